@@ -1,0 +1,28 @@
+// GRU, gates r, z, n, reset gate after the product: n = tanh(W_n x + b_n + r (R_n h + b_hn)), h' = (1 - z) n + z h.
+// Slot 3 keeps R_n h + b_hn.
+
+const GATES = 3u;
+const SLOTS = 4u;
+const STATES = 1u;
+const FIRST_STAGE = 3u;
+
+fn product_slot(gate: u32) -> u32 { return select(gate, 3u, gate == 2u); }
+
+fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows, c: ptr<function, Rows>) -> Rows {
+    let r = sigmoid_of((*slots)[0] + product[0]);
+    let z = sigmoid_of((*slots)[1] + product[1]);
+    let n = tanh_of((*slots)[2] + r * product[2]);
+    *slots = array(r, z, n, product[2]);
+    return (1.0 - z) * n + z * h;
+}
+
+fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+    let r = (*slots)[0];
+    let z = (*slots)[1];
+    let n = (*slots)[2];
+    let product = (*slots)[3];
+    let dn = *dh * (1.0 - z) * (1.0 - n * n);
+    let dz = *dh * (s.h_before - n) * z * (1.0 - z);
+    *slots = array(dn * product * r * (1.0 - r), dz, dn, dn * r);
+    *dh = *dh * z;
+}

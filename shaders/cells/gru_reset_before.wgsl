@@ -1,0 +1,36 @@
+// GRU, gates r, z, n, reset gate before the product: n = tanh(W_n x + b_n + R_n (r h)), h' = (1 - z) n + z h.
+// Slot 3 keeps r h.
+
+const GATES = 3u;
+const SLOTS = 4u;
+const STATES = 1u;
+const FIRST_STAGE = 2u;
+
+fn product_slot(gate: u32) -> u32 { return gate; }
+
+fn cell_middle(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows) {
+    let r = sigmoid_of((*slots)[0] + product[0]);
+    let z = sigmoid_of((*slots)[1] + product[1]);
+    *slots = array(r, z, (*slots)[2], r * h);
+}
+
+fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows, c: ptr<function, Rows>) -> Rows {
+    let n = tanh_of((*slots)[2] + product[2]);
+    let z = (*slots)[1];
+    (*slots)[2] = n;
+    return (1.0 - z) * n + z * h;
+}
+
+fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+    let z = (*slots)[1];
+    let n = (*slots)[2];
+    (*slots)[1] = *dh * (s.h_before - n) * z * (1.0 - z);
+    (*slots)[2] = *dh * (1.0 - z) * (1.0 - n * n);
+    *dh = *dh * z;
+}
+
+fn cell_middle_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dmiddle: Rows, dh: ptr<function, Rows>) {
+    let r = (*slots)[0];
+    (*slots)[0] = dmiddle * s.h_before * r * (1.0 - r);
+    *dh = *dh + dmiddle * r;
+}

@@ -1,0 +1,66 @@
+// What both ways back through time share. The gradient of the states before the step in hand waits in `dstate`.
+
+fn load_dstate(state: u32, first: u32, j: u32) -> Rows {
+    return Rows(
+        dstate[u.dstate + state_at(state, row_of(first, 0u), j)],
+        dstate[u.dstate + state_at(state, row_of(first, 1u), j)],
+        dstate[u.dstate + state_at(state, row_of(first, 2u), j)],
+        dstate[u.dstate + state_at(state, row_of(first, 3u), j)],
+    );
+}
+
+fn store_dstate(state: u32, first: u32, j: u32, value: Rows) {
+    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+        dstate[u.dstate + state_at(state, first + i, j)] = value[i];
+    }
+}
+
+// The gradient that arrives at the layer's output of step t.
+fn load_upstream(t: u32, first: u32, j: u32) -> Rows {
+    if u.has_upstream == 0u {
+        return Rows(0.0);
+    }
+    return Rows(
+        upstream[u.upstream + state_at(t, row_of(first, 0u), j)],
+        upstream[u.upstream + state_at(t, row_of(first, 1u), j)],
+        upstream[u.upstream + state_at(t, row_of(first, 2u), j)],
+        upstream[u.upstream + state_at(t, row_of(first, 3u), j)],
+    );
+}
+
+fn load_states(t: u32, first: u32, j: u32) -> States {
+    return States(load_h(t, first, j), load_c(t, first, j), load_h(t + 1u, first, j), load_c(t + 1u, first, j));
+}
+
+// A unit's part of step t: takes the states' gradients after the step and leaves those before it in `dstate`, without
+// what comes through the recurrent product. Past a sequence's end gradients of states pass through.
+// Returns the slots, which are the gates' gradients now.
+fn unit_backward(t: u32, first: u32, j: u32, dh_after: Rows, dc_after: Rows) -> array<Rows, SLOTS> {
+    let valid = vec4<u32>(t) < load_lengths(first);
+    var slots = load_gates(t, first, j);
+    var dh = dh_after + load_upstream(t, first, j);
+    var dc = dc_after;
+    cell_backward(&slots, load_states(t, first, j), &dh, &dc);
+    for (var slot = 0u; slot < SLOTS; slot++) {
+        slots[slot] = select(Rows(0.0), slots[slot], valid);
+    }
+    store_gates(t, first, j, slots);
+    store_dstate(0u, first, j, select(dh_after, dh, valid));
+    if STATES > 1u {
+        store_dstate(1u, first, j, select(dc_after, dc, valid));
+    }
+    return slots;
+}
+
+// The same for the first half of a cell of two stages, once the gradient of its second product has been taken back.
+fn unit_middle_backward(t: u32, first: u32, j: u32, dmiddle: Rows) -> array<Rows, SLOTS> {
+    let valid = vec4<u32>(t) < load_lengths(first);
+    var slots = load_gates(t, first, j);
+    let dh_before = load_dstate(0u, first, j);
+    var dh = dh_before;
+    cell_middle_backward(&slots, load_states(t, first, j), dmiddle, &dh);
+    slots[0] = select(Rows(0.0), slots[0], valid);
+    store_gate(t, first, 0u, j, slots[0]);
+    store_dstate(0u, first, j, select(dh_before, dh, valid));
+    return slots;
+}

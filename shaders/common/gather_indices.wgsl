@@ -1,0 +1,4 @@
+// Integers: labels, lengths.
+alias Source = u32;
+alias Out = u32;
+fn take(at: u32) -> Out { return source[u.source + at]; }

@@ -1,0 +1,4 @@
+// Real numbers.
+alias Source = f32;
+alias Out = f32;
+fn take(at: u32) -> Out { return source[u.source + at]; }

@@ -1,0 +1,48 @@
+// Functions over four sequences at once. Built on exact operations and bits, so that no driver's own exp or tanh,
+// which overflow or lose digits here and there, comes in. Twins and error bounds: src/real.rs.
+
+alias Rows = vec4<f32>;
+
+// e^x = 2^n (1 + rest) for |x| < 88.
+struct SplitExp { power: Rows, rest: Rows }
+
+fn split_exp(x: Rows) -> SplitExp {
+    let n = round(x * 1.44269504);
+    let power = bitcast<Rows>((vec4<i32>(n) + 127) << vec4<u32>(23u));
+    // ln 2 in two parts; the first has few bits, so that its product with n is exact.
+    let r = (x - n * 0.693359375) + n * 2.12194440e-4;
+    var series = Rows(1.0 / 5040.0);
+    series = series * r + 1.0 / 720.0;
+    series = series * r + 1.0 / 120.0;
+    series = series * r + 1.0 / 24.0;
+    series = series * r + 1.0 / 6.0;
+    series = series * r + 0.5;
+    return SplitExp(power, (series * r) * r + r);
+}
+
+fn exp_of(x: Rows) -> Rows {
+    let e = split_exp(clamp(x, Rows(-87.0), Rows(88.0)));
+    return e.power + e.power * e.rest;
+}
+
+fn sigmoid_of(x: Rows) -> Rows {
+    return 1.0 / (1.0 + exp_of(-x));
+}
+
+fn tanh_of(x: Rows) -> Rows {
+    let e = split_exp(clamp(2.0 * x, Rows(-20.0), Rows(20.0)));
+    let difference = e.power * e.rest + (e.power - 1.0);
+    return difference / (difference + 2.0);
+}
+
+// ln x for x >= 1: x = 2^n m with m in [sqrt(1/2), sqrt(2)], ln m = 2 artanh((m - 1) / (m + 1)) by its series, of which
+// the first term left out is 1e-10 of the whole.
+fn ln_of(x: f32) -> f32 {
+    let bits = bitcast<u32>(x) - 0x3f3504f3u;
+    let n = f32(bits >> 23u);
+    let m = bitcast<f32>((bits & 0x7fffffu) + 0x3f3504f3u);
+    let s = (m - 1.0) / (m + 1.0);
+    let s2 = s * s;
+    let series = ((((1.0 / 11.0 * s2 + 1.0 / 9.0) * s2 + 1.0 / 7.0) * s2 + 1.0 / 5.0) * s2 + 1.0 / 3.0) * s2 + 1.0;
+    return n * 0.693359375 + (2.0 * s * series - n * 2.12194440e-4);
+}

@@ -1,0 +1,78 @@
+// What scans and steps share: a workgroup or invocation works on four consecutive sequences at once, from `first` on.
+// Gates lie as [T, B, SLOTS, H]; states as [T+1, B, H], where index t is the state before step t.
+
+// A unit's states before and after a step.
+struct States { h_before: Rows, c_before: Rows, h: Rows, c: Rows }
+
+// Sequence `first + i`, or the last one where the batch has ended; such rows are computed and never stored.
+fn row_of(first: u32, i: u32) -> u32 {
+    return min(first + i, u.batch - 1u);
+}
+
+fn gate_at(t: u32, row: u32, slot: u32, j: u32) -> u32 {
+    return u.gates + ((t * u.batch + row) * SLOTS + slot) * u.hidden_size + j;
+}
+
+fn load_gate(t: u32, first: u32, slot: u32, j: u32) -> Rows {
+    return Rows(
+        gates[gate_at(t, row_of(first, 0u), slot, j)],
+        gates[gate_at(t, row_of(first, 1u), slot, j)],
+        gates[gate_at(t, row_of(first, 2u), slot, j)],
+        gates[gate_at(t, row_of(first, 3u), slot, j)],
+    );
+}
+
+fn load_gates(t: u32, first: u32, j: u32) -> array<Rows, SLOTS> {
+    var slots: array<Rows, SLOTS>;
+    for (var slot = 0u; slot < SLOTS; slot++) {
+        slots[slot] = load_gate(t, first, slot, j);
+    }
+    return slots;
+}
+
+fn store_gate(t: u32, first: u32, slot: u32, j: u32, value: Rows) {
+    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+        gates[gate_at(t, first + i, slot, j)] = value[i];
+    }
+}
+
+fn store_gates(t: u32, first: u32, j: u32, slots: array<Rows, SLOTS>) {
+    var values = slots;
+    for (var slot = 0u; slot < SLOTS; slot++) {
+        store_gate(t, first, slot, j, values[slot]);
+    }
+}
+
+fn state_at(t: u32, row: u32, j: u32) -> u32 {
+    return (t * u.batch + row) * u.hidden_size + j;
+}
+
+fn load_h(t: u32, first: u32, j: u32) -> Rows {
+    return Rows(
+        h[u.h + state_at(t, row_of(first, 0u), j)],
+        h[u.h + state_at(t, row_of(first, 1u), j)],
+        h[u.h + state_at(t, row_of(first, 2u), j)],
+        h[u.h + state_at(t, row_of(first, 3u), j)],
+    );
+}
+
+fn load_c(t: u32, first: u32, j: u32) -> Rows {
+    if STATES < 2u {
+        return Rows(0.0);
+    }
+    return Rows(
+        c[u.c + state_at(t, row_of(first, 0u), j)],
+        c[u.c + state_at(t, row_of(first, 1u), j)],
+        c[u.c + state_at(t, row_of(first, 2u), j)],
+        c[u.c + state_at(t, row_of(first, 3u), j)],
+    );
+}
+
+// Valid steps of the four sequences; 0 past the end of the batch.
+fn load_lengths(first: u32) -> vec4<u32> {
+    var values: vec4<u32>;
+    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+        values[i] = min(lengths[u.lengths + first + i], u.steps);
+    }
+    return values;
+}

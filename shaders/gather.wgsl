@@ -1,0 +1,34 @@
+// Takes the next batch of sequences out of a data set, time-major. What it is a data set of, and so the types `Source`
+// and `Out` and the function `take`, comes from common/gather_*.wgsl.
+
+struct Gather {
+    source: u32, order: u32, control: u32, out: u32,
+    steps: u32, batch: u32, width: u32, absent: u32, scale: f32,
+}
+
+@group(0) @binding(0) var<storage, read> source: array<Source>;   // [N, T, I]
+@group(0) @binding(1) var<storage, read> order: array<u32>;       // [N]
+@group(0) @binding(2) var<storage, read> control: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<Out>;   // [T, B, I]
+@group(1) @binding(0) var<uniform> u: Gather;
+
+// Words of a control buffer; src/kernels/mod.rs has the same.
+const CURSOR = 1u;
+const COUNT = 2u;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = (workgroup.x + workgroup.y * workgroups.x) * 64u + lane;
+    if at >= u.steps * u.batch * u.width {
+        return;
+    }
+    let i = at % u.width;
+    let b = at / u.width % u.batch;
+    let t = at / u.width / u.batch;
+    let place = control[u.control + CURSOR] + b;
+    if place >= control[u.control + COUNT] {
+        out[u.out + at] = Out(u.absent);
+    } else {
+        out[u.out + at] = take((order[u.order + place] * u.steps + t) * u.width + i);
+    }
+}

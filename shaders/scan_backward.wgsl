@@ -1,0 +1,69 @@
+// Walks time steps end..begin of a layer backwards for four sequences a workgroup, the gates' gradients of the step in
+// hand in workgroup memory. Weight gradients are left to products over all steps at once.
+
+struct ScanBackward {
+    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32,
+    steps: u32, batch: u32, hidden_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
+}
+
+@group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, H]: R
+@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, SLOTS, H]: in slots, out gradients
+@group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, H]
+@group(0) @binding(3) var<storage, read> c: array<f32>;             // [T+1, B, H]
+@group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, H]
+@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [S, B, H]: gradients of the states, last to first
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
+@group(1) @binding(0) var<uniform> u: ScanBackward;
+
+override WIDTH: u32 = 64;  // invocations
+override UNITS: u32 = 64;  // H
+
+var<workgroup> dgates: array<Rows, GATES * UNITS>;
+
+// The gradient that reaches unit j through the products of gates from..to.
+fn products_back(from_gate: u32, to_gate: u32, j: u32) -> Rows {
+    var sum = Rows(0.0);
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        let row = u.recurrent + gate * u.hidden_size * u.hidden_size + j;
+        for (var k = 0u; k < u.hidden_size; k++) {
+            sum += recurrent[row + k * u.hidden_size] * dgates[gate * UNITS + k];
+        }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = workgroup.x * 4u;
+    for (var t = u.end; t > u.begin; t--) {
+        for (var j = lane; j < u.hidden_size; j += WIDTH) {
+            var dh = Rows(0.0);
+            var dc = Rows(0.0);
+            if t < u.end || u.given_states > 0u {
+                dh = load_dstate(0u, first, j);
+            }
+            if STATES > 1u && (t < u.end || u.given_states > 1u) {
+                dc = load_dstate(1u, first, j);
+            }
+            let slots = unit_backward(t - 1u, first, j, dh, dc);
+            for (var gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES); gate < GATES; gate++) {
+                var values = slots;
+                dgates[gate * UNITS + j] = values[product_slot(gate)];
+            }
+        }
+        workgroupBarrier();
+        if FIRST_STAGE < GATES {
+            for (var j = lane; j < u.hidden_size; j += WIDTH) {
+                var slots = unit_middle_backward(t - 1u, first, j, products_back(FIRST_STAGE, GATES, j));
+                for (var gate = 0u; gate < FIRST_STAGE; gate++) {
+                    dgates[gate * UNITS + j] = slots[product_slot(gate)];
+                }
+            }
+            workgroupBarrier();
+        }
+        for (var j = lane; j < u.hidden_size; j += WIDTH) {
+            store_dstate(0u, first, j, load_dstate(0u, first, j) + products_back(0u, FIRST_STAGE, j));
+        }
+        workgroupBarrier();
+    }
+}

@@ -1,0 +1,65 @@
+// One time step of a layer, for sizes whose scan would not pay: a workgroup takes four sequences and WIDTH units.
+// Stage 0 of a cell of two stages leaves in slot 3 what stage 1 multiplies.
+
+struct StepForward {
+    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32,
+    steps: u32, batch: u32, hidden_size: u32, t: u32, stage: u32, has_bias: u32,
+}
+
+@group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [H, G*H]: R transposed
+@group(0) @binding(1) var<storage, read> bias: array<f32>;         // [G*H]: b_hh
+@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, SLOTS, H]: in W x + b_ih, out slots
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, H]
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
+@group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [S, B, H]: states after the last valid step
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;      // [B]
+@group(1) @binding(0) var<uniform> u: StepForward;
+
+override WIDTH: u32 = 64;  // invocations, units and the piece of the vector held at a time
+
+var<workgroup> piece: array<Rows, WIDTH>;
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = workgroup.y * 4u;
+    let unit = workgroup.x * WIDTH + lane;
+    let j = min(unit, u.hidden_size - 1u);
+    let second = u.stage == 1u;
+    let from_gate = select(0u, FIRST_STAGE, second);
+    let to_gate = select(FIRST_STAGE, GATES, second);
+    var product: array<Rows, GATES>;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        product[gate] = load_bias(gate, j);
+    }
+    for (var start = 0u; start < u.hidden_size; start += WIDTH) {
+        let k_own = min(start + lane, u.hidden_size - 1u);
+        if second {
+            piece[lane] = load_gate(u.t, first, SLOTS - 1u, k_own);
+        } else {
+            piece[lane] = load_h(u.t, first, k_own);
+        }
+        workgroupBarrier();
+        for (var k = start; k < min(start + WIDTH, u.hidden_size); k++) {
+            let value = piece[k - start];
+            let row = u.recurrent_t + k * GATES * u.hidden_size + j;
+            for (var gate = from_gate; gate < to_gate; gate++) {
+                product[gate] += recurrent_t[row + gate * u.hidden_size] * value;
+            }
+        }
+        workgroupBarrier();
+    }
+    if unit >= u.hidden_size {
+        return;
+    }
+    var slots = load_gates(u.t, first, j);
+    let h_before = load_h(u.t, first, j);
+    if FIRST_STAGE < GATES && !second {
+        cell_middle(&slots, product, h_before);
+        slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(u.t) < load_lengths(first));
+        store_gates(u.t, first, j, slots);
+        return;
+    }
+    var c_now = load_c(u.t, first, j);
+    let h_now = cell_forward(&slots, product, h_before, &c_now);
+    finish_step(u.t, first, j, slots, h_before, h_now, c_now);
+}

@@ -1,0 +1,87 @@
+//! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 keeps, with the reset gate after the product, `R_n h + b_hn`;
+//! with the reset gate before it, `r h`.
+
+use super::{Backward, Facts, Formulas, Forward};
+use crate::real::Real;
+
+pub(super) const FACTS: Facts = Facts {
+    name: "gru",
+    pytorch: Some("GRU"),
+    gates: 3,
+    slots: 4,
+    states: 1,
+    first_stage: 3,
+    product_slots: [0, 1, 3, 0],
+    needs_recurrent_bias: true,
+    shader: include_str!("../../shaders/cells/gru.wgsl"),
+};
+
+pub(super) const RESET_BEFORE: Facts = Facts {
+    name: "gru-reset-before",
+    pytorch: None,
+    first_stage: 2,
+    product_slots: [0, 1, 2, 0],
+    needs_recurrent_bias: false,
+    shader: include_str!("../../shaders/cells/gru_reset_before.wgsl"),
+    ..FACTS
+};
+
+/// `n = tanh(W_n x + b_n + r (R_n h + b_hn))`.
+pub(super) struct Gru;
+
+impl Formulas for Gru {
+    #[inline(always)]
+    fn forward<R: Real>(unit: &mut Forward<R>) {
+        let r = (unit.slots[0] + unit.product[0]).sigmoid();
+        let z = (unit.slots[1] + unit.product[1]).sigmoid();
+        let n = Real::tanh(unit.slots[2] + r * unit.product[2]);
+        unit.h = (R::one() - z) * n + z * unit.h;
+        unit.slots = [r, z, n, unit.product[2]];
+    }
+
+    #[inline(always)]
+    fn backward<R: Real>(unit: &mut Backward<R>) {
+        let [r, z, n, product] = unit.slots;
+        let one = R::one();
+        let dn = unit.dh * (one - z) * (one - n * n);
+        let dz = unit.dh * (unit.h_before - n) * z * (one - z);
+        unit.slots = [dn * product * r * (one - r), dz, dn, dn * r];
+        unit.dh *= z;
+    }
+}
+
+/// `n = tanh(W_n x + b_n + R_n (r h))`.
+pub(super) struct GruResetBefore;
+
+impl Formulas for GruResetBefore {
+    #[inline(always)]
+    fn middle<R: Real>(unit: &mut Forward<R>) {
+        let r = (unit.slots[0] + unit.product[0]).sigmoid();
+        let z = (unit.slots[1] + unit.product[1]).sigmoid();
+        unit.slots = [r, z, unit.slots[2], r * unit.h];
+    }
+
+    #[inline(always)]
+    fn forward<R: Real>(unit: &mut Forward<R>) {
+        let n = Real::tanh(unit.slots[2] + unit.product[2]);
+        let z = unit.slots[1];
+        unit.h = (R::one() - z) * n + z * unit.h;
+        unit.slots[2] = n;
+    }
+
+    #[inline(always)]
+    fn backward<R: Real>(unit: &mut Backward<R>) {
+        let [_, z, n, _] = unit.slots;
+        let one = R::one();
+        unit.slots[1] = unit.dh * (unit.h_before - n) * z * (one - z);
+        unit.slots[2] = unit.dh * (one - z) * (one - n * n);
+        unit.dh *= z;
+    }
+
+    #[inline(always)]
+    fn middle_backward<R: Real>(unit: &mut Backward<R>) {
+        let r = unit.slots[0];
+        unit.slots[0] = unit.dmiddle * unit.h_before * r * (R::one() - r);
+        unit.dh += unit.dmiddle * r;
+    }
+}

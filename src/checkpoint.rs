@@ -1,0 +1,352 @@
+//! A trained model in one safetensors file, which PyTorch and others read as it is.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Dataset, Targets};
+use crate::error::{Error, Result};
+use crate::network::{Network, Parameter};
+use crate::recipe::Recipe;
+
+/// The version of the metadata that this program writes, and the newest it reads.
+const VERSION: u32 = 1;
+/// The metadata key under which [`Description`] lies as JSON.
+const KEY: &str = "gatescan";
+
+/// A trained network and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedModel {
+    pub network: Network,
+    /// What it was trained with.
+    pub recipe: Recipe,
+    /// Weights and biases under PyTorch's names; a loaded file has them in order of their names.
+    pub parameters: Vec<Parameter>,
+}
+
+/// The file's metadata: enough to evaluate the model without its recipe at hand.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    network: Network,
+    recipe: Recipe,
+}
+
+impl SavedModel {
+    /// Writes the model: first beside `path` and then over it, so that a crash leaves the old file or the new one.
+    /// The same model gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let bytes = self
+            .to_bytes()
+            .map_err(|problem| Error::file(path, problem))?;
+        replace(path, &bytes)
+            .map_err(|error| Error::file(path, format!("the model cannot be written: {error}")))
+    }
+
+    /// Reads a model that [`SavedModel::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    pub fn load(path: &Path) -> Result<SavedModel> {
+        let bytes = fs::read(path)
+            .map_err(|error| Error::file(path, format!("the model cannot be read: {error}")))?;
+        SavedModel::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
+    }
+
+    /// Checks that the data have the sizes that the network was made for.
+    ///
+    /// # Errors
+    /// [`Error::Training`] that says both.
+    pub fn check_fit(&self, data: &Dataset) -> Result<()> {
+        let outputs = match data.targets {
+            Targets::Classes { classes, .. } => classes,
+            Targets::Values { width, .. } => width,
+        };
+        let network = &self.network;
+        for (what, has, takes) in [
+            ("features at each step", data.features, network.input_size),
+            ("classes or output values", outputs, network.head.size),
+        ] {
+            if has != takes {
+                return Err(Error::Training(format!(
+                    "the data have {has} {what}, but the model was trained on {takes}; \
+                     evaluate it on data of the same form"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let description = Description {
+            version: VERSION,
+            network: self.network.clone(),
+            recipe: self.recipe.clone(),
+        };
+        let json = serde_json::to_string(&description).map_err(|error| error.to_string())?;
+        let bytes: Vec<Vec<u8>> = self
+            .parameters
+            .iter()
+            .map(|parameter| {
+                parameter
+                    .values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect()
+            })
+            .collect();
+        let mut tensors = Vec::with_capacity(bytes.len());
+        for (parameter, bytes) in self.parameters.iter().zip(&bytes) {
+            let view = TensorView::new(Dtype::F32, parameter.shape.clone(), bytes)
+                .map_err(|error| format!("tensor {}: {error}", parameter.name))?;
+            tensors.push((parameter.name.as_str(), view));
+        }
+        // With one key a hash map has one order, so the bytes are the same each time.
+        let metadata = HashMap::from([(KEY.to_string(), json)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(|error| error.to_string())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).map_err(|error| not_safetensors(&error, bytes))?;
+        let json = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(KEY))
+            .ok_or(
+                "a safetensors file, but not one of gatescan: its metadata lack the key `gatescan`",
+            )?;
+        // The version is read alone, since a newer file may have anything else beside it.
+        let json: serde_json::Value = serde_json::from_str(json)
+            .map_err(|error| format!("its metadata `gatescan` is damaged: {error}"))?;
+        match json["version"].as_u64() {
+            Some(version) if version <= u64::from(VERSION) => {}
+            Some(version) => {
+                return Err(format!(
+                    "written by a newer gatescan (version {version} of the file, this program reads up to \
+                     {VERSION}); update gatescan to read it"
+                ));
+            }
+            None => return Err("its metadata `gatescan` has no version".to_string()),
+        }
+        let Description {
+            network, recipe, ..
+        } = serde_json::from_value(json)
+            .map_err(|error| format!("its metadata `gatescan` is damaged: {error}"))?;
+
+        let tensors =
+            SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
+        let mut parameters = Vec::with_capacity(tensors.len());
+        for (name, view) in tensors.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(format!(
+                    "tensor {name} is of type {}; gatescan reads F32",
+                    view.dtype()
+                ));
+            }
+            let values = view
+                .data()
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+                .collect();
+            parameters.push(Parameter {
+                name: name.to_string(),
+                shape: view.shape().to_vec(),
+                values,
+            });
+        }
+        parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(SavedModel {
+            network,
+            recipe,
+            parameters,
+        })
+    }
+}
+
+fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {
+    // A header that is whole, or cut where JSON had begun, tells a file cut off from one of another kind.
+    let begun = bytes.get(8).is_none_or(|&byte| byte == b'{');
+    match error {
+        SafeTensorError::HeaderTooSmall => {
+            "too short for a safetensors file: it is cut off".to_string()
+        }
+        SafeTensorError::InvalidHeaderLength | SafeTensorError::MetadataIncompleteBuffer
+            if begun =>
+        {
+            "a safetensors file whose length is not what its header says: it is cut off or damaged"
+                .to_string()
+        }
+        _ => format!(
+            "not a safetensors file ({error}); name a model.safetensors that gatescan wrote"
+        ),
+    }
+}
+
+/// Writes `bytes` beside `path`, has them on the disk, and only then gives them the name.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = directory.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = write_to_disk(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+        return written;
+    }
+    // Only then is the new name on the disk too; other systems than Unix cannot open a directory.
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+fn write_to_disk(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> SavedModel {
+        let recipe = Recipe::load("mnist").unwrap();
+        let parameter = |name: &str, shape: &[usize]| Parameter {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            values: (0..shape.iter().product())
+                .map(|i| i as f32 * -0.1)
+                .collect(),
+        };
+        SavedModel {
+            network: recipe.network(28, 10).unwrap(),
+            recipe,
+            parameters: vec![
+                parameter("head.bias", &[10]),
+                parameter("head.weight", &[10, 3]),
+                parameter("rnn.weight_ih_l0", &[12, 28]),
+            ],
+        }
+    }
+
+    /// The message for a file of those bytes, which must begin with the file's name.
+    fn problem(bytes: &[u8]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.safetensors");
+        fs::write(&path, bytes).unwrap();
+        let message = SavedModel::load(&path).unwrap_err().to_string();
+        let start = format!("{}: ", path.display());
+        message.strip_prefix(&start).unwrap().to_string()
+    }
+
+    fn file(metadata: Option<(&str, &str)>, dtype: Dtype) -> Vec<u8> {
+        let view = TensorView::new(dtype, vec![1], &[0; 8][..dtype.bitsize() / 8]).unwrap();
+        let metadata =
+            metadata.map(|(key, value)| HashMap::from([(key.to_string(), value.to_string())]));
+        safetensors::serialize([("w", view)], metadata).unwrap()
+    }
+
+    #[test]
+    fn comes_back_equal_and_has_the_same_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.safetensors");
+        model().save(&path).unwrap();
+        let first = fs::read(&path).unwrap();
+        let loaded = SavedModel::load(&path).unwrap();
+        assert_eq!(loaded, model());
+        loaded.save(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), first);
+        // Nothing is left beside it.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn cannot_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("none/model.safetensors");
+        let message = model().save(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("none/model.safetensors: the model cannot be written"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn cut_off_anywhere() {
+        let bytes = model().to_bytes().unwrap();
+        for length in (0..bytes.len()).step_by(7) {
+            let message = problem(&bytes[..length]);
+            assert!(message.contains("cut off"), "{length}: {message}");
+        }
+    }
+
+    #[test]
+    fn files_of_another_kind() {
+        assert!(problem(b"this is a text file and no model").contains("not a safetensors file"));
+        assert!(problem(&file(None, Dtype::F32)).contains("not one of gatescan"));
+        assert!(problem(&file(Some(("format", "pt")), Dtype::F32)).contains("not one of gatescan"));
+        let message = problem(&file(
+            Some((KEY, "{\"version\": 2, \"new\": 1}")),
+            Dtype::F32,
+        ));
+        assert!(message.contains("newer gatescan (version 2"), "{message}");
+        assert!(problem(&file(Some((KEY, "{}")), Dtype::F32)).contains("no version"));
+        assert!(problem(&file(Some((KEY, "{\"version\": 1}")), Dtype::F32)).contains("damaged"));
+        assert!(problem(&file(Some((KEY, "not json")), Dtype::F32)).contains("damaged"));
+    }
+
+    #[test]
+    fn tensors_of_another_type() {
+        let SavedModel {
+            network, recipe, ..
+        } = model();
+        let description = Description {
+            version: VERSION,
+            network,
+            recipe,
+        };
+        let json = serde_json::to_string(&description).unwrap();
+        let message = problem(&file(Some((KEY, &json)), Dtype::F16));
+        assert!(message.contains("tensor w is of type F16"), "{message}");
+    }
+
+    #[test]
+    fn data_of_other_sizes() {
+        let data = |features: usize, classes: usize| Dataset {
+            count: 0,
+            steps: 1,
+            features,
+            inputs: crate::data::Inputs::Floats(Vec::new()),
+            targets: Targets::Classes {
+                labels: Vec::new(),
+                classes,
+                per_step: false,
+            },
+            lengths: None,
+        };
+        model().check_fit(&data(28, 10)).unwrap();
+        let message = model().check_fit(&data(8, 10)).unwrap_err().to_string();
+        assert!(
+            message.contains("have 8 features") && message.contains("trained on 28"),
+            "{message}"
+        );
+        let message = model().check_fit(&data(28, 3)).unwrap_err().to_string();
+        assert!(
+            message.contains("have 3 classes") && message.contains("trained on 10"),
+            "{message}"
+        );
+    }
+}

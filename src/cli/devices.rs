@@ -1,0 +1,153 @@
+//! `gatescan devices`: what `--device` can take.
+
+use clap::Args;
+use gatescan::device::{self, AdapterSummary, Device};
+use gatescan::error::Result;
+use gatescan::gpu;
+use serde_json::json;
+
+use super::{device_name, print};
+
+/// List the GPU adapters and the CPU, and which one `--device auto` takes.
+#[derive(Args)]
+#[command(after_help = "\
+BUFFER and BINDING are the largest buffer and the most of it that a kernel sees, \
+WORKGROUP the memory and the invocations of a workgroup, SUBGROUP its lanes. \
+A software adapter (lavapipe, WARP) computes on the CPU.
+
+Examples:
+  gatescan devices
+  gatescan devices --json
+  gatescan train mnist --device 1         by index
+  gatescan train mnist --device radeon    by a part of the name")]
+pub struct Devices {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Devices {
+    pub fn run(&self) -> Result<()> {
+        let adapters = gpu::adapters();
+        let (device, why) = device::choose("auto", &adapters)?;
+        let threads = rayon::current_num_threads();
+        let text = if self.json {
+            let auto = match device {
+                Device::Cpu => json!("cpu"),
+                Device::Gpu(index) => json!(index),
+            };
+            json!({
+                "adapters": adapters,
+                "cpu": { "threads": threads },
+                "auto": { "device": auto, "why": why },
+            })
+            .to_string()
+        } else {
+            let table = table(&adapters, threads);
+            format!(
+                "{table}\n\nauto takes the {}, since {why}",
+                device_name(device)
+            )
+        };
+        let _ = print(text)?;
+        Ok(())
+    }
+}
+
+fn table(adapters: &[AdapterSummary], threads: usize) -> String {
+    let header = [
+        "INDEX",
+        "ADAPTER",
+        "TYPE",
+        "API",
+        "DRIVER",
+        "BUFFER",
+        "BINDING",
+        "WORKGROUP",
+        "SUBGROUP",
+        "FEATURES",
+    ];
+    let mut rows = vec![header.map(str::to_string)];
+    rows.extend(adapters.iter().map(row));
+    let mut cpu = header.map(|_| String::new());
+    cpu[0] = "cpu".to_string();
+    cpu[1] = format!("{threads} threads");
+    rows.push(cpu);
+
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths);
+        let padded: Vec<String> = cells
+            .map(|(cell, &width)| format!("{cell:<width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_string()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn row(adapter: &AdapterSummary) -> [String; 10] {
+    let (fewest, most) = adapter.subgroup_sizes;
+    let features: Vec<&str> = [
+        (adapter.timestamps, "timestamps"),
+        (adapter.subgroups, "subgroups"),
+        (adapter.f16, "f16"),
+    ]
+    .iter()
+    .filter(|(there, _)| *there)
+    .map(|(_, name)| *name)
+    .collect();
+    [
+        adapter.index.to_string(),
+        adapter.name.clone(),
+        adapter.kind.name().to_string(),
+        adapter.backend.clone(),
+        adapter.driver.clone(),
+        bytes(adapter.max_buffer_bytes),
+        bytes(adapter.max_binding_bytes),
+        format!(
+            "{}, {}",
+            bytes(adapter.workgroup_memory_bytes.into()),
+            adapter.max_workgroup_invocations
+        ),
+        match fewest == most {
+            true => most.to_string(),
+            false => format!("{fewest}-{most}"),
+        },
+        features.join(", "),
+    ]
+}
+
+/// Bytes in the largest binary unit that leaves a number of at least 1.
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let power = (count.max(1).ilog2() / 10) as usize;
+    let number = count as f64 / (1_u64 << (10 * power)) as f64;
+    // One decimal, but none for whole numbers.
+    let number = (number * 10.0).floor() / 10.0;
+    format!("{number} {}", units[power])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_in_units() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (32768, "32 KiB"),
+            (128 << 20, "128 MiB"),
+            ((1 << 31) - 4, "1.9 GiB"),
+            (3 << 29, "1.5 GiB"),
+            (1 << 50, "1 PiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What can play a program, and what a kernel sees of it.
+
+use std::cell::{Ref, RefCell, RefMut};
+
+use crate::error::Result;
+use crate::program::{Buffer, Element, Phase, Program, Tensor};
+use crate::real::Real;
+
+/// Plays the phases of one loaded [`Program`].
+pub trait Executor {
+    /// Sets real numbers, of which `values` has as many as `tensor`.
+    fn write(&mut self, tensor: &Tensor, values: &[f32]) -> Result<()>;
+
+    /// Sets integers.
+    fn write_index(&mut self, tensor: &Tensor, values: &[u32]) -> Result<()>;
+
+    /// Runs `phases` in order, the whole list `times` times. May return before the device is done.
+    fn run(&mut self, phases: &[Phase], times: usize) -> Result<()>;
+
+    /// Waits for the device and reads real numbers.
+    fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>>;
+
+    /// Waits for the device and reads integers.
+    fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>>;
+}
+
+/// The memory of a program on the CPU.
+///
+/// Each buffer sits in a `RefCell`: borrowing follows the rule of a GPU's bindings (many readers or one writer),
+/// so a kernel that breaks it fails here too.
+#[derive(Debug)]
+pub struct Memory<R> {
+    cells: Vec<MemoryCell<R>>,
+}
+
+#[derive(Debug)]
+enum MemoryCell<R> {
+    Real(RefCell<Vec<R>>),
+    Index(RefCell<Vec<u32>>),
+}
+
+impl<R: Real> Memory<R> {
+    /// Zeros for every buffer of `program`.
+    pub fn new(program: &Program) -> Self {
+        let cell = |buffer: &Buffer| match buffer.element {
+            Element::Real => MemoryCell::Real(RefCell::new(vec![R::zero(); buffer.len])),
+            Element::Index => MemoryCell::Index(RefCell::new(vec![0; buffer.len])),
+        };
+        Memory {
+            cells: program.buffers().iter().map(cell).collect(),
+        }
+    }
+
+    /// A view to read.
+    pub fn read(&self, tensor: &Tensor) -> Ref<'_, [R]> {
+        Ref::map(self.real(tensor).borrow(), |v| &v[tensor.range()])
+    }
+
+    /// A view to write.
+    pub fn write(&self, tensor: &Tensor) -> RefMut<'_, [R]> {
+        RefMut::map(self.real(tensor).borrow_mut(), |v| &mut v[tensor.range()])
+    }
+
+    /// A view of integers to read.
+    pub fn read_index(&self, tensor: &Tensor) -> Ref<'_, [u32]> {
+        Ref::map(self.index(tensor).borrow(), |v| &v[tensor.range()])
+    }
+
+    /// A view of integers to write.
+    pub fn write_index(&self, tensor: &Tensor) -> RefMut<'_, [u32]> {
+        RefMut::map(self.index(tensor).borrow_mut(), |v| &mut v[tensor.range()])
+    }
+
+    fn real(&self, tensor: &Tensor) -> &RefCell<Vec<R>> {
+        match &self.cells[tensor.buffer.index()] {
+            MemoryCell::Real(cell) => cell,
+            MemoryCell::Index(_) => panic!("{tensor:?} holds integers"),
+        }
+    }
+
+    fn index(&self, tensor: &Tensor) -> &RefCell<Vec<u32>> {
+        match &self.cells[tensor.buffer.index()] {
+            MemoryCell::Index(cell) => cell,
+            MemoryCell::Real(_) => panic!("{tensor:?} holds real numbers"),
+        }
+    }
+}

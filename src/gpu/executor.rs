@@ -1,0 +1,406 @@
+//! Plays programs with WGSL. Buffers, pipelines and bind groups are made once, when a program is loaded; a step only
+//! encodes and submits.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+
+use super::GpuDevice;
+use crate::cpu::{check_host_memory, check_length};
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::kernels::{Access, Kernel, Shader};
+use crate::program::{Phase, Program, Tensor, mebibytes};
+
+/// A program loaded on a GPU.
+#[derive(Debug)]
+pub struct Gpu {
+    device: GpuDevice,
+    buffers: Vec<wgpu::Buffer>,
+    uniforms: wgpu::BindGroup,
+    phases: [Vec<Dispatch>; Phase::ALL.len()],
+    /// Where readbacks arrive; made larger when one needs it.
+    staging: wgpu::Buffer,
+}
+
+/// A kernel call, ready to encode.
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    /// Where its uniform begins.
+    uniform: u32,
+    grid: [u32; 3],
+}
+
+/// From one uniform to the next, in bytes: WebGPU's alignment of dynamic offsets, and room for the largest.
+const UNIFORM_STRIDE: usize = 256;
+
+impl Gpu {
+    /// Loads `program`, its buffers zeroed.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the program does not fit, before anything is allocated, or the driver refuses.
+    pub fn new(device: &GpuDevice, program: &Program) -> Result<Self> {
+        check_limits(device, program)?;
+        let scopes = [
+            wgpu::ErrorFilter::OutOfMemory,
+            wgpu::ErrorFilter::Internal,
+            wgpu::ErrorFilter::Validation,
+        ]
+        .map(|filter| device.device.push_error_scope(filter));
+        let gpu = Self::load(device, program);
+        // Scopes end innermost first.
+        for scope in scopes.into_iter().rev() {
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                let needed = mebibytes(program.bytes(size_of::<f32>()));
+                let name = &device.summary.name;
+                return Err(Error::Device(match error {
+                    wgpu::Error::OutOfMemory { .. } => format!(
+                        "{name} has not the {needed} of free memory that the network and its data need; \
+                         a smaller batch size or hidden size needs less"
+                    ),
+                    error => format!("{name} cannot load the program: {error}"),
+                }));
+            }
+        }
+        device.check()?;
+        Ok(gpu)
+    }
+
+    fn load(device: &GpuDevice, program: &Program) -> Self {
+        let wgpu_device = &device.device;
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let buffers: Vec<_> = program
+            .buffers()
+            .iter()
+            .map(|buffer| {
+                wgpu_device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some(&buffer.name),
+                    size: buffer.bytes(size_of::<f32>()),
+                    usage,
+                    mapped_at_creation: false,
+                })
+            })
+            .collect();
+        let uniform_layout = layout(
+            wgpu_device,
+            "uniform",
+            &[wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Uniform,
+                has_dynamic_offset: true,
+                min_binding_size: NonZeroU64::new(UNIFORM_STRIDE as u64),
+            }],
+        );
+        let mut pipelines = Pipelines {
+            device: wgpu_device,
+            uniform: &uniform_layout,
+            made: HashMap::new(),
+        };
+        let mut groups = HashMap::new();
+        let mut words: Vec<u8> = vec![];
+        let phases = Phase::ALL.map(|phase| {
+            let dispatch = |call: &crate::kernels::Call| {
+                let kernel = call.kernel();
+                let (pipeline, layout) = pipelines.get(kernel);
+                let places: Vec<usize> = kernel
+                    .args()
+                    .iter()
+                    .map(|arg| arg.tensor.buffer.index())
+                    .collect();
+                let entries =
+                    places
+                        .iter()
+                        .enumerate()
+                        .map(|(binding, &place)| wgpu::BindGroupEntry {
+                            binding: binding as u32,
+                            resource: buffers[place].as_entire_binding(),
+                        });
+                let entries: Vec<_> = entries.collect();
+                let bindings = groups.entry((layout.clone(), places)).or_insert_with(|| {
+                    wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(kernel.name()),
+                        layout: &layout,
+                        entries: &entries,
+                    })
+                });
+                let uniform = words.len() as u32;
+                words.extend(uniform_words(kernel).into_iter().flat_map(u32::to_ne_bytes));
+                words.resize(words.len().next_multiple_of(UNIFORM_STRIDE), 0);
+                Dispatch {
+                    pipeline,
+                    bindings: bindings.clone(),
+                    uniform,
+                    grid: kernel.grid(),
+                }
+            };
+            program.calls(phase).iter().map(dispatch).collect()
+        });
+        words.resize(words.len().max(UNIFORM_STRIDE), 0);
+        let uniform_buffer = wgpu_device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("uniforms"),
+            size: words.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        device.queue.write_buffer(&uniform_buffer, 0, &words);
+        let uniforms = wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("uniforms"),
+            layout: &uniform_layout,
+            entries: &[wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &uniform_buffer,
+                    offset: 0,
+                    size: NonZeroU64::new(UNIFORM_STRIDE as u64),
+                }),
+            }],
+        });
+        let staging = staging(wgpu_device, 1 << 12);
+        Gpu {
+            device: device.clone(),
+            buffers,
+            uniforms,
+            phases,
+            staging,
+        }
+    }
+
+    /// Waits for everything submitted, then reads `tensor`.
+    fn read_bytes<E: bytemuck::Pod>(&mut self, tensor: &Tensor) -> Result<Vec<E>> {
+        let bytes = (tensor.len() * size_of::<E>()) as u64;
+        if bytes == 0 {
+            return Ok(vec![]);
+        }
+        if self.staging.size() < bytes {
+            self.staging = staging(&self.device.device, bytes);
+        }
+        let mut encoder = self
+            .device
+            .device
+            .create_command_encoder(&Default::default());
+        let source = &self.buffers[tensor.buffer.index()];
+        encoder.copy_buffer_to_buffer(
+            source,
+            (tensor.offset * size_of::<E>()) as u64,
+            &self.staging,
+            0,
+            bytes,
+        );
+        self.device.queue.submit([encoder.finish()]);
+        let slice = self.staging.slice(..bytes);
+        let (send, receive) = std::sync::mpsc::channel();
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            // Nobody listens any more only if waiting failed, which has been reported then.
+            let _ = send.send(result);
+        });
+        let failed =
+            |error: String| Error::Device(format!("{}: {error}", self.device.summary.name));
+        self.device
+            .device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| failed(error.to_string()))?;
+        self.device.check()?;
+        match receive.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(format!("results cannot be read: {error}"))),
+            Err(_) => return Err(failed("results never arrived".into())),
+        }
+        let view = slice
+            .get_mapped_range()
+            .map_err(|error| failed(error.to_string()))?;
+        let values = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        self.staging.unmap();
+        Ok(values)
+    }
+
+    fn write_bytes(&mut self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
+        let buffer = &self.buffers[tensor.buffer.index()];
+        self.device
+            .queue
+            .write_buffer(buffer, (tensor.offset * size_of::<u32>()) as u64, bytes);
+        self.device.check()
+    }
+}
+
+impl Executor for Gpu {
+    fn write(&mut self, tensor: &Tensor, values: &[f32]) -> Result<()> {
+        check_length(tensor, values.len())?;
+        self.write_bytes(tensor, bytemuck::cast_slice(values))
+    }
+
+    fn write_index(&mut self, tensor: &Tensor, values: &[u32]) -> Result<()> {
+        check_length(tensor, values.len())?;
+        self.write_bytes(tensor, bytemuck::cast_slice(values))
+    }
+
+    fn run(&mut self, phases: &[Phase], times: usize) -> Result<()> {
+        let mut encoder = self
+            .device
+            .device
+            .create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for _ in 0..times {
+                for &phase in phases {
+                    for dispatch in &self.phases[phase as usize] {
+                        pass.set_pipeline(&dispatch.pipeline);
+                        pass.set_bind_group(0, &dispatch.bindings, &[]);
+                        pass.set_bind_group(1, &self.uniforms, &[dispatch.uniform]);
+                        let [x, y, z] = dispatch.grid;
+                        pass.dispatch_workgroups(x, y, z);
+                    }
+                }
+            }
+        }
+        self.device.queue.submit([encoder.finish()]);
+        self.device.check()
+    }
+
+    fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>> {
+        self.read_bytes(tensor)
+    }
+
+    fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>> {
+        self.read_bytes(tensor)
+    }
+}
+
+/// A call's uniform: an offset for each argument, then its scalars.
+fn uniform_words(kernel: &dyn Kernel) -> Vec<u32> {
+    let offsets = kernel
+        .args()
+        .into_iter()
+        .map(|arg| arg.tensor.offset as u32);
+    offsets
+        .chain(
+            kernel
+                .uniform()
+                .into_iter()
+                .map(|(_, scalar)| scalar.bits()),
+        )
+        .collect()
+}
+
+fn staging(device: &wgpu::Device, bytes: u64) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("staging"),
+        size: bytes,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+fn layout(
+    device: &wgpu::Device,
+    label: &str,
+    types: &[wgpu::BindingType],
+) -> wgpu::BindGroupLayout {
+    let entries = types
+        .iter()
+        .enumerate()
+        .map(|(binding, &ty)| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty,
+            count: None,
+        });
+    let entries: Vec<_> = entries.collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(label),
+        entries: &entries,
+    })
+}
+
+/// Pipelines by source and constants, made when first asked for.
+struct Pipelines<'a> {
+    device: &'a wgpu::Device,
+    uniform: &'a wgpu::BindGroupLayout,
+    made: HashMap<(String, String), (wgpu::ComputePipeline, wgpu::BindGroupLayout)>,
+}
+
+impl Pipelines<'_> {
+    fn get(&mut self, kernel: &dyn Kernel) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+        let Shader { parts, constants } = kernel.shader();
+        let source = parts.join("\n");
+        let made = self.made.entry((source.clone(), format!("{constants:?}")));
+        made.or_insert_with(|| {
+            let types = kernel
+                .args()
+                .into_iter()
+                .map(|arg| wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage {
+                        read_only: arg.access == Access::Read,
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                });
+            let name = kernel.name();
+            let storage = layout(self.device, name, &types.collect::<Vec<_>>());
+            let module = self
+                .device
+                .create_shader_module(wgpu::ShaderModuleDescriptor {
+                    label: Some(name),
+                    source: wgpu::ShaderSource::Wgsl(source.into()),
+                });
+            let layout = self
+                .device
+                .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(name),
+                    bind_group_layouts: &[Some(&storage), Some(self.uniform)],
+                    immediate_size: 0,
+                });
+            let pipeline = self
+                .device
+                .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(name),
+                    layout: Some(&layout),
+                    module: &module,
+                    entry_point: Some("main"),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: &constants,
+                        zero_initialize_workgroup_memory: true,
+                    },
+                    cache: None,
+                });
+            (pipeline, storage)
+        })
+        .clone()
+    }
+}
+
+/// Refuses what the device says it cannot hold or dispatch.
+fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
+    let (name, limits) = (&device.summary.name, &device.limits);
+    let largest = limits
+        .max_buffer_size
+        .min(limits.max_storage_buffer_binding_size);
+    for buffer in program.buffers() {
+        let needed = buffer.bytes(size_of::<f32>());
+        if needed > largest {
+            return Err(Error::Device(format!(
+                "{} needs {} in one buffer and {name} allows {}; a smaller batch size, hidden size or data set needs less",
+                buffer.name,
+                mebibytes(needed),
+                mebibytes(largest)
+            )));
+        }
+    }
+    let most = limits.max_compute_workgroups_per_dimension;
+    for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {
+        let grid = call.kernel().grid();
+        if grid.iter().any(|&side| side > most) {
+            return Err(Error::Device(format!(
+                "{} needs {grid:?} workgroups and {name} allows {most} a side; a smaller batch size needs fewer",
+                call.kernel().name()
+            )));
+        }
+    }
+    if device.summary.is_software() {
+        // Its memory is this machine's.
+        check_host_memory(program, size_of::<f32>())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The GPU side, and the only place that knows wgpu: adapters and devices here, the executor in [`executor`].
+
+pub mod executor;
+
+use std::sync::{Arc, Mutex};
+
+use crate::device::{AdapterKind, AdapterSummary};
+use crate::error::{Error, Result};
+use crate::model::Tuning;
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+        flags: wgpu::InstanceFlags::empty(),
+        // Refuse what would not fit, rather than have the system page or kill.
+        memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
+            for_resource_creation: Some(95),
+            for_device_loss: None,
+        },
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
+}
+
+/// What there is to compute on; empty where no driver is installed.
+pub fn adapters() -> Vec<AdapterSummary> {
+    enumerate()
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| summary(index, adapter))
+        .collect()
+}
+
+fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    AdapterSummary {
+        index,
+        name: info.name,
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Cpu => AdapterKind::Software,
+            wgpu::DeviceType::Other => AdapterKind::Other,
+        },
+        backend: info.backend.to_string(),
+        driver: [info.driver, info.driver_info].join(" ").trim().to_string(),
+        max_buffer_bytes: limits.max_buffer_size,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
+        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+    }
+}
+
+/// An opened adapter, on which programs can be loaded.
+#[derive(Debug, Clone)]
+pub struct GpuDevice {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) limits: wgpu::Limits,
+    pub summary: AdapterSummary,
+    /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
+    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl GpuDevice {
+    /// Opens the adapter with this index among [`adapters`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is none, or its driver refuses.
+    pub fn open(index: usize) -> Result<GpuDevice> {
+        let adapter = enumerate().into_iter().nth(index);
+        let adapter =
+            adapter.ok_or_else(|| Error::Device(format!("there is no adapter {index}")))?;
+        let summary = summary(index, &adapter);
+        let has = adapter.limits();
+        // What WebGPU promises, and more where sizes are concerned.
+        let limits = wgpu::Limits {
+            max_buffer_size: has.max_buffer_size,
+            max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+            max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+            ..wgpu::Limits::default()
+        };
+        let request = wgpu::DeviceDescriptor {
+            label: Some("gatescan"),
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&request)).map_err(|error| {
+                Error::Device(format!("{} cannot be opened: {error}", summary.name))
+            })?;
+        let trouble = Arc::new(Mutex::new(None));
+        let note = {
+            let trouble = Arc::clone(&trouble);
+            move |message: String| {
+                // The first one is the cause, the rest follow from it.
+                if let Ok(mut trouble) = trouble.lock() {
+                    trouble.get_or_insert(message);
+                }
+            }
+        };
+        let heard = note.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| heard(error.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            note(format!("the device was lost ({reason:?}): {message}"));
+        });
+        Ok(GpuDevice {
+            device,
+            queue,
+            limits,
+            summary,
+            trouble,
+        })
+    }
+
+    /// What a recording has to know of this device.
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
+            workgroup_memory: self.limits.max_compute_workgroup_storage_size,
+            ..Tuning::default()
+        }
+    }
+
+    /// Fails if something has gone wrong since the device was opened.
+    pub(crate) fn check(&self) -> Result<()> {
+        let trouble = self.trouble.lock().map_or(None, |trouble| trouble.clone());
+        trouble.map_or(Ok(()), |message| {
+            Err(Error::Device(format!("{}: {message}", self.summary.name)))
+        })
+    }
+}

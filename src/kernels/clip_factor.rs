@@ -1,0 +1,97 @@
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// The norm of the whole gradient and the factor that clips it: `norm = [n, factor]`.
+#[derive(Debug, Clone)]
+pub struct ClipFactor {
+    /// `[64]`, as [`SquaredNorm`](super::SquaredNorm) leaves them.
+    pub partials: Tensor,
+    /// `[2]`.
+    pub norm: Tensor,
+    /// The largest norm that is let through; `None` lets everything through.
+    pub limit: Option<f32>,
+    pub form: ClipForm,
+}
+
+/// Whose clipping by global norm it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClipForm {
+    /// `limit / norm` (`clip_by_global_norm`).
+    Tensorflow,
+    /// `limit / (norm + 1e-6)` (`clip_grad_norm_`).
+    Torch,
+}
+
+impl From<ClipFactor> for Call {
+    fn from(call: ClipFactor) -> Call {
+        Call::ClipFactor(call)
+    }
+}
+
+impl Kernel for ClipFactor {
+    fn name(&self) -> &'static str {
+        "clip_factor"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![read("partials", self.partials), write("norm", self.norm)]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        vec![
+            ("limit", Scalar::F32(self.limit.unwrap_or(0.0))),
+            ("margin", Scalar::F32(self.margin())),
+        ]
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![
+                include_str!("../../shaders/clip_factor.wgsl"),
+                include_str!("../../shaders/common/reduce.wgsl"),
+            ],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [1, 1, 1]
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: self.partials.len() as f64,
+            bytes: 4.0 * self.partials.len() as f64,
+        }
+    }
+}
+
+impl ClipFactor {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let squares = memory
+            .read(&self.partials)
+            .iter()
+            .fold(R::zero(), |sum, &partial| sum + partial);
+        let length = squares.root();
+        let mut norm = memory.write(&self.norm);
+        (norm[0], norm[1]) = (length, R::one());
+        if let Some(limit) = self.limit {
+            let (limit, length) = (
+                R::of(f64::from(limit)),
+                length + R::of(f64::from(self.margin())),
+            );
+            if length > limit {
+                norm[1] = limit / length;
+            }
+        }
+    }
+
+    fn margin(&self) -> f32 {
+        match self.form {
+            ClipForm::Tensorflow => 0.0,
+            ClipForm::Torch => 1e-6,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use rayon::prelude::*;
+
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// `out[n] = sum over m of source[m, n]`: the gradient of a bias.
+#[derive(Debug, Clone)]
+pub struct ColumnSum {
+    /// `[rows, stride]`, of which the first columns count.
+    pub source: Tensor,
+    /// `[columns]`.
+    pub out: Tensor,
+    pub rows: usize,
+    pub stride: usize,
+}
+
+/// Rows that are summed by themselves, which keeps rounding small; and columns that go together.
+const BLOCK: usize = 64;
+
+impl From<ColumnSum> for Call {
+    fn from(call: ColumnSum) -> Call {
+        Call::ColumnSum(call)
+    }
+}
+
+impl Kernel for ColumnSum {
+    fn name(&self) -> &'static str {
+        "column_sum"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![read("source", self.source), write("out", self.out)]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        vec![
+            ("rows", Scalar::count(self.rows)),
+            ("columns", Scalar::count(self.out.len())),
+            ("stride", Scalar::count(self.stride)),
+        ]
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![include_str!("../../shaders/column_sum.wgsl")],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [self.out.len().div_ceil(BLOCK) as u32, 1, 1]
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = (self.rows * self.out.len()) as f64;
+        Cost {
+            flops: elements,
+            bytes: 4.0 * elements,
+        }
+    }
+}
+
+impl ColumnSum {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let source = memory.read(&self.source);
+        let source = &*source;
+        memory
+            .write(&self.out)
+            .par_chunks_mut(BLOCK)
+            .enumerate()
+            .for_each(|(number, out)| {
+                out.fill(R::zero());
+                for rows in source.chunks(BLOCK * self.stride) {
+                    let mut block = [R::zero(); BLOCK];
+                    for row in rows.chunks(self.stride) {
+                        let row = &row[number * BLOCK..][..out.len()];
+                        block
+                            .iter_mut()
+                            .zip(row)
+                            .for_each(|(sum, &value)| *sum += value);
+                    }
+                    out.iter_mut()
+                        .zip(&block)
+                        .for_each(|(out, &sum)| *out += sum);
+                }
+            });
+    }
+}

@@ -1,0 +1,150 @@
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// Takes the next batch of sequences out of a data set: `out[t, b, :] = source[order[cursor + b], t, :]`.
+#[derive(Debug, Clone)]
+pub struct Gather {
+    pub of: Of,
+    /// `[N, T, I]`; bytes lie four to a word, lowest first.
+    pub source: Tensor,
+    /// `[N]` or more: which sequence is taken when.
+    pub order: Tensor,
+    pub control: Tensor,
+    /// `[T, B, I]`.
+    pub out: Tensor,
+    pub steps: usize,
+    pub batch: usize,
+    /// I.
+    pub width: usize,
+}
+
+/// What a data set is made of, and what stands in the batch where the epoch has ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Of {
+    /// Reals; absent ones are 0.
+    Reals,
+    /// Bytes that stand for `byte * scale`; absent ones are 0.
+    Bytes { scale: f32 },
+    /// Integers, such as labels and lengths.
+    Indices { absent: u32 },
+}
+
+impl From<Gather> for Call {
+    fn from(call: Gather) -> Call {
+        Call::Gather(call)
+    }
+}
+
+impl Kernel for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![
+            read("source", self.source),
+            read("order", self.order),
+            read("control", self.control),
+            write("out", self.out),
+        ]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let (absent, scale) = match self.of {
+            Of::Reals => (0, 1.0),
+            Of::Bytes { scale } => (0, scale),
+            Of::Indices { absent } => (absent, 1.0),
+        };
+        vec![
+            ("steps", Scalar::count(self.steps)),
+            ("batch", Scalar::count(self.batch)),
+            ("width", Scalar::count(self.width)),
+            ("absent", Scalar::U32(absent)),
+            ("scale", Scalar::F32(scale)),
+        ]
+    }
+
+    fn shader(&self) -> Shader {
+        let of = match self.of {
+            Of::Reals => include_str!("../../shaders/common/gather_reals.wgsl"),
+            Of::Bytes { .. } => include_str!("../../shaders/common/gather_bytes.wgsl"),
+            Of::Indices { .. } => include_str!("../../shaders/common/gather_indices.wgsl"),
+        };
+        Shader {
+            parts: vec![include_str!("../../shaders/gather.wgsl"), of],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        fold(self.out.len(), 64)
+    }
+
+    fn cost(&self) -> Cost {
+        let source = if matches!(self.of, Of::Bytes { .. }) {
+            1.0
+        } else {
+            4.0
+        };
+        Cost {
+            flops: 0.0,
+            bytes: (4.0 + source) * self.out.len() as f64,
+        }
+    }
+}
+
+impl Gather {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        match self.of {
+            Of::Reals => {
+                let source = memory.read(&self.source);
+                self.each(memory, &mut memory.write(&self.out), R::zero(), |at| {
+                    source[at]
+                });
+            }
+            Of::Bytes { scale } => {
+                let (source, scale) = (memory.read_index(&self.source), R::of(f64::from(scale)));
+                self.each(memory, &mut memory.write(&self.out), R::zero(), |at| {
+                    R::of(f64::from(source[at / 4].to_le_bytes()[at % 4])) * scale
+                });
+            }
+            Of::Indices { absent } => {
+                let source = memory.read_index(&self.source);
+                self.each(memory, &mut memory.write_index(&self.out), absent, |at| {
+                    source[at]
+                });
+            }
+        }
+    }
+
+    /// Fills the batch with `take(place in the data set)`.
+    fn each<R: Real, E: Copy>(
+        &self,
+        memory: &Memory<R>,
+        out: &mut [E],
+        absent: E,
+        take: impl Fn(usize) -> E,
+    ) {
+        let (order, control) = (
+            memory.read_index(&self.order),
+            memory.read_index(&self.control),
+        );
+        let (cursor, count) = (
+            control[control::CURSOR] as usize,
+            control[control::COUNT] as usize,
+        );
+        for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
+            let (t, place) = (row / self.batch, cursor + row % self.batch);
+            if place < count {
+                let start = (order[place] as usize * self.steps + t) * self.width;
+                out.iter_mut()
+                    .enumerate()
+                    .for_each(|(i, out)| *out = take(start + i));
+            } else {
+                out.fill(absent);
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// The weight of one output in a mean over the labelled ones: `weight = [1 / count, count]`.
+#[derive(Debug, Clone)]
+pub struct LabelWeight {
+    /// `[rows]`, [`IGNORE`] where there is no label.
+    pub labels: Tensor,
+    /// `[2]`.
+    pub weight: Tensor,
+}
+
+impl From<LabelWeight> for Call {
+    fn from(call: LabelWeight) -> Call {
+        Call::LabelWeight(call)
+    }
+}
+
+impl Kernel for LabelWeight {
+    fn name(&self) -> &'static str {
+        "label_weight"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![read("labels", self.labels), write("weight", self.weight)]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        vec![("rows", Scalar::count(self.labels.len()))]
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![
+                include_str!("../../shaders/label_weight.wgsl"),
+                include_str!("../../shaders/common/reduce.wgsl"),
+            ],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [1, 1, 1]
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 0.0,
+            bytes: 4.0 * self.labels.len() as f64,
+        }
+    }
+}
+
+impl LabelWeight {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let count = memory
+            .read_index(&self.labels)
+            .iter()
+            .filter(|&&label| label != IGNORE)
+            .count();
+        let mut weight = memory.write(&self.weight);
+        weight[0] = R::one() / R::of(count.max(1) as f64);
+        weight[1] = R::of(count as f64);
+    }
+}

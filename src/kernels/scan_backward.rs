@@ -1,0 +1,86 @@
+use super::recurrence::{BackwardWork, Recurrence};
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
+use crate::executor::Memory;
+use crate::real::Real;
+
+/// Walks time steps `begin..end` of a layer backwards, from its outputs' gradients to its gates', in one dispatch. The
+/// first cut of a walk starts from `given_states` of the layer, the later ones from what the one before has left.
+#[derive(Debug, Clone)]
+pub struct ScanBackward {
+    pub layer: Recurrence,
+    pub begin: usize,
+    pub end: usize,
+}
+
+impl From<ScanBackward> for Call {
+    fn from(call: ScanBackward) -> Call {
+        Call::ScanBackward(call)
+    }
+}
+
+impl Kernel for ScanBackward {
+    fn name(&self) -> &'static str {
+        "scan_backward"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        self.layer.backward_args()
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let mut scalars = self.layer.sizes();
+        scalars.extend([
+            ("begin", Scalar::count(self.begin)),
+            ("end", Scalar::count(self.end)),
+            (
+                "has_upstream",
+                Scalar::U32(self.layer.upstream.is_some().into()),
+            ),
+            ("given_states", Scalar::count(self.given_states())),
+        ]);
+        scalars
+    }
+
+    fn shader(&self) -> Shader {
+        let mut parts = self.layer.shader_parts();
+        parts.push(include_str!("../../shaders/common/backward.wgsl"));
+        parts.push(include_str!("../../shaders/scan_backward.wgsl"));
+        Shader {
+            parts,
+            constants: vec![
+                ("WIDTH", self.layer.width() as f64),
+                ("UNITS", self.layer.hidden_size as f64),
+            ],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [self.layer.batch.div_ceil(4) as u32, 1, 1]
+    }
+
+    fn cost(&self) -> Cost {
+        self.layer.cost(self.end - self.begin)
+    }
+}
+
+impl ScanBackward {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let first = self.end == self.layer.steps;
+        let work = BackwardWork {
+            first,
+            units: true,
+            middle: true,
+            product: true,
+            pending: false,
+        };
+        self.layer.backward(memory, self.begin..self.end, work);
+    }
+
+    fn given_states(&self) -> usize {
+        if self.end == self.layer.steps {
+            self.layer.given_states
+        } else {
+            self.layer.cell.facts().states
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use super::recurrence::Recurrence;
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
+use crate::executor::Memory;
+use crate::real::Real;
+
+/// Walks time steps `begin..end` of a layer: recurrent product, activations and state update, in one dispatch.
+#[derive(Debug, Clone)]
+pub struct ScanForward {
+    pub layer: Recurrence,
+    pub begin: usize,
+    pub end: usize,
+}
+
+impl From<ScanForward> for Call {
+    fn from(call: ScanForward) -> Call {
+        Call::ScanForward(call)
+    }
+}
+
+impl Kernel for ScanForward {
+    fn name(&self) -> &'static str {
+        "scan_forward"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        self.layer.forward_args()
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let mut scalars = self.layer.sizes();
+        scalars.extend([
+            ("begin", Scalar::count(self.begin)),
+            ("end", Scalar::count(self.end)),
+            ("has_bias", Scalar::U32(self.layer.bias.is_some().into())),
+        ]);
+        scalars
+    }
+
+    fn shader(&self) -> Shader {
+        let mut parts = self.layer.shader_parts();
+        parts.push(include_str!("../../shaders/common/forward.wgsl"));
+        parts.push(include_str!("../../shaders/scan_forward.wgsl"));
+        Shader {
+            parts,
+            constants: vec![
+                ("WIDTH", self.layer.width() as f64),
+                ("UNITS", self.layer.hidden_size as f64),
+            ],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [self.layer.batch.div_ceil(4) as u32, 1, 1]
+    }
+
+    fn cost(&self) -> Cost {
+        self.layer.cost(self.end - self.begin)
+    }
+}
+
+impl ScanForward {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        self.layer.forward(memory, self.begin..self.end, None);
+    }
+}

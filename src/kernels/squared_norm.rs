@@ -1,0 +1,78 @@
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// Sums of squares of what falls to each of 64 workgroups, for [`ClipFactor`](super::ClipFactor) to add up.
+#[derive(Debug, Clone)]
+pub struct SquaredNorm {
+    /// `[count]`.
+    pub source: Tensor,
+    /// `[64]`.
+    pub partials: Tensor,
+}
+
+impl SquaredNorm {
+    /// Workgroups, and so partial sums.
+    pub const PARTIALS: usize = 64;
+}
+
+impl From<SquaredNorm> for Call {
+    fn from(call: SquaredNorm) -> Call {
+        Call::SquaredNorm(call)
+    }
+}
+
+impl Kernel for SquaredNorm {
+    fn name(&self) -> &'static str {
+        "squared_norm"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![
+            read("source", self.source),
+            write("partials", self.partials),
+        ]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        vec![("count", Scalar::count(self.source.len()))]
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![
+                include_str!("../../shaders/squared_norm.wgsl"),
+                include_str!("../../shaders/common/reduce.wgsl"),
+            ],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [SquaredNorm::PARTIALS as u32, 1, 1]
+    }
+
+    fn cost(&self) -> Cost {
+        let count = self.source.len() as f64;
+        Cost {
+            flops: 2.0 * count,
+            bytes: 4.0 * count,
+        }
+    }
+}
+
+impl SquaredNorm {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let source = memory.read(&self.source);
+        let mut partials = memory.write(&self.partials);
+        partials.fill(R::zero());
+        for block in source.chunks(Self::PARTIALS * Self::PARTIALS) {
+            for (partial, values) in partials.iter_mut().zip(block.chunks(Self::PARTIALS)) {
+                *partial += values
+                    .iter()
+                    .fold(R::zero(), |sum, &value| sum + value * value);
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The command line of gatescan.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Wrong arguments end here, with the code 2.
+    let arguments = cli::Cli::parse();
+    match cli::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::note(format!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

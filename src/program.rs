@@ -1,0 +1,299 @@
+//! A training step as plain data: buffers, and kernel calls over them in order, in phases.
+//!
+//! A program is recorded once and played by any [`Executor`](crate::executor::Executor). It knows no device.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::kernels::{Access, Call};
+
+/// What a buffer is made of. Integers index and count; everything that has a gradient is real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// f32 on a GPU, the executor's float type on the CPU.
+    Real,
+    /// u32, also the carrier of packed bytes.
+    Index,
+}
+
+/// What a buffer is for, so that memory can be accounted for by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Parameters,
+    Gradients,
+    Moments,
+    Activations,
+    Data,
+    /// Step counters, schedules, metrics.
+    Control,
+}
+
+/// One allocation on the device.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    pub name: String,
+    pub kind: Kind,
+    pub element: Element,
+    /// Elements, never 0.
+    pub len: usize,
+}
+
+/// Names a buffer of the program that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(usize);
+
+impl BufferId {
+    /// Its place in [`Program::buffers`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// The extents of a tensor, slowest first; at most four.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    extents: [usize; 4],
+    rank: usize,
+}
+
+impl Shape {
+    /// The extents, slowest first.
+    pub fn extents(&self) -> &[usize] {
+        &self.extents[..self.rank]
+    }
+
+    /// Elements in all.
+    pub fn len(&self) -> usize {
+        self.extents().iter().product()
+    }
+
+    /// Whether some extent is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(shape: [usize; N]) -> Self {
+        const { assert!(N >= 1 && N <= 4) };
+        let mut extents = [1; 4];
+        extents[..N].copy_from_slice(&shape);
+        Shape { extents, rank: N }
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.extents().fmt(f)
+    }
+}
+
+/// A dense row-major view into a buffer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tensor {
+    pub buffer: BufferId,
+    /// Elements before the first one.
+    pub offset: usize,
+    pub shape: Shape,
+}
+
+impl Tensor {
+    /// Elements in all.
+    pub fn len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Whether some extent is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements it covers in its buffer.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+
+    /// The same memory seen from `skip` elements on, with another shape.
+    pub fn part(&self, skip: usize, shape: impl Into<Shape>) -> Tensor {
+        let shape = shape.into();
+        debug_assert!(
+            skip + shape.len() <= self.len(),
+            "{shape:?} after {skip} lies outside {:?}",
+            self.shape
+        );
+        Tensor {
+            buffer: self.buffer,
+            offset: self.offset + skip,
+            shape,
+        }
+    }
+}
+
+/// The parts of a program that are run as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Takes a batch and computes outputs and loss.
+    Forward,
+    /// Back-propagation through time: fills the gradients.
+    Backward,
+    /// Clipping, the optimiser, and the record of the step.
+    Update,
+    /// Outputs, loss and record on the held-out data, without anything that belongs to training.
+    Evaluate,
+}
+
+impl Phase {
+    /// Every phase, in the order in which a step runs them.
+    pub const ALL: [Phase; 4] = [
+        Phase::Forward,
+        Phase::Backward,
+        Phase::Update,
+        Phase::Evaluate,
+    ];
+    /// What one training step runs.
+    pub const TRAIN: [Phase; 3] = [Phase::Forward, Phase::Backward, Phase::Update];
+}
+
+/// Buffers and the kernel calls over them.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    buffers: Vec<Buffer>,
+    phases: [Vec<Call>; Phase::ALL.len()],
+}
+
+impl Program {
+    /// An empty program.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a buffer that starts as zeros and returns a view of all of it.
+    pub fn buffer(
+        &mut self,
+        name: impl Into<String>,
+        kind: Kind,
+        element: Element,
+        shape: impl Into<Shape>,
+    ) -> Tensor {
+        let shape = shape.into();
+        // An empty binding is not allowed on a GPU.
+        self.buffers.push(Buffer {
+            name: name.into(),
+            kind,
+            element,
+            len: shape.len().max(1),
+        });
+        Tensor {
+            buffer: BufferId(self.buffers.len() - 1),
+            offset: 0,
+            shape,
+        }
+    }
+
+    /// Appends a kernel call to `phase`.
+    ///
+    /// # Panics
+    /// Where a call breaks the rules that every executor relies on: views inside their buffers, a written
+    /// buffer bound once, at most 8 bindings. Only a defect in this crate can cause that.
+    pub fn push(&mut self, phase: Phase, call: impl Into<Call>) {
+        let call = call.into();
+        let args = call.kernel().args();
+        let name = call.kernel().name();
+        assert!(
+            args.len() <= 8,
+            "{name} binds {} buffers, WebGPU promises 8",
+            args.len()
+        );
+        for (i, arg) in args.iter().enumerate() {
+            let buffer = &self.buffers[arg.tensor.buffer.0];
+            assert!(
+                arg.tensor.range().end <= buffer.len,
+                "{name}: {} lies outside {}",
+                arg.name,
+                buffer.name
+            );
+            let shared = args[..i].iter().any(|other| {
+                other.tensor.buffer == arg.tensor.buffer
+                    && (other.access == Access::Write || arg.access == Access::Write)
+            });
+            assert!(!shared, "{name} writes {} and binds it twice", buffer.name);
+        }
+        self.phases[phase as usize].push(call);
+    }
+
+    /// All buffers; a [`BufferId`] is an index into them.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// The buffer that a view looks into.
+    pub fn buffer_of(&self, tensor: &Tensor) -> &Buffer {
+        &self.buffers[tensor.buffer.0]
+    }
+
+    /// A view of a whole buffer.
+    pub fn whole(&self, id: usize) -> Tensor {
+        Tensor {
+            buffer: BufferId(id),
+            offset: 0,
+            shape: [self.buffers[id].len].into(),
+        }
+    }
+
+    /// The calls of a phase, in order.
+    pub fn calls(&self, phase: Phase) -> &[Call] {
+        &self.phases[phase as usize]
+    }
+
+    /// Bytes held with `real_bytes` for each real number.
+    pub fn bytes(&self, real_bytes: usize) -> u64 {
+        self.buffers.iter().map(|b| b.bytes(real_bytes)).sum()
+    }
+
+    /// Refuses a program that needs more than `available` bytes, before anything is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with what was needed, by kind, and what there is.
+    pub fn check_fits(&self, real_bytes: usize, available: u64, place: &str) -> Result<()> {
+        let needed = self.bytes(real_bytes);
+        if needed <= available {
+            return Ok(());
+        }
+        let of = |kind: Kind| -> String {
+            mebibytes(
+                self.buffers
+                    .iter()
+                    .filter(|b| b.kind == kind)
+                    .map(|b| b.bytes(real_bytes))
+                    .sum(),
+            )
+        };
+        Err(Error::Device(format!(
+            "the network and its data need {} and {place} has {} left: parameters {}, gradients {}, moments {}, \
+             activations {}, data {}. A smaller batch size or hidden size needs less.",
+            mebibytes(needed),
+            mebibytes(available),
+            of(Kind::Parameters),
+            of(Kind::Gradients),
+            of(Kind::Moments),
+            of(Kind::Activations),
+            of(Kind::Data),
+        )))
+    }
+}
+
+impl Buffer {
+    /// Bytes held with `real_bytes` for each real number.
+    pub fn bytes(&self, real_bytes: usize) -> u64 {
+        let each = match self.element {
+            Element::Real => real_bytes,
+            Element::Index => size_of::<u32>(),
+        };
+        self.len as u64 * each as u64
+    }
+}
+
+/// `bytes` as a readable figure.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}

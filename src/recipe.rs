@@ -1,0 +1,689 @@
+//! Recipes: one TOML file that says everything a training run depends on.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::cells::Cell;
+use crate::data::idx::{self, Split};
+use crate::data::{Dataset, Splits};
+use crate::error::{Error, Result};
+use crate::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use crate::optim::Optimizer;
+
+/// Everything that a training run depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What the run directory is called: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Initial weights and the order of the sequences follow from it.
+    pub seed: u64,
+    /// Passes over the training split.
+    pub epochs: usize,
+    /// B: sequences for each update of the weights.
+    pub batch_size: usize,
+    /// Gradients with a larger norm are scaled down to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f32>,
+    pub data: DataRecipe,
+    pub network: NetworkRecipe,
+    pub optimizer: Optimizer,
+}
+
+/// Where the sequences come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DataRecipe {
+    /// Images of a directory of IDX files; see [`idx`].
+    Idx { path: PathBuf, classes: usize },
+}
+
+/// A [`Network`] but for the sizes that the data decide.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRecipe {
+    /// The recurrent layers, from the input up.
+    #[serde(rename = "layer")]
+    pub layers: Vec<Layer>,
+    pub head: HeadRecipe,
+}
+
+/// A [`Head`] but for its size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadRecipe {
+    /// Which hidden states it reads.
+    #[serde(default)]
+    pub reads: Reads,
+    /// What is minimised.
+    pub loss: Loss,
+    /// How weights and bias start.
+    #[serde(default)]
+    pub init: Init,
+}
+
+/// A recipe that comes with the program.
+#[derive(Debug)]
+pub struct Builtin {
+    pub name: &'static str,
+    /// The file, comments and all.
+    pub toml: &'static str,
+}
+
+/// The recipes that come with the program.
+pub const BUILTINS: [Builtin; 3] = [
+    Builtin {
+        name: "mnist",
+        toml: include_str!("recipes/mnist.toml"),
+    },
+    Builtin {
+        name: "mnist-rnn",
+        toml: include_str!("recipes/mnist-rnn.toml"),
+    },
+    Builtin {
+        name: "mnist-gru",
+        toml: include_str!("recipes/mnist-gru.toml"),
+    },
+];
+
+impl Builtin {
+    /// The built-in recipe of that name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that suggests the nearest name and lists all.
+    pub fn find(name: &str) -> Result<&'static Builtin> {
+        BUILTINS
+            .iter()
+            .find(|builtin| builtin.name == name)
+            .ok_or_else(|| {
+                let names = BUILTINS.map(|builtin| builtin.name);
+                Error::usage(format!(
+                    "there is no recipe `{name}`{}; built in are {}; a path to a TOML file is taken too",
+                    did_you_mean(name, &names),
+                    listed(&names)
+                ))
+            })
+    }
+
+    /// One line on what it trains: the file's first, which is a comment.
+    pub fn summary(&self) -> &'static str {
+        let first = self.toml.lines().next().unwrap_or_default();
+        first.trim_start_matches(['#', ' '])
+    }
+}
+
+impl Recipe {
+    /// Reads a built-in recipe by its name, else a file by its path. Its values are only checked by
+    /// [`Recipe::validate`], so that they can be changed before.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown name and for keys or values that a recipe does not have, with the line and
+    /// the nearest right one; [`Error::File`] for a file that cannot be read.
+    pub fn load(name_or_path: &str) -> Result<Recipe> {
+        let path = Path::new(name_or_path);
+        let builtin = match Builtin::find(name_or_path) {
+            Ok(builtin) => builtin,
+            Err(unknown) => {
+                let is_path = path.components().count() > 1
+                    || path
+                        .extension()
+                        .is_some_and(|extension| extension == "toml")
+                    || path.exists();
+                if !is_path {
+                    return Err(unknown);
+                }
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    Error::file(path, format!("cannot be read as a recipe: {error}"))
+                })?;
+                return Recipe::parse(&text, name_or_path);
+            }
+        };
+        Recipe::parse(builtin.toml, builtin.name)
+    }
+
+    /// Reads TOML; `origin` is what errors call it.
+    fn parse(text: &str, origin: &str) -> Result<Recipe> {
+        toml::from_str(text).map_err(|error| {
+            let place = match error.span() {
+                Some(span) => format!("{origin}:{}", line_of(text, span.start, error.message())),
+                None => origin.to_string(),
+            };
+            Error::usage(format!("{place}: {}", explain(error.message())))
+        })
+    }
+
+    /// The recipe as TOML, which [`Recipe::load`] reads back to an equal one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what TOML cannot hold: a path that is not UTF-8, a seed above `i64::MAX`.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|error| Error::usage(format!("the recipe cannot be written as TOML: {error}")))
+    }
+
+    /// Changes fields by `key.key=value` each; a number between dots counts entries from 0, as in
+    /// `network.layer.0.hidden_size=64`. The value is TOML, or else a string that needs no quotes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a key or value that a recipe does not have, naming the assignment.
+    pub fn set<S: AsRef<str>>(&mut self, assignments: &[S]) -> Result<()> {
+        let mut table = Table::try_from(&*self).map_err(|error| {
+            Error::usage(format!("the recipe cannot be edited as TOML: {error}"))
+        })?;
+        // Fields may only make sense together, so one that does not fit yet is forgiven if a later one mends it.
+        let mut misfit = None;
+        for assignment in assignments {
+            let assignment = assignment.as_ref();
+            let named = |problem: String| Error::usage(format!("--set {assignment}: {problem}"));
+            assign(&mut table, assignment).map_err(named)?;
+            match table.clone().try_into() {
+                Ok(recipe) => {
+                    *self = recipe;
+                    misfit = None;
+                }
+                Err(error) => {
+                    misfit.get_or_insert_with(|| named(explain(error.message())));
+                }
+            }
+        }
+        misfit.map_or(Ok(()), Err)
+    }
+
+    /// The network for inputs of `input_size` features and `outputs` classes or values.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the layers do not make a network.
+    pub fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
+        let head = &self.network.head;
+        let network = Network {
+            input_size,
+            layers: self.network.layers.clone(),
+            head: Head {
+                size: outputs,
+                reads: head.reads,
+                loss: head.loss,
+                init: head.init,
+            },
+        };
+        network.validate()?;
+        Ok(network)
+    }
+
+    /// Checks every value that needs no data to judge.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for the first value that is not allowed, saying what is.
+    pub fn validate(&self) -> Result<()> {
+        let allow = |allowed: bool, problem: String| match allowed {
+            true => Ok(()),
+            false => Err(Error::usage(problem)),
+        };
+        allow(
+            !self.name.is_empty()
+                && !self.name.starts_with('.')
+                && self
+                    .name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "-_.".contains(c)),
+            format!(
+                "name is \"{}\"; it names a directory, so it takes letters, digits, - and _, and dots after the first",
+                self.name
+            ),
+        )?;
+        allow(self.epochs > 0, "epochs is 0; it must be at least 1".into())?;
+        allow(
+            self.batch_size > 0,
+            "batch_size is 0; it must be at least 1".into(),
+        )?;
+        if let Some(norm) = self.clip_norm {
+            allow(
+                norm.is_finite() && norm > 0.0,
+                format!("clip_norm is {norm}; it must be a finite number above 0, or left out"),
+            )?;
+        }
+
+        let DataRecipe::Idx { classes, .. } = self.data;
+        allow(
+            (2..=256).contains(&classes),
+            format!(
+                "data.classes is {classes}; it must be 2 to 256, as the labels of IDX files are bytes"
+            ),
+        )?;
+        let HeadRecipe { loss, reads, .. } = self.network.head;
+        allow(
+            loss == Loss::CrossEntropy && reads == Reads::Last,
+            "data of kind idx has one class for each sequence, \
+             so network.head must have loss = \"cross-entropy\" and reads = \"last\""
+                .into(),
+        )?;
+
+        allow(
+            !self.network.layers.is_empty(),
+            "there is no [[network.layer]]; a network needs at least one".into(),
+        )?;
+        for (index, layer) in self.network.layers.iter().enumerate() {
+            allow(
+                layer.hidden_size > 0,
+                format!("network.layer.{index}.hidden_size is 0; it must be at least 1"),
+            )?;
+            allow(
+                layer.forget_bias.is_finite(),
+                format!(
+                    "network.layer.{index}.forget_bias is {}; it must be finite",
+                    layer.forget_bias
+                ),
+            )?;
+        }
+        // The features are the data's to say; any number serves to check the layers.
+        self.network(1, classes)?;
+
+        let Optimizer::Adam {
+            lr,
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        } = self.optimizer;
+        for (key, value) in [("lr", f64::from(lr)), ("epsilon", epsilon)] {
+            allow(
+                value.is_finite() && value > 0.0,
+                format!("optimizer.{key} is {value}; it must be a finite number above 0"),
+            )?;
+        }
+        for (key, value) in [("beta1", beta1), ("beta2", beta2)] {
+            allow(
+                (0.0..1.0).contains(&value),
+                format!("optimizer.{key} is {value}; it must be at least 0 and below 1"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl DataRecipe {
+    /// Reads the training and the test split.
+    ///
+    /// # Errors
+    /// [`Error::File`], naming the file that is missing or damaged.
+    pub fn load(&self) -> Result<Splits> {
+        let DataRecipe::Idx { path, classes } = self;
+        idx::load(&idx::locate(path)?, *classes)
+    }
+
+    /// Reads the test split alone.
+    ///
+    /// # Errors
+    /// [`Error::File`], naming the file that is missing or damaged.
+    pub fn load_test(&self) -> Result<Dataset> {
+        let DataRecipe::Idx { path, classes } = self;
+        idx::load_split(&idx::locate(path)?, Split::Test, *classes)
+    }
+
+    /// Takes the files from another directory of the same form.
+    pub fn set_path(&mut self, directory: PathBuf) {
+        let DataRecipe::Idx { path, .. } = self;
+        *path = directory;
+    }
+}
+
+impl NetworkRecipe {
+    /// Keeps the first `count` layers, or repeats the last one up to `count`.
+    pub fn set_layers(&mut self, count: usize) {
+        if let Some(last) = self.layers.last().cloned() {
+            self.layers.resize(count, last);
+        }
+    }
+
+    /// Gives every layer `hidden_size` units.
+    pub fn set_hidden_size(&mut self, hidden_size: usize) {
+        for layer in &mut self.layers {
+            layer.hidden_size = hidden_size;
+        }
+    }
+
+    /// Gives every layer that cell, and takes back the options that do not go with it.
+    pub fn set_cell(&mut self, cell: Cell) {
+        for layer in &mut self.layers {
+            layer.cell = cell;
+            if cell == Cell::Gru && layer.bias == Bias::Single {
+                layer.bias = Bias::Double;
+            }
+            if cell != Cell::Lstm {
+                layer.forget_bias = 0.0;
+            }
+        }
+    }
+}
+
+/// Puts the value of `key.key=value` in its place.
+fn assign(table: &mut Table, assignment: &str) -> Result<(), String> {
+    let Some((path, text)) = assignment.split_once('=') else {
+        return Err("expected key=value, as in optimizer.lr=0.01".to_string());
+    };
+    let value = text
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| Value::String(text.trim().to_string()));
+    let (parents, last) = match path.trim().rsplit_once('.') {
+        Some((parents, last)) => (Some(parents), last),
+        None => (None, path.trim()),
+    };
+
+    let mut place = table;
+    let mut keys = parents.into_iter().flat_map(|parents| parents.split('.'));
+    while let Some(key) = keys.next() {
+        let names: Vec<String> = place.keys().cloned().collect();
+        let Some(inner) = place.get_mut(key) else {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            return Err(format!("there is no `{key}`{}", did_you_mean(key, &names)));
+        };
+        place = match inner {
+            Value::Table(inner) => inner,
+            Value::Array(entries) => {
+                let count = entries.len();
+                let index = keys.next().unwrap_or(last);
+                let entry = index
+                    .parse()
+                    .ok()
+                    .and_then(|index: usize| entries.get_mut(index));
+                entry.and_then(Value::as_table_mut).ok_or_else(|| {
+                    format!(
+                        "`{key}` is a list of {count}, counted from 0, so a number below {count} \
+                         must follow it, not `{index}`"
+                    )
+                })?
+            }
+            _ => return Err(format!("`{key}` is a single value, nothing can follow it")),
+        };
+    }
+    place.insert(last.to_string(), value);
+    Ok(())
+}
+
+/// The line, counted from 1, that an error speaks of; `start` is where the parser says it is.
+fn line_of(text: &str, start: usize, message: &str) -> usize {
+    let first = text[..start].matches('\n').count();
+    let word = message.split('`').nth(1).unwrap_or_default();
+    if !message.starts_with("unknown") {
+        return first + 1;
+    }
+    // In a table with a `kind` only the table's own line is known, so the word is looked for from there on.
+    let quoted = format!("\"{word}\"");
+    let has_word = |line: &str| {
+        let after = line.trim_start().strip_prefix(word);
+        after.is_some_and(|after| after.trim_start().starts_with('=')) || line.contains(&quoted)
+    };
+    let offset = text.lines().skip(first).position(has_word);
+    first + offset.unwrap_or(0) + 1
+}
+
+/// A plain sentence for a message of serde or the TOML parser.
+fn explain(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let what = match message {
+        _ if message.starts_with("unknown field") => "key",
+        _ if message.starts_with("unknown variant") => "value",
+        _ if message.starts_with("missing field") && quoted.len() == 1 => {
+            return format!("the key `{}` is missing", quoted[0]);
+        }
+        _ => {
+            return message
+                .trim()
+                .replace('\n', ", ")
+                .replace("expected usize", "expected a whole number, at least 0")
+                .replace("expected u64", "expected a whole number, at least 0")
+                .replace("expected f32", "expected a number");
+        }
+    };
+    match quoted.split_first() {
+        Some((wrong, expected)) if !expected.is_empty() => format!(
+            "unknown {what} `{wrong}`{}; expected {}",
+            did_you_mean(wrong, expected),
+            listed(expected)
+        ),
+        _ => message.to_string(),
+    }
+}
+
+/// ` (did you mean X?)`, or nothing where no candidate is close.
+fn did_you_mean(word: &str, candidates: &[&str]) -> String {
+    candidates
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| format!(" (did you mean `{candidate}`?)"))
+        .unwrap_or_default()
+}
+
+/// `a`, `b` or `c`
+fn listed(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mnist() -> Recipe {
+        Recipe::load("mnist").unwrap()
+    }
+
+    /// The message for the built-in `mnist` with `old` replaced.
+    fn edited(old: &str, new: &str) -> String {
+        let text = BUILTINS[0].toml.replacen(old, new, 1);
+        assert_ne!(text, BUILTINS[0].toml);
+        Recipe::parse(&text, "mine.toml").unwrap_err().to_string()
+    }
+
+    fn line_number(start: &str) -> usize {
+        let mut lines = BUILTINS[0].toml.lines();
+        lines.position(|line| line.starts_with(start)).unwrap() + 1
+    }
+
+    #[test]
+    fn builtins_are_valid_and_come_back_equal() {
+        for builtin in &BUILTINS {
+            let recipe = Recipe::load(builtin.name).unwrap();
+            assert_eq!(recipe.name, builtin.name);
+            recipe.validate().unwrap();
+            let text = recipe.to_toml().unwrap();
+            assert!(text.contains("lr = 0.001\n"), "{text}");
+            assert_eq!(Recipe::parse(&text, "printed").unwrap(), recipe);
+            let json = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+            assert!(builtin.summary().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn unknown_recipes_suggest_the_nearest() {
+        let message = Recipe::load("mnsit").unwrap_err().to_string();
+        assert!(message.contains("did you mean `mnist`?"), "{message}");
+        assert!(
+            message.contains("`mnist`, `mnist-rnn` or `mnist-gru`"),
+            "{message}"
+        );
+        let error = Recipe::load("none.toml").unwrap_err();
+        assert!(
+            error.to_string().starts_with("none.toml: cannot be read"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn unknown_keys_name_their_line_and_suggest_the_nearest() {
+        for (old, new, right) in [
+            ("batch_size =", "batchsize =", "batch_size"),
+            ("classes =", "clases =", "classes"),
+            ("hidden_size =", "hiden_size =", "hidden_size"),
+            ("loss =", "los =", "loss"),
+            ("beta2 =", "betta2 =", "beta2"),
+        ] {
+            let message = edited(old, new);
+            let start = format!(
+                "mine.toml:{}: unknown key `{}`",
+                line_number(old),
+                &new[..new.len() - 2]
+            );
+            assert!(message.starts_with(&start), "{message}\n{start}");
+            assert!(
+                message.contains(&format!("(did you mean `{right}`?)")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_values_name_their_line_and_suggest_the_nearest() {
+        for (old, new, wrong, right) in [
+            ("cell = \"lstm\"", "cell = \"ltsm\"", "ltsm", "lstm"),
+            ("form = \"torch\"", "form = \"troch\"", "troch", "torch"),
+            ("kind = \"adam\"", "kind = \"adma\"", "adma", "adam"),
+            ("bias = \"single\"", "bias = \"singel\"", "singel", "single"),
+            (
+                "loss = \"cross-entropy\"",
+                "loss = \"crossentropy\"",
+                "crossentropy",
+                "cross-entropy",
+            ),
+        ] {
+            let message = edited(old, new);
+            let start = format!("mine.toml:{}: unknown value `{wrong}`", line_number(old));
+            assert!(message.starts_with(&start), "{message}\n{start}");
+            assert!(
+                message.contains(&format!("(did you mean `{right}`?)")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_mistakes_in_a_file() {
+        let message = edited("seed = 0\n", "");
+        assert!(message.contains("the key `seed` is missing"), "{message}");
+        let message = edited("epochs = 2", "epochs = -2");
+        assert!(
+            message.contains(&format!("mine.toml:{}:", line_number("epochs"))),
+            "{message}"
+        );
+        assert!(message.contains("expected a whole number"), "{message}");
+        let message = edited("epochs = 2", "epochs = [2");
+        assert!(
+            message.starts_with("mine.toml:") && !message.contains('\n'),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn set_edits_any_field() {
+        let mut recipe = mnist();
+        let edits = [
+            "epochs=7",
+            "network.layer.0.hidden_size = 64",
+            "network.layer.0.cell=gru",
+            "network.layer.0.bias=\"none\"",
+            "optimizer.lr=1",
+            "clip_norm=0.5",
+            "data.path=some/where",
+        ];
+        recipe.set(&edits).unwrap();
+        let layer = &recipe.network.layers[0];
+        assert_eq!((recipe.epochs, layer.hidden_size), (7, 64));
+        assert_eq!((layer.cell, layer.bias), (Cell::Gru, Bias::None));
+        assert_eq!(recipe.clip_norm, Some(0.5));
+        let Optimizer::Adam { lr, beta2, .. } = recipe.optimizer;
+        assert_eq!((lr, beta2), (1.0, 0.999));
+        let DataRecipe::Idx { path, .. } = recipe.data;
+        assert_eq!(path, Path::new("some/where"));
+    }
+
+    #[test]
+    fn set_names_what_is_wrong() {
+        for (edit, expected) in [
+            ("epochs", "expected key=value"),
+            ("epocs=3", "unknown key `epocs` (did you mean `epochs`?)"),
+            (
+                "network.layer.0.hiden_size=3",
+                "(did you mean `hidden_size`?)",
+            ),
+            ("network.layer.0.cell=ltsm", "(did you mean `lstm`?)"),
+            (
+                "network.layer.3.cell=lstm",
+                "a number below 1 must follow it, not `3`",
+            ),
+            ("network.layer.cell=lstm", "not `cell`"),
+            ("network.layer.0=3", "unknown key `0`"),
+            (
+                "netwrok.head.loss=x",
+                "there is no `netwrok` (did you mean `network`?)",
+            ),
+            ("epochs.x=1", "`epochs` is a single value"),
+            ("epochs=many", "expected a whole number"),
+            ("optimizer.beta=1", "unknown key `beta`"),
+            ("=1", "unknown key ``"),
+        ] {
+            let mut recipe = mnist();
+            let message = recipe.set(&[edit]).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("--set {edit}: ")), "{message}");
+            assert!(message.contains(expected), "{message}");
+            assert_eq!(recipe, mnist());
+        }
+    }
+
+    #[test]
+    fn validate_says_what_is_allowed() {
+        for (edit, expected) in [
+            ("name=a/b", "it names a directory"),
+            ("name=..", "it names a directory"),
+            ("epochs=0", "at least 1"),
+            ("batch_size=0", "at least 1"),
+            ("clip_norm=0.0", "clip_norm is 0"),
+            ("data.classes=1", "it must be 2 to 256"),
+            ("network.layer=[]", "at least one"),
+            (
+                "network.layer.0.hidden_size=0",
+                "network.layer.0.hidden_size is 0",
+            ),
+            ("network.layer.0.forget_bias=inf", "it must be finite"),
+            ("network.head.reads=every", "reads = \"last\""),
+            (
+                "network.head.loss=mean-squared-error",
+                "loss = \"cross-entropy\"",
+            ),
+            ("optimizer.lr=nan", "optimizer.lr is NaN"),
+            ("optimizer.lr=-0.1", "optimizer.lr is -0.1"),
+            ("optimizer.beta1=1.0", "below 1"),
+            ("optimizer.epsilon=0.0", "above 0"),
+        ] {
+            let mut recipe = mnist();
+            recipe.set(&[edit]).unwrap();
+            let error = recipe.validate().unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn network_edits_go_over_every_layer() {
+        let mut network = mnist().network;
+        network.set_layers(3);
+        network.set_hidden_size(5);
+        network.set_cell(Cell::Gru);
+        for layer in &network.layers {
+            assert_eq!((layer.cell, layer.hidden_size), (Cell::Gru, 5));
+            assert_eq!((layer.bias, layer.forget_bias), (Bias::Double, 0.0));
+        }
+        network.set_layers(1);
+        assert_eq!(network.layers.len(), 1);
+        let mut network = mnist().network;
+        network.set_cell(Cell::Lstm);
+        assert_eq!(network, mnist().network);
+    }
+}

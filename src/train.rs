@@ -1,0 +1,593 @@
+//! The training loop: one, for every device.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::checkpoint::SavedModel;
+use crate::cpu::Cpu;
+use crate::data::{Dataset, Inputs, Splits, Targets};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::gpu::GpuDevice;
+use crate::gpu::executor::Gpu;
+use crate::kernels::{Gather, IGNORE, Of, Record, control, history};
+use crate::model::{Gradients, Model, Tuning};
+use crate::network::{Network, Reads};
+use crate::optim::Update;
+use crate::program::{Element, Kind, Phase, Program, Tensor};
+use crate::recipe::Recipe;
+use crate::rng::{Philox, Stream};
+
+/// How far an epoch has come; comes a few times a second.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// From 1.
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Sequences of this epoch done.
+    pub sequences: usize,
+    /// Sequences of an epoch.
+    pub of: usize,
+    /// Means over the epoch so far.
+    pub loss: f64,
+    pub accuracy: Option<f64>,
+    pub sequences_per_second: f64,
+}
+
+/// What an epoch came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EpochMetrics {
+    /// From 1.
+    pub epoch: usize,
+    pub train_loss: f64,
+    pub train_accuracy: Option<f64>,
+    pub test_loss: Option<f64>,
+    pub test_accuracy: Option<f64>,
+    /// In training.
+    pub sequences_per_second: f64,
+    /// Training and evaluation together.
+    pub seconds: f64,
+}
+
+/// What a run tells its observer.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    Progress(&'a Progress),
+    Epoch(&'a EpochMetrics),
+}
+
+/// Hears of every event, with the trainer at hand to save; a break stops the run after the current step.
+pub type Observer<'a> = dyn FnMut(&mut Trainer, Event) -> Result<ControlFlow<()>> + 'a;
+
+/// What an evaluation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Mean over the labelled outputs.
+    pub loss: f64,
+    pub accuracy: Option<f64>,
+    pub sequences: usize,
+    pub sequences_per_second: f64,
+    pub seconds: f64,
+}
+
+/// The most steps between two readbacks, and so the rows of a history.
+const SLOTS: usize = 256;
+
+/// How long the device works between two readbacks, at the most; then the user hears of it, and no watchdog barks.
+const PIECE: Duration = Duration::from_millis(50);
+
+/// A model in training on a device.
+pub struct Trainer {
+    recipe: Recipe,
+    model: Model,
+    executor: Box<dyn Executor>,
+    update: Update,
+    train: Feed,
+    test: Option<Feed>,
+    classifies: bool,
+    epoch: usize,
+    /// Steps that go into one submission.
+    piece: usize,
+}
+
+impl Trainer {
+    /// Records the recipe's network for `data`, loads it on `device` and sets its initial values.
+    ///
+    /// # Errors
+    /// A recipe that makes no sense, data that do not fit it, a device that cannot hold it.
+    pub fn new(recipe: &Recipe, data: &Splits, device: &Device) -> Result<Trainer> {
+        recipe.validate()?;
+        let train = &data.train;
+        let network = recipe.network(train.features, outputs(&train.targets))?;
+        check_data(&network, train)?;
+        let place = Place::open(device)?;
+        let mut model = Model::new(
+            &network,
+            train.steps,
+            recipe.batch_size,
+            Gradients::OfLoss,
+            place.tuning(),
+        )?;
+
+        let feed = Feed::record(&mut model, Phase::Forward, train);
+        model.forward(Phase::Forward);
+        model.loss(Phase::Forward);
+        model.backward();
+        let update = recipe
+            .optimizer
+            .record(&mut model, feed.control, SLOTS, recipe.clip_norm);
+        feed.record_end(&mut model, Phase::Update, Some(update.norm));
+        let test = match &data.test {
+            None => None,
+            Some(test) => {
+                check_data(&network, test)?;
+                check_steps(train, test)?;
+                let feed = Feed::record(&mut model, Phase::Evaluate, test);
+                model.forward(Phase::Evaluate);
+                model.loss(Phase::Evaluate);
+                feed.record_end(&mut model, Phase::Evaluate, None);
+                Some(feed)
+            }
+        };
+
+        let mut executor = place.load(&model.program)?;
+        executor.write(&model.parameters, &network.initial(recipe.seed))?;
+        feed.upload(executor.as_mut(), train)?;
+        if let (Some(feed), Some(test)) = (&test, &data.test) {
+            feed.upload(executor.as_mut(), test)?;
+        }
+        let classifies = matches!(train.targets, Targets::Classes { .. });
+        Ok(Trainer {
+            recipe: recipe.clone(),
+            model,
+            executor,
+            update,
+            train: feed,
+            test,
+            classifies,
+            epoch: 0,
+            piece: 1,
+        })
+    }
+
+    /// Trains to the recipe's last epoch, or until `observe` breaks.
+    ///
+    /// # Errors
+    /// What the device or `observe` reports; [`Error::Training`] where the loss is no longer a finite number.
+    pub fn run(&mut self, observe: &mut Observer) -> Result<()> {
+        while self.epoch < self.recipe.epochs {
+            let start = Instant::now();
+            let Some(trained) = self.train_epoch(observe)? else {
+                return Ok(());
+            };
+            let seconds = start.elapsed().as_secs_f64();
+            let tested = self.evaluate_test()?;
+            self.epoch += 1;
+            let metrics = EpochMetrics {
+                epoch: self.epoch,
+                train_loss: trained.loss(),
+                train_accuracy: self.accuracy(&trained),
+                test_loss: tested.as_ref().map(Totals::loss),
+                test_accuracy: tested.as_ref().and_then(|tested| self.accuracy(tested)),
+                sequences_per_second: self.train.count as f64 / seconds,
+                seconds: start.elapsed().as_secs_f64(),
+            };
+            if observe(self, Event::Epoch(&metrics))?.is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass over the training data; `None` where the observer broke it off.
+    fn train_epoch(&mut self, observe: &mut Observer) -> Result<Option<Totals>> {
+        let order = Philox::new(self.recipe.seed, Stream::Shuffle(self.epoch as u32))
+            .permutation(self.train.count);
+        self.train.begin(self.executor.as_mut(), &order)?;
+        let steps = self.train.count.div_ceil(self.model.batch);
+        let rate = self.recipe.optimizer.learning_rate();
+        let (mut totals, mut done, start) = (Totals::default(), 0, Instant::now());
+        while done < steps {
+            let count = self.piece.min(steps - done);
+            self.executor
+                .write(&self.update.rates.part(0, [count]), &vec![rate; count])?;
+            let rows = self.train.run(
+                self.executor.as_mut(),
+                &Phase::TRAIN,
+                count,
+                &mut self.piece,
+            )?;
+            for (n, row) in rows.chunks_exact(history::WORDS).enumerate() {
+                totals.add(row);
+                if !row[history::LOSS].is_finite() || !row[history::NORM].is_finite() {
+                    return Err(Error::Training(format!(
+                        "at step {} of epoch {} the loss is {} and the gradient's norm {}: training cannot go on. \
+                         A lower learning rate or clip_norm may help.",
+                        done + n + 1,
+                        self.epoch + 1,
+                        row[history::LOSS],
+                        row[history::NORM]
+                    )));
+                }
+            }
+            done += count;
+            let sequences = (done * self.model.batch).min(self.train.count);
+            let progress = Progress {
+                epoch: self.epoch + 1,
+                epochs: self.recipe.epochs,
+                sequences,
+                of: self.train.count,
+                loss: totals.loss(),
+                accuracy: self.accuracy(&totals),
+                sequences_per_second: sequences as f64 / start.elapsed().as_secs_f64(),
+            };
+            // After the last step the epoch's end is what there is to tell, and it counts whatever the observer says.
+            if observe(self, Event::Progress(&progress))?.is_break() && done < steps {
+                return Ok(None);
+            }
+        }
+        Ok(Some(totals))
+    }
+
+    fn evaluate_test(&mut self) -> Result<Option<Totals>> {
+        let Some(test) = &self.test else {
+            return Ok(None);
+        };
+        test.evaluate(self.executor.as_mut(), self.model.batch)
+            .map(Some)
+    }
+
+    fn accuracy(&self, totals: &Totals) -> Option<f64> {
+        self.classifies.then(|| totals.accuracy())
+    }
+
+    /// The model as it is now.
+    pub fn model(&mut self) -> Result<SavedModel> {
+        let flat = self.executor.read(&self.model.parameters)?;
+        Ok(SavedModel {
+            network: self.model.network.clone(),
+            recipe: self.recipe.clone(),
+            parameters: self.model.network.to_parameters(&flat),
+        })
+    }
+}
+
+/// Evaluates a saved model over a data set.
+///
+/// # Errors
+/// Data that do not fit the model, a model whose parameters are not its network's, what the device reports.
+pub fn evaluate(
+    saved: &SavedModel,
+    data: &Dataset,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluation> {
+    check_data(&saved.network, data)?;
+    let place = Place::open(device)?;
+    let mut model = Model::new(
+        &saved.network,
+        data.steps,
+        batch_size,
+        Gradients::None,
+        place.tuning(),
+    )?;
+    let feed = Feed::record(&mut model, Phase::Evaluate, data);
+    model.forward(Phase::Evaluate);
+    model.loss(Phase::Evaluate);
+    feed.record_end(&mut model, Phase::Evaluate, None);
+    let mut executor = place.load(&model.program)?;
+    executor.write(
+        &model.parameters,
+        &saved.network.from_parameters(&saved.parameters)?,
+    )?;
+    feed.upload(executor.as_mut(), data)?;
+    let start = Instant::now();
+    let totals = feed.evaluate(executor.as_mut(), batch_size)?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Evaluation {
+        loss: totals.loss(),
+        accuracy: matches!(data.targets, Targets::Classes { .. }).then(|| totals.accuracy()),
+        sequences: data.count,
+        sequences_per_second: data.count as f64 / seconds,
+        seconds,
+    })
+}
+
+/// An opened device.
+enum Place {
+    Cpu,
+    Gpu(GpuDevice),
+}
+
+impl Place {
+    fn open(device: &Device) -> Result<Place> {
+        match device {
+            Device::Cpu => Ok(Place::Cpu),
+            Device::Gpu(index) => GpuDevice::open(*index).map(Place::Gpu),
+        }
+    }
+
+    fn tuning(&self) -> Tuning {
+        match self {
+            Place::Cpu => Tuning::cpu(),
+            Place::Gpu(device) => device.tuning(),
+        }
+    }
+
+    fn load(&self, program: &Program) -> Result<Box<dyn Executor>> {
+        Ok(match self {
+            Place::Cpu => Box::new(Cpu::<f32>::new(program.clone())?),
+            Place::Gpu(device) => Box::new(Gpu::new(device, program)?),
+        })
+    }
+}
+
+/// Sums over steps of what a history holds.
+#[derive(Debug, Clone, Default)]
+struct Totals {
+    loss: f64,
+    hits: f64,
+    labelled: f64,
+}
+
+impl Totals {
+    fn add(&mut self, row: &[f32]) {
+        let labelled = f64::from(row[history::LABELLED]);
+        self.loss += f64::from(row[history::LOSS]) * labelled;
+        self.hits += f64::from(row[history::HITS]);
+        self.labelled += labelled;
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss / self.labelled.max(1.0)
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.hits / self.labelled.max(1.0)
+    }
+}
+
+/// A data set on the device, and the control words and history of the loop over it.
+#[derive(Debug)]
+struct Feed {
+    /// N.
+    count: usize,
+    batch: usize,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Option<Tensor>,
+    lengths: Tensor,
+    order: Tensor,
+    control: Tensor,
+    history: Tensor,
+}
+
+impl Feed {
+    /// Lays out the buffers for `data` and records, in `phase`, the taking of a batch.
+    fn record(model: &mut Model, phase: Phase, data: &Dataset) -> Feed {
+        let (steps, batch, features) = (model.steps, model.batch, data.features);
+        let program = &mut model.program;
+        let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
+            program.buffer(
+                format!("{phase:?}.{name}").to_lowercase(),
+                kind,
+                element,
+                extents,
+            )
+        };
+        let (real, index) = (Element::Real, Element::Index);
+        let elements = data.count * steps * features;
+        let (of, inputs) = match &data.inputs {
+            Inputs::Bytes { scale, .. } => (
+                Of::Bytes { scale: *scale },
+                buffer("data", Kind::Data, index, [elements.div_ceil(4), 1]),
+            ),
+            Inputs::Floats(_) => (Of::Reals, buffer("data", Kind::Data, real, [elements, 1])),
+        };
+        let rows_each = model.labels.len() / batch;
+        let labels = buffer("labels", Kind::Data, index, [data.count, rows_each]);
+        let targets = match &data.targets {
+            Targets::Classes { .. } => None,
+            Targets::Values { width, .. } => Some(buffer(
+                "targets",
+                Kind::Data,
+                real,
+                [data.count, rows_each * width],
+            )),
+        };
+        let lengths = buffer("lengths", Kind::Data, index, [data.count, 1]);
+        let order = buffer("order", Kind::Data, index, [data.count, 1]);
+        let control = buffer("control", Kind::Control, index, [control::WORDS, 1]);
+        let history = buffer("history", Kind::Control, real, [SLOTS, history::WORDS]);
+        let mut gather = |of, source, out, steps, width| {
+            model.program.push(
+                phase,
+                Gather {
+                    of,
+                    source,
+                    order,
+                    control,
+                    out,
+                    steps,
+                    batch,
+                    width,
+                },
+            );
+        };
+        gather(of, inputs, model.inputs, steps, features);
+        gather(Of::Indices { absent: 0 }, lengths, model.lengths, 1, 1);
+        gather(
+            Of::Indices { absent: IGNORE },
+            labels,
+            model.labels,
+            rows_each,
+            1,
+        );
+        if let (Some(source), Some(out)) = (targets, model.targets) {
+            gather(Of::Reals, source, out, rows_each, model.network.head.size);
+        }
+        Feed {
+            count: data.count,
+            batch,
+            inputs,
+            labels,
+            targets,
+            lengths,
+            order,
+            control,
+            history,
+        }
+    }
+
+    /// Records, in `phase`, the end of a step.
+    fn record_end(&self, model: &mut Model, phase: Phase, norm: Option<Tensor>) {
+        let (scores, weight) = (model.scores, model.weight);
+        let Feed {
+            control,
+            history,
+            batch,
+            ..
+        } = *self;
+        model.program.push(
+            phase,
+            Record {
+                scores,
+                weight,
+                norm,
+                control,
+                history,
+                batch,
+            },
+        );
+    }
+
+    /// Puts `data` on the device.
+    fn upload(&self, executor: &mut dyn Executor, data: &Dataset) -> Result<()> {
+        match &data.inputs {
+            Inputs::Bytes { values, .. } => {
+                let words = values.chunks(4).map(|bytes| {
+                    let mut word = [0; 4];
+                    word[..bytes.len()].copy_from_slice(bytes);
+                    u32::from_le_bytes(word)
+                });
+                executor.write_index(&self.inputs, &words.collect::<Vec<_>>())?;
+            }
+            Inputs::Floats(values) => executor.write(&self.inputs, values)?,
+        }
+        match (&data.targets, &self.targets) {
+            (Targets::Values { values, .. }, Some(targets)) => {
+                executor.write(targets, values)?;
+                executor.write_index(&self.labels, &vec![0; self.labels.len()])?;
+            }
+            (Targets::Classes { labels, .. }, _) => executor.write_index(&self.labels, labels)?,
+            (Targets::Values { .. }, None) => {}
+        }
+        let full = vec![data.steps as u32; data.count];
+        executor.write_index(&self.lengths, data.lengths.as_ref().unwrap_or(&full))
+    }
+
+    /// Starts a pass over the data in this order.
+    fn begin(&self, executor: &mut dyn Executor, order: &[u32]) -> Result<()> {
+        executor.write_index(&self.order, order)?;
+        executor.write_index(
+            &self.control.part(control::CURSOR, [2]),
+            &[0, self.count as u32],
+        )
+    }
+
+    /// Runs `phases` for `count` steps, reads what they left in the history, and sizes the next piece by the time it took.
+    fn run(
+        &self,
+        executor: &mut dyn Executor,
+        phases: &[Phase],
+        count: usize,
+        piece: &mut usize,
+    ) -> Result<Vec<f32>> {
+        let start = Instant::now();
+        executor.write_index(&self.control.part(control::SLOT, [1]), &[0])?;
+        executor.run(phases, count)?;
+        let rows = executor.read(&self.history.part(0, [count, history::WORDS]))?;
+        let each = start.elapsed().as_secs_f64() / count as f64;
+        let fitting = (PIECE.as_secs_f64() / each) as usize;
+        *piece = fitting.clamp(1, SLOTS).min(2 * count);
+        Ok(rows)
+    }
+
+    /// One pass over the data in their own order, in [`Phase::Evaluate`].
+    fn evaluate(&self, executor: &mut dyn Executor, batch: usize) -> Result<Totals> {
+        let order: Vec<u32> = (0..self.count as u32).collect();
+        self.begin(executor, &order)?;
+        let (mut totals, mut piece, mut done) = (Totals::default(), 1, 0);
+        let steps = self.count.div_ceil(batch);
+        while done < steps {
+            let count = piece.min(steps - done);
+            let rows = self.run(executor, &[Phase::Evaluate], count, &mut piece)?;
+            rows.chunks_exact(history::WORDS)
+                .for_each(|row| totals.add(row));
+            done += count;
+        }
+        Ok(totals)
+    }
+}
+
+/// K: the outputs that these targets ask for.
+fn outputs(targets: &Targets) -> usize {
+    match targets {
+        Targets::Classes { classes, .. } => *classes,
+        Targets::Values { width, .. } => *width,
+    }
+}
+
+/// Refuses data whose sizes are not the network's.
+fn check_data(network: &Network, data: &Dataset) -> Result<()> {
+    let Network {
+        input_size, head, ..
+    } = network;
+    if data.features != *input_size {
+        let message = format!(
+            "the data have {} features a step and the network takes {input_size}",
+            data.features
+        );
+        return Err(Error::Training(message));
+    }
+    if outputs(&data.targets) != head.size {
+        let message = format!(
+            "the data ask for {} outputs and the network has {}",
+            outputs(&data.targets),
+            head.size
+        );
+        return Err(Error::Training(message));
+    }
+    let per_step = match &data.targets {
+        Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,
+    };
+    if per_step != (head.reads == Reads::Every) {
+        let (has, reads) = if per_step {
+            ("every step", "\"every\"")
+        } else {
+            ("each sequence", "\"last\"")
+        };
+        let message =
+            format!("the data have a target for {has}, so the head's `reads` must be {reads}");
+        return Err(Error::Training(message));
+    }
+    if data.count == 0 {
+        return Err(Error::Training("the data hold no sequence".into()));
+    }
+    Ok(())
+}
+
+/// Refuses splits of different length.
+fn check_steps(train: &Dataset, test: &Dataset) -> Result<()> {
+    if train.steps == test.steps {
+        return Ok(());
+    }
+    let message = format!(
+        "the training sequences have {} steps and the test sequences {}",
+        train.steps, test.steps
+    );
+    Err(Error::Training(message))
+}

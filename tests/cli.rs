@@ -1,0 +1,573 @@
+//! The command line as a user sees it, on small data sets and the CPU.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const METRICS: [&str; 7] = [
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "sequences_per_second",
+    "seconds",
+];
+
+/// A directory to run the program in, with a data set of 8x8 images in `data`: of the classes 0, 1 and 2, each with
+/// a bright band of rows of its own.
+struct Place {
+    directory: TempDir,
+}
+
+/// Flags that make the recipe `mnist` small and fit the data set.
+const SMALL: [&str; 12] = [
+    "--device",
+    "cpu",
+    "--data",
+    "data",
+    "--set",
+    "data.classes=3",
+    "--hidden-size",
+    "16",
+    "--batch-size",
+    "10",
+    "--lr",
+    "0.01",
+];
+
+impl Place {
+    fn new() -> Place {
+        let place = Place {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(place.path("data")).unwrap();
+        place.write_split("train", 200);
+        place.write_split("t10k", 50);
+        place
+    }
+
+    fn write_split(&self, prefix: &str, count: u32) {
+        let mut images = Vec::new();
+        let mut labels = Vec::new();
+        for index in 0..count {
+            let label = index % 3;
+            labels.push(label as u8);
+            for pixel in 0..64 {
+                let noise = (index * 31 + pixel * 17) % 50;
+                let bright = pixel / 8 / 2 == label;
+                images.push((noise + if bright { 200 } else { 0 }) as u8);
+            }
+        }
+        self.write_idx(
+            &format!("{prefix}-images-idx3-ubyte"),
+            0x803,
+            &[count, 8, 8],
+            &images,
+        );
+        self.write_idx(
+            &format!("{prefix}-labels-idx1-ubyte"),
+            0x801,
+            &[count],
+            &labels,
+        );
+    }
+
+    fn write_idx(&self, name: &str, magic: u32, sizes: &[u32], values: &[u8]) {
+        let header = std::iter::once(&magic).chain(sizes);
+        let mut bytes: Vec<u8> = header.flat_map(|number| number.to_be_bytes()).collect();
+        bytes.extend(values);
+        fs::write(self.path("data").join(name), bytes).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatescan"));
+        command.args(arguments).current_dir(self.directory.path());
+        command
+    }
+
+    /// Runs to the end; whatever happens, the program must not panic.
+    fn run(&self, arguments: &[&str]) -> Run {
+        Run::from(self.command(arguments).output().unwrap())
+    }
+
+    /// `train mnist`, small, with `more` flags.
+    fn train(&self, more: &[&str]) -> Run {
+        self.run(&[&["train", "mnist"], &SMALL[..], more].concat())
+    }
+}
+
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        let run = Run {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+        run
+    }
+}
+
+impl Run {
+    /// Its standard output, provided that it went well.
+    fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.stdout
+    }
+
+    /// Its message, provided that it ended with that code and printed no result.
+    fn fails(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        assert_eq!(self.stdout, "");
+        self.stderr
+    }
+}
+
+#[track_caller]
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no `{part}` in: {text}");
+    }
+}
+
+fn epochs(stdout: &str) -> Vec<Value> {
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn run_directories(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.path("runs")).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn json_metrics_run_directory_and_eval() {
+    let place = Place::new();
+    let stdout = place
+        .train(&["--epochs", "3", "--out", "run", "--json"])
+        .ok();
+    let lines = epochs(&stdout);
+    assert_eq!(lines.len(), 3);
+    for (index, line) in lines.iter().enumerate() {
+        let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
+        assert_eq!(keys, METRICS);
+        assert_eq!(line["epoch"], index + 1);
+        assert!(METRICS.iter().all(|key| line[*key].is_number()), "{line}");
+    }
+    let loss = |epoch: usize| lines[epoch]["train_loss"].as_f64().unwrap();
+    assert!(loss(2) < loss(0), "{stdout}");
+
+    assert_eq!(
+        fs::read_to_string(place.path("run/metrics.jsonl")).unwrap(),
+        stdout
+    );
+    let recipe = fs::read_to_string(place.path("run/recipe.toml")).unwrap();
+    assert_has(
+        &recipe,
+        &[
+            "epochs = 3",
+            "hidden_size = 16",
+            "lr = 0.01",
+            "classes = 3",
+            "path = \"data\"",
+        ],
+    );
+    let mut names: Vec<_> = fs::read_dir(place.path("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["metrics.jsonl", "model.safetensors", "recipe.toml"]);
+
+    for model in ["run", "run/model.safetensors"] {
+        let stdout = place
+            .run(&["eval", model, "--device", "cpu", "--json"])
+            .ok();
+        let [evaluation] = &epochs(&stdout)[..] else {
+            panic!("one line expected: {stdout}");
+        };
+        assert_eq!(evaluation["test_accuracy"], lines[2]["test_accuracy"]);
+        assert_eq!(evaluation["sequences"], 50);
+        let difference =
+            evaluation["test_loss"].as_f64().unwrap() - lines[2]["test_loss"].as_f64().unwrap();
+        assert!(difference.abs() < 1e-5, "{difference}");
+    }
+    let human = place
+        .run(&["eval", "run", "--device", "cpu", "--batch-size", "7"])
+        .ok();
+    let accuracy = lines[2]["test_accuracy"].as_f64().unwrap();
+    assert_has(
+        &human,
+        &[&format!("accuracy {accuracy:.4}"), "50 sequences"],
+    );
+}
+
+#[test]
+fn lines_for_humans_and_the_default_directory() {
+    let place = Place::new();
+    let stdout = place.train(&["--epochs", "2"]).ok();
+    assert_has(
+        &stdout,
+        &[
+            "epoch 1/2  train loss",
+            "epoch 2/2  train loss",
+            "test loss",
+            "model saved as runs",
+        ],
+    );
+    let [first] = &run_directories(&place)[..] else {
+        panic!("one run directory expected");
+    };
+    assert!(first.starts_with("mnist-2"), "{first}");
+    assert_has(&stdout, &["gatescan eval runs", first]);
+
+    // A run that begins in the same second gets a directory of its own.
+    place.train(&["--epochs", "1"]).ok();
+    assert_eq!(run_directories(&place).len(), 2);
+
+    let run = place.train(&["--epochs", "1", "--quiet"]);
+    assert_eq!(run.stderr, "");
+    let stdout = run.ok();
+    assert!(
+        !stdout.contains("epoch 1/1") && stdout.contains("accuracy"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn what_is_there_is_never_overwritten() {
+    let place = Place::new();
+    place.train(&["--epochs", "1", "--out", "run"]).ok();
+    let model = fs::read(place.path("run/model.safetensors")).unwrap();
+    let message = place
+        .train(&["--epochs", "1", "--seed", "9", "--out", "run"])
+        .fails(2);
+    assert_has(&message, &["--out run", "not overwritten"]);
+    assert_eq!(
+        fs::read(place.path("run/model.safetensors")).unwrap(),
+        model
+    );
+
+    fs::write(place.path("file"), "").unwrap();
+    let message = place.train(&["--out", "file/run"]).fails(1);
+    assert_has(&message, &["file/run", "cannot be made"]);
+    // An empty directory is free to take.
+    fs::create_dir(place.path("empty")).unwrap();
+    place.train(&["--epochs", "1", "--out", "empty"]).ok();
+}
+
+#[test]
+fn same_seed_same_bytes() {
+    let place = Place::new();
+    let model = |seed: &str, out: &str| {
+        place
+            .train(&["--epochs", "2", "--seed", seed, "--out", out])
+            .ok();
+        fs::read(place.path(out).join("model.safetensors")).unwrap()
+    };
+    let first = model("1", "a");
+    assert!(first == model("1", "b"), "the same seed gave other bytes");
+    assert!(first != model("2", "c"), "another seed gave the same bytes");
+}
+
+#[test]
+fn recipes_are_listed_and_train_as_files() {
+    let place = Place::new();
+    let list = place.run(&["recipes"]).ok();
+    assert_has(
+        &list,
+        &["mnist ", "mnist-rnn ", "mnist-gru ", "LSTM with 128 units"],
+    );
+    for name in ["mnist", "mnist-rnn", "mnist-gru"] {
+        let toml = place.run(&["recipes", name]).ok();
+        fs::write(place.path("mine.toml"), toml).unwrap();
+        let arguments = [
+            &["train", "mine.toml"],
+            &SMALL[..],
+            &["--epochs", "1", "--out", name],
+        ]
+        .concat();
+        place.run(&arguments).ok();
+        // What a run leaves trains again as it is.
+        let recipe = format!("{name}/recipe.toml");
+        place
+            .run(&["train", &recipe, "--device", "cpu", "--out", "again"])
+            .ok();
+        fs::remove_dir_all(place.path("again")).unwrap();
+    }
+}
+
+#[test]
+fn flags_and_set_change_the_recipe() {
+    let place = Place::new();
+    place
+        .train(&[
+            "--epochs",
+            "1",
+            "--layers",
+            "2",
+            "--cell",
+            "gru",
+            "--set",
+            "network.layer.1.hidden_size=7",
+            "--set",
+            "clip_norm=5",
+            "--out",
+            "run",
+        ])
+        .ok();
+    let recipe = fs::read_to_string(place.path("run/recipe.toml")).unwrap();
+    assert_has(
+        &recipe,
+        &["hidden_size = 16", "hidden_size = 7", "clip_norm = 5.0"],
+    );
+    assert_eq!(recipe.matches("cell = \"gru\"").count(), 2);
+    assert_eq!(recipe.matches("bias = \"double\"").count(), 2);
+}
+
+#[test]
+fn mistakes_in_a_request_are_explained() {
+    let place = Place::new();
+    for (arguments, parts) in [
+        (
+            &["train", "mnsit"][..],
+            &["`mnsit`", "did you mean `mnist`?"][..],
+        ),
+        (&["recipes", "mnist-gur"], &["did you mean `mnist-gru`?"]),
+        (
+            &["train", "mnist", "--set", "batchsize=3"],
+            &["--set batchsize=3", "did you mean `batch_size`?"],
+        ),
+        (
+            &["train", "mnist", "--set", "network.layer.0.cell=ltsm"],
+            &["did you mean `lstm`?"],
+        ),
+        (&["train", "mnist", "--cell", "ltsm"], &["ltsm", "lstm"]),
+        (
+            &["train", "mnist", "--epochs", "0"],
+            &["epochs is 0; it must be at least 1"],
+        ),
+        (&["train", "mnist", "--layers", "0"], &["--layers"]),
+        (&["train", "mnist", "--lr", "nan"], &["optimizer.lr is NaN"]),
+        (&["train", "mnist", "--epoch", "3"], &["--epochs"]),
+        (
+            &["train", "mnist", "--device", "no-such-gpu"],
+            &["no adapter has that index or name"],
+        ),
+        (&["eval", "run", "--batch-size", "0"], &["--batch-size"]),
+        (&["tran"], &["train"]),
+        (&[], &["Usage"]),
+    ] {
+        assert_has(&place.run(arguments).fails(2), parts);
+    }
+
+    fs::write(place.path("none.toml"), "").unwrap();
+    assert_has(
+        &place.run(&["train", "none.toml"]).fails(2),
+        &["none.toml", "missing"],
+    );
+    let toml = place.run(&["recipes", "mnist"]).ok();
+    fs::write(
+        place.path("mine.toml"),
+        toml.replace("hidden_size =", "hiden_size ="),
+    )
+    .unwrap();
+    let line = toml
+        .lines()
+        .position(|line| line.starts_with("hidden_size"))
+        .unwrap()
+        + 1;
+    let message = place.run(&["train", "mine.toml"]).fails(2);
+    assert_has(
+        &message,
+        &[
+            &format!("mine.toml:{line}: "),
+            "`hiden_size`",
+            "did you mean `hidden_size`?",
+        ],
+    );
+    assert!(
+        !place.path("runs").exists(),
+        "a refused request left a run directory"
+    );
+}
+
+#[test]
+fn damaged_data_are_refused_by_name() {
+    let images = "train-images-idx3-ubyte";
+    let labels = "t10k-labels-idx1-ubyte";
+    let whole = Place::new();
+    let whole_images = fs::read(whole.path("data").join(images)).unwrap();
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        (images, b"not an IDX file".to_vec(), "magic number"),
+        (images, whole_images[..5000].to_vec(), "only 4984 follow"),
+        (
+            images,
+            [&whole_images[..], &[0]].concat(),
+            "more bytes follow",
+        ),
+        (
+            labels,
+            [&[0, 0, 8, 1, 0, 0, 0, 49][..], &[0; 49]].concat(),
+            "holds 49 labels",
+        ),
+        (
+            labels,
+            [&[0, 0, 8, 1, 0, 0, 0, 50][..], &[3; 50]].concat(),
+            "label 0",
+        ),
+    ];
+    for (name, bytes, part) in cases {
+        let place = Place::new();
+        fs::write(place.path("data").join(name), bytes).unwrap();
+        let path = Path::new("data").join(name).display().to_string();
+        assert_has(&place.train(&[]).fails(1), &[&path, part]);
+        assert!(!place.path("runs").exists());
+    }
+
+    let place = Place::new();
+    fs::remove_file(place.path("data").join(labels)).unwrap();
+    assert_has(&place.train(&[]).fails(1), &[labels, "not found"]);
+    let message = place
+        .run(&["train", "mnist", "--device", "cpu", "--data", "nowhere"])
+        .fails(1);
+    assert_has(&message, &["nowhere", "no such directory"]);
+}
+
+#[test]
+fn models_that_cannot_be_evaluated() {
+    let place = Place::new();
+    assert_has(
+        &place.run(&["eval", "nowhere"]).fails(1),
+        &["nowhere", "no such file"],
+    );
+    assert_has(
+        &place.run(&["eval", "data"]).fails(1),
+        &["model.safetensors", "no such file"],
+    );
+    fs::write(place.path("text"), "this is no model at all").unwrap();
+    assert_has(
+        &place.run(&["eval", "text"]).fails(1),
+        &["text: not a safetensors file"],
+    );
+
+    place.train(&["--epochs", "1", "--out", "run"]).ok();
+    fs::create_dir(place.path("wide")).unwrap();
+    for name in ["images-idx3", "labels-idx1"] {
+        let bytes = fs::read(place.path("data").join(format!("t10k-{name}-ubyte"))).unwrap();
+        fs::write(place.path("wide").join(format!("t10k-{name}-ubyte")), bytes).unwrap();
+    }
+    // 16 rows of 4 in place of 8 rows of 8.
+    let path = place.path("wide/t10k-images-idx3-ubyte");
+    let mut bytes = fs::read(&path).unwrap();
+    (bytes[11], bytes[15]) = (16, 4);
+    fs::write(&path, bytes).unwrap();
+    let message = place
+        .run(&["eval", "run", "--device", "cpu", "--data", "wide"])
+        .fails(1);
+    assert_has(&message, &["have 4 features", "trained on 8"]);
+
+    let model = fs::read(place.path("run/model.safetensors")).unwrap();
+    fs::write(place.path("cut"), &model[..model.len() - 1]).unwrap();
+    assert_has(
+        &place.run(&["eval", "cut", "--device", "cpu"]).fails(1),
+        &["cut", "cut off"],
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::new();
+    let train = [
+        &["train", "mnist"],
+        &SMALL[..],
+        &["--epochs", "3", "--out", "run"],
+    ]
+    .concat();
+    for arguments in [&["recipes"][..], &["recipes", "mnist"], &["--help"], &train] {
+        let mut command = place.command(arguments);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        Run::from(child.wait_with_output().unwrap()).ok();
+    }
+    assert!(place.path("run/model.safetensors").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_ends_well() {
+    let place = Place::new();
+    let arguments = [
+        &["train", "mnist"],
+        &SMALL[..],
+        &["--epochs", "100000", "--out", "run", "--json"],
+    ]
+    .concat();
+    let mut command = place.command(&arguments);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert!(first.starts_with("{\"epoch\":1,"), "{first}");
+    let interrupt = format!("kill -INT {}", child.id());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &interrupt])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let run = Run::from(child.wait_with_output().unwrap());
+    assert_has(
+        &run.stderr,
+        &[
+            "stopping after this step",
+            "stopped in epoch",
+            "model saved as run",
+        ],
+    );
+    run.ok();
+    place.run(&["eval", "run", "--device", "cpu"]).ok();
+}
+
+#[test]
+fn devices_are_listed() {
+    let place = Place::new();
+    assert_has(
+        &place.run(&["devices"]).ok(),
+        &["INDEX", "cpu", "threads", "auto takes the"],
+    );
+    let devices: Value = serde_json::from_str(&place.run(&["devices", "--json"]).ok()).unwrap();
+    assert!(devices["adapters"].is_array());
+    assert!(devices["cpu"]["threads"].as_u64().unwrap() > 0);
+    assert!(devices["auto"]["why"].is_string());
+}
