@@ -1,0 +1,26 @@
+//! What the test files share.
+#![allow(dead_code)] // each of them takes its part
+
+use gatescan::device::{Device, choose};
+use gatescan::gpu::{GpuDevice, adapters};
+
+/// Set to anything but 0, it turns the GPU tests off.
+const OFF: &str = "GATESCAN_NO_GPU";
+
+/// The adapter that GPU tests run on: the one that GATESCAN_GPU names, else a real one, else a software driver; `None` where
+/// the user has turned GPU tests off.
+///
+/// # Panics
+/// Without an adapter: a test that ran on none has shown nothing.
+pub fn gpu() -> Option<GpuDevice> {
+    if std::env::var(OFF).is_ok_and(|value| value != "0") {
+        eprintln!("{OFF} is set: not run on a GPU");
+        return None;
+    }
+    let request = std::env::var("GATESCAN_GPU").unwrap_or_else(|_| "gpu".into());
+    match choose(&request, &adapters()) {
+        Ok((Device::Gpu(index), _)) => Some(GpuDevice::open(index).expect("the adapter opens")),
+        Ok((Device::Cpu, _)) => panic!("GATESCAN_GPU names the CPU; set {OFF}=1 to turn the GPU tests off"),
+        Err(error) => panic!("{error}\nSet {OFF}=1 to turn the GPU tests off."),
+    }
+}
