@@ -78,6 +78,8 @@ pub enum Init {
     Glorot,
     /// Uniform in ±1/sqrt(H), weights and biases alike (PyTorch's default).
     Torch,
+    /// As `glorot`, but recurrent weights with orthonormal columns, a square matrix for each gate (Saxe et al. 2014).
+    Orthogonal,
     /// All zeros.
     Zeros,
 }
@@ -261,7 +263,12 @@ impl Network {
                 match layer.init {
                     Init::Zeros => {}
                     Init::Torch => fill_uniform(values, 1.0 / (h as f32).sqrt(), &mut random),
-                    Init::Glorot if entry.name.starts_with("rnn.weight") => {
+                    Init::Orthogonal if entry.name.starts_with("rnn.weight_hh") => {
+                        values
+                            .chunks_exact_mut(h * h)
+                            .for_each(|gate| fill_orthogonal(gate, h, &mut random));
+                    }
+                    Init::Glorot | Init::Orthogonal if entry.name.starts_with("rnn.weight") => {
                         let mut rest = values;
                         for &gates in &blocks {
                             let (block, after) =
@@ -273,7 +280,7 @@ impl Network {
                     Init::Glorot if facts.gates == 3 && entry.name.starts_with("rnn.bias_ih") => {
                         values[..2 * h].fill(1.0)
                     }
-                    Init::Glorot => {}
+                    Init::Glorot | Init::Orthogonal => {}
                 }
                 if layer.cell == Cell::Lstm && entry.name.starts_with("rnn.bias_ih") {
                     flat[entry.range()][h..2 * h]
@@ -295,14 +302,14 @@ impl Network {
                     1.0 / (inputs as f32).sqrt(),
                     &mut random,
                 ),
-                Init::Glorot if entry.name == "head.weight" => {
+                Init::Glorot | Init::Orthogonal if entry.name == "head.weight" => {
                     fill_uniform(
                         &mut flat[entry.range()],
                         glorot(inputs, self.head.size),
                         &mut random,
                     );
                 }
-                Init::Glorot | Init::Zeros => {}
+                Init::Glorot | Init::Orthogonal | Init::Zeros => {}
             }
         }
         flat
@@ -400,4 +407,27 @@ fn fill_uniform(values: &mut [f32], limit: f32, random: &mut Philox) {
     values
         .iter_mut()
         .for_each(|value| *value = (2.0 * random.uniform() - 1.0) * limit);
+}
+
+/// A random orthogonal matrix: Gram and Schmidt on normal numbers, row by row.
+fn fill_orthogonal(values: &mut [f32], size: usize, random: &mut Philox) {
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(size);
+    while rows.len() < size {
+        let mut row: Vec<f64> = (0..size).map(|_| random.normal()).collect();
+        // Twice, since once leaves what rounding left.
+        for other in rows.iter().chain(&rows) {
+            let along: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
+        }
+        let length = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+        // A row that lay almost in the span of the others is drawn again.
+        if length > 1e-6 {
+            row.iter_mut().for_each(|a| *a /= length);
+            rows.push(row);
+        }
+    }
+    values
+        .iter_mut()
+        .zip(rows.iter().flatten())
+        .for_each(|(value, &number)| *value = number as f32);
 }

@@ -83,6 +83,15 @@ impl Philox {
         (self.next_u32() >> 8) as f32 / (1 << 24) as f32
     }
 
+    /// Normal with mean 0 and variance 1 (Box & Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        // In (0, 1], so that its logarithm is finite.
+        let radius = f64::from(self.next_u32()) + 1.0;
+        let angle = f64::from(self.next_u32());
+        let turn = std::f64::consts::TAU / 4_294_967_296.0;
+        (-2.0 * (radius / 4_294_967_296.0).ln()).sqrt() * (angle * turn).cos()
+    }
+
     /// Uniform in 0..n without bias (Lemire 2019).
     pub fn below(&mut self, n: u32) -> u32 {
         loop {

@@ -1,0 +1,340 @@
+//! The hand-written back-propagation through time against finite differences, in f64: every cell, with every bias it takes,
+//! one to three layers, heads that read the last step or every step, both losses, ragged lengths, both routes.
+
+use gatescan::cells::Cell;
+use gatescan::cpu::Cpu;
+use gatescan::executor::Executor;
+use gatescan::kernels::IGNORE;
+use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use gatescan::program::Phase;
+use gatescan::rng::{Philox, Stream};
+
+/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5.
+const RELATIVE: f64 = 1e-6;
+
+const STEP: f64 = 1e-5;
+
+struct Case {
+    cells: Vec<(Cell, Bias)>,
+    reads: Reads,
+    loss: Loss,
+    route: Route,
+    ragged: bool,
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let Case {
+            cells,
+            reads,
+            loss,
+            route,
+            ragged,
+        } = self;
+        format!("{cells:?} {reads:?} {loss:?} {route:?} ragged {ragged}")
+    }
+
+    fn network(&self) -> Network {
+        // Sizes differ from layer to layer, so that none can be taken for another.
+        let layer = |(l, &(cell, bias)): (usize, &(Cell, Bias))| {
+            let init = Init::Torch;
+            let forget_bias = if cell == Cell::Lstm && bias != Bias::None {
+                1.0
+            } else {
+                0.0
+            };
+            Layer {
+                bias,
+                init,
+                forget_bias,
+                ..Layer::new(cell, [5, 4, 3][l])
+            }
+        };
+        Network {
+            input_size: 3,
+            layers: self.cells.iter().enumerate().map(layer).collect(),
+            head: Head {
+                size: 4,
+                reads: self.reads,
+                loss: self.loss,
+                init: Init::Torch,
+            },
+        }
+    }
+}
+
+fn biases(cell: Cell) -> Vec<Bias> {
+    let all = [Bias::None, Bias::Single, Bias::Double];
+    all.into_iter()
+        .filter(|&bias| bias != Bias::Single || !cell.facts().needs_recurrent_bias)
+        .collect()
+}
+
+/// A model with its data and parameters set.
+struct Setting {
+    model: Model,
+    cpu: Cpu<f64>,
+    parameters: Vec<f64>,
+}
+
+const STEPS: usize = 6;
+const BATCH: usize = 5;
+
+fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
+    let network = case.network();
+    let tuning = Tuning {
+        route: Some(case.route),
+        ..Tuning::default()
+    };
+    let mut model =
+        Model::new(&network, STEPS, BATCH, gradients, tuning).expect("the network is valid");
+    model.forward(Phase::Forward);
+    if gradients == Gradients::OfLoss {
+        model.loss(Phase::Forward);
+    }
+    model.backward();
+    let mut cpu = Cpu::<f64>::new(model.program.clone()).expect("it fits");
+    let mut random = Philox::new(seed, Stream::Shuffle(0));
+    let mut normal = |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
+    cpu.write_exact(&model.inputs, &normal(model.inputs.len()));
+    if let Some(targets) = &model.targets {
+        cpu.write_exact(targets, &normal(targets.len()));
+    }
+    for layer in &model.layers {
+        let initial = layer.batch * layer.hidden_size;
+        cpu.write_exact(&layer.h.part(0, [initial]), &normal(initial));
+        if !layer.c.is_empty() {
+            cpu.write_exact(&layer.c.part(0, [initial]), &normal(initial));
+        }
+    }
+    let rows = model.labels.len() as u32;
+    // One label in seven counts for nothing.
+    let labels: Vec<u32> = (0..rows)
+        .map(|row| if row % 7 == 3 { IGNORE } else { row % 4 })
+        .collect();
+    cpu.write_index(&model.labels, &labels)
+        .expect("sizes agree");
+    let lengths: Vec<u32> = (0..BATCH as u32)
+        .map(|b| {
+            if case.ragged {
+                [6, 0, 3, 1, 9][b as usize]
+            } else {
+                6
+            }
+        })
+        .collect();
+    cpu.write_index(&model.lengths, &lengths)
+        .expect("sizes agree");
+    let parameters: Vec<f64> = network.initial(seed).into_iter().map(f64::from).collect();
+    Setting {
+        model,
+        cpu,
+        parameters,
+    }
+}
+
+impl Setting {
+    /// The loss with parameter `at` moved by `by`.
+    fn loss(&mut self, at: usize, by: f64) -> f64 {
+        self.parameters[at] += by;
+        self.cpu
+            .write_exact(&self.model.parameters, &self.parameters);
+        self.parameters[at] -= by;
+        self.cpu
+            .run(&[Phase::Forward], 1)
+            .expect("the CPU does not fail");
+        let scores = self.cpu.read_exact(&self.model.scores);
+        scores[..scores.len() / 2].iter().sum::<f64>() * self.cpu.read_exact(&self.model.weight)[0]
+    }
+}
+
+fn check(case: &Case) {
+    let mut setting = set(case, Gradients::OfLoss, 11);
+    setting
+        .cpu
+        .write_exact(&setting.model.parameters, &setting.parameters);
+    setting
+        .cpu
+        .run(&[Phase::Forward, Phase::Backward], 1)
+        .expect("the CPU does not fail");
+    let gradients = setting
+        .cpu
+        .read_exact(&setting.model.gradients.expect("asked for"));
+    let largest = gradients
+        .iter()
+        .fold(0.0f64, |largest, g| largest.max(g.abs()));
+    assert!(
+        largest > 1e-4,
+        "{}: the gradient is as good as zero",
+        case.name()
+    );
+    for entry in setting.model.entries.clone() {
+        for at in entry.range() {
+            let difference = (setting.loss(at, STEP) - setting.loss(at, -STEP)) / (2.0 * STEP);
+            let error = (gradients[at] - difference).abs() / largest;
+            assert!(
+                error < RELATIVE,
+                "{}: {}[{}] is {} and should be {difference}",
+                case.name(),
+                entry.name,
+                at - entry.offset,
+                gradients[at]
+            );
+        }
+    }
+}
+
+#[test]
+fn every_cell_with_every_bias_and_head() {
+    for cell in Cell::ALL {
+        for bias in biases(cell) {
+            for reads in [Reads::Last, Reads::Every] {
+                for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+                    for (route, ragged) in [
+                        (Route::Scan, false),
+                        (Route::Scan, true),
+                        (Route::Step, true),
+                    ] {
+                        check(&Case {
+                            cells: vec![(cell, bias)],
+                            reads,
+                            loss,
+                            route,
+                            ragged,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn stacks_of_two_and_three() {
+    for cell in Cell::ALL {
+        let bias = *biases(cell).last().expect("every cell takes some bias");
+        for count in [2, 3] {
+            let route = Route::Scan;
+            let cells = vec![(cell, bias); count];
+            check(&Case {
+                cells,
+                reads: Reads::Last,
+                loss: Loss::CrossEntropy,
+                route,
+                ragged: true,
+            });
+        }
+    }
+}
+
+#[test]
+fn cells_of_all_kinds_in_one_stack() {
+    for route in [Route::Scan, Route::Step] {
+        let cells = vec![
+            (Cell::Gru, Bias::Double),
+            (Cell::Lstm, Bias::Single),
+            (Cell::GruResetBefore, Bias::None),
+        ];
+        check(&Case {
+            cells,
+            reads: Reads::Every,
+            loss: Loss::CrossEntropy,
+            route,
+            ragged: true,
+        });
+    }
+}
+
+/// Gradients of inputs and initial states, of a scalar that weighs all outputs and all last states.
+#[test]
+fn inputs_and_initial_states() {
+    for cell in Cell::ALL {
+        for (route, ragged) in [
+            (Route::Scan, false),
+            (Route::Scan, true),
+            (Route::Step, true),
+        ] {
+            let bias = biases(cell)[0];
+            let cells = vec![(cell, bias); 2];
+            let case = Case {
+                cells,
+                reads: Reads::Last,
+                loss: Loss::CrossEntropy,
+                route,
+                ragged,
+            };
+            let Setting {
+                model,
+                mut cpu,
+                parameters,
+            } = set(&case, Gradients::OfUpstream, 5);
+            cpu.write_exact(&model.parameters, &parameters);
+            let mut random = Philox::new(3, Stream::Shuffle(1));
+            let mut weights =
+                |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
+            let top = &model.layers[1];
+            let on_outputs = weights(top.outputs().len());
+            let on_last: Vec<Vec<f64>> = model
+                .layers
+                .iter()
+                .map(|layer| weights(layer.last.len()))
+                .collect();
+            let scalar = |cpu: &mut Cpu<f64>| -> f64 {
+                cpu.run(&[Phase::Forward], 1)
+                    .expect("the CPU does not fail");
+                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                let lasts = model
+                    .layers
+                    .iter()
+                    .zip(&on_last)
+                    .map(|(l, w)| dot(&cpu.read_exact(&l.last), w));
+                dot(&cpu.read_exact(&top.outputs()), &on_outputs) + lasts.sum::<f64>()
+            };
+            scalar(&mut cpu);
+            cpu.write_exact(&top.upstream.expect("asked for"), &on_outputs);
+            model
+                .layers
+                .iter()
+                .zip(&on_last)
+                .for_each(|(layer, w)| cpu.write_exact(&layer.dstate, w));
+            cpu.run(&[Phase::Backward], 1)
+                .expect("the CPU does not fail");
+            let mut pairs = vec![(
+                model.inputs,
+                cpu.read_exact(&model.dinputs.expect("asked for")),
+            )];
+            for layer in &model.layers {
+                let initial = layer.batch * layer.hidden_size;
+                let dstate = cpu.read_exact(&layer.dstate);
+                pairs.push((layer.h.part(0, [initial]), dstate[..initial].to_vec()));
+                if !layer.c.is_empty() {
+                    pairs.push((layer.c.part(0, [initial]), dstate[initial..].to_vec()));
+                }
+            }
+            for (number, (tensor, gradient)) in pairs.into_iter().enumerate() {
+                let largest = gradient
+                    .iter()
+                    .fold(1e-3f64, |largest, g| largest.max(g.abs()));
+                let mut values = cpu.read_exact(&tensor);
+                for at in 0..values.len() {
+                    let mut moved = |by: f64| {
+                        values[at] += by;
+                        cpu.write_exact(&tensor, &values);
+                        values[at] -= by;
+                        scalar(&mut cpu)
+                    };
+                    let difference = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                    let error = (gradient[at] - difference).abs() / largest;
+                    let name = case.name();
+                    assert!(
+                        error < RELATIVE,
+                        "{name}: tensor {number}[{at}] is {}, should be {difference}",
+                        gradient[at]
+                    );
+                }
+                cpu.write_exact(&tensor, &values);
+            }
+        }
+    }
+}
