@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use crate::cells::Cell;
 use crate::data::idx::{self, Split};
-use crate::data::{Dataset, Splits};
+use crate::data::{Dataset, Inputs, Splits};
 use crate::error::{Error, Result};
 use crate::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
 use crate::optim::Optimizer;
@@ -37,7 +37,17 @@ pub struct Recipe {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DataRecipe {
     /// Images of a directory of IDX files; see [`idx`].
-    Idx { path: PathBuf, classes: usize },
+    Idx {
+        path: PathBuf,
+        classes: usize,
+        /// What the pixels, 0 to 1 as they are read, are multiplied by.
+        #[serde(default = "one")]
+        scale: f32,
+    },
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// A [`Network`] but for the sizes that the data decide.
@@ -244,7 +254,11 @@ impl Recipe {
             )?;
         }
 
-        let DataRecipe::Idx { classes, .. } = self.data;
+        let DataRecipe::Idx { classes, scale, .. } = self.data;
+        allow(
+            scale.is_finite() && scale > 0.0,
+            format!("data.scale is {scale}; it must be a finite number above 0"),
+        )?;
         allow(
             (2..=256).contains(&classes),
             format!(
@@ -308,8 +322,12 @@ impl DataRecipe {
     /// # Errors
     /// [`Error::File`], naming the file that is missing or damaged.
     pub fn load(&self) -> Result<Splits> {
-        let DataRecipe::Idx { path, classes } = self;
-        idx::load(&idx::locate(path)?, *classes)
+        let DataRecipe::Idx { path, classes, .. } = self;
+        let Splits { train, test } = idx::load(&idx::locate(path)?, *classes)?;
+        Ok(Splits {
+            train: self.scaled(train),
+            test: test.map(|test| self.scaled(test)),
+        })
     }
 
     /// Reads the test split alone.
@@ -317,8 +335,16 @@ impl DataRecipe {
     /// # Errors
     /// [`Error::File`], naming the file that is missing or damaged.
     pub fn load_test(&self) -> Result<Dataset> {
-        let DataRecipe::Idx { path, classes } = self;
-        idx::load_split(&idx::locate(path)?, Split::Test, *classes)
+        let DataRecipe::Idx { path, classes, .. } = self;
+        idx::load_split(&idx::locate(path)?, Split::Test, *classes).map(|test| self.scaled(test))
+    }
+
+    fn scaled(&self, mut data: Dataset) -> Dataset {
+        let DataRecipe::Idx { scale: factor, .. } = self;
+        if let Inputs::Bytes { scale, .. } = &mut data.inputs {
+            *scale *= factor;
+        }
+        data
     }
 
     /// Takes the files from another directory of the same form.

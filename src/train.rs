@@ -299,14 +299,14 @@ pub fn evaluate(
 /// An opened device.
 enum Place {
     Cpu,
-    Gpu(GpuDevice),
+    Gpu(Box<GpuDevice>),
 }
 
 impl Place {
     fn open(device: &Device) -> Result<Place> {
         match device {
             Device::Cpu => Ok(Place::Cpu),
-            Device::Gpu(index) => GpuDevice::open(*index).map(Place::Gpu),
+            Device::Gpu(index) => GpuDevice::open(*index).map(Box::new).map(Place::Gpu),
         }
     }
 

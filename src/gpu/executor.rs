@@ -103,7 +103,7 @@ impl Gpu {
         let phases = Phase::ALL.map(|phase| {
             let dispatch = |call: &crate::kernels::Call| {
                 let kernel = call.kernel();
-                let (pipeline, layout) = pipelines.get(kernel);
+                let (number, pipeline, layout) = pipelines.get(kernel);
                 let places: Vec<usize> = kernel
                     .args()
                     .iter()
@@ -118,7 +118,7 @@ impl Gpu {
                             resource: buffers[place].as_entire_binding(),
                         });
                 let entries: Vec<_> = entries.collect();
-                let bindings = groups.entry((layout.clone(), places)).or_insert_with(|| {
+                let bindings = groups.entry((number, places)).or_insert_with(|| {
                     wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(kernel.name()),
                         layout: &layout,
@@ -314,15 +314,19 @@ fn layout(
     })
 }
 
+/// A pipeline's number, itself, and the layout of its storage bindings.
+type Made = (usize, wgpu::ComputePipeline, wgpu::BindGroupLayout);
+
 /// Pipelines by source and constants, made when first asked for.
 struct Pipelines<'a> {
     device: &'a wgpu::Device,
     uniform: &'a wgpu::BindGroupLayout,
-    made: HashMap<(String, String), (wgpu::ComputePipeline, wgpu::BindGroupLayout)>,
+    made: HashMap<(String, String), Made>,
 }
 
 impl Pipelines<'_> {
-    fn get(&mut self, kernel: &dyn Kernel) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+    fn get(&mut self, kernel: &dyn Kernel) -> Made {
+        let number = self.made.len();
         let Shader { parts, constants } = kernel.shader();
         let source = parts.join("\n");
         let made = self.made.entry((source.clone(), format!("{constants:?}")));
@@ -365,7 +369,7 @@ impl Pipelines<'_> {
                     },
                     cache: None,
                 });
-            (pipeline, storage)
+            (number, pipeline, storage)
         })
         .clone()
     }

@@ -20,7 +20,9 @@ pub fn gpu() -> Option<GpuDevice> {
     let request = std::env::var("GATESCAN_GPU").unwrap_or_else(|_| "gpu".into());
     match choose(&request, &adapters()) {
         Ok((Device::Gpu(index), _)) => Some(GpuDevice::open(index).expect("the adapter opens")),
-        Ok((Device::Cpu, _)) => panic!("GATESCAN_GPU names the CPU; set {OFF}=1 to turn the GPU tests off"),
+        Ok((Device::Cpu, _)) => {
+            panic!("GATESCAN_GPU names the CPU; set {OFF}=1 to turn the GPU tests off")
+        }
         Err(error) => panic!("{error}\nSet {OFF}=1 to turn the GPU tests off."),
     }
 }

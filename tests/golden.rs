@@ -1,0 +1,295 @@
+//! Outputs, losses, gradients and training steps against TensorFlow's and PyTorch's own (`tests/golden/README.md`), on every
+//! executor and by both routes.
+
+mod common;
+mod golden_support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use gatescan::model::{Route, Tuning};
+
+use golden_support::case::{Case, swap};
+use golden_support::play::{Place, play};
+
+/// The files of `tests/golden`, all of them.
+const CASES: [&str; 73] = [
+    "pt_clip_inactive_adam",
+    "pt_gru_b7t13",
+    "pt_gru_h1",
+    "pt_gru_l2",
+    "pt_gru_zerostate",
+    "pt_lstm_b1",
+    "pt_lstm_b7t13",
+    "pt_lstm_h1",
+    "pt_lstm_l2",
+    "pt_lstm_l3",
+    "pt_lstm_nobias",
+    "pt_lstm_zerostate",
+    "pt_opt_adam",
+    "pt_opt_adam_big_eps",
+    "pt_opt_adam_gru_l2",
+    "pt_opt_adam_rnn",
+    "pt_packed_gru_l2",
+    "pt_packed_gru_short",
+    "pt_packed_lstm",
+    "pt_packed_rnn",
+    "pt_rnn_relu_b7t13",
+    "pt_rnn_relu_l2",
+    "pt_rnn_tanh_b7t13",
+    "pt_rnn_tanh_h1",
+    "pt_rnn_tanh_l2",
+    "pt_rnn_tanh_zerostate",
+    "tf_adam_eps_big",
+    "tf_adam_gru",
+    "tf_adam_lstm",
+    "tf_adam_rnn",
+    "tf_adam_rnn_relu_mse",
+    "tf_basic_lstm_b1",
+    "tf_basic_lstm_b7t13",
+    "tf_basic_lstm_fb0",
+    "tf_basic_lstm_h1",
+    "tf_basic_lstm_t1",
+    "tf_clip_norm_inactive_adam",
+    "tf_deep_classifier_rnn3",
+    "tf_gru_b1",
+    "tf_gru_b7t13",
+    "tf_gru_h1",
+    "tf_keras_gru_reset_after",
+    "tf_keras_gru_reset_before",
+    "tf_keras_lstm",
+    "tf_keras_simplernn",
+    "tf_last_xent_lstm_seqlen",
+    "tf_last_xent_rnn",
+    "tf_last_xent_rnn150",
+    "tf_multi_gru3",
+    "tf_multi_lstm3",
+    "tf_multi_mixed",
+    "tf_multi_rnn3",
+    "tf_outproj_mse_lstm",
+    "tf_outproj_mse_rnn_relu",
+    "tf_rnn_relu_b7t13",
+    "tf_rnn_relu_h100in1",
+    "tf_rnn_tanh_b1",
+    "tf_rnn_tanh_b7t13",
+    "tf_rnn_tanh_big150",
+    "tf_rnn_tanh_h1",
+    "tf_rnn_tanh_zerostate",
+    "tf_seed003_scan_randinit",
+    "tf_seed003_scan_zero",
+    "tf_seqlen_gru_short",
+    "tf_seqlen_lstm",
+    "tf_seqlen_lstm_zerostate",
+    "tf_seqlen_rnn",
+    "tf_static_eq_dynamic_lstm_seqlen",
+    "tf_static_eq_dynamic_rnn",
+    "tf_twostep_seed000_keras_published",
+    "tf_twostep_seed000_published",
+    "tf_twostep_seed001_all2",
+    "tf_twostep_seed001_seqlen",
+];
+
+// Errors are max |a - reference| / max(1, max |reference|) over a tensor, and the reference is the framework's own in f64.
+
+/// f32: three times the frameworks' own error, which is up to 3.2e-6.
+const FORWARD: f64 = 1e-5;
+/// f32: three times the frameworks' own error, 4.6e-6 where some 1000 signed terms are summed.
+const LOSS: f64 = 1.5e-5;
+/// f32: three times the frameworks' own error, 1.4e-6; also for moments, which are means of gradients.
+const GRADIENT: f64 = 5e-6;
+/// f32: three times the frameworks' own error after 10 updates, 1.1e-6.
+const WEIGHT: f64 = 3e-6;
+/// f64: a different order of summation; the frameworks' equations, written out a third time, agree to 1.4e-14.
+const EXACT: f64 = 1e-13;
+/// What printing to 8 digits and the notebook's own float32 left.
+const PUBLISHED: f64 = 2e-6;
+
+/// What a tensor is, which decides its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Forward,
+    Loss,
+    Gradient,
+    Weight,
+    Moment,
+    Published,
+}
+
+impl Group {
+    fn of(name: &str) -> Group {
+        match name.split('/').next().expect("a name is never empty") {
+            "loss" | "losses" => Group::Loss,
+            "grad" | "clipped_grad" | "grad_norms" => Group::Gradient,
+            "step1" | "step2" | "step10" => Group::Weight,
+            "slot1" | "slot10" => Group::Moment,
+            "published" => Group::Published,
+            "out" if name == "out/global_norm" => Group::Gradient,
+            "out" => Group::Forward,
+            other => panic!("a tensor {other}"),
+        }
+    }
+
+    fn limit(self, place: &Place) -> f64 {
+        match self {
+            Group::Published => PUBLISHED,
+            _ if matches!(place, Place::CpuF64) => EXACT,
+            Group::Forward => FORWARD,
+            Group::Loss => LOSS,
+            Group::Gradient | Group::Moment => GRADIENT,
+            Group::Weight => WEIGHT,
+        }
+    }
+}
+
+/// What the engine does not compute: the gradient of data where a head is trained, and RMSProp.
+fn is_left_out(name: &str, case: &Case) -> bool {
+    let of_data = ["grad/x", "grad/targets"].contains(&name) && !case.has_upstream();
+    let rmsprop = case.oracle["optimizer"]
+        .as_str()
+        .is_some_and(|text| text.starts_with("RMSProp"));
+    let trained = ["losses", "step", "slot"]
+        .iter()
+        .any(|start| name.starts_with(start));
+    of_data || (rmsprop && trained)
+}
+
+/// The name under which the engine's result stands: TensorFlow's `static_rnn` has to give the same as its `dynamic_rnn`.
+fn plain(name: &str) -> String {
+    match name.strip_prefix("out/static_") {
+        Some(rest) if rest.starts_with("grad") || rest == "loss" => rest.to_string(),
+        Some(rest) => format!("out/{rest}"),
+        None => name.to_string(),
+    }
+}
+
+/// The largest error of a tensor; infinite where the sizes differ or something is not a number.
+fn error(actual: &[f64], expected: &[f64]) -> f64 {
+    if actual.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let scale = expected
+        .iter()
+        .fold(1.0, |most: f64, value| most.max(value.abs()));
+    actual.iter().zip(expected).fold(0.0, |most: f64, (a, e)| {
+        let error = (a - e).abs() / scale;
+        if error.is_nan() {
+            f64::INFINITY
+        } else {
+            most.max(error)
+        }
+    })
+}
+
+/// Plays every case at `place` and compares everything that its file holds.
+fn check(place: &Place, tuning: Tuning) {
+    let mut worst: BTreeMap<Group, (f64, String)> = BTreeMap::new();
+    let mut failures = String::new();
+    for name in CASES {
+        let case = Case::load(name);
+        let results = play(&case, place, tuning);
+        let mut compare = |name: &str, actual: &[f64], expected: &[f64]| {
+            let (group, error) = (Group::of(name), error(actual, expected));
+            let limit = group.limit(place);
+            let line = format!("{:32} {name:50} {error:9.1e} > {limit:.1e}", case.name);
+            if error > limit {
+                writeln!(failures, "{line}").expect("a string takes all");
+            }
+            let worst = worst.entry(group).or_default();
+            if error >= worst.0 {
+                *worst = (error, format!("{} {name}", case.name));
+            }
+        };
+        for (name, expected) in case
+            .expected()
+            .filter(|(name, _)| !is_left_out(name, &case))
+        {
+            let actual = results.get(&plain(name));
+            compare(name, actual, expected);
+        }
+        for (name, expected) in case.under("published/") {
+            let outputs = results.get("out/outputs");
+            let steps = swap(outputs, case.get("x").shape[0], 2);
+            let actual = match name {
+                "Y0" => &steps[..steps.len() / 2],
+                "Y1" => &steps[steps.len() / 2..],
+                _ => outputs,
+            };
+            compare(&format!("published/{name}"), actual, &expected.values);
+        }
+    }
+    for (group, (error, place)) in &worst {
+        println!("{group:?}: at most {error:.1e}, in {place}");
+    }
+    assert!(
+        failures.is_empty(),
+        "{} cases; beyond their limits:\n{failures}",
+        CASES.len()
+    );
+}
+
+#[test]
+fn cpu_f64() {
+    check(&Place::CpuF64, Tuning::cpu());
+}
+
+#[test]
+fn cpu_f64_step() {
+    check(&Place::CpuF64, by(Route::Step, Tuning::cpu()));
+}
+
+#[test]
+fn cpu_f32() {
+    check(&Place::CpuF32, Tuning::cpu());
+}
+
+#[test]
+fn gpu_scan() {
+    on_gpu(|tuning| by(Route::Scan, tuning));
+}
+
+/// As a network is played that is too slow for one dispatch: most cases in pieces of 1 to 8 steps.
+#[test]
+fn gpu_scan_in_pieces() {
+    on_gpu(|tuning| Tuning {
+        scan_work: 1 << 10,
+        ..by(Route::Scan, tuning)
+    });
+}
+
+#[test]
+fn gpu_step() {
+    on_gpu(|tuning| by(Route::Step, tuning));
+}
+
+fn by(route: Route, tuning: Tuning) -> Tuning {
+    Tuning {
+        route: Some(route),
+        ..tuning
+    }
+}
+
+fn on_gpu(tuning: impl Fn(Tuning) -> Tuning) {
+    if let Some(device) = common::gpu() {
+        let tuning = tuning(device.tuning());
+        check(&Place::Gpu(&device), tuning);
+    }
+}
+
+/// A file that nobody compares shows nothing.
+#[test]
+fn every_file_is_a_case() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let mut found: Vec<String> = std::fs::read_dir(directory)
+        .expect("it is there")
+        .filter_map(|entry| {
+            let name = entry
+                .expect("it can be read")
+                .file_name()
+                .into_string()
+                .ok()?;
+            Some(name.strip_suffix(".safetensors")?.to_string())
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, CASES);
+}

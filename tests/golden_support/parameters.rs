@@ -1,0 +1,327 @@
+//! The network of a case, and where each of its parameters stands in the framework's tensors.
+
+use std::collections::BTreeMap;
+
+use gatescan::cells::Cell;
+use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+
+use super::case::Case;
+
+/// TensorFlow's tensors for some of a cell's gates; the matrices are `[rows, gates * H]`, in column blocks of H.
+struct Part<Name> {
+    kernel: Name,
+    /// The same as `kernel` where that has the rows of x, then the rows of h.
+    recurrent: Name,
+    bias: Name,
+    /// Which of our gates each column block is.
+    gates: &'static [usize],
+}
+
+const fn part(
+    kernel: &'static str,
+    recurrent: &'static str,
+    bias: &'static str,
+    gates: &'static [usize],
+) -> Part<&'static str> {
+    Part {
+        kernel,
+        recurrent,
+        bias,
+        gates,
+    }
+}
+
+/// The cells of TensorFlow, of Keras and of the notebooks, by the ends of their tensors' names.
+const FORMS: [(Cell, &[Part<&str>]); 8] = {
+    const BASIC: &str = "basic_rnn_cell/kernel";
+    const LSTM: &str = "basic_lstm_cell/kernel";
+    const GATES: &str = "gru_cell/gates/kernel";
+    const CANDIDATE: &str = "gru_cell/candidate/kernel";
+    [
+        (
+            Cell::RnnTanh,
+            &[part(BASIC, BASIC, "basic_rnn_cell/bias", &[0])],
+        ),
+        // i, j, f, o
+        (
+            Cell::Lstm,
+            &[part(LSTM, LSTM, "basic_lstm_cell/bias", &[0, 2, 1, 3])],
+        ),
+        // r, u; c
+        (
+            Cell::GruResetBefore,
+            &[
+                part(GATES, GATES, "gru_cell/gates/bias", &[0, 1]),
+                part(CANDIDATE, CANDIDATE, "gru_cell/candidate/bias", &[2]),
+            ],
+        ),
+        (
+            Cell::RnnTanh,
+            &[part(
+                "simple_rnn_cell/kernel",
+                "simple_rnn_cell/recurrent_kernel",
+                "simple_rnn_cell/bias",
+                &[0],
+            )],
+        ),
+        // i, f, c, o
+        (
+            Cell::Lstm,
+            &[part(
+                "/lstm_cell/kernel",
+                "/lstm_cell/recurrent_kernel",
+                "/lstm_cell/bias",
+                &[0, 1, 2, 3],
+            )],
+        ),
+        // z, r, h
+        (
+            Cell::Gru,
+            &[part(
+                "gru_cell/kernel",
+                "gru_cell/recurrent_kernel",
+                "gru_cell/bias",
+                &[1, 0, 2],
+            )],
+        ),
+        (Cell::RnnTanh, &[part("Wx", "Wh", "bx", &[0])]),
+        (Cell::RnnTanh, &[part("Wx", "Wy", "b", &[0])]),
+    ]
+};
+
+/// Weight and bias of the head; TensorFlow's weights are `[H, K]`.
+const HEADS: [[&str; 2]; 3] = [
+    ["dense/kernel", "dense/bias"],
+    ["Wl", "bl"],
+    ["fc.weight", "fc.bias"],
+];
+
+/// A number among the framework's: tensor and index.
+type Place = (String, usize);
+
+/// A layer as the framework writes it.
+struct Written {
+    cell: Cell,
+    bias: Bias,
+    /// None for PyTorch, which writes as we do.
+    parts: Vec<Part<String>>,
+    /// Added to the forget gate's bias at run time.
+    forget_bias: f64,
+}
+
+impl Written {
+    /// Layer `l` of `layers`.
+    fn find(case: &Case, names: &[&str], l: usize, layers: usize) -> Written {
+        let (oracle, own) = (&case.oracle, format!("cell_{l}/"));
+        let find = |end: &str| {
+            let found = |name: &&&str| name.ends_with(end) && (layers == 1 || name.contains(&own));
+            names.iter().find(found).map(|name| name.to_string())
+        };
+        let parts = |form: &[Part<&str>]| -> Option<Vec<Part<String>>> {
+            let each = form.iter().map(|part| {
+                Some(Part {
+                    kernel: find(part.kernel)?,
+                    recurrent: find(part.recurrent)?,
+                    bias: find(part.bias)?,
+                    gates: part.gates,
+                })
+            });
+            each.collect()
+        };
+        let form = FORMS
+            .iter()
+            .find_map(|(cell, form)| Some((*cell, parts(form)?)));
+        let (cell, parts) = form.unwrap_or_else(|| {
+            let cell = match oracle["options"]["kind"].as_str() {
+                Some("RNN") => Cell::RnnTanh,
+                Some("LSTM") => Cell::Lstm,
+                Some("GRU") => Cell::Gru,
+                other => panic!("{}: what cell is {other:?}?", case.name),
+            };
+            (cell, vec![])
+        });
+        let cell = match cell {
+            Cell::RnnTanh if oracle["activation"] == "relu" => Cell::RnnRelu,
+            Cell::Gru if oracle["options"]["reset_after"] == false => Cell::GruResetBefore,
+            cell => cell,
+        };
+        let bias = match cell {
+            _ if oracle["bias"] == false => Bias::None,
+            Cell::Gru => Bias::Double,
+            _ if parts.is_empty() => Bias::Double,
+            _ => Bias::Single,
+        };
+        let at_run_time = parts
+            .iter()
+            .any(|part| part.kernel.ends_with("basic_lstm_cell/kernel"));
+        let forget_bias = &oracle["options"]["cell_kw"]["forget_bias"];
+        Written {
+            cell,
+            bias,
+            parts,
+            forget_bias: f64::from(u8::from(at_run_time)) * forget_bias.as_f64().unwrap_or(1.0),
+        }
+    }
+
+    /// Where element (row, column) of our parameter `name` stands in TensorFlow's tensors; `h` and `inputs` are the layer's.
+    fn place(
+        &self,
+        name: &str,
+        (row, column): (usize, usize),
+        h: usize,
+        inputs: usize,
+    ) -> Option<Place> {
+        let (gate, unit) = (row / h, row % h);
+        let (part, block) = self.parts.iter().find_map(|part| {
+            let block = part.gates.iter().position(|&g| g == gate)?;
+            Some((part, block))
+        })?;
+        let (width, column_there) = (part.gates.len() * h, block * h + unit);
+        let (tensor, row_there) = match name.rsplit_once("_l")?.0 {
+            "rnn.weight_ih" => (&part.kernel, column),
+            "rnn.weight_hh" if part.recurrent == part.kernel => (&part.kernel, inputs + column),
+            "rnn.weight_hh" => (&part.recurrent, column),
+            "rnn.bias_ih" => (&part.bias, 0),
+            "rnn.bias_hh" => (&part.bias, 1),
+            _ => return None,
+        };
+        Some((tensor.clone(), row_there * width + column_there))
+    }
+}
+
+/// A network, and the permutation between its flat vector and the framework's tensors.
+pub struct Parameters {
+    pub network: Network,
+    /// `None` for padding, and for a head that the framework has not.
+    places: Vec<Option<Place>>,
+    /// What the framework adds to a parameter at run time and our parameter includes.
+    added: Vec<f64>,
+}
+
+impl Parameters {
+    pub fn of(case: &Case) -> Parameters {
+        let oracle = &case.oracle;
+        let names = oracle["param_names"].as_array().expect("a list");
+        let names: Vec<&str> = names.iter().filter_map(|name| name.as_str()).collect();
+        let sizes: Vec<usize> = match oracle["sizes"].as_array() {
+            Some(sizes) => sizes
+                .iter()
+                .map(|size| size.as_u64().expect("a size") as usize)
+                .collect(),
+            None => {
+                let layers = oracle["layers"].as_u64().unwrap_or(1) as usize;
+                vec![case.get("out/outputs").shape[2]; layers]
+            }
+        };
+        let layers: Vec<Written> = (0..sizes.len())
+            .map(|l| Written::find(case, &names, l, sizes.len()))
+            .collect();
+        let head = HEADS.into_iter().find(|[weight, _]| names.contains(weight));
+        let network = Network {
+            input_size: case.get("x").shape[2],
+            layers: layers
+                .iter()
+                .zip(&sizes)
+                .map(|(layer, &size)| Layer {
+                    bias: layer.bias,
+                    ..Layer::new(layer.cell, size)
+                })
+                .collect(),
+            head: Head {
+                size: head.map_or(1, |[_, bias]| {
+                    case.get(&format!("param/{bias}")).values.len()
+                }),
+                reads: match case.find("targets") {
+                    Some(_) => Reads::Every,
+                    None => Reads::Last,
+                },
+                loss: match case.find("targets") {
+                    Some(_) => Loss::MeanSquaredError,
+                    None => Loss::CrossEntropy,
+                },
+                init: Init::Zeros,
+            },
+        };
+
+        let (entries, len) = network.table();
+        let (mut places, mut added) = (vec![None; len], vec![0.0; len]);
+        for entry in entries {
+            let columns = match entry.shape.extents() {
+                [_, columns] => *columns,
+                _ => 1,
+            };
+            // A parameter of PyTorch's, with or without the module's name.
+            let same = names
+                .iter()
+                .find(|name| format!("rnn.{}", name.trim_start_matches("rnn.")) == entry.name);
+            let layer = entry
+                .name
+                .rsplit_once("_l")
+                .map(|(_, l)| l.parse::<usize>().expect("a layer"));
+            for n in 0..entry.shape.len() {
+                let (row, column) = (n / columns, n % columns);
+                places[entry.offset + n] = match (same, layer, head) {
+                    (Some(name), ..) => Some((name.to_string(), n)),
+                    (_, Some(l), _) => {
+                        let inputs = match l {
+                            0 => network.input_size,
+                            _ => sizes[l - 1],
+                        };
+                        layers[l].place(&entry.name, (row, column), sizes[l], inputs)
+                    }
+                    (.., None) => None,
+                    (.., Some([weight, _])) if entry.name == "head.weight" => {
+                        let transposed = column * network.head.size + row;
+                        let index = if case.is_tensorflow() { transposed } else { n };
+                        Some((weight.to_string(), index))
+                    }
+                    (.., Some([_, bias])) => Some((bias.to_string(), n)),
+                };
+                if let Some(l) = layer.filter(|_| entry.name.starts_with("rnn.bias_ih")) {
+                    let forget_gate = row / sizes[l] == 1;
+                    added[entry.offset + n] =
+                        f64::from(u8::from(forget_gate)) * layers[l].forget_bias;
+                }
+            }
+        }
+        Parameters {
+            network,
+            places,
+            added,
+        }
+    }
+
+    /// The flat vector that the case begins with.
+    pub fn initial(&self, case: &Case) -> Vec<f64> {
+        let tensors: BTreeMap<_, _> = case.under("param/").collect();
+        let value = |place: &Option<Place>| match place {
+            Some((name, index)) => tensors[name.as_str()].values[*index],
+            None => 0.0,
+        };
+        let places = self.places.iter().zip(&self.added);
+        places.map(|(place, added)| value(place) + added).collect()
+    }
+
+    /// A flat vector of gradients or slots as the framework's tensors.
+    pub fn named(&self, flat: &[f64]) -> BTreeMap<String, Vec<f64>> {
+        let mut named: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for (place, &value) in self.places.iter().zip(flat) {
+            if let Some((name, index)) = place {
+                let values = named.entry(name.clone()).or_default();
+                values.resize(values.len().max(index + 1), f64::NAN);
+                values[*index] = value;
+            }
+        }
+        named
+    }
+
+    /// A flat vector of parameters as the framework's tensors.
+    pub fn named_weights(&self, flat: &[f64]) -> BTreeMap<String, Vec<f64>> {
+        let flat: Vec<f64> = flat
+            .iter()
+            .zip(&self.added)
+            .map(|(value, added)| value - added)
+            .collect();
+        self.named(&flat)
+    }
+}

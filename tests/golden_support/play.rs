@@ -1,0 +1,427 @@
+//! A case played on an executor.
+
+use std::collections::BTreeMap;
+
+use gatescan::cpu::Cpu;
+use gatescan::executor::Executor;
+use gatescan::gpu::GpuDevice;
+use gatescan::gpu::executor::Gpu;
+use gatescan::kernels::{Record, control, history};
+use gatescan::model::{Gradients, Model, Tuning};
+use gatescan::optim::{AdamForm, Optimizer, Update};
+use gatescan::program::{Element, Kind, Phase, Program, Tensor};
+
+use super::case::{Case, swap};
+use super::parameters::Parameters;
+
+/// Where cases are played.
+pub enum Place<'a> {
+    CpuF64,
+    CpuF32,
+    Gpu(&'a GpuDevice),
+}
+
+impl Place<'_> {
+    fn load(&self, program: &Program) -> Player {
+        match self {
+            Place::CpuF64 => Player::F64(Cpu::new(program.clone()).expect("it fits")),
+            Place::CpuF32 => {
+                Player::F32(Box::new(Cpu::<f32>::new(program.clone()).expect("it fits")))
+            }
+            Place::Gpu(device) => {
+                Player::F32(Box::new(Gpu::new(device, program).expect("it loads")))
+            }
+        }
+    }
+}
+
+/// An executor that takes and gives f64, as exactly as it can.
+enum Player {
+    F64(Cpu<f64>),
+    F32(Box<dyn Executor>),
+}
+
+impl Player {
+    fn executor(&mut self) -> &mut dyn Executor {
+        match self {
+            Player::F64(cpu) => cpu,
+            Player::F32(executor) => executor.as_mut(),
+        }
+    }
+
+    fn write(&mut self, tensor: &Tensor, values: &[f64]) {
+        match self {
+            Player::F64(cpu) => cpu.write_exact(tensor, values),
+            Player::F32(executor) => {
+                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                executor.write(tensor, &values).expect("the sizes agree");
+            }
+        }
+    }
+
+    fn write_index(&mut self, tensor: &Tensor, values: impl Iterator<Item = f64>) {
+        let values: Vec<u32> = values.map(|value| value as u32).collect();
+        let written = self.executor().write_index(tensor, &values);
+        written.expect("the sizes agree");
+    }
+
+    fn run(&mut self, phases: &[Phase], times: usize) {
+        self.executor().run(phases, times).expect("it runs");
+    }
+
+    fn read(&mut self, tensor: &Tensor) -> Vec<f64> {
+        match self {
+            Player::F64(cpu) => cpu.read_exact(tensor),
+            Player::F32(executor) => {
+                let values = executor.read(tensor).expect("it can be read");
+                values.into_iter().map(f64::from).collect()
+            }
+        }
+    }
+}
+
+/// Adam as a case has it, with its clipping.
+struct Recipe {
+    adam: Optimizer,
+    lr: f64,
+    clip: Option<f32>,
+}
+
+impl Recipe {
+    /// `None` for a case that trains nothing, or not with Adam.
+    fn of(case: &Case) -> Option<Recipe> {
+        let (oracle, options) = (&case.oracle, &case.oracle["optimizer_options"]);
+        // One file does not name its optimiser; its slots and first step are those of Adam's defaults.
+        let unnamed = case.under("slot1/m/").next().map(|_| DEFAULT_ADAM);
+        let text = oracle["optimizer"].as_str().or(unnamed)?;
+        if !text.starts_with("Adam") {
+            return None;
+        }
+        let form = match case.is_tensorflow() {
+            true => AdamForm::Tensorflow,
+            false => AdamForm::Torch,
+        };
+        // TensorFlow's constants are float32 tensors even where it computes in f64.
+        let argument = |name: &str| {
+            let (_, rest) = text.split_once(&format!("{name}=")).expect("named");
+            let number = rest.split([',', ')']).next().expect("at least one");
+            f64::from(number.parse::<f32>().expect("a number"))
+        };
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        let [lr, beta1, beta2, epsilon] = match form {
+            AdamForm::Tensorflow => ["lr", "beta1", "beta2", "epsilon"].map(argument),
+            AdamForm::Torch => [
+                &options["lr"],
+                &options["betas"][0],
+                &options["betas"][1],
+                &options["eps"],
+            ]
+            .map(number),
+        };
+        let clip = ["clip_by_global_norm", "clip_grad_norm"]
+            .iter()
+            .find_map(|key| oracle[key].as_f64());
+        Some(Recipe {
+            adam: Optimizer::Adam {
+                lr: lr as f32,
+                beta1,
+                beta2,
+                epsilon,
+                form,
+            },
+            lr,
+            clip: clip.map(|limit| limit as f32),
+        })
+    }
+
+    /// The learning rates of the updates, as the framework's run in f64 has them. TensorFlow keeps beta^t in float32 even
+    /// there, and so corrects the bias a little wrong, by a factor that can be put into the rate.
+    fn rates_f64(&self) -> [f64; SLOTS] {
+        let Optimizer::Adam {
+            beta1, beta2, form, ..
+        } = self.adam;
+        if form == AdamForm::Torch {
+            return [self.lr; SLOTS];
+        }
+        let step =
+            |beta1_power: f64, beta2_power: f64| (1.0 - beta2_power).sqrt() / (1.0 - beta1_power);
+        let mut powers = [beta1 as f32, beta2 as f32];
+        std::array::from_fn(|slot| {
+            let [power1, power2] = powers.map(f64::from);
+            powers = [powers[0] * beta1 as f32, powers[1] * beta2 as f32];
+            let t = slot as i32 + 1;
+            self.lr * step(power1, power2) / step(beta1.powi(t), beta2.powi(t))
+        })
+    }
+}
+
+const DEFAULT_ADAM: &str = "AdamOptimizer(lr=0.001,beta1=0.9,beta2=0.999,epsilon=1e-8)";
+
+/// Updates that a case makes.
+const UPDATES: usize = 10;
+
+/// Steps for which the history and the learning rates have room.
+const SLOTS: usize = 16;
+
+/// What an optimiser adds to a program.
+struct Training {
+    recipe: Recipe,
+    update: Update,
+    history: Tensor,
+}
+
+impl Training {
+    fn record(recipe: Recipe, model: &mut Model) -> Training {
+        let program = &mut model.program;
+        let control = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
+        let history = program.buffer(
+            "history",
+            Kind::Control,
+            Element::Real,
+            [SLOTS, history::WORDS],
+        );
+        let update = recipe.adam.record(model, control, SLOTS, recipe.clip);
+        let record = Record {
+            scores: model.scores,
+            weight: model.weight,
+            norm: Some(update.norm),
+            control,
+            history,
+            batch: model.batch,
+        };
+        model.program.push(Phase::Update, record);
+        Training {
+            recipe,
+            update,
+            history,
+        }
+    }
+}
+
+/// What came out, under the names of the case's file.
+#[derive(Default)]
+pub struct Results(BTreeMap<String, Vec<f64>>);
+
+impl Results {
+    /// Empty where nothing of that name came out.
+    pub fn get(&self, name: &str) -> &[f64] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds to what is there, as layers follow one another in one tensor of PyTorch's.
+    fn add(&mut self, name: impl Into<String>, values: Vec<f64>) {
+        self.0.entry(name.into()).or_default().extend(values);
+    }
+
+    fn add_all(&mut self, prefix: &str, tensors: BTreeMap<String, Vec<f64>>) {
+        for (name, values) in tensors {
+            self.add(format!("{prefix}/{name}"), values);
+        }
+    }
+}
+
+/// A case loaded on an executor.
+struct Session<'a> {
+    case: &'a Case,
+    parameters: Parameters,
+    model: Model,
+    player: Player,
+    results: Results,
+}
+
+/// Plays `case` at `place`.
+pub fn play(case: &Case, place: &Place, tuning: Tuning) -> Results {
+    let parameters = Parameters::of(case);
+    let x = &case.get("x").shape;
+    let (batch, steps) = (x[0], x[1]);
+    let gradients = match case.has_upstream() {
+        true => Gradients::OfUpstream,
+        false => Gradients::OfLoss,
+    };
+    let mut model =
+        Model::new(&parameters.network, steps, batch, gradients, tuning).expect("a network");
+    model.forward(Phase::Forward);
+    if !case.has_upstream() {
+        model.loss(Phase::Forward);
+    }
+    model.backward();
+    let training = Recipe::of(case).map(|recipe| Training::record(recipe, &mut model));
+    let mut session = Session {
+        case,
+        player: place.load(&model.program),
+        parameters,
+        model,
+        results: Results::default(),
+    };
+    session.write_inputs();
+    match training {
+        Some(training) => session.train(&training),
+        None => {
+            session.player.run(&[Phase::Forward, Phase::Backward], 1);
+            session.read_forward();
+            session.read_gradients();
+        }
+    }
+    session.results
+}
+
+impl Session<'_> {
+    fn write_inputs(&mut self) {
+        let (case, model, player) = (self.case, &self.model, &mut self.player);
+        player.write(&model.parameters, &self.parameters.initial(case));
+        player.write(&model.inputs, &case.time_major("x"));
+        let full = vec![model.steps as f64; model.batch];
+        let lengths = case.find("lengths").map_or(&full, |array| &array.values);
+        player.write_index(&model.lengths, lengths.iter().copied());
+        if let Some(labels) = case.find("labels") {
+            player.write_index(&model.labels, labels.values.iter().copied());
+        }
+        if let Some(targets) = &model.targets {
+            player.write(targets, &case.time_major("targets"));
+        }
+        for (l, layer) in model.layers.iter().enumerate() {
+            let len = model.batch * layer.hidden_size;
+            let states = layer.last.len() / len;
+            for (n, (s, over_time)) in [("h", layer.h), ("c", layer.c)]
+                .into_iter()
+                .take(states)
+                .enumerate()
+            {
+                if let (_, Some(initial)) = case.state("init", l, s, len) {
+                    player.write(&over_time.part(0, [len]), initial);
+                }
+                if let (_, Some(gradient)) = case.state("upstream/final", l, s, len) {
+                    player.write(&layer.dstate.part(n * len, [len]), gradient);
+                }
+            }
+        }
+        if case.has_upstream() {
+            let top = model.layers.last().and_then(|layer| layer.upstream);
+            let top = top.expect("the model is made for it");
+            player.write(&top, &case.time_major("upstream/outputs"));
+        }
+    }
+
+    /// Makes all updates, and reads on the way what the case has of them.
+    fn train(&mut self, training: &Training) {
+        let Training {
+            recipe,
+            update,
+            history,
+        } = training;
+        let rates = match self.player {
+            Player::F64(_) => recipe.rates_f64(),
+            Player::F32(_) => [recipe.lr; SLOTS],
+        };
+        self.player.write(&update.rates, &rates);
+        let mut done = 0;
+        for until in [1, 2, UPDATES] {
+            self.player.run(&Phase::TRAIN, until - done);
+            done = until;
+            if done == 1 {
+                self.read_forward();
+                self.read_gradients();
+                self.read_clipped(update);
+            }
+            let weights = self.player.read(&self.model.parameters);
+            let weights = self.parameters.named_weights(&weights);
+            self.results.add_all(&format!("step{done}"), weights);
+            let names = match self.case.is_tensorflow() {
+                true => ["m", "v"],
+                false => ["exp_avg", "exp_avg_sq"],
+            };
+            for (name, moment) in names.iter().zip(&update.moments) {
+                let moment = self.parameters.named(&self.player.read(moment));
+                self.results.add_all(&format!("slot{done}/{name}"), moment);
+            }
+        }
+        let rows = self
+            .player
+            .read(&history.part(0, [UPDATES, history::WORDS]));
+        let column = |word: usize| rows.chunks_exact(history::WORDS).map(move |row| row[word]);
+        self.results.add("losses", column(history::LOSS).collect());
+        self.results
+            .add("grad_norms", column(history::NORM).collect());
+        self.player.run(&[Phase::Forward], 1);
+        let last = self.loss_of_head();
+        self.results.add("losses", vec![last]);
+    }
+
+    fn read_forward(&mut self) {
+        let (steps, batch) = (self.model.steps, self.model.batch);
+        for (l, layer) in self.model.layers.iter().enumerate() {
+            let len = batch * layer.hidden_size;
+            let last = self.player.read(&layer.last);
+            for (s, values) in ["h", "c"].into_iter().zip(last.chunks_exact(len)) {
+                let (name, _) = self.case.state("out/final", l, s, len);
+                self.results.add(name, values.to_vec());
+            }
+        }
+        let top = self.model.layers.last().expect("at least one");
+        let outputs = swap(&self.player.read(&top.outputs()), steps, batch);
+        self.results.add("out/outputs", outputs);
+        if self.case.has_upstream() {
+            let products = self.case.under("upstream/").map(|(name, upstream)| {
+                let outputs = self.results.get(&format!("out/{name}"));
+                let products = outputs.iter().zip(&upstream.values).map(|(a, b)| a * b);
+                products.sum::<f64>()
+            });
+            let loss = products.sum();
+            self.results.add("loss", vec![loss]);
+            return;
+        }
+        let outputs = self.player.read(&self.model.outputs);
+        match self.model.targets {
+            Some(_) => self
+                .results
+                .add("out/predictions", swap(&outputs, steps, batch)),
+            None => {
+                self.results.add("out/logits", outputs);
+                let losses = self.player.read(&self.model.scores.part(0, [batch]));
+                self.results.add("out/xentropy_per_example", losses);
+            }
+        }
+        let loss = self.loss_of_head();
+        self.results.add("loss", vec![loss]);
+    }
+
+    /// The mean that the last forward pass left.
+    fn loss_of_head(&mut self) -> f64 {
+        let scores = self.player.read(&self.model.scores);
+        let losses = &scores[..scores.len() / 2];
+        losses.iter().sum::<f64>() * self.player.read(&self.model.weight)[0]
+    }
+
+    fn read_gradients(&mut self) {
+        let gradients = self.gradients();
+        self.results.add_all("grad", gradients);
+        if let Some(dinputs) = &self.model.dinputs {
+            let dinputs = self.player.read(dinputs);
+            let dinputs = swap(&dinputs, self.model.steps, self.model.batch);
+            self.results.add("grad/x", dinputs);
+        }
+        for (l, layer) in self.model.layers.iter().enumerate() {
+            let len = self.model.batch * layer.hidden_size;
+            let dstate = self.player.read(&layer.dstate);
+            for (s, values) in ["h", "c"].into_iter().zip(dstate.chunks_exact(len)) {
+                let (name, _) = self.case.state("grad/init", l, s, len);
+                self.results.add(name, values.to_vec());
+            }
+        }
+    }
+
+    /// The gradient as the last update used it: the optimiser multiplies by the factor and keeps no clipped copy.
+    fn read_clipped(&mut self, update: &Update) {
+        let norm = self.player.read(&update.norm);
+        self.results.add("out/global_norm", vec![norm[0]]);
+        for (name, values) in self.gradients() {
+            let clipped = values.iter().map(|value| value * norm[1]).collect();
+            self.results.add(format!("clipped_grad/{name}"), clipped);
+        }
+    }
+
+    fn gradients(&mut self) -> BTreeMap<String, Vec<f64>> {
+        let gradients = self.model.gradients.expect("made with gradients");
+        self.parameters.named(&self.player.read(&gradients))
+    }
+}

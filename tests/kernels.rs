@@ -1,0 +1,1678 @@
+//! Every kernel alone, on the GPU and on the CPU in f32 and f64, against formulas written here a second time over numbers
+//! that carry a bound on their rounding error. The bounds follow from the formulas; none is chosen.
+
+mod common;
+
+use std::ops::{Add, Mul, Neg, Sub};
+
+use gatescan::cells::Cell;
+use gatescan::cpu::Cpu;
+use gatescan::executor::Executor;
+use gatescan::gpu::GpuDevice;
+use gatescan::gpu::executor::Gpu;
+use gatescan::kernels::*;
+use gatescan::program::{Element, Kind, Phase, Program, Tensor};
+use gatescan::rng::{Philox, Stream};
+
+// ---- numbers with error bounds -------------------------------------------------------------------------------------
+
+/// Half a unit in the last place of f32 at 1: what one rounding may add, relative to the value.
+const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
+/// 2^-125: more than anything that is lost where a driver flushes subnormal numbers or `exp` is clamped at -87.
+const TINY: f64 = 2.0 * f32::MIN_POSITIVE as f64;
+
+/// A value, and how far from it f32 arithmetic may end (running error analysis; Higham, "Accuracy and Stability", 3.3).
+#[derive(Clone, Copy, Debug)]
+struct Num {
+    value: f64,
+    error: f64,
+}
+
+const ZERO: Num = Num {
+    value: 0.0,
+    error: 0.0,
+};
+
+/// A number that is stored, so that everybody has the same.
+fn exact(value: f64) -> Num {
+    Num { value, error: 0.0 }
+}
+
+/// A constant of the call, which a GPU gets as f32.
+fn constant(value: f64) -> Num {
+    rounded(value, 0.0, 1.0)
+}
+
+/// What comes of `value`, known to within `error`, once `roundings` have been made.
+fn rounded(value: f64, error: f64, roundings: f64) -> Num {
+    if value == 0.0 && error == 0.0 {
+        return ZERO;
+    }
+    // The second order of many roundings is a hundredth of the first, at most.
+    Num {
+        value,
+        error: error + 1.01 * roundings * ROUNDING * (value.abs() + error) + TINY,
+    }
+}
+
+/// A sum in whatever order, in which no term goes through more than `depth` roundings.
+fn sum(terms: impl IntoIterator<Item = Num>, depth: usize) -> Num {
+    let (mut value, mut size, mut error) = (0.0, 0.0, 0.0);
+    // Kahan's, so that this sum itself rounds twice, however long it is.
+    let mut lost = 0.0;
+    for term in terms {
+        let next = value + (term.value - lost);
+        lost = (next - value) - (term.value - lost);
+        value = next;
+        size += term.value.abs() + term.error;
+        error += term.error;
+    }
+    if size == 0.0 {
+        return ZERO;
+    }
+    Num {
+        value,
+        error: error + 1.01 * depth as f64 * ROUNDING * size + TINY,
+    }
+}
+
+impl Add for Num {
+    type Output = Num;
+    fn add(self, other: Num) -> Num {
+        rounded(self.value + other.value, self.error + other.error, 1.0)
+    }
+}
+
+impl Neg for Num {
+    type Output = Num;
+    fn neg(self) -> Num {
+        Num {
+            value: -self.value,
+            ..self
+        }
+    }
+}
+
+impl Sub for Num {
+    type Output = Num;
+    fn sub(self, other: Num) -> Num {
+        self + -other
+    }
+}
+
+impl Mul for Num {
+    type Output = Num;
+    fn mul(self, other: Num) -> Num {
+        let error = self.value.abs() * other.error
+            + other.value.abs() * self.error
+            + self.error * other.error;
+        rounded(self.value * other.value, error, 1.0)
+    }
+}
+
+impl Num {
+    /// WGSL lets a division be 2.5 ulp off, an ulp being at most two roundings.
+    fn over(self, other: Num) -> Num {
+        let value = self.value / other.value;
+        let error = (self.error + value.abs() * other.error) / (other.value.abs() - other.error);
+        rounded(value, error, 5.0)
+    }
+
+    /// WGSL lets sqrt be as far off as 1 / inverseSqrt: 2 ulp and 2.5 ulp.
+    fn sqrt(self) -> Num {
+        let value = self.value.sqrt();
+        let error = if self.error == 0.0 {
+            0.0
+        } else {
+            self.error / (value + (self.value - self.error).max(0.0).sqrt())
+        };
+        rounded(value, error, 9.0)
+    }
+
+    /// src/real.rs: 1.5 ulp, and e^-87 below -87.
+    fn exp(self) -> Num {
+        let value = self.value.exp();
+        rounded(value, value * self.error.exp_m1() + TINY, 3.0)
+    }
+
+    /// Of 1 or more. ln m with m in [sqrt(1/2), sqrt(2)]: m + 1, the division (5), 2 s * series (1) and the series (4) make
+    /// 11 roundings of at most the result; adding n ln 2, 2 more.
+    fn ln(self) -> Num {
+        let value = self.value.ln();
+        rounded(value, self.error / (self.value - self.error), 13.0)
+    }
+
+    /// src/real.rs: 3 ulp with a division of half an ulp, of which WGSL's may have 2 more. The slope is at most 1/4 and e^-|x|.
+    fn sigmoid(self) -> Num {
+        let value = 1.0 / (1.0 + (-self.value).exp());
+        let slope = (self.error - self.value.abs()).exp().min(0.25);
+        let value = rounded(value, slope * self.error, 10.0);
+        Num {
+            error: value.error + TINY,
+            ..value
+        }
+    }
+
+    /// src/real.rs: 4 ulp with a division of half an ulp, and again 2 more. The slope is at most 1 and 4 e^-2|x|.
+    fn tanh(self) -> Num {
+        let slope = (4.0 * (2.0 * (self.error - self.value.abs())).exp()).min(1.0);
+        rounded(self.value.tanh(), slope * self.error, 12.0)
+    }
+
+    /// 1 - e^x for x < 0, where x carries 2 relative roundings: they move e^x by 2 |x| e^x roundings, and e^r - 1 after
+    /// taking n ln 2 away is off by at most 10 of those (see `correction` in shaders/adam.wgsl).
+    fn one_minus_exp(x: f64) -> Num {
+        let error = 12.0 * ROUNDING * x.abs() * x.exp();
+        rounded(-x.exp_m1(), error, 2.0)
+    }
+}
+
+// ---- one call, alone -----------------------------------------------------------------------------------------------
+
+/// What stands before and after a tensor that is written; nothing computes it.
+const FENCE: f32 = -1.234_567e30;
+/// The same, and what stands in them before, for integers.
+const DEAD: u32 = 0xDEAD_BEEF;
+const NAN: f32 = f32::NAN;
+
+/// Calls over buffers of their own. Each tensor lies at an odd place of a larger buffer.
+struct Bench {
+    program: Program,
+    contents: Vec<Content>,
+    random: Philox,
+}
+
+#[derive(Clone)]
+enum Content {
+    Real(Vec<f32>),
+    Index(Vec<u32>),
+}
+
+impl Bench {
+    fn new(seed: usize) -> Self {
+        Bench {
+            program: Program::new(),
+            contents: vec![],
+            random: Philox::new(seed as u64, Stream::Parameter(0)),
+        }
+    }
+
+    /// Random numbers in ±limit.
+    fn uniform(&mut self, count: usize, limit: f32) -> Vec<f32> {
+        (0..count)
+            .map(|_| (2.0 * self.random.uniform() - 1.0) * limit)
+            .collect()
+    }
+
+    /// A tensor that is only read; reading beside it gives NaN.
+    fn reads(&mut self, values: &[f32]) -> Tensor {
+        let content = Content::Real(self.fenced(values, NAN));
+        self.place(content, Element::Real, values.len())
+    }
+
+    /// A tensor that is written.
+    fn writes(&mut self, values: &[f32]) -> Tensor {
+        let content = Content::Real(self.fenced(values, FENCE));
+        self.place(content, Element::Real, values.len())
+    }
+
+    /// A tensor of integers.
+    fn indices(&mut self, values: &[u32]) -> Tensor {
+        let content = Content::Index(self.fenced(values, DEAD));
+        self.place(content, Element::Index, values.len())
+    }
+
+    /// Random numbers to read.
+    fn random(&mut self, count: usize) -> Tensor {
+        let values = self.uniform(count, 1.0);
+        self.reads(&values)
+    }
+
+    fn before(&self) -> usize {
+        2 * self.contents.len() + 1
+    }
+
+    fn fenced<E: Copy>(&self, values: &[E], fence: E) -> Vec<E> {
+        [&vec![fence; self.before()][..], values, &[fence; 67]].concat()
+    }
+
+    fn place(&mut self, content: Content, element: Element, count: usize) -> Tensor {
+        let skip = self.before();
+        let tensor = self.program.buffer(
+            format!("buffer {}", self.contents.len()),
+            Kind::Data,
+            element,
+            [skip + count + 67],
+        );
+        self.contents.push(content);
+        tensor.part(skip, [count])
+    }
+}
+
+/// All buffers, as they are at one moment. f64 holds every f32 and every u32.
+struct Snapshot(Vec<Vec<f64>>);
+
+impl Snapshot {
+    fn of(&self, tensor: &Tensor) -> &[f64] {
+        &self.0[tensor.buffer.index()][tensor.range()]
+    }
+}
+
+/// What a phase is to leave in parts of tensors; all the rest it must leave alone.
+type Expected = Vec<(Tensor, Vec<Num>)>;
+
+/// Who plays.
+enum Player {
+    Gpu(Box<Gpu>),
+    Single(Cpu<f32>),
+    Double(Cpu<f64>),
+}
+
+impl Player {
+    fn executor(&mut self) -> &mut dyn Executor {
+        match self {
+            Player::Gpu(gpu) => &mut **gpu,
+            Player::Single(cpu) => cpu,
+            Player::Double(cpu) => cpu,
+        }
+    }
+
+    fn load(&mut self, bench: &Bench) {
+        for (place, content) in bench.contents.iter().enumerate() {
+            let whole = bench.program.whole(place);
+            match content {
+                Content::Real(values) => self.executor().write(&whole, values).expect("it fits"),
+                Content::Index(values) => self
+                    .executor()
+                    .write_index(&whole, values)
+                    .expect("it fits"),
+            }
+        }
+    }
+
+    fn snapshot(&mut self, bench: &Bench) -> Snapshot {
+        let mut buffer = |(place, content): (usize, &Content)| -> Vec<f64> {
+            let whole = bench.program.whole(place);
+            match (content, &mut *self) {
+                (Content::Real(_), Player::Double(cpu)) => cpu.read_exact(&whole),
+                (Content::Real(_), player) => player
+                    .executor()
+                    .read(&whole)
+                    .expect("it reads")
+                    .into_iter()
+                    .map(f64::from)
+                    .collect(),
+                (Content::Index(_), player) => player
+                    .executor()
+                    .read_index(&whole)
+                    .expect("it reads")
+                    .into_iter()
+                    .map(f64::from)
+                    .collect(),
+            }
+        };
+        Snapshot(bench.contents.iter().enumerate().map(&mut buffer).collect())
+    }
+
+    /// Of the bounds for f32, how much this arithmetic may use up: for f64, 2^-28, as the expected values are rounded too.
+    fn share(&self) -> f64 {
+        if matches!(self, Player::Double(_)) {
+            1.0 / (1u64 << 28) as f64
+        } else {
+            1.0
+        }
+    }
+}
+
+/// Plays benches everywhere, and remembers how near to its bounds it came.
+struct Judge {
+    kernel: &'static str,
+    gpu: Option<GpuDevice>,
+    cases: usize,
+    /// GPU, f32, f64.
+    worst: [f64; 3],
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        let [gpu, single, double] = self.worst;
+        println!(
+            "{}: {} cases; error / bound: gpu {gpu:.3}, f32 {single:.3}, f64 {double:.3}",
+            self.kernel, self.cases
+        );
+    }
+}
+
+impl Judge {
+    fn new(kernel: &'static str) -> Self {
+        Judge {
+            kernel,
+            gpu: common::gpu(),
+            cases: 0,
+            worst: [0.0; 3],
+        }
+    }
+
+    /// One call in [`Phase::Forward`].
+    fn call(
+        &mut self,
+        case: &str,
+        mut bench: Bench,
+        call: impl Into<Call>,
+        expected: impl Fn(&Snapshot) -> Expected,
+    ) {
+        bench.program.push(Phase::Forward, call);
+        self.phases(case, &bench, &[&expected]);
+    }
+
+    /// Runs the phases one by one; each is judged from what its executor had before it, so that errors do not add up.
+    /// Returns what is left at the end, for each executor.
+    fn phases(
+        &mut self,
+        case: &str,
+        bench: &Bench,
+        expected: &[&dyn Fn(&Snapshot) -> Expected],
+    ) -> Vec<Snapshot> {
+        self.cases += 1;
+        let program = || bench.program.clone();
+        let mut players = vec![
+            (1, Player::Single(Cpu::new(program()).expect("it fits"))),
+            (2, Player::Double(Cpu::new(program()).expect("it fits"))),
+        ];
+        if let Some(device) = &self.gpu {
+            players.push((
+                0,
+                Player::Gpu(Box::new(
+                    Gpu::new(device, &bench.program).expect("it loads"),
+                )),
+            ));
+        }
+        let mut ends = vec![];
+        for (number, mut player) in players {
+            let place = format!(
+                "{} {case} on {}",
+                self.kernel,
+                ["the GPU", "the CPU in f32", "the CPU in f64"][number]
+            );
+            player.load(bench);
+            let mut before = player.snapshot(bench);
+            for (&phase, expected) in Phase::ALL.iter().zip(expected) {
+                player.executor().run(&[phase], 1).expect("it runs");
+                let after = player.snapshot(bench);
+                let worst = compare(
+                    &format!("{place}, {phase:?}"),
+                    bench,
+                    &before,
+                    expected(&before),
+                    &after,
+                    player.share(),
+                );
+                self.worst[number] = self.worst[number].max(worst);
+                before = after;
+            }
+            player.load(bench);
+            player
+                .executor()
+                .run(&Phase::ALL[..expected.len()], 1)
+                .expect("it runs");
+            assert_same_bits(
+                &format!("{place}, a second time"),
+                &before,
+                &player.snapshot(bench),
+            );
+            ends.push(before);
+        }
+        ends
+    }
+
+    /// Only runs, everywhere.
+    fn play(&self, bench: &Bench) -> Vec<Snapshot> {
+        let program = || bench.program.clone();
+        let mut players = vec![
+            Player::Single(Cpu::new(program()).expect("it fits")),
+            Player::Double(Cpu::new(program()).expect("it fits")),
+        ];
+        if let Some(device) = &self.gpu {
+            players.push(Player::Gpu(Box::new(
+                Gpu::new(device, &bench.program).expect("it loads"),
+            )));
+        }
+        let play = |mut player: Player| {
+            player.load(bench);
+            player
+                .executor()
+                .run(&[Phase::Forward], 1)
+                .expect("it runs");
+            player.snapshot(bench)
+        };
+        players.into_iter().map(play).collect()
+    }
+}
+
+/// The largest error over its bound. Fails above 1, and where something changed that nothing was expected of.
+fn compare(
+    place: &str,
+    bench: &Bench,
+    before: &Snapshot,
+    expected: Expected,
+    after: &Snapshot,
+    share: f64,
+) -> f64 {
+    let mut wanted: Vec<Vec<Num>> = before
+        .0
+        .iter()
+        .map(|values| values.iter().map(|&value| exact(value)).collect())
+        .collect();
+    for (tensor, values) in expected {
+        assert_eq!(tensor.len(), values.len(), "{place}");
+        wanted[tensor.buffer.index()][tensor.range()].copy_from_slice(&values);
+    }
+    let mut worst = 0.0f64;
+    for (buffer, (wanted, found)) in wanted.iter().zip(&after.0).enumerate() {
+        for (at, (wanted, &found)) in wanted.iter().zip(found).enumerate() {
+            let (error, bound) = ((found - wanted.value).abs(), wanted.error * share);
+            let untouched = wanted.value.is_nan() && found.is_nan();
+            let name = &bench.program.buffers()[buffer].name;
+            assert!(
+                untouched || error <= bound,
+                "{place}: {name} [{at}] is {found:e}, {:e} ± {bound:e} was expected",
+                wanted.value
+            );
+            if bound > 0.0 {
+                worst = worst.max(error / bound);
+            }
+        }
+    }
+    worst
+}
+
+fn assert_same_bits(place: &str, one: &Snapshot, other: &Snapshot) {
+    let bits = |s: &Snapshot| -> Vec<Vec<u64>> {
+        s.0.iter()
+            .map(|values| {
+                values
+                    .iter()
+                    .map(|v| if v.is_nan() { u64::MAX } else { v.to_bits() })
+                    .collect()
+            })
+            .collect()
+    };
+    assert!(bits(one) == bits(other), "{place}: other bits");
+}
+
+// ---- products, sums and copies -------------------------------------------------------------------------------------
+
+/// Tiles of 8 x 8 an invocation and 64 x 64 a workgroup; the last ones make the CPU cut its work among threads.
+const PRODUCTS: [[usize; 3]; 10] = [
+    [1, 1, 1],
+    [7, 5, 3],
+    [8, 8, 8],
+    [9, 7, 17],
+    [2, 73, 64],
+    [63, 65, 7],
+    [64, 64, 1],
+    [65, 63, 31],
+    [131, 3, 257],
+    [129, 131, 131],
+];
+
+#[test]
+fn gemm() {
+    let mut judge = Judge::new("gemm");
+    for (number, [m, n, k]) in PRODUCTS.into_iter().enumerate() {
+        for form in 0..12 {
+            let (a_t, b_t, extra) = (form & 1 == 1, form & 2 == 2, form / 4);
+            let block = (number + form) % 2 == 1;
+            let mut bench = Bench::new(form);
+            let (a, a_values) = operand(&mut bench, m, k, a_t, block);
+            let (b, b_values) = operand(&mut bench, k, n, b_t, !block);
+            let bias = (extra == 1).then(|| bench.random(n));
+            // Something to add to, and NaN where it is to be overwritten.
+            let old = if extra == 2 {
+                bench.uniform(m * n, 1.0)
+            } else {
+                vec![NAN; m * n]
+            };
+            let stride = if block { n + 5 } else { n };
+            let mut stored = vec![FENCE; m * stride];
+            stored
+                .chunks_mut(stride)
+                .zip(old.chunks(n))
+                .for_each(|(row, old)| row[stride - n..].copy_from_slice(old));
+            let c = bench.writes(&stored);
+            let matrix = Matrix::block(c, m, stride, stride - n..stride);
+            let mut call = Gemm::new(a, b, matrix).bias(bias);
+            if extra == 2 {
+                call = call.accumulate();
+            }
+            let case = format!("{m}x{n}x{k}, transposed {a_t} {b_t}, block {block}, form {extra}");
+            judge.call(&case, bench, call, |before| {
+                // A product, k - 1 additions, and one more for the bias or what was there.
+                let element = |i: usize, j: usize| {
+                    let terms =
+                        (0..k).map(|p| exact(a_values[i * k + p]) * exact(b_values[p * n + j]));
+                    let bias = bias.map_or(ZERO, |bias| exact(before.of(&bias)[j]));
+                    let old = if extra == 2 {
+                        exact(f64::from(old[i * n + j]))
+                    } else {
+                        ZERO
+                    };
+                    sum(terms.chain([bias, old]), k + 1)
+                };
+                let row = |i: usize| {
+                    (
+                        c.part(i * stride + stride - n, [n]),
+                        (0..n).map(|j| element(i, j)).collect(),
+                    )
+                };
+                (0..m).map(row).collect()
+            });
+        }
+    }
+}
+
+/// A random matrix, stored as its transpose or as a block of columns where asked, and its elements row by row.
+fn operand(
+    bench: &mut Bench,
+    rows: usize,
+    columns: usize,
+    transposed: bool,
+    block: bool,
+) -> (Matrix, Vec<f64>) {
+    let (stored_rows, stored_columns) = if transposed {
+        (columns, rows)
+    } else {
+        (rows, columns)
+    };
+    let skip = if block { 3 } else { 0 };
+    let stride = stored_columns + 2 * skip;
+    let mut stored = vec![NAN; stored_rows * stride];
+    for row in stored.chunks_mut(stride) {
+        row[skip..skip + stored_columns].copy_from_slice(&bench.uniform(stored_columns, 1.0));
+    }
+    let matrix = Matrix::block(
+        bench.reads(&stored),
+        stored_rows,
+        stride,
+        skip..skip + stored_columns,
+    );
+    let at = |i: usize, j: usize| {
+        if transposed {
+            j * stride + skip + i
+        } else {
+            i * stride + skip + j
+        }
+    };
+    let values = (0..rows * columns)
+        .map(|e| f64::from(stored[at(e / columns, e % columns)]))
+        .collect();
+    (if transposed { matrix.t() } else { matrix }, values)
+}
+
+#[test]
+fn transpose() {
+    let mut judge = Judge::new("transpose");
+    // The last is more than 65535 workgroups of 64, which are folded.
+    for [rows, columns] in [
+        [1, 1],
+        [1, 67],
+        [63, 1],
+        [8, 8],
+        [31, 65],
+        [64, 129],
+        [2049, 2053],
+    ] {
+        let mut bench = Bench::new(rows);
+        let source = bench.random(rows * columns);
+        let out = bench.writes(&vec![NAN; rows * columns]);
+        judge.call(
+            &format!("{rows}x{columns}"),
+            bench,
+            Transpose {
+                source,
+                out,
+                rows,
+                columns,
+            },
+            |before| {
+                let source = before.of(&source);
+                let values =
+                    (0..rows * columns).map(|at| exact(source[at % rows * columns + at / rows]));
+                vec![(out, values.collect())]
+            },
+        );
+    }
+}
+
+#[test]
+fn column_sum() {
+    let mut judge = Judge::new("column_sum");
+    for rows in [1, 2, 63, 64, 65, 127, 129, 1021] {
+        for columns in [1, 7, 63, 64, 65, 131] {
+            let stride = columns + rows % 3;
+            let mut bench = Bench::new(rows);
+            let source = bench.random((rows - 1) * stride + columns);
+            let out = bench.writes(&vec![NAN; columns]);
+            judge.call(
+                &format!("{rows}x{columns}"),
+                bench,
+                ColumnSum {
+                    source,
+                    out,
+                    rows,
+                    stride,
+                },
+                |before| {
+                    // Inside a block of 64, then over the blocks.
+                    let depth = rows.min(64) + rows.div_ceil(64);
+                    let column = |j: usize| {
+                        sum(
+                            (0..rows).map(|i| exact(before.of(&source)[i * stride + j])),
+                            depth,
+                        )
+                    };
+                    vec![(out, (0..columns).map(column).collect())]
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn squared_norm() {
+    let mut judge = Judge::new("squared_norm");
+    for count in [1, 2, 63, 64, 65, 4095, 4096, 4097, 8191, 12289, 100_003] {
+        let mut bench = Bench::new(count);
+        let source = bench.random(count);
+        let partials = bench.writes(&[NAN; SquaredNorm::PARTIALS]);
+        judge.call(
+            &format!("{count}"),
+            bench,
+            SquaredNorm { source, partials },
+            |before| {
+                // The CPU adds 64 neighbours and then the blocks; the GPU the blocks and then by halves.
+                let depth = 64 + count.div_ceil(4096);
+                let partial = |number: usize| {
+                    let own = before
+                        .of(&source)
+                        .iter()
+                        .enumerate()
+                        .filter(move |(at, _)| at / 64 % 64 == number);
+                    sum(own.map(|(_, &value)| exact(value) * exact(value)), depth)
+                };
+                vec![(partials, (0..SquaredNorm::PARTIALS).map(partial).collect())]
+            },
+        );
+    }
+}
+
+#[test]
+fn gather() {
+    let mut judge = Judge::new("gather");
+    // (sequences, steps, batch, width, cursor, count): within the epoch, over its end, past it; and folded workgroups.
+    let sizes = [
+        [1, 1, 1, 1, 0, 1],
+        [5, 3, 4, 7, 0, 5],
+        [5, 3, 4, 7, 3, 5],
+        [7, 2, 5, 13, 9, 7],
+        [11, 65, 3, 1, 6, 8],
+        [3, 1, 65, 3, 0, 3],
+        [3, 2, 1025, 2053, 0, 3],
+    ];
+    for [sequences, steps, batch, width, cursor, count] in sizes {
+        for kind in 0..3 {
+            let mut bench = Bench::new(kind);
+            let (scale, elements) = (1.0f32 / 255.0, sequences * steps * width);
+            let words: Vec<u32> = (0..elements).map(|_| bench.random.next_u32()).collect();
+            let fresh = steps * batch * width;
+            let (of, source, out) = match kind {
+                0 => (
+                    Of::Reals,
+                    bench.random(elements),
+                    bench.writes(&vec![NAN; fresh]),
+                ),
+                1 => (
+                    Of::Bytes { scale },
+                    bench.indices(&words[..elements.div_ceil(4)]),
+                    bench.writes(&vec![NAN; fresh]),
+                ),
+                _ => (
+                    Of::Indices { absent: IGNORE },
+                    bench.indices(&words),
+                    bench.indices(&vec![DEAD; fresh]),
+                ),
+            };
+            let order = (0..batch.max(count))
+                .map(|_| bench.random.below(sequences as u32))
+                .collect::<Vec<_>>();
+            let order = bench.indices(&order);
+            let control = bench.indices(&[DEAD, cursor as u32, count as u32, DEAD]);
+            let call = Gather {
+                of,
+                source,
+                order,
+                control,
+                out,
+                steps,
+                batch,
+                width,
+            };
+            let case = format!("{of:?} {sequences} {steps} {batch} {width} {cursor} {count}");
+            judge.call(&case, bench, call, |before| {
+                let (source, order) = (before.of(&source), before.of(&order));
+                let take = |at: usize| match of {
+                    Of::Bytes { scale } => {
+                        exact(f64::from((source[at / 4] as u32).to_le_bytes()[at % 4]))
+                            * exact(f64::from(scale))
+                    }
+                    _ => exact(source[at]),
+                };
+                let element = |at: usize| {
+                    let (i, b, t) = (at % width, at / width % batch, at / width / batch);
+                    match (cursor + b < count, of) {
+                        (true, _) => take((order[cursor + b] as usize * steps + t) * width + i),
+                        (false, Of::Indices { absent }) => exact(f64::from(absent)),
+                        (false, _) => ZERO,
+                    }
+                };
+                vec![(out, (0..fresh).map(element).collect())]
+            });
+        }
+    }
+}
+
+// ---- losses --------------------------------------------------------------------------------------------------------
+
+/// Labels below `classes`, every third one ignored.
+fn labels(bench: &mut Bench, rows: usize, classes: usize) -> Vec<u32> {
+    (0..rows)
+        .map(|row| {
+            if row % 3 == 2 {
+                IGNORE
+            } else {
+                bench.random.below(classes as u32)
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn label_weight() {
+    let mut judge = Judge::new("label_weight");
+    for rows in [1, 2, 63, 64, 65, 1021] {
+        for all_ignored in [false, true] {
+            let mut bench = Bench::new(rows);
+            let values = if all_ignored {
+                vec![IGNORE; rows]
+            } else {
+                labels(&mut bench, rows, 5)
+            };
+            let labels = bench.indices(&values);
+            let weight = bench.writes(&[NAN; 2]);
+            judge.call(
+                &format!("{rows}"),
+                bench,
+                LabelWeight { labels, weight },
+                |_| {
+                    let count = values.iter().filter(|&&label| label != IGNORE).count() as f64;
+                    vec![(
+                        weight,
+                        vec![exact(1.0).over(exact(count.max(1.0))), exact(count)],
+                    )]
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn softmax_cross_entropy() {
+    let mut judge = Judge::new("softmax_cross_entropy");
+    // The last are more than 65535 workgroups of a row, which are folded.
+    for (rows, classes) in [
+        (1, 1),
+        (5, 2),
+        (4, 10),
+        (3, 63),
+        (7, 64),
+        (5, 65),
+        (3, 127),
+        (3, 129),
+        (6, 200),
+        (65_537, 2),
+    ] {
+        // Ordinary, huge, and steps of a half, which often tie.
+        for (limit, step) in [(3.0, 0.0), (1e4, 0.0), (1.5, 0.5)] {
+            let mut bench = Bench::new(rows + classes);
+            let mut values = bench.uniform(rows * classes, limit);
+            if step > 0.0 {
+                values
+                    .iter_mut()
+                    .for_each(|value| *value = (*value / step).round() * step);
+            }
+            let logits = bench.reads(&values);
+            let labels = labels(&mut bench, rows, classes);
+            let (label_tensor, weight) = (bench.indices(&labels), bench.reads(&[0.37, NAN]));
+            let (dlogits, scores) = (
+                bench.writes(&vec![NAN; rows * classes]),
+                bench.writes(&vec![NAN; 2 * rows]),
+            );
+            let call = SoftmaxCrossEntropy {
+                logits,
+                labels: label_tensor,
+                weight,
+                dlogits,
+                scores,
+                classes,
+            };
+            judge.call(
+                &format!("{rows}x{classes} in ±{limit}"),
+                bench,
+                call,
+                |before| {
+                    let scale = exact(before.of(&weight)[0]);
+                    let (mut losses, mut hits, mut gradients) = (vec![], vec![], vec![]);
+                    for (logits, &label) in before.of(&logits).chunks(classes).zip(&labels) {
+                        if label == IGNORE {
+                            losses.push(ZERO);
+                            hits.push(ZERO);
+                            gradients.extend(vec![ZERO; classes]);
+                            continue;
+                        }
+                        let (label, largest) = (
+                            label as usize,
+                            logits.iter().copied().fold(f64::MIN, f64::max),
+                        );
+                        let first = logits.iter().position(|&value| value == largest);
+                        let powers: Vec<Num> = logits
+                            .iter()
+                            .map(|&value| (exact(value) - exact(largest)).exp())
+                            .collect();
+                        let total = sum(powers.iter().copied(), classes);
+                        losses.push(total.ln() + (exact(largest) - exact(logits[label])));
+                        hits.push(exact(f64::from(u8::from(first == Some(label)))));
+                        gradients.extend(powers.iter().enumerate().map(|(k, &power)| {
+                            let target = exact(f64::from(u8::from(k == label)));
+                            (power.over(total) - target) * scale
+                        }));
+                    }
+                    vec![(dlogits, gradients), (scores, [losses, hits].concat())]
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn mean_squared_error() {
+    let mut judge = Judge::new("mean_squared_error");
+    for (rows, width) in [
+        (1, 1),
+        (2, 7),
+        (63, 3),
+        (64, 1),
+        (65, 5),
+        (129, 2),
+        (3, 131),
+    ] {
+        let mut bench = Bench::new(rows);
+        let labels = labels(&mut bench, rows, 1);
+        // An ignored row may hold anything.
+        let mut values = bench.uniform(rows * width, 2.0);
+        for (row, _) in labels
+            .iter()
+            .enumerate()
+            .filter(|(_, label)| **label == IGNORE)
+        {
+            values[row * width..][..width].fill(NAN);
+        }
+        let (predictions, targets) = (bench.random(rows * width), bench.reads(&values));
+        let (label_tensor, weight) = (bench.indices(&labels), bench.reads(&[0.37, NAN]));
+        let (dpredictions, scores) = (
+            bench.writes(&vec![NAN; rows * width]),
+            bench.writes(&vec![NAN; 2 * rows]),
+        );
+        let call = MeanSquaredError {
+            predictions,
+            targets,
+            labels: label_tensor,
+            weight,
+            dpredictions,
+            scores,
+            width,
+        };
+        judge.call(&format!("{rows}x{width}"), bench, call, |before| {
+            let share = exact(1.0).over(exact(width as f64));
+            let scale = exact(2.0) * exact(before.of(&weight)[0]) * share;
+            let (predictions, targets) = (before.of(&predictions), before.of(&targets));
+            let difference = |at: usize| {
+                if labels[at / width] == IGNORE {
+                    ZERO
+                } else {
+                    exact(predictions[at]) - exact(targets[at])
+                }
+            };
+            let square = |at: usize| difference(at) * difference(at);
+            let loss =
+                |row: usize| sum((row * width..(row + 1) * width).map(square), width) * share;
+            let losses = (0..rows).map(loss).chain(vec![ZERO; rows]).collect();
+            vec![
+                (
+                    dpredictions,
+                    (0..rows * width).map(|at| difference(at) * scale).collect(),
+                ),
+                (scores, losses),
+            ]
+        });
+    }
+}
+
+// ---- the update ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn record() {
+    let mut judge = Judge::new("record");
+    for rows in [1, 2, 63, 64, 65, 1021] {
+        for updates in [false, true] {
+            let mut bench = Bench::new(rows);
+            let (scores, weight) = (bench.random(2 * rows), bench.reads(&[0.25, 3.0]));
+            let norm = bench.reads(&[7.5, NAN]);
+            let control = bench.indices(&[41, 100, 200, 2]);
+            let history = bench.writes(&[NAN; 5 * history::WORDS]);
+            let call = Record {
+                scores,
+                weight,
+                norm: updates.then_some(norm),
+                control,
+                history,
+                batch: 13,
+            };
+            judge.call(
+                &format!("{rows}, updates {updates}"),
+                bench,
+                call,
+                |before| {
+                    // The CPU adds them one after the other.
+                    let (losses, hits) = before.of(&scores).split_at(rows);
+                    let total =
+                        |values: &[f64]| sum(values.iter().map(|&value| exact(value)), rows);
+                    let row = vec![
+                        total(losses) * exact(0.25),
+                        total(hits),
+                        exact(3.0),
+                        exact(if updates { 7.5 } else { 0.0 }),
+                    ];
+                    let words = [if updates { 42.0 } else { 41.0 }, 113.0, 200.0, 3.0]
+                        .map(exact)
+                        .to_vec();
+                    vec![
+                        (history.part(2 * history::WORDS, [history::WORDS]), row),
+                        (control, words),
+                    ]
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn clip_factor() {
+    let mut judge = Judge::new("clip_factor");
+    for (number, size) in [0.0, 1e-12, 0.5, 30.0, 1e20].into_iter().enumerate() {
+        for limit in [None, Some(1.0), Some(1e-3), Some(1e-7), Some(1e3)] {
+            for form in [ClipForm::Tensorflow, ClipForm::Torch] {
+                let mut bench = Bench::new(number);
+                let values: Vec<f32> = bench.uniform(64, size).into_iter().map(f32::abs).collect();
+                let (partials, norm) = (bench.reads(&values), bench.writes(&[NAN; 2]));
+                let call = ClipFactor {
+                    partials,
+                    norm,
+                    limit,
+                    form,
+                };
+                judge.call(
+                    &format!("{size} {limit:?} {form:?}"),
+                    bench,
+                    call,
+                    |before| {
+                        let length =
+                            sum(before.of(&partials).iter().map(|&value| exact(value)), 64).sqrt();
+                        let margin = if form == ClipForm::Torch {
+                            exact(f64::from(1e-6f32))
+                        } else {
+                            ZERO
+                        };
+                        let padded = length + margin;
+                        let factor = match limit.map(f64::from) {
+                            Some(limit) if padded.value > limit => exact(limit).over(padded),
+                            _ => exact(1.0),
+                        };
+                        vec![(norm, vec![length, factor])]
+                    },
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn adam() {
+    let mut judge = Judge::new("adam");
+    for count in [1, 63, 64, 65, 1021] {
+        for done in [0u32, 1, 999, 99_999] {
+            for scaled_epsilon in [false, true] {
+                for (beta1, beta2, epsilon) in [(0.9, 0.999, 1e-8), (0.0, 0.5, 1e-3)] {
+                    let mut bench = Bench::new(count);
+                    let gradients = bench.random(count);
+                    let (p, m) = (bench.uniform(count, 1.0), bench.uniform(count, 1.0));
+                    let v: Vec<f32> = bench
+                        .uniform(count, 1.0)
+                        .into_iter()
+                        .map(f32::abs)
+                        .collect();
+                    let (parameters, first_moment, second_moment) =
+                        (bench.writes(&p), bench.writes(&m), bench.writes(&v));
+                    let control = bench.indices(&[done, DEAD, DEAD, 2]);
+                    let (rates, norm) = (
+                        bench.reads(&[NAN, NAN, 1e-3, NAN]),
+                        bench.reads(&[NAN, 0.3]),
+                    );
+                    let call = Adam {
+                        parameters,
+                        gradients,
+                        first_moment,
+                        second_moment,
+                        control,
+                        rates,
+                        norm,
+                        beta1,
+                        beta2,
+                        epsilon,
+                        scaled_epsilon,
+                    };
+                    let case =
+                        format!("{count}, after {done}, scaled {scaled_epsilon}, beta1 {beta1}");
+                    judge.call(&case, bench, call, |before| {
+                        let t = f64::from(done + 1);
+                        let correction = |beta: f64| {
+                            if beta == 0.0 {
+                                exact(1.0)
+                            } else {
+                                Num::one_minus_exp(beta.ln() * t)
+                            }
+                        };
+                        let root = correction(beta2).sqrt();
+                        let rate = exact(before.of(&rates)[2]).over(correction(beta1));
+                        let epsilon = if scaled_epsilon {
+                            constant(epsilon).over(root)
+                        } else {
+                            constant(epsilon)
+                        };
+                        let factor = exact(before.of(&norm)[1]);
+                        let of = |tensor: &Tensor, at: usize| exact(before.of(tensor)[at]);
+                        let g = |at: usize| of(&gradients, at) * factor;
+                        let m = |at: usize| {
+                            constant(beta1) * of(&first_moment, at) + constant(1.0 - beta1) * g(at)
+                        };
+                        let v = |at: usize| {
+                            constant(beta2) * of(&second_moment, at)
+                                + constant(1.0 - beta2) * g(at) * g(at)
+                        };
+                        let p = |at: usize| {
+                            of(&parameters, at)
+                                - (rate * m(at)).over(v(at).sqrt().over(root) + epsilon)
+                        };
+                        let all = |each: &dyn Fn(usize) -> Num| (0..count).map(each).collect();
+                        vec![
+                            (parameters, all(&p)),
+                            (first_moment, all(&m)),
+                            (second_moment, all(&v)),
+                        ]
+                    });
+                }
+            }
+        }
+    }
+}
+
+// ---- scans and steps -----------------------------------------------------------------------------------------------
+
+/// Steps, each of which has a phase of its own.
+const T: usize = 3;
+/// Valid steps of one sequence after the other: all, none, more than there are, and between.
+const LENGTHS: [usize; 5] = [T, 0, T + 2, 1, 2];
+/// Batches and hidden sizes: four sequences go together on a GPU and 32 on the CPU; a step takes 64 units, a scan 256.
+const LAYERS: [[usize; 2]; 7] = [[1, 1], [5, 7], [4, 31], [3, 64], [7, 65], [33, 5], [2, 257]];
+
+/// A layer to walk, filled for the way forward or back. Whatever lies past a sequence's end is NaN.
+struct Walk {
+    bench: Bench,
+    layer: Recurrence,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    cell: Cell,
+    batch: usize,
+    hidden_size: usize,
+    bias: bool,
+    upstream: bool,
+    given_states: usize,
+    /// Of pre-activations and of gradients.
+    limit: f32,
+}
+
+impl Walk {
+    fn new(options: Options, back: bool) -> Walk {
+        let Options {
+            cell,
+            batch,
+            hidden_size: h,
+            ..
+        } = options;
+        let facts = cell.facts();
+        let mut bench = Bench::new(batch + h);
+        let weights = h * h * facts.gates;
+        let limit = 1.0 / (h as f32).sqrt();
+        let values = bench.uniform(weights, limit);
+        let mut mirrored = vec![0.0; weights];
+        (0..weights).for_each(|at| mirrored[at % h * (weights / h) + at / h] = values[at]);
+        let lengths: Vec<u32> = (0..batch)
+            .map(|row| LENGTHS[row % LENGTHS.len()] as u32)
+            .collect();
+        // [T, B, each]: random where the sequence is valid.
+        let sequence = |bench: &mut Bench, each: usize, limit: f32| {
+            let mut values = bench.uniform(T * batch * each, limit);
+            for (number, values) in values.chunks_mut(each).enumerate() {
+                if number / batch >= lengths[number % batch] as usize {
+                    values.fill(NAN);
+                }
+            }
+            values
+        };
+        let size = batch * h;
+        let slots = sequence(
+            &mut bench,
+            facts.slots * h,
+            if back { 1.0 } else { options.limit },
+        );
+        let upstream = sequence(&mut bench, h, options.limit);
+        let states = |bench: &mut Bench| {
+            let initial = bench.uniform(size, 1.0);
+            let rest = if back {
+                sequence(bench, h, 1.0)
+            } else {
+                vec![NAN; T * size]
+            };
+            [initial, rest].concat()
+        };
+        let (h_values, c_values) = (states(&mut bench), states(&mut bench));
+        let c_values = if facts.states > 1 { c_values } else { vec![] };
+        let mut dstate = bench.uniform(facts.states * size, options.limit);
+        dstate[options.given_states * size..].fill(NAN);
+        let bias = bench.uniform(facts.gates * h, 1.0);
+        let layer = Recurrence {
+            cell,
+            steps: T,
+            batch,
+            hidden_size: h,
+            recurrent: bench.reads(&values),
+            recurrent_t: bench.reads(&mirrored),
+            bias: options.bias.then(|| bench.reads(&bias)),
+            gates: bench.writes(&slots),
+            h: bench.writes(&h_values),
+            c: bench.writes(&c_values),
+            last: bench.writes(&vec![NAN; facts.states * size]),
+            upstream: options.upstream.then(|| bench.reads(&upstream)),
+            dstate: bench.writes(&dstate),
+            given_states: options.given_states,
+            lengths: bench.indices(&lengths),
+        };
+        Walk { bench, layer }
+    }
+
+    fn with(&self, calls: impl IntoIterator<Item = (Phase, Call)>) -> Bench {
+        let mut bench = Bench {
+            program: self.bench.program.clone(),
+            contents: self.bench.contents.clone(),
+            random: self.bench.random.clone(),
+        };
+        calls
+            .into_iter()
+            .for_each(|(phase, call)| bench.program.push(phase, call));
+        bench
+    }
+}
+
+/// Every cell at every size; biases, gradients from above and given states take turns; and gates that saturate.
+fn options() -> Vec<Options> {
+    let mut all = vec![];
+    for cell in Cell::ALL {
+        let states = cell.facts().states;
+        let sizes = LAYERS
+            .into_iter()
+            .map(|size| (size, 1.0))
+            .chain([([5, 7], 1e4)]);
+        for (number, ([batch, hidden_size], limit)) in sizes.enumerate() {
+            let (bias, upstream, given_states) =
+                (number % 2 == 0, number % 3 != 1, number % (states + 1));
+            all.push(Options {
+                cell,
+                batch,
+                hidden_size,
+                bias,
+                upstream,
+                given_states,
+                limit,
+            });
+        }
+        for given_states in 0..=states {
+            for upstream in [false, true] {
+                let (batch, hidden_size, bias, limit) = (6, 9, upstream, 1.0);
+                all.push(Options {
+                    cell,
+                    batch,
+                    hidden_size,
+                    bias,
+                    upstream,
+                    given_states,
+                    limit,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Whether a scan of this layer stays inside the 16 KiB that WebGPU promises.
+fn scans(options: &Options) -> bool {
+    options.cell.facts().gates.max(2) * options.hidden_size * 16 <= 16 << 10
+}
+
+/// Step `t` forward.
+fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
+    let facts = layer.cell.facts();
+    let (batch, h) = (layer.batch, layer.hidden_size);
+    let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
+    let recurrent_t = before.of(&layer.recurrent_t);
+    let bias = layer.bias.map(|bias| before.of(&bias));
+    let mut expected = vec![];
+    for row in 0..batch {
+        let length = (before.of(&layer.lengths)[row] as usize).min(T);
+        let at = |t: usize| (t * batch + row) * h;
+        let gates = layer.gates.part((t * batch + row) * slots_h, [slots_h]);
+        let vector = |tensor: &Tensor| -> Vec<Num> {
+            if tensor.is_empty() {
+                return vec![ZERO; h];
+            }
+            before.of(tensor)[at(t)..at(t) + h]
+                .iter()
+                .map(|&value| exact(value))
+                .collect()
+        };
+        let (h_before, c_before) = (vector(&layer.h), vector(&layer.c));
+        let mut slots = vec![ZERO; slots_h];
+        let (mut h_after, mut c_after) = (vec![ZERO; h], vec![ZERO; h]);
+        if t < length {
+            let inputs = before.of(&gates);
+            // R h + b: a product, and an addition for each unit.
+            let product = |gate: usize, j: usize, vector: &[Num]| {
+                let terms =
+                    (0..h).map(|k| exact(recurrent_t[k * gates_h + gate * h + j]) * vector[k]);
+                sum(
+                    terms.chain(bias.map(|bias| exact(bias[gate * h + j]))),
+                    h + 1,
+                )
+            };
+            let input = |gate: usize, j: usize| exact(inputs[gate * h + j]);
+            let gate = |gate: usize, j: usize| input(gate, j) + product(gate, j, &h_before);
+            let reset: Vec<Num> = match layer.cell {
+                Cell::GruResetBefore => {
+                    (0..h).map(|j| gate(0, j).sigmoid() * h_before[j]).collect()
+                }
+                _ => vec![],
+            };
+            for j in 0..h {
+                let unit: Vec<Num>;
+                let blend = |z: Num, n: Num| (exact(1.0) - z) * n + z * h_before[j];
+                match layer.cell {
+                    Cell::RnnTanh => {
+                        unit = vec![input(0, j)];
+                        h_after[j] = gate(0, j).tanh();
+                    }
+                    Cell::RnnRelu => {
+                        unit = vec![input(0, j)];
+                        let sum = gate(0, j);
+                        h_after[j] = Num {
+                            value: sum.value.max(0.0),
+                            ..sum
+                        };
+                    }
+                    Cell::Lstm => {
+                        let (i, f) = (gate(0, j).sigmoid(), gate(1, j).sigmoid());
+                        let (g, o) = (gate(2, j).tanh(), gate(3, j).sigmoid());
+                        unit = vec![i, f, g, o];
+                        c_after[j] = f * c_before[j] + i * g;
+                        h_after[j] = o * c_after[j].tanh();
+                    }
+                    Cell::Gru => {
+                        let (r, z, inner) = (
+                            gate(0, j).sigmoid(),
+                            gate(1, j).sigmoid(),
+                            product(2, j, &h_before),
+                        );
+                        let n = (input(2, j) + r * inner).tanh();
+                        unit = vec![r, z, n, inner];
+                        h_after[j] = blend(z, n);
+                    }
+                    Cell::GruResetBefore => {
+                        let (r, z) = (gate(0, j).sigmoid(), gate(1, j).sigmoid());
+                        let n = (input(2, j) + product(2, j, &reset)).tanh();
+                        unit = vec![r, z, n, reset[j]];
+                        h_after[j] = blend(z, n);
+                    }
+                }
+                unit.into_iter()
+                    .enumerate()
+                    .for_each(|(slot, value)| slots[slot * h + j] = value);
+            }
+        }
+        expected.push((gates, slots));
+        let states = [(layer.h, h_before, h_after), (layer.c, c_before, c_after)];
+        for (state, (tensor, old, new)) in states.into_iter().take(facts.states).enumerate() {
+            let last = layer.last.part((state * batch + row) * h, [h]);
+            if t + 1 == length {
+                expected.push((last, new.clone()));
+            } else if t == 0 && length == 0 {
+                expected.push((last, old));
+            }
+            expected.push((tensor.part(at(t + 1), [h]), new));
+        }
+    }
+    expected
+}
+
+/// What one phase of a way back does, in this order.
+#[derive(Clone, Copy, Default)]
+struct Back {
+    /// This step, whose gates' gradients are there already, goes back through the product.
+    pending: Option<usize>,
+    /// The units' part of this step...
+    units: Option<usize>,
+    /// ... and its way through the product.
+    product: bool,
+}
+
+fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
+    let facts = layer.cell.facts();
+    let (batch, h) = (layer.batch, layer.hidden_size);
+    let slots_h = facts.slots * h;
+    let recurrent = before.of(&layer.recurrent);
+    let mut expected = vec![];
+    for row in 0..batch {
+        let gates = |t: usize| layer.gates.part((t * batch + row) * slots_h, [slots_h]);
+        let load = |t: usize| -> Vec<Num> {
+            before
+                .of(&gates(t))
+                .iter()
+                .map(|&value| exact(value))
+                .collect()
+        };
+        // To `into`, what comes back to unit j through the products of these gates: a product, and an addition for each term.
+        let through = |from: std::ops::Range<usize>, slots: &[Num], into: Num, j: usize| {
+            let term = |gate: usize, k: usize| {
+                exact(recurrent[(gate * h + k) * h + j]) * slots[facts.product_slots[gate] * h + k]
+            };
+            let terms = from.clone().flat_map(|gate| (0..h).map(move |k| (gate, k)));
+            sum(
+                terms.map(|(gate, k)| term(gate, k)).chain([into]),
+                from.len() * h + 1,
+            )
+        };
+        let newest = back.units == Some(T - 1);
+        let dstate = |state: usize| layer.dstate.part((state * batch + row) * h, [h]);
+        let [mut dh, mut dc] = [0, 1].map(|state| -> Vec<Num> {
+            if state >= facts.states || newest && state >= layer.given_states {
+                return vec![ZERO; h];
+            }
+            before
+                .of(&dstate(state))
+                .iter()
+                .map(|&value| exact(value))
+                .collect()
+        });
+        if let Some(t) = back.pending {
+            let slots = load(t);
+            dh = (0..h)
+                .map(|j| through(0..facts.first_stage, &slots, dh[j], j))
+                .collect();
+        }
+        if let Some(t) = back.units {
+            let mut slots = vec![ZERO; slots_h];
+            if t < before.of(&layer.lengths)[row] as usize {
+                let old = load(t);
+                let state = |tensor: &Tensor, t: usize, j: usize| {
+                    exact(before.of(tensor)[(t * batch + row) * h + j])
+                };
+                let one = exact(1.0);
+                for j in 0..h {
+                    let slot = |slot: usize| old[slot * h + j];
+                    let d = match layer.upstream {
+                        Some(upstream) => dh[j] + state(&upstream, t, j),
+                        None => dh[j],
+                    };
+                    let (h_before, h_after) = (state(&layer.h, t, j), state(&layer.h, t + 1, j));
+                    let unit: Vec<Num>;
+                    (unit, dh[j]) = match layer.cell {
+                        Cell::RnnTanh => (vec![d * (one - h_after * h_after)], ZERO),
+                        Cell::RnnRelu => (vec![if h_after.value > 0.0 { d } else { ZERO }], ZERO),
+                        Cell::Lstm => {
+                            let [i, f, g, o] = [0, 1, 2, 3].map(slot);
+                            let squashed = state(&layer.c, t + 1, j).tanh();
+                            let inner = dc[j] + d * o * (one - squashed * squashed);
+                            dc[j] = inner * f;
+                            let di = inner * g * i * (one - i);
+                            let df = inner * state(&layer.c, t, j) * f * (one - f);
+                            (
+                                vec![
+                                    di,
+                                    df,
+                                    inner * i * (one - g * g),
+                                    d * squashed * o * (one - o),
+                                ],
+                                ZERO,
+                            )
+                        }
+                        Cell::Gru => {
+                            let [r, z, n, inner] = [0, 1, 2, 3].map(slot);
+                            let dn = d * (one - z) * (one - n * n);
+                            let dz = d * (h_before - n) * z * (one - z);
+                            (vec![dn * inner * r * (one - r), dz, dn, dn * r], d * z)
+                        }
+                        Cell::GruResetBefore => {
+                            let [r, z, n, reset] = [0, 1, 2, 3].map(slot);
+                            let dz = d * (h_before - n) * z * (one - z);
+                            (vec![r, dz, d * (one - z) * (one - n * n), reset], d * z)
+                        }
+                    };
+                    unit.into_iter()
+                        .enumerate()
+                        .for_each(|(slot, value)| slots[slot * h + j] = value);
+                }
+                if layer.cell == Cell::GruResetBefore {
+                    for j in 0..h {
+                        let (r, dreset) = (old[j], through(2..3, &slots, ZERO, j));
+                        slots[j] = dreset * state(&layer.h, t, j) * r * (one - r);
+                        dh[j] = dh[j] + dreset * r;
+                    }
+                }
+            }
+            if back.product {
+                dh = (0..h)
+                    .map(|j| through(0..facts.first_stage, &slots, dh[j], j))
+                    .collect();
+            }
+            expected.push((gates(t), slots));
+        }
+        expected.push((dstate(0), dh));
+        if facts.states > 1 && back.units.is_some() {
+            expected.push((dstate(1), dc));
+        }
+    }
+    expected
+}
+
+/// Checks phase by phase, then that one call over all of time leaves the same bits as the cuts.
+fn check_cuts(
+    judge: &mut Judge,
+    case: &str,
+    walk: &Walk,
+    cuts: Bench,
+    whole: Call,
+    expected: &[&dyn Fn(&Snapshot) -> Expected],
+) {
+    let ends = judge.phases(case, &cuts, expected);
+    let whole = judge.play(&walk.with([(Phase::Forward, whole)]));
+    for (one, other) in ends.iter().zip(&whole) {
+        assert_same_bits(&format!("{} {case}, cut in time", judge.kernel), one, other);
+    }
+}
+
+#[test]
+fn scan_forward() {
+    let mut judge = Judge::new("scan_forward");
+    for options in options().into_iter().filter(scans) {
+        let walk = Walk::new(options, false);
+        let layer = &walk.layer;
+        let call = |begin, end| {
+            Call::from(ScanForward {
+                layer: layer.clone(),
+                begin,
+                end,
+            })
+        };
+        let cuts = walk.with((0..T).map(|t| (Phase::ALL[t], call(t, t + 1))));
+        let step = |t: usize| move |before: &Snapshot| forward(layer, before, t);
+        check_cuts(
+            &mut judge,
+            &format!("{options:?}"),
+            &walk,
+            cuts,
+            call(0, T),
+            &[&step(0), &step(1), &step(2)],
+        );
+    }
+}
+
+#[test]
+fn scan_backward() {
+    let mut judge = Judge::new("scan_backward");
+    for options in options().into_iter().filter(scans) {
+        let walk = Walk::new(options, true);
+        let layer = &walk.layer;
+        let call = |begin, end| {
+            Call::from(ScanBackward {
+                layer: layer.clone(),
+                begin,
+                end,
+            })
+        };
+        let cuts = walk.with((0..T).map(|n| (Phase::ALL[n], call(T - 1 - n, T - n))));
+        let step = |t: usize| {
+            move |before: &Snapshot| {
+                backward(
+                    layer,
+                    before,
+                    Back {
+                        pending: None,
+                        units: Some(t),
+                        product: true,
+                    },
+                )
+            }
+        };
+        check_cuts(
+            &mut judge,
+            &format!("{options:?}"),
+            &walk,
+            cuts,
+            call(0, T),
+            &[&step(2), &step(1), &step(0)],
+        );
+    }
+}
+
+#[test]
+fn step_forward() {
+    let mut judge = Judge::new("step_forward");
+    for options in options() {
+        let walk = Walk::new(options, false);
+        let layer = &walk.layer;
+        let stages = (0..T).flat_map(|t| (0..layer.stages()).map(move |stage| (t, stage)));
+        let bench = walk.with(stages.map(|(t, stage)| {
+            (
+                Phase::ALL[t],
+                StepForward {
+                    layer: layer.clone(),
+                    t,
+                    stage,
+                }
+                .into(),
+            )
+        }));
+        // The same expectations as a scan's.
+        let step = |t: usize| move |before: &Snapshot| forward(layer, before, t);
+        judge.phases(
+            &format!("{options:?}"),
+            &bench,
+            &[&step(0), &step(1), &step(2)],
+        );
+    }
+}
+
+#[test]
+fn step_backward() {
+    let mut judge = Judge::new("step_backward");
+    for options in options() {
+        let walk = Walk::new(options, true);
+        let layer = &walk.layer;
+        let stages = (0..T).flat_map(|n| {
+            let t = T - 1 - n;
+            let stages = [BackwardStage::Units(t), BackwardStage::Middle(t)]
+                .into_iter()
+                .take(layer.stages());
+            stages.map(move |stage| (Phase::ALL[n], stage))
+        });
+        let stages = stages.chain([(Phase::ALL[T], BackwardStage::End)]);
+        let bench = walk.with(stages.map(|(phase, stage)| {
+            (
+                phase,
+                StepBackward {
+                    layer: layer.clone(),
+                    stage,
+                }
+                .into(),
+            )
+        }));
+        let step = |pending, units| {
+            move |before: &Snapshot| {
+                backward(
+                    layer,
+                    before,
+                    Back {
+                        pending,
+                        units,
+                        product: false,
+                    },
+                )
+            }
+        };
+        let expected: [&dyn Fn(&Snapshot) -> Expected; T + 1] = [
+            &step(None, Some(2)),
+            &step(Some(2), Some(1)),
+            &step(Some(1), Some(0)),
+            &step(Some(0), None),
+        ];
+        judge.phases(&format!("{options:?}"), &bench, &expected);
+    }
+}

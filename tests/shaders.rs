@@ -1,0 +1,455 @@
+//! The WGSL of every kernel in every specialisation that a program can ask for: it is valid, it becomes SPIR-V, MSL and
+//! HLSL, it stays inside what WebGPU promises, and it agrees with its call in Rust. Needs no GPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use gatescan::cells::Cell;
+use gatescan::kernels::{Access, Call, Gather, Kernel, Of, Record, Scalar, control, history};
+use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use gatescan::optim::{AdamForm, Optimizer};
+use gatescan::program::{Element, Kind, Phase, Program};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+
+/// What WebGPU promises everywhere.
+const STORAGE_BINDINGS: usize = 8;
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_MEMORY: u32 = 16384;
+/// The bytes that the executor keeps for a call's uniform.
+const UNIFORM: u32 = 256;
+
+/// Around every edge of a scan's workgroup and memory, in every cell.
+const HIDDEN_SIZES: [usize; 12] = [1, 31, 32, 33, 64, 200, 256, 257, 341, 342, 512, 513];
+
+/// A call's WGSL, and what Rust says of it.
+struct Specialisation {
+    name: &'static str,
+    source: String,
+    parts: Vec<&'static str>,
+    constants: Vec<(&'static str, f64)>,
+    args: Vec<(&'static str, Access, Element)>,
+    uniform: Vec<(&'static str, Scalar)>,
+}
+
+impl Specialisation {
+    fn new(program: &Program, kernel: &dyn Kernel) -> Self {
+        let shader = kernel.shader();
+        let args = kernel.args().into_iter();
+        Specialisation {
+            name: kernel.name(),
+            source: shader.parts.join("\n"),
+            parts: shader.parts,
+            constants: shader.constants,
+            args: args
+                .map(|arg| (arg.name, arg.access, program.buffer_of(&arg.tensor).element))
+                .collect(),
+            uniform: kernel.uniform(),
+        }
+    }
+
+    /// Parsed, validated, with the constants of the call in their places.
+    fn module(&self) -> (Module, ModuleInfo) {
+        let name = self.name;
+        let module = naga::front::wgsl::parse_str(&self.source)
+            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&self.source)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&self.source)));
+        let constants = self.constants.iter();
+        let constants = constants
+            .map(|&(name, value)| (name.to_string(), value))
+            .collect();
+        let main = Some((ShaderStage::Compute, "main"));
+        let (module, info) =
+            naga::back::pipeline_constants::process_overrides(&module, &info, main, &constants)
+                .unwrap_or_else(|error| panic!("{name} with {constants:?}: {error}"));
+        (module.into_owned(), info.into_owned())
+    }
+}
+
+/// Every specialisation once; calls that differ in sizes alone are the same one.
+fn specialisations() -> Vec<Specialisation> {
+    let mut found = BTreeMap::new();
+    for program in programs() {
+        for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {
+            let each = Specialisation::new(&program, call.kernel());
+            let key = (
+                each.source.clone(),
+                format!("{:?}{:?}", each.constants, each.args),
+            );
+            found.entry(key).or_insert(each);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Programs that hold every kernel in every form.
+fn programs() -> Vec<Program> {
+    let mut programs = vec![loading()];
+    for cell in Cell::ALL {
+        for hidden_size in HIDDEN_SIZES {
+            let network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
+            programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
+        }
+        for route in [Route::Scan, Route::Step] {
+            let tuning = Tuning {
+                route: Some(route),
+                ..Tuning::default()
+            };
+            for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+                for reads in [Reads::Last, Reads::Every] {
+                    for gradients in [Gradients::None, Gradients::OfLoss, Gradients::OfUpstream] {
+                        programs.push(recorded(&network(cell, 7, loss, reads), gradients, tuning));
+                    }
+                }
+            }
+        }
+    }
+    programs
+}
+
+/// Two layers of `cell`.
+fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network {
+    let layer = Layer {
+        bias: Bias::Double,
+        ..Layer::new(cell, hidden_size)
+    };
+    Network {
+        input_size: 3,
+        layers: vec![layer.clone(), layer],
+        head: Head {
+            size: 5,
+            reads,
+            loss,
+            init: Init::Glorot,
+        },
+    }
+}
+
+/// All that a training run plays.
+fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program {
+    let mut model = Model::new(network, 2, 3, gradients, tuning).expect("the network makes sense");
+    model.forward(Phase::Forward);
+    model.loss(Phase::Forward);
+    if gradients == Gradients::None {
+        return model.program;
+    }
+    model.backward();
+    let program = &mut model.program;
+    let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
+    let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
+    for form in [AdamForm::Torch, AdamForm::Tensorflow] {
+        let (lr, beta1, beta2, epsilon) = (1e-3, 0.9, 0.999, 1e-8);
+        let adam = Optimizer::Adam {
+            lr,
+            beta1,
+            beta2,
+            epsilon,
+            form,
+        };
+        let norm = adam.record(&mut model, words, 2, Some(1.0)).norm;
+        for norm in [None, Some(norm)] {
+            let (scores, weight, batch) = (model.scores, model.weight, model.batch);
+            let record = Record {
+                scores,
+                weight,
+                norm,
+                control: words,
+                history: rows,
+                batch,
+            };
+            model.program.push(Phase::Update, record);
+        }
+    }
+    model.program
+}
+
+/// Batches of each kind of data.
+fn loading() -> Program {
+    let mut program = Program::new();
+    let kinds = [
+        (Of::Reals, Element::Real, Element::Real),
+        (Of::Bytes { scale: 0.5 }, Element::Index, Element::Real),
+        (Of::Indices { absent: 0 }, Element::Index, Element::Index),
+    ];
+    for (of, from, to) in kinds {
+        let mut buffer = |element| program.buffer("data", Kind::Data, element, [24]);
+        let (source, out) = (buffer(from), buffer(to));
+        let (order, control) = (buffer(Element::Index), buffer(Element::Index));
+        let (steps, batch, width) = (2, 3, 4);
+        program.push(
+            Phase::Forward,
+            Gather {
+                of,
+                source,
+                order,
+                control,
+                out,
+                steps,
+                batch,
+                width,
+            },
+        );
+    }
+    program
+}
+
+/// The stems of the files in `folder` that end in `extension`.
+fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder).expect("the folder is there");
+    files
+        .map(|file| file.expect("the folder can be read").path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .map(|path| {
+            path.file_stem()
+                .expect("files have names")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn every_kernel_has_its_files_and_every_file_is_used() {
+    let all = specialisations();
+    let kernels: BTreeSet<String> = all.iter().map(|each| each.name.to_string()).collect();
+    assert_eq!(kernels, stems("shaders", "wgsl"));
+    let mut rust = stems("src/kernels", "rs");
+    assert!(rust.remove("mod") && rust.remove("recurrence"));
+    assert_eq!(kernels, rust);
+    for folder in ["shaders", "shaders/cells", "shaders/common"] {
+        for stem in stems(folder, "wgsl") {
+            let path = format!("{}/{folder}/{stem}.wgsl", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).expect("the file can be read");
+            let used = all
+                .iter()
+                .any(|each| each.parts.iter().any(|part| part.ends_with(&text)));
+            assert!(used, "no kernel uses {folder}/{stem}.wgsl");
+        }
+    }
+}
+
+#[test]
+fn the_sizes_reach_both_routes_of_every_cell() {
+    for cell in Cell::ALL {
+        let names: BTreeSet<&str> = HIDDEN_SIZES
+            .iter()
+            .flat_map(|&size| {
+                let network = network(cell, size, Loss::CrossEntropy, Reads::Last);
+                let program = recorded(&network, Gradients::OfLoss, Tuning::default());
+                program
+                    .calls(Phase::Forward)
+                    .iter()
+                    .map(|call: &Call| call.kernel().name())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(
+            names.contains("scan_forward") && names.contains("step_forward"),
+            "{cell:?}: {names:?}"
+        );
+    }
+}
+
+#[test]
+fn every_specialisation_becomes_spirv_msl_and_hlsl() {
+    let judge = Command::new("spirv-val").arg("--version").output().is_ok();
+    assert!(
+        judge || std::env::var_os("CI").is_none(),
+        "install spirv-val: apt-get install spirv-tools"
+    );
+    if !judge {
+        eprintln!("spirv-val is not installed: SPIR-V is written and not checked");
+    }
+    let folder = tempfile::tempdir().expect("there is room for temporary files");
+    let file = folder.path().join("module.spv");
+    let main = || Some((ShaderStage::Compute, "main".to_string()));
+    let all = specialisations();
+    for each in &all {
+        let name = each.name;
+        let (module, info) = each.module();
+
+        use naga::back::{hlsl, msl, spv};
+        let entry = spv::PipelineOptions {
+            shader_stage: ShaderStage::Compute,
+            entry_point: "main".into(),
+        };
+        let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&entry))
+            .unwrap_or_else(|error| panic!("{name} in SPIR-V: {error}"));
+        if judge {
+            let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+            std::fs::write(&file, bytes).expect("there is room for temporary files");
+            let verdict = Command::new("spirv-val")
+                .args(["--target-env", "vulkan1.1"])
+                .arg(&file)
+                .output();
+            let verdict = verdict.expect("spirv-val runs");
+            let complaint = String::from_utf8_lossy(&verdict.stderr);
+            assert!(
+                verdict.status.success(),
+                "{name} with {:?}: {complaint}",
+                each.constants
+            );
+        }
+
+        let entry = msl::PipelineOptions {
+            entry_point: main(),
+            ..Default::default()
+        };
+        let (text, made) = msl::write_string(&module, &info, &msl::Options::default(), &entry)
+            .unwrap_or_else(|error| panic!("{name} in MSL: {error}"));
+        assert!(
+            text.contains("kernel void") && made.entry_point_names.iter().all(Result::is_ok),
+            "{name} in MSL"
+        );
+
+        let (options, entry) = (
+            hlsl::Options::default(),
+            hlsl::PipelineOptions {
+                entry_point: main(),
+            },
+        );
+        let mut text = String::new();
+        let made = hlsl::Writer::new(&mut text, &options, &entry)
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{name} in HLSL: {error}"));
+        assert!(
+            text.contains("numthreads") && made.entry_point_names.iter().all(Result::is_ok),
+            "{name} in HLSL"
+        );
+    }
+    println!("{} specialisations", all.len());
+}
+
+#[test]
+fn every_specialisation_binds_what_its_call_says() {
+    for each in specialisations() {
+        let name = each.name;
+        let (module, _) = each.module();
+        let type_of = |handle| &module.types[handle].inner;
+        let scalar = |inner: &TypeInner| match inner {
+            TypeInner::Scalar(scalar) => (scalar.kind, scalar.width),
+            other => panic!("{name}: {other:?} is not a scalar"),
+        };
+
+        let mut groups: BTreeMap<(u32, u32), &naga::GlobalVariable> = BTreeMap::new();
+        for (_, global) in module.global_variables.iter() {
+            if let Some(binding) = &global.binding {
+                let place = (binding.group, binding.binding);
+                assert!(
+                    groups.insert(place, global).is_none(),
+                    "{name} binds {place:?} twice"
+                );
+            }
+        }
+        let uniform = groups.remove(&(1, 0)).expect("a uniform");
+        assert!(each.args.len() <= STORAGE_BINDINGS);
+        assert_eq!(groups.len(), each.args.len(), "{name}");
+        for (number, ((place, global), (arg, access, element))) in
+            groups.iter().zip(&each.args).enumerate()
+        {
+            assert_eq!(*place, (0, number as u32), "{name}");
+            assert_eq!(
+                global.name.as_deref(),
+                Some(*arg),
+                "{name}, binding {number}"
+            );
+            let expected = match access {
+                Access::Read => StorageAccess::LOAD,
+                Access::Write => StorageAccess::LOAD | StorageAccess::STORE,
+            };
+            assert_eq!(
+                global.space,
+                AddressSpace::Storage { access: expected },
+                "{name}: {arg}"
+            );
+            let TypeInner::Array { base, .. } = *type_of(global.ty) else {
+                panic!("{name}: {arg} is not an array");
+            };
+            let expected = match element {
+                Element::Real => (ScalarKind::Float, 4),
+                Element::Index => (ScalarKind::Uint, 4),
+            };
+            assert_eq!(scalar(type_of(base)), expected, "{name}: {arg}");
+        }
+
+        assert_eq!(uniform.space, AddressSpace::Uniform, "{name}");
+        let TypeInner::Struct { members, span } = type_of(uniform.ty) else {
+            panic!("{name}: the uniform is not a struct");
+        };
+        assert!(*span <= UNIFORM, "{name} has a uniform of {span} bytes");
+        let offsets = each.args.iter().map(|&(arg, ..)| (arg, ScalarKind::Uint));
+        let scalars = each.uniform.iter().map(|&(field, value)| match value {
+            Scalar::U32(_) => (field, ScalarKind::Uint),
+            Scalar::F32(_) => (field, ScalarKind::Float),
+        });
+        let expected: Vec<_> = offsets
+            .chain(scalars)
+            .enumerate()
+            .map(|(word, (field, kind))| (field, (kind, 4), 4 * word as u32))
+            .collect();
+        let found: Vec<_> = members
+            .iter()
+            .map(|m| {
+                (
+                    m.name.as_deref().expect("members have names"),
+                    scalar(type_of(m.ty)),
+                    m.offset,
+                )
+            })
+            .collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_specialisation_stays_inside_what_webgpu_promises() {
+    let mut largest = 0;
+    for each in specialisations() {
+        let (module, _) = each.module();
+        let [entry] = &module.entry_points[..] else {
+            panic!(
+                "{} has {} entry points",
+                each.name,
+                module.entry_points.len()
+            );
+        };
+        assert_eq!(
+            (entry.name.as_str(), entry.stage),
+            ("main", ShaderStage::Compute),
+            "{}",
+            each.name
+        );
+        let invocations: u32 = entry.workgroup_size.iter().product();
+        assert!(
+            (1..=INVOCATIONS).contains(&invocations),
+            "{}: {:?}",
+            each.name,
+            entry.workgroup_size
+        );
+        let memory: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
+            .map(|(_, global)| {
+                module.types[global.ty]
+                    .inner
+                    .size(module.to_ctx())
+                    .next_multiple_of(16)
+            })
+            .sum();
+        let constants = &each.constants;
+        assert!(
+            memory <= WORKGROUP_MEMORY,
+            "{} with {constants:?} takes {memory} bytes",
+            each.name
+        );
+        largest = largest.max(memory);
+    }
+    // A count that always gave 0 would let everything through: a scan of the widest layers fills the memory.
+    assert_eq!(largest, WORKGROUP_MEMORY);
+}
