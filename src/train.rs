@@ -35,6 +35,8 @@ pub struct Progress {
     pub loss: f64,
     pub accuracy: Option<f64>,
     pub sequences_per_second: f64,
+    /// The loss of each step since the last of these events.
+    pub step_losses: Vec<f32>,
 }
 
 /// What an epoch came to.
@@ -223,6 +225,10 @@ impl Trainer {
                 loss: totals.loss(),
                 accuracy: self.accuracy(&totals),
                 sequences_per_second: sequences as f64 / start.elapsed().as_secs_f64(),
+                step_losses: rows
+                    .chunks_exact(history::WORDS)
+                    .map(|row| row[history::LOSS])
+                    .collect(),
             };
             // After the last step the epoch's end is what there is to tell, and it counts whatever the observer says.
             if observe(self, Event::Progress(&progress))?.is_break() && done < steps {

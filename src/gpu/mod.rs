@@ -2,7 +2,7 @@
 
 pub mod executor;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::device::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
@@ -21,8 +21,11 @@ fn instance() -> wgpu::Instance {
     })
 }
 
-fn enumerate() -> Vec<wgpu::Adapter> {
-    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
+/// Asked for once: an adapter's index stays what it is, and some drivers are slow or loud when asked.
+fn enumerate() -> &'static [wgpu::Adapter] {
+    static ADAPTERS: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
+    ADAPTERS
+        .get_or_init(|| pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all())))
 }
 
 /// What there is to compute on; empty where no driver is installed.
@@ -76,10 +79,10 @@ impl GpuDevice {
     /// # Errors
     /// [`Error::Device`] where there is none, or its driver refuses.
     pub fn open(index: usize) -> Result<GpuDevice> {
-        let adapter = enumerate().into_iter().nth(index);
+        let adapter = enumerate().get(index);
         let adapter =
             adapter.ok_or_else(|| Error::Device(format!("there is no adapter {index}")))?;
-        let summary = summary(index, &adapter);
+        let summary = summary(index, adapter);
         let has = adapter.limits();
         // What WebGPU promises, and more where sizes are concerned.
         let limits = wgpu::Limits {
