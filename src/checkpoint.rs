@@ -9,7 +9,6 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
@@ -59,30 +58,6 @@ impl SavedModel {
         let bytes = fs::read(path)
             .map_err(|error| Error::file(path, format!("the model cannot be read: {error}")))?;
         SavedModel::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
-    }
-
-    /// Checks that the data have the sizes that the network was made for.
-    ///
-    /// # Errors
-    /// [`Error::Training`] that says both.
-    pub fn check_fit(&self, data: &Dataset) -> Result<()> {
-        let outputs = match data.targets {
-            Targets::Classes { classes, .. } => classes,
-            Targets::Values { width, .. } => width,
-        };
-        let network = &self.network;
-        for (what, has, takes) in [
-            ("features at each step", data.features, network.input_size),
-            ("classes or output values", outputs, network.head.size),
-        ] {
-            if has != takes {
-                return Err(Error::Training(format!(
-                    "the data have {has} {what}, but the model was trained on {takes}; \
-                     evaluate it on data of the same form"
-                )));
-            }
-        }
-        Ok(())
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, String> {
@@ -164,6 +139,10 @@ impl SavedModel {
             });
         }
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        let nonsense = |error: Error| format!("what it says of itself makes no sense: {error}");
+        network.validate().map_err(nonsense)?;
+        recipe.validate().map_err(nonsense)?;
+        network.from_parameters(&parameters).map_err(nonsense)?;
         Ok(SavedModel {
             network,
             recipe,
@@ -204,12 +183,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&beside);
         return written;
     }
-    // Only then is the new name on the disk too; other systems than Unix cannot open a directory.
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()
-    } else {
-        Ok(())
-    }
+    // Only then is the new name on the disk too. The model is in its place already, so where a file system cannot do
+    // this (nor other systems than Unix open a directory), nothing has failed.
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    Ok(())
 }
 
 fn write_to_disk(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
@@ -224,22 +201,30 @@ mod tests {
 
     fn model() -> SavedModel {
         let recipe = Recipe::load("mnist").unwrap();
-        let parameter = |name: &str, shape: &[usize]| Parameter {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            values: (0..shape.iter().product())
-                .map(|i| i as f32 * -0.1)
-                .collect(),
-        };
+        let network = recipe.network(28, 10).unwrap();
+        let mut parameters = network.to_parameters(&network.initial(1));
+        parameters.sort_by(|a, b| a.name.cmp(&b.name));
         SavedModel {
-            network: recipe.network(28, 10).unwrap(),
+            network,
             recipe,
-            parameters: vec![
-                parameter("head.bias", &[10]),
-                parameter("head.weight", &[10, 3]),
-                parameter("rnn.weight_ih_l0", &[12, 28]),
-            ],
+            parameters,
         }
+    }
+
+    #[test]
+    fn parameters_that_are_not_the_networks() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.safetensors");
+        let mut damaged = model();
+        damaged
+            .parameters
+            .retain(|parameter| parameter.name != "head.bias");
+        damaged.save(&path).unwrap();
+        let error = SavedModel::load(&path).unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        let message = error.to_string();
+        assert!(message.starts_with(path.to_str().unwrap()), "{message}");
+        assert!(message.contains("no parameter head.bias"), "{message}");
     }
 
     /// The message for a file of those bytes, which must begin with the file's name.
@@ -321,32 +306,5 @@ mod tests {
         let json = serde_json::to_string(&description).unwrap();
         let message = problem(&file(Some((KEY, &json)), Dtype::F16));
         assert!(message.contains("tensor w is of type F16"), "{message}");
-    }
-
-    #[test]
-    fn data_of_other_sizes() {
-        let data = |features: usize, classes: usize| Dataset {
-            count: 0,
-            steps: 1,
-            features,
-            inputs: crate::data::Inputs::Floats(Vec::new()),
-            targets: Targets::Classes {
-                labels: Vec::new(),
-                classes,
-                per_step: false,
-            },
-            lengths: None,
-        };
-        model().check_fit(&data(28, 10)).unwrap();
-        let message = model().check_fit(&data(8, 10)).unwrap_err().to_string();
-        assert!(
-            message.contains("have 8 features") && message.contains("trained on 28"),
-            "{message}"
-        );
-        let message = model().check_fit(&data(28, 3)).unwrap_err().to_string();
-        assert!(
-            message.contains("have 3 classes") && message.contains("trained on 10"),
-            "{message}"
-        );
     }
 }

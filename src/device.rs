@@ -158,6 +158,13 @@ fn by_index_or_name(
     {
         matches.retain(|adapter| adapter.name.to_lowercase() == name);
     }
+    // On Windows every GPU is there twice, by Vulkan and by DX12; the first one will do.
+    let same_gpu = |pair: &[&AdapterSummary]| {
+        pair[0].name == pair[1].name && pair[0].backend != pair[1].backend
+    };
+    if matches.windows(2).all(same_gpu) {
+        matches.truncate(1);
+    }
     match matches.as_slice() {
         [adapter] => Ok((
             Device::Gpu(adapter.index),

@@ -24,7 +24,7 @@ pub struct Tuning {
     pub workgroup_memory: u32,
     /// The widest layer for which a scan pays.
     pub largest_scan: usize,
-    /// Multiply-adds a sequence after which a scan is cut along time, so that no dispatch runs into a watchdog.
+    /// Multiply-adds after which a scan is cut along time, so that no dispatch runs into a watchdog.
     pub scan_work: usize,
     /// Takes this route, whatever the sizes are.
     pub route: Option<Route>,
@@ -36,7 +36,7 @@ impl Default for Tuning {
         Tuning {
             workgroup_memory: 16 << 10,
             largest_scan: 512,
-            scan_work: 1 << 28,
+            scan_work: 1 << 32,
             route: None,
         }
     }
@@ -519,7 +519,7 @@ impl Model {
 
     /// The pieces of time that a scan of `layer` is cut into.
     fn cuts(&self, layer: &Recurrence) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let each = layer.cell.facts().gates * layer.hidden_size * layer.hidden_size;
+        let each = layer.batch * layer.cell.facts().gates * layer.hidden_size * layer.hidden_size;
         let (steps, piece) = (self.steps, (self.scan_work / each).max(1));
         (0..steps)
             .step_by(piece)

@@ -1,8 +1,10 @@
 //! What a network is: its layers, its head, and the table of its parameters.
 //!
 //! Parameters carry PyTorch's names, shapes and gate order (`rnn.weight_ih_l0` `[G*H, I]`, rows in blocks of
-//! `H` per gate), so a saved model loads into `nn.RNN`, `nn.LSTM` or `nn.GRU` as it is.
+//! `H` per gate), so a saved stack of one cell and one size loads into `nn.RNN`, `nn.LSTM` or `nn.GRU` as it is, but for the
+//! prefix `rnn.`.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cells::Cell;
@@ -175,7 +177,7 @@ impl Network {
             }
             if layer.forget_bias != 0.0 && (layer.cell != Cell::Lstm || layer.bias == Bias::None) {
                 return refuse(format!(
-                    "layer {l}: forget_bias belongs to an lstm with a bias; leave it out for {cell}"
+                    "layer {l}: forget_bias belongs to an lstm with a bias; leave it out here"
                 ));
             }
             if facts.needs_recurrent_bias && layer.bias == Bias::Single {
@@ -239,7 +241,7 @@ impl Network {
         (entries, offset)
     }
 
-    /// Initial values of the flat vector; the same for the same seed, everywhere.
+    /// Initial values of the flat vector; the same for the same seed, on one platform (logarithms and cosines are its own).
     pub fn initial(&self, seed: u64) -> Vec<f32> {
         let (entries, len) = self.table();
         let mut flat = vec![0.0; len];
@@ -264,9 +266,12 @@ impl Network {
                     Init::Zeros => {}
                     Init::Torch => fill_uniform(values, 1.0 / (h as f32).sqrt(), &mut random),
                     Init::Orthogonal if entry.name.starts_with("rnn.weight_hh") => {
-                        values
-                            .chunks_exact_mut(h * h)
-                            .for_each(|gate| fill_orthogonal(gate, h, &mut random));
+                        let gates = values.chunks_exact_mut(h * h);
+                        let normal = |gate| (gate, (0..h * h).map(|_| random.normal()).collect());
+                        let gates: Vec<(&mut [f32], Vec<f64>)> = gates.map(normal).collect();
+                        gates
+                            .into_par_iter()
+                            .for_each(|(gate, normal)| orthogonalise(gate, normal, h));
                     }
                     Init::Glorot | Init::Orthogonal if entry.name.starts_with("rnn.weight") => {
                         let mut rest = values;
@@ -277,7 +282,9 @@ impl Network {
                             rest = after;
                         }
                     }
-                    Init::Glorot if facts.gates == 3 && entry.name.starts_with("rnn.bias_ih") => {
+                    Init::Glorot | Init::Orthogonal
+                        if facts.gates == 3 && entry.name.starts_with("rnn.bias_ih") =>
+                    {
                         values[..2 * h].fill(1.0)
                     }
                     Init::Glorot | Init::Orthogonal => {}
@@ -409,25 +416,57 @@ fn fill_uniform(values: &mut [f32], limit: f32, random: &mut Philox) {
         .for_each(|value| *value = (2.0 * random.uniform() - 1.0) * limit);
 }
 
-/// A random orthogonal matrix: Gram and Schmidt on normal numbers, row by row.
-fn fill_orthogonal(values: &mut [f32], size: usize, random: &mut Philox) {
-    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(size);
-    while rows.len() < size {
-        let mut row: Vec<f64> = (0..size).map(|_| random.normal()).collect();
-        // Twice, since once leaves what rounding left.
-        for other in rows.iter().chain(&rows) {
-            let along: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+/// Makes a matrix of normal numbers orthogonal, row by row (Gram and Schmidt, in f64: what one pass leaves is far below f32).
+fn orthogonalise(values: &mut [f32], mut normal: Vec<f64>, size: usize) {
+    for n in 0..size {
+        let (before, rest) = normal.split_at_mut(n * size);
+        let row = &mut rest[..size];
+        for other in before.chunks_exact(size) {
+            let along = dot(row, other);
             row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
         }
-        let length = row.iter().map(|a| a * a).sum::<f64>().sqrt();
-        // A row that lay almost in the span of the others is drawn again.
-        if length > 1e-6 {
-            row.iter_mut().for_each(|a| *a /= length);
-            rows.push(row);
-        }
+        let length = dot(row, row).sqrt();
+        row.iter_mut().for_each(|a| *a /= length);
     }
     values
         .iter_mut()
-        .zip(rows.iter().flatten())
-        .for_each(|(value, &number)| *value = number as f32);
+        .zip(normal)
+        .for_each(|(value, number)| *value = number as f32);
+}
+
+/// In eight sums side by side, which the compiler makes vector code of.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+        sums.iter_mut()
+            .zip(a.iter().zip(b))
+            .for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orthogonal_rows_are_orthonormal() {
+        for size in [1, 7, 64] {
+            let mut random = Philox::new(5, Stream::Parameter(0));
+            let mut values = vec![0.0; size * size];
+            orthogonalise(
+                &mut values,
+                (0..size * size).map(|_| random.normal()).collect(),
+                size,
+            );
+            let row = |n: usize| &values[n * size..(n + 1) * size];
+            for (i, j) in (0..size).flat_map(|i| (0..size).map(move |j| (i, j))) {
+                let product: f32 = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
+                assert!(
+                    (product - f32::from(u8::from(i == j))).abs() < 1e-5,
+                    "rows {i}, {j}: {product}"
+                );
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::gpu::GpuDevice;
 use crate::gpu::executor::Gpu;
 use crate::kernels::{Gather, IGNORE, Of, Record, control, history};
 use crate::model::{Gradients, Model, Tuning};
-use crate::network::{Network, Reads};
+use crate::network::{Loss, Network, Reads};
 use crate::optim::Update;
 use crate::program::{Element, Kind, Phase, Program, Tensor};
 use crate::recipe::Recipe;
@@ -109,7 +109,7 @@ impl Trainer {
         let mut model = Model::new(
             &network,
             train.steps,
-            recipe.batch_size,
+            recipe.batch_size.min(train.count),
             Gradients::OfLoss,
             place.tuning(),
         )?;
@@ -272,6 +272,7 @@ pub fn evaluate(
     device: &Device,
 ) -> Result<Evaluation> {
     check_data(&saved.network, data)?;
+    let batch_size = batch_size.min(data.count);
     let place = Place::open(device)?;
     let mut model = Model::new(
         &saved.network,
@@ -554,18 +555,37 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
     } = network;
     if data.features != *input_size {
         let message = format!(
-            "the data have {} features a step and the network takes {input_size}",
+            "the data have {} features at each step, but the network takes {input_size}",
             data.features
         );
         return Err(Error::Training(message));
     }
     if outputs(&data.targets) != head.size {
         let message = format!(
-            "the data ask for {} outputs and the network has {}",
+            "the data ask for {} classes or output values, but the network has {}",
             outputs(&data.targets),
             head.size
         );
         return Err(Error::Training(message));
+    }
+    let fitting = match &data.targets {
+        Targets::Classes { .. } => Loss::CrossEntropy,
+        Targets::Values { .. } => Loss::MeanSquaredError,
+    };
+    if head.loss != fitting {
+        let message = format!(
+            "the network's loss is {:?}, and these targets ask for {fitting:?}",
+            head.loss
+        );
+        return Err(Error::Training(message));
+    }
+    let numbers = data.count as u128 * data.steps as u128 * data.features.max(head.size) as u128;
+    if numbers > u128::from(u32::MAX) {
+        let message = format!(
+            "the data are {numbers} numbers; a kernel can count to {}",
+            u32::MAX
+        );
+        return Err(Error::Device(message));
     }
     let per_step = match &data.targets {
         Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,

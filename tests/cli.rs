@@ -484,7 +484,7 @@ fn models_that_cannot_be_evaluated() {
     let message = place
         .run(&["eval", "run", "--device", "cpu", "--data", "wide"])
         .fails(1);
-    assert_has(&message, &["have 4 features", "trained on 8"]);
+    assert_has(&message, &["have 4 features", "takes 8"]);
 
     let model = fs::read(place.path("run/model.safetensors")).unwrap();
     fs::write(place.path("cut"), &model[..model.len() - 1]).unwrap();

@@ -251,18 +251,14 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
     let mut model = Model::new(&network, 1000, 1000, Gradients::OfLoss, Tuning::cpu())
         .expect("it can be laid out");
     model.forward(Phase::Forward);
-    let error = Cpu::<f32>::new(model.program.clone())
-        .err()
-        .expect("no such machine here");
+    let error = Cpu::<f32>::new(model.program.clone()).expect_err("no such machine here");
     assert!(matches!(error, Error::Device(_)));
     assert!(
         error.to_string().contains("activations") && error.to_string().contains("MiB"),
         "{error}"
     );
     let Some(gpu) = common::gpu() else { return };
-    let error = Gpu::new(&gpu, &model.program)
-        .err()
-        .expect("no such device here");
+    let error = Gpu::new(&gpu, &model.program).expect_err("no such device here");
     assert!(error.to_string().contains("MiB"), "{error}");
 }
 

@@ -70,9 +70,12 @@ fn load_c(t: u32, first: u32, j: u32) -> Rows {
 
 // Valid steps of the four sequences; 0 past the end of the batch.
 fn load_lengths(first: u32) -> vec4<u32> {
-    var values: vec4<u32>;
-    for (var i = 0u; i < min(4u, u.batch - first); i++) {
-        values[i] = min(lengths[u.lengths + first + i], u.steps);
-    }
-    return values;
+    let values = vec4<u32>(
+        lengths[u.lengths + row_of(first, 0u)],
+        lengths[u.lengths + row_of(first, 1u)],
+        lengths[u.lengths + row_of(first, 2u)],
+        lengths[u.lengths + row_of(first, 3u)],
+    );
+    let present = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(u.batch);
+    return select(vec4<u32>(0u), min(values, vec4<u32>(u.steps)), present);
 }

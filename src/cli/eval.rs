@@ -53,7 +53,6 @@ impl Eval {
             data.set_path(directory.clone());
         }
         let test = data.load_test()?;
-        model.check_fit(&test)?;
         let batch_size = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);

@@ -179,7 +179,11 @@ impl Train {
             "model saved as {}",
             directory.model_path().display()
         ));
-        let program = std::env::args().next().unwrap_or("gatescan".to_string());
+        let program = std::env::args_os()
+            .next()
+            .map_or("gatescan".into(), |name| {
+                name.to_string_lossy().into_owned()
+            });
         lines.push(format!(
             "evaluate it with: {} eval {}",
             shell_word(&program),

@@ -101,18 +101,20 @@ pub fn load_split(directory: &Path, split: Split, classes: usize) -> Result<Data
     })
 }
 
-/// Finds the directory that a recipe calls `path`: from the current directory, else beside the running executable
-/// or above it, so that a program built in its repository finds the data there from wherever it is started.
+/// Finds the directory that a recipe calls `path`: from the current directory, else from the repository that the running
+/// executable was built in, so that it finds the data there from wherever it is started.
 ///
 /// # Errors
 /// [`Error::File`] that lists what was tried.
 pub fn locate(path: &Path) -> Result<PathBuf> {
     let executable = std::env::current_exe().unwrap_or_default();
-    let above = executable.ancestors().skip(1).map(|base| base.join(path));
+    let repository = executable
+        .ancestors()
+        .find(|base| base.join("Cargo.toml").is_file());
     let mut candidates = vec![path.to_path_buf()];
     // Joining an absolute path would only repeat it.
     if path.is_relative() {
-        candidates.extend(above);
+        candidates.extend(repository.map(|base| base.join(path)));
     }
     first_directory(path, &candidates)
 }
@@ -532,16 +534,19 @@ mod tests {
             message.starts_with("no/such: there is no such directory"),
             "{message}"
         );
-        assert!(
-            message.contains("deps/no/such") && message.contains("--data DIR"),
-            "{message}"
-        );
+        assert!(message.contains("--data DIR"), "{message}");
     }
 
     #[test]
-    fn directories_are_found_above_the_executable() {
+    fn the_first_directory_there_is_is_taken_and_the_others_are_named() {
         assert_eq!(locate(Path::new("src")).unwrap(), Path::new("src"));
-        let found = locate(Path::new("deps")).unwrap();
-        assert!(found.is_absolute() && found.is_dir());
+        let (path, there) = (Path::new("none"), Path::new("src").to_path_buf());
+        let elsewhere = PathBuf::from("elsewhere/none");
+        let candidates = [path.to_path_buf(), elsewhere.clone(), there.clone()];
+        assert_eq!(first_directory(path, &candidates).unwrap(), there);
+        let message = first_directory(path, &candidates[..2])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(elsewhere.to_str().unwrap()), "{message}");
     }
 }

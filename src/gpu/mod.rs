@@ -12,7 +12,7 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
         flags: wgpu::InstanceFlags::empty(),
-        // Refuse what would not fit, rather than have the system page or kill.
+        // Vulkan and DX12 refuse what would not fit, rather than have the system page or kill.
         memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
             for_resource_creation: Some(95),
             for_device_loss: None,
@@ -84,12 +84,17 @@ impl GpuDevice {
             adapter.ok_or_else(|| Error::Device(format!("there is no adapter {index}")))?;
         let summary = summary(index, adapter);
         let has = adapter.limits();
-        // What WebGPU promises, and more where sizes are concerned.
+        // What WebGPU promises to computing, and more where sizes are concerned; textures are nothing to us.
+        let promised = wgpu::Limits::default();
         let limits = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: promised.max_storage_buffers_per_shader_stage,
+            max_compute_invocations_per_workgroup: promised.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: promised.max_compute_workgroup_size_x,
+            max_compute_workgroups_per_dimension: promised.max_compute_workgroups_per_dimension,
             max_buffer_size: has.max_buffer_size,
             max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
             max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
-            ..wgpu::Limits::default()
+            ..wgpu::Limits::downlevel_defaults()
         };
         let request = wgpu::DeviceDescriptor {
             label: Some("gatescan"),

@@ -65,7 +65,7 @@ impl Kernel for ColumnSum {
 impl ColumnSum {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
-        let source = &*source;
+        let source = &source[..(self.rows - 1) * self.stride + self.out.len()];
         memory
             .write(&self.out)
             .par_chunks_mut(BLOCK)
