@@ -2,7 +2,7 @@
 // hand in workgroup memory. Weight gradients are left to products over all steps at once.
 
 struct ScanBackward {
-    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32,
+    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
 }
 
@@ -13,6 +13,7 @@ struct ScanBackward {
 @group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, H]
 @group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [S, B, H]: gradients of the states, last to first
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanBackward;
 
 override WIDTH: u32 = 64;  // invocations

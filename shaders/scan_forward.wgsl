@@ -1,7 +1,7 @@
 // Walks time steps begin..end of a layer for four sequences a workgroup, with their h in workgroup memory.
 
 struct ScanForward {
-    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32,
+    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, begin: u32, end: u32, has_bias: u32,
 }
 
@@ -12,6 +12,7 @@ struct ScanForward {
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
 @group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [S, B, H]: states after the last valid step
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;      // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanForward;
 
 override WIDTH: u32 = 64;  // invocations
@@ -66,7 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             var slots = load_gates(t, first, j);
             let h_before = vectors[now + j];
             var c_now = load_c(t, first, j);
-            let h_now = cell_forward(&slots, product, h_before, &c_now);
+            let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
             let h_next = finish_step(t, first, j, slots, h_before, h_now, c_now);
             if FIRST_STAGE < GATES {
                 vectors[j] = h_next;

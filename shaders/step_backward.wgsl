@@ -3,7 +3,7 @@
 // stage 1, for a cell of two stages, takes the second product of step t back; stage 2 ends the walk: only the product.
 
 struct StepBackward {
-    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32,
+    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, t: u32, stage: u32, has_upstream: u32, given_states: u32,
 }
 
@@ -14,6 +14,7 @@ struct StepBackward {
 @group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, H]
 @group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [S, B, H]: gradients of the states, last to first
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepBackward;
 
 override WIDTH: u32 = 64;  // invocations, units and the piece of the gradients held at a time

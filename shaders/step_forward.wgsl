@@ -2,7 +2,7 @@
 // Stage 0 of a cell of two stages leaves in slot 3 what stage 1 multiplies.
 
 struct StepForward {
-    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32,
+    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, t: u32, stage: u32, has_bias: u32,
 }
 
@@ -13,6 +13,7 @@ struct StepForward {
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
 @group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [S, B, H]: states after the last valid step
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;      // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepForward;
 
 override WIDTH: u32 = 64;  // invocations, units and the piece of the vector held at a time
@@ -60,6 +61,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     var c_now = load_c(u.t, first, j);
-    let h_now = cell_forward(&slots, product, h_before, &c_now);
+    let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
     finish_step(u.t, first, j, slots, h_before, h_now, c_now);
 }

@@ -191,6 +191,8 @@ impl Model {
                 recurrent: parameter(format!("rnn.weight_hh_l{l}")).expect("every layer has one"),
                 recurrent_t: activation("recurrent_t", [h, facts.gates * h].into()),
                 bias: parameter(format!("rnn.bias_hh_l{l}")),
+                peephole: parameter(format!("rnn.weight_peephole_l{l}")),
+                cell_clip: layer.cell_clip,
                 gates: activation("gates", [steps, batch, facts.slots, h].into()),
                 h: activation("h", [steps + 1, batch, h].into()),
                 c: activation(
@@ -430,6 +432,7 @@ impl Model {
                     ColumnSum {
                         source: layer.gates,
                         out,
+                        factor: None,
                         rows,
                         stride: slots_h,
                     }
@@ -463,6 +466,24 @@ impl Model {
                         ColumnSum {
                             source,
                             out,
+                            factor: None,
+                            rows,
+                            stride: slots_h,
+                        }
+                        .into(),
+                    );
+                }
+            }
+            if let Some(out) = self.gradient(&format!("rnn.weight_peephole_l{l}")) {
+                // i and f see c as it was before a step, o as it is after it.
+                for (number, (slot, skip)) in [(0, 0), (1, 0), (3, 1)].into_iter().enumerate() {
+                    let source = layer.gates.part(slot * h, [layer.gates.len() - slot * h]);
+                    let factor = layer.c.part(skip * self.batch * h, [rows * h]);
+                    calls.push(
+                        ColumnSum {
+                            source,
+                            factor: Some(factor),
+                            out: out.part(number * h, [h]),
                             rows,
                             stride: slots_h,
                         }
@@ -504,6 +525,7 @@ impl Model {
             ColumnSum {
                 source: self.doutputs,
                 out,
+                factor: None,
                 rows,
                 stride: k,
             }

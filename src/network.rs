@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::cells::Cell;
+use crate::cells::{Cell, PEEPHOLES};
 use crate::error::{Error, Result};
 use crate::program::Shape;
 use crate::rng::{Philox, Stream};
@@ -29,7 +29,7 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// The recurrence: `rnn-tanh`, `rnn-relu`, `lstm`, `gru`, `gru-reset-before`.
+    /// The recurrence: `rnn-tanh`, `rnn-relu`, `lstm`, `lstm-peephole`, `gru`, `gru-reset-before`.
     pub cell: Cell,
     /// H: hidden units.
     pub hidden_size: usize,
@@ -39,6 +39,9 @@ pub struct Layer {
     /// Added to the forget gate's initial bias (LSTM only). TensorFlow adds it at run time instead, which trains the same.
     #[serde(default)]
     pub forget_bias: f32,
+    /// The limit of |c| after each step (LSTMs only; TensorFlow's `cell_clip`). No gradient passes where it was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell_clip: Option<f64>,
     /// How weights and biases start.
     #[serde(default)]
     pub init: Init,
@@ -52,6 +55,7 @@ impl Layer {
             hidden_size,
             bias: Bias::default(),
             forget_bias: 0.0,
+            cell_clip: None,
             init: Init::default(),
         }
     }
@@ -75,7 +79,7 @@ pub enum Bias {
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// Uniform in ±sqrt(6 / (rows + columns)) of TensorFlow's concatenated kernel `[I+H, G*H]`; zero biases, but
-    /// ones for the gates of a GRU (Glorot & Bengio 2010; TensorFlow's default).
+    /// ones for the gates of a GRU (Glorot & Bengio 2010; TensorFlow's default). A peephole counts as H rows and H columns.
     #[default]
     Glorot,
     /// Uniform in ±1/sqrt(H), weights and biases alike (PyTorch's default).
@@ -175,9 +179,19 @@ impl Network {
             if !layer.forget_bias.is_finite() {
                 return refuse(format!("layer {l}: forget_bias must be a finite number"));
             }
-            if layer.forget_bias != 0.0 && (layer.cell != Cell::Lstm || layer.bias == Bias::None) {
+            if layer.forget_bias != 0.0 && (!layer.cell.is_lstm() || layer.bias == Bias::None) {
                 return refuse(format!(
-                    "layer {l}: forget_bias belongs to an lstm with a bias; leave it out here"
+                    "layer {l}: forget_bias belongs to an lstm or lstm-peephole with a bias; leave it out here"
+                ));
+            }
+            if layer.cell_clip.is_some() && !layer.cell.is_lstm() {
+                return refuse(format!(
+                    "layer {l}: cell_clip belongs to an lstm or lstm-peephole; leave it out for {cell}"
+                ));
+            }
+            if layer.cell_clip.is_some_and(|clip| !is_limit(clip)) {
+                return refuse(format!(
+                    "layer {l}: cell_clip must be a finite number above 0; leave it out to clip nothing"
                 ));
             }
             if facts.needs_recurrent_bias && layer.bias == Bias::Single {
@@ -208,6 +222,10 @@ impl Network {
             let rows = layer.cell.facts().gates.saturating_mul(layer.hidden_size);
             shapes.push((format!("rnn.weight_ih_l{l}"), vec![rows, inputs]));
             shapes.push((format!("rnn.weight_hh_l{l}"), vec![rows, layer.hidden_size]));
+            if layer.cell.facts().peepholes {
+                let vectors = PEEPHOLES.saturating_mul(layer.hidden_size);
+                shapes.push((format!("rnn.weight_peephole_l{l}"), vec![vectors]));
+            }
             if layer.bias != Bias::None {
                 shapes.push((format!("rnn.bias_ih_l{l}"), vec![rows]));
             }
@@ -273,6 +291,11 @@ impl Network {
                             .into_par_iter()
                             .for_each(|(gate, normal)| orthogonalise(gate, normal, h));
                     }
+                    Init::Glorot | Init::Orthogonal
+                        if entry.name.starts_with("rnn.weight_peephole") =>
+                    {
+                        fill_uniform(values, glorot(h, h), &mut random)
+                    }
                     Init::Glorot | Init::Orthogonal if entry.name.starts_with("rnn.weight") => {
                         let mut rest = values;
                         for &gates in &blocks {
@@ -289,7 +312,7 @@ impl Network {
                     }
                     Init::Glorot | Init::Orthogonal => {}
                 }
-                if layer.cell == Cell::Lstm && entry.name.starts_with("rnn.bias_ih") {
+                if layer.cell.is_lstm() && entry.name.starts_with("rnn.bias_ih") {
                     flat[entry.range()][h..2 * h]
                         .iter_mut()
                         .for_each(|bias| *bias += layer.forget_bias);
@@ -403,6 +426,11 @@ impl Network {
         let layer = &self.layers[l];
         (layer.bias == Bias::Single && layer.cell.facts().pytorch.is_some()).then_some(l)
     }
+}
+
+/// Whether something can be clipped to ±`value`.
+fn is_limit(value: f64) -> bool {
+    value.is_finite() && value > 0.0
 }
 
 /// Glorot & Bengio's limit for a uniform distribution.

@@ -36,6 +36,24 @@ pub trait Real:
         Self::one() / (Self::one() + Real::exp(-self))
     }
 
+    /// What ±`limit` leaves; what is not a number stays so.
+    #[inline(always)]
+    fn clipped(self, limit: Self) -> Self {
+        if self > limit {
+            limit
+        } else if self < -limit {
+            -limit
+        } else {
+            self
+        }
+    }
+
+    /// Whether [`Real::clipped`] changes it, and so lets no gradient through.
+    #[inline(always)]
+    fn is_clipped(self, limit: Self) -> bool {
+        self > limit || self < -limit
+    }
+
     /// The larger of two; `other` where `self` is not a number.
     #[inline(always)]
     fn or_larger(self, other: Self) -> Self {

@@ -376,8 +376,9 @@ impl NetworkRecipe {
             if cell == Cell::Gru && layer.bias == Bias::Single {
                 layer.bias = Bias::Double;
             }
-            if cell != Cell::Lstm {
+            if !cell.is_lstm() {
                 layer.forget_bias = 0.0;
+                layer.cell_clip = None;
             }
         }
     }

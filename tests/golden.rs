@@ -13,7 +13,7 @@ use golden_support::case::{Case, swap};
 use golden_support::play::{Place, play};
 
 /// The files of `tests/golden`, all of them.
-const CASES: [&str; 73] = [
+const CASES: [&str; 77] = [
     "pt_clip_inactive_adam",
     "pt_gru_b7t13",
     "pt_gru_h1",
@@ -60,14 +60,18 @@ const CASES: [&str; 73] = [
     "tf_keras_lstm",
     "tf_keras_simplernn",
     "tf_last_xent_lstm_seqlen",
+    "tf_last_xent_peephole",
     "tf_last_xent_rnn",
     "tf_last_xent_rnn150",
     "tf_multi_gru3",
     "tf_multi_lstm3",
     "tf_multi_mixed",
+    "tf_multi_peephole2",
     "tf_multi_rnn3",
     "tf_outproj_mse_lstm",
     "tf_outproj_mse_rnn_relu",
+    "tf_peephole_b7t13",
+    "tf_peephole_clip",
     "tf_rnn_relu_b7t13",
     "tf_rnn_relu_h100in1",
     "tf_rnn_tanh_b1",

@@ -1,5 +1,5 @@
-//! The hand-written back-propagation through time against finite differences, in f64: every cell, with every bias it takes,
-//! one to three layers, heads that read the last step or every step, both losses, ragged lengths, both routes.
+//! The hand-written back-propagation through time against finite differences, in f64: every cell, with every bias and option it
+//! takes, one to three layers, heads that read the last step or every step, both losses, ragged lengths, both routes.
 
 use gatescan::cells::Cell;
 use gatescan::cpu::Cpu;
@@ -16,7 +16,8 @@ const RELATIVE: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
 struct Case {
-    cells: Vec<(Cell, Bias)>,
+    /// Their sizes are [`SIZES`].
+    layers: Vec<Layer>,
     reads: Reads,
     loss: Loss,
     route: Route,
@@ -26,34 +27,23 @@ struct Case {
 impl Case {
     fn name(&self) -> String {
         let Case {
-            cells,
+            layers,
             reads,
             loss,
             route,
             ragged,
         } = self;
-        format!("{cells:?} {reads:?} {loss:?} {route:?} ragged {ragged}")
+        format!("{layers:?} {reads:?} {loss:?} {route:?} ragged {ragged}")
     }
 
     fn network(&self) -> Network {
-        // Sizes differ from layer to layer, so that none can be taken for another.
-        let layer = |(l, &(cell, bias)): (usize, &(Cell, Bias))| {
-            let init = Init::Torch;
-            let forget_bias = if cell == Cell::Lstm && bias != Bias::None {
-                1.0
-            } else {
-                0.0
-            };
-            Layer {
-                bias,
-                init,
-                forget_bias,
-                ..Layer::new(cell, [5, 4, 3][l])
-            }
+        let layer = |(layer, &hidden_size): (&Layer, &usize)| Layer {
+            hidden_size,
+            ..layer.clone()
         };
         Network {
             input_size: 3,
-            layers: self.cells.iter().enumerate().map(layer).collect(),
+            layers: self.layers.iter().zip(&SIZES).map(layer).collect(),
             head: Head {
                 size: 4,
                 reads: self.reads,
@@ -62,6 +52,37 @@ impl Case {
             },
         }
     }
+}
+
+/// Hidden units, which differ from layer to layer, so that none can be taken for another.
+const SIZES: [usize; 3] = [5, 4, 3];
+
+/// A layer of `cell` without options.
+fn plain(cell: Cell, bias: Bias) -> Layer {
+    let forget_bias = if cell.is_lstm() && bias != Bias::None {
+        1.0
+    } else {
+        0.0
+    };
+    Layer {
+        bias,
+        init: Init::Torch,
+        forget_bias,
+        ..Layer::new(cell, SIZES[0])
+    }
+}
+
+/// A layer of `cell` with every option that it takes, alone and combined, and without.
+fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
+    let plain = plain(cell, bias);
+    if !cell.is_lstm() {
+        return vec![plain];
+    }
+    let clipped = Layer {
+        cell_clip: Some(0.4),
+        ..plain.clone()
+    };
+    vec![plain, clipped]
 }
 
 fn biases(cell: Cell) -> Vec<Bias> {
@@ -188,7 +209,10 @@ fn check(case: &Case) {
 #[test]
 fn every_cell_with_every_bias_and_head() {
     for cell in Cell::ALL {
-        for bias in biases(cell) {
+        let layers = biases(cell)
+            .into_iter()
+            .flat_map(|bias| variants(cell, bias));
+        for layer in layers {
             for reads in [Reads::Last, Reads::Every] {
                 for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
                     for (route, ragged) in [
@@ -197,7 +221,7 @@ fn every_cell_with_every_bias_and_head() {
                         (Route::Step, true),
                     ] {
                         check(&Case {
-                            cells: vec![(cell, bias)],
+                            layers: vec![layer.clone()],
                             reads,
                             loss,
                             route,
@@ -214,11 +238,12 @@ fn every_cell_with_every_bias_and_head() {
 fn stacks_of_two_and_three() {
     for cell in Cell::ALL {
         let bias = *biases(cell).last().expect("every cell takes some bias");
-        for count in [2, 3] {
+        let layers = variants(cell, bias);
+        for (count, layer) in [2, 3].into_iter().zip(layers.iter().rev().cycle()) {
             let route = Route::Scan;
-            let cells = vec![(cell, bias); count];
+            let layers = vec![layer.clone(); count];
             check(&Case {
-                cells,
+                layers,
                 reads: Reads::Last,
                 loss: Loss::CrossEntropy,
                 route,
@@ -231,13 +256,14 @@ fn stacks_of_two_and_three() {
 #[test]
 fn cells_of_all_kinds_in_one_stack() {
     for route in [Route::Scan, Route::Step] {
-        let cells = vec![
-            (Cell::Gru, Bias::Double),
-            (Cell::Lstm, Bias::Single),
-            (Cell::GruResetBefore, Bias::None),
+        let lstm = variants(Cell::LstmPeephole, Bias::Single).pop();
+        let layers = vec![
+            plain(Cell::Gru, Bias::Double),
+            lstm.expect("there are some"),
+            plain(Cell::GruResetBefore, Bias::None),
         ];
         check(&Case {
-            cells,
+            layers,
             reads: Reads::Every,
             loss: Loss::CrossEntropy,
             route,
@@ -249,16 +275,17 @@ fn cells_of_all_kinds_in_one_stack() {
 /// Gradients of inputs and initial states, of a scalar that weighs all outputs and all last states.
 #[test]
 fn inputs_and_initial_states() {
-    for cell in Cell::ALL {
+    let layers = Cell::ALL
+        .into_iter()
+        .flat_map(|cell| variants(cell, biases(cell)[0]));
+    for layer in layers {
         for (route, ragged) in [
             (Route::Scan, false),
             (Route::Scan, true),
             (Route::Step, true),
         ] {
-            let bias = biases(cell)[0];
-            let cells = vec![(cell, bias); 2];
             let case = Case {
-                cells,
+                layers: vec![layer.clone(); 2],
                 reads: Reads::Last,
                 loss: Loss::CrossEntropy,
                 route,

@@ -159,6 +159,21 @@ impl Num {
         rounded(self.value.tanh(), slope * self.error, 12.0)
     }
 
+    /// What ±limit leaves.
+    fn clipped(self, limit: f64) -> Num {
+        Num {
+            value: self.value.clamp(-limit, limit),
+            ..self
+        }
+    }
+
+    /// Whether it is beyond ±limit, which rounding must not decide.
+    fn is_beyond(self, limit: f64) -> bool {
+        let over = self.value.abs() - limit;
+        assert!(over.abs() > self.error, "{self:?} is too near to {limit}");
+        over > 0.0
+    }
+
     /// 1 - e^x for x < 0, where x carries 2 relative roundings: they move e^x by 2 |x| e^x roundings, and e^r - 1 after
     /// taking n ln 2 away is off by at most 10 of those (see `correction` in shaders/adam.wgsl).
     fn one_minus_exp(x: f64) -> Num {
@@ -648,16 +663,21 @@ fn transpose() {
 fn column_sum() {
     let mut judge = Judge::new("column_sum");
     for rows in [1, 2, 63, 64, 65, 127, 129, 1021] {
-        for columns in [1, 7, 63, 64, 65, 131] {
+        for (columns, factors) in [1, 7, 63, 64, 65, 131]
+            .into_iter()
+            .flat_map(|columns| [(columns, false), (columns, true)])
+        {
             let stride = columns + rows % 3;
             let mut bench = Bench::new(rows);
             let source = bench.random((rows - 1) * stride + columns);
+            let factor = factors.then(|| bench.random(rows * columns));
             let out = bench.writes(&vec![NAN; columns]);
             judge.call(
-                &format!("{rows}x{columns}"),
+                &format!("{rows}x{columns}, factors {factors}"),
                 bench,
                 ColumnSum {
                     source,
+                    factor,
                     out,
                     rows,
                     stride,
@@ -665,12 +685,13 @@ fn column_sum() {
                 |before| {
                     // Inside a block of 64, then over the blocks.
                     let depth = rows.min(64) + rows.div_ceil(64);
-                    let column = |j: usize| {
-                        sum(
-                            (0..rows).map(|i| exact(before.of(&source)[i * stride + j])),
-                            depth,
-                        )
+                    let term = |i: usize, j: usize| {
+                        let value = exact(before.of(&source)[i * stride + j]);
+                        factor.map_or(value, |factor| {
+                            value * exact(before.of(&factor)[i * columns + j])
+                        })
                     };
+                    let column = |j: usize| sum((0..rows).map(|i| term(i, j)), depth);
                     vec![(out, (0..columns).map(column).collect())]
                 },
             );
@@ -1158,6 +1179,7 @@ struct Options {
     bias: bool,
     upstream: bool,
     given_states: usize,
+    cell_clip: Option<f64>,
     /// Of pre-activations and of gradients.
     limit: f32,
 }
@@ -1211,6 +1233,7 @@ impl Walk {
         let mut dstate = bench.uniform(facts.states * size, options.limit);
         dstate[options.given_states * size..].fill(NAN);
         let bias = bench.uniform(facts.gates * h, 1.0);
+        let peephole = bench.uniform(3 * h, 1.0);
         let layer = Recurrence {
             cell,
             steps: T,
@@ -1219,6 +1242,8 @@ impl Walk {
             recurrent: bench.reads(&values),
             recurrent_t: bench.reads(&mirrored),
             bias: options.bias.then(|| bench.reads(&bias)),
+            peephole: facts.peepholes.then(|| bench.reads(&peephole)),
+            cell_clip: options.cell_clip,
             gates: bench.writes(&slots),
             h: bench.writes(&h_values),
             c: bench.writes(&c_values),
@@ -1244,6 +1269,9 @@ impl Walk {
     }
 }
 
+/// The limit of c in a cell that clips, the same in f32: some are beyond it, most are not.
+const CLIP: f64 = 0.375;
+
 /// Every cell at every size; biases, gradients from above and given states take turns; and gates that saturate.
 fn options() -> Vec<Options> {
     let mut all = vec![];
@@ -1254,6 +1282,7 @@ fn options() -> Vec<Options> {
             .map(|size| (size, 1.0))
             .chain([([5, 7], 1e4)]);
         for (number, ([batch, hidden_size], limit)) in sizes.enumerate() {
+            let cell_clip = (cell.is_lstm() && number % 2 == 1).then_some(CLIP);
             let (bias, upstream, given_states) =
                 (number % 2 == 0, number % 3 != 1, number % (states + 1));
             all.push(Options {
@@ -1263,11 +1292,13 @@ fn options() -> Vec<Options> {
                 bias,
                 upstream,
                 given_states,
+                cell_clip,
                 limit,
             });
         }
         for given_states in 0..=states {
             for upstream in [false, true] {
+                let cell_clip = (cell.is_lstm() && given_states > 0).then_some(CLIP);
                 let (batch, hidden_size, bias, limit) = (6, 9, upstream, 1.0);
                 all.push(Options {
                     cell,
@@ -1276,6 +1307,7 @@ fn options() -> Vec<Options> {
                     bias,
                     upstream,
                     given_states,
+                    cell_clip,
                     limit,
                 });
             }
@@ -1325,6 +1357,11 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                 )
             };
             let input = |gate: usize, j: usize| exact(inputs[gate * h + j]);
+            // w c, where there are peepholes.
+            let peep = |number: usize, j: usize, c: Num| match layer.peephole {
+                Some(peephole) => exact(before.of(&peephole)[number * h + j]) * c,
+                None => ZERO,
+            };
             let gate = |gate: usize, j: usize| input(gate, j) + product(gate, j, &h_before);
             let reset: Vec<Num> = match layer.cell {
                 Cell::GruResetBefore => {
@@ -1348,11 +1385,16 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                             ..sum
                         };
                     }
-                    Cell::Lstm => {
-                        let (i, f) = (gate(0, j).sigmoid(), gate(1, j).sigmoid());
-                        let (g, o) = (gate(2, j).tanh(), gate(3, j).sigmoid());
-                        unit = vec![i, f, g, o];
+                    Cell::Lstm | Cell::LstmPeephole => {
+                        let i = (gate(0, j) + peep(0, j, c_before[j])).sigmoid();
+                        let f = (gate(1, j) + peep(1, j, c_before[j])).sigmoid();
+                        let g = gate(2, j).tanh();
                         c_after[j] = f * c_before[j] + i * g;
+                        if let Some(clip) = layer.cell_clip {
+                            c_after[j] = c_after[j].clipped(clip);
+                        }
+                        let o = (gate(3, j) + peep(2, j, c_after[j])).sigmoid();
+                        unit = vec![i, f, g, o];
                         h_after[j] = o * c_after[j].tanh();
                     }
                     Cell::Gru => {
@@ -1466,22 +1508,27 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                     (unit, dh[j]) = match layer.cell {
                         Cell::RnnTanh => (vec![d * (one - h_after * h_after)], ZERO),
                         Cell::RnnRelu => (vec![if h_after.value > 0.0 { d } else { ZERO }], ZERO),
-                        Cell::Lstm => {
+                        Cell::Lstm | Cell::LstmPeephole => {
                             let [i, f, g, o] = [0, 1, 2, 3].map(slot);
+                            let [w_i, w_f, w_o] = [0, 1, 2].map(|number| match layer.peephole {
+                                Some(peephole) => exact(before.of(&peephole)[number * h + j]),
+                                None => ZERO,
+                            });
+                            let c_before = state(&layer.c, t, j);
                             let squashed = state(&layer.c, t + 1, j).tanh();
-                            let inner = dc[j] + d * o * (one - squashed * squashed);
-                            dc[j] = inner * f;
+                            let d_o = d * squashed * o * (one - o);
+                            let mut inner = dc[j] + d * o * (one - squashed * squashed) + d_o * w_o;
+                            let unclipped = f * c_before + i * g;
+                            if layer
+                                .cell_clip
+                                .is_some_and(|clip| unclipped.is_beyond(clip))
+                            {
+                                inner = ZERO;
+                            }
                             let di = inner * g * i * (one - i);
-                            let df = inner * state(&layer.c, t, j) * f * (one - f);
-                            (
-                                vec![
-                                    di,
-                                    df,
-                                    inner * i * (one - g * g),
-                                    d * squashed * o * (one - o),
-                                ],
-                                ZERO,
-                            )
+                            let df = inner * c_before * f * (one - f);
+                            dc[j] = inner * f + (di * w_i + df * w_f);
+                            (vec![di, df, inner * i * (one - g * g), d_o], ZERO)
                         }
                         Cell::Gru => {
                             let [r, z, n, inner] = [0, 1, 2, 3].map(slot);

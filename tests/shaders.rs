@@ -106,6 +106,11 @@ fn programs() -> Vec<Program> {
                     }
                 }
             }
+            if cell.is_lstm() {
+                let mut network = network(cell, 7, Loss::CrossEntropy, Reads::Last);
+                network.layers[0].cell_clip = Some(0.5);
+                programs.push(recorded(&network, Gradients::OfLoss, tuning));
+            }
         }
     }
     programs

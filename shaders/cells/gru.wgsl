@@ -5,10 +5,11 @@ const GATES = 3u;
 const SLOTS = 4u;
 const STATES = 1u;
 const FIRST_STAGE = 3u;
+const PEEPHOLES = false;
 
 fn product_slot(gate: u32) -> u32 { return select(gate, 3u, gate == 2u); }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
     let r = sigmoid_of((*slots)[0] + product[0]);
     let z = sigmoid_of((*slots)[1] + product[1]);
     let n = tanh_of((*slots)[2] + r * product[2]);
@@ -16,7 +17,7 @@ fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, G
     return (1.0 - z) * n + z * h;
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
     let r = (*slots)[0];
     let z = (*slots)[1];
     let n = (*slots)[2];

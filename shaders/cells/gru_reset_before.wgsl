@@ -5,6 +5,7 @@ const GATES = 3u;
 const SLOTS = 4u;
 const STATES = 1u;
 const FIRST_STAGE = 2u;
+const PEEPHOLES = false;
 
 fn product_slot(gate: u32) -> u32 { return gate; }
 
@@ -14,14 +15,14 @@ fn cell_middle(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GA
     *slots = array(r, z, (*slots)[2], r * h);
 }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
     let n = tanh_of((*slots)[2] + product[2]);
     let z = (*slots)[1];
     (*slots)[2] = n;
     return (1.0 - z) * n + z * h;
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
     let z = (*slots)[1];
     let n = (*slots)[2];
     (*slots)[1] = *dh * (s.h_before - n) * z * (1.0 - z);

@@ -1,35 +1,57 @@
-// LSTM, gates i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c').
+// LSTM, gates i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'). With PEEPHOLES, which the host sets, i and f
+// also see c, and o sees c'.
 
 const GATES = 4u;
 const SLOTS = 4u;
 const STATES = 2u;
 const FIRST_STAGE = 4u;
 
+override CELL_CLIP: f32 = 0.0;  // the limit of |c'|; 0 for none
+
 fn product_slot(gate: u32) -> u32 { return gate; }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows, c: ptr<function, Rows>) -> Rows {
-    let i = sigmoid_of((*slots)[0] + product[0]);
-    let f = sigmoid_of((*slots)[1] + product[1]);
+fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
+    var sums = array((*slots)[0] + product[0], (*slots)[1] + product[1], (*slots)[3] + product[3]);
+    if PEEPHOLES {
+        sums[0] += w.x * *c;
+        sums[1] += w.y * *c;
+    }
+    let i = sigmoid_of(sums[0]);
+    let f = sigmoid_of(sums[1]);
     let g = tanh_of((*slots)[2] + product[2]);
-    let o = sigmoid_of((*slots)[3] + product[3]);
-    *slots = array(i, f, g, o);
     *c = f * *c + i * g;
+    if CELL_CLIP > 0.0 {
+        *c = clipped(*c, CELL_CLIP);
+    }
+    if PEEPHOLES {
+        sums[2] += w.z * *c;
+    }
+    let o = sigmoid_of(sums[2]);
+    *slots = array(i, f, g, o);
     return o * tanh_of(*c);
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
     let i = (*slots)[0];
     let f = (*slots)[1];
     let g = (*slots)[2];
     let o = (*slots)[3];
     let squashed = tanh_of(s.c);
-    let d = *dc + *dh * o * (1.0 - squashed * squashed);
-    *slots = array(
-        d * g * i * (1.0 - i),
-        d * s.c_before * f * (1.0 - f),
-        d * i * (1.0 - g * g),
-        *dh * squashed * o * (1.0 - o),
-    );
+    let d_o = *dh * squashed * o * (1.0 - o);
+    var d = *dc + *dh * o * (1.0 - squashed * squashed);
+    if PEEPHOLES {
+        d += d_o * w.z;
+    }
+    if CELL_CLIP > 0.0 {
+        // The step's own arithmetic once more, since a c' that is exactly the limit may or may not have been clipped.
+        d = select(d, Rows(0.0), is_clipped(f * s.c_before + i * g, CELL_CLIP));
+    }
+    let d_i = d * g * i * (1.0 - i);
+    let d_f = d * s.c_before * f * (1.0 - f);
+    *slots = array(d_i, d_f, d * i * (1.0 - g * g), d_o);
     *dh = Rows(0.0);
     *dc = d * f;
+    if PEEPHOLES {
+        *dc += d_i * w.x + d_f * w.y;
+    }
 }

@@ -4,10 +4,11 @@ const GATES = 1u;
 const SLOTS = 1u;
 const STATES = 1u;
 const FIRST_STAGE = 1u;
+const PEEPHOLES = false;
 
 fn product_slot(gate: u32) -> u32 { return gate; }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
     let sum = (*slots)[0] + product[0];
     if RELU {
         return select(sum, Rows(0.0), sum < Rows(0.0));
@@ -15,7 +16,7 @@ fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, G
     return tanh_of(sum);
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
     if RELU {
         (*slots)[0] = select(Rows(0.0), *dh, s.h > Rows(0.0));
     } else {

@@ -40,7 +40,7 @@ fn unit_backward(t: u32, first: u32, j: u32, dh_after: Rows, dc_after: Rows) -> 
     var slots = load_gates(t, first, j);
     var dh = dh_after + load_upstream(t, first, j);
     var dc = dc_after;
-    cell_backward(&slots, load_states(t, first, j), &dh, &dc);
+    cell_backward(&slots, load_states(t, first, j), load_peephole(j), &dh, &dc);
     for (var slot = 0u; slot < SLOTS; slot++) {
         slots[slot] = select(Rows(0.0), slots[slot], valid);
     }

@@ -38,6 +38,16 @@ fn tanh_of(x: Rows) -> Rows {
     return select(difference / (difference + 2.0), series, abs(x) < Rows(0.1));
 }
 
+// What ±limit leaves; what is not a number stays so.
+fn clipped(x: Rows, limit: f32) -> Rows {
+    return select(select(x, Rows(limit), x > Rows(limit)), Rows(-limit), x < Rows(-limit));
+}
+
+// Where clipping changes a value, and so lets no gradient through.
+fn is_clipped(x: Rows, limit: f32) -> vec4<bool> {
+    return (x > Rows(limit)) | (x < Rows(-limit));
+}
+
 // ln x for x >= 1: x = 2^n m with m in [sqrt(1/2), sqrt(2)], ln m = 2 artanh((m - 1) / (m + 1)) by its series, of which
 // the first term left out is 1e-10 of the whole.
 fn ln_of(x: f32) -> f32 {

@@ -68,6 +68,15 @@ fn load_c(t: u32, first: u32, j: u32) -> Rows {
     );
 }
 
+// w_i, w_f, w_o of a unit.
+fn load_peephole(j: u32) -> vec3<f32> {
+    if !PEEPHOLES {
+        return vec3<f32>(0.0);
+    }
+    let at = u.peephole + j;
+    return vec3<f32>(peephole[at], peephole[at + u.hidden_size], peephole[at + 2u * u.hidden_size]);
+}
+
 // Valid steps of the four sequences; 0 past the end of the batch.
 fn load_lengths(first: u32) -> vec4<u32> {
     let values = vec4<u32>(

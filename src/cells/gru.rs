@@ -13,6 +13,7 @@ pub(super) const FACTS: Facts = Facts {
     first_stage: 3,
     product_slots: [0, 1, 3, 0],
     needs_recurrent_bias: true,
+    peepholes: false,
     shader: include_str!("../../shaders/cells/gru.wgsl"),
 };
 

@@ -1,4 +1,5 @@
-//! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`.
+//! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and f also see c, and
+//! o sees c' (Gers & Schmidhuber 2000). With clipping c' is what ±clip leaves of it.
 
 use super::{Backward, Facts, Formulas, Forward};
 use crate::real::Real;
@@ -12,17 +13,45 @@ pub(super) const FACTS: Facts = Facts {
     first_stage: 4,
     product_slots: [0, 1, 2, 3],
     needs_recurrent_bias: false,
-    shader: include_str!("../../shaders/cells/lstm.wgsl"),
+    peepholes: false,
+    shader: concat!(
+        "const PEEPHOLES = false;\n",
+        include_str!("../../shaders/cells/lstm.wgsl")
+    ),
 };
 
-pub(super) struct Lstm;
+pub(super) const PEEPHOLE: Facts = Facts {
+    name: "lstm-peephole",
+    pytorch: None,
+    peepholes: true,
+    shader: concat!(
+        "const PEEPHOLES = true;\n",
+        include_str!("../../shaders/cells/lstm.wgsl")
+    ),
+    ..FACTS
+};
 
-impl Formulas for Lstm {
+pub(super) struct Lstm<const PEEPHOLES: bool, const CLIPS: bool>;
+
+impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIPS> {
     #[inline(always)]
     fn forward<R: Real>(unit: &mut Forward<R>) {
-        let [i, f, g, o] = std::array::from_fn(|gate| unit.slots[gate] + unit.product[gate]);
-        let (i, f, g, o) = (i.sigmoid(), f.sigmoid(), Real::tanh(g), o.sigmoid());
+        let [mut i, mut f, g, mut o] =
+            std::array::from_fn(|gate| unit.slots[gate] + unit.product[gate]);
+        let [w_i, w_f, w_o] = unit.peepholes;
+        if PEEPHOLES {
+            i += w_i * unit.c;
+            f += w_f * unit.c;
+        }
+        let (i, f, g) = (i.sigmoid(), f.sigmoid(), Real::tanh(g));
         unit.c = f * unit.c + i * g;
+        if CLIPS {
+            unit.c = unit.c.clipped(unit.clip);
+        }
+        if PEEPHOLES {
+            o += w_o * unit.c;
+        }
+        let o = o.sigmoid();
         unit.h = o * Real::tanh(unit.c);
         unit.slots = [i, f, g, o];
     }
@@ -30,16 +59,24 @@ impl Formulas for Lstm {
     #[inline(always)]
     fn backward<R: Real>(unit: &mut Backward<R>) {
         let [i, f, g, o] = unit.slots;
+        let [w_i, w_f, w_o] = unit.peepholes;
         let one = R::one();
         let squashed = Real::tanh(unit.c);
-        let dc = unit.dc + unit.dh * o * (one - squashed * squashed);
-        unit.slots = [
-            dc * g * i * (one - i),
-            dc * unit.c_before * f * (one - f),
-            dc * i * (one - g * g),
-            unit.dh * squashed * o * (one - o),
-        ];
+        let d_o = unit.dh * squashed * o * (one - o);
+        let mut dc = unit.dc + unit.dh * o * (one - squashed * squashed);
+        if PEEPHOLES {
+            dc += d_o * w_o;
+        }
+        // The step's own arithmetic once more, since a c' that is exactly the limit may or may not have been clipped.
+        if CLIPS && (f * unit.c_before + i * g).is_clipped(unit.clip) {
+            dc = R::zero();
+        }
+        let (di, df) = (dc * g * i * (one - i), dc * unit.c_before * f * (one - f));
+        unit.slots = [di, df, dc * i * (one - g * g), d_o];
         unit.dh = R::zero();
         unit.dc = dc * f;
+        if PEEPHOLES {
+            unit.dc += di * w_i + df * w_f;
+        }
     }
 }

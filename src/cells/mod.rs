@@ -9,6 +9,8 @@
 //! A cell of one stage takes the recurrent product `R h + b_hh` of all its gates at once. A cell of two stages
 //! (GRU with the reset gate before the product) takes the product of its first gates, makes a vector of it, and
 //! takes the product of the last gate with that.
+//!
+//! Peepholes are weights of one unit alone: they multiply its own c, and their gradients are sums over all steps.
 
 mod gru;
 mod lstm;
@@ -20,6 +22,9 @@ use crate::real::Real;
 
 /// Slots of one unit, and gates' products of one unit.
 pub const SLOTS: usize = 4;
+
+/// Gates that see c in a cell with peepholes: i, f, o.
+pub const PEEPHOLES: usize = 3;
 
 /// The numbers that describe a cell to the rest of the house.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +45,8 @@ pub struct Facts {
     pub product_slots: [usize; SLOTS],
     /// Whether the recurrent bias of some gate is not just added to the input's (cuDNN's GRU).
     pub needs_recurrent_bias: bool,
+    /// Whether its gates i, f, o see c.
+    pub peepholes: bool,
     /// The cell's WGSL: constants, then formulas.
     pub shader: &'static str,
 }
@@ -54,6 +61,9 @@ pub enum Cell {
     RnnRelu,
     /// Long short-term memory with a forget gate (Gers et al. 2000; `nn.LSTM`, `BasicLSTMCell`).
     Lstm,
+    /// LSTM whose gates see the cell state through a weight of each unit (Gers & Schmidhuber 2000; TensorFlow's
+    /// `LSTMCell(use_peepholes=True)`): i and f see c, o sees c'.
+    LstmPeephole,
     /// Gated recurrent unit with the reset gate after the recurrent product (cuDNN, `nn.GRU`, Keras).
     Gru,
     /// Gated recurrent unit with the reset gate before the recurrent product (Cho et al. 2014; TensorFlow's `GRUCell`).
@@ -62,10 +72,11 @@ pub enum Cell {
 
 impl Cell {
     /// Every cell.
-    pub const ALL: [Cell; 5] = [
+    pub const ALL: [Cell; 6] = [
         Cell::RnnTanh,
         Cell::RnnRelu,
         Cell::Lstm,
+        Cell::LstmPeephole,
         Cell::Gru,
         Cell::GruResetBefore,
     ];
@@ -76,6 +87,7 @@ impl Cell {
             Cell::RnnTanh => rnn::TANH,
             Cell::RnnRelu => rnn::RELU,
             Cell::Lstm => lstm::FACTS,
+            Cell::LstmPeephole => lstm::PEEPHOLE,
             Cell::Gru => gru::FACTS,
             Cell::GruResetBefore => gru::RESET_BEFORE,
         }
@@ -86,12 +98,20 @@ impl Cell {
         self.facts().name
     }
 
-    /// Its formulas over whole rows.
-    pub(crate) fn rows<R: Real>(self) -> Rows<R> {
+    /// Whether it is an LSTM, with or without peepholes.
+    pub fn is_lstm(self) -> bool {
+        matches!(self, Cell::Lstm | Cell::LstmPeephole)
+    }
+
+    /// Its formulas over whole rows; with `clips`, those of an LSTM that clips c.
+    pub(crate) fn rows<R: Real>(self, clips: bool) -> Rows<R> {
         match self {
             Cell::RnnTanh => Rows::of::<rnn::Tanh>(),
             Cell::RnnRelu => Rows::of::<rnn::Relu>(),
-            Cell::Lstm => Rows::of::<lstm::Lstm>(),
+            Cell::Lstm if clips => Rows::of::<lstm::Lstm<false, true>>(),
+            Cell::Lstm => Rows::of::<lstm::Lstm<false, false>>(),
+            Cell::LstmPeephole if clips => Rows::of::<lstm::Lstm<true, true>>(),
+            Cell::LstmPeephole => Rows::of::<lstm::Lstm<true, false>>(),
             Cell::Gru => Rows::of::<gru::Gru>(),
             Cell::GruResetBefore => Rows::of::<gru::GruResetBefore>(),
         }
@@ -104,6 +124,10 @@ pub(crate) struct Forward<R> {
     pub slots: [R; SLOTS],
     /// `R h + b_hh` for each gate.
     pub product: [R; SLOTS],
+    /// w_i, w_f, w_o.
+    pub peepholes: [R; PEEPHOLES],
+    /// The limit of |c|, in a cell that clips.
+    pub clip: R,
     pub h: R,
     pub c: R,
 }
@@ -113,6 +137,10 @@ pub(crate) struct Forward<R> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Backward<R> {
     pub slots: [R; SLOTS],
+    /// w_i, w_f, w_o.
+    pub peepholes: [R; PEEPHOLES],
+    /// The limit of |c|, in a cell that clips.
+    pub clip: R,
     pub h_before: R,
     pub c_before: R,
     pub h: R,
@@ -143,6 +171,9 @@ pub(crate) struct ForwardRow<'a, R> {
     pub slots: &'a mut [R],
     /// `[gates, H]`.
     pub product: &'a [R],
+    /// `[3, H]`: w_i, w_f, w_o; empty in a cell without.
+    pub peepholes: &'a [R],
+    pub clip: R,
     pub h_before: &'a [R],
     pub c_before: &'a [R],
     pub h: &'a mut [R],
@@ -152,6 +183,9 @@ pub(crate) struct ForwardRow<'a, R> {
 /// One sequence at one time step on the way back. Vectors that a cell has no use for are empty.
 pub(crate) struct BackwardRow<'a, R> {
     pub slots: &'a mut [R],
+    /// `[3, H]`: w_i, w_f, w_o.
+    pub peepholes: &'a [R],
+    pub clip: R,
     pub h_before: &'a [R],
     pub c_before: &'a [R],
     pub h: &'a [R],
@@ -218,12 +252,16 @@ fn forward_row<R: Real>(units: usize, row: ForwardRow<R>, formula: impl Fn(&mut 
                     std::array::from_fn(|block| load(row.slots, block, units, first, lanes));
                 let product: [[R; LANES]; SLOTS] =
                     std::array::from_fn(|block| load(row.product, block, units, first, lanes));
+                let peepholes: [[R; LANES]; PEEPHOLES] =
+                    std::array::from_fn(|block| load(row.peepholes, block, units, first, lanes));
                 let mut h = load(row.h_before, 0, units, first, lanes);
                 let mut c = load(row.c_before, 0, units, first, lanes);
                 for lane in 0..LANES {
                     let mut unit = Forward {
                         slots: std::array::from_fn(|block| slots[block][lane]),
                         product: std::array::from_fn(|block| product[block][lane]),
+                        peepholes: std::array::from_fn(|block| peepholes[block][lane]),
+                        clip: row.clip,
                         h: h[lane],
                         c: c[lane],
                     };
@@ -249,6 +287,8 @@ fn backward_row<R: Real>(units: usize, row: BackwardRow<R>, formula: impl Fn(&mu
                 let lanes = LANES.min(units - first);
                 let mut slots: [[R; LANES]; SLOTS] =
                     std::array::from_fn(|block| load(row.slots, block, units, first, lanes));
+                let peepholes: [[R; LANES]; PEEPHOLES] =
+                    std::array::from_fn(|block| load(row.peepholes, block, units, first, lanes));
                 let h_before = load(row.h_before, 0, units, first, lanes);
                 let c_before = load(row.c_before, 0, units, first, lanes);
                 let h = load(row.h, 0, units, first, lanes);
@@ -259,6 +299,8 @@ fn backward_row<R: Real>(units: usize, row: BackwardRow<R>, formula: impl Fn(&mu
                 for lane in 0..LANES {
                     let mut unit = Backward {
                         slots: std::array::from_fn(|block| slots[block][lane]),
+                        peepholes: std::array::from_fn(|block| peepholes[block][lane]),
+                        clip: row.clip,
                         h_before: h_before[lane],
                         c_before: c_before[lane],
                         h: h[lane],

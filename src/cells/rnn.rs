@@ -12,6 +12,7 @@ pub(super) const TANH: Facts = Facts {
     first_stage: 1,
     product_slots: [0; 4],
     needs_recurrent_bias: false,
+    peepholes: false,
     shader: concat!(
         "const RELU = false;\n",
         include_str!("../../shaders/cells/rnn.wgsl")

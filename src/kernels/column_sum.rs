@@ -5,11 +5,14 @@ use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
 
-/// `out[n] = sum over m of source[m, n]`: the gradient of a bias.
+/// `out[n] = sum over m of source[m, n]`: the gradient of a bias. With a factor, of `source[m, n] * factor[m, n]`: the
+/// gradient of weights that each multiply one number only.
 #[derive(Debug, Clone)]
 pub struct ColumnSum {
     /// `[rows, stride]`, of which the first columns count.
     pub source: Tensor,
+    /// `[rows, columns]`.
+    pub factor: Option<Tensor>,
     /// `[columns]`.
     pub out: Tensor,
     pub rows: usize,
@@ -31,7 +34,11 @@ impl Kernel for ColumnSum {
     }
 
     fn args(&self) -> Vec<Arg> {
-        vec![read("source", self.source), write("out", self.out)]
+        vec![
+            read("source", self.source),
+            read("factor", self.factor.unwrap_or(self.source)),
+            write("out", self.out),
+        ]
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
@@ -45,7 +52,7 @@ impl Kernel for ColumnSum {
     fn shader(&self) -> Shader {
         Shader {
             parts: vec![include_str!("../../shaders/column_sum.wgsl")],
-            constants: vec![],
+            constants: self.factor.map(|_| ("FACTORS", 1.0)).into_iter().collect(),
         }
     }
 
@@ -55,9 +62,10 @@ impl Kernel for ColumnSum {
 
     fn cost(&self) -> Cost {
         let elements = (self.rows * self.out.len()) as f64;
+        let factors = f64::from(u8::from(self.factor.is_some()));
         Cost {
-            flops: elements,
-            bytes: 4.0 * elements,
+            flops: (1.0 + factors) * elements,
+            bytes: 4.0 * (1.0 + factors) * elements,
         }
     }
 }
@@ -66,20 +74,28 @@ impl ColumnSum {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
         let source = &source[..(self.rows - 1) * self.stride + self.out.len()];
+        let factor = self.factor.map(|factor| memory.read(&factor));
+        let factor = factor.as_deref();
+        let columns = self.out.len();
         memory
             .write(&self.out)
             .par_chunks_mut(BLOCK)
             .enumerate()
             .for_each(|(number, out)| {
                 out.fill(R::zero());
-                for rows in source.chunks(BLOCK * self.stride) {
+                for (above, rows) in source.chunks(BLOCK * self.stride).enumerate() {
                     let mut block = [R::zero(); BLOCK];
-                    for row in rows.chunks(self.stride) {
+                    for (m, row) in rows.chunks(self.stride).enumerate() {
                         let row = &row[number * BLOCK..][..out.len()];
-                        block
-                            .iter_mut()
-                            .zip(row)
-                            .for_each(|(sum, &value)| *sum += value);
+                        let sums = block.iter_mut().zip(row);
+                        match factor {
+                            None => sums.for_each(|(sum, &value)| *sum += value),
+                            Some(factor) => {
+                                let start = (above * BLOCK + m) * columns + number * BLOCK;
+                                sums.zip(&factor[start..])
+                                    .for_each(|((sum, &value), &factor)| *sum += value * factor);
+                            }
+                        }
                     }
                     out.iter_mut()
                         .zip(&block)

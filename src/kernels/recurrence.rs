@@ -22,6 +22,10 @@ pub struct Recurrence {
     pub recurrent_t: Tensor,
     /// `[G*H]`: b_hh.
     pub bias: Option<Tensor>,
+    /// `[3, H]`: the peepholes w_i, w_f, w_o, in a cell that has them.
+    pub peephole: Option<Tensor>,
+    /// The limit of |c|, where an LSTM clips it.
+    pub cell_clip: Option<f64>,
     /// `[T, B, SLOTS, H]`. Forward: `W x + b_ih` comes in, slots go out. Backward: slots come in, the gates' gradients go
     /// out. Zeros past a sequence's end.
     pub gates: Tensor,
@@ -55,6 +59,7 @@ impl Recurrence {
             write("c", self.c),
             write("last", self.last),
             read("lengths", self.lengths),
+            read("peephole", self.peephole.unwrap_or(self.recurrent)),
         ]
     }
 
@@ -67,6 +72,7 @@ impl Recurrence {
             read("upstream", self.upstream.unwrap_or(self.h)),
             write("dstate", self.dstate),
             read("lengths", self.lengths),
+            read("peephole", self.peephole.unwrap_or(self.recurrent)),
         ]
     }
 
@@ -107,7 +113,7 @@ impl Recurrence {
     }
 
     /// Invocations of a scan's workgroup: one for each unit, as far as WebGPU promises.
-    pub(super) fn width(&self) -> usize {
+    fn width(&self) -> usize {
         self.hidden_size.next_multiple_of(32).min(256)
     }
 
@@ -122,6 +128,17 @@ impl Recurrence {
             parts.push(include_str!("../../shaders/common/one_stage.wgsl"));
         }
         parts
+    }
+
+    /// The values of the shaders' `override` constants; `scan` for those that walk many steps.
+    pub(super) fn constants(&self, scan: bool) -> Vec<(&'static str, f64)> {
+        let mut constants = vec![];
+        if scan {
+            constants.push(("WIDTH", self.width() as f64));
+            constants.push(("UNITS", self.hidden_size as f64));
+        }
+        constants.extend(self.cell_clip.map(|clip| ("CELL_CLIP", clip)));
+        constants
     }
 
     /// The cost of `steps` time steps, in either direction: products, and some 10 operations for a gate's activation.
@@ -145,7 +162,10 @@ impl Recurrence {
         let facts = self.cell.facts();
         let (b, h) = (self.batch, self.hidden_size);
         let gates_h = facts.gates * h;
-        let rows = self.cell.rows::<R>();
+        let rows = self.cell.rows::<R>(self.cell_clip.is_some());
+        let clip = R::of(self.cell_clip.unwrap_or(0.0));
+        let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
+        let peepholes = peepholes.as_deref().unwrap_or(&[]);
         let recurrent_t = memory.read(&self.recurrent_t);
         let recurrent_t = &*recurrent_t;
         let bias = self.bias.map(|bias| memory.read(&bias));
@@ -227,6 +247,8 @@ impl Recurrence {
                                     let row = ForwardRow {
                                         slots,
                                         product,
+                                        peepholes,
+                                        clip,
                                         h_before,
                                         c_before: &[],
                                         h,
@@ -256,6 +278,8 @@ impl Recurrence {
                             let row = ForwardRow {
                                 slots,
                                 product: &products[r * gates_h..(r + 1) * gates_h],
+                                peepholes,
+                                clip,
                                 h_before: &h_before[own.clone()],
                                 c_before: &c_before[c_own.clone()],
                                 h: &mut h_after[own.clone()],
@@ -291,7 +315,10 @@ impl Recurrence {
     ) {
         let facts = self.cell.facts();
         let (b, h) = (self.batch, self.hidden_size);
-        let rows = self.cell.rows::<R>();
+        let rows = self.cell.rows::<R>(self.cell_clip.is_some());
+        let clip = R::of(self.cell_clip.unwrap_or(0.0));
+        let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
+        let peepholes = peepholes.as_deref().unwrap_or(&[]);
         let recurrent = memory.read(&self.recurrent);
         let recurrent = &*recurrent;
         let lengths = memory.read_index(&self.lengths);
@@ -372,6 +399,8 @@ impl Recurrence {
                                 h,
                                 BackwardRow {
                                     slots,
+                                    peepholes,
+                                    clip,
                                     h_before: &states[vector(states, t, row)],
                                     c_before: &cells[vector(cells, t, row)],
                                     h: &states[vector(states, t + 1, row)],

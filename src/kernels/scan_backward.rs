@@ -47,10 +47,7 @@ impl Kernel for ScanBackward {
         parts.push(include_str!("../../shaders/scan_backward.wgsl"));
         Shader {
             parts,
-            constants: vec![
-                ("WIDTH", self.layer.width() as f64),
-                ("UNITS", self.layer.hidden_size as f64),
-            ],
+            constants: self.layer.constants(true),
         }
     }
 

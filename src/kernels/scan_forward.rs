@@ -42,10 +42,7 @@ impl Kernel for ScanForward {
         parts.push(include_str!("../../shaders/scan_forward.wgsl"));
         Shader {
             parts,
-            constants: vec![
-                ("WIDTH", self.layer.width() as f64),
-                ("UNITS", self.layer.hidden_size as f64),
-            ],
+            constants: self.layer.constants(true),
         }
     }
 

@@ -56,7 +56,7 @@ impl Kernel for StepBackward {
         parts.push(include_str!("../../shaders/step_backward.wgsl"));
         Shader {
             parts,
-            constants: vec![],
+            constants: self.layer.constants(false),
         }
     }
 

@@ -32,7 +32,7 @@ const fn part(
 }
 
 /// The cells of TensorFlow, of Keras and of the notebooks, by the ends of their tensors' names.
-const FORMS: [(Cell, &[Part<&str>]); 8] = {
+const FORMS: [(Cell, &[Part<&str>]); 9] = {
     const BASIC: &str = "basic_rnn_cell/kernel";
     const LSTM: &str = "basic_lstm_cell/kernel";
     const GATES: &str = "gru_cell/gates/kernel";
@@ -74,6 +74,16 @@ const FORMS: [(Cell, &[Part<&str>]); 8] = {
                 &[0, 1, 2, 3],
             )],
         ),
+        // i, j, f, o again, in the cell that takes peepholes
+        (
+            Cell::Lstm,
+            &[part(
+                "/lstm_cell/kernel",
+                "/lstm_cell/kernel",
+                "/lstm_cell/bias",
+                &[0, 2, 1, 3],
+            )],
+        ),
         // z, r, h
         (
             Cell::Gru,
@@ -107,6 +117,7 @@ struct Written {
     parts: Vec<Part<String>>,
     /// Added to the forget gate's bias at run time.
     forget_bias: f64,
+    cell_clip: Option<f64>,
 }
 
 impl Written {
@@ -143,6 +154,7 @@ impl Written {
         let cell = match cell {
             Cell::RnnTanh if oracle["activation"] == "relu" => Cell::RnnRelu,
             Cell::Gru if oracle["options"]["reset_after"] == false => Cell::GruResetBefore,
+            Cell::Lstm if find("w_i_diag").is_some() => Cell::LstmPeephole,
             cell => cell,
         };
         let bias = match cell {
@@ -151,15 +163,18 @@ impl Written {
             _ if parts.is_empty() => Bias::Double,
             _ => Bias::Single,
         };
-        let at_run_time = parts
-            .iter()
-            .any(|part| part.kernel.ends_with("basic_lstm_cell/kernel"));
-        let forget_bias = &oracle["options"]["cell_kw"]["forget_bias"];
+        // TensorFlow's own LSTMs, not Keras's.
+        let at_run_time = cell.is_lstm() && parts.iter().any(|part| part.kernel == part.recurrent);
+        let option = |name: &str| {
+            let found = |kind: &str| oracle["options"][kind][name].as_f64();
+            found("cell_kw").or(found("lstm_kw"))
+        };
         Written {
             cell,
             bias,
             parts,
-            forget_bias: f64::from(u8::from(at_run_time)) * forget_bias.as_f64().unwrap_or(1.0),
+            forget_bias: f64::from(u8::from(at_run_time)) * option("forget_bias").unwrap_or(1.0),
+            cell_clip: option("cell_clip"),
         }
     }
 
@@ -172,6 +187,10 @@ impl Written {
         inputs: usize,
     ) -> Option<Place> {
         let (gate, unit) = (row / h, row % h);
+        if name.starts_with("rnn.weight_peephole") {
+            let cell = self.parts[0].kernel.trim_end_matches("kernel");
+            return Some((format!("{cell}w_{}_diag", ["i", "f", "o"][gate]), unit));
+        }
         let (part, block) = self.parts.iter().find_map(|part| {
             let block = part.gates.iter().position(|&g| g == gate)?;
             Some((part, block))
@@ -224,6 +243,7 @@ impl Parameters {
                 .zip(&sizes)
                 .map(|(layer, &size)| Layer {
                     bias: layer.bias,
+                    cell_clip: layer.cell_clip,
                     ..Layer::new(layer.cell, size)
                 })
                 .collect(),
