@@ -7,10 +7,12 @@ use toml::{Table, Value};
 
 use crate::cells::Cell;
 use crate::data::idx::{self, Split};
+use crate::data::series::{self, Windows};
 use crate::data::{Dataset, Inputs, Splits};
 use crate::error::{Error, Result};
 use crate::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
 use crate::optim::Optimizer;
+use crate::rng::Stream;
 
 /// Everything that a training run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,38 @@ pub enum DataRecipe {
         #[serde(default = "one")]
         scale: f32,
     },
+    /// Windows of a series, each step answered with the value that follows; see [`series`].
+    Series {
+        /// A text file with a number on each line; without it, windows of `t sin(t) / 3 + 2 sin(5 t)` are drawn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<PathBuf>,
+        /// T: values of a window.
+        steps: usize,
+        /// The last part of a file's series is the test split.
+        #[serde(default = "tenth")]
+        test_fraction: f64,
+        /// Time between two values of the made series.
+        #[serde(default = "tenth")]
+        resolution: f64,
+        /// The times that windows of the made series lie between.
+        #[serde(default = "range")]
+        range: [f64; 2],
+        /// Windows of the made series to train on, and as many hundredths to test on.
+        #[serde(default = "windows")]
+        windows: usize,
+    },
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn range() -> [f64; 2] {
+    [0.0, 30.0]
+}
+
+fn windows() -> usize {
+    100_000
 }
 
 fn one() -> f32 {
@@ -83,7 +117,7 @@ pub struct Builtin {
 }
 
 /// The recipes that come with the program.
-pub const BUILTINS: [Builtin; 3] = [
+pub const BUILTINS: [Builtin; 4] = [
     Builtin {
         name: "mnist",
         toml: include_str!("recipes/mnist.toml"),
@@ -95,6 +129,10 @@ pub const BUILTINS: [Builtin; 3] = [
     Builtin {
         name: "mnist-gru",
         toml: include_str!("recipes/mnist-gru.toml"),
+    },
+    Builtin {
+        name: "series",
+        toml: include_str!("recipes/series.toml"),
     },
 ];
 
@@ -254,24 +292,65 @@ impl Recipe {
             )?;
         }
 
-        let DataRecipe::Idx { classes, scale, .. } = self.data;
-        allow(
-            scale.is_finite() && scale > 0.0,
-            format!("data.scale is {scale}; it must be a finite number above 0"),
-        )?;
-        allow(
-            (2..=256).contains(&classes),
-            format!(
-                "data.classes is {classes}; it must be 2 to 256, as the labels of IDX files are bytes"
-            ),
-        )?;
         let HeadRecipe { loss, reads, .. } = self.network.head;
-        allow(
-            loss == Loss::CrossEntropy && reads == Reads::Last,
-            "data of kind idx has one class for each sequence, \
-             so network.head must have loss = \"cross-entropy\" and reads = \"last\""
-                .into(),
-        )?;
+        let outputs = match self.data {
+            DataRecipe::Idx { classes, scale, .. } => {
+                allow(
+                    scale.is_finite() && scale > 0.0,
+                    format!("data.scale is {scale}; it must be a finite number above 0"),
+                )?;
+                allow(
+                    (2..=256).contains(&classes),
+                    format!(
+                        "data.classes is {classes}; it must be 2 to 256, as the labels of IDX files are bytes"
+                    ),
+                )?;
+                allow(
+                    loss == Loss::CrossEntropy && reads == Reads::Last,
+                    "data of kind idx has one class for each sequence, \
+                     so network.head must have loss = \"cross-entropy\" and reads = \"last\""
+                        .into(),
+                )?;
+                classes
+            }
+            DataRecipe::Series {
+                steps,
+                test_fraction,
+                resolution,
+                range: [from, to],
+                windows,
+                ..
+            } => {
+                allow(steps > 0, "data.steps is 0; it must be at least 1".into())?;
+                allow(
+                    windows > 0,
+                    "data.windows is 0; it must be at least 1".into(),
+                )?;
+                allow(
+                    (0.0..1.0).contains(&test_fraction),
+                    format!(
+                        "data.test_fraction is {test_fraction}; it must be at least 0 and below 1"
+                    ),
+                )?;
+                allow(
+                    resolution.is_finite() && resolution > 0.0,
+                    format!("data.resolution is {resolution}; it must be a finite number above 0"),
+                )?;
+                allow(
+                    from.is_finite() && to.is_finite() && to - from >= steps as f64 * resolution,
+                    format!(
+                        "data.range is {from} to {to}; a window of {steps} steps of {resolution} must fit in it"
+                    ),
+                )?;
+                allow(
+                    loss == Loss::MeanSquaredError && reads == Reads::Every,
+                    "data of kind series has a value to predict at every step, \
+                     so network.head must have loss = \"mean-squared-error\" and reads = \"every\""
+                        .into(),
+                )?;
+                1
+            }
+        };
 
         allow(
             !self.network.layers.is_empty(),
@@ -291,7 +370,7 @@ impl Recipe {
             )?;
         }
         // The features are the data's to say; any number serves to check the layers.
-        self.network(1, classes)?;
+        self.network(1, outputs)?;
 
         let Optimizer::Adam {
             lr,
@@ -317,41 +396,85 @@ impl Recipe {
 }
 
 impl DataRecipe {
-    /// Reads the training and the test split.
+    /// Reads or makes the training and the test split; what is drawn at random follows from `seed`.
     ///
     /// # Errors
-    /// [`Error::File`], naming the file that is missing or damaged.
-    pub fn load(&self) -> Result<Splits> {
-        let DataRecipe::Idx { path, classes, .. } = self;
-        let Splits { train, test } = idx::load(&idx::locate(path)?, *classes)?;
-        Ok(Splits {
-            train: self.scaled(train),
-            test: test.map(|test| self.scaled(test)),
+    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short.
+    pub fn load(&self, seed: u64) -> Result<Splits> {
+        match self {
+            DataRecipe::Idx {
+                path,
+                classes,
+                scale,
+            } => {
+                let Splits { train, test } = idx::load(&idx::locate(path)?, *classes)?;
+                let test = test.map(|test| scaled(test, *scale));
+                Ok(Splits {
+                    train: scaled(train, *scale),
+                    test,
+                })
+            }
+            DataRecipe::Series {
+                path: Some(path),
+                steps,
+                test_fraction,
+                ..
+            } => series::split(&series::read(path)?, *steps, *test_fraction),
+            DataRecipe::Series {
+                path: None,
+                steps,
+                resolution,
+                range,
+                windows,
+                ..
+            } => {
+                let drawn = Windows {
+                    steps: *steps,
+                    resolution: *resolution,
+                    range: *range,
+                };
+                Ok(Splits {
+                    train: drawn.draw(*windows, seed, Stream::Windows(0)),
+                    test: Some(drawn.draw(windows.div_ceil(100), seed, Stream::Windows(1))),
+                })
+            }
+        }
+    }
+
+    /// The test split alone.
+    ///
+    /// # Errors
+    /// Those of [`DataRecipe::load`]; [`Error::Training`] where there is no test split.
+    pub fn load_test(&self, seed: u64) -> Result<Dataset> {
+        if let DataRecipe::Idx {
+            path,
+            classes,
+            scale,
+        } = self
+        {
+            let test = idx::load_split(&idx::locate(path)?, Split::Test, *classes)?;
+            return Ok(scaled(test, *scale));
+        }
+        let test = self.load(seed)?.test;
+        test.ok_or_else(|| {
+            Error::Training("the data have no test split; give data.test_fraction".into())
         })
     }
 
-    /// Reads the test split alone.
-    ///
-    /// # Errors
-    /// [`Error::File`], naming the file that is missing or damaged.
-    pub fn load_test(&self) -> Result<Dataset> {
-        let DataRecipe::Idx { path, classes, .. } = self;
-        idx::load_split(&idx::locate(path)?, Split::Test, *classes).map(|test| self.scaled(test))
-    }
-
-    fn scaled(&self, mut data: Dataset) -> Dataset {
-        let DataRecipe::Idx { scale: factor, .. } = self;
-        if let Inputs::Bytes { scale, .. } = &mut data.inputs {
-            *scale *= factor;
+    /// Takes the files from another directory, or the series from another file.
+    pub fn set_path(&mut self, place: PathBuf) {
+        match self {
+            DataRecipe::Idx { path, .. } => *path = place,
+            DataRecipe::Series { path, .. } => *path = Some(place),
         }
-        data
     }
+}
 
-    /// Takes the files from another directory of the same form.
-    pub fn set_path(&mut self, directory: PathBuf) {
-        let DataRecipe::Idx { path, .. } = self;
-        *path = directory;
+fn scaled(mut data: Dataset, factor: f32) -> Dataset {
+    if let Inputs::Bytes { scale, .. } = &mut data.inputs {
+        *scale *= factor;
     }
+    data
 }
 
 impl NetworkRecipe {
@@ -534,7 +657,7 @@ mod tests {
         let message = Recipe::load("mnsit").unwrap_err().to_string();
         assert!(message.contains("did you mean `mnist`?"), "{message}");
         assert!(
-            message.contains("`mnist`, `mnist-rnn` or `mnist-gru`"),
+            message.contains("`mnist`, `mnist-rnn`, `mnist-gru` or `series`"),
             "{message}"
         );
         let error = Recipe::load("none.toml").unwrap_err();
@@ -627,7 +750,9 @@ mod tests {
         assert_eq!(recipe.clip_norm, Some(0.5));
         let Optimizer::Adam { lr, beta2, .. } = recipe.optimizer;
         assert_eq!((lr, beta2), (1.0, 0.999));
-        let DataRecipe::Idx { path, .. } = recipe.data;
+        let DataRecipe::Idx { path, .. } = recipe.data else {
+            panic!("idx expected")
+        };
         assert_eq!(path, Path::new("some/where"));
     }
 

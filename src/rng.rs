@@ -10,6 +10,8 @@ pub enum Stream {
     Parameter(u32),
     /// The order of the training sequences in epoch n.
     Shuffle(u32),
+    /// Where the windows of a series begin, in split number n.
+    Windows(u32),
 }
 
 impl Stream {
@@ -17,6 +19,7 @@ impl Stream {
         match self {
             Stream::Parameter(n) => [1, n],
             Stream::Shuffle(n) => [2, n],
+            Stream::Windows(n) => [3, n],
         }
     }
 }

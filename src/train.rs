@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::checkpoint::SavedModel;
-use crate::cpu::Cpu;
 use crate::data::{Dataset, Inputs, Splits, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::gpu::GpuDevice;
-use crate::gpu::executor::Gpu;
 use crate::kernels::{Gather, IGNORE, Of, Record, control, history};
-use crate::model::{Gradients, Model, Tuning};
+use crate::model::{Gradients, Model};
 use crate::network::{Loss, Network, Reads};
 use crate::optim::Update;
-use crate::program::{Element, Kind, Phase, Program, Tensor};
+use crate::place::Place;
+use crate::program::{Element, Kind, Phase, Tensor};
 use crate::recipe::Recipe;
 use crate::rng::{Philox, Stream};
 
@@ -301,35 +299,6 @@ pub fn evaluate(
         sequences_per_second: data.count as f64 / seconds,
         seconds,
     })
-}
-
-/// An opened device.
-enum Place {
-    Cpu,
-    Gpu(Box<GpuDevice>),
-}
-
-impl Place {
-    fn open(device: &Device) -> Result<Place> {
-        match device {
-            Device::Cpu => Ok(Place::Cpu),
-            Device::Gpu(index) => GpuDevice::open(*index).map(Box::new).map(Place::Gpu),
-        }
-    }
-
-    fn tuning(&self) -> Tuning {
-        match self {
-            Place::Cpu => Tuning::cpu(),
-            Place::Gpu(device) => device.tuning(),
-        }
-    }
-
-    fn load(&self, program: &Program) -> Result<Box<dyn Executor>> {
-        Ok(match self {
-            Place::Cpu => Box::new(Cpu::<f32>::new(program.clone())?),
-            Place::Gpu(device) => Box::new(Gpu::new(device, program)?),
-        })
-    }
 }
 
 /// Sums over steps of what a history holds.

@@ -295,7 +295,13 @@ fn recipes_are_listed_and_train_as_files() {
     let list = place.run(&["recipes"]).ok();
     assert_has(
         &list,
-        &["mnist ", "mnist-rnn ", "mnist-gru ", "LSTM with 128 units"],
+        &[
+            "mnist ",
+            "mnist-rnn ",
+            "mnist-gru ",
+            "series ",
+            "LSTM with 128 units",
+        ],
     );
     for name in ["mnist", "mnist-rnn", "mnist-gru"] {
         let toml = place.run(&["recipes", name]).ok();
@@ -570,4 +576,99 @@ fn devices_are_listed() {
     assert!(devices["adapters"].is_array());
     assert!(devices["cpu"]["threads"].as_u64().unwrap() > 0);
     assert!(devices["auto"]["why"].is_string());
+}
+
+#[test]
+fn a_series_is_learned_and_continued() {
+    let place = Place::new();
+    let small = [
+        "--device",
+        "cpu",
+        "--epochs",
+        "2",
+        "--hidden-size",
+        "12",
+        "--set",
+        "data.windows=1000",
+    ];
+    let train = [&["train", "series", "--out", "run", "--json"], &small[..]].concat();
+    let epochs = place.run(&train).ok();
+    let loss = |line: &str| -> f64 {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            row["test_accuracy"].is_null(),
+            "there is nothing to be right about"
+        );
+        row["test_loss"].as_f64().unwrap()
+    };
+    let losses: Vec<f64> = epochs.lines().map(loss).collect();
+    assert!(losses[1] < losses[0], "{losses:?}");
+    let evaluation = place
+        .run(&["eval", "run", "--device", "cpu", "--json"])
+        .ok();
+    assert!((loss(&evaluation) - losses[1]).abs() < 1e-6);
+
+    let generate = |more: &[&str]| {
+        let arguments = [
+            &["generate", "run", "--device", "cpu", "--steps", "7"],
+            more,
+        ]
+        .concat();
+        place.run(&arguments).ok()
+    };
+    let carried = generate(&["-o", "a.npy", "-o", "a.csv", "-o", "a.svg"]);
+    assert_eq!(carried.lines().count(), 7);
+    // From zero states over the same window, the first value is the same either way.
+    let windows = generate(&["--window"]);
+    let first = |text: &str| text.lines().next().unwrap().parse::<f32>().unwrap();
+    assert!((first(&carried) - first(&windows)).abs() < 1e-5);
+    let csv = fs::read_to_string(place.path("a.csv")).unwrap();
+    assert_eq!(
+        csv.lines().nth(1).unwrap(),
+        format!("1,{}", carried.lines().next().unwrap())
+    );
+    assert!(
+        fs::read(place.path("a.npy"))
+            .unwrap()
+            .starts_with(b"\x93NUMPY")
+    );
+    assert!(
+        fs::read_to_string(place.path("a.svg"))
+            .unwrap()
+            .contains("<svg")
+    );
+    let json: serde_json::Value = serde_json::from_str(&generate(&["--json"])).unwrap();
+    assert_eq!(json["values"].as_array().unwrap().len(), 7);
+    assert!(json["runs_away_at"].is_null());
+
+    // A seed of nearly nothing, beside which any answer has run away.
+    fs::write(place.path("seed.txt"), "1e-7\n2e-7\n").unwrap();
+    let away = place.run(&[
+        "generate",
+        "run",
+        "--device",
+        "cpu",
+        "--steps",
+        "3",
+        "--seed-sequence",
+        "seed.txt",
+    ]);
+    assert_has(&away.stderr, &["runs away: at step 1"]);
+    for (arguments, code, expected) in [
+        (&["-o", "plot.png"][..], 2, "must end in .npy, .csv or .svg"),
+        (
+            &["--window", "--seed-sequence", "seed.txt"],
+            1,
+            "the seed has 2 steps and the window 20",
+        ),
+        (
+            &["--seed-sequence", "none.txt"],
+            1,
+            "none.txt: the series cannot be read",
+        ),
+    ] {
+        let refused = place.run(&[&["generate", "run", "--device", "cpu"], arguments].concat());
+        assert_eq!(refused.code, Some(code));
+        assert_has(&refused.stderr, &[expected]);
+    }
 }

@@ -273,7 +273,7 @@ fn recipes_follow_the_cpu_on_mnist() {
     for name in ["mnist", "mnist-rnn", "mnist-gru"] {
         let mut recipe = Recipe::load(name).expect("it is built in");
         recipe.epochs = 1;
-        let mut data = recipe.data.load().expect("MNIST is there");
+        let mut data = recipe.data.load(recipe.seed).expect("MNIST is there");
         data.test = None;
         let losses = |device: &Device| {
             let mut trainer = Trainer::new(&recipe, &data, device).expect("it loads");

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gatescan::checkpoint::SavedModel;
-use gatescan::error::{Error, Result};
+use gatescan::error::Result;
 use gatescan::train::{self, Evaluation};
 use serde_json::json;
 
-use super::run_directory::MODEL;
-use super::{check_data_directory, choose_device, print, scores};
+use super::{check_data_path, choose_device, model_path, print, scores};
 
 /// Evaluate a saved model on the test split.
 #[derive(Args)]
@@ -37,22 +36,14 @@ pub struct Eval {
 
 impl Eval {
     pub fn run(&self) -> Result<()> {
-        let path = match self.model.is_dir() {
-            true => self.model.join(MODEL),
-            false => self.model.clone(),
-        };
-        if !path.is_file() {
-            let problem = "there is no such file; name a model.safetensors or the run directory that holds one";
-            return Err(Error::file(path, problem));
-        }
-        let model = SavedModel::load(&path)?;
+        let model = SavedModel::load(&model_path(&self.model)?)?;
         let (device, _) = choose_device(&self.device)?;
         let mut data = model.recipe.data.clone();
         if let Some(directory) = &self.data {
-            check_data_directory(directory)?;
+            check_data_path(&data, directory)?;
             data.set_path(directory.clone());
         }
-        let test = data.load_test()?;
+        let test = data.load_test(model.recipe.seed)?;
         let batch_size = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);

@@ -2,6 +2,7 @@
 
 mod devices;
 mod eval;
+mod generate;
 mod recipes;
 mod run_directory;
 mod train;
@@ -9,12 +10,13 @@ mod train;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use gatescan::device::{self, Device};
 use gatescan::error::{Error, Result};
 use gatescan::gpu;
+use gatescan::recipe::DataRecipe;
 
 /// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on the CPU.
 #[derive(Parser)]
@@ -26,6 +28,7 @@ Examples:
   gatescan train mnist                  train a built-in recipe
   gatescan recipes mnist > mine.toml    copy it, to edit and train as `gatescan train mine.toml`
   gatescan eval runs/mnist-...          evaluate the model of a run
+  gatescan generate runs/series-...     continue a series with a model's own predictions
   gatescan devices                      what --device can take"
 )]
 pub struct Cli {
@@ -37,6 +40,7 @@ pub struct Cli {
 enum Command {
     Train(train::Train),
     Eval(eval::Eval),
+    Generate(generate::Generate),
     Recipes(recipes::Recipes),
     Devices(devices::Devices),
 }
@@ -46,6 +50,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Train(train) => train.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Generate(generate) => generate.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Devices(devices) => devices.run(),
     }
@@ -70,6 +75,20 @@ fn print(line: impl Display) -> Result<ControlFlow<()>> {
     }
 }
 
+/// The model's file, where it or its run directory was named.
+fn model_path(model: &Path) -> Result<PathBuf> {
+    let path = match model.is_dir() {
+        true => model.join(run_directory::MODEL),
+        false => model.to_path_buf(),
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    let problem =
+        "there is no such file; name a model.safetensors or the run directory that holds one";
+    Err(Error::file(path, problem))
+}
+
 /// Takes the device that `--device` asks for, and says which and why.
 fn choose_device(request: &str) -> Result<(Device, String)> {
     // Looking for adapters wakes drivers, which the CPU can do without.
@@ -88,14 +107,22 @@ fn device_name(device: Device) -> String {
     }
 }
 
-/// A directory that was asked for must be where it was said to be, and is not searched for elsewhere.
-fn check_data_directory(directory: &Path) -> Result<()> {
-    match directory.is_dir() {
-        true => Ok(()),
-        false => Err(Error::file(
-            directory,
+/// What `--data` names must be where it was said to be, and is not searched for elsewhere.
+fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
+    let (there, problem) = match data {
+        DataRecipe::Idx { .. } => (
+            path.is_dir(),
             "--data: there is no such directory; it must hold the IDX files of the data set",
-        )),
+        ),
+        DataRecipe::Series { .. } => (
+            path.is_file(),
+            "--data: there is no such file; it must hold a number on each line",
+        ),
+    };
+    if there {
+        Ok(())
+    } else {
+        Err(Error::file(path, problem))
     }
 }
 

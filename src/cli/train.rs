@@ -17,7 +17,7 @@ use gatescan::train::{EpochMetrics, Event, Progress, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_directory::RunDirectory;
-use super::{check_data_directory, choose_device, note, print, scores};
+use super::{check_data_path, choose_device, note, print, scores};
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -88,7 +88,7 @@ impl Train {
     pub fn run(&self) -> Result<()> {
         let recipe = self.resolve()?;
         let (device, device_why) = choose_device(&self.device)?;
-        let data = recipe.data.load()?;
+        let data = recipe.data.load(recipe.seed)?;
         let mut trainer = Trainer::new(&recipe, &data, &device)?;
         let mut directory = RunDirectory::create(self.out.as_deref(), &recipe)?;
         if !self.quiet {
@@ -140,7 +140,7 @@ impl Train {
     fn resolve(&self) -> Result<Recipe> {
         let mut recipe = Recipe::load(&self.recipe)?;
         if let Some(directory) = &self.data {
-            check_data_directory(directory)?;
+            check_data_path(&recipe.data, directory)?;
             recipe.data.set_path(directory.clone());
         }
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);

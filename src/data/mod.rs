@@ -1,6 +1,7 @@
 //! Data sets as the device takes them: all sequences of one split, in one piece.
 
 pub mod idx;
+pub mod series;
 
 /// The sequences of one split, `[N, T, I]`, row-major, and what each should be answered with.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 //! [`Kernel::uniform`]'s scalars.
 
 mod adam;
+mod arrange;
 mod clip_factor;
 mod column_sum;
 mod gather;
@@ -23,6 +24,7 @@ mod step_forward;
 mod transpose;
 
 pub use adam::Adam;
+pub use arrange::Arrange;
 pub use clip_factor::{ClipFactor, ClipForm};
 pub use column_sum::ColumnSum;
 pub use gather::{Gather, Of};
@@ -169,6 +171,7 @@ pub trait Kernel {
 #[derive(Debug, Clone)]
 pub enum Call {
     Adam(Adam),
+    Arrange(Arrange),
     ClipFactor(ClipFactor),
     ColumnSum(ColumnSum),
     Gather(Gather),
@@ -190,6 +193,7 @@ impl Call {
     pub fn kernel(&self) -> &dyn Kernel {
         match self {
             Call::Adam(call) => call,
+            Call::Arrange(call) => call,
             Call::ClipFactor(call) => call,
             Call::ColumnSum(call) => call,
             Call::Gather(call) => call,
@@ -211,6 +215,7 @@ impl Call {
     pub fn cpu<R: Real>(&self, memory: &Memory<R>) {
         match self {
             Call::Adam(call) => call.cpu(memory),
+            Call::Arrange(call) => call.cpu(memory),
             Call::ClipFactor(call) => call.cpu(memory),
             Call::ColumnSum(call) => call.cpu(memory),
             Call::Gather(call) => call.cpu(memory),

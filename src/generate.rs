@@ -1,0 +1,139 @@
+//! Continuing a series: a network that predicts the next value is fed its own predictions.
+
+use crate::checkpoint::SavedModel;
+use crate::error::{Error, Result};
+use crate::kernels::Arrange;
+use crate::model::{Gradients, Model};
+use crate::network::{Network, Reads};
+use crate::place::Place;
+use crate::program::Phase;
+
+/// How the network sees what came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// It reads one value at a time and carries its state: it remembers the whole seed and all it has made.
+    CarriedState,
+    /// For every value it reads the last T values anew, from a zero state.
+    SlidingWindow(usize),
+}
+
+/// `count` values that continue `seed`, a series `[length, I]`.
+///
+/// # Errors
+/// [`Error::Training`] for a network that does not predict, at every step, as many values as it reads; for a seed that is
+/// empty, no whole number of steps, or shorter than the window. What the device reports.
+pub fn generate(
+    saved: &SavedModel,
+    seed: &[f32],
+    count: usize,
+    memory: Memory,
+    place: &Place,
+) -> Result<Vec<f32>> {
+    let network = &saved.network;
+    let width = network.input_size;
+    check(network, seed, memory)?;
+    let steps = match memory {
+        Memory::CarriedState => 1,
+        Memory::SlidingWindow(steps) => steps,
+    };
+    let mut model = Model::new(network, steps, 1, Gradients::None, place.tuning())?;
+    if memory == Memory::CarriedState {
+        carry_states(&mut model);
+    }
+    model.forward(Phase::Evaluate);
+    let mut executor = place.load(&model.program)?;
+    executor.write(
+        &model.parameters,
+        &network.from_parameters(&saved.parameters)?,
+    )?;
+    executor.write_index(&model.lengths, &[steps as u32])?;
+
+    let newest = model.outputs.part((steps - 1) * width, [width]);
+    let mut series = seed.to_vec();
+    let first = seed.len() / width - steps;
+    // The seed but for its end only fills the state; a window has nothing to fill.
+    let mut at = if memory == Memory::CarriedState {
+        0
+    } else {
+        first
+    };
+    while series.len() < seed.len() + count * width {
+        executor.write(&model.inputs, &series[at * width..(at + steps) * width])?;
+        executor.run(&[Phase::Evaluate], 1)?;
+        if at >= first {
+            series.extend(executor.read(&newest)?);
+        }
+        at += 1;
+    }
+    Ok(series.split_off(seed.len()))
+}
+
+/// Records that each run begins with the states that the one before has left.
+fn carry_states(model: &mut Model) {
+    let (batch, lengths) = (model.batch, model.lengths);
+    for layer in model.layers.clone() {
+        let width = layer.hidden_size;
+        let states = [layer.h, layer.c]
+            .into_iter()
+            .filter(|state| !state.is_empty());
+        for (number, out) in states.enumerate() {
+            let source = layer.last.part(number * batch * width, [batch, width]);
+            let out = out.part(0, [batch, width]);
+            let (source_stride, out_stride) = (width, width);
+            let (steps, reversed, accumulate) = (1, false, false);
+            model.program.push(
+                Phase::Evaluate,
+                Arrange {
+                    source,
+                    source_stride,
+                    out,
+                    out_stride,
+                    lengths,
+                    steps,
+                    batch,
+                    width,
+                    reversed,
+                    accumulate,
+                },
+            );
+        }
+    }
+}
+
+fn check(network: &Network, seed: &[f32], memory: Memory) -> Result<()> {
+    let refuse = |message: String| Err(Error::Training(message));
+    let width = network.input_size;
+    if network.head.reads != Reads::Every || network.head.size != width {
+        return refuse(format!(
+            "this network reads {width} values a step and answers with {}; to continue a series it must predict, at \
+             every step, what it reads next (train the recipe `series`)",
+            network.head.size
+        ));
+    }
+    if seed.is_empty() || seed.len() % width != 0 {
+        return refuse(format!(
+            "the seed has {} values; it needs a multiple of {width}, at least one",
+            seed.len()
+        ));
+    }
+    match memory {
+        Memory::SlidingWindow(steps) if seed.len() / width < steps || steps == 0 => {
+            refuse(format!(
+                "the seed has {} steps and the window {steps}; it must be as long as the window or longer",
+                seed.len() / width
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a continuation leaves what its seed was like: the first step at which it is ten times larger than anything in the
+/// seed, or no finite number.
+pub fn runs_away(seed: &[f32], continuation: &[f32]) -> Option<usize> {
+    let largest = seed
+        .iter()
+        .fold(0.0f32, |largest, value| largest.max(value.abs()));
+    continuation
+        .iter()
+        .position(|value| !value.is_finite() || value.abs() > 10.0 * largest.max(1e-3))
+}
