@@ -200,7 +200,8 @@ mod tests {
     use super::*;
 
     fn model() -> SavedModel {
-        let recipe = Recipe::load("mnist").unwrap();
+        let mut recipe = Recipe::load("mnist").unwrap();
+        recipe.network.layers[0].hidden_size = 3;
         let network = recipe.network(28, 10).unwrap();
         let mut parameters = network.to_parameters(&network.initial(1));
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
