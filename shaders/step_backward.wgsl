@@ -1,18 +1,19 @@
 // One time step of a layer backwards, for sizes whose scan would not pay: a workgroup takes four sequences and WIDTH
-// units. Stage 0 takes the gates' gradients of step t + 1 back through the product, then a unit's part of step t;
-// stage 1, for a cell of two stages, takes the second product of step t back; stage 2 ends the walk: only the product.
+// units. Stage 0 takes the gates' gradients of step t + 1 back through the product, then a unit's part of step t (of a
+// projected layer, an output's); stage 1, for two stages, takes the second product of step t back, then what lies before
+// it; stage 2 ends the walk: only the product.
 
 struct StepBackward {
     recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, t: u32, stage: u32, has_upstream: u32, given_states: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, t: u32, stage: u32, has_upstream: u32, given_states: u32,
 }
 
-@group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, H]: R
+@group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, P]: R; then W_hr [P, H]
 @group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, SLOTS, H]: in slots, out gradients
-@group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, H]
+@group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, P]
 @group(0) @binding(3) var<storage, read> c: array<f32>;             // [T+1, B, H]
-@group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, H]
-@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [S, B, H]: gradients of the states, last to first
+@group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, P]
+@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [B, P], [B, H]: gradients of the states, last to first
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
 @group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepBackward;
@@ -25,41 +26,50 @@ var<workgroup> piece: array<Rows, WIDTH>;
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = workgroup.y * 4u;
     let unit = workgroup.x * WIDTH + lane;
-    let j = min(unit, u.hidden_size - 1u);
-    let newest = u.stage == 0u && u.t + 1u == u.steps;
+    let second = u.stage == 1u;
+    let count = select(u.output_size, u.hidden_size, second);  // of what comes out
+    let j = min(unit, count - 1u);
+    let newest = u.stage < 2u && u.t + 1u == u.steps;
     var sum = Rows(0.0);
-    if !newest {
+    if second || !newest {
         // Stages 0 and 2 take back the step after the one in hand (2 is called with t = -1).
-        let from_step = select(u.t + 1u, u.t, u.stage == 1u);
-        let from_gate = select(0u, FIRST_STAGE, u.stage == 1u);
-        let to_gate = select(FIRST_STAGE, GATES, u.stage == 1u);
+        let from_step = select(u.t + 1u, u.t, second);
+        let from_gate = select(0u, FIRST_STAGE, second);
+        // A projection goes as one gate more, of P rows.
+        let to_gate = select(FIRST_STAGE, GATES + u32(PROJECTED), second);
+        let rows = select(u.hidden_size, u.output_size, PROJECTED && second);
         for (var gate = from_gate; gate < to_gate; gate++) {
-            let row = u.recurrent + gate * u.hidden_size * u.hidden_size + j;
-            for (var start = 0u; start < u.hidden_size; start += WIDTH) {
-                piece[lane] = load_gate(from_step, first, product_slot(gate), min(start + lane, u.hidden_size - 1u));
+            let slot = select(product_slot(gate), SLOTS + 1u, gate == GATES);
+            let row = u.recurrent + gate * u.hidden_size * u.output_size + j;
+            for (var start = 0u; start < rows; start += WIDTH) {
+                piece[lane] = load_gate(from_step, first, slot, min(start + lane, rows - 1u));
                 workgroupBarrier();
-                for (var k = start; k < min(start + WIDTH, u.hidden_size); k++) {
-                    sum += recurrent[row + k * u.hidden_size] * piece[k - start];
+                for (var k = start; k < min(start + WIDTH, rows); k++) {
+                    sum += recurrent[row + k * count] * piece[k - start];
                 }
                 workgroupBarrier();
             }
         }
     }
-    if unit >= u.hidden_size {
+    if unit >= count {
         return;
     }
-    if FIRST_STAGE < GATES && u.stage == 1u {
+    if FIRST_STAGE < GATES && second {
         unit_middle_backward(u.t, first, j, sum);
         return;
     }
-    var dc = Rows(0.0);
-    if !newest || u.given_states > 0u {
+    if !second && (!newest || u.given_states > 0u) {
         sum += load_dstate(0u, first, j);
     }
     if u.stage == 2u {
         store_dstate(0u, first, j, sum);
         return;
     }
+    if PROJECTED && !second {
+        projection_backward(u.t, first, j, sum);
+        return;
+    }
+    var dc = Rows(0.0);
     if STATES > 1u && (!newest || u.given_states > 1u) {
         dc = load_dstate(1u, first, j);
     }

@@ -1,17 +1,17 @@
 // One time step of a layer, for sizes whose scan would not pay: a workgroup takes four sequences and WIDTH units.
-// Stage 0 of a cell of two stages leaves in slot 3 what stage 1 multiplies.
+// Stage 0 of a cell of two stages leaves in its last slot what stage 1 multiplies, that of a projected layer behind it.
 
 struct StepForward {
     recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, t: u32, stage: u32, has_bias: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, t: u32, stage: u32, has_bias: u32,
 }
 
-@group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [H, G*H]: R transposed
+@group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [P, G*H]: R transposed; then W_hr's transpose [H, P]
 @group(0) @binding(1) var<storage, read> bias: array<f32>;         // [G*H]: b_hh
 @group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, SLOTS, H]: in W x + b_ih, out slots
-@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, H]
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, P]
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
-@group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [S, B, H]: states after the last valid step
+@group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [B, P], [B, H]: states after the last valid step
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;      // [B]
 @group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepForward;
@@ -24,43 +24,64 @@ var<workgroup> piece: array<Rows, WIDTH>;
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = workgroup.y * 4u;
     let unit = workgroup.x * WIDTH + lane;
-    let j = min(unit, u.hidden_size - 1u);
     let second = u.stage == 1u;
-    let from_gate = select(0u, FIRST_STAGE, second);
-    let to_gate = select(FIRST_STAGE, GATES, second);
+    let projects = PROJECTED && second;
+    // The projection has no bias and one product only, which takes the place of the first gate's.
+    let from_gate = select(0u, FIRST_STAGE, second && !projects);
+    let to_gate = select(select(FIRST_STAGE, GATES, second), 1u, projects);
+    let count = select(u.hidden_size, u.output_size, projects);  // of what comes out
+    let terms = select(u.output_size, u.hidden_size, second);  // of a product
+    let stride = select(GATES * u.hidden_size, u.output_size, projects);
+    let j = min(unit, count - 1u);
+    let column = u.recurrent_t + select(0u, GATES * u.hidden_size * u.output_size, projects) + j;
     var product: array<Rows, GATES>;
-    for (var gate = from_gate; gate < to_gate; gate++) {
-        product[gate] = load_bias(gate, j);
+    if !projects {
+        for (var gate = from_gate; gate < to_gate; gate++) {
+            product[gate] = load_bias(gate, j);
+        }
     }
-    for (var start = 0u; start < u.hidden_size; start += WIDTH) {
-        let k_own = min(start + lane, u.hidden_size - 1u);
+    for (var start = 0u; start < terms; start += WIDTH) {
+        let k_own = min(start + lane, terms - 1u);
         if second {
-            piece[lane] = load_gate(u.t, first, SLOTS - 1u, k_own);
+            piece[lane] = load_gate(u.t, first, select(SLOTS - 1u, SLOTS, PROJECTED), k_own);
         } else {
             piece[lane] = load_h(u.t, first, k_own);
         }
         workgroupBarrier();
-        for (var k = start; k < min(start + WIDTH, u.hidden_size); k++) {
+        for (var k = start; k < min(start + WIDTH, terms); k++) {
             let value = piece[k - start];
-            let row = u.recurrent_t + k * GATES * u.hidden_size + j;
+            let row = column + k * stride;
             for (var gate = from_gate; gate < to_gate; gate++) {
                 product[gate] += recurrent_t[row + gate * u.hidden_size] * value;
             }
         }
         workgroupBarrier();
     }
-    if unit >= u.hidden_size {
+    if unit >= count {
+        return;
+    }
+    let steps = load_lengths(first);
+    if projects {
+        finish_projection(u.t, first, j, steps, load_h(u.t, first, j), product[0]);
         return;
     }
     var slots = load_gates(u.t, first, j);
-    let h_before = load_h(u.t, first, j);
+    var h_before = Rows(0.0);
+    if !PROJECTED {
+        h_before = load_h(u.t, first, j);
+    }
     if FIRST_STAGE < GATES && !second {
         cell_middle(&slots, product, h_before);
-        slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(u.t) < load_lengths(first));
+        slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(u.t) < steps);
         store_gates(u.t, first, j, slots);
         return;
     }
     var c_now = load_c(u.t, first, j);
     let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
-    finish_step(u.t, first, j, slots, h_before, h_now, c_now);
+    finish_unit(u.t, first, j, steps, slots, c_now);
+    if PROJECTED {
+        finish_projected_unit(u.t, first, j, steps, h_now);
+    } else {
+        finish_output(u.t, first, j, steps, h_before, h_now);
+    }
 }

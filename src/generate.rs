@@ -72,30 +72,26 @@ pub fn generate(
 fn carry_states(model: &mut Model) {
     let (batch, lengths) = (model.batch, model.lengths);
     for layer in model.layers.clone() {
-        let width = layer.hidden_size;
-        let states = [layer.h, layer.c]
+        let mut before = 0;
+        for state in [layer.h, layer.c]
             .into_iter()
-            .filter(|state| !state.is_empty());
-        for (number, out) in states.enumerate() {
-            let source = layer.last.part(number * batch * width, [batch, width]);
-            let out = out.part(0, [batch, width]);
-            let (source_stride, out_stride) = (width, width);
-            let (steps, reversed, accumulate) = (1, false, false);
-            model.program.push(
-                Phase::Evaluate,
-                Arrange {
-                    source,
-                    source_stride,
-                    out,
-                    out_stride,
-                    lengths,
-                    steps,
-                    batch,
-                    width,
-                    reversed,
-                    accumulate,
-                },
-            );
+            .filter(|state| !state.is_empty())
+        {
+            let width = state.shape.extents()[2];
+            let call = Arrange {
+                source: layer.last.part(before, [batch, width]),
+                source_stride: width,
+                out: state.part(0, [batch, width]),
+                out_stride: width,
+                lengths,
+                steps: 1,
+                batch,
+                width,
+                reversed: false,
+                accumulate: false,
+            };
+            model.program.push(Phase::Evaluate, call);
+            before += batch * width;
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    BackwardStage, Call, ColumnSum, Gemm, LabelWeight, Matrix, MeanSquaredError, Recurrence,
-    ScanBackward, ScanForward, SoftmaxCrossEntropy, StepBackward, StepForward, Transpose,
+    BackwardStage, Call, ColumnSum, Gemm, LabelWeight, Matrix, MeanSquaredError, Projection,
+    Recurrence, ScanBackward, ScanForward, SoftmaxCrossEntropy, StepBackward, StepForward,
+    Transpose,
 };
 use crate::network::{Entry, Loss, Network, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
@@ -58,9 +59,8 @@ impl Tuning {
     /// # Errors
     /// [`Error::Device`] where the scan is asked for and the layer's state does not fit in a workgroup's memory.
     fn route(&self, layer: &Recurrence) -> Result<Route> {
-        // A scan holds two vectors of four sequences going forward, and the gates' gradients coming back.
-        let vectors = layer.cell.facts().gates.max(2);
-        let needed = vectors as u128 * layer.hidden_size as u128 * 16;
+        let needed = layer.scan_memory();
+        let widest = layer.hidden_size.max(layer.output_size);
         let fits = needed <= u128::from(self.workgroup_memory);
         match self.route {
             Some(Route::Scan) if !fits => Err(Error::Device(format!(
@@ -68,7 +68,7 @@ impl Tuning {
                 layer.hidden_size, self.workgroup_memory
             ))),
             Some(route) => Ok(route),
-            None if fits && layer.hidden_size <= self.largest_scan => Ok(Route::Scan),
+            None if fits && widest <= self.largest_scan => Ok(Route::Scan),
             None => Ok(Route::Step),
         }
     }
@@ -169,7 +169,7 @@ impl Model {
         let mut layers = vec![];
         let top = network.layers.len() - 1;
         for (l, layer) in network.layers.iter().enumerate() {
-            let (facts, h) = (layer.cell.facts(), layer.hidden_size);
+            let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size());
             let mut activation = |name: &str, shape: Shape| {
                 program.buffer(format!("layer{l}.{name}"), Kind::Activations, real, shape)
             };
@@ -183,36 +183,41 @@ impl Model {
                 _ if l == top && network.head.reads == Reads::Last => 1,
                 _ => 0,
             };
+            let states = batch * (p + (facts.states - 1) * h);
+            let named = format!("rnn.weight_hh_l{l}");
+            let entry = entries.iter().find(|entry| entry.name == named);
+            let entry = entry.expect("every layer has one");
+            // With the projection's weights, which lie right behind.
+            let projected = layer.projection_size.map_or(0, |_| h * p);
+            let recurrent = parameters.part(entry.offset, [entry.shape.len() + projected]);
             layers.push(Recurrence {
                 cell: layer.cell,
                 steps,
                 batch,
                 hidden_size: h,
-                recurrent: parameter(format!("rnn.weight_hh_l{l}")).expect("every layer has one"),
-                recurrent_t: activation("recurrent_t", [h, facts.gates * h].into()),
+                output_size: p,
+                projection: layer.projection_size.map(|_| Projection {
+                    clip: layer.projection_clip,
+                }),
+                recurrent,
+                recurrent_t: activation("recurrent_t", [recurrent.len()].into()),
                 bias: parameter(format!("rnn.bias_hh_l{l}")),
                 peephole: parameter(format!("rnn.weight_peephole_l{l}")),
                 cell_clip: layer.cell_clip,
-                gates: activation("gates", [steps, batch, facts.slots, h].into()),
-                h: activation("h", [steps + 1, batch, h].into()),
+                gates: activation("gates", [steps, batch, layer.kept_size()].into()),
+                h: activation("h", [steps + 1, batch, p].into()),
                 c: activation(
                     "c",
                     [if facts.states > 1 { steps + 1 } else { 0 }, batch, h].into(),
                 ),
-                last: activation("last", [facts.states, batch, h].into()),
-                upstream: upstream.then(|| activation("upstream", [steps, batch, h].into())),
+                last: activation("last", [states].into()),
+                upstream: upstream.then(|| activation("upstream", [steps, batch, p].into())),
                 dstate: activation(
                     "dstate",
-                    [
-                        if gradients == Gradients::None {
-                            0
-                        } else {
-                            facts.states
-                        },
-                        batch,
-                        h,
-                    ]
-                    .into(),
+                    match gradients {
+                        Gradients::None => [0].into(),
+                        _ => [states].into(),
+                    },
                 ),
                 given_states,
                 lengths,
@@ -269,7 +274,7 @@ impl Model {
             Some(below) => Matrix::new(
                 self.layers[below].outputs(),
                 rows,
-                self.layers[below].hidden_size,
+                self.layers[below].output_size,
             ),
         }
     }
@@ -278,8 +283,8 @@ impl Model {
     fn head_input(&self) -> Matrix {
         let top = self.layers.last().expect("validated");
         match self.network.head.reads {
-            Reads::Last => Matrix::new(top.last, self.batch, top.hidden_size),
-            Reads::Every => Matrix::new(top.outputs(), self.steps * self.batch, top.hidden_size),
+            Reads::Last => Matrix::new(top.last, self.batch, top.output_size),
+            Reads::Every => Matrix::new(top.outputs(), self.steps * self.batch, top.output_size),
         }
     }
 
@@ -288,20 +293,27 @@ impl Model {
         let mut calls: Vec<Call> = vec![];
         let rows = self.steps * self.batch;
         for (l, layer) in self.layers.iter().enumerate() {
-            let (facts, h) = (layer.cell.facts(), layer.hidden_size);
-            let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
-            let source = layer.recurrent;
-            calls.push(
-                Transpose {
-                    source,
-                    out: layer.recurrent_t,
-                    rows: gates_h,
-                    columns: h,
-                }
-                .into(),
-            );
+            let (h, p, row_size) = (layer.hidden_size, layer.output_size, layer.row_size());
+            let gates_h = layer.cell.facts().gates * h;
+            let mut transpose = |skip: usize, rows: usize, columns: usize| {
+                let source = layer.recurrent.part(skip, [rows, columns]);
+                let out = layer.recurrent_t.part(skip, [columns, rows]);
+                calls.push(
+                    Transpose {
+                        source,
+                        out,
+                        rows,
+                        columns,
+                    }
+                    .into(),
+                );
+            };
+            transpose(0, gates_h, p);
+            if layer.projection.is_some() {
+                transpose(gates_h * p, p, h);
+            }
             let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_l{l}"));
-            let projection = Matrix::block(layer.gates, rows, slots_h, 0..gates_h);
+            let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
             let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_l{l}"));
             calls.push(
                 Gemm::new(self.input_of(l), weight.t(), projection)
@@ -394,8 +406,9 @@ impl Model {
             self.head_backward(&gradients, &mut calls);
         }
         for (l, layer) in self.layers.iter().enumerate().rev() {
-            let (facts, h) = (layer.cell.facts(), layer.hidden_size);
+            let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size);
             let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
+            let row_size = layer.row_size();
             match self.routes[l] {
                 Route::Scan => {
                     let cuts: Vec<_> = self.cuts(layer).collect();
@@ -424,7 +437,7 @@ impl Model {
                     }));
                 }
             }
-            let columns = |range| Matrix::block(layer.gates, rows, slots_h, range);
+            let columns = |range| Matrix::block(layer.gates, rows, row_size, range);
             let dweight = self.weight_of(&gradients, &format!("rnn.weight_ih_l{l}"));
             calls.push(Gemm::new(columns(0..gates_h).t(), self.input_of(l), dweight).into());
             if let Some(out) = self.gradient(&format!("rnn.bias_ih_l{l}")) {
@@ -434,7 +447,7 @@ impl Model {
                         out,
                         factor: None,
                         rows,
-                        stride: slots_h,
+                        stride: row_size,
                     }
                     .into(),
                 );
@@ -447,14 +460,14 @@ impl Model {
                 let (slot, count) = (facts.product_slots[run.start], run.len());
                 // The first stage multiplies the states before each step, the second what the first left in the last slot.
                 let operand = if run.start < facts.first_stage {
-                    Matrix::new(layer.h, rows, h)
+                    Matrix::new(layer.h, rows, p)
                 } else {
                     columns(slots_h - h..slots_h)
                 };
                 let out = Matrix::new(
-                    drecurrent.part(run.start * h * h, [count * h, h]),
+                    drecurrent.part(run.start * h * p, [count * h, p]),
                     count * h,
-                    h,
+                    p,
                 );
                 calls.push(
                     Gemm::new(columns(slot * h..(slot + count) * h).t(), operand, out).into(),
@@ -468,11 +481,17 @@ impl Model {
                             out,
                             factor: None,
                             rows,
-                            stride: slots_h,
+                            stride: row_size,
                         }
                         .into(),
                     );
                 }
+            }
+            if self.gradient(&format!("rnn.weight_hr_l{l}")).is_some() {
+                let dweight = self.weight_of(&gradients, &format!("rnn.weight_hr_l{l}"));
+                let dprojected = columns(slots_h + h..row_size);
+                calls
+                    .push(Gemm::new(dprojected.t(), columns(slots_h..slots_h + h), dweight).into());
             }
             if let Some(out) = self.gradient(&format!("rnn.weight_peephole_l{l}")) {
                 // i and f see c as it was before a step, o as it is after it.
@@ -485,7 +504,7 @@ impl Model {
                             factor: Some(factor),
                             out: out.part(number * h, [h]),
                             rows,
-                            stride: slots_h,
+                            stride: row_size,
                         }
                         .into(),
                     );
@@ -499,7 +518,7 @@ impl Model {
                     let below = &self.layers[below];
                     below
                         .upstream
-                        .map(|upstream| Matrix::new(upstream, rows, below.hidden_size))
+                        .map(|upstream| Matrix::new(upstream, rows, below.output_size))
                 }
             };
             if let Some(below) = below {
@@ -536,13 +555,13 @@ impl Model {
             Reads::Every => top.upstream.expect("made with gradients"),
         };
         let weight = self.weight_of(&self.parameters, "head.weight");
-        calls.push(Gemm::new(doutputs, weight, Matrix::new(into, rows, top.hidden_size)).into());
+        calls.push(Gemm::new(doutputs, weight, Matrix::new(into, rows, top.output_size)).into());
     }
 
     /// The pieces of time that a scan of `layer` is cut into.
     fn cuts(&self, layer: &Recurrence) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let each = layer.batch * layer.cell.facts().gates * layer.hidden_size * layer.hidden_size;
-        let (steps, piece) = (self.steps, (self.scan_work / each).max(1));
+        let work = layer.batch * layer.work();
+        let (steps, piece) = (self.steps, (self.scan_work / work).max(1));
         (0..steps)
             .step_by(piece)
             .map(move |begin| (begin, begin.saturating_add(piece).min(steps)))
@@ -550,11 +569,11 @@ impl Model {
 }
 
 impl Recurrence {
-    /// `[T, B, H]`: what the layer emits.
+    /// `[T, B, P]`: what the layer emits.
     pub fn outputs(&self) -> Tensor {
         self.h.part(
-            self.batch * self.hidden_size,
-            [self.steps, self.batch, self.hidden_size],
+            self.batch * self.output_size,
+            [self.steps, self.batch, self.output_size],
         )
     }
 }
@@ -566,10 +585,7 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
             "a batch needs at least one sequence of at least one step",
         ));
     }
-    let widest = network
-        .layers
-        .iter()
-        .map(|layer| layer.cell.facts().slots * layer.hidden_size);
+    let widest = network.layers.iter().map(|layer| layer.kept_size());
     let widest = widest
         .chain([network.input_size, network.head.size])
         .max()

@@ -42,6 +42,13 @@ pub struct Layer {
     /// The limit of |c| after each step (LSTMs only; TensorFlow's `cell_clip`). No gradient passes where it was reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell_clip: Option<f64>,
+    /// P: numbers in h, which is then a projection `W_hr m` of what the units give (LSTMs only; TensorFlow's `num_proj`,
+    /// PyTorch's `proj_size`). W_hr is `rnn.weight_hr_l0` `[P, H]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection_size: Option<usize>,
+    /// The limit of |h| after each step (with a projection only; TensorFlow's `proj_clip`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection_clip: Option<f64>,
     /// How weights and biases start.
     #[serde(default)]
     pub init: Init,
@@ -56,8 +63,23 @@ impl Layer {
             bias: Bias::default(),
             forget_bias: 0.0,
             cell_clip: None,
+            projection_size: None,
+            projection_clip: None,
             init: Init::default(),
         }
+    }
+
+    /// P: numbers in h, which the next layer reads.
+    pub fn output_size(&self) -> usize {
+        self.projection_size.unwrap_or(self.hidden_size)
+    }
+
+    /// Numbers kept of one sequence and step for the way back: slots, and what a projection takes and gives.
+    pub fn kept_size(&self) -> usize {
+        let projected = self
+            .projection_size
+            .map_or(0, |size| self.hidden_size + size);
+        self.cell.facts().slots * self.hidden_size + projected
     }
 }
 
@@ -84,7 +106,7 @@ pub enum Init {
     Glorot,
     /// Uniform in ±1/sqrt(H), weights and biases alike (PyTorch's default).
     Torch,
-    /// As `glorot`, but recurrent weights with orthonormal columns, a square matrix for each gate (Saxe et al. 2014).
+    /// As `glorot`, but recurrent weights with orthonormal columns, a matrix for each gate (Saxe et al. 2014).
     Orthogonal,
     /// All zeros.
     Zeros,
@@ -194,6 +216,26 @@ impl Network {
                     "layer {l}: cell_clip must be a finite number above 0; leave it out to clip nothing"
                 ));
             }
+            if layer.projection_size.is_some() && !layer.cell.is_lstm() {
+                return refuse(format!(
+                    "layer {l}: projection_size belongs to an lstm or lstm-peephole; leave it out for {cell}"
+                ));
+            }
+            if layer.projection_size == Some(0) {
+                return refuse(format!(
+                    "layer {l}: projection_size must be at least 1; leave it out to project nothing"
+                ));
+            }
+            if layer.projection_clip.is_some() && layer.projection_size.is_none() {
+                return refuse(format!(
+                    "layer {l}: projection_clip belongs to a layer with projection_size"
+                ));
+            }
+            if layer.projection_clip.is_some_and(|clip| !is_limit(clip)) {
+                return refuse(format!(
+                    "layer {l}: projection_clip must be a finite number above 0; leave it out to clip nothing"
+                ));
+            }
             if facts.needs_recurrent_bias && layer.bias == Bias::Single {
                 return refuse(format!(
                     "layer {l}: {cell} applies its recurrent bias inside the reset gate, so bias must be \"double\" or \"none\""
@@ -221,7 +263,14 @@ impl Network {
         for (l, layer) in self.layers.iter().enumerate() {
             let rows = layer.cell.facts().gates.saturating_mul(layer.hidden_size);
             shapes.push((format!("rnn.weight_ih_l{l}"), vec![rows, inputs]));
-            shapes.push((format!("rnn.weight_hh_l{l}"), vec![rows, layer.hidden_size]));
+            shapes.push((
+                format!("rnn.weight_hh_l{l}"),
+                vec![rows, layer.output_size()],
+            ));
+            if let Some(size) = layer.projection_size {
+                // Right behind the recurrent weights: kernels take the two as one tensor.
+                shapes.push((format!("rnn.weight_hr_l{l}"), vec![size, layer.hidden_size]));
+            }
             if layer.cell.facts().peepholes {
                 let vectors = PEEPHOLES.saturating_mul(layer.hidden_size);
                 shapes.push((format!("rnn.weight_peephole_l{l}"), vec![vectors]));
@@ -232,7 +281,7 @@ impl Network {
             if layer.bias == Bias::Double {
                 shapes.push((format!("rnn.bias_hh_l{l}"), vec![rows]));
             }
-            inputs = layer.hidden_size;
+            inputs = layer.output_size();
         }
         shapes.push(("head.weight".into(), vec![self.head.size, inputs]));
         shapes.push(("head.bias".into(), vec![self.head.size]));
@@ -266,7 +315,7 @@ impl Network {
         let mut inputs = self.input_size;
         for (l, layer) in self.layers.iter().enumerate() {
             let facts = layer.cell.facts();
-            let h = layer.hidden_size;
+            let (h, p) = (layer.hidden_size, layer.output_size());
             // A GRU of TensorFlow has a matrix for its gates and one for its candidate; the others have one for all.
             let blocks = if facts.gates == 3 {
                 vec![2, 1]
@@ -284,7 +333,8 @@ impl Network {
                     Init::Zeros => {}
                     Init::Torch => fill_uniform(values, 1.0 / (h as f32).sqrt(), &mut random),
                     Init::Orthogonal if entry.name.starts_with("rnn.weight_hh") => {
-                        let gates = values.chunks_exact_mut(h * h);
+                        // Of a projection's, as many columns as it has outputs.
+                        let gates = values.chunks_exact_mut(h * p);
                         let normal = |gate| (gate, (0..h * h).map(|_| random.normal()).collect());
                         let gates: Vec<(&mut [f32], Vec<f64>)> = gates.map(normal).collect();
                         gates
@@ -296,12 +346,15 @@ impl Network {
                     {
                         fill_uniform(values, glorot(h, h), &mut random)
                     }
+                    Init::Glorot | Init::Orthogonal if entry.name.starts_with("rnn.weight_hr") => {
+                        fill_uniform(values, glorot(h, p), &mut random)
+                    }
                     Init::Glorot | Init::Orthogonal if entry.name.starts_with("rnn.weight") => {
                         let mut rest = values;
                         for &gates in &blocks {
                             let (block, after) =
                                 rest.split_at_mut(gates * h * entry.shape.extents()[1]);
-                            fill_uniform(block, glorot(inputs + h, gates * h), &mut random);
+                            fill_uniform(block, glorot(inputs + p, gates * h), &mut random);
                             rest = after;
                         }
                     }
@@ -318,7 +371,7 @@ impl Network {
                         .for_each(|bias| *bias += layer.forget_bias);
                 }
             }
-            inputs = h;
+            inputs = p;
         }
         for (number, entry) in entries
             .iter()
@@ -444,7 +497,8 @@ fn fill_uniform(values: &mut [f32], limit: f32, random: &mut Philox) {
         .for_each(|value| *value = (2.0 * random.uniform() - 1.0) * limit);
 }
 
-/// Makes a matrix of normal numbers orthogonal, row by row (Gram and Schmidt, in f64: what one pass leaves is far below f32).
+/// Makes a matrix of normal numbers `[size, size]` orthogonal, row by row (Gram and Schmidt, in f64: what one pass leaves is far
+/// below f32), and takes as many of its columns as `values` has.
 fn orthogonalise(values: &mut [f32], mut normal: Vec<f64>, size: usize) {
     for n in 0..size {
         let (before, rest) = normal.split_at_mut(n * size);
@@ -456,10 +510,12 @@ fn orthogonalise(values: &mut [f32], mut normal: Vec<f64>, size: usize) {
         let length = dot(row, row).sqrt();
         row.iter_mut().for_each(|a| *a /= length);
     }
+    let width = values.len() / size;
+    let numbers = normal.chunks_exact(size).flat_map(|row| &row[..width]);
     values
         .iter_mut()
-        .zip(normal)
-        .for_each(|(value, number)| *value = number as f32);
+        .zip(numbers)
+        .for_each(|(value, &number)| *value = number as f32);
 }
 
 /// In eight sums side by side, which the compiler makes vector code of.

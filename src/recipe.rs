@@ -502,6 +502,8 @@ impl NetworkRecipe {
             if !cell.is_lstm() {
                 layer.forget_bias = 0.0;
                 layer.cell_clip = None;
+                layer.projection_size = None;
+                layer.projection_clip = None;
             }
         }
     }

@@ -13,7 +13,7 @@ use golden_support::case::{Case, swap};
 use golden_support::play::{Place, play};
 
 /// The files of `tests/golden`, all of them.
-const CASES: [&str; 77] = [
+const CASES: [&str; 83] = [
     "pt_clip_inactive_adam",
     "pt_gru_b7t13",
     "pt_gru_h1",
@@ -25,6 +25,7 @@ const CASES: [&str; 77] = [
     "pt_lstm_l2",
     "pt_lstm_l3",
     "pt_lstm_nobias",
+    "pt_lstm_proj_b7t13",
     "pt_lstm_zerostate",
     "pt_opt_adam",
     "pt_opt_adam_big_eps",
@@ -33,6 +34,7 @@ const CASES: [&str; 77] = [
     "pt_packed_gru_l2",
     "pt_packed_gru_short",
     "pt_packed_lstm",
+    "pt_packed_lstm_proj",
     "pt_packed_rnn",
     "pt_rnn_relu_b7t13",
     "pt_rnn_relu_l2",
@@ -63,6 +65,9 @@ const CASES: [&str; 77] = [
     "tf_last_xent_peephole",
     "tf_last_xent_rnn",
     "tf_last_xent_rnn150",
+    "tf_lstm_proj_all",
+    "tf_lstm_proj_clip",
+    "tf_lstm_proj_noclip",
     "tf_multi_gru3",
     "tf_multi_lstm3",
     "tf_multi_mixed",
@@ -84,6 +89,7 @@ const CASES: [&str; 77] = [
     "tf_seqlen_gru_short",
     "tf_seqlen_lstm",
     "tf_seqlen_lstm_zerostate",
+    "tf_seqlen_peephole_proj",
     "tf_seqlen_rnn",
     "tf_static_eq_dynamic_lstm_seqlen",
     "tf_static_eq_dynamic_rnn",

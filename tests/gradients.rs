@@ -82,7 +82,17 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         cell_clip: Some(0.4),
         ..plain.clone()
     };
-    vec![plain, clipped]
+    let projected = Layer {
+        projection_size: Some(3),
+        ..plain.clone()
+    };
+    // More numbers than units, and everything that can be clipped clipped.
+    let widened = Layer {
+        projection_size: Some(7),
+        projection_clip: Some(0.2),
+        ..clipped.clone()
+    };
+    vec![plain, clipped, projected, widened]
 }
 
 fn biases(cell: Cell) -> Vec<Bias> {
@@ -123,10 +133,8 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
         cpu.write_exact(targets, &normal(targets.len()));
     }
     for layer in &model.layers {
-        let initial = layer.batch * layer.hidden_size;
-        cpu.write_exact(&layer.h.part(0, [initial]), &normal(initial));
-        if !layer.c.is_empty() {
-            cpu.write_exact(&layer.c.part(0, [initial]), &normal(initial));
+        for (state, size) in [layer.h, layer.c].iter().zip(layer.state_sizes()) {
+            cpu.write_exact(&state.part(0, [size]), &normal(size));
         }
     }
     let rows = model.labels.len() as u32;
@@ -332,11 +340,9 @@ fn inputs_and_initial_states() {
                 cpu.read_exact(&model.dinputs.expect("asked for")),
             )];
             for layer in &model.layers {
-                let initial = layer.batch * layer.hidden_size;
-                let dstate = cpu.read_exact(&layer.dstate);
-                pairs.push((layer.h.part(0, [initial]), dstate[..initial].to_vec()));
-                if !layer.c.is_empty() {
-                    pairs.push((layer.c.part(0, [initial]), dstate[initial..].to_vec()));
+                let mut dstate = cpu.read_exact(&layer.dstate).into_iter();
+                for (state, size) in [layer.h, layer.c].iter().zip(layer.state_sizes()) {
+                    pairs.push((state.part(0, [size]), dstate.by_ref().take(size).collect()));
                 }
             }
             for (number, (tensor, gradient)) in pairs.into_iter().enumerate() {

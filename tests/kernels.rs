@@ -1180,6 +1180,8 @@ struct Options {
     upstream: bool,
     given_states: usize,
     cell_clip: Option<f64>,
+    /// Numbers in h, where it is a projection, and its limit.
+    projection: Option<(usize, Option<f64>)>,
     /// Of pre-activations and of gradients.
     limit: f32,
 }
@@ -1193,12 +1195,17 @@ impl Walk {
             ..
         } = options;
         let facts = cell.facts();
+        let p = options.projection.map_or(h, |(size, _)| size);
         let mut bench = Bench::new(batch + h);
-        let weights = h * h * facts.gates;
         let limit = 1.0 / (h as f32).sqrt();
-        let values = bench.uniform(weights, limit);
-        let mut mirrored = vec![0.0; weights];
-        (0..weights).for_each(|at| mirrored[at % h * (weights / h) + at / h] = values[at]);
+        // R, and the projection's weights behind it: as they are, and transposed.
+        let (mut values, mut mirrored) = (vec![], vec![]);
+        let matrices = [(facts.gates * h, p), (p, h)];
+        for (rows, columns) in &matrices[..1 + usize::from(options.projection.is_some())] {
+            let matrix = bench.uniform(rows * columns, limit);
+            mirrored.extend((0..rows * columns).map(|at| matrix[at % rows * columns + at / rows]));
+            values.extend(matrix);
+        }
         let lengths: Vec<u32> = (0..batch)
             .map(|row| LENGTHS[row % LENGTHS.len()] as u32)
             .collect();
@@ -1212,26 +1219,25 @@ impl Walk {
             }
             values
         };
-        let size = batch * h;
-        let slots = sequence(
-            &mut bench,
-            facts.slots * h,
-            if back { 1.0 } else { options.limit },
-        );
-        let upstream = sequence(&mut bench, h, options.limit);
-        let states = |bench: &mut Bench| {
-            let initial = bench.uniform(size, 1.0);
+        let kept = facts.slots * h + options.projection.map_or(0, |(size, _)| h + size);
+        let slots = sequence(&mut bench, kept, if back { 1.0 } else { options.limit });
+        let upstream = sequence(&mut bench, p, options.limit);
+        let states = |bench: &mut Bench, each: usize| {
+            let initial = bench.uniform(batch * each, 1.0);
             let rest = if back {
-                sequence(bench, h, 1.0)
+                sequence(bench, each, 1.0)
             } else {
-                vec![NAN; T * size]
+                vec![NAN; T * batch * each]
             };
             [initial, rest].concat()
         };
-        let (h_values, c_values) = (states(&mut bench), states(&mut bench));
+        let (h_values, c_values) = (states(&mut bench, p), states(&mut bench, h));
         let c_values = if facts.states > 1 { c_values } else { vec![] };
-        let mut dstate = bench.uniform(facts.states * size, options.limit);
-        dstate[options.given_states * size..].fill(NAN);
+        let sizes = [batch * p, batch * h];
+        let all = sizes[..facts.states].iter().sum();
+        let given = sizes[..options.given_states].iter().sum();
+        let mut dstate = bench.uniform(all, options.limit);
+        dstate[given..].fill(NAN);
         let bias = bench.uniform(facts.gates * h, 1.0);
         let peephole = bench.uniform(3 * h, 1.0);
         let layer = Recurrence {
@@ -1239,6 +1245,8 @@ impl Walk {
             steps: T,
             batch,
             hidden_size: h,
+            output_size: p,
+            projection: options.projection.map(|(_, clip)| Projection { clip }),
             recurrent: bench.reads(&values),
             recurrent_t: bench.reads(&mirrored),
             bias: options.bias.then(|| bench.reads(&bias)),
@@ -1247,7 +1255,7 @@ impl Walk {
             gates: bench.writes(&slots),
             h: bench.writes(&h_values),
             c: bench.writes(&c_values),
-            last: bench.writes(&vec![NAN; facts.states * size]),
+            last: bench.writes(&vec![NAN; all]),
             upstream: options.upstream.then(|| bench.reads(&upstream)),
             dstate: bench.writes(&dstate),
             given_states: options.given_states,
@@ -1269,7 +1277,18 @@ impl Walk {
     }
 }
 
-/// The limit of c in a cell that clips, the same in f32: some are beyond it, most are not.
+/// Layers that project, and onto how many numbers: fewer than units, as many, and more; in one piece, and in several.
+const PROJECTIONS: [([usize; 2], usize); 7] = [
+    ([1, 1], 1),
+    ([5, 7], 3),
+    ([4, 9], 17),
+    ([7, 65], 64),
+    ([33, 5], 5),
+    ([2, 130], 65),
+    ([3, 64], 129),
+];
+
+/// The limit of c and of h where they are clipped, the same in f32: some are beyond it, most are not.
 const CLIP: f64 = 0.375;
 
 /// Every cell at every size; biases, gradients from above and given states take turns; and gates that saturate.
@@ -1283,6 +1302,7 @@ fn options() -> Vec<Options> {
             .chain([([5, 7], 1e4)]);
         for (number, ([batch, hidden_size], limit)) in sizes.enumerate() {
             let cell_clip = (cell.is_lstm() && number % 2 == 1).then_some(CLIP);
+            let projection = None;
             let (bias, upstream, given_states) =
                 (number % 2 == 0, number % 3 != 1, number % (states + 1));
             all.push(Options {
@@ -1293,12 +1313,29 @@ fn options() -> Vec<Options> {
                 upstream,
                 given_states,
                 cell_clip,
+                projection,
                 limit,
             });
+        }
+        for (number, ([batch, hidden_size], outputs)) in PROJECTIONS.into_iter().enumerate() {
+            if cell.is_lstm() {
+                all.push(Options {
+                    cell,
+                    batch,
+                    hidden_size,
+                    bias: number % 2 == 0,
+                    upstream: number % 3 != 1,
+                    given_states: number % (states + 1),
+                    cell_clip: (number % 3 == 0).then_some(CLIP),
+                    projection: Some((outputs, (number % 2 == 1).then_some(CLIP))),
+                    limit: 1.0,
+                });
+            }
         }
         for given_states in 0..=states {
             for upstream in [false, true] {
                 let cell_clip = (cell.is_lstm() && given_states > 0).then_some(CLIP);
+                let projection = None;
                 let (batch, hidden_size, bias, limit) = (6, 9, upstream, 1.0);
                 all.push(Options {
                     cell,
@@ -1308,6 +1345,7 @@ fn options() -> Vec<Options> {
                     upstream,
                     given_states,
                     cell_clip,
+                    projection,
                     limit,
                 });
             }
@@ -1318,42 +1356,44 @@ fn options() -> Vec<Options> {
 
 /// Whether a scan of this layer stays inside the 16 KiB that WebGPU promises.
 fn scans(options: &Options) -> bool {
-    options.cell.facts().gates.max(2) * options.hidden_size * 16 <= 16 << 10
+    let (gates, h) = (options.cell.facts().gates, options.hidden_size);
+    let outputs = options.projection.map_or(0, |(size, _)| size);
+    (gates.max(2) * h + outputs) * 16 <= 16 << 10
 }
 
 /// Step `t` forward.
 fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
     let facts = layer.cell.facts();
-    let (batch, h) = (layer.batch, layer.hidden_size);
-    let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
+    let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
+    let (gates_h, slots_h, row_size) = (facts.gates * h, facts.slots * h, layer.row_size());
     let recurrent_t = before.of(&layer.recurrent_t);
     let bias = layer.bias.map(|bias| before.of(&bias));
     let mut expected = vec![];
     for row in 0..batch {
         let length = (before.of(&layer.lengths)[row] as usize).min(T);
-        let at = |t: usize| (t * batch + row) * h;
-        let gates = layer.gates.part((t * batch + row) * slots_h, [slots_h]);
-        let vector = |tensor: &Tensor| -> Vec<Num> {
+        let at = |t: usize, size: usize| (t * batch + row) * size;
+        let gates = layer.gates.part(at(t, row_size), [row_size]);
+        let vector = |tensor: &Tensor, size: usize| -> Vec<Num> {
             if tensor.is_empty() {
-                return vec![ZERO; h];
+                return vec![ZERO; size];
             }
-            before.of(tensor)[at(t)..at(t) + h]
+            before.of(tensor)[at(t, size)..at(t, size) + size]
                 .iter()
                 .map(|&value| exact(value))
                 .collect()
         };
-        let (h_before, c_before) = (vector(&layer.h), vector(&layer.c));
-        let mut slots = vec![ZERO; slots_h];
+        let (h_before, c_before) = (vector(&layer.h, p), vector(&layer.c, h));
+        let mut slots = vec![ZERO; row_size];
         let (mut h_after, mut c_after) = (vec![ZERO; h], vec![ZERO; h]);
         if t < length {
             let inputs = before.of(&gates);
             // R h + b: a product, and an addition for each unit.
             let product = |gate: usize, j: usize, vector: &[Num]| {
                 let terms =
-                    (0..h).map(|k| exact(recurrent_t[k * gates_h + gate * h + j]) * vector[k]);
+                    (0..p).map(|k| exact(recurrent_t[k * gates_h + gate * h + j]) * vector[k]);
                 sum(
                     terms.chain(bias.map(|bias| exact(bias[gate * h + j]))),
-                    h + 1,
+                    p + 1,
                 )
             };
             let input = |gate: usize, j: usize| exact(inputs[gate * h + j]);
@@ -1418,17 +1458,34 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                     .enumerate()
                     .for_each(|(slot, value)| slots[slot * h + j] = value);
             }
+            if let Some(projection) = layer.projection {
+                let weights = &recurrent_t[gates_h * p..];
+                let product = |number: usize| {
+                    let terms = (0..h).map(|k| exact(weights[k * p + number]) * h_after[k]);
+                    sum(terms, h)
+                };
+                let projected: Vec<Num> = (0..p).map(product).collect();
+                slots[slots_h..].copy_from_slice(&[&h_after[..], &projected].concat());
+                h_after = match projection.clip {
+                    Some(clip) => projected.iter().map(|value| value.clipped(clip)).collect(),
+                    None => projected,
+                };
+            }
         }
+        h_after.resize(p, ZERO);
         expected.push((gates, slots));
         let states = [(layer.h, h_before, h_after), (layer.c, c_before, c_after)];
-        for (state, (tensor, old, new)) in states.into_iter().take(facts.states).enumerate() {
-            let last = layer.last.part((state * batch + row) * h, [h]);
+        let mut skip = 0;
+        for (tensor, old, new) in states.into_iter().take(facts.states) {
+            let size = new.len();
+            let last = layer.last.part(skip + row * size, [size]);
+            skip += batch * size;
             if t + 1 == length {
                 expected.push((last, new.clone()));
             } else if t == 0 && length == 0 {
                 expected.push((last, old));
             }
-            expected.push((tensor.part(at(t + 1), [h]), new));
+            expected.push((tensor.part(at(t + 1, size), [size]), new));
         }
     }
     expected
@@ -1447,12 +1504,12 @@ struct Back {
 
 fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
     let facts = layer.cell.facts();
-    let (batch, h) = (layer.batch, layer.hidden_size);
-    let slots_h = facts.slots * h;
+    let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
+    let (slots_h, row_size) = (facts.slots * h, layer.row_size());
     let recurrent = before.of(&layer.recurrent);
     let mut expected = vec![];
     for row in 0..batch {
-        let gates = |t: usize| layer.gates.part((t * batch + row) * slots_h, [slots_h]);
+        let gates = |t: usize| layer.gates.part((t * batch + row) * row_size, [row_size]);
         let load = |t: usize| -> Vec<Num> {
             before
                 .of(&gates(t))
@@ -1460,10 +1517,10 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                 .map(|&value| exact(value))
                 .collect()
         };
-        // To `into`, what comes back to unit j through the products of these gates: a product, and an addition for each term.
+        // To `into`, what comes back to element j of the vector through the products of these gates: a product, and an addition for each term.
         let through = |from: std::ops::Range<usize>, slots: &[Num], into: Num, j: usize| {
             let term = |gate: usize, k: usize| {
-                exact(recurrent[(gate * h + k) * h + j]) * slots[facts.product_slots[gate] * h + k]
+                exact(recurrent[(gate * h + k) * p + j]) * slots[facts.product_slots[gate] * h + k]
             };
             let terms = from.clone().flat_map(|gate| (0..h).map(move |k| (gate, k)));
             sum(
@@ -1472,10 +1529,13 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
             )
         };
         let newest = back.units == Some(T - 1);
-        let dstate = |state: usize| layer.dstate.part((state * batch + row) * h, [h]);
+        let dstate = |state: usize| {
+            let (skip, size) = [(0, p), (batch * p, h)][state];
+            layer.dstate.part(skip + row * size, [size])
+        };
         let [mut dh, mut dc] = [0, 1].map(|state| -> Vec<Num> {
             if state >= facts.states || newest && state >= layer.given_states {
-                return vec![ZERO; h];
+                return vec![ZERO; [p, h][state]];
             }
             before
                 .of(&dstate(state))
@@ -1485,40 +1545,71 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
         });
         if let Some(t) = back.pending {
             let slots = load(t);
-            dh = (0..h)
+            dh = (0..p)
                 .map(|j| through(0..facts.first_stage, &slots, dh[j], j))
                 .collect();
         }
         if let Some(t) = back.units {
-            let mut slots = vec![ZERO; slots_h];
+            let old = load(t);
+            let mut slots = vec![ZERO; row_size];
+            if layer.projection.is_some() {
+                // What the units gave stays.
+                slots[slots_h..slots_h + h].copy_from_slice(&old[slots_h..slots_h + h]);
+            }
             if t < before.of(&layer.lengths)[row] as usize {
-                let old = load(t);
-                let state = |tensor: &Tensor, t: usize, j: usize| {
-                    exact(before.of(tensor)[(t * batch + row) * h + j])
+                let vector = |tensor: &Tensor, t: usize, size: usize| -> Vec<Num> {
+                    if tensor.is_empty() {
+                        return vec![ZERO; size];
+                    }
+                    let values = &before.of(tensor)[(t * batch + row) * size..][..size];
+                    values.iter().map(|&value| exact(value)).collect()
                 };
+                let [h_before, h_after] = [t, t + 1].map(|t| vector(&layer.h, t, p));
+                let [c_before, c_after] = [t, t + 1].map(|t| vector(&layer.c, t, h));
                 let one = exact(1.0);
+                if let Some(upstream) = layer.upstream {
+                    let added = dh.iter().zip(vector(&upstream, t, p));
+                    dh = added.map(|(&dh, upstream)| dh + upstream).collect();
+                }
+                if let Some(projection) = layer.projection {
+                    for (number, dh) in dh.iter_mut().enumerate() {
+                        let product = old[slots_h + h + number];
+                        if projection.clip.is_some_and(|clip| product.is_beyond(clip)) {
+                            *dh = ZERO;
+                        }
+                    }
+                    slots[slots_h + h..].copy_from_slice(&dh);
+                    let weights = &recurrent[facts.gates * h * p..];
+                    let unit = |j: usize| {
+                        let terms = dh.iter().enumerate();
+                        sum(
+                            terms.map(|(number, &d)| exact(weights[number * h + j]) * d),
+                            p,
+                        )
+                    };
+                    dh = (0..h).map(unit).collect();
+                }
                 for j in 0..h {
                     let slot = |slot: usize| old[slot * h + j];
-                    let d = match layer.upstream {
-                        Some(upstream) => dh[j] + state(&upstream, t, j),
-                        None => dh[j],
-                    };
-                    let (h_before, h_after) = (state(&layer.h, t, j), state(&layer.h, t + 1, j));
+                    let d = dh[j];
+                    let d_update = |z: Num, n: Num| d * (h_before[j] - n) * z * (one - z);
                     let unit: Vec<Num>;
                     (unit, dh[j]) = match layer.cell {
-                        Cell::RnnTanh => (vec![d * (one - h_after * h_after)], ZERO),
-                        Cell::RnnRelu => (vec![if h_after.value > 0.0 { d } else { ZERO }], ZERO),
+                        Cell::RnnTanh => (vec![d * (one - h_after[j] * h_after[j])], ZERO),
+                        Cell::RnnRelu => {
+                            let active = h_after[j].value > 0.0;
+                            (vec![if active { d } else { ZERO }], ZERO)
+                        }
                         Cell::Lstm | Cell::LstmPeephole => {
                             let [i, f, g, o] = [0, 1, 2, 3].map(slot);
                             let [w_i, w_f, w_o] = [0, 1, 2].map(|number| match layer.peephole {
                                 Some(peephole) => exact(before.of(&peephole)[number * h + j]),
                                 None => ZERO,
                             });
-                            let c_before = state(&layer.c, t, j);
-                            let squashed = state(&layer.c, t + 1, j).tanh();
+                            let squashed = c_after[j].tanh();
                             let d_o = d * squashed * o * (one - o);
                             let mut inner = dc[j] + d * o * (one - squashed * squashed) + d_o * w_o;
-                            let unclipped = f * c_before + i * g;
+                            let unclipped = f * c_before[j] + i * g;
                             if layer
                                 .cell_clip
                                 .is_some_and(|clip| unclipped.is_beyond(clip))
@@ -1526,19 +1617,19 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                                 inner = ZERO;
                             }
                             let di = inner * g * i * (one - i);
-                            let df = inner * c_before * f * (one - f);
+                            let df = inner * c_before[j] * f * (one - f);
                             dc[j] = inner * f + (di * w_i + df * w_f);
                             (vec![di, df, inner * i * (one - g * g), d_o], ZERO)
                         }
                         Cell::Gru => {
                             let [r, z, n, inner] = [0, 1, 2, 3].map(slot);
                             let dn = d * (one - z) * (one - n * n);
-                            let dz = d * (h_before - n) * z * (one - z);
+                            let dz = d_update(z, n);
                             (vec![dn * inner * r * (one - r), dz, dn, dn * r], d * z)
                         }
                         Cell::GruResetBefore => {
                             let [r, z, n, reset] = [0, 1, 2, 3].map(slot);
-                            let dz = d * (h_before - n) * z * (one - z);
+                            let dz = d_update(z, n);
                             (vec![r, dz, d * (one - z) * (one - n * n), reset], d * z)
                         }
                     };
@@ -1546,16 +1637,20 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                         .enumerate()
                         .for_each(|(slot, value)| slots[slot * h + j] = value);
                 }
+                if layer.projection.is_some() {
+                    // h before the step reaches nothing but the recurrent product.
+                    dh = vec![ZERO; p];
+                }
                 if layer.cell == Cell::GruResetBefore {
                     for j in 0..h {
                         let (r, dreset) = (old[j], through(2..3, &slots, ZERO, j));
-                        slots[j] = dreset * state(&layer.h, t, j) * r * (one - r);
+                        slots[j] = dreset * h_before[j] * r * (one - r);
                         dh[j] = dh[j] + dreset * r;
                     }
                 }
             }
             if back.product {
-                dh = (0..h)
+                dh = (0..p)
                     .map(|j| through(0..facts.first_stage, &slots, dh[j], j))
                     .collect();
             }

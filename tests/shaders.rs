@@ -24,6 +24,9 @@ const UNIFORM: u32 = 256;
 /// Around every edge of a scan's workgroup and memory, in every cell.
 const HIDDEN_SIZES: [usize; 12] = [1, 31, 32, 33, 64, 200, 256, 257, 341, 342, 512, 513];
 
+/// Units and outputs of layers that project, the last two around the edge of a scan's memory.
+const PROJECTIONS: [[usize; 2]; 4] = [[1, 1], [65, 257], [200, 224], [200, 225]];
+
 /// A call's WGSL, and what Rust says of it.
 struct Specialisation {
     name: &'static str,
@@ -94,6 +97,13 @@ fn programs() -> Vec<Program> {
             let network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
             programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
         }
+        if cell.is_lstm() {
+            for [hidden_size, outputs] in PROJECTIONS {
+                let mut network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
+                network.layers[0].projection_size = Some(outputs);
+                programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
+            }
+        }
         for route in [Route::Scan, Route::Step] {
             let tuning = Tuning {
                 route: Some(route),
@@ -107,9 +117,13 @@ fn programs() -> Vec<Program> {
                 }
             }
             if cell.is_lstm() {
-                let mut network = network(cell, 7, Loss::CrossEntropy, Reads::Last);
-                network.layers[0].cell_clip = Some(0.5);
-                programs.push(recorded(&network, Gradients::OfLoss, tuning));
+                for (size, clip) in [(3, None), (7, Some(0.5)), (90, Some(0.5))] {
+                    let mut network = network(cell, 7, Loss::CrossEntropy, Reads::Last);
+                    network.layers[0].cell_clip = clip;
+                    network.layers[1].projection_size = Some(size);
+                    network.layers[1].projection_clip = clip;
+                    programs.push(recorded(&network, Gradients::OfLoss, tuning));
+                }
             }
         }
     }

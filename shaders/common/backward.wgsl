@@ -16,36 +16,59 @@ fn store_dstate(state: u32, first: u32, j: u32, value: Rows) {
 }
 
 // The gradient that arrives at the layer's output of step t.
-fn load_upstream(t: u32, first: u32, j: u32) -> Rows {
+fn load_upstream(t: u32, first: u32, p: u32) -> Rows {
     if u.has_upstream == 0u {
         return Rows(0.0);
     }
     return Rows(
-        upstream[u.upstream + state_at(t, row_of(first, 0u), j)],
-        upstream[u.upstream + state_at(t, row_of(first, 1u), j)],
-        upstream[u.upstream + state_at(t, row_of(first, 2u), j)],
-        upstream[u.upstream + state_at(t, row_of(first, 3u), j)],
+        upstream[u.upstream + h_at(t, row_of(first, 0u), p)],
+        upstream[u.upstream + h_at(t, row_of(first, 1u), p)],
+        upstream[u.upstream + h_at(t, row_of(first, 2u), p)],
+        upstream[u.upstream + h_at(t, row_of(first, 3u), p)],
     );
 }
 
 fn load_states(t: u32, first: u32, j: u32) -> States {
+    if PROJECTED {
+        return States(Rows(0.0), load_c(t, first, j), Rows(0.0), load_c(t + 1u, first, j));
+    }
     return States(load_h(t, first, j), load_c(t, first, j), load_h(t + 1u, first, j), load_c(t + 1u, first, j));
 }
 
-// A unit's part of step t: takes the states' gradients after the step and leaves those before it in `dstate`, without
-// what comes through the recurrent product. Past a sequence's end gradients of states pass through.
+// An output's part of step t of a projected layer: takes the gradient of h after the step, and leaves that of the product
+// in place of the product; returns it. What goes past a sequence's end stays in `dstate`.
+fn projection_backward(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
+    let valid = vec4<u32>(t) < load_lengths(first);
+    var d = dh_after + load_upstream(t, first, p);
+    if PROJECTION_CLIP > 0.0 {
+        d = select(d, Rows(0.0), is_clipped(load_gate(t, first, SLOTS + 1u, p), PROJECTION_CLIP));
+    }
+    d = select(Rows(0.0), d, valid);
+    store_gate(t, first, SLOTS + 1u, p, d);
+    store_dstate(0u, first, p, select(dh_after, Rows(0.0), valid));
+    return d;
+}
+
+// A unit's part of step t: takes the states' gradients after the step (in a projected layer, of what the unit gave in
+// place of h) and leaves those before it in `dstate`, without what comes through the recurrent product. Past a
+// sequence's end gradients of states pass through.
 // Returns the slots, which are the gates' gradients now.
 fn unit_backward(t: u32, first: u32, j: u32, dh_after: Rows, dc_after: Rows) -> array<Rows, SLOTS> {
     let valid = vec4<u32>(t) < load_lengths(first);
     var slots = load_gates(t, first, j);
-    var dh = dh_after + load_upstream(t, first, j);
+    var dh = dh_after;
+    if !PROJECTED {
+        dh += load_upstream(t, first, j);
+    }
     var dc = dc_after;
     cell_backward(&slots, load_states(t, first, j), load_peephole(j), &dh, &dc);
     for (var slot = 0u; slot < SLOTS; slot++) {
         slots[slot] = select(Rows(0.0), slots[slot], valid);
     }
     store_gates(t, first, j, slots);
-    store_dstate(0u, first, j, select(dh_after, dh, valid));
+    if !PROJECTED {
+        store_dstate(0u, first, j, select(dh_after, dh, valid));
+    }
     if STATES > 1u {
         store_dstate(1u, first, j, select(dc_after, dc, valid));
     }

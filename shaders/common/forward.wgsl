@@ -7,34 +7,56 @@ fn load_bias(gate: u32, j: u32) -> Rows {
     return Rows(bias[u.bias + gate * u.hidden_size + j]);
 }
 
-// Stores what a unit has become: slots and states, zeros past a sequence's end, and the states after its last step.
-// Returns h as the next step sees it.
-fn finish_step(t: u32, first: u32, j: u32, slots: array<Rows, SLOTS>, h_before: Rows, h_after: Rows, c_after: Rows) -> Rows {
-    let length = load_lengths(first);
+// Stores what a unit has become: slots and c, zeros past a sequence's end, and c after its last step.
+fn finish_unit(t: u32, first: u32, j: u32, length: vec4<u32>, slots: array<Rows, SLOTS>, c_after: Rows) {
     let valid = vec4<u32>(t) < length;
     var kept = slots;
-    // The last slot of a cell of two stages is there already, and other units may be reading it.
+    // The last slot of a cell whose second product lies between its gates is there already, and other units may be
+    // reading it.
     for (var slot = 0u; slot < select(SLOTS, SLOTS - 1u, FIRST_STAGE < GATES); slot++) {
         store_gate(t, first, slot, j, select(Rows(0.0), kept[slot], valid));
     }
-    let h_out = select(Rows(0.0), h_after, valid);
+    if STATES < 2u {
+        return;
+    }
     let c_out = select(Rows(0.0), c_after, valid);
     for (var i = 0u; i < min(4u, u.batch - first); i++) {
-        h[u.h + state_at(t + 1u, first + i, j)] = h_out[i];
-        if STATES > 1u {
-            c[u.c + state_at(t + 1u, first + i, j)] = c_out[i];
-        }
+        c[u.c + c_at(t + 1u, first + i, j)] = c_out[i];
         if t + 1u == length[i] {
-            last[u.last + state_at(0u, first + i, j)] = h_after[i];
-            if STATES > 1u {
-                last[u.last + state_at(1u, first + i, j)] = c_after[i];
-            }
+            last[u.last + state_at(1u, first + i, j)] = c_after[i];
         } else if t == 0u && length[i] == 0u {
-            last[u.last + state_at(0u, first + i, j)] = h_before[i];
-            if STATES > 1u {
-                last[u.last + state_at(1u, first + i, j)] = c[u.c + state_at(0u, first + i, j)];
-            }
+            last[u.last + state_at(1u, first + i, j)] = c[u.c + c_at(0u, first + i, j)];
+        }
+    }
+}
+
+// Stores an output, zero past a sequence's end, and h after its last step. Returns h as the next step sees it.
+fn finish_output(t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Rows, h_after: Rows) -> Rows {
+    let h_out = select(Rows(0.0), h_after, vec4<u32>(t) < length);
+    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+        h[u.h + h_at(t + 1u, first + i, p)] = h_out[i];
+        if t + 1u == length[i] {
+            last[u.last + state_at(0u, first + i, p)] = h_after[i];
+        } else if t == 0u && length[i] == 0u {
+            last[u.last + state_at(0u, first + i, p)] = h_before[i];
         }
     }
     return h_out;
+}
+
+// Stores what the unit of a projected layer gives, zero past a sequence's end, and returns it.
+fn finish_projected_unit(t: u32, first: u32, j: u32, length: vec4<u32>, value: Rows) -> Rows {
+    let m = select(Rows(0.0), value, vec4<u32>(t) < length);
+    store_gate(t, first, SLOTS, j, m);
+    return m;
+}
+
+// The end of a projected layer's output, from its product.
+fn finish_projection(t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Rows, product: Rows) -> Rows {
+    store_gate(t, first, SLOTS + 1u, p, select(Rows(0.0), product, vec4<u32>(t) < length));
+    var h_after = product;
+    if PROJECTION_CLIP > 0.0 {
+        h_after = clipped(product, PROJECTION_CLIP);
+    }
+    return finish_output(t, first, p, length, h_before, h_after);
 }

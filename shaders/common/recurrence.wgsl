@@ -1,5 +1,10 @@
 // What scans and steps share: a workgroup or invocation works on four consecutive sequences at once, from `first` on.
-// Gates lie as [T, B, SLOTS, H]; states as [T+1, B, H], where index t is the state before step t.
+// Gates lie as [T, B, SLOTS, H]; states as [T+1, B, P] (h) and [T+1, B, H] (c), where index t is the state before step t.
+// P is H, unless the layer is PROJECTED: then h' = W_hr m of what the units give, m, and each row of the gates goes on
+// with m [H] and W_hr m [P], as if they were slots SLOTS and SLOTS + 1. W_hr lies behind R.
+
+override PROJECTED: bool = false;
+override PROJECTION_CLIP: f32 = 0.0;  // the limit of |h|; 0 for none
 
 // A unit's states before and after a step.
 struct States { h_before: Rows, c_before: Rows, h: Rows, c: Rows }
@@ -10,7 +15,11 @@ fn row_of(first: u32, i: u32) -> u32 {
 }
 
 fn gate_at(t: u32, row: u32, slot: u32, j: u32) -> u32 {
-    return u.gates + ((t * u.batch + row) * SLOTS + slot) * u.hidden_size + j;
+    var each = SLOTS * u.hidden_size;
+    if PROJECTED {
+        each += u.hidden_size + u.output_size;
+    }
+    return u.gates + (t * u.batch + row) * each + slot * u.hidden_size + j;
 }
 
 fn load_gate(t: u32, first: u32, slot: u32, j: u32) -> Rows {
@@ -43,16 +52,28 @@ fn store_gates(t: u32, first: u32, j: u32, slots: array<Rows, SLOTS>) {
     }
 }
 
-fn state_at(t: u32, row: u32, j: u32) -> u32 {
+fn h_at(t: u32, row: u32, p: u32) -> u32 {
+    return (t * u.batch + row) * u.output_size + p;
+}
+
+fn c_at(t: u32, row: u32, j: u32) -> u32 {
     return (t * u.batch + row) * u.hidden_size + j;
 }
 
-fn load_h(t: u32, first: u32, j: u32) -> Rows {
+// In a tensor that holds h of all sequences [B, P], then c [B, H].
+fn state_at(state: u32, row: u32, j: u32) -> u32 {
+    if state == 0u {
+        return h_at(0u, row, j);
+    }
+    return u.batch * u.output_size + c_at(0u, row, j);
+}
+
+fn load_h(t: u32, first: u32, p: u32) -> Rows {
     return Rows(
-        h[u.h + state_at(t, row_of(first, 0u), j)],
-        h[u.h + state_at(t, row_of(first, 1u), j)],
-        h[u.h + state_at(t, row_of(first, 2u), j)],
-        h[u.h + state_at(t, row_of(first, 3u), j)],
+        h[u.h + h_at(t, row_of(first, 0u), p)],
+        h[u.h + h_at(t, row_of(first, 1u), p)],
+        h[u.h + h_at(t, row_of(first, 2u), p)],
+        h[u.h + h_at(t, row_of(first, 3u), p)],
     );
 }
 
@@ -61,10 +82,10 @@ fn load_c(t: u32, first: u32, j: u32) -> Rows {
         return Rows(0.0);
     }
     return Rows(
-        c[u.c + state_at(t, row_of(first, 0u), j)],
-        c[u.c + state_at(t, row_of(first, 1u), j)],
-        c[u.c + state_at(t, row_of(first, 2u), j)],
-        c[u.c + state_at(t, row_of(first, 3u), j)],
+        c[u.c + c_at(t, row_of(first, 0u), j)],
+        c[u.c + c_at(t, row_of(first, 1u), j)],
+        c[u.c + c_at(t, row_of(first, 2u), j)],
+        c[u.c + c_at(t, row_of(first, 3u), j)],
     );
 }
 

@@ -32,7 +32,7 @@ pub use gemm::{Gemm, Matrix};
 pub use label_weight::LabelWeight;
 pub use mean_squared_error::MeanSquaredError;
 pub use record::Record;
-pub use recurrence::Recurrence;
+pub use recurrence::{Projection, Recurrence};
 pub use scan_backward::ScanBackward;
 pub use scan_forward::ScanForward;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;

@@ -8,17 +8,23 @@ use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::{Real, View, product};
 
-/// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, H]`, of
-/// which index t is the state before step t, and index 0 the initial state.
+/// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, P]` (h)
+/// and `[T+1, B, H]` (c), of which index t is the state before step t, and index 0 the initial state. P is H, unless the
+/// layer projects what its units give, m, onto `h' = W_hr m` (Sak et al. 2014); then each row of the gates goes on with
+/// m `[H]` and `W_hr m` `[P]`.
 #[derive(Debug, Clone)]
 pub struct Recurrence {
     pub cell: Cell,
     pub steps: usize,
     pub batch: usize,
     pub hidden_size: usize,
-    /// `[G*H, H]`: R.
+    /// P: numbers in h.
+    pub output_size: usize,
+    /// Whether h is a projection, with what limit of |h|.
+    pub projection: Option<Projection>,
+    /// `[G*H, P]`: R; behind it, in a projected layer, W_hr `[P, H]`.
     pub recurrent: Tensor,
-    /// `[H, G*H]`: R transposed.
+    /// `[P, G*H]`: R transposed; behind it, in a projected layer, W_hr transposed `[H, P]`.
     pub recurrent_t: Tensor,
     /// `[G*H]`: b_hh.
     pub bias: Option<Tensor>,
@@ -26,23 +32,31 @@ pub struct Recurrence {
     pub peephole: Option<Tensor>,
     /// The limit of |c|, where an LSTM clips it.
     pub cell_clip: Option<f64>,
-    /// `[T, B, SLOTS, H]`. Forward: `W x + b_ih` comes in, slots go out. Backward: slots come in, the gates' gradients go
-    /// out. Zeros past a sequence's end.
+    /// `[T, B, SLOTS, H]`, or `[T, B, SLOTS * H + H + P]` where it projects. Forward: `W x + b_ih` comes in, slots go out.
+    /// Backward: slots come in, the gates' gradients go out, and that of the projection in its own place. Zeros past a
+    /// sequence's end.
     pub gates: Tensor,
-    /// `[T+1, B, H]`: the layer's outputs, shifted by the initial state; zeros past a sequence's end.
+    /// `[T+1, B, P]`: the layer's outputs, shifted by the initial state; zeros past a sequence's end.
     pub h: Tensor,
     /// `[T+1, B, H]`, or empty where the cell has no c.
     pub c: Tensor,
-    /// `[S, B, H]`: states after the last valid step, initial ones where there is none.
+    /// `[B, P]`, then `[B, H]` where there is a c: states after the last valid step, initial ones where there is none.
     pub last: Tensor,
-    /// `[T, B, H]`: gradient of the outputs, where it is not all zero.
+    /// `[T, B, P]`: gradient of the outputs, where it is not all zero.
     pub upstream: Option<Tensor>,
-    /// `[S, B, H]`: gradient of `last` in, of the initial state out, when the whole way has been walked.
+    /// As `last`: its gradient in, of the initial states out, when the whole way has been walked.
     pub dstate: Tensor,
     /// States, h first, whose gradient `dstate` holds when the walk back begins; the others' is zero.
     pub given_states: usize,
     /// `[B]`: valid steps, of which more than T count as T.
     pub lengths: Tensor,
+}
+
+/// What the projection of a layer is beside its weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Projection {
+    /// The limit of |h|, where it is clipped.
+    pub clip: Option<f64>,
 }
 
 /// Sequences that one task of the CPU takes through time. It is fixed, so that the bits do not depend on the number of
@@ -81,17 +95,44 @@ impl Recurrence {
             ("steps", Scalar::count(self.steps)),
             ("batch", Scalar::count(self.batch)),
             ("hidden_size", Scalar::count(self.hidden_size)),
+            ("output_size", Scalar::count(self.output_size)),
         ]
     }
 
     /// Products that follow one another within a time step.
     pub fn stages(&self) -> usize {
+        1 + usize::from(self.has_middle() || self.projection.is_some())
+    }
+
+    /// Whether the second product lies between the gates of its cell.
+    fn has_middle(&self) -> bool {
         let facts = self.cell.facts();
-        if facts.first_stage < facts.gates {
-            2
-        } else {
-            1
-        }
+        facts.first_stage < facts.gates
+    }
+
+    /// Numbers of one sequence and step in `gates`.
+    pub fn row_size(&self) -> usize {
+        self.gates.len() / (self.steps * self.batch)
+    }
+
+    /// Elements of each state of all sequences: h, then c.
+    pub fn state_sizes(&self) -> Vec<usize> {
+        let sizes = [self.batch * self.output_size, self.batch * self.hidden_size];
+        sizes[..self.cell.facts().states].to_vec()
+    }
+
+    /// Multiply-adds of one sequence and step.
+    pub fn work(&self) -> usize {
+        let projections = usize::from(self.projection.is_some());
+        (self.cell.facts().gates + projections) * self.hidden_size * self.output_size
+    }
+
+    /// Bytes of workgroup memory that its scans need, for four sequences: two vectors going forward, and the gates'
+    /// gradients, with the projection's, coming back.
+    pub fn scan_memory(&self) -> u128 {
+        let (h, p) = (self.hidden_size as u128, self.output_size as u128);
+        let projected = if self.projection.is_some() { p } else { 0 };
+        16 * (h + p).max(self.cell.facts().gates as u128 * h + projected)
     }
 
     /// Gates in runs whose recurrent products' gradients lie side by side, none across the two stages.
@@ -124,7 +165,7 @@ impl Recurrence {
             include_str!("../../shaders/common/math.wgsl"),
             include_str!("../../shaders/common/recurrence.wgsl"),
         ];
-        if self.stages() == 1 {
+        if !self.has_middle() {
             parts.push(include_str!("../../shaders/common/one_stage.wgsl"));
         }
         parts
@@ -136,6 +177,11 @@ impl Recurrence {
         if scan {
             constants.push(("WIDTH", self.width() as f64));
             constants.push(("UNITS", self.hidden_size as f64));
+            constants.push(("OUTPUTS", self.output_size as f64));
+        }
+        if let Some(projection) = self.projection {
+            constants.push(("PROJECTED", 1.0));
+            constants.extend(projection.clip.map(|clip| ("PROJECTION_CLIP", clip)));
         }
         constants.extend(self.cell_clip.map(|clip| ("CELL_CLIP", clip)));
         constants
@@ -145,14 +191,21 @@ impl Recurrence {
     pub(super) fn cost(&self, steps: usize) -> Cost {
         let facts = self.cell.facts();
         let (t, b, h) = (steps as f64, self.batch as f64, self.hidden_size as f64);
-        let (gates, slots, states) = (facts.gates as f64, facts.slots as f64, facts.states as f64);
+        let (gates, work) = (facts.gates as f64, self.work() as f64);
+        let states = self.state_sizes().iter().sum::<usize>() as f64;
         Cost {
-            flops: t * b * gates * h * (2.0 * h + 10.0),
-            bytes: 4.0 * (gates * h * h + t * b * h * (2.0 * slots + states)),
+            flops: t * b * (2.0 * work + 10.0 * gates * h),
+            bytes: 4.0 * (work + t * (b * 2.0 * self.row_size() as f64 + states)),
         }
     }
 
-    /// Steps `range` forward; with `stage`, only that half of a cell of two stages.
+    /// Workgroups of a step: units or outputs, and sequences.
+    pub(super) fn step_grid(&self) -> [u32; 3] {
+        let units = self.hidden_size.max(self.output_size);
+        [units.div_ceil(64) as u32, self.batch.div_ceil(4) as u32, 1]
+    }
+
+    /// Steps `range` forward; with `stage`, only that half of a layer of two stages.
     pub(super) fn forward<R: Real>(
         &self,
         memory: &Memory<R>,
@@ -160,14 +213,14 @@ impl Recurrence {
         stage: Option<usize>,
     ) {
         let facts = self.cell.facts();
-        let (b, h) = (self.batch, self.hidden_size);
-        let gates_h = facts.gates * h;
+        let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
+        let (gates_h, slots_h, row_size) = (facts.gates * h, facts.slots * h, self.row_size());
         let rows = self.cell.rows::<R>(self.cell_clip.is_some());
         let clip = R::of(self.cell_clip.unwrap_or(0.0));
         let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
         let peepholes = peepholes.as_deref().unwrap_or(&[]);
         let recurrent_t = memory.read(&self.recurrent_t);
-        let recurrent_t = &*recurrent_t;
+        let (recurrent_t, projection_t) = recurrent_t.split_at(p * gates_h);
         let bias = self.bias.map(|bias| memory.read(&bias));
         let bias = bias.as_deref();
         let lengths = memory.read_index(&self.lengths);
@@ -178,19 +231,19 @@ impl Recurrence {
             memory.write(&self.c),
         );
         let mut last = memory.write(&self.last);
-        let (last_h, last_c) = last.split_at_mut(b * h);
-        let two_stages = self.stages() == 2;
+        let (last_h, last_c) = last.split_at_mut(b * p);
+        let (first_half, second_half) = (stage != Some(1), stage != Some(0));
+        let ends_units = if self.has_middle() {
+            second_half
+        } else {
+            first_half
+        };
 
-        let mut tasks = by_tile(
-            &mut gates,
-            b * facts.slots * h,
-            facts.slots * h,
-            range.clone(),
-        );
-        let states = by_tile(&mut states, b * h, h, range.start..range.end + 1);
+        let mut tasks = by_tile(&mut gates, b * row_size, row_size, range.clone());
+        let states = by_tile(&mut states, b * p, p, range.start..range.end + 1);
         let cells = by_tile(&mut cells, b * h, h, range.start..range.end + 1);
         let lasts = last_h
-            .chunks_mut(TILE * h)
+            .chunks_mut(TILE * p)
             .zip(chunks_or_empty(last_c, TILE * h));
         tasks
             .par_iter_mut()
@@ -200,7 +253,7 @@ impl Recurrence {
             .enumerate()
             .for_each(
                 |(tile, (((gates, mut states), mut cells), (last_h, last_c)))| {
-                    let sequences = last_h.len() / h;
+                    let sequences = last_h.len() / p;
                     let lengths = &lengths[tile * TILE..tile * TILE + sequences];
                     let length = |row: usize| (lengths[row] as usize).min(self.steps);
                     let mut products = vec![R::zero(); sequences * gates_h];
@@ -214,8 +267,12 @@ impl Recurrence {
                                     None => row[first * h..end * h].fill(R::zero()),
                                 }
                             }
-                            let recurrent_t =
-                                View::new(&recurrent_t[first * h..], h, (end - first) * h, gates_h);
+                            let recurrent_t = View::new(
+                                &recurrent_t[first * h..],
+                                operand.columns,
+                                (end - first) * h,
+                                gates_h,
+                            );
                             product(
                                 operand,
                                 recurrent_t,
@@ -224,81 +281,109 @@ impl Recurrence {
                                 true,
                             );
                         };
+                    // Keeps the state after the last valid step, or before the first where there is none.
+                    let keep = |t: usize, r: usize, before: &[R], after: &[R], last: &mut [R]| {
+                        if t + 1 == length(r) {
+                            last.copy_from_slice(after);
+                        } else if t == 0 && length(r) == 0 {
+                            last.copy_from_slice(before);
+                        }
+                    };
                     for (n, t) in range.clone().enumerate() {
                         let (before, after) = states.split_at_mut(n + 1);
                         let (h_before, h_after) = (&*before[n], &mut *after[0]);
                         let (c_before, c_after) = pair(&mut cells, n);
-                        let slots = &mut *gates[n];
-                        if stage != Some(1) {
-                            multiply(
-                                &mut products,
-                                View::new(h_before, sequences, h, h),
-                                0,
-                                facts.first_stage,
-                            );
+                        let rows_of_gates = &mut *gates[n];
+                        if first_half {
+                            let operand = View::new(h_before, sequences, p, p);
+                            multiply(&mut products, operand, 0, facts.first_stage);
                         }
-                        if two_stages && stage != Some(1) {
-                            for (r, slots) in slots.chunks_exact_mut(facts.slots * h).enumerate() {
-                                let (h, c) = (&mut [][..], &mut [][..]);
-                                let product = &products[r * gates_h..(r + 1) * gates_h];
-                                let h_before =
-                                    &h_before[r * self.hidden_size..][..self.hidden_size];
-                                if t < length(r) {
-                                    let row = ForwardRow {
-                                        slots,
-                                        product,
-                                        peepholes,
-                                        clip,
-                                        h_before,
-                                        c_before: &[],
-                                        h,
-                                        c,
-                                    };
-                                    (rows.middle)(self.hidden_size, row);
+                        if self.has_middle() && first_half {
+                            for (r, slots) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
+                                if t >= length(r) {
+                                    slots[(facts.slots - 1) * h..].fill(R::zero());
+                                    continue;
+                                }
+                                let row = ForwardRow {
+                                    slots,
+                                    product: &products[r * gates_h..(r + 1) * gates_h],
+                                    peepholes,
+                                    clip,
+                                    h_before: &h_before[r * h..(r + 1) * h],
+                                    c_before: &[],
+                                    h: &mut [],
+                                    c: &mut [],
+                                };
+                                (rows.middle)(h, row);
+                            }
+                        }
+                        if self.has_middle() && second_half {
+                            let middle = &rows_of_gates[(facts.slots - 1) * h..];
+                            let middle = View::new(middle, sequences, h, row_size);
+                            multiply(&mut products, middle, facts.first_stage, facts.gates);
+                        }
+                        // The units end where their last product is there; a projected layer's end in its first half.
+                        if ends_units {
+                            for (r, row) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
+                                let c_own = if c_after.is_empty() {
+                                    0..0
                                 } else {
-                                    slots[(facts.slots - 1) * self.hidden_size..].fill(R::zero());
+                                    r * h..(r + 1) * h
+                                };
+                                let (slots, m) = row.split_at_mut(slots_h);
+                                let (h_before, h_after) = match self.projection {
+                                    Some(_) => (&[][..], &mut m[..h]),
+                                    None => (&h_before[r * h..][..h], &mut h_after[r * h..][..h]),
+                                };
+                                let row = ForwardRow {
+                                    slots,
+                                    product: &products[r * gates_h..(r + 1) * gates_h],
+                                    peepholes,
+                                    clip,
+                                    h_before,
+                                    c_before: &c_before[c_own.clone()],
+                                    h: h_after,
+                                    c: &mut c_after[c_own.clone()],
+                                };
+                                if t < length(r) {
+                                    (rows.forward)(h, row);
+                                } else {
+                                    row.slots.fill(R::zero());
+                                    row.h.fill(R::zero());
+                                    row.c.fill(R::zero());
+                                }
+                                let (before, after) =
+                                    (&c_before[c_own.clone()], &c_after[c_own.clone()]);
+                                keep(t, r, before, after, &mut last_c[c_own]);
+                            }
+                        }
+                        if let Some(projection) = self.projection.filter(|_| second_half) {
+                            let mut projected = vec![R::zero(); sequences * p];
+                            let m = View::new(&rows_of_gates[slots_h..], sequences, h, row_size);
+                            let weights = View::new(projection_t, h, p, p);
+                            product(m, weights, &mut projected, p, false);
+                            let limit = projection.clip.map(R::of);
+                            let projected = projected.chunks_exact(p);
+                            for (r, (row, projected)) in rows_of_gates
+                                .chunks_exact_mut(row_size)
+                                .zip(projected)
+                                .enumerate()
+                            {
+                                // Past the end m is zero, and so is its projection.
+                                row[slots_h + h..].copy_from_slice(projected);
+                                let h_after = &mut h_after[r * p..(r + 1) * p];
+                                h_after.copy_from_slice(projected);
+                                if let Some(limit) = limit {
+                                    h_after.iter_mut().for_each(|h| *h = h.clipped(limit));
                                 }
                             }
                         }
-                        if stage == Some(0) {
-                            continue;
-                        }
-                        if two_stages {
-                            let middle = &slots[(facts.slots - 1) * h..];
-                            let middle = View::new(middle, sequences, h, facts.slots * h);
-                            multiply(&mut products, middle, facts.first_stage, facts.gates);
-                        }
-                        for (r, slots) in slots.chunks_exact_mut(facts.slots * h).enumerate() {
-                            let own = r * h..(r + 1) * h;
-                            let c_own = if c_after.is_empty() {
-                                0..0
-                            } else {
-                                own.clone()
-                            };
-                            let row = ForwardRow {
-                                slots,
-                                product: &products[r * gates_h..(r + 1) * gates_h],
-                                peepholes,
-                                clip,
-                                h_before: &h_before[own.clone()],
-                                c_before: &c_before[c_own.clone()],
-                                h: &mut h_after[own.clone()],
-                                c: &mut c_after[c_own.clone()],
-                            };
-                            if t == 0 && length(r) == 0 {
-                                last_h[own.clone()].copy_from_slice(row.h_before);
-                                last_c[c_own.clone()].copy_from_slice(row.c_before);
-                            }
-                            if t < length(r) {
-                                (rows.forward)(h, row);
-                            } else {
-                                row.slots.fill(R::zero());
-                                row.h.fill(R::zero());
-                                row.c.fill(R::zero());
-                            }
-                            if t + 1 == length(r) {
-                                last_h[own.clone()].copy_from_slice(&h_after[own]);
-                                last_c[c_own.clone()].copy_from_slice(&c_after[c_own]);
+                        if second_half {
+                            for r in 0..sequences {
+                                let own = r * p..(r + 1) * p;
+                                let (before, after) =
+                                    (&h_before[own.clone()], &h_after[own.clone()]);
+                                keep(t, r, before, after, &mut last_h[own]);
                             }
                         }
                     }
@@ -314,13 +399,13 @@ impl Recurrence {
         work: BackwardWork,
     ) {
         let facts = self.cell.facts();
-        let (b, h) = (self.batch, self.hidden_size);
+        let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
         let rows = self.cell.rows::<R>(self.cell_clip.is_some());
         let clip = R::of(self.cell_clip.unwrap_or(0.0));
         let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
         let peepholes = peepholes.as_deref().unwrap_or(&[]);
         let recurrent = memory.read(&self.recurrent);
-        let recurrent = &*recurrent;
+        let (recurrent, projection) = recurrent.split_at(facts.gates * h * p);
         let lengths = memory.read_index(&self.lengths);
         let lengths = &*lengths;
         let (states, cells) = (memory.read(&self.h), memory.read(&self.c));
@@ -329,20 +414,20 @@ impl Recurrence {
         let upstream = upstream.as_deref();
         let mut gates = memory.write(&self.gates);
         let mut dstate = memory.write(&self.dstate);
-        let (dh, dc) = dstate.split_at_mut(b * h);
-        let slots_h = facts.slots * h;
+        let (dh, dc) = dstate.split_at_mut(b * p);
+        let (slots_h, row_size) = (facts.slots * h, self.row_size());
         let runs = self.product_runs();
         // A step of its own first takes the step after it back, whose gradients lie one further on.
         let held = range.start..(range.end + usize::from(work.pending)).min(self.steps);
 
-        let mut tasks = by_tile(&mut gates, b * slots_h, slots_h, held);
-        let dstates = dh.chunks_mut(TILE * h).zip(chunks_or_empty(dc, TILE * h));
+        let mut tasks = by_tile(&mut gates, b * row_size, row_size, held);
+        let dstates = dh.chunks_mut(TILE * p).zip(chunks_or_empty(dc, TILE * h));
         tasks
             .par_iter_mut()
             .zip(dstates.collect::<Vec<_>>())
             .enumerate()
             .for_each(|(tile, (gates, (dh, dc)))| {
-                let sequences = dh.len() / h;
+                let sequences = dh.len() / p;
                 let first = tile * TILE;
                 let length = |row: usize| (lengths[first + row] as usize).min(self.steps);
                 let mut dmiddle = vec![R::zero(); (self.stages() - 1) * sequences * h];
@@ -357,11 +442,11 @@ impl Recurrence {
                                 &slots[facts.product_slots[run.start] * h..],
                                 sequences,
                                 run.len() * h,
-                                slots_h,
+                                row_size,
                             );
                             let recurrent =
-                                View::new(&recurrent[run.start * h * h..], run.len() * h, h, h);
-                            product(operand, recurrent, out, h, accumulate);
+                                View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
+                            product(operand, recurrent, out, p, accumulate);
                             accumulate = true;
                         }
                     };
@@ -376,35 +461,47 @@ impl Recurrence {
                 }
                 for (n, t) in range.clone().enumerate().rev() {
                     let slots = &mut *gates[n];
-                    let vector = |values: &[R], t: usize, row: usize| -> Range<usize> {
-                        let start = (t * b + first + row) * h;
-                        if values.is_empty() {
+                    let vector = |t: usize, row: usize, size: usize| -> Range<usize> {
+                        let start = (t * b + first + row) * size;
+                        start..start + size
+                    };
+                    // h and c of a row of units; empty where they have none.
+                    let state = |t: usize, row: usize| {
+                        let h_own = match self.projection {
+                            Some(_) => 0..0,
+                            None => vector(t, row, h),
+                        };
+                        let c_own = if cells.is_empty() {
                             0..0
                         } else {
-                            start..start + h
-                        }
+                            vector(t, row, h)
+                        };
+                        (&states[h_own], &cells[c_own])
                     };
                     let each = |slots: &mut [R],
                                 dh: &mut [R],
                                 dc: &mut [R],
                                 dmiddle: &[R],
                                 formula: fn(usize, BackwardRow<R>)| {
-                        for (row, slots) in slots.chunks_exact_mut(slots_h).enumerate() {
+                        for (row, slots) in slots.chunks_exact_mut(row_size).enumerate() {
+                            let slots = &mut slots[..slots_h];
                             if t >= length(row) {
                                 slots.fill(R::zero());
                                 continue;
                             }
                             let own = row * h..(row + 1) * h;
+                            let ((h_before, c_before), (h_after, c_after)) =
+                                (state(t, row), state(t + 1, row));
                             formula(
                                 h,
                                 BackwardRow {
                                     slots,
                                     peepholes,
                                     clip,
-                                    h_before: &states[vector(states, t, row)],
-                                    c_before: &cells[vector(cells, t, row)],
-                                    h: &states[vector(states, t + 1, row)],
-                                    c: &cells[vector(cells, t + 1, row)],
+                                    h_before,
+                                    c_before,
+                                    h: h_after,
+                                    c: c_after,
                                     dh: &mut dh[own.clone()],
                                     dc: &mut dc[if facts.states > 1 { own.clone() } else { 0..0 }],
                                     dmiddle: &dmiddle[if dmiddle.is_empty() { 0..0 } else { own }],
@@ -415,17 +512,43 @@ impl Recurrence {
                     if work.units {
                         if let Some(upstream) = upstream {
                             for (row, dh) in dh
-                                .chunks_exact_mut(h)
+                                .chunks_exact_mut(p)
                                 .enumerate()
                                 .filter(|(row, _)| t < length(*row))
                             {
-                                let upstream = &upstream[vector(upstream, t, row)];
+                                let upstream = &upstream[vector(t, row, p)];
                                 dh.iter_mut().zip(upstream).for_each(|(dh, &du)| *dh += du);
                             }
                         }
+                    }
+                    if let Some(projection) = self.projection.filter(|_| work.units) {
+                        // In place of the product its gradient, unless h was clipped there.
+                        for (row, (slots, dh)) in slots
+                            .chunks_exact_mut(row_size)
+                            .zip(dh.chunks_exact_mut(p))
+                            .enumerate()
+                        {
+                            let projected = &mut slots[slots_h + h..];
+                            if t >= length(row) {
+                                projected.fill(R::zero());
+                                continue;
+                            }
+                            let limit = projection.clip.map(R::of);
+                            for (value, dh) in projected.iter_mut().zip(dh) {
+                                let stopped = limit.is_some_and(|limit| value.is_clipped(limit));
+                                *value = if stopped { R::zero() } else { *dh };
+                                *dh = R::zero();
+                            }
+                        }
+                    } else if work.units {
                         each(slots, dh, dc, &[], rows.backward);
                     }
-                    if work.middle && self.stages() == 2 {
+                    if work.middle && self.projection.is_some() {
+                        let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
+                        let weights = View::new(projection, p, h, h);
+                        product(operand, weights, &mut dmiddle, h, false);
+                        each(slots, &mut dmiddle, dc, &[], rows.backward);
+                    } else if work.middle && self.has_middle() {
                         products_back(slots, &mut dmiddle, true, false);
                         each(slots, dh, dc, &dmiddle, rows.middle_backward);
                     }

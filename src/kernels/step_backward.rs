@@ -13,9 +13,9 @@ pub struct StepBackward {
 /// The parts of a step backwards, each one dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackwardStage {
-    /// Step t + 1 through its product, then the units' own part of step t.
+    /// Step t + 1 through its product, then the units' own part of step t; of a projected layer, its outputs'.
     Units(usize),
-    /// Step t of a cell of two stages: through its second product, then the first half of the units' part.
+    /// Step t of a layer of two stages: through its second product, then the part of the units that lies before it.
     Middle(usize),
     /// The first step through its product, which ends the walk.
     End,
@@ -61,11 +61,7 @@ impl Kernel for StepBackward {
     }
 
     fn grid(&self) -> [u32; 3] {
-        [
-            self.layer.hidden_size.div_ceil(64) as u32,
-            self.layer.batch.div_ceil(4) as u32,
-            1,
-        ]
+        self.layer.step_grid()
     }
 
     fn cost(&self) -> Cost {

@@ -3,8 +3,8 @@ use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
 use crate::executor::Memory;
 use crate::real::Real;
 
-/// One time step of a layer, with the activations fused behind the recurrent product. A cell of two stages takes two
-/// calls.
+/// One time step of a layer, with the activations fused behind the recurrent product. A layer of two stages takes
+/// two calls.
 #[derive(Debug, Clone)]
 pub struct StepForward {
     pub layer: Recurrence,
@@ -48,11 +48,7 @@ impl Kernel for StepForward {
     }
 
     fn grid(&self) -> [u32; 3] {
-        [
-            self.layer.hidden_size.div_ceil(64) as u32,
-            self.layer.batch.div_ceil(4) as u32,
-            1,
-        ]
+        self.layer.step_grid()
     }
 
     fn cost(&self) -> Cost {

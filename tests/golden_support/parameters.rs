@@ -118,6 +118,8 @@ struct Written {
     /// Added to the forget gate's bias at run time.
     forget_bias: f64,
     cell_clip: Option<f64>,
+    projection_size: Option<usize>,
+    projection_clip: Option<f64>,
 }
 
 impl Written {
@@ -175,6 +177,10 @@ impl Written {
             parts,
             forget_bias: f64::from(u8::from(at_run_time)) * option("forget_bias").unwrap_or(1.0),
             cell_clip: option("cell_clip"),
+            projection_size: option("num_proj")
+                .or(oracle["proj_size"].as_f64().filter(|&size| size > 0.0))
+                .map(|size| size as usize),
+            projection_clip: option("proj_clip"),
         }
     }
 
@@ -190,6 +196,12 @@ impl Written {
         if name.starts_with("rnn.weight_peephole") {
             let cell = self.parts[0].kernel.trim_end_matches("kernel");
             return Some((format!("{cell}w_{}_diag", ["i", "f", "o"][gate]), unit));
+        }
+        let projection = |part: &Part<String>| part.kernel.replace("kernel", "projection/kernel");
+        if name.starts_with("rnn.weight_hr") {
+            // [P, H] here, [H, P] there.
+            let width = self.projection_size?;
+            return Some((projection(&self.parts[0]), column * width + row));
         }
         let (part, block) = self.parts.iter().find_map(|part| {
             let block = part.gates.iter().position(|&g| g == gate)?;
@@ -229,7 +241,8 @@ impl Parameters {
                 .collect(),
             None => {
                 let layers = oracle["layers"].as_u64().unwrap_or(1) as usize;
-                vec![case.get("out/outputs").shape[2]; layers]
+                let size = oracle["H"].as_u64().map(|size| size as usize);
+                vec![size.unwrap_or(case.get("out/outputs").shape[2]); layers]
             }
         };
         let layers: Vec<Written> = (0..sizes.len())
@@ -244,6 +257,8 @@ impl Parameters {
                 .map(|(layer, &size)| Layer {
                     bias: layer.bias,
                     cell_clip: layer.cell_clip,
+                    projection_size: layer.projection_size,
+                    projection_clip: layer.projection_clip,
                     ..Layer::new(layer.cell, size)
                 })
                 .collect(),
@@ -285,7 +300,7 @@ impl Parameters {
                     (_, Some(l), _) => {
                         let inputs = match l {
                             0 => network.input_size,
-                            _ => sizes[l - 1],
+                            _ => network.layers[l - 1].output_size(),
                         };
                         layers[l].place(&entry.name, (row, column), sizes[l], inputs)
                     }

@@ -280,19 +280,16 @@ impl Session<'_> {
             player.write(targets, &case.time_major("targets"));
         }
         for (l, layer) in model.layers.iter().enumerate() {
-            let len = model.batch * layer.hidden_size;
-            let states = layer.last.len() / len;
-            for (n, (s, over_time)) in [("h", layer.h), ("c", layer.c)]
-                .into_iter()
-                .take(states)
-                .enumerate()
-            {
+            let states = [("h", layer.h), ("c", layer.c)];
+            let mut skip = 0;
+            for ((s, over_time), len) in states.into_iter().zip(layer.state_sizes()) {
                 if let (_, Some(initial)) = case.state("init", l, s, len) {
                     player.write(&over_time.part(0, [len]), initial);
                 }
                 if let (_, Some(gradient)) = case.state("upstream/final", l, s, len) {
-                    player.write(&layer.dstate.part(n * len, [len]), gradient);
+                    player.write(&layer.dstate.part(skip, [len]), gradient);
                 }
+                skip += len;
             }
         }
         if case.has_upstream() {
@@ -350,11 +347,10 @@ impl Session<'_> {
     fn read_forward(&mut self) {
         let (steps, batch) = (self.model.steps, self.model.batch);
         for (l, layer) in self.model.layers.iter().enumerate() {
-            let len = batch * layer.hidden_size;
-            let last = self.player.read(&layer.last);
-            for (s, values) in ["h", "c"].into_iter().zip(last.chunks_exact(len)) {
+            let mut last = self.player.read(&layer.last).into_iter();
+            for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                 let (name, _) = self.case.state("out/final", l, s, len);
-                self.results.add(name, values.to_vec());
+                self.results.add(name, last.by_ref().take(len).collect());
             }
         }
         let top = self.model.layers.last().expect("at least one");
@@ -401,11 +397,10 @@ impl Session<'_> {
             self.results.add("grad/x", dinputs);
         }
         for (l, layer) in self.model.layers.iter().enumerate() {
-            let len = self.model.batch * layer.hidden_size;
-            let dstate = self.player.read(&layer.dstate);
-            for (s, values) in ["h", "c"].into_iter().zip(dstate.chunks_exact(len)) {
+            let mut dstate = self.player.read(&layer.dstate).into_iter();
+            for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                 let (name, _) = self.case.state("grad/init", l, s, len);
-                self.results.add(name, values.to_vec());
+                self.results.add(name, dstate.by_ref().take(len).collect());
             }
         }
     }
