@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    BackwardStage, Call, ColumnSum, Gemm, LabelWeight, Matrix, MeanSquaredError, Projection,
-    Recurrence, ScanBackward, ScanForward, SoftmaxCrossEntropy, StepBackward, StepForward,
-    Transpose,
+    Arrange, BackwardStage, Call, ColumnSum, Gemm, LabelWeight, Matrix, MeanSquaredError,
+    Projection, Recurrence, ScanBackward, ScanForward, SoftmaxCrossEntropy, StepBackward,
+    StepForward, Transpose,
 };
-use crate::network::{Entry, Loss, Network, Reads};
+use crate::network::{Direction, Entry, Loss, Network, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
 
 /// How a layer goes through time.
@@ -107,6 +107,7 @@ pub struct Model {
     pub dinputs: Option<Tensor>,
     /// `[B]`.
     pub lengths: Tensor,
+    /// Every direction of every layer, in the order of [`Network::directions`], which is PyTorch's order of states.
     pub layers: Vec<Recurrence>,
     /// `[rows, K]`, where rows is B, or T*B for a head that reads every step.
     pub outputs: Tensor,
@@ -119,8 +120,31 @@ pub struct Model {
     /// `[2, rows]`: loss and hit of each output.
     pub scores: Tensor,
     doutputs: Tensor,
+    levels: Vec<Level>,
     routes: Vec<Route>,
     scan_work: usize,
+}
+
+/// A layer of the network.
+#[derive(Debug, Clone)]
+struct Level {
+    /// Its directions among the model's `layers`.
+    directions: std::ops::Range<usize>,
+    /// Where it has two.
+    joined: Option<Joined>,
+}
+
+/// What joins the two directions of a layer. The backward one is a scan like the other, over reversed sequences.
+#[derive(Debug, Clone)]
+struct Joined {
+    /// `[T, B, inputs]`: the layer's inputs, each sequence reversed.
+    reversed: Tensor,
+    /// `[T, B, inputs]`: their gradient, where something below wants it.
+    dreversed: Option<Tensor>,
+    /// `[T, B, P forward + P backward]`, in the order of time.
+    outputs: Tensor,
+    /// Their gradient.
+    upstream: Option<Tensor>,
 }
 
 impl Model {
@@ -166,25 +190,50 @@ impl Model {
             let entry = entries.iter().find(|entry| entry.name == name)?;
             Some(parameters.part(entry.offset, entry.shape))
         };
-        let mut layers = vec![];
+        let (mut layers, mut levels): (Vec<Recurrence>, Vec<Level>) = (vec![], vec![]);
         let top = network.layers.len() - 1;
-        for (l, layer) in network.layers.iter().enumerate() {
+        for Direction {
+            level,
+            reversed,
+            suffix,
+            inputs,
+            layer,
+        } in network.directions()
+        {
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size());
             let mut activation = |name: &str, shape: Shape| {
-                program.buffer(format!("layer{l}.{name}"), Kind::Activations, real, shape)
+                program.buffer(format!("{suffix}.{name}"), Kind::Activations, real, shape)
             };
             let upstream = match gradients {
                 Gradients::None => false,
-                Gradients::OfLoss => l < top || network.head.reads == Reads::Every,
+                Gradients::OfLoss => level < top || network.head.reads == Reads::Every,
                 Gradients::OfUpstream => true,
             };
+            if let Some(forward) = layers.last().filter(|_| reversed) {
+                let both = forward.output_size + p;
+                let below = level > 0 || gradients == Gradients::OfUpstream;
+                let dreversed = below && gradients != Gradients::None;
+                let read: Shape = [steps, batch, inputs].into();
+                levels[level].directions.end += 1;
+                levels[level].joined = Some(Joined {
+                    reversed: activation("reversed", read),
+                    dreversed: dreversed.then(|| activation("dreversed", read)),
+                    outputs: activation("joined", [steps, batch, both].into()),
+                    upstream: upstream.then(|| activation("djoined", [steps, batch, both].into())),
+                });
+            } else {
+                levels.push(Level {
+                    directions: layers.len()..layers.len() + 1,
+                    joined: None,
+                });
+            }
             let given_states = match gradients {
                 Gradients::OfUpstream => facts.states,
-                _ if l == top && network.head.reads == Reads::Last => 1,
+                _ if level == top && network.head.reads == Reads::Last => 1,
                 _ => 0,
             };
             let states = batch * (p + (facts.states - 1) * h);
-            let named = format!("rnn.weight_hh_l{l}");
+            let named = format!("rnn.weight_hh_{suffix}");
             let entry = entries.iter().find(|entry| entry.name == named);
             let entry = entry.expect("every layer has one");
             // With the projection's weights, which lie right behind.
@@ -201,8 +250,8 @@ impl Model {
                 }),
                 recurrent,
                 recurrent_t: activation("recurrent_t", [recurrent.len()].into()),
-                bias: parameter(format!("rnn.bias_hh_l{l}")),
-                peephole: parameter(format!("rnn.weight_peephole_l{l}")),
+                bias: parameter(format!("rnn.bias_hh_{suffix}")),
+                peephole: parameter(format!("rnn.weight_peephole_{suffix}")),
                 cell_clip: layer.cell_clip,
                 gates: activation("gates", [steps, batch, layer.kept_size()].into()),
                 h: activation("h", [steps + 1, batch, p].into()),
@@ -239,6 +288,7 @@ impl Model {
             dinputs,
             lengths,
             layers,
+            levels,
             outputs,
             labels,
             targets,
@@ -266,33 +316,132 @@ impl Model {
         self.parameter(self.gradients.as_ref()?, name)
     }
 
-    /// What layer `l` reads, as rows of all steps and sequences.
-    fn input_of(&self, l: usize) -> Matrix {
-        let rows = self.steps * self.batch;
-        match l.checked_sub(1) {
-            None => Matrix::new(self.inputs, rows, self.network.input_size),
-            Some(below) => Matrix::new(
-                self.layers[below].outputs(),
-                rows,
-                self.layers[below].output_size,
-            ),
+    /// What the layer below `level` emits, or the model's inputs.
+    fn below(&self, level: usize) -> Tensor {
+        level
+            .checked_sub(1)
+            .map_or(self.inputs, |below| self.emitted(below))
+    }
+
+    /// `[T, B, features]`: what layer `level` of the network emits; both directions side by side, where it has two.
+    pub fn emitted(&self, level: usize) -> Tensor {
+        let Level { directions, joined } = &self.levels[level];
+        joined
+            .as_ref()
+            .map_or(self.layers[directions.start].outputs(), |joined| {
+                joined.outputs
+            })
+    }
+
+    /// The gradient of [`Model::emitted`], where it is not all zero.
+    pub fn upstream(&self, level: usize) -> Option<Tensor> {
+        let Level { directions, joined } = &self.levels[level];
+        joined
+            .as_ref()
+            .map_or(self.layers[directions.start].upstream, |joined| {
+                joined.upstream
+            })
+    }
+
+    /// What the head reads, in parts: a matrix, the columns of its weights that belong to it, and where its gradient goes.
+    fn head_parts(&self) -> Vec<(Matrix, std::ops::Range<usize>, Option<Tensor>)> {
+        let top = self.levels.len() - 1;
+        let features = self.network.head_inputs();
+        if self.network.head.reads == Reads::Every {
+            let rows = self.steps * self.batch;
+            return vec![(
+                Matrix::new(self.emitted(top), rows, features),
+                0..features,
+                self.upstream(top),
+            )];
+        }
+        let mut first = 0;
+        let part = |layer: &Recurrence| {
+            let columns = first..first + layer.output_size;
+            first = columns.end;
+            (
+                Matrix::new(layer.last, self.batch, layer.output_size),
+                columns,
+                Some(layer.dstate),
+            )
+        };
+        self.layers[self.levels[top].directions.clone()]
+            .iter()
+            .map(part)
+            .collect()
+    }
+
+    /// A move of `width` columns of every step between tensors of which each step has `columns`, from the first or to it.
+    fn arrange(&self, source: (Tensor, usize), out: (Tensor, usize), width: usize) -> Arrange {
+        Arrange {
+            source: source.0,
+            source_stride: source.1,
+            out: out.0,
+            out_stride: out.1,
+            lengths: self.lengths,
+            steps: self.steps,
+            batch: self.batch,
+            width,
+            reversed: false,
+            accumulate: false,
         }
     }
 
-    /// What the head reads.
-    fn head_input(&self) -> Matrix {
-        let top = self.layers.last().expect("validated");
-        match self.network.head.reads {
-            Reads::Last => Matrix::new(top.last, self.batch, top.output_size),
-            Reads::Every => Matrix::new(top.outputs(), self.steps * self.batch, top.output_size),
-        }
+    /// The moves between a layer of two directions and what it emits: `split` of the gradient, or joining.
+    fn sides(&self, level: &Level, both: Tensor, split: bool) -> Vec<Call> {
+        let columns = both.shape.extents()[2];
+        let mut first = 0;
+        let side = |(n, layer): (usize, &Recurrence)| -> Call {
+            let width = layer.output_size;
+            let place = (both.part(first, [both.len() - first]), columns);
+            first += width;
+            let call = match split {
+                true => self.arrange(
+                    place,
+                    (layer.upstream.expect("made with gradients"), width),
+                    width,
+                ),
+                false => self.arrange((layer.outputs(), width), place, width),
+            };
+            Arrange {
+                reversed: n == 1,
+                ..call
+            }
+            .into()
+        };
+        self.layers[level.directions.clone()]
+            .iter()
+            .enumerate()
+            .map(side)
+            .collect()
     }
 
     /// Records, in `phase`, the way from `inputs` and `lengths` to `outputs`.
     pub fn forward(&mut self, phase: Phase) {
         let mut calls: Vec<Call> = vec![];
         let rows = self.steps * self.batch;
-        for (l, layer) in self.layers.iter().enumerate() {
+        for (l, (layer, direction)) in self
+            .layers
+            .iter()
+            .zip(self.network.directions())
+            .enumerate()
+        {
+            let Direction {
+                level,
+                reversed,
+                suffix,
+                inputs,
+                ..
+            } = direction;
+            let below = self.below(level);
+            let read = match &self.levels[level].joined {
+                Some(joined) if reversed => {
+                    let call = self.arrange((below, inputs), (joined.reversed, inputs), inputs);
+                    calls.push(Arrange { reversed, ..call }.into());
+                    joined.reversed
+                }
+                _ => below,
+            };
             let (h, p, row_size) = (layer.hidden_size, layer.output_size, layer.row_size());
             let gates_h = layer.cell.facts().gates * h;
             let mut transpose = |skip: usize, rows: usize, columns: usize| {
@@ -312,11 +461,11 @@ impl Model {
             if layer.projection.is_some() {
                 transpose(gates_h * p, p, h);
             }
-            let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_l{l}"));
+            let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
             let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
-            let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_l{l}"));
+            let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_{suffix}"));
             calls.push(
-                Gemm::new(self.input_of(l), weight.t(), projection)
+                Gemm::new(Matrix::new(read, rows, inputs), weight.t(), projection)
                     .bias(bias)
                     .into(),
             );
@@ -344,6 +493,9 @@ impl Model {
                     }));
                 }
             }
+            if let Some(joined) = self.levels[level].joined.as_ref().filter(|_| reversed) {
+                calls.extend(self.sides(&self.levels[level], joined.outputs, false));
+            }
         }
         let weight = self.weight_of(&self.parameters, "head.weight");
         let outputs = Matrix::new(
@@ -352,11 +504,17 @@ impl Model {
             self.network.head.size,
         );
         let bias = self.parameter(&self.parameters, "head.bias");
-        calls.push(
-            Gemm::new(self.head_input(), weight.t(), outputs)
-                .bias(bias)
+        for (n, (read, columns, _)) in self.head_parts().into_iter().enumerate() {
+            let product = Gemm::new(read, weight.columns(columns).t(), outputs);
+            calls.push(
+                if n == 0 {
+                    product.bias(bias)
+                } else {
+                    product.accumulate()
+                }
                 .into(),
-        );
+            );
+        }
         calls
             .into_iter()
             .for_each(|call| self.program.push(phase, call));
@@ -405,7 +563,26 @@ impl Model {
         if self.dinputs.is_none() {
             self.head_backward(&gradients, &mut calls);
         }
-        for (l, layer) in self.layers.iter().enumerate().rev() {
+        let directions = self.network.directions();
+        for (l, (layer, direction)) in self.layers.iter().zip(&directions).enumerate().rev() {
+            let Direction {
+                level,
+                reversed,
+                suffix,
+                inputs,
+                ..
+            } = direction;
+            let (level, reversed, inputs) = (*level, *reversed, *inputs);
+            let joined = self.levels[level].joined.as_ref();
+            if let Some(djoined) = joined
+                .filter(|_| reversed)
+                .and_then(|joined| joined.upstream)
+            {
+                calls.extend(self.sides(&self.levels[level], djoined, true));
+            }
+            let read = joined
+                .filter(|_| reversed)
+                .map_or(self.below(level), |joined| joined.reversed);
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size);
             let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
             let row_size = layer.row_size();
@@ -438,9 +615,16 @@ impl Model {
                 }
             }
             let columns = |range| Matrix::block(layer.gates, rows, row_size, range);
-            let dweight = self.weight_of(&gradients, &format!("rnn.weight_ih_l{l}"));
-            calls.push(Gemm::new(columns(0..gates_h).t(), self.input_of(l), dweight).into());
-            if let Some(out) = self.gradient(&format!("rnn.bias_ih_l{l}")) {
+            let dweight = self.weight_of(&gradients, &format!("rnn.weight_ih_{suffix}"));
+            calls.push(
+                Gemm::new(
+                    columns(0..gates_h).t(),
+                    Matrix::new(read, rows, inputs),
+                    dweight,
+                )
+                .into(),
+            );
+            if let Some(out) = self.gradient(&format!("rnn.bias_ih_{suffix}")) {
                 calls.push(
                     ColumnSum {
                         source: layer.gates,
@@ -453,9 +637,9 @@ impl Model {
                 );
             }
             let drecurrent = self
-                .gradient(&format!("rnn.weight_hh_l{l}"))
+                .gradient(&format!("rnn.weight_hh_{suffix}"))
                 .expect("every layer has one");
-            let dbias = self.gradient(&format!("rnn.bias_hh_l{l}"));
+            let dbias = self.gradient(&format!("rnn.bias_hh_{suffix}"));
             for run in layer.product_runs() {
                 let (slot, count) = (facts.product_slots[run.start], run.len());
                 // The first stage multiplies the states before each step, the second what the first left in the last slot.
@@ -487,13 +671,13 @@ impl Model {
                     );
                 }
             }
-            if self.gradient(&format!("rnn.weight_hr_l{l}")).is_some() {
-                let dweight = self.weight_of(&gradients, &format!("rnn.weight_hr_l{l}"));
+            if self.gradient(&format!("rnn.weight_hr_{suffix}")).is_some() {
+                let dweight = self.weight_of(&gradients, &format!("rnn.weight_hr_{suffix}"));
                 let dprojected = columns(slots_h + h..row_size);
                 calls
                     .push(Gemm::new(dprojected.t(), columns(slots_h..slots_h + h), dweight).into());
             }
-            if let Some(out) = self.gradient(&format!("rnn.weight_peephole_l{l}")) {
+            if let Some(out) = self.gradient(&format!("rnn.weight_peephole_{suffix}")) {
                 // i and f see c as it was before a step, o as it is after it.
                 for (number, (slot, skip)) in [(0, 0), (1, 0), (3, 1)].into_iter().enumerate() {
                     let source = layer.gates.part(slot * h, [layer.gates.len() - slot * h]);
@@ -510,20 +694,27 @@ impl Model {
                     );
                 }
             }
-            let below = match l.checked_sub(1) {
-                None => self
-                    .dinputs
-                    .map(|dinputs| Matrix::new(dinputs, rows, self.network.input_size)),
-                Some(below) => {
-                    let below = &self.layers[below];
-                    below
-                        .upstream
-                        .map(|upstream| Matrix::new(upstream, rows, below.output_size))
-                }
-            };
+            // The backward direction comes first; the forward one then adds what the other found, in the order of time.
+            let below = level
+                .checked_sub(1)
+                .map_or(self.dinputs, |below| self.upstream(below));
+            let dreversed = joined.and_then(|joined| joined.dreversed);
             if let Some(below) = below {
-                let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_l{l}"));
-                calls.push(Gemm::new(columns(0..gates_h), weight, below).into());
+                let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
+                let out = dreversed.filter(|_| reversed).unwrap_or(below);
+                let out = Matrix::new(out, rows, inputs);
+                calls.push(Gemm::new(columns(0..gates_h), weight, out).into());
+                if let Some(dreversed) = dreversed.filter(|_| !reversed) {
+                    let call = self.arrange((dreversed, inputs), (below, inputs), inputs);
+                    calls.push(
+                        Arrange {
+                            reversed: true,
+                            accumulate: true,
+                            ..call
+                        }
+                        .into(),
+                    );
+                }
             }
         }
         calls
@@ -532,11 +723,8 @@ impl Model {
     }
 
     fn head_backward(&self, gradients: &Tensor, calls: &mut Vec<Call>) {
-        let top = self.layers.last().expect("validated");
         let (rows, k) = (self.outputs.shape.extents()[0], self.network.head.size);
         let doutputs = Matrix::new(self.doutputs, rows, k);
-        let dweight = self.weight_of(gradients, "head.weight");
-        calls.push(Gemm::new(doutputs.t(), self.head_input(), dweight).into());
         let out = self
             .parameter(gradients, "head.bias")
             .expect("the table has it");
@@ -550,12 +738,13 @@ impl Model {
             }
             .into(),
         );
-        let into = match self.network.head.reads {
-            Reads::Last => top.dstate,
-            Reads::Every => top.upstream.expect("made with gradients"),
-        };
         let weight = self.weight_of(&self.parameters, "head.weight");
-        calls.push(Gemm::new(doutputs, weight, Matrix::new(into, rows, top.output_size)).into());
+        let dweight = self.weight_of(gradients, "head.weight");
+        for (read, columns, into) in self.head_parts() {
+            let into = Matrix::new(into.expect("made with gradients"), rows, columns.len());
+            calls.push(Gemm::new(doutputs.t(), read, dweight.columns(columns.clone())).into());
+            calls.push(Gemm::new(doutputs, weight.columns(columns), into).into());
+        }
     }
 
     /// The pieces of time that a scan of `layer` is cut into.

@@ -36,6 +36,12 @@ pub struct Layer {
     /// Which bias vectors are trained.
     #[serde(default)]
     pub bias: Bias,
+    /// A second direction reads each sequence from its end; the layer emits both, the forward one first.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// H of the second direction, where it is not `hidden_size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backward_hidden_size: Option<usize>,
     /// Added to the forget gate's initial bias (LSTM only). TensorFlow adds it at run time instead, which trains the same.
     #[serde(default)]
     pub forget_bias: f32,
@@ -61,6 +67,8 @@ impl Layer {
             cell,
             hidden_size,
             bias: Bias::default(),
+            bidirectional: false,
+            backward_hidden_size: None,
             forget_bias: 0.0,
             cell_clip: None,
             projection_size: None,
@@ -110,6 +118,21 @@ pub enum Init {
     Orthogonal,
     /// All zeros.
     Zeros,
+}
+
+/// One direction of a layer: a recurrence with parameters of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Direction {
+    /// Which of the network's layers it belongs to.
+    pub level: usize,
+    /// Whether it reads each sequence from its end.
+    pub reversed: bool,
+    /// What ends its parameters' names: `l0`, `l0_reverse`.
+    pub suffix: String,
+    /// Features that it reads at a step.
+    pub inputs: usize,
+    /// The layer, with this direction's `hidden_size`.
+    pub layer: Layer,
 }
 
 /// The linear head: `y = h @ weight^T + bias`.
@@ -198,6 +221,16 @@ impl Network {
             if layer.hidden_size == 0 {
                 return refuse(format!("layer {l}: hidden_size must be at least 1"));
             }
+            if layer.backward_hidden_size.is_some() && !layer.bidirectional {
+                return refuse(format!(
+                    "layer {l}: backward_hidden_size belongs to a layer with bidirectional = true"
+                ));
+            }
+            if layer.backward_hidden_size == Some(0) {
+                return refuse(format!(
+                    "layer {l}: backward_hidden_size must be at least 1"
+                ));
+            }
             if !layer.forget_bias.is_finite() {
                 return refuse(format!("layer {l}: forget_bias must be a finite number"));
             }
@@ -256,34 +289,87 @@ impl Network {
         Ok(())
     }
 
+    /// Every direction of every layer, from the input up, forward before backward.
+    pub fn directions(&self) -> Vec<Direction> {
+        let mut directions = vec![];
+        let mut inputs = self.input_size;
+        for (level, layer) in self.layers.iter().enumerate() {
+            let forward = Direction {
+                level,
+                reversed: false,
+                suffix: format!("l{level}"),
+                inputs,
+                layer: layer.clone(),
+            };
+            inputs = forward.layer.output_size();
+            let backward = layer.bidirectional.then(|| {
+                let hidden_size = layer.backward_hidden_size.unwrap_or(layer.hidden_size);
+                Direction {
+                    reversed: true,
+                    suffix: format!("l{level}_reverse"),
+                    layer: Layer {
+                        hidden_size,
+                        ..layer.clone()
+                    },
+                    ..forward.clone()
+                }
+            });
+            inputs = inputs.saturating_add(backward.as_ref().map_or(0, |d| d.layer.output_size()));
+            directions.push(forward);
+            directions.extend(backward);
+        }
+        directions
+    }
+
+    /// The features that the head reads: what the last layer emits.
+    pub fn head_inputs(&self) -> usize {
+        let top = self.layers.len().saturating_sub(1);
+        let directions = self.directions();
+        directions
+            .iter()
+            .filter(|d| d.level == top)
+            .map(|d| d.layer.output_size())
+            .sum()
+    }
+
     /// Names and extents of all parameters, in the order of the flat vector.
     fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         let mut shapes = vec![];
-        let mut inputs = self.input_size;
-        for (l, layer) in self.layers.iter().enumerate() {
+        for Direction {
+            suffix,
+            inputs,
+            layer,
+            ..
+        } in self.directions()
+        {
             let rows = layer.cell.facts().gates.saturating_mul(layer.hidden_size);
-            shapes.push((format!("rnn.weight_ih_l{l}"), vec![rows, inputs]));
+            shapes.push((format!("rnn.weight_ih_{suffix}"), vec![rows, inputs]));
             shapes.push((
-                format!("rnn.weight_hh_l{l}"),
+                format!("rnn.weight_hh_{suffix}"),
                 vec![rows, layer.output_size()],
             ));
             if let Some(size) = layer.projection_size {
                 // Right behind the recurrent weights: kernels take the two as one tensor.
-                shapes.push((format!("rnn.weight_hr_l{l}"), vec![size, layer.hidden_size]));
+                shapes.push((
+                    format!("rnn.weight_hr_{suffix}"),
+                    vec![size, layer.hidden_size],
+                ));
             }
             if layer.cell.facts().peepholes {
                 let vectors = PEEPHOLES.saturating_mul(layer.hidden_size);
-                shapes.push((format!("rnn.weight_peephole_l{l}"), vec![vectors]));
+                shapes.push((format!("rnn.weight_peephole_{suffix}"), vec![vectors]));
             }
             if layer.bias != Bias::None {
-                shapes.push((format!("rnn.bias_ih_l{l}"), vec![rows]));
+                shapes.push((format!("rnn.bias_ih_{suffix}"), vec![rows]));
             }
             if layer.bias == Bias::Double {
-                shapes.push((format!("rnn.bias_hh_l{l}"), vec![rows]));
+                shapes.push((format!("rnn.bias_hh_{suffix}"), vec![rows]));
             }
-            inputs = layer.output_size();
         }
-        shapes.push(("head.weight".into(), vec![self.head.size, inputs]));
+        shapes.push((
+            "head.weight".into(),
+            vec![self.head.size, self.head_inputs()],
+        ));
         shapes.push(("head.bias".into(), vec![self.head.size]));
         shapes
     }
@@ -312,8 +398,13 @@ impl Network {
     pub fn initial(&self, seed: u64) -> Vec<f32> {
         let (entries, len) = self.table();
         let mut flat = vec![0.0; len];
-        let mut inputs = self.input_size;
-        for (l, layer) in self.layers.iter().enumerate() {
+        for Direction {
+            suffix,
+            inputs,
+            layer,
+            ..
+        } in self.directions()
+        {
             let facts = layer.cell.facts();
             let (h, p) = (layer.hidden_size, layer.output_size());
             // A GRU of TensorFlow has a matrix for its gates and one for its candidate; the others have one for all.
@@ -325,7 +416,7 @@ impl Network {
             for (number, entry) in entries
                 .iter()
                 .enumerate()
-                .filter(|(_, e)| e.name.ends_with(&format!("_l{l}")))
+                .filter(|(_, e)| e.name.ends_with(&format!("_{suffix}")))
             {
                 let values = &mut flat[entry.range()];
                 let mut random = Philox::new(seed, Stream::Parameter(number as u32));
@@ -335,11 +426,13 @@ impl Network {
                     Init::Orthogonal if entry.name.starts_with("rnn.weight_hh") => {
                         // Of a projection's, as many columns as it has outputs.
                         let gates = values.chunks_exact_mut(h * p);
-                        let normal = |gate| (gate, (0..h * h).map(|_| random.normal()).collect());
+                        let size = h.max(p);
+                        let normal =
+                            |gate| (gate, (0..size * size).map(|_| random.normal()).collect());
                         let gates: Vec<(&mut [f32], Vec<f64>)> = gates.map(normal).collect();
                         gates
                             .into_par_iter()
-                            .for_each(|(gate, normal)| orthogonalise(gate, normal, h));
+                            .for_each(|(gate, normal)| orthogonalise(gate, normal, h, p));
                     }
                     Init::Glorot | Init::Orthogonal
                         if entry.name.starts_with("rnn.weight_peephole") =>
@@ -371,8 +464,8 @@ impl Network {
                         .for_each(|bias| *bias += layer.forget_bias);
                 }
             }
-            inputs = p;
         }
+        let inputs = self.head_inputs();
         for (number, entry) in entries
             .iter()
             .enumerate()
@@ -409,11 +502,10 @@ impl Network {
                 shape: entry.shape.extents().to_vec(),
                 values,
             });
-            if let Some(l) = self.lone_bias(&entry.name) {
-                let (name, shape) = (format!("rnn.bias_hh_l{l}"), entry.shape.extents().to_vec());
+            if let Some(name) = self.second_bias(&entry.name) {
                 parameters.push(Parameter {
                     name,
-                    shape,
+                    shape: entry.shape.extents().to_vec(),
                     values: vec![0.0; entry.shape.len()],
                 });
             }
@@ -447,9 +539,7 @@ impl Network {
         for entry in &entries {
             flat[entry.range()].copy_from_slice(&find(&entry.name, entry.shape)?.values);
             used += 1;
-            let second = self
-                .lone_bias(&entry.name)
-                .map(|l| format!("rnn.bias_hh_l{l}"));
+            let second = self.second_bias(&entry.name);
             if let Some(second) =
                 second.filter(|second| parameters.iter().any(|p| &p.name == second))
             {
@@ -473,11 +563,13 @@ impl Network {
         Ok(flat)
     }
 
-    /// The layer whose only bias `name` is, where PyTorch's module has two.
-    fn lone_bias(&self, name: &str) -> Option<usize> {
-        let l: usize = name.strip_prefix("rnn.bias_ih_l")?.parse().ok()?;
-        let layer = &self.layers[l];
-        (layer.bias == Bias::Single && layer.cell.facts().pytorch.is_some()).then_some(l)
+    /// The name of the second bias that PyTorch's module has beside `name`, where this network has only that one.
+    fn second_bias(&self, name: &str) -> Option<String> {
+        let suffix = name.strip_prefix("rnn.bias_ih_")?;
+        let directions = self.directions();
+        let layer = &directions.iter().find(|d| d.suffix == suffix)?.layer;
+        let lone = layer.bias == Bias::Single && layer.cell.facts().pytorch.is_some();
+        lone.then(|| format!("rnn.bias_hh_{suffix}"))
     }
 }
 
@@ -498,8 +590,9 @@ fn fill_uniform(values: &mut [f32], limit: f32, random: &mut Philox) {
 }
 
 /// Makes a matrix of normal numbers `[size, size]` orthogonal, row by row (Gram and Schmidt, in f64: what one pass leaves is far
-/// below f32), and takes as many of its columns as `values` has.
-fn orthogonalise(values: &mut [f32], mut normal: Vec<f64>, size: usize) {
+/// below f32), of which `values` takes a corner `[rows, columns]`: the shorter of its rows and columns are orthonormal.
+fn orthogonalise(values: &mut [f32], mut normal: Vec<f64>, rows: usize, columns: usize) {
+    let size = rows.max(columns);
     for n in 0..size {
         let (before, rest) = normal.split_at_mut(n * size);
         let row = &mut rest[..size];
@@ -510,8 +603,7 @@ fn orthogonalise(values: &mut [f32], mut normal: Vec<f64>, size: usize) {
         let length = dot(row, row).sqrt();
         row.iter_mut().for_each(|a| *a /= length);
     }
-    let width = values.len() / size;
-    let numbers = normal.chunks_exact(size).flat_map(|row| &row[..width]);
+    let numbers = normal.chunks_exact(size).flat_map(|row| &row[..columns]);
     values
         .iter_mut()
         .zip(numbers)
@@ -541,6 +633,7 @@ mod tests {
             orthogonalise(
                 &mut values,
                 (0..size * size).map(|_| random.normal()).collect(),
+                size,
                 size,
             );
             let row = |n: usize| &values[n * size..(n + 1) * size];

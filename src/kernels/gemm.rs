@@ -53,6 +53,19 @@ impl Matrix {
         }
     }
 
+    /// Columns `range` of a matrix that is not transposed.
+    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+        assert!(!self.transposed && range.end <= self.columns);
+        let tensor = self
+            .tensor
+            .part(range.start, [(self.rows - 1) * self.stride + range.len()]);
+        Matrix {
+            tensor,
+            columns: range.len(),
+            ..self
+        }
+    }
+
     /// Its transpose.
     pub fn t(self) -> Self {
         Matrix {
