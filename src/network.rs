@@ -646,4 +646,125 @@ mod tests {
             }
         }
     }
+
+    fn network(layer: Layer) -> Network {
+        Network {
+            input_size: 3,
+            layers: vec![layer],
+            head: Head {
+                size: 2,
+                reads: Reads::Last,
+                loss: Loss::CrossEntropy,
+                init: Init::Glorot,
+            },
+        }
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused_with_what_is_allowed() {
+        let (gru, lstm) = (
+            Layer::new(Cell::GruResetBefore, 4),
+            Layer::new(Cell::Lstm, 4),
+        );
+        let clip = |layer: &Layer, limit| Layer {
+            cell_clip: Some(limit),
+            ..layer.clone()
+        };
+        let project = |layer: &Layer, size, limit| Layer {
+            projection_size: size,
+            projection_clip: limit,
+            ..layer.clone()
+        };
+        let cases = [
+            (clip(&gru, 1.0), "cell_clip belongs to an lstm"),
+            (
+                clip(&lstm, 0.0),
+                "cell_clip must be a finite number above 0",
+            ),
+            (
+                clip(&lstm, f64::NAN),
+                "cell_clip must be a finite number above 0",
+            ),
+            (
+                project(&gru, Some(2), None),
+                "projection_size belongs to an lstm",
+            ),
+            (
+                project(&lstm, Some(0), None),
+                "projection_size must be at least 1",
+            ),
+            (
+                project(&lstm, None, Some(1.0)),
+                "belongs to a layer with projection_size",
+            ),
+            (
+                project(&lstm, Some(2), Some(-1.0)),
+                "projection_clip must be a finite number above 0",
+            ),
+        ];
+        for (layer, expected) in cases {
+            let error = network(layer).validate().expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        // As TensorFlow's num_proj, a projection may be wider than the layer.
+        let wide = clip(&project(&lstm, Some(9), Some(1.0)), 1.0);
+        network(wide).validate().expect("it makes sense");
+    }
+
+    #[test]
+    fn peepholes_and_projections_start_as_tensorflow_has_them() {
+        let layer = Layer {
+            projection_size: Some(5),
+            ..Layer::new(Cell::LstmPeephole, 40)
+        };
+        let network = network(layer);
+        let flat = network.initial(1);
+        let (entries, _) = network.table();
+        for (name, shape, limit) in [
+            ("rnn.weight_ih_l0", &[160, 3][..], glorot(8, 160)),
+            ("rnn.weight_hh_l0", &[160, 5], glorot(8, 160)),
+            ("rnn.weight_hr_l0", &[5, 40], glorot(40, 5)),
+            ("rnn.weight_peephole_l0", &[120], glorot(40, 40)),
+        ] {
+            let entry = entries.iter().find(|entry| entry.name == name).expect(name);
+            assert_eq!(entry.shape.extents(), shape, "{name}");
+            let largest = flat[entry.range()]
+                .iter()
+                .fold(0f32, |most, v| most.max(v.abs()));
+            assert!(
+                (0.9 * limit..=limit).contains(&largest),
+                "{name}: {largest}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_projected_layer_starts_with_orthonormal_columns_or_rows() {
+        for (h, p) in [(6, 4), (4, 6), (5, 5)] {
+            let layer = Layer {
+                projection_size: Some(p),
+                init: Init::Orthogonal,
+                ..Layer::new(Cell::Lstm, h)
+            };
+            let network = network(layer);
+            let flat = network.initial(2);
+            let (entries, _) = network.table();
+            let entry = entries
+                .iter()
+                .find(|entry| entry.name == "rnn.weight_hh_l0");
+            for gate in flat[entry.expect("it is there").range()].chunks_exact(h * p) {
+                let vector = |n: usize| -> Vec<f32> {
+                    match p <= h {
+                        true => (0..h).map(|row| gate[row * p + n]).collect(),
+                        false => gate[n * p..(n + 1) * p].to_vec(),
+                    }
+                };
+                for (a, b) in (0..h.min(p)).flat_map(|a| (0..=a).map(move |b| (a, b))) {
+                    let dot: f32 = vector(a).iter().zip(vector(b)).map(|(x, y)| x * y).sum();
+                    let expected = f32::from(u8::from(a == b));
+                    assert!((dot - expected).abs() < 1e-6, "{h} {p}: {a} {b} {dot}");
+                }
+            }
+        }
+    }
 }

@@ -257,6 +257,8 @@ impl Recurrence {
                     let lengths = &lengths[tile * TILE..tile * TILE + sequences];
                     let length = |row: usize| (lengths[row] as usize).min(self.steps);
                     let mut products = vec![R::zero(); sequences * gates_h];
+                    let projections = usize::from(self.projection.is_some());
+                    let mut projected = vec![R::zero(); projections * sequences * p];
                     // products[:, part of the gates] = operand @ R^T + b_hh
                     let multiply =
                         |products: &mut [R], operand: View<R>, first: usize, end: usize| {
@@ -358,7 +360,6 @@ impl Recurrence {
                             }
                         }
                         if let Some(projection) = self.projection.filter(|_| second_half) {
-                            let mut projected = vec![R::zero(); sequences * p];
                             let m = View::new(&rows_of_gates[slots_h..], sequences, h, row_size);
                             let weights = View::new(projection_t, h, p, p);
                             product(m, weights, &mut projected, p, false);
@@ -509,16 +510,14 @@ impl Recurrence {
                             );
                         }
                     };
-                    if work.units {
-                        if let Some(upstream) = upstream {
-                            for (row, dh) in dh
-                                .chunks_exact_mut(p)
-                                .enumerate()
-                                .filter(|(row, _)| t < length(*row))
-                            {
-                                let upstream = &upstream[vector(t, row, p)];
-                                dh.iter_mut().zip(upstream).for_each(|(dh, &du)| *dh += du);
-                            }
+                    if let Some(upstream) = upstream.filter(|_| work.units) {
+                        for (row, dh) in dh
+                            .chunks_exact_mut(p)
+                            .enumerate()
+                            .filter(|(row, _)| t < length(*row))
+                        {
+                            let upstream = &upstream[vector(t, row, p)];
+                            dh.iter_mut().zip(upstream).for_each(|(dh, &du)| *dh += du);
                         }
                     }
                     if let Some(projection) = self.projection.filter(|_| work.units) {
