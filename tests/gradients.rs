@@ -75,8 +75,14 @@ fn plain(cell: Cell, bias: Bias) -> Layer {
 /// A layer of `cell` with every option that it takes, alone and combined, and without.
 fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
     let plain = plain(cell, bias);
+    // Two directions, of different sizes.
+    let both = |layer: &Layer| Layer {
+        bidirectional: true,
+        backward_hidden_size: Some(4),
+        ..layer.clone()
+    };
     if !cell.is_lstm() {
-        return vec![plain];
+        return vec![both(&plain), plain];
     }
     let clipped = Layer {
         cell_clip: Some(0.4),
@@ -92,7 +98,14 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         projection_clip: Some(0.2),
         ..clipped.clone()
     };
-    vec![plain, clipped, projected, widened]
+    vec![
+        both(&plain),
+        both(&widened),
+        plain,
+        clipped,
+        projected,
+        widened,
+    ]
 }
 
 fn biases(cell: Cell) -> Vec<Bias> {
@@ -308,8 +321,8 @@ fn inputs_and_initial_states() {
             let mut random = Philox::new(3, Stream::Shuffle(1));
             let mut weights =
                 |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
-            let top = &model.layers[1];
-            let on_outputs = weights(top.outputs().len());
+            let (emitted, upstream) = (model.emitted(1), model.upstream(1).expect("asked for"));
+            let on_outputs = weights(emitted.len());
             let on_last: Vec<Vec<f64>> = model
                 .layers
                 .iter()
@@ -324,10 +337,10 @@ fn inputs_and_initial_states() {
                     .iter()
                     .zip(&on_last)
                     .map(|(l, w)| dot(&cpu.read_exact(&l.last), w));
-                dot(&cpu.read_exact(&top.outputs()), &on_outputs) + lasts.sum::<f64>()
+                dot(&cpu.read_exact(&emitted), &on_outputs) + lasts.sum::<f64>()
             };
             scalar(&mut cpu);
-            cpu.write_exact(&top.upstream.expect("asked for"), &on_outputs);
+            cpu.write_exact(&upstream, &on_outputs);
             model
                 .layers
                 .iter()
