@@ -210,7 +210,7 @@ impl Parameters {
                 .collect(),
             None => {
                 let layers = oracle["layers"].as_u64().unwrap_or(1) as usize;
-                vec![case.get("out/outputs").shape[2]; layers]
+                vec![case.get("out/outputs_f64").shape[2]; layers]
             }
         };
         let layers: Vec<Written> = (0..sizes.len())
