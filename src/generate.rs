@@ -106,7 +106,7 @@ fn check(network: &Network, seed: &[f32], memory: Memory) -> Result<()> {
             network.head.size
         ));
     }
-    if seed.is_empty() || seed.len() % width != 0 {
+    if seed.is_empty() || !seed.len().is_multiple_of(width) {
         return refuse(format!(
             "the seed has {} values; it needs a multiple of {width}, at least one",
             seed.len()

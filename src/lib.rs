@@ -38,4 +38,5 @@ pub mod program;
 mod real;
 pub mod recipe;
 pub mod rng;
+pub mod schedule;
 pub mod train;

@@ -105,8 +105,8 @@ pub enum Bias {
 }
 
 /// How a layer's parameters start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Init {
     /// Uniform in ±sqrt(6 / (rows + columns)) of TensorFlow's concatenated kernel `[I+H, G*H]`; zero biases, but
     /// ones for the gates of a GRU (Glorot & Bengio 2010; TensorFlow's default). A peephole counts as H rows and H columns.
@@ -118,6 +118,12 @@ pub enum Init {
     Orthogonal,
     /// All zeros.
     Zeros,
+    /// Normal with mean 0, weights and biases alike, drawn again where it lies beyond two standard deviations
+    /// (TensorFlow's `truncated_normal`). In a recipe: `init = { truncated-normal = { stddev = 0.1 } }`.
+    TruncatedNormal {
+        /// Of the distribution before it is truncated.
+        stddev: f32,
+    },
 }
 
 /// One direction of a layer: a recurrence with parameters of its own.
@@ -423,6 +429,9 @@ impl Network {
                 match layer.init {
                     Init::Zeros => {}
                     Init::Torch => fill_uniform(values, 1.0 / (h as f32).sqrt(), &mut random),
+                    Init::TruncatedNormal { stddev } => {
+                        fill_truncated_normal(values, stddev, &mut random)
+                    }
                     Init::Orthogonal if entry.name.starts_with("rnn.weight_hh") => {
                         // Of a projection's, as many columns as it has outputs.
                         let gates = values.chunks_exact_mut(h * p);
@@ -478,6 +487,9 @@ impl Network {
                     1.0 / (inputs as f32).sqrt(),
                     &mut random,
                 ),
+                Init::TruncatedNormal { stddev } => {
+                    fill_truncated_normal(&mut flat[entry.range()], stddev, &mut random)
+                }
                 Init::Glorot | Init::Orthogonal if entry.name == "head.weight" => {
                     fill_uniform(
                         &mut flat[entry.range()],
@@ -587,6 +599,12 @@ fn fill_uniform(values: &mut [f32], limit: f32, random: &mut Philox) {
     values
         .iter_mut()
         .for_each(|value| *value = (2.0 * random.uniform() - 1.0) * limit);
+}
+
+fn fill_truncated_normal(values: &mut [f32], stddev: f32, random: &mut Philox) {
+    values
+        .iter_mut()
+        .for_each(|value| *value = random.truncated_normal() as f32 * stddev);
 }
 
 /// Makes a matrix of normal numbers `[size, size]` orthogonal, row by row (Gram and Schmidt, in f64: what one pass leaves is far

@@ -2,14 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{self, ClipFactor, ClipForm, SquaredNorm};
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+pub use crate::kernels::Form;
+use crate::kernels::{self, ClipFactor, Descent, SquaredNorm};
 use crate::model::Model;
-use crate::program::{Element, Kind, Phase, Tensor};
+use crate::program::{Element, Kind, Phase, Program, Tensor};
 
-/// An optimiser and its constants.
+/// An optimiser and its constants. Where weight decay is not said to be decoupled it is an L2 penalty: `weight_decay * p` is
+/// added to the clipped gradient of p.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Optimizer {
+    /// Stochastic gradient descent, with momentum and Nesterov's (Sutskever et al. 2013).
+    Sgd {
+        /// Learning rate.
+        lr: f32,
+        #[serde(default)]
+        momentum: f64,
+        /// What a gradient lacks of 1 as it enters the velocity, but for the first.
+        #[serde(default)]
+        dampening: f64,
+        #[serde(default)]
+        nesterov: bool,
+        #[serde(default)]
+        weight_decay: f64,
+    },
     /// Adam (Kingma & Ba 2015), with bias correction.
     Adam {
         /// Learning rate.
@@ -20,8 +38,54 @@ pub enum Optimizer {
         beta2: f64,
         #[serde(default = "default_epsilon")]
         epsilon: f64,
+        /// Where epsilon stands: in `m̂ / (sqrt(v̂) + epsilon)`, as in the paper's algorithm and PyTorch, or as TensorFlow's
+        /// "epsilon hat", not divided by the bias correction.
         #[serde(default)]
-        form: AdamForm,
+        form: Form,
+        #[serde(default)]
+        weight_decay: f64,
+        /// Divides by the largest second moment so far (Reddi et al. 2018).
+        #[serde(default)]
+        amsgrad: bool,
+    },
+    /// Adam with decoupled weight decay, `p -= lr * weight_decay * p` (Loshchilov & Hutter 2019).
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Learning rate.
+        lr: f32,
+        #[serde(default = "default_beta1")]
+        beta1: f64,
+        #[serde(default = "default_beta2")]
+        beta2: f64,
+        #[serde(default = "default_epsilon")]
+        epsilon: f64,
+        #[serde(default = "default_weight_decay")]
+        weight_decay: f64,
+        /// Divides by the largest second moment so far.
+        #[serde(default)]
+        amsgrad: bool,
+    },
+    /// RMSProp (Tieleman & Hinton 2012).
+    Rmsprop {
+        /// Learning rate.
+        lr: f32,
+        /// PyTorch's has epsilon outside the root and a mean square that starts at 0; TensorFlow's has it inside and starts
+        /// at 1, so that its first updates are small.
+        #[serde(default)]
+        form: Form,
+        /// How much of the mean square is kept each step: 0.99 in PyTorch (`alpha`), 0.9 in TensorFlow (`decay`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rho: Option<f64>,
+        /// 1e-8 in PyTorch, 1e-10 in TensorFlow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epsilon: Option<f64>,
+        #[serde(default)]
+        momentum: f64,
+        /// Divides by the standard deviation of the gradient in place of its root mean square (Graves 2013).
+        #[serde(default)]
+        centered: bool,
+        #[serde(default)]
+        weight_decay: f64,
     },
 }
 
@@ -37,105 +101,327 @@ fn default_epsilon() -> f64 {
     1e-8
 }
 
-/// Where epsilon stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdamForm {
-    /// `m̂ / (sqrt(v̂) + epsilon)`, as in the paper's algorithm and PyTorch.
-    #[default]
-    Torch,
-    /// "epsilon hat": it is not divided by the bias correction (TensorFlow 1).
-    Tensorflow,
+fn default_weight_decay() -> f64 {
+    0.01
+}
+
+/// What is done about gradients that are too large.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Clip {
+    None,
+    /// Scales the whole gradient down where its Euclidean norm is larger than `limit`.
+    Norm {
+        limit: f64,
+        form: Form,
+    },
+    /// Clamps each element to ± this.
+    Value(f64),
 }
 
 /// What an update reads from the host, and keeps.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Update {
     /// `[slots]`: the learning rate of each step until the next readback.
     pub rates: Tensor,
     /// `[2]`: norm of the gradient, and the factor that clips it.
     pub norm: Tensor,
-    /// `[2, parameters]`: m, v.
-    pub moments: [Tensor; 2],
+    /// What the optimiser remembers of each parameter.
+    pub moments: Vec<Moment>,
+}
+
+/// A number for each parameter that an optimiser carries from step to step.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    pub name: &'static str,
+    /// `[parameters]`, laid out as they are.
+    pub tensor: Tensor,
+    /// The number that all of them start at.
+    pub initial: f32,
+}
+
+impl Update {
+    /// Sets the moments to what they start at.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn initialise(&self, executor: &mut dyn Executor) -> Result<()> {
+        let set = |moment: &Moment| {
+            executor.write(&moment.tensor, &vec![moment.initial; moment.tensor.len()])
+        };
+        self.moments.iter().try_for_each(set)
+    }
 }
 
 impl Optimizer {
     /// The rate that a run starts with.
     pub fn learning_rate(&self) -> f32 {
         match self {
-            Optimizer::Adam { lr, .. } => *lr,
+            Optimizer::Sgd { lr, .. }
+            | Optimizer::Adam { lr, .. }
+            | Optimizer::AdamW { lr, .. }
+            | Optimizer::Rmsprop { lr, .. } => *lr,
         }
     }
 
-    /// Records the gradient's norm, its clipping to `limit` and the update, for a loop that keeps its count in `control` and
-    /// writes up to `slots` learning rates at a time.
+    /// Changes the rate that a run starts with.
+    pub fn set_learning_rate(&mut self, rate: f32) {
+        match self {
+            Optimizer::Sgd { lr, .. }
+            | Optimizer::Adam { lr, .. }
+            | Optimizer::AdamW { lr, .. }
+            | Optimizer::Rmsprop { lr, .. } => *lr = rate,
+        }
+    }
+
+    /// Refuses constants that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the key and says what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let lr = f64::from(self.learning_rate());
+        positive("lr", lr)?;
+        match *self {
+            Optimizer::Sgd {
+                momentum,
+                dampening,
+                nesterov,
+                weight_decay,
+                ..
+            } => {
+                fraction("momentum", momentum)?;
+                if !(0.0..=1.0).contains(&dampening) {
+                    return refuse("dampening", dampening, "at least 0 and at most 1");
+                }
+                not_negative("weight_decay", weight_decay)?;
+                if momentum == 0.0 && (nesterov || dampening != 0.0) {
+                    return refuse(
+                        "momentum",
+                        0.0,
+                        "above 0 where nesterov or dampening is set",
+                    );
+                }
+                if nesterov && dampening != 0.0 {
+                    return refuse("dampening", dampening, "0 where nesterov is true");
+                }
+                Ok(())
+            }
+            Optimizer::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+                ..
+            }
+            | Optimizer::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+                ..
+            } => {
+                positive("epsilon", epsilon)?;
+                fraction("beta1", beta1)?;
+                fraction("beta2", beta2)?;
+                not_negative("weight_decay", weight_decay)
+            }
+            Optimizer::Rmsprop {
+                form,
+                rho,
+                epsilon,
+                momentum,
+                weight_decay,
+                ..
+            } => {
+                positive("epsilon", rmsprop_epsilon(form, epsilon))?;
+                fraction("rho", rmsprop_rho(form, rho))?;
+                fraction("momentum", momentum)?;
+                not_negative("weight_decay", weight_decay)
+            }
+        }
+    }
+
+    /// Records the gradient's norm, its clipping and the update, for a loop that keeps its count in `control` and writes up
+    /// to `slots` learning rates at a time.
     ///
     /// # Panics
     /// Where the model was made without gradients.
-    pub fn record(
-        &self,
-        model: &mut Model,
-        control: Tensor,
-        slots: usize,
-        limit: Option<f32>,
-    ) -> Update {
+    pub fn record(&self, model: &mut Model, control: Tensor, slots: usize, clip: Clip) -> Update {
         let gradients = model.gradients.expect("the model was made with gradients");
-        let (parameters, count) = (model.parameters, model.parameters.len());
-        let program = &mut model.program;
+        let (parameters, program) = (model.parameters, &mut model.program);
         let real = Element::Real;
         let rates = program.buffer("rates", Kind::Control, real, [slots]);
         let norm = program.buffer("norm", Kind::Control, real, [2]);
         let partials = program.buffer("partials", Kind::Control, real, [SquaredNorm::PARTIALS]);
-        let moments = ["first_moment", "second_moment"]
-            .map(|name| program.buffer(name, Kind::Moments, real, [count]));
-        let Optimizer::Adam {
-            beta1,
-            beta2,
-            epsilon,
-            form,
-            ..
-        } = self;
-        // The two libraries that have Adam in these forms clip in their own.
-        let clip_form = match form {
-            AdamForm::Torch => ClipForm::Torch,
-            AdamForm::Tensorflow => ClipForm::Tensorflow,
+        let source = gradients;
+        program.push(Phase::Update, SquaredNorm { source, partials });
+        let (limit, form, clip_value) = match clip {
+            Clip::None => (None, Form::Torch, None),
+            Clip::Norm { limit, form } => (Some(limit), form, None),
+            Clip::Value(limit) => (None, Form::Torch, Some(limit)),
         };
-        program.push(
-            Phase::Update,
-            SquaredNorm {
-                source: gradients,
-                partials,
-            },
-        );
         program.push(
             Phase::Update,
             ClipFactor {
                 partials,
                 norm,
                 limit,
-                form: clip_form,
+                form,
             },
         );
-        program.push(
-            Phase::Update,
-            kernels::Adam {
-                parameters,
-                gradients,
-                first_moment: moments[0],
-                second_moment: moments[1],
-                control,
-                rates,
-                norm,
-                beta1: *beta1,
-                beta2: *beta2,
-                epsilon: *epsilon,
-                scaled_epsilon: *form == AdamForm::Tensorflow,
-            },
-        );
+        let l2 = match *self {
+            Optimizer::Sgd { weight_decay, .. }
+            | Optimizer::Adam { weight_decay, .. }
+            | Optimizer::Rmsprop { weight_decay, .. } => weight_decay,
+            Optimizer::AdamW { .. } => 0.0,
+        };
+        let descent = Descent {
+            parameters,
+            gradients,
+            control,
+            rates,
+            norm,
+            clip_value,
+            l2,
+        };
+        let moments = self.record_rule(program, descent);
         Update {
             rates,
             norm,
             moments,
         }
     }
+
+    /// Records the rule itself; returns the moments that it keeps.
+    fn record_rule(&self, program: &mut Program, descent: Descent) -> Vec<Moment> {
+        let mut moments = vec![];
+        // A moment that is not kept is empty.
+        let mut moment = |name, kept: bool, initial| {
+            let count = if kept { descent.parameters.len() } else { 0 };
+            let tensor = program.buffer(name, Kind::Moments, Element::Real, [count]);
+            if kept {
+                moments.push(Moment {
+                    name,
+                    tensor,
+                    initial,
+                });
+            }
+            tensor
+        };
+        match *self {
+            Optimizer::Sgd {
+                momentum,
+                dampening,
+                nesterov,
+                ..
+            } => {
+                let call = kernels::Sgd {
+                    descent,
+                    velocity: moment("velocity", momentum > 0.0, 0.0),
+                    momentum,
+                    dampening,
+                    nesterov,
+                };
+                program.push(Phase::Update, call);
+            }
+            Optimizer::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                amsgrad,
+                ..
+            }
+            | Optimizer::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                amsgrad,
+                ..
+            } => {
+                let call = kernels::Adam {
+                    descent,
+                    first_moment: moment("first_moment", true, 0.0),
+                    second_moment: moment("second_moment", true, 0.0),
+                    largest_moment: moment("largest_moment", amsgrad, 0.0),
+                    beta1,
+                    beta2,
+                    epsilon,
+                    form: match *self {
+                        Optimizer::Adam { form, .. } => form,
+                        _ => Form::Torch,
+                    },
+                    weight_decay: match *self {
+                        Optimizer::AdamW { weight_decay, .. } => weight_decay,
+                        _ => 0.0,
+                    },
+                };
+                program.push(Phase::Update, call);
+            }
+            Optimizer::Rmsprop {
+                form,
+                rho,
+                epsilon,
+                momentum,
+                centered,
+                ..
+            } => {
+                let start = match form {
+                    Form::Torch => 0.0,
+                    Form::Tensorflow => 1.0,
+                };
+                let call = kernels::Rmsprop {
+                    descent,
+                    mean_square: moment("mean_square", true, start),
+                    mean_gradient: moment("mean_gradient", centered, 0.0),
+                    velocity: moment("velocity", momentum > 0.0, 0.0),
+                    rho: rmsprop_rho(form, rho),
+                    momentum,
+                    epsilon: rmsprop_epsilon(form, epsilon),
+                    form,
+                };
+                program.push(Phase::Update, call);
+            }
+        }
+        moments
+    }
+}
+
+fn rmsprop_rho(form: Form, rho: Option<f64>) -> f64 {
+    rho.unwrap_or(match form {
+        Form::Torch => 0.99,
+        Form::Tensorflow => 0.9,
+    })
+}
+
+fn rmsprop_epsilon(form: Form, epsilon: Option<f64>) -> f64 {
+    epsilon.unwrap_or(match form {
+        Form::Torch => 1e-8,
+        Form::Tensorflow => 1e-10,
+    })
+}
+
+fn positive(key: &str, value: f64) -> Result<()> {
+    match value.is_finite() && value > 0.0 {
+        true => Ok(()),
+        false => refuse(key, value, "a finite number above 0"),
+    }
+}
+
+fn not_negative(key: &str, value: f64) -> Result<()> {
+    match value.is_finite() && value >= 0.0 {
+        true => Ok(()),
+        false => refuse(key, value, "a finite number, at least 0"),
+    }
+}
+
+fn fraction(key: &str, value: f64) -> Result<()> {
+    match (0.0..1.0).contains(&value) {
+        true => Ok(()),
+        false => refuse(key, value, "at least 0 and below 1"),
+    }
+}
+
+fn refuse(key: &str, value: f64, allowed: &str) -> Result<()> {
+    Err(Error::usage(format!(
+        "optimizer.{key} is {value}; it must be {allowed}"
+    )))
 }

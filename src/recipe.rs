@@ -11,8 +11,9 @@ use crate::data::series::{self, Windows};
 use crate::data::{Dataset, Inputs, Splits};
 use crate::error::{Error, Result};
 use crate::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
-use crate::optim::Optimizer;
+use crate::optim::{Clip, Form, Optimizer};
 use crate::rng::Stream;
+use crate::schedule::Schedule;
 
 /// Everything that a training run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,12 +27,35 @@ pub struct Recipe {
     pub epochs: usize,
     /// B: sequences for each update of the weights.
     pub batch_size: usize,
-    /// Gradients with a larger norm are scaled down to this one.
+    /// Updates after which the run ends, in the middle of an epoch too; all epochs where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f32>,
+    pub steps: Option<usize>,
+    /// Gradients with a larger norm are scaled down to this one; not beside `clip_value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Whose `clip_norm`: PyTorch's adds 1e-6 to the norm before it divides by it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clip_form: Form,
+    /// Each element of a gradient is clamped to ± this; not beside `clip_norm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f64>,
+    /// Early stopping: the run ends after this many epochs in a row without a lower loss, on the test split or, where there
+    /// is none, in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// The model is that of the epoch with the lowest such loss, not of the last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep_best: bool,
     pub data: DataRecipe,
     pub network: NetworkRecipe,
     pub optimizer: Optimizer,
+    /// How the learning rate changes over the run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Where the sequences come from.
@@ -117,7 +141,7 @@ pub struct Builtin {
 }
 
 /// The recipes that come with the program.
-pub const BUILTINS: [Builtin; 4] = [
+pub const BUILTINS: [Builtin; 6] = [
     Builtin {
         name: "mnist",
         toml: include_str!("recipes/mnist.toml"),
@@ -129,6 +153,14 @@ pub const BUILTINS: [Builtin; 4] = [
     Builtin {
         name: "mnist-gru",
         toml: include_str!("recipes/mnist-gru.toml"),
+    },
+    Builtin {
+        name: "mnist-lstm",
+        toml: include_str!("recipes/mnist-lstm.toml"),
+    },
+    Builtin {
+        name: "mnist-scan",
+        toml: include_str!("recipes/mnist-scan.toml"),
     },
     Builtin {
         name: "series",
@@ -285,12 +317,29 @@ impl Recipe {
             self.batch_size > 0,
             "batch_size is 0; it must be at least 1".into(),
         )?;
-        if let Some(norm) = self.clip_norm {
+        for (key, count) in [("steps", self.steps), ("patience", self.patience)] {
             allow(
-                norm.is_finite() && norm > 0.0,
-                format!("clip_norm is {norm}; it must be a finite number above 0, or left out"),
+                count != Some(0),
+                format!("{key} is 0; it must be at least 1, or left out"),
             )?;
         }
+        for (key, limit) in [
+            ("clip_norm", self.clip_norm),
+            ("clip_value", self.clip_value),
+        ] {
+            allow(
+                limit.is_none_or(|limit| limit.is_finite() && limit > 0.0),
+                format!(
+                    "{key} is {}; it must be a finite number above 0, or left out",
+                    limit.unwrap_or_default()
+                ),
+            )?;
+        }
+        allow(
+            self.clip_norm.is_none() || self.clip_value.is_none(),
+            "clip_norm and clip_value are both set; gradients are clipped by one of them, so the other must be left out"
+                .into(),
+        )?;
 
         let HeadRecipe { loss, reads, .. } = self.network.head;
         let outputs = match self.data {
@@ -369,29 +418,35 @@ impl Recipe {
                 ),
             )?;
         }
+        let layers = self.network.layers.iter().enumerate();
+        let inits = layers.map(|(index, layer)| (format!("layer.{index}"), layer.init));
+        for (place, init) in inits.chain([("head".to_string(), self.network.head.init)]) {
+            if let Init::TruncatedNormal { stddev } = init {
+                allow(
+                    stddev.is_finite() && stddev > 0.0,
+                    format!(
+                        "network.{place}.init.truncated-normal.stddev is {stddev}; it must be a finite number above 0"
+                    ),
+                )?;
+            }
+        }
         // The features are the data's to say; any number serves to check the layers.
         self.network(1, outputs)?;
 
-        let Optimizer::Adam {
-            lr,
-            beta1,
-            beta2,
-            epsilon,
-            ..
-        } = self.optimizer;
-        for (key, value) in [("lr", f64::from(lr)), ("epsilon", epsilon)] {
-            allow(
-                value.is_finite() && value > 0.0,
-                format!("optimizer.{key} is {value}; it must be a finite number above 0"),
-            )?;
+        self.optimizer.validate()?;
+        self.schedule.validate()
+    }
+
+    /// What is done about gradients that are too large.
+    pub fn clip(&self) -> Clip {
+        match (self.clip_norm, self.clip_value) {
+            (Some(limit), _) => Clip::Norm {
+                limit,
+                form: self.clip_form,
+            },
+            (None, Some(limit)) => Clip::Value(limit),
+            (None, None) => Clip::None,
         }
-        for (key, value) in [("beta1", beta1), ("beta2", beta2)] {
-            allow(
-                (0.0..1.0).contains(&value),
-                format!("optimizer.{key} is {value}; it must be at least 0 and below 1"),
-            )?;
-        }
-        Ok(())
     }
 }
 
@@ -646,7 +701,7 @@ mod tests {
             assert_eq!(recipe.name, builtin.name);
             recipe.validate().unwrap();
             let text = recipe.to_toml().unwrap();
-            assert!(text.contains("lr = 0.001\n"), "{text}");
+            assert!(text.contains("lr = 0.0"), "{text}");
             assert_eq!(Recipe::parse(&text, "printed").unwrap(), recipe);
             let json = serde_json::to_string(&recipe).unwrap();
             assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
@@ -659,7 +714,9 @@ mod tests {
         let message = Recipe::load("mnsit").unwrap_err().to_string();
         assert!(message.contains("did you mean `mnist`?"), "{message}");
         assert!(
-            message.contains("`mnist`, `mnist-rnn`, `mnist-gru` or `series`"),
+            message.contains(
+                "`mnist`, `mnist-rnn`, `mnist-gru`, `mnist-lstm`, `mnist-scan` or `series`"
+            ),
             "{message}"
         );
         let error = Recipe::load("none.toml").unwrap_err();
@@ -750,10 +807,9 @@ mod tests {
         assert_eq!((recipe.epochs, layer.hidden_size), (7, 64));
         assert_eq!((layer.cell, layer.bias), (Cell::Gru, Bias::None));
         assert_eq!(recipe.clip_norm, Some(0.5));
-        let Optimizer::Adam { lr, beta2, .. } = recipe.optimizer;
-        assert_eq!((lr, beta2), (1.0, 0.999));
+        assert_eq!(recipe.optimizer.learning_rate(), 1.0);
         let DataRecipe::Idx { path, .. } = recipe.data else {
-            panic!("idx expected")
+            panic!("idx expected");
         };
         assert_eq!(path, Path::new("some/where"));
     }
@@ -815,12 +871,87 @@ mod tests {
             ("optimizer.lr=-0.1", "optimizer.lr is -0.1"),
             ("optimizer.beta1=1.0", "below 1"),
             ("optimizer.epsilon=0.0", "above 0"),
+            ("optimizer.weight_decay=-1.0", "a finite number, at least 0"),
+            ("clip_value=-1.0", "clip_value is -1"),
+            ("steps=0", "steps is 0; it must be at least 1, or left out"),
+            ("patience=0", "patience is 0; it must be at least 1"),
+            (
+                "optimizer={kind=\"sgd\", lr=0.1, momentum=1.0}",
+                "optimizer.momentum is 1; it must be at least 0 and below 1",
+            ),
+            (
+                "optimizer={kind=\"sgd\", lr=0.1, nesterov=true}",
+                "optimizer.momentum is 0; it must be above 0 where nesterov or dampening is set",
+            ),
+            (
+                "optimizer={kind=\"sgd\", lr=0.1, momentum=0.9, dampening=0.1, nesterov=true}",
+                "optimizer.dampening is 0.1; it must be 0 where nesterov is true",
+            ),
+            (
+                "optimizer={kind=\"sgd\", lr=0.1, momentum=0.9, dampening=2.0}",
+                "it must be at least 0 and at most 1",
+            ),
+            (
+                "optimizer={kind=\"rmsprop\", lr=0.1, rho=1.0}",
+                "optimizer.rho is 1; it must be at least 0 and below 1",
+            ),
+            (
+                "optimizer={kind=\"rmsprop\", lr=0.1, epsilon=0.0}",
+                "optimizer.epsilon is 0; it must be a finite number above 0",
+            ),
+            (
+                "schedule={kind=\"step\", every=0}",
+                "schedule.every is 0; it must be at least 1",
+            ),
+            (
+                "network.head.init={truncated-normal={stddev=0.0}}",
+                "network.head.init.truncated-normal.stddev is 0",
+            ),
         ] {
             let mut recipe = mnist();
             recipe.set(&[edit]).unwrap();
             let error = recipe.validate().unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn gradients_are_clipped_in_one_way() {
+        let mut recipe = mnist();
+        assert_eq!(recipe.clip(), Clip::None);
+        recipe.set(&["clip_value=0.5"]).unwrap();
+        recipe.validate().unwrap();
+        assert_eq!(recipe.clip(), Clip::Value(0.5));
+        recipe
+            .set(&["clip_norm=2", "clip_form=tensorflow"])
+            .unwrap();
+        let form = Form::Tensorflow;
+        assert_eq!(recipe.clip(), Clip::Norm { limit: 2.0, form });
+        let message = recipe.validate().unwrap_err().to_string();
+        assert!(message.contains("one of them"), "{message}");
+    }
+
+    #[test]
+    fn every_option_comes_back_equal() {
+        for edit in [
+            "optimizer={kind=\"sgd\", lr=0.1, momentum=0.9, nesterov=true}",
+            "optimizer={kind=\"adamw\", lr=0.1, amsgrad=true}",
+            "optimizer={kind=\"rmsprop\", lr=0.1, form=\"tensorflow\", centered=true}",
+            "schedule={kind=\"constant\", warm_up=10}",
+            "schedule={kind=\"exponential\", every=10, factor=0.5}",
+            "schedule={kind=\"cosine\", warm_up=10}",
+            "schedule={kind=\"plateau\"}",
+            "network.layer.0.init={truncated-normal={stddev=0.1}}",
+            "keep_best=true",
+            "clip_form=tensorflow",
+        ] {
+            let mut recipe = mnist();
+            recipe.set(&[edit]).unwrap();
+            recipe.validate().unwrap();
+            assert_ne!(recipe, mnist());
+            let text = recipe.to_toml().unwrap();
+            assert_eq!(Recipe::parse(&text, "printed").unwrap(), recipe, "{text}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::place::Place;
 use crate::program::{Element, Kind, Phase, Tensor};
 use crate::recipe::Recipe;
 use crate::rng::{Philox, Stream};
+use crate::schedule::Standing;
 
 /// How far an epoch has come; comes a few times a second.
 #[derive(Debug, Clone)]
@@ -50,6 +51,25 @@ pub struct EpochMetrics {
     pub sequences_per_second: f64,
     /// Training and evaluation together.
     pub seconds: f64,
+}
+
+impl EpochMetrics {
+    /// The loss that plateaus, early stopping and the best epoch are judged by: the test split's, or where there is none
+    /// that of training.
+    pub fn monitored_loss(&self) -> f64 {
+        self.test_loss.unwrap_or(self.train_loss)
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It made the recipe's last update.
+    Complete,
+    /// The loss was no lower for the recipe's `patience`.
+    Stalled,
+    /// The observer broke it off.
+    Interrupted,
 }
 
 /// What a run tells its observer.
@@ -88,7 +108,12 @@ pub struct Trainer {
     train: Feed,
     test: Option<Feed>,
     classifies: bool,
-    epoch: usize,
+    /// The epochs that are over.
+    epochs: Vec<EpochMetrics>,
+    /// Updates so far.
+    step: usize,
+    /// The flat vector of parameters after the best epoch, where the recipe keeps it.
+    best: Option<Vec<f32>>,
     /// Steps that go into one submission.
     piece: usize,
 }
@@ -118,7 +143,7 @@ impl Trainer {
         model.backward();
         let update = recipe
             .optimizer
-            .record(&mut model, feed.control, SLOTS, recipe.clip_norm);
+            .record(&mut model, feed.control, SLOTS, recipe.clip());
         feed.record_end(&mut model, Phase::Update, Some(update.norm));
         let test = match &data.test {
             None => None,
@@ -135,6 +160,7 @@ impl Trainer {
 
         let mut executor = place.load(&model.program)?;
         executor.write(&model.parameters, &network.initial(recipe.seed))?;
+        update.initialise(executor.as_mut())?;
         feed.upload(executor.as_mut(), train)?;
         if let (Some(feed), Some(test)) = (&test, &data.test) {
             feed.upload(executor.as_mut(), test)?;
@@ -148,52 +174,113 @@ impl Trainer {
             train: feed,
             test,
             classifies,
-            epoch: 0,
+            epochs: vec![],
+            step: 0,
+            best: None,
             piece: 1,
         })
     }
 
-    /// Trains to the recipe's last epoch, or until `observe` breaks.
+    /// Trains until the recipe's epochs or steps are done, the loss stalls for longer than its patience, or `observe` breaks.
     ///
     /// # Errors
     /// What the device or `observe` reports; [`Error::Training`] where the loss is no longer a finite number.
-    pub fn run(&mut self, observe: &mut Observer) -> Result<()> {
-        while self.epoch < self.recipe.epochs {
-            let start = Instant::now();
+    pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
+        while self.step < self.last_step() {
+            let (start, sequences) = (Instant::now(), self.sequences_of_epoch());
             let Some(trained) = self.train_epoch(observe)? else {
-                return Ok(());
+                return Ok(Ending::Interrupted);
             };
             let seconds = start.elapsed().as_secs_f64();
             let tested = self.evaluate_test()?;
-            self.epoch += 1;
             let metrics = EpochMetrics {
-                epoch: self.epoch,
+                epoch: self.epochs.len() + 1,
                 train_loss: trained.loss(),
                 train_accuracy: self.accuracy(&trained),
                 test_loss: tested.as_ref().map(Totals::loss),
                 test_accuracy: tested.as_ref().and_then(|tested| self.accuracy(tested)),
-                sequences_per_second: self.train.count as f64 / seconds,
+                sequences_per_second: sequences as f64 / seconds,
                 seconds: start.elapsed().as_secs_f64(),
             };
-            if observe(self, Event::Epoch(&metrics))?.is_break() {
-                return Ok(());
+            self.epochs.push(metrics.clone());
+            let stalled = self.epochs.len() - 1 - self.best_epoch();
+            if self.recipe.keep_best && stalled == 0 {
+                self.best = Some(self.executor.read(&self.model.parameters)?);
+            }
+            let broken = observe(self, Event::Epoch(&metrics))?.is_break();
+            if self.step == self.last_step() {
+                break;
+            }
+            if self
+                .recipe
+                .patience
+                .is_some_and(|patience| stalled >= patience)
+            {
+                return Ok(Ending::Stalled);
+            }
+            if broken {
+                return Ok(Ending::Interrupted);
             }
         }
-        Ok(())
+        Ok(Ending::Complete)
     }
 
-    /// One pass over the training data; `None` where the observer broke it off.
+    /// Updates of the whole run.
+    fn last_step(&self) -> usize {
+        let steps = self.recipe.epochs * self.train.count.div_ceil(self.model.batch);
+        self.recipe.steps.unwrap_or(steps).min(steps)
+    }
+
+    /// Sequences of the next epoch, which may be cut short by the recipe's steps.
+    fn sequences_of_epoch(&self) -> usize {
+        let left = (self.last_step() - self.step) * self.model.batch;
+        left.min(self.train.count)
+    }
+
+    /// The index of the first epoch with the lowest loss; 0 where there is none.
+    fn best_epoch(&self) -> usize {
+        let losses = self.epochs.iter().map(EpochMetrics::monitored_loss);
+        let least = losses.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+        least.map_or(0, |(epoch, _)| epoch)
+    }
+
+    /// The epoch that [`Trainer::model`] comes from, where the recipe keeps the best.
+    pub fn best(&self) -> Option<&EpochMetrics> {
+        self.best.as_ref().map(|_| &self.epochs[self.best_epoch()])
+    }
+
+    /// The learning rates of the next `count` updates.
+    fn rates(&self, count: usize) -> Vec<f32> {
+        let losses: Vec<f64> = self
+            .epochs
+            .iter()
+            .map(EpochMetrics::monitored_loss)
+            .collect();
+        let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
+        let rate = |n: usize| {
+            let standing = Standing {
+                step: self.step + n,
+                steps,
+                losses: &losses,
+            };
+            (f64::from(lr) * self.recipe.schedule.factor(&standing)) as f32
+        };
+        (0..count).map(rate).collect()
+    }
+
+    /// One pass over the training data, or what the recipe's steps leave of it; `None` where the observer broke it off.
     fn train_epoch(&mut self, observe: &mut Observer) -> Result<Option<Totals>> {
-        let order = Philox::new(self.recipe.seed, Stream::Shuffle(self.epoch as u32))
+        let epoch = self.epochs.len();
+        let order = Philox::new(self.recipe.seed, Stream::Shuffle(epoch as u32))
             .permutation(self.train.count);
         self.train.begin(self.executor.as_mut(), &order)?;
-        let steps = self.train.count.div_ceil(self.model.batch);
-        let rate = self.recipe.optimizer.learning_rate();
+        let of = self.sequences_of_epoch();
+        let steps = of.div_ceil(self.model.batch);
         let (mut totals, mut done, start) = (Totals::default(), 0, Instant::now());
         while done < steps {
             let count = self.piece.min(steps - done);
             self.executor
-                .write(&self.update.rates.part(0, [count]), &vec![rate; count])?;
+                .write(&self.update.rates.part(0, [count]), &self.rates(count))?;
             let rows = self.train.run(
                 self.executor.as_mut(),
                 &Phase::TRAIN,
@@ -207,19 +294,20 @@ impl Trainer {
                         "at step {} of epoch {} the loss is {} and the gradient's norm {}: training cannot go on. \
                          A lower learning rate or clip_norm may help.",
                         done + n + 1,
-                        self.epoch + 1,
+                        epoch + 1,
                         row[history::LOSS],
                         row[history::NORM]
                     )));
                 }
             }
             done += count;
-            let sequences = (done * self.model.batch).min(self.train.count);
+            self.step += count;
+            let sequences = (done * self.model.batch).min(of);
             let progress = Progress {
-                epoch: self.epoch + 1,
+                epoch: epoch + 1,
                 epochs: self.recipe.epochs,
                 sequences,
-                of: self.train.count,
+                of,
                 loss: totals.loss(),
                 accuracy: self.accuracy(&totals),
                 sequences_per_second: sequences as f64 / start.elapsed().as_secs_f64(),
@@ -248,9 +336,12 @@ impl Trainer {
         self.classifies.then(|| totals.accuracy())
     }
 
-    /// The model as it is now.
+    /// The model as it is now, or as it was after the best epoch where the recipe keeps that.
     pub fn model(&mut self) -> Result<SavedModel> {
-        let flat = self.executor.read(&self.model.parameters)?;
+        let flat = match &self.best {
+            Some(flat) => flat.clone(),
+            None => self.executor.read(&self.model.parameters)?,
+        };
         Ok(SavedModel {
             network: self.model.network.clone(),
             recipe: self.recipe.clone(),

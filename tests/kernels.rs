@@ -660,6 +660,61 @@ fn transpose() {
 }
 
 #[test]
+fn arrange() {
+    let mut judge = Judge::new("arrange");
+    for [steps, batch, width] in [[1, 1, 1], [7, 5, 3], [13, 4, 64], [3, 67, 11]] {
+        for (reversed, accumulate) in [(false, false), (true, false), (true, true)] {
+            let mut bench = Bench::new(steps + batch);
+            // Columns in the midst of wider rows, on both sides.
+            let (source_stride, out_stride) = (width + 3, width + 2);
+            let source = bench.random(steps * batch * source_stride);
+            let old = bench.uniform(steps * batch * out_stride, 1.0);
+            let out = bench.writes(&old);
+            let valid = |b: usize| [0, steps, steps + 9, steps.div_ceil(2), 1][b % 5];
+            let lengths: Vec<u32> = (0..batch).map(|b| valid(b) as u32).collect();
+            let lengths = bench.indices(&lengths);
+            let call = Arrange {
+                source: source.part(2, [source.len() - 2]),
+                source_stride,
+                out: out.part(1, [out.len() - 1]),
+                out_stride,
+                lengths,
+                steps,
+                batch,
+                width,
+                reversed,
+                accumulate,
+            };
+            let name = format!("{steps}x{batch}x{width} {reversed} {accumulate}");
+            judge.call(&name, bench, call, |before| {
+                let source = before.of(&source);
+                let row = |row: usize| {
+                    let (t, length) = (row / batch, valid(row % batch).min(steps));
+                    let element = |i: usize| {
+                        let step = if reversed {
+                            length.wrapping_sub(t + 1)
+                        } else {
+                            t
+                        };
+                        let moved = match t < length {
+                            true => {
+                                exact(source[(step * batch + row % batch) * source_stride + 2 + i])
+                            }
+                            false => ZERO,
+                        };
+                        let there = exact(f64::from(old[row * out_stride + 1 + i]));
+                        if accumulate { moved + there } else { moved }
+                    };
+                    let place = out.part(row * out_stride + 1, [width]);
+                    (place, (0..width).map(element).collect())
+                };
+                (0..steps * batch).map(row).collect()
+            });
+        }
+    }
+}
+
+#[test]
 fn column_sum() {
     let mut judge = Judge::new("column_sum");
     for rows in [1, 2, 63, 64, 65, 127, 129, 1021] {
@@ -1041,7 +1096,7 @@ fn clip_factor() {
     let mut judge = Judge::new("clip_factor");
     for (number, size) in [0.0, 1e-12, 0.5, 30.0, 1e20].into_iter().enumerate() {
         for limit in [None, Some(1.0), Some(1e-3), Some(1e-7), Some(1e3)] {
-            for form in [ClipForm::Tensorflow, ClipForm::Torch] {
+            for form in [Form::Tensorflow, Form::Torch] {
                 let mut bench = Bench::new(number);
                 let values: Vec<f32> = bench.uniform(64, size).into_iter().map(f32::abs).collect();
                 let (partials, norm) = (bench.reads(&values), bench.writes(&[NAN; 2]));
@@ -1058,14 +1113,14 @@ fn clip_factor() {
                     |before| {
                         let length =
                             sum(before.of(&partials).iter().map(|&value| exact(value)), 64).sqrt();
-                        let margin = if form == ClipForm::Torch {
-                            exact(f64::from(1e-6f32))
+                        let margin = if form == Form::Torch {
+                            constant(1e-6)
                         } else {
                             ZERO
                         };
                         let padded = length + margin;
-                        let factor = match limit.map(f64::from) {
-                            Some(limit) if padded.value > limit => exact(limit).over(padded),
+                        let factor = match limit {
+                            Some(limit) if padded.value > limit => constant(limit).over(padded),
                             _ => exact(1.0),
                         };
                         vec![(norm, vec![length, factor])]
@@ -1076,83 +1131,271 @@ fn clip_factor() {
     }
 }
 
+// ---- update rules ----------------------------------------------------------------------------------------------------
+
+/// Parameters: an invocation has one of them and a workgroup 64.
+const COUNTS: [usize; 5] = [1, 63, 64, 65, 1021];
+
+/// The third of these rates is the one of this step.
+const RATES: [f32; 4] = [NAN, NAN, 1e-3, NAN];
+
+/// Random parameters and gradients after `done` updates. `clips` cuts off what is beyond ± 0.1 of gradients up to 0.3.
+fn descent(bench: &mut Bench, count: usize, done: u32, clips: bool, l2: f64) -> Descent {
+    let gradients = bench.random(count);
+    let values = bench.uniform(count, 1.0);
+    Descent {
+        parameters: bench.writes(&values),
+        gradients,
+        control: bench.indices(&[done, DEAD, DEAD, 2]),
+        rates: bench.reads(&RATES),
+        norm: bench.reads(&[NAN, 0.3]),
+        clip_value: clips.then_some(0.1),
+        l2,
+    }
+}
+
+/// `[count]` random numbers in ± 1, or nothing.
+fn moment(bench: &mut Bench, count: usize, kept: bool) -> Tensor {
+    let values = bench.uniform(if kept { count } else { 0 }, 1.0);
+    bench.writes(&values)
+}
+
+/// The same of squares: at least 2, so that a square of a mean never comes near.
+fn mean_square(bench: &mut Bench, count: usize) -> Tensor {
+    let values = bench.uniform(count, 1.0);
+    let values: Vec<f32> = values.into_iter().map(|value| 2.0 + value.abs()).collect();
+    bench.writes(&values)
+}
+
+fn at(before: &Snapshot, tensor: &Tensor, n: usize) -> Num {
+    exact(before.of(tensor)[n])
+}
+
+/// The n-th gradient as a rule uses it.
+fn gradient(before: &Snapshot, descent: &Descent, n: usize) -> Num {
+    let g = at(before, &descent.gradients, n) * exact(before.of(&descent.norm)[1]);
+    let clipped = match descent.clip_value {
+        // A clamp moves nothing further apart than its value or its limit was.
+        Some(limit) => Num {
+            value: g.value.clamp(-limit, limit),
+            error: g.error.max(constant(limit).error),
+        },
+        None => g,
+    };
+    clipped + constant(descent.l2) * at(before, &descent.parameters, n)
+}
+
+/// What `rule` leaves of each number of `tensors`, of which some are empty.
+fn updated<const N: usize>(
+    tensors: [Tensor; N],
+    count: usize,
+    rule: impl Fn(usize) -> [Num; N],
+) -> Expected {
+    let results: Vec<[Num; N]> = (0..count).map(rule).collect();
+    let column = |(which, tensor): (usize, Tensor)| {
+        let values = results.iter().take(tensor.len()).map(|row| row[which]);
+        (tensor, values.collect())
+    };
+    tensors.into_iter().enumerate().map(column).collect()
+}
+
 #[test]
-fn adam() {
-    let mut judge = Judge::new("adam");
-    for count in [1, 63, 64, 65, 1021] {
-        for done in [0u32, 1, 999, 99_999] {
-            for scaled_epsilon in [false, true] {
-                for (beta1, beta2, epsilon) in [(0.9, 0.999, 1e-8), (0.0, 0.5, 1e-3)] {
-                    let mut bench = Bench::new(count);
-                    let gradients = bench.random(count);
-                    let (p, m) = (bench.uniform(count, 1.0), bench.uniform(count, 1.0));
-                    let v: Vec<f32> = bench
-                        .uniform(count, 1.0)
-                        .into_iter()
-                        .map(f32::abs)
-                        .collect();
-                    let (parameters, first_moment, second_moment) =
-                        (bench.writes(&p), bench.writes(&m), bench.writes(&v));
-                    let control = bench.indices(&[done, DEAD, DEAD, 2]);
-                    let (rates, norm) = (
-                        bench.reads(&[NAN, NAN, 1e-3, NAN]),
-                        bench.reads(&[NAN, 0.3]),
-                    );
-                    let call = Adam {
-                        parameters,
-                        gradients,
-                        first_moment,
-                        second_moment,
-                        control,
-                        rates,
-                        norm,
-                        beta1,
-                        beta2,
-                        epsilon,
-                        scaled_epsilon,
-                    };
-                    let case =
-                        format!("{count}, after {done}, scaled {scaled_epsilon}, beta1 {beta1}");
-                    judge.call(&case, bench, call, |before| {
-                        let t = f64::from(done + 1);
-                        let correction = |beta: f64| {
-                            if beta == 0.0 {
-                                exact(1.0)
-                            } else {
-                                Num::one_minus_exp(beta.ln() * t)
+fn sgd() {
+    let mut judge = Judge::new("sgd");
+    for count in COUNTS {
+        for (momentum, dampening, nesterov) in [
+            (0.0, 0.0, false),
+            (0.9, 0.0, false),
+            (0.9, 0.0, true),
+            (0.5, 0.3, false),
+        ] {
+            for (done, clips, l2) in [
+                (0, false, 0.0),
+                (0, true, 0.1),
+                (1, false, 0.1),
+                (7, true, 0.0),
+            ] {
+                let mut bench = Bench::new(count);
+                let descent = descent(&mut bench, count, done, clips, l2);
+                let velocity = moment(&mut bench, count, momentum > 0.0);
+                let call = Sgd {
+                    descent,
+                    velocity,
+                    momentum,
+                    dampening,
+                    nesterov,
+                };
+                let case = format!(
+                    "{count}, {momentum} {dampening} {nesterov}, after {done}, {clips} {l2}"
+                );
+                judge.call(&case, bench, call, |before| {
+                    updated([descent.parameters, velocity], count, |n| {
+                        let g = gradient(before, &descent, n);
+                        let v = match (momentum > 0.0, done) {
+                            (false, _) | (_, 0) => g,
+                            _ => {
+                                constant(momentum) * at(before, &velocity, n)
+                                    + constant(1.0 - dampening) * g
                             }
                         };
-                        let root = correction(beta2).sqrt();
-                        let rate = exact(before.of(&rates)[2]).over(correction(beta1));
-                        let epsilon = if scaled_epsilon {
-                            constant(epsilon).over(root)
+                        let direction = if nesterov {
+                            g + constant(momentum) * v
                         } else {
-                            constant(epsilon)
+                            v
                         };
-                        let factor = exact(before.of(&norm)[1]);
-                        let of = |tensor: &Tensor, at: usize| exact(before.of(tensor)[at]);
-                        let g = |at: usize| of(&gradients, at) * factor;
-                        let m = |at: usize| {
-                            constant(beta1) * of(&first_moment, at) + constant(1.0 - beta1) * g(at)
-                        };
-                        let v = |at: usize| {
-                            constant(beta2) * of(&second_moment, at)
-                                + constant(1.0 - beta2) * g(at) * g(at)
-                        };
-                        let p = |at: usize| {
-                            of(&parameters, at)
-                                - (rate * m(at)).over(v(at).sqrt().over(root) + epsilon)
-                        };
-                        let all = |each: &dyn Fn(usize) -> Num| (0..count).map(each).collect();
-                        vec![
-                            (parameters, all(&p)),
-                            (first_moment, all(&m)),
-                            (second_moment, all(&v)),
-                        ]
+                        let rate = exact(f64::from(RATES[2]));
+                        [at(before, &descent.parameters, n) - rate * direction, v]
+                    })
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn rmsprop() {
+    let mut judge = Judge::new("rmsprop");
+    for count in COUNTS {
+        for form in [Form::Torch, Form::Tensorflow] {
+            for (centered, momentum) in [(false, 0.0), (true, 0.0), (false, 0.5), (true, 0.9)] {
+                for (clips, l2, epsilon) in [(false, 0.0, 1e-8), (true, 0.1, 1e-2)] {
+                    let mut bench = Bench::new(count);
+                    let descent = descent(&mut bench, count, 3, clips, l2);
+                    let mean_square = mean_square(&mut bench, count);
+                    let mean_gradient = moment(&mut bench, count, centered);
+                    let velocity = moment(&mut bench, count, momentum > 0.0);
+                    let rho = 0.9;
+                    let call = Rmsprop {
+                        descent,
+                        mean_square,
+                        mean_gradient,
+                        velocity,
+                        rho,
+                        momentum,
+                        epsilon,
+                        form,
+                    };
+                    let case =
+                        format!("{count}, {form:?}, {centered} {momentum}, {clips} {l2} {epsilon}");
+                    let moments = [descent.parameters, mean_square, mean_gradient, velocity];
+                    judge.call(&case, bench, call, |before| {
+                        updated(moments, count, |n| {
+                            let g = gradient(before, &descent, n);
+                            let (rho, rest) = (constant(rho), constant(1.0 - rho));
+                            let s = rho * at(before, &mean_square, n) + rest * g * g;
+                            let (mut mean, mut square) = (ZERO, s);
+                            if centered {
+                                mean = rho * at(before, &mean_gradient, n) + rest * g;
+                                square = s - mean * mean;
+                            }
+                            let (rate, epsilon) = (exact(f64::from(RATES[2])), constant(epsilon));
+                            let mut v = match form {
+                                Form::Torch => g.over(square.sqrt() + epsilon),
+                                Form::Tensorflow => (rate * g).over((square + epsilon).sqrt()),
+                            };
+                            if momentum > 0.0 {
+                                v = v + constant(momentum) * at(before, &velocity, n);
+                            }
+                            let step = match form {
+                                Form::Torch => rate * v,
+                                Form::Tensorflow => v,
+                            };
+                            [at(before, &descent.parameters, n) - step, s, mean, v]
+                        })
                     });
                 }
             }
         }
+    }
+}
+
+#[test]
+fn adam() {
+    let mut judge = Judge::new("adam");
+    // Clipping, L2, decoupled decay, AMSGrad: none, and all at once.
+    let options = [(false, 0.0, 0.0, false), (true, 0.1, 0.01, true)];
+    for count in COUNTS {
+        for done in [0u32, 1, 999, 99_999] {
+            for form in [Form::Torch, Form::Tensorflow] {
+                for (beta1, beta2, epsilon) in [(0.9, 0.999, 1e-8), (0.0, 0.5, 1e-3)] {
+                    for (clips, l2, weight_decay, amsgrad) in options {
+                        let mut bench = Bench::new(count);
+                        let descent = descent(&mut bench, count, done, clips, l2);
+                        let first_moment = moment(&mut bench, count, true);
+                        let mut squares = || -> Vec<f32> {
+                            let values = bench.uniform(count, 1.0);
+                            values.into_iter().map(f32::abs).collect()
+                        };
+                        let (second, mut largest) = (squares(), squares());
+                        if !amsgrad {
+                            largest.clear();
+                        }
+                        let second_moment = bench.writes(&second);
+                        let largest_moment = bench.writes(&largest);
+                        let call = Adam {
+                            descent,
+                            first_moment,
+                            second_moment,
+                            largest_moment,
+                            beta1,
+                            beta2,
+                            epsilon,
+                            form,
+                            weight_decay,
+                        };
+                        let case =
+                            format!("{count}, after {done}, {form:?}, beta1 {beta1}, {amsgrad}");
+                        let moments = [
+                            descent.parameters,
+                            first_moment,
+                            second_moment,
+                            largest_moment,
+                        ];
+                        judge.call(&case, bench, call, |before| {
+                            let t = f64::from(done + 1);
+                            let correction = |beta: f64| match beta {
+                                0.0 => exact(1.0),
+                                beta => Num::one_minus_exp(beta.ln() * t),
+                            };
+                            let root = correction(beta2).sqrt();
+                            let rate = exact(f64::from(RATES[2]));
+                            let epsilon = match form {
+                                Form::Tensorflow => constant(epsilon).over(root),
+                                Form::Torch => constant(epsilon),
+                            };
+                            updated(moments, count, |n| {
+                                let g = gradient(before, &descent, n);
+                                let m = constant(beta1) * at(before, &first_moment, n)
+                                    + constant(1.0 - beta1) * g;
+                                let v = constant(beta2) * at(before, &second_moment, n)
+                                    + constant(1.0 - beta2) * g * g;
+                                let scale = match amsgrad {
+                                    true => larger(v, at(before, &largest_moment, n)),
+                                    false => v,
+                                };
+                                let kept = exact(1.0) - rate * constant(weight_decay);
+                                let step = (rate.over(correction(beta1)) * m)
+                                    .over(scale.sqrt().over(root) + epsilon);
+                                [
+                                    at(before, &descent.parameters, n) * kept - step,
+                                    m,
+                                    v,
+                                    scale,
+                                ]
+                            })
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The larger of two is no further off than the further of them.
+fn larger(a: Num, b: Num) -> Num {
+    Num {
+        value: a.value.max(b.value),
+        error: a.error.max(b.error),
     }
 }
 

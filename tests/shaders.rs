@@ -9,7 +9,7 @@ use gatescan::cells::Cell;
 use gatescan::kernels::{Access, Call, Gather, Kernel, Of, Record, Scalar, control, history};
 use gatescan::model::{Gradients, Model, Route, Tuning};
 use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
-use gatescan::optim::{AdamForm, Optimizer};
+use gatescan::optim::{Clip, Form, Optimizer};
 use gatescan::program::{Element, Kind, Phase, Program};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
@@ -97,6 +97,9 @@ fn programs() -> Vec<Program> {
             let network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
             programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
         }
+        let mut both = network(cell, 7, Loss::CrossEntropy, Reads::Last);
+        both.layers[1].bidirectional = true;
+        programs.push(recorded(&both, Gradients::OfLoss, Tuning::default()));
         if cell.is_lstm() {
             for [hidden_size, outputs] in PROJECTIONS {
                 let mut network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
@@ -160,16 +163,9 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     let program = &mut model.program;
     let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
-    for form in [AdamForm::Torch, AdamForm::Tensorflow] {
-        let (lr, beta1, beta2, epsilon) = (1e-3, 0.9, 0.999, 1e-8);
-        let adam = Optimizer::Adam {
-            lr,
-            beta1,
-            beta2,
-            epsilon,
-            form,
-        };
-        let norm = adam.record(&mut model, words, 2, Some(1.0)).norm;
+    for optimizer in optimizers() {
+        let clip = Clip::Value(1.0);
+        let norm = optimizer.record(&mut model, words, 2, clip).norm;
         for norm in [None, Some(norm)] {
             let (scores, weight, batch) = (model.scores, model.weight, model.batch);
             let record = Record {
@@ -184,6 +180,37 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
         }
     }
     model.program
+}
+
+/// One for each rule.
+fn optimizers() -> [Optimizer; 3] {
+    let (lr, momentum, weight_decay) = (1e-3, 0.9, 0.1);
+    [
+        Optimizer::Sgd {
+            lr,
+            momentum,
+            dampening: 0.0,
+            nesterov: true,
+            weight_decay,
+        },
+        Optimizer::AdamW {
+            lr,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay,
+            amsgrad: true,
+        },
+        Optimizer::Rmsprop {
+            lr,
+            form: Form::Tensorflow,
+            rho: None,
+            epsilon: None,
+            momentum,
+            centered: true,
+            weight_decay,
+        },
+    ]
 }
 
 /// Batches of each kind of data.
@@ -238,7 +265,7 @@ fn every_kernel_has_its_files_and_every_file_is_used() {
     let kernels: BTreeSet<String> = all.iter().map(|each| each.name.to_string()).collect();
     assert_eq!(kernels, stems("shaders", "wgsl"));
     let mut rust = stems("src/kernels", "rs");
-    assert!(rust.remove("mod") && rust.remove("recurrence"));
+    assert!(rust.remove("mod") && rust.remove("recurrence") && rust.remove("descent"));
     assert_eq!(kernels, rust);
     for folder in ["shaders", "shaders/cells", "shaders/common"] {
         for stem in stems(folder, "wgsl") {

@@ -12,10 +12,12 @@ use gatescan::error::Error;
 use gatescan::gpu::executor::Gpu;
 use gatescan::model::{Gradients, Model, Tuning};
 use gatescan::network::{Bias, Parameter};
+use gatescan::optim::{Form, Optimizer};
 use gatescan::program::Phase;
 use gatescan::recipe::Recipe;
 use gatescan::rng::{Philox, Stream};
-use gatescan::train::{EpochMetrics, Event, Trainer, evaluate};
+use gatescan::schedule::Schedule;
+use gatescan::train::{Ending, EpochMetrics, Event, Trainer, evaluate};
 
 /// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the steps tells apart.
 fn slopes(count: usize, seed: u64) -> Dataset {
@@ -73,8 +75,7 @@ fn recipe(cell: Cell) -> Recipe {
         Bias::Single
     };
     recipe.network.set_layers(2);
-    let gatescan::optim::Optimizer::Adam { lr, .. } = &mut recipe.optimizer;
-    *lr = 0.01;
+    recipe.optimizer.set_learning_rate(0.01);
     recipe
 }
 
@@ -187,6 +188,128 @@ fn a_seed_gives_the_same_bits_on_any_number_of_cpu_threads() {
         run(&recipe(Cell::Gru), &Device::Cpu).step_losses,
         run(&other_seed, &Device::Cpu).step_losses
     );
+}
+
+/// Every rule with all its options, at a rate that suits it.
+fn optimizers() -> [Optimizer; 4] {
+    let (momentum, weight_decay) = (0.9, 1e-4);
+    [
+        Optimizer::Sgd {
+            lr: 0.1,
+            momentum,
+            dampening: 0.0,
+            nesterov: true,
+            weight_decay,
+        },
+        Optimizer::AdamW {
+            lr: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay,
+            amsgrad: true,
+        },
+        Optimizer::Rmsprop {
+            lr: 0.002,
+            form: Form::Torch,
+            rho: None,
+            epsilon: Some(1e-4),
+            momentum: 0.5,
+            centered: true,
+            weight_decay,
+        },
+        Optimizer::Rmsprop {
+            lr: 0.05,
+            form: Form::Tensorflow,
+            rho: None,
+            epsilon: None,
+            momentum: 0.5,
+            centered: false,
+            weight_decay: 0.0,
+        },
+    ]
+}
+
+#[test]
+fn every_optimizer_learns_and_the_gpu_follows() {
+    let gpu = common::gpu();
+    for optimizer in optimizers() {
+        let mut recipe = recipe(Cell::Gru);
+        recipe.optimizer = optimizer;
+        recipe.clip_value = Some(0.2);
+        let cpu = run(&recipe, &Device::Cpu);
+        let accuracy = cpu.last.test_accuracy.expect("it classifies");
+        println!("{:?}: test accuracy {accuracy}", recipe.optimizer);
+        assert!(accuracy > 0.9, "{:?}: {accuracy}", recipe.optimizer);
+        let Some(gpu) = &gpu else { continue };
+        let gpu = run(&recipe, &Device::Gpu(gpu.summary.index));
+        let pairs = cpu.step_losses.iter().zip(&gpu.step_losses);
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("step losses differ by at most {worst:e}");
+        assert!(worst < 1e-4, "{:?}: {worst}", recipe.optimizer);
+    }
+}
+
+#[test]
+fn steps_end_a_run_within_an_epoch() {
+    let whole = run(&recipe(Cell::Gru), &Device::Cpu);
+    let mut recipe = recipe(Cell::Gru);
+    recipe.steps = Some(7);
+    let cut = run(&recipe, &Device::Cpu);
+    assert_eq!(cut.last.epoch, 2);
+    assert_eq!(cut.step_losses, whole.step_losses[..7]);
+}
+
+#[test]
+fn a_schedule_sets_the_rate_of_each_step() {
+    let mut recipe = recipe(Cell::Gru);
+    recipe.steps = Some(1);
+    let one = run(&recipe, &Device::Cpu);
+    // The cosine is at 0 after its one step, and nothing moves any more.
+    recipe.steps = None;
+    recipe.epochs = 2;
+    recipe.schedule = Schedule::Cosine {
+        steps: Some(1),
+        floor: 0.0,
+        warm_up: 0,
+    };
+    let many = run(&recipe, &Device::Cpu);
+    assert_eq!(many.step_losses.len(), 10);
+    assert!(one.parameters == many.parameters);
+    // The first step of a warm-up over two has half the rate.
+    recipe.schedule = Schedule::Constant { warm_up: 2 };
+    recipe.steps = Some(1);
+    let warming = run(&recipe, &Device::Cpu);
+    recipe.schedule = Schedule::default();
+    recipe.optimizer.set_learning_rate(0.01 / 2.0);
+    assert!(warming.parameters == run(&recipe, &Device::Cpu).parameters);
+}
+
+#[test]
+fn a_run_that_stalls_stops_and_keeps_its_best() {
+    let mut recipe = recipe(Cell::Lstm);
+    // So large a rate that the loss goes up and down.
+    recipe.optimizer.set_learning_rate(0.2);
+    recipe.epochs = 100;
+    recipe.patience = Some(3);
+    recipe.keep_best = true;
+    let splits = splits();
+    let mut trainer = Trainer::new(&recipe, &splits, &Device::Cpu).expect("it loads");
+    let mut losses = vec![];
+    let ending = trainer.run(&mut |_, event| {
+        if let Event::Epoch(metrics) = event {
+            losses.push(metrics.monitored_loss());
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    assert_eq!(ending.expect("it trains"), Ending::Stalled);
+    let best = trainer.best().expect("it is kept").clone();
+    assert_eq!(best.epoch + 3, losses.len());
+    assert!(losses.iter().all(|&loss| loss >= best.monitored_loss()));
+    let saved = trainer.model().expect("it reads");
+    let test = splits.test.expect("there is one");
+    let evaluation = evaluate(&saved, &test, 32, &Device::Cpu).expect("it evaluates");
+    assert!((evaluation.loss - best.monitored_loss()).abs() < 1e-6);
 }
 
 #[test]

@@ -11,9 +11,8 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use gatescan::cells::Cell;
 use gatescan::data::{Dataset, Splits};
 use gatescan::error::{Error, Result};
-use gatescan::optim::Optimizer;
 use gatescan::recipe::Recipe;
-use gatescan::train::{EpochMetrics, Event, Progress, Trainer};
+use gatescan::train::{Ending, EpochMetrics, Event, Progress, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_directory::RunDirectory;
@@ -102,7 +101,7 @@ impl Train {
         let mut display = Display::new(self.json, self.quiet);
         let mut epoch = 1;
         let mut last: Option<EpochMetrics> = None;
-        trainer.run(&mut |trainer, event| {
+        let ending = trainer.run(&mut |trainer, event| {
             let mut flow = ControlFlow::Continue(());
             match event {
                 Event::Progress(progress) => {
@@ -123,17 +122,22 @@ impl Train {
         })?;
         display.clear();
 
-        let finished = last
-            .as_ref()
-            .is_some_and(|metrics| metrics.epoch == recipe.epochs);
-        if !finished {
-            directory.save(&trainer.model()?)?;
-            note(format!(
-                "stopped in epoch {epoch} of {} and saved the model as it is",
-                recipe.epochs
-            ));
+        match ending {
+            Ending::Complete => {}
+            Ending::Stalled if self.quiet => {}
+            Ending::Stalled => note(format!(
+                "stopped after epoch {epoch}, as the loss falls no further"
+            )),
+            Ending::Interrupted => {
+                directory.save(&trainer.model()?)?;
+                note(format!(
+                    "stopped in epoch {epoch} of {} and saved the model as it is",
+                    recipe.epochs
+                ));
+            }
         }
-        self.report(last.as_ref(), &directory)
+        let kept = trainer.best().cloned().or(last);
+        self.report(kept.as_ref(), &directory)
     }
 
     /// The recipe with every change that was asked for.
@@ -156,8 +160,7 @@ impl Train {
             recipe.network.set_cell(cell);
         }
         if let Some(rate) = self.lr {
-            let Optimizer::Adam { lr, .. } = &mut recipe.optimizer;
-            *lr = rate;
+            recipe.optimizer.set_learning_rate(rate);
         }
         recipe.set(&self.set)?;
         recipe.validate()?;

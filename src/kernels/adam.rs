@@ -1,30 +1,30 @@
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
+use super::descent::{Descent, keeps};
+use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, fold, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
 
-/// Adam (Kingma & Ba 2015) over all parameters at once, with bias correction:
+/// Adam (Kingma & Ba 2015) with bias correction:
 /// `p -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)`.
+///
+/// AMSGrad (Reddi et al. 2018) has the largest v so far in the place of v. AdamW (Loshchilov & Hutter 2019) first takes
+/// `rate * weight_decay * p` from p.
 #[derive(Debug, Clone)]
 pub struct Adam {
-    /// `[count]`.
-    pub parameters: Tensor,
-    /// `[count]`, multiplied by the factor in `norm` before use.
-    pub gradients: Tensor,
+    pub descent: Descent,
     /// `[count]`: m.
     pub first_moment: Tensor,
     /// `[count]`: v.
     pub second_moment: Tensor,
-    pub control: Tensor,
-    /// `[slots]`: the learning rate of each step until the next readback.
-    pub rates: Tensor,
-    /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it.
-    pub norm: Tensor,
+    /// `[count]`: the largest v so far; empty where it is not AMSGrad.
+    pub largest_moment: Tensor,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
-    /// TensorFlow's form: epsilon is divided by `sqrt(1 - beta2^t)`.
-    pub scaled_epsilon: bool,
+    /// TensorFlow's epsilon is divided by `sqrt(1 - beta2^t)`.
+    pub form: Form,
+    /// Weight decay apart from the gradient; as part of it, it is [`Descent::l2`].
+    pub weight_decay: f64,
 }
 
 impl From<Adam> for Call {
@@ -39,20 +39,18 @@ impl Kernel for Adam {
     }
 
     fn args(&self) -> Vec<Arg> {
-        vec![
-            write("parameters", self.parameters),
-            read("gradients", self.gradients),
+        let mut args = self.descent.args();
+        args.extend([
             write("first_moment", self.first_moment),
             write("second_moment", self.second_moment),
-            read("control", self.control),
-            read("rates", self.rates),
-            read("norm", self.norm),
-        ]
+            write("largest_moment", self.largest_moment),
+        ]);
+        args
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        vec![
-            ("count", Scalar::count(self.parameters.len())),
+        let mut uniform = self.descent.uniform();
+        uniform.extend([
             ("beta1", Scalar::F32(self.beta1 as f32)),
             ("beta2", Scalar::F32(self.beta2 as f32)),
             ("rest1", Scalar::F32((1.0 - self.beta1) as f32)),
@@ -61,14 +59,21 @@ impl Kernel for Adam {
             ("ln_beta1", Scalar::F32(self.beta1.ln().max(-1e4) as f32)),
             ("ln_beta2", Scalar::F32(self.beta2.ln().max(-1e4) as f32)),
             ("epsilon", Scalar::F32(self.epsilon as f32)),
-            ("scaled_epsilon", Scalar::U32(self.scaled_epsilon.into())),
-        ]
+            (
+                "scaled_epsilon",
+                Scalar::U32((self.form == Form::Tensorflow).into()),
+            ),
+            ("weight_decay", Scalar::F32(self.weight_decay as f32)),
+            ("keeps_largest", keeps(&self.largest_moment)),
+        ]);
+        uniform
     }
 
     fn shader(&self) -> Shader {
         Shader {
             parts: vec![
                 include_str!("../../shaders/adam.wgsl"),
+                Descent::SHADER,
                 include_str!("../../shaders/common/math.wgsl"),
             ],
             constants: vec![],
@@ -76,42 +81,47 @@ impl Kernel for Adam {
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.parameters.len(), 64)
+        fold(self.descent.parameters.len(), 64)
     }
 
     fn cost(&self) -> Cost {
-        let count = self.parameters.len() as f64;
+        let count = self.descent.parameters.len() as f64;
+        let largest = self.largest_moment.len() as f64;
         Cost {
-            flops: 12.0 * count,
-            bytes: 28.0 * count,
+            flops: 16.0 * count + largest,
+            bytes: 28.0 * count + 8.0 * largest,
         }
     }
 }
 
 impl Adam {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let (t, rate) = {
-            let control = memory.read_index(&self.control);
-            let rate = memory.read(&self.rates)[control[control::SLOT] as usize];
-            (f64::from(control[control::STEP] + 1), rate)
-        };
+        let (updates, rate) = self.descent.now(memory);
+        let t = f64::from(updates + 1);
         // 1 - beta^t without cancellation.
         let correction = |beta: f64| R::of(-(beta.ln() * t).exp_m1());
-        let (rate, root) = (rate / correction(self.beta1), correction(self.beta2).root());
+        let root = correction(self.beta2).root();
         let [beta1, rest1, beta2, rest2] =
             [self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2].map(R::of);
-        let epsilon = R::of(self.epsilon) / if self.scaled_epsilon { root } else { R::one() };
-        let factor = memory.read(&self.norm)[1];
-        let gradients = memory.read(&self.gradients);
+        let epsilon = match self.form {
+            Form::Torch => R::of(self.epsilon),
+            Form::Tensorflow => R::of(self.epsilon) / root,
+        };
+        let kept = R::one() - rate * R::of(self.weight_decay);
+        let rate = rate / correction(self.beta1);
         let mut first = memory.write(&self.first_moment);
         let mut second = memory.write(&self.second_moment);
-        let mut parameters = memory.write(&self.parameters);
-        let moments = first.iter_mut().zip(second.iter_mut());
-        for ((p, &g), (m, v)) in parameters.iter_mut().zip(gradients.iter()).zip(moments) {
-            let g = g * factor;
+        let mut largest = memory.write(&self.largest_moment);
+        self.descent.update(memory, |at, p, g| {
+            let (m, v) = (&mut first[at], &mut second[at]);
             *m = beta1 * *m + rest1 * g;
             *v = beta2 * *v + rest2 * g * g;
-            *p -= rate * *m / (v.root() / root + epsilon);
-        }
+            let mut scale = *v;
+            if let Some(largest) = largest.get_mut(at) {
+                scale = largest.or_larger(scale);
+                *largest = scale;
+            }
+            p * kept - rate * *m / (scale.root() / root + epsilon)
+        });
     }
 }

@@ -1,4 +1,4 @@
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
@@ -11,17 +11,9 @@ pub struct ClipFactor {
     /// `[2]`.
     pub norm: Tensor,
     /// The largest norm that is let through; `None` lets everything through.
-    pub limit: Option<f32>,
-    pub form: ClipForm,
-}
-
-/// Whose clipping by global norm it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClipForm {
-    /// `limit / norm` (`clip_by_global_norm`).
-    Tensorflow,
-    /// `limit / (norm + 1e-6)` (`clip_grad_norm_`).
-    Torch,
+    pub limit: Option<f64>,
+    /// TensorFlow's factor is `limit / norm` (`clip_by_global_norm`), PyTorch's `limit / (norm + 1e-6)` (`clip_grad_norm_`).
+    pub form: Form,
 }
 
 impl From<ClipFactor> for Call {
@@ -41,8 +33,8 @@ impl Kernel for ClipFactor {
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         vec![
-            ("limit", Scalar::F32(self.limit.unwrap_or(0.0))),
-            ("margin", Scalar::F32(self.margin())),
+            ("limit", Scalar::F32(self.limit.unwrap_or(0.0) as f32)),
+            ("margin", Scalar::F32(self.margin() as f32)),
         ]
     }
 
@@ -78,20 +70,17 @@ impl ClipFactor {
         let mut norm = memory.write(&self.norm);
         (norm[0], norm[1]) = (length, R::one());
         if let Some(limit) = self.limit {
-            let (limit, length) = (
-                R::of(f64::from(limit)),
-                length + R::of(f64::from(self.margin())),
-            );
+            let (limit, length) = (R::of(limit), length + R::of(self.margin()));
             if length > limit {
                 norm[1] = limit / length;
             }
         }
     }
 
-    fn margin(&self) -> f32 {
+    fn margin(&self) -> f64 {
         match self.form {
-            ClipForm::Tensorflow => 0.0,
-            ClipForm::Torch => 1e-6,
+            Form::Tensorflow => 0.0,
+            Form::Torch => 1e-6,
         }
     }
 }

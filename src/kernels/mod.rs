@@ -9,14 +9,17 @@ mod adam;
 mod arrange;
 mod clip_factor;
 mod column_sum;
+mod descent;
 mod gather;
 mod gemm;
 mod label_weight;
 mod mean_squared_error;
 mod record;
 mod recurrence;
+mod rmsprop;
 mod scan_backward;
 mod scan_forward;
+mod sgd;
 mod softmax_cross_entropy;
 mod squared_norm;
 mod step_backward;
@@ -25,21 +28,26 @@ mod transpose;
 
 pub use adam::Adam;
 pub use arrange::Arrange;
-pub use clip_factor::{ClipFactor, ClipForm};
+pub use clip_factor::ClipFactor;
 pub use column_sum::ColumnSum;
+pub use descent::Descent;
 pub use gather::{Gather, Of};
 pub use gemm::{Gemm, Matrix};
 pub use label_weight::LabelWeight;
 pub use mean_squared_error::MeanSquaredError;
 pub use record::Record;
 pub use recurrence::{Projection, Recurrence};
+pub use rmsprop::Rmsprop;
 pub use scan_backward::ScanBackward;
 pub use scan_forward::ScanForward;
+pub use sgd::Sgd;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use squared_norm::SquaredNorm;
 pub use step_backward::{BackwardStage, StepBackward};
 pub use step_forward::StepForward;
 pub use transpose::Transpose;
+
+use serde::{Deserialize, Serialize};
 
 use crate::executor::Memory;
 use crate::program::Tensor;
@@ -72,6 +80,17 @@ pub mod history {
     /// Euclidean norm of the whole gradient, before clipping.
     pub const NORM: usize = 3;
     pub const WORDS: usize = 4;
+}
+
+/// Whose definition of a rule it is, where the frameworks' differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// PyTorch's.
+    #[default]
+    Torch,
+    /// TensorFlow's (`tf.compat.v1`).
+    Tensorflow,
 }
 
 /// How a kernel uses an argument.
@@ -179,8 +198,10 @@ pub enum Call {
     LabelWeight(LabelWeight),
     MeanSquaredError(MeanSquaredError),
     Record(Record),
+    Rmsprop(Rmsprop),
     ScanBackward(ScanBackward),
     ScanForward(ScanForward),
+    Sgd(Sgd),
     SoftmaxCrossEntropy(SoftmaxCrossEntropy),
     SquaredNorm(SquaredNorm),
     StepBackward(StepBackward),
@@ -201,8 +222,10 @@ impl Call {
             Call::LabelWeight(call) => call,
             Call::MeanSquaredError(call) => call,
             Call::Record(call) => call,
+            Call::Rmsprop(call) => call,
             Call::ScanBackward(call) => call,
             Call::ScanForward(call) => call,
+            Call::Sgd(call) => call,
             Call::SoftmaxCrossEntropy(call) => call,
             Call::SquaredNorm(call) => call,
             Call::StepBackward(call) => call,
@@ -223,8 +246,10 @@ impl Call {
             Call::LabelWeight(call) => call.cpu(memory),
             Call::MeanSquaredError(call) => call.cpu(memory),
             Call::Record(call) => call.cpu(memory),
+            Call::Rmsprop(call) => call.cpu(memory),
             Call::ScanBackward(call) => call.cpu(memory),
             Call::ScanForward(call) => call.cpu(memory),
+            Call::Sgd(call) => call.cpu(memory),
             Call::SoftmaxCrossEntropy(call) => call.cpu(memory),
             Call::SquaredNorm(call) => call.cpu(memory),
             Call::StepBackward(call) => call.cpu(memory),

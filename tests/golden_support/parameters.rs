@@ -242,7 +242,8 @@ impl Parameters {
             None => {
                 let layers = oracle["layers"].as_u64().unwrap_or(1) as usize;
                 let size = oracle["H"].as_u64().map(|size| size as usize);
-                vec![size.unwrap_or(case.get("out/outputs").shape[2]); layers]
+                let emitted = || case.get("out/outputs_f64").shape[2];
+                vec![size.unwrap_or_else(emitted); layers]
             }
         };
         let layers: Vec<Written> = (0..sizes.len())
@@ -256,6 +257,7 @@ impl Parameters {
                 .zip(&sizes)
                 .map(|(layer, &size)| Layer {
                     bias: layer.bias,
+                    bidirectional: oracle["bidirectional"] == true,
                     cell_clip: layer.cell_clip,
                     projection_size: layer.projection_size,
                     projection_clip: layer.projection_clip,
@@ -289,10 +291,10 @@ impl Parameters {
             let same = names
                 .iter()
                 .find(|name| format!("rnn.{}", name.trim_start_matches("rnn.")) == entry.name);
-            let layer = entry
-                .name
-                .rsplit_once("_l")
-                .map(|(_, l)| l.parse::<usize>().expect("a layer"));
+            let layer = entry.name.rsplit_once("_l").map(|(_, l)| {
+                let l = l.trim_end_matches("_reverse");
+                l.parse::<usize>().expect("a layer")
+            });
             for n in 0..entry.shape.len() {
                 let (row, column) = (n / columns, n % columns);
                 places[entry.offset + n] = match (same, layer, head) {

@@ -8,7 +8,7 @@ use gatescan::gpu::GpuDevice;
 use gatescan::gpu::executor::Gpu;
 use gatescan::kernels::{Record, control, history};
 use gatescan::model::{Gradients, Model, Tuning};
-use gatescan::optim::{AdamForm, Optimizer, Update};
+use gatescan::optim::{Clip, Form, Optimizer, Update};
 use gatescan::program::{Element, Kind, Phase, Program, Tensor};
 
 use super::case::{Case, swap};
@@ -80,69 +80,51 @@ impl Player {
     }
 }
 
-/// Adam as a case has it, with its clipping.
+/// The optimiser that a case has, with its clipping.
 struct Recipe {
-    adam: Optimizer,
+    optimizer: Optimizer,
     lr: f64,
-    clip: Option<f32>,
+    clip: Clip,
 }
 
 impl Recipe {
-    /// `None` for a case that trains nothing, or not with Adam.
+    /// `None` for a case that trains nothing.
     fn of(case: &Case) -> Option<Recipe> {
-        let (oracle, options) = (&case.oracle, &case.oracle["optimizer_options"]);
+        let oracle = &case.oracle;
         // One file does not name its optimiser; its slots and first step are those of Adam's defaults.
         let unnamed = case.under("slot1/m/").next().map(|_| DEFAULT_ADAM);
         let text = oracle["optimizer"].as_str().or(unnamed)?;
-        if !text.starts_with("Adam") {
-            return None;
-        }
-        let form = match case.is_tensorflow() {
-            true => AdamForm::Tensorflow,
-            false => AdamForm::Torch,
+        let (optimizer, lr) = match case.is_tensorflow() {
+            true => tensorflow(text),
+            false => torch(text, &oracle["optimizer_options"]),
         };
-        // TensorFlow's constants are float32 tensors even where it computes in f64.
-        let argument = |name: &str| {
-            let (_, rest) = text.split_once(&format!("{name}=")).expect("named");
-            let number = rest.split([',', ')']).next().expect("at least one");
-            f64::from(number.parse::<f32>().expect("a number"))
+        let [of_tensorflow, of_torch] =
+            ["clip_by_global_norm", "clip_grad_norm"].map(|key| oracle[key].as_f64());
+        let clip = |limit: f64, form| Clip::Norm { limit, form };
+        let clip = match (of_tensorflow, of_torch) {
+            (Some(limit), _) => clip(limit, Form::Tensorflow),
+            (_, Some(limit)) => clip(limit, Form::Torch),
+            (None, None) => Clip::None,
         };
-        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
-        let [lr, beta1, beta2, epsilon] = match form {
-            AdamForm::Tensorflow => ["lr", "beta1", "beta2", "epsilon"].map(argument),
-            AdamForm::Torch => [
-                &options["lr"],
-                &options["betas"][0],
-                &options["betas"][1],
-                &options["eps"],
-            ]
-            .map(number),
-        };
-        let clip = ["clip_by_global_norm", "clip_grad_norm"]
-            .iter()
-            .find_map(|key| oracle[key].as_f64());
         Some(Recipe {
-            adam: Optimizer::Adam {
-                lr: lr as f32,
-                beta1,
-                beta2,
-                epsilon,
-                form,
-            },
+            optimizer,
             lr,
-            clip: clip.map(|limit| limit as f32),
+            clip,
         })
     }
 
-    /// The learning rates of the updates, as the framework's run in f64 has them. TensorFlow keeps beta^t in float32 even
-    /// there, and so corrects the bias a little wrong, by a factor that can be put into the rate.
+    /// The learning rates of the updates, as the framework's run in f64 has them. TensorFlow's Adam keeps beta^t in float32
+    /// even there, and so corrects the bias a little wrong, by a factor that can be put into the rate.
     fn rates_f64(&self) -> [f64; SLOTS] {
         let Optimizer::Adam {
-            beta1, beta2, form, ..
-        } = self.adam;
-        if form == AdamForm::Torch {
+            beta1,
+            beta2,
+            form: Form::Tensorflow,
+            ..
+        } = self.optimizer
+        else {
             return [self.lr; SLOTS];
-        }
+        };
         let step =
             |beta1_power: f64, beta2_power: f64| (1.0 - beta2_power).sqrt() / (1.0 - beta1_power);
         let mut powers = [beta1 as f32, beta2 as f32];
@@ -154,6 +136,105 @@ impl Recipe {
         })
     }
 }
+
+/// An optimiser and its learning rate from TensorFlow's call, whose constants are float32 tensors even where it computes in f64.
+fn tensorflow(text: &str) -> (Optimizer, f64) {
+    let (name, rest) = text.split_once('(').expect("a call");
+    let (arguments, _) = rest.split_once(')').expect("a call");
+    let argument = |key: &str| {
+        let found = arguments
+            .split(',')
+            .find_map(|each| each.strip_prefix(key)?.strip_prefix('='));
+        found.map(|number| f64::from(number.parse::<f32>().expect("a number")))
+    };
+    let named = |key: &str| argument(key).unwrap_or_else(|| panic!("{text} has no {key}"));
+    let says = |flag: &str| arguments.contains(&format!("{flag}=True"));
+    let lr = argument("lr").unwrap_or_else(|| arguments.parse::<f32>().expect("a rate").into());
+    let optimizer = match name {
+        "AdamOptimizer" => Optimizer::Adam {
+            lr: lr as f32,
+            beta1: named("beta1"),
+            beta2: named("beta2"),
+            epsilon: named("epsilon"),
+            form: Form::Tensorflow,
+            weight_decay: 0.0,
+            amsgrad: false,
+        },
+        "GradientDescentOptimizer" | "MomentumOptimizer" => Optimizer::Sgd {
+            lr: lr as f32,
+            momentum: argument("momentum").unwrap_or(0.0),
+            dampening: 0.0,
+            nesterov: says("use_nesterov"),
+            weight_decay: 0.0,
+        },
+        "RMSPropOptimizer" => Optimizer::Rmsprop {
+            lr: lr as f32,
+            form: Form::Tensorflow,
+            rho: Some(named("decay")),
+            epsilon: Some(named("epsilon")),
+            momentum: named("momentum"),
+            centered: says("centered"),
+            weight_decay: 0.0,
+        },
+        other => panic!("what is {other}?"),
+    };
+    (optimizer, lr)
+}
+
+/// An optimiser and its learning rate from the name and the options of PyTorch's.
+fn torch(name: &str, options: &serde_json::Value) -> (Optimizer, f64) {
+    let number = |key: &str| options[key].as_f64().expect("a number");
+    let flag = |key: &str| options[key].as_bool().expect("true or false");
+    let beta = |n: usize| options["betas"][n].as_f64().expect("a number");
+    let lr = number("lr");
+    let optimizer = match name {
+        "Adam" => Optimizer::Adam {
+            lr: lr as f32,
+            beta1: beta(0),
+            beta2: beta(1),
+            epsilon: number("eps"),
+            form: Form::Torch,
+            weight_decay: number("weight_decay"),
+            amsgrad: flag("amsgrad"),
+        },
+        "AdamW" => Optimizer::AdamW {
+            lr: lr as f32,
+            beta1: beta(0),
+            beta2: beta(1),
+            epsilon: number("eps"),
+            weight_decay: number("weight_decay"),
+            amsgrad: flag("amsgrad"),
+        },
+        "SGD" => Optimizer::Sgd {
+            lr: lr as f32,
+            momentum: number("momentum"),
+            dampening: number("dampening"),
+            nesterov: flag("nesterov"),
+            weight_decay: number("weight_decay"),
+        },
+        "RMSprop" => Optimizer::Rmsprop {
+            lr: lr as f32,
+            form: Form::Torch,
+            rho: Some(number("alpha")),
+            epsilon: Some(number("eps")),
+            momentum: number("momentum"),
+            centered: flag("centered"),
+            weight_decay: number("weight_decay"),
+        },
+        other => panic!("what is {other}?"),
+    };
+    (optimizer, lr)
+}
+
+/// Our moments, and what TensorFlow and PyTorch call them.
+const MOMENTS: [[&str; 3]; 6] = [
+    ["first_moment", "m", "exp_avg"],
+    ["second_moment", "v", "exp_avg_sq"],
+    ["largest_moment", "vhat", "max_exp_avg_sq"],
+    ["velocity", "momentum", "momentum_buffer"],
+    ["mean_square", "rms", "square_avg"],
+    ["mean_gradient", "mg", "grad_avg"],
+];
 
 const DEFAULT_ADAM: &str = "AdamOptimizer(lr=0.001,beta1=0.9,beta2=0.999,epsilon=1e-8)";
 
@@ -180,7 +261,7 @@ impl Training {
             Element::Real,
             [SLOTS, history::WORDS],
         );
-        let update = recipe.adam.record(model, control, SLOTS, recipe.clip);
+        let update = recipe.optimizer.record(model, control, SLOTS, recipe.clip);
         let record = Record {
             scores: model.scores,
             weight: model.weight,
@@ -293,7 +374,7 @@ impl Session<'_> {
             }
         }
         if case.has_upstream() {
-            let top = model.layers.last().and_then(|layer| layer.upstream);
+            let top = model.upstream(self.parameters.network.layers.len() - 1);
             let top = top.expect("the model is made for it");
             player.write(&top, &case.time_major("upstream/outputs"));
         }
@@ -311,6 +392,8 @@ impl Session<'_> {
             Player::F32(_) => [recipe.lr; SLOTS],
         };
         self.player.write(&update.rates, &rates);
+        let set = update.initialise(self.player.executor());
+        set.expect("the sizes agree");
         let mut done = 0;
         for until in [1, 2, UPDATES] {
             self.player.run(&Phase::TRAIN, until - done);
@@ -323,13 +406,15 @@ impl Session<'_> {
             let weights = self.player.read(&self.model.parameters);
             let weights = self.parameters.named_weights(&weights);
             self.results.add_all(&format!("step{done}"), weights);
-            let names = match self.case.is_tensorflow() {
-                true => ["m", "v"],
-                false => ["exp_avg", "exp_avg_sq"],
-            };
-            for (name, moment) in names.iter().zip(&update.moments) {
-                let moment = self.parameters.named(&self.player.read(moment));
-                self.results.add_all(&format!("slot{done}/{name}"), moment);
+            for moment in &update.moments {
+                let names = MOMENTS.iter().find(|[ours, ..]| *ours == moment.name);
+                let [_, of_tensorflow, of_torch] = names.expect("it has a name there");
+                let name = match self.case.is_tensorflow() {
+                    true => of_tensorflow,
+                    false => of_torch,
+                };
+                let values = self.parameters.named(&self.player.read(&moment.tensor));
+                self.results.add_all(&format!("slot{done}/{name}"), values);
             }
         }
         let rows = self
@@ -353,8 +438,8 @@ impl Session<'_> {
                 self.results.add(name, last.by_ref().take(len).collect());
             }
         }
-        let top = self.model.layers.last().expect("at least one");
-        let outputs = swap(&self.player.read(&top.outputs()), steps, batch);
+        let emitted = self.model.emitted(self.model.network.layers.len() - 1);
+        let outputs = swap(&self.player.read(&emitted), steps, batch);
         self.results.add("out/outputs", outputs);
         if self.case.has_upstream() {
             let products = self.case.under("upstream/").map(|(name, upstream)| {

@@ -1,0 +1,86 @@
+//! What the update rules have in common: [`Sgd`](super::Sgd), [`Adam`](super::Adam), [`Rmsprop`](super::Rmsprop).
+
+use super::{Arg, Scalar, control, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// What every rule updates, and what changes it from step to step.
+#[derive(Debug, Clone, Copy)]
+pub struct Descent {
+    /// `[count]`.
+    pub parameters: Tensor,
+    /// `[count]`, as back-propagation leaves them.
+    pub gradients: Tensor,
+    /// Holds the number of updates so far.
+    pub control: Tensor,
+    /// `[slots]`: the learning rate of each step until the next readback.
+    pub rates: Tensor,
+    /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it; its factor multiplies the gradients.
+    pub norm: Tensor,
+    /// Then each gradient is clamped to ± this.
+    pub clip_value: Option<f64>,
+    /// Then this much of its parameter is added to each gradient: weight decay as an L2 penalty on the loss.
+    pub l2: f64,
+}
+
+impl Descent {
+    /// The WGSL of all this, with the bindings of [`Descent::args`].
+    pub(super) const SHADER: &'static str = include_str!("../../shaders/common/descent.wgsl");
+
+    /// The first bindings of a rule.
+    pub(super) fn args(&self) -> Vec<Arg> {
+        vec![
+            write("parameters", self.parameters),
+            read("gradients", self.gradients),
+            read("control", self.control),
+            read("rates", self.rates),
+            read("norm", self.norm),
+        ]
+    }
+
+    /// The first scalars of a rule.
+    pub(super) fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        vec![
+            ("count", Scalar::count(self.parameters.len())),
+            ("clip_value", Scalar::F32(self.limit() as f32)),
+            ("l2", Scalar::F32(self.l2 as f32)),
+        ]
+    }
+
+    /// Updates before this one, and its learning rate.
+    pub(super) fn now<R: Real>(&self, memory: &Memory<R>) -> (u32, R) {
+        let control = memory.read_index(&self.control);
+        let rate = memory.read(&self.rates)[control[control::SLOT] as usize];
+        (control[control::STEP], rate)
+    }
+
+    /// Replaces each parameter by `rule(number, parameter, gradient)`, with the gradient clipped and decayed.
+    pub(super) fn update<R: Real>(
+        &self,
+        memory: &Memory<R>,
+        mut rule: impl FnMut(usize, R, R) -> R,
+    ) {
+        let factor = memory.read(&self.norm)[1];
+        let (l2, limit) = (R::of(self.l2), R::of(self.limit()));
+        let gradients = memory.read(&self.gradients);
+        let mut parameters = memory.write(&self.parameters);
+        for (at, (p, &g)) in parameters.iter_mut().zip(gradients.iter()).enumerate() {
+            let clipped = match g * factor {
+                g if g > limit => limit,
+                g if g < -limit => -limit,
+                g => g,
+            };
+            *p = rule(at, *p, clipped + l2 * *p);
+        }
+    }
+
+    fn limit(&self) -> f64 {
+        self.clip_value.unwrap_or(f32::MAX.into())
+    }
+}
+
+/// Whether a rule keeps this slot: where it does not, the tensor is empty.
+pub(super) fn keeps(slot: &Tensor) -> Scalar {
+    Scalar::U32((!slot.is_empty()).into())
+}

@@ -1,0 +1,117 @@
+use super::descent::{Descent, keeps};
+use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, fold, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then with momentum, if any,
+/// PyTorch's `v = momentum * v + g / (sqrt(s) + epsilon)`, `p -= rate * v`, or
+/// TensorFlow's `v = momentum * v + rate * g / sqrt(s + epsilon)`, `p -= v`.
+///
+/// Centred (Graves 2013) it divides by the standard deviation: `s - mean^2`, with `mean = rho * mean + (1 - rho) * g`, stands
+/// in the place of s; where rounding left less than 0, that is 0.
+#[derive(Debug, Clone)]
+pub struct Rmsprop {
+    pub descent: Descent,
+    /// `[count]`: s. TensorFlow's starts at ones.
+    pub mean_square: Tensor,
+    /// `[count]`: mean; empty where it is not centred.
+    pub mean_gradient: Tensor,
+    /// `[count]`: v; empty where there is no momentum.
+    pub velocity: Tensor,
+    pub rho: f64,
+    pub momentum: f64,
+    pub epsilon: f64,
+    pub form: Form,
+}
+
+impl From<Rmsprop> for Call {
+    fn from(call: Rmsprop) -> Call {
+        Call::Rmsprop(call)
+    }
+}
+
+impl Kernel for Rmsprop {
+    fn name(&self) -> &'static str {
+        "rmsprop"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        let mut args = self.descent.args();
+        args.extend([
+            write("mean_square", self.mean_square),
+            write("mean_gradient", self.mean_gradient),
+            write("velocity", self.velocity),
+        ]);
+        args
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let mut uniform = self.descent.uniform();
+        uniform.extend([
+            ("rho", Scalar::F32(self.rho as f32)),
+            ("rest", Scalar::F32((1.0 - self.rho) as f32)),
+            ("momentum", Scalar::F32(self.momentum as f32)),
+            ("epsilon", Scalar::F32(self.epsilon as f32)),
+            (
+                "tensorflow",
+                Scalar::U32((self.form == Form::Tensorflow).into()),
+            ),
+            ("keeps_mean", keeps(&self.mean_gradient)),
+            ("keeps_velocity", keeps(&self.velocity)),
+        ]);
+        uniform
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![include_str!("../../shaders/rmsprop.wgsl"), Descent::SHADER],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        fold(self.descent.parameters.len(), 64)
+    }
+
+    fn cost(&self) -> Cost {
+        let count = self.descent.parameters.len() as f64;
+        let kept = (self.mean_gradient.len() + self.velocity.len()) as f64;
+        Cost {
+            flops: 10.0 * count + 4.0 * kept,
+            bytes: 20.0 * count + 8.0 * kept,
+        }
+    }
+}
+
+impl Rmsprop {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let (_, rate) = self.descent.now(memory);
+        let [rho, rest, momentum, epsilon] =
+            [self.rho, 1.0 - self.rho, self.momentum, self.epsilon].map(R::of);
+        let mut mean_square = memory.write(&self.mean_square);
+        let mut mean_gradient = memory.write(&self.mean_gradient);
+        let mut velocity = memory.write(&self.velocity);
+        self.descent.update(memory, |at, p, g| {
+            let s = &mut mean_square[at];
+            *s = rho * *s + rest * g * g;
+            let mut square = *s;
+            if let Some(mean) = mean_gradient.get_mut(at) {
+                *mean = rho * *mean + rest * g;
+                square = (square - *mean * *mean).or_larger(R::zero());
+            }
+            let mut step = match self.form {
+                Form::Torch => g / (square.root() + epsilon),
+                Form::Tensorflow => rate * g / (square + epsilon).root(),
+            };
+            if let Some(v) = velocity.get_mut(at) {
+                step += momentum * *v;
+                *v = step;
+            }
+            match self.form {
+                Form::Torch => p - rate * step,
+                Form::Tensorflow => p - step,
+            }
+        });
+    }
+}

@@ -1,0 +1,87 @@
+use super::descent::{Descent, keeps};
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g` in the first step, then
+/// `p -= rate * v` or, as Nesterov has it, `p -= rate * (g + momentum * v)`.
+///
+/// PyTorch's `SGD`; without dampening also TensorFlow's `MomentumOptimizer` in both its forms.
+#[derive(Debug, Clone)]
+pub struct Sgd {
+    pub descent: Descent,
+    /// `[count]`: v; empty for `p -= rate * g`.
+    pub velocity: Tensor,
+    pub momentum: f64,
+    pub dampening: f64,
+    pub nesterov: bool,
+}
+
+impl From<Sgd> for Call {
+    fn from(call: Sgd) -> Call {
+        Call::Sgd(call)
+    }
+}
+
+impl Kernel for Sgd {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        let mut args = self.descent.args();
+        args.push(write("velocity", self.velocity));
+        args
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let mut uniform = self.descent.uniform();
+        uniform.extend([
+            ("momentum", Scalar::F32(self.momentum as f32)),
+            ("rest", Scalar::F32((1.0 - self.dampening) as f32)),
+            ("nesterov", Scalar::U32(self.nesterov.into())),
+            ("keeps_velocity", keeps(&self.velocity)),
+        ]);
+        uniform
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![include_str!("../../shaders/sgd.wgsl"), Descent::SHADER],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        fold(self.descent.parameters.len(), 64)
+    }
+
+    fn cost(&self) -> Cost {
+        let count = self.descent.parameters.len() as f64;
+        let velocity = self.velocity.len() as f64;
+        Cost {
+            flops: 4.0 * count + 5.0 * velocity,
+            bytes: 12.0 * count + 8.0 * velocity,
+        }
+    }
+}
+
+impl Sgd {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let (updates, rate) = self.descent.now(memory);
+        let [momentum, rest] = [self.momentum, 1.0 - self.dampening].map(R::of);
+        let mut velocity = memory.write(&self.velocity);
+        self.descent.update(memory, |at, p, g| {
+            let Some(v) = velocity.get_mut(at) else {
+                return p - rate * g;
+            };
+            *v = if updates == 0 {
+                g
+            } else {
+                momentum * *v + rest * g
+            };
+            p - rate * if self.nesterov { g + momentum * *v } else { *v }
+        });
+    }
+}

@@ -1,0 +1,330 @@
+//! How the learning rate changes over a run: a function of where the run stands, the same on every device.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A schedule of the learning rate, as factors of the optimiser's `lr`.
+///
+/// With each, `warm_up` says over how many steps the rate first grows: linearly, to its whole at the last of them.
+/// What is counted in steps begins after them; what is counted in epochs takes no notice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Schedule {
+    /// `lr`, from the end of the warm-up on.
+    Constant {
+        #[serde(default)]
+        warm_up: usize,
+    },
+    /// Multiplied by `factor` after every `every` epochs (PyTorch's StepLR, and ExponentialLR with `every = 1`).
+    Step {
+        every: usize,
+        #[serde(default = "default_factor")]
+        factor: f64,
+        #[serde(default)]
+        warm_up: usize,
+    },
+    /// `factor^(step / every)`, a little lower with each step (TensorFlow's `exponential_decay`).
+    Exponential {
+        every: usize,
+        factor: f64,
+        #[serde(default)]
+        warm_up: usize,
+    },
+    /// Down half a cosine to `floor` of `lr` at the end of the run, or after `steps` (Loshchilov & Hutter 2017, without
+    /// restarts).
+    Cosine {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steps: Option<usize>,
+        #[serde(default)]
+        floor: f64,
+        #[serde(default)]
+        warm_up: usize,
+    },
+    /// Multiplied by `factor`, down to `floor` of `lr`, whenever more than `patience` epochs in a row have brought no loss
+    /// lower than the lowest by the fraction `threshold` (PyTorch's ReduceLROnPlateau).
+    Plateau {
+        #[serde(default = "default_factor")]
+        factor: f64,
+        #[serde(default = "default_patience")]
+        patience: usize,
+        #[serde(default = "default_threshold")]
+        threshold: f64,
+        #[serde(default)]
+        floor: f64,
+        #[serde(default)]
+        warm_up: usize,
+    },
+}
+
+fn default_factor() -> f64 {
+    0.1
+}
+
+fn default_patience() -> usize {
+    10
+}
+
+fn default_threshold() -> f64 {
+    1e-4
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule::Constant { warm_up: 0 }
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// Updates so far.
+    pub step: usize,
+    /// Updates of the whole run.
+    pub steps: usize,
+    /// The loss of each epoch that is over: on the test split, or on the training split where there is no other.
+    pub losses: &'a [f64],
+}
+
+impl Schedule {
+    /// What `lr` is multiplied by in the next update.
+    pub fn factor(&self, at: &Standing) -> f64 {
+        let warm_up = self.warm_up();
+        if at.step < warm_up {
+            return (at.step + 1) as f64 / warm_up as f64;
+        }
+        let since = (at.step - warm_up) as f64;
+        match *self {
+            Schedule::Constant { .. } => 1.0,
+            Schedule::Step { every, factor, .. } => factor.powf((at.losses.len() / every) as f64),
+            Schedule::Exponential { every, factor, .. } => factor.powf(since / every as f64),
+            Schedule::Cosine { steps, floor, .. } => {
+                let all = steps.unwrap_or(at.steps.saturating_sub(warm_up));
+                let way = (since / all.max(1) as f64).min(1.0);
+                floor + (1.0 - floor) * 0.5 * (1.0 + (PI * way).cos())
+            }
+            Schedule::Plateau {
+                factor,
+                patience,
+                threshold,
+                floor,
+                ..
+            } => factor
+                .powf(plateaus(at.losses, patience, threshold) as f64)
+                .max(floor),
+        }
+    }
+
+    fn warm_up(&self) -> usize {
+        match *self {
+            Schedule::Constant { warm_up }
+            | Schedule::Step { warm_up, .. }
+            | Schedule::Exponential { warm_up, .. }
+            | Schedule::Cosine { warm_up, .. }
+            | Schedule::Plateau { warm_up, .. } => warm_up,
+        }
+    }
+
+    /// Refuses constants that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the key and says what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let allow = |key: &str, value: f64, allowed: bool, range: &str| match allowed {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "schedule.{key} is {value}; it must be {range}"
+            ))),
+        };
+        let count = |key, value: usize| allow(key, value as f64, value > 0, "at least 1");
+        let factor = |value: f64| {
+            let allowed = value > 0.0 && value <= 1.0;
+            allow("factor", value, allowed, "above 0 and at most 1")
+        };
+        let floor = |value: f64| {
+            let allowed = (0.0..=1.0).contains(&value);
+            allow(
+                "floor",
+                value,
+                allowed,
+                "at least 0 and at most 1, as a part of the optimizer's lr",
+            )
+        };
+        match *self {
+            Schedule::Constant { .. } => Ok(()),
+            Schedule::Step {
+                every, factor: by, ..
+            }
+            | Schedule::Exponential {
+                every, factor: by, ..
+            } => {
+                count("every", every)?;
+                factor(by)
+            }
+            Schedule::Cosine {
+                steps,
+                floor: lowest,
+                ..
+            } => {
+                count("steps", steps.unwrap_or(1))?;
+                floor(lowest)
+            }
+            Schedule::Plateau {
+                factor: by,
+                threshold,
+                floor: lowest,
+                ..
+            } => {
+                factor(by)?;
+                let allowed = (0.0..1.0).contains(&threshold);
+                allow("threshold", threshold, allowed, "at least 0 and below 1")?;
+                floor(lowest)
+            }
+        }
+    }
+}
+
+/// How often more than `patience` losses in a row were no lower than `1 - threshold` of the lowest.
+fn plateaus(losses: &[f64], patience: usize, threshold: f64) -> usize {
+    let (mut lowest, mut waited, mut plateaus) = (f64::INFINITY, 0, 0);
+    for &loss in losses {
+        waited += 1;
+        if loss < lowest * (1.0 - threshold) {
+            (lowest, waited) = (loss, 0);
+        }
+        if waited > patience {
+            (plateaus, waited) = (plateaus + 1, 0);
+        }
+    }
+    plateaus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factors(schedule: &Schedule, steps: usize, losses: &[f64]) -> Vec<f64> {
+        let at = |step| Standing {
+            step,
+            steps,
+            losses,
+        };
+        (0..steps).map(|step| schedule.factor(&at(step))).collect()
+    }
+
+    fn assert_near(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
+        assert!(
+            found.iter().zip(expected).all(near),
+            "{found:?} {expected:?}"
+        );
+    }
+
+    #[test]
+    fn constant_warms_up_linearly() {
+        let schedule = Schedule::Constant { warm_up: 4 };
+        assert_eq!(factors(&schedule, 6, &[]), [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        assert_eq!(factors(&Schedule::default(), 2, &[]), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn step_falls_by_epochs() {
+        let schedule = Schedule::Step {
+            every: 2,
+            factor: 0.5,
+            warm_up: 0,
+        };
+        let found: Vec<f64> = (0..6)
+            .map(|epoch| factors(&schedule, 1, &vec![1.0; epoch])[0])
+            .collect();
+        assert_near(&found, &[1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
+    }
+
+    #[test]
+    fn exponential_falls_by_steps_after_the_warm_up() {
+        let schedule = Schedule::Exponential {
+            every: 2,
+            factor: 0.25,
+            warm_up: 2,
+        };
+        assert_near(
+            &factors(&schedule, 6, &[]),
+            &[0.5, 1.0, 1.0, 0.5, 0.25, 0.125],
+        );
+    }
+
+    #[test]
+    fn cosine_ends_at_its_floor() {
+        let mut schedule = Schedule::Cosine {
+            steps: None,
+            floor: 0.2,
+            warm_up: 1,
+        };
+        let half = 0.2 + 0.8 * 0.5;
+        let quarter = 0.2 + 0.8 * (1.0 + 0.5f64.sqrt()) / 2.0;
+        let rest = 0.2 + 0.8 * (1.0 - 0.5f64.sqrt()) / 2.0;
+        assert_near(
+            &factors(&schedule, 5, &[]),
+            &[1.0, 1.0, quarter, half, rest],
+        );
+        if let Schedule::Cosine { steps, .. } = &mut schedule {
+            *steps = Some(2);
+        }
+        assert_near(&factors(&schedule, 5, &[]), &[1.0, 1.0, half, 0.2, 0.2]);
+    }
+
+    #[test]
+    fn plateau_waits_for_its_patience() {
+        let schedule = Schedule::Plateau {
+            factor: 0.1,
+            patience: 1,
+            threshold: 0.01,
+            floor: 0.005,
+            warm_up: 0,
+        };
+        // 0.995 is not lower by enough; 0.9 is. Three pairs of bad epochs end at the floor.
+        let losses = [1.0, 0.995, 1.0, 0.9, 0.9, 0.9, 0.9, 0.95, 1.0];
+        let found: Vec<f64> = (0..=losses.len())
+            .map(|epochs| factors(&schedule, 1, &losses[..epochs])[0])
+            .collect();
+        let expected = [1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005];
+        assert_near(&found, &expected);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (text, expected) in [
+            (
+                "kind = 'step'\nevery = 0",
+                "schedule.every is 0; it must be at least 1",
+            ),
+            (
+                "kind = 'step'\nevery = 1\nfactor = 1.5",
+                "schedule.factor is 1.5; it must be above 0 and at most 1",
+            ),
+            (
+                "kind = 'exponential'\nevery = 9\nfactor = 0",
+                "schedule.factor is 0",
+            ),
+            (
+                "kind = 'cosine'\nsteps = 0",
+                "schedule.steps is 0; it must be at least 1",
+            ),
+            (
+                "kind = 'cosine'\nfloor = -1",
+                "schedule.floor is -1; it must be at least 0 and at most 1",
+            ),
+            (
+                "kind = 'plateau'\nthreshold = 1",
+                "schedule.threshold is 1; it must be at least 0 and below 1",
+            ),
+        ] {
+            let schedule: Schedule = toml::from_str(text).unwrap();
+            let message = schedule.validate().unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+}
