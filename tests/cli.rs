@@ -297,7 +297,13 @@ fn recipes_are_listed_and_train_as_files() {
         &list,
         &["mnist ", "mnist-rnn ", "mnist-gru ", "LSTM with 128 units"],
     );
-    for name in ["mnist", "mnist-rnn", "mnist-gru", "mnist-lstm", "mnist-scan"] {
+    for name in [
+        "mnist",
+        "mnist-rnn",
+        "mnist-gru",
+        "mnist-lstm",
+        "mnist-scan",
+    ] {
         let toml = place.run(&["recipes", name]).ok();
         fs::write(place.path("mine.toml"), toml).unwrap();
         let arguments = [
