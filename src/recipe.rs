@@ -641,7 +641,11 @@ fn explain(message: &str) -> String {
                 .replace('\n', ", ")
                 .replace("expected usize", "expected a whole number, at least 0")
                 .replace("expected u64", "expected a whole number, at least 0")
-                .replace("expected f32", "expected a number");
+                .replace("expected f32", "expected a number")
+                .replace(
+                    "invalid type: unit variant, expected struct variant",
+                    "this value needs its options beside it, as in { truncated-normal = { stddev = 0.1 } }",
+                );
         }
     };
     match quoted.split_first() {
@@ -837,6 +841,15 @@ mod tests {
             ("epochs.x=1", "`epochs` is a single value"),
             ("epochs=many", "expected a whole number"),
             ("optimizer.beta=1", "unknown key `beta`"),
+            (
+                "network.head.init=truncated-normal",
+                "as in { truncated-normal = { stddev = 0.1 } }",
+            ),
+            (
+                "network.head.init={truncated-normal={stdev=1.0}}",
+                "(did you mean `stddev`?)",
+            ),
+            ("schedule={kind=\"cosin\"}", "(did you mean `cosine`?)"),
             ("=1", "unknown key ``"),
         ] {
             let mut recipe = mnist();

@@ -303,7 +303,13 @@ fn recipes_are_listed_and_train_as_files() {
             "LSTM with 128 units",
         ],
     );
-    for name in ["mnist", "mnist-rnn", "mnist-gru"] {
+    for name in [
+        "mnist",
+        "mnist-rnn",
+        "mnist-gru",
+        "mnist-lstm",
+        "mnist-scan",
+    ] {
         let toml = place.run(&["recipes", name]).ok();
         fs::write(place.path("mine.toml"), toml).unwrap();
         let arguments = [
