@@ -106,6 +106,13 @@ fn check(network: &Network, seed: &[f32], memory: Memory) -> Result<()> {
             network.head.size
         ));
     }
+    if network.layers.iter().any(|layer| layer.bidirectional) {
+        return refuse(
+            "this network has a bidirectional layer, which reads what is yet to come; a series can only be continued by \
+             layers of one direction"
+                .into(),
+        );
+    }
     if seed.is_empty() || !seed.len().is_multiple_of(width) {
         return refuse(format!(
             "the seed has {} values; it needs a multiple of {width}, at least one",
@@ -132,4 +139,53 @@ pub fn runs_away(seed: &[f32], continuation: &[f32]) -> Option<usize> {
     continuation
         .iter()
         .position(|value| !value.is_finite() || value.abs() > 10.0 * largest.max(1e-3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cells::Cell;
+    use crate::network::{Head, Init, Layer, Loss};
+
+    fn network() -> Network {
+        Network {
+            input_size: 2,
+            layers: vec![Layer::new(Cell::RnnTanh, 3)],
+            head: Head {
+                size: 2,
+                reads: Reads::Every,
+                loss: Loss::MeanSquaredError,
+                init: Init::Glorot,
+            },
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_continued_is_refused() {
+        let window = Memory::SlidingWindow(3);
+        check(&network(), &[0.0; 6], window).expect("it makes sense");
+        let mut last = network();
+        last.head.reads = Reads::Last;
+        let mut both = network();
+        both.layers[0].bidirectional = true;
+        for (network, seed, memory, expected) in [
+            (last, 6, window, "at every step"),
+            (both, 6, window, "layers of one direction"),
+            (network(), 5, Memory::CarriedState, "a multiple of 2"),
+            (network(), 0, Memory::CarriedState, "a multiple of 2"),
+            (network(), 4, window, "2 steps and the window 3"),
+        ] {
+            let message = check(&network, &vec![0.0; seed], memory)
+                .expect_err(expected)
+                .to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn running_away_is_noticed() {
+        assert_eq!(runs_away(&[1.0, -2.0], &[3.0, -19.0, 5.0]), None);
+        assert_eq!(runs_away(&[1.0, -2.0], &[3.0, -21.0, 5.0]), Some(1));
+        assert_eq!(runs_away(&[1.0], &[f32::NAN]), Some(0));
+    }
 }

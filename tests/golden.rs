@@ -13,7 +13,7 @@ use golden_support::case::{Case, swap};
 use golden_support::play::{Place, play};
 
 /// The files of `tests/golden`, all of them.
-const CASES: [&str; 108] = [
+const CASES: [&str; 111] = [
     "pt_clip_active_sgd",
     "pt_clip_inactive_adam",
     "pt_gru_b7t13",
@@ -69,6 +69,9 @@ const CASES: [&str; 108] = [
     "tf_basic_lstm_fb0",
     "tf_basic_lstm_h1",
     "tf_basic_lstm_t1",
+    "tf_bidi_gru",
+    "tf_bidi_lstm_seqlen",
+    "tf_bidi_rnn",
     "tf_clip_norm_active_momentum_gru",
     "tf_clip_norm_active_sgd",
     "tf_clip_norm_inactive_adam",

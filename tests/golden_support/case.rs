@@ -85,11 +85,18 @@ impl Case {
         self.under("upstream/").next().is_some()
     }
 
+    /// Whether it is TensorFlow's pair of directions, whose outputs are two tensors.
+    pub fn has_pair(&self) -> bool {
+        self.find("out/outputs_fw_f64").is_some()
+    }
+
     /// State `s` ("h" or "c") of layer `l` under `prefix`: its name, and the layer's part of that tensor. TensorFlow has a
-    /// tensor for each layer, PyTorch `[L, B, H]`.
+    /// tensor for each layer or direction, PyTorch `[L, B, H]`.
     pub fn state(&self, prefix: &str, l: usize, s: &str, len: usize) -> (String, Option<&[f64]>) {
         let several = self.is_tensorflow() && self.oracle["family"] == "multi";
-        let (name, skip) = if several {
+        let (name, skip) = if self.has_pair() {
+            (format!("{prefix}/{}/{s}", ["fw", "bw"][l]), 0)
+        } else if several {
             (format!("{prefix}/layer{l}/{s}"), 0)
         } else {
             (format!("{prefix}/{s}"), l * len)

@@ -123,11 +123,11 @@ struct Written {
 }
 
 impl Written {
-    /// Layer `l` of `layers`.
-    fn find(case: &Case, names: &[&str], l: usize, layers: usize) -> Written {
-        let (oracle, own) = (&case.oracle, format!("cell_{l}/"));
+    /// The layer or direction whose tensors' names contain `own`.
+    fn find(case: &Case, names: &[&str], own: &str) -> Written {
+        let oracle = &case.oracle;
         let find = |end: &str| {
-            let found = |name: &&&str| name.ends_with(end) && (layers == 1 || name.contains(&own));
+            let found = |name: &&&str| name.ends_with(end) && name.contains(own);
             names.iter().find(found).map(|name| name.to_string())
         };
         let parts = |form: &[Part<&str>]| -> Option<Vec<Part<String>>> {
@@ -241,14 +241,23 @@ impl Parameters {
                 .collect(),
             None => {
                 let layers = oracle["layers"].as_u64().unwrap_or(1) as usize;
-                let size = oracle["H"].as_u64().map(|size| size as usize);
+                let size = oracle["H"].as_u64().or(oracle["options"]["H"].as_u64());
+                let size = size.map(|size| size as usize);
                 let emitted = || case.get("out/outputs_f64").shape[2];
                 vec![size.unwrap_or_else(emitted); layers]
             }
         };
+        let own = |l: usize| match sizes.len() {
+            _ if case.has_pair() => "/fw/".to_string(),
+            1 => String::new(),
+            _ if case.is_tensorflow() => format!("cell_{l}/"),
+            _ => String::new(),
+        };
         let layers: Vec<Written> = (0..sizes.len())
-            .map(|l| Written::find(case, &names, l, sizes.len()))
+            .map(|l| Written::find(case, &names, &own(l)))
             .collect();
+        let backward = case.has_pair().then(|| Written::find(case, &names, "/bw/"));
+        let backward_size = oracle["options"]["Hb"].as_u64().map(|size| size as usize);
         let head = HEADS.into_iter().find(|[weight, _]| names.contains(weight));
         let network = Network {
             input_size: case.get("x").shape[2],
@@ -257,7 +266,8 @@ impl Parameters {
                 .zip(&sizes)
                 .map(|(layer, &size)| Layer {
                     bias: layer.bias,
-                    bidirectional: oracle["bidirectional"] == true,
+                    bidirectional: oracle["bidirectional"] == true || case.has_pair(),
+                    backward_hidden_size: backward_size,
                     cell_clip: layer.cell_clip,
                     projection_size: layer.projection_size,
                     projection_clip: layer.projection_clip,
@@ -295,6 +305,11 @@ impl Parameters {
                 let l = l.trim_end_matches("_reverse");
                 l.parse::<usize>().expect("a layer")
             });
+            // Its layer as the framework writes it, and the hidden size of its direction.
+            let written = layer.map(|l| match (&backward, entry.name.ends_with("_reverse")) {
+                (Some(backward), true) => (backward, backward_size.unwrap_or(sizes[l])),
+                _ => (&layers[l], sizes[l]),
+            });
             for n in 0..entry.shape.len() {
                 let (row, column) = (n / columns, n % columns);
                 places[entry.offset + n] = match (same, layer, head) {
@@ -304,7 +319,8 @@ impl Parameters {
                             0 => network.input_size,
                             _ => network.layers[l - 1].output_size(),
                         };
-                        layers[l].place(&entry.name, (row, column), sizes[l], inputs)
+                        let (written, size) = written.expect("a layer's");
+                        written.place(&entry.name, (row, column), size, inputs)
                     }
                     (.., None) => None,
                     (.., Some([weight, _])) if entry.name == "head.weight" => {
@@ -314,10 +330,12 @@ impl Parameters {
                     }
                     (.., Some([_, bias])) => Some((bias.to_string(), n)),
                 };
-                if let Some(l) = layer.filter(|_| entry.name.starts_with("rnn.bias_ih")) {
-                    let forget_gate = row / sizes[l] == 1;
+                if let Some((written, size)) =
+                    written.filter(|_| entry.name.starts_with("rnn.bias_ih"))
+                {
+                    let forget_gate = row / size == 1;
                     added[entry.offset + n] =
-                        f64::from(u8::from(forget_gate)) * layers[l].forget_bias;
+                        f64::from(u8::from(forget_gate)) * written.forget_bias;
                 }
             }
         }

@@ -376,7 +376,20 @@ impl Session<'_> {
         if case.has_upstream() {
             let top = model.upstream(self.parameters.network.layers.len() - 1);
             let top = top.expect("the model is made for it");
-            player.write(&top, &case.time_major("upstream/outputs"));
+            let upstream = match case.has_pair() {
+                false => case.time_major("upstream/outputs"),
+                true => {
+                    let pair = ["fw", "bw"]
+                        .map(|side| case.time_major(&format!("upstream/outputs_{side}")));
+                    let widths = pair
+                        .each_ref()
+                        .map(|side| side.len() / (model.steps * model.batch));
+                    let rows = pair[0].chunks(widths[0]).zip(pair[1].chunks(widths[1]));
+                    rows.flat_map(|(forward, backward)| [forward, backward].concat())
+                        .collect()
+                }
+            };
+            player.write(&top, &upstream);
         }
     }
 
@@ -440,6 +453,15 @@ impl Session<'_> {
         }
         let emitted = self.model.emitted(self.model.network.layers.len() - 1);
         let outputs = swap(&self.player.read(&emitted), steps, batch);
+        if self.case.has_pair() {
+            let (width, forward) = (emitted.shape.extents()[2], self.model.layers[0].output_size);
+            let columns = |range: std::ops::Range<usize>| -> Vec<f64> {
+                let rows = outputs.chunks(width);
+                rows.flat_map(|row| row[range.clone()].to_vec()).collect()
+            };
+            self.results.add("out/outputs_fw", columns(0..forward));
+            self.results.add("out/outputs_bw", columns(forward..width));
+        }
         self.results.add("out/outputs", outputs);
         if self.case.has_upstream() {
             let products = self.case.under("upstream/").map(|(name, upstream)| {
