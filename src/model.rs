@@ -774,9 +774,11 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
             "a batch needs at least one sequence of at least one step",
         ));
     }
-    let widest = network.layers.iter().map(|layer| layer.kept_size());
-    let widest = widest
-        .chain([network.input_size, network.head.size])
+    // What a direction keeps and what it reads, where two directions of the layer below stand side by side.
+    let directions = network.directions().into_iter();
+    let widest = directions
+        .flat_map(|d| [d.layer.kept_size(), d.inputs])
+        .chain([network.head_inputs(), network.head.size])
         .max()
         .unwrap_or(1);
     let largest = (steps as u128 + 1) * batch as u128 * widest as u128;

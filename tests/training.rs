@@ -371,6 +371,15 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
         error.to_string().contains("numbers in one buffer"),
         "{error}"
     );
+    // Each direction fits, and both side by side do not.
+    let mut both = recipe(Cell::RnnTanh).network(5, 3).expect("it is valid");
+    both.layers.truncate(1);
+    both.layers[0].hidden_size = 600;
+    Model::new(&both, 1023, 4096, Gradients::OfLoss, Tuning::cpu()).expect("it can be laid out");
+    both.layers[0].bidirectional = true;
+    let error = Model::new(&both, 1023, 4096, Gradients::OfLoss, Tuning::cpu())
+        .expect_err("too large to index");
+    assert!(error.to_string().contains("1200 numbers a step"), "{error}");
     // Terabytes of activations, each buffer small enough to index.
     network.layers[0].hidden_size = 1000;
     network.layers = vec![network.layers[0].clone(); 100];
