@@ -1,13 +1,14 @@
 // Walks time steps end..begin of a layer backwards for four sequences a workgroup, the gates' gradients of the step in
-// hand in workgroup memory. Weight gradients are left to products over all steps at once.
+// hand in workgroup memory. Past the end of the longest of them there are no products to take back. Weight gradients are left
+// to products over all steps at once.
 
 struct ScanBackward {
     recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, output_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
 }
 
 @group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, P]: R; then W_hr [P, H]
-@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, SLOTS, H]: in slots, out gradients
+@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, row_size]: in slots, out gradients
 @group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, P]
 @group(0) @binding(3) var<storage, read> c: array<f32>;             // [T+1, B, H]
 @group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, P]
@@ -56,7 +57,9 @@ fn load_dh(t: u32, first: u32, p: u32) -> Rows {
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = workgroup.x * 4u;
+    let longest = longest(load_lengths(first));
     for (var t = u.end; t > u.begin; t--) {
+        let valid = t <= longest;
         if PROJECTED {
             for (var p = lane; p < u.output_size; p += WIDTH) {
                 dgates[GATES * UNITS + p] = projection_backward(t - 1u, first, p, load_dh(t, first, p));
@@ -66,7 +69,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var j = lane; j < u.hidden_size; j += WIDTH) {
             var dh: Rows;
             if PROJECTED {
-                dh = projection_back(j);
+                if valid {
+                    dh = projection_back(j);
+                }
             } else {
                 dh = load_dh(t, first, j);
             }
@@ -83,7 +88,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         workgroupBarrier();
         if FIRST_STAGE < GATES {
             for (var j = lane; j < u.hidden_size; j += WIDTH) {
-                var slots = unit_middle_backward(t - 1u, first, j, products_back(FIRST_STAGE, GATES, j));
+                var dmiddle = Rows(0.0);
+                if valid {
+                    dmiddle = products_back(FIRST_STAGE, GATES, j);
+                }
+                var slots = unit_middle_backward(t - 1u, first, j, dmiddle);
                 for (var gate = 0u; gate < FIRST_STAGE; gate++) {
                     dgates[gate * UNITS + j] = slots[product_slot(gate)];
                 }
@@ -91,7 +100,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             workgroupBarrier();
         }
         for (var p = lane; p < u.output_size; p += WIDTH) {
-            store_dstate(0u, first, p, load_dstate(0u, first, p) + products_back(0u, FIRST_STAGE, p));
+            if valid {
+                store_dstate(0u, first, p, load_dstate(0u, first, p) + products_back(0u, FIRST_STAGE, p));
+            }
         }
         workgroupBarrier();
     }

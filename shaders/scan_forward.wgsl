@@ -1,13 +1,14 @@
-// Walks time steps begin..end of a layer for four sequences a workgroup, with their h in workgroup memory.
+// Walks time steps begin..end of a layer for four sequences a workgroup, with their h in workgroup memory. Past the end of
+// the longest of them there are no products to take.
 
 struct ScanForward {
     recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, output_size: u32, begin: u32, end: u32, has_bias: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [P, G*H]: R transposed; then W_hr's transpose [H, P]
 @group(0) @binding(1) var<storage, read> bias: array<f32>;         // [G*H]: b_hh
-@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, SLOTS, H]: in W x + b_ih, out slots
+@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, row_size]: in W x + b_ih, out slots
 @group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, P]
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
 @group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [B, P], [B, H]: states after the last valid step
@@ -50,6 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         vectors[p] = load_h(u.begin, first, p);
     }
     let length = load_lengths(first);
+    let longest = longest(length);
     workgroupBarrier();
     var now = 0u;
     for (var t = u.begin; t < u.end; t++) {
@@ -59,7 +61,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                 for (var gate = 0u; gate < FIRST_STAGE; gate++) {
                     product[gate] = load_bias(gate, j);
                 }
-                add_products(&product, 0u, FIRST_STAGE, 0u, j);
+                if t < longest {
+                    add_products(&product, 0u, FIRST_STAGE, 0u, j);
+                }
                 var slots = load_gates(t, first, j);
                 cell_middle(&slots, product, vectors[j]);
                 slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(t) < length);
@@ -74,7 +78,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             for (var gate = from_gate; gate < GATES; gate++) {
                 product[gate] = load_bias(gate, j);
             }
-            add_products(&product, from_gate, GATES, select(now, OUTPUTS, FIRST_STAGE < GATES), j);
+            if t < longest {
+                add_products(&product, from_gate, GATES, select(now, OUTPUTS, FIRST_STAGE < GATES), j);
+            }
             var slots = load_gates(t, first, j);
             var h_before = Rows(0.0);
             if !PROJECTED {
@@ -94,7 +100,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         workgroupBarrier();
         if PROJECTED {
             for (var p = lane; p < u.output_size; p += WIDTH) {
-                vectors[p] = finish_projection(t, first, p, length, vectors[p], project(p));
+                var product = Rows(0.0);
+                if t < longest {
+                    product = project(p);
+                }
+                vectors[p] = finish_projection(t, first, p, length, vectors[p], product);
             }
             workgroupBarrier();
         } else if FIRST_STAGE == GATES {

@@ -5,11 +5,11 @@
 
 struct StepBackward {
     recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, output_size: u32, t: u32, stage: u32, has_upstream: u32, given_states: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, t: u32, stage: u32, has_upstream: u32, given_states: u32,
 }
 
 @group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, P]: R; then W_hr [P, H]
-@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, SLOTS, H]: in slots, out gradients
+@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, row_size]: in slots, out gradients
 @group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, P]
 @group(0) @binding(3) var<storage, read> c: array<f32>;             // [T+1, B, H]
 @group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, P]

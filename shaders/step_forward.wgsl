@@ -3,12 +3,12 @@
 
 struct StepForward {
     recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, output_size: u32, t: u32, stage: u32, has_bias: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, t: u32, stage: u32, has_bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [P, G*H]: R transposed; then W_hr's transpose [H, P]
 @group(0) @binding(1) var<storage, read> bias: array<f32>;         // [G*H]: b_hh
-@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, SLOTS, H]: in W x + b_ih, out slots
+@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, row_size]: in W x + b_ih, out slots
 @group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, P]
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
 @group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [B, P], [B, H]: states after the last valid step

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::SavedModel;
 use crate::error::{Error, Result};
-use crate::kernels::Arrange;
+use crate::kernels::{Arrange, Columns, Order};
 use crate::model::{Gradients, Model};
 use crate::network::{Network, Reads};
 use crate::place::Place;
@@ -79,15 +79,14 @@ fn carry_states(model: &mut Model) {
         {
             let width = state.shape.extents()[2];
             let call = Arrange {
-                source: layer.last.part(before, [batch, width]),
-                source_stride: width,
-                out: state.part(0, [batch, width]),
-                out_stride: width,
+                source: Columns::all(layer.last.part(before, [1, batch, width])),
+                out: Columns::all(state.part(0, [1, batch, width])),
+                mask: None,
                 lengths,
                 steps: 1,
                 batch,
                 width,
-                reversed: false,
+                order: Order::InTime,
                 accumulate: false,
             };
             model.program.push(Phase::Evaluate, call);

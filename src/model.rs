@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Arrange, BackwardStage, Call, ColumnSum, Gemm, LabelWeight, Matrix, MeanSquaredError,
-    Projection, Recurrence, ScanBackward, ScanForward, SoftmaxCrossEntropy, StepBackward,
-    StepForward, Transpose,
+    Arrange, BackwardStage, Call, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight, Matrix,
+    MeanSquaredError, Order, Projection, Recurrence, ScanBackward, ScanForward, Side,
+    SoftmaxCrossEntropy, StepBackward, StepForward, Transpose,
 };
-use crate::network::{Direction, Entry, Loss, Network, Reads};
+use crate::network::{Direction, Entry, Loss, Network, Padding, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
 
 /// How a layer goes through time.
@@ -123,28 +123,74 @@ pub struct Model {
     levels: Vec<Level>,
     routes: Vec<Route>,
     scan_work: usize,
+    recorded_for: Gradients,
 }
 
-/// A layer of the network.
+/// A layer of the network: what lies around its directions.
 #[derive(Debug, Clone)]
 struct Level {
     /// Its directions among the model's `layers`.
     directions: std::ops::Range<usize>,
-    /// Where it has two.
-    joined: Option<Joined>,
+    /// `[T, B, inputs]`: the mask of what the layer reads, and the product with it. On the way back its gradient takes its place.
+    dropped: Option<Dropped>,
+    /// `[T, B, inputs]`: what the backward direction reads: each sequence reversed; and its gradient, where something below
+    /// wants it.
+    reversed: Option<(Tensor, Option<Tensor>)>,
+    /// Where the layer emits something else than its one direction's outputs.
+    emission: Option<Emission>,
+    /// For each direction `[T, B, P]`: its states as they go to the next step, where they are dropped.
+    held: Vec<Option<Tensor>>,
+    /// For each direction `[1, B, P]`, where the head reads its last state and drops of it.
+    dropped_last: Vec<Option<Dropped>>,
 }
 
-/// What joins the two directions of a layer. The backward one is a scan like the other, over reversed sequences.
+/// Numbers times a dropout mask.
+#[derive(Debug, Clone, Copy)]
+struct Dropped {
+    mask: Tensor,
+    values: Tensor,
+}
+
+/// What a layer emits, `[T, B, emitted]` in the order of time.
 #[derive(Debug, Clone)]
-struct Joined {
-    /// `[T, B, inputs]`: the layer's inputs, each sequence reversed.
-    reversed: Tensor,
-    /// `[T, B, inputs]`: their gradient, where something below wants it.
-    dreversed: Option<Tensor>,
-    /// `[T, B, P forward + P backward]`, in the order of time.
+struct Emission {
     outputs: Tensor,
-    /// Their gradient.
+    /// Its gradient.
     upstream: Option<Tensor>,
+    /// Of the directions' outputs, before anything is added.
+    mask: Option<Tensor>,
+}
+
+/// A dropout mask of a model: 0, or one over the probability of being kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Mask {
+    /// Which of the network's layers it belongs to.
+    pub level: usize,
+    pub of: MaskOf,
+    /// `[steps, B, width]`.
+    pub columns: Columns,
+    pub steps: usize,
+    pub width: usize,
+    pub keep_prob: f64,
+}
+
+/// What a mask drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskOf {
+    /// What the layer reads, in the order of time.
+    Input,
+    /// What the layer emits, in the order of time.
+    Output,
+    /// The h that a direction hands on from each step, in the order in which it walks.
+    State {
+        /// Among the model's `layers`.
+        layer: usize,
+    },
+    /// The last state of a direction, as the head reads it.
+    Last {
+        /// Among the model's `layers`.
+        layer: usize,
+    },
 }
 
 impl Model {
@@ -192,6 +238,7 @@ impl Model {
         };
         let (mut layers, mut levels): (Vec<Recurrence>, Vec<Level>) = (vec![], vec![]);
         let top = network.layers.len() - 1;
+        let trains = gradients != Gradients::None;
         for Direction {
             level,
             reversed,
@@ -201,6 +248,7 @@ impl Model {
         } in network.directions()
         {
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size());
+            let dropout = layer.dropout;
             let mut activation = |name: &str, shape: Shape| {
                 program.buffer(format!("{suffix}.{name}"), Kind::Activations, real, shape)
             };
@@ -209,24 +257,54 @@ impl Model {
                 Gradients::OfLoss => level < top || network.head.reads == Reads::Every,
                 Gradients::OfUpstream => true,
             };
-            if let Some(forward) = layers.last().filter(|_| reversed) {
-                let both = forward.output_size + p;
-                let below = level > 0 || gradients == Gradients::OfUpstream;
-                let dreversed = below && gradients != Gradients::None;
-                let read: Shape = [steps, batch, inputs].into();
-                levels[level].directions.end += 1;
-                levels[level].joined = Some(Joined {
-                    reversed: activation("reversed", read),
-                    dreversed: dreversed.then(|| activation("dreversed", read)),
-                    outputs: activation("joined", [steps, batch, both].into()),
-                    upstream: upstream.then(|| activation("djoined", [steps, batch, both].into())),
+            let read: Shape = [steps, batch, inputs].into();
+            if !reversed {
+                let emitted: Shape = [steps, batch, layer.emitted_size()].into();
+                let masked = trains && dropout.output_keep_prob < 1.0;
+                let changed = masked
+                    || layer.bidirectional
+                    || layer.residual
+                    || layer.padding != Padding::Zeros;
+                let dropped = (trains && dropout.input_keep_prob < 1.0).then(|| Dropped {
+                    mask: activation("input_mask", read),
+                    values: activation("dropped_inputs", read),
                 });
-            } else {
                 levels.push(Level {
-                    directions: layers.len()..layers.len() + 1,
-                    joined: None,
+                    directions: layers.len()..layers.len(),
+                    dropped,
+                    reversed: None,
+                    emission: changed.then(|| Emission {
+                        outputs: activation("emitted", emitted),
+                        upstream: upstream.then(|| activation("demitted", emitted)),
+                        mask: masked.then(|| activation("output_mask", emitted)),
+                    }),
+                    held: vec![],
+                    dropped_last: vec![],
                 });
             }
+            let around = &mut levels[level];
+            around.directions.end += 1;
+            if reversed {
+                let below = trains && (level > 0 || gradients == Gradients::OfUpstream);
+                around.reversed = Some((
+                    activation("reversed", read),
+                    below.then(|| activation("dreversed", read)),
+                ));
+            }
+            let drops_state = trains && layer.drops_state();
+            let held: Shape = [steps, batch, p].into();
+            around
+                .held
+                .push(drops_state.then(|| activation("held", held)));
+            let drops_last = gradients == Gradients::OfLoss
+                && level == top
+                && network.head.reads == Reads::Last
+                && dropout.output_keep_prob < 1.0;
+            let last: Shape = [1, batch, p].into();
+            around.dropped_last.push(drops_last.then(|| Dropped {
+                mask: activation("last_mask", last),
+                values: activation("dropped_last", last),
+            }));
             let given_states = match gradients {
                 Gradients::OfUpstream => facts.states,
                 _ if level == top && network.head.reads == Reads::Last => 1,
@@ -253,7 +331,8 @@ impl Model {
                 bias: parameter(format!("rnn.bias_hh_{suffix}")),
                 peephole: parameter(format!("rnn.weight_peephole_{suffix}")),
                 cell_clip: layer.cell_clip,
-                gates: activation("gates", [steps, batch, layer.kept_size()].into()),
+                drops_state,
+                gates: activation("gates", [steps, batch, layer.kept_size(drops_state)].into()),
                 h: activation("h", [steps + 1, batch, p].into()),
                 c: activation(
                     "c",
@@ -297,6 +376,7 @@ impl Model {
             doutputs,
             routes,
             scan_work: tuning.scan_work,
+            recorded_for: gradients,
         })
     }
 
@@ -325,26 +405,107 @@ impl Model {
 
     /// `[T, B, features]`: what layer `level` of the network emits; both directions side by side, where it has two.
     pub fn emitted(&self, level: usize) -> Tensor {
-        let Level { directions, joined } = &self.levels[level];
-        joined
+        let Level {
+            directions,
+            emission,
+            ..
+        } = &self.levels[level];
+        emission
             .as_ref()
-            .map_or(self.layers[directions.start].outputs(), |joined| {
-                joined.outputs
+            .map_or(self.layers[directions.start].outputs(), |emission| {
+                emission.outputs
             })
     }
 
     /// The gradient of [`Model::emitted`], where it is not all zero.
     pub fn upstream(&self, level: usize) -> Option<Tensor> {
-        let Level { directions, joined } = &self.levels[level];
-        joined
+        let Level {
+            directions,
+            emission,
+            ..
+        } = &self.levels[level];
+        emission
             .as_ref()
-            .map_or(self.layers[directions.start].upstream, |joined| {
-                joined.upstream
+            .map_or(self.layers[directions.start].upstream, |emission| {
+                emission.upstream
             })
     }
 
-    /// What the head reads, in parts: a matrix, the columns of its weights that belong to it, and where its gradient goes.
-    fn head_parts(&self) -> Vec<(Matrix, std::ops::Range<usize>, Option<Tensor>)> {
+    /// What direction `reversed` of layer `level` reads, in training or not.
+    fn read(&self, level: usize, reversed: bool, training: bool) -> Tensor {
+        let around = &self.levels[level];
+        let dropped = around.dropped.filter(|_| training);
+        match around.reversed {
+            Some((values, _)) if reversed => values,
+            _ => dropped.map_or(self.below(level), |dropped| dropped.values),
+        }
+    }
+
+    /// All dropout masks, from the input up.
+    pub fn masks(&self) -> Vec<Mask> {
+        let mut masks = vec![];
+        for (level, (around, layer)) in self.levels.iter().zip(&self.network.layers).enumerate() {
+            let dropout = layer.dropout;
+            let mut push = |of, columns, steps, width, keep_prob| {
+                masks.push(Mask {
+                    level,
+                    of,
+                    columns,
+                    steps,
+                    width,
+                    keep_prob,
+                })
+            };
+            let mut push_whole = |of, mask: Tensor, keep_prob| {
+                let [steps, _, width] = mask.shape.extents()[..] else {
+                    unreachable!("masks have three extents");
+                };
+                push(of, Columns::all(mask), steps, width, keep_prob);
+            };
+            if let Some(Dropped { mask, .. }) = around.dropped {
+                push_whole(MaskOf::Input, mask, dropout.input_keep_prob);
+            }
+            if let Some(mask) = around.emission.as_ref().and_then(|emission| emission.mask) {
+                push_whole(MaskOf::Output, mask, dropout.output_keep_prob);
+            }
+            for (layer, dropped) in around.directions.clone().zip(&around.dropped_last) {
+                if let Some(Dropped { mask, .. }) = dropped {
+                    push_whole(MaskOf::Last { layer }, *mask, dropout.output_keep_prob);
+                }
+            }
+            for layer in around.directions.clone() {
+                let recurrence = &self.layers[layer];
+                if recurrence.drops_state {
+                    let (of, keep) = (MaskOf::State { layer }, dropout.state_keep_prob);
+                    let (steps, width) = (self.steps, recurrence.output_size);
+                    push(of, recurrence.state_masks(), steps, width, keep);
+                }
+            }
+        }
+        masks
+    }
+
+    /// Records, in [`Phase::Forward`], the drawing of every dropout mask. It comes before [`Model::forward`].
+    pub fn draw_masks(&mut self, seed: u64, control: Tensor) {
+        for (number, mask) in self.masks().into_iter().enumerate() {
+            let call = DropoutMask {
+                control,
+                out: mask.columns,
+                steps: mask.steps,
+                batch: self.batch,
+                width: mask.width,
+                keep_prob: mask.keep_prob,
+                sharing: self.network.layers[mask.level].dropout.mask,
+                seed,
+                number: number as u32,
+            };
+            self.program.push(Phase::Forward, call);
+        }
+    }
+
+    /// What the head reads in training or not, in parts: a matrix, the columns of its weights that belong to it, and where its
+    /// gradient goes.
+    fn head_parts(&self, training: bool) -> Vec<(Matrix, std::ops::Range<usize>, Option<Tensor>)> {
         let top = self.levels.len() - 1;
         let features = self.network.head_inputs();
         if self.network.head.reads == Reads::Every {
@@ -355,146 +516,143 @@ impl Model {
                 self.upstream(top),
             )];
         }
+        let around = &self.levels[top];
         let mut first = 0;
-        let part = |layer: &Recurrence| {
+        let part = |(layer, dropped): (&Recurrence, &Option<Dropped>)| {
             let columns = first..first + layer.output_size;
             first = columns.end;
+            let (values, gradient) = match dropped.filter(|_| training) {
+                // Once it is read, its gradient can take its place.
+                Some(Dropped { values, .. }) => (values, values),
+                None => (layer.last, layer.dstate),
+            };
             (
-                Matrix::new(layer.last, self.batch, layer.output_size),
+                Matrix::new(values, self.batch, layer.output_size),
                 columns,
-                Some(layer.dstate),
+                Some(gradient),
             )
         };
-        self.layers[self.levels[top].directions.clone()]
+        self.layers[around.directions.clone()]
             .iter()
+            .zip(&around.dropped_last)
             .map(part)
             .collect()
     }
 
-    /// A move of `width` columns of every step between tensors of which each step has `columns`, from the first or to it.
-    fn arrange(&self, source: (Tensor, usize), out: (Tensor, usize), width: usize) -> Arrange {
+    /// A move of `width` columns over all steps, in the order of time.
+    fn arrange(&self, source: Columns, out: Columns, width: usize) -> Arrange {
         Arrange {
-            source: source.0,
-            source_stride: source.1,
-            out: out.0,
-            out_stride: out.1,
+            source,
+            out,
+            mask: None,
             lengths: self.lengths,
             steps: self.steps,
             batch: self.batch,
             width,
-            reversed: false,
+            order: Order::InTime,
             accumulate: false,
         }
     }
 
-    /// The moves between a layer of two directions and what it emits: `split` of the gradient, or joining.
-    fn sides(&self, level: &Level, both: Tensor, split: bool) -> Vec<Call> {
-        let columns = both.shape.extents()[2];
+    /// The moves between the outputs of a layer's directions and what it emits: there, or of the gradient, back.
+    fn emit(&self, level: usize, emission: &Emission, back: bool, training: bool) -> Vec<Call> {
+        let around = &self.levels[level];
+        let repeats = self.network.layers[level].padding == Padding::Repeat;
+        let mask = emission.mask.filter(|_| training).map(Columns::all);
+        let whole = match back {
+            true => emission.upstream.expect("made with gradients"),
+            false => emission.outputs,
+        };
         let mut first = 0;
         let side = |(n, layer): (usize, &Recurrence)| -> Call {
-            let width = layer.output_size;
-            let place = (both.part(first, [both.len() - first]), columns);
-            first += width;
-            let call = match split {
-                true => self.arrange(
+            let (place, own) = (Columns::all(whole).from(first), layer.output_size);
+            // The order of time is the emission's, which a mask goes by, but for what is repeated.
+            let reversed = n == 1;
+            let side = match reversed == back {
+                true => Side::Source,
+                false => Side::Out,
+            };
+            let mask = mask.map(|mask| (mask.from(first), side));
+            first += own;
+            let order = match (reversed, repeats) {
+                (true, _) => Order::Reversed,
+                (false, false) => Order::InTime,
+                (false, true) if back => Order::Collect,
+                (false, true) => Order::Repeat,
+            };
+            let (source, out) = match back {
+                true => (
                     place,
-                    (layer.upstream.expect("made with gradients"), width),
-                    width,
+                    Columns::all(layer.upstream.expect("made with gradients")),
                 ),
-                false => self.arrange((layer.outputs(), width), place, width),
+                false => (Columns::all(layer.outputs()), place),
             };
             Arrange {
-                reversed: n == 1,
-                ..call
+                order,
+                mask,
+                ..self.arrange(source, out, own)
             }
             .into()
         };
-        self.layers[level.directions.clone()]
+        self.layers[around.directions.clone()]
             .iter()
             .enumerate()
             .map(side)
             .collect()
     }
 
-    /// Records, in `phase`, the way from `inputs` and `lengths` to `outputs`.
+    /// Records, in `phase`, the way from `inputs` and `lengths` to `outputs`. Dropout is for training, and so for
+    /// [`Phase::Forward`] only.
     pub fn forward(&mut self, phase: Phase) {
+        let training = phase == Phase::Forward;
         let mut calls: Vec<Call> = vec![];
-        let rows = self.steps * self.batch;
-        for (l, (layer, direction)) in self
-            .layers
-            .iter()
-            .zip(self.network.directions())
-            .enumerate()
-        {
-            let Direction {
-                level,
-                reversed,
-                suffix,
-                inputs,
-                ..
-            } = direction;
-            let below = self.below(level);
-            let read = match &self.levels[level].joined {
-                Some(joined) if reversed => {
-                    let call = self.arrange((below, inputs), (joined.reversed, inputs), inputs);
-                    calls.push(Arrange { reversed, ..call }.into());
-                    joined.reversed
-                }
-                _ => below,
-            };
-            let (h, p, row_size) = (layer.hidden_size, layer.output_size, layer.row_size());
-            let gates_h = layer.cell.facts().gates * h;
-            let mut transpose = |skip: usize, rows: usize, columns: usize| {
-                let source = layer.recurrent.part(skip, [rows, columns]);
-                let out = layer.recurrent_t.part(skip, [columns, rows]);
+        let directions = self.network.directions();
+        for (l, direction) in directions.iter().enumerate() {
+            let (level, width) = (direction.level, direction.inputs);
+            let around = &self.levels[level];
+            if let Some(Dropped { mask, values }) =
+                around.dropped.filter(|_| training && !direction.reversed)
+            {
                 calls.push(
-                    Transpose {
-                        source,
-                        out,
-                        rows,
-                        columns,
+                    Arrange {
+                        mask: Some((Columns::all(mask), Side::Source)),
+                        ..self.arrange(Columns::all(self.below(level)), Columns::all(values), width)
                     }
                     .into(),
                 );
-            };
-            transpose(0, gates_h, p);
-            if layer.projection.is_some() {
-                transpose(gates_h * p, p, h);
             }
-            let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
-            let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
-            let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_{suffix}"));
-            calls.push(
-                Gemm::new(Matrix::new(read, rows, inputs), weight.t(), projection)
-                    .bias(bias)
+            if let Some((reversed, _)) = around.reversed.filter(|_| direction.reversed) {
+                let source = Columns::all(self.read(level, false, training));
+                calls.push(
+                    Arrange {
+                        order: Order::Reversed,
+                        ..self.arrange(source, Columns::all(reversed), width)
+                    }
                     .into(),
-            );
-            match self.routes[l] {
-                Route::Scan => {
-                    calls.extend(self.cuts(layer).map(|(begin, end)| {
-                        ScanForward {
-                            layer: layer.clone(),
-                            begin,
-                            end,
+                );
+            }
+            self.direction_forward(l, direction, training, &mut calls);
+            let last = l + 1 == around.directions.end;
+            if let Some(emission) = around.emission.as_ref().filter(|_| last) {
+                calls.extend(self.emit(level, emission, false, training));
+                if self.network.layers[level].residual {
+                    let (source, out) = (self.below(level), emission.outputs);
+                    calls.push(
+                        Arrange {
+                            accumulate: true,
+                            ..self.arrange(Columns::all(source), Columns::all(out), width)
                         }
-                        .into()
-                    }));
-                }
-                Route::Step => {
-                    let stages = (0..self.steps)
-                        .flat_map(|t| (0..layer.stages()).map(move |stage| (t, stage)));
-                    calls.extend(stages.map(|(t, stage)| {
-                        StepForward {
-                            layer: layer.clone(),
-                            t,
-                            stage,
-                        }
-                        .into()
-                    }));
+                        .into(),
+                    );
                 }
             }
-            if let Some(joined) = self.levels[level].joined.as_ref().filter(|_| reversed) {
-                calls.extend(self.sides(&self.levels[level], joined.outputs, false));
+        }
+        if training {
+            let top = self.levels.last().expect("a network has layers");
+            for (l, dropped) in top.directions.clone().zip(&top.dropped_last) {
+                if let Some(Dropped { mask, values }) = *dropped {
+                    calls.push(self.drop_last(l, mask, self.layers[l].last, values));
+                }
             }
         }
         let weight = self.weight_of(&self.parameters, "head.weight");
@@ -504,7 +662,7 @@ impl Model {
             self.network.head.size,
         );
         let bias = self.parameter(&self.parameters, "head.bias");
-        for (n, (read, columns, _)) in self.head_parts().into_iter().enumerate() {
+        for (n, (read, columns, _)) in self.head_parts(training).into_iter().enumerate() {
             let product = Gemm::new(read, weight.columns(columns).t(), outputs);
             calls.push(
                 if n == 0 {
@@ -518,6 +676,88 @@ impl Model {
         calls
             .into_iter()
             .for_each(|call| self.program.push(phase, call));
+    }
+
+    /// A direction's last states, or their gradient, times their mask; of a sequence without a step, zeros.
+    fn drop_last(&self, layer: usize, mask: Tensor, source: Tensor, out: Tensor) -> Call {
+        let (batch, width) = (self.batch, self.layers[layer].output_size);
+        let columns = |tensor: Tensor| Columns::all(tensor.part(0, [1, batch, width]));
+        Arrange {
+            mask: Some((Columns::all(mask), Side::Source)),
+            steps: 1,
+            ..self.arrange(columns(source), columns(out), width)
+        }
+        .into()
+    }
+
+    /// One direction, from what it reads to its outputs.
+    fn direction_forward(
+        &self,
+        l: usize,
+        direction: &Direction,
+        training: bool,
+        calls: &mut Vec<Call>,
+    ) {
+        let Direction {
+            level,
+            reversed,
+            suffix,
+            inputs,
+            ..
+        } = direction;
+        let rows = self.steps * self.batch;
+        let layer = Recurrence {
+            drops_state: self.layers[l].drops_state && training,
+            ..self.layers[l].clone()
+        };
+        let (h, p, row_size) = (layer.hidden_size, layer.output_size, layer.row_size());
+        let gates_h = layer.cell.facts().gates * h;
+        let mut transpose = |skip: usize, rows: usize, columns: usize| {
+            let source = layer.recurrent.part(skip, [rows, columns]);
+            let out = layer.recurrent_t.part(skip, [columns, rows]);
+            calls.push(
+                Transpose {
+                    source,
+                    out,
+                    rows,
+                    columns,
+                }
+                .into(),
+            );
+        };
+        transpose(0, gates_h, p);
+        if layer.projection.is_some() {
+            transpose(gates_h * p, p, h);
+        }
+        let read = Matrix::new(self.read(*level, *reversed, training), rows, *inputs);
+        let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
+        let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
+        let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_{suffix}"));
+        calls.push(Gemm::new(read, weight.t(), projection).bias(bias).into());
+        match self.routes[l] {
+            Route::Scan => {
+                calls.extend(self.cuts(&layer).map(|(begin, end)| {
+                    ScanForward {
+                        layer: layer.clone(),
+                        begin,
+                        end,
+                    }
+                    .into()
+                }));
+            }
+            Route::Step => {
+                let stages =
+                    (0..self.steps).flat_map(|t| (0..layer.stages()).map(move |stage| (t, stage)));
+                calls.extend(stages.map(|(t, stage)| {
+                    StepForward {
+                        layer: layer.clone(),
+                        t,
+                        stage,
+                    }
+                    .into()
+                }));
+            }
+        }
     }
 
     /// Records, in `phase`, the way from `outputs`, `labels` and `targets` to `scores` and the outputs' gradient.
@@ -560,7 +800,7 @@ impl Model {
         let gradients = self.gradients.expect("the model was made with gradients");
         let rows = self.steps * self.batch;
         let mut calls: Vec<Call> = vec![];
-        if self.dinputs.is_none() {
+        if self.recorded_for == Gradients::OfLoss {
             self.head_backward(&gradients, &mut calls);
         }
         let directions = self.network.directions();
@@ -573,16 +813,14 @@ impl Model {
                 ..
             } = direction;
             let (level, reversed, inputs) = (*level, *reversed, *inputs);
-            let joined = self.levels[level].joined.as_ref();
-            if let Some(djoined) = joined
-                .filter(|_| reversed)
-                .and_then(|joined| joined.upstream)
+            let around = &self.levels[level];
+            let emission = around.emission.as_ref();
+            if let Some(emission) = emission
+                .filter(|emission| l + 1 == around.directions.end && emission.upstream.is_some())
             {
-                calls.extend(self.sides(&self.levels[level], djoined, true));
+                calls.extend(self.emit(level, emission, true, true));
             }
-            let read = joined
-                .filter(|_| reversed)
-                .map_or(self.below(level), |joined| joined.reversed);
+            let read = self.read(level, reversed, true);
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size);
             let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
             let row_size = layer.row_size();
@@ -614,6 +852,11 @@ impl Model {
                     }));
                 }
             }
+            let held = around.held[l - around.directions.start];
+            if let Some(held) = held {
+                calls.extend(self.hold(layer, held));
+            }
+            let held = held.unwrap_or(layer.h);
             let columns = |range| Matrix::block(layer.gates, rows, row_size, range);
             let dweight = self.weight_of(&gradients, &format!("rnn.weight_ih_{suffix}"));
             calls.push(
@@ -644,7 +887,7 @@ impl Model {
                 let (slot, count) = (facts.product_slots[run.start], run.len());
                 // The first stage multiplies the states before each step, the second what the first left in the last slot.
                 let operand = if run.start < facts.first_stage {
-                    Matrix::new(layer.h, rows, p)
+                    Matrix::new(held, rows, p)
                 } else {
                     columns(slots_h - h..slots_h)
                 };
@@ -673,7 +916,7 @@ impl Model {
             }
             if self.gradient(&format!("rnn.weight_hr_{suffix}")).is_some() {
                 let dweight = self.weight_of(&gradients, &format!("rnn.weight_hr_{suffix}"));
-                let dprojected = columns(slots_h + h..row_size);
+                let dprojected = columns(slots_h + h..slots_h + h + p);
                 calls
                     .push(Gemm::new(dprojected.t(), columns(slots_h..slots_h + h), dweight).into());
             }
@@ -694,27 +937,50 @@ impl Model {
                     );
                 }
             }
-            // The backward direction comes first; the forward one then adds what the other found, in the order of time.
             let below = level
                 .checked_sub(1)
                 .map_or(self.dinputs, |below| self.upstream(below));
-            let dreversed = joined.and_then(|joined| joined.dreversed);
-            if let Some(below) = below {
-                let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
-                let out = dreversed.filter(|_| reversed).unwrap_or(below);
-                let out = Matrix::new(out, rows, inputs);
-                calls.push(Gemm::new(columns(0..gates_h), weight, out).into());
-                if let Some(dreversed) = dreversed.filter(|_| !reversed) {
-                    let call = self.arrange((dreversed, inputs), (below, inputs), inputs);
-                    calls.push(
-                        Arrange {
-                            reversed: true,
-                            accumulate: true,
-                            ..call
-                        }
-                        .into(),
-                    );
-                }
+            let Some(below) = below else { continue };
+            // The backward direction comes first; the forward one then adds what the other found, in the order of time. What was
+            // dropped lets no gradient through.
+            let into = around.dropped.map_or(below, |dropped| dropped.values);
+            let dreversed = around.reversed.and_then(|(_, gradient)| gradient);
+            let out = dreversed.filter(|_| reversed).unwrap_or(into);
+            let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
+            let out = Matrix::new(out, rows, inputs);
+            calls.push(Gemm::new(columns(0..gates_h), weight, out).into());
+            if reversed {
+                continue;
+            }
+            let (into, below) = (Columns::all(into), Columns::all(below));
+            if let Some(dreversed) = dreversed {
+                calls.push(
+                    Arrange {
+                        order: Order::Reversed,
+                        accumulate: true,
+                        ..self.arrange(Columns::all(dreversed), into, inputs)
+                    }
+                    .into(),
+                );
+            }
+            if let Some(Dropped { mask, .. }) = around.dropped {
+                calls.push(
+                    Arrange {
+                        mask: Some((Columns::all(mask), Side::Source)),
+                        ..self.arrange(into, below, inputs)
+                    }
+                    .into(),
+                );
+            }
+            if self.network.layers[level].residual {
+                let upstream = self.upstream(level).expect("made with gradients");
+                calls.push(
+                    Arrange {
+                        accumulate: true,
+                        ..self.arrange(Columns::all(upstream), below, inputs)
+                    }
+                    .into(),
+                );
             }
         }
         calls
@@ -740,11 +1006,40 @@ impl Model {
         );
         let weight = self.weight_of(&self.parameters, "head.weight");
         let dweight = self.weight_of(gradients, "head.weight");
-        for (read, columns, into) in self.head_parts() {
+        for (read, columns, into) in self.head_parts(true) {
             let into = Matrix::new(into.expect("made with gradients"), rows, columns.len());
             calls.push(Gemm::new(doutputs.t(), read, dweight.columns(columns.clone())).into());
             calls.push(Gemm::new(doutputs, weight.columns(columns), into).into());
         }
+        let top = self.levels.last().expect("a network has layers");
+        for (l, dropped) in top.directions.clone().zip(&top.dropped_last) {
+            if let Some(Dropped { mask, values }) = *dropped {
+                calls.push(self.drop_last(l, mask, values, self.layers[l].dstate));
+            }
+        }
+    }
+
+    /// The moves that make the states of `layer` as its steps saw them: the initial one, and the others dropped.
+    fn hold(&self, layer: &Recurrence, held: Tensor) -> Vec<Call> {
+        let (batch, p) = (self.batch, layer.output_size);
+        let moves = |first: usize, steps: usize| {
+            let columns =
+                |tensor: Tensor| Columns::all(tensor.part(first * batch * p, [steps, batch, p]));
+            Arrange {
+                steps,
+                ..self.arrange(columns(layer.h), columns(held), p)
+            }
+        };
+        let initial = moves(0, 1);
+        let others = (self.steps > 1).then(|| Arrange {
+            mask: Some((layer.state_masks(), Side::Source)),
+            ..moves(1, self.steps - 1)
+        });
+        [initial]
+            .into_iter()
+            .chain(others)
+            .map(Call::from)
+            .collect()
     }
 
     /// The pieces of time that a scan of `layer` is cut into.
@@ -758,6 +1053,11 @@ impl Model {
 }
 
 impl Recurrence {
+    /// `[T, B, P]`: the masks of the states that go from each step to the next, where they are dropped.
+    pub fn state_masks(&self) -> Columns {
+        Columns::all(self.gates).from(self.row_size() - self.output_size)
+    }
+
     /// `[T, B, P]`: what the layer emits.
     pub fn outputs(&self) -> Tensor {
         self.h.part(
@@ -777,7 +1077,7 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
     // What a direction keeps and what it reads, where two directions of the layer below stand side by side.
     let directions = network.directions().into_iter();
     let widest = directions
-        .flat_map(|d| [d.layer.kept_size(), d.inputs])
+        .flat_map(|d| [d.layer.kept_size(d.layer.drops_state()), d.inputs])
         .chain([network.head_inputs(), network.head.size])
         .max()
         .unwrap_or(1);

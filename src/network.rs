@@ -55,9 +55,83 @@ pub struct Layer {
     /// The limit of |h| after each step (with a projection only; TensorFlow's `proj_clip`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection_clip: Option<f64>,
+    /// What is dropped in training; nothing, unless it is said.
+    #[serde(default, skip_serializing_if = "Dropout::is_none")]
+    pub dropout: Dropout,
+    /// The layer emits the sum of its outputs and its inputs, which must be as wide (TensorFlow's `ResidualWrapper`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub residual: bool,
+    /// What the layer emits past a sequence's end.
+    #[serde(default, skip_serializing_if = "Padding::is_zeros")]
+    pub padding: Padding,
     /// How weights and biases start.
     #[serde(default)]
     pub init: Init,
+}
+
+/// Dropout of a layer, in training only: what is kept is scaled by one over its probability, so that means stay (TensorFlow's
+/// `DropoutWrapper`). PyTorch's `dropout=p` is `output_keep_prob = 1 - p` in every layer but the last.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dropout {
+    /// Of each number that the layer reads; both directions of a bidirectional layer read the same.
+    pub input_keep_prob: f64,
+    /// Of each number that the layer emits, but not of what it remembers. A head that reads the last states has masks of its
+    /// own for them.
+    pub output_keep_prob: f64,
+    /// Of each number of h that goes to the next step; an LSTM's c stays whole, and so does what the layer emits.
+    pub state_keep_prob: f64,
+    /// What a mask is drawn anew for.
+    pub mask: MaskSharing,
+}
+
+impl Default for Dropout {
+    fn default() -> Self {
+        Dropout {
+            input_keep_prob: 1.0,
+            output_keep_prob: 1.0,
+            state_keep_prob: 1.0,
+            mask: MaskSharing::EachStep,
+        }
+    }
+}
+
+impl Dropout {
+    /// Whether nothing is dropped.
+    pub fn is_none(&self) -> bool {
+        *self == Dropout::default()
+    }
+}
+
+/// What a dropout mask is drawn anew for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskSharing {
+    /// Every step of every sequence.
+    #[default]
+    EachStep,
+    /// Every sequence, for all its steps: variational dropout (Gal & Ghahramani 2016).
+    EachSequence,
+    /// Every batch, for all steps and sequences (TensorFlow's `variational_recurrent`).
+    EachBatch,
+}
+
+/// What a layer emits past a sequence's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// Zeros, as TensorFlow's `dynamic_rnn` and PyTorch's packed sequences have it.
+    #[default]
+    Zeros,
+    /// What it emitted last, as Keras's masking has it; zeros before a first valid step, and so of a backward direction,
+    /// which meets the padding first.
+    Repeat,
+}
+
+impl Padding {
+    fn is_zeros(&self) -> bool {
+        *self == Padding::Zeros
+    }
 }
 
 impl Layer {
@@ -73,6 +147,9 @@ impl Layer {
             cell_clip: None,
             projection_size: None,
             projection_clip: None,
+            dropout: Dropout::default(),
+            residual: false,
+            padding: Padding::Zeros,
             init: Init::default(),
         }
     }
@@ -82,12 +159,33 @@ impl Layer {
         self.projection_size.unwrap_or(self.hidden_size)
     }
 
-    /// Numbers kept of one sequence and step for the way back: slots, and what a projection takes and gives.
-    pub fn kept_size(&self) -> usize {
+    /// The second direction of a bidirectional layer, as a layer of its own.
+    fn backward(&self) -> Option<Layer> {
+        self.bidirectional.then(|| Layer {
+            hidden_size: self.backward_hidden_size.unwrap_or(self.hidden_size),
+            ..self.clone()
+        })
+    }
+
+    /// Numbers that the layer emits at a step: both directions', side by side.
+    pub fn emitted_size(&self) -> usize {
+        let backward = self.backward().map_or(0, |layer| layer.output_size());
+        self.output_size().saturating_add(backward)
+    }
+
+    /// Whether h is dropped on its way to the next step.
+    pub fn drops_state(&self) -> bool {
+        self.dropout.state_keep_prob < 1.0
+    }
+
+    /// Numbers kept of one sequence and step for the way back: slots, what a projection takes and gives, and the mask of the
+    /// state where that is dropped.
+    pub fn kept_size(&self, drops_state: bool) -> usize {
         let projected = self
             .projection_size
             .map_or(0, |size| self.hidden_size + size);
-        self.cell.facts().slots * self.hidden_size + projected
+        let mask = if drops_state { self.output_size() } else { 0 };
+        self.cell.facts().slots * self.hidden_size + projected + mask
     }
 }
 
@@ -275,9 +373,43 @@ impl Network {
                     "layer {l}: projection_clip must be a finite number above 0; leave it out to clip nothing"
                 ));
             }
+            let Dropout {
+                input_keep_prob,
+                output_keep_prob,
+                state_keep_prob,
+                ..
+            } = layer.dropout;
+            for (name, keep) in [
+                ("input_keep_prob", input_keep_prob),
+                ("output_keep_prob", output_keep_prob),
+                ("state_keep_prob", state_keep_prob),
+            ] {
+                if !(keep > 0.0 && keep <= 1.0) {
+                    return refuse(format!(
+                        "layer {l}: dropout.{name} is {keep}; it is the probability of being kept, above 0 and at most 1, where 1 drops nothing"
+                    ));
+                }
+            }
+            if layer.residual && l + 1 == self.layers.len() && self.head.reads == Reads::Last {
+                return refuse(format!(
+                    "layer {l}: residual adds a layer's inputs to its outputs, which a head that reads the last state does not see; \
+                     leave it out of the last layer, or let the head read \"every\" step"
+                ));
+            }
             if facts.needs_recurrent_bias && layer.bias == Bias::Single {
                 return refuse(format!(
                     "layer {l}: {cell} applies its recurrent bias inside the reset gate, so bias must be \"double\" or \"none\""
+                ));
+            }
+        }
+        for (l, layer) in self.layers.iter().enumerate().filter(|(_, l)| l.residual) {
+            let of_level = |d: &Direction| d.level == l;
+            let directions: Vec<Direction> =
+                self.directions().into_iter().filter(of_level).collect();
+            let (inputs, outputs) = (directions[0].inputs, layer.emitted_size());
+            if inputs != outputs {
+                return refuse(format!(
+                    "layer {l}: residual adds {inputs} inputs to {outputs} outputs; they must be as many"
                 ));
             }
         }
@@ -307,20 +439,13 @@ impl Network {
                 inputs,
                 layer: layer.clone(),
             };
-            inputs = forward.layer.output_size();
-            let backward = layer.bidirectional.then(|| {
-                let hidden_size = layer.backward_hidden_size.unwrap_or(layer.hidden_size);
-                Direction {
-                    reversed: true,
-                    suffix: format!("l{level}_reverse"),
-                    layer: Layer {
-                        hidden_size,
-                        ..layer.clone()
-                    },
-                    ..forward.clone()
-                }
+            let backward = layer.backward().map(|layer| Direction {
+                reversed: true,
+                suffix: format!("l{level}_reverse"),
+                layer,
+                ..forward.clone()
             });
-            inputs = inputs.saturating_add(backward.as_ref().map_or(0, |d| d.layer.output_size()));
+            inputs = layer.emitted_size();
             directions.push(forward);
             directions.extend(backward);
         }
@@ -329,13 +454,7 @@ impl Network {
 
     /// The features that the head reads: what the last layer emits.
     pub fn head_inputs(&self) -> usize {
-        let top = self.layers.len().saturating_sub(1);
-        let directions = self.directions();
-        directions
-            .iter()
-            .filter(|d| d.level == top)
-            .map(|d| d.layer.output_size())
-            .sum()
+        self.layers.last().map_or(0, Layer::emitted_size)
     }
 
     /// Names and extents of all parameters, in the order of the flat vector.

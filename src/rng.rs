@@ -12,14 +12,17 @@ pub enum Stream {
     Shuffle(u32),
     /// Where the windows of a series begin, in split number n.
     Windows(u32),
+    /// Dropout mask number n of a network; a kernel draws it, anew for each update.
+    Dropout(u32),
 }
 
 impl Stream {
-    fn words(self) -> [u32; 2] {
+    pub(crate) fn words(self) -> [u32; 2] {
         match self {
             Stream::Parameter(n) => [1, n],
             Stream::Shuffle(n) => [2, n],
             Stream::Windows(n) => [3, n],
+            Stream::Dropout(n) => [4, n],
         }
     }
 }

@@ -138,6 +138,7 @@ impl Trainer {
         )?;
 
         let feed = Feed::record(&mut model, Phase::Forward, train);
+        model.draw_masks(recipe.seed, feed.control);
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();

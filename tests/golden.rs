@@ -13,9 +13,11 @@ use golden_support::case::{Case, swap};
 use golden_support::play::{Place, play};
 
 /// The files of `tests/golden`, all of them.
-const CASES: [&str; 111] = [
+const CASES: [&str; 117] = [
     "pt_clip_active_sgd",
     "pt_clip_inactive_adam",
+    "pt_dropout_lstm_l3",
+    "pt_dropout_rnn_l2",
     "pt_gru_b7t13",
     "pt_gru_h1",
     "pt_gru_l2",
@@ -76,12 +78,16 @@ const CASES: [&str; 111] = [
     "tf_clip_norm_active_sgd",
     "tf_clip_norm_inactive_adam",
     "tf_deep_classifier_rnn3",
+    "tf_dropout_all_lstm2",
+    "tf_dropout_input_rnn3",
+    "tf_dropout_variational_lstm",
     "tf_gru_b1",
     "tf_gru_b7t13",
     "tf_gru_h1",
     "tf_keras_gru_reset_after",
     "tf_keras_gru_reset_before",
     "tf_keras_lstm",
+    "tf_keras_lstm_masked",
     "tf_keras_simplernn",
     "tf_last_xent_lstm_seqlen",
     "tf_last_xent_peephole",

@@ -11,8 +11,9 @@ use gatescan::executor::Executor;
 use gatescan::gpu::GpuDevice;
 use gatescan::gpu::executor::Gpu;
 use gatescan::kernels::*;
+use gatescan::network::MaskSharing;
 use gatescan::program::{Element, Kind, Phase, Program, Tensor};
-use gatescan::rng::{Philox, Stream};
+use gatescan::rng::{Philox, Stream, philox};
 
 // ---- numbers with error bounds -------------------------------------------------------------------------------------
 
@@ -662,54 +663,138 @@ fn transpose() {
 #[test]
 fn arrange() {
     let mut judge = Judge::new("arrange");
+    let orders = [
+        Order::InTime,
+        Order::Reversed,
+        Order::Repeat,
+        Order::Collect,
+    ];
+    let options = orders.into_iter().flat_map(|order| {
+        [None, Some(Side::Source), Some(Side::Out)]
+            .into_iter()
+            .flat_map(move |side| [false, true].map(|accumulate| (order, side, accumulate)))
+    });
+    let options: Vec<_> = options.collect();
     for [steps, batch, width] in [[1, 1, 1], [7, 5, 3], [13, 4, 64], [3, 67, 11]] {
-        for (reversed, accumulate) in [(false, false), (true, false), (true, true)] {
+        for &(order, side, accumulate) in &options {
             let mut bench = Bench::new(steps + batch);
-            // Columns in the midst of wider rows, on both sides.
-            let (source_stride, out_stride) = (width + 3, width + 2);
-            let source = bench.random(steps * batch * source_stride);
-            let old = bench.uniform(steps * batch * out_stride, 1.0);
+            // Columns in the midst of wider rows, on all sides.
+            let columns = |bench: &mut Bench, first: usize, stride: usize| {
+                let tensor = bench.random(steps * batch * stride);
+                Columns { tensor, stride }.from(first)
+            };
+            let source = columns(&mut bench, 2, width + 3);
+            let mask = columns(&mut bench, 3, width + 5);
+            let old = bench.uniform(steps * batch * (width + 2), 1.0);
             let out = bench.writes(&old);
             let valid = |b: usize| [0, steps, steps + 9, steps.div_ceil(2), 1][b % 5];
             let lengths: Vec<u32> = (0..batch).map(|b| valid(b) as u32).collect();
             let lengths = bench.indices(&lengths);
+            let stride = width + 2;
             let call = Arrange {
-                source: source.part(2, [source.len() - 2]),
-                source_stride,
-                out: out.part(1, [out.len() - 1]),
-                out_stride,
+                source,
+                out: Columns {
+                    tensor: out,
+                    stride,
+                }
+                .from(1),
+                mask: side.map(|side| (mask, side)),
                 lengths,
                 steps,
                 batch,
                 width,
-                reversed,
+                order,
                 accumulate,
             };
-            let name = format!("{steps}x{batch}x{width} {reversed} {accumulate}");
+            let name = format!("{steps}x{batch}x{width} {order:?} {side:?} {accumulate}");
             judge.call(&name, bench, call, |before| {
-                let source = before.of(&source);
+                let at = |columns: Columns, t: usize, b: usize, i: usize| {
+                    exact(before.of(&columns.tensor)[(t * batch + b) * columns.stride + i])
+                };
                 let row = |row: usize| {
-                    let (t, length) = (row / batch, valid(row % batch).min(steps));
+                    let (t, b) = (row / batch, row % batch);
+                    let length = valid(b).min(steps);
                     let element = |i: usize| {
-                        let step = if reversed {
-                            length.wrapping_sub(t + 1)
-                        } else {
-                            t
+                        // The steps whose sum is taken.
+                        let taken: Vec<usize> = match order {
+                            Order::Reversed if t < length => vec![length - 1 - t],
+                            Order::Repeat if t >= length && length > 0 => vec![length - 1],
+                            Order::Collect if t + 1 == length => (t..steps).collect(),
+                            _ if t < length => vec![t],
+                            _ => vec![],
                         };
-                        let moved = match t < length {
-                            true => {
-                                exact(source[(step * batch + row % batch) * source_stride + 2 + i])
-                            }
-                            false => ZERO,
-                        };
-                        let there = exact(f64::from(old[row * out_stride + 1 + i]));
+                        let terms = taken.iter().map(|&step| at(source, step, b, i));
+                        let mut moved = sum(terms, taken.len() - usize::from(!taken.is_empty()));
+                        if let (Some(side), Some(&step)) = (side, taken.first()) {
+                            let by = if side == Side::Source { step } else { t };
+                            moved = moved * at(mask, by, b, i);
+                        }
+                        let there = exact(f64::from(old[row * stride + 1 + i]));
                         if accumulate { moved + there } else { moved }
                     };
-                    let place = out.part(row * out_stride + 1, [width]);
+                    let place = out.part(row * stride + 1, [width]);
                     (place, (0..width).map(element).collect())
                 };
                 (0..steps * batch).map(row).collect()
             });
+        }
+    }
+}
+
+/// What is drawn is the same to the last bit wherever it is drawn; that it is Philox's, `src/rng.rs` shows.
+#[test]
+fn dropout_mask() {
+    let mut judge = Judge::new("dropout_mask");
+    for [steps, batch, width] in [[1, 1, 1], [3, 5, 4], [7, 2, 31], [2, 70, 6]] {
+        for (sharing, keep_prob) in [
+            (MaskSharing::EachStep, 0.5),
+            (MaskSharing::EachSequence, 0.8),
+            (MaskSharing::EachBatch, 1e-3),
+        ] {
+            for done in [0, 12_345] {
+                let mut bench = Bench::new(0);
+                let control = bench.indices(&[done, 0, 0, 0]);
+                let stride = width + 3;
+                let out = bench.writes(&vec![NAN; steps * batch * stride]);
+                let (seed, number) = (0x0123_4567_89ab_cdef, 5);
+                let call = DropoutMask {
+                    control,
+                    out: Columns {
+                        tensor: out,
+                        stride,
+                    }
+                    .from(2),
+                    steps,
+                    batch,
+                    width,
+                    keep_prob,
+                    sharing,
+                    seed,
+                    number,
+                };
+                let name = format!("{steps}x{batch}x{width} {sharing:?} {keep_prob} {done}");
+                judge.call(&name, bench, call, |_| {
+                    let row = |row: usize| {
+                        let drawn_for = match sharing {
+                            MaskSharing::EachStep => row,
+                            MaskSharing::EachSequence => row % batch,
+                            MaskSharing::EachBatch => 0,
+                        };
+                        let element = |i: usize| {
+                            let block = drawn_for * width.div_ceil(4) + i / 4;
+                            let key = [seed as u32, (seed >> 32) as u32];
+                            let words = philox([block as u32, done, 4, number], key);
+                            match f64::from(words[i % 4]) / 2f64.powi(32) < keep_prob {
+                                true => constant(1.0 / keep_prob),
+                                false => ZERO,
+                            }
+                        };
+                        let place = out.part(row * stride + 2, [width]);
+                        (place, (0..width).map(element).collect())
+                    };
+                    (0..steps * batch).map(row).collect()
+                });
+            }
         }
     }
 }
@@ -1425,6 +1510,7 @@ struct Options {
     cell_clip: Option<f64>,
     /// Numbers in h, where it is a projection, and its limit.
     projection: Option<(usize, Option<f64>)>,
+    drops_state: bool,
     /// Of pre-activations and of gradients.
     limit: f32,
 }
@@ -1463,7 +1549,12 @@ impl Walk {
             values
         };
         let kept = facts.slots * h + options.projection.map_or(0, |(size, _)| h + size);
-        let slots = sequence(&mut bench, kept, if back { 1.0 } else { options.limit });
+        let masked = kept + if options.drops_state { p } else { 0 };
+        let mut slots = sequence(&mut bench, masked, if back { 1.0 } else { options.limit });
+        for (number, row) in slots.chunks_mut(masked).enumerate() {
+            let masks = row[kept..].iter_mut().enumerate();
+            masks.for_each(|(i, mask)| *mask = [1.25, 0.0, 1.25][(number + i) % 3]);
+        }
         let upstream = sequence(&mut bench, p, options.limit);
         let states = |bench: &mut Bench, each: usize| {
             let initial = bench.uniform(batch * each, 1.0);
@@ -1495,6 +1586,7 @@ impl Walk {
             bias: options.bias.then(|| bench.reads(&bias)),
             peephole: facts.peepholes.then(|| bench.reads(&peephole)),
             cell_clip: options.cell_clip,
+            drops_state: options.drops_state,
             gates: bench.writes(&slots),
             h: bench.writes(&h_values),
             c: bench.writes(&c_values),
@@ -1557,6 +1649,7 @@ fn options() -> Vec<Options> {
                 given_states,
                 cell_clip,
                 projection,
+                drops_state: number % 3 == 1,
                 limit,
             });
         }
@@ -1571,6 +1664,7 @@ fn options() -> Vec<Options> {
                     given_states: number % (states + 1),
                     cell_clip: (number % 3 == 0).then_some(CLIP),
                     projection: Some((outputs, (number % 2 == 1).then_some(CLIP))),
+                    drops_state: number % 3 == 2,
                     limit: 1.0,
                 });
             }
@@ -1589,6 +1683,7 @@ fn options() -> Vec<Options> {
                     given_states,
                     cell_clip,
                     projection,
+                    drops_state: upstream,
                     limit,
                 });
             }
@@ -1625,8 +1720,16 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                 .map(|&value| exact(value))
                 .collect()
         };
-        let (h_before, c_before) = (vector(&layer.h, p), vector(&layer.c, h));
+        let (mut h_before, c_before) = (vector(&layer.h, p), vector(&layer.c, h));
         let mut slots = vec![ZERO; row_size];
+        let mask = state_mask(layer, before, t, row);
+        if layer.drops_state {
+            if t > 0 {
+                let mask = state_mask(layer, before, t - 1, row);
+                h_before = times(&h_before, &mask);
+            }
+            slots[row_size - p..].copy_from_slice(&mask);
+        }
         let (mut h_after, mut c_after) = (vec![ZERO; h], vec![ZERO; h]);
         if t < length {
             let inputs = before.of(&gates);
@@ -1708,7 +1811,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                     sum(terms, h)
                 };
                 let projected: Vec<Num> = (0..p).map(product).collect();
-                slots[slots_h..].copy_from_slice(&[&h_after[..], &projected].concat());
+                slots[slots_h..][..h + p].copy_from_slice(&[&h_after[..], &projected].concat());
                 h_after = match projection.clip {
                     Some(clip) => projected.iter().map(|value| value.clipped(clip)).collect(),
                     None => projected,
@@ -1724,7 +1827,13 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
             let last = layer.last.part(skip + row * size, [size]);
             skip += batch * size;
             if t + 1 == length {
-                expected.push((last, new.clone()));
+                let dropped = tensor == layer.h && layer.drops_state;
+                let kept = if dropped {
+                    times(&new, &mask)
+                } else {
+                    new.clone()
+                };
+                expected.push((last, kept));
             } else if t == 0 && length == 0 {
                 expected.push((last, old));
             }
@@ -1732,6 +1841,18 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
         }
     }
     expected
+}
+
+/// The mask of the h that step `t` of a sequence leaves.
+fn state_mask(layer: &Recurrence, before: &Snapshot, t: usize, row: usize) -> Vec<Num> {
+    let (row_size, p) = (layer.row_size(), layer.output_size);
+    let end = (t * layer.batch + row + 1) * row_size;
+    let mask = layer.gates.part(end - p, [p]);
+    before.of(&mask).iter().map(|&value| exact(value)).collect()
+}
+
+fn times(values: &[Num], factors: &[Num]) -> Vec<Num> {
+    values.iter().zip(factors).map(|(&a, &b)| a * b).collect()
 }
 
 /// What one phase of a way back does, in this order.
@@ -1799,6 +1920,10 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                 // What the units gave stays.
                 slots[slots_h..slots_h + h].copy_from_slice(&old[slots_h..slots_h + h]);
             }
+            let mask = state_mask(layer, before, t, row);
+            if layer.drops_state {
+                slots[row_size - p..].copy_from_slice(&mask);
+            }
             if t < before.of(&layer.lengths)[row] as usize {
                 let vector = |tensor: &Tensor, t: usize, size: usize| -> Vec<Num> {
                     if tensor.is_empty() {
@@ -1807,7 +1932,13 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                     let values = &before.of(tensor)[(t * batch + row) * size..][..size];
                     values.iter().map(|&value| exact(value)).collect()
                 };
-                let [h_before, h_after] = [t, t + 1].map(|t| vector(&layer.h, t, p));
+                let [mut h_before, h_after] = [t, t + 1].map(|t| vector(&layer.h, t, p));
+                if layer.drops_state {
+                    if t > 0 {
+                        h_before = times(&h_before, &state_mask(layer, before, t - 1, row));
+                    }
+                    dh = times(&dh, &mask);
+                }
                 let [c_before, c_after] = [t, t + 1].map(|t| vector(&layer.c, t, h));
                 let one = exact(1.0);
                 if let Some(upstream) = layer.upstream {
@@ -1821,7 +1952,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                             *dh = ZERO;
                         }
                     }
-                    slots[slots_h + h..].copy_from_slice(&dh);
+                    slots[slots_h + h..][..p].copy_from_slice(&dh);
                     let weights = &recurrent[facts.gates * h * p..];
                     let unit = |j: usize| {
                         let terms = dh.iter().enumerate();

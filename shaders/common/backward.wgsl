@@ -32,14 +32,14 @@ fn load_states(t: u32, first: u32, j: u32) -> States {
     if PROJECTED {
         return States(Rows(0.0), load_c(t, first, j), Rows(0.0), load_c(t + 1u, first, j));
     }
-    return States(load_h(t, first, j), load_c(t, first, j), load_h(t + 1u, first, j), load_c(t + 1u, first, j));
+    return States(load_h(t, first, j), load_c(t, first, j), load_output(t + 1u, first, j), load_c(t + 1u, first, j));
 }
 
 // An output's part of step t of a projected layer: takes the gradient of h after the step, and leaves that of the product
 // in place of the product; returns it. What goes past a sequence's end stays in `dstate`.
 fn projection_backward(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
     let valid = vec4<u32>(t) < load_lengths(first);
-    var d = dh_after + load_upstream(t, first, p);
+    var d = dh_after * state_mask(t, first, p) + load_upstream(t, first, p);
     if PROJECTION_CLIP > 0.0 {
         d = select(d, Rows(0.0), is_clipped(load_gate(t, first, SLOTS + 1u, p), PROJECTION_CLIP));
     }
@@ -58,7 +58,7 @@ fn unit_backward(t: u32, first: u32, j: u32, dh_after: Rows, dc_after: Rows) -> 
     var slots = load_gates(t, first, j);
     var dh = dh_after;
     if !PROJECTED {
-        dh += load_upstream(t, first, j);
+        dh = dh * state_mask(t, first, j) + load_upstream(t, first, j);
     }
     var dc = dc_after;
     cell_backward(&slots, load_states(t, first, j), load_peephole(j), &dh, &dc);

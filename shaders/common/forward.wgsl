@@ -33,15 +33,16 @@ fn finish_unit(t: u32, first: u32, j: u32, length: vec4<u32>, slots: array<Rows,
 // Stores an output, zero past a sequence's end, and h after its last step. Returns h as the next step sees it.
 fn finish_output(t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Rows, h_after: Rows) -> Rows {
     let h_out = select(Rows(0.0), h_after, vec4<u32>(t) < length);
+    let h_next = h_out * state_mask(t, first, p);
     for (var i = 0u; i < min(4u, u.batch - first); i++) {
         h[u.h + h_at(t + 1u, first + i, p)] = h_out[i];
         if t + 1u == length[i] {
-            last[u.last + state_at(0u, first + i, p)] = h_after[i];
+            last[u.last + state_at(0u, first + i, p)] = h_next[i];
         } else if t == 0u && length[i] == 0u {
             last[u.last + state_at(0u, first + i, p)] = h_before[i];
         }
     }
-    return h_out;
+    return h_next;
 }
 
 // Stores what the unit of a projected layer gives, zero past a sequence's end, and returns it.

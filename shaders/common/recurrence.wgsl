@@ -1,10 +1,12 @@
 // What scans and steps share: a workgroup or invocation works on four consecutive sequences at once, from `first` on.
 // Gates lie as [T, B, SLOTS, H]; states as [T+1, B, P] (h) and [T+1, B, H] (c), where index t is the state before step t.
 // P is H, unless the layer is PROJECTED: then h' = W_hr m of what the units give, m, and each row of the gates goes on
-// with m [H] and W_hr m [P], as if they were slots SLOTS and SLOTS + 1. W_hr lies behind R.
+// with m [H] and W_hr m [P], as if they were slots SLOTS and SLOTS + 1. W_hr lies behind R. Where the layer DROPS_STATE, each
+// row of the gates ends with a mask [P]: h holds what the layer emits, and the next step sees it times the mask.
 
 override PROJECTED: bool = false;
 override PROJECTION_CLIP: f32 = 0.0;  // the limit of |h|; 0 for none
+override DROPS_STATE: bool = false;
 
 // A unit's states before and after a step.
 struct States { h_before: Rows, c_before: Rows, h: Rows, c: Rows }
@@ -15,11 +17,7 @@ fn row_of(first: u32, i: u32) -> u32 {
 }
 
 fn gate_at(t: u32, row: u32, slot: u32, j: u32) -> u32 {
-    var each = SLOTS * u.hidden_size;
-    if PROJECTED {
-        each += u.hidden_size + u.output_size;
-    }
-    return u.gates + (t * u.batch + row) * each + slot * u.hidden_size + j;
+    return u.gates + (t * u.batch + row) * u.row_size + slot * u.hidden_size + j;
 }
 
 fn load_gate(t: u32, first: u32, slot: u32, j: u32) -> Rows {
@@ -68,13 +66,36 @@ fn state_at(state: u32, row: u32, j: u32) -> u32 {
     return u.batch * u.output_size + c_at(0u, row, j);
 }
 
-fn load_h(t: u32, first: u32, p: u32) -> Rows {
+// What the layer emits at step t - 1, or the initial state.
+fn load_output(t: u32, first: u32, p: u32) -> Rows {
     return Rows(
         h[u.h + h_at(t, row_of(first, 0u), p)],
         h[u.h + h_at(t, row_of(first, 1u), p)],
         h[u.h + h_at(t, row_of(first, 2u), p)],
         h[u.h + h_at(t, row_of(first, 3u), p)],
     );
+}
+
+// What step t makes of the h that it leaves to the next.
+fn state_mask(t: u32, first: u32, p: u32) -> Rows {
+    if !DROPS_STATE {
+        return Rows(1.0);
+    }
+    let at = u.row_size - u.output_size + p;
+    return Rows(
+        gates[gate_at(t, row_of(first, 0u), 0u, at)],
+        gates[gate_at(t, row_of(first, 1u), 0u, at)],
+        gates[gate_at(t, row_of(first, 2u), 0u, at)],
+        gates[gate_at(t, row_of(first, 3u), 0u, at)],
+    );
+}
+
+// h as step t sees it.
+fn load_h(t: u32, first: u32, p: u32) -> Rows {
+    if t == 0u {
+        return load_output(t, first, p);
+    }
+    return load_output(t, first, p) * state_mask(t - 1u, first, p);
 }
 
 fn load_c(t: u32, first: u32, j: u32) -> Rows {
@@ -96,6 +117,11 @@ fn load_peephole(j: u32) -> vec3<f32> {
     }
     let at = u.peephole + j;
     return vec3<f32>(peephole[at], peephole[at + u.hidden_size], peephole[at + 2u * u.hidden_size]);
+}
+
+// Valid steps of the longest of four sequences.
+fn longest(length: vec4<u32>) -> u32 {
+    return max(max(length.x, length.y), max(length.z, length.w));
 }
 
 // Valid steps of the four sequences; 0 past the end of the batch.

@@ -10,6 +10,7 @@ mod arrange;
 mod clip_factor;
 mod column_sum;
 mod descent;
+mod dropout_mask;
 mod gather;
 mod gemm;
 mod label_weight;
@@ -27,10 +28,11 @@ mod step_forward;
 mod transpose;
 
 pub use adam::Adam;
-pub use arrange::Arrange;
+pub use arrange::{Arrange, Columns, Order, Side};
 pub use clip_factor::ClipFactor;
 pub use column_sum::ColumnSum;
 pub use descent::Descent;
+pub use dropout_mask::DropoutMask;
 pub use gather::{Gather, Of};
 pub use gemm::{Gemm, Matrix};
 pub use label_weight::LabelWeight;
@@ -193,6 +195,7 @@ pub enum Call {
     Arrange(Arrange),
     ClipFactor(ClipFactor),
     ColumnSum(ColumnSum),
+    DropoutMask(DropoutMask),
     Gather(Gather),
     Gemm(Gemm),
     LabelWeight(LabelWeight),
@@ -217,6 +220,7 @@ impl Call {
             Call::Arrange(call) => call,
             Call::ClipFactor(call) => call,
             Call::ColumnSum(call) => call,
+            Call::DropoutMask(call) => call,
             Call::Gather(call) => call,
             Call::Gemm(call) => call,
             Call::LabelWeight(call) => call,
@@ -241,6 +245,7 @@ impl Call {
             Call::Arrange(call) => call.cpu(memory),
             Call::ClipFactor(call) => call.cpu(memory),
             Call::ColumnSum(call) => call.cpu(memory),
+            Call::DropoutMask(call) => call.cpu(memory),
             Call::Gather(call) => call.cpu(memory),
             Call::Gemm(call) => call.cpu(memory),
             Call::LabelWeight(call) => call.cpu(memory),

@@ -11,7 +11,8 @@ use crate::real::{Real, View, product};
 /// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, P]` (h)
 /// and `[T+1, B, H]` (c), of which index t is the state before step t, and index 0 the initial state. P is H, unless the
 /// layer projects what its units give, m, onto `h' = W_hr m` (Sak et al. 2014); then each row of the gates goes on with
-/// m `[H]` and `W_hr m` `[P]`.
+/// m `[H]` and `W_hr m` `[P]`. Where the state is dropped, its mask `[P]` comes last: h holds what the layer emits, and the next
+/// step sees h times the mask of the step before.
 #[derive(Debug, Clone)]
 pub struct Recurrence {
     pub cell: Cell,
@@ -32,7 +33,9 @@ pub struct Recurrence {
     pub peephole: Option<Tensor>,
     /// The limit of |c|, where an LSTM clips it.
     pub cell_clip: Option<f64>,
-    /// `[T, B, SLOTS, H]`, or `[T, B, SLOTS * H + H + P]` where it projects. Forward: `W x + b_ih` comes in, slots go out.
+    /// Whether the next step sees h times the mask behind the gates.
+    pub drops_state: bool,
+    /// `[T, B, SLOTS, H]`, or `[T, B, SLOTS * H + H + P]` where it projects; behind that room for a mask `[P]`, if it has one. Forward: `W x + b_ih` comes in, slots go out.
     /// Backward: slots come in, the gates' gradients go out, and that of the projection in its own place. Zeros past a
     /// sequence's end.
     pub gates: Tensor,
@@ -96,6 +99,7 @@ impl Recurrence {
             ("batch", Scalar::count(self.batch)),
             ("hidden_size", Scalar::count(self.hidden_size)),
             ("output_size", Scalar::count(self.output_size)),
+            ("row_size", Scalar::count(self.row_size())),
         ]
     }
 
@@ -183,6 +187,9 @@ impl Recurrence {
             constants.push(("PROJECTED", 1.0));
             constants.extend(projection.clip.map(|clip| ("PROJECTION_CLIP", clip)));
         }
+        if self.drops_state {
+            constants.push(("DROPS_STATE", 1.0));
+        }
         constants.extend(self.cell_clip.map(|clip| ("CELL_CLIP", clip)));
         constants
     }
@@ -239,7 +246,11 @@ impl Recurrence {
             first_half
         };
 
-        let mut tasks = by_tile(&mut gates, b * row_size, row_size, range.clone());
+        let dropped_states = usize::from(self.drops_state);
+        // A state that is dropped has its mask at the step before.
+        let from_before = usize::from(self.drops_state && range.start > 0);
+        let held = range.start - from_before..range.end;
+        let mut tasks = by_tile(&mut gates, b * row_size, row_size, held);
         let states = by_tile(&mut states, b * p, p, range.start..range.end + 1);
         let cells = by_tile(&mut cells, b * h, h, range.start..range.end + 1);
         let lasts = last_h
@@ -256,7 +267,9 @@ impl Recurrence {
                     let sequences = last_h.len() / p;
                     let lengths = &lengths[tile * TILE..tile * TILE + sequences];
                     let length = |row: usize| (lengths[row] as usize).min(self.steps);
+                    let longest = (0..sequences).map(length).max().unwrap_or(0);
                     let mut products = vec![R::zero(); sequences * gates_h];
+                    let mut dropped = vec![R::zero(); dropped_states * sequences * p];
                     let projections = usize::from(self.projection.is_some());
                     let mut projected = vec![R::zero(); projections * sequences * p];
                     // products[:, part of the gates] = operand @ R^T + b_hh
@@ -293,15 +306,21 @@ impl Recurrence {
                     };
                     for (n, t) in range.clone().enumerate() {
                         let (before, after) = states.split_at_mut(n + 1);
-                        let (h_before, h_after) = (&*before[n], &mut *after[0]);
+                        let (mut h_before, h_after) = (&*before[n], &mut *after[0]);
                         let (c_before, c_after) = pair(&mut cells, n);
-                        let rows_of_gates = &mut *gates[n];
-                        if first_half {
+                        if self.drops_state && t > 0 {
+                            dropped.copy_from_slice(h_before);
+                            self.drop_state(gates[n + from_before - 1], &mut dropped);
+                            h_before = &dropped;
+                        }
+                        let rows_of_gates = &mut *gates[n + from_before];
+                        if first_half && t < longest {
                             let operand = View::new(h_before, sequences, p, p);
                             multiply(&mut products, operand, 0, facts.first_stage);
                         }
                         if self.has_middle() && first_half {
-                            for (r, slots) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
+                            for (r, row) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
+                                let slots = &mut row[..slots_h];
                                 if t >= length(r) {
                                     slots[(facts.slots - 1) * h..].fill(R::zero());
                                     continue;
@@ -319,7 +338,7 @@ impl Recurrence {
                                 (rows.middle)(h, row);
                             }
                         }
-                        if self.has_middle() && second_half {
+                        if self.has_middle() && second_half && t < longest {
                             let middle = &rows_of_gates[(facts.slots - 1) * h..];
                             let middle = View::new(middle, sequences, h, row_size);
                             multiply(&mut products, middle, facts.first_stage, facts.gates);
@@ -362,7 +381,11 @@ impl Recurrence {
                         if let Some(projection) = self.projection.filter(|_| second_half) {
                             let m = View::new(&rows_of_gates[slots_h..], sequences, h, row_size);
                             let weights = View::new(projection_t, h, p, p);
-                            product(m, weights, &mut projected, p, false);
+                            // Past the end m is zero, and so is its projection.
+                            match t < longest {
+                                true => product(m, weights, &mut projected, p, false),
+                                false => projected.fill(R::zero()),
+                            }
                             let limit = projection.clip.map(R::of);
                             let projected = projected.chunks_exact(p);
                             for (r, (row, projected)) in rows_of_gates
@@ -370,8 +393,7 @@ impl Recurrence {
                                 .zip(projected)
                                 .enumerate()
                             {
-                                // Past the end m is zero, and so is its projection.
-                                row[slots_h + h..].copy_from_slice(projected);
+                                row[slots_h + h..][..p].copy_from_slice(projected);
                                 let h_after = &mut h_after[r * p..(r + 1) * p];
                                 h_after.copy_from_slice(projected);
                                 if let Some(limit) = limit {
@@ -386,10 +408,37 @@ impl Recurrence {
                                     (&h_before[own.clone()], &h_after[own.clone()]);
                                 keep(t, r, before, after, &mut last_h[own]);
                             }
+                            if self.drops_state {
+                                let masks =
+                                    self.masks(rows_of_gates).zip(last_h.chunks_exact_mut(p));
+                                for (r, (mask, last)) in masks.enumerate() {
+                                    if t + 1 == length(r) {
+                                        last.iter_mut().zip(mask).for_each(|(h, &mask)| *h *= mask);
+                                    }
+                                }
+                            }
                         }
                     }
                 },
             );
+    }
+
+    /// The masks of h that one step's rows of the gates end with.
+    fn masks<'a, R>(&self, rows_of_gates: &'a [R]) -> impl Iterator<Item = &'a [R]> {
+        let skip = self.row_size() - self.output_size;
+        rows_of_gates
+            .chunks_exact(self.row_size())
+            .map(move |row| &row[skip..])
+    }
+
+    /// Multiplies h of some sequences by the masks of the step that they come from.
+    fn drop_state<R: Real>(&self, rows_of_gates: &[R], h: &mut [R]) {
+        for (h, mask) in h
+            .chunks_exact_mut(self.output_size)
+            .zip(self.masks(rows_of_gates))
+        {
+            h.iter_mut().zip(mask).for_each(|(h, &mask)| *h *= mask);
+        }
     }
 
     /// Steps `range` backward, latest first, doing `work` at each.
@@ -419,7 +468,10 @@ impl Recurrence {
         let (slots_h, row_size) = (facts.slots * h, self.row_size());
         let runs = self.product_runs();
         // A step of its own first takes the step after it back, whose gradients lie one further on.
-        let held = range.start..(range.end + usize::from(work.pending)).min(self.steps);
+        // A state that is dropped has its mask at the step before.
+        let from_before = usize::from(self.drops_state && range.start > 0);
+        let end = (range.end + usize::from(work.pending)).min(self.steps);
+        let held = range.start - from_before..end;
 
         let mut tasks = by_tile(&mut gates, b * row_size, row_size, held);
         let dstates = dh.chunks_mut(TILE * p).zip(chunks_or_empty(dc, TILE * h));
@@ -431,6 +483,8 @@ impl Recurrence {
                 let sequences = dh.len() / p;
                 let first = tile * TILE;
                 let length = |row: usize| (lengths[first + row] as usize).min(self.steps);
+                let longest = (0..sequences).map(length).max().unwrap_or(0);
+                let mut dropped = vec![R::zero(); usize::from(self.drops_state) * sequences * p];
                 let mut dmiddle = vec![R::zero(); (self.stages() - 1) * sequences * h];
                 // out (+)= the gradients of the products of one stage's gates, taken back through R
                 let products_back =
@@ -458,27 +512,40 @@ impl Recurrence {
                     dc.fill(R::zero());
                 }
                 if work.pending && !work.first {
-                    products_back(gates[range.len()], dh, false, true);
+                    products_back(gates[range.len() + from_before], dh, false, true);
                 }
                 for (n, t) in range.clone().enumerate().rev() {
-                    let slots = &mut *gates[n];
+                    let held_before = &states[(t * b + first) * p..][..sequences * p];
+                    if self.drops_state {
+                        dropped.copy_from_slice(held_before);
+                        if t > 0 {
+                            self.drop_state(gates[n + from_before - 1], &mut dropped);
+                        }
+                    }
+                    let held_before = if self.drops_state {
+                        &dropped
+                    } else {
+                        held_before
+                    };
+                    let slots = &mut *gates[n + from_before];
                     let vector = |t: usize, row: usize, size: usize| -> Range<usize> {
                         let start = (t * b + first + row) * size;
                         start..start + size
                     };
                     // h and c of a row of units; empty where they have none.
-                    let state = |t: usize, row: usize| {
-                        let h_own = match self.projection {
-                            Some(_) => 0..0,
-                            None => vector(t, row, h),
-                        };
-                        let c_own = if cells.is_empty() {
+                    let own_h = |row: usize| match self.projection {
+                        Some(_) => 0..0,
+                        None => row * h..(row + 1) * h,
+                    };
+                    let c_of = |t: usize, row: usize| {
+                        let own = if cells.is_empty() {
                             0..0
                         } else {
                             vector(t, row, h)
                         };
-                        (&states[h_own], &cells[c_own])
+                        &cells[own]
                     };
+                    let emitted = &states[((t + 1) * b + first) * p..][..sequences * p];
                     let each = |slots: &mut [R],
                                 dh: &mut [R],
                                 dc: &mut [R],
@@ -491,18 +558,16 @@ impl Recurrence {
                                 continue;
                             }
                             let own = row * h..(row + 1) * h;
-                            let ((h_before, c_before), (h_after, c_after)) =
-                                (state(t, row), state(t + 1, row));
                             formula(
                                 h,
                                 BackwardRow {
                                     slots,
                                     peepholes,
                                     clip,
-                                    h_before,
-                                    c_before,
-                                    h: h_after,
-                                    c: c_after,
+                                    h_before: &held_before[own_h(row)],
+                                    c_before: c_of(t, row),
+                                    h: &emitted[own_h(row)],
+                                    c: c_of(t + 1, row),
                                     dh: &mut dh[own.clone()],
                                     dc: &mut dc[if facts.states > 1 { own.clone() } else { 0..0 }],
                                     dmiddle: &dmiddle[if dmiddle.is_empty() { 0..0 } else { own }],
@@ -510,6 +575,12 @@ impl Recurrence {
                             );
                         }
                     };
+                    if self.drops_state && work.units {
+                        let rows = dh.chunks_exact_mut(p).zip(self.masks(slots)).enumerate();
+                        for (_, (dh, mask)) in rows.filter(|(row, _)| t < length(*row)) {
+                            dh.iter_mut().zip(mask).for_each(|(dh, &mask)| *dh *= mask);
+                        }
+                    }
                     if let Some(upstream) = upstream.filter(|_| work.units) {
                         for (row, dh) in dh
                             .chunks_exact_mut(p)
@@ -527,7 +598,7 @@ impl Recurrence {
                             .zip(dh.chunks_exact_mut(p))
                             .enumerate()
                         {
-                            let projected = &mut slots[slots_h + h..];
+                            let projected = &mut slots[slots_h + h..][..p];
                             if t >= length(row) {
                                 projected.fill(R::zero());
                                 continue;
@@ -545,13 +616,19 @@ impl Recurrence {
                     if work.middle && self.projection.is_some() {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
                         let weights = View::new(projection, p, h, h);
-                        product(operand, weights, &mut dmiddle, h, false);
+                        match t < longest {
+                            true => product(operand, weights, &mut dmiddle, h, false),
+                            false => dmiddle.fill(R::zero()),
+                        }
                         each(slots, &mut dmiddle, dc, &[], rows.backward);
                     } else if work.middle && self.has_middle() {
-                        products_back(slots, &mut dmiddle, true, false);
+                        if t < longest {
+                            products_back(slots, &mut dmiddle, true, false);
+                        }
                         each(slots, dh, dc, &dmiddle, rows.middle_backward);
                     }
-                    if work.product {
+                    // Past the longest sequence's end there is nothing to take back.
+                    if work.product && t < longest {
                         products_back(slots, dh, false, true);
                     }
                 }

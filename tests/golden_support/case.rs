@@ -93,7 +93,7 @@ impl Case {
     /// State `s` ("h" or "c") of layer `l` under `prefix`: its name, and the layer's part of that tensor. TensorFlow has a
     /// tensor for each layer or direction, PyTorch `[L, B, H]`.
     pub fn state(&self, prefix: &str, l: usize, s: &str, len: usize) -> (String, Option<&[f64]>) {
-        let several = self.is_tensorflow() && self.oracle["family"] == "multi";
+        let several = self.find("out/final/layer0/h_f64").is_some();
         let (name, skip) = if self.has_pair() {
             (format!("{prefix}/{}/{s}", ["fw", "bw"][l]), 0)
         } else if several {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gatescan::cells::Cell;
-use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Dropout, Head, Init, Layer, Loss, Network, Padding, Reads};
 
 use super::case::Case;
 
@@ -258,19 +258,38 @@ impl Parameters {
             .collect();
         let backward = case.has_pair().then(|| Written::find(case, &names, "/bw/"));
         let backward_size = oracle["options"]["Hb"].as_u64().map(|size| size as usize);
+        let keep = |l: usize, of: &str| {
+            // PyTorch's is the probability of being dropped, between layers.
+            let between = oracle["dropout"].as_f64();
+            let between = between.filter(|_| of == "output" && l + 1 < sizes.len());
+            let keep = oracle["keep_prob"][of].as_f64();
+            keep.or(between.map(|p| 1.0 - p)).unwrap_or(1.0)
+        };
+        let padding = match case.oracle["mask_note"].is_string() {
+            true => Padding::Repeat,
+            false => Padding::Zeros,
+        };
         let head = HEADS.into_iter().find(|[weight, _]| names.contains(weight));
         let network = Network {
             input_size: case.get("x").shape[2],
             layers: layers
                 .iter()
                 .zip(&sizes)
-                .map(|(layer, &size)| Layer {
+                .enumerate()
+                .map(|(l, (layer, &size))| Layer {
                     bias: layer.bias,
                     bidirectional: oracle["bidirectional"] == true || case.has_pair(),
                     backward_hidden_size: backward_size,
                     cell_clip: layer.cell_clip,
                     projection_size: layer.projection_size,
                     projection_clip: layer.projection_clip,
+                    dropout: Dropout {
+                        input_keep_prob: keep(l, "input"),
+                        output_keep_prob: keep(l, "output"),
+                        state_keep_prob: keep(l, "state"),
+                        ..Dropout::default()
+                    },
+                    padding,
                     ..Layer::new(layer.cell, size)
                 })
                 .collect(),

@@ -6,8 +6,8 @@ use gatescan::cpu::Cpu;
 use gatescan::executor::Executor;
 use gatescan::gpu::GpuDevice;
 use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::{Record, control, history};
-use gatescan::model::{Gradients, Model, Tuning};
+use gatescan::kernels::{Columns, Record, control, history};
+use gatescan::model::{Gradients, MaskOf, Model, Tuning};
 use gatescan::optim::{Clip, Form, Optimizer, Update};
 use gatescan::program::{Element, Kind, Phase, Program, Tensor};
 
@@ -372,6 +372,24 @@ impl Session<'_> {
                 }
                 skip += len;
             }
+        }
+        for mask in model.masks() {
+            let of = match mask.of {
+                MaskOf::Input => "/input",
+                MaskOf::Output if case.is_tensorflow() => "/output",
+                MaskOf::State { .. } => "/state",
+                // PyTorch has no other.
+                MaskOf::Output | MaskOf::Last { .. } => "",
+            };
+            let kept = case.time_major(&format!("mask/layer{}{of}", mask.level));
+            let Columns { tensor, stride } = mask.columns;
+            let mut values = vec![0.0; tensor.len()];
+            for (row, kept) in values.chunks_mut(stride).zip(kept.chunks(mask.width)) {
+                row.iter_mut()
+                    .zip(kept)
+                    .for_each(|(value, kept)| *value = kept / mask.keep_prob);
+            }
+            player.write(&tensor, &values);
         }
         if case.has_upstream() {
             let top = model.upstream(self.parameters.network.layers.len() - 1);
