@@ -8,7 +8,7 @@ use std::process::Command;
 use gatescan::cells::Cell;
 use gatescan::kernels::{Access, Call, Gather, Kernel, Of, Record, Scalar, control, history};
 use gatescan::model::{Gradients, Model, Route, Tuning};
-use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Dropout, Head, Init, Layer, Loss, Network, Reads};
 use gatescan::optim::{Clip, Form, Optimizer};
 use gatescan::program::{Element, Kind, Phase, Program};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -119,7 +119,17 @@ fn programs() -> Vec<Program> {
                     }
                 }
             }
+            let mut drops = network(cell, 7, Loss::CrossEntropy, Reads::Last);
+            drops.layers[1].dropout = Dropout {
+                input_keep_prob: 0.5,
+                output_keep_prob: 0.5,
+                state_keep_prob: 0.5,
+                ..Dropout::default()
+            };
+            programs.push(recorded(&drops, Gradients::OfLoss, tuning));
             if cell.is_lstm() {
+                drops.layers[1].projection_size = Some(3);
+                programs.push(recorded(&drops, Gradients::OfLoss, tuning));
                 for (size, clip) in [(3, None), (7, Some(0.5)), (90, Some(0.5))] {
                     let mut network = network(cell, 7, Loss::CrossEntropy, Reads::Last);
                     network.layers[0].cell_clip = clip;
@@ -154,6 +164,9 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
 /// All that a training run plays.
 fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program {
     let mut model = Model::new(network, 2, 3, gradients, tuning).expect("the network makes sense");
+    let program = &mut model.program;
+    let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
+    model.draw_masks(0, words);
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
     if gradients == Gradients::None {
@@ -161,7 +174,6 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     }
     model.backward();
     let program = &mut model.program;
-    let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
     for optimizer in optimizers() {
         let clip = Clip::Value(1.0);
