@@ -144,11 +144,12 @@ pub fn runs_away(seed: &[f32], continuation: &[f32]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::cells::Cell;
-    use crate::network::{Head, Init, Layer, Loss};
+    use crate::network::{Head, Init, Input, Layer, Loss};
 
     fn network() -> Network {
         Network {
             input_size: 2,
+            input: Input::Values,
             layers: vec![Layer::new(Cell::RnnTanh, 3)],
             head: Head {
                 size: 2,

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Arrange, BackwardStage, Call, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight, Matrix,
-    MeanSquaredError, Order, Projection, Recurrence, ScanBackward, ScanForward, Side,
-    SoftmaxCrossEntropy, StepBackward, StepForward, Transpose,
+    Arrange, BackwardStage, Call, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight, Lookup,
+    LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence, ScanBackward,
+    ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tokens, Transpose,
 };
-use crate::network::{Direction, Entry, Loss, Network, Padding, Reads};
+use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
 
 /// How a layer goes through time.
@@ -101,10 +101,12 @@ pub struct Model {
     pub parameters: Tensor,
     /// Their gradients, in the same places.
     pub gradients: Option<Tensor>,
-    /// `[T, B, I]`.
+    /// `[T, B, I]`, or `[T, B]` tokens.
     pub inputs: Tensor,
-    /// Their gradient, where it was asked for.
+    /// The gradient of the inputs, where they are numbers and it was asked for.
     pub dinputs: Option<Tensor>,
+    /// `[T, B, size]`: the tokens' embeddings, where they have any, and their gradient.
+    embedded: Option<(Tensor, Option<Tensor>)>,
     /// `[B]`.
     pub lengths: Tensor,
     /// Every direction of every layer, in the order of [`Network::directions`], which is PyTorch's order of states.
@@ -215,9 +217,17 @@ impl Model {
             .then(|| program.buffer("gradients", Kind::Gradients, real, [count]));
         let mut activation =
             |name: String, shape: Shape| program.buffer(name, Kind::Activations, real, shape);
-        let inputs = activation("inputs".into(), [steps, batch, network.input_size].into());
-        let dinputs = (gradients == Gradients::OfUpstream)
-            .then(|| activation("dinputs".into(), [steps, batch, network.input_size].into()));
+        let read: Shape = [steps, batch, network.features()].into();
+        let values = network.input.is_values();
+        let dinputs = (values && gradients == Gradients::OfUpstream)
+            .then(|| activation("dinputs".into(), read));
+        let embedded = matches!(network.input, Input::Embedding { .. }).then(|| {
+            let gradient = gradients != Gradients::None;
+            (
+                activation("embedded".into(), read),
+                gradient.then(|| activation("dembedded".into(), read)),
+            )
+        });
         let rows = match network.head.reads {
             Reads::Last => batch,
             Reads::Every => steps * batch,
@@ -229,6 +239,10 @@ impl Model {
         let scores = activation("scores".into(), [2, rows].into());
         let targets = (network.head.loss == Loss::MeanSquaredError)
             .then(|| activation("targets".into(), [rows, k].into()));
+        let inputs = match values {
+            true => program.buffer("inputs", Kind::Activations, real, read),
+            false => program.buffer("inputs", Kind::Activations, Element::Index, [steps, batch]),
+        };
         let labels = program.buffer("labels", Kind::Activations, Element::Index, [rows]);
         let lengths = program.buffer("lengths", Kind::Activations, Element::Index, [batch]);
 
@@ -285,7 +299,7 @@ impl Model {
             let around = &mut levels[level];
             around.directions.end += 1;
             if reversed {
-                let below = trains && (level > 0 || gradients == Gradients::OfUpstream);
+                let below = trains && (level > 0 || dinputs.is_some() || embedded.is_some());
                 around.reversed = Some((
                     activation("reversed", read),
                     below.then(|| activation("dreversed", read)),
@@ -365,6 +379,7 @@ impl Model {
             gradients: flat,
             inputs,
             dinputs,
+            embedded,
             lengths,
             layers,
             levels,
@@ -398,9 +413,34 @@ impl Model {
 
     /// What the layer below `level` emits, or the model's inputs.
     fn below(&self, level: usize) -> Tensor {
+        let inputs = || self.embedded.map_or(self.inputs, |(values, _)| values);
         level
             .checked_sub(1)
-            .map_or(self.inputs, |below| self.emitted(below))
+            .map_or_else(inputs, |below| self.emitted(below))
+    }
+
+    /// The gradient of [`Model::below`], where something wants it.
+    fn dbelow(&self, level: usize) -> Option<Tensor> {
+        let inputs = || self.embedded.map_or(self.dinputs, |(_, gradient)| gradient);
+        level
+            .checked_sub(1)
+            .map_or_else(inputs, |below| self.upstream(below))
+    }
+
+    /// The tokens that a direction of the first layer reads as one-hot vectors, if it does.
+    fn one_hot(&self, direction: &Direction) -> Option<Tokens> {
+        let reads = direction.level == 0 && self.network.input == Input::OneHot;
+        reads.then(|| self.tokens(direction.reversed))
+    }
+
+    fn tokens(&self, reversed: bool) -> Tokens {
+        Tokens {
+            tensor: self.inputs,
+            lengths: self.lengths,
+            steps: self.steps,
+            batch: self.batch,
+            reversed,
+        }
     }
 
     /// `[T, B, features]`: what layer `level` of the network emits; both directions side by side, where it has two.
@@ -607,6 +647,18 @@ impl Model {
         let training = phase == Phase::Forward;
         let mut calls: Vec<Call> = vec![];
         let directions = self.network.directions();
+        if let Some((embedded, _)) = self.embedded {
+            let table = self.parameter(&self.parameters, "embedding.weight");
+            calls.push(
+                Lookup {
+                    table: Table::rows(table.expect("the table has it")),
+                    bias: None,
+                    tokens: self.tokens(false),
+                    out: Columns::all(embedded),
+                }
+                .into(),
+            );
+        }
         for (l, direction) in directions.iter().enumerate() {
             let (level, width) = (direction.level, direction.inputs);
             let around = &self.levels[level];
@@ -621,7 +673,8 @@ impl Model {
                     .into(),
                 );
             }
-            if let Some((reversed, _)) = around.reversed.filter(|_| direction.reversed) {
+            let reversed = around.reversed.filter(|_| direction.reversed);
+            if let Some((reversed, _)) = reversed.filter(|_| self.one_hot(direction).is_none()) {
                 let source = Columns::all(self.read(level, false, training));
                 calls.push(
                     Arrange {
@@ -729,11 +782,29 @@ impl Model {
         if layer.projection.is_some() {
             transpose(gates_h * p, p, h);
         }
-        let read = Matrix::new(self.read(*level, *reversed, training), rows, *inputs);
-        let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
-        let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
         let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_{suffix}"));
-        calls.push(Gemm::new(read, weight.t(), projection).bias(bias).into());
+        let name = format!("rnn.weight_ih_{suffix}");
+        calls.push(match self.one_hot(direction) {
+            Some(tokens) => {
+                let table = self.parameter(&self.parameters, &name);
+                Lookup {
+                    table: Table::columns(table.expect("the table has it")),
+                    bias,
+                    tokens,
+                    out: Columns {
+                        tensor: layer.gates,
+                        stride: row_size,
+                    },
+                }
+                .into()
+            }
+            None => {
+                let read = Matrix::new(self.read(*level, *reversed, training), rows, *inputs);
+                let weight = self.weight_of(&self.parameters, &name);
+                let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
+                Gemm::new(read, weight.t(), projection).bias(bias).into()
+            }
+        });
         match self.routes[l] {
             Route::Scan => {
                 calls.extend(self.cuts(&layer).map(|(begin, end)| {
@@ -820,7 +891,6 @@ impl Model {
             {
                 calls.extend(self.emit(level, emission, true, true));
             }
-            let read = self.read(level, reversed, true);
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size);
             let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
             let row_size = layer.row_size();
@@ -858,15 +928,25 @@ impl Model {
             }
             let held = held.unwrap_or(layer.h);
             let columns = |range| Matrix::block(layer.gates, rows, row_size, range);
-            let dweight = self.weight_of(&gradients, &format!("rnn.weight_ih_{suffix}"));
-            calls.push(
-                Gemm::new(
+            let name = format!("rnn.weight_ih_{suffix}");
+            calls.push(match self.one_hot(direction) {
+                Some(tokens) => LookupGradient {
+                    dout: Columns {
+                        tensor: layer.gates,
+                        stride: row_size,
+                    },
+                    tokens,
+                    dtable: Table::columns(self.gradient(&name).expect("the table has it")),
+                    padding: None,
+                }
+                .into(),
+                None => Gemm::new(
                     columns(0..gates_h).t(),
-                    Matrix::new(read, rows, inputs),
-                    dweight,
+                    Matrix::new(self.read(level, reversed, true), rows, inputs),
+                    self.weight_of(&gradients, &name),
                 )
                 .into(),
-            );
+            });
             if let Some(out) = self.gradient(&format!("rnn.bias_ih_{suffix}")) {
                 calls.push(
                     ColumnSum {
@@ -937,10 +1017,9 @@ impl Model {
                     );
                 }
             }
-            let below = level
-                .checked_sub(1)
-                .map_or(self.dinputs, |below| self.upstream(below));
-            let Some(below) = below else { continue };
+            let Some(below) = self.dbelow(level) else {
+                continue;
+            };
             // The backward direction comes first; the forward one then adds what the other found, in the order of time. What was
             // dropped lets no gradient through.
             let into = around.dropped.map_or(below, |dropped| dropped.values);
@@ -982,6 +1061,21 @@ impl Model {
                     .into(),
                 );
             }
+        }
+        if let Some((_, Some(dembedded))) = self.embedded {
+            let Input::Embedding { padding_idx, .. } = self.network.input else {
+                unreachable!("tokens have embeddings");
+            };
+            let dtable = self.gradient("embedding.weight");
+            calls.push(
+                LookupGradient {
+                    dout: Columns::all(dembedded),
+                    tokens: self.tokens(false),
+                    dtable: Table::rows(dtable.expect("the table has it")),
+                    padding: padding_idx,
+                }
+                .into(),
+            );
         }
         calls
             .into_iter()

@@ -16,13 +16,45 @@ use crate::rng::{Philox, Stream};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// I: features of an input at one time step.
+    /// I: features of an input at one time step; V, where tokens come in.
     pub input_size: usize,
+    /// What comes in at a step.
+    #[serde(default, skip_serializing_if = "Input::is_values")]
+    pub input: Input,
     /// The recurrent layers, from the input up; each has a cell and a size of its own.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
     /// The linear layer that turns hidden states into outputs.
     pub head: Head,
+}
+
+/// What comes in at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Input {
+    /// I numbers.
+    #[default]
+    Values,
+    /// A token below V, which counts as V numbers of which its own is 1 and the others 0.
+    OneHot,
+    /// A token below V, in whose place its row of the table `embedding.weight` `[V, size]` is read. In a recipe:
+    /// `input = { embedding = { size = 64 } }`.
+    Embedding {
+        size: usize,
+        /// A token whose row starts as zeros and is not trained (PyTorch's `padding_idx`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        padding_idx: Option<u32>,
+        /// How the table starts; `torch` is normal with variance 1, as PyTorch's `nn.Embedding`.
+        #[serde(default)]
+        init: Init,
+    },
+}
+
+impl Input {
+    /// Whether numbers come in, and not tokens.
+    pub fn is_values(&self) -> bool {
+        *self == Input::Values
+    }
 }
 
 /// One recurrent layer.
@@ -319,6 +351,32 @@ impl Network {
         if self.layers.is_empty() {
             return refuse("a network needs at least one [[network.layer]]".into());
         }
+        if let Input::Embedding {
+            size, padding_idx, ..
+        } = self.input
+        {
+            if size == 0 {
+                return refuse("the embedding's size must be at least 1".into());
+            }
+            if let Some(token) = padding_idx.filter(|&token| token as usize >= self.input_size) {
+                return refuse(format!(
+                    "padding_idx is {token}; it must be below the vocabulary's size, {}",
+                    self.input_size
+                ));
+            }
+        }
+        if self.input == Input::OneHot {
+            let Layer {
+                dropout, residual, ..
+            } = &self.layers[0];
+            if dropout.input_keep_prob < 1.0 || *residual {
+                return refuse(
+                    "layer 0: one-hot inputs are never written out, so input_keep_prob and residual do not go with them; \
+                     an embedding takes both"
+                        .into(),
+                );
+            }
+        }
         for (l, layer) in self.layers.iter().enumerate() {
             let facts = layer.cell.facts();
             let cell = facts.name;
@@ -427,10 +485,18 @@ impl Network {
         Ok(())
     }
 
+    /// Numbers that the first layer reads at a step.
+    pub fn features(&self) -> usize {
+        match self.input {
+            Input::Values | Input::OneHot => self.input_size,
+            Input::Embedding { size, .. } => size,
+        }
+    }
+
     /// Every direction of every layer, from the input up, forward before backward.
     pub fn directions(&self) -> Vec<Direction> {
         let mut directions = vec![];
-        let mut inputs = self.input_size;
+        let mut inputs = self.features();
         for (level, layer) in self.layers.iter().enumerate() {
             let forward = Direction {
                 level,
@@ -460,6 +526,9 @@ impl Network {
     /// Names and extents of all parameters, in the order of the flat vector.
     fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         let mut shapes = vec![];
+        if let Input::Embedding { size, .. } = self.input {
+            shapes.push(("embedding.weight".into(), vec![self.input_size, size]));
+        }
         for Direction {
             suffix,
             inputs,
@@ -591,6 +660,30 @@ impl Network {
                         .iter_mut()
                         .for_each(|bias| *bias += layer.forget_bias);
                 }
+            }
+        }
+        if let Input::Embedding {
+            size,
+            padding_idx,
+            init,
+        } = self.input
+        {
+            let values = &mut flat[entries[0].range()];
+            let mut random = Philox::new(seed, Stream::Parameter(0));
+            match init {
+                Init::Zeros => {}
+                Init::Torch => values
+                    .iter_mut()
+                    .for_each(|value| *value = random.normal() as f32),
+                Init::TruncatedNormal { stddev } => {
+                    fill_truncated_normal(values, stddev, &mut random)
+                }
+                Init::Glorot | Init::Orthogonal => {
+                    fill_uniform(values, glorot(self.input_size, size), &mut random)
+                }
+            }
+            if let Some(token) = padding_idx {
+                values[token as usize * size..][..size].fill(0.0);
             }
         }
         let inputs = self.head_inputs();
@@ -787,6 +880,7 @@ mod tests {
     fn network(layer: Layer) -> Network {
         Network {
             input_size: 3,
+            input: Input::Values,
             layers: vec![layer],
             head: Head {
                 size: 2,

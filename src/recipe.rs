@@ -10,7 +10,7 @@ use crate::data::idx::{self, Split};
 use crate::data::series::{self, Windows};
 use crate::data::{Dataset, Inputs, Splits};
 use crate::error::{Error, Result};
-use crate::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 use crate::optim::{Clip, Form, Optimizer};
 use crate::rng::Stream;
 use crate::schedule::Schedule;
@@ -112,6 +112,9 @@ fn one() -> f32 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRecipe {
+    /// What comes in at a step; `values`, unless the data are tokens.
+    #[serde(default, skip_serializing_if = "Input::is_values")]
+    pub input: Input,
     /// The recurrent layers, from the input up.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
@@ -279,6 +282,7 @@ impl Recipe {
         let head = &self.network.head;
         let network = Network {
             input_size,
+            input: self.network.input,
             layers: self.network.layers.clone(),
             head: Head {
                 size: outputs,

@@ -6,7 +6,7 @@ use gatescan::cpu::Cpu;
 use gatescan::executor::Executor;
 use gatescan::kernels::IGNORE;
 use gatescan::model::{Gradients, Model, Route, Tuning};
-use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 use gatescan::program::Phase;
 use gatescan::rng::{Philox, Stream};
 
@@ -43,6 +43,7 @@ impl Case {
         };
         Network {
             input_size: 3,
+            input: Input::Values,
             layers: self.layers.iter().zip(&SIZES).map(layer).collect(),
             head: Head {
                 size: 4,

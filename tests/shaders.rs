@@ -8,7 +8,7 @@ use std::process::Command;
 use gatescan::cells::Cell;
 use gatescan::kernels::{Access, Call, Gather, Kernel, Of, Record, Scalar, control, history};
 use gatescan::model::{Gradients, Model, Route, Tuning};
-use gatescan::network::{Bias, Dropout, Head, Init, Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
 use gatescan::optim::{Clip, Form, Optimizer};
 use gatescan::program::{Element, Kind, Phase, Program};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -151,6 +151,7 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
     };
     Network {
         input_size: 3,
+        input: Input::Values,
         layers: vec![layer.clone(), layer],
         head: Head {
             size: 5,

@@ -14,6 +14,8 @@ mod dropout_mask;
 mod gather;
 mod gemm;
 mod label_weight;
+mod lookup;
+mod lookup_gradient;
 mod mean_squared_error;
 mod record;
 mod recurrence;
@@ -36,6 +38,8 @@ pub use dropout_mask::DropoutMask;
 pub use gather::{Gather, Of};
 pub use gemm::{Gemm, Matrix};
 pub use label_weight::LabelWeight;
+pub use lookup::{Lookup, Table, Tokens};
+pub use lookup_gradient::LookupGradient;
 pub use mean_squared_error::MeanSquaredError;
 pub use record::Record;
 pub use recurrence::{Projection, Recurrence};
@@ -199,6 +203,8 @@ pub enum Call {
     Gather(Gather),
     Gemm(Gemm),
     LabelWeight(LabelWeight),
+    Lookup(Lookup),
+    LookupGradient(LookupGradient),
     MeanSquaredError(MeanSquaredError),
     Record(Record),
     Rmsprop(Rmsprop),
@@ -224,6 +230,8 @@ impl Call {
             Call::Gather(call) => call,
             Call::Gemm(call) => call,
             Call::LabelWeight(call) => call,
+            Call::Lookup(call) => call,
+            Call::LookupGradient(call) => call,
             Call::MeanSquaredError(call) => call,
             Call::Record(call) => call,
             Call::Rmsprop(call) => call,
@@ -249,6 +257,8 @@ impl Call {
             Call::Gather(call) => call.cpu(memory),
             Call::Gemm(call) => call.cpu(memory),
             Call::LabelWeight(call) => call.cpu(memory),
+            Call::Lookup(call) => call.cpu(memory),
+            Call::LookupGradient(call) => call.cpu(memory),
             Call::MeanSquaredError(call) => call.cpu(memory),
             Call::Record(call) => call.cpu(memory),
             Call::Rmsprop(call) => call.cpu(memory),

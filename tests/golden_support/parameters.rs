@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gatescan::cells::Cell;
-use gatescan::network::{Bias, Dropout, Head, Init, Layer, Loss, Network, Padding, Reads};
+use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Padding, Reads};
 
 use super::case::Case;
 
@@ -272,6 +272,7 @@ impl Parameters {
         let head = HEADS.into_iter().find(|[weight, _]| names.contains(weight));
         let network = Network {
             input_size: case.get("x").shape[2],
+            input: Input::Values,
             layers: layers
                 .iter()
                 .zip(&sizes)

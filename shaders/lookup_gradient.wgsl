@@ -1,0 +1,34 @@
+// Sums, for each token of a vocabulary, the gradients that arrive where it stands. A workgroup takes a token and 64 numbers
+// of its vector, and looks through all rows.
+
+struct LookupGradient {
+    dout: u32, tokens: u32, lengths: u32, dtable: u32,
+    steps: u32, batch: u32, reversed: u32, width: u32, token_stride: u32, table_stride: u32, out_stride: u32,
+    vocabulary: u32, padding: u32,
+}
+
+@group(0) @binding(0) var<storage, read> dout: array<f32>;          // [T, B, out_stride]
+@group(0) @binding(1) var<storage, read> tokens: array<u32>;        // [T, B]
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;       // [B]
+@group(0) @binding(3) var<storage, read_write> dtable: array<f32>;  // V vectors [width]
+@group(1) @binding(0) var<uniform> u: LookupGradient;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let pieces = (u.width + 63u) / 64u;
+    let piece = workgroup.x + workgroup.y * workgroups.x;
+    let token = piece / pieces;
+    let i = piece % pieces * 64u + lane;
+    if token >= u.vocabulary || i >= u.width {
+        return;
+    }
+    var sum = 0.0;
+    if token != u.padding {
+        for (var row = 0u; row < u.steps * u.batch; row++) {
+            if token_of(row) == token {
+                sum += dout[u.dout + row * u.out_stride + i];
+            }
+        }
+    }
+    dtable[u.dtable + token * u.token_stride + i * u.table_stride] = sum;
+}

@@ -1,0 +1,188 @@
+use rayon::prelude::*;
+
+use super::{Arg, Call, Columns, Cost, Kernel, Scalar, Shader, fold, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// Takes each token's vector out of a table: an embedding, or the product of a matrix with the tokens as one-hot vectors.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    pub table: Table,
+    /// `[width]`, added to each vector.
+    pub bias: Option<Tensor>,
+    pub tokens: Tokens,
+    /// `[T, B, stride]`, of which the first columns are written; at every step, valid or not.
+    pub out: Columns,
+}
+
+/// V vectors of numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    pub tensor: Tensor,
+    /// Numbers of a vector.
+    pub width: usize,
+    /// Elements from one token's vector to the next one's.
+    pub token_stride: usize,
+    /// Elements from one number of a vector to its next.
+    pub stride: usize,
+}
+
+impl Table {
+    /// The rows of a matrix `[V, width]`.
+    pub fn rows(tensor: Tensor) -> Table {
+        let width = tensor.shape.extents()[1];
+        Table {
+            tensor,
+            width,
+            token_stride: width,
+            stride: 1,
+        }
+    }
+
+    /// The columns of a matrix `[width, V]`.
+    pub fn columns(tensor: Tensor) -> Table {
+        let [width, count] = [0, 1].map(|n| tensor.shape.extents()[n]);
+        Table {
+            tensor,
+            width,
+            token_stride: 1,
+            stride: count,
+        }
+    }
+
+    /// V.
+    pub fn count(&self) -> usize {
+        self.tensor.len() / self.width
+    }
+
+    pub(super) fn uniform(&self) -> [(&'static str, Scalar); 3] {
+        [
+            ("width", Scalar::count(self.width)),
+            ("token_stride", Scalar::count(self.token_stride)),
+            ("table_stride", Scalar::count(self.stride)),
+        ]
+    }
+}
+
+/// The tokens of a batch, in the order of time or each sequence's valid ones reversed.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens {
+    /// `[T, B]`, each below V.
+    pub tensor: Tensor,
+    /// `[B]`: valid steps, of which more than T count as T.
+    pub lengths: Tensor,
+    pub steps: usize,
+    pub batch: usize,
+    pub reversed: bool,
+}
+
+impl Tokens {
+    pub(super) fn uniform(&self) -> [(&'static str, Scalar); 3] {
+        [
+            ("steps", Scalar::count(self.steps)),
+            ("batch", Scalar::count(self.batch)),
+            ("reversed", Scalar::U32(self.reversed.into())),
+        ]
+    }
+
+    /// The token of each row of `[T, B]`.
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) -> Vec<usize> {
+        let (tokens, lengths) = (
+            memory.read_index(&self.tensor),
+            memory.read_index(&self.lengths),
+        );
+        let token = |row: usize| {
+            let (t, b) = (row / self.batch, row % self.batch);
+            let length = (lengths[b] as usize).min(self.steps);
+            let step = if self.reversed && t < length {
+                length - 1 - t
+            } else {
+                t
+            };
+            tokens[step * self.batch + b] as usize
+        };
+        (0..self.steps * self.batch).map(token).collect()
+    }
+}
+
+impl From<Lookup> for Call {
+    fn from(call: Lookup) -> Call {
+        Call::Lookup(call)
+    }
+}
+
+impl Kernel for Lookup {
+    fn name(&self) -> &'static str {
+        "lookup"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![
+            read("table", self.table.tensor),
+            read("bias", self.bias.unwrap_or(self.table.tensor)),
+            read("tokens", self.tokens.tensor),
+            read("lengths", self.tokens.lengths),
+            write("out", self.out.tensor),
+        ]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let mut scalars = self.tokens.uniform().to_vec();
+        scalars.extend(self.table.uniform());
+        scalars.push(("out_stride", Scalar::count(self.out.stride)));
+        scalars.push(("has_bias", Scalar::U32(self.bias.is_some().into())));
+        scalars
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![
+                include_str!("../../shaders/lookup.wgsl"),
+                include_str!("../../shaders/common/tokens.wgsl"),
+            ],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        fold(self.numbers(), 64)
+    }
+
+    fn cost(&self) -> Cost {
+        let numbers = self.numbers() as f64;
+        Cost {
+            flops: if self.bias.is_some() { numbers } else { 0.0 },
+            bytes: 4.0 * (numbers + self.table.tensor.len() as f64),
+        }
+    }
+}
+
+impl Lookup {
+    fn numbers(&self) -> usize {
+        self.tokens.steps * self.tokens.batch * self.table.width
+    }
+
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let table = memory.read(&self.table.tensor);
+        let bias = self.bias.map(|bias| memory.read(&bias));
+        let (table, bias) = (&*table, bias.as_deref());
+        let tokens = self.tokens.cpu(memory);
+        memory
+            .write(&self.out.tensor)
+            .par_chunks_mut(self.out.stride)
+            .zip(&tokens)
+            .for_each(|(out, token)| {
+                let vector = table[token * self.table.token_stride..]
+                    .iter()
+                    .step_by(self.table.stride);
+                let out = out[..self.table.width].iter_mut().zip(vector);
+                match bias {
+                    Some(bias) => out
+                        .zip(bias)
+                        .for_each(|((out, &value), &bias)| *out = value + bias),
+                    None => out.for_each(|(out, &value)| *out = value),
+                }
+            });
+    }
+}
