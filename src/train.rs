@@ -94,7 +94,7 @@ pub struct Evaluation {
 }
 
 /// The most steps between two readbacks, and so the rows of a history.
-const SLOTS: usize = 256;
+const HISTORY_ROWS: usize = 256;
 
 /// How long the device works between two readbacks, at the most; then the user hears of it, and no watchdog barks.
 const PIECE: Duration = Duration::from_millis(50);
@@ -143,7 +143,7 @@ impl Trainer {
         model.backward();
         let update = recipe
             .optimizer
-            .record(&mut model, feed.control, SLOTS, recipe.clip());
+            .record(&mut model, feed.control, HISTORY_ROWS, recipe.clip());
         feed.record_end(&mut model, Phase::Update, Some(update.norm));
         let test = match &data.test {
             None => None,
@@ -468,7 +468,12 @@ impl Feed {
         let lengths = buffer("lengths", Kind::Data, index, [data.count, 1]);
         let order = buffer("order", Kind::Data, index, [data.count, 1]);
         let control = buffer("control", Kind::Control, index, [control::WORDS, 1]);
-        let history = buffer("history", Kind::Control, real, [SLOTS, history::WORDS]);
+        let history = buffer(
+            "history",
+            Kind::Control,
+            real,
+            [HISTORY_ROWS, history::WORDS],
+        );
         let mut gather = |of, source, out, steps, width| {
             model.program.push(
                 phase,
@@ -574,12 +579,12 @@ impl Feed {
         piece: &mut usize,
     ) -> Result<Vec<f32>> {
         let start = Instant::now();
-        executor.write_index(&self.control.part(control::SLOT, [1]), &[0])?;
+        executor.write_index(&self.control.part(control::ROW, [1]), &[0])?;
         executor.run(phases, count)?;
         let rows = executor.read(&self.history.part(0, [count, history::WORDS]))?;
         let each = start.elapsed().as_secs_f64() / count as f64;
         let fitting = (PIECE.as_secs_f64() / each) as usize;
-        *piece = fitting.clamp(1, SLOTS).min(2 * count);
+        *piece = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
         Ok(rows)
     }
 

@@ -65,7 +65,7 @@ pub mod control {
     /// N: sequences in this epoch.
     pub const COUNT: usize = 2;
     /// The row of the history that this step writes, and of the rates that it reads.
-    pub const SLOT: usize = 3;
+    pub const ROW: usize = 3;
     pub const WORDS: usize = 4;
 }
 

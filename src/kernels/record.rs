@@ -13,7 +13,7 @@ pub struct Record {
     /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it, where the step updates the parameters.
     pub norm: Option<Tensor>,
     pub control: Tensor,
-    /// `[slots, 4]`.
+    /// `[rows, 4]`.
     pub history: Tensor,
     pub batch: usize,
 }
@@ -76,14 +76,13 @@ impl Record {
         let sum = |values: &[R]| values.iter().fold(R::zero(), |sum, &value| sum + value);
         let mut control = memory.write_index(&self.control);
         let mut history = memory.write(&self.history);
-        let row =
-            &mut history[control[control::SLOT] as usize * history::WORDS..][..history::WORDS];
+        let row = &mut history[control[control::ROW] as usize * history::WORDS..][..history::WORDS];
         row[history::LOSS] = sum(losses) * weight[0];
         row[history::HITS] = sum(hits);
         row[history::LABELLED] = weight[1];
         row[history::NORM] = self.norm.map_or(R::zero(), |norm| memory.read(&norm)[0]);
         control[control::STEP] += u32::from(self.norm.is_some());
         control[control::CURSOR] += self.batch as u32;
-        control[control::SLOT] += 1;
+        control[control::ROW] += 1;
     }
 }
