@@ -24,6 +24,7 @@ mod softmax_cross_entropy;
 mod squared_norm;
 mod step_backward;
 mod step_forward;
+mod tally;
 mod transpose;
 
 pub use adam::Adam;
@@ -45,6 +46,7 @@ pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use squared_norm::SquaredNorm;
 pub use step_backward::{BackwardStage, StepBackward};
 pub use step_forward::StepForward;
+pub use tally::Tally;
 pub use transpose::Transpose;
 
 use serde::{Deserialize, Serialize};
@@ -79,7 +81,11 @@ pub mod history {
     pub const LABELLED: usize = 2;
     /// Euclidean norm of the whole gradient, before clipping.
     pub const NORM: usize = 3;
-    pub const WORDS: usize = 4;
+    /// Mean loss over the labelled outputs at the last step of a sequence.
+    pub const LAST_LOSS: usize = 4;
+    /// Those outputs.
+    pub const LAST_LABELLED: usize = 5;
+    pub const WORDS: usize = 6;
 }
 
 /// Whose definition of a rule it is, where the frameworks' differ.
@@ -206,6 +212,7 @@ pub enum Call {
     SquaredNorm(SquaredNorm),
     StepBackward(StepBackward),
     StepForward(StepForward),
+    Tally(Tally),
     Transpose(Transpose),
 }
 
@@ -230,6 +237,7 @@ impl Call {
             Call::SquaredNorm(call) => call,
             Call::StepBackward(call) => call,
             Call::StepForward(call) => call,
+            Call::Tally(call) => call,
             Call::Transpose(call) => call,
         }
     }
@@ -254,6 +262,7 @@ impl Call {
             Call::SquaredNorm(call) => call.cpu(memory),
             Call::StepBackward(call) => call.cpu(memory),
             Call::StepForward(call) => call.cpu(memory),
+            Call::Tally(call) => call.cpu(memory),
             Call::Transpose(call) => call.cpu(memory),
         }
     }

@@ -266,6 +266,8 @@ impl Training {
             .record(model, control, HISTORY_ROWS, recipe.clip);
         let record = Record {
             scores: model.scores,
+            labels: model.labels,
+            lengths: model.lengths,
             weight: model.weight,
             norm: Some(update.norm),
             control,
