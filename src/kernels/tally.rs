@@ -78,7 +78,7 @@ impl Tally {
         let (outputs, labels) = (memory.read(&self.outputs), memory.read_index(&self.labels));
         let mut confusion = memory.write_index(&self.confusion);
         let mut ranks = memory.write_index(&self.ranks);
-        let is_nan = |value: R| value != value;
+        let is_nan = |value: R| value.f64().is_nan();
         let is_larger = |a: R, b: R| a > b || (is_nan(a) && !is_nan(b));
         let rows = outputs.chunks_exact(self.classes).zip(labels.iter());
         for (outputs, &label) in rows.filter(|(_, label)| **label != IGNORE) {
