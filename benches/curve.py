@@ -12,7 +12,7 @@ def main():
     runs = []
     for path in map(pathlib.Path, sys.argv[1:]):
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-        runs.append((path.name, [(row["epoch"], row["test_accuracy"]) for row in rows]))
+        runs.append((path.name, [(row["epoch"], row["test_accuracy"]) for row in rows if "epoch" in row]))
     last = max(epoch for _, points in runs for epoch, _ in points)
     low = min(accuracy for _, points in runs for _, accuracy in points)
     low = int(low * 100) / 100

@@ -1,22 +1,32 @@
 // Ends a step: writes its row of the history, and moves the control words on.
 
 struct Record {
-    scores: u32, weight: u32, norm: u32, control: u32, history: u32,
+    scores: u32, labels: u32, lengths: u32, weight: u32, norm: u32, control: u32, history: u32,
     rows: u32, batch: u32, updates: u32,
 }
 
-@group(0) @binding(0) var<storage, read> scores: array<f32>;          // [2, rows]
-@group(0) @binding(1) var<storage, read> weight: array<f32>;          // [2]: 1 / labelled, labelled
-@group(0) @binding(2) var<storage, read> norm: array<f32>;            // [2]
-@group(0) @binding(3) var<storage, read_write> control: array<u32>;
-@group(0) @binding(4) var<storage, read_write> history: array<f32>;   // [slots, 4]: loss, hits, labelled, norm
+@group(0) @binding(0) var<storage, read> scores: array<f32>;         // [2, rows]
+@group(0) @binding(1) var<storage, read> labels: array<u32>;         // [rows]
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(3) var<storage, read> weight: array<f32>;         // [2]: 1 / labelled, labelled
+@group(0) @binding(4) var<storage, read> norm: array<f32>;           // [2]
+@group(0) @binding(5) var<storage, read_write> control: array<u32>;
+@group(0) @binding(6) var<storage, read_write> history: array<f32>;  // [history rows, 6]
 @group(1) @binding(0) var<uniform> u: Record;
+
+const IGNORE = 0xffffffffu;
 
 // Words of a control buffer and of a row of the history; src/kernels/mod.rs has the same.
 const STEP = 0u;
 const CURSOR = 1u;
-const SLOT = 3u;
-const WORDS = 4u;
+const ROW = 3u;
+const LOSS = 0u;
+const HITS = 1u;
+const LABELLED = 2u;
+const NORM = 3u;
+const LAST_LOSS = 4u;
+const LAST_LABELLED = 5u;
+const WORDS = 6u;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -28,15 +38,29 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     loss = sum_of_all(lane, loss);
     hits = sum_of_all(lane, hits);
+    var last_loss = 0.0;
+    var last_labelled = 0.0;
+    for (var b = lane; b < u.batch; b += LANES) {
+        let length = min(lengths[u.lengths + b], u.rows / u.batch);
+        let row = (max(length, 1u) - 1u) * u.batch + b;
+        if length > 0u && labels[u.labels + row] != IGNORE {
+            last_loss += scores[u.scores + row];
+            last_labelled += 1.0;
+        }
+    }
+    last_loss = sum_of_all(lane, last_loss);
+    last_labelled = sum_of_all(lane, last_labelled);
     if lane == 0u {
-        let slot = control[u.control + SLOT];
-        let at = u.history + slot * WORDS;
-        history[at] = loss * weight[u.weight];
-        history[at + 1u] = hits;
-        history[at + 2u] = weight[u.weight + 1u];
-        history[at + 3u] = select(0.0, norm[u.norm], u.updates != 0u);
+        let row = control[u.control + ROW];
+        let at = u.history + row * WORDS;
+        history[at + LOSS] = loss * weight[u.weight];
+        history[at + HITS] = hits;
+        history[at + LABELLED] = weight[u.weight + 1u];
+        history[at + NORM] = select(0.0, norm[u.norm], u.updates != 0u);
+        history[at + LAST_LOSS] = last_loss / max(last_labelled, 1.0);
+        history[at + LAST_LABELLED] = last_labelled;
         control[u.control + STEP] += u.updates;
         control[u.control + CURSOR] += u.batch;
-        control[u.control + SLOT] = slot + 1u;
+        control[u.control + ROW] = row + 1u;
     }
 }

@@ -121,7 +121,7 @@ pub enum Clip {
 /// What an update reads from the host, and keeps.
 #[derive(Debug, Clone)]
 pub struct Update {
-    /// `[slots]`: the learning rate of each step until the next readback.
+    /// `[rows]`: the learning rate of each step until the next readback.
     pub rates: Tensor,
     /// `[2]`: norm of the gradient, and the factor that clips it.
     pub norm: Tensor,
@@ -241,15 +241,15 @@ impl Optimizer {
     }
 
     /// Records the gradient's norm, its clipping and the update, for a loop that keeps its count in `control` and writes up
-    /// to `slots` learning rates at a time.
+    /// to `rows` learning rates at a time.
     ///
     /// # Panics
     /// Where the model was made without gradients.
-    pub fn record(&self, model: &mut Model, control: Tensor, slots: usize, clip: Clip) -> Update {
+    pub fn record(&self, model: &mut Model, control: Tensor, rows: usize, clip: Clip) -> Update {
         let gradients = model.gradients.expect("the model was made with gradients");
         let (parameters, program) = (model.parameters, &mut model.program);
         let real = Element::Real;
-        let rates = program.buffer("rates", Kind::Control, real, [slots]);
+        let rates = program.buffer("rates", Kind::Control, real, [rows]);
         let norm = program.buffer("norm", Kind::Control, real, [2]);
         let partials = program.buffer("partials", Kind::Control, real, [SquaredNorm::PARTIALS]);
         let source = gradients;

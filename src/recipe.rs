@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::cells::Cell;
-use crate::data::idx::{self, Split};
+use crate::data::idx;
 use crate::data::series::{self, Windows};
-use crate::data::{Dataset, Inputs, Splits};
+use crate::data::{Dataset, Inputs, Split, Splits};
 use crate::error::{Error, Result};
 use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 use crate::optim::{Clip, Form, Optimizer};
@@ -30,6 +30,9 @@ pub struct Recipe {
     /// Updates after which the run ends, in the middle of an epoch too; all epochs where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
+    /// The loss is reported every so many updates too; else for each epoch alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_every: Option<usize>,
     /// Gradients with a larger norm are scaled down to this one; not beside `clip_value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -321,7 +324,11 @@ impl Recipe {
             self.batch_size > 0,
             "batch_size is 0; it must be at least 1".into(),
         )?;
-        for (key, count) in [("steps", self.steps), ("patience", self.patience)] {
+        for (key, count) in [
+            ("steps", self.steps),
+            ("patience", self.patience),
+            ("report_every", self.report_every),
+        ] {
             allow(
                 count != Some(0),
                 format!("{key} is 0; it must be at least 1, or left out"),
@@ -500,24 +507,30 @@ impl DataRecipe {
         }
     }
 
-    /// The test split alone.
+    /// One split alone.
     ///
     /// # Errors
     /// Those of [`DataRecipe::load`]; [`Error::Training`] where there is no test split.
-    pub fn load_test(&self, seed: u64) -> Result<Dataset> {
+    pub fn load_split(&self, split: Split, seed: u64) -> Result<Dataset> {
         if let DataRecipe::Idx {
             path,
             classes,
             scale,
         } = self
         {
-            let test = idx::load_split(&idx::locate(path)?, Split::Test, *classes)?;
-            return Ok(scaled(test, *scale));
+            let data = idx::load_split(&idx::locate(path)?, split, *classes)?;
+            return Ok(scaled(data, *scale));
         }
-        let test = self.load(seed)?.test;
-        test.ok_or_else(|| {
-            Error::Training("the data have no test split; give data.test_fraction".into())
-        })
+        let Splits { train, test } = self.load(seed)?;
+        match split {
+            Split::Train => Ok(train),
+            Split::Test => test.ok_or_else(|| {
+                Error::Training(
+                    "the data have no test split, as data.test_fraction is 0; evaluate the split `train`"
+                        .into(),
+                )
+            }),
+        }
     }
 
     /// Takes the files from another directory, or the series from another file.
@@ -892,6 +905,7 @@ mod tests {
             ("clip_value=-1.0", "clip_value is -1"),
             ("steps=0", "steps is 0; it must be at least 1, or left out"),
             ("patience=0", "patience is 0; it must be at least 1"),
+            ("report_every=0", "report_every is 0; it must be at least 1"),
             (
                 "optimizer={kind=\"sgd\", lr=0.1, momentum=1.0}",
                 "optimizer.momentum is 1; it must be at least 0 and below 1",

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use ndarray::Array2;
 use serde::Serialize;
 
 use crate::checkpoint::SavedModel;
@@ -10,7 +11,7 @@ use crate::data::{Dataset, Inputs, Splits, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::kernels::{Gather, IGNORE, Of, Record, control, history};
+use crate::kernels::{Gather, IGNORE, Of, Record, Tally, control, history};
 use crate::model::{Gradients, Model};
 use crate::network::{Loss, Network, Reads};
 use crate::optim::Update;
@@ -36,6 +37,20 @@ pub struct Progress {
     pub sequences_per_second: f64,
     /// The loss of each step since the last of these events.
     pub step_losses: Vec<f32>,
+    /// What fell due since then, where the recipe has `report_every`.
+    pub reports: Vec<Report>,
+}
+
+/// How the recipe's `report_every` last updates went.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Report {
+    /// Updates so far.
+    pub step: usize,
+    /// Mean of those updates' losses.
+    pub loss: f64,
+    /// The loss of the last of them.
+    #[serde(skip)]
+    pub step_loss: f64,
 }
 
 /// What an epoch came to.
@@ -45,8 +60,11 @@ pub struct EpochMetrics {
     pub epoch: usize,
     pub train_loss: f64,
     pub train_accuracy: Option<f64>,
+    /// Mean over the outputs at the last step of each sequence, where the head reads every step: a forecast is judged by it.
+    pub train_last_step_loss: Option<f64>,
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
+    pub test_last_step_loss: Option<f64>,
     /// In training.
     pub sequences_per_second: f64,
     /// Training and evaluation together.
@@ -88,13 +106,29 @@ pub struct Evaluation {
     /// Mean over the labelled outputs.
     pub loss: f64,
     pub accuracy: Option<f64>,
+    /// Mean over the outputs at the last step of each sequence, where the head reads every step.
+    pub last_step_loss: Option<f64>,
+    /// `[K]`: labelled outputs by the place of their class among the largest, 0 being the first; where there are classes.
+    pub ranks: Option<Vec<u32>>,
+    /// `[K, K]`: labelled outputs by true class (row) and predicted class (column); where there are classes, at most
+    /// [`Tally::LARGEST_CONFUSION`].
+    pub confusion: Option<Array2<u32>>,
     pub sequences: usize,
     pub sequences_per_second: f64,
     pub seconds: f64,
 }
 
+impl Evaluation {
+    /// Of the labelled outputs, the share whose class is among the `k` largest; `None` where there are no classes.
+    pub fn top_k(&self, k: usize) -> Option<f64> {
+        let ranks = self.ranks.as_ref()?;
+        let count = |ranks: &[u32]| ranks.iter().map(|&count| f64::from(count)).sum::<f64>();
+        Some(count(&ranks[..k.min(ranks.len())]) / count(ranks).max(1.0))
+    }
+}
+
 /// The most steps between two readbacks, and so the rows of a history.
-const SLOTS: usize = 256;
+const HISTORY_ROWS: usize = 256;
 
 /// How long the device works between two readbacks, at the most; then the user hears of it, and no watchdog barks.
 const PIECE: Duration = Duration::from_millis(50);
@@ -112,6 +146,8 @@ pub struct Trainer {
     epochs: Vec<EpochMetrics>,
     /// Updates so far.
     step: usize,
+    /// The sum of the losses since the last report.
+    unreported: f64,
     /// The flat vector of parameters after the best epoch, where the recipe keeps it.
     best: Option<Vec<f32>>,
     /// Steps that go into one submission.
@@ -144,7 +180,7 @@ impl Trainer {
         model.backward();
         let update = recipe
             .optimizer
-            .record(&mut model, feed.control, SLOTS, recipe.clip());
+            .record(&mut model, feed.control, HISTORY_ROWS, recipe.clip());
         feed.record_end(&mut model, Phase::Update, Some(update.norm));
         let test = match &data.test {
             None => None,
@@ -177,6 +213,7 @@ impl Trainer {
             classifies,
             epochs: vec![],
             step: 0,
+            unreported: 0.0,
             best: None,
             piece: 1,
         })
@@ -198,8 +235,12 @@ impl Trainer {
                 epoch: self.epochs.len() + 1,
                 train_loss: trained.loss(),
                 train_accuracy: self.accuracy(&trained),
+                train_last_step_loss: trained.last_step_loss(&self.model.network),
                 test_loss: tested.as_ref().map(Totals::loss),
                 test_accuracy: tested.as_ref().and_then(|tested| self.accuracy(tested)),
+                test_last_step_loss: tested
+                    .as_ref()
+                    .and_then(|tested| tested.last_step_loss(&self.model.network)),
                 sequences_per_second: sequences as f64 / seconds,
                 seconds: start.elapsed().as_secs_f64(),
             };
@@ -302,7 +343,12 @@ impl Trainer {
                 }
             }
             done += count;
-            self.step += count;
+            let losses = rows
+                .chunks_exact(history::WORDS)
+                .map(|row| row[history::LOSS]);
+            let step_losses: Vec<f32> = losses.collect();
+            let reports = step_losses.iter().filter_map(|&loss| self.count_step(loss));
+            let reports = reports.collect();
             let sequences = (done * self.model.batch).min(of);
             let progress = Progress {
                 epoch: epoch + 1,
@@ -312,10 +358,8 @@ impl Trainer {
                 loss: totals.loss(),
                 accuracy: self.accuracy(&totals),
                 sequences_per_second: sequences as f64 / start.elapsed().as_secs_f64(),
-                step_losses: rows
-                    .chunks_exact(history::WORDS)
-                    .map(|row| row[history::LOSS])
-                    .collect(),
+                step_losses,
+                reports,
             };
             // After the last step the epoch's end is what there is to tell, and it counts whatever the observer says.
             if observe(self, Event::Progress(&progress))?.is_break() && done < steps {
@@ -323,6 +367,18 @@ impl Trainer {
             }
         }
         Ok(Some(totals))
+    }
+
+    /// Counts an update; the report that falls due with it.
+    fn count_step(&mut self, loss: f32) -> Option<Report> {
+        self.step += 1;
+        let (every, step_loss) = (self.recipe.report_every?, f64::from(loss));
+        self.unreported += step_loss;
+        self.step.is_multiple_of(every).then(|| Report {
+            step: self.step,
+            loss: std::mem::take(&mut self.unreported) / every as f64,
+            step_loss,
+        })
     }
 
     fn evaluate_test(&mut self) -> Result<Option<Totals>> {
@@ -374,6 +430,7 @@ pub fn evaluate(
     let feed = Feed::record(&mut model, Phase::Evaluate, data);
     model.forward(Phase::Evaluate);
     model.loss(Phase::Evaluate);
+    let tally = record_tally(&mut model);
     feed.record_end(&mut model, Phase::Evaluate, None);
     let mut executor = place.load(&model.program)?;
     executor.write(
@@ -382,15 +439,55 @@ pub fn evaluate(
     )?;
     feed.upload(executor.as_mut(), data)?;
     let start = Instant::now();
+    for counts in tally
+        .iter()
+        .flat_map(|tally| [tally.confusion, tally.ranks])
+    {
+        executor.write_index(&counts, &vec![0; counts.len()])?;
+    }
     let totals = feed.evaluate(executor.as_mut(), batch_size)?;
     let seconds = start.elapsed().as_secs_f64();
+    let (mut confusion, mut ranks) = (None, None);
+    if let Some(tally) = &tally {
+        ranks = Some(executor.read_index(&tally.ranks)?);
+        let counts = executor.read_index(&tally.confusion)?;
+        // The shape does not fit where they were too many to count.
+        confusion = Array2::from_shape_vec([tally.classes; 2], counts).ok();
+    }
     Ok(Evaluation {
         loss: totals.loss(),
         accuracy: matches!(data.targets, Targets::Classes { .. }).then(|| totals.accuracy()),
+        last_step_loss: totals.last_step_loss(&saved.network),
+        ranks,
+        confusion,
         sequences: data.count,
         sequences_per_second: data.count as f64 / seconds,
         seconds,
     })
+}
+
+/// Records, in [`Phase::Evaluate`], the counting of ranks and confusion, where the head tells classes apart.
+fn record_tally(model: &mut Model) -> Option<Tally> {
+    if model.network.head.loss != Loss::CrossEntropy {
+        return None;
+    }
+    let classes = model.network.head.size;
+    let side = match classes {
+        ..=Tally::LARGEST_CONFUSION => classes,
+        _ => 0,
+    };
+    let program = &mut model.program;
+    let mut counts =
+        |name, extents: [usize; 2]| program.buffer(name, Kind::Control, Element::Index, extents);
+    let tally = Tally {
+        outputs: model.outputs,
+        labels: model.labels,
+        confusion: counts("confusion", [side, side]),
+        ranks: counts("ranks", [classes, 1]),
+        classes,
+    };
+    program.push(Phase::Evaluate, tally.clone());
+    Some(tally)
 }
 
 /// Sums over steps of what a history holds.
@@ -399,6 +496,8 @@ struct Totals {
     loss: f64,
     hits: f64,
     labelled: f64,
+    last_loss: f64,
+    last_labelled: f64,
 }
 
 impl Totals {
@@ -407,6 +506,9 @@ impl Totals {
         self.loss += f64::from(row[history::LOSS]) * labelled;
         self.hits += f64::from(row[history::HITS]);
         self.labelled += labelled;
+        let labelled = f64::from(row[history::LAST_LABELLED]);
+        self.last_loss += f64::from(row[history::LAST_LOSS]) * labelled;
+        self.last_labelled += labelled;
     }
 
     fn loss(&self) -> f64 {
@@ -415,6 +517,12 @@ impl Totals {
 
     fn accuracy(&self) -> f64 {
         self.hits / self.labelled.max(1.0)
+    }
+
+    /// A head that reads the last step has no other.
+    fn last_step_loss(&self, network: &Network) -> Option<f64> {
+        let reads_every = network.head.reads == Reads::Every;
+        reads_every.then(|| self.last_loss / self.last_labelled.max(1.0))
     }
 }
 
@@ -469,7 +577,12 @@ impl Feed {
         let lengths = buffer("lengths", Kind::Data, index, [data.count, 1]);
         let order = buffer("order", Kind::Data, index, [data.count, 1]);
         let control = buffer("control", Kind::Control, index, [control::WORDS, 1]);
-        let history = buffer("history", Kind::Control, real, [SLOTS, history::WORDS]);
+        let history = buffer(
+            "history",
+            Kind::Control,
+            real,
+            [HISTORY_ROWS, history::WORDS],
+        );
         let mut gather = |of, source, out, steps, width| {
             model.program.push(
                 phase,
@@ -512,7 +625,13 @@ impl Feed {
 
     /// Records, in `phase`, the end of a step.
     fn record_end(&self, model: &mut Model, phase: Phase, norm: Option<Tensor>) {
-        let (scores, weight) = (model.scores, model.weight);
+        let Model {
+            scores,
+            weight,
+            labels,
+            lengths,
+            ..
+        } = *model;
         let Feed {
             control,
             history,
@@ -523,6 +642,8 @@ impl Feed {
             phase,
             Record {
                 scores,
+                labels,
+                lengths,
                 weight,
                 norm,
                 control,
@@ -545,13 +666,20 @@ impl Feed {
             }
             Inputs::Floats(values) => executor.write(&self.inputs, values)?,
         }
-        match (&data.targets, &self.targets) {
-            (Targets::Values { values, .. }, Some(targets)) => {
-                executor.write(targets, values)?;
-                executor.write_index(&self.labels, &vec![0; self.labels.len()])?;
+        let mut labels = match &data.targets {
+            Targets::Classes { labels, .. } => labels.clone(),
+            Targets::Values { .. } => vec![0; self.labels.len()],
+        };
+        if let (Some(lengths), true) = (&data.lengths, data.targets.per_step()) {
+            // What lies past the end of a sequence is nothing to be judged by.
+            for (labels, &length) in labels.chunks_mut(data.steps).zip(lengths) {
+                let past = labels.iter_mut().skip(length as usize);
+                past.for_each(|label| *label = IGNORE);
             }
-            (Targets::Classes { labels, .. }, _) => executor.write_index(&self.labels, labels)?,
-            (Targets::Values { .. }, None) => {}
+        }
+        executor.write_index(&self.labels, &labels)?;
+        if let (Targets::Values { values, .. }, Some(targets)) = (&data.targets, &self.targets) {
+            executor.write(targets, values)?;
         }
         let full = vec![data.steps as u32; data.count];
         executor.write_index(&self.lengths, data.lengths.as_ref().unwrap_or(&full))
@@ -575,12 +703,12 @@ impl Feed {
         piece: &mut usize,
     ) -> Result<Vec<f32>> {
         let start = Instant::now();
-        executor.write_index(&self.control.part(control::SLOT, [1]), &[0])?;
+        executor.write_index(&self.control.part(control::ROW, [1]), &[0])?;
         executor.run(phases, count)?;
         let rows = executor.read(&self.history.part(0, [count, history::WORDS]))?;
         let each = start.elapsed().as_secs_f64() / count as f64;
         let fitting = (PIECE.as_secs_f64() / each) as usize;
-        *piece = fitting.clamp(1, SLOTS).min(2 * count);
+        *piece = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
         Ok(rows)
     }
 
@@ -648,9 +776,7 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
         );
         return Err(Error::Device(message));
     }
-    let per_step = match &data.targets {
-        Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,
-    };
+    let per_step = data.targets.per_step();
     if per_step != (head.reads == Reads::Every) {
         let (has, reads) = if per_step {
             ("every step", "\"every\"")

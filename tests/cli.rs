@@ -8,12 +8,14 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const METRICS: [&str; 7] = [
+const METRICS: [&str; 9] = [
     "epoch",
     "train_loss",
     "train_accuracy",
+    "train_last_step_loss",
     "test_loss",
     "test_accuracy",
+    "test_last_step_loss",
     "sequences_per_second",
     "seconds",
 ];
@@ -171,7 +173,10 @@ fn json_metrics_run_directory_and_eval() {
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
         assert_eq!(keys, METRICS);
         assert_eq!(line["epoch"], index + 1);
-        assert!(METRICS.iter().all(|key| line[*key].is_number()), "{line}");
+        for key in METRICS {
+            let last_step = key.ends_with("last_step_loss");
+            assert_eq!(line[key].is_number(), !last_step, "{key} in {line}");
+        }
     }
     let loss = |epoch: usize| lines[epoch]["train_loss"].as_f64().unwrap();
     assert!(loss(2) < loss(0), "{stdout}");
@@ -219,6 +224,77 @@ fn json_metrics_run_directory_and_eval() {
         &human,
         &[&format!("accuracy {accuracy:.4}"), "50 sequences"],
     );
+}
+
+#[test]
+fn eval_counts_what_is_asked_for() {
+    let place = Place::new();
+    // Too short to learn all.
+    let arguments = [
+        "--epochs",
+        "1",
+        "--set",
+        "optimizer.lr=0.001",
+        "--out",
+        "run",
+        "--quiet",
+    ];
+    place.train(&arguments).ok();
+    let eval = |more: &[&str]| place.run(&[&["eval", "run", "--device", "cpu"], more].concat());
+    let json = |more: &[&str]| -> Value {
+        serde_json::from_str(&eval(&[more, &["--json"]].concat()).ok()).unwrap()
+    };
+
+    let plain = json(&[]);
+    assert!(plain["test_last_step_loss"].is_null());
+    for key in ["top_k", "confusion", "recall"] {
+        assert!(plain.get(key).is_none(), "{plain}");
+    }
+    let all = json(&["--top-k", "1,3", "--confusion"]);
+    assert_eq!(all["top_k"]["1"], plain["test_accuracy"]);
+    assert_eq!(all["top_k"]["3"], 1.0);
+    let count = |row: usize, column: usize| all["confusion"][row][column].as_u64().unwrap();
+    let rows = [0, 1, 2].map(|row| [0, 1, 2].map(|column| count(row, column)));
+    assert_eq!(rows.map(|row| row.iter().sum::<u64>()), [17, 17, 16]);
+    let right = (rows[0][0] + rows[1][1] + rows[2][2]) as f64;
+    assert_eq!(all["test_accuracy"], right / 50.0);
+    assert_eq!(all["recall"][2], rows[2][2] as f64 / 16.0);
+
+    let human = eval(&["--top-k", "2", "--confusion"]).ok();
+    assert_has(&human, &["test loss", " top-2 ", "recall"]);
+    let lines: Vec<&str> = human.lines().collect();
+    let table = &lines[lines.len() - 4..];
+    assert!(
+        table.iter().all(|line| line.len() == table[0].len()),
+        "{human}"
+    );
+    assert!(table[3].trim_start().starts_with('2'), "{human}");
+
+    // A split is the sum of its ranges.
+    let (first, rest) = (json(&["--range", "0..20"]), json(&["--range", "20..50"]));
+    assert_eq!(
+        (&first["sequences"], &rest["sequences"]),
+        (&20.into(), &30.into())
+    );
+    let loss = |value: &Value| value["test_loss"].as_f64().unwrap();
+    let mean = (20.0 * loss(&first) + 30.0 * loss(&rest)) / 50.0;
+    assert!((mean - loss(&plain)).abs() < 1e-6);
+    assert_ne!(loss(&first), loss(&rest));
+    let train = json(&["--split", "train"]);
+    assert_eq!(train["sequences"], 200);
+    assert!(train["train_loss"].is_number() && train.get("test_loss").is_none());
+
+    for (arguments, expected) in [
+        (&["--top-k", "0"][..], "K must be 1 to 3"),
+        (&["--top-k", "1,4"], "--top-k 4: the model has 3 classes"),
+        (&["--top-k", "x"], "--top-k"),
+        (&["--range", "20..51"], "there are 50 sequences"),
+        (&["--range", "7..7"], "must have A below B"),
+        (&["--range", "7"], "expected two whole numbers"),
+        (&["--split", "tset"], "test"),
+    ] {
+        assert_has(&eval(arguments).fails(2), &[expected]);
+    }
 }
 
 #[test]
@@ -613,6 +689,14 @@ fn a_series_is_learned_and_continued() {
         .run(&["eval", "run", "--device", "cpu", "--json"])
         .ok();
     assert!((loss(&evaluation) - losses[1]).abs() < 1e-6);
+    let last_step = |line: &str| -> f64 {
+        let row: Value = serde_json::from_str(line).unwrap();
+        row["test_last_step_loss"].as_f64().unwrap()
+    };
+    let trained = last_step(epochs.lines().nth(1).unwrap());
+    assert!((last_step(&evaluation) - trained).abs() < 1e-6);
+    let refused = place.run(&["eval", "run", "--device", "cpu", "--confusion"]);
+    assert_has(&refused.fails(2), &["the model predicts values"]);
 
     let generate = |more: &[&str]| {
         let arguments = [
@@ -677,4 +761,95 @@ fn a_series_is_learned_and_continued() {
         assert_eq!(refused.code, Some(code));
         assert_has(&refused.stderr, &[expected]);
     }
+}
+
+#[test]
+fn the_loss_is_reported_every_so_many_updates() {
+    let place = Place::new();
+    let train = |more: &[&str]| {
+        // 40 updates.
+        let small = [
+            "train",
+            "series",
+            "--device",
+            "cpu",
+            "--epochs",
+            "2",
+            "--hidden-size",
+            "12",
+            "--set",
+            "data.windows=1000",
+            "--report-every",
+            "15",
+        ];
+        place.run(&[&small[..], more].concat())
+    };
+    let human = train(&["--out", "human"]).ok();
+    assert_has(
+        &human,
+        &[
+            "step 15  mean loss",
+            "step 30  mean loss",
+            "epoch 2/2",
+            "last step",
+        ],
+    );
+    let stdout = train(&["--out", "json", "--json"]).ok();
+    assert_eq!(epochs(&stdout).len(), 2, "{stdout}");
+    let metrics = |run: &str| {
+        let text = fs::read_to_string(place.path(run).join("metrics.jsonl")).unwrap();
+        epochs(&text)
+    };
+    let lines = metrics("json");
+    let steps: Vec<&Value> = lines.iter().map(|line| &line["step"]).collect();
+    assert_eq!(
+        steps,
+        [
+            &Value::from(15),
+            &Value::Null,
+            &Value::from(30),
+            &Value::Null
+        ]
+    );
+    let keys: Vec<&String> = lines[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["step", "loss"]);
+    // The readbacks of two runs differ, and the reports do not.
+    assert_eq!(
+        [&lines[0], &lines[2]],
+        [&metrics("human")[0], &metrics("human")[2]]
+    );
+    assert_has(
+        &fs::read_to_string(place.path("json/recipe.toml")).unwrap(),
+        &["report_every = 15"],
+    );
+    let message = place
+        .run(&["train", "series", "--report-every", "0"])
+        .fails(2);
+    assert_has(&message, &["report_every is 0; it must be at least 1"]);
+}
+
+#[test]
+fn a_series_without_a_test_split_is_evaluated_on_the_other() {
+    let place = Place::new();
+    let values: Vec<String> = (0..60).map(|n| (n % 7).to_string()).collect();
+    fs::write(place.path("series.txt"), values.join("\n")).unwrap();
+    let arguments = [
+        "train",
+        "series",
+        "--device",
+        "cpu",
+        "--epochs",
+        "1",
+        "--data",
+        "series.txt",
+        "--set",
+        "data.test_fraction=0.0",
+        "--out",
+        "run",
+    ];
+    place.run(&arguments).ok();
+    let eval = ["eval", "run", "--device", "cpu"];
+    assert_has(&place.run(&eval).fails(1), &["no test split"]);
+    let other = place.run(&[&eval[..], &["--split", "train"]].concat()).ok();
+    assert_has(&other, &["train loss", "last step", "40 sequences"]);
 }

@@ -487,10 +487,11 @@ fn compare(
     for (buffer, (wanted, found)) in wanted.iter().zip(&after.0).enumerate() {
         for (at, (wanted, &found)) in wanted.iter().zip(found).enumerate() {
             let (error, bound) = ((found - wanted.value).abs(), wanted.error * share);
-            let untouched = wanted.value.is_nan() && found.is_nan();
+            // Infinities and what is no number have no difference.
+            let same = wanted.value == found || wanted.value.is_nan() && found.is_nan();
             let name = &bench.program.buffers()[buffer].name;
             assert!(
-                untouched || error <= bound,
+                same || error <= bound,
                 "{place}: {name} [{at}] is {found:e}, {:e} ± {bound:e} was expected",
                 wanted.value
             );
@@ -1128,28 +1129,111 @@ fn mean_squared_error() {
     }
 }
 
+#[test]
+fn tally() {
+    let mut judge = Judge::new("tally");
+    // The last are more than 65535 workgroups of a row, which are folded.
+    for (rows, classes) in [
+        (1, 1),
+        (50, 2),
+        (300, 10),
+        (40, 63),
+        (40, 64),
+        (40, 65),
+        (30, 200),
+        (9, 1030),
+        (65_537, 3),
+    ] {
+        // Ordinary, steps of a half, which often tie and are zeros of both signs, and outputs that are no numbers.
+        for (step, holes) in [(0.0, false), (0.5, false), (0.5, true)] {
+            let mut bench = Bench::new(rows + classes);
+            let mut values = bench.uniform(rows * classes, 1.5);
+            for (n, value) in values.iter_mut().enumerate() {
+                if step > 0.0 {
+                    *value = (*value / step).round() * step;
+                }
+                match n % 7 {
+                    3 if holes => *value = [NAN, -NAN][n % 2],
+                    5 if holes => *value = [f32::INFINITY, f32::NEG_INFINITY][n % 2],
+                    _ => {}
+                }
+            }
+            let labels = labels(&mut bench, rows, classes);
+            let squared = match classes {
+                ..=Tally::LARGEST_CONFUSION => classes * classes,
+                _ => 0,
+            };
+            // What is counted adds to what is there.
+            let start = |count: usize| -> Vec<u32> { (0..count as u32).map(|n| n % 5).collect() };
+            let call = Tally {
+                outputs: bench.reads(&values),
+                labels: bench.indices(&labels),
+                confusion: bench.indices(&start(squared)),
+                ranks: bench.indices(&start(classes)),
+                classes,
+            };
+            let (confusion, ranks) = (call.confusion, call.ranks);
+            let case = format!("{rows}x{classes}, steps of {step}, holes {holes}");
+            judge.call(&case, bench, call, |before| {
+                let mut table = before.of(&confusion).to_vec();
+                let mut places = before.of(&ranks).to_vec();
+                for (outputs, &label) in values.chunks(classes).zip(&labels) {
+                    if label == IGNORE {
+                        continue;
+                    }
+                    let mut order: Vec<usize> = (0..classes).collect();
+                    // Adding 0 makes one of both zeros; a stable sort leaves equals in order.
+                    let size = |k: &usize| (outputs[*k].is_nan(), outputs[*k] + 0.0);
+                    order.sort_by(|a, b| match (size(b), size(a)) {
+                        ((true, _), (true, _)) => std::cmp::Ordering::Equal,
+                        ((x, _), (y, _)) if x != y => x.cmp(&y),
+                        ((_, x), (_, y)) => x.total_cmp(&y),
+                    });
+                    let place = order.iter().position(|&k| k == label as usize);
+                    places[place.expect("every class has a place")] += 1.0;
+                    if let Some(count) = table.get_mut(label as usize * classes + order[0]) {
+                        *count += 1.0;
+                    }
+                }
+                let exact = |counts: Vec<f64>| counts.into_iter().map(exact).collect();
+                vec![(confusion, exact(table)), (ranks, exact(places))]
+            });
+        }
+    }
+}
+
 // ---- the update ----------------------------------------------------------------------------------------------------
 
 #[test]
 fn record() {
     let mut judge = Judge::new("record");
-    for rows in [1, 2, 63, 64, 65, 1021] {
+    // (steps, batch): a head that reads every step, or with one step the last.
+    for (steps, batch) in [(1, 1), (1, 2), (7, 9), (1, 64), (5, 13), (3, 65), (11, 93)] {
         for updates in [false, true] {
+            let rows = steps * batch;
             let mut bench = Bench::new(rows);
             let (scores, weight) = (bench.random(2 * rows), bench.reads(&[0.25, 3.0]));
             let norm = bench.reads(&[7.5, NAN]);
+            let labels = labels(&mut bench, rows, 5);
+            // From none to one too many, which means all.
+            let lengths: Vec<u32> = (0..batch)
+                .map(|_| bench.random.below(steps as u32 + 2))
+                .collect();
+            let (label_tensor, length_tensor) = (bench.indices(&labels), bench.indices(&lengths));
             let control = bench.indices(&[41, 100, 200, 2]);
             let history = bench.writes(&[NAN; 5 * history::WORDS]);
             let call = Record {
                 scores,
+                labels: label_tensor,
+                lengths: length_tensor,
                 weight,
                 norm: updates.then_some(norm),
                 control,
                 history,
-                batch: 13,
+                batch,
             };
             judge.call(
-                &format!("{rows}, updates {updates}"),
+                &format!("{steps} x {batch}, updates {updates}"),
                 bench,
                 call,
                 |before| {
@@ -1157,18 +1241,30 @@ fn record() {
                     let (losses, hits) = before.of(&scores).split_at(rows);
                     let total =
                         |values: &[f64]| sum(values.iter().map(|&value| exact(value)), rows);
+                    let mut last = vec![];
+                    for (b, &length) in lengths.iter().enumerate().filter(|each| *each.1 > 0) {
+                        let row = ((length as usize).min(steps) - 1) * batch + b;
+                        if labels[row] != IGNORE {
+                            last.push(losses[row]);
+                        }
+                    }
                     let row = vec![
                         total(losses) * exact(0.25),
                         total(hits),
                         exact(3.0),
                         exact(if updates { 7.5 } else { 0.0 }),
+                        total(&last).over(exact(last.len().max(1) as f64)),
+                        exact(last.len() as f64),
                     ];
-                    let words = [if updates { 42.0 } else { 41.0 }, 113.0, 200.0, 3.0]
-                        .map(exact)
-                        .to_vec();
+                    let moved = [
+                        if updates { 42.0 } else { 41.0 },
+                        100.0 + batch as f64,
+                        200.0,
+                        3.0,
+                    ];
                     vec![
                         (history.part(2 * history::WORDS, [history::WORDS]), row),
-                        (control, words),
+                        (control, moved.map(exact).to_vec()),
                     ]
                 },
             );

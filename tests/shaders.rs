@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use gatescan::cells::Cell;
-use gatescan::kernels::{Access, Call, Gather, Kernel, Of, Record, Scalar, control, history};
+use gatescan::kernels::{
+    Access, Call, Gather, Kernel, Of, Record, Scalar, Tally, control, history,
+};
 use gatescan::model::{Gradients, Model, Route, Tuning};
 use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
 use gatescan::optim::{Clip, Form, Optimizer};
@@ -170,6 +172,18 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     model.draw_masks(0, words);
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
+    let program = &mut model.program;
+    if network.head.loss == Loss::CrossEntropy {
+        let mut counts = || program.buffer("counts", Kind::Control, Element::Index, [5, 5]);
+        let tally = Tally {
+            outputs: model.outputs,
+            labels: model.labels,
+            confusion: counts(),
+            ranks: counts(),
+            classes: 5,
+        };
+        program.push(Phase::Evaluate, tally);
+    }
     if gradients == Gradients::None {
         return model.program;
     }
@@ -183,6 +197,8 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
             let (scores, weight, batch) = (model.scores, model.weight, model.batch);
             let record = Record {
                 scores,
+                labels: model.labels,
+                lengths: model.lengths,
                 weight,
                 norm,
                 control: words,
@@ -391,7 +407,7 @@ fn every_specialisation_binds_what_its_call_says() {
         let (module, _) = each.module();
         let type_of = |handle| &module.types[handle].inner;
         let scalar = |inner: &TypeInner| match inner {
-            TypeInner::Scalar(scalar) => (scalar.kind, scalar.width),
+            TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => (scalar.kind, scalar.width),
             other => panic!("{name}: {other:?} is not a scalar"),
         };
 

@@ -5,19 +5,21 @@ mod common;
 use std::ops::ControlFlow;
 
 use gatescan::cells::Cell;
+use gatescan::checkpoint::SavedModel;
 use gatescan::cpu::Cpu;
 use gatescan::data::{Dataset, Inputs, Splits, Targets};
 use gatescan::device::Device;
 use gatescan::error::Error;
 use gatescan::gpu::executor::Gpu;
+use gatescan::kernels::Tally;
 use gatescan::model::{Gradients, Model, Tuning};
-use gatescan::network::{Bias, Parameter};
+use gatescan::network::{Bias, Head, Init, Layer, Loss, Network, Parameter, Reads};
 use gatescan::optim::{Form, Optimizer};
 use gatescan::program::Phase;
 use gatescan::recipe::Recipe;
 use gatescan::rng::{Philox, Stream};
 use gatescan::schedule::Schedule;
-use gatescan::train::{Ending, EpochMetrics, Event, Trainer, evaluate};
+use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, Report, Trainer, evaluate};
 
 /// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the steps tells apart.
 fn slopes(count: usize, seed: u64) -> Dataset {
@@ -81,17 +83,25 @@ fn recipe(cell: Cell) -> Recipe {
 
 struct Run {
     step_losses: Vec<f32>,
+    reports: Vec<Report>,
     last: EpochMetrics,
     parameters: Vec<Parameter>,
 }
 
 fn run(recipe: &Recipe, device: &Device) -> Run {
-    let mut trainer = Trainer::new(recipe, &splits(), device).expect("it loads");
-    let (mut step_losses, mut last) = (vec![], None);
+    run_on(recipe, &splits(), device)
+}
+
+fn run_on(recipe: &Recipe, splits: &Splits, device: &Device) -> Run {
+    let mut trainer = Trainer::new(recipe, splits, device).expect("it loads");
+    let (mut step_losses, mut reports, mut last) = (vec![], vec![], None);
     trainer
         .run(&mut |_, event| {
             match event {
-                Event::Progress(progress) => step_losses.extend(&progress.step_losses),
+                Event::Progress(progress) => {
+                    step_losses.extend(&progress.step_losses);
+                    reports.extend(&progress.reports);
+                }
                 Event::Epoch(metrics) => last = Some(metrics.clone()),
             }
             Ok(ControlFlow::Continue(()))
@@ -100,6 +110,7 @@ fn run(recipe: &Recipe, device: &Device) -> Run {
     let parameters = trainer.model().expect("it reads").parameters;
     Run {
         step_losses,
+        reports,
         last: last.expect("it had epochs"),
         parameters,
     }
@@ -338,6 +349,222 @@ fn a_saved_model_evaluates_to_what_training_saw() {
         assert_eq!(evaluation.accuracy, last.test_accuracy);
         assert!((evaluation.loss - last.test_loss.expect("there was a test split")).abs() < 1e-6);
     }
+}
+
+#[test]
+fn ranks_and_confusion_count_every_sequence_once() {
+    let mut recipe = recipe(Cell::Gru);
+    // Not enough to learn all.
+    recipe.epochs = 2;
+    let splits = splits();
+    let mut trainer = Trainer::new(&recipe, &splits, &Device::Cpu).expect("it loads");
+    trainer
+        .run(&mut |_, _| Ok(ControlFlow::Continue(())))
+        .expect("it trains");
+    let saved = trainer.model().expect("it reads");
+    let test = splits.test.expect("there is one");
+    let check = |evaluation: &Evaluation| {
+        let confusion = evaluation.confusion.as_ref().expect("there are 3 classes");
+        // Labels go 0, 1, 2, 0, ...
+        let counts: Vec<u32> = confusion.rows().into_iter().map(|row| row.sum()).collect();
+        assert_eq!(counts, [17, 17, 16]);
+        let accuracy = evaluation.accuracy.expect("it classifies");
+        assert!(accuracy < 1.0, "all are right: the test tells nothing");
+        assert_eq!(f64::from(confusion.diag().sum()) / 50.0, accuracy);
+        assert_eq!(evaluation.top_k(1), Some(accuracy));
+        let ranks = evaluation.ranks.as_ref().expect("it classifies");
+        assert_eq!(
+            evaluation.top_k(2),
+            Some(f64::from(ranks[0] + ranks[1]) / 50.0)
+        );
+        assert_eq!(
+            (evaluation.top_k(0), evaluation.top_k(3)),
+            (Some(0.0), Some(1.0))
+        );
+        assert_eq!(evaluation.last_step_loss, None);
+    };
+    // 7 leaves a last batch of one.
+    for batch_size in [32, 7] {
+        let on =
+            |device: &Device| evaluate(&saved, &test, batch_size, device).expect("it evaluates");
+        let cpu = on(&Device::Cpu);
+        check(&cpu);
+        let Some(gpu) = common::gpu() else { continue };
+        let gpu = on(&Device::Gpu(gpu.summary.index));
+        assert_eq!((gpu.ranks, gpu.confusion), (cpu.ranks, cpu.confusion));
+    }
+}
+
+#[test]
+fn reports_are_means_of_the_steps_whatever_the_readbacks() {
+    let mut recipe = recipe(Cell::Gru);
+    let silent = run(&recipe, &Device::Cpu);
+    assert_eq!(silent.reports, []);
+    // Across epochs of 5 steps.
+    recipe.report_every = Some(7);
+    let run = run(&recipe, &Device::Cpu);
+    assert_eq!(run.step_losses, silent.step_losses);
+    let steps = run.step_losses.chunks_exact(7).enumerate();
+    let expected: Vec<Report> = steps
+        .map(|(n, losses)| Report {
+            step: 7 * (n + 1),
+            loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / 7.0,
+            step_loss: f64::from(losses[6]),
+        })
+        .collect();
+    assert_eq!(run.reports.len(), 50 / 7);
+    assert_eq!(run.reports, expected);
+}
+
+/// A network that answers every step, as it starts.
+fn untrained(loss: Loss, size: usize) -> SavedModel {
+    let network = Network {
+        input_size: 2,
+        layers: vec![Layer::new(Cell::Lstm, 6)],
+        head: Head {
+            size,
+            reads: Reads::Every,
+            loss,
+            init: Init::Glorot,
+        },
+    };
+    SavedModel {
+        recipe: recipe(Cell::Lstm),
+        parameters: network.to_parameters(&network.initial(1)),
+        network,
+    }
+}
+
+/// Sequences of 0 to 5 steps with an answer of three numbers, or a class of three, at each; past the end stands `padding`.
+fn ragged(loss: Loss, padding: f32) -> Dataset {
+    let (count, steps, features, width) = (12, 5, 2, 3);
+    let lengths: Vec<u32> = (0..count as u32).map(|n| n % 6).collect();
+    let mut random = Philox::new(5, Stream::Shuffle(0));
+    let mut numbers = |width: usize| {
+        let place = (0..count * steps * width).map(|at| (at / steps / width, at / width % steps));
+        let number = |(n, t): (usize, usize)| {
+            let number = random.uniform();
+            if t < lengths[n] as usize {
+                number
+            } else {
+                padding
+            }
+        };
+        place.map(number).collect::<Vec<f32>>()
+    };
+    let inputs = Inputs::Floats(numbers(features));
+    let per_step = true;
+    let targets = match loss {
+        Loss::MeanSquaredError => Targets::Values {
+            values: numbers(width),
+            width,
+            per_step,
+        },
+        Loss::CrossEntropy => Targets::Classes {
+            labels: numbers(1)
+                .iter()
+                .map(|&number| (number * 3.0) as u32)
+                .collect(),
+            classes: width,
+            per_step,
+        },
+    };
+    Dataset {
+        count,
+        steps,
+        features,
+        inputs,
+        targets,
+        lengths: Some(lengths),
+    }
+}
+
+/// The first `steps` of sequence `n`, alone and without a length.
+fn beginning(data: &Dataset, n: usize, steps: usize) -> Dataset {
+    let mut one = data.slice(n..n + 1).expect("it is there");
+    (one.steps, one.lengths) = (steps, None);
+    match &mut one.inputs {
+        Inputs::Floats(values) => values.truncate(steps * data.features),
+        Inputs::Bytes { .. } => panic!("floats expected"),
+    }
+    match &mut one.targets {
+        Targets::Values { values, width, .. } => values.truncate(steps * *width),
+        Targets::Classes { labels, .. } => labels.truncate(steps),
+    }
+    one
+}
+
+#[test]
+fn what_lies_past_the_end_of_a_sequence_counts_for_nothing() {
+    let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
+    for device in [Some(Device::Cpu), gpu].into_iter().flatten() {
+        for loss in [Loss::MeanSquaredError, Loss::CrossEntropy] {
+            let saved = untrained(loss, 3);
+            let on = |data: &Dataset| evaluate(&saved, data, 5, &device).expect("it evaluates");
+            let (zeros, nines) = (on(&ragged(loss, 0.0)), on(&ragged(loss, 9.0)));
+            assert_eq!(zeros.loss, nines.loss, "{loss:?}");
+            assert_eq!(zeros.last_step_loss, nines.last_step_loss, "{loss:?}");
+            assert_eq!(zeros.ranks, nines.ranks, "{loss:?}");
+
+            // The same from each sequence alone, which has no padding: the sum over its first steps, and its last one.
+            let data = ragged(loss, 0.0);
+            let lengths = data.lengths.as_ref().expect("it is ragged");
+            let sum = |n: usize, steps: usize| match steps {
+                0 => 0.0,
+                _ => steps as f64 * on(&beginning(&data, n, steps)).loss,
+            };
+            let (mut all, mut last) = (0.0, 0.0);
+            for (n, &length) in lengths.iter().enumerate() {
+                let length = length as usize;
+                all += sum(n, length);
+                last += sum(n, length) - sum(n, length.saturating_sub(1));
+            }
+            let steps: u32 = lengths.iter().sum();
+            let sequences = lengths.iter().filter(|&&length| length > 0).count();
+            assert!((zeros.loss - all / f64::from(steps)).abs() < 1e-5);
+            let last_step_loss = zeros.last_step_loss.expect("it answers every step");
+            assert!((last_step_loss - last / sequences as f64).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn training_does_not_see_past_the_end_of_a_sequence() {
+    let mut recipe = Recipe::load("series").expect("it is built in");
+    recipe.epochs = 3;
+    recipe.batch_size = 5;
+    recipe.network.set_hidden_size(8);
+    let run = |padding: f32| {
+        let data = ragged(Loss::MeanSquaredError, padding);
+        let splits = Splits {
+            test: Some(data.clone()),
+            train: data,
+        };
+        run_on(&recipe, &splits, &Device::Cpu)
+    };
+    let (zeros, nines) = (run(0.0), run(9.0));
+    assert_eq!(zeros.step_losses, nines.step_losses);
+    assert!(zeros.parameters == nines.parameters);
+    let last = |run: &Run| (run.last.train_last_step_loss, run.last.test_last_step_loss);
+    assert_eq!(last(&zeros), last(&nines));
+    assert_ne!(
+        last(&zeros).1.expect("every step"),
+        zeros.last.test_loss.expect("a test split")
+    );
+}
+
+#[test]
+fn a_large_vocabulary_is_ranked_without_confusion() {
+    let mut data = ragged(Loss::CrossEntropy, 0.0);
+    let size = Tally::LARGEST_CONFUSION + 1;
+    if let Targets::Classes { classes, .. } = &mut data.targets {
+        *classes = size;
+    }
+    let saved = untrained(Loss::CrossEntropy, size);
+    let evaluation = evaluate(&saved, &data, 5, &Device::Cpu).expect("it evaluates");
+    assert_eq!(evaluation.confusion, None);
+    let ranks = evaluation.ranks.expect("it classifies");
+    assert_eq!((ranks.len(), ranks.iter().sum::<u32>()), (size, 30));
 }
 
 #[test]

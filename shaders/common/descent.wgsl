@@ -4,12 +4,12 @@
 @group(0) @binding(0) var<storage, read_write> parameters: array<f32>;  // [count]
 @group(0) @binding(1) var<storage, read> gradients: array<f32>;         // [count]
 @group(0) @binding(2) var<storage, read> control: array<u32>;
-@group(0) @binding(3) var<storage, read> rates: array<f32>;             // [slots]
+@group(0) @binding(3) var<storage, read> rates: array<f32>;             // [rows]
 @group(0) @binding(4) var<storage, read> norm: array<f32>;              // [2]: norm, factor
 
 // Words of a control buffer; src/kernels/mod.rs has the same.
 const STEP = 0u;
-const SLOT = 3u;
+const ROW = 3u;
 
 const LANES = 64u;
 
@@ -24,7 +24,7 @@ fn updates() -> u32 {
 }
 
 fn learning_rate() -> f32 {
-    return rates[u.rates + control[u.control + SLOT]];
+    return rates[u.rates + control[u.control + ROW]];
 }
 
 // Clipped, with weight decay as an L2 penalty.

@@ -1,21 +1,29 @@
-//! `gatescan eval`: how a saved model does on the test split.
+//! `gatescan eval`: how a saved model does on a split of its data.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::checkpoint::SavedModel;
-use gatescan::error::Result;
+use gatescan::data::Split;
+use gatescan::error::{Error, Result};
+use gatescan::kernels::Tally;
+use gatescan::network::{Loss, Network};
 use gatescan::train::{self, Evaluation};
-use serde_json::json;
+use ndarray::Array2;
+use serde_json::{Map, Value, json};
 
-use super::{check_data_path, choose_device, model_path, print, scores};
+use super::{Scores, check_data_path, choose_device, model_path, print};
 
-/// Evaluate a saved model on the test split.
+/// Evaluate a saved model.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   gatescan eval runs/mnist-20260102-030405
+  gatescan eval runs/mnist-20260102-030405 --top-k 2,3 --confusion
+  gatescan eval runs/mnist-20260102-030405 --split train --range 0..1000
   gatescan eval model.safetensors --data data/mnist --device cpu --json")]
 pub struct Eval {
     /// A model.safetensors, or the run directory that holds one.
@@ -23,6 +31,18 @@ pub struct Eval {
     /// Directory of the data set's files [default: the one that the model was trained on].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The part of the data.
+    #[arg(long, default_value = "test", value_parser = split_parser())]
+    split: Split,
+    /// Only the split's sequences from A up to, not including, B, counted from 0 [default: all].
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    range: Option<Range<usize>>,
+    /// Also the share of outputs whose class is among the K largest, for each K.
+    #[arg(long, value_name = "K", value_delimiter = ',')]
+    top_k: Vec<usize>,
+    /// Also which classes are taken for which, and the recall of each.
+    #[arg(long)]
+    confusion: bool,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -34,43 +54,191 @@ pub struct Eval {
     json: bool,
 }
 
+fn split_parser() -> impl TypedValueParser<Value = Split> {
+    let splits = [Split::Test, Split::Train];
+    PossibleValuesParser::new(splits.map(Split::name)).try_map(move |name| {
+        let mut splits = splits.into_iter();
+        splits
+            .find(|split| split.name() == name)
+            .ok_or("unknown split")
+    })
+}
+
+fn parse_range(text: &str) -> Result<Range<usize>, String> {
+    let range = text
+        .split_once("..")
+        .and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
+    range.ok_or_else(|| "expected two whole numbers, as in 0..1000".to_string())
+}
+
 impl Eval {
     pub fn run(&self) -> Result<()> {
         let model = SavedModel::load(&model_path(&self.model)?)?;
+        self.check_classes(&model.network)?;
         let (device, _) = choose_device(&self.device)?;
         let mut data = model.recipe.data.clone();
         if let Some(directory) = &self.data {
             check_data_path(&data, directory)?;
             data.set_path(directory.clone());
         }
-        let test = data.load_test(model.recipe.seed)?;
+        let mut data = data.load_split(self.split, model.recipe.seed)?;
+        if let Some(range) = &self.range {
+            data = data.slice(range.clone())?;
+        }
         let batch_size = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
 
-        let Evaluation {
-            loss,
-            accuracy,
-            sequences,
-            sequences_per_second,
-            seconds,
-        } = train::evaluate(&model, &test, batch_size, &device)?;
-        let text = if self.json {
-            json!({
-                "test_loss": loss,
-                "test_accuracy": accuracy,
-                "sequences": sequences,
-                "sequences_per_second": sequences_per_second,
-                "seconds": seconds,
-            })
-            .to_string()
-        } else {
-            format!(
-                "test {}  {sequences} sequences in {seconds:.1} s, {sequences_per_second:.0} sequences/s",
-                scores(loss, accuracy)
-            )
+        let evaluation = train::evaluate(&model, &data, batch_size, &device)?;
+        let text = match self.json {
+            true => self.object(&evaluation).to_string(),
+            false => self.lines(&evaluation),
         };
         let _ = print(text)?;
         Ok(())
+    }
+
+    /// Refuses to count what the model's head does not tell.
+    fn check_classes(&self, network: &Network) -> Result<()> {
+        let classes = network.head.size;
+        let flag = match self.confusion {
+            true => "--confusion",
+            false => "--top-k",
+        };
+        if network.head.loss != Loss::CrossEntropy && (self.confusion || !self.top_k.is_empty()) {
+            return Err(Error::usage(format!(
+                "{flag}: the model predicts values; only a model that tells classes apart can be asked for this"
+            )));
+        }
+        if let Some(k) = self.top_k.iter().find(|k| !(1..=classes).contains(k)) {
+            return Err(Error::usage(format!(
+                "--top-k {k}: the model has {classes} classes, so K must be 1 to {classes}"
+            )));
+        }
+        if self.confusion && classes > Tally::LARGEST_CONFUSION {
+            return Err(Error::usage(format!(
+                "--confusion: the model has {classes} classes; the table is made for at most {}",
+                Tally::LARGEST_CONFUSION
+            )));
+        }
+        Ok(())
+    }
+
+    /// The shares for each K that was asked for.
+    fn top_k<'a>(
+        &self,
+        evaluation: &'a Evaluation,
+    ) -> impl Iterator<Item = (usize, f64)> + use<'a, '_> {
+        let top_k = self.top_k.iter();
+        top_k.filter_map(|&k| Some((k, evaluation.top_k(k)?)))
+    }
+
+    fn object(&self, evaluation: &Evaluation) -> Value {
+        let split = self.split.name();
+        let mut object = json!({
+            (format!("{split}_loss")): evaluation.loss,
+            (format!("{split}_accuracy")): evaluation.accuracy,
+            (format!("{split}_last_step_loss")): evaluation.last_step_loss,
+            "sequences": evaluation.sequences,
+            "sequences_per_second": evaluation.sequences_per_second,
+            "seconds": evaluation.seconds,
+        });
+        if !self.top_k.is_empty() {
+            let shares = self.top_k(evaluation);
+            let shares: Map<_, _> = shares
+                .map(|(k, share)| (k.to_string(), share.into()))
+                .collect();
+            object["top_k"] = shares.into();
+        }
+        if let (Some(confusion), true) = (&evaluation.confusion, self.confusion) {
+            let rows = confusion.rows().into_iter();
+            object["confusion"] = rows.map(|row| row.to_vec()).collect();
+            object["recall"] = recalls(confusion).collect();
+        }
+        object
+    }
+
+    fn lines(&self, evaluation: &Evaluation) -> String {
+        let Evaluation {
+            sequences,
+            sequences_per_second,
+            seconds,
+            ..
+        } = evaluation;
+        let mut text = format!("{} {}", self.split.name(), Scores::from(evaluation));
+        for (k, share) in self.top_k(evaluation) {
+            text += &format!(" top-{k} {share:.4}");
+        }
+        text += &format!(
+            "  {sequences} sequences in {seconds:.1} s, {sequences_per_second:.0} sequences/s"
+        );
+        if let (Some(confusion), true) = (&evaluation.confusion, self.confusion) {
+            text += &format!("\n\n{}", table(confusion));
+        }
+        text
+    }
+}
+
+/// The share of each class that is recognised; `None` where it does not occur.
+fn recalls(confusion: &Array2<u32>) -> impl Iterator<Item = Option<f64>> {
+    confusion
+        .rows()
+        .into_iter()
+        .enumerate()
+        .map(|(class, row)| {
+            let count: f64 = row.iter().map(|&count| f64::from(count)).sum();
+            (count > 0.0).then(|| f64::from(row[class]) / count)
+        })
+}
+
+/// A row for each true class, a column for each predicted one, and the recall behind them.
+fn table(confusion: &Array2<u32>) -> String {
+    let classes = confusion.nrows();
+    let largest = confusion.iter().max().copied().unwrap_or_default();
+    let width = largest.to_string().len().max(classes.to_string().len());
+    let header: String = (0..classes).map(|k| format!("  {k:width$}")).collect();
+    let mut lines = vec![
+        "classes: a row for each true one, a column for each predicted one".to_string(),
+        format!("{:width$}{header}  recall", ""),
+    ];
+    for ((class, row), recall) in confusion
+        .rows()
+        .into_iter()
+        .enumerate()
+        .zip(recalls(confusion))
+    {
+        let counts: String = row
+            .iter()
+            .map(|count| format!("  {count:width$}"))
+            .collect();
+        let recall = recall.map_or("-".into(), |recall| format!("{recall:.4}"));
+        lines.push(format!("{class:width$}{counts}  {recall:>6}"));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned() {
+        let confusion = ndarray::arr2(&[[5, 0, 120], [0, 0, 0], [1, 2, 30]]);
+        let lines = [
+            "classes: a row for each true one, a column for each predicted one",
+            "       0    1    2  recall",
+            "  0    5    0  120  0.0400",
+            "  1    0    0    0       -",
+            "  2    1    2   30  0.9091",
+        ];
+        assert_eq!(table(&confusion), lines.join("\n"));
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(parse_range("3..10"), Ok(3..10));
+        for text in ["3", "3..", "..3", "-1..3", "3..=4", "a..b", "3...4"] {
+            assert!(parse_range(text).is_err(), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ mod recipes;
 mod run_directory;
 mod train;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use gatescan::device::{self, Device};
 use gatescan::error::{Error, Result};
 use gatescan::gpu;
 use gatescan::recipe::DataRecipe;
+use gatescan::train::Evaluation;
 
 /// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on the CPU.
 #[derive(Parser)]
@@ -126,10 +127,40 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
     }
 }
 
-/// `loss 0.1234 accuracy 0.9512`, the latter where there is one.
-fn scores(loss: f64, accuracy: Option<f64>) -> String {
-    match accuracy {
-        Some(accuracy) => format!("loss {loss:.4} accuracy {accuracy:.4}"),
-        None => format!("loss {loss:.4}"),
+/// `loss 0.1234 accuracy 0.9512 last step 2.345e-4`, the latter two where there are such.
+struct Scores {
+    loss: f64,
+    accuracy: Option<f64>,
+    last_step_loss: Option<f64>,
+}
+
+impl From<&Evaluation> for Scores {
+    fn from(evaluation: &Evaluation) -> Scores {
+        Scores {
+            loss: evaluation.loss,
+            accuracy: evaluation.accuracy,
+            last_step_loss: evaluation.last_step_loss,
+        }
+    }
+}
+
+impl Display for Scores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "loss {}", loss_text(self.loss))?;
+        if let Some(accuracy) = self.accuracy {
+            write!(f, " accuracy {accuracy:.4}")?;
+        }
+        if let Some(loss) = self.last_step_loss {
+            write!(f, " last step {}", loss_text(loss))?;
+        }
+        Ok(())
+    }
+}
+
+/// Four digits, of a small loss too: squared errors are.
+fn loss_text(loss: f64) -> String {
+    match loss < 0.01 {
+        true => format!("{loss:.3e}"),
+        false => format!("{loss:.4}"),
     }
 }

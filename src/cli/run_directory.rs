@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use gatescan::checkpoint::SavedModel;
 use gatescan::error::{Error, Result};
 use gatescan::recipe::Recipe;
-use gatescan::train::EpochMetrics;
+use serde::Serialize;
 
 pub const MODEL: &str = "model.safetensors";
 const METRICS: &str = "metrics.jsonl";
@@ -49,8 +49,8 @@ impl RunDirectory {
         model.save(&self.model_path())
     }
 
-    /// Appends an epoch to the metrics.
-    pub fn record(&mut self, metrics: &EpochMetrics) -> Result<()> {
+    /// Appends an epoch, or a report of some steps, to the metrics.
+    pub fn record(&mut self, metrics: &impl Serialize) -> Result<()> {
         // One write for the whole line, so that a crash leaves no half of it.
         let line = format!("{}\n", serde_json::json!(metrics));
         self.metrics

@@ -12,11 +12,11 @@ use gatescan::cells::Cell;
 use gatescan::data::{Dataset, Splits};
 use gatescan::error::{Error, Result};
 use gatescan::recipe::Recipe;
-use gatescan::train::{Ending, EpochMetrics, Event, Progress, Trainer};
+use gatescan::train::{Ending, EpochMetrics, Event, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_directory::RunDirectory;
-use super::{check_data_path, choose_device, note, print, scores};
+use super::{Scores, check_data_path, choose_device, loss_text, note, print};
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -60,6 +60,9 @@ pub struct Train {
     /// Learning rate.
     #[arg(long, value_name = "RATE")]
     lr: Option<f32>,
+    /// Print and record the mean loss of every N updates, too.
+    #[arg(long, value_name = "N")]
+    report_every: Option<usize>,
     /// Initial weights and the order of the sequences follow from it.
     // TOML has no larger numbers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
@@ -106,6 +109,12 @@ impl Train {
             match event {
                 Event::Progress(progress) => {
                     epoch = progress.epoch;
+                    for report in &progress.reports {
+                        directory.record(report)?;
+                        if display.report(report)?.is_break() {
+                            flow = ControlFlow::Break(());
+                        }
+                    }
                     display.progress(progress);
                 }
                 Event::Epoch(metrics) => {
@@ -150,6 +159,7 @@ impl Train {
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.report_every = self.report_every.or(recipe.report_every);
         if let Some(count) = self.layers {
             recipe.network.set_layers(count);
         }
@@ -170,13 +180,8 @@ impl Train {
     /// What came of it, and what to do with it.
     fn report(&self, last: Option<&EpochMetrics>, directory: &RunDirectory) -> Result<()> {
         let mut lines = Vec::new();
-        if let Some((loss, metrics)) = last.and_then(|metrics| Some((metrics.test_loss?, metrics)))
-        {
-            lines.push(format!(
-                "test {} after epoch {}",
-                scores(loss, metrics.test_accuracy),
-                metrics.epoch
-            ));
+        if let Some((scores, metrics)) = last.and_then(|each| Some((test_scores(each)?, each))) {
+            lines.push(format!("test {scores} after epoch {}", metrics.epoch));
         }
         lines.push(format!(
             "model saved as {}",
@@ -202,6 +207,14 @@ impl Train {
         }
         Ok(())
     }
+}
+
+fn test_scores(metrics: &EpochMetrics) -> Option<Scores> {
+    Some(Scores {
+        loss: metrics.test_loss?,
+        accuracy: metrics.test_accuracy,
+        last_step_loss: metrics.test_last_step_loss,
+    })
 }
 
 fn describe_recipe(recipe: &Recipe) -> String {
@@ -289,10 +302,12 @@ impl Display {
         } = *progress;
         let speed = progress.sequences_per_second;
         let left = of.saturating_sub(sequences) as f64 / speed;
-        let state = format!(
-            "{} {speed:.0} sequences/s {left:.0}s left",
-            scores(progress.loss, progress.accuracy)
-        );
+        let scores = Scores {
+            loss: progress.loss,
+            accuracy: progress.accuracy,
+            last_step_loss: None,
+        };
+        let state = format!("{scores} {speed:.0} sequences/s {left:.0}s left");
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 ProgressBar::new(of as u64)
@@ -307,6 +322,22 @@ impl Display {
         }
     }
 
+    fn report(&mut self, report: &Report) -> Result<ControlFlow<()>> {
+        if self.json || self.quiet {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let line = format!(
+            "step {}  mean loss {}, at this step {}",
+            report.step,
+            loss_text(report.loss),
+            loss_text(report.step_loss)
+        );
+        match &self.bar {
+            Some(bar) => bar.suspend(|| print(line)),
+            None => print(line),
+        }
+    }
+
     fn epoch(&mut self, metrics: &EpochMetrics, epochs: usize) -> Result<ControlFlow<()>> {
         self.clear();
         if self.json {
@@ -315,13 +346,14 @@ impl Display {
         if self.quiet {
             return Ok(ControlFlow::Continue(()));
         }
-        let mut line = format!(
-            "epoch {}/{epochs}  train {}",
-            metrics.epoch,
-            scores(metrics.train_loss, metrics.train_accuracy)
-        );
-        if let Some(loss) = metrics.test_loss {
-            line += &format!("  test {}", scores(loss, metrics.test_accuracy));
+        let train = Scores {
+            loss: metrics.train_loss,
+            accuracy: metrics.train_accuracy,
+            last_step_loss: metrics.train_last_step_loss,
+        };
+        let mut line = format!("epoch {}/{epochs}  train {train}", metrics.epoch);
+        if let Some(test) = test_scores(metrics) {
+            line += &format!("  test {test}");
         }
         line += &format!(
             "  {:.0} sequences/s  {:.1} s",

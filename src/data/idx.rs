@@ -8,15 +8,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Dataset, Inputs, Splits, Targets};
+use super::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
-
-/// Which half of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    Train,
-    Test,
-}
 
 impl Split {
     /// What the names of the split's files begin with.

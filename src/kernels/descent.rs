@@ -14,7 +14,7 @@ pub struct Descent {
     pub gradients: Tensor,
     /// Holds the number of updates so far.
     pub control: Tensor,
-    /// `[slots]`: the learning rate of each step until the next readback.
+    /// `[rows]`: the learning rate of each step until the next readback.
     pub rates: Tensor,
     /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it; its factor multiplies the gradients.
     pub norm: Tensor,
@@ -51,7 +51,7 @@ impl Descent {
     /// Updates before this one, and its learning rate.
     pub(super) fn now<R: Real>(&self, memory: &Memory<R>) -> (u32, R) {
         let control = memory.read_index(&self.control);
-        let rate = memory.read(&self.rates)[control[control::SLOT] as usize];
+        let rate = memory.read(&self.rates)[control[control::ROW] as usize];
         (control[control::STEP], rate)
     }
 
@@ -80,7 +80,7 @@ impl Descent {
     }
 }
 
-/// Whether a rule keeps this slot: where it does not, the tensor is empty.
-pub(super) fn keeps(slot: &Tensor) -> Scalar {
-    Scalar::U32((!slot.is_empty()).into())
+/// Whether a rule keeps this moment: where it does not, the tensor is empty.
+pub(super) fn keeps(moment: &Tensor) -> Scalar {
+    Scalar::U32((!moment.is_empty()).into())
 }

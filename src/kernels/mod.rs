@@ -27,6 +27,7 @@ mod softmax_cross_entropy;
 mod squared_norm;
 mod step_backward;
 mod step_forward;
+mod tally;
 mod transpose;
 
 pub use adam::Adam;
@@ -51,6 +52,7 @@ pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use squared_norm::SquaredNorm;
 pub use step_backward::{BackwardStage, StepBackward};
 pub use step_forward::StepForward;
+pub use tally::Tally;
 pub use transpose::Transpose;
 
 use serde::{Deserialize, Serialize};
@@ -71,7 +73,7 @@ pub mod control {
     /// N: sequences in this epoch.
     pub const COUNT: usize = 2;
     /// The row of the history that this step writes, and of the rates that it reads.
-    pub const SLOT: usize = 3;
+    pub const ROW: usize = 3;
     pub const WORDS: usize = 4;
 }
 
@@ -85,7 +87,11 @@ pub mod history {
     pub const LABELLED: usize = 2;
     /// Euclidean norm of the whole gradient, before clipping.
     pub const NORM: usize = 3;
-    pub const WORDS: usize = 4;
+    /// Mean loss over the labelled outputs at the last step of a sequence.
+    pub const LAST_LOSS: usize = 4;
+    /// Those outputs.
+    pub const LAST_LABELLED: usize = 5;
+    pub const WORDS: usize = 6;
 }
 
 /// Whose definition of a rule it is, where the frameworks' differ.
@@ -215,6 +221,7 @@ pub enum Call {
     SquaredNorm(SquaredNorm),
     StepBackward(StepBackward),
     StepForward(StepForward),
+    Tally(Tally),
     Transpose(Transpose),
 }
 
@@ -242,6 +249,7 @@ impl Call {
             Call::SquaredNorm(call) => call,
             Call::StepBackward(call) => call,
             Call::StepForward(call) => call,
+            Call::Tally(call) => call,
             Call::Transpose(call) => call,
         }
     }
@@ -269,6 +277,7 @@ impl Call {
             Call::SquaredNorm(call) => call.cpu(memory),
             Call::StepBackward(call) => call.cpu(memory),
             Call::StepForward(call) => call.cpu(memory),
+            Call::Tally(call) => call.cpu(memory),
             Call::Transpose(call) => call.cpu(memory),
         }
     }

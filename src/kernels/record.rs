@@ -1,4 +1,4 @@
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, history, read, write};
+use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, control, history, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
@@ -6,15 +6,20 @@ use crate::real::Real;
 /// Ends a step: writes its row of the history (see [`history`]) and moves the [`control`] words on.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// `[2, rows]`: losses, hits.
+    /// `[2, rows]`: losses, hits. Where a head reads every step, rows are `[T, B]`.
     pub scores: Tensor,
+    /// `[rows]`, [`IGNORE`] where there is no label.
+    pub labels: Tensor,
+    /// `[B]`: valid steps.
+    pub lengths: Tensor,
     /// `[2]`, as [`LabelWeight`](super::LabelWeight) leaves it.
     pub weight: Tensor,
     /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it, where the step updates the parameters.
     pub norm: Option<Tensor>,
     pub control: Tensor,
-    /// `[slots, 4]`.
+    /// `[rows of the history, 6]`.
     pub history: Tensor,
+    /// B.
     pub batch: usize,
 }
 
@@ -32,6 +37,8 @@ impl Kernel for Record {
     fn args(&self) -> Vec<Arg> {
         vec![
             read("scores", self.scores),
+            read("labels", self.labels),
+            read("lengths", self.lengths),
             read("weight", self.weight),
             read("norm", self.norm.unwrap_or(self.weight)),
             write("control", self.control),
@@ -74,16 +81,27 @@ impl Record {
         let (scores, weight) = (memory.read(&self.scores), memory.read(&self.weight));
         let (losses, hits) = scores.split_at(scores.len() / 2);
         let sum = |values: &[R]| values.iter().fold(R::zero(), |sum, &value| sum + value);
+        let (labels, lengths) = (
+            memory.read_index(&self.labels),
+            memory.read_index(&self.lengths),
+        );
+        let last = lengths.iter().enumerate().filter_map(|(b, &length)| {
+            let steps = (length as usize).min(losses.len() / self.batch);
+            let row = steps.checked_sub(1)? * self.batch + b;
+            (labels[row] != IGNORE).then(|| losses[row])
+        });
+        let last: Vec<R> = last.collect();
         let mut control = memory.write_index(&self.control);
         let mut history = memory.write(&self.history);
-        let row =
-            &mut history[control[control::SLOT] as usize * history::WORDS..][..history::WORDS];
+        let row = &mut history[control[control::ROW] as usize * history::WORDS..][..history::WORDS];
         row[history::LOSS] = sum(losses) * weight[0];
         row[history::HITS] = sum(hits);
         row[history::LABELLED] = weight[1];
         row[history::NORM] = self.norm.map_or(R::zero(), |norm| memory.read(&norm)[0]);
+        row[history::LAST_LOSS] = sum(&last) / R::of(last.len().max(1) as f64);
+        row[history::LAST_LABELLED] = R::of(last.len() as f64);
         control[control::STEP] += u32::from(self.norm.is_some());
         control[control::CURSOR] += self.batch as u32;
-        control[control::SLOT] += 1;
+        control[control::ROW] += 1;
     }
 }

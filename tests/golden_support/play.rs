@@ -115,7 +115,7 @@ impl Recipe {
 
     /// The learning rates of the updates, as the framework's run in f64 has them. TensorFlow's Adam keeps beta^t in float32
     /// even there, and so corrects the bias a little wrong, by a factor that can be put into the rate.
-    fn rates_f64(&self) -> [f64; SLOTS] {
+    fn rates_f64(&self) -> [f64; HISTORY_ROWS] {
         let Optimizer::Adam {
             beta1,
             beta2,
@@ -123,7 +123,7 @@ impl Recipe {
             ..
         } = self.optimizer
         else {
-            return [self.lr; SLOTS];
+            return [self.lr; HISTORY_ROWS];
         };
         let step =
             |beta1_power: f64, beta2_power: f64| (1.0 - beta2_power).sqrt() / (1.0 - beta1_power);
@@ -242,7 +242,7 @@ const DEFAULT_ADAM: &str = "AdamOptimizer(lr=0.001,beta1=0.9,beta2=0.999,epsilon
 const UPDATES: usize = 10;
 
 /// Steps for which the history and the learning rates have room.
-const SLOTS: usize = 16;
+const HISTORY_ROWS: usize = 16;
 
 /// What an optimiser adds to a program.
 struct Training {
@@ -259,11 +259,15 @@ impl Training {
             "history",
             Kind::Control,
             Element::Real,
-            [SLOTS, history::WORDS],
+            [HISTORY_ROWS, history::WORDS],
         );
-        let update = recipe.optimizer.record(model, control, SLOTS, recipe.clip);
+        let update = recipe
+            .optimizer
+            .record(model, control, HISTORY_ROWS, recipe.clip);
         let record = Record {
             scores: model.scores,
+            labels: model.labels,
+            lengths: model.lengths,
             weight: model.weight,
             norm: Some(update.norm),
             control,
@@ -420,7 +424,7 @@ impl Session<'_> {
         } = training;
         let rates = match self.player {
             Player::F64(_) => recipe.rates_f64(),
-            Player::F32(_) => [recipe.lr; SLOTS],
+            Player::F32(_) => [recipe.lr; HISTORY_ROWS],
         };
         self.player.write(&update.rates, &rates);
         let set = update.initialise(self.player.executor());

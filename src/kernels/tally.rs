@@ -1,0 +1,99 @@
+use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
+use crate::executor::Memory;
+use crate::program::Tensor;
+use crate::real::Real;
+
+/// Counts how well outputs tell classes apart, and adds to the counts that are there.
+///
+/// Outputs are ordered from the largest down, of equals the lower class first; what is not a number is larger than any.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// `[rows, K]`.
+    pub outputs: Tensor,
+    /// `[rows]`, below K, or [`IGNORE`], which counts for nothing.
+    pub labels: Tensor,
+    /// `[K, K]`: rows by their label (first) and the class that comes first; or empty, and not counted.
+    pub confusion: Tensor,
+    /// `[K]`: rows by the place of their label, 0 being the first.
+    pub ranks: Tensor,
+    /// K.
+    pub classes: usize,
+}
+
+impl Tally {
+    /// The most classes for which confusion is worth its `[K, K]`.
+    pub const LARGEST_CONFUSION: usize = 1024;
+}
+
+impl From<Tally> for Call {
+    fn from(call: Tally) -> Call {
+        Call::Tally(call)
+    }
+}
+
+impl Kernel for Tally {
+    fn name(&self) -> &'static str {
+        "tally"
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        vec![
+            read("outputs", self.outputs),
+            read("labels", self.labels),
+            write("confusion", self.confusion),
+            write("ranks", self.ranks),
+        ]
+    }
+
+    fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        vec![
+            ("rows", Scalar::count(self.labels.len())),
+            ("classes", Scalar::count(self.classes)),
+            ("confuses", Scalar::U32((!self.confusion.is_empty()).into())),
+        ]
+    }
+
+    fn shader(&self) -> Shader {
+        Shader {
+            parts: vec![include_str!("../../shaders/tally.wgsl")],
+            constants: vec![],
+        }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        fold(self.labels.len(), 1)
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = self.outputs.len() as f64;
+        Cost {
+            flops: 3.0 * elements,
+            bytes: 4.0 * elements,
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let (outputs, labels) = (memory.read(&self.outputs), memory.read_index(&self.labels));
+        let mut confusion = memory.write_index(&self.confusion);
+        let mut ranks = memory.write_index(&self.ranks);
+        let is_nan = |value: R| value.f64().is_nan();
+        let is_larger = |a: R, b: R| a > b || (is_nan(a) && !is_nan(b));
+        let rows = outputs.chunks_exact(self.classes).zip(labels.iter());
+        for (outputs, &label) in rows.filter(|(_, label)| **label != IGNORE) {
+            let label = label as usize;
+            let comes_before = |a: usize, b: usize| {
+                is_larger(outputs[a], outputs[b]) || (a < b && !is_larger(outputs[b], outputs[a]))
+            };
+            let classes = 0..self.classes;
+            let ahead = classes.clone().filter(|&k| comes_before(k, label)).count();
+            ranks[ahead] += 1;
+            if !confusion.is_empty() {
+                let first =
+                    classes.fold(0, |first, k| if comes_before(k, first) { k } else { first });
+                confusion[label * self.classes + first] += 1;
+            }
+        }
+    }
+}
