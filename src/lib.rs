@@ -34,6 +34,7 @@ pub mod model;
 pub mod network;
 pub mod optim;
 pub mod place;
+pub mod predict;
 pub mod program;
 mod real;
 pub mod recipe;

@@ -90,6 +90,9 @@ pub enum DataRecipe {
         #[serde(default = "windows")]
         windows: usize,
     },
+    /// The caller's own [`Dataset`]s, of a program that uses the library; a recipe alone cannot load them.
+    // In braces, since serde lets a bare variant have any keys beside its kind.
+    Arrays {},
 }
 
 fn tenth() -> f64 {
@@ -194,7 +197,39 @@ impl Builtin {
     }
 }
 
+impl HeadRecipe {
+    /// A head with Glorot weights.
+    pub fn new(reads: Reads, loss: Loss) -> Self {
+        HeadRecipe {
+            reads,
+            loss,
+            init: Init::default(),
+        }
+    }
+}
+
 impl Recipe {
+    /// A recipe for data that the caller holds: seed 0, 10 epochs, batches of 32 sequences, a constant learning rate and
+    /// gradients as they are. Change its fields for anything else.
+    pub fn new(name: &str, layers: Vec<Layer>, head: HeadRecipe, optimizer: Optimizer) -> Recipe {
+        Recipe {
+            name: name.into(),
+            seed: 0,
+            epochs: 10,
+            batch_size: 32,
+            steps: None,
+            clip_norm: None,
+            clip_form: Form::default(),
+            clip_value: None,
+            patience: None,
+            keep_best: false,
+            data: DataRecipe::Arrays {},
+            network: NetworkRecipe { layers, head },
+            optimizer,
+            schedule: Schedule::default(),
+        }
+    }
+
     /// Reads a built-in recipe by its name, else a file by its path. Its values are only checked by
     /// [`Recipe::validate`], so that they can be changed before.
     ///
@@ -399,6 +434,8 @@ impl Recipe {
                 )?;
                 1
             }
+            // The arrays decide, once they are there; any number serves to check the layers.
+            DataRecipe::Arrays {} => 1,
         };
 
         allow(
@@ -454,7 +491,8 @@ impl DataRecipe {
     /// Reads or makes the training and the test split; what is drawn at random follows from `seed`.
     ///
     /// # Errors
-    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short.
+    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short;
+    /// [`Error::Usage`] for the caller's own arrays.
     pub fn load(&self, seed: u64) -> Result<Splits> {
         match self {
             DataRecipe::Idx {
@@ -493,6 +531,10 @@ impl DataRecipe {
                     test: Some(drawn.draw(windows.div_ceil(100), seed, Stream::Windows(1))),
                 })
             }
+            DataRecipe::Arrays {} => Err(Error::usage(
+                "data of kind arrays come from a program that uses the library, and cannot be loaded here; \
+                 that program can evaluate its model, or data.kind must be \"idx\" or \"series\"",
+            )),
         }
     }
 
@@ -516,11 +558,12 @@ impl DataRecipe {
         })
     }
 
-    /// Takes the files from another directory, or the series from another file.
+    /// Takes the files from another directory, or the series from another file; the caller's arrays stay as they are.
     pub fn set_path(&mut self, place: PathBuf) {
         match self {
             DataRecipe::Idx { path, .. } => *path = place,
             DataRecipe::Series { path, .. } => *path = Some(place),
+            DataRecipe::Arrays {} => {}
         }
     }
 }
@@ -711,6 +754,42 @@ mod tests {
             assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
             assert!(builtin.summary().ends_with('.'));
         }
+    }
+
+    #[test]
+    fn a_recipe_made_in_code_comes_back_equal_and_has_no_data_to_load() {
+        let head = HeadRecipe::new(Reads::Every, Loss::CrossEntropy);
+        for optimizer in [
+            Optimizer::sgd(0.1),
+            Optimizer::adam(0.1),
+            Optimizer::adamw(0.1),
+            Optimizer::rmsprop(0.1),
+        ] {
+            let layers = vec![Layer::new(Cell::Lstm, 32), Layer::new(Cell::RnnTanh, 8)];
+            let recipe = Recipe::new("waves", layers, head.clone(), optimizer);
+            recipe.validate().unwrap();
+            let text = recipe.to_toml().unwrap();
+            assert_eq!(Recipe::parse(&text, "printed").unwrap(), recipe, "{text}");
+            let json = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+            for error in [
+                recipe.data.load(0).unwrap_err(),
+                recipe.data.load_test(0).unwrap_err(),
+            ] {
+                assert_eq!(error.exit_code(), 2);
+                let message = error.to_string();
+                assert!(message.contains("uses the library"), "{message}");
+            }
+            let mut wrong = recipe.clone();
+            let message = wrong.set(&["data.path=mine"]).unwrap_err().to_string();
+            assert!(message.contains("unknown key `path`"), "{message}");
+        }
+        // As files leave out what has a default, so do constants in code.
+        let mut adam = mnist();
+        adam.set(&["optimizer={kind=\"adam\", lr=0.1}"]).unwrap();
+        assert_eq!(adam.optimizer, Optimizer::adam(0.1));
+        adam.set(&["optimizer={kind=\"sgd\", lr=0.1}"]).unwrap();
+        assert_eq!(adam.optimizer, Optimizer::sgd(0.1));
     }
 
     #[test]

@@ -350,6 +350,16 @@ impl Trainer {
     }
 }
 
+/// Trains to the end of the recipe and returns the model; [`Trainer`] shows how it goes on the way.
+///
+/// # Errors
+/// Those of [`Trainer::new`] and [`Trainer::run`].
+pub fn train(recipe: &Recipe, data: &Splits, device: &Device) -> Result<SavedModel> {
+    let mut trainer = Trainer::new(recipe, data, device)?;
+    trainer.run(&mut |_, _| Ok(ControlFlow::Continue(())))?;
+    trainer.model()
+}
+
 /// Evaluates a saved model over a data set.
 ///
 /// # Errors
@@ -544,14 +554,10 @@ impl Feed {
             }
             Inputs::Floats(values) => executor.write(&self.inputs, values)?,
         }
-        match (&data.targets, &self.targets) {
-            (Targets::Values { values, .. }, Some(targets)) => {
-                executor.write(targets, values)?;
-                executor.write_index(&self.labels, &vec![0; self.labels.len()])?;
-            }
-            (Targets::Classes { labels, .. }, _) => executor.write_index(&self.labels, labels)?,
-            (Targets::Values { .. }, None) => {}
+        if let (Targets::Values { values, .. }, Some(targets)) = (&data.targets, &self.targets) {
+            executor.write(targets, values)?;
         }
+        executor.write_index(&self.labels, &data.labels())?;
         let full = vec![data.steps as u32; data.count];
         executor.write_index(&self.lengths, data.lengths.as_ref().unwrap_or(&full))
     }
@@ -608,8 +614,9 @@ fn outputs(targets: &Targets) -> usize {
     }
 }
 
-/// Refuses data whose sizes are not the network's.
+/// Refuses data that make no sense, or whose sizes are not the network's.
 fn check_data(network: &Network, data: &Dataset) -> Result<()> {
+    data.check()?;
     let Network {
         input_size, head, ..
     } = network;
@@ -659,9 +666,6 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
         let message =
             format!("the data have a target for {has}, so the head's `reads` must be {reads}");
         return Err(Error::Training(message));
-    }
-    if data.count == 0 {
-        return Err(Error::Training("the data hold no sequence".into()));
     }
     Ok(())
 }
