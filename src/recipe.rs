@@ -675,6 +675,9 @@ fn explain(message: &str) -> String {
     let what = match message {
         _ if message.starts_with("unknown field") => "key",
         _ if message.starts_with("unknown variant") => "value",
+        _ if message.ends_with("there are no fields") => {
+            return format!("unknown key `{}`; there is none beside the kind", quoted[0]);
+        }
         _ if message.starts_with("missing field") && quoted.len() == 1 => {
             return format!("the key `{}` is missing", quoted[0]);
         }
