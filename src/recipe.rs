@@ -673,11 +673,11 @@ fn line_of(text: &str, start: usize, message: &str) -> usize {
 fn explain(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let what = match message {
-        _ if message.starts_with("unknown field") => "key",
-        _ if message.starts_with("unknown variant") => "value",
-        _ if message.ends_with("there are no fields") => {
+        _ if message.trim_end().ends_with("there are no fields") => {
             return format!("unknown key `{}`; there is none beside the kind", quoted[0]);
         }
+        _ if message.starts_with("unknown field") => "key",
+        _ if message.starts_with("unknown variant") => "value",
         _ if message.starts_with("missing field") && quoted.len() == 1 => {
             return format!("the key `{}` is missing", quoted[0]);
         }

@@ -372,3 +372,15 @@ fn what_does_not_fit_is_refused() {
     );
     assert_eq!(none.classes().len(), 0);
 }
+
+/// The example of the library's front page, which is tested there, is the one that README.md shows.
+#[test]
+fn the_readme_shows_the_tested_example() {
+    let example = include_str!("../src/lib.rs").split("//! ```\n").nth(1);
+    let lines = example.expect("there is one").lines();
+    let mut shown: Vec<&str> = lines.map(|line| line[3..].trim_start()).collect();
+    let end = shown.iter().position(|line| line.starts_with("let right"));
+    shown.truncate(end.expect("it is checked there"));
+    let example = shown.join("\n");
+    assert!(include_str!("../README.md").contains(&example), "{example}");
+}
