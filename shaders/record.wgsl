@@ -2,7 +2,7 @@
 
 struct Record {
     scores: u32, labels: u32, lengths: u32, weight: u32, norm: u32, control: u32, history: u32,
-    rows: u32, batch: u32, updates: u32,
+    rows: u32, batch: u32, chunks: u32, updates: u32,
 }
 
 @group(0) @binding(0) var<storage, read> scores: array<f32>;         // [2, rows]
@@ -20,6 +20,7 @@ const IGNORE = 0xffffffffu;
 const STEP = 0u;
 const CURSOR = 1u;
 const ROW = 3u;
+const CHUNK = 4u;
 const LOSS = 0u;
 const HITS = 1u;
 const LABELLED = 2u;
@@ -60,7 +61,13 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         history[at + LAST_LOSS] = last_loss / max(last_labelled, 1.0);
         history[at + LAST_LABELLED] = last_labelled;
         control[u.control + STEP] += u.updates;
-        control[u.control + CURSOR] += u.batch;
         control[u.control + ROW] = row + 1u;
+        let chunk = control[u.control + CHUNK] + 1u;
+        if chunk == u.chunks {
+            control[u.control + CHUNK] = 0u;
+            control[u.control + CURSOR] += u.batch;
+        } else {
+            control[u.control + CHUNK] = chunk;
+        }
     }
 }

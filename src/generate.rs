@@ -2,11 +2,11 @@
 
 use crate::checkpoint::SavedModel;
 use crate::error::{Error, Result};
-use crate::kernels::{Arrange, Columns, Order};
+use crate::kernels::control;
 use crate::model::{Gradients, Model};
 use crate::network::{Network, Reads};
 use crate::place::Place;
-use crate::program::Phase;
+use crate::program::{Element, Kind, Phase};
 
 /// How the network sees what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,10 @@ pub fn generate(
         Memory::SlidingWindow(steps) => steps,
     };
     let mut model = Model::new(network, steps, 1, Gradients::None, place.tuning())?;
+    let program = &mut model.program;
+    let control = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     if memory == Memory::CarriedState {
-        carry_states(&mut model);
+        model.carry_states(Phase::Evaluate, control);
     }
     model.forward(Phase::Evaluate);
     let mut executor = place.load(&model.program)?;
@@ -47,6 +49,8 @@ pub fn generate(
         &network.from_parameters(&saved.parameters)?,
     )?;
     executor.write_index(&model.lengths, &[steps as u32])?;
+    // Every step goes on from the one before; before the first of all, the last states are zeros.
+    executor.write_index(&control.part(control::CHUNK, [1]), &[1])?;
 
     let newest = model.outputs.part((steps - 1) * width, [width]);
     let mut series = seed.to_vec();
@@ -66,33 +70,6 @@ pub fn generate(
         at += 1;
     }
     Ok(series.split_off(seed.len()))
-}
-
-/// Records that each run begins with the states that the one before has left.
-fn carry_states(model: &mut Model) {
-    let (batch, lengths) = (model.batch, model.lengths);
-    for layer in model.layers.clone() {
-        let mut before = 0;
-        for state in [layer.h, layer.c]
-            .into_iter()
-            .filter(|state| !state.is_empty())
-        {
-            let width = state.shape.extents()[2];
-            let call = Arrange {
-                source: Columns::all(layer.last.part(before, [1, batch, width])),
-                out: Columns::all(state.part(0, [1, batch, width])),
-                mask: None,
-                lengths,
-                steps: 1,
-                batch,
-                width,
-                order: Order::InTime,
-                accumulate: false,
-            };
-            model.program.push(Phase::Evaluate, call);
-            before += batch * width;
-        }
-    }
 }
 
 fn check(network: &Network, seed: &[f32], memory: Memory) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Arrange, BackwardStage, Call, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight, Lookup,
-    LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence, ScanBackward,
+    Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight,
+    Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence, ScanBackward,
     ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tokens, Transpose,
 };
 use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
@@ -540,6 +540,23 @@ impl Model {
                 number: number as u32,
             };
             self.program.push(Phase::Forward, call);
+        }
+    }
+
+    /// Records, in `phase`, that a run begins with the states that the one before has left; with zeros where the control words
+    /// say that it is the first chunk of its sequences. It comes before [`Model::forward`].
+    pub fn carry_states(&mut self, phase: Phase, control: Tensor) {
+        for layer in &self.layers {
+            let mut before = 0;
+            for (state, len) in [layer.h, layer.c].into_iter().zip(layer.state_sizes()) {
+                let call = CarryState {
+                    last: layer.last.part(before, [len]),
+                    control,
+                    initial: state.part(0, [len]),
+                };
+                self.program.push(phase, call);
+                before += len;
+            }
         }
     }
 

@@ -153,6 +153,55 @@ impl Update {
 }
 
 impl Optimizer {
+    /// Plain gradient descent.
+    pub fn sgd(lr: f32) -> Self {
+        Optimizer::Sgd {
+            lr,
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+        }
+    }
+
+    /// Adam with the paper's constants, as in PyTorch.
+    pub fn adam(lr: f32) -> Self {
+        Optimizer::Adam {
+            lr,
+            beta1: default_beta1(),
+            beta2: default_beta2(),
+            epsilon: default_epsilon(),
+            form: Form::default(),
+            weight_decay: 0.0,
+            amsgrad: false,
+        }
+    }
+
+    /// AdamW with PyTorch's constants.
+    pub fn adamw(lr: f32) -> Self {
+        Optimizer::AdamW {
+            lr,
+            beta1: default_beta1(),
+            beta2: default_beta2(),
+            epsilon: default_epsilon(),
+            weight_decay: default_weight_decay(),
+            amsgrad: false,
+        }
+    }
+
+    /// RMSProp with PyTorch's constants.
+    pub fn rmsprop(lr: f32) -> Self {
+        Optimizer::Rmsprop {
+            lr,
+            form: Form::default(),
+            rho: None,
+            epsilon: None,
+            momentum: 0.0,
+            centered: false,
+            weight_decay: 0.0,
+        }
+    }
+
     /// The rate that a run starts with.
     pub fn learning_rate(&self) -> f32 {
         match self {

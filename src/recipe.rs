@@ -42,6 +42,10 @@ pub struct Recipe {
     /// Each element of a gradient is clamped to ± this; not beside `clip_norm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
+    /// Truncated back-propagation through time: sequences are taken in chunks of this many steps, each with an update of its
+    /// own; states go on from chunk to chunk, gradients do not. Whole sequences where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bptt_steps: Option<usize>,
     /// Early stopping: the run ends after this many epochs in a row without a lower loss, on the test split or, where there
     /// is none, in training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +97,9 @@ pub enum DataRecipe {
         #[serde(default = "windows")]
         windows: usize,
     },
+    /// The caller's own [`Dataset`]s, of a program that uses the library; a recipe alone cannot load them.
+    // In braces, since serde lets a bare variant have any keys beside its kind.
+    Arrays {},
 }
 
 fn tenth() -> f64 {
@@ -200,7 +207,45 @@ impl Builtin {
     }
 }
 
+impl HeadRecipe {
+    /// A head with Glorot weights.
+    pub fn new(reads: Reads, loss: Loss) -> Self {
+        HeadRecipe {
+            reads,
+            loss,
+            init: Init::default(),
+        }
+    }
+}
+
 impl Recipe {
+    /// A recipe for data that the caller holds: seed 0, 10 epochs, batches of 32 sequences, a constant learning rate and
+    /// gradients as they are. Change its fields for anything else.
+    pub fn new(name: &str, layers: Vec<Layer>, head: HeadRecipe, optimizer: Optimizer) -> Recipe {
+        Recipe {
+            name: name.into(),
+            seed: 0,
+            epochs: 10,
+            batch_size: 32,
+            steps: None,
+            clip_norm: None,
+            clip_form: Form::default(),
+            clip_value: None,
+            patience: None,
+            keep_best: false,
+            data: DataRecipe::Arrays {},
+            report_every: None,
+            bptt_steps: None,
+            network: NetworkRecipe {
+                input: Input::Values,
+                layers,
+                head,
+            },
+            optimizer,
+            schedule: Schedule::default(),
+        }
+    }
+
     /// Reads a built-in recipe by its name, else a file by its path. Its values are only checked by
     /// [`Recipe::validate`], so that they can be changed before.
     ///
@@ -328,6 +373,7 @@ impl Recipe {
             ("steps", self.steps),
             ("patience", self.patience),
             ("report_every", self.report_every),
+            ("bptt_steps", self.bptt_steps),
         ] {
             allow(
                 count != Some(0),
@@ -353,6 +399,13 @@ impl Recipe {
         )?;
 
         let HeadRecipe { loss, reads, .. } = self.network.head;
+        let two_ways = self.network.layers.iter().any(|layer| layer.bidirectional);
+        allow(
+            self.bptt_steps.is_none() || (reads == Reads::Every && !two_ways),
+            "bptt_steps takes sequences in chunks from the beginning on, so network.head must have reads = \"every\", and no \
+             layer may be bidirectional"
+                .into(),
+        )?;
         let outputs = match self.data {
             DataRecipe::Idx { classes, scale, .. } => {
                 allow(
@@ -410,6 +463,8 @@ impl Recipe {
                 )?;
                 1
             }
+            // The arrays decide, once they are there; any number serves to check the layers.
+            DataRecipe::Arrays {} => 1,
         };
 
         allow(
@@ -465,7 +520,8 @@ impl DataRecipe {
     /// Reads or makes the training and the test split; what is drawn at random follows from `seed`.
     ///
     /// # Errors
-    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short.
+    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short;
+    /// [`Error::Usage`] for the caller's own arrays.
     pub fn load(&self, seed: u64) -> Result<Splits> {
         match self {
             DataRecipe::Idx {
@@ -504,6 +560,10 @@ impl DataRecipe {
                     test: Some(drawn.draw(windows.div_ceil(100), seed, Stream::Windows(1))),
                 })
             }
+            DataRecipe::Arrays {} => Err(Error::usage(
+                "data of kind arrays come from a program that uses the library, and cannot be loaded here; \
+                 that program can evaluate its model, or data.kind must be \"idx\" or \"series\"",
+            )),
         }
     }
 
@@ -533,11 +593,12 @@ impl DataRecipe {
         }
     }
 
-    /// Takes the files from another directory, or the series from another file.
+    /// Takes the files from another directory, or the series from another file; the caller's arrays stay as they are.
     pub fn set_path(&mut self, place: PathBuf) {
         match self {
             DataRecipe::Idx { path, .. } => *path = place,
             DataRecipe::Series { path, .. } => *path = Some(place),
+            DataRecipe::Arrays {} => {}
         }
     }
 }
@@ -647,6 +708,9 @@ fn line_of(text: &str, start: usize, message: &str) -> usize {
 fn explain(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let what = match message {
+        _ if message.trim_end().ends_with("there are no fields") => {
+            return format!("unknown key `{}`; there is none beside the kind", quoted[0]);
+        }
         _ if message.starts_with("unknown field") => "key",
         _ if message.starts_with("unknown variant") => "value",
         _ if message.starts_with("missing field") && quoted.len() == 1 => {
@@ -728,6 +792,42 @@ mod tests {
             assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
             assert!(builtin.summary().ends_with('.'));
         }
+    }
+
+    #[test]
+    fn a_recipe_made_in_code_comes_back_equal_and_has_no_data_to_load() {
+        let head = HeadRecipe::new(Reads::Every, Loss::CrossEntropy);
+        for optimizer in [
+            Optimizer::sgd(0.1),
+            Optimizer::adam(0.1),
+            Optimizer::adamw(0.1),
+            Optimizer::rmsprop(0.1),
+        ] {
+            let layers = vec![Layer::new(Cell::Lstm, 32), Layer::new(Cell::RnnTanh, 8)];
+            let recipe = Recipe::new("waves", layers, head.clone(), optimizer);
+            recipe.validate().unwrap();
+            let text = recipe.to_toml().unwrap();
+            assert_eq!(Recipe::parse(&text, "printed").unwrap(), recipe, "{text}");
+            let json = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+            for error in [
+                recipe.data.load(0).unwrap_err(),
+                recipe.data.load_split(Split::Test, 0).unwrap_err(),
+            ] {
+                assert_eq!(error.exit_code(), 2);
+                let message = error.to_string();
+                assert!(message.contains("uses the library"), "{message}");
+            }
+            let mut wrong = recipe.clone();
+            let message = wrong.set(&["data.path=mine"]).unwrap_err().to_string();
+            assert!(message.contains("unknown key `path`"), "{message}");
+        }
+        // As files leave out what has a default, so do constants in code.
+        let mut adam = mnist();
+        adam.set(&["optimizer={kind=\"adam\", lr=0.1}"]).unwrap();
+        assert_eq!(adam.optimizer, Optimizer::adam(0.1));
+        adam.set(&["optimizer={kind=\"sgd\", lr=0.1}"]).unwrap();
+        assert_eq!(adam.optimizer, Optimizer::sgd(0.1));
     }
 
     #[test]

@@ -162,12 +162,13 @@ impl Trainer {
     pub fn new(recipe: &Recipe, data: &Splits, device: &Device) -> Result<Trainer> {
         recipe.validate()?;
         let train = &data.train;
-        let network = recipe.network(train.features, outputs(&train.targets))?;
+        let network = recipe.network(train.input_size(), outputs(&train.targets))?;
         check_data(&network, train)?;
         let place = Place::open(device)?;
+        let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
         let mut model = Model::new(
             &network,
-            train.steps,
+            steps,
             recipe.batch_size.min(train.count),
             Gradients::OfLoss,
             place.tuning(),
@@ -186,7 +187,9 @@ impl Trainer {
             None => None,
             Some(test) => {
                 check_data(&network, test)?;
-                check_steps(train, test)?;
+                if recipe.bptt_steps.is_none() {
+                    check_steps(train, test)?;
+                }
                 let feed = Feed::record(&mut model, Phase::Evaluate, test);
                 model.forward(Phase::Evaluate);
                 model.loss(Phase::Evaluate);
@@ -235,12 +238,13 @@ impl Trainer {
                 epoch: self.epochs.len() + 1,
                 train_loss: trained.loss(),
                 train_accuracy: self.accuracy(&trained),
-                train_last_step_loss: trained.last_step_loss(&self.model.network),
+                train_last_step_loss: trained.last_step_loss(&self.model.network, &self.train),
                 test_loss: tested.as_ref().map(Totals::loss),
                 test_accuracy: tested.as_ref().and_then(|tested| self.accuracy(tested)),
                 test_last_step_loss: tested
                     .as_ref()
-                    .and_then(|tested| tested.last_step_loss(&self.model.network)),
+                    .zip(self.test.as_ref())
+                    .and_then(|(tested, feed)| tested.last_step_loss(&self.model.network, feed)),
                 sequences_per_second: sequences as f64 / seconds,
                 seconds: start.elapsed().as_secs_f64(),
             };
@@ -269,14 +273,14 @@ impl Trainer {
 
     /// Updates of the whole run.
     fn last_step(&self) -> usize {
-        let steps = self.recipe.epochs * self.train.count.div_ceil(self.model.batch);
+        let steps = self.recipe.epochs * self.train.steps();
         self.recipe.steps.unwrap_or(steps).min(steps)
     }
 
     /// Sequences of the next epoch, which may be cut short by the recipe's steps.
     fn sequences_of_epoch(&self) -> usize {
-        let left = (self.last_step() - self.step) * self.model.batch;
-        left.min(self.train.count)
+        let left = (self.last_step() - self.step).div_ceil(self.train.chunks);
+        (left * self.model.batch).min(self.train.count)
     }
 
     /// The index of the first epoch with the lowest loss; 0 where there is none.
@@ -315,9 +319,9 @@ impl Trainer {
         let epoch = self.epochs.len();
         let order = Philox::new(self.recipe.seed, Stream::Shuffle(epoch as u32))
             .permutation(self.train.count);
-        self.train.begin(self.executor.as_mut(), &order)?;
+        self.train.begin(self.executor.as_mut(), order)?;
         let of = self.sequences_of_epoch();
-        let steps = of.div_ceil(self.model.batch);
+        let steps = self.train.steps().min(self.last_step() - self.step);
         let (mut totals, mut done, start) = (Totals::default(), 0, Instant::now());
         while done < steps {
             let count = self.piece.min(steps - done);
@@ -349,7 +353,7 @@ impl Trainer {
             let step_losses: Vec<f32> = losses.collect();
             let reports = step_losses.iter().filter_map(|&loss| self.count_step(loss));
             let reports = reports.collect();
-            let sequences = (done * self.model.batch).min(of);
+            let sequences = (done * self.model.batch / self.train.chunks).min(of);
             let progress = Progress {
                 epoch: epoch + 1,
                 epochs: self.recipe.epochs,
@@ -385,8 +389,7 @@ impl Trainer {
         let Some(test) = &self.test else {
             return Ok(None);
         };
-        test.evaluate(self.executor.as_mut(), self.model.batch)
-            .map(Some)
+        test.evaluate(self.executor.as_mut()).map(Some)
     }
 
     fn accuracy(&self, totals: &Totals) -> Option<f64> {
@@ -407,6 +410,16 @@ impl Trainer {
     }
 }
 
+/// Trains to the end of the recipe and returns the model; [`Trainer`] shows how it goes on the way.
+///
+/// # Errors
+/// Those of [`Trainer::new`] and [`Trainer::run`].
+pub fn train(recipe: &Recipe, data: &Splits, device: &Device) -> Result<SavedModel> {
+    let mut trainer = Trainer::new(recipe, data, device)?;
+    trainer.run(&mut |_, _| Ok(ControlFlow::Continue(())))?;
+    trainer.model()
+}
+
 /// Evaluates a saved model over a data set.
 ///
 /// # Errors
@@ -420,9 +433,11 @@ pub fn evaluate(
     check_data(&saved.network, data)?;
     let batch_size = batch_size.min(data.count);
     let place = Place::open(device)?;
+    // As long sequences were trained on; their states are carried, so it makes no difference to the answers.
+    let steps = saved.recipe.bptt_steps.unwrap_or(data.steps);
     let mut model = Model::new(
         &saved.network,
-        data.steps,
+        steps.min(data.steps),
         batch_size,
         Gradients::None,
         place.tuning(),
@@ -445,7 +460,7 @@ pub fn evaluate(
     {
         executor.write_index(&counts, &vec![0; counts.len()])?;
     }
-    let totals = feed.evaluate(executor.as_mut(), batch_size)?;
+    let totals = feed.evaluate(executor.as_mut())?;
     let seconds = start.elapsed().as_secs_f64();
     let (mut confusion, mut ranks) = (None, None);
     if let Some(tally) = &tally {
@@ -457,7 +472,7 @@ pub fn evaluate(
     Ok(Evaluation {
         loss: totals.loss(),
         accuracy: matches!(data.targets, Targets::Classes { .. }).then(|| totals.accuracy()),
-        last_step_loss: totals.last_step_loss(&saved.network),
+        last_step_loss: totals.last_step_loss(&saved.network, &feed),
         ranks,
         confusion,
         sequences: data.count,
@@ -519,9 +534,9 @@ impl Totals {
         self.hits / self.labelled.max(1.0)
     }
 
-    /// A head that reads the last step has no other.
-    fn last_step_loss(&self, network: &Network) -> Option<f64> {
-        let reads_every = network.head.reads == Reads::Every;
+    /// A head that reads the last step has no other; in chunks, the last step is not told apart.
+    fn last_step_loss(&self, network: &Network, feed: &Feed) -> Option<f64> {
+        let reads_every = network.head.reads == Reads::Every && feed.chunks == 1;
         reads_every.then(|| self.last_loss / self.last_labelled.max(1.0))
     }
 }
@@ -532,6 +547,10 @@ struct Feed {
     /// N.
     count: usize,
     batch: usize,
+    /// In how many chunks, each a step, a batch's sequences are taken.
+    chunks: usize,
+    /// Valid steps of each sequence, where they differ.
+    valid: Option<Vec<u32>>,
     inputs: Tensor,
     labels: Tensor,
     targets: Option<Tensor>,
@@ -562,16 +581,22 @@ impl Feed {
                 buffer("data", Kind::Data, index, [elements.div_ceil(4), 1]),
             ),
             Inputs::Floats(_) => (Of::Reals, buffer("data", Kind::Data, real, [elements, 1])),
+            Inputs::Tokens { .. } => (
+                Of::Indices { absent: 0 },
+                buffer("data", Kind::Data, index, [elements, 1]),
+            ),
         };
-        let rows_each = model.labels.len() / batch;
-        let labels = buffer("labels", Kind::Data, index, [data.count, rows_each]);
+        let every = model.network.head.reads == Reads::Every;
+        // Outputs of a sequence: in a batch, and in the data.
+        let [rows_each, rows_all] = if every { [steps, data.steps] } else { [1, 1] };
+        let labels = buffer("labels", Kind::Data, index, [data.count, rows_all]);
         let targets = match &data.targets {
             Targets::Classes { .. } => None,
             Targets::Values { width, .. } => Some(buffer(
                 "targets",
                 Kind::Data,
                 real,
-                [data.count, rows_each * width],
+                [data.count, rows_all * width],
             )),
         };
         let lengths = buffer("lengths", Kind::Data, index, [data.count, 1]);
@@ -583,7 +608,7 @@ impl Feed {
             real,
             [HISTORY_ROWS, history::WORDS],
         );
-        let mut gather = |of, source, out, steps, width| {
+        let mut gather = |of, source, out, [steps, source_steps]: [usize; 2], width| {
             model.program.push(
                 phase,
                 Gather {
@@ -595,24 +620,27 @@ impl Feed {
                     steps,
                     batch,
                     width,
+                    source_steps,
+                    chunk_steps: model.steps,
                 },
             );
         };
-        gather(of, inputs, model.inputs, steps, features);
-        gather(Of::Indices { absent: 0 }, lengths, model.lengths, 1, 1);
-        gather(
-            Of::Indices { absent: IGNORE },
-            labels,
-            model.labels,
-            rows_each,
-            1,
-        );
+        let (rows, ignored) = ([rows_each, rows_all], Of::Indices { absent: IGNORE });
+        gather(of, inputs, model.inputs, [steps, data.steps], features);
+        gather(Of::Lengths, lengths, model.lengths, [1, 1], 1);
+        gather(ignored, labels, model.labels, rows, 1);
         if let (Some(source), Some(out)) = (targets, model.targets) {
-            gather(Of::Reals, source, out, rows_each, model.network.head.size);
+            gather(Of::Reals, source, out, rows, model.network.head.size);
+        }
+        let chunks = data.steps.div_ceil(steps);
+        if chunks > 1 {
+            model.carry_states(phase, control);
         }
         Feed {
             count: data.count,
             batch,
+            chunks,
+            valid: data.lengths.clone(),
             inputs,
             labels,
             targets,
@@ -636,6 +664,7 @@ impl Feed {
             control,
             history,
             batch,
+            chunks,
             ..
         } = *self;
         model.program.push(
@@ -649,8 +678,14 @@ impl Feed {
                 control,
                 history,
                 batch,
+                chunks,
             },
         );
+    }
+
+    /// Steps of a pass over the data.
+    fn steps(&self) -> usize {
+        self.count.div_ceil(self.batch) * self.chunks
     }
 
     /// Puts `data` on the device.
@@ -665,33 +700,29 @@ impl Feed {
                 executor.write_index(&self.inputs, &words.collect::<Vec<_>>())?;
             }
             Inputs::Floats(values) => executor.write(&self.inputs, values)?,
+            Inputs::Tokens { values, .. } => executor.write_index(&self.inputs, values)?,
         }
-        let mut labels = match &data.targets {
-            Targets::Classes { labels, .. } => labels.clone(),
-            Targets::Values { .. } => vec![0; self.labels.len()],
-        };
-        if let (Some(lengths), true) = (&data.lengths, data.targets.per_step()) {
-            // What lies past the end of a sequence is nothing to be judged by.
-            for (labels, &length) in labels.chunks_mut(data.steps).zip(lengths) {
-                let past = labels.iter_mut().skip(length as usize);
-                past.for_each(|label| *label = IGNORE);
-            }
-        }
-        executor.write_index(&self.labels, &labels)?;
         if let (Targets::Values { values, .. }, Some(targets)) = (&data.targets, &self.targets) {
             executor.write(targets, values)?;
         }
+        executor.write_index(&self.labels, &data.labels())?;
         let full = vec![data.steps as u32; data.count];
         executor.write_index(&self.lengths, data.lengths.as_ref().unwrap_or(&full))
     }
 
     /// Starts a pass over the data in this order.
-    fn begin(&self, executor: &mut dyn Executor, order: &[u32]) -> Result<()> {
-        executor.write_index(&self.order, order)?;
+    fn begin(&self, executor: &mut dyn Executor, mut order: Vec<u32>) -> Result<()> {
+        if let Some(valid) = &self.valid {
+            // Within a batch the longest first: a scan takes its sequences a few at a time, as far as the longest goes.
+            let batches = order.chunks_mut(self.batch);
+            batches.for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(valid[n as usize])));
+        }
+        executor.write_index(&self.order, &order)?;
         executor.write_index(
             &self.control.part(control::CURSOR, [2]),
             &[0, self.count as u32],
-        )
+        )?;
+        executor.write_index(&self.control.part(control::CHUNK, [1]), &[0])
     }
 
     /// Runs `phases` for `count` steps, reads what they left in the history, and sizes the next piece by the time it took.
@@ -713,11 +744,10 @@ impl Feed {
     }
 
     /// One pass over the data in their own order, in [`Phase::Evaluate`].
-    fn evaluate(&self, executor: &mut dyn Executor, batch: usize) -> Result<Totals> {
-        let order: Vec<u32> = (0..self.count as u32).collect();
-        self.begin(executor, &order)?;
+    fn evaluate(&self, executor: &mut dyn Executor) -> Result<Totals> {
+        self.begin(executor, (0..self.count as u32).collect())?;
         let (mut totals, mut piece, mut done) = (Totals::default(), 1, 0);
-        let steps = self.count.div_ceil(batch);
+        let steps = self.steps();
         while done < steps {
             let count = piece.min(steps - done);
             let rows = self.run(executor, &[Phase::Evaluate], count, &mut piece)?;
@@ -737,15 +767,33 @@ fn outputs(targets: &Targets) -> usize {
     }
 }
 
-/// Refuses data whose sizes are not the network's.
+/// Refuses data that make no sense, or whose sizes are not the network's.
 fn check_data(network: &Network, data: &Dataset) -> Result<()> {
+    data.check()?;
     let Network {
         input_size, head, ..
     } = network;
-    if data.features != *input_size {
+    let tokens = matches!(data.inputs, Inputs::Tokens { .. });
+    if tokens == network.input.is_values() {
+        let (has, takes) = match tokens {
+            true => (
+                "tokens",
+                "numbers; its `input` must be \"one-hot\" or an embedding",
+            ),
+            false => ("numbers", "tokens; its `input` must be \"values\""),
+        };
+        let message = format!("the data are {has}, but the network takes {takes}");
+        return Err(Error::Training(message));
+    }
+    if data.input_size() != *input_size {
+        let what = if tokens {
+            "tokens in their vocabulary"
+        } else {
+            "features at each step"
+        };
         let message = format!(
-            "the data have {} features at each step, but the network takes {input_size}",
-            data.features
+            "the data have {} {what}, but the network takes {input_size}",
+            data.input_size()
         );
         return Err(Error::Training(message));
     }
@@ -786,9 +834,6 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
         let message =
             format!("the data have a target for {has}, so the head's `reads` must be {reads}");
         return Err(Error::Training(message));
-    }
-    if data.count == 0 {
-        return Err(Error::Training("the data hold no sequence".into()));
     }
     Ok(())
 }

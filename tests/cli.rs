@@ -446,6 +446,17 @@ fn mistakes_in_a_request_are_explained() {
             &["--set batchsize=3", "did you mean `batch_size`?"],
         ),
         (
+            &[
+                "train",
+                "mnist",
+                "--set",
+                "data={kind=\"arrays\"}",
+                "--device",
+                "cpu",
+            ],
+            &["come from a program that uses the library"],
+        ),
+        (
             &["train", "mnist", "--set", "network.layer.0.cell=ltsm"],
             &["did you mean `lstm`?"],
         ),

@@ -213,6 +213,14 @@ impl Bench {
         }
     }
 
+    fn copied(&self) -> Self {
+        Bench {
+            program: self.program.clone(),
+            contents: self.contents.clone(),
+            random: self.random.clone(),
+        }
+    }
+
     /// Random numbers in ±limit.
     fn uniform(&mut self, count: usize, limit: f32) -> Vec<f32> {
         (0..count)
@@ -882,7 +890,9 @@ fn gather() {
         [3, 2, 1025, 2053, 0, 3],
     ];
     for [sequences, steps, batch, width, cursor, count] in sizes {
-        for kind in 0..3 {
+        // What there is to take, and chunk: a first one, and a second one which may end within the sequences.
+        for (kind, chunk) in (0..3).flat_map(|kind| [(kind, 0), (kind, 1)]) {
+            let (chunk_steps, source_steps) = (steps - steps / 2, steps);
             let mut bench = Bench::new(kind);
             let (scale, elements) = (1.0f32 / 255.0, sequences * steps * width);
             let words: Vec<u32> = (0..elements).map(|_| bench.random.next_u32()).collect();
@@ -908,7 +918,7 @@ fn gather() {
                 .map(|_| bench.random.below(sequences as u32))
                 .collect::<Vec<_>>();
             let order = bench.indices(&order);
-            let control = bench.indices(&[DEAD, cursor as u32, count as u32, DEAD]);
+            let control = bench.indices(&[DEAD, cursor as u32, count as u32, DEAD, chunk]);
             let call = Gather {
                 of,
                 source,
@@ -918,8 +928,11 @@ fn gather() {
                 steps,
                 batch,
                 width,
+                source_steps,
+                chunk_steps,
             };
-            let case = format!("{of:?} {sequences} {steps} {batch} {width} {cursor} {count}");
+            let case =
+                format!("{of:?} {sequences} {steps} {batch} {width} {cursor} {count} {chunk}");
             judge.call(&case, bench, call, |before| {
                 let (source, order) = (before.of(&source), before.of(&order));
                 let take = |at: usize| match of {
@@ -931,8 +944,9 @@ fn gather() {
                 };
                 let element = |at: usize| {
                     let (i, b, t) = (at % width, at / width % batch, at / width / batch);
-                    match (cursor + b < count, of) {
-                        (true, _) => take((order[cursor + b] as usize * steps + t) * width + i),
+                    let step = t + chunk as usize * chunk_steps;
+                    match (cursor + b < count && step < source_steps, of) {
+                        (true, _) => take((order[cursor + b] as usize * steps + step) * width + i),
                         (false, Of::Indices { absent }) => exact(f64::from(absent)),
                         (false, _) => ZERO,
                     }
@@ -941,6 +955,198 @@ fn gather() {
             });
         }
     }
+}
+
+/// Of each sequence, the valid steps that lie in a chunk.
+#[test]
+fn gather_lengths() {
+    let mut judge = Judge::new("gather");
+    for (chunk, expected) in [
+        (0, [4.0, 0.0, 3.0, 4.0, 4.0, 0.0]),
+        (1, [0.0, 0.0, 0.0, 4.0, 1.0, 0.0]),
+        (2, [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
+    ] {
+        let mut bench = Bench::new(0);
+        let source = bench.indices(&[4, 0, 3, 9, 5]);
+        let order = bench.indices(&[0, 1, 2, 3, 4]);
+        let control = bench.indices(&[DEAD, 0, 5, DEAD, chunk]);
+        let out = bench.indices(&[DEAD; 6]);
+        let call = Gather {
+            of: Of::Lengths,
+            source,
+            order,
+            control,
+            out,
+            steps: 1,
+            batch: 6,
+            width: 1,
+            source_steps: 1,
+            chunk_steps: 4,
+        };
+        judge.call(&format!("chunk {chunk}"), bench, call, |_| {
+            vec![(out, expected.map(exact).to_vec())]
+        });
+    }
+}
+
+#[test]
+fn carry_state() {
+    let mut judge = Judge::new("carry_state");
+    for count in COUNTS {
+        for chunk in [0, 1, 7] {
+            let mut bench = Bench::new(count);
+            let last = bench.random(count);
+            let control = bench.indices(&[DEAD, DEAD, DEAD, DEAD, chunk]);
+            let initial = bench.writes(&vec![NAN; count]);
+            let call = CarryState {
+                last,
+                control,
+                initial,
+            };
+            judge.call(&format!("{count}, chunk {chunk}"), bench, call, |before| {
+                let value = |&value: &f64| if chunk > 0 { exact(value) } else { ZERO };
+                vec![(initial, before.of(&last).iter().map(value).collect())]
+            });
+        }
+    }
+}
+
+// ---- tokens --------------------------------------------------------------------------------------------------------
+
+/// Tables that are read by rows and by columns, tokens in and against the order of time, and where each row's stands.
+#[allow(clippy::type_complexity)]
+fn token_cases(
+    judge: &mut Judge,
+    each: impl Fn(&mut Judge, &str, Bench, Tokens, &dyn Fn(Tensor) -> Table, [usize; 2], Vec<usize>),
+) {
+    for [steps, batch, count, width] in
+        [[1, 1, 1, 1], [5, 4, 7, 3], [3, 33, 12, 65], [2, 3, 70, 64]]
+    {
+        for (reversed, by_rows) in [(false, true), (true, true), (false, false), (true, false)] {
+            let mut bench = Bench::new(count);
+            let tokens: Vec<u32> = (0..steps * batch)
+                .map(|_| bench.random.below(count as u32))
+                .collect();
+            let valid = |b: usize| [steps, 0, steps + 2, 1][b % 4];
+            let lengths: Vec<u32> = (0..batch).map(|b| valid(b) as u32).collect();
+            let token = |row: usize| {
+                let (t, b) = (row / batch, row % batch);
+                let length = valid(b).min(steps);
+                let step = if reversed && t < length {
+                    length - 1 - t
+                } else {
+                    t
+                };
+                tokens[step * batch + b] as usize
+            };
+            let taken = (0..steps * batch).map(token).collect();
+            let tokens = Tokens {
+                tensor: bench.indices(&tokens),
+                lengths: bench.indices(&lengths),
+                steps,
+                batch,
+                reversed,
+            };
+            let table = |tensor: Tensor| match by_rows {
+                true => Table::rows(tensor.part(0, [count, width])),
+                false => Table::columns(tensor.part(0, [width, count])),
+            };
+            let case = format!("{steps}x{batch}, {count}x{width}, {reversed} {by_rows}");
+            each(judge, &case, bench, tokens, &table, [count, width], taken);
+        }
+    }
+}
+
+#[test]
+fn lookup() {
+    let mut judge = Judge::new("lookup");
+    token_cases(
+        &mut judge,
+        |judge, case, mut bench, tokens, table, [count, width], taken| {
+            for with_bias in [false, true] {
+                let (values, biases) = (bench.random(count * width), bench.random(width));
+                let (table, stride) = (table(values), width + 2);
+                let out = bench.writes(&vec![NAN; taken.len() * stride]);
+                let call = Lookup {
+                    table,
+                    bias: with_bias.then_some(biases),
+                    tokens,
+                    out: Columns {
+                        tensor: out,
+                        stride,
+                    },
+                };
+                let mut alone = bench.copied();
+                alone.program.push(Phase::Forward, call);
+                judge.phases(
+                    case,
+                    &alone,
+                    &[&|before: &Snapshot| {
+                        let row = |(row, &token): (usize, &usize)| {
+                            let number = |i: usize| {
+                                let at = token * table.token_stride + i * table.stride;
+                                let value = exact(before.of(&values)[at]);
+                                match with_bias {
+                                    true => value + exact(before.of(&biases)[i]),
+                                    false => value,
+                                }
+                            };
+                            let place = out.part(row * stride, [width]);
+                            (place, (0..width).map(number).collect())
+                        };
+                        taken.iter().enumerate().map(row).collect()
+                    }],
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn lookup_gradient() {
+    let mut judge = Judge::new("lookup_gradient");
+    token_cases(
+        &mut judge,
+        |judge, case, mut bench, tokens, table, [count, width], taken| {
+            for padding in [None, Some(0)] {
+                let stride = width + 1;
+                let dout = bench.random(taken.len() * stride);
+                let written = bench.writes(&vec![NAN; count * width]);
+                let dtable = table(written);
+                let call = LookupGradient {
+                    dout: Columns {
+                        tensor: dout,
+                        stride,
+                    },
+                    tokens,
+                    dtable,
+                    padding,
+                };
+                let mut alone = bench.copied();
+                alone.program.push(Phase::Forward, call);
+                judge.phases(
+                    case,
+                    &alone,
+                    &[&|before: &Snapshot| {
+                        let numbers =
+                            (0..count).flat_map(|token| (0..width).map(move |i| (token, i)));
+                        let number = |(token, i): (usize, usize)| {
+                            let rows = (0..taken.len()).filter(|&row| {
+                                taken[row] == token && padding != Some(token as u32)
+                            });
+                            let terms: Vec<Num> = rows
+                                .map(|row| exact(before.of(&dout)[row * stride + i]))
+                                .collect();
+                            let at = token * dtable.token_stride + i * dtable.stride;
+                            let depth = terms.len();
+                            (written.part(at, [1]), vec![sum(terms, depth)])
+                        };
+                        numbers.map(number).collect()
+                    }],
+                );
+            }
+        },
+    );
 }
 
 // ---- losses --------------------------------------------------------------------------------------------------------
@@ -1209,7 +1415,7 @@ fn record() {
     let mut judge = Judge::new("record");
     // (steps, batch): a head that reads every step, or with one step the last.
     for (steps, batch) in [(1, 1), (1, 2), (7, 9), (1, 64), (5, 13), (3, 65), (11, 93)] {
-        for updates in [false, true] {
+        for (updates, chunks) in [(false, 1), (true, 1), (true, 2), (true, 3)] {
             let rows = steps * batch;
             let mut bench = Bench::new(rows);
             let (scores, weight) = (bench.random(2 * rows), bench.reads(&[0.25, 3.0]));
@@ -1220,7 +1426,9 @@ fn record() {
                 .map(|_| bench.random.below(steps as u32 + 2))
                 .collect();
             let (label_tensor, length_tensor) = (bench.indices(&labels), bench.indices(&lengths));
-            let control = bench.indices(&[41, 100, 200, 2]);
+            // The second chunk.
+            let chunk = u32::from(chunks > 1);
+            let control = bench.indices(&[41, 100, 200, 2, chunk]);
             let history = bench.writes(&[NAN; 5 * history::WORDS]);
             let call = Record {
                 scores,
@@ -1231,9 +1439,10 @@ fn record() {
                 control,
                 history,
                 batch,
+                chunks,
             };
             judge.call(
-                &format!("{steps} x {batch}, updates {updates}"),
+                &format!("{steps} x {batch}, updates {updates}, of {chunks}"),
                 bench,
                 call,
                 |before| {
@@ -1258,9 +1467,10 @@ fn record() {
                     ];
                     let moved = [
                         if updates { 42.0 } else { 41.0 },
-                        100.0 + batch as f64,
+                        100.0 + if chunks < 3 { batch as f64 } else { 0.0 },
                         200.0,
                         3.0,
+                        if chunks < 3 { 0.0 } else { 2.0 },
                     ];
                     vec![
                         (history.part(2 * history::WORDS, [history::WORDS]), row),
@@ -1696,11 +1906,7 @@ impl Walk {
     }
 
     fn with(&self, calls: impl IntoIterator<Item = (Phase, Call)>) -> Bench {
-        let mut bench = Bench {
-            program: self.bench.program.clone(),
-            contents: self.bench.contents.clone(),
-            random: self.bench.random.clone(),
-        };
+        let mut bench = self.bench.copied();
         calls
             .into_iter()
             .for_each(|(phase, call)| bench.program.push(phase, call));

@@ -109,6 +109,18 @@ fn programs() -> Vec<Program> {
                 programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
             }
         }
+        for input in [
+            Input::OneHot,
+            Input::Embedding {
+                size: 4,
+                padding_idx: Some(0),
+                init: Init::Torch,
+            },
+        ] {
+            let mut tokens = network(cell, 7, Loss::CrossEntropy, Reads::Every);
+            tokens.input = input;
+            programs.push(recorded(&tokens, Gradients::OfLoss, Tuning::default()));
+        }
         for route in [Route::Scan, Route::Step] {
             let tuning = Tuning {
                 route: Some(route),
@@ -169,6 +181,7 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     let mut model = Model::new(network, 2, 3, gradients, tuning).expect("the network makes sense");
     let program = &mut model.program;
     let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
+    model.carry_states(Phase::Forward, words);
     model.draw_masks(0, words);
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
@@ -196,6 +209,7 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
         for norm in [None, Some(norm)] {
             let (scores, weight, batch) = (model.scores, model.weight, model.batch);
             let record = Record {
+                chunks: 1,
                 scores,
                 labels: model.labels,
                 lengths: model.lengths,
@@ -249,6 +263,7 @@ fn loading() -> Program {
         (Of::Reals, Element::Real, Element::Real),
         (Of::Bytes { scale: 0.5 }, Element::Index, Element::Real),
         (Of::Indices { absent: 0 }, Element::Index, Element::Index),
+        (Of::Lengths, Element::Index, Element::Index),
     ];
     for (of, from, to) in kinds {
         let mut buffer = |element| program.buffer("data", Kind::Data, element, [24]);
@@ -266,6 +281,8 @@ fn loading() -> Program {
                 steps,
                 batch,
                 width,
+                source_steps: 2,
+                chunk_steps: 2,
             },
         );
     }

@@ -119,6 +119,10 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
             path.is_file(),
             "--data: there is no such file; it must hold a number on each line",
         ),
+        DataRecipe::Arrays {} => (
+            false,
+            "--data: the model was trained on arrays of a program that uses the library, and reads no files",
+        ),
     };
     if there {
         Ok(())

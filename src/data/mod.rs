@@ -5,7 +5,10 @@ pub mod series;
 
 use std::ops::Range;
 
+use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+
 use crate::error::{Error, Result};
+use crate::kernels::IGNORE;
 
 /// Which part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Dataset {
     pub count: usize,
     /// T: time steps of the longest sequence.
     pub steps: usize,
-    /// I: features at one step.
+    /// I: features at one step; 1 for tokens.
     pub features: usize,
     pub inputs: Inputs,
     pub targets: Targets,
@@ -48,12 +51,18 @@ pub enum Inputs {
         scale: f32,
     },
     Floats(Vec<f32>),
+    /// `[N, T]` tokens, each below `vocabulary`, in place of features.
+    Tokens {
+        values: Vec<u32>,
+        /// V.
+        vocabulary: usize,
+    },
 }
 
 /// What the network should answer.
 #[derive(Debug, Clone)]
 pub enum Targets {
-    /// A class each, `0..classes`: `[N]`, or `[N, T]` where `per_step`.
+    /// A class each, `0..classes`: `[N]`, or `[N, T]` where `per_step`, of which [`IGNORE`] counts for nothing.
     Classes {
         labels: Vec<u32>,
         classes: usize,
@@ -74,7 +83,50 @@ pub struct Splits {
     pub test: Option<Dataset>,
 }
 
+impl From<Dataset> for Splits {
+    /// A training split alone.
+    fn from(train: Dataset) -> Splits {
+        Splits { train, test: None }
+    }
+}
+
 impl Targets {
+    /// A class of `0..classes` for each sequence: labels `[N]`.
+    pub fn classes(labels: ArrayView1<u32>, classes: usize) -> Targets {
+        Targets::Classes {
+            labels: labels.iter().copied().collect(),
+            classes,
+            per_step: false,
+        }
+    }
+
+    /// A class of `0..classes` for each step: labels `[N, T]`, of which [`IGNORE`] counts for nothing.
+    pub fn classes_per_step(labels: ArrayView2<u32>, classes: usize) -> Targets {
+        Targets::Classes {
+            labels: labels.iter().copied().collect(),
+            classes,
+            per_step: true,
+        }
+    }
+
+    /// K values for each sequence: `[N, K]`.
+    pub fn values(values: ArrayView2<f32>) -> Targets {
+        Targets::Values {
+            values: values.iter().copied().collect(),
+            width: values.ncols(),
+            per_step: false,
+        }
+    }
+
+    /// K values for each step: `[N, T, K]`.
+    pub fn values_per_step(values: ArrayView3<f32>) -> Targets {
+        Targets::Values {
+            values: values.iter().copied().collect(),
+            width: values.dim().2,
+            per_step: true,
+        }
+    }
+
     /// Whether there is one at every step, or else one for each sequence.
     pub fn per_step(&self) -> bool {
         match self {
@@ -113,6 +165,10 @@ impl Dataset {
                     scale: *scale,
                 },
                 Inputs::Floats(values) => Inputs::Floats(values[start * each..end * each].to_vec()),
+                Inputs::Tokens { values, vocabulary } => Inputs::Tokens {
+                    values: values[start * each..end * each].to_vec(),
+                    vocabulary: *vocabulary,
+                },
             },
             targets: match &self.targets {
                 Targets::Classes {
@@ -140,10 +196,236 @@ impl Dataset {
                 .map(|lengths| lengths[start..end].to_vec()),
         })
     }
+
+    /// Sequences `[N, T, I]` of T steps each, and what they should be answered with.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::check`].
+    pub fn new(inputs: ArrayView3<f32>, targets: Targets) -> Result<Dataset> {
+        let (count, steps, features) = inputs.dim();
+        let data = Dataset {
+            count,
+            steps,
+            features,
+            inputs: Inputs::Floats(inputs.iter().copied().collect()),
+            targets,
+            lengths: None,
+        };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// Sequences of tokens `[N, T]`, each below `vocabulary`, and what they should be answered with.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::check`].
+    pub fn tokens(tokens: ArrayView2<u32>, vocabulary: usize, targets: Targets) -> Result<Dataset> {
+        let (count, steps) = tokens.dim();
+        let data = Dataset {
+            count,
+            steps,
+            features: 1,
+            inputs: Inputs::Tokens {
+                values: tokens.iter().copied().collect(),
+                vocabulary,
+            },
+            targets,
+            lengths: None,
+        };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// I, or V where the inputs are tokens: the `input_size` of a network for them.
+    pub fn input_size(&self) -> usize {
+        match self.inputs {
+            Inputs::Tokens { vocabulary, .. } => vocabulary,
+            _ => self.features,
+        }
+    }
+
+    /// The same sequences, of which only the first so many steps are valid: `[N]`, each at most T. What stands behind them is
+    /// neither read nor learnt.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the length which is too many, or too large.
+    pub fn with_lengths(mut self, lengths: &[usize]) -> Result<Dataset> {
+        check_lengths(lengths.iter().copied(), self.count, self.steps)?;
+        self.lengths = Some(lengths.iter().map(|&length| length as u32).collect());
+        Ok(self)
+    }
+
+    /// Refuses sizes that disagree, labels that are no class, and numbers that are not finite.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the first index that is wrong, and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let (count, steps, features) = (self.count, self.steps, self.features);
+        if count == 0 || steps == 0 || features == 0 {
+            return Err(Error::Usage(format!(
+                "the inputs are [{count}, {steps}, {features}]; they need at least one sequence, one step and one feature"
+            )));
+        }
+        let holds = match &self.inputs {
+            Inputs::Bytes { values, .. } => values.len(),
+            Inputs::Floats(values) => values.len(),
+            Inputs::Tokens { values, .. } => values.len(),
+        };
+        check_len("input values", holds, &[count, steps, features])?;
+        match &self.inputs {
+            Inputs::Floats(values) => check_finite("inputs", values, &[count, steps, features])?,
+            Inputs::Bytes { scale, .. } if !scale.is_finite() => {
+                let message = format!("the inputs' scale is {scale}; it must be a finite number");
+                return Err(Error::Usage(message));
+            }
+            Inputs::Bytes { .. } => {}
+            Inputs::Tokens { values, vocabulary } => {
+                check_tokens(values, *vocabulary, &[count, steps])?;
+            }
+        }
+
+        let rows = |per_step| {
+            if per_step {
+                vec![count, steps]
+            } else {
+                vec![count]
+            }
+        };
+        match &self.targets {
+            Targets::Classes {
+                labels,
+                classes,
+                per_step,
+            } => {
+                let rows = rows(*per_step);
+                check_len("labels", labels.len(), &rows)?;
+                let wrong =
+                    |label: u32| label as usize >= *classes && !(*per_step && label == IGNORE);
+                if let Some(at) = labels.iter().position(|&label| wrong(label)) {
+                    return Err(Error::Usage(format!(
+                        "the label at {:?} is {}; with {classes} classes labels must be below {classes}{}",
+                        index(at, &rows),
+                        labels[at],
+                        if *per_step { ", or IGNORE" } else { "" }
+                    )));
+                }
+            }
+            Targets::Values {
+                values,
+                width,
+                per_step,
+            } => {
+                if *width == 0 {
+                    let message =
+                        "the targets have no value; they need at least one for each answer";
+                    return Err(Error::usage(message));
+                }
+                let shape = [rows(*per_step), vec![*width]].concat();
+                check_len("target values", values.len(), &shape)?;
+                check_finite("targets", values, &shape)?;
+            }
+        }
+        match &self.lengths {
+            Some(lengths) => {
+                let lengths = lengths.iter().map(|&length| length as usize);
+                check_lengths(lengths, count, steps)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be learnt where, `[N]`, or `[N, T]` for targets at every step: a class, or 0 where there is a value;
+    /// [`IGNORE`] past a sequence's end.
+    pub(crate) fn labels(&self) -> Vec<u32> {
+        let (mut labels, per_step) = match &self.targets {
+            Targets::Classes {
+                labels, per_step, ..
+            } => (labels.clone(), *per_step),
+            Targets::Values {
+                values,
+                width,
+                per_step,
+            } => (vec![0; values.len() / width], *per_step),
+        };
+        if let Some(lengths) = self.lengths.as_ref().filter(|_| per_step) {
+            for (labels, &length) in labels.chunks_mut(self.steps).zip(lengths) {
+                labels[length as usize..].fill(IGNORE);
+            }
+        }
+        labels
+    }
+}
+
+/// Refuses a token that is not below the vocabulary's size.
+pub(crate) fn check_tokens(tokens: &[u32], vocabulary: usize, shape: &[usize]) -> Result<()> {
+    match tokens
+        .iter()
+        .position(|&token| token as usize >= vocabulary)
+    {
+        Some(at) => Err(Error::Usage(format!(
+            "the token at {:?} is {}; with a vocabulary of {vocabulary} tokens must be below {vocabulary}",
+            index(at, shape),
+            tokens[at]
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses another number of lengths than of sequences, and one above T.
+pub(crate) fn check_lengths(
+    lengths: impl ExactSizeIterator<Item = usize>,
+    count: usize,
+    steps: usize,
+) -> Result<()> {
+    check_len("lengths", lengths.len(), &[count])?;
+    match lengths.enumerate().find(|&(_, length)| length > steps) {
+        Some((n, length)) => Err(Error::Usage(format!(
+            "the length of sequence {n} is {length}; there are {steps} steps, and it must be at most that"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_len(what: &str, holds: usize, shape: &[usize]) -> Result<()> {
+    let needed: u128 = shape.iter().map(|&extent| extent as u128).product();
+    if holds as u128 == needed {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "there are {holds} {what}; there must be {needed}, of shape {shape:?}"
+    )))
+}
+
+fn check_finite(what: &str, values: &[f32], shape: &[usize]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(Error::Usage(format!(
+            "the {what} at {:?} are {}; they must be finite, past a sequence's end too",
+            index(at, shape),
+            values[at]
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The index of element `at` of a row-major array.
+fn index(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|extent| {
+            let own = at % extent;
+            at /= extent;
+            own
+        })
+        .collect();
+    index.reverse();
+    index
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::{Array1, Array2, Array3};
+
     use super::*;
 
     /// Three sequences of two steps, each with two features of its own.
@@ -155,6 +437,33 @@ mod tests {
             inputs,
             targets,
             lengths: Some(vec![2, 0, 1]),
+        }
+    }
+
+    /// Three sequences of four steps of two features.
+    fn inputs() -> Array3<f32> {
+        Array3::from_shape_fn((3, 4, 2), |(n, t, i)| (8 * n + 2 * t + i) as f32)
+    }
+
+    fn labels(labels: [u32; 3]) -> Targets {
+        Targets::classes(Array1::from_iter(labels).view(), 5)
+    }
+
+    #[test]
+    fn arrays_are_taken_row_by_row_whatever_their_layout() {
+        // The same numbers, time-major in memory.
+        let transposed = inputs()
+            .permuted_axes([1, 0, 2])
+            .as_standard_layout()
+            .to_owned();
+        let same = transposed.view().permuted_axes([1, 0, 2]);
+        for view in [inputs().view(), same] {
+            let data = Dataset::new(view, labels([0, 4, 2])).expect("it makes sense");
+            assert_eq!((data.count, data.steps, data.features), (3, 4, 2));
+            let Inputs::Floats(values) = data.inputs else {
+                panic!("floats expected")
+            };
+            assert_eq!(values, (0..24).map(|v| v as f32).collect::<Vec<_>>());
         }
     }
 
@@ -231,6 +540,113 @@ mod tests {
                 error.to_string().contains("there are 3 sequences"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_past_a_sequences_end_is_not_learnt() {
+        let per_step = Array2::from_elem((3, 4), 1);
+        let values = Array3::zeros((3, 4, 2));
+        let lengths = [4, 0, 3];
+        for (targets, own) in [
+            (Targets::classes_per_step(per_step.view(), 2), 1),
+            (Targets::values_per_step(values.view()), 0),
+        ] {
+            let data = Dataset::new(inputs().view(), targets).expect("it makes sense");
+            assert_eq!(data.labels(), [own; 12]);
+            let labels = data.with_lengths(&lengths).expect("they fit").labels();
+            let expected = [[own; 4], [IGNORE; 4], [own, own, own, IGNORE]];
+            assert_eq!(labels, expected.concat());
+        }
+        // One answer for a sequence counts whatever its length.
+        let data = Dataset::new(inputs().view(), labels([0, 4, 2])).expect("it makes sense");
+        let data = data.with_lengths(&lengths).expect("they fit");
+        assert_eq!(data.labels(), [0, 4, 2]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let refused = |data: Result<Dataset>, expected: &str| {
+            let error = data.expect_err(expected);
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        let mut broken = inputs();
+        broken[[1, 2, 1]] = f32::NAN;
+        refused(
+            Dataset::new(broken.view(), labels([0; 3])),
+            "the inputs at [1, 2, 1] are NaN; they must be finite",
+        );
+        for empty in [(0, 4, 2), (3, 0, 2), (3, 4, 0)] {
+            refused(
+                Dataset::new(Array3::zeros(empty).view(), labels([0; 3])),
+                "at least one sequence, one step and one feature",
+            );
+        }
+        refused(
+            Dataset::new(inputs().view(), labels([0, 5, 0])),
+            "the label at [1] is 5; with 5 classes labels must be below 5",
+        );
+        refused(
+            Dataset::new(inputs().view(), labels([0, 1, IGNORE])),
+            "the label at [2] is 4294967295",
+        );
+        let mut per_step = Array2::zeros((3, 4));
+        (per_step[[0, 1]], per_step[[2, 3]]) = (IGNORE, 7);
+        refused(
+            Dataset::new(
+                inputs().view(),
+                Targets::classes_per_step(per_step.view(), 7),
+            ),
+            "the label at [2, 3] is 7; with 7 classes labels must be below 7, or IGNORE",
+        );
+        refused(
+            Dataset::new(
+                inputs().view(),
+                Targets::classes(Array1::zeros(4).view(), 5),
+            ),
+            "there are 4 labels; there must be 3, of shape [3]",
+        );
+        refused(
+            Dataset::new(
+                inputs().view(),
+                Targets::values_per_step(Array3::zeros((3, 3, 2)).view()),
+            ),
+            "there are 18 target values; there must be 24, of shape [3, 4, 2]",
+        );
+        let infinite = Array2::from_elem((3, 1), f32::INFINITY);
+        refused(
+            Dataset::new(
+                inputs().view(),
+                Targets::values(Array2::zeros((3, 0)).view()),
+            ),
+            "the targets have no value",
+        );
+        refused(
+            Dataset::new(inputs().view(), Targets::values(infinite.view())),
+            "the targets at [0, 0] are inf",
+        );
+        let data = Dataset::new(inputs().view(), labels([0; 3])).expect("it makes sense");
+        refused(
+            data.clone().with_lengths(&[1, 2]),
+            "there are 2 lengths; there must be 3, of shape [3]",
+        );
+        refused(
+            data.clone().with_lengths(&[4, 5, 1]),
+            "the length of sequence 1 is 5; there are 4 steps",
+        );
+        // What was changed by hand is checked too.
+        for broken in [
+            Dataset {
+                steps: 5,
+                ..data.clone()
+            },
+            Dataset {
+                lengths: Some(vec![9; 3]),
+                ..data.clone()
+            },
+        ] {
+            broken.check().expect_err("sizes disagree");
         }
     }
 }

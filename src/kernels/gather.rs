@@ -3,11 +3,12 @@ use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
 
-/// Takes the next batch of sequences out of a data set: `out[t, b, :] = source[order[cursor + b], t, :]`.
+/// Takes the next batch of sequences out of a data set: `out[t, b, :] = source[order[cursor + b], t, :]`; or of sequences that
+/// are longer the next chunk of so many steps, where t counts from the chunk's first.
 #[derive(Debug, Clone)]
 pub struct Gather {
     pub of: Of,
-    /// `[N, T, I]`; bytes lie four to a word, lowest first.
+    /// `[N, source_steps, I]`; bytes lie four to a word, lowest first.
     pub source: Tensor,
     /// `[N]` or more: which sequence is taken when.
     pub order: Tensor,
@@ -18,6 +19,9 @@ pub struct Gather {
     pub batch: usize,
     /// I.
     pub width: usize,
+    pub source_steps: usize,
+    /// Steps from one chunk to the next.
+    pub chunk_steps: usize,
 }
 
 /// What a data set is made of, and what stands in the batch where the epoch has ended.
@@ -27,8 +31,10 @@ pub enum Of {
     Reals,
     /// Bytes that stand for `byte * scale`; absent ones are 0.
     Bytes { scale: f32 },
-    /// Integers, such as labels and lengths.
+    /// Integers, such as labels and tokens.
     Indices { absent: u32 },
+    /// Valid steps of a sequence, of which those in the chunk are counted; absent ones are 0.
+    Lengths,
 }
 
 impl From<Gather> for Call {
@@ -53,7 +59,7 @@ impl Kernel for Gather {
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         let (absent, scale) = match self.of {
-            Of::Reals => (0, 1.0),
+            Of::Reals | Of::Lengths => (0, 1.0),
             Of::Bytes { scale } => (0, scale),
             Of::Indices { absent } => (absent, 1.0),
         };
@@ -61,6 +67,8 @@ impl Kernel for Gather {
             ("steps", Scalar::count(self.steps)),
             ("batch", Scalar::count(self.batch)),
             ("width", Scalar::count(self.width)),
+            ("source_steps", Scalar::count(self.source_steps)),
+            ("chunk_steps", Scalar::count(self.chunk_steps)),
             ("absent", Scalar::U32(absent)),
             ("scale", Scalar::F32(scale)),
         ]
@@ -71,6 +79,7 @@ impl Kernel for Gather {
             Of::Reals => include_str!("../../shaders/common/gather_reals.wgsl"),
             Of::Bytes { .. } => include_str!("../../shaders/common/gather_bytes.wgsl"),
             Of::Indices { .. } => include_str!("../../shaders/common/gather_indices.wgsl"),
+            Of::Lengths => include_str!("../../shaders/common/gather_lengths.wgsl"),
         };
         Shader {
             parts: vec![include_str!("../../shaders/gather.wgsl"), of],
@@ -97,33 +106,54 @@ impl Kernel for Gather {
 
 impl Gather {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let before = memory.read_index(&self.control)[control::CHUNK] as usize * self.chunk_steps;
         match self.of {
             Of::Reals => {
                 let source = memory.read(&self.source);
-                self.each(memory, &mut memory.write(&self.out), R::zero(), |at| {
-                    source[at]
-                });
+                self.each(
+                    memory,
+                    &mut memory.write(&self.out),
+                    before,
+                    R::zero(),
+                    |at| source[at],
+                );
             }
             Of::Bytes { scale } => {
                 let (source, scale) = (memory.read_index(&self.source), R::of(f64::from(scale)));
-                self.each(memory, &mut memory.write(&self.out), R::zero(), |at| {
-                    R::of(f64::from(source[at / 4].to_le_bytes()[at % 4])) * scale
-                });
+                self.each(
+                    memory,
+                    &mut memory.write(&self.out),
+                    before,
+                    R::zero(),
+                    |at| R::of(f64::from(source[at / 4].to_le_bytes()[at % 4])) * scale,
+                );
             }
             Of::Indices { absent } => {
                 let source = memory.read_index(&self.source);
-                self.each(memory, &mut memory.write_index(&self.out), absent, |at| {
-                    source[at]
+                self.each(
+                    memory,
+                    &mut memory.write_index(&self.out),
+                    before,
+                    absent,
+                    |at| source[at],
+                );
+            }
+            Of::Lengths => {
+                let source = memory.read_index(&self.source);
+                let (before, steps) = (before as u32, self.chunk_steps as u32);
+                self.each(memory, &mut memory.write_index(&self.out), 0, 0, |at| {
+                    source[at].saturating_sub(before).min(steps)
                 });
             }
         }
     }
 
-    /// Fills the batch with `take(place in the data set)`.
+    /// Fills the batch, from step `before` of its sequences on, with `take(place in the data set)`.
     fn each<R: Real, E: Copy>(
         &self,
         memory: &Memory<R>,
         out: &mut [E],
+        before: usize,
         absent: E,
         take: impl Fn(usize) -> E,
     ) {
@@ -136,9 +166,9 @@ impl Gather {
             control[control::COUNT] as usize,
         );
         for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
-            let (t, place) = (row / self.batch, cursor + row % self.batch);
-            if place < count {
-                let start = (order[place] as usize * self.steps + t) * self.width;
+            let (step, place) = (before + row / self.batch, cursor + row % self.batch);
+            if place < count && step < self.source_steps {
+                let start = (order[place] as usize * self.source_steps + step) * self.width;
                 out.iter_mut()
                     .enumerate()
                     .for_each(|(i, out)| *out = take(start + i));

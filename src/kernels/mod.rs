@@ -7,6 +7,7 @@
 
 mod adam;
 mod arrange;
+mod carry_state;
 mod clip_factor;
 mod column_sum;
 mod descent;
@@ -32,6 +33,7 @@ mod transpose;
 
 pub use adam::Adam;
 pub use arrange::{Arrange, Columns, Order, Side};
+pub use carry_state::CarryState;
 pub use clip_factor::ClipFactor;
 pub use column_sum::ColumnSum;
 pub use descent::Descent;
@@ -74,7 +76,9 @@ pub mod control {
     pub const COUNT: usize = 2;
     /// The row of the history that this step writes, and of the rates that it reads.
     pub const ROW: usize = 3;
-    pub const WORDS: usize = 4;
+    /// Which chunk of the batch's sequences it is, where they are taken in several.
+    pub const CHUNK: usize = 4;
+    pub const WORDS: usize = 5;
 }
 
 /// The numbers that a step leaves in its row of the history.
@@ -203,6 +207,7 @@ pub trait Kernel {
 pub enum Call {
     Adam(Adam),
     Arrange(Arrange),
+    CarryState(CarryState),
     ClipFactor(ClipFactor),
     ColumnSum(ColumnSum),
     DropoutMask(DropoutMask),
@@ -231,6 +236,7 @@ impl Call {
         match self {
             Call::Adam(call) => call,
             Call::Arrange(call) => call,
+            Call::CarryState(call) => call,
             Call::ClipFactor(call) => call,
             Call::ColumnSum(call) => call,
             Call::DropoutMask(call) => call,
@@ -259,6 +265,7 @@ impl Call {
         match self {
             Call::Adam(call) => call.cpu(memory),
             Call::Arrange(call) => call.cpu(memory),
+            Call::CarryState(call) => call.cpu(memory),
             Call::ClipFactor(call) => call.cpu(memory),
             Call::ColumnSum(call) => call.cpu(memory),
             Call::DropoutMask(call) => call.cpu(memory),

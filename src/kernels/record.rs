@@ -21,6 +21,8 @@ pub struct Record {
     pub history: Tensor,
     /// B.
     pub batch: usize,
+    /// In how many chunks, each a step, a batch's sequences are taken.
+    pub chunks: usize,
 }
 
 impl From<Record> for Call {
@@ -50,6 +52,7 @@ impl Kernel for Record {
         vec![
             ("rows", Scalar::count(self.scores.len() / 2)),
             ("batch", Scalar::count(self.batch)),
+            ("chunks", Scalar::count(self.chunks)),
             ("updates", Scalar::U32(self.norm.is_some().into())),
         ]
     }
@@ -101,7 +104,11 @@ impl Record {
         row[history::LAST_LOSS] = sum(&last) / R::of(last.len().max(1) as f64);
         row[history::LAST_LABELLED] = R::of(last.len() as f64);
         control[control::STEP] += u32::from(self.norm.is_some());
-        control[control::CURSOR] += self.batch as u32;
+        control[control::CHUNK] += 1;
+        if control[control::CHUNK] as usize == self.chunks {
+            control[control::CHUNK] = 0;
+            control[control::CURSOR] += self.batch as u32;
+        }
         control[control::ROW] += 1;
     }
 }

@@ -265,6 +265,7 @@ impl Training {
             .optimizer
             .record(model, control, HISTORY_ROWS, recipe.clip);
         let record = Record {
+            chunks: 1,
             scores: model.scores,
             labels: model.labels,
             lengths: model.lengths,

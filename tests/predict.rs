@@ -1,0 +1,386 @@
+//! Prediction over arrays: what comes out is what training saw, sequences can be cut anywhere, and nonsense is refused.
+
+mod common;
+
+use gatescan::cells::Cell;
+use gatescan::checkpoint::SavedModel;
+use gatescan::data::{Dataset, Targets};
+use gatescan::device::Device;
+use gatescan::network::{Bias, Layer, Loss, Reads};
+use gatescan::optim::Optimizer;
+use gatescan::predict::{Predictor, State};
+use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::train;
+use ndarray::{Array, Array1, Array2, Array3, Axis, Dimension, concatenate, s};
+
+/// The CPU, and the GPU that tests run on, if any.
+fn devices() -> Vec<Device> {
+    let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
+    [Device::Cpu].into_iter().chain(gpu).collect()
+}
+
+/// Numbers without a pattern in -1..1.
+fn noise(shape: (usize, usize, usize)) -> Array3<f32> {
+    Array::from_shape_fn(shape, |(n, t, i)| {
+        (1.0 + 7.1 * n as f32 + 3.3 * t as f32 + 1.7 * i as f32).sin()
+    })
+}
+
+/// An untrained model of those layers, for three features and two outputs.
+fn model(layers: Vec<Layer>, reads: Reads) -> SavedModel {
+    let head = HeadRecipe::new(reads, Loss::CrossEntropy);
+    let recipe = Recipe::new("test", layers, head, Optimizer::adam(0.01));
+    let network = recipe.network(3, 2).expect("it makes sense");
+    SavedModel {
+        parameters: network.to_parameters(&network.initial(3)),
+        network,
+        recipe,
+    }
+}
+
+/// A layer of every cell, each of its own size, and a projected LSTM on top.
+fn every_cell() -> Vec<Layer> {
+    let layer = |(n, cell): (usize, Cell)| Layer {
+        bias: Bias::Double,
+        ..Layer::new(cell, 5 + n)
+    };
+    let mut layers: Vec<Layer> = Cell::ALL.into_iter().enumerate().map(layer).collect();
+    layers.push(Layer {
+        projection_size: Some(4),
+        ..Layer::new(Cell::Lstm, 6)
+    });
+    layers
+}
+
+fn largest_difference<D: Dimension>(a: &Array<f32, D>, b: &Array<f32, D>) -> f32 {
+    assert_eq!(a.shape(), b.shape());
+    a.iter()
+        .zip(b)
+        .fold(0.0, |most, (a, b)| (a - b).abs().max(most))
+}
+
+/// The largest difference between states, which must have the same form.
+fn states_differ(a: &[State], b: &[State]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let differ = |(a, b): (&State, &State)| {
+        let c = match (&a.c, &b.c) {
+            (Some(a), Some(b)) => largest_difference(a, b),
+            (None, None) => 0.0,
+            _ => panic!("one has a c"),
+        };
+        largest_difference(&a.h, &b.h).max(c)
+    };
+    a.iter().zip(b).map(differ).fold(0.0, f32::max)
+}
+
+/// Whatever it is cut into, a sequence that is handed its states goes on as if it had not been cut.
+#[test]
+fn two_halves_are_the_whole() {
+    let saved = model(every_cell(), Reads::Every);
+    let inputs = noise((5, 8, 3));
+    // Ends in the first half, at the cut, in the second half and at the end.
+    let lengths = [2, 4, 7, 8, 0];
+    for device in devices() {
+        let mut predictor = Predictor::new(&saved, 8, 2, &device).expect("it loads");
+        let whole = predictor
+            .predict(inputs.view(), Some(&lengths), None)
+            .expect("it predicts");
+        let mut short = Predictor::new(&saved, 4, 5, &device).expect("it loads");
+        for (predictor, bound) in [(&mut predictor, 0.0), (&mut short, 1e-6)] {
+            let first = predictor.predict(
+                inputs.slice(s![.., ..4, ..]),
+                Some(&lengths.map(|length| length.min(4))),
+                None,
+            );
+            let first = first.expect("it predicts");
+            let second = predictor.predict(
+                inputs.slice(s![.., 4.., ..]),
+                Some(&lengths.map(|length| length.saturating_sub(4))),
+                Some(&first.states),
+            );
+            let second = second.expect("it predicts");
+            let hidden = concatenate![Axis(1), first.hidden, second.hidden];
+            let outputs = concatenate![Axis(1), first.outputs, second.outputs];
+            let worst = [
+                largest_difference(&outputs, &whole.outputs),
+                largest_difference(&hidden, &whole.hidden),
+                states_differ(&second.states, &whole.states),
+            ];
+            println!("{device:?}: {worst:?}");
+            assert!(
+                worst.iter().all(|&worst| worst <= bound),
+                "{device:?}: {worst:?}"
+            );
+        }
+    }
+}
+
+/// Sequences do not see each other, nor what lies past their ends; only the first of them is asked for what follows.
+#[test]
+fn batches_and_padding_change_nothing() {
+    for reads in [Reads::Every, Reads::Last] {
+        let mut layers = every_cell();
+        layers[1].bidirectional = true;
+        let saved = model(layers, reads);
+        let lengths = [6, 1, 3, 0, 5];
+        let mut inputs = noise((5, 6, 3));
+        for (n, &length) in lengths.iter().enumerate() {
+            inputs.slice_mut(s![n, length.., ..]).fill(f32::NAN);
+        }
+        for device in devices() {
+            let mut predictor = Predictor::new(&saved, 9, 3, &device).expect("it loads");
+            let all = predictor
+                .predict(inputs.view(), Some(&lengths), None)
+                .expect("it predicts");
+            assert!(all.outputs.iter().chain(&all.hidden).all(|v| v.is_finite()));
+            for (n, &length) in lengths.iter().enumerate() {
+                let own = inputs.slice(s![n..n + 1, ..length, ..]);
+                let alone = predictor.predict(own, None, None).expect("it predicts");
+                let hidden = all.hidden.index_axis(Axis(0), n);
+                assert_eq!(
+                    hidden.slice(s![..length, ..]),
+                    alone.hidden.index_axis(Axis(0), 0)
+                );
+                assert!(hidden.slice(s![length.., ..]).iter().all(|&h| h == 0.0));
+                let outputs = all.outputs.index_axis(Axis(0), n);
+                match reads {
+                    Reads::Last => assert_eq!(outputs, alone.outputs.index_axis(Axis(0), 0)),
+                    Reads::Every => {
+                        assert_eq!(outputs.shape(), [6, 2]);
+                        assert_eq!(
+                            outputs.slice(s![..length, ..]).into_dyn(),
+                            alone.outputs.index_axis(Axis(0), 0)
+                        );
+                        assert!(outputs.slice(s![length.., ..]).iter().all(|&y| y == 0.0));
+                    }
+                }
+                for (all, alone) in all.states.iter().zip(&alone.states) {
+                    assert_eq!(all.h.row(n), alone.h.row(0));
+                }
+            }
+        }
+    }
+}
+
+/// With the same weights both ways, a bidirectional layer that reads everything backwards, with its initial states swapped,
+/// answers backwards too.
+#[test]
+fn the_backward_direction_begins_with_its_own_state() {
+    let layer = Layer {
+        bidirectional: true,
+        ..Layer::new(Cell::Lstm, 4)
+    };
+    let mut saved = model(vec![layer], Reads::Every);
+    for n in 0..saved.parameters.len() {
+        let name = saved.parameters[n].name.replace("_reverse", "");
+        let forward = saved.parameters.iter().find(|p| p.name == name);
+        saved.parameters[n].values = forward.expect("each has one").values.clone();
+    }
+    let state = |from: f32| State {
+        h: Array2::from_shape_fn((2, 4), |(n, h)| from + 0.1 * (n + 2 * h) as f32),
+        c: Some(Array2::from_shape_fn((2, 4), |(n, h)| {
+            from - 0.1 * (3 * n + h) as f32
+        })),
+    };
+    let (inputs, states) = (noise((2, 5, 3)), [state(0.1), state(-0.2)]);
+    let swapped = [states[1].clone(), states[0].clone()];
+    let turned = inputs.slice(s![.., ..;-1, ..]);
+    for device in devices() {
+        let mut predictor = Predictor::new(&saved, 5, 2, &device).expect("it loads");
+        let there = predictor
+            .predict(inputs.view(), None, Some(&states))
+            .expect("it predicts");
+        let back = predictor
+            .predict(turned, None, Some(&swapped))
+            .expect("it predicts");
+        assert_eq!(there.hidden.dim(), (2, 5, 8));
+        assert_eq!(
+            there.hidden.slice(s![.., .., ..4]),
+            back.hidden.slice(s![.., ..;-1, 4..])
+        );
+        assert_eq!(
+            there.states,
+            [back.states[1].clone(), back.states[0].clone()]
+        );
+        // Without a step, each keeps what it was given.
+        let none = predictor
+            .predict(inputs.view(), Some(&[0, 0]), Some(&states))
+            .expect("it predicts");
+        assert_eq!(none.states, states);
+        // And none of it is left for the next.
+        let fresh = predictor
+            .predict(inputs.view(), None, None)
+            .expect("it predicts");
+        assert!(states_differ(&fresh.states, &there.states) > 1e-3);
+        assert_eq!(
+            fresh,
+            saved.predict(inputs.view(), &device).expect("it predicts")
+        );
+    }
+}
+
+/// A network trained on arrays is as good on them as its evaluation says, by loss and by accuracy.
+#[test]
+fn predictions_are_what_evaluation_counts() {
+    // Which of the two features is larger in the step before the last valid one.
+    let (count, steps) = (150, 7);
+    let inputs = noise((count, steps, 3));
+    let lengths: Vec<usize> = (0..count).map(|n| 2 + n % (steps - 1)).collect();
+    let labels = Array1::from_shape_fn(count, |n| {
+        let t = lengths[n] - 2;
+        u32::from(inputs[[n, t, 0]] < inputs[[n, t, 1]])
+    });
+    let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 2))
+        .and_then(|data| data.with_lengths(&lengths))
+        .expect("it makes sense");
+    let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
+    let layers = vec![Layer::new(Cell::Lstm, 12)];
+    let mut recipe = Recipe::new("before-last", layers, head, Optimizer::adam(0.02));
+    recipe.epochs = 20;
+    let splits = data.clone().into();
+    for device in devices() {
+        let saved = train::train(&recipe, &splits, &device).expect("it trains");
+        let evaluation = train::evaluate(&saved, &data, 64, &device).expect("it evaluates");
+        let accuracy = evaluation.accuracy.expect("it classifies");
+        let prediction = Predictor::new(&saved, steps, 64, &device)
+            .and_then(|mut predictor| predictor.predict(inputs.view(), Some(&lengths), None))
+            .expect("it predicts");
+        let (classes, probabilities) = (prediction.classes(), prediction.probabilities());
+        let right = classes.iter().zip(&labels).filter(|(a, b)| a == b).count();
+        let loss = -labels
+            .iter()
+            .enumerate()
+            .map(|(n, &label)| f64::from(probabilities[[n, label as usize]]).ln())
+            .sum::<f64>()
+            / count as f64;
+        println!("{device:?}: loss {loss}, accuracy {accuracy}");
+        assert!(accuracy > 0.9, "{accuracy}");
+        assert_eq!(right, (accuracy * count as f64).round() as usize);
+        assert!(
+            (loss - evaluation.loss).abs() < 1e-5,
+            "{loss} {}",
+            evaluation.loss
+        );
+    }
+}
+
+/// What lies past a sequence's end, here a target that cannot be met, is not learnt.
+#[test]
+fn targets_past_the_end_do_not_count() {
+    let lengths = [3, 1, 4, 2];
+    let inputs = noise((4, 5, 3));
+    let mut values = Array3::from_elem((4, 5, 2), 0.5);
+    let clean = Dataset::new(inputs.view(), Targets::values_per_step(values.view()));
+    for (n, &length) in lengths.iter().enumerate() {
+        values.slice_mut(s![n, length.., ..]).fill(1e6);
+    }
+    let padded = Dataset::new(inputs.view(), Targets::values_per_step(values.view()));
+    let head = HeadRecipe::new(Reads::Every, Loss::MeanSquaredError);
+    let mut recipe = Recipe::new(
+        "halves",
+        vec![Layer::new(Cell::Gru, 4)],
+        head,
+        Optimizer::adam(0.1),
+    );
+    recipe.network.layers[0].bias = Bias::Double;
+    let train = |data: gatescan::error::Result<Dataset>| {
+        let data = data
+            .and_then(|data| data.with_lengths(&lengths))
+            .expect("it makes sense");
+        train::train(&recipe, &data.into(), &Device::Cpu).expect("it trains")
+    };
+    assert_eq!(train(clean), train(padded));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let saved = model(
+        vec![Layer::new(Cell::Lstm, 4), Layer::new(Cell::RnnTanh, 2)],
+        Reads::Last,
+    );
+    let mut predictor = Predictor::new(&saved, 4, 2, &Device::Cpu).expect("it loads");
+    let states = |shapes: [(usize, Option<usize>); 2]| {
+        shapes.map(|(h, c)| State {
+            h: Array2::zeros((2, h)),
+            c: c.map(|c| Array2::zeros((2, c))),
+        })
+    };
+    let fitting = states([(4, Some(4)), (2, None)]);
+    let mut refused = |shape, lengths: Option<&[usize]>, initial: Option<&[State]>, expected| {
+        let inputs = Array3::zeros(shape);
+        let error = predictor
+            .predict(inputs.view(), lengths, initial)
+            .expect_err(expected);
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    refused(
+        (2, 4, 2),
+        None,
+        None,
+        "2 features at each step, but the network takes 3",
+    );
+    refused(
+        (2, 5, 3),
+        None,
+        None,
+        "5 steps, and the predictor was made for at most 4",
+    );
+    refused(
+        (2, 4, 3),
+        Some(&[1]),
+        None,
+        "there are 1 lengths; there must be 2",
+    );
+    refused(
+        (2, 3, 3),
+        Some(&[3, 4]),
+        None,
+        "the length of sequence 1 is 4; there are 3 steps",
+    );
+    refused(
+        (2, 4, 3),
+        None,
+        Some(&fitting[..1]),
+        "1 initial states, and the network has 2",
+    );
+    refused(
+        (1, 4, 3),
+        None,
+        Some(&fitting),
+        "state 0 has h [2, 4] and c [2, 4]; it must have h [1, 4]",
+    );
+    refused(
+        (2, 4, 3),
+        None,
+        Some(&states([(4, Some(4)), (2, Some(2))])),
+        "state 1 has h [2, 2] and c [2, 2]; it must have h [2, 2] and no c",
+    );
+    refused(
+        (2, 4, 3),
+        None,
+        Some(&states([(4, Some(3)), (2, None)])),
+        "state 0 has h [2, 4] and c [2, 3]",
+    );
+    // No sequence is no mistake.
+    let none = predictor
+        .predict(Array3::zeros((0, 4, 3)).view(), None, None)
+        .expect("it predicts");
+    assert_eq!(
+        (none.outputs.shape(), none.states[1].h.dim()),
+        (&[0, 2][..], (0, 2))
+    );
+    assert_eq!(none.classes().len(), 0);
+}
+
+/// The example of the library's front page, which is tested there, is the one that README.md shows.
+#[test]
+fn the_readme_shows_the_tested_example() {
+    let example = include_str!("../src/lib.rs").split("//! ```\n").nth(1);
+    let lines = example.expect("there is one").lines();
+    let mut shown: Vec<&str> = lines.map(|line| line[3..].trim_start()).collect();
+    let end = shown.iter().position(|line| line.starts_with("let right"));
+    shown.truncate(end.expect("it is checked there"));
+    let example = shown.join("\n");
+    assert!(include_str!("../README.md").contains(&example), "{example}");
+}
