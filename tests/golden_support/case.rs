@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// One file of `tests/golden`.
 pub struct Case {
-    pub name: &'static str,
+    pub name: String,
     /// What the framework was told to compute: the metadata key `oracle`.
     pub oracle: Value,
     tensors: BTreeMap<String, Array>,
@@ -24,10 +24,8 @@ pub struct Array {
 impl Case {
     /// # Panics
     /// Where the file is missing or damaged.
-    pub fn load(name: &'static str) -> Case {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden")
-            .join(format!("{name}.safetensors"));
+    pub fn load(directory: &Path, name: &str) -> Case {
+        let path = directory.join(format!("{name}.safetensors"));
         let bytes =
             std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).expect(name);
@@ -44,7 +42,7 @@ impl Case {
             (name.to_string(), Array { shape, values })
         };
         Case {
-            name,
+            name: name.to_string(),
             oracle: serde_json::from_str(oracle).expect(name),
             tensors: file.iter().map(array).collect(),
         }

@@ -240,7 +240,9 @@ impl Parameters {
                 .map(|size| size.as_u64().expect("a size") as usize)
                 .collect(),
             None => {
-                let layers = oracle["layers"].as_u64().unwrap_or(1) as usize;
+                let layers = oracle["layers"].as_u64();
+                let layers = layers.or(oracle["options"]["layers"].as_u64());
+                let layers = layers.unwrap_or(1) as usize;
                 let size = oracle["H"].as_u64().or(oracle["options"]["H"].as_u64());
                 let size = size.map(|size| size as usize);
                 let emitted = || case.get("out/outputs_f64").shape[2];
@@ -270,9 +272,21 @@ impl Parameters {
             false => Padding::Zeros,
         };
         let head = HEADS.into_iter().find(|[weight, _]| names.contains(weight));
+        let count = |key: &str| oracle[key].as_u64().map(|count| count as usize);
+        let input = match case.find("ids") {
+            None => Input::Values,
+            Some(_) => count("E").map_or(Input::OneHot, |size| Input::Embedding {
+                size,
+                padding_idx: count("padding_idx").map(|token| token as u32),
+                init: Init::Zeros,
+            }),
+        };
         let network = Network {
-            input_size: case.get("x").shape[2],
-            input: Input::Values,
+            input_size: match input {
+                Input::Values => case.get("x").shape[2],
+                _ => count("V").expect("a vocabulary"),
+            },
+            input,
             layers: layers
                 .iter()
                 .zip(&sizes)
@@ -302,7 +316,7 @@ impl Parameters {
                     Some(_) => Reads::Every,
                     None => Reads::Last,
                 },
-                loss: match case.find("targets") {
+                loss: match case.find("targets").filter(|_| input.is_values()) {
                     Some(_) => Loss::MeanSquaredError,
                     None => Loss::CrossEntropy,
                 },
@@ -318,9 +332,10 @@ impl Parameters {
                 _ => 1,
             };
             // A parameter of PyTorch's, with or without the module's name.
-            let same = names
-                .iter()
-                .find(|name| format!("rnn.{}", name.trim_start_matches("rnn.")) == entry.name);
+            let same = names.iter().find(|name| match **name {
+                "emb.weight" => entry.name == "embedding.weight",
+                name => format!("rnn.{}", name.trim_start_matches("rnn.")) == entry.name,
+            });
             let layer = entry.name.rsplit_once("_l").map(|(_, l)| {
                 let l = l.trim_end_matches("_reverse");
                 l.parse::<usize>().expect("a layer")
@@ -336,7 +351,7 @@ impl Parameters {
                     (Some(name), ..) => Some((name.to_string(), n)),
                     (_, Some(l), _) => {
                         let inputs = match l {
-                            0 => network.input_size,
+                            0 => network.features(),
                             _ => network.layers[l - 1].output_size(),
                         };
                         let (written, size) = written.expect("a layer's");

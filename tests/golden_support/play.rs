@@ -6,8 +6,9 @@ use gatescan::cpu::Cpu;
 use gatescan::executor::Executor;
 use gatescan::gpu::GpuDevice;
 use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::{Columns, Record, control, history};
+use gatescan::kernels::{Columns, IGNORE, Record, control, history};
 use gatescan::model::{Gradients, MaskOf, Model, Tuning};
+use gatescan::network::Reads;
 use gatescan::optim::{Clip, Form, Optimizer, Update};
 use gatescan::program::{Element, Kind, Phase, Program, Tensor};
 
@@ -183,6 +184,10 @@ fn tensorflow(text: &str) -> (Optimizer, f64) {
 
 /// An optimiser and its learning rate from the name and the options of PyTorch's.
 fn torch(name: &str, options: &serde_json::Value) -> (Optimizer, f64) {
+    if name == "adam" {
+        // With PyTorch's defaults, which `Optimizer::adam` has too.
+        return (Optimizer::adam(1e-3), 1e-3);
+    }
     let number = |key: &str| options[key].as_f64().expect("a number");
     let flag = |key: &str| options[key].as_bool().expect("true or false");
     let beta = |n: usize| options["betas"][n].as_f64().expect("a number");
@@ -249,12 +254,12 @@ struct Training {
     recipe: Recipe,
     update: Update,
     history: Tensor,
+    control: Tensor,
 }
 
 impl Training {
-    fn record(recipe: Recipe, model: &mut Model) -> Training {
+    fn record(recipe: Recipe, model: &mut Model, control: Tensor) -> Training {
         let program = &mut model.program;
-        let control = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
         let history = program.buffer(
             "history",
             Kind::Control,
@@ -280,6 +285,7 @@ impl Training {
             recipe,
             update,
             history,
+            control,
         }
     }
 }
@@ -318,20 +324,26 @@ struct Session<'a> {
 /// Plays `case` at `place`.
 pub fn play(case: &Case, place: &Place, tuning: Tuning) -> Results {
     let parameters = Parameters::of(case);
-    let x = &case.get("x").shape;
-    let (batch, steps) = (x[0], x[1]);
+    let inputs = &case.find("x").unwrap_or_else(|| case.get("ids")).shape;
+    let in_chunks = case.oracle["chunks"].is_u64();
+    let [batch, steps] = [0, 1].map(|n| inputs[n + usize::from(in_chunks)]);
     let gradients = match case.has_upstream() {
         true => Gradients::OfUpstream,
         false => Gradients::OfLoss,
     };
     let mut model =
         Model::new(&parameters.network, steps, batch, gradients, tuning).expect("a network");
+    let program = &mut model.program;
+    let control = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
+    if in_chunks {
+        model.carry_states(Phase::Forward, control);
+    }
     model.forward(Phase::Forward);
     if !case.has_upstream() {
         model.loss(Phase::Forward);
     }
     model.backward();
-    let training = Recipe::of(case).map(|recipe| Training::record(recipe, &mut model));
+    let training = Recipe::of(case).map(|recipe| Training::record(recipe, &mut model, control));
     let mut session = Session {
         case,
         player: place.load(&model.program),
@@ -341,6 +353,7 @@ pub fn play(case: &Case, place: &Place, tuning: Tuning) -> Results {
     };
     session.write_inputs();
     match training {
+        Some(training) if in_chunks => session.train_in_chunks(&training),
         Some(training) => session.train(&training),
         None => {
             session.player.run(&[Phase::Forward, Phase::Backward], 1);
@@ -355,7 +368,12 @@ impl Session<'_> {
     fn write_inputs(&mut self) {
         let (case, model, player) = (self.case, &self.model, &mut self.player);
         player.write(&model.parameters, &self.parameters.initial(case));
-        player.write(&model.inputs, &case.time_major("x"));
+        if case.find("x").is_some() {
+            player.write(&model.inputs, &case.time_major("x"));
+        } else {
+            self.write_tokens(0);
+        }
+        let (model, player) = (&self.model, &mut self.player);
         let full = vec![model.steps as f64; model.batch];
         let lengths = case.find("lengths").map_or(&full, |array| &array.values);
         player.write_index(&model.lengths, lengths.iter().copied());
@@ -416,12 +434,65 @@ impl Session<'_> {
         }
     }
 
+    /// Writes tokens and targets, of one chunk where there are several.
+    fn write_tokens(&mut self, chunk: usize) {
+        let (model, ignored) = (&self.model, self.case.oracle["ignore_index"].as_f64());
+        let time_major = |name: &str| {
+            let numbers = model.batch * model.steps;
+            let values = &self.case.get(name).values[chunk * numbers..][..numbers];
+            swap(values, model.batch, model.steps)
+        };
+        let label = |target: f64| match Some(target) == ignored {
+            true => f64::from(IGNORE),
+            false => target,
+        };
+        let (tokens, targets) = (time_major("ids"), time_major("targets"));
+        self.player.write_index(&model.inputs, tokens.into_iter());
+        self.player
+            .write_index(&model.labels, targets.into_iter().map(label));
+    }
+
+    /// An update for each chunk, the states going on from one to the next.
+    fn train_in_chunks(&mut self, training: &Training) {
+        let rates = [training.recipe.lr; HISTORY_ROWS];
+        self.player.write(&training.update.rates, &rates);
+        let set = training.update.initialise(self.player.executor());
+        set.expect("the sizes agree");
+        let chunks = self.case.get("ids").shape[0];
+        for chunk in 0..chunks {
+            self.write_tokens(chunk);
+            let word = training.control.part(control::CHUNK, [1]);
+            self.player.write_index(&word, [chunk as f64].into_iter());
+            self.player.run(&Phase::TRAIN, 1);
+            let prefix = format!("chunk{}", chunk + 1);
+            for layer in &self.model.layers {
+                let mut last = self.player.read(&layer.last).into_iter();
+                for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
+                    let values = last.by_ref().take(len).collect();
+                    self.results.add(format!("{prefix}/{s}"), values);
+                }
+            }
+            let loss = self.loss_of_head();
+            self.results.add(format!("{prefix}/loss"), vec![loss]);
+            if chunk == 0 {
+                self.results.add("loss", vec![loss]);
+                self.read_gradients();
+            }
+            let norm = self.player.read(&training.update.norm)[0];
+            self.results.add("grad_norms", vec![norm]);
+            let weights = self.player.read(&self.model.parameters);
+            let weights = self.parameters.named_weights(&weights);
+            self.results.add_all(&prefix, weights);
+        }
+    }
+
     /// Makes all updates, and reads on the way what the case has of them.
     fn train(&mut self, training: &Training) {
         let Training {
             recipe,
             update,
             history,
+            ..
         } = training;
         let rates = match self.player {
             Player::F64(_) => recipe.rates_f64(),
@@ -502,9 +573,17 @@ impl Session<'_> {
                 .results
                 .add("out/predictions", swap(&outputs, steps, batch)),
             None => {
-                self.results.add("out/logits", outputs);
-                let losses = self.player.read(&self.model.scores.part(0, [batch]));
-                self.results.add("out/xentropy_per_example", losses);
+                let every = self.model.network.head.reads == Reads::Every;
+                let rows = if every { steps } else { 1 };
+                let losses = self.model.scores.part(0, [rows * batch]);
+                let losses = swap(&self.player.read(&losses), rows, batch);
+                let name = if every {
+                    "nll_per_token"
+                } else {
+                    "xentropy_per_example"
+                };
+                self.results.add("out/logits", swap(&outputs, rows, batch));
+                self.results.add(format!("out/{name}"), losses);
             }
         }
         let loss = self.loss_of_head();
