@@ -14,7 +14,7 @@ use golden_support::case::{Case, swap};
 use golden_support::play::{Place, play};
 
 /// The files of `tests/golden`, all of them.
-const CASES: [&str; 124] = [
+const CASES: [&str; 125] = [
     "pt_charlm_emb_gru",
     "pt_charlm_emb_ignore",
     "pt_charlm_emb_pad0_l2",
@@ -122,6 +122,7 @@ const CASES: [&str; 124] = [
     "tf_rnn_relu_h100in1",
     "tf_rnn_tanh_b1",
     "tf_rnn_tanh_b7t13",
+    "tf_rnn_tanh_big150",
     "tf_rnn_tanh_h1",
     "tf_rnn_tanh_zerostate",
     "tf_seed003_scan_randinit",
