@@ -496,8 +496,17 @@ impl Recipe {
                 )?;
             }
         }
-        // The features are the data's to say; any number serves to check the layers.
-        self.network(1, outputs)?;
+        // How much there is to read at a step is the data's to say; to check the layers, a number serves that suits them.
+        let residual = self.network.layers[0].residual;
+        let input_size = match self.network.input {
+            Input::Embedding {
+                padding_idx: Some(token),
+                ..
+            } => token as usize + 1,
+            Input::Values if residual => self.network.layers[0].emitted_size(),
+            _ => 1,
+        };
+        self.network(input_size, outputs)?;
 
         self.optimizer.validate()?;
         self.schedule.validate()

@@ -574,7 +574,7 @@ impl Feed {
             )
         };
         let (real, index) = (Element::Real, Element::Index);
-        let elements = data.count * steps * features;
+        let elements = data.count * data.steps * features;
         let (of, inputs) = match &data.inputs {
             Inputs::Bytes { scale, .. } => (
                 Of::Bytes { scale: *scale },

@@ -13,10 +13,12 @@ use gatescan::error::Error;
 use gatescan::gpu::executor::Gpu;
 use gatescan::kernels::Tally;
 use gatescan::model::{Gradients, Model, Tuning};
-use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Parameter, Reads};
+use gatescan::network::{
+    Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Parameter, Reads,
+};
 use gatescan::optim::{Form, Optimizer};
 use gatescan::program::Phase;
-use gatescan::recipe::{DataRecipe, Recipe};
+use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
 use gatescan::rng::{Philox, Stream};
 use gatescan::schedule::Schedule;
 use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, Report, Trainer, evaluate};
@@ -627,17 +629,115 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
     assert!(error.to_string().contains("MiB"), "{error}");
 }
 
-/// The built-in recipes on MNIST, GPU beside CPU: slow on a software driver, so it runs when asked for, with
+/// Sequences `[6, 50]` of tokens that count up by 1 or by 2, and at every step the token that follows; some end early.
+fn counting() -> Dataset {
+    let token = |n: usize, t: usize| (n + t * (1 + n % 2)) as u32 % 7;
+    let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
+    let next = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t + 1));
+    let targets = Targets::classes_per_step(next.view(), 7);
+    let data = Dataset::tokens(tokens.view(), 7, targets).expect("it makes sense");
+    data.with_lengths(&[50, 31, 0, 16, 50, 1])
+        .expect("they fit")
+}
+
+/// A stack that takes `input` tokens, in chunks of 16 steps, with everything dropped that can be.
+fn counter(input: Input) -> Recipe {
+    let dropout = Dropout {
+        input_keep_prob: if input == Input::OneHot { 1.0 } else { 0.9 },
+        output_keep_prob: 0.9,
+        state_keep_prob: 0.9,
+        mask: MaskSharing::EachSequence,
+    };
+    let below = Layer {
+        dropout,
+        ..Layer::new(Cell::Lstm, 12)
+    };
+    let above = Layer {
+        residual: true,
+        ..Layer::new(Cell::GruResetBefore, 12)
+    };
+    let head = HeadRecipe::new(Reads::Every, Loss::CrossEntropy);
+    let mut recipe = Recipe::new("counter", vec![below, above], head, Optimizer::adam(0.02));
+    recipe.network.input = input;
+    recipe.batch_size = 4;
+    recipe.bptt_steps = Some(16);
+    recipe.epochs = 12;
+    recipe
+}
+
+const EMBEDDED: Input = Input::Embedding {
+    size: 5,
+    padding_idx: None,
+    init: Init::Torch,
+};
+
+#[test]
+fn tokens_are_learnt_in_chunks_on_both_executors_alike() {
+    for input in [Input::OneHot, EMBEDDED] {
+        let (recipe, data) = (counter(input), Splits::from(counting()));
+        let cpu = run_on(&recipe, &data, &Device::Cpu);
+        // Two batches of four chunks in each epoch.
+        assert_eq!(cpu.step_losses.len(), 12 * 8);
+        assert!(cpu.last.train_loss < 1.2, "{input:?}: {:?}", cpu.last);
+        let again = run_on(&recipe, &data, &Device::Cpu);
+        assert_eq!(cpu.parameters, again.parameters, "{input:?}");
+        let Some(gpu) = common::gpu() else { return };
+        let gpu = run_on(&recipe, &data, &Device::Gpu(gpu.summary.index));
+        for (step, (cpu, gpu)) in cpu.step_losses.iter().zip(&gpu.step_losses).enumerate() {
+            assert!((cpu - gpu).abs() < 2e-4, "{input:?} at {step}: {cpu} {gpu}");
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_in_chunks_is_one_of_whole_sequences() {
+    let data = counting();
+    let recipe = counter(EMBEDDED);
+    let mut trainer =
+        Trainer::new(&recipe, &data.clone().into(), &Device::Cpu).expect("it makes sense");
+    let mut saved = trainer.model().expect("it reads");
+    let mut devices = vec![Device::Cpu];
+    devices.extend(common::gpu().map(|gpu| Device::Gpu(gpu.summary.index)));
+    for device in devices {
+        let mut losses = [None, Some(1), Some(16), Some(50), Some(99)].map(|bptt_steps| {
+            saved.recipe.bptt_steps = bptt_steps;
+            evaluate(&saved, &data, 4, &device).expect("it fits").loss
+        });
+        // Only the order in which some hundred losses are added differs.
+        losses.sort_by(f64::total_cmp);
+        assert!(losses[4] - losses[0] < 1e-6, "{losses:?}");
+    }
+}
+
+#[test]
+fn chunks_need_a_head_and_layers_that_go_with_them() {
+    let mut last = counter(Input::OneHot);
+    last.network.head.reads = Reads::Last;
+    let mut both = counter(Input::OneHot);
+    both.network.layers[0].bidirectional = true;
+    let mut none = counter(Input::OneHot);
+    none.bptt_steps = Some(0);
+    for (recipe, expected) in [
+        (last, "reads = \"every\""),
+        (both, "no layer may be bidirectional"),
+        (none, "bptt_steps is 0; it must be at least 1"),
+    ] {
+        let error = recipe.validate().expect_err(expected);
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+/// The built-in recipes, GPU beside CPU: slow on a software driver, so it runs when asked for, with
 /// `cargo test --release --test training -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes on a software driver"]
-fn recipes_follow_the_cpu_on_mnist() {
+fn recipes_follow_the_cpu() {
     let Some(gpu) = common::gpu() else { return };
     let steps: usize =
         std::env::var("GATESCAN_STEPS").map_or(200, |steps| steps.parse().expect("a number"));
-    for name in ["mnist", "mnist-rnn", "mnist-gru"] {
-        let mut recipe = Recipe::load(name).expect("it is built in");
-        recipe.epochs = 1;
+    for Builtin { name, .. } in &BUILTINS {
+        let recipe = Recipe::load(name).expect("it is built in");
         let mut data = recipe.data.load(recipe.seed).expect("MNIST is there");
         data.test = None;
         let losses = |device: &Device| {

@@ -284,6 +284,10 @@ impl Dataset {
             }
         }
 
+        if let Some(lengths) = &self.lengths {
+            let lengths = lengths.iter().map(|&length| length as usize);
+            check_lengths(lengths, count, steps)?;
+        }
         let rows = |per_step| {
             if per_step {
                 vec![count, steps]
@@ -301,7 +305,13 @@ impl Dataset {
                 check_len("labels", labels.len(), &rows)?;
                 let wrong =
                     |label: u32| label as usize >= *classes && !(*per_step && label == IGNORE);
-                if let Some(at) = labels.iter().position(|&label| wrong(label)) {
+                // Past a sequence's end anything may stand.
+                let ended = |at: usize| {
+                    let lengths = self.lengths.as_ref().filter(|_| *per_step);
+                    lengths.is_some_and(|lengths| at % steps >= lengths[at / steps] as usize)
+                };
+                let mut numbered = labels.iter().enumerate();
+                if let Some((at, _)) = numbered.find(|&(at, &label)| wrong(label) && !ended(at)) {
                     return Err(Error::Usage(format!(
                         "the label at {:?} is {}; with {classes} classes labels must be below {classes}{}",
                         index(at, &rows),
@@ -325,13 +335,7 @@ impl Dataset {
                 check_finite("targets", values, &shape)?;
             }
         }
-        match &self.lengths {
-            Some(lengths) => {
-                let lengths = lengths.iter().map(|&length| length as usize);
-                check_lengths(lengths, count, steps)
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// What is to be learnt where, `[N]`, or `[N, T]` for targets at every step: a class, or 0 where there is a value;
