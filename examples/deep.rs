@@ -1,4 +1,4 @@
-//! Three layers of different cells and sizes, which learn to repeat what they heard four steps ago.
+//! Three layers of different cells and sizes, with dropout between them, which learn to repeat what they heard four steps ago.
 //!
 //!     cargo run --release --example deep
 
@@ -7,33 +7,28 @@ use gatescan::data::{Dataset, Splits, Targets};
 use gatescan::device::Device;
 use gatescan::error::Result;
 use gatescan::kernels::IGNORE;
-use gatescan::network::{Bias, Layer, Loss, Reads};
+use gatescan::network::{Bias, Dropout, Input, Layer, Loss, Reads};
 use gatescan::optim::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::rng::{Philox, Stream};
 use gatescan::train;
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array2, s};
 
 const STEPS: usize = 20;
 const SYMBOLS: usize = 4;
 const DELAY: usize = 4;
 
-/// Random symbols, one-hot `[N, T, SYMBOLS]`, each to be answered with the symbol of four steps before. Where there is none
-/// yet, any answer will do.
+/// Random symbols `[N, T]`, each to be answered with the symbol of four steps before. Where there is none yet, any answer will
+/// do.
 fn echoes(count: usize, seed: u64) -> Result<Dataset> {
     let mut random = Philox::new(seed, Stream::Shuffle(0));
     let heard = Array2::from_shape_fn((count, STEPS), |_| random.below(SYMBOLS as u32));
-    let inputs = Array3::from_shape_fn((count, STEPS, SYMBOLS), |(n, t, symbol)| {
-        f32::from(u8::from(heard[[n, t]] as usize == symbol))
-    });
     let mut labels = Array2::from_elem((count, STEPS), IGNORE);
     labels
         .slice_mut(s![.., DELAY..])
         .assign(&heard.slice(s![.., ..STEPS - DELAY]));
-    Dataset::new(
-        inputs.view(),
-        Targets::classes_per_step(labels.view(), SYMBOLS),
-    )
+    let targets = Targets::classes_per_step(labels.view(), SYMBOLS);
+    Dataset::tokens(heard.view(), SYMBOLS, targets)
 }
 
 fn main() -> Result<()> {
@@ -42,20 +37,28 @@ fn main() -> Result<()> {
         test: Some(echoes(500, 2)?),
     };
 
-    // From the input up. Each layer has a cell, a size and options of its own; what one emits the next reads.
+    // From the input up. Each layer has a cell, a size and options of its own; what one emits the next reads. Dropout is on in
+    // training and off in evaluation, without a switch to forget.
+    let dropout = Dropout {
+        output_keep_prob: 0.9,
+        ..Dropout::default()
+    };
     let layers = vec![
         Layer {
             bias: Bias::Double,
+            dropout,
             ..Layer::new(Cell::Gru, 48)
         },
         Layer {
             forget_bias: 1.0,
+            dropout,
             ..Layer::new(Cell::Lstm, 32)
         },
         Layer::new(Cell::RnnTanh, 24),
     ];
     let head = HeadRecipe::new(Reads::Every, Loss::CrossEntropy);
     let mut recipe = Recipe::new("deep", layers, head, Optimizer::adam(0.005));
+    recipe.network.input = Input::OneHot;
     recipe.epochs = 8;
     recipe.clip_norm = Some(5.0);
 
