@@ -1013,140 +1013,146 @@ fn carry_state() {
 
 // ---- tokens --------------------------------------------------------------------------------------------------------
 
-/// Tables that are read by rows and by columns, tokens in and against the order of time, and where each row's stands.
-#[allow(clippy::type_complexity)]
-fn token_cases(
-    judge: &mut Judge,
-    each: impl Fn(&mut Judge, &str, Bench, Tokens, &dyn Fn(Tensor) -> Table, [usize; 2], Vec<usize>),
-) {
-    for [steps, batch, count, width] in
-        [[1, 1, 1, 1], [5, 4, 7, 3], [3, 33, 12, 65], [2, 3, 70, 64]]
-    {
-        for (reversed, by_rows) in [(false, true), (true, true), (false, false), (true, false)] {
-            let mut bench = Bench::new(count);
-            let tokens: Vec<u32> = (0..steps * batch)
-                .map(|_| bench.random.below(count as u32))
-                .collect();
-            let valid = |b: usize| [steps, 0, steps + 2, 1][b % 4];
-            let lengths: Vec<u32> = (0..batch).map(|b| valid(b) as u32).collect();
-            let token = |row: usize| {
-                let (t, b) = (row / batch, row % batch);
-                let length = valid(b).min(steps);
-                let step = if reversed && t < length {
-                    length - 1 - t
-                } else {
-                    t
-                };
-                tokens[step * batch + b] as usize
-            };
-            let taken = (0..steps * batch).map(token).collect();
-            let tokens = Tokens {
+/// Tokens of a batch, and a table to look them up in.
+struct Looked {
+    name: String,
+    bench: Bench,
+    tokens: Tokens,
+    /// The token of each row, in the order in which rows are read.
+    taken: Vec<usize>,
+    /// Whether a token's vector is a row of the table, or a column.
+    by_rows: bool,
+    count: usize,
+    width: usize,
+}
+
+impl Looked {
+    fn table(&self, tensor: Tensor) -> Table {
+        match self.by_rows {
+            true => Table::rows(tensor.part(0, [self.count, self.width])),
+            false => Table::columns(tensor.part(0, [self.width, self.count])),
+        }
+    }
+
+    /// Where number `i` of a token's vector stands.
+    fn at(&self, token: usize, i: usize) -> usize {
+        match self.by_rows {
+            true => token * self.width + i,
+            false => i * self.count + token,
+        }
+    }
+}
+
+fn looked() -> Vec<Looked> {
+    let sizes = [[1, 1, 1, 1], [5, 4, 7, 3], [3, 33, 12, 65], [2, 3, 70, 64]];
+    let orders = [(false, true), (true, true), (false, false), (true, false)];
+    let cases = sizes
+        .into_iter()
+        .flat_map(|size| orders.map(|order| (size, order)));
+    let case = |([steps, batch, count, width], (reversed, by_rows)): ([usize; 4], (bool, bool))| {
+        let mut bench = Bench::new(count);
+        let tokens: Vec<u32> = (0..steps * batch)
+            .map(|_| bench.random.below(count as u32))
+            .collect();
+        let valid = |b: usize| [steps, 0, steps + 2, 1][b % 4];
+        let lengths: Vec<u32> = (0..batch).map(|b| valid(b) as u32).collect();
+        let token = |row: usize| {
+            let (t, b) = (row / batch, row % batch);
+            let length = valid(b).min(steps);
+            let mirrored = reversed && t < length;
+            let step = if mirrored { length - 1 - t } else { t };
+            tokens[step * batch + b] as usize
+        };
+        Looked {
+            name: format!("{steps}x{batch}, {count}x{width}, {reversed} {by_rows}"),
+            taken: (0..steps * batch).map(token).collect(),
+            tokens: Tokens {
                 tensor: bench.indices(&tokens),
                 lengths: bench.indices(&lengths),
                 steps,
                 batch,
                 reversed,
-            };
-            let table = |tensor: Tensor| match by_rows {
-                true => Table::rows(tensor.part(0, [count, width])),
-                false => Table::columns(tensor.part(0, [width, count])),
-            };
-            let case = format!("{steps}x{batch}, {count}x{width}, {reversed} {by_rows}");
-            each(judge, &case, bench, tokens, &table, [count, width], taken);
+            },
+            bench,
+            by_rows,
+            count,
+            width,
         }
-    }
+    };
+    cases.map(case).collect()
 }
 
 #[test]
 fn lookup() {
     let mut judge = Judge::new("lookup");
-    token_cases(
-        &mut judge,
-        |judge, case, mut bench, tokens, table, [count, width], taken| {
-            for with_bias in [false, true] {
-                let (values, biases) = (bench.random(count * width), bench.random(width));
-                let (table, stride) = (table(values), width + 2);
-                let out = bench.writes(&vec![NAN; taken.len() * stride]);
-                let call = Lookup {
-                    table,
-                    bias: with_bias.then_some(biases),
-                    tokens,
-                    out: Columns {
-                        tensor: out,
-                        stride,
-                    },
+    for mut case in looked() {
+        let (width, stride) = (case.width, case.width + 2);
+        let values = case.bench.random(case.count * width);
+        let bias = case.bench.random(width);
+        let out = case.bench.writes(&vec![NAN; case.taken.len() * stride]);
+        for bias in [None, Some(bias)] {
+            let call = Lookup {
+                table: case.table(values),
+                bias,
+                tokens: case.tokens,
+                out: Columns {
+                    tensor: out,
+                    stride,
+                },
+            };
+            judge.call(&case.name, case.bench.copied(), call, |before| {
+                let row = |(row, &token): (usize, &usize)| {
+                    let number = |i: usize| {
+                        let value = exact(before.of(&values)[case.at(token, i)]);
+                        match bias {
+                            Some(bias) => value + exact(before.of(&bias)[i]),
+                            None => value,
+                        }
+                    };
+                    let place = out.part(row * stride, [width]);
+                    (place, (0..width).map(number).collect())
                 };
-                let mut alone = bench.copied();
-                alone.program.push(Phase::Forward, call);
-                judge.phases(
-                    case,
-                    &alone,
-                    &[&|before: &Snapshot| {
-                        let row = |(row, &token): (usize, &usize)| {
-                            let number = |i: usize| {
-                                let at = token * table.token_stride + i * table.stride;
-                                let value = exact(before.of(&values)[at]);
-                                match with_bias {
-                                    true => value + exact(before.of(&biases)[i]),
-                                    false => value,
-                                }
-                            };
-                            let place = out.part(row * stride, [width]);
-                            (place, (0..width).map(number).collect())
-                        };
-                        taken.iter().enumerate().map(row).collect()
-                    }],
-                );
-            }
-        },
-    );
+                case.taken.iter().enumerate().map(row).collect()
+            });
+        }
+    }
 }
 
 #[test]
 fn lookup_gradient() {
     let mut judge = Judge::new("lookup_gradient");
-    token_cases(
-        &mut judge,
-        |judge, case, mut bench, tokens, table, [count, width], taken| {
-            for padding in [None, Some(0)] {
-                let stride = width + 1;
-                let dout = bench.random(taken.len() * stride);
-                let written = bench.writes(&vec![NAN; count * width]);
-                let dtable = table(written);
-                let call = LookupGradient {
-                    dout: Columns {
-                        tensor: dout,
-                        stride,
-                    },
-                    tokens,
-                    dtable,
-                    padding,
+    for mut case in looked() {
+        let (width, stride) = (case.width, case.width + 1);
+        let dout = case.bench.random(case.taken.len() * stride);
+        let written = case.bench.writes(&vec![NAN; case.count * width]);
+        for padding in [None, Some(0)] {
+            let call = LookupGradient {
+                dout: Columns {
+                    tensor: dout,
+                    stride,
+                },
+                tokens: case.tokens,
+                dtable: case.table(written),
+                padding,
+            };
+            judge.call(&case.name, case.bench.copied(), call, |before| {
+                let number = |(token, i): (usize, usize)| {
+                    let stands =
+                        |&row: &usize| case.taken[row] == token && padding != Some(token as u32);
+                    let rows = (0..case.taken.len()).filter(stands);
+                    let terms: Vec<Num> = rows
+                        .map(|row| exact(before.of(&dout)[row * stride + i]))
+                        .collect();
+                    let depth = terms.len();
+                    let place = written.part(case.at(token, i), [1]);
+                    (place, vec![sum(terms, depth)])
                 };
-                let mut alone = bench.copied();
-                alone.program.push(Phase::Forward, call);
-                judge.phases(
-                    case,
-                    &alone,
-                    &[&|before: &Snapshot| {
-                        let numbers =
-                            (0..count).flat_map(|token| (0..width).map(move |i| (token, i)));
-                        let number = |(token, i): (usize, usize)| {
-                            let rows = (0..taken.len()).filter(|&row| {
-                                taken[row] == token && padding != Some(token as u32)
-                            });
-                            let terms: Vec<Num> = rows
-                                .map(|row| exact(before.of(&dout)[row * stride + i]))
-                                .collect();
-                            let at = token * dtable.token_stride + i * dtable.stride;
-                            let depth = terms.len();
-                            (written.part(at, [1]), vec![sum(terms, depth)])
-                        };
-                        numbers.map(number).collect()
-                    }],
-                );
-            }
-        },
-    );
+                let tokens = 0..case.count;
+                let numbers = tokens.flat_map(|token| (0..width).map(move |i| (token, i)));
+                numbers.map(number).collect()
+            });
+        }
+    }
 }
 
 // ---- losses --------------------------------------------------------------------------------------------------------
