@@ -1081,7 +1081,7 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
         .chain([network.head_inputs(), network.head.size])
         .max()
         .unwrap_or(1);
-    let largest = (steps as u128 + 1) * batch as u128 * widest as u128;
+    let largest = ((steps as u128 + 1) * batch as u128).saturating_mul(widest as u128);
     if largest > u128::from(u32::MAX) {
         return Err(Error::Device(format!(
             "{batch} sequences of {steps} steps and {widest} numbers a step are {largest} numbers in one buffer; \

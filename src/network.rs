@@ -417,7 +417,7 @@ impl Network {
             .shapes()
             .iter()
             .map(|(_, extents)| extents.iter().map(|&e| e as u128).product::<u128>())
-            .sum();
+            .fold(0, u128::saturating_add);
         if numbers > u128::from(u32::MAX / 4) {
             return refuse(format!(
                 "the network has {numbers} parameters; at most {} are possible",
