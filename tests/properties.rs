@@ -84,6 +84,7 @@ fn check_differences(
             rest = after;
         }
     };
+    player.run(&[Phase::Forward]);
     let sides = player.sides();
     for _ in 0..DIRECTIONS {
         let mut direction: Vec<f64> = at.iter().map(|_| random.normal()).collect();
@@ -185,8 +186,9 @@ fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     Ok(())
 }
 
-/// A step at `place`, against the same in f64. Of 20 000 networks one is beyond these limits, twice as far off as they allow: its
-/// saturated gates take large gradients, and f32 knows 1 - s to 2^-25 however small it is.
+/// A step at `place`, against the same in f64. Of some 15 000 networks one is up to twice beyond these limits, by rounding: where
+/// kept states, scaled up at each step, grow to 37 and gates saturate, what f32 knows of 1 - z, to 2^-25, counts times the
+/// square of that.
 fn check_precision(
     case: &Case,
     gradients: Gradients,
@@ -247,52 +249,60 @@ fn trained(
     [player.forward_results(), player.gradients()].concat()
 }
 
-#[test]
-fn scans_leave_the_same_bits_however_they_are_cut_and_steps_nearly_so() {
-    property(1000, cases(), |case| {
-        let walk = |route, scan_work| {
-            let case = Case {
-                route,
-                scan_work,
-                ..case.clone()
-            };
-            trained(&case, Gradients::OfUpstream, Place::CpuF64, |_| ())
+/// Scans leave the same bits however they are cut, and steps nearly the same.
+fn check_routes(case: &Case, place: Place, limit: f64) -> TestCaseResult {
+    let walk = |route, scan_work| {
+        let case = Case {
+            route,
+            scan_work,
+            ..case.clone()
         };
-        let whole = walk(Route::Scan, usize::MAX);
-        check_same(&walk(Route::Scan, case.scan_work.min(5_000)), &whole)?;
-        check_near(&walk(Route::Step, usize::MAX), &whole, EXACT)
+        trained(&case, Gradients::OfUpstream, place, |_| ())
+    };
+    let whole = walk(Route::Scan, usize::MAX);
+    check_same(&walk(Route::Scan, case.scan_work.min(5_000)), &whole)?;
+    check_near(&walk(Route::Step, usize::MAX), &whole, limit)
+}
+
+/// Nothing depends on what lies past a sequence's end, nor on by how much its length exceeds the steps.
+fn check_ends(case: &Case, place: Place) -> TestCaseResult {
+    let fill = |value: f64| {
+        move |player: &mut Player| {
+            let (inputs, features) = (player.model.inputs, case.network.input_size);
+            let mut values = player.get(&inputs);
+            for (row, values) in values.chunks_mut(features).enumerate() {
+                if row / case.batch() >= case.lengths[row % case.batch()] as usize {
+                    values.fill(value);
+                }
+            }
+            player.put(&inputs, &values);
+        }
+    };
+    for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
+        let ends = [0.0, -1e3].map(|value| trained(case, gradients, place, fill(value)));
+        check_same(&ends[0], &ends[1])?;
+    }
+    let mut cut = case.clone();
+    let most = case.steps as u32;
+    (cut.lengths.iter_mut()).for_each(|length| *length = (*length).min(most));
+    let ends = [case, &cut].map(|case| trained(case, Gradients::OfLoss, place, |_| ()));
+    check_same(&ends[0], &ends[1])
+}
+
+#[test]
+fn routes_agree_and_nothing_past_an_end_counts() {
+    property(1000, cases(), |case| {
+        check_routes(&case, Place::CpuF64, EXACT)?;
+        check_ends(&case, Place::CpuF32)
     });
 }
 
 #[test]
-fn nothing_depends_on_what_lies_past_an_end() {
-    property(300, cases(), |case| {
-        let fill = |value: f64| {
-            let case = &case;
-            move |player: &mut Player| {
-                let (inputs, features) = (player.model.inputs, case.network.input_size);
-                let mut values = player.get(&inputs);
-                for (row, values) in values.chunks_mut(features).enumerate() {
-                    if case.is_past(row / case.batch(), row % case.batch()) {
-                        values.fill(value);
-                    }
-                }
-                player.put(&inputs, &values);
-            }
-        };
-        for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
-            let [one, other] =
-                [0.0, -1e3].map(|value| trained(&case, gradients, Place::CpuF32, fill(value)));
-            check_same(&one, &other)?;
-        }
-        // Nor on by how much a length exceeds the steps.
-        let mut cut = case.clone();
-        cut.lengths
-            .iter_mut()
-            .for_each(|length| *length = (*length).min(case.steps as u32));
-        let [one, other] =
-            [&case, &cut].map(|case| trained(case, Gradients::OfLoss, Place::CpuF32, |_| ()));
-        check_same(&one, &other)
+fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
+    let Some(device) = common::gpu() else { return };
+    property(6, cases(), |case| {
+        check_routes(&case, Place::Gpu(&device), FORWARD)?;
+        check_ends(&case, Place::Gpu(&device))
     });
 }
 
@@ -339,7 +349,10 @@ fn sequences_may_come_in_any_order() {
     });
 }
 
-/// Each mask's numbers under whose they are, once for each that is drawn: steps and sequences that share one have the same.
+/// The numbers of each mask, of those that steps or sequences share once.
+///
+/// # Panics
+/// Where they share them and have others.
 fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
     let batch = case.batch();
     let mut masks = vec![];

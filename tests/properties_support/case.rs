@@ -148,7 +148,7 @@ fn fit_residuals(network: &mut Network) {
     for (l, layer) in network.layers.iter_mut().enumerate() {
         let directions = 1 + usize::from(layer.bidirectional);
         let splits = match layer.projection_size {
-            Some(_) => inputs % directions == 0,
+            Some(_) => inputs.is_multiple_of(directions),
             None => inputs >= directions,
         };
         layer.residual &= splits && !(l == top && sees_last);
@@ -234,11 +234,6 @@ impl Case {
             _ => random.below(classes),
         };
         (0..model.labels.len()).map(label).collect()
-    }
-
-    /// Whether step `t` of sequence `b` is past its end.
-    pub fn is_past(&self, t: usize, b: usize) -> bool {
-        t >= self.lengths[b] as usize
     }
 }
 
