@@ -7,8 +7,10 @@ mod properties_support;
 use std::cell::Cell as Counter;
 
 use gatescan::cells::Cell;
+use gatescan::gpu::executor::Gpu;
+use gatescan::kernels::{Recurrence, ScanForward};
 use gatescan::model::{Gradients, Model, Route, Tuning};
-use gatescan::network::{Bias, MaskSharing, Network, Reads};
+use gatescan::network::{Bias, Head, Init, Layer, Loss, MaskSharing, Network, Reads};
 use gatescan::program::{Phase, Tensor};
 use gatescan::rng::Philox;
 use proptest::collection::vec;
@@ -461,6 +463,38 @@ fn evaluations_drop_nothing() {
     property(1000, cases(), |case| {
         check_evaluation(&case, Place::CpuF64, EXACT)
     });
+}
+
+/// What a driver cannot make is an error, and the device is as good as before.
+#[test]
+fn gpus_refuse_what_they_cannot_load() {
+    let Some(device) = common::gpu() else { return };
+    let load = |cell_clip| {
+        let network = Network {
+            input_size: 2,
+            layers: vec![Layer::new(Cell::Lstm, 3)],
+            head: Head {
+                size: 2,
+                reads: Reads::Last,
+                loss: Loss::CrossEntropy,
+                init: Init::Glorot,
+            },
+        };
+        let model = Model::new(&network, 2, 3, Gradients::None, Tuning::default());
+        let mut model = model.expect("it makes sense");
+        let layer = Recurrence {
+            cell_clip,
+            ..model.layers[0].clone()
+        };
+        let (begin, end) = (0, model.steps);
+        let scan = ScanForward { layer, begin, end };
+        model.program.push(Phase::Forward, scan);
+        Gpu::new(&device, &model.program).map(|_| ())
+    };
+    // No network has it: the constant is an f32.
+    let error = load(Some(1e300)).expect_err("it cannot be a constant");
+    assert!(error.to_string().contains("cannot load"), "{error}");
+    load(Some(1.0)).expect("the device takes others");
 }
 
 /// Sizes that are far too large, and next to what numbers can hold.
