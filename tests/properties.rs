@@ -234,7 +234,7 @@ fn single_precision_is_near_double() {
 #[test]
 fn gpus_are_near_double_precision() {
     if let Some(device) = common::gpu() {
-        check_all_precisions(25, Place::Gpu(&device));
+        check_all_precisions(20, Place::Gpu(&device));
     }
 }
 
@@ -302,7 +302,7 @@ fn routes_agree_and_nothing_past_an_end_counts() {
 #[test]
 fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
     let Some(device) = common::gpu() else { return };
-    property(6, cases(), |case| {
+    property(4, cases(), |case| {
         check_routes(&case, Place::Gpu(&device), FORWARD)?;
         check_ends(&case, Place::Gpu(&device))
     });
@@ -428,7 +428,7 @@ fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
 #[test]
 fn gpus_draw_the_same_masks_and_evaluate_without_them() {
     let Some(device) = common::gpu() else { return };
-    property(12, cases(), |case| {
+    property(8, cases(), |case| {
         let [cpu, gpu] = [Place::CpuF32, Place::Gpu(&device)].map(|place| {
             let mut player = Player::new(&case, Gradients::OfLoss, place);
             player.set_updates(12_345);
