@@ -1189,10 +1189,10 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
     let directions = network.directions().into_iter();
     let widest = directions
         .flat_map(|d| [d.layer.kept_size(d.layer.drops_state()), d.inputs])
-        .chain([network.head_inputs(), network.head.size])
+        .chain([network.head_inputs(), network.head.size, 2])
         .max()
         .unwrap_or(1);
-    let largest = (steps as u128 + 1) * batch as u128 * widest as u128;
+    let largest = ((steps as u128 + 1) * batch as u128).saturating_mul(widest as u128);
     if largest > u128::from(u32::MAX) {
         return Err(Error::Device(format!(
             "{batch} sequences of {steps} steps and {widest} numbers a step are {largest} numbers in one buffer; \

@@ -408,7 +408,7 @@ impl Network {
             }
             if layer.cell_clip.is_some_and(|clip| !is_limit(clip)) {
                 return refuse(format!(
-                    "layer {l}: cell_clip must be a finite number above 0; leave it out to clip nothing"
+                    "layer {l}: cell_clip must be a finite number above 0, in f32 too; leave it out to clip nothing"
                 ));
             }
             if layer.projection_size.is_some() && !layer.cell.is_lstm() {
@@ -428,7 +428,7 @@ impl Network {
             }
             if layer.projection_clip.is_some_and(|clip| !is_limit(clip)) {
                 return refuse(format!(
-                    "layer {l}: projection_clip must be a finite number above 0; leave it out to clip nothing"
+                    "layer {l}: projection_clip must be a finite number above 0, in f32 too; leave it out to clip nothing"
                 ));
             }
             let Dropout {
@@ -475,7 +475,7 @@ impl Network {
             .shapes()
             .iter()
             .map(|(_, extents)| extents.iter().map(|&e| e as u128).product::<u128>())
-            .sum();
+            .fold(0, u128::saturating_add);
         if numbers > u128::from(u32::MAX / 4) {
             return refuse(format!(
                 "the network has {numbers} parameters; at most {} are possible",
@@ -797,9 +797,9 @@ impl Network {
     }
 }
 
-/// Whether something can be clipped to ±`value`.
+/// Whether something can be clipped to ±`value`: in f32 too, where a GPU may take what is not normal for 0, which clips nothing.
 fn is_limit(value: f64) -> bool {
-    value.is_finite() && value > 0.0
+    value > 0.0 && (value as f32).is_normal()
 }
 
 /// Glorot & Bengio's limit for a uniform distribution.
@@ -916,6 +916,8 @@ mod tests {
                 clip(&lstm, f64::NAN),
                 "cell_clip must be a finite number above 0",
             ),
+            (clip(&lstm, 1e-46), "cell_clip must be a finite number"),
+            (clip(&lstm, 1e39), "cell_clip must be a finite number"),
             (
                 project(&gru, Some(2), None),
                 "projection_size belongs to an lstm",

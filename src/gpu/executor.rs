@@ -55,19 +55,20 @@ impl Gpu {
         ]
         .map(|filter| device.device.push_error_scope(filter));
         let gpu = Self::load(device, program);
-        // Scopes end innermost first.
-        for scope in scopes.into_iter().rev() {
-            if let Some(error) = pollster::block_on(scope.pop()) {
-                let needed = mebibytes(program.bytes(size_of::<f32>()));
-                let name = &device.summary.name;
-                return Err(Error::Device(match error {
-                    wgpu::Error::OutOfMemory { .. } => format!(
-                        "{name} has not the {needed} of free memory that the network and its data need; \
-                         a smaller batch size or hidden size needs less"
-                    ),
-                    error => format!("{name} cannot load the program: {error}"),
-                }));
-            }
+        // Scopes end innermost first, also where one has caught an error: guards that are merely dropped end outermost first,
+        // which wgpu takes for a mistake. A lack of memory, which the outermost has, leaves errors in the others.
+        let scopes = scopes.into_iter().rev();
+        let errors = scopes.map(|scope| pollster::block_on(scope.pop()));
+        if let Some(error) = errors.fold(None, |inner, outer| outer.or(inner)) {
+            let needed = mebibytes(program.bytes(size_of::<f32>()));
+            let name = &device.summary.name;
+            return Err(Error::Device(match error {
+                wgpu::Error::OutOfMemory { .. } => format!(
+                    "{name} has not the {needed} of free memory that the network and its data need; \
+                     a smaller batch size or hidden size needs less"
+                ),
+                error => format!("{name} cannot load the program: {error}"),
+            }));
         }
         device.check()?;
         Ok(gpu)

@@ -1,0 +1,643 @@
+//! Random networks, with whatever options their layers take: gradients against finite differences in f64, f32 and GPUs
+//! against f64, and what must not change a result.
+
+mod common;
+mod properties_support;
+
+use std::cell::Cell as Counter;
+
+use gatescan::cells::Cell;
+use gatescan::gpu::executor::Gpu;
+use gatescan::kernels::{Recurrence, ScanForward};
+use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, MaskSharing, Network, Reads};
+use gatescan::program::{Phase, Tensor};
+use gatescan::rng::Philox;
+use proptest::collection::vec;
+use proptest::prop_oneof;
+use proptest::sample::select;
+use proptest::strategy::Just;
+use proptest::test_runner::TestCaseResult;
+
+use properties_support::case::{Case, cases, initial_states, networks};
+use properties_support::play::{Place, Player, Results};
+use properties_support::{check, property};
+
+/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5. Relative to the
+/// length of the gradient, or to [`FLAT`] where that is shorter, since rounding goes by the value and not by its gradient.
+const RELATIVE: f64 = 1e-6;
+const FLAT: f64 = 1e-3;
+
+const STEP: f64 = 1e-5;
+
+/// Directions in which each gradient is looked at.
+const DIRECTIONS: usize = 3;
+
+/// Comparisons made, and those of them that had a kink between their ends: a rectified unit, or a clip, that was on the one side
+/// of it here and on the other there.
+#[derive(Default)]
+struct Tally {
+    taken: Counter<usize>,
+    across: Counter<usize>,
+}
+
+impl Tally {
+    /// Counts one, which is left out where it is `across` a kink: it says nothing of the gradient.
+    fn leaves_out(&self, across: bool) -> bool {
+        self.taken.set(self.taken.get() + 1);
+        self.across.set(self.across.get() + usize::from(across));
+        across
+    }
+
+    fn assert_few_were_left_out(&self) {
+        let (taken, across) = (self.taken.get(), self.across.get());
+        assert!(
+            across * 100 < taken,
+            "{across} of {taken} are across a kink"
+        );
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Moves tensors together along random unit vectors, and compares how the value changes with what their gradients say, which
+/// lie in other tensors in the same order.
+fn check_differences(
+    player: &mut Player,
+    tensors: &[Tensor],
+    gradients: &[Tensor],
+    random: &mut Philox,
+    tally: &Tally,
+) -> TestCaseResult {
+    let mut all = |tensors: &[Tensor]| -> Vec<f64> {
+        tensors
+            .iter()
+            .flat_map(|tensor| player.get(tensor))
+            .collect()
+    };
+    let (at, gradient) = (all(tensors), all(gradients));
+    let put = |player: &mut Player, values: &[f64]| {
+        let mut rest = values;
+        for tensor in tensors {
+            let (own, after) = rest.split_at(tensor.len());
+            player.put(tensor, own);
+            rest = after;
+        }
+    };
+    player.run(&[Phase::Forward]);
+    let sides = player.sides();
+    // The vector of a token that pads is not trained, whatever difference it makes. The table comes first.
+    let untrained = match player.model.network.input {
+        Input::Embedding {
+            size,
+            padding_idx: Some(token),
+            ..
+        } if tensors == [player.model.parameters] => {
+            token as usize * size..(token as usize + 1) * size
+        }
+        _ => 0..0,
+    };
+    check(
+        gradient[untrained.clone()].iter().all(|&g| g == 0.0),
+        || "a padding token's vector has a gradient".into(),
+    )?;
+    for _ in 0..DIRECTIONS {
+        let mut direction: Vec<f64> = at.iter().map(|_| random.normal()).collect();
+        direction[untrained.clone()].fill(0.0);
+        let unit = 1.0 / dot(&direction, &direction).sqrt();
+        direction.iter_mut().for_each(|d| *d *= unit);
+        let mut moved = |by: f64| {
+            let values = at.iter().zip(&direction).map(|(at, d)| at + by * d);
+            put(player, &values.collect::<Vec<_>>());
+            player.run(&[Phase::Forward]);
+            (player.value(), player.sides() == sides)
+        };
+        let ((above, on_this_side), (below, on_that_side)) = (moved(STEP), moved(-STEP));
+        put(player, &at);
+        if tally.leaves_out(!(on_this_side && on_that_side)) {
+            continue;
+        }
+        let (slope, difference) = (dot(&gradient, &direction), (above - below) / (2.0 * STEP));
+        let error = (slope - difference).abs() / dot(&gradient, &gradient).sqrt().max(FLAT);
+        check(error < RELATIVE, || {
+            format!("the slope is {slope} and should be {difference}: {error:e}")
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_the_loss_are_its_differences() {
+    let tally = Tally::default();
+    property(2000, cases(), |case| {
+        let mut player = Player::new(&case, Gradients::OfLoss, Place::CpuF64);
+        player.run(&[Phase::Forward, Phase::Backward]);
+        let gradients = player.model.gradients.expect("asked for");
+        let parameters = [player.model.parameters];
+        check_differences(
+            &mut player,
+            &parameters,
+            &[gradients],
+            &mut case.random(3),
+            &tally,
+        )
+    });
+    tally.assert_few_were_left_out();
+}
+
+/// Of parameters, inputs and initial states, where the host says the gradients of what is emitted and of all last states.
+#[test]
+fn gradients_from_above_are_differences_too() {
+    let tally = Tally::default();
+    property(1000, cases(), |case| {
+        let mut player = Player::new(&case, Gradients::OfUpstream, Place::CpuF64);
+        player.run(&[Phase::Forward, Phase::Backward]);
+        let model = &player.model;
+        let (gradients, dinputs) = (model.gradients, model.dinputs);
+        let dstates = model.layers.iter().map(|layer| layer.dstate).collect();
+        let mut pairs = vec![
+            (vec![model.parameters], vec![gradients.expect("asked for")]),
+            (initial_states(model), dstates),
+        ];
+        // Tokens have none.
+        pairs.extend(dinputs.map(|dinputs| (vec![model.inputs], vec![dinputs])));
+        for (tensors, gradients) in pairs {
+            let mut random = case.random(3);
+            check_differences(&mut player, &tensors, &gradients, &mut random, &tally)?;
+        }
+        Ok(())
+    });
+    tally.assert_few_were_left_out();
+}
+
+// The limits of f32 in `tests/golden.rs`: errors are max |a - b| / max(1, max |b|) over a tensor.
+const FORWARD: f64 = 1e-5;
+const LOSS: f64 = 1.5e-5;
+const GRADIENT: f64 = 5e-6;
+/// f64, from another order of summation.
+const EXACT: f64 = 1e-13;
+
+/// Holds each of `results` to what it should be. What is not a number fails too.
+fn check_near(results: &Results, expected: &Results, limit: f64) -> TestCaseResult {
+    for ((name, values), (_, expected)) in results.iter().zip(expected) {
+        assert_eq!(values.len(), expected.len());
+        let bound = limit
+            * expected
+                .iter()
+                .fold(1f64, |largest, v| largest.max(v.abs()));
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= bound;
+        check(values.iter().zip(expected).all(near), || {
+            format!("{name} is {values:?} and should be within {bound:e} of {expected:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The same numbers to the last bit, but for the sign of zeros: that of a product with 0 is the other factor's.
+fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
+    for ((name, values), (_, expected)) in results.iter().zip(expected) {
+        assert_eq!(values.len(), expected.len());
+        check(values == expected, || {
+            format!("{name} is {values:?} and was {expected:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// A step at `place`, against the same in f64. Of some 15 000 networks one is up to twice beyond these limits, by rounding: where
+/// kept states, scaled up at each step, grow to 37 and gates saturate, what f32 knows of 1 - z, to 2^-25, counts times the
+/// square of that.
+fn check_precision(
+    case: &Case,
+    gradients: Gradients,
+    place: Place,
+    tally: &Tally,
+) -> TestCaseResult {
+    let mut player = Player::new(case, gradients, place);
+    let mut judge = Player::new(case, gradients, Place::CpuF64);
+    player.run(&[Phase::Forward]);
+    judge.run(&[Phase::Forward]);
+    check_near(&player.forward_results(), &judge.forward_results(), FORWARD)?;
+    if gradients == Gradients::OfLoss {
+        let (loss, expected) = (player.value(), judge.value());
+        check((loss - expected).abs() <= LOSS * expected.max(1.0), || {
+            format!("the loss is {loss} and should be {expected}")
+        })?;
+    }
+    if tally.leaves_out(player.sides() != judge.sides()) {
+        return Ok(());
+    }
+    player.run(&[Phase::Backward]);
+    judge.run(&[Phase::Backward]);
+    check_near(&player.gradients(), &judge.gradients(), GRADIENT)
+}
+
+fn check_all_precisions(cases_of_each: u32, place: Place) {
+    let tally = Tally::default();
+    for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
+        property(cases_of_each, cases(), |case| {
+            check_precision(&case, gradients, place, &tally)
+        });
+    }
+    tally.assert_few_were_left_out();
+}
+
+#[test]
+fn single_precision_is_near_double() {
+    check_all_precisions(1500, Place::CpuF32);
+}
+
+#[test]
+fn gpus_are_near_double_precision() {
+    if let Some(device) = common::gpu() {
+        check_all_precisions(20, Place::Gpu(&device));
+    }
+}
+
+/// What a step of training leaves of `case`, once `change` has been made to what it reads.
+fn trained(
+    case: &Case,
+    gradients: Gradients,
+    place: Place,
+    change: impl Fn(&mut Player),
+) -> Results {
+    let mut player = Player::new(case, gradients, place);
+    change(&mut player);
+    player.run(&[Phase::Forward, Phase::Backward]);
+    [player.forward_results(), player.gradients()].concat()
+}
+
+/// Scans leave the same bits however they are cut, and steps nearly the same.
+fn check_routes(case: &Case, place: Place, limit: f64) -> TestCaseResult {
+    let walk = |route, scan_work| {
+        let case = Case {
+            route,
+            scan_work,
+            ..case.clone()
+        };
+        trained(&case, Gradients::OfUpstream, place, |_| ())
+    };
+    let whole = walk(Route::Scan, usize::MAX);
+    check_same(&walk(Route::Scan, case.scan_work.min(5_000)), &whole)?;
+    check_near(&walk(Route::Step, usize::MAX), &whole, limit)
+}
+
+/// Nothing depends on what lies past a sequence's end, nor on by how much its length exceeds the steps.
+fn check_ends(case: &Case, place: Place) -> TestCaseResult {
+    let fill = |value: f64| {
+        move |player: &mut Player| {
+            let (inputs, features) = (player.model.inputs, case.network.input_size);
+            let ended =
+                |row: usize| row / case.batch() >= case.lengths[row % case.batch()] as usize;
+            if !case.network.input.is_values() {
+                let mut tokens = case.tokens();
+                let past = tokens.iter_mut().enumerate().filter(|(row, _)| ended(*row));
+                let token = if value < 0.0 { features as u32 - 1 } else { 0 };
+                past.for_each(|(_, there)| *there = token);
+                return player.put_index(&inputs, &tokens);
+            }
+            let mut values = player.get(&inputs);
+            let rows = values.chunks_mut(features).enumerate();
+            for (_, values) in rows.filter(|(row, _)| ended(*row)) {
+                values.fill(value);
+            }
+            player.put(&inputs, &values);
+        }
+    };
+    for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
+        let ends = [0.0, -1e3].map(|value| trained(case, gradients, place, fill(value)));
+        check_same(&ends[0], &ends[1])?;
+    }
+    let mut cut = case.clone();
+    let most = case.steps as u32;
+    (cut.lengths.iter_mut()).for_each(|length| *length = (*length).min(most));
+    let ends = [case, &cut].map(|case| trained(case, Gradients::OfLoss, place, |_| ()));
+    check_same(&ends[0], &ends[1])
+}
+
+#[test]
+fn routes_agree_and_nothing_past_an_end_counts() {
+    property(1000, cases(), |case| {
+        check_routes(&case, Place::CpuF64, EXACT)?;
+        check_ends(&case, Place::CpuF32)
+    });
+}
+
+#[test]
+fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
+    let Some(device) = common::gpu() else { return };
+    property(4, cases(), |case| {
+        check_routes(&case, Place::Gpu(&device), FORWARD)?;
+        check_ends(&case, Place::Gpu(&device))
+    });
+}
+
+/// A sequence's outputs have nothing to do with its neighbours, nor with its place among them; sums over the batch hardly.
+#[test]
+fn sequences_may_come_in_any_order() {
+    property(1000, cases(), |case| {
+        let (case, batch) = (case.without_dropout(), case.batch());
+        let order = case.random(4).permutation(batch);
+        // Of a `[.., B, width]` tensor, the sequences in the new order.
+        let reorder = |values: Vec<f64>, width: usize| -> Vec<f64> {
+            let at_a_time = values.chunks(batch * width);
+            let sequences = at_a_time.flat_map(|rows| {
+                let row = |&b: &u32| &rows[b as usize * width..][..width];
+                order.iter().flat_map(row)
+            });
+            sequences.copied().collect()
+        };
+        let mut moved = case.clone();
+        moved.lengths = order.iter().map(|&b| case.lengths[b as usize]).collect();
+        let [mut one, mut other] =
+            [&case, &moved].map(|case| Player::new(case, Gradients::OfLoss, Place::CpuF64));
+        let (model, classes) = (one.model.clone(), case.network.head.size);
+        let states = initial_states(&model).into_iter();
+        let mut read: Vec<_> = states.map(|state| (state, state.len() / batch)).collect();
+        if case.network.input.is_values() {
+            read.push((model.inputs, case.network.input_size));
+        } else {
+            let tokens = case.tokens().into_iter().map(f64::from).collect();
+            let tokens: Vec<u32> = reorder(tokens, 1)
+                .into_iter()
+                .map(|token| token as u32)
+                .collect();
+            other.put_index(&model.inputs, &tokens);
+        }
+        read.extend(model.targets.map(|targets| (targets, classes)));
+        for (tensor, width) in read {
+            let values = reorder(one.get(&tensor), width);
+            other.put(&tensor, &values);
+        }
+        let labels = case.labels(&model).into_iter().map(f64::from);
+        let labels = reorder(labels.collect(), 1).into_iter();
+        other.put_index(
+            &model.labels,
+            &labels.map(|label| label as u32).collect::<Vec<_>>(),
+        );
+        one.run(&[Phase::Forward, Phase::Backward]);
+        other.run(&[Phase::Forward, Phase::Backward]);
+        let outputs = |values| vec![("outputs".to_string(), values)];
+        let expected = reorder(one.get(&model.outputs), classes);
+        check_same(&outputs(other.get(&model.outputs)), &outputs(expected))?;
+        check_near(&other.gradients(), &one.gradients(), EXACT)
+    });
+}
+
+/// The numbers of each mask, of those that steps or sequences share once.
+///
+/// # Panics
+/// Where they share them and have others.
+fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
+    let batch = case.batch();
+    let mut masks = vec![];
+    for mask in player.model.masks() {
+        let values = player.get(&mask.columns.tensor);
+        let rows: Vec<&[f64]> = (values.chunks(mask.columns.stride))
+            .map(|row| &row[..mask.width])
+            .take(mask.steps * batch)
+            .collect();
+        let count = match case.network.layers[mask.level].dropout.mask {
+            MaskSharing::EachStep => rows.len(),
+            MaskSharing::EachSequence => batch,
+            MaskSharing::EachBatch => 1,
+        };
+        for (n, row) in rows.iter().enumerate() {
+            assert_eq!(row, &rows[n % count], "a mask that is shared");
+        }
+        masks.push(rows[..count].concat());
+    }
+    masks
+}
+
+#[test]
+fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
+    const UPDATES: u32 = 40;
+    property(40, cases(), |case| {
+        let mut player = Player::new(&case, Gradients::OfLoss, Place::CpuF32);
+        let mut draw = |updates: u32| {
+            player.set_updates(updates);
+            player.run(&[Phase::Forward]);
+            drawn(&mut player, &case)
+        };
+        let updates: Vec<_> = (0..UPDATES).map(&mut draw).collect();
+        check(draw(3) == updates[3], || {
+            "the same update draws other masks".into()
+        })?;
+        // Hoeffding: of n numbers that are each counted with probability p, the count is more than this off with a probability
+        // below 1e-10.
+        let near = |count: usize, n: usize, p: f64| {
+            (count as f64 - n as f64 * p).abs() <= (12.0 * n as f64).sqrt()
+        };
+        for (number, mask) in player.model.masks().iter().enumerate() {
+            let keep = mask.keep_prob;
+            let scale = f64::from((1.0 / keep) as f32);
+            let all: Vec<f64> = updates
+                .iter()
+                .flat_map(|masks| masks[number].clone())
+                .collect();
+            check(
+                all.iter().all(|&value| value == 0.0 || value == scale),
+                || format!("{mask:?} is neither 0 nor {scale} somewhere: {all:?}"),
+            )?;
+            let kept = all.iter().filter(|&&value| value > 0.0).count();
+            check(near(kept, all.len(), keep), || {
+                format!("{mask:?} keeps {kept} of {}", all.len())
+            })?;
+            // Two updates differ where one keeps and the other drops.
+            let pairs = updates
+                .chunks_exact(2)
+                .flat_map(|pair| pair[0][number].iter().zip(&pair[1][number]));
+            let changed = pairs.filter(|(one, other)| one != other).count();
+            check(
+                near(changed, all.len() / 2, 2.0 * keep * (1.0 - keep)),
+                || format!("{mask:?} changes at {changed} of {} places", all.len() / 2),
+            )?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn gpus_draw_the_same_masks_and_evaluate_without_them() {
+    let Some(device) = common::gpu() else { return };
+    property(8, cases(), |case| {
+        let [cpu, gpu] = [Place::CpuF32, Place::Gpu(&device)].map(|place| {
+            let mut player = Player::new(&case, Gradients::OfLoss, place);
+            player.set_updates(12_345);
+            player.run(&[Phase::Forward]);
+            drawn(&mut player, &case)
+        });
+        check(cpu == gpu, || format!("{gpu:?} should be {cpu:?}"))?;
+        check_evaluation(&case, Place::Gpu(&device), FORWARD)
+    });
+}
+
+/// An evaluation is that of the same network with nothing dropped, but for rounding: a mask makes the rows of the gates longer,
+/// of which a product may take its terms otherwise. It leaves what training needs as it is.
+fn check_evaluation(case: &Case, place: Place, limit: f64) -> TestCaseResult {
+    let mut player = Player::new(case, Gradients::OfLoss, place);
+    player.run(&[Phase::Forward, Phase::Backward]);
+    let before = [player.forward_results(), player.gradients()].concat();
+    player.run(&[Phase::Evaluate]);
+    let evaluated = player.forward_results();
+    player.run(&[Phase::Forward, Phase::Backward]);
+    check_same(
+        &[player.forward_results(), player.gradients()].concat(),
+        &before,
+    )?;
+    let mut plain = Player::new(&case.without_dropout(), Gradients::None, place);
+    plain.run(&[Phase::Evaluate]);
+    check_near(&evaluated, &plain.forward_results(), limit)
+}
+
+#[test]
+fn evaluations_drop_nothing() {
+    property(1000, cases(), |case| {
+        check_evaluation(&case, Place::CpuF64, EXACT)
+    });
+}
+
+/// What a driver cannot make is an error, and the device is as good as before.
+#[test]
+fn gpus_refuse_what_they_cannot_load() {
+    let Some(device) = common::gpu() else { return };
+    let load = |cell_clip| {
+        let network = Network {
+            input_size: 2,
+            input: Input::Values,
+            layers: vec![Layer::new(Cell::Lstm, 3)],
+            head: Head {
+                size: 2,
+                reads: Reads::Last,
+                loss: Loss::CrossEntropy,
+                init: Init::Glorot,
+            },
+        };
+        let model = Model::new(&network, 2, 3, Gradients::None, Tuning::default());
+        let mut model = model.expect("it makes sense");
+        let layer = Recurrence {
+            cell_clip,
+            ..model.layers[0].clone()
+        };
+        let (begin, end) = (0, model.steps);
+        let scan = ScanForward { layer, begin, end };
+        model.program.push(Phase::Forward, scan);
+        Gpu::new(&device, &model.program).map(|_| ())
+    };
+    // No network has it: the constant is an f32.
+    let error = load(Some(1e300)).expect_err("it cannot be a constant");
+    assert!(error.to_string().contains("cannot load"), "{error}");
+    load(Some(1.0)).expect("the device takes others");
+}
+
+/// Sizes that are far too large, and next to what numbers can hold.
+const HUGE: [usize; 5] = [1 << 15, 1 << 31, 1 << 32, usize::MAX / 2, usize::MAX];
+
+/// Puts something else, sensible or not, in the place of one number of a network.
+fn spoil(network: &mut Network, l: usize, field: usize, choice: usize) {
+    let sizes = [&[0, 1, 2, 3, 8], &HUGE[..]].concat();
+    let numbers = [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e-300, 0.5, 1.0, 1.5];
+    let (size, number) = (sizes[choice % sizes.len()], numbers[choice % numbers.len()]);
+    let count = network.layers.len();
+    let layer = &mut network.layers[l % count];
+    match field {
+        0 => network.input_size = size,
+        1 => network.head.size = size,
+        2 => layer.hidden_size = size,
+        3 => layer.backward_hidden_size = Some(size),
+        4 => layer.projection_size = Some(size),
+        5 => layer.cell_clip = Some(number),
+        6 => layer.projection_clip = Some(number),
+        7 => layer.forget_bias = number as f32,
+        8 => layer.dropout.input_keep_prob = number,
+        9 => layer.dropout.output_keep_prob = number,
+        10 => layer.dropout.state_keep_prob = number,
+        11 => layer.residual ^= true,
+        12 => layer.bidirectional ^= true,
+        13 => layer.cell = Cell::ALL[choice % Cell::ALL.len()],
+        14 => layer.bias = [Bias::None, Bias::Single, Bias::Double][choice % 3],
+        15 => network.head.reads = [Reads::Last, Reads::Every][choice % 2],
+        16 => network.input = [Input::Values, Input::OneHot][choice % 2],
+        17 => {
+            network.input = Input::Embedding {
+                size,
+                padding_idx: Some(choice as u32 / 4),
+                init: Init::Torch,
+            }
+        }
+        _ => network.layers.clear(),
+    }
+}
+
+/// Whether everything about it fits everywhere.
+fn is_small(network: &Network) -> bool {
+    let directions = network.directions().into_iter();
+    directions
+        .flat_map(|d| [d.inputs, d.layer.hidden_size, d.layer.output_size()])
+        .chain([network.head.size, network.input_size])
+        .all(|size| size <= 64)
+}
+
+/// What makes no sense is refused, and nothing panics; what does, and is small, can be recorded and played.
+#[test]
+fn networks_are_refused_or_play() {
+    let spoilt = (vec((0..3usize, 0..19usize, 0..40usize), 0..=3), networks());
+    let sizes = |small| prop_oneof![20 => 1..=small, 1 => Just(0), 2 => select(HUGE.to_vec())];
+    let (refused, played) = (Counter::new(0), Counter::new(0));
+    property(
+        3000,
+        (spoilt, sizes(3usize), sizes(5usize)),
+        |((changes, mut network), steps, batch)| {
+            for (l, field, choice) in changes {
+                if !network.layers.is_empty() {
+                    spoil(&mut network, l, field, choice);
+                }
+            }
+            let sensible = network.validate().is_ok();
+            let small = sensible
+                && is_small(&network)
+                && (1..=5).contains(&steps)
+                && (1..=5).contains(&batch);
+            for gradients in [Gradients::None, Gradients::OfLoss, Gradients::OfUpstream] {
+                let model = Model::new(&network, steps, batch, gradients, Tuning::default());
+                let (made, error) = (model.is_ok(), model.as_ref().err());
+                check(sensible || !made, || "it was not refused".into())?;
+                check(made || !small, || format!("it was refused: {error:?}"))?;
+                // A shader counts with 32 bits.
+                let buffers = model.iter().flat_map(|model| model.program.buffers());
+                for buffer in buffers {
+                    check(buffer.len <= u32::MAX as usize, || format!("{buffer:?}"))?;
+                }
+            }
+            let count = if small { &played } else { &refused };
+            count.set(count.get() + 1);
+            if small {
+                let lengths = (0..batch as u32).collect();
+                let case = Case {
+                    network,
+                    steps,
+                    lengths,
+                    route: Route::Scan,
+                    scan_work: 1,
+                    seed: 1,
+                };
+                let mut player = Player::new(&case, Gradients::OfLoss, Place::CpuF32);
+                player.run(&[Phase::Forward, Phase::Backward]);
+                let results = [player.forward_results(), player.gradients()].concat();
+                for (name, values) in results {
+                    check(values.iter().all(|v| v.is_finite()), || {
+                        format!("{name} is {values:?}")
+                    })?;
+                }
+            }
+            Ok(())
+        },
+    );
+    assert!(
+        refused.get() > 500 && played.get() > 500,
+        "{refused:?} {played:?}"
+    );
+}

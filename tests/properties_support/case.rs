@@ -1,0 +1,279 @@
+//! What is random: a network that makes sense, its sizes, and how it goes through time.
+
+use gatescan::cells::Cell;
+use gatescan::kernels::{IGNORE, Recurrence};
+use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::network::{
+    Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Padding, Reads,
+};
+use gatescan::program::Tensor;
+use gatescan::rng::{Philox, Stream};
+use proptest::arbitrary::any;
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prop_oneof;
+use proptest::sample::select;
+use proptest::strategy::{Just, Strategy};
+
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub network: Network,
+    pub steps: usize,
+    /// One a sequence, up to two more than there are steps.
+    pub lengths: Vec<u32>,
+    pub route: Route,
+    /// Of a scan: from one step a dispatch to all in one.
+    pub scan_work: usize,
+    /// Of data, parameters and masks.
+    pub seed: u64,
+}
+
+/// Cases whose networks make sense.
+pub fn cases() -> impl Strategy<Value = Case> {
+    let lengths = |steps: usize| (Just(steps), vec(0..=steps as u32 + 2, 1..=6));
+    (
+        networks(),
+        (1..=7usize).prop_flat_map(lengths),
+        select(vec![Route::Scan, Route::Step]),
+        select(vec![1, 500, 5_000, usize::MAX]),
+        any::<u64>(),
+    )
+        .prop_map(|(network, (steps, lengths), route, scan_work, seed)| Case {
+            network,
+            steps,
+            lengths,
+            route,
+            scan_work,
+            seed,
+        })
+}
+
+/// Networks that make sense.
+pub fn networks() -> impl Strategy<Value = Network> {
+    let head = (1..=4usize, any::<bool>(), any::<bool>(), inits());
+    (1..=6usize, inputs(), vec(layers(), 1..=3), head).prop_map(
+        |(input_size, input, layers, (size, every, squared, init))| {
+            let head = Head {
+                size,
+                reads: if every { Reads::Every } else { Reads::Last },
+                loss: if squared {
+                    Loss::MeanSquaredError
+                } else {
+                    Loss::CrossEntropy
+                },
+                init,
+            };
+            let mut network = Network {
+                input_size,
+                input,
+                layers,
+                head,
+            };
+            match &mut network.input {
+                Input::Values => {}
+                // They are never written out, and so nothing is dropped of them.
+                Input::OneHot => network.layers[0].dropout.input_keep_prob = 1.0,
+                Input::Embedding { padding_idx, .. } => {
+                    *padding_idx = padding_idx.filter(|&token| (token as usize) < input_size);
+                }
+            }
+            fit_residuals(&mut network);
+            network
+        },
+    )
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    let embedding =
+        (1..=6usize, of(0..6u32), inits()).prop_map(|(size, padding_idx, init)| Input::Embedding {
+            size,
+            padding_idx,
+            init,
+        });
+    prop_oneof![2 => Just(Input::Values), 1 => Just(Input::OneHot), 1 => embedding]
+}
+
+/// Layers with whatever their cell takes; one that is residual may not fit where it stands.
+fn layers() -> impl Strategy<Value = Layer> {
+    let size = 1..=9usize;
+    // The same in f32. Some units are beyond them, most are not.
+    let limit = of(select(vec![0.125, 0.5, 1.0]));
+    let directions = of(of(size.clone()));
+    let bias = select(vec![Bias::None, Bias::Single, Bias::Double]);
+    let padding = select(vec![Padding::Zeros, Padding::Repeat]);
+    (
+        (select(Cell::ALL.to_vec()), bias, size.clone(), directions),
+        (limit.clone(), of(size), limit),
+        (dropouts(), any::<bool>(), padding, inits(), any::<bool>()),
+    )
+        .prop_map(
+            |(shape, limits, (dropout, residual, padding, init, forgets))| {
+                let (cell, bias, hidden_size, directions) = shape;
+                let (cell_clip, projection_size, projection_clip) = limits;
+                let projection_size = projection_size.filter(|_| cell.is_lstm());
+                let bias = match bias {
+                    Bias::Single if cell.facts().needs_recurrent_bias => Bias::Double,
+                    bias => bias,
+                };
+                let forgets = forgets && cell.is_lstm() && bias != Bias::None;
+                Layer {
+                    bias,
+                    bidirectional: directions.is_some(),
+                    backward_hidden_size: directions.flatten(),
+                    forget_bias: if forgets { 1.0 } else { 0.0 },
+                    cell_clip: cell_clip.filter(|_| cell.is_lstm()),
+                    projection_size,
+                    projection_clip: projection_clip.filter(|_| projection_size.is_some()),
+                    dropout,
+                    residual,
+                    padding,
+                    init,
+                    ..Layer::new(cell, hidden_size)
+                }
+            },
+        )
+}
+
+fn inits() -> impl Strategy<Value = Init> {
+    select(vec![
+        Init::Torch,
+        Init::Glorot,
+        Init::Orthogonal,
+        Init::TruncatedNormal { stddev: 0.5 },
+        Init::Zeros,
+    ])
+}
+
+fn dropouts() -> impl Strategy<Value = Dropout> {
+    // At least about half: what is kept is scaled up, and so is what rounding left of it, from step to step and layer to layer.
+    let keep = || weighted(0.4, 0.5..0.95).prop_map(|keep| keep.unwrap_or(1.0));
+    let masks = select(vec![
+        MaskSharing::EachStep,
+        MaskSharing::EachSequence,
+        MaskSharing::EachBatch,
+    ]);
+    (keep(), keep(), keep(), masks).prop_map(|(input, output, state, mask)| Dropout {
+        input_keep_prob: input,
+        output_keep_prob: output,
+        state_keep_prob: state,
+        mask,
+    })
+}
+
+/// Makes layers that want to be residual as wide as what they read, where that can be.
+fn fit_residuals(network: &mut Network) {
+    let top = network.layers.len() - 1;
+    let sees_last = network.head.reads == Reads::Last;
+    let mut inputs = network.features();
+    let written_out = network.input != Input::OneHot;
+    for (l, layer) in network.layers.iter_mut().enumerate() {
+        let directions = 1 + usize::from(layer.bidirectional);
+        let splits = match layer.projection_size {
+            Some(_) => inputs.is_multiple_of(directions),
+            None => inputs >= directions,
+        };
+        layer.residual &= splits && !(l == top && sees_last) && (l > 0 || written_out);
+        if layer.residual {
+            let own = inputs / directions;
+            match &mut layer.projection_size {
+                Some(size) => *size = own,
+                None => {
+                    layer.hidden_size = own;
+                    layer.backward_hidden_size = layer.bidirectional.then_some(inputs - own);
+                }
+            }
+        }
+        inputs = layer.emitted_size();
+    }
+}
+
+impl Case {
+    pub fn batch(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// As it is to be recorded.
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
+            route: Some(self.route),
+            scan_work: self.scan_work,
+            ..Tuning::default()
+        }
+    }
+
+    /// The same case with nothing dropped.
+    pub fn without_dropout(&self) -> Case {
+        let mut case = self.clone();
+        let layers = case.network.layers.iter_mut();
+        layers.for_each(|layer| layer.dropout = Dropout::default());
+        case
+    }
+
+    /// Its model, with nothing recorded.
+    pub fn model(&self, gradients: Gradients) -> Model {
+        Model::new(
+            &self.network,
+            self.steps,
+            self.batch(),
+            gradients,
+            self.tuning(),
+        )
+        .expect("the network makes sense")
+    }
+
+    /// Numbers of its own, one stream for each use.
+    pub fn random(&self, stream: u32) -> Philox {
+        Philox::new(self.seed, Stream::Shuffle(stream))
+    }
+
+    /// Random numbers for all that a host writes before a forward pass, each of them an f32.
+    pub fn reals(&self, model: &Model) -> Vec<(Tensor, Vec<f64>)> {
+        let mut random = self.random(0);
+        let mut normal = |tensor: Tensor| -> (Tensor, Vec<f64>) {
+            let value = |_| f64::from(random.normal() as f32);
+            (tensor, (0..tensor.len()).map(value).collect())
+        };
+        // A little beside where they start: biases that are exactly 0 would leave rectified units exactly at their kink.
+        let (tensor, beside) = normal(model.parameters);
+        let initial = self.network.initial(self.seed).into_iter().zip(beside);
+        let parameters = initial.map(|(initial, beside)| f64::from(initial + 0.05 * beside as f32));
+        let mut reals = vec![(tensor, parameters.collect())];
+        if self.network.input.is_values() {
+            reals.push(normal(model.inputs));
+        }
+        reals.extend(initial_states(model).into_iter().map(&mut normal));
+        reals.extend(model.targets.map(normal));
+        reals
+    }
+
+    /// Tokens `[T, B]`, for a network that takes them.
+    pub fn tokens(&self) -> Vec<u32> {
+        let mut random = self.random(5);
+        let token = |_| random.below(self.network.input_size as u32);
+        (0..self.steps * self.batch()).map(token).collect()
+    }
+
+    /// Classes, of which one in five counts for nothing.
+    pub fn labels(&self, model: &Model) -> Vec<u32> {
+        let mut random = self.random(1);
+        let classes = match model.targets {
+            Some(_) => 1,
+            None => self.network.head.size as u32,
+        };
+        let label = |_| match random.below(5) {
+            0 => IGNORE,
+            _ => random.below(classes),
+        };
+        (0..model.labels.len()).map(label).collect()
+    }
+}
+
+/// The states before the first step: of every direction h, then c, as the gradients lie in its `dstate`.
+pub fn initial_states(model: &Model) -> Vec<Tensor> {
+    let of_layer = |layer: &Recurrence| {
+        let states = [layer.h, layer.c].into_iter().zip(layer.state_sizes());
+        let parts = states.map(|(state, size)| state.part(0, [size]));
+        parts.collect::<Vec<_>>()
+    };
+    model.layers.iter().flat_map(of_layer).collect()
+}
