@@ -6,7 +6,7 @@ use super::{Arg, Cost, Scalar, read, write};
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::executor::Memory;
 use crate::program::Tensor;
-use crate::real::{Real, View, product};
+use crate::real::{Real, View};
 
 /// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, P]` (h)
 /// and `[T+1, B, H]` (c), of which index t is the state before step t, and index 0 the initial state. P is H, unless the
@@ -288,7 +288,7 @@ impl Recurrence {
                                 (end - first) * h,
                                 gates_h,
                             );
-                            product(
+                            R::product(
                                 operand,
                                 recurrent_t,
                                 &mut products[first * h..],
@@ -383,7 +383,7 @@ impl Recurrence {
                             let weights = View::new(projection_t, h, p, p);
                             // Past the end m is zero, and so is its projection.
                             match t < longest {
-                                true => product(m, weights, &mut projected, p, false),
+                                true => R::product(m, weights, &mut projected, p, false),
                                 false => projected.fill(R::zero()),
                             }
                             let limit = projection.clip.map(R::of);
@@ -501,7 +501,7 @@ impl Recurrence {
                             );
                             let recurrent =
                                 View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
-                            product(operand, recurrent, out, p, accumulate);
+                            R::product(operand, recurrent, out, p, accumulate);
                             accumulate = true;
                         }
                     };
@@ -605,8 +605,7 @@ impl Recurrence {
                             }
                             let limit = projection.clip.map(R::of);
                             for (value, dh) in projected.iter_mut().zip(dh) {
-                                let stopped = limit.is_some_and(|limit| value.is_clipped(limit));
-                                *value = if stopped { R::zero() } else { *dh };
+                                *value = limit.map_or(*dh, |limit| dh.past_clip(*value, limit));
                                 *dh = R::zero();
                             }
                         }
@@ -617,7 +616,7 @@ impl Recurrence {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
                         let weights = View::new(projection, p, h, h);
                         match t < longest {
-                            true => product(operand, weights, &mut dmiddle, h, false),
+                            true => R::product(operand, weights, &mut dmiddle, h, false),
                             false => dmiddle.fill(R::zero()),
                         }
                         each(slots, &mut dmiddle, dc, &[], rows.backward);
