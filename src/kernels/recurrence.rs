@@ -322,7 +322,7 @@ impl Recurrence {
                             for (r, row) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
                                 let slots = &mut row[..slots_h];
                                 if t >= length(r) {
-                                    slots[(facts.slots - 1) * h..].fill(R::zero());
+                                    slots.fill(R::zero());
                                     continue;
                                 }
                                 let row = ForwardRow {
@@ -505,10 +505,15 @@ impl Recurrence {
                             accumulate = true;
                         }
                     };
-                if work.first && self.given_states < 1 {
+                if work.first && work.units && self.given_states < 1 {
                     dh.fill(R::zero());
                 }
-                if work.first && self.given_states < 2 {
+                // A projected layer comes to its units, and so to c, in the middle of a step.
+                let reaches_c = match self.projection {
+                    Some(_) => work.middle,
+                    None => work.units,
+                };
+                if work.first && reaches_c && self.given_states < 2 {
                     dc.fill(R::zero());
                 }
                 if work.pending && !work.first {
