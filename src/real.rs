@@ -8,7 +8,7 @@ use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// A number that programs compute with: f32 to train, f64 to judge, and
-/// [`Tracked`](crate::verify::Tracked), which also knows how far f32 may end from it.
+/// `Tracked` in src/verify/tracked.rs, which also knows how far f32 may end from it.
 ///
 /// For f64 the functions are the standard library's. For f32 they are branch-free, so that a loop over them becomes
 /// vector code, and their errors, measured over all of their range by this file's tests, are at most
