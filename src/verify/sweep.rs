@@ -394,24 +394,55 @@ fn networks(effort: Effort) -> Vec<Spec> {
                 });
             }
         }
-        // Whole training steps. SGD, since what Adam divides by may be all rounding.
+        // Long sequences: in cuts, whose bounds stay near to what happens, and at one go.
+        let lengths: &[usize] = if full {
+            &[31, 32, 63, 64, 65, 257]
+        } else {
+            &[33]
+        };
+        for &steps in lengths {
+            for (route, cut) in [
+                (Route::Scan, 8),
+                (Route::Scan, usize::MAX),
+                (Route::Step, 1),
+            ] {
+                let mut long = spec(cell, 9, steps, 6);
+                long.network.layers.truncate(1);
+                long.network.head.reads = Reads::Every;
+                if cut == 8 {
+                    long.name += " cut";
+                }
+                let route = Some(route);
+                specs.push(Spec { route, cut, ..long });
+            }
+        }
+        // Whole training steps.
         for route in routes {
-            let plain = spec(cell, 6, 3, 5);
-            specs.push(Spec {
-                route: Some(route),
-                manner: Manner::Training(3),
-                name: format!("{} training", plain.name),
-                ..plain
-            });
+            for (number, (optimizer, clip)) in optimizers().into_iter().enumerate() {
+                // What is left of a mean square without its mean may be all rounding.
+                let centered = matches!(optimizer, Optimizer::Rmsprop { centered: true, .. });
+                if centered {
+                    continue;
+                }
+                let plain = spec(cell, 6, 3, 5);
+                specs.push(Spec {
+                    route: Some(route),
+                    manner: Manner::Training(3),
+                    name: format!("{} training {number}", plain.name),
+                    optimizer,
+                    clip,
+                    ..plain
+                });
+            }
         }
     }
     let rules = optimizers();
     for spec in &mut specs {
-        (spec.optimizer, spec.clip) = match spec.manner {
+        if let Manner::Calls = spec.manner {
             // A case is the same in every sweep that has it.
-            Manner::Calls => rules[(hash(&spec.id()) % rules.len() as u64) as usize].clone(),
-            Manner::Training(_) => rules[6].clone(),
-        };
+            let rule = hash(&spec.id()) % rules.len() as u64;
+            (spec.optimizer, spec.clip) = rules[rule as usize].clone();
+        }
     }
     specs
 }
