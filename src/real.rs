@@ -72,15 +72,15 @@ pub trait Real:
     /// What ±`limit` leaves; what is not a number stays so.
     #[inline(always)]
     fn clipped(self, limit: Self) -> Self {
-        let above = Self::where_larger(-limit, self, -limit, self);
-        Self::where_larger(self, limit, limit, above)
+        let raised = Self::where_larger(-limit, self, -limit, self);
+        Self::where_larger(self, limit, limit, raised)
     }
 
     /// The gradient `self`, or 0 where [`Real::clipped`] changes `value` and so lets none through.
     #[inline(always)]
     fn past_clip(self, value: Self, limit: Self) -> Self {
-        let above = Self::where_larger(-limit, value, Self::zero(), self);
-        Self::where_larger(value, limit, Self::zero(), above)
+        let passed = Self::where_larger(-limit, value, Self::zero(), self);
+        Self::where_larger(value, limit, Self::zero(), passed)
     }
 
     /// The larger of two; `other` where `self` is not a number.

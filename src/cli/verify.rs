@@ -21,7 +21,7 @@ ERROR/BOUND above 1 is a wrong kernel. The exit code is 0 where all passed, and 
 
 Examples:
   gatescan verify                               the default device, in less than a minute
-  gatescan verify --device radeon --full        minutes: more sizes, every option with every kind of numbers
+  gatescan verify --device radeon --full        more sizes, every option with every kind of numbers
   gatescan verify --recipe mine.toml            your network at its own sizes
   gatescan verify --case gemm-sizes-ordinary --dump out    one case; what fails is saved as .npy")]
 pub struct Verify {

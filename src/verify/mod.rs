@@ -37,6 +37,7 @@ use crate::kernels::{Access, Arg, Call};
 use crate::model::Tuning;
 use crate::place::Place;
 use crate::program::{Element, Phase, Program, Tensor};
+use crate::real::Real;
 
 /// What stands in a [`Report`] in place of a kernel for whole training steps.
 pub const TRAINING: &str = "training steps";
@@ -93,8 +94,8 @@ pub struct Row {
     pub absolute: f64,
     /// The largest difference, relative to the largest magnitude in the same argument.
     pub relative: f64,
-    /// The largest difference, in units of the bound that rounding explains: above 1 the kernel is wrong. Infinite where a
-    /// number had to be exact and is not.
+    /// The largest difference, in units of the bound that rounding explains: above 1 the kernel is wrong. Infinite (`null` in
+    /// JSON) where a number had to be exact and is not.
     pub units: f64,
     /// Where that is.
     pub worst: Option<Spot>,
@@ -309,7 +310,6 @@ impl Play<'_> {
             let outcome = outcomes.iter().find(|(written, _)| written == name);
             match outcome.map(|(_, outcome)| outcome) {
                 Some(Outcome::Real { expected, found }) => {
-                    use crate::real::Real;
                     let values: Vec<f64> = expected.iter().map(|number| number.f64()).collect();
                     let bounds: Vec<f64> = expected.iter().map(|number| number.bound()).collect();
                     save(directory, name, "expected", tensor, &values)?;
@@ -358,7 +358,6 @@ enum Outcome {
 impl Outcome {
     /// Value, bound and what was found of each number.
     fn numbers(&self) -> Box<dyn Iterator<Item = (f64, f64, f64)> + '_> {
-        use crate::real::Real;
         match self {
             Outcome::Real { expected, found } => {
                 let pairs = expected.iter().zip(found);
@@ -373,7 +372,6 @@ impl Outcome {
 
     /// What both go on from.
     fn rounded(&self) -> Content {
-        use crate::real::Real;
         match self {
             Outcome::Real { expected, .. } => {
                 Content::Real(expected.iter().map(|number| number.f64() as f32).collect())
