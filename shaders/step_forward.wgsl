@@ -72,7 +72,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     if FIRST_STAGE < GATES && !second {
         cell_middle(&slots, product, h_before);
-        slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(u.t) < steps);
+        for (var slot = 0u; slot < SLOTS; slot++) {
+            slots[slot] = select(Rows(0.0), slots[slot], vec4<u32>(u.t) < steps);
+        }
         store_gates(u.t, first, j, slots);
         return;
     }

@@ -17,6 +17,9 @@ pub trait Executor {
     /// Runs `phases` in order, the whole list `times` times. May return before the device is done.
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()>;
 
+    /// Runs call `number` of `phase` alone.
+    fn run_call(&mut self, phase: Phase, number: usize) -> Result<()>;
+
     /// Waits for the device and reads real numbers.
     fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>>;
 

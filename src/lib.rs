@@ -67,3 +67,4 @@ pub mod recipe;
 pub mod rng;
 pub mod schedule;
 pub mod train;
+pub mod verify;

@@ -1,28 +1,37 @@
-//! The float types of the CPU executor, and the functions that gates are made of.
+//! The number types of the CPU executor, and the functions that gates are made of.
 
 use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use faer::linalg::matmul::matmul;
 use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
-use num_traits::NumAssign;
 
-/// A float type that programs run in: f32 to train, f64 to judge.
+/// A number that programs compute with: f32 to train, f64 to judge, and
+/// `Tracked` in src/verify/tracked.rs, which also knows how far f32 may end from it.
 ///
 /// For f64 the functions are the standard library's. For f32 they are branch-free, so that a loop over them becomes
 /// vector code, and their errors, measured over all of their range by this file's tests, are at most
 /// 1.5 ulp (`exp`), 3 ulp (`sigmoid`) and 4 ulp (`tanh`). `shaders/common/math.wgsl` has the same formulas.
+///
+/// Kernels do not branch on numbers themselves but through [`Real::where_larger`] and what is made of it, so that a number
+/// with a bound can answer for both sides where rounding might decide.
 pub trait Real:
-    NumAssign
-    + ComplexField
-    + Copy
+    Copy
     + PartialOrd
-    + std::ops::Neg<Output = Self>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + MulAssign
     + Debug
     + Default
     + Send
     + Sync
 {
+    /// A constant of a call.
     fn of(value: f64) -> Self;
     fn f64(self) -> f64;
     fn exp(self) -> Self;
@@ -30,34 +39,54 @@ pub trait Real:
     fn root(self) -> Self;
     fn tanh(self) -> Self;
 
+    /// `c = a @ b`, or `c += a @ b` where `accumulate`, on this thread. `c` has stored rows `stride` apart.
+    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool);
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::default()
+    }
+
+    #[inline(always)]
+    fn one() -> Self {
+        Self::of(1.0)
+    }
+
     /// 1 / (1 + e^-x).
     #[inline(always)]
     fn sigmoid(self) -> Self {
         Self::one() / (Self::one() + Real::exp(-self))
     }
 
+    /// 1 - e^x for x < 0, without cancellation.
+    fn one_minus_exp(x: f64) -> Self {
+        Self::of(-x.exp_m1())
+    }
+
+    /// `then` where `left > right`; `otherwise` where not, and where one of them is not a number.
+    #[inline(always)]
+    fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
+        if left > right { then } else { otherwise }
+    }
+
     /// What ±`limit` leaves; what is not a number stays so.
     #[inline(always)]
     fn clipped(self, limit: Self) -> Self {
-        if self > limit {
-            limit
-        } else if self < -limit {
-            -limit
-        } else {
-            self
-        }
+        let raised = Self::where_larger(-limit, self, -limit, self);
+        Self::where_larger(self, limit, limit, raised)
     }
 
-    /// Whether [`Real::clipped`] changes it, and so lets no gradient through.
+    /// The gradient `self`, or 0 where [`Real::clipped`] changes `value` and so lets none through.
     #[inline(always)]
-    fn is_clipped(self, limit: Self) -> bool {
-        self > limit || self < -limit
+    fn past_clip(self, value: Self, limit: Self) -> Self {
+        let passed = Self::where_larger(-limit, value, Self::zero(), self);
+        Self::where_larger(value, limit, Self::zero(), passed)
     }
 
     /// The larger of two; `other` where `self` is not a number.
     #[inline(always)]
     fn or_larger(self, other: Self) -> Self {
-        if self > other { self } else { other }
+        Self::where_larger(self, other, self, other)
     }
 }
 
@@ -72,6 +101,9 @@ impl Real for f64 {
     }
     fn exp(self) -> Self {
         f64::exp(self)
+    }
+    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
+        faer_product(a, b, c, stride, accumulate);
     }
     fn ln(self) -> Self {
         f64::ln(self)
@@ -97,6 +129,9 @@ impl Real for f32 {
     fn exp(self) -> Self {
         let (power, rest) = split_exp(self.clamp(-87.0, 87.0));
         power + power * rest
+    }
+    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
+        faer_product(a, b, c, stride, accumulate);
     }
     fn ln(self) -> Self {
         f32::ln(self)
@@ -146,7 +181,7 @@ pub struct View<'a, R> {
     pub transposed: bool,
 }
 
-impl<'a, R: Real> View<'a, R> {
+impl<'a, R> View<'a, R> {
     /// `rows` stored rows of `columns` elements, `stride` apart.
     pub fn new(values: &'a [R], rows: usize, columns: usize, stride: usize) -> Self {
         View {
@@ -167,7 +202,9 @@ impl<'a, R: Real> View<'a, R> {
             ..self
         }
     }
+}
 
+impl<'a, R: ComplexField> View<'a, R> {
     fn faer(self) -> MatRef<'a, R> {
         if self.transposed {
             MatRef::from_column_major_slice_with_stride(
@@ -187,8 +224,14 @@ impl<'a, R: Real> View<'a, R> {
     }
 }
 
-/// `c = a @ b`, or `c += a @ b` where `accumulate`, on this thread. `c` has stored rows `stride` apart.
-pub fn product<R: Real>(a: View<R>, b: View<R>, c: &mut [R], stride: usize, accumulate: bool) {
+/// [`Real::product`] of the machine's own types.
+fn faer_product<R: ComplexField>(
+    a: View<R>,
+    b: View<R>,
+    c: &mut [R],
+    stride: usize,
+    accumulate: bool,
+) {
     // faer 0.24's own constructor for strided rows of a mutable matrix swaps its strides.
     let c = MatMut::from_column_major_slice_with_stride_mut(c, b.columns, a.rows, stride)
         .transpose_mut();
@@ -197,7 +240,7 @@ pub fn product<R: Real>(a: View<R>, b: View<R>, c: &mut [R], stride: usize, accu
     } else {
         Accum::Replace
     };
-    matmul(c, accumulate, a.faer(), b.faer(), R::one(), Par::Seq);
+    matmul(c, accumulate, a.faer(), b.faer(), R::one_impl(), Par::Seq);
 }
 
 #[cfg(test)]

@@ -659,6 +659,33 @@ fn ctrl_c_saves_and_ends_well() {
 }
 
 #[test]
+fn the_cpu_is_verified() {
+    let place = Place::new();
+    let verify = |more: &[&str]| place.run(&[&["verify", "--device", "cpu"], more].concat());
+    let object: Value = serde_json::from_str(&verify(&["--json"]).ok()).unwrap();
+    assert_eq!(object["passed"], true);
+    assert_eq!(object["kernels"].as_object().unwrap().len(), 24);
+    for (kernel, row) in object["kernels"].as_object().unwrap() {
+        assert!(row["units"].as_f64().unwrap() <= 1.0, "{kernel}: {row}");
+        assert!(row["numbers"].as_u64().unwrap() > 0, "{kernel}: {row}");
+        assert_eq!(row["unbounded"], 0, "{kernel}");
+    }
+    let one = verify(&["--case", "gemm-sizes-ordinary"]).ok();
+    assert_has(&one, &["KERNEL", "gemm ", "\n\n1 cases in"]);
+    // The recipe's network without its data, and what is not known of one.
+    assert_has(
+        &verify(&["--recipe", "series"]).ok(),
+        &["scan_backward", "adam"],
+    );
+    assert_has(
+        &verify(&["--case", "gemm"]).fails(2),
+        &["--case gemm: there is no such case"],
+    );
+    assert_has(&verify(&["--quick", "--full"]).fails(2), &["--full"]);
+    assert_has(&verify(&["--recipe", "minst"]).fails(2), &["minst"]);
+}
+
+#[test]
 fn devices_are_listed() {
     let place = Place::new();
     assert_has(

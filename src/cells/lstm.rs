@@ -68,8 +68,8 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
             dc += d_o * w_o;
         }
         // The step's own arithmetic once more, since a c' that is exactly the limit may or may not have been clipped.
-        if CLIPS && (f * unit.c_before + i * g).is_clipped(unit.clip) {
-            dc = R::zero();
+        if CLIPS {
+            dc = dc.past_clip(f * unit.c_before + i * g, unit.clip);
         }
         let (di, df) = (dc * g * i * (one - i), dc * unit.c_before * f * (one - f));
         unit.slots = [di, df, dc * i * (one - g * g), d_o];

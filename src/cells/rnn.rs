@@ -50,16 +50,12 @@ impl Formulas for Relu {
     fn forward<R: Real>(unit: &mut Forward<R>) {
         let sum = unit.slots[0] + unit.product[0];
         // Written so that what is not a number stays so.
-        unit.h = if sum < R::zero() { R::zero() } else { sum };
+        unit.h = R::where_larger(R::zero(), sum, R::zero(), sum);
     }
 
     #[inline(always)]
     fn backward<R: Real>(unit: &mut Backward<R>) {
-        unit.slots[0] = if unit.h > R::zero() {
-            unit.dh
-        } else {
-            R::zero()
-        };
+        unit.slots[0] = R::where_larger(unit.h, R::zero(), unit.dh, R::zero());
         unit.dh = R::zero();
     }
 }

@@ -6,6 +6,7 @@ mod generate;
 mod recipes;
 mod run_directory;
 mod train;
+mod verify;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
@@ -30,6 +31,7 @@ Examples:
   gatescan recipes mnist > mine.toml    copy it, to edit and train as `gatescan train mine.toml`
   gatescan eval runs/mnist-...          evaluate the model of a run
   gatescan generate runs/series-...     continue a series with a model's own predictions
+  gatescan verify                       check every kernel on this machine's device
   gatescan devices                      what --device can take"
 )]
 pub struct Cli {
@@ -43,6 +45,7 @@ enum Command {
     Eval(eval::Eval),
     Generate(generate::Generate),
     Recipes(recipes::Recipes),
+    Verify(verify::Verify),
     Devices(devices::Devices),
 }
 
@@ -53,6 +56,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Eval(eval) => eval.run(),
         Command::Generate(generate) => generate.run(),
         Command::Recipes(recipes) => recipes.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Devices(devices) => devices.run(),
     }
 }

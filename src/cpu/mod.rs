@@ -62,6 +62,11 @@ impl<R: Real> Executor for Cpu<R> {
         Ok(())
     }
 
+    fn run_call(&mut self, phase: Phase, number: usize) -> Result<()> {
+        self.program.calls(phase)[number].cpu(&self.memory);
+        Ok(())
+    }
+
     fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>> {
         Ok(self
             .memory

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::GpuDevice;
 use crate::cpu::{check_host_memory, check_length};
@@ -34,6 +35,16 @@ struct Dispatch {
     flops: f64,
 }
 
+impl Dispatch {
+    fn encode(&self, pass: &mut wgpu::ComputePass, uniforms: &wgpu::BindGroup) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.set_bind_group(1, uniforms, &[self.uniform]);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// Floating-point operations that go into one command buffer: watchdogs (2 s on Windows, some 100 ms on macOS) count by
 /// those, and a small GPU does this many in a tenth of a second.
 const SUBMISSION: f64 = 1e10;
@@ -60,6 +71,8 @@ impl Gpu {
         let scopes = scopes.into_iter().rev();
         let errors = scopes.map(|scope| pollster::block_on(scope.pop()));
         if let Some(error) = errors.fold(None, |inner, outer| outer.or(inner)) {
+            // One of its pipelines may be what failed.
+            lock(&device.pipelines).clear();
             let needed = mebibytes(program.bytes(size_of::<f32>()));
             let name = &device.summary.name;
             return Err(Error::Device(match error {
@@ -100,10 +113,9 @@ impl Gpu {
                 min_binding_size: NonZeroU64::new(UNIFORM_STRIDE as u64),
             }],
         );
-        let mut pipelines = Pipelines {
-            device: wgpu_device,
+        let pipelines = Pipelines {
+            device,
             uniform: &uniform_layout,
-            made: HashMap::new(),
         };
         let mut groups = HashMap::new();
         let mut words: Vec<u8> = vec![];
@@ -257,16 +269,25 @@ impl Executor for Gpu {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             let mut flops = 0.0;
             while let Some(dispatch) = dispatches.next_if(|_| flops < SUBMISSION) {
-                pass.set_pipeline(&dispatch.pipeline);
-                pass.set_bind_group(0, &dispatch.bindings, &[]);
-                pass.set_bind_group(1, &self.uniforms, &[dispatch.uniform]);
-                let [x, y, z] = dispatch.grid;
-                pass.dispatch_workgroups(x, y, z);
+                dispatch.encode(&mut pass, &self.uniforms);
                 flops += dispatch.flops;
             }
             drop(pass);
             self.device.queue.submit([encoder.finish()]);
         }
+        self.device.check()
+    }
+
+    fn run_call(&mut self, phase: Phase, number: usize) -> Result<()> {
+        let dispatch = &self.phases[phase as usize][number];
+        let mut encoder = self
+            .device
+            .device
+            .create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        dispatch.encode(&mut pass, &self.uniforms);
+        drop(pass);
+        self.device.queue.submit([encoder.finish()]);
         self.device.check()
     }
 
@@ -326,21 +347,33 @@ fn layout(
 }
 
 /// A pipeline's number, itself, and the layout of its storage bindings.
-type Made = (usize, wgpu::ComputePipeline, wgpu::BindGroupLayout);
+pub(super) type Made = (usize, wgpu::ComputePipeline, wgpu::BindGroupLayout);
 
-/// Pipelines by source and constants, made when first asked for.
+/// Pipelines by source and constants. They stay with the device, since compiling is slow and programs have most in common.
+pub(super) type Cache = Arc<Mutex<HashMap<(String, String), Made>>>;
+
+/// Takes pipelines out of the device's cache, and makes them when they are first asked for.
 struct Pipelines<'a> {
-    device: &'a wgpu::Device,
+    device: &'a GpuDevice,
     uniform: &'a wgpu::BindGroupLayout,
-    made: HashMap<(String, String), Made>,
+}
+
+/// Whoever panicked with it has left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pipelines<'_> {
-    fn get(&mut self, kernel: &dyn Kernel) -> Made {
-        let number = self.made.len();
+    fn get(&self, kernel: &dyn Kernel) -> Made {
+        let device = &self.device.device;
+        let mut made = lock(&self.device.pipelines);
+        let number = made.len();
         let Shader { parts, constants } = kernel.shader();
-        let source = parts.join("\n");
-        let made = self.made.entry((source.clone(), format!("{constants:?}")));
+        let mut source = parts.join("\n");
+        if let Some(edit) = self.device.edit.filter(|edit| edit.kernel == kernel.name()) {
+            source = source.replacen(edit.from, edit.to, 1);
+        }
+        let made = made.entry((source.clone(), format!("{constants:?}")));
         made.or_insert_with(|| {
             let types = kernel
                 .args()
@@ -353,33 +386,27 @@ impl Pipelines<'_> {
                     min_binding_size: None,
                 });
             let name = kernel.name();
-            let storage = layout(self.device, name, &types.collect::<Vec<_>>());
-            let module = self
-                .device
-                .create_shader_module(wgpu::ShaderModuleDescriptor {
-                    label: Some(name),
-                    source: wgpu::ShaderSource::Wgsl(source.into()),
-                });
-            let layout = self
-                .device
-                .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                    label: Some(name),
-                    bind_group_layouts: &[Some(&storage), Some(self.uniform)],
-                    immediate_size: 0,
-                });
-            let pipeline = self
-                .device
-                .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(name),
-                    layout: Some(&layout),
-                    module: &module,
-                    entry_point: Some("main"),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants: &constants,
-                        zero_initialize_workgroup_memory: true,
-                    },
-                    cache: None,
-                });
+            let storage = layout(device, name, &types.collect::<Vec<_>>());
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(name),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(name),
+                bind_group_layouts: &[Some(&storage), Some(self.uniform)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(name),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &constants,
+                    zero_initialize_workgroup_memory: true,
+                },
+                cache: None,
+            });
             (number, pipeline, storage)
         })
         .clone()

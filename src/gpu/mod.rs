@@ -71,6 +71,19 @@ pub struct GpuDevice {
     pub summary: AdapterSummary,
     /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    pipelines: executor::Cache,
+    edit: Option<ShaderEdit>,
+}
+
+/// A mistake that is put into a kernel's WGSL before it is compiled, for tests to see that it is found.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct ShaderEdit {
+    pub kernel: &'static str,
+    /// Of this text the first occurrence,
+    pub from: &'static str,
+    /// becomes this one.
+    pub to: &'static str,
 }
 
 impl GpuDevice {
@@ -126,7 +139,18 @@ impl GpuDevice {
             limits,
             summary,
             trouble,
+            pipelines: Default::default(),
+            edit: None,
         })
+    }
+
+    /// The same device, with a mistake in one kernel of every program that is loaded from now on.
+    #[doc(hidden)]
+    pub fn with_edit(self, edit: ShaderEdit) -> GpuDevice {
+        GpuDevice {
+            edit: Some(edit),
+            ..self
+        }
     }
 
     /// What a recording has to know of this device.

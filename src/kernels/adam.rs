@@ -98,8 +98,7 @@ impl Adam {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (updates, rate) = self.descent.now(memory);
         let t = f64::from(updates + 1);
-        // 1 - beta^t without cancellation.
-        let correction = |beta: f64| R::of(-(beta.ln() * t).exp_m1());
+        let correction = |beta: f64| R::one_minus_exp(beta.ln() * t);
         let root = correction(self.beta2).root();
         let [beta1, rest1, beta2, rest2] =
             [self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2].map(R::of);

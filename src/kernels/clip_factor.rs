@@ -71,9 +71,7 @@ impl ClipFactor {
         (norm[0], norm[1]) = (length, R::one());
         if let Some(limit) = self.limit {
             let (limit, length) = (R::of(limit), length + R::of(self.margin()));
-            if length > limit {
-                norm[1] = limit / length;
-            }
+            norm[1] = R::where_larger(length, limit, limit / length, R::one());
         }
     }
 

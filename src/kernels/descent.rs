@@ -66,12 +66,7 @@ impl Descent {
         let gradients = memory.read(&self.gradients);
         let mut parameters = memory.write(&self.parameters);
         for (at, (p, &g)) in parameters.iter_mut().zip(gradients.iter()).enumerate() {
-            let clipped = match g * factor {
-                g if g > limit => limit,
-                g if g < -limit => -limit,
-                g => g,
-            };
-            *p = rule(at, *p, clipped + l2 * *p);
+            *p = rule(at, *p, (g * factor).clipped(limit) + l2 * *p);
         }
     }
 

@@ -3,7 +3,7 @@ use rayon::prelude::*;
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
-use crate::real::{Real, View, product};
+use crate::real::{Real, View};
 
 /// Matrix product `c = a @ b + bias`, or `c += a @ b`.
 #[derive(Debug, Clone)]
@@ -210,7 +210,7 @@ impl Gemm {
                 c.chunks_mut(stride)
                     .for_each(|row| row[..columns].copy_from_slice(bias));
             }
-            product(
+            R::product(
                 a.rows(rows),
                 b,
                 c,

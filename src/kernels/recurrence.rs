@@ -6,7 +6,7 @@ use super::{Arg, Cost, Scalar, read, write};
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::executor::Memory;
 use crate::program::Tensor;
-use crate::real::{Real, View, product};
+use crate::real::{Real, View};
 
 /// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, P]` (h)
 /// and `[T+1, B, H]` (c), of which index t is the state before step t, and index 0 the initial state. P is H, unless the
@@ -288,7 +288,7 @@ impl Recurrence {
                                 (end - first) * h,
                                 gates_h,
                             );
-                            product(
+                            R::product(
                                 operand,
                                 recurrent_t,
                                 &mut products[first * h..],
@@ -322,7 +322,7 @@ impl Recurrence {
                             for (r, row) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
                                 let slots = &mut row[..slots_h];
                                 if t >= length(r) {
-                                    slots[(facts.slots - 1) * h..].fill(R::zero());
+                                    slots.fill(R::zero());
                                     continue;
                                 }
                                 let row = ForwardRow {
@@ -383,7 +383,7 @@ impl Recurrence {
                             let weights = View::new(projection_t, h, p, p);
                             // Past the end m is zero, and so is its projection.
                             match t < longest {
-                                true => product(m, weights, &mut projected, p, false),
+                                true => R::product(m, weights, &mut projected, p, false),
                                 false => projected.fill(R::zero()),
                             }
                             let limit = projection.clip.map(R::of);
@@ -501,14 +501,19 @@ impl Recurrence {
                             );
                             let recurrent =
                                 View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
-                            product(operand, recurrent, out, p, accumulate);
+                            R::product(operand, recurrent, out, p, accumulate);
                             accumulate = true;
                         }
                     };
-                if work.first && self.given_states < 1 {
+                if work.first && work.units && self.given_states < 1 {
                     dh.fill(R::zero());
                 }
-                if work.first && self.given_states < 2 {
+                // A projected layer comes to its units, and so to c, in the middle of a step.
+                let reaches_c = match self.projection {
+                    Some(_) => work.middle,
+                    None => work.units,
+                };
+                if work.first && reaches_c && self.given_states < 2 {
                     dc.fill(R::zero());
                 }
                 if work.pending && !work.first {
@@ -605,8 +610,7 @@ impl Recurrence {
                             }
                             let limit = projection.clip.map(R::of);
                             for (value, dh) in projected.iter_mut().zip(dh) {
-                                let stopped = limit.is_some_and(|limit| value.is_clipped(limit));
-                                *value = if stopped { R::zero() } else { *dh };
+                                *value = limit.map_or(*dh, |limit| dh.past_clip(*value, limit));
                                 *dh = R::zero();
                             }
                         }
@@ -617,7 +621,7 @@ impl Recurrence {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
                         let weights = View::new(projection, p, h, h);
                         match t < longest {
-                            true => product(operand, weights, &mut dmiddle, h, false),
+                            true => R::product(operand, weights, &mut dmiddle, h, false),
                             false => dmiddle.fill(R::zero()),
                         }
                         each(slots, &mut dmiddle, dc, &[], rows.backward);

@@ -92,13 +92,13 @@ impl SoftmaxCrossEntropy {
             let largest = logits
                 .iter()
                 .fold(logits[0], |largest, &value| value.or_larger(largest));
-            let ahead =
-                |(k, &value): (usize, &R)| value > own || (value == own && k < label as usize);
-            hits[row] = if logits.iter().enumerate().any(ahead) {
-                R::zero()
-            } else {
-                R::one()
-            };
+            hits[row] = R::one();
+            for (k, &value) in logits.iter().enumerate() {
+                hits[row] = match value == own && k < label as usize {
+                    true => R::zero(),
+                    false => R::where_larger(value, own, R::zero(), hits[row]),
+                };
+            }
             let mut sum = R::zero();
             for (d, &value) in dlogits.iter_mut().zip(logits) {
                 *d = Real::exp(value - largest);

@@ -84,6 +84,7 @@ impl StepBackward {
             }
             BackwardStage::Middle(t) => {
                 let work = BackwardWork {
+                    first: t + 1 == self.layer.steps,
                     middle: true,
                     ..Default::default()
                 };

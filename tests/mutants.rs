@@ -1,0 +1,354 @@
+//! `verify` must be able to fail: mistakes are put into kernels, one at a time, and it has to find each and to name its kernel.
+//!
+//! A missing barrier between phases of a kernel shows on software drivers too, where one subgroup of a workgroup after the other
+//! runs up to the next barrier: the ones here are between subgroups of 4 or 8 of 64 invocations.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use gatescan::gpu::ShaderEdit;
+use gatescan::place::Place;
+use gatescan::verify::{Effort, Report, TRAINING, sweep};
+
+/// A kernel, a mistake's text before and after, and the beginning of the cases that it must show in.
+const MUTANTS: &[(&str, &str, &str, &str)] = &[
+    // Wrong signs.
+    (
+        "adam",
+        "p - rate / correction",
+        "p + rate / correction",
+        "lstm",
+    ),
+    ("sgd", "-= learning_rate() *", "+= learning_rate() *", "rnn"),
+    (
+        "scan_backward",
+        "(1.0 - s.h * s.h)",
+        "(1.0 + s.h * s.h)",
+        "rnn-tanh-5-t",
+    ),
+    (
+        "mean_squared_error",
+        "predictions[u.predictions + k] - targets",
+        "targets[u.targets + k] - targets",
+        "squared-error",
+    ),
+    (
+        "softmax_cross_entropy",
+        "(largest - own)",
+        "(own - largest)",
+        "softmax",
+    ),
+    // Swapped or wrong gates.
+    (
+        "scan_forward",
+        "*slots = array(i, f, g, o)",
+        "*slots = array(f, i, g, o)",
+        "lstm-5-t",
+    ),
+    (
+        "step_forward",
+        "(1.0 - z) * n + z * h",
+        "z * n + (1.0 - z) * h",
+        "gru-5-t",
+    ),
+    (
+        "step_backward",
+        "array(dn * product * r * (1.0 - r), dz, dn, dn * r)",
+        "array(dn * product * r * (1.0 - r), dz, dn, dn)",
+        "gru-5-t",
+    ),
+    ("scan_backward", "*dc = d * f;", "*dc = d * i;", "lstm-5-t"),
+    (
+        "scan_backward",
+        "*dc += d_i * w.x + d_f * w.y",
+        "*dc += d_i * w.x",
+        "lstm-peephole-5-t",
+    ),
+    (
+        "scan_forward",
+        "sums[2] += w.z * *c",
+        "sums[2] += w.y * *c",
+        "lstm-peephole-5-t",
+    ),
+    // A bias left out, or taken from elsewhere.
+    (
+        "step_forward",
+        "Rows(bias[u.bias + gate * u.hidden_size + j])",
+        "Rows(0.0)",
+        "gru-5-t",
+    ),
+    (
+        "gemm",
+        "value += bias[u.bias + column + i]",
+        "value += 0.0",
+        "gemm",
+    ),
+    (
+        "lookup",
+        "value += bias[u.bias + i]",
+        "value += bias[u.bias]",
+        "lookup",
+    ),
+    // Missing barriers.
+    (
+        "scan_forward",
+        "workgroupBarrier();\n        if PROJECTED {",
+        "if PROJECTED {",
+        "lstm-65-projection",
+    ),
+    (
+        "label_weight",
+        "partial[lane] = value;\n    workgroupBarrier();",
+        "partial[lane] = value;",
+        "label-weight",
+    ),
+    (
+        "step_backward",
+        "min(start + lane, rows - 1u));\n                workgroupBarrier();",
+        "min(start + lane, rows - 1u));",
+        "lstm-65",
+    ),
+    // Edges of tiles and workgroups, off by one.
+    (
+        "gemm",
+        "row < u.rows && column + i < u.columns",
+        "row < u.rows && column + i <= u.columns",
+        "gemm",
+    ),
+    ("gemm", "k < u.inner", "k < u.inner - 1u", "gemm"),
+    (
+        "column_sum",
+        "min(start + 64u, u.rows)",
+        "min(start + 63u, u.rows)",
+        "column-sum",
+    ),
+    (
+        "squared_norm",
+        "at += LANES * LANES",
+        "at += LANES * LANES - 1u",
+        "squared-norm",
+    ),
+    (
+        "transpose",
+        "at < u.rows * u.columns",
+        "at < u.rows * u.columns - 1u",
+        "transpose",
+    ),
+    (
+        "step_forward",
+        "k < min(start + WIDTH, terms)",
+        "k < min(start + WIDTH, terms - 1u)",
+        "rnn-tanh-65",
+    ),
+    (
+        "lookup_gradient",
+        "row < u.steps * u.batch",
+        "row < u.steps * u.batch - 1u",
+        "lookup",
+    ),
+    (
+        "arrange",
+        "past < u.steps",
+        "past + 1u < u.steps",
+        "arrange",
+    ),
+    // Numbers of a step before, or none.
+    ("carry_state", "> 0u", "> 2u", "carry-state"),
+    (
+        "scan_forward",
+        "now = OUTPUTS - now;",
+        "now = 0u;",
+        "rnn-tanh-5-t",
+    ),
+    (
+        "rmsprop",
+        "mean_square[u.mean_square + at] = square;",
+        "",
+        "lstm",
+    ),
+    (
+        "adam",
+        "largest_moment[u.largest_moment + at] = scale;",
+        "",
+        "lstm",
+    ),
+    ("sgd", "updates() == 0u", "updates() <= 3u", "rnn"),
+    // Masks and lengths left out.
+    (
+        "scan_forward",
+        "select(Rows(0.0), h_after, vec4<u32>(t) < length)",
+        "h_after",
+        "rnn-tanh-5-t",
+    ),
+    (
+        "step_backward",
+        "dh * state_mask(t, first, j) + load_upstream",
+        "dh + load_upstream",
+        "gru-5-dropout-residual",
+    ),
+    (
+        "dropout_mask",
+        "drawn_for = row % u.batch",
+        "drawn_for = row",
+        "rnn-tanh-5-dropout-residual",
+    ),
+    (
+        "dropout_mask",
+        "k += vec2<u32>(0x9e3779b9u, 0xbb67ae85u)",
+        "k += vec2<u32>(0xbb67ae85u, 0x9e3779b9u)",
+        "rnn-tanh-5-dropout",
+    ),
+    (
+        "record",
+        "labels[u.labels + row] != IGNORE",
+        "true",
+        "record",
+    ),
+    (
+        "label_weight",
+        "max(count, 1.0)",
+        "max(count, 2.0)",
+        "label-weight",
+    ),
+    ("lookup_gradient", "token != u.padding", "true", "lookup"),
+    // Wrong places.
+    ("gather", "order[u.order + place]", "place", "gather"),
+    ("gather", "(at % 4u)", "(3u - at % 4u)", "gather"),
+    ("arrange", "length - 1u - t", "u.steps - 1u - t", "arrange"),
+    ("tally", "k < label", "k <= label", "tally"),
+    ("tally", "u.classes - k", "k + 1u", "tally"),
+    (
+        "record",
+        "control[u.control + CHUNK] = 0u",
+        "control[u.control + CHUNK] = 1u",
+        "record",
+    ),
+    // A limit or margin.
+    (
+        "clip_factor",
+        "u.limit / (length + u.margin)",
+        "u.limit / length",
+        "squared-norm",
+    ),
+    (
+        "clip_factor",
+        "norm[u.norm + 1u] = 1.0;",
+        "",
+        "squared-norm",
+    ),
+    (
+        "rmsprop",
+        "sqrt(square + u.epsilon)",
+        "sqrt(square)",
+        "lstm",
+    ),
+    (
+        "scan_backward",
+        "d = select(d, Rows(0.0), is_clipped(f",
+        "d = select(Rows(0.0), d, is_clipped(f",
+        "lstm-5-clip",
+    ),
+];
+
+#[test]
+fn every_mutant_is_found_and_named() {
+    let Some(device) = common::gpu() else {
+        return;
+    };
+    let mut missed = vec![];
+    let software = device.summary.is_software();
+    for &(kernel, from, to, cases) in MUTANTS {
+        // Whether a race shows on a real GPU is up to it.
+        if from.contains("workgroupBarrier") && !software {
+            continue;
+        }
+        let edit = ShaderEdit { kernel, from, to };
+        let place = Place::Gpu(Box::new(device.clone().with_edit(edit)));
+        let mut named = BTreeSet::new();
+        for case in sweep(Effort::Quick) {
+            // Training steps cannot tell whose mistake it is.
+            if !case.id.starts_with(cases) || case.id.contains("training") {
+                continue;
+            }
+            let mut report = Report::default();
+            case.check(&place, &mut report, None).expect("it runs");
+            named.extend(report.failures.iter().map(|spot| spot.kernel));
+            if !named.is_empty() {
+                break;
+            }
+        }
+        if named != BTreeSet::from([kernel]) {
+            missed.push(format!("{kernel}: {from} -> {to}: {named:?}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn a_mistake_shows_in_whole_training_steps() {
+    let Some(device) = common::gpu() else {
+        return;
+    };
+    let edit = ShaderEdit {
+        kernel: "column_sum",
+        from: "out[u.out + id.x] = sum",
+        to: "out[u.out + id.x] = 1.001 * sum",
+    };
+    let place = Place::Gpu(Box::new(device.with_edit(edit)));
+    let mut report = Report::default();
+    for case in sweep(Effort::Quick) {
+        if case.id.starts_with("lstm-6-training") {
+            case.check(&place, &mut report, None).expect("it runs");
+        }
+    }
+    assert_eq!(report.cases, 16);
+    assert_eq!(report.failures.len(), 16, "{report:?}");
+    assert!(report.failures.iter().all(|spot| spot.kernel == TRAINING));
+}
+
+#[test]
+fn every_kernel_has_a_mutant() {
+    let mutated: BTreeSet<&str> = MUTANTS.iter().map(|(kernel, ..)| *kernel).collect();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    let files = std::fs::read_dir(folder).expect("the folder is there");
+    let files = files.map(|file| file.expect("the folder can be read").path());
+    let shaders = files.filter(|path| path.is_file());
+    let kernels: BTreeSet<String> = shaders
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    assert!(kernels.iter().map(String::as_str).eq(mutated));
+}
+
+#[test]
+fn what_fails_is_saved() {
+    let Some(device) = common::gpu() else {
+        return;
+    };
+    let edit = ShaderEdit {
+        kernel: "transpose",
+        from: "= source[u.source",
+        to: "= 2.0 * source[u.source",
+    };
+    let place = Place::Gpu(Box::new(device.with_edit(edit)));
+    let folder = tempfile::tempdir().expect("there is room for temporary files");
+    let mut report = Report::default();
+    let case = sweep(Effort::Quick)
+        .into_iter()
+        .find(|case| case.id == "transpose-sizes-ordinary")
+        .expect("it is swept");
+    case.check(&place, &mut report, Some(folder.path()))
+        .expect("it runs");
+    let call = folder
+        .path()
+        .join("transpose-sizes-ordinary-forward-0-transpose");
+    let read = |name: &str| -> ndarray::Array2<f64> {
+        let file = call.join(format!("out.{name}.npy"));
+        ndarray_npy::read_npy(file).expect("it is there")
+    };
+    let found: ndarray::Array2<f32> =
+        ndarray_npy::read_npy(call.join("out.found.npy")).expect("it is there");
+    assert_eq!(found.mapv(f64::from), 2.0 * read("expected"));
+    assert_eq!(read("bound").sum(), 0.0);
+    assert!(call.join("source.before.npy").is_file());
+}
