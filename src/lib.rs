@@ -61,6 +61,7 @@ pub mod network;
 pub mod optim;
 pub mod place;
 pub mod predict;
+pub mod profile;
 pub mod program;
 mod real;
 pub mod recipe;

@@ -1,6 +1,8 @@
 //! The GPU side, and the only place that knows wgpu: adapters and devices here, the executor in [`executor`].
 
+pub(crate) mod ceilings;
 pub mod executor;
+mod timing;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -99,6 +101,8 @@ impl GpuDevice {
         let request = wgpu::DeviceDescriptor {
             label: Some("gatescan"),
             required_limits: limits.clone(),
+            // Costs nothing until a profile asks for the time.
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
             ..Default::default()
         };
         let (device, queue) =
@@ -135,6 +139,19 @@ impl GpuDevice {
             workgroup_memory: self.limits.max_compute_workgroup_storage_size,
             ..Tuning::default()
         }
+    }
+
+    /// Bytes that the driver has been asked for, where wgpu keeps count of it (on Vulkan and DX12).
+    pub(crate) fn allocated_bytes(&self) -> Option<u64> {
+        let report = self.device.generate_allocator_report()?;
+        Some(report.total_allocated_bytes)
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        waited.map_err(|error| Error::Device(format!("{}: {error}", self.summary.name)))?;
+        self.check()
     }
 
     /// Fails if something has gone wrong since the device was opened.

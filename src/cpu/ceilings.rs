@@ -1,0 +1,83 @@
+//! What this machine's CPU can do at most, measured.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use crate::profile::{Ceilings, Estimate};
+
+const SAMPLES: usize = 15;
+
+/// Numbers that are copied: more than caches hold.
+const COPIED: usize = 32 << 20;
+/// Pieces that threads take in turn.
+const PIECE: usize = 1 << 18;
+
+/// Multiply-adds in flight: enough to hide the latency of each, few enough for the registers.
+const LANES: usize = 96;
+const ROUNDS: usize = 100_000;
+
+/// Measures what the CPU can do at most with the threads that kernels have; takes about a second.
+pub(crate) fn ceilings() -> Ceilings {
+    let (source, mut copied) = (vec![1.0_f32; COPIED], vec![0.0_f32; COPIED]);
+    let copies = samples(|| {
+        let pairs = copied.par_chunks_mut(PIECE).zip(source.par_chunks(PIECE));
+        pairs.for_each(|(copied, source)| copied.copy_from_slice(source));
+        black_box(&copied);
+    });
+    let bytes = (2 * COPIED * size_of::<f32>()) as f64;
+    // Several pieces for each thread, so that one which is held up does not hold up all.
+    let pieces = 8 * rayon::current_num_threads();
+    let sums = samples(|| {
+        (0..pieces).into_par_iter().for_each(|_| {
+            black_box(multiply_adds(black_box([0.999, 0.001])));
+        });
+    });
+    let flops = (pieces * ROUNDS * LANES * 2) as f64;
+    let dispatches = samples(|| {
+        for _ in 0..1000 {
+            (0..rayon::current_num_threads())
+                .into_par_iter()
+                .for_each(|n| {
+                    black_box(n);
+                });
+        }
+    });
+    let of = |seconds: &[f64], figure: &dyn Fn(f64) -> f64| {
+        Estimate::of(seconds.iter().map(|&seconds| figure(seconds)).collect())
+    };
+    Ceilings {
+        copy_gbytes_per_s: of(&copies, &|seconds| bytes / seconds / 1e9),
+        multiply_add_gflops: of(&sums, &|seconds| flops / seconds / 1e9),
+        empty_dispatch_us: of(&dispatches, &|seconds| seconds * 1e6 / 1000.0),
+        submission_us: None,
+        wait_us: None,
+    }
+}
+
+/// Seconds of `work`, after a first time that does not count.
+fn samples(mut work: impl FnMut()) -> Vec<f64> {
+    work();
+    let mut sample = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    (0..SAMPLES).map(&mut sample).collect()
+}
+
+fn multiply_adds([factor, term]: [f32; 2]) -> f32 {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let mut sums: [f32; LANES] = std::array::from_fn(|lane| lane as f32);
+            for _ in 0..ROUNDS {
+                for sum in &mut sums {
+                    *sum = sum.mul_add(factor, term);
+                }
+            }
+            sums.iter().sum()
+        },
+    )
+}
