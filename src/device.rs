@@ -76,6 +76,15 @@ impl AdapterSummary {
         self.kind == AdapterKind::Software
     }
 
+    /// Lanes of a subgroup, as `8` or `32 to 64`.
+    pub fn subgroups_text(&self) -> String {
+        let (fewest, most) = self.subgroup_sizes;
+        match fewest == most {
+            true => most.to_string(),
+            false => format!("{fewest} to {most}"),
+        }
+    }
+
     /// Index, name and API, as messages call it.
     pub fn label(&self) -> String {
         format!("#{} {} on {}", self.index, self.name, self.backend)

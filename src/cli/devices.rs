@@ -78,7 +78,6 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
 }
 
 fn row(adapter: &AdapterSummary) -> [String; 10] {
-    let (fewest, most) = adapter.subgroup_sizes;
     let features: Vec<&str> = [
         (adapter.timestamps, "timestamps"),
         (adapter.subgroups, "subgroups"),
@@ -101,10 +100,7 @@ fn row(adapter: &AdapterSummary) -> [String; 10] {
             bytes(adapter.workgroup_memory_bytes.into()),
             adapter.max_workgroup_invocations
         ),
-        match fewest == most {
-            true => most.to_string(),
-            false => format!("{fewest}-{most}"),
-        },
+        adapter.subgroups_text(),
         features.join(", "),
     ]
 }

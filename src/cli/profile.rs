@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::error::{Error, Result};
-use gatescan::profile::{self, Change, Clock, Comparison, Estimate, Machine, Options, Site};
+use gatescan::profile::{
+    self, Change, Clock, Comparison, Estimate, Machine, Options, Site, figure,
+};
 use gatescan::recipe::Recipe;
 use serde_json::json;
 
@@ -171,18 +173,18 @@ fn header(profile: &profile::Profile) -> Vec<String> {
                 adapter.backend,
                 adapter.driver
             ));
-            let (fewest, most) = adapter.subgroup_sizes;
-            let subgroup = match fewest == most {
-                true => most.to_string(),
-                false => format!("{fewest} to {most}"),
-            };
             lines.push(format!(
-                "limits    buffer {}, binding {}, workgroup {} and {} invocations, subgroup {subgroup}, {}",
+                "limits    buffer {}, binding {}, workgroup {} and {} invocations, subgroup {}, {}",
                 bytes(adapter.max_buffer_bytes),
                 bytes(adapter.max_binding_bytes),
                 bytes(adapter.workgroup_memory_bytes.into()),
                 adapter.max_workgroup_invocations,
-                if adapter.timestamps { "timestamps" } else { "no timestamps" },
+                adapter.subgroups_text(),
+                if adapter.timestamps {
+                    "timestamps"
+                } else {
+                    "no timestamps"
+                },
             ));
         }
     }
@@ -208,17 +210,6 @@ fn header(profile: &profile::Profile) -> Vec<String> {
 fn measured(name: &str, estimate: &Estimate, unit: &str) -> String {
     let (figure, half) = (figure(estimate.median), estimate.spread() * 50.0);
     format!("{name} {figure} {unit} ±{half:.0}%")
-}
-
-/// Three digits or more.
-fn figure(value: f64) -> String {
-    let digits = match value.abs() {
-        size if size >= 100.0 => 0,
-        size if size >= 10.0 => 1,
-        size if size >= 1.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.digits$}")
 }
 
 fn table(sites: &[Site]) -> String {

@@ -47,7 +47,7 @@ impl GpuDevice {
         let dispatches = bench.seconds_each(&empty, 1)?;
 
         let (mut submissions, mut waits) = (vec![], vec![]);
-        for _ in 0..100 {
+        for _ in 0..500 {
             let start = Instant::now();
             bench.submit(&empty, 1, 1);
             let submitted = start.elapsed();

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Span, Timing};
 use crate::kernels::{Call, Cost, Scalar};
 use crate::place::Place;
-use crate::program::{Kind, Phase, Program};
+use crate::program::{Kind, Phase, Program, Shape};
 use crate::recipe::Recipe;
 use crate::train::Trainer;
 
@@ -68,6 +68,17 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
     let place = part * last as f64;
     let (below, above) = (sorted[place as usize], sorted[place.ceil() as usize]);
     below + (above - below) * place.fract()
+}
+
+/// `value` with three digits, or all that come before the point.
+pub fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
 }
 
 /// What a device can do at most, measured on it with kernels that do nothing else.
@@ -255,9 +266,9 @@ struct CallFacts {
     label: String,
     grid: [u32; 3],
     /// Its arguments' names and shapes.
-    shapes: Vec<(&'static str, Vec<usize>)>,
+    shapes: Vec<(&'static str, Shape)>,
     /// Its other numbers.
-    scalars: Vec<(&'static str, f64)>,
+    scalars: Vec<(&'static str, Scalar)>,
 }
 
 /// Where the time of a recipe's training step goes on a device.
@@ -437,7 +448,8 @@ struct CallTimes {
 
 impl CallTimes {
     fn in_step(&self, step: usize) -> f64 {
-        self.samples[step % self.samples.len()]
+        // A clock may be too coarse to see it, but it took time.
+        self.samples[step % self.samples.len()].max(1e-9)
     }
 }
 
@@ -469,21 +481,25 @@ fn times(
     let by_device: Vec<_> = (0..places.len()).map(by_device).collect();
     let left = by_device.iter().filter(|times| times.is_none()).count();
     let repeats = (ALONE / left.max(1)).clamp(3, played.timings.len().max(3));
-    let overhead = [ceilings.submission_us, ceilings.wait_us];
-    let overhead: f64 = overhead
-        .iter()
-        .flatten()
-        .map(|cost| cost.median / 1e6)
-        .sum();
+    // An empty submission has a dispatch in it, of which a call costs as much again.
+    let submission = ceilings.submission_us.zip(ceilings.wait_us);
+    let (overhead, dispatch) = submission.map_or((0.0, 0.0), |(submission, wait)| {
+        (
+            submission.median + wait.median,
+            ceilings.empty_dispatch_us.median,
+        )
+    });
     let (executor, _) = trainer.rewind()?;
-    let by_host = |(phase, place)| {
-        let sample = |_| Ok((executor.time_call(phase, place)? - overhead).max(0.0));
+    let mut by_host = |(phase, place)| {
+        let mut sample = || {
+            let whole = executor.time_call(phase, place)? * 1e6;
+            Ok(((whole - overhead).max(0.0) + dispatch) / 1e6)
+        };
         Ok(CallTimes {
             clock: Clock::Host,
-            samples: (0..repeats).map(sample).collect::<Result<_>>()?,
+            samples: (0..repeats).map(|_| sample()).collect::<Result<_>>()?,
         })
     };
-    let mut by_host = by_host;
     let both = by_device.into_iter().zip(places);
     both.map(|(times, place)| times.map_or_else(|| by_host(place), Ok))
         .collect()
@@ -633,19 +649,12 @@ fn label(program: &Program, call: &Call) -> String {
 fn facts(program: &Program, (phase, _, call): (Phase, usize, &Call)) -> CallFacts {
     let kernel = call.kernel();
     let args = kernel.args().into_iter();
-    let scalar = |scalar| match scalar {
-        Scalar::U32(value) => f64::from(value),
-        Scalar::F32(value) => f64::from(value),
-    };
-    let scalars = kernel.uniform().into_iter();
     CallFacts {
         phase,
         label: label(program, call),
         grid: kernel.grid(),
-        shapes: args
-            .map(|arg| (arg.name, arg.tensor.shape.extents().to_vec()))
-            .collect(),
-        scalars: scalars.map(|(name, value)| (name, scalar(value))).collect(),
+        shapes: args.map(|arg| (arg.name, arg.tensor.shape)).collect(),
+        scalars: kernel.uniform(),
     }
 }
 

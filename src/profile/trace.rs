@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Profile;
+use crate::kernels::Scalar;
 
 /// Tracks of the trace.
 const HOST: u32 = 1;
@@ -27,12 +28,16 @@ impl Profile {
             let facts = event.call.map(|call| &self.calls[call]);
             if let Some(facts) = facts {
                 args["phase"] = facts.phase.name().into();
-                args["workgroups"] = json!(facts.grid);
+                // As text, since a viewer would spread a list over lines.
+                args["workgroups"] = format!("{:?}", facts.grid).into();
                 for (name, shape) in &facts.shapes {
-                    args[*name] = json!(shape);
+                    args["shapes"][*name] = format!("{shape:?}").into();
                 }
-                for (name, value) in &facts.scalars {
-                    args[*name] = json!(value);
+                for (name, scalar) in &facts.scalars {
+                    args["uniform"][*name] = match *scalar {
+                        Scalar::U32(value) => value.into(),
+                        Scalar::F32(value) => value.into(),
+                    };
                 }
             }
             // Microseconds, to the nanosecond, so that what touches does not overlap by a rounding.
