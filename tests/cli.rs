@@ -904,7 +904,7 @@ fn a_profile_is_printed_and_written() {
             "step      plain ",
             "idle between calls",
             "sequences/s, ",
-            "bytes     parameters 9.",
+            "bytes     parameters 6.4 KiB",
             "memory    planned ",
         ],
     );

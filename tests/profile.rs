@@ -123,8 +123,10 @@ fn a_profile_adds_up() {
             gemm.bytes / profile.ceilings.copy_gbytes_per_s.median,
         ) / 1e3;
         assert!((gemm.roofline - allowed / gemm.step_us.median).abs() < 1e-9);
-        // Three numbers are no work for anything.
-        assert_eq!(sites[17].bound, Bound::Launch);
+        // A norm's factor is no work for a GPU.
+        if let Device::Gpu(_) = device {
+            assert_eq!(sites[17].bound, Bound::Launch);
+        }
 
         let held = &profile.held;
         assert_eq!(

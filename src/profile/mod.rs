@@ -88,7 +88,7 @@ pub struct Ceilings {
     pub copy_gbytes_per_s: Estimate,
     /// 10^9 f32 operations a second, a multiply-add being two.
     pub multiply_add_gflops: Estimate,
-    /// Microseconds from one dispatch that does nothing to the next that waits for it. On the CPU, of a parallel loop.
+    /// Microseconds from one dispatch that does nothing to the next that waits for it; on the CPU, of a clock around nothing.
     pub empty_dispatch_us: Estimate,
     /// Microseconds for the host to encode and submit next to nothing; on the CPU nothing is submitted.
     pub submission_us: Option<Estimate>,
@@ -149,7 +149,7 @@ pub enum Clock {
 pub enum Bound {
     Memory,
     Compute,
-    /// There is so little to do that an empty dispatch would take as long.
+    /// There is so little to do that the roofline allows less time than an empty dispatch takes.
     Launch,
 }
 
