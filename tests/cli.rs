@@ -896,7 +896,7 @@ fn a_profile_is_printed_and_written() {
         &[
             "recipe    mnist, T 8, B 10, 2 steps profiled",
             "threads\nceilings  copy ",
-            " GB/s ±",
+            " GB/s (median ",
             "PHASE     KERNEL",
             "forward   scan_forward           l0 ",
             "backward  gemm                   d rnn.weight_hh_l0 ",

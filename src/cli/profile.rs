@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gatescan::error::{Error, Result};
 use gatescan::profile::{
-    self, Change, Clock, Comparison, Estimate, Machine, Options, Site, figure,
+    self, Ceiling, Change, Clock, Comparison, Estimate, Machine, Options, Site, figure,
 };
 use gatescan::recipe::Recipe;
 use serde_json::json;
@@ -189,18 +189,21 @@ fn header(profile: &profile::Profile) -> Vec<String> {
         }
     }
     let ceilings = &profile.ceilings;
+    let ceiling = |name: &str, ceiling: &Ceiling, unit: &str| {
+        let [best, median] = [ceiling.best, ceiling.median].map(figure);
+        format!("{name} {best} {unit} (median {median})")
+    };
     let mut figures = vec![
-        measured("copy", &ceilings.copy_gbytes_per_s, "GB/s"),
-        measured("multiply-add", &ceilings.multiply_add_gflops, "GFLOP/s"),
-        measured("empty dispatch", &ceilings.empty_dispatch_us, "µs"),
+        ceiling("copy", &ceilings.copy_gbytes_per_s, "GB/s"),
+        ceiling("multiply-add", &ceilings.multiply_add_gflops, "GFLOP/s"),
+        ceiling("empty dispatch", &ceilings.empty_dispatch_us, "µs"),
     ];
     let host = [
-        ("submission", ceilings.submission_us),
-        ("wait", ceilings.wait_us),
+        ("submission", &ceilings.submission_us),
+        ("wait", &ceilings.wait_us),
     ];
-    let host = host
-        .iter()
-        .filter_map(|(name, cost)| Some(measured(name, cost.as_ref()?, "µs")));
+    let host = host.into_iter();
+    let host = host.filter_map(|(name, cost)| Some(ceiling(name, cost.as_ref()?, "µs")));
     figures.extend(host);
     lines.push(format!("ceilings  {}", figures.join(", ")));
     lines

@@ -4,17 +4,16 @@ use std::time::{Duration, Instant};
 
 use super::GpuDevice;
 use crate::error::{Error, Result};
-use crate::profile::{Ceilings, Estimate};
+use crate::profile::{Ceiling, Ceilings, samples};
 
 /// How long a sample takes at least, so that what submission and wait cost does not count.
-const SAMPLE: Duration = Duration::from_millis(20);
-const SAMPLES: usize = 15;
+const SAMPLE: Duration = Duration::from_millis(5);
 
 /// Bytes of each of the copy's two buffers: more than caches hold.
 const COPIED: u64 = 128 << 20;
 
 impl GpuDevice {
-    /// Measures what this device can do at most; takes about a second.
+    /// Measures what this device can do at most; takes about two seconds.
     ///
     /// # Errors
     /// What the device reports.
@@ -55,15 +54,15 @@ impl GpuDevice {
             submissions.push(submitted.as_secs_f64() * 1e6);
             waits.push((start.elapsed() - submitted).as_secs_f64() * 1e6);
         }
-        let of = |seconds: &[f64], figure: &dyn Fn(f64) -> f64| {
-            Estimate::of(seconds.iter().map(|&seconds| figure(seconds)).collect())
+        let rate = |seconds: &[f64], what: f64| {
+            Ceiling::of_rates(seconds.iter().map(|seconds| what / seconds / 1e9))
         };
         Ok(Ceilings {
-            copy_gbytes_per_s: of(&copies, &|seconds| bytes / seconds / 1e9),
-            multiply_add_gflops: of(&sums, &|seconds| flops / seconds / 1e9),
-            empty_dispatch_us: of(&dispatches, &|seconds| seconds * 1e6),
-            submission_us: Some(Estimate::of(submissions)),
-            wait_us: Some(Estimate::of(waits)),
+            copy_gbytes_per_s: rate(&copies, bytes),
+            multiply_add_gflops: rate(&sums, flops),
+            empty_dispatch_us: Ceiling::of_costs(dispatches.iter().map(|seconds| seconds * 1e6)),
+            submission_us: Some(Ceiling::of_costs(submissions.into_iter())),
+            wait_us: Some(Ceiling::of_costs(waits.into_iter())),
         })
     }
 }
@@ -150,7 +149,6 @@ impl<'a> Bench<'a> {
         while times < 1 << 14 && self.run(bound, workgroups, times)? < SAMPLE.as_secs_f64() {
             times *= 2;
         }
-        let sample = |_| Ok(self.run(bound, workgroups, times)? / times as f64);
-        (0..SAMPLES).map(sample).collect()
+        samples(|| Ok(self.run(bound, workgroups, times)? / times as f64))
     }
 }

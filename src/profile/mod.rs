@@ -81,26 +81,64 @@ pub fn figure(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// What a device can do at most, or what something costs it at least.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// Of many short samples the best one, as STREAM takes it (McCalpin, 1995): what else the machine does only makes it worse.
+    pub best: f64,
+    /// Far from the best where the machine was not quiet.
+    pub median: f64,
+}
+
+impl Ceiling {
+    /// The highest of these.
+    pub(crate) fn of_rates(rates: impl Iterator<Item = f64>) -> Ceiling {
+        let rates: Vec<f64> = rates.collect();
+        Ceiling {
+            best: rates.iter().copied().fold(0.0, f64::max),
+            median: Estimate::of(rates).median,
+        }
+    }
+
+    /// The lowest of these.
+    pub(crate) fn of_costs(costs: impl Iterator<Item = f64>) -> Ceiling {
+        let costs: Vec<f64> = costs.collect();
+        Ceiling {
+            best: costs.iter().copied().fold(f64::MAX, f64::min),
+            median: Estimate::of(costs).median,
+        }
+    }
+}
+
+/// Samples of a measurement: as many as half a second has, and enough of what takes long.
+pub(crate) fn samples<E>(mut sample: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
+    let (start, mut samples) = (Instant::now(), vec![]);
+    while samples.len() < 15 || (start.elapsed().as_secs_f64() < 0.5 && samples.len() < 10_000) {
+        samples.push(sample()?);
+    }
+    Ok(samples)
+}
+
 /// What a device can do at most, measured on it with kernels that do nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// 10^9 bytes a second, those read and those written, between buffers too large for caches.
-    pub copy_gbytes_per_s: Estimate,
+    pub copy_gbytes_per_s: Ceiling,
     /// 10^9 f32 operations a second, a multiply-add being two.
-    pub multiply_add_gflops: Estimate,
+    pub multiply_add_gflops: Ceiling,
     /// Microseconds from one dispatch that does nothing to the next that waits for it; on the CPU, of a clock around nothing.
-    pub empty_dispatch_us: Estimate,
+    pub empty_dispatch_us: Ceiling,
     /// Microseconds for the host to encode and submit next to nothing; on the CPU nothing is submitted.
-    pub submission_us: Option<Estimate>,
+    pub submission_us: Option<Ceiling>,
     /// Microseconds until the host has seen that done.
-    pub wait_us: Option<Estimate>,
+    pub wait_us: Option<Ceiling>,
 }
 
 impl Ceilings {
     /// Seconds that `cost` takes by the roofline (Williams et al., 2009), and whether arithmetic is what takes them.
     fn allows(&self, cost: Cost) -> (f64, bool) {
-        let compute = cost.flops / (self.multiply_add_gflops.median * 1e9);
-        let memory = cost.bytes / (self.copy_gbytes_per_s.median * 1e9);
+        let compute = cost.flops / (self.multiply_add_gflops.best * 1e9);
+        let memory = cost.bytes / (self.copy_gbytes_per_s.best * 1e9);
         (compute.max(memory), compute > memory)
     }
 }
@@ -557,7 +595,7 @@ fn sites(
         );
         let step = step_of(members);
         let (allowed, computes) = ceilings.allows(cost);
-        let launches = members.len() as f64 * ceilings.empty_dispatch_us.median / 1e6;
+        let launches = members.len() as f64 * ceilings.empty_dispatch_us.best / 1e6;
         let host = members.iter().any(|&call| times[call].clock == Clock::Host);
         Site {
             phase,

@@ -83,7 +83,12 @@ impl Profile {
         ];
         for (name, unit, cost) in costs {
             if let Some(cost) = cost {
-                add(name, cost.median, unit, &spread(&cost));
+                add(
+                    name,
+                    cost.best,
+                    unit,
+                    &format!("median {}", figure(cost.median)),
+                );
             }
         }
         let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
@@ -100,8 +105,8 @@ impl Profile {
     fn roofline(&self) -> String {
         let (width, height) = (760.0, 440.0);
         let [left, right, top, bottom] = [58.0, 16.0, 14.0, 44.0];
-        let peak = self.ceilings.multiply_add_gflops.median;
-        let bandwidth = self.ceilings.copy_gbytes_per_s.median;
+        let peak = self.ceilings.multiply_add_gflops.best;
+        let bandwidth = self.ceilings.copy_gbytes_per_s.best;
         let ridge = peak / bandwidth;
         let points = self.sites.iter().enumerate();
         let points: Vec<_> = points.filter(|(_, site)| site.gflops() > 0.0).collect();
