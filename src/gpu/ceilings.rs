@@ -18,14 +18,14 @@ impl GpuDevice {
     /// # Errors
     /// What the device reports.
     pub fn ceilings(&self) -> Result<Ceilings> {
-        // Other memory than the measurement's is not its business: a device so full is refused with a sentence.
+        // A device that is full already is refused with a sentence.
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let bench = Bench::new(self);
         if pollster::block_on(scope.pop()).is_some() {
             return Err(Error::Device(format!(
                 "{} has not the {} MiB of free memory that measuring its bandwidth takes",
                 self.summary.name,
-                2 * COPIED >> 20
+                (2 * COPIED) >> 20
             )));
         }
         let copy = bench.pipeline(include_str!("../../shaders/ceilings/copy.wgsl"), "copy");
