@@ -289,6 +289,8 @@ impl Executor for Gpu {
             });
             let mut flops = 0.0;
             while let Some(dispatch) = dispatches.next_if(|_| flops < SUBMISSION) {
+                // For tools that show a frame's commands; without one it goes nowhere.
+                pass.insert_debug_marker(&dispatch.label);
                 dispatch.encode(&mut pass, &self.uniforms);
                 flops += dispatch.flops;
             }

@@ -13,7 +13,8 @@ use crate::model::Tuning;
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
-        flags: wgpu::InstanceFlags::empty(),
+        // WGPU_DEBUG=1 lets Vulkan's tools see labels, WGPU_VALIDATION=1 asks its validation layer.
+        flags: wgpu::InstanceFlags::empty().with_env(),
         // Vulkan and DX12 refuse what would not fit, rather than have the system page or kill.
         memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
             for_resource_creation: Some(95),
