@@ -289,8 +289,9 @@ fn footer(profile: &profile::Profile) -> Vec<String> {
         ),
     });
     lines.push(format!(
-        "speed     {:.0} sequences/s, {:.0} tokens/s",
-        step.sequences_per_s, step.tokens_per_s
+        "speed     {} sequences/s, {} tokens/s",
+        figure(step.sequences_per_s),
+        figure(step.tokens_per_s)
     ));
     let kinds = profile.held.by_kind.iter();
     let kinds: Vec<String> = kinds

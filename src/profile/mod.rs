@@ -301,7 +301,6 @@ struct Event {
 #[derive(Debug, Clone, PartialEq)]
 struct CallFacts {
     phase: Phase,
-    label: String,
     grid: [u32; 3],
     /// Its arguments' names and shapes.
     shapes: Vec<(&'static str, Shape)>,
@@ -399,9 +398,7 @@ impl Profile {
                 measured: measured.map(|(after, before)| after.saturating_sub(before)),
             },
             events: events(program, &played.timings),
-            calls: step_calls(program)
-                .map(|call| facts(program, call))
-                .collect(),
+            calls: step_calls(program).map(facts).collect(),
         })
     }
 
@@ -684,12 +681,11 @@ fn label(program: &Program, call: &Call) -> String {
     format!("{} {}", call.kernel().name(), program.site(call))
 }
 
-fn facts(program: &Program, (phase, _, call): (Phase, usize, &Call)) -> CallFacts {
+fn facts((phase, _, call): (Phase, usize, &Call)) -> CallFacts {
     let kernel = call.kernel();
     let args = kernel.args().into_iter();
     CallFacts {
         phase,
-        label: label(program, call),
         grid: kernel.grid(),
         shapes: args.map(|arg| (arg.name, arg.tensor.shape)).collect(),
         scalars: kernel.uniform(),
