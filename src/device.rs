@@ -1,6 +1,6 @@
 //! Which device a request takes. Pure: what there is comes in as a list.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -13,7 +13,7 @@ pub enum Device {
 }
 
 /// What an adapter is, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdapterKind {
     /// A GPU with memory of its own.
@@ -42,7 +42,7 @@ impl AdapterKind {
 }
 
 /// What matters here of an adapter: one way (device and API) to reach a GPU.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterSummary {
     /// What `--device N` takes.
     pub index: usize,
@@ -74,6 +74,15 @@ impl AdapterSummary {
     /// Whether it computes on the CPU in truth.
     pub fn is_software(&self) -> bool {
         self.kind == AdapterKind::Software
+    }
+
+    /// Lanes of a subgroup, as `8` or `32 to 64`.
+    pub fn subgroups_text(&self) -> String {
+        let (fewest, most) = self.subgroup_sizes;
+        match fewest == most {
+            true => most.to_string(),
+            false => format!("{fewest} to {most}"),
+        }
     }
 
     /// Index, name and API, as messages call it.

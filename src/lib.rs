@@ -28,7 +28,7 @@
 //! # Ok::<(), gatescan::error::Error>(())
 //! ```
 //! [`data`] says what data sets are, [`recipe::Recipe`] what else can be set, [`train::Trainer`] shows how a run goes, and
-//! [`predict::Predictor`] takes lengths and initial states.
+//! [`predict::Predictor`] takes lengths and initial states. [`profile::Profile`] says where the time of a step goes.
 //!
 //! # Letters
 //! They mean the same in every docstring and comment.
@@ -61,6 +61,7 @@ pub mod network;
 pub mod optim;
 pub mod place;
 pub mod predict;
+pub mod profile;
 pub mod program;
 mod real;
 pub mod recipe;

@@ -215,6 +215,13 @@ impl Model {
         let parameters = program.buffer("parameters", Kind::Parameters, real, [count]);
         let flat = (gradients != Gradients::None)
             .then(|| program.buffer("gradients", Kind::Gradients, real, [count]));
+        for (gradients, entry) in flat
+            .iter()
+            .flat_map(|flat| entries.iter().map(move |entry| (flat, entry)))
+        {
+            let gradient = gradients.part(entry.offset, entry.shape);
+            program.name(gradient, format!("d {}", entry.name));
+        }
         let mut activation =
             |name: String, shape: Shape| program.buffer(name, Kind::Activations, real, shape);
         let read: Shape = [steps, batch, network.features()].into();

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Call};
 
@@ -17,7 +19,8 @@ pub enum Element {
 }
 
 /// What a buffer is for, so that memory can be accounted for by kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Parameters,
     Gradients,
@@ -26,6 +29,30 @@ pub enum Kind {
     Data,
     /// Step counters, schedules, metrics.
     Control,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 6] = [
+        Kind::Parameters,
+        Kind::Gradients,
+        Kind::Moments,
+        Kind::Activations,
+        Kind::Data,
+        Kind::Control,
+    ];
+
+    /// One word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Parameters => "parameters",
+            Kind::Gradients => "gradients",
+            Kind::Moments => "moments",
+            Kind::Activations => "activations",
+            Kind::Data => "data",
+            Kind::Control => "control",
+        }
+    }
 }
 
 /// One allocation on the device.
@@ -130,7 +157,8 @@ impl Tensor {
 }
 
 /// The parts of a program that are run as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Takes a batch and computes outputs and loss.
     Forward,
@@ -150,6 +178,16 @@ impl Phase {
         Phase::Update,
         Phase::Evaluate,
     ];
+    /// One word for tables and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Forward => "forward",
+            Phase::Backward => "backward",
+            Phase::Update => "update",
+            Phase::Evaluate => "evaluate",
+        }
+    }
+
     /// What one training step runs.
     pub const TRAIN: [Phase; 3] = [Phase::Forward, Phase::Backward, Phase::Update];
 }
@@ -159,6 +197,8 @@ impl Phase {
 pub struct Program {
     buffers: Vec<Buffer>,
     phases: [Vec<Call>; Phase::ALL.len()],
+    /// Parts of buffers that have a name of their own.
+    parts: Vec<(Tensor, String)>,
 }
 
 impl Program {
@@ -188,6 +228,43 @@ impl Program {
             offset: 0,
             shape,
         }
+    }
+
+    /// Gives a part of a buffer a name of its own.
+    pub fn name(&mut self, part: Tensor, name: impl Into<String>) {
+        self.parts.push((part, name.into()));
+    }
+
+    /// What `call` is for: the name of what it writes. Of several buffers it is the stem that they share (`l0` of `l0.h` and
+    /// `l0.c`), else the first one's name.
+    pub fn site(&self, call: &Call) -> &str {
+        let args = call.kernel().args().into_iter();
+        let written = args.filter(|arg| arg.access == Access::Write);
+        let names: Vec<&str> = written.map(|arg| self.name_of(&arg.tensor)).collect();
+        let Some(&first) = names.first() else {
+            return "";
+        };
+        let whole = std::iter::once(first.len());
+        let stems = whole.chain(first.rmatch_indices('.').map(|(dot, _)| dot));
+        let mut stems = stems.map(|end| &first[..end]);
+        let shared = |stem: &&str| {
+            let mut names = names.iter();
+            names.all(|name| {
+                let rest = name.strip_prefix(stem);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        stems.find(shared).unwrap_or(first)
+    }
+
+    fn name_of(&self, tensor: &Tensor) -> &str {
+        let holds = |part: &Tensor| {
+            let (part, own) = (part.range(), tensor.range());
+            part.start <= own.start && own.end <= part.end
+        };
+        let mut parts = self.parts.iter();
+        let named = parts.find(|(part, _)| part.buffer == tensor.buffer && holds(part));
+        named.map_or(&self.buffer_of(tensor).name, |(_, name)| name)
     }
 
     /// Appends a kernel call to `phase`.
@@ -250,6 +327,12 @@ impl Program {
         self.buffers.iter().map(|b| b.bytes(real_bytes)).sum()
     }
 
+    /// Bytes held for `kind` with `real_bytes` for each real number.
+    pub fn bytes_of(&self, kind: Kind, real_bytes: usize) -> u64 {
+        let buffers = self.buffers.iter().filter(|b| b.kind == kind);
+        buffers.map(|b| b.bytes(real_bytes)).sum()
+    }
+
     /// Refuses a program that needs more than `available` bytes, before anything is allocated.
     ///
     /// # Errors
@@ -259,15 +342,7 @@ impl Program {
         if needed <= available {
             return Ok(());
         }
-        let of = |kind: Kind| -> String {
-            mebibytes(
-                self.buffers
-                    .iter()
-                    .filter(|b| b.kind == kind)
-                    .map(|b| b.bytes(real_bytes))
-                    .sum(),
-            )
-        };
+        let of = |kind: Kind| mebibytes(self.bytes_of(kind, real_bytes));
         Err(Error::Device(format!(
             "the network and its data need {} and {place} has {} left: parameters {}, gradients {}, moments {}, \
              activations {}, data {}. A smaller batch size or hidden size needs less.",

@@ -8,11 +8,11 @@ use toml::{Table, Value};
 use crate::cells::Cell;
 use crate::data::idx;
 use crate::data::series::{self, Windows};
-use crate::data::{Dataset, Inputs, Split, Splits};
+use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 use crate::optim::{Clip, Form, Optimizer};
-use crate::rng::Stream;
+use crate::rng::{Philox, Stream};
 use crate::schedule::Schedule;
 
 /// Everything that a training run depends on.
@@ -573,6 +573,57 @@ impl DataRecipe {
                 "data of kind arrays come from a program that uses the library, and cannot be loaded here; \
                  that program can evaluate its model, or data.kind must be \"idx\" or \"series\"",
             )),
+        }
+    }
+
+    /// Made-up data of the same shape, of `count` sequences to train on: for whom only the sizes matter. Images are MNIST's
+    /// 28 x 28; `None` for the caller's own arrays, whose shape a recipe does not tell.
+    pub fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
+        match self {
+            DataRecipe::Idx { classes, scale, .. } => {
+                let (steps, features) = (28, 28);
+                let mut draws = Philox::new(seed, Stream::Images);
+                let bytes = (0..count * steps * features).map(|_| draws.next_u32() as u8);
+                let data = Dataset {
+                    count,
+                    steps,
+                    features,
+                    inputs: Inputs::Bytes {
+                        values: bytes.collect(),
+                        scale: scale / 255.0,
+                    },
+                    targets: Targets::Classes {
+                        labels: (0..count).map(|n| (n % classes) as u32).collect(),
+                        classes: *classes,
+                        per_step: false,
+                    },
+                    lengths: None,
+                };
+                Some(data.into())
+            }
+            DataRecipe::Series {
+                steps,
+                resolution,
+                range,
+                ..
+            } => {
+                let drawn = Windows {
+                    steps: *steps,
+                    resolution: *resolution,
+                    range: *range,
+                };
+                Some(drawn.draw(count, seed, Stream::Windows(0)).into())
+            }
+            DataRecipe::Arrays {} => None,
+        }
+    }
+
+    /// Whether the files are there that it names, if it names any.
+    pub fn is_there(&self) -> bool {
+        match self {
+            DataRecipe::Idx { path, .. } => idx::locate(path).is_ok(),
+            DataRecipe::Series { path, .. } => path.as_ref().is_none_or(|path| path.is_file()),
+            DataRecipe::Arrays {} => false,
         }
     }
 

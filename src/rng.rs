@@ -12,6 +12,8 @@ pub enum Stream {
     Shuffle(u32),
     /// Where the windows of a series begin, in split number n.
     Windows(u32),
+    /// Bytes of images that nobody took.
+    Images,
     /// Dropout mask number n of a network; a kernel draws it, anew for each update.
     Dropout(u32),
 }
@@ -22,6 +24,7 @@ impl Stream {
             Stream::Parameter(n) => [1, n],
             Stream::Shuffle(n) => [2, n],
             Stream::Windows(n) => [3, n],
+            Stream::Images => [5, 0],
             Stream::Dropout(n) => [4, n],
         }
     }

@@ -160,11 +160,18 @@ impl Trainer {
     /// # Errors
     /// A recipe that makes no sense, data that do not fit it, a device that cannot hold it.
     pub fn new(recipe: &Recipe, data: &Splits, device: &Device) -> Result<Trainer> {
+        Trainer::load(recipe, data, &Place::open(device)?)
+    }
+
+    /// [`Trainer::new`] on a device that is open already.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`].
+    pub fn load(recipe: &Recipe, data: &Splits, place: &Place) -> Result<Trainer> {
         recipe.validate()?;
         let train = &data.train;
         let network = recipe.network(train.input_size(), outputs(&train.targets))?;
         check_data(&network, train)?;
-        let place = Place::open(device)?;
         let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
         let mut model = Model::new(
             &network,
@@ -269,6 +276,38 @@ impl Trainer {
             }
         }
         Ok(Ending::Complete)
+    }
+
+    /// The step as it was recorded.
+    pub(crate) fn recording(&self) -> &Model {
+        &self.model
+    }
+
+    /// Sequences that one step takes: a batch, or of a batch in chunks a part.
+    pub(crate) fn sequences_per_step(&self) -> f64 {
+        self.model.batch as f64 / self.train.chunks as f64
+    }
+
+    /// Starts at the training data's first batch and returns what plays its steps and how many there may be, so that somebody
+    /// else can play them in [`Trainer::run`]'s place.
+    pub(crate) fn rewind(&mut self) -> Result<(&mut dyn Executor, usize)> {
+        let steps = self.train.steps().min(HISTORY_ROWS);
+        let order = (0..self.train.count as u32).collect();
+        self.train.begin(self.executor.as_mut(), order)?;
+        let rates = self.rates(steps);
+        let row = self.train.control.part(control::ROW, [1]);
+        let executor = self.executor.as_mut();
+        executor.write(&self.update.rates.part(0, [steps]), &rates)?;
+        executor.write_index(&row, &[0])?;
+        // Until it is there, so that the upload is in nobody's time.
+        executor.read_index(&row)?;
+        Ok((executor, steps))
+    }
+
+    /// Waits for the device, as a run does by reading what `count` steps have left.
+    pub(crate) fn wait(&mut self, count: usize) -> Result<()> {
+        let rows = self.train.history.part(0, [count, history::WORDS]);
+        self.executor.read(&rows).map(drop)
     }
 
     /// Updates of the whole run.

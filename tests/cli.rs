@@ -891,3 +891,145 @@ fn a_series_without_a_test_split_is_evaluated_on_the_other() {
     let other = place.run(&[&eval[..], &["--split", "train"]].concat()).ok();
     assert_has(&other, &["train loss", "last step", "40 sequences"]);
 }
+
+/// `profile mnist` on the CPU, small, with `more` flags.
+fn profile(place: &Place, more: &[&str]) -> Run {
+    let small = [
+        "profile",
+        "mnist",
+        "--device",
+        "cpu",
+        "--data",
+        "data",
+        "--steps",
+        "2",
+        "--set",
+        "data.classes=3",
+        "--set",
+        "network.layer.0.hidden_size=16",
+        "--set",
+        "batch_size=10",
+    ];
+    place.run(&[&small[..], more].concat())
+}
+
+#[test]
+fn a_profile_is_printed_and_written() {
+    let place = Place::new();
+    let files = ["--trace", "trace.json", "--html", "page.html"];
+    let text = profile(&place, &files).ok();
+    assert_has(
+        &text,
+        &[
+            "recipe    mnist, T 8, B 10, 2 steps profiled",
+            "threads\nceilings  copy ",
+            " GB/s (median ",
+            "PHASE     KERNEL",
+            "forward   scan_forward           l0 ",
+            "backward  gemm                   d rnn.weight_hh_l0 ",
+            "update    adam                   parameters ",
+            "step      plain ",
+            "idle between calls",
+            "sequences/s, ",
+            "bytes     parameters 6.4 KiB",
+            "memory    planned ",
+        ],
+    );
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    let trace: Value = serde_json::from_str(&read("trace.json")).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 40);
+    assert_has(&read("page.html"), &["<!doctype html>", "scan_forward"]);
+
+    let before = profile(&place, &["--json"]).ok();
+    let object: Value = serde_json::from_str(&before).unwrap();
+    assert_eq!(object["recipe"], "mnist");
+    assert_eq!(object["sites"].as_array().unwrap().len(), 20);
+    // A thousand times slower, which no noise explains.
+    let mut slow = object.clone();
+    for time in ["median", "low", "high"] {
+        let value = &mut slow["sites"][5]["step_us"][time];
+        *value = (value.as_f64().unwrap() * 1000.0).into();
+    }
+    fs::write(place.path("before.json"), &before).unwrap();
+    fs::write(place.path("after.json"), slow.to_string()).unwrap();
+    let compare = ["profile", "--compare", "before.json", "after.json"];
+    let text = place.run(&compare).ok();
+    assert_has(
+        &text,
+        &[
+            "forward scan_forward l0  slower",
+            "+99900.0%",
+            "19 call sites differ by no more",
+        ],
+    );
+    let json = place.run(&[&compare[..], &["--json"]].concat()).ok();
+    let comparison: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(comparison["changes"][0]["label"], "forward scan_forward l0");
+
+    let same = ["profile", "--compare", "before.json", "before.json"];
+    assert_has(
+        &place.run(&same).ok(),
+        &["step  same", "20 call sites differ"],
+    );
+}
+
+#[test]
+fn a_profile_makes_up_data_that_are_not_there() {
+    let place = Place::new();
+    let run = place.run(&[
+        "profile",
+        "mnist",
+        "--device",
+        "cpu",
+        "--steps",
+        "1",
+        "--set",
+        "data.path=nowhere",
+        "--set",
+        "network.layer.0.hidden_size=8",
+        "--host-clock",
+    ]);
+    assert_has(&run.stderr, &["data    are not there; made-up ones"]);
+    let text = run.ok();
+    assert_has(
+        &text,
+        &[
+            "T 28, B 128",
+            "l0*",
+            "* timed on the host",
+            "nothing is known of idling",
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_a_profile_are_explained() {
+    let place = Place::new();
+    fs::write(place.path("other.json"), "{\"adapters\": []}").unwrap();
+    let fails = |arguments: &[&str], code: i32| {
+        let arguments = [&["profile"], arguments].concat();
+        place.run(&arguments).fails(code)
+    };
+    assert_has(&fails(&[], 2), &["<RECIPE>"]);
+    assert_has(&fails(&["mnist", "--steps", "0"], 2), &["--steps"]);
+    assert_has(&fails(&["mnits"], 2), &["mnist"]);
+    assert_has(
+        &fails(&["mnist", "--data", "nowhere"], 1),
+        &["nowhere", "--data"],
+    );
+    assert_has(&fails(&["--compare", "other.json"], 2), &["--compare"]);
+    let both = ["mnist", "--compare", "other.json", "other.json"];
+    assert_has(&fails(&both, 2), &["--compare"]);
+    assert_has(
+        &fails(&["--compare", "other.json", "other.json"], 1),
+        &["other.json", "is not what `gatescan profile --json` prints"],
+    );
+    assert_has(
+        &fails(&["--compare", "nowhere.json", "other.json"], 1),
+        &["nowhere.json", "cannot be read"],
+    );
+    assert_has(
+        &profile(&place, &["--trace", "nowhere/trace.json"]).fails(1),
+        &["nowhere/trace.json", "cannot be written"],
+    );
+}

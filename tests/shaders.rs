@@ -91,6 +91,26 @@ fn specialisations() -> Vec<Specialisation> {
     found.into_values().collect()
 }
 
+/// What measures a device for a profile.
+fn ceilings() -> impl Iterator<Item = Specialisation> {
+    let sources = [
+        ("copy", include_str!("../shaders/ceilings/copy.wgsl")),
+        (
+            "multiply_add",
+            include_str!("../shaders/ceilings/multiply_add.wgsl"),
+        ),
+        ("empty", include_str!("../shaders/ceilings/empty.wgsl")),
+    ];
+    sources.into_iter().map(|(name, source)| Specialisation {
+        name,
+        source: source.into(),
+        parts: vec![source],
+        constants: vec![],
+        args: vec![],
+        uniform: vec![],
+    })
+}
+
 /// Programs that hold every kernel in every form.
 fn programs() -> Vec<Program> {
     let mut programs = vec![loading()];
@@ -360,7 +380,8 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
     let folder = tempfile::tempdir().expect("there is room for temporary files");
     let file = folder.path().join("module.spv");
     let main = || Some((ShaderStage::Compute, "main".to_string()));
-    let all = specialisations();
+    let mut all = specialisations();
+    all.extend(ceilings());
     for each in &all {
         let name = each.name;
         let (module, info) = each.module();

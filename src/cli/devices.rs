@@ -6,7 +6,7 @@ use gatescan::error::Result;
 use gatescan::gpu;
 use serde_json::json;
 
-use super::{device_name, print};
+use super::{aligned, device_name, print};
 
 /// List the GPU adapters and the CPU, and which one `--device auto` takes.
 #[derive(Args)]
@@ -74,23 +74,10 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
     cpu[1] = format!("{threads} threads");
     rows.push(cpu);
 
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths);
-        let padded: Vec<String> = cells
-            .map(|(cell, &width)| format!("{cell:<width$}"))
-            .collect();
-        padded.join("  ").trim_end().to_string()
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    aligned(&rows, header.len())
 }
 
 fn row(adapter: &AdapterSummary) -> [String; 10] {
-    let (fewest, most) = adapter.subgroup_sizes;
     let features: Vec<&str> = [
         (adapter.timestamps, "timestamps"),
         (adapter.subgroups, "subgroups"),
@@ -113,16 +100,13 @@ fn row(adapter: &AdapterSummary) -> [String; 10] {
             bytes(adapter.workgroup_memory_bytes.into()),
             adapter.max_workgroup_invocations
         ),
-        match fewest == most {
-            true => most.to_string(),
-            false => format!("{fewest}-{most}"),
-        },
+        adapter.subgroups_text(),
         features.join(", "),
     ]
 }
 
 /// Bytes in the largest binary unit that leaves a number of at least 1.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let power = (count.max(1).ilog2() / 10) as usize;
     let number = count as f64 / (1_u64 << (10 * power)) as f64;

@@ -3,6 +3,7 @@
 mod devices;
 mod eval;
 mod generate;
+mod profile;
 mod recipes;
 mod run_directory;
 mod train;
@@ -32,6 +33,7 @@ Examples:
   gatescan eval runs/mnist-...          evaluate the model of a run
   gatescan generate runs/series-...     continue a series with a model's own predictions
   gatescan verify                       check every kernel on this machine's device
+  gatescan profile mnist                see where the time of a training step goes
   gatescan devices                      what --device can take"
 )]
 pub struct Cli {
@@ -44,6 +46,7 @@ enum Command {
     Train(train::Train),
     Eval(eval::Eval),
     Generate(generate::Generate),
+    Profile(profile::Profile),
     Recipes(recipes::Recipes),
     Verify(verify::Verify),
     Devices(devices::Devices),
@@ -55,6 +58,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Train(train) => train.run(),
         Command::Eval(eval) => eval.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Profile(profile) => profile.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Verify(verify) => verify.run(),
         Command::Devices(devices) => devices.run(),
@@ -78,6 +82,24 @@ fn print(line: impl Display) -> Result<ControlFlow<()>> {
             format!("cannot be written: {error}"),
         )),
     }
+}
+
+/// Rows in columns: the first `left` of them begin, the others end, below each other.
+fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    });
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).enumerate();
+        let padded = cells.map(|(column, (cell, width))| match column < left {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        let line = padded.collect::<Vec<_>>().join("  ");
+        line.trim_end().to_string()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The model's file, where it or its run directory was named.

@@ -1,7 +1,12 @@
 //! The CPU executor: plays programs in `f32` for people without a GPU, and in `f64` to judge.
 
+pub(crate) mod ceilings;
+
+use std::time::Instant;
+
 use crate::error::{Error, Result};
-use crate::executor::{Executor, Memory};
+use crate::executor::{Executor, Memory, Span, Timing};
+use crate::kernels::Call;
 use crate::program::{Phase, Program, Tensor};
 use crate::real::Real;
 
@@ -62,9 +67,27 @@ impl<R: Real> Executor for Cpu<R> {
         Ok(())
     }
 
-    fn run_call(&mut self, phase: Phase, number: usize) -> Result<()> {
-        self.program.calls(phase)[number].cpu(&self.memory);
-        Ok(())
+    fn time(&mut self, phases: &[Phase]) -> Result<Timing> {
+        let start = Instant::now();
+        let now = || start.elapsed().as_secs_f64();
+        let calls = phases.iter().flat_map(|&phase| self.program.calls(phase));
+        let time = |call: &Call| {
+            let begin = now();
+            call.cpu(&self.memory);
+            Some(Span { begin, end: now() })
+        };
+        let calls = calls.map(time).collect();
+        let (begin, end) = (0.0, now());
+        Ok(Timing {
+            calls,
+            host: vec![("run", Span { begin, end })],
+        })
+    }
+
+    fn time_call(&mut self, phase: Phase, call: usize) -> Result<f64> {
+        let start = Instant::now();
+        self.program.calls(phase)[call].cpu(&self.memory);
+        Ok(start.elapsed().as_secs_f64())
     }
 
     fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>> {
@@ -110,4 +133,22 @@ fn available_memory() -> u64 {
     system
         .cgroup_limits()
         .map_or(available, |limits| available.min(limits.free_memory))
+}
+
+/// Bytes of memory that this process has in use; `None` where the system does not tell.
+pub(crate) fn resident_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    let process = sysinfo::get_current_pid().ok()?;
+    system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[process]), false);
+    system.process(process).map(|process| process.memory())
+}
+
+/// What the CPU is called.
+pub(crate) fn name() -> String {
+    let Ok(mut system) = sysinfo::System::new() else {
+        return "CPU".into();
+    };
+    system.refresh_cpu_all();
+    let name = system.cpus().first().map(|cpu| cpu.brand().trim());
+    name.filter(|name| !name.is_empty()).unwrap_or("CPU").into()
 }

@@ -6,37 +6,42 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::GpuDevice;
+use super::timing::Timestamps;
 use crate::cpu::{check_host_memory, check_length};
 use crate::device::AdapterKind;
 use crate::error::{Error, Result};
-use crate::executor::Executor;
+use crate::executor::{Executor, Timing};
 use crate::kernels::{Access, Kernel, Shader};
 use crate::program::{Phase, Program, Tensor, mebibytes};
 
 /// A program loaded on a GPU.
 #[derive(Debug)]
 pub struct Gpu {
-    device: GpuDevice,
+    pub(super) device: GpuDevice,
     buffers: Vec<wgpu::Buffer>,
-    uniforms: wgpu::BindGroup,
-    phases: [Vec<Dispatch>; Phase::ALL.len()],
+    pub(super) uniforms: wgpu::BindGroup,
+    pub(super) phases: [Vec<Dispatch>; Phase::ALL.len()],
     /// Where readbacks arrive; made larger when one needs it.
     staging: wgpu::Buffer,
+    /// Made when the first run is timed.
+    pub(super) timestamps: Option<Timestamps>,
 }
 
 /// A kernel call, ready to encode.
 #[derive(Debug)]
-struct Dispatch {
+pub(super) struct Dispatch {
+    /// Kernel and site, as debuggers and profilers show it.
+    pub(super) label: String,
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
     /// Where its uniform begins.
     uniform: u32,
     grid: [u32; 3],
-    flops: f64,
+    pub(super) flops: f64,
 }
 
 impl Dispatch {
-    fn encode(&self, pass: &mut wgpu::ComputePass, uniforms: &wgpu::BindGroup) {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass, uniforms: &wgpu::BindGroup) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.set_bind_group(1, uniforms, &[self.uniform]);
@@ -47,7 +52,7 @@ impl Dispatch {
 
 /// Floating-point operations that go into one command buffer: watchdogs (2 s on Windows, some 100 ms on macOS) count by
 /// those, and a small GPU does this many in a tenth of a second.
-const SUBMISSION: f64 = 1e10;
+pub(super) const SUBMISSION: f64 = 1e10;
 
 /// From one uniform to the next, in bytes: WebGPU's alignment of dynamic offsets, and room for the largest.
 const UNIFORM_STRIDE: usize = 256;
@@ -122,6 +127,7 @@ impl Gpu {
         let phases = Phase::ALL.map(|phase| {
             let dispatch = |call: &crate::kernels::Call| {
                 let kernel = call.kernel();
+                let label = format!("{} {}", kernel.name(), program.site(call));
                 let (number, pipeline, layout) = pipelines.get(kernel);
                 let places: Vec<usize> = kernel
                     .args()
@@ -139,7 +145,7 @@ impl Gpu {
                 let entries: Vec<_> = entries.collect();
                 let bindings = groups.entry((number, places)).or_insert_with(|| {
                     wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(kernel.name()),
+                        label: Some(&label),
                         layout: &layout,
                         entries: &entries,
                     })
@@ -148,6 +154,7 @@ impl Gpu {
                 words.extend(uniform_words(kernel).into_iter().flat_map(u32::to_ne_bytes));
                 words.resize(words.len().next_multiple_of(UNIFORM_STRIDE), 0);
                 Dispatch {
+                    label,
                     pipeline,
                     bindings: bindings.clone(),
                     uniform,
@@ -184,12 +191,24 @@ impl Gpu {
             uniforms,
             phases,
             staging,
+            timestamps: None,
         }
     }
 
     /// Waits for everything submitted, then reads `tensor`.
     fn read_bytes<E: bytemuck::Pod>(&mut self, tensor: &Tensor) -> Result<Vec<E>> {
-        let bytes = (tensor.len() * size_of::<E>()) as u64;
+        let source = self.buffers[tensor.buffer.index()].clone();
+        self.read_buffer(&source, tensor.offset, tensor.len())
+    }
+
+    /// Waits for everything submitted, then reads `len` elements of `source` after the first `offset`.
+    pub(super) fn read_buffer<E: bytemuck::Pod>(
+        &mut self,
+        source: &wgpu::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> Result<Vec<E>> {
+        let bytes = (len * size_of::<E>()) as u64;
         if bytes == 0 {
             return Ok(vec![]);
         }
@@ -200,10 +219,9 @@ impl Gpu {
             .device
             .device
             .create_command_encoder(&Default::default());
-        let source = &self.buffers[tensor.buffer.index()];
         encoder.copy_buffer_to_buffer(
             source,
-            (tensor.offset * size_of::<E>()) as u64,
+            (offset * size_of::<E>()) as u64,
             &self.staging,
             0,
             bytes,
@@ -257,6 +275,8 @@ impl Executor for Gpu {
     }
 
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()> {
+        let label: Vec<&str> = phases.iter().map(|phase| phase.name()).collect();
+        let label = label.join(" ");
         let once = phases
             .iter()
             .flat_map(|&phase| &self.phases[phase as usize]);
@@ -266,9 +286,14 @@ impl Executor for Gpu {
                 .device
                 .device
                 .create_command_encoder(&Default::default());
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: Some(&label),
+                timestamp_writes: None,
+            });
             let mut flops = 0.0;
             while let Some(dispatch) = dispatches.next_if(|_| flops < SUBMISSION) {
+                // For tools that show a frame's commands; without one it goes nowhere.
+                pass.insert_debug_marker(&dispatch.label);
                 dispatch.encode(&mut pass, &self.uniforms);
                 flops += dispatch.flops;
             }
@@ -278,17 +303,12 @@ impl Executor for Gpu {
         self.device.check()
     }
 
-    fn run_call(&mut self, phase: Phase, number: usize) -> Result<()> {
-        let dispatch = &self.phases[phase as usize][number];
-        let mut encoder = self
-            .device
-            .device
-            .create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        dispatch.encode(&mut pass, &self.uniforms);
-        drop(pass);
-        self.device.queue.submit([encoder.finish()]);
-        self.device.check()
+    fn time(&mut self, phases: &[Phase]) -> Result<Timing> {
+        self.timed(phases)
+    }
+
+    fn time_call(&mut self, phase: Phase, call: usize) -> Result<f64> {
+        self.timed_call(phase, call)
     }
 
     fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>> {

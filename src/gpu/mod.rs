@@ -1,6 +1,8 @@
 //! The GPU side, and the only place that knows wgpu: adapters and devices here, the executor in [`executor`].
 
+pub(crate) mod ceilings;
 pub mod executor;
+mod timing;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -11,7 +13,8 @@ use crate::model::Tuning;
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
-        flags: wgpu::InstanceFlags::empty(),
+        // WGPU_DEBUG=1 lets Vulkan's tools see labels, WGPU_VALIDATION=1 asks its validation layer.
+        flags: wgpu::InstanceFlags::empty().with_env(),
         // Vulkan and DX12 refuse what would not fit, rather than have the system page or kill.
         memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
             for_resource_creation: Some(95),
@@ -112,6 +115,8 @@ impl GpuDevice {
         let request = wgpu::DeviceDescriptor {
             label: Some("gatescan"),
             required_limits: limits.clone(),
+            // Costs nothing until a profile asks for the time.
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
             ..Default::default()
         };
         let (device, queue) =
@@ -159,6 +164,19 @@ impl GpuDevice {
             workgroup_memory: self.limits.max_compute_workgroup_storage_size,
             ..Tuning::default()
         }
+    }
+
+    /// Bytes that the driver has been asked for, where wgpu keeps count of it (on Vulkan and DX12).
+    pub(crate) fn allocated_bytes(&self) -> Option<u64> {
+        let report = self.device.generate_allocator_report()?;
+        Some(report.total_allocated_bytes)
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        waited.map_err(|error| Error::Device(format!("{}: {error}", self.summary.name)))?;
+        self.check()
     }
 
     /// Fails if something has gone wrong since the device was opened.

@@ -227,8 +227,8 @@ impl Play<'_> {
         for phase in Phase::ALL {
             for number in 0..self.program.calls(phase).len() {
                 let call = self.program.calls(phase)[number].clone();
-                self.reference.run_call(phase, number)?;
-                self.device.run_call(phase, number)?;
+                self.reference.time_call(phase, number)?;
+                self.device.time_call(phase, number)?;
                 let name = format!("{phase:?} {number}").to_lowercase();
                 self.judge(&call, &name)?;
             }

@@ -1,0 +1,714 @@
+//! Where the time of a training step goes: each kernel call by the device's clock, beside what the device could do at most.
+//!
+//! [`Profile::measure`] plays the step that [`Trainer`] records. The rest shows it: as a [trace](Profile::trace), as a
+//! [page](Profile::page), and beside [another](Profile::compare).
+
+mod compare;
+mod page;
+mod trace;
+
+pub use compare::{Change, Comparison};
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cpu;
+use crate::data::Splits;
+use crate::device::{AdapterSummary, Device};
+use crate::error::{Error, Result};
+use crate::executor::{Span, Timing};
+use crate::kernels::{Call, Cost, Scalar};
+use crate::place::Place;
+use crate::program::{Kind, Phase, Program, Shape};
+use crate::recipe::Recipe;
+use crate::train::Trainer;
+
+/// A median and the quartiles around it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Estimate {
+    pub median: f64,
+    /// A quarter of the samples is below it.
+    pub low: f64,
+    /// A quarter of the samples is above it.
+    pub high: f64,
+}
+
+impl Estimate {
+    /// Of these samples; zeros where there are none.
+    pub fn of(mut samples: Vec<f64>) -> Estimate {
+        samples.sort_by(f64::total_cmp);
+        Estimate {
+            median: quantile(&samples, 0.5),
+            low: quantile(&samples, 0.25),
+            high: quantile(&samples, 0.75),
+        }
+    }
+
+    /// The quartiles' distance, as a part of the median.
+    pub fn spread(&self) -> f64 {
+        (self.high - self.low) / self.median
+    }
+
+    fn scaled(self, factor: f64) -> Estimate {
+        Estimate {
+            median: self.median * factor,
+            low: self.low * factor,
+            high: self.high * factor,
+        }
+    }
+}
+
+/// Between the two sorted samples that it falls between; 0 where there are none.
+fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0.0;
+    };
+    let place = part * last as f64;
+    let (below, above) = (sorted[place as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
+}
+
+/// `value` with three digits, or all that come before the point.
+pub fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
+
+/// What a device can do at most, or what something costs it at least.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// Of many short samples the best one, as STREAM takes it (McCalpin, 1995): what else the machine does only makes it worse.
+    pub best: f64,
+    /// Far from the best where the machine was not quiet.
+    pub median: f64,
+}
+
+impl Ceiling {
+    /// The highest of these.
+    pub(crate) fn of_rates(rates: impl Iterator<Item = f64>) -> Ceiling {
+        let rates: Vec<f64> = rates.collect();
+        Ceiling {
+            best: rates.iter().copied().fold(0.0, f64::max),
+            median: Estimate::of(rates).median,
+        }
+    }
+
+    /// The lowest of these.
+    pub(crate) fn of_costs(costs: impl Iterator<Item = f64>) -> Ceiling {
+        let costs: Vec<f64> = costs.collect();
+        Ceiling {
+            best: costs.iter().copied().fold(f64::MAX, f64::min),
+            median: Estimate::of(costs).median,
+        }
+    }
+}
+
+/// Samples of a measurement: as many as half a second has, and enough of what takes long.
+pub(crate) fn samples<E>(mut sample: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
+    let (start, mut samples) = (Instant::now(), vec![]);
+    while samples.len() < 15 || (start.elapsed().as_secs_f64() < 0.5 && samples.len() < 10_000) {
+        samples.push(sample()?);
+    }
+    Ok(samples)
+}
+
+/// What a device can do at most, measured on it with kernels that do nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// 10^9 bytes a second, those read and those written, between buffers too large for caches.
+    pub copy_gbytes_per_s: Ceiling,
+    /// 10^9 f32 operations a second, a multiply-add being two.
+    pub multiply_add_gflops: Ceiling,
+    /// Microseconds from one dispatch that does nothing to the next that waits for it; on the CPU, of a clock around nothing.
+    pub empty_dispatch_us: Ceiling,
+    /// Microseconds for the host to encode and submit next to nothing; on the CPU nothing is submitted.
+    pub submission_us: Option<Ceiling>,
+    /// Microseconds until the host has seen that done.
+    pub wait_us: Option<Ceiling>,
+}
+
+impl Ceilings {
+    /// Seconds that `cost` takes by the roofline (Williams et al., 2009), and whether arithmetic is what takes them.
+    fn allows(&self, cost: Cost) -> (f64, bool) {
+        let compute = cost.flops / (self.multiply_add_gflops.best * 1e9);
+        let memory = cost.bytes / (self.copy_gbytes_per_s.best * 1e9);
+        (compute.max(memory), compute > memory)
+    }
+}
+
+/// The device that a profile was made on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Machine {
+    Cpu { name: String, threads: usize },
+    Gpu(AdapterSummary),
+}
+
+impl Machine {
+    fn of(place: &Place) -> Machine {
+        match place {
+            Place::Gpu(device) => Machine::Gpu(device.summary.clone()),
+            Place::Cpu => Machine::Cpu {
+                name: cpu::name(),
+                threads: rayon::current_num_threads(),
+            },
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        match self {
+            Machine::Cpu { name, .. } => name,
+            Machine::Gpu(adapter) => &adapter.name,
+        }
+    }
+}
+
+/// Whose clock a time is by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// The device's own: timestamps around the call, on the CPU the executor's clock.
+    Device,
+    /// The host's, around submissions of the call alone, less what an empty one costs: where timestamps are of no use.
+    Host,
+}
+
+/// What keeps a call from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    Memory,
+    Compute,
+    /// There is so little to do that the roofline allows less time than an empty dispatch takes.
+    Launch,
+}
+
+impl Bound {
+    /// One word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bound::Memory => "memory",
+            Bound::Compute => "compute",
+            Bound::Launch => "launch",
+        }
+    }
+}
+
+/// A call site: the calls of one kernel for one thing, with one grid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    pub phase: Phase,
+    pub kernel: String,
+    /// What it writes; see [`Program::site`].
+    pub site: String,
+    /// Workgroups of a call on a GPU.
+    pub grid: [u32; 3],
+    /// In a step.
+    pub calls: usize,
+    pub clock: Clock,
+    /// Microseconds of all its calls in a step.
+    pub step_us: Estimate,
+    /// Of the time of all kernels, from 0 to 1.
+    pub share: f64,
+    /// Microseconds of a call.
+    pub call_us: Estimate,
+    /// Microseconds that one of twenty calls exceeds.
+    pub p95_us: f64,
+    /// Microseconds for each time step, of what goes through time.
+    pub time_step_us: Option<f64>,
+    /// Floating-point operations of all its calls in a step, by the calls' own cost.
+    pub flops: f64,
+    /// Bytes that must cross the memory bus for that.
+    pub bytes: f64,
+    /// The time that the roofline allows, as a part of the time it takes. Above 1 where the data are in a cache.
+    pub roofline: f64,
+    pub bound: Bound,
+}
+
+impl Site {
+    /// 10^9 floating-point operations a second.
+    pub fn gflops(&self) -> f64 {
+        self.flops / self.step_us.median / 1e3
+    }
+
+    /// 10^9 bytes a second.
+    pub fn gbytes_per_s(&self) -> f64 {
+        self.bytes / self.step_us.median / 1e3
+    }
+
+    /// Floating-point operations for each byte.
+    pub fn intensity(&self) -> f64 {
+        self.flops / self.bytes.max(1.0)
+    }
+
+    /// Kernel and site.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.kernel, self.site)
+    }
+}
+
+/// A whole step; times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// A step as a run makes it, many to a submission.
+    pub plain_ms: Estimate,
+    /// A step with a clock around every call, on the host.
+    pub profiled_ms: Estimate,
+    /// From the beginning of its first call to the end of its last one, where the device's clock covers them all.
+    pub device_ms: Option<Estimate>,
+    /// All calls together.
+    pub kernels_ms: Estimate,
+    /// Between calls, on the device.
+    pub idle_ms: Option<Estimate>,
+    /// In a plain step.
+    pub sequences_per_s: f64,
+    /// Time steps of sequences, in a plain step.
+    pub tokens_per_s: f64,
+}
+
+/// Bytes held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The program's buffers by what they are for; the plan.
+    pub by_kind: Vec<(Kind, u64)>,
+    pub planned: u64,
+    /// What loading and running took by the driver's count, on the CPU by the system's count of this process; `None` where
+    /// nobody counts.
+    pub measured: Option<u64>,
+}
+
+/// Something on a track of the trace.
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    /// Which of the profiled steps.
+    step: usize,
+    /// Its place among the step's calls; `None` for what the host does.
+    call: Option<usize>,
+    name: String,
+    /// Seconds since the first step began.
+    span: Span,
+}
+
+/// A call of the step: what a trace says of it.
+#[derive(Debug, Clone, PartialEq)]
+struct CallFacts {
+    phase: Phase,
+    grid: [u32; 3],
+    /// Its arguments' names and shapes.
+    shapes: Vec<(&'static str, Shape)>,
+    /// Its other numbers.
+    scalars: Vec<(&'static str, Scalar)>,
+}
+
+/// Where the time of a recipe's training step goes on a device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Profile {
+    /// The version of gatescan.
+    pub version: String,
+    /// The recipe's name.
+    pub recipe: String,
+    pub machine: Machine,
+    pub ceilings: Ceilings,
+    /// Steps that were profiled.
+    pub steps: usize,
+    /// T and B.
+    pub batch: [usize; 2],
+    pub sites: Vec<Site>,
+    pub step: Step,
+    pub held: Held,
+    /// Every profiled step; not in the JSON.
+    #[serde(skip)]
+    events: Vec<Event>,
+    #[serde(skip)]
+    calls: Vec<CallFacts>,
+}
+
+/// How to profile.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Steps to profile.
+    pub steps: usize,
+    /// Which clock to try first. The host's is taken anyway for calls of which the device's says nothing usable.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            steps: 20,
+            clock: Clock::Device,
+        }
+    }
+}
+
+/// How long plain steps are measured at a time: as long as a run's piece.
+const PIECE: Duration = Duration::from_millis(50);
+
+/// Calls that the host's clock times alone, in all.
+const ALONE: usize = 3000;
+
+impl Profile {
+    /// Measures the device's ceilings, then the recipe's training step for `data`, played as many times as `options` say.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for no steps; those of [`Trainer::new`]; what the device reports.
+    pub fn measure(
+        recipe: &Recipe,
+        data: &Splits,
+        device: &Device,
+        options: Options,
+    ) -> Result<Profile> {
+        if options.steps == 0 {
+            return Err(Error::usage("a profile needs at least one step"));
+        }
+        let place = Place::open(device)?;
+        let ceilings = match &place {
+            Place::Cpu => cpu::ceilings::ceilings(),
+            Place::Gpu(device) => device.ceilings()?,
+        };
+        let before = held_by(&place)?;
+        let mut trainer = Trainer::load(recipe, data, &place)?;
+        let played = play(&mut trainer, options)?;
+        let measured = held_by(&place)?.zip(before);
+        let times = times(&mut trainer, &played, &ceilings, options.clock)?;
+
+        let (model, real) = (trainer.recording(), size_of::<f32>());
+        let program = &model.program;
+        let by_kind = Kind::ALL.map(|kind| (kind, program.bytes_of(kind, real)));
+        Ok(Profile {
+            version: env!("CARGO_PKG_VERSION").into(),
+            recipe: recipe.name.clone(),
+            machine: Machine::of(&place),
+            ceilings,
+            steps: options.steps,
+            batch: [model.steps, model.batch],
+            sites: sites(program, &times, options.steps, model.steps, &ceilings),
+            step: step(&trainer, &played, &times),
+            held: Held {
+                by_kind: by_kind.into(),
+                planned: program.bytes(real),
+                measured: measured.map(|(after, before)| after.saturating_sub(before)),
+            },
+            events: events(program, &played.timings),
+            calls: step_calls(program).map(facts).collect(),
+        })
+    }
+
+    /// All kernels of a step as a part of the time from the first one's beginning to the last one's end.
+    pub fn covered(&self) -> Option<f64> {
+        let device = self.step.device_ms?;
+        Some(self.step.kernels_ms.median / device.median)
+    }
+}
+
+/// Bytes that the device's driver, or on the CPU the system, says are held.
+fn held_by(place: &Place) -> Result<Option<u64>> {
+    match place {
+        Place::Cpu => Ok(cpu::resident_memory()),
+        Place::Gpu(device) => {
+            // What was dropped is freed by the next wait.
+            device.wait()?;
+            Ok(device.allocated_bytes())
+        }
+    }
+}
+
+/// The calls of a training step, in order, each with its phase and its place there.
+fn step_calls(program: &Program) -> impl Iterator<Item = (Phase, usize, &Call)> {
+    Phase::TRAIN.into_iter().flat_map(|phase| {
+        let calls = program.calls(phase).iter().enumerate();
+        calls.map(move |(place, call)| (phase, place, call))
+    })
+}
+
+/// Steps as they were played; all in seconds.
+struct Played {
+    /// Of each profiled step its beginning, counted from the first one's, and what the clocks saw.
+    timings: Vec<(f64, Timing)>,
+    /// Of each profiled step, on the host.
+    profiled: Vec<f64>,
+    /// Of plain steps, on the host.
+    plain: Vec<f64>,
+}
+
+/// Plays plain and profiled steps in turn, so that what slows the machine for a while slows both.
+fn play(trainer: &mut Trainer, options: Options) -> Result<Played> {
+    // The first time pipelines are compiled and memory is touched.
+    let (executor, most) = trainer.rewind()?;
+    executor.run(&Phase::TRAIN, 1)?;
+    executor.time(&Phase::TRAIN)?;
+    let first = plain_step(trainer, 1)?;
+    let count = ((PIECE.as_secs_f64() / first) as usize).clamp(1, most);
+
+    let mut played = Played {
+        timings: vec![],
+        profiled: vec![],
+        plain: vec![],
+    };
+    let start = Instant::now();
+    for _ in 0..options.steps {
+        played.plain.push(plain_step(trainer, count)?);
+        let (executor, _) = trainer.rewind()?;
+        let begin = start.elapsed().as_secs_f64();
+        let timing = executor.time(&Phase::TRAIN)?;
+        played.profiled.push(timing.seconds());
+        played.timings.push((begin, timing));
+    }
+    Ok(played)
+}
+
+/// Seconds of a step, of `count` played as a run does.
+fn plain_step(trainer: &mut Trainer, count: usize) -> Result<f64> {
+    let (executor, _) = trainer.rewind()?;
+    let start = Instant::now();
+    executor.run(&Phase::TRAIN, count)?;
+    trainer.wait(count)?;
+    Ok(start.elapsed().as_secs_f64() / count as f64)
+}
+
+/// How long a call takes.
+struct CallTimes {
+    clock: Clock,
+    /// Seconds; one for each profiled step, by the host's clock maybe fewer.
+    samples: Vec<f64>,
+}
+
+impl CallTimes {
+    fn in_step(&self, step: usize) -> f64 {
+        // A clock may be too coarse to see it, but it took time.
+        self.samples[step % self.samples.len()].max(1e-9)
+    }
+}
+
+/// How long each call takes: by the device where it is asked and half of what it says is usable, else by the host.
+fn times(
+    trainer: &mut Trainer,
+    played: &Played,
+    ceilings: &Ceilings,
+    clock: Clock,
+) -> Result<Vec<CallTimes>> {
+    let calls = step_calls(&trainer.recording().program);
+    let places: Vec<_> = calls.map(|(phase, place, _)| (phase, place)).collect();
+    let by_device = |call: usize| {
+        let timings = played.timings.iter();
+        let spans: Vec<_> = timings.map(|(_, timing)| timing.calls[call]).collect();
+        let usable: Vec<f64> = spans.iter().flatten().map(Span::seconds).collect();
+        let enough = clock == Clock::Device && 2 * usable.len() >= spans.len();
+        enough.then(|| {
+            // A step whose time is not usable gets what is usual.
+            let usual = Estimate::of(usable).median;
+            let spans = spans.into_iter();
+            let samples = spans.map(|span| span.map_or(usual, |span| span.seconds()));
+            CallTimes {
+                clock: Clock::Device,
+                samples: samples.collect(),
+            }
+        })
+    };
+    let by_device: Vec<_> = (0..places.len()).map(by_device).collect();
+    let left = by_device.iter().filter(|times| times.is_none()).count();
+    let repeats = (ALONE / left.max(1)).clamp(3, played.timings.len().max(3));
+    // An empty submission has a dispatch in it, of which a call costs as much again.
+    let submission = ceilings.submission_us.zip(ceilings.wait_us);
+    let (overhead, dispatch) = submission.map_or((0.0, 0.0), |(submission, wait)| {
+        (
+            submission.median + wait.median,
+            ceilings.empty_dispatch_us.median,
+        )
+    });
+    let (executor, _) = trainer.rewind()?;
+    let mut by_host = |(phase, place)| {
+        let mut sample = || {
+            let whole = executor.time_call(phase, place)? * 1e6;
+            Ok(((whole - overhead).max(0.0) + dispatch) / 1e6)
+        };
+        Ok(CallTimes {
+            clock: Clock::Host,
+            samples: (0..repeats).map(|_| sample()).collect::<Result<_>>()?,
+        })
+    };
+    let both = by_device.into_iter().zip(places);
+    both.map(|(times, place)| times.map_or_else(|| by_host(place), Ok))
+        .collect()
+}
+
+/// The table's rows, in the order of their first calls.
+fn sites(
+    program: &Program,
+    times: &[CallTimes],
+    steps: usize,
+    time_steps: usize,
+    ceilings: &Ceilings,
+) -> Vec<Site> {
+    let calls: Vec<_> = step_calls(program).collect();
+    let mut rows: Vec<Vec<usize>> = vec![];
+    let mut row_of = HashMap::new();
+    for (number, (phase, _, call)) in calls.iter().enumerate() {
+        let kernel = call.kernel();
+        let key = (
+            *phase as usize,
+            kernel.name(),
+            program.site(call),
+            kernel.grid(),
+        );
+        let row = *row_of.entry(key).or_insert(rows.len());
+        match rows.get_mut(row) {
+            Some(row) => row.push(number),
+            None => rows.push(vec![number]),
+        }
+    }
+    let step_of = |members: &[usize]| {
+        let in_step = |step| members.iter().map(|&call| times[call].in_step(step)).sum();
+        Estimate::of((0..steps).map(in_step).collect())
+    };
+    let all: f64 = rows.iter().map(|row| step_of(row).median).sum();
+    let site = |members: &Vec<usize>| {
+        let (phase, _, call) = calls[members[0]];
+        let kernel = call.kernel();
+        let costs = members
+            .iter()
+            .map(|&number| calls[number].2.kernel().cost());
+        let cost = costs.fold(Cost::default(), |sum, cost| Cost {
+            flops: sum.flops + cost.flops,
+            bytes: sum.bytes + cost.bytes,
+        });
+        let samples = members.iter().flat_map(|&call| &times[call].samples);
+        let mut samples: Vec<f64> = samples.map(|seconds| seconds * 1e6).collect();
+        samples.sort_by(f64::total_cmp);
+        let through_time = matches!(
+            call,
+            Call::ScanForward(_)
+                | Call::ScanBackward(_)
+                | Call::StepForward(_)
+                | Call::StepBackward(_)
+        );
+        let step = step_of(members);
+        let (allowed, computes) = ceilings.allows(cost);
+        let launches = members.len() as f64 * ceilings.empty_dispatch_us.best / 1e6;
+        let host = members.iter().any(|&call| times[call].clock == Clock::Host);
+        Site {
+            phase,
+            kernel: kernel.name().into(),
+            site: program.site(call).into(),
+            grid: kernel.grid(),
+            calls: members.len(),
+            clock: if host { Clock::Host } else { Clock::Device },
+            step_us: step.scaled(1e6),
+            share: step.median / all.max(f64::MIN_POSITIVE),
+            p95_us: quantile(&samples, 0.95),
+            call_us: Estimate::of(samples),
+            time_step_us: through_time.then(|| step.median * 1e6 / time_steps as f64),
+            flops: cost.flops,
+            bytes: cost.bytes,
+            roofline: allowed / step.median.max(f64::MIN_POSITIVE),
+            bound: match (launches > allowed, computes) {
+                (true, _) => Bound::Launch,
+                (false, true) => Bound::Compute,
+                (false, false) => Bound::Memory,
+            },
+        }
+    };
+    rows.iter().map(site).collect()
+}
+
+fn step(trainer: &Trainer, played: &Played, times: &[CallTimes]) -> Step {
+    let in_step = |step: usize| times.iter().map(|call| call.in_step(step)).sum::<f64>();
+    let kernels: Vec<f64> = (0..played.timings.len()).map(in_step).collect();
+    let by_device = times.iter().all(|call| call.clock == Clock::Device);
+    let timings = played.timings.iter().zip(&kernels).filter(|_| by_device);
+    // Seconds on the device, and those of them between calls, of the steps that it timed whole.
+    let whole = timings.filter_map(|((_, timing), kernels)| {
+        let spans: Vec<Span> = timing.calls.iter().copied().collect::<Option<_>>()?;
+        let ends = spans.iter().map(|span| span.end);
+        let seconds = ends.fold(0.0, f64::max) - spans.first()?.begin;
+        Some((seconds, seconds - kernels))
+    });
+    let (device, idle): (Vec<f64>, Vec<f64>) = whole.unzip();
+    let milliseconds = |seconds: Vec<f64>| Estimate::of(seconds).scaled(1e3);
+    let some = |seconds: Vec<f64>| (!seconds.is_empty()).then(|| milliseconds(seconds));
+    let plain = milliseconds(played.plain.clone());
+    let (steps, sequences) = (trainer.recording().steps, trainer.sequences_per_step());
+    let tokens = (steps * trainer.recording().batch) as f64;
+    Step {
+        plain_ms: plain,
+        profiled_ms: milliseconds(played.profiled.clone()),
+        device_ms: some(device),
+        kernels_ms: milliseconds(kernels),
+        idle_ms: some(idle),
+        sequences_per_s: sequences / plain.median * 1e3,
+        tokens_per_s: tokens / plain.median * 1e3,
+    }
+}
+
+fn events(program: &Program, timings: &[(f64, Timing)]) -> Vec<Event> {
+    let labels: Vec<String> = step_calls(program)
+        .map(|call| label(program, call.2))
+        .collect();
+    let mut events = vec![];
+    for (step, (begin, timing)) in timings.iter().enumerate() {
+        let shift = |span: Span| Span {
+            begin: begin + span.begin,
+            end: begin + span.end,
+        };
+        events.extend(timing.host.iter().map(|&(name, span)| Event {
+            step,
+            call: None,
+            name: name.into(),
+            span: shift(span),
+        }));
+        let calls = timing.calls.iter().enumerate();
+        events.extend(calls.filter_map(|(call, span)| {
+            Some(Event {
+                step,
+                call: Some(call),
+                name: labels[call].clone(),
+                span: shift((*span)?),
+            })
+        }));
+    }
+    events
+}
+
+fn label(program: &Program, call: &Call) -> String {
+    format!("{} {}", call.kernel().name(), program.site(call))
+}
+
+fn facts((phase, _, call): (Phase, usize, &Call)) -> CallFacts {
+    let kernel = call.kernel();
+    let args = kernel.args().into_iter();
+    CallFacts {
+        phase,
+        grid: kernel.grid(),
+        shapes: args.map(|arg| (arg.name, arg.tensor.shape)).collect(),
+        scalars: kernel.uniform(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_samples() {
+        let estimate = Estimate::of(vec![4.0, 1.0, 3.0, 2.0]);
+        assert_eq!(
+            estimate,
+            Estimate {
+                median: 2.5,
+                low: 1.75,
+                high: 3.25
+            }
+        );
+        assert_eq!(Estimate::of(vec![7.0]).spread(), 0.0);
+        assert_eq!(Estimate::of(vec![]), Estimate::default());
+        assert_eq!(quantile(&[0.0, 10.0], 0.95), 9.5);
+    }
+}

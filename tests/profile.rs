@@ -1,0 +1,338 @@
+//! Profiles: that they measure the step which training plays, name every call of it, and add up.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use gatescan::cells::Cell;
+use gatescan::data::{Dataset, Splits, Targets};
+use gatescan::device::Device;
+use gatescan::model::{Gradients, Model};
+use gatescan::network::{Head, Input, Layer, Loss, Network, Reads};
+use gatescan::optim::Optimizer;
+use gatescan::place::Place;
+use gatescan::profile::{Bound, Clock, Machine, Options, Profile};
+use gatescan::program::Phase;
+use gatescan::recipe::{HeadRecipe, Recipe};
+use ndarray::{Array1, Array3};
+use serde_json::Value;
+
+/// The calls of a training step of [`recipe`], in order.
+const CALLS: [&str; 20] = [
+    "gather inputs",
+    "gather lengths",
+    "gather labels",
+    "transpose l0.recurrent_t",
+    "gemm l0.gates",
+    "scan_forward l0",
+    "gemm outputs",
+    "label_weight weight",
+    "softmax_cross_entropy doutputs",
+    "column_sum d head.bias",
+    "gemm d head.weight",
+    "gemm l0.dstate",
+    "scan_backward l0",
+    "gemm d rnn.weight_ih_l0",
+    "column_sum d rnn.bias_ih_l0",
+    "gemm d rnn.weight_hh_l0",
+    "squared_norm partials",
+    "clip_factor norm",
+    "adam parameters",
+    "record forward",
+];
+
+fn recipe() -> Recipe {
+    let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
+    let layers = vec![Layer::new(Cell::Lstm, 64)];
+    let mut recipe = Recipe::new("waves", layers, head, Optimizer::adam(0.01));
+    recipe.batch_size = 48;
+    recipe
+}
+
+fn data() -> Splits {
+    let inputs = Array3::from_shape_fn((150, 20, 12), |(n, t, i)| {
+        (0.3 * (n * t) as f32 + i as f32).sin()
+    });
+    let labels = Array1::from_shape_fn(150, |n| n as u32 % 3);
+    let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3));
+    data.expect("they make sense").into()
+}
+
+fn measure(device: Device, clock: Clock) -> Profile {
+    let options = Options { steps: 5, clock };
+    Profile::measure(&recipe(), &data(), &device, options).expect("it can be measured")
+}
+
+/// The CPU, and the adapter that tests run on.
+fn devices() -> Vec<Device> {
+    let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
+    [Device::Cpu].into_iter().chain(gpu).collect()
+}
+
+fn software(profile: &Profile) -> bool {
+    match &profile.machine {
+        Machine::Cpu { .. } => false,
+        Machine::Gpu(adapter) => adapter.is_software(),
+    }
+}
+
+#[test]
+fn a_profile_adds_up() {
+    for device in devices() {
+        let profile = measure(device, Clock::Device);
+        let sites = &profile.sites;
+        let labels: Vec<String> = sites.iter().map(|site| site.label()).collect();
+        assert_eq!(labels, CALLS);
+        let share: f64 = sites.iter().map(|site| site.share).sum();
+        assert!((share - 1.0).abs() < 1e-9, "{share}");
+        assert!(
+            sites
+                .iter()
+                .all(|site| site.clock == Clock::Device && site.calls == 1)
+        );
+
+        // All kernels are the step's device time, but for what passes between them. A software driver takes its turns with
+        // everything else that the machine does.
+        let covered = profile
+            .covered()
+            .expect("the device's clock covers all calls");
+        let least = if software(&profile) { 0.75 } else { 0.9 };
+        assert!(
+            (least..=1.0 + 1e-9).contains(&covered),
+            "{covered} on {device:?}"
+        );
+        let device_ms = profile.step.device_ms.expect("as above").median;
+        assert!(device_ms <= profile.step.profiled_ms.median);
+        assert!(profile.step.idle_ms.expect("as above").median >= 0.0);
+
+        for site in sites {
+            let (call, step) = (site.call_us, site.step_us);
+            assert!(call.low > 0.0 && call.low <= call.median && call.median <= call.high);
+            assert!(site.p95_us >= call.median);
+            assert_eq!(step.median, call.median, "one call a step");
+            let through_time = site.kernel.starts_with("scan");
+            let each = site.time_step_us.map(|each| each * 20.0);
+            assert_eq!(each.is_some(), through_time, "{}", site.label());
+            assert!(each.is_none_or(|all| (all - step.median).abs() < 1e-6 * all));
+        }
+        // 48 x 20 rows of 12 numbers times 256 x 12 weights.
+        let gemm = &sites[4];
+        assert_eq!(gemm.flops, 2.0 * 960.0 * 12.0 * 256.0);
+        let allowed = f64::max(
+            gemm.flops / profile.ceilings.multiply_add_gflops.best,
+            gemm.bytes / profile.ceilings.copy_gbytes_per_s.best,
+        ) / 1e3;
+        assert!((gemm.roofline - allowed / gemm.step_us.median).abs() < 1e-9);
+        // A norm's factor is no work for a GPU.
+        if let Device::Gpu(_) = device {
+            assert_eq!(sites[17].bound, Bound::Launch);
+        }
+
+        let held = &profile.held;
+        assert_eq!(
+            held.planned,
+            held.by_kind.iter().map(|(_, bytes)| bytes).sum::<u64>()
+        );
+        if let (Device::Gpu(_), Some(taken)) = (device, held.measured) {
+            let beyond = taken as f64 / held.planned as f64;
+            assert!((1.0..2.0).contains(&beyond), "{taken} of {}", held.planned);
+        }
+        let speed = profile.step.sequences_per_s * profile.step.plain_ms.median / 1e3;
+        assert!((speed - 48.0).abs() < 1e-6);
+        assert!((profile.step.tokens_per_s / profile.step.sequences_per_s - 20.0).abs() < 1e-9);
+    }
+}
+
+/// Timestamps that lie are replaced by the host's clock; here they are not asked.
+#[test]
+fn the_hosts_clock_steps_in() {
+    for device in devices() {
+        let (own, host) = (measure(device, Clock::Device), measure(device, Clock::Host));
+        assert!(host.sites.iter().all(|site| site.clock == Clock::Host));
+        assert_eq!((host.step.device_ms, host.step.idle_ms), (None, None));
+        // What takes long takes as long by either; by a lot, since other tests run beside this one.
+        for (own, host) in own
+            .sites
+            .iter()
+            .zip(&host.sites)
+            .filter(|pair| pair.0.share > 0.1)
+        {
+            let ratio = host.step_us.median / own.step_us.median;
+            assert!(
+                (0.2..5.0).contains(&ratio),
+                "{} {ratio} on {device:?}",
+                own.label()
+            );
+        }
+    }
+}
+
+/// The rules of Chrome's trace event format for the two kinds of event that there are.
+#[test]
+fn a_trace_follows_the_format_and_names_every_call() {
+    for device in devices() {
+        let profile = measure(device, Clock::Device);
+        // As a viewer gets it.
+        let trace: Value = serde_json::from_str(&profile.trace().to_string()).expect("JSON");
+        let mut tracks: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+        let mut named = vec![];
+        for event in trace["traceEvents"].as_array().expect("a list") {
+            assert!(event["pid"].is_u64() && event["tid"].is_u64(), "{event}");
+            assert!(
+                event["name"].is_string() && event["args"].is_object(),
+                "{event}"
+            );
+            match event["ph"].as_str() {
+                Some("M") => {
+                    assert!(event["args"]["name"].is_string(), "{event}");
+                    named.extend(event["name"].as_str());
+                }
+                Some("X") => {
+                    assert!(event["cat"].is_string(), "{event}");
+                    assert!(event["ts"].as_f64().is_some_and(|ts| ts >= 0.0), "{event}");
+                    assert!(
+                        event["dur"].as_f64().is_some_and(|dur| dur >= 0.0),
+                        "{event}"
+                    );
+                    let track = event["tid"].as_u64().unwrap_or_default();
+                    tracks.entry(track).or_default().push(event);
+                }
+                _ => panic!("no such event here: {event}"),
+            }
+        }
+        assert_eq!(named, ["process_name", "thread_name", "thread_name"]);
+        let [host, calls] = [&tracks[&1], &tracks[&2]];
+        assert_eq!(tracks.len(), 2);
+        for track in [host, calls] {
+            // Events of a track follow one another; a nanosecond is lost in decimals.
+            for pair in track.windows(2) {
+                let [before, after] = [pair[0], pair[1]].map(|event| event["ts"].as_f64().unwrap());
+                let end = before + pair[0]["dur"].as_f64().unwrap();
+                assert!(after >= end - 1e-3, "{} {}", pair[0], pair[1]);
+            }
+        }
+        let names: Vec<&str> = calls
+            .iter()
+            .filter_map(|call| call["name"].as_str())
+            .collect();
+        assert_eq!(names, CALLS.repeat(5));
+        let gemm = &calls[4]["args"];
+        let sizes = ["rows", "columns", "inner"].map(|name| gemm["uniform"][name].as_u64());
+        assert_eq!(sizes, [Some(960), Some(256), Some(12)], "{gemm}");
+        assert_eq!(calls[3]["args"]["shapes"]["out"], "[64, 256]");
+        assert_eq!(gemm["phase"], "forward");
+        let host: Vec<&str> = host
+            .iter()
+            .filter_map(|event| event["name"].as_str())
+            .collect();
+        let expected: &[&str] = match device {
+            Device::Cpu => &["run"],
+            Device::Gpu(_) => &["encode", "submit", "wait"],
+        };
+        assert_eq!(host, expected.repeat(5));
+    }
+}
+
+#[test]
+fn a_page_needs_nothing_beside_it() {
+    let profile = measure(Device::Cpu, Clock::Device);
+    let page = profile.page();
+    for foreign in [
+        "http:", "https:", "src=", "href=", "@import", "url(", "<script", "NaN", "inf",
+    ] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark"));
+    // A circle for what computes, a rectangle for every call and the host's run, a row for every site and one above.
+    let computing = profile.sites.iter().filter(|site| site.flops > 0.0).count();
+    assert_eq!(page.matches("<circle ").count(), computing);
+    assert_eq!(page.matches("<rect ").count(), CALLS.len() + 1);
+    assert_eq!(page.matches("<tr>").count(), CALLS.len() + 1);
+}
+
+#[test]
+fn a_profile_comes_back_from_json_and_is_compared() {
+    let before = measure(Device::Cpu, Clock::Device);
+    let json = serde_json::to_string(&before).expect("it can be written");
+    let mut after: Profile = serde_json::from_str(&json).expect("it can be read");
+    let same = before.compare(&after);
+    assert!(same.changes.is_empty() && !same.step.beyond_noise);
+    assert_eq!(same.unchanged, CALLS.len());
+
+    // One site twice as slow, beyond any noise; one gone.
+    let time = &mut after.sites[5].step_us;
+    (time.low, time.median, time.high) = (time.high * 2.0, time.high * 2.1, time.high * 2.2);
+    after.sites.remove(19);
+    let comparison = before.compare(&after);
+    let labels: Vec<_> = comparison
+        .changes
+        .iter()
+        .map(|change| &change.label)
+        .collect();
+    assert_eq!(labels, ["forward scan_forward l0"]);
+    assert!(comparison.changes[0].ratio() >= 2.0);
+    assert_eq!(comparison.only_before, ["update record forward"]);
+    assert!(comparison.only_after.is_empty());
+}
+
+/// A clock around the calls changes nothing of what they compute.
+#[test]
+fn a_timed_run_computes_what_a_run_computes() {
+    let network = Network {
+        input_size: 5,
+        input: Input::Values,
+        layers: vec![Layer::new(Cell::RnnTanh, 9), Layer::new(Cell::Lstm, 7)],
+        head: Head {
+            reads: Reads::Every,
+            loss: Loss::CrossEntropy,
+            size: 4,
+            init: Default::default(),
+        },
+    };
+    for device in devices() {
+        let place = Place::open(&device).expect("it opens");
+        let mut model = Model::new(&network, 6, 3, Gradients::OfLoss, place.tuning()).unwrap();
+        model.forward(Phase::Forward);
+        model.loss(Phase::Forward);
+        model.backward();
+        let gradients = [false, true].map(|timed| {
+            let mut executor = place.load(&model.program).unwrap();
+            executor
+                .write(&model.parameters, &network.initial(1))
+                .unwrap();
+            let inputs: Vec<f32> = (0..model.inputs.len()).map(|n| (n as f32).sin()).collect();
+            executor.write(&model.inputs, &inputs).unwrap();
+            executor.write_index(&model.lengths, &[6; 3]).unwrap();
+            let labels: Vec<u32> = (0..18).map(|n| n % 4).collect();
+            executor.write_index(&model.labels, &labels).unwrap();
+            let phases = [Phase::Forward, Phase::Backward];
+            match timed {
+                false => executor.run(&phases, 1).unwrap(),
+                true => {
+                    let timing = executor.time(&phases).unwrap();
+                    let calls = phases.map(|phase| model.program.calls(phase).len());
+                    assert_eq!(timing.calls.len(), calls[0] + calls[1]);
+                }
+            }
+            executor.read(&model.gradients.unwrap()).unwrap()
+        });
+        assert_eq!(gradients[0], gradients[1]);
+        assert!(gradients[0].iter().any(|&value| value != 0.0));
+    }
+}
+
+/// On a machine that does nothing else; beside other work they follow what that leaves.
+#[test]
+#[ignore = "needs a quiet machine"]
+fn ceilings_repeat() {
+    for device in devices() {
+        let [one, two] = [(); 2].map(|()| measure(device, Clock::Device).ceilings);
+        let ratios = [
+            two.copy_gbytes_per_s.best / one.copy_gbytes_per_s.best,
+            two.multiply_add_gflops.best / one.multiply_add_gflops.best,
+            two.empty_dispatch_us.best / one.empty_dispatch_us.best,
+        ];
+        let alike = |ratio: &f64| (1.0 / 1.15..1.15).contains(ratio);
+        assert!(ratios.iter().all(alike), "{ratios:?} on {device:?}");
+    }
+}
