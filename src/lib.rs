@@ -68,4 +68,5 @@ pub mod recipe;
 pub mod rng;
 pub mod schedule;
 pub mod train;
+mod vector;
 pub mod verify;

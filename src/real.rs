@@ -6,19 +6,20 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 use faer::linalg::matmul::matmul;
 use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
+use pulp::Simd;
 
-/// A number that programs compute with: f32 to train, f64 to judge, and
-/// `Tracked` in src/verify/tracked.rs, which also knows how far f32 may end from it.
+use crate::vector::Vector;
+
+/// What a cell's formulas compute with: a number, or several side by side.
 ///
 /// For f64 the functions are the standard library's. For f32 they are branch-free, so that a loop over them becomes
 /// vector code, and their errors, measured over all of their range by this file's tests, are at most
 /// 1.5 ulp (`exp`), 3 ulp (`sigmoid`) and 4 ulp (`tanh`). `shaders/common/math.wgsl` has the same formulas.
 ///
-/// Kernels do not branch on numbers themselves but through [`Real::where_larger`] and what is made of it, so that a number
-/// with a bound can answer for both sides where rounding might decide.
-pub trait Real:
+/// Formulas and kernels do not branch on numbers themselves but through [`Number::where_larger`] and what is made of it, so that
+/// a number with a bound can answer for both sides where rounding might decide.
+pub trait Number:
     Copy
-    + PartialOrd
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
@@ -27,17 +28,67 @@ pub trait Real:
     + AddAssign
     + MulAssign
     + Debug
-    + Default
-    + Send
-    + Sync
 {
+    /// The number `value`, as many times as there are numbers in this one.
+    fn constant(self, value: f32) -> Self;
+    fn exp(self) -> Self;
+    fn tanh(self) -> Self;
+
+    /// `then` where `left > right`; `otherwise` where not, and where one of them is not a number.
+    fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self;
+
+    /// 1 / (1 + e^-x).
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        let one = self.constant(1.0);
+        one / (one + Number::exp(-self))
+    }
+
+    /// What ±`limit` leaves; what is not a number stays so.
+    #[inline(always)]
+    fn clipped(self, limit: Self) -> Self {
+        let raised = Self::where_larger(-limit, self, -limit, self);
+        Self::where_larger(self, limit, limit, raised)
+    }
+
+    /// The gradient `self`, or 0 where [`Number::clipped`] changes `value` and so lets none through.
+    #[inline(always)]
+    fn past_clip(self, value: Self, limit: Self) -> Self {
+        let zero = self.constant(0.0);
+        let passed = Self::where_larger(-limit, value, zero, self);
+        Self::where_larger(value, limit, zero, passed)
+    }
+
+    /// The larger of two; `other` where `self` is not a number.
+    #[inline(always)]
+    fn or_larger(self, other: Self) -> Self {
+        Self::where_larger(self, other, self, other)
+    }
+}
+
+/// A number that programs compute with: f32 to train, f64 to judge, and
+/// `Tracked` in src/verify/tracked.rs, which also knows how far f32 may end from it.
+pub trait Real: Number + Default + PartialOrd + Send + Sync {
+    /// Several numbers side by side, as the instructions `S` have them; or one.
+    type Vector<S: Simd>: Number;
+
+    /// Numbers in a vector.
+    fn lanes<S: Simd>() -> usize;
+
+    /// The same number in every place.
+    fn all<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+
+    /// The numbers of a slice that is no longer than a vector, and zeros.
+    fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
+
+    /// The first numbers of a vector, as many as there is room for.
+    fn store<S: Simd>(vector: Self::Vector<S>, to: &mut [Self]);
+
     /// A constant of a call.
     fn of(value: f64) -> Self;
     fn f64(self) -> f64;
-    fn exp(self) -> Self;
     fn ln(self) -> Self;
     fn root(self) -> Self;
-    fn tanh(self) -> Self;
 
     /// `c = a @ b`, or `c += a @ b` where `accumulate`, on this thread. `c` has stored rows `stride` apart.
     fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool);
@@ -52,45 +103,43 @@ pub trait Real:
         Self::of(1.0)
     }
 
-    /// 1 / (1 + e^-x).
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        Self::one() / (Self::one() + Real::exp(-self))
-    }
-
     /// 1 - e^x for x < 0, without cancellation.
     fn one_minus_exp(x: f64) -> Self {
         Self::of(-x.exp_m1())
     }
+}
 
-    /// `then` where `left > right`; `otherwise` where not, and where one of them is not a number.
+impl Number for f64 {
+    #[inline(always)]
+    fn constant(self, value: f32) -> Self {
+        value.into()
+    }
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+    fn tanh(self) -> Self {
+        f64::tanh(self)
+    }
     #[inline(always)]
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
         if left > right { then } else { otherwise }
     }
-
-    /// What ±`limit` leaves; what is not a number stays so.
-    #[inline(always)]
-    fn clipped(self, limit: Self) -> Self {
-        let raised = Self::where_larger(-limit, self, -limit, self);
-        Self::where_larger(self, limit, limit, raised)
-    }
-
-    /// The gradient `self`, or 0 where [`Real::clipped`] changes `value` and so lets none through.
-    #[inline(always)]
-    fn past_clip(self, value: Self, limit: Self) -> Self {
-        let passed = Self::where_larger(-limit, value, Self::zero(), self);
-        Self::where_larger(value, limit, Self::zero(), passed)
-    }
-
-    /// The larger of two; `other` where `self` is not a number.
-    #[inline(always)]
-    fn or_larger(self, other: Self) -> Self {
-        Self::where_larger(self, other, self, other)
-    }
 }
 
 impl Real for f64 {
+    type Vector<S: Simd> = f64;
+    fn lanes<S: Simd>() -> usize {
+        1
+    }
+    fn all<S: Simd>(_: S, value: f64) -> f64 {
+        value
+    }
+    fn load<S: Simd>(_: S, values: &[f64]) -> f64 {
+        values.first().copied().unwrap_or_default()
+    }
+    fn store<S: Simd>(vector: f64, to: &mut [f64]) {
+        to[0] = vector;
+    }
     #[inline(always)]
     fn of(value: f64) -> Self {
         value
@@ -98,9 +147,6 @@ impl Real for f64 {
     #[inline(always)]
     fn f64(self) -> f64 {
         self
-    }
-    fn exp(self) -> Self {
-        f64::exp(self)
     }
     fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
         faer_product(a, b, c, stride, accumulate);
@@ -111,12 +157,53 @@ impl Real for f64 {
     fn root(self) -> Self {
         f64::sqrt(self)
     }
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn constant(self, value: f32) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        alone(self, Vector::exp)
+    }
+    #[inline(always)]
     fn tanh(self) -> Self {
-        f64::tanh(self)
+        alone(self, Vector::tanh)
+    }
+    #[inline(always)]
+    fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
+        if left > right { then } else { otherwise }
     }
 }
 
+/// What a function of vectors makes of one number.
+#[inline(always)]
+fn alone(x: f32, function: impl Fn(Vector<pulp::Scalar>) -> Vector<pulp::Scalar>) -> f32 {
+    let mut result = [0.0];
+    function(Vector::all(pulp::Scalar, x)).store(&mut result);
+    result[0]
+}
+
 impl Real for f32 {
+    type Vector<S: Simd> = Vector<S>;
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F32_LANES
+    }
+    #[inline(always)]
+    fn all<S: Simd>(simd: S, value: f32) -> Vector<S> {
+        Vector::all(simd, value)
+    }
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, values: &[f32]) -> Vector<S> {
+        Vector::load(simd, values)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(vector: Vector<S>, to: &mut [f32]) {
+        vector.store(to);
+    }
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as f32
@@ -124,11 +211,6 @@ impl Real for f32 {
     #[inline(always)]
     fn f64(self) -> f64 {
         f64::from(self)
-    }
-    #[inline(always)]
-    fn exp(self) -> Self {
-        let (power, rest) = split_exp(self.clamp(-87.0, 87.0));
-        power + power * rest
     }
     fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
         faer_product(a, b, c, stride, accumulate);
@@ -140,33 +222,6 @@ impl Real for f32 {
     fn root(self) -> Self {
         f32::sqrt(self)
     }
-    /// (e^2x - 1) / (e^2x + 1), with e^2x - 1 formed without cancellation; ±1 from |x| = 10 on.
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        let (power, rest) = split_exp((2.0 * self).clamp(-20.0, 20.0));
-        let difference = power * rest + (power - 1.0);
-        difference / (difference + 2.0)
-    }
-}
-
-/// e^x as 2^n (1 + rest), for |x| < 88: n = round(x / ln 2), and rest = e^r - 1 by its Taylor series to r^7,
-/// of which the first term left out is 2e-8 of the whole.
-#[inline(always)]
-fn split_exp(x: f32) -> (f32, f32) {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-    const SHIFT: f32 = 12_582_912.0;
-    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
-    let n = shifted - SHIFT;
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    // ln 2 in two parts; the first has few bits, so that its product with n is exact.
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let series = 1.0 / 5040.0;
-    let series = series * r + 1.0 / 720.0;
-    let series = series * r + 1.0 / 120.0;
-    let series = series * r + 1.0 / 24.0;
-    let series = series * r + 1.0 / 6.0;
-    let series = series * r + 0.5;
-    (power, (series * r) * r + r)
 }
 
 /// A matrix in memory: element (i, j) is at `i * row_stride + j * column_stride`.
@@ -263,11 +318,11 @@ mod tests {
 
     #[test]
     fn f32_functions_keep_their_bounds() {
-        let exp = worst_ulp((-87.0, 87.0), Real::exp, f64::exp);
-        let tanh = worst_ulp((-12.0, 12.0), Real::tanh, f64::tanh)
-            .max(worst_ulp((-1e-2, 1e-2), Real::tanh, f64::tanh))
-            .max(worst_ulp((-1e-30, 1e-30), Real::tanh, f64::tanh));
-        let sigmoid = worst_ulp((-80.0, 80.0), Real::sigmoid, |x| 1.0 / (1.0 + (-x).exp()));
+        let exp = worst_ulp((-87.0, 87.0), Number::exp, f64::exp);
+        let tanh = worst_ulp((-12.0, 12.0), Number::tanh, f64::tanh)
+            .max(worst_ulp((-1e-2, 1e-2), Number::tanh, f64::tanh))
+            .max(worst_ulp((-1e-30, 1e-30), Number::tanh, f64::tanh));
+        let sigmoid = worst_ulp((-80.0, 80.0), Number::sigmoid, |x| 1.0 / (1.0 + (-x).exp()));
         println!("exp {exp:.2}, sigmoid {sigmoid:.2}, tanh {tanh:.2} half-ulp");
         assert!(exp < 3.0, "exp is {exp} half-ulp off");
         assert!(sigmoid < 6.0, "sigmoid is {sigmoid} half-ulp off");
@@ -277,11 +332,11 @@ mod tests {
     #[test]
     fn extremes_saturate_and_nan_stays() {
         for x in [88.0f32, 1e4, f32::MAX, f32::INFINITY] {
-            assert_eq!((Real::tanh(x), Real::tanh(-x)), (1.0, -1.0));
-            assert_eq!(Real::sigmoid(x), 1.0);
-            assert!(Real::sigmoid(-x) < 1e-37);
+            assert_eq!((Number::tanh(x), Number::tanh(-x)), (1.0, -1.0));
+            assert_eq!(Number::sigmoid(x), 1.0);
+            assert!(Number::sigmoid(-x) < 1e-37);
         }
-        assert_eq!(Real::tanh(-0.0f32), 0.0);
-        assert!(Real::tanh(f32::NAN).is_nan() && Real::sigmoid(f32::NAN).is_nan());
+        assert_eq!(Number::tanh(-0.0f32), 0.0);
+        assert!(Number::tanh(f32::NAN).is_nan() && Number::sigmoid(f32::NAN).is_nan());
     }
 }

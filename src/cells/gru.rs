@@ -2,7 +2,7 @@
 //! with the reset gate before it, `r h`.
 
 use super::{Backward, Facts, Formulas, Forward};
-use crate::real::Real;
+use crate::real::Number;
 
 pub(super) const FACTS: Facts = Facts {
     name: "gru",
@@ -32,18 +32,18 @@ pub(super) struct Gru;
 
 impl Formulas for Gru {
     #[inline(always)]
-    fn forward<R: Real>(unit: &mut Forward<R>) {
+    fn forward<R: Number>(unit: &mut Forward<R>) {
         let r = (unit.slots[0] + unit.product[0]).sigmoid();
         let z = (unit.slots[1] + unit.product[1]).sigmoid();
-        let n = Real::tanh(unit.slots[2] + r * unit.product[2]);
-        unit.h = (R::one() - z) * n + z * unit.h;
+        let n = Number::tanh(unit.slots[2] + r * unit.product[2]);
+        unit.h = (z.constant(1.0) - z) * n + z * unit.h;
         unit.slots = [r, z, n, unit.product[2]];
     }
 
     #[inline(always)]
-    fn backward<R: Real>(unit: &mut Backward<R>) {
+    fn backward<R: Number>(unit: &mut Backward<R>) {
         let [r, z, n, product] = unit.slots;
-        let one = R::one();
+        let one = z.constant(1.0);
         let dn = unit.dh * (one - z) * (one - n * n);
         let dz = unit.dh * (unit.h_before - n) * z * (one - z);
         unit.slots = [dn * product * r * (one - r), dz, dn, dn * r];
@@ -56,33 +56,33 @@ pub(super) struct GruResetBefore;
 
 impl Formulas for GruResetBefore {
     #[inline(always)]
-    fn middle<R: Real>(unit: &mut Forward<R>) {
+    fn middle<R: Number>(unit: &mut Forward<R>) {
         let r = (unit.slots[0] + unit.product[0]).sigmoid();
         let z = (unit.slots[1] + unit.product[1]).sigmoid();
         unit.slots = [r, z, unit.slots[2], r * unit.h];
     }
 
     #[inline(always)]
-    fn forward<R: Real>(unit: &mut Forward<R>) {
-        let n = Real::tanh(unit.slots[2] + unit.product[2]);
+    fn forward<R: Number>(unit: &mut Forward<R>) {
+        let n = Number::tanh(unit.slots[2] + unit.product[2]);
         let z = unit.slots[1];
-        unit.h = (R::one() - z) * n + z * unit.h;
+        unit.h = (z.constant(1.0) - z) * n + z * unit.h;
         unit.slots[2] = n;
     }
 
     #[inline(always)]
-    fn backward<R: Real>(unit: &mut Backward<R>) {
+    fn backward<R: Number>(unit: &mut Backward<R>) {
         let [_, z, n, _] = unit.slots;
-        let one = R::one();
+        let one = z.constant(1.0);
         unit.slots[1] = unit.dh * (unit.h_before - n) * z * (one - z);
         unit.slots[2] = unit.dh * (one - z) * (one - n * n);
         unit.dh *= z;
     }
 
     #[inline(always)]
-    fn middle_backward<R: Real>(unit: &mut Backward<R>) {
+    fn middle_backward<R: Number>(unit: &mut Backward<R>) {
         let r = unit.slots[0];
-        unit.slots[0] = unit.dmiddle * unit.h_before * r * (R::one() - r);
+        unit.slots[0] = unit.dmiddle * unit.h_before * r * (r.constant(1.0) - r);
         unit.dh += unit.dmiddle * r;
     }
 }

@@ -2,7 +2,7 @@
 //! o sees c' (Gers & Schmidhuber 2000). With clipping c' is what ±clip leaves of it.
 
 use super::{Backward, Facts, Formulas, Forward};
-use crate::real::Real;
+use crate::real::Number;
 
 pub(super) const FACTS: Facts = Facts {
     name: "lstm",
@@ -35,15 +35,16 @@ pub(super) struct Lstm<const PEEPHOLES: bool, const CLIPS: bool>;
 
 impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIPS> {
     #[inline(always)]
-    fn forward<R: Real>(unit: &mut Forward<R>) {
-        let [mut i, mut f, g, mut o] =
-            std::array::from_fn(|gate| unit.slots[gate] + unit.product[gate]);
+    fn forward<R: Number>(unit: &mut Forward<R>) {
+        let ([i, f, g, o], product) = (unit.slots, unit.product);
+        let (mut i, mut f) = (i + product[0], f + product[1]);
+        let (g, mut o) = (g + product[2], o + product[3]);
         let [w_i, w_f, w_o] = unit.peepholes;
         if PEEPHOLES {
             i += w_i * unit.c;
             f += w_f * unit.c;
         }
-        let (i, f, g) = (i.sigmoid(), f.sigmoid(), Real::tanh(g));
+        let (i, f, g) = (i.sigmoid(), f.sigmoid(), Number::tanh(g));
         unit.c = f * unit.c + i * g;
         if CLIPS {
             unit.c = unit.c.clipped(unit.clip);
@@ -52,16 +53,16 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
             o += w_o * unit.c;
         }
         let o = o.sigmoid();
-        unit.h = o * Real::tanh(unit.c);
+        unit.h = o * Number::tanh(unit.c);
         unit.slots = [i, f, g, o];
     }
 
     #[inline(always)]
-    fn backward<R: Real>(unit: &mut Backward<R>) {
+    fn backward<R: Number>(unit: &mut Backward<R>) {
         let [i, f, g, o] = unit.slots;
         let [w_i, w_f, w_o] = unit.peepholes;
-        let one = R::one();
-        let squashed = Real::tanh(unit.c);
+        let one = o.constant(1.0);
+        let squashed = Number::tanh(unit.c);
         let d_o = unit.dh * squashed * o * (one - o);
         let mut dc = unit.dc + unit.dh * o * (one - squashed * squashed);
         if PEEPHOLES {
@@ -73,7 +74,7 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
         }
         let (di, df) = (dc * g * i * (one - i), dc * unit.c_before * f * (one - f));
         unit.slots = [di, df, dc * i * (one - g * g), d_o];
-        unit.dh = R::zero();
+        unit.dh = unit.dh.constant(0.0);
         unit.dc = dc * f;
         if PEEPHOLES {
             unit.dc += di * w_i + df * w_f;

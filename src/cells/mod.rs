@@ -16,9 +16,13 @@ mod gru;
 mod lstm;
 mod rnn;
 
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
-use crate::real::Real;
+use crate::real::{Number, Real};
 
 /// Slots of one unit, and gates' products of one unit.
 pub const SLOTS: usize = 4;
@@ -119,7 +123,7 @@ impl Cell {
 }
 
 /// What one unit holds going forward. `h` and `c` come in as the states before the step and leave as those after it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Forward<R> {
     pub slots: [R; SLOTS],
     /// `R h + b_hh` for each gate.
@@ -134,7 +138,7 @@ pub(crate) struct Forward<R> {
 
 /// What one unit holds going backward. `dh` and `dc` come in as the gradients of the states after the step, and leave
 /// as those of the states before it, without what comes through the recurrent product.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Backward<R> {
     pub slots: [R; SLOTS],
     /// w_i, w_f, w_o.
@@ -154,16 +158,16 @@ pub(crate) struct Backward<R> {
 /// A cell's scalar formulas.
 pub(crate) trait Formulas {
     /// One step of one unit.
-    fn forward<R: Real>(unit: &mut Forward<R>);
+    fn forward<R: Number>(unit: &mut Forward<R>);
 
     /// The gradient of [`Formulas::forward`]; in a cell of two stages the part up to the second product.
-    fn backward<R: Real>(unit: &mut Backward<R>);
+    fn backward<R: Number>(unit: &mut Backward<R>);
 
     /// In a cell of two stages: what the first products make for the second one, left in slot 3.
-    fn middle<R: Real>(_unit: &mut Forward<R>) {}
+    fn middle<R: Number>(_unit: &mut Forward<R>) {}
 
     /// The gradient of [`Formulas::middle`].
-    fn middle_backward<R: Real>(_unit: &mut Backward<R>) {}
+    fn middle_backward<R: Number>(_unit: &mut Backward<R>) {}
 }
 
 /// One sequence at one time step: H units, each vector `[H]`, slots `[slots, H]`.
@@ -203,121 +207,163 @@ pub(crate) struct Rows<R> {
     pub middle_backward: fn(usize, BackwardRow<R>),
 }
 
-/// Units that go through the formulas together, so that the compiler makes vector code of them.
-const LANES: usize = 16;
-
 impl<R: Real> Rows<R> {
     fn of<F: Formulas>() -> Self {
         Rows {
-            forward: |units, row| forward_row(units, row, F::forward),
-            middle: |units, row| forward_row(units, row, F::middle),
-            backward: |units, row| backward_row(units, row, F::backward),
-            middle_backward: |units, row| backward_row(units, row, F::middle_backward),
+            forward: |units, row| walk(Walk::<_, F, false>::new(units, row)),
+            middle: |units, row| walk(Walk::<_, F, true>::new(units, row)),
+            backward: |units, row| walk(Walk::<_, F, false>::new(units, row)),
+            middle_backward: |units, row| walk(Walk::<_, F, true>::new(units, row)),
         }
     }
 }
 
-/// Up to LANES numbers of block `block` of `from`, from unit `first` on; zeros where there are none.
-#[inline(always)]
-fn load<R: Real>(from: &[R], block: usize, units: usize, first: usize, lanes: usize) -> [R; LANES] {
-    let mut values = [R::zero(); LANES];
-    if let Some(part) = from.get(block * units + first..block * units + first + lanes) {
-        values[..lanes].copy_from_slice(part);
-    }
-    values
+/// Takes a row of units through a formula with the widest vector instructions that there are.
+fn walk(walk: impl pulp::WithSimd<Output = ()>) {
+    pulp::Arch::new().dispatch(walk);
 }
 
-#[inline(always)]
-fn store<R: Real>(
-    values: &[R; LANES],
-    to: &mut [R],
-    block: usize,
+/// A cell's formula, its middle's or its own, on the way along a row of units. The formula is a type and no function or
+/// closure: those would be compiled once, for the least instructions, and only what is inlined takes on a caller's.
+struct Walk<Row, F, const MIDDLE: bool> {
     units: usize,
-    first: usize,
-    lanes: usize,
-) {
-    if let Some(part) = to.get_mut(block * units + first..block * units + first + lanes) {
-        part.copy_from_slice(&values[..lanes]);
+    row: Row,
+    formulas: PhantomData<F>,
+}
+
+impl<Row, F, const MIDDLE: bool> Walk<Row, F, MIDDLE> {
+    fn new(units: usize, row: Row) -> Self {
+        Walk {
+            units,
+            row,
+            formulas: PhantomData,
+        }
     }
 }
 
-#[inline(always)]
-fn forward_row<R: Real>(units: usize, row: ForwardRow<R>, formula: impl Fn(&mut Forward<R>)) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for first in (0..units).step_by(LANES) {
-                let lanes = LANES.min(units - first);
-                let mut slots: [[R; LANES]; SLOTS] =
-                    std::array::from_fn(|block| load(row.slots, block, units, first, lanes));
-                let product: [[R; LANES]; SLOTS] =
-                    std::array::from_fn(|block| load(row.product, block, units, first, lanes));
-                let peepholes: [[R; LANES]; PEEPHOLES] =
-                    std::array::from_fn(|block| load(row.peepholes, block, units, first, lanes));
-                let mut h = load(row.h_before, 0, units, first, lanes);
-                let mut c = load(row.c_before, 0, units, first, lanes);
-                for lane in 0..LANES {
-                    let mut unit = Forward {
-                        slots: std::array::from_fn(|block| slots[block][lane]),
-                        product: std::array::from_fn(|block| product[block][lane]),
-                        peepholes: std::array::from_fn(|block| peepholes[block][lane]),
-                        clip: row.clip,
-                        h: h[lane],
-                        c: c[lane],
-                    };
-                    formula(&mut unit);
-                    (0..SLOTS).for_each(|block| slots[block][lane] = unit.slots[block]);
-                    (h[lane], c[lane]) = (unit.h, unit.c);
-                }
-                (0..SLOTS)
-                    .for_each(|block| store(&slots[block], row.slots, block, units, first, lanes));
-                store(&h, row.h, 0, units, first, lanes);
-                store(&c, row.c, 0, units, first, lanes);
-            }
-        },
-    );
+/// As many units of a row as a vector has, or its rest.
+struct Units<S> {
+    simd: S,
+    /// H.
+    all: usize,
+    own: Range<usize>,
 }
 
-#[inline(always)]
-fn backward_row<R: Real>(units: usize, row: BackwardRow<R>, formula: impl Fn(&mut Backward<R>)) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for first in (0..units).step_by(LANES) {
-                let lanes = LANES.min(units - first);
-                let mut slots: [[R; LANES]; SLOTS] =
-                    std::array::from_fn(|block| load(row.slots, block, units, first, lanes));
-                let peepholes: [[R; LANES]; PEEPHOLES] =
-                    std::array::from_fn(|block| load(row.peepholes, block, units, first, lanes));
-                let h_before = load(row.h_before, 0, units, first, lanes);
-                let c_before = load(row.c_before, 0, units, first, lanes);
-                let h = load(row.h, 0, units, first, lanes);
-                let c = load(row.c, 0, units, first, lanes);
-                let dmiddle = load(row.dmiddle, 0, units, first, lanes);
-                let mut dh = load(row.dh, 0, units, first, lanes);
-                let mut dc = load(row.dc, 0, units, first, lanes);
-                for lane in 0..LANES {
-                    let mut unit = Backward {
-                        slots: std::array::from_fn(|block| slots[block][lane]),
-                        peepholes: std::array::from_fn(|block| peepholes[block][lane]),
-                        clip: row.clip,
-                        h_before: h_before[lane],
-                        c_before: c_before[lane],
-                        h: h[lane],
-                        c: c[lane],
-                        dh: dh[lane],
-                        dc: dc[lane],
-                        dmiddle: dmiddle[lane],
-                    };
-                    formula(&mut unit);
-                    (0..SLOTS).for_each(|block| slots[block][lane] = unit.slots[block]);
-                    (dh[lane], dc[lane]) = (unit.dh, unit.dc);
-                }
-                (0..SLOTS)
-                    .for_each(|block| store(&slots[block], row.slots, block, units, first, lanes));
-                store(&dh, row.dh, 0, units, first, lanes);
-                store(&dc, row.dc, 0, units, first, lanes);
+impl<S: Simd> Units<S> {
+    /// These units of block `block` of `[blocks, H]`; zeros where there is no such block.
+    #[inline(always)]
+    fn load<R: Real>(&self, from: &[R], block: usize) -> R::Vector<S> {
+        match from.get(self.place(block)) {
+            Some(part) => R::load(self.simd, part),
+            None => R::all(self.simd, R::zero()),
+        }
+    }
+
+    #[inline(always)]
+    fn store<R: Real>(&self, values: R::Vector<S>, to: &mut [R], block: usize) {
+        if let Some(part) = to.get_mut(self.place(block)) {
+            R::store(values, part);
+        }
+    }
+
+    // Written out, and not a loop: an array that is walked through lies in memory.
+    #[inline(always)]
+    fn load_slots<R: Real>(&self, from: &[R]) -> [R::Vector<S>; SLOTS] {
+        [
+            self.load(from, 0),
+            self.load(from, 1),
+            self.load(from, 2),
+            self.load(from, 3),
+        ]
+    }
+
+    #[inline(always)]
+    fn store_slots<R: Real>(&self, [a, b, c, d]: [R::Vector<S>; SLOTS], to: &mut [R]) {
+        self.store(a, to, 0);
+        self.store(b, to, 1);
+        self.store(c, to, 2);
+        self.store(d, to, 3);
+    }
+
+    #[inline(always)]
+    fn load_peepholes<R: Real>(&self, from: &[R]) -> [R::Vector<S>; PEEPHOLES] {
+        [self.load(from, 0), self.load(from, 1), self.load(from, 2)]
+    }
+
+    #[inline(always)]
+    fn place(&self, block: usize) -> Range<usize> {
+        block * self.all + self.own.start..block * self.all + self.own.end
+    }
+}
+
+impl<R: Real, F: Formulas, const MIDDLE: bool> pulp::WithSimd
+    for Walk<ForwardRow<'_, R>, F, MIDDLE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Walk {
+            units: all, row, ..
+        } = self;
+        let (lanes, mut first) = (R::lanes::<S>(), 0);
+        while first < all {
+            let own = first..(first + lanes).min(all);
+            let units = Units { simd, all, own };
+            let mut unit = Forward {
+                slots: units.load_slots(row.slots),
+                product: units.load_slots(row.product),
+                peepholes: units.load_peepholes(row.peepholes),
+                clip: R::all(simd, row.clip),
+                h: units.load(row.h_before, 0),
+                c: units.load(row.c_before, 0),
+            };
+            match MIDDLE {
+                true => F::middle(&mut unit),
+                false => F::forward(&mut unit),
             }
-        },
-    );
+            units.store_slots(unit.slots, row.slots);
+            units.store(unit.h, row.h, 0);
+            units.store(unit.c, row.c, 0);
+            first += lanes;
+        }
+    }
+}
+
+impl<R: Real, F: Formulas, const MIDDLE: bool> pulp::WithSimd
+    for Walk<BackwardRow<'_, R>, F, MIDDLE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Walk {
+            units: all, row, ..
+        } = self;
+        let (lanes, mut first) = (R::lanes::<S>(), 0);
+        while first < all {
+            let own = first..(first + lanes).min(all);
+            let units = Units { simd, all, own };
+            let mut unit = Backward {
+                slots: units.load_slots(row.slots),
+                peepholes: units.load_peepholes(row.peepholes),
+                clip: R::all(simd, row.clip),
+                h_before: units.load(row.h_before, 0),
+                c_before: units.load(row.c_before, 0),
+                h: units.load(row.h, 0),
+                c: units.load(row.c, 0),
+                dh: units.load(row.dh, 0),
+                dc: units.load(row.dc, 0),
+                dmiddle: units.load(row.dmiddle, 0),
+            };
+            match MIDDLE {
+                true => F::middle_backward(&mut unit),
+                false => F::backward(&mut unit),
+            }
+            units.store_slots(unit.slots, row.slots);
+            units.store(unit.dh, row.dh, 0);
+            units.store(unit.dc, row.dc, 0);
+            first += lanes;
+        }
+    }
 }

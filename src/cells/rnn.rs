@@ -1,7 +1,7 @@
 //! Vanilla RNN: `h' = act(W x + b + R h)`.
 
 use super::{Backward, Facts, Formulas, Forward};
-use crate::real::Real;
+use crate::real::Number;
 
 pub(super) const TANH: Facts = Facts {
     name: "rnn-tanh",
@@ -32,14 +32,14 @@ pub(super) struct Tanh;
 
 impl Formulas for Tanh {
     #[inline(always)]
-    fn forward<R: Real>(unit: &mut Forward<R>) {
-        unit.h = Real::tanh(unit.slots[0] + unit.product[0]);
+    fn forward<R: Number>(unit: &mut Forward<R>) {
+        unit.h = Number::tanh(unit.slots[0] + unit.product[0]);
     }
 
     #[inline(always)]
-    fn backward<R: Real>(unit: &mut Backward<R>) {
-        unit.slots[0] = unit.dh * (R::one() - unit.h * unit.h);
-        unit.dh = R::zero();
+    fn backward<R: Number>(unit: &mut Backward<R>) {
+        unit.slots[0] = unit.dh * (unit.h.constant(1.0) - unit.h * unit.h);
+        unit.dh = unit.dh.constant(0.0);
     }
 }
 
@@ -47,15 +47,17 @@ pub(super) struct Relu;
 
 impl Formulas for Relu {
     #[inline(always)]
-    fn forward<R: Real>(unit: &mut Forward<R>) {
+    fn forward<R: Number>(unit: &mut Forward<R>) {
         let sum = unit.slots[0] + unit.product[0];
+        let zero = sum.constant(0.0);
         // Written so that what is not a number stays so.
-        unit.h = R::where_larger(R::zero(), sum, R::zero(), sum);
+        unit.h = R::where_larger(zero, sum, zero, sum);
     }
 
     #[inline(always)]
-    fn backward<R: Real>(unit: &mut Backward<R>) {
-        unit.slots[0] = R::where_larger(unit.h, R::zero(), unit.dh, R::zero());
-        unit.dh = R::zero();
+    fn backward<R: Number>(unit: &mut Backward<R>) {
+        let zero = unit.dh.constant(0.0);
+        unit.slots[0] = R::where_larger(unit.h, zero, unit.dh, zero);
+        unit.dh = zero;
     }
 }

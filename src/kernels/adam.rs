@@ -108,19 +108,22 @@ impl Adam {
         };
         let kept = R::one() - rate * R::of(self.weight_decay);
         let rate = rate / correction(self.beta1);
-        let mut first = memory.write(&self.first_moment);
-        let mut second = memory.write(&self.second_moment);
-        let mut largest = memory.write(&self.largest_moment);
-        self.descent.update(memory, |at, p, g| {
-            let (m, v) = (&mut first[at], &mut second[at]);
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            let mut scale = *v;
-            if let Some(largest) = largest.get_mut(at) {
-                scale = largest.or_larger(scale);
-                *largest = scale;
-            }
-            p * kept - rate * *m / (scale.root() / root + epsilon)
-        });
+        let moments = [
+            &self.first_moment,
+            &self.second_moment,
+            &self.largest_moment,
+        ];
+        let keeps_largest = !self.largest_moment.is_empty();
+        self.descent
+            .update(memory, moments, |p, g, [m, v, largest]| {
+                *m = beta1 * *m + rest1 * g;
+                *v = beta2 * *v + rest2 * g * g;
+                let mut scale = *v;
+                if keeps_largest {
+                    scale = largest.or_larger(scale);
+                    *largest = scale;
+                }
+                p * kept - rate * *m / (scale.root() / root + epsilon)
+            });
     }
 }

@@ -1,5 +1,7 @@
 //! What the update rules have in common: [`Sgd`](super::Sgd), [`Adam`](super::Adam), [`Rmsprop`](super::Rmsprop).
 
+use rayon::prelude::*;
+
 use super::{Arg, Scalar, control, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
@@ -55,25 +57,59 @@ impl Descent {
         (control[control::STEP], rate)
     }
 
-    /// Replaces each parameter by `rule(number, parameter, gradient)`, with the gradient clipped and decayed.
-    pub(super) fn update<R: Real>(
+    /// Replaces each parameter by `rule(parameter, gradient, its moments)`, with the gradient clipped and decayed. The rule
+    /// changes the moments; where one is not kept, 0 stands in its place.
+    pub(super) fn update<R: Real, const N: usize>(
         &self,
         memory: &Memory<R>,
-        mut rule: impl FnMut(usize, R, R) -> R,
+        moments: [&Tensor; N],
+        rule: impl Fn(R, R, &mut [R; N]) -> R + Sync,
     ) {
         let factor = memory.read(&self.norm)[1];
         let (l2, limit) = (R::of(self.l2), R::of(self.limit()));
         let gradients = memory.read(&self.gradients);
         let mut parameters = memory.write(&self.parameters);
-        for (at, (p, &g)) in parameters.iter_mut().zip(gradients.iter()).enumerate() {
-            *p = rule(at, *p, (g * factor).clipped(limit) + l2 * *p);
+        let mut moments = moments.map(|moment| memory.write(moment));
+        let mut tasks: Vec<_> = parameters
+            .chunks_mut(TASK)
+            .zip(gradients.chunks(TASK))
+            .map(|(parameters, gradients)| (parameters, gradients, Vec::with_capacity(N)))
+            .collect();
+        for moment in &mut moments {
+            let chunks = moment.chunks_mut(TASK).map(Some);
+            let chunks = chunks.chain(std::iter::repeat_with(|| None));
+            let tasks = tasks.iter_mut().zip(chunks);
+            tasks.for_each(|((.., moments), chunk)| moments.push(chunk));
         }
+        tasks
+            .into_par_iter()
+            .for_each(|(parameters, gradients, moments)| {
+                // Every slice has the same length, so that the loop becomes vector code.
+                let mut absent = vec![[R::zero(); TASK]; N];
+                let mut slices: Vec<&mut [R]> = moments
+                    .into_iter()
+                    .zip(&mut absent)
+                    .map(|(moment, absent)| moment.unwrap_or(&mut absent[..parameters.len()]))
+                    .collect();
+                let slices: &mut [&mut [R]; N] =
+                    (&mut slices[..]).try_into().expect("one for each moment");
+                for (at, (p, &g)) in parameters.iter_mut().zip(gradients).enumerate() {
+                    let mut own: [R; N] = std::array::from_fn(|n| slices[n][at]);
+                    *p = rule(*p, (g * factor).clipped(limit) + l2 * *p, &mut own);
+                    for (slice, value) in slices.iter_mut().zip(own) {
+                        slice[at] = value;
+                    }
+                }
+            });
     }
 
     fn limit(&self) -> f64 {
         self.clip_value.unwrap_or(f32::MAX.into())
     }
 }
+
+/// Parameters that a thread updates at a time.
+const TASK: usize = 4096;
 
 /// Whether a rule keeps this moment: where it does not, the tensor is empty.
 pub(super) fn keeps(moment: &Tensor) -> Scalar {

@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
@@ -110,6 +112,7 @@ impl Gather {
         match self.of {
             Of::Reals => {
                 let source = memory.read(&self.source);
+                let source = &*source;
                 self.each(
                     memory,
                     &mut memory.write(&self.out),
@@ -120,6 +123,7 @@ impl Gather {
             }
             Of::Bytes { scale } => {
                 let (source, scale) = (memory.read_index(&self.source), R::of(f64::from(scale)));
+                let source = &*source;
                 self.each(
                     memory,
                     &mut memory.write(&self.out),
@@ -130,6 +134,7 @@ impl Gather {
             }
             Of::Indices { absent } => {
                 let source = memory.read_index(&self.source);
+                let source = &*source;
                 self.each(
                     memory,
                     &mut memory.write_index(&self.out),
@@ -140,6 +145,7 @@ impl Gather {
             }
             Of::Lengths => {
                 let source = memory.read_index(&self.source);
+                let source = &*source;
                 let (before, steps) = (before as u32, self.chunk_steps as u32);
                 self.each(memory, &mut memory.write_index(&self.out), 0, 0, |at| {
                     source[at].saturating_sub(before).min(steps)
@@ -149,13 +155,13 @@ impl Gather {
     }
 
     /// Fills the batch, from step `before` of its sequences on, with `take(place in the data set)`.
-    fn each<R: Real, E: Copy>(
+    fn each<R: Real, E: Copy + Send + Sync>(
         &self,
         memory: &Memory<R>,
         out: &mut [E],
         before: usize,
         absent: E,
-        take: impl Fn(usize) -> E,
+        take: impl Fn(usize) -> E + Sync,
     ) {
         let (order, control) = (
             memory.read_index(&self.order),
@@ -165,16 +171,20 @@ impl Gather {
             control[control::CURSOR] as usize,
             control[control::COUNT] as usize,
         );
-        for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
-            let (step, place) = (before + row / self.batch, cursor + row % self.batch);
-            if place < count && step < self.source_steps {
-                let start = (order[place] as usize * self.source_steps + step) * self.width;
-                out.iter_mut()
-                    .enumerate()
-                    .for_each(|(i, out)| *out = take(start + i));
-            } else {
-                out.fill(absent);
-            }
-        }
+        let order = &*order;
+        out.par_chunks_exact_mut(self.width)
+            .with_min_len(64)
+            .enumerate()
+            .for_each(|(row, out)| {
+                let (step, place) = (before + row / self.batch, cursor + row % self.batch);
+                if place < count && step < self.source_steps {
+                    let start = (order[place] as usize * self.source_steps + step) * self.width;
+                    out.iter_mut()
+                        .enumerate()
+                        .for_each(|(i, out)| *out = take(start + i));
+                } else {
+                    out.fill(absent);
+                }
+            });
     }
 }

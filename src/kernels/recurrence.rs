@@ -64,7 +64,7 @@ pub struct Projection {
 
 /// Sequences that one task of the CPU takes through time. It is fixed, so that the bits do not depend on the number of
 /// threads; smaller would leave the products too small, larger some cores without work.
-const TILE: usize = 32;
+const TILE: usize = 16;
 
 impl Recurrence {
     pub(super) fn forward_args(&self) -> Vec<Arg> {
@@ -275,12 +275,10 @@ impl Recurrence {
                     // products[:, part of the gates] = operand @ R^T + b_hh
                     let multiply =
                         |products: &mut [R], operand: View<R>, first: usize, end: usize| {
-                            for row in products.chunks_exact_mut(gates_h) {
-                                match bias {
-                                    Some(bias) => row[first * h..end * h]
-                                        .copy_from_slice(&bias[first * h..end * h]),
-                                    None => row[first * h..end * h].fill(R::zero()),
-                                }
+                            if let Some(bias) = bias {
+                                let bias = &bias[first * h..end * h];
+                                let rows = products.chunks_exact_mut(gates_h);
+                                rows.for_each(|row| row[first * h..end * h].copy_from_slice(bias));
                             }
                             let recurrent_t = View::new(
                                 &recurrent_t[first * h..],
@@ -293,7 +291,7 @@ impl Recurrence {
                                 recurrent_t,
                                 &mut products[first * h..],
                                 gates_h,
-                                true,
+                                bias.is_some(),
                             );
                         };
                     // Keeps the state after the last valid step, or before the first where there is none.

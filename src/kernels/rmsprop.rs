@@ -89,14 +89,12 @@ impl Rmsprop {
         let (_, rate) = self.descent.now(memory);
         let [rho, rest, momentum, epsilon] =
             [self.rho, 1.0 - self.rho, self.momentum, self.epsilon].map(R::of);
-        let mut mean_square = memory.write(&self.mean_square);
-        let mut mean_gradient = memory.write(&self.mean_gradient);
-        let mut velocity = memory.write(&self.velocity);
-        self.descent.update(memory, |at, p, g| {
-            let s = &mut mean_square[at];
+        let moments = [&self.mean_square, &self.mean_gradient, &self.velocity];
+        let [_, centered, has_velocity] = moments.map(|moment| !moment.is_empty());
+        self.descent.update(memory, moments, |p, g, [s, mean, v]| {
             *s = rho * *s + rest * g * g;
             let mut square = *s;
-            if let Some(mean) = mean_gradient.get_mut(at) {
+            if centered {
                 *mean = rho * *mean + rest * g;
                 square = (square - *mean * *mean).or_larger(R::zero());
             }
@@ -104,7 +102,7 @@ impl Rmsprop {
                 Form::Torch => g / (square.root() + epsilon),
                 Form::Tensorflow => rate * g / (square + epsilon).root(),
             };
-            if let Some(v) = velocity.get_mut(at) {
+            if has_velocity {
                 step += momentum * *v;
                 *v = step;
             }

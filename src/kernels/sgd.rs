@@ -71,11 +71,11 @@ impl Sgd {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (updates, rate) = self.descent.now(memory);
         let [momentum, rest] = [self.momentum, 1.0 - self.dampening].map(R::of);
-        let mut velocity = memory.write(&self.velocity);
-        self.descent.update(memory, |at, p, g| {
-            let Some(v) = velocity.get_mut(at) else {
+        let has_velocity = !self.velocity.is_empty();
+        self.descent.update(memory, [&self.velocity], |p, g, [v]| {
+            if !has_velocity {
                 return p - rate * g;
-            };
+            }
             *v = if updates == 0 {
                 g
             } else {

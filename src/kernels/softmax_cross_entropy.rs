@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
-use crate::real::Real;
+use crate::real::{Number, Real};
 
 /// Softmax cross-entropy in nats and its gradient: `dlogits = (softmax(logits) - onehot(label)) * weight`.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ impl SoftmaxCrossEntropy {
             }
             let mut sum = R::zero();
             for (d, &value) in dlogits.iter_mut().zip(logits) {
-                *d = Real::exp(value - largest);
+                *d = Number::exp(value - largest);
                 sum += *d;
             }
             losses[row] = Real::ln(sum) + (largest - own);

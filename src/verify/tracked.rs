@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::real::{Real, View};
+use crate::real::{Number, Real, View};
 
 /// Half a unit in the last place of f32 at 1: what one rounding may add, relative to the value; with a hundredth more for the
 /// second order of up to 10^5 roundings.
@@ -145,7 +145,67 @@ impl MulAssign for Tracked {
     }
 }
 
+impl Number for Tracked {
+    fn constant(self, value: f32) -> Self {
+        Self::of(value.into())
+    }
+
+    /// src/real.rs: 1.5 ulp, and e^-87 below -87.
+    fn exp(self) -> Self {
+        let (x, error) = self.closed();
+        let value = x.exp();
+        Self::rounded(value, value * error.exp_m1() + TINY, 3.0)
+    }
+
+    /// src/real.rs: 4 ulp with a division of half an ulp, of which WGSL's may have 2 more. The slope is at most 1 and
+    /// 4 e^-2|x|.
+    fn tanh(self) -> Self {
+        let (x, error) = self.closed();
+        let slope = (4.0 * (2.0 * (error - x.abs())).exp()).min(1.0);
+        Self::rounded(x.tanh(), slope * error, 12.0)
+    }
+
+    /// src/real.rs: 3 ulp with a division of half an ulp, and again 2 more. The slope is at most 1/4 and e^-|x|.
+    fn sigmoid(self) -> Self {
+        let (x, error) = self.closed();
+        let slope = (error - x.abs()).exp().min(0.25);
+        Self::rounded(1.0 / (1.0 + (-x).exp()), slope * error + TINY, 10.0)
+    }
+
+    /// Where rounding may decide which of the two is larger, either side's answer is right, and the bound covers both.
+    fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
+        let (chosen, other) = match left.value > right.value {
+            true => (then, otherwise),
+            false => (otherwise, then),
+        };
+        let doubt = left.bound() + right.bound();
+        if doubt == 0.0 || (left.value - right.value).abs() > doubt {
+            return chosen;
+        }
+        let reach = (other.value - chosen.value).abs() + other.bound();
+        Self::within(chosen.value, chosen.bound().max(reach))
+    }
+}
+
 impl Real for Tracked {
+    type Vector<S: pulp::Simd> = Tracked;
+
+    fn lanes<S: pulp::Simd>() -> usize {
+        1
+    }
+
+    fn all<S: pulp::Simd>(_: S, value: Tracked) -> Tracked {
+        value
+    }
+
+    fn load<S: pulp::Simd>(_: S, values: &[Tracked]) -> Tracked {
+        values.first().copied().unwrap_or_default()
+    }
+
+    fn store<S: pulp::Simd>(vector: Tracked, to: &mut [Tracked]) {
+        to[0] = vector;
+    }
+
     /// A GPU gets it as f32, and may take a subnormal number for 0.
     fn of(value: f64) -> Self {
         let single = value as f32;
@@ -156,13 +216,6 @@ impl Real for Tracked {
 
     fn f64(self) -> f64 {
         self.value
-    }
-
-    /// src/real.rs: 1.5 ulp, and e^-87 below -87.
-    fn exp(self) -> Self {
-        let (x, error) = self.closed();
-        let value = x.exp();
-        Self::rounded(value, value * error.exp_m1() + TINY, 3.0)
     }
 
     /// Of 1 or more, as shaders/common/math.wgsl has it. ln m with m in [sqrt(1/2), sqrt(2)]: m + 1, the division (5),
@@ -189,41 +242,12 @@ impl Real for Tracked {
         Self::rounded(value, error, 9.0)
     }
 
-    /// src/real.rs: 4 ulp with a division of half an ulp, of which WGSL's may have 2 more. The slope is at most 1 and
-    /// 4 e^-2|x|.
-    fn tanh(self) -> Self {
-        let (x, error) = self.closed();
-        let slope = (4.0 * (2.0 * (error - x.abs())).exp()).min(1.0);
-        Self::rounded(x.tanh(), slope * error, 12.0)
-    }
-
-    /// src/real.rs: 3 ulp with a division of half an ulp, and again 2 more. The slope is at most 1/4 and e^-|x|.
-    fn sigmoid(self) -> Self {
-        let (x, error) = self.closed();
-        let slope = (error - x.abs()).exp().min(0.25);
-        Self::rounded(1.0 / (1.0 + (-x).exp()), slope * error + TINY, 10.0)
-    }
-
     /// x carries 2 relative roundings on a GPU: they move e^x by 2 |x| e^x roundings, and e^r - 1 after taking n ln 2 away
     /// is off by at most 10 of those (see `correction` in shaders/adam.wgsl).
     fn one_minus_exp(x: f64) -> Self {
         // Finite, for a base of 0.
         let x = x.max(-1e4);
         Self::rounded(-x.exp_m1(), 12.0 * ROUNDING * x.abs() * x.exp(), 2.0)
-    }
-
-    /// Where rounding may decide which of the two is larger, either side's answer is right, and the bound covers both.
-    fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
-        let (chosen, other) = match left.value > right.value {
-            true => (then, otherwise),
-            false => (otherwise, then),
-        };
-        let doubt = left.bound() + right.bound();
-        if doubt == 0.0 || (left.value - right.value).abs() > doubt {
-            return chosen;
-        }
-        let reach = (other.value - chosen.value).abs() + other.bound();
-        Self::within(chosen.value, chosen.bound().max(reach))
     }
 
     fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
@@ -319,9 +343,9 @@ mod tests {
         for i in -400..=400 {
             let x = i as f32 / 20.0;
             let tracked = Tracked::of(x.into());
-            holds(Real::exp(x), tracked.exp());
-            holds(Real::tanh(x), tracked.tanh());
-            holds(Real::sigmoid(x), tracked.sigmoid());
+            holds(Number::exp(x), tracked.exp());
+            holds(Number::tanh(x), tracked.tanh());
+            holds(Number::sigmoid(x), tracked.sigmoid());
             holds(x.abs().sqrt(), Tracked::of(x.abs().into()).root());
             holds(x / 3.0, tracked / Tracked::of(3.0));
         }
