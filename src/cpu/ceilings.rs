@@ -14,7 +14,7 @@ const COPIED: usize = 32 << 20;
 const PIECE: usize = 1 << 18;
 
 /// Multiply-adds in flight: enough to hide the latency of each, few enough for the registers.
-const LANES: usize = 96;
+const CHAINS: usize = 10;
 const ROUNDS: usize = 100_000;
 
 /// Calls of nothing, under the clock as a profiled step's calls are.
@@ -31,12 +31,16 @@ pub(crate) fn ceilings() -> Ceilings {
     let bytes = (2 * COPIED * size_of::<f32>()) as f64;
     // Several pieces for each thread, so that one which is held up does not hold up all.
     let pieces = 8 * rayon::current_num_threads();
+    let multiply_adds = || {
+        let [factor, term] = black_box([0.999, 0.001]);
+        black_box(pulp::Arch::new().dispatch(MultiplyAdds { factor, term })).0
+    };
+    let flops = (2 * pieces * multiply_adds()) as f64;
     let sums = seconds(|| {
         (0..pieces).into_par_iter().for_each(|_| {
-            black_box(multiply_adds(black_box([0.999, 0.001])));
+            multiply_adds();
         });
     });
-    let flops = (pieces * ROUNDS * LANES * 2) as f64;
     let dispatches = seconds(|| {
         for _ in 0..CALLS {
             black_box(black_box(Instant::now()).elapsed());
@@ -68,17 +72,28 @@ fn seconds(mut work: impl FnMut()) -> Vec<f64> {
     samples(sample).unwrap_or_else(|never| match never {})
 }
 
-fn multiply_adds([factor, term]: [f32; 2]) -> f32 {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut sums: [f32; LANES] = std::array::from_fn(|lane| lane as f32);
-            for _ in 0..ROUNDS {
-                for sum in &mut sums {
-                    *sum = sum.mul_add(factor, term);
-                }
+/// Chains of multiply-adds, in the widest vectors that there are.
+struct MultiplyAdds {
+    factor: f32,
+    term: f32,
+}
+
+impl pulp::WithSimd for MultiplyAdds {
+    /// Multiply-adds made, and their sum, which keeps them from being left out.
+    type Output = (usize, f32);
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) -> (usize, f32) {
+        let (factor, term) = (simd.splat_f32s(self.factor), simd.splat_f32s(self.term));
+        let mut sums = [simd.splat_f32s(1.0); CHAINS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, factor, term);
             }
-            sums.iter().sum()
-        },
-    )
+        }
+        let sum = sums
+            .iter()
+            .fold(0.0, |sum, &lanes| sum + simd.reduce_sum_f32s(lanes));
+        (CHAINS * ROUNDS * S::F32_LANES, sum)
+    }
 }
