@@ -46,6 +46,7 @@
 //! | V | vocabulary |
 //! | N | sequences of a data set |
 
+pub mod bench;
 pub mod cells;
 pub mod checkpoint;
 pub mod cpu;
