@@ -518,7 +518,7 @@ impl Bench {
             sequences_per_s: shape.batch as f64 / train_ms * 1e3,
             gflops,
             ceiling_percent: gflops / self.ceilings.multiply_add_gflops.best * 100.0,
-            parameters: model.parameters.len(),
+            parameters: model.entries.iter().map(|entry| entry.shape.len()).sum(),
             samples,
             valid_part: shape.valid_part(),
             dense_part: shape.ragged.then(|| train_ms / spread(whole)[1]),

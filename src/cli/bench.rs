@@ -189,7 +189,7 @@ fn step(step: &Step) -> [String; 10] {
         match step.dense_part {
             None => percent(step.ceiling_percent),
             Some(part) => format!(
-                "{}  {part:.3} of the dense step's time, for {:.3} of its time steps",
+                "{:>11}  {part:.3} of the dense step's time, for {:.3} of its time steps",
                 percent(step.ceiling_percent),
                 step.valid_part
             ),
