@@ -17,7 +17,8 @@ use super::{choose_device, note, print};
 A shape is CELL-B-T-I-H (batch, time steps, inputs, hidden units), as in lstm-128-28-28-128; lstm2-... has two layers, and in \
 lstm-ragged-... lengths are uniform in 1..T. On top is a linear head for 10 classes over the last state; the loss is \
 cross-entropy, the optimiser Adam. Losses and gradients are compared with the CPU's in f64 before anything is timed; where \
-rounding does not explain a difference, the exit code is 1 and there is no figure.
+rounding does not explain a difference, the exit code is 1 and there is no figure. TRAIN and FORWARD are medians, P10 and P90 what \
+a tenth of the samples is below and above; * is a time by the host's clock.
 
 Examples:
   gatescan bench                                        training steps at all shapes
