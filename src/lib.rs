@@ -28,7 +28,8 @@
 //! # Ok::<(), gatescan::error::Error>(())
 //! ```
 //! [`data`] says what data sets are, [`recipe::Recipe`] what else can be set, [`train::Trainer`] shows how a run goes, and
-//! [`predict::Predictor`] takes lengths and initial states. [`profile::Profile`] says where the time of a step goes.
+//! [`predict::Predictor`] takes lengths and initial states. [`profile::Profile`] says where the time of a step goes,
+//! [`bench::Bench`] how long it is.
 //!
 //! # Letters
 //! They mean the same in every docstring and comment.
@@ -46,6 +47,7 @@
 //! | V | vocabulary |
 //! | N | sequences of a data set |
 
+pub mod bench;
 pub mod cells;
 pub mod checkpoint;
 pub mod cpu;

@@ -800,7 +800,7 @@ fn explain(message: &str) -> String {
 }
 
 /// ` (did you mean X?)`, or nothing where no candidate is close.
-fn did_you_mean(word: &str, candidates: &[&str]) -> String {
+pub(crate) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
     candidates
         .iter()
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
@@ -811,7 +811,7 @@ fn did_you_mean(word: &str, candidates: &[&str]) -> String {
 }
 
 /// `a`, `b` or `c`
-fn listed(names: &[&str]) -> String {
+pub(crate) fn listed(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),

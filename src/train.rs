@@ -7,7 +7,7 @@ use ndarray::Array2;
 use serde::Serialize;
 
 use crate::checkpoint::SavedModel;
-use crate::data::{Dataset, Inputs, Splits, Targets};
+use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
@@ -131,7 +131,7 @@ impl Evaluation {
 const HISTORY_ROWS: usize = 256;
 
 /// How long the device works between two readbacks, at the most; then the user hears of it, and no watchdog barks.
-const PIECE: Duration = Duration::from_millis(50);
+pub(crate) const PIECE: Duration = Duration::from_millis(50);
 
 /// A model in training on a device.
 pub struct Trainer {
@@ -288,26 +288,49 @@ impl Trainer {
         self.model.batch as f64 / self.train.chunks as f64
     }
 
-    /// Starts at the training data's first batch and returns what plays its steps and how many there may be, so that somebody
-    /// else can play them in [`Trainer::run`]'s place.
-    pub(crate) fn rewind(&mut self) -> Result<(&mut dyn Executor, usize)> {
-        let steps = self.train.steps().min(HISTORY_ROWS);
-        let order = (0..self.train.count as u32).collect();
-        self.train.begin(self.executor.as_mut(), order)?;
+    /// Starts at the first batch of a split and returns what plays its steps and how many there may be, so that somebody else
+    /// can play them in [`Trainer::run`]'s place.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a test split that is not there.
+    pub(crate) fn rewind(&mut self, split: Split) -> Result<(&mut dyn Executor, usize)> {
+        let feed = self.feed(split)?.clone();
+        let steps = feed.steps().min(HISTORY_ROWS);
         let rates = self.rates(steps);
-        let row = self.train.control.part(control::ROW, [1]);
         let executor = self.executor.as_mut();
+        feed.begin(executor, (0..feed.count as u32).collect())?;
         executor.write(&self.update.rates.part(0, [steps]), &rates)?;
+        let row = feed.control.part(control::ROW, [1]);
         executor.write_index(&row, &[0])?;
         // Until it is there, so that the upload is in nobody's time.
         executor.read_index(&row)?;
         Ok((executor, steps))
     }
 
-    /// Waits for the device, as a run does by reading what `count` steps have left.
-    pub(crate) fn wait(&mut self, count: usize) -> Result<()> {
-        let rows = self.train.history.part(0, [count, history::WORDS]);
-        self.executor.read(&rows).map(drop)
+    /// Plays a split's first `count` steps as a run does, all in one submission, and waits; returns the seconds of a step.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::rewind`]; what the device reports.
+    pub(crate) fn play(&mut self, split: Split, count: usize) -> Result<f64> {
+        let rows = self.feed(split)?.history;
+        let phases: &[Phase] = match split {
+            Split::Train => &Phase::TRAIN,
+            Split::Test => &[Phase::Evaluate],
+        };
+        let (executor, _) = self.rewind(split)?;
+        let start = Instant::now();
+        executor.run(phases, count)?;
+        // A run waits by reading what the steps have left.
+        executor.read(&rows.part(0, [count, history::WORDS]))?;
+        Ok(start.elapsed().as_secs_f64() / count as f64)
+    }
+
+    fn feed(&self, split: Split) -> Result<&Feed> {
+        let feed = match split {
+            Split::Train => Some(&self.train),
+            Split::Test => self.test.as_ref(),
+        };
+        feed.ok_or_else(|| Error::usage("there is no test split"))
     }
 
     /// Updates of the whole run.
@@ -581,7 +604,7 @@ impl Totals {
 }
 
 /// A data set on the device, and the control words and history of the loop over it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Feed {
     /// N.
     count: usize,

@@ -1033,3 +1033,122 @@ fn mistakes_in_a_profile_are_explained() {
         &["nowhere/trace.json", "cannot be written"],
     );
 }
+
+/// `bench` at a tiny shape on the CPU.
+fn bench(more: &[&str]) -> Run {
+    let small = ["bench", "--device", "cpu", "--seconds", "0"];
+    Place::new().run(&[&small[..], more].concat())
+}
+
+#[test]
+fn steps_kernels_and_scans_are_measured() {
+    let shapes = ["--shape", "lstm-4-7-5-6,gru2-ragged-8-6-5-4", "--json"];
+    let rows = epochs(&bench(&shapes).ok());
+    let keys = |row: &Value| -> Vec<String> { row.as_object().unwrap().keys().cloned().collect() };
+    let names: Vec<&Value> = rows.iter().map(|row| &row["shape"]).collect();
+    assert_eq!(names, ["lstm-4-7-5-6", "gru2-ragged-8-6-5-4"]);
+    for row in &rows {
+        assert_eq!(
+            keys(row),
+            [
+                "shape",
+                "device",
+                "train_ms",
+                "train_ms_p10",
+                "train_ms_p90",
+                "forward_ms",
+                "forward_ms_p10",
+                "forward_ms_p90",
+                "sequences_per_s",
+                "gflops",
+                "ceiling_percent",
+                "parameters",
+                "samples",
+                "valid_part",
+                "dense_part",
+            ]
+        );
+        let number = |key: &str| row[key].as_f64().unwrap();
+        for time in ["train_ms", "forward_ms"] {
+            let [low, high] = ["p10", "p90"].map(|part| number(&format!("{time}_{part}")));
+            assert!(0.0 < low && low <= number(time) && number(time) <= high);
+        }
+        assert!(number("samples") >= 5.0);
+        assert!(number("ceiling_percent") > 0.0 && number("ceiling_percent") < 100.0);
+    }
+    // 4H rows of I + H + 2 numbers and a head; the sequences of a batch of four in so many milliseconds.
+    assert_eq!(rows[0]["parameters"], 24 * (5 + 6 + 2) + 10 * 7);
+    let [each, speed] = ["train_ms", "sequences_per_s"].map(|key| rows[0][key].as_f64().unwrap());
+    assert!((each * speed - 4000.0).abs() < 1e-6 * 4000.0);
+    assert_eq!(rows[0]["dense_part"], Value::Null);
+    assert!(rows[1]["dense_part"].as_f64().unwrap() > 0.0);
+    // 1, 1, 2, 3, 4, 4, 5 and 6 of 6 steps.
+    assert_eq!(rows[1]["valid_part"], 26.0 / 48.0);
+
+    let shape = ["--shape", "lstm-4-7-5-6"];
+    let kernels = [&["kernels"], &shape[..], &["--json"]].concat();
+    let rows = epochs(&bench(&kernels).ok());
+    let kernels: Vec<&str> = rows
+        .iter()
+        .map(|row| row["kernel"].as_str().unwrap())
+        .collect();
+    assert_has(
+        &kernels.join(" "),
+        &[
+            "gather",
+            "gemm",
+            "scan_forward",
+            "scan_backward",
+            "adam",
+            "record",
+        ],
+    );
+    assert!(rows.iter().all(|row| row["us"].as_f64().unwrap() > 0.0));
+    assert_eq!(
+        keys(&rows[0])[4..],
+        [
+            "site",
+            "us",
+            "gflops",
+            "gbytes_per_s",
+            "roofline_percent",
+            "clock"
+        ]
+    );
+
+    let text = bench(&[&["all"], &shape[..]].concat()).ok();
+    assert_has(
+        &text,
+        &[
+            "SHAPE                          TRAIN ms",
+            "lstm-4-7-5-6                forward   scan_forward           l0 ",
+            "BACKWARD µs",
+        ],
+    );
+    let last = text.lines().last().unwrap().split_whitespace();
+    let figures: Vec<f64> = last.skip(1).map(|figure| figure.parse().unwrap()).collect();
+    assert!((figures[0] + figures[1] - figures[2]).abs() <= 0.02 * figures[2]);
+}
+
+#[test]
+fn mistakes_in_a_bench_are_explained() {
+    for (argument, parts) in [
+        (
+            "--shape=lsmt-128-28-28-128",
+            ["did you mean `lstm-128-28-28-128`?", "CELL-B-T-I-H"],
+        ),
+        ("--shape=lstm-128-28-28", ["--shape", "did you mean"]),
+        (
+            "--shape=lstm-999999-999999-999999-9",
+            ["--shape", "is too large"],
+        ),
+        ("--seconds=-1", ["--seconds", "at least 0"]),
+        ("--seconds=nan", ["--seconds", "at least 0"]),
+        ("steps", ["steps", "step"]),
+    ] {
+        assert_has(&Place::new().run(&["bench", argument]).fails(2), &parts);
+    }
+    // Wider than a kernel can count.
+    let message = bench(&["--shape", "lstm-1-1-1-1000000"]).fails(2);
+    assert_has(&message, &["at most 1073741823"]);
+}

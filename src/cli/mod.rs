@@ -1,5 +1,6 @@
 //! Arguments and printing, one file for each subcommand; nothing else prints.
 
+mod bench;
 mod devices;
 mod eval;
 mod generate;
@@ -34,6 +35,7 @@ Examples:
   gatescan generate runs/series-...     continue a series with a model's own predictions
   gatescan verify                       check every kernel on this machine's device
   gatescan profile mnist                see where the time of a training step goes
+  gatescan bench                        measure training steps at named shapes
   gatescan devices                      what --device can take"
 )]
 pub struct Cli {
@@ -47,6 +49,7 @@ enum Command {
     Eval(eval::Eval),
     Generate(generate::Generate),
     Profile(profile::Profile),
+    Bench(bench::Bench),
     Recipes(recipes::Recipes),
     Verify(verify::Verify),
     Devices(devices::Devices),
@@ -59,6 +62,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Eval(eval) => eval.run(),
         Command::Generate(generate) => generate.run(),
         Command::Profile(profile) => profile.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Verify(verify) => verify.run(),
         Command::Devices(devices) => devices.run(),

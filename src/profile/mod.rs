@@ -10,12 +10,12 @@ mod trace;
 pub use compare::{Change, Comparison};
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cpu;
-use crate::data::Splits;
+use crate::data::{Split, Splits};
 use crate::device::{AdapterSummary, Device};
 use crate::error::{Error, Result};
 use crate::executor::{Span, Timing};
@@ -23,7 +23,7 @@ use crate::kernels::{Call, Cost, Scalar};
 use crate::place::Place;
 use crate::program::{Kind, Phase, Program, Shape};
 use crate::recipe::Recipe;
-use crate::train::Trainer;
+use crate::train::{PIECE, Trainer};
 
 /// A median and the quartiles around it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl Estimate {
 }
 
 /// Between the two sorted samples that it falls between; 0 where there are none.
-fn quantile(sorted: &[f64], part: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
     };
@@ -135,8 +135,16 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// Measures them; takes about two seconds.
+    pub(crate) fn of(place: &Place) -> Result<Ceilings> {
+        match place {
+            Place::Cpu => Ok(cpu::ceilings::ceilings()),
+            Place::Gpu(device) => device.ceilings(),
+        }
+    }
+
     /// Seconds that `cost` takes by the roofline (Williams et al., 2009), and whether arithmetic is what takes them.
-    fn allows(&self, cost: Cost) -> (f64, bool) {
+    pub(crate) fn allows(&self, cost: Cost) -> (f64, bool) {
         let compute = cost.flops / (self.multiply_add_gflops.best * 1e9);
         let memory = cost.bytes / (self.copy_gbytes_per_s.best * 1e9);
         (compute.max(memory), compute > memory)
@@ -152,7 +160,7 @@ pub enum Machine {
 }
 
 impl Machine {
-    fn of(place: &Place) -> Machine {
+    pub(crate) fn of(place: &Place) -> Machine {
         match place {
             Place::Gpu(device) => Machine::Gpu(device.summary.clone()),
             Place::Cpu => Machine::Cpu {
@@ -167,6 +175,14 @@ impl Machine {
         match self {
             Machine::Cpu { name, .. } => name,
             Machine::Gpu(adapter) => &adapter.name,
+        }
+    }
+
+    /// What it is called, with the number of threads or the API.
+    pub fn label(&self) -> String {
+        match self {
+            Machine::Cpu { name, threads } => format!("{name}, {threads} threads"),
+            Machine::Gpu(adapter) => format!("{} on {}", adapter.name, adapter.backend),
         }
     }
 }
@@ -349,9 +365,6 @@ impl Default for Options {
     }
 }
 
-/// How long plain steps are measured at a time: as long as a run's piece.
-const PIECE: Duration = Duration::from_millis(50);
-
 /// Calls that the host's clock times alone, in all.
 const ALONE: usize = 3000;
 
@@ -370,10 +383,7 @@ impl Profile {
             return Err(Error::usage("a profile needs at least one step"));
         }
         let place = Place::open(device)?;
-        let ceilings = match &place {
-            Place::Cpu => cpu::ceilings::ceilings(),
-            Place::Gpu(device) => device.ceilings()?,
-        };
+        let ceilings = Ceilings::of(&place)?;
         let before = held_by(&place)?;
         let mut trainer = Trainer::load(recipe, data, &place)?;
         let played = play(&mut trainer, options)?;
@@ -409,6 +419,19 @@ impl Profile {
     }
 }
 
+/// The call sites of the step that `trainer` has recorded, each with what it takes.
+pub(crate) fn sites_of(
+    trainer: &mut Trainer,
+    ceilings: &Ceilings,
+    options: Options,
+) -> Result<Vec<Site>> {
+    let played = play(trainer, options)?;
+    let times = times(trainer, &played, ceilings, options.clock)?;
+    let model = trainer.recording();
+    let (program, steps) = (&model.program, model.steps);
+    Ok(sites(program, &times, options.steps, steps, ceilings))
+}
+
 /// Bytes that the device's driver, or on the CPU the system, says are held.
 fn held_by(place: &Place) -> Result<Option<u64>> {
     match place {
@@ -422,7 +445,7 @@ fn held_by(place: &Place) -> Result<Option<u64>> {
 }
 
 /// The calls of a training step, in order, each with its phase and its place there.
-fn step_calls(program: &Program) -> impl Iterator<Item = (Phase, usize, &Call)> {
+pub(crate) fn step_calls(program: &Program) -> impl Iterator<Item = (Phase, usize, &Call)> {
     Phase::TRAIN.into_iter().flat_map(|phase| {
         let calls = program.calls(phase).iter().enumerate();
         calls.map(move |(place, call)| (phase, place, call))
@@ -442,10 +465,10 @@ struct Played {
 /// Plays plain and profiled steps in turn, so that what slows the machine for a while slows both.
 fn play(trainer: &mut Trainer, options: Options) -> Result<Played> {
     // The first time pipelines are compiled and memory is touched.
-    let (executor, most) = trainer.rewind()?;
+    let (executor, most) = trainer.rewind(Split::Train)?;
     executor.run(&Phase::TRAIN, 1)?;
     executor.time(&Phase::TRAIN)?;
-    let first = plain_step(trainer, 1)?;
+    let first = trainer.play(Split::Train, 1)?;
     let count = ((PIECE.as_secs_f64() / first) as usize).clamp(1, most);
 
     let mut played = Played {
@@ -455,23 +478,14 @@ fn play(trainer: &mut Trainer, options: Options) -> Result<Played> {
     };
     let start = Instant::now();
     for _ in 0..options.steps {
-        played.plain.push(plain_step(trainer, count)?);
-        let (executor, _) = trainer.rewind()?;
+        played.plain.push(trainer.play(Split::Train, count)?);
+        let (executor, _) = trainer.rewind(Split::Train)?;
         let begin = start.elapsed().as_secs_f64();
         let timing = executor.time(&Phase::TRAIN)?;
         played.profiled.push(timing.seconds());
         played.timings.push((begin, timing));
     }
     Ok(played)
-}
-
-/// Seconds of a step, of `count` played as a run does.
-fn plain_step(trainer: &mut Trainer, count: usize) -> Result<f64> {
-    let (executor, _) = trainer.rewind()?;
-    let start = Instant::now();
-    executor.run(&Phase::TRAIN, count)?;
-    trainer.wait(count)?;
-    Ok(start.elapsed().as_secs_f64() / count as f64)
 }
 
 /// How long a call takes.
@@ -524,7 +538,7 @@ fn times(
             ceilings.empty_dispatch_us.median,
         )
     });
-    let (executor, _) = trainer.rewind()?;
+    let (executor, _) = trainer.rewind(Split::Train)?;
     let mut by_host = |(phase, place)| {
         let mut sample = || {
             let whole = executor.time_call(phase, place)? * 1e6;

@@ -1,0 +1,229 @@
+//! `gatescan bench`: how fast training is.
+
+use std::ops::ControlFlow;
+
+use clap::{Args, ValueEnum};
+use gatescan::bench::{self, Kernel, SCANS, Scan, Shape, Step};
+use gatescan::error::Result;
+use gatescan::profile::{Clock, figure};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{choose_device, note, print};
+
+/// Measure training steps, kernels and scans at named shapes.
+#[derive(Args)]
+#[command(after_help = "\
+A shape is CELL-B-T-I-H (batch, time steps, inputs, hidden units), as in lstm-128-28-28-128; lstm2-... has two layers, and in \
+lstm-ragged-... lengths are uniform in 1..T. On top is a linear head for 10 classes over the last state; the loss is \
+cross-entropy, the optimiser Adam. Losses and gradients are compared with the CPU's in f64 before anything is timed; where \
+rounding does not explain a difference, the exit code is 1 and there is no figure. TRAIN and FORWARD are medians, P10 and P90 what \
+a tenth of the samples is below and above; * is a time by the host's clock.
+
+Examples:
+  gatescan bench                                        training steps at all shapes
+  gatescan bench step --shape lstm-128-28-28-128,gru-128-28-28-128 --json
+  gatescan bench kernels --device gpu                   each call of those steps, and square products
+  gatescan bench scan                                   microseconds for each time step, for H from 64 to 512")]
+pub struct Bench {
+    /// What to measure.
+    #[arg(value_enum, default_value = "step")]
+    what: What,
+    /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// The shapes, in place of the default ones.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    shape: Vec<Shape>,
+    /// For each measurement; what is slow takes longer.
+    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
+    seconds: f64,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum What {
+    /// Whole training steps, and forward alone.
+    Step,
+    /// Each distinct kernel call of those steps; without --shape square products too.
+    Kernels,
+    /// The recurrence alone.
+    Scan,
+    All,
+}
+
+/// The width of a shape's name.
+const SHAPE: usize = 26;
+
+const STEP: [&str; 10] = [
+    "SHAPE",
+    "TRAIN ms",
+    "P10",
+    "P90",
+    "FORWARD ms",
+    "P10",
+    "P90",
+    "SEQUENCES/s",
+    "GFLOP/s",
+    "CEILING",
+];
+
+const KERNEL: [&str; 8] = [
+    "SHAPE",
+    "PHASE",
+    "KERNEL",
+    "SITE",
+    "MEDIAN µs",
+    "GFLOP/s",
+    "GB/s",
+    "ROOFLINE",
+];
+
+const SCAN: [&str; 4] = ["SHAPE", "FORWARD µs", "BACKWARD µs", "BOTH µs"];
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| "it must be a number of seconds, at least 0".into())
+}
+
+impl Bench {
+    pub fn run(&self) -> Result<()> {
+        let (device, why) = choose_device(&self.device)?;
+        note(format!("device  {why}"));
+        let bench = bench::Bench::open(&device, self.seconds)?;
+        let named = !self.shape.is_empty();
+        let shapes = match named {
+            true => self.shape.clone(),
+            false => bench::shapes(&bench.place),
+        };
+        let scans = match named {
+            true => self.shape.clone(),
+            false => SCANS.iter().filter_map(|name| name.parse().ok()).collect(),
+        };
+        if self.has(What::Step) {
+            let rows = shapes.iter().map(|shape| Ok(vec![bench.step(shape)?]));
+            if self.table(&[SHAPE], STEP, rows, step)?.is_break() {
+                return Ok(());
+            }
+        }
+        if self.has(What::Kernels) {
+            let sides = if named {
+                &[]
+            } else {
+                bench::sides(&bench.place)
+            };
+            let products = sides.iter().map(|&side| Ok(vec![bench.gemm(side)?]));
+            let rows = shapes.iter().map(|shape| bench.kernels(shape));
+            let words = [SHAPE, 8, 21, 20];
+            if self
+                .table(&words, KERNEL, rows.chain(products), kernel)?
+                .is_break()
+            {
+                return Ok(());
+            }
+        }
+        if self.has(What::Scan) {
+            let rows = scans.iter().map(|shape| Ok(vec![bench.scan(shape)?]));
+            let _ = self.table(&[SHAPE], SCAN, rows, scan)?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, what: What) -> bool {
+        self.what == what || self.what == What::All
+    }
+
+    /// Prints rows as they come, under a header that begins with words of these widths; a break where nobody reads on.
+    fn table<T: Serialize, const N: usize>(
+        &self,
+        words: &[usize],
+        header: [&str; N],
+        groups: impl Iterator<Item = Result<Vec<T>>>,
+        cells: impl Fn(&T) -> [String; N],
+    ) -> Result<ControlFlow<()>> {
+        let mut header = Some(header).filter(|_| !self.json);
+        for group in groups {
+            for row in group? {
+                if let Some(header) = header.take() {
+                    let _ = print(line(words, &header.map(str::to_string)))?;
+                }
+                let text = match self.json {
+                    true => json!(row).to_string(),
+                    false => line(words, &cells(&row)),
+                };
+                if print(text)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Words begin and figures end below each other.
+fn line(words: &[usize], cells: &[String]) -> String {
+    let padded = cells
+        .iter()
+        .enumerate()
+        .map(|(column, cell)| match words.get(column) {
+            Some(width) => format!("{cell:<width$}"),
+            None => format!("{cell:>11}"),
+        });
+    padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
+}
+
+/// The median, and behind it what a tenth of the samples is below and above.
+fn step(step: &Step) -> [String; 10] {
+    [
+        step.shape.clone(),
+        figure(step.train_ms),
+        figure(step.train_ms_p10),
+        figure(step.train_ms_p90),
+        figure(step.forward_ms),
+        figure(step.forward_ms_p10),
+        figure(step.forward_ms_p90),
+        figure(step.sequences_per_s),
+        figure(step.gflops),
+        match step.dense_part {
+            None => percent(step.ceiling_percent),
+            Some(part) => format!(
+                "{:>11}  {part:.3} of the dense step's time, for {:.3} of its time steps",
+                percent(step.ceiling_percent),
+                step.valid_part
+            ),
+        },
+    ]
+}
+
+fn kernel(kernel: &Kernel) -> [String; 8] {
+    let mark = match kernel.clock {
+        Clock::Device => "",
+        Clock::Host => "*",
+    };
+    [
+        kernel.shape.clone(),
+        kernel.phase.name().into(),
+        kernel.kernel.clone(),
+        format!("{}{mark}", kernel.site),
+        figure(kernel.us),
+        figure(kernel.gflops),
+        figure(kernel.gbytes_per_s),
+        percent(kernel.roofline_percent),
+    ]
+}
+
+fn scan(scan: &Scan) -> [String; 4] {
+    [
+        scan.shape.clone(),
+        figure(scan.forward_us),
+        figure(scan.backward_us),
+        figure(scan.both_us),
+    ]
+}
+
+fn percent(part: f64) -> String {
+    format!("{part:.1}%")
+}
