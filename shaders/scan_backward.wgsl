@@ -1,5 +1,5 @@
-// Walks time steps end..begin of a layer backwards for four sequences a workgroup, the gates' gradients of the step in
-// hand in workgroup memory. Past the end of the longest of them there are no products to take back. Weight gradients are left
+// Walks time steps end..begin of a layer backwards for GROUPS groups of four sequences a workgroup, the gates' gradients of
+// the step in hand in workgroup memory. Past the end of the longest of them there are no products to take back. Weight gradients are left
 // to products over all steps at once.
 
 struct ScanBackward {
@@ -17,31 +17,42 @@ struct ScanBackward {
 @group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanBackward;
 
-override WIDTH: u32 = 64;  // invocations
-override UNITS: u32 = 64;  // H
-override OUTPUTS: u32 = 64;  // P
-
 // Behind the gates' gradients, those of a projection's product.
-var<workgroup> dgates: array<Rows, GATES * UNITS + u32(PROJECTED) * OUTPUTS>;
+var<workgroup> dgates: array<Rows, (GATES * UNITS + u32(PROJECTED) * OUTPUTS) * GROUPS>;
 
-// The gradient that reaches element p of the vector that gates from..to multiply.
-fn products_back(from_gate: u32, to_gate: u32, p: u32) -> Rows {
-    var sum = Rows(0.0);
+// An invocation's elements lie so far apart, of `count`.
+fn stride_of(count: u32) -> u32 {
+    return (count + EACH - 1u) / EACH;
+}
+
+// The gradients that reach elements p, p + stride, ... of the vector that gates from..to multiply.
+fn products_back(from_gate: u32, to_gate: u32, p: u32) -> array<array<Rows, GROUPS>, EACH> {
+    var sums: array<array<Rows, GROUPS>, EACH>;
+    let stride = stride_of(u.output_size);
     for (var gate = from_gate; gate < to_gate; gate++) {
-        let row = u.recurrent + gate * u.hidden_size * u.output_size + p;
         for (var k = 0u; k < u.hidden_size; k++) {
-            sum += recurrent[row + k * u.output_size] * dgates[gate * UNITS + k];
+            var values: array<Rows, GROUPS>;
+            for (var group = 0u; group < GROUPS; group++) {
+                values[group] = dgates[(gate * UNITS + k) * GROUPS + group];
+            }
+            let row = u.recurrent + (gate * u.hidden_size + k) * u.output_size;
+            for (var e = 0u; e < EACH; e++) {
+                let weight = recurrent[row + min(p + e * stride, u.output_size - 1u)];
+                for (var group = 0u; group < GROUPS; group++) {
+                    sums[e][group] += weight * values[group];
+                }
+            }
         }
     }
-    return sum;
+    return sums;
 }
 
 // The gradient that reaches unit j through W_hr.
-fn projection_back(j: u32) -> Rows {
+fn projection_back(group: u32, j: u32) -> Rows {
     var sum = Rows(0.0);
     let column = u.recurrent + GATES * u.hidden_size * u.output_size + j;
     for (var p = 0u; p < u.output_size; p++) {
-        sum += recurrent[column + p * u.hidden_size] * dgates[GATES * UNITS + p];
+        sum += recurrent[column + p * u.hidden_size] * dgates[(GATES * UNITS + p) * GROUPS + group];
     }
     return sum;
 }
@@ -54,54 +65,82 @@ fn load_dh(t: u32, first: u32, p: u32) -> Rows {
     return Rows(0.0);
 }
 
+// Adds to the gradient of h.
+fn add_dstate(first: u32, p: u32, value: Rows) {
+    store_dstate(0u, first, p, load_dstate(0u, first, p) + value);
+}
+
+// A unit's part of step t - 1.
+fn unit(t: u32, first: u32, group: u32, j: u32, valid: bool) {
+    var dh: Rows;
+    if !PROJECTED {
+        dh = load_dh(t, first, j);
+    } else if valid {
+        dh = projection_back(group, j);
+    }
+    var dc = Rows(0.0);
+    if STATES > 1u && (t < u.end || u.given_states > 1u) {
+        dc = load_dstate(1u, first, j);
+    }
+    var slots = unit_backward(t - 1u, first, j, dh, dc);
+    for (var gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES); gate < GATES; gate++) {
+        dgates[(gate * UNITS + j) * GROUPS + group] = slots[product_slot(gate)];
+    }
+}
+
+// The same of the first stage within a cell, from the gradient of what lies between the two.
+fn middle(t: u32, first: u32, group: u32, j: u32, dmiddle: Rows) {
+    var slots = unit_middle_backward(t - 1u, first, j, dmiddle);
+    for (var gate = 0u; gate < FIRST_STAGE; gate++) {
+        dgates[(gate * UNITS + j) * GROUPS + group] = slots[product_slot(gate)];
+    }
+}
+
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = workgroup.x * 4u;
-    let longest = longest(load_lengths(first));
+    let longest = longest_of(workgroup.x);
     for (var t = u.end; t > u.begin; t--) {
         let valid = t <= longest;
         if PROJECTED {
             for (var p = lane; p < u.output_size; p += WIDTH) {
-                dgates[GATES * UNITS + p] = projection_backward(t - 1u, first, p, load_dh(t, first, p));
+                for (var group = 0u; group < GROUPS; group++) {
+                    let first = first_of(workgroup.x, group);
+                    let d = projection_backward(t - 1u, first, p, load_dh(t, first, p));
+                    dgates[(GATES * UNITS + p) * GROUPS + group] = d;
+                }
             }
             workgroupBarrier();
         }
         for (var j = lane; j < u.hidden_size; j += WIDTH) {
-            var dh: Rows;
-            if PROJECTED {
-                if valid {
-                    dh = projection_back(j);
-                }
-            } else {
-                dh = load_dh(t, first, j);
-            }
-            var dc = Rows(0.0);
-            if STATES > 1u && (t < u.end || u.given_states > 1u) {
-                dc = load_dstate(1u, first, j);
-            }
-            let slots = unit_backward(t - 1u, first, j, dh, dc);
-            for (var gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES); gate < GATES; gate++) {
-                var values = slots;
-                dgates[gate * UNITS + j] = values[product_slot(gate)];
+            for (var group = 0u; group < GROUPS; group++) {
+                unit(t, first_of(workgroup.x, group), group, j, valid);
             }
         }
         workgroupBarrier();
         if FIRST_STAGE < GATES {
-            for (var j = lane; j < u.hidden_size; j += WIDTH) {
-                var dmiddle = Rows(0.0);
+            let stride = stride_of(u.hidden_size);
+            for (var j = lane; j < stride; j += WIDTH) {
+                var dmiddle: array<array<Rows, GROUPS>, EACH>;
                 if valid {
                     dmiddle = products_back(FIRST_STAGE, GATES, j);
                 }
-                var slots = unit_middle_backward(t - 1u, first, j, dmiddle);
-                for (var gate = 0u; gate < FIRST_STAGE; gate++) {
-                    dgates[gate * UNITS + j] = slots[product_slot(gate)];
+                for (var e = 0u; e < EACH; e++) {
+                    for (var group = 0u; group < GROUPS && j + e * stride < u.hidden_size; group++) {
+                        middle(t, first_of(workgroup.x, group), group, j + e * stride, dmiddle[e][group]);
+                    }
                 }
             }
             workgroupBarrier();
         }
-        for (var p = lane; p < u.output_size; p += WIDTH) {
-            if valid {
-                store_dstate(0u, first, p, load_dstate(0u, first, p) + products_back(0u, FIRST_STAGE, p));
+        if valid {
+            let stride = stride_of(u.output_size);
+            for (var p = lane; p < stride; p += WIDTH) {
+                let sums = products_back(0u, FIRST_STAGE, p);
+                for (var e = 0u; e < EACH; e++) {
+                    for (var group = 0u; group < GROUPS && p + e * stride < u.output_size; group++) {
+                        add_dstate(first_of(workgroup.x, group), p + e * stride, sums[e][group]);
+                    }
+                }
             }
         }
         workgroupBarrier();

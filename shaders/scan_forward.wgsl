@@ -1,5 +1,5 @@
-// Walks time steps begin..end of a layer for four sequences a workgroup, with their h in workgroup memory. Past the end of
-// the longest of them there are no products to take.
+// Walks time steps begin..end of a layer for GROUPS groups of four sequences a workgroup, with their h in workgroup memory.
+// Past the end of the longest of them there are no products to take.
 
 struct ScanForward {
     recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
@@ -16,95 +16,118 @@ struct ScanForward {
 @group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanForward;
 
-override WIDTH: u32 = 64;  // invocations
-override UNITS: u32 = 64;  // H
-override OUTPUTS: u32 = 64;  // P
-
 // A layer of one stage: h, twice, to read one while writing the other. Of two stages: h, and what is between them.
-var<workgroup> vectors: array<Rows, OUTPUTS + UNITS>;
+var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
 
-// Adds rows of R, for gates from..to of unit j, times the vector that starts at `base`.
-fn add_products(product: ptr<function, array<Rows, GATES>>, from_gate: u32, to_gate: u32, base: u32, j: u32) {
-    for (var k = 0u; k < u.output_size; k++) {
-        let value = vectors[base + k];
-        let row = u.recurrent_t + k * GATES * u.hidden_size + j;
-        for (var gate = from_gate; gate < to_gate; gate++) {
-            (*product)[gate] += recurrent_t[row + gate * u.hidden_size] * value;
+alias Products = array<array<Rows, GATES>, GROUPS>;
+
+// Rows of R, for gates from..to of unit j, times the vectors that start at `base`; and their biases.
+fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, valid: bool) -> Products {
+    var products: Products;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        let value = load_bias(gate, j);
+        for (var group = 0u; group < GROUPS; group++) {
+            products[group][gate] = value;
         }
+    }
+    if !valid {
+        return products;
+    }
+    for (var k = 0u; k < u.output_size; k++) {
+        let row = u.recurrent_t + k * GATES * u.hidden_size + j;
+        var weights: array<f32, GATES>;
+        for (var gate = from_gate; gate < to_gate; gate++) {
+            weights[gate] = recurrent_t[row + gate * u.hidden_size];
+        }
+        for (var group = 0u; group < GROUPS; group++) {
+            let value = vectors[(base + k) * GROUPS + group];
+            for (var gate = from_gate; gate < to_gate; gate++) {
+                products[group][gate] += weights[gate] * value;
+            }
+        }
+    }
+    return products;
+}
+
+// The first of two stages within a cell: leaves what lies between them.
+fn middle(t: u32, first: u32, group: u32, j: u32, product: array<Rows, GATES>) {
+    var slots = load_gates(t, first, j);
+    cell_middle(&slots, product, vectors[j * GROUPS + group]);
+    slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(t) < load_lengths(first));
+    store_gates(t, first, j, slots);
+    vectors[(OUTPUTS + j) * GROUPS + group] = slots[SLOTS - 1u];
+}
+
+// The rest of a unit's step; its h is at `now`.
+fn unit(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, GATES>) {
+    let length = load_lengths(first);
+    var slots = load_gates(t, first, j);
+    var h_before = Rows(0.0);
+    if !PROJECTED {
+        h_before = vectors[(now + j) * GROUPS + group];
+    }
+    var c_now = load_c(t, first, j);
+    let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
+    finish_unit(t, first, j, length, slots, c_now);
+    if PROJECTED {
+        vectors[(OUTPUTS + j) * GROUPS + group] = finish_projected_unit(t, first, j, length, h_now);
+    } else if FIRST_STAGE < GATES {
+        vectors[j * GROUPS + group] = finish_output(t, first, j, length, h_before, h_now);
+    } else {
+        vectors[(OUTPUTS - now + j) * GROUPS + group] = finish_output(t, first, j, length, h_before, h_now);
     }
 }
 
 // Output p of what lies between the stages, times W_hr.
-fn project(p: u32) -> Rows {
+fn project(group: u32, p: u32) -> Rows {
     var sum = Rows(0.0);
     let column = u.recurrent_t + GATES * u.hidden_size * u.output_size + p;
     for (var k = 0u; k < u.hidden_size; k++) {
-        sum += recurrent_t[column + k * u.output_size] * vectors[OUTPUTS + k];
+        sum += recurrent_t[column + k * u.output_size] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
     return sum;
 }
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = workgroup.x * 4u;
     for (var p = lane; p < u.output_size; p += WIDTH) {
-        vectors[p] = load_h(u.begin, first, p);
+        for (var group = 0u; group < GROUPS; group++) {
+            vectors[p * GROUPS + group] = load_h(u.begin, first_of(workgroup.x, group), p);
+        }
     }
-    let length = load_lengths(first);
-    let longest = longest(length);
+    let longest = longest_of(workgroup.x);
     workgroupBarrier();
     var now = 0u;
     for (var t = u.begin; t < u.end; t++) {
         if FIRST_STAGE < GATES {
             for (var j = lane; j < u.hidden_size; j += WIDTH) {
-                var product: array<Rows, GATES>;
-                for (var gate = 0u; gate < FIRST_STAGE; gate++) {
-                    product[gate] = load_bias(gate, j);
+                let products = products_of(0u, FIRST_STAGE, 0u, j, t < longest);
+                for (var group = 0u; group < GROUPS; group++) {
+                    middle(t, first_of(workgroup.x, group), group, j, products[group]);
                 }
-                if t < longest {
-                    add_products(&product, 0u, FIRST_STAGE, 0u, j);
-                }
-                var slots = load_gates(t, first, j);
-                cell_middle(&slots, product, vectors[j]);
-                slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(t) < length);
-                store_gates(t, first, j, slots);
-                vectors[OUTPUTS + j] = slots[SLOTS - 1u];
             }
             workgroupBarrier();
         }
         for (var j = lane; j < u.hidden_size; j += WIDTH) {
-            var product: array<Rows, GATES>;
             let from_gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES);
-            for (var gate = from_gate; gate < GATES; gate++) {
-                product[gate] = load_bias(gate, j);
-            }
-            if t < longest {
-                add_products(&product, from_gate, GATES, select(now, OUTPUTS, FIRST_STAGE < GATES), j);
-            }
-            var slots = load_gates(t, first, j);
-            var h_before = Rows(0.0);
-            if !PROJECTED {
-                h_before = vectors[now + j];
-            }
-            var c_now = load_c(t, first, j);
-            let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
-            finish_unit(t, first, j, length, slots, c_now);
-            if PROJECTED {
-                vectors[OUTPUTS + j] = finish_projected_unit(t, first, j, length, h_now);
-            } else if FIRST_STAGE < GATES {
-                vectors[j] = finish_output(t, first, j, length, h_before, h_now);
-            } else {
-                vectors[(OUTPUTS - now) + j] = finish_output(t, first, j, length, h_before, h_now);
+            let base = select(now, OUTPUTS, FIRST_STAGE < GATES);
+            let products = products_of(from_gate, GATES, base, j, t < longest);
+            for (var group = 0u; group < GROUPS; group++) {
+                unit(t, first_of(workgroup.x, group), group, j, now, products[group]);
             }
         }
         workgroupBarrier();
         if PROJECTED {
             for (var p = lane; p < u.output_size; p += WIDTH) {
-                var product = Rows(0.0);
-                if t < longest {
-                    product = project(p);
+                for (var group = 0u; group < GROUPS; group++) {
+                    let first = first_of(workgroup.x, group);
+                    let at = p * GROUPS + group;
+                    var product = Rows(0.0);
+                    if t < longest {
+                        product = project(group, p);
+                    }
+                    vectors[at] = finish_projection(t, first, p, load_lengths(first), vectors[at], product);
                 }
-                vectors[p] = finish_projection(t, first, p, length, vectors[p], product);
             }
             workgroupBarrier();
         } else if FIRST_STAGE == GATES {

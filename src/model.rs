@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::kernels::{
     Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight,
     Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence, ScanBackward,
-    ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tokens, Transpose,
+    ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tile, Tokens,
+    Transpose,
 };
 use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
@@ -29,6 +30,10 @@ pub struct Tuning {
     pub scan_work: usize,
     /// Takes this route, whatever the sizes are.
     pub route: Option<Route>,
+    /// The largest tiles of a scan.
+    pub tile: Tile,
+    /// Workgroups that it takes to keep the device busy, before tiles may grow.
+    pub workgroups: usize,
 }
 
 impl Default for Tuning {
@@ -39,6 +44,8 @@ impl Default for Tuning {
             largest_scan: 512,
             scan_work: 1 << 32,
             route: None,
+            tile: Tile::SMALLEST,
+            workgroups: 1,
         }
     }
 }
@@ -51,6 +58,32 @@ impl Tuning {
             largest_scan: usize::MAX,
             scan_work: usize::MAX,
             route: None,
+            tile: Tile::SMALLEST,
+            workgroups: 1,
+        }
+    }
+
+    /// For a driver that computes on the CPU: there is no memory to wait for, each load costs many multiply-adds, and few
+    /// threads share the workgroups.
+    pub fn software(self) -> Self {
+        Tuning {
+            tile: Tile { groups: 4, each: 4 },
+            workgroups: std::thread::available_parallelism().map_or(1, usize::from),
+            ..self
+        }
+    }
+
+    /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations.
+    fn tile(&self, layer: &Recurrence) -> Tile {
+        let fits = |groups: &usize| {
+            layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
+                && layer.batch.div_ceil(4 * groups) >= self.workgroups
+        };
+        let fills = |each: &usize| layer.output_size >= 8 * each;
+        let sizes = |largest: usize| [4, 2].into_iter().filter(move |&size| size <= largest);
+        Tile {
+            groups: sizes(self.tile.groups).find(fits).unwrap_or(1),
+            each: sizes(self.tile.each).find(fills).unwrap_or(1),
         }
     }
 
@@ -370,7 +403,11 @@ impl Model {
                 ),
                 given_states,
                 lengths,
+                tile: Tile::SMALLEST,
             });
+        }
+        for layer in &mut layers {
+            layer.tile = tuning.tile(layer);
         }
         let routes = layers
             .iter()

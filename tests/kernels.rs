@@ -1907,6 +1907,15 @@ impl Walk {
             dstate: bench.writes(&dstate),
             given_states: options.given_states,
             lengths: bench.indices(&lengths),
+            // Every size of tile, and batches and hidden sizes that end within one.
+            tile: Tile {
+                groups: match batch % 3 {
+                    0 => 4,
+                    _ if h < 64 => 2,
+                    _ => 1,
+                },
+                each: [4, 2, 1, 4][h % 4],
+            },
         };
         Walk { bench, layer }
     }

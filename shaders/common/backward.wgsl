@@ -10,7 +10,7 @@ fn load_dstate(state: u32, first: u32, j: u32) -> Rows {
 }
 
 fn store_dstate(state: u32, first: u32, j: u32, value: Rows) {
-    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+    for (var i = 0u; i < present(first); i++) {
         dstate[u.dstate + state_at(state, first + i, j)] = value[i];
     }
 }

@@ -20,7 +20,7 @@ fn finish_unit(t: u32, first: u32, j: u32, length: vec4<u32>, slots: array<Rows,
         return;
     }
     let c_out = select(Rows(0.0), c_after, valid);
-    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+    for (var i = 0u; i < present(first); i++) {
         c[u.c + c_at(t + 1u, first + i, j)] = c_out[i];
         if t + 1u == length[i] {
             last[u.last + state_at(1u, first + i, j)] = c_after[i];
@@ -34,7 +34,7 @@ fn finish_unit(t: u32, first: u32, j: u32, length: vec4<u32>, slots: array<Rows,
 fn finish_output(t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Rows, h_after: Rows) -> Rows {
     let h_out = select(Rows(0.0), h_after, vec4<u32>(t) < length);
     let h_next = h_out * state_mask(t, first, p);
-    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+    for (var i = 0u; i < present(first); i++) {
         h[u.h + h_at(t + 1u, first + i, p)] = h_out[i];
         if t + 1u == length[i] {
             last[u.last + state_at(0u, first + i, p)] = h_next[i];

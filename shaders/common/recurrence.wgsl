@@ -16,6 +16,11 @@ fn row_of(first: u32, i: u32) -> u32 {
     return min(first + i, u.batch - 1u);
 }
 
+// Sequences of the four that the batch has; past its end none.
+fn present(first: u32) -> u32 {
+    return min(4u, u.batch - min(first, u.batch));
+}
+
 fn gate_at(t: u32, row: u32, slot: u32, j: u32) -> u32 {
     return u.gates + (t * u.batch + row) * u.row_size + slot * u.hidden_size + j;
 }
@@ -38,7 +43,7 @@ fn load_gates(t: u32, first: u32, j: u32) -> array<Rows, SLOTS> {
 }
 
 fn store_gate(t: u32, first: u32, slot: u32, j: u32, value: Rows) {
-    for (var i = 0u; i < min(4u, u.batch - first); i++) {
+    for (var i = 0u; i < present(first); i++) {
         gates[gate_at(t, first + i, slot, j)] = value[i];
     }
 }
@@ -117,11 +122,6 @@ fn load_peephole(j: u32) -> vec3<f32> {
     }
     let at = u.peephole + j;
     return vec3<f32>(peephole[at], peephole[at + u.hidden_size], peephole[at + 2u * u.hidden_size]);
-}
-
-// Valid steps of the longest of four sequences.
-fn longest(length: vec4<u32>) -> u32 {
-    return max(max(length.x, length.y), max(length.z, length.w));
 }
 
 // Valid steps of the four sequences; 0 past the end of the batch.

@@ -160,9 +160,13 @@ impl GpuDevice {
 
     /// What a recording has to know of this device.
     pub fn tuning(&self) -> Tuning {
-        Tuning {
+        let tuning = Tuning {
             workgroup_memory: self.limits.max_compute_workgroup_storage_size,
             ..Tuning::default()
+        };
+        match self.summary.is_software() {
+            true => tuning.software(),
+            false => tuning,
         }
     }
 

@@ -45,7 +45,7 @@ pub use lookup::{Lookup, Table, Tokens};
 pub use lookup_gradient::LookupGradient;
 pub use mean_squared_error::MeanSquaredError;
 pub use record::Record;
-pub use recurrence::{Projection, Recurrence};
+pub use recurrence::{Projection, Recurrence, Tile};
 pub use rmsprop::Rmsprop;
 pub use scan_backward::ScanBackward;
 pub use scan_forward::ScanForward;

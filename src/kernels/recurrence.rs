@@ -53,6 +53,40 @@ pub struct Recurrence {
     pub given_states: usize,
     /// `[B]`: valid steps, of which more than T count as T.
     pub lengths: Tensor,
+    /// How its scans are cut up on a GPU; no result depends on it.
+    pub tile: Tile,
+}
+
+/// What scans take at once on a GPU. Small tiles give many invocations at work, which hide what memory takes; large ones load
+/// less for each multiply-add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Groups of four sequences of a workgroup: 1, 2 or 4.
+    pub groups: usize,
+    /// Elements of the state that an invocation takes gradients back to: 1, 2 or 4.
+    pub each: usize,
+}
+
+impl Tile {
+    /// One of everything.
+    pub const SMALLEST: Tile = Tile { groups: 1, each: 1 };
+
+    /// Array sizes in WGSL; `override` constants cannot be the sizes of a function's arrays.
+    fn parts(self) -> [&'static str; 2] {
+        let groups = match self.groups {
+            1 => "const GROUPS = 1u;",
+            2 => "const GROUPS = 2u;",
+            4 => "const GROUPS = 4u;",
+            _ => unreachable!("there are no tiles of other sizes"),
+        };
+        let each = match self.each {
+            1 => "const EACH = 1u;",
+            2 => "const EACH = 2u;",
+            4 => "const EACH = 4u;",
+            _ => unreachable!("there are no tiles of other sizes"),
+        };
+        [groups, each]
+    }
 }
 
 /// What the projection of a layer is beside its weights.
@@ -131,8 +165,8 @@ impl Recurrence {
         (self.cell.facts().gates + projections) * self.hidden_size * self.output_size
     }
 
-    /// Bytes of workgroup memory that its scans need, for four sequences: two vectors going forward, and the gates'
-    /// gradients, with the projection's, coming back.
+    /// Bytes of workgroup memory that its scans need for each group of four sequences: two vectors going forward, and the
+    /// gates' gradients, with the projection's, coming back.
     pub fn scan_memory(&self) -> u128 {
         let (h, p) = (self.hidden_size as u128, self.output_size as u128);
         let projected = if self.projection.is_some() { p } else { 0 };
@@ -162,6 +196,11 @@ impl Recurrence {
         self.hidden_size.next_multiple_of(32).min(256)
     }
 
+    /// Workgroups of a scan.
+    pub(super) fn scan_grid(&self) -> [u32; 3] {
+        [self.batch.div_ceil(4 * self.tile.groups) as u32, 1, 1]
+    }
+
     /// The WGSL of the cell, and what every driver needs beside it.
     pub(super) fn shader_parts(&self) -> Vec<&'static str> {
         let mut parts = vec![
@@ -172,6 +211,14 @@ impl Recurrence {
         if !self.has_middle() {
             parts.push(include_str!("../../shaders/common/one_stage.wgsl"));
         }
+        parts
+    }
+
+    /// The same for scans.
+    pub(super) fn scan_parts(&self) -> Vec<&'static str> {
+        let mut parts = self.shader_parts();
+        parts.extend(self.tile.parts());
+        parts.push(include_str!("../../shaders/common/tile.wgsl"));
         parts
     }
 

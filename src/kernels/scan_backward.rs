@@ -42,7 +42,7 @@ impl Kernel for ScanBackward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.shader_parts();
+        let mut parts = self.layer.scan_parts();
         parts.push(include_str!("../../shaders/common/backward.wgsl"));
         parts.push(include_str!("../../shaders/scan_backward.wgsl"));
         Shader {
@@ -52,7 +52,7 @@ impl Kernel for ScanBackward {
     }
 
     fn grid(&self) -> [u32; 3] {
-        [self.layer.batch.div_ceil(4) as u32, 1, 1]
+        self.layer.scan_grid()
     }
 
     fn cost(&self) -> Cost {

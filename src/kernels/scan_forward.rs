@@ -37,7 +37,7 @@ impl Kernel for ScanForward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.shader_parts();
+        let mut parts = self.layer.scan_parts();
         parts.push(include_str!("../../shaders/common/forward.wgsl"));
         parts.push(include_str!("../../shaders/scan_forward.wgsl"));
         Shader {
@@ -47,7 +47,7 @@ impl Kernel for ScanForward {
     }
 
     fn grid(&self) -> [u32; 3] {
-        [self.layer.batch.div_ceil(4) as u32, 1, 1]
+        self.layer.scan_grid()
     }
 
     fn cost(&self) -> Cost {

@@ -1,0 +1,21 @@
+// A workgroup of a scan takes GROUPS groups of four sequences at once, so that a weight that an invocation loads serves all of
+// them. The host sets it by the device. In workgroup memory the groups' vectors lie interleaved.
+
+override WIDTH: u32 = 64;  // invocations
+override UNITS: u32 = 64;  // H
+override OUTPUTS: u32 = 64;  // P
+
+// The first sequence of a group.
+fn first_of(workgroup: u32, group: u32) -> u32 {
+    return (workgroup * GROUPS + group) * 4u;
+}
+
+// Valid steps of the longest sequence of a workgroup.
+fn longest_of(workgroup: u32) -> u32 {
+    var longest = 0u;
+    for (var group = 0u; group < GROUPS; group++) {
+        let length = load_lengths(first_of(workgroup, group));
+        longest = max(longest, max(max(length.x, length.y), max(length.z, length.w)));
+    }
+    return longest;
+}
