@@ -78,6 +78,7 @@ impl Tuning {
         let fits = |groups: &usize| {
             layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
                 && layer.batch.div_ceil(4 * groups) >= self.workgroups
+                && layer.batch.div_ceil(4) >= *groups
         };
         let fills = |each: &usize| layer.output_size >= 8 * each;
         let sizes = |largest: usize| [4, 2].into_iter().filter(move |&size| size <= largest);

@@ -119,6 +119,13 @@ fn programs() -> Vec<Program> {
             let network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
             programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
         }
+        // Large enough for the largest tiles, whatever the number of threads.
+        let tiled = Tuning {
+            workgroups: 1,
+            ..Tuning::default().software()
+        };
+        let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
+        programs.push(recorded(&wide, Gradients::OfLoss, tiled));
         let mut both = network(cell, 7, Loss::CrossEntropy, Reads::Last);
         both.layers[1].bidirectional = true;
         programs.push(recorded(&both, Gradients::OfLoss, Tuning::default()));
@@ -198,7 +205,7 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
 
 /// All that a training run plays.
 fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program {
-    let mut model = Model::new(network, 2, 3, gradients, tuning).expect("the network makes sense");
+    let mut model = Model::new(network, 2, 13, gradients, tuning).expect("the network makes sense");
     let program = &mut model.program;
     let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     model.carry_states(Phase::Forward, words);
