@@ -84,7 +84,7 @@ impl Descent {
         tasks
             .into_par_iter()
             .for_each(|(parameters, gradients, moments)| {
-                // Every slice has the same length, so that the loop becomes vector code.
+                // Every slice has the same length, so that the loop need not ask which moments there are.
                 let mut absent = vec![[R::zero(); TASK]; N];
                 let mut slices: Vec<&mut [R]> = moments
                     .into_iter()
