@@ -1,5 +1,5 @@
-// out[n] = sum over m of source[m, n], or of source[m, n] * factor[m, n], an invocation a column; in blocks of 64 rows,
-// which keeps rounding small.
+// out[n] = sum over m of source[m, n], or of source[m, n] * factor[m, n]. Invocations share the rows of a column and add up in
+// a fixed order; each in blocks of 64, which keeps rounding small.
 
 struct ColumnSum { source: u32, factor: u32, out: u32, rows: u32, columns: u32, stride: u32 }
 
@@ -9,24 +9,41 @@ struct ColumnSum { source: u32, factor: u32, out: u32, rows: u32, columns: u32, 
 @group(1) @binding(0) var<uniform> u: ColumnSum;
 
 override FACTORS: bool = false;
+override COLUMNS: u32 = 32;  // of a workgroup
+override LANES: u32 = 8;     // invocations that share a column's rows
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= u.columns {
-        return;
-    }
+var<workgroup> sums: array<f32, COLUMNS * LANES>;
+
+@compute @workgroup_size(COLUMNS, LANES)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+) {
+    let column = (workgroup.x + workgroup.y * workgroups.x) * COLUMNS + lane.x;
     var sum = 0.0;
-    for (var start = 0u; start < u.rows; start += 64u) {
+    // The last column again, where there is none, so that all of a workgroup meet at the barrier.
+    let n = min(column, u.columns - 1u);
+    for (var start = lane.y; start < u.rows; start += 64u * LANES) {
         var block = 0.0;
-        for (var m = start; m < min(start + 64u, u.rows); m++) {
-            let value = source[u.source + m * u.stride + id.x];
+        for (var m = start; m < min(start + 64u * LANES, u.rows); m += LANES) {
+            let value = source[u.source + m * u.stride + n];
             if FACTORS {
-                block += value * factor[u.factor + m * u.columns + id.x];
+                block += value * factor[u.factor + m * u.columns + n];
             } else {
                 block += value;
             }
         }
         sum += block;
     }
-    out[u.out + id.x] = sum;
+    if LANES > 1u {
+        sums[lane.y * COLUMNS + lane.x] = sum;
+        workgroupBarrier();
+        for (var other = 1u; other < LANES && lane.y == 0u; other++) {
+            sum += sums[other * COLUMNS + lane.x];
+        }
+    }
+    if lane.y == 0u && column < u.columns {
+        out[u.out + column] = sum;
+    }
 }

@@ -1,32 +1,32 @@
 // Matrix product: c = a @ b + bias, or c += a @ b. An invocation computes 8 rows by 8 columns in registers, as four blocks,
-// out of the cache; strides make every transpose and every block of columns the same code.
+// out of the cache. How a and b lie, and so how four numbers of them are loaded, is in shaders/gemm/.
 
 struct Gemm {
-    a: u32, b: u32, bias: u32, c: u32,
+    a: u32, b: u32, bias: u32, lengths: u32, c: u32,
     rows: u32, columns: u32, inner: u32,
     a_row: u32, a_column: u32, b_row: u32, b_column: u32, c_row: u32,
-    has_bias: u32, accumulate: u32,
+    has_bias: u32, accumulate: u32, batch: u32, slices: u32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;        // [M, K]
-@group(0) @binding(1) var<storage, read> b: array<f32>;        // [K, N]
 @group(0) @binding(2) var<storage, read> bias: array<f32>;     // [N]
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;  // [M, N]
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;  // [B]
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;  // [slices, M, N]
 @group(1) @binding(0) var<uniform> u: Gemm;
 
-const SIDE = 8u;
+override WIDE: u32 = 8;  // invocations of a workgroup along the columns
+override HIGH: u32 = 8;  // and along the rows
+// Rows of c, or terms of its sums, are steps of B sequences, of which those past a sequence's end do not count.
+override RAGGED_ROWS: bool = false;
+override RAGGED_TERMS: bool = false;
 
-// Where the first elements of four rows of a lie, or of four columns of b; past the last one it repeats, and is never stored.
+// Where four rows of a lie, or columns of b; past the last one it repeats, and is never stored.
 fn lines(tensor: u32, first: u32, count: u32, stride: u32) -> vec4<u32> {
     return tensor + min(first + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * stride;
 }
 
-fn load_a(at: vec4<u32>) -> vec4<f32> {
-    return vec4<f32>(a[at.x], a[at.y], a[at.z], a[at.w]);
-}
-
-fn load_b(at: vec4<u32>) -> vec4<f32> {
-    return vec4<f32>(b[at.x], b[at.y], b[at.z], b[at.w]);
+struct Sums {
+    top_left: mat4x4<f32>, top_right: mat4x4<f32>,
+    bottom_left: mat4x4<f32>, bottom_right: mat4x4<f32>,
 }
 
 // Rows of c are columns of the matrix. Without indices into arrays everything stays in registers, unchecked.
@@ -34,11 +34,33 @@ fn outer(rows: vec4<f32>, columns: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(rows.x * columns, rows.y * columns, rows.z * columns, rows.w * columns);
 }
 
-fn store(row: u32, column: u32, values: vec4<f32>) {
+fn add(sums: ptr<function, Sums>, top: vec4<f32>, bottom: vec4<f32>, left: vec4<f32>, right: vec4<f32>) {
+    (*sums).top_left += outer(top, left);
+    (*sums).top_right += outer(top, right);
+    (*sums).bottom_left += outer(bottom, left);
+    (*sums).bottom_right += outer(bottom, right);
+}
+
+// Whether a row of c is a step that its sequence has.
+fn counts(row: u32) -> bool {
+    return !RAGGED_ROWS || row / u.batch < lengths[u.lengths + row % u.batch];
+}
+
+fn any_counts(first: u32) -> bool {
+    for (var i = 0u; i < 8u; i++) {
+        if first + i < u.rows && counts(first + i) {
+            return true;
+        }
+    }
+    return false;
+}
+
+fn store(slice: u32, row: u32, column: u32, sums: vec4<f32>) {
+    let counted = row < u.rows && counts(row);
     for (var i = 0u; i < 4u; i++) {
         if row < u.rows && column + i < u.columns {
-            let at = u.c + row * u.c_row + column + i;
-            var value = values[i];
+            let at = u.c + (slice * u.rows + row) * u.c_row + column + i;
+            var value = select(0.0, sums[i], counted);
             if u.has_bias != 0u {
                 value += bias[u.bias + column + i];
             }
@@ -50,40 +72,51 @@ fn store(row: u32, column: u32, values: vec4<f32>) {
     }
 }
 
-fn store_block(row: u32, column: u32, values: mat4x4<f32>) {
-    store(row, column, values[0]);
-    store(row + 1u, column, values[1]);
-    store(row + 2u, column, values[2]);
-    store(row + 3u, column, values[3]);
+fn store_block(slice: u32, row: u32, column: u32, sums: mat4x4<f32>) {
+    store(slice, row, column, sums[0]);
+    store(slice, row + 1u, column, sums[1]);
+    store(slice, row + 2u, column, sums[2]);
+    store(slice, row + 3u, column, sums[3]);
 }
 
-@compute @workgroup_size(SIDE, SIDE)
+@compute @workgroup_size(WIDE, HIGH)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row = id.y * 8u;
     let column = id.x * 8u;
     if row >= u.rows || column >= u.columns {
         return;
     }
-    let top = lines(u.a, row, u.rows, u.a_row);
-    let bottom = lines(u.a, row + 4u, u.rows, u.a_row);
-    let left = lines(u.b, column, u.columns, u.b_column);
-    let right = lines(u.b, column + 4u, u.columns, u.b_column);
-    var top_left: mat4x4<f32>;
-    var top_right: mat4x4<f32>;
-    var bottom_left: mat4x4<f32>;
-    var bottom_right: mat4x4<f32>;
-    for (var k = 0u; k < u.inner; k++) {
-        let a_top = load_a(top + k * u.a_column);
-        let a_bottom = load_a(bottom + k * u.a_column);
-        let b_left = load_b(left + k * u.b_row);
-        let b_right = load_b(right + k * u.b_row);
-        top_left += outer(a_top, b_left);
-        top_right += outer(a_top, b_right);
-        bottom_left += outer(a_bottom, b_left);
-        bottom_right += outer(a_bottom, b_right);
+    let top = rows_of_a(row);
+    let bottom = rows_of_a(row + 4u);
+    let left = columns_of_b(column);
+    let right = columns_of_b(column + 4u);
+    var sums: Sums;
+    // Terms lie by step and sequence; a slice takes every so many sequences.
+    let series = select(1u, u.batch, RAGGED_TERMS);
+    for (var b = select(series, id.z, any_counts(row)); b < series; b += u.slices) {
+        var length = u.inner / series;
+        if RAGGED_TERMS {
+            length = min(length, lengths[u.lengths + b]);
+        }
+        var k = b;
+        for (var past = length % 4u; past > 0u; past--) {
+            add(&sums, load_a(top, k), load_a(bottom, k), load_b(left, k), load_b(right, k));
+            k += series;
+        }
+        for (var fours = length / 4u; fours > 0u; fours--) {
+            let a_top = load_a_four(top, k, series);
+            let a_bottom = load_a_four(bottom, k, series);
+            let b_left = load_b_four(left, k, series);
+            let b_right = load_b_four(right, k, series);
+            add(&sums, a_top[0], a_bottom[0], b_left[0], b_right[0]);
+            add(&sums, a_top[1], a_bottom[1], b_left[1], b_right[1]);
+            add(&sums, a_top[2], a_bottom[2], b_left[2], b_right[2]);
+            add(&sums, a_top[3], a_bottom[3], b_left[3], b_right[3]);
+            k += 4u * series;
+        }
     }
-    store_block(row, column, top_left);
-    store_block(row, column + 4u, top_right);
-    store_block(row + 4u, column, bottom_left);
-    store_block(row + 4u, column + 4u, bottom_right);
+    store_block(id.z, row, column, sums.top_left);
+    store_block(id.z, row, column + 4u, sums.top_right);
+    store_block(id.z, row + 4u, column, sums.bottom_left);
+    store_block(id.z, row + 4u, column + 4u, sums.bottom_right);
 }

@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight,
-    Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence, ScanBackward,
-    ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tile, Tokens,
-    Transpose,
+    Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, Kernel,
+    LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence,
+    ScanBackward, ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tile,
+    Tokens, Transpose,
 };
 use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
@@ -32,8 +32,10 @@ pub struct Tuning {
     pub route: Option<Route>,
     /// The largest tiles of a scan.
     pub tile: Tile,
-    /// Workgroups that it takes to keep the device busy, before tiles may grow.
+    /// Workgroups that it takes to keep the device busy: below it tiles do not grow, and long sums are cut.
     pub workgroups: usize,
+    /// Iterations of its loops after which an invocation of a kernel is cut short, as by some drivers that compute on the CPU.
+    pub iterations: usize,
 }
 
 impl Default for Tuning {
@@ -45,7 +47,8 @@ impl Default for Tuning {
             scan_work: 1 << 32,
             route: None,
             tile: Tile::SMALLEST,
-            workgroups: 1,
+            workgroups: 128,
+            iterations: usize::MAX,
         }
     }
 }
@@ -60,6 +63,7 @@ impl Tuning {
             route: None,
             tile: Tile::SMALLEST,
             workgroups: 1,
+            iterations: usize::MAX,
         }
     }
 
@@ -71,6 +75,15 @@ impl Tuning {
             workgroups: std::thread::available_parallelism().map_or(1, usize::from),
             ..self
         }
+    }
+
+    /// Parts to cut a product's sums over the steps of `batch` sequences into: as many as keep the device busy, while a part is
+    /// long enough to pay; and as many as it takes for each to be computed whole.
+    fn slices(&self, product: &Gemm, batch: usize) -> usize {
+        let [columns, rows, _] = product.grid().map(|workgroups| workgroups as usize);
+        let busy = (self.workgroups / (columns * rows)).min(product.terms() / SLICE);
+        let whole = product.iterations().div_ceil(self.iterations);
+        busy.max(whole).clamp(1, batch)
     }
 
     /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations.
@@ -107,6 +120,16 @@ impl Tuning {
         }
     }
 }
+
+/// What the slices of weight gradients add up from: its size while a recording is gone through, and then itself.
+#[derive(Debug, Default)]
+struct Sums {
+    needed: usize,
+    partials: Option<Tensor>,
+}
+
+/// Terms of a sum that are worth a slice of their own.
+const SLICE: usize = 128;
 
 /// What a model is recorded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +181,7 @@ pub struct Model {
     doutputs: Tensor,
     levels: Vec<Level>,
     routes: Vec<Route>,
-    scan_work: usize,
+    tuning: Tuning,
     recorded_for: Gradients,
 }
 
@@ -435,7 +458,7 @@ impl Model {
             scores,
             doutputs,
             routes,
-            scan_work: tuning.scan_work,
+            tuning,
             recorded_for: gradients,
         })
     }
@@ -778,7 +801,10 @@ impl Model {
         );
         let bias = self.parameter(&self.parameters, "head.bias");
         for (n, (read, columns, _)) in self.head_parts(training).into_iter().enumerate() {
-            let product = Gemm::new(read, weight.columns(columns).t(), outputs);
+            let mut product = Gemm::new(read, weight.columns(columns).t(), outputs);
+            if self.head_is_ragged() {
+                product = product.ragged_rows(self.lengths);
+            }
             calls.push(
                 if n == 0 {
                     product.bias(bias)
@@ -864,7 +890,8 @@ impl Model {
                 let read = Matrix::new(self.read(*level, *reversed, training), rows, *inputs);
                 let weight = self.weight_of(&self.parameters, &name);
                 let projection = Matrix::block(layer.gates, rows, row_size, 0..gates_h);
-                Gemm::new(read, weight.t(), projection).bias(bias).into()
+                let product = Gemm::new(read, weight.t(), projection).bias(bias);
+                product.ragged_rows(self.lengths).into()
             }
         });
         match self.routes[l] {
@@ -930,11 +957,28 @@ impl Model {
     /// # Panics
     /// Where the model was made without gradients.
     pub fn backward(&mut self) {
+        // What sliced sums need is known once they have been gone through.
+        let mut sums = Sums::default();
+        self.backward_calls(&mut sums);
+        if sums.needed > 0 {
+            let shape: Shape = [sums.needed].into();
+            let partials = self
+                .program
+                .buffer("partials", Kind::Activations, Element::Real, shape);
+            sums.partials = Some(partials);
+        }
+        let calls = self.backward_calls(&mut sums);
+        calls
+            .into_iter()
+            .for_each(|call| self.program.push(Phase::Backward, call));
+    }
+
+    fn backward_calls(&self, sums: &mut Sums) -> Vec<Call> {
         let gradients = self.gradients.expect("the model was made with gradients");
         let rows = self.steps * self.batch;
         let mut calls: Vec<Call> = vec![];
         if self.recorded_for == Gradients::OfLoss {
-            self.head_backward(&gradients, &mut calls);
+            self.head_backward(&gradients, sums, &mut calls);
         }
         let directions = self.network.directions();
         for (l, (layer, direction)) in self.layers.iter().zip(&directions).enumerate().rev() {
@@ -991,24 +1035,26 @@ impl Model {
             let held = held.unwrap_or(layer.h);
             let columns = |range| Matrix::block(layer.gates, rows, row_size, range);
             let name = format!("rnn.weight_ih_{suffix}");
-            calls.push(match self.one_hot(direction) {
-                Some(tokens) => LookupGradient {
-                    dout: Columns {
-                        tensor: layer.gates,
-                        stride: row_size,
-                    },
-                    tokens,
-                    dtable: Table::columns(self.gradient(&name).expect("the table has it")),
-                    padding: None,
+            match self.one_hot(direction) {
+                Some(tokens) => calls.push(
+                    LookupGradient {
+                        dout: Columns {
+                            tensor: layer.gates,
+                            stride: row_size,
+                        },
+                        tokens,
+                        dtable: Table::columns(self.gradient(&name).expect("the table has it")),
+                        padding: None,
+                    }
+                    .into(),
+                ),
+                None => {
+                    let dgates = columns(0..gates_h);
+                    let read = Matrix::new(self.read(level, reversed, true), rows, inputs);
+                    let dweight = self.weight_of(&gradients, &name);
+                    calls.extend(self.sum_steps(dgates, read, dweight, sums));
                 }
-                .into(),
-                None => Gemm::new(
-                    columns(0..gates_h).t(),
-                    Matrix::new(self.read(level, reversed, true), rows, inputs),
-                    self.weight_of(&gradients, &name),
-                )
-                .into(),
-            });
+            }
             if let Some(out) = self.gradient(&format!("rnn.bias_ih_{suffix}")) {
                 calls.push(
                     ColumnSum {
@@ -1038,9 +1084,8 @@ impl Model {
                     count * h,
                     p,
                 );
-                calls.push(
-                    Gemm::new(columns(slot * h..(slot + count) * h).t(), operand, out).into(),
-                );
+                let dgates = columns(slot * h..(slot + count) * h);
+                calls.extend(self.sum_steps(dgates, operand, out, sums));
                 if let Some(dbias) = dbias {
                     let source = layer.gates.part(slot * h, [layer.gates.len() - slot * h]);
                     let out = dbias.part(run.start * h, [count * h]);
@@ -1059,8 +1104,8 @@ impl Model {
             if self.gradient(&format!("rnn.weight_hr_{suffix}")).is_some() {
                 let dweight = self.weight_of(&gradients, &format!("rnn.weight_hr_{suffix}"));
                 let dprojected = columns(slots_h + h..slots_h + h + p);
-                calls
-                    .push(Gemm::new(dprojected.t(), columns(slots_h..slots_h + h), dweight).into());
+                let units = columns(slots_h..slots_h + h);
+                calls.extend(self.sum_steps(dprojected, units, dweight, sums));
             }
             if let Some(out) = self.gradient(&format!("rnn.weight_peephole_{suffix}")) {
                 // i and f see c as it was before a step, o as it is after it.
@@ -1089,7 +1134,8 @@ impl Model {
             let out = dreversed.filter(|_| reversed).unwrap_or(into);
             let weight = self.weight_of(&self.parameters, &format!("rnn.weight_ih_{suffix}"));
             let out = Matrix::new(out, rows, inputs);
-            calls.push(Gemm::new(columns(0..gates_h), weight, out).into());
+            let product = Gemm::new(columns(0..gates_h), weight, out);
+            calls.push(product.ragged_rows(self.lengths).into());
             if reversed {
                 continue;
             }
@@ -1140,11 +1186,9 @@ impl Model {
             );
         }
         calls
-            .into_iter()
-            .for_each(|call| self.program.push(Phase::Backward, call));
     }
 
-    fn head_backward(&self, gradients: &Tensor, calls: &mut Vec<Call>) {
+    fn head_backward(&self, gradients: &Tensor, sums: &mut Sums, calls: &mut Vec<Call>) {
         let (rows, k) = (self.outputs.shape.extents()[0], self.network.head.size);
         let doutputs = Matrix::new(self.doutputs, rows, k);
         let out = self
@@ -1164,8 +1208,15 @@ impl Model {
         let dweight = self.weight_of(gradients, "head.weight");
         for (read, columns, into) in self.head_parts(true) {
             let into = Matrix::new(into.expect("made with gradients"), rows, columns.len());
-            calls.push(Gemm::new(doutputs.t(), read, dweight.columns(columns.clone())).into());
-            calls.push(Gemm::new(doutputs, weight.columns(columns), into).into());
+            let dweight = dweight.columns(columns.clone());
+            let product = Gemm::new(doutputs, weight.columns(columns), into);
+            if self.head_is_ragged() {
+                calls.extend(self.sum_steps(doutputs, read, dweight, sums));
+                calls.push(product.ragged_rows(self.lengths).into());
+            } else {
+                calls.push(Gemm::new(doutputs.t(), read, dweight).into());
+                calls.push(product.into());
+            }
         }
         let top = self.levels.last().expect("a network has layers");
         for (l, dropped) in top.directions.clone().zip(&top.dropped_last) {
@@ -1173,6 +1224,33 @@ impl Model {
                 calls.push(self.drop_last(l, mask, values, self.layers[l].dstate));
             }
         }
+    }
+
+    /// Whether the head reads every step, and zeros past a sequence's end.
+    fn head_is_ragged(&self) -> bool {
+        let top = self.network.layers.last().expect("a network has layers");
+        self.network.head.reads == Reads::Every && !top.residual && top.padding == Padding::Zeros
+    }
+
+    /// A weight's gradient, `out = of^T @ by`, the sum over all steps that are not past their sequence's end.
+    fn sum_steps(&self, of: Matrix, by: Matrix, out: Matrix, sums: &mut Sums) -> Vec<Call> {
+        let product = Gemm::new(of.t(), by, out).ragged_terms(self.lengths);
+        let slices = self.tuning.slices(&product, self.batch);
+        let Some(out) = out.whole().filter(|_| slices > 1) else {
+            return vec![product.into()];
+        };
+        sums.needed = sums.needed.max(slices * out.len());
+        let Some(partials) = sums.partials else {
+            return vec![];
+        };
+        let sum = ColumnSum {
+            source: partials,
+            out,
+            factor: None,
+            rows: slices,
+            stride: out.len(),
+        };
+        vec![product.sliced(slices, partials).into(), sum.into()]
     }
 
     /// The moves that make the states of `layer` as its steps saw them: the initial one, and the others dropped.
@@ -1201,7 +1279,9 @@ impl Model {
     /// The pieces of time that a scan of `layer` is cut into.
     fn cuts(&self, layer: &Recurrence) -> impl Iterator<Item = (usize, usize)> + use<> {
         let work = layer.batch * layer.work();
-        let (steps, piece) = (self.steps, (self.scan_work / work).max(1));
+        let iterations = self.tuning.iterations / layer.scan_iterations();
+        let piece = (self.tuning.scan_work / work).min(iterations).max(1);
+        let steps = self.steps;
         (0..steps)
             .step_by(piece)
             .map(move |begin| (begin, begin.saturating_add(piece).min(steps)))

@@ -257,6 +257,31 @@ impl<'a, R> View<'a, R> {
             ..self
         }
     }
+
+    /// Columns `range` of it.
+    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+        let skip = range.start * if self.transposed { self.stride } else { 1 };
+        View {
+            values: &self.values[skip..],
+            columns: range.len(),
+            ..self
+        }
+    }
+}
+
+impl<R: Real> View<'_, R> {
+    /// Copies row `i`.
+    pub fn copy_row(&self, i: usize, to: &mut [R]) {
+        match self.transposed {
+            true => {
+                let column = self.values[i..].iter().step_by(self.stride);
+                to.iter_mut()
+                    .zip(column)
+                    .for_each(|(to, &value)| *to = value);
+            }
+            false => to.copy_from_slice(&self.values[i * self.stride..][..to.len()]),
+        }
+    }
 }
 
 impl<'a, R: ComplexField> View<'a, R> {

@@ -596,6 +596,94 @@ fn gemm() {
     }
 }
 
+/// Products of which a dimension is T*B, with sequences of all lengths; the sums cut into slices, and whole.
+#[test]
+fn ragged_gemm() {
+    let mut judge = Judge::new("gemm, ragged");
+    let sizes = [
+        [1, 1, 1, 1],
+        [3, 5, 4, 7],
+        [5, 4, 12, 8],
+        [9, 6, 20, 65],
+        [4, 9, 68, 16],
+        [28, 33, 8, 12],
+    ];
+    for (number, [steps, batch, m, n]) in sizes.into_iter().enumerate() {
+        for form in 0..12 {
+            let (terms, accumulates, longest) = (form % 2 == 1, form % 3 == 1, form / 6 == 1);
+            let mut bench = Bench::new(100 * number + form);
+            let lengths: Vec<u32> = (0..batch)
+                .map(|b| {
+                    if longest {
+                        9999
+                    } else {
+                        ((b * 7 + form) % (steps + 1)) as u32
+                    }
+                })
+                .collect();
+            let counts = |at: usize| at / batch < lengths[at % batch] as usize;
+            let tokens = bench.indices(&lengths);
+            let [rows, inner] = if terms {
+                [m, steps * batch]
+            } else {
+                [steps * batch, m]
+            };
+            let (a, a_values) = operand(&mut bench, rows, inner, terms, form % 4 == 2);
+            let (b, b_values) =
+                operand(&mut bench, inner, n, !terms && form % 4 == 0, form % 4 == 1);
+            let slices = if terms {
+                1 + form / 2 % batch.min(3)
+            } else {
+                1
+            };
+            let bias = (!terms && form % 3 == 2).then(|| bench.random(n));
+            let old = match accumulates {
+                true => bench.uniform(slices * rows * n, 1.0),
+                false => vec![NAN; slices * rows * n],
+            };
+            let c = bench.writes(&old);
+            let mut call = Gemm::new(a, b, Matrix::new(c, rows, n)).bias(bias);
+            if accumulates {
+                call = call.accumulate();
+            }
+            let call = match terms {
+                true => call.ragged_terms(tokens).sliced(slices, c),
+                false => call.ragged_rows(tokens),
+            };
+            let case = format!(
+                "{steps}x{batch} steps, {m}x{n}, terms {terms}, {slices} slices, form {form}"
+            );
+            judge.call(&case, bench, call, |before| {
+                let element = |slice: usize, i: usize, j: usize| {
+                    let valid = |p: &usize| match terms {
+                        true => counts(*p) && p % batch % slices == slice,
+                        false => counts(i),
+                    };
+                    let term =
+                        |p: usize| exact(a_values[i * inner + p]) * exact(b_values[p * n + j]);
+                    let bias = bias.map_or(ZERO, |bias| exact(before.of(&bias)[j]));
+                    let old = match accumulates {
+                        true => exact(f64::from(old[(slice * rows + i) * n + j])),
+                        false => ZERO,
+                    };
+                    sum(
+                        (0..inner).filter(valid).map(term).chain([bias, old]),
+                        inner + 1,
+                    )
+                };
+                let rows = (0..slices * rows).map(|row| {
+                    let (slice, i) = (row / rows, row % rows);
+                    (
+                        c.part(row * n, [n]),
+                        (0..n).map(|j| element(slice, i, j)).collect(),
+                    )
+                });
+                rows.collect()
+            });
+        }
+    }
+}
+
 /// A random matrix, stored as its transpose or as a block of columns where asked, and its elements row by row.
 fn operand(
     bench: &mut Bench,

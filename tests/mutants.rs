@@ -116,11 +116,31 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "row < u.rows && column + i <= u.columns",
         "gemm",
     ),
-    ("gemm", "k < u.inner", "k < u.inner - 1u", "gemm"),
+    (
+        "gemm",
+        "fours = length / 4u",
+        "fours = (length - 1u) / 4u",
+        "gemm",
+    ),
+    ("gemm", "past = length % 4u", "past = length % 3u", "gemm"),
+    // Steps past a sequence's end, taken for valid ones, and slices that take each other's.
+    (
+        "gemm",
+        "length = min(length, lengths[u.lengths + b])",
+        "length = max(length, lengths[u.lengths + b])",
+        "gemm",
+    ),
+    ("gemm", "select(0.0, sums[i], counted)", "sums[i]", "gemm"),
+    (
+        "gemm",
+        "select(series, id.z, any_counts(row))",
+        "0u",
+        "gemm",
+    ),
     (
         "column_sum",
-        "min(start + 64u, u.rows)",
-        "min(start + 63u, u.rows)",
+        "min(start + 64u * LANES, u.rows)",
+        "min(start + 63u * LANES, u.rows)",
         "column-sum",
     ),
     (
@@ -292,8 +312,8 @@ fn a_mistake_shows_in_whole_training_steps() {
     };
     let edit = ShaderEdit {
         kernel: "column_sum",
-        from: "out[u.out + id.x] = sum",
-        to: "out[u.out + id.x] = 1.001 * sum",
+        from: "out[u.out + column] = sum",
+        to: "out[u.out + column] = 1.001 * sum",
     };
     let place = Place::Gpu(Box::new(device.with_edit(edit)));
     let mut report = Report::default();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use gatescan::cells::Cell;
 use gatescan::kernels::{
-    Access, Call, Gather, Kernel, Of, Record, Scalar, Tally, control, history,
+    Access, Arg, Call, Gather, Kernel, Of, Record, Scalar, Tally, control, history,
 };
 use gatescan::model::{Gradients, Model, Route, Tuning};
 use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
@@ -35,21 +35,28 @@ struct Specialisation {
     source: String,
     parts: Vec<&'static str>,
     constants: Vec<(&'static str, f64)>,
-    args: Vec<(&'static str, Access, Element)>,
+    /// Without an element where it stands in for what is not there, as an argument before it that is bound twice.
+    args: Vec<(&'static str, Access, Option<Element>)>,
     uniform: Vec<(&'static str, Scalar)>,
 }
 
 impl Specialisation {
     fn new(program: &Program, kernel: &dyn Kernel) -> Self {
         let shader = kernel.shader();
-        let args = kernel.args().into_iter();
+        let args = kernel.args();
+        let element = |(number, arg): (usize, &Arg)| {
+            let stands_in = args[..number]
+                .iter()
+                .any(|other| other.tensor == arg.tensor);
+            (!stands_in).then(|| program.buffer_of(&arg.tensor).element)
+        };
         Specialisation {
             name: kernel.name(),
             source: shader.parts.join("\n"),
             parts: shader.parts,
             constants: shader.constants,
-            args: args
-                .map(|arg| (arg.name, arg.access, program.buffer_of(&arg.tensor).element))
+            args: (args.iter().enumerate())
+                .map(|(number, arg)| (arg.name, arg.access, element((number, arg))))
                 .collect(),
             uniform: kernel.uniform(),
         }
@@ -100,6 +107,10 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
             include_str!("../shaders/ceilings/multiply_add.wgsl"),
         ),
         ("empty", include_str!("../shaders/ceilings/empty.wgsl")),
+        (
+            "iterations",
+            include_str!("../shaders/ceilings/iterations.wgsl"),
+        ),
     ];
     sources.into_iter().map(|(name, source)| Specialisation {
         name,
@@ -452,7 +463,9 @@ fn every_specialisation_binds_what_its_call_says() {
         let (module, _) = each.module();
         let type_of = |handle| &module.types[handle].inner;
         let scalar = |inner: &TypeInner| match inner {
-            TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => (scalar.kind, scalar.width),
+            TypeInner::Scalar(scalar)
+            | TypeInner::Atomic(scalar)
+            | TypeInner::Vector { scalar, .. } => (scalar.kind, scalar.width),
             other => panic!("{name}: {other:?} is not a scalar"),
         };
 
@@ -491,8 +504,9 @@ fn every_specialisation_binds_what_its_call_says() {
                 panic!("{name}: {arg} is not an array");
             };
             let expected = match element {
-                Element::Real => (ScalarKind::Float, 4),
-                Element::Index => (ScalarKind::Uint, 4),
+                Some(Element::Real) => (ScalarKind::Float, 4),
+                Some(Element::Index) => (ScalarKind::Uint, 4),
+                None => continue,
             };
             assert_eq!(scalar(type_of(base)), expected, "{name}: {arg}");
         }

@@ -4,6 +4,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
+use gatescan::bench::Loaded;
 use gatescan::cells::Cell;
 use gatescan::checkpoint::SavedModel;
 use gatescan::cpu::Cpu;
@@ -17,6 +18,7 @@ use gatescan::network::{
     Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Parameter, Reads,
 };
 use gatescan::optim::{Form, Optimizer};
+use gatescan::place::Place;
 use gatescan::program::Phase;
 use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
 use gatescan::rng::{Philox, Stream};
@@ -555,6 +557,22 @@ fn training_does_not_see_past_the_end_of_a_sequence() {
         last(&zeros).1.expect("every step"),
         zeros.last.test_loss.expect("a test split")
     );
+}
+
+/// Some drivers leave an invocation's loops early, without a word.
+#[test]
+fn long_sequences_are_computed_to_their_end() {
+    let Some(device) = common::gpu() else { return };
+    let place = Place::Gpu(Box::new(device));
+    let shapes = [
+        "rnn-1-9000-2-3",
+        "lstm-2-1500-2-40",
+        "gru-3-1200-2-33",
+        "rnn-40-2000-2-3",
+    ];
+    for shape in shapes {
+        Loaded::new(&shape.parse().expect("a shape"), &place).expect("explained by rounding");
+    }
 }
 
 #[test]

@@ -459,6 +459,14 @@ fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
                 call.kernel().name()
             )));
         }
+        let iterations = call.kernel().iterations();
+        if let Some(most) = device.iterations.filter(|&most| iterations > most) {
+            return Err(Error::Device(format!(
+                "{} may go through its loops {iterations} times and {name} leaves them, without a word, after {most}; \
+                 shorter sequences, a smaller batch or hidden size need fewer, and the CPU (--device cpu) has no such limit",
+                call.kernel().name()
+            )));
+        }
     }
     if device.summary.is_software() || device.summary.kind == AdapterKind::Integrated {
         // Its memory is this machine's.

@@ -2,6 +2,7 @@
 
 pub(crate) mod ceilings;
 pub mod executor;
+mod loops;
 mod timing;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -72,6 +73,8 @@ pub struct GpuDevice {
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: wgpu::Limits,
     pub summary: AdapterSummary,
+    /// Iterations of its loops after which an invocation is cut short, if it is.
+    pub(crate) iterations: Option<usize>,
     /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
     pipelines: executor::Cache,
@@ -138,15 +141,21 @@ impl GpuDevice {
         device.set_device_lost_callback(move |reason, message| {
             note(format!("the device was lost ({reason:?}): {message}"));
         });
-        Ok(GpuDevice {
+        let mut opened = GpuDevice {
             device,
             queue,
             limits,
             summary,
+            iterations: None,
             trouble,
             pipelines: Default::default(),
             edit: None,
-        })
+        };
+        // Of hardware nothing like it is known.
+        if opened.summary.is_software() {
+            opened.iterations = opened.measure_iterations()?;
+        }
+        Ok(opened)
     }
 
     /// The same device, with a mistake in one kernel of every program that is loaded from now on.
@@ -162,6 +171,8 @@ impl GpuDevice {
     pub fn tuning(&self) -> Tuning {
         let tuning = Tuning {
             workgroup_memory: self.limits.max_compute_workgroup_storage_size,
+            // Half of it, for loops that are counted as unrolled and are not.
+            iterations: self.iterations.map_or(usize::MAX, |most| most / 2),
             ..Tuning::default()
         };
         match self.summary.is_software() {

@@ -124,6 +124,10 @@ impl Kernel for Arrange {
         fold(self.steps * self.batch * self.width, 64)
     }
 
+    fn iterations(&self) -> usize {
+        self.steps + 64
+    }
+
     fn cost(&self) -> Cost {
         let moved = (self.steps * self.batch * self.width) as f64;
         let more = f64::from(u8::from(self.accumulate)) + f64::from(u8::from(self.mask.is_some()));

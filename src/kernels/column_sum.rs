@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
@@ -19,8 +19,11 @@ pub struct ColumnSum {
     pub stride: usize,
 }
 
-/// Rows that are summed by themselves, which keeps rounding small; and columns that go together.
+/// Columns that the CPU takes together, and rows that it sums by themselves, which keeps rounding small.
 const BLOCK: usize = 64;
+/// Columns of a workgroup, and the invocations that share the rows of each, where there are many.
+const COLUMNS: usize = 32;
+const LANES: usize = 8;
 
 impl From<ColumnSum> for Call {
     fn from(call: ColumnSum) -> Call {
@@ -50,14 +53,20 @@ impl Kernel for ColumnSum {
     }
 
     fn shader(&self) -> Shader {
+        let mut constants = vec![("COLUMNS", COLUMNS as f64), ("LANES", self.lanes() as f64)];
+        constants.extend(self.factor.map(|_| ("FACTORS", 1.0)));
         Shader {
             parts: vec![include_str!("../../shaders/column_sum.wgsl")],
-            constants: self.factor.map(|_| ("FACTORS", 1.0)).into_iter().collect(),
+            constants,
         }
     }
 
     fn grid(&self) -> [u32; 3] {
-        [self.out.len().div_ceil(BLOCK) as u32, 1, 1]
+        fold(self.out.len(), COLUMNS)
+    }
+
+    fn iterations(&self) -> usize {
+        self.rows.div_ceil(self.lanes()) + LANES
     }
 
     fn cost(&self) -> Cost {
@@ -71,6 +80,11 @@ impl Kernel for ColumnSum {
 }
 
 impl ColumnSum {
+    /// Invocations that share the rows of a column.
+    fn lanes(&self) -> usize {
+        if self.rows < 8 * LANES { 1 } else { LANES }
+    }
+
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
         let source = &source[..(self.rows - 1) * self.stride + self.out.len()];

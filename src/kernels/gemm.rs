@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
@@ -6,6 +8,9 @@ use crate::program::Tensor;
 use crate::real::{Real, View};
 
 /// Matrix product `c = a @ b + bias`, or `c += a @ b`.
+///
+/// Where one of its dimensions is T*B, a row or a term for each step of each sequence, the steps past a sequence's end may be
+/// left out: such rows of `a` count as zeros, and such terms are not there.
 #[derive(Debug, Clone)]
 pub struct Gemm {
     /// `[M, K]`.
@@ -18,6 +23,20 @@ pub struct Gemm {
     pub c: Matrix,
     /// Adds to what `c` holds.
     pub accumulate: bool,
+    /// Which dimension is T*B, and the sequences' lengths.
+    pub ragged: Option<Ragged>,
+    /// Parts that the sums over T*B terms are cut into, by sequence: part s takes the sequences s, s + slices, ... and `c` is
+    /// `[slices, M, N]`.
+    pub slices: usize,
+}
+
+/// A dimension of a product that is T*B; with the lengths, `[B]`.
+#[derive(Debug, Clone, Copy)]
+pub enum Ragged {
+    /// The rows of `a` and `c`.
+    Rows(Tensor),
+    /// The terms of the sums.
+    Terms(Tensor),
 }
 
 /// A matrix in a tensor: stored rows of `columns` elements, `stride` apart, read as its transpose on demand.
@@ -37,12 +56,7 @@ impl Matrix {
     }
 
     /// Columns `range` of the `rows * columns` matrix at the start of `tensor`.
-    pub fn block(
-        tensor: Tensor,
-        rows: usize,
-        columns: usize,
-        range: std::ops::Range<usize>,
-    ) -> Self {
+    pub fn block(tensor: Tensor, rows: usize, columns: usize, range: Range<usize>) -> Self {
         let tensor = tensor.part(range.start, [(rows - 1) * columns + range.len()]);
         Matrix {
             tensor,
@@ -54,7 +68,7 @@ impl Matrix {
     }
 
     /// Columns `range` of a matrix that is not transposed.
-    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+    pub fn columns(self, range: Range<usize>) -> Self {
         assert!(!self.transposed && range.end <= self.columns);
         let tensor = self
             .tensor
@@ -64,6 +78,12 @@ impl Matrix {
             columns: range.len(),
             ..self
         }
+    }
+
+    /// Its elements, row by row, where they lie side by side.
+    pub fn whole(self) -> Option<Tensor> {
+        let whole = !self.transposed && self.stride == self.columns;
+        whole.then(|| self.tensor.part(0, [self.rows * self.columns]))
     }
 
     /// Its transpose.
@@ -82,6 +102,33 @@ impl Matrix {
             ..View::new(values, self.rows, self.columns, self.stride)
         }
     }
+
+    /// Elements from one row to the next, and from one column to the next.
+    fn steps(&self) -> (usize, usize) {
+        if self.transposed {
+            (1, self.stride)
+        } else {
+            (self.stride, 1)
+        }
+    }
+
+    /// Which of a shader's ways of loading fits, where four numbers are loaded at once: across lines (rows of a, columns of b) or
+    /// along them.
+    fn loads(&self, along: bool) -> Loads {
+        let fours = [self.tensor.offset, self.stride, self.rows, self.columns];
+        match fours.iter().all(|size| size.is_multiple_of(4)) {
+            true if along => Loads::Along,
+            true => Loads::Across,
+            false => Loads::Single,
+        }
+    }
+}
+
+/// How a shader loads numbers of a matrix.
+enum Loads {
+    Single,
+    Across,
+    Along,
 }
 
 impl Gemm {
@@ -97,7 +144,53 @@ impl Gemm {
             bias: None,
             c,
             accumulate: false,
+            ragged: None,
+            slices: 1,
         }
+    }
+
+    /// Terms of each sum.
+    pub fn terms(&self) -> usize {
+        self.a.columns
+    }
+
+    /// Leaves out the rows of `a` that are past the end of one of the `[B]` sequences.
+    ///
+    /// # Panics
+    /// Where the rows are not a number of steps of each sequence.
+    pub fn ragged_rows(self, lengths: Tensor) -> Self {
+        assert!(self.a.rows.is_multiple_of(lengths.len()));
+        Gemm {
+            ragged: Some(Ragged::Rows(lengths)),
+            ..self
+        }
+    }
+
+    /// Leaves out the terms that are past the end of one of the `[B]` sequences.
+    ///
+    /// # Panics
+    /// Where the terms are not a number of steps of each sequence.
+    pub fn ragged_terms(self, lengths: Tensor) -> Self {
+        assert!(self.a.columns.is_multiple_of(lengths.len()));
+        Gemm {
+            ragged: Some(Ragged::Terms(lengths)),
+            ..self
+        }
+    }
+
+    /// Cuts the sums over T*B terms into parts, which go to `partials`, `[slices, M, N]`, in place of `c`.
+    ///
+    /// # Panics
+    /// Where the terms are not steps of at least so many sequences.
+    pub fn sliced(self, slices: usize, partials: Tensor) -> Self {
+        assert!(matches!(self.ragged, Some(Ragged::Terms(lengths)) if slices <= lengths.len()));
+        let (rows, columns) = (self.c.rows, self.c.columns);
+        let c = Matrix {
+            tensor: partials.part(0, [slices, rows, columns]),
+            stride: columns,
+            ..self.c
+        };
+        Gemm { c, slices, ..self }
     }
 
     /// With `bias` added to every row.
@@ -125,6 +218,8 @@ impl From<Gemm> for Call {
 const TILE: usize = 8;
 /// Invocations of a workgroup along each side.
 const SIDE: usize = 8;
+/// Rows that the CPU leaves out or takes together, where some are past their sequence's end.
+const BLOCK: usize = 16;
 
 impl Kernel for Gemm {
     fn name(&self) -> &'static str {
@@ -137,19 +232,13 @@ impl Kernel for Gemm {
             read("b", self.b.tensor),
             // Without a bias something has to be bound all the same.
             read("bias", self.bias.unwrap_or(self.b.tensor)),
+            read("lengths", self.lengths().unwrap_or(self.b.tensor)),
             write("c", self.c.tensor),
         ]
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let step = |m: &Matrix| {
-            if m.transposed {
-                (1, m.stride)
-            } else {
-                (m.stride, 1)
-            }
-        };
-        let ((a_row, a_column), (b_row, b_column)) = (step(&self.a), step(&self.b));
+        let ((a_row, a_column), (b_row, b_column)) = (self.a.steps(), self.b.steps());
         vec![
             ("rows", Scalar::count(self.c.rows)),
             ("columns", Scalar::count(self.c.columns)),
@@ -161,13 +250,35 @@ impl Kernel for Gemm {
             ("c_row", Scalar::count(self.c.stride)),
             ("has_bias", Scalar::U32(self.bias.is_some().into())),
             ("accumulate", Scalar::U32(self.accumulate.into())),
+            (
+                "batch",
+                Scalar::count(self.lengths().map_or(1, |lengths| lengths.len())),
+            ),
+            ("slices", Scalar::count(self.slices)),
         ]
     }
 
     fn shader(&self) -> Shader {
+        let ragged_terms = matches!(self.ragged, Some(Ragged::Terms(_)));
+        // Terms of sequences are not neighbours.
+        let a = match self.a.loads(!self.a.transposed) {
+            Loads::Along if !ragged_terms => include_str!("../../shaders/gemm/a_along.wgsl"),
+            Loads::Across => include_str!("../../shaders/gemm/a_across.wgsl"),
+            _ => include_str!("../../shaders/gemm/a_single.wgsl"),
+        };
+        let b = match self.b.loads(self.b.transposed) {
+            Loads::Along if !ragged_terms => include_str!("../../shaders/gemm/b_along.wgsl"),
+            Loads::Across => include_str!("../../shaders/gemm/b_across.wgsl"),
+            _ => include_str!("../../shaders/gemm/b_single.wgsl"),
+        };
+        let constant = match self.ragged {
+            Some(Ragged::Rows(_)) => Some(("RAGGED_ROWS", 1.0)),
+            Some(Ragged::Terms(_)) => Some(("RAGGED_TERMS", 1.0)),
+            None => None,
+        };
         Shader {
-            parts: vec![include_str!("../../shaders/gemm.wgsl")],
-            constants: vec![],
+            parts: vec![include_str!("../../shaders/gemm.wgsl"), a, b],
+            constants: constant.into_iter().collect(),
         }
     }
 
@@ -175,8 +286,17 @@ impl Kernel for Gemm {
         [
             self.c.columns.div_ceil(TILE * SIDE) as u32,
             self.c.rows.div_ceil(TILE * SIDE) as u32,
-            1,
+            self.slices as u32,
         ]
+    }
+
+    fn iterations(&self) -> usize {
+        let sequences = match self.ragged {
+            Some(Ragged::Terms(lengths)) => lengths.len().div_ceil(self.slices),
+            _ => 1,
+        };
+        // Terms go four at a time; each sequence may leave up to three.
+        8 + self.a.columns.div_ceil(4 * self.slices) + 4 * sequences
     }
 
     fn cost(&self) -> Cost {
@@ -194,36 +314,110 @@ impl Kernel for Gemm {
 }
 
 impl Gemm {
+    fn lengths(&self) -> Option<Tensor> {
+        match self.ragged {
+            Some(Ragged::Rows(lengths) | Ragged::Terms(lengths)) => Some(lengths),
+            None => None,
+        }
+    }
+
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (a, b) = (memory.read(&self.a.tensor), memory.read(&self.b.tensor));
         let bias = self.bias.map(|bias| memory.read(&bias));
         let bias = bias.as_deref();
         let (a, b) = (self.a.view(&a), self.b.view(&b));
+        let lengths = self.lengths().map(|lengths| memory.read_index(&lengths));
+        let lengths = lengths.as_deref();
         let mut c = memory.write(&self.c.tensor);
         let (stride, columns) = (self.c.stride, self.c.columns);
+        let ragged_rows = matches!(self.ragged, Some(Ragged::Rows(_)));
+        // Of each slice the terms that count, one run after the other.
+        let terms: Vec<Vec<Range<usize>>> = (0..self.slices)
+            .map(|slice| {
+                let lengths = lengths.filter(|_| !ragged_rows);
+                runs(0..a.columns, lengths, |b| b % self.slices == slice).collect()
+            })
+            .collect();
         // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
         let work = (a.columns * columns).max(1);
         let piece = (2_000_000 / work).max(32).next_multiple_of(16);
+        let pieces = a.rows.div_ceil(piece);
+        let overwrites = !self.accumulate && bias.is_none() && self.ragged.is_none();
         let compute = |(number, c): (usize, &mut [R])| {
-            let rows = number * piece..(number * piece + piece).min(a.rows);
-            if let Some(bias) = bias {
-                c.chunks_mut(stride)
-                    .for_each(|row| row[..columns].copy_from_slice(bias));
+            let (slice, first) = (number / pieces, number % pieces * piece);
+            let rows = first..(first + piece).min(a.rows);
+            for row in c
+                .chunks_mut(stride)
+                .filter(|_| !self.accumulate && !overwrites)
+            {
+                match bias {
+                    Some(bias) => row[..columns].copy_from_slice(bias),
+                    None => row[..columns].fill(R::zero()),
+                }
             }
-            R::product(
-                a.rows(rows),
-                b,
-                c,
-                stride,
-                self.accumulate || bias.is_some(),
-            );
+            let multiply = |a: View<R>, rows: Range<usize>, c: &mut [R]| {
+                let c = &mut c[(rows.start - first) * stride..];
+                for terms in &terms[slice] {
+                    let (a, b) = (a.columns(terms.clone()), b.rows(terms.clone()));
+                    R::product(a, b, c, stride, !overwrites);
+                }
+            };
+            let Some(lengths) = lengths.filter(|_| ragged_rows) else {
+                return multiply(a.rows(rows.clone()), rows, c);
+            };
+            // Whole blocks, so that the bits of a row do not depend on which others are there.
+            let mut whole = rows.start..rows.start;
+            for start in rows.clone().step_by(BLOCK) {
+                let block = start..(start + BLOCK).min(rows.end);
+                let counts = |at: &usize| at / lengths.len() < lengths[at % lengths.len()] as usize;
+                let counted = block.clone().filter(counts).count();
+                if counted == block.len() {
+                    whole.end = block.end;
+                    continue;
+                }
+                if !whole.is_empty() {
+                    multiply(a.rows(whole.clone()), whole, c);
+                }
+                whole = block.end..block.end;
+                if counted > 0 {
+                    let mut copy = vec![R::zero(); block.len() * a.columns];
+                    let rows = copy.chunks_mut(a.columns).zip(block.clone());
+                    rows.filter(|(_, at)| counts(at))
+                        .for_each(|(row, at)| a.copy_row(at, row));
+                    let a = View::new(&copy, block.len(), a.columns, a.columns);
+                    multiply(a, block, c);
+                }
+            }
+            if !whole.is_empty() {
+                multiply(a.rows(whole.clone()), whole, c);
+            }
         };
-        if a.rows <= piece {
-            compute((0, &mut c));
-        } else {
-            c.par_chunks_mut(piece * stride)
-                .enumerate()
-                .for_each(compute);
-        }
+        let slices = c.chunks_mut(a.rows * stride);
+        let pieces: Vec<_> = slices.flat_map(|c| c.chunks_mut(piece * stride)).collect();
+        pieces.into_par_iter().enumerate().for_each(compute);
     }
+}
+
+/// The longest runs within `range` of steps, `t * B + b`, that are not past the end of their sequence b and whose sequence is
+/// `taken`; all of it without lengths.
+fn runs(
+    range: Range<usize>,
+    lengths: Option<&[u32]>,
+    taken: impl Fn(usize) -> bool,
+) -> impl Iterator<Item = Range<usize>> {
+    let counts = move |&at: &usize| {
+        lengths.is_none_or(|lengths| {
+            let (t, b) = (at / lengths.len(), at % lengths.len());
+            t < lengths[b] as usize && taken(b)
+        })
+    };
+    let Range { mut start, end } = range;
+    std::iter::from_fn(move || {
+        let first = (start..end).find(&counts)?;
+        start = match lengths {
+            Some(_) => (first..end).find(|at| !counts(at)).unwrap_or(end),
+            None => end,
+        };
+        Some(first..start)
+    })
 }

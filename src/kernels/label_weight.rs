@@ -45,6 +45,10 @@ impl Kernel for LabelWeight {
         [1, 1, 1]
     }
 
+    fn iterations(&self) -> usize {
+        self.labels.len() / 64 + 64
+    }
+
     fn cost(&self) -> Cost {
         Cost {
             flops: 0.0,

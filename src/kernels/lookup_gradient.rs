@@ -60,6 +60,10 @@ impl Kernel for LookupGradient {
         fold(self.dtable.count() * self.dtable.width.div_ceil(64), 1)
     }
 
+    fn iterations(&self) -> usize {
+        self.tokens.steps * self.tokens.batch
+    }
+
     fn cost(&self) -> Cost {
         let numbers = (self.tokens.steps * self.tokens.batch * self.dtable.width) as f64;
         Cost {

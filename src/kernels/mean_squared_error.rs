@@ -62,6 +62,10 @@ impl Kernel for MeanSquaredError {
         fold(self.labels.len(), 64)
     }
 
+    fn iterations(&self) -> usize {
+        self.width
+    }
+
     fn cost(&self) -> Cost {
         let elements = self.predictions.len() as f64;
         Cost {

@@ -39,7 +39,7 @@ pub use column_sum::ColumnSum;
 pub use descent::Descent;
 pub use dropout_mask::DropoutMask;
 pub use gather::{Gather, Of};
-pub use gemm::{Gemm, Matrix};
+pub use gemm::{Gemm, Matrix, Ragged};
 pub use label_weight::LabelWeight;
 pub use lookup::{Lookup, Table, Tokens};
 pub use lookup_gradient::LookupGradient;
@@ -200,6 +200,11 @@ pub trait Kernel {
     fn grid(&self) -> [u32; 3];
     /// What it costs.
     fn cost(&self) -> Cost;
+    /// At most how often an invocation goes through its loops, all of them together; but for loops of a few constant
+    /// iterations, which compilers unroll.
+    fn iterations(&self) -> usize {
+        64
+    }
 }
 
 /// Any kernel's call.

@@ -71,6 +71,10 @@ impl Kernel for Record {
         [1, 1, 1]
     }
 
+    fn iterations(&self) -> usize {
+        self.scores.len() / 64 + 64
+    }
+
     fn cost(&self) -> Cost {
         Cost {
             flops: self.scores.len() as f64,

@@ -173,6 +173,19 @@ impl Recurrence {
         16 * (h + p).max(self.cell.facts().gates as u128 * h + projected)
     }
 
+    /// What a time step adds to a scan's [`Kernel::iterations`](super::Kernel::iterations), in either direction: of the loops
+    /// over the terms of its products, and over the sequences where it loads and stores.
+    pub fn scan_iterations(&self) -> usize {
+        let widest = self.hidden_size.max(self.output_size);
+        let terms = self.cell.facts().gates * self.hidden_size + self.output_size;
+        widest.div_ceil(self.width()) * (terms + 64 * self.tile.groups)
+    }
+
+    /// The same of a step by itself.
+    pub(super) fn step_iterations(&self) -> usize {
+        self.work() / self.hidden_size.min(self.output_size) + 64
+    }
+
     /// Gates in runs whose recurrent products' gradients lie side by side, none across the two stages.
     pub fn product_runs(&self) -> Vec<Range<usize>> {
         let facts = self.cell.facts();

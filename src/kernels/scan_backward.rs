@@ -55,6 +55,10 @@ impl Kernel for ScanBackward {
         self.layer.scan_grid()
     }
 
+    fn iterations(&self) -> usize {
+        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+    }
+
     fn cost(&self) -> Cost {
         self.layer.cost(self.end - self.begin)
     }

@@ -50,6 +50,10 @@ impl Kernel for ScanForward {
         self.layer.scan_grid()
     }
 
+    fn iterations(&self) -> usize {
+        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+    }
+
     fn cost(&self) -> Cost {
         self.layer.cost(self.end - self.begin)
     }

@@ -63,6 +63,10 @@ impl Kernel for SoftmaxCrossEntropy {
         fold(self.labels.len(), 1)
     }
 
+    fn iterations(&self) -> usize {
+        self.classes / 16 + 64
+    }
+
     fn cost(&self) -> Cost {
         let elements = self.logits.len() as f64;
         Cost {

@@ -53,6 +53,10 @@ impl Kernel for SquaredNorm {
         [SquaredNorm::PARTIALS as u32, 1, 1]
     }
 
+    fn iterations(&self) -> usize {
+        self.source.len() / (64 * Self::PARTIALS) + 64
+    }
+
     fn cost(&self) -> Cost {
         let count = self.source.len() as f64;
         Cost {

@@ -64,6 +64,10 @@ impl Kernel for StepBackward {
         self.layer.step_grid()
     }
 
+    fn iterations(&self) -> usize {
+        self.layer.step_iterations()
+    }
+
     fn cost(&self) -> Cost {
         self.layer.cost(1)
     }

@@ -51,6 +51,10 @@ impl Kernel for StepForward {
         self.layer.step_grid()
     }
 
+    fn iterations(&self) -> usize {
+        self.layer.step_iterations()
+    }
+
     fn cost(&self) -> Cost {
         self.layer.cost(1)
     }

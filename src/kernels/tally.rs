@@ -64,6 +64,10 @@ impl Kernel for Tally {
         fold(self.labels.len(), 1)
     }
 
+    fn iterations(&self) -> usize {
+        self.classes / 32 + 64
+    }
+
     fn cost(&self) -> Cost {
         let elements = self.outputs.len() as f64;
         Cost {

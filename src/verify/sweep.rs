@@ -819,6 +819,44 @@ fn gemm(bench: &mut Bench, full: bool) {
             bench_product(bench, product, number + transposed, n);
         }
     }
+    // Aligned, so that four numbers are loaded at once; and sums as long as some drivers let no loop be.
+    for (number, [m, n, k]) in [[4, 4, 4], [68, 72, 60], [12, 8, 1 << 17]]
+        .into_iter()
+        .enumerate()
+    {
+        for transposed in 0..4 {
+            let matrix = |bench: &mut Bench, transposed: bool, rows, columns| match transposed {
+                true => Matrix::new(bench.reals(columns, rows), columns, rows).t(),
+                false => Matrix::new(bench.reals(rows, columns), rows, columns),
+            };
+            let a = matrix(bench, transposed & 1 == 1, m, k);
+            let b = matrix(bench, transposed >> 1 == 1, k, n);
+            let out = Matrix::new(bench.reals(m, n), m, n);
+            bench_product(bench, Gemm::new(a, b, out), number + transposed, n);
+        }
+    }
+    for (steps, batch, m, n) in [(1, 1, 4, 4), (5, 6, 9, 8), (7, 12, 68, 20), (9, 33, 8, 65)] {
+        for slices in [1, 3].into_iter().filter(|&slices| slices <= batch) {
+            let lengths = bench.indices(batch, move |b| (b * 7 % (steps + 2)) as u32);
+            let rows = steps * batch;
+            let matrix = |bench: &mut Bench, rows, columns| {
+                Matrix::new(bench.reals(rows, columns), rows, columns)
+            };
+            let (of, by, out) = (
+                matrix(bench, rows, m),
+                matrix(bench, rows, n),
+                matrix(bench, m, n),
+            );
+            let partials = bench.reals(slices * m, n);
+            bench.push(
+                Gemm::new(of.t(), by, out)
+                    .ragged_terms(lengths)
+                    .sliced(slices, partials),
+            );
+            let (weight, out) = (matrix(bench, n, m), matrix(bench, rows, n));
+            bench.push(Gemm::new(of, weight.t(), out).ragged_rows(lengths));
+        }
+    }
 }
 
 /// With a bias, adding, or neither.
@@ -832,7 +870,7 @@ fn bench_product(bench: &mut Bench, product: Gemm, turn: usize, columns: usize) 
 }
 
 fn column_sum(bench: &mut Bench, full: bool) {
-    for &rows in edges(full) {
+    for &rows in edges(full).iter().chain(&[511, 1025]) {
         for columns in [1, 64, 65] {
             for factors in [false, true] {
                 let stride = columns + 3;
