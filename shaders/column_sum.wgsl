@@ -1,18 +1,32 @@
 // out[n] = sum over m of source[m, n], or of source[m, n] * factor[m, n]. Invocations share the rows of a column and add up in
-// a fixed order; each in blocks of 64, which keeps rounding small.
+// a fixed order; each in blocks of 64, or sequence by sequence, which keeps rounding small.
 
-struct ColumnSum { source: u32, factor: u32, out: u32, rows: u32, columns: u32, stride: u32 }
+struct ColumnSum {
+    source: u32, factor: u32, lengths: u32, out: u32,
+    rows: u32, columns: u32, stride: u32, batch: u32,
+}
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;     // [M, N], rows `stride` apart
 @group(0) @binding(1) var<storage, read> factor: array<f32>;     // [M, N]
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;  // [N]
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;    // [B]
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [N]
 @group(1) @binding(0) var<uniform> u: ColumnSum;
 
 override FACTORS: bool = false;
+// Rows are steps of B sequences, of which those past a sequence's end do not count.
+override RAGGED: bool = false;
 override COLUMNS: u32 = 32;  // of a workgroup
 override LANES: u32 = 8;     // invocations that share a column's rows
 
 var<workgroup> sums: array<f32, COLUMNS * LANES>;
+
+fn value(row: u32, n: u32) -> f32 {
+    let value = source[u.source + row * u.stride + n];
+    if FACTORS {
+        return value * factor[u.factor + row * u.columns + n];
+    }
+    return value;
+}
 
 @compute @workgroup_size(COLUMNS, LANES)
 fn main(
@@ -24,17 +38,23 @@ fn main(
     var sum = 0.0;
     // The last column again, where there is none, so that all of a workgroup meet at the barrier.
     let n = min(column, u.columns - 1u);
-    for (var start = lane.y; start < u.rows; start += 64u * LANES) {
-        var block = 0.0;
-        for (var m = start; m < min(start + 64u * LANES, u.rows); m += LANES) {
-            let value = source[u.source + m * u.stride + n];
-            if FACTORS {
-                block += value * factor[u.factor + m * u.columns + n];
-            } else {
-                block += value;
+    if RAGGED {
+        for (var b = lane.y; b < u.batch; b += LANES) {
+            let length = min(lengths[u.lengths + b], u.rows / u.batch);
+            var block = 0.0;
+            for (var t = 0u; t < length; t++) {
+                block += value(t * u.batch + b, n);
             }
+            sum += block;
         }
-        sum += block;
+    } else {
+        for (var start = lane.y; start < u.rows; start += 64u * LANES) {
+            var block = 0.0;
+            for (var m = start; m < min(start + 64u * LANES, u.rows); m += LANES) {
+                block += value(m, n);
+            }
+            sum += block;
+        }
     }
     if LANES > 1u {
         sums[lane.y * COLUMNS + lane.x] = sum;

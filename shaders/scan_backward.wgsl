@@ -1,5 +1,5 @@
 // Walks time steps end..begin of a layer backwards for GROUPS groups of four sequences a workgroup, the gates' gradients of
-// the step in hand in workgroup memory. Past the end of the longest of them there are no products to take back. Weight gradients are left
+// the step in hand in workgroup memory. Past the end of the longest of them there are only zeros to store. Weight gradients are left
 // to products over all steps at once.
 
 struct ScanBackward {
@@ -57,29 +57,21 @@ fn projection_back(group: u32, j: u32) -> Rows {
     return sum;
 }
 
-// The gradient of h after step t - 1.
-fn load_dh(t: u32, first: u32, p: u32) -> Rows {
-    if t < u.end || u.given_states > 0u {
-        return load_dstate(0u, first, p);
-    }
-    return Rows(0.0);
-}
-
 // Adds to the gradient of h.
 fn add_dstate(first: u32, p: u32, value: Rows) {
     store_dstate(0u, first, p, load_dstate(0u, first, p) + value);
 }
 
 // A unit's part of step t - 1.
-fn unit(t: u32, first: u32, group: u32, j: u32, valid: bool) {
+fn unit(t: u32, first: u32, group: u32, j: u32) {
     var dh: Rows;
     if !PROJECTED {
-        dh = load_dh(t, first, j);
-    } else if valid {
+        dh = load_dstate(0u, first, j);
+    } else {
         dh = projection_back(group, j);
     }
     var dc = Rows(0.0);
-    if STATES > 1u && (t < u.end || u.given_states > 1u) {
+    if STATES > 1u {
         dc = load_dstate(1u, first, j);
     }
     var slots = unit_backward(t - 1u, first, j, dh, dc);
@@ -96,53 +88,80 @@ fn middle(t: u32, first: u32, group: u32, j: u32, dmiddle: Rows) {
     }
 }
 
+// What the sequences of a group have past the end of all, and states whose gradient is not given.
+fn begin_group(first: u32, lane: u32, top: u32) {
+    for (var p = lane; p < u.output_size; p += WIDTH) {
+        if u.given_states < 1u {
+            store_dstate(0u, first, p, Rows(0.0));
+        }
+        for (var t = top; t < u.end && PROJECTED; t++) {
+            store_gate(t, first, SLOTS + 1u, p, Rows(0.0));
+        }
+    }
+    for (var j = lane; j < u.hidden_size; j += WIDTH) {
+        if STATES > 1u && u.given_states < 2u {
+            store_dstate(1u, first, j, Rows(0.0));
+        }
+        for (var t = top; t < u.end; t++) {
+            for (var slot = 0u; slot < SLOTS; slot++) {
+                store_gate(t, first, slot, j, Rows(0.0));
+            }
+        }
+    }
+}
+
+// Invocations take each other's elements of `dstate` on where each has several.
+fn barrier() {
+    workgroupBarrier();
+    if EACH > 1u {
+        storageBarrier();
+    }
+}
+
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let longest = longest_of(workgroup.x);
-    for (var t = u.end; t > u.begin; t--) {
-        let valid = t <= longest;
+    let top = clamp(longest_of(workgroup.x), u.begin, u.end);
+    for (var group = 0u; group < GROUPS; group++) {
+        begin_group(first_of(workgroup.x, group), lane, top);
+    }
+    for (var t = top; t > u.begin; t--) {
         if PROJECTED {
             for (var p = lane; p < u.output_size; p += WIDTH) {
                 for (var group = 0u; group < GROUPS; group++) {
                     let first = first_of(workgroup.x, group);
-                    let d = projection_backward(t - 1u, first, p, load_dh(t, first, p));
+                    let d = projection_backward(t - 1u, first, p, load_dstate(0u, first, p));
                     dgates[(GATES * UNITS + p) * GROUPS + group] = d;
                 }
             }
-            workgroupBarrier();
+            barrier();
         }
         for (var j = lane; j < u.hidden_size; j += WIDTH) {
             for (var group = 0u; group < GROUPS; group++) {
-                unit(t, first_of(workgroup.x, group), group, j, valid);
+                unit(t, first_of(workgroup.x, group), group, j);
             }
         }
-        workgroupBarrier();
+        barrier();
         if FIRST_STAGE < GATES {
             let stride = stride_of(u.hidden_size);
             for (var j = lane; j < stride; j += WIDTH) {
-                var dmiddle: array<array<Rows, GROUPS>, EACH>;
-                if valid {
-                    dmiddle = products_back(FIRST_STAGE, GATES, j);
-                }
+                var dmiddle = products_back(FIRST_STAGE, GATES, j);
                 for (var e = 0u; e < EACH; e++) {
                     for (var group = 0u; group < GROUPS && j + e * stride < u.hidden_size; group++) {
                         middle(t, first_of(workgroup.x, group), group, j + e * stride, dmiddle[e][group]);
                     }
                 }
             }
-            workgroupBarrier();
+            barrier();
         }
-        if valid {
-            let stride = stride_of(u.output_size);
-            for (var p = lane; p < stride; p += WIDTH) {
-                let sums = products_back(0u, FIRST_STAGE, p);
-                for (var e = 0u; e < EACH; e++) {
-                    for (var group = 0u; group < GROUPS && p + e * stride < u.output_size; group++) {
-                        add_dstate(first_of(workgroup.x, group), p + e * stride, sums[e][group]);
-                    }
+        let stride = stride_of(u.output_size);
+        for (var p = lane; p < stride; p += WIDTH) {
+            var sums = products_back(0u, FIRST_STAGE, p);
+            for (var e = 0u; e < EACH; e++) {
+                for (var group = 0u; group < GROUPS && p + e * stride < u.output_size; group++) {
+                    add_dstate(first_of(workgroup.x, group), p + e * stride, sums[e][group]);
                 }
             }
         }
-        workgroupBarrier();
+        barrier();
     }
 }

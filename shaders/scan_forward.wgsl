@@ -1,5 +1,5 @@
 // Walks time steps begin..end of a layer for GROUPS groups of four sequences a workgroup, with their h in workgroup memory.
-// Past the end of the longest of them there are no products to take.
+// Past the end of the longest of them there are only zeros to store.
 
 struct ScanForward {
     recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
@@ -98,7 +98,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let longest = longest_of(workgroup.x);
     workgroupBarrier();
     var now = 0u;
-    for (var t = u.begin; t < u.end; t++) {
+    // The first step is always taken: there a sequence without any leaves its initial state.
+    let top = clamp(max(longest, 1u), u.begin, u.end);
+    for (var t = u.begin; t < top; t++) {
         if FIRST_STAGE < GATES {
             for (var j = lane; j < u.hidden_size; j += WIDTH) {
                 let products = products_of(0u, FIRST_STAGE, 0u, j, t < longest);
@@ -132,6 +134,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             workgroupBarrier();
         } else if FIRST_STAGE == GATES {
             now = OUTPUTS - now;
+        }
+    }
+    for (var t = top; t < u.end; t++) {
+        for (var group = 0u; group < GROUPS; group++) {
+            for (var j = lane; j < u.hidden_size; j += WIDTH) {
+                clear_unit(t, first_of(workgroup.x, group), j);
+            }
+            for (var p = lane; p < u.output_size; p += WIDTH) {
+                clear_output(t, first_of(workgroup.x, group), p);
+            }
         }
     }
 }

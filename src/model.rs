@@ -1061,6 +1061,7 @@ impl Model {
                         source: layer.gates,
                         out,
                         factor: None,
+                        lengths: Some(self.lengths),
                         rows,
                         stride: row_size,
                     }
@@ -1087,18 +1088,16 @@ impl Model {
                 let dgates = columns(slot * h..(slot + count) * h);
                 calls.extend(self.sum_steps(dgates, operand, out, sums));
                 if let Some(dbias) = dbias {
-                    let source = layer.gates.part(slot * h, [layer.gates.len() - slot * h]);
                     let out = dbias.part(run.start * h, [count * h]);
-                    calls.push(
-                        ColumnSum {
-                            source,
-                            out,
-                            factor: None,
-                            rows,
-                            stride: row_size,
-                        }
-                        .into(),
-                    );
+                    let sum = ColumnSum {
+                        source: layer.gates.part(slot * h, [layer.gates.len() - slot * h]),
+                        out,
+                        factor: None,
+                        lengths: Some(self.lengths),
+                        rows,
+                        stride: row_size,
+                    };
+                    calls.push(sum.into());
                 }
             }
             if self.gradient(&format!("rnn.weight_hr_{suffix}")).is_some() {
@@ -1116,6 +1115,7 @@ impl Model {
                         ColumnSum {
                             source,
                             factor: Some(factor),
+                            lengths: Some(self.lengths),
                             out: out.part(number * h, [h]),
                             rows,
                             stride: row_size,
@@ -1199,6 +1199,7 @@ impl Model {
                 source: self.doutputs,
                 out,
                 factor: None,
+                lengths: None,
                 rows,
                 stride: k,
             }
@@ -1247,6 +1248,7 @@ impl Model {
             source: partials,
             out,
             factor: None,
+            lengths: None,
             rows: slices,
             stride: out.len(),
         };

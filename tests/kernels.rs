@@ -900,35 +900,49 @@ fn dropout_mask() {
 fn column_sum() {
     let mut judge = Judge::new("column_sum");
     for rows in [1, 2, 63, 64, 65, 127, 129, 1021] {
-        for (columns, factors) in [1, 7, 63, 64, 65, 131]
+        for (columns, form) in [1, 7, 63, 64, 65, 131]
             .into_iter()
-            .flat_map(|columns| [(columns, false), (columns, true)])
+            .flat_map(|columns| (0..4).map(move |form| (columns, form)))
         {
+            let (factors, ragged) = (form & 1 == 1, form & 2 == 2);
             let stride = columns + rows % 3;
+            // Rows may be steps of sequences, where they are of any number.
+            let batch = (2..=11).find(|batch| rows % batch == 0).unwrap_or(1);
+            let steps = rows / batch;
+            let of_each: Vec<u32> = (0..batch)
+                .map(|b| ((steps + 1) * b % (steps + 2)) as u32)
+                .collect();
+            let counts = |i: usize| !ragged || i / batch < of_each[i % batch] as usize;
             let mut bench = Bench::new(rows);
             let source = bench.random((rows - 1) * stride + columns);
             let factor = factors.then(|| bench.random(rows * columns));
+            let lengths = ragged.then(|| bench.indices(&of_each));
             let out = bench.writes(&vec![NAN; columns]);
             judge.call(
-                &format!("{rows}x{columns}, factors {factors}"),
+                &format!("{rows}x{columns}, factors {factors}, ragged {ragged}"),
                 bench,
                 ColumnSum {
                     source,
                     factor,
+                    lengths,
                     out,
                     rows,
                     stride,
                 },
                 |before| {
                     // Inside a block of 64, then over the blocks.
-                    let depth = rows.min(64) + rows.div_ceil(64);
+                    let depth = match ragged {
+                        true => steps.max(64) + rows,
+                        false => rows.min(64) + rows.div_ceil(64),
+                    };
                     let term = |i: usize, j: usize| {
                         let value = exact(before.of(&source)[i * stride + j]);
                         factor.map_or(value, |factor| {
                             value * exact(before.of(&factor)[i * columns + j])
                         })
                     };
-                    let column = |j: usize| sum((0..rows).map(|i| term(i, j)), depth);
+                    let rows = || (0..rows).filter(|&i| counts(i));
+                    let column = |j: usize| sum(rows().map(|i| term(i, j)), depth);
                     vec![(out, (0..columns).map(column).collect())]
                 },
             );
@@ -1889,7 +1903,7 @@ fn larger(a: Num, b: Num) -> Num {
 /// Steps, each of which has a phase of its own.
 const T: usize = 3;
 /// Valid steps of one sequence after the other: all, none, more than there are, and between.
-const LENGTHS: [usize; 5] = [T, 0, T + 2, 1, 2];
+const LENGTHS: [usize; 9] = [T, 0, T + 2, 1, 2, 1, 0, 2, T];
 /// Batches and hidden sizes: four sequences go together on a GPU and 32 on the CPU; a step takes 64 units, a scan 256.
 const LAYERS: [[usize; 2]; 7] = [[1, 1], [5, 7], [4, 31], [3, 64], [7, 65], [33, 5], [2, 257]];
 

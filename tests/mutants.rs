@@ -137,6 +137,19 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "0u",
         "gemm",
     ),
+    ("column_sum", "t < length", "t <= length", "column-sum"),
+    (
+        "scan_forward",
+        "clear_unit(t, first_of",
+        "clear_unit(t + 1u, first_of",
+        "lstm-5-no-bias",
+    ),
+    (
+        "scan_backward",
+        "store_dstate(1u, first, j, Rows(0.0))",
+        "store_dstate(1u, first, j, Rows(1.0))",
+        "lstm-5-no-bias",
+    ),
     (
         "column_sum",
         "min(start + 64u * LANES, u.rows)",

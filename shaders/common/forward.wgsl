@@ -61,3 +61,23 @@ fn finish_projection(t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Ro
     }
     return finish_output(t, first, p, length, h_before, h_after);
 }
+
+// What a unit leaves past the end of all four sequences.
+fn clear_unit(t: u32, first: u32, j: u32) {
+    for (var slot = 0u; slot < SLOTS + u32(PROJECTED); slot++) {
+        store_gate(t, first, slot, j, Rows(0.0));
+    }
+    for (var i = 0u; i < present(first) && STATES > 1u; i++) {
+        c[u.c + c_at(t + 1u, first + i, j)] = 0.0;
+    }
+}
+
+// The same of an output.
+fn clear_output(t: u32, first: u32, p: u32) {
+    if PROJECTED {
+        store_gate(t, first, SLOTS + 1u, p, Rows(0.0));
+    }
+    for (var i = 0u; i < present(first); i++) {
+        h[u.h + h_at(t + 1u, first + i, p)] = 0.0;
+    }
+}

@@ -13,6 +13,8 @@ pub struct ColumnSum {
     pub source: Tensor,
     /// `[rows, columns]`.
     pub factor: Option<Tensor>,
+    /// `[B]`, where the rows are `[T, B]` and those past a sequence's end do not count.
+    pub lengths: Option<Tensor>,
     /// `[columns]`.
     pub out: Tensor,
     pub rows: usize,
@@ -40,6 +42,7 @@ impl Kernel for ColumnSum {
         vec![
             read("source", self.source),
             read("factor", self.factor.unwrap_or(self.source)),
+            read("lengths", self.lengths.unwrap_or(self.source)),
             write("out", self.out),
         ]
     }
@@ -49,12 +52,14 @@ impl Kernel for ColumnSum {
             ("rows", Scalar::count(self.rows)),
             ("columns", Scalar::count(self.out.len())),
             ("stride", Scalar::count(self.stride)),
+            ("batch", Scalar::count(self.batch())),
         ]
     }
 
     fn shader(&self) -> Shader {
         let mut constants = vec![("COLUMNS", COLUMNS as f64), ("LANES", self.lanes() as f64)];
         constants.extend(self.factor.map(|_| ("FACTORS", 1.0)));
+        constants.extend(self.lengths.map(|_| ("RAGGED", 1.0)));
         Shader {
             parts: vec![include_str!("../../shaders/column_sum.wgsl")],
             constants,
@@ -66,7 +71,8 @@ impl Kernel for ColumnSum {
     }
 
     fn iterations(&self) -> usize {
-        self.rows.div_ceil(self.lanes()) + LANES
+        let sequences = self.batch().div_ceil(self.lanes());
+        sequences * (1 + self.rows.div_ceil(self.batch())) + LANES
     }
 
     fn cost(&self) -> Cost {
@@ -85,11 +91,18 @@ impl ColumnSum {
         if self.rows < 8 * LANES { 1 } else { LANES }
     }
 
+    /// B, or the rows, where they are not of sequences.
+    fn batch(&self) -> usize {
+        self.lengths.map_or(self.rows, |lengths| lengths.len())
+    }
+
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
         let source = &source[..(self.rows - 1) * self.stride + self.out.len()];
         let factor = self.factor.map(|factor| memory.read(&factor));
         let factor = factor.as_deref();
+        let lengths = self.lengths.map(|lengths| memory.read_index(&lengths));
+        let lengths = lengths.as_deref();
         let columns = self.out.len();
         memory
             .write(&self.out)
@@ -100,12 +113,18 @@ impl ColumnSum {
                 for (above, rows) in source.chunks(BLOCK * self.stride).enumerate() {
                     let mut block = [R::zero(); BLOCK];
                     for (m, row) in rows.chunks(self.stride).enumerate() {
+                        let at = above * BLOCK + m;
+                        if lengths.is_some_and(|lengths| {
+                            at / lengths.len() >= lengths[at % lengths.len()] as usize
+                        }) {
+                            continue;
+                        }
                         let row = &row[number * BLOCK..][..out.len()];
                         let sums = block.iter_mut().zip(row);
                         match factor {
                             None => sums.for_each(|(sum, &value)| *sum += value),
                             Some(factor) => {
-                                let start = (above * BLOCK + m) * columns + number * BLOCK;
+                                let start = at * columns + number * BLOCK;
                                 sums.zip(&factor[start..])
                                     .for_each(|((sum, &value), &factor)| *sum += value * factor);
                             }

@@ -557,7 +557,9 @@ impl Spec {
         } else {
             fill.below(&model.inputs, network.input_size as u32);
         }
-        let lengths = [steps, 0, steps.div_ceil(2), 1, steps + 3];
+        // The second four, which a scan takes together, all end early.
+        let half = steps / 2;
+        let lengths = [steps, 0, steps + 3, 1, half, 1, 0, half, steps];
         fill.index(&model.lengths, |b| lengths[b % lengths.len()] as u32);
         let classes = match model.targets {
             Some(_) => 1,
@@ -872,14 +874,23 @@ fn bench_product(bench: &mut Bench, product: Gemm, turn: usize, columns: usize) 
 fn column_sum(bench: &mut Bench, full: bool) {
     for &rows in edges(full).iter().chain(&[511, 1025]) {
         for columns in [1, 64, 65] {
-            for factors in [false, true] {
+            for (factors, ragged) in [(false, false), (true, false), (false, true)] {
                 let stride = columns + 3;
                 let source = bench.reals(rows, stride);
                 let factor = factors.then(|| bench.reals(rows, columns));
+                // Sequences of a few steps each.
+                let batch = (1..=rows)
+                    .rev()
+                    .find(|b| rows % b == 0 && rows / b >= 3.min(rows));
+                let steps = rows / batch.unwrap_or(1);
+                let lengths = batch
+                    .filter(|_| ragged)
+                    .map(|batch| bench.indices(batch, move |b| (b * 5 % (steps + 2)) as u32));
                 let out = bench.reals(1, columns);
                 bench.push(ColumnSum {
                     source,
                     factor,
+                    lengths,
                     out,
                     rows,
                     stride,
