@@ -200,7 +200,7 @@ fn header(profile: &profile::Profile) -> Vec<String> {
     ];
     let host = [
         ("submission", &ceilings.submission_us),
-        ("wait", &ceilings.wait_us),
+        ("submission and wait", &ceilings.round_trip_us),
     ];
     let host = host.into_iter();
     let host = host.filter_map(|(name, cost)| Some(ceiling(name, cost.as_ref()?, "µs")));
