@@ -2,6 +2,7 @@
 
 pub(crate) mod ceilings;
 pub mod executor;
+mod pipeline_cache;
 mod timing;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -9,12 +10,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::device::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
 use crate::model::Tuning;
+use pipeline_cache::PipelineCache;
+
+/// WGPU_DEBUG=1 lets tools see labels and every call's name, WGPU_VALIDATION=1 asks Vulkan's validation layer.
+fn flags() -> wgpu::InstanceFlags {
+    wgpu::InstanceFlags::empty().with_env()
+}
 
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
-        // WGPU_DEBUG=1 lets Vulkan's tools see labels, WGPU_VALIDATION=1 asks its validation layer.
-        flags: wgpu::InstanceFlags::empty().with_env(),
+        flags: flags(),
         // Vulkan and DX12 refuse what would not fit, rather than have the system page or kill.
         memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
             for_resource_creation: Some(95),
@@ -74,7 +80,12 @@ pub struct GpuDevice {
     pub summary: AdapterSummary,
     /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
-    pipelines: executor::Cache,
+    pipelines: executor::Pipelines,
+    cache: Option<PipelineCache>,
+    /// Whether tools are to see every call's name.
+    debug: bool,
+    /// Whether shaders check what the host has proved.
+    checks: bool,
     edit: Option<ShaderEdit>,
 }
 
@@ -115,8 +126,9 @@ impl GpuDevice {
         let request = wgpu::DeviceDescriptor {
             label: Some("gatescan"),
             required_limits: limits.clone(),
-            // Costs nothing until a profile asks for the time.
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            // They cost nothing until a profile asks for the time, and a pipeline is compiled.
+            required_features: adapter.features()
+                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
             ..Default::default()
         };
         let (device, queue) =
@@ -138,6 +150,7 @@ impl GpuDevice {
         device.set_device_lost_callback(move |reason, message| {
             note(format!("the device was lost ({reason:?}): {message}"));
         });
+        let cache = PipelineCache::open(&device, &adapter.get_info());
         Ok(GpuDevice {
             device,
             queue,
@@ -145,6 +158,9 @@ impl GpuDevice {
             summary,
             trouble,
             pipelines: Default::default(),
+            cache,
+            debug: flags().contains(wgpu::InstanceFlags::DEBUG),
+            checks: false,
             edit: None,
         })
     }
@@ -156,6 +172,12 @@ impl GpuDevice {
             edit: Some(edit),
             ..self
         }
+    }
+
+    /// The same device, whose shaders check all their indices, divisors and loops from now on, or only those which the host
+    /// cannot (see [`Kernel::bounds_are_proved`](crate::kernels::Kernel::bounds_are_proved)), as they do at first.
+    pub fn with_checks(self, checks: bool) -> GpuDevice {
+        GpuDevice { checks, ..self }
     }
 
     /// What a recording has to know of this device.

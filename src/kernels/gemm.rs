@@ -76,6 +76,15 @@ impl Matrix {
         }
     }
 
+    /// Whether its last element lies in its tensor.
+    fn is_inside(&self) -> bool {
+        let (rows, columns) = match self.transposed {
+            true => (self.columns, self.rows),
+            false => (self.rows, self.columns),
+        };
+        columns <= self.stride && (rows.max(1) - 1) * self.stride + columns <= self.tensor.len()
+    }
+
     fn view<'a, R: Real>(&self, values: &'a [R]) -> View<'a, R> {
         View {
             transposed: self.transposed,
@@ -177,6 +186,14 @@ impl Kernel for Gemm {
             self.c.rows.div_ceil(TILE * SIDE) as u32,
             1,
         ]
+    }
+
+    fn bounds_are_proved(&self) -> bool {
+        // Each index is a row and a column of its matrix, or repeats the last.
+        let sizes = [self.a.rows, self.a.columns, self.b.columns];
+        let bias = self.bias.is_none_or(|bias| bias.len() >= self.c.columns);
+        let inside = [self.a, self.b, self.c].iter().all(Matrix::is_inside);
+        inside && bias && sizes.iter().all(|&size| size > 0)
     }
 
     fn cost(&self) -> Cost {
