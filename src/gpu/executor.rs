@@ -44,8 +44,22 @@ pub(super) struct Dispatch {
 
 impl Dispatch {
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass, uniforms: &wgpu::BindGroup) {
-        pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.bindings, &[]);
+        self.encode_after(None, pass, uniforms);
+    }
+
+    /// In a pass whose last dispatch is `before`: what that has set already stays.
+    fn encode_after(
+        &self,
+        before: Option<&Dispatch>,
+        pass: &mut wgpu::ComputePass,
+        uniforms: &wgpu::BindGroup,
+    ) {
+        if before.is_none_or(|before| !Arc::ptr_eq(&before.pipeline, &self.pipeline)) {
+            pass.set_pipeline(&self.pipeline.pipeline);
+        }
+        if before.is_none_or(|before| before.bindings != self.bindings) {
+            pass.set_bind_group(0, &self.bindings, &[]);
+        }
         pass.set_bind_group(1, uniforms, &[self.uniform]);
         let [x, y, z] = self.grid;
         pass.dispatch_workgroups(x, y, z);
@@ -275,18 +289,23 @@ impl Executor for Gpu {
                 label: Some(&label),
                 timestamp_writes: None,
             });
-            let mut flops = 0.0;
+            let (mut flops, mut before) = (0.0, None);
             while let Some(dispatch) = dispatches.next_if(|_| flops < SUBMISSION) {
                 if self.device.debug {
                     pass.insert_debug_marker(&dispatch.label);
                 }
-                dispatch.encode(&mut pass, &self.uniforms);
+                dispatch.encode_after(before, &mut pass, &self.uniforms);
                 flops += dispatch.flops;
+                before = Some(dispatch);
             }
             drop(pass);
             self.device.queue.submit([encoder.finish()]);
         }
         self.device.check()
+    }
+
+    fn submits(&self) -> bool {
+        true
     }
 
     fn time(&mut self, phases: &[Phase]) -> Result<Timing> {
@@ -383,7 +402,7 @@ impl GpuDevice {
             source = source.replacen(edit.from, edit.to, 1);
         }
         // An edit proves nothing.
-        let checked = self.checks || edit.is_some() || !kernel.bounds_are_proved();
+        let checked = self.tuning.checks || edit.is_some() || !kernel.bounds_are_proved();
         (source, format!("{constants:?}"), checked)
     }
 

@@ -78,14 +78,14 @@ pub struct GpuDevice {
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: wgpu::Limits,
     pub summary: AdapterSummary,
+    /// What a recording has to know of it.
+    pub tuning: Tuning,
     /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
     pipelines: executor::Pipelines,
     cache: Option<PipelineCache>,
     /// Whether tools are to see every call's name.
     debug: bool,
-    /// Whether shaders check what the host has proved.
-    checks: bool,
     edit: Option<ShaderEdit>,
 }
 
@@ -150,6 +150,7 @@ impl GpuDevice {
         device.set_device_lost_callback(move |reason, message| {
             note(format!("the device was lost ({reason:?}): {message}"));
         });
+        let tuning = Tuning::of_adapter(summary.kind, limits.max_compute_workgroup_storage_size);
         let cache = PipelineCache::open(&device, &adapter.get_info());
         Ok(GpuDevice {
             device,
@@ -160,7 +161,7 @@ impl GpuDevice {
             pipelines: Default::default(),
             cache,
             debug: flags().contains(wgpu::InstanceFlags::DEBUG),
-            checks: false,
+            tuning,
             edit: None,
         })
     }
@@ -171,24 +172,6 @@ impl GpuDevice {
         GpuDevice {
             edit: Some(edit),
             ..self
-        }
-    }
-
-    /// The same device, whose shaders check all their indices, divisors and loops from now on, or only those which the host
-    /// cannot (see [`Kernel::bounds_are_proved`](crate::kernels::Kernel::bounds_are_proved)), as they do at first.
-    pub fn with_checks(self, checks: bool) -> GpuDevice {
-        GpuDevice { checks, ..self }
-    }
-
-    /// What a recording has to know of this device.
-    pub fn tuning(&self) -> Tuning {
-        let tuning = Tuning {
-            workgroup_memory: self.limits.max_compute_workgroup_storage_size,
-            ..Tuning::default()
-        };
-        match self.summary.is_software() {
-            true => tuning.software(),
-            false => tuning,
         }
     }
 

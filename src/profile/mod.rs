@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu;
 use crate::data::{Split, Splits};
-use crate::device::{AdapterSummary, Device};
+use crate::device::AdapterSummary;
 use crate::error::{Error, Result};
 use crate::executor::{Span, Timing};
 use crate::kernels::{Call, Cost, Scalar};
@@ -148,7 +148,7 @@ impl Ceilings {
     /// Measures them; takes about two seconds.
     pub(crate) fn of(place: &Place) -> Result<Ceilings> {
         match place {
-            Place::Cpu => Ok(cpu::ceilings::ceilings()),
+            Place::Cpu(_) => Ok(cpu::ceilings::ceilings()),
             Place::Gpu(device) => device.ceilings(),
         }
     }
@@ -173,7 +173,7 @@ impl Machine {
     pub(crate) fn of(place: &Place) -> Machine {
         match place {
             Place::Gpu(device) => Machine::Gpu(device.summary.clone()),
-            Place::Cpu => Machine::Cpu {
+            Place::Cpu(_) => Machine::Cpu {
                 name: cpu::name(),
                 threads: rayon::current_num_threads(),
             },
@@ -281,11 +281,13 @@ impl Site {
     }
 }
 
-/// A whole step; times in milliseconds.
+/// A whole step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// A step as a run makes it, many to a submission.
     pub plain_ms: Estimate,
+    /// Microseconds of the host for such a step, to encode and submit it; `None` on the CPU, which computes it itself.
+    pub host_us: Option<Estimate>,
     /// A step with a clock around every call, on the host.
     pub profiled_ms: Estimate,
     /// From the beginning of its first call to the end of its last one, where the device's clock covers them all.
@@ -382,22 +384,21 @@ impl Profile {
     /// Measures the device's ceilings, then the recipe's training step for `data`, played as many times as `options` say.
     ///
     /// # Errors
-    /// [`Error::Usage`] for no steps; those of [`Trainer::new`]; what the device reports.
+    /// [`Error::Usage`] for no steps; those of [`Trainer::load`]; what the device reports.
     pub fn measure(
         recipe: &Recipe,
         data: &Splits,
-        device: &Device,
+        place: &Place,
         options: Options,
     ) -> Result<Profile> {
         if options.steps == 0 {
             return Err(Error::usage("a profile needs at least one step"));
         }
-        let place = Place::open(device)?;
-        let ceilings = Ceilings::of(&place)?;
-        let before = held_by(&place)?;
-        let mut trainer = Trainer::load(recipe, data, &place)?;
+        let ceilings = Ceilings::of(place)?;
+        let before = held_by(place)?;
+        let mut trainer = Trainer::load(recipe, data, place)?;
         let played = play(&mut trainer, options)?;
-        let measured = held_by(&place)?.zip(before);
+        let measured = held_by(place)?.zip(before);
         let times = times(&mut trainer, &played, &ceilings, options.clock)?;
 
         let (model, real) = (trainer.recording(), size_of::<f32>());
@@ -406,7 +407,7 @@ impl Profile {
         Ok(Profile {
             version: env!("CARGO_PKG_VERSION").into(),
             recipe: recipe.name.clone(),
-            machine: Machine::of(&place),
+            machine: Machine::of(place),
             ceilings,
             steps: options.steps,
             batch: [model.steps, model.batch],
@@ -445,7 +446,7 @@ pub(crate) fn sites_of(
 /// Bytes that the device's driver, or on the CPU the system, says are held.
 fn held_by(place: &Place) -> Result<Option<u64>> {
     match place {
-        Place::Cpu => Ok(cpu::resident_memory()),
+        Place::Cpu(_) => Ok(cpu::resident_memory()),
         Place::Gpu(device) => {
             // What was dropped is freed by the next wait.
             device.wait()?;
@@ -470,6 +471,8 @@ struct Played {
     profiled: Vec<f64>,
     /// Of plain steps, on the host.
     plain: Vec<f64>,
+    /// What the host took of these, where a device computed them.
+    host: Vec<f64>,
 }
 
 /// Plays plain and profiled steps in turn, so that what slows the machine for a while slows both.
@@ -478,17 +481,20 @@ fn play(trainer: &mut Trainer, options: Options) -> Result<Played> {
     let (executor, most) = trainer.rewind(Split::Train)?;
     executor.run(&Phase::TRAIN, 1)?;
     executor.time(&Phase::TRAIN)?;
-    let first = trainer.play(Split::Train, 1)?;
+    let first = trainer.play(Split::Train, 1)?.step;
     let count = ((PIECE.as_secs_f64() / first) as usize).clamp(1, most);
 
     let mut played = Played {
         timings: vec![],
         profiled: vec![],
         plain: vec![],
+        host: vec![],
     };
     let start = Instant::now();
     for _ in 0..options.steps {
-        played.plain.push(trainer.play(Split::Train, count)?);
+        let pace = trainer.play(Split::Train, count)?;
+        played.plain.push(pace.step);
+        played.host.extend(pace.host);
         let (executor, _) = trainer.rewind(Split::Train)?;
         let begin = start.elapsed().as_secs_f64();
         let timing = executor.time(&Phase::TRAIN)?;
@@ -659,6 +665,7 @@ fn step(trainer: &Trainer, played: &Played, times: &[CallTimes]) -> Step {
     let tokens = (steps * trainer.recording().batch) as f64;
     Step {
         plain_ms: plain,
+        host_us: (!played.host.is_empty()).then(|| Estimate::of(played.host.clone()).scaled(1e6)),
         profiled_ms: milliseconds(played.profiled.clone()),
         device_ms: some(device),
         kernels_ms: milliseconds(kernels),

@@ -474,7 +474,7 @@ impl Spec {
         });
         let work = work.max().unwrap_or(1) * self.batch;
         let tuning = Tuning {
-            route: self.route,
+            route: self.route.or(tuning.route),
             scan_work: self.cut.saturating_mul(work).min(tuning.scan_work),
             ..tuning
         };
