@@ -1059,6 +1059,7 @@ fn steps_kernels_and_scans_are_measured() {
                 "forward_ms",
                 "forward_ms_p10",
                 "forward_ms_p90",
+                "host_us",
                 "sequences_per_s",
                 "gflops",
                 "ceiling_percent",
@@ -1074,6 +1075,7 @@ fn steps_kernels_and_scans_are_measured() {
             assert!(0.0 < low && low <= number(time) && number(time) <= high);
         }
         assert!(number("samples") >= 5.0);
+        assert_eq!(row["host_us"], Value::Null, "the CPU submits nothing");
         assert!(number("ceiling_percent") > 0.0 && number("ceiling_percent") < 100.0);
     }
     // 4H rows of I + H + 2 numbers and a head; the sequences of a batch of four in so many milliseconds.
