@@ -139,7 +139,8 @@ impl Recurrence {
 
     /// Whether its tensors are as large as the fields' shapes say, and so hold every place that its kernels can look at: those
     /// follow from steps, sequences, units and outputs alone, as a length beyond the last step counts as the last step.
-    pub(super) fn is_inside(&self) -> bool {
+    /// Only the way back needs `dstate`, which a model without gradients does without.
+    pub(super) fn is_inside(&self, backward: bool) -> bool {
         let facts = self.cell.facts();
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
         let projects = self.projection.is_some();
@@ -165,7 +166,7 @@ impl Recurrence {
             && (facts.states < 2 || holds(&self.c, (t + 1) * b * h))
             && may_hold(&self.upstream, t * b * p)
             && holds(&self.last, states)
-            && holds(&self.dstate, states)
+            && (!backward || holds(&self.dstate, states))
             && holds(&self.lengths, b)
     }
 

@@ -60,7 +60,7 @@ impl Kernel for ScanBackward {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        self.end <= self.layer.steps && self.layer.is_inside()
+        self.end <= self.layer.steps && self.layer.is_inside(true)
     }
 }
 

@@ -55,7 +55,7 @@ impl Kernel for ScanForward {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        self.end <= self.layer.steps && self.layer.is_inside()
+        self.end <= self.layer.steps && self.layer.is_inside(false)
     }
 }
 

@@ -74,7 +74,7 @@ impl Kernel for StepBackward {
             BackwardStage::Middle(t) => t < self.layer.steps && self.layer.stages() == 2,
             BackwardStage::End => true,
         };
-        fits && self.layer.is_inside()
+        fits && self.layer.is_inside(true)
     }
 }
 

@@ -56,7 +56,7 @@ impl Kernel for StepForward {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        self.t < self.layer.steps && self.stage < self.layer.stages() && self.layer.is_inside()
+        self.t < self.layer.steps && self.stage < self.layer.stages() && self.layer.is_inside(false)
     }
 }
 
