@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::cells::Cell;
 use crate::cpu::Cpu;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::kernels::{Call, Cost, Gemm, Matrix};
@@ -342,7 +341,7 @@ impl Loaded {
         let (mut seconds, mut left) = (0.0, steps);
         while left > 0 {
             let count = left.min(self.shape.batches());
-            seconds += self.trainer.play(split, count)? * count as f64;
+            seconds += self.trainer.play(split, count)?.step * count as f64;
             left -= count;
         }
         Ok(Duration::from_secs_f64(seconds))
@@ -351,7 +350,7 @@ impl Loaded {
     /// Steps that a run would take between two waits.
     fn piece(&mut self, split: Split) -> Result<usize> {
         self.trainer.play(split, 1)?;
-        let each = self.trainer.play(split, 1)?;
+        let each = self.trainer.play(split, 1)?.step;
         Ok(((PIECE.as_secs_f64() / each) as usize).clamp(1, self.shape.batches()))
     }
 }
@@ -369,6 +368,8 @@ pub struct Step {
     pub forward_ms: f64,
     pub forward_ms_p10: f64,
     pub forward_ms_p90: f64,
+    /// Microseconds of the host for a training step, to encode and submit it; `None` on the CPU, which computes it itself.
+    pub host_us: Option<f64>,
     /// In training.
     pub sequences_per_s: f64,
     /// 10^9 floating-point operations a second in training, by the calls' own cost, which counts steps past a sequence's end too.
@@ -432,7 +433,7 @@ pub fn sides(place: &Place) -> &'static [usize] {
 
 fn is_gpu(place: &Place) -> bool {
     match place {
-        Place::Cpu => false,
+        Place::Cpu(_) => false,
         Place::Gpu(device) => !device.summary.is_software(),
     }
 }
@@ -447,13 +448,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Opens `device` and measures its ceilings. Each measurement will take about so many seconds, or longer where that is not
+    /// Measures the ceilings of `place`. Each measurement will take about so many seconds, or longer where that is not
     /// enough for a few samples.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn open(device: &Device, seconds: f64) -> Result<Bench> {
-        let place = Place::open(device)?;
+    pub fn new(place: Place, seconds: f64) -> Result<Bench> {
         Ok(Bench {
             machine: Machine::of(&place),
             ceilings: Ceilings::of(&place)?,
@@ -491,12 +491,14 @@ impl Bench {
         let pieces = [loaded.piece(Split::Train)?, loaded.piece(Split::Test)?];
         let dense_piece = dense.as_mut().map(|dense| dense.piece(Split::Train));
         let dense_piece = dense_piece.transpose()?.unwrap_or(1);
-        let (mut train, mut forward, mut whole) = (vec![], vec![], vec![]);
+        let (mut train, mut forward, mut whole, mut host) = (vec![], vec![], vec![], vec![]);
         self.sample(|| {
-            train.push(loaded.trainer.play(Split::Train, pieces[0])? * 1e3);
-            forward.push(loaded.trainer.play(Split::Test, pieces[1])? * 1e3);
+            let pace = loaded.trainer.play(Split::Train, pieces[0])?;
+            train.push(pace.step * 1e3);
+            host.extend(pace.host.map(|seconds| seconds * 1e6));
+            forward.push(loaded.trainer.play(Split::Test, pieces[1])?.step * 1e3);
             if let Some(dense) = &mut dense {
-                whole.push(dense.trainer.play(Split::Train, dense_piece)? * 1e3);
+                whole.push(dense.trainer.play(Split::Train, dense_piece)?.step * 1e3);
             }
             Ok(())
         })?;
@@ -515,6 +517,7 @@ impl Bench {
             forward_ms,
             forward_ms_p10,
             forward_ms_p90,
+            host_us: (!host.is_empty()).then(|| spread(host)[1]),
             sequences_per_s: shape.batch as f64 / train_ms * 1e3,
             gflops,
             ceiling_percent: gflops / self.ceilings.multiply_add_gflops.best * 100.0,
@@ -570,7 +573,7 @@ impl Bench {
         let mut loaded = Loaded::new(shape, &self.place)?;
         loaded.trainer.play(Split::Train, 1)?;
         // Plain steps take their turns with those under the clock, a piece at a time.
-        let each = loaded.trainer.play(Split::Train, 1)?;
+        let each = loaded.trainer.play(Split::Train, 1)?.step;
         let turn = each + each.max(PIECE.as_secs_f64());
         let options = Options {
             steps: ((self.seconds / turn) as usize).clamp(LEAST_SAMPLES, 1000),
@@ -670,6 +673,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
 
     #[test]
     fn names_come_back_equal() {
@@ -733,7 +737,8 @@ mod tests {
     fn a_wrong_step_has_no_figure() {
         for name in ["rnn-6-9-5-12", "gru2-6-9-5-12", "lstm-ragged-6-9-5-12"] {
             let shape: Shape = name.parse().unwrap();
-            let mut loaded = Loaded::new(&shape, &Place::Cpu).unwrap();
+            let place = Place::open(&Device::Cpu).unwrap();
+            let mut loaded = Loaded::new(&shape, &place).unwrap();
             let mut reference = loaded.reference().unwrap();
             loaded.check(&mut reference).unwrap();
 

@@ -17,6 +17,11 @@ pub trait Executor {
     /// Runs `phases` in order, the whole list `times` times. May return before the device is done.
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()>;
 
+    /// Whether a run only tells a device what to do.
+    fn submits(&self) -> bool {
+        false
+    }
+
     /// Runs `phases` once, waits, and says how long each call took. Slower than [`Executor::run`], which is what it looks into.
     fn time(&mut self, phases: &[Phase]) -> Result<Timing>;
 

@@ -1,5 +1,6 @@
 //! A network recorded as a program: buffers, forward pass, and back-propagation through time, written by hand.
 
+use crate::device::AdapterKind;
 use crate::error::{Error, Result};
 use crate::kernels::{
     Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, Kernel,
@@ -9,6 +10,7 @@ use crate::kernels::{
 };
 use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
+use crate::recipe::{did_you_mean, listed};
 
 /// How a layer goes through time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +21,17 @@ pub enum Route {
     Step,
 }
 
-/// What a recording has to know of the device that will play it.
-#[derive(Debug, Clone, Copy)]
+/// What a recording has to know of the device that will play it, and how it is to be played there.
+///
+/// | | tile | workgroups |
+/// |---|---|---|
+/// | CPU | | |
+/// | a GPU | 1 group, 1 element | 1 |
+/// | a driver that computes on the CPU | up to 4 groups, 4 elements | one for each thread |
+///
+/// On a GPU many invocations hide what memory takes; where the CPU computes, there is no memory to wait for, each load costs many
+/// multiply-adds, and few threads share the workgroups.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuning {
     /// Bytes of memory that a workgroup may have.
     pub workgroup_memory: u32,
@@ -36,6 +47,8 @@ pub struct Tuning {
     pub workgroups: usize,
     /// Iterations of its loops after which an invocation of a kernel is cut short, as by some drivers that compute on the CPU.
     pub iterations: usize,
+    /// Whether shaders check at run time what the host has proved, too.
+    pub checks: bool,
 }
 
 impl Default for Tuning {
@@ -49,9 +62,21 @@ impl Default for Tuning {
             tile: Tile::SMALLEST,
             workgroups: 128,
             iterations: usize::MAX,
+            checks: false,
         }
     }
 }
+
+/// What [`Tuning::set`] takes: a name, and the values that it has.
+const SETTINGS: [(&str, &str); 7] = [
+    ("route", "scan, steps or auto"),
+    ("scan_tile", "1, 2 or 4 groups of four sequences"),
+    ("scan_each", "1, 2 or 4 elements of the state"),
+    ("workgroups", "a number from 1"),
+    ("largest_scan", "a number of hidden units from 1"),
+    ("scan_work", "a number of multiply-adds from 1"),
+    ("checks", "on or off"),
+];
 
 impl Tuning {
     /// For the CPU, whose scan has no such limits.
@@ -60,15 +85,12 @@ impl Tuning {
             workgroup_memory: u32::MAX,
             largest_scan: usize::MAX,
             scan_work: usize::MAX,
-            route: None,
-            tile: Tile::SMALLEST,
             workgroups: 1,
-            iterations: usize::MAX,
+            ..Tuning::default()
         }
     }
 
-    /// For a driver that computes on the CPU: there is no memory to wait for, each load costs many multiply-adds, and few
-    /// threads share the workgroups.
+    /// For a driver that computes on the CPU.
     pub fn software(self) -> Self {
         Tuning {
             tile: Tile { groups: 4, each: 4 },
@@ -84,6 +106,65 @@ impl Tuning {
         let busy = (self.workgroups / (columns * rows)).min(product.terms() / SLICE);
         let whole = product.iterations().div_ceil(self.iterations);
         busy.max(whole).clamp(1, batch)
+    }
+
+    /// For an adapter of this kind, whose workgroups may have so many bytes of memory.
+    pub fn of_adapter(kind: AdapterKind, workgroup_memory: u32) -> Self {
+        let tuning = Tuning {
+            workgroup_memory,
+            ..Tuning::default()
+        };
+        match kind {
+            AdapterKind::Discrete
+            | AdapterKind::Integrated
+            | AdapterKind::Virtual
+            | AdapterKind::Other => tuning,
+            AdapterKind::Software => tuning.software(),
+        }
+    }
+
+    /// Makes a change that a user asks for, as in `scan_tile=4`, `route=steps` or `checks=on`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what is no such setting, or a value that it does not have.
+    pub fn set(&mut self, setting: &str) -> Result<()> {
+        let refused = |problem: String| Err(Error::usage(format!("--tune {setting}: {problem}")));
+        let names = SETTINGS.map(|(name, _)| name);
+        let Some((name, value)) = setting.split_once('=') else {
+            return refused(format!("it must be NAME=VALUE, with {}", listed(&names)));
+        };
+        let number = value.parse().ok().filter(|&number: &usize| number > 0);
+        let side = number.filter(|number| [1, 2, 4].contains(number));
+        let route = match value {
+            "scan" => Some(Some(Route::Scan)),
+            "steps" => Some(Some(Route::Step)),
+            "auto" => Some(None),
+            _ => None,
+        };
+        let switch = match value {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        };
+        let done = match name {
+            "route" => route.map(|route| self.route = route),
+            "scan_tile" => side.map(|groups| self.tile.groups = groups),
+            "scan_each" => side.map(|each| self.tile.each = each),
+            "workgroups" => number.map(|number| self.workgroups = number),
+            "largest_scan" => number.map(|number| self.largest_scan = number),
+            "scan_work" => number.map(|number| self.scan_work = number),
+            "checks" => switch.map(|checks| self.checks = checks),
+            _ => {
+                let similar = did_you_mean(name, &names);
+                return refused(format!(
+                    "there is no `{name}`{similar}; there is {}",
+                    listed(&names)
+                ));
+            }
+        };
+        let values = SETTINGS.iter().find(|(known, _)| *known == name);
+        let values = values.map_or("", |(_, values)| values);
+        done.map_or_else(|| refused(format!("`{name}` takes {values}")), Ok)
     }
 
     /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations.
@@ -1328,4 +1409,65 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_change_what_they_name() {
+        let mut tuning = Tuning::of_adapter(AdapterKind::Discrete, 32 << 10);
+        assert_eq!(tuning.tile, Tile::SMALLEST);
+        for setting in [
+            "route=steps",
+            "scan_tile=4",
+            "scan_each=2",
+            "workgroups=3",
+            "largest_scan=7",
+            "scan_work=9",
+            "checks=on",
+        ] {
+            tuning.set(setting).unwrap();
+        }
+        let expected = Tuning {
+            workgroup_memory: 32 << 10,
+            largest_scan: 7,
+            scan_work: 9,
+            route: Some(Route::Step),
+            tile: Tile { groups: 4, each: 2 },
+            workgroups: 3,
+            checks: true,
+            ..tuning
+        };
+        assert_eq!(tuning, expected);
+        tuning.set("route=auto").unwrap();
+        assert_eq!(tuning.route, None);
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused() {
+        let problem = |setting: &str| {
+            let error = Tuning::default().set(setting).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        assert!(problem("scan_tiles=4").contains("did you mean `scan_tile`?"));
+        assert!(problem("route").contains("NAME=VALUE"));
+        assert!(problem("route=step").contains("`route` takes scan, steps or auto"));
+        for setting in [
+            "scan_tile=3",
+            "scan_each=0",
+            "workgroups=-1",
+            "scan_work=",
+            "largest_scan=x",
+            "checks=1",
+        ] {
+            assert!(problem(setting).contains(" takes "), "{setting}");
+        }
+        // Every name in the list is one that is set.
+        for (name, _) in SETTINGS {
+            assert!(problem(&format!("{name}=?")).contains(&format!("`{name}` takes ")));
+        }
+    }
 }

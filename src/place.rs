@@ -11,7 +11,7 @@ use crate::program::Program;
 
 /// An opened device, on which programs can be loaded.
 pub enum Place {
-    Cpu,
+    Cpu(Tuning),
     Gpu(Box<GpuDevice>),
 }
 
@@ -22,7 +22,7 @@ impl Place {
     /// [`Error::Device`](crate::error::Error::Device) where a GPU's driver refuses.
     pub fn open(device: &Device) -> Result<Place> {
         match device {
-            Device::Cpu => Ok(Place::Cpu),
+            Device::Cpu => Ok(Place::Cpu(Tuning::cpu())),
             Device::Gpu(index) => GpuDevice::open(*index).map(Box::new).map(Place::Gpu),
         }
     }
@@ -30,9 +30,24 @@ impl Place {
     /// What a recording has to know of it.
     pub fn tuning(&self) -> Tuning {
         match self {
-            Place::Cpu => Tuning::cpu(),
-            Place::Gpu(device) => device.tuning(),
+            Place::Cpu(tuning) => *tuning,
+            Place::Gpu(device) => device.tuning,
         }
+    }
+
+    /// The same with changes to how programs are played on it; see [`Tuning::set`].
+    ///
+    /// # Errors
+    /// Those of [`Tuning::set`].
+    pub fn tuned(mut self, settings: &[String]) -> Result<Place> {
+        let tuning = match &mut self {
+            Place::Cpu(tuning) => tuning,
+            Place::Gpu(device) => &mut device.tuning,
+        };
+        settings
+            .iter()
+            .try_for_each(|setting| tuning.set(setting))?;
+        Ok(self)
     }
 
     /// Loads a program.
@@ -41,7 +56,7 @@ impl Place {
     /// [`Error::Device`](crate::error::Error::Device) where it does not fit.
     pub fn load(&self, program: &Program) -> Result<Box<dyn Executor>> {
         Ok(match self {
-            Place::Cpu => Box::new(Cpu::<f32>::new(program.clone())?),
+            Place::Cpu(_) => Box::new(Cpu::<f32>::new(program.clone())?),
             Place::Gpu(device) => Box::new(Gpu::new(device, program)?),
         })
     }

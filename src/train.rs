@@ -127,6 +127,15 @@ impl Evaluation {
     }
 }
 
+/// How fast steps are played.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Seconds of a step.
+    pub step: f64,
+    /// Of these, what the host takes to encode and submit it, where a device computes it.
+    pub host: Option<f64>,
+}
+
 /// The most steps between two readbacks, and so the rows of a history.
 const HISTORY_ROWS: usize = 256;
 
@@ -307,11 +316,11 @@ impl Trainer {
         Ok((executor, steps))
     }
 
-    /// Plays a split's first `count` steps as a run does, all in one submission, and waits; returns the seconds of a step.
+    /// Plays a split's first `count` steps as a run does, in one call of the executor, and waits.
     ///
     /// # Errors
     /// Those of [`Trainer::rewind`]; what the device reports.
-    pub(crate) fn play(&mut self, split: Split, count: usize) -> Result<f64> {
+    pub(crate) fn play(&mut self, split: Split, count: usize) -> Result<Pace> {
         let rows = self.feed(split)?.history;
         let phases: &[Phase] = match split {
             Split::Train => &Phase::TRAIN,
@@ -320,9 +329,13 @@ impl Trainer {
         let (executor, _) = self.rewind(split)?;
         let start = Instant::now();
         executor.run(phases, count)?;
+        let submitted = start.elapsed().as_secs_f64();
         // A run waits by reading what the steps have left.
         executor.read(&rows.part(0, [count, history::WORDS]))?;
-        Ok(start.elapsed().as_secs_f64() / count as f64)
+        Ok(Pace {
+            step: start.elapsed().as_secs_f64() / count as f64,
+            host: executor.submits().then_some(submitted / count as f64),
+        })
     }
 
     fn feed(&self, split: Split) -> Result<&Feed> {

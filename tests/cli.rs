@@ -1059,6 +1059,7 @@ fn steps_kernels_and_scans_are_measured() {
                 "forward_ms",
                 "forward_ms_p10",
                 "forward_ms_p90",
+                "host_us",
                 "sequences_per_s",
                 "gflops",
                 "ceiling_percent",
@@ -1074,6 +1075,7 @@ fn steps_kernels_and_scans_are_measured() {
             assert!(0.0 < low && low <= number(time) && number(time) <= high);
         }
         assert!(number("samples") >= 5.0);
+        assert_eq!(row["host_us"], Value::Null, "the CPU submits nothing");
         assert!(number("ceiling_percent") > 0.0 && number("ceiling_percent") < 100.0);
     }
     // 4H rows of I + H + 2 numbers and a head; the sequences of a batch of four in so many milliseconds.
@@ -1151,4 +1153,57 @@ fn mistakes_in_a_bench_are_explained() {
     // Wider than a kernel can count.
     let message = bench(&["--shape", "lstm-1-1-1-1000000"]).fails(2);
     assert_has(&message, &["at most 1073741823"]);
+}
+
+#[test]
+fn how_programs_are_played_can_be_tuned() {
+    let place = Place::new();
+    let run = |more: &[&str]| {
+        let arguments = [
+            &["--epochs", "1", "--json", "--quiet", "--out", more[0]],
+            &more[1..],
+        ];
+        let stdout = place.train(&arguments.concat()).ok();
+        epochs(&stdout)[0]["train_loss"].as_f64().unwrap()
+    };
+    let scan = run(&["scan"]);
+    let steps = run(&["steps", "--tune", "route=steps", "--tune", "checks=on"]);
+    assert!((scan - steps).abs() < 1e-4 * scan, "{scan} and {steps}");
+
+    for command in [
+        &["train", "mnist", "--data", "data"][..],
+        &[
+            "profile",
+            "mnist",
+            "--data",
+            "data",
+            "--set",
+            "data.classes=3",
+        ],
+        &["bench", "step"],
+        &["verify"],
+    ] {
+        let wrong = |setting| [command, &["--device", "cpu", "--tune", setting]].concat();
+        let unknown = place.run(&wrong("scan_tiles=4")).fails(2);
+        assert_has(
+            &unknown,
+            &["--tune scan_tiles=4", "did you mean `scan_tile`?"],
+        );
+        let value = place.run(&wrong("scan_tile=3")).fails(2);
+        assert_has(&value, &["`scan_tile` takes 1, 2 or 4"]);
+    }
+}
+
+#[test]
+fn a_run_says_what_its_start_took() {
+    let place = Place::new();
+    let run = place.train(&["--epochs", "1", "--json"]);
+    let starts = run.stderr.lines().filter(|line| line.starts_with("start "));
+    let [start] = starts.collect::<Vec<_>>()[..] else {
+        panic!("one line: {}", run.stderr);
+    };
+    assert_has(
+        start,
+        &["first step after ", "device and data", "program", "step"],
+    );
 }

@@ -366,7 +366,7 @@ fn by(route: Route, tuning: Tuning) -> Tuning {
 
 fn on_gpu(tuning: impl Fn(Tuning) -> Tuning) {
     if let Some(device) = common::gpu() {
-        let tuning = tuning(device.tuning());
+        let tuning = tuning(device.tuning);
         check(&Place::Gpu(&device), tuning);
     }
 }

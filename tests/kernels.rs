@@ -403,18 +403,20 @@ impl Judge {
             (1, Player::Single(Cpu::new(program()).expect("it fits"))),
             (2, Player::Double(Cpu::new(program()).expect("it fits"))),
         ];
-        if let Some(device) = &self.gpu {
-            players.push((
-                0,
-                Player::Gpu(Box::new(
-                    Gpu::new(device, &bench.program).expect("it loads"),
-                )),
-            ));
+        // Trusting what the host has proved, and checking it.
+        for checks in [false, true] {
+            if let Some(device) = &self.gpu {
+                let mut device = device.clone();
+                device.tuning.checks = checks;
+                let gpu = Gpu::new(&device, &bench.program).expect("it loads");
+                players.push((0, Player::Gpu(Box::new(gpu))));
+            }
         }
         let mut ends = vec![];
-        for (number, mut player) in players {
+        for (player_number, (number, mut player)) in players.into_iter().enumerate() {
+            let checks = if player_number == 3 { ", checked" } else { "" };
             let place = format!(
-                "{} {case} on {}",
+                "{} {case} on {}{checks}",
                 self.kernel,
                 ["the GPU", "the CPU in f32", "the CPU in f64"][number]
             );

@@ -2,17 +2,18 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gatescan::cells::Cell;
 use gatescan::data::{Dataset, Splits, Targets};
 use gatescan::device::Device;
+use gatescan::kernels::Access;
 use gatescan::model::{Gradients, Model};
 use gatescan::network::{Head, Input, Layer, Loss, Network, Reads};
 use gatescan::optim::Optimizer;
 use gatescan::place::Place;
-use gatescan::profile::{Bound, Clock, Machine, Options, Profile};
-use gatescan::program::Phase;
+use gatescan::profile::{Bound, Ceilings, Clock, Machine, Options, Profile};
+use gatescan::program::{Kind, Phase};
 use gatescan::recipe::{HeadRecipe, Recipe};
 use ndarray::{Array1, Array3};
 use serde_json::Value;
@@ -60,7 +61,8 @@ fn data() -> Splits {
 
 fn measure(device: Device, clock: Clock) -> Profile {
     let options = Options { steps: 5, clock };
-    Profile::measure(&recipe(), &data(), &device, options).expect("it can be measured")
+    let place = Place::open(&device).expect("it opens");
+    Profile::measure(&recipe(), &data(), &place, options).expect("it can be measured")
 }
 
 /// The CPU, and the adapter that tests run on.
@@ -147,23 +149,21 @@ fn a_profile_adds_up() {
 #[test]
 fn the_hosts_clock_steps_in() {
     for device in devices() {
-        let (own, host) = (measure(device, Clock::Device), measure(device, Clock::Host));
-        assert!(host.sites.iter().all(|site| site.clock == Clock::Host));
-        assert_eq!((host.step.device_ms, host.step.idle_ms), (None, None));
-        // What takes long takes as long by either; by a lot, since other tests run beside this one.
-        for (own, host) in own
-            .sites
-            .iter()
-            .zip(&host.sites)
-            .filter(|pair| pair.0.share > 0.1)
-        {
-            let ratio = host.step_us.median / own.step_us.median;
-            assert!(
-                (0.2..5.0).contains(&ratio),
-                "{} {ratio} on {device:?}",
-                own.label()
-            );
-        }
+        // What takes long takes as long by either; by a lot, and in one of a few attempts, since other tests run beside this one.
+        let agrees = |own: &Profile, host: &Profile| {
+            let pairs = own.sites.iter().zip(&host.sites);
+            pairs.filter(|(own, _)| own.share > 0.1).all(|(own, host)| {
+                let ratio = host.step_us.median / own.step_us.median;
+                (0.2..5.0).contains(&ratio)
+            })
+        };
+        let attempt = || {
+            let (own, host) = (measure(device, Clock::Device), measure(device, Clock::Host));
+            assert!(host.sites.iter().all(|site| site.clock == Clock::Host));
+            assert_eq!((host.step.device_ms, host.step.idle_ms), (None, None));
+            agrees(&own, &host)
+        };
+        assert!((0..5).any(|_| attempt()), "{device:?}");
     }
 }
 
@@ -327,12 +327,79 @@ fn a_timed_run_computes_what_a_run_computes() {
 fn ceilings_repeat() {
     for device in devices() {
         let [one, two] = [(); 2].map(|()| measure(device, Clock::Device).ceilings);
-        let ratios = [
-            two.copy_gbytes_per_s.best / one.copy_gbytes_per_s.best,
-            two.multiply_add_gflops.best / one.multiply_add_gflops.best,
-            two.empty_dispatch_us.best / one.empty_dispatch_us.best,
-        ];
-        let alike = |ratio: &f64| (1.0 / 1.15..1.15).contains(ratio);
-        assert!(ratios.iter().all(alike), "{ratios:?} on {device:?}");
+        let all = |ceilings: Ceilings| {
+            let always = [
+                ceilings.copy_gbytes_per_s,
+                ceilings.multiply_add_gflops,
+                ceilings.empty_dispatch_us,
+            ];
+            let host = [ceilings.submission_us, ceilings.round_trip_us];
+            let all = always.into_iter().chain(host.into_iter().flatten());
+            all.map(|ceiling| ceiling.best).collect::<Vec<_>>()
+        };
+        let (one, two) = (all(one), all(two));
+        let mut pairs = one.iter().zip(&two);
+        let alike = pairs.all(|(one, two)| (1.0 / 1.15..1.15).contains(&(two / one)));
+        assert!(alike, "{one:?}, then {two:?} on {device:?}");
+    }
+}
+
+/// Beside what a step cannot do without there is little else: what the way back reads of the way forward counts as saved.
+#[test]
+fn little_is_held_beyond_what_a_step_needs() {
+    let inputs = Array3::from_shape_fn((512, 28, 28), |(n, t, i)| ((n + t * i) as f32).sin());
+    let labels = Array1::from_shape_fn(512, |n| n as u32 % 10);
+    let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 10)).unwrap();
+    let mut recipe = recipe();
+    recipe.network.set_hidden_size(128);
+    recipe.batch_size = 128;
+    let network = recipe.network(28, 10).unwrap();
+    for device in devices() {
+        let place = Place::open(&device).expect("it opens");
+        let mut model = Model::new(&network, 28, 128, Gradients::OfLoss, place.tuning()).unwrap();
+        model.forward(Phase::Forward);
+        model.loss(Phase::Forward);
+        model.backward();
+        let touched = |phase: Phase, access: Access| {
+            let calls = model.program.calls(phase).iter();
+            let args = calls.flat_map(|call| call.kernel().args());
+            let args = args.filter(move |arg| access == Access::Read || arg.access == access);
+            args.map(|arg| arg.tensor.buffer).collect::<BTreeSet<_>>()
+        };
+        let mut written = touched(Phase::Forward, Access::Write);
+        // The batch is gathered.
+        written.insert(model.inputs.buffer);
+        let saved = &written & &touched(Phase::Backward, Access::Read);
+        let buffers = model.program.buffers();
+        let saved = saved.iter().map(|id| &buffers[id.index()]);
+        let saved = saved.filter(|buffer| buffer.kind == Kind::Activations);
+        let saved: u64 = saved.map(|buffer| buffer.bytes(4)).sum();
+
+        let options = Options {
+            steps: 1,
+            clock: Clock::Device,
+        };
+        let splits: Splits = data.clone().into();
+        let held = Profile::measure(&recipe, &splits, &place, options)
+            .unwrap()
+            .held;
+        let of = |kinds: &[Kind]| -> u64 {
+            let kinds = held.by_kind.iter().filter(|(kind, _)| kinds.contains(kind));
+            kinds.map(|(_, bytes)| bytes).sum()
+        };
+        let kinds = [Kind::Parameters, Kind::Gradients, Kind::Moments, Kind::Data];
+        let needed = (of(&kinds) + saved) as f64;
+        let taken = match device {
+            // The executor's memory is the plan's buffers; what the process has beyond them is not the step's.
+            Device::Cpu => held.planned,
+            Device::Gpu(_) => held.measured.unwrap_or(held.planned),
+        };
+        println!(
+            "{device:?}: needed {needed}, of these saved {saved}, planned {:.3}, taken {:.3}",
+            held.planned as f64 / needed,
+            taken as f64 / needed
+        );
+        assert!(held.planned as f64 / needed <= 1.25);
+        assert!(taken as f64 / needed <= 1.25, "{taken} bytes of {needed}");
     }
 }

@@ -7,12 +7,13 @@ use std::process::Command;
 
 use gatescan::cells::Cell;
 use gatescan::kernels::{
-    Access, Arg, Call, Gather, Kernel, Of, Record, Scalar, Tally, control, history,
+    Access, Arg, BackwardStage, Call, Gather, Gemm, Kernel, Matrix, Of, Record, Recurrence, Scalar,
+    ScanBackward, ScanForward, StepBackward, StepForward, Tally, control, history,
 };
 use gatescan::model::{Gradients, Model, Route, Tuning};
 use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
 use gatescan::optim::{Clip, Form, Optimizer};
-use gatescan::program::{Element, Kind, Phase, Program};
+use gatescan::program::{Element, Kind, Phase, Program, Tensor};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
@@ -405,53 +406,80 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
         let (module, info) = each.module();
 
         use naga::back::{hlsl, msl, spv};
-        let entry = spv::PipelineOptions {
-            shader_stage: ShaderStage::Compute,
-            entry_point: "main".into(),
-        };
-        let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&entry))
-            .unwrap_or_else(|error| panic!("{name} in SPIR-V: {error}"));
-        if judge {
-            let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
-            std::fs::write(&file, bytes).expect("there is room for temporary files");
-            let verdict = Command::new("spirv-val")
-                .args(["--target-env", "vulkan1.1"])
-                .arg(&file)
-                .output();
-            let verdict = verdict.expect("spirv-val runs");
-            let complaint = String::from_utf8_lossy(&verdict.stderr);
+        use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+        // As wgpu has them written where it trusts a shader, and where it does not.
+        for checked in [false, true] {
+            let policy = match checked {
+                true => BoundsCheckPolicy::Restrict,
+                false => BoundsCheckPolicy::Unchecked,
+            };
+            let policies = BoundsCheckPolicies {
+                index: policy,
+                buffer: policy,
+                ..Default::default()
+            };
+            let entry = spv::PipelineOptions {
+                shader_stage: ShaderStage::Compute,
+                entry_point: "main".into(),
+            };
+            let options = spv::Options {
+                bounds_check_policies: policies,
+                force_loop_bounding: checked,
+                ..Default::default()
+            };
+            let words = spv::write_vec(&module, &info, &options, Some(&entry))
+                .unwrap_or_else(|error| panic!("{name} in SPIR-V: {error}"));
+            if judge {
+                let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+                std::fs::write(&file, bytes).expect("there is room for temporary files");
+                let verdict = Command::new("spirv-val")
+                    .args(["--target-env", "vulkan1.1"])
+                    .arg(&file)
+                    .output();
+                let verdict = verdict.expect("spirv-val runs");
+                let complaint = String::from_utf8_lossy(&verdict.stderr);
+                assert!(
+                    verdict.status.success(),
+                    "{name} with {:?}: {complaint}",
+                    each.constants
+                );
+            }
+
+            let entry = msl::PipelineOptions {
+                entry_point: main(),
+                ..Default::default()
+            };
+            let options = msl::Options {
+                bounds_check_policies: policies,
+                force_loop_bounding: checked,
+                ..Default::default()
+            };
+            let (text, made) = msl::write_string(&module, &info, &options, &entry)
+                .unwrap_or_else(|error| panic!("{name} in MSL: {error}"));
             assert!(
-                verdict.status.success(),
-                "{name} with {:?}: {complaint}",
-                each.constants
+                text.contains("kernel void") && made.entry_point_names.iter().all(Result::is_ok),
+                "{name} in MSL"
+            );
+
+            let (options, entry) = (
+                hlsl::Options {
+                    restrict_indexing: checked,
+                    force_loop_bounding: checked,
+                    ..Default::default()
+                },
+                hlsl::PipelineOptions {
+                    entry_point: main(),
+                },
+            );
+            let mut text = String::new();
+            let made = hlsl::Writer::new(&mut text, &options, &entry)
+                .write(&module, &info, None)
+                .unwrap_or_else(|error| panic!("{name} in HLSL: {error}"));
+            assert!(
+                text.contains("numthreads") && made.entry_point_names.iter().all(Result::is_ok),
+                "{name} in HLSL"
             );
         }
-
-        let entry = msl::PipelineOptions {
-            entry_point: main(),
-            ..Default::default()
-        };
-        let (text, made) = msl::write_string(&module, &info, &msl::Options::default(), &entry)
-            .unwrap_or_else(|error| panic!("{name} in MSL: {error}"));
-        assert!(
-            text.contains("kernel void") && made.entry_point_names.iter().all(Result::is_ok),
-            "{name} in MSL"
-        );
-
-        let (options, entry) = (
-            hlsl::Options::default(),
-            hlsl::PipelineOptions {
-                entry_point: main(),
-            },
-        );
-        let mut text = String::new();
-        let made = hlsl::Writer::new(&mut text, &options, &entry)
-            .write(&module, &info, None)
-            .unwrap_or_else(|error| panic!("{name} in HLSL: {error}"));
-        assert!(
-            text.contains("numthreads") && made.entry_point_names.iter().all(Result::is_ok),
-            "{name} in HLSL"
-        );
     }
     println!("{} specialisations", all.len());
 }
@@ -586,4 +614,110 @@ fn every_specialisation_stays_inside_what_webgpu_promises() {
     }
     // A count that always gave 0 would let everything through: a scan of the widest layers fills the memory.
     assert_eq!(largest, WORKGROUP_MEMORY);
+}
+
+/// What takes the time is not checked twice; what looks up by numbers in a buffer is always checked.
+#[test]
+fn the_host_proves_the_bounds_of_what_takes_the_time() {
+    let hot = [
+        "gemm",
+        "scan_forward",
+        "scan_backward",
+        "step_forward",
+        "step_backward",
+    ];
+    for program in programs() {
+        for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {
+            let kernel = call.kernel();
+            let expected = hot.contains(&kernel.name());
+            assert_eq!(kernel.bounds_are_proved(), expected, "{}", kernel.name());
+        }
+    }
+}
+
+/// A call whose sizes are not its tensors' may read or write elsewhere, and keeps its checks.
+#[test]
+fn what_does_not_fit_is_not_proved() {
+    let network = network(Cell::LstmPeephole, 24, Loss::CrossEntropy, Reads::Last);
+    let model =
+        Model::new(&network, 5, 6, Gradients::OfLoss, Tuning::default()).expect("it is laid out");
+    let layer = &model.layers[0];
+    let shrink = |tensor: &mut Tensor| *tensor = tensor.part(0, [tensor.len() - 1]);
+    type Edit<'a> = (&'a str, &'a dyn Fn(&mut Recurrence));
+    let edits: [Edit; 14] = [
+        ("steps", &|layer| layer.steps += 1),
+        ("batch", &|layer| layer.batch += 1),
+        ("hidden_size", &|layer| layer.hidden_size += 1),
+        ("output_size", &|layer| layer.output_size += 1),
+        ("recurrent", &|layer| shrink(&mut layer.recurrent)),
+        ("recurrent_t", &|layer| shrink(&mut layer.recurrent_t)),
+        ("peephole", &|layer| layer.peephole = None),
+        ("gates", &|layer| shrink(&mut layer.gates)),
+        ("h", &|layer| shrink(&mut layer.h)),
+        ("c", &|layer| shrink(&mut layer.c)),
+        ("last", &|layer| shrink(&mut layer.last)),
+        ("dstate", &|layer| shrink(&mut layer.dstate)),
+        ("lengths", &|layer| shrink(&mut layer.lengths)),
+        ("drops_state", &|layer| layer.drops_state = true),
+    ];
+    let proved = |layer: Recurrence, t: usize| {
+        let (begin, end, stage) = (0, t, 0);
+        let calls: [Call; 4] = [
+            ScanForward {
+                layer: layer.clone(),
+                begin,
+                end,
+            }
+            .into(),
+            ScanBackward {
+                layer: layer.clone(),
+                begin,
+                end,
+            }
+            .into(),
+            StepForward {
+                layer: layer.clone(),
+                t: t - 1,
+                stage,
+            }
+            .into(),
+            StepBackward {
+                layer,
+                stage: BackwardStage::Units(t - 1),
+            }
+            .into(),
+        ];
+        calls.map(|call| call.kernel().bounds_are_proved())
+    };
+    assert_eq!(proved(layer.clone(), 5), [true; 4]);
+    assert_eq!(proved(layer.clone(), 6), [false; 4], "past the last step");
+    for (name, edit) in edits {
+        let mut edited = layer.clone();
+        edit(&mut edited);
+        let forward = name == "dstate";
+        assert_eq!(
+            proved(edited, 5),
+            [forward, false, forward, false],
+            "{name}"
+        );
+    }
+
+    let mut program = Program::new();
+    let mut matrix = |len: usize| program.buffer("m", Kind::Activations, Element::Real, [len]);
+    let [a, b, c, bias] = [6, 8, 12, 4].map(&mut matrix);
+    let product = Gemm::new(
+        Matrix::new(a, 3, 2),
+        Matrix::new(b, 2, 4),
+        Matrix::new(c, 3, 4),
+    );
+    assert!(product.clone().bias(Some(bias)).bounds_are_proved());
+    assert!(product.clone().accumulate().bounds_are_proved());
+    let short = product.bias(Some(bias.part(0, [3])));
+    assert!(!short.bounds_are_proved());
+    let turned = Gemm::new(
+        Matrix::new(a, 2, 3).t(),
+        Matrix::new(b, 4, 2).t(),
+        Matrix::new(c, 3, 4),
+    );
+    assert!(turned.bounds_are_proved());
 }

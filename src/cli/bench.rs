@@ -9,7 +9,7 @@ use gatescan::profile::{Clock, figure};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{choose_device, note, print};
+use super::{Tune, choose_device, note, open, print};
 
 /// Measure training steps, kernels and scans at named shapes.
 #[derive(Args)]
@@ -18,7 +18,7 @@ A shape is CELL-B-T-I-H (batch, time steps, inputs, hidden units), as in lstm-12
 lstm-ragged-... lengths are uniform in 1..T. On top is a linear head for 10 classes over the last state; the loss is \
 cross-entropy, the optimiser Adam. Losses and gradients are compared with the CPU's in f64 before anything is timed; where \
 rounding does not explain a difference, the exit code is 1 and there is no figure. TRAIN and FORWARD are medians, P10 and P90 what \
-a tenth of the samples is below and above; * is a time by the host's clock.
+a tenth of the samples is below and above, HOST the time to encode and submit a step; * is a time by the host's clock.
 
 Examples:
   gatescan bench                                        training steps at all shapes
@@ -32,6 +32,8 @@ pub struct Bench {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    tune: Tune,
     /// The shapes, in place of the default ones.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     shape: Vec<Shape>,
@@ -57,7 +59,7 @@ enum What {
 /// The width of a shape's name.
 const SHAPE: usize = 26;
 
-const STEP: [&str; 10] = [
+const STEP: [&str; 11] = [
     "SHAPE",
     "TRAIN ms",
     "P10",
@@ -65,6 +67,7 @@ const STEP: [&str; 10] = [
     "FORWARD ms",
     "P10",
     "P90",
+    "HOST µs",
     "SEQUENCES/s",
     "GFLOP/s",
     "CEILING",
@@ -93,7 +96,7 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         let (device, why) = choose_device(&self.device)?;
         note(format!("device  {why}"));
-        let bench = bench::Bench::open(&device, self.seconds)?;
+        let bench = bench::Bench::new(open(&device, &self.tune)?, self.seconds)?;
         let named = !self.shape.is_empty();
         let shapes = match named {
             true => self.shape.clone(),
@@ -176,7 +179,7 @@ fn line(words: &[usize], cells: &[String]) -> String {
 }
 
 /// The median, and behind it what a tenth of the samples is below and above.
-fn step(step: &Step) -> [String; 10] {
+fn step(step: &Step) -> [String; 11] {
     [
         step.shape.clone(),
         figure(step.train_ms),
@@ -185,6 +188,7 @@ fn step(step: &Step) -> [String; 10] {
         figure(step.forward_ms),
         figure(step.forward_ms_p10),
         figure(step.forward_ms_p90),
+        step.host_us.map_or_else(String::new, figure),
         figure(step.sequences_per_s),
         figure(step.gflops),
         match step.dense_part {

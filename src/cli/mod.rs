@@ -14,11 +14,13 @@ use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use gatescan::device::{self, Device};
 use gatescan::error::{Error, Result};
 use gatescan::gpu;
+use gatescan::place::Place;
 use gatescan::recipe::DataRecipe;
 use gatescan::train::Evaluation;
 
@@ -55,10 +57,10 @@ enum Command {
     Devices(devices::Devices),
 }
 
-/// Does what the arguments ask for.
-pub fn run(cli: &Cli) -> Result<()> {
+/// Does what the arguments ask for, in a process that began at `start`.
+pub fn run(cli: &Cli, start: Instant) -> Result<()> {
     match &cli.command {
-        Command::Train(train) => train.run(),
+        Command::Train(train) => train.run(start),
         Command::Eval(eval) => eval.run(),
         Command::Generate(generate) => generate.run(),
         Command::Profile(profile) => profile.run(),
@@ -129,6 +131,20 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
     };
     let (device, why) = device::choose(request, &adapters)?;
     Ok((device, format!("{}, since {why}", device_name(device))))
+}
+
+/// How programs are played on a device.
+#[derive(Args)]
+struct Tune {
+    /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4, scan_each=1|2|4, workgroups=N,
+    /// largest_scan=N, scan_work=N, checks=on|off (of what the host has proved, in shaders).
+    #[arg(long = "tune", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+/// Opens a device, tuned.
+fn open(device: &Device, tune: &Tune) -> Result<Place> {
+    Place::open(device)?.tuned(&tune.settings)
 }
 
 fn device_name(device: Device) -> String {

@@ -13,7 +13,7 @@ use gatescan::recipe::Recipe;
 use serde_json::json;
 
 use super::devices::bytes;
-use super::{aligned, check_data_path, choose_device, note, print};
+use super::{Tune, aligned, check_data_path, choose_device, note, open, print};
 
 /// See where the time of a training step goes.
 #[derive(Args)]
@@ -35,6 +35,8 @@ pub struct Profile {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    tune: Tune,
     /// Steps to profile.
     #[arg(long, value_name = "N", default_value = "20")]
     steps: NonZeroUsize,
@@ -101,7 +103,8 @@ impl Profile {
                 false => Clock::Device,
             },
         };
-        let profile = profile::Profile::measure(&recipe, &data, &device, options)?;
+        let profile =
+            profile::Profile::measure(&recipe, &data, &open(&device, &self.tune)?, options)?;
         if let Some(path) = &self.trace {
             write(path, &profile.trace().to_string())?;
         }
@@ -200,7 +203,7 @@ fn header(profile: &profile::Profile) -> Vec<String> {
     ];
     let host = [
         ("submission", &ceilings.submission_us),
-        ("wait", &ceilings.wait_us),
+        ("submission and wait", &ceilings.round_trip_us),
     ];
     let host = host.into_iter();
     let host = host.filter_map(|(name, cost)| Some(ceiling(name, cost.as_ref()?, "µs")));
@@ -288,6 +291,10 @@ fn footer(profile: &profile::Profile) -> Vec<String> {
             "device    {kernels}; its clock does not cover them all, so nothing is known of idling"
         ),
     });
+    if let Some(host) = &step.host_us {
+        let host = measured("encode and submit", host, "µs");
+        lines.push(format!("host      {host} a step"));
+    }
     lines.push(format!(
         "speed     {} sequences/s, {} tokens/s",
         figure(step.sequences_per_s),

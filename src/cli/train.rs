@@ -16,7 +16,7 @@ use gatescan::train::{Ending, EpochMetrics, Event, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_directory::RunDirectory;
-use super::{Scores, check_data_path, choose_device, loss_text, note, print};
+use super::{Scores, Tune, check_data_path, choose_device, loss_text, note, open, print};
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -39,6 +39,8 @@ pub struct Train {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    tune: Tune,
     /// Where recipe, metrics and model go [default: runs/<recipe>-<time>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -87,11 +89,21 @@ fn cell_parser() -> impl TypedValueParser<Value = Cell> {
 }
 
 impl Train {
-    pub fn run(&self) -> Result<()> {
+    /// Trains in a process that began at `start`.
+    pub fn run(&self, start: Instant) -> Result<()> {
         let recipe = self.resolve()?;
-        let (device, device_why) = choose_device(&self.device)?;
-        let data = recipe.data.load(recipe.seed)?;
-        let mut trainer = Trainer::new(&recipe, &data, &device)?;
+        // Data are unpacked while a driver wakes up.
+        let (chosen, data) = rayon::join(
+            || {
+                let (device, why) = choose_device(&self.device)?;
+                Ok((open(&device, &self.tune)?, why, start.elapsed()))
+            },
+            || recipe.data.load(recipe.seed),
+        );
+        let (place, device_why, opened) = chosen?;
+        let (data, had_data) = (data?, start.elapsed());
+        let mut trainer = Trainer::load(&recipe, &data, &place)?;
+        let loaded = start.elapsed();
         let mut directory = RunDirectory::create(self.out.as_deref(), &recipe)?;
         if !self.quiet {
             note(format!("recipe  {}", describe_recipe(&recipe)));
@@ -104,11 +116,15 @@ impl Train {
         let mut display = Display::new(self.json, self.quiet);
         let mut epoch = 1;
         let mut last: Option<EpochMetrics> = None;
+        let mut first_step = !self.quiet;
         let ending = trainer.run(&mut |trainer, event| {
             let mut flow = ControlFlow::Continue(());
             match event {
                 Event::Progress(progress) => {
                     epoch = progress.epoch;
+                    if std::mem::take(&mut first_step) {
+                        note(describe_start([opened, had_data, loaded, start.elapsed()]));
+                    }
                     for report in &progress.reports {
                         directory.record(report)?;
                         if display.report(report)?.is_break() {
@@ -241,6 +257,18 @@ fn describe_data(data: &Splits) -> String {
     } = &data.train;
     let test = data.test.as_ref().map_or(0, |test| test.count);
     format!("{count} training and {test} test sequences of {steps} steps with {features} features")
+}
+
+/// Times since the process began: device open, data there, program loaded, first step done.
+fn describe_start(times: [Duration; 4]) -> String {
+    let [opened, data, loaded, stepped] = times.map(|time| time.as_secs_f64());
+    format!(
+        "start   first step after {stepped:.2} s: device and data {:.2} s (device open after {opened:.2} s), \
+         program {:.2} s, step {:.2} s",
+        data.max(opened),
+        loaded - data.max(opened),
+        stepped - loaded
+    )
 }
 
 /// Quoted where a shell would split it.

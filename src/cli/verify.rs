@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use clap::Args;
 use gatescan::error::{Error, Result};
-use gatescan::place::Place;
 use gatescan::recipe::Recipe;
 use gatescan::verify::{self, Case, Effort, Report, Row};
 use serde_json::json;
 
-use super::{choose_device, note, print};
+use super::{Tune, choose_device, note, open, print};
 
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
@@ -28,6 +27,8 @@ pub struct Verify {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    tune: Tune,
     /// The network of a recipe, built in or a file, in place of the sweep.
     #[arg(long, value_name = "RECIPE", conflicts_with_all = ["quick", "full"])]
     recipe: Option<String>,
@@ -53,7 +54,7 @@ impl Verify {
         let cases = self.cases()?;
         let (device, why) = choose_device(&self.device)?;
         note(format!("verifying {why}"));
-        let place = Place::open(&device)?;
+        let place = open(&device, &self.tune)?;
         let start = Instant::now();
         let mut report = Report::default();
         for case in &cases {
@@ -120,8 +121,10 @@ impl Verify {
     fn command(&self, case: &str) -> String {
         let recipe = self.recipe.as_ref();
         let recipe = recipe.map_or(String::new(), |recipe| format!(" --recipe {recipe}"));
+        let tune = self.tune.settings.iter();
+        let tune: String = tune.map(|setting| format!(" --tune {setting}")).collect();
         format!(
-            "gatescan verify --device '{}'{recipe} --case {case}",
+            "gatescan verify --device '{}'{recipe}{tune} --case {case}",
             self.device
         )
     }

@@ -57,7 +57,7 @@ pub(crate) fn ceilings() -> Ceilings {
         multiply_add_gflops: rate(&sums, flops),
         empty_dispatch_us: Ceiling::of_costs(calls),
         submission_us: None,
-        wait_us: None,
+        round_trip_us: None,
     }
 }
 

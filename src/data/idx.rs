@@ -28,8 +28,10 @@ impl Split {
 /// [`Error::File`], naming the file, where one is missing or is not what its name says, and where the images of
 /// the two splits differ in size.
 pub fn load(directory: &Path, classes: usize) -> Result<Splits> {
-    let train = load_split(directory, Split::Train, classes)?;
-    let test = load_split(directory, Split::Test, classes)?;
+    let [train, test] =
+        [Split::Train, Split::Test].map(|split| move || load_split(directory, split, classes));
+    let (train, test) = rayon::join(train, test);
+    let (train, test) = (train?, test?);
     if (train.steps, train.features) != (test.steps, test.features) {
         return Err(Error::file(
             find_file(directory, Split::Test, &IMAGES)?,

@@ -9,6 +9,11 @@ use crate::profile::{Ceiling, Ceilings, samples};
 /// How long a sample takes at least, so that what submission and wait cost does not count.
 const SAMPLE: Duration = Duration::from_millis(5);
 
+/// Windows of round trips, and the round trips of each. They lie between the other measurements, so that what slows the machine
+/// for a second does not slow them all.
+const WINDOWS: usize = 15;
+const ROUND_TRIPS: usize = 40;
+
 /// Bytes of each of the copy's two buffers: more than caches hold.
 const COPIED: u64 = 128 << 20;
 
@@ -33,9 +38,12 @@ impl GpuDevice {
         let multiply_add = bench.pipeline(source, "multiply_add");
         let empty = bench.pipeline(include_str!("../../shaders/ceilings/empty.wgsl"), "empty");
 
+        let mut host = RoundTrips::default();
+        host.measure(&bench, &empty)?;
         let bytes = 2.0 * bench.source.size() as f64;
         // Enough workgroups to fill a device, few enough to give each a good part.
         let copies = bench.seconds_each(&copy, (bench.source.size() / (256 * 16 * 8)) as u32)?;
+        host.measure(&bench, &empty)?;
         // As many workgroups as keep the device busy well beyond what a dispatch costs.
         let mut workgroups = 256;
         while workgroups < 32768 && bench.run(&multiply_add, workgroups, 1)? < 2e-3 {
@@ -43,17 +51,10 @@ impl GpuDevice {
         }
         let flops = f64::from(workgroups) * 64.0 * 256.0 * 64.0;
         let sums = bench.seconds_each(&multiply_add, workgroups)?;
+        host.measure(&bench, &empty)?;
         let dispatches = bench.seconds_each(&empty, 1)?;
+        host.measure(&bench, &empty)?;
 
-        let (mut submissions, mut waits) = (vec![], vec![]);
-        for _ in 0..500 {
-            let start = Instant::now();
-            bench.submit(&empty, 1, 1);
-            let submitted = start.elapsed();
-            self.wait()?;
-            submissions.push(submitted.as_secs_f64() * 1e6);
-            waits.push((start.elapsed() - submitted).as_secs_f64() * 1e6);
-        }
         let rate = |seconds: &[f64], what: f64| {
             Ceiling::of_rates(seconds.iter().map(|seconds| what / seconds / 1e9))
         };
@@ -61,9 +62,35 @@ impl GpuDevice {
             copy_gbytes_per_s: rate(&copies, bytes),
             multiply_add_gflops: rate(&sums, flops),
             empty_dispatch_us: Ceiling::of_costs(dispatches.iter().map(|seconds| seconds * 1e6)),
-            submission_us: Some(Ceiling::of_costs(submissions.into_iter())),
-            wait_us: Some(Ceiling::of_costs(waits.into_iter())),
+            submission_us: Some(Ceiling::of_windows(&host.submissions)),
+            round_trip_us: Some(Ceiling::of_windows(&host.whole)),
         })
+    }
+}
+
+/// Microseconds of submissions of next to nothing, each waited for; in windows.
+#[derive(Default)]
+struct RoundTrips {
+    submissions: Vec<Vec<f64>>,
+    /// The same with the wait.
+    whole: Vec<Vec<f64>>,
+}
+
+impl RoundTrips {
+    fn measure(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
+        for _ in 0..WINDOWS {
+            let (mut submissions, mut whole) = (vec![], vec![]);
+            for _ in 0..ROUND_TRIPS {
+                let start = Instant::now();
+                bench.submit(empty, 1, 1);
+                submissions.push(start.elapsed().as_secs_f64() * 1e6);
+                bench.device.wait()?;
+                whole.push(start.elapsed().as_secs_f64() * 1e6);
+            }
+            self.submissions.push(submissions);
+            self.whole.push(whole);
+        }
+        Ok(())
     }
 }
 

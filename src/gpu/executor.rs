@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rayon::prelude::*;
+
 use super::GpuDevice;
 use super::timing::Timestamps;
 use crate::cpu::{check_host_memory, check_length};
 use crate::device::AdapterKind;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Timing};
-use crate::kernels::{Access, Kernel, Shader};
+use crate::kernels::{Access, Call, Kernel, Shader};
 use crate::program::{Phase, Program, Tensor, mebibytes};
 
 /// A program loaded on a GPU.
@@ -32,7 +34,7 @@ pub struct Gpu {
 pub(super) struct Dispatch {
     /// Kernel and site, as debuggers and profilers show it.
     pub(super) label: String,
-    pipeline: wgpu::ComputePipeline,
+    pipeline: Arc<Pipeline>,
     bindings: wgpu::BindGroup,
     /// Where its uniform begins.
     uniform: u32,
@@ -42,8 +44,22 @@ pub(super) struct Dispatch {
 
 impl Dispatch {
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass, uniforms: &wgpu::BindGroup) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bindings, &[]);
+        self.encode_after(None, pass, uniforms);
+    }
+
+    /// In a pass whose last dispatch is `before`: what that has set already stays.
+    fn encode_after(
+        &self,
+        before: Option<&Dispatch>,
+        pass: &mut wgpu::ComputePass,
+        uniforms: &wgpu::BindGroup,
+    ) {
+        if before.is_none_or(|before| !Arc::ptr_eq(&before.pipeline, &self.pipeline)) {
+            pass.set_pipeline(&self.pipeline.pipeline);
+        }
+        if before.is_none_or(|before| before.bindings != self.bindings) {
+            pass.set_bind_group(0, &self.bindings, &[]);
+        }
         pass.set_bind_group(1, uniforms, &[self.uniform]);
         let [x, y, z] = self.grid;
         pass.dispatch_workgroups(x, y, z);
@@ -64,35 +80,28 @@ impl Gpu {
     /// [`Error::Device`] where the program does not fit, before anything is allocated, or the driver refuses.
     pub fn new(device: &GpuDevice, program: &Program) -> Result<Self> {
         check_limits(device, program)?;
-        let scopes = [
-            wgpu::ErrorFilter::OutOfMemory,
-            wgpu::ErrorFilter::Internal,
-            wgpu::ErrorFilter::Validation,
-        ]
-        .map(|filter| device.device.push_error_scope(filter));
-        let gpu = Self::load(device, program);
-        // Scopes end innermost first, also where one has caught an error: guards that are merely dropped end outermost first,
-        // which wgpu takes for a mistake. A lack of memory, which the outermost has, leaves errors in the others.
-        let scopes = scopes.into_iter().rev();
-        let errors = scopes.map(|scope| pollster::block_on(scope.pop()));
-        if let Some(error) = errors.fold(None, |inner, outer| outer.or(inner)) {
-            // One of its pipelines may be what failed.
-            lock(&device.pipelines).clear();
+        let (gpu, error) = caught(&device.device, || Self::load(device, program));
+        let failed = |error: wgpu::Error| {
             let needed = mebibytes(program.bytes(size_of::<f32>()));
             let name = &device.summary.name;
-            return Err(Error::Device(match error {
+            Error::Device(match error {
                 wgpu::Error::OutOfMemory { .. } => format!(
                     "{name} has not the {needed} of free memory that the network and its data need; \
                      a smaller batch size or hidden size needs less"
                 ),
                 error => format!("{name} cannot load the program: {error}"),
-            }));
-        }
+            })
+        };
+        // A lack of memory leaves errors in what is made afterwards.
+        let gpu = match (gpu, error) {
+            (_, Some(error)) | (Err(error), None) => return Err(failed(error)),
+            (Ok(gpu), None) => gpu,
+        };
         device.check()?;
         Ok(gpu)
     }
 
-    fn load(device: &GpuDevice, program: &Program) -> Self {
+    fn load(device: &GpuDevice, program: &Program) -> Result<Self, wgpu::Error> {
         let wgpu_device = &device.device;
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
@@ -109,26 +118,16 @@ impl Gpu {
                 })
             })
             .collect();
-        let uniform_layout = layout(
-            wgpu_device,
-            "uniform",
-            &[wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Uniform,
-                has_dynamic_offset: true,
-                min_binding_size: NonZeroU64::new(UNIFORM_STRIDE as u64),
-            }],
-        );
-        let pipelines = Pipelines {
-            device,
-            uniform: &uniform_layout,
-        };
+        let uniform_layout = uniform_layout(wgpu_device);
+        let pipelines = device.pipelines_of(program, &uniform_layout)?;
         let mut groups = HashMap::new();
         let mut words: Vec<u8> = vec![];
         let phases = Phase::ALL.map(|phase| {
-            let dispatch = |call: &crate::kernels::Call| {
+            let dispatch = |call: &Call| {
                 let kernel = call.kernel();
                 let label = format!("{} {}", kernel.name(), program.site(call));
-                let (number, pipeline, layout) = pipelines.get(kernel);
+                let key = device.key(kernel);
+                let pipeline = Arc::clone(&pipelines[&key]);
                 let places: Vec<usize> = kernel
                     .args()
                     .iter()
@@ -143,10 +142,10 @@ impl Gpu {
                             resource: buffers[place].as_entire_binding(),
                         });
                 let entries: Vec<_> = entries.collect();
-                let bindings = groups.entry((number, places)).or_insert_with(|| {
+                let bindings = groups.entry((key, places)).or_insert_with(|| {
                     wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(&label),
-                        layout: &layout,
+                        layout: &pipeline.storage,
                         entries: &entries,
                     })
                 });
@@ -185,14 +184,14 @@ impl Gpu {
             }],
         });
         let staging = staging(wgpu_device, 1 << 12);
-        Gpu {
+        Ok(Gpu {
             device: device.clone(),
             buffers,
             uniforms,
             phases,
             staging,
             timestamps: None,
-        }
+        })
     }
 
     /// Waits for everything submitted, then reads `tensor`.
@@ -290,17 +289,23 @@ impl Executor for Gpu {
                 label: Some(&label),
                 timestamp_writes: None,
             });
-            let mut flops = 0.0;
+            let (mut flops, mut before) = (0.0, None);
             while let Some(dispatch) = dispatches.next_if(|_| flops < SUBMISSION) {
-                // For tools that show a frame's commands; without one it goes nowhere.
-                pass.insert_debug_marker(&dispatch.label);
-                dispatch.encode(&mut pass, &self.uniforms);
+                if self.device.debug {
+                    pass.insert_debug_marker(&dispatch.label);
+                }
+                dispatch.encode_after(before, &mut pass, &self.uniforms);
                 flops += dispatch.flops;
+                before = Some(dispatch);
             }
             drop(pass);
             self.device.queue.submit([encoder.finish()]);
         }
         self.device.check()
+    }
+
+    fn submits(&self) -> bool {
+        true
     }
 
     fn time(&mut self, phases: &[Phase]) -> Result<Timing> {
@@ -366,71 +371,148 @@ fn layout(
     })
 }
 
-/// A pipeline's number, itself, and the layout of its storage bindings.
-pub(super) type Made = (usize, wgpu::ComputePipeline, wgpu::BindGroupLayout);
-
-/// Pipelines by source and constants. They stay with the device, since compiling is slow and programs have most in common.
-pub(super) type Cache = Arc<Mutex<HashMap<(String, String), Made>>>;
-
-/// Takes pipelines out of the device's cache, and makes them when they are first asked for.
-struct Pipelines<'a> {
-    device: &'a GpuDevice,
-    uniform: &'a wgpu::BindGroupLayout,
+fn uniform_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let uniform = wgpu::BindingType::Buffer {
+        ty: wgpu::BufferBindingType::Uniform,
+        has_dynamic_offset: true,
+        min_binding_size: NonZeroU64::new(UNIFORM_STRIDE as u64),
+    };
+    layout(device, "uniform", &[uniform])
 }
 
-/// Whoever panicked with it has left nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// A pipeline, and the layout of its storage bindings.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    storage: wgpu::BindGroupLayout,
 }
 
-impl Pipelines<'_> {
-    fn get(&self, kernel: &dyn Kernel) -> Made {
-        let device = &self.device.device;
-        let mut made = lock(&self.device.pipelines);
-        let number = made.len();
+/// Source, constants, and whether the driver checks what the shader does.
+type Key = (String, String, bool);
+
+/// Pipelines that a device has compiled. They stay with it, since compiling is slow and programs have most in common.
+pub(super) type Pipelines = Arc<Mutex<HashMap<Key, Arc<Pipeline>>>>;
+
+impl GpuDevice {
+    fn key(&self, kernel: &dyn Kernel) -> Key {
         let Shader { parts, constants } = kernel.shader();
         let mut source = parts.join("\n");
-        if let Some(edit) = self.device.edit.filter(|edit| edit.kernel == kernel.name()) {
+        let edit = self.edit.filter(|edit| edit.kernel == kernel.name());
+        if let Some(edit) = edit {
             source = source.replacen(edit.from, edit.to, 1);
         }
-        let made = made.entry((source.clone(), format!("{constants:?}")));
-        made.or_insert_with(|| {
-            let types = kernel
-                .args()
-                .into_iter()
-                .map(|arg| wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage {
-                        read_only: arg.access == Access::Read,
-                    },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                });
-            let name = kernel.name();
-            let storage = layout(device, name, &types.collect::<Vec<_>>());
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(name),
-                source: wgpu::ShaderSource::Wgsl(source.into()),
-            });
-            let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(name),
-                bind_group_layouts: &[Some(&storage), Some(self.uniform)],
-                immediate_size: 0,
-            });
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(name),
-                layout: Some(&layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &constants,
-                    zero_initialize_workgroup_memory: true,
-                },
-                cache: None,
-            });
-            (number, pipeline, storage)
-        })
-        .clone()
+        // An edit proves nothing.
+        let checked = self.tuning.checks || edit.is_some() || !kernel.bounds_are_proved();
+        (source, format!("{constants:?}"), checked)
     }
+
+    /// A pipeline for each call of `program`; those that are not there yet are compiled by all threads.
+    fn pipelines_of(
+        &self,
+        program: &Program,
+        uniform: &wgpu::BindGroupLayout,
+    ) -> Result<HashMap<Key, Arc<Pipeline>>, wgpu::Error> {
+        let calls = Phase::ALL.iter().flat_map(|&phase| program.calls(phase));
+        let wanted: HashMap<Key, &Call> =
+            calls.map(|call| (self.key(call.kernel()), call)).collect();
+        let there = self.compiled().clone();
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|(key, _)| !there.contains_key(*key))
+            .collect();
+        let compile = |(key, call): &(&Key, &&Call)| {
+            // Errors are heard by the thread that made them.
+            let (made, error) = caught(&self.device, || self.compile(key, call.kernel(), uniform));
+            match error {
+                None => Ok(((*key).clone(), Arc::new(made))),
+                Some(error) => Err(error),
+            }
+        };
+        let made: Vec<_> = missing.par_iter().map(compile).collect::<Result<_, _>>()?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| !made.is_empty()) {
+            cache.save();
+        }
+        let mut compiled = self.compiled();
+        compiled.extend(made);
+        Ok(wanted
+            .into_keys()
+            .map(|key| (key.clone(), Arc::clone(&compiled[&key])))
+            .collect())
+    }
+
+    /// Whoever panicked with it has left nothing half done.
+    fn compiled(&self) -> MutexGuard<'_, HashMap<Key, Arc<Pipeline>>> {
+        self.pipelines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile(
+        &self,
+        (source, _, checked): &Key,
+        kernel: &dyn Kernel,
+        uniform: &wgpu::BindGroupLayout,
+    ) -> Pipeline {
+        let (device, name) = (&self.device, kernel.name());
+        let types = kernel
+            .args()
+            .into_iter()
+            .map(|arg| wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage {
+                    read_only: arg.access == Access::Read,
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            });
+        let storage = layout(device, name, &types.collect::<Vec<_>>());
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        };
+        let module = match checked {
+            true => device.create_shader_module(descriptor),
+            // SAFETY: the shader is this crate's, unedited. `Kernel::bounds_are_proved` has shown from the sizes of this call and
+            // of its tensors, which `Program::push` holds inside their buffers, that no index leaves them; its loops count up
+            // to those sizes, and it divides by none that is 0.
+            false => unsafe {
+                let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
+                device.create_shader_module_trusted(descriptor, unchecked)
+            },
+        };
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: &[Some(&storage), Some(uniform)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &kernel.shader().constants,
+                zero_initialize_workgroup_memory: true,
+            },
+            cache: self.cache.as_ref().map(|kept| &kept.cache),
+        });
+        Pipeline { pipeline, storage }
+    }
+}
+
+/// What `make` gives, and the first error that it leaves in this thread.
+fn caught<T>(device: &wgpu::Device, make: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
+    let scopes = [
+        wgpu::ErrorFilter::OutOfMemory,
+        wgpu::ErrorFilter::Internal,
+        wgpu::ErrorFilter::Validation,
+    ]
+    .map(|filter| device.push_error_scope(filter));
+    let made = make();
+    // Scopes end innermost first, also where one has caught an error: guards that are merely dropped end outermost first,
+    // which wgpu takes for a mistake. A lack of memory, which the outermost has, leaves errors in the others.
+    let scopes = scopes.into_iter().rev();
+    let errors = scopes.map(|scope| pollster::block_on(scope.pop()));
+    (made, errors.fold(None, |inner, outer| outer.or(inner)))
 }
 
 /// Refuses what the device says it cannot hold or dispatch.
@@ -438,7 +520,9 @@ fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
     let (name, limits) = (&device.summary.name, &device.limits);
     let largest = limits
         .max_buffer_size
-        .min(limits.max_storage_buffer_binding_size);
+        .min(limits.max_storage_buffer_binding_size)
+        // A shader counts elements with 32 bits.
+        .min(u64::from(u32::MAX) * size_of::<f32>() as u64);
     for buffer in program.buffers() {
         let needed = buffer.bytes(size_of::<f32>());
         if needed > largest {

@@ -3,6 +3,7 @@
 pub(crate) mod ceilings;
 pub mod executor;
 mod loops;
+mod pipeline_cache;
 mod timing;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,12 +11,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::device::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
 use crate::model::Tuning;
+use pipeline_cache::PipelineCache;
+
+/// WGPU_DEBUG=1 lets tools see labels and every call's name, WGPU_VALIDATION=1 asks Vulkan's validation layer.
+fn flags() -> wgpu::InstanceFlags {
+    wgpu::InstanceFlags::empty().with_env()
+}
 
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
-        // WGPU_DEBUG=1 lets Vulkan's tools see labels, WGPU_VALIDATION=1 asks its validation layer.
-        flags: wgpu::InstanceFlags::empty().with_env(),
+        flags: flags(),
         // Vulkan and DX12 refuse what would not fit, rather than have the system page or kill.
         memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
             for_resource_creation: Some(95),
@@ -75,9 +81,14 @@ pub struct GpuDevice {
     pub summary: AdapterSummary,
     /// Iterations of its loops after which an invocation is cut short, if it is.
     pub(crate) iterations: Option<usize>,
+    /// What a recording has to know of it.
+    pub tuning: Tuning,
     /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
-    pipelines: executor::Cache,
+    pipelines: executor::Pipelines,
+    cache: Option<PipelineCache>,
+    /// Whether tools are to see every call's name.
+    debug: bool,
     edit: Option<ShaderEdit>,
 }
 
@@ -118,8 +129,9 @@ impl GpuDevice {
         let request = wgpu::DeviceDescriptor {
             label: Some("gatescan"),
             required_limits: limits.clone(),
-            // Costs nothing until a profile asks for the time.
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            // They cost nothing until a profile asks for the time, and a pipeline is compiled.
+            required_features: adapter.features()
+                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
             ..Default::default()
         };
         let (device, queue) =
@@ -141,6 +153,8 @@ impl GpuDevice {
         device.set_device_lost_callback(move |reason, message| {
             note(format!("the device was lost ({reason:?}): {message}"));
         });
+        let tuning = Tuning::of_adapter(summary.kind, limits.max_compute_workgroup_storage_size);
+        let cache = PipelineCache::open(&device, &adapter.get_info());
         let mut opened = GpuDevice {
             device,
             queue,
@@ -149,11 +163,16 @@ impl GpuDevice {
             iterations: None,
             trouble,
             pipelines: Default::default(),
+            cache,
+            debug: flags().contains(wgpu::InstanceFlags::DEBUG),
+            tuning,
             edit: None,
         };
         // Of hardware nothing like it is known.
         if opened.summary.is_software() {
             opened.iterations = opened.measure_iterations()?;
+            // Half of it, for loops that are counted as unrolled and are not.
+            opened.tuning.iterations = opened.iterations.map_or(usize::MAX, |most| most / 2);
         }
         Ok(opened)
     }
@@ -164,20 +183,6 @@ impl GpuDevice {
         GpuDevice {
             edit: Some(edit),
             ..self
-        }
-    }
-
-    /// What a recording has to know of this device.
-    pub fn tuning(&self) -> Tuning {
-        let tuning = Tuning {
-            workgroup_memory: self.limits.max_compute_workgroup_storage_size,
-            // Half of it, for loops that are counted as unrolled and are not.
-            iterations: self.iterations.map_or(usize::MAX, |most| most / 2),
-            ..Tuning::default()
-        };
-        match self.summary.is_software() {
-            true => tuning.software(),
-            false => tuning,
         }
     }
 

@@ -96,6 +96,16 @@ impl Matrix {
         }
     }
 
+    /// Whether its last element lies in its tensor, after so many others.
+    fn is_inside(&self, skip: usize) -> bool {
+        let (rows, columns) = match self.transposed {
+            true => (self.columns, self.rows),
+            false => (self.rows, self.columns),
+        };
+        columns <= self.stride
+            && skip + (rows.max(1) - 1) * self.stride + columns <= self.tensor.len()
+    }
+
     fn view<'a, R: Real>(&self, values: &'a [R]) -> View<'a, R> {
         View {
             transposed: self.transposed,
@@ -297,6 +307,16 @@ impl Kernel for Gemm {
         };
         // Terms go four at a time; each sequence may leave up to three.
         8 + self.a.columns.div_ceil(4 * self.slices) + 4 * sequences
+    }
+
+    fn bounds_are_proved(&self) -> bool {
+        // Each index is a row and a column of its matrix, or repeats the last.
+        let sizes = [self.a.rows, self.a.columns, self.b.columns];
+        let bias = self.bias.is_none_or(|bias| bias.len() >= self.c.columns);
+        let slices = (self.slices - 1) * self.c.rows * self.c.stride;
+        let inside = [(self.a, 0), (self.b, 0), (self.c, slices)];
+        let inside = inside.iter().all(|(matrix, skip)| matrix.is_inside(*skip));
+        inside && bias && sizes.iter().all(|&size| size > 0)
     }
 
     fn cost(&self) -> Cost {

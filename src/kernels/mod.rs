@@ -205,6 +205,11 @@ pub trait Kernel {
     fn iterations(&self) -> usize {
         64
     }
+    /// Whether no index of its WGSL can leave its tensors and workgroup memory, whatever numbers they hold, by the sizes of this
+    /// call: then the shader need not check. Not for kernels that look up by what a buffer holds.
+    fn bounds_are_proved(&self) -> bool {
+        false
+    }
 }
 
 /// Any kernel's call.

@@ -137,6 +137,39 @@ impl Recurrence {
         ]
     }
 
+    /// Whether its tensors are as large as the fields' shapes say, and so hold every place that its kernels can look at: those
+    /// follow from steps, sequences, units and outputs alone, as a length beyond the last step counts as the last step.
+    /// Only the way back needs `dstate`, which a model without gradients does without.
+    pub(super) fn is_inside(&self, backward: bool) -> bool {
+        let facts = self.cell.facts();
+        let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
+        let projects = self.projection.is_some();
+        let weights = (facts.gates * h + if projects { h } else { 0 }) * p;
+        let kept = if projects { h + p } else { 0 };
+        let mask = if self.drops_state { p } else { 0 };
+        let row_size = facts.slots * h + kept + mask;
+        let holds = |tensor: &Tensor, len: usize| tensor.len() >= len;
+        let may_hold =
+            |tensor: &Option<Tensor>, len: usize| tensor.is_none_or(|tensor| tensor.len() >= len);
+        let states = self.state_sizes().iter().sum();
+        let peepholes = !facts.peepholes || self.peephole.is_some();
+        [t, b, h, p].iter().all(|&size| size > 0)
+            && (projects || h == p)
+            && peepholes
+            && holds(&self.recurrent, weights)
+            && holds(&self.recurrent_t, weights)
+            && may_hold(&self.bias, facts.gates * h)
+            && may_hold(&self.peephole, 3 * h)
+            && self.row_size() >= row_size
+            && holds(&self.gates, t * b * self.row_size())
+            && holds(&self.h, (t + 1) * b * p)
+            && (facts.states < 2 || holds(&self.c, (t + 1) * b * h))
+            && may_hold(&self.upstream, t * b * p)
+            && holds(&self.last, states)
+            && (!backward || holds(&self.dstate, states))
+            && holds(&self.lengths, b)
+    }
+
     /// Products that follow one another within a time step.
     pub fn stages(&self) -> usize {
         1 + usize::from(self.has_middle() || self.projection.is_some())

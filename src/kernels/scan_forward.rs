@@ -57,6 +57,10 @@ impl Kernel for ScanForward {
     fn cost(&self) -> Cost {
         self.layer.cost(self.end - self.begin)
     }
+
+    fn bounds_are_proved(&self) -> bool {
+        self.end <= self.layer.steps && self.layer.is_inside(false)
+    }
 }
 
 impl ScanForward {

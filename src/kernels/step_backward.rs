@@ -71,6 +71,15 @@ impl Kernel for StepBackward {
     fn cost(&self) -> Cost {
         self.layer.cost(1)
     }
+
+    fn bounds_are_proved(&self) -> bool {
+        let fits = match self.stage {
+            BackwardStage::Units(t) => t < self.layer.steps,
+            BackwardStage::Middle(t) => t < self.layer.steps && self.layer.stages() == 2,
+            BackwardStage::End => true,
+        };
+        fits && self.layer.is_inside(true)
+    }
 }
 
 impl StepBackward {

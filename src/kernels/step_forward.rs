@@ -58,6 +58,10 @@ impl Kernel for StepForward {
     fn cost(&self) -> Cost {
         self.layer.cost(1)
     }
+
+    fn bounds_are_proved(&self) -> bool {
+        self.t < self.layer.steps && self.stage < self.layer.stages() && self.layer.is_inside(false)
+    }
 }
 
 impl StepForward {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu;
 use crate::data::{Split, Splits};
-use crate::device::{AdapterSummary, Device};
+use crate::device::AdapterSummary;
 use crate::error::{Error, Result};
 use crate::executor::{Span, Timing};
 use crate::kernels::{Call, Cost, Scalar};
@@ -108,6 +108,14 @@ impl Ceiling {
             median: Estimate::of(costs).median,
         }
     }
+
+    /// Of costs too short to be sampled many at a time, in windows of a few milliseconds: the least of the windows' medians,
+    /// and the median of them. A median does not hear of the odd sample that was held up, nor of the one that found a thread
+    /// awake which mostly sleeps; the least window is one in which the machine was quiet.
+    pub(crate) fn of_windows(windows: &[Vec<f64>]) -> Ceiling {
+        let medians = windows.iter().cloned();
+        Ceiling::of_costs(medians.map(|window| Estimate::of(window).median))
+    }
 }
 
 /// Samples of a measurement: as many as half a second has, and enough of what takes long.
@@ -128,17 +136,19 @@ pub struct Ceilings {
     pub multiply_add_gflops: Ceiling,
     /// Microseconds from one dispatch that does nothing to the next that waits for it; on the CPU, of a clock around nothing.
     pub empty_dispatch_us: Ceiling,
-    /// Microseconds for the host to encode and submit next to nothing; on the CPU nothing is submitted.
+    /// Microseconds for the host to encode and submit next to nothing to a device with nothing to do; on the CPU nothing is
+    /// submitted.
     pub submission_us: Option<Ceiling>,
-    /// Microseconds until the host has seen that done.
-    pub wait_us: Option<Ceiling>,
+    /// Microseconds from the beginning of that until the host has seen it done. Waking threads falls now into the submission and now into the
+    /// wait, so that the wait alone does not repeat from run to run.
+    pub round_trip_us: Option<Ceiling>,
 }
 
 impl Ceilings {
     /// Measures them; takes about two seconds.
     pub(crate) fn of(place: &Place) -> Result<Ceilings> {
         match place {
-            Place::Cpu => Ok(cpu::ceilings::ceilings()),
+            Place::Cpu(_) => Ok(cpu::ceilings::ceilings()),
             Place::Gpu(device) => device.ceilings(),
         }
     }
@@ -163,7 +173,7 @@ impl Machine {
     pub(crate) fn of(place: &Place) -> Machine {
         match place {
             Place::Gpu(device) => Machine::Gpu(device.summary.clone()),
-            Place::Cpu => Machine::Cpu {
+            Place::Cpu(_) => Machine::Cpu {
                 name: cpu::name(),
                 threads: rayon::current_num_threads(),
             },
@@ -271,11 +281,13 @@ impl Site {
     }
 }
 
-/// A whole step; times in milliseconds.
+/// A whole step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// A step as a run makes it, many to a submission.
     pub plain_ms: Estimate,
+    /// Microseconds of the host for such a step, to encode and submit it; `None` on the CPU, which computes it itself.
+    pub host_us: Option<Estimate>,
     /// A step with a clock around every call, on the host.
     pub profiled_ms: Estimate,
     /// From the beginning of its first call to the end of its last one, where the device's clock covers them all.
@@ -372,22 +384,21 @@ impl Profile {
     /// Measures the device's ceilings, then the recipe's training step for `data`, played as many times as `options` say.
     ///
     /// # Errors
-    /// [`Error::Usage`] for no steps; those of [`Trainer::new`]; what the device reports.
+    /// [`Error::Usage`] for no steps; those of [`Trainer::load`]; what the device reports.
     pub fn measure(
         recipe: &Recipe,
         data: &Splits,
-        device: &Device,
+        place: &Place,
         options: Options,
     ) -> Result<Profile> {
         if options.steps == 0 {
             return Err(Error::usage("a profile needs at least one step"));
         }
-        let place = Place::open(device)?;
-        let ceilings = Ceilings::of(&place)?;
-        let before = held_by(&place)?;
-        let mut trainer = Trainer::load(recipe, data, &place)?;
+        let ceilings = Ceilings::of(place)?;
+        let before = held_by(place)?;
+        let mut trainer = Trainer::load(recipe, data, place)?;
         let played = play(&mut trainer, options)?;
-        let measured = held_by(&place)?.zip(before);
+        let measured = held_by(place)?.zip(before);
         let times = times(&mut trainer, &played, &ceilings, options.clock)?;
 
         let (model, real) = (trainer.recording(), size_of::<f32>());
@@ -396,7 +407,7 @@ impl Profile {
         Ok(Profile {
             version: env!("CARGO_PKG_VERSION").into(),
             recipe: recipe.name.clone(),
-            machine: Machine::of(&place),
+            machine: Machine::of(place),
             ceilings,
             steps: options.steps,
             batch: [model.steps, model.batch],
@@ -435,7 +446,7 @@ pub(crate) fn sites_of(
 /// Bytes that the device's driver, or on the CPU the system, says are held.
 fn held_by(place: &Place) -> Result<Option<u64>> {
     match place {
-        Place::Cpu => Ok(cpu::resident_memory()),
+        Place::Cpu(_) => Ok(cpu::resident_memory()),
         Place::Gpu(device) => {
             // What was dropped is freed by the next wait.
             device.wait()?;
@@ -460,6 +471,8 @@ struct Played {
     profiled: Vec<f64>,
     /// Of plain steps, on the host.
     plain: Vec<f64>,
+    /// What the host took of these, where a device computed them.
+    host: Vec<f64>,
 }
 
 /// Plays plain and profiled steps in turn, so that what slows the machine for a while slows both.
@@ -468,17 +481,20 @@ fn play(trainer: &mut Trainer, options: Options) -> Result<Played> {
     let (executor, most) = trainer.rewind(Split::Train)?;
     executor.run(&Phase::TRAIN, 1)?;
     executor.time(&Phase::TRAIN)?;
-    let first = trainer.play(Split::Train, 1)?;
+    let first = trainer.play(Split::Train, 1)?.step;
     let count = ((PIECE.as_secs_f64() / first) as usize).clamp(1, most);
 
     let mut played = Played {
         timings: vec![],
         profiled: vec![],
         plain: vec![],
+        host: vec![],
     };
     let start = Instant::now();
     for _ in 0..options.steps {
-        played.plain.push(trainer.play(Split::Train, count)?);
+        let pace = trainer.play(Split::Train, count)?;
+        played.plain.push(pace.step);
+        played.host.extend(pace.host);
         let (executor, _) = trainer.rewind(Split::Train)?;
         let begin = start.elapsed().as_secs_f64();
         let timing = executor.time(&Phase::TRAIN)?;
@@ -531,12 +547,8 @@ fn times(
     let left = by_device.iter().filter(|times| times.is_none()).count();
     let repeats = (ALONE / left.max(1)).clamp(3, played.timings.len().max(3));
     // An empty submission has a dispatch in it, of which a call costs as much again.
-    let submission = ceilings.submission_us.zip(ceilings.wait_us);
-    let (overhead, dispatch) = submission.map_or((0.0, 0.0), |(submission, wait)| {
-        (
-            submission.median + wait.median,
-            ceilings.empty_dispatch_us.median,
-        )
+    let (overhead, dispatch) = ceilings.round_trip_us.map_or((0.0, 0.0), |round_trip| {
+        (round_trip.median, ceilings.empty_dispatch_us.median)
     });
     let (executor, _) = trainer.rewind(Split::Train)?;
     let mut by_host = |(phase, place)| {
@@ -653,6 +665,7 @@ fn step(trainer: &Trainer, played: &Played, times: &[CallTimes]) -> Step {
     let tokens = (steps * trainer.recording().batch) as f64;
     Step {
         plain_ms: plain,
+        host_us: (!played.host.is_empty()).then(|| Estimate::of(played.host.clone()).scaled(1e6)),
         profiled_ms: milliseconds(played.profiled.clone()),
         device_ms: some(device),
         kernels_ms: milliseconds(kernels),
@@ -709,6 +722,43 @@ fn facts((phase, _, call): (Phase, usize, &Call)) -> CallFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Philox, Stream};
+
+    /// Round trips of 10 µs on a machine that does other things: most are a little longer, one in five much longer, one in fifty
+    /// far shorter; and for a part of the time all are half as long again.
+    #[test]
+    fn a_cost_repeats_between_outliers() {
+        let run = |seed: u64| {
+            let mut drawn = Philox::new(seed, Stream::Shuffle(0));
+            let mut uniform = move || f64::from(drawn.uniform());
+            let window = |slow: bool, uniform: &mut dyn FnMut() -> f64| {
+                let sample = |_| {
+                    let usual = 10.0 + uniform() * if slow { 5.0 } else { 1.0 };
+                    match uniform() {
+                        rare if rare < 0.02 => 0.05 * usual,
+                        rare if rare < 0.22 => (1.0 + 20.0 * uniform()) * usual,
+                        _ => usual,
+                    }
+                };
+                (0..40).map(sample).collect::<Vec<f64>>()
+            };
+            let windows = (0..60).map(|number| window(number % 3 > 0, &mut uniform));
+            windows.collect::<Vec<_>>()
+        };
+        let runs: Vec<_> = (0..30).map(run).collect();
+        let spread = |costs: Vec<f64>| {
+            let least = costs.iter().copied().fold(f64::MAX, f64::min);
+            costs.into_iter().fold(0.0, f64::max) / least
+        };
+        let costs = runs.iter().map(|run| Ceiling::of_windows(run).best);
+        assert!(costs.clone().all(|cost| (10.0..11.0).contains(&cost)));
+        assert!(spread(costs.collect()) < 1.05);
+        // The least sample is a freak, and so far from what it costs.
+        let least = runs
+            .iter()
+            .map(|run| Ceiling::of_costs(run.iter().flatten().copied()).best);
+        assert!(least.clone().all(|cost| cost < 1.0));
+    }
 
     #[test]
     fn quantiles_lie_between_samples() {

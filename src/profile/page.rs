@@ -79,7 +79,7 @@ impl Profile {
             ),
             ("empty dispatch", "µs", Some(ceilings.empty_dispatch_us)),
             ("submission", "µs", ceilings.submission_us),
-            ("wait", "µs", ceilings.wait_us),
+            ("submission and wait", "µs", ceilings.round_trip_us),
         ];
         for (name, unit, cost) in costs {
             if let Some(cost) = cost {

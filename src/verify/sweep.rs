@@ -474,7 +474,7 @@ impl Spec {
         });
         let work = work.max().unwrap_or(1) * self.batch;
         let tuning = Tuning {
-            route: self.route,
+            route: self.route.or(tuning.route),
             scan_work: self.cut.saturating_mul(work).min(tuning.scan_work),
             ..tuning
         };
@@ -558,8 +558,8 @@ impl Spec {
             fill.below(&model.inputs, network.input_size as u32);
         }
         // The second four, which a scan takes together, all end early.
-        let half = steps / 2;
-        let lengths = [steps, 0, steps + 3, 1, half, 1, 0, half, steps];
+        let half = steps.div_ceil(2);
+        let lengths = [steps + 3, 0, half, 1, half, 1, 0, half, steps];
         fill.index(&model.lengths, |b| lengths[b % lengths.len()] as u32);
         let classes = match model.targets {
             Some(_) => 1,
