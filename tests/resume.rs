@@ -99,7 +99,7 @@ fn counter() -> (Recipe, Splits) {
     };
     let above = Layer {
         residual: true,
-        ..Layer::new(Cell::Gru, 6)
+        ..Layer::new(Cell::GruResetBefore, 6)
     };
     let head = HeadRecipe::new(Reads::Every, Loss::CrossEntropy);
     let optimizer = Optimizer::Sgd {
@@ -285,7 +285,7 @@ fn what_may_change_and_what_may_not() {
 // The program itself.
 
 /// Two layers with dropout over 20 steps an epoch, saved every third.
-const TRAIN: [&str; 17] = [
+const TRAIN: [&str; 15] = [
     "--layers",
     "2",
     "--set",
@@ -294,8 +294,6 @@ const TRAIN: [&str; 17] = [
     "schedule={kind=\"plateau\",patience=0}",
     "--set",
     "keep_best=true",
-    "--epochs",
-    "4",
     "--report-every",
     "7",
     "--checkpoint-every",
@@ -305,16 +303,17 @@ const TRAIN: [&str; 17] = [
     "3",
 ];
 
-fn begin(place: &Place, out: &str, more: &[&str]) -> Command {
-    place.command(
-        &[
-            &["train", "mnist"],
-            &SMALL[..],
-            &TRAIN,
-            &["--out", out],
-            more,
-        ]
-        .concat(),
+fn begin(place: &Place, out: &str, device: &str, epochs: &str) -> Command {
+    let own = ["--out", out, "--device", device, "--epochs", epochs];
+    place.command(&[&["train", "mnist"], &SMALL[2..], &TRAIN, &own].concat())
+}
+
+/// To its end.
+fn whole(place: &Place, out: &str, device: &str, epochs: &str) -> Run {
+    Run::from(
+        begin(place, out, device, epochs)
+            .output()
+            .expect("it starts"),
     )
 }
 
@@ -381,15 +380,10 @@ fn assert_same(run: &Path, undisturbed: &Path) {
 /// Kills a run `kills` times, each time at another moment, and has it go on.
 fn kill_at_random_moments(kills: usize, device: &str) {
     let place = Place::new();
-    let on = ["--device", device];
-    // Some 600 steps, so that a run lasts long enough to be killed.
-    let epochs = ["--epochs", "60"];
+    // 600 steps, so that a run lasts long enough to be killed.
+    let epochs = "30";
     let start = Instant::now();
-    let more = [&on[..], &epochs].concat();
-    let undisturbed = begin(&place, "undisturbed", &more)
-        .output()
-        .expect("it starts");
-    Run::from(undisturbed).ok();
+    whole(&place, "undisturbed", device, epochs).ok();
     let lasts = start.elapsed();
 
     let mut random = Philox::new(kills as u64, Stream::Shuffle(0));
@@ -397,7 +391,7 @@ fn kill_at_random_moments(kills: usize, device: &str) {
     while killed < kills {
         round += 1;
         let run = format!("run-{round}");
-        let mut command = begin(&place, &run, &more);
+        let mut command = begin(&place, &run, device, epochs);
         // Until it is through.
         loop {
             let mut child = command
@@ -419,8 +413,8 @@ fn kill_at_random_moments(kills: usize, device: &str) {
             let stderr = String::from_utf8_lossy(&output.stderr);
             assert!(!over && output.status.code().is_none(), "{stderr}");
             command = match place.path(&run).join("recipe.toml").exists() {
-                true => place.command(&[&["train", "--resume", &run, "--json"], &on[..]].concat()),
-                false => begin(&place, &run, &more),
+                true => place.command(&["train", "--resume", &run, "--json", "--device", device]),
+                false => begin(&place, &run, device, epochs),
             };
         }
         assert_same(&place.path(&run), &place.path("undisturbed"));
@@ -449,10 +443,10 @@ fn killed_at_200_random_moments() {
 #[test]
 fn one_seed_gives_one_file() {
     let place = Place::new();
-    begin(&place, "first", &[]).output().expect("it starts");
+    whole(&place, "first", "cpu", "4").ok();
     for threads in ["1", "2", "4"] {
         for _ in 0..3 {
-            let mut again = begin(&place, "again", &[]);
+            let mut again = begin(&place, "again", "cpu", "4");
             Run::from(
                 again
                     .env("RAYON_NUM_THREADS", threads)
@@ -467,9 +461,8 @@ fn one_seed_gives_one_file() {
     let [_, Device::Gpu(index)] = devices()[..] else {
         return;
     };
-    let on = ["--device", &index.to_string(), "--epochs", "2"];
     for run in ["a", "b", "c"] {
-        Run::from(begin(&place, run, &on).output().expect("it starts")).ok();
+        whole(&place, run, &index.to_string(), "2").ok();
         assert_same(&place.path(run), &place.path("a"));
     }
 }
@@ -477,13 +470,8 @@ fn one_seed_gives_one_file() {
 #[test]
 fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
     let place = Place::new();
-    Run::from(begin(&place, "whole", &[]).output().expect("it starts")).ok();
-    Run::from(
-        begin(&place, "run", &["--epochs", "3"])
-            .output()
-            .expect("it starts"),
-    )
-    .ok();
+    whole(&place, "whole", "cpu", "4").ok();
+    whole(&place, "run", "cpu", "3").ok();
     let paths = checkpoints(&place.path("run"));
     let [.., before, newest] = &paths[..] else {
         panic!("two are kept: {paths:?}");
@@ -511,7 +499,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
     assert_eq!(metrics(&place.path("run")), metrics(&place.path("whole")));
 
     for path in checkpoints(&place.path("run")) {
-        fs::write(path, "nothing").expect("it can be written");
+        fs::write(path, "no checkpoint at all").expect("it can be written");
     }
     let message = resume(&place, "run", &[]).fails(1);
     assert_has(
@@ -530,7 +518,7 @@ fn mistakes_in_a_resume_are_explained() {
         &resume(&place, "none", &[]).fails(1),
         &["none: --resume: there is no run here"],
     );
-    Run::from(begin(&place, "run", &[]).output().expect("it starts")).ok();
+    whole(&place, "run", "cpu", "4").ok();
     let message = resume(&place, "run", &["--hidden-size", "5"]).fails(2);
     assert_has(&message, &["goes on with the `network` that it began with"]);
     let message = resume(&place, "run", &["--epochs", "2"]).fails(2);
@@ -570,7 +558,7 @@ fn wait_for(messages: &mut impl BufRead, part: &str) -> String {
 #[test]
 fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     let place = Place::new();
-    let mut first = begin(&place, "run", &["--epochs", "1000"]);
+    let mut first = begin(&place, "run", "cpu", "1000");
     let mut child = first
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -582,7 +570,7 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     );
     let message = resume(&place, "run", &[]).fails(1);
     assert_has(&message, &["run: another run is at work in this directory"]);
-    let message = Run::from(begin(&place, "run", &[]).output().expect("it starts")).fails(2);
+    let message = whole(&place, "run", "cpu", "4").fails(2);
     assert_has(&message, &["not overwritten", "--resume run"]);
 
     signal(&child, "TERM");
@@ -609,21 +597,16 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     // It goes on to what it would have become.
     let epochs = (newest.position.epochs.len() + 2).to_string();
     resume(&place, "run", &["--epochs", &epochs]).ok();
-    Run::from(
-        begin(&place, "whole", &["--epochs", &epochs])
-            .output()
-            .expect("it starts"),
-    )
-    .ok();
+    whole(&place, "whole", "cpu", &epochs).ok();
     assert_same(&place.path("run"), &place.path("whole"));
 }
 
-/// A run on a disk of its own, of 400 KiB; `None` where the system lets nobody but root make one.
+/// A run on a disk of its own, of 16 MiB; `None` where the system lets nobody but root make one.
 #[cfg(target_os = "linux")]
 fn on_a_small_disk(place: &Place, epochs: &str) -> Option<(Child, PathBuf)> {
     fs::create_dir_all(place.path("disk")).expect("it can be made");
-    let script = "mount -t tmpfs -o size=400k tmpfs disk && cd disk && ln -s ../data data && cd .. && exec \"$@\"";
-    let train = begin(place, "disk/run", &["--epochs", epochs]);
+    let script = "mount -t tmpfs -o size=16m tmpfs disk && exec \"$@\"";
+    let train = begin(place, "disk/run", "cpu", epochs);
     let mut command = Command::new("unshare");
     command
         .args([
@@ -672,7 +655,7 @@ fn a_full_disk_is_waited_for() {
     };
     let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
     let fill = || {
-        let _ = fs::write(disk.join("filler"), vec![1; 1 << 20]);
+        let _ = fs::write(disk.join("filler"), vec![1; 32 << 20]);
     };
     fill();
     let said = wait_for(&mut stderr, "goes on from memory");
