@@ -594,6 +594,18 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     let paths = checkpoints(&place.path("run"));
     let newest = Checkpoint::load(paths.last().expect("it was saved")).expect("it is whole");
     assert_has(&stderr, &[&format!("at step {} ", newest.position.step)]);
+    // Its checkpoints are a model too.
+    let eval = |run: &str| place.run(&["eval", run, "--device", "cpu", "--json"]);
+    let loss =
+        |text: &str| serde_json::from_str::<Value>(text).expect("it is JSON")["test_loss"].clone();
+    let of_model = loss(&eval("run").ok());
+    fs::remove_file(place.path("run/model.safetensors")).expect("it is there");
+    let run = eval("run");
+    assert_has(
+        &run.stderr,
+        &["there is no model yet; taken from run/checkpoints/step-"],
+    );
+    assert_eq!(loss(&run.ok()), of_model);
     // It goes on to what it would have become.
     let epochs = (newest.position.epochs.len() + 2).to_string();
     resume(&place, "run", &["--epochs", &epochs]).ok();
