@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Checkpoint;
 use crate::disk::{self, Disk, Os};
 use crate::error::{Error, Result};
+use crate::train::Position;
 
 /// Writes a run's checkpoints and removes those that are no longer kept. Nothing is removed before what takes its place is on
 /// the disk.
@@ -30,12 +31,25 @@ pub struct Found {
 impl Checkpoints {
     /// Of a run that is new or goes on from `from`; `keep` is at least 1.
     pub fn new(directory: &Path, keep: usize, from: Option<&Checkpoint>) -> Checkpoints {
-        Checkpoints {
+        let mut checkpoints = Checkpoints {
             directory: directory.to_path_buf(),
             keep,
-            whole: from.map(|from| from.position.step).into_iter().collect(),
+            whole: vec![],
             disk: Box::new(Os),
+        };
+        if let Some(Position {
+            step, best_step, ..
+        }) = from.map(|from| &from.position)
+        {
+            // A kill may have come between a write and the removal of what it replaces.
+            let files = list(&mut Os, directory).unwrap_or_default();
+            let older = files.into_iter().filter(|(other, _)| other <= step).rev();
+            let whole = older.filter(|(_, path)| Checkpoint::load(path).is_ok());
+            checkpoints.whole = whole.take(keep).map(|(step, _)| step).collect();
+            checkpoints.whole.reverse();
+            checkpoints.remove_old(*best_step);
         }
+        checkpoints
     }
 
     /// Looks for the newest checkpoint that is whole.
@@ -91,7 +105,7 @@ impl Checkpoints {
             return;
         };
         self.whole.drain(..spare);
-        let oldest = self.whole[0];
+        let oldest = self.whole.first().copied().unwrap_or(0);
         let disk = self.disk.as_mut();
         for (step, path) in list(disk, &self.directory).unwrap_or_default() {
             if step < oldest && best != Some(step) {
@@ -132,7 +146,6 @@ mod tests {
     use super::*;
     use crate::disk::SyncWrite;
     use crate::recipe::Recipe;
-    use crate::train::Position;
 
     /// What a computer holds of some files: all of it while it runs, and less after a crash.
     #[derive(Debug, Clone, Default)]
@@ -284,13 +297,19 @@ mod tests {
         }
     }
 
+    /// What files were found to be.
+    type Seen = BTreeMap<Vec<u8>, Option<usize>>;
+
     /// The step of the newest file that is whole.
-    fn newest(files: &BTreeMap<PathBuf, Vec<u8>>) -> Option<usize> {
-        let named = files.iter().filter(|(path, _)| step_of(path).is_some());
-        let mut whole = named
+    fn newest(files: &BTreeMap<PathBuf, Vec<u8>>, seen: &mut Seen) -> Option<usize> {
+        let mut named = files
+            .iter()
             .rev()
-            .filter_map(|(_, bytes)| Checkpoint::from_bytes(bytes).ok());
-        whole.next().map(|checkpoint| checkpoint.position.step)
+            .filter(|(path, _)| step_of(path).is_some());
+        named.find_map(|(_, bytes)| {
+            let read = || Some(Checkpoint::from_bytes(bytes).ok()?.position.step);
+            *seen.entry(bytes.clone()).or_insert_with(read)
+        })
     }
 
     /// A disk with checkpoints of steps 1 to 3.
@@ -313,16 +332,18 @@ mod tests {
     #[test]
     fn a_whole_checkpoint_remains_wherever_a_write_breaks() {
         let bytes = checkpoint(4).to_bytes().expect("it serialises").len();
+        let mut seen = Seen::new();
         for keep in [1, 2] {
             let operations = bytes + 5;
+            let before = three(keep, false).borrow().clone();
             for left in 0..=operations {
-                let state = three(keep, false);
+                let state = Rc::new(RefCell::new(before.clone()));
                 let mut checkpoints = on(&state, keep);
                 checkpoints.whole = (1..=3).skip(3 - keep).collect();
                 state.borrow_mut().left = left;
                 let written = checkpoints.write(&checkpoint(4)).is_ok();
                 for found in state.borrow().after_crash() {
-                    let newest = newest(&found);
+                    let newest = newest(&found, &mut seen);
                     let named = found.keys().filter(|path| step_of(path).is_some()).count();
                     assert!(newest >= Some(3), "{left} of {operations}: {newest:?}");
                     assert!(
@@ -335,7 +356,11 @@ mod tests {
                 state.borrow_mut().left = usize::MAX;
                 checkpoints.write(&checkpoint(5)).expect("there is space");
                 for found in state.borrow().after_crash() {
-                    assert_eq!(newest(&found), Some(5), "after {left} of {operations}");
+                    assert_eq!(
+                        newest(&found, &mut seen),
+                        Some(5),
+                        "after {left} of {operations}"
+                    );
                 }
                 let names: Vec<usize> = state
                     .borrow()
@@ -357,7 +382,12 @@ mod tests {
     #[test]
     fn a_disk_that_lies_loses_checkpoints() {
         let crashes = three(1, true).borrow().after_crash();
-        assert!(crashes.iter().any(|found| newest(found) != Some(3)));
+        let mut seen = Seen::new();
+        assert!(
+            crashes
+                .iter()
+                .any(|found| newest(found, &mut seen) != Some(3))
+        );
     }
 
     #[test]
