@@ -1,22 +1,30 @@
-//! A trained model in one safetensors file, which PyTorch and others read as it is.
+//! A trained model in one safetensors file, which PyTorch and others read as it is; and a run in training in another, from
+//! which it goes on bit for bit.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
+use flate2::Crc;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
+use crate::train::Position;
 
 /// The version of the metadata that this program writes, and the newest it reads.
 const VERSION: u32 = 1;
 /// The metadata key under which [`Description`] lies as JSON.
 const KEY: &str = "gatescan";
+/// The same for [`RunDescription`].
+const RUN_KEY: &str = "gatescan_checkpoint";
+/// The tensor that holds the CRC-32 of all bytes before it, at the end of a checkpoint.
+const CHECKSUM: &str = "crc32";
 
 /// A trained network and where it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +54,7 @@ impl SavedModel {
         let bytes = self
             .to_bytes()
             .map_err(|problem| Error::file(path, problem))?;
-        replace(path, &bytes)
+        disk::write_whole(path, &bytes)
             .map_err(|error| Error::file(path, format!("the model cannot be written: {error}")))
     }
 
@@ -66,80 +74,21 @@ impl SavedModel {
             network: self.network.clone(),
             recipe: self.recipe.clone(),
         };
-        let json = serde_json::to_string(&description).map_err(|error| error.to_string())?;
-        let bytes: Vec<Vec<u8>> = self
-            .parameters
-            .iter()
-            .map(|parameter| {
-                parameter
-                    .values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect()
-            })
-            .collect();
-        let mut tensors = Vec::with_capacity(bytes.len());
-        for (parameter, bytes) in self.parameters.iter().zip(&bytes) {
-            let view = TensorView::new(Dtype::F32, parameter.shape.clone(), bytes)
-                .map_err(|error| format!("tensor {}: {error}", parameter.name))?;
-            tensors.push((parameter.name.as_str(), view));
-        }
-        // With one key a hash map has one order, so the bytes are the same each time.
-        let metadata = HashMap::from([(KEY.to_string(), json)]);
-        safetensors::serialize(tensors, Some(metadata)).map_err(|error| error.to_string())
+        let tensors = self.parameters.iter().map(|each| Stored {
+            name: each.name.clone(),
+            dtype: Dtype::F32,
+            shape: each.shape.clone(),
+            bytes: to_le_bytes(&each.values),
+        });
+        serialize(KEY, &description, &tensors.collect::<Vec<_>>())
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|error| not_safetensors(&error, bytes))?;
-        let json = header
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(KEY))
-            .ok_or(
-                "a safetensors file, but not one of gatescan: its metadata lack the key `gatescan`",
-            )?;
-        // The version is read alone, since a newer file may have anything else beside it.
-        let json: serde_json::Value = serde_json::from_str(json)
-            .map_err(|error| format!("its metadata `gatescan` is damaged: {error}"))?;
-        match json["version"].as_u64() {
-            Some(version) if version <= u64::from(VERSION) => {}
-            Some(version) => {
-                return Err(format!(
-                    "written by a newer gatescan (version {version} of the file, this program reads up to \
-                     {VERSION}); update gatescan to read it"
-                ));
-            }
-            None => return Err("its metadata `gatescan` has no version".to_string()),
-        }
+        let (description, mut parameters) = parse::<Description>(bytes, KEY)?;
         let Description {
             network, recipe, ..
-        } = serde_json::from_value(json)
-            .map_err(|error| format!("its metadata `gatescan` is damaged: {error}"))?;
-
-        let tensors =
-            SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
-        let mut parameters = Vec::with_capacity(tensors.len());
-        for (name, view) in tensors.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(format!(
-                    "tensor {name} is of type {}; gatescan reads F32",
-                    view.dtype()
-                ));
-            }
-            let values = view
-                .data()
-                .chunks_exact(4)
-                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                .collect();
-            parameters.push(Parameter {
-                name: name.to_string(),
-                shape: view.shape().to_vec(),
-                values,
-            });
-        }
+        } = description;
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
-        let nonsense = |error: Error| format!("what it says of itself makes no sense: {error}");
         network.validate().map_err(nonsense)?;
         recipe.validate().map_err(nonsense)?;
         network.from_parameters(&parameters).map_err(nonsense)?;
@@ -149,6 +98,265 @@ impl SavedModel {
             parameters,
         })
     }
+}
+
+/// A run between two updates: all that it takes to go on bit for bit. What is drawn at random (the order of an epoch, dropout)
+/// follows from the recipe's seed and counts of [`Position`], and so does the learning rate; so no generator has a state.
+///
+/// [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) makes it, [`Trainer::restore`](crate::train::Trainer::restore)
+/// takes it, on any device. The same run gives the same bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    pub recipe: Recipe,
+    pub network: Network,
+    pub position: Position,
+    /// CRC-32 of the training data.
+    pub data: u32,
+    /// `[P]`: all weights and biases, laid out as [`Network::table`] says.
+    pub parameters: Vec<f32>,
+    /// The optimiser's moments by name, each laid out as the parameters.
+    pub moments: Vec<(String, Vec<f32>)>,
+    /// The states that the next chunk of long sequences begins with, of each layer; none where no sequence is halfway.
+    pub states: Vec<Vec<f32>>,
+    /// The parameters after the best epoch, where the recipe keeps them.
+    pub best: Option<Vec<f32>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RunDescription {
+    version: u32,
+    network: Network,
+    recipe: Recipe,
+    position: Position,
+    data_crc32: u32,
+}
+
+impl Checkpoint {
+    const PARAMETERS: &str = "parameters";
+    const BEST: &str = "best.parameters";
+    const MOMENT: &str = "moment.";
+    const STATE: &str = "state.";
+
+    /// The model as [`Trainer::model`](crate::train::Trainer::model) would give it: after the best epoch where the recipe keeps
+    /// that, else as it is.
+    pub fn model(&self) -> SavedModel {
+        let flat = self.best.as_ref().unwrap_or(&self.parameters);
+        SavedModel {
+            network: self.network.clone(),
+            recipe: self.recipe.clone(),
+            parameters: self.network.to_parameters(flat),
+        }
+    }
+
+    /// The file: safetensors, whose last four bytes are the CRC-32 of those before.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let description = RunDescription {
+            version: VERSION,
+            network: self.network.clone(),
+            recipe: self.recipe.clone(),
+            position: self.position.clone(),
+            data_crc32: self.data,
+        };
+        let mut tensors = vec![];
+        let mut store = |name: String, values: &[f32]| {
+            tensors.push(Stored {
+                name,
+                dtype: Dtype::F32,
+                shape: vec![values.len()],
+                bytes: to_le_bytes(values),
+            });
+        };
+        store(Self::PARAMETERS.to_string(), &self.parameters);
+        for (name, values) in &self.moments {
+            store(format!("{}{name}", Self::MOMENT), values);
+        }
+        for (layer, values) in self.states.iter().enumerate() {
+            store(format!("{}{layer}", Self::STATE), values);
+        }
+        if let Some(best) = &self.best {
+            store(Self::BEST.to_string(), best);
+        }
+        // Wider types lie first in a file, so this one is last.
+        tensors.push(Stored {
+            name: CHECKSUM.to_string(),
+            dtype: Dtype::U8,
+            shape: vec![4],
+            bytes: vec![0; 4],
+        });
+        let mut bytes = serialize(RUN_KEY, &description, &tensors)?;
+        let end = tensors_end(&bytes);
+        let (before, sum) = bytes.split_at_mut(end);
+        sum.copy_from_slice(&crc32(&[before]).to_le_bytes());
+        Ok(bytes)
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+        let (description, tensors) = parse::<RunDescription>(bytes, RUN_KEY)?;
+        let (before, sum) = bytes.split_at(tensors_end(bytes));
+        if crc32(&[before]).to_le_bytes() != sum {
+            return Err("damaged: its checksum is not that of its contents".to_string());
+        }
+        let RunDescription {
+            network,
+            recipe,
+            position,
+            data_crc32,
+            ..
+        } = description;
+        network.validate().map_err(nonsense)?;
+        recipe.validate().map_err(nonsense)?;
+        let mut by_name: HashMap<String, Vec<f32>> = tensors
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.values))
+            .collect();
+        let parameters = by_name
+            .remove(Self::PARAMETERS)
+            .ok_or("it holds no parameters")?;
+        let best = by_name.remove(Self::BEST);
+        let layers = 0..by_name.len();
+        let states = layers.map_while(|layer| by_name.remove(&format!("{}{layer}", Self::STATE)));
+        let states = states.collect();
+        let moments = by_name.into_iter().filter_map(|(name, values)| {
+            let name = name.strip_prefix(Self::MOMENT)?;
+            Some((name.to_string(), values))
+        });
+        let mut moments: Vec<_> = moments.collect();
+        moments.sort_by(|a, b| a.0.cmp(&b.0));
+        let len = network.table().1;
+        let best_len = best.as_ref().map_or(len, Vec::len);
+        if parameters.len() != len || best_len != len {
+            return Err(format!(
+                "it holds {} parameters, and its network has {len}",
+                parameters.len()
+            ));
+        }
+        Ok(Checkpoint {
+            recipe,
+            network,
+            position,
+            data: data_crc32,
+            parameters,
+            moments,
+            states,
+            best,
+        })
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    pub fn load(path: &Path) -> Result<Checkpoint> {
+        let bytes = fs::read(path).map_err(|error| {
+            Error::file(path, format!("the checkpoint cannot be read: {error}"))
+        })?;
+        Checkpoint::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
+    }
+}
+
+/// Where the checksum of a checkpoint begins.
+fn tensors_end(bytes: &[u8]) -> usize {
+    bytes.len().saturating_sub(4)
+}
+
+/// CRC-32 of the parts one after another.
+pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
+    let mut crc = Crc::new();
+    parts.iter().for_each(|part| crc.update(part));
+    crc.sum()
+}
+
+fn nonsense(error: Error) -> String {
+    format!("what it says of itself makes no sense: {error}")
+}
+
+fn to_le_bytes(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+/// A tensor as it lies in a file.
+struct Stored {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// A safetensors file of these tensors, and `description` as JSON in its metadata.
+fn serialize(
+    key: &str,
+    description: &impl Serialize,
+    tensors: &[Stored],
+) -> Result<Vec<u8>, String> {
+    let json = serde_json::to_string(description).map_err(|error| error.to_string())?;
+    let mut views = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)
+            .map_err(|error| format!("tensor {}: {error}", tensor.name))?;
+        views.push((tensor.name.as_str(), view));
+    }
+    // With one key a hash map has one order, so the bytes are the same each time.
+    let metadata = HashMap::from([(key.to_string(), json)]);
+    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+}
+
+/// The description under `key` and the tensors of a file, but for its checksum.
+fn parse<D: DeserializeOwned>(bytes: &[u8], key: &str) -> Result<(D, Vec<Parameter>), String> {
+    let (_, header) =
+        SafeTensors::read_metadata(bytes).map_err(|error| not_safetensors(&error, bytes))?;
+    let metadata = header.metadata().as_ref();
+    let has = |key: &str| metadata.is_some_and(|metadata| metadata.contains_key(key));
+    let json = metadata
+        .and_then(|metadata| metadata.get(key))
+        .ok_or_else(|| match key {
+            KEY if has(RUN_KEY) => {
+                "a checkpoint of a run and no model; name its run directory".to_string()
+            }
+            _ => format!(
+                "a safetensors file, but not one of gatescan: its metadata lack the key `{key}`"
+            ),
+        })?;
+    // The version is read alone, since a newer file may have anything else beside it.
+    let json: serde_json::Value = serde_json::from_str(json)
+        .map_err(|error| format!("its metadata `{key}` is damaged: {error}"))?;
+    match json["version"].as_u64() {
+        Some(version) if version <= u64::from(VERSION) => {}
+        Some(version) => {
+            return Err(format!(
+                "written by a newer gatescan (version {version} of the file, this program reads up to \
+                 {VERSION}); update gatescan to read it"
+            ));
+        }
+        None => return Err(format!("its metadata `{key}` has no version")),
+    }
+    let description = serde_json::from_value(json)
+        .map_err(|error| format!("its metadata `{key}` is damaged: {error}"))?;
+
+    let tensors =
+        SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
+    let mut parameters = Vec::with_capacity(tensors.len());
+    for (name, view) in tensors.iter().filter(|(name, _)| *name != CHECKSUM) {
+        if view.dtype() != Dtype::F32 {
+            return Err(format!(
+                "tensor {name} is of type {}; gatescan reads F32",
+                view.dtype()
+            ));
+        }
+        let values = view
+            .data()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect();
+        parameters.push(Parameter {
+            name: name.to_string(),
+            shape: view.shape().to_vec(),
+            values,
+        });
+    }
+    Ok((description, parameters))
 }
 
 fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {
@@ -168,31 +376,6 @@ fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {
             "not a safetensors file ({error}); name a model.safetensors that gatescan wrote"
         ),
     }
-}
-
-/// Writes `bytes` beside `path`, has them on the disk, and only then gives them the name.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = directory.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = write_to_disk(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-        return written;
-    }
-    // Only then is the new name on the disk too. The model is in its place already, so where a file system cannot do
-    // this (nor other systems than Unix open a directory), nothing has failed.
-    let _ = File::open(directory).and_then(|directory| directory.sync_all());
-    Ok(())
-}
-
-fn write_to_disk(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

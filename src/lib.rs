@@ -50,9 +50,11 @@
 pub mod bench;
 pub mod cells;
 pub mod checkpoint;
+pub mod checkpoints;
 pub mod cpu;
 pub mod data;
 pub mod device;
+pub mod disk;
 pub mod error;
 pub mod executor;
 pub mod generate;

@@ -59,6 +59,32 @@ pub struct Recipe {
     /// How the learning rate changes over the run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Schedule,
+    /// When the run is saved, to go on from there.
+    #[serde(default)]
+    pub checkpoint: CheckpointRecipe,
+}
+
+/// When a checkpoint is written, beside the end of each epoch and of the run, and how many are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointRecipe {
+    /// After every so many updates too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<usize>,
+    /// After so many minutes without one, too.
+    pub every_minutes: f64,
+    /// The last so many are kept, and that of the best epoch.
+    pub keep: usize,
+}
+
+impl Default for CheckpointRecipe {
+    fn default() -> Self {
+        CheckpointRecipe {
+            every_steps: None,
+            every_minutes: 5.0,
+            keep: 2,
+        }
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -243,6 +269,7 @@ impl Recipe {
             },
             optimizer,
             schedule: Schedule::default(),
+            checkpoint: CheckpointRecipe::default(),
         }
     }
 
@@ -374,6 +401,7 @@ impl Recipe {
             ("patience", self.patience),
             ("report_every", self.report_every),
             ("bptt_steps", self.bptt_steps),
+            ("checkpoint.every_steps", self.checkpoint.every_steps),
         ] {
             allow(
                 count != Some(0),
@@ -396,6 +424,22 @@ impl Recipe {
             self.clip_norm.is_none() || self.clip_value.is_none(),
             "clip_norm and clip_value are both set; gradients are clipped by one of them, so the other must be left out"
                 .into(),
+        )?;
+
+        let CheckpointRecipe {
+            every_minutes,
+            keep,
+            ..
+        } = self.checkpoint;
+        allow(
+            every_minutes.is_finite() && every_minutes > 0.0,
+            format!(
+                "checkpoint.every_minutes is {every_minutes}; it must be a finite number above 0"
+            ),
+        )?;
+        allow(
+            keep > 0,
+            "checkpoint.keep is 0; it must be at least 1".into(),
         )?;
 
         let HeadRecipe { loss, reads, .. } = self.network.head;
@@ -510,6 +554,51 @@ impl Recipe {
 
         self.optimizer.validate()?;
         self.schedule.validate()
+    }
+
+    /// Refuses to go on with this recipe where a run was begun with `other`. How long it goes on may change (epochs, steps,
+    /// patience), the learning rate and its schedule, when it reports and is saved, and where its data lie.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the keys that must not differ.
+    pub fn continues(&self, other: &Recipe) -> Result<()> {
+        let mut other = other.clone();
+        other.epochs = self.epochs;
+        other.steps = self.steps;
+        other.patience = self.patience;
+        other.report_every = self.report_every;
+        other.schedule = self.schedule.clone();
+        other.checkpoint = self.checkpoint.clone();
+        let rate = self.optimizer.learning_rate();
+        other.optimizer.set_learning_rate(rate);
+        match &self.data {
+            DataRecipe::Idx { path, .. }
+            | DataRecipe::Series {
+                path: Some(path), ..
+            } => other.data.set_path(path.clone()),
+            DataRecipe::Series { path: None, .. } | DataRecipe::Arrays {} => {}
+        }
+        if *self == other {
+            return Ok(());
+        }
+        let table = |recipe| {
+            Table::try_from(recipe).map_err(|error| {
+                Error::usage(format!("the recipe cannot be compared as TOML: {error}"))
+            })
+        };
+        let (new, old) = (table(self)?, table(&other)?);
+        let keys = new
+            .keys()
+            .chain(old.keys().filter(|&key| !new.contains_key(key)));
+        let changed: Vec<&str> = keys
+            .filter(|&key| new.get(key) != old.get(key))
+            .map(String::as_str)
+            .collect();
+        Err(Error::usage(format!(
+            "a run goes on with the {} that it began with; what may change are epochs, steps, patience, report_every, \
+             optimizer.lr, schedule, checkpoint and where the data lie",
+            listed(&changed)
+        )))
     }
 
     /// What is done about gradients that are too large.

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use ndarray::Array2;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::SavedModel;
+use crate::checkpoint::{Checkpoint, SavedModel, crc32};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub struct Report {
 }
 
 /// What an epoch came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// From 1.
     pub epoch: usize,
@@ -65,9 +65,9 @@ pub struct EpochMetrics {
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
     pub test_last_step_loss: Option<f64>,
-    /// In training.
+    /// In training; 0 for an epoch of before a resume.
     pub sequences_per_second: f64,
-    /// Training and evaluation together.
+    /// Training and evaluation together; 0 for an epoch of before a resume.
     pub seconds: f64,
 }
 
@@ -136,6 +136,22 @@ pub(crate) struct Pace {
     pub host: Option<f64>,
 }
 
+/// Where a run stands between two updates.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Updates so far.
+    pub step: usize,
+    /// The epochs that are over; plateaus, early stopping and the best epoch follow from them.
+    pub epochs: Vec<EpochMetrics>,
+    /// Updates up to the end of the best of them.
+    pub best_step: Option<usize>,
+    /// Sums over the epoch that has begun.
+    totals: Totals,
+    /// The sum of the losses since the last report.
+    unreported: f64,
+}
+
 /// The most steps between two readbacks, and so the rows of a history.
 const HISTORY_ROWS: usize = 256;
 
@@ -151,12 +167,9 @@ pub struct Trainer {
     train: Feed,
     test: Option<Feed>,
     classifies: bool,
-    /// The epochs that are over.
-    epochs: Vec<EpochMetrics>,
-    /// Updates so far.
-    step: usize,
-    /// The sum of the losses since the last report.
-    unreported: f64,
+    /// CRC-32 of the training data.
+    data: u32,
+    position: Position,
     /// The flat vector of parameters after the best epoch, where the recipe keeps it.
     best: Option<Vec<f32>>,
     /// Steps that go into one submission.
@@ -230,28 +243,31 @@ impl Trainer {
             train: feed,
             test,
             classifies,
-            epochs: vec![],
-            step: 0,
-            unreported: 0.0,
+            data: checksum(train),
+            position: Position::default(),
             best: None,
             piece: 1,
         })
     }
 
-    /// Trains until the recipe's epochs or steps are done, the loss stalls for longer than its patience, or `observe` breaks.
+    /// Trains until the recipe's epochs or steps are done, the loss stalls for longer than its patience, or `observe` breaks;
+    /// after a break, and after [`Trainer::restore`], from where it stands.
     ///
     /// # Errors
-    /// What the device or `observe` reports; [`Error::Training`] where the loss is no longer a finite number.
+    /// What the device or `observe` reports; [`Error::Training`] where a loss is no longer a finite number.
     pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
-        while self.step < self.last_step() {
-            let (start, sequences) = (Instant::now(), self.sequences_of_epoch());
-            let Some(trained) = self.train_epoch(observe)? else {
+        loop {
+            if let Some(ending) = self.ending() {
+                return Ok(ending);
+            }
+            let start = Instant::now();
+            let Some(sequences_per_second) = self.train_epoch(observe)? else {
                 return Ok(Ending::Interrupted);
             };
-            let seconds = start.elapsed().as_secs_f64();
+            let trained = std::mem::take(&mut self.position.totals);
             let tested = self.evaluate_test()?;
             let metrics = EpochMetrics {
-                epoch: self.epochs.len() + 1,
+                epoch: self.position.epochs.len() + 1,
                 train_loss: trained.loss(),
                 train_accuracy: self.accuracy(&trained),
                 train_last_step_loss: trained.last_step_loss(&self.model.network, &self.train),
@@ -261,30 +277,140 @@ impl Trainer {
                     .as_ref()
                     .zip(self.test.as_ref())
                     .and_then(|(tested, feed)| tested.last_step_loss(&self.model.network, feed)),
-                sequences_per_second: sequences as f64 / seconds,
+                sequences_per_second,
                 seconds: start.elapsed().as_secs_f64(),
             };
-            self.epochs.push(metrics.clone());
-            let stalled = self.epochs.len() - 1 - self.best_epoch();
-            if self.recipe.keep_best && stalled == 0 {
-                self.best = Some(self.executor.read(&self.model.parameters)?);
+            if !metrics.monitored_loss().is_finite() {
+                return Err(Error::Training(format!(
+                    "after epoch {} the loss on the test split is {}: training cannot go on. \
+                     A lower learning rate or clip_norm may help.",
+                    metrics.epoch,
+                    metrics.monitored_loss()
+                )));
+            }
+            self.position.epochs.push(metrics.clone());
+            if self.stalled() == 0 {
+                self.position.best_step = Some(self.position.step);
+                if self.recipe.keep_best {
+                    self.best = Some(self.executor.read(&self.model.parameters)?);
+                }
             }
             let broken = observe(self, Event::Epoch(&metrics))?.is_break();
-            if self.step == self.last_step() {
-                break;
-            }
-            if self
-                .recipe
-                .patience
-                .is_some_and(|patience| stalled >= patience)
-            {
-                return Ok(Ending::Stalled);
-            }
-            if broken {
+            if broken && self.ending().is_none() {
                 return Ok(Ending::Interrupted);
             }
         }
-        Ok(Ending::Complete)
+    }
+
+    /// Why the run is over, where it is.
+    fn ending(&self) -> Option<Ending> {
+        let Position { step, epochs, .. } = &self.position;
+        let patience = self.recipe.patience.unwrap_or(usize::MAX);
+        if *step > epochs.len() * self.train.steps() {
+            // An epoch has begun, or its evaluation is to come.
+            None
+        } else if *step >= self.last_step() {
+            Some(Ending::Complete)
+        } else {
+            (self.stalled() >= patience).then_some(Ending::Stalled)
+        }
+    }
+
+    /// Epochs since the best one.
+    fn stalled(&self) -> usize {
+        (self.position.epochs.len()).saturating_sub(1 + self.best_epoch())
+    }
+
+    /// Where the run stands.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The run as it stands, to go on from later or elsewhere.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let mut position = self.position.clone();
+        for epoch in &mut position.epochs {
+            // The same run makes the same file, however long it took.
+            (epoch.sequences_per_second, epoch.seconds) = (0.0, 0.0);
+        }
+        let executor = &mut self.executor;
+        let moments = self.update.moments.iter();
+        let mut moments: Vec<(String, Vec<f32>)> = moments
+            .map(|moment| Ok((moment.name.to_string(), executor.read(&moment.tensor)?)))
+            .collect::<Result<_>>()?;
+        moments.sort_by(|a, b| a.0.cmp(&b.0));
+        let halfway = !self.position.step.is_multiple_of(self.train.chunks);
+        let layers = self.model.layers.iter().filter(|_| halfway);
+        Ok(Checkpoint {
+            recipe: self.recipe.clone(),
+            network: self.model.network.clone(),
+            position,
+            data: self.data,
+            parameters: executor.read(&self.model.parameters)?,
+            moments,
+            states: layers
+                .map(|layer| executor.read(&layer.last))
+                .collect::<Result<_>>()?,
+            best: self.best.clone(),
+        })
+    }
+
+    /// Takes the run up where `checkpoint` was made; [`Trainer::run`] goes on bit for bit on the same device. The trainer's
+    /// recipe must be the checkpoint's, but for what [`Recipe::continues`] allows.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the recipe or the data are others; what the device reports.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.recipe.continues(&checkpoint.recipe)?;
+        let Position { step, epochs, .. } = &checkpoint.position;
+        if checkpoint.data != self.data || checkpoint.network != self.model.network {
+            return Err(Error::usage(
+                "the training data are not those that the run began with, so it cannot go on with them",
+            ));
+        }
+        if *step > self.last_step() {
+            return Err(Error::usage(format!(
+                "the run has made {step} updates, and with these epochs or steps it would end after {}",
+                self.last_step()
+            )));
+        }
+        if *step < epochs.len() * self.train.steps() && *step < self.last_step() {
+            return Err(Error::usage(format!(
+                "the run ended in the middle of its epoch {}, as `steps` said, and was evaluated there; it cannot be extended",
+                epochs.len()
+            )));
+        }
+        let named = |name: &str| {
+            let mut moments = checkpoint.moments.iter();
+            moments
+                .find(|(of, _)| of == name)
+                .map_or(&[][..], |(_, values)| values)
+        };
+        let moments = self.update.moments.iter();
+        let moments: Vec<(Tensor, &[f32])> = moments
+            .map(|moment| (moment.tensor, named(moment.name)))
+            .collect();
+        let layers = self.model.layers.iter().map(|layer| layer.last);
+        let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
+        let parameters = (self.model.parameters, checkpoint.parameters.as_slice());
+        for (tensor, values) in states.chain(moments).chain([parameters]) {
+            if tensor.len() != values.len() {
+                return Err(Error::usage(format!(
+                    "the checkpoint has {} numbers where the network and its optimizer have {}",
+                    values.len(),
+                    tensor.len()
+                )));
+            }
+            self.executor.write(&tensor, values)?;
+        }
+        let steps = self.train.control.part(control::STEP, [1]);
+        self.executor.write_index(&steps, &[*step as u32])?;
+        self.position = checkpoint.position.clone();
+        self.best = checkpoint.best.clone();
+        Ok(())
     }
 
     /// The step as it was recorded.
@@ -307,7 +433,7 @@ impl Trainer {
         let steps = feed.steps().min(HISTORY_ROWS);
         let rates = self.rates(steps);
         let executor = self.executor.as_mut();
-        feed.begin(executor, (0..feed.count as u32).collect())?;
+        feed.begin(executor, (0..feed.count as u32).collect(), 0)?;
         executor.write(&self.update.rates.part(0, [steps]), &rates)?;
         let row = feed.control.part(control::ROW, [1]);
         executor.write_index(&row, &[0])?;
@@ -352,27 +478,24 @@ impl Trainer {
         self.recipe.steps.unwrap_or(steps).min(steps)
     }
 
-    /// Sequences of the next epoch, which may be cut short by the recipe's steps.
-    fn sequences_of_epoch(&self) -> usize {
-        let left = (self.last_step() - self.step).div_ceil(self.train.chunks);
-        (left * self.model.batch).min(self.train.count)
-    }
-
     /// The index of the first epoch with the lowest loss; 0 where there is none.
     fn best_epoch(&self) -> usize {
-        let losses = self.epochs.iter().map(EpochMetrics::monitored_loss);
+        let epochs = self.position.epochs.iter();
+        let losses = epochs.map(EpochMetrics::monitored_loss);
         let least = losses.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
         least.map_or(0, |(epoch, _)| epoch)
     }
 
     /// The epoch that [`Trainer::model`] comes from, where the recipe keeps the best.
     pub fn best(&self) -> Option<&EpochMetrics> {
-        self.best.as_ref().map(|_| &self.epochs[self.best_epoch()])
+        let best = self.best.as_ref();
+        best.map(|_| &self.position.epochs[self.best_epoch()])
     }
 
     /// The learning rates of the next `count` updates.
     fn rates(&self, count: usize) -> Vec<f32> {
         let losses: Vec<f64> = self
+            .position
             .epochs
             .iter()
             .map(EpochMetrics::monitored_loss)
@@ -380,7 +503,7 @@ impl Trainer {
         let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
         let rate = |n: usize| {
             let standing = Standing {
-                step: self.step + n,
+                step: self.position.step + n,
                 steps,
                 losses: &losses,
             };
@@ -389,17 +512,28 @@ impl Trainer {
         (0..count).map(rate).collect()
     }
 
-    /// One pass over the training data, or what the recipe's steps leave of it; `None` where the observer broke it off.
-    fn train_epoch(&mut self, observe: &mut Observer) -> Result<Option<Totals>> {
-        let epoch = self.epochs.len();
+    /// One pass over the training data, or what is left of it and what the recipe's steps leave; returns the sequences per
+    /// second, or `None` where the observer broke it off.
+    fn train_epoch(&mut self, observe: &mut Observer) -> Result<Option<f64>> {
+        let epoch = self.position.epochs.len();
         let order = Philox::new(self.recipe.seed, Stream::Shuffle(epoch as u32))
             .permutation(self.train.count);
-        self.train.begin(self.executor.as_mut(), order)?;
-        let of = self.sequences_of_epoch();
-        let steps = self.train.steps().min(self.last_step() - self.step);
-        let (mut totals, mut done, start) = (Totals::default(), 0, Instant::now());
+        let before = epoch * self.train.steps();
+        let mut done = self.position.step - before;
+        self.train.begin(self.executor.as_mut(), order, done)?;
+        let steps = self.train.steps().min(self.last_step() - before);
+        let (batch, chunks, count) = (self.model.batch, self.train.chunks, self.train.count);
+        // A batch is through with its last chunk; what the recipe's steps cut off counts as begun.
+        let of = (steps.div_ceil(chunks) * batch).min(count);
+        let taken = |done: usize| (done * batch / chunks).min(of);
+        let (at_start, start) = (taken(done), Instant::now());
+        // A clock may stand still for an epoch.
+        let speed =
+            |done: usize| (taken(done) - at_start) as f64 / start.elapsed().as_secs_f64().max(1e-9);
         while done < steps {
-            let count = self.piece.min(steps - done);
+            let every = self.recipe.checkpoint.every_steps.unwrap_or(usize::MAX);
+            let until_checkpoint = every - self.position.step % every;
+            let count = self.piece.min(steps - done).min(until_checkpoint);
             self.executor
                 .write(&self.update.rates.part(0, [count]), &self.rates(count))?;
             let rows = self.train.run(
@@ -409,7 +543,7 @@ impl Trainer {
                 &mut self.piece,
             )?;
             for (n, row) in rows.chunks_exact(history::WORDS).enumerate() {
-                totals.add(row);
+                self.position.totals.add(row);
                 if !row[history::LOSS].is_finite() || !row[history::NORM].is_finite() {
                     return Err(Error::Training(format!(
                         "at step {} of epoch {} the loss is {} and the gradient's norm {}: training cannot go on. \
@@ -428,15 +562,15 @@ impl Trainer {
             let step_losses: Vec<f32> = losses.collect();
             let reports = step_losses.iter().filter_map(|&loss| self.count_step(loss));
             let reports = reports.collect();
-            let sequences = (done * self.model.batch / self.train.chunks).min(of);
+            let totals = &self.position.totals;
             let progress = Progress {
                 epoch: epoch + 1,
                 epochs: self.recipe.epochs,
-                sequences,
+                sequences: taken(done),
                 of,
                 loss: totals.loss(),
-                accuracy: self.accuracy(&totals),
-                sequences_per_second: sequences as f64 / start.elapsed().as_secs_f64(),
+                accuracy: self.accuracy(totals),
+                sequences_per_second: speed(done),
                 step_losses,
                 reports,
             };
@@ -445,17 +579,18 @@ impl Trainer {
                 return Ok(None);
             }
         }
-        Ok(Some(totals))
+        Ok(Some(speed(steps)))
     }
 
     /// Counts an update; the report that falls due with it.
     fn count_step(&mut self, loss: f32) -> Option<Report> {
-        self.step += 1;
+        let position = &mut self.position;
+        position.step += 1;
         let (every, step_loss) = (self.recipe.report_every?, f64::from(loss));
-        self.unreported += step_loss;
-        self.step.is_multiple_of(every).then(|| Report {
-            step: self.step,
-            loss: std::mem::take(&mut self.unreported) / every as f64,
+        position.unreported += step_loss;
+        position.step.is_multiple_of(every).then(|| Report {
+            step: position.step,
+            loss: std::mem::take(&mut position.unreported) / every as f64,
             step_loss,
         })
     }
@@ -581,7 +716,7 @@ fn record_tally(model: &mut Model) -> Option<Tally> {
 }
 
 /// Sums over steps of what a history holds.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Totals {
     loss: f64,
     hits: f64,
@@ -785,8 +920,8 @@ impl Feed {
         executor.write_index(&self.lengths, data.lengths.as_ref().unwrap_or(&full))
     }
 
-    /// Starts a pass over the data in this order.
-    fn begin(&self, executor: &mut dyn Executor, mut order: Vec<u32>) -> Result<()> {
+    /// Starts a pass over the data in this order, or takes it up after `done` steps.
+    fn begin(&self, executor: &mut dyn Executor, mut order: Vec<u32>, done: usize) -> Result<()> {
         if let Some(valid) = &self.valid {
             // Within a batch the longest first: a scan takes its sequences a few at a time, as far as the longest goes.
             let batches = order.chunks_mut(self.batch);
@@ -795,9 +930,10 @@ impl Feed {
         executor.write_index(&self.order, &order)?;
         executor.write_index(
             &self.control.part(control::CURSOR, [2]),
-            &[0, self.count as u32],
+            &[(done / self.chunks * self.batch) as u32, self.count as u32],
         )?;
-        executor.write_index(&self.control.part(control::CHUNK, [1]), &[0])
+        let chunk = self.control.part(control::CHUNK, [1]);
+        executor.write_index(&chunk, &[(done % self.chunks) as u32])
     }
 
     /// Runs `phases` for `count` steps, reads what they left in the history, and sizes the next piece by the time it took.
@@ -820,7 +956,7 @@ impl Feed {
 
     /// One pass over the data in their own order, in [`Phase::Evaluate`].
     fn evaluate(&self, executor: &mut dyn Executor) -> Result<Totals> {
-        self.begin(executor, (0..self.count as u32).collect())?;
+        self.begin(executor, (0..self.count as u32).collect(), 0)?;
         let (mut totals, mut piece, mut done) = (Totals::default(), 1, 0);
         let steps = self.steps();
         while done < steps {
@@ -832,6 +968,21 @@ impl Feed {
         }
         Ok(totals)
     }
+}
+
+/// CRC-32 of all that the steps read.
+fn checksum(data: &Dataset) -> u32 {
+    let inputs: &[u8] = match &data.inputs {
+        Inputs::Bytes { values, .. } => values,
+        Inputs::Floats(values) => bytemuck::cast_slice(values),
+        Inputs::Tokens { values, .. } => bytemuck::cast_slice(values),
+    };
+    let targets: &[u8] = match &data.targets {
+        Targets::Classes { labels, .. } => bytemuck::cast_slice(labels),
+        Targets::Values { values, .. } => bytemuck::cast_slice(values),
+    };
+    let lengths = data.lengths.as_deref().unwrap_or_default();
+    crc32(&[inputs, targets, bytemuck::cast_slice(lengths)])
 }
 
 /// K: the outputs that these targets ask for.

@@ -1,12 +1,14 @@
 //! The command line as a user sees it, on small data sets and the CPU.
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use common::place::{Place, Run, SMALL, assert_has};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const METRICS: [&str; 9] = [
     "epoch",
@@ -19,133 +21,6 @@ const METRICS: [&str; 9] = [
     "sequences_per_second",
     "seconds",
 ];
-
-/// A directory to run the program in, with a data set of 8x8 images in `data`: of the classes 0, 1 and 2, each with
-/// a bright band of rows of its own.
-struct Place {
-    directory: TempDir,
-}
-
-/// Flags that make the recipe `mnist` small and fit the data set.
-const SMALL: [&str; 12] = [
-    "--device",
-    "cpu",
-    "--data",
-    "data",
-    "--set",
-    "data.classes=3",
-    "--hidden-size",
-    "16",
-    "--batch-size",
-    "10",
-    "--lr",
-    "0.01",
-];
-
-impl Place {
-    fn new() -> Place {
-        let place = Place {
-            directory: tempfile::tempdir().unwrap(),
-        };
-        fs::create_dir(place.path("data")).unwrap();
-        place.write_split("train", 200);
-        place.write_split("t10k", 50);
-        place
-    }
-
-    fn write_split(&self, prefix: &str, count: u32) {
-        let mut images = Vec::new();
-        let mut labels = Vec::new();
-        for index in 0..count {
-            let label = index % 3;
-            labels.push(label as u8);
-            for pixel in 0..64 {
-                let noise = (index * 31 + pixel * 17) % 50;
-                let bright = pixel / 8 / 2 == label;
-                images.push((noise + if bright { 200 } else { 0 }) as u8);
-            }
-        }
-        self.write_idx(
-            &format!("{prefix}-images-idx3-ubyte"),
-            0x803,
-            &[count, 8, 8],
-            &images,
-        );
-        self.write_idx(
-            &format!("{prefix}-labels-idx1-ubyte"),
-            0x801,
-            &[count],
-            &labels,
-        );
-    }
-
-    fn write_idx(&self, name: &str, magic: u32, sizes: &[u32], values: &[u8]) {
-        let header = std::iter::once(&magic).chain(sizes);
-        let mut bytes: Vec<u8> = header.flat_map(|number| number.to_be_bytes()).collect();
-        bytes.extend(values);
-        fs::write(self.path("data").join(name), bytes).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatescan"));
-        command.args(arguments).current_dir(self.directory.path());
-        command
-    }
-
-    /// Runs to the end; whatever happens, the program must not panic.
-    fn run(&self, arguments: &[&str]) -> Run {
-        Run::from(self.command(arguments).output().unwrap())
-    }
-
-    /// `train mnist`, small, with `more` flags.
-    fn train(&self, more: &[&str]) -> Run {
-        self.run(&[&["train", "mnist"], &SMALL[..], more].concat())
-    }
-}
-
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Run {
-    fn from(output: Output) -> Run {
-        let run = Run {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
-        assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
-        run
-    }
-}
-
-impl Run {
-    /// Its standard output, provided that it went well.
-    fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "{}", self.stderr);
-        self.stdout
-    }
-
-    /// Its message, provided that it ended with that code and printed no result.
-    fn fails(self, code: i32) -> String {
-        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
-        assert_eq!(self.stdout, "");
-        self.stderr
-    }
-}
-
-#[track_caller]
-fn assert_has(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "no `{part}` in: {text}");
-    }
-}
 
 fn epochs(stdout: &str) -> Vec<Value> {
     stdout
@@ -201,7 +76,14 @@ fn json_metrics_run_directory_and_eval() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["metrics.jsonl", "model.safetensors", "recipe.toml"]);
+    let expected = [
+        ".lock",
+        "checkpoints",
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.toml",
+    ];
+    assert_eq!(names, expected);
 
     for model in ["run", "run/model.safetensors"] {
         let stdout = place

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gatescan::checkpoint::SavedModel;
 use gatescan::data::Split;
 use gatescan::error::{Error, Result};
 use gatescan::kernels::Tally;
@@ -15,7 +14,7 @@ use gatescan::train::{self, Evaluation};
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
-use super::{Scores, check_data_path, choose_device, model_path, print};
+use super::{Scores, check_data_path, choose_device, load_model, print};
 
 /// Evaluate a saved model.
 #[derive(Args)]
@@ -73,7 +72,7 @@ fn parse_range(text: &str) -> Result<Range<usize>, String> {
 
 impl Eval {
     pub fn run(&self) -> Result<()> {
-        let model = SavedModel::load(&model_path(&self.model)?)?;
+        let model = load_model(&self.model)?;
         self.check_classes(&model.network)?;
         let (device, _) = choose_device(&self.device)?;
         let mut data = model.recipe.data.clone();

@@ -13,7 +13,7 @@ use gatescan::recipe::DataRecipe;
 use plotters::prelude::*;
 use serde_json::json;
 
-use super::{choose_device, model_path, note, print};
+use super::{choose_device, load_model, note, print};
 
 /// Continue a series with a model's own predictions
 #[derive(Args)]
@@ -55,7 +55,7 @@ impl Generate {
             .iter()
             .map(|path| Format::of(path))
             .collect::<Result<Vec<_>>>()?;
-        let model = SavedModel::load(&model_path(&self.model)?)?;
+        let model = load_model(&self.model)?;
         let (seed, steps) = self.seed(&model)?;
         let (device, _) = choose_device(&self.device)?;
         let memory = match self.window {

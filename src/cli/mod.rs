@@ -13,10 +13,12 @@ mod verify;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
+use gatescan::checkpoint::SavedModel;
+use gatescan::checkpoints::Checkpoints;
 use gatescan::device::{self, Device};
 use gatescan::error::{Error, Result};
 use gatescan::gpu;
@@ -108,18 +110,27 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The model's file, where it or its run directory was named.
-fn model_path(model: &Path) -> Result<PathBuf> {
+/// The model of a file or of a run directory: that of its newest checkpoint where it has none of its own yet.
+fn load_model(model: &Path) -> Result<SavedModel> {
     let path = match model.is_dir() {
         true => model.join(run_directory::MODEL),
         false => model.to_path_buf(),
     };
     if path.is_file() {
-        return Ok(path);
+        return SavedModel::load(&path);
     }
-    let problem =
-        "there is no such file; name a model.safetensors or the run directory that holds one";
-    Err(Error::file(path, problem))
+    let found = Checkpoints::find(&model.join(run_directory::CHECKPOINTS))?;
+    found.damaged.iter().for_each(note);
+    let Some((checkpoint_path, checkpoint)) = found.newest else {
+        let problem =
+            "there is no such file; name a model.safetensors or the run directory that holds one";
+        return Err(Error::file(path, problem));
+    };
+    note(format!(
+        "there is no model yet; taken from {}",
+        checkpoint_path.display()
+    ));
+    Ok(checkpoint.model())
 }
 
 /// Takes the device that `--device` asks for, and says which and why.

@@ -1,39 +1,105 @@
-//! The directory that a training run leaves behind: recipe, metrics and model.
+//! The directory that a training run leaves behind: recipe, metrics, checkpoints and model.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gatescan::checkpoint::SavedModel;
+use gatescan::checkpoint::{Checkpoint, SavedModel};
+use gatescan::checkpoints::{Checkpoints, Found};
+use gatescan::disk;
 use gatescan::error::{Error, Result};
 use gatescan::recipe::Recipe;
 use serde::Serialize;
+use serde_json::Value;
 
 pub const MODEL: &str = "model.safetensors";
+pub const CHECKPOINTS: &str = "checkpoints";
 const METRICS: &str = "metrics.jsonl";
 const RECIPE: &str = "recipe.toml";
+const LOCK: &str = ".lock";
 
 pub struct RunDirectory {
     path: PathBuf,
     metrics: File,
+    /// Lines of metrics that are not in the file yet.
+    pending: Vec<u8>,
+    /// As long as it is open, and so until the process ends in whatever way, no other run takes the directory.
+    _lock: File,
 }
 
 impl RunDirectory {
     /// Makes the directory `out`, or `runs/<recipe>-<time>`, and writes the recipe into it. What an earlier run left
     /// is never overwritten.
     pub fn create(out: Option<&Path>, recipe: &Recipe) -> Result<RunDirectory> {
-        let text = recipe.to_toml()?;
         let path = match out {
             Some(out) => explicit(out)?,
             None => fresh(&recipe.name)?,
         };
-        let mut recipe_file = new_file(&path.join(RECIPE))?;
-        recipe_file
-            .write_all(text.as_bytes())
-            .map_err(|error| unwritable(&path.join(RECIPE), &error))?;
-        let metrics = new_file(&path.join(METRICS))?;
-        Ok(RunDirectory { path, metrics })
+        let lock = lock(&path)?;
+        write_recipe(&path, recipe)?;
+        make_checkpoints(&path)?;
+        let metrics = append(&path.join(METRICS))?;
+        Ok(RunDirectory {
+            path,
+            metrics,
+            pending: vec![],
+            _lock: lock,
+        })
+    }
+
+    /// Takes the directory of a run that goes on, and finds out from where. Nothing in it is changed yet, but for what was
+    /// not finished.
+    pub fn resume(path: &Path) -> Result<(RunDirectory, Found)> {
+        if !path.join(RECIPE).is_file() {
+            let problem = format!("--resume: there is no run here; it would have a {RECIPE}");
+            return Err(Error::file(path, problem));
+        }
+        let lock = lock(path)?;
+        for directory in [path, &path.join(CHECKPOINTS)] {
+            disk::remove_leftovers(directory);
+        }
+        let found = Checkpoints::find(&path.join(CHECKPOINTS))?;
+        make_checkpoints(path)?;
+        let directory = RunDirectory {
+            path: path.to_path_buf(),
+            metrics: append(&path.join(METRICS))?,
+            pending: vec![],
+            _lock: lock,
+        };
+        Ok((directory, found))
+    }
+
+    /// The recipe that the run began with, or last went on with.
+    pub fn recipe(&self) -> Result<Recipe> {
+        Recipe::load(&self.path.join(RECIPE).display().to_string())
+    }
+
+    /// Goes back to `checkpoint`, or to the beginning: what was recorded later will be recorded again.
+    pub fn go_back(&mut self, recipe: &Recipe, checkpoint: Option<&Checkpoint>) -> Result<()> {
+        write_recipe(&self.path, recipe)?;
+        let path = self.path.join(METRICS);
+        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let (step, epochs) = checkpoint.map_or((0, 0), |checkpoint| {
+            let position = &checkpoint.position;
+            (position.step, position.epochs.len())
+        });
+        let before = |line: &&str| {
+            // A crash may have cut off the last one.
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            let at_most = |key, most| line[key].as_u64().is_some_and(|n| n <= most as u64);
+            at_most("step", step) || at_most("epoch", epochs)
+        };
+        let kept: String = text
+            .lines()
+            .filter(before)
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        if kept != text {
+            disk::write_whole(&path, kept.as_bytes()).map_err(|error| unwritable(&path, &error))?;
+            self.metrics = append(&path)?;
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -49,24 +115,80 @@ impl RunDirectory {
         model.save(&self.model_path())
     }
 
-    /// Appends an epoch, or a report of some steps, to the metrics.
-    pub fn record(&mut self, metrics: &impl Serialize) -> Result<()> {
-        // One write for the whole line, so that a crash leaves no half of it.
+    /// Appends an epoch, or a report of some steps, to the metrics. [`RunDirectory::flush`] writes them.
+    pub fn record(&mut self, metrics: &impl Serialize) {
         let line = format!("{}\n", serde_json::json!(metrics));
-        self.metrics
-            .write_all(line.as_bytes())
-            .map_err(|error| unwritable(&self.path.join(METRICS), &error))
+        self.pending.extend(line.as_bytes());
+    }
+
+    /// Writes the metrics' new lines; those that cannot be written stay for the next time.
+    pub fn flush(&mut self) -> Result<()> {
+        while !self.pending.is_empty() {
+            let written = match self.metrics.write(&self.pending) {
+                Ok(0) => Err(ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                written => written,
+            };
+            let written = written.map_err(|error| unwritable(&self.path.join(METRICS), &error))?;
+            self.pending.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// Has all metrics on the disk, as a checkpoint that counts on them must.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        let synced = self.metrics.sync_data();
+        synced.map_err(|error| unwritable(&self.path.join(METRICS), &error))
     }
 }
 
+/// Takes the directory for this process alone.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join(LOCK);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| unwritable(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            directory,
+            "another run is at work in this directory; wait for its end, or name another with --out DIR",
+        )),
+        // Some network file systems know no locks.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(unwritable(&path, &error)),
+    }
+}
+
+fn write_recipe(directory: &Path, recipe: &Recipe) -> Result<()> {
+    let path = directory.join(RECIPE);
+    let text = recipe.to_toml()?;
+    disk::write_whole(&path, text.as_bytes()).map_err(|error| unwritable(&path, &error))
+}
+
+fn make_checkpoints(directory: &Path) -> Result<()> {
+    let path = directory.join(CHECKPOINTS);
+    fs::create_dir_all(&path).map_err(|error| unwritable(&path, &error))
+}
+
+fn append(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.map_err(|error| unwritable(path, &error))
+}
+
 fn explicit(out: &Path) -> Result<PathBuf> {
-    if let Some(name) = [MODEL, RECIPE, METRICS]
+    if let Some(name) = [MODEL, RECIPE, METRICS, CHECKPOINTS]
         .iter()
         .find(|name| out.join(name).exists())
     {
         return Err(Error::usage(format!(
             "--out {}: the directory holds the {name} of an earlier run, which is not overwritten; \
-             name another directory",
+             name another directory, or go on with that run: --resume {}",
+            out.display(),
             out.display()
         )));
     }
@@ -94,19 +216,15 @@ fn fresh(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn new_file(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(|error| unwritable(path, &error))
-}
-
 fn unmade(path: &Path, error: &io::Error) -> Error {
     Error::file(
         path,
         format!("the run directory cannot be made: {error}; name another with --out DIR"),
     )
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::file(path, format!("cannot be read: {error}"))
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {

@@ -2,37 +2,48 @@
 
 use std::io::{IsTerminal, stderr};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use gatescan::cells::Cell;
+use gatescan::checkpoint::Checkpoint;
+use gatescan::checkpoints::Checkpoints;
 use gatescan::data::{Dataset, Splits};
 use gatescan::error::{Error, Result};
-use gatescan::recipe::Recipe;
-use gatescan::train::{Ending, EpochMetrics, Event, Progress, Report, Trainer};
+use gatescan::recipe::{CheckpointRecipe, Recipe};
+use gatescan::train::{Ending, EpochMetrics, Event, Position, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::run_directory::RunDirectory;
+use super::run_directory::{CHECKPOINTS, RunDirectory};
 use super::{Scores, Tune, check_data_path, choose_device, loss_text, note, open, print};
 
 /// Train a recipe and save the model.
 #[derive(Args)]
 #[command(after_help = "\
 The flags change the recipe first, then each --set in turn. \
-Ctrl-C stops after the current step and saves the model; a second one stops at once.
+Ctrl-C or SIGTERM stops after the current step and saves the run; a second Ctrl-C stops at once. \
+A run that was stopped, killed or cut off goes on with --resume, and ends as if nothing had happened; \
+epochs, steps, patience, the learning rate and its schedule may be changed then.
 
 Examples:
   gatescan train mnist
   gatescan train mnist --epochs 5 --hidden-size 64 --layers 2 --cell gru
   gatescan train mnist --data data/fashion --device cpu --out runs/fashion
   gatescan train mine.toml --set optimizer.beta2=0.99 --set network.layer.0.init=torch
-  gatescan train mnist --json > metrics.jsonl")]
+  gatescan train mnist --json > metrics.jsonl
+  gatescan train --resume runs/mnist-20260102-030405
+  gatescan train --resume runs/mnist-20260102-030405 --epochs 40")]
 pub struct Train {
     /// A built-in recipe (see `gatescan recipes`), or a path to a TOML file.
-    recipe: String,
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<String>,
+    /// Go on with the run in this directory, from its newest checkpoint that is whole.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out"])]
+    resume: Option<PathBuf>,
     /// Directory of the data set's files, in place of the recipe's.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -41,7 +52,7 @@ pub struct Train {
     device: String,
     #[command(flatten)]
     tune: Tune,
-    /// Where recipe, metrics and model go [default: runs/<recipe>-<time>].
+    /// Where recipe, metrics, checkpoints and model go [default: runs/<recipe>-<time>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Passes over the training split.
@@ -65,6 +76,9 @@ pub struct Train {
     /// Print and record the mean loss of every N updates, too.
     #[arg(long, value_name = "N")]
     report_every: Option<usize>,
+    /// Write a checkpoint after every N updates, beside every few minutes and the end of each epoch.
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
     /// Initial weights and the order of the sequences follow from it.
     // TOML has no larger numbers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
@@ -91,7 +105,13 @@ fn cell_parser() -> impl TypedValueParser<Value = Cell> {
 impl Train {
     /// Trains in a process that began at `start`.
     pub fn run(&self, start: Instant) -> Result<()> {
-        let recipe = self.resolve()?;
+        let (recipe, resumed) = match (&self.resume, &self.recipe) {
+            (Some(run), _) => self.take_up(run).map(|(recipe, run)| (recipe, Some(run)))?,
+            (None, name) => {
+                let name = name.as_deref().unwrap_or_default();
+                (self.resolve(Recipe::load(name)?)?, None)
+            }
+        };
         // Data are unpacked while a driver wakes up.
         let (chosen, data) = rayon::join(
             || {
@@ -104,7 +124,15 @@ impl Train {
         let (data, had_data) = (data?, start.elapsed());
         let mut trainer = Trainer::load(&recipe, &data, &place)?;
         let loaded = start.elapsed();
-        let mut directory = RunDirectory::create(self.out.as_deref(), &recipe)?;
+        let resumes = resumed.is_some();
+        let (directory, from) = match resumed {
+            None => (RunDirectory::create(self.out.as_deref(), &recipe)?, None),
+            Some((mut directory, from)) => {
+                from.iter().try_for_each(|from| trainer.restore(from))?;
+                directory.go_back(&recipe, from.as_ref())?;
+                (directory, from)
+            }
+        };
         if !self.quiet {
             note(format!("recipe  {}", describe_recipe(&recipe)));
             note(format!("data    {}", describe_data(&data)));
@@ -112,11 +140,12 @@ impl Train {
             note(format!("out     {}", directory.path().display()));
         }
 
-        let stop = stop_on_ctrl_c()?;
+        let stop = stop_on_signals()?;
+        let mut saver = Saver::new(directory, &recipe.checkpoint, from.as_ref());
+        saver.model_due = resumes;
         let mut display = Display::new(self.json, self.quiet);
-        let mut epoch = 1;
-        let mut last: Option<EpochMetrics> = None;
         let mut first_step = !self.quiet;
+        let mut epoch = trainer.position().epochs.len().max(1);
         let ending = trainer.run(&mut |trainer, event| {
             let mut flow = ControlFlow::Continue(());
             match event {
@@ -126,48 +155,95 @@ impl Train {
                         note(describe_start([opened, had_data, loaded, start.elapsed()]));
                     }
                     for report in &progress.reports {
-                        directory.record(report)?;
+                        saver.directory.record(report);
                         if display.report(report)?.is_break() {
                             flow = ControlFlow::Break(());
                         }
                     }
                     display.progress(progress);
+                    saver.save_if_due(trainer)?;
                 }
                 Event::Epoch(metrics) => {
-                    directory.save(&trainer.model()?)?;
-                    directory.record(metrics)?;
+                    saver.directory.record(metrics);
+                    saver.model_due = true;
+                    saver.save(trainer)?;
                     flow = display.epoch(metrics, recipe.epochs)?;
-                    last = Some(metrics.clone());
                 }
             }
             Ok(match stop.load(Ordering::Relaxed) {
                 true => ControlFlow::Break(()),
                 false => flow,
             })
-        })?;
+        });
         display.clear();
-
+        let directory = saver.directory.path().to_path_buf();
+        let go_on = || format!("{} train --resume {}", program(), shown(&directory));
+        let finished = ending.and_then(|ending| {
+            saver.model_due |= ending == Ending::Interrupted;
+            saver.finish(&mut trainer, &stop)?;
+            Ok(ending)
+        });
+        let ending = finished.inspect_err(|_| {
+            if let Some(step) = saver.saved {
+                note(format!(
+                    "saved up to step {step}; go on from there with: {}",
+                    go_on()
+                ));
+            }
+        })?;
+        let Position { step, epochs, .. } = trainer.position();
         match ending {
             Ending::Complete => {}
             Ending::Stalled if self.quiet => {}
             Ending::Stalled => note(format!(
-                "stopped after epoch {epoch}, as the loss falls no further"
+                "stopped after epoch {}, as the loss falls no further",
+                epochs.len()
             )),
-            Ending::Interrupted => {
-                directory.save(&trainer.model()?)?;
-                note(format!(
-                    "stopped in epoch {epoch} of {} and saved the model as it is",
-                    recipe.epochs
-                ));
-            }
+            Ending::Interrupted => note(format!(
+                "stopped in epoch {epoch} of {} at step {step} and saved the model as it is; go on with: {}",
+                recipe.epochs,
+                go_on()
+            )),
         }
-        let kept = trainer.best().cloned().or(last);
-        self.report(kept.as_ref(), &directory)
+        let kept = trainer.best().or(epochs.last());
+        self.report(kept, &saver.directory)
+    }
+
+    /// The directory of the run to go on with, the checkpoint to go on from, and the recipe with every change that was asked
+    /// for.
+    fn take_up(&self, run: &Path) -> Result<(Recipe, (RunDirectory, Option<Checkpoint>))> {
+        let (directory, found) = RunDirectory::resume(run)?;
+        for problem in &found.damaged {
+            note(format!("{problem}"));
+        }
+        let begun = directory.recipe()?;
+        let recipe = self.resolve(begun.clone())?;
+        recipe.continues(&begun)?;
+        let from = match found.newest {
+            Some((path, checkpoint)) => {
+                if !self.quiet || !found.damaged.is_empty() {
+                    let step = checkpoint.position.step;
+                    note(format!("resume  from step {step}, {}", path.display()));
+                }
+                Some(checkpoint)
+            }
+            None if !found.damaged.is_empty() => {
+                let problem = format!(
+                    "none of the checkpoints in it can be read; to begin again, train {} with another --out",
+                    shown(&run.join("recipe.toml"))
+                );
+                return Err(Error::file(run, problem));
+            }
+            None => {
+                note("resume  from the beginning, as there is no checkpoint yet");
+                None
+            }
+        };
+        Ok((recipe, (directory, from)))
     }
 
     /// The recipe with every change that was asked for.
-    fn resolve(&self) -> Result<Recipe> {
-        let mut recipe = Recipe::load(&self.recipe)?;
+    fn resolve(&self, mut recipe: Recipe) -> Result<Recipe> {
         if let Some(directory) = &self.data {
             check_data_path(&recipe.data, directory)?;
             recipe.data.set_path(directory.clone());
@@ -176,6 +252,8 @@ impl Train {
         recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.report_every = self.report_every.or(recipe.report_every);
+        let every_steps = &mut recipe.checkpoint.every_steps;
+        *every_steps = self.checkpoint_every.or(*every_steps);
         if let Some(count) = self.layers {
             recipe.network.set_layers(count);
         }
@@ -203,15 +281,10 @@ impl Train {
             "model saved as {}",
             directory.model_path().display()
         ));
-        let program = std::env::args_os()
-            .next()
-            .map_or("gatescan".into(), |name| {
-                name.to_string_lossy().into_owned()
-            });
         lines.push(format!(
             "evaluate it with: {} eval {}",
-            shell_word(&program),
-            shell_word(&directory.path().display().to_string())
+            program(),
+            shown(directory.path())
         ));
         let text = lines.join("\n");
         match (self.json, self.quiet) {
@@ -271,26 +344,155 @@ fn describe_start(times: [Duration; 4]) -> String {
     )
 }
 
+/// How this program was called.
+fn program() -> String {
+    let name = std::env::args_os().next();
+    name.map_or("gatescan".into(), |name| shown(Path::new(&name)))
+}
+
 /// Quoted where a shell would split it.
-fn shell_word(word: &str) -> String {
+fn shown(path: &Path) -> String {
+    let word = path.display().to_string();
     match word.contains(char::is_whitespace) {
         true => format!("\"{word}\""),
-        false => word.to_string(),
+        false => word,
     }
 }
 
-/// A flag that Ctrl-C raises; the second one ends the program at once.
-fn stop_on_ctrl_c() -> Result<&'static AtomicBool> {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
+/// A flag that Ctrl-C and SIGTERM raise; a second Ctrl-C ends the program at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = stop.clone();
+    let handler = move || {
+        if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
         note("\nstopping after this step; Ctrl-C again stops at once and saves nothing");
     };
-    match ctrlc::set_handler(handler) {
-        Ok(()) => Ok(&STOP),
-        Err(error) => Err(Error::Training(format!("Ctrl-C cannot be caught: {error}"))),
+    ctrlc::set_handler(handler)
+        .map_err(|error| Error::Training(format!("Ctrl-C cannot be caught: {error}")))?;
+    // Not by ctrlc, which would take SIGHUP too, and so from nohup what it promises.
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
+        .map_err(|error| Error::Training(format!("SIGTERM cannot be caught: {error}")))?;
+    Ok(stop)
+}
+
+/// Writes what a run is to its directory, when it is due. Where the disk takes nothing, the run goes on from memory.
+struct Saver {
+    directory: RunDirectory,
+    checkpoints: Checkpoints,
+    when: CheckpointRecipe,
+    /// Whether the model's file is not the run's newest.
+    model_due: bool,
+    /// The step of the last checkpoint.
+    saved: Option<usize>,
+    /// Whether the last try has failed.
+    failing: bool,
+    last_try: Instant,
+}
+
+impl Saver {
+    /// From one try to the next where writing fails.
+    const RETRY: Duration = Duration::from_secs(10);
+    /// How long a run that is over tries.
+    const PATIENCE: Duration = Duration::from_mins(10);
+
+    fn new(directory: RunDirectory, when: &CheckpointRecipe, from: Option<&Checkpoint>) -> Self {
+        let place = directory.path().join(CHECKPOINTS);
+        Saver {
+            checkpoints: Checkpoints::new(&place, when.keep, from),
+            directory,
+            when: when.clone(),
+            model_due: false,
+            saved: from.map(|from| from.position.step),
+            failing: false,
+            last_try: Instant::now(),
+        }
+    }
+
+    fn save_if_due(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let step = trainer.position().step;
+        let wait = match self.failing {
+            true => Self::RETRY,
+            false => Duration::from_secs_f64(60.0 * self.when.every_minutes),
+        };
+        let by_steps = (self.when.every_steps).is_some_and(|every| step.is_multiple_of(every));
+        if by_steps || self.last_try.elapsed() >= wait {
+            return self.save(trainer);
+        }
+        match self.failing {
+            true => Ok(()),
+            false => self
+                .directory
+                .flush()
+                .or_else(|error| self.go_on_after(error)),
+        }
+    }
+
+    fn save(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let written = self.write(trainer);
+        self.last_try = Instant::now();
+        match written {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                let step = trainer.position().step;
+                note(format!(
+                    "the disk takes it again: all is saved up to step {step}"
+                ));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+            Err(error) => self.go_on_after(error),
+        }
+    }
+
+    /// Forgives what the disk does, and says so once.
+    fn go_on_after(&mut self, error: Error) -> Result<()> {
+        let Error::File { .. } = error else {
+            return Err(error);
+        };
+        if !self.failing {
+            let last = self.saved.map_or("nothing is saved yet".into(), |step| {
+                format!("the last checkpoint is of step {step}")
+            });
+            note(format!(
+                "{error}; the run goes on from memory and tries again; {last}"
+            ));
+        }
+        self.failing = true;
+        Ok(())
+    }
+
+    fn write(&mut self, trainer: &mut Trainer) -> Result<()> {
+        // A checkpoint says that the metrics up to it are there.
+        self.directory.sync()?;
+        if self.model_due {
+            self.directory.save(&trainer.model()?)?;
+            self.model_due = false;
+        }
+        let checkpoint = trainer.checkpoint()?;
+        self.checkpoints.write(&checkpoint)?;
+        self.saved = Some(checkpoint.position.step);
+        Ok(())
+    }
+
+    /// Writes what is not written yet, at the end of a run. A disk that takes nothing is waited for, unless the run was told
+    /// to stop.
+    fn finish(&mut self, trainer: &mut Trainer, stop: &AtomicBool) -> Result<()> {
+        let start = Instant::now();
+        while self.model_due || self.failing {
+            match self.write(trainer) {
+                Ok(()) => self.failing = false,
+                Err(error) if stop.load(Ordering::Relaxed) || start.elapsed() > Self::PATIENCE => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.go_on_after(error)?;
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the test files share.
 #![allow(dead_code)] // each of them takes its part
 
+pub mod place;
+
 use gatescan::device::{Device, choose};
 use gatescan::gpu::{GpuDevice, adapters};
 

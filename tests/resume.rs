@@ -1,0 +1,711 @@
+//! Runs that are stopped, killed or cut off, and go on: bit for bit as if nothing had happened.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::place::{Place, Run, SMALL, assert_has};
+use gatescan::cells::Cell;
+use gatescan::checkpoint::Checkpoint;
+use gatescan::checkpoints::Checkpoints;
+use gatescan::data::{Dataset, Splits, Targets};
+use gatescan::device::Device;
+use gatescan::network::{Dropout, Init, Input, Layer, Loss, MaskSharing, Reads};
+use gatescan::optim::Optimizer;
+use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::rng::{Philox, Stream};
+use gatescan::schedule::Schedule;
+use gatescan::train::{Ending, Trainer};
+use ndarray::{Array2, Array3};
+use serde_json::Value;
+
+fn devices() -> Vec<Device> {
+    let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
+    [Some(Device::Cpu), gpu].into_iter().flatten().collect()
+}
+
+/// Dropout, batches of which the last is not full, a rate that falls at plateaus, and the best epoch kept.
+fn classifier() -> (Recipe, Splits) {
+    let inputs = Array3::from_shape_fn((22, 6, 3), |(n, t, i)| {
+        ((n * 7 + t * (1 + n % 3) + i) % 11) as f32 / 11.0
+    });
+    let labels = ndarray::Array1::from_shape_fn(22, |n| n as u32 % 3);
+    let data =
+        Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it makes sense");
+    let data = data
+        .with_lengths(&[6, 3, 1, 4, 5, 2].repeat(4)[..22])
+        .expect("they fit");
+    let layer = Layer {
+        dropout: Dropout {
+            output_keep_prob: 0.8,
+            state_keep_prob: 0.9,
+            ..Dropout::default()
+        },
+        ..Layer::new(Cell::Lstm, 5)
+    };
+    let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
+    let optimizer = Optimizer::AdamW {
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        amsgrad: true,
+    };
+    let mut recipe = Recipe::new("classifier", vec![layer.clone(), layer], head, optimizer);
+    recipe.batch_size = 4;
+    recipe.epochs = 5;
+    recipe.clip_norm = Some(1.0);
+    recipe.report_every = Some(5);
+    recipe.keep_best = true;
+    recipe.schedule = Schedule::Plateau {
+        factor: 0.5,
+        patience: 0,
+        threshold: 1e-4,
+        floor: 0.0,
+        warm_up: 3,
+    };
+    let test = data.slice(3..12).expect("they are there");
+    let splits = Splits {
+        train: data,
+        test: Some(test),
+    };
+    (recipe, splits)
+}
+
+/// Tokens in chunks of 16 of 50 steps, whose states go on from one to the next.
+fn counter() -> (Recipe, Splits) {
+    let token = |n: usize, t: usize| (n + t * (1 + n % 2)) as u32 % 7;
+    let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
+    let next = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t + 1));
+    let data = Dataset::tokens(tokens.view(), 7, Targets::classes_per_step(next.view(), 7))
+        .expect("it makes sense");
+    let data = data
+        .with_lengths(&[50, 31, 0, 16, 50, 1])
+        .expect("they fit");
+    let below = Layer {
+        dropout: Dropout {
+            input_keep_prob: 0.9,
+            output_keep_prob: 0.9,
+            state_keep_prob: 0.9,
+            mask: MaskSharing::EachSequence,
+        },
+        ..Layer::new(Cell::Lstm, 6)
+    };
+    let above = Layer {
+        residual: true,
+        ..Layer::new(Cell::GruResetBefore, 6)
+    };
+    let head = HeadRecipe::new(Reads::Every, Loss::CrossEntropy);
+    let optimizer = Optimizer::Sgd {
+        lr: 0.5,
+        momentum: 0.9,
+        dampening: 0.0,
+        nesterov: true,
+        weight_decay: 0.0,
+    };
+    let mut recipe = Recipe::new("counter", vec![below, above], head, optimizer);
+    recipe.network.input = Input::Embedding {
+        size: 5,
+        padding_idx: None,
+        init: Init::Torch,
+    };
+    recipe.batch_size = 4;
+    recipe.bptt_steps = Some(16);
+    recipe.epochs = 4;
+    recipe.steps = Some(27);
+    recipe.schedule = Schedule::Cosine {
+        steps: None,
+        floor: 0.1,
+        warm_up: 2,
+    };
+    (recipe, data.into())
+}
+
+/// Trains up to `step`, or to the end, and goes through a file.
+fn train(
+    recipe: &Recipe,
+    data: &Splits,
+    device: &Device,
+    from: Option<&Checkpoint>,
+    step: usize,
+) -> Checkpoint {
+    let mut trainer = Trainer::new(recipe, data, device).expect("it loads");
+    if let Some(from) = from {
+        trainer.restore(from).expect("it fits");
+    }
+    let ending = trainer.run(&mut |trainer, _| {
+        Ok(match trainer.position().step < step {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    });
+    let ending = ending.expect("it trains");
+    assert_eq!(ending == Ending::Interrupted, step < usize::MAX);
+    let checkpoint = trainer.checkpoint().expect("it reads");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = Checkpoints::new(directory.path(), 1, None)
+        .write(&checkpoint)
+        .expect("there is space");
+    let read = Checkpoint::load(&path).expect("it is whole");
+    assert_eq!(read, checkpoint);
+    read
+}
+
+const END: usize = usize::MAX;
+
+#[test]
+fn n_steps_and_n_more_are_2n_steps() {
+    for device in devices() {
+        for (mut recipe, data) in [classifier(), counter()] {
+            let whole = train(&recipe, &data, &device, None, END);
+            // So that it can be stopped after any step. Nothing else follows from it.
+            recipe.checkpoint.every_steps = Some(1);
+            let last = whole.position.step;
+            assert!([30, 27].contains(&last), "{last}");
+            let stops: Vec<usize> = match device {
+                Device::Cpu => (1..last).collect(),
+                Device::Gpu(_) => vec![5, 6, 9, 19],
+            };
+            for stop in stops {
+                let half = train(&recipe, &data, &device, None, stop);
+                assert_eq!(half.position.step, stop);
+                let mut end = train(&recipe, &data, &device, Some(&half), END);
+                end.recipe = whole.recipe.clone();
+                assert!(
+                    end == whole,
+                    "{} stopped after {stop} on {device:?}",
+                    recipe.name
+                );
+            }
+            // And stopped after each of several, one after another.
+            let mut at = train(&recipe, &data, &device, None, 1);
+            for stop in [2, 7, 14] {
+                at = train(&recipe, &data, &device, Some(&at), stop);
+            }
+            let mut end = train(&recipe, &data, &device, Some(&at), END);
+            end.recipe = whole.recipe.clone();
+            assert!(end == whole, "{} on {device:?}", recipe.name);
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_in_the_same_process_too() {
+    let (mut recipe, data) = counter();
+    let whole = train(&recipe, &data, &Device::Cpu, None, END);
+    recipe.checkpoint.every_steps = Some(1);
+    let mut trainer = Trainer::new(&recipe, &data, &Device::Cpu).expect("it loads");
+    let mut broken = 0;
+    while trainer
+        .run(&mut |_, _| Ok(ControlFlow::Break(())))
+        .expect("it trains")
+        == Ending::Interrupted
+    {
+        broken += 1;
+    }
+    assert!(broken > 15, "{broken}");
+    assert!(trainer.checkpoint().expect("it reads").parameters == whole.parameters);
+}
+
+#[test]
+fn a_checkpoint_of_one_executor_goes_on_on_the_other() {
+    let [cpu, gpu] = devices()[..] else { return };
+    for (mut recipe, data) in [classifier(), counter()] {
+        let whole = train(&recipe, &data, &cpu, None, END);
+        recipe.checkpoint.every_steps = Some(1);
+        // The second stop of the counter's is halfway through its sequences.
+        let first = train(&recipe, &data, &gpu, None, 7);
+        let second = train(&recipe, &data, &cpu, Some(&first), 14);
+        let end = train(&recipe, &data, &gpu, Some(&second), END);
+        assert_eq!(end.position.step, whole.position.step);
+        // They differ by rounding alone, which a step back or a state lost would not pass for.
+        let differences = whole
+            .parameters
+            .iter()
+            .zip(&end.parameters)
+            .map(|(a, b)| (a - b).abs());
+        let worst = differences.fold(0.0, f32::max);
+        println!("{}: parameters differ by at most {worst:e}", recipe.name);
+        assert!(worst < 1e-3, "{}: {worst}", recipe.name);
+    }
+}
+
+#[test]
+fn what_may_change_and_what_may_not() {
+    let (mut recipe, data) = classifier();
+    recipe.epochs = 2;
+    let half = train(&recipe, &data, &Device::Cpu, None, END);
+    recipe.epochs = 5;
+    let end = train(&recipe, &data, &Device::Cpu, Some(&half), END);
+    let whole = train(&recipe, &data, &Device::Cpu, None, END);
+    assert!(end == whole, "an extended run is a longer one");
+
+    let refused = |recipe: &Recipe, data: &Splits| {
+        let mut trainer = Trainer::new(recipe, data, &Device::Cpu).expect("it loads");
+        let error = trainer.restore(&half).expect_err("it does not fit");
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    };
+    let mut other = recipe.clone();
+    other.batch_size = 5;
+    other.seed = 1;
+    assert_has(
+        &refused(&other, &data),
+        &[
+            "goes on with the `seed` or `batch_size` that it began with",
+            "epochs, steps",
+        ],
+    );
+    let mut shorter = recipe.clone();
+    shorter.epochs = 1;
+    assert_has(&refused(&shorter, &data), &["12 updates", "end after 6"]);
+    let mut others = data.clone();
+    if let Targets::Classes { labels, .. } = &mut others.train.targets {
+        labels.swap(0, 1);
+    }
+    assert_has(&refused(&recipe, &others), &["data are not those"]);
+
+    let (mut cut, data) = counter();
+    let end = train(&cut, &data, &Device::Cpu, None, END);
+    cut.steps = None;
+    let mut trainer = Trainer::new(&cut, &data, &Device::Cpu).expect("it loads");
+    let error = trainer.restore(&end).expect_err("its last epoch was short");
+    assert_has(
+        &error.to_string(),
+        &["in the middle of its epoch 4", "cannot be extended"],
+    );
+}
+
+// The program itself.
+
+/// Two layers with dropout over 20 steps an epoch, saved every third.
+const TRAIN: [&str; 15] = [
+    "--layers",
+    "2",
+    "--set",
+    "network.layer.0.dropout={output_keep_prob=0.9}",
+    "--set",
+    "schedule={kind=\"plateau\",patience=0}",
+    "--set",
+    "keep_best=true",
+    "--report-every",
+    "7",
+    "--checkpoint-every",
+    "3",
+    "--json",
+    "--seed",
+    "3",
+];
+
+fn begin(place: &Place, out: &str, device: &str, epochs: &str) -> Command {
+    let own = ["--out", out, "--device", device, "--epochs", epochs];
+    place.command(&[&["train", "mnist"], &SMALL[2..], &TRAIN, &own].concat())
+}
+
+/// To its end.
+fn whole(place: &Place, out: &str, device: &str, epochs: &str) -> Run {
+    Run::from(
+        begin(place, out, device, epochs)
+            .output()
+            .expect("it starts"),
+    )
+}
+
+fn resume(place: &Place, run: &str, more: &[&str]) -> Run {
+    place.run(
+        &[
+            &["train", "--resume", run, "--json"],
+            &["--device", "cpu"][..],
+            more,
+        ]
+        .concat(),
+    )
+}
+
+fn signal(child: &Child, name: &str) {
+    let kill = Command::new("kill")
+        .args([&format!("-{name}"), &child.id().to_string()])
+        .status();
+    assert!(kill.expect("there is a kill").success());
+}
+
+fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run.join("checkpoints")).expect("it is there");
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("it is listed").path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// The metrics but for what depends on the time.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("it is there");
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).expect("it is JSON");
+        line.as_object_mut()
+            .expect("it is an object")
+            .retain(|key, _| !key.contains("second"));
+        line
+    });
+    lines.collect()
+}
+
+/// Model, checkpoints and metrics are those of a run that nothing happened to.
+#[track_caller]
+fn assert_same(run: &Path, undisturbed: &Path) {
+    let read = |path: &Path| fs::read(path).expect("it is there");
+    let model = |run: &Path| read(&run.join("model.safetensors"));
+    assert!(model(run) == model(undisturbed), "the models differ");
+    assert_eq!(metrics(run), metrics(undisturbed));
+    let (ours, theirs) = (checkpoints(run), checkpoints(undisturbed));
+    let names = |paths: &[PathBuf]| {
+        paths
+            .iter()
+            .map(|path| path.file_name().map(Into::into))
+            .collect::<Vec<Option<PathBuf>>>()
+    };
+    assert_eq!(names(&ours), names(&theirs));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!(read(ours) == read(theirs), "{} differs", ours.display());
+    }
+}
+
+/// Kills a run `kills` times, each time at another moment, and has it go on.
+fn kill_at_random_moments(kills: usize, device: &str) {
+    let place = Place::new();
+    // 600 steps, so that a run lasts long enough to be killed.
+    let epochs = "30";
+    let start = Instant::now();
+    whole(&place, "undisturbed", device, epochs).ok();
+    let lasts = start.elapsed();
+
+    let mut random = Philox::new(kills as u64, Stream::Shuffle(0));
+    let (mut killed, mut round) = (0, 0);
+    while killed < kills {
+        round += 1;
+        let run = format!("run-{round}");
+        let mut command = begin(&place, &run, device, epochs);
+        // Until it is through.
+        loop {
+            let mut child = command
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            // A quarter of a whole run at most, so that it is killed several times on its way.
+            std::thread::sleep(lasts.mul_f32(random.uniform() / 4.0));
+            let over = killed == kills || child.try_wait().expect("it is ours").is_some();
+            if !over {
+                child.kill().expect("it is ours");
+                killed += 1;
+            }
+            let output = child.wait_with_output().expect("it is ours");
+            if output.status.success() {
+                break;
+            }
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(!over && output.status.code().is_none(), "{stderr}");
+            command = match place.path(&run).join("recipe.toml").exists() {
+                true => place.command(&["train", "--resume", &run, "--json", "--device", device]),
+                false => begin(&place, &run, device, epochs),
+            };
+        }
+        assert_same(&place.path(&run), &place.path("undisturbed"));
+        fs::remove_dir_all(place.path(&run)).expect("it can be removed");
+    }
+    println!("{kills} kills in {round} runs, each of {lasts:?} if nothing happens");
+}
+
+#[cfg(unix)]
+#[test]
+fn killed_at_random_moments() {
+    kill_at_random_moments(8, "cpu");
+    if let [_, Device::Gpu(index)] = devices()[..] {
+        kill_at_random_moments(3, &index.to_string());
+    }
+}
+
+/// `cargo test --test resume -- --ignored --nocapture`
+#[cfg(unix)]
+#[test]
+#[ignore = "takes minutes"]
+fn killed_at_200_random_moments() {
+    kill_at_random_moments(200, "cpu");
+}
+
+#[test]
+fn one_seed_gives_one_file() {
+    let place = Place::new();
+    whole(&place, "first", "cpu", "4").ok();
+    for threads in ["1", "2", "4"] {
+        for _ in 0..3 {
+            let mut again = begin(&place, "again", "cpu", "4");
+            Run::from(
+                again
+                    .env("RAYON_NUM_THREADS", threads)
+                    .output()
+                    .expect("it starts"),
+            )
+            .ok();
+            assert_same(&place.path("again"), &place.path("first"));
+            fs::remove_dir_all(place.path("again")).expect("it can be removed");
+        }
+    }
+    let [_, Device::Gpu(index)] = devices()[..] else {
+        return;
+    };
+    for run in ["a", "b", "c"] {
+        whole(&place, run, &index.to_string(), "2").ok();
+        assert_same(&place.path(run), &place.path("a"));
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
+    let place = Place::new();
+    whole(&place, "whole", "cpu", "4").ok();
+    whole(&place, "run", "cpu", "3").ok();
+    let paths = checkpoints(&place.path("run"));
+    let [.., before, newest] = &paths[..] else {
+        panic!("two are kept: {paths:?}");
+    };
+    let mut bytes = fs::read(newest).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(newest, bytes).expect("it can be written");
+    let run = resume(&place, "run", &["--epochs", "4"]);
+    let name = |path: &Path| {
+        path.file_name()
+            .expect("it has one")
+            .to_string_lossy()
+            .into_owned()
+    };
+    assert_has(
+        &run.stderr,
+        &[&name(newest), "damaged", "resume  from step", &name(before)],
+    );
+    run.ok();
+    let model =
+        |run: &str| fs::read(place.path(run).join("model.safetensors")).expect("it is there");
+    // All but what the recipe says of its epochs, which is the same by now.
+    assert!(model("run") == model("whole"));
+    assert_eq!(metrics(&place.path("run")), metrics(&place.path("whole")));
+
+    for path in checkpoints(&place.path("run")) {
+        fs::write(path, "no checkpoint at all").expect("it can be written");
+    }
+    let message = resume(&place, "run", &[]).fails(1);
+    assert_has(
+        &message,
+        &[
+            "not a safetensors file",
+            "none of the checkpoints in it can be read",
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_a_resume_are_explained() {
+    let place = Place::new();
+    assert_has(
+        &resume(&place, "none", &[]).fails(1),
+        &["none: --resume: there is no run here"],
+    );
+    whole(&place, "run", "cpu", "4").ok();
+    let message = resume(&place, "run", &["--hidden-size", "5"]).fails(2);
+    assert_has(&message, &["goes on with the `network` that it began with"]);
+    let message = resume(&place, "run", &["--epochs", "2"]).fails(2);
+    assert_has(&message, &["would end after 40"]);
+    place.run(&["train"]).fails(2);
+    place.run(&["train", "mnist", "--resume", "run"]).fails(2);
+    // A run that is over has nothing more to do, and leaves its files as they are.
+    let before = fs::read(place.path("run/metrics.jsonl")).expect("it is there");
+    assert_eq!(resume(&place, "run", &[]).ok(), "");
+    assert!(fs::read(place.path("run/metrics.jsonl")).expect("it is there") == before);
+    for (set, expected) in [
+        ("checkpoint.keep=0", "checkpoint.keep is 0"),
+        ("checkpoint.every_steps=0", "checkpoint.every_steps is 0"),
+        (
+            "checkpoint.every_minutes=-1",
+            "checkpoint.every_minutes is -1",
+        ),
+        ("checkpoint.evry_steps=3", "evry_steps"),
+    ] {
+        assert_has(&place.train(&["--set", set]).fails(2), &[expected]);
+    }
+}
+
+/// Reads the child's messages up to one that holds `part`.
+fn wait_for(messages: &mut impl BufRead, part: &str) -> String {
+    let mut all = String::new();
+    while !all.contains(part) {
+        assert!(
+            messages.read_line(&mut all).expect("it is text") > 0,
+            "no `{part}` in: {all}"
+        );
+    }
+    all
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
+    let place = Place::new();
+    let mut first = begin(&place, "run", "cpu", "1000");
+    let mut child = first
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    wait_for(
+        &mut BufReader::new(child.stdout.take().expect("piped")),
+        "{\"epoch\":1,",
+    );
+    let message = resume(&place, "run", &[]).fails(1);
+    assert_has(&message, &["run: another run is at work in this directory"]);
+    let message = whole(&place, "run", "cpu", "4").fails(2);
+    assert_has(&message, &["not overwritten", "--resume run"]);
+
+    signal(&child, "TERM");
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut stderr)
+        .expect("it is text");
+    assert!(child.wait().expect("it is ours").success(), "{stderr}");
+    assert_has(
+        &stderr,
+        &[
+            "stopped in epoch",
+            "at step",
+            "saved the model",
+            "train --resume run",
+        ],
+    );
+    let paths = checkpoints(&place.path("run"));
+    let newest = Checkpoint::load(paths.last().expect("it was saved")).expect("it is whole");
+    assert_has(&stderr, &[&format!("at step {} ", newest.position.step)]);
+    // Its checkpoints are a model too.
+    let eval = |run: &str| place.run(&["eval", run, "--device", "cpu", "--json"]);
+    let loss =
+        |text: &str| serde_json::from_str::<Value>(text).expect("it is JSON")["test_loss"].clone();
+    let of_model = loss(&eval("run").ok());
+    fs::remove_file(place.path("run/model.safetensors")).expect("it is there");
+    let run = eval("run");
+    assert_has(
+        &run.stderr,
+        &["there is no model yet; taken from run/checkpoints/step-"],
+    );
+    assert_eq!(loss(&run.ok()), of_model);
+    // It goes on to what it would have become.
+    let epochs = (newest.position.epochs.len() + 2).to_string();
+    resume(&place, "run", &["--epochs", &epochs]).ok();
+    whole(&place, "whole", "cpu", &epochs).ok();
+    assert_same(&place.path("run"), &place.path("whole"));
+}
+
+/// A run on a disk of its own, of 16 MiB; `None` where the system lets nobody but root make one.
+#[cfg(target_os = "linux")]
+fn on_a_small_disk(place: &Place, epochs: &str) -> Option<(Child, PathBuf)> {
+    fs::create_dir_all(place.path("disk")).expect("it can be made");
+    let script = "mount -t tmpfs -o size=16m tmpfs disk && exec \"$@\"";
+    let train = begin(place, "disk/run", "cpu", epochs);
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(train.get_program())
+        .args(train.get_args());
+    let mut child = command
+        .current_dir(place.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let disk = PathBuf::from(format!("/proc/{}/root", child.id())).join(
+        place
+            .path("disk")
+            .strip_prefix("/")
+            .expect("it is absolute"),
+    );
+    let start = Instant::now();
+    while !disk.join("run/checkpoints").exists() {
+        if child.try_wait().expect("it is ours").is_some()
+            || start.elapsed() > Duration::from_secs(60)
+        {
+            let _ = child.kill();
+            eprintln!("no disk can be mounted here: not tested");
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Some((child, disk))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_waited_for() {
+    let place = Place::new();
+    let Some((mut child, disk)) = on_a_small_disk(&place, "100000") else {
+        return;
+    };
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let fill = || {
+        let _ = fs::write(disk.join("filler"), vec![1; 32 << 20]);
+    };
+    fill();
+    let said = wait_for(&mut stderr, "goes on from memory");
+    assert_has(
+        &said,
+        &["cannot be written: No space left on device", "tries again"],
+    );
+    fs::remove_file(disk.join("filler")).expect("it is there");
+    wait_for(&mut stderr, "all is saved up to step");
+    // What it has written since is whole, and nothing is missing or doubled.
+    let epochs = |lines: &[Value]| {
+        lines
+            .iter()
+            .filter_map(|line| line["epoch"].as_u64())
+            .collect::<Vec<_>>()
+    };
+    let lines = fs::read_to_string(disk.join("run/metrics.jsonl")).expect("it is there");
+    let whole = lines.rsplit_once('\n').expect("there is a line").0;
+    let lines: Vec<Value> = whole
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("it is JSON"))
+        .collect();
+    let counted = epochs(&lines);
+    assert_eq!(counted, (1..=counted.len() as u64).collect::<Vec<_>>());
+    // Told to stop on a full disk, it says what is lost.
+    fill();
+    wait_for(&mut stderr, "goes on from memory");
+    signal(&child, "TERM");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("it is text");
+    assert_eq!(child.wait().expect("it is ours").code(), Some(1), "{rest}");
+    assert_has(
+        &rest,
+        &[
+            "saved up to step",
+            "--resume disk/run",
+            "error: ",
+            "No space left",
+        ],
+    );
+}
