@@ -10,6 +10,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
 
@@ -17,6 +18,13 @@ use crate::recipe::Recipe;
 const VERSION: u32 = 1;
 /// The metadata key under which [`Description`] lies as JSON.
 const KEY: &str = "gatescan";
+
+/// The largest header that is read, in bytes: a hundred for each of the most tensors, and more.
+const LARGEST_HEADER: u64 = 16 << 20;
+/// The most tensors of a file; networks end at a thousand layers, of which each has twelve at most.
+const MOST_TENSORS: usize = 1 << 16;
+/// The largest file, in bytes: room for the most parameters that a network may have, in f32, twice.
+const LARGEST_FILE: u64 = 1 << 33;
 
 /// A trained network and where it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +63,8 @@ impl SavedModel {
     /// # Errors
     /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
     pub fn load(path: &Path) -> Result<SavedModel> {
-        let bytes = fs::read(path)
+        let bytes = File::open(path)
+            .and_then(|file| files::read_at_most(file, LARGEST_FILE))
             .map_err(|error| Error::file(path, format!("the model cannot be read: {error}")))?;
         SavedModel::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
     }
@@ -89,7 +98,19 @@ impl SavedModel {
         safetensors::serialize(tensors, Some(metadata)).map_err(|error| error.to_string())
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
+    /// [`SavedModel::load`] of a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them, for which the caller has a name.
+    pub fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
+        let header_size = bytes
+            .first_chunk()
+            .map_or(0, |size| u64::from_le_bytes(*size));
+        if header_size > LARGEST_HEADER && bytes.get(8) == Some(&b'{') {
+            return Err(format!(
+                "its safetensors header has {header_size} bytes, and gatescan reads at most {LARGEST_HEADER}"
+            ));
+        }
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|error| not_safetensors(&error, bytes))?;
         let json = header
@@ -119,6 +140,12 @@ impl SavedModel {
 
         let tensors =
             SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
+        if tensors.len() > MOST_TENSORS {
+            return Err(format!(
+                "it holds {} tensors, and gatescan reads at most {MOST_TENSORS}",
+                tensors.len()
+            ));
+        }
         let mut parameters = Vec::with_capacity(tensors.len());
         for (name, view) in tensors.iter() {
             if view.dtype() != Dtype::F32 {

@@ -55,6 +55,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod executor;
+pub mod files;
 pub mod generate;
 pub mod gpu;
 pub mod kernels;

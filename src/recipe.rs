@@ -10,10 +10,14 @@ use crate::data::idx;
 use crate::data::series::{self, Windows};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 use crate::optim::{Clip, Form, Optimizer};
 use crate::rng::{Philox, Stream};
 use crate::schedule::Schedule;
+
+/// The largest recipe file, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// Everything that a training run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -265,7 +269,7 @@ impl Recipe {
                 if !is_path {
                     return Err(unknown);
                 }
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = files::read_text(path, LARGEST_FILE).map_err(|error| {
                     Error::file(path, format!("cannot be read as a recipe: {error}"))
                 })?;
                 return Recipe::parse(&text, name_or_path);
@@ -274,8 +278,11 @@ impl Recipe {
         Recipe::parse(builtin.toml, builtin.name)
     }
 
-    /// Reads TOML; `origin` is what errors call it.
-    fn parse(text: &str, origin: &str) -> Result<Recipe> {
+    /// [`Recipe::load`] of a text that is there already; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::load`].
+    pub fn parse(text: &str, origin: &str) -> Result<Recipe> {
         toml::from_str(text).map_err(|error| {
             let place = match error.span() {
                 Some(span) => format!("{origin}:{}", line_of(text, span.start, error.message())),
@@ -365,6 +372,11 @@ impl Recipe {
             ),
         )?;
         allow(self.epochs > 0, "epochs is 0; it must be at least 1".into())?;
+        // Each has an order of its own, by a number of 32 bits.
+        allow(
+            self.epochs <= u32::MAX as usize,
+            format!("epochs is {}; it must be at most {}", self.epochs, u32::MAX),
+        )?;
         allow(
             self.batch_size > 0,
             "batch_size is 0; it must be at least 1".into(),
@@ -406,8 +418,8 @@ impl Recipe {
              layer may be bidirectional"
                 .into(),
         )?;
-        let outputs = match self.data {
-            DataRecipe::Idx { classes, scale, .. } => {
+        let outputs = match &self.data {
+            &DataRecipe::Idx { classes, scale, .. } => {
                 allow(
                     scale.is_finite() && scale > 0.0,
                     format!("data.scale is {scale}; it must be a finite number above 0"),
@@ -426,18 +438,26 @@ impl Recipe {
                 )?;
                 classes
             }
-            DataRecipe::Series {
+            &DataRecipe::Series {
+                ref path,
                 steps,
                 test_fraction,
                 resolution,
                 range: [from, to],
                 windows,
-                ..
             } => {
                 allow(steps > 0, "data.steps is 0; it must be at least 1".into())?;
                 allow(
                     windows > 0,
                     "data.windows is 0; it must be at least 1".into(),
+                )?;
+                let numbers = windows as u128 * steps as u128;
+                allow(
+                    path.is_some() || numbers <= u128::from(series::MOST_NUMBERS),
+                    format!(
+                        "data.windows is {windows} and data.steps {steps}, which are {numbers} numbers; they must be at most {}",
+                        series::MOST_NUMBERS
+                    ),
                 )?;
                 allow(
                     (0.0..1.0).contains(&test_fraction),
@@ -450,9 +470,9 @@ impl Recipe {
                     format!("data.resolution is {resolution}; it must be a finite number above 0"),
                 )?;
                 allow(
-                    from.is_finite() && to.is_finite() && to - from >= steps as f64 * resolution,
+                    (to - from).is_finite() && to - from >= steps as f64 * resolution,
                     format!(
-                        "data.range is {from} to {to}; a window of {steps} steps of {resolution} must fit in it"
+                        "data.range is {from} to {to}; it must be finite, and a window of {steps} steps of {resolution} fit in it"
                     ),
                 )?;
                 allow(
