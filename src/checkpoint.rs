@@ -322,6 +322,36 @@ mod tests {
     }
 
     #[test]
+    fn more_than_any_model_has() {
+        let mut long = (LARGEST_HEADER + 1).to_le_bytes().to_vec();
+        long.push(b'{');
+        assert!(problem(&long).contains("reads at most 16777216"));
+        let json = serde_json::to_string(&Description {
+            version: VERSION,
+            network: model().network,
+            recipe: model().recipe,
+        });
+        let empty = TensorView::new(Dtype::F32, vec![0], &[]).unwrap();
+        let tensors = (0..=MOST_TENSORS).map(|n| (n.to_string(), empty.clone()));
+        let metadata = HashMap::from([(KEY.to_string(), json.unwrap())]);
+        let many = safetensors::serialize(tensors, Some(metadata)).unwrap();
+        let message = problem(&many);
+        assert!(message.contains("65537 tensors"), "{message}");
+    }
+
+    #[test]
+    fn a_network_that_the_tensors_do_not_fill() {
+        // What it asks for is refused by the tensors, before there is memory for it.
+        let mut large = model();
+        large.network.layers[0].hidden_size = 10_000;
+        let message = problem(&large.to_bytes().unwrap());
+        assert!(
+            message.contains("the network needs [40000, 28]"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn tensors_of_another_type() {
         let SavedModel {
             network, recipe, ..

@@ -1063,6 +1063,7 @@ mod tests {
             ("name=a/b", "it names a directory"),
             ("name=..", "it names a directory"),
             ("epochs=0", "at least 1"),
+            ("epochs=5000000000", "at most 4294967295"),
             ("batch_size=0", "at least 1"),
             ("clip_norm=0.0", "clip_norm is 0"),
             ("data.classes=1", "it must be 2 to 256"),
@@ -1125,6 +1126,38 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn sizes_that_nothing_holds_are_refused() {
+        for (edits, expected) in [
+            (
+                &["data.windows=1000000000000"][..],
+                "they must be at most 1073741824",
+            ),
+            (
+                &[
+                    "data.steps=1000000",
+                    "data.windows=1000000",
+                    "data.range=[0.0, 1e9]",
+                ],
+                "which are 1000000000000 numbers",
+            ),
+            (
+                &["network.layer.0.hidden_size=9000000000000000000"],
+                "parameters; at most 1073741823 are possible",
+            ),
+            (&["data.range=[-1e308, 1e308]"], "it must be finite"),
+        ] {
+            let mut recipe = Recipe::load("series").unwrap();
+            recipe.set(edits).unwrap();
+            let message = recipe.validate().unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let mut deep = mnist();
+        deep.network.set_layers(1001);
+        let message = deep.validate().unwrap_err().to_string();
+        assert!(message.contains("at most 1000 are possible"), "{message}");
     }
 
     #[test]
