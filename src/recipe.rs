@@ -451,11 +451,13 @@ impl Recipe {
                     windows > 0,
                     "data.windows is 0; it must be at least 1".into(),
                 )?;
+                // A file has as many windows as it has.
+                let windows = if path.is_some() { 1 } else { windows };
                 let numbers = windows as u128 * steps as u128;
                 allow(
-                    path.is_some() || numbers <= u128::from(series::MOST_NUMBERS),
+                    numbers <= u128::from(series::MOST_NUMBERS),
                     format!(
-                        "data.windows is {windows} and data.steps {steps}, which are {numbers} numbers; they must be at most {}",
+                        "{windows} of data.windows with data.steps = {steps} are {numbers} numbers; at most {} are taken",
                         series::MOST_NUMBERS
                     ),
                 )?;
@@ -596,12 +598,13 @@ impl DataRecipe {
         }
     }
 
-    /// Made-up data of the same shape, of `count` sequences to train on: for whom only the sizes matter. Images are MNIST's
-    /// 28 x 28; `None` for the caller's own arrays, whose shape a recipe does not tell.
+    /// Made-up data of the same shape, of `count` sequences to train on, or as many as 4 GiB hold: for whom only the sizes
+    /// matter. Images are MNIST's 28 x 28; `None` for the caller's own arrays, whose shape a recipe does not tell.
     pub fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
         match self {
             DataRecipe::Idx { classes, scale, .. } => {
                 let (steps, features) = (28, 28);
+                let count = count.min(series::MOST_NUMBERS as usize / (steps * features));
                 let mut draws = Philox::new(seed, Stream::Images);
                 let bytes = (0..count * steps * features).map(|_| draws.next_u32() as u8);
                 let data = Dataset {
@@ -632,6 +635,7 @@ impl DataRecipe {
                     resolution: *resolution,
                     range: *range,
                 };
+                let count = count.min((series::MOST_NUMBERS as usize / (*steps).max(1)).max(1));
                 Some(drawn.draw(count, seed, Stream::Windows(0)).into())
             }
             DataRecipe::Arrays {} => None,
@@ -1133,7 +1137,7 @@ mod tests {
         for (edits, expected) in [
             (
                 &["data.windows=1000000000000"][..],
-                "they must be at most 1073741824",
+                "at most 1073741824 are taken",
             ),
             (
                 &[
@@ -1141,7 +1145,7 @@ mod tests {
                     "data.windows=1000000",
                     "data.range=[0.0, 1e9]",
                 ],
-                "which are 1000000000000 numbers",
+                "are 1000000000000 numbers",
             ),
             (
                 &["network.layer.0.hidden_size=9000000000000000000"],

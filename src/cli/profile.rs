@@ -86,7 +86,9 @@ impl Profile {
         note(format!("device  {device_why}"));
         let made_up = match recipe.data.is_there() {
             true => None,
-            false => recipe.data.made_up(4 * recipe.batch_size, recipe.seed),
+            false => recipe
+                .data
+                .made_up(recipe.batch_size.saturating_mul(4), recipe.seed),
         };
         let data = match made_up {
             Some(data) => {
