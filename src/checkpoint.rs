@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
 use crate::train::Position;
@@ -25,6 +26,13 @@ const KEY: &str = "gatescan";
 const RUN_KEY: &str = "gatescan_checkpoint";
 /// The tensor that holds the CRC-32 of all bytes before it, at the end of a checkpoint.
 const CHECKSUM: &str = "crc32";
+
+/// The largest header that is read, in bytes: a hundred for each of the most tensors, and more.
+const LARGEST_HEADER: u64 = 16 << 20;
+/// The most tensors of a file; networks end at a thousand layers, of which each has twelve at most.
+const MOST_TENSORS: usize = 1 << 16;
+/// The largest file of a model, in bytes: room for the most parameters that a network may have, in f32, twice.
+const LARGEST_FILE: u64 = 1 << 33;
 
 /// A trained network and where it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +71,8 @@ impl SavedModel {
     /// # Errors
     /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
     pub fn load(path: &Path) -> Result<SavedModel> {
-        let bytes = fs::read(path)
+        let bytes = fs::File::open(path)
+            .and_then(|file| files::read_at_most(file, LARGEST_FILE))
             .map_err(|error| Error::file(path, format!("the model cannot be read: {error}")))?;
         SavedModel::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
     }
@@ -83,7 +92,11 @@ impl SavedModel {
         serialize(KEY, &description, &tensors.collect::<Vec<_>>())
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
+    /// [`SavedModel::load`] of a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them, for which the caller has a name.
+    pub fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
         let (description, mut parameters) = parse::<Description>(bytes, KEY)?;
         let Description {
             network, recipe, ..
@@ -247,7 +260,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
     pub fn load(path: &Path) -> Result<Checkpoint> {
-        let bytes = fs::read(path).map_err(|error| {
+        let file = fs::File::open(path);
+        // With three moments, states and the best parameters beside the last.
+        let bytes = file.and_then(|file| files::read_at_most(file, 8 * LARGEST_FILE));
+        let bytes = bytes.map_err(|error| {
             Error::file(path, format!("the checkpoint cannot be read: {error}"))
         })?;
         Checkpoint::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
@@ -305,6 +321,14 @@ fn serialize(
 
 /// The description under `key` and the tensors of a file, but for its checksum.
 fn parse<D: DeserializeOwned>(bytes: &[u8], key: &str) -> Result<(D, Vec<Parameter>), String> {
+    let header_size = bytes
+        .first_chunk()
+        .map_or(0, |size| u64::from_le_bytes(*size));
+    if header_size > LARGEST_HEADER && bytes.get(8) == Some(&b'{') {
+        return Err(format!(
+            "its safetensors header has {header_size} bytes, and gatescan reads at most {LARGEST_HEADER}"
+        ));
+    }
     let (_, header) =
         SafeTensors::read_metadata(bytes).map_err(|error| not_safetensors(&error, bytes))?;
     let metadata = header.metadata().as_ref();
@@ -337,6 +361,12 @@ fn parse<D: DeserializeOwned>(bytes: &[u8], key: &str) -> Result<(D, Vec<Paramet
 
     let tensors =
         SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
+    if tensors.len() > MOST_TENSORS {
+        return Err(format!(
+            "it holds {} tensors, and gatescan reads at most {MOST_TENSORS}",
+            tensors.len()
+        ));
+    }
     let mut parameters = Vec::with_capacity(tensors.len());
     for (name, view) in tensors.iter().filter(|(name, _)| *name != CHECKSUM) {
         if view.dtype() != Dtype::F32 {
@@ -475,6 +505,36 @@ mod tests {
         assert!(problem(&file(Some((KEY, "{}")), Dtype::F32)).contains("no version"));
         assert!(problem(&file(Some((KEY, "{\"version\": 1}")), Dtype::F32)).contains("damaged"));
         assert!(problem(&file(Some((KEY, "not json")), Dtype::F32)).contains("damaged"));
+    }
+
+    #[test]
+    fn more_than_any_model_has() {
+        let mut long = (LARGEST_HEADER + 1).to_le_bytes().to_vec();
+        long.push(b'{');
+        assert!(problem(&long).contains("reads at most 16777216"));
+        let json = serde_json::to_string(&Description {
+            version: VERSION,
+            network: model().network,
+            recipe: model().recipe,
+        });
+        let empty = TensorView::new(Dtype::F32, vec![0], &[]).unwrap();
+        let tensors = (0..=MOST_TENSORS).map(|n| (n.to_string(), empty.clone()));
+        let metadata = HashMap::from([(KEY.to_string(), json.unwrap())]);
+        let many = safetensors::serialize(tensors, Some(metadata)).unwrap();
+        let message = problem(&many);
+        assert!(message.contains("65537 tensors"), "{message}");
+    }
+
+    #[test]
+    fn a_network_that_the_tensors_do_not_fill() {
+        // What it asks for is refused by the tensors, before there is memory for it.
+        let mut large = model();
+        large.network.layers[0].hidden_size = 10_000;
+        let message = problem(&large.to_bytes().unwrap());
+        assert!(
+            message.contains("the network needs [40000, 28]"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub mod device;
 pub mod disk;
 pub mod error;
 pub mod executor;
+pub mod files;
 pub mod generate;
 pub mod gpu;
 pub mod kernels;

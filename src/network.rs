@@ -335,6 +335,9 @@ pub enum Loss {
     MeanSquaredError,
 }
 
+/// So that what a file asks for has an end.
+const MOST_LAYERS: usize = 1000;
+
 /// Parameters start at multiples of this many elements.
 const ALIGNMENT: usize = 4;
 
@@ -350,6 +353,12 @@ impl Network {
         }
         if self.layers.is_empty() {
             return refuse("a network needs at least one [[network.layer]]".into());
+        }
+        if self.layers.len() > MOST_LAYERS {
+            return refuse(format!(
+                "the network has {} layers; at most {MOST_LAYERS} are possible",
+                self.layers.len()
+            ));
         }
         if let Input::Embedding {
             size, padding_idx, ..
@@ -460,16 +469,15 @@ impl Network {
                 ));
             }
         }
-        for (l, layer) in self.layers.iter().enumerate().filter(|(_, l)| l.residual) {
-            let of_level = |d: &Direction| d.level == l;
-            let directions: Vec<Direction> =
-                self.directions().into_iter().filter(of_level).collect();
-            let (inputs, outputs) = (directions[0].inputs, layer.emitted_size());
-            if inputs != outputs {
+        let mut inputs = self.features();
+        for (l, layer) in self.layers.iter().enumerate() {
+            let outputs = layer.emitted_size();
+            if layer.residual && inputs != outputs {
                 return refuse(format!(
                     "layer {l}: residual adds {inputs} inputs to {outputs} outputs; they must be as many"
                 ));
             }
+            inputs = outputs;
         }
         let numbers: u128 = self
             .shapes()
@@ -758,10 +766,13 @@ impl Network {
             }
         };
         let (entries, len) = self.table();
-        let mut flat = vec![0.0; len];
+        // It grows with what is there, not with what the network asks for.
+        let mut flat = vec![];
         let mut used = 0;
         for entry in &entries {
-            flat[entry.range()].copy_from_slice(&find(&entry.name, entry.shape)?.values);
+            let parameter = find(&entry.name, entry.shape)?;
+            flat.resize(entry.offset, 0.0);
+            flat.extend(&parameter.values);
             used += 1;
             let second = self.second_bias(&entry.name);
             if let Some(second) =
@@ -784,6 +795,7 @@ impl Network {
                 "the model holds {name}, which its network does not have"
             )));
         }
+        flat.resize(len, 0.0);
         Ok(flat)
     }
 

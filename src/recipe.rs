@@ -10,10 +10,14 @@ use crate::data::idx;
 use crate::data::series::{self, Windows};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 use crate::optim::{Clip, Form, Optimizer};
 use crate::rng::{Philox, Stream};
 use crate::schedule::Schedule;
+
+/// The largest recipe file, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// Everything that a training run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -292,7 +296,7 @@ impl Recipe {
                 if !is_path {
                     return Err(unknown);
                 }
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = files::read_text(path, LARGEST_FILE).map_err(|error| {
                     Error::file(path, format!("cannot be read as a recipe: {error}"))
                 })?;
                 return Recipe::parse(&text, name_or_path);
@@ -301,8 +305,11 @@ impl Recipe {
         Recipe::parse(builtin.toml, builtin.name)
     }
 
-    /// Reads TOML; `origin` is what errors call it.
-    fn parse(text: &str, origin: &str) -> Result<Recipe> {
+    /// [`Recipe::load`] of a text that is there already; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::load`].
+    pub fn parse(text: &str, origin: &str) -> Result<Recipe> {
         toml::from_str(text).map_err(|error| {
             let place = match error.span() {
                 Some(span) => format!("{origin}:{}", line_of(text, span.start, error.message())),
@@ -392,6 +399,11 @@ impl Recipe {
             ),
         )?;
         allow(self.epochs > 0, "epochs is 0; it must be at least 1".into())?;
+        // Each has an order of its own, by a number of 32 bits.
+        allow(
+            self.epochs <= u32::MAX as usize,
+            format!("epochs is {}; it must be at most {}", self.epochs, u32::MAX),
+        )?;
         allow(
             self.batch_size > 0,
             "batch_size is 0; it must be at least 1".into(),
@@ -450,8 +462,8 @@ impl Recipe {
              layer may be bidirectional"
                 .into(),
         )?;
-        let outputs = match self.data {
-            DataRecipe::Idx { classes, scale, .. } => {
+        let outputs = match &self.data {
+            &DataRecipe::Idx { classes, scale, .. } => {
                 allow(
                     scale.is_finite() && scale > 0.0,
                     format!("data.scale is {scale}; it must be a finite number above 0"),
@@ -470,18 +482,28 @@ impl Recipe {
                 )?;
                 classes
             }
-            DataRecipe::Series {
+            &DataRecipe::Series {
+                ref path,
                 steps,
                 test_fraction,
                 resolution,
                 range: [from, to],
                 windows,
-                ..
             } => {
                 allow(steps > 0, "data.steps is 0; it must be at least 1".into())?;
                 allow(
                     windows > 0,
                     "data.windows is 0; it must be at least 1".into(),
+                )?;
+                // A file has as many windows as it has.
+                let windows = if path.is_some() { 1 } else { windows };
+                let numbers = windows as u128 * steps as u128;
+                allow(
+                    numbers <= u128::from(series::MOST_NUMBERS),
+                    format!(
+                        "{windows} of data.windows with data.steps = {steps} are {numbers} numbers; at most {} are taken",
+                        series::MOST_NUMBERS
+                    ),
                 )?;
                 allow(
                     (0.0..1.0).contains(&test_fraction),
@@ -494,9 +516,9 @@ impl Recipe {
                     format!("data.resolution is {resolution}; it must be a finite number above 0"),
                 )?;
                 allow(
-                    from.is_finite() && to.is_finite() && to - from >= steps as f64 * resolution,
+                    (to - from).is_finite() && to - from >= steps as f64 * resolution,
                     format!(
-                        "data.range is {from} to {to}; a window of {steps} steps of {resolution} must fit in it"
+                        "data.range is {from} to {to}; it must be finite, and a window of {steps} steps of {resolution} fit in it"
                     ),
                 )?;
                 allow(
@@ -665,12 +687,13 @@ impl DataRecipe {
         }
     }
 
-    /// Made-up data of the same shape, of `count` sequences to train on: for whom only the sizes matter. Images are MNIST's
-    /// 28 x 28; `None` for the caller's own arrays, whose shape a recipe does not tell.
+    /// Made-up data of the same shape, of `count` sequences to train on, or as many as 4 GiB hold: for whom only the sizes
+    /// matter. Images are MNIST's 28 x 28; `None` for the caller's own arrays, whose shape a recipe does not tell.
     pub fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
         match self {
             DataRecipe::Idx { classes, scale, .. } => {
                 let (steps, features) = (28, 28);
+                let count = count.min(series::MOST_NUMBERS as usize / (steps * features));
                 let mut draws = Philox::new(seed, Stream::Images);
                 let bytes = (0..count * steps * features).map(|_| draws.next_u32() as u8);
                 let data = Dataset {
@@ -701,6 +724,7 @@ impl DataRecipe {
                     resolution: *resolution,
                     range: *range,
                 };
+                let count = count.min((series::MOST_NUMBERS as usize / (*steps).max(1)).max(1));
                 Some(drawn.draw(count, seed, Stream::Windows(0)).into())
             }
             DataRecipe::Arrays {} => None,
@@ -1132,6 +1156,7 @@ mod tests {
             ("name=a/b", "it names a directory"),
             ("name=..", "it names a directory"),
             ("epochs=0", "at least 1"),
+            ("epochs=5000000000", "at most 4294967295"),
             ("batch_size=0", "at least 1"),
             ("clip_norm=0.0", "clip_norm is 0"),
             ("data.classes=1", "it must be 2 to 256"),
@@ -1194,6 +1219,38 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn sizes_that_nothing_holds_are_refused() {
+        for (edits, expected) in [
+            (
+                &["data.windows=1000000000000"][..],
+                "at most 1073741824 are taken",
+            ),
+            (
+                &[
+                    "data.steps=1000000",
+                    "data.windows=1000000",
+                    "data.range=[0.0, 1e9]",
+                ],
+                "are 1000000000000 numbers",
+            ),
+            (
+                &["network.layer.0.hidden_size=9000000000000000000"],
+                "parameters; at most 1073741823 are possible",
+            ),
+            (&["data.range=[-1e308, 1e308]"], "it must be finite"),
+        ] {
+            let mut recipe = Recipe::load("series").unwrap();
+            recipe.set(edits).unwrap();
+            let message = recipe.validate().unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let mut deep = mnist();
+        deep.network.set_layers(1001);
+        let message = deep.validate().unwrap_err().to_string();
+        assert!(message.contains("at most 1000 are possible"), "{message}");
     }
 
     #[test]

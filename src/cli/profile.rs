@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::error::{Error, Result};
+use gatescan::files;
 use gatescan::profile::{
     self, Ceiling, Change, Clock, Comparison, Estimate, Machine, Options, Site, figure,
 };
@@ -87,7 +88,9 @@ impl Profile {
         note(format!("device  {device_why}"));
         let made_up = match recipe.data.is_there() {
             true => None,
-            false => recipe.data.made_up(4 * recipe.batch_size, recipe.seed),
+            false => recipe
+                .data
+                .made_up(recipe.batch_size.saturating_mul(4), recipe.seed),
         };
         let data = match made_up {
             Some(data) => {
@@ -141,8 +144,11 @@ fn write(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// The largest profile that is read, in bytes: thousands of call sites.
+const LARGEST_FILE: u64 = 2 << 20;
+
 fn read(path: &Path) -> Result<profile::Profile> {
-    let text = fs::read_to_string(path)
+    let text = files::read_text(path, LARGEST_FILE)
         .map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
     serde_json::from_str(&text).map_err(|error| {
         let problem = format!("is not what `gatescan profile --json` prints: {error}");

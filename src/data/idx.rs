@@ -53,13 +53,33 @@ pub fn load(directory: &Path, classes: usize) -> Result<Splits> {
 /// # Errors
 /// [`Error::File`], naming the file, where one is missing or is not what its name says.
 pub fn load_split(directory: &Path, split: Split, classes: usize) -> Result<Dataset> {
-    let images_path = find_file(directory, split, &IMAGES)?;
-    let labels_path = find_file(directory, split, &LABELS)?;
-    let ([count, steps, features], images) = read(&images_path, &IMAGES)?;
-    let ([label_count], labels) = read(&labels_path, &LABELS)?;
+    let images = find_file(directory, split, &IMAGES)?;
+    let labels = find_file(directory, split, &LABELS)?;
+    let open = |path: &Path| {
+        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+        Ok(BufReader::with_capacity(1 << 16, file))
+    };
+    read_split(
+        (&images, open(&images)?),
+        (&labels, open(&labels)?),
+        classes,
+    )
+}
+
+/// Reads one split from its two files, plain or gzipped, wherever they come from; errors call them by the paths.
+///
+/// # Errors
+/// [`Error::File`], naming the file that is damaged, does not go with the other, or holds more than 2^32 - 1 values.
+pub fn read_split<R: BufRead>(
+    (images_path, images): (&Path, R),
+    (labels_path, labels): (&Path, R),
+    classes: usize,
+) -> Result<Dataset> {
+    let ([count, steps, features], images) = read(images, images_path, &IMAGES)?;
+    let ([label_count], labels) = read(labels, labels_path, &LABELS)?;
     if count != label_count {
         return Err(Error::file(
-            &labels_path,
+            labels_path,
             format!(
                 "holds {label_count} labels, but {} holds {count} images; each image needs one label",
                 images_path.display()
@@ -71,7 +91,7 @@ pub fn load_split(directory: &Path, split: Split, classes: usize) -> Result<Data
         .position(|&label| usize::from(label) >= classes)
     {
         return Err(Error::file(
-            &labels_path,
+            labels_path,
             format!(
                 "label {index} (counted from 0) is {}, but with {classes} classes labels go from 0 to {}",
                 labels[index],
@@ -135,6 +155,9 @@ fn first_directory(path: &Path, candidates: &[PathBuf]) -> Result<PathBuf> {
     ))
 }
 
+/// The most values of a file, which are a byte each, unpacked too: a kernel can count to as many.
+const LARGEST: u64 = u32::MAX as u64;
+
 /// What one of the files holds, with `N` sizes in its header.
 struct Kind<const N: usize> {
     holds: &'static str,
@@ -176,8 +199,20 @@ fn find_file<const N: usize>(directory: &Path, split: Split, kind: &Kind<N>) -> 
 }
 
 /// Reads a whole file: the sizes in its header, none of them 0, and one byte for each value.
-fn read<const N: usize>(path: &Path, kind: &Kind<N>) -> Result<([usize; N], Vec<u8>)> {
-    let mut reader = open(path).map_err(|error| cannot_read(path, &error))?;
+fn read<const N: usize>(
+    file: impl BufRead,
+    path: &Path,
+    kind: &Kind<N>,
+) -> Result<([usize; N], Vec<u8>)> {
+    let cannot_read = |error: io::Error| cannot_read(path, &error);
+    let mut file = unpacked(file).map_err(cannot_read)?;
+    let mut read_at_most = |limit: u64| {
+        let mut bytes = vec![];
+        match file.by_ref().take(limit).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(cannot_read(error)),
+        }
+    };
     let too_short = |length: usize| {
         let needed = 4 + 4 * N;
         Error::file(
@@ -189,7 +224,7 @@ fn read<const N: usize>(path: &Path, kind: &Kind<N>) -> Result<([usize; N], Vec<
         )
     };
 
-    let magic = read_at_most(&mut reader, 4, path)?;
+    let magic = read_at_most(4)?;
     let Ok(magic) = <[u8; 4]>::try_from(magic.as_slice()) else {
         return Err(too_short(magic.len()));
     };
@@ -214,7 +249,7 @@ fn read<const N: usize>(path: &Path, kind: &Kind<N>) -> Result<([usize; N], Vec<
         ));
     }
 
-    let header = read_at_most(&mut reader, 4 * N as u64, path)?;
+    let header = read_at_most(4 * N as u64)?;
     if header.len() < 4 * N {
         return Err(too_short(4 + header.len()));
     }
@@ -232,20 +267,19 @@ fn read<const N: usize>(path: &Path, kind: &Kind<N>) -> Result<([usize; N], Vec<
     let expected = sizes
         .iter()
         .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
-        // One byte more is asked for below.
-        .filter(|&expected| expected < isize::MAX as u64)
+        .filter(|&expected| expected <= LARGEST)
         .ok_or_else(|| {
             Error::file(
                 path,
                 format!(
-                    "the header says {shown} {}, more than any file can hold",
+                    "the header says {shown} {}, and at most {LARGEST} bytes of values are taken from a file",
                     kind.holds
                 ),
             )
         })?;
 
-    // Reading to the end also has gzip check its sum; the byte too many tells trailing bytes from none.
-    let values = read_at_most(&mut reader, expected + 1, path)?;
+    // Memory grows with what comes, not with what the header promises. Reading to the end also has gzip check its sum; the byte too many tells trailing bytes from none.
+    let values = read_at_most(expected + 1)?;
     if values.len() as u64 == expected {
         return Ok((sizes, values));
     }
@@ -264,23 +298,12 @@ fn read<const N: usize>(path: &Path, kind: &Kind<N>) -> Result<([usize; N], Vec<
 }
 
 /// The file's bytes, unpacked if they begin as gzip does, whatever the file is called.
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+fn unpacked<'a>(mut file: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let gzipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(match gzipped {
         true => Box::new(MultiGzDecoder::new(file)),
         false => Box::new(file),
     })
-}
-
-/// Memory grows with what comes, not with what a header promises.
-fn read_at_most(reader: &mut dyn Read, limit: u64, path: &Path) -> Result<Vec<u8>> {
-    const RESERVED: u64 = 64 << 20;
-    let mut bytes = Vec::with_capacity(limit.min(RESERVED) as usize);
-    match reader.take(limit).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(cannot_read(path, &error)),
-    }
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> Error {
@@ -438,10 +461,12 @@ mod tests {
 
     #[test]
     fn headers_that_promise_too_much() {
-        let message = problem(TRAIN_IMAGES, &idx(0x803, &[u32::MAX, 28, 28], &[0; 9]));
+        let message = problem(TRAIN_IMAGES, &idx(0x803, &[u32::MAX, 1, 1], &[0; 9]));
         assert!(message.contains("only 9 follow"), "{message}");
-        let message = problem(TRAIN_IMAGES, &idx(0x803, &[u32::MAX; 3], &[0; 9]));
-        assert!(message.contains("more than any file can hold"), "{message}");
+        for sizes in [[u32::MAX, 28, 28], [1 << 16, 1 << 16, 1], [u32::MAX; 3]] {
+            let message = problem(TRAIN_IMAGES, &gzip(&idx(0x803, &sizes, &[0; 9])));
+            assert!(message.contains("at most 4294967295 bytes"), "{message}");
+        }
     }
 
     #[test]

@@ -391,7 +391,8 @@ pub(crate) fn check_lengths(
 }
 
 fn check_len(what: &str, holds: usize, shape: &[usize]) -> Result<()> {
-    let needed: u128 = shape.iter().map(|&extent| extent as u128).product();
+    let extents = shape.iter().map(|&extent| extent as u128);
+    let needed = extents.fold(1, u128::saturating_mul);
     if holds as u128 == needed {
         return Ok(());
     }
@@ -643,6 +644,12 @@ mod tests {
         for broken in [
             Dataset {
                 steps: 5,
+                ..data.clone()
+            },
+            Dataset {
+                count: usize::MAX,
+                steps: usize::MAX,
+                features: usize::MAX,
                 ..data.clone()
             },
             Dataset {

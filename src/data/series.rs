@@ -4,7 +4,14 @@ use std::path::Path;
 
 use super::{Dataset, Inputs, Splits, Targets};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::rng::{Philox, Stream};
+
+/// The largest file of a series, in bytes.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// The most numbers that the windows of a split hold: what takes 4 GiB, the most that WebGPU binds.
+pub(crate) const MOST_NUMBERS: u64 = 1 << 30;
 
 /// A made series, known at every time: `t sin(t) / 3 + 2 sin(5 t)`.
 pub fn value_at(t: f64) -> f32 {
@@ -60,10 +67,17 @@ pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits>
                 "the {name} split has {} values, and a window of {steps} with the value that follows needs {}; \
                  take fewer steps, a longer series, or another test_fraction",
                 part.len(),
-                steps + 1
+                steps as u128 + 1
             )));
         }
         let count = part.len() - steps;
+        let numbers = count as u128 * steps as u128;
+        if numbers > u128::from(MOST_NUMBERS) {
+            return Err(Error::Training(format!(
+                "the {name} split has {count} windows of {steps} steps, which are {numbers} numbers; at most \
+                 {MOST_NUMBERS} are taken. Take fewer steps or a shorter series."
+            )));
+        }
         let all = |first: usize| {
             (first..first + count)
                 .flat_map(|n| part[n..n + steps].iter().copied())
@@ -102,21 +116,42 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
 /// # Errors
 /// [`Error::File`], with the line, for what is not a finite number.
 pub fn read(path: &Path) -> Result<Vec<f32>> {
-    let text = std::fs::read_to_string(path)
+    let text = files::read_text(path, LARGEST_FILE)
         .map_err(|error| Error::file(path, format!("the series cannot be read: {error}")))?;
+    parse(&text, path)
+}
+
+/// [`read`] of a text that is there already; errors call it by `path`.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn parse(text: &str, path: &Path) -> Result<Vec<f32>> {
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let number = |(n, line): (usize, &str)| {
         let value: Option<f32> = line.parse().ok().filter(|value: &f32| value.is_finite());
         let problem = || {
             format!(
-                "line {} is `{line}`; each line must hold one finite number",
-                n + 1
+                "line {} is `{}`; each line must hold one finite number",
+                n + 1,
+                shown(line)
             )
         };
         value.ok_or_else(|| Error::file(path, problem()))
     };
     lines.map(number).collect()
+}
+
+/// What a message repeats of a line: its beginning, and nothing that a terminal would obey.
+fn shown(line: &str) -> String {
+    const LONGEST: usize = 60;
+    let rest = if line.chars().nth(LONGEST).is_some() {
+        "..."
+    } else {
+        ""
+    };
+    let start = line.chars().take(LONGEST).flat_map(char::escape_debug);
+    start.chain(rest.chars()).collect()
 }
 
 #[cfg(test)]
@@ -158,6 +193,13 @@ mod tests {
         let message = split(&values, 17, 0.1).unwrap_err().to_string();
         assert!(message.contains("test split has 2 values"), "{message}");
         assert!(split(&values, 19, 0.0).unwrap().test.is_none());
+        let message = split(&vec![0.0; 1 << 17], 1 << 16, 0.0)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("65536 windows of 65536 steps"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -174,5 +216,12 @@ mod tests {
                 "{message}"
             );
         }
+        let message = parse(&"\x1b[2J\u{e9}".repeat(99), &path)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("\\u{1b}[2J\u{e9}") && message.len() < 300,
+            "{message}"
+        );
     }
 }

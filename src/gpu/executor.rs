@@ -474,6 +474,7 @@ impl GpuDevice {
             // SAFETY: the shader is this crate's, unedited. `Kernel::bounds_are_proved` has shown from the sizes of this call and
             // of its tensors, which `Program::push` holds inside their buffers, that no index leaves them; its loops count up
             // to those sizes, and it divides by none that is 0.
+            #[allow(unsafe_code)]
             false => unsafe {
                 let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
                 device.create_shader_module_trusted(descriptor, unchecked)

@@ -41,6 +41,7 @@ impl PipelineCache {
         };
         // SAFETY: `write` below stored what `get_data` returned, and the file's checksum says that it is still that. wgpu and
         // the driver leave aside what another adapter or another version of theirs has made.
+        #[allow(unsafe_code)]
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
         Some(PipelineCache {
             cache,

@@ -1,0 +1,3 @@
+//! What `fuzz/` shares with the test.
+
+pub mod targets;

@@ -1,0 +1,329 @@
+//! What is done with bytes that nobody vouches for: each target reads them as a user's file would be read and uses what came
+//! of it a little. Whatever the bytes are, there must be an answer or an error. cargo-fuzz plays the same targets (`fuzz/`).
+
+use std::path::Path;
+
+use gatescan::cells::Cell;
+use gatescan::checkpoint::SavedModel;
+use gatescan::data::{Dataset, Inputs, Targets, idx, series};
+use gatescan::device::Device;
+use gatescan::kernels::IGNORE;
+use gatescan::model::{Gradients, Model, Tuning};
+use gatescan::network::{Layer, Loss, Network, Reads};
+use gatescan::optim::Optimizer;
+use gatescan::predict::{Predictor, Sequences};
+use gatescan::profile::Profile;
+use gatescan::program::Phase;
+use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
+use gatescan::schedule::Standing;
+use gatescan::train::{self, Trainer};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+
+/// Whether something came of the bytes, and no error.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target, under the name of its corpus.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("idx", idx),
+    ("model", model),
+    ("recipe", recipe),
+    ("series", series),
+    ("profile", profile),
+    ("dataset", dataset),
+];
+
+/// Networks of more parameters are described and not used, so that an input takes milliseconds.
+const SMALL: usize = 2000;
+
+/// Two IDX files, plain or gzipped: the number of classes, the length of the labels' file in two bytes, the labels, the images.
+pub fn idx(input: &[u8]) -> bool {
+    let mut input = Bytes(input);
+    let (classes, length) = (
+        input.byte(),
+        u16::from_le_bytes([input.byte(), input.byte()]),
+    );
+    let labels = input.take(length.into());
+    let files =
+        [("images", input.0), ("labels", labels)].map(|(name, file)| (Path::new(name), file));
+    let Ok(data) = idx::read_split(files[0], files[1], classes.into()) else {
+        return false;
+    };
+    data.check().expect("what is read makes sense");
+    data.slice(0..1).expect("there is a sequence");
+    true
+}
+
+/// A model's file: `r` and the file as it is, or `d`, its description, the tensors of its header and what they hold, each ended
+/// by a byte of 0, so that lengths and quotes are right.
+pub fn model(input: &[u8]) -> bool {
+    let bytes = match input.split_first() {
+        Some((b'r', file)) => file.to_vec(),
+        Some((b'd', parts)) => {
+            let mut parts = parts.splitn(3, |&byte| byte == 0).map(<[u8]>::to_vec);
+            let mut text =
+                || String::from_utf8_lossy(&parts.next().unwrap_or_default()).into_owned();
+            let description = serde_json::Value::from(text());
+            let tensors = text();
+            let comma = if tensors.is_empty() { "" } else { "," };
+            let header =
+                format!("{{\"__metadata__\":{{\"gatescan\":{description}}}{comma}{tensors}}}");
+            let length = (header.len() as u64).to_le_bytes();
+            let values = parts.next().unwrap_or_default();
+            [&length[..], header.as_bytes(), &values].concat()
+        }
+        _ => return false,
+    };
+    let Ok(model) = SavedModel::from_bytes(&bytes) else {
+        return false;
+    };
+    let network = &model.network;
+    if !is_small(network) || !network.input.is_values() {
+        return false;
+    }
+    let inputs = Array3::from_elem((1, 2, network.input_size), 0.5);
+    model.predict(inputs.view(), &Device::Cpu).is_ok()
+}
+
+/// A recipe's TOML, and behind each byte of 0 an assignment as of `--set`.
+pub fn recipe(input: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(input);
+    let mut parts = text.split('\0');
+    let Ok(mut recipe) = Recipe::parse(parts.next().unwrap_or_default(), "fuzz.toml") else {
+        return false;
+    };
+    let _ = recipe.set(&parts.collect::<Vec<_>>());
+    if recipe.validate().is_err() {
+        return false;
+    }
+    if let Ok(text) = recipe.to_toml() {
+        Recipe::parse(&text, "its own").expect("what is written can be read");
+    }
+    for step in [0, 1, 1000, usize::MAX - 1] {
+        let losses = [1.0, 2.0, 0.5];
+        recipe.schedule.factor(&Standing {
+            step,
+            steps: 1000,
+            losses: &losses,
+        });
+    }
+    let Ok(network) = recipe.network(1, 1) else {
+        return false;
+    };
+    if !is_small(&network) {
+        return false;
+    }
+    let mut model =
+        Model::new(&network, 2, 2, Gradients::OfLoss, Tuning::cpu()).expect("it is small");
+    model.forward(Phase::Forward);
+    model.loss(Phase::Forward);
+    model.backward();
+    let DataRecipe::Series { steps: ..=20, .. } = recipe.data else {
+        return false;
+    };
+    let data = recipe.data.made_up(3, recipe.seed);
+    recipe.steps = Some(2);
+    train::train(&recipe, &data.expect("there are windows"), &Device::Cpu).is_ok()
+}
+
+/// A series' text behind the number of steps and, in 256ths, the part that is the test split.
+pub fn series(input: &[u8]) -> bool {
+    let mut input = Bytes(input);
+    let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
+    let text = String::from_utf8_lossy(input.0);
+    let Ok(values) = series::parse(&text, Path::new("series.txt")) else {
+        return false;
+    };
+    let Ok(splits) = series::split(&values, steps.max(1), fraction) else {
+        return false;
+    };
+    for data in [splits.train].iter().chain(&splits.test) {
+        data.check().expect("what is read makes sense");
+    }
+    true
+}
+
+/// Two profiles' JSON, with a byte of 0 between them, or one that is compared with itself.
+pub fn profile(input: &[u8]) -> bool {
+    let parts: Vec<Profile> = input
+        .splitn(2, |&byte| byte == 0)
+        .filter_map(|text| serde_json::from_slice(text).ok())
+        .collect();
+    let (Some(before), Some(after)) = (parts.first(), parts.last()) else {
+        return false;
+    };
+    serde_json::to_string(&before.compare(after)).is_ok()
+}
+
+/// A data set of any sizes, whether they agree or not, that a network is trained with where they do; then sequences with
+/// lengths, which it answers.
+pub fn dataset(input: &[u8]) -> bool {
+    let mut input = Bytes(input);
+    let [count, steps, features, width] = [(); 4].map(|()| input.size());
+    let per_step = input.byte().is_multiple_of(2);
+    let [kind, target] = [(); 2].map(|()| input.byte() % 3);
+    let outputs = count.saturating_mul(if per_step { steps } else { 1 });
+    // As many as there should be, or a few more or less.
+    let mut holds = |needed: usize| match input.byte() {
+        off @ 248.. => needed
+            .min(4096)
+            .saturating_add_signed(isize::from(off.cast_signed()) + 4),
+        _ => needed.min(4096),
+    };
+    let numbers = holds(count.saturating_mul(steps).saturating_mul(features));
+    let answers = holds(outputs);
+    let lengths = holds(count);
+    let inputs = match kind {
+        0 => Inputs::Floats((0..numbers).map(|_| input.number()).collect()),
+        1 => Inputs::Bytes {
+            values: (0..numbers).map(|_| input.byte()).collect(),
+            scale: input.number(),
+        },
+        _ => Inputs::Tokens {
+            values: (0..numbers).map(|_| input.index()).collect(),
+            vocabulary: input.size(),
+        },
+    };
+    let targets = match target {
+        0 => Targets::Values {
+            values: (0..answers.saturating_mul(width).min(4096))
+                .map(|_| input.number())
+                .collect(),
+            width,
+            per_step,
+        },
+        _ => Targets::Classes {
+            labels: (0..answers).map(|_| input.index()).collect(),
+            classes: width,
+            per_step,
+        },
+    };
+    let ragged = input.byte().is_multiple_of(2);
+    let lengths = ragged.then(|| (0..lengths).map(|_| input.index()).collect::<Vec<_>>());
+    let data = Dataset {
+        count,
+        steps,
+        features,
+        inputs,
+        targets,
+        lengths,
+    };
+    if data.check().is_err() || data.input_size() > 8 {
+        return false;
+    }
+    let _ = data.slice(input.size()..input.size());
+
+    let (loss, reads) = (
+        if target == 0 {
+            Loss::MeanSquaredError
+        } else {
+            Loss::CrossEntropy
+        },
+        if per_step { Reads::Every } else { Reads::Last },
+    );
+    let cell = Cell::ALL[usize::from(input.byte()) % Cell::ALL.len()];
+    let mut layer = Layer::new(cell, 3);
+    layer.bidirectional = input.byte().is_multiple_of(2);
+    if cell == Cell::Gru {
+        layer.bias = gatescan::network::Bias::Double;
+    }
+    let mut recipe = Recipe::new(
+        "fuzz",
+        vec![layer],
+        HeadRecipe::new(reads, loss),
+        Optimizer::sgd(0.1),
+    );
+    recipe.batch_size = 2;
+    recipe.steps = Some(2);
+    if kind == 2 {
+        recipe.network.input = gatescan::network::Input::OneHot;
+    }
+    let Ok(mut trainer) = Trainer::new(&recipe, &data.clone().into(), &Device::Cpu) else {
+        return false;
+    };
+    let _ = trainer.run(&mut |_, _| Ok(std::ops::ControlFlow::Continue(())));
+    let model = trainer.model().expect("the CPU can be read");
+    let _ = train::evaluate(&model, &data, 2, &Device::Cpu);
+
+    // Of other sizes than it was trained with, perhaps.
+    let (n, t, i) = (
+        input.size().min(8),
+        input.size().min(8),
+        input.size().min(8),
+    );
+    let numbers: Vec<f32> = (0..n * t * i).map(|_| input.number()).collect();
+    let tokens: Vec<u32> = (0..n * t).map(|_| input.index()).collect();
+    let lengths: Vec<usize> = (0..input.size().min(8)).map(|_| input.size()).collect();
+    let Ok(mut predictor) = Predictor::new(&model, steps, 2, &Device::Cpu) else {
+        return false;
+    };
+    let values = ArrayView3::from_shape((n, t, i), &numbers).expect("as many");
+    let tokens = ArrayView2::from_shape((n, t), &tokens).expect("as many");
+    let mut answered = false;
+    for sequences in [Sequences::Values(values), Sequences::Tokens(tokens)] {
+        let Ok(first) = predictor.predict(sequences, None, None) else {
+            continue;
+        };
+        first.classes();
+        first.probabilities();
+        let mut states = first.states;
+        answered |= predictor
+            .predict(sequences, Some(&lengths), Some(&states))
+            .is_ok();
+        states[0].h = Array2::zeros((n, input.size().min(8)));
+        let _ = predictor.predict(sequences, None, Some(&states));
+    }
+    answered
+}
+
+fn is_small(network: &Network) -> bool {
+    network.layers.len() <= 4 && network.table().1 <= SMALL
+}
+
+/// Bytes taken from the front; zeros once they are used up.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or_default()
+    }
+
+    /// Mostly small, at times any number at all.
+    fn size(&mut self) -> usize {
+        match self.byte() {
+            255 => {
+                let mut bytes = [0; 8];
+                let taken = self.take(8);
+                bytes[..taken.len()].copy_from_slice(taken);
+                u64::from_le_bytes(bytes) as usize
+            }
+            byte => usize::from(byte % 6),
+        }
+    }
+
+    /// A label, token or length.
+    fn index(&mut self) -> u32 {
+        match self.byte() {
+            255 => IGNORE,
+            254 => IGNORE - 1,
+            byte => u32::from(byte % 6),
+        }
+    }
+
+    /// Mostly near 0, at times none that can be computed with.
+    fn number(&mut self) -> f32 {
+        match self.byte() {
+            255 => f32::NAN,
+            254 => f32::INFINITY,
+            253 => f32::MAX,
+            252 => -f32::MAX,
+            251 => f32::MIN_POSITIVE / 2.0,
+            byte => (f32::from(byte) - 125.0) / 32.0,
+        }
+    }
+}
