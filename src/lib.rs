@@ -64,6 +64,7 @@ pub mod kernels;
 pub mod model;
 pub mod network;
 pub mod optim;
+mod packed;
 pub mod place;
 pub mod predict;
 pub mod profile;

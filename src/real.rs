@@ -8,6 +8,7 @@ use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Simd;
 
+use crate::packed::Packed;
 use crate::vector::Vector;
 
 /// What a cell's formulas compute with: a number, or several side by side.
@@ -92,6 +93,16 @@ pub trait Real: Number + Default + PartialOrd + Send + Sync {
 
     /// `c = a @ b`, or `c += a @ b` where `accumulate`, on this thread. `c` has stored rows `stride` apart.
     fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool);
+
+    /// Lays a matrix out for many products, if that pays.
+    fn packed(matrix: View<'_, Self>) -> Packed<'_, Self> {
+        Packed::plain(matrix)
+    }
+
+    /// [`Packed::add_product`].
+    fn add_packed_product(a: View<Self>, b: &Packed<Self>, c: &mut [Self], stride: usize) {
+        Self::product(a, b.matrix(), c, stride, true);
+    }
 
     #[inline(always)]
     fn zero() -> Self {
@@ -214,6 +225,15 @@ impl Real for f32 {
     }
     fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
         faer_product(a, b, c, stride, accumulate);
+    }
+    fn packed(matrix: View<'_, Self>) -> Packed<'_, Self> {
+        Packed::<f32>::new(matrix)
+    }
+    fn add_packed_product(a: View<Self>, b: &Packed<Self>, c: &mut [Self], stride: usize) {
+        match b.is_laid_out() {
+            true => b.add_product_of_panels(a, c, stride),
+            false => Self::product(a, b.matrix(), c, stride, true),
+        }
     }
     fn ln(self) -> Self {
         f32::ln(self)

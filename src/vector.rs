@@ -42,6 +42,15 @@ impl<S: Simd> Vector<S> {
         }
     }
 
+    /// `self * factor + term`, rounded once where there is an instruction for it.
+    #[inline(always)]
+    pub fn times_plus(self, factor: Self, term: Self) -> Self {
+        let value = self
+            .simd
+            .mul_add_e_f32s(self.value, factor.value, term.value);
+        Vector { value, ..self }
+    }
+
     /// e^x as 2^n (1 + rest), for |x| < 88: n = round(x / ln 2), and rest = e^r - 1 by its Taylor series to r^7,
     /// of which the first term left out is 2e-8 of the whole.
     #[inline(always)]

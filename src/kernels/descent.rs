@@ -91,20 +91,48 @@ impl Descent {
                     .zip(&mut absent)
                     .map(|(moment, absent)| moment.unwrap_or(&mut absent[..parameters.len()]))
                     .collect();
-                let slices: &mut [&mut [R]; N] =
+                let moments: &mut [&mut [R]; N] =
                     (&mut slices[..]).try_into().expect("one for each moment");
-                for (at, (p, &g)) in parameters.iter_mut().zip(gradients).enumerate() {
-                    let mut own: [R; N] = std::array::from_fn(|n| slices[n][at]);
-                    *p = rule(*p, (g * factor).clipped(limit) + l2 * *p, &mut own);
-                    for (slice, value) in slices.iter_mut().zip(own) {
-                        slice[at] = value;
-                    }
-                }
+                pulp::Arch::new().dispatch(Task {
+                    parameters,
+                    gradients,
+                    moments,
+                    change: |p: R, g: R, own: &mut [R; N]| {
+                        rule(p, (g * factor).clipped(limit) + l2 * p, own)
+                    },
+                });
             });
     }
 
     fn limit(&self) -> f64 {
         self.clip_value.unwrap_or(f32::MAX.into())
+    }
+}
+
+/// Some of the parameters, and what belongs to them.
+struct Task<'a, R, F, const N: usize> {
+    parameters: &'a mut [R],
+    gradients: &'a [R],
+    moments: &'a mut [&'a mut [R]; N],
+    change: F,
+}
+
+/// A loop over numbers, which the compiler makes vector code of: here with the widest instructions that there are.
+impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for Task<'_, R, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let count = self.parameters.len();
+        let (parameters, gradients) = (&mut self.parameters[..count], &self.gradients[..count]);
+        let moments = self.moments.each_mut().map(|moment| &mut moment[..count]);
+        for at in 0..count {
+            let mut own: [R; N] = std::array::from_fn(|n| moments[n][at]);
+            parameters[at] = (self.change)(parameters[at], gradients[at], &mut own);
+            for n in 0..N {
+                moments[n][at] = own[n];
+            }
+        }
     }
 }
 

@@ -321,6 +321,14 @@ impl Recurrence {
         let peepholes = peepholes.as_deref().unwrap_or(&[]);
         let recurrent_t = memory.read(&self.recurrent_t);
         let (recurrent_t, projection_t) = recurrent_t.split_at(p * gates_h);
+        // Each stage's part of R, and W_hr, laid out once for all steps.
+        let stages = [0..facts.first_stage, facts.first_stage..facts.gates].map(|gates| {
+            let part = View::new(&recurrent_t[gates.start * h..], p, gates.len() * h, gates_h);
+            (!gates.is_empty()).then(|| R::packed(part))
+        });
+        let projection_t = self
+            .projection
+            .map(|_| R::packed(View::new(projection_t, h, p, p)));
         let bias = self.bias.map(|bias| memory.read(&bias));
         let bias = bias.as_deref();
         let lengths = memory.read_index(&self.lengths);
@@ -365,28 +373,22 @@ impl Recurrence {
                     let mut dropped = vec![R::zero(); dropped_states * sequences * p];
                     let projections = usize::from(self.projection.is_some());
                     let mut projected = vec![R::zero(); projections * sequences * p];
-                    // products[:, part of the gates] = operand @ R^T + b_hh
-                    let multiply =
-                        |products: &mut [R], operand: View<R>, first: usize, end: usize| {
-                            if let Some(bias) = bias {
-                                let bias = &bias[first * h..end * h];
-                                let rows = products.chunks_exact_mut(gates_h);
-                                rows.for_each(|row| row[first * h..end * h].copy_from_slice(bias));
+                    // products[:, a stage's gates] = operand @ R^T + b_hh
+                    let multiply = |products: &mut [R], operand: View<R>, stage: usize| {
+                        let gates = [0..facts.first_stage, facts.first_stage..facts.gates];
+                        let part = gates[stage].start * h..gates[stage].end * h;
+                        for row in products.chunks_exact_mut(gates_h) {
+                            match bias {
+                                Some(bias) => {
+                                    row[part.clone()].copy_from_slice(&bias[part.clone()])
+                                }
+                                None => row[part.clone()].fill(R::zero()),
                             }
-                            let recurrent_t = View::new(
-                                &recurrent_t[first * h..],
-                                operand.columns,
-                                (end - first) * h,
-                                gates_h,
-                            );
-                            R::product(
-                                operand,
-                                recurrent_t,
-                                &mut products[first * h..],
-                                gates_h,
-                                bias.is_some(),
-                            );
-                        };
+                        }
+                        if let Some(weights) = &stages[stage] {
+                            weights.add_product(operand, &mut products[part.start..], gates_h);
+                        }
+                    };
                     // Keeps the state after the last valid step, or before the first where there is none.
                     let keep = |t: usize, r: usize, before: &[R], after: &[R], last: &mut [R]| {
                         if t + 1 == length(r) {
@@ -407,7 +409,7 @@ impl Recurrence {
                         let rows_of_gates = &mut *gates[n + from_before];
                         if first_half && t < longest {
                             let operand = View::new(h_before, sequences, p, p);
-                            multiply(&mut products, operand, 0, facts.first_stage);
+                            multiply(&mut products, operand, 0);
                         }
                         if self.has_middle() && first_half {
                             for (r, row) in rows_of_gates.chunks_exact_mut(row_size).enumerate() {
@@ -432,7 +434,7 @@ impl Recurrence {
                         if self.has_middle() && second_half && t < longest {
                             let middle = &rows_of_gates[(facts.slots - 1) * h..];
                             let middle = View::new(middle, sequences, h, row_size);
-                            multiply(&mut products, middle, facts.first_stage, facts.gates);
+                            multiply(&mut products, middle, 1);
                         }
                         // The units end where their last product is there; a projected layer's end in its first half.
                         if ends_units {
@@ -471,11 +473,10 @@ impl Recurrence {
                         }
                         if let Some(projection) = self.projection.filter(|_| second_half) {
                             let m = View::new(&rows_of_gates[slots_h..], sequences, h, row_size);
-                            let weights = View::new(projection_t, h, p, p);
                             // Past the end m is zero, and so is its projection.
-                            match t < longest {
-                                true => R::product(m, weights, &mut projected, p, false),
-                                false => projected.fill(R::zero()),
+                            projected.fill(R::zero());
+                            if let Some(weights) = projection_t.as_ref().filter(|_| t < longest) {
+                                weights.add_product(m, &mut projected, p);
                             }
                             let limit = projection.clip.map(R::of);
                             let projected = projected.chunks_exact(p);
@@ -557,7 +558,16 @@ impl Recurrence {
         let mut dstate = memory.write(&self.dstate);
         let (dh, dc) = dstate.split_at_mut(b * p);
         let (slots_h, row_size) = (facts.slots * h, self.row_size());
-        let runs = self.product_runs();
+        // Each run's part of R, and W_hr, laid out once for all steps.
+        let runs: Vec<_> = (self.product_runs().into_iter())
+            .map(|run| {
+                let part = View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
+                (run, R::packed(part))
+            })
+            .collect();
+        let projection = self
+            .projection
+            .map(|_| R::packed(View::new(projection, p, h, h)));
         // A step of its own first takes the step after it back, whose gradients lie one further on.
         // A state that is dropped has its mask at the step before.
         let from_before = usize::from(self.drops_state && range.start > 0);
@@ -577,25 +587,15 @@ impl Recurrence {
                 let longest = (0..sequences).map(length).max().unwrap_or(0);
                 let mut dropped = vec![R::zero(); usize::from(self.drops_state) * sequences * p];
                 let mut dmiddle = vec![R::zero(); (self.stages() - 1) * sequences * h];
-                // out (+)= the gradients of the products of one stage's gates, taken back through R
-                let products_back =
-                    |slots: &[R], out: &mut [R], second: bool, mut accumulate: bool| {
-                        for run in runs
-                            .iter()
-                            .filter(|run| (run.start >= facts.first_stage) == second)
-                        {
-                            let operand = View::new(
-                                &slots[facts.product_slots[run.start] * h..],
-                                sequences,
-                                run.len() * h,
-                                row_size,
-                            );
-                            let recurrent =
-                                View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
-                            R::product(operand, recurrent, out, p, accumulate);
-                            accumulate = true;
-                        }
-                    };
+                // out += the gradients of the products of one stage's gates, taken back through R
+                let products_back = |slots: &[R], out: &mut [R], second: bool| {
+                    let of_stage = |run: &Range<usize>| (run.start >= facts.first_stage) == second;
+                    for (run, weights) in runs.iter().filter(|(run, _)| of_stage(run)) {
+                        let slots = &slots[facts.product_slots[run.start] * h..];
+                        let operand = View::new(slots, sequences, run.len() * h, row_size);
+                        weights.add_product(operand, out, p);
+                    }
+                };
                 if work.first && work.units && self.given_states < 1 {
                     dh.fill(R::zero());
                 }
@@ -608,7 +608,7 @@ impl Recurrence {
                     dc.fill(R::zero());
                 }
                 if work.pending && !work.first {
-                    products_back(gates[range.len() + from_before], dh, false, true);
+                    products_back(gates[range.len() + from_before], dh, false);
                 }
                 for (n, t) in range.clone().enumerate().rev() {
                     let held_before = &states[(t * b + first) * p..][..sequences * p];
@@ -710,21 +710,21 @@ impl Recurrence {
                     }
                     if work.middle && self.projection.is_some() {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
-                        let weights = View::new(projection, p, h, h);
-                        match t < longest {
-                            true => R::product(operand, weights, &mut dmiddle, h, false),
-                            false => dmiddle.fill(R::zero()),
+                        dmiddle.fill(R::zero());
+                        if let Some(weights) = projection.as_ref().filter(|_| t < longest) {
+                            weights.add_product(operand, &mut dmiddle, h);
                         }
                         each(slots, &mut dmiddle, dc, &[], rows.backward);
                     } else if work.middle && self.has_middle() {
                         if t < longest {
-                            products_back(slots, &mut dmiddle, true, false);
+                            dmiddle.fill(R::zero());
+                            products_back(slots, &mut dmiddle, true);
                         }
                         each(slots, dh, dc, &dmiddle, rows.middle_backward);
                     }
                     // Past the longest sequence's end there is nothing to take back.
                     if work.product && t < longest {
-                        products_back(slots, dh, false, true);
+                        products_back(slots, dh, false);
                     }
                 }
             });
