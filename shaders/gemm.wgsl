@@ -80,9 +80,17 @@ fn store_block(slice: u32, row: u32, column: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(WIDE, HIGH)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = id.y * 8u;
-    let column = id.x * 8u;
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+) {
+    // Fewer sequences go on the later it is, and some drivers give each thread a run of workgroups: so steps are taken from
+    // both ends in turn.
+    let from_end = RAGGED_ROWS && workgroup.y % 2u == 1u;
+    let high = select(workgroup.y, workgroup.y / 2u, RAGGED_ROWS);
+    let row = (select(high, workgroups.y - 1u - high, from_end) * HIGH + lane.y) * 8u;
+    let column = (workgroup.x * WIDE + lane.x) * 8u;
     if row >= u.rows || column >= u.columns {
         return;
     }
@@ -93,7 +101,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var sums: Sums;
     // Terms lie by step and sequence; a slice takes every so many sequences.
     let series = select(1u, u.batch, RAGGED_TERMS);
-    for (var b = select(series, id.z, any_counts(row)); b < series; b += u.slices) {
+    for (var b = select(series, workgroup.z, any_counts(row)); b < series; b += u.slices) {
         var length = u.inner / series;
         if RAGGED_TERMS {
             length = min(length, lengths[u.lengths + b]);
@@ -115,8 +123,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             k += 4u * series;
         }
     }
-    store_block(id.z, row, column, sums.top_left);
-    store_block(id.z, row, column + 4u, sums.top_right);
-    store_block(id.z, row + 4u, column, sums.bottom_left);
-    store_block(id.z, row + 4u, column + 4u, sums.bottom_right);
+    store_block(workgroup.z, row, column, sums.top_left);
+    store_block(workgroup.z, row, column + 4u, sums.top_right);
+    store_block(workgroup.z, row + 4u, column, sums.bottom_left);
+    store_block(workgroup.z, row + 4u, column + 4u, sums.bottom_right);
 }

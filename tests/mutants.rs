@@ -133,7 +133,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ("gemm", "select(0.0, sums[i], counted)", "sums[i]", "gemm"),
     (
         "gemm",
-        "select(series, id.z, any_counts(row))",
+        "select(series, workgroup.z, any_counts(row))",
         "0u",
         "gemm",
     ),

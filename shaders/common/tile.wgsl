@@ -5,9 +5,12 @@ override WIDTH: u32 = 64;  // invocations
 override UNITS: u32 = 64;  // H
 override OUTPUTS: u32 = 64;  // P
 
-// The first sequence of a group.
+// The first sequence of a group. Batches may be sorted by length, and some drivers give each thread a run of workgroups: so the
+// tiles are taken from both ends in turn.
 fn first_of(workgroup: u32, group: u32) -> u32 {
-    return (workgroup * GROUPS + group) * 4u;
+    let last = (u.batch - 1u) / (4u * GROUPS);
+    let tile = select(workgroup / 2u, last - workgroup / 2u, workgroup % 2u == 1u);
+    return (tile * GROUPS + group) * 4u;
 }
 
 // Valid steps of the longest sequence of a workgroup.
