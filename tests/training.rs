@@ -601,7 +601,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_step() {
     let error = trainer
         .run(&mut |_, _| Ok(ControlFlow::Continue(())))
         .expect_err("it cannot be trained on");
-    assert!(matches!(error, Error::Training(_)), "{error}");
+    assert!(matches!(error, Error::NotFinite { step: 1, .. }), "{error}");
     assert!(
         error
             .to_string()
