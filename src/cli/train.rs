@@ -208,6 +208,17 @@ impl Train {
             saver.finish(trainer, &stop)?;
             Ok(ending)
         };
+        let directory = saver.directory.path().to_path_buf();
+        let go_on = || format!("{} train --resume {}", program(), shown(&directory));
+        let say_saved = |saver: &Saver| {
+            note(match saver.saved {
+                Some(step) => format!(
+                    "saved up to step {step}; go on from there with: {}",
+                    go_on()
+                ),
+                None => format!("nothing is saved yet; begin again with: {}", go_on()),
+            });
+        };
         let mut setbacks = 0;
         let ended = loop {
             let before = saver.saved;
@@ -224,23 +235,21 @@ impl Train {
             }
             // What the old one holds is free before the new one takes it.
             drop(trainer);
-            place = self.regain(place, &device, &error)?;
-            trainer = Trainer::load(&recipe, &data, &place)?;
-            saver.go_back(&recipe, &mut trainer)?;
+            let regained = self.regain(place, &device, &error).and_then(|place| {
+                let mut trainer = Trainer::load(&recipe, &data, &place)?;
+                saver.go_back(&recipe, &mut trainer)?;
+                Ok((place, trainer))
+            });
+            (place, trainer) = regained.inspect_err(|_| say_saved(&saver))?;
             let from = saver.saved.map_or("the beginning".into(), |step| {
                 format!("the checkpoint of step {step}")
             });
             note(format!("{error}; the run goes on from {from}"));
         };
-        let directory = saver.directory.path().to_path_buf();
-        let go_on = || format!("{} train --resume {}", program(), shown(&directory));
         let ending = match ended {
             Ok(ending) => ending,
             Err(error) => {
-                let saved = saver.saved.map_or("nothing is saved yet".into(), |step| {
-                    format!("saved up to step {step}")
-                });
-                note(format!("{saved}; go on from there with: {}", go_on()));
+                say_saved(&saver);
                 match error {
                     Error::NotFinite { step, .. } if self.diagnose => {
                         drop(trainer);

@@ -121,11 +121,9 @@ impl Submissions {
             return Ok(());
         }
         Err(Error::WorkLost(format!(
-            "{}: the driver has reported work as finished that it has not done: {} of {} submissions are missing; \
+            "{}: the driver has reported work as finished that it has not done: of {} submissions some are missing; \
              it may have run into a time limit of the system",
-            device.summary.name,
-            self.given.wrapping_sub(done),
-            self.given
+            device.summary.name, self.given
         )))
     }
 }
