@@ -824,7 +824,7 @@ fn numbers_that_are_not_finite_end_the_run_and_are_traced_to_a_call() {
             Run::from(train.args(more).output().expect("it starts"))
         };
         // A rectifier holds nothing back.
-        let lr = ["--lr", "1e9", "--cell", "rnn-relu"];
+        let lr = ["--set", "optimizer.lr=1e9", "--cell", "rnn-relu"];
         let run = train("plain", &lr);
         assert_eq!(run.code, Some(1), "{}", run.stderr);
         assert_has(&run.stderr, &["error: ", "of epoch 1 the loss is "]);
