@@ -11,7 +11,7 @@ struct Record {
 @group(0) @binding(3) var<storage, read> weight: array<f32>;         // [2]: 1 / labelled, labelled
 @group(0) @binding(4) var<storage, read> norm: array<f32>;           // [2]
 @group(0) @binding(5) var<storage, read_write> control: array<u32>;
-@group(0) @binding(6) var<storage, read_write> history: array<f32>;  // [history rows, 6]
+@group(0) @binding(6) var<storage, read_write> history: array<f32>;  // [history rows, 7]
 @group(1) @binding(0) var<uniform> u: Record;
 
 const IGNORE = 0xffffffffu;
@@ -27,7 +27,15 @@ const LABELLED = 2u;
 const NORM = 3u;
 const LAST_LOSS = 4u;
 const LAST_LABELLED = 5u;
-const WORDS = 6u;
+const NOT_FINITE = 6u;
+const WORDS = 7u;
+
+// By the bits: a compiler may take it for granted that numbers are finite.
+const EXPONENT = 0x7f800000u;
+
+fn is_finite(value: f32) -> bool {
+    return (bitcast<u32>(value) & EXPONENT) != EXPONENT;
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -54,12 +62,15 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if lane == 0u {
         let row = control[u.control + ROW];
         let at = u.history + row * WORDS;
-        history[at + LOSS] = loss * weight[u.weight];
+        let mean = loss * weight[u.weight];
+        let length = select(0.0, norm[u.norm], u.updates != 0u);
+        history[at + LOSS] = mean;
         history[at + HITS] = hits;
         history[at + LABELLED] = weight[u.weight + 1u];
-        history[at + NORM] = select(0.0, norm[u.norm], u.updates != 0u);
+        history[at + NORM] = length;
         history[at + LAST_LOSS] = last_loss / max(last_labelled, 1.0);
         history[at + LAST_LABELLED] = last_labelled;
+        history[at + NOT_FINITE] = select(1.0, 0.0, is_finite(mean) && is_finite(length));
         control[u.control + STEP] += u.updates;
         control[u.control + ROW] = row + 1u;
         let chunk = control[u.control + CHUNK] + 1u;

@@ -14,6 +14,19 @@ pub enum Error {
     /// The device refused, is missing, or cannot hold the program.
     #[error("{0}")]
     Device(String),
+    /// The device is gone; opened anew, it may do.
+    #[error("{0}")]
+    DeviceLost(String),
+    /// The driver has dropped work without a word; what the device holds cannot be relied upon.
+    #[error("{0}")]
+    WorkLost(String),
+    /// A step's loss, its gradient's norm, or what it made of the parameters is not finite.
+    #[error("{problem}")]
+    NotFinite {
+        /// Updates up to and with that step.
+        step: usize,
+        problem: String,
+    },
     /// Training cannot go on (a loss that is not finite, say).
     #[error("{0}")]
     Training(String),

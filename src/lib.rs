@@ -54,6 +54,7 @@ pub mod checkpoints;
 pub mod cpu;
 pub mod data;
 pub mod device;
+mod diagnose;
 pub mod disk;
 pub mod error;
 pub mod executor;

@@ -1,11 +1,11 @@
 //! Where a program is played: the choice of a device, opened.
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, check_host_memory};
 use crate::device::Device;
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::gpu::GpuDevice;
-use crate::gpu::executor::Gpu;
+use crate::gpu::executor::{Gpu, check_limits};
+use crate::gpu::{Fault, GpuDevice};
 use crate::model::Tuning;
 use crate::program::Program;
 
@@ -48,6 +48,26 @@ impl Place {
             .iter()
             .try_for_each(|setting| tuning.set(setting))?;
         Ok(self)
+    }
+
+    /// The same device, which this befalls; on the CPU nothing does.
+    #[doc(hidden)]
+    pub fn with_fault(self, fault: Fault) -> Place {
+        match self {
+            Place::Cpu(tuning) => Place::Cpu(tuning),
+            Place::Gpu(device) => Place::Gpu(Box::new(device.with_fault(fault))),
+        }
+    }
+
+    /// Refuses a program that the device cannot hold or play, by what it says of itself; nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::error::Error::Device) with what was needed and what there is.
+    pub fn check(&self, program: &Program) -> Result<()> {
+        match self {
+            Place::Cpu(_) => check_host_memory(program, size_of::<f32>()),
+            Place::Gpu(device) => check_limits(device, program),
+        }
     }
 
     /// Loads a program.

@@ -257,7 +257,8 @@ impl Program {
         stems.find(shared).unwrap_or(first)
     }
 
-    fn name_of(&self, tensor: &Tensor) -> &str {
+    /// The name of the part or buffer that a view lies in.
+    pub(crate) fn name_of(&self, tensor: &Tensor) -> &str {
         let holds = |part: &Tensor| {
             let (part, own) = (part.range(), tensor.range());
             part.start <= own.start && own.end <= part.end
@@ -338,22 +339,25 @@ impl Program {
     /// # Errors
     /// [`Error::Device`] with what was needed, by kind, and what there is.
     pub fn check_fits(&self, real_bytes: usize, available: u64, place: &str) -> Result<()> {
-        let needed = self.bytes(real_bytes);
-        if needed <= available {
+        if self.bytes(real_bytes) <= available {
             return Ok(());
         }
-        let of = |kind: Kind| mebibytes(self.bytes_of(kind, real_bytes));
         Err(Error::Device(format!(
-            "the network and its data need {} and {place} has {} left: parameters {}, gradients {}, moments {}, \
-             activations {}, data {}. A smaller batch size or hidden size needs less.",
-            mebibytes(needed),
+            "{place} has {} of memory left, and the network and its data need {}; a smaller batch size or hidden size \
+             needs less",
             mebibytes(available),
-            of(Kind::Parameters),
-            of(Kind::Gradients),
-            of(Kind::Moments),
-            of(Kind::Activations),
-            of(Kind::Data),
+            self.memory(real_bytes)
         )))
+    }
+
+    /// Bytes held in all and by kind, in words.
+    pub(crate) fn memory(&self, real_bytes: usize) -> String {
+        let kinds = Kind::ALL.map(|kind| {
+            let bytes = mebibytes(self.bytes_of(kind, real_bytes));
+            format!("{} {bytes}", kind.name())
+        });
+        let all = mebibytes(self.bytes(real_bytes));
+        format!("{all} ({})", kinds.join(", "))
     }
 }
 

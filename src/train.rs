@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, SavedModel, crc32};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::device::Device;
+use crate::diagnose;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::kernels::{Gather, IGNORE, Of, Record, Tally, control, history};
-use crate::model::{Gradients, Model};
+use crate::model::{Gradients, Model, Tuning};
 use crate::network::{Loss, Network, Reads};
 use crate::optim::Update;
 use crate::place::Place;
-use crate::program::{Element, Kind, Phase, Tensor};
+use crate::program::{Element, Kind, Phase, Program, Tensor};
 use crate::recipe::Recipe;
 use crate::rng::{Philox, Stream};
 use crate::schedule::Standing;
@@ -172,8 +173,91 @@ pub struct Trainer {
     position: Position,
     /// The flat vector of parameters after the best epoch, where the recipe keeps it.
     best: Option<Vec<f32>>,
-    /// Steps that go into one submission.
+    /// Steps between two readbacks.
     piece: usize,
+    /// The update after which a run stops, for [`Trainer::diagnose`].
+    pause: Option<usize>,
+    /// Whether steps are played one call at a time, and looked at.
+    watching: bool,
+}
+
+/// A recipe's step and evaluation, recorded.
+struct Recording {
+    model: Model,
+    update: Update,
+    train: Feed,
+    test: Option<Feed>,
+}
+
+impl Recording {
+    fn new(recipe: &Recipe, network: &Network, data: &Splits, tuning: Tuning) -> Result<Recording> {
+        let train = &data.train;
+        let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
+        let batch = recipe.batch_size.min(train.count);
+        let mut model = Model::new(network, steps, batch, Gradients::OfLoss, tuning)?;
+        let feed = Feed::record(&mut model, Phase::Forward, train);
+        model.draw_masks(recipe.seed, feed.control);
+        model.forward(Phase::Forward);
+        model.loss(Phase::Forward);
+        model.backward();
+        let update = recipe
+            .optimizer
+            .record(&mut model, feed.control, HISTORY_ROWS, recipe.clip());
+        feed.record_end(&mut model, Phase::Update, Some(update.norm));
+        let test = data.test.as_ref().map(|test| {
+            let feed = Feed::record(&mut model, Phase::Evaluate, test);
+            model.forward(Phase::Evaluate);
+            model.loss(Phase::Evaluate);
+            feed.record_end(&mut model, Phase::Evaluate, None);
+            feed
+        });
+        Ok(Recording {
+            model,
+            update,
+            train: feed,
+            test,
+        })
+    }
+
+    /// The recording, where it fits the place.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where not, with the largest batch size that does. Nothing has been allocated then.
+    fn fitting(
+        recipe: &Recipe,
+        network: &Network,
+        data: &Splits,
+        place: &Place,
+    ) -> Result<Recording> {
+        let of_size = |batch_size: usize| {
+            let recipe = Recipe {
+                batch_size,
+                ..recipe.clone()
+            };
+            let recording = Recording::new(&recipe, network, data, place.tuning())?;
+            place.check(&recording.model.program)?;
+            Ok(recording)
+        };
+        let asked = recipe.batch_size.min(data.train.count);
+        of_size(asked).map_err(|error| {
+            let Error::Device(problem) = error else {
+                return error;
+            };
+            // What fits rises to the largest batch size and falls from there.
+            let (mut fits, mut too_large) = (0, asked);
+            while too_large - fits > 1 {
+                let between = fits.midpoint(too_large);
+                match of_size(between) {
+                    Ok(_) => fits = between,
+                    Err(_) => too_large = between,
+                }
+            }
+            Error::Device(match fits {
+                0 => format!("{problem}; not even a batch size of 1 fits"),
+                _ => format!("{problem}; the largest batch size that fits is {fits}"),
+            })
+        })
+    }
 }
 
 impl Trainer {
@@ -194,38 +278,18 @@ impl Trainer {
         let train = &data.train;
         let network = recipe.network(train.input_size(), outputs(&train.targets))?;
         check_data(&network, train)?;
-        let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
-        let mut model = Model::new(
-            &network,
-            steps,
-            recipe.batch_size.min(train.count),
-            Gradients::OfLoss,
-            place.tuning(),
-        )?;
-
-        let feed = Feed::record(&mut model, Phase::Forward, train);
-        model.draw_masks(recipe.seed, feed.control);
-        model.forward(Phase::Forward);
-        model.loss(Phase::Forward);
-        model.backward();
-        let update = recipe
-            .optimizer
-            .record(&mut model, feed.control, HISTORY_ROWS, recipe.clip());
-        feed.record_end(&mut model, Phase::Update, Some(update.norm));
-        let test = match &data.test {
-            None => None,
-            Some(test) => {
-                check_data(&network, test)?;
-                if recipe.bptt_steps.is_none() {
-                    check_steps(train, test)?;
-                }
-                let feed = Feed::record(&mut model, Phase::Evaluate, test);
-                model.forward(Phase::Evaluate);
-                model.loss(Phase::Evaluate);
-                feed.record_end(&mut model, Phase::Evaluate, None);
-                Some(feed)
+        if let Some(test) = &data.test {
+            check_data(&network, test)?;
+            if recipe.bptt_steps.is_none() {
+                check_steps(train, test)?;
             }
-        };
+        }
+        let Recording {
+            model,
+            update,
+            train: feed,
+            test,
+        } = Recording::fitting(recipe, &network, data, place)?;
 
         let mut executor = place.load(&model.program)?;
         executor.write(&model.parameters, &network.initial(recipe.seed))?;
@@ -247,6 +311,8 @@ impl Trainer {
             position: Position::default(),
             best: None,
             piece: 1,
+            pause: None,
+            watching: false,
         })
     }
 
@@ -254,7 +320,7 @@ impl Trainer {
     /// after a break, and after [`Trainer::restore`], from where it stands.
     ///
     /// # Errors
-    /// What the device or `observe` reports; [`Error::Training`] where a loss is no longer a finite number.
+    /// What the device or `observe` reports; [`Error::NotFinite`] where a loss or a gradient's norm is not finite.
     pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
         loop {
             if let Some(ending) = self.ending() {
@@ -281,12 +347,15 @@ impl Trainer {
                 seconds: start.elapsed().as_secs_f64(),
             };
             if !metrics.monitored_loss().is_finite() {
-                return Err(Error::Training(format!(
-                    "after epoch {} the loss on the test split is {}: training cannot go on. \
-                     A lower learning rate or clip_norm may help.",
-                    metrics.epoch,
-                    metrics.monitored_loss()
-                )));
+                return Err(Error::NotFinite {
+                    step: self.position.step,
+                    problem: format!(
+                        "after epoch {} the loss on the test split is {}: training cannot go on. \
+                         A lower learning rate or clip_norm may help.",
+                        metrics.epoch,
+                        metrics.monitored_loss()
+                    ),
+                });
             }
             self.position.epochs.push(metrics.clone());
             if self.stalled() == 0 {
@@ -329,7 +398,7 @@ impl Trainer {
     /// The run as it stands, to go on from later or elsewhere.
     ///
     /// # Errors
-    /// What the device reports.
+    /// [`Error::NotFinite`] where the last update has left numbers from which no run can go on; what the device reports.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let mut position = self.position.clone();
         for epoch in &mut position.epochs {
@@ -342,6 +411,18 @@ impl Trainer {
             .map(|moment| Ok((moment.name.to_string(), executor.read(&moment.tensor)?)))
             .collect::<Result<_>>()?;
         moments.sort_by(|a, b| a.0.cmp(&b.0));
+        let parameters = executor.read(&self.model.parameters)?;
+        let held = moments.iter().map(|(name, values)| (name.as_str(), values));
+        for (name, values) in held.chain([("parameters", &parameters)]) {
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                let step = position.step;
+                let problem = format!(
+                    "after step {step} of the run there is {value} among the {name}: training cannot go on. \
+                     A lower learning rate or clip_norm may help."
+                );
+                return Err(Error::NotFinite { step, problem });
+            }
+        }
         let halfway = !self.position.step.is_multiple_of(self.train.chunks);
         let layers = self.model.layers.iter().filter(|_| halfway);
         Ok(Checkpoint {
@@ -349,7 +430,7 @@ impl Trainer {
             network: self.model.network.clone(),
             position,
             data: self.data,
-            parameters: executor.read(&self.model.parameters)?,
+            parameters,
             moments,
             states: layers
                 .map(|layer| executor.read(&layer.last))
@@ -411,6 +492,36 @@ impl Trainer {
         self.position = checkpoint.position.clone();
         self.best = checkpoint.best.clone();
         Ok(())
+    }
+
+    /// Plays the run again, from where it stands up to update `step`, whose loss or gradient was not finite, and says which call
+    /// was the first to leave such a number. The steps before it are played as ever, so that it costs no more than they did.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn diagnose(&mut self, step: usize) -> Result<String> {
+        let play_to = |trainer: &mut Trainer, pause: usize, watching: bool| {
+            (trainer.pause, trainer.watching) = (Some(pause), watching);
+            trainer.run(&mut |_, _| Ok(ControlFlow::Continue(())))
+        };
+        let begun = step.min(self.position.step);
+        // What an update has made too large may not show before the next step.
+        let first = step.saturating_sub(2).max(begun);
+        play_to(self, first, false)?;
+        for before in first..step {
+            match play_to(self, before + 1, true) {
+                Ok(_) => {}
+                Err(Error::Training(found)) => {
+                    return Ok(format!("in step {}, {found}", before + 1));
+                }
+                Err(Error::NotFinite { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(format!(
+            "played again, the steps {} to {step} left nothing that is not finite",
+            first + 1
+        ))
     }
 
     /// The step as it was recorded.
@@ -531,9 +642,15 @@ impl Trainer {
         let speed =
             |done: usize| (taken(done) - at_start) as f64 / start.elapsed().as_secs_f64().max(1e-9);
         while done < steps {
+            let until_pause = match self.pause {
+                Some(pause) if pause <= self.position.step => return Ok(None),
+                Some(pause) => pause - self.position.step,
+                None => usize::MAX,
+            };
             let every = self.recipe.checkpoint.every_steps.unwrap_or(usize::MAX);
             let until_checkpoint = every - self.position.step % every;
-            let count = self.piece.min(steps - done).min(until_checkpoint);
+            let until = until_checkpoint.min(until_pause);
+            let count = self.piece.min(steps - done).min(until);
             self.executor
                 .write(&self.update.rates.part(0, [count]), &self.rates(count))?;
             let rows = self.train.run(
@@ -541,18 +658,23 @@ impl Trainer {
                 &Phase::TRAIN,
                 count,
                 &mut self.piece,
+                self.watching.then_some(&self.model.program),
             )?;
             for (n, row) in rows.chunks_exact(history::WORDS).enumerate() {
                 self.position.totals.add(row);
-                if !row[history::LOSS].is_finite() || !row[history::NORM].is_finite() {
-                    return Err(Error::Training(format!(
-                        "at step {} of epoch {} the loss is {} and the gradient's norm {}: training cannot go on. \
-                         A lower learning rate or clip_norm may help.",
-                        done + n + 1,
-                        epoch + 1,
-                        row[history::LOSS],
-                        row[history::NORM]
-                    )));
+                let (loss, norm) = (row[history::LOSS], row[history::NORM]);
+                // The device has looked, and what has arrived is looked at, too.
+                let finite = row[history::NOT_FINITE] == 0.0;
+                if !finite || !loss.is_finite() || !norm.is_finite() {
+                    return Err(Error::NotFinite {
+                        step: self.position.step + n + 1,
+                        problem: format!(
+                            "at step {} of epoch {} the loss is {loss} and the gradient's norm {norm}: training cannot go on. \
+                             A lower learning rate or clip_norm may help.",
+                            done + n + 1,
+                            epoch + 1,
+                        ),
+                    });
                 }
             }
             done += count;
@@ -936,17 +1058,24 @@ impl Feed {
         executor.write_index(&chunk, &[(done % self.chunks) as u32])
     }
 
-    /// Runs `phases` for `count` steps, reads what they left in the history, and sizes the next piece by the time it took.
+    /// Runs `phases` for `count` steps, reads what they left in the history, and sizes the next piece by the time it took. A
+    /// program that is `watched` is played call by call.
     fn run(
         &self,
         executor: &mut dyn Executor,
         phases: &[Phase],
         count: usize,
         piece: &mut usize,
+        watched: Option<&Program>,
     ) -> Result<Vec<f32>> {
         let start = Instant::now();
         executor.write_index(&self.control.part(control::ROW, [1]), &[0])?;
-        executor.run(phases, count)?;
+        match watched {
+            None => executor.run(phases, count)?,
+            Some(program) => {
+                (0..count).try_for_each(|_| diagnose::play(executor, program, phases))?;
+            }
+        }
         let rows = executor.read(&self.history.part(0, [count, history::WORDS]))?;
         let each = start.elapsed().as_secs_f64() / count as f64;
         let fitting = (PIECE.as_secs_f64() / each) as usize;
@@ -961,7 +1090,7 @@ impl Feed {
         let steps = self.steps();
         while done < steps {
             let count = piece.min(steps - done);
-            let rows = self.run(executor, &[Phase::Evaluate], count, &mut piece)?;
+            let rows = self.run(executor, &[Phase::Evaluate], count, &mut piece, None)?;
             rows.chunks_exact(history::WORDS)
                 .for_each(|row| totals.add(row));
             done += count;

@@ -1525,11 +1525,21 @@ fn record() {
     let mut judge = Judge::new("record");
     // (steps, batch): a head that reads every step, or with one step the last.
     for (steps, batch) in [(1, 1), (1, 2), (7, 9), (1, 64), (5, 13), (3, 65), (11, 93)] {
-        for (updates, chunks) in [(false, 1), (true, 1), (true, 2), (true, 3)] {
+        // (one over the labels, norm)
+        for (updates, chunks, (factor, length)) in [
+            (false, 1, (0.25, NAN)),
+            (true, 1, (0.25, 7.5)),
+            (true, 2, (0.25, 7.5)),
+            (true, 3, (0.25, f32::MAX)),
+            (true, 1, (NAN, 7.5)),
+            (false, 1, (f32::NEG_INFINITY, 7.5)),
+            (true, 1, (0.25, f32::INFINITY)),
+            (true, 1, (0.25, -NAN)),
+        ] {
             let rows = steps * batch;
             let mut bench = Bench::new(rows);
-            let (scores, weight) = (bench.random(2 * rows), bench.reads(&[0.25, 3.0]));
-            let norm = bench.reads(&[7.5, NAN]);
+            let (scores, weight) = (bench.random(2 * rows), bench.reads(&[factor, 3.0]));
+            let norm = bench.reads(&[length, NAN]);
             let labels = labels(&mut bench, rows, 5);
             // From none to one too many, which means all.
             let lengths: Vec<u32> = (0..batch)
@@ -1552,7 +1562,7 @@ fn record() {
                 chunks,
             };
             judge.call(
-                &format!("{steps} x {batch}, updates {updates}, of {chunks}"),
+                &format!("{steps} x {batch}, updates {updates}, of {chunks}, {factor}, {length}"),
                 bench,
                 call,
                 |before| {
@@ -1568,12 +1578,13 @@ fn record() {
                         }
                     }
                     let row = vec![
-                        total(losses) * exact(0.25),
+                        total(losses) * exact(factor.into()),
                         total(hits),
                         exact(3.0),
-                        exact(if updates { 7.5 } else { 0.0 }),
+                        exact(if updates { length.into() } else { 0.0 }),
                         total(&last).over(exact(last.len().max(1) as f64)),
                         exact(last.len() as f64),
+                        exact((!factor.is_finite() || updates && !length.is_finite()).into()),
                     ];
                     let moved = [
                         if updates { 42.0 } else { 41.0 },

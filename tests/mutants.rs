@@ -257,6 +257,12 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "control[u.control + CHUNK] = 1u",
         "record",
     ),
+    (
+        "record",
+        "& EXPONENT) != EXPONENT",
+        "& EXPONENT) == EXPONENT",
+        "record",
+    ),
     // A limit or margin.
     (
         "clip_factor",

@@ -709,3 +709,130 @@ fn a_full_disk_is_waited_for() {
         ],
     );
 }
+
+// What a driver does wrong.
+
+/// A run on the GPU that this befalls; `None` where GPU tests are off.
+fn with_fault(place: &Place, out: &str, fault: &str, more: &[&str]) -> Option<Run> {
+    common::gpu()?;
+    let mut train = begin(place, out, "gpu", "4");
+    let output = train.args(["--inject-fault", fault]).args(more).output();
+    Some(Run::from(output.expect("it starts")))
+}
+
+#[test]
+fn work_that_the_driver_drops_is_noticed_and_done_again() {
+    let place = Place::new();
+    for (number, fault) in ["drop:3:1", "drop:40:1", "drop:41:1", "drop:90:2"]
+        .iter()
+        .enumerate()
+    {
+        let out = format!("run-{number}");
+        let Some(run) = with_fault(&place, &out, fault, &[]) else {
+            return;
+        };
+        assert_has(
+            &run.stderr,
+            &[
+                "reported work as finished that it has not done",
+                "the run goes on from",
+            ],
+        );
+        run.ok();
+        if number == 0 {
+            whole(&place, "undisturbed", "gpu", "4").ok();
+        }
+        assert_same(&place.path(&out), &place.path("undisturbed"));
+    }
+}
+
+#[test]
+fn a_driver_that_drops_all_work_ends_the_run_with_what_it_has_saved() {
+    let place = Place::new();
+    let Some(run) = with_fault(&place, "run", "drop:60:1000000", &[]) else {
+        return;
+    };
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert_has(
+        &run.stderr,
+        &[
+            "saved up to step ",
+            "--resume run",
+            "\nerror: ",
+            "some are missing",
+        ],
+    );
+    assert_eq!(
+        run.stderr.matches("goes on from the checkpoint").count(),
+        3,
+        "{}",
+        run.stderr
+    );
+    place
+        .run(&["train", "--resume", "run", "--device", "gpu", "--json"])
+        .ok();
+    whole(&place, "undisturbed", "gpu", "4").ok();
+    assert_same(&place.path("run"), &place.path("undisturbed"));
+}
+
+#[test]
+fn a_lost_device_ends_the_run_or_is_opened_anew() {
+    let place = Place::new();
+    let Some(run) = with_fault(&place, "stopped", "destroy:60:1", &[]) else {
+        return;
+    };
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert_has(
+        &run.stderr,
+        &[
+            "saved up to step ",
+            "go on from there with: ",
+            "train --resume stopped",
+            "\nerror: ",
+            "the device was lost: it was destroyed",
+        ],
+    );
+    place
+        .run(&["train", "--resume", "stopped", "--device", "gpu", "--json"])
+        .ok();
+    let retry = ["--on-device-lost", "retry"];
+    let run = with_fault(&place, "retried", "destroy:60:1", &retry).expect("there is a GPU");
+    assert_has(
+        &run.stderr,
+        &[
+            "the device was lost: it was destroyed",
+            "the run goes on from the checkpoint of step ",
+        ],
+    );
+    run.ok();
+    whole(&place, "undisturbed", "gpu", "4").ok();
+    for out in ["stopped", "retried"] {
+        assert_same(&place.path(out), &place.path("undisturbed"));
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_end_the_run_and_are_traced_to_a_call() {
+    let place = Place::new();
+    for device in devices() {
+        let device = match device {
+            Device::Cpu => "cpu",
+            Device::Gpu(_) => "gpu",
+        };
+        let train = |out: &str, more: &[&str]| {
+            let mut train = begin(&place, &format!("{out}-{device}"), device, "4");
+            Run::from(train.args(more).output().expect("it starts"))
+        };
+        // A rectifier holds nothing back.
+        let lr = ["--set", "optimizer.lr=1e9", "--cell", "rnn-relu"];
+        let run = train("plain", &lr);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert_has(&run.stderr, &["error: ", "of epoch 1 the loss is "]);
+        assert_has(&run.stderr, &["the gradient's norm", "lower learning rate"]);
+        assert_has(&run.stderr, &["with --diagnose"]);
+        let run = train("diagnosed", &[&lr[..], &["--diagnose"]].concat());
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert_has(&run.stderr, &["diagnosis: in step 2, `", " phase, left "]);
+        assert_has(&run.stderr, &["`, whose shape is ["]);
+    }
+}

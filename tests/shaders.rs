@@ -99,7 +99,7 @@ fn specialisations() -> Vec<Specialisation> {
     found.into_values().collect()
 }
 
-/// What measures a device for a profile.
+/// What measures a device for a profile, and what ends each submission.
 fn ceilings() -> impl Iterator<Item = Specialisation> {
     let sources = [
         ("copy", include_str!("../shaders/ceilings/copy.wgsl")),
@@ -112,6 +112,7 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
             "iterations",
             include_str!("../shaders/ceilings/iterations.wgsl"),
         ),
+        ("canary", include_str!("../shaders/device/canary.wgsl")),
     ];
     sources.into_iter().map(|(name, source)| Specialisation {
         name,

@@ -24,7 +24,7 @@ use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
 use gatescan::rng::{Philox, Stream};
 use gatescan::schedule::Schedule;
 use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, Report, Trainer, evaluate};
-use ndarray::Array2;
+use ndarray::{Array1, Array2, Array3};
 
 /// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the steps tells apart.
 fn slopes(count: usize, seed: u64) -> Dataset {
@@ -601,7 +601,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_step() {
     let error = trainer
         .run(&mut |_, _| Ok(ControlFlow::Continue(())))
         .expect_err("it cannot be trained on");
-    assert!(matches!(error, Error::Training(_)), "{error}");
+    assert!(matches!(error, Error::NotFinite { step: 1, .. }), "{error}");
     assert!(
         error
             .to_string()
@@ -645,6 +645,40 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
     let Some(gpu) = common::gpu() else { return };
     let error = Gpu::new(&gpu, &model.program).expect_err("no such device here");
     assert!(error.to_string().contains("MiB"), "{error}");
+}
+
+#[test]
+fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
+    // Beyond what a kernel can count, and tens of gigabytes where it could.
+    let inputs = Array3::zeros((4096, 1000, 1));
+    let labels = Array1::from_shape_fn(4096, |n| n as u32 % 3);
+    let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it is data");
+    let data = Splits::from(data);
+    let mut recipe = recipe(Cell::Lstm);
+    recipe.data = DataRecipe::Arrays {};
+    recipe.network.set_hidden_size(512);
+    recipe.batch_size = 4096;
+    let gpu = common::gpu().map(|gpu| Place::Gpu(Box::new(gpu)));
+    let cpu = Place::open(&Device::Cpu).expect("it is there");
+    for place in [Some(cpu), gpu].into_iter().flatten() {
+        let refused = |recipe: &Recipe| {
+            let loaded = Trainer::load(recipe, &data, &place);
+            let error = loaded.err().expect("it is too large");
+            assert!(matches!(error, Error::Device(_)), "{error}");
+            assert_eq!(error.exit_code(), 1);
+            error.to_string()
+        };
+        let message = refused(&recipe);
+        let named = message.split("the largest batch size that fits is ").nth(1);
+        let fits: usize = named
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("{message}"));
+        assert!((1..4096).contains(&fits), "{message}");
+        // A little more does not fit; what this machine has free moves.
+        let mut above = recipe.clone();
+        above.batch_size = fits + fits / 4 + 1;
+        println!("{}", refused(&above));
+    }
 }
 
 /// Sequences `[6, 50]` of tokens that count up by 1 or by 2, and at every step the token that follows; some end early.

@@ -78,6 +78,7 @@ impl RunDirectory {
     /// Goes back to `checkpoint`, or to the beginning: what was recorded later will be recorded again.
     pub fn go_back(&mut self, recipe: &Recipe, checkpoint: Option<&Checkpoint>) -> Result<()> {
         write_recipe(&self.path, recipe)?;
+        self.pending.clear();
         let path = self.path.join(METRICS);
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         let (step, epochs) = checkpoint.map_or((0, 0), |checkpoint| {

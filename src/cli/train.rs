@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use gatescan::cells::Cell;
 use gatescan::checkpoint::Checkpoint;
 use gatescan::checkpoints::Checkpoints;
 use gatescan::data::{Dataset, Splits};
+use gatescan::device::Device;
 use gatescan::error::{Error, Result};
+use gatescan::gpu::Fault;
+use gatescan::place::Place;
 use gatescan::recipe::{CheckpointRecipe, Recipe};
 use gatescan::train::{Ending, EpochMetrics, Event, Position, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -92,7 +95,25 @@ pub struct Train {
     /// Print only the result; with --json only the epochs.
     #[arg(long)]
     quiet: bool,
+    /// Whether to stop where the device is lost, or to open it anew and go on from the newest checkpoint.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLost::Stop)]
+    on_device_lost: OnDeviceLost,
+    /// Where a loss or gradient is not finite, play the step again and name the call that was first to leave such a number.
+    #[arg(long)]
+    diagnose: bool,
+    /// What the driver is to do wrong, for tests.
+    #[arg(long, value_name = "FAULT", hide = true)]
+    inject_fault: Option<Fault>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnDeviceLost {
+    Stop,
+    Retry,
+}
+
+/// How often in a row a run goes back to the same checkpoint before it gives up.
+const SETBACKS: usize = 3;
 
 fn cell_parser() -> impl TypedValueParser<Value = Cell> {
     let names = Cell::ALL.iter().map(|cell| cell.name());
@@ -116,11 +137,15 @@ impl Train {
         let (chosen, data) = rayon::join(
             || {
                 let (device, why) = choose_device(&self.device)?;
-                Ok((open(&device, &self.tune)?, why, start.elapsed()))
+                let mut place = open(&device, &self.tune)?;
+                if let Some(fault) = &self.inject_fault {
+                    place = place.with_fault(fault.clone());
+                }
+                Ok((device, place, why, start.elapsed()))
             },
             || recipe.data.load(recipe.seed),
         );
-        let (place, device_why, opened) = chosen?;
+        let (device, mut place, device_why, opened) = chosen?;
         let (data, had_data) = (data?, start.elapsed());
         let mut trainer = Trainer::load(&recipe, &data, &place)?;
         let loaded = start.elapsed();
@@ -146,51 +171,100 @@ impl Train {
         let mut display = Display::new(self.json, self.quiet);
         let mut first_step = !self.quiet;
         let mut epoch = trainer.position().epochs.len().max(1);
-        let ending = trainer.run(&mut |trainer, event| {
-            let mut flow = ControlFlow::Continue(());
-            match event {
-                Event::Progress(progress) => {
-                    epoch = progress.epoch;
-                    if std::mem::take(&mut first_step) {
-                        note(describe_start([opened, had_data, loaded, start.elapsed()]));
-                    }
-                    for report in &progress.reports {
-                        saver.directory.record(report);
-                        if display.report(report)?.is_break() {
-                            flow = ControlFlow::Break(());
+        let mut train = |trainer: &mut Trainer, saver: &mut Saver| {
+            let mut observe = |trainer: &mut Trainer, event: Event| {
+                let mut flow = ControlFlow::Continue(());
+                match event {
+                    Event::Progress(progress) => {
+                        epoch = progress.epoch;
+                        if std::mem::take(&mut first_step) {
+                            note(describe_start([opened, had_data, loaded, start.elapsed()]));
                         }
+                        for report in &progress.reports {
+                            saver.directory.record(report);
+                            if display.report(report)?.is_break() {
+                                flow = ControlFlow::Break(());
+                            }
+                        }
+                        display.progress(progress);
+                        saver.save_if_due(trainer)?;
                     }
-                    display.progress(progress);
-                    saver.save_if_due(trainer)?;
+                    Event::Epoch(metrics) => {
+                        saver.directory.record(metrics);
+                        saver.model_due = true;
+                        saver.save(trainer)?;
+                        flow = display.epoch(metrics, recipe.epochs)?;
+                    }
                 }
-                Event::Epoch(metrics) => {
-                    saver.directory.record(metrics);
-                    saver.model_due = true;
-                    saver.save(trainer)?;
-                    flow = display.epoch(metrics, recipe.epochs)?;
-                }
-            }
-            Ok(match stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => flow,
-            })
-        });
-        display.clear();
+                Ok(match stop.load(Ordering::Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => flow,
+                })
+            };
+            let ending = trainer.run(&mut observe);
+            display.clear();
+            let ending = ending?;
+            saver.model_due |= ending == Ending::Interrupted;
+            saver.finish(trainer, &stop)?;
+            Ok(ending)
+        };
         let directory = saver.directory.path().to_path_buf();
         let go_on = || format!("{} train --resume {}", program(), shown(&directory));
-        let finished = ending.and_then(|ending| {
-            saver.model_due |= ending == Ending::Interrupted;
-            saver.finish(&mut trainer, &stop)?;
-            Ok(ending)
-        });
-        let ending = finished.inspect_err(|_| {
-            if let Some(step) = saver.saved {
-                note(format!(
+        let say_saved = |saver: &Saver| {
+            note(match saver.saved {
+                Some(step) => format!(
                     "saved up to step {step}; go on from there with: {}",
                     go_on()
-                ));
+                ),
+                None => format!("nothing is saved yet; begin again with: {}", go_on()),
+            });
+        };
+        let mut setbacks = 0;
+        let ended = loop {
+            let before = saver.saved;
+            let error = match train(&mut trainer, &mut saver) {
+                Ok(ending) => break Ok(ending),
+                Err(error) => error,
+            };
+            setbacks = match saver.saved == before {
+                true => setbacks + 1,
+                false => 1,
+            };
+            if !self.survives(&error) || setbacks > SETBACKS {
+                break Err(error);
             }
-        })?;
+            // What the old one holds is free before the new one takes it.
+            drop(trainer);
+            let regained = self.regain(place, &device, &error).and_then(|place| {
+                let mut trainer = Trainer::load(&recipe, &data, &place)?;
+                saver.go_back(&recipe, &mut trainer)?;
+                Ok((place, trainer))
+            });
+            (place, trainer) = regained.inspect_err(|_| say_saved(&saver))?;
+            let from = saver.saved.map_or("the beginning".into(), |step| {
+                format!("the checkpoint of step {step}")
+            });
+            note(format!("{error}; the run goes on from {from}"));
+        };
+        let ending = match ended {
+            Ok(ending) => ending,
+            Err(error) => {
+                say_saved(&saver);
+                match error {
+                    Error::NotFinite { step, .. } if self.diagnose => {
+                        drop(trainer);
+                        let mut trainer = Trainer::load(&recipe, &data, &place)?;
+                        saver.go_back(&recipe, &mut trainer)?;
+                        note(format!("diagnosis: {}", trainer.diagnose(step)?));
+                    }
+                    Error::NotFinite { .. } => {
+                        note("with --diagnose it also names the first call that went wrong");
+                    }
+                    _ => {}
+                }
+                return Err(error);
+            }
+        };
         let Position { step, epochs, .. } = trainer.position();
         match ending {
             Ending::Complete => {}
@@ -207,6 +281,27 @@ impl Train {
         }
         let kept = trainer.best().or(epochs.last());
         self.report(kept, &saver.directory)
+    }
+
+    /// Whether a run goes back to its newest checkpoint after `error`, and on from there.
+    fn survives(&self, error: &Error) -> bool {
+        match error {
+            Error::WorkLost(_) => true,
+            Error::DeviceLost(_) => self.on_device_lost == OnDeviceLost::Retry,
+            _ => false,
+        }
+    }
+
+    /// The place to go on in after `error`.
+    fn regain(&self, place: Place, device: &Device, error: &Error) -> Result<Place> {
+        match error {
+            Error::DeviceLost(_) => {
+                // A driver that has been reset takes a moment.
+                std::thread::sleep(Duration::from_secs(1));
+                open(device, &self.tune)
+            }
+            _ => Ok(place),
+        }
     }
 
     /// The directory of the run to go on with, the checkpoint to go on from, and the recipe with every change that was asked
@@ -410,6 +505,20 @@ impl Saver {
         }
     }
 
+    /// Takes a trainer that stands at the beginning, and all that is written, to the newest checkpoint, where there is one.
+    fn go_back(&mut self, recipe: &Recipe, trainer: &mut Trainer) -> Result<()> {
+        let place = self.directory.path().join(CHECKPOINTS);
+        let found = Checkpoints::find(&place)?;
+        found.damaged.iter().for_each(note);
+        let from = found.newest.map(|(_, checkpoint)| checkpoint);
+        from.iter().try_for_each(|from| trainer.restore(from))?;
+        self.directory.go_back(recipe, from.as_ref())?;
+        self.checkpoints = Checkpoints::new(&place, self.when.keep, from.as_ref());
+        self.saved = from.as_ref().map(|from| from.position.step);
+        self.model_due = from.is_some();
+        Ok(())
+    }
+
     fn save_if_due(&mut self, trainer: &mut Trainer) -> Result<()> {
         let step = trainer.position().step;
         let wait = match self.failing {
@@ -466,11 +575,12 @@ impl Saver {
     fn write(&mut self, trainer: &mut Trainer) -> Result<()> {
         // A checkpoint says that the metrics up to it are there.
         self.directory.sync()?;
+        // Of numbers that are not finite nothing is saved.
+        let checkpoint = trainer.checkpoint()?;
         if self.model_due {
             self.directory.save(&trainer.model()?)?;
             self.model_due = false;
         }
-        let checkpoint = trainer.checkpoint()?;
         self.checkpoints.write(&checkpoint)?;
         self.saved = Some(checkpoint.position.step);
         Ok(())

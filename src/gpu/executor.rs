@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
 use super::GpuDevice;
+use super::submission::{Submissions, work};
 use super::timing::Timestamps;
 use crate::cpu::{check_host_memory, check_length};
 use crate::device::AdapterKind;
@@ -25,6 +27,7 @@ pub struct Gpu {
     pub(super) phases: [Vec<Dispatch>; Phase::ALL.len()],
     /// Where readbacks arrive; made larger when one needs it.
     staging: wgpu::Buffer,
+    pub(super) submissions: Submissions,
     /// Made when the first run is timed.
     pub(super) timestamps: Option<Timestamps>,
 }
@@ -39,7 +42,8 @@ pub(super) struct Dispatch {
     /// Where its uniform begins.
     uniform: u32,
     grid: [u32; 3],
-    pub(super) flops: f64,
+    /// See [`work`].
+    pub(super) work: f64,
 }
 
 impl Dispatch {
@@ -66,10 +70,6 @@ impl Dispatch {
     }
 }
 
-/// Floating-point operations that go into one command buffer: watchdogs (2 s on Windows, some 100 ms on macOS) count by
-/// those, and a small GPU does this many in a tenth of a second.
-pub(super) const SUBMISSION: f64 = 1e10;
-
 /// From one uniform to the next, in bytes: WebGPU's alignment of dynamic offsets, and room for the largest.
 const UNIFORM_STRIDE: usize = 256;
 
@@ -82,12 +82,12 @@ impl Gpu {
         check_limits(device, program)?;
         let (gpu, error) = caught(&device.device, || Self::load(device, program));
         let failed = |error: wgpu::Error| {
-            let needed = mebibytes(program.bytes(size_of::<f32>()));
             let name = &device.summary.name;
             Error::Device(match error {
                 wgpu::Error::OutOfMemory { .. } => format!(
-                    "{name} has not the {needed} of free memory that the network and its data need; \
-                     a smaller batch size or hidden size needs less"
+                    "{name} has not the free memory that the network and its data need: {}; \
+                     a smaller batch size or hidden size needs less",
+                    program.memory(size_of::<f32>())
                 ),
                 error => format!("{name} cannot load the program: {error}"),
             })
@@ -158,7 +158,7 @@ impl Gpu {
                     bindings: bindings.clone(),
                     uniform,
                     grid: kernel.grid(),
-                    flops: kernel.cost().flops,
+                    work: work(kernel.cost()),
                 }
             };
             program.calls(phase).iter().map(dispatch).collect()
@@ -185,6 +185,7 @@ impl Gpu {
         });
         let staging = staging(wgpu_device, 1 << 12);
         Ok(Gpu {
+            submissions: Submissions::new(device),
             device: device.clone(),
             buffers,
             uniforms,
@@ -211,13 +212,18 @@ impl Gpu {
         if bytes == 0 {
             return Ok(vec![]);
         }
-        if self.staging.size() < bytes {
-            self.staging = staging(&self.device.device, bytes);
+        // The canary's count arrives behind them.
+        let count = bytes..bytes + size_of::<u32>() as u64;
+        if self.staging.size() < count.end {
+            self.staging = staging(&self.device.device, count.end);
         }
         let mut encoder = self
             .device
             .device
             .create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        self.submissions.end(&self.device, &mut pass);
+        drop(pass);
         encoder.copy_buffer_to_buffer(
             source,
             (offset * size_of::<E>()) as u64,
@@ -225,8 +231,10 @@ impl Gpu {
             0,
             bytes,
         );
-        self.device.queue.submit([encoder.finish()]);
-        let slice = self.staging.slice(..bytes);
+        let done = &self.submissions.done;
+        encoder.copy_buffer_to_buffer(done, 0, &self.staging, count.start, count.end - bytes);
+        self.submissions.submit(&self.device, encoder.finish(), 0.0);
+        let slice = self.staging.slice(..count.end);
         let (send, receive) = std::sync::mpsc::channel();
         slice.map_async(wgpu::MapMode::Read, move |result| {
             // Nobody listens any more only if waiting failed, which has been reported then.
@@ -234,11 +242,8 @@ impl Gpu {
         });
         let failed =
             |error: String| Error::Device(format!("{}: {error}", self.device.summary.name));
-        self.device
-            .device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| failed(error.to_string()))?;
-        self.device.check()?;
+        self.device.wait()?;
+        self.submissions.pace.done(Instant::now());
         match receive.try_recv() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(failed(format!("results cannot be read: {error}"))),
@@ -247,9 +252,12 @@ impl Gpu {
         let view = slice
             .get_mapped_range()
             .map_err(|error| failed(error.to_string()))?;
-        let values = bytemuck::pod_collect_to_vec(&view);
+        let (values, count) = view.split_at(bytes as usize);
+        let values = bytemuck::pod_collect_to_vec(values);
+        let count = bytemuck::pod_read_unaligned(count);
         drop(view);
         self.staging.unmap();
+        self.submissions.check(&self.device, count)?;
         Ok(values)
     }
 
@@ -289,17 +297,22 @@ impl Executor for Gpu {
                 label: Some(&label),
                 timestamp_writes: None,
             });
-            let (mut flops, mut before) = (0.0, None);
-            while let Some(dispatch) = dispatches.next_if(|_| flops < SUBMISSION) {
+            let budget = self.submissions.pace.budget();
+            let (mut work, mut before) = (0.0, None);
+            while let Some(dispatch) =
+                dispatches.next_if(|next| work == 0.0 || work + next.work <= budget)
+            {
                 if self.device.debug {
                     pass.insert_debug_marker(&dispatch.label);
                 }
                 dispatch.encode_after(before, &mut pass, &self.uniforms);
-                flops += dispatch.flops;
+                work += dispatch.work;
                 before = Some(dispatch);
             }
+            self.submissions.end(&self.device, &mut pass);
             drop(pass);
-            self.device.queue.submit([encoder.finish()]);
+            self.submissions
+                .submit(&self.device, encoder.finish(), work);
         }
         self.device.check()
     }
@@ -517,7 +530,7 @@ fn caught<T>(device: &wgpu::Device, make: impl FnOnce() -> T) -> (T, Option<wgpu
 }
 
 /// Refuses what the device says it cannot hold or dispatch.
-fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
+pub(crate) fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
     let (name, limits) = (&device.summary.name, &device.limits);
     let largest = limits
         .max_buffer_size
@@ -528,10 +541,12 @@ fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
         let needed = buffer.bytes(size_of::<f32>());
         if needed > largest {
             return Err(Error::Device(format!(
-                "{} needs {} in one buffer and {name} allows {}; a smaller batch size, hidden size or data set needs less",
+                "{} needs {} in one buffer and {name} allows {}; a smaller batch size, hidden size or data set needs less; \
+                 in all it would be {}",
                 buffer.name,
                 mebibytes(needed),
-                mebibytes(largest)
+                mebibytes(largest),
+                program.memory(size_of::<f32>())
             )));
         }
     }

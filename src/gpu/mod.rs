@@ -4,6 +4,7 @@ pub(crate) mod ceilings;
 pub mod executor;
 mod loops;
 mod pipeline_cache;
+mod submission;
 mod timing;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,6 +13,8 @@ use crate::device::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
 use crate::model::Tuning;
 use pipeline_cache::PipelineCache;
+#[doc(hidden)]
+pub use submission::Fault;
 
 /// WGPU_DEBUG=1 lets tools see labels and every call's name, WGPU_VALIDATION=1 asks Vulkan's validation layer.
 fn flags() -> wgpu::InstanceFlags {
@@ -84,7 +87,10 @@ pub struct GpuDevice {
     /// What a recording has to know of it.
     pub tuning: Tuning,
     /// What went wrong outside of anyone's hearing: a lost device, an error that no call returned.
-    pub(crate) trouble: Arc<Mutex<Option<String>>>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+    /// What ends every submission.
+    canary: wgpu::ComputePipeline,
+    fault: Option<Fault>,
     pipelines: executor::Pipelines,
     cache: Option<PipelineCache>,
     /// Whether tools are to see every call's name.
@@ -138,21 +144,27 @@ impl GpuDevice {
             pollster::block_on(adapter.request_device(&request)).map_err(|error| {
                 Error::Device(format!("{} cannot be opened: {error}", summary.name))
             })?;
-        let trouble = Arc::new(Mutex::new(None));
+        let trouble: Arc<Mutex<Option<Trouble>>> = Arc::default();
         let note = {
             let trouble = Arc::clone(&trouble);
-            move |message: String| {
-                // The first one is the cause, the rest follow from it.
+            move |found: Trouble| {
                 if let Ok(mut trouble) = trouble.lock() {
-                    trouble.get_or_insert(message);
+                    // The first one is the cause, the rest follow from it; and all from a lost device.
+                    if trouble
+                        .as_ref()
+                        .is_none_or(|before| found.lost && !before.lost)
+                    {
+                        *trouble = Some(found);
+                    }
                 }
             }
         };
         let heard = note.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| heard(error.to_string())));
+        device.on_uncaptured_error(Arc::new(move |error| heard(Trouble::error(&error))));
         device.set_device_lost_callback(move |reason, message| {
-            note(format!("the device was lost ({reason:?}): {message}"));
+            note(Trouble::lost(reason, &message));
         });
+        let canary = submission::canary(&device);
         let tuning = Tuning::of_adapter(summary.kind, limits.max_compute_workgroup_storage_size);
         let cache = PipelineCache::open(&device, &adapter.get_info());
         let mut opened = GpuDevice {
@@ -162,6 +174,8 @@ impl GpuDevice {
             summary,
             iterations: None,
             trouble,
+            canary,
+            fault: None,
             pipelines: Default::default(),
             cache,
             debug: flags().contains(wgpu::InstanceFlags::DEBUG),
@@ -186,6 +200,15 @@ impl GpuDevice {
         }
     }
 
+    /// The same device, which this befalls.
+    #[doc(hidden)]
+    pub fn with_fault(self, fault: Fault) -> GpuDevice {
+        GpuDevice {
+            fault: Some(fault),
+            ..self
+        }
+    }
+
     /// Bytes that the driver has been asked for, where wgpu keeps count of it (on Vulkan and DX12).
     pub(crate) fn allocated_bytes(&self) -> Option<u64> {
         let report = self.device.generate_allocator_report()?;
@@ -195,15 +218,62 @@ impl GpuDevice {
     /// Waits until the device has done all that was submitted.
     pub(crate) fn wait(&self) -> Result<()> {
         let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        // What went wrong says more than that waiting did.
+        self.check()?;
         waited.map_err(|error| Error::Device(format!("{}: {error}", self.summary.name)))?;
-        self.check()
+        Ok(())
     }
 
     /// Fails if something has gone wrong since the device was opened.
     pub(crate) fn check(&self) -> Result<()> {
         let trouble = self.trouble.lock().map_or(None, |trouble| trouble.clone());
-        trouble.map_or(Ok(()), |message| {
-            Err(Error::Device(format!("{}: {message}", self.summary.name)))
+        trouble.map_or(Ok(()), |Trouble { lost, problem }| {
+            let message = format!("{}: {problem}", self.summary.name);
+            Err(match lost {
+                true => Error::DeviceLost(message),
+                false => Error::Device(message),
+            })
         })
+    }
+}
+
+/// What has gone wrong outside of anyone's hearing.
+#[derive(Debug, Clone)]
+struct Trouble {
+    /// Whether the device is gone.
+    lost: bool,
+    problem: String,
+}
+
+impl Trouble {
+    fn lost(reason: wgpu::DeviceLostReason, message: &str) -> Trouble {
+        let cause = match (reason, message.trim()) {
+            (wgpu::DeviceLostReason::Destroyed, _) => "it was destroyed".to_string(),
+            (_, "") => "the driver gives no reason; it may have crashed, been updated, or run into a time limit".into(),
+            (_, message) => message.to_string(),
+        };
+        Trouble {
+            lost: true,
+            problem: format!("the device was lost: {cause}"),
+        }
+    }
+
+    fn error(error: &wgpu::Error) -> Trouble {
+        let problem = match error {
+            wgpu::Error::OutOfMemory { .. } => {
+                "it has run out of memory; a smaller batch size or hidden size needs less"
+                    .to_string()
+            }
+            wgpu::Error::Validation { description, .. } => {
+                format!("wgpu refuses what gatescan asks for, which is a defect: {description}")
+            }
+            wgpu::Error::Internal { description, .. } => {
+                format!("the driver has failed: {description}")
+            }
+        };
+        Trouble {
+            lost: false,
+            problem,
+        }
     }
 }

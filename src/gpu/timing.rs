@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::executor::{Gpu, SUBMISSION};
+use super::executor::Gpu;
 use crate::error::Result;
 use crate::executor::{Span, Timing};
 use crate::program::Phase;
@@ -90,26 +90,31 @@ impl Gpu {
         let mut next = 0;
         while next < count {
             let mut encoder = device.device.create_command_encoder(&Default::default());
-            let mut flops = 0.0;
-            while next < count && flops < SUBMISSION {
+            let budget = self.submissions.pace.budget();
+            let mut work = 0.0;
+            while next < count && (work == 0.0 || work + dispatches[next].work <= budget) {
                 let dispatch = dispatches[next];
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: Some(&dispatch.label),
                     timestamp_writes: timestamps.as_ref().map(|stamps| stamps.writes(next)),
                 });
                 dispatch.encode(&mut pass, &self.uniforms);
-                flops += dispatch.flops;
+                work += dispatch.work;
                 next += 1;
             }
             if let Some(timestamps) = timestamps.as_ref().filter(|_| next == count) {
                 timestamps.resolve(&mut encoder);
             }
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            self.submissions.end(&device, &mut pass);
+            drop(pass);
             let commands = encoder.finish();
             lap("encode");
-            device.queue.submit([commands]);
+            self.submissions.submit(&device, commands, work);
             lap("submit");
         }
         device.wait()?;
+        self.submissions.pace.done(Instant::now());
         lap("wait");
 
         let mut calls = vec![None; count];
@@ -132,9 +137,12 @@ impl Gpu {
             timestamp_writes: None,
         });
         dispatch.encode(&mut pass, &self.uniforms);
+        self.submissions.end(device, &mut pass);
         drop(pass);
-        device.queue.submit([encoder.finish()]);
+        self.submissions
+            .submit(device, encoder.finish(), dispatch.work);
         device.wait()?;
+        self.submissions.pace.done(Instant::now());
         Ok(start.elapsed().as_secs_f64())
     }
 }

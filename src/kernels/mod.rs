@@ -95,7 +95,9 @@ pub mod history {
     pub const LAST_LOSS: usize = 4;
     /// Those outputs.
     pub const LAST_LABELLED: usize = 5;
-    pub const WORDS: usize = 6;
+    /// 1 where the loss or the norm is not a finite number, else 0.
+    pub const NOT_FINITE: usize = 6;
+    pub const WORDS: usize = 7;
 }
 
 /// Whose definition of a rule it is, where the frameworks' differ.

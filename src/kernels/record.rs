@@ -17,7 +17,7 @@ pub struct Record {
     /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it, where the step updates the parameters.
     pub norm: Option<Tensor>,
     pub control: Tensor,
-    /// `[rows of the history, 6]`.
+    /// `[rows of the history, 7]`.
     pub history: Tensor,
     /// B.
     pub batch: usize,
@@ -101,12 +101,17 @@ impl Record {
         let mut control = memory.write_index(&self.control);
         let mut history = memory.write(&self.history);
         let row = &mut history[control[control::ROW] as usize * history::WORDS..][..history::WORDS];
-        row[history::LOSS] = sum(losses) * weight[0];
+        let loss = sum(losses) * weight[0];
+        let norm = self.norm.map_or(R::zero(), |norm| memory.read(&norm)[0]);
+        // As f32 has them, in any precision.
+        let finite = [loss, norm].map(|value| (value.f64() as f32).is_finite());
+        row[history::LOSS] = loss;
         row[history::HITS] = sum(hits);
         row[history::LABELLED] = weight[1];
-        row[history::NORM] = self.norm.map_or(R::zero(), |norm| memory.read(&norm)[0]);
+        row[history::NORM] = norm;
         row[history::LAST_LOSS] = sum(&last) / R::of(last.len().max(1) as f64);
         row[history::LAST_LABELLED] = R::of(last.len() as f64);
+        row[history::NOT_FINITE] = R::of(f64::from(finite != [true; 2]));
         control[control::STEP] += u32::from(self.norm.is_some());
         control[control::CHUNK] += 1;
         if control[control::CHUNK] as usize == self.chunks {
