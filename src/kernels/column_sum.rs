@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, write};
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, fold, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::Real;
@@ -114,9 +114,7 @@ impl ColumnSum {
                     let mut block = [R::zero(); BLOCK];
                     for (m, row) in rows.chunks(self.stride).enumerate() {
                         let at = above * BLOCK + m;
-                        if lengths.is_some_and(|lengths| {
-                            at / lengths.len() >= lengths[at % lengths.len()] as usize
-                        }) {
+                        if lengths.is_some_and(|lengths| !counts(at, lengths)) {
                             continue;
                         }
                         let row = &row[number * BLOCK..][..out.len()];

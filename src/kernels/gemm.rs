@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
 use crate::real::{Real, View};
@@ -389,8 +389,7 @@ impl Gemm {
             let mut whole = rows.start..rows.start;
             for start in rows.clone().step_by(BLOCK) {
                 let block = start..(start + BLOCK).min(rows.end);
-                let counts = |at: &usize| at / lengths.len() < lengths[at % lengths.len()] as usize;
-                let counted = block.clone().filter(counts).count();
+                let counted = block.clone().filter(|&at| counts(at, lengths)).count();
                 if counted == block.len() {
                     whole.end = block.end;
                     continue;
@@ -402,7 +401,7 @@ impl Gemm {
                 if counted > 0 {
                     let mut copy = vec![R::zero(); block.len() * a.columns];
                     let rows = copy.chunks_mut(a.columns).zip(block.clone());
-                    rows.filter(|(_, at)| counts(at))
+                    rows.filter(|&(_, at)| counts(at, lengths))
                         .for_each(|(row, at)| a.copy_row(at, row));
                     let a = View::new(&copy, block.len(), a.columns, a.columns);
                     multiply(a, block, c);
@@ -425,17 +424,14 @@ fn runs(
     lengths: Option<&[u32]>,
     taken: impl Fn(usize) -> bool,
 ) -> impl Iterator<Item = Range<usize>> {
-    let counts = move |&at: &usize| {
-        lengths.is_none_or(|lengths| {
-            let (t, b) = (at / lengths.len(), at % lengths.len());
-            t < lengths[b] as usize && taken(b)
-        })
+    let takes = move |&at: &usize| {
+        lengths.is_none_or(|lengths| counts(at, lengths) && taken(at % lengths.len()))
     };
     let Range { mut start, end } = range;
     std::iter::from_fn(move || {
-        let first = (start..end).find(&counts)?;
+        let first = (start..end).find(&takes)?;
         start = match lengths {
-            Some(_) => (first..end).find(|at| !counts(at)).unwrap_or(end),
+            Some(_) => (first..end).find(|at| !takes(at)).unwrap_or(end),
             None => end,
         };
         Some(first..start)

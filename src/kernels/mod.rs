@@ -302,6 +302,11 @@ impl Call {
     }
 }
 
+/// Whether row `t * B + b` is a step that its sequence has, of sequences of these lengths.
+pub(crate) fn counts(row: usize, lengths: &[u32]) -> bool {
+    row / lengths.len() < lengths[row % lengths.len()] as usize
+}
+
 /// Workgroups for `count` items, `each` a workgroup, folded into two dimensions: WebGPU takes 65535 in each. The shader
 /// unfolds with `workgroup.x + workgroup.y * workgroups.x`.
 pub(crate) fn fold(count: usize, each: usize) -> [u32; 3] {
