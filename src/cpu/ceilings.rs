@@ -55,7 +55,7 @@ pub(crate) fn ceilings() -> Ceilings {
     Ceilings {
         copy_gbytes_per_s: rate(&copies, bytes),
         multiply_add_gflops: rate(&sums, flops),
-        empty_dispatch_us: Ceiling::of_costs(calls),
+        empty_dispatch_us: Ceiling::of_costs(calls.collect()),
         submission_us: None,
         round_trip_us: None,
     }

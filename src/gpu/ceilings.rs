@@ -1,5 +1,7 @@
 //! What a GPU can do at most, measured.
 
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::GpuDevice;
@@ -9,10 +11,12 @@ use crate::profile::{Ceiling, Ceilings, samples};
 /// How long a sample takes at least, so that what submission and wait cost does not count.
 const SAMPLE: Duration = Duration::from_millis(5);
 
-/// Windows of round trips, and the round trips of each. They lie between the other measurements, so that what slows the machine
-/// for a second does not slow them all.
-const WINDOWS: usize = 15;
-const ROUND_TRIPS: usize = 40;
+/// Samples of what the host pays, at a time. They lie between the other measurements, so that what slows the machine for a second
+/// does not slow them all.
+const SAMPLES: usize = 500;
+
+/// Dispatches of a short submission and of a long one, whose difference tells what one costs.
+const DISPATCHES: [usize; 2] = [4, 36];
 
 /// Bytes of each of the copy's two buffers: more than caches hold.
 const COPIED: u64 = 128 << 20;
@@ -38,12 +42,12 @@ impl GpuDevice {
         let multiply_add = bench.pipeline(source, "multiply_add");
         let empty = bench.pipeline(include_str!("../../shaders/ceilings/empty.wgsl"), "empty");
 
-        let mut host = RoundTrips::default();
-        host.measure(&bench, &empty)?;
+        let mut costs = Costs::default();
+        costs.measure(&bench, &empty)?;
         let bytes = 2.0 * bench.source.size() as f64;
         // Enough workgroups to fill a device, few enough to give each a good part.
         let copies = bench.seconds_each(&copy, (bench.source.size() / (256 * 16 * 8)) as u32)?;
-        host.measure(&bench, &empty)?;
+        costs.measure(&bench, &empty)?;
         // As many workgroups as keep the device busy well beyond what a dispatch costs.
         let mut workgroups = 256;
         while workgroups < 32768 && bench.run(&multiply_add, workgroups, 1)? < 2e-3 {
@@ -51,46 +55,82 @@ impl GpuDevice {
         }
         let flops = f64::from(workgroups) * 64.0 * 256.0 * 64.0;
         let sums = bench.seconds_each(&multiply_add, workgroups)?;
-        host.measure(&bench, &empty)?;
-        let dispatches = bench.seconds_each(&empty, 1)?;
-        host.measure(&bench, &empty)?;
+        costs.measure(&bench, &empty)?;
 
+        let [empty_dispatch_us, submission_us, round_trip_us] = costs.ceilings();
         let rate = |seconds: &[f64], what: f64| {
             Ceiling::of_rates(seconds.iter().map(|seconds| what / seconds / 1e9))
         };
         Ok(Ceilings {
             copy_gbytes_per_s: rate(&copies, bytes),
             multiply_add_gflops: rate(&sums, flops),
-            empty_dispatch_us: Ceiling::of_costs(dispatches.iter().map(|seconds| seconds * 1e6)),
-            submission_us: Some(Ceiling::of_windows(&host.submissions)),
-            round_trip_us: Some(Ceiling::of_windows(&host.whole)),
+            empty_dispatch_us,
+            submission_us: Some(submission_us),
+            round_trip_us: Some(round_trip_us),
         })
     }
 }
 
-/// Microseconds of submissions of next to nothing, each waited for; in windows.
-#[derive(Default)]
-struct RoundTrips {
-    submissions: Vec<Vec<f64>>,
-    /// The same with the wait.
-    whole: Vec<Vec<f64>>,
+/// `measure` while no core of the machine goes to sleep: waking one takes longer than what is measured, and whether a thread
+/// finds its core awake differs from run to run. Threads that yield at once to any that has work hold the cores; with only one for
+/// each of two cores, the system at times has both on one.
+fn awake<T>(measure: impl FnOnce() -> T) -> T {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        // Gone when the measurement has ended, however it ends.
+        let measuring = Arc::new(());
+        for _ in 0..cores.max(8) {
+            let measuring = Arc::downgrade(&measuring);
+            scope.spawn(move || {
+                while measuring.strong_count() > 0 {
+                    thread::yield_now();
+                }
+            });
+        }
+        measure()
+    })
 }
 
-impl RoundTrips {
+/// Microseconds of what costs the host or the device next to nothing each time; sampled in turn.
+#[derive(Default)]
+struct Costs {
+    submissions: Vec<f64>,
+    /// The same with the wait.
+    round_trips: Vec<f64>,
+    /// Round trips of as many dispatches as [`DISPATCHES`] says.
+    dispatches: [Vec<f64>; 2],
+}
+
+impl Costs {
     fn measure(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
-        for _ in 0..WINDOWS {
-            let (mut submissions, mut whole) = (vec![], vec![]);
-            for _ in 0..ROUND_TRIPS {
+        awake(|| {
+            for _ in 0..SAMPLES {
                 let start = Instant::now();
                 bench.submit(empty, 1, 1);
-                submissions.push(start.elapsed().as_secs_f64() * 1e6);
+                self.submissions.push(start.elapsed().as_secs_f64() * 1e6);
                 bench.device.wait()?;
-                whole.push(start.elapsed().as_secs_f64() * 1e6);
+                self.round_trips.push(start.elapsed().as_secs_f64() * 1e6);
+                for (samples, times) in self.dispatches.iter_mut().zip(DISPATCHES) {
+                    samples.push(bench.run(empty, 1, times)? * 1e6);
+                }
             }
-            self.submissions.push(submissions);
-            self.whole.push(whole);
-        }
-        Ok(())
+            Ok(())
+        })
+    }
+
+    /// Of one more dispatch, of a submission, of a round trip.
+    fn ceilings(self) -> [Ceiling; 3] {
+        let [few, many] = self.dispatches.map(Ceiling::of_costs);
+        let more = (DISPATCHES[1] - DISPATCHES[0]) as f64;
+        let dispatch = Ceiling {
+            best: (many.best - few.best).max(0.0) / more,
+            median: (many.median - few.median).max(0.0) / more,
+        };
+        [
+            dispatch,
+            Ceiling::of_costs(self.submissions),
+            Ceiling::of_costs(self.round_trips),
+        ]
     }
 }
 
