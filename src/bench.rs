@@ -368,7 +368,8 @@ pub struct Step {
     pub forward_ms: f64,
     pub forward_ms_p10: f64,
     pub forward_ms_p90: f64,
-    /// Microseconds of the host for a training step, to encode and submit it; `None` on the CPU, which computes it itself.
+    /// Microseconds that a thread of the host works for a training step, to encode and submit it; `None` on the CPU, which computes
+    /// it itself.
     pub host_us: Option<f64>,
     /// In training.
     pub sequences_per_s: f64,

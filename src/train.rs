@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
@@ -133,7 +134,7 @@ impl Evaluation {
 pub(crate) struct Pace {
     /// Seconds of a step.
     pub step: f64,
-    /// Of these, what the host takes to encode and submit it, where a device computes it.
+    /// Seconds that a thread of the host works for it, to encode and submit, where a device computes it.
     pub host: Option<f64>,
 }
 
@@ -564,9 +565,10 @@ impl Trainer {
             Split::Test => &[Phase::Evaluate],
         };
         let (executor, _) = self.rewind(split)?;
-        let start = Instant::now();
+        // Of the thread, not of the clock on the wall: a software driver works on the same cores, and a queue may be full.
+        let (start, work) = (Instant::now(), ThreadTime::now());
         executor.run(phases, count)?;
-        let submitted = start.elapsed().as_secs_f64();
+        let submitted = work.elapsed().as_secs_f64();
         // A run waits by reading what the steps have left.
         executor.read(&rows.part(0, [count, history::WORDS]))?;
         Ok(Pace {

@@ -12,6 +12,8 @@ use crate::kernels::Cost;
 /// How long a submission should keep the device. Watchdogs (2 s on Windows, some 100 ms on macOS) count by submissions, and a
 /// desktop waits for one; it is well below the 50 ms at which that shows, since calls are not alike.
 const SUBMISSION: Duration = Duration::from_millis(20);
+/// The same of a software driver, which has no watchdog and draws no desktop.
+const SOFTWARE_SUBMISSION: Duration = Duration::from_secs(1);
 
 /// What a call of this cost takes, as work: its operations, its bytes at ten operations each, and what any dispatch costs, as
 /// devices that are slow enough to matter have them.
@@ -22,6 +24,8 @@ pub(super) fn work(cost: Cost) -> f64 {
 /// How fast a device does its work: a running estimate, from all that was done between two waits.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
+    /// How long a submission should take.
+    aim: Duration,
     /// Seconds for a unit of work.
     seconds: f64,
     /// Submitted since the device was last waited for, and when that began.
@@ -30,8 +34,9 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Of a device of which nothing is known yet: a slow one.
-    fn new() -> Pace {
+    fn new(aim: Duration) -> Pace {
         Pace {
+            aim,
             seconds: 1e-9,
             pending: None,
         }
@@ -39,7 +44,7 @@ impl Pace {
 
     /// The work that fits into a submission.
     pub(super) fn budget(&self) -> f64 {
-        SUBMISSION.as_secs_f64() / self.seconds
+        self.aim.as_secs_f64() / self.seconds
     }
 
     fn submitted(&mut self, work: f64, now: Instant) {
@@ -86,7 +91,10 @@ impl Submissions {
             }],
         });
         Submissions {
-            pace: Pace::new(),
+            pace: Pace::new(match device.summary.is_software() {
+                true => SOFTWARE_SUBMISSION,
+                false => SUBMISSION,
+            }),
             done,
             bindings,
             given: 0,
@@ -222,12 +230,12 @@ mod tests {
     #[test]
     fn submissions_follow_the_measure() {
         for seconds in [1e-13, 1e-11, 1e-9, 1e-7] {
-            let mut pace = Pace::new();
+            let mut pace = Pace::new(SUBMISSION);
             let lasts = after(&mut pace, seconds, 0.05 / seconds, 8);
             assert!((0.015..0.025).contains(&lasts), "{seconds}: {lasts}");
         }
         // A device that is ten times as slow from now on, as when it has grown hot.
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(SUBMISSION);
         after(&mut pace, 1e-12, 1e10, 8);
         let lasts = after(&mut pace, 1e-11, 1e10, 2);
         assert!(lasts < 0.05, "{lasts}");
@@ -239,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_does_no_harm() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(SUBMISSION);
         after(&mut pace, 0.0, 1e10, 100);
         assert!(pace.budget().is_finite());
         pace.submitted(0.0, Instant::now());

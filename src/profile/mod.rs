@@ -281,7 +281,8 @@ impl Site {
 pub struct Step {
     /// A step as a run makes it, many to a submission.
     pub plain_ms: Estimate,
-    /// Microseconds of the host for such a step, to encode and submit it; `None` on the CPU, which computes it itself.
+    /// Microseconds that a thread of the host works for such a step, to encode and submit it; `None` on the CPU, which computes it
+    /// itself.
     pub host_us: Option<Estimate>,
     /// A step with a clock around every call, on the host.
     pub profiled_ms: Estimate,
@@ -727,7 +728,7 @@ mod tests {
             let mut drawn = Philox::new(seed, Stream::Shuffle(0));
             let mut uniform = move || f64::from(drawn.uniform());
             let sample = |number: usize| {
-                let slow = number / 40 % 3 > 0;
+                let slow = !(number / 40).is_multiple_of(3);
                 let usual = 10.0 + uniform() * 0.5 + if slow { 5.0 } else { 0.0 };
                 match uniform() {
                     rare if rare < 0.02 => 0.05 * usual,
