@@ -47,7 +47,7 @@ fn main() -> Result<()> {
                     now.accuracy.unwrap_or_default()
                 )
             }
-            Event::Progress(_) => {}
+            Event::Progress(_) | Event::Evaluating { .. } => {}
             Event::Epoch(epoch) => println!(
                 "after epoch {}: test loss {:.4}, test accuracy {:.4}",
                 epoch.epoch,

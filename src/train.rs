@@ -96,6 +96,11 @@ pub enum Ending {
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     Progress(&'a Progress),
+    /// So many sequences of the test split are evaluated. After a break the epoch's end is still to come.
+    Evaluating {
+        sequences: usize,
+        of: usize,
+    },
     Epoch(&'a EpochMetrics),
 }
 
@@ -331,8 +336,10 @@ impl Trainer {
             let Some(sequences_per_second) = self.train_epoch(observe)? else {
                 return Ok(Ending::Interrupted);
             };
+            let ControlFlow::Continue(tested) = self.evaluate_test(observe)? else {
+                return Ok(Ending::Interrupted);
+            };
             let trained = std::mem::take(&mut self.position.totals);
-            let tested = self.evaluate_test()?;
             let metrics = EpochMetrics {
                 epoch: self.position.epochs.len() + 1,
                 train_loss: trained.loss(),
@@ -636,9 +643,10 @@ impl Trainer {
         self.train.begin(self.executor.as_mut(), order, done)?;
         let steps = self.train.steps().min(self.last_step() - before);
         let (batch, chunks, count) = (self.model.batch, self.train.chunks, self.train.count);
-        // A batch is through with its last chunk; what the recipe's steps cut off counts as begun.
+        // What the recipe's steps cut off counts as begun.
         let of = (steps.div_ceil(chunks) * batch).min(count);
-        let taken = |done: usize| (done * batch / chunks).min(of);
+        let train = self.train.clone();
+        let taken = |done: usize| train.taken(done).min(of);
         let (at_start, start) = (taken(done), Instant::now());
         // A clock may stand still for an epoch.
         let speed =
@@ -698,7 +706,7 @@ impl Trainer {
                 step_losses,
                 reports,
             };
-            // After the last step the epoch's end is what there is to tell, and it counts whatever the observer says.
+            // After the last step there is nothing left of it to break off.
             if observe(self, Event::Progress(&progress))?.is_break() && done < steps {
                 return Ok(None);
             }
@@ -719,11 +727,22 @@ impl Trainer {
         })
     }
 
-    fn evaluate_test(&mut self) -> Result<Option<Totals>> {
-        let Some(test) = &self.test else {
-            return Ok(None);
+    /// What the test split comes to, if there is one; a break where the observer says so.
+    fn evaluate_test(&mut self, observe: &mut Observer) -> Result<ControlFlow<(), Option<Totals>>> {
+        let Some(test) = self.test.clone() else {
+            return Ok(ControlFlow::Continue(None));
         };
-        test.evaluate(self.executor.as_mut()).map(Some)
+        let mut evaluation = test.evaluation(self.executor.as_mut())?;
+        while let Some(sequences) = evaluation.advance(&test, self.executor.as_mut())? {
+            let event = Event::Evaluating {
+                sequences,
+                of: test.count,
+            };
+            if observe(self, event)?.is_break() && sequences < test.count {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(Some(evaluation.totals)))
     }
 
     fn accuracy(&self, totals: &Totals) -> Option<f64> {
@@ -794,7 +813,9 @@ pub fn evaluate(
     {
         executor.write_index(&counts, &vec![0; counts.len()])?;
     }
-    let totals = feed.evaluate(executor.as_mut())?;
+    let mut evaluation = feed.evaluation(executor.as_mut())?;
+    while evaluation.advance(&feed, executor.as_mut())?.is_some() {}
+    let totals = evaluation.totals;
     let seconds = start.elapsed().as_secs_f64();
     let (mut confusion, mut ranks) = (None, None);
     if let Some(tally) = &tally {
@@ -1022,6 +1043,11 @@ impl Feed {
         self.count.div_ceil(self.batch) * self.chunks
     }
 
+    /// Sequences that so many steps of a pass have taken; a batch is through with its last chunk.
+    fn taken(&self, steps: usize) -> usize {
+        (steps * self.batch / self.chunks).min(self.count)
+    }
+
     /// Puts `data` on the device.
     fn upload(&self, executor: &mut dyn Executor, data: &Dataset) -> Result<()> {
         match &data.inputs {
@@ -1085,19 +1111,39 @@ impl Feed {
         Ok(rows)
     }
 
-    /// One pass over the data in their own order, in [`Phase::Evaluate`].
-    fn evaluate(&self, executor: &mut dyn Executor) -> Result<Totals> {
+    /// Starts a pass over the data in their own order, in [`Phase::Evaluate`].
+    fn evaluation(&self, executor: &mut dyn Executor) -> Result<Passing> {
         self.begin(executor, (0..self.count as u32).collect(), 0)?;
-        let (mut totals, mut piece, mut done) = (Totals::default(), 1, 0);
-        let steps = self.steps();
-        while done < steps {
-            let count = piece.min(steps - done);
-            let rows = self.run(executor, &[Phase::Evaluate], count, &mut piece, None)?;
-            rows.chunks_exact(history::WORDS)
-                .for_each(|row| totals.add(row));
-            done += count;
+        Ok(Passing {
+            totals: Totals::default(),
+            piece: 1,
+            done: 0,
+        })
+    }
+}
+
+/// An evaluation on its way.
+struct Passing {
+    totals: Totals,
+    /// Steps to play next.
+    piece: usize,
+    /// Steps that were played.
+    done: usize,
+}
+
+impl Passing {
+    /// Plays some steps; how many sequences are through, or `None` where all were before.
+    fn advance(&mut self, feed: &Feed, executor: &mut dyn Executor) -> Result<Option<usize>> {
+        let left = feed.steps() - self.done;
+        if left == 0 {
+            return Ok(None);
         }
-        Ok(totals)
+        let count = self.piece.min(left);
+        let rows = feed.run(executor, &[Phase::Evaluate], count, &mut self.piece, None)?;
+        rows.chunks_exact(history::WORDS)
+            .for_each(|row| self.totals.add(row));
+        self.done += count;
+        Ok(Some(feed.taken(self.done)))
     }
 }
 

@@ -107,6 +107,7 @@ fn run_on(recipe: &Recipe, splits: &Splits, device: &Device) -> Run {
                     step_losses.extend(&progress.step_losses);
                     reports.extend(&progress.reports);
                 }
+                Event::Evaluating { .. } => {}
                 Event::Epoch(metrics) => last = Some(metrics.clone()),
             }
             Ok(ControlFlow::Continue(()))

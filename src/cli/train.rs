@@ -189,6 +189,7 @@ impl Train {
                         display.progress(progress);
                         saver.save_if_due(trainer)?;
                     }
+                    Event::Evaluating { sequences, of } => display.evaluating(sequences, of),
                     Event::Epoch(metrics) => {
                         saver.directory.record(metrics);
                         saver.model_due = true;
@@ -659,6 +660,12 @@ impl Display {
         } else if self.last_line.elapsed() >= Self::BETWEEN_LINES {
             self.last_line = Instant::now();
             note(format!("epoch {epoch}/{epochs} {sequences}/{of} {state}"));
+        }
+    }
+
+    fn evaluating(&self, sequences: usize, of: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("evaluated {sequences} of {of}"));
         }
     }
 
