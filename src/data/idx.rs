@@ -43,8 +43,8 @@ pub fn load(directory: &Path, classes: usize) -> Result<Splits> {
         ));
     }
     Ok(Splits {
-        train,
         test: Some(test),
+        ..train.into()
     })
 }
 
