@@ -66,7 +66,9 @@ pub fn of_values(
         Some(forecast) => {
             baselines.push(Baseline {
                 name: "last value".into(),
-                loss: data.error(|n, k| data.input(n, data.length(n).checked_sub(1)?, forecast.inputs[k])),
+                loss: data.error(|n, k| {
+                    data.input(n, data.length(n).checked_sub(1)?, forecast.inputs[k])
+                }),
             });
             baselines.push(seasonal(&train, &data, forecast));
         }
@@ -89,7 +91,11 @@ pub fn of_values(
 
 /// The value of a season before, or of two or more where one is shorter than the horizon.
 fn seasonal(train: &Windows, data: &Windows, forecast: &Forecast) -> Baseline {
-    let Forecast { inputs, horizon, season } = forecast;
+    let Forecast {
+        inputs,
+        horizon,
+        season,
+    } = forecast;
     let (horizon, steps) = (*horizon, train.data.steps.min(data.data.steps));
     let error = |windows: &Windows, season: usize| {
         let back = season * horizon.div_ceil(season) - horizon;
@@ -144,24 +150,30 @@ fn regression(train: &Windows, data: &Windows) -> Result<Option<Baseline>> {
     let mut triangle = Mat::<f64>::zeros(0, columns);
     for block in chosen.chunks(BLOCK) {
         let above = triangle.nrows();
-        let stacked = Mat::from_fn(above + block.len(), columns, |i, j| match i.checked_sub(above) {
-            None => triangle[(i, j)],
-            Some(i) => row(train, block[i], j),
+        let stacked = Mat::from_fn(above + block.len(), columns, |i, j| {
+            match i.checked_sub(above) {
+                None => triangle[(i, j)],
+                Some(i) => row(train, block[i], j),
+            }
         });
         triangle = stacked.qr().thin_R().to_owned();
     }
     let rows = triangle.nrows().min(coefficients);
     let svd = triangle.get(..rows, ..coefficients).thin_svd();
     let svd = svd.map_err(|error| {
-        Error::Training(format!("the linear regression beside the model cannot be made: {error:?}"))
+        Error::Training(format!(
+            "the linear regression beside the model cannot be made: {error:?}"
+        ))
     })?;
     let values = svd.S().column_vector();
     let negligible = values[0] * f64::EPSILON * count.max(coefficients) as f64;
     let answers = triangle.get(..rows, coefficients..);
     let projected = svd.U().transpose() * answers;
-    let scaled = Mat::from_fn(projected.nrows(), width, |i, k| match values[i] > negligible {
-        true => projected[(i, k)] / values[i],
-        false => 0.0,
+    let scaled = Mat::from_fn(projected.nrows(), width, |i, k| {
+        match values[i] > negligible {
+            true => projected[(i, k)] / values[i],
+            false => 0.0,
+        }
     });
     let weights = svd.V() * scaled;
     let answer = |n: usize, k: usize| {
@@ -189,8 +201,14 @@ struct Windows<'a> {
 
 impl Windows<'_> {
     fn of(data: &Dataset) -> Option<Windows<'_>> {
-        let (Inputs::Floats(inputs), Targets::Values { values, width, per_step }) =
-            (&data.inputs, &data.targets)
+        let (
+            Inputs::Floats(inputs),
+            Targets::Values {
+                values,
+                width,
+                per_step,
+            },
+        ) = (&data.inputs, &data.targets)
         else {
             return None;
         };
@@ -246,21 +264,37 @@ mod tests {
         let value = |t: usize| [0.0, 3.0, 1.0, -2.0][t % 4] + 0.1 * t as f32;
         let inputs = Array3::from_shape_fn((count, 6, 1), |(n, t, _)| value(first + n + t));
         let targets = Array3::from_shape_fn((count, 6, 1), |(n, t, _)| value(first + n + t + 1));
-        Dataset::new(inputs.view(), Targets::values_per_step(targets.view())).expect("it makes sense")
+        Dataset::new(inputs.view(), Targets::values_per_step(targets.view()))
+            .expect("it makes sense")
     }
 
     #[test]
     fn a_season_is_found_and_lines_are_straight() {
-        let mut forecast = Forecast { inputs: vec![0], horizon: 1, season: None };
+        let mut forecast = Forecast {
+            inputs: vec![0],
+            horizon: 1,
+            season: None,
+        };
         let baselines = |forecast: &Forecast| {
             of_values(&windows(40, 0), &windows(20, 40), Some(forecast)).expect("it can be made")
         };
         let found = baselines(&forecast);
         let names: Vec<&str> = found.iter().map(|each| each.name.as_str()).collect();
-        assert_eq!(names, ["last value", "seasonal naive (4 steps, found)", "linear regression"]);
+        assert_eq!(
+            names,
+            [
+                "last value",
+                "seasonal naive (4 steps, found)",
+                "linear regression"
+            ]
+        );
         // Steps of 3.1, -1.9, -2.9 and 2.1.
         let last = found[0].loss.expect("there is one");
-        assert!((last - (3.1f64.powi(2) + 1.9f64.powi(2) + 2.9f64.powi(2) + 2.1f64.powi(2)) / 4.0).abs() < 1e-4);
+        assert!(
+            (last - (3.1f64.powi(2) + 1.9f64.powi(2) + 2.9f64.powi(2) + 2.1f64.powi(2)) / 4.0)
+                .abs()
+                < 1e-4
+        );
         // What it has risen by in a season.
         assert!((found[1].loss.expect("there is one") - 0.16).abs() < 1e-4);
         // x(t) = x(t - 4) + x(t - 1) - x(t - 5), and more such; the window's numbers depend on each other.
@@ -276,21 +310,33 @@ mod tests {
     fn a_short_season_is_taken_several_times() {
         let mut train = windows(40, 0);
         // Five steps ahead: the last season that is known ends three steps before the end of the window.
-        let Targets::Values { values, .. } = &mut train.targets else { panic!("values expected") };
+        let Targets::Values { values, .. } = &mut train.targets else {
+            panic!("values expected")
+        };
         let value = |t: usize| [0.0, 3.0, 1.0, -2.0][t % 4] + 0.1 * t as f32;
         for n in 0..40 {
             (0..6).for_each(|t| values[6 * n + t] = value(n + t + 5));
         }
-        let forecast = Forecast { inputs: vec![0], horizon: 5, season: Some(4) };
+        let forecast = Forecast {
+            inputs: vec![0],
+            horizon: 5,
+            season: Some(4),
+        };
         let found = of_values(&train, &train, Some(&forecast)).expect("it can be made");
-        assert!((found[1].loss.expect("there is one") - 0.64).abs() < 1e-3, "{found:?}");
+        assert!(
+            (found[1].loss.expect("there is one") - 0.64).abs() < 1e-3,
+            "{found:?}"
+        );
     }
 
     #[test]
     fn answers_that_are_no_later_inputs_have_the_mean() {
         let data = |shift: f32| {
-            let inputs = Array3::from_shape_fn((30, 2, 1), |(n, t, _)| ((n * 7 + t * 5) % 11) as f32);
-            let targets = Array2::from_shape_fn((30, 1), |(n, _)| 2.0 * inputs[[n, 0, 0]] - inputs[[n, 1, 0]] + shift);
+            let inputs =
+                Array3::from_shape_fn((30, 2, 1), |(n, t, _)| ((n * 7 + t * 5) % 11) as f32);
+            let targets = Array2::from_shape_fn((30, 1), |(n, _)| {
+                2.0 * inputs[[n, 0, 0]] - inputs[[n, 1, 0]] + shift
+            });
             Dataset::new(inputs.view(), Targets::values(targets.view())).expect("it makes sense")
         };
         let found = of_values(&data(0.0), &data(1.0), None).expect("it can be made");
@@ -303,11 +349,15 @@ mod tests {
     fn the_most_frequent_class_is_counted_where_there_is_one() {
         let inputs = Array3::zeros((4, 3, 1));
         let labels = Array1::from(vec![2, 0, 2, 1]);
-        let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it makes sense");
+        let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3))
+            .expect("it makes sense");
         assert_eq!(majority(&data), Some(0.5));
-        let labels = Array2::from_shape_vec((4, 3), vec![0, 1, 1, 0, 1, 1, 0, IGNORE, 1, 0, 1, 1]).expect("as many");
+        let labels = Array2::from_shape_vec((4, 3), vec![0, 1, 1, 0, 1, 1, 0, IGNORE, 1, 0, 1, 1])
+            .expect("as many");
         let data = Dataset::new(inputs.view(), Targets::classes_per_step(labels.view(), 2));
-        let data = data.and_then(|data| data.with_lengths(&[1, 1, 1, 3])).expect("it makes sense");
+        let data = data
+            .and_then(|data| data.with_lengths(&[1, 1, 1, 3]))
+            .expect("it makes sense");
         assert_eq!(majority(&data), Some(4.0 / 6.0));
         assert_eq!(of_values(&data, &data, None).expect("there are none"), []);
     }

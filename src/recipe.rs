@@ -8,10 +8,10 @@ use toml::{Table, Value};
 use crate::baselines::Forecast;
 use crate::cells::Cell;
 use crate::data::csv::Csv;
+use crate::data::idx;
 use crate::data::npy::Npy;
 use crate::data::preparation::Preparation;
 use crate::data::series::{self, Windows};
-use crate::data::idx;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::files;
@@ -826,10 +826,12 @@ impl DataRecipe {
         match self {
             DataRecipe::Idx { path, .. } => vec![path],
             DataRecipe::Series { path, .. } => path.iter_mut().collect(),
-            DataRecipe::Csv(Csv { path, test_path, .. })
-            | DataRecipe::Npy(Npy { path, test_path, .. }) => {
-                std::iter::once(path).chain(test_path).collect()
-            }
+            DataRecipe::Csv(Csv {
+                path, test_path, ..
+            })
+            | DataRecipe::Npy(Npy {
+                path, test_path, ..
+            }) => std::iter::once(path).chain(test_path).collect(),
             DataRecipe::Arrays {} => vec![],
         }
     }

@@ -53,9 +53,16 @@ impl Comparison {
 
     /// What the model does not beat.
     fn unbeaten(&self) -> Vec<&str> {
-        let errors = self.baselines.iter().filter(|each| each.loss.is_some_and(|loss| loss <= self.loss));
+        let errors = self
+            .baselines
+            .iter()
+            .filter(|each| each.loss.is_some_and(|loss| loss <= self.loss));
         let mut names: Vec<&str> = errors.map(|each| each.name.as_str()).collect();
-        if self.accuracy.zip(self.majority).is_some_and(|(accuracy, majority)| accuracy <= majority) {
+        if self
+            .accuracy
+            .zip(self.majority)
+            .is_some_and(|(accuracy, majority)| accuracy <= majority)
+        {
             names.push("the most frequent class");
         }
         names
@@ -76,8 +83,19 @@ impl Comparison {
                     own.map_or(String::new(), |own| format!("{own:.4}")),
                 ]
             };
-            let heads = ["AT THE LAST STEP", "LOSS", if self.unit.is_some() { "RMSE, OWN UNITS" } else { "" }];
-            let mut rows = vec![heads.map(str::to_string), row("this model", Some(self.loss))];
+            let heads = [
+                "AT THE LAST STEP",
+                "LOSS",
+                if self.unit.is_some() {
+                    "RMSE, OWN UNITS"
+                } else {
+                    ""
+                },
+            ];
+            let mut rows = vec![
+                heads.map(str::to_string),
+                row("this model", Some(self.loss)),
+            ];
             rows.extend(self.baselines.iter().map(|each| row(&each.name, each.loss)));
             text += &format!("\n\n{}", aligned(&rows, 1));
         }
@@ -93,13 +111,16 @@ impl Comparison {
         if let Some(majority) = self.majority {
             object["majority_accuracy"] = majority.into();
         }
-        let errors = |loss: Option<f64>| {
-            json!({ "loss": loss, "rmse": loss.and_then(|loss| self.own(loss)) })
-        };
+        let errors = |loss: Option<f64>| json!({ "loss": loss, "rmse": loss.and_then(|loss| self.own(loss)) });
         if !self.baselines.is_empty() {
             let each = |baseline: &Baseline| (baseline.name.clone(), errors(baseline.loss));
             object["model"] = errors(Some(self.loss));
-            object["baselines"] = self.baselines.iter().map(each).collect::<Map<_, _>>().into();
+            object["baselines"] = self
+                .baselines
+                .iter()
+                .map(each)
+                .collect::<Map<_, _>>()
+                .into();
         }
         if self.majority.is_some() || !self.baselines.is_empty() {
             object["does_not_beat"] = self.unbeaten().into();

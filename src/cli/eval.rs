@@ -85,7 +85,10 @@ impl Eval {
         // What a forecast is compared with is fitted to the training split.
         let (train, mut data) = match model.network.head.loss {
             Loss::CrossEntropy if known.is_plain() => (None, data.load_split(self.split, seed)?),
-            Loss::CrossEntropy => (None, data.load_prepared(seed, Some(known))?.take(self.split)?),
+            Loss::CrossEntropy => (
+                None,
+                data.load_prepared(seed, Some(known))?.take(self.split)?,
+            ),
             Loss::MeanSquaredError => {
                 let splits = data.load_prepared(seed, Some(known))?;
                 (Some(splits.train.clone()), splits.take(self.split)?)

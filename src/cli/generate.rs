@@ -227,9 +227,7 @@ impl Format {
                 let text = format!("step,{head}\n{}", lines.collect::<String>());
                 fs::write(path, text).map_err(|error| unwritable(&error))
             }
-            Format::Svg => {
-                plot(path, seed, values, columns).map_err(|error| unwritable(&error))
-            }
+            Format::Svg => plot(path, seed, values, columns).map_err(|error| unwritable(&error)),
         }
     }
 }

@@ -77,10 +77,20 @@ const MOST_CLASSES: usize = 64;
 impl Init {
     pub fn run(&self) -> Result<()> {
         let findings = self.look()?;
-        let stem = self.data.file_stem().and_then(|stem| stem.to_str()).unwrap_or("data");
+        let stem = self
+            .data
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or("data");
         let name: String = stem
             .chars()
-            .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+            .map(|c| {
+                if c.is_alphanumeric() || "-_.".contains(c) {
+                    c
+                } else {
+                    '-'
+                }
+            })
             .collect();
         let name = name.trim_start_matches('.');
         let name = if name.is_empty() { "data" } else { name };
@@ -99,7 +109,9 @@ impl Init {
         recipe.validate()?;
         let splits = recipe.data.load(recipe.seed)?;
         fit_to(&mut recipe, &splits);
-        let beside = path.parent().is_none_or(|parent| parent.as_os_str().is_empty());
+        let beside = path
+            .parent()
+            .is_none_or(|parent| parent.as_os_str().is_empty());
         if !beside && let Ok(absolute) = self.data.canonicalize() {
             recipe.data.set_path(absolute);
         }
@@ -129,14 +141,21 @@ impl Init {
 
     fn look(&self) -> Result<Findings> {
         let path = &self.data;
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let ending = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .unwrap_or_default();
         let has = |wanted: &dyn Fn(&str) -> bool| {
             let entries = path.read_dir().into_iter().flatten().flatten();
-            entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(wanted))
+            entries
+                .into_iter()
+                .any(|entry| entry.file_name().to_str().is_some_and(wanted))
         };
         let columns = self.target.is_some() || self.group.is_some();
         let refuse_columns = || match columns {
-            true => Err(Error::usage("--target and --group name columns of a table, and these data are none")),
+            true => Err(Error::usage(
+                "--target and --group name columns of a table, and these data are none",
+            )),
             false => Ok(()),
         };
         if path.is_dir() {
@@ -172,21 +191,33 @@ impl Init {
         };
         let splits = data.load(0)?;
         let count = |data: &Dataset| match &data.targets {
-            Targets::Classes { labels, .. } => labels.iter().copied().max().unwrap_or(0) as usize + 1,
+            Targets::Classes { labels, .. } => {
+                labels.iter().copied().max().unwrap_or(0) as usize + 1
+            }
             Targets::Values { .. } => 0,
         };
-        let found = count(&splits.train).max(splits.test.as_ref().map_or(0, count)).max(2);
+        let found = count(&splits.train)
+            .max(splits.test.as_ref().map_or(0, count))
+            .max(2);
         if let DataRecipe::Idx { classes, .. } = &mut data {
             *classes = found;
         }
-        let Dataset { count, steps, features, .. } = splits.train;
-        let part = |name: &str, holds: String, taken: &str| {
-            [name.into(), holds, "0".into(), taken.into()]
-        };
+        let Dataset {
+            count,
+            steps,
+            features,
+            ..
+        } = splits.train;
+        let part =
+            |name: &str, holds: String, taken: &str| [name.into(), holds, "0".into(), taken.into()];
         Ok(Findings {
             summary: format!("IDX files, {count} images to train on"),
             parts: vec![
-                part("images", format!("{steps} rows of {features} bytes"), "inputs, a row at each step"),
+                part(
+                    "images",
+                    format!("{steps} rows of {features} bytes"),
+                    "inputs, a row at each step",
+                ),
                 part("labels", format!("{found} classes"), "class"),
             ],
             task: format!("tells {found} classes apart"),
@@ -206,23 +237,33 @@ impl Init {
         }
         let called = |candidates: &[&str]| {
             let found = candidates.iter().find_map(|candidate| {
-                names.iter().find(|name| name.eq_ignore_ascii_case(candidate))
+                names
+                    .iter()
+                    .find(|name| name.eq_ignore_ascii_case(candidate))
             });
             found.cloned()
         };
         let deepest = || {
             let three = names.iter().filter(|name| arrays[*name].shape.len() == 3);
-            three.max_by_key(|name| arrays[*name].shape.iter().product::<usize>()).cloned()
+            three
+                .max_by_key(|name| arrays[*name].shape.iter().product::<usize>())
+                .cloned()
         };
         let inputs = called(&["inputs", "x", "x_train", "data", "features", "X"]).or_else(deepest);
-        let answers = called(&["labels", "label", "targets", "target", "y", "y_train", "classes"]);
+        let answers = called(&[
+            "labels", "label", "targets", "target", "y", "y_train", "classes",
+        ]);
         let (Some(inputs), Some(answers)) = (inputs, answers) else {
             return Err(Error::file(
                 path,
                 format!(
                     "holds the arrays {}; there must be inputs (called inputs or x) and answers (called labels, targets or y). \
                      A recipe can name others: data.inputs, data.labels, data.targets",
-                    if names.is_empty() { "(none)".to_string() } else { names.join(", ") }
+                    if names.is_empty() {
+                        "(none)".to_string()
+                    } else {
+                        names.join(", ")
+                    }
                 ),
             ));
         };
@@ -245,9 +286,17 @@ impl Init {
             vocabulary: None,
             test_path: None,
             test_fraction: 0.2,
-            split_by: if groups.is_some() { SplitBy::Group } else { SplitBy::Random },
+            split_by: if groups.is_some() {
+                SplitBy::Group
+            } else {
+                SplitBy::Random
+            },
             normalise: true,
-            missing: if missing(&arrays[&inputs]) > 0 { Missing::Mean } else { Missing::Refuse },
+            missing: if missing(&arrays[&inputs]) > 0 {
+                Missing::Mean
+            } else {
+                Missing::Refuse
+            },
         };
         let data = DataRecipe::Npy(npy);
         let train = data.load(0)?.train;
@@ -267,12 +316,25 @@ impl Init {
                 _ => "left out",
             };
             let shape: Vec<String> = array.shape.iter().map(usize::to_string).collect();
-            [name.clone(), format!("[{}] {kind}", shape.join(", ")), missing(array).to_string(), taken.into()]
+            [
+                name.clone(),
+                format!("[{}] {kind}", shape.join(", ")),
+                missing(array).to_string(),
+                taken.into(),
+            ]
         };
         let per_step = train.targets.per_step();
-        let wherever = if per_step { "at each step" } else { "of each sequence" };
+        let wherever = if per_step {
+            "at each step"
+        } else {
+            "of each sequence"
+        };
         Ok(Findings {
-            summary: format!("{} arrays, sequences of up to {} steps", names.len(), train.steps),
+            summary: format!(
+                "{} arrays, sequences of up to {} steps",
+                names.len(),
+                train.steps
+            ),
             parts: names.iter().map(part).collect(),
             task: match classes {
                 true => format!("tells {outputs} classes {wherever} apart"),
@@ -280,7 +342,11 @@ impl Init {
             },
             data,
             reads: if per_step { Reads::Every } else { Reads::Last },
-            loss: if classes { Loss::CrossEntropy } else { Loss::MeanSquaredError },
+            loss: if classes {
+                Loss::CrossEntropy
+            } else {
+                Loss::MeanSquaredError
+            },
         })
     }
 
@@ -296,10 +362,18 @@ impl Init {
             return self.series(values.len());
         }
         let first = text.lines().next().unwrap_or_default();
-        let delimiter = [',', ';', '\t', '|'].into_iter().max_by_key(|&mark| first.matches(mark).count());
-        let delimiter = delimiter.filter(|&mark| first.contains(mark)).unwrap_or(',');
-        let mut reader = ReaderBuilder::new().delimiter(delimiter as u8).trim(Trim::All).from_reader(&bytes[..]);
-        let damaged = |error: csv::Error| Error::file(path, format!("cannot be read as a table: {error}"));
+        let delimiter = [',', ';', '\t', '|']
+            .into_iter()
+            .max_by_key(|&mark| first.matches(mark).count());
+        let delimiter = delimiter
+            .filter(|&mark| first.contains(mark))
+            .unwrap_or(',');
+        let mut reader = ReaderBuilder::new()
+            .delimiter(delimiter as u8)
+            .trim(Trim::All)
+            .from_reader(&bytes[..]);
+        let damaged =
+            |error: csv::Error| Error::file(path, format!("cannot be read as a table: {error}"));
         let header = reader.headers().map_err(damaged)?.clone();
         if !header.is_empty() && header.iter().all(|cell| cell.parse::<f64>().is_ok()) {
             return Err(Error::file(
@@ -311,15 +385,24 @@ impl Init {
         let mut record = StringRecord::new();
         let mut rows = 0;
         while reader.read_record(&mut record).map_err(damaged)? {
-            columns.iter_mut().zip(&record).for_each(|(column, cell)| column.see(cell));
+            columns
+                .iter_mut()
+                .zip(&record)
+                .for_each(|(column, cell)| column.see(cell));
             rows += 1;
         }
         if rows < 10 {
-            return Err(Error::file(path, format!("has {rows} rows; there must be at least 10 to learn from")));
+            return Err(Error::file(
+                path,
+                format!("has {rows} rows; there must be at least 10 to learn from"),
+            ));
         }
         let Proposal { csv, task } = self.propose(&columns, rows, delimiter)?;
         let taken = |column: &Column| {
-            let (input, target) = (csv.inputs.contains(&column.name), csv.targets.contains(&column.name));
+            let (input, target) = (
+                csv.inputs.contains(&column.name),
+                csv.targets.contains(&column.name),
+            );
             match (input, target) {
                 (true, true) => "input and target",
                 (true, false) => "input",
@@ -345,20 +428,34 @@ impl Init {
         };
         let missing: usize = columns.iter().map(|column| column.missing).sum();
         Ok(Findings {
-            summary: format!("{rows} rows, {} columns, {missing} cells missing", columns.len()),
+            summary: format!(
+                "{rows} rows, {} columns, {missing} cells missing",
+                columns.len()
+            ),
             parts: columns.iter().map(part).collect(),
             task,
-            reads: if csv.every_step { Reads::Every } else { Reads::Last },
+            reads: if csv.every_step {
+                Reads::Every
+            } else {
+                Reads::Last
+            },
             data: DataRecipe::Csv(csv),
             loss,
         })
     }
 
     fn series(&self, count: usize) -> Result<Findings> {
-        let steps = self.steps.map_or_else(|| window(count), |steps| steps as usize);
+        let steps = self
+            .steps
+            .map_or_else(|| window(count), |steps| steps as usize);
         Ok(Findings {
             summary: format!("a series of {count} values"),
-            parts: vec![["values".into(), "numbers".into(), "0".into(), "input and target".into()]],
+            parts: vec![[
+                "values".into(),
+                "numbers".into(),
+                "0".into(),
+                "input and target".into(),
+            ]],
             task: format!("a forecast of the next value, from windows of {steps}"),
             data: DataRecipe::Series {
                 path: Some(self.data.clone()),
@@ -380,16 +477,24 @@ impl Init {
             let found = columns.iter().find(|column| column.name == *name);
             found.ok_or_else(|| {
                 let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-                Error::usage(format!("{flag} {name}: there is no such column; there are {}", names.join(", ")))
+                Error::usage(format!(
+                    "{flag} {name}: there is no such column; there are {}",
+                    names.join(", ")
+                ))
             })
         };
         let called = |column: &Column, names: &[&str]| {
-            names.iter().any(|name| column.name.eq_ignore_ascii_case(name))
+            names
+                .iter()
+                .any(|name| column.name.eq_ignore_ascii_case(name))
         };
         let group = match &self.group {
             Some(name) => Some(find(name, "--group")?),
             None => columns.iter().find(|column| {
-                let names = ["group", "series", "sequence", "subject", "sensor", "station", "unit", "patient", "machine", "id"];
+                let names = [
+                    "group", "series", "sequence", "subject", "sensor", "station", "unit",
+                    "patient", "machine", "id",
+                ];
                 called(column, &names) && column.distinct() > 1 && column.distinct() <= rows / 10
             }),
         };
@@ -419,30 +524,63 @@ impl Init {
         });
         let inputs: Vec<String> = numeric.map(|column| column.name.clone()).collect();
         if inputs.is_empty() {
-            return Err(Error::file(path, "no column holds numbers that a network could read"));
+            return Err(Error::file(
+                path,
+                "no column holds numbers that a network could read",
+            ));
         }
-        let missing = columns.iter().filter(|column| inputs.contains(&column.name));
+        let missing = columns
+            .iter()
+            .filter(|column| inputs.contains(&column.name));
         let missing = missing.map(|column| column.missing).sum::<usize>();
-        let steps = self.steps.map_or_else(|| window(rows / groups), |steps| steps as usize);
-        let horizon = if classification { 0 } else { self.horizon as usize };
+        let steps = self
+            .steps
+            .map_or_else(|| window(rows / groups), |steps| steps as usize);
+        let horizon = if classification {
+            0
+        } else {
+            self.horizon as usize
+        };
         let csv = Csv {
             delimiter,
             inputs,
             targets: vec![target.name.clone()],
-            task: if classification { Task::Classification } else { Task::Regression },
+            task: if classification {
+                Task::Classification
+            } else {
+                Task::Regression
+            },
             group: group.map(|group| group.name.clone()),
             steps: Some(steps),
             horizon,
             every_step: !classification,
-            split_by: if classification && groups > 4 { SplitBy::Group } else { SplitBy::Order },
-            missing: if missing > 0 { Missing::Mean } else { Missing::Refuse },
+            split_by: if classification && groups > 4 {
+                SplitBy::Group
+            } else {
+                SplitBy::Order
+            },
+            missing: if missing > 0 {
+                Missing::Mean
+            } else {
+                Missing::Refuse
+            },
             ..Csv::new(path, &[], &[])
         };
         let task = match classification {
-            true => format!("tells the classes of {} apart, from windows of {steps} rows", target.name),
+            true => format!(
+                "tells the classes of {} apart, from windows of {steps} rows",
+                target.name
+            ),
             false => {
-                let ahead = if horizon == 1 { "one row".into() } else { format!("{horizon} rows") };
-                format!("a forecast of {}, {ahead} ahead, from windows of {steps} rows", target.name)
+                let ahead = if horizon == 1 {
+                    "one row".into()
+                } else {
+                    format!("{horizon} rows")
+                };
+                format!(
+                    "a forecast of {}, {ahead} ahead, from windows of {steps} rows",
+                    target.name
+                )
             }
         };
         Ok(Proposal { csv, task })
@@ -521,8 +659,20 @@ impl Column {
 
     /// Whether it is a time, an index or another number of the row.
     fn counts_up(&self) -> bool {
-        let names = ["date", "time", "datetime", "timestamp", "index", "rownames", "row", ""];
-        self.is_numeric() && self.rises || names.iter().any(|name| self.name.eq_ignore_ascii_case(name))
+        let names = [
+            "date",
+            "time",
+            "datetime",
+            "timestamp",
+            "index",
+            "rownames",
+            "row",
+            "",
+        ];
+        self.is_numeric() && self.rises
+            || names
+                .iter()
+                .any(|name| self.name.eq_ignore_ascii_case(name))
     }
 
     fn describe(&self) -> String {
@@ -537,7 +687,12 @@ impl Column {
 
 fn recipe(name: &str, findings: &Findings) -> Recipe {
     let head = HeadRecipe::new(findings.reads, findings.loss);
-    let mut recipe = Recipe::new(name, vec![Layer::new(Cell::Lstm, 32)], head, Optimizer::adam(0.005));
+    let mut recipe = Recipe::new(
+        name,
+        vec![Layer::new(Cell::Lstm, 32)],
+        head,
+        Optimizer::adam(0.005),
+    );
     recipe.clip_norm = Some(1.0);
     recipe.data = findings.data.clone();
     recipe.schedule = Schedule::Cosine {
@@ -555,9 +710,9 @@ fn fit_to(recipe: &mut Recipe, Splits { train, .. }: &Splits) {
         ..20_000 => 64,
         _ => 128,
     };
-    // Some 1,500 updates.
+    // Some 2,000 updates, and not more often over few sequences than they can be told without being learnt by heart.
     let steps = train.count.div_ceil(recipe.batch_size);
-    recipe.epochs = (1500 / steps.max(1)).clamp(5, 100);
+    recipe.epochs = (2000 / steps.max(1)).clamp(5, 30);
     if train.count >= 20_000 {
         recipe.network.set_hidden_size(128);
     }
@@ -575,7 +730,9 @@ fn commented(recipe: &Recipe, findings: &Findings) -> Result<String> {
     for line in recipe.to_toml()?.lines() {
         let comment = match line.split_once(" = ").map_or(line, |(key, _)| key) {
             "name" => "Names the run directory.",
-            "seed" => "Initial weights, the order of the sequences and splits by chance follow from it.",
+            "seed" => {
+                "Initial weights, the order of the sequences and splits by chance follow from it."
+            }
             "epochs" => "Passes over the training split.",
             "batch_size" => "Sequences for each update of the weights.",
             "clip_norm" => "Gradients with a larger norm are scaled down to this one.",
@@ -583,11 +740,21 @@ fn commented(recipe: &Recipe, findings: &Findings) -> Result<String> {
             "steps" => "Rows of a window.",
             "stride" => "Rows from the beginning of one window to that of the next.",
             "horizon" => "The answer to a row stands so many rows further on.",
-            "every_step" => "An answer for each row of a window (then network.head has reads = \"every\"), or for its last.",
-            "test_fraction" => "The part that is the test split; test_path = \"FILE\" takes another file.",
-            "split_by" => "order: what comes last; random: sequences by chance; group: groups by chance.",
-            "normalise" => "In deviations from the training split's mean; undone in what is predicted.",
-            "missing" => "refuse, forward (the value before), zero, or mean (of the training split).",
+            "every_step" => {
+                "An answer for each row of a window (then network.head has reads = \"every\"), or for its last."
+            }
+            "test_fraction" => {
+                "The part that is the test split; test_path = \"FILE\" takes another file."
+            }
+            "split_by" => {
+                "order: what comes last; random: sequences by chance; group: groups by chance."
+            }
+            "normalise" => {
+                "In deviations from the training split's mean; undone in what is predicted."
+            }
+            "missing" => {
+                "refuse, forward (the value before), zero, or mean (of the training split)."
+            }
             "[[network.layer]]" => "gatescan recipes mnist shows more of what a layer can be.",
             "[network.head]" => "What reads the last layer.",
             "[schedule]" => "How the learning rate changes over the run.",

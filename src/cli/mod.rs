@@ -103,10 +103,12 @@ fn print(line: impl Display) -> Result<ControlFlow<()>> {
 
 /// A line of CSV: cells with a comma, a quote or a line's end are quoted.
 fn csv_line(cells: &[String]) -> String {
-    let cells = cells.iter().map(|cell| match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.clone(),
-    });
+    let cells = cells
+        .iter()
+        .map(|cell| match cell.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        });
     cells.collect::<Vec<_>>().join(",")
 }
 

@@ -82,7 +82,10 @@ impl Predict {
             ));
         }
         if !streams && !self.data.exists() {
-            return Err(Error::file(&self.data, "there is no such file or directory"));
+            return Err(Error::file(
+                &self.data,
+                "there is no such file or directory",
+            ));
         }
         let (device, _) = choose_device(&self.device)?;
         let answers = Answers::new(&model);
@@ -96,10 +99,16 @@ impl Predict {
         match (&self.output, format) {
             (Some(path), Some(format)) => {
                 format.write(path, &columns, &rows, &answers, outputs)?;
-                note(format!("wrote {} answers to {}", rows.len(), path.display()));
+                note(format!(
+                    "wrote {} answers to {}",
+                    rows.len(),
+                    path.display()
+                ));
             }
             _ => {
-                let flat = outputs.view().into_shape_with_order((data.count * outputs.shape()[1], answers.width));
+                let flat = outputs
+                    .view()
+                    .into_shape_with_order((data.count * outputs.shape()[1], answers.width));
                 let flat = flat.map_err(|error| Error::Training(error.to_string()))?;
                 if !self.json && print(csv_line(&columns))?.is_break() {
                     return Ok(());
@@ -136,7 +145,9 @@ impl Predict {
             DataRecipe::Csv(csv) => {
                 let series = csv.series(path, known)?;
                 let (data, places) = csv.questions(&series, path)?;
-                let places = places.into_iter().map(|(series_n, row)| (series[series_n].name.clone(), row));
+                let places = places
+                    .into_iter()
+                    .map(|(series_n, row)| (series[series_n].name.clone(), row));
                 let places = Places::Rows {
                     group: csv.group.clone(),
                     places: places.collect(),
@@ -151,7 +162,10 @@ impl Predict {
                 let (data, places) = csv.questions(&[values.into()], path)?;
                 let places = Places::Rows {
                     group: None,
-                    places: places.into_iter().map(|(_, row)| (String::new(), row)).collect(),
+                    places: places
+                        .into_iter()
+                        .map(|(_, row)| (String::new(), row))
+                        .collect(),
                     horizon: 1,
                 };
                 Ok((data, places))
@@ -159,21 +173,32 @@ impl Predict {
             DataRecipe::Idx { .. } => {
                 let mut recipe = model.recipe.data.clone();
                 recipe.set_path(path.clone());
-                Ok((recipe.load_split(self.split, model.recipe.seed)?, Places::Sequences))
+                Ok((
+                    recipe.load_split(self.split, model.recipe.seed)?,
+                    Places::Sequences,
+                ))
             }
             DataRecipe::Arrays {} => {
                 let vocabulary = (!network.input.is_values()).then_some(network.input_size);
-                Ok((arrays(vocabulary).sequences(path, known)?, Places::Sequences))
+                Ok((
+                    arrays(vocabulary).sequences(path, known)?,
+                    Places::Sequences,
+                ))
             }
         }
     }
 
     /// `[N, T or 1, K]`: probabilities, or values in their own units. Of all steps or the last of each sequence.
     fn outputs(&self, model: &SavedModel, data: &Dataset, device: &Device) -> Result<Array3<f32>> {
-        let batch = self.batch_size.map_or(model.recipe.batch_size, NonZeroUsize::get);
+        let batch = self
+            .batch_size
+            .map_or(model.recipe.batch_size, NonZeroUsize::get);
         let batch = batch.min(data.count).max(1);
         let mut predictor = Predictor::new(model, data.steps, batch, device)?;
-        let (width, every) = (model.network.head.size, model.network.head.reads == Reads::Every);
+        let (width, every) = (
+            model.network.head.size,
+            model.network.head.reads == Reads::Every,
+        );
         let rows = if self.every_step { data.steps } else { 1 };
         let mut outputs = Array3::zeros((data.count, rows, width));
         let each = data.steps * data.features;
@@ -183,22 +208,33 @@ impl Predict {
             let last = (first + batch).min(data.count);
             let count = last - first;
             let lengths: Option<Vec<usize>> = data.lengths.as_ref().map(|lengths| {
-                lengths[first..last].iter().map(|&length| length as usize).collect()
+                lengths[first..last]
+                    .iter()
+                    .map(|&length| length as usize)
+                    .collect()
             });
             let floats: Vec<f32>;
             let sequences = match &data.inputs {
                 Inputs::Floats(values) => {
                     let values = &values[first * each..last * each];
-                    Sequences::Values(ArrayView3::from_shape((count, data.steps, data.features), values).map_err(wrong)?)
+                    Sequences::Values(
+                        ArrayView3::from_shape((count, data.steps, data.features), values)
+                            .map_err(wrong)?,
+                    )
                 }
                 Inputs::Bytes { values, scale } => {
                     let values = values[first * each..last * each].iter();
                     floats = values.map(|&byte| f32::from(byte) * scale).collect();
-                    Sequences::Values(ArrayView3::from_shape((count, data.steps, data.features), &floats).map_err(wrong)?)
+                    Sequences::Values(
+                        ArrayView3::from_shape((count, data.steps, data.features), &floats)
+                            .map_err(wrong)?,
+                    )
                 }
                 Inputs::Tokens { values, .. } => {
                     let values = &values[first * each..last * each];
-                    Sequences::Tokens(ArrayView2::from_shape((count, data.steps), values).map_err(wrong)?)
+                    Sequences::Tokens(
+                        ArrayView2::from_shape((count, data.steps), values).map_err(wrong)?,
+                    )
                 }
             };
             let mut prediction = predictor.predict(sequences, lengths.as_deref(), None)?;
@@ -244,12 +280,16 @@ impl Predict {
         for line in 1u64.. {
             let mut text = String::new();
             let read = stdin.by_ref().take(LONGEST_LINE).read_line(&mut text);
-            let read = read.map_err(|error| Error::file("standard input", format!("cannot be read: {error}")))?;
+            let read = read.map_err(|error| {
+                Error::file("standard input", format!("cannot be read: {error}"))
+            })?;
             if read == 0 {
                 break;
             }
             if read as u64 == LONGEST_LINE {
-                let problem = format!("line {line} has {LONGEST_LINE} bytes or more, the most that are taken");
+                let problem = format!(
+                    "line {line} has {LONGEST_LINE} bytes or more, the most that are taken"
+                );
                 return Err(Error::file("standard input", problem));
             }
             if text.trim().is_empty() {
@@ -266,7 +306,9 @@ impl Predict {
             let tokens: Vec<u32> = numbers.iter().map(|&number| number as u32).collect();
             let wrong = |error: ndarray::ShapeError| Error::Training(error.to_string());
             let sequences = match network.input.is_values() {
-                true => Sequences::Values(ArrayView3::from_shape((1, 1, numbers.len()), &numbers).map_err(wrong)?),
+                true => Sequences::Values(
+                    ArrayView3::from_shape((1, 1, numbers.len()), &numbers).map_err(wrong)?,
+                ),
                 false => Sequences::Tokens(ArrayView2::from_shape((1, 1), &tokens).map_err(wrong)?),
             };
             let mut prediction = predictor.predict(sequences, None, states.as_deref())?;
@@ -276,7 +318,10 @@ impl Predict {
             states = Some(prediction.states);
             let mut values: Vec<f32> = prediction.outputs.iter().copied().collect();
             Normal::undo_all(&model.preparation.targets, &mut values);
-            if self.print(&columns, &[line.into()], answers, &values)?.is_break() {
+            if self
+                .print(&columns, &[line.into()], answers, &values)?
+                .is_break()
+            {
                 break;
             }
         }
@@ -339,8 +384,18 @@ impl Places {
         let columns = match (self, every_step) {
             (Places::Sequences, true) => vec!["sequence", "step"],
             (Places::Sequences, false) => vec!["sequence"],
-            (Places::Rows { group: Some(group), .. }, true) => vec![group.as_str(), "window", "row"],
-            (Places::Rows { group: Some(group), .. }, false) => vec![group.as_str(), "row"],
+            (
+                Places::Rows {
+                    group: Some(group), ..
+                },
+                true,
+            ) => vec![group.as_str(), "window", "row"],
+            (
+                Places::Rows {
+                    group: Some(group), ..
+                },
+                false,
+            ) => vec![group.as_str(), "row"],
             (Places::Rows { .. }, true) => vec!["window", "row"],
             (Places::Rows { .. }, false) => vec!["row"],
         };
@@ -351,15 +406,27 @@ impl Places {
     fn rows(&self, data: &Dataset, every_step: bool) -> Vec<(Vec<Value>, usize)> {
         let mut rows = vec![];
         for n in 0..data.count {
-            let length = data.lengths.as_ref().map_or(data.steps, |lengths| lengths[n] as usize);
-            let steps = if every_step { 0..length } else { length.max(1) - 1..length.max(1) };
+            let length = data
+                .lengths
+                .as_ref()
+                .map_or(data.steps, |lengths| lengths[n] as usize);
+            let steps = if every_step {
+                0..length
+            } else {
+                length.max(1) - 1..length.max(1)
+            };
             for step in steps {
                 let place = match self {
                     Places::Sequences if every_step => vec![n.into(), step.into()],
                     Places::Sequences => vec![n.into()],
-                    Places::Rows { group, places, horizon } => {
+                    Places::Rows {
+                        group,
+                        places,
+                        horizon,
+                    } => {
                         let (name, first) = &places[n];
-                        let mut place: Vec<Value> = group.iter().map(|_| name.as_str().into()).collect();
+                        let mut place: Vec<Value> =
+                            group.iter().map(|_| name.as_str().into()).collect();
                         if every_step {
                             place.push(n.into());
                         }
@@ -421,7 +488,10 @@ impl Answers {
     fn line(&self, place: &[Value], values: &[f32]) -> String {
         let mut cells: Vec<String> = place
             .iter()
-            .map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_string))
+            .map(|cell| {
+                cell.as_str()
+                    .map_or_else(|| cell.to_string(), str::to_string)
+            })
             .collect();
         if let Some(classes) = &self.classes {
             cells.push(self.class(classes, values).to_string());
@@ -434,7 +504,10 @@ impl Answers {
         let places = columns.iter().cloned().zip(place.iter().cloned());
         let mut object: Map<String, Value> = places.collect();
         let named = |names: &[String]| -> Value {
-            let pairs = names.iter().cloned().zip(values.iter().map(|&value| json!(value)));
+            let pairs = names
+                .iter()
+                .cloned()
+                .zip(values.iter().map(|&value| json!(value)));
             pairs.collect::<Map<_, _>>().into()
         };
         match &self.classes {
@@ -491,16 +564,20 @@ impl Lines<'_> {
             .trim(csv::Trim::All)
             .from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
-        reader.read_record(&mut record).map_err(|error| error.to_string())?;
+        reader
+            .read_record(&mut record)
+            .map_err(|error| error.to_string())?;
         let names: &[String] = self.csv.map_or(&[], |csv| &csv.inputs);
         let first = !std::mem::replace(&mut self.begun, true);
-        let is_header = first && names.iter().any(|name| record.iter().any(|cell| cell == name));
+        let is_header = first
+            && names
+                .iter()
+                .any(|name| record.iter().any(|cell| cell == name));
         if is_header {
             for (column, name) in self.columns.iter_mut().zip(names) {
-                *column = record
-                    .iter()
-                    .position(|cell| cell == name)
-                    .ok_or_else(|| format!("the header has no column `{name}`, which the model reads"))?;
+                *column = record.iter().position(|cell| cell == name).ok_or_else(|| {
+                    format!("the header has no column `{name}`, which the model reads")
+                })?;
             }
             self.cells = Some(record.len());
             return Ok(None);
@@ -510,9 +587,15 @@ impl Lines<'_> {
             let expected = match names {
                 [] => format!("{needed} numbers"),
                 _ if self.cells.is_some() => format!("{needed} cells, as the header has"),
-                _ => format!("{needed} numbers ({}), or a header above the first line", names.join(", ")),
+                _ => format!(
+                    "{needed} numbers ({}), or a header above the first line",
+                    names.join(", ")
+                ),
             };
-            return Err(format!("there are {} cells; there must be {expected}", record.len()));
+            return Err(format!(
+                "there are {} cells; there must be {expected}",
+                record.len()
+            ));
         }
         let number = |&column: &usize| {
             let cell = &record[column];
@@ -523,7 +606,9 @@ impl Lines<'_> {
             let vocabulary = self.model.network.input_size;
             let token = numbers[0];
             if token.fract() != 0.0 || !(0.0..vocabulary as f32).contains(&token) {
-                return Err(format!("{token} is no token; they are whole numbers below {vocabulary}"));
+                return Err(format!(
+                    "{token} is no token; they are whole numbers below {vocabulary}"
+                ));
             }
             return Ok(Some(numbers));
         }
@@ -539,7 +624,12 @@ impl Lines<'_> {
         self.model
             .preparation
             .fill(missing, &mut rows, width)
-            .map_err(|(_, column)| format!("cell {} of line {line} is missing", self.columns[column] + 1))?;
+            .map_err(|(_, column)| {
+                format!(
+                    "cell {} of line {line} is missing",
+                    self.columns[column] + 1
+                )
+            })?;
         let mut numbers = rows.split_off(rows.len() - width);
         self.before = Some(numbers.clone());
         Normal::apply_all(&self.model.preparation.inputs, &mut numbers);
@@ -577,7 +667,9 @@ impl Format {
         answers: &Answers,
         outputs: Array3<f32>,
     ) -> Result<()> {
-        let unwritable = |error: &dyn std::fmt::Display| Error::file(path, format!("cannot be written: {error}"));
+        let unwritable = |error: &dyn std::fmt::Display| {
+            Error::file(path, format!("cannot be written: {error}"))
+        };
         if let Format::Npy = self {
             let outputs = match outputs.dim().1 {
                 1 => outputs.index_axis_move(Axis(1), 0).into_dyn(),
@@ -599,11 +691,15 @@ impl Format {
                 written
             }
             _ => {
-                let objects = rows.iter().map(|(place, at)| answers.object(columns, place, values(*at)));
+                let objects = rows
+                    .iter()
+                    .map(|(place, at)| answers.object(columns, place, values(*at)));
                 let objects: Vec<Value> = objects.collect();
                 serde_json::to_writer_pretty(&mut file, &objects).map_err(io::Error::from)
             }
         };
-        written.and_then(|()| file.flush()).map_err(|error| unwritable(&error))
+        written
+            .and_then(|()| file.flush())
+            .map_err(|error| unwritable(&error))
     }
 }

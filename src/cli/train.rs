@@ -378,8 +378,13 @@ impl Train {
         let mut lines = Vec::new();
         let tested = last.and_then(|each| Some((test_scores(each)?, each, data.test.as_ref()?)));
         if let Some((scores, metrics, test)) = tested {
-            let comparison =
-                Comparison::new(&recipe.data, &data.preparation, Some(&data.train), test, &scores)?;
+            let comparison = Comparison::new(
+                &recipe.data,
+                &data.preparation,
+                Some(&data.train),
+                test,
+                &scores,
+            )?;
             lines.push(format!(
                 "test {scores} after epoch {}{}",
                 metrics.epoch,

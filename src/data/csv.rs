@@ -195,12 +195,19 @@ impl Csv {
         }
         for (key, columns) in [("inputs", &self.inputs), ("targets", &self.targets)] {
             if columns.is_empty() {
-                return refuse(format!("data.{key} is empty; it must name at least one column"));
+                return refuse(format!(
+                    "data.{key} is empty; it must name at least one column"
+                ));
             }
-            if let Some(twice) = columns.iter().enumerate().find_map(|(n, column)| {
-                columns[..n].contains(column).then_some(column)
-            }) {
-                return refuse(format!("data.{key} names the column `{}` twice", shown(twice)));
+            if let Some(twice) = columns
+                .iter()
+                .enumerate()
+                .find_map(|(n, column)| columns[..n].contains(column).then_some(column))
+            {
+                return refuse(format!(
+                    "data.{key} names the column `{}` twice",
+                    shown(twice)
+                ));
             }
         }
         for (key, count) in [
@@ -230,7 +237,10 @@ impl Csv {
                 "data.split_by is \"group\", but there is no data.group that names a column".into(),
             );
         }
-        let both = self.targets.iter().find(|target| self.inputs.contains(target));
+        let both = self
+            .targets
+            .iter()
+            .find(|target| self.inputs.contains(target));
         if let (0, Some(target)) = (self.horizon, both) {
             return refuse(format!(
                 "the column `{}` is among data.inputs and data.targets, and with data.horizon = 0 the answer stands in the \
@@ -248,7 +258,11 @@ impl Csv {
                 self.targets.len()
             ));
         }
-        let read = if self.every_step { Reads::Every } else { Reads::Last };
+        let read = if self.every_step {
+            Reads::Every
+        } else {
+            Reads::Last
+        };
         if (loss, reads) != (fitting, read) {
             let loss = match fitting {
                 Loss::CrossEntropy => "cross-entropy",
@@ -365,15 +379,20 @@ impl Csv {
                 series.split_off(kept)
             };
             let test: Vec<Series> = series.iter_mut().map(cut).collect();
-            let test = if self.test_fraction > 0.0 { test } else { vec![] };
+            let test = if self.test_fraction > 0.0 {
+                test
+            } else {
+                vec![]
+            };
             return Ok((series, test));
         }
         let own: Vec<i64> = (0..series.len() as i64).collect();
         let (_, test) = divide(&own, self.split_by, self.test_fraction, seed)
             .map_err(|problem| Error::file(&self.path, problem))?;
         let mut numbered = series.into_iter().enumerate();
-        let (test, train): (Vec<_>, Vec<_>) =
-            numbered.by_ref().partition(|(n, _)| test.binary_search(n).is_ok());
+        let (test, train): (Vec<_>, Vec<_>) = numbered
+            .by_ref()
+            .partition(|(n, _)| test.binary_search(n).is_ok());
         let plain = |numbered: Vec<(usize, Series)>| numbered.into_iter().map(|(_, series)| series);
         Ok((plain(train).collect(), plain(test).collect()))
     }
@@ -381,9 +400,13 @@ impl Csv {
     /// What the training split says of the columns. An input that is a target too is normalised as that is, since both are taken
     /// over all rows.
     fn learn(&self, train: &[Series]) -> Preparation {
-        let inputs = train.iter().flat_map(|series| series.inputs.chunks(self.inputs.len()));
+        let inputs = train
+            .iter()
+            .flat_map(|series| series.inputs.chunks(self.inputs.len()));
         let inputs = Normal::of(inputs, self.inputs.len());
-        let values = train.iter().flat_map(|series| series.values.chunks(self.targets.len()));
+        let values = train
+            .iter()
+            .flat_map(|series| series.values.chunks(self.targets.len()));
         let means = match self.missing {
             Missing::Mean => inputs.iter().map(|normal| normal.mean).collect(),
             _ => vec![],
@@ -403,14 +426,25 @@ impl Csv {
     fn fill(&self, series: &mut [Series], path: &Path, preparation: &Preparation) -> Result<()> {
         // A value to answer with that is missing is treated as an input is.
         let of_targets = Preparation {
-            means: preparation.targets.iter().map(|normal| normal.mean).collect(),
+            means: preparation
+                .targets
+                .iter()
+                .map(|normal| normal.mean)
+                .collect(),
             ..Preparation::default()
         };
         let (inputs, targets) = (&self.inputs, &self.targets);
-        for Series { lines, inputs: own, values, .. } in series {
-            for (numbers, columns, preparation) in
-                [(&mut own[..], inputs, preparation), (&mut values[..], targets, &of_targets)]
-            {
+        for Series {
+            lines,
+            inputs: own,
+            values,
+            ..
+        } in series
+        {
+            for (numbers, columns, preparation) in [
+                (&mut own[..], inputs, preparation),
+                (&mut values[..], targets, &of_targets),
+            ] {
                 let filled = preparation.fill(self.missing, numbers, columns.len());
                 filled.map_err(|(row, column)| {
                     let remedy = match self.missing {
@@ -448,7 +482,9 @@ impl Csv {
                     None => (rows.max(1), usize::MAX),
                 };
                 let last = (rows + 1).saturating_sub(length);
-                (0..last).step_by(stride).map(move |start| (series, start, length))
+                (0..last)
+                    .step_by(stride)
+                    .map(move |start| (series, start, length))
             })
             .collect();
         let count = windows.len();
@@ -563,7 +599,10 @@ impl Csv {
                 classes: 1,
                 per_step: false,
             },
-            lengths: lengths.iter().any(|&length| (length as usize) < steps).then_some(lengths),
+            lengths: lengths
+                .iter()
+                .any(|&length| (length as usize) < steps)
+                .then_some(lengths),
         };
         Ok((data, places))
     }
@@ -580,7 +619,10 @@ impl Csv {
             .delimiter(self.delimiter as u8)
             .trim(Trim::All)
             .from_reader(bytes);
-        let header = reader.headers().map_err(|error| damaged(path, &error))?.clone();
+        let header = reader
+            .headers()
+            .map_err(|error| damaged(path, &error))?
+            .clone();
         let inputs = columns(&header, &self.inputs, "data.inputs", path)?;
         let targets = match with_targets {
             true => columns(&header, &self.targets, "data.targets", path)?,
@@ -593,7 +635,10 @@ impl Csv {
         let (mut series, mut numbers): (Vec<Series>, HashMap<String, usize>) = Default::default();
         let mut classes: HashMap<String, u32> = numbered(known);
         let mut record = StringRecord::new();
-        while reader.read_record(&mut record).map_err(|error| damaged(path, &error))? {
+        while reader
+            .read_record(&mut record)
+            .map_err(|error| damaged(path, &error))?
+        {
             let line = record.position().map_or(0, csv::Position::line);
             let cell = |column: usize| record.get(column).unwrap_or_default();
             let name = group.first().map_or("", |&column| cell(column));
@@ -658,7 +703,10 @@ impl Csv {
             }
         }
         if series.is_empty() {
-            return Err(Error::file(path, "has a header and no rows; it needs at least one"));
+            return Err(Error::file(
+                path,
+                "has a header and no rows; it needs at least one",
+            ));
         }
         let classes = match known.is_empty() {
             true => in_order(classes, &mut series),
@@ -711,7 +759,7 @@ fn in_order(classes: HashMap<String, u32>, series: &mut [Series]) -> Vec<String>
 }
 
 /// A file's bytes.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
     file.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))
 }
@@ -750,13 +798,20 @@ fn columns(header: &StringRecord, names: &[String], key: &str, path: &Path) -> R
 fn damaged(path: &Path, error: &csv::Error) -> Error {
     let line = |position: &Option<csv::Position>| position.as_ref().map_or(1, csv::Position::line);
     let problem = match error.kind() {
-        ErrorKind::UnequalLengths { pos, expected_len, len } => format!(
+        ErrorKind::UnequalLengths {
+            pos,
+            expected_len,
+            len,
+        } => format!(
             "line {}: there are {len} cells where the header has {expected_len}; each row must have as many \
              (is data.delimiter what stands between them?)",
             line(pos)
         ),
         ErrorKind::Utf8 { pos, .. } => {
-            format!("line {}: the text is not UTF-8; save the file as UTF-8", line(pos))
+            format!(
+                "line {}: the text is not UTF-8; save the file as UTF-8",
+                line(pos)
+            )
         }
         _ => format!("cannot be read as a table: {error}"),
     };
@@ -813,13 +868,19 @@ mod tests {
     fn windows_have_their_answers_further_on() {
         let mut csv = table(&["b", "a"], &["a"]);
         (csv.steps, csv.horizon, csv.stride) = (Some(3), 2, 2);
-        let data = csv.split(rows(8).as_bytes(), 0).expect("it makes sense").train;
+        let data = csv
+            .split(rows(8).as_bytes(), 0)
+            .expect("it makes sense")
+            .train;
         assert_eq!((data.count, data.steps, data.features), (2, 3, 2));
         assert_eq!(floats(&data)[..6], [0.0, 0.0, 10.0, 1.0, 20.0, 2.0]);
         assert_eq!(floats(&data)[6], 20.0);
         assert_eq!(values(&data), [4.0, 6.0]);
         csv.every_step = true;
-        let data = csv.split(rows(8).as_bytes(), 0).expect("it makes sense").train;
+        let data = csv
+            .split(rows(8).as_bytes(), 0)
+            .expect("it makes sense")
+            .train;
         assert_eq!(values(&data), [2.0, 3.0, 4.0, 4.0, 5.0, 6.0]);
         data.check().expect("it makes sense");
     }
@@ -841,9 +902,19 @@ mod tests {
         assert!((normal.undo(values(&test)[3]) - 9.0).abs() < 1e-5);
 
         // What a model knows is used in place of the file's own.
-        let table = csv.parse(rows(10).as_bytes(), &csv.path, true, &[]).expect("it makes sense");
-        let known = Preparation { inputs: vec![Normal { mean: 0.0, deviation: 2.0 }], ..Preparation::default() };
-        let splits = csv.prepare(table, None, 0, Some(&known)).expect("it makes sense");
+        let table = csv
+            .parse(rows(10).as_bytes(), &csv.path, true, &[])
+            .expect("it makes sense");
+        let known = Preparation {
+            inputs: vec![Normal {
+                mean: 0.0,
+                deviation: 2.0,
+            }],
+            ..Preparation::default()
+        };
+        let splits = csv
+            .prepare(table, None, 0, Some(&known))
+            .expect("it makes sense");
         assert_eq!(floats(&splits.train)[1], 0.5);
     }
 
@@ -864,7 +935,10 @@ mod tests {
         assert_eq!(floats(&data), [1.0, 2.0, 5.0, 6.0, 6.0, 7.0]);
         (csv.steps, csv.split_by, csv.test_fraction) = (None, SplitBy::Group, 0.3);
         let splits = csv.split(text.as_bytes(), 0).expect("it makes sense");
-        assert_eq!((splits.train.count, splits.test.map(|test| test.count)), (2, Some(1)));
+        assert_eq!(
+            (splits.train.count, splits.test.map(|test| test.count)),
+            (2, Some(1))
+        );
     }
 
     #[test]
@@ -883,13 +957,28 @@ mod tests {
         let filled = |missing| {
             let mut csv = table(&["v"], &["w"]);
             (csv.missing, csv.every_step) = (missing, true);
-            csv.split(text.as_bytes(), 0).map(|splits| floats(&splits.train).to_vec())
+            csv.split(text.as_bytes(), 0)
+                .map(|splits| floats(&splits.train).to_vec())
         };
-        let message = filled(Missing::Refuse).expect_err("it is missing").to_string();
-        assert!(message.contains("t.csv: line 3: the column `v` has no value"), "{message}");
-        assert_eq!(filled(Missing::Forward).expect("it is filled"), [1.0, 1.0, 1.0, 4.0]);
-        assert_eq!(filled(Missing::Zero).expect("it is filled"), [1.0, 0.0, 0.0, 4.0]);
-        assert_eq!(filled(Missing::Mean).expect("it is filled"), [1.0, 2.5, 2.5, 4.0]);
+        let message = filled(Missing::Refuse)
+            .expect_err("it is missing")
+            .to_string();
+        assert!(
+            message.contains("t.csv: line 3: the column `v` has no value"),
+            "{message}"
+        );
+        assert_eq!(
+            filled(Missing::Forward).expect("it is filled"),
+            [1.0, 1.0, 1.0, 4.0]
+        );
+        assert_eq!(
+            filled(Missing::Zero).expect("it is filled"),
+            [1.0, 0.0, 0.0, 4.0]
+        );
+        assert_eq!(
+            filled(Missing::Mean).expect("it is filled"),
+            [1.0, 2.5, 2.5, 4.0]
+        );
     }
 
     #[test]
@@ -899,40 +988,120 @@ mod tests {
         for (text, expected) in [
             ("a,c\n1,2\n", "line 1: there is no column `b`"),
             ("a,b,a\n1,2,3\n", "two columns of the header are called `a`"),
-            ("a,b\n1,2\n3\n", "line 3: there are 1 cells where the header has 2"),
-            ("a,b\n1,2\nx\u{1b}[,3\n", "line 3: the column `a` has `x\\u{1b}[`"),
+            (
+                "a,b\n1,2\n3\n",
+                "line 3: there are 1 cells where the header has 2",
+            ),
+            (
+                "a,b\n1,2\nx\u{1b}[,3\n",
+                "line 3: the column `a` has `x\\u{1b}[`",
+            ),
             ("a,b\n1,inf\n", "line 2: the column `b` has `inf`"),
             ("a,b\n", "a header and no rows"),
-            ("a,b\n1,2\n", "the longest series of the training split has 1 rows, and a window of 2"),
+            (
+                "a,b\n1,2\n",
+                "the longest series of the training split has 1 rows, and a window of 2",
+            ),
         ] {
             let error = csv.split(text.as_bytes(), 0).expect_err(expected);
             assert_eq!(error.exit_code(), 1);
             assert!(error.to_string().contains(expected), "{error}");
         }
-        let error = csv.split(b"a,b\n1,\xff\n", 0).expect_err("no text").to_string();
+        let error = csv
+            .split(b"a,b\n1,\xff\n", 0)
+            .expect_err("no text")
+            .to_string();
         assert!(error.contains("line 2: the text is not UTF-8"), "{error}");
         (csv.task, csv.steps) = (Task::Classification, None);
-        let error = csv.split(b"a,b\n1,x\n2,x\n", 0).expect_err("one class").to_string();
+        let error = csv
+            .split(b"a,b\n1,x\n2,x\n", 0)
+            .expect_err("one class")
+            .to_string();
         assert!(error.contains("there must be at least two"), "{error}");
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_before_a_file_is_read() {
-        let good = Csv { steps: Some(3), horizon: 1, ..table(&["a"], &["a"]) };
+        let good = Csv {
+            steps: Some(3),
+            horizon: 1,
+            ..table(&["a"], &["a"])
+        };
         let (loss, reads) = (Loss::MeanSquaredError, Reads::Last);
         good.validate(loss, reads).expect("it makes sense");
         let group = Some("g".to_string());
         for (csv, expected) in [
-            (Csv { inputs: vec![], ..good.clone() }, "data.inputs is empty"),
-            (Csv { targets: vec!["a".into(), "a".into()], ..good.clone() }, "`a` twice"),
-            (Csv { horizon: 0, ..good.clone() }, "the answer stands in the question"),
-            (Csv { stride: 0, ..good.clone() }, "data.stride is 0"),
-            (Csv { delimiter: '\n', ..good.clone() }, "data.delimiter"),
-            (Csv { split_by: SplitBy::Random, ..good.clone() }, "windows overlap"),
-            (Csv { split_by: SplitBy::Group, ..good.clone() }, "there is no data.group"),
-            (Csv { every_step: true, group, ..good.clone() }, "reads = \"every\""),
-            (Csv { task: Task::Classification, ..good.clone() }, "loss = \"cross-entropy\""),
-            (Csv { test_fraction: 1.0, ..good.clone() }, "below 1"),
+            (
+                Csv {
+                    inputs: vec![],
+                    ..good.clone()
+                },
+                "data.inputs is empty",
+            ),
+            (
+                Csv {
+                    targets: vec!["a".into(), "a".into()],
+                    ..good.clone()
+                },
+                "`a` twice",
+            ),
+            (
+                Csv {
+                    horizon: 0,
+                    ..good.clone()
+                },
+                "the answer stands in the question",
+            ),
+            (
+                Csv {
+                    stride: 0,
+                    ..good.clone()
+                },
+                "data.stride is 0",
+            ),
+            (
+                Csv {
+                    delimiter: '\n',
+                    ..good.clone()
+                },
+                "data.delimiter",
+            ),
+            (
+                Csv {
+                    split_by: SplitBy::Random,
+                    ..good.clone()
+                },
+                "windows overlap",
+            ),
+            (
+                Csv {
+                    split_by: SplitBy::Group,
+                    ..good.clone()
+                },
+                "there is no data.group",
+            ),
+            (
+                Csv {
+                    every_step: true,
+                    group,
+                    ..good.clone()
+                },
+                "reads = \"every\"",
+            ),
+            (
+                Csv {
+                    task: Task::Classification,
+                    ..good.clone()
+                },
+                "loss = \"cross-entropy\"",
+            ),
+            (
+                Csv {
+                    test_fraction: 1.0,
+                    ..good.clone()
+                },
+                "below 1",
+            ),
         ] {
             let message = csv.validate(loss, reads).expect_err(expected).to_string();
             assert!(message.contains(expected), "{message}");

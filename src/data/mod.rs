@@ -60,13 +60,21 @@ fn divide(
     let mut kinds = groups.to_vec();
     kinds.sort_unstable();
     kinds.dedup();
-    let units = if by == SplitBy::Group { kinds.len() } else { count };
+    let units = if by == SplitBy::Group {
+        kinds.len()
+    } else {
+        count
+    };
     let taken = match test_fraction > 0.0 {
         true => ((units as f64 * test_fraction).round() as usize).max(1),
         false => 0,
     };
     if taken >= units {
-        let what = if by == SplitBy::Group { "groups" } else { "sequences" };
+        let what = if by == SplitBy::Group {
+            "groups"
+        } else {
+            "sequences"
+        };
         return Err(format!(
             "there are {units} {what}, of which data.test_fraction = {test_fraction} leaves none to train on; \
              set it to 0 for no test split, or take more data"
@@ -77,7 +85,9 @@ fn divide(
         SplitBy::Random | SplitBy::Group => {
             let order = Philox::new(seed, Stream::Split).permutation(units);
             let mut drawn = vec![false; units];
-            order[..taken].iter().for_each(|&unit| drawn[unit as usize] = true);
+            order[..taken]
+                .iter()
+                .for_each(|&unit| drawn[unit as usize] = true);
             match by {
                 SplitBy::Group => groups
                     .iter()
@@ -281,7 +291,10 @@ impl Dataset {
                     per_step,
                 },
             },
-            lengths: self.lengths.as_ref().map(|lengths| taken(lengths, 1, sequences)),
+            lengths: self
+                .lengths
+                .as_ref()
+                .map(|lengths| taken(lengths, 1, sequences)),
         }
     }
 
@@ -450,7 +463,9 @@ impl Dataset {
 
 /// Of rows of `width` values, those of these numbers.
 fn taken<V: Copy>(values: &[V], width: usize, rows: &[usize]) -> Vec<V> {
-    let rows = rows.iter().map(|&row| &values[row * width..(row + 1) * width]);
+    let rows = rows
+        .iter()
+        .map(|&row| &values[row * width..(row + 1) * width]);
     rows.flatten().copied().collect()
 }
 

@@ -163,9 +163,18 @@ fn parsed(bytes: &[u8]) -> Result<Array, String> {
         ..
     } = header;
     let name = type_descriptor.as_string().map_or("", String::as_str);
-    let size = name.chars().last().and_then(|digit| digit.to_digit(10)).unwrap_or(1);
-    let kinds = ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"];
-    if !kinds.iter().any(|kind| name.trim_start_matches(['<', '>', '|', '=']) == *kind) {
+    let size = name
+        .chars()
+        .last()
+        .and_then(|digit| digit.to_digit(10))
+        .unwrap_or(1);
+    let kinds = [
+        "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1",
+    ];
+    if !kinds
+        .iter()
+        .any(|kind| name.trim_start_matches(['<', '>', '|', '=']) == *kind)
+    {
         return Err(format!(
             "its elements are of type {}; it must be an array of float32, float64, integers or booleans \
              (in NumPy: x.astype(numpy.float32))",
@@ -173,7 +182,10 @@ fn parsed(bytes: &[u8]) -> Result<Array, String> {
         ));
     }
     if shape.len() > MOST_DIMENSIONS {
-        return Err(format!("it has {} dimensions; at most 3 mean something here", shape.len()));
+        return Err(format!(
+            "it has {} dimensions; at most 3 mean something here",
+            shape.len()
+        ));
     }
     let extents = shape.iter().map(|&extent| extent as u128);
     let needed = extents.fold(u128::from(size), u128::saturating_mul);
@@ -203,7 +215,12 @@ fn parsed(bytes: &[u8]) -> Result<Array, String> {
                 format!("it has {value}, and integers are taken up to {}", i64::MAX)
             })?)
         }
-        _ => Numbers::Integers(elements::<bool>(bytes)?.into_iter().map(i64::from).collect()),
+        _ => Numbers::Integers(
+            elements::<bool>(bytes)?
+                .into_iter()
+                .map(i64::from)
+                .collect(),
+        ),
     };
     Ok(Array { shape, numbers })
 }
@@ -269,7 +286,9 @@ impl<R: Read + Seek> Source<R> {
             }
             Source::Directory(path) => {
                 let entries = path.read_dir().into_iter().flatten().flatten();
-                entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+                entries
+                    .filter_map(|entry| entry.file_name().into_string().ok())
+                    .collect()
             }
         };
         let names = files.iter().filter_map(|file| file.strip_suffix(".npy"));
@@ -295,13 +314,20 @@ impl<R: Read + Seek> Source<R> {
             Error::file(&place, format!("the array cannot be read: {error}"))
         };
         let missing = |names: Vec<String>| {
-            let names: Vec<String> = names.iter().take(MOST_LISTED).map(|name| shown(name)).collect();
+            let names: Vec<String> = names
+                .iter()
+                .take(MOST_LISTED)
+                .map(|name| shown(name))
+                .collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let there = match names.is_empty() {
                 true => "there are none".to_string(),
                 false => format!("there is {}", listed(&names)),
             };
-            let problem = format!("there is no such array{}; {there}", did_you_mean(name, &names));
+            let problem = format!(
+                "there is no such array{}; {there}",
+                did_you_mean(name, &names)
+            );
             Error::file(&place, problem)
         };
         let names = self.names();
@@ -367,7 +393,8 @@ impl Npy {
         }
         match (self.split_by, &self.groups) {
             (SplitBy::Group, None) => refuse(
-                "data.split_by is \"group\", but there is no data.groups that names an array".into(),
+                "data.split_by is \"group\", but there is no data.groups that names an array"
+                    .into(),
             ),
             _ => Ok(()),
         }
@@ -379,7 +406,12 @@ impl Npy {
     /// [`Error::File`], with the array, for what cannot be read or does not go together.
     pub fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
         let test = self.test_path.as_ref().map(|path| Source::open(path));
-        self.split(&mut Source::open(&self.path)?, test.transpose()?.as_mut(), seed, known)
+        self.split(
+            &mut Source::open(&self.path)?,
+            test.transpose()?.as_mut(),
+            seed,
+            known,
+        )
     }
 
     /// [`Npy::load`] of arrays wherever they come from.
@@ -414,7 +446,8 @@ impl Npy {
             None => self.learn(&train),
         };
         self.prepare(&mut train, &preparation)?;
-        test.iter_mut().try_for_each(|test| self.prepare(test, &preparation))?;
+        test.iter_mut()
+            .try_for_each(|test| self.prepare(test, &preparation))?;
         Ok(Splits {
             train,
             test,
@@ -430,16 +463,23 @@ impl Npy {
     pub fn sequences(&self, path: &Path, known: &Preparation) -> Result<Dataset> {
         let mut data = match path.extension().is_some_and(|ending| ending == "npy") {
             true => {
-                let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_ARRAY));
-                let bytes = bytes
-                    .map_err(|error| Error::file(path, format!("the array cannot be read: {error}")))?;
+                let bytes =
+                    File::open(path).and_then(|file| files::read_at_most(file, LARGEST_ARRAY));
+                let bytes = bytes.map_err(|error| {
+                    Error::file(path, format!("the array cannot be read: {error}"))
+                })?;
                 self.shaped(parse(&bytes, path)?, None, path)?
             }
             false => {
                 let mut source = Source::open(path)?;
                 // Sequences of full length need not say so.
-                let lengths = self.lengths.as_ref().filter(|name| source.names().contains(name));
-                let lengths = lengths.map(|name| read_lengths(&mut source, name)).transpose()?;
+                let lengths = self
+                    .lengths
+                    .as_ref()
+                    .filter(|name| source.names().contains(name));
+                let lengths = lengths
+                    .map(|name| read_lengths(&mut source, name))
+                    .transpose()?;
                 let place = source.place(&self.inputs);
                 self.shaped(source.array(&self.inputs)?, lengths, &place)?
             }
@@ -454,7 +494,9 @@ impl Npy {
         let shape = array.shape.clone();
         let tokens = self.vocabulary.is_some();
         let ragged = |rows: usize, lengths: &[usize]| {
-            let sum = lengths.iter().try_fold(0usize, |sum, &length| sum.checked_add(length));
+            let sum = lengths
+                .iter()
+                .try_fold(0usize, |sum, &length| sum.checked_add(length));
             lengths.len() != rows && sum == Some(rows)
         };
         // End to end, or [N, T] or [N, T, I].
@@ -489,7 +531,10 @@ impl Npy {
         }
         if let Some(lengths) = &lengths {
             if lengths.len() != count {
-                return refuse(format!("there are {count} sequences and {} lengths", lengths.len()));
+                return refuse(format!(
+                    "there are {count} sequences and {} lengths",
+                    lengths.len()
+                ));
             }
             if let Some(n) = lengths.iter().position(|&length| length > steps) {
                 return refuse(format!(
@@ -552,7 +597,8 @@ impl Npy {
                 classes: 1,
                 per_step: false,
             },
-            lengths: lengths.map(|lengths| lengths.into_iter().map(|length| length as u32).collect()),
+            lengths: lengths
+                .map(|lengths| lengths.into_iter().map(|length| length as u32).collect()),
         })
     }
 
@@ -562,7 +608,11 @@ impl Npy {
         source: &mut Source<R>,
         classes: Option<usize>,
     ) -> Result<(Dataset, Vec<i64>)> {
-        let lengths = self.lengths.as_ref().map(|name| read_lengths(source, name)).transpose()?;
+        let lengths = self
+            .lengths
+            .as_ref()
+            .map(|name| read_lengths(source, name))
+            .transpose()?;
         let place = source.place(&self.inputs);
         let mut data = self.shaped(source.array(&self.inputs)?, lengths, &place)?;
         let (count, steps) = (data.count, data.steps);
@@ -570,12 +620,17 @@ impl Npy {
         let lengths: Option<Vec<usize>> =
             lengths.map(|lengths| lengths.into_iter().map(|length| length as usize).collect());
         // Rows of sequences that lie end to end.
-        let rows = lengths.as_ref().map(|lengths| lengths.iter().sum::<usize>());
+        let rows = lengths
+            .as_ref()
+            .map(|lengths| lengths.iter().sum::<usize>());
         if let Some(name) = &self.labels {
             let (place, array) = (source.place(name), source.array(name)?);
             let refuse = |problem: String| Err(Error::file(&place, problem));
             let Some(labels) = array.integers() else {
-                return refuse("labels must be whole numbers; for values, name the array as data.targets".into());
+                return refuse(
+                    "labels must be whole numbers; for values, name the array as data.targets"
+                        .into(),
+                );
             };
             let (labels, per_step) = match (&array.shape[..], &lengths) {
                 (&[n] | &[n, 1], _) if n == count => (labels, false),
@@ -606,11 +661,18 @@ impl Npy {
                     "the label of sequence {at_step} is {}; with {classes} classes labels must be 0 to {}{}",
                     labels[at],
                     classes - 1,
-                    if per_step { ", or negative where a step counts for nothing" } else { "" }
+                    if per_step {
+                        ", or negative where a step counts for nothing"
+                    } else {
+                        ""
+                    }
                 ));
             }
             if classes > 1 << 24 {
-                return refuse(format!("the largest label is {largest}; at most {} classes are possible", 1 << 24));
+                return refuse(format!(
+                    "the largest label is {largest}; at most {} classes are possible",
+                    1 << 24
+                ));
             }
             let label = |label: i64| u32::try_from(label).unwrap_or(IGNORE);
             data.targets = Targets::Classes {
@@ -698,7 +760,15 @@ impl Npy {
                 preparation.inputs = normals;
             }
         }
-        if let (Targets::Values { values, width, per_step }, true) = (&train.targets, self.normalise) {
+        if let (
+            Targets::Values {
+                values,
+                width,
+                per_step,
+            },
+            true,
+        ) = (&train.targets, self.normalise)
+        {
             let each = if *per_step { train.steps } else { 1 };
             let length = |n: usize| match (&train.lengths, per_step) {
                 (Some(lengths), true) => lengths[n] as usize,
@@ -740,17 +810,28 @@ fn read_lengths<R: Read + Seek>(source: &mut Source<R>, name: &str) -> Result<Ve
     let (place, array) = (source.place(name), source.array(name)?);
     let lengths = array.integers().filter(|_| array.shape.len() == 1);
     let lengths = lengths.and_then(|lengths| {
-        let lengths = lengths.into_iter().map(|length| usize::try_from(length).ok());
+        let lengths = lengths
+            .into_iter()
+            .map(|length| usize::try_from(length).ok());
         lengths.collect::<Option<Vec<usize>>>()
     });
     lengths.ok_or_else(|| {
-        let problem = format!("the array is {:?}; lengths must be [N] whole numbers, none negative", array.shape);
+        let problem = format!(
+            "the array is {:?}; lengths must be [N] whole numbers, none negative",
+            array.shape
+        );
         Error::file(&place, problem)
     })
 }
 
 /// Rows that lie end to end as `[N, T, width]`, with `padding` past each end.
-fn padded<V: Copy>(rows: &[V], lengths: &[usize], steps: usize, width: usize, padding: V) -> Vec<V> {
+fn padded<V: Copy>(
+    rows: &[V],
+    lengths: &[usize],
+    steps: usize,
+    width: usize,
+    padding: V,
+) -> Vec<V> {
     let (mut all, mut rest) = (Vec::with_capacity(lengths.len() * steps * width), rows);
     for &length in lengths {
         let (own, later) = rest.split_at((length * width).min(rest.len()));
@@ -782,7 +863,9 @@ mod tests {
         let mut writer = ZipWriter::new(Cursor::new(vec![]));
         for (name, bytes) in members {
             let options = SimpleFileOptions::default();
-            writer.start_file(format!("{name}.npy"), options).expect("it can be written");
+            writer
+                .start_file(format!("{name}.npy"), options)
+                .expect("it can be written");
             writer.write_all(bytes).expect("it can be written");
         }
         let file = writer.finish().expect("it can be written");
@@ -821,7 +904,10 @@ mod tests {
         let expected = vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
         for bytes in [bytes(&numbers), bytes(&fortran)] {
             let array = parse(&bytes, Path::new("x.npy")).expect("it is one");
-            assert_eq!((&array.shape[..], array.clone().floats()), (&[2, 3][..], expected.clone()));
+            assert_eq!(
+                (&array.shape[..], array.clone().floats()),
+                (&[2, 3][..], expected.clone())
+            );
         }
         let whole = [
             bytes(&numbers.mapv(|value| value as i8)),
@@ -833,26 +919,46 @@ mod tests {
             let array = parse(&bytes, Path::new("x.npy")).expect("it is one");
             assert_eq!(array.integers(), Some(vec![0, 1, 2, 3, 4, 5]));
         }
-        let array = parse(&bytes(&numbers.mapv(|value| value > 2.0)), Path::new("x.npy"));
-        assert_eq!(array.expect("it is one").integers(), Some(vec![0, 0, 0, 1, 1, 1]));
+        let array = parse(
+            &bytes(&numbers.mapv(|value| value > 2.0)),
+            Path::new("x.npy"),
+        );
+        assert_eq!(
+            array.expect("it is one").integers(),
+            Some(vec![0, 0, 0, 1, 1, 1])
+        );
     }
 
     #[test]
     fn a_wrong_array_is_named() {
         let good = bytes(&Array1::from(vec![1.0f32, 2.0]));
         let refused = |bytes: &[u8], expected: &str| {
-            let message = parse(bytes, Path::new("x.npy")).expect_err(expected).to_string();
-            assert!(message.starts_with("x.npy: ") && message.contains(expected), "{message}");
+            let message = parse(bytes, Path::new("x.npy"))
+                .expect_err(expected)
+                .to_string();
+            assert!(
+                message.starts_with("x.npy: ") && message.contains(expected),
+                "{message}"
+            );
         };
         refused(b"PK", "not an .npy array");
         for length in 6..good.len() {
-            refused(&good[..length], if length < 10 { "the header has" } else { "" });
+            refused(
+                &good[..length],
+                if length < 10 { "the header has" } else { "" },
+            );
         }
         refused(&[&good[..], &[0]].concat(), "8 bytes, but 9 follow");
         let text = String::from_utf8_lossy(&good[10..128]).into_owned();
         let with = |text: String| [&good[..10], text.as_bytes(), &good[128..]].concat();
-        refused(&with(text.replace("(2,)", "(9,)")), "36 bytes, but 8 follow");
-        refused(&with(text.replace("<f4", "<c8")), "its elements are of type <c8");
+        refused(
+            &with(text.replace("(2,)", "(9,)")),
+            "36 bytes, but 8 follow",
+        );
+        refused(
+            &with(text.replace("<f4", "<c8")),
+            "its elements are of type <c8",
+        );
         refused(&with("(".repeat(118)), "an array of records");
     }
 
@@ -861,26 +967,49 @@ mod tests {
         let x = Array3::from_shape_fn((4, 3, 2), |(n, t, i)| (6 * n + 2 * t + i) as f32);
         let y = Array1::from(vec![0i64, 1, 2, 1]);
         let mut source = archive(&[("x", bytes(&x)), ("y", bytes(&y))]);
-        let splits = npy(true).split(&mut source, None, 0, None).expect("it makes sense");
+        let splits = npy(true)
+            .split(&mut source, None, 0, None)
+            .expect("it makes sense");
         let test = splits.test.expect("there is one");
-        assert_eq!((splits.train.count, splits.train.steps, splits.train.features), (3, 3, 2));
+        assert_eq!(
+            (
+                splits.train.count,
+                splits.train.steps,
+                splits.train.features
+            ),
+            (3, 3, 2)
+        );
         assert_eq!(floats(&test), [18.0, 19.0, 20.0, 21.0, 22.0, 23.0]);
         assert_eq!(test.targets.outputs(), 3);
 
         // By chance, but the same each time; groups stay together.
         let drawn = |seed: u64, groups: Option<&str>| {
             let groups_array = Array1::from(vec![7i32, 7, 9, 9]);
-            let mut source = archive(&[("x", bytes(&x)), ("y", bytes(&y)), ("g", bytes(&groups_array))]);
+            let mut source = archive(&[
+                ("x", bytes(&x)),
+                ("y", bytes(&y)),
+                ("g", bytes(&groups_array)),
+            ]);
             let mut recipe = npy(true);
             recipe.groups = groups.map(str::to_string);
-            recipe.split_by = if groups.is_some() { SplitBy::Group } else { SplitBy::Random };
-            let test = recipe.split(&mut source, None, seed, None).expect("it makes sense").test;
+            recipe.split_by = if groups.is_some() {
+                SplitBy::Group
+            } else {
+                SplitBy::Random
+            };
+            let test = recipe
+                .split(&mut source, None, seed, None)
+                .expect("it makes sense")
+                .test;
             floats(&test.expect("there is one")).to_vec()
         };
         assert_eq!(drawn(3, None), drawn(3, None));
         assert!((0..9).any(|seed| drawn(seed, None) != drawn(0, None)));
         let pair = drawn(1, Some("g"));
-        assert!(pair.len() == 12 && [0.0, 12.0].contains(&pair[0]), "{pair:?}");
+        assert!(
+            pair.len() == 12 && [0.0, 12.0].contains(&pair[0]),
+            "{pair:?}"
+        );
     }
 
     #[test]
@@ -890,8 +1019,15 @@ mod tests {
         let steps = Array1::from(vec![0i32, 1, 1, 0, 1, 0]);
         let mut recipe = npy(true);
         (recipe.lengths, recipe.test_fraction) = (Some("n".into()), 0.0);
-        let mut source = archive(&[("x", bytes(&rows)), ("y", bytes(&steps)), ("n", bytes(&lengths))]);
-        let data = recipe.split(&mut source, None, 0, None).expect("it makes sense").train;
+        let mut source = archive(&[
+            ("x", bytes(&rows)),
+            ("y", bytes(&steps)),
+            ("n", bytes(&lengths)),
+        ]);
+        let data = recipe
+            .split(&mut source, None, 0, None)
+            .expect("it makes sense")
+            .train;
         assert_eq!(floats(&data), [1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0]);
         assert_eq!(data.lengths, Some(vec![2, 3, 1]));
         let ignored = IGNORE;
@@ -899,13 +1035,23 @@ mod tests {
 
         // What is past an end counts for nothing, NaN too.
         let padded = Array3::from_shape_fn((3, 3, 1), |(n, t, _)| {
-            if t < [2, 3, 1][n] { (n + t) as f64 } else { f64::NAN }
+            if t < [2, 3, 1][n] {
+                (n + t) as f64
+            } else {
+                f64::NAN
+            }
         });
         let mut recipe = npy(false);
         (recipe.lengths, recipe.test_fraction, recipe.normalise) = (Some("n".into()), 0.0, true);
         let y = Array1::from(vec![1.0f32, 2.0, 6.0]);
-        let mut source = archive(&[("x", bytes(&padded)), ("y", bytes(&y)), ("n", bytes(&lengths))]);
-        let splits = recipe.split(&mut source, None, 0, None).expect("it makes sense");
+        let mut source = archive(&[
+            ("x", bytes(&padded)),
+            ("y", bytes(&y)),
+            ("n", bytes(&lengths)),
+        ]);
+        let splits = recipe
+            .split(&mut source, None, 0, None)
+            .expect("it makes sense");
         splits.train.check().expect("it makes sense");
         // Of 0 1 1 2 3 2.
         assert!((splits.preparation.inputs[0].mean - 1.5).abs() < 1e-6);
@@ -918,26 +1064,78 @@ mod tests {
         let x = Array3::<f32>::zeros((4, 3, 2));
         let refused = |recipe: &Npy, y: Vec<u8>, expected: &str| {
             let mut source = archive(&[("x", bytes(&x)), ("y", y)]);
-            let error = recipe.split(&mut source, None, 0, None).expect_err(expected);
+            let error = recipe
+                .split(&mut source, None, 0, None)
+                .expect_err(expected);
             assert_eq!(error.exit_code(), 1);
             assert!(error.to_string().contains(expected), "{error}");
         };
         let labels = npy(true);
-        refused(&labels, bytes(&Array1::from(vec![1i32; 5])), "data.npz/y.npy: the array is [5]");
-        refused(&labels, bytes(&Array1::from(vec![0.5f32; 4])), "labels must be whole numbers");
-        refused(&labels, bytes(&Array1::from(vec![0, 1, -1, 1i32])), "the label of sequence 2 is -1");
-        let few = Npy { classes: Some(2), ..npy(true) };
-        refused(&few, bytes(&Array1::from(vec![0, 1, 2, 1i32])), "with 2 classes labels must be 0 to 1");
-        refused(&npy(false), bytes(&Array2::<f32>::zeros((3, 2))), "targets must be [4, K]");
-        refused(&npy(false), bytes(&Array1::from(vec![f32::NAN; 4])), "element 0 is NaN");
-        let other = Npy { inputs: "xx".into(), ..npy(true) };
-        refused(&other, bytes(&Array1::from(vec![0i32; 4])), "no such array; there is `x` or `y`");
-        let tokens = Npy { vocabulary: Some(9), ..npy(true) };
-        refused(&tokens, bytes(&Array1::from(vec![0i32; 4])), "tokens must be [N, T]");
+        refused(
+            &labels,
+            bytes(&Array1::from(vec![1i32; 5])),
+            "data.npz/y.npy: the array is [5]",
+        );
+        refused(
+            &labels,
+            bytes(&Array1::from(vec![0.5f32; 4])),
+            "labels must be whole numbers",
+        );
+        refused(
+            &labels,
+            bytes(&Array1::from(vec![0, 1, -1, 1i32])),
+            "the label of sequence 2 is -1",
+        );
+        let few = Npy {
+            classes: Some(2),
+            ..npy(true)
+        };
+        refused(
+            &few,
+            bytes(&Array1::from(vec![0, 1, 2, 1i32])),
+            "with 2 classes labels must be 0 to 1",
+        );
+        refused(
+            &npy(false),
+            bytes(&Array2::<f32>::zeros((3, 2))),
+            "targets must be [4, K]",
+        );
+        refused(
+            &npy(false),
+            bytes(&Array1::from(vec![f32::NAN; 4])),
+            "element 0 is NaN",
+        );
+        let other = Npy {
+            inputs: "xx".into(),
+            ..npy(true)
+        };
+        refused(
+            &other,
+            bytes(&Array1::from(vec![0i32; 4])),
+            "no such array; there is `x` or `y`",
+        );
+        let tokens = Npy {
+            vocabulary: Some(9),
+            ..npy(true)
+        };
+        refused(
+            &tokens,
+            bytes(&Array1::from(vec![0i32; 4])),
+            "tokens must be [N, T]",
+        );
         let mut broken = Array3::<f32>::zeros((4, 3, 2));
         broken[[2, 1, 0]] = f32::NAN;
-        let mut source = archive(&[("x", bytes(&broken)), ("y", bytes(&Array1::from(vec![0i32, 1, 0, 1])))]);
-        let message = labels.split(&mut source, None, 0, None).expect_err("NaN").to_string();
-        assert!(message.contains("sequence 2, step 1, feature 0 is NaN"), "{message}");
+        let mut source = archive(&[
+            ("x", bytes(&broken)),
+            ("y", bytes(&Array1::from(vec![0i32, 1, 0, 1]))),
+        ]);
+        let message = labels
+            .split(&mut source, None, 0, None)
+            .expect_err("NaN")
+            .to_string();
+        assert!(
+            message.contains("sequence 2, step 1, feature 0 is NaN"),
+            "{message}"
+        );
     }
 }

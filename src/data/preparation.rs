@@ -50,9 +50,7 @@ impl Normal {
     pub fn of<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, width: usize) -> Vec<Normal> {
         // The mean first and then the squares around it: in f64, no digits of f32 are lost to a large mean.
         let means = averages(rows.clone(), width, |_, value| value);
-        let squares = averages(rows, width, |column, value| {
-            (value - means[column]).powi(2)
-        });
+        let squares = averages(rows, width, |column, value| (value - means[column]).powi(2));
         let normal = |(mean, square): (&f64, &f64)| {
             let deviation = square.sqrt();
             let varies = deviation > mean.abs() * 1e-7 && deviation as f32 > f32::MIN_POSITIVE;
@@ -131,21 +129,28 @@ impl Preparation {
             ("classes", self.classes.len(), outputs),
         ] {
             if holds != 0 && holds != needed {
-                return Err(format!("it has {holds} {what} where the network has {needed}"));
+                return Err(format!(
+                    "it has {holds} {what} where the network has {needed}"
+                ));
             }
         }
         let sound = |normal: &Normal| {
             normal.mean.is_finite() && normal.deviation.is_finite() && normal.deviation > 0.0
         };
-        if let Some(Normal { mean, deviation }) =
-            self.inputs.iter().chain(&self.targets).find(|&normal| !sound(normal))
+        if let Some(Normal { mean, deviation }) = self
+            .inputs
+            .iter()
+            .chain(&self.targets)
+            .find(|&normal| !sound(normal))
         {
             return Err(format!(
                 "a column has the mean {mean} and the deviation {deviation}; both must be finite, and the latter above 0"
             ));
         }
         match self.means.iter().find(|mean| !mean.is_finite()) {
-            Some(mean) => Err(format!("a missing input stands for {mean}; it must be finite")),
+            Some(mean) => Err(format!(
+                "a missing input stands for {mean}; it must be finite"
+            )),
             None => Ok(()),
         }
     }
@@ -198,14 +203,28 @@ mod tests {
         rows[4] = f32::NAN;
         let original = rows.clone();
         let normals = Normal::of(rows.chunks(3), 3);
-        assert_eq!(normals[2], Normal { mean: 5.0, deviation: 1.0 });
+        assert_eq!(
+            normals[2],
+            Normal {
+                mean: 5.0,
+                deviation: 1.0
+            }
+        );
         Normal::apply_all(&normals, &mut rows);
         for column in 0..2 {
             let values: Vec<f32> = rows.iter().skip(column).step_by(3).copied().collect();
-            let known = || values.iter().filter(|value| !value.is_nan()).map(|&value| f64::from(value));
+            let known = || {
+                values
+                    .iter()
+                    .filter(|value| !value.is_nan())
+                    .map(|&value| f64::from(value))
+            };
             let mean = known().sum::<f64>() / known().count() as f64;
             let square = known().map(|value| value * value).sum::<f64>() / known().count() as f64;
-            assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-4, "{mean} {square}");
+            assert!(
+                mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-4,
+                "{mean} {square}"
+            );
         }
         Normal::undo_all(&normals, &mut rows);
         for (back, was) in rows.iter().zip(&original) {
@@ -227,21 +246,38 @@ mod tests {
         assert_eq!(filled(Missing::Refuse, &rows), Err((0, 1)));
         assert_eq!(filled(Missing::Forward, &rows), Err((0, 1)));
         assert_eq!(filled(Missing::Forward, &rows[2..]), Err((0, 0)));
-        assert_eq!(filled(Missing::Forward, &[1.0, 2.0, f32::NAN, 4.0]), Ok(vec![1.0, 2.0, 1.0, 4.0]));
-        assert_eq!(filled(Missing::Zero, &rows), Ok(vec![1.0, 0.0, 0.0, 4.0, 5.0, 0.0]));
-        assert_eq!(filled(Missing::Mean, &rows), Ok(vec![1.0, 8.0, 7.0, 4.0, 5.0, 8.0]));
+        assert_eq!(
+            filled(Missing::Forward, &[1.0, 2.0, f32::NAN, 4.0]),
+            Ok(vec![1.0, 2.0, 1.0, 4.0])
+        );
+        assert_eq!(
+            filled(Missing::Zero, &rows),
+            Ok(vec![1.0, 0.0, 0.0, 4.0, 5.0, 0.0])
+        );
+        assert_eq!(
+            filled(Missing::Mean, &rows),
+            Ok(vec![1.0, 8.0, 7.0, 4.0, 5.0, 8.0])
+        );
     }
 
     #[test]
     fn what_does_not_fit_the_network_is_refused() {
-        let normal = Normal { mean: 0.0, deviation: 1.0 };
+        let normal = Normal {
+            mean: 0.0,
+            deviation: 1.0,
+        };
         let sound = Preparation {
             inputs: vec![normal; 3],
             targets: vec![normal; 2],
             ..Preparation::default()
         };
         assert_eq!(sound.check(3, 2), Ok(()));
-        assert!(sound.check(2, 2).unwrap_err().contains("3 normalised inputs"));
+        assert!(
+            sound
+                .check(2, 2)
+                .unwrap_err()
+                .contains("3 normalised inputs")
+        );
         for (mean, deviation) in [(f32::NAN, 1.0), (0.0, 0.0), (0.0, f32::INFINITY)] {
             let mut broken = sound.clone();
             broken.inputs[1] = Normal { mean, deviation };

@@ -155,7 +155,11 @@ pub fn csv(input: &[u8]) -> bool {
     let [options, more, steps, horizon] = [(); 4].map(|()| input.byte());
     let is = |bit: u8| options & 1 << bit != 0;
     let mut csv = Csv::new(Path::new("table.csv"), &["a", "b"], &["y"]);
-    csv.task = if is(0) { Task::Classification } else { Task::Regression };
+    csv.task = if is(0) {
+        Task::Classification
+    } else {
+        Task::Regression
+    };
     csv.every_step = is(1);
     csv.group = is(2).then(|| "g".into());
     csv.steps = is(3).then_some(usize::from(steps));
@@ -163,12 +167,21 @@ pub fn csv(input: &[u8]) -> bool {
     csv.normalise = is(4);
     csv.delimiter = if is(5) { ';' } else { ',' };
     csv.test_fraction = if is(6) { 0.25 } else { 0.0 };
-    let missing = [Missing::Refuse, Missing::Forward, Missing::Zero, Missing::Mean];
+    let missing = [
+        Missing::Refuse,
+        Missing::Forward,
+        Missing::Zero,
+        Missing::Mean,
+    ];
     csv.missing = missing[usize::from(more % 4)];
     let by = [SplitBy::Order, SplitBy::Random, SplitBy::Group];
     csv.split_by = by[usize::from(more / 4 % 3)];
     csv.stride = usize::from(more / 16);
-    let loss = if is(0) { Loss::CrossEntropy } else { Loss::MeanSquaredError };
+    let loss = if is(0) {
+        Loss::CrossEntropy
+    } else {
+        Loss::MeanSquaredError
+    };
     let reads = if is(1) { Reads::Every } else { Reads::Last };
     if csv.validate(loss, reads).is_err() {
         return false;
@@ -176,7 +189,10 @@ pub fn csv(input: &[u8]) -> bool {
     let Ok(splits) = csv.split(input.0, 1) else {
         return false;
     };
-    splits.preparation.check(2, splits.train.targets.outputs()).expect("it fits");
+    splits
+        .preparation
+        .check(2, splits.train.targets.outputs())
+        .expect("it fits");
     for data in [&splits.train].into_iter().chain(&splits.test) {
         data.check().expect("what is read makes sense");
         baselines::majority(data);
@@ -198,7 +214,12 @@ pub fn npy(input: &[u8]) -> bool {
         return false;
     };
     let names = source.names();
-    let named = |name: &str| names.iter().any(|own| own == name).then(|| name.to_string());
+    let named = |name: &str| {
+        names
+            .iter()
+            .any(|own| own == name)
+            .then(|| name.to_string())
+    };
     let recipe = Npy {
         path: "data.npz".into(),
         inputs: "x".into(),
@@ -210,9 +231,17 @@ pub fn npy(input: &[u8]) -> bool {
         vocabulary: is(1).then_some(8),
         test_path: None,
         test_fraction: if is(2) { 0.5 } else { 0.0 },
-        split_by: if is(3) { SplitBy::Random } else { SplitBy::Order },
+        split_by: if is(3) {
+            SplitBy::Random
+        } else {
+            SplitBy::Order
+        },
         normalise: is(4),
-        missing: if is(5) { Missing::Mean } else { Missing::Forward },
+        missing: if is(5) {
+            Missing::Mean
+        } else {
+            Missing::Forward
+        },
     };
     let Ok(splits) = recipe.split(&mut source, None, 1, None) else {
         return false;
