@@ -294,7 +294,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
             "--device",
             "cpu",
             "--epochs",
-            "5",
+            "15",
             "--out",
             "run",
         ])
@@ -417,6 +417,7 @@ split_by = "group"
 [[network.layer]]
 cell = "gru"
 hidden_size = 8
+bias = "double"
 [network.head]
 loss = "cross-entropy"
 [optimizer]
