@@ -495,7 +495,7 @@ impl Init {
                     "group", "series", "sequence", "subject", "sensor", "station", "unit",
                     "patient", "machine", "id",
                 ];
-                called(column, &names) && column.distinct() > 1 && column.distinct() <= rows / 10
+                called(column, &names) && column.distinct() > 1 && column.distinct() <= rows / 2
             }),
         };
         let is_group = |column: &&Column| group.is_some_and(|group| group.name == column.name);
@@ -506,7 +506,7 @@ impl Init {
                 let open = || columns.iter().filter(|column| !is_group(column));
                 let names = ["target", "label", "class", "y"];
                 let named = open().find(|column| called(column, &names));
-                let of_names = || open().find(|column| !column.is_numeric() && few(column));
+                let of_names = || open().rfind(|column| !column.is_numeric() && few(column));
                 let last = || open().rfind(|column| column.is_numeric() && !column.counts_up());
                 let any = || open().rfind(|column| column.is_numeric());
                 named.or_else(of_names).or_else(last).or_else(any).ok_or_else(|| {
@@ -536,6 +536,8 @@ impl Init {
         let steps = self
             .steps
             .map_or_else(|| window(rows / groups), |steps| steps as usize);
+        // A group with a class is a sequence; a forecast needs windows.
+        let whole = classification && group.is_some() && self.steps.is_none();
         let horizon = if classification {
             0
         } else {
@@ -551,7 +553,7 @@ impl Init {
                 Task::Regression
             },
             group: group.map(|group| group.name.clone()),
-            steps: Some(steps),
+            steps: (!whole).then_some(steps),
             horizon,
             every_step: !classification,
             split_by: if classification && groups > 4 {
@@ -567,6 +569,10 @@ impl Init {
             ..Csv::new(path, &[], &[])
         };
         let task = match classification {
+            true if whole => format!(
+                "tells the classes of {} apart, from whole groups",
+                target.name
+            ),
             true => format!(
                 "tells the classes of {} apart, from windows of {steps} rows",
                 target.name
