@@ -33,8 +33,8 @@ fn echoes(count: usize, seed: u64) -> Result<Dataset> {
 
 fn main() -> Result<()> {
     let data = Splits {
-        train: echoes(2000, 1)?,
         test: Some(echoes(500, 2)?),
+        ..echoes(2000, 1)?.into()
     };
 
     // From the input up. Each layer has a cell, a size and options of its own; what one emits the next reads. Dropout is on in

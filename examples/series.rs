@@ -23,8 +23,8 @@ fn main() -> Result<()> {
         range: [0.0, 30.0],
     };
     let data = Splits {
-        train: windows.draw(50_000, 0, Stream::Windows(0)),
         test: Some(windows.draw(500, 0, Stream::Windows(1))),
+        ..windows.draw(50_000, 0, Stream::Windows(0)).into()
     };
 
     // One answer, a value, at every step.

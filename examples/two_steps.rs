@@ -28,6 +28,7 @@ fn main() -> Result<()> {
         parameters: network.to_parameters(&network.initial(recipe.seed)),
         network,
         recipe,
+        preparation: Default::default(),
     };
 
     // Weights have PyTorch's names and shapes, [H, I] and [H, H].

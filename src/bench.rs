@@ -223,8 +223,8 @@ impl Shape {
             false => data,
         };
         Ok(Splits {
-            train: data.clone(),
-            test: Some(data),
+            test: Some(data.clone()),
+            ..data.into()
         })
     }
 

@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::data::preparation::Preparation;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::files;
@@ -40,6 +41,8 @@ pub struct SavedModel {
     pub network: Network,
     /// What it was trained with.
     pub recipe: Recipe,
+    /// How the numbers were prepared that it was trained with, as those must be that it is to answer.
+    pub preparation: Preparation,
     /// Weights and biases under PyTorch's names; a loaded file has them in order of their names.
     pub parameters: Vec<Parameter>,
 }
@@ -50,6 +53,8 @@ struct Description {
     version: u32,
     network: Network,
     recipe: Recipe,
+    #[serde(default, skip_serializing_if = "Preparation::is_plain")]
+    preparation: Preparation,
 }
 
 impl SavedModel {
@@ -82,6 +87,7 @@ impl SavedModel {
             version: VERSION,
             network: self.network.clone(),
             recipe: self.recipe.clone(),
+            preparation: self.preparation.clone(),
         };
         let tensors = self.parameters.iter().map(|each| Stored {
             name: each.name.clone(),
@@ -99,15 +105,20 @@ impl SavedModel {
     pub fn from_bytes(bytes: &[u8]) -> Result<SavedModel, String> {
         let (description, mut parameters) = parse::<Description>(bytes, KEY)?;
         let Description {
-            network, recipe, ..
+            network,
+            recipe,
+            preparation,
+            ..
         } = description;
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
         network.validate().map_err(nonsense)?;
         recipe.validate().map_err(nonsense)?;
         network.from_parameters(&parameters).map_err(nonsense)?;
+        check_preparation(&preparation, &network)?;
         Ok(SavedModel {
             network,
             recipe,
+            preparation,
             parameters,
         })
     }
@@ -122,6 +133,7 @@ impl SavedModel {
 pub struct Checkpoint {
     pub recipe: Recipe,
     pub network: Network,
+    pub preparation: Preparation,
     pub position: Position,
     /// CRC-32 of the training data.
     pub data: u32,
@@ -140,6 +152,8 @@ struct RunDescription {
     version: u32,
     network: Network,
     recipe: Recipe,
+    #[serde(default, skip_serializing_if = "Preparation::is_plain")]
+    preparation: Preparation,
     position: Position,
     data_crc32: u32,
 }
@@ -157,6 +171,7 @@ impl Checkpoint {
         SavedModel {
             network: self.network.clone(),
             recipe: self.recipe.clone(),
+            preparation: self.preparation.clone(),
             parameters: self.network.to_parameters(flat),
         }
     }
@@ -167,6 +182,7 @@ impl Checkpoint {
             version: VERSION,
             network: self.network.clone(),
             recipe: self.recipe.clone(),
+            preparation: self.preparation.clone(),
             position: self.position.clone(),
             data_crc32: self.data,
         };
@@ -212,12 +228,14 @@ impl Checkpoint {
         let RunDescription {
             network,
             recipe,
+            preparation,
             position,
             data_crc32,
             ..
         } = description;
         network.validate().map_err(nonsense)?;
         recipe.validate().map_err(nonsense)?;
+        check_preparation(&preparation, &network)?;
         let mut by_name: HashMap<String, Vec<f32>> = tensors
             .into_iter()
             .map(|tensor| (tensor.name, tensor.values))
@@ -246,6 +264,7 @@ impl Checkpoint {
         Ok(Checkpoint {
             recipe,
             network,
+            preparation,
             position,
             data: data_crc32,
             parameters,
@@ -280,6 +299,11 @@ pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
     let mut crc = Crc::new();
     parts.iter().for_each(|part| crc.update(part));
     crc.sum()
+}
+
+fn check_preparation(preparation: &Preparation, network: &Network) -> Result<(), String> {
+    let checked = preparation.check(network.input_size, network.head.size);
+    checked.map_err(|problem| format!("what it says of itself makes no sense: {problem}"))
 }
 
 fn nonsense(error: Error) -> String {
@@ -421,6 +445,7 @@ mod tests {
         SavedModel {
             network,
             recipe,
+            preparation: Preparation::default(),
             parameters,
         }
     }
@@ -516,6 +541,7 @@ mod tests {
             version: VERSION,
             network: model().network,
             recipe: model().recipe,
+            preparation: Preparation::default(),
         });
         let empty = TensorView::new(Dtype::F32, vec![0], &[]).unwrap();
         let tensors = (0..=MOST_TENSORS).map(|n| (n.to_string(), empty.clone()));
@@ -546,6 +572,7 @@ mod tests {
             version: VERSION,
             network,
             recipe,
+            preparation: Preparation::default(),
         };
         let json = serde_json::to_string(&description).unwrap();
         let message = problem(&file(Some((KEY, &json)), Dtype::F16));

@@ -282,6 +282,7 @@ mod tests {
             moments: vec![("first_moment".into(), parameters.clone())],
             recipe,
             network,
+            preparation: Default::default(),
             position,
             data: 7,
             parameters,

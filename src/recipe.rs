@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::baselines::Forecast;
 use crate::cells::Cell;
+use crate::data::csv::Csv;
 use crate::data::idx;
+use crate::data::npy::Npy;
+use crate::data::preparation::Preparation;
 use crate::data::series::{self, Windows};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
@@ -126,7 +130,14 @@ pub enum DataRecipe {
         /// Windows of the made series to train on, and as many hundredths to test on.
         #[serde(default = "windows")]
         windows: usize,
+        /// Values of a season, for the seasonal naive forecast; where it is absent, the one that does best in training.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        season: Option<usize>,
     },
+    /// Rows of a table; see [`csv`](crate::data::csv).
+    Csv(Csv),
+    /// NumPy's arrays; see [`npy`](crate::data::npy).
+    Npy(Npy),
     /// The caller's own [`Dataset`]s, of a program that uses the library; a recipe alone cannot load them.
     // In braces, since serde lets a bare variant have any keys beside its kind.
     Arrays {},
@@ -277,7 +288,8 @@ impl Recipe {
         }
     }
 
-    /// Reads a built-in recipe by its name, else a file by its path. Its values are only checked by
+    /// Reads a built-in recipe by its name, else a file by its path. Relative paths of its data are looked for beside that file,
+    /// and else from the current directory. Its values are only checked by
     /// [`Recipe::validate`], so that they can be changed before.
     ///
     /// # Errors
@@ -299,7 +311,15 @@ impl Recipe {
                 let text = files::read_text(path, LARGEST_FILE).map_err(|error| {
                     Error::file(path, format!("cannot be read as a recipe: {error}"))
                 })?;
-                return Recipe::parse(&text, name_or_path);
+                let mut recipe = Recipe::parse(&text, name_or_path)?;
+                let beside = path.parent().unwrap_or(Path::new(""));
+                recipe.data.paths_mut().into_iter().for_each(|own| {
+                    let there = beside.join(&*own);
+                    if own.is_relative() && there.exists() {
+                        *own = there;
+                    }
+                });
+                return Ok(recipe);
             }
         };
         Recipe::parse(builtin.toml, builtin.name)
@@ -489,7 +509,12 @@ impl Recipe {
                 resolution,
                 range: [from, to],
                 windows,
+                season,
             } => {
+                allow(
+                    season != Some(0),
+                    "data.season is 0; it must be at least 1, or left out".into(),
+                )?;
                 allow(steps > 0, "data.steps is 0; it must be at least 1".into())?;
                 allow(
                     windows > 0,
@@ -528,6 +553,14 @@ impl Recipe {
                         .into(),
                 )?;
                 1
+            }
+            DataRecipe::Csv(csv) => {
+                csv.validate(loss, reads)?;
+                csv.outputs().unwrap_or(2)
+            }
+            DataRecipe::Npy(npy) => {
+                npy.validate(loss)?;
+                npy.classes.unwrap_or(2)
             }
             // The arrays decide, once they are there; any number serves to check the layers.
             DataRecipe::Arrays {} => 1,
@@ -593,12 +626,8 @@ impl Recipe {
         other.checkpoint = self.checkpoint.clone();
         let rate = self.optimizer.learning_rate();
         other.optimizer.set_learning_rate(rate);
-        match &self.data {
-            DataRecipe::Idx { path, .. }
-            | DataRecipe::Series {
-                path: Some(path), ..
-            } => other.data.set_path(path.clone()),
-            DataRecipe::Series { path: None, .. } | DataRecipe::Arrays {} => {}
+        if let Some(path) = self.data.path() {
+            other.data.set_path(path.to_path_buf());
         }
         if *self == other {
             return Ok(());
@@ -643,19 +672,27 @@ impl DataRecipe {
     /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short;
     /// [`Error::Usage`] for the caller's own arrays.
     pub fn load(&self, seed: u64) -> Result<Splits> {
+        self.load_prepared(seed, None)
+    }
+
+    /// [`DataRecipe::load`], where the numbers of a table or of arrays are prepared as those were that a model was trained with.
+    ///
+    /// # Errors
+    /// Those of [`DataRecipe::load`].
+    pub fn load_prepared(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
         match self {
             DataRecipe::Idx {
                 path,
                 classes,
                 scale,
             } => {
-                let Splits { train, test } = idx::load(&idx::locate(path)?, *classes)?;
-                let test = test.map(|test| scaled(test, *scale));
-                Ok(Splits {
-                    train: scaled(train, *scale),
-                    test,
-                })
+                let mut splits = idx::load(&idx::locate(path)?, *classes)?;
+                splits.train = scaled(splits.train, *scale);
+                splits.test = splits.test.map(|test| scaled(test, *scale));
+                Ok(splits)
             }
+            DataRecipe::Csv(csv) => csv.load(seed, known),
+            DataRecipe::Npy(npy) => npy.load(seed, known),
             DataRecipe::Series {
                 path: Some(path),
                 steps,
@@ -678,17 +715,18 @@ impl DataRecipe {
                 Ok(Splits {
                     train: drawn.draw(*windows, seed, Stream::Windows(0)),
                     test: Some(drawn.draw(windows.div_ceil(100), seed, Stream::Windows(1))),
+                    preparation: Preparation::default(),
                 })
             }
             DataRecipe::Arrays {} => Err(Error::usage(
                 "data of kind arrays come from a program that uses the library, and cannot be loaded here; \
-                 that program can evaluate its model, or data.kind must be \"idx\" or \"series\"",
+                 that program can evaluate its model, or data.kind must be \"csv\", \"npy\", \"idx\" or \"series\"",
             )),
         }
     }
 
     /// Made-up data of the same shape, of `count` sequences to train on, or as many as 4 GiB hold: for whom only the sizes
-    /// matter. Images are MNIST's 28 x 28; `None` for the caller's own arrays, whose shape a recipe does not tell.
+    /// matter. Images are MNIST's 28 x 28; `None` for tables and arrays, whose shape a recipe does not tell.
     pub fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
         match self {
             DataRecipe::Idx { classes, scale, .. } => {
@@ -727,7 +765,7 @@ impl DataRecipe {
                 let count = count.min((series::MOST_NUMBERS as usize / (*steps).max(1)).max(1));
                 Some(drawn.draw(count, seed, Stream::Windows(0)).into())
             }
-            DataRecipe::Arrays {} => None,
+            DataRecipe::Csv(_) | DataRecipe::Npy(_) | DataRecipe::Arrays {} => None,
         }
     }
 
@@ -736,6 +774,7 @@ impl DataRecipe {
         match self {
             DataRecipe::Idx { path, .. } => idx::locate(path).is_ok(),
             DataRecipe::Series { path, .. } => path.as_ref().is_none_or(|path| path.is_file()),
+            DataRecipe::Csv(Csv { path, .. }) | DataRecipe::Npy(Npy { path, .. }) => path.exists(),
             DataRecipe::Arrays {} => false,
         }
     }
@@ -745,6 +784,7 @@ impl DataRecipe {
     /// # Errors
     /// Those of [`DataRecipe::load`]; [`Error::Training`] where there is no test split.
     pub fn load_split(&self, split: Split, seed: u64) -> Result<Dataset> {
+        // Of images, the other split is in files that need not be there.
         if let DataRecipe::Idx {
             path,
             classes,
@@ -754,15 +794,45 @@ impl DataRecipe {
             let data = idx::load_split(&idx::locate(path)?, split, *classes)?;
             return Ok(scaled(data, *scale));
         }
-        let Splits { train, test } = self.load(seed)?;
-        match split {
-            Split::Train => Ok(train),
-            Split::Test => test.ok_or_else(|| {
-                Error::Training(
-                    "the data have no test split, as data.test_fraction is 0; evaluate the split `train`"
-                        .into(),
-                )
+        self.load(seed)?.take(split)
+    }
+
+    /// How the values to answer with stand to those that are read, where they are later ones of these.
+    pub fn forecast(&self) -> Option<Forecast> {
+        match self {
+            DataRecipe::Series { season, .. } => Some(Forecast {
+                inputs: vec![0],
+                horizon: 1,
+                season: *season,
             }),
+            DataRecipe::Csv(csv) => csv.forecast(),
+            _ => None,
+        }
+    }
+
+    /// Where the files lie, if it names any.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            DataRecipe::Idx { path, .. }
+            | DataRecipe::Csv(Csv { path, .. })
+            | DataRecipe::Npy(Npy { path, .. }) => Some(path),
+            DataRecipe::Series { path, .. } => path.as_deref(),
+            DataRecipe::Arrays {} => None,
+        }
+    }
+
+    /// Every path that it names.
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            DataRecipe::Idx { path, .. } => vec![path],
+            DataRecipe::Series { path, .. } => path.iter_mut().collect(),
+            DataRecipe::Csv(Csv {
+                path, test_path, ..
+            })
+            | DataRecipe::Npy(Npy {
+                path, test_path, ..
+            }) => std::iter::once(path).chain(test_path).collect(),
+            DataRecipe::Arrays {} => vec![],
         }
     }
 
@@ -771,6 +841,7 @@ impl DataRecipe {
         match self {
             DataRecipe::Idx { path, .. } => *path = place,
             DataRecipe::Series { path, .. } => *path = Some(place),
+            DataRecipe::Csv(Csv { path, .. }) | DataRecipe::Npy(Npy { path, .. }) => *path = place,
             DataRecipe::Arrays {} => {}
         }
     }

@@ -16,6 +16,8 @@ pub enum Stream {
     Images,
     /// Dropout mask number n of a network; a kernel draws it, anew for each update.
     Dropout(u32),
+    /// Which sequences are the test split.
+    Split,
 }
 
 impl Stream {
@@ -26,6 +28,7 @@ impl Stream {
             Stream::Windows(n) => [3, n],
             Stream::Images => [5, 0],
             Stream::Dropout(n) => [4, n],
+            Stream::Split => [6, 0],
         }
     }
 }

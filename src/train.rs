@@ -8,6 +8,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, SavedModel, crc32};
+use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::device::Device;
 use crate::diagnose;
@@ -176,6 +177,8 @@ pub struct Trainer {
     classifies: bool,
     /// CRC-32 of the training data.
     data: u32,
+    /// How these were prepared.
+    preparation: Preparation,
     position: Position,
     /// The flat vector of parameters after the best epoch, where the recipe keeps it.
     best: Option<Vec<f32>>,
@@ -282,7 +285,7 @@ impl Trainer {
     pub fn load(recipe: &Recipe, data: &Splits, place: &Place) -> Result<Trainer> {
         recipe.validate()?;
         let train = &data.train;
-        let network = recipe.network(train.input_size(), outputs(&train.targets))?;
+        let network = recipe.network(train.input_size(), train.targets.outputs())?;
         check_data(&network, train)?;
         if let Some(test) = &data.test {
             check_data(&network, test)?;
@@ -314,6 +317,7 @@ impl Trainer {
             test,
             classifies,
             data: checksum(train),
+            preparation: data.preparation.clone(),
             position: Position::default(),
             best: None,
             piece: 1,
@@ -436,6 +440,7 @@ impl Trainer {
         Ok(Checkpoint {
             recipe: self.recipe.clone(),
             network: self.model.network.clone(),
+            preparation: self.preparation.clone(),
             position,
             data: self.data,
             parameters,
@@ -758,6 +763,7 @@ impl Trainer {
         Ok(SavedModel {
             network: self.model.network.clone(),
             recipe: self.recipe.clone(),
+            preparation: self.preparation.clone(),
             parameters: self.model.network.to_parameters(&flat),
         })
     }
@@ -1162,14 +1168,6 @@ fn checksum(data: &Dataset) -> u32 {
     crc32(&[inputs, targets, bytemuck::cast_slice(lengths)])
 }
 
-/// K: the outputs that these targets ask for.
-fn outputs(targets: &Targets) -> usize {
-    match targets {
-        Targets::Classes { classes, .. } => *classes,
-        Targets::Values { width, .. } => *width,
-    }
-}
-
 /// Refuses data that make no sense, or whose sizes are not the network's.
 fn check_data(network: &Network, data: &Dataset) -> Result<()> {
     data.check()?;
@@ -1200,10 +1198,10 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
         );
         return Err(Error::Training(message));
     }
-    if outputs(&data.targets) != head.size {
+    if data.targets.outputs() != head.size {
         let message = format!(
             "the data ask for {} classes or output values, but the network has {}",
-            outputs(&data.targets),
+            data.targets.outputs(),
             head.size
         );
         return Err(Error::Training(message));

@@ -145,7 +145,8 @@ fn eval_counts_what_is_asked_for() {
     let human = eval(&["--top-k", "2", "--confusion"]).ok();
     assert_has(&human, &["test loss", " top-2 ", "recall"]);
     let lines: Vec<&str> = human.lines().collect();
-    let table = &lines[lines.len() - 4..];
+    let header = lines.iter().position(|line| line.ends_with("recall"));
+    let table = &lines[header.expect("it is asked for")..][..4];
     assert!(
         table.iter().all(|line| line.len() == table[0].len()),
         "{human}"

@@ -35,6 +35,7 @@ fn model(layers: Vec<Layer>, reads: Reads) -> SavedModel {
         parameters: network.to_parameters(&network.initial(3)),
         network,
         recipe,
+        preparation: Default::default(),
     }
 }
 

@@ -72,8 +72,8 @@ fn classifier() -> (Recipe, Splits) {
     };
     let test = data.slice(3..12).expect("they are there");
     let splits = Splits {
-        train: data,
         test: Some(test),
+        ..data.into()
     };
     (recipe, splits)
 }

@@ -62,8 +62,8 @@ fn slopes(count: usize, seed: u64) -> Dataset {
 
 fn splits() -> Splits {
     Splits {
-        train: slopes(150, 1),
         test: Some(slopes(50, 2)),
+        ..slopes(150, 1).into()
     }
 }
 
@@ -437,6 +437,7 @@ fn untrained(loss: Loss, size: usize) -> SavedModel {
     };
     SavedModel {
         recipe: recipe(Cell::Lstm),
+        preparation: Default::default(),
         parameters: network.to_parameters(&network.initial(1)),
         network,
     }
@@ -545,7 +546,7 @@ fn training_does_not_see_past_the_end_of_a_sequence() {
         let data = ragged(Loss::MeanSquaredError, padding);
         let splits = Splits {
             test: Some(data.clone()),
-            train: data,
+            ..data.into()
         };
         run_on(&recipe, &splits, &Device::Cpu)
     };

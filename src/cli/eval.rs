@@ -14,6 +14,7 @@ use gatescan::train::{self, Evaluation};
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
+use super::comparison::Comparison;
 use super::{Scores, check_data_path, choose_device, load_model, print};
 
 /// Evaluate a saved model.
@@ -53,7 +54,7 @@ pub struct Eval {
     json: bool,
 }
 
-fn split_parser() -> impl TypedValueParser<Value = Split> {
+pub fn split_parser() -> impl TypedValueParser<Value = Split> {
     let splits = [Split::Test, Split::Train];
     PossibleValuesParser::new(splits.map(Split::name)).try_map(move |name| {
         let mut splits = splits.into_iter();
@@ -80,7 +81,19 @@ impl Eval {
             check_data_path(&data, directory)?;
             data.set_path(directory.clone());
         }
-        let mut data = data.load_split(self.split, model.recipe.seed)?;
+        let (seed, known) = (model.recipe.seed, &model.preparation);
+        // What a forecast is compared with is fitted to the training split.
+        let (train, mut data) = match model.network.head.loss {
+            Loss::CrossEntropy if known.is_plain() => (None, data.load_split(self.split, seed)?),
+            Loss::CrossEntropy => (
+                None,
+                data.load_prepared(seed, Some(known))?.take(self.split)?,
+            ),
+            Loss::MeanSquaredError => {
+                let splits = data.load_prepared(seed, Some(known))?;
+                (Some(splits.train.clone()), splits.take(self.split)?)
+            }
+        };
         if let Some(range) = &self.range {
             data = data.slice(range.clone())?;
         }
@@ -89,9 +102,16 @@ impl Eval {
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
 
         let evaluation = train::evaluate(&model, &data, batch_size, &device)?;
+        let scores = Scores::from(&evaluation);
+        let recipe = &model.recipe.data;
+        let comparison = Comparison::new(recipe, known, train.as_ref(), &data, &scores)?;
         let text = match self.json {
-            true => self.object(&evaluation).to_string(),
-            false => self.lines(&evaluation),
+            true => {
+                let mut object = self.object(&evaluation);
+                comparison.add_to(&mut object);
+                object.to_string()
+            }
+            false => self.lines(&evaluation) + &comparison.lines(),
         };
         let _ = print(text)?;
         Ok(())

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::checkpoint::SavedModel;
+use gatescan::data::csv::Csv;
+use gatescan::data::preparation::Normal;
 use gatescan::data::series::{self, Windows};
 use gatescan::error::{Error, Result};
 use gatescan::generate::{Memory, generate, runs_away};
@@ -13,7 +15,7 @@ use gatescan::recipe::DataRecipe;
 use plotters::prelude::*;
 use serde_json::json;
 
-use super::{choose_device, load_model, note, print};
+use super::{choose_device, csv_line, load_model, note, print};
 
 /// Continue a series with a model's own predictions
 #[derive(Args)]
@@ -24,14 +26,16 @@ The values are printed, one on each line. What is written to depends on the endi
 Examples:
   gatescan generate runs/series-... --steps 300
   gatescan generate runs/series-... --window --output plot.svg --output values.npy
-  gatescan generate model.safetensors --seed-sequence my-series.txt --json")]
+  gatescan generate model.safetensors --seed-sequence my-series.txt --json
+  gatescan generate runs/sunspots --steps 33 -o forecast.svg      (a table's forecast goes on from its last row)")]
 pub struct Generate {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
     /// Values to make.
     #[arg(long, value_name = "N", default_value_t = 300)]
     steps: usize,
-    /// A text file with a number on each line, which is continued [default: the first window of the model's own series].
+    /// A text file with a number on each line, or for a model of a table one of its form, which is continued [default: the first
+    /// window of the model's own series, or the last one of its table].
     #[arg(long, value_name = "FILE")]
     seed_sequence: Option<PathBuf>,
     /// Read the last window anew for every value, rather than carry the state from step to step.
@@ -56,34 +60,43 @@ impl Generate {
             .map(|path| Format::of(path))
             .collect::<Result<Vec<_>>>()?;
         let model = load_model(&self.model)?;
-        let (seed, steps) = self.seed(&model)?;
+        let Seed {
+            values: seed,
+            mut history,
+            steps,
+            columns,
+        } = self.seed(&model)?;
         let (device, _) = choose_device(&self.device)?;
         let memory = match self.window {
             true => Memory::SlidingWindow(steps),
             false => Memory::CarriedState,
         };
-        let values = generate(&model, &seed, self.steps, memory, &Place::open(&device)?)?;
-        let away = runs_away(&seed, &values);
+        let mut values = generate(&model, &seed, self.steps, memory, &Place::open(&device)?)?;
+        let away = runs_away(&seed, &values).map(|at| at / columns.len());
+        for numbers in [&mut values, &mut history] {
+            Normal::undo_all(&model.preparation.targets, numbers);
+        }
+        let rows = || values.chunks(columns.len());
         if let Some(step) = away {
             note(format!(
                 "the continuation runs away: at step {} it is {}, ten times beyond anything in the seed; \
                  what follows says nothing about the series",
                 step + 1,
-                values[step]
+                joined(&values[step * columns.len()..(step + 1) * columns.len()])
             ));
         }
         for (path, format) in self.output.iter().zip(formats) {
-            format.write(path, &seed, &values)?;
+            format.write(path, &history, &values, &columns)?;
             note(format!("wrote {}", path.display()));
         }
         if self.json {
             let _ = print(
-                json!({ "seed": seed, "values": values, "runs_away_at": away.map(|step| step + 1) }),
+                json!({ "seed": history, "values": values, "runs_away_at": away.map(|step| step + 1) }),
             )?;
             return Ok(());
         }
-        for value in &values {
-            if print(value)?.is_break() {
+        for row in rows() {
+            if print(joined(row))?.is_break() {
                 break;
             }
         }
@@ -91,31 +104,85 @@ impl Generate {
     }
 
     /// The values to continue, and the window that the model was trained on.
-    fn seed(&self, model: &SavedModel) -> Result<(Vec<f32>, usize)> {
-        let DataRecipe::Series {
-            path,
+    fn seed(&self, model: &SavedModel) -> Result<Seed> {
+        let (path, steps, resolution, range) = match &model.recipe.data {
+            DataRecipe::Csv(csv) => return self.last_rows(model, csv),
+            DataRecipe::Series {
+                path,
+                steps,
+                resolution,
+                range,
+                ..
+            } => (path, *steps, *resolution, *range),
+            _ => {
+                return Err(Error::Training(
+                    "this model was not trained on a series (see the recipe `series`)".into(),
+                ));
+            }
+        };
+        let windows = Windows {
             steps,
             resolution,
             range,
-            ..
-        } = &model.recipe.data
-        else {
-            return Err(Error::Training(
-                "this model was not trained on a series (see the recipe `series`)".into(),
-            ));
         };
-        let windows = Windows {
-            steps: *steps,
-            resolution: *resolution,
-            range: *range,
-        };
-        let seed = match (&self.seed_sequence, path) {
+        let values = match (&self.seed_sequence, path) {
             (Some(file), _) => series::read(file)?,
-            (None, Some(file)) => series::read(file)?.into_iter().take(*steps).collect(),
+            (None, Some(file)) => series::read(file)?.into_iter().take(steps).collect(),
             (None, None) => windows.first(),
         };
-        Ok((seed, *steps))
+        Ok(Seed {
+            history: values.clone(),
+            values,
+            steps,
+            columns: vec!["value".into()],
+        })
     }
+
+    /// The end of a table, of the last series where there are several.
+    fn last_rows(&self, model: &SavedModel, csv: &Csv) -> Result<Seed> {
+        if csv.inputs != csv.targets || csv.horizon != 1 {
+            return Err(Error::Training(format!(
+                "the model reads {} and answers with {}, {} rows on; to continue a table it must answer with what it reads next: \
+                 data.targets the same as data.inputs, and data.horizon = 1. `gatescan predict` gives its answers.",
+                csv.inputs.join(", "),
+                csv.targets.join(", "),
+                csv.horizon
+            )));
+        }
+        let path = self.seed_sequence.as_ref().unwrap_or(&csv.path);
+        let series = csv.series(path, &model.preparation)?;
+        let Some(last) = series.last() else {
+            return Err(Error::file(path, "there is no row to continue"));
+        };
+        let end_of = |rows: usize| {
+            let rows = rows.min(last.rows());
+            last.inputs[last.inputs.len() - rows * csv.inputs.len()..].to_vec()
+        };
+        let steps = csv.steps.unwrap_or(last.rows());
+        Ok(Seed {
+            values: end_of(steps),
+            // Seen before what is to come, so that an eye can judge it.
+            history: end_of(steps.saturating_mul(4)),
+            steps,
+            columns: csv.inputs.clone(),
+        })
+    }
+}
+
+/// What is continued.
+struct Seed {
+    /// As the network reads it.
+    values: Vec<f32>,
+    /// What is shown of it, and of what came before.
+    history: Vec<f32>,
+    /// T of the model.
+    steps: usize,
+    columns: Vec<String>,
+}
+
+fn joined(values: &[f32]) -> String {
+    let values: Vec<String> = values.iter().map(f32::to_string).collect();
+    values.join(",")
 }
 
 /// What a file is written as.
@@ -139,31 +206,38 @@ impl Format {
         }
     }
 
-    fn write(self, path: &Path, seed: &[f32], values: &[f32]) -> Result<()> {
+    fn write(self, path: &Path, seed: &[f32], values: &[f32], columns: &[String]) -> Result<()> {
         let unwritable = |error: &dyn std::fmt::Display| {
             Error::file(path, format!("cannot be written: {error}"))
         };
         match self {
-            Format::Npy => ndarray_npy::write_npy(path, &ndarray::ArrayView1::from(values))
-                .map_err(|error| unwritable(&error)),
+            Format::Npy => {
+                let shape = match columns.len() {
+                    1 => vec![values.len()],
+                    width => vec![values.len() / width, width],
+                };
+                let array = ndarray::ArrayView::from_shape(shape, values);
+                let array = array.map_err(|error| unwritable(&error))?;
+                ndarray_npy::write_npy(path, &array).map_err(|error| unwritable(&error))
+            }
             Format::Csv => {
-                let lines = values
-                    .iter()
-                    .enumerate()
-                    .map(|(step, value)| format!("{},{value}\n", step + 1));
-                let text = format!("step,value\n{}", lines.collect::<String>());
+                let rows = values.chunks(columns.len()).enumerate();
+                let lines = rows.map(|(step, row)| format!("{},{}\n", step + 1, joined(row)));
+                let head = csv_line(columns);
+                let text = format!("step,{head}\n{}", lines.collect::<String>());
                 fs::write(path, text).map_err(|error| unwritable(&error))
             }
-            Format::Svg => plot(path, seed, values).map_err(|error| unwritable(&error)),
+            Format::Svg => plot(path, seed, values, columns).map_err(|error| unwritable(&error)),
         }
     }
 }
 
-/// The seed and its continuation as one curve in two colours.
+/// The seed and its continuation as one curve in two colours, of each column.
 fn plot(
     path: &Path,
     seed: &[f32],
     values: &[f32],
+    columns: &[String],
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let finite = || {
         seed.iter()
@@ -174,39 +248,47 @@ fn plot(
     let (low, high) = finite().fold((f32::MAX, f32::MIN), |(low, high), value| {
         (low.min(value), high.max(value))
     });
-    let margin = ((high - low) * 0.05).max(1e-6);
+    let (width, margin) = (columns.len(), ((high - low) * 0.05).max(1e-6));
     let area = SVGBackend::new(path, (900, 360)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
         .x_label_area_size(32)
         .y_label_area_size(48)
-        .build_cartesian_2d(0..seed.len() + values.len(), low - margin..high + margin)?;
+        .build_cartesian_2d(
+            0..(seed.len() + values.len()) / width,
+            low - margin..high + margin,
+        )?;
     chart
         .configure_mesh()
         .x_desc("step")
-        .y_desc("value")
+        .y_desc(columns.join(", "))
         .light_line_style(TRANSPARENT)
         .draw()?;
     let (blue, orange) = (RGBColor(0, 114, 178), RGBColor(213, 94, 0));
-    let points = |start: usize, values: &[f32]| -> Vec<(usize, f32)> {
+    let points = |start: usize, values: &[f32], column: usize| -> Vec<(usize, f32)> {
         values
-            .iter()
+            .chunks(width)
             .enumerate()
-            .map(|(n, &value)| (start + n, value))
+            .map(|(n, row)| (start + n, row[column]))
             .filter(|point| point.1.is_finite())
             .collect()
     };
-    let mut continued = points(seed.len() - 1, &seed[seed.len() - 1..]);
-    continued.extend(points(seed.len(), values));
-    for (name, colour, line) in [
-        ("continuation", orange, continued),
-        ("seed", blue, points(0, seed)),
-    ] {
-        chart
-            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    for column in 0..width {
+        let mut continued = points(seed.len() / width - 1, &seed[seed.len() - width..], column);
+        continued.extend(points(seed.len() / width, values, column));
+        let lines = [
+            ("continuation", orange, continued),
+            ("seed", blue, points(0, seed, column)),
+        ];
+        for (name, colour, line) in lines {
+            let series = chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
+            if column == 0 {
+                series.label(name).legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
+                });
+            }
+        }
     }
     chart
         .configure_series_labels()

@@ -1,9 +1,12 @@
 //! Arguments and printing, one file for each subcommand; nothing else prints.
 
 mod bench;
+mod comparison;
 mod devices;
 mod eval;
 mod generate;
+mod init;
+mod predict;
 mod profile;
 mod recipes;
 mod run_directory;
@@ -33,9 +36,11 @@ use gatescan::train::Evaluation;
     max_term_width = 100,
     after_help = "\
 Examples:
+  gatescan init mine.csv                look at data of your own, and write a recipe for them
   gatescan train mnist                  train a built-in recipe
   gatescan recipes mnist > mine.toml    copy it, to edit and train as `gatescan train mine.toml`
   gatescan eval runs/mnist-...          evaluate the model of a run
+  gatescan predict runs/mine-... new.csv    what a model answers to data
   gatescan generate runs/series-...     continue a series with a model's own predictions
   gatescan verify                       check every kernel on this machine's device
   gatescan profile mnist                see where the time of a training step goes
@@ -51,7 +56,9 @@ pub struct Cli {
 enum Command {
     Train(train::Train),
     Eval(eval::Eval),
+    Predict(predict::Predict),
     Generate(generate::Generate),
+    Init(init::Init),
     Profile(profile::Profile),
     Bench(bench::Bench),
     Recipes(recipes::Recipes),
@@ -64,7 +71,9 @@ pub fn run(cli: &Cli, start: Instant) -> Result<()> {
     match &cli.command {
         Command::Train(train) => train.run(start),
         Command::Eval(eval) => eval.run(),
+        Command::Predict(predict) => predict.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Init(init) => init.run(),
         Command::Profile(profile) => profile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Recipes(recipes) => recipes.run(),
@@ -90,6 +99,17 @@ fn print(line: impl Display) -> Result<ControlFlow<()>> {
             format!("cannot be written: {error}"),
         )),
     }
+}
+
+/// A line of CSV: cells with a comma, a quote or a line's end are quoted.
+fn csv_line(cells: &[String]) -> String {
+    let cells = cells
+        .iter()
+        .map(|cell| match cell.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        });
+    cells.collect::<Vec<_>>().join(",")
 }
 
 /// Rows in columns: the first `left` of them begin, the others end, below each other.
@@ -175,6 +195,14 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
         DataRecipe::Series { .. } => (
             path.is_file(),
             "--data: there is no such file; it must hold a number on each line",
+        ),
+        DataRecipe::Csv(_) => (
+            path.is_file(),
+            "--data: there is no such file; it must hold a table with the columns that the recipe names",
+        ),
+        DataRecipe::Npy(_) => (
+            path.exists(),
+            "--data: there is no such file; it must be an .npz file, or a directory of .npy files",
         ),
         DataRecipe::Arrays {} => (
             false,

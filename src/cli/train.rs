@@ -21,6 +21,7 @@ use gatescan::recipe::{CheckpointRecipe, Recipe};
 use gatescan::train::{Ending, EpochMetrics, Event, Position, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::comparison::Comparison;
 use super::run_directory::{CHECKPOINTS, RunDirectory};
 use super::{Scores, Tune, check_data_path, choose_device, loss_text, note, open, print};
 
@@ -281,7 +282,7 @@ impl Train {
             )),
         }
         let kept = trainer.best().or(epochs.last());
-        self.report(kept, &saver.directory)
+        self.report(kept, &recipe, &data, &saver.directory)
     }
 
     /// Whether a run goes back to its newest checkpoint after `error`, and on from there.
@@ -368,10 +369,28 @@ impl Train {
     }
 
     /// What came of it, and what to do with it.
-    fn report(&self, last: Option<&EpochMetrics>, directory: &RunDirectory) -> Result<()> {
+    fn report(
+        &self,
+        last: Option<&EpochMetrics>,
+        recipe: &Recipe,
+        data: &Splits,
+        directory: &RunDirectory,
+    ) -> Result<()> {
         let mut lines = Vec::new();
-        if let Some((scores, metrics)) = last.and_then(|each| Some((test_scores(each)?, each))) {
-            lines.push(format!("test {scores} after epoch {}", metrics.epoch));
+        let tested = last.and_then(|each| Some((test_scores(each)?, each, data.test.as_ref()?)));
+        if let Some((scores, metrics, test)) = tested {
+            let comparison = Comparison::new(
+                &recipe.data,
+                &data.preparation,
+                Some(&data.train),
+                test,
+                &scores,
+            )?;
+            lines.push(format!(
+                "test {scores} after epoch {}{}",
+                metrics.epoch,
+                comparison.lines()
+            ));
         }
         lines.push(format!(
             "model saved as {}",

@@ -43,8 +43,8 @@ pub fn load(directory: &Path, classes: usize) -> Result<Splits> {
         ));
     }
     Ok(Splits {
-        train,
         test: Some(test),
+        ..train.into()
     })
 }
 
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn plain_files() {
         let directory = directory();
-        let Splits { train, test } = load(directory.path(), 3).unwrap();
+        let Splits { train, test, .. } = load(directory.path(), 3).unwrap();
         assert_eq!((train.count, train.steps, train.features), (3, 2, 3));
         assert!(train.lengths.is_none());
         let Inputs::Bytes { values, scale } = train.inputs else {

@@ -1,14 +1,20 @@
 //! Data sets as the device takes them: all sequences of one split, in one piece.
 
+pub mod csv;
 pub mod idx;
+pub mod npy;
+pub mod preparation;
 pub mod series;
 
 use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+use preparation::Preparation;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
+use crate::rng::{Philox, Stream};
 
 /// Which part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +31,73 @@ impl Split {
             Split::Test => "test",
         }
     }
+}
+
+/// How a test split is taken out of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitBy {
+    /// What comes last.
+    #[default]
+    Order,
+    /// Sequences by chance.
+    Random,
+    /// Groups of sequences by chance; no group is in both splits.
+    Group,
+}
+
+/// Which of N sequences are in the training and which in the test split, both in order; `groups` `[N]` says what belongs together.
+///
+/// # Errors
+/// What is wrong: nothing is left for one of them.
+fn divide(
+    groups: &[i64],
+    by: SplitBy,
+    test_fraction: f64,
+    seed: u64,
+) -> Result<(Vec<usize>, Vec<usize>), String> {
+    let count = groups.len();
+    let mut kinds = groups.to_vec();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let units = if by == SplitBy::Group {
+        kinds.len()
+    } else {
+        count
+    };
+    let taken = match test_fraction > 0.0 {
+        true => ((units as f64 * test_fraction).round() as usize).max(1),
+        false => 0,
+    };
+    if taken >= units {
+        let what = if by == SplitBy::Group {
+            "groups"
+        } else {
+            "sequences"
+        };
+        return Err(format!(
+            "there are {units} {what}, of which data.test_fraction = {test_fraction} leaves none to train on; \
+             set it to 0 for no test split, or take more data"
+        ));
+    }
+    let drawn: Vec<bool> = match by {
+        SplitBy::Order => (0..count).map(|n| n >= count - taken).collect(),
+        SplitBy::Random | SplitBy::Group => {
+            let order = Philox::new(seed, Stream::Split).permutation(units);
+            let mut drawn = vec![false; units];
+            order[..taken]
+                .iter()
+                .for_each(|&unit| drawn[unit as usize] = true);
+            match by {
+                SplitBy::Group => groups
+                    .iter()
+                    .map(|group| kinds.binary_search(group).is_ok_and(|kind| drawn[kind]))
+                    .collect(),
+                _ => drawn,
+            }
+        }
+    };
+    Ok((0..count).partition(|&n| !drawn[n]))
 }
 
 /// The sequences of one split, `[N, T, I]`, row-major, and what each should be answered with.
@@ -81,12 +154,36 @@ pub enum Targets {
 pub struct Splits {
     pub train: Dataset,
     pub test: Option<Dataset>,
+    /// How both were prepared, which a model keeps.
+    pub preparation: Preparation,
 }
 
 impl From<Dataset> for Splits {
     /// A training split alone.
     fn from(train: Dataset) -> Splits {
-        Splits { train, test: None }
+        Splits {
+            train,
+            test: None,
+            preparation: Preparation::default(),
+        }
+    }
+}
+
+impl Splits {
+    /// One of them alone.
+    ///
+    /// # Errors
+    /// [`Error::Training`] where there is no test split.
+    pub fn take(self, split: Split) -> Result<Dataset> {
+        match split {
+            Split::Train => Ok(self.train),
+            Split::Test => self.test.ok_or_else(|| {
+                Error::Training(
+                    "the data have no test split, as data.test_fraction is 0; evaluate the split `train`"
+                        .into(),
+                )
+            }),
+        }
     }
 }
 
@@ -127,6 +224,14 @@ impl Targets {
         }
     }
 
+    /// K: classes, or values of each answer.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Targets::Classes { classes, .. } => *classes,
+            Targets::Values { width, .. } => *width,
+        }
+    }
+
     /// Whether there is one at every step, or else one for each sequence.
     pub fn per_step(&self) -> bool {
         match self {
@@ -149,52 +254,48 @@ impl Dataset {
                 count = self.count
             )));
         }
+        Ok(self.select(&range.collect::<Vec<_>>()))
+    }
+
+    /// The sequences of these numbers, each below N.
+    fn select(&self, sequences: &[usize]) -> Dataset {
         let each = self.steps * self.features;
-        let outputs = if self.targets.per_step() {
-            self.steps
-        } else {
-            1
-        };
-        Ok(Dataset {
-            count: end - start,
+        let per_step = self.targets.per_step();
+        let outputs = if per_step { self.steps } else { 1 };
+        Dataset {
+            count: sequences.len(),
             steps: self.steps,
             features: self.features,
             inputs: match &self.inputs {
                 Inputs::Bytes { values, scale } => Inputs::Bytes {
-                    values: values[start * each..end * each].to_vec(),
+                    values: taken(values, each, sequences),
                     scale: *scale,
                 },
-                Inputs::Floats(values) => Inputs::Floats(values[start * each..end * each].to_vec()),
+                Inputs::Floats(values) => Inputs::Floats(taken(values, each, sequences)),
                 Inputs::Tokens { values, vocabulary } => Inputs::Tokens {
-                    values: values[start * each..end * each].to_vec(),
+                    values: taken(values, each, sequences),
                     vocabulary: *vocabulary,
                 },
             },
             targets: match &self.targets {
                 Targets::Classes {
-                    labels,
-                    classes,
-                    per_step,
+                    labels, classes, ..
                 } => Targets::Classes {
-                    labels: labels[start * outputs..end * outputs].to_vec(),
+                    labels: taken(labels, outputs, sequences),
                     classes: *classes,
-                    per_step: *per_step,
-                },
-                Targets::Values {
-                    values,
-                    width,
                     per_step,
-                } => Targets::Values {
-                    values: values[start * outputs * width..end * outputs * width].to_vec(),
+                },
+                Targets::Values { values, width, .. } => Targets::Values {
+                    values: taken(values, outputs * width, sequences),
                     width: *width,
-                    per_step: *per_step,
+                    per_step,
                 },
             },
             lengths: self
                 .lengths
                 .as_ref()
-                .map(|lengths| lengths[start..end].to_vec()),
-        })
+                .map(|lengths| taken(lengths, 1, sequences)),
+        }
     }
 
     /// Sequences `[N, T, I]` of T steps each, and what they should be answered with.
@@ -358,6 +459,14 @@ impl Dataset {
         }
         labels
     }
+}
+
+/// Of rows of `width` values, those of these numbers.
+fn taken<V: Copy>(values: &[V], width: usize, rows: &[usize]) -> Vec<V> {
+    let rows = rows
+        .iter()
+        .map(|&row| &values[row * width..(row + 1) * width]);
+    rows.flatten().copied().collect()
 }
 
 /// Refuses a token that is not below the vocabulary's size.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::preparation::Preparation;
 use super::{Dataset, Inputs, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::files;
@@ -93,6 +94,7 @@ pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits>
         } else {
             Some(windows(test, "test")?)
         },
+        preparation: Preparation::default(),
     })
 }
 
@@ -143,7 +145,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Vec<f32>> {
 }
 
 /// What a message repeats of a line: its beginning, and nothing that a terminal would obey.
-fn shown(line: &str) -> String {
+pub(crate) fn shown(line: &str) -> String {
     const LONGEST: usize = 60;
     let rest = if line.chars().nth(LONGEST).is_some() {
         "..."
@@ -180,7 +182,7 @@ mod tests {
     #[test]
     fn a_recorded_series_is_split_in_time() {
         let values: Vec<f32> = (0..20).map(|n| n as f32).collect();
-        let Splits { train, test } = split(&values, 3, 0.25).unwrap();
+        let Splits { train, test, .. } = split(&values, 3, 0.25).unwrap();
         let test = test.unwrap();
         assert_eq!((train.count, test.count), (12, 2));
         let Targets::Values {

@@ -109,6 +109,11 @@ pub fn of_recipe(recipe: &Recipe) -> Result<Vec<Case>> {
                 [data.steps, data.input_size(), *classes]
             })
         }
+        DataRecipe::Csv(_) | DataRecipe::Npy(_) => {
+            let data = recipe.data.load(recipe.seed)?.train;
+            let outputs = data.targets.outputs();
+            [data.steps, data.input_size(), outputs]
+        }
         DataRecipe::Arrays {} => {
             return Err(Error::usage(
                 "--recipe: the recipe's data are arrays of a program that uses the library, and their sizes are not known here",

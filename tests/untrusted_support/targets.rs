@@ -1,11 +1,16 @@
 //! What is done with bytes that nobody vouches for: each target reads them as a user's file would be read and uses what came
 //! of it a little. Whatever the bytes are, there must be an answer or an error. cargo-fuzz plays the same targets (`fuzz/`).
 
+use std::io::Cursor;
 use std::path::Path;
 
+use gatescan::baselines;
 use gatescan::cells::Cell;
 use gatescan::checkpoint::SavedModel;
-use gatescan::data::{Dataset, Inputs, Targets, idx, series};
+use gatescan::data::csv::{Csv, Task};
+use gatescan::data::npy::{Npy, Source};
+use gatescan::data::preparation::Missing;
+use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
 use gatescan::device::Device;
 use gatescan::kernels::IGNORE;
 use gatescan::model::{Gradients, Model, Tuning};
@@ -23,11 +28,13 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("idx", idx),
     ("model", model),
     ("recipe", recipe),
     ("series", series),
+    ("csv", csv),
+    ("npy", npy),
     ("profile", profile),
     ("dataset", dataset),
 ];
@@ -137,6 +144,109 @@ pub fn series(input: &[u8]) -> bool {
         return false;
     };
     for data in [splits.train].iter().chain(&splits.test) {
+        data.check().expect("what is read makes sense");
+    }
+    true
+}
+
+/// A table's text behind two bytes of options and two sizes: steps and horizon.
+pub fn csv(input: &[u8]) -> bool {
+    let mut input = Bytes(input);
+    let [options, more, steps, horizon] = [(); 4].map(|()| input.byte());
+    let is = |bit: u8| options & 1 << bit != 0;
+    let mut csv = Csv::new(Path::new("table.csv"), &["a", "b"], &["y"]);
+    csv.task = if is(0) {
+        Task::Classification
+    } else {
+        Task::Regression
+    };
+    csv.every_step = is(1);
+    csv.group = is(2).then(|| "g".into());
+    csv.steps = is(3).then_some(usize::from(steps));
+    csv.horizon = usize::from(horizon % 8);
+    csv.normalise = is(4);
+    csv.delimiter = if is(5) { ';' } else { ',' };
+    csv.test_fraction = if is(6) { 0.25 } else { 0.0 };
+    let missing = [
+        Missing::Refuse,
+        Missing::Forward,
+        Missing::Zero,
+        Missing::Mean,
+    ];
+    csv.missing = missing[usize::from(more % 4)];
+    let by = [SplitBy::Order, SplitBy::Random, SplitBy::Group];
+    csv.split_by = by[usize::from(more / 4 % 3)];
+    csv.stride = usize::from(more / 16);
+    let loss = if is(0) {
+        Loss::CrossEntropy
+    } else {
+        Loss::MeanSquaredError
+    };
+    let reads = if is(1) { Reads::Every } else { Reads::Last };
+    if csv.validate(loss, reads).is_err() {
+        return false;
+    }
+    let Ok(splits) = csv.split(input.0, 1) else {
+        return false;
+    };
+    splits
+        .preparation
+        .check(2, splits.train.targets.outputs())
+        .expect("it fits");
+    for data in [&splits.train].into_iter().chain(&splits.test) {
+        data.check().expect("what is read makes sense");
+        baselines::majority(data);
+        let _ = baselines::of_values(&splits.train, data, csv.forecast().as_ref());
+    }
+    true
+}
+
+/// `a` and an array's file, or `z`, a byte of options and an archive of arrays.
+pub fn npy(input: &[u8]) -> bool {
+    let mut input = Bytes(input);
+    let kind = input.byte();
+    if kind == b'a' {
+        return npy::parse(input.0, Path::new("x.npy")).is_ok();
+    }
+    let options = input.byte();
+    let is = |bit: u8| options & 1 << bit != 0;
+    let Ok(mut source) = Source::archive(Cursor::new(input.0), Path::new("data.npz")) else {
+        return false;
+    };
+    let names = source.names();
+    let named = |name: &str| {
+        names
+            .iter()
+            .any(|own| own == name)
+            .then(|| name.to_string())
+    };
+    let recipe = Npy {
+        path: "data.npz".into(),
+        inputs: "x".into(),
+        labels: is(0).then(|| "y".into()),
+        targets: (!is(0)).then(|| "y".into()),
+        lengths: named("n"),
+        groups: named("g"),
+        classes: None,
+        vocabulary: is(1).then_some(8),
+        test_path: None,
+        test_fraction: if is(2) { 0.5 } else { 0.0 },
+        split_by: if is(3) {
+            SplitBy::Random
+        } else {
+            SplitBy::Order
+        },
+        normalise: is(4),
+        missing: if is(5) {
+            Missing::Mean
+        } else {
+            Missing::Forward
+        },
+    };
+    let Ok(splits) = recipe.split(&mut source, None, 1, None) else {
+        return false;
+    };
+    for data in [&splits.train].into_iter().chain(&splits.test) {
         data.check().expect("what is read makes sense");
     }
     true
