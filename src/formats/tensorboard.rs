@@ -16,7 +16,8 @@ pub fn header() -> Vec<u8> {
 /// A run that begins, or goes on, after `step` updates: TensorBoard forgets what was written of later ones.
 pub fn start(step: usize) -> Vec<u8> {
     record(&Event {
-        step: step as i64,
+        // It forgets those of this step too.
+        step: step as i64 + 1,
         session_log: Some(SessionLog { status: 1 }),
         ..Event::default()
     })

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import safetensors.torch
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +23,10 @@ BOUND = 1e-5
 WORST = {}
 
 
-def gatescan(*arguments, fails=False):
+def gatescan(*arguments, fails=False, prints=False):
     """Runs the program; its standard error."""
     run = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    if (run.returncode != 0) != fails or run.stdout or (fails and run.returncode not in (1, 2)):
+    if (run.returncode != 0) != fails or bool(run.stdout) != prints or (fails and run.returncode not in (1, 2)):
         sys.exit(f"gatescan {' '.join(map(str, arguments))}: exit code {run.returncode}\n{run.stdout}{run.stderr}")
     return run.stderr
 
@@ -156,6 +157,22 @@ def check_keras(case, about):
             assert first[name].tobytes() == second[name].tobytes(), f"{case.name} {name}"
 
 
+def check_tensorboard(place):
+    """What TensorBoard reads of a run that was gone on with, against its metrics."""
+    run = place / "run"
+    few = ["--device", "cpu", "--tensorboard", "--json", "--quiet"]
+    begin = ["series", "--epochs", "2", "--hidden-size", "4", "--report-every", "3", "--set", "data.windows=1000"]
+    gatescan("train", *begin, "--out", run, *few, prints=True)
+    gatescan("train", "--resume", run, "--epochs", "4", *few, prints=True)
+    events = EventAccumulator(str(run)).Reload()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for tag, key in (("loss/train", "train_loss"), ("loss/test", "test_loss"), ("loss/report", "loss")):
+        values = [line[key] for line in lines if line.get(key) is not None]
+        read = [scalar.value for scalar in events.Scalars(tag)]
+        assert len(values) >= 4, tag
+        differ("TensorBoard", tag, numpy.float32(values), numpy.float32(read))
+
+
 class Torch(nn.Module):
     """A network as people write them."""
 
@@ -216,7 +233,8 @@ def write_sequences(case, tokens):
 
 def main():
     global PROGRAM
-    subprocess.run(["cargo", "build", "--quiet", "--bins"], cwd=ROOT, check=True)
+    # With the tests comes the program.
+    subprocess.run(["cargo", "test", "--quiet", "--no-run", "--test", "interop"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     PROGRAM = str(target / "debug" / ("gatescan.exe" if os.name == "nt" else "gatescan"))
     with tempfile.TemporaryDirectory() as place:
@@ -263,6 +281,7 @@ def check(place):
             check_pytorch(case, about)
         if "keras" not in about["lacks"]:
             check_keras(case, about)
+    check_tensorboard(place)
     for case, (what, outputs) in theirs.items():
         differ(what, case.name, numpy.load(case / "outputs.npy"), outputs)
 
