@@ -616,6 +616,8 @@ fn models_are_exported_and_imported() {
         assert_has(&message, &["there is a model already"]);
     }
 
+    let import = ["import", "run/model_keras.npz", "-o", "new", "--cell", "gru"];
+    assert_has(&place.run(&import).fails(1), &["no layer can be gru", "those of lstm"]);
     let message = export(&["onnx", "-o", "model.txt"]).fails(2);
     assert_has(&message, &["its name must end in .onnx"]);
     let message = export(&["pytorch", "-o", "run/model.safetensors"]).fails(2);

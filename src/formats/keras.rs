@@ -51,7 +51,8 @@ fn cell_name(cell: Cell) -> &'static str {
 /// of an RNN, an LSTM or a GRU with the reset gate before the product become their sum.
 ///
 /// # Errors
-/// [`Error::Usage`] for what Keras's layers do not have: peepholes, projections and clipping.
+/// [`Error::Usage`] for what Keras's layers do not have: peepholes, projections, clipping, directions of
+/// different sizes.
 pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
@@ -60,6 +61,11 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
             (layer.cell == Cell::LstmPeephole, "LSTM with peepholes"),
             (layer.projection_size.is_some(), "LSTM with a projection"),
             (layer.cell_clip.is_some(), "LSTM that clips c"),
+            // Its `Bidirectional` takes such layers, and then says that it emits twice what the forward one does.
+            (
+                layer.emitted_size() != 2 * layer.hidden_size && layer.bidirectional,
+                "layer whose directions differ in size",
+            ),
         ]
     })?;
     let mut arrays = vec![];
@@ -185,21 +191,11 @@ fn python(network: &Network, weights: &str) -> String {
             options += ", use_bias=False";
         }
         let class = class(layer.cell);
-        let of = |size: usize, more: &str| format!("keras.layers.{class}({size}{options}{more})");
         let h = layer.hidden_size;
-        let own = of(h, &format!(", name=\"rnn{level}\""));
-        let own = match (layer.bidirectional, layer.backward_hidden_size) {
-            (false, _) => own,
-            (true, size) => {
-                let name = format!(", go_backwards=True, name=\"backward_rnn{level}\"");
-                let other = size
-                    .filter(|&size| size != h)
-                    .map_or(String::new(), |size| {
-                        format!(", backward_layer={}", of(size, &name))
-                    });
-                format!("keras.layers.Bidirectional({own}{other}, name=\"bidirectional{level}\")")
-            }
-        };
+        let mut own = format!("keras.layers.{class}({h}{options}, name=\"rnn{level}\")");
+        if layer.bidirectional {
+            own = format!("keras.layers.Bidirectional({own}, name=\"bidirectional{level}\")");
+        }
         let residual = if layer.residual { " + x" } else { "" };
         let _ = writeln!(text, "    x = {own}(x, mask=mask){residual}");
     }

@@ -52,6 +52,14 @@ impl Unsaid {
         outputs: usize,
         mut parameters: Vec<Parameter>,
     ) -> Result<SavedModel> {
+        let told = |cell: &Cell| layers.iter().any(|layer| layer.cell == *cell);
+        if let Some(cell) = self.cell.filter(|cell| !told(cell)) {
+            return Err(Error::Usage(format!(
+                "no layer can be {}: the weights of layer 0 are those of {}",
+                cell.name(),
+                layers[0].cell.name()
+            )));
+        }
         let named = self.recipe.as_ref().map(|recipe| &recipe.network.head);
         let guess = match outputs {
             1 => Loss::MeanSquaredError,

@@ -218,8 +218,6 @@ def keras_models():
         layers.Bidirectional(layers.GRU(4)),
         layers.Dense(4),
     ], []
-    uneven = layers.Bidirectional(layers.GRU(4), backward_layer=layers.GRU(6, go_backwards=True, name="backward_gru"))
-    yield "keras-uneven", [keras.Input([None, 3]), uneven, layers.Dense(4)], []
 
 
 def write_sequences(case, tokens):

@@ -116,7 +116,7 @@ fn cases() -> Vec<Case> {
             "uneven",
             vec![uneven(layer(Gru, 4)), uneven(single(Lstm, 3))],
             last,
-            torch,
+            neither,
         ),
         case(
             "mixed",
