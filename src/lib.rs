@@ -60,6 +60,7 @@ pub mod disk;
 pub mod error;
 pub mod executor;
 pub mod files;
+pub mod formats;
 pub mod generate;
 pub mod gpu;
 pub mod kernels;

@@ -581,6 +581,213 @@ fn devices_are_listed() {
     assert!(devices["auto"]["why"].is_string());
 }
 
+/// What a model becomes elsewhere and comes back from, by way of the command line; what it is there, `tests/interop` shows.
+#[test]
+fn models_are_exported_and_imported() {
+    let place = Place::new();
+    let arguments = ["--epochs", "1", "--out", "run", "--quiet"];
+    place.train(&arguments).ok();
+    let eval = |model: &str| -> Value {
+        let arguments = ["eval", model, "--device", "cpu", "--json", "--data", "data"];
+        serde_json::from_str(&place.run(&arguments).ok()).unwrap()
+    };
+    let export = |more: &[&str]| place.run(&[&["export", "run", "--to"], more].concat());
+    for (format, files) in [
+        ("onnx", &["run/model.onnx"][..]),
+        (
+            "pytorch",
+            &["run/model_pytorch.safetensors", "run/model_pytorch.py"],
+        ),
+        ("keras", &["run/model_keras.npz", "run/model_keras.py"]),
+    ] {
+        let run = export(&[format]);
+        files
+            .iter()
+            .for_each(|file| assert_has(&run.stderr, &[&format!("wrote {file}")]));
+        assert_eq!(run.ok(), "");
+        let [weights, _] = files else { continue };
+        let import = [
+            "import",
+            weights,
+            "-o",
+            format,
+            "--recipe",
+            "run/recipe.toml",
+            "--quiet",
+        ];
+        let run = place.run(&import);
+        assert_eq!(run.stderr, "");
+        run.ok();
+        assert_eq!(eval(format)["test_loss"], eval("run")["test_loss"]);
+        let message = place.run(&import).fails(1);
+        assert_has(&message, &["there is a model already"]);
+    }
+
+    let import = [
+        "import",
+        "run/model_keras.npz",
+        "-o",
+        "new",
+        "--cell",
+        "gru",
+    ];
+    assert_has(
+        &place.run(&import).fails(1),
+        &["no layer can be gru", "those of lstm"],
+    );
+    let message = export(&["onnx", "-o", "model.txt"]).fails(2);
+    assert_has(&message, &["its name must end in .onnx"]);
+    let message = export(&["pytorch", "-o", "run/model.safetensors"]).fails(2);
+    assert_has(&message, &["that is the model itself"]);
+    let message = export(&["keras", "--lengths"]).fails(2);
+    assert_has(&message, &["--lengths goes with --to onnx"]);
+    fs::copy(place.path("run/recipe.toml"), place.path("w.npz")).unwrap();
+    for (file, code, part) in [
+        ("w.h5", 2, "numpy.savez"),
+        ("w.pt", 2, "safetensors.torch.save_file"),
+        ("w.txt", 2, "must end in .safetensors"),
+        ("none.npz", 1, "none.npz: cannot be read"),
+        ("w.npz", 1, "w.npz: not an .npz file"),
+    ] {
+        let message = place.run(&["import", file, "-o", "new"]).fails(code);
+        assert_has(&message, &[part]);
+        assert!(!place.path("new").exists());
+    }
+}
+
+const COMMANDS: [&str; 12] = [
+    "train",
+    "eval",
+    "generate",
+    "export",
+    "import",
+    "profile",
+    "bench",
+    "recipes",
+    "verify",
+    "devices",
+    "completions",
+    "man",
+];
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let run = place.run(&["completions", shell]);
+        assert_eq!(run.stderr, "");
+        let script = run.ok();
+        assert_has(&script, &COMMANDS);
+        assert_has(&script, &["hidden-size"]);
+    }
+    let page = place.run(&["man"]).ok();
+    assert_has(&page, &[".TH gatescan 1", "gatescan\\-train(1)"]);
+    for command in COMMANDS {
+        let page = place.run(&["man", command]).ok();
+        assert_has(&page, &[&format!(".TH gatescan-{command} 1"), "quiet"]);
+    }
+    let page = place.run(&["man", "train"]).ok();
+    assert!(!page.contains("inject"), "{page}");
+    let message = place.run(&["man", "fly"]).fails(2);
+    assert_has(&message, &["there is no command `fly`", "train, eval"]);
+    // A script that bash takes.
+    let script = place.path("complete.bash");
+    fs::write(&script, place.run(&["completions", "bash"]).ok()).unwrap();
+    if let Ok(output) = Command::new("bash").arg("-n").arg(&script).output() {
+        assert!(output.status.success());
+    }
+}
+
+/// 2 for a wrong request and 1 for what fails, on every command, with nothing on standard output.
+#[test]
+fn exit_codes_are_the_same_everywhere() {
+    let place = Place::new();
+    for command in COMMANDS {
+        place.run(&[command, "--no-such-flag"]).fails(2);
+        let help = place.run(&[command, "--help"]);
+        assert_eq!(help.stderr, "");
+        assert_has(&help.ok(), &["--quiet"]);
+    }
+    place.run(&[]).fails(2);
+    place.run(&["fly"]).fails(2);
+    for failing in [
+        &["train", "none.toml"][..],
+        &["train", "--resume", "none"],
+        &["eval", "none.safetensors"],
+        &["generate", "none.safetensors"],
+        &["export", "none.safetensors", "--to", "onnx"],
+        &["import", "none.npz", "-o", "new"],
+        &["profile", "none.toml"],
+        &["profile", "--compare", "a.json", "b.json"],
+        &["verify", "--device", "cpu", "--recipe", "none.toml"],
+    ] {
+        place.run(failing).fails(1);
+    }
+}
+
+#[test]
+fn quiet_leaves_results_and_no_color_leaves_text() {
+    let place = Place::new();
+    let run = place.train(&["--epochs", "1", "--out", "run", "--quiet"]);
+    assert_eq!(run.stderr, "");
+    assert_has(&run.ok(), &["model saved as run/model.safetensors"]);
+    for arguments in [
+        &["eval", "run", "--device", "cpu"][..],
+        &["export", "run", "--to", "onnx"],
+        &[
+            "bench",
+            "--device",
+            "cpu",
+            "--seconds",
+            "0",
+            "--shape",
+            "gru-2-3-2-4",
+        ],
+        &["recipes"],
+    ] {
+        let run = place.run(&[arguments, &["--quiet"]].concat());
+        assert_eq!(run.stderr, "", "{arguments:?}");
+        run.ok();
+    }
+    // Colours where they are forced, none where they are unwanted.
+    let help = |unwanted: &str| {
+        let mut command = place.command(&["--help"]);
+        command.env("CLICOLOR_FORCE", "1").env("NO_COLOR", unwanted);
+        Run::from(command.output().unwrap()).ok()
+    };
+    assert!(help("").contains('\u{1b}'));
+    assert!(!help("1").contains('\u{1b}'));
+}
+
+#[test]
+fn tensorboard_has_a_file_of_each_start() {
+    let place = Place::new();
+    let arguments = ["--epochs", "2", "--out", "run", "--quiet"];
+    place
+        .train(&[&arguments[..], &["--tensorboard"]].concat())
+        .ok();
+    let again = [
+        "train",
+        "--resume",
+        "run",
+        "--epochs",
+        "3",
+        "--tensorboard",
+        "--device",
+        "cpu",
+    ];
+    place.run(&again).ok();
+    let entries = fs::read_dir(place.path("run")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.contains("tfevents")).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for name in names {
+        let bytes = fs::read(place.path("run").join(name)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert_has(&text, &["brain.Event:2", "loss/train", "accuracy/test"]);
+    }
+}
+
 #[test]
 fn a_series_is_learned_and_continued() {
     let place = Place::new();

@@ -9,7 +9,7 @@ use gatescan::profile::{Clock, figure};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Tune, choose_device, note, open, print};
+use super::{Tune, choose_device, open, print, say};
 
 /// Measure training steps, kernels and scans at named shapes.
 #[derive(Args)]
@@ -95,7 +95,7 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 impl Bench {
     pub fn run(&self) -> Result<()> {
         let (device, why) = choose_device(&self.device)?;
-        note(format!("device  {why}"));
+        say(format!("device  {why}"));
         let bench = bench::Bench::new(open(&device, &self.tune)?, self.seconds)?;
         let named = !self.shape.is_empty();
         let shapes = match named {

@@ -15,7 +15,7 @@ use gatescan::recipe::DataRecipe;
 use plotters::prelude::*;
 use serde_json::json;
 
-use super::{choose_device, csv_line, load_model, note, print};
+use super::{choose_device, csv_line, load_model, note, print, say};
 
 /// Continue a series with a model's own predictions
 #[derive(Args)]
@@ -87,7 +87,7 @@ impl Generate {
         }
         for (path, format) in self.output.iter().zip(formats) {
             format.write(path, &history, &values, &columns)?;
-            note(format!("wrote {}", path.display()));
+            say(format!("wrote {}", path.display()));
         }
         if self.json {
             let _ = print(

@@ -4,12 +4,15 @@ mod bench;
 mod comparison;
 mod devices;
 mod eval;
+mod export;
 mod generate;
+mod import;
 mod init;
 mod predict;
 mod profile;
 mod recipes;
 mod run_directory;
+mod shell;
 mod train;
 mod verify;
 
@@ -17,6 +20,7 @@ use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
@@ -42,6 +46,7 @@ Examples:
   gatescan eval runs/mnist-...          evaluate the model of a run
   gatescan predict runs/mine-... new.csv    what a model answers to data
   gatescan generate runs/series-...     continue a series with a model's own predictions
+  gatescan export runs/mnist-... --to onnx    write a model for ONNX, PyTorch or Keras
   gatescan verify                       check every kernel on this machine's device
   gatescan profile mnist                see where the time of a training step goes
   gatescan bench                        measure training steps at named shapes
@@ -50,7 +55,13 @@ Examples:
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print only results, warnings and errors.
+    #[arg(long, global = true)]
+    quiet: bool,
 }
+
+/// Whether `--quiet` was given.
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 #[derive(Subcommand)]
 enum Command {
@@ -59,30 +70,51 @@ enum Command {
     Predict(predict::Predict),
     Generate(generate::Generate),
     Init(init::Init),
+    Export(export::Export),
+    Import(import::Import),
     Profile(profile::Profile),
     Bench(bench::Bench),
     Recipes(recipes::Recipes),
     Verify(verify::Verify),
     Devices(devices::Devices),
+    Completions(shell::Completions),
+    Man(shell::Manual),
 }
 
 /// Does what the arguments ask for, in a process that began at `start`.
 pub fn run(cli: &Cli, start: Instant) -> Result<()> {
+    QUIET.store(cli.quiet, Ordering::Relaxed);
     match &cli.command {
         Command::Train(train) => train.run(start),
         Command::Eval(eval) => eval.run(),
         Command::Predict(predict) => predict.run(),
         Command::Generate(generate) => generate.run(),
         Command::Init(init) => init.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
         Command::Profile(profile) => profile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Verify(verify) => verify.run(),
         Command::Devices(devices) => devices.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(manual) => manual.run(),
     }
 }
 
-/// Writes a line to standard error.
+/// Whether only results, warnings and errors are to be printed.
+fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes a line of what is going on to standard error, unless that is to be quiet.
+fn say(line: impl Display) {
+    if !quiet() {
+        note(line);
+    }
+}
+
+/// Writes a warning or an error to standard error.
 pub fn note(line: impl Display) {
     // Where that is closed there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{line}");
@@ -146,7 +178,7 @@ fn load_model(model: &Path) -> Result<SavedModel> {
             "there is no such file; name a model.safetensors or the run directory that holds one";
         return Err(Error::file(path, problem));
     };
-    note(format!(
+    say(format!(
         "there is no model yet; taken from {}",
         checkpoint_path.display()
     ));

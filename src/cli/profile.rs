@@ -14,7 +14,7 @@ use gatescan::recipe::Recipe;
 use serde_json::json;
 
 use super::devices::bytes;
-use super::{Tune, aligned, check_data_path, choose_device, note, open, print};
+use super::{Tune, aligned, check_data_path, choose_device, note, open, print, say};
 
 /// See where the time of a training step goes.
 #[derive(Args)]
@@ -85,7 +85,7 @@ impl Profile {
         recipe.set(&self.set)?;
         recipe.validate()?;
         let (device, device_why) = choose_device(&self.device)?;
-        note(format!("device  {device_why}"));
+        say(format!("device  {device_why}"));
         let made_up = match recipe.data.is_there() {
             true => None,
             false => recipe
@@ -140,7 +140,7 @@ impl Profile {
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    note(format!("wrote   {}", path.display()));
+    say(format!("wrote   {}", path.display()));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use gatescan::checkpoint::{Checkpoint, SavedModel};
 use gatescan::checkpoints::{Checkpoints, Found};
 use gatescan::disk;
 use gatescan::error::{Error, Result};
+use gatescan::formats::tensorboard;
 use gatescan::recipe::Recipe;
 use serde::Serialize;
 use serde_json::Value;
@@ -21,9 +22,9 @@ const LOCK: &str = ".lock";
 
 pub struct RunDirectory {
     path: PathBuf,
-    metrics: File,
-    /// Lines of metrics that are not in the file yet.
-    pending: Vec<u8>,
+    metrics: Log,
+    /// What TensorBoard reads, where that is wanted.
+    events: Option<Log>,
     /// As long as it is open, and so until the process ends in whatever way, no other run takes the directory.
     _lock: File,
 }
@@ -39,11 +40,10 @@ impl RunDirectory {
         let lock = lock(&path)?;
         write_recipe(&path, recipe)?;
         make_checkpoints(&path)?;
-        let metrics = append(&path.join(METRICS))?;
         Ok(RunDirectory {
+            metrics: Log::open(path.join(METRICS))?,
             path,
-            metrics,
-            pending: vec![],
+            events: None,
             _lock: lock,
         })
     }
@@ -63,8 +63,8 @@ impl RunDirectory {
         make_checkpoints(path)?;
         let directory = RunDirectory {
             path: path.to_path_buf(),
-            metrics: append(&path.join(METRICS))?,
-            pending: vec![],
+            metrics: Log::open(path.join(METRICS))?,
+            events: None,
             _lock: lock,
         };
         Ok((directory, found))
@@ -78,7 +78,7 @@ impl RunDirectory {
     /// Goes back to `checkpoint`, or to the beginning: what was recorded later will be recorded again.
     pub fn go_back(&mut self, recipe: &Recipe, checkpoint: Option<&Checkpoint>) -> Result<()> {
         write_recipe(&self.path, recipe)?;
-        self.pending.clear();
+        self.metrics.pending.clear();
         let path = self.path.join(METRICS);
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         let (step, epochs) = checkpoint.map_or((0, 0), |checkpoint| {
@@ -98,7 +98,10 @@ impl RunDirectory {
             .collect();
         if kept != text {
             disk::write_whole(&path, kept.as_bytes()).map_err(|error| unwritable(&path, &error))?;
-            self.metrics = append(&path)?;
+            self.metrics = Log::open(path)?;
+        }
+        if let Some(events) = &mut self.events {
+            events.pending.extend(tensorboard::start(step));
         }
         Ok(())
     }
@@ -116,31 +119,78 @@ impl RunDirectory {
         model.save(&self.model_path())
     }
 
+    /// Also writes a file for TensorBoard, of a run that begins or goes on after `step` updates. Each process has one of its own.
+    pub fn write_events(&mut self, step: usize) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let (seconds, process) = (now.unwrap_or_default().as_secs(), std::process::id());
+        let name = format!("events.out.tfevents.{seconds:010}.{process}.gatescan");
+        let mut events = Log::open(self.path.join(name))?;
+        events.pending.extend(tensorboard::header());
+        events.pending.extend(tensorboard::start(step));
+        self.events = Some(events);
+        self.flush()
+    }
+
     /// Appends an epoch, or a report of some steps, to the metrics. [`RunDirectory::flush`] writes them.
     pub fn record(&mut self, metrics: &impl Serialize) {
         let line = format!("{}\n", serde_json::json!(metrics));
-        self.pending.extend(line.as_bytes());
+        self.metrics.pending.extend(line.as_bytes());
     }
 
-    /// Writes the metrics' new lines; those that cannot be written stay for the next time.
-    pub fn flush(&mut self) -> Result<()> {
-        while !self.pending.is_empty() {
-            let written = match self.metrics.write(&self.pending) {
-                Ok(0) => Err(ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                written => written,
-            };
-            let written = written.map_err(|error| unwritable(&self.path.join(METRICS), &error))?;
-            self.pending.drain(..written);
+    /// Appends scalars to what TensorBoard reads, but for those that are not there.
+    pub fn record_events(&mut self, step: usize, values: &[(&str, Option<f64>)]) {
+        if let Some(events) = &mut self.events {
+            let values = values
+                .iter()
+                .filter_map(|&(tag, value)| Some((tag, value?)));
+            let record = tensorboard::scalars(step, &values.collect::<Vec<_>>());
+            events.pending.extend(record);
         }
-        Ok(())
+    }
+
+    /// Writes what is new of metrics and events; what cannot be written stays for the next time.
+    pub fn flush(&mut self) -> Result<()> {
+        self.metrics.flush()?;
+        self.events.as_mut().map_or(Ok(()), Log::flush)
     }
 
     /// Has all metrics on the disk, as a checkpoint that counts on them must.
     pub fn sync(&mut self) -> Result<()> {
         self.flush()?;
-        let synced = self.metrics.sync_data();
-        synced.map_err(|error| unwritable(&self.path.join(METRICS), &error))
+        let synced = self.metrics.file.sync_data();
+        synced.map_err(|error| unwritable(&self.metrics.path, &error))
+    }
+}
+
+/// A file that only grows.
+struct Log {
+    path: PathBuf,
+    file: File,
+    /// What is not in the file yet.
+    pending: Vec<u8>,
+}
+
+impl Log {
+    fn open(path: PathBuf) -> Result<Log> {
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        Ok(Log {
+            file: file.map_err(|error| unwritable(&path, &error))?,
+            path,
+            pending: vec![],
+        })
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        while !self.pending.is_empty() {
+            let written = match self.file.write(&self.pending) {
+                Ok(0) => Err(ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                written => written,
+            };
+            let written = written.map_err(|error| unwritable(&self.path, &error))?;
+            self.pending.drain(..written);
+        }
+        Ok(())
     }
 }
 
@@ -174,11 +224,6 @@ fn write_recipe(directory: &Path, recipe: &Recipe) -> Result<()> {
 fn make_checkpoints(directory: &Path) -> Result<()> {
     let path = directory.join(CHECKPOINTS);
     fs::create_dir_all(&path).map_err(|error| unwritable(&path, &error))
-}
-
-fn append(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    file.map_err(|error| unwritable(path, &error))
 }
 
 fn explicit(out: &Path) -> Result<PathBuf> {

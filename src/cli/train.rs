@@ -23,7 +23,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::comparison::Comparison;
 use super::run_directory::{CHECKPOINTS, RunDirectory};
-use super::{Scores, Tune, check_data_path, choose_device, loss_text, note, open, print};
+use super::{
+    Scores, Tune, check_data_path, choose_device, loss_text, note, open, print, quiet, say,
+};
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -93,9 +95,9 @@ pub struct Train {
     /// Print one JSON object for each epoch on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
-    /// Print only the result; with --json only the epochs.
+    /// Also write what TensorBoard reads into the run directory: `tensorboard --logdir runs`.
     #[arg(long)]
-    quiet: bool,
+    tensorboard: bool,
     /// Whether to stop where the device is lost, or to open it anew and go on from the newest checkpoint.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLost::Stop)]
     on_device_lost: OnDeviceLost,
@@ -116,7 +118,7 @@ enum OnDeviceLost {
 /// How often in a row a run goes back to the same checkpoint before it gives up.
 const SETBACKS: usize = 3;
 
-fn cell_parser() -> impl TypedValueParser<Value = Cell> {
+pub(super) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
     let names = Cell::ALL.iter().map(|cell| cell.name());
     PossibleValuesParser::new(names).try_map(|name| {
         let mut cells = Cell::ALL.iter().copied();
@@ -151,7 +153,7 @@ impl Train {
         let mut trainer = Trainer::load(&recipe, &data, &place)?;
         let loaded = start.elapsed();
         let resumes = resumed.is_some();
-        let (directory, from) = match resumed {
+        let (mut directory, from) = match resumed {
             None => (RunDirectory::create(self.out.as_deref(), &recipe)?, None),
             Some((mut directory, from)) => {
                 from.iter().try_for_each(|from| trainer.restore(from))?;
@@ -159,18 +161,19 @@ impl Train {
                 (directory, from)
             }
         };
-        if !self.quiet {
-            note(format!("recipe  {}", describe_recipe(&recipe)));
-            note(format!("data    {}", describe_data(&data)));
-            note(format!("device  {device_why}"));
-            note(format!("out     {}", directory.path().display()));
-        }
+        say(format!("recipe  {}", describe_recipe(&recipe)));
+        say(format!("data    {}", describe_data(&data)));
+        say(format!("device  {device_why}"));
+        say(format!("out     {}", directory.path().display()));
 
+        if self.tensorboard {
+            directory.write_events(trainer.position().step)?;
+        }
         let stop = stop_on_signals()?;
         let mut saver = Saver::new(directory, &recipe.checkpoint, from.as_ref());
         saver.model_due = resumes;
-        let mut display = Display::new(self.json, self.quiet);
-        let mut first_step = !self.quiet;
+        let mut display = Display::new(self.json, quiet());
+        let mut first_step = true;
         let mut epoch = trainer.position().epochs.len().max(1);
         let mut train = |trainer: &mut Trainer, saver: &mut Saver| {
             let mut observe = |trainer: &mut Trainer, event: Event| {
@@ -179,10 +182,12 @@ impl Train {
                     Event::Progress(progress) => {
                         epoch = progress.epoch;
                         if std::mem::take(&mut first_step) {
-                            note(describe_start([opened, had_data, loaded, start.elapsed()]));
+                            say(describe_start([opened, had_data, loaded, start.elapsed()]));
                         }
                         for report in &progress.reports {
                             saver.directory.record(report);
+                            let loss = [("loss/report", Some(report.loss))];
+                            saver.directory.record_events(report.step, &loss);
                             if display.report(report)?.is_break() {
                                 flow = ControlFlow::Break(());
                             }
@@ -193,6 +198,8 @@ impl Train {
                     Event::Evaluating { sequences, of } => display.evaluating(sequences, of),
                     Event::Epoch(metrics) => {
                         saver.directory.record(metrics);
+                        let step = trainer.position().step;
+                        saver.directory.record_events(step, &scalars(metrics));
                         saver.model_due = true;
                         saver.save(trainer)?;
                         flow = display.epoch(metrics, recipe.epochs)?;
@@ -270,8 +277,7 @@ impl Train {
         let Position { step, epochs, .. } = trainer.position();
         match ending {
             Ending::Complete => {}
-            Ending::Stalled if self.quiet => {}
-            Ending::Stalled => note(format!(
+            Ending::Stalled => say(format!(
                 "stopped after epoch {}, as the loss falls no further",
                 epochs.len()
             )),
@@ -318,7 +324,7 @@ impl Train {
         recipe.continues(&begun)?;
         let from = match found.newest {
             Some((path, checkpoint)) => {
-                if !self.quiet || !found.damaged.is_empty() {
+                if !quiet() || !found.damaged.is_empty() {
                     let step = checkpoint.position.step;
                     note(format!("resume  from step {step}, {}", path.display()));
                 }
@@ -332,7 +338,7 @@ impl Train {
                 return Err(Error::file(run, problem));
             }
             None => {
-                note("resume  from the beginning, as there is no checkpoint yet");
+                say("resume  from the beginning, as there is no checkpoint yet");
                 None
             }
         };
@@ -402,7 +408,7 @@ impl Train {
             shown(directory.path())
         ));
         let text = lines.join("\n");
-        match (self.json, self.quiet) {
+        match (self.json, quiet()) {
             (true, true) => {}
             (true, false) => note(text),
             (false, _) => {
@@ -419,6 +425,19 @@ fn test_scores(metrics: &EpochMetrics) -> Option<Scores> {
         accuracy: metrics.test_accuracy,
         last_step_loss: metrics.test_last_step_loss,
     })
+}
+
+/// What TensorBoard shows of an epoch.
+fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 7] {
+    [
+        ("loss/train", Some(metrics.train_loss)),
+        ("loss/test", metrics.test_loss),
+        ("accuracy/train", metrics.train_accuracy),
+        ("accuracy/test", metrics.test_accuracy),
+        ("last_step_loss/train", metrics.train_last_step_loss),
+        ("last_step_loss/test", metrics.test_last_step_loss),
+        ("sequences_per_second", Some(metrics.sequences_per_second)),
+    ]
 }
 
 fn describe_recipe(recipe: &Recipe) -> String {

@@ -9,7 +9,7 @@ use gatescan::recipe::Recipe;
 use gatescan::verify::{self, Case, Effort, Report, Row};
 use serde_json::json;
 
-use super::{Tune, choose_device, note, open, print};
+use super::{Tune, choose_device, open, print, say};
 
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
@@ -53,7 +53,7 @@ impl Verify {
     pub fn run(&self) -> Result<()> {
         let cases = self.cases()?;
         let (device, why) = choose_device(&self.device)?;
-        note(format!("verifying {why}"));
+        say(format!("verifying {why}"));
         let place = open(&device, &self.tune)?;
         let start = Instant::now();
         let mut report = Report::default();

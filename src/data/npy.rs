@@ -130,11 +130,11 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Array> {
     parsed(bytes).map_err(|problem| Error::file(path, problem))
 }
 
-fn parsed(bytes: &[u8]) -> Result<Array, String> {
+/// Refuses what the library's parser of headers is no match for: it believes a header's length, and descends with every bracket.
+pub(crate) fn check_header(bytes: &[u8]) -> Result<(), String> {
     if !bytes.starts_with(b"\x93NUMPY") {
         return Err("not an .npy array: it does not begin as one; write it with numpy.save".into());
     }
-    // The library believes a header's length, and its parser descends with every bracket.
     let version_2 = bytes.get(6) > Some(&1);
     let start = if version_2 { 12 } else { 10 };
     let cut_off = "the file ends in its header: it is cut off; copy or write it again";
@@ -150,6 +150,11 @@ fn parsed(bytes: &[u8]) -> Result<Array, String> {
     if brackets > MOST_BRACKETS {
         return Err("an array of records; save each of its fields as an array of its own".into());
     }
+    Ok(())
+}
+
+fn parsed(bytes: &[u8]) -> Result<Array, String> {
+    check_header(bytes)?;
     let mut rest = bytes;
     let header = Header::from_reader(&mut rest)
         .map_err(|error| format!("the header is damaged: {error}; write the array again"))?;
@@ -277,10 +282,7 @@ impl<R: Read + Seek> Source<R> {
     /// What it holds, in order of their names.
     pub fn names(&self) -> Vec<String> {
         let files: Vec<String> = match self {
-            Source::Archive(_, archive) => {
-                let names = archive.file_names().filter_map(std::result::Result::ok);
-                names.map(std::borrow::Cow::into_owned).collect()
-            }
+            Source::Archive(_, archive) => archive.file_names().map(String::from).collect(),
             Source::Directory(path) => {
                 let entries = path.read_dir().into_iter().flatten().flatten();
                 entries

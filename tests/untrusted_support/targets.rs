@@ -12,6 +12,7 @@ use gatescan::data::npy::{Npy, Source};
 use gatescan::data::preparation::Missing;
 use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
 use gatescan::device::Device;
+use gatescan::formats::{self, Unsaid};
 use gatescan::kernels::IGNORE;
 use gatescan::model::{Gradients, Model, Tuning};
 use gatescan::network::{Layer, Loss, Network, Reads};
@@ -28,7 +29,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("idx", idx),
     ("model", model),
     ("recipe", recipe),
@@ -37,6 +38,8 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("npy", npy),
     ("profile", profile),
     ("dataset", dataset),
+    ("pytorch", pytorch),
+    ("keras", keras),
 ];
 
 /// Networks of more parameters are described and not used, so that an input takes milliseconds.
@@ -89,6 +92,38 @@ pub fn model(input: &[u8]) -> bool {
     }
     let inputs = Array3::from_elem((1, 2, network.input_size), 0.5);
     model.predict(inputs.view(), &Device::Cpu).is_ok()
+}
+
+/// Weights as PyTorch saves them.
+pub fn pytorch(input: &[u8]) -> bool {
+    imported(input, formats::pytorch::import)
+}
+
+/// Weights of Keras's as an `.npz`.
+pub fn keras(input: &[u8]) -> bool {
+    imported(input, formats::keras::import)
+}
+
+/// A byte that says what the weights do not, and the weights; the model goes out again as what it came.
+fn imported(
+    input: &[u8],
+    import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<SavedModel>,
+) -> bool {
+    let Some((&first, file)) = input.split_first() else {
+        return false;
+    };
+    let unsaid = Unsaid {
+        cell: Cell::ALL.get(usize::from(first % 8)).copied(),
+        one_hot: first & 8 != 0,
+        ..Unsaid::default()
+    };
+    let Ok(model) = import(file, "fuzz", &unsaid) else {
+        return false;
+    };
+    let _ = formats::pytorch::export(&model, "w");
+    let _ = formats::keras::export(&model, "w");
+    formats::onnx::export(&model, true).expect("every network has a graph");
+    true
 }
 
 /// A recipe's TOML, and behind each byte of 0 an assignment as of `--set`.

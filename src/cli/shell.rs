@@ -1,0 +1,68 @@
+//! `gatescan completions` and `gatescan man`: what shells and `man` know of the command line.
+
+use clap::{Args, Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use gatescan::error::{Error, Result};
+
+use super::{Cli, print};
+
+/// Print completions for a shell.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gatescan completions bash > ~/.local/share/bash-completion/completions/gatescan
+  gatescan completions zsh > ~/.zfunc/_gatescan
+  gatescan completions fish > ~/.config/fish/completions/gatescan.fish
+  gatescan completions powershell >> $PROFILE")]
+pub struct Completions {
+    /// The shell.
+    shell: Shell,
+}
+
+impl Completions {
+    pub fn run(&self) -> Result<()> {
+        let mut script = vec![];
+        clap_complete::generate(self.shell, &mut Cli::command(), "gatescan", &mut script);
+        show(&script)
+    }
+}
+
+/// Print the manual page of gatescan, or of one of its commands.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gatescan man | man -l -
+  gatescan man train > ~/.local/share/man/man1/gatescan-train.1")]
+pub struct Manual {
+    /// The command.
+    command: Option<String>,
+}
+
+impl Manual {
+    pub fn run(&self) -> Result<()> {
+        let mut cli = Cli::command();
+        // Only then do the commands know what stands before their names.
+        cli.build();
+        let page = match &self.command {
+            None => cli,
+            Some(name) => {
+                let names = cli.get_subcommands().map(Command::get_name);
+                let names = names.collect::<Vec<_>>().join(", ");
+                let found = cli.find_subcommand(name).cloned();
+                found.ok_or_else(|| {
+                    Error::usage(format!("there is no command `{name}`; there are {names}"))
+                })?
+            }
+        };
+        let mut text = vec![];
+        // Into memory nothing fails.
+        let _ = Man::new(page).render(&mut text);
+        show(&text)
+    }
+}
+
+fn show(text: &[u8]) -> Result<()> {
+    let _ = print(String::from_utf8_lossy(text).trim_end())?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+"""What tests/interop/run does: each format's round trip, with the worst difference to gatescan's own outputs."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+import keras
+import numpy
+import onnx
+import onnxruntime
+import safetensors.torch
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+BOUND = 1e-5
+WORST = {}
+
+
+def gatescan(*arguments, fails=False, prints=False):
+    """Runs the program; its standard error."""
+    run = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    if (run.returncode != 0) != fails or bool(run.stdout) != prints or (fails and run.returncode not in (1, 2)):
+        sys.exit(f"gatescan {' '.join(map(str, arguments))}: exit code {run.returncode}\n{run.stdout}{run.stderr}")
+    return run.stderr
+
+
+def rust(test, directory):
+    """Plays one of main.rs's ignored tests."""
+    command = ["cargo", "test", "--quiet", "--test", "interop", "--", "--ignored", "--exact", test]
+    env = dict(os.environ, GATESCAN_INTEROP=str(directory))
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    if run.returncode != 0 or "1 passed" not in run.stdout:
+        sys.exit(f"{' '.join(command)}:\n{run.stdout}{run.stderr}")
+
+
+def module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def differ(what, case, ours, theirs, lengths=None):
+    """Notes the largest difference; of outputs at every step, where the sequences have them."""
+    ours, theirs = numpy.asarray(ours), numpy.asarray(theirs)
+    assert ours.shape == theirs.shape, f"{what} {case}: {ours.shape} here, {theirs.shape} there"
+    apart = numpy.abs(ours - theirs)
+    if lengths is not None and apart.ndim == 3:
+        apart = apart * (numpy.arange(apart.shape[1])[None, :, None] < numpy.asarray(lengths)[:, None, None])
+    worst = float(apart.max())
+    count, before, name = WORST.get(what, (0, -1.0, ""))
+    WORST[what] = (count + 1, max(worst, before), case if worst > before else name)
+    if not worst <= BOUND:
+        print(f"{what} {case}: {worst:.2e} is beyond {BOUND:.0e}")
+
+
+def sequences(case):
+    name = "inputs" if (case / "inputs.npy").exists() else "tokens"
+    return name, numpy.load(case / f"{name}.npy"), numpy.load(case / "lengths.npy")
+
+
+def export(case, about):
+    """Every format that a case has, and the refusal of every one that it has not; back into models where it can be."""
+    model = case / "model.safetensors"
+    gatescan("export", model, "--to", "onnx", "--quiet")
+    gatescan("export", model, "--to", "onnx", "--lengths", "-o", case / "lengths.onnx", "--quiet")
+    for form, weights in (("pytorch", "model_pytorch.safetensors"), ("keras", "model_keras.npz")):
+        if form in about["lacks"]:
+            assert "--to onnx has" in gatescan("export", model, "--to", form, fails=True)
+            continue
+        gatescan("export", model, "--to", form, "--quiet")
+
+
+def options(about):
+    given = ["--reads", about["reads"], "--loss", about["loss"], "--quiet"]
+    if about["cell"]:
+        given += ["--cell", about["cell"]]
+    return given + ["--one-hot"] * about["one_hot"]
+
+
+def check_onnx(case):
+    name, inputs, lengths = sequences(case)
+    for file, ragged in (("model.onnx", False), ("lengths.onnx", True)):
+        onnx.checker.check_model(onnx.load(case / file), full_check=True)
+        session = onnxruntime.InferenceSession(case / file, providers=["CPUExecutionProvider"])
+        feed = {name: inputs}
+        if ragged:
+            feed["lengths"] = lengths.astype(numpy.int32)
+        results = dict(zip((each.name for each in session.get_outputs()), session.run(None, feed)))
+        ours = numpy.load(case / ("outputs_ragged.npy" if ragged else "outputs.npy"))
+        what = "ONNX Runtime, lengths" if ragged else "ONNX Runtime"
+        differ(what, case.name, ours, results["outputs"], lengths if ragged else None)
+        if "probabilities" in results:
+            powers = numpy.exp(ours - ours.max(-1, keepdims=True))
+            differ(what + ", probabilities", case.name, powers / powers.sum(-1, keepdims=True), results["probabilities"], lengths if ragged else None)
+        if not ragged:
+            # Batch and time are free.
+            few = session.run(["outputs"], {name: inputs[:2, :4]})[0]
+            if few.ndim == 3:
+                assert few.shape[:2] == (2, 4)
+
+
+def check_pytorch(case, about):
+    _, inputs, lengths = sequences(case)
+    network = module(case / "model_pytorch.py").load()
+    some = lengths > 0  # PyTorch takes no empty sequences.
+    with torch.no_grad():
+        dense = network(torch.tensor(inputs))
+        ragged = network(torch.tensor(inputs[some]), torch.tensor(lengths[some]))
+    differ("PyTorch", case.name, numpy.load(case / "outputs.npy"), dense)
+    ours = numpy.load(case / "outputs_ragged.npy")[some]
+    differ("PyTorch, lengths", case.name, ours, ragged, lengths[some])
+    # Saved by PyTorch, the state dict comes back as it went out, bit for bit.
+    saved = case / "saved.safetensors"
+    safetensors.torch.save_file(network.state_dict(), saved)
+    back = case.parent / f"{case.name} from PyTorch"
+    if about["told"]:
+        gatescan("import", saved, "-o", back, *options(about))
+        same(case / "model.safetensors", back / "model.safetensors")
+    return back if about["told"] else None
+
+
+def same(ours, back):
+    ours, back = (safetensors.torch.load_file(path) for path in (ours, back))
+    assert ours.keys() == back.keys(), f"{back.keys()}"
+    for name in ours:
+        assert ours[name].numpy().tobytes() == back[name].numpy().tobytes(), name
+
+
+def check_keras(case, about):
+    _, inputs, lengths = sequences(case)
+    program = module(case / "model_keras.py")
+    differ("Keras", case.name, numpy.load(case / "outputs.npy"), keras.ops.convert_to_numpy(program.load()(inputs)))
+    masked = program.load(masked=True)
+    mask = numpy.arange(inputs.shape[1])[None] < lengths[:, None]
+    outputs = keras.ops.convert_to_numpy(masked([inputs, mask]))
+    differ("Keras, mask", case.name, numpy.load(case / "outputs_ragged.npy"), outputs, lengths)
+    # Saved by Keras, the weights come back as they went out, bit for bit.
+    saved = case / "saved.npz"
+    masked.save(case / "model.keras")
+    model = keras.models.load_model(case / "model.keras")
+    numpy.savez(saved, **{w.path: w for w in model.weights})
+    if about["told"]:
+        back = case.parent / f"{case.name} from Keras"
+        gatescan("import", saved, "-o", back, *options(about))
+        gatescan("export", back, "--to", "keras", "--quiet")
+        first, second = numpy.load(case / "model_keras.npz"), numpy.load(back / "model_keras.npz")
+        assert sorted(first) == sorted(second)
+        for name in first:
+            assert first[name].tobytes() == second[name].tobytes(), f"{case.name} {name}"
+
+
+def check_tensorboard(place):
+    """What TensorBoard reads of a run that was gone on with, against its metrics."""
+    run = place / "run"
+    few = ["--device", "cpu", "--tensorboard", "--json", "--quiet"]
+    begin = ["series", "--epochs", "2", "--hidden-size", "4", "--report-every", "3", "--set", "data.windows=1000"]
+    gatescan("train", *begin, "--out", run, *few, prints=True)
+    gatescan("train", "--resume", run, "--epochs", "4", *few, prints=True)
+    events = EventAccumulator(str(run)).Reload()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for tag, key in (("loss/train", "train_loss"), ("loss/test", "test_loss"), ("loss/report", "loss")):
+        values = [line[key] for line in lines if line.get(key) is not None]
+        read = [scalar.value for scalar in events.Scalars(tag)]
+        assert len(values) >= 4, tag
+        differ("TensorBoard", tag, numpy.float32(values), numpy.float32(read))
+
+
+class Torch(nn.Module):
+    """A network as people write them."""
+
+    def __init__(self, *layers, classes=4, every=False, embedding=None):
+        super().__init__()
+        self.embed = embedding
+        self.encoder = nn.ModuleList(layers)
+        sides = 2 if layers[-1].bidirectional else 1
+        self.fc = nn.Linear(sides * (layers[-1].proj_size or layers[-1].hidden_size), classes)
+        self.every = every
+
+    def forward(self, x):
+        if self.embed is not None:
+            x = self.embed(x)
+        for layer in self.encoder:
+            x, state = layer(x)
+        h = state[0] if isinstance(state, tuple) else state
+        if self.every:
+            return self.fc(x)
+        return self.fc(h[-(2 if layer.bidirectional else 1):].transpose(0, 1).flatten(1))
+
+
+def torch_models():
+    yield "torch-lstm", Torch(nn.LSTM(3, 8, num_layers=2, batch_first=True)), []
+    yield "torch-gru-both", Torch(nn.GRU(3, 5, num_layers=2, batch_first=True, bidirectional=True), every=True), ["--reads", "every"]
+    yield "torch-relu", Torch(nn.RNN(3, 5, batch_first=True, nonlinearity="relu")), ["--cell", "rnn-relu"]
+    yield "torch-projected", Torch(nn.LSTM(3, 8, num_layers=2, batch_first=True, proj_size=5, bidirectional=True)), []
+    yield "torch-many", Torch(*(nn.GRU(3 + n, 4 + n, batch_first=True) for n in range(12)), classes=1), []
+    embedding = nn.Embedding(11, 6)
+    yield "torch-embedding", Torch(nn.LSTM(6, 6, batch_first=True, bias=False), embedding=embedding, every=True), ["--reads", "every"]
+
+
+def keras_models():
+    layers = keras.layers
+    yield "keras-lstm", [keras.Input([None, 3]), layers.LSTM(6, return_sequences=True), layers.LSTM(5), layers.Dense(4)], []
+    yield "keras-gru", [keras.Input([None, 3]), layers.GRU(6, return_sequences=True), layers.Dense(1)], ["--reads", "every"]
+    yield "keras-gru-before", [keras.Input([None, 3]), layers.GRU(6, reset_after=False), layers.Dense(4)], []
+    yield "keras-relu", [keras.Input([None, 3]), layers.SimpleRNN(6, activation="relu"), layers.Dense(4)], ["--cell", "rnn-relu"]
+    yield "keras-both", [
+        keras.Input([None], dtype="int32"),
+        layers.Embedding(11, 6),
+        layers.Bidirectional(layers.LSTM(4, return_sequences=True, dropout=0.2)),
+        layers.Bidirectional(layers.GRU(4)),
+        layers.Dense(4),
+    ], []
+
+
+def write_sequences(case, tokens):
+    random = numpy.random.default_rng(1)
+    if tokens:
+        numpy.save(case / "tokens.npy", random.integers(0, 11, (4, 7)))
+    else:
+        numpy.save(case / "inputs.npy", random.standard_normal((4, 7, 3)).astype(numpy.float32))
+    numpy.save(case / "lengths.npy", numpy.full(4, 7))
+
+
+def main():
+    global PROGRAM
+    # With the tests comes the program.
+    subprocess.run(["cargo", "test", "--quiet", "--no-run", "--test", "interop"], cwd=ROOT, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    PROGRAM = str(target / "debug" / ("gatescan.exe" if os.name == "nt" else "gatescan"))
+    with tempfile.TemporaryDirectory() as place:
+        check(Path(place))
+    print(f"{'':34}{'networks':>9}  worst difference")
+    for what, (count, worst, name) in WORST.items():
+        print(f"{what:34}{count:9}  {worst:.2e} ({name})")
+    if any(not worst <= BOUND for _, worst, _ in WORST.values()):
+        sys.exit(f"beyond {BOUND:.0e}")
+    print(f"all within {BOUND:.0e}; every round trip bit for bit")
+
+
+def check(place):
+    rust("write_cases", place)
+    cases = sorted(path.parent for path in place.glob("*/case.json"))
+    abouts = {case: json.loads((case / "case.json").read_text()) for case in cases}
+    for case in cases:
+        export(case, abouts[case])
+    torch.manual_seed(0)
+    theirs = {}
+    for name, network, given in torch_models():
+        case = place / name
+        case.mkdir()
+        write_sequences(case, network.embed is not None)
+        safetensors.torch.save_file(network.state_dict(), place / f"{name}.safetensors")
+        gatescan("import", place / f"{name}.safetensors", "-o", case, "--quiet", *given)
+        with torch.no_grad():
+            theirs[case] = "from PyTorch", network(torch.tensor(sequences(case)[1])).numpy()
+    keras.utils.set_random_seed(0)
+    for name, layers, given in keras_models():
+        case, model = place / name, keras.Sequential(layers)
+        case.mkdir()
+        for weight in model.weights:  # Biases start as zeros, which would tell nothing.
+            weight.assign(keras.random.uniform(weight.shape, -0.5, 0.5))
+        write_sequences(case, "both" in name)
+        numpy.savez(place / f"{name}.npz", **{w.path: w for w in model.weights})
+        gatescan("import", place / f"{name}.npz", "-o", case, "--quiet", *given)
+        theirs[case] = "from Keras", keras.ops.convert_to_numpy(model(sequences(case)[1]))
+    rust("answer_cases", place)
+    for case in cases:
+        about = abouts[case]
+        check_onnx(case)
+        if "pytorch" not in about["lacks"]:
+            check_pytorch(case, about)
+        if "keras" not in about["lacks"]:
+            check_keras(case, about)
+    check_tensorboard(place)
+    for case, (what, outputs) in theirs.items():
+        differ(what, case.name, numpy.load(case / "outputs.npy"), outputs)
+
+
+if __name__ == "__main__":
+    main()

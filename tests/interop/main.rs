@@ -1,0 +1,429 @@
+//! Other frameworks' formats, here against themselves; `tests/interop/run` has the frameworks compute the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gatescan::cells::Cell;
+use gatescan::checkpoint::SavedModel;
+use gatescan::device::Device;
+use gatescan::formats::{Unsaid, keras, onnx, pytorch};
+use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
+use gatescan::optim::Optimizer;
+use gatescan::predict::{Predictor, Sequences};
+use gatescan::recipe::{HeadRecipe, Recipe};
+use ndarray::{Array1, Array2, Array3};
+use serde_json::json;
+
+/// A network, and the formats that cannot express it.
+struct Case {
+    name: &'static str,
+    network: Network,
+    lacks: &'static [&'static str],
+}
+
+const INPUTS: usize = 3;
+const VOCABULARY: usize = 11;
+
+fn cases() -> Vec<Case> {
+    use Cell::*;
+    let layer = |cell, size| Layer {
+        bias: Bias::Double,
+        init: Init::Torch,
+        ..Layer::new(cell, size)
+    };
+    let single = |cell, size| Layer {
+        bias: Bias::Single,
+        ..layer(cell, size)
+    };
+    let none = |cell, size| Layer {
+        bias: Bias::None,
+        ..layer(cell, size)
+    };
+    let both = |layer: Layer| Layer {
+        bidirectional: true,
+        ..layer
+    };
+    let uneven = |layer: Layer| Layer {
+        backward_hidden_size: Some(layer.hidden_size + 2),
+        ..both(layer)
+    };
+    let residual = |layer: Layer| Layer {
+        residual: true,
+        ..layer
+    };
+    let projected = |layer: Layer, size| Layer {
+        projection_size: Some(size),
+        ..layer
+    };
+    let clipped = |layer: Layer| Layer {
+        cell_clip: Some(0.15),
+        ..layer
+    };
+    let case = |name, layers: Vec<Layer>, reads, lacks| Case {
+        name,
+        network: Network {
+            input_size: INPUTS,
+            input: Input::Values,
+            layers,
+            head: Head {
+                size: 4,
+                reads,
+                loss: Loss::CrossEntropy,
+                init: Init::Torch,
+            },
+        },
+        lacks,
+    };
+    let (last, every) = (Reads::Last, Reads::Every);
+    let torch: &[&str] = &["pytorch"];
+    let neither: &[&str] = &["pytorch", "keras"];
+    let mut cases = vec![
+        case("lstm", vec![single(Lstm, 7)], last, &[]),
+        case("lstm-two-biases", vec![layer(Lstm, 7); 2], last, &[]),
+        case("lstm-no-bias", vec![none(Lstm, 5)], every, &[]),
+        case("gru", vec![layer(Gru, 6); 3], every, &[]),
+        case("gru-no-bias", vec![none(Gru, 6)], last, &[]),
+        case(
+            "gru-reset-before",
+            vec![single(GruResetBefore, 6); 2],
+            last,
+            torch,
+        ),
+        case(
+            "rnn-tanh",
+            vec![single(RnnTanh, 8), layer(RnnTanh, 8)],
+            every,
+            &[],
+        ),
+        case("rnn-relu", vec![layer(RnnRelu, 8)], last, &[]),
+        case("peephole", vec![layer(LstmPeephole, 5); 2], every, neither),
+        case(
+            "peephole-both",
+            vec![both(single(LstmPeephole, 5))],
+            last,
+            neither,
+        ),
+        case("lstm-both", vec![both(layer(Lstm, 5)); 2], every, &[]),
+        case("gru-both", vec![both(layer(Gru, 5)); 2], last, &[]),
+        case("rnn-relu-both", vec![both(single(RnnRelu, 4))], every, &[]),
+        case(
+            "reset-before-both",
+            vec![both(layer(GruResetBefore, 5))],
+            every,
+            torch,
+        ),
+        case(
+            "uneven",
+            vec![uneven(layer(Gru, 4)), uneven(single(Lstm, 3))],
+            last,
+            neither,
+        ),
+        case(
+            "mixed",
+            vec![
+                layer(Lstm, 7),
+                layer(Gru, 5),
+                both(single(RnnTanh, 4)),
+                layer(Lstm, 6),
+                single(RnnRelu, 6),
+            ],
+            last,
+            &[],
+        ),
+        case(
+            "residual",
+            vec![
+                layer(Lstm, 6),
+                residual(layer(Lstm, 6)),
+                residual(layer(Gru, 6)),
+                residual(both(layer(Lstm, 3))),
+            ],
+            every,
+            &[],
+        ),
+        case("deep", vec![layer(Lstm, 4); 12], every, &[]),
+        case(
+            "projected",
+            vec![projected(layer(Lstm, 7), 4); 2],
+            last,
+            &["keras"],
+        ),
+        case(
+            "projected-both",
+            vec![both(projected(layer(Lstm, 7), 4))],
+            every,
+            &["keras"],
+        ),
+        case("wide", vec![projected(single(Lstm, 4), 6)], every, neither),
+        case("clipped", vec![clipped(single(Lstm, 6))], every, neither),
+        case(
+            "all-of-it",
+            vec![
+                both(layer(Gru, 4)),
+                both(Layer {
+                    projection_clip: Some(0.1),
+                    ..clipped(projected(layer(LstmPeephole, 6), 4))
+                }),
+                uneven(clipped(none(Lstm, 3))),
+            ],
+            last,
+            neither,
+        ),
+    ];
+    let mut values = case("values", vec![single(Lstm, 6)], every, &[]);
+    values.network.head.loss = Loss::MeanSquaredError;
+    let mut one_hot = case("one-hot", vec![layer(Gru, 6)], last, &[]);
+    one_hot.network.input_size = VOCABULARY;
+    one_hot.network.input = Input::OneHot;
+    let mut embedded = case("embedding", vec![both(layer(Lstm, 6))], every, &[]);
+    embedded.network.input_size = VOCABULARY;
+    embedded.network.input = Input::Embedding {
+        size: 5,
+        padding_idx: None,
+        init: Init::Torch,
+    };
+    cases.extend([values, one_hot, embedded]);
+    cases
+}
+
+impl Case {
+    /// The network, untrained.
+    fn model(&self) -> SavedModel {
+        let Head { reads, loss, .. } = self.network.head;
+        let layers = self.network.layers.clone();
+        let optimizer = Optimizer::adam(0.01);
+        let mut recipe = Recipe::new(self.name, layers, HeadRecipe::new(reads, loss), optimizer);
+        recipe.network.input = self.network.input;
+        let flat = self.network.initial(7);
+        let mut parameters = self.network.to_parameters(&flat);
+        parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        SavedModel {
+            network: self.network.clone(),
+            recipe,
+            preparation: Default::default(),
+            parameters,
+        }
+    }
+
+    /// What a file of weights does not say of it.
+    fn unsaid(&self) -> Unsaid {
+        let relu = self.network.layers.len() == 1 && self.network.layers[0].cell == Cell::RnnRelu;
+        Unsaid {
+            // Only where no other layer has as many gates.
+            cell: relu.then_some(Cell::RnnRelu),
+            reads: Some(self.network.head.reads),
+            loss: Some(self.network.head.loss),
+            one_hot: self.network.input == Input::OneHot,
+            recipe: None,
+        }
+    }
+}
+
+fn bits(model: &SavedModel) -> Vec<(String, Vec<usize>, Vec<u32>)> {
+    let parameters = model.parameters.iter();
+    let bits = parameters.map(|p| {
+        let values = p.values.iter().map(|value| value.to_bits());
+        (p.name.clone(), p.shape.clone(), values.collect())
+    });
+    bits.collect()
+}
+
+/// Layers that no weights tell of: those that add their inputs.
+fn is_told(case: &Case) -> bool {
+    let relu = |layer: &&Layer| layer.cell == Cell::RnnRelu;
+    let layers = &case.network.layers;
+    layers.iter().all(|layer| !layer.residual)
+        && (layers.len() == 1 || layers.iter().find(relu).is_none())
+}
+
+#[test]
+fn pytorch_weights_come_back_bit_for_bit() {
+    for case in cases()
+        .iter()
+        .filter(|case| !case.lacks.contains(&"pytorch"))
+    {
+        let model = case.model();
+        let export = pytorch::export(&model, "w.safetensors").expect(case.name);
+        let back = pytorch::import(&export.weights, case.name, &case.unsaid()).expect(case.name);
+        assert_eq!(bits(&back), bits(&model), "{}", case.name);
+        if is_told(case) {
+            let again = pytorch::export(&back, "w.safetensors").expect(case.name);
+            assert!(again.weights == export.weights, "{}", case.name);
+            assert_eq!(shape(&back.network), shape(&model.network), "{}", case.name);
+        }
+    }
+}
+
+/// Keras has one bias where two are added, so there only what comes back goes out again bit for bit.
+#[test]
+fn keras_weights_come_back_bit_for_bit() {
+    let mut exact = 0;
+    for case in cases().iter().filter(|case| !case.lacks.contains(&"keras")) {
+        let model = case.model();
+        let export = keras::export(&model, "w.npz").expect(case.name);
+        let back = keras::import(&export.weights, case.name, &case.unsaid()).expect(case.name);
+        let again = keras::export(&back, "w.npz").expect(case.name);
+        assert!(again.weights == export.weights, "{}", case.name);
+        let one = |layer: &Layer| layer.cell == Cell::Gru || layer.bias != Bias::Double;
+        if case.network.layers.iter().all(one) {
+            let trained = |model: &SavedModel| model.network.from_parameters(&model.parameters);
+            let flat = |model| -> Vec<u32> {
+                trained(model)
+                    .expect("checked")
+                    .iter()
+                    .map(|v| v.to_bits())
+                    .collect()
+            };
+            assert_eq!(flat(&back), flat(&model), "{}", case.name);
+            exact += 1;
+        }
+        if is_told(case) && case.network.layers.iter().all(one) {
+            assert_eq!(shape(&back.network), shape(&model.network), "{}", case.name);
+        }
+    }
+    assert!(exact > 5);
+}
+
+/// A network but for how it started.
+fn shape(network: &Network) -> Network {
+    let mut network = network.clone();
+    network.head.init = Init::default();
+    if let Input::Embedding { init, .. } = &mut network.input {
+        *init = Init::default();
+    }
+    for layer in &mut network.layers {
+        layer.init = Init::default();
+    }
+    network
+}
+
+#[test]
+fn what_a_format_lacks_is_refused_by_name() {
+    for case in cases() {
+        let model = case.model();
+        for (format, error) in [
+            ("pytorch", pytorch::export(&model, "w").err()),
+            ("keras", keras::export(&model, "w").err()),
+        ] {
+            let error = error.map(|error| error.to_string());
+            assert_eq!(
+                error.is_some(),
+                case.lacks.contains(&format),
+                "{} {format} {error:?}",
+                case.name
+            );
+            if let Some(error) = error {
+                assert!(
+                    error.starts_with("layer ") && error.ends_with("--to onnx has"),
+                    "{error}"
+                );
+            }
+        }
+        for lengths in [false, true] {
+            let graph = onnx::export(&model, lengths).expect(case.name);
+            assert_eq!(graph, onnx::export(&model, lengths).expect(case.name));
+        }
+    }
+}
+
+#[test]
+fn damaged_weights_are_refused() {
+    let case = &cases()[0];
+    let model = case.model();
+    let torch = pytorch::export(&model, "w").expect("it can").weights;
+    let keras = keras::export(&model, "w").expect("it can").weights;
+    for cut in [0, 1, 7, 8, 9, torch.len() / 2, torch.len() - 1] {
+        pytorch::import(&torch[..cut], "cut", &case.unsaid()).expect_err("it is cut");
+    }
+    for cut in [0, 1, keras.len() / 2, keras.len() - 1] {
+        keras::import(&keras[..cut], "cut", &case.unsaid()).expect_err("it is cut");
+    }
+}
+
+/// Where the frameworks' side of it works; set by `check.py`.
+fn directory() -> PathBuf {
+    let directory = std::env::var_os("GATESCAN_INTEROP");
+    PathBuf::from(directory.expect("GATESCAN_INTEROP names a directory; see tests/interop/run"))
+}
+
+/// Numbers without a pattern in -1..1.
+fn noise(n: usize, t: usize, i: usize) -> f32 {
+    (1.0 + 7.1 * n as f32 + 3.3 * t as f32 + 1.7 * i as f32).sin()
+}
+
+/// Writes each case's model and sequences for it.
+#[test]
+#[ignore = "part of tests/interop/run"]
+fn write_cases() {
+    for case in cases() {
+        let directory = directory().join(case.name);
+        fs::create_dir_all(&directory).expect("it can be made");
+        let write = |name: &str| directory.join(name);
+        let model = case.model();
+        model
+            .save(&write("model.safetensors"))
+            .expect("it can be written");
+        let network = &model.network;
+        if network.input.is_values() {
+            let inputs =
+                Array3::from_shape_fn((5, 9, network.input_size), |(n, t, i)| noise(n, t, i));
+            ndarray_npy::write_npy(write("inputs.npy"), &inputs).expect("it can be written");
+        } else {
+            let token = |(n, t)| (7 * n + 3 * t * t) as i64 % network.input_size as i64;
+            let tokens = Array2::from_shape_fn((5, 9), token);
+            ndarray_npy::write_npy(write("tokens.npy"), &tokens).expect("it can be written");
+        }
+        let lengths: Array1<i64> = Array1::from(vec![9, 1, 0, 7, 3]);
+        ndarray_npy::write_npy(write("lengths.npy"), &lengths).expect("it can be written");
+        let unsaid = case.unsaid();
+        let about = json!({
+            "lacks": case.lacks,
+            "cell": unsaid.cell.map(Cell::name),
+            "reads": if network.head.reads == Reads::Every { "every" } else { "last" },
+            "loss": if network.head.loss == Loss::CrossEntropy { "cross-entropy" } else { "mean-squared-error" },
+            "one_hot": unsaid.one_hot,
+            "told": is_told(&case),
+        });
+        fs::write(write("case.json"), about.to_string()).expect("it can be written");
+    }
+}
+
+/// Answers the sequences of every directory that has a model: `outputs.npy`, and by `lengths.npy` `outputs_ragged.npy`.
+#[test]
+#[ignore = "part of tests/interop/run"]
+fn answer_cases() {
+    let entries = fs::read_dir(directory()).expect("it is there");
+    for entry in entries {
+        let directory = entry.expect("it can be read").path();
+        if directory.join("model.safetensors").is_file() {
+            answer(&directory);
+        }
+    }
+}
+
+fn answer(directory: &Path) {
+    let path = |name: &str| directory.join(name);
+    let model = SavedModel::load(&path("model.safetensors")).expect("it is a model");
+    let lengths: Array1<i64> = ndarray_npy::read_npy(path("lengths.npy")).expect("lengths");
+    let lengths: Vec<usize> = lengths.iter().map(|&length| length as usize).collect();
+    let answer = |sequences: Sequences, steps: usize| {
+        let mut predictor = Predictor::new(&model, steps, 4, &Device::Cpu).expect("it loads");
+        for (name, lengths) in [
+            ("outputs.npy", None),
+            ("outputs_ragged.npy", Some(&lengths[..])),
+        ] {
+            let prediction = predictor
+                .predict(sequences, lengths, None)
+                .expect("it answers");
+            ndarray_npy::write_npy(path(name), &prediction.outputs).expect("it can be written");
+        }
+    };
+    if model.network.input.is_values() {
+        let inputs: Array3<f32> = ndarray_npy::read_npy(path("inputs.npy")).expect("inputs");
+        answer(inputs.view().into(), inputs.dim().1);
+    } else {
+        let tokens: Array2<i64> = ndarray_npy::read_npy(path("tokens.npy")).expect("tokens");
+        let tokens = tokens.mapv(|token| token as u32);
+        answer(tokens.view().into(), tokens.dim().1);
+    }
+}
