@@ -1,7 +1,7 @@
 //! A model as an ONNX graph, of the operators `RNN`, `LSTM` and `GRU`. What those cannot express (projections, clipping) is a
 //! `Scan` over the formulas; so there is no network without a graph.
 //!
-//! Formulas and layouts: <https://onnx.ai/onnx/operators/>, at [`OPSET`].
+//! Formulas and layouts: <https://onnx.ai/onnx/operators/>, opset 17.
 
 use prost::Message;
 
