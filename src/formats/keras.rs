@@ -8,7 +8,7 @@ use ndarray::{ArrayViewD, CowArray, IxDyn};
 use ndarray_npy::{NpzWriter, ViewNpyExt};
 use zip::ZipArchive;
 
-use super::{Export, Unsaid, Weights, bias_of, gates, refuse, transposed};
+use super::{Export, Unsaid, Weights, bias_of, columns, gates, refuse, transposed};
 use crate::cells::Cell;
 use crate::checkpoint::SavedModel;
 use crate::data::npy;
@@ -140,7 +140,7 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
     let file = file.finish().map_err(|error| unwritable(&error))?;
     Ok(Export {
         weights: file.into_inner(),
-        python: python(network, weights),
+        python: python(model, weights),
     })
 }
 
@@ -152,7 +152,8 @@ fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Parameter {
     }
 }
 
-fn python(network: &Network, weights: &str) -> String {
+fn python(model: &SavedModel, weights: &str) -> String {
+    let network = &model.network;
     let Network {
         input_size, head, ..
     } = *network;
@@ -165,6 +166,12 @@ fn python(network: &Network, weights: &str) -> String {
     let mask =
         "    mask = keras.Input([None], dtype=\"bool\", name=\"mask\") if masked else None\n";
     text += mask;
+    if let Some([means, deviations]) = columns(&model.preparation.inputs) {
+        let _ = writeln!(
+            text,
+            "    x = (x - numpy.float32({means:?})) / numpy.float32({deviations:?})"
+        );
+    }
     match network.input {
         Input::Values => {}
         Input::OneHot => {
@@ -205,6 +212,12 @@ fn python(network: &Network, weights: &str) -> String {
         "    outputs = keras.layers.Dense({}, name=\"head\")(x)",
         head.size
     );
+    if let Some([means, deviations]) = columns(&model.preparation.targets) {
+        let _ = writeln!(
+            text,
+            "    outputs = outputs * numpy.float32({deviations:?}) + numpy.float32({means:?})"
+        );
+    }
     format!(
         r#"# Written by `gatescan export --to keras`.
 from pathlib import Path

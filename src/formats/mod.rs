@@ -1,7 +1,8 @@
 //! Models in the formats of other frameworks, and theirs as models: [`onnx`], [`pytorch`], [`keras`]. [`tensorboard`] has the
 //! records of its event files.
 //!
-//! What comes out answers sequences as [`Predictor`](crate::predict::Predictor) does. Dropout belongs to training and is left
+//! What comes out takes numbers in the data's own units and answers in them: it normalises as [`Preparation`] says, but for
+//! missing inputs, which must be filled. Apart from that it answers sequences as [`Predictor`](crate::predict::Predictor) does. Dropout belongs to training and is left
 //! out; past a sequence's end outputs mean nothing.
 
 pub mod keras;
@@ -11,6 +12,7 @@ pub mod tensorboard;
 
 use crate::cells::Cell;
 use crate::checkpoint::SavedModel;
+use crate::data::preparation::{Normal, Preparation};
 use crate::error::{Error, Result};
 use crate::network::{Bias, Direction, Head, Input, Layer, Loss, Network, Parameter, Reads};
 use crate::optim::Optimizer;
@@ -22,6 +24,12 @@ pub struct Export {
     pub weights: Vec<u8>,
     /// A Python module.
     pub python: String,
+}
+
+/// Means and deviations of all columns; `None` where numbers stay as they are.
+fn columns(normals: &[Normal]) -> Option<[Vec<f32>; 2]> {
+    let of = |part: fn(&Normal) -> f32| normals.iter().map(part).collect();
+    (!normals.is_empty()).then(|| [of(|normal| normal.mean), of(|normal| normal.deviation)])
 }
 
 /// What a file of weights does not say of its network.
@@ -99,7 +107,7 @@ impl Unsaid {
         Ok(SavedModel {
             network,
             recipe,
-            preparation: Default::default(),
+            preparation: Preparation::default(),
             parameters,
         })
     }

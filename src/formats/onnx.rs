@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-use super::{Weights, gates, transposed};
+use super::{Weights, columns, gates, transposed};
 use crate::cells::Cell;
 use crate::checkpoint::SavedModel;
 use crate::error::{Error, Result};
@@ -64,7 +64,14 @@ impl Graph {
         if input.is_values() {
             let shape = [Size::Batch, Size::Time, Size::Of(input_size)];
             self.input.push(value("inputs", FLOAT, &shape));
-            return Ok(self.transpose("inputs", "inputs.time_major", &[1, 0, 2]));
+            let mut inputs = self.transpose("inputs", "inputs.time_major", &[1, 0, 2]);
+            if let Some([means, deviations]) = columns(&model.preparation.inputs) {
+                let means = self.floats("inputs.mean", &[input_size], &means);
+                let deviations = self.floats("inputs.deviation", &[input_size], &deviations);
+                let centred = self.node("Sub", &[&inputs, &means], "inputs.centred");
+                inputs = self.node("Div", &[&centred, &deviations], "inputs.normalised");
+            }
+            return Ok(inputs);
         }
         self.input
             .push(value("tokens", INT64, &[Size::Batch, Size::Time]));
@@ -324,16 +331,28 @@ impl Graph {
         let weight = self.transposed("head.weight", weight, head.size, inputs);
         let bias = self.floats("head.bias", &[head.size], model.parameter("head.bias")?);
         let mut shape = vec![Size::Batch, Size::Of(head.size)];
+        let normal = columns(&model.preparation.targets);
+        let name = if normal.is_some() {
+            "head.outputs"
+        } else {
+            "outputs"
+        };
         match head.reads {
             Reads::Last => {
-                self.node("Gemm", &[last, &weight, &bias], "outputs");
+                self.node("Gemm", &[last, &weight, &bias], name);
             }
             Reads::Every => {
                 shape.insert(1, Size::Time);
                 let read = self.transpose(emitted, "head.inputs", &[1, 0, 2]);
                 let product = self.node("MatMul", &[&read, &weight], "head.product");
-                self.node("Add", &[&product, &bias], "outputs");
+                self.node("Add", &[&product, &bias], name);
             }
+        }
+        if let Some([means, deviations]) = normal {
+            let means = self.floats("outputs.mean", &[head.size], &means);
+            let deviations = self.floats("outputs.deviation", &[head.size], &deviations);
+            let scaled = self.node("Mul", &[name, &deviations], "outputs.scaled");
+            self.node("Add", &[&scaled, &means], "outputs");
         }
         self.output.push(value("outputs", FLOAT, &shape));
         if head.loss == Loss::CrossEntropy {

@@ -6,9 +6,10 @@ use std::fmt::Write;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Export, Unsaid, bias_of, refuse};
+use super::{Export, Unsaid, bias_of, columns, refuse};
 use crate::cells::Cell;
 use crate::checkpoint::SavedModel;
+use crate::data::preparation::Normal;
 use crate::error::{Error, Result};
 use crate::network::{Bias, Input, Layer, Network, Parameter, Reads};
 
@@ -67,7 +68,7 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
     let file = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
     Ok(Export {
         weights: file.map_err(|error| Error::Usage(error.to_string()))?,
-        python: python(network, &stacks, weights),
+        python: python(model, &stacks, weights),
     })
 }
 
@@ -127,11 +128,31 @@ fn recurrent(name: &str) -> Option<(&str, usize, &str)> {
     Some((kind, level.parse().ok().filter(|_| known)?, reverse))
 }
 
-fn python(network: &Network, stacks: &[Stack], weights: &str) -> String {
+fn python(model: &SavedModel, stacks: &[Stack], weights: &str) -> String {
+    let network = &model.network;
     let Network {
         input_size, head, ..
     } = *network;
     let (mut build, mut forward) = (String::new(), String::new());
+    // Buffers that are none of the weights go wherever the module goes.
+    let mut buffers = |name: &str, normals: &[Normal]| {
+        let of = columns(normals);
+        for (what, values) in ["mean", "deviation"].into_iter().zip(of.iter().flatten()) {
+            let _ = writeln!(
+                build,
+                "        self.register_buffer(\"{name}_{what}\", torch.tensor({values:?}), persistent=False)"
+            );
+        }
+        of.is_some()
+    };
+    let normalised = buffers("inputs", &model.preparation.inputs);
+    let undone = match buffers("outputs", &model.preparation.targets) {
+        true => " * self.outputs_deviation + self.outputs_mean",
+        false => "",
+    };
+    if normalised {
+        forward += "        x = (x - self.inputs_mean) / self.inputs_deviation\n";
+    }
     let takes = match network.input {
         Input::Values => format!("inputs [batch, time, {input_size}]"),
         _ => format!("tokens [batch, time] below {input_size}"),
@@ -195,6 +216,10 @@ fn python(network: &Network, stacks: &[Stack], weights: &str) -> String {
         Reads::Last => "last",
         Reads::Every => "x",
     };
+    let import = match normalised || !undone.is_empty() {
+        true => "import torch\n",
+        false => "",
+    };
     let outputs = match head.reads {
         Reads::Last => format!("[batch, {}]", head.size),
         Reads::Every => format!("[batch, time, {}]", head.size),
@@ -204,7 +229,7 @@ fn python(network: &Network, stacks: &[Stack], weights: &str) -> String {
 from pathlib import Path
 
 import safetensors.torch
-from torch import nn
+{import}from torch import nn
 
 
 class Network(nn.Module):
@@ -215,7 +240,7 @@ class Network(nn.Module):
 {build}        self.head = nn.Linear({}, {})
 
     def forward(self, x, lengths=None):
-{forward}        return self.head({read})
+{forward}        return self.head({read}){undone}
 
 
 def run(rnn, x, lengths):

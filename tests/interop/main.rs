@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gatescan::cells::Cell;
 use gatescan::checkpoint::SavedModel;
+use gatescan::data::preparation::{Normal, Preparation};
 use gatescan::device::Device;
 use gatescan::formats::{Unsaid, keras, onnx, pytorch};
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
@@ -182,8 +183,19 @@ fn cases() -> Vec<Case> {
         padding_idx: None,
         init: Init::Torch,
     };
-    cases.extend([values, one_hot, embedded]);
+    let mut normalised = case("normalised", vec![layer(Lstm, 6)], last, &[]);
+    normalised.network.head.loss = Loss::MeanSquaredError;
+    cases.extend([values, normalised, one_hot, embedded]);
     cases
+}
+
+/// Of as many columns, each in other units.
+fn normals(columns: usize) -> Vec<Normal> {
+    let normal = |column| Normal {
+        mean: 3.7 - column as f32,
+        deviation: 0.3 * (1.0 + column as f32),
+    };
+    (0..columns).map(normal).collect()
 }
 
 impl Case {
@@ -200,7 +212,14 @@ impl Case {
         SavedModel {
             network: self.network.clone(),
             recipe,
-            preparation: Default::default(),
+            preparation: match self.name {
+                "normalised" => Preparation {
+                    inputs: normals(self.network.input_size),
+                    targets: normals(self.network.head.size),
+                    ..Preparation::default()
+                },
+                _ => Preparation::default(),
+            },
             parameters,
         }
     }
@@ -412,14 +431,18 @@ fn answer(directory: &Path) {
             ("outputs.npy", None),
             ("outputs_ragged.npy", Some(&lengths[..])),
         ] {
-            let prediction = predictor
+            let mut prediction = predictor
                 .predict(sequences, lengths, None)
                 .expect("it answers");
+            let outputs = prediction.outputs.as_slice_mut().expect("in order");
+            Normal::undo_all(&model.preparation.targets, outputs);
             ndarray_npy::write_npy(path(name), &prediction.outputs).expect("it can be written");
         }
     };
     if model.network.input.is_values() {
-        let inputs: Array3<f32> = ndarray_npy::read_npy(path("inputs.npy")).expect("inputs");
+        let mut inputs: Array3<f32> = ndarray_npy::read_npy(path("inputs.npy")).expect("inputs");
+        let numbers = inputs.as_slice_mut().expect("in order");
+        Normal::apply_all(&model.preparation.inputs, numbers);
         answer(inputs.view().into(), inputs.dim().1);
     } else {
         let tokens: Array2<i64> = ndarray_npy::read_npy(path("tokens.npy")).expect("tokens");
