@@ -219,7 +219,11 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+    /// [`Checkpoint::load`] of a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them, for which the caller has a name.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
         let (description, tensors) = parse::<RunDescription>(bytes, RUN_KEY)?;
         let (before, sum) = bytes.split_at(tensors_end(bytes));
         if crc32(&[before]).to_le_bytes() != sum {

@@ -115,10 +115,12 @@ impl Tuning {
             ..Tuning::default()
         };
         match kind {
-            AdapterKind::Discrete
-            | AdapterKind::Integrated
-            | AdapterKind::Virtual
-            | AdapterKind::Other => tuning,
+            AdapterKind::Discrete | AdapterKind::Virtual => tuning,
+            // A scan is one dispatch, which no submission can cut: at 20 GFLOP/s this is 50 ms.
+            AdapterKind::Integrated | AdapterKind::Other => Tuning {
+                scan_work: 1 << 29,
+                ..tuning
+            },
             AdapterKind::Software => tuning.software(),
         }
     }
@@ -1404,7 +1406,7 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
     if largest > u128::from(u32::MAX) {
         return Err(Error::Device(format!(
             "{batch} sequences of {steps} steps and {widest} numbers a step are {largest} numbers in one buffer; \
-             a kernel can count to {}. Take a smaller batch.",
+             a kernel can count to {}; take a smaller batch",
             u32::MAX
         )));
     }

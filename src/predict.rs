@@ -15,7 +15,8 @@ use crate::network::{Direction, Network, Reads};
 use crate::place::Place;
 use crate::program::{Phase, Tensor};
 
-/// A trained network on a device, ready for sequences of up to so many steps.
+/// A trained network on a device, ready for sequences of up to so many steps. It reads and gives numbers as the network has them:
+/// those of a model trained on normalised data are the caller's to prepare and to undo by [`SavedModel::preparation`].
 pub struct Predictor {
     model: Model,
     executor: Box<dyn Executor>,

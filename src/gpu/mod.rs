@@ -250,6 +250,10 @@ impl Trouble {
         let cause = match (reason, message.trim()) {
             (wgpu::DeviceLostReason::Destroyed, _) => "it was destroyed".to_string(),
             (_, "") => "the driver gives no reason; it may have crashed, been updated, or run into a time limit".into(),
+            // wgpu gives a device up that runs out of memory.
+            (_, message) if message.to_lowercase().contains("out of memory") => {
+                "it has run out of memory; a smaller batch size or hidden size needs less".into()
+            }
             (_, message) => message.to_string(),
         };
         Trouble {

@@ -4,9 +4,10 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use flate2::Crc;
 use gatescan::baselines;
 use gatescan::cells::Cell;
-use gatescan::checkpoint::SavedModel;
+use gatescan::checkpoint::{Checkpoint, SavedModel};
 use gatescan::data::csv::{Csv, Task};
 use gatescan::data::npy::{Npy, Source};
 use gatescan::data::preparation::Missing;
@@ -29,9 +30,10 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("idx", idx),
     ("model", model),
+    ("checkpoint", checkpoint),
     ("recipe", recipe),
     ("series", series),
     ("csv", csv),
@@ -92,6 +94,24 @@ pub fn model(input: &[u8]) -> bool {
     }
     let inputs = Array3::from_elem((1, 2, network.input_size), 0.5);
     model.predict(inputs.view(), &Device::Cpu).is_ok()
+}
+
+/// A run's checkpoint, whose checksum is put right, so that what it protects is looked at.
+pub fn checkpoint(input: &[u8]) -> bool {
+    let Some((before, _)) = input.split_last_chunk::<4>() else {
+        return false;
+    };
+    let mut crc = Crc::new();
+    crc.update(before);
+    let bytes = [before, &crc.sum().to_le_bytes()].concat();
+    let Ok(checkpoint) = Checkpoint::from_bytes(&bytes) else {
+        return false;
+    };
+    let network = &checkpoint.network;
+    let parameters = checkpoint.model().parameters;
+    let flat = network.from_parameters(&parameters);
+    assert_eq!(flat.expect("they are its own").len(), network.table().1);
+    true
 }
 
 /// Weights as PyTorch saves them.
