@@ -3,13 +3,13 @@
 
 struct ColumnSum {
     source: u32, factor: u32, lengths: u32, out: u32,
-    rows: u32, columns: u32, stride: u32, batch: u32,
+    rows: u32, columns: u32, copies: u32, stride: u32, batch: u32,
 }
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;     // [M, N], rows `stride` apart
 @group(0) @binding(1) var<storage, read> factor: array<f32>;     // [M, N]
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;    // [B]
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [N]
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [copies, N]
 @group(1) @binding(0) var<uniform> u: ColumnSum;
 
 override FACTORS: bool = false;
@@ -64,6 +64,8 @@ fn main(
         }
     }
     if lane.y == 0u && column < u.columns {
-        out[u.out + column] = sum;
+        for (var copy = 0u; copy < u.copies; copy++) {
+            out[u.out + copy * u.columns + column] = sum;
+        }
     }
 }

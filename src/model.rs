@@ -1138,11 +1138,17 @@ impl Model {
                     calls.extend(self.sum_steps(dgates, read, dweight, sums));
                 }
             }
-            if let Some(out) = self.gradient(&format!("rnn.bias_ih_{suffix}")) {
+            let mut dbias = self.gradient(&format!("rnn.bias_hh_{suffix}"));
+            if let Some(first) = self.gradient(&format!("rnn.bias_ih_{suffix}")) {
+                // Where every gate's product has the gate's own gradient, so have both biases: one sum, if they lie side by side.
+                let own = (0..facts.gates).all(|gate| facts.product_slots[gate] == gate);
+                let shared = dbias.take_if(|second| own && second.offset == first.offset + gates_h);
+                let copies = 1 + usize::from(shared.is_some());
                 calls.push(
                     ColumnSum {
                         source: layer.gates,
-                        out,
+                        out: gradients.part(first.offset - gradients.offset, [copies, gates_h]),
+                        copies,
                         factor: None,
                         lengths: Some(self.lengths),
                         rows,
@@ -1154,7 +1160,6 @@ impl Model {
             let drecurrent = self
                 .gradient(&format!("rnn.weight_hh_{suffix}"))
                 .expect("every layer has one");
-            let dbias = self.gradient(&format!("rnn.bias_hh_{suffix}"));
             for run in layer.product_runs() {
                 let (slot, count) = (facts.product_slots[run.start], run.len());
                 // The first stage multiplies the states before each step, the second what the first left in the last slot.
@@ -1175,6 +1180,7 @@ impl Model {
                     let sum = ColumnSum {
                         source: layer.gates.part(slot * h, [layer.gates.len() - slot * h]),
                         out,
+                        copies: 1,
                         factor: None,
                         lengths: Some(self.lengths),
                         rows,
@@ -1200,6 +1206,7 @@ impl Model {
                             factor: Some(factor),
                             lengths: Some(self.lengths),
                             out: out.part(number * h, [h]),
+                            copies: 1,
                             rows,
                             stride: row_size,
                         }
@@ -1281,6 +1288,7 @@ impl Model {
             ColumnSum {
                 source: self.doutputs,
                 out,
+                copies: 1,
                 factor: None,
                 lengths: None,
                 rows,
@@ -1330,6 +1338,7 @@ impl Model {
         let sum = ColumnSum {
             source: partials,
             out,
+            copies: 1,
             factor: None,
             lengths: None,
             rows: slices,

@@ -919,15 +919,17 @@ fn column_sum() {
             let source = bench.random((rows - 1) * stride + columns);
             let factor = factors.then(|| bench.random(rows * columns));
             let lengths = ragged.then(|| bench.indices(&of_each));
-            let out = bench.writes(&vec![NAN; columns]);
+            let copies = 1 + rows % 2;
+            let out = bench.writes(&vec![NAN; copies * columns]);
             judge.call(
-                &format!("{rows}x{columns}, factors {factors}, ragged {ragged}"),
+                &format!("{rows}x{columns}, {copies} copies, factors {factors}, ragged {ragged}"),
                 bench,
                 ColumnSum {
                     source,
                     factor,
                     lengths,
                     out,
+                    copies,
                     rows,
                     stride,
                 },
@@ -945,7 +947,8 @@ fn column_sum() {
                     };
                     let rows = || (0..rows).filter(|&i| counts(i));
                     let column = |j: usize| sum(rows().map(|i| term(i, j)), depth);
-                    vec![(out, (0..columns).map(column).collect())]
+                    let sums: Vec<_> = (0..columns).map(column).collect();
+                    vec![(out, sums.repeat(copies))]
                 },
             );
         }

@@ -138,6 +138,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "gemm",
     ),
     ("column_sum", "t < length", "t <= length", "column-sum"),
+    ("column_sum", "copy < u.copies", "copy < 1u", "column-sum"),
     (
         "scan_forward",
         "clear_unit(t, first_of",
@@ -331,8 +332,8 @@ fn a_mistake_shows_in_whole_training_steps() {
     };
     let edit = ShaderEdit {
         kernel: "column_sum",
-        from: "out[u.out + column] = sum",
-        to: "out[u.out + column] = 1.001 * sum",
+        from: "column] = sum",
+        to: "column] = 1.001 * sum",
     };
     let place = Place::Gpu(Box::new(device.with_edit(edit)));
     let mut report = Report::default();

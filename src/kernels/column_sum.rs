@@ -15,8 +15,9 @@ pub struct ColumnSum {
     pub factor: Option<Tensor>,
     /// `[B]`, where the rows are `[T, B]` and those past a sequence's end do not count.
     pub lengths: Option<Tensor>,
-    /// `[columns]`.
+    /// `[copies, columns]`, each row the same: two biases of one sum have one gradient.
     pub out: Tensor,
+    pub copies: usize,
     pub rows: usize,
     pub stride: usize,
 }
@@ -50,7 +51,8 @@ impl Kernel for ColumnSum {
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         vec![
             ("rows", Scalar::count(self.rows)),
-            ("columns", Scalar::count(self.out.len())),
+            ("columns", Scalar::count(self.columns())),
+            ("copies", Scalar::count(self.copies)),
             ("stride", Scalar::count(self.stride)),
             ("batch", Scalar::count(self.batch())),
         ]
@@ -67,16 +69,16 @@ impl Kernel for ColumnSum {
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.out.len(), COLUMNS)
+        fold(self.columns(), COLUMNS)
     }
 
     fn iterations(&self) -> usize {
         let sequences = self.batch().div_ceil(self.lanes());
-        sequences * (1 + self.rows.div_ceil(self.batch())) + LANES
+        sequences * (1 + self.rows.div_ceil(self.batch())) + LANES + self.copies
     }
 
     fn cost(&self) -> Cost {
-        let elements = (self.rows * self.out.len()) as f64;
+        let elements = (self.rows * self.columns()) as f64;
         let factors = f64::from(u8::from(self.factor.is_some()));
         Cost {
             flops: (1.0 + factors) * elements,
@@ -86,6 +88,10 @@ impl Kernel for ColumnSum {
 }
 
 impl ColumnSum {
+    fn columns(&self) -> usize {
+        self.out.len() / self.copies
+    }
+
     /// Invocations that share the rows of a column.
     fn lanes(&self) -> usize {
         if self.rows < 8 * LANES { 1 } else { LANES }
@@ -98,14 +104,14 @@ impl ColumnSum {
 
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
-        let source = &source[..(self.rows - 1) * self.stride + self.out.len()];
+        let columns = self.columns();
+        let source = &source[..(self.rows - 1) * self.stride + columns];
         let factor = self.factor.map(|factor| memory.read(&factor));
         let factor = factor.as_deref();
         let lengths = self.lengths.map(|lengths| memory.read_index(&lengths));
         let lengths = lengths.as_deref();
-        let columns = self.out.len();
-        memory
-            .write(&self.out)
+        let mut out = memory.write(&self.out);
+        out[..columns]
             .par_chunks_mut(BLOCK)
             .enumerate()
             .for_each(|(number, out)| {
@@ -133,5 +139,6 @@ impl ColumnSum {
                         .for_each(|(out, &sum)| *out += sum);
                 }
             });
+        (1..self.copies).for_each(|copy| out.copy_within(..columns, copy * columns));
     }
 }

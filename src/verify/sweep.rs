@@ -891,12 +891,14 @@ fn column_sum(bench: &mut Bench, full: bool) {
                 let lengths = batch
                     .filter(|_| ragged)
                     .map(|batch| bench.indices(batch, move |b| (b * 5 % (steps + 2)) as u32));
-                let out = bench.reals(1, columns);
+                let copies = 1 + rows % 2;
+                let out = bench.reals(copies, columns);
                 bench.push(ColumnSum {
                     source,
                     factor,
                     lengths,
                     out,
+                    copies,
                     rows,
                     stride,
                 });
