@@ -44,7 +44,7 @@ impl Axis {
     fn new(values: impl Iterator<Item = f64> + Clone, log: bool, most_ticks: f64) -> Axis {
         let least = values.clone().fold(f64::MAX, f64::min);
         let most = values.fold(f64::MIN, f64::max);
-        if log && least > 0.0 && most / least > 30.0 {
+        if log && spans(least, most) {
             let decades = least.log10().floor() as i32..=most.log10().ceil() as i32;
             let all = decades.map(|decade| 10_f64.powi(decade));
             let (low, high) = (least / 1.3, most * 1.3);
@@ -84,6 +84,16 @@ impl Axis {
     }
 }
 
+/// Whether numbers from `least` to `most` are told apart by their logarithms alone.
+pub(super) fn spans(least: f64, most: f64) -> bool {
+    least > 1e-30 && most / least > 30.0
+}
+
+/// Whether a point has a place on a chart.
+pub(super) fn is_drawn(point: &(f64, f64)) -> bool {
+    point.0.abs() < 1e30 && point.1.abs() < 1e30
+}
+
 /// A number beside a tick.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
@@ -100,7 +110,7 @@ impl Chart {
     pub fn html(&self) -> String {
         let points = || {
             let all = self.lines.iter().flat_map(|line| &line.points);
-            all.filter(|(x, y)| x.is_finite() && y.is_finite())
+            all.filter(|point| is_drawn(point))
         };
         if points().next().is_none() {
             return String::new();
@@ -166,10 +176,7 @@ impl Chart {
             );
         }
         for line in &self.lines {
-            let seen = line
-                .points
-                .iter()
-                .filter(|(x, y)| x.is_finite() && y.is_finite());
+            let seen = line.points.iter().filter(|point| is_drawn(point));
             let seen: Vec<(f64, f64)> = seen.copied().collect();
             let (colour, name) = (line.colour % COLOURS, escape(&line.name));
             if !self.scattered {

@@ -80,7 +80,7 @@ pub struct Values {
     pub last: Vec<Vec<(f32, f32)>>,
     /// Whether one sequence follows the other in time.
     pub in_time: bool,
-    /// Sequences answered at every step: an ordinary one, a bad one, the worst.
+    /// Sequences answered at every step: an ordinary one, and the worst.
     pub examples: Vec<Example>,
 }
 
@@ -333,7 +333,6 @@ impl SeenValues {
         let count = self.sequences.len();
         let places = [
             ("an ordinary one (half are better)", count / 2),
-            ("a bad one (19 of 20 are better)", count * 19 / 20),
             ("the worst", count.saturating_sub(1)),
         ];
         let examples = places.into_iter().filter_map(|(name, at)| {

@@ -279,17 +279,22 @@ fn curves(runs: &[Run]) -> String {
         scattered: false,
     };
     let both = |train, test| {
-        [over_epochs(train, false), over_epochs(test, true)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let splits = [over_epochs(train, false), over_epochs(test, true)];
+        let mut lines: Vec<Line> = splits.into_iter().flatten().collect();
+        lines.sort_by_key(|line| line.colour);
+        lines
     };
-    let loss: Vec<Line> = both(|each| Some(each.train_loss), |each| each.test_loss);
+    let loss = both(|each| Some(each.train_loss), |each| each.test_loss);
     let reports = runs.iter().enumerate().map(|(n, run)| {
         let points = run.reports.iter().map(|&(step, loss)| (step as f64, loss));
         line(n, false, points.collect())
     });
     let reports: Vec<Line> = reports.filter(|line| !line.points.is_empty()).collect();
+    // Where there is but one curve of each run, none needs to stand back.
+    let solid = |mut lines: Vec<Line>| {
+        lines.iter_mut().for_each(|line| line.dashed = false);
+        lines
+    };
     html += &legend(if loss.is_empty() {
         reports.iter()
     } else {
@@ -313,14 +318,19 @@ fn curves(runs: &[Run]) -> String {
             ),
             true,
         ),
-        chart("mean loss of the latest updates", "update", reports, true),
+        chart(
+            "mean loss of the latest updates",
+            "update",
+            solid(reports),
+            true,
+        ),
         chart(
             "sequences per second, in training",
             "epoch",
-            over_epochs(
+            solid(over_epochs(
                 |each| Some(each.sequences_per_second).filter(|speed| *speed > 0.0),
                 false,
-            ),
+            )),
             false,
         ),
     ] {
@@ -360,8 +370,8 @@ impl Classes {
         if self.mistakes.is_empty() {
             return html;
         }
-        html += "<h2>The worst mistakes</h2>\n<p>Sequences of the largest loss: what they are, what they are taken for, \
-                 and what the network makes of that.</p>\n<div class=\"mistakes\">\n";
+        html += "<h2>The worst mistakes</h2>\n<p>Sequences of the largest loss: what they are, what they are taken for, and \
+                 with what probability.</p>\n<div class=\"mistakes\">\n";
         for mistake in &self.mistakes {
             let [truth, taken] =
                 [mistake.truth, mistake.taken].map(|class| escape(&self.names[class]));
@@ -394,8 +404,9 @@ impl Classes {
         let top = if slanted { 12.0 + 6.0 * longest } else { 24.0 };
         let (width, height) = (left + side + 62.0, top + side + 4.0);
         let mut svg = format!(
-            "<div class=\"wide\"><svg class=\"matrix\" style=\"max-width:{width:.0}px\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" \
+            "<div class=\"wide\"><svg class=\"matrix\" style=\"max-width:{width:.0}px;min-width:{:.0}px\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" \
              aria-label=\"Confusion matrix\">\n<text x=\"{:.1}\" y=\"{:.1}\">recall</text>\n",
+            0.75 * width,
             left + side + 8.0,
             top - 8.0
         );

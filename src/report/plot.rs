@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Run;
-use super::chart::number;
+use super::chart::{is_drawn, number, spans};
 use crate::error::{Error, Result};
 use crate::train::EpochMetrics;
 
@@ -35,7 +35,7 @@ pub fn svg(runs: &[Run]) -> Result<String> {
             for (split, value) in ["train", "test"].into_iter().zip(of) {
                 let points = run.epochs.iter();
                 let points = points.filter_map(|each| Some((each.epoch as f64, value(each)?)));
-                let points: Vec<_> = points.filter(|point| point.1.is_finite()).collect();
+                let points: Vec<_> = points.filter(is_drawn).collect();
                 if !points.is_empty() {
                     let name = match runs.len() {
                         1 => split.to_string(),
@@ -92,7 +92,7 @@ fn panel(area: &DrawingArea<SVGBackend, Shift>, name: &str, curves: &[Curve]) ->
     let high = points().fold(f64::MIN, |high, point| high.max(point.1));
     let margin = ((high - low) * 0.05).max(high.abs() * 1e-3).max(1e-6);
     // Where the values span much, their logarithms are drawn.
-    let log = low > 0.0 && high / low > 30.0;
+    let log = spans(low, high);
     let (low, high) = match log {
         true => (low.log10() - 0.1, high.log10() + 0.1),
         false => (low - margin, high + margin),
@@ -106,7 +106,11 @@ fn panel(area: &DrawingArea<SVGBackend, Shift>, name: &str, curves: &[Curve]) ->
         .configure_mesh()
         .x_desc("epoch")
         .y_desc(name)
-        .x_label_formatter(&|epoch| number(*epoch))
+        .x_labels(last.min(8.0) as usize + 1)
+        .x_label_formatter(&|epoch| match epoch.fract() {
+            0.0 => number(*epoch),
+            _ => String::new(),
+        })
         .y_label_formatter(&|value| match log {
             true => format!("{:.1e}", 10_f64.powf(*value)),
             false => number(*value),
@@ -128,6 +132,10 @@ fn panel(area: &DrawingArea<SVGBackend, Shift>, name: &str, curves: &[Curve]) ->
     }
     chart
         .configure_series_labels()
+        .position(match name {
+            "loss" => SeriesLabelPosition::UpperRight,
+            _ => SeriesLabelPosition::LowerRight,
+        })
         .background_style(WHITE.mix(0.8))
         .draw()?;
     Ok(())
