@@ -115,7 +115,19 @@ impl Predictor {
         batch: usize,
         device: &Device,
     ) -> Result<Predictor> {
-        let place = Place::open(device)?;
+        Predictor::load(saved, steps, batch, &Place::open(device)?)
+    }
+
+    /// [`Predictor::new`] on a device that is open already.
+    ///
+    /// # Errors
+    /// Those of [`Predictor::new`].
+    pub fn load(
+        saved: &SavedModel,
+        steps: usize,
+        batch: usize,
+        place: &Place,
+    ) -> Result<Predictor> {
         let network = &saved.network;
         let mut model = Model::new(network, steps, batch, Gradients::None, place.tuning())?;
         model.forward(Phase::Evaluate);

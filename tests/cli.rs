@@ -79,9 +79,11 @@ fn json_metrics_run_directory_and_eval() {
     let expected = [
         ".lock",
         "checkpoints",
+        "devices.txt",
         "metrics.jsonl",
         "model.safetensors",
         "recipe.toml",
+        "report.html",
     ];
     assert_eq!(names, expected);
 
@@ -538,6 +540,7 @@ fn ctrl_c_saves_and_ends_well() {
         ],
     );
     run.ok();
+    assert!(place.path("run/report.html").is_file());
     place.run(&["eval", "run", "--device", "cpu"]).ok();
 }
 

@@ -71,39 +71,59 @@ impl Comparison {
     /// A few lines, each begun by a newline; none where there is nothing to compare with.
     pub fn lines(&self) -> String {
         let mut text = String::new();
-        if let Some(majority) = self.majority {
-            text += &format!("\nthe most frequent class alone has accuracy {majority:.4}");
+        if let Some(line) = self.most_frequent() {
+            text += &format!("\n{line}");
         }
         if !self.baselines.is_empty() {
-            let row = |name: &str, loss: Option<f64>| {
-                let own = loss.and_then(|loss| self.own(loss));
-                [
-                    name.to_string(),
-                    loss.map_or("the window is too short".into(), loss_text),
-                    own.map_or(String::new(), |own| format!("{own:.4}")),
-                ]
-            };
-            let heads = [
-                "AT THE LAST STEP",
-                "LOSS",
-                if self.unit.is_some() {
-                    "RMSE, OWN UNITS"
-                } else {
-                    ""
-                },
-            ];
-            let mut rows = vec![
-                heads.map(str::to_string),
-                row("this model", Some(self.loss)),
-            ];
-            rows.extend(self.baselines.iter().map(|each| row(&each.name, each.loss)));
-            text += &format!("\n\n{}", aligned(&rows, 1));
+            text += &format!("\n\n{}", aligned(&self.rows(), 1));
         }
-        let unbeaten = self.unbeaten();
-        if !unbeaten.is_empty() {
-            text += &format!("\nthe model does not beat {}", unbeaten.join(", nor "));
+        if let Some(verdict) = self.verdict() {
+            text += &format!("\n{verdict}");
         }
         text
+    }
+
+    /// Heads, this model and the baselines; none where there are none.
+    pub fn rows(&self) -> Vec<[String; 3]> {
+        if self.baselines.is_empty() {
+            return vec![];
+        }
+        let row = |name: &str, loss: Option<f64>| {
+            let own = loss.and_then(|loss| self.own(loss));
+            [
+                name.to_string(),
+                loss.map_or("the window is too short".into(), loss_text),
+                own.map_or(String::new(), |own| format!("{own:.4}")),
+            ]
+        };
+        let own = self.unit.map_or("", |_| "RMSE, OWN UNITS");
+        let mut rows = vec![
+            ["AT THE LAST STEP", "LOSS", own].map(str::to_string),
+            row("this model", Some(self.loss)),
+        ];
+        rows.extend(self.baselines.iter().map(|each| row(&each.name, each.loss)));
+        rows
+    }
+
+    /// What is said of the most frequent class, and of what the model does not beat.
+    pub fn remarks(&self) -> Vec<String> {
+        self.most_frequent()
+            .into_iter()
+            .chain(self.verdict())
+            .collect()
+    }
+
+    fn most_frequent(&self) -> Option<String> {
+        let majority = self.majority?;
+        Some(format!(
+            "the most frequent class alone has accuracy {majority:.4}"
+        ))
+    }
+
+    fn verdict(&self) -> Option<String> {
+        let unbeaten = self.unbeaten();
+        (!unbeaten.is_empty())
+            .then(|| format!("the model does not beat {}", unbeaten.join(", nor ")))
     }
 
     /// Adds the same to a JSON object.

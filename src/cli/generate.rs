@@ -65,7 +65,7 @@ impl Generate {
             mut history,
             steps,
             columns,
-        } = self.seed(&model)?;
+        } = Seed::new(&model, self.seed_sequence.as_deref())?;
         let (device, _) = choose_device(&self.device)?;
         let memory = match self.window {
             true => Memory::SlidingWindow(steps),
@@ -102,11 +102,24 @@ impl Generate {
         }
         Ok(())
     }
+}
 
-    /// The values to continue, and the window that the model was trained on.
-    fn seed(&self, model: &SavedModel) -> Result<Seed> {
+/// What is continued.
+pub struct Seed {
+    /// As the network reads it.
+    pub values: Vec<f32>,
+    /// What is shown of it, and of what came before.
+    pub history: Vec<f32>,
+    /// T of the model.
+    pub steps: usize,
+    pub columns: Vec<String>,
+}
+
+impl Seed {
+    /// The beginning of `file`, or of the model's own series; of a table the end.
+    pub fn new(model: &SavedModel, file: Option<&Path>) -> Result<Seed> {
         let (path, steps, resolution, range) = match &model.recipe.data {
-            DataRecipe::Csv(csv) => return self.last_rows(model, csv),
+            DataRecipe::Csv(csv) => return Seed::last_rows(model, csv, file),
             DataRecipe::Series {
                 path,
                 steps,
@@ -125,7 +138,7 @@ impl Generate {
             resolution,
             range,
         };
-        let values = match (&self.seed_sequence, path) {
+        let values = match (file, path) {
             (Some(file), _) => series::read(file)?,
             (None, Some(file)) => series::read(file)?.into_iter().take(steps).collect(),
             (None, None) => windows.first(),
@@ -139,7 +152,7 @@ impl Generate {
     }
 
     /// The end of a table, of the last series where there are several.
-    fn last_rows(&self, model: &SavedModel, csv: &Csv) -> Result<Seed> {
+    fn last_rows(model: &SavedModel, csv: &Csv, file: Option<&Path>) -> Result<Seed> {
         if csv.inputs != csv.targets || csv.horizon != 1 {
             return Err(Error::Training(format!(
                 "the model reads {} and answers with {}, {} rows on; to continue a table it must answer with what it reads next: \
@@ -149,7 +162,7 @@ impl Generate {
                 csv.horizon
             )));
         }
-        let path = self.seed_sequence.as_ref().unwrap_or(&csv.path);
+        let path = file.unwrap_or(&csv.path);
         let series = csv.series(path, &model.preparation)?;
         let Some(last) = series.last() else {
             return Err(Error::file(path, "there is no row to continue"));
@@ -167,17 +180,6 @@ impl Generate {
             columns: csv.inputs.clone(),
         })
     }
-}
-
-/// What is continued.
-struct Seed {
-    /// As the network reads it.
-    values: Vec<f32>,
-    /// What is shown of it, and of what came before.
-    history: Vec<f32>,
-    /// T of the model.
-    steps: usize,
-    columns: Vec<String>,
 }
 
 fn joined(values: &[f32]) -> String {

@@ -11,6 +11,7 @@ mod init;
 mod predict;
 mod profile;
 mod recipes;
+mod report;
 mod run_directory;
 mod shell;
 mod train;
@@ -45,6 +46,7 @@ Examples:
   gatescan recipes mnist > mine.toml    copy it, to edit and train as `gatescan train mine.toml`
   gatescan eval runs/mnist-...          evaluate the model of a run
   gatescan predict runs/mine-... new.csv    what a model answers to data
+  gatescan report runs/mnist-...        see how runs went, on a page
   gatescan generate runs/series-...     continue a series with a model's own predictions
   gatescan export runs/mnist-... --to onnx    write a model for ONNX, PyTorch or Keras
   gatescan verify                       check every kernel on this machine's device
@@ -74,6 +76,7 @@ enum Command {
     Import(import::Import),
     Profile(profile::Profile),
     Bench(bench::Bench),
+    Report(report::Report),
     Recipes(recipes::Recipes),
     Verify(verify::Verify),
     Devices(devices::Devices),
@@ -94,6 +97,7 @@ pub fn run(cli: &Cli, start: Instant) -> Result<()> {
         Command::Import(import) => import.run(),
         Command::Profile(profile) => profile.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Report(report) => report.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Verify(verify) => verify.run(),
         Command::Devices(devices) => devices.run(),

@@ -9,8 +9,10 @@ use gatescan::checkpoint::{Checkpoint, SavedModel};
 use gatescan::checkpoints::{Checkpoints, Found};
 use gatescan::disk;
 use gatescan::error::{Error, Result};
+use gatescan::files;
 use gatescan::formats::tensorboard;
 use gatescan::recipe::Recipe;
+use gatescan::report::Run;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,7 +20,12 @@ pub const MODEL: &str = "model.safetensors";
 pub const CHECKPOINTS: &str = "checkpoints";
 const METRICS: &str = "metrics.jsonl";
 const RECIPE: &str = "recipe.toml";
+pub const REPORT: &str = "report.html";
+const DEVICES: &str = "devices.txt";
 const LOCK: &str = ".lock";
+
+/// The largest metrics that are read, in bytes.
+const LARGEST_METRICS: u64 = 1 << 28;
 
 pub struct RunDirectory {
     path: PathBuf,
@@ -73,6 +80,28 @@ impl RunDirectory {
     /// The recipe that the run began with, or last went on with.
     pub fn recipe(&self) -> Result<Recipe> {
         Recipe::load(&self.path.join(RECIPE).display().to_string())
+    }
+
+    /// Writes down that the run is computed on `device`, beside those it was computed on before.
+    pub fn add_device(&self, device: &str) -> Result<()> {
+        let mut devices = devices(&self.path);
+        if !devices.iter().any(|known| known == device) {
+            devices.push(device.into());
+            self.write(DEVICES, &(devices.join("\n") + "\n"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the page that shows the run.
+    pub fn write_report(&self, page: &str) -> Result<PathBuf> {
+        self.write(REPORT, page)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        let written = disk::write_whole(&path, text.as_bytes());
+        written.map_err(|error| unwritable(&path, &error))?;
+        Ok(path)
     }
 
     /// Goes back to `checkpoint`, or to the beginning: what was recorded later will be recorded again.
@@ -160,6 +189,34 @@ impl RunDirectory {
         let synced = self.metrics.file.sync_data();
         synced.map_err(|error| unwritable(&self.metrics.path, &error))
     }
+}
+
+/// The run in a directory, of which another process may be at work.
+pub fn read_run(path: &Path) -> Result<Run> {
+    if !path.join(RECIPE).is_file() {
+        let problem = format!("there is no run here; it would have a {RECIPE}");
+        return Err(Error::file(path, problem));
+    }
+    let recipe = Recipe::load(&path.join(RECIPE).display().to_string())?;
+    let metrics = path.join(METRICS);
+    let text = match files::read_text(&metrics, LARGEST_METRICS) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| unreadable(&metrics, &error))?,
+    };
+    let whole = path.canonicalize().unwrap_or_else(|_| path.into());
+    let name = whole.file_name().unwrap_or(path.as_os_str());
+    Ok(Run::new(
+        &name.display().to_string(),
+        recipe,
+        devices(path),
+        &text,
+    ))
+}
+
+/// What the run in a directory was computed on; nothing where nobody wrote it down.
+fn devices(path: &Path) -> Vec<String> {
+    let text = files::read_text(&path.join(DEVICES), 1 << 16).unwrap_or_default();
+    text.lines().map(str::to_string).collect()
 }
 
 /// A file that only grows.

@@ -17,12 +17,15 @@ use gatescan::device::Device;
 use gatescan::error::{Error, Result};
 use gatescan::gpu::Fault;
 use gatescan::place::Place;
+use gatescan::profile::Machine;
 use gatescan::recipe::{CheckpointRecipe, Recipe};
+use gatescan::report;
 use gatescan::train::{Ending, EpochMetrics, Event, Position, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::comparison::Comparison;
-use super::run_directory::{CHECKPOINTS, RunDirectory};
+use super::report::details;
+use super::run_directory::{CHECKPOINTS, RunDirectory, read_run};
 use super::{
     Scores, Tune, check_data_path, choose_device, loss_text, note, open, print, quiet, say,
 };
@@ -166,6 +169,9 @@ impl Train {
         say(format!("device  {device_why}"));
         say(format!("out     {}", directory.path().display()));
 
+        if let Err(error) = directory.add_device(&Machine::of(&place).label()) {
+            note(error);
+        }
         if self.tensorboard {
             directory.write_events(trainer.position().step)?;
         }
@@ -288,7 +294,20 @@ impl Train {
             )),
         }
         let kept = trainer.best().or(epochs.last());
-        self.report(kept, &recipe, &data, &saver.directory)
+        let compared = self.report(kept, &recipe, &data, &saver.directory)?;
+        let model = trainer.model();
+        // What it holds on the device is free before the answers for the page take some.
+        drop(trainer);
+        let page = model.and_then(|model| {
+            let run = read_run(saver.directory.path())?;
+            let details = details(&model, &data, compared.as_ref(), &place);
+            saver.directory.write_report(&report::page(&run, &details))
+        });
+        match page {
+            Ok(path) => say(format!("report  {}", path.display())),
+            Err(error) => note(format!("{error}; the run is saved, but without its report")),
+        }
+        Ok(())
     }
 
     /// Whether a run goes back to its newest checkpoint after `error`, and on from there.
@@ -374,15 +393,16 @@ impl Train {
         Ok(recipe)
     }
 
-    /// What came of it, and what to do with it.
+    /// Prints what came of it, and what to do with it.
     fn report(
         &self,
         last: Option<&EpochMetrics>,
         recipe: &Recipe,
         data: &Splits,
         directory: &RunDirectory,
-    ) -> Result<()> {
+    ) -> Result<Option<Comparison>> {
         let mut lines = Vec::new();
+        let mut compared = None;
         let tested = last.and_then(|each| Some((test_scores(each)?, each, data.test.as_ref()?)));
         if let Some((scores, metrics, test)) = tested {
             let comparison = Comparison::new(
@@ -397,6 +417,7 @@ impl Train {
                 metrics.epoch,
                 comparison.lines()
             ));
+            compared = Some(comparison);
         }
         lines.push(format!(
             "model saved as {}",
@@ -415,11 +436,11 @@ impl Train {
                 let _ = print(text)?;
             }
         }
-        Ok(())
+        Ok(compared)
     }
 }
 
-fn test_scores(metrics: &EpochMetrics) -> Option<Scores> {
+pub(super) fn test_scores(metrics: &EpochMetrics) -> Option<Scores> {
     Some(Scores {
         loss: metrics.test_loss?,
         accuracy: metrics.test_accuracy,

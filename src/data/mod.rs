@@ -258,7 +258,7 @@ impl Dataset {
     }
 
     /// The sequences of these numbers, each below N.
-    fn select(&self, sequences: &[usize]) -> Dataset {
+    pub(crate) fn select(&self, sequences: &[usize]) -> Dataset {
         let each = self.steps * self.features;
         let per_step = self.targets.per_step();
         let outputs = if per_step { self.steps } else { 1 };

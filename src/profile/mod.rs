@@ -165,7 +165,8 @@ pub enum Machine {
 }
 
 impl Machine {
-    pub(crate) fn of(place: &Place) -> Machine {
+    /// What a place is.
+    pub fn of(place: &Place) -> Machine {
         match place {
             Place::Gpu(device) => Machine::Gpu(device.summary.clone()),
             Place::Cpu(_) => Machine::Cpu {

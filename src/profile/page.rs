@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Clock, Estimate, Event, Machine, Profile, Site, figure};
+use crate::page::{self, escape, tick, trimmed};
 
 impl Profile {
     /// The page. The timeline is there only of a profile that was measured, not of one read from JSON.
@@ -17,20 +18,16 @@ impl Profile {
                 adapter.subgroups_text()
             ),
         };
-        let title = escape(&format!("{} on {}", self.recipe, self.machine.name()));
+        let title = format!("{} on {}", self.recipe, self.machine.name());
         let [steps, batch] = self.batch;
-        format!(
-            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title}</title>\n<style>\n{}</style>\n\
-             <h1>A training step of {}</h1>\n<p>{}. {steps} time steps, batch of {batch}, {} steps profiled by gatescan {}.</p>\n\
+        let body = format!(
+            "<h1>A training step of {}</h1>\n<p>{}. {steps} time steps, batch of {batch}, {} steps profiled by gatescan {}.</p>\n\
              {}<h2>Roofline</h2>\n\
              <p>Each circle is a call site, numbered as in the table, its area its share of the time. \
              The lines are what this device was measured to do at most: bytes copied, and multiply-adds. \
              What only moves data has no place here.</p>\n{}{}\
              <h2>One step</h2>\n<p>The one whose time is the median of all. Point at a call for its time.</p>\n{}\
-             <h2>Call sites</h2>\n{}</html>\n",
-            include_str!("page.css"),
+             <h2>Call sites</h2>\n{}",
             escape(&self.recipe),
             escape(&device),
             self.steps,
@@ -40,7 +37,8 @@ impl Profile {
             self.roofline(),
             self.timeline(),
             self.table(),
-        )
+        );
+        page::page(&title, &body)
     }
 
     /// What the header and the footer of the printed table say.
@@ -207,7 +205,7 @@ impl Profile {
             "<div class=\"wide\"><svg class=\"timeline\" viewBox=\"0 0 {width} 104\" role=\"img\" aria-label=\"Timeline\">\n\
              <text x=\"0\" y=\"28\">host</text><text x=\"0\" y=\"62\">device</text>\n"
         );
-        let every = tick(end - begin);
+        let every = tick(end - begin, 10.0);
         for number in 0..=((end - begin) / every) as usize {
             let seconds = number as f64 * every;
             let at = x(begin + seconds);
@@ -338,45 +336,13 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (floor, most.log10().ceil().max(floor + 1.0))
 }
 
-/// A step of 1, 2 or 5 times a power of ten that divides `range` into no more than ten.
-fn tick(range: f64) -> f64 {
-    let decade = 10_f64.powf((range / 10.0).log10().floor());
-    let factors = [1.0, 2.0, 5.0, 10.0];
-    let factor = factors
-        .into_iter()
-        .find(|factor| factor * decade * 10.0 >= range);
-    decade * factor.unwrap_or(10.0)
-}
-
-/// As few digits as say it.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 fn power(decade: i32) -> String {
     trimmed(10_f64.powi(decade))
-}
-
-fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_few() {
-        for (range, expected) in [(0.0229, 0.005), (0.58, 0.1), (1.0, 0.1), (0.012, 0.002)] {
-            assert!(
-                (tick(range) / expected - 1.0).abs() < 1e-9,
-                "{range}: {}",
-                tick(range)
-            );
-        }
-    }
 
     #[test]
     fn axes_are_whole_decades() {

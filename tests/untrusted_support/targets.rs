@@ -22,6 +22,7 @@ use gatescan::predict::{Predictor, Sequences};
 use gatescan::profile::Profile;
 use gatescan::program::Phase;
 use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
+use gatescan::report::{self, Run};
 use gatescan::schedule::Standing;
 use gatescan::train::{self, Trainer};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("csv", csv),
     ("npy", npy),
     ("profile", profile),
+    ("metrics", metrics),
     ("dataset", dataset),
     ("pytorch", pytorch),
     ("keras", keras),
@@ -317,6 +319,18 @@ pub fn profile(input: &[u8]) -> bool {
         return false;
     };
     serde_json::to_string(&before.compare(after)).is_ok()
+}
+
+/// The metrics of a run, drawn on a page and as a plot.
+pub fn metrics(input: &[u8]) -> bool {
+    let Ok(recipe) = Recipe::load("mnist") else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(input);
+    let run = Run::new("run", recipe, vec![], &text);
+    let page = report::comparison(&[run.clone()]);
+    assert!(!page.contains("NaN"), "{page}");
+    report::svg(&[run]).is_ok()
 }
 
 /// A data set of any sizes, whether they agree or not, that a network is trained with where they do; then sequences with
