@@ -75,6 +75,7 @@ pub mod program;
 mod real;
 pub mod recipe;
 pub mod rng;
+pub mod sample;
 pub mod schedule;
 pub mod train;
 mod vector;

@@ -12,6 +12,7 @@ mod predict;
 mod profile;
 mod recipes;
 mod run_directory;
+mod sample;
 mod shell;
 mod train;
 mod verify;
@@ -46,6 +47,7 @@ Examples:
   gatescan eval runs/mnist-...          evaluate the model of a run
   gatescan predict runs/mine-... new.csv    what a model answers to data
   gatescan generate runs/series-...     continue a series with a model's own predictions
+  gatescan sample runs/text-...         write text as a model has learnt to
   gatescan export runs/mnist-... --to onnx    write a model for ONNX, PyTorch or Keras
   gatescan verify                       check every kernel on this machine's device
   gatescan profile mnist                see where the time of a training step goes
@@ -69,6 +71,7 @@ enum Command {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Generate(generate::Generate),
+    Sample(sample::Sample),
     Init(init::Init),
     Export(export::Export),
     Import(import::Import),
@@ -89,6 +92,7 @@ pub fn run(cli: &Cli, start: Instant) -> Result<()> {
         Command::Eval(eval) => eval.run(),
         Command::Predict(predict) => predict.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Sample(sample) => sample.run(),
         Command::Init(init) => init.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
@@ -235,6 +239,10 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
         DataRecipe::Npy(_) => (
             path.exists(),
             "--data: there is no such file; it must be an .npz file, or a directory of .npy files",
+        ),
+        DataRecipe::Text(_) => (
+            path.is_file(),
+            "--data: there is no such file; it must be a text",
         ),
         DataRecipe::Arrays {} => (
             false,
