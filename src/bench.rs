@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use crate::cells::Cell;
 use crate::cpu::Cpu;
+use crate::data::text;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::kernels::{Call, Cost, Gemm, Matrix};
-use crate::network::{Bias, Init, Layer, Loss, Reads};
+use crate::network::{Bias, Init, Input, Layer, Loss, Reads};
 use crate::optim::Optimizer;
 use crate::place::Place;
 use crate::profile::{Ceilings, Clock, Machine, Options, Site, quantile, sites_of, step_calls};
@@ -269,9 +270,14 @@ fn judge(what: &str, found: &[f32], expected: &[f64], limit: f64) -> Result<()> 
     }
 }
 
-/// A shape's network in training on a device.
+/// A network in training on a device.
 pub struct Loaded {
-    shape: Shape,
+    /// What errors call it.
+    name: String,
+    /// The longest chain of roundings behind a number of the gradient.
+    roundings: f64,
+    /// Steps that its data make.
+    batches: usize,
     trainer: Trainer,
 }
 
@@ -281,13 +287,20 @@ impl Loaded {
     /// # Errors
     /// [`Error::Device`] where they are wrong, or where the device cannot hold it.
     pub fn new(shape: &Shape, place: &Place) -> Result<Loaded> {
-        let mut loaded = Loaded {
-            shape: *shape,
+        let loaded = Loaded {
+            name: shape.to_string(),
+            roundings: shape.roundings(),
+            batches: shape.batches(),
             trainer: Trainer::load(&shape.recipe(), &shape.data()?, place)?,
         };
-        let mut reference = loaded.reference()?;
-        loaded.check(&mut reference)?;
-        Ok(loaded)
+        loaded.checked()
+    }
+
+    /// Itself, once the losses and the gradient of its first batch are known to be right.
+    fn checked(mut self) -> Result<Loaded> {
+        let mut reference = self.reference()?;
+        self.check(&mut reference)?;
+        Ok(self)
     }
 
     /// The CPU in f64, about to play what the trainer is about to.
@@ -311,18 +324,19 @@ impl Loaded {
 
     /// Plays a forward and a backward pass on both, and compares losses and gradients.
     fn check(&mut self, reference: &mut Cpu<f64>) -> Result<()> {
-        let (model, shape) = (self.trainer.recording().clone(), self.shape);
+        let (model, name) = (self.trainer.recording().clone(), self.name.clone());
         let (executor, _) = self.trainer.rewind(Split::Train)?;
         let players: [&mut dyn Executor; 2] = [reference, &mut *executor];
         for player in players {
             player.run(&[Phase::Forward, Phase::Backward], 1)?;
         }
-        let limit = limit(shape.roundings());
+        let limit = limit(self.roundings);
         let mut judge = |what: &str, tensor: Tensor| {
             let (found, expected) = (executor.read(&tensor)?, reference.read_exact(&tensor));
-            judge(&format!("{shape}: {what}"), &found, &expected, limit)
+            judge(&format!("{name}: {what}"), &found, &expected, limit)
         };
-        judge("the loss", model.scores.part(0, [shape.batch]))?;
+        let outputs = model.outputs.shape.extents()[0];
+        judge("the loss", model.scores.part(0, [outputs]))?;
         let gradients = model.gradients.iter();
         gradients
             .flat_map(|gradients| model.entries.iter().map(move |entry| (entry, gradients)))
@@ -340,7 +354,7 @@ impl Loaded {
     pub fn play(&mut self, split: Split, steps: usize) -> Result<Duration> {
         let (mut seconds, mut left) = (0.0, steps);
         while left > 0 {
-            let count = left.min(self.shape.batches());
+            let count = left.min(self.batches);
             seconds += self.trainer.play(split, count)?.step * count as f64;
             left -= count;
         }
@@ -351,7 +365,7 @@ impl Loaded {
     fn piece(&mut self, split: Split) -> Result<usize> {
         self.trainer.play(split, 1)?;
         let each = self.trainer.play(split, 1)?.step;
-        Ok(((PIECE.as_secs_f64() / each) as usize).clamp(1, self.shape.batches()))
+        Ok(((PIECE.as_secs_f64() / each) as usize).clamp(1, self.batches))
     }
 }
 
@@ -386,6 +400,31 @@ pub struct Step {
     /// Of ragged sequences: the time of a training step as a part of a dense one's, played in turn.
     pub dense_part: Option<f64>,
 }
+
+/// A training step of a character-level language model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TextStep {
+    pub layers: usize,
+    pub hidden_size: usize,
+    pub batch: usize,
+    /// Characters of each stream in a step.
+    pub steps: usize,
+    pub device: String,
+    /// Iterations that were timed, in pieces with a wait after each.
+    pub iterations: usize,
+    /// Mean milliseconds of an iteration as a run makes it: chunk, forward, backward, update, record.
+    pub ms: f64,
+    pub characters_per_s: f64,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// Of all buffers of the program.
+    pub memory_bytes: u64,
+}
+
+/// Layers and sizes that torch-rnn's benchmark has been published for.
+pub const TEXT_LAYERS: [usize; 3] = [1, 2, 3];
+/// See [`TEXT_LAYERS`].
+pub const TEXT_SIZES: [usize; 4] = [64, 128, 256, 512];
 
 /// A kernel call, or several calls of one grid for one thing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -526,6 +565,48 @@ impl Bench {
             samples,
             valid_part: shape.valid_part(),
             dense_part: shape.ragged.then(|| train_ms / spread(whole)[1]),
+        })
+    }
+
+    /// Training steps of the recipe `text` with so many layers of LSTM, each of `hidden_size` units, over embeddings of 64 numbers:
+    /// torch-rnn's defaults, but for Adam's rate and the vocabulary of 66 characters.
+    ///
+    /// # Errors
+    /// Those of [`Bench::step`].
+    pub fn text(&self, layers: usize, hidden_size: usize, iterations: usize) -> Result<TextStep> {
+        let mut recipe = Recipe::load("text")?;
+        recipe.network.input = Input::Embedding {
+            size: 64,
+            padding_idx: None,
+            init: Init::Torch,
+        };
+        recipe.network.set_layers(layers);
+        recipe.network.set_hidden_size(hidden_size);
+        let (batch, steps) = (recipe.batch_size, recipe.bptt_steps.unwrap_or(50));
+        let batches = iterations.clamp(1, MOST_BATCHES);
+        let data = text::made_up(batch, steps * batches, 66);
+        let chain = steps * (64 + layers * 5 * hidden_size) + steps * batch + hidden_size + 66;
+        let loaded = Loaded {
+            name: format!("text, {layers} layers of {hidden_size}"),
+            roundings: chain as f64,
+            batches,
+            trainer: Trainer::load(&recipe, &data.into(), &self.place)?,
+        };
+        let mut loaded = loaded.checked()?;
+        loaded.play(Split::Train, 2.min(batches))?;
+        let ms = loaded.play(Split::Train, iterations)?.as_secs_f64() * 1e3 / iterations as f64;
+        let model = loaded.trainer.recording();
+        Ok(TextStep {
+            layers,
+            hidden_size,
+            batch,
+            steps,
+            device: self.machine.label(),
+            iterations,
+            ms,
+            characters_per_s: (batch * steps) as f64 / ms * 1e3,
+            parameters: model.entries.iter().map(|entry| entry.shape.len()).sum(),
+            memory_bytes: model.program.bytes(size_of::<f32>()),
         })
     }
 

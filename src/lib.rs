@@ -77,6 +77,7 @@ mod real;
 pub mod recipe;
 pub mod report;
 pub mod rng;
+pub mod sample;
 pub mod schedule;
 pub mod train;
 mod vector;

@@ -12,6 +12,7 @@ use crate::data::idx;
 use crate::data::npy::Npy;
 use crate::data::preparation::Preparation;
 use crate::data::series::{self, Windows};
+use crate::data::text::Text;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::files;
@@ -138,6 +139,8 @@ pub enum DataRecipe {
     Csv(Csv),
     /// NumPy's arrays; see [`npy`](crate::data::npy).
     Npy(Npy),
+    /// A text to learn token by token; see [`text`](crate::data::text).
+    Text(Text),
     /// The caller's own [`Dataset`]s, of a program that uses the library; a recipe alone cannot load them.
     // In braces, since serde lets a bare variant have any keys beside its kind.
     Arrays {},
@@ -195,7 +198,7 @@ pub struct Builtin {
 }
 
 /// The recipes that come with the program.
-pub const BUILTINS: [Builtin; 6] = [
+pub const BUILTINS: [Builtin; 7] = [
     Builtin {
         name: "mnist",
         toml: include_str!("recipes/mnist.toml"),
@@ -219,6 +222,10 @@ pub const BUILTINS: [Builtin; 6] = [
     Builtin {
         name: "series",
         toml: include_str!("recipes/series.toml"),
+    },
+    Builtin {
+        name: "text",
+        toml: include_str!("recipes/text.toml"),
     },
 ];
 
@@ -562,6 +569,11 @@ impl Recipe {
                 npy.validate(loss)?;
                 npy.classes.unwrap_or(2)
             }
+            DataRecipe::Text(text) => {
+                let input = self.network.input;
+                text.validate(self.batch_size, self.bptt_steps, input, (loss, reads))?;
+                2
+            }
             // The arrays decide, once they are there; any number serves to check the layers.
             DataRecipe::Arrays {} => 1,
         };
@@ -652,6 +664,14 @@ impl Recipe {
         )))
     }
 
+    /// Takes so many sequences for each update; a text is then cut into as many streams.
+    pub fn set_batch_size(&mut self, batch_size: usize) {
+        self.batch_size = batch_size;
+        if let DataRecipe::Text(text) = &mut self.data {
+            text.streams = batch_size;
+        }
+    }
+
     /// What is done about gradients that are too large.
     pub fn clip(&self) -> Clip {
         match (self.clip_norm, self.clip_value) {
@@ -693,6 +713,7 @@ impl DataRecipe {
             }
             DataRecipe::Csv(csv) => csv.load(seed, known),
             DataRecipe::Npy(npy) => npy.load(seed, known),
+            DataRecipe::Text(text) => text.load(known),
             DataRecipe::Series {
                 path: Some(path),
                 steps,
@@ -720,7 +741,7 @@ impl DataRecipe {
             }
             DataRecipe::Arrays {} => Err(Error::usage(
                 "data of kind arrays come from a program that uses the library, and cannot be loaded here; \
-                 that program can evaluate its model, or data.kind must be \"csv\", \"npy\", \"idx\" or \"series\"",
+                 that program can evaluate its model, or data.kind must be \"csv\", \"npy\", \"idx\", \"series\" or \"text\"",
             )),
         }
     }
@@ -765,6 +786,7 @@ impl DataRecipe {
                 let count = count.min((series::MOST_NUMBERS as usize / (*steps).max(1)).max(1));
                 Some(drawn.draw(count, seed, Stream::Windows(0)).into())
             }
+            DataRecipe::Text(text) => Some(text.made_up(count).into()),
             DataRecipe::Csv(_) | DataRecipe::Npy(_) | DataRecipe::Arrays {} => None,
         }
     }
@@ -774,7 +796,9 @@ impl DataRecipe {
         match self {
             DataRecipe::Idx { path, .. } => idx::locate(path).is_ok(),
             DataRecipe::Series { path, .. } => path.as_ref().is_none_or(|path| path.is_file()),
-            DataRecipe::Csv(Csv { path, .. }) | DataRecipe::Npy(Npy { path, .. }) => path.exists(),
+            DataRecipe::Csv(Csv { path, .. })
+            | DataRecipe::Npy(Npy { path, .. })
+            | DataRecipe::Text(Text { path, .. }) => path.exists(),
             DataRecipe::Arrays {} => false,
         }
     }
@@ -815,7 +839,8 @@ impl DataRecipe {
         match self {
             DataRecipe::Idx { path, .. }
             | DataRecipe::Csv(Csv { path, .. })
-            | DataRecipe::Npy(Npy { path, .. }) => Some(path),
+            | DataRecipe::Npy(Npy { path, .. })
+            | DataRecipe::Text(Text { path, .. }) => Some(path),
             DataRecipe::Series { path, .. } => path.as_deref(),
             DataRecipe::Arrays {} => None,
         }
@@ -824,7 +849,7 @@ impl DataRecipe {
     /// Every path that it names.
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
-            DataRecipe::Idx { path, .. } => vec![path],
+            DataRecipe::Idx { path, .. } | DataRecipe::Text(Text { path, .. }) => vec![path],
             DataRecipe::Series { path, .. } => path.iter_mut().collect(),
             DataRecipe::Csv(Csv {
                 path, test_path, ..
@@ -841,7 +866,9 @@ impl DataRecipe {
         match self {
             DataRecipe::Idx { path, .. } => *path = place,
             DataRecipe::Series { path, .. } => *path = Some(place),
-            DataRecipe::Csv(Csv { path, .. }) | DataRecipe::Npy(Npy { path, .. }) => *path = place,
+            DataRecipe::Csv(Csv { path, .. })
+            | DataRecipe::Npy(Npy { path, .. })
+            | DataRecipe::Text(Text { path, .. }) => *path = place,
             DataRecipe::Arrays {} => {}
         }
     }
@@ -1080,7 +1107,7 @@ mod tests {
         assert!(message.contains("did you mean `mnist`?"), "{message}");
         assert!(
             message.contains(
-                "`mnist`, `mnist-rnn`, `mnist-gru`, `mnist-lstm`, `mnist-scan` or `series`"
+                "`mnist`, `mnist-rnn`, `mnist-gru`, `mnist-lstm`, `mnist-scan`, `series` or `text`"
             ),
             "{message}"
         );

@@ -18,6 +18,8 @@ pub enum Stream {
     Dropout(u32),
     /// Which sequences are the test split.
     Split,
+    /// What is sampled as sequence n.
+    Sample(u32),
 }
 
 impl Stream {
@@ -29,6 +31,7 @@ impl Stream {
             Stream::Images => [5, 0],
             Stream::Dropout(n) => [4, n],
             Stream::Split => [6, 0],
+            Stream::Sample(n) => [7, n],
         }
     }
 }

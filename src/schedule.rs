@@ -18,11 +18,14 @@ pub enum Schedule {
         #[serde(default)]
         warm_up: usize,
     },
-    /// Multiplied by `factor` after every `every` epochs (PyTorch's StepLR, and ExponentialLR with `every = 1`).
+    /// Multiplied by `factor` after every `every` epochs (PyTorch's StepLR, and ExponentialLR with `every = 1`), of which the first
+    /// `after` do not count (char-rnn's `learning_rate_decay_after`).
     Step {
         every: usize,
         #[serde(default = "default_factor")]
         factor: f64,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        after: usize,
         #[serde(default)]
         warm_up: usize,
     },
@@ -57,6 +60,10 @@ pub enum Schedule {
         #[serde(default)]
         warm_up: usize,
     },
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn default_factor() -> f64 {
@@ -98,7 +105,12 @@ impl Schedule {
         let since = (at.step - warm_up) as f64;
         match *self {
             Schedule::Constant { .. } => 1.0,
-            Schedule::Step { every, factor, .. } => factor.powf((at.losses.len() / every) as f64),
+            Schedule::Step {
+                every,
+                factor,
+                after,
+                ..
+            } => factor.powf((at.losses.len().saturating_sub(after) / every) as f64),
             Schedule::Exponential { every, factor, .. } => factor.powf(since / every as f64),
             Schedule::Cosine { steps, floor, .. } => {
                 let all = steps.unwrap_or(at.steps.saturating_sub(warm_up));
@@ -235,12 +247,19 @@ mod tests {
         let schedule = Schedule::Step {
             every: 2,
             factor: 0.5,
+            after: 0,
             warm_up: 0,
         };
         let found: Vec<f64> = (0..6)
             .map(|epoch| factors(&schedule, 1, &vec![1.0; epoch])[0])
             .collect();
         assert_near(&found, &[1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
+        let text = "kind = 'step'\nevery = 1\nfactor = 0.5\nafter = 3";
+        let schedule: Schedule = toml::from_str(text).unwrap();
+        let found: Vec<f64> = (0..6)
+            .map(|epoch| factors(&schedule, 1, &vec![1.0; epoch])[0])
+            .collect();
+        assert_near(&found, &[1.0, 1.0, 1.0, 1.0, 0.5, 0.25]);
     }
 
     #[test]

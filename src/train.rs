@@ -68,6 +68,9 @@ pub struct EpochMetrics {
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
     pub test_last_step_loss: Option<f64>,
+    /// The test loss in bits for each character, byte or word of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_bits: Option<f64>,
     /// In training; 0 for an epoch of before a resume.
     pub sequences_per_second: f64,
     /// Training and evaluation together; 0 for an epoch of before a resume.
@@ -355,6 +358,9 @@ impl Trainer {
                     .as_ref()
                     .zip(self.test.as_ref())
                     .and_then(|(tested, feed)| tested.last_step_loss(&self.model.network, feed)),
+                test_bits: (tested.as_ref().map(Totals::loss))
+                    .filter(|_| self.preparation.vocabulary.is_some())
+                    .map(|loss| loss / std::f64::consts::LN_2),
                 sequences_per_second,
                 seconds: start.elapsed().as_secs_f64(),
             };

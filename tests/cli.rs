@@ -658,10 +658,11 @@ fn models_are_exported_and_imported() {
     }
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "train",
     "eval",
     "generate",
+    "sample",
     "export",
     "import",
     "profile",

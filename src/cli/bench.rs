@@ -1,10 +1,11 @@
 //! `gatescan bench`: how fast training is.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use clap::{Args, ValueEnum};
-use gatescan::bench::{self, Kernel, SCANS, Scan, Shape, Step};
-use gatescan::error::Result;
+use gatescan::bench::{self, Kernel, SCANS, Scan, Shape, Step, TEXT_LAYERS, TEXT_SIZES, TextStep};
+use gatescan::error::{Error, Result};
 use gatescan::profile::{Clock, figure};
 use serde::Serialize;
 use serde_json::json;
@@ -24,7 +25,8 @@ Examples:
   gatescan bench                                        training steps at all shapes
   gatescan bench step --shape lstm-128-28-28-128,gru-128-28-28-128 --json
   gatescan bench kernels --device gpu                   each call of those steps, and square products
-  gatescan bench scan                                   microseconds for each time step, for H from 64 to 512")]
+  gatescan bench scan                                   microseconds for each time step, for H from 64 to 512
+  gatescan bench text --layers 2 --sizes 128,256        a character-level language model, at torch-rnn's sizes")]
 pub struct Bench {
     /// What to measure.
     #[arg(value_enum, default_value = "step")]
@@ -37,6 +39,15 @@ pub struct Bench {
     /// The shapes, in place of the default ones.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     shape: Vec<Shape>,
+    /// Of `text`: iterations to time at each size.
+    #[arg(long, value_name = "N", default_value = "100")]
+    iterations: NonZeroUsize,
+    /// Of `text`: numbers of layers, in place of 1, 2 and 3.
+    #[arg(long, value_name = "L", value_delimiter = ',')]
+    layers: Vec<NonZeroUsize>,
+    /// Of `text`: hidden units of each layer, in place of 64, 128, 256 and 512.
+    #[arg(long, value_name = "H", value_delimiter = ',')]
+    sizes: Vec<NonZeroUsize>,
     /// For each measurement; what is slow takes longer.
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     seconds: f64,
@@ -53,6 +64,9 @@ enum What {
     Kernels,
     /// The recurrence alone.
     Scan,
+    /// Training steps of a character-level language model: batch 50, 50 characters, sizes as in torch-rnn's benchmark.
+    Text,
+    /// Steps, kernels and scans.
     All,
 }
 
@@ -86,6 +100,15 @@ const KERNEL: [&str; 8] = [
 
 const SCAN: [&str; 4] = ["SHAPE", "FORWARD µs", "BACKWARD µs", "BOTH µs"];
 
+const TEXT: [&str; 6] = [
+    "LAYERS",
+    "SIZE",
+    "ms/ITERATION",
+    "CHARACTERS/s",
+    "MEMORY MiB",
+    "PARAMETERS",
+];
+
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.parse().ok();
     let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
@@ -96,8 +119,16 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         let (device, why) = choose_device(&self.device)?;
         say(format!("device  {why}"));
-        let bench = bench::Bench::new(open(&device, &self.tune)?, self.seconds)?;
         let named = !self.shape.is_empty();
+        if named && self.what == What::Text {
+            return Err(Error::usage(
+                "--shape: what `bench text` measures is named by --layers and --sizes",
+            ));
+        }
+        let bench = bench::Bench::new(open(&device, &self.tune)?, self.seconds)?;
+        if self.what == What::Text {
+            return self.text(&bench);
+        }
         let shapes = match named {
             true => self.shape.clone(),
             false => bench::shapes(&bench.place),
@@ -132,6 +163,21 @@ impl Bench {
             let rows = scans.iter().map(|shape| Ok(vec![bench.scan(shape)?]));
             let _ = self.table(&[SHAPE], SCAN, rows, scan)?;
         }
+        Ok(())
+    }
+
+    fn text(&self, bench: &bench::Bench) -> Result<()> {
+        let or = |given: &[NonZeroUsize], default: &[usize]| match given {
+            [] => default.to_vec(),
+            _ => given.iter().map(|each| each.get()).collect(),
+        };
+        let sizes = or(&self.sizes, &TEXT_SIZES);
+        let iterations = self.iterations.get();
+        let rows = or(&self.layers, &TEXT_LAYERS)
+            .into_iter()
+            .flat_map(|layers| sizes.iter().map(move |&size| (layers, size)))
+            .map(|(layers, size)| Ok(vec![bench.text(layers, size, iterations)?]));
+        let _ = self.table(&[6], TEXT, rows, text)?;
         Ok(())
     }
 
@@ -225,6 +271,17 @@ fn scan(scan: &Scan) -> [String; 4] {
         figure(scan.forward_us),
         figure(scan.backward_us),
         figure(scan.both_us),
+    ]
+}
+
+fn text(step: &TextStep) -> [String; 6] {
+    [
+        step.layers.to_string(),
+        step.hidden_size.to_string(),
+        figure(step.ms),
+        figure(step.characters_per_s),
+        figure(step.memory_bytes as f64 / f64::from(1 << 20)),
+        step.parameters.to_string(),
     ]
 }
 

@@ -13,6 +13,7 @@ mod profile;
 mod recipes;
 mod report;
 mod run_directory;
+mod sample;
 mod shell;
 mod train;
 mod verify;
@@ -48,6 +49,7 @@ Examples:
   gatescan predict runs/mine-... new.csv    what a model answers to data
   gatescan report runs/mnist-...        see how runs went, on a page
   gatescan generate runs/series-...     continue a series with a model's own predictions
+  gatescan sample runs/text-...         write text as a model has learnt to
   gatescan export runs/mnist-... --to onnx    write a model for ONNX, PyTorch or Keras
   gatescan verify                       check every kernel on this machine's device
   gatescan profile mnist                see where the time of a training step goes
@@ -71,6 +73,7 @@ enum Command {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Generate(generate::Generate),
+    Sample(sample::Sample),
     Init(init::Init),
     Export(export::Export),
     Import(import::Import),
@@ -92,6 +95,7 @@ pub fn run(cli: &Cli, start: Instant) -> Result<()> {
         Command::Eval(eval) => eval.run(),
         Command::Predict(predict) => predict.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Sample(sample) => sample.run(),
         Command::Init(init) => init.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
@@ -239,6 +243,10 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
         DataRecipe::Npy(_) => (
             path.exists(),
             "--data: there is no such file; it must be an .npz file, or a directory of .npy files",
+        ),
+        DataRecipe::Text(_) => (
+            path.is_file(),
+            "--data: there is no such file; it must be a text",
         ),
         DataRecipe::Arrays {} => (
             false,

@@ -178,6 +178,10 @@ impl Predict {
                     Places::Sequences,
                 ))
             }
+            DataRecipe::Text(_) => Err(Error::Training(
+                "this model has learnt a text; `gatescan sample` has it write one, and `gatescan eval --data FILE` judges it by another"
+                    .into(),
+            )),
             DataRecipe::Arrays {} => {
                 let vocabulary = (!network.input.is_values()).then_some(network.input_size);
                 Ok((

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use gatescan::cells::Cell;
 use gatescan::checkpoint::Checkpoint;
 use gatescan::checkpoints::Checkpoints;
+use gatescan::data::text::Unit;
 use gatescan::data::{Dataset, Splits};
 use gatescan::device::Device;
 use gatescan::error::{Error, Result};
@@ -20,6 +21,7 @@ use gatescan::place::Place;
 use gatescan::profile::Machine;
 use gatescan::recipe::{CheckpointRecipe, Recipe};
 use gatescan::report;
+use gatescan::sample::{Sampler, Sampling};
 use gatescan::train::{Ending, EpochMetrics, Event, Position, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -178,10 +180,10 @@ impl Train {
         let stop = stop_on_signals()?;
         let mut saver = Saver::new(directory, &recipe.checkpoint, from.as_ref());
         saver.model_due = resumes;
-        let mut display = Display::new(self.json, quiet());
+        let mut display = Display::new(self.json, quiet(), &data);
         let mut first_step = true;
         let mut epoch = trainer.position().epochs.len().max(1);
-        let mut train = |trainer: &mut Trainer, saver: &mut Saver| {
+        let mut train = |trainer: &mut Trainer, saver: &mut Saver, place: &Place| {
             let mut observe = |trainer: &mut Trainer, event: Event| {
                 let mut flow = ControlFlow::Continue(());
                 match event {
@@ -209,6 +211,10 @@ impl Train {
                         saver.model_due = true;
                         saver.save(trainer)?;
                         flow = display.epoch(metrics, recipe.epochs)?;
+                        if !quiet() && data.preparation.vocabulary.is_some() {
+                            let seed = recipe.seed.wrapping_add(metrics.epoch as u64);
+                            say(sample(trainer, seed, place)?);
+                        }
                     }
                 }
                 Ok(match stop.load(Ordering::Relaxed) {
@@ -237,7 +243,7 @@ impl Train {
         let mut setbacks = 0;
         let ended = loop {
             let before = saver.saved;
-            let error = match train(&mut trainer, &mut saver) {
+            let error = match train(&mut trainer, &mut saver, &place) {
                 Ok(ending) => break Ok(ending),
                 Err(error) => error,
             };
@@ -371,7 +377,9 @@ impl Train {
             recipe.data.set_path(directory.clone());
         }
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
-        recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
+        if let Some(batch_size) = self.batch_size {
+            recipe.set_batch_size(batch_size);
+        }
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.report_every = self.report_every.or(recipe.report_every);
         let every_steps = &mut recipe.checkpoint.every_steps;
@@ -440,6 +448,27 @@ impl Train {
     }
 }
 
+/// What the model writes, a few lines.
+fn sample(trainer: &mut Trainer, seed: u64, place: &Place) -> Result<String> {
+    const LENGTH: usize = 200;
+    let mut sampler = Sampler::new(&trainer.model()?, 1, place)?;
+    let vocabulary = sampler.vocabulary().clone();
+    let mut text = vec![];
+    let mut each = |tokens: &[u32]| {
+        text.extend(vocabulary.bytes(tokens[0]));
+        Ok(ControlFlow::Continue(()))
+    };
+    sampler.sample(&[], LENGTH, &Sampling::default(), seed, &mut each)?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().map(|line| format!("  | {}", plain(line)));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Without what a terminal would obey.
+fn plain(line: &str) -> String {
+    line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}")
+}
+
 pub(super) fn test_scores(metrics: &EpochMetrics) -> Option<Scores> {
     Some(Scores {
         loss: metrics.test_loss?,
@@ -449,7 +478,7 @@ pub(super) fn test_scores(metrics: &EpochMetrics) -> Option<Scores> {
 }
 
 /// What TensorBoard shows of an epoch.
-fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 7] {
+fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 8] {
     [
         ("loss/train", Some(metrics.train_loss)),
         ("loss/test", metrics.test_loss),
@@ -457,6 +486,7 @@ fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 7] {
         ("accuracy/test", metrics.test_accuracy),
         ("last_step_loss/train", metrics.train_last_step_loss),
         ("last_step_loss/test", metrics.test_last_step_loss),
+        ("bits/test", metrics.test_bits),
         ("sequences_per_second", Some(metrics.sequences_per_second)),
     ]
 }
@@ -484,6 +514,15 @@ fn describe_data(data: &Splits) -> String {
         ..
     } = &data.train;
     let test = data.test.as_ref().map_or(0, |test| test.count);
+    if let Some(vocabulary) = &data.preparation.vocabulary {
+        let unit = vocabulary.unit.name();
+        let tested = data.test.as_ref().map_or(0, |test| test.count * test.steps);
+        return format!(
+            "{} {unit}s to train on in {count} streams of {steps}, {tested} to test on in {test}, a vocabulary of {}",
+            count * steps,
+            vocabulary.size()
+        );
+    }
     format!("{count} training and {test} test sequences of {steps} steps with {features} features")
 }
 
@@ -672,6 +711,8 @@ struct Display {
     quiet: bool,
     /// Whether standard error is a terminal, which can show a bar.
     terminal: bool,
+    /// Of a text, what its tokens are and how many a sequence has.
+    tokens: Option<(Unit, usize)>,
     bar: Option<ProgressBar>,
     last_line: Instant,
 }
@@ -679,8 +720,10 @@ struct Display {
 impl Display {
     const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-    fn new(json: bool, quiet: bool) -> Self {
+    fn new(json: bool, quiet: bool, data: &Splits) -> Self {
+        let vocabulary = data.preparation.vocabulary.as_ref();
         Display {
+            tokens: vocabulary.map(|vocabulary| (vocabulary.unit, data.train.steps)),
             json,
             quiet,
             terminal: stderr().is_terminal(),
@@ -707,7 +750,7 @@ impl Display {
             accuracy: progress.accuracy,
             last_step_loss: None,
         };
-        let state = format!("{scores} {speed:.0} sequences/s {left:.0}s left");
+        let state = format!("{scores} {} {left:.0}s left", self.speed(speed));
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 ProgressBar::new(of as u64)
@@ -719,6 +762,14 @@ impl Display {
         } else if self.last_line.elapsed() >= Self::BETWEEN_LINES {
             self.last_line = Instant::now();
             note(format!("epoch {epoch}/{epochs} {sequences}/{of} {state}"));
+        }
+    }
+
+    /// Of so many sequences a second.
+    fn speed(&self, sequences: f64) -> String {
+        match self.tokens {
+            Some((unit, steps)) => format!("{:.0} {}s/s", sequences * steps as f64, unit.name()),
+            None => format!("{sequences:.0} sequences/s"),
         }
     }
 
@@ -761,9 +812,13 @@ impl Display {
         if let Some(test) = test_scores(metrics) {
             line += &format!("  test {test}");
         }
+        if let (Some(bits), Some((unit, _))) = (metrics.test_bits, self.tokens) {
+            line += &format!(" bits/{} {bits:.4}", unit.name());
+        }
         line += &format!(
-            "  {:.0} sequences/s  {:.1} s",
-            metrics.sequences_per_second, metrics.seconds
+            "  {}  {:.1} s",
+            self.speed(metrics.sequences_per_second),
+            metrics.seconds
         );
         print(line)
     }

@@ -418,7 +418,7 @@ impl Csv {
             },
             inputs: if self.normalise { inputs } else { vec![] },
             means,
-            classes: vec![],
+            ..Preparation::default()
         }
     }
 

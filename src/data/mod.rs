@@ -5,6 +5,7 @@ pub mod idx;
 pub mod npy;
 pub mod preparation;
 pub mod series;
+pub mod text;
 
 use std::ops::Range;
 

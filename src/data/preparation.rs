@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::text::Vocabulary;
+
 /// How numbers are prepared for a network, and undone in what it answers; it lies beside the parameters in a model's file. The
 /// default leaves everything as it is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct Preparation {
     /// `[K]`: what the data call the classes; empty where they are numbers already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// What tokens stand for, where the data are text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Vocabulary>,
 }
 
 /// `(x - mean) / deviation`.
@@ -133,6 +138,9 @@ impl Preparation {
                     "it has {holds} {what} where the network has {needed}"
                 ));
             }
+        }
+        if let Some(vocabulary) = &self.vocabulary {
+            vocabulary.check(inputs, outputs)?;
         }
         let sound = |normal: &Normal| {
             normal.mean.is_finite() && normal.deviation.is_finite() && normal.deviation > 0.0

@@ -726,6 +726,7 @@ mod tests {
             test_loss: tested.then_some(1.5 / epoch as f64),
             test_accuracy: tested.then_some(0.4),
             test_last_step_loss: None,
+            test_bits: None,
             // Of before a resume, neither is known.
             sequences_per_second: if epoch == 1 { 0.0 } else { 100.0 },
             seconds: if epoch == 1 { 0.0 } else { 2.0 },

@@ -109,6 +109,13 @@ pub fn of_recipe(recipe: &Recipe) -> Result<Vec<Case>> {
                 [data.steps, data.input_size(), *classes]
             })
         }
+        // Where the text is not there, as many characters as an English one has.
+        DataRecipe::Text(_) => {
+            let loaded = recipe.data.load(recipe.seed).map(|splits| splits.train);
+            loaded.map_or([50, 66, 66], |data| {
+                [data.steps, data.input_size(), data.input_size()]
+            })
+        }
         DataRecipe::Csv(_) | DataRecipe::Npy(_) => {
             let data = recipe.data.load(recipe.seed)?.train;
             let outputs = data.targets.outputs();

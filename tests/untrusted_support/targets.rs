@@ -11,6 +11,7 @@ use gatescan::checkpoint::{Checkpoint, SavedModel};
 use gatescan::data::csv::{Csv, Task};
 use gatescan::data::npy::{Npy, Source};
 use gatescan::data::preparation::Missing;
+use gatescan::data::text::{Text, Unit};
 use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
 use gatescan::device::Device;
 use gatescan::formats::{self, Unsaid};
@@ -31,12 +32,13 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("idx", idx),
     ("model", model),
     ("checkpoint", checkpoint),
     ("recipe", recipe),
     ("series", series),
+    ("text", text),
     ("csv", csv),
     ("npy", npy),
     ("profile", profile),
@@ -206,6 +208,39 @@ pub fn series(input: &[u8]) -> bool {
     true
 }
 
+/// A text behind a byte each for its units, streams, the part in 256ths that is the test split, and how often is rare.
+pub fn text(input: &[u8]) -> bool {
+    let mut input = Bytes(input);
+    let [unit, streams, fraction, min_count] = [(); 4].map(|()| input.byte());
+    let text = Text {
+        path: "text.txt".into(),
+        unit: [Unit::Char, Unit::Byte, Unit::Word][usize::from(unit % 3)],
+        streams: usize::from(streams).max(1),
+        test_fraction: f64::from(fraction) / 256.0,
+        min_count: usize::from(min_count).max(1),
+    };
+    let Ok(splits) = text.split(input.0, &text.path, None) else {
+        return false;
+    };
+    for data in [&splits.train].into_iter().chain(&splits.test) {
+        data.check().expect("what is read makes sense");
+    }
+    let known = &splits.preparation;
+    text.split(input.0, &text.path, Some(known))
+        .expect("its own vocabulary does");
+    let vocabulary = known.vocabulary.as_ref().expect("a text has one");
+    if let Ok(text) = str::from_utf8(input.0)
+        && let Ok(tokens) = vocabulary.encode_known(text)
+    {
+        let bytes: Vec<u8> = tokens
+            .iter()
+            .flat_map(|&token| vocabulary.bytes(token))
+            .collect();
+        assert_eq!(bytes, text.as_bytes());
+    }
+    true
+}
+
 /// A table's text behind two bytes of options and two sizes: steps and horizon.
 pub fn csv(input: &[u8]) -> bool {
     let mut input = Bytes(input);
@@ -328,7 +363,7 @@ pub fn metrics(input: &[u8]) -> bool {
     };
     let text = String::from_utf8_lossy(input);
     let run = Run::new("run", recipe, vec![], &text);
-    let page = report::comparison(&[run.clone()]);
+    let page = report::comparison(std::slice::from_ref(&run));
     assert!(!page.contains("NaN"), "{page}");
     report::svg(&[run]).is_ok()
 }

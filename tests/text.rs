@@ -1,0 +1,239 @@
+//! Texts: learning one, writing another, and what is no text.
+
+mod common;
+
+use std::fs;
+
+use common::place::Place;
+use serde_json::Value;
+
+/// Flags that make the recipe `text` small.
+const SMALL: [&str; 16] = [
+    "train",
+    "text",
+    "--device",
+    "cpu",
+    "--data",
+    "text.txt",
+    "--layers",
+    "1",
+    "--hidden-size",
+    "24",
+    "--batch-size",
+    "8",
+    "--lr",
+    "0.02",
+    "--set",
+    "bptt_steps=20",
+];
+
+/// A sentence over and over, in which each character follows from the few before it.
+fn place() -> Place {
+    let place = Place::new();
+    let text = "the quick brown fox jumps over a lazy dog.\n".repeat(150);
+    fs::write(place.path("text.txt"), text).unwrap();
+    place
+}
+
+fn train(place: &Place, more: &[&str]) -> String {
+    place.run(&[&SMALL[..], more].concat()).ok()
+}
+
+fn sample(place: &Place, more: &[&str]) -> String {
+    let flags = ["sample", "run", "--device", "cpu", "--length", "80"];
+    place.run(&[&flags[..], more].concat()).ok()
+}
+
+fn refused(place: &Place, flags: &[&str], code: i32, expected: &str) {
+    let run = place.run(flags);
+    assert_eq!(run.code, Some(code), "{}", run.stderr);
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn a_text_is_learnt_and_written() {
+    let place = place();
+    let lines = train(&place, &["--epochs", "8", "--out", "run", "--json"]);
+    let epochs: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let last = epochs.last().unwrap();
+    let number = |key: &str| last[key].as_f64().unwrap();
+    assert!(number("test_loss") < 0.3, "{last}");
+    assert!(
+        (number("test_bits") - number("test_loss") / 2f64.ln()).abs() < 1e-9,
+        "{last}"
+    );
+
+    // The likeliest is the sentence itself, by whichever way it is asked for.
+    let prime = ["--prime", "the quick"];
+    let coldest = sample(&place, &[&prime[..], &["--temperature", "0"]].concat());
+    assert!(
+        coldest.starts_with("the quick brown fox jumps over"),
+        "{coldest}"
+    );
+    for flags in [
+        ["--temperature", "1e-9"],
+        ["--top-k", "1"],
+        ["--top-p", "1e-9"],
+    ] {
+        assert_eq!(sample(&place, &[&prime[..], &flags].concat()), coldest);
+    }
+
+    // A seed is a text.
+    let warm = |seed: &str| sample(&place, &["--temperature", "2", "--seed", seed]);
+    assert_eq!(warm("1"), warm("1"));
+    assert_ne!(warm("1"), warm("2"));
+    assert_eq!(warm("1").chars().count(), 81);
+
+    // The first of several texts is what is written alone.
+    let flags = [
+        "--temperature",
+        "2",
+        "--seed",
+        "1",
+        "--json",
+        "--count",
+        "3",
+    ];
+    let texts = sample(&place, &flags);
+    let texts: Vec<Value> = texts
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let texts: Vec<&str> = texts
+        .iter()
+        .map(|each| each["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts.len(), 3);
+    assert_eq!(format!("{}\n", texts[0]), warm("1"));
+    assert!(texts[0] != texts[1] && texts[1] != texts[2]);
+
+    // The file of the model is enough to be judged by.
+    let judged = place
+        .run(&["eval", "run", "--device", "cpu", "--json"])
+        .ok();
+    let judged: Value = serde_json::from_str(&judged).unwrap();
+    let losses = epochs
+        .iter()
+        .map(|epoch| epoch["test_loss"].as_f64().unwrap());
+    let best = losses.fold(f64::INFINITY, f64::min);
+    assert!(
+        (judged["test_loss"].as_f64().unwrap() - best).abs() < 1e-5,
+        "{judged}"
+    );
+
+    let bad = |flags: &[&str], code, expected| {
+        refused(
+            &place,
+            &[&["sample", "run", "--device", "cpu"], flags].concat(),
+            code,
+            expected,
+        );
+    };
+    bad(
+        &["--prime", "the Quick"],
+        2,
+        "the character `Q`, number 5 of `the Quick`",
+    );
+    bad(&["--temperature=-1"], 2, "the temperature is -1");
+    bad(&["--top-p", "0"], 2, "top-p is 0");
+    bad(&["--top-k", "0"], 2, "top-k is 0");
+    refused(
+        &place,
+        &["predict", "run", "text.txt"],
+        1,
+        "gatescan sample",
+    );
+    refused(&place, &["generate", "run"], 1, "not trained on a series");
+}
+
+#[test]
+fn results_alone_are_on_standard_output() {
+    let place = place();
+    let run = place.run(&[&SMALL[..], &["--epochs", "1", "--json"]].concat());
+    assert_eq!(run.stdout.lines().count(), 1);
+    // The sample stands beside it.
+    assert!(run.stderr.contains("\n  | "), "{}", run.stderr);
+    let run = place.run(&[&["--quiet"], &SMALL[..], &["--epochs", "1"]].concat());
+    assert!(!run.stderr.contains("  | "), "{}", run.stderr);
+    let run = place.run(&[&SMALL[..], &["--epochs", "1"]].concat());
+    assert!(run.stdout.contains(" bits/character "), "{}", run.stdout);
+    assert!(run.stdout.contains(" characters/s "), "{}", run.stdout);
+}
+
+#[test]
+fn words_and_bytes_are_learnt_too() {
+    let place = place();
+    for (unit, more) in [
+        ("word", "network.input={embedding={size=8}}"),
+        ("byte", "network.layer.0.dropout={output_keep_prob=0.9}"),
+    ] {
+        let set = format!("data.unit={unit}");
+        let flags = [
+            "--set", &set, "--set", more, "--epochs", "30", "--out", unit,
+        ];
+        train(&place, &flags);
+        let flags = [
+            "sample", unit, "--device", "cpu", "--prime", "the", "--top-k", "1",
+        ];
+        let text = place.run(&[&flags[..], &["--length", "10"]].concat()).ok();
+        assert!(text.starts_with("the quick"), "{unit}: {text}");
+    }
+    let unknown = ["sample", "word", "--device", "cpu", "--prime", "the slow"];
+    refused(&place, &unknown, 2, "the word ` slow`");
+}
+
+#[test]
+fn a_run_goes_on_as_if_nothing_had_happened() {
+    let place = place();
+    train(&place, &["--epochs", "2", "--out", "whole"]);
+    train(&place, &["--epochs", "1", "--out", "parts"]);
+    place
+        .run(&[
+            "train", "--resume", "parts", "--epochs", "2", "--device", "cpu",
+        ])
+        .ok();
+    let model = |run: &str| fs::read(place.path(run).join("model.safetensors")).unwrap();
+    assert_eq!(model("whole"), model("parts"));
+}
+
+#[test]
+fn what_is_no_text_is_refused() {
+    let place = place();
+    let refuses = |bytes: &[u8], more: &[&str], code, expected: &str| {
+        fs::write(place.path("text.txt"), bytes).unwrap();
+        refused(&place, &[&SMALL[..], more].concat(), code, expected);
+    };
+    refuses(b"", &[], 1, "text.txt: it is empty");
+    refuses(b"abc\xffabc", &[], 1, "byte 3, which is 0xff, is not UTF-8");
+    refuses(b"abcdefgh", &[], 1, "8 streams need at least 9");
+    refuses(
+        b"abc",
+        &["--set", "data.streams=12"],
+        2,
+        "data.streams is 12, and batch_size 8",
+    );
+    refuses(
+        b"abc",
+        &["--set", "data.test_fraction=1.0"],
+        2,
+        "data.test_fraction is 1",
+    );
+    refuses(
+        b"abc",
+        &["--set", "network.input=values"],
+        2,
+        "network.input must be",
+    );
+    fs::remove_file(place.path("text.txt")).unwrap();
+    refused(&place, &SMALL, 1, "there is no such file");
+    refused(
+        &place,
+        &["train", "text"],
+        1,
+        "input.txt: the text cannot be read",
+    );
+}
