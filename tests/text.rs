@@ -167,13 +167,13 @@ fn results_alone_are_on_standard_output() {
 #[test]
 fn words_and_bytes_are_learnt_too() {
     let place = place();
-    for (unit, more) in [
-        ("word", "network.input={embedding={size=8}}"),
+    for (unit, epochs, more) in [
+        ("word", "20", "network.input={embedding={size=8}}"),
         ("byte", "network.layer.0.dropout={output_keep_prob=0.9}"),
     ] {
         let set = format!("data.unit={unit}");
         let flags = [
-            "--set", &set, "--set", more, "--epochs", "30", "--out", unit,
+            "--set", &set, "--set", more, "--epochs", epochs, "--out", unit,
         ];
         train(&place, &flags);
         let flags = [

@@ -4,9 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use clap::{Args, ValueEnum};
-use gatescan::bench::{
-    self, Kernel, SCANS, Scan, Shape, Step, TEXT_LAYERS, TEXT_SIZES, TextStep,
-};
+use gatescan::bench::{self, Kernel, SCANS, Scan, Shape, Step, TEXT_LAYERS, TEXT_SIZES, TextStep};
 use gatescan::error::{Error, Result};
 use gatescan::profile::{Clock, figure};
 use serde::Serialize;
