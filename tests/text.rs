@@ -169,7 +169,11 @@ fn words_and_bytes_are_learnt_too() {
     let place = place();
     for (unit, epochs, more) in [
         ("word", "20", "network.input={embedding={size=8}}"),
-        ("byte", "network.layer.0.dropout={output_keep_prob=0.9}"),
+        (
+            "byte",
+            "4",
+            "network.layer.0.dropout={output_keep_prob=0.9}",
+        ),
     ] {
         let set = format!("data.unit={unit}");
         let flags = [
