@@ -171,7 +171,7 @@ fn words_and_bytes_are_learnt_too() {
         ("word", "20", "network.input={embedding={size=8}}"),
         (
             "byte",
-            "4",
+            "8",
             "network.layer.0.dropout={output_keep_prob=0.9}",
         ),
     ] {
@@ -181,10 +181,17 @@ fn words_and_bytes_are_learnt_too() {
         ];
         train(&place, &flags);
         let flags = [
-            "sample", unit, "--device", "cpu", "--prime", "the", "--top-k", "1",
+            "sample",
+            unit,
+            "--device",
+            "cpu",
+            "--prime",
+            "the quick",
+            "--top-k",
+            "1",
         ];
         let text = place.run(&[&flags[..], &["--length", "10"]].concat()).ok();
-        assert!(text.starts_with("the quick"), "{unit}: {text}");
+        assert!(text.starts_with("the quick brown"), "{unit}: {text}");
     }
     let unknown = ["sample", "word", "--device", "cpu", "--prime", "the slow"];
     refused(&place, &unknown, 2, "the word ` slow`");
