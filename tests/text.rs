@@ -167,20 +167,31 @@ fn results_alone_are_on_standard_output() {
 #[test]
 fn words_and_bytes_are_learnt_too() {
     let place = place();
-    for (unit, more) in [
-        ("word", "network.input={embedding={size=8}}"),
-        ("byte", "network.layer.0.dropout={output_keep_prob=0.9}"),
+    for (unit, epochs, more) in [
+        ("word", "20", "network.input={embedding={size=8}}"),
+        (
+            "byte",
+            "8",
+            "network.layer.0.dropout={output_keep_prob=0.9}",
+        ),
     ] {
         let set = format!("data.unit={unit}");
         let flags = [
-            "--set", &set, "--set", more, "--epochs", "30", "--out", unit,
+            "--set", &set, "--set", more, "--epochs", epochs, "--out", unit,
         ];
         train(&place, &flags);
         let flags = [
-            "sample", unit, "--device", "cpu", "--prime", "the", "--top-k", "1",
+            "sample",
+            unit,
+            "--device",
+            "cpu",
+            "--prime",
+            "the quick",
+            "--top-k",
+            "1",
         ];
         let text = place.run(&[&flags[..], &["--length", "10"]].concat()).ok();
-        assert!(text.starts_with("the quick"), "{unit}: {text}");
+        assert!(text.starts_with("the quick brown"), "{unit}: {text}");
     }
     let unknown = ["sample", "word", "--device", "cpu", "--prime", "the slow"];
     refused(&place, &unknown, 2, "the word ` slow`");

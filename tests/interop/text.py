@@ -50,9 +50,9 @@ class Network(nn.Module):
         self.head = nn.Linear(hidden, vocabulary)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
-                parameter.copy_(weights[name]) if name in weights else parameter.zero_()
-                # gatescan's layers have one bias; PyTorch's second stays zero.
-                parameter.requires_grad = name in weights
+                parameter.copy_(weights[name])
+                # gatescan's layers have one bias; PyTorch's second, which the file has for its sake, stays zero.
+                parameter.requires_grad = "bias_hh" not in name
 
     def forward(self, tokens, states):
         inputs = nn.functional.one_hot(tokens, self.vocabulary).float()
