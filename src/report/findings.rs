@@ -24,6 +24,9 @@ const MISTAKES: usize = 24;
 /// The longest side of a picture; larger ones are averaged over squares.
 const LONGEST_SIDE: usize = 64;
 
+/// What is true and what was predicted.
+type Pairs = Vec<(f32, f32)>;
+
 /// What a network answered.
 #[derive(Debug, Clone)]
 pub struct Findings {
@@ -267,9 +270,9 @@ fn softmax(row: ArrayView1<f32>) -> Vec<f32> {
 }
 
 struct SeenValues {
-    last: Vec<Vec<(f32, f32)>>,
+    last: Vec<Pairs>,
     /// The mean squared error of each sequence, its number and its first value at each step; where there is one for each.
-    sequences: Vec<(f32, usize, Vec<(f32, f32)>)>,
+    sequences: Vec<(f32, usize, Pairs)>,
 }
 
 impl SeenValues {
