@@ -744,13 +744,17 @@ impl Display {
             ..
         } = *progress;
         let speed = progress.sequences_per_second;
-        let left = of.saturating_sub(sequences) as f64 / speed;
+        // Of long sequences none may be through yet.
+        let left = match speed > 0.0 {
+            true => format!(" {:.0}s left", of.saturating_sub(sequences) as f64 / speed),
+            false => String::new(),
+        };
         let scores = Scores {
             loss: progress.loss,
             accuracy: progress.accuracy,
             last_step_loss: None,
         };
-        let state = format!("{scores} {} {left:.0}s left", self.speed(speed));
+        let state = format!("{scores} {}{left}", self.speed(speed));
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 ProgressBar::new(of as u64)

@@ -28,9 +28,10 @@ pub(super) struct Chart {
     pub scattered: bool,
 }
 
-/// The half of a page's width, or a third.
+/// A half or a third of a page's width.
 pub(super) const SMALL: (f64, f64) = (440.0, 270.0);
-pub(super) const WIDE: (f64, f64) = (1000.0, 290.0);
+/// All of it.
+pub(super) const WIDE: (f64, f64) = (1120.0, 300.0);
 
 /// What an axis shows.
 struct Axis {
@@ -191,7 +192,8 @@ impl Chart {
                     places.join(" ")
                 );
             }
-            if self.scattered || seen.len() <= MOST_MARKS {
+            let most = if self.size == WIDE { 1 } else { MOST_MARKS };
+            if self.scattered || seen.len() <= most {
                 for &(at, value) in &seen {
                     let _ = writeln!(
                         svg,

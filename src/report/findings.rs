@@ -24,6 +24,9 @@ const MISTAKES: usize = 24;
 /// The longest side of a picture; larger ones are averaged over squares.
 const LONGEST_SIDE: usize = 64;
 
+/// What is true and what was predicted.
+type Pairs = Vec<(f32, f32)>;
+
 /// What a network answered.
 #[derive(Debug, Clone)]
 pub struct Findings {

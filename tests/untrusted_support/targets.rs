@@ -362,10 +362,10 @@ pub fn metrics(input: &[u8]) -> bool {
         return false;
     };
     let text = String::from_utf8_lossy(input);
-    let run = Run::new("run", recipe, vec![], &text);
-    let page = report::comparison(std::slice::from_ref(&run));
+    let runs = [Run::new("run", recipe, vec![], &text)];
+    let page = report::comparison(&runs);
     assert!(!page.contains("NaN"), "{page}");
-    report::svg(&[run]).is_ok()
+    report::svg(&runs).is_ok()
 }
 
 /// A data set of any sizes, whether they agree or not, that a network is trained with where they do; then sequences with
