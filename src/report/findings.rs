@@ -269,9 +269,6 @@ fn softmax(row: ArrayView1<f32>) -> Vec<f32> {
     powers.iter().map(|power| power / sum).collect()
 }
 
-/// Numbers as they are, each with the answer.
-type Pairs = Vec<(f32, f32)>;
-
 struct SeenValues {
     last: Vec<Pairs>,
     /// The mean squared error of each sequence, its number and its first value at each step; where there is one for each.
