@@ -2,7 +2,9 @@
 
 use std::iter;
 
-use ndarray::{Array2, Array3, ArrayD, ArrayView1, ArrayView2, ArrayView3, Axis, aview1, s};
+use ndarray::{
+    Array2, Array3, ArrayD, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, Axis, aview1, s,
+};
 
 use crate::checkpoint::SavedModel;
 use crate::data::{check_lengths, check_tokens};
@@ -299,23 +301,29 @@ impl Prediction {
     /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, which is what a network that classifies means by them.
     pub fn probabilities(&self) -> ArrayD<f32> {
         let mut probabilities = self.outputs.clone();
-        for mut row in probabilities.rows_mut() {
-            let largest = row.fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
-            row.mapv_inplace(|logit| (logit - largest).exp());
-            let sum = row.sum();
-            row.mapv_inplace(|power| power / sum);
-        }
+        probabilities.rows_mut().into_iter().for_each(softmax);
         probabilities
     }
 
     /// `[N]` or `[N, T]`: the class with the largest output, the first of equals.
     pub fn classes(&self) -> ArrayD<u32> {
-        let best = |row: ArrayView1<f32>| {
-            let larger = |best: usize, k: usize| if row[k] > row[best] { k } else { best };
-            (0..row.len()).fold(0, larger) as u32
-        };
-        self.outputs.map_axis(Axis(self.outputs.ndim() - 1), best)
+        let classes = Axis(self.outputs.ndim() - 1);
+        self.outputs.map_axis(classes, |row| largest(row) as u32)
     }
+}
+
+/// Logits become probabilities.
+pub(crate) fn softmax(mut row: ArrayViewMut1<f32>) {
+    let largest = row.fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
+    row.mapv_inplace(|logit| (logit - largest).exp());
+    let sum = row.sum();
+    row.mapv_inplace(|power| power / sum);
+}
+
+/// The place of the largest, the first of equals.
+pub(crate) fn largest(row: ArrayView1<f32>) -> usize {
+    let larger = |best: usize, k: usize| if row[k] > row[best] { k } else { best };
+    (0..row.len()).fold(0, larger)
 }
 
 impl State {

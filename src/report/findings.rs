@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use ndarray::{ArrayD, ArrayView1, ArrayView2, ArrayView3, Axis, Ix3};
+use ndarray::{ArrayD, ArrayView2, ArrayView3, Axis, Ix3};
 
 use crate::checkpoint::SavedModel;
 use crate::data::preparation::{Normal, Preparation};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
 use crate::network::Reads;
 use crate::place::Place;
-use crate::predict::{Predictor, Sequences};
+use crate::predict::{Predictor, Sequences, largest, softmax};
 
 /// The most time steps that are played for a page, and the most sequences that are answered.
 const MOST_STEPS: usize = 1 << 20;
@@ -219,7 +219,8 @@ impl SeenClasses {
                 let (truth, taken) = (label as usize, largest(logits));
                 *self.counts.entry((truth, taken)).or_default() += 1;
                 if truth != taken && !part.targets.per_step() {
-                    let probabilities = softmax(logits);
+                    let mut probabilities = logits.to_owned();
+                    softmax(probabilities.view_mut());
                     self.mistakes.push(Mistake {
                         sequence,
                         truth,
@@ -252,21 +253,6 @@ impl SeenClasses {
             mistakes: self.mistakes,
         }
     }
-}
-
-/// The first of the largest.
-fn largest(row: ArrayView1<f32>) -> usize {
-    let better = |best: usize, (k, &logit): (usize, &f32)| if logit > row[best] { k } else { best };
-    row.iter().enumerate().fold(0, better)
-}
-
-fn softmax(row: ArrayView1<f32>) -> Vec<f32> {
-    let top = row
-        .iter()
-        .fold(f32::NEG_INFINITY, |top, &logit| top.max(logit));
-    let powers: Vec<f32> = row.iter().map(|logit| (logit - top).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / sum).collect()
 }
 
 struct SeenValues {
