@@ -52,10 +52,11 @@ pub(crate) fn ceilings() -> Ceilings {
     let calls = dispatches
         .iter()
         .map(|seconds| seconds * 1e6 / f64::from(CALLS));
+    let calls: Vec<f64> = calls.collect();
     Ceilings {
         copy_gbytes_per_s: rate(&copies, bytes),
         multiply_add_gflops: rate(&sums, flops),
-        empty_dispatch_us: Ceiling::of_costs(calls.collect()),
+        empty_dispatch_us: Ceiling::of_costs(&calls, 10),
         submission_us: None,
         round_trip_us: None,
     }

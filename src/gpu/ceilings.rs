@@ -1,5 +1,6 @@
 //! What a GPU can do at most, measured.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,9 +12,12 @@ use crate::profile::{Ceiling, Ceilings, samples};
 /// How long a sample takes at least, so that what submission and wait cost does not count.
 const SAMPLE: Duration = Duration::from_millis(5);
 
-/// Samples of what the host pays, at a time. They lie between the other measurements, so that what slows the machine for a second
-/// does not slow them all.
-const SAMPLES: usize = 500;
+/// Samples of what the host pays, in a group.
+const SAMPLES: usize = 10;
+
+/// Groups at a time, each on a thread of its own: on which core it and the driver's threads come to lie decides what all samples
+/// of a group cost.
+const GROUPS: usize = 120;
 
 /// Dispatches of a short submission and of a long one, whose difference tells what one costs.
 const DISPATCHES: [usize; 2] = [4, 36];
@@ -22,7 +26,7 @@ const DISPATCHES: [usize; 2] = [4, 36];
 const COPIED: u64 = 128 << 20;
 
 impl GpuDevice {
-    /// Measures what this device can do at most; takes about two seconds.
+    /// Measures what this device can do at most; takes about five seconds.
     ///
     /// # Errors
     /// What the device reports.
@@ -71,10 +75,10 @@ impl GpuDevice {
     }
 }
 
-/// `measure` while no core of the machine goes to sleep: waking one takes longer than what is measured, and whether a thread
+/// `measure` on a thread of its own while no core of the machine goes to sleep: waking one takes longer than what is measured, and whether a thread
 /// finds its core awake differs from run to run. Threads that yield at once to any that has work hold the cores; with only one for
 /// each of two cores, the system at times has both on one.
-fn awake<T>(measure: impl FnOnce() -> T) -> T {
+fn awake<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         // Gone when the measurement has ended, however it ends.
@@ -87,7 +91,11 @@ fn awake<T>(measure: impl FnOnce() -> T) -> T {
                 }
             });
         }
-        measure()
+        let measured = scope.spawn(|| {
+            let _measuring = measuring;
+            measure()
+        });
+        measured.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -102,25 +110,30 @@ struct Costs {
 }
 
 impl Costs {
+    /// Called between the other measurements, so that what slows the machine for a second does not slow all samples.
     fn measure(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
-        awake(|| {
-            for _ in 0..SAMPLES {
-                let start = Instant::now();
-                bench.submit(empty, 1, 1);
-                self.submissions.push(start.elapsed().as_secs_f64() * 1e6);
-                bench.device.wait()?;
-                self.round_trips.push(start.elapsed().as_secs_f64() * 1e6);
-                for (samples, times) in self.dispatches.iter_mut().zip(DISPATCHES) {
-                    samples.push(bench.run(empty, 1, times)? * 1e6);
-                }
+        (0..GROUPS).try_for_each(|_| awake(|| self.measure_group(bench, empty)))
+    }
+
+    fn measure_group(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
+        for _ in 0..SAMPLES {
+            let start = Instant::now();
+            bench.submit(empty, 1, 1);
+            self.submissions.push(start.elapsed().as_secs_f64() * 1e6);
+            bench.device.wait()?;
+            self.round_trips.push(start.elapsed().as_secs_f64() * 1e6);
+            for (samples, times) in self.dispatches.iter_mut().zip(DISPATCHES) {
+                samples.push(bench.run(empty, 1, times)? * 1e6);
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Of one more dispatch, of a submission, of a round trip.
     fn ceilings(self) -> [Ceiling; 3] {
-        let [few, many] = self.dispatches.map(Ceiling::of_costs);
+        let [few, many] = self
+            .dispatches
+            .map(|costs| Ceiling::of_costs(&costs, SAMPLES));
         let more = (DISPATCHES[1] - DISPATCHES[0]) as f64;
         let dispatch = Ceiling {
             best: (many.best - few.best).max(0.0) / more,
@@ -128,8 +141,8 @@ impl Costs {
         };
         [
             dispatch,
-            Ceiling::of_costs(self.submissions),
-            Ceiling::of_costs(self.round_trips),
+            Ceiling::of_costs(&self.submissions, SAMPLES),
+            Ceiling::of_costs(&self.round_trips, SAMPLES),
         ]
     }
 }
