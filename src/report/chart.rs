@@ -58,7 +58,7 @@ impl Axis {
         }
         // A curve that does not vary is in the middle.
         let range = match most - least {
-            range if range > most.abs().max(least.abs()) * 1e-6 => range,
+            range if range > (most.abs().max(least.abs()) * 1e-6).max(1e-30) => range,
             _ => least.abs().max(1e-3),
         };
         let (low, high) = match most > least {
@@ -253,6 +253,12 @@ mod tests {
     fn a_chart_of_nothing_is_nothing() {
         assert_eq!(chart(vec![]).html(), "");
         assert_eq!(chart(vec![(1.0, f64::NAN)]).html(), "");
+    }
+
+    #[test]
+    fn numbers_too_close_for_ticks_are_drawn() {
+        let html = chart(vec![(1.0, 0.0), (2.0, 5e-324)]).html();
+        assert_eq!(html.matches("<circle").count(), 2);
     }
 
     #[test]
