@@ -1,6 +1,9 @@
 //! Products of a few rows with the same matrix again and again, as a recurrence takes them: the matrix is laid out once.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 use crate::real::{Real, View};
 use crate::vector::Vector;
@@ -19,6 +22,9 @@ pub struct Packed<'a, R> {
 
 /// Terms of a block: its panel stays in a core's nearest cache while all rows pass.
 const DEPTH: usize = 256;
+/// Numbers in a line of the cache, and numbers that are worth a thread.
+const LINE: usize = 16;
+const TASK: usize = 1 << 15;
 
 impl<'a, R: Real> Packed<'a, R> {
     /// The matrix as it lies.
@@ -44,8 +50,34 @@ impl<'a, R: Real> Packed<'a, R> {
 impl<'a> Packed<'a, f32> {
     /// Laid out for the widest vectors that there are; as it lies where those cannot multiply and add at once.
     pub fn new(matrix: View<'a, f32>) -> Self {
-        assert!(!matrix.transposed);
-        pulp::Arch::new().dispatch(Pack(matrix))
+        let width = 2 * pulp::Arch::new().dispatch(Lanes);
+        // Before AVX2 an x86 has no fused instruction, and pulp goes without vectors.
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) && width < 16 {
+            return Packed::plain(matrix);
+        }
+        let padded = matrix.columns.next_multiple_of(width);
+        let mut panels = vec![0.0; matrix.rows * padded];
+        let blocks = panels.chunks_mut(DEPTH * padded).enumerate();
+        let tasks: Vec<_> = blocks
+            .flat_map(|(block, panels)| {
+                let terms = panels.len() / padded;
+                let panels = panels.chunks_exact_mut(terms * width).enumerate();
+                panels.map(move |(number, panel)| (block * DEPTH, number * width, panel))
+            })
+            .collect();
+        let worth_a_thread = (TASK / (DEPTH.min(matrix.rows.max(1)) * width)).max(1);
+        tasks
+            .into_par_iter()
+            .with_min_len(worth_a_thread)
+            .for_each(|(first, left, panel)| {
+                let columns = left..(left + width).min(matrix.columns);
+                fill(panel, width, matrix, first, columns);
+            });
+        Packed {
+            matrix,
+            panels,
+            width,
+        }
     }
 
     /// `c += a @ b` with panels.
@@ -68,42 +100,34 @@ impl<'a> Packed<'a, f32> {
     }
 }
 
-/// Makes the panels.
-struct Pack<'a>(View<'a, f32>);
+/// Numbers of a vector.
+struct Lanes;
 
-impl<'a> WithSimd for Pack<'a> {
-    type Output = Packed<'a, f32>;
+impl WithSimd for Lanes {
+    type Output = usize;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Packed<'a, f32> {
-        let matrix = self.0;
-        // Before AVX2 an x86 has no fused instruction, and pulp goes without vectors.
-        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) && S::F32_LANES < 8 {
-            return Packed::plain(matrix);
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Fills a panel, `[terms, width]`, with what stands in `columns` from row `first` on.
+fn fill(panel: &mut [f32], width: usize, from: View<f32>, first: usize, columns: Range<usize>) {
+    if !from.transposed {
+        for (k, to) in panel.chunks_exact_mut(width).enumerate() {
+            let row = &from.values[(first + k) * from.stride..][columns.clone()];
+            to[..row.len()].copy_from_slice(row);
         }
-        let width = 2 * S::F32_LANES;
-        let padded = matrix.columns.next_multiple_of(width);
-        let mut panels = vec![0.0; matrix.rows * padded];
-        for (first, block) in (0..matrix.rows)
-            .step_by(DEPTH)
-            .zip(panels.chunks_mut(DEPTH * padded))
-        {
-            let terms = block.len() / padded;
-            for (left, panel) in (0..padded)
-                .step_by(width)
-                .zip(block.chunks_exact_mut(terms * width))
-            {
-                let columns = left..(left + width).min(matrix.columns);
-                for (k, to) in panel.chunks_exact_mut(width).enumerate() {
-                    let from = &matrix.values[(first + k) * matrix.stride..][columns.clone()];
-                    to[..from.len()].copy_from_slice(from);
-                }
-            }
-        }
-        Packed {
-            matrix,
-            panels,
-            width,
+        return;
+    }
+    // As many terms at a time as a line of the cache has.
+    for (above, lines) in panel.chunks_mut(LINE * width).enumerate() {
+        let terms = lines.len() / width;
+        for (column, j) in columns.clone().enumerate() {
+            let row = &from.values[j * from.stride + first + above * LINE..][..terms];
+            let to = lines[column..].iter_mut().step_by(width);
+            to.zip(row).for_each(|(to, &value)| *to = value);
         }
     }
 }

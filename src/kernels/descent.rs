@@ -85,11 +85,16 @@ impl Descent {
             .into_par_iter()
             .for_each(|(parameters, gradients, moments)| {
                 // Every slice has the same length, so that the loop need not ask which moments there are.
-                let mut absent = vec![[R::zero(); TASK]; N];
+                let mut absent = [const { vec![] }; N];
                 let mut slices: Vec<&mut [R]> = moments
                     .into_iter()
                     .zip(&mut absent)
-                    .map(|(moment, absent)| moment.unwrap_or(&mut absent[..parameters.len()]))
+                    .map(|(moment, absent)| {
+                        moment.unwrap_or_else(|| {
+                            absent.resize(parameters.len(), R::zero());
+                            absent
+                        })
+                    })
                     .collect();
                 let moments: &mut [&mut [R]; N] =
                     (&mut slices[..]).try_into().expect("one for each moment");
@@ -123,14 +128,29 @@ impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for 
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let count = self.parameters.len();
-        let (parameters, gradients) = (&mut self.parameters[..count], &self.gradients[..count]);
-        let moments = self.moments.each_mut().map(|moment| &mut moment[..count]);
-        for at in 0..count {
-            let mut own: [R; N] = std::array::from_fn(|n| moments[n][at]);
-            parameters[at] = (self.change)(parameters[at], gradients[at], &mut own);
-            for n in 0..N {
-                moments[n][at] = own[n];
+        let blocks = self.parameters.chunks_mut(BLOCK);
+        for (number, (parameters, gradients)) in
+            blocks.zip(self.gradients.chunks(BLOCK)).enumerate()
+        {
+            // Copies of what nothing else can be: the compiler then need not ask which slices are the same memory.
+            let (mut p, mut g) = ([R::zero(); BLOCK], [R::zero(); BLOCK]);
+            let mut moments_of = [[R::zero(); BLOCK]; N];
+            let own = number * BLOCK..number * BLOCK + parameters.len();
+            p[..own.len()].copy_from_slice(parameters);
+            g[..own.len()].copy_from_slice(gradients);
+            for (copy, moment) in moments_of.iter_mut().zip(&*self.moments) {
+                copy[..own.len()].copy_from_slice(&moment[own.clone()]);
+            }
+            for at in 0..BLOCK {
+                let mut own: [R; N] = std::array::from_fn(|n| moments_of[n][at]);
+                p[at] = (self.change)(p[at], g[at], &mut own);
+                for n in 0..N {
+                    moments_of[n][at] = own[n];
+                }
+            }
+            parameters.copy_from_slice(&p[..own.len()]);
+            for (copy, moment) in moments_of.iter().zip(&mut *self.moments) {
+                moment[own.clone()].copy_from_slice(&copy[..own.len()]);
             }
         }
     }
@@ -138,6 +158,9 @@ impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for 
 
 /// Parameters that a thread updates at a time.
 const TASK: usize = 4096;
+
+/// Parameters that are copied and updated together.
+const BLOCK: usize = 64;
 
 /// Whether a rule keeps this moment: where it does not, the tensor is empty.
 pub(super) fn keeps(moment: &Tensor) -> Scalar {

@@ -112,56 +112,47 @@ impl Gather {
         match self.of {
             Of::Reals => {
                 let source = memory.read(&self.source);
-                let source = &*source;
-                self.each(
-                    memory,
-                    &mut memory.write(&self.out),
-                    before,
-                    R::zero(),
-                    |at| source[at],
-                );
+                let (source, mut out) = (&*source, memory.write(&self.out));
+                self.each(memory, &mut out, before, R::zero(), |start, out| {
+                    out.copy_from_slice(&source[start..][..out.len()]);
+                });
             }
             Of::Bytes { scale } => {
                 let (source, scale) = (memory.read_index(&self.source), R::of(f64::from(scale)));
-                let source = &*source;
-                self.each(
-                    memory,
-                    &mut memory.write(&self.out),
-                    before,
-                    R::zero(),
-                    |at| R::of(f64::from(source[at / 4].to_le_bytes()[at % 4])) * scale,
-                );
+                let (source, mut out) = (&*source, memory.write(&self.out));
+                let byte = |at: usize| source[at / 4].to_le_bytes()[at % 4];
+                self.each(memory, &mut out, before, R::zero(), |start, out| {
+                    out.iter_mut()
+                        .zip(start..)
+                        .for_each(|(out, at)| *out = R::of(f64::from(byte(at))) * scale);
+                });
             }
             Of::Indices { absent } => {
                 let source = memory.read_index(&self.source);
-                let source = &*source;
-                self.each(
-                    memory,
-                    &mut memory.write_index(&self.out),
-                    before,
-                    absent,
-                    |at| source[at],
-                );
+                let (source, mut out) = (&*source, memory.write_index(&self.out));
+                self.each(memory, &mut out, before, absent, |start, out| {
+                    out.copy_from_slice(&source[start..][..out.len()]);
+                });
             }
             Of::Lengths => {
                 let source = memory.read_index(&self.source);
-                let source = &*source;
+                let (source, mut out) = (&*source, memory.write_index(&self.out));
                 let (before, steps) = (before as u32, self.chunk_steps as u32);
-                self.each(memory, &mut memory.write_index(&self.out), 0, 0, |at| {
-                    source[at].saturating_sub(before).min(steps)
+                self.each(memory, &mut out, 0, 0, |at, out| {
+                    out[0] = source[at].saturating_sub(before).min(steps);
                 });
             }
         }
     }
 
-    /// Fills the batch, from step `before` of its sequences on, with `take(place in the data set)`.
+    /// Fills the batch, from step `before` of its sequences on, with `take(place in the data set, a step of a sequence)`.
     fn each<R: Real, E: Copy + Send + Sync>(
         &self,
         memory: &Memory<R>,
         out: &mut [E],
         before: usize,
         absent: E,
-        take: impl Fn(usize) -> E + Sync,
+        take: impl Fn(usize, &mut [E]) + Sync,
     ) {
         let (order, control) = (
             memory.read_index(&self.order),
@@ -173,15 +164,13 @@ impl Gather {
         );
         let order = &*order;
         out.par_chunks_exact_mut(self.width)
-            .with_min_len(64)
+            .with_min_len(8192 / self.width + 1)
             .enumerate()
             .for_each(|(row, out)| {
                 let (step, place) = (before + row / self.batch, cursor + row % self.batch);
                 if place < count && step < self.source_steps {
                     let start = (order[place] as usize * self.source_steps + step) * self.width;
-                    out.iter_mut()
-                        .enumerate()
-                        .for_each(|(i, out)| *out = take(start + i));
+                    take(start, out);
                 } else {
                     out.fill(absent);
                 }

@@ -230,6 +230,9 @@ const TILE: usize = 8;
 const SIDE: usize = 8;
 /// Rows that the CPU leaves out or takes together, where some are past their sequence's end.
 const BLOCK: usize = 16;
+/// Pieces of a product that keep the threads of a CPU busy, and the fewest terms of one.
+const TASKS: usize = 16;
+const PART: usize = 512;
 
 impl Kernel for Gemm {
     fn name(&self) -> &'static str {
@@ -351,25 +354,39 @@ impl Gemm {
         let mut c = memory.write(&self.c.tensor);
         let (stride, columns) = (self.c.stride, self.c.columns);
         let ragged_rows = matches!(self.ragged, Some(Ragged::Rows(_)));
-        // Of each slice the terms that count, one run after the other.
-        let terms: Vec<Vec<Range<usize>>> = (0..self.slices)
-            .map(|slice| {
+        // What is multiplied row by row takes b laid out once.
+        let ragged_terms = matches!(self.ragged, Some(Ragged::Terms(_)));
+        let packed = (!a.transposed && !ragged_terms).then(|| R::packed(b));
+        // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads. Where they are few, long sums
+        // are cut into parts.
+        let work = (a.columns * columns).max(1);
+        let least = if packed.is_some() { 32 } else { 64 };
+        let piece = (2_000_000 / work).max(least).next_multiple_of(BLOCK);
+        let pieces = a.rows.div_ceil(piece);
+        let parts = match a.transposed && self.slices == 1 {
+            true => (TASKS / pieces).clamp(1, (a.columns / PART).max(1)),
+            false => 1,
+        };
+        let part = a.columns.div_ceil(parts).max(1);
+        let mut partials = vec![R::zero(); (parts - 1) * a.rows * columns];
+        // Of each slice or part the terms that count, one run after the other.
+        let terms: Vec<Vec<Range<usize>>> = (0..self.slices * parts)
+            .map(|number| {
+                let (slice, start) = (number / parts, number % parts * part);
+                let range = start..(start + part).min(a.columns);
                 let lengths = lengths.filter(|_| !ragged_rows);
-                runs(0..a.columns, lengths, |b| b % self.slices == slice).collect()
+                runs(range, lengths, |b| b % self.slices == slice).collect()
             })
             .collect();
-        // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
-        let work = (a.columns * columns).max(1);
-        let piece = (2_000_000 / work).max(32).next_multiple_of(16);
-        let pieces = a.rows.div_ceil(piece);
-        let overwrites = !self.accumulate && bias.is_none() && self.ragged.is_none();
-        let compute = |(number, c): (usize, &mut [R])| {
-            let (slice, first) = (number / pieces, number % pieces * piece);
+        let replaces = !self.accumulate && bias.is_none() && self.ragged.is_none();
+        let replaces = replaces && packed.is_none();
+        let compute = |(number, (c, stride)): (usize, (&mut [R], usize))| {
+            let first = number % pieces * piece;
             let rows = first..(first + piece).min(a.rows);
-            for row in c
-                .chunks_mut(stride)
-                .filter(|_| !self.accumulate && !overwrites)
-            {
+            let is_partial = number >= self.slices * pieces;
+            let replaces = replaces && !is_partial;
+            let keeps = self.accumulate || replaces || is_partial;
+            for row in c.chunks_mut(stride).filter(|_| !keeps) {
                 match bias {
                     Some(bias) => row[..columns].copy_from_slice(bias),
                     None => row[..columns].fill(R::zero()),
@@ -377,9 +394,12 @@ impl Gemm {
             }
             let multiply = |a: View<R>, rows: Range<usize>, c: &mut [R]| {
                 let c = &mut c[(rows.start - first) * stride..];
-                for terms in &terms[slice] {
-                    let (a, b) = (a.columns(terms.clone()), b.rows(terms.clone()));
-                    R::product(a, b, c, stride, !overwrites);
+                match &packed {
+                    Some(b) => b.add_product(a, c, stride),
+                    None => terms[number / pieces].iter().for_each(|terms| {
+                        let (a, b) = (a.columns(terms.clone()), b.rows(terms.clone()));
+                        R::product(a, b, c, stride, !replaces);
+                    }),
                 }
             };
             let Some(lengths) = lengths.filter(|_| ragged_rows) else {
@@ -411,9 +431,23 @@ impl Gemm {
                 multiply(a.rows(whole.clone()), whole, c);
             }
         };
-        let slices = c.chunks_mut(a.rows * stride);
-        let pieces: Vec<_> = slices.flat_map(|c| c.chunks_mut(piece * stride)).collect();
-        pieces.into_par_iter().enumerate().for_each(compute);
+        let own = c
+            .chunks_mut(a.rows * stride)
+            .flat_map(|c| c.chunks_mut(piece * stride));
+        let others = partials
+            .chunks_mut(a.rows * columns)
+            .flat_map(|c| c.chunks_mut(piece * columns));
+        let tasks = own.map(|c| (c, stride)).chain(others.map(|c| (c, columns)));
+        let tasks: Vec<_> = tasks.collect();
+        tasks.into_par_iter().enumerate().for_each(compute);
+        if parts > 1 {
+            c.par_chunks_mut(stride).enumerate().for_each(|(m, row)| {
+                for partial in partials.chunks(a.rows * columns) {
+                    let sums = row.iter_mut().zip(&partial[m * columns..][..columns]);
+                    sums.for_each(|(sum, &value)| *sum += value);
+                }
+            });
+        }
     }
 }
 

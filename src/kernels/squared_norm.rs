@@ -12,6 +12,9 @@ pub struct SquaredNorm {
     pub partials: Tensor,
 }
 
+/// Sums that the CPU takes side by side.
+const LANES: usize = 16;
+
 impl SquaredNorm {
     /// Workgroups, and so partial sums.
     pub const PARTIALS: usize = 64;
@@ -73,9 +76,13 @@ impl SquaredNorm {
         partials.fill(R::zero());
         for block in source.chunks(Self::PARTIALS * Self::PARTIALS) {
             for (partial, values) in partials.iter_mut().zip(block.chunks(Self::PARTIALS)) {
-                *partial += values
-                    .iter()
-                    .fold(R::zero(), |sum, &value| sum + value * value);
+                // Sums side by side, as in a vector.
+                let mut sums = [R::zero(); LANES];
+                for values in values.chunks(LANES) {
+                    let sums = sums.iter_mut().zip(values);
+                    sums.for_each(|(sum, &value)| *sum += value * value);
+                }
+                *partial += sums.into_iter().fold(R::zero(), R::add);
             }
         }
     }

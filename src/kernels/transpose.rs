@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, write};
 use crate::executor::Memory;
 use crate::program::Tensor;
@@ -13,6 +15,10 @@ pub struct Transpose {
     pub rows: usize,
     pub columns: usize,
 }
+
+/// Rows and columns that the CPU takes together, and numbers that are worth a thread.
+const SIDE: usize = 16;
+const TASK: usize = 1 << 15;
 
 impl From<Transpose> for Call {
     fn from(call: Transpose) -> Call {
@@ -58,11 +64,27 @@ impl Kernel for Transpose {
 impl Transpose {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
+        let source = &*source;
         let mut out = memory.write(&self.out);
-        for (j, row) in out.chunks_exact_mut(self.rows).enumerate() {
-            row.iter_mut()
-                .enumerate()
-                .for_each(|(i, out)| *out = source[i * self.columns + j]);
-        }
+        out.par_chunks_mut(SIDE * self.rows)
+            .with_min_len((TASK / (SIDE * self.rows)).max(1))
+            .enumerate()
+            .for_each(|(band, out)| {
+                let width = out.len() / self.rows;
+                // Tiles, so that lines of the source and of the result are each touched once.
+                for above in (0..self.rows).step_by(SIDE) {
+                    let height = SIDE.min(self.rows - above);
+                    let mut tile = [R::zero(); SIDE * SIDE];
+                    for i in 0..height {
+                        let row = &source[(above + i) * self.columns + band * SIDE..][..width];
+                        for (j, &value) in row.iter().enumerate() {
+                            tile[j * SIDE + i] = value;
+                        }
+                    }
+                    for (row, tile) in out.chunks_exact_mut(self.rows).zip(tile.chunks(SIDE)) {
+                        row[above..][..height].copy_from_slice(&tile[..height]);
+                    }
+                }
+            });
     }
 }
