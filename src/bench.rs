@@ -579,6 +579,7 @@ impl Bench {
             size: 64,
             padding_idx: None,
             init: Init::Torch,
+            tied: false,
         };
         recipe.network.set_layers(layers);
         recipe.network.set_hidden_size(hidden_size);

@@ -197,6 +197,90 @@ fn words_and_bytes_are_learnt_too() {
     refused(&place, &unknown, 2, "the word ` slow`");
 }
 
+/// An embedding as wide as what the one layer emits, and the head's weights too.
+const TIED: [&str; 2] = ["--set", "network.input={embedding={size=24, tied=true}}"];
+
+#[test]
+fn an_embedding_may_be_the_heads_weights_too() {
+    let place = place();
+    let lines = train(
+        &place,
+        &[&TIED[..], &["--epochs", "8", "--out", "run", "--json"]].concat(),
+    );
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert!(last["test_loss"].as_f64().unwrap() < 0.5, "{last}");
+    let text = sample(&place, &["--prime", "the quick", "--top-k", "1"]);
+    assert!(text.starts_with("the quick brown fox jumps over"), "{text}");
+
+    // One tensor in the model's file, and two names for it in PyTorch's.
+    let names = |file: &str| -> Vec<String> {
+        let bytes = fs::read(place.path(file)).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names: Vec<String> = tensors.names().into_iter().map(String::from).collect();
+        names.retain(|name| !name.starts_with("rnn."));
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names("run/model.safetensors"),
+        ["embedding.weight", "head.bias"]
+    );
+    place
+        .run(&[
+            "export",
+            "run",
+            "--to",
+            "pytorch",
+            "-o",
+            "torch.safetensors",
+        ])
+        .ok();
+    assert_eq!(
+        names("torch.safetensors"),
+        ["embedding.weight", "head.bias", "head.weight"]
+    );
+    place
+        .run(&[
+            "import",
+            "torch.safetensors",
+            "-o",
+            "back",
+            "--reads",
+            "every",
+        ])
+        .ok();
+    assert_eq!(
+        names("back/model.safetensors"),
+        ["embedding.weight", "head.bias"]
+    );
+
+    for (input, expected) in [
+        (
+            "network.input={embedding={size=16, tied=true}}",
+            "its size must be what the last layer emits, 24, and it is 16",
+        ),
+        (
+            "network.input={embedding={size=24, tied=true, padding_idx=0}}",
+            "leave out padding_idx or tied",
+        ),
+        (
+            "network.input={one-hot={tied=true}}",
+            "--set network.input={one-hot={tied=true}}: ",
+        ),
+        (
+            "network.input.embedding.tied=true",
+            "--set network.input.embedding.tied=true: ",
+        ),
+    ] {
+        refused(
+            &place,
+            &[&SMALL[..], &["--set", input]].concat(),
+            2,
+            expected,
+        );
+    }
+}
+
 #[test]
 fn a_run_goes_on_as_if_nothing_had_happened() {
     let place = place();
