@@ -282,6 +282,68 @@ fn an_embedding_may_be_the_heads_weights_too() {
 }
 
 #[test]
+fn training_steps_of_texts_are_measured() {
+    let place = Place::new();
+    let flags = [
+        "bench",
+        "text",
+        "--device",
+        "cpu",
+        "--layers",
+        "1,2",
+        "--sizes",
+        "8",
+        "--iterations",
+        "2",
+    ];
+    let lines = place.run(&[&flags[..], &["--json"]].concat()).ok();
+    let rows: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 2);
+    for (layers, row) in (1..).zip(&rows) {
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key}: {row}"));
+        let sizes = ["layers", "hidden_size", "batch", "steps", "iterations"].map(number);
+        assert_eq!(sizes, [f64::from(layers), 8.0, 50.0, 50.0, 2.0]);
+        // Characters of an iteration over its time.
+        let speed = 50.0 * 50.0 / number("ms") * 1e3;
+        assert!(
+            (number("characters_per_s") - speed).abs() <= 1e-6 * speed,
+            "{row}"
+        );
+        // Four gates over embeddings of 64 and a bias, the states, and the head of 66 characters.
+        let above = f64::from(layers - 1) * (4.0 * 8.0 * (8.0 + 8.0 + 1.0));
+        let parameters = 66.0 * 64.0 + 4.0 * 8.0 * (64.0 + 8.0 + 1.0) + above + 66.0 * 9.0;
+        assert_eq!(number("parameters"), parameters, "{row}");
+        // Parameters, gradients and two moments at least.
+        assert!(number("memory_bytes") > 16.0 * parameters, "{row}");
+    }
+    let table = place.run(&flags).ok();
+    let [header, first, second] = table.lines().collect::<Vec<_>>()[..] else {
+        panic!("{table}");
+    };
+    for title in [
+        "LAYERS",
+        "SIZE",
+        "ms/ITERATION",
+        "CHARACTERS/s",
+        "MEMORY MiB",
+        "PARAMETERS",
+    ] {
+        assert!(header.contains(title), "{table}");
+    }
+    for row in [first, second] {
+        let figures: Vec<f64> = row
+            .split_whitespace()
+            .map(|figure| figure.parse().unwrap())
+            .collect();
+        assert_eq!(figures.len(), 6, "{table}");
+        assert!(figures.iter().all(|&figure| figure > 0.0), "{table}");
+    }
+}
+
+#[test]
 fn a_run_goes_on_as_if_nothing_had_happened() {
     let place = place();
     train(&place, &["--epochs", "2", "--out", "whole"]);
