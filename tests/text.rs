@@ -282,6 +282,22 @@ fn an_embedding_may_be_the_heads_weights_too() {
 }
 
 #[test]
+fn a_seed_is_a_text_on_a_gpu_too() {
+    let Some(gpu) = common::gpu() else {
+        return;
+    };
+    let place = place();
+    train(&place, &["--epochs", "1", "--out", "run"]);
+    let device = gpu.summary.index.to_string();
+    let flags = [
+        "sample", "run", "--device", &device, "--length", "2000", "--seed", "1",
+    ];
+    let text = place.run(&flags).ok();
+    assert_eq!(text.chars().count(), 2001);
+    assert_eq!(place.run(&flags).ok(), text);
+}
+
+#[test]
 fn training_steps_of_texts_are_measured() {
     let place = Place::new();
     let flags = [
