@@ -4,7 +4,7 @@
 struct LookupGradient {
     dout: u32, tokens: u32, lengths: u32, dtable: u32,
     steps: u32, batch: u32, reversed: u32, width: u32, token_stride: u32, table_stride: u32, out_stride: u32,
-    vocabulary: u32, padding: u32,
+    vocabulary: u32, padding: u32, accumulate: u32,
 }
 
 @group(0) @binding(0) var<storage, read> dout: array<f32>;          // [T, B, out_stride]
@@ -30,5 +30,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
             }
         }
     }
-    dtable[u.dtable + token * u.token_stride + i * u.table_stride] = sum;
+    let place = u.dtable + token * u.token_stride + i * u.table_stride;
+    if u.accumulate != 0u {
+        sum += dtable[place];
+    }
+    dtable[place] = sum;
 }

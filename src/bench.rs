@@ -15,7 +15,7 @@ use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::kernels::{Call, Cost, Gemm, Matrix};
-use crate::network::{Bias, Init, Input, Layer, Loss, Reads};
+use crate::network::{Bias, Dropout, Init, Input, Layer, Loss, Reads};
 use crate::optim::Optimizer;
 use crate::place::Place;
 use crate::profile::{Ceilings, Clock, Machine, Options, Site, quantile, sites_of, step_calls};
@@ -579,9 +579,13 @@ impl Bench {
             size: 64,
             padding_idx: None,
             init: Init::Torch,
+            tied: false,
         };
         recipe.network.set_layers(layers);
         recipe.network.set_hidden_size(hidden_size);
+        for layer in &mut recipe.network.layers {
+            layer.dropout = Dropout::default();
+        }
         let (batch, steps) = (recipe.batch_size, recipe.bptt_steps.unwrap_or(50));
         let batches = iterations.clamp(1, MOST_BATCHES);
         let data = text::made_up(batch, steps * batches, 66);

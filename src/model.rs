@@ -876,7 +876,7 @@ impl Model {
                 }
             }
         }
-        let weight = self.weight_of(&self.parameters, "head.weight");
+        let weight = self.weight_of(&self.parameters, self.network.head_weight());
         let outputs = Matrix::new(
             self.outputs,
             self.outputs.shape.extents()[0],
@@ -1128,6 +1128,7 @@ impl Model {
                         tokens,
                         dtable: Table::columns(self.gradient(&name).expect("the table has it")),
                         padding: None,
+                        accumulate: false,
                     }
                     .into(),
                 ),
@@ -1261,7 +1262,10 @@ impl Model {
             }
         }
         if let Some((_, Some(dembedded))) = self.embedded {
-            let Input::Embedding { padding_idx, .. } = self.network.input else {
+            let Input::Embedding {
+                padding_idx, tied, ..
+            } = self.network.input
+            else {
                 unreachable!("tokens have embeddings");
             };
             let dtable = self.gradient("embedding.weight");
@@ -1271,6 +1275,8 @@ impl Model {
                     tokens: self.tokens(false),
                     dtable: Table::rows(dtable.expect("the table has it")),
                     padding: padding_idx,
+                    // The head has left its own there.
+                    accumulate: tied && self.recorded_for == Gradients::OfLoss,
                 }
                 .into(),
             );
@@ -1296,8 +1302,8 @@ impl Model {
             }
             .into(),
         );
-        let weight = self.weight_of(&self.parameters, "head.weight");
-        let dweight = self.weight_of(gradients, "head.weight");
+        let weight = self.weight_of(&self.parameters, self.network.head_weight());
+        let dweight = self.weight_of(gradients, self.network.head_weight());
         for (read, columns, into) in self.head_parts(true) {
             let into = Matrix::new(into.expect("made with gradients"), rows, columns.len());
             let dweight = dweight.columns(columns.clone());

@@ -47,6 +47,10 @@ pub enum Input {
         /// How the table starts; `torch` is normal with variance 1, as PyTorch's `nn.Embedding`.
         #[serde(default)]
         init: Init,
+        /// The table is the head's weights too, `[K, what the last layer emits]`: one parameter, whose gradient is the sum of both
+        /// (Press & Wolf 2017, <https://arxiv.org/abs/1608.05859>). The head keeps its bias.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tied: bool,
     },
 }
 
@@ -479,6 +483,35 @@ impl Network {
             }
             inputs = outputs;
         }
+        if let Input::Embedding {
+            size,
+            padding_idx,
+            tied: true,
+            ..
+        } = self.input
+        {
+            let (tokens, outputs) = (self.input_size, self.head.size);
+            let emitted = self.head_inputs();
+            if tokens != outputs {
+                return refuse(format!(
+                    "a tied embedding is the head's weights too, so there must be an output for each token; there are {tokens} \
+                     tokens and {outputs} outputs"
+                ));
+            }
+            if size != emitted {
+                return refuse(format!(
+                    "a tied embedding is the head's weights too, so its size must be what the last layer emits, {emitted}, and it is \
+                     {size}; change one of them, or project the last layer (projection_size = {size})"
+                ));
+            }
+            if padding_idx.is_some() {
+                return refuse(
+                    "a padding token's vector is not trained, and a tied embedding is the head's weights too, which are; leave out \
+                     padding_idx or tied"
+                        .into(),
+                );
+            }
+        }
         let numbers: u128 = self
             .shapes()
             .iter()
@@ -526,6 +559,19 @@ impl Network {
         directions
     }
 
+    /// Whether the head's weights are the embedding's table.
+    pub fn is_tied(&self) -> bool {
+        matches!(self.input, Input::Embedding { tied: true, .. })
+    }
+
+    /// The name of the matrix that the head multiplies by, `[K, head_inputs]`: its own, or the embedding's where they are tied.
+    pub fn head_weight(&self) -> &'static str {
+        match self.is_tied() {
+            true => "embedding.weight",
+            false => "head.weight",
+        }
+    }
+
     /// The features that the head reads: what the last layer emits.
     pub fn head_inputs(&self) -> usize {
         self.layers.last().map_or(0, Layer::emitted_size)
@@ -568,10 +614,12 @@ impl Network {
                 shapes.push((format!("rnn.bias_hh_{suffix}"), vec![rows]));
             }
         }
-        shapes.push((
-            "head.weight".into(),
-            vec![self.head.size, self.head_inputs()],
-        ));
+        if !self.is_tied() {
+            shapes.push((
+                "head.weight".into(),
+                vec![self.head.size, self.head_inputs()],
+            ));
+        }
         shapes.push(("head.bias".into(), vec![self.head.size]));
         shapes
     }
@@ -674,6 +722,7 @@ impl Network {
             size,
             padding_idx,
             init,
+            ..
         } = self.input
         {
             let values = &mut flat[entries[0].range()];

@@ -610,6 +610,7 @@ impl Recipe {
         // How much there is to read at a step is the data's to say; to check the layers, a number serves that suits them.
         let residual = self.network.layers[0].residual;
         let input_size = match self.network.input {
+            Input::Embedding { tied: true, .. } => outputs,
             Input::Embedding {
                 padding_idx: Some(token),
                 ..

@@ -22,6 +22,8 @@ struct Case {
     loss: Loss,
     route: Route,
     ragged: bool,
+    /// Reads tokens, whose embeddings are the head's weights too.
+    tied: bool,
 }
 
 impl Case {
@@ -32,8 +34,9 @@ impl Case {
             loss,
             route,
             ragged,
+            tied,
         } = self;
-        format!("{layers:?} {reads:?} {loss:?} {route:?} ragged {ragged}")
+        format!("{layers:?} {reads:?} {loss:?} {route:?} ragged {ragged} tied {tied}")
     }
 
     fn network(&self) -> Network {
@@ -41,10 +44,17 @@ impl Case {
             hidden_size,
             ..layer.clone()
         };
+        let layers: Vec<Layer> = self.layers.iter().zip(&SIZES).map(layer).collect();
+        let embedding = Input::Embedding {
+            size: layers.last().map_or(0, Layer::emitted_size),
+            padding_idx: None,
+            init: Init::Torch,
+            tied: true,
+        };
         Network {
-            input_size: 3,
-            input: Input::Values,
-            layers: self.layers.iter().zip(&SIZES).map(layer).collect(),
+            input_size: if self.tied { 4 } else { 3 },
+            input: if self.tied { embedding } else { Input::Values },
+            layers,
             head: Head {
                 size: 4,
                 reads: self.reads,
@@ -142,7 +152,15 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
     let mut cpu = Cpu::<f64>::new(model.program.clone()).expect("it fits");
     let mut random = Philox::new(seed, Stream::Shuffle(0));
     let mut normal = |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
-    cpu.write_exact(&model.inputs, &normal(model.inputs.len()));
+    let inputs = normal(model.inputs.len());
+    if case.tied {
+        // Each token comes several times, and in a ragged case past a sequence's end too.
+        let tokens: Vec<u32> = inputs.iter().map(|x| (8.0 * x.abs()) as u32 % 4).collect();
+        cpu.write_index(&model.inputs, &tokens)
+            .expect("sizes agree");
+    } else {
+        cpu.write_exact(&model.inputs, &inputs);
+    }
     if let Some(targets) = &model.targets {
         cpu.write_exact(targets, &normal(targets.len()));
     }
@@ -248,6 +266,7 @@ fn every_cell_with_every_bias_and_head() {
                             loss,
                             route,
                             ragged,
+                            tied: false,
                         });
                     }
                 }
@@ -270,6 +289,7 @@ fn stacks_of_two_and_three() {
                 loss: Loss::CrossEntropy,
                 route,
                 ragged: true,
+                tied: false,
             });
         }
     }
@@ -290,7 +310,32 @@ fn cells_of_all_kinds_in_one_stack() {
             loss: Loss::CrossEntropy,
             route,
             ragged: true,
+            tied: false,
         });
+    }
+}
+
+/// One matrix, which is read at the bottom and multiplied by at the top.
+#[test]
+fn an_embedding_that_is_the_heads_weights_too() {
+    let layers = [(Cell::Lstm, Bias::Single), (Cell::Gru, Bias::Double)];
+    for layer in layers.map(|(cell, bias)| variants(cell, bias)).concat() {
+        for (reads, route, ragged) in [
+            (Reads::Last, Route::Scan, false),
+            (Reads::Every, Route::Scan, true),
+            (Reads::Every, Route::Step, false),
+        ] {
+            for count in [1, 2] {
+                check(&Case {
+                    layers: vec![layer.clone(); count],
+                    reads,
+                    loss: Loss::CrossEntropy,
+                    route,
+                    ragged,
+                    tied: true,
+                });
+            }
+        }
     }
 }
 
@@ -312,6 +357,7 @@ fn inputs_and_initial_states() {
                 loss: Loss::CrossEntropy,
                 route,
                 ragged,
+                tied: false,
             };
             let Setting {
                 model,

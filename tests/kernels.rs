@@ -1231,8 +1231,11 @@ fn lookup_gradient() {
     for mut case in looked() {
         let (width, stride) = (case.width, case.width + 1);
         let dout = case.bench.random(case.taken.len() * stride);
-        let written = case.bench.writes(&vec![NAN; case.count * width]);
-        for padding in [None, Some(0)] {
+        let fresh = case.bench.writes(&vec![NAN; case.count * width]);
+        let held = case.bench.uniform(case.count * width, 1.0);
+        let held = case.bench.writes(&held);
+        for (padding, accumulate) in [(None, false), (Some(0), false), (None, true)] {
+            let written = if accumulate { held } else { fresh };
             let call = LookupGradient {
                 dout: Columns {
                     tensor: dout,
@@ -1241,14 +1244,17 @@ fn lookup_gradient() {
                 tokens: case.tokens,
                 dtable: case.table(written),
                 padding,
+                accumulate,
             };
             judge.call(&case.name, case.bench.copied(), call, |before| {
                 let number = |(token, i): (usize, usize)| {
                     let stands =
                         |&row: &usize| case.taken[row] == token && padding != Some(token as u32);
                     let rows = (0..case.taken.len()).filter(stands);
+                    let old = || exact(before.of(&written)[case.at(token, i)]);
                     let terms: Vec<Num> = rows
                         .map(|row| exact(before.of(&dout)[row * stride + i]))
+                        .chain(accumulate.then(old))
                         .collect();
                     let depth = terms.len();
                     let place = written.part(case.at(token, i), [1]);

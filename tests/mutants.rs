@@ -246,6 +246,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "label-weight",
     ),
     ("lookup_gradient", "token != u.padding", "true", "lookup"),
+    ("lookup_gradient", "u.accumulate != 0u", "false", "lookup"),
     // Wrong places.
     ("gather", "order[u.order + place]", "place", "gather"),
     ("gather", "(at % 4u)", "(3u - at % 4u)", "gather"),

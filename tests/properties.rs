@@ -564,8 +564,9 @@ fn spoil(network: &mut Network, l: usize, field: usize, choice: usize) {
         17 => {
             network.input = Input::Embedding {
                 size,
-                padding_idx: Some(choice as u32 / 4),
+                padding_idx: (!choice.is_multiple_of(3)).then_some(choice as u32 / 4),
                 init: Init::Torch,
+                tied: choice.is_multiple_of(3),
             }
         }
         _ => network.layers.clear(),

@@ -114,6 +114,7 @@ fn counter() -> (Recipe, Splits) {
         size: 5,
         padding_idx: None,
         init: Init::Torch,
+        tied: false,
     };
     recipe.batch_size = 4;
     recipe.bptt_steps = Some(16);

@@ -155,6 +155,7 @@ fn programs() -> Vec<Program> {
                 size: 4,
                 padding_idx: Some(0),
                 init: Init::Torch,
+                tied: false,
             },
         ] {
             let mut tokens = network(cell, 7, Loss::CrossEntropy, Reads::Every);

@@ -197,6 +197,168 @@ fn words_and_bytes_are_learnt_too() {
     refused(&place, &unknown, 2, "the word ` slow`");
 }
 
+/// An embedding as wide as what the one layer emits, and the head's weights too.
+const TIED: [&str; 2] = ["--set", "network.input={embedding={size=24, tied=true}}"];
+
+#[test]
+fn an_embedding_may_be_the_heads_weights_too() {
+    let place = place();
+    let lines = train(
+        &place,
+        &[&TIED[..], &["--epochs", "8", "--out", "run", "--json"]].concat(),
+    );
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert!(last["test_loss"].as_f64().unwrap() < 0.5, "{last}");
+    let text = sample(&place, &["--prime", "the quick", "--top-k", "1"]);
+    assert!(text.starts_with("the quick brown fox jumps over"), "{text}");
+
+    // One tensor in the model's file, and two names for it in PyTorch's.
+    let names = |file: &str| -> Vec<String> {
+        let bytes = fs::read(place.path(file)).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names: Vec<String> = tensors.names().into_iter().map(String::from).collect();
+        names.retain(|name| !name.starts_with("rnn."));
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names("run/model.safetensors"),
+        ["embedding.weight", "head.bias"]
+    );
+    place
+        .run(&[
+            "export",
+            "run",
+            "--to",
+            "pytorch",
+            "-o",
+            "torch.safetensors",
+        ])
+        .ok();
+    assert_eq!(
+        names("torch.safetensors"),
+        ["embedding.weight", "head.bias", "head.weight"]
+    );
+    place
+        .run(&[
+            "import",
+            "torch.safetensors",
+            "-o",
+            "back",
+            "--reads",
+            "every",
+        ])
+        .ok();
+    assert_eq!(
+        names("back/model.safetensors"),
+        ["embedding.weight", "head.bias"]
+    );
+
+    for (input, expected) in [
+        (
+            "network.input={embedding={size=16, tied=true}}",
+            "its size must be what the last layer emits, 24, and it is 16",
+        ),
+        (
+            "network.input={embedding={size=24, tied=true, padding_idx=0}}",
+            "leave out padding_idx or tied",
+        ),
+        (
+            "network.input={one-hot={tied=true}}",
+            "--set network.input={one-hot={tied=true}}: ",
+        ),
+        (
+            "network.input.embedding.tied=true",
+            "--set network.input.embedding.tied=true: ",
+        ),
+    ] {
+        refused(
+            &place,
+            &[&SMALL[..], &["--set", input]].concat(),
+            2,
+            expected,
+        );
+    }
+}
+
+#[test]
+fn a_seed_is_a_text_on_a_gpu_too() {
+    let Some(gpu) = common::gpu() else {
+        return;
+    };
+    let place = place();
+    train(&place, &["--epochs", "1", "--out", "run"]);
+    let device = gpu.summary.index.to_string();
+    let flags = [
+        "sample", "run", "--device", &device, "--length", "2000", "--seed", "1",
+    ];
+    let text = place.run(&flags).ok();
+    assert_eq!(text.chars().count(), 2001);
+    assert_eq!(place.run(&flags).ok(), text);
+}
+
+#[test]
+fn training_steps_of_texts_are_measured() {
+    let place = Place::new();
+    let flags = [
+        "bench",
+        "text",
+        "--device",
+        "cpu",
+        "--layers",
+        "1,2",
+        "--sizes",
+        "8",
+        "--iterations",
+        "2",
+    ];
+    let lines = place.run(&[&flags[..], &["--json"]].concat()).ok();
+    let rows: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 2);
+    for (layers, row) in (1..).zip(&rows) {
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key}: {row}"));
+        let sizes = ["layers", "hidden_size", "batch", "steps", "iterations"].map(number);
+        assert_eq!(sizes, [f64::from(layers), 8.0, 50.0, 50.0, 2.0]);
+        // Characters of an iteration over its time.
+        let speed = 50.0 * 50.0 / number("ms") * 1e3;
+        assert!(
+            (number("characters_per_s") - speed).abs() <= 1e-6 * speed,
+            "{row}"
+        );
+        // Four gates over embeddings of 64 and a bias, the states, and the head of 66 characters.
+        let above = f64::from(layers - 1) * (4.0 * 8.0 * (8.0 + 8.0 + 1.0));
+        let parameters = 66.0 * 64.0 + 4.0 * 8.0 * (64.0 + 8.0 + 1.0) + above + 66.0 * 9.0;
+        assert_eq!(number("parameters"), parameters, "{row}");
+        // Parameters, gradients and two moments at least.
+        assert!(number("memory_bytes") > 16.0 * parameters, "{row}");
+    }
+    let table = place.run(&flags).ok();
+    let [header, first, second] = table.lines().collect::<Vec<_>>()[..] else {
+        panic!("{table}");
+    };
+    for title in [
+        "LAYERS",
+        "SIZE",
+        "ms/ITERATION",
+        "CHARACTERS/s",
+        "MEMORY MiB",
+        "PARAMETERS",
+    ] {
+        assert!(header.contains(title), "{table}");
+    }
+    for row in [first, second] {
+        let figures: Vec<f64> = row
+            .split_whitespace()
+            .map(|figure| figure.parse().unwrap())
+            .collect();
+        assert_eq!(figures.len(), 6, "{table}");
+        assert!(figures.iter().all(|&figure| figure > 0.0), "{table}");
+    }
+}
+
 #[test]
 fn a_run_goes_on_as_if_nothing_had_happened() {
     let place = place();

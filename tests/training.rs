@@ -723,11 +723,19 @@ const EMBEDDED: Input = Input::Embedding {
     size: 5,
     padding_idx: None,
     init: Init::Torch,
+    tied: false,
+};
+/// As wide as what the layers of [`counter`] emit.
+const TIED: Input = Input::Embedding {
+    size: 12,
+    padding_idx: None,
+    init: Init::Glorot,
+    tied: true,
 };
 
 #[test]
 fn tokens_are_learnt_in_chunks_on_both_executors_alike() {
-    for input in [Input::OneHot, EMBEDDED] {
+    for input in [Input::OneHot, EMBEDDED, TIED] {
         let (recipe, data) = (counter(input), Splits::from(counting()));
         let cpu = run_on(&recipe, &data, &Device::Cpu);
         // Two batches of four chunks in each epoch.

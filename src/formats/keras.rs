@@ -119,7 +119,8 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
         }
     }
     let (inputs, outputs) = (network.head_inputs(), network.head.size);
-    let kernel = transposed(model.parameter("head.weight")?, inputs);
+    // A `Dense` has a kernel of its own, so what is tied is written twice.
+    let kernel = transposed(model.parameter(network.head_weight())?, inputs);
     arrays.push(array("head/kernel", &[inputs, outputs], kernel));
     let bias = model.parameter("head.bias")?.to_vec();
     arrays.push(array("head/bias", &[outputs], bias));
@@ -254,7 +255,7 @@ struct Found {
 }
 
 /// The model of an `.npz` of weights under Keras's paths, in the model's order: `SimpleRNN`, `LSTM`, `GRU`, each perhaps in
-/// `Bidirectional`, a `Dense` and perhaps an `Embedding`.
+/// `Bidirectional`, a `Dense` and perhaps an `Embedding`; where the two have the same weights, they are tied.
 ///
 /// # Errors
 /// [`Error::Usage`] for arrays that make no such network, each by its name.
@@ -352,6 +353,7 @@ pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<SavedModel> {
                 size,
                 padding_idx: None,
                 init,
+                tied: false,
             },
         );
         table.name = "embedding.weight".into();

@@ -55,7 +55,7 @@ impl Unsaid {
     fn model(
         &self,
         name: &str,
-        (input_size, input): (usize, Input),
+        (input_size, mut input): (usize, Input),
         layers: Vec<Layer>,
         outputs: usize,
         mut parameters: Vec<Parameter>,
@@ -67,6 +67,15 @@ impl Unsaid {
                 cell.name(),
                 layers[0].cell.name()
             )));
+        }
+        if let Input::Embedding { tied, .. } = &mut input {
+            // One matrix, under two names or under one.
+            let find = |name: &str| parameters.iter().find(|p| p.name == name);
+            let table = find("embedding.weight").map(|table| (&table.shape, &table.values));
+            *tied = find("head.weight").is_none_or(|own| Some((&own.shape, &own.values)) == table);
+            if *tied {
+                parameters.retain(|p| p.name != "head.weight");
+            }
         }
         let named = self.recipe.as_ref().map(|recipe| &recipe.network.head);
         let guess = match outputs {

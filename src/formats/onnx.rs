@@ -327,8 +327,14 @@ impl Graph {
     fn head(&mut self, model: &SavedModel, emitted: &str, last: &str) -> Result<()> {
         let Network { head, .. } = model.network;
         let inputs = model.network.head_inputs();
-        let weight = model.parameter("head.weight")?;
-        let weight = self.transposed("head.weight", weight, head.size, inputs);
+        let weight = match model.network.is_tied() {
+            // One matrix in the file.
+            true => self.transpose("embedding.weight", "head.weight", &[1, 0]),
+            false => {
+                let weight = model.parameter("head.weight")?;
+                self.transposed("head.weight", weight, head.size, inputs)
+            }
+        };
         let bias = self.floats("head.bias", &[head.size], model.parameter("head.bias")?);
         let mut shape = vec![Size::Batch, Size::Of(head.size)];
         let normal = columns(&model.preparation.targets);

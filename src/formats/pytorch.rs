@@ -57,7 +57,12 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
     let mut tensors = vec![];
     for parameter in &model.parameters {
         let name = stack_name(&stacks, &parameter.name);
-        tensors.push((name, &parameter.shape, bytes(&parameter.values)));
+        // A `state_dict` has what is tied under both names.
+        let second =
+            (network.is_tied() && name == "embedding.weight").then(|| "head.weight".into());
+        for name in [Some(name), second].into_iter().flatten() {
+            tensors.push((name, &parameter.shape, bytes(&parameter.values)));
+        }
     }
     let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
@@ -220,6 +225,10 @@ fn python(model: &SavedModel, stacks: &[Stack], weights: &str) -> String {
         true => "import torch\n",
         false => "",
     };
+    let tie = match network.is_tied() {
+        true => "        self.head.weight = self.embedding.weight\n",
+        false => "",
+    };
     let outputs = match head.reads {
         Reads::Last => format!("[batch, {}]", head.size),
         Reads::Every => format!("[batch, time, {}]", head.size),
@@ -238,7 +247,7 @@ class Network(nn.Module):
     def __init__(self):
         super().__init__()
 {build}        self.head = nn.Linear({}, {})
-
+{tie}
     def forward(self, x, lengths=None):
 {forward}        return self.head({read}){undone}
 
@@ -267,7 +276,7 @@ def load(weights=Path(__file__).with_name("{weights}")):
 }
 
 /// The model of a `state_dict` in safetensors: `nn.RNN`, `nn.LSTM` or `nn.GRU`, one or several (in the order of their names),
-/// an `nn.Linear` and perhaps an `nn.Embedding`, under any names.
+/// an `nn.Linear` and perhaps an `nn.Embedding`, under any names; where the two have the same weights, they are tied.
 ///
 /// # Errors
 /// [`Error::Usage`] for tensors that make no such network, each by its name.
@@ -342,6 +351,7 @@ pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<SavedModel> {
                         size,
                         padding_idx: None,
                         init: Default::default(),
+                        tied: false,
                     },
                 );
                 parameter.name = "embedding.weight".into();
@@ -365,7 +375,12 @@ pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<SavedModel> {
         }
         parameters.push(parameter);
     }
-    let outputs = outputs.ok_or_else(|| {
+    // What is tied may be there once, as `safetensors.torch.save_model` has it.
+    let tied = match input {
+        (vocabulary, Input::Embedding { size, .. }) if size == emits => Some(vocabulary),
+        _ => None,
+    };
+    let outputs = outputs.or(tied).ok_or_else(|| {
         Error::Usage(format!(
             "there is no linear head: no tensor `<name>.weight` of shape [K, {emits}]"
         ))

@@ -15,6 +15,8 @@ pub struct LookupGradient {
     pub dtable: Table,
     /// A token whose vector is left as it is (PyTorch's `padding_idx`).
     pub padding: Option<u32>,
+    /// Adds the sums to what `dtable` holds.
+    pub accumulate: bool,
 }
 
 impl From<LookupGradient> for Call {
@@ -43,6 +45,7 @@ impl Kernel for LookupGradient {
         scalars.push(("out_stride", Scalar::count(self.dout.stride)));
         scalars.push(("vocabulary", Scalar::count(self.dtable.count())));
         scalars.push(("padding", Scalar::U32(self.padding.unwrap_or(u32::MAX))));
+        scalars.push(("accumulate", Scalar::U32(self.accumulate.into())));
         scalars
     }
 
@@ -66,9 +69,13 @@ impl Kernel for LookupGradient {
 
     fn cost(&self) -> Cost {
         let numbers = (self.tokens.steps * self.tokens.batch * self.dtable.width) as f64;
+        let (table, times) = (
+            self.dtable.tensor.len() as f64,
+            f64::from(u8::from(self.accumulate)),
+        );
         Cost {
-            flops: numbers,
-            bytes: 4.0 * (numbers + self.dtable.tensor.len() as f64),
+            flops: numbers + times * table,
+            bytes: 4.0 * (numbers + (1.0 + times) * table),
         }
     }
 }
@@ -97,7 +104,10 @@ impl LookupGradient {
         for (token, vector) in vectors.iter().enumerate() {
             let places = dtable[token * self.dtable.token_stride..].iter_mut();
             let places = places.step_by(self.dtable.stride).zip(vector);
-            places.for_each(|(place, &value)| *place = value);
+            match self.accumulate {
+                true => places.for_each(|(place, &value)| *place += value),
+                false => places.for_each(|(place, &value)| *place = value),
+            }
         }
     }
 }

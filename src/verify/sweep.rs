@@ -297,8 +297,19 @@ fn options(cell: Cell) -> Vec<Spec> {
             size: 4,
             padding_idx: Some(1),
             init: Init::Torch,
+            tied: false,
         };
         spec.network.head.loss = Loss::MeanSquaredError;
+    });
+    with("tied every", &|spec| {
+        spec.network.input = Input::Embedding {
+            size: spec.network.head_inputs(),
+            padding_idx: None,
+            init: Init::Torch,
+            tied: true,
+        };
+        spec.network.input_size = spec.network.head.size;
+        spec.network.head.reads = Reads::Every;
     });
     with("upstream", &|spec| spec.gradients = Gradients::OfUpstream);
     if cell.is_lstm() {
@@ -1172,6 +1183,7 @@ fn lookup(bench: &mut Bench, full: bool) {
                     tokens,
                     dtable,
                     padding: columns.then_some(0),
+                    accumulate: reversed,
                 });
             }
         }

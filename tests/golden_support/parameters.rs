@@ -279,6 +279,7 @@ impl Parameters {
                 size,
                 padding_idx: count("padding_idx").map(|token| token as u32),
                 init: Init::Zeros,
+                tied: false,
             }),
         };
         let network = Network {

@@ -119,7 +119,7 @@ def check_pytorch(case, about):
     differ("PyTorch, lengths", case.name, ours, ragged, lengths[some])
     # Saved by PyTorch, the state dict comes back as it went out, bit for bit.
     saved = case / "saved.safetensors"
-    safetensors.torch.save_file(network.state_dict(), saved)
+    safetensors.torch.save_model(network, str(saved))
     back = case.parent / f"{case.name} from PyTorch"
     if about["told"]:
         gatescan("import", saved, "-o", back, *options(about))

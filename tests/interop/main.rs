@@ -182,10 +182,20 @@ fn cases() -> Vec<Case> {
         size: 5,
         padding_idx: None,
         init: Init::Torch,
+        tied: false,
     };
+    let mut tied = case("tied", vec![both(layer(Lstm, 6))], every, &[]);
+    tied.network.input_size = VOCABULARY;
+    tied.network.input = Input::Embedding {
+        size: 12,
+        padding_idx: None,
+        init: Init::Torch,
+        tied: true,
+    };
+    tied.network.head.size = VOCABULARY;
     let mut normalised = case("normalised", vec![layer(Lstm, 6)], last, &[]);
     normalised.network.head.loss = Loss::MeanSquaredError;
-    cases.extend([values, normalised, one_hot, embedded]);
+    cases.extend([values, normalised, one_hot, embedded, tied]);
     cases
 }
 

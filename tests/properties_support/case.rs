@@ -73,23 +73,29 @@ pub fn networks() -> impl Strategy<Value = Network> {
                 Input::Values => {}
                 // They are never written out, and so nothing is dropped of them.
                 Input::OneHot => network.layers[0].dropout.input_keep_prob = 1.0,
-                Input::Embedding { padding_idx, .. } => {
-                    *padding_idx = padding_idx.filter(|&token| (token as usize) < input_size);
+                Input::Embedding {
+                    padding_idx, tied, ..
+                } => {
+                    *padding_idx =
+                        padding_idx.filter(|&token| (token as usize) < input_size && !*tied);
                 }
             }
             fit_residuals(&mut network);
+            fit_tied(&mut network);
             network
         },
     )
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
-    let embedding =
-        (1..=6usize, of(0..6u32), inits()).prop_map(|(size, padding_idx, init)| Input::Embedding {
+    let embedding = (1..=6usize, of(0..6u32), inits(), any::<bool>()).prop_map(
+        |(size, padding_idx, init, tied)| Input::Embedding {
             size,
             padding_idx,
             init,
-        });
+            tied,
+        },
+    );
     prop_oneof![2 => Just(Input::Values), 1 => Just(Input::OneHot), 1 => embedding]
 }
 
@@ -184,6 +190,25 @@ fn fit_residuals(network: &mut Network) {
             }
         }
         inputs = layer.emitted_size();
+    }
+}
+
+/// Makes an embedding that wants to be tied as wide as what the last layer emits, where no layer adds it to that.
+fn fit_tied(network: &mut Network) {
+    let emitted = network.head_inputs();
+    if let Input::Embedding {
+        size,
+        tied: tied @ true,
+        ..
+    } = &mut network.input
+    {
+        match network.layers[0].residual {
+            true => *tied = *size == emitted,
+            false => *size = emitted,
+        }
+        if *tied {
+            network.head.size = network.input_size;
+        }
     }
 }
 
