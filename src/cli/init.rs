@@ -197,7 +197,7 @@ impl Init {
             Targets::Values { .. } => 0,
         };
         let found = count(&splits.train)
-            .max(splits.test.as_ref().map_or(0, count))
+            .max(splits.test.as_deref().map_or(0, count))
             .max(2);
         if let DataRecipe::Idx { classes, .. } = &mut data {
             *classes = found;
@@ -207,7 +207,7 @@ impl Init {
             steps,
             features,
             ..
-        } = splits.train;
+        } = *splits.train;
         let part =
             |name: &str, holds: String, taken: &str| [name.into(), holds, "0".into(), taken.into()];
         Ok(Findings {
@@ -725,7 +725,7 @@ fn fit_to(recipe: &mut Recipe, Splits { train, .. }: &Splits) {
 }
 
 fn describe(splits: &Splits) -> String {
-    let Dataset { count, steps, .. } = splits.train;
+    let Dataset { count, steps, .. } = *splits.train;
     let test = splits.test.as_ref().map_or(0, |test| test.count);
     format!("{count} sequences of {steps} steps to train on, {test} to test on")
 }

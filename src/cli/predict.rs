@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use gatescan::checkpoint::SavedModel;
@@ -173,10 +174,8 @@ impl Predict {
             DataRecipe::Idx { .. } => {
                 let mut recipe = model.recipe.data.clone();
                 recipe.set_path(path.clone());
-                Ok((
-                    recipe.load_split(self.split, model.recipe.seed)?,
-                    Places::Sequences,
-                ))
+                let data = recipe.load_split(self.split, model.recipe.seed)?;
+                Ok((Arc::unwrap_or_clone(data), Places::Sequences))
             }
             DataRecipe::Text(_) => Err(Error::Training(
                 "this model has learnt a text; `gatescan sample` has it write one, and `gatescan eval --data FILE` judges it by another"

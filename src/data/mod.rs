@@ -8,6 +8,7 @@ pub mod series;
 pub mod text;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 use preparation::Preparation;
@@ -150,11 +151,11 @@ pub enum Targets {
     },
 }
 
-/// A training split and, where there is one, a test split of the same form.
+/// A training split and, where there is one, a test split of the same form; shared, since a run that streams them goes on reading.
 #[derive(Debug, Clone)]
 pub struct Splits {
-    pub train: Dataset,
-    pub test: Option<Dataset>,
+    pub train: Arc<Dataset>,
+    pub test: Option<Arc<Dataset>>,
     /// How both were prepared, which a model keeps.
     pub preparation: Preparation,
 }
@@ -163,7 +164,7 @@ impl From<Dataset> for Splits {
     /// A training split alone.
     fn from(train: Dataset) -> Splits {
         Splits {
-            train,
+            train: train.into(),
             test: None,
             preparation: Preparation::default(),
         }
@@ -175,7 +176,7 @@ impl Splits {
     ///
     /// # Errors
     /// [`Error::Training`] where there is no test split.
-    pub fn take(self, split: Split) -> Result<Dataset> {
+    pub fn take(self, split: Split) -> Result<Arc<Dataset>> {
         match split {
             Split::Train => Ok(self.train),
             Split::Test => self.test.ok_or_else(|| {
@@ -256,6 +257,14 @@ impl Dataset {
             )));
         }
         Ok(self.select(&range.collect::<Vec<_>>()))
+    }
+
+    /// The sequences of these numbers, each below N, in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they lie in a file that can no longer be read.
+    pub fn read(&self, sequences: &[usize]) -> Result<Dataset> {
+        Ok(self.select(sequences))
     }
 
     /// The sequences of these numbers, each below N.
@@ -464,10 +473,11 @@ impl Dataset {
 
 /// Of rows of `width` values, those of these numbers.
 fn taken<V: Copy>(values: &[V], width: usize, rows: &[usize]) -> Vec<V> {
-    let rows = rows
-        .iter()
-        .map(|&row| &values[row * width..(row + 1) * width]);
-    rows.flatten().copied().collect()
+    let mut all = Vec::with_capacity(rows.len() * width);
+    for &row in rows {
+        all.extend_from_slice(&values[row * width..(row + 1) * width]);
+    }
+    all
 }
 
 /// Refuses a token that is not below the vocabulary's size.

@@ -448,8 +448,8 @@ impl Npy {
         test.iter_mut()
             .try_for_each(|test| self.prepare(test, &preparation))?;
         Ok(Splits {
-            train,
-            test,
+            train: train.into(),
+            test: test.map(Dataset::into),
             preparation,
         })
     }
