@@ -153,7 +153,9 @@ impl Feed {
                 Of::Bytes { scale: *scale },
                 buffer("data", Kind::Data, index, [elements.div_ceil(4), 1]),
             ),
-            Inputs::Floats(_) => (Of::Reals, buffer("data", Kind::Data, real, [elements, 1])),
+            Inputs::Floats(_) | Inputs::Stored(_) => {
+                (Of::Reals, buffer("data", Kind::Data, real, [elements, 1]))
+            }
             Inputs::Tokens { .. } => (
                 Of::Indices { absent: 0 },
                 buffer("data", Kind::Data, index, [elements, 1]),
@@ -332,6 +334,10 @@ impl Feed {
                 executor.write_index(&self.inputs.part(before, [words.len()]), &words)?;
             }
             Inputs::Floats(values) => executor.write(&part(&self.inputs), values)?,
+            Inputs::Stored(stored) => {
+                let all: Vec<usize> = (0..data.count).collect();
+                executor.write(&part(&self.inputs), &stored.read(&all)?)?;
+            }
             Inputs::Tokens { values, .. } => executor.write_index(&part(&self.inputs), values)?,
         }
         if let (Targets::Values { values, .. }, Some(targets)) = (&data.targets, &self.targets) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cpu_time::ThreadTime;
+use flate2::Crc;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, SavedModel, crc32};
+use crate::checkpoint::{Checkpoint, SavedModel};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -1024,17 +1025,21 @@ impl Passing {
 
 /// CRC-32 of all that the steps read.
 fn checksum(data: &Dataset) -> Result<u32> {
-    let inputs: &[u8] = match &data.inputs {
-        Inputs::Bytes { values, .. } => values,
-        Inputs::Floats(values) => bytemuck::cast_slice(values),
-        Inputs::Tokens { values, .. } => bytemuck::cast_slice(values),
-    };
     let targets: &[u8] = match &data.targets {
         Targets::Classes { labels, .. } => bytemuck::cast_slice(labels),
         Targets::Values { values, .. } => bytemuck::cast_slice(values),
     };
     let lengths = data.lengths.as_deref().unwrap_or_default();
-    Ok(crc32(&[inputs, targets, bytemuck::cast_slice(lengths)]))
+    let mut sum = Crc::new();
+    match &data.inputs {
+        Inputs::Bytes { values, .. } => sum.update(values),
+        Inputs::Floats(values) => sum.update(bytemuck::cast_slice(values)),
+        Inputs::Stored(stored) => stored.each(|values| sum.update(bytemuck::cast_slice(values)))?,
+        Inputs::Tokens { values, .. } => sum.update(bytemuck::cast_slice(values)),
+    }
+    sum.update(targets);
+    sum.update(bytemuck::cast_slice(lengths));
+    Ok(sum.sum())
 }
 
 /// Refuses data that make no sense, or whose sizes are not the network's.

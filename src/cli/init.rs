@@ -233,7 +233,15 @@ impl Init {
         let names = source.names();
         let mut arrays: HashMap<String, Array> = HashMap::new();
         for name in &names {
-            arrays.insert(name.clone(), source.array(name)?);
+            // Of what stays in its file, the shape says enough.
+            let array = match source.shape_of_stored(name)? {
+                Some(shape) if shape.len() == 3 => Array {
+                    shape,
+                    numbers: Numbers::Floats(vec![]),
+                },
+                _ => source.array(name)?,
+            };
+            arrays.insert(name.clone(), array);
         }
         let called = |candidates: &[&str]| {
             let found = candidates.iter().find_map(|candidate| {

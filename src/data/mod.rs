@@ -5,6 +5,7 @@ pub mod idx;
 pub mod npy;
 pub mod preparation;
 pub mod series;
+pub mod stored;
 pub mod text;
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 use preparation::Preparation;
 use serde::{Deserialize, Serialize};
+use stored::Stored;
 
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
@@ -126,6 +128,8 @@ pub enum Inputs {
         scale: f32,
     },
     Floats(Vec<f32>),
+    /// Numbers that stay in their file.
+    Stored(Stored),
     /// `[N, T]` tokens, each below `vocabulary`, in place of features.
     Tokens {
         values: Vec<u32>,
@@ -264,7 +268,11 @@ impl Dataset {
     /// # Errors
     /// [`Error::File`] where they lie in a file that can no longer be read.
     pub fn read(&self, sequences: &[usize]) -> Result<Dataset> {
-        Ok(self.select(sequences))
+        let mut read = self.select(sequences);
+        if let Inputs::Stored(stored) = &self.inputs {
+            read.inputs = Inputs::Floats(stored.read(sequences)?);
+        }
+        Ok(read)
     }
 
     /// The sequences of these numbers, each below N.
@@ -282,6 +290,7 @@ impl Dataset {
                     scale: *scale,
                 },
                 Inputs::Floats(values) => Inputs::Floats(taken(values, each, sequences)),
+                Inputs::Stored(stored) => Inputs::Stored(stored.select(sequences)),
                 Inputs::Tokens { values, vocabulary } => Inputs::Tokens {
                     values: taken(values, each, sequences),
                     vocabulary: *vocabulary,
@@ -380,6 +389,8 @@ impl Dataset {
         let holds = match &self.inputs {
             Inputs::Bytes { values, .. } => values.len(),
             Inputs::Floats(values) => values.len(),
+            // They are looked at as they are read.
+            Inputs::Stored(stored) => stored.count() * steps * features,
             Inputs::Tokens { values, .. } => values.len(),
         };
         check_len("input values", holds, &[count, steps, features])?;
@@ -389,7 +400,7 @@ impl Dataset {
                 let message = format!("the inputs' scale is {scale}; it must be a finite number");
                 return Err(Error::Usage(message));
             }
-            Inputs::Bytes { .. } => {}
+            Inputs::Bytes { .. } | Inputs::Stored(_) => {}
             Inputs::Tokens { values, vocabulary } => {
                 check_tokens(values, *vocabulary, &[count, steps])?;
             }
