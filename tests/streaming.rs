@@ -419,7 +419,7 @@ fn a_file_larger_than_memory_trains() {
     let recipe = "\
         name = \"large\"\nseed = 0\nepochs = 1\nsteps = 3\nbatch_size = 8\n\
         [data]\nkind = \"npy\"\npath = \"large\"\ninputs = \"inputs\"\nlabels = \"labels\"\ntest_fraction = 0.0\nnormalise = false\n\
-        [[network.layer]]\ncell = \"gru\"\nhidden_size = 4\n\
+        [[network.layer]]\ncell = \"lstm\"\nhidden_size = 4\n\
         [network.head]\nreads = \"last\"\nloss = \"cross-entropy\"\n\
         [optimizer]\nkind = \"adam\"\nlr = 0.01\n";
     fs::write(place.path("large.toml"), recipe).expect("there is space");
