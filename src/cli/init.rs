@@ -309,6 +309,12 @@ impl Init {
         let data = DataRecipe::Npy(npy);
         let train = data.load(0)?.train;
         let outputs = train.targets.outputs();
+        let beside = |name: &str| {
+            name.strip_suffix("_train")
+                .map(|stem| format!("{stem}_test"))
+        };
+        let beside = |name: &str| beside(name).filter(|name| arrays.contains_key(name));
+        let tested = beside(&inputs).and(beside(&answers));
         let part = |name: &String| {
             let array = &arrays[name];
             let kind = match &array.numbers {
@@ -319,6 +325,7 @@ impl Init {
                 _ if *name == inputs => "inputs",
                 _ if *name == answers && classes => "class",
                 _ if *name == answers => "target",
+                _ if tested.is_some() && name.ends_with("_test") => "test split",
                 _ if Some(name) == lengths.as_ref() => "lengths",
                 _ if Some(name) == groups.as_ref() => "groups",
                 _ => "left out",

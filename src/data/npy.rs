@@ -62,7 +62,8 @@ pub struct Npy {
     /// V: the inputs are `[N, T]` tokens, each below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
-    /// Arrays of the same names that are the test split; else that is a part of those in `path`.
+    /// Arrays of the same names that are the test split. Else, where all names end in `_train` and `path` has the same ones that
+    /// end in `_test`, these are; else a part of those in `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
     #[serde(default = "fifth")]
@@ -489,15 +490,14 @@ impl Npy {
         known: Option<&Preparation>,
     ) -> Result<Splits> {
         let (data, groups) = self.read(source, self.classes)?;
-        let (mut train, mut test) = match test {
-            Some(test) => {
-                let classes = match &data.targets {
-                    Targets::Classes { classes, .. } => Some(*classes),
-                    Targets::Values { .. } => None,
-                };
-                (data, Some(self.read(test, classes)?.0))
-            }
-            None => {
+        let classes = match &data.targets {
+            Targets::Classes { classes, .. } => Some(*classes),
+            Targets::Values { .. } => None,
+        };
+        let (mut train, mut test) = match (test, self.of_test(&source.names())) {
+            (Some(test), _) => (data, Some(self.read(test, classes)?.0)),
+            (None, Some(of_test)) => (data, Some(of_test.read(source, classes)?.0)),
+            (None, None) => {
                 let (train, test) = divide(&groups, self.split_by, self.test_fraction, seed)
                     .map_err(|problem| Error::file(&self.path, problem))?;
                 let test = (!test.is_empty()).then(|| data.select(&test));
@@ -516,6 +516,24 @@ impl Npy {
             test: test.map(Dataset::into),
             preparation,
         })
+    }
+
+    /// Of arrays called `x_train` and `y_train`, the same of `x_test` and `y_test`, where these are among the names.
+    fn of_test(&self, names: &[String]) -> Option<Npy> {
+        let mut of_test = self.clone();
+        let named = [
+            &mut of_test.labels,
+            &mut of_test.targets,
+            &mut of_test.lengths,
+        ];
+        let named = named.into_iter().flatten();
+        for name in named.chain([&mut of_test.inputs]) {
+            *name = format!("{}_test", name.strip_suffix("_train")?);
+            names.contains(name).then_some(())?;
+        }
+        // Both splits are told already.
+        of_test.groups = None;
+        Some(of_test)
     }
 
     /// The sequences of arrays in another place, prepared as `known` says; there need be no answers, and those of the set are
@@ -1143,6 +1161,29 @@ mod tests {
             pair.len() == 12 && [0.0, 12.0].contains(&pair[0]),
             "{pair:?}"
         );
+    }
+
+    #[test]
+    fn arrays_called_test_are_the_test_split() {
+        let x = Array3::from_shape_fn((4, 3, 2), |(n, t, i)| (6 * n + 2 * t + i) as u8);
+        let x_test = Array3::from_elem((2, 3, 2), 9u8);
+        let y = Array1::from(vec![0u8, 1, 2, 1]);
+        let members = [
+            ("x_train", bytes(&x)),
+            ("y_train", bytes(&y)),
+            ("x_test", bytes(&x_test)),
+            ("y_test", bytes(&Array1::from(vec![1u8, 0]))),
+        ];
+        let mut recipe = npy(true);
+        (recipe.inputs, recipe.labels) = ("x_train".into(), Some("y_train".into()));
+        let splits = recipe.split(&mut archive(&members), None, 0, None);
+        let Splits { train, test, .. } = splits.expect("it makes sense");
+        let test = test.expect("there is one");
+        assert_eq!((train.count, test.count, test.targets.outputs()), (4, 2, 3));
+        assert_eq!(floats(&test), [9.0; 12]);
+        // Without the answers they are only two more arrays.
+        let splits = recipe.split(&mut archive(&members[..3]), None, 0, None);
+        assert_eq!(splits.expect("it makes sense").train.count, 3);
     }
 
     #[test]
