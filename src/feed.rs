@@ -103,7 +103,7 @@ fn unit(data: &Dataset, batch: usize) -> usize {
             batch
                 * [1, 2, 4]
                     .into_iter()
-                    .find(|times| bytes * times % 4 == 0)
+                    .find(|times| (bytes * times).is_multiple_of(4))
                     .unwrap_or(4)
         }
         _ => batch,
