@@ -33,7 +33,7 @@ fn echoes(count: usize, seed: u64) -> Result<Dataset> {
 
 fn main() -> Result<()> {
     let data = Splits {
-        test: Some(echoes(500, 2)?),
+        test: Some(echoes(500, 2)?.into()),
         ..echoes(2000, 1)?.into()
     };
 

@@ -23,7 +23,7 @@ fn main() -> Result<()> {
         range: [0.0, 30.0],
     };
     let data = Splits {
-        test: Some(windows.draw(500, 0, Stream::Windows(1))),
+        test: Some(windows.draw(500, 0, Stream::Windows(1)).into()),
         ..windows.draw(50_000, 0, Stream::Windows(0)).into()
     };
 

@@ -133,7 +133,8 @@ fn regression(train: &Windows, data: &Windows) -> Result<Option<Baseline>> {
     let (steps, features) = sizes(train);
     let coefficients = 1 + steps.saturating_mul(features);
     let ragged = train.data.lengths.is_some() || data.data.lengths.is_some();
-    if ragged || coefficients > MOST_COEFFICIENTS || sizes(data) != (steps, features) {
+    let stored = train.inputs.is_empty() || data.inputs.is_empty();
+    if stored || ragged || coefficients > MOST_COEFFICIENTS || sizes(data) != (steps, features) {
         return Ok(None);
     }
     let (count, width) = (train.data.count, train.width);
@@ -201,14 +202,17 @@ struct Windows<'a> {
 
 impl Windows<'_> {
     fn of(data: &Dataset) -> Option<Windows<'_>> {
-        let (
-            Inputs::Floats(inputs),
-            Targets::Values {
-                values,
-                width,
-                per_step,
-            },
-        ) = (&data.inputs, &data.targets)
+        let inputs: &[f32] = match &data.inputs {
+            Inputs::Floats(inputs) => inputs,
+            // Too many for a regression beside a model.
+            Inputs::Stored(_) => &[],
+            _ => return None,
+        };
+        let Targets::Values {
+            values,
+            width,
+            per_step,
+        } = &data.targets
         else {
             return None;
         };

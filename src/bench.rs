@@ -14,6 +14,7 @@ use crate::data::text;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
+use crate::feed::PIECE;
 use crate::kernels::{Call, Cost, Gemm, Matrix};
 use crate::network::{Bias, Dropout, Init, Input, Layer, Loss, Reads};
 use crate::optim::Optimizer;
@@ -22,7 +23,7 @@ use crate::profile::{Ceilings, Clock, Machine, Options, Site, quantile, sites_of
 use crate::program::{Element, Kind, Phase, Program, Tensor};
 use crate::recipe::{HeadRecipe, Recipe, did_you_mean, listed};
 use crate::rng::{Philox, Stream};
-use crate::train::{PIECE, Trainer};
+use crate::train::Trainer;
 
 /// The shapes that are measured where none is named.
 pub const SHAPES: [&str; 9] = [
@@ -224,7 +225,7 @@ impl Shape {
             false => data,
         };
         Ok(Splits {
-            test: Some(data.clone()),
+            test: Some(data.clone().into()),
             ..data.into()
         })
     }

@@ -59,6 +59,7 @@ mod diagnose;
 pub mod disk;
 pub mod error;
 pub mod executor;
+mod feed;
 pub mod files;
 pub mod formats;
 pub mod generate;

@@ -49,6 +49,8 @@ pub struct Tuning {
     pub iterations: usize,
     /// Whether shaders check at run time what the host has proved, too.
     pub checks: bool,
+    /// Bytes that data may take on the device; what is more is streamed through a window. `None`: as many as it holds.
+    pub data_memory: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -63,12 +65,13 @@ impl Default for Tuning {
             workgroups: 128,
             iterations: usize::MAX,
             checks: false,
+            data_memory: None,
         }
     }
 }
 
 /// What [`Tuning::set`] takes: a name, and the values that it has.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("route", "scan, steps or auto"),
     ("scan_tile", "1, 2 or 4 groups of four sequences"),
     ("scan_each", "1, 2 or 4 elements of the state"),
@@ -76,6 +79,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("largest_scan", "a number of hidden units from 1"),
     ("scan_work", "a number of multiply-adds from 1"),
     ("checks", "on or off"),
+    ("data_memory", "a number of MiB from 1"),
 ];
 
 impl Tuning {
@@ -155,6 +159,8 @@ impl Tuning {
             "workgroups" => number.map(|number| self.workgroups = number),
             "largest_scan" => number.map(|number| self.largest_scan = number),
             "scan_work" => number.map(|number| self.scan_work = number),
+            "data_memory" => number
+                .map(|number| self.data_memory = Some((number as u64).saturating_mul(1 << 20))),
             "checks" => switch.map(|checks| self.checks = checks),
             _ => {
                 let similar = did_you_mean(name, &names);

@@ -1,6 +1,7 @@
 //! Recipes: one TOML file that says everything a training run depends on.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -708,8 +709,8 @@ impl DataRecipe {
                 scale,
             } => {
                 let mut splits = idx::load(&idx::locate(path)?, *classes)?;
-                splits.train = scaled(splits.train, *scale);
-                splits.test = splits.test.map(|test| scaled(test, *scale));
+                let both = [&mut splits.train].into_iter().chain(&mut splits.test);
+                both.for_each(|data| rescale(Arc::make_mut(data), *scale));
                 Ok(splits)
             }
             DataRecipe::Csv(csv) => csv.load(seed, known),
@@ -735,8 +736,12 @@ impl DataRecipe {
                     range: *range,
                 };
                 Ok(Splits {
-                    train: drawn.draw(*windows, seed, Stream::Windows(0)),
-                    test: Some(drawn.draw(windows.div_ceil(100), seed, Stream::Windows(1))),
+                    train: drawn.draw(*windows, seed, Stream::Windows(0)).into(),
+                    test: Some(
+                        drawn
+                            .draw(windows.div_ceil(100), seed, Stream::Windows(1))
+                            .into(),
+                    ),
                     preparation: Preparation::default(),
                 })
             }
@@ -808,7 +813,7 @@ impl DataRecipe {
     ///
     /// # Errors
     /// Those of [`DataRecipe::load`]; [`Error::Training`] where there is no test split.
-    pub fn load_split(&self, split: Split, seed: u64) -> Result<Dataset> {
+    pub fn load_split(&self, split: Split, seed: u64) -> Result<Arc<Dataset>> {
         // Of images, the other split is in files that need not be there.
         if let DataRecipe::Idx {
             path,
@@ -816,8 +821,9 @@ impl DataRecipe {
             scale,
         } = self
         {
-            let data = idx::load_split(&idx::locate(path)?, split, *classes)?;
-            return Ok(scaled(data, *scale));
+            let mut data = idx::load_split(&idx::locate(path)?, split, *classes)?;
+            rescale(&mut data, *scale);
+            return Ok(data.into());
         }
         self.load(seed)?.take(split)
     }
@@ -875,11 +881,10 @@ impl DataRecipe {
     }
 }
 
-fn scaled(mut data: Dataset, factor: f32) -> Dataset {
+fn rescale(data: &mut Dataset, factor: f32) {
     if let Inputs::Bytes { scale, .. } = &mut data.inputs {
         *scale *= factor;
     }
-    data
 }
 
 impl NetworkRecipe {

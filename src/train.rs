@@ -1,25 +1,26 @@
 //! The training loop: one, for every device.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use cpu_time::ThreadTime;
+use flate2::Crc;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, SavedModel, crc32};
-use crate::data::preparation::Preparation;
+use crate::checkpoint::{Checkpoint, SavedModel};
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::device::Device;
-use crate::diagnose;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::kernels::{Gather, IGNORE, Of, Record, Tally, control, history};
+use crate::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
+use crate::kernels::{Tally, control, history};
 use crate::model::{Gradients, Model, Tuning};
 use crate::network::{Loss, Network, Reads};
 use crate::optim::Update;
 use crate::place::Place;
-use crate::program::{Element, Kind, Phase, Program, Tensor};
+use crate::program::{Element, Kind, Phase, Program, Tensor, mebibytes};
 use crate::recipe::Recipe;
 use crate::rng::{Philox, Stream};
 use crate::schedule::Standing;
@@ -163,12 +164,6 @@ pub struct Position {
     unreported: f64,
 }
 
-/// The most steps between two readbacks, and so the rows of a history.
-const HISTORY_ROWS: usize = 256;
-
-/// How long the device works between two readbacks, at the most; then the user hears of it, and no watchdog barks.
-pub(crate) const PIECE: Duration = Duration::from_millis(50);
-
 /// A model in training on a device.
 pub struct Trainer {
     recipe: Recipe,
@@ -178,10 +173,9 @@ pub struct Trainer {
     train: Feed,
     test: Option<Feed>,
     classifies: bool,
+    splits: Splits,
     /// CRC-32 of the training data.
     data: u32,
-    /// How these were prepared.
-    preparation: Preparation,
     position: Position,
     /// The flat vector of parameters after the best epoch, where the recipe keeps it.
     best: Option<Vec<f32>>,
@@ -202,12 +196,25 @@ struct Recording {
 }
 
 impl Recording {
-    fn new(recipe: &Recipe, network: &Network, data: &Splits, tuning: Tuning) -> Result<Recording> {
+    /// Of all the data, or of windows of `bytes` over them where they are more.
+    fn new(
+        recipe: &Recipe,
+        network: &Network,
+        data: &Splits,
+        tuning: Tuning,
+        bytes: Option<u64>,
+    ) -> Result<Recording> {
         let train = &data.train;
+        let shares = bytes.map(|bytes| shares(train, data.test.as_deref(), bytes));
         let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
         let batch = recipe.batch_size.min(train.count);
         let mut model = Model::new(network, steps, batch, Gradients::OfLoss, tuning)?;
-        let feed = Feed::record(&mut model, Phase::Forward, train);
+        let feed = Feed::record(
+            &mut model,
+            Phase::Forward,
+            train,
+            shares.map(|[own, _]| own),
+        )?;
         model.draw_masks(recipe.seed, feed.control);
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
@@ -216,13 +223,19 @@ impl Recording {
             .optimizer
             .record(&mut model, feed.control, HISTORY_ROWS, recipe.clip());
         feed.record_end(&mut model, Phase::Update, Some(update.norm));
-        let test = data.test.as_ref().map(|test| {
-            let feed = Feed::record(&mut model, Phase::Evaluate, test);
+        let test = data.test.as_ref().map(|test| -> Result<Feed> {
+            let feed = Feed::record(
+                &mut model,
+                Phase::Evaluate,
+                test,
+                shares.map(|[_, own]| own),
+            )?;
             model.forward(Phase::Evaluate);
             model.loss(Phase::Evaluate);
             feed.record_end(&mut model, Phase::Evaluate, None);
-            feed
+            Ok(feed)
         });
+        let test = test.transpose()?;
         Ok(Recording {
             model,
             update,
@@ -231,45 +244,82 @@ impl Recording {
         })
     }
 
-    /// The recording, where it fits the place.
+    /// The recording, loaded on the place: with the data, or windows over them where they do not fit.
     ///
     /// # Errors
-    /// [`Error::Device`] where not, with the largest batch size that does. Nothing has been allocated then.
-    fn fitting(
+    /// [`Error::Device`] where it does not fit, with the largest batch size that does. Nothing has been allocated then.
+    fn loaded(
         recipe: &Recipe,
         network: &Network,
         data: &Splits,
         place: &Place,
-    ) -> Result<Recording> {
-        let of_size = |batch_size: usize| {
+    ) -> Result<(Recording, Box<dyn Executor>)> {
+        let of_size = |batch_size: usize, bytes: Option<u64>| {
             let recipe = Recipe {
                 batch_size,
                 ..recipe.clone()
             };
-            let recording = Recording::new(&recipe, network, data, place.tuning())?;
-            place.check(&recording.model.program)?;
+            let recording = Recording::new(&recipe, network, data, place.tuning(), bytes)?;
+            check_fits(&recording.model.program, place)?;
             Ok(recording)
         };
         let asked = recipe.batch_size.min(data.train.count);
-        of_size(asked).map_err(|error| {
-            let Error::Device(problem) = error else {
-                return error;
-            };
+        let largest = |bytes: Option<u64>| {
             // What fits rises to the largest batch size and falls from there.
             let (mut fits, mut too_large) = (0, asked);
             while too_large - fits > 1 {
                 let between = fits.midpoint(too_large);
-                match of_size(between) {
+                match of_size(between, bytes) {
                     Ok(_) => fits = between,
                     Err(_) => too_large = between,
                 }
             }
-            Error::Device(match fits {
-                0 => format!("{problem}; not even a batch size of 1 fits"),
-                _ => format!("{problem}; the largest batch size that fits is {fits}"),
-            })
+            match fits {
+                0 => "not even a batch size of 1 fits".to_string(),
+                _ => format!("the largest batch size that fits is {fits}"),
+            }
+        };
+        streamed(place, |bytes| {
+            let recording = of_size(asked, bytes).map_err(|error| match error {
+                Error::Device(problem) if bytes.is_some() => {
+                    Error::Device(format!("{problem}; {}", largest(bytes)))
+                }
+                error => error,
+            })?;
+            let executor = place.load(&recording.model.program)?;
+            Ok((recording, executor))
         })
     }
+}
+
+/// What `load` makes of so many bytes for the data: as many as the tuning grants, or else all that they are, and where the device
+/// refuses that, a window's.
+fn streamed<T>(place: &Place, load: impl Fn(Option<u64>) -> Result<T>) -> Result<T> {
+    match place.tuning().data_memory {
+        Some(bytes) => load(Some(bytes)),
+        None => load(None).or_else(|error| match error {
+            Error::Device(_) => load(Some(WINDOW)),
+            error => Err(error),
+        }),
+    }
+}
+
+/// Refuses a program that the device cannot hold, or whose data take more of it than they are granted.
+fn check_fits(program: &Program, place: &Place) -> Result<()> {
+    let takes = program.bytes_of(Kind::Data, size_of::<f32>());
+    if let Some(granted) = place
+        .tuning()
+        .data_memory
+        .filter(|&granted| takes > granted)
+    {
+        return Err(Error::Device(format!(
+            "the data are granted {} of the device (data_memory), and two batches of each split, the least that they stream \
+             through, take {}; grant more, or take a smaller batch size",
+            mebibytes(granted),
+            mebibytes(takes)
+        )));
+    }
+    place.check(program)
 }
 
 impl Trainer {
@@ -296,14 +346,13 @@ impl Trainer {
                 check_steps(train, test)?;
             }
         }
+        let (recording, mut executor) = Recording::loaded(recipe, &network, data, place)?;
         let Recording {
             model,
             update,
             train: feed,
             test,
-        } = Recording::fitting(recipe, &network, data, place)?;
-
-        let mut executor = place.load(&model.program)?;
+        } = recording;
         executor.write(&model.parameters, &network.initial(recipe.seed))?;
         update.initialise(executor.as_mut())?;
         feed.upload(executor.as_mut(), train)?;
@@ -319,8 +368,8 @@ impl Trainer {
             train: feed,
             test,
             classifies,
-            data: checksum(train),
-            preparation: data.preparation.clone(),
+            splits: data.clone(),
+            data: checksum(train)?,
             position: Position::default(),
             best: None,
             piece: 1,
@@ -359,7 +408,7 @@ impl Trainer {
                     .zip(self.test.as_ref())
                     .and_then(|(tested, feed)| tested.last_step_loss(&self.model.network, feed)),
                 test_bits: (tested.as_ref().map(Totals::loss))
-                    .filter(|_| self.preparation.vocabulary.is_some())
+                    .filter(|_| self.splits.preparation.vocabulary.is_some())
                     .map(|loss| loss / std::f64::consts::LN_2),
                 sequences_per_second,
                 seconds: start.elapsed().as_secs_f64(),
@@ -408,6 +457,11 @@ impl Trainer {
         (self.position.epochs.len()).saturating_sub(1 + self.best_epoch())
     }
 
+    /// Whether the training data are streamed, as they do not fit on the device.
+    pub fn streams(&self) -> bool {
+        self.train.streams()
+    }
+
     /// Where the run stands.
     pub fn position(&self) -> &Position {
         &self.position
@@ -446,7 +500,7 @@ impl Trainer {
         Ok(Checkpoint {
             recipe: self.recipe.clone(),
             network: self.model.network.clone(),
-            preparation: self.preparation.clone(),
+            preparation: self.splits.preparation.clone(),
             position,
             data: self.data,
             parameters,
@@ -559,12 +613,17 @@ impl Trainer {
     /// # Errors
     /// [`Error::Usage`] for a test split that is not there.
     pub(crate) fn rewind(&mut self, split: Split) -> Result<(&mut dyn Executor, usize)> {
-        let feed = self.feed(split)?.clone();
-        let steps = feed.steps().min(HISTORY_ROWS);
+        let steps = self.feed(split)?.steps().min(HISTORY_ROWS);
         let rates = self.rates(steps);
         let executor = self.executor.as_mut();
-        feed.begin(executor, (0..feed.count as u32).collect(), 0)?;
-        executor.write(&self.update.rates.part(0, [steps]), &rates)?;
+        let (feed, data) = match (split, &mut self.test, &self.splits.test) {
+            (Split::Test, Some(test), Some(data)) => (test, data),
+            _ => (&mut self.train, &self.splits.train),
+        };
+        feed.begin(executor, data, (0..feed.count as u32).collect(), 0)?;
+        let steps = steps.min(feed.ready(0));
+        let rates = &rates[..steps];
+        executor.write(&self.update.rates.part(0, [steps]), rates)?;
         let row = feed.control.part(control::ROW, [1]);
         executor.write_index(&row, &[0])?;
         // Until it is there, so that the upload is in nobody's time.
@@ -651,13 +710,14 @@ impl Trainer {
             .permutation(self.train.count);
         let before = epoch * self.train.steps();
         let mut done = self.position.step - before;
-        self.train.begin(self.executor.as_mut(), order, done)?;
+        let data = Arc::clone(&self.splits.train);
+        self.train
+            .begin(self.executor.as_mut(), &data, order, done)?;
         let steps = self.train.steps().min(self.last_step() - before);
         let (batch, chunks, count) = (self.model.batch, self.train.chunks, self.train.count);
         // What the recipe's steps cut off counts as begun.
         let of = (steps.div_ceil(chunks) * batch).min(count);
-        let train = self.train.clone();
-        let taken = |done: usize| train.taken(done).min(of);
+        let taken = |done: usize| (done * batch / chunks).min(count).min(of);
         let (at_start, start) = (taken(done), Instant::now());
         // A clock may stand still for an epoch.
         let speed =
@@ -671,13 +731,15 @@ impl Trainer {
             let every = self.recipe.checkpoint.every_steps.unwrap_or(usize::MAX);
             let until_checkpoint = every - self.position.step % every;
             let until = until_checkpoint.min(until_pause);
-            let count = self.piece.min(steps - done).min(until);
+            let ready = self.train.ready(done);
+            let count = self.piece.min(steps - done).min(until).min(ready);
             self.executor
                 .write(&self.update.rates.part(0, [count]), &self.rates(count))?;
             let rows = self.train.run(
                 self.executor.as_mut(),
+                &data,
                 &Phase::TRAIN,
-                count,
+                [done, count],
                 &mut self.piece,
                 self.watching.then_some(&self.model.program),
             )?;
@@ -740,16 +802,17 @@ impl Trainer {
 
     /// What the test split comes to, if there is one; a break where the observer says so.
     fn evaluate_test(&mut self, observe: &mut Observer) -> Result<ControlFlow<(), Option<Totals>>> {
-        let Some(test) = self.test.clone() else {
+        let Some(data) = self.splits.test.clone() else {
             return Ok(ControlFlow::Continue(None));
         };
-        let mut evaluation = test.evaluation(self.executor.as_mut())?;
-        while let Some(sequences) = evaluation.advance(&test, self.executor.as_mut())? {
-            let event = Event::Evaluating {
-                sequences,
-                of: test.count,
+        let mut evaluation = Passing::default();
+        while let Some(test) = &mut self.test {
+            let Some(sequences) = evaluation.advance(test, &data, self.executor.as_mut())? else {
+                break;
             };
-            if observe(self, event)?.is_break() && sequences < test.count {
+            let of = data.count;
+            let event = Event::Evaluating { sequences, of };
+            if observe(self, event)?.is_break() && sequences < of {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -769,7 +832,7 @@ impl Trainer {
         Ok(SavedModel {
             network: self.model.network.clone(),
             recipe: self.recipe.clone(),
-            preparation: self.preparation.clone(),
+            preparation: self.splits.preparation.clone(),
             parameters: self.model.network.to_parameters(&flat),
         })
     }
@@ -795,24 +858,40 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation> {
+    evaluate_on(saved, data, batch_size, &Place::open(device)?)
+}
+
+/// [`evaluate`] on a device that is open already.
+///
+/// # Errors
+/// Those of [`evaluate`].
+pub fn evaluate_on(
+    saved: &SavedModel,
+    data: &Dataset,
+    batch_size: usize,
+    place: &Place,
+) -> Result<Evaluation> {
     check_data(&saved.network, data)?;
     let batch_size = batch_size.min(data.count);
-    let place = Place::open(device)?;
     // As long sequences were trained on; their states are carried, so it makes no difference to the answers.
     let steps = saved.recipe.bptt_steps.unwrap_or(data.steps);
-    let mut model = Model::new(
-        &saved.network,
-        steps.min(data.steps),
-        batch_size,
-        Gradients::None,
-        place.tuning(),
-    )?;
-    let feed = Feed::record(&mut model, Phase::Evaluate, data);
-    model.forward(Phase::Evaluate);
-    model.loss(Phase::Evaluate);
-    let tally = record_tally(&mut model);
-    feed.record_end(&mut model, Phase::Evaluate, None);
-    let mut executor = place.load(&model.program)?;
+    let (model, mut feed, tally, mut executor) = streamed(place, |bytes| {
+        let mut model = Model::new(
+            &saved.network,
+            steps.min(data.steps),
+            batch_size,
+            Gradients::None,
+            place.tuning(),
+        )?;
+        let feed = Feed::record(&mut model, Phase::Evaluate, data, bytes)?;
+        model.forward(Phase::Evaluate);
+        model.loss(Phase::Evaluate);
+        let tally = record_tally(&mut model);
+        feed.record_end(&mut model, Phase::Evaluate, None);
+        check_fits(&model.program, place)?;
+        let executor = place.load(&model.program)?;
+        Ok((model, feed, tally, executor))
+    })?;
     executor.write(
         &model.parameters,
         &saved.network.from_parameters(&saved.parameters)?,
@@ -825,8 +904,8 @@ pub fn evaluate(
     {
         executor.write_index(&counts, &vec![0; counts.len()])?;
     }
-    let mut evaluation = feed.evaluation(executor.as_mut())?;
-    while evaluation.advance(&feed, executor.as_mut())?.is_some() {}
+    let mut evaluation = Passing::default();
+    while (evaluation.advance(&mut feed, data, executor.as_mut())?).is_some() {}
     let totals = evaluation.totals;
     let seconds = start.elapsed().as_secs_f64();
     let (mut confusion, mut ranks) = (None, None);
@@ -908,233 +987,8 @@ impl Totals {
     }
 }
 
-/// A data set on the device, and the control words and history of the loop over it.
-#[derive(Debug, Clone)]
-struct Feed {
-    /// N.
-    count: usize,
-    batch: usize,
-    /// In how many chunks, each a step, a batch's sequences are taken.
-    chunks: usize,
-    /// Valid steps of each sequence, where they differ.
-    valid: Option<Vec<u32>>,
-    inputs: Tensor,
-    labels: Tensor,
-    targets: Option<Tensor>,
-    lengths: Tensor,
-    order: Tensor,
-    control: Tensor,
-    history: Tensor,
-}
-
-impl Feed {
-    /// Lays out the buffers for `data` and records, in `phase`, the taking of a batch.
-    fn record(model: &mut Model, phase: Phase, data: &Dataset) -> Feed {
-        let (steps, batch, features) = (model.steps, model.batch, data.features);
-        let program = &mut model.program;
-        let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
-            program.buffer(
-                format!("{phase:?}.{name}").to_lowercase(),
-                kind,
-                element,
-                extents,
-            )
-        };
-        let (real, index) = (Element::Real, Element::Index);
-        let elements = data.count * data.steps * features;
-        let (of, inputs) = match &data.inputs {
-            Inputs::Bytes { scale, .. } => (
-                Of::Bytes { scale: *scale },
-                buffer("data", Kind::Data, index, [elements.div_ceil(4), 1]),
-            ),
-            Inputs::Floats(_) => (Of::Reals, buffer("data", Kind::Data, real, [elements, 1])),
-            Inputs::Tokens { .. } => (
-                Of::Indices { absent: 0 },
-                buffer("data", Kind::Data, index, [elements, 1]),
-            ),
-        };
-        let every = model.network.head.reads == Reads::Every;
-        // Outputs of a sequence: in a batch, and in the data.
-        let [rows_each, rows_all] = if every { [steps, data.steps] } else { [1, 1] };
-        let labels = buffer("labels", Kind::Data, index, [data.count, rows_all]);
-        let targets = match &data.targets {
-            Targets::Classes { .. } => None,
-            Targets::Values { width, .. } => Some(buffer(
-                "targets",
-                Kind::Data,
-                real,
-                [data.count, rows_all * width],
-            )),
-        };
-        let lengths = buffer("lengths", Kind::Data, index, [data.count, 1]);
-        let order = buffer("order", Kind::Data, index, [data.count, 1]);
-        let control = buffer("control", Kind::Control, index, [control::WORDS, 1]);
-        let history = buffer(
-            "history",
-            Kind::Control,
-            real,
-            [HISTORY_ROWS, history::WORDS],
-        );
-        let mut gather = |of, source, out, [steps, source_steps]: [usize; 2], width| {
-            model.program.push(
-                phase,
-                Gather {
-                    of,
-                    source,
-                    order,
-                    control,
-                    out,
-                    steps,
-                    batch,
-                    width,
-                    source_steps,
-                    chunk_steps: model.steps,
-                },
-            );
-        };
-        let (rows, ignored) = ([rows_each, rows_all], Of::Indices { absent: IGNORE });
-        gather(of, inputs, model.inputs, [steps, data.steps], features);
-        gather(Of::Lengths, lengths, model.lengths, [1, 1], 1);
-        gather(ignored, labels, model.labels, rows, 1);
-        if let (Some(source), Some(out)) = (targets, model.targets) {
-            gather(Of::Reals, source, out, rows, model.network.head.size);
-        }
-        let chunks = data.steps.div_ceil(steps);
-        if chunks > 1 {
-            model.carry_states(phase, control);
-        }
-        Feed {
-            count: data.count,
-            batch,
-            chunks,
-            valid: data.lengths.clone(),
-            inputs,
-            labels,
-            targets,
-            lengths,
-            order,
-            control,
-            history,
-        }
-    }
-
-    /// Records, in `phase`, the end of a step.
-    fn record_end(&self, model: &mut Model, phase: Phase, norm: Option<Tensor>) {
-        let Model {
-            scores,
-            weight,
-            labels,
-            lengths,
-            ..
-        } = *model;
-        let Feed {
-            control,
-            history,
-            batch,
-            chunks,
-            ..
-        } = *self;
-        model.program.push(
-            phase,
-            Record {
-                scores,
-                labels,
-                lengths,
-                weight,
-                norm,
-                control,
-                history,
-                batch,
-                chunks,
-            },
-        );
-    }
-
-    /// Steps of a pass over the data.
-    fn steps(&self) -> usize {
-        self.count.div_ceil(self.batch) * self.chunks
-    }
-
-    /// Sequences that so many steps of a pass have taken; a batch is through with its last chunk.
-    fn taken(&self, steps: usize) -> usize {
-        (steps * self.batch / self.chunks).min(self.count)
-    }
-
-    /// Puts `data` on the device.
-    fn upload(&self, executor: &mut dyn Executor, data: &Dataset) -> Result<()> {
-        match &data.inputs {
-            Inputs::Bytes { values, .. } => {
-                let words = values.chunks(4).map(|bytes| {
-                    let mut word = [0; 4];
-                    word[..bytes.len()].copy_from_slice(bytes);
-                    u32::from_le_bytes(word)
-                });
-                executor.write_index(&self.inputs, &words.collect::<Vec<_>>())?;
-            }
-            Inputs::Floats(values) => executor.write(&self.inputs, values)?,
-            Inputs::Tokens { values, .. } => executor.write_index(&self.inputs, values)?,
-        }
-        if let (Targets::Values { values, .. }, Some(targets)) = (&data.targets, &self.targets) {
-            executor.write(targets, values)?;
-        }
-        executor.write_index(&self.labels, &data.labels())?;
-        let full = vec![data.steps as u32; data.count];
-        executor.write_index(&self.lengths, data.lengths.as_ref().unwrap_or(&full))
-    }
-
-    /// Starts a pass over the data in this order, or takes it up after `done` steps.
-    fn begin(&self, executor: &mut dyn Executor, mut order: Vec<u32>, done: usize) -> Result<()> {
-        if let Some(valid) = &self.valid {
-            // Within a batch the longest first: a scan takes its sequences a few at a time, as far as the longest goes.
-            let batches = order.chunks_mut(self.batch);
-            batches.for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(valid[n as usize])));
-        }
-        executor.write_index(&self.order, &order)?;
-        executor.write_index(
-            &self.control.part(control::CURSOR, [2]),
-            &[(done / self.chunks * self.batch) as u32, self.count as u32],
-        )?;
-        let chunk = self.control.part(control::CHUNK, [1]);
-        executor.write_index(&chunk, &[(done % self.chunks) as u32])
-    }
-
-    /// Runs `phases` for `count` steps, reads what they left in the history, and sizes the next piece by the time it took. A
-    /// program that is `watched` is played call by call.
-    fn run(
-        &self,
-        executor: &mut dyn Executor,
-        phases: &[Phase],
-        count: usize,
-        piece: &mut usize,
-        watched: Option<&Program>,
-    ) -> Result<Vec<f32>> {
-        let start = Instant::now();
-        executor.write_index(&self.control.part(control::ROW, [1]), &[0])?;
-        match watched {
-            None => executor.run(phases, count)?,
-            Some(program) => {
-                (0..count).try_for_each(|_| diagnose::play(executor, program, phases))?;
-            }
-        }
-        let rows = executor.read(&self.history.part(0, [count, history::WORDS]))?;
-        let each = start.elapsed().as_secs_f64() / count as f64;
-        let fitting = (PIECE.as_secs_f64() / each) as usize;
-        *piece = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
-        Ok(rows)
-    }
-
-    /// Starts a pass over the data in their own order, in [`Phase::Evaluate`].
-    fn evaluation(&self, executor: &mut dyn Executor) -> Result<Passing> {
-        self.begin(executor, (0..self.count as u32).collect(), 0)?;
-        Ok(Passing {
-            totals: Totals::default(),
-            piece: 1,
-            done: 0,
-        })
-    }
-}
-
-/// An evaluation on its way.
+/// An evaluation on its way, of a split in its own order.
+#[derive(Default)]
 struct Passing {
     totals: Totals,
     /// Steps to play next.
@@ -1145,13 +999,23 @@ struct Passing {
 
 impl Passing {
     /// Plays some steps; how many sequences are through, or `None` where all were before.
-    fn advance(&mut self, feed: &Feed, executor: &mut dyn Executor) -> Result<Option<usize>> {
+    fn advance(
+        &mut self,
+        feed: &mut Feed,
+        data: &Dataset,
+        executor: &mut dyn Executor,
+    ) -> Result<Option<usize>> {
         let left = feed.steps() - self.done;
         if left == 0 {
             return Ok(None);
         }
-        let count = self.piece.min(left);
-        let rows = feed.run(executor, &[Phase::Evaluate], count, &mut self.piece, None)?;
+        if self.done == 0 {
+            feed.begin(executor, data, (0..feed.count as u32).collect(), 0)?;
+        }
+        let count = self.piece.max(1).min(left).min(feed.ready(self.done));
+        let evaluate = [Phase::Evaluate];
+        let steps = [self.done, count];
+        let rows = feed.run(executor, data, &evaluate, steps, &mut self.piece, None)?;
         rows.chunks_exact(history::WORDS)
             .for_each(|row| self.totals.add(row));
         self.done += count;
@@ -1160,18 +1024,22 @@ impl Passing {
 }
 
 /// CRC-32 of all that the steps read.
-fn checksum(data: &Dataset) -> u32 {
-    let inputs: &[u8] = match &data.inputs {
-        Inputs::Bytes { values, .. } => values,
-        Inputs::Floats(values) => bytemuck::cast_slice(values),
-        Inputs::Tokens { values, .. } => bytemuck::cast_slice(values),
-    };
+fn checksum(data: &Dataset) -> Result<u32> {
     let targets: &[u8] = match &data.targets {
         Targets::Classes { labels, .. } => bytemuck::cast_slice(labels),
         Targets::Values { values, .. } => bytemuck::cast_slice(values),
     };
     let lengths = data.lengths.as_deref().unwrap_or_default();
-    crc32(&[inputs, targets, bytemuck::cast_slice(lengths)])
+    let mut sum = Crc::new();
+    match &data.inputs {
+        Inputs::Bytes { values, .. } => sum.update(values),
+        Inputs::Floats(values) => sum.update(bytemuck::cast_slice(values)),
+        Inputs::Stored(stored) => stored.each(|values| sum.update(bytemuck::cast_slice(values)))?,
+        Inputs::Tokens { values, .. } => sum.update(bytemuck::cast_slice(values)),
+    }
+    sum.update(targets);
+    sum.update(bytemuck::cast_slice(lengths));
+    Ok(sum.sum())
 }
 
 /// Refuses data that make no sense, or whose sizes are not the network's.
@@ -1222,14 +1090,6 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
             head.loss
         );
         return Err(Error::Training(message));
-    }
-    let numbers = data.count as u128 * data.steps as u128 * data.features.max(head.size) as u128;
-    if numbers > u128::from(u32::MAX) {
-        let message = format!(
-            "the data are {numbers} numbers; a kernel can count to {}",
-            u32::MAX
-        );
-        return Err(Error::Device(message));
     }
     let per_step = data.targets.per_step();
     if per_step != (head.reads == Reads::Every) {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::place::{Place, Run, SMALL, assert_has};
@@ -72,7 +73,7 @@ fn classifier() -> (Recipe, Splits) {
     };
     let test = data.slice(3..12).expect("they are there");
     let splits = Splits {
-        test: Some(test),
+        test: Some(test.into()),
         ..data.into()
     };
     (recipe, splits)
@@ -272,7 +273,7 @@ fn what_may_change_and_what_may_not() {
     shorter.epochs = 1;
     assert_has(&refused(&shorter, &data), &["12 updates", "end after 6"]);
     let mut others = data.clone();
-    if let Targets::Classes { labels, .. } = &mut others.train.targets {
+    if let Targets::Classes { labels, .. } = &mut Arc::make_mut(&mut others.train).targets {
         labels.swap(0, 1);
     }
     assert_has(&refused(&recipe, &others), &["data are not those"]);

@@ -62,7 +62,7 @@ fn slopes(count: usize, seed: u64) -> Dataset {
 
 fn splits() -> Splits {
     Splits {
-        test: Some(slopes(50, 2)),
+        test: Some(slopes(50, 2).into()),
         ..slopes(150, 1).into()
     }
 }
@@ -545,7 +545,7 @@ fn training_does_not_see_past_the_end_of_a_sequence() {
     let run = |padding: f32| {
         let data = ragged(Loss::MeanSquaredError, padding);
         let splits = Splits {
-            test: Some(data.clone()),
+            test: Some(data.clone().into()),
             ..data.into()
         };
         run_on(&recipe, &splits, &Device::Cpu)

@@ -15,7 +15,7 @@ use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
 use super::comparison::Comparison;
-use super::{Scores, check_data_path, choose_device, load_model, print};
+use super::{Scores, Tune, check_data_path, choose_device, load_model, open, print};
 
 /// Evaluate a saved model.
 #[derive(Args)]
@@ -46,6 +46,8 @@ pub struct Eval {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    tune: Tune,
     /// Sequences at a time [default: as in training].
     #[arg(long, value_name = "N")]
     batch_size: Option<NonZeroUsize>,
@@ -95,16 +97,17 @@ impl Eval {
             }
         };
         if let Some(range) = &self.range {
-            data = data.slice(range.clone())?;
+            data = data.slice(range.clone())?.into();
         }
         let batch_size = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
 
-        let evaluation = train::evaluate(&model, &data, batch_size, &device)?;
+        let evaluation =
+            train::evaluate_on(&model, &data, batch_size, &open(&device, &self.tune)?)?;
         let scores = Scores::from(&evaluation);
         let recipe = &model.recipe.data;
-        let comparison = Comparison::new(recipe, known, train.as_ref(), &data, &scores)?;
+        let comparison = Comparison::new(recipe, known, train.as_deref(), &data, &scores)?;
         let text = match self.json {
             true => {
                 let mut object = self.object(&evaluation);

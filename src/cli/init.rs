@@ -197,7 +197,7 @@ impl Init {
             Targets::Values { .. } => 0,
         };
         let found = count(&splits.train)
-            .max(splits.test.as_ref().map_or(0, count))
+            .max(splits.test.as_deref().map_or(0, count))
             .max(2);
         if let DataRecipe::Idx { classes, .. } = &mut data {
             *classes = found;
@@ -207,7 +207,7 @@ impl Init {
             steps,
             features,
             ..
-        } = splits.train;
+        } = *splits.train;
         let part =
             |name: &str, holds: String, taken: &str| [name.into(), holds, "0".into(), taken.into()];
         Ok(Findings {
@@ -233,7 +233,15 @@ impl Init {
         let names = source.names();
         let mut arrays: HashMap<String, Array> = HashMap::new();
         for name in &names {
-            arrays.insert(name.clone(), source.array(name)?);
+            // Of what stays in its file, the shape says enough.
+            let array = match source.shape_of_stored(name)? {
+                Some(shape) if shape.len() == 3 => Array {
+                    shape,
+                    numbers: Numbers::Floats(vec![]),
+                },
+                _ => source.array(name)?,
+            };
+            arrays.insert(name.clone(), array);
         }
         let called = |candidates: &[&str]| {
             let found = candidates.iter().find_map(|candidate| {
@@ -301,6 +309,12 @@ impl Init {
         let data = DataRecipe::Npy(npy);
         let train = data.load(0)?.train;
         let outputs = train.targets.outputs();
+        let beside = |name: &str| {
+            name.strip_suffix("_train")
+                .map(|stem| format!("{stem}_test"))
+        };
+        let beside = |name: &str| beside(name).filter(|name| arrays.contains_key(name));
+        let tested = beside(&inputs).and(beside(&answers));
         let part = |name: &String| {
             let array = &arrays[name];
             let kind = match &array.numbers {
@@ -311,6 +325,7 @@ impl Init {
                 _ if *name == inputs => "inputs",
                 _ if *name == answers && classes => "class",
                 _ if *name == answers => "target",
+                _ if tested.is_some() && name.ends_with("_test") => "test split",
                 _ if Some(name) == lengths.as_ref() => "lengths",
                 _ if Some(name) == groups.as_ref() => "groups",
                 _ => "left out",
@@ -725,7 +740,7 @@ fn fit_to(recipe: &mut Recipe, Splits { train, .. }: &Splits) {
 }
 
 fn describe(splits: &Splits) -> String {
-    let Dataset { count, steps, .. } = splits.train;
+    let Dataset { count, steps, .. } = *splits.train;
     let test = splits.test.as_ref().map_or(0, |test| test.count);
     format!("{count} sequences of {steps} steps to train on, {test} to test on")
 }

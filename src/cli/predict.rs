@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use gatescan::checkpoint::SavedModel;
@@ -173,10 +174,8 @@ impl Predict {
             DataRecipe::Idx { .. } => {
                 let mut recipe = model.recipe.data.clone();
                 recipe.set_path(path.clone());
-                Ok((
-                    recipe.load_split(self.split, model.recipe.seed)?,
-                    Places::Sequences,
-                ))
+                let data = recipe.load_split(self.split, model.recipe.seed)?;
+                Ok((Arc::unwrap_or_clone(data), Places::Sequences))
             }
             DataRecipe::Text(_) => Err(Error::Training(
                 "this model has learnt a text; `gatescan sample` has it write one, and `gatescan eval --data FILE` judges it by another"
@@ -205,7 +204,6 @@ impl Predict {
         );
         let rows = if self.every_step { data.steps } else { 1 };
         let mut outputs = Array3::zeros((data.count, rows, width));
-        let each = data.steps * data.features;
         let wrong = |error: ndarray::ShapeError| Error::Training(error.to_string());
         // Hidden states come back too, so that not all sequences are asked at once.
         for first in (0..data.count).step_by(batch) {
@@ -218,28 +216,29 @@ impl Predict {
                     .collect()
             });
             let floats: Vec<f32>;
-            let sequences = match &data.inputs {
-                Inputs::Floats(values) => {
-                    let values = &values[first * each..last * each];
-                    Sequences::Values(
-                        ArrayView3::from_shape((count, data.steps, data.features), values)
-                            .map_err(wrong)?,
-                    )
-                }
-                Inputs::Bytes { values, scale } => {
-                    let values = values[first * each..last * each].iter();
-                    floats = values.map(|&byte| f32::from(byte) * scale).collect();
+            let part = data.read(&(first..last).collect::<Vec<_>>())?;
+            let sequences = match &part.inputs {
+                Inputs::Floats(values) => Sequences::Values(
+                    ArrayView3::from_shape((count, data.steps, data.features), values)
+                        .map_err(wrong)?,
+                ),
+                Inputs::Stored(stored) => {
+                    floats = stored.read(&(0..count).collect::<Vec<_>>())?;
                     Sequences::Values(
                         ArrayView3::from_shape((count, data.steps, data.features), &floats)
                             .map_err(wrong)?,
                     )
                 }
-                Inputs::Tokens { values, .. } => {
-                    let values = &values[first * each..last * each];
-                    Sequences::Tokens(
-                        ArrayView2::from_shape((count, data.steps), values).map_err(wrong)?,
+                Inputs::Bytes { values, scale } => {
+                    floats = values.iter().map(|&byte| f32::from(byte) * scale).collect();
+                    Sequences::Values(
+                        ArrayView3::from_shape((count, data.steps, data.features), &floats)
+                            .map_err(wrong)?,
                     )
                 }
+                Inputs::Tokens { values, .. } => Sequences::Tokens(
+                    ArrayView2::from_shape((count, data.steps), values).map_err(wrong)?,
+                ),
             };
             let mut prediction = predictor.predict(sequences, lengths.as_deref(), None)?;
             if model.network.head.loss == Loss::CrossEntropy {

@@ -167,7 +167,11 @@ impl Train {
             }
         };
         say(format!("recipe  {}", describe_recipe(&recipe)));
-        say(format!("data    {}", describe_data(&data)));
+        let streamed = match trainer.streams() {
+            true => ", streamed to the device",
+            false => "",
+        };
+        say(format!("data    {}{streamed}", describe_data(&data)));
         say(format!("device  {device_why}"));
         say(format!("out     {}", directory.path().display()));
 
@@ -512,7 +516,7 @@ fn describe_data(data: &Splits) -> String {
         steps,
         features,
         ..
-    } = &data.train;
+    } = &*data.train;
     let test = data.test.as_ref().map_or(0, |test| test.count);
     if let Some(vocabulary) = &data.preparation.vocabulary {
         let unit = vocabulary.unit.name();

@@ -365,8 +365,8 @@ impl Csv {
             false => Some(self.windows(&test, "test", classes)?),
         };
         Ok(Splits {
-            train: self.windows(&train, "training", classes)?,
-            test: test_windows,
+            train: self.windows(&train, "training", classes)?.into(),
+            test: test_windows.map(Dataset::into),
             preparation,
         })
     }

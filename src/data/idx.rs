@@ -43,7 +43,7 @@ pub fn load(directory: &Path, classes: usize) -> Result<Splits> {
         ));
     }
     Ok(Splits {
-        test: Some(test),
+        test: Some(test.into()),
         ..train.into()
     })
 }
@@ -385,22 +385,22 @@ mod tests {
         let Splits { train, test, .. } = load(directory.path(), 3).unwrap();
         assert_eq!((train.count, train.steps, train.features), (3, 2, 3));
         assert!(train.lengths.is_none());
-        let Inputs::Bytes { values, scale } = train.inputs else {
+        let Inputs::Bytes { values, scale } = &train.inputs else {
             panic!("bytes expected");
         };
-        assert_eq!(values, (0..18).collect::<Vec<u8>>());
-        assert_eq!(scale, 1.0 / 255.0);
+        assert_eq!(values[..], (0..18).collect::<Vec<u8>>());
+        assert_eq!(*scale, 1.0 / 255.0);
         let test = test.unwrap();
         assert_eq!((test.count, test.steps, test.features), (2, 2, 3));
         let Targets::Classes {
             labels,
             classes,
             per_step,
-        } = test.targets
+        } = &test.targets
         else {
             panic!("classes expected");
         };
-        assert_eq!((labels, classes, per_step), (vec![2, 0], 3, false));
+        assert_eq!((&labels[..], *classes, *per_step), (&[2, 0][..], 3, false));
     }
 
     #[test]

@@ -5,13 +5,16 @@ pub mod idx;
 pub mod npy;
 pub mod preparation;
 pub mod series;
+pub mod stored;
 pub mod text;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 use preparation::Preparation;
 use serde::{Deserialize, Serialize};
+use stored::Stored;
 
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
@@ -125,6 +128,8 @@ pub enum Inputs {
         scale: f32,
     },
     Floats(Vec<f32>),
+    /// Numbers that stay in their file.
+    Stored(Stored),
     /// `[N, T]` tokens, each below `vocabulary`, in place of features.
     Tokens {
         values: Vec<u32>,
@@ -150,11 +155,11 @@ pub enum Targets {
     },
 }
 
-/// A training split and, where there is one, a test split of the same form.
+/// A training split and, where there is one, a test split of the same form; shared, since a run that streams them goes on reading.
 #[derive(Debug, Clone)]
 pub struct Splits {
-    pub train: Dataset,
-    pub test: Option<Dataset>,
+    pub train: Arc<Dataset>,
+    pub test: Option<Arc<Dataset>>,
     /// How both were prepared, which a model keeps.
     pub preparation: Preparation,
 }
@@ -163,7 +168,7 @@ impl From<Dataset> for Splits {
     /// A training split alone.
     fn from(train: Dataset) -> Splits {
         Splits {
-            train,
+            train: train.into(),
             test: None,
             preparation: Preparation::default(),
         }
@@ -175,7 +180,7 @@ impl Splits {
     ///
     /// # Errors
     /// [`Error::Training`] where there is no test split.
-    pub fn take(self, split: Split) -> Result<Dataset> {
+    pub fn take(self, split: Split) -> Result<Arc<Dataset>> {
         match split {
             Split::Train => Ok(self.train),
             Split::Test => self.test.ok_or_else(|| {
@@ -258,6 +263,18 @@ impl Dataset {
         Ok(self.select(&range.collect::<Vec<_>>()))
     }
 
+    /// The sequences of these numbers, each below N, in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they lie in a file that can no longer be read.
+    pub fn read(&self, sequences: &[usize]) -> Result<Dataset> {
+        let mut read = self.select(sequences);
+        if let Inputs::Stored(stored) = &self.inputs {
+            read.inputs = Inputs::Floats(stored.read(sequences)?);
+        }
+        Ok(read)
+    }
+
     /// The sequences of these numbers, each below N.
     pub(crate) fn select(&self, sequences: &[usize]) -> Dataset {
         let each = self.steps * self.features;
@@ -273,6 +290,7 @@ impl Dataset {
                     scale: *scale,
                 },
                 Inputs::Floats(values) => Inputs::Floats(taken(values, each, sequences)),
+                Inputs::Stored(stored) => Inputs::Stored(stored.select(sequences)),
                 Inputs::Tokens { values, vocabulary } => Inputs::Tokens {
                     values: taken(values, each, sequences),
                     vocabulary: *vocabulary,
@@ -371,6 +389,8 @@ impl Dataset {
         let holds = match &self.inputs {
             Inputs::Bytes { values, .. } => values.len(),
             Inputs::Floats(values) => values.len(),
+            // They are looked at as they are read.
+            Inputs::Stored(stored) => stored.count() * steps * features,
             Inputs::Tokens { values, .. } => values.len(),
         };
         check_len("input values", holds, &[count, steps, features])?;
@@ -380,7 +400,7 @@ impl Dataset {
                 let message = format!("the inputs' scale is {scale}; it must be a finite number");
                 return Err(Error::Usage(message));
             }
-            Inputs::Bytes { .. } => {}
+            Inputs::Bytes { .. } | Inputs::Stored(_) => {}
             Inputs::Tokens { values, vocabulary } => {
                 check_tokens(values, *vocabulary, &[count, steps])?;
             }
@@ -464,10 +484,11 @@ impl Dataset {
 
 /// Of rows of `width` values, those of these numbers.
 fn taken<V: Copy>(values: &[V], width: usize, rows: &[usize]) -> Vec<V> {
-    let rows = rows
-        .iter()
-        .map(|&row| &values[row * width..(row + 1) * width]);
-    rows.flatten().copied().collect()
+    let mut all = Vec::with_capacity(rows.len() * width);
+    for &row in rows {
+        all.extend_from_slice(&values[row * width..(row + 1) * width]);
+    }
+    all
 }
 
 /// Refuses a token that is not below the vocabulary's size.

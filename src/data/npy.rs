@@ -1,11 +1,12 @@
 //! NumPy's arrays: an `.npz` file, or a directory of `.npy` files.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ndarray::ArrayD;
-use ndarray_npy::npy::header::Header;
+use ndarray_npy::npy::header::{Header, Layout};
 use ndarray_npy::{ReadNpyExt, ReadableElement};
 use serde::{Deserialize, Serialize};
 use zip::ZipArchive;
@@ -13,6 +14,7 @@ use zip::result::ZipError;
 
 use super::preparation::{Missing, Normal, Preparation};
 use super::series::{MOST_NUMBERS, shown};
+use super::stored::{Element, Stored, StoredArray};
 use super::{Dataset, Inputs, SplitBy, Splits, Targets, divide};
 use crate::error::{Error, Result};
 use crate::files;
@@ -22,6 +24,8 @@ use crate::recipe::{did_you_mean, listed};
 
 /// The largest array, in bytes, unpacked too: as many numbers as a split may hold, in f64.
 const LARGEST_ARRAY: u64 = 8 * MOST_NUMBERS;
+/// The largest array of inputs, in bytes, that is read into memory where it may stay in its file.
+const LARGEST_IN_MEMORY: u64 = 256 << 20;
 /// The largest header of an array, in bytes; NumPy's have 128.
 const LARGEST_HEADER: usize = 4096;
 /// The most brackets that open in a header: a dictionary's and a shape's, and some.
@@ -58,7 +62,8 @@ pub struct Npy {
     /// V: the inputs are `[N, T]` tokens, each below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
-    /// Arrays of the same names that are the test split; else that is a part of those in `path`.
+    /// Arrays of the same names that are the test split. Else, where all names end in `_train` and `path` has the same ones that
+    /// end in `_test`, these are; else a part of those in `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
     #[serde(default = "fifth")]
@@ -153,7 +158,8 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn parsed(bytes: &[u8]) -> Result<Array, String> {
+/// What a header says: shape and element, whether it is row-major, and how many bytes it has.
+fn described(bytes: &[u8]) -> Result<(Vec<usize>, Element, bool, usize), String> {
     check_header(bytes)?;
     let mut rest = bytes;
     let header = Header::from_reader(&mut rest)
@@ -162,7 +168,7 @@ fn parsed(bytes: &[u8]) -> Result<Array, String> {
     let Header {
         shape,
         type_descriptor,
-        ..
+        layout,
     } = header;
     let name = type_descriptor.as_string().map_or("", String::as_str);
     let size = name
@@ -189,17 +195,33 @@ fn parsed(bytes: &[u8]) -> Result<Array, String> {
             shape.len()
         ));
     }
+    let element = Element {
+        kind: char::from(name.as_bytes()[name.len() - 2]),
+        size: size as usize,
+        big_endian: name.starts_with('>') || name.starts_with('=') && cfg!(target_endian = "big"),
+    };
+    let row_major = matches!(layout, Layout::Standard);
+    Ok((shape, element, row_major, bytes.len() - rest.len()))
+}
+
+/// Refuses another number of bytes behind a header than it says.
+fn check_bytes(shape: &[usize], size: usize, there: u64) -> Result<(), String> {
     let extents = shape.iter().map(|&extent| extent as u128);
-    let needed = extents.fold(u128::from(size), u128::saturating_mul);
-    if needed != rest.len() as u128 {
+    let needed = extents.fold(size as u128, u128::saturating_mul);
+    if needed != u128::from(there) {
         return Err(format!(
-            "the header says {shape:?} elements of {size} bytes, which are {needed} bytes, but {} follow; \
-             the file is damaged or cut off: copy or write it again",
-            rest.len()
+            "the header says {shape:?} elements of {size} bytes, which are {needed} bytes, but {there} follow; \
+             the file is damaged or cut off: copy or write it again"
         ));
     }
+    Ok(())
+}
+
+fn parsed(bytes: &[u8]) -> Result<Array, String> {
+    let (shape, element, _, start) = described(bytes)?;
+    check_bytes(&shape, element.size, (bytes.len() - start) as u64)?;
     let floats = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
-    let numbers = match &name[name.len() - 2..] {
+    let numbers = match &format!("{}{}", element.kind, element.size)[..] {
         "f4" => Numbers::Floats(elements(bytes)?),
         "f8" => Numbers::Floats(floats(elements(bytes)?)),
         "i1" => Numbers::Integers(integers::<i8>(bytes)?),
@@ -243,7 +265,8 @@ fn integers<E: ReadableElement + Copy + Into<i64>>(bytes: &[u8]) -> Result<Vec<i
 
 /// Where arrays are taken from by their names.
 pub enum Source<R> {
-    Directory(PathBuf),
+    /// Of whose arrays inputs stay in their files that have more than so many bytes.
+    Directory(PathBuf, u64),
     Archive(PathBuf, Box<ZipArchive<R>>),
 }
 
@@ -254,7 +277,7 @@ impl Source<File> {
     /// [`Error::File`] where it is neither.
     pub fn open(path: &Path) -> Result<Source<File>> {
         if path.is_dir() {
-            return Ok(Source::Directory(path.to_path_buf()));
+            return Ok(Source::Directory(path.to_path_buf(), LARGEST_IN_MEMORY));
         }
         let file = File::open(path)
             .map_err(|error| Error::file(path, format!("the arrays cannot be read: {error}")))?;
@@ -283,7 +306,7 @@ impl<R: Read + Seek> Source<R> {
     pub fn names(&self) -> Vec<String> {
         let files: Vec<String> = match self {
             Source::Archive(_, archive) => archive.file_names().map(String::from).collect(),
-            Source::Directory(path) => {
+            Source::Directory(path, _) => {
                 let entries = path.read_dir().into_iter().flatten().flatten();
                 entries
                     .filter_map(|entry| entry.file_name().into_string().ok())
@@ -299,8 +322,50 @@ impl<R: Read + Seek> Source<R> {
     /// What errors call the array of that name.
     fn place(&self, name: &str) -> PathBuf {
         match self {
-            Source::Directory(path) | Source::Archive(path, _) => path.join(format!("{name}.npy")),
+            Source::Directory(path, _) | Source::Archive(path, _) => {
+                path.join(format!("{name}.npy"))
+            }
         }
+    }
+
+    /// The array of that name where it stays in its file: a large one, row-major, in a directory.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it is damaged or cut off.
+    pub(crate) fn stored(&self, name: &str) -> Result<Option<StoredArray>> {
+        let path = self.place(name);
+        let (Source::Directory(_, most), Ok(mut file)) = (self, File::open(&path)) else {
+            return Ok(None);
+        };
+        let refuse = |problem: String| Error::file(&path, problem);
+        let cannot = |error: io::Error| refuse(format!("the array cannot be read: {error}"));
+        let bytes = file.metadata().map_err(cannot)?.len();
+        if bytes <= *most {
+            return Ok(None);
+        }
+        let mut header = vec![];
+        let longest = LARGEST_HEADER as u64 + 12;
+        (&mut file)
+            .take(longest)
+            .read_to_end(&mut header)
+            .map_err(cannot)?;
+        let (shape, element, row_major, start) = described(&header).map_err(refuse)?;
+        check_bytes(&shape, element.size, bytes - start as u64).map_err(refuse)?;
+        Ok(row_major.then(|| StoredArray {
+            file: Arc::new(file),
+            path: path.clone(),
+            shape,
+            element,
+            start: start as u64,
+        }))
+    }
+
+    /// The shape of an array that stays in its file where it is the inputs; `None` of one that is read into memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it is damaged or cut off.
+    pub fn shape_of_stored(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        Ok(self.stored(name)?.map(|array| array.shape))
     }
 
     /// The array of that name.
@@ -331,8 +396,8 @@ impl<R: Read + Seek> Source<R> {
         };
         let names = self.names();
         let bytes = match self {
-            Source::Directory(_) if !place.is_file() => return Err(missing(names)),
-            Source::Directory(_) => {
+            Source::Directory(..) if !place.is_file() => return Err(missing(names)),
+            Source::Directory(..) => {
                 let file = File::open(&place).map_err(|error| cannot(&error))?;
                 files::read_at_most(file, LARGEST_ARRAY).map_err(|error| cannot(&error))?
             }
@@ -425,15 +490,14 @@ impl Npy {
         known: Option<&Preparation>,
     ) -> Result<Splits> {
         let (data, groups) = self.read(source, self.classes)?;
-        let (mut train, mut test) = match test {
-            Some(test) => {
-                let classes = match &data.targets {
-                    Targets::Classes { classes, .. } => Some(*classes),
-                    Targets::Values { .. } => None,
-                };
-                (data, Some(self.read(test, classes)?.0))
-            }
-            None => {
+        let classes = match &data.targets {
+            Targets::Classes { classes, .. } => Some(*classes),
+            Targets::Values { .. } => None,
+        };
+        let (mut train, mut test) = match (test, self.of_test(&source.names())) {
+            (Some(test), _) => (data, Some(self.read(test, classes)?.0)),
+            (None, Some(of_test)) => (data, Some(of_test.read(source, classes)?.0)),
+            (None, None) => {
                 let (train, test) = divide(&groups, self.split_by, self.test_fraction, seed)
                     .map_err(|problem| Error::file(&self.path, problem))?;
                 let test = (!test.is_empty()).then(|| data.select(&test));
@@ -442,16 +506,34 @@ impl Npy {
         };
         let preparation = match known {
             Some(known) => known.clone(),
-            None => self.learn(&train),
+            None => self.learn(&train)?,
         };
         self.prepare(&mut train, &preparation)?;
         test.iter_mut()
             .try_for_each(|test| self.prepare(test, &preparation))?;
         Ok(Splits {
-            train,
-            test,
+            train: train.into(),
+            test: test.map(Dataset::into),
             preparation,
         })
+    }
+
+    /// Of arrays called `x_train` and `y_train`, the same of `x_test` and `y_test`, where these are among the names.
+    fn of_test(&self, names: &[String]) -> Option<Npy> {
+        let mut of_test = self.clone();
+        let named = [
+            &mut of_test.labels,
+            &mut of_test.targets,
+            &mut of_test.lengths,
+        ];
+        let named = named.into_iter().flatten();
+        for name in named.chain([&mut of_test.inputs]) {
+            *name = format!("{}_test", name.strip_suffix("_train")?);
+            names.contains(name).then_some(())?;
+        }
+        // Both splits are told already.
+        of_test.groups = None;
+        Some(of_test)
     }
 
     /// The sequences of arrays in another place, prepared as `known` says; there need be no answers, and those of the set are
@@ -479,18 +561,65 @@ impl Npy {
                 let lengths = lengths
                     .map(|name| read_lengths(&mut source, name))
                     .transpose()?;
-                let place = source.place(&self.inputs);
-                self.shaped(source.array(&self.inputs)?, lengths, &place)?
+                self.inputs(&mut source, lengths)?
             }
         };
         self.prepare(&mut data, known)?;
         Ok(data)
     }
 
-    /// The inputs `[N, T, I]`, padded, with a class 0 for each that nobody asked for.
-    fn shaped(&self, array: Array, lengths: Option<Vec<usize>>, place: &Path) -> Result<Dataset> {
+    /// The inputs of a source: in memory, or in their file, with a class 0 for each that nobody asked for.
+    fn inputs<R: Read + Seek>(
+        &self,
+        source: &mut Source<R>,
+        lengths: Option<Vec<usize>>,
+    ) -> Result<Dataset> {
+        let place = source.place(&self.inputs);
+        let stored = match self.vocabulary {
+            None => source.stored(&self.inputs)?,
+            Some(_) => None,
+        };
+        let Some(array) = stored else {
+            return self.shaped(source.array(&self.inputs)?, lengths, &place);
+        };
+        let (count, sizes, end_to_end) = self.sizes(&array.shape, lengths.as_deref(), &place)?;
+        let [steps, features] = sizes;
+        if count > u32::MAX as usize
+            || steps
+                .checked_mul(features)
+                .is_none_or(|each| each as u64 > MOST_NUMBERS)
+        {
+            let problem = format!(
+                "there are {count} sequences of {steps} steps and {features} features; at most {} of {MOST_NUMBERS} numbers each \
+                 are taken",
+                u32::MAX
+            );
+            return Err(Error::file(&place, problem));
+        }
+        let length = |n: usize| lengths.as_ref().map_or(steps, |lengths| lengths[n]);
+        Ok(Dataset {
+            count,
+            steps,
+            features,
+            inputs: Inputs::Stored(Stored::new(
+                array,
+                sizes,
+                (0..count).map(length),
+                end_to_end,
+            )),
+            targets: nobody_asked(count),
+            lengths: lengths.map(counts),
+        })
+    }
+
+    /// N, `[T, I]`, and whether the sequences lie end to end.
+    fn sizes(
+        &self,
+        shape: &[usize],
+        lengths: Option<&[usize]>,
+        place: &Path,
+    ) -> Result<(usize, [usize; 2], bool)> {
         let refuse = |problem: String| Err(Error::file(place, problem));
-        let shape = array.shape.clone();
         let tokens = self.vocabulary.is_some();
         let ragged = |rows: usize, lengths: &[usize]| {
             let sum = lengths
@@ -499,7 +628,7 @@ impl Npy {
             lengths.len() != rows && sum == Some(rows)
         };
         // End to end, or [N, T] or [N, T, I].
-        let (count, steps, features, end_to_end) = match (&shape[..], &lengths) {
+        let (count, steps, features, end_to_end) = match (shape, lengths) {
             (&[rows], Some(lengths)) if ragged(rows, lengths) => (lengths.len(), 0, 1, true),
             (&[rows, features], Some(lengths)) if !tokens && ragged(rows, lengths) => {
                 (lengths.len(), 0, features, true)
@@ -517,18 +646,16 @@ impl Npy {
                 return refuse(format!("the array is {shape:?}; {expected}"));
             }
         };
-        let steps = match (&lengths, end_to_end) {
+        let steps = match (lengths, end_to_end) {
             (Some(lengths), true) => lengths.iter().copied().max().unwrap_or(0),
             _ => steps,
         };
-        let numbers = count as u128 * steps as u128 * features as u128;
-        if count == 0 || steps == 0 || features == 0 || numbers > u128::from(MOST_NUMBERS) {
+        if count == 0 || steps == 0 || features == 0 {
             return refuse(format!(
-                "there are {count} sequences of {steps} steps and {features} features; there must be at least one of each, and \
-                 at most {MOST_NUMBERS} numbers in all"
+                "there are {count} sequences of {steps} steps and {features} features; there must be at least one of each"
             ));
         }
-        if let Some(lengths) = &lengths {
+        if let Some(lengths) = lengths {
             if lengths.len() != count {
                 return refuse(format!(
                     "there are {count} sequences and {} lengths",
@@ -541,6 +668,23 @@ impl Npy {
                     lengths[n]
                 ));
             }
+        }
+        Ok((count, [steps, features], end_to_end))
+    }
+
+    /// The inputs `[N, T, I]`, padded, with a class 0 for each that nobody asked for.
+    fn shaped(&self, array: Array, lengths: Option<Vec<usize>>, place: &Path) -> Result<Dataset> {
+        let refuse = |problem: String| Err(Error::file(place, problem));
+        let (count, [steps, features], end_to_end) =
+            self.sizes(&array.shape, lengths.as_deref(), place)?;
+        let numbers = [steps, features]
+            .iter()
+            .fold(count as u128, |all, &of| all.saturating_mul(of as u128));
+        if numbers > u128::from(MOST_NUMBERS) {
+            return refuse(format!(
+                "there are {count} sequences of {steps} steps and {features} features; at most {MOST_NUMBERS} numbers are taken \
+                 into memory. An array [N, T, I] of numbers in a directory (numpy.save) may have more"
+            ));
         }
         let spread = |of: usize| of * features;
         let inputs = match self.vocabulary {
@@ -591,13 +735,8 @@ impl Npy {
             steps,
             features,
             inputs,
-            targets: Targets::Classes {
-                labels: vec![0; count],
-                classes: 1,
-                per_step: false,
-            },
-            lengths: lengths
-                .map(|lengths| lengths.into_iter().map(|length| length as u32).collect()),
+            targets: nobody_asked(count),
+            lengths: lengths.map(counts),
         })
     }
 
@@ -612,8 +751,7 @@ impl Npy {
             .as_ref()
             .map(|name| read_lengths(source, name))
             .transpose()?;
-        let place = source.place(&self.inputs);
-        let mut data = self.shaped(source.array(&self.inputs)?, lengths, &place)?;
+        let mut data = self.inputs(source, lengths)?;
         let (count, steps) = (data.count, data.steps);
         let lengths = data.lengths.clone();
         let lengths: Option<Vec<usize>> =
@@ -744,20 +882,25 @@ impl Npy {
     }
 
     /// What the training split says of the features.
-    fn learn(&self, train: &Dataset) -> Preparation {
+    fn learn(&self, train: &Dataset) -> Result<Preparation> {
         let mut preparation = Preparation::default();
-        if let Inputs::Floats(values) = &train.inputs {
-            let (steps, features) = (train.steps, train.features);
-            let length = |n: usize| train.lengths.as_ref().map_or(steps, |all| all[n] as usize);
-            let rows = values.chunks(steps * features).enumerate();
-            let rows = rows.flat_map(|(n, rows)| rows[..length(n) * features].chunks(features));
-            let normals = Normal::of(rows, features);
-            if self.missing == Missing::Mean {
-                preparation.means = normals.iter().map(|normal| normal.mean).collect();
+        let wanted = self.normalise || self.missing == Missing::Mean;
+        let normals = match &train.inputs {
+            Inputs::Floats(values) if wanted => {
+                let (steps, features) = (train.steps, train.features);
+                let length = |n: usize| train.lengths.as_ref().map_or(steps, |all| all[n] as usize);
+                let rows = values.chunks(steps * features).enumerate();
+                let rows = rows.flat_map(|(n, rows)| rows[..length(n) * features].chunks(features));
+                Normal::of(rows, features)
             }
-            if self.normalise {
-                preparation.inputs = normals;
-            }
+            Inputs::Stored(stored) if wanted => stored.normals()?,
+            _ => vec![],
+        };
+        if self.missing == Missing::Mean {
+            preparation.means = normals.iter().map(|normal| normal.mean).collect();
+        }
+        if self.normalise {
+            preparation.inputs = normals;
         }
         if let (
             Targets::Values {
@@ -777,7 +920,7 @@ impl Npy {
             let rows = rows.flat_map(|(n, rows)| rows[..length(n) * width].chunks(*width));
             preparation.targets = Normal::of(rows, *width);
         }
-        preparation
+        Ok(preparation)
     }
 
     fn prepare(&self, data: &mut Dataset, preparation: &Preparation) -> Result<()> {
@@ -787,22 +930,34 @@ impl Npy {
                 let length = data.lengths.as_ref().map_or(steps, |all| all[n] as usize);
                 let rows = &mut rows[..length * features];
                 let filled = preparation.fill(self.missing, rows, features);
-                filled.map_err(|(row, column)| {
-                    let remedy = match self.missing {
-                        Missing::Forward => "nothing stands before it; say data.missing = \"mean\" or \"zero\"",
-                        _ => "say data.missing = \"forward\", \"mean\" or \"zero\" to have such elements filled",
-                    };
+                filled.map_err(|at| {
                     let place = self.path.join(format!("{}.npy", self.inputs));
-                    Error::file(place, format!("sequence {n}, step {row}, feature {column} is NaN; {remedy}"))
+                    Error::file(place, self.missing.refusal(n, at))
                 })?;
                 Normal::apply_all(&preparation.inputs, rows);
             }
+        }
+        if let Inputs::Stored(stored) = &mut data.inputs {
+            stored.prepare(self.missing, preparation);
         }
         if let Targets::Values { values, .. } = &mut data.targets {
             Normal::apply_all(&preparation.targets, values);
         }
         Ok(())
     }
+}
+
+/// A class 0 for each of N sequences.
+fn nobody_asked(count: usize) -> Targets {
+    Targets::Classes {
+        labels: vec![0; count],
+        classes: 1,
+        per_step: false,
+    }
+}
+
+fn counts(lengths: Vec<usize>) -> Vec<u32> {
+    lengths.into_iter().map(|length| length as u32).collect()
 }
 
 fn read_lengths<R: Read + Seek>(source: &mut Source<R>, name: &str) -> Result<Vec<usize>> {
@@ -1006,6 +1161,29 @@ mod tests {
             pair.len() == 12 && [0.0, 12.0].contains(&pair[0]),
             "{pair:?}"
         );
+    }
+
+    #[test]
+    fn arrays_called_test_are_the_test_split() {
+        let x = Array3::from_shape_fn((4, 3, 2), |(n, t, i)| (6 * n + 2 * t + i) as u8);
+        let x_test = Array3::from_elem((2, 3, 2), 9u8);
+        let y = Array1::from(vec![0u8, 1, 2, 1]);
+        let members = [
+            ("x_train", bytes(&x)),
+            ("y_train", bytes(&y)),
+            ("x_test", bytes(&x_test)),
+            ("y_test", bytes(&Array1::from(vec![1u8, 0]))),
+        ];
+        let mut recipe = npy(true);
+        (recipe.inputs, recipe.labels) = ("x_train".into(), Some("y_train".into()));
+        let splits = recipe.split(&mut archive(&members), None, 0, None);
+        let Splits { train, test, .. } = splits.expect("it makes sense");
+        let test = test.expect("there is one");
+        assert_eq!((train.count, test.count, test.targets.outputs()), (4, 2, 3));
+        assert_eq!(floats(&test), [9.0; 12]);
+        // Without the answers they are only two more arrays.
+        let splits = recipe.split(&mut archive(&members[..3]), None, 0, None);
+        assert_eq!(splits.expect("it makes sense").train.count, 3);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a training split says of the numbers that a network reads and answers with, so that others can be treated alike.
 
+use std::convert::Infallible;
+
 use serde::{Deserialize, Serialize};
 
 use super::text::Vocabulary;
@@ -53,9 +55,25 @@ pub enum Missing {
 impl Normal {
     /// Of each of `width` columns over these rows, of which what is NaN is missing and counts for nothing.
     pub fn of<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, width: usize) -> Vec<Normal> {
+        let Ok(normals) = Normal::of_passes(width, |see| {
+            rows.clone().for_each(see);
+            Ok::<_, Infallible>(())
+        });
+        normals
+    }
+
+    /// [`Normal::of`] the rows that `pass` shows, twice.
+    ///
+    /// # Errors
+    /// Those of `pass`.
+    pub(super) fn of_passes<E>(
+        width: usize,
+        mut pass: impl FnMut(&mut dyn FnMut(&[f32])) -> Result<(), E>,
+    ) -> Result<Vec<Normal>, E> {
         // The mean first and then the squares around it: in f64, no digits of f32 are lost to a large mean.
-        let means = averages(rows.clone(), width, |_, value| value);
-        let squares = averages(rows, width, |column, value| (value - means[column]).powi(2));
+        let means = averages(&mut pass, width, |_, value| value)?;
+        let around = |column: usize, value: f64| (value - means[column]).powi(2);
+        let squares = averages(&mut pass, width, around)?;
         let normal = |(mean, square): (&f64, &f64)| {
             let deviation = square.sqrt();
             let varies = deviation > mean.abs() * 1e-7 && deviation as f32 > f32::MIN_POSITIVE;
@@ -64,7 +82,7 @@ impl Normal {
                 deviation: if varies { deviation as f32 } else { 1.0 },
             }
         };
-        means.iter().zip(&squares).map(normal).collect()
+        Ok(means.iter().zip(&squares).map(normal).collect())
     }
 
     /// In deviations from the mean.
@@ -98,22 +116,35 @@ fn each(normals: &[Normal], rows: &mut [f32], change: impl Fn(Normal, f32) -> f3
 }
 
 /// The mean of `of(column, value)` for each column; 0 where there is none.
-fn averages<'a>(
-    rows: impl Iterator<Item = &'a [f32]>,
+fn averages<E>(
+    pass: &mut impl FnMut(&mut dyn FnMut(&[f32])) -> Result<(), E>,
     width: usize,
     of: impl Fn(usize, f64) -> f64,
-) -> Vec<f64> {
+) -> Result<Vec<f64>, E> {
     let mut sums = vec![(0.0, 0.0); width];
-    for row in rows {
+    pass(&mut |row| {
         for (column, (&value, (sum, count))) in row.iter().zip(&mut sums).enumerate() {
             if !value.is_nan() {
                 *sum += of(column, f64::from(value));
                 *count += 1.0;
             }
         }
-    }
+    })?;
     let means = sums.iter().map(|(sum, count)| sum / f64::max(*count, 1.0));
-    means.collect()
+    Ok(means.collect())
+}
+
+impl Missing {
+    /// What is wrong with a number that [`Preparation::fill`] leaves missing, at this row and column of sequence n.
+    pub(super) fn refusal(self, n: usize, (row, column): (usize, usize)) -> String {
+        let remedy = match self {
+            Missing::Forward => "nothing stands before it; say data.missing = \"mean\" or \"zero\"",
+            _ => {
+                "say data.missing = \"forward\", \"mean\" or \"zero\" to have such elements filled"
+            }
+        };
+        format!("sequence {n}, step {row}, feature {column} is NaN; {remedy}")
+    }
 }
 
 impl Preparation {

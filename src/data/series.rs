@@ -88,11 +88,11 @@ pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits>
     };
     let (train, test) = values.split_at(cut);
     Ok(Splits {
-        train: windows(train, "training")?,
+        train: windows(train, "training")?.into(),
         test: if test.is_empty() {
             None
         } else {
-            Some(windows(test, "test")?)
+            Some(windows(test, "test")?.into())
         },
         preparation: Preparation::default(),
     })
@@ -187,11 +187,11 @@ mod tests {
         assert_eq!((train.count, test.count), (12, 2));
         let Targets::Values {
             values: targets, ..
-        } = test.targets
+        } = &test.targets
         else {
             panic!("values expected")
         };
-        assert_eq!(targets, [16.0, 17.0, 18.0, 17.0, 18.0, 19.0]);
+        assert_eq!(targets[..], [16.0, 17.0, 18.0, 17.0, 18.0, 19.0]);
         let message = split(&values, 17, 0.1).unwrap_err().to_string();
         assert!(message.contains("test split has 2 values"), "{message}");
         assert!(split(&values, 19, 0.0).unwrap().test.is_none());

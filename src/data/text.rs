@@ -318,11 +318,13 @@ impl Text {
         let streams = (test.len().saturating_sub(1) / SHORTEST_TEST_STREAM).clamp(1, self.streams);
         Ok(Splits {
             train: cut_streams(train, self.streams, size)
-                .ok_or_else(|| short(train, "train on", self.streams))?,
+                .ok_or_else(|| short(train, "train on", self.streams))?
+                .into(),
             test: match self.test_fraction > 0.0 {
                 true => Some(
                     cut_streams(test, streams, size)
-                        .ok_or_else(|| short(test, "test on", streams))?,
+                        .ok_or_else(|| short(test, "test on", streams))?
+                        .into(),
                 ),
                 false => None,
             },

@@ -19,11 +19,12 @@ use crate::data::{Split, Splits};
 use crate::device::AdapterSummary;
 use crate::error::{Error, Result};
 use crate::executor::{Span, Timing};
+use crate::feed::PIECE;
 use crate::kernels::{Call, Cost, Scalar};
 use crate::place::Place;
 use crate::program::{Kind, Phase, Program, Shape};
 use crate::recipe::Recipe;
-use crate::train::{PIECE, Trainer};
+use crate::train::Trainer;
 
 /// A median and the quartiles around it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

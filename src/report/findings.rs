@@ -134,7 +134,7 @@ impl Findings {
             Targets::Values { width, .. } => Seen::Values(SeenValues::new(width)),
         };
         for numbers in chosen.chunks(batch) {
-            let part = data.select(numbers);
+            let part = data.read(numbers)?;
             let outputs = answer(&mut predictor, &part)?;
             match &mut seen {
                 Seen::Classes(seen) => seen.add(&part, numbers, &outputs),
@@ -169,6 +169,12 @@ fn answer(predictor: &mut Predictor, part: &Dataset) -> Result<ArrayD<f32>> {
         Inputs::Floats(values) => ArrayView3::from_shape((count, steps, features), values)
             .map_err(misshapen)?
             .into(),
+        Inputs::Stored(stored) => {
+            values = stored.read(&(0..count).collect::<Vec<_>>())?;
+            ArrayView3::from_shape((count, steps, features), &values)
+                .map_err(misshapen)?
+                .into()
+        }
         Inputs::Bytes {
             values: bytes,
             scale,
@@ -348,12 +354,11 @@ fn picture(data: &Dataset, sequence: usize) -> Option<Picture> {
         .lengths
         .as_ref()
         .map_or(data.steps, |all| all[sequence] as usize);
-    let each = data.steps * data.features;
-    let range = sequence * each..sequence * each + valid * data.features;
-    let values: Vec<f32> = match &data.inputs {
+    let range = 0..valid * data.features;
+    let values: Vec<f32> = match &data.read(&[sequence]).ok()?.inputs {
         Inputs::Bytes { values, .. } => values[range].iter().map(|&byte| f32::from(byte)).collect(),
         Inputs::Floats(values) => values[range].to_vec(),
-        Inputs::Tokens { .. } => return None,
+        Inputs::Tokens { .. } | Inputs::Stored(_) => return None,
     };
     if valid == 0 {
         return None;
