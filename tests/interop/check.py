@@ -281,8 +281,7 @@ def check(place):
             weight.assign(keras.random.uniform(weight.shape, -0.5, 0.5))
         write_sequences(case, "both" in name)
         for saved in save_keras(model, place / name):
-            back = case if saved.suffix == ".npz" else place / f"{name} from {saved.name}"
-            back.mkdir(exist_ok=True)
+            back = case if saved.suffix == ".npz" else case / saved.name
             gatescan("import", saved, "-o", back, "--quiet", *given)
             same(case / "model.safetensors", back / "model.safetensors")
         theirs[case] = "from Keras", keras.ops.convert_to_numpy(model(sequences(case)[1]))
