@@ -56,8 +56,8 @@ fn class_in_files(cell: Cell) -> &'static str {
     }
 }
 
-/// The model as `.weights.h5` and as the program that builds and loads it; `weights` is what the program calls their file. Two biases
-/// of an RNN, an LSTM or a GRU with the reset gate before the product become their sum.
+/// The model as `.weights.h5` and as the program that builds and loads it; `weights` is what the program calls their file. Two
+/// biases of an RNN, an LSTM or a GRU with the reset gate before the product become their sum.
 ///
 /// # Errors
 /// [`Error::Usage`] for what Keras's layers do not have: peepholes, projections, clipping, directions of
@@ -268,8 +268,9 @@ struct Found {
     bias: Option<Parameter>,
 }
 
-/// The model of a `.weights.h5`, a `.keras`, or an `.npz` of weights under Keras's paths in the model's order: `SimpleRNN`, `LSTM`, `GRU`, each perhaps in
-/// `Bidirectional`, a `Dense` and perhaps an `Embedding`; where the two have the same weights, they are tied.
+/// The model of a `.weights.h5`, a `.keras`, or an `.npz` of weights under Keras's paths in the model's order: `SimpleRNN`,
+/// `LSTM`, `GRU`, each perhaps in `Bidirectional`, a `Dense` and perhaps an `Embedding`; where the two have the same weights,
+/// they are tied.
 ///
 /// # Errors
 /// [`Error::Usage`] for arrays that make no such network, each by its name.
