@@ -601,7 +601,10 @@ fn models_are_exported_and_imported() {
             "pytorch",
             &["run/model_pytorch.safetensors", "run/model_pytorch.py"],
         ),
-        ("keras", &["run/model_keras.npz", "run/model_keras.py"]),
+        (
+            "keras",
+            &["run/model_keras.weights.h5", "run/model_keras.py"],
+        ),
     ] {
         let run = export(&[format]);
         files
@@ -628,7 +631,7 @@ fn models_are_exported_and_imported() {
 
     let import = [
         "import",
-        "run/model_keras.npz",
+        "run/model_keras.weights.h5",
         "-o",
         "new",
         "--cell",
@@ -640,17 +643,18 @@ fn models_are_exported_and_imported() {
     );
     let message = export(&["onnx", "-o", "model.txt"]).fails(2);
     assert_has(&message, &["its name must end in .onnx"]);
+    let message = export(&["keras", "-o", "model.h5"]).fails(2);
+    assert_has(&message, &["its name must end in .weights.h5"]);
     let message = export(&["pytorch", "-o", "run/model.safetensors"]).fails(2);
     assert_has(&message, &["that is the model itself"]);
     let message = export(&["keras", "--lengths"]).fails(2);
     assert_has(&message, &["--lengths goes with --to onnx"]);
     fs::copy(place.path("run/recipe.toml"), place.path("w.npz")).unwrap();
     for (file, code, part) in [
-        ("w.h5", 2, "numpy.savez"),
         ("w.pt", 2, "safetensors.torch.save_file"),
         ("w.txt", 2, "must end in .safetensors"),
         ("none.npz", 1, "none.npz: cannot be read"),
-        ("w.npz", 1, "w.npz: not an .npz file"),
+        ("w.npz", 1, "w.npz: not a .weights.h5, .keras or .npz file"),
     ] {
         let message = place.run(&["import", file, "-o", "new"]).fails(code);
         assert_has(&message, &[part]);

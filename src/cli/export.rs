@@ -1,6 +1,5 @@
 //! `gatescan export`: a model in another framework's format.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +16,7 @@ use super::{load_model, run_directory, say};
 #[command(after_help = "\
 onnx     one file of ONNX's operators; every network has one
 pytorch  the module's state_dict as safetensors, and a .py beside it that builds the module and loads it
-keras    Keras's weights as .npz, and a .py beside it that builds the model and sets them; run as a program it saves
+keras    Keras 3's .weights.h5, and a .py beside it that builds the model and loads it; run as a program it saves
          model.keras
 
 What PyTorch's or Keras's layers do not have is refused with its name.
@@ -32,7 +31,7 @@ pub struct Export {
     /// The format.
     #[arg(long, value_name = "FORMAT", value_enum)]
     to: Format,
-    /// The file to write [default: beside the model: model.onnx, model_pytorch.safetensors, model_keras.npz].
+    /// The file to write [default: beside the model: model.onnx, model_pytorch.safetensors, model_keras.weights.h5].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Have the graph take the valid steps of each sequence as its input `lengths` (onnx; the modules of the others always can).
@@ -53,9 +52,15 @@ impl Format {
         match self {
             Format::Onnx => ("model", "onnx"),
             Format::Pytorch => ("model_pytorch", "safetensors"),
-            Format::Keras => ("model_keras", "npz"),
+            Format::Keras => ("model_keras", "weights.h5"),
         }
     }
+}
+
+/// A file's name without its ending, if it has that.
+fn stem<'a>(path: &'a Path, ending: &str) -> Option<&'a str> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(ending)?;
+    stem.strip_suffix('.').filter(|stem| !stem.is_empty())
 }
 
 impl Export {
@@ -68,7 +73,7 @@ impl Export {
         }
         let output = match &self.output {
             None => self.beside(&format!("{name}.{ending}")),
-            Some(path) if path.extension() == Some(OsStr::new(ending)) => path.clone(),
+            Some(path) if stem(path, ending).is_some() => path.clone(),
             Some(path) => {
                 return Err(Error::usage(format!(
                     "--output {}: its name must end in .{ending}",
@@ -89,8 +94,8 @@ impl Export {
         let model = load_model(&self.model)?;
         match self.to {
             Format::Onnx => self.write(&output, &onnx::export(&model, self.lengths)?),
-            Format::Pytorch => self.write_both(&output, &model, pytorch::export),
-            Format::Keras => self.write_both(&output, &model, keras::export),
+            Format::Pytorch => self.write_both(&output, ending, &model, pytorch::export),
+            Format::Keras => self.write_both(&output, ending, &model, keras::export),
         }
     }
 
@@ -105,6 +110,7 @@ impl Export {
     fn write_both(
         &self,
         output: &Path,
+        ending: &str,
         model: &SavedModel,
         export: impl Fn(&SavedModel, &str) -> Result<Files>,
     ) -> Result<()> {
@@ -117,7 +123,11 @@ impl Export {
         }
         let Files { weights, python } = export(model, &name)?;
         self.write(output, &weights)?;
-        self.write(&output.with_extension("py"), python.as_bytes())
+        let stem = stem(output, ending).unwrap_or_default();
+        self.write(
+            &output.with_file_name(format!("{stem}.py")),
+            python.as_bytes(),
+        )
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {

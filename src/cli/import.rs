@@ -23,14 +23,15 @@ const LARGEST_FILE: u64 = 1 << 33;
 #[command(after_help = "\
 FILE is one of these; layers, sizes, directions, biases, projections, an embedding and the head follow from it:
   safetensors.torch.save_file(module.state_dict(), \"model.safetensors\")          # PyTorch
-  numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras
+  model.save_weights(\"model.weights.h5\"), model.save(\"model.keras\")               # Keras 3
+  numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras, by its paths
 
 Examples:
   gatescan import model.safetensors -o imported --recipe mnist
   gatescan eval imported
-  gatescan import model.npz -o imported --reads every --loss mean-squared-error")]
+  gatescan import model.weights.h5 -o imported --reads every --loss mean-squared-error")]
 pub struct Import {
-    /// A .safetensors of PyTorch, or an .npz of Keras's weights.
+    /// A .safetensors of PyTorch; a .weights.h5, a .keras or an .npz of Keras's weights.
     file: PathBuf,
     /// The directory that the model goes into.
     #[arg(short, long, value_name = "DIR")]
@@ -70,22 +71,17 @@ impl Import {
     pub fn run(&self) -> Result<()> {
         let read = match self.file.extension().and_then(|ending| ending.to_str()) {
             Some("safetensors") => pytorch::import,
-            Some("npz") => keras::import,
+            Some("npz" | "keras" | "h5") => keras::import,
             Some("pt" | "pth" | "bin") => {
                 return Err(self.refuse(
                     "PyTorch's pickled files are programs; save it there by \
                      `safetensors.torch.save_file(module.state_dict(), \"model.safetensors\")`",
                 ));
             }
-            Some("keras" | "h5" | "hdf5") => {
-                return Err(self.refuse(
-                    "HDF5 is not read; save it by `numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})`, \
-                     where model is what keras.models.load_model gives",
-                ));
-            }
             _ => {
                 return Err(self.refuse(
-                    "its name must end in .safetensors (PyTorch) or .npz (Keras); see `gatescan import --help`",
+                    "its name must end in .safetensors (PyTorch), or in .weights.h5, .keras or .npz (Keras); see \
+                     `gatescan import --help`",
                 ));
             }
         };
@@ -141,6 +137,7 @@ impl Import {
     fn name(&self) -> String {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let allowed = |c: &char| c.is_alphanumeric() || "-_.".contains(*c);
+        let stem = stem.strip_suffix(".weights").unwrap_or(&stem);
         let name: String = stem.chars().filter(allowed).collect();
         match name.trim_start_matches('.') {
             "" => "imported".into(),

@@ -1,13 +1,16 @@
-//! Keras: the weights as `.npz` under Keras's own paths, and the program that builds the model and sets them. What Keras
-//! trained comes back the same way, by `numpy.savez("model.npz", **{w.path: w for w in model.weights})`.
+//! Keras: the weights as the `.weights.h5` of Keras 3, and the program that builds the model and loads them. What Keras trained
+//! comes back by `model.save_weights("model.weights.h5")`, by `model.save("model.keras")`, or under Keras's paths by
+//! `numpy.savez("model.npz", **{w.path: w for w in model.weights})`.
 
 use std::fmt::Write;
 use std::io::Cursor;
 
-use ndarray::{ArrayViewD, CowArray, IxDyn};
-use ndarray_npy::{NpzWriter, ViewNpyExt};
+use ndarray::{ArrayViewD, CowArray};
+use ndarray_npy::ViewNpyExt;
+use serde_json::Value;
 use zip::ZipArchive;
 
+use super::hdf5::{self, Stored};
 use super::{Export, Unsaid, Weights, bias_of, columns, gates, refuse, transposed};
 use crate::cells::Cell;
 use crate::checkpoint::SavedModel;
@@ -18,7 +21,12 @@ use crate::network::{Bias, Direction, Input, Layer, Network, Parameter, Reads};
 
 /// The largest array of a file, in bytes.
 const LARGEST_ARRAY: u64 = 1 << 32;
-/// The most arrays of a file.
+/// The members of a `.keras`: the weights, and the layers that they are of.
+const WEIGHTS: &str = "model.weights.h5";
+const CONFIG: &str = "config.json";
+/// The largest description of a model, in bytes.
+const LARGEST_CONFIG: u64 = 1 << 24;
+/// The most arrays of an `.npz`.
 const MOST_ARRAYS: usize = 1 << 16;
 
 /// Gates r, z, n as Keras's z, r, h, and back; the others stand in the same order.
@@ -39,17 +47,17 @@ fn class(cell: Cell) -> &'static str {
     }
 }
 
-/// What ends the path of a cell's weights.
-fn cell_name(cell: Cell) -> &'static str {
+/// Keras's layer of a cell as its files have it.
+fn class_in_files(cell: Cell) -> &'static str {
     match cell.facts().gates {
-        1 => "simple_rnn_cell",
-        3 => "gru_cell",
-        _ => "lstm_cell",
+        1 => "simple_rnn",
+        3 => "gru",
+        _ => "lstm",
     }
 }
 
-/// The model as `.npz` and as the program that builds and loads it; `weights` is what the program calls their file. Two biases
-/// of an RNN, an LSTM or a GRU with the reset gate before the product become their sum.
+/// The model as `.weights.h5` and as the program that builds and loads it; `weights` is what the program calls their file. Two
+/// biases of an RNN, an LSTM or a GRU with the reset gate before the product become their sum.
 ///
 /// # Errors
 /// [`Error::Usage`] for what Keras's layers do not have: peepholes, projections, clipping, directions of
@@ -69,14 +77,15 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
             ),
         ]
     })?;
-    let mut arrays = vec![];
+    let mut stored = vec![];
     if let Input::Embedding { size, .. } = network.input {
         let values = model.parameter("embedding.weight")?.to_vec();
-        arrays.push(array(
-            "embedding/embeddings",
-            &[network.input_size, size],
-            values,
-        ));
+        let table = array("embeddings", &[network.input_size, size], values);
+        stored.push(Stored {
+            class: "embedding",
+            name: "embedding".into(),
+            arrays: vec![("", vec![table])],
+        });
     }
     for direction in network.directions() {
         let Direction {
@@ -88,59 +97,65 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
         } = &direction;
         let own = Weights::of(model, &direction)?;
         let (h, order) = (layer.hidden_size, order(layer.cell));
-        let side = match (layer.bidirectional, reversed) {
-            (false, _) => String::new(),
-            (true, false) => format!("bidirectional{level}/forward_"),
-            (true, true) => format!("bidirectional{level}/backward_"),
+        let holder = match (layer.bidirectional, reversed) {
+            (false, _) => "cell",
+            (true, false) => "forward_layer/cell",
+            (true, true) => "backward_layer/cell",
         };
-        let path = |what| format!("{side}rnn{level}/{}/{what}", cell_name(layer.cell));
+        let mut arrays = vec![];
         let columns = order.len() * h;
         for (what, values, rows) in [
             ("kernel", own.input, *inputs),
             ("recurrent_kernel", own.recurrent, h),
         ] {
             let values = transposed(&gates(values, order), rows);
-            arrays.push(array(&path(what), &[rows, columns], values));
+            arrays.push(array(what, &[rows, columns], values));
         }
-        let Some(first) = own.input_bias else {
-            continue;
-        };
-        let mut bias = gates(first, order);
-        let second = own.recurrent_bias.map(|second| gates(second, order));
-        if layer.cell == Cell::Gru {
-            bias.extend(second.unwrap_or_else(|| vec![0.0; columns]));
-            arrays.push(array(&path("bias"), &[2, columns], bias));
-        } else {
-            let second = second.filter(|second| second.iter().any(|&more| more != 0.0));
-            bias.iter_mut()
-                .zip(second.unwrap_or_default())
-                .for_each(|(bias, more)| *bias += more);
-            arrays.push(array(&path("bias"), &[columns], bias));
+        if let Some(first) = own.input_bias {
+            let mut bias = gates(first, order);
+            let second = own.recurrent_bias.map(|second| gates(second, order));
+            if layer.cell == Cell::Gru {
+                bias.extend(second.unwrap_or_else(|| vec![0.0; columns]));
+                arrays.push(array("bias", &[2, columns], bias));
+            } else {
+                let second = second.filter(|second| second.iter().any(|&more| more != 0.0));
+                bias.iter_mut()
+                    .zip(second.unwrap_or_default())
+                    .for_each(|(bias, more)| *bias += more);
+                arrays.push(array("bias", &[columns], bias));
+            }
+        }
+        match stored.last_mut().filter(|_| *reversed) {
+            Some(both) => both.arrays.push((holder, arrays)),
+            None if layer.bidirectional => stored.push(Stored {
+                class: "bidirectional",
+                name: format!("bidirectional{level}"),
+                arrays: vec![(holder, arrays)],
+            }),
+            None => stored.push(Stored {
+                class: class_in_files(layer.cell),
+                name: format!("rnn{level}"),
+                arrays: vec![(holder, arrays)],
+            }),
         }
     }
     let (inputs, outputs) = (network.head_inputs(), network.head.size);
     // A `Dense` has a kernel of its own, so what is tied is written twice.
     let kernel = transposed(model.parameter(network.head_weight())?, inputs);
-    arrays.push(array("head/kernel", &[inputs, outputs], kernel));
     let bias = model.parameter("head.bias")?.to_vec();
-    arrays.push(array("head/bias", &[outputs], bias));
-
-    let mut file = NpzWriter::new(Cursor::new(vec![]));
-    let unwritable = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
-    for Parameter {
-        name,
-        shape,
-        values,
-    } in &arrays
-    {
-        let view = ArrayViewD::from_shape(IxDyn(shape), values);
-        let view = view.map_err(|error| unwritable(&error))?;
-        file.add_array(name.as_str(), &view)
-            .map_err(|error| unwritable(&error))?;
-    }
-    let file = file.finish().map_err(|error| unwritable(&error))?;
+    stored.push(Stored {
+        class: "dense",
+        name: "head".into(),
+        arrays: vec![(
+            "",
+            vec![
+                array("kernel", &[inputs, outputs], kernel),
+                array("bias", &[outputs], bias),
+            ],
+        )],
+    });
     Ok(Export {
-        weights: file.into_inner(),
+        weights: hdf5::write(&stored).map_err(Error::Usage)?,
         python: python(model, weights),
     })
 }
@@ -234,8 +249,7 @@ def build(masked=False):
 
 def load(weights=Path(__file__).with_name("{weights}"), masked=False):
     model = build(masked)
-    arrays = numpy.load(weights)
-    model.set_weights([arrays[weight.path] for weight in model.weights])
+    model.load_weights(weights)
     return model
 
 
@@ -254,13 +268,18 @@ struct Found {
     bias: Option<Parameter>,
 }
 
-/// The model of an `.npz` of weights under Keras's paths, in the model's order: `SimpleRNN`, `LSTM`, `GRU`, each perhaps in
-/// `Bidirectional`, a `Dense` and perhaps an `Embedding`; where the two have the same weights, they are tied.
+/// The model of a `.weights.h5`, a `.keras`, or an `.npz` of weights under Keras's paths in the model's order: `SimpleRNN`,
+/// `LSTM`, `GRU`, each perhaps in `Bidirectional`, a `Dense` and perhaps an `Embedding`; where the two have the same weights,
+/// they are tied.
 ///
 /// # Errors
 /// [`Error::Usage`] for arrays that make no such network, each by its name.
 pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<SavedModel> {
-    let arrays = read_npz(bytes).map_err(Error::Usage)?;
+    let arrays = match bytes.starts_with(hdf5::SIGNATURE) {
+        true => hdf5::read(bytes, None),
+        false => read_zip(bytes),
+    };
+    let arrays = arrays.map_err(Error::Usage)?;
     let mut groups: Vec<Found> = vec![];
     let mut embedding = None;
     for array in arrays {
@@ -442,10 +461,25 @@ fn direction(
     })
 }
 
-/// The arrays of an `.npz`, in its order.
-fn read_npz(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
-    let broken = |error: &dyn std::fmt::Display| format!("not an .npz file ({error})");
+/// The arrays of a `.keras` in the model's order, or those of an `.npz` in its own.
+fn read_zip(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
+    let broken =
+        |error: &dyn std::fmt::Display| format!("not a .weights.h5, .keras or .npz file ({error})");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
+    if archive.index_for_name(WEIGHTS).is_some() {
+        let mut member = |name: &str, limit| {
+            let file = archive.by_name(name).map_err(|error| broken(&error))?;
+            files::read_at_most(file, limit).map_err(|error| format!("{name}: {error}"))
+        };
+        let config = member(CONFIG, LARGEST_CONFIG)?;
+        let config: Value =
+            serde_json::from_slice(&config).map_err(|error| format!("{CONFIG}: {error}"))?;
+        // A model of a class of its own has no list of layers.
+        let layers = config["config"]["layers"].as_array();
+        let name = |layer: &Value| layer["config"]["name"].as_str().unwrap_or_default().into();
+        let names: Option<Vec<String>> = layers.map(|layers| layers.iter().map(name).collect());
+        return hdf5::read(&member(WEIGHTS, LARGEST_ARRAY)?, names.as_deref());
+    }
     if archive.len() > MOST_ARRAYS {
         return Err(format!(
             "it holds {} arrays, and gatescan reads at most {MOST_ARRAYS}",

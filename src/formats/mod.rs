@@ -5,6 +5,7 @@
 //! missing inputs, which must be filled. Apart from that it answers sequences as [`Predictor`](crate::predict::Predictor) does. Dropout belongs to training and is left
 //! out; past a sequence's end outputs mean nothing.
 
+mod hdf5;
 pub mod keras;
 pub mod onnx;
 pub mod pytorch;

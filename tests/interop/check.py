@@ -71,7 +71,7 @@ def export(case, about):
     model = case / "model.safetensors"
     gatescan("export", model, "--to", "onnx", "--quiet")
     gatescan("export", model, "--to", "onnx", "--lengths", "-o", case / "lengths.onnx", "--quiet")
-    for form, weights in (("pytorch", "model_pytorch.safetensors"), ("keras", "model_keras.npz")):
+    for form in ("pytorch", "keras"):
         if form in about["lacks"]:
             assert "--to onnx has" in gatescan("export", model, "--to", form, fails=True)
             continue
@@ -143,18 +143,22 @@ def check_keras(case, about):
     outputs = keras.ops.convert_to_numpy(masked([inputs, mask]))
     differ("Keras, mask", case.name, numpy.load(case / "outputs_ragged.npy"), outputs, lengths)
     # Saved by Keras, the weights come back as they went out, bit for bit.
-    saved = case / "saved.npz"
     masked.save(case / "model.keras")
     model = keras.models.load_model(case / "model.keras")
-    numpy.savez(saved, **{w.path: w for w in model.weights})
-    if about["told"]:
-        back = case.parent / f"{case.name} from Keras"
+    for saved in save_keras(model, case / "saved") if about["told"] else ():
+        back = case.parent / f"{case.name} from {saved.name}"
         gatescan("import", saved, "-o", back, *options(about))
         gatescan("export", back, "--to", "keras", "--quiet")
-        first, second = numpy.load(case / "model_keras.npz"), numpy.load(back / "model_keras.npz")
-        assert sorted(first) == sorted(second)
-        for name in first:
-            assert first[name].tobytes() == second[name].tobytes(), f"{case.name} {name}"
+        first, second = (place / "model_keras.weights.h5" for place in (case, back))
+        assert first.read_bytes() == second.read_bytes(), f"{case.name} {saved.name}"
+
+
+def save_keras(model, stem):
+    """The model in every form that is read; the files."""
+    model.save_weights(f"{stem}.weights.h5")
+    model.save(f"{stem}.keras")
+    numpy.savez(f"{stem}.npz", **{w.path: w for w in model.weights})
+    return [Path(f"{stem}.{form}") for form in ("npz", "weights.h5", "keras")]
 
 
 def check_tensorboard(place):
@@ -218,6 +222,14 @@ def keras_models():
         layers.Bidirectional(layers.GRU(4)),
         layers.Dense(4),
     ], []
+    yield "keras-mixed", [
+        keras.Input([None, 3]),
+        layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
+        layers.LSTM(8, return_sequences=True),
+        layers.GRU(7, return_sequences=True),
+        layers.LSTM(6),
+        layers.Dense(4),
+    ], []
 
 
 def write_sequences(case, tokens):
@@ -268,8 +280,10 @@ def check(place):
         for weight in model.weights:  # Biases start as zeros, which would tell nothing.
             weight.assign(keras.random.uniform(weight.shape, -0.5, 0.5))
         write_sequences(case, "both" in name)
-        numpy.savez(place / f"{name}.npz", **{w.path: w for w in model.weights})
-        gatescan("import", place / f"{name}.npz", "-o", case, "--quiet", *given)
+        for saved in save_keras(model, place / name):
+            back = case if saved.suffix == ".npz" else case / saved.name
+            gatescan("import", saved, "-o", back, "--quiet", *given)
+            same(case / "model.safetensors", back / "model.safetensors")
         theirs[case] = "from Keras", keras.ops.convert_to_numpy(model(sequences(case)[1]))
     rust("answer_cases", place)
     for case in cases:

@@ -289,9 +289,9 @@ fn keras_weights_come_back_bit_for_bit() {
     let mut exact = 0;
     for case in cases().iter().filter(|case| !case.lacks.contains(&"keras")) {
         let model = case.model();
-        let export = keras::export(&model, "w.npz").expect(case.name);
+        let export = keras::export(&model, "w.weights.h5").expect(case.name);
         let back = keras::import(&export.weights, case.name, &case.unsaid()).expect(case.name);
-        let again = keras::export(&back, "w.npz").expect(case.name);
+        let again = keras::export(&back, "w.weights.h5").expect(case.name);
         assert!(again.weights == export.weights, "{}", case.name);
         let one = |layer: &Layer| layer.cell == Cell::Gru || layer.bias != Bias::Double;
         if case.network.layers.iter().all(one) {

@@ -123,7 +123,7 @@ pub fn pytorch(input: &[u8]) -> bool {
     imported(input, formats::pytorch::import)
 }
 
-/// Weights of Keras's as an `.npz`.
+/// Weights of Keras's as a `.weights.h5`, a `.keras` or an `.npz`.
 pub fn keras(input: &[u8]) -> bool {
     imported(input, formats::keras::import)
 }
