@@ -352,7 +352,8 @@ mod tests {
             names.map(|names| names.iter().map(|name| name.to_string()).collect());
         let arrays = read(&write(layers)?, names.as_deref())?;
         let written = layers.iter().flat_map(|layer| &layer.arrays);
-        assert_eq!(arrays.len(), written.map(|(_, arrays)| arrays.len()).sum());
+        let count: usize = written.map(|(_, arrays)| arrays.len()).sum();
+        assert_eq!(arrays.len(), count);
         let paths = arrays
             .iter()
             .filter_map(|array| array.name.strip_suffix("/kernel"));
