@@ -141,14 +141,7 @@ fn train(
     if let Some(from) = from {
         trainer.restore(from).expect("it fits");
     }
-    let ending = trainer.run(&mut |trainer, _| {
-        Ok(match trainer.position().step < step {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        })
-    });
-    let ending = ending.expect("it trains");
-    assert_eq!(ending == Ending::Interrupted, step < usize::MAX);
+    common::train_until(&mut trainer, step);
     let checkpoint = trainer.checkpoint().expect("it reads");
     let directory = tempfile::tempdir().expect("a directory");
     let path = Checkpoints::new(directory.path(), 1, None)

@@ -4,7 +4,6 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use gatescan::cells::Cell;
@@ -18,7 +17,7 @@ use gatescan::network::{Input, Layer, Loss, Reads};
 use gatescan::optim::Optimizer;
 use gatescan::place::Place;
 use gatescan::recipe::{HeadRecipe, Recipe};
-use gatescan::train::{Ending, Trainer, evaluate_on};
+use gatescan::train::{Trainer, evaluate_on};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::WriteNpyExt;
 
@@ -144,14 +143,7 @@ fn train(
     from.iter()
         .try_for_each(|from| trainer.restore(from))
         .expect("it fits");
-    let ending = trainer.run(&mut |trainer, _| {
-        Ok(match trainer.position().step < step {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        })
-    });
-    let ending = ending.expect("it trains");
-    assert_eq!(ending == Ending::Interrupted, step < usize::MAX);
+    common::train_until(&mut trainer, step);
     trainer.checkpoint().expect("it reads")
 }
 

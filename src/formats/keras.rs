@@ -38,21 +38,12 @@ fn order(cell: Cell) -> &'static [usize] {
     }
 }
 
-/// Keras's layer of a cell.
-fn class(cell: Cell) -> &'static str {
+/// Keras's layer of a cell, in Python and as its files have it.
+fn class(cell: Cell) -> (&'static str, &'static str) {
     match cell.facts().gates {
-        1 => "SimpleRNN",
-        3 => "GRU",
-        _ => "LSTM",
-    }
-}
-
-/// Keras's layer of a cell as its files have it.
-fn class_in_files(cell: Cell) -> &'static str {
-    match cell.facts().gates {
-        1 => "simple_rnn",
-        3 => "gru",
-        _ => "lstm",
+        1 => ("SimpleRNN", "simple_rnn"),
+        3 => ("GRU", "gru"),
+        _ => ("LSTM", "lstm"),
     }
 }
 
@@ -133,7 +124,7 @@ pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
                 arrays: vec![(holder, arrays)],
             }),
             None => stored.push(Stored {
-                class: class_in_files(layer.cell),
+                class: class(layer.cell).1,
                 name: format!("rnn{level}"),
                 arrays: vec![(holder, arrays)],
             }),
@@ -214,7 +205,7 @@ fn python(model: &SavedModel, weights: &str) -> String {
         if layer.bias == Bias::None {
             options += ", use_bias=False";
         }
-        let class = class(layer.cell);
+        let (class, _) = class(layer.cell);
         let h = layer.hidden_size;
         let mut own = format!("keras.layers.{class}({h}{options}, name=\"rnn{level}\")");
         if layer.bidirectional {

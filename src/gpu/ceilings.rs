@@ -75,9 +75,9 @@ impl GpuDevice {
     }
 }
 
-/// `measure` on a thread of its own while no core of the machine goes to sleep: waking one takes longer than what is measured, and whether a thread
-/// finds its core awake differs from run to run. Threads that yield at once to any that has work hold the cores; with only one for
-/// each of two cores, the system at times has both on one.
+/// `measure` on a thread of its own while no core of the machine goes to sleep: waking one takes longer than what is measured,
+/// and whether a thread finds its core awake differs from run to run. Threads that yield at once to any that has work hold the
+/// cores; with only one for each of two cores, the system at times has both on one.
 fn awake<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {

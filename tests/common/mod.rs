@@ -3,8 +3,11 @@
 
 pub mod place;
 
+use std::ops::ControlFlow;
+
 use gatescan::device::{Device, choose};
 use gatescan::gpu::{GpuDevice, adapters};
+use gatescan::train::{Ending, Trainer};
 
 /// Set to anything but 0, it turns the GPU tests off.
 const OFF: &str = "GATESCAN_NO_GPU";
@@ -27,4 +30,16 @@ pub fn gpu() -> Option<GpuDevice> {
         }
         Err(error) => panic!("{error}\nSet {OFF}=1 to turn the GPU tests off."),
     }
+}
+
+/// Trains up to `step`, or, at `usize::MAX`, to the end.
+pub fn train_until(trainer: &mut Trainer, step: usize) {
+    let ending = trainer.run(&mut |trainer, _| {
+        Ok(match trainer.position().step < step {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    });
+    let ending = ending.expect("it trains");
+    assert_eq!(ending == Ending::Interrupted, step < usize::MAX);
 }

@@ -176,22 +176,18 @@ fn cases() -> Vec<Case> {
     let mut one_hot = case("one-hot", vec![layer(Gru, 6)], last, &[]);
     one_hot.network.input_size = VOCABULARY;
     one_hot.network.input = Input::OneHot;
+    let embedding = |size: usize, tied: bool| Input::Embedding {
+        size,
+        padding_idx: None,
+        init: Init::Torch,
+        tied,
+    };
     let mut embedded = case("embedding", vec![both(layer(Lstm, 6))], every, &[]);
     embedded.network.input_size = VOCABULARY;
-    embedded.network.input = Input::Embedding {
-        size: 5,
-        padding_idx: None,
-        init: Init::Torch,
-        tied: false,
-    };
+    embedded.network.input = embedding(5, false);
     let mut tied = case("tied", vec![both(layer(Lstm, 6))], every, &[]);
     tied.network.input_size = VOCABULARY;
-    tied.network.input = Input::Embedding {
-        size: 12,
-        padding_idx: None,
-        init: Init::Torch,
-        tied: true,
-    };
+    tied.network.input = embedding(12, true);
     tied.network.head.size = VOCABULARY;
     let mut normalised = case("normalised", vec![layer(Lstm, 6)], last, &[]);
     normalised.network.head.loss = Loss::MeanSquaredError;
