@@ -662,8 +662,8 @@ impl Trainer {
         feed.ok_or_else(|| Error::usage("there is no test split"))
     }
 
-    /// Updates of the whole run.
-    fn last_step(&self) -> usize {
+    /// Updates of the whole run, where it does not stop early.
+    pub fn last_step(&self) -> usize {
         let steps = self.recipe.epochs * self.train.steps();
         self.recipe.steps.unwrap_or(steps).min(steps)
     }

@@ -16,6 +16,8 @@ mod run_directory;
 mod sample;
 mod shell;
 mod train;
+#[cfg_attr(not(feature = "tui"), path = "no_tui.rs")]
+mod tui;
 mod verify;
 
 use std::fmt::{self, Display};
@@ -122,16 +124,36 @@ fn say(line: impl Display) {
     }
 }
 
+/// Where a line goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// Writes a line there, or keeps it while `--tui` has the terminal.
+fn write(stream: Stream, line: &impl Display) -> io::Result<()> {
+    if tui::hold(stream, line) {
+        return Ok(());
+    }
+    match stream {
+        Stream::Out => {
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+        }
+        Stream::Err => writeln!(io::stderr(), "{line}"),
+    }
+}
+
 /// Writes a warning or an error to standard error.
 pub fn note(line: impl Display) {
     // Where that is closed there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = write(Stream::Err, &line);
 }
 
 /// Writes a line to standard output. A reader that has gone, as `head` does, is no error but a `Break`.
 fn print(line: impl Display) -> Result<ControlFlow<()>> {
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+    match write(Stream::Out, &line) {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
         Err(error) => Err(Error::file(

@@ -28,6 +28,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::comparison::Comparison;
 use super::report::details;
 use super::run_directory::{CHECKPOINTS, RunDirectory, read_run};
+use super::tui::{self, Screen};
 use super::{
     Scores, Tune, check_data_path, choose_device, loss_text, note, open, print, quiet, say,
 };
@@ -100,6 +101,9 @@ pub struct Train {
     /// Print one JSON object for each epoch on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
+    /// Show the run on the whole terminal, with curves; q stops and saves it (built with the feature `tui`).
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    tui: bool,
     /// Also write what TensorBoard reads into the run directory: `tensorboard --logdir runs`.
     #[arg(long)]
     tensorboard: bool,
@@ -134,6 +138,9 @@ pub(super) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
 impl Train {
     /// Trains in a process that began at `start`.
     pub fn run(&self, start: Instant) -> Result<()> {
+        if self.tui {
+            Screen::check()?;
+        }
         let (recipe, resumed) = match (&self.resume, &self.recipe) {
             (Some(run), _) => self.take_up(run).map(|(recipe, run)| (recipe, Some(run)))?,
             (None, name) => {
@@ -185,11 +192,24 @@ impl Train {
         let mut saver = Saver::new(directory, &recipe.checkpoint, from.as_ref());
         saver.model_due = resumes;
         let mut display = Display::new(self.json, quiet(), &data);
+        if self.tui {
+            let directory = saver.directory.path().display().to_string();
+            let state = tui::State::new(
+                describe_recipe(&recipe),
+                device_why,
+                directory,
+                display.tokens,
+            );
+            display.screen = Some(Screen::open(state, stop.clone())?);
+        }
         let mut first_step = true;
         let mut epoch = trainer.position().epochs.len().max(1);
         let mut train = |trainer: &mut Trainer, saver: &mut Saver, place: &Place| {
             let mut observe = |trainer: &mut Trainer, event: Event| {
                 let mut flow = ControlFlow::Continue(());
+                if let Some(screen) = &display.screen {
+                    screen.show(event, trainer.position(), trainer.last_step());
+                }
                 match event {
                     Event::Progress(progress) => {
                         epoch = progress.epoch;
@@ -271,6 +291,8 @@ impl Train {
             });
             note(format!("{error}; the run goes on from {from}"));
         };
+        // The terminal is as it was from here on.
+        drop(display);
         let ending = match ended {
             Ok(ending) => ending,
             Err(error) => {
@@ -561,18 +583,21 @@ fn shown(path: &Path) -> String {
 fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = stop.clone();
-    let handler = move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        note("\nstopping after this step; Ctrl-C again stops at once and saves nothing");
-    };
-    ctrlc::set_handler(handler)
+    ctrlc::set_handler(move || interrupt(&raised))
         .map_err(|error| Error::Training(format!("Ctrl-C cannot be caught: {error}")))?;
     // Not by ctrlc, which would take SIGHUP too, and so from nohup what it promises.
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .map_err(|error| Error::Training(format!("SIGTERM cannot be caught: {error}")))?;
     Ok(stop)
+}
+
+/// What Ctrl-C does.
+pub(super) fn interrupt(stop: &AtomicBool) {
+    if stop.swap(true, Ordering::Relaxed) {
+        tui::restore();
+        std::process::exit(130);
+    }
+    note("\nstopping after this step; Ctrl-C again stops at once and saves nothing");
 }
 
 /// Writes what a run is to its directory, when it is due. Where the disk takes nothing, the run goes on from memory.
@@ -718,6 +743,8 @@ struct Display {
     /// Of a text, what its tokens are and how many a sequence has.
     tokens: Option<(Unit, usize)>,
     bar: Option<ProgressBar>,
+    /// In place of the bar, with `--tui`.
+    screen: Option<Screen>,
     last_line: Instant,
 }
 
@@ -732,12 +759,13 @@ impl Display {
             quiet,
             terminal: stderr().is_terminal(),
             bar: None,
+            screen: None,
             last_line: Instant::now(),
         }
     }
 
     fn progress(&mut self, progress: &Progress) {
-        if self.quiet {
+        if self.quiet || self.screen.is_some() {
             return;
         }
         let Progress {
@@ -773,12 +801,8 @@ impl Display {
         }
     }
 
-    /// Of so many sequences a second.
     fn speed(&self, sequences: f64) -> String {
-        match self.tokens {
-            Some((unit, steps)) => format!("{:.0} {}s/s", sequences * steps as f64, unit.name()),
-            None => format!("{sequences:.0} sequences/s"),
-        }
+        speed(self.tokens, sequences)
     }
 
     fn evaluating(&self, sequences: usize, of: usize) {
@@ -836,6 +860,14 @@ impl Display {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Of so many sequences a second; `tokens` are those of [`Display`].
+pub(super) fn speed(tokens: Option<(Unit, usize)>, sequences: f64) -> String {
+    match tokens {
+        Some((unit, steps)) => format!("{:.0} {}s/s", sequences * steps as f64, unit.name()),
+        None => format!("{sequences:.0} sequences/s"),
     }
 }
 
