@@ -2,6 +2,7 @@
 
 use std::cell::{Ref, RefCell, RefMut};
 
+use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::program::{Buffer, Element, Phase, Program, Tensor};
 use crate::real::Real;
@@ -77,7 +78,7 @@ pub struct Memory<R> {
 
 #[derive(Debug)]
 enum MemoryCell<R> {
-    Real(RefCell<Vec<R>>),
+    Real(RefCell<Aligned<R>>),
     Index(RefCell<Vec<u32>>),
 }
 
@@ -85,7 +86,7 @@ impl<R: Real> Memory<R> {
     /// Zeros for every buffer of `program`.
     pub fn new(program: &Program) -> Self {
         let cell = |buffer: &Buffer| match buffer.element {
-            Element::Real => MemoryCell::Real(RefCell::new(vec![R::zero(); buffer.len])),
+            Element::Real => MemoryCell::Real(RefCell::new(Aligned::zeros(buffer.len))),
             Element::Index => MemoryCell::Index(RefCell::new(vec![0; buffer.len])),
         };
         Memory {
@@ -113,7 +114,7 @@ impl<R: Real> Memory<R> {
         RefMut::map(self.index(tensor).borrow_mut(), |v| &mut v[tensor.range()])
     }
 
-    fn real(&self, tensor: &Tensor) -> &RefCell<Vec<R>> {
+    fn real(&self, tensor: &Tensor) -> &RefCell<Aligned<R>> {
         match &self.cells[tensor.buffer.index()] {
             MemoryCell::Real(cell) => cell,
             MemoryCell::Index(_) => panic!("{tensor:?} holds integers"),

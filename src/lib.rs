@@ -47,6 +47,7 @@
 //! | V | vocabulary |
 //! | N | sequences of a data set |
 
+mod aligned;
 pub mod baselines;
 pub mod bench;
 pub mod cells;

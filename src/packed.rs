@@ -1,10 +1,12 @@
-//! Products of a few rows with the same matrix again and again, as a recurrence takes them: the matrix is laid out once.
+//! Products with the widest vectors that a machine has: of a few rows with the same matrix again and again, as a recurrence takes
+//! them, for which the matrix is laid out once; and sums of outer products over many terms, as gradients of weights are.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::aligned::Aligned;
 use crate::real::{Real, View};
 use crate::vector::Vector;
 
@@ -13,15 +15,22 @@ use crate::vector::Vector;
 pub struct Packed<'a, R> {
     /// `[K, N]`.
     matrix: View<'a, R>,
-    /// For each block of [`DEPTH`] terms the panels of it, left to right: `[terms, 2 vectors]`, with zeros past the last column.
-    /// Empty where the matrix is taken as it lies.
-    panels: Vec<R>,
-    /// Columns of a panel.
+    /// Where that pays.
+    panels: Option<Panels>,
+}
+
+/// A matrix `[K, N]`, or several side by side, in blocks of [`DEPTH`] rows, and each block in panels of a few columns.
+#[derive(Debug)]
+pub struct Panels {
+    /// For each block its panels, left to right: `[rows, width]`, with zeros past the last column.
+    values: Aligned<f32>,
+    columns: usize,
+    /// Two vectors.
     width: usize,
 }
 
 /// Terms of a block: its panel stays in a core's nearest cache while all rows pass.
-const DEPTH: usize = 256;
+pub const DEPTH: usize = 256;
 /// Numbers in a line of the cache, and numbers that are worth a thread.
 const LINE: usize = 16;
 const TASK: usize = 1 << 15;
@@ -31,33 +40,50 @@ impl<'a, R: Real> Packed<'a, R> {
     pub fn plain(matrix: View<'a, R>) -> Self {
         Packed {
             matrix,
-            panels: vec![],
-            width: 0,
+            panels: None,
         }
     }
 
-    /// `c += a @ b`, where `c` has stored rows `stride` apart. What becomes of a row does not depend on the others.
-    pub fn add_product(&self, a: View<R>, c: &mut [R], stride: usize) {
-        R::add_packed_product(a, self, c, stride);
-    }
-
-    /// The matrix.
-    pub fn matrix(&self) -> View<'a, R> {
-        self.matrix
+    /// `c = start + a @ b`, where `c` has stored rows `stride` apart. What becomes of a row does not depend on the others.
+    pub fn product(&self, a: View<R>, start: Start<R>, c: &mut [R], stride: usize) {
+        match &self.panels {
+            Some(panels) if !a.transposed => R::product_of_panels(a, panels, start, c, stride),
+            _ => {
+                start.put(c, self.matrix.columns, stride);
+                R::product(a, self.matrix, c, stride, true);
+            }
+        }
     }
 }
 
 impl<'a> Packed<'a, f32> {
     /// Laid out for the widest vectors that there are; as it lies where those cannot multiply and add at once.
     pub fn new(matrix: View<'a, f32>) -> Self {
-        let width = 2 * pulp::Arch::new().dispatch(Lanes);
-        // Before AVX2 an x86 has no fused instruction, and pulp goes without vectors.
-        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) && width < 16 {
-            return Packed::plain(matrix);
-        }
-        let padded = matrix.columns.next_multiple_of(width);
-        let mut panels = vec![0.0; matrix.rows * padded];
-        let blocks = panels.chunks_mut(DEPTH * padded).enumerate();
+        let panels = panel_width().map(|width| {
+            Panels::new(
+                matrix.rows,
+                matrix.columns,
+                width,
+                |panel, first, columns| {
+                    fill(panel, width, matrix, first, columns);
+                },
+            )
+        });
+        Packed { matrix, panels }
+    }
+}
+
+impl Panels {
+    /// `fill` fills the panel of some of its columns from a row on.
+    fn new(
+        rows: usize,
+        columns: usize,
+        width: usize,
+        fill: impl Fn(&mut [f32], usize, Range<usize>) + Sync,
+    ) -> Self {
+        let padded = columns.next_multiple_of(width);
+        let mut values = Aligned::zeros(rows * padded);
+        let blocks = values.chunks_mut(DEPTH * padded).enumerate();
         let tasks: Vec<_> = blocks
             .flat_map(|(block, panels)| {
                 let terms = panels.len() / padded;
@@ -65,39 +91,87 @@ impl<'a> Packed<'a, f32> {
                 panels.map(move |(number, panel)| (block * DEPTH, number * width, panel))
             })
             .collect();
-        let worth_a_thread = (TASK / (DEPTH.min(matrix.rows.max(1)) * width)).max(1);
+        let worth_a_thread = (TASK / (DEPTH.min(rows.max(1)) * width)).max(1);
         tasks
             .into_par_iter()
             .with_min_len(worth_a_thread)
             .for_each(|(first, left, panel)| {
-                let columns = left..(left + width).min(matrix.columns);
-                fill(panel, width, matrix, first, columns);
+                let columns = left..(left + width).min(columns);
+                fill(panel, first, columns);
             });
-        Packed {
-            matrix,
-            panels,
+        Panels {
+            values,
+            columns,
             width,
         }
     }
 
-    /// `c += a @ b` with panels.
-    ///
-    /// # Panics
-    /// Where there are none, and for a transposed `a`.
-    pub fn add_product_of_panels(&self, a: View<f32>, c: &mut [f32], stride: usize) {
-        assert!(!a.transposed && self.is_laid_out());
-        pulp::Arch::new().dispatch(AddProduct {
+    /// For each block the row that it begins with, and its panels: the column that each begins with, and what it holds.
+    fn blocks(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = (usize, &[f32])>)> {
+        let padded = self.columns.next_multiple_of(self.width);
+        let blocks = self.values.chunks(DEPTH * padded).enumerate();
+        blocks.map(move |(block, panels)| {
+            let panels = panels.chunks_exact(panels.len() / padded * self.width);
+            let lefts = (0..padded).step_by(self.width);
+            (block * DEPTH, lefts.zip(panels))
+        })
+    }
+
+    /// [`Packed::product`].
+    pub fn product(&self, a: View<f32>, start: Start<f32>, c: &mut [f32], stride: usize) {
+        pulp::Arch::new().dispatch(Product {
             a,
             b: self,
+            start,
             c,
             stride,
         });
     }
+}
 
-    /// Whether it has panels.
-    pub fn is_laid_out(&self) -> bool {
-        self.width > 0
+/// What a product is added to.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a, R> {
+    /// What `c` holds.
+    Held,
+    /// In every row of `c` these `[N]`, or zeros where it is empty.
+    Row(&'a [R]),
+}
+
+impl<R: Real> Start<'_, R> {
+    /// Puts it into the first `columns` of the rows of `c`.
+    pub fn put(self, c: &mut [R], columns: usize, stride: usize) {
+        let Start::Row(start) = self else { return };
+        for row in c.chunks_mut(stride) {
+            match start.is_empty() {
+                true => row[..columns].fill(R::zero()),
+                false => row[..columns].copy_from_slice(start),
+            }
+        }
     }
+}
+
+impl<'a> Start<'a, f32> {
+    /// For the block that begins with the term `first`: only one can begin anew.
+    fn of_block(self, first: usize) -> Self {
+        if first == 0 { self } else { Start::Held }
+    }
+
+    /// For the columns from `left` on.
+    fn columns(self, left: usize) -> Self {
+        match self {
+            Start::Row(row) if !row.is_empty() => Start::Row(&row[left..]),
+            _ => self,
+        }
+    }
+}
+
+/// The columns of a panel on this machine; none where products are better left to others.
+fn panel_width() -> Option<usize> {
+    let width = 2 * pulp::Arch::new().dispatch(Lanes);
+    // Before AVX2 an x86 has no fused instruction, and pulp goes without vectors.
+    let fused = width >= 16 || !cfg!(any(target_arch = "x86", target_arch = "x86_64"));
+    fused.then_some(width)
 }
 
 /// Numbers of a vector.
@@ -112,12 +186,26 @@ impl WithSimd for Lanes {
     }
 }
 
+/// Copies numbers; few at a time, for which a call costs more than they.
+fn copy(from: &[f32], to: &mut [f32]) {
+    let to = &mut to[..from.len()];
+    let (lines, rest) = from.as_chunks::<ROWS>();
+    let (to_lines, to_rest) = to.as_chunks_mut::<ROWS>();
+    for (to, from) in to_lines.iter_mut().zip(lines) {
+        *to = *from;
+    }
+    to_rest
+        .iter_mut()
+        .zip(rest)
+        .for_each(|(to, &from)| *to = from);
+}
+
 /// Fills a panel, `[terms, width]`, with what stands in `columns` from row `first` on.
 fn fill(panel: &mut [f32], width: usize, from: View<f32>, first: usize, columns: Range<usize>) {
     if !from.transposed {
         for (k, to) in panel.chunks_exact_mut(width).enumerate() {
             let row = &from.values[(first + k) * from.stride..][columns.clone()];
-            to[..row.len()].copy_from_slice(row);
+            copy(row, to);
         }
         return;
     }
@@ -132,42 +220,49 @@ fn fill(panel: &mut [f32], width: usize, from: View<f32>, first: usize, columns:
     }
 }
 
-/// `c += a @ b`.
-struct AddProduct<'a, 'b> {
+/// `c = start + a @ b`.
+struct Product<'a> {
     a: View<'a, f32>,
-    b: &'a Packed<'b, f32>,
+    b: &'a Panels,
+    start: Start<'a, f32>,
     c: &'a mut [f32],
     stride: usize,
 }
 
-impl WithSimd for AddProduct<'_, '_> {
+impl WithSimd for Product<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let AddProduct { a, b, c, stride } = self;
-        let padded = b.matrix.columns.next_multiple_of(b.width);
-        let blocks = (0..a.columns).step_by(DEPTH);
-        for (first, block) in blocks.zip(b.panels.chunks(DEPTH * padded)) {
-            let terms = block.len() / padded;
-            let panels = block.chunks_exact(terms * b.width);
-            for (left, panel) in (0..padded).step_by(b.width).zip(panels) {
+        let Product {
+            a,
+            b,
+            start,
+            c,
+            stride,
+        } = self;
+        for (first, panels) in b.blocks() {
+            for (left, panel) in panels {
                 let part = Part {
                     simd,
                     panel,
-                    terms,
-                    width: b.width.min(b.matrix.columns - left),
-                    strides: (a.stride, stride),
+                    width: b.width.min(b.columns - left),
+                    start: start.columns(left).of_block(first),
+                    stride,
                 };
                 let mut row = 0;
                 while row < a.rows {
-                    let from = &a.values[row * a.stride + first..];
+                    let lines = Lines {
+                        values: &a.values[row * a.stride + first..],
+                        stride: a.stride,
+                        terms: panel.len() / b.width,
+                    };
                     let to = &mut c[row * stride + left..];
                     row += match a.rows - row {
-                        1 => part.add::<One<S>>(from, to),
-                        2 | 3 => part.add::<Both<One<S>, One<S>>>(from, to),
-                        // More would not find room in sixteen registers.
-                        _ => part.add::<Four<S>>(from, to),
+                        1 => part.lines::<One<S, _>>(lines, to),
+                        2 | 3 => part.lines::<Two<S, _>>(lines, to),
+                        8.. if S::REGISTER_COUNT >= 32 => part.lines::<Eight<S, _>>(lines, to),
+                        _ => part.lines::<Four<S, _>>(lines, to),
                     };
                 }
             }
@@ -175,109 +270,381 @@ impl WithSimd for AddProduct<'_, '_> {
     }
 }
 
-/// A panel, and where it finds rows of a and of c.
-struct Part<'a, S> {
-    simd: S,
-    panel: &'a [f32],
-    terms: usize,
-    /// Columns of c.
-    width: usize,
-    strides: (usize, usize),
+/// Sums over the terms k of the outer products of row k of one matrix with rows k of others.
+pub struct OuterProducts<'a, R> {
+    /// `[.., M]`.
+    pub a: View<'a, R>,
+    /// The rows that count.
+    pub terms: &'a [usize],
+    pub products: Vec<OuterProduct<'a, R>>,
+    /// `[M]`: also the sums of the columns of a.
+    pub sums: Option<&'a mut [R]>,
 }
 
-impl<S: Simd> Part<'_, S> {
-    /// Adds the panel's part of some rows of a product, and returns how many.
-    #[inline(always)]
-    fn add<'r, T: Rows<'r, S>>(&self, a: &'r [f32], c: &mut [f32]) -> usize {
-        let (a_stride, c_stride) = self.strides;
-        let mut rows = T::new(self.simd, a, a_stride, self.terms);
-        let panel = self.panel.chunks_exact(2 * S::F32_LANES);
-        for (k, b) in (0..self.terms).zip(panel) {
-            let (left, right) = b.split_at(S::F32_LANES);
-            let load = |values| Vector::load(self.simd, values);
-            rows.add(k, load(left), load(right));
+/// One of them: `c = start + ` the sum of the outer products of a's rows and b's.
+pub struct OuterProduct<'a, R> {
+    /// `[.., N]`.
+    pub b: View<'a, R>,
+    pub start: Start<'a, R>,
+    /// `[M, N]`, stored rows `stride` apart.
+    pub c: &'a mut [R],
+    pub stride: usize,
+}
+
+/// [`Real::outer_products`]. What is added up in which order follows from the terms' number alone: blocks of [`DEPTH`] of them,
+/// whose sums are added in turn.
+pub fn outer_products(of: OuterProducts<f32>) -> bool {
+    let OuterProducts {
+        a,
+        terms,
+        products,
+        sums,
+    } = of;
+    let transposed = a.transposed || products.iter().any(|product| product.b.transposed);
+    if transposed || panel_width().is_none() {
+        return false;
+    }
+    let columns = products.iter().map(|product| product.b.columns).sum();
+    // All b side by side.
+    let strips = Panels::new(terms.len(), columns, ROWS, |strip, first, own| {
+        let mut skip = 0;
+        for OuterProduct { b, .. } in &products {
+            let (left, right) = (own.start.max(skip), own.end.min(skip + b.columns));
+            if left < right {
+                let terms = terms[first..].iter();
+                for (to, &k) in strip.chunks_exact_mut(ROWS).zip(terms) {
+                    let row = &b.values[k * b.stride..][left - skip..right - skip];
+                    copy(row, &mut to[left - own.start..]);
+                }
+            }
+            skip += b.columns;
         }
-        rows.finish(c, c_stride, self.width);
-        T::COUNT
+    });
+    // A task takes some columns of a, and all strips where that makes tasks enough.
+    let groups = a.columns.div_ceil(GROUP);
+    let all = columns.div_ceil(ROWS);
+    let own = all.div_ceil((TASKS / groups).clamp(1, all));
+    let parts = all.div_ceil(own);
+    let blocks: Vec<Aligned<f32>> = (0..groups * parts)
+        .into_par_iter()
+        .map(|task| {
+            let (first, part) = (task / parts * GROUP, task % parts);
+            pulp::Arch::new().dispatch(Block {
+                a: a.columns(first..(first + GROUP).min(a.columns)),
+                terms,
+                strips: &strips,
+                own: part * own..((part + 1) * own).min(all),
+                sums: part == 0 && sums.is_some(),
+            })
+        })
+        .collect();
+    let place = |column: usize| (column / (own * ROWS), column % (own * ROWS) * GROUP);
+    let mut above = 0;
+    for product in products {
+        let OuterProduct {
+            b,
+            start,
+            c,
+            stride,
+        } = product;
+        let places: Vec<_> = (above..above + b.columns).map(place).collect();
+        let rows = c
+            .par_chunks_mut(GROUP * stride)
+            .zip(blocks.par_chunks(parts));
+        rows.for_each(|(c, blocks)| {
+            start.put(c, b.columns, stride);
+            for (m, row) in c.chunks_mut(stride).enumerate() {
+                for (c, &(part, at)) in row.iter_mut().zip(&places) {
+                    *c += blocks[part][at + m];
+                }
+            }
+        });
+        above += b.columns;
+    }
+    if let Some(sums) = sums {
+        for (sums, block) in sums.chunks_mut(GROUP).zip(blocks.iter().step_by(parts)) {
+            sums.copy_from_slice(&block[own * ROWS * GROUP..][..sums.len()]);
+        }
+    }
+    true
+}
+
+/// Columns of the b's that lie side by side in a strip, columns of a that a task takes, and tasks that keep the threads busy.
+const ROWS: usize = 8;
+const GROUP: usize = 64;
+const TASKS: usize = 8;
+/// A strip of ones, with which columns are summed.
+static ONES: [[f32; ROWS]; DEPTH] = [[1.0; ROWS]; DEPTH];
+
+/// `[strips * ROWS, GROUP]`: the sums of the outer products of the columns of some strips with those of a. Behind them the sums
+/// of a's columns, if they are asked for.
+struct Block<'a> {
+    a: View<'a, f32>,
+    terms: &'a [usize],
+    strips: &'a Panels,
+    own: Range<usize>,
+    sums: bool,
+}
+
+impl WithSimd for Block<'_> {
+    type Output = Aligned<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Aligned<f32> {
+        let Block { a, own, .. } = self;
+        let width = 2 * S::F32_LANES;
+        let mut block = Aligned::zeros((own.len() * ROWS + usize::from(self.sums)) * GROUP);
+        let (products, sums) = block.split_at_mut(own.len() * ROWS * GROUP);
+        for (first, strips) in self.strips.blocks() {
+            let terms = &self.terms[first..(first + DEPTH).min(self.terms.len())];
+            let columns = (0..a.columns).step_by(width).map(|left| Columns {
+                simd,
+                matrix: a,
+                terms,
+                left,
+                width: width.min(a.columns - left),
+            });
+            let strips = strips.skip(own.start).take(own.len());
+            for (block, (_, strip)) in products.chunks_exact_mut(ROWS * GROUP).zip(strips) {
+                let (strip, _) = strip.as_chunks();
+                for columns in columns.clone() {
+                    let block = &mut block[columns.left..];
+                    if S::REGISTER_COUNT >= 32 {
+                        columns.add::<Eight<S, _>>(0, strip, block);
+                    } else {
+                        let half = ROWS / 2;
+                        columns.add::<Four<S, _>>(0, strip, block);
+                        columns.add::<Four<S, _>>(half, strip, &mut block[half * GROUP..]);
+                    }
+                }
+            }
+            if !sums.is_empty() {
+                for columns in columns {
+                    columns.add::<One<S, _>>(0, &ONES, &mut sums[columns.left..]);
+                }
+            }
+        }
+        block
     }
 }
 
-/// Some rows of a, and their sums. Rows are put together as types: an array that is walked through would lie in memory.
-trait Rows<'a, S: Simd> {
-    const COUNT: usize;
-    fn new(simd: S, a: &'a [f32], stride: usize, terms: usize) -> Self;
-    /// Adds the products with term `k`.
-    fn add(&mut self, k: usize, left: Vector<S>, right: Vector<S>);
-    /// Adds the sums to c.
-    fn finish(self, c: &mut [f32], stride: usize, width: usize);
+/// Two vectors of columns of a matrix, or its last ones, in the rows `terms`.
+#[derive(Clone, Copy)]
+struct Columns<'a, S> {
+    simd: S,
+    matrix: View<'a, f32>,
+    terms: &'a [usize],
+    left: usize,
+    width: usize,
 }
 
-struct One<'a, S: Simd> {
+impl<S: Simd> Columns<'_, S> {
+    /// Adds the outer products of the terms with some columns of a strip, from `first` on, to c.
+    #[inline(always)]
+    fn add<T: Rows<S, Strip>>(&self, first: usize, strip: &[[f32; ROWS]], c: &mut [f32]) {
+        let (lanes, width) = (S::F32_LANES, self.width);
+        let mut rows = T::new(self.simd, Strip, first);
+        let load = |values| Vector::load(self.simd, values);
+        let terms = self.terms.iter().zip(strip);
+        if width == 2 * lanes {
+            // Apart, so that the length is known.
+            for (&k, term) in terms {
+                let row = &self.matrix.values[k * self.matrix.stride + self.left..][..2 * lanes];
+                let (left, right) = row.split_at(lanes);
+                rows.add(term, load(left), load(right));
+            }
+        } else {
+            for (&k, term) in terms {
+                let row = &self.matrix.values[k * self.matrix.stride + self.left..][..width];
+                let (left, right) = row.split_at(lanes.min(width));
+                rows.add(term, load(left), load(right));
+            }
+        }
+        let part = Part {
+            simd: self.simd,
+            panel: &[],
+            width,
+            start: Start::Held,
+            stride: GROUP,
+        };
+        rows.finish(&part, c);
+    }
+}
+
+/// A panel, and where its part of a product goes.
+struct Part<'a, S> {
     simd: S,
-    row: &'a [f32],
+    panel: &'a [f32],
+    /// Columns of c.
+    width: usize,
+    start: Start<'a, f32>,
+    /// From one row of c to the next.
+    stride: usize,
+}
+
+impl<S: Simd> Part<'_, S> {
+    /// The panel's part of some rows of a product; returns how many.
+    #[inline(always)]
+    fn lines<'r, T: Rows<S, Lines<'r>>>(&self, lines: Lines<'r>, c: &mut [f32]) -> usize {
+        self.add::<_, T>(lines, 0, 0..lines.terms, c);
+        T::COUNT
+    }
+
+    /// The panel's part of some rows from `first` on.
+    #[inline(always)]
+    fn add<'t, F: Factors, T: Rows<S, F>>(
+        &self,
+        factors: F,
+        first: usize,
+        terms: impl IntoIterator<Item = F::Term<'t>>,
+        c: &mut [f32],
+    ) {
+        let mut rows = T::new(self.simd, factors, first);
+        let panel = self.panel.chunks_exact(2 * S::F32_LANES);
+        for (term, b) in terms.into_iter().zip(panel) {
+            let (left, right) = b.split_at(S::F32_LANES);
+            let load = |values| Vector::load(self.simd, values);
+            rows.add(term, load(left), load(right));
+        }
+        rows.finish(self, c);
+    }
+}
+
+/// Where the factors of a panel's rows are found.
+trait Factors: Copy {
+    /// What finds those of one row.
+    type Row: Copy;
+    /// What finds those of one term.
+    type Term<'t>: Copy;
+    fn row(self, number: usize) -> Self::Row;
+    fn factor(row: Self::Row, term: Self::Term<'_>) -> f32;
+}
+
+/// Rows of a matrix as it lies.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    values: &'a [f32],
+    stride: usize,
+    terms: usize,
+}
+
+impl<'a> Factors for Lines<'a> {
+    type Row = &'a [f32];
+    type Term<'t> = usize;
+
+    #[inline(always)]
+    fn row(self, number: usize) -> &'a [f32] {
+        &self.values[number * self.stride..][..self.terms]
+    }
+
+    #[inline(always)]
+    fn factor(row: &'a [f32], term: usize) -> f32 {
+        row[term]
+    }
+}
+
+/// [`ROWS`] rows that are laid out term by term.
+#[derive(Clone, Copy)]
+struct Strip;
+
+impl Factors for Strip {
+    type Row = usize;
+    type Term<'t> = &'t [f32; ROWS];
+
+    #[inline(always)]
+    fn row(self, number: usize) -> usize {
+        number
+    }
+
+    #[inline(always)]
+    fn factor(row: usize, term: &[f32; ROWS]) -> f32 {
+        term[row]
+    }
+}
+
+/// Some rows' sums. They are put together as types: an array that is walked through would lie in memory.
+trait Rows<S: Simd, F: Factors> {
+    const COUNT: usize;
+    /// Of the rows from `first` on.
+    fn new(simd: S, factors: F, first: usize) -> Self;
+    /// Adds the products with a term.
+    fn add(&mut self, term: F::Term<'_>, left: Vector<S>, right: Vector<S>);
+    /// Adds the sums to what `part` starts from, into c.
+    fn finish(self, part: &Part<S>, c: &mut [f32]);
+}
+
+struct One<S: Simd, F: Factors> {
+    simd: S,
+    row: F::Row,
     left: Vector<S>,
     right: Vector<S>,
 }
 
 struct Both<T, U>(T, U);
 
-type Four<'a, S> = Both<Both<One<'a, S>, One<'a, S>>, Both<One<'a, S>, One<'a, S>>>;
+type Two<S, F> = Both<One<S, F>, One<S, F>>;
+type Four<S, F> = Both<Two<S, F>, Two<S, F>>;
+type Eight<S, F> = Both<Four<S, F>, Four<S, F>>;
 
-impl<'a, S: Simd> Rows<'a, S> for One<'a, S> {
+impl<S: Simd, F: Factors> Rows<S, F> for One<S, F> {
     const COUNT: usize = 1;
 
     #[inline(always)]
-    fn new(simd: S, a: &'a [f32], _: usize, terms: usize) -> Self {
+    fn new(simd: S, factors: F, first: usize) -> Self {
         let zero = Vector::all(simd, 0.0);
         One {
             simd,
-            row: &a[..terms],
+            row: factors.row(first),
             left: zero,
             right: zero,
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, k: usize, left: Vector<S>, right: Vector<S>) {
-        let factor = Vector::all(self.simd, self.row[k]);
+    fn add(&mut self, term: F::Term<'_>, left: Vector<S>, right: Vector<S>) {
+        let factor = Vector::all(self.simd, F::factor(self.row, term));
         self.left = factor.times_plus(left, self.left);
         self.right = factor.times_plus(right, self.right);
     }
 
     #[inline(always)]
-    fn finish(self, c: &mut [f32], _: usize, width: usize) {
-        let (left, right) = c[..width].split_at_mut(S::F32_LANES.min(width));
-        for (c, sum) in [(left, self.left), (right, self.right)] {
+    fn finish(self, part: &Part<S>, c: &mut [f32]) {
+        let (left, right) = c[..part.width].split_at_mut(S::F32_LANES.min(part.width));
+        for (at, c, sum) in [(0, left, self.left), (S::F32_LANES, right, self.right)] {
             if !c.is_empty() {
-                (Vector::load(self.simd, c) + sum).store(c);
+                let start = match part.start {
+                    Start::Held => Vector::load(self.simd, c),
+                    Start::Row(&[]) => Vector::all(self.simd, 0.0),
+                    Start::Row(row) => Vector::load(self.simd, &row[at..at + c.len()]),
+                };
+                (start + sum).store(c);
             }
         }
     }
 }
 
-impl<'a, S: Simd, T: Rows<'a, S>, U: Rows<'a, S>> Rows<'a, S> for Both<T, U> {
+impl<S: Simd, F: Factors, T: Rows<S, F>, U: Rows<S, F>> Rows<S, F> for Both<T, U> {
     const COUNT: usize = T::COUNT + U::COUNT;
 
     #[inline(always)]
-    fn new(simd: S, a: &'a [f32], stride: usize, terms: usize) -> Self {
-        let below = &a[T::COUNT * stride..];
+    fn new(simd: S, factors: F, first: usize) -> Self {
         Both(
-            T::new(simd, a, stride, terms),
-            U::new(simd, below, stride, terms),
+            T::new(simd, factors, first),
+            U::new(simd, factors, first + T::COUNT),
         )
     }
 
     #[inline(always)]
-    fn add(&mut self, k: usize, left: Vector<S>, right: Vector<S>) {
-        self.0.add(k, left, right);
-        self.1.add(k, left, right);
+    fn add(&mut self, term: F::Term<'_>, left: Vector<S>, right: Vector<S>) {
+        self.0.add(term, left, right);
+        self.1.add(term, left, right);
     }
 
     #[inline(always)]
-    fn finish(self, c: &mut [f32], stride: usize, width: usize) {
-        let below = T::COUNT * stride;
-        self.0.finish(c, stride, width);
-        self.1.finish(&mut c[below..], stride, width);
+    fn finish(self, part: &Part<S>, c: &mut [f32]) {
+        let (above, below) = c.split_at_mut(T::COUNT * part.stride);
+        self.0.finish(part, above);
+        self.1.finish(part, below);
     }
 }
 
@@ -303,7 +670,7 @@ mod tests {
             let before = uniform(m * c_stride);
             let mut c = before.clone();
             let packed = Packed::new(View::new(&b, k, n, b_stride));
-            packed.add_product(View::new(&a, m, k, a_stride), &mut c, c_stride);
+            packed.product(View::new(&a, m, k, a_stride), Start::Held, &mut c, c_stride);
             for (at, (&c, &before)) in c.iter().zip(&before).enumerate() {
                 let (i, j) = (at / c_stride, at % c_stride);
                 let mut expected = f64::from(before);
@@ -318,6 +685,77 @@ mod tests {
                     (f64::from(c) - expected).abs() <= bound,
                     "{m}x{n}x{k} at {i}, {j}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn outer_products_are_found_side_by_side_whatever_the_sizes() {
+        let mut random = Philox::new(8, Stream::Images);
+        for (m, n, rows) in [
+            (1, [1, 3], 1),
+            (10, [128, 2], 40),
+            (64, [28, 5], 300),
+            (75, [33, 8], 700),
+        ] {
+            let mut uniform =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| random.uniform() - 0.5).collect() };
+            // Every third row is left out.
+            let terms: Vec<usize> = (0..rows).filter(|row| row % 3 != 1).collect();
+            let a_stride = m + 1;
+            let a = uniform(rows * a_stride);
+            let b = n.map(|n| uniform(rows * (n + 2)));
+            let before = n.map(|n| uniform(m * (n + 3)));
+            let mut c = before.clone();
+            let mut sums = vec![f32::NAN; m];
+            let starts = [Start::Held, Start::Row(&[])];
+            let products = c.iter_mut().zip(&b).zip(n.into_iter().zip(starts));
+            let products = products.map(|((c, b), (n, start))| OuterProduct {
+                b: View::new(b, rows, n, n + 2),
+                start,
+                c,
+                stride: n + 3,
+            });
+            let done = outer_products(OuterProducts {
+                a: View::new(&a, rows, m, a_stride),
+                terms: &terms,
+                products: products.collect(),
+                sums: Some(&mut sums),
+            });
+            if !done {
+                assert!(panel_width().is_none());
+                return;
+            }
+            let check = |actual: f32, start: f32, factors: &dyn Fn(usize) -> (f32, f32)| {
+                let mut expected = f64::from(start);
+                let mut size = expected.abs();
+                for &k in &terms {
+                    let term = f64::from(factors(k).0) * f64::from(factors(k).1);
+                    expected += term;
+                    size += term.abs();
+                }
+                let bound = (terms.len() + 2) as f64 * size / f64::from(1 << 24);
+                let error = (f64::from(actual) - expected).abs();
+                assert!(error <= bound, "{m}x{n:?}x{rows}: {actual} for {expected}");
+            };
+            for i in 0..m {
+                check(sums[i], 0.0, &|k| (a[k * a_stride + i], 1.0));
+                for number in 0..2 {
+                    let stride = n[number] + 3;
+                    for j in 0..stride {
+                        let at = i * stride + j;
+                        let (after, before) = (c[number][at], before[number][at]);
+                        if j >= n[number] {
+                            assert_eq!(after, before, "between the rows");
+                            continue;
+                        }
+                        let start = if number == 0 { before } else { 0.0 };
+                        let b = &b[number];
+                        check(after, start, &|k| {
+                            (a[k * a_stride + i], b[k * (stride - 1) + j])
+                        });
+                    }
+                }
             }
         }
     }

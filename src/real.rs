@@ -8,7 +8,7 @@ use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Simd;
 
-use crate::packed::Packed;
+use crate::packed::{self, OuterProducts, Packed, Panels, Start};
 use crate::vector::Vector;
 
 /// What a cell's formulas compute with: a number, or several side by side.
@@ -99,9 +99,20 @@ pub trait Real: Number + Default + PartialOrd + Send + Sync {
         Packed::plain(matrix)
     }
 
-    /// [`Packed::add_product`].
-    fn add_packed_product(a: View<Self>, b: &Packed<Self>, c: &mut [Self], stride: usize) {
-        Self::product(a, b.matrix(), c, stride, true);
+    /// [`Packed::product`] of a matrix that is laid out, and so of f32.
+    fn product_of_panels(
+        _a: View<Self>,
+        _b: &Panels,
+        _start: Start<Self>,
+        _c: &mut [Self],
+        _stride: usize,
+    ) {
+        unreachable!("only f32 is laid out");
+    }
+
+    /// Finds sums of outer products all at once, on several threads, and says so; or does nothing where that does not pay.
+    fn outer_products(_of: OuterProducts<Self>) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -229,11 +240,17 @@ impl Real for f32 {
     fn packed(matrix: View<'_, Self>) -> Packed<'_, Self> {
         Packed::<f32>::new(matrix)
     }
-    fn add_packed_product(a: View<Self>, b: &Packed<Self>, c: &mut [Self], stride: usize) {
-        match b.is_laid_out() {
-            true => b.add_product_of_panels(a, c, stride),
-            false => Self::product(a, b.matrix(), c, stride, true),
-        }
+    fn product_of_panels(
+        a: View<Self>,
+        b: &Panels,
+        start: Start<Self>,
+        c: &mut [Self],
+        stride: usize,
+    ) {
+        b.product(a, start, c, stride);
+    }
+    fn outer_products(of: OuterProducts<Self>) -> bool {
+        packed::outer_products(of)
     }
     fn ln(self) -> Self {
         f32::ln(self)
@@ -265,6 +282,16 @@ impl<'a, R> View<'a, R> {
             columns,
             stride,
             transposed: false,
+        }
+    }
+
+    /// Its transpose.
+    pub fn t(self) -> Self {
+        View {
+            rows: self.columns,
+            columns: self.rows,
+            transposed: !self.transposed,
+            ..self
         }
     }
 

@@ -256,6 +256,20 @@ fn gpus_are_near_double_precision() {
     }
 }
 
+#[test]
+fn calls_in_one_pass_give_the_bits_of_calls_one_by_one() {
+    for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
+        property(500, cases(), |case| {
+            let [mut together, mut alone] =
+                [(); 2].map(|()| Player::new(&case, gradients, Place::CpuF32));
+            together.run(&[Phase::Forward, Phase::Backward]);
+            alone.run(&[Phase::Forward]);
+            alone.run_one_by_one(Phase::Backward);
+            check_same(&together.gradients(), &alone.gradients())
+        });
+    }
+}
+
 /// What a step of training leaves of `case`, once `change` has been made to what it reads.
 fn trained(
     case: &Case,

@@ -296,74 +296,80 @@ impl<S: Simd> Units<S> {
     }
 }
 
-impl<R: Real, F: Formulas, const MIDDLE: bool> pulp::WithSimd
-    for Walk<ForwardRow<'_, R>, F, MIDDLE>
-{
+impl<Row: UnitRow, F: Formulas, const MIDDLE: bool> pulp::WithSimd for Walk<Row, F, MIDDLE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Walk {
-            units: all, row, ..
-        } = self;
-        let (lanes, mut first) = (R::lanes::<S>(), 0);
-        while first < all {
-            let own = first..(first + lanes).min(all);
-            let units = Units { simd, all, own };
-            let mut unit = Forward {
-                slots: units.load_slots(row.slots),
-                product: units.load_slots(row.product),
-                peepholes: units.load_peepholes(row.peepholes),
-                clip: R::all(simd, row.clip),
-                h: units.load(row.h_before, 0),
-                c: units.load(row.c_before, 0),
-            };
-            match MIDDLE {
-                true => F::middle(&mut unit),
-                false => F::forward(&mut unit),
-            }
-            units.store_slots(unit.slots, row.slots);
-            units.store(unit.h, row.h, 0);
-            units.store(unit.c, row.c, 0);
+        let (all, mut row) = (self.units, self.row);
+        let (lanes, mut first) = (Row::Number::lanes::<S>(), 0);
+        // Apart, so that the length of a whole vector is known where it is loaded.
+        while first + lanes <= all {
+            let own = first..first + lanes;
+            row.pass::<S, F, MIDDLE>(Units { simd, all, own });
             first += lanes;
+        }
+        if first < all {
+            let own = first..all;
+            row.pass::<S, F, MIDDLE>(Units { simd, all, own });
         }
     }
 }
 
-impl<R: Real, F: Formulas, const MIDDLE: bool> pulp::WithSimd
-    for Walk<BackwardRow<'_, R>, F, MIDDLE>
-{
-    type Output = ();
+/// A row whose units go through a formula a few at a time.
+trait UnitRow {
+    type Number: Real;
+    fn pass<S: Simd, F: Formulas, const MIDDLE: bool>(&mut self, units: Units<S>);
+}
+
+impl<R: Real> UnitRow for ForwardRow<'_, R> {
+    type Number = R;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Walk {
-            units: all, row, ..
-        } = self;
-        let (lanes, mut first) = (R::lanes::<S>(), 0);
-        while first < all {
-            let own = first..(first + lanes).min(all);
-            let units = Units { simd, all, own };
-            let mut unit = Backward {
-                slots: units.load_slots(row.slots),
-                peepholes: units.load_peepholes(row.peepholes),
-                clip: R::all(simd, row.clip),
-                h_before: units.load(row.h_before, 0),
-                c_before: units.load(row.c_before, 0),
-                h: units.load(row.h, 0),
-                c: units.load(row.c, 0),
-                dh: units.load(row.dh, 0),
-                dc: units.load(row.dc, 0),
-                dmiddle: units.load(row.dmiddle, 0),
-            };
-            match MIDDLE {
-                true => F::middle_backward(&mut unit),
-                false => F::backward(&mut unit),
-            }
-            units.store_slots(unit.slots, row.slots);
-            units.store(unit.dh, row.dh, 0);
-            units.store(unit.dc, row.dc, 0);
-            first += lanes;
+    fn pass<S: Simd, F: Formulas, const MIDDLE: bool>(&mut self, units: Units<S>) {
+        let simd = units.simd;
+        let mut unit = Forward {
+            slots: units.load_slots(self.slots),
+            product: units.load_slots(self.product),
+            peepholes: units.load_peepholes(self.peepholes),
+            clip: R::all(simd, self.clip),
+            h: units.load(self.h_before, 0),
+            c: units.load(self.c_before, 0),
+        };
+        match MIDDLE {
+            true => F::middle(&mut unit),
+            false => F::forward(&mut unit),
         }
+        units.store_slots(unit.slots, self.slots);
+        units.store(unit.h, self.h, 0);
+        units.store(unit.c, self.c, 0);
+    }
+}
+
+impl<R: Real> UnitRow for BackwardRow<'_, R> {
+    type Number = R;
+
+    #[inline(always)]
+    fn pass<S: Simd, F: Formulas, const MIDDLE: bool>(&mut self, units: Units<S>) {
+        let simd = units.simd;
+        let mut unit = Backward {
+            slots: units.load_slots(self.slots),
+            peepholes: units.load_peepholes(self.peepholes),
+            clip: R::all(simd, self.clip),
+            h_before: units.load(self.h_before, 0),
+            c_before: units.load(self.c_before, 0),
+            h: units.load(self.h, 0),
+            c: units.load(self.c, 0),
+            dh: units.load(self.dh, 0),
+            dc: units.load(self.dc, 0),
+            dmiddle: units.load(self.dmiddle, 0),
+        };
+        match MIDDLE {
+            true => F::middle_backward(&mut unit),
+            false => F::backward(&mut unit),
+        }
+        units.store_slots(unit.slots, self.slots);
+        units.store(unit.dh, self.dh, 0);
+        units.store(unit.dc, self.dc, 0);
     }
 }

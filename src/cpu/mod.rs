@@ -2,11 +2,12 @@
 
 pub(crate) mod ceilings;
 
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Memory, Span, Timing};
-use crate::kernels::Call;
+use crate::kernels::{self, Call};
 use crate::program::{Phase, Program, Tensor};
 use crate::real::Real;
 
@@ -56,27 +57,38 @@ impl<R: Real> Executor for Cpu<R> {
     }
 
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()> {
-        for _ in 0..times {
-            for &phase in phases {
-                self.program
-                    .calls(phase)
-                    .iter()
-                    .for_each(|call| call.cpu(&self.memory));
+        let Cpu { program, memory } = self;
+        // On one of the threads that share the work: this one would sleep and be woken for each call.
+        rayon::scope(move |_| {
+            for _ in 0..times {
+                for &phase in phases {
+                    let mut calls = program.calls(phase);
+                    while !calls.is_empty() {
+                        calls = &calls[kernels::play(calls, memory)..];
+                    }
+                }
             }
-        }
+        });
         Ok(())
     }
 
     fn time(&mut self, phases: &[Phase]) -> Result<Timing> {
         let start = Instant::now();
         let now = || start.elapsed().as_secs_f64();
-        let calls = phases.iter().flat_map(|&phase| self.program.calls(phase));
-        let time = |call: &Call| {
-            let begin = now();
-            call.cpu(&self.memory);
-            Some(Span { begin, end: now() })
-        };
-        let calls = calls.map(time).collect();
+        let Cpu { program, memory } = self;
+        let calls = rayon::scope(move |_| {
+            let mut calls = vec![];
+            for &phase in phases {
+                let mut left = program.calls(phase);
+                while !left.is_empty() {
+                    let begin = now();
+                    let (together, behind) = left.split_at(kernels::play(left, memory));
+                    share(begin..now(), together, &mut calls);
+                    left = behind;
+                }
+            }
+            calls
+        });
         let (begin, end) = (0.0, now());
         Ok(Timing {
             calls,
@@ -101,6 +113,23 @@ impl<R: Real> Executor for Cpu<R> {
 
     fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>> {
         Ok(self.memory.read_index(tensor).to_vec())
+    }
+}
+
+/// The times of calls that were played in one pass: of its time each has the part that its floating-point operations are of all.
+fn share(time: Range<f64>, calls: &[Call], spans: &mut Vec<Option<Span>>) {
+    let flops = |call: &Call| call.kernel().cost().flops;
+    let all: f64 = calls.iter().map(flops).sum();
+    let mut begin = time.start;
+    for call in calls {
+        let part = if calls.len() > 1 {
+            flops(call) / all
+        } else {
+            1.0
+        };
+        let end = begin + part * (time.end - time.start);
+        spans.push(Some(Span { begin, end }));
+        begin = end;
     }
 }
 

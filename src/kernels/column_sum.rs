@@ -1,7 +1,8 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, fold, read, write};
+use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, steps_that_count, write};
 use crate::executor::Memory;
+use crate::packed::DEPTH;
 use crate::program::Tensor;
 use crate::real::Real;
 
@@ -22,8 +23,8 @@ pub struct ColumnSum {
     pub stride: usize,
 }
 
-/// Columns that the CPU takes together, and rows that it sums by themselves, which keeps rounding small.
-const BLOCK: usize = 64;
+/// Columns that a task of the CPU takes.
+const COLUMNS_OF_TASK: usize = 64;
 /// Columns of a workgroup, and the invocations that share the rows of each, where there are many.
 const COLUMNS: usize = 32;
 const LANES: usize = 8;
@@ -88,7 +89,7 @@ impl Kernel for ColumnSum {
 }
 
 impl ColumnSum {
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.out.len() / self.copies
     }
 
@@ -104,32 +105,31 @@ impl ColumnSum {
 
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let source = memory.read(&self.source);
+        let source = &*source;
         let columns = self.columns();
-        let source = &source[..(self.rows - 1) * self.stride + columns];
         let factor = self.factor.map(|factor| memory.read(&factor));
         let factor = factor.as_deref();
-        let lengths = self.lengths.map(|lengths| memory.read_index(&lengths));
-        let lengths = lengths.as_deref();
+        let rows = match self.lengths {
+            Some(lengths) => steps_that_count(self.rows, &memory.read_index(&lengths)),
+            None => (0..self.rows).collect(),
+        };
         let mut out = memory.write(&self.out);
         out[..columns]
-            .par_chunks_mut(BLOCK)
+            .par_chunks_mut(COLUMNS_OF_TASK)
             .enumerate()
             .for_each(|(number, out)| {
+                let first = number * COLUMNS_OF_TASK;
                 out.fill(R::zero());
-                for (above, rows) in source.chunks(BLOCK * self.stride).enumerate() {
-                    let mut block = [R::zero(); BLOCK];
-                    for (m, row) in rows.chunks(self.stride).enumerate() {
-                        let at = above * BLOCK + m;
-                        if lengths.is_some_and(|lengths| !counts(at, lengths)) {
-                            continue;
-                        }
-                        let row = &row[number * BLOCK..][..out.len()];
-                        let sums = block.iter_mut().zip(row);
+                for rows in rows.chunks(DEPTH) {
+                    let mut block = [R::zero(); COLUMNS_OF_TASK];
+                    for &row in rows {
+                        let values = &source[row * self.stride + first..][..out.len()];
+                        let sums = block.iter_mut().zip(values);
                         match factor {
                             None => sums.for_each(|(sum, &value)| *sum += value),
                             Some(factor) => {
-                                let start = at * columns + number * BLOCK;
-                                sums.zip(&factor[start..])
+                                let factors = &factor[row * columns + first..];
+                                sums.zip(factors)
                                     .for_each(|((sum, &value), &factor)| *sum += value * factor);
                             }
                         }

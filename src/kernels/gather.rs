@@ -106,6 +106,9 @@ impl Kernel for Gather {
     }
 }
 
+/// Time steps that a task of the CPU takes.
+const STEPS: usize = 8;
+
 impl Gather {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let before = memory.read_index(&self.control)[control::CHUNK] as usize * self.chunk_steps;
@@ -163,16 +166,22 @@ impl Gather {
             control[control::COUNT] as usize,
         );
         let order = &*order;
-        out.par_chunks_exact_mut(self.width)
-            .with_min_len(8192 / self.width + 1)
+        out.par_chunks_mut(STEPS * self.batch * self.width)
             .enumerate()
-            .for_each(|(row, out)| {
-                let (step, place) = (before + row / self.batch, cursor + row % self.batch);
-                if place < count && step < self.source_steps {
-                    let start = (order[place] as usize * self.source_steps + step) * self.width;
-                    take(start, out);
-                } else {
-                    out.fill(absent);
+            .for_each(|(block, out)| {
+                // Sequence by sequence, since that is how the source lies.
+                for b in 0..self.batch {
+                    let place = cursor + b;
+                    let rows = out[b * self.width..].chunks_mut(self.batch * self.width);
+                    for (row, out) in rows.enumerate() {
+                        let (out, step) = (&mut out[..self.width], before + block * STEPS + row);
+                        if place < count && step < self.source_steps {
+                            let at = order[place] as usize * self.source_steps + step;
+                            take(at * self.width, out);
+                        } else {
+                            out.fill(absent);
+                        }
+                    }
                 }
             });
     }

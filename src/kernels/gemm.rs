@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, read, write};
 use crate::executor::Memory;
+use crate::packed::{OuterProduct, OuterProducts, Start};
 use crate::program::Tensor;
 use crate::real::{Real, View};
 
@@ -42,11 +43,11 @@ pub enum Ragged {
 /// A matrix in a tensor: stored rows of `columns` elements, `stride` apart, read as its transpose on demand.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {
-    tensor: Tensor,
-    rows: usize,
-    columns: usize,
-    stride: usize,
-    transposed: bool,
+    pub(super) tensor: Tensor,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) stride: usize,
+    pub(super) transposed: bool,
 }
 
 impl Matrix {
@@ -106,7 +107,7 @@ impl Matrix {
             && skip + (rows.max(1) - 1) * self.stride + columns <= self.tensor.len()
     }
 
-    fn view<'a, R: Real>(&self, values: &'a [R]) -> View<'a, R> {
+    pub(super) fn view<'a, R: Real>(&self, values: &'a [R]) -> View<'a, R> {
         View {
             transposed: self.transposed,
             ..View::new(values, self.rows, self.columns, self.stride)
@@ -230,9 +231,8 @@ const TILE: usize = 8;
 const SIDE: usize = 8;
 /// Rows that the CPU leaves out or takes together, where some are past their sequence's end.
 const BLOCK: usize = 16;
-/// Pieces of a product that keep the threads of a CPU busy, and the fewest terms of one.
-const TASKS: usize = 16;
-const PART: usize = 512;
+/// Rows that it takes at once of a sum over terms.
+const PIECE: usize = 64;
 
 impl Kernel for Gemm {
     fn name(&self) -> &'static str {
@@ -347,104 +347,110 @@ impl Gemm {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (a, b) = (memory.read(&self.a.tensor), memory.read(&self.b.tensor));
         let bias = self.bias.map(|bias| memory.read(&bias));
-        let bias = bias.as_deref();
+        let start = self.start(bias.as_deref());
         let (a, b) = (self.a.view(&a), self.b.view(&b));
         let lengths = self.lengths().map(|lengths| memory.read_index(&lengths));
         let lengths = lengths.as_deref();
         let mut c = memory.write(&self.c.tensor);
-        let (stride, columns) = (self.c.stride, self.c.columns);
-        let ragged_rows = matches!(self.ragged, Some(Ragged::Rows(_)));
-        // What is multiplied row by row takes b laid out once.
-        let ragged_terms = matches!(self.ragged, Some(Ragged::Terms(_)));
-        let packed = (!a.transposed && !ragged_terms).then(|| R::packed(b));
-        // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads. Where they are few, long sums
-        // are cut into parts.
-        let work = (a.columns * columns).max(1);
-        let least = if packed.is_some() { 32 } else { 64 };
-        let piece = (2_000_000 / work).max(least).next_multiple_of(BLOCK);
-        let pieces = a.rows.div_ceil(piece);
-        let parts = match a.transposed && self.slices == 1 {
-            true => (TASKS / pieces).clamp(1, (a.columns / PART).max(1)),
-            false => 1,
-        };
-        let part = a.columns.div_ceil(parts).max(1);
-        let mut partials = vec![R::zero(); (parts - 1) * a.rows * columns];
-        // Of each slice or part the terms that count, one run after the other.
-        let terms: Vec<Vec<Range<usize>>> = (0..self.slices * parts)
-            .map(|number| {
-                let (slice, start) = (number / parts, number % parts * part);
-                let range = start..(start + part).min(a.columns);
-                let lengths = lengths.filter(|_| !ragged_rows);
-                runs(range, lengths, |b| b % self.slices == slice).collect()
-            })
-            .collect();
-        let replaces = !self.accumulate && bias.is_none() && self.ragged.is_none();
-        let replaces = replaces && packed.is_none();
-        let compute = |(number, (c, stride)): (usize, (&mut [R], usize))| {
-            let first = number % pieces * piece;
+        match self.ragged {
+            Some(Ragged::Rows(_)) => self.rows(a, b, lengths, start, &mut c),
+            None if !a.transposed => self.rows(a, b, None, start, &mut c),
+            _ => self.terms_of(a, b, lengths, start, &mut c),
+        }
+    }
+
+    /// What the product is added to.
+    pub(super) fn start<'a, R>(&self, bias: Option<&'a [R]>) -> Start<'a, R> {
+        match self.accumulate {
+            true => Start::Held,
+            false => Start::Row(bias.unwrap_or(&[])),
+        }
+    }
+
+    /// Row by row, with b laid out once, but for those past the end of one of the sequences.
+    fn rows<R: Real>(
+        &self,
+        a: View<R>,
+        b: View<R>,
+        lengths: Option<&[u32]>,
+        start: Start<R>,
+        c: &mut [R],
+    ) {
+        let stride = self.c.stride;
+        let b = R::packed(b);
+        // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
+        let work = (self.a.columns * self.c.columns).max(1);
+        let piece = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
+        let compute = |(number, c): (usize, &mut [R])| {
+            let first = number * piece;
             let rows = first..(first + piece).min(a.rows);
-            let is_partial = number >= self.slices * pieces;
-            let replaces = replaces && !is_partial;
-            let keeps = self.accumulate || replaces || is_partial;
-            for row in c.chunks_mut(stride).filter(|_| !keeps) {
-                match bias {
-                    Some(bias) => row[..columns].copy_from_slice(bias),
-                    None => row[..columns].fill(R::zero()),
-                }
-            }
-            let multiply = |a: View<R>, rows: Range<usize>, c: &mut [R]| {
-                let c = &mut c[(rows.start - first) * stride..];
-                match &packed {
-                    Some(b) => b.add_product(a, c, stride),
-                    None => terms[number / pieces].iter().for_each(|terms| {
-                        let (a, b) = (a.columns(terms.clone()), b.rows(terms.clone()));
-                        R::product(a, b, c, stride, !replaces);
-                    }),
-                }
-            };
-            let Some(lengths) = lengths.filter(|_| ragged_rows) else {
-                return multiply(a.rows(rows.clone()), rows, c);
+            let Some(lengths) = lengths else {
+                return b.product(a.rows(rows), start, c, stride);
             };
             // Whole blocks, so that the bits of a row do not depend on which others are there.
-            let mut whole = rows.start..rows.start;
-            for start in rows.clone().step_by(BLOCK) {
-                let block = start..(start + BLOCK).min(rows.end);
-                let counted = block.clone().filter(|&at| counts(at, lengths)).count();
-                if counted == block.len() {
-                    whole.end = block.end;
-                    continue;
+            for block in rows.clone().step_by(BLOCK) {
+                let block = block..(block + BLOCK).min(rows.end);
+                let c = &mut c[(block.start - first) * stride..];
+                let c = &mut c[..((block.len() - 1) * stride + self.c.columns)];
+                let counted = block.clone().filter(|&at| counts(at, lengths));
+                match counted.clone().count() {
+                    0 => start.put(c, self.c.columns, stride),
+                    all if all == block.len() => b.product(a.rows(block), start, c, stride),
+                    _ => {
+                        let mut copy = vec![R::zero(); block.len() * a.columns];
+                        for at in counted {
+                            a.copy_row(
+                                at,
+                                &mut copy[(at - block.start) * a.columns..][..a.columns],
+                            );
+                        }
+                        let a = View::new(&copy, block.len(), a.columns, a.columns);
+                        b.product(a, start, c, stride);
+                    }
                 }
-                if !whole.is_empty() {
-                    multiply(a.rows(whole.clone()), whole, c);
-                }
-                whole = block.end..block.end;
-                if counted > 0 {
-                    let mut copy = vec![R::zero(); block.len() * a.columns];
-                    let rows = copy.chunks_mut(a.columns).zip(block.clone());
-                    rows.filter(|&(_, at)| counts(at, lengths))
-                        .for_each(|(row, at)| a.copy_row(at, row));
-                    let a = View::new(&copy, block.len(), a.columns, a.columns);
-                    multiply(a, block, c);
-                }
-            }
-            if !whole.is_empty() {
-                multiply(a.rows(whole.clone()), whole, c);
             }
         };
-        let own = c
-            .chunks_mut(a.rows * stride)
-            .flat_map(|c| c.chunks_mut(piece * stride));
-        let others = partials
-            .chunks_mut(a.rows * columns)
-            .flat_map(|c| c.chunks_mut(piece * columns));
-        let tasks = own.map(|c| (c, stride)).chain(others.map(|c| (c, columns)));
-        let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().enumerate().for_each(compute);
-        if parts > 1 {
-            c.par_chunks_mut(stride).enumerate().for_each(|(m, row)| {
-                for partial in partials.chunks(a.rows * columns) {
-                    let sums = row.iter_mut().zip(&partial[m * columns..][..columns]);
-                    sums.for_each(|(sum, &value)| *sum += value);
+        c.par_chunks_mut(piece * stride)
+            .enumerate()
+            .for_each(compute);
+    }
+
+    /// Term by term, of those that are not past the end of one of the sequences.
+    fn terms_of<R: Real>(
+        &self,
+        a: View<R>,
+        b: View<R>,
+        lengths: Option<&[u32]>,
+        start: Start<R>,
+        c: &mut [R],
+    ) {
+        let stride = self.c.stride;
+        for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
+            let taken = |b: usize| b % self.slices == slice;
+            let runs: Vec<_> = runs(0..a.columns, lengths, taken).collect();
+            let terms: Vec<usize> = runs.iter().cloned().flatten().collect();
+            let product = OuterProduct {
+                b,
+                start,
+                c: &mut *c,
+                stride,
+            };
+            let of = OuterProducts {
+                a: a.t(),
+                terms: &terms,
+                products: vec![product],
+                sums: None,
+            };
+            if R::outer_products(of) {
+                continue;
+            }
+            start.put(c, self.c.columns, stride);
+            let pieces = c.par_chunks_mut(PIECE * stride).enumerate();
+            pieces.for_each(|(number, c)| {
+                let rows = number * PIECE..((number + 1) * PIECE).min(a.rows);
+                for run in &runs {
+                    let a = a.rows(rows.clone()).columns(run.clone());
+                    R::product(a, b.rows(run.clone()), c, stride, true);
                 }
             });
         }

@@ -29,6 +29,7 @@ mod squared_norm;
 mod step_backward;
 mod step_forward;
 mod tally;
+mod together;
 mod transpose;
 
 pub use adam::Adam;
@@ -55,6 +56,7 @@ pub use squared_norm::SquaredNorm;
 pub use step_backward::{BackwardStage, StepBackward};
 pub use step_forward::StepForward;
 pub use tally::Tally;
+pub(crate) use together::play;
 pub use transpose::Transpose;
 
 use serde::{Deserialize, Serialize};
@@ -305,6 +307,12 @@ impl Call {
 /// Whether row `t * B + b` is a step that its sequence has, of sequences of these lengths.
 pub(crate) fn counts(row: usize, lengths: &[u32]) -> bool {
     row / lengths.len() < lengths[row % lengths.len()] as usize
+}
+
+/// The first `rows` such rows that are.
+pub(crate) fn steps_that_count(rows: usize, lengths: &[u32]) -> Vec<usize> {
+    let rows = 0..rows;
+    rows.filter(|&row| counts(row, lengths)).collect()
 }
 
 /// Workgroups for `count` items, `each` a workgroup, folded into two dimensions: WebGPU takes 65535 in each. The shader

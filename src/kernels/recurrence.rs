@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::{Arg, Cost, Scalar, read, write};
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::executor::Memory;
+use crate::packed::Start;
 use crate::program::Tensor;
 use crate::real::{Real, View};
 
@@ -375,18 +376,17 @@ impl Recurrence {
                     let mut projected = vec![R::zero(); projections * sequences * p];
                     // products[:, a stage's gates] = operand @ R^T + b_hh
                     let multiply = |products: &mut [R], operand: View<R>, stage: usize| {
+                        // As initial states are, mostly.
+                        let is_zero = operand.values.iter().all(|&value| value == R::zero());
                         let gates = [0..facts.first_stage, facts.first_stage..facts.gates];
                         let part = gates[stage].start * h..gates[stage].end * h;
-                        for row in products.chunks_exact_mut(gates_h) {
-                            match bias {
-                                Some(bias) => {
-                                    row[part.clone()].copy_from_slice(&bias[part.clone()])
-                                }
-                                None => row[part.clone()].fill(R::zero()),
+                        let start = Start::Row(bias.map_or(&[], |bias| &bias[part.clone()]));
+                        let products = &mut products[part.start..];
+                        match &stages[stage] {
+                            Some(weights) if !is_zero => {
+                                weights.product(operand, start, products, gates_h);
                             }
-                        }
-                        if let Some(weights) = &stages[stage] {
-                            weights.add_product(operand, &mut products[part.start..], gates_h);
+                            _ => start.put(products, part.len(), gates_h),
                         }
                     };
                     // Keeps the state after the last valid step, or before the first where there is none.
@@ -474,9 +474,11 @@ impl Recurrence {
                         if let Some(projection) = self.projection.filter(|_| second_half) {
                             let m = View::new(&rows_of_gates[slots_h..], sequences, h, row_size);
                             // Past the end m is zero, and so is its projection.
-                            projected.fill(R::zero());
-                            if let Some(weights) = projection_t.as_ref().filter(|_| t < longest) {
-                                weights.add_product(m, &mut projected, p);
+                            match projection_t.as_ref().filter(|_| t < longest) {
+                                Some(weights) => {
+                                    weights.product(m, Start::Row(&[]), &mut projected, p);
+                                }
+                                None => projected.fill(R::zero()),
                             }
                             let limit = projection.clip.map(R::of);
                             let projected = projected.chunks_exact(p);
@@ -593,7 +595,7 @@ impl Recurrence {
                     for (run, weights) in runs.iter().filter(|(run, _)| of_stage(run)) {
                         let slots = &slots[facts.product_slots[run.start] * h..];
                         let operand = View::new(slots, sequences, run.len() * h, row_size);
-                        weights.add_product(operand, out, p);
+                        weights.product(operand, Start::Held, out, p);
                     }
                 };
                 if work.first && work.units && self.given_states < 1 {
@@ -712,7 +714,7 @@ impl Recurrence {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
                         dmiddle.fill(R::zero());
                         if let Some(weights) = projection.as_ref().filter(|_| t < longest) {
-                            weights.add_product(operand, &mut dmiddle, h);
+                            weights.product(operand, Start::Held, &mut dmiddle, h);
                         }
                         each(slots, &mut dmiddle, dc, &[], rows.backward);
                     } else if work.middle && self.has_middle() {
