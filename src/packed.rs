@@ -25,7 +25,7 @@ pub struct Panels {
     /// For each block its panels, left to right: `[rows, width]`, with zeros past the last column.
     values: Aligned<f32>,
     columns: usize,
-    /// Two vectors.
+    /// Columns of a panel: two vectors, or [`ROWS`] where they are factors.
     width: usize,
 }
 

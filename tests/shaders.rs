@@ -352,7 +352,9 @@ fn every_kernel_has_its_files_and_every_file_is_used() {
     let kernels: BTreeSet<String> = all.iter().map(|each| each.name.to_string()).collect();
     assert_eq!(kernels, stems("shaders", "wgsl"));
     let mut rust = stems("src/kernels", "rs");
-    assert!(rust.remove("mod") && rust.remove("recurrence") && rust.remove("descent"));
+    for shared in ["mod", "recurrence", "descent", "together"] {
+        assert!(rust.remove(shared), "{shared}.rs");
+    }
     assert_eq!(kernels, rust);
     for folder in ["shaders", "shaders/cells", "shaders/common"] {
         for stem in stems(folder, "wgsl") {
