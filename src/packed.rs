@@ -19,11 +19,11 @@ pub struct Packed<'a, R> {
     panels: Option<Panels>,
 }
 
-/// A matrix `[K, N]`, or several side by side, in blocks of [`DEPTH`] rows, and each block in panels of a few columns.
+/// A matrix `[K, N]` in blocks of [`DEPTH`] rows, and each block in panels of a few columns.
 #[derive(Debug)]
 pub struct Panels {
-    /// For each block its panels, left to right: `[rows, width]`, with zeros past the last column.
-    values: Aligned<f32>,
+    /// Block by block, from left to right: `[rows, width]`, with zeros past the last column.
+    panels: Vec<Aligned<f32>>,
     columns: usize,
     /// Columns of a panel: two vectors, or [`ROWS`] where they are factors.
     width: usize,
@@ -44,7 +44,12 @@ impl<'a, R: Real> Packed<'a, R> {
         }
     }
 
-    /// `c = start + a @ b`, where `c` has stored rows `stride` apart. What becomes of a row does not depend on the others.
+    /// Whether it is laid out: what becomes of a row in a product does not depend on the others then.
+    pub fn is_laid_out(&self) -> bool {
+        self.panels.is_some()
+    }
+
+    /// `c = start + a @ b`, where `c` has stored rows `stride` apart.
     pub fn product(&self, a: View<R>, start: Start<R>, c: &mut [R], stride: usize) {
         match &self.panels {
             Some(panels) if !a.transposed => R::product_of_panels(a, panels, start, c, stride),
@@ -81,40 +86,34 @@ impl Panels {
         width: usize,
         fill: impl Fn(&mut [f32], usize, Range<usize>) + Sync,
     ) -> Self {
-        let padded = columns.next_multiple_of(width);
-        let mut values = Aligned::zeros(rows * padded);
-        let blocks = values.chunks_mut(DEPTH * padded).enumerate();
-        let tasks: Vec<_> = blocks
-            .flat_map(|(block, panels)| {
-                let terms = panels.len() / padded;
-                let panels = panels.chunks_exact_mut(terms * width).enumerate();
-                panels.map(move |(number, panel)| (block * DEPTH, number * width, panel))
-            })
-            .collect();
+        let across = columns.div_ceil(width);
         let worth_a_thread = (TASK / (DEPTH.min(rows.max(1)) * width)).max(1);
-        tasks
+        let panels = (0..rows.div_ceil(DEPTH) * across)
             .into_par_iter()
             .with_min_len(worth_a_thread)
-            .for_each(|(first, left, panel)| {
-                let columns = left..(left + width).min(columns);
-                fill(panel, first, columns);
+            .map(|number| {
+                let (first, left) = (number / across * DEPTH, number % across * width);
+                let mut panel = Aligned::zeros((rows - first).min(DEPTH) * width);
+                fill(&mut panel, first, left..(left + width).min(columns));
+                panel
             });
         Panels {
-            values,
+            panels: panels.collect(),
             columns,
             width,
         }
     }
 
-    /// For each block the row that it begins with, and its panels: the column that each begins with, and what it holds.
-    fn blocks(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = (usize, &[f32])>)> {
-        let padded = self.columns.next_multiple_of(self.width);
-        let blocks = self.values.chunks(DEPTH * padded).enumerate();
-        blocks.map(move |(block, panels)| {
-            let panels = panels.chunks_exact(panels.len() / padded * self.width);
-            let lefts = (0..padded).step_by(self.width);
-            (block * DEPTH, lefts.zip(panels))
-        })
+    /// Panels side by side.
+    fn across(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+
+    /// The panels of the block that begins with row `first`, from left to right.
+    fn block(&self, first: usize) -> impl Iterator<Item = &[f32]> {
+        let across = self.across();
+        let panels = &self.panels[first / DEPTH * across..][..across];
+        panels.iter().map(|panel| &**panel)
     }
 
     /// [`Packed::product`].
@@ -186,18 +185,13 @@ impl WithSimd for Lanes {
     }
 }
 
-/// Copies numbers; few at a time, for which a call costs more than they.
-fn copy(from: &[f32], to: &mut [f32]) {
-    let to = &mut to[..from.len()];
-    let (lines, rest) = from.as_chunks::<ROWS>();
-    let (to_lines, to_rest) = to.as_chunks_mut::<ROWS>();
-    for (to, from) in to_lines.iter_mut().zip(lines) {
-        *to = *from;
+/// Copies numbers; apart where they are N, mostly, since a call would cost more than a few.
+#[inline(always)]
+fn copy<const N: usize>(from: &[f32], to: &mut [f32]) {
+    match <&[f32; N]>::try_from(from) {
+        Ok(from) => to[..N].copy_from_slice(from),
+        Err(_) => to[..from.len()].copy_from_slice(from),
     }
-    to_rest
-        .iter_mut()
-        .zip(rest)
-        .for_each(|(to, &from)| *to = from);
 }
 
 /// Fills a panel, `[terms, width]`, with what stands in `columns` from row `first` on.
@@ -205,7 +199,7 @@ fn fill(panel: &mut [f32], width: usize, from: View<f32>, first: usize, columns:
     if !from.transposed {
         for (k, to) in panel.chunks_exact_mut(width).enumerate() {
             let row = &from.values[(first + k) * from.stride..][columns.clone()];
-            copy(row, to);
+            to[..row.len()].copy_from_slice(row);
         }
         return;
     }
@@ -241,11 +235,10 @@ impl WithSimd for Product<'_> {
             c,
             stride,
         } = self;
-        for (first, panels) in b.blocks() {
-            for (left, panel) in panels {
-                let part = Part {
-                    simd,
-                    panel,
+        for first in (0..a.columns).step_by(DEPTH) {
+            let terms = DEPTH.min(a.columns - first);
+            for (panel, left) in b.block(first).zip((0..).step_by(b.width)) {
+                let out = Out {
                     width: b.width.min(b.columns - left),
                     start: start.columns(left).of_block(first),
                     stride,
@@ -255,14 +248,16 @@ impl WithSimd for Product<'_> {
                     let lines = Lines {
                         values: &a.values[row * a.stride + first..],
                         stride: a.stride,
-                        terms: panel.len() / b.width,
+                        terms,
                     };
                     let to = &mut c[row * stride + left..];
                     row += match a.rows - row {
-                        1 => part.lines::<One<S, _>>(lines, to),
-                        2 | 3 => part.lines::<Two<S, _>>(lines, to),
-                        8.. if S::REGISTER_COUNT >= 32 => part.lines::<Eight<S, _>>(lines, to),
-                        _ => part.lines::<Four<S, _>>(lines, to),
+                        1 => lines.times::<_, One<S, _>>(simd, panel, out, to),
+                        2 | 3 => lines.times::<_, Two<S, _>>(simd, panel, out, to),
+                        8.. if S::REGISTER_COUNT >= 32 => {
+                            lines.times::<_, Eight<S, _>>(simd, panel, out, to)
+                        }
+                        _ => lines.times::<_, Four<S, _>>(simd, panel, out, to),
                     };
                 }
             }
@@ -304,26 +299,21 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
     if transposed || panel_width().is_none() {
         return false;
     }
-    let columns = products.iter().map(|product| product.b.columns).sum();
-    // All b side by side.
-    let strips = Panels::new(terms.len(), columns, ROWS, |strip, first, own| {
-        let mut skip = 0;
-        for OuterProduct { b, .. } in &products {
-            let (left, right) = (own.start.max(skip), own.end.min(skip + b.columns));
-            if left < right {
-                let terms = terms[first..].iter();
-                for (to, &k) in strip.chunks_exact_mut(ROWS).zip(terms) {
-                    let row = &b.values[k * b.stride..][left - skip..right - skip];
-                    copy(row, &mut to[left - own.start..]);
+    let strips: Vec<Panels> = products
+        .iter()
+        .map(|OuterProduct { b, .. }| {
+            Panels::new(terms.len(), b.columns, ROWS, |strip, first, columns| {
+                for (to, &k) in strip.chunks_exact_mut(ROWS).zip(&terms[first..]) {
+                    copy::<ROWS>(&b.values[k * b.stride..][columns.clone()], to);
                 }
-            }
-            skip += b.columns;
-        }
-    });
-    // A task takes some columns of a, and all strips where that makes tasks enough.
+            })
+        })
+        .collect();
+    // A task takes some columns of a, and all strips where that makes tasks enough, or as many as they are worth.
     let groups = a.columns.div_ceil(GROUP);
-    let all = columns.div_ceil(ROWS);
-    let own = all.div_ceil((TASKS / groups).clamp(1, all));
+    let all: usize = strips.iter().map(Panels::across).sum();
+    let worth = terms.len() * GROUP * all * ROWS / SUMMED;
+    let own = all.div_ceil((TASKS / groups).min(worth).clamp(1, all));
     let parts = all.div_ceil(own);
     let blocks: Vec<Aligned<f32>> = (0..groups * parts)
         .into_par_iter()
@@ -338,28 +328,29 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
             })
         })
         .collect();
-    let place = |column: usize| (column / (own * ROWS), column % (own * ROWS) * GROUP);
     let mut above = 0;
-    for product in products {
+    for (product, strips) in products.into_iter().zip(&strips) {
         let OuterProduct {
-            b,
-            start,
-            c,
-            stride,
+            start, c, stride, ..
         } = product;
-        let places: Vec<_> = (above..above + b.columns).map(place).collect();
         let rows = c
             .par_chunks_mut(GROUP * stride)
             .zip(blocks.par_chunks(parts));
         rows.for_each(|(c, blocks)| {
-            start.put(c, b.columns, stride);
-            for (m, row) in c.chunks_mut(stride).enumerate() {
-                for (c, &(part, at)) in row.iter_mut().zip(&places) {
-                    *c += blocks[part][at + m];
+            start.put(c, strips.columns, stride);
+            for (strip, left) in (above..).zip((0..strips.columns).step_by(ROWS)) {
+                let own_columns = left..(left + ROWS).min(strips.columns);
+                let sums = &blocks[strip / own][strip % own * ROWS * GROUP..];
+                for (m, row) in c.chunks_mut(stride).enumerate() {
+                    let sums = sums[m..].iter().step_by(GROUP);
+                    row[own_columns.clone()]
+                        .iter_mut()
+                        .zip(sums)
+                        .for_each(|(c, sum)| *c += sum);
                 }
             }
         });
-        above += b.columns;
+        above += strips.across();
     }
     if let Some(sums) = sums {
         for (sums, block) in sums.chunks_mut(GROUP).zip(blocks.iter().step_by(parts)) {
@@ -373,6 +364,8 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
 const ROWS: usize = 8;
 const GROUP: usize = 64;
 const TASKS: usize = 8;
+/// Multiply-adds that are worth a thread.
+const SUMMED: usize = 1 << 20;
 /// A strip of ones, with which columns are summed.
 static ONES: [[f32; ROWS]; DEPTH] = [[1.0; ROWS]; DEPTH];
 
@@ -381,7 +374,7 @@ static ONES: [[f32; ROWS]; DEPTH] = [[1.0; ROWS]; DEPTH];
 struct Block<'a> {
     a: View<'a, f32>,
     terms: &'a [usize],
-    strips: &'a Panels,
+    strips: &'a [Panels],
     own: Range<usize>,
     sums: bool,
 }
@@ -395,17 +388,23 @@ impl WithSimd for Block<'_> {
         let width = 2 * S::F32_LANES;
         let mut block = Aligned::zeros((own.len() * ROWS + usize::from(self.sums)) * GROUP);
         let (products, sums) = block.split_at_mut(own.len() * ROWS * GROUP);
-        for (first, strips) in self.strips.blocks() {
-            let terms = &self.terms[first..(first + DEPTH).min(self.terms.len())];
+        // a's part of a block, side by side: as it lies its lines are far apart, and one at a time takes long to come.
+        let mut rows = Aligned::zeros(self.terms.len().min(DEPTH) * GROUP);
+        for (number, terms) in self.terms.chunks(DEPTH).enumerate() {
+            let rows = &mut rows[..terms.len() * GROUP];
+            for (row, &k) in rows.chunks_exact_mut(GROUP).zip(terms) {
+                copy::<GROUP>(&a.values[k * a.stride..][..a.columns], row);
+            }
             let columns = (0..a.columns).step_by(width).map(|left| Columns {
                 simd,
-                matrix: a,
-                terms,
+                rows,
                 left,
                 width: width.min(a.columns - left),
             });
+            let strips = self.strips.iter();
+            let strips = strips.flat_map(|strips| strips.block(number * DEPTH));
             let strips = strips.skip(own.start).take(own.len());
-            for (block, (_, strip)) in products.chunks_exact_mut(ROWS * GROUP).zip(strips) {
+            for (block, strip) in products.chunks_exact_mut(ROWS * GROUP).zip(strips) {
                 let (strip, _) = strip.as_chunks();
                 for columns in columns.clone() {
                     let block = &mut block[columns.left..];
@@ -428,86 +427,54 @@ impl WithSimd for Block<'_> {
     }
 }
 
-/// Two vectors of columns of a matrix, or its last ones, in the rows `terms`.
+/// Two vectors of columns of a block's rows `[.., GROUP]`, or the last columns.
 #[derive(Clone, Copy)]
 struct Columns<'a, S> {
     simd: S,
-    matrix: View<'a, f32>,
-    terms: &'a [usize],
+    rows: &'a [f32],
     left: usize,
     width: usize,
 }
 
 impl<S: Simd> Columns<'_, S> {
-    /// Adds the outer products of the terms with some columns of a strip, from `first` on, to c.
+    /// Adds the outer products of the rows with some columns of a strip, from `first` on, to c.
     #[inline(always)]
     fn add<T: Rows<S, Strip>>(&self, first: usize, strip: &[[f32; ROWS]], c: &mut [f32]) {
-        let (lanes, width) = (S::F32_LANES, self.width);
+        let whole = 2 * S::F32_LANES;
         let mut rows = T::new(self.simd, Strip, first);
-        let load = |values| Vector::load(self.simd, values);
-        let terms = self.terms.iter().zip(strip);
-        if width == 2 * lanes {
-            // Apart, so that the length is known.
-            for (&k, term) in terms {
-                let row = &self.matrix.values[k * self.matrix.stride + self.left..][..2 * lanes];
-                let (left, right) = row.split_at(lanes);
-                rows.add(term, load(left), load(right));
-            }
+        // Apart, so that the length is known.
+        if self.width == whole {
+            self.pass(strip, whole, &mut rows);
         } else {
-            for (&k, term) in terms {
-                let row = &self.matrix.values[k * self.matrix.stride + self.left..][..width];
-                let (left, right) = row.split_at(lanes.min(width));
-                rows.add(term, load(left), load(right));
-            }
+            self.pass(strip, self.width, &mut rows);
         }
-        let part = Part {
-            simd: self.simd,
-            panel: &[],
-            width,
+        let out = Out {
+            width: self.width,
             start: Start::Held,
             stride: GROUP,
         };
-        rows.finish(&part, c);
+        rows.finish(out, c);
+    }
+
+    #[inline(always)]
+    fn pass<T: Rows<S, Strip>>(&self, strip: &[[f32; ROWS]], width: usize, rows: &mut T) {
+        for (row, term) in self.rows.chunks_exact(GROUP).zip(strip) {
+            let row = &row[self.left..][..width];
+            let (left, right) = row.split_at(S::F32_LANES.min(width));
+            let load = |values| Vector::load(self.simd, values);
+            rows.add(term, load(left), load(right));
+        }
     }
 }
 
-/// A panel, and where its part of a product goes.
-struct Part<'a, S> {
-    simd: S,
-    panel: &'a [f32],
+/// Where a panel's part of a product goes.
+#[derive(Clone, Copy)]
+struct Out<'a> {
     /// Columns of c.
     width: usize,
     start: Start<'a, f32>,
     /// From one row of c to the next.
     stride: usize,
-}
-
-impl<S: Simd> Part<'_, S> {
-    /// The panel's part of some rows of a product; returns how many.
-    #[inline(always)]
-    fn lines<'r, T: Rows<S, Lines<'r>>>(&self, lines: Lines<'r>, c: &mut [f32]) -> usize {
-        self.add::<_, T>(lines, 0, 0..lines.terms, c);
-        T::COUNT
-    }
-
-    /// The panel's part of some rows from `first` on.
-    #[inline(always)]
-    fn add<'t, F: Factors, T: Rows<S, F>>(
-        &self,
-        factors: F,
-        first: usize,
-        terms: impl IntoIterator<Item = F::Term<'t>>,
-        c: &mut [f32],
-    ) {
-        let mut rows = T::new(self.simd, factors, first);
-        let panel = self.panel.chunks_exact(2 * S::F32_LANES);
-        for (term, b) in terms.into_iter().zip(panel) {
-            let (left, right) = b.split_at(S::F32_LANES);
-            let load = |values| Vector::load(self.simd, values);
-            rows.add(term, load(left), load(right));
-        }
-        rows.finish(self, c);
-    }
 }
 
 /// Where the factors of a panel's rows are found.
@@ -526,6 +493,28 @@ struct Lines<'a> {
     values: &'a [f32],
     stride: usize,
     terms: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// A panel's part of some of these rows' product; returns how many.
+    #[inline(always)]
+    fn times<S: Simd, T: Rows<S, Self>>(
+        self,
+        simd: S,
+        panel: &[f32],
+        out: Out,
+        c: &mut [f32],
+    ) -> usize {
+        let mut rows = T::new(simd, self, 0);
+        let panel = panel.chunks_exact(2 * S::F32_LANES);
+        for (term, b) in (0..self.terms).zip(panel) {
+            let (left, right) = b.split_at(S::F32_LANES);
+            let load = |values| Vector::load(simd, values);
+            rows.add(term, load(left), load(right));
+        }
+        rows.finish(out, c);
+        T::COUNT
+    }
 }
 
 impl<'a> Factors for Lines<'a> {
@@ -569,8 +558,8 @@ trait Rows<S: Simd, F: Factors> {
     fn new(simd: S, factors: F, first: usize) -> Self;
     /// Adds the products with a term.
     fn add(&mut self, term: F::Term<'_>, left: Vector<S>, right: Vector<S>);
-    /// Adds the sums to what `part` starts from, into c.
-    fn finish(self, part: &Part<S>, c: &mut [f32]);
+    /// Adds the sums to what `out` starts from, into c.
+    fn finish(self, out: Out, c: &mut [f32]);
 }
 
 struct One<S: Simd, F: Factors> {
@@ -608,11 +597,11 @@ impl<S: Simd, F: Factors> Rows<S, F> for One<S, F> {
     }
 
     #[inline(always)]
-    fn finish(self, part: &Part<S>, c: &mut [f32]) {
-        let (left, right) = c[..part.width].split_at_mut(S::F32_LANES.min(part.width));
+    fn finish(self, out: Out, c: &mut [f32]) {
+        let (left, right) = c[..out.width].split_at_mut(S::F32_LANES.min(out.width));
         for (at, c, sum) in [(0, left, self.left), (S::F32_LANES, right, self.right)] {
             if !c.is_empty() {
-                let start = match part.start {
+                let start = match out.start {
                     Start::Held => Vector::load(self.simd, c),
                     Start::Row(&[]) => Vector::all(self.simd, 0.0),
                     Start::Row(row) => Vector::load(self.simd, &row[at..at + c.len()]),
@@ -641,10 +630,10 @@ impl<S: Simd, F: Factors, T: Rows<S, F>, U: Rows<S, F>> Rows<S, F> for Both<T, U
     }
 
     #[inline(always)]
-    fn finish(self, part: &Part<S>, c: &mut [f32]) {
-        let (above, below) = c.split_at_mut(T::COUNT * part.stride);
-        self.0.finish(part, above);
-        self.1.finish(part, below);
+    fn finish(self, out: Out, c: &mut [f32]) {
+        let (above, below) = c.split_at_mut(T::COUNT * out.stride);
+        self.0.finish(out, above);
+        self.1.finish(out, below);
     }
 }
 

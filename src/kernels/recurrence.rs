@@ -1,3 +1,4 @@
+use std::hint::black_box;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -5,7 +6,7 @@ use rayon::prelude::*;
 use super::{Arg, Cost, Scalar, read, write};
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::executor::Memory;
-use crate::packed::Start;
+use crate::packed::{Packed, Start};
 use crate::program::Tensor;
 use crate::real::{Real, View};
 
@@ -306,12 +307,18 @@ impl Recurrence {
         [units.div_ceil(64) as u32, self.batch.div_ceil(4) as u32, 1]
     }
 
-    /// Steps `range` forward; with `stage`, only that half of a layer of two stages.
+    /// Whether the tiles of the CPU have all the sequences that they can.
+    pub(super) fn has_full_tiles(&self) -> bool {
+        self.batch >= TILE
+    }
+
+    /// Steps `range` forward; with `stage`, only that half of a layer of two stages; with `input`, that first of all.
     pub(super) fn forward<R: Real>(
         &self,
         memory: &Memory<R>,
         range: Range<usize>,
         stage: Option<usize>,
+        input: Option<&Input<R>>,
     ) {
         let facts = self.cell.facts();
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
@@ -407,6 +414,12 @@ impl Recurrence {
                             h_before = &dropped;
                         }
                         let rows_of_gates = &mut *gates[n + from_before];
+                        if let Some(input) = input.filter(|_| t < longest) {
+                            let first = t * b + tile * TILE;
+                            let rows = input.rows.rows(first..first + sequences);
+                            let weights = &input.weights;
+                            weights.product(rows, input.start, rows_of_gates, row_size);
+                        }
                         if first_half && t < longest {
                             let operand = View::new(h_before, sequences, p, p);
                             multiply(&mut products, operand, 0);
@@ -625,7 +638,8 @@ impl Recurrence {
                     } else {
                         held_before
                     };
-                    let slots = &mut *gates[n + from_before];
+                    let (gates_before, own_gates) = gates.split_at_mut(n + from_before);
+                    let slots = &mut *own_gates[0];
                     let vector = |t: usize, row: usize, size: usize| -> Range<usize> {
                         let start = (t * b + first + row) * size;
                         start..start + size
@@ -724,6 +738,9 @@ impl Recurrence {
                         }
                         each(slots, dh, dc, &dmiddle, rows.middle_backward);
                     }
+                    if let Some(next) = gates_before.last() {
+                        read_ahead(next);
+                    }
                     // Past the longest sequence's end there is nothing to take back.
                     if work.product && t < longest {
                         products_back(slots, dh, false);
@@ -731,6 +748,16 @@ impl Recurrence {
                 }
             });
     }
+}
+
+/// The product that comes into the gates: `rows @ weights`, added to `start`.
+pub(super) struct Input<'a, R> {
+    /// `[T*B, I]`.
+    pub rows: View<'a, R>,
+    /// `[I, G*H]`.
+    pub weights: Packed<'a, R>,
+    /// `[G*H]`.
+    pub start: Start<'a, R>,
 }
 
 /// What is done at each step of a way back.
@@ -777,6 +804,13 @@ fn chunks_or_empty<R>(values: &mut [R], size: usize) -> impl Iterator<Item = &mu
     values
         .chunks_mut(size)
         .chain(std::iter::repeat_with(|| &mut [][..]))
+}
+
+/// Brings numbers near: so many at once come sooner than one by one as they are needed.
+fn read_ahead<R: Copy>(values: &[R]) {
+    for line in values.chunks(64 / size_of::<R>()) {
+        black_box(line[0]);
+    }
 }
 
 /// The states before and after step `n`; empty where the cell has none.

@@ -1,4 +1,4 @@
-use super::recurrence::Recurrence;
+use super::recurrence::{Input, Recurrence};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
 use crate::executor::Memory;
 use crate::real::Real;
@@ -65,6 +65,12 @@ impl Kernel for ScanForward {
 
 impl ScanForward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        self.layer.forward(memory, self.begin..self.end, None);
+        self.with_input(memory, None);
+    }
+
+    /// With the product that comes into the gates, where it is not there yet.
+    pub(super) fn with_input<R: Real>(&self, memory: &Memory<R>, input: Option<&Input<R>>) {
+        self.layer
+            .forward(memory, self.begin..self.end, None, input);
     }
 }

@@ -71,6 +71,6 @@ impl StepForward {
         } else {
             None
         };
-        self.layer.forward(memory, self.t..self.t + 1, stages);
+        self.layer.forward(memory, self.t..self.t + 1, stages, None);
     }
 }

@@ -1,7 +1,9 @@
-//! Calls that the CPU takes in one pass: gradients of a layer's weights are sums over the rows of one large matrix, and reading
-//! that costs as much as a small product with it. The bits are those of the calls one by one.
+//! Calls that the CPU takes in one pass over a large matrix, since reading and writing that costs as much as a small product: a
+//! layer's inputs are multiplied step by step as its scan comes to them, and the gradients of its weights, all of them sums over
+//! the gates' gradients, are found at once. The bits are those of the calls one by one.
 
-use super::{Call, Gemm, Ragged, steps_that_count};
+use super::recurrence::Input;
+use super::{Call, Gemm, Ragged, ScanForward, steps_that_count};
 use crate::executor::Memory;
 use crate::packed::{OuterProduct, OuterProducts};
 use crate::program::Tensor;
@@ -9,6 +11,12 @@ use crate::real::{Real, View};
 
 /// Plays the first of `calls` on the CPU, and those behind it that go with it; returns how many these are.
 pub fn play<R: Real>(calls: &[Call], memory: &Memory<R>) -> usize {
+    if let [Call::Gemm(product), Call::ScanForward(scan), ..] = calls
+        && feeds(product, scan)
+        && scan_with_input(product, scan, memory)
+    {
+        return 2;
+    }
     let sums: Vec<Sum> = calls.iter().map_while(Sum::of).collect();
     let count = (0..sums.len())
         .take_while(|&n| sums[n].goes_with(&sums[..n]))
@@ -18,6 +26,59 @@ pub fn play<R: Real>(calls: &[Call], memory: &Memory<R>) -> usize {
     }
     calls[0].cpu(memory);
     1
+}
+
+/// Numbers of the weights of a layer that fit into a core's own cache, beside what a step works on.
+const CACHED: usize = 1 << 17;
+
+/// Whether the scan comes to all that the product makes, and gains by finding it as it goes: its tiles should have many rows, and
+/// what each step multiplies with should stay at hand.
+fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
+    let layer = &scan.layer;
+    let gates = layer.cell.facts().gates * layer.hidden_size;
+    let size = [layer.steps * layer.batch, gates];
+    let to = &product.c;
+    let is_input = (to.tensor.buffer, to.tensor.offset) == (layer.gates.buffer, layer.gates.offset)
+        && ([to.rows, to.columns], to.stride) == (size, layer.row_size());
+    let counts_alike = match product.ragged {
+        Some(Ragged::Rows(lengths)) => lengths == layer.lengths,
+        Some(Ragged::Terms(_)) => false,
+        None => true,
+    };
+    let read = [Some(product.a.tensor), Some(product.b.tensor), product.bias];
+    let written = [layer.gates, layer.h, layer.c, layer.last].map(|tensor| tensor.buffer);
+    let reads_elsewhere = read
+        .iter()
+        .flatten()
+        .all(|tensor| !written.contains(&tensor.buffer));
+    is_input
+        && counts_alike
+        && reads_elsewhere
+        && !product.a.transposed
+        && !product.accumulate
+        && (scan.begin, scan.end) == (0, layer.steps)
+        && layer.has_full_tiles()
+        && (product.terms() + layer.output_size) * gates <= CACHED
+}
+
+/// Plays both, or does nothing and says so.
+fn scan_with_input<R: Real>(product: &Gemm, scan: &ScanForward, memory: &Memory<R>) -> bool {
+    let (a, b) = (
+        memory.read(&product.a.tensor),
+        memory.read(&product.b.tensor),
+    );
+    let bias = product.bias.map(|bias| memory.read(&bias));
+    let input = Input {
+        rows: product.a.view(&a),
+        weights: R::packed(product.b.view(&b)),
+        start: product.start(bias.as_deref()),
+    };
+    // Products of others may depend on which rows come together.
+    if !input.weights.is_laid_out() {
+        return false;
+    }
+    scan.with_input(memory, Some(&input));
+    true
 }
 
 /// A call that sums over the steps of sequences what rows of a matrix come to.

@@ -226,6 +226,14 @@ impl Case {
         }
     }
 
+    /// The same case with each sequence's length several times over.
+    pub fn with_batch_times(&self, times: usize) -> Case {
+        Case {
+            lengths: self.lengths.repeat(times),
+            ..self.clone()
+        }
+    }
+
     /// The same case with nothing dropped.
     pub fn without_dropout(&self) -> Case {
         let mut case = self.clone();
