@@ -109,11 +109,12 @@ impl Panels {
         self.columns.div_ceil(self.width)
     }
 
-    /// The panels of the block that begins with row `first`, from left to right.
-    fn block(&self, first: usize) -> impl Iterator<Item = &[f32]> {
+    /// The panels of the block that begins with row `first`, from left to right: the column that each begins with, and its values.
+    fn block(&self, first: usize) -> impl Iterator<Item = (usize, &[f32])> {
         let across = self.across();
         let panels = &self.panels[first / DEPTH * across..][..across];
-        panels.iter().map(|panel| &**panel)
+        let lefts = (0..self.columns).step_by(self.width);
+        lefts.zip(panels.iter().map(|panel| &**panel))
     }
 
     /// [`Packed::product`].
@@ -237,7 +238,7 @@ impl WithSimd for Product<'_> {
         } = self;
         for first in (0..a.columns).step_by(DEPTH) {
             let terms = DEPTH.min(a.columns - first);
-            for (panel, left) in b.block(first).zip((0..).step_by(b.width)) {
+            for (left, panel) in b.block(first) {
                 let out = Out {
                     width: b.width.min(b.columns - left),
                     start: start.columns(left).of_block(first),
@@ -299,19 +300,25 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
     if transposed || panel_width().is_none() {
         return false;
     }
-    let strips: Vec<Panels> = products
+    let strips: Vec<Strips> = products
         .iter()
         .map(|OuterProduct { b, .. }| {
-            Panels::new(terms.len(), b.columns, ROWS, |strip, first, columns| {
+            let row = |k: usize| &b.values[k * b.stride..][..b.columns];
+            let is_zero = |k: &&usize| row(**k).iter().all(|&value| value == 0.0);
+            let panels = Panels::new(terms.len(), b.columns, ROWS, |strip, first, columns| {
                 for (to, &k) in strip.chunks_exact_mut(ROWS).zip(&terms[first..]) {
-                    copy::<ROWS>(&b.values[k * b.stride..][columns.clone()], to);
+                    copy::<ROWS>(&row(k)[columns.clone()], to);
                 }
-            })
+            });
+            Strips {
+                panels,
+                zeros: terms.iter().take_while(is_zero).count(),
+            }
         })
         .collect();
     // A task takes some columns of a, and all strips where that makes tasks enough, or as many as they are worth.
     let groups = a.columns.div_ceil(GROUP);
-    let all: usize = strips.iter().map(Panels::across).sum();
+    let all: usize = strips.iter().map(|strips| strips.panels.across()).sum();
     let worth = terms.len() * GROUP * all * ROWS / SUMMED;
     let own = all.div_ceil((TASKS / groups).min(worth).clamp(1, all));
     let parts = all.div_ceil(own);
@@ -329,7 +336,7 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
         })
         .collect();
     let mut above = 0;
-    for (product, strips) in products.into_iter().zip(&strips) {
+    for (product, Strips { panels, .. }) in products.into_iter().zip(&strips) {
         let OuterProduct {
             start, c, stride, ..
         } = product;
@@ -337,9 +344,9 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
             .par_chunks_mut(GROUP * stride)
             .zip(blocks.par_chunks(parts));
         rows.for_each(|(c, blocks)| {
-            start.put(c, strips.columns, stride);
-            for (strip, left) in (above..).zip((0..strips.columns).step_by(ROWS)) {
-                let own_columns = left..(left + ROWS).min(strips.columns);
+            start.put(c, panels.columns, stride);
+            for (strip, left) in (above..).zip((0..panels.columns).step_by(ROWS)) {
+                let own_columns = left..(left + ROWS).min(panels.columns);
                 let sums = &blocks[strip / own][strip % own * ROWS * GROUP..];
                 for (m, row) in c.chunks_mut(stride).enumerate() {
                     let sums = sums[m..].iter().step_by(GROUP);
@@ -350,7 +357,7 @@ pub fn outer_products(of: OuterProducts<f32>) -> bool {
                 }
             }
         });
-        above += strips.across();
+        above += panels.across();
     }
     if let Some(sums) = sums {
         for (sums, block) in sums.chunks_mut(GROUP).zip(blocks.iter().step_by(parts)) {
@@ -369,12 +376,19 @@ const SUMMED: usize = 1 << 20;
 /// A strip of ones, with which columns are summed.
 static ONES: [[f32; ROWS]; DEPTH] = [[1.0; ROWS]; DEPTH];
 
+/// One b, laid out in strips.
+struct Strips {
+    panels: Panels,
+    /// Terms at the beginning that add nothing, as with initial states.
+    zeros: usize,
+}
+
 /// `[strips * ROWS, GROUP]`: the sums of the outer products of the columns of some strips with those of a. Behind them the sums
 /// of a's columns, if they are asked for.
 struct Block<'a> {
     a: View<'a, f32>,
     terms: &'a [usize],
-    strips: &'a [Panels],
+    strips: &'a [Strips],
     own: Range<usize>,
     sums: bool,
 }
@@ -401,18 +415,26 @@ impl WithSimd for Block<'_> {
                 left,
                 width: width.min(a.columns - left),
             });
-            let strips = self.strips.iter();
-            let strips = strips.flat_map(|strips| strips.block(number * DEPTH));
+            let first = number * DEPTH;
+            let strips = self.strips.iter().flat_map(|Strips { panels, zeros }| {
+                let skip = zeros.saturating_sub(first).min(terms.len());
+                let strips = panels.block(first);
+                strips.map(move |(left, strip)| (panels.columns - left, skip, strip))
+            });
             let strips = strips.skip(own.start).take(own.len());
-            for (block, strip) in products.chunks_exact_mut(ROWS * GROUP).zip(strips) {
-                let (strip, _) = strip.as_chunks();
+            let half = ROWS / 2;
+            for (block, (size, skip, strip)) in products.chunks_exact_mut(ROWS * GROUP).zip(strips)
+            {
+                let strip = &strip.as_chunks().0[skip..];
                 for columns in columns.clone() {
+                    let columns = columns.from(skip);
                     let block = &mut block[columns.left..];
-                    if S::REGISTER_COUNT >= 32 {
+                    if size > half && S::REGISTER_COUNT >= 32 {
                         columns.add::<Eight<S, _>>(0, strip, block);
-                    } else {
-                        let half = ROWS / 2;
-                        columns.add::<Four<S, _>>(0, strip, block);
+                        continue;
+                    }
+                    columns.add::<Four<S, _>>(0, strip, block);
+                    if size > half {
                         columns.add::<Four<S, _>>(half, strip, &mut block[half * GROUP..]);
                     }
                 }
@@ -437,6 +459,14 @@ struct Columns<'a, S> {
 }
 
 impl<S: Simd> Columns<'_, S> {
+    /// Without the rows before `first`.
+    fn from(self, first: usize) -> Self {
+        Columns {
+            rows: &self.rows[first * GROUP..],
+            ..self
+        }
+    }
+
     /// Adds the outer products of the rows with some columns of a strip, from `first` on, to c.
     #[inline(always)]
     fn add<T: Rows<S, Strip>>(&self, first: usize, strip: &[[f32; ROWS]], c: &mut [f32]) {
