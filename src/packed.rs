@@ -6,7 +6,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::aligned::Aligned;
+use crate::aligned::{Aligned, prefetch};
 use crate::real::{Real, View};
 use crate::vector::Vector;
 
@@ -416,6 +416,11 @@ impl WithSimd for Block<'_> {
                 width: width.min(a.columns - left),
             });
             let first = number * DEPTH;
+            // The next block's rows, a few for each time that vectors of columns pass a strip.
+            let next = self.terms[first + terms.len()..].chunks(DEPTH).next();
+            let next = next.unwrap_or(&[]);
+            let passes = own.len() * a.columns.div_ceil(width);
+            let mut soon = next.chunks(next.len().div_ceil(passes).max(1));
             let strips = self.strips.iter().flat_map(|Strips { panels, zeros }| {
                 let skip = zeros.saturating_sub(first).min(terms.len());
                 let strips = panels.block(first);
@@ -427,6 +432,9 @@ impl WithSimd for Block<'_> {
             {
                 let strip = &strip.as_chunks().0[skip..];
                 for columns in columns.clone() {
+                    for &k in soon.next().unwrap_or(&[]) {
+                        prefetch(&a.values[k * a.stride..][..a.columns]);
+                    }
                     let columns = columns.from(skip);
                     let block = &mut block[columns.left..];
                     if size > half && S::REGISTER_COUNT >= 32 {

@@ -60,14 +60,7 @@ impl<R: Real> Executor for Cpu<R> {
         let Cpu { program, memory } = self;
         // On one of the threads that share the work: this one would sleep and be woken for each call.
         rayon::scope(move |_| {
-            for _ in 0..times {
-                for &phase in phases {
-                    let mut calls = program.calls(phase);
-                    while !calls.is_empty() {
-                        calls = &calls[kernels::play(calls, memory)..];
-                    }
-                }
-            }
+            (0..times).for_each(|_| play(program, memory, phases, |_| ()));
         });
         Ok(())
     }
@@ -77,16 +70,11 @@ impl<R: Real> Executor for Cpu<R> {
         let now = || start.elapsed().as_secs_f64();
         let Cpu { program, memory } = self;
         let calls = rayon::scope(move |_| {
-            let mut calls = vec![];
-            for &phase in phases {
-                let mut left = program.calls(phase);
-                while !left.is_empty() {
-                    let begin = now();
-                    let (together, behind) = left.split_at(kernels::play(left, memory));
-                    share(begin..now(), together, &mut calls);
-                    left = behind;
-                }
-            }
+            let (mut calls, mut begin) = (vec![], now());
+            play(program, memory, phases, |played| {
+                share(begin..now(), played, &mut calls);
+                begin = now();
+            });
             calls
         });
         let (begin, end) = (0.0, now());
@@ -113,6 +101,23 @@ impl<R: Real> Executor for Cpu<R> {
 
     fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>> {
         Ok(self.memory.read_index(tensor).to_vec())
+    }
+}
+
+/// Plays phases; `played` sees the calls of each pass when it is over.
+fn play<R: Real>(
+    program: &Program,
+    memory: &Memory<R>,
+    phases: &[Phase],
+    mut played: impl FnMut(&[Call]),
+) {
+    for &phase in phases {
+        let mut left = program.calls(phase);
+        while !left.is_empty() {
+            let (together, behind) = left.split_at(kernels::play(left, memory));
+            played(together);
+            left = behind;
+        }
     }
 }
 

@@ -347,15 +347,18 @@ impl Gemm {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (a, b) = (memory.read(&self.a.tensor), memory.read(&self.b.tensor));
         let bias = self.bias.map(|bias| memory.read(&bias));
-        let start = self.start(bias.as_deref());
-        let (a, b) = (self.a.view(&a), self.b.view(&b));
         let lengths = self.lengths().map(|lengths| memory.read_index(&lengths));
-        let lengths = lengths.as_deref();
+        let operands = Operands {
+            a: self.a.view(&a),
+            b: self.b.view(&b),
+            lengths: lengths.as_deref(),
+            start: self.start(bias.as_deref()),
+        };
         let mut c = memory.write(&self.c.tensor);
         match self.ragged {
-            Some(Ragged::Rows(_)) => self.rows(a, b, lengths, start, &mut c),
-            None if !a.transposed => self.rows(a, b, None, start, &mut c),
-            _ => self.terms_of(a, b, lengths, start, &mut c),
+            Some(Ragged::Rows(_)) => self.rows(operands, &mut c),
+            None if !self.a.transposed => self.rows(operands, &mut c),
+            _ => self.terms_of(operands, &mut c),
         }
     }
 
@@ -368,14 +371,13 @@ impl Gemm {
     }
 
     /// Row by row, with b laid out once, but for those past the end of one of the sequences.
-    fn rows<R: Real>(
-        &self,
-        a: View<R>,
-        b: View<R>,
-        lengths: Option<&[u32]>,
-        start: Start<R>,
-        c: &mut [R],
-    ) {
+    fn rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
+        let Operands {
+            a,
+            b,
+            lengths,
+            start,
+        } = operands;
         let stride = self.c.stride;
         let b = R::packed(b);
         // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
@@ -416,14 +418,13 @@ impl Gemm {
     }
 
     /// Term by term, of those that are not past the end of one of the sequences.
-    fn terms_of<R: Real>(
-        &self,
-        a: View<R>,
-        b: View<R>,
-        lengths: Option<&[u32]>,
-        start: Start<R>,
-        c: &mut [R],
-    ) {
+    fn terms_of<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
+        let Operands {
+            a,
+            b,
+            lengths,
+            start,
+        } = operands;
         let stride = self.c.stride;
         for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
             let taken = |b: usize| b % self.slices == slice;
@@ -455,6 +456,14 @@ impl Gemm {
             });
         }
     }
+}
+
+/// What a product is made of.
+struct Operands<'a, R> {
+    a: View<'a, R>,
+    b: View<'a, R>,
+    lengths: Option<&'a [u32]>,
+    start: Start<'a, R>,
 }
 
 /// The longest runs within `range` of steps, `t * B + b`, that are not past the end of their sequence b and whose sequence is

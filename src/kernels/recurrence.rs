@@ -1,9 +1,9 @@
-use std::hint::black_box;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{Arg, Cost, Scalar, read, write};
+use crate::aligned::prefetch;
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::executor::Memory;
 use crate::packed::{Packed, Start};
@@ -413,7 +413,8 @@ impl Recurrence {
                             self.drop_state(gates[n + from_before - 1], &mut dropped);
                             h_before = &dropped;
                         }
-                        let rows_of_gates = &mut *gates[n + from_before];
+                        let (own_gates, gates_after) = gates.split_at_mut(n + from_before + 1);
+                        let rows_of_gates = &mut *own_gates[n + from_before];
                         if let Some(input) = input.filter(|_| t < longest) {
                             let first = t * b + tile * TILE;
                             let rows = input.rows.rows(first..first + sequences);
@@ -457,6 +458,9 @@ impl Recurrence {
                                 } else {
                                     r * h..(r + 1) * h
                                 };
+                                if let Some(next) = gates_after.first() {
+                                    prefetch(&next[r * row_size..][..slots_h]);
+                                }
                                 let (slots, m) = row.split_at_mut(slots_h);
                                 let (h_before, h_after) = match self.projection {
                                     Some(_) => (&[][..], &mut m[..h]),
@@ -665,6 +669,10 @@ impl Recurrence {
                                 formula: fn(usize, BackwardRow<R>)| {
                         for (row, slots) in slots.chunks_exact_mut(row_size).enumerate() {
                             let slots = &mut slots[..slots_h];
+                            if let Some(next) = gates_before.last() {
+                                prefetch(&next[row * row_size..][..slots_h]);
+                                prefetch(c_of(t.saturating_sub(1), row));
+                            }
                             if t >= length(row) {
                                 slots.fill(R::zero());
                                 continue;
@@ -738,9 +746,6 @@ impl Recurrence {
                         }
                         each(slots, dh, dc, &dmiddle, rows.middle_backward);
                     }
-                    if let Some(next) = gates_before.last() {
-                        read_ahead(next);
-                    }
                     // Past the longest sequence's end there is nothing to take back.
                     if work.product && t < longest {
                         products_back(slots, dh, false);
@@ -804,13 +809,6 @@ fn chunks_or_empty<R>(values: &mut [R], size: usize) -> impl Iterator<Item = &mu
     values
         .chunks_mut(size)
         .chain(std::iter::repeat_with(|| &mut [][..]))
-}
-
-/// Brings numbers near: so many at once come sooner than one by one as they are needed.
-fn read_ahead<R: Copy>(values: &[R]) {
-    for line in values.chunks(64 / size_of::<R>()) {
-        black_box(line[0]);
-    }
 }
 
 /// The states before and after step `n`; empty where the cell has none.
