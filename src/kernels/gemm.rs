@@ -372,21 +372,16 @@ impl Gemm {
 
     /// Row by row, with b laid out once, but for those past the end of one of the sequences.
     fn rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
-        let Operands {
-            a,
-            b,
-            lengths,
-            start,
-        } = operands;
+        let Operands { a, start, .. } = operands;
         let stride = self.c.stride;
-        let b = R::packed(b);
+        let b = R::packed(operands.b);
         // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
         let work = (self.a.columns * self.c.columns).max(1);
         let piece = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
         let compute = |(number, c): (usize, &mut [R])| {
             let first = number * piece;
             let rows = first..(first + piece).min(a.rows);
-            let Some(lengths) = lengths else {
+            let Some(lengths) = operands.lengths else {
                 return b.product(a.rows(rows), start, c, stride);
             };
             // Whole blocks, so that the bits of a row do not depend on which others are there.
@@ -419,16 +414,11 @@ impl Gemm {
 
     /// Term by term, of those that are not past the end of one of the sequences.
     fn terms_of<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
-        let Operands {
-            a,
-            b,
-            lengths,
-            start,
-        } = operands;
+        let Operands { a, b, start, .. } = operands;
         let stride = self.c.stride;
         for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
             let taken = |b: usize| b % self.slices == slice;
-            let runs: Vec<_> = runs(0..a.columns, lengths, taken).collect();
+            let runs: Vec<_> = runs(0..a.columns, operands.lengths, taken).collect();
             let terms: Vec<usize> = runs.iter().cloned().flatten().collect();
             let product = OuterProduct {
                 b,
