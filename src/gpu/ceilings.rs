@@ -6,8 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::GpuDevice;
+use super::one_core::on_one_core;
 use crate::error::{Error, Result};
-use crate::profile::{Ceiling, Ceilings, samples};
+use crate::profile::{Ceiling, Ceilings, ROUNDS, samples};
 
 /// How long a sample takes at least, so that what submission and wait cost does not count.
 const SAMPLE: Duration = Duration::from_millis(5);
@@ -15,9 +16,8 @@ const SAMPLE: Duration = Duration::from_millis(5);
 /// Samples of what the host pays, in a group.
 const SAMPLES: usize = 10;
 
-/// Groups at a time, each on a thread of its own: on which core it and the driver's threads come to lie decides what all samples
-/// of a group cost.
-const GROUPS: usize = 120;
+/// Groups of them.
+const GROUPS: usize = 200;
 
 /// Dispatches of a short submission and of a long one, whose difference tells what one costs.
 const DISPATCHES: [usize; 2] = [4, 36];
@@ -46,28 +46,26 @@ impl GpuDevice {
         let multiply_add = bench.pipeline(source, "multiply_add");
         let empty = bench.pipeline(include_str!("../../shaders/ceilings/empty.wgsl"), "empty");
 
-        let mut costs = Costs::default();
-        costs.measure(&bench, &empty)?;
         let bytes = 2.0 * bench.source.size() as f64;
         // Enough workgroups to fill a device, few enough to give each a good part.
-        let copies = bench.seconds_each(&copy, (bench.source.size() / (256 * 16 * 8)) as u32)?;
-        costs.measure(&bench, &empty)?;
+        let copying = (bench.source.size() / (256 * 16 * 8)) as u32;
         // As many workgroups as keep the device busy well beyond what a dispatch costs.
-        let mut workgroups = 256;
-        while workgroups < 32768 && bench.run(&multiply_add, workgroups, 1)? < 2e-3 {
-            workgroups *= 2;
+        let mut adding = 256;
+        while adding < 32768 && bench.run(&multiply_add, adding, 1)? < 2e-3 {
+            adding *= 2;
         }
-        let flops = f64::from(workgroups) * 64.0 * 256.0 * 64.0;
-        let sums = bench.seconds_each(&multiply_add, workgroups)?;
-        costs.measure(&bench, &empty)?;
+        let flops = f64::from(adding) * 64.0 * 256.0 * 64.0;
 
-        let [empty_dispatch_us, submission_us, round_trip_us] = costs.ceilings();
-        let rate = |seconds: &[f64], what: f64| {
-            Ceiling::of_rates(seconds.iter().map(|seconds| what / seconds / 1e9))
-        };
+        // First, since threads that shared a core take a while to spread again.
+        let [empty_dispatch_us, submission_us, round_trip_us] = Costs::measure(&bench, &empty)?;
+        let (mut copies, mut sums) = (vec![], vec![]);
+        for _ in 0..ROUNDS {
+            copies.push(bench.rates(&copy, copying, bytes)?);
+            sums.push(bench.rates(&multiply_add, adding, flops)?);
+        }
         Ok(Ceilings {
-            copy_gbytes_per_s: rate(&copies, bytes),
-            multiply_add_gflops: rate(&sums, flops),
+            copy_gbytes_per_s: Ceiling::of_rates(&copies),
+            multiply_add_gflops: Ceiling::of_rates(&sums),
             empty_dispatch_us,
             submission_us: Some(submission_us),
             round_trip_us: Some(round_trip_us),
@@ -110,9 +108,11 @@ struct Costs {
 }
 
 impl Costs {
-    /// Called between the other measurements, so that what slows the machine for a second does not slow all samples.
-    fn measure(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
-        (0..GROUPS).try_for_each(|_| awake(|| self.measure_group(bench, empty)))
+    /// Of one more dispatch, of a submission, of a round trip.
+    fn measure(bench: &Bench, empty: &Bound) -> Result<[Ceiling; 3]> {
+        let mut costs = Costs::default();
+        on_one_core(|| awake(|| (0..GROUPS).try_for_each(|_| costs.measure_group(bench, empty))))?;
+        Ok(costs.ceilings())
     }
 
     fn measure_group(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
@@ -129,7 +129,6 @@ impl Costs {
         Ok(())
     }
 
-    /// Of one more dispatch, of a submission, of a round trip.
     fn ceilings(self) -> [Ceiling; 3] {
         let [few, many] = self
             .dispatches
@@ -223,12 +222,12 @@ impl<'a> Bench<'a> {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Seconds of a dispatch, in samples of many.
-    fn seconds_each(&self, bound: &Bound, workgroups: u32) -> Result<Vec<f64>> {
+    /// 10^9 a second, where a dispatch does `amount`, in samples of many dispatches.
+    fn rates(&self, bound: &Bound, workgroups: u32, amount: f64) -> Result<Vec<f64>> {
         let mut times = 1;
         while times < 1 << 14 && self.run(bound, workgroups, times)? < SAMPLE.as_secs_f64() {
             times *= 2;
         }
-        samples(|| Ok(self.run(bound, workgroups, times)? / times as f64))
+        samples(|| Ok(amount * times as f64 / self.run(bound, workgroups, times)? / 1e9))
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod ceilings;
 pub mod executor;
 mod loops;
+mod one_core;
 mod pipeline_cache;
 mod submission;
 mod timing;
