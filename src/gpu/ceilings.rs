@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::GpuDevice;
-use super::one_core::on_one_core;
+use super::cores::{Cores, on_cores};
 use crate::error::{Error, Result};
 use crate::profile::{Ceiling, Ceilings, ROUNDS, samples};
 
@@ -16,7 +16,7 @@ const SAMPLE: Duration = Duration::from_millis(5);
 /// Samples of what the host pays, in a group.
 const SAMPLES: usize = 10;
 
-/// Groups of them.
+/// Groups of them, each on a thread of its own: whether waking another falls into the submission or the wait differs among threads.
 const GROUPS: usize = 200;
 
 /// Dispatches of a short submission and of a long one, whose difference tells what one costs.
@@ -56,13 +56,15 @@ impl GpuDevice {
         }
         let flops = f64::from(adding) * 64.0 * 256.0 * 64.0;
 
-        // First, since threads that shared a core take a while to spread again.
         let [empty_dispatch_us, submission_us, round_trip_us] = Costs::measure(&bench, &empty)?;
         let (mut copies, mut sums) = (vec![], vec![]);
-        for _ in 0..ROUNDS {
-            copies.push(bench.rates(&copy, copying, bytes)?);
-            sums.push(bench.rates(&multiply_add, adding, flops)?);
-        }
+        on_cores(Cores::Each, || -> Result<()> {
+            for _ in 0..ROUNDS {
+                copies.push(bench.rates(&copy, copying, bytes)?);
+                sums.push(bench.rates(&multiply_add, adding, flops)?);
+            }
+            Ok(())
+        })?;
         Ok(Ceilings {
             copy_gbytes_per_s: Ceiling::of_rates(&copies),
             multiply_add_gflops: Ceiling::of_rates(&sums),
@@ -111,7 +113,9 @@ impl Costs {
     /// Of one more dispatch, of a submission, of a round trip.
     fn measure(bench: &Bench, empty: &Bound) -> Result<[Ceiling; 3]> {
         let mut costs = Costs::default();
-        on_one_core(|| awake(|| (0..GROUPS).try_for_each(|_| costs.measure_group(bench, empty))))?;
+        on_cores(Cores::One, || {
+            (0..GROUPS).try_for_each(|_| awake(|| costs.measure_group(bench, empty)))
+        })?;
         Ok(costs.ceilings())
     }
 

@@ -1,9 +1,9 @@
 //! The GPU side, and the only place that knows wgpu: adapters and devices here, the executor in [`executor`].
 
 pub(crate) mod ceilings;
+mod cores;
 pub mod executor;
 mod loops;
-mod one_core;
 mod pipeline_cache;
 mod submission;
 mod timing;
