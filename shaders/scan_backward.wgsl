@@ -26,11 +26,11 @@ fn stride_of(count: u32) -> u32 {
 }
 
 // The gradients that reach elements p, p + stride, ... of the vector that gates from..to multiply.
-fn products_back(from_gate: u32, to_gate: u32, p: u32) -> array<array<Rows, GROUPS>, EACH> {
+fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> array<array<Rows, GROUPS>, EACH> {
     var sums: array<array<Rows, GROUPS>, EACH>;
     let stride = stride_of(u.output_size);
     for (var gate = from_gate; gate < to_gate; gate++) {
-        for (var k = 0u; k < u.hidden_size; k++) {
+        for (var k = share; k < u.hidden_size; k += LANES) {
             var values: array<Rows, GROUPS>;
             for (var group = 0u; group < GROUPS; group++) {
                 values[group] = dgates[(gate * UNITS + k) * GROUPS + group];
@@ -44,17 +44,22 @@ fn products_back(from_gate: u32, to_gate: u32, p: u32) -> array<array<Rows, GROU
             }
         }
     }
+    for (var e = 0u; e < EACH; e++) {
+        for (var group = 0u; group < GROUPS; group++) {
+            sums[e][group] = sum_of_lanes(sums[e][group]);
+        }
+    }
     return sums;
 }
 
 // The gradient that reaches unit j through W_hr.
-fn projection_back(group: u32, j: u32) -> Rows {
+fn projection_back(group: u32, j: u32, share: u32) -> Rows {
     var sum = Rows(0.0);
     let column = u.recurrent + GATES * u.hidden_size * u.output_size + j;
-    for (var p = 0u; p < u.output_size; p++) {
+    for (var p = share; p < u.output_size; p += LANES) {
         sum += recurrent[column + p * u.hidden_size] * dgates[(GATES * UNITS + p) * GROUPS + group];
     }
-    return sum;
+    return sum_of_lanes(sum);
 }
 
 // Adds to the gradient of h.
@@ -62,13 +67,11 @@ fn add_dstate(first: u32, p: u32, value: Rows) {
     store_dstate(0u, first, p, load_dstate(0u, first, p) + value);
 }
 
-// A unit's part of step t - 1.
-fn unit(t: u32, first: u32, group: u32, j: u32) {
-    var dh: Rows;
+// A unit's part of step t - 1. The gradient of what it gives is `projected`, where the layer projects.
+fn unit(t: u32, first: u32, group: u32, j: u32, projected: Rows) {
+    var dh = projected;
     if !PROJECTED {
         dh = load_dstate(0u, first, j);
-    } else {
-        dh = projection_back(group, j);
     }
     var dc = Rows(0.0);
     if STATES > 1u {
@@ -89,8 +92,8 @@ fn middle(t: u32, first: u32, group: u32, j: u32, dmiddle: Rows) {
 }
 
 // What the sequences of a group have past the end of all, and states whose gradient is not given.
-fn begin_group(first: u32, lane: u32, top: u32) {
-    for (var p = lane; p < u.output_size; p += WIDTH) {
+fn begin_group(first: u32, worker: u32, top: u32) {
+    for (var p = worker; p < u.output_size; p += WORKERS) {
         if u.given_states < 1u {
             store_dstate(0u, first, p, Rows(0.0));
         }
@@ -98,7 +101,7 @@ fn begin_group(first: u32, lane: u32, top: u32) {
             store_gate(t, first, SLOTS + 1u, p, Rows(0.0));
         }
     }
-    for (var j = lane; j < u.hidden_size; j += WIDTH) {
+    for (var j = worker; j < u.hidden_size; j += WORKERS) {
         if STATES > 1u && u.given_states < 2u {
             store_dstate(1u, first, j, Rows(0.0));
         }
@@ -121,44 +124,60 @@ fn barrier() {
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let top = clamp(longest_of(workgroup.x), u.begin, u.end);
+    let worker = lane / LANES;
+    let share = lane % LANES;
     for (var group = 0u; group < GROUPS; group++) {
-        begin_group(first_of(workgroup.x, group), lane, top);
+        if takes(share, group) {
+            begin_group(first_of(workgroup.x, group), worker, top);
+        }
     }
     for (var t = top; t > u.begin; t--) {
         if PROJECTED {
-            for (var p = lane; p < u.output_size; p += WIDTH) {
+            for (var p = worker; p < u.output_size; p += WORKERS) {
                 for (var group = 0u; group < GROUPS; group++) {
-                    let first = first_of(workgroup.x, group);
-                    let d = projection_backward(t - 1u, first, p, load_dstate(0u, first, p));
-                    dgates[(GATES * UNITS + p) * GROUPS + group] = d;
+                    if takes(share, group) {
+                        let first = first_of(workgroup.x, group);
+                        let d = projection_backward(t - 1u, first, p, load_dstate(0u, first, p));
+                        dgates[(GATES * UNITS + p) * GROUPS + group] = d;
+                    }
                 }
             }
             barrier();
         }
-        for (var j = lane; j < u.hidden_size; j += WIDTH) {
+        for (var j = worker; j < u.hidden_size; j += WORKERS) {
             for (var group = 0u; group < GROUPS; group++) {
-                unit(t, first_of(workgroup.x, group), group, j);
+                var projected = Rows(0.0);
+                if PROJECTED {
+                    projected = projection_back(group, j, share);
+                }
+                if takes(share, group) {
+                    unit(t, first_of(workgroup.x, group), group, j, projected);
+                }
             }
         }
         barrier();
         if FIRST_STAGE < GATES {
             let stride = stride_of(u.hidden_size);
-            for (var j = lane; j < stride; j += WIDTH) {
-                var dmiddle = products_back(FIRST_STAGE, GATES, j);
+            for (var j = worker; j < stride; j += WORKERS) {
+                var dmiddle = products_back(FIRST_STAGE, GATES, j, share);
                 for (var e = 0u; e < EACH; e++) {
                     for (var group = 0u; group < GROUPS && j + e * stride < u.hidden_size; group++) {
-                        middle(t, first_of(workgroup.x, group), group, j + e * stride, dmiddle[e][group]);
+                        if takes(share, group) {
+                            middle(t, first_of(workgroup.x, group), group, j + e * stride, dmiddle[e][group]);
+                        }
                     }
                 }
             }
             barrier();
         }
         let stride = stride_of(u.output_size);
-        for (var p = lane; p < stride; p += WIDTH) {
-            var sums = products_back(0u, FIRST_STAGE, p);
+        for (var p = worker; p < stride; p += WORKERS) {
+            var sums = products_back(0u, FIRST_STAGE, p, share);
             for (var e = 0u; e < EACH; e++) {
                 for (var group = 0u; group < GROUPS && p + e * stride < u.output_size; group++) {
-                    add_dstate(first_of(workgroup.x, group), p + e * stride, sums[e][group]);
+                    if takes(share, group) {
+                        add_dstate(first_of(workgroup.x, group), p + e * stride, sums[e][group]);
+                    }
                 }
             }
         }

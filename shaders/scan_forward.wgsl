@@ -22,18 +22,15 @@ var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
 alias Products = array<array<Rows, GATES>, GROUPS>;
 
 // Rows of R, for gates from..to of unit j, times the vectors that start at `base`; and their biases.
-fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, valid: bool) -> Products {
+fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, valid: bool) -> Products {
     var products: Products;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        let value = load_bias(gate, j);
+        let value = select(Rows(0.0), load_bias(gate, j), share == 0u);
         for (var group = 0u; group < GROUPS; group++) {
             products[group][gate] = value;
         }
     }
-    if !valid {
-        return products;
-    }
-    for (var k = 0u; k < u.output_size; k++) {
+    for (var k = select(u.output_size, share, valid); k < u.output_size; k += LANES) {
         let row = u.recurrent_t + k * GATES * u.hidden_size + j;
         var weights: array<f32, GATES>;
         for (var gate = from_gate; gate < to_gate; gate++) {
@@ -44,6 +41,11 @@ fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, valid: bool) -> 
             for (var gate = from_gate; gate < to_gate; gate++) {
                 products[group][gate] += weights[gate] * value;
             }
+        }
+    }
+    for (var group = 0u; group < GROUPS; group++) {
+        for (var gate = from_gate; gate < to_gate; gate++) {
+            products[group][gate] = sum_of_lanes(products[group][gate]);
         }
     }
     return products;
@@ -79,13 +81,13 @@ fn unit(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, G
 }
 
 // Output p of what lies between the stages, times W_hr.
-fn project(group: u32, p: u32) -> Rows {
+fn project(group: u32, p: u32, share: u32, valid: bool) -> Rows {
     var sum = Rows(0.0);
     let column = u.recurrent_t + GATES * u.hidden_size * u.output_size + p;
-    for (var k = 0u; k < u.hidden_size; k++) {
+    for (var k = select(u.hidden_size, share, valid); k < u.hidden_size; k += LANES) {
         sum += recurrent_t[column + k * u.output_size] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
-    return sum;
+    return sum_of_lanes(sum);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -97,38 +99,43 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let longest = longest_of(workgroup.x);
     workgroupBarrier();
+    let worker = lane / LANES;
+    let share = lane % LANES;
     var now = 0u;
     // The first step is always taken: there a sequence without any leaves its initial state.
     let top = clamp(max(longest, 1u), u.begin, u.end);
     for (var t = u.begin; t < top; t++) {
         if FIRST_STAGE < GATES {
-            for (var j = lane; j < u.hidden_size; j += WIDTH) {
-                let products = products_of(0u, FIRST_STAGE, 0u, j, t < longest);
+            for (var j = worker; j < u.hidden_size; j += WORKERS) {
+                let products = products_of(0u, FIRST_STAGE, 0u, j, share, t < longest);
                 for (var group = 0u; group < GROUPS; group++) {
-                    middle(t, first_of(workgroup.x, group), group, j, products[group]);
+                    if takes(share, group) {
+                        middle(t, first_of(workgroup.x, group), group, j, products[group]);
+                    }
                 }
             }
             workgroupBarrier();
         }
-        for (var j = lane; j < u.hidden_size; j += WIDTH) {
+        for (var j = worker; j < u.hidden_size; j += WORKERS) {
             let from_gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES);
             let base = select(now, OUTPUTS, FIRST_STAGE < GATES);
-            let products = products_of(from_gate, GATES, base, j, t < longest);
+            let products = products_of(from_gate, GATES, base, j, share, t < longest);
             for (var group = 0u; group < GROUPS; group++) {
-                unit(t, first_of(workgroup.x, group), group, j, now, products[group]);
+                if takes(share, group) {
+                    unit(t, first_of(workgroup.x, group), group, j, now, products[group]);
+                }
             }
         }
         workgroupBarrier();
         if PROJECTED {
-            for (var p = lane; p < u.output_size; p += WIDTH) {
+            for (var p = worker; p < u.output_size; p += WORKERS) {
                 for (var group = 0u; group < GROUPS; group++) {
                     let first = first_of(workgroup.x, group);
                     let at = p * GROUPS + group;
-                    var product = Rows(0.0);
-                    if t < longest {
-                        product = project(group, p);
+                    let product = project(group, p, share, t < longest);
+                    if takes(share, group) {
+                        vectors[at] = finish_projection(t, first, p, load_lengths(first), vectors[at], product);
                     }
-                    vectors[at] = finish_projection(t, first, p, load_lengths(first), vectors[at], product);
                 }
             }
             workgroupBarrier();

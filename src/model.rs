@@ -1,6 +1,6 @@
 //! A network recorded as a program: buffers, forward pass, and back-propagation through time, written by hand.
 
-use crate::device::AdapterKind;
+use crate::device::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
 use crate::kernels::{
     Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, Kernel,
@@ -47,6 +47,8 @@ pub struct Tuning {
     pub workgroups: usize,
     /// Iterations of its loops after which an invocation of a kernel is cut short, as by some drivers that compute on the CPU.
     pub iterations: usize,
+    /// Whether the device has subgroups, whose lanes can share sums.
+    pub subgroups: bool,
     /// Whether shaders check at run time what the host has proved, too.
     pub checks: bool,
     /// Bytes that data may take on the device; what is more is streamed through a window. `None`: as many as it holds.
@@ -64,6 +66,7 @@ impl Default for Tuning {
             tile: Tile::SMALLEST,
             workgroups: 128,
             iterations: usize::MAX,
+            subgroups: false,
             checks: false,
             data_memory: None,
         }
@@ -71,10 +74,14 @@ impl Default for Tuning {
 }
 
 /// What [`Tuning::set`] takes: a name, and the values that it has.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("route", "scan, steps or auto"),
     ("scan_tile", "1, 2 or 4 groups of four sequences"),
     ("scan_each", "1, 2 or 4 elements of the state"),
+    (
+        "scan_lanes",
+        "1, 2 or 4 lanes of a subgroup, and 1 on a device without them",
+    ),
     ("workgroups", "a number from 1"),
     ("largest_scan", "a number of hidden units from 1"),
     ("scan_work", "a number of multiply-adds from 1"),
@@ -97,7 +104,13 @@ impl Tuning {
     /// For a driver that computes on the CPU.
     pub fn software(self) -> Self {
         Tuning {
-            tile: Tile { groups: 4, each: 4 },
+            tile: Tile {
+                groups: 4,
+                each: 4,
+                // One thread takes all of them, one after the other.
+                lanes: 1,
+                ..self.tile
+            },
             workgroups: std::thread::available_parallelism().map_or(1, usize::from),
             ..self
         }
@@ -112,14 +125,27 @@ impl Tuning {
         busy.max(whole).clamp(1, batch)
     }
 
-    /// For an adapter of this kind, whose workgroups may have so many bytes of memory.
-    pub fn of_adapter(kind: AdapterKind, workgroup_memory: u32) -> Self {
+    /// For this adapter: what its limits are, and what pays on one of its kind.
+    pub fn of_adapter(adapter: &AdapterSummary) -> Self {
+        let subgroups = adapter.subgroups && adapter.subgroup_sizes.0 >= 4;
         let tuning = Tuning {
-            workgroup_memory,
+            workgroup_memory: adapter.workgroup_memory_bytes,
+            subgroups,
+            tile: Tile {
+                lanes: if subgroups { 4 } else { 1 },
+                ..Tile::SMALLEST
+            },
             ..Tuning::default()
         };
-        match kind {
-            AdapterKind::Discrete | AdapterKind::Virtual => tuning,
+        match adapter.kind {
+            // With more an invocation would have fewer registers than a scan takes.
+            AdapterKind::Discrete | AdapterKind::Virtual => Tuning {
+                tile: Tile {
+                    invocations: adapter.max_workgroup_invocations.min(512) as usize,
+                    ..tuning.tile
+                },
+                ..tuning
+            },
             // A scan is one dispatch, which no submission can cut: at 20 GFLOP/s this is 50 ms.
             AdapterKind::Integrated | AdapterKind::Other => Tuning {
                 scan_work: 1 << 29,
@@ -156,6 +182,10 @@ impl Tuning {
             "route" => route.map(|route| self.route = route),
             "scan_tile" => side.map(|groups| self.tile.groups = groups),
             "scan_each" => side.map(|each| self.tile.each = each),
+            "scan_lanes" => {
+                let can = |lanes: &usize| *lanes == 1 || self.subgroups;
+                side.filter(can).map(|lanes| self.tile.lanes = lanes)
+            }
             "workgroups" => number.map(|number| self.workgroups = number),
             "largest_scan" => number.map(|number| self.largest_scan = number),
             "scan_work" => number.map(|number| self.scan_work = number),
@@ -175,7 +205,7 @@ impl Tuning {
         done.map_or_else(|| refused(format!("`{name}` takes {values}")), Ok)
     }
 
-    /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations.
+    /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations; lanes where those are few.
     fn tile(&self, layer: &Recurrence) -> Tile {
         let fits = |groups: &usize| {
             layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
@@ -184,9 +214,17 @@ impl Tuning {
         };
         let fills = |each: &usize| layer.output_size >= 8 * each;
         let sizes = |largest: usize| [4, 2].into_iter().filter(move |&size| size <= largest);
+        let groups = sizes(self.tile.groups).find(fits).unwrap_or(1);
+        // The fewer workgroups there are, the more each has to have at work.
+        let pays = |lanes: &usize| {
+            layer.batch.div_ceil(4 * groups) * lanes <= self.workgroups
+                && layer.hidden_size * lanes <= self.tile.invocations
+        };
         Tile {
-            groups: sizes(self.tile.groups).find(fits).unwrap_or(1),
+            groups,
             each: sizes(self.tile.each).find(fills).unwrap_or(1),
+            lanes: sizes(self.tile.lanes).find(pays).unwrap_or(1),
+            ..self.tile
         }
     }
 
@@ -1437,15 +1475,20 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cells::Cell;
+    use crate::network::{Head, Init, Layer};
 
     #[test]
     fn settings_change_what_they_name() {
-        let mut tuning = Tuning::of_adapter(AdapterKind::Discrete, 32 << 10);
-        assert_eq!(tuning.tile, Tile::SMALLEST);
+        let mut tuning = Tuning {
+            subgroups: true,
+            ..Tuning::default()
+        };
         for setting in [
             "route=steps",
             "scan_tile=4",
             "scan_each=2",
+            "scan_lanes=4",
             "workgroups=3",
             "largest_scan=7",
             "scan_work=9",
@@ -1454,11 +1497,15 @@ mod tests {
             tuning.set(setting).unwrap();
         }
         let expected = Tuning {
-            workgroup_memory: 32 << 10,
             largest_scan: 7,
             scan_work: 9,
             route: Some(Route::Step),
-            tile: Tile { groups: 4, each: 2 },
+            tile: Tile {
+                groups: 4,
+                each: 2,
+                lanes: 4,
+                ..Tile::SMALLEST
+            },
             workgroups: 3,
             checks: true,
             ..tuning
@@ -1466,6 +1513,55 @@ mod tests {
         assert_eq!(tuning, expected);
         tuning.set("route=auto").unwrap();
         assert_eq!(tuning.route, None);
+    }
+
+    /// Lanes share sums on hardware that has subgroups, while workgroups are few and have invocations to spare.
+    #[test]
+    fn lanes_are_shared_where_it_pays() {
+        let lanes = |kind, subgroups, hidden_size, batch| {
+            let adapter = AdapterSummary {
+                index: 0,
+                name: String::new(),
+                kind,
+                backend: String::new(),
+                driver: String::new(),
+                max_buffer_bytes: 1 << 30,
+                max_binding_bytes: 1 << 30,
+                workgroup_memory_bytes: 48 << 10,
+                max_workgroup_invocations: 1024,
+                subgroup_sizes: (32, 32),
+                timestamps: true,
+                subgroups,
+                f16: false,
+            };
+            let network = Network {
+                input_size: 8,
+                input: Input::Values,
+                layers: vec![Layer::new(Cell::Lstm, hidden_size)],
+                head: Head {
+                    size: 4,
+                    reads: Reads::Last,
+                    loss: Loss::CrossEntropy,
+                    init: Init::Glorot,
+                },
+            };
+            let tuning = Tuning::of_adapter(&adapter);
+            let mut model = Model::new(&network, 3, batch, Gradients::OfLoss, tuning).unwrap();
+            model.forward(Phase::Forward);
+            let mut scans = model.program.calls(Phase::Forward).iter();
+            scans.find_map(|call| match call {
+                Call::ScanForward(scan) => Some(scan.layer.tile.lanes),
+                _ => None,
+            })
+        };
+        use AdapterKind::{Discrete, Integrated, Software};
+        assert_eq!(lanes(Discrete, true, 128, 128), Some(4));
+        assert_eq!(lanes(Discrete, true, 256, 128), Some(2));
+        assert_eq!(lanes(Discrete, true, 128, 200), Some(2));
+        assert_eq!(lanes(Discrete, true, 128, 512), Some(1));
+        assert_eq!(lanes(Discrete, false, 128, 128), Some(1));
+        assert_eq!(lanes(Integrated, true, 128, 128), Some(2));
+        assert_eq!(lanes(Software, true, 128, 128), Some(1));
     }
 
     #[test]

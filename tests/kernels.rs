@@ -4,6 +4,7 @@
 mod common;
 
 use std::ops::{Add, Mul, Neg, Sub};
+use std::sync::OnceLock;
 
 use gatescan::cells::Cell;
 use gatescan::cpu::Cpu;
@@ -1951,6 +1952,12 @@ struct Options {
     limit: f32,
 }
 
+/// Whether lanes can share sums where the shaders are tested.
+fn has_subgroups() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| common::gpu().is_some_and(|gpu| gpu.tuning.subgroups))
+}
+
 impl Walk {
     fn new(options: Options, back: bool) -> Walk {
         let Options {
@@ -2031,7 +2038,7 @@ impl Walk {
             dstate: bench.writes(&dstate),
             given_states: options.given_states,
             lengths: bench.indices(&lengths),
-            // Every size of tile, and batches and hidden sizes that end within one.
+            // Every size of tile, and batches and hidden sizes that end within one; a unit for each invocation, and several.
             tile: Tile {
                 groups: match batch % 3 {
                     0 => 4,
@@ -2039,6 +2046,11 @@ impl Walk {
                     _ => 1,
                 },
                 each: [4, 2, 1, 4][h % 4],
+                lanes: match has_subgroups() {
+                    true => [1, 4, 2][(batch + h) % 3],
+                    false => 1,
+                },
+                invocations: [256, 64][batch % 2],
             },
         };
         Walk { bench, layer }

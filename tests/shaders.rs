@@ -8,7 +8,7 @@ use std::process::Command;
 use gatescan::cells::Cell;
 use gatescan::kernels::{
     Access, Arg, BackwardStage, Call, Gather, Gemm, Kernel, Matrix, Of, Record, Recurrence, Scalar,
-    ScanBackward, ScanForward, StepBackward, StepForward, Tally, control, history,
+    ScanBackward, ScanForward, StepBackward, StepForward, Tally, Tile, control, history,
 };
 use gatescan::model::{Gradients, Model, Route, Tuning};
 use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
@@ -68,7 +68,7 @@ impl Specialisation {
         let name = self.name;
         let module = naga::front::wgsl::parse_str(&self.source)
             .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&self.source)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
             .validate(&module)
             .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&self.source)));
         let constants = self.constants.iter();
@@ -139,6 +139,20 @@ fn programs() -> Vec<Program> {
         };
         let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
         programs.push(recorded(&wide, Gradients::OfLoss, tiled));
+        // Where lanes of a subgroup share sums.
+        let shared = Tuning {
+            tile: Tile {
+                lanes: 4,
+                ..Tile::SMALLEST
+            },
+            ..Tuning::default()
+        };
+        programs.push(recorded(&wide, Gradients::OfLoss, shared));
+        if cell.is_lstm() {
+            let mut projected = wide.clone();
+            projected.layers[0].projection_size = Some(3);
+            programs.push(recorded(&projected, Gradients::OfLoss, shared));
+        }
         let mut both = network(cell, 7, Loss::CrossEntropy, Reads::Last);
         both.layers[1].bidirectional = true;
         programs.push(recorded(&both, Gradients::OfLoss, Tuning::default()));
@@ -426,7 +440,9 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
                 shader_stage: ShaderStage::Compute,
                 entry_point: "main".into(),
             };
+            // Subgroups are of SPIR-V 1.3, MSL 2.1 and shader model 6, which wgpu asks for where it offers them.
             let options = spv::Options {
+                lang_version: (1, 3),
                 bounds_check_policies: policies,
                 force_loop_bounding: checked,
                 ..Default::default()
@@ -454,6 +470,7 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
                 ..Default::default()
             };
             let options = msl::Options {
+                lang_version: (2, 1),
                 bounds_check_policies: policies,
                 force_loop_bounding: checked,
                 ..Default::default()
@@ -467,6 +484,7 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
 
             let (options, entry) = (
                 hlsl::Options {
+                    shader_model: hlsl::ShaderModel::V6_0,
                     restrict_indexing: checked,
                     force_loop_bounding: checked,
                     ..Default::default()

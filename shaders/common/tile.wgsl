@@ -5,6 +5,14 @@ override WIDTH: u32 = 64;  // invocations
 override UNITS: u32 = 64;  // H
 override OUTPUTS: u32 = 64;  // P
 
+// Groups of LANES invocations, each of which takes a unit or an output at a time: the terms of its sums shared out, the rest of
+// its groups of sequences.
+override WORKERS: u32 = WIDTH / LANES;
+
+fn takes(share: u32, group: u32) -> bool {
+    return group % LANES == share;
+}
+
 // The first sequence of a group. Batches may be sorted by length, and some drivers give each thread a run of workgroups: so the
 // tiles are taken from both ends in turn.
 fn first_of(workgroup: u32, group: u32) -> u32 {

@@ -125,8 +125,8 @@ impl GpuDevice {
         let promised = wgpu::Limits::default();
         let limits = wgpu::Limits {
             max_storage_buffers_per_shader_stage: promised.max_storage_buffers_per_shader_stage,
-            max_compute_invocations_per_workgroup: promised.max_compute_invocations_per_workgroup,
-            max_compute_workgroup_size_x: promised.max_compute_workgroup_size_x,
+            max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
             max_compute_workgroups_per_dimension: promised.max_compute_workgroups_per_dimension,
             max_buffer_size: has.max_buffer_size,
             max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
@@ -136,9 +136,11 @@ impl GpuDevice {
         let request = wgpu::DeviceDescriptor {
             label: Some("gatescan"),
             required_limits: limits.clone(),
-            // They cost nothing until a profile asks for the time, and a pipeline is compiled.
+            // They cost nothing until a profile asks for the time, a pipeline is compiled, and a scan shares its sums.
             required_features: adapter.features()
-                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
+                & (wgpu::Features::TIMESTAMP_QUERY
+                    | wgpu::Features::PIPELINE_CACHE
+                    | wgpu::Features::SUBGROUP),
             ..Default::default()
         };
         let (device, queue) =
@@ -166,7 +168,7 @@ impl GpuDevice {
             note(Trouble::lost(reason, &message));
         });
         let canary = submission::canary(&device);
-        let tuning = Tuning::of_adapter(summary.kind, limits.max_compute_workgroup_storage_size);
+        let tuning = Tuning::of_adapter(&summary);
         let cache = PipelineCache::open(&device, &adapter.get_info());
         let mut opened = GpuDevice {
             device,

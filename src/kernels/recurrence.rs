@@ -55,7 +55,7 @@ pub struct Recurrence {
     pub given_states: usize,
     /// `[B]`: valid steps, of which more than T count as T.
     pub lengths: Tensor,
-    /// How its scans are cut up on a GPU; no result depends on it.
+    /// How its scans are cut up on a GPU; only the lanes that share a sum change how it is rounded.
     pub tile: Tile,
 }
 
@@ -67,14 +67,23 @@ pub struct Tile {
     pub groups: usize,
     /// Elements of the state that an invocation takes gradients back to: 1, 2 or 4.
     pub each: usize,
+    /// Neighbours in a subgroup that share the terms of a sum: 1, 2 or 4, and 1 on a device without subgroups.
+    pub lanes: usize,
+    /// Invocations of a workgroup at most, a multiple of 32.
+    pub invocations: usize,
 }
 
 impl Tile {
-    /// One of everything.
-    pub const SMALLEST: Tile = Tile { groups: 1, each: 1 };
+    /// One of everything, and as many invocations as WebGPU promises.
+    pub const SMALLEST: Tile = Tile {
+        groups: 1,
+        each: 1,
+        lanes: 1,
+        invocations: 256,
+    };
 
-    /// Array sizes in WGSL; `override` constants cannot be the sizes of a function's arrays.
-    fn parts(self) -> [&'static str; 2] {
+    /// In WGSL: how sums are made, and array sizes, since `override` constants cannot be those of a function's arrays.
+    fn parts(self) -> [&'static str; 3] {
         let groups = match self.groups {
             1 => "const GROUPS = 1u;",
             2 => "const GROUPS = 2u;",
@@ -87,7 +96,11 @@ impl Tile {
             4 => "const EACH = 4u;",
             _ => unreachable!("there are no tiles of other sizes"),
         };
-        [groups, each]
+        let lanes = match self.lanes {
+            1 => include_str!("../../shaders/common/one_lane.wgsl"),
+            _ => include_str!("../../shaders/common/lanes.wgsl"),
+        };
+        [groups, each, lanes]
     }
 }
 
@@ -213,7 +226,8 @@ impl Recurrence {
     pub fn scan_iterations(&self) -> usize {
         let widest = self.hidden_size.max(self.output_size);
         let terms = self.cell.facts().gates * self.hidden_size + self.output_size;
-        widest.div_ceil(self.width()) * (terms + 64 * self.tile.groups)
+        widest.div_ceil(self.width() / self.tile.lanes)
+            * (terms.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
     }
 
     /// The same of a step by itself.
@@ -239,9 +253,11 @@ impl Recurrence {
         runs
     }
 
-    /// Invocations of a scan's workgroup: one for each unit, as far as WebGPU promises.
+    /// Invocations of a scan's workgroup: one for each unit and lane, as far as there are.
     fn width(&self) -> usize {
-        self.hidden_size.next_multiple_of(32).min(256)
+        (self.hidden_size * self.tile.lanes)
+            .next_multiple_of(32)
+            .min(self.tile.invocations)
     }
 
     /// Workgroups of a scan.
@@ -275,6 +291,9 @@ impl Recurrence {
         let mut constants = vec![];
         if scan {
             constants.push(("WIDTH", self.width() as f64));
+            if self.tile.lanes > 1 {
+                constants.push(("LANES", self.tile.lanes as f64));
+            }
             constants.push(("UNITS", self.hidden_size as f64));
             constants.push(("OUTPUTS", self.output_size as f64));
         }
