@@ -724,7 +724,7 @@ impl Product {
         let [a, b, c] = ["a", "b", "c"]
             .map(|name| program.buffer(name, Kind::Activations, Element::Real, [side, side]));
         let [left, right, product] = [a, b, c].map(|tensor| Matrix::new(tensor, side, side));
-        let call = Call::from(Gemm::new(left, right, product));
+        let call = Call::from(place.tuning().tiled(Gemm::new(left, right, product)));
         let cost = call.kernel().cost();
         program.push(Phase::Forward, call);
         let mut executor = place.load(&program)?;

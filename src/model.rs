@@ -43,6 +43,8 @@ pub struct Tuning {
     pub route: Option<Route>,
     /// The largest tiles of a scan.
     pub tile: Tile,
+    /// Invocations along each side of a product's largest tiles: 8 or 16.
+    pub gemm_side: usize,
     /// Workgroups that it takes to keep the device busy: below it tiles do not grow, and long sums are cut.
     pub workgroups: usize,
     /// Iterations of its loops after which an invocation of a kernel is cut short, as by some drivers that compute on the CPU.
@@ -64,6 +66,7 @@ impl Default for Tuning {
             scan_work: 1 << 32,
             route: None,
             tile: Tile::SMALLEST,
+            gemm_side: Gemm::SIDE,
             workgroups: 128,
             iterations: usize::MAX,
             subgroups: false,
@@ -74,7 +77,7 @@ impl Default for Tuning {
 }
 
 /// What [`Tuning::set`] takes: a name, and the values that it has.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("route", "scan, steps or auto"),
     ("scan_tile", "1, 2 or 4 groups of four sequences"),
     ("scan_each", "1, 2 or 4 elements of the state"),
@@ -82,6 +85,7 @@ const SETTINGS: [(&str, &str); 9] = [
         "scan_lanes",
         "1, 2 or 4 lanes of a subgroup, and 1 on a device without them",
     ),
+    ("gemm_side", "8 or 16 invocations"),
     ("workgroups", "a number from 1"),
     ("largest_scan", "a number of hidden units from 1"),
     ("scan_work", "a number of multiply-adds from 1"),
@@ -116,6 +120,19 @@ impl Tuning {
         }
     }
 
+    /// A product in tiles as large as leave enough workgroups: the larger, the fewer times its matrices are read.
+    pub(crate) fn tiled(&self, product: Gemm) -> Gemm {
+        let largest = Gemm {
+            side: self.gemm_side,
+            ..product.clone()
+        };
+        let [columns, rows, slices] = largest.grid().map(|workgroups| workgroups as usize);
+        match columns * rows * slices >= self.workgroups {
+            true => largest,
+            false => product,
+        }
+    }
+
     /// Parts to cut a product's sums over the steps of `batch` sequences into: as many as keep the device busy, while a part is
     /// long enough to pay; and as many as it takes for each to be computed whole.
     fn slices(&self, product: &Gemm, batch: usize) -> usize {
@@ -144,6 +161,7 @@ impl Tuning {
                     invocations: adapter.max_workgroup_invocations.min(512) as usize,
                     ..tuning.tile
                 },
+                gemm_side: 16,
                 ..tuning
             },
             // A scan is one dispatch, which no submission can cut: at 20 GFLOP/s this is 50 ms.
@@ -186,6 +204,9 @@ impl Tuning {
                 let can = |lanes: &usize| *lanes == 1 || self.subgroups;
                 side.filter(can).map(|lanes| self.tile.lanes = lanes)
             }
+            "gemm_side" => number
+                .filter(|number| [8, 16].contains(number))
+                .map(|side| self.gemm_side = side),
             "workgroups" => number.map(|number| self.workgroups = number),
             "largest_scan" => number.map(|number| self.largest_scan = number),
             "scan_work" => number.map(|number| self.scan_work = number),
@@ -941,9 +962,17 @@ impl Model {
                 .into(),
             );
         }
-        calls
-            .into_iter()
-            .for_each(|call| self.program.push(phase, call));
+        self.record(phase, calls);
+    }
+
+    fn record(&mut self, phase: Phase, calls: Vec<Call>) {
+        for call in calls {
+            let call = match call {
+                Call::Gemm(product) => self.tuning.tiled(product).into(),
+                other => other,
+            };
+            self.program.push(phase, call);
+        }
     }
 
     /// A direction's last states, or their gradient, times their mask; of a sequence without a step, zeros.
@@ -1095,9 +1124,7 @@ impl Model {
             sums.partials = Some(partials);
         }
         let calls = self.backward_calls(&mut sums);
-        calls
-            .into_iter()
-            .for_each(|call| self.program.push(Phase::Backward, call));
+        self.record(Phase::Backward, calls);
     }
 
     fn backward_calls(&self, sums: &mut Sums) -> Vec<Call> {
@@ -1489,6 +1516,7 @@ mod tests {
             "scan_tile=4",
             "scan_each=2",
             "scan_lanes=4",
+            "gemm_side=16",
             "workgroups=3",
             "largest_scan=7",
             "scan_work=9",
@@ -1506,6 +1534,7 @@ mod tests {
                 lanes: 4,
                 ..Tile::SMALLEST
             },
+            gemm_side: 16,
             workgroups: 3,
             checks: true,
             ..tuning
@@ -1562,6 +1591,24 @@ mod tests {
         assert_eq!(lanes(Discrete, false, 128, 128), Some(1));
         assert_eq!(lanes(Integrated, true, 128, 128), Some(2));
         assert_eq!(lanes(Software, true, 128, 128), Some(1));
+    }
+
+    #[test]
+    fn tiles_of_products_leave_enough_workgroups() {
+        let mut program = Program::new();
+        let mut product = |side: usize| {
+            let buffer = program.buffer("matrix", Kind::Activations, Element::Real, [side, side]);
+            let matrix = Matrix::new(buffer, side, side);
+            Gemm::new(matrix, matrix, matrix)
+        };
+        let tuning = Tuning {
+            gemm_side: 16,
+            ..Tuning::default()
+        };
+        // 12 by 12 workgroups of 128 by 128 elements, and 8 by 8.
+        assert_eq!(tuning.tiled(product(1536)).side, 16);
+        assert_eq!(tuning.tiled(product(1024)).side, 8);
+        assert_eq!(Tuning::default().tiled(product(1536)).side, 8);
     }
 
     #[test]

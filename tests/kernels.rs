@@ -570,6 +570,7 @@ fn gemm() {
             let c = bench.writes(&stored);
             let matrix = Matrix::block(c, m, stride, stride - n..stride);
             let mut call = Gemm::new(a, b, matrix).bias(bias);
+            call.side <<= (m + n) % 2;
             if extra == 2 {
                 call = call.accumulate();
             }
@@ -646,6 +647,7 @@ fn ragged_gemm() {
             };
             let c = bench.writes(&old);
             let mut call = Gemm::new(a, b, Matrix::new(c, rows, n)).bias(bias);
+            call.side <<= n % 2;
             if accumulates {
                 call = call.accumulate();
             }

@@ -29,6 +29,8 @@ pub struct Gemm {
     /// Parts that the sums over T*B terms are cut into, by sequence: part s takes the sequences s, s + slices, ... and `c` is
     /// `[slices, M, N]`.
     pub slices: usize,
+    /// Invocations of a workgroup along each side of its tile of `c` on a GPU: 8 or 16. No result depends on it.
+    pub side: usize,
 }
 
 /// A dimension of a product that is T*B; with the lengths, `[B]`.
@@ -143,6 +145,9 @@ enum Loads {
 }
 
 impl Gemm {
+    /// Invocations along each side of the smallest tile.
+    pub const SIDE: usize = 8;
+
     /// `c = a @ b`.
     ///
     /// # Panics
@@ -157,6 +162,7 @@ impl Gemm {
             accumulate: false,
             ragged: None,
             slices: 1,
+            side: Gemm::SIDE,
         }
     }
 
@@ -227,8 +233,6 @@ impl From<Gemm> for Call {
 
 /// Rows and columns of `c` that one invocation of the shader computes.
 const TILE: usize = 8;
-/// Invocations of a workgroup along each side.
-const SIDE: usize = 8;
 /// Rows that the CPU leaves out or takes together, where some are past their sequence's end.
 const BLOCK: usize = 16;
 /// Rows that it takes at once of a sum over terms.
@@ -284,21 +288,25 @@ impl Kernel for Gemm {
             Loads::Across => include_str!("../../shaders/gemm/b_across.wgsl"),
             _ => include_str!("../../shaders/gemm/b_single.wgsl"),
         };
-        let constant = match self.ragged {
+        let ragged = match self.ragged {
             Some(Ragged::Rows(_)) => Some(("RAGGED_ROWS", 1.0)),
             Some(Ragged::Terms(_)) => Some(("RAGGED_TERMS", 1.0)),
             None => None,
         };
+        let side = self.side as f64;
         Shader {
             parts: vec![include_str!("../../shaders/gemm.wgsl"), a, b],
-            constants: constant.into_iter().collect(),
+            constants: [("WIDE", side), ("HIGH", side)]
+                .into_iter()
+                .chain(ragged)
+                .collect(),
         }
     }
 
     fn grid(&self) -> [u32; 3] {
         [
-            self.c.columns.div_ceil(TILE * SIDE) as u32,
-            self.c.rows.div_ceil(TILE * SIDE) as u32,
+            self.c.columns.div_ceil(TILE * self.side) as u32,
+            self.c.rows.div_ceil(TILE * self.side) as u32,
             self.slices as u32,
         ]
     }

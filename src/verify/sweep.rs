@@ -884,8 +884,12 @@ fn gemm(bench: &mut Bench, full: bool) {
     }
 }
 
-/// With a bias, adding, or neither.
+/// With a bias, adding, or neither; in small tiles, or large ones.
 fn bench_product(bench: &mut Bench, product: Gemm, turn: usize, columns: usize) {
+    let product = Gemm {
+        side: Gemm::SIDE << (turn % 2),
+        ..product
+    };
     let product = match turn % 3 {
         0 => product.bias(Some(bench.reals(1, columns))),
         1 => product.accumulate(),
