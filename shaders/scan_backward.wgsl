@@ -25,23 +25,49 @@ fn stride_of(count: u32) -> u32 {
     return (count + EACH - 1u) / EACH;
 }
 
+alias Sums = array<array<Rows, GROUPS>, EACH>;
+
+// What elements p, p + stride, ... weigh row `row` of R by.
+fn weights_of(row: u32, p: u32, stride: u32) -> array<f32, EACH> {
+    let first = u.recurrent + row * u.output_size;
+    var weights: array<f32, EACH>;
+    for (var e = 0u; e < EACH; e++) {
+        weights[e] = recurrent[first + min(p + e * stride, u.output_size - 1u)];
+    }
+    return weights;
+}
+
+fn add_terms(sums: ptr<function, Sums>, factors: array<f32, EACH>, at: u32) {
+    var weights = factors;
+    for (var group = 0u; group < GROUPS; group++) {
+        let value = dgates[at * GROUPS + group];
+        for (var e = 0u; e < EACH; e++) {
+            (*sums)[e][group] += weights[e] * value;
+        }
+    }
+}
+
 // The gradients that reach elements p, p + stride, ... of the vector that gates from..to multiply.
-fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> array<array<Rows, GROUPS>, EACH> {
-    var sums: array<array<Rows, GROUPS>, EACH>;
+fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
+    var sums: Sums;
     let stride = stride_of(u.output_size);
     for (var gate = from_gate; gate < to_gate; gate++) {
-        for (var k = share; k < u.hidden_size; k += LANES) {
-            var values: array<Rows, GROUPS>;
-            for (var group = 0u; group < GROUPS; group++) {
-                values[group] = dgates[(gate * UNITS + k) * GROUPS + group];
-            }
-            let row = u.recurrent + (gate * u.hidden_size + k) * u.output_size;
-            for (var e = 0u; e < EACH; e++) {
-                let weight = recurrent[row + min(p + e * stride, u.output_size - 1u)];
-                for (var group = 0u; group < GROUPS; group++) {
-                    sums[e][group] += weight * values[group];
-                }
-            }
+        let row = gate * u.hidden_size;
+        let at = gate * UNITS;
+        var k = share;
+        // Four terms' weights are under way before the first is used.
+        for (; k + 3u * LANES < u.hidden_size; k += 4u * LANES) {
+            let first = weights_of(row + k, p, stride);
+            let second = weights_of(row + k + LANES, p, stride);
+            let third = weights_of(row + k + 2u * LANES, p, stride);
+            let fourth = weights_of(row + k + 3u * LANES, p, stride);
+            add_terms(&sums, first, at + k);
+            add_terms(&sums, second, at + k + LANES);
+            add_terms(&sums, third, at + k + 2u * LANES);
+            add_terms(&sums, fourth, at + k + 3u * LANES);
+        }
+        for (; k < u.hidden_size; k += LANES) {
+            add_terms(&sums, weights_of(row + k, p, stride), at + k);
         }
     }
     for (var e = 0u; e < EACH; e++) {

@@ -21,6 +21,26 @@ var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
 
 alias Products = array<array<Rows, GATES>, GROUPS>;
 
+// What gates from..to of unit j weigh element k by.
+fn weights_of(from_gate: u32, to_gate: u32, j: u32, k: u32) -> array<f32, GATES> {
+    let row = u.recurrent_t + k * GATES * u.hidden_size + j;
+    var weights: array<f32, GATES>;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        weights[gate] = recurrent_t[row + gate * u.hidden_size];
+    }
+    return weights;
+}
+
+fn add_terms(products: ptr<function, Products>, from_gate: u32, to_gate: u32, factors: array<f32, GATES>, at: u32) {
+    var weights = factors;
+    for (var group = 0u; group < GROUPS; group++) {
+        let value = vectors[at * GROUPS + group];
+        for (var gate = from_gate; gate < to_gate; gate++) {
+            (*products)[group][gate] += weights[gate] * value;
+        }
+    }
+}
+
 // Rows of R, for gates from..to of unit j, times the vectors that start at `base`; and their biases.
 fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, valid: bool) -> Products {
     var products: Products;
@@ -30,18 +50,20 @@ fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, vali
             products[group][gate] = value;
         }
     }
-    for (var k = select(u.output_size, share, valid); k < u.output_size; k += LANES) {
-        let row = u.recurrent_t + k * GATES * u.hidden_size + j;
-        var weights: array<f32, GATES>;
-        for (var gate = from_gate; gate < to_gate; gate++) {
-            weights[gate] = recurrent_t[row + gate * u.hidden_size];
-        }
-        for (var group = 0u; group < GROUPS; group++) {
-            let value = vectors[(base + k) * GROUPS + group];
-            for (var gate = from_gate; gate < to_gate; gate++) {
-                products[group][gate] += weights[gate] * value;
-            }
-        }
+    var k = select(u.output_size, share, valid);
+    // Four terms' weights are under way before the first is used.
+    for (; k + 3u * LANES < u.output_size; k += 4u * LANES) {
+        let first = weights_of(from_gate, to_gate, j, k);
+        let second = weights_of(from_gate, to_gate, j, k + LANES);
+        let third = weights_of(from_gate, to_gate, j, k + 2u * LANES);
+        let fourth = weights_of(from_gate, to_gate, j, k + 3u * LANES);
+        add_terms(&products, from_gate, to_gate, first, base + k);
+        add_terms(&products, from_gate, to_gate, second, base + k + LANES);
+        add_terms(&products, from_gate, to_gate, third, base + k + 2u * LANES);
+        add_terms(&products, from_gate, to_gate, fourth, base + k + 3u * LANES);
+    }
+    for (; k < u.output_size; k += LANES) {
+        add_terms(&products, from_gate, to_gate, weights_of(from_gate, to_gate, j, k), base + k);
     }
     for (var group = 0u; group < GROUPS; group++) {
         for (var gate = from_gate; gate < to_gate; gate++) {
