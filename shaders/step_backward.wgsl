@@ -44,7 +44,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             for (var start = 0u; start < rows; start += WIDTH) {
                 piece[lane] = load_gate(from_step, first, slot, min(start + lane, rows - 1u));
                 workgroupBarrier();
-                for (var k = start; k < min(start + WIDTH, rows); k++) {
+                let end = min(start + WIDTH, rows);
+                var k = start;
+                // Four terms' weights are under way before the first is used.
+                for (; k + 3u < end; k += 4u) {
+                    let at = row + k * count;
+                    let weights = vec4<f32>(
+                        recurrent[at], recurrent[at + count], recurrent[at + 2u * count], recurrent[at + 3u * count],
+                    );
+                    sum += weights.x * piece[k - start];
+                    sum += weights.y * piece[k - start + 1u];
+                    sum += weights.z * piece[k - start + 2u];
+                    sum += weights.w * piece[k - start + 3u];
+                }
+                for (; k < end; k++) {
                     sum += recurrent[row + k * count] * piece[k - start];
                 }
                 workgroupBarrier();

@@ -20,6 +20,22 @@ override WIDTH: u32 = 64;  // invocations, units and the piece of the vector hel
 
 var<workgroup> piece: array<Rows, WIDTH>;
 
+// What gates from..to of a unit weigh a term by.
+fn weights_of(from_gate: u32, to_gate: u32, row: u32) -> array<f32, GATES> {
+    var weights: array<f32, GATES>;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        weights[gate] = recurrent_t[row + gate * u.hidden_size];
+    }
+    return weights;
+}
+
+fn add_term(product: ptr<function, array<Rows, GATES>>, from_gate: u32, to_gate: u32, factors: array<f32, GATES>, value: Rows) {
+    var weights = factors;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        (*product)[gate] += weights[gate] * value;
+    }
+}
+
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = workgroup.y * 4u;
@@ -48,12 +64,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             piece[lane] = load_h(u.t, first, k_own);
         }
         workgroupBarrier();
-        for (var k = start; k < min(start + WIDTH, terms); k++) {
-            let value = piece[k - start];
+        let end = min(start + WIDTH, terms);
+        var k = start;
+        // Four terms' weights are under way before the first is used.
+        for (; k + 3u < end; k += 4u) {
             let row = column + k * stride;
-            for (var gate = from_gate; gate < to_gate; gate++) {
-                product[gate] += recurrent_t[row + gate * u.hidden_size] * value;
-            }
+            let one = weights_of(from_gate, to_gate, row);
+            let two = weights_of(from_gate, to_gate, row + stride);
+            let three = weights_of(from_gate, to_gate, row + 2u * stride);
+            let four = weights_of(from_gate, to_gate, row + 3u * stride);
+            add_term(&product, from_gate, to_gate, one, piece[k - start]);
+            add_term(&product, from_gate, to_gate, two, piece[k - start + 1u]);
+            add_term(&product, from_gate, to_gate, three, piece[k - start + 2u]);
+            add_term(&product, from_gate, to_gate, four, piece[k - start + 3u]);
+        }
+        for (; k < end; k++) {
+            add_term(&product, from_gate, to_gate, weights_of(from_gate, to_gate, column + k * stride), piece[k - start]);
         }
         workgroupBarrier();
     }

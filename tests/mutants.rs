@@ -7,7 +7,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use gatescan::gpu::ShaderEdit;
+use gatescan::gpu::{GpuDevice, ShaderEdit};
 use gatescan::place::Place;
 use gatescan::verify::{Effort, Report, TRAINING, sweep};
 
@@ -171,8 +171,26 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "step_forward",
-        "k < min(start + WIDTH, terms)",
-        "k < min(start + WIDTH, terms - 1u)",
+        "min(start + WIDTH, terms)",
+        "min(start + WIDTH, terms - 1u)",
+        "rnn-tanh-65",
+    ),
+    (
+        "step_backward",
+        "recurrent[at + 3u * count]",
+        "recurrent[at + 2u * count]",
+        "rnn-tanh-65",
+    ),
+    (
+        "scan_forward",
+        "third, base + k + 2u * LANES",
+        "third, base + k + LANES",
+        "rnn-tanh-65",
+    ),
+    (
+        "scan_backward",
+        "for (; k < u.hidden_size; k += LANES)",
+        "for (; k + 1u < u.hidden_size; k += LANES)",
         "rnn-tanh-65",
     ),
     (
@@ -346,6 +364,46 @@ fn a_mistake_shows_in_whole_training_steps() {
     assert_eq!(report.cases, 16);
     assert_eq!(report.failures.len(), 16, "{report:?}");
     assert!(report.failures.iter().all(|spot| spot.kernel == TRAINING));
+}
+
+/// As on hardware whose scans have few workgroups.
+#[test]
+fn a_mistake_among_lanes_is_found() {
+    let Some(mut device) = common::gpu() else {
+        return;
+    };
+    if !device.tuning.subgroups {
+        eprintln!("{} has no subgroups", device.summary.name);
+        return;
+    }
+    for setting in [
+        "scan_tile=1",
+        "scan_each=1",
+        "scan_lanes=4",
+        "workgroups=128",
+    ] {
+        device.tuning.set(setting).expect("there is such a setting");
+    }
+    let failures = |device: GpuDevice| {
+        let place = Place::Gpu(Box::new(device));
+        let mut report = Report::default();
+        for case in sweep(Effort::Quick) {
+            if case.id.starts_with("gru-65") && !case.id.contains("training") {
+                case.check(&place, &mut report, None).expect("it runs");
+            }
+        }
+        assert!(report.cases > 0);
+        BTreeSet::from_iter(report.failures.iter().map(|spot| spot.kernel))
+    };
+    assert_eq!(failures(device.clone()), BTreeSet::new());
+    for kernel in ["scan_forward", "scan_backward"] {
+        let edit = ShaderEdit {
+            kernel,
+            from: "distance < LANES",
+            to: "distance < LANES / 2u",
+        };
+        assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());
+    }
 }
 
 #[test]
