@@ -155,15 +155,19 @@ impl Tuning {
             ..Tuning::default()
         };
         match adapter.kind {
-            // With more an invocation would have fewer registers than a scan takes.
-            AdapterKind::Discrete | AdapterKind::Virtual => Tuning {
-                tile: Tile {
-                    invocations: adapter.max_workgroup_invocations.min(512) as usize,
-                    ..tuning.tile
-                },
-                gemm_side: 16,
-                ..tuning
-            },
+            AdapterKind::Discrete | AdapterKind::Virtual => {
+                // With more an invocation would have fewer registers than a scan takes; and Metal decides by its registers how many
+                // a kernel may have, of which only those that WebGPU promises are sure.
+                let most = if adapter.backend == "metal" { 256 } else { 512 };
+                Tuning {
+                    tile: Tile {
+                        invocations: adapter.max_workgroup_invocations.min(most) as usize,
+                        ..tuning.tile
+                    },
+                    gemm_side: 16,
+                    ..tuning
+                }
+            }
             // A scan is one dispatch, which no submission can cut: at 20 GFLOP/s this is 50 ms.
             AdapterKind::Integrated | AdapterKind::Other => Tuning {
                 scan_work: 1 << 29,
@@ -1547,12 +1551,12 @@ mod tests {
     /// Lanes share sums on hardware that has subgroups, while workgroups are few and have invocations to spare.
     #[test]
     fn lanes_are_shared_where_it_pays() {
-        let lanes = |kind, subgroups, hidden_size, batch| {
+        let lanes_on = |backend: &str, kind, subgroups, hidden_size, batch| {
             let adapter = AdapterSummary {
                 index: 0,
                 name: String::new(),
                 kind,
-                backend: String::new(),
+                backend: backend.to_string(),
                 driver: String::new(),
                 max_buffer_bytes: 1 << 30,
                 max_binding_bytes: 1 << 30,
@@ -1584,6 +1588,10 @@ mod tests {
             })
         };
         use AdapterKind::{Discrete, Integrated, Software};
+        let lanes = |kind, subgroups, hidden_size, batch| {
+            lanes_on("vulkan", kind, subgroups, hidden_size, batch)
+        };
+        assert_eq!(lanes_on("metal", Discrete, true, 128, 128), Some(2));
         assert_eq!(lanes(Discrete, true, 128, 128), Some(4));
         assert_eq!(lanes(Discrete, true, 256, 128), Some(2));
         assert_eq!(lanes(Discrete, true, 128, 200), Some(2));
