@@ -884,10 +884,10 @@ fn gemm(bench: &mut Bench, full: bool) {
     }
 }
 
-/// With a bias, adding, or neither; in small tiles, or large ones.
+/// With a bias, adding, or neither; some in large tiles.
 fn bench_product(bench: &mut Bench, product: Gemm, turn: usize, columns: usize) {
     let product = Gemm {
-        side: Gemm::SIDE << (turn % 2),
+        side: Gemm::SIDE << u32::from(turn == 1),
         ..product
     };
     let product = match turn % 3 {
