@@ -3,18 +3,18 @@
 // to products over all steps at once.
 
 struct ScanBackward {
-    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
+    weights: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
 }
 
-@group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, P]: R; then W_hr [P, H]
-@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, row_size]: in slots, out gradients
-@group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, P]
-@group(0) @binding(3) var<storage, read> c: array<f32>;             // [T+1, B, H]
-@group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, P]
-@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [B, P], [B, H]: gradients of the states, last to first
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
-@group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [G, ceil(H/4), P]: R's rows in fours; then W_hr's [ceil(P/4), H]
+@group(0) @binding(1) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in slots, out gradients
+@group(0) @binding(2) var<storage, read> h: array<f32>;              // [T+1, B, P]
+@group(0) @binding(3) var<storage, read> c: array<f32>;              // [T+1, B, H]
+@group(0) @binding(4) var<storage, read> upstream: array<f32>;       // [T, B, P]
+@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;   // [B, P], [B, H]: gradients of the states, last to first
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanBackward;
 
 // Behind the gates' gradients, those of a projection's product.
@@ -26,23 +26,42 @@ fn stride_of(count: u32) -> u32 {
 }
 
 alias Sums = array<array<Rows, GROUPS>, EACH>;
+// Of four terms.
+alias Weights = array<vec4<f32>, EACH>;
 
-// What elements p, p + stride, ... weigh row `row` of R by.
-fn weights_of(row: u32, p: u32, stride: u32) -> array<f32, EACH> {
-    let first = u.recurrent + row * u.output_size;
-    var weights: array<f32, EACH>;
+// What elements p, p + stride, ... weigh the four terms of a row by.
+fn load_weights(row: u32, p: u32, stride: u32) -> Weights {
+    let first = u.weights / 4u + row * u.output_size;
+    var four: Weights;
     for (var e = 0u; e < EACH; e++) {
-        weights[e] = recurrent[first + min(p + e * stride, u.output_size - 1u)];
+        four[e] = weights[first + min(p + e * stride, u.output_size - 1u)];
     }
-    return weights;
+    return four;
 }
 
-fn add_terms(sums: ptr<function, Sums>, factors: array<f32, EACH>, at: u32) {
-    var weights = factors;
+fn kept_weights(row: u32, p: u32, stride: u32) -> Weights {
+    var four: Weights;
+    for (var e = 0u; e < EACH; e++) {
+        four[e] = load_kept(row * u.output_size + min(p + e * stride, u.output_size - 1u));
+    }
+    return four;
+}
+
+fn add_terms(sums: ptr<function, Sums>, factors: Weights, at: u32) {
+    var four = factors;
     for (var group = 0u; group < GROUPS; group++) {
-        let value = dgates[at * GROUPS + group];
+        let first = at * GROUPS + group;
+        let x = dgates[first];
+        let y = dgates[first + GROUPS];
+        let z = dgates[first + 2u * GROUPS];
+        let w = dgates[first + 3u * GROUPS];
         for (var e = 0u; e < EACH; e++) {
-            (*sums)[e][group] += weights[e] * value;
+            var sum = (*sums)[e][group];
+            sum += four[e].x * x;
+            sum += four[e].y * y;
+            sum += four[e].z * z;
+            sum += four[e].w * w;
+            (*sums)[e][group] = sum;
         }
     }
 }
@@ -51,23 +70,27 @@ fn add_terms(sums: ptr<function, Sums>, factors: array<f32, EACH>, at: u32) {
 fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
     var sums: Sums;
     let stride = stride_of(u.output_size);
+    let fours = u.hidden_size / 4u;
+    let rows = (u.hidden_size + 3u) / 4u;  // of a gate
+    let kept_rows = KEPT / u.output_size;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        let row = gate * u.hidden_size;
+        let row = gate * rows;
         let at = gate * UNITS;
-        var k = share;
-        // Four terms' weights are under way before the first is used.
-        for (; k + 3u * LANES < u.hidden_size; k += 4u * LANES) {
-            let first = weights_of(row + k, p, stride);
-            let second = weights_of(row + k + LANES, p, stride);
-            let third = weights_of(row + k + 2u * LANES, p, stride);
-            let fourth = weights_of(row + k + 3u * LANES, p, stride);
-            add_terms(&sums, first, at + k);
-            add_terms(&sums, second, at + k + LANES);
-            add_terms(&sums, third, at + k + 2u * LANES);
-            add_terms(&sums, fourth, at + k + 3u * LANES);
+        var four = share;
+        for (; four < min(max(kept_rows, row) - row, fours); four += LANES) {
+            add_terms(&sums, kept_weights(row + four, p, stride), at + four * 4u);
         }
-        for (; k < u.hidden_size; k += LANES) {
-            add_terms(&sums, weights_of(row + k, p, stride), at + k);
+        for (; four < fours; four += LANES) {
+            add_terms(&sums, load_weights(row + four, p, stride), at + four * 4u);
+        }
+        // What is left over is the last lane's, whose terms may be fewer.
+        for (var k = select(u.hidden_size, fours * 4u, share == LANES - 1u); k < u.hidden_size; k++) {
+            var rest = load_weights(row + fours, p, stride);
+            for (var group = 0u; group < GROUPS; group++) {
+                for (var e = 0u; e < EACH; e++) {
+                    sums[e][group] += rest[e][k % 4u] * dgates[(at + k) * GROUPS + group];
+                }
+            }
         }
     }
     for (var e = 0u; e < EACH; e++) {
@@ -81,9 +104,12 @@ fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
 // The gradient that reaches unit j through W_hr.
 fn projection_back(group: u32, j: u32, share: u32) -> Rows {
     var sum = Rows(0.0);
-    let column = u.recurrent + GATES * u.hidden_size * u.output_size + j;
-    for (var p = share; p < u.output_size; p += LANES) {
-        sum += recurrent[column + p * u.hidden_size] * dgates[(GATES * UNITS + p) * GROUPS + group];
+    let first = u.weights / 4u + GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
+    for (var four = share; four * 4u < u.output_size; four += LANES) {
+        let factors = weights[first + four * u.hidden_size];
+        for (var p = four * 4u; p < min(four * 4u + 4u, u.output_size); p++) {
+            sum += factors[p % 4u] * dgates[(GATES * UNITS + p) * GROUPS + group];
+        }
     }
     return sum_of_lanes(sum);
 }
@@ -149,6 +175,7 @@ fn barrier() {
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    keep_weights(lane);
     let top = clamp(longest_of(workgroup.x), u.begin, u.end);
     let worker = lane / LANES;
     let share = lane % LANES;

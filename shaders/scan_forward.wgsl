@@ -2,42 +2,39 @@
 // Past the end of the longest of them there are only zeros to store.
 
 struct ScanForward {
-    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
+    weights: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_bias: u32,
 }
 
-@group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [P, G*H]: R transposed; then W_hr's transpose [H, P]
-@group(0) @binding(1) var<storage, read> bias: array<f32>;         // [G*H]: b_hh
-@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, row_size]: in W x + b_ih, out slots
-@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, P]
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
-@group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [B, P], [B, H]: states after the last valid step
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;      // [B]
-@group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [ceil(P/4), G*H]: R's columns in fours; then W_hr's [ceil(H/4), P]
+@group(0) @binding(1) var<storage, read> bias: array<f32>;           // [G*H]: b_hh
+@group(0) @binding(2) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in W x + b_ih, out slots
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;        // [T+1, B, P]
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [T+1, B, H]
+@group(0) @binding(5) var<storage, read_write> last: array<f32>;     // [B, P], [B, H]: states after the last valid step
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanForward;
 
 // A layer of one stage: h, twice, to read one while writing the other. Of two stages: h, and what is between them.
 var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
 
-alias Products = array<array<Rows, GATES>, GROUPS>;
-
-// What gates from..to of unit j weigh element k by.
-fn weights_of(from_gate: u32, to_gate: u32, j: u32, k: u32) -> array<f32, GATES> {
-    let row = u.recurrent_t + k * GATES * u.hidden_size + j;
-    var weights: array<f32, GATES>;
+// As `load_weights`.
+fn kept_weights(from_gate: u32, to_gate: u32, first: u32) -> Weights {
+    var four: Weights;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        weights[gate] = recurrent_t[row + gate * u.hidden_size];
+        four[gate] = load_kept(first + gate * u.hidden_size);
     }
-    return weights;
+    return four;
 }
 
-fn add_terms(products: ptr<function, Products>, from_gate: u32, to_gate: u32, factors: array<f32, GATES>, at: u32) {
-    var weights = factors;
+fn add_terms(products: ptr<function, Products>, from_gate: u32, to_gate: u32, four: Weights, at: u32) {
     for (var group = 0u; group < GROUPS; group++) {
-        let value = vectors[at * GROUPS + group];
-        for (var gate = from_gate; gate < to_gate; gate++) {
-            (*products)[group][gate] += weights[gate] * value;
-        }
+        let first = at * GROUPS + group;
+        add_four(
+            products, group, from_gate, to_gate, four,
+            vectors[first], vectors[first + GROUPS], vectors[first + 2u * GROUPS], vectors[first + 3u * GROUPS],
+        );
     }
 }
 
@@ -50,20 +47,23 @@ fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, vali
             products[group][gate] = value;
         }
     }
-    var k = select(u.output_size, share, valid);
-    // Four terms' weights are under way before the first is used.
-    for (; k + 3u * LANES < u.output_size; k += 4u * LANES) {
-        let first = weights_of(from_gate, to_gate, j, k);
-        let second = weights_of(from_gate, to_gate, j, k + LANES);
-        let third = weights_of(from_gate, to_gate, j, k + 2u * LANES);
-        let fourth = weights_of(from_gate, to_gate, j, k + 3u * LANES);
-        add_terms(&products, from_gate, to_gate, first, base + k);
-        add_terms(&products, from_gate, to_gate, second, base + k + LANES);
-        add_terms(&products, from_gate, to_gate, third, base + k + 2u * LANES);
-        add_terms(&products, from_gate, to_gate, fourth, base + k + 3u * LANES);
+    let first = u.weights / 4u + j;
+    let columns = GATES * u.hidden_size;
+    let terms = select(0u, u.output_size, valid);
+    let fours = terms / 4u;
+    var four = share;
+    for (; four < min(KEPT / columns, fours); four += LANES) {
+        add_terms(&products, from_gate, to_gate, kept_weights(from_gate, to_gate, four * columns + j), base + four * 4u);
     }
-    for (; k < u.output_size; k += LANES) {
-        add_terms(&products, from_gate, to_gate, weights_of(from_gate, to_gate, j, k), base + k);
+    for (; four < fours; four += LANES) {
+        add_terms(&products, from_gate, to_gate, load_weights(from_gate, to_gate, first + four * columns), base + four * 4u);
+    }
+    // What is left over is the last lane's, whose terms may be fewer.
+    for (var k = select(terms, fours * 4u, share == LANES - 1u); k < terms; k++) {
+        let rest = load_weights(from_gate, to_gate, first + fours * columns);
+        for (var group = 0u; group < GROUPS; group++) {
+            add_one(&products, group, from_gate, to_gate, rest, k % 4u, vectors[(base + k) * GROUPS + group]);
+        }
     }
     for (var group = 0u; group < GROUPS; group++) {
         for (var gate = from_gate; gate < to_gate; gate++) {
@@ -105,15 +105,20 @@ fn unit(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, G
 // Output p of what lies between the stages, times W_hr.
 fn project(group: u32, p: u32, share: u32, valid: bool) -> Rows {
     var sum = Rows(0.0);
-    let column = u.recurrent_t + GATES * u.hidden_size * u.output_size + p;
-    for (var k = select(u.hidden_size, share, valid); k < u.hidden_size; k += LANES) {
-        sum += recurrent_t[column + k * u.output_size] * vectors[(OUTPUTS + k) * GROUPS + group];
+    let first = u.weights / 4u + (u.output_size + 3u) / 4u * GATES * u.hidden_size + p;
+    let terms = select(0u, u.hidden_size, valid);
+    for (var four = share; four * 4u < terms; four += LANES) {
+        let factors = weights[first + four * u.output_size];
+        for (var k = four * 4u; k < min(four * 4u + 4u, terms); k++) {
+            sum += factors[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
+        }
     }
     return sum_of_lanes(sum);
 }
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    keep_weights(lane);
     for (var p = lane; p < u.output_size; p += WIDTH) {
         for (var group = 0u; group < GROUPS; group++) {
             vectors[p * GROUPS + group] = load_h(u.begin, first_of(workgroup.x, group), p);

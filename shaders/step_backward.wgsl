@@ -4,18 +4,18 @@
 // it; stage 2 ends the walk: only the product.
 
 struct StepBackward {
-    recurrent: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
+    weights: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, t: u32, stage: u32, has_upstream: u32, given_states: u32,
 }
 
-@group(0) @binding(0) var<storage, read> recurrent: array<f32>;     // [G*H, P]: R; then W_hr [P, H]
-@group(0) @binding(1) var<storage, read_write> gates: array<f32>;   // [T, B, row_size]: in slots, out gradients
-@group(0) @binding(2) var<storage, read> h: array<f32>;             // [T+1, B, P]
-@group(0) @binding(3) var<storage, read> c: array<f32>;             // [T+1, B, H]
-@group(0) @binding(4) var<storage, read> upstream: array<f32>;      // [T, B, P]
-@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;  // [B, P], [B, H]: gradients of the states, last to first
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
-@group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [G, ceil(H/4), P]: R's rows in fours; then W_hr's [ceil(P/4), H]
+@group(0) @binding(1) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in slots, out gradients
+@group(0) @binding(2) var<storage, read> h: array<f32>;              // [T+1, B, P]
+@group(0) @binding(3) var<storage, read> c: array<f32>;              // [T+1, B, H]
+@group(0) @binding(4) var<storage, read> upstream: array<f32>;       // [T, B, P]
+@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;   // [B, P], [B, H]: gradients of the states, last to first
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepBackward;
 
 override WIDTH: u32 = 64;  // invocations, units and the piece of the gradients held at a time
@@ -40,25 +40,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let rows = select(u.hidden_size, u.output_size, PROJECTED && second);
         for (var gate = from_gate; gate < to_gate; gate++) {
             let slot = select(product_slot(gate), SLOTS + 1u, gate == GATES);
-            let row = u.recurrent + gate * u.hidden_size * u.output_size + j;
+            let column = u.weights / 4u + gate * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
             for (var start = 0u; start < rows; start += WIDTH) {
                 piece[lane] = load_gate(from_step, first, slot, min(start + lane, rows - 1u));
                 workgroupBarrier();
                 let end = min(start + WIDTH, rows);
                 var k = start;
-                // Four terms' weights are under way before the first is used.
                 for (; k + 3u < end; k += 4u) {
-                    let at = row + k * count;
-                    let weights = vec4<f32>(
-                        recurrent[at], recurrent[at + count], recurrent[at + 2u * count], recurrent[at + 3u * count],
-                    );
-                    sum += weights.x * piece[k - start];
-                    sum += weights.y * piece[k - start + 1u];
-                    sum += weights.z * piece[k - start + 2u];
-                    sum += weights.w * piece[k - start + 3u];
+                    let four = weights[column + k / 4u * count];
+                    let at = k - start;
+                    sum += four.x * piece[at];
+                    sum += four.y * piece[at + 1u];
+                    sum += four.z * piece[at + 2u];
+                    sum += four.w * piece[at + 3u];
                 }
                 for (; k < end; k++) {
-                    sum += recurrent[row + k * count] * piece[k - start];
+                    sum += weights[column + k / 4u * count][k % 4u] * piece[k - start];
                 }
                 workgroupBarrier();
             }

@@ -2,39 +2,24 @@
 // Stage 0 of a cell of two stages leaves in its last slot what stage 1 multiplies, that of a projected layer behind it.
 
 struct StepForward {
-    recurrent_t: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
+    weights: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, t: u32, stage: u32, has_bias: u32,
 }
 
-@group(0) @binding(0) var<storage, read> recurrent_t: array<f32>;  // [P, G*H]: R transposed; then W_hr's transpose [H, P]
-@group(0) @binding(1) var<storage, read> bias: array<f32>;         // [G*H]: b_hh
-@group(0) @binding(2) var<storage, read_write> gates: array<f32>;  // [T, B, row_size]: in W x + b_ih, out slots
-@group(0) @binding(3) var<storage, read_write> h: array<f32>;      // [T+1, B, P]
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;      // [T+1, B, H]
-@group(0) @binding(5) var<storage, read_write> last: array<f32>;   // [B, P], [B, H]: states after the last valid step
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;      // [B]
-@group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [ceil(P/4), G*H]: R's columns in fours; then W_hr's [ceil(H/4), P]
+@group(0) @binding(1) var<storage, read> bias: array<f32>;           // [G*H]: b_hh
+@group(0) @binding(2) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in W x + b_ih, out slots
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;        // [T+1, B, P]
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [T+1, B, H]
+@group(0) @binding(5) var<storage, read_write> last: array<f32>;     // [B, P], [B, H]: states after the last valid step
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepForward;
 
+const GROUPS = 1u;         // of four sequences, of a workgroup
 override WIDTH: u32 = 64;  // invocations, units and the piece of the vector held at a time
 
 var<workgroup> piece: array<Rows, WIDTH>;
-
-// What gates from..to of a unit weigh a term by.
-fn weights_of(from_gate: u32, to_gate: u32, row: u32) -> array<f32, GATES> {
-    var weights: array<f32, GATES>;
-    for (var gate = from_gate; gate < to_gate; gate++) {
-        weights[gate] = recurrent_t[row + gate * u.hidden_size];
-    }
-    return weights;
-}
-
-fn add_term(product: ptr<function, array<Rows, GATES>>, from_gate: u32, to_gate: u32, factors: array<f32, GATES>, value: Rows) {
-    var weights = factors;
-    for (var gate = from_gate; gate < to_gate; gate++) {
-        (*product)[gate] += weights[gate] * value;
-    }
-}
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -47,13 +32,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let to_gate = select(select(FIRST_STAGE, GATES, second), 1u, projects);
     let count = select(u.hidden_size, u.output_size, projects);  // of what comes out
     let terms = select(u.output_size, u.hidden_size, second);  // of a product
-    let stride = select(GATES * u.hidden_size, u.output_size, projects);
+    let columns = select(GATES * u.hidden_size, u.output_size, projects);
     let j = min(unit, count - 1u);
-    let column = u.recurrent_t + select(0u, GATES * u.hidden_size * u.output_size, projects) + j;
-    var product: array<Rows, GATES>;
+    let matrix = select(0u, (u.output_size + 3u) / 4u * GATES * u.hidden_size, projects);
+    let column = u.weights / 4u + matrix + j;
+    var products: Products;
     if !projects {
         for (var gate = from_gate; gate < to_gate; gate++) {
-            product[gate] = load_bias(gate, j);
+            products[0][gate] = load_bias(gate, j);
         }
     }
     for (var start = 0u; start < terms; start += WIDTH) {
@@ -66,20 +52,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         workgroupBarrier();
         let end = min(start + WIDTH, terms);
         var k = start;
-        // Four terms' weights are under way before the first is used.
         for (; k + 3u < end; k += 4u) {
-            let row = column + k * stride;
-            let one = weights_of(from_gate, to_gate, row);
-            let two = weights_of(from_gate, to_gate, row + stride);
-            let three = weights_of(from_gate, to_gate, row + 2u * stride);
-            let four = weights_of(from_gate, to_gate, row + 3u * stride);
-            add_term(&product, from_gate, to_gate, one, piece[k - start]);
-            add_term(&product, from_gate, to_gate, two, piece[k - start + 1u]);
-            add_term(&product, from_gate, to_gate, three, piece[k - start + 2u]);
-            add_term(&product, from_gate, to_gate, four, piece[k - start + 3u]);
+            let four = load_weights(from_gate, to_gate, column + k / 4u * columns);
+            let at = k - start;
+            add_four(&products, 0u, from_gate, to_gate, four, piece[at], piece[at + 1u], piece[at + 2u], piece[at + 3u]);
         }
         for (; k < end; k++) {
-            add_term(&product, from_gate, to_gate, weights_of(from_gate, to_gate, column + k * stride), piece[k - start]);
+            let four = load_weights(from_gate, to_gate, column + k / 4u * columns);
+            add_one(&products, 0u, from_gate, to_gate, four, k % 4u, piece[k - start]);
         }
         workgroupBarrier();
     }
@@ -88,7 +68,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let steps = load_lengths(first);
     if projects {
-        finish_projection(u.t, first, j, steps, load_h(u.t, first, j), product[0]);
+        finish_projection(u.t, first, j, steps, load_h(u.t, first, j), products[0][0]);
         return;
     }
     var slots = load_gates(u.t, first, j);
@@ -97,7 +77,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         h_before = load_h(u.t, first, j);
     }
     if FIRST_STAGE < GATES && !second {
-        cell_middle(&slots, product, h_before);
+        cell_middle(&slots, products[0], h_before);
         for (var slot = 0u; slot < SLOTS; slot++) {
             slots[slot] = select(Rows(0.0), slots[slot], vec4<u32>(u.t) < steps);
         }
@@ -105,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     var c_now = load_c(u.t, first, j);
-    let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
+    let h_now = cell_forward(&slots, products[0], load_peephole(j), h_before, &c_now);
     finish_unit(u.t, first, j, steps, slots, c_now);
     if PROJECTED {
         finish_projected_unit(u.t, first, j, steps, h_now);

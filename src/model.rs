@@ -4,9 +4,9 @@ use crate::device::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
 use crate::kernels::{
     Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, Kernel,
-    LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Projection, Recurrence,
-    ScanBackward, ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tile,
-    Tokens, Transpose,
+    LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Pack, Projection,
+    Recurrence, ScanBackward, ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward,
+    Table, Tile, Tokens, Way, packed_matrices,
 };
 use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
 use crate::program::{Element, Kind, Phase, Program, Shape, Tensor};
@@ -51,6 +51,8 @@ pub struct Tuning {
     pub iterations: usize,
     /// Whether the device has subgroups, whose lanes can share sums.
     pub subgroups: bool,
+    /// Whether the recurrent weights are laid out in buffers of their own, as kernels of a GPU read them.
+    pub packs_weights: bool,
     /// Whether shaders check at run time what the host has proved, too.
     pub checks: bool,
     /// Bytes that data may take on the device; what is more is streamed through a window. `None`: as many as it holds.
@@ -70,6 +72,7 @@ impl Default for Tuning {
             workgroups: 128,
             iterations: usize::MAX,
             subgroups: false,
+            packs_weights: true,
             checks: false,
             data_memory: None,
         }
@@ -77,13 +80,17 @@ impl Default for Tuning {
 }
 
 /// What [`Tuning::set`] takes: a name, and the values that it has.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("route", "scan, steps or auto"),
     ("scan_tile", "1, 2 or 4 groups of four sequences"),
     ("scan_each", "1, 2 or 4 elements of the state"),
     (
         "scan_lanes",
         "1, 2 or 4 lanes of a subgroup, and 1 on a device without them",
+    ),
+    (
+        "scan_memory",
+        "a number of KiB of workgroup memory, of those that the device has",
     ),
     ("gemm_side", "8 or 16 invocations"),
     ("workgroups", "a number from 1"),
@@ -101,6 +108,7 @@ impl Tuning {
             largest_scan: usize::MAX,
             scan_work: usize::MAX,
             workgroups: 1,
+            packs_weights: false,
             ..Tuning::default()
         }
     }
@@ -111,8 +119,9 @@ impl Tuning {
             tile: Tile {
                 groups: 4,
                 each: 4,
-                // One thread takes all of them, one after the other.
+                // One thread takes all of them, one after the other; and all its memory is alike.
                 lanes: 1,
+                memory: 0,
                 ..self.tile
             },
             workgroups: std::thread::available_parallelism().map_or(1, usize::from),
@@ -150,6 +159,7 @@ impl Tuning {
             subgroups,
             tile: Tile {
                 lanes: if subgroups { 4 } else { 1 },
+                memory: adapter.workgroup_memory_bytes as usize,
                 ..Tile::SMALLEST
             },
             ..Tuning::default()
@@ -208,6 +218,15 @@ impl Tuning {
                 let can = |lanes: &usize| *lanes == 1 || self.subgroups;
                 side.filter(can).map(|lanes| self.tile.lanes = lanes)
             }
+            "scan_memory" => {
+                let bytes = value
+                    .parse()
+                    .ok()
+                    .and_then(|kib: usize| kib.checked_mul(1 << 10));
+                bytes
+                    .filter(|&bytes| bytes <= self.workgroup_memory as usize)
+                    .map(|bytes| self.tile.memory = bytes)
+            }
             "gemm_side" => number
                 .filter(|number| [8, 16].contains(number))
                 .map(|side| self.gemm_side = side),
@@ -230,7 +249,7 @@ impl Tuning {
         done.map_or_else(|| refused(format!("`{name}` takes {values}")), Ok)
     }
 
-    /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations; lanes where those are few.
+    /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations; lanes where those are few, and weights kept.
     fn tile(&self, layer: &Recurrence) -> Tile {
         let fits = |groups: &usize| {
             layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
@@ -240,15 +259,19 @@ impl Tuning {
         let fills = |each: &usize| layer.output_size >= 8 * each;
         let sizes = |largest: usize| [4, 2].into_iter().filter(move |&size| size <= largest);
         let groups = sizes(self.tile.groups).find(fits).unwrap_or(1);
+        let workgroups = layer.batch.div_ceil(4 * groups);
         // The fewer workgroups there are, the more each has to have at work.
         let pays = |lanes: &usize| {
-            layer.batch.div_ceil(4 * groups) * lanes <= self.workgroups
+            workgroups * lanes <= self.workgroups
                 && layer.hidden_size * lanes <= self.tile.invocations
         };
+        // Where there are many, several share the memory of a core.
+        let is_alone = workgroups <= self.workgroups;
         Tile {
             groups,
             each: sizes(self.tile.each).find(fills).unwrap_or(1),
             lanes: sizes(self.tile.lanes).find(pays).unwrap_or(1),
+            memory: if is_alone { self.tile.memory } else { 0 },
             ..self.tile
         }
     }
@@ -547,6 +570,17 @@ impl Model {
             // With the projection's weights, which lie right behind.
             let projected = layer.projection_size.map_or(0, |_| h * p);
             let recurrent = parameters.part(entry.offset, [entry.shape.len() + projected]);
+            let projects = layer.projection_size.is_some();
+            let packed = |way: Way, wanted: bool| -> Shape {
+                let matrices = packed_matrices(layer.cell, h, p, projects, way);
+                let matrices = matrices.into_iter().map(Pack::size);
+                [if wanted && tuning.packs_weights {
+                    matrices.sum()
+                } else {
+                    0
+                }]
+                .into()
+            };
             layers.push(Recurrence {
                 cell: layer.cell,
                 steps,
@@ -557,7 +591,8 @@ impl Model {
                     clip: layer.projection_clip,
                 }),
                 recurrent,
-                recurrent_t: activation("recurrent_t", [recurrent.len()].into()),
+                forward_weights: activation("forward_weights", packed(Way::Forward, true)),
+                backward_weights: activation("backward_weights", packed(Way::Backward, trains)),
                 bias: parameter(format!("rnn.bias_hh_{suffix}")),
                 peephole: parameter(format!("rnn.weight_peephole_{suffix}")),
                 cell_clip: layer.cell_clip,
@@ -991,6 +1026,35 @@ impl Model {
         .into()
     }
 
+    /// Lays a layer's recurrent weights out for one way through time.
+    fn pack(&self, layer: &Recurrence, way: Way, calls: &mut Vec<Call>) {
+        if !self.tuning.packs_weights {
+            return;
+        }
+        let weights = match way {
+            Way::Forward => layer.forward_weights,
+            Way::Backward => layer.backward_weights,
+        };
+        let (mut read, mut written) = (0, 0);
+        for packed in layer.packed(way) {
+            let [blocks, terms, columns] = packed;
+            let numbers = blocks * terms * columns;
+            calls.push(
+                Pack {
+                    source: layer.recurrent.part(read, [numbers]),
+                    out: weights.part(written, [Pack::size(packed)]),
+                    blocks,
+                    terms,
+                    columns,
+                    transposed: way == Way::Forward,
+                }
+                .into(),
+            );
+            read += numbers;
+            written += Pack::size(packed);
+        }
+    }
+
     /// One direction, from what it reads to its outputs.
     fn direction_forward(
         &self,
@@ -1011,25 +1075,11 @@ impl Model {
             drops_state: self.layers[l].drops_state && training,
             ..self.layers[l].clone()
         };
-        let (h, p, row_size) = (layer.hidden_size, layer.output_size, layer.row_size());
-        let gates_h = layer.cell.facts().gates * h;
-        let mut transpose = |skip: usize, rows: usize, columns: usize| {
-            let source = layer.recurrent.part(skip, [rows, columns]);
-            let out = layer.recurrent_t.part(skip, [columns, rows]);
-            calls.push(
-                Transpose {
-                    source,
-                    out,
-                    rows,
-                    columns,
-                }
-                .into(),
-            );
-        };
-        transpose(0, gates_h, p);
-        if layer.projection.is_some() {
-            transpose(gates_h * p, p, h);
-        }
+        let (row_size, gates_h) = (
+            layer.row_size(),
+            layer.cell.facts().gates * layer.hidden_size,
+        );
+        self.pack(&layer, Way::Forward, calls);
         let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_{suffix}"));
         let name = format!("rnn.weight_ih_{suffix}");
         calls.push(match self.one_hot(direction) {
@@ -1158,6 +1208,7 @@ impl Model {
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size);
             let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
             let row_size = layer.row_size();
+            self.pack(layer, Way::Backward, &mut calls);
             match self.routes[l] {
                 Route::Scan => {
                     let cuts: Vec<_> = self.cuts(layer).collect();
@@ -1520,6 +1571,7 @@ mod tests {
             "scan_tile=4",
             "scan_each=2",
             "scan_lanes=4",
+            "scan_memory=12",
             "gemm_side=16",
             "workgroups=3",
             "largest_scan=7",
@@ -1536,6 +1588,7 @@ mod tests {
                 groups: 4,
                 each: 2,
                 lanes: 4,
+                memory: 12 << 10,
                 ..Tile::SMALLEST
             },
             gemm_side: 16,
@@ -1548,57 +1601,87 @@ mod tests {
         assert_eq!(tuning.route, None);
     }
 
+    /// The scan forward of an LSTM layer as it is for an adapter.
+    fn scan_on(
+        backend: &str,
+        kind: AdapterKind,
+        subgroups: bool,
+        hidden_size: usize,
+        batch: usize,
+    ) -> ScanForward {
+        let adapter = AdapterSummary {
+            index: 0,
+            name: String::new(),
+            kind,
+            backend: backend.to_string(),
+            driver: String::new(),
+            max_buffer_bytes: 1 << 30,
+            max_binding_bytes: 1 << 30,
+            workgroup_memory_bytes: 48 << 10,
+            max_workgroup_invocations: 1024,
+            subgroup_sizes: (32, 32),
+            timestamps: true,
+            subgroups,
+            f16: false,
+        };
+        let network = Network {
+            input_size: 8,
+            input: Input::Values,
+            layers: vec![Layer::new(Cell::Lstm, hidden_size)],
+            head: Head {
+                size: 4,
+                reads: Reads::Last,
+                loss: Loss::CrossEntropy,
+                init: Init::Glorot,
+            },
+        };
+        let tuning = Tuning::of_adapter(&adapter);
+        let mut model = Model::new(&network, 3, batch, Gradients::OfLoss, tuning).unwrap();
+        model.forward(Phase::Forward);
+        let mut scans = model.program.calls(Phase::Forward).iter();
+        let scan = scans.find_map(|call| match call {
+            Call::ScanForward(scan) => Some(scan.clone()),
+            _ => None,
+        });
+        scan.unwrap()
+    }
+
     /// Lanes share sums on hardware that has subgroups, while workgroups are few and have invocations to spare.
     #[test]
     fn lanes_are_shared_where_it_pays() {
-        let lanes_on = |backend: &str, kind, subgroups, hidden_size, batch| {
-            let adapter = AdapterSummary {
-                index: 0,
-                name: String::new(),
-                kind,
-                backend: backend.to_string(),
-                driver: String::new(),
-                max_buffer_bytes: 1 << 30,
-                max_binding_bytes: 1 << 30,
-                workgroup_memory_bytes: 48 << 10,
-                max_workgroup_invocations: 1024,
-                subgroup_sizes: (32, 32),
-                timestamps: true,
-                subgroups,
-                f16: false,
-            };
-            let network = Network {
-                input_size: 8,
-                input: Input::Values,
-                layers: vec![Layer::new(Cell::Lstm, hidden_size)],
-                head: Head {
-                    size: 4,
-                    reads: Reads::Last,
-                    loss: Loss::CrossEntropy,
-                    init: Init::Glorot,
-                },
-            };
-            let tuning = Tuning::of_adapter(&adapter);
-            let mut model = Model::new(&network, 3, batch, Gradients::OfLoss, tuning).unwrap();
-            model.forward(Phase::Forward);
-            let mut scans = model.program.calls(Phase::Forward).iter();
-            scans.find_map(|call| match call {
-                Call::ScanForward(scan) => Some(scan.layer.tile.lanes),
-                _ => None,
-            })
+        let lanes_on = |backend, kind, subgroups, hidden_size, batch| {
+            let scan = scan_on(backend, kind, subgroups, hidden_size, batch);
+            scan.layer.tile.lanes
         };
         use AdapterKind::{Discrete, Integrated, Software};
         let lanes = |kind, subgroups, hidden_size, batch| {
             lanes_on("vulkan", kind, subgroups, hidden_size, batch)
         };
-        assert_eq!(lanes_on("metal", Discrete, true, 128, 128), Some(2));
-        assert_eq!(lanes(Discrete, true, 128, 128), Some(4));
-        assert_eq!(lanes(Discrete, true, 256, 128), Some(2));
-        assert_eq!(lanes(Discrete, true, 128, 200), Some(2));
-        assert_eq!(lanes(Discrete, true, 128, 512), Some(1));
-        assert_eq!(lanes(Discrete, false, 128, 128), Some(1));
-        assert_eq!(lanes(Integrated, true, 128, 128), Some(2));
-        assert_eq!(lanes(Software, true, 128, 128), Some(1));
+        assert_eq!(lanes_on("metal", Discrete, true, 128, 128), 2);
+        assert_eq!(lanes(Discrete, true, 128, 128), 4);
+        assert_eq!(lanes(Discrete, true, 256, 128), 2);
+        assert_eq!(lanes(Discrete, true, 128, 200), 2);
+        assert_eq!(lanes(Discrete, true, 128, 512), 1);
+        assert_eq!(lanes(Discrete, false, 128, 128), 1);
+        assert_eq!(lanes(Integrated, true, 128, 128), 2);
+        assert_eq!(lanes(Software, true, 128, 128), 1);
+    }
+
+    /// Hardware keeps as many of the weights in workgroup memory as the vectors leave room for, while workgroups are few.
+    #[test]
+    fn weights_are_kept_where_there_is_room() {
+        let kept = |kind, hidden_size, batch| {
+            let shader = scan_on("vulkan", kind, true, hidden_size, batch).shader();
+            let mut constants = shader.constants.into_iter();
+            constants.find_map(|(name, value)| (name == "KEPT").then_some(value))
+        };
+        use AdapterKind::{Discrete, Software};
+        // 48 KiB are 3072 fours; a row of R has 512 of them, and the state takes 256.
+        assert_eq!(kept(Discrete, 128, 128), Some(5.0 * 512.0));
+        // All of it: 4 rows of 64.
+        assert_eq!(kept(Discrete, 16, 128), Some(4.0 * 64.0));
+        assert_eq!(kept(Discrete, 128, 1024), None);
+        assert_eq!(kept(Software, 128, 128), None);
     }
 
     #[test]
@@ -1632,6 +1715,7 @@ mod tests {
         for setting in [
             "scan_tile=3",
             "scan_each=0",
+            "scan_memory=17",
             "workgroups=-1",
             "scan_work=",
             "largest_scan=x",

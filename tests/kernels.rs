@@ -231,20 +231,27 @@ impl Bench {
 
     /// A tensor that is only read; reading beside it gives NaN.
     fn reads(&mut self, values: &[f32]) -> Tensor {
-        let content = Content::Real(self.fenced(values, NAN));
-        self.place(content, Element::Real, values.len())
+        self.place(Content::Real, values, NAN, Element::Real, self.odd())
+    }
+
+    /// The same for numbers that are taken in fours, which begin where one does.
+    fn reads_fours(&mut self, values: &[f32]) -> Tensor {
+        self.place(Content::Real, values, NAN, Element::Real, 4 * self.odd())
     }
 
     /// A tensor that is written.
     fn writes(&mut self, values: &[f32]) -> Tensor {
-        let content = Content::Real(self.fenced(values, FENCE));
-        self.place(content, Element::Real, values.len())
+        self.place(Content::Real, values, FENCE, Element::Real, self.odd())
+    }
+
+    /// The same for numbers that are taken in fours.
+    fn writes_fours(&mut self, values: &[f32]) -> Tensor {
+        self.place(Content::Real, values, FENCE, Element::Real, 4 * self.odd())
     }
 
     /// A tensor of integers.
     fn indices(&mut self, values: &[u32]) -> Tensor {
-        let content = Content::Index(self.fenced(values, DEAD));
-        self.place(content, Element::Index, values.len())
+        self.place(Content::Index, values, DEAD, Element::Index, self.odd())
     }
 
     /// Random numbers to read.
@@ -253,24 +260,25 @@ impl Bench {
         self.reads(&values)
     }
 
-    fn before(&self) -> usize {
+    /// Numbers before the next tensor.
+    fn odd(&self) -> usize {
         2 * self.contents.len() + 1
     }
 
-    fn fenced<E: Copy>(&self, values: &[E], fence: E) -> Vec<E> {
-        [&vec![fence; self.before()][..], values, &[fence; 67]].concat()
-    }
-
-    fn place(&mut self, content: Content, element: Element, count: usize) -> Tensor {
-        let skip = self.before();
-        let tensor = self.program.buffer(
-            format!("buffer {}", self.contents.len()),
-            Kind::Data,
-            element,
-            [skip + count + 67],
-        );
-        self.contents.push(content);
-        tensor.part(skip, [count])
+    /// A tensor in a buffer of its own, with fences on both sides.
+    fn place<E: Copy>(
+        &mut self,
+        content: fn(Vec<E>) -> Content,
+        values: &[E],
+        fence: E,
+        element: Element,
+        before: usize,
+    ) -> Tensor {
+        let fenced = [&vec![fence; before][..], values, &[fence; 67]].concat();
+        let name = format!("buffer {}", self.contents.len());
+        let tensor = (self.program).buffer(name, Kind::Data, element, [fenced.len()]);
+        self.contents.push(content(fenced));
+        tensor.part(before, [values.len()])
     }
 }
 
@@ -728,38 +736,60 @@ fn operand(
 }
 
 #[test]
-fn transpose() {
-    let mut judge = Judge::new("transpose");
+fn pack() {
+    let mut judge = Judge::new("pack");
     // The last is more than 65535 workgroups of 64, which are folded.
-    for [rows, columns] in [
-        [1, 1],
-        [1, 67],
-        [63, 1],
-        [8, 8],
-        [31, 65],
-        [64, 129],
-        [2049, 2053],
+    for [blocks, terms, columns] in [
+        [1, 1, 1],
+        [1, 1, 67],
+        [3, 63, 1],
+        [4, 8, 8],
+        [2, 31, 65],
+        [3, 64, 129],
+        [1, 8193, 2053],
     ] {
-        let mut bench = Bench::new(rows);
-        let source = bench.random(rows * columns);
-        let out = bench.writes(&vec![NAN; rows * columns]);
-        judge.call(
-            &format!("{rows}x{columns}"),
-            bench,
-            Transpose {
-                source,
-                out,
-                rows,
-                columns,
-            },
-            |before| {
-                let source = before.of(&source);
-                let values =
-                    (0..rows * columns).map(|at| exact(source[at % rows * columns + at / rows]));
-                vec![(out, values.collect())]
-            },
-        );
+        for transposed in [false, true] {
+            let mut bench = Bench::new(terms);
+            let source = bench.random(blocks * terms * columns);
+            let out = bench.writes_fours(&vec![NAN; Pack::size([blocks, terms, columns])]);
+            judge.call(
+                &format!("{blocks}x{terms}x{columns}, transposed {transposed}"),
+                bench,
+                Pack {
+                    source,
+                    out,
+                    blocks,
+                    terms,
+                    columns,
+                    transposed,
+                },
+                |before| {
+                    let expected = packed(before.of(&source), blocks, terms, columns, transposed);
+                    vec![(out, expected.into_iter().map(exact).collect())]
+                },
+            );
+        }
     }
+}
+
+/// `[blocks, terms, columns]`, or its transpose, with four terms of each column side by side.
+fn packed<N: Copy + Default>(
+    source: &[N],
+    blocks: usize,
+    terms: usize,
+    columns: usize,
+    transposed: bool,
+) -> Vec<N> {
+    let mut values = vec![N::default(); blocks * terms.div_ceil(4) * columns * 4];
+    for (at, &value) in source.iter().enumerate() {
+        let (block, at) = (at / (terms * columns), at % (terms * columns));
+        let (k, column) = match transposed {
+            true => (at % terms, at / terms),
+            false => (at / columns, at % columns),
+        };
+        values[((block * terms.div_ceil(4) + k / 4) * columns + column) * 4 + k % 4] = value;
+    }
+    values
 }
 
 #[test]
@@ -1972,12 +2002,13 @@ impl Walk {
         let p = options.projection.map_or(h, |(size, _)| size);
         let mut bench = Bench::new(batch + h);
         let limit = 1.0 / (h as f32).sqrt();
-        // R, and the projection's weights behind it: as they are, and transposed.
-        let (mut values, mut mirrored) = (vec![], vec![]);
-        let matrices = [(facts.gates * h, p), (p, h)];
-        for (rows, columns) in &matrices[..1 + usize::from(options.projection.is_some())] {
-            let matrix = bench.uniform(rows * columns, limit);
-            mirrored.extend((0..rows * columns).map(|at| matrix[at % rows * columns + at / rows]));
+        // R, and the projection's weights behind it: as they are, and packed for either way.
+        let (mut values, mut ahead, mut behind) = (vec![], vec![], vec![]);
+        let matrices = [(facts.gates, h, p), (1, p, h)];
+        for &(blocks, rows, columns) in &matrices[..1 + usize::from(options.projection.is_some())] {
+            let matrix = bench.uniform(blocks * rows * columns, limit);
+            ahead.extend(packed(&matrix, 1, columns, blocks * rows, true));
+            behind.extend(packed(&matrix, blocks, rows, columns, false));
             values.extend(matrix);
         }
         let lengths: Vec<u32> = (0..batch)
@@ -2027,7 +2058,8 @@ impl Walk {
             output_size: p,
             projection: options.projection.map(|(_, clip)| Projection { clip }),
             recurrent: bench.reads(&values),
-            recurrent_t: bench.reads(&mirrored),
+            forward_weights: bench.reads_fours(&ahead),
+            backward_weights: bench.reads_fours(&behind),
             bias: options.bias.then(|| bench.reads(&bias)),
             peephole: facts.peepholes.then(|| bench.reads(&peephole)),
             cell_clip: options.cell_clip,
@@ -2053,6 +2085,8 @@ impl Walk {
                     false => 1,
                 },
                 invocations: [256, 64][batch % 2],
+                // None of the weights kept, a part of them, and all where they fit.
+                memory: [0, 16 << 10][h / 2 % 2],
             },
         };
         Walk { bench, layer }
@@ -2158,8 +2192,8 @@ fn scans(options: &Options) -> bool {
 fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
     let facts = layer.cell.facts();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
-    let (gates_h, slots_h, row_size) = (facts.gates * h, facts.slots * h, layer.row_size());
-    let recurrent_t = before.of(&layer.recurrent_t);
+    let (slots_h, row_size) = (facts.slots * h, layer.row_size());
+    let recurrent = before.of(&layer.recurrent);
     let bias = layer.bias.map(|bias| before.of(&bias));
     let mut expected = vec![];
     for row in 0..batch {
@@ -2190,8 +2224,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
             let inputs = before.of(&gates);
             // R h + b: a product, and an addition for each unit.
             let product = |gate: usize, j: usize, vector: &[Num]| {
-                let terms =
-                    (0..p).map(|k| exact(recurrent_t[k * gates_h + gate * h + j]) * vector[k]);
+                let terms = (0..p).map(|k| exact(recurrent[(gate * h + j) * p + k]) * vector[k]);
                 sum(
                     terms.chain(bias.map(|bias| exact(bias[gate * h + j]))),
                     p + 1,
@@ -2260,9 +2293,9 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                     .for_each(|(slot, value)| slots[slot * h + j] = value);
             }
             if let Some(projection) = layer.projection {
-                let weights = &recurrent_t[gates_h * p..];
+                let weights = &recurrent[facts.gates * h * p..];
                 let product = |number: usize| {
-                    let terms = (0..h).map(|k| exact(weights[k * p + number]) * h_after[k]);
+                    let terms = (0..h).map(|k| exact(weights[number * h + k]) * h_after[k]);
                     sum(terms, h)
                 };
                 let projected: Vec<Num> = (0..p).map(product).collect();

@@ -164,10 +164,10 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "squared-norm",
     ),
     (
-        "transpose",
-        "at < u.rows * u.columns",
-        "at < u.rows * u.columns - 1u",
-        "transpose",
+        "pack",
+        "at >= u.blocks * fours * u.columns",
+        "at + 1u >= u.blocks * fours * u.columns",
+        "pack",
     ),
     (
         "step_forward",
@@ -177,20 +177,20 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "step_backward",
-        "recurrent[at + 3u * count]",
-        "recurrent[at + 2u * count]",
+        "[k % 4u] * piece",
+        "[3u] * piece",
         "rnn-tanh-65",
     ),
     (
         "scan_forward",
-        "third, base + k + 2u * LANES",
-        "third, base + k + LANES",
+        "vectors[first + 2u * GROUPS], vectors[first + 3u",
+        "vectors[first + GROUPS], vectors[first + 3u",
         "rnn-tanh-65",
     ),
     (
         "scan_backward",
-        "for (; k < u.hidden_size; k += LANES)",
-        "for (; k + 1u < u.hidden_size; k += LANES)",
+        "k < u.hidden_size; k++) {\n            var rest",
+        "k + 1u < u.hidden_size; k++) {\n            var rest",
         "rnn-tanh-65",
     ),
     (
@@ -425,22 +425,20 @@ fn what_fails_is_saved() {
         return;
     };
     let edit = ShaderEdit {
-        kernel: "transpose",
-        from: "= source[u.source",
-        to: "= 2.0 * source[u.source",
+        kernel: "pack",
+        from: "= source[block",
+        to: "= 2.0 * source[block",
     };
     let place = Place::Gpu(Box::new(device.with_edit(edit)));
     let folder = tempfile::tempdir().expect("there is room for temporary files");
     let mut report = Report::default();
     let case = sweep(Effort::Quick)
         .into_iter()
-        .find(|case| case.id == "transpose-sizes-ordinary")
+        .find(|case| case.id == "pack-sizes-ordinary")
         .expect("it is swept");
     case.check(&place, &mut report, Some(folder.path()))
         .expect("it runs");
-    let call = folder
-        .path()
-        .join("transpose-sizes-ordinary-forward-0-transpose");
+    let call = folder.path().join("pack-sizes-ordinary-forward-0-pack");
     let read = |name: &str| -> ndarray::Array2<f64> {
         let file = call.join(format!("out.{name}.npy"));
         ndarray_npy::read_npy(file).expect("it is there")

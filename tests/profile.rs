@@ -19,11 +19,11 @@ use ndarray::{Array1, Array3};
 use serde_json::Value;
 
 /// The calls of a training step of [`recipe`], in order.
-const CALLS: [&str; 20] = [
+const CALLS: [&str; 21] = [
     "gather inputs",
     "gather lengths",
     "gather labels",
-    "transpose l0.recurrent_t",
+    "pack l0.forward_weights",
     "gemm l0.gates",
     "scan_forward l0",
     "gemm outputs",
@@ -32,6 +32,7 @@ const CALLS: [&str; 20] = [
     "column_sum d head.bias",
     "gemm d head.weight",
     "gemm l0.dstate",
+    "pack l0.backward_weights",
     "scan_backward l0",
     "gemm d rnn.weight_ih_l0",
     "column_sum d rnn.bias_ih_l0",

@@ -672,7 +672,9 @@ fn what_does_not_fit_is_not_proved() {
         ("hidden_size", &|layer| layer.hidden_size += 1),
         ("output_size", &|layer| layer.output_size += 1),
         ("recurrent", &|layer| shrink(&mut layer.recurrent)),
-        ("recurrent_t", &|layer| shrink(&mut layer.recurrent_t)),
+        ("forward_weights", &|layer| {
+            shrink(&mut layer.forward_weights);
+        }),
         ("peephole", &|layer| layer.peephole = None),
         ("gates", &|layer| shrink(&mut layer.gates)),
         ("h", &|layer| shrink(&mut layer.h)),

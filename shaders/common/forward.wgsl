@@ -1,4 +1,38 @@
-// The end of a step forward, for scans and steps alike.
+// What steps forward share, for scans and steps alike: products with the packed weights, and the end of a step.
+
+alias Products = array<array<Rows, GATES>, GROUPS>;
+// Of four terms.
+alias Weights = array<vec4<f32>, GATES>;
+
+// What gates from..to of a unit weigh four terms by; the first gate's would be at `first`.
+fn load_weights(from_gate: u32, to_gate: u32, first: u32) -> Weights {
+    var four: Weights;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        four[gate] = weights[first + gate * u.hidden_size];
+    }
+    return four;
+}
+
+// Adds four terms, x to w, to the products of a group of sequences.
+fn add_four(products: ptr<function, Products>, group: u32, from_gate: u32, to_gate: u32, factors: Weights, x: Rows, y: Rows, z: Rows, w: Rows) {
+    var four = factors;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        var sum = (*products)[group][gate];
+        sum += four[gate].x * x;
+        sum += four[gate].y * y;
+        sum += four[gate].z * z;
+        sum += four[gate].w * w;
+        (*products)[group][gate] = sum;
+    }
+}
+
+// Adds one: term `i` of the four of which it is.
+fn add_one(products: ptr<function, Products>, group: u32, from_gate: u32, to_gate: u32, factors: Weights, i: u32, value: Rows) {
+    var four = factors;
+    for (var gate = from_gate; gate < to_gate; gate++) {
+        (*products)[group][gate] += four[gate][i] * value;
+    }
+}
 
 fn load_bias(gate: u32, j: u32) -> Rows {
     if u.has_bias == 0u {

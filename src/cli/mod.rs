@@ -230,7 +230,7 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
 #[derive(Args)]
 struct Tune {
     /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4, scan_each=1|2|4, scan_lanes=1|2|4,
-    /// gemm_side=8|16, workgroups=N, largest_scan=N, scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for data; what is
+    /// scan_memory=KIB (of workgroup memory; what the state leaves of it holds recurrent weights), gemm_side=8|16, workgroups=N, largest_scan=N, scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for data; what is
     /// more is streamed).
     #[arg(long = "tune", value_name = "KEY=VALUE")]
     settings: Vec<String>,

@@ -18,6 +18,7 @@ mod label_weight;
 mod lookup;
 mod lookup_gradient;
 mod mean_squared_error;
+mod pack;
 mod record;
 mod recurrence;
 mod rmsprop;
@@ -30,7 +31,6 @@ mod step_backward;
 mod step_forward;
 mod tally;
 mod together;
-mod transpose;
 
 pub use adam::Adam;
 pub use arrange::{Arrange, Columns, Order, Side};
@@ -45,8 +45,10 @@ pub use label_weight::LabelWeight;
 pub use lookup::{Lookup, Table, Tokens};
 pub use lookup_gradient::LookupGradient;
 pub use mean_squared_error::MeanSquaredError;
+pub use pack::Pack;
 pub use record::Record;
-pub use recurrence::{Projection, Recurrence, Tile};
+pub(crate) use recurrence::packed_matrices;
+pub use recurrence::{Projection, Recurrence, Tile, Way};
 pub use rmsprop::Rmsprop;
 pub use scan_backward::ScanBackward;
 pub use scan_forward::ScanForward;
@@ -57,7 +59,6 @@ pub use step_backward::{BackwardStage, StepBackward};
 pub use step_forward::StepForward;
 pub use tally::Tally;
 pub(crate) use together::play;
-pub use transpose::Transpose;
 
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +232,7 @@ pub enum Call {
     Lookup(Lookup),
     LookupGradient(LookupGradient),
     MeanSquaredError(MeanSquaredError),
+    Pack(Pack),
     Record(Record),
     Rmsprop(Rmsprop),
     ScanBackward(ScanBackward),
@@ -241,7 +243,6 @@ pub enum Call {
     StepBackward(StepBackward),
     StepForward(StepForward),
     Tally(Tally),
-    Transpose(Transpose),
 }
 
 impl Call {
@@ -260,6 +261,7 @@ impl Call {
             Call::Lookup(call) => call,
             Call::LookupGradient(call) => call,
             Call::MeanSquaredError(call) => call,
+            Call::Pack(call) => call,
             Call::Record(call) => call,
             Call::Rmsprop(call) => call,
             Call::ScanBackward(call) => call,
@@ -270,7 +272,6 @@ impl Call {
             Call::StepBackward(call) => call,
             Call::StepForward(call) => call,
             Call::Tally(call) => call,
-            Call::Transpose(call) => call,
         }
     }
 
@@ -289,6 +290,7 @@ impl Call {
             Call::Lookup(call) => call.cpu(memory),
             Call::LookupGradient(call) => call.cpu(memory),
             Call::MeanSquaredError(call) => call.cpu(memory),
+            Call::Pack(call) => call.cpu(memory),
             Call::Record(call) => call.cpu(memory),
             Call::Rmsprop(call) => call.cpu(memory),
             Call::ScanBackward(call) => call.cpu(memory),
@@ -299,7 +301,6 @@ impl Call {
             Call::StepBackward(call) => call.cpu(memory),
             Call::StepForward(call) => call.cpu(memory),
             Call::Tally(call) => call.cpu(memory),
-            Call::Transpose(call) => call.cpu(memory),
         }
     }
 }

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Arg, Cost, Scalar, read, write};
+use super::{Arg, Cost, Pack, Scalar, read, write};
 use crate::aligned::prefetch;
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::executor::Memory;
@@ -27,8 +27,12 @@ pub struct Recurrence {
     pub projection: Option<Projection>,
     /// `[G*H, P]`: R; behind it, in a projected layer, W_hr `[P, H]`.
     pub recurrent: Tensor,
-    /// `[P, G*H]`: R transposed; behind it, in a projected layer, W_hr transposed `[H, P]`.
-    pub recurrent_t: Tensor,
+    /// The same as GPUs read it forward, four terms of a product side by side: `[ceil(P/4), G*H, 4]`, the columns of R in
+    /// fours, zeros past the last; then those of W_hr `[ceil(H/4), P, 4]`. Empty where the CPU computes, which lays R out itself.
+    pub forward_weights: Tensor,
+    /// And as they read it backward: `[G, ceil(H/4), P, 4]`, the rows of each gate's R in fours; then those of W_hr
+    /// `[ceil(P/4), H, 4]`. Empty without gradients, too.
+    pub backward_weights: Tensor,
     /// `[G*H]`: b_hh.
     pub bias: Option<Tensor>,
     /// `[3, H]`: the peepholes w_i, w_f, w_o, in a cell that has them.
@@ -71,6 +75,8 @@ pub struct Tile {
     pub lanes: usize,
     /// Invocations of a workgroup at most, a multiple of 32.
     pub invocations: usize,
+    /// Bytes of a workgroup's memory that a scan may take: what its vectors leave of them holds the first of its weights.
+    pub memory: usize,
 }
 
 impl Tile {
@@ -80,6 +86,7 @@ impl Tile {
         each: 1,
         lanes: 1,
         invocations: 256,
+        memory: 0,
     };
 
     /// In WGSL: how sums are made, and array sizes, since `override` constants cannot be those of a function's arrays.
@@ -104,6 +111,30 @@ impl Tile {
     }
 }
 
+/// Which way a layer is walked through time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Forward,
+    Backward,
+}
+
+/// The matrices that a GPU reads on one way, R and then W_hr, where the layer has a projection: of each the blocks, the terms of a
+/// product, and the columns, as a [`Pack`] has them.
+pub(crate) fn packed_matrices(
+    cell: Cell,
+    hidden_size: usize,
+    output_size: usize,
+    projects: bool,
+    way: Way,
+) -> Vec<[usize; 3]> {
+    let (gates, h, p) = (cell.facts().gates, hidden_size, output_size);
+    let [r, w_hr] = match way {
+        Way::Forward => [[1, p, gates * h], [1, h, p]],
+        Way::Backward => [[gates, h, p], [1, p, h]],
+    };
+    if projects { vec![r, w_hr] } else { vec![r] }
+}
+
 /// What the projection of a layer is beside its weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Projection {
@@ -118,7 +149,7 @@ const TILE: usize = 16;
 impl Recurrence {
     pub(super) fn forward_args(&self) -> Vec<Arg> {
         vec![
-            read("recurrent_t", self.recurrent_t),
+            read("weights", self.forward_weights),
             read("bias", self.bias.unwrap_or(self.recurrent)),
             write("gates", self.gates),
             write("h", self.h),
@@ -131,7 +162,7 @@ impl Recurrence {
 
     pub(super) fn backward_args(&self) -> Vec<Arg> {
         vec![
-            read("recurrent", self.recurrent),
+            read("weights", self.backward_weights),
             write("gates", self.gates),
             read("h", self.h),
             read("c", self.c),
@@ -160,6 +191,7 @@ impl Recurrence {
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
         let projects = self.projection.is_some();
         let weights = (facts.gates * h + if projects { h } else { 0 }) * p;
+        let packed = |way: Way| self.packed(way).into_iter().map(Pack::size).sum();
         let kept = if projects { h + p } else { 0 };
         let mask = if self.drops_state { p } else { 0 };
         let row_size = facts.slots * h + kept + mask;
@@ -172,7 +204,8 @@ impl Recurrence {
             && (projects || h == p)
             && peepholes
             && holds(&self.recurrent, weights)
-            && holds(&self.recurrent_t, weights)
+            && holds(&self.forward_weights, packed(Way::Forward))
+            && (!backward || holds(&self.backward_weights, packed(Way::Backward)))
             && may_hold(&self.bias, facts.gates * h)
             && may_hold(&self.peephole, 3 * h)
             && self.row_size() >= row_size
@@ -183,6 +216,12 @@ impl Recurrence {
             && holds(&self.last, states)
             && (!backward || holds(&self.dstate, states))
             && holds(&self.lengths, b)
+    }
+
+    /// The matrices of its weights for one way, as [`packed_matrices`] tells.
+    pub(crate) fn packed(&self, way: Way) -> Vec<[usize; 3]> {
+        let (h, p) = (self.hidden_size, self.output_size);
+        packed_matrices(self.cell, h, p, self.projection.is_some(), way)
     }
 
     /// Products that follow one another within a time step.
@@ -213,21 +252,39 @@ impl Recurrence {
         (self.cell.facts().gates + projections) * self.hidden_size * self.output_size
     }
 
-    /// Bytes of workgroup memory that its scans need for each group of four sequences: two vectors going forward, and the
-    /// gates' gradients, with the projection's, coming back.
+    /// Bytes of workgroup memory that its scans need for each group of four sequences.
     pub fn scan_memory(&self) -> u128 {
+        16 * self.vectors().into_iter().fold(0, u128::max)
+    }
+
+    /// Numbers of each of four sequences that a scan holds in workgroup memory: two vectors going forward, and the gates'
+    /// gradients, with the projection's, coming back.
+    fn vectors(&self) -> [u128; 2] {
         let (h, p) = (self.hidden_size as u128, self.output_size as u128);
         let projected = if self.projection.is_some() { p } else { 0 };
-        16 * (h + p).max(self.cell.facts().gates as u128 * h + projected)
+        [h + p, self.cell.facts().gates as u128 * h + projected]
+    }
+
+    /// Fours of R that a scan keeps in workgroup memory beside its vectors: whole rows of them.
+    fn kept(&self, way: Way) -> usize {
+        let (gates, h, p) = (self.cell.facts().gates, self.hidden_size, self.output_size);
+        let [ahead, back] = self.vectors();
+        let (vectors, rows, columns) = match way {
+            Way::Forward => (ahead, p / 4, gates * h),
+            Way::Backward => (back, gates * h.div_ceil(4), p),
+        };
+        let taken = vectors * self.tile.groups as u128;
+        let room = (self.tile.memory as u128 / 16).saturating_sub(taken) as usize;
+        (room / columns).min(rows) * columns
     }
 
     /// What a time step adds to a scan's [`Kernel::iterations`](super::Kernel::iterations), in either direction: of the loops
     /// over the terms of its products, and over the sequences where it loads and stores.
     pub fn scan_iterations(&self) -> usize {
         let widest = self.hidden_size.max(self.output_size);
-        let terms = self.cell.facts().gates * self.hidden_size + self.output_size;
-        widest.div_ceil(self.width() / self.tile.lanes)
-            * (terms.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
+        let fours = |terms: usize| terms.div_ceil(4 * self.tile.lanes) + 3;
+        let sums = self.cell.facts().gates * fours(self.hidden_size) + fours(self.output_size);
+        widest.div_ceil(self.width() / self.tile.lanes) * (sums + 64 * self.tile.groups)
     }
 
     /// The same of a step by itself.
@@ -279,24 +336,36 @@ impl Recurrence {
     }
 
     /// The same for scans.
-    pub(super) fn scan_parts(&self) -> Vec<&'static str> {
+    pub(super) fn scan_parts(&self, way: Way) -> Vec<&'static str> {
         let mut parts = self.shader_parts();
         parts.extend(self.tile.parts());
+        parts.push(match self.kept(way) {
+            0 => include_str!("../../shaders/common/none_kept.wgsl"),
+            _ => include_str!("../../shaders/common/kept.wgsl"),
+        });
         parts.push(include_str!("../../shaders/common/tile.wgsl"));
         parts
     }
 
-    /// The values of the shaders' `override` constants; `scan` for those that walk many steps.
-    pub(super) fn constants(&self, scan: bool) -> Vec<(&'static str, f64)> {
-        let mut constants = vec![];
-        if scan {
-            constants.push(("WIDTH", self.width() as f64));
-            if self.tile.lanes > 1 {
-                constants.push(("LANES", self.tile.lanes as f64));
-            }
-            constants.push(("UNITS", self.hidden_size as f64));
-            constants.push(("OUTPUTS", self.output_size as f64));
+    /// The values of the shaders' `override` constants, for scans.
+    pub(super) fn scan_constants(&self, way: Way) -> Vec<(&'static str, f64)> {
+        let mut constants = self.constants();
+        constants.push(("WIDTH", self.width() as f64));
+        if self.tile.lanes > 1 {
+            constants.push(("LANES", self.tile.lanes as f64));
         }
+        constants.push(("UNITS", self.hidden_size as f64));
+        constants.push(("OUTPUTS", self.output_size as f64));
+        let kept = self.kept(way);
+        if kept > 0 {
+            constants.push(("KEPT", kept as f64));
+        }
+        constants
+    }
+
+    /// What scans and steps have in common of these.
+    pub(super) fn constants(&self) -> Vec<(&'static str, f64)> {
+        let mut constants = vec![];
         if let Some(projection) = self.projection {
             constants.push(("PROJECTED", 1.0));
             constants.extend(projection.clip.map(|clip| ("PROJECTION_CLIP", clip)));
@@ -346,16 +415,16 @@ impl Recurrence {
         let clip = R::of(self.cell_clip.unwrap_or(0.0));
         let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
         let peepholes = peepholes.as_deref().unwrap_or(&[]);
-        let recurrent_t = memory.read(&self.recurrent_t);
-        let (recurrent_t, projection_t) = recurrent_t.split_at(p * gates_h);
-        // Each stage's part of R, and W_hr, laid out once for all steps.
+        let recurrent = memory.read(&self.recurrent);
+        let (recurrent, projection) = recurrent.split_at(gates_h * p);
+        // Each stage's part of R, and W_hr, transposed, laid out once for all steps.
         let stages = [0..facts.first_stage, facts.first_stage..facts.gates].map(|gates| {
-            let part = View::new(&recurrent_t[gates.start * h..], p, gates.len() * h, gates_h);
-            (!gates.is_empty()).then(|| R::packed(part))
+            let part = View::new(&recurrent[gates.start * h * p..], gates.len() * h, p, p);
+            (!gates.is_empty()).then(|| R::packed(part.t()))
         });
         let projection_t = self
             .projection
-            .map(|_| R::packed(View::new(projection_t, h, p, p)));
+            .map(|_| R::packed(View::new(projection, p, h, h).t()));
         let bias = self.bias.map(|bias| memory.read(&bias));
         let bias = bias.as_deref();
         let lengths = memory.read_index(&self.lengths);

@@ -1,4 +1,4 @@
-use super::recurrence::{BackwardWork, Recurrence};
+use super::recurrence::{BackwardWork, Recurrence, Way};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
 use crate::executor::Memory;
 use crate::real::Real;
@@ -42,12 +42,12 @@ impl Kernel for ScanBackward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.scan_parts();
+        let mut parts = self.layer.scan_parts(Way::Backward);
         parts.push(include_str!("../../shaders/common/backward.wgsl"));
         parts.push(include_str!("../../shaders/scan_backward.wgsl"));
         Shader {
             parts,
-            constants: self.layer.constants(true),
+            constants: self.layer.scan_constants(Way::Backward),
         }
     }
 

@@ -1,4 +1,4 @@
-use super::recurrence::{Input, Recurrence};
+use super::recurrence::{Input, Recurrence, Way};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
 use crate::executor::Memory;
 use crate::real::Real;
@@ -37,12 +37,12 @@ impl Kernel for ScanForward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.scan_parts();
+        let mut parts = self.layer.scan_parts(Way::Forward);
         parts.push(include_str!("../../shaders/common/forward.wgsl"));
         parts.push(include_str!("../../shaders/scan_forward.wgsl"));
         Shader {
             parts,
-            constants: self.layer.constants(true),
+            constants: self.layer.scan_constants(Way::Forward),
         }
     }
 

@@ -56,7 +56,7 @@ impl Kernel for StepBackward {
         parts.push(include_str!("../../shaders/step_backward.wgsl"));
         Shader {
             parts,
-            constants: self.layer.constants(false),
+            constants: self.layer.constants(),
         }
     }
 

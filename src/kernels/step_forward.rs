@@ -43,7 +43,7 @@ impl Kernel for StepForward {
         parts.push(include_str!("../../shaders/step_forward.wgsl"));
         Shader {
             parts,
-            constants: self.layer.constants(false),
+            constants: self.layer.constants(),
         }
     }
 

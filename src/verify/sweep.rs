@@ -6,8 +6,8 @@ use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::kernels::{
     Arrange, Call, CarryState, ClipFactor, ColumnSum, Columns, Form, Gather, Gemm, IGNORE,
-    LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Of, Order, Record, Side,
-    SoftmaxCrossEntropy, SquaredNorm, Table, Tally, Tokens, Transpose, control, history,
+    LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Of, Order, Pack, Record, Side,
+    SoftmaxCrossEntropy, SquaredNorm, Table, Tally, Tokens, control, history,
 };
 use crate::model::{Gradients, Model, Route, Tuning};
 use crate::network::{
@@ -758,7 +758,7 @@ fn kernels(effort: Effort) -> Vec<Case> {
         ("squared-error", squared_error),
         ("label-weight", label_weight),
         ("tally", tally),
-        ("transpose", transpose),
+        ("pack", pack),
         ("arrange", arrange),
         ("carry-state", carry_state),
         ("gather", gather),
@@ -1017,15 +1017,24 @@ fn tally(bench: &mut Bench, full: bool) {
     }
 }
 
-fn transpose(bench: &mut Bench, full: bool) {
-    for &rows in edges(full) {
-        for columns in [1, 5, 64, 67] {
-            let (source, out) = (bench.reals(rows, columns), bench.reals(columns, rows));
-            bench.push(Transpose {
+fn pack(bench: &mut Bench, full: bool) {
+    for &terms in edges(full) {
+        for (number, columns) in [1, 5, 64, 67].into_iter().enumerate() {
+            let (blocks, transposed) = (1 + number % 3, number % 2 == 1);
+            let size = Pack::size([blocks, terms, columns]);
+            let (source, room) = (
+                bench.reals(blocks * terms, columns),
+                bench.reals(size + 3, 1),
+            );
+            let skip = room.offset.next_multiple_of(4) - room.offset;
+            let out = room.part(skip, [size, 1]);
+            bench.push(Pack {
                 source,
                 out,
-                rows,
+                blocks,
+                terms,
                 columns,
+                transposed,
             });
         }
     }
