@@ -368,7 +368,7 @@ fn a_mistake_shows_in_whole_training_steps() {
 
 /// As on hardware whose scans have few workgroups.
 #[test]
-fn a_mistake_among_lanes_is_found() {
+fn a_mistake_among_lanes_or_in_what_is_kept_is_found() {
     let Some(mut device) = common::gpu() else {
         return;
     };
@@ -380,6 +380,7 @@ fn a_mistake_among_lanes_is_found() {
         "scan_tile=1",
         "scan_each=1",
         "scan_lanes=4",
+        "scan_memory=16",
         "workgroups=128",
     ] {
         device.tuning.set(setting).expect("there is such a setting");
@@ -397,12 +398,13 @@ fn a_mistake_among_lanes_is_found() {
     };
     assert_eq!(failures(device.clone()), BTreeSet::new());
     for kernel in ["scan_forward", "scan_backward"] {
-        let edit = ShaderEdit {
-            kernel,
-            from: "distance < LANES",
-            to: "distance < LANES / 2u",
-        };
-        assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());
+        for (from, to) in [
+            ("distance < LANES", "distance < LANES / 2u"),
+            ("i < KEPT;", "i + 1u < KEPT;"),
+        ] {
+            let edit = ShaderEdit { kernel, from, to };
+            assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());
+        }
     }
 }
 

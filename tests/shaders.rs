@@ -139,10 +139,11 @@ fn programs() -> Vec<Program> {
         };
         let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
         programs.push(recorded(&wide, Gradients::OfLoss, tiled));
-        // Where lanes of a subgroup share sums.
+        // Where lanes of a subgroup share sums, and weights are kept.
         let shared = Tuning {
             tile: Tile {
                 lanes: 4,
+                memory: WORKGROUP_MEMORY as usize,
                 ..Tile::SMALLEST
             },
             ..Tuning::default()
