@@ -30,19 +30,10 @@ alias Sums = array<array<Rows, GROUPS>, EACH>;
 alias Weights = array<vec4<f32>, EACH>;
 
 // What elements p, p + stride, ... weigh the four terms of a row by.
-fn load_weights(row: u32, p: u32, stride: u32) -> Weights {
-    let first = u.weights / 4u + row * u.output_size;
+fn load_weights(row: u32, p: u32, stride: u32, is_kept: bool) -> Weights {
     var four: Weights;
     for (var e = 0u; e < EACH; e++) {
-        four[e] = weights[first + min(p + e * stride, u.output_size - 1u)];
-    }
-    return four;
-}
-
-fn kept_weights(row: u32, p: u32, stride: u32) -> Weights {
-    var four: Weights;
-    for (var e = 0u; e < EACH; e++) {
-        four[e] = load_kept(row * u.output_size + min(p + e * stride, u.output_size - 1u));
+        four[e] = load_weight(row * u.output_size + min(p + e * stride, u.output_size - 1u), is_kept);
     }
     return four;
 }
@@ -56,12 +47,7 @@ fn add_terms(sums: ptr<function, Sums>, factors: Weights, at: u32) {
         let z = dgates[first + 2u * GROUPS];
         let w = dgates[first + 3u * GROUPS];
         for (var e = 0u; e < EACH; e++) {
-            var sum = (*sums)[e][group];
-            sum += four[e].x * x;
-            sum += four[e].y * y;
-            sum += four[e].z * z;
-            sum += four[e].w * w;
-            (*sums)[e][group] = sum;
+            (*sums)[e][group] = plus_four((*sums)[e][group], four[e], x, y, z, w);
         }
     }
 }
@@ -78,14 +64,14 @@ fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
         let at = gate * UNITS;
         var four = share;
         for (; four < min(max(kept_rows, row) - row, fours); four += LANES) {
-            add_terms(&sums, kept_weights(row + four, p, stride), at + four * 4u);
+            add_terms(&sums, load_weights(row + four, p, stride, true), at + four * 4u);
         }
         for (; four < fours; four += LANES) {
-            add_terms(&sums, load_weights(row + four, p, stride), at + four * 4u);
+            add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
         }
         // What is left over is the last lane's, whose terms may be fewer.
         for (var k = select(u.hidden_size, fours * 4u, share == LANES - 1u); k < u.hidden_size; k++) {
-            var rest = load_weights(row + fours, p, stride);
+            var rest = load_weights(row + fours, p, stride, false);
             for (var group = 0u; group < GROUPS; group++) {
                 for (var e = 0u; e < EACH; e++) {
                     sums[e][group] += rest[e][k % 4u] * dgates[(at + k) * GROUPS + group];
@@ -104,12 +90,15 @@ fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
 // The gradient that reaches unit j through W_hr.
 fn projection_back(group: u32, j: u32, share: u32) -> Rows {
     var sum = Rows(0.0);
-    let first = u.weights / 4u + GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
-    for (var four = share; four * 4u < u.output_size; four += LANES) {
-        let factors = weights[first + four * u.hidden_size];
-        for (var p = four * 4u; p < min(four * 4u + 4u, u.output_size); p++) {
-            sum += factors[p % 4u] * dgates[(GATES * UNITS + p) * GROUPS + group];
-        }
+    let first = GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
+    let fours = u.output_size / 4u;
+    for (var four = share; four < fours; four += LANES) {
+        let at = (GATES * UNITS + four * 4u) * GROUPS + group;
+        let factors = load_weight(first + four * u.hidden_size, false);
+        sum = plus_four(sum, factors, dgates[at], dgates[at + GROUPS], dgates[at + 2u * GROUPS], dgates[at + 3u * GROUPS]);
+    }
+    for (var p = select(u.output_size, fours * 4u, share == LANES - 1u); p < u.output_size; p++) {
+        sum += load_weight(first + fours * u.hidden_size, false)[p % 4u] * dgates[(GATES * UNITS + p) * GROUPS + group];
     }
     return sum_of_lanes(sum);
 }

@@ -19,15 +19,6 @@ struct ScanForward {
 // A layer of one stage: h, twice, to read one while writing the other. Of two stages: h, and what is between them.
 var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
 
-// As `load_weights`.
-fn kept_weights(from_gate: u32, to_gate: u32, first: u32) -> Weights {
-    var four: Weights;
-    for (var gate = from_gate; gate < to_gate; gate++) {
-        four[gate] = load_kept(first + gate * u.hidden_size);
-    }
-    return four;
-}
-
 fn add_terms(products: ptr<function, Products>, from_gate: u32, to_gate: u32, four: Weights, at: u32) {
     for (var group = 0u; group < GROUPS; group++) {
         let first = at * GROUPS + group;
@@ -47,20 +38,21 @@ fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, vali
             products[group][gate] = value;
         }
     }
-    let first = u.weights / 4u + j;
     let columns = GATES * u.hidden_size;
     let terms = select(0u, u.output_size, valid);
     let fours = terms / 4u;
     var four = share;
     for (; four < min(KEPT / columns, fours); four += LANES) {
-        add_terms(&products, from_gate, to_gate, kept_weights(from_gate, to_gate, four * columns + j), base + four * 4u);
+        let factors = load_weights(from_gate, to_gate, four * columns + j, true);
+        add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
     for (; four < fours; four += LANES) {
-        add_terms(&products, from_gate, to_gate, load_weights(from_gate, to_gate, first + four * columns), base + four * 4u);
+        let factors = load_weights(from_gate, to_gate, four * columns + j, false);
+        add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
     // What is left over is the last lane's, whose terms may be fewer.
     for (var k = select(terms, fours * 4u, share == LANES - 1u); k < terms; k++) {
-        let rest = load_weights(from_gate, to_gate, first + fours * columns);
+        let rest = load_weights(from_gate, to_gate, fours * columns + j, false);
         for (var group = 0u; group < GROUPS; group++) {
             add_one(&products, group, from_gate, to_gate, rest, k % 4u, vectors[(base + k) * GROUPS + group]);
         }
@@ -105,13 +97,16 @@ fn unit(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, G
 // Output p of what lies between the stages, times W_hr.
 fn project(group: u32, p: u32, share: u32, valid: bool) -> Rows {
     var sum = Rows(0.0);
-    let first = u.weights / 4u + (u.output_size + 3u) / 4u * GATES * u.hidden_size + p;
+    let first = (u.output_size + 3u) / 4u * GATES * u.hidden_size + p;
     let terms = select(0u, u.hidden_size, valid);
-    for (var four = share; four * 4u < terms; four += LANES) {
-        let factors = weights[first + four * u.output_size];
-        for (var k = four * 4u; k < min(four * 4u + 4u, terms); k++) {
-            sum += factors[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
-        }
+    let fours = terms / 4u;
+    for (var four = share; four < fours; four += LANES) {
+        let at = (OUTPUTS + four * 4u) * GROUPS + group;
+        let factors = load_weight(first + four * u.output_size, false);
+        sum = plus_four(sum, factors, vectors[at], vectors[at + GROUPS], vectors[at + 2u * GROUPS], vectors[at + 3u * GROUPS]);
+    }
+    for (var k = select(terms, fours * 4u, share == LANES - 1u); k < terms; k++) {
+        sum += load_weight(first + fours * u.output_size, false)[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
     return sum_of_lanes(sum);
 }

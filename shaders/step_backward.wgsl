@@ -40,22 +40,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let rows = select(u.hidden_size, u.output_size, PROJECTED && second);
         for (var gate = from_gate; gate < to_gate; gate++) {
             let slot = select(product_slot(gate), SLOTS + 1u, gate == GATES);
-            let column = u.weights / 4u + gate * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
+            let column = gate * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
             for (var start = 0u; start < rows; start += WIDTH) {
                 piece[lane] = load_gate(from_step, first, slot, min(start + lane, rows - 1u));
                 workgroupBarrier();
                 let end = min(start + WIDTH, rows);
                 var k = start;
                 for (; k + 3u < end; k += 4u) {
-                    let four = weights[column + k / 4u * count];
                     let at = k - start;
-                    sum += four.x * piece[at];
-                    sum += four.y * piece[at + 1u];
-                    sum += four.z * piece[at + 2u];
-                    sum += four.w * piece[at + 3u];
+                    let factors = load_weight(column + k / 4u * count, false);
+                    sum = plus_four(sum, factors, piece[at], piece[at + 1u], piece[at + 2u], piece[at + 3u]);
                 }
                 for (; k < end; k++) {
-                    sum += weights[column + k / 4u * count][k % 4u] * piece[k - start];
+                    sum += load_weight(column + k / 4u * count, false)[k % 4u] * piece[k - start];
                 }
                 workgroupBarrier();
             }

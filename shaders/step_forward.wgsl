@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let columns = select(GATES * u.hidden_size, u.output_size, projects);
     let j = min(unit, count - 1u);
     let matrix = select(0u, (u.output_size + 3u) / 4u * GATES * u.hidden_size, projects);
-    let column = u.weights / 4u + matrix + j;
+    let column = matrix + j;
     var products: Products;
     if !projects {
         for (var gate = from_gate; gate < to_gate; gate++) {
@@ -53,12 +53,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let end = min(start + WIDTH, terms);
         var k = start;
         for (; k + 3u < end; k += 4u) {
-            let four = load_weights(from_gate, to_gate, column + k / 4u * columns);
+            let four = load_weights(from_gate, to_gate, column + k / 4u * columns, false);
             let at = k - start;
             add_four(&products, 0u, from_gate, to_gate, four, piece[at], piece[at + 1u], piece[at + 2u], piece[at + 3u]);
         }
         for (; k < end; k++) {
-            let four = load_weights(from_gate, to_gate, column + k / 4u * columns);
+            let four = load_weights(from_gate, to_gate, column + k / 4u * columns, false);
             add_one(&products, 0u, from_gate, to_gate, four, k % 4u, piece[k - start]);
         }
         workgroupBarrier();

@@ -400,7 +400,7 @@ fn a_mistake_among_lanes_or_in_what_is_kept_is_found() {
     for kernel in ["scan_forward", "scan_backward"] {
         for (from, to) in [
             ("distance < LANES", "distance < LANES / 2u"),
-            ("i < KEPT;", "i + 1u < KEPT;"),
+            ("at < KEPT;", "at + 1u < KEPT;"),
         ] {
             let edit = ShaderEdit { kernel, from, to };
             assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());

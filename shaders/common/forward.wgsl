@@ -5,10 +5,10 @@ alias Products = array<array<Rows, GATES>, GROUPS>;
 alias Weights = array<vec4<f32>, GATES>;
 
 // What gates from..to of a unit weigh four terms by; the first gate's would be at `first`.
-fn load_weights(from_gate: u32, to_gate: u32, first: u32) -> Weights {
+fn load_weights(from_gate: u32, to_gate: u32, first: u32, is_kept: bool) -> Weights {
     var four: Weights;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        four[gate] = weights[first + gate * u.hidden_size];
+        four[gate] = load_weight(first + gate * u.hidden_size, is_kept);
     }
     return four;
 }
@@ -17,12 +17,7 @@ fn load_weights(from_gate: u32, to_gate: u32, first: u32) -> Weights {
 fn add_four(products: ptr<function, Products>, group: u32, from_gate: u32, to_gate: u32, factors: Weights, x: Rows, y: Rows, z: Rows, w: Rows) {
     var four = factors;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        var sum = (*products)[group][gate];
-        sum += four[gate].x * x;
-        sum += four[gate].y * y;
-        sum += four[gate].z * z;
-        sum += four[gate].w * w;
-        (*products)[group][gate] = sum;
+        (*products)[group][gate] = plus_four((*products)[group][gate], four[gate], x, y, z, w);
     }
 }
 

@@ -4,13 +4,16 @@ override KEPT: u32 = 64;  // of fours
 
 var<workgroup> kept: array<vec4<f32>, KEPT>;
 
-fn load_kept(at: u32) -> vec4<f32> {
-    return kept[at];
+fn load_weight(at: u32, is_kept: bool) -> vec4<f32> {
+    if is_kept {
+        return kept[at];
+    }
+    return weights[u.weights / 4u + at];
 }
 
 // Once for all steps.
 fn keep_weights(lane: u32) {
-    for (var i = lane; i < KEPT; i += WIDTH) {
-        kept[i] = weights[u.weights / 4u + i];
+    for (var at = lane; at < KEPT; at += WIDTH) {
+        kept[at] = load_weight(at, false);
     }
 }

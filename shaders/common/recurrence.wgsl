@@ -11,6 +11,11 @@ override DROPS_STATE: bool = false;
 // A unit's states before and after a step.
 struct States { h_before: Rows, c_before: Rows, h: Rows, c: Rows }
 
+// Adds four terms of a product, weighed by a four of the packed weights.
+fn plus_four(sum: Rows, factors: vec4<f32>, x: Rows, y: Rows, z: Rows, w: Rows) -> Rows {
+    return sum + factors.x * x + factors.y * y + factors.z * z + factors.w * w;
+}
+
 // Sequence `first + i`, or the last one where the batch has ended; such rows are computed and never stored.
 fn row_of(first: u32, i: u32) -> u32 {
     return min(first + i, u.batch - 1u);

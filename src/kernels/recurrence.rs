@@ -282,9 +282,10 @@ impl Recurrence {
     /// over the terms of its products, and over the sequences where it loads and stores.
     pub fn scan_iterations(&self) -> usize {
         let widest = self.hidden_size.max(self.output_size);
-        let fours = |terms: usize| terms.div_ceil(4 * self.tile.lanes) + 3;
-        let sums = self.cell.facts().gates * fours(self.hidden_size) + fours(self.output_size);
-        widest.div_ceil(self.width() / self.tile.lanes) * (sums + 64 * self.tile.groups)
+        // More than there are, as full fours go as one.
+        let terms = self.cell.facts().gates * self.hidden_size + self.output_size;
+        widest.div_ceil(self.width() / self.tile.lanes)
+            * (terms.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
     }
 
     /// The same of a step by itself.
@@ -323,7 +324,7 @@ impl Recurrence {
     }
 
     /// The WGSL of the cell, and what every driver needs beside it.
-    pub(super) fn shader_parts(&self) -> Vec<&'static str> {
+    fn shader_parts(&self) -> Vec<&'static str> {
         let mut parts = vec![
             self.cell.facts().shader,
             include_str!("../../shaders/common/math.wgsl"),
@@ -332,6 +333,13 @@ impl Recurrence {
         if !self.has_middle() {
             parts.push(include_str!("../../shaders/common/one_stage.wgsl"));
         }
+        parts
+    }
+
+    /// The same for steps.
+    pub(super) fn step_parts(&self) -> Vec<&'static str> {
+        let mut parts = self.shader_parts();
+        parts.push(include_str!("../../shaders/common/none_kept.wgsl"));
         parts
     }
 

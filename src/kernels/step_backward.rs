@@ -51,7 +51,7 @@ impl Kernel for StepBackward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.shader_parts();
+        let mut parts = self.layer.step_parts();
         parts.push(include_str!("../../shaders/common/backward.wgsl"));
         parts.push(include_str!("../../shaders/step_backward.wgsl"));
         Shader {

@@ -38,7 +38,7 @@ impl Kernel for StepForward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.shader_parts();
+        let mut parts = self.layer.step_parts();
         parts.push(include_str!("../../shaders/common/forward.wgsl"));
         parts.push(include_str!("../../shaders/step_forward.wgsl"));
         Shader {
