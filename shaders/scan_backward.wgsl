@@ -7,14 +7,6 @@ struct ScanBackward {
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
 }
 
-@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [G, ceil(H/4), P]: R's rows in fours; then W_hr's [ceil(P/4), H]
-@group(0) @binding(1) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in slots, out gradients
-@group(0) @binding(2) var<storage, read> h: array<f32>;              // [T+1, B, P]
-@group(0) @binding(3) var<storage, read> c: array<f32>;              // [T+1, B, H]
-@group(0) @binding(4) var<storage, read> upstream: array<f32>;       // [T, B, P]
-@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;   // [B, P], [B, H]: gradients of the states, last to first
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
-@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: ScanBackward;
 
 // Behind the gates' gradients, those of a projection's product.
@@ -38,6 +30,7 @@ fn load_weights(row: u32, p: u32, stride: u32, is_kept: bool) -> Weights {
     return four;
 }
 
+// Adds the four terms from `at` on to the sums of all groups.
 fn add_terms(sums: ptr<function, Sums>, factors: Weights, at: u32) {
     var four = factors;
     for (var group = 0u; group < GROUPS; group++) {

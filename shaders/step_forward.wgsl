@@ -6,14 +6,6 @@ struct StepForward {
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, t: u32, stage: u32, has_bias: u32,
 }
 
-@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [ceil(P/4), G*H]: R's columns in fours; then W_hr's [ceil(H/4), P]
-@group(0) @binding(1) var<storage, read> bias: array<f32>;           // [G*H]: b_hh
-@group(0) @binding(2) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in W x + b_ih, out slots
-@group(0) @binding(3) var<storage, read_write> h: array<f32>;        // [T+1, B, P]
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [T+1, B, H]
-@group(0) @binding(5) var<storage, read_write> last: array<f32>;     // [B, P], [B, H]: states after the last valid step
-@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
-@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 @group(1) @binding(0) var<uniform> u: StepForward;
 
 const GROUPS = 1u;         // of four sequences, of a workgroup

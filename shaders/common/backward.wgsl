@@ -1,4 +1,13 @@
-// What both ways back through time share. The gradient of the states before the step in hand waits in `dstate`.
+// What both ways back through time share, buffers first. The gradient of the states before the step in hand waits in `dstate`.
+
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [G, ceil(H/4), P]: R's rows in fours; then W_hr's [ceil(P/4), H]
+@group(0) @binding(1) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in slots, out gradients
+@group(0) @binding(2) var<storage, read> h: array<f32>;              // [T+1, B, P]
+@group(0) @binding(3) var<storage, read> c: array<f32>;              // [T+1, B, H]
+@group(0) @binding(4) var<storage, read> upstream: array<f32>;       // [T, B, P]
+@group(0) @binding(5) var<storage, read_write> dstate: array<f32>;   // [B, P], [B, H]: gradients of the states, last to first
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 
 fn load_dstate(state: u32, first: u32, j: u32) -> Rows {
     return Rows(

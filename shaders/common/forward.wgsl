@@ -1,4 +1,13 @@
-// What steps forward share, for scans and steps alike: products with the packed weights, and the end of a step.
+// What steps forward share, for scans and steps alike: buffers, products with the packed weights, and the end of a step.
+
+@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;  // [ceil(P/4), G*H]: R's columns in fours; then W_hr's [ceil(H/4), P]
+@group(0) @binding(1) var<storage, read> bias: array<f32>;           // [G*H]: b_hh
+@group(0) @binding(2) var<storage, read_write> gates: array<f32>;    // [T, B, row_size]: in W x + b_ih, out slots
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;        // [T+1, B, P]
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;        // [T+1, B, H]
+@group(0) @binding(5) var<storage, read_write> last: array<f32>;     // [B, P], [B, H]: states after the last valid step
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;        // [B]
+@group(0) @binding(7) var<storage, read> peephole: array<f32>;       // [3, H]: w_i, w_f, w_o
 
 alias Products = array<array<Rows, GATES>, GROUPS>;
 // Of four terms.
