@@ -5,15 +5,15 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gatescan::bench::{Loaded, Product, shapes, sides};
 use gatescan::data::Split;
-use gatescan::device;
-use gatescan::gpu;
-use gatescan::place::Place;
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::device;
+use gatescan::low_level::backend::gpu;
 
 fn all(criterion: &mut Criterion) {
     let request = std::env::var("GATESCAN_DEVICE").unwrap_or_else(|_| "auto".into());
     let (device, why) = device::choose(&request, &gpu::adapters()).expect("there is such a device");
     eprintln!("{why}");
-    let place = Place::open(&device).expect("the device opens");
+    let place = OpenDevice::open(&device).expect("the device opens");
 
     let mut group = criterion.benchmark_group("step");
     group.sample_size(10);

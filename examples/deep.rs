@@ -4,13 +4,13 @@
 
 use gatescan::cells::Cell;
 use gatescan::data::{Dataset, Splits, Targets};
-use gatescan::device::Device;
 use gatescan::error::Result;
-use gatescan::kernels::IGNORE;
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::kernels::IGNORE;
+use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Dropout, Input, Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
-use gatescan::rng::{Philox, Stream};
 use gatescan::train;
 use ndarray::{Array2, s};
 

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use gatescan::cells::Cell;
 use gatescan::data::idx;
-use gatescan::device::{self, Device};
 use gatescan::error::Result;
+use gatescan::low_level::backend::device::{self, Device};
 use gatescan::network::{Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train::{self, Event, Trainer};
 
@@ -29,7 +29,8 @@ fn main() -> Result<()> {
     recipe.batch_size = 128;
 
     // A real GPU where there is one, else the CPU.
-    let (device, why): (Device, String) = device::choose("auto", &gatescan::gpu::adapters())?;
+    let (device, why): (Device, String) =
+        device::choose("auto", &gatescan::low_level::backend::gpu::adapters())?;
     println!("{device:?}, since {why}");
 
     // A trainer tells how it goes; after an epoch it has evaluated the test split.

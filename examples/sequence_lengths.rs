@@ -5,11 +5,11 @@
 
 use gatescan::cells::Cell;
 use gatescan::data::{Dataset, Targets};
-use gatescan::device::Device;
 use gatescan::error::Result;
+use gatescan::infer::predict::Predictor;
+use gatescan::low_level::backend::device::Device;
 use gatescan::network::{Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::predict::Predictor;
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train;
 use ndarray::{Array1, Array3, Axis, s};

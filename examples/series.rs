@@ -5,14 +5,14 @@
 use gatescan::cells::Cell;
 use gatescan::data::Splits;
 use gatescan::data::series::{Windows, value_at};
-use gatescan::device::Device;
 use gatescan::error::Result;
-use gatescan::generate::{Memory, generate, runs_away};
+use gatescan::infer::generate::{Memory, generate, runs_away};
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::rng::Stream;
 use gatescan::network::{Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::place::Place;
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
-use gatescan::rng::Stream;
 use gatescan::train;
 
 fn main() -> Result<()> {
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
 
     // From the first window on, it is fed what it predicted itself, so errors add up: it is right for a while.
     let (seed, count) = (windows.first(), 40);
-    let place = Place::open(&Device::Cpu)?;
+    let place = OpenDevice::open(&Device::Cpu)?;
     let continued = generate(&model, &seed, count, Memory::SlidingWindow(20), &place)?;
     println!("    t      true  continued");
     for (n, value) in continued.iter().enumerate() {

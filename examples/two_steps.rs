@@ -6,11 +6,11 @@
 //!     cargo run --release --example two_steps
 
 use gatescan::cells::Cell;
-use gatescan::checkpoint::SavedModel;
-use gatescan::device::Device;
 use gatescan::error::Result;
+use gatescan::low_level::backend::device::Device;
+use gatescan::model::Model;
 use gatescan::network::{Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use ndarray::{Array1, Array2, Axis, array, stack};
 
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let layers = vec![Layer::new(Cell::RnnTanh, 5)];
     let recipe = Recipe::new("two-steps", layers, head, Optimizer::sgd(0.1));
     let network = recipe.network(3, 1)?;
-    let model = SavedModel {
+    let model = Model {
         parameters: network.to_parameters(&network.initial(recipe.seed)),
         network,
         recipe,

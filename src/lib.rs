@@ -47,40 +47,64 @@
 //! | V | vocabulary |
 //! | N | sequences of a data set |
 
-mod aligned;
-pub mod baselines;
+mod backend;
 pub mod bench;
 pub mod cells;
-pub mod checkpoint;
-pub mod checkpoints;
-pub mod cpu;
 pub mod data;
-pub mod device;
-mod diagnose;
-pub mod disk;
 pub mod error;
-pub mod executor;
-mod feed;
-pub mod files;
 pub mod formats;
-pub mod generate;
-pub mod gpu;
-pub mod kernels;
+mod html;
+pub mod infer;
+mod io;
+mod kernels;
+mod memory;
+mod messages;
 pub mod model;
 pub mod network;
-pub mod optim;
-mod packed;
-mod page;
-pub mod place;
-pub mod predict;
+mod numeric;
 pub mod profile;
-pub mod program;
-mod real;
+mod program;
 pub mod recipe;
+mod record;
 pub mod report;
-pub mod rng;
-pub mod sample;
-pub mod schedule;
+mod rng;
+mod tensor;
 pub mod train;
-mod vector;
 pub mod verify;
+
+/// What the engine is made of: recorded programs, kernels, executors and their tuning. Not under semver: anything here may
+/// change in any version.
+pub mod low_level {
+    /// Executors, devices and their tuning.
+    pub mod backend {
+        pub use crate::backend::*;
+    }
+    /// Reading and writing files.
+    pub mod io {
+        pub use crate::io::*;
+    }
+    /// The kernels.
+    pub mod kernels {
+        pub use crate::kernels::*;
+    }
+    /// Statistics of samples.
+    pub mod numeric {
+        pub use crate::numeric::*;
+    }
+    /// Programs.
+    pub mod program {
+        pub use crate::program::*;
+    }
+    /// Networks, recorded.
+    pub mod record {
+        pub use crate::record::*;
+    }
+    /// Random numbers.
+    pub mod rng {
+        pub use crate::rng::*;
+    }
+    /// Buffers and tensors.
+    pub mod tensor {
+        pub use crate::tensor::*;
+    }
+}

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use gatescan::model::{Route, Tuning};
+use gatescan::low_level::backend::tuning::{Route, Tuning};
 
 use golden_support::case::{Case, swap};
-use golden_support::play::{Place, play};
+use golden_support::play::{OpenDevice, play};
 
 /// The files of `tests/golden`, all of them.
 const CASES: [&str; 125] = [
@@ -187,10 +187,10 @@ impl Group {
         }
     }
 
-    fn limit(self, place: &Place) -> f64 {
+    fn limit(self, place: &OpenDevice) -> f64 {
         match self {
             Group::Published => PUBLISHED,
-            _ if matches!(place, Place::CpuF64) => EXACT,
+            _ if matches!(place, OpenDevice::CpuF64) => EXACT,
             Group::Forward => FORWARD,
             Group::Loss => LOSS,
             Group::Gradient | Group::Moment => GRADIENT,
@@ -200,12 +200,12 @@ impl Group {
 
     /// The limit for the tensor `name` of a case: in f32 not below three times the framework's own error there, which is large
     /// where a gradient is as small as an epsilon that it is compared with.
-    fn limit_in(self, place: &Place, case: &Case, name: &str) -> f64 {
+    fn limit_in(self, place: &OpenDevice, case: &Case, name: &str) -> f64 {
         let errors = &case.oracle["f32_vs_f64_maxabs_and_rel_to_max_by_group"];
         let group = name.split('/').next().expect("a name is never empty");
         let own = |n: usize| errors[group][n].as_f64().unwrap_or(0.0);
         match place {
-            Place::CpuF64 => self.limit(place),
+            OpenDevice::CpuF64 => self.limit(place),
             _ => self.limit(place).max(3.0 * own(0).min(own(1))),
         }
     }
@@ -275,7 +275,7 @@ fn cases(directory: &Path) -> Vec<String> {
 }
 
 /// Plays every case at `place` and compares everything that its file holds.
-fn check(place: &Place, tuning: Tuning) {
+fn check(place: &OpenDevice, tuning: Tuning) {
     let mut worst: BTreeMap<Group, (f64, String)> = BTreeMap::new();
     let mut failures = String::new();
     let directory = directory();
@@ -325,17 +325,17 @@ fn check(place: &Place, tuning: Tuning) {
 
 #[test]
 fn cpu_f64() {
-    check(&Place::CpuF64, Tuning::cpu());
+    check(&OpenDevice::CpuF64, Tuning::cpu());
 }
 
 #[test]
 fn cpu_f64_step() {
-    check(&Place::CpuF64, by(Route::Step, Tuning::cpu()));
+    check(&OpenDevice::CpuF64, by(Route::Step, Tuning::cpu()));
 }
 
 #[test]
 fn cpu_f32() {
-    check(&Place::CpuF32, Tuning::cpu());
+    check(&OpenDevice::CpuF32, Tuning::cpu());
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn by(route: Route, tuning: Tuning) -> Tuning {
 fn on_gpu(tuning: impl Fn(Tuning) -> Tuning) {
     if let Some(device) = common::gpu() {
         let tuning = tuning(device.tuning);
-        check(&Place::Gpu(&device), tuning);
+        check(&OpenDevice::Gpu(&device), tuning);
     }
 }
 

@@ -2,13 +2,14 @@
 //! takes, one to three layers, heads that read the last step or every step, both losses, ragged lengths, both routes.
 
 use gatescan::cells::Cell;
-use gatescan::cpu::Cpu;
-use gatescan::executor::Executor;
-use gatescan::kernels::IGNORE;
-use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::executor::Executor;
+use gatescan::low_level::backend::tuning::{Route, Tuning};
+use gatescan::low_level::kernels::IGNORE;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
-use gatescan::program::Phase;
-use gatescan::rng::{Philox, Stream};
 
 /// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5.
 const RELATIVE: f64 = 1e-6;
@@ -128,7 +129,7 @@ fn biases(cell: Cell) -> Vec<Bias> {
 
 /// A model with its data and parameters set.
 struct Setting {
-    model: Model,
+    model: RecordedNetwork,
     cpu: Cpu<f64>,
     parameters: Vec<f64>,
 }
@@ -142,8 +143,8 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
         route: Some(case.route),
         ..Tuning::default()
     };
-    let mut model =
-        Model::new(&network, STEPS, BATCH, gradients, tuning).expect("the network is valid");
+    let mut model = RecordedNetwork::new(&network, STEPS, BATCH, gradients, tuning)
+        .expect("the network is valid");
     model.forward(Phase::Forward);
     if gradients == Gradients::OfLoss {
         model.loss(Phase::Forward);

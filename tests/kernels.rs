@@ -7,14 +7,15 @@ use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::OnceLock;
 
 use gatescan::cells::Cell;
-use gatescan::cpu::Cpu;
-use gatescan::executor::Executor;
-use gatescan::gpu::GpuDevice;
-use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::*;
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::executor::Executor;
+use gatescan::low_level::backend::gpu::GpuDevice;
+use gatescan::low_level::backend::gpu::executor::Gpu;
+use gatescan::low_level::kernels::*;
+use gatescan::low_level::program::{Phase, Program};
+use gatescan::low_level::rng::{Philox, Stream, philox};
+use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::MaskSharing;
-use gatescan::program::{Element, Kind, Phase, Program, Tensor};
-use gatescan::rng::{Philox, Stream, philox};
 
 // ---- numbers with error bounds -------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use gatescan::gpu::{GpuDevice, ShaderEdit};
-use gatescan::place::Place;
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::gpu::{GpuDevice, ShaderEdit};
 use gatescan::verify::{Effort, Report, TRAINING, sweep};
 
 /// A kernel, a mistake's text before and after, and the beginning of the cases that it must show in.
@@ -323,7 +323,7 @@ fn every_mutant_is_found_and_named() {
             continue;
         }
         let edit = ShaderEdit { kernel, from, to };
-        let place = Place::Gpu(Box::new(device.clone().with_edit(edit)));
+        let place = OpenDevice::Gpu(Box::new(device.clone().with_edit(edit)));
         let mut named = BTreeSet::new();
         for case in sweep(Effort::Quick) {
             // Training steps cannot tell whose mistake it is.
@@ -354,7 +354,7 @@ fn a_mistake_shows_in_whole_training_steps() {
         from: "column] = sum",
         to: "column] = 1.001 * sum",
     };
-    let place = Place::Gpu(Box::new(device.with_edit(edit)));
+    let place = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
     let mut report = Report::default();
     for case in sweep(Effort::Quick) {
         if case.id.starts_with("lstm-6-training") {
@@ -386,7 +386,7 @@ fn a_mistake_among_lanes_or_in_what_is_kept_is_found() {
         device.tuning.set(setting).expect("there is such a setting");
     }
     let failures = |device: GpuDevice| {
-        let place = Place::Gpu(Box::new(device));
+        let place = OpenDevice::Gpu(Box::new(device));
         let mut report = Report::default();
         for case in sweep(Effort::Quick) {
             if case.id.starts_with("gru-65") && !case.id.contains("training") {
@@ -431,7 +431,7 @@ fn what_fails_is_saved() {
         from: "= source[block",
         to: "= 2.0 * source[block",
     };
-    let place = Place::Gpu(Box::new(device.with_edit(edit)));
+    let place = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
     let folder = tempfile::tempdir().expect("there is room for temporary files");
     let mut report = Report::default();
     let case = sweep(Effort::Quick)

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use common::place::{Place, Run, assert_has};
+use common::place::{OpenDevice, Run, assert_has};
 use ndarray::{Array1, Array2, Array3, Ix2};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
@@ -27,8 +27,8 @@ fn json(text: &str) -> Value {
 }
 
 /// A place with a table and a model of it.
-fn forecaster() -> Place {
-    let place = Place::new();
+fn forecaster() -> OpenDevice {
+    let place = OpenDevice::new();
     write_table(&place.path("levels.csv"), 240);
     let seen = place.run(&["init", "levels.csv"]).ok();
     assert_has(
@@ -259,7 +259,7 @@ fn lines_are_answered_as_they_come_with_carried_state() {
 }
 
 /// Sequences of slopes up and down, as arrays.
-fn write_arrays(place: &Place) -> Array3<f32> {
+fn write_arrays(place: &OpenDevice) -> Array3<f32> {
     fs::create_dir(place.path("arrays")).unwrap();
     let slope = |n: usize, t: usize, i: usize| {
         (if n.is_multiple_of(2) { t } else { 12 - t }) as f32 + (n * 7 + i) as f32 % 3.0
@@ -275,7 +275,7 @@ fn write_arrays(place: &Place) -> Array3<f32> {
 
 #[test]
 fn arrays_become_a_recipe_a_classifier_and_probabilities() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     let inputs = write_arrays(&place);
     let seen = json(
         &place
@@ -384,7 +384,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
 
 #[test]
 fn names_of_classes_come_back_and_a_recipes_paths_lie_beside_it() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     fs::create_dir(place.path("mine")).unwrap();
     let row = |n: usize| {
         let up = (n / 8).is_multiple_of(2);
@@ -484,7 +484,7 @@ lr = 0.02
 
 #[test]
 fn init_says_what_it_cannot_use() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     fs::create_dir(place.path("empty")).unwrap();
     write_npy(place.path("x.npy"), &Array1::<f32>::zeros(3)).unwrap();
     fs::write(place.path("numbers.csv"), "1,2\n".repeat(20)).unwrap();

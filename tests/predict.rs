@@ -3,12 +3,12 @@
 mod common;
 
 use gatescan::cells::Cell;
-use gatescan::checkpoint::SavedModel;
 use gatescan::data::{Dataset, Targets};
-use gatescan::device::Device;
+use gatescan::infer::predict::{Predictor, State};
+use gatescan::low_level::backend::device::Device;
+use gatescan::model::Model;
 use gatescan::network::{Bias, Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::predict::{Predictor, State};
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train;
 use ndarray::{Array, Array1, Array2, Array3, Axis, Dimension, concatenate, s};
@@ -27,11 +27,11 @@ fn noise(shape: (usize, usize, usize)) -> Array3<f32> {
 }
 
 /// An untrained model of those layers, for three features and two outputs.
-fn model(layers: Vec<Layer>, reads: Reads) -> SavedModel {
+fn model(layers: Vec<Layer>, reads: Reads) -> Model {
     let head = HeadRecipe::new(reads, Loss::CrossEntropy);
     let recipe = Recipe::new("test", layers, head, Optimizer::adam(0.01));
     let network = recipe.network(3, 2).expect("it makes sense");
-    SavedModel {
+    Model {
         parameters: network.to_parameters(&network.initial(3)),
         network,
         recipe,

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gatescan::cells::Cell;
 use gatescan::data::{Dataset, Splits, Targets};
-use gatescan::device::Device;
-use gatescan::kernels::Access;
-use gatescan::model::{Gradients, Model};
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::ceilings::Ceilings;
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::kernels::Access;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::tensor::Kind;
 use gatescan::network::{Head, Input, Layer, Loss, Network, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::place::Place;
-use gatescan::profile::{Bound, Ceilings, Clock, Machine, Options, Profile};
-use gatescan::program::{Kind, Phase};
+use gatescan::profile::{Bound, Clock, Machine, Options, Profile};
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use ndarray::{Array1, Array3};
 use serde_json::Value;
@@ -62,7 +64,7 @@ fn data() -> Splits {
 
 fn measure(device: Device, clock: Clock) -> Profile {
     let options = Options { steps: 5, clock };
-    let place = Place::open(&device).expect("it opens");
+    let place = OpenDevice::open(&device).expect("it opens");
     Profile::measure(&recipe(), &data(), &place, options).expect("it can be measured")
 }
 
@@ -328,8 +330,9 @@ fn a_timed_run_computes_what_a_run_computes() {
         },
     };
     for device in devices() {
-        let place = Place::open(&device).expect("it opens");
-        let mut model = Model::new(&network, 6, 3, Gradients::OfLoss, place.tuning()).unwrap();
+        let place = OpenDevice::open(&device).expect("it opens");
+        let mut model =
+            RecordedNetwork::new(&network, 6, 3, Gradients::OfLoss, place.tuning()).unwrap();
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();
@@ -393,8 +396,9 @@ fn little_is_held_beyond_what_a_step_needs() {
     recipe.batch_size = 128;
     let network = recipe.network(28, 10).unwrap();
     for device in devices() {
-        let place = Place::open(&device).expect("it opens");
-        let mut model = Model::new(&network, 28, 128, Gradients::OfLoss, place.tuning()).unwrap();
+        let place = OpenDevice::open(&device).expect("it opens");
+        let mut model =
+            RecordedNetwork::new(&network, 28, 128, Gradients::OfLoss, place.tuning()).unwrap();
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();

@@ -7,12 +7,14 @@ mod properties_support;
 use std::cell::Cell as Counter;
 
 use gatescan::cells::Cell;
-use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::{Recurrence, ScanForward};
-use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::low_level::backend::gpu::executor::Gpu;
+use gatescan::low_level::backend::tuning::{Route, Tuning};
+use gatescan::low_level::kernels::{Recurrence, ScanForward};
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::rng::Philox;
+use gatescan::low_level::tensor::Tensor;
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, MaskSharing, Network, Reads};
-use gatescan::program::{Phase, Tensor};
-use gatescan::rng::Philox;
 use proptest::collection::vec;
 use proptest::prop_oneof;
 use proptest::sample::select;
@@ -20,7 +22,7 @@ use proptest::strategy::Just;
 use proptest::test_runner::TestCaseResult;
 
 use properties_support::case::{Case, cases, initial_states, networks};
-use properties_support::play::{Place, Player, Results};
+use properties_support::play::{OpenDevice, Player, Results};
 use properties_support::{check, property};
 
 /// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5. Relative to the
@@ -132,7 +134,7 @@ fn check_differences(
 fn gradients_of_the_loss_are_its_differences() {
     let tally = Tally::default();
     property(2000, cases(), |case| {
-        let mut player = Player::new(&case, Gradients::OfLoss, Place::CpuF64);
+        let mut player = Player::new(&case, Gradients::OfLoss, OpenDevice::CpuF64);
         player.run(&[Phase::Forward, Phase::Backward]);
         let gradients = player.model.gradients.expect("asked for");
         let parameters = [player.model.parameters];
@@ -152,7 +154,7 @@ fn gradients_of_the_loss_are_its_differences() {
 fn gradients_from_above_are_differences_too() {
     let tally = Tally::default();
     property(1000, cases(), |case| {
-        let mut player = Player::new(&case, Gradients::OfUpstream, Place::CpuF64);
+        let mut player = Player::new(&case, Gradients::OfUpstream, OpenDevice::CpuF64);
         player.run(&[Phase::Forward, Phase::Backward]);
         let model = &player.model;
         let (gradients, dinputs) = (model.gradients, model.dinputs);
@@ -212,11 +214,11 @@ fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
 fn check_precision(
     case: &Case,
     gradients: Gradients,
-    place: Place,
+    place: OpenDevice,
     tally: &Tally,
 ) -> TestCaseResult {
     let mut player = Player::new(case, gradients, place);
-    let mut judge = Player::new(case, gradients, Place::CpuF64);
+    let mut judge = Player::new(case, gradients, OpenDevice::CpuF64);
     player.run(&[Phase::Forward]);
     judge.run(&[Phase::Forward]);
     check_near(&player.forward_results(), &judge.forward_results(), FORWARD)?;
@@ -234,7 +236,7 @@ fn check_precision(
     check_near(&player.gradients(), &judge.gradients(), GRADIENT)
 }
 
-fn check_all_precisions(cases_of_each: u32, place: Place) {
+fn check_all_precisions(cases_of_each: u32, place: OpenDevice) {
     let tally = Tally::default();
     for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
         property(cases_of_each, cases(), |case| {
@@ -246,13 +248,13 @@ fn check_all_precisions(cases_of_each: u32, place: Place) {
 
 #[test]
 fn single_precision_is_near_double() {
-    check_all_precisions(1500, Place::CpuF32);
+    check_all_precisions(1500, OpenDevice::CpuF32);
 }
 
 #[test]
 fn gpus_are_near_double_precision() {
     if let Some(device) = common::gpu() {
-        check_all_precisions(20, Place::Gpu(&device));
+        check_all_precisions(20, OpenDevice::Gpu(&device));
     }
 }
 
@@ -263,7 +265,7 @@ fn calls_in_one_pass_give_the_bits_of_calls_one_by_one() {
             // Some with full tiles and rests of them.
             let case = case.with_batch_times(1 + case.seed as usize % 9);
             let [mut together, mut alone] =
-                [(); 2].map(|()| Player::new(&case, gradients, Place::CpuF32));
+                [(); 2].map(|()| Player::new(&case, gradients, OpenDevice::CpuF32));
             together.run(&[Phase::Forward, Phase::Backward]);
             alone.run_one_by_one(Phase::Forward);
             alone.run_one_by_one(Phase::Backward);
@@ -277,7 +279,7 @@ fn calls_in_one_pass_give_the_bits_of_calls_one_by_one() {
 fn trained(
     case: &Case,
     gradients: Gradients,
-    place: Place,
+    place: OpenDevice,
     change: impl Fn(&mut Player),
 ) -> Results {
     let mut player = Player::new(case, gradients, place);
@@ -287,7 +289,7 @@ fn trained(
 }
 
 /// Scans leave the same bits however they are cut, and steps nearly the same.
-fn check_routes(case: &Case, place: Place, limit: f64) -> TestCaseResult {
+fn check_routes(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
     let walk = |route, scan_work| {
         let case = Case {
             route,
@@ -302,7 +304,7 @@ fn check_routes(case: &Case, place: Place, limit: f64) -> TestCaseResult {
 }
 
 /// Nothing depends on what lies past a sequence's end, nor on by how much its length exceeds the steps.
-fn check_ends(case: &Case, place: Place) -> TestCaseResult {
+fn check_ends(case: &Case, place: OpenDevice) -> TestCaseResult {
     let fill = |value: f64| {
         move |player: &mut Player| {
             let (inputs, features) = (player.model.inputs, case.network.input_size);
@@ -337,8 +339,8 @@ fn check_ends(case: &Case, place: Place) -> TestCaseResult {
 #[test]
 fn routes_agree_and_nothing_past_an_end_counts() {
     property(1000, cases(), |case| {
-        check_routes(&case, Place::CpuF64, EXACT)?;
-        check_ends(&case, Place::CpuF32)
+        check_routes(&case, OpenDevice::CpuF64, EXACT)?;
+        check_ends(&case, OpenDevice::CpuF32)
     });
 }
 
@@ -346,8 +348,8 @@ fn routes_agree_and_nothing_past_an_end_counts() {
 fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
     let Some(device) = common::gpu() else { return };
     property(4, cases(), |case| {
-        check_routes(&case, Place::Gpu(&device), FORWARD)?;
-        check_ends(&case, Place::Gpu(&device))
+        check_routes(&case, OpenDevice::Gpu(&device), FORWARD)?;
+        check_ends(&case, OpenDevice::Gpu(&device))
     });
 }
 
@@ -369,7 +371,7 @@ fn sequences_may_come_in_any_order() {
         let mut moved = case.clone();
         moved.lengths = order.iter().map(|&b| case.lengths[b as usize]).collect();
         let [mut one, mut other] =
-            [&case, &moved].map(|case| Player::new(case, Gradients::OfLoss, Place::CpuF64));
+            [&case, &moved].map(|case| Player::new(case, Gradients::OfLoss, OpenDevice::CpuF64));
         let (model, classes) = (one.model.clone(), case.network.head.size);
         let states = initial_states(&model).into_iter();
         let mut read: Vec<_> = states.map(|state| (state, state.len() / batch)).collect();
@@ -433,7 +435,7 @@ fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
 fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
     const UPDATES: u32 = 40;
     property(40, cases(), |case| {
-        let mut player = Player::new(&case, Gradients::OfLoss, Place::CpuF32);
+        let mut player = Player::new(&case, Gradients::OfLoss, OpenDevice::CpuF32);
         let mut draw = |updates: u32| {
             player.set_updates(updates);
             player.run(&[Phase::Forward]);
@@ -481,20 +483,20 @@ fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
 fn gpus_draw_the_same_masks_and_evaluate_without_them() {
     let Some(device) = common::gpu() else { return };
     property(8, cases(), |case| {
-        let [cpu, gpu] = [Place::CpuF32, Place::Gpu(&device)].map(|place| {
+        let [cpu, gpu] = [OpenDevice::CpuF32, OpenDevice::Gpu(&device)].map(|place| {
             let mut player = Player::new(&case, Gradients::OfLoss, place);
             player.set_updates(12_345);
             player.run(&[Phase::Forward]);
             drawn(&mut player, &case)
         });
         check(cpu == gpu, || format!("{gpu:?} should be {cpu:?}"))?;
-        check_evaluation(&case, Place::Gpu(&device), FORWARD)
+        check_evaluation(&case, OpenDevice::Gpu(&device), FORWARD)
     });
 }
 
 /// An evaluation is that of the same network with nothing dropped, but for rounding: a mask makes the rows of the gates longer,
 /// of which a product may take its terms otherwise. It leaves what training needs as it is.
-fn check_evaluation(case: &Case, place: Place, limit: f64) -> TestCaseResult {
+fn check_evaluation(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
     let mut player = Player::new(case, Gradients::OfLoss, place);
     player.run(&[Phase::Forward, Phase::Backward]);
     let before = [player.forward_results(), player.gradients()].concat();
@@ -513,7 +515,7 @@ fn check_evaluation(case: &Case, place: Place, limit: f64) -> TestCaseResult {
 #[test]
 fn evaluations_drop_nothing() {
     property(1000, cases(), |case| {
-        check_evaluation(&case, Place::CpuF64, EXACT)
+        check_evaluation(&case, OpenDevice::CpuF64, EXACT)
     });
 }
 
@@ -533,7 +535,7 @@ fn gpus_refuse_what_they_cannot_load() {
                 init: Init::Glorot,
             },
         };
-        let model = Model::new(&network, 2, 3, Gradients::None, Tuning::default());
+        let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
         let mut model = model.expect("it makes sense");
         let layer = Recurrence {
             cell_clip,
@@ -620,7 +622,8 @@ fn networks_are_refused_or_play() {
                 && (1..=5).contains(&steps)
                 && (1..=5).contains(&batch);
             for gradients in [Gradients::None, Gradients::OfLoss, Gradients::OfUpstream] {
-                let model = Model::new(&network, steps, batch, gradients, Tuning::default());
+                let model =
+                    RecordedNetwork::new(&network, steps, batch, gradients, Tuning::default());
                 let (made, error) = (model.is_ok(), model.as_ref().err());
                 check(sensible || !made, || "it was not refused".into())?;
                 check(made || !small, || format!("it was refused: {error:?}"))?;
@@ -642,7 +645,7 @@ fn networks_are_refused_or_play() {
                     scan_work: 1,
                     seed: 1,
                 };
-                let mut player = Player::new(&case, Gradients::OfLoss, Place::CpuF32);
+                let mut player = Player::new(&case, Gradients::OfLoss, OpenDevice::CpuF32);
                 player.run(&[Phase::Forward, Phase::Backward]);
                 let results = [player.forward_results(), player.gradients()].concat();
                 for (name, values) in results {

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::place::{Place, assert_has};
+use common::place::{OpenDevice, assert_has};
 
 /// The page, which must need nothing beside it.
 fn page(path: &Path) -> String {
@@ -27,7 +27,7 @@ fn curves(html: &str, heading: &str) -> usize {
 
 #[test]
 fn a_classifier_leaves_a_page() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     // One epoch at a low rate: it makes mistakes.
     let rate = "optimizer.lr=0.0005";
     let flags = ["--epochs", "1", "--out", "run", "--set", rate];
@@ -83,7 +83,7 @@ fn a_classifier_leaves_a_page() {
 
 #[test]
 fn a_series_leaves_a_page() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     let values: Vec<String> = (0..300)
         .map(|n| format!("{}", (0.3 * f64::from(n)).sin() * 5.0))
         .collect();
@@ -121,7 +121,7 @@ fn a_series_leaves_a_page() {
 
 #[test]
 fn a_page_that_cannot_be_written_fails_no_run() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     fs::create_dir_all(place.path("run/report.html")).unwrap();
     let run = place.train(&["--epochs", "1", "--out", "run"]);
     let problem = "the run is saved, but without its report";
@@ -132,7 +132,7 @@ fn a_page_that_cannot_be_written_fails_no_run() {
 
 #[test]
 fn runs_are_drawn_on_the_same_axes() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     place.train(&["--epochs", "2", "--out", "a&b"]).ok();
     place
         .train(&["--epochs", "3", "--cell", "gru", "--out", "c"])
@@ -164,7 +164,7 @@ fn runs_are_drawn_on_the_same_axes() {
 
 #[test]
 fn mistakes_in_a_report_are_explained() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     place.run(&["report"]).fails(2);
     let message = place.run(&["report", "nowhere"]).fails(1);
     assert_has(&message, &["nowhere: there is no run here"]);

@@ -6,14 +6,16 @@ use std::path::Path;
 use std::process::Command;
 
 use gatescan::cells::Cell;
-use gatescan::kernels::{
+use gatescan::low_level::backend::tuning::{Route, Tuning};
+use gatescan::low_level::kernels::{
     Access, Arg, BackwardStage, Call, Gather, Gemm, Kernel, Matrix, Of, Record, Recurrence, Scalar,
     ScanBackward, ScanForward, StepBackward, StepForward, Tally, Tile, control, history,
 };
-use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::low_level::program::{Phase, Program};
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
-use gatescan::optim::{Clip, Form, Optimizer};
-use gatescan::program::{Element, Kind, Phase, Program, Tensor};
+use gatescan::recipe::optimizer::{Clip, Form, Optimizer};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
@@ -234,7 +236,8 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
 
 /// All that a training run plays.
 fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program {
-    let mut model = Model::new(network, 2, 13, gradients, tuning).expect("the network makes sense");
+    let mut model =
+        RecordedNetwork::new(network, 2, 13, gradients, tuning).expect("the network makes sense");
     let program = &mut model.program;
     let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     model.carry_states(Phase::Forward, words);
@@ -662,8 +665,8 @@ fn the_host_proves_the_bounds_of_what_takes_the_time() {
 #[test]
 fn what_does_not_fit_is_not_proved() {
     let network = network(Cell::LstmPeephole, 24, Loss::CrossEntropy, Reads::Last);
-    let model =
-        Model::new(&network, 5, 6, Gradients::OfLoss, Tuning::default()).expect("it is laid out");
+    let model = RecordedNetwork::new(&network, 5, 6, Gradients::OfLoss, Tuning::default())
+        .expect("it is laid out");
     let layer = &model.layers[0];
     let shrink = |tensor: &mut Tensor| *tensor = tensor.part(0, [tensor.len() - 1]);
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Recurrence));

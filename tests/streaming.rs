@@ -7,28 +7,28 @@ use std::io::Write;
 use std::path::Path;
 
 use gatescan::cells::Cell;
-use gatescan::checkpoint::Checkpoint;
 use gatescan::data::npy::{Npy, Source};
 use gatescan::data::preparation::Missing;
 use gatescan::data::{Dataset, Inputs, SplitBy, Splits, Targets};
-use gatescan::device::Device;
 use gatescan::error::Error;
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::device::Device;
 use gatescan::network::{Input, Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::place::Place;
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::train::checkpoint::Checkpoint;
 use gatescan::train::{Trainer, evaluate_on};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::WriteNpyExt;
 
 /// The CPU, and the adapter that tests run on, which grant data so many bytes.
-fn places(data_memory: Option<u64>) -> Vec<Place> {
+fn places(data_memory: Option<u64>) -> Vec<OpenDevice> {
     let gpu = common::gpu().map(|mut gpu| {
         gpu.tuning.data_memory = data_memory;
-        Place::Gpu(Box::new(gpu))
+        OpenDevice::Gpu(Box::new(gpu))
     });
-    let mut cpu = Place::open(&Device::Cpu).expect("it is there");
-    if let Place::Cpu(tuning) = &mut cpu {
+    let mut cpu = OpenDevice::open(&Device::Cpu).expect("it is there");
+    if let OpenDevice::Cpu(tuning) = &mut cpu {
         tuning.data_memory = data_memory;
     }
     [Some(cpu), gpu].into_iter().flatten().collect()
@@ -134,7 +134,7 @@ fn tokens() -> (Recipe, Splits) {
 /// Trains from `from` up to `step`, or to the end.
 fn train(
     (recipe, data): &(Recipe, Splits),
-    place: &Place,
+    place: &OpenDevice,
     from: Option<&Checkpoint>,
     step: usize,
 ) -> Checkpoint {
@@ -178,8 +178,8 @@ fn a_window_changes_no_bit() {
 /// The fewest bytes with which a case trains, by trying.
 fn least((recipe, data): &(Recipe, Splits)) -> u64 {
     let fits = |bytes: &u64| {
-        let mut cpu = Place::open(&Device::Cpu).expect("it is there");
-        if let Place::Cpu(tuning) = &mut cpu {
+        let mut cpu = OpenDevice::open(&Device::Cpu).expect("it is there");
+        if let OpenDevice::Cpu(tuning) = &mut cpu {
             tuning.data_memory = Some(*bytes);
         }
         Trainer::load(recipe, data, &cpu).is_ok()
@@ -387,7 +387,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_larger_than_memory_trains() {
-    let place = common::place::Place::new();
+    let place = common::place::OpenDevice::new();
     fs::create_dir(place.path("large")).expect("there is space");
     let at = |name: &str| place.path("large").join(name);
     let (count, steps, features) = (8192, 64, 512);

@@ -6,23 +6,24 @@ use std::ops::ControlFlow;
 
 use gatescan::bench::Loaded;
 use gatescan::cells::Cell;
-use gatescan::checkpoint::SavedModel;
-use gatescan::cpu::Cpu;
 use gatescan::data::{Dataset, Inputs, Splits, Targets};
-use gatescan::device::Device;
 use gatescan::error::Error;
-use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::Tally;
-use gatescan::model::{Gradients, Model, Tuning};
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::backend::gpu::executor::Gpu;
+use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::kernels::Tally;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::rng::{Philox, Stream};
+use gatescan::model::Model;
 use gatescan::network::{
     Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Parameter, Reads,
 };
-use gatescan::optim::{Form, Optimizer};
-use gatescan::place::Place;
-use gatescan::program::Phase;
+use gatescan::recipe::optimizer::{Form, Optimizer};
+use gatescan::recipe::schedule::Schedule;
 use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
-use gatescan::rng::{Philox, Stream};
-use gatescan::schedule::Schedule;
 use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, Report, Trainer, evaluate};
 use ndarray::{Array1, Array2, Array3};
 
@@ -423,7 +424,7 @@ fn reports_are_means_of_the_steps_whatever_the_readbacks() {
 }
 
 /// A network that answers every step, as it starts.
-fn untrained(loss: Loss, size: usize) -> SavedModel {
+fn untrained(loss: Loss, size: usize) -> Model {
     let network = Network {
         input_size: 2,
         input: Input::Values,
@@ -435,7 +436,7 @@ fn untrained(loss: Loss, size: usize) -> SavedModel {
             init: Init::Glorot,
         },
     };
-    SavedModel {
+    Model {
         recipe: recipe(Cell::Lstm),
         preparation: Default::default(),
         parameters: network.to_parameters(&network.initial(1)),
@@ -565,7 +566,7 @@ fn training_does_not_see_past_the_end_of_a_sequence() {
 #[test]
 fn long_sequences_are_computed_to_their_end() {
     let Some(device) = common::gpu() else { return };
-    let place = Place::Gpu(Box::new(device));
+    let place = OpenDevice::Gpu(Box::new(device));
     let shapes = [
         "rnn-1-9000-2-3",
         "lstm-2-1500-2-40",
@@ -617,7 +618,7 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
     let mut network = recipe(Cell::Lstm).network(5, 3).expect("it is valid");
     // 2^36 numbers in the gates of one layer.
     network.layers[0].hidden_size = 4096;
-    let error = Model::new(&network, 1024, 4096, Gradients::OfLoss, Tuning::cpu())
+    let error = RecordedNetwork::new(&network, 1024, 4096, Gradients::OfLoss, Tuning::cpu())
         .expect_err("too large to index");
     assert!(
         error.to_string().contains("numbers in one buffer"),
@@ -627,15 +628,16 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
     let mut both = recipe(Cell::RnnTanh).network(5, 3).expect("it is valid");
     both.layers.truncate(1);
     both.layers[0].hidden_size = 600;
-    Model::new(&both, 1023, 4096, Gradients::OfLoss, Tuning::cpu()).expect("it can be laid out");
+    RecordedNetwork::new(&both, 1023, 4096, Gradients::OfLoss, Tuning::cpu())
+        .expect("it can be laid out");
     both.layers[0].bidirectional = true;
-    let error = Model::new(&both, 1023, 4096, Gradients::OfLoss, Tuning::cpu())
+    let error = RecordedNetwork::new(&both, 1023, 4096, Gradients::OfLoss, Tuning::cpu())
         .expect_err("too large to index");
     assert!(error.to_string().contains("1200 numbers a step"), "{error}");
     // Terabytes of activations, each buffer small enough to index.
     network.layers[0].hidden_size = 1000;
     network.layers = vec![network.layers[0].clone(); 100];
-    let mut model = Model::new(&network, 1000, 1000, Gradients::OfLoss, Tuning::cpu())
+    let mut model = RecordedNetwork::new(&network, 1000, 1000, Gradients::OfLoss, Tuning::cpu())
         .expect("it can be laid out");
     model.forward(Phase::Forward);
     let error = Cpu::<f32>::new(model.program.clone()).expect_err("no such machine here");
@@ -660,8 +662,8 @@ fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
     recipe.data = DataRecipe::Arrays {};
     recipe.network.set_hidden_size(512);
     recipe.batch_size = 4096;
-    let gpu = common::gpu().map(|gpu| Place::Gpu(Box::new(gpu)));
-    let cpu = Place::open(&Device::Cpu).expect("it is there");
+    let gpu = common::gpu().map(|gpu| OpenDevice::Gpu(Box::new(gpu)));
+    let cpu = OpenDevice::open(&Device::Cpu).expect("it is there");
     for place in [Some(cpu), gpu].into_iter().flatten() {
         let refused = |recipe: &Recipe| {
             let loaded = Trainer::load(recipe, &data, &place);

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::place::{Place, assert_has};
+use common::place::{OpenDevice, assert_has};
 
 #[test]
 fn it_is_refused_where_there_is_nothing_to_draw_on() {
-    let place = Place::new();
+    let place = OpenDevice::new();
     let message = match cfg!(feature = "tui") {
         true => "standard output is none",
         false => "cargo install gatescan --features tui",
@@ -30,7 +30,7 @@ fn q_stops_and_the_terminal_is_given_back() {
 
     use common::place::SMALL;
 
-    let place = Place::new();
+    let place = OpenDevice::new();
     let train = [
         &[env!("CARGO_BIN_EXE_gatescan"), "train", "mnist"],
         &SMALL[..],

@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gatescan::rng::{Philox, Stream};
+use gatescan::low_level::rng::{Philox, Stream};
 use untrusted_support::targets::{TARGETS, Target};
 
 /// No input is worth more, and what takes longer hangs.

@@ -2,7 +2,7 @@
 //! with the reset gate before it, `r h`.
 
 use super::{Backward, Facts, Formulas, Forward};
-use crate::real::Number;
+use crate::numeric::real::Number;
 
 pub(super) const FACTS: Facts = Facts {
     name: "gru",

@@ -2,7 +2,7 @@
 //! o sees c' (Gers & Schmidhuber 2000). With clipping c' is what ±clip leaves of it.
 
 use super::{Backward, Facts, Formulas, Forward};
-use crate::real::Number;
+use crate::numeric::real::Number;
 
 pub(super) const FACTS: Facts = Facts {
     name: "lstm",

@@ -22,7 +22,7 @@ use std::ops::Range;
 use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
-use crate::real::{Number, Real};
+use crate::numeric::real::{Number, Real};
 
 /// Slots of one unit, and gates' products of one unit.
 pub const SLOTS: usize = 4;

@@ -1,7 +1,7 @@
 //! Vanilla RNN: `h' = act(W x + b + R h)`.
 
 use super::{Backward, Facts, Formulas, Forward};
-use crate::real::Number;
+use crate::numeric::real::Number;
 
 pub(super) const TANH: Facts = Facts {
     name: "rnn-tanh",

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use clap::{Args, ValueEnum};
 use gatescan::bench::{self, Kernel, SCANS, Scan, Shape, Step, TEXT_LAYERS, TEXT_SIZES, TextStep};
 use gatescan::error::{Error, Result};
-use gatescan::profile::{Clock, figure};
+use gatescan::low_level::numeric::statistics::figure;
+use gatescan::profile::Clock;
 use serde::Serialize;
 use serde_json::json;
 

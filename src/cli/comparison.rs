@@ -1,7 +1,7 @@
 //! A model's error beside that of answers that take no network.
 
-use gatescan::baselines::{self, Baseline};
 use gatescan::data::Dataset;
+use gatescan::data::baselines::{self, Baseline};
 use gatescan::data::preparation::Preparation;
 use gatescan::error::Result;
 use gatescan::recipe::DataRecipe;

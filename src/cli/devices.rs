@@ -1,9 +1,10 @@
 //! `gatescan devices`: what `--device` can take.
 
 use clap::Args;
-use gatescan::device::{self, AdapterSummary, Device};
 use gatescan::error::Result;
-use gatescan::gpu;
+use gatescan::low_level::backend::adapter::AdapterSummary;
+use gatescan::low_level::backend::device::{self, Device};
+use gatescan::low_level::backend::gpu;
 use serde_json::json;
 
 use super::{aligned, device_name, print};

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::data::Split;
 use gatescan::error::{Error, Result};
-use gatescan::kernels::Tally;
+use gatescan::low_level::kernels::Tally;
 use gatescan::network::{Loss, Network};
 use gatescan::train::{self, Evaluation};
 use ndarray::Array2;

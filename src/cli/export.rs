@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use gatescan::checkpoint::SavedModel;
-use gatescan::disk;
 use gatescan::error::{Error, Result};
 use gatescan::formats::{Export as Files, keras, onnx, pytorch};
+use gatescan::low_level::io::disk;
+use gatescan::model::Model;
 
 use super::{load_model, run_directory, say};
 
@@ -111,8 +111,8 @@ impl Export {
         &self,
         output: &Path,
         ending: &str,
-        model: &SavedModel,
-        export: impl Fn(&SavedModel, &str) -> Result<Files>,
+        model: &Model,
+        export: impl Fn(&Model, &str) -> Result<Files>,
     ) -> Result<()> {
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         if name.contains(['"', '\\']) {

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::checkpoint::SavedModel;
 use gatescan::data::csv::Csv;
 use gatescan::data::preparation::Normal;
 use gatescan::data::series::{self, Windows};
 use gatescan::error::{Error, Result};
-use gatescan::generate::{Memory, generate, runs_away};
-use gatescan::place::Place;
+use gatescan::infer::generate::{Memory, generate, runs_away};
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::model::Model;
 use gatescan::recipe::DataRecipe;
 use plotters::prelude::*;
 use serde_json::json;
@@ -71,7 +71,13 @@ impl Generate {
             true => Memory::SlidingWindow(steps),
             false => Memory::CarriedState,
         };
-        let mut values = generate(&model, &seed, self.steps, memory, &Place::open(&device)?)?;
+        let mut values = generate(
+            &model,
+            &seed,
+            self.steps,
+            memory,
+            &OpenDevice::open(&device)?,
+        )?;
         let away = runs_away(&seed, &values).map(|at| at / columns.len());
         for numbers in [&mut values, &mut history] {
             Normal::undo_all(&model.preparation.targets, numbers);
@@ -117,7 +123,7 @@ pub struct Seed {
 
 impl Seed {
     /// The beginning of `file`, or of the model's own series; of a table the end.
-    pub fn new(model: &SavedModel, file: Option<&Path>) -> Result<Seed> {
+    pub fn new(model: &Model, file: Option<&Path>) -> Result<Seed> {
         let (path, steps, resolution, range) = match &model.recipe.data {
             DataRecipe::Csv(csv) => return Seed::last_rows(model, csv, file),
             DataRecipe::Series {
@@ -152,7 +158,7 @@ impl Seed {
     }
 
     /// The end of a table, of the last series where there are several.
-    fn last_rows(model: &SavedModel, csv: &Csv, file: Option<&Path>) -> Result<Seed> {
+    fn last_rows(model: &Model, csv: &Csv, file: Option<&Path>) -> Result<Seed> {
         if csv.inputs != csv.targets || csv.horizon != 1 {
             return Err(Error::Training(format!(
                 "the model reads {} and answers with {}, {} rows on; to continue a table it must answer with what it reads next: \

@@ -7,8 +7,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::cells::Cell;
 use gatescan::error::{Error, Result};
-use gatescan::files;
 use gatescan::formats::{Unsaid, keras, pytorch};
+use gatescan::low_level::io::files;
 use gatescan::network::{Loss, Reads};
 use gatescan::recipe::Recipe;
 

@@ -12,11 +12,11 @@ use gatescan::data::npy::{Array, Npy, Numbers, Source};
 use gatescan::data::preparation::Missing;
 use gatescan::data::{Dataset, Inputs, SplitBy, Splits, Targets, series};
 use gatescan::error::{Error, Result};
-use gatescan::files;
+use gatescan::low_level::io::files;
 use gatescan::network::{Layer, Loss, Reads};
-use gatescan::optim::Optimizer;
+use gatescan::recipe::optimizer::Optimizer;
+use gatescan::recipe::schedule::Schedule;
 use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
-use gatescan::schedule::Schedule;
 use serde_json::{Value, json};
 
 use super::{aligned, print};

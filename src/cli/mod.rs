@@ -28,14 +28,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
-use gatescan::checkpoint::SavedModel;
-use gatescan::checkpoints::Checkpoints;
-use gatescan::device::{self, Device};
 use gatescan::error::{Error, Result};
-use gatescan::gpu;
-use gatescan::place::Place;
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::device::{self, Device};
+use gatescan::low_level::backend::gpu;
+use gatescan::model::Model;
 use gatescan::recipe::DataRecipe;
 use gatescan::train::Evaluation;
+use gatescan::train::checkpoints::Checkpoints;
 
 /// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on the CPU.
 #[derive(Parser)]
@@ -193,13 +193,13 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
 }
 
 /// The model of a file or of a run directory: that of its newest checkpoint where it has none of its own yet.
-fn load_model(model: &Path) -> Result<SavedModel> {
+fn load_model(model: &Path) -> Result<Model> {
     let path = match model.is_dir() {
         true => model.join(run_directory::MODEL),
         false => model.to_path_buf(),
     };
     if path.is_file() {
-        return SavedModel::load(&path);
+        return Model::load(&path);
     }
     let found = Checkpoints::find(&model.join(run_directory::CHECKPOINTS))?;
     found.damaged.iter().for_each(note);
@@ -237,8 +237,8 @@ struct Tune {
 }
 
 /// Opens a device, tuned.
-fn open(device: &Device, tune: &Tune) -> Result<Place> {
-    Place::open(device)?.tuned(&tune.settings)
+fn open(device: &Device, tune: &Tune) -> Result<OpenDevice> {
+    OpenDevice::open(device)?.tuned(&tune.settings)
 }
 
 fn device_name(device: Device) -> String {

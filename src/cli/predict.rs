@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use gatescan::checkpoint::SavedModel;
 use gatescan::data::csv::{Csv, number_of};
 use gatescan::data::npy::Npy;
 use gatescan::data::preparation::{Missing, Normal};
 use gatescan::data::{Dataset, Inputs, Split, SplitBy, series};
-use gatescan::device::Device;
 use gatescan::error::{Error, Result};
+use gatescan::infer::predict::{Predictor, Sequences, State};
+use gatescan::low_level::backend::device::Device;
+use gatescan::model::Model;
 use gatescan::network::{Loss, Reads};
-use gatescan::predict::{Predictor, Sequences, State};
 use gatescan::recipe::DataRecipe;
 use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix3, s};
 use serde_json::{Map, Value, json};
@@ -139,7 +139,7 @@ impl Predict {
     }
 
     /// The sequences to answer, and where each stands.
-    fn asked(&self, model: &SavedModel) -> Result<(Dataset, Places)> {
+    fn asked(&self, model: &Model) -> Result<(Dataset, Places)> {
         let (path, known) = (&self.data, &model.preparation);
         let network = &model.network;
         match &model.recipe.data {
@@ -192,7 +192,7 @@ impl Predict {
     }
 
     /// `[N, T or 1, K]`: probabilities, or values in their own units. Of all steps or the last of each sequence.
-    fn outputs(&self, model: &SavedModel, data: &Dataset, device: &Device) -> Result<Array3<f32>> {
+    fn outputs(&self, model: &Model, data: &Dataset, device: &Device) -> Result<Array3<f32>> {
         let batch = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
@@ -265,7 +265,7 @@ impl Predict {
     }
 
     /// Answers each line of standard input as it comes.
-    fn stream(&self, model: &SavedModel, answers: &Answers, device: &Device) -> Result<()> {
+    fn stream(&self, model: &Model, answers: &Answers, device: &Device) -> Result<()> {
         let network = &model.network;
         if network.layers.iter().any(|layer| layer.bidirectional) {
             return Err(Error::Training(
@@ -456,7 +456,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(model: &SavedModel) -> Answers {
+    fn new(model: &Model) -> Answers {
         let width = model.network.head.size;
         let names = (0..width).map(|class| model.preparation.class(class));
         let values = match &model.recipe.data {
@@ -528,7 +528,7 @@ impl Answers {
 
 /// Numbers out of lines, as the model reads them.
 struct Lines<'a> {
-    model: &'a SavedModel,
+    model: &'a Model,
     csv: Option<&'a Csv>,
     /// Which cell each input stands in.
     columns: Vec<usize>,
@@ -540,7 +540,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn new(model: &SavedModel) -> Lines<'_> {
+    fn new(model: &Model) -> Lines<'_> {
         let width = match model.network.input.is_values() {
             true => model.network.input_size,
             false => 1,

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::error::{Error, Result};
-use gatescan::files;
-use gatescan::profile::{
-    self, Ceiling, Change, Clock, Comparison, Estimate, Machine, Options, Site, figure,
-};
+use gatescan::low_level::backend::ceilings::Ceiling;
+use gatescan::low_level::io::files;
+use gatescan::low_level::numeric::statistics::{Estimate, figure};
+use gatescan::profile::{self, Change, Clock, Comparison, Machine, Options, Site};
 use gatescan::recipe::Recipe;
 use serde_json::json;
 

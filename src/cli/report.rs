@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::checkpoint::SavedModel;
 use gatescan::data::preparation::Normal;
 use gatescan::data::{Split, SplitBy, Splits};
 use gatescan::error::{Error, Result};
-use gatescan::generate::{Memory, generate, runs_away};
-use gatescan::place::Place;
+use gatescan::infer::generate::{Memory, generate, runs_away};
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::model::Model;
 use gatescan::recipe::DataRecipe;
 use gatescan::report::{self, Continuation, Details, Findings, Run};
 
@@ -97,7 +97,7 @@ impl Report {
             }
             let data = data.load_prepared(model.recipe.seed, Some(&model.preparation))?;
             let (device, _) = choose_device(&self.device)?;
-            Ok((model, data, Place::open(&device)?))
+            Ok((model, data, OpenDevice::open(&device)?))
         };
         match known() {
             Ok((model, data, place)) => {
@@ -136,10 +136,10 @@ fn compare(run: &Run, data: &Splits) -> Option<Comparison> {
 
 /// What a model answers to its data. What cannot be found out is told on the page.
 pub fn details(
-    model: &SavedModel,
+    model: &Model,
     data: &Splits,
     compared: Option<&Comparison>,
-    place: &Place,
+    place: &OpenDevice,
 ) -> Details {
     let (split, tested) = match &data.test {
         Some(test) => (Split::Test, test),
@@ -161,7 +161,7 @@ pub fn details(
 }
 
 /// The series continued, where the model can.
-fn continuation(model: &SavedModel, place: &Place) -> Option<Continuation> {
+fn continuation(model: &Model, place: &OpenDevice) -> Option<Continuation> {
     let seed = Seed::new(model, None).ok()?;
     let width = seed.columns.len();
     let (mut history, columns) = (seed.history, seed.columns);

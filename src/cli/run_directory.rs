@@ -5,14 +5,15 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gatescan::checkpoint::{Checkpoint, SavedModel};
-use gatescan::checkpoints::{Checkpoints, Found};
-use gatescan::disk;
 use gatescan::error::{Error, Result};
-use gatescan::files;
 use gatescan::formats::tensorboard;
+use gatescan::low_level::io::disk;
+use gatescan::low_level::io::files;
+use gatescan::model::Model;
 use gatescan::recipe::Recipe;
 use gatescan::report::Run;
+use gatescan::train::checkpoint::Checkpoint;
+use gatescan::train::checkpoints::{Checkpoints, Found};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -144,7 +145,7 @@ impl RunDirectory {
     }
 
     /// Replaces the model by a later one.
-    pub fn save(&self, model: &SavedModel) -> Result<()> {
+    pub fn save(&self, model: &Model) -> Result<()> {
         model.save(&self.model_path())
     }
 

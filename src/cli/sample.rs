@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use gatescan::error::{Error, Result};
-use gatescan::place::Place;
-use gatescan::sample::{Sampler, Sampling};
+use gatescan::infer::sample::{Sampler, Sampling};
+use gatescan::low_level::backend::OpenDevice;
 use serde_json::json;
 
 use super::{choose_device, load_model, print};
@@ -69,7 +69,7 @@ impl Sample {
         sampling.validate()?;
         let model = load_model(&self.model)?;
         let (device, _) = choose_device(&self.device)?;
-        let mut sampler = Sampler::new(&model, self.count, &Place::open(&device)?)?;
+        let mut sampler = Sampler::new(&model, self.count, &OpenDevice::open(&device)?)?;
         let vocabulary = sampler.vocabulary().clone();
         let prime = vocabulary.encode_known(&self.prime)?;
         let streams = self.count == 1 && !self.json;

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use gatescan::cells::Cell;
-use gatescan::checkpoint::Checkpoint;
-use gatescan::checkpoints::Checkpoints;
 use gatescan::data::text::Unit;
 use gatescan::data::{Dataset, Splits};
-use gatescan::device::Device;
 use gatescan::error::{Error, Result};
-use gatescan::gpu::Fault;
-use gatescan::place::Place;
+use gatescan::infer::sample::{Sampler, Sampling};
+use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::backend::gpu::Fault;
 use gatescan::profile::Machine;
 use gatescan::recipe::{CheckpointRecipe, Recipe};
 use gatescan::report;
-use gatescan::sample::{Sampler, Sampling};
+use gatescan::train::checkpoint::Checkpoint;
+use gatescan::train::checkpoints::Checkpoints;
 use gatescan::train::{Ending, EpochMetrics, Event, Position, Progress, Report, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -204,7 +204,7 @@ impl Train {
         }
         let mut first_step = true;
         let mut epoch = trainer.position().epochs.len().max(1);
-        let mut train = |trainer: &mut Trainer, saver: &mut Saver, place: &Place| {
+        let mut train = |trainer: &mut Trainer, saver: &mut Saver, place: &OpenDevice| {
             let mut observe = |trainer: &mut Trainer, event: Event| {
                 let mut flow = ControlFlow::Continue(());
                 if let Some(screen) = &display.screen {
@@ -352,7 +352,7 @@ impl Train {
     }
 
     /// The place to go on in after `error`.
-    fn regain(&self, place: Place, device: &Device, error: &Error) -> Result<Place> {
+    fn regain(&self, place: OpenDevice, device: &Device, error: &Error) -> Result<OpenDevice> {
         match error {
             Error::DeviceLost(_) => {
                 // A driver that has been reset takes a moment.
@@ -475,7 +475,7 @@ impl Train {
 }
 
 /// What the model writes, a few lines.
-fn sample(trainer: &mut Trainer, seed: u64, place: &Place) -> Result<String> {
+fn sample(trainer: &mut Trainer, seed: u64, place: &OpenDevice) -> Result<String> {
     const LENGTH: usize = 200;
     let mut sampler = Sampler::new(&trainer.model()?, 1, place)?;
     let vocabulary = sampler.vocabulary().clone();

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::preparation::{Missing, Normal, Preparation};
 use super::series::{MOST_NUMBERS, shown};
 use super::{Dataset, Inputs, SplitBy, Splits, Targets, divide};
-use crate::baselines::Forecast;
+use crate::data::baselines::Forecast;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::io::files;
 use crate::kernels::IGNORE;
+use crate::messages::{did_you_mean, listed};
 use crate::network::{Loss, Reads};
-use crate::recipe::{did_you_mean, listed};
 
 /// The largest file of a table, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;

@@ -1,5 +1,6 @@
 //! Data sets as the device takes them: all sequences of one split, in one piece.
 
+pub mod baselines;
 pub mod csv;
 pub mod idx;
 pub mod npy;

@@ -17,10 +17,10 @@ use super::series::{MOST_NUMBERS, shown};
 use super::stored::{Element, Stored, StoredArray};
 use super::{Dataset, Inputs, SplitBy, Splits, Targets, divide};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::io::files;
 use crate::kernels::IGNORE;
+use crate::messages::{did_you_mean, listed};
 use crate::network::Loss;
-use crate::recipe::{did_you_mean, listed};
 
 /// The largest array, in bytes, unpacked too: as many numbers as a split may hold, in f64.
 const LARGEST_ARRAY: u64 = 8 * MOST_NUMBERS;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::preparation::Preparation;
 use super::{Dataset, Inputs, Splits, Targets};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::io::files;
 use crate::rng::{Philox, Stream};
 
 /// The largest file of a series, in bytes.

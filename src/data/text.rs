@@ -14,7 +14,7 @@ use super::preparation::Preparation;
 use super::series::shown;
 use super::{Dataset, Inputs, Splits, Targets};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::io::files;
 use crate::network::{Input, Loss, Reads};
 
 /// The largest file, in bytes.

@@ -13,10 +13,10 @@ use zip::ZipArchive;
 use super::hdf5::{self, Stored};
 use super::{Export, Unsaid, Weights, bias_of, columns, gates, refuse, transposed};
 use crate::cells::Cell;
-use crate::checkpoint::SavedModel;
 use crate::data::npy;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::io::files;
+use crate::model::Model;
 use crate::network::{Bias, Direction, Input, Layer, Network, Parameter, Reads};
 
 /// The largest array of a file, in bytes.
@@ -53,7 +53,7 @@ fn class(cell: Cell) -> (&'static str, &'static str) {
 /// # Errors
 /// [`Error::Usage`] for what Keras's layers do not have: peepholes, projections, clipping, directions of
 /// different sizes.
-pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
+pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
     refuse(network, "Keras", |layer| {
@@ -159,7 +159,7 @@ fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Parameter {
     }
 }
 
-fn python(model: &SavedModel, weights: &str) -> String {
+fn python(model: &Model, weights: &str) -> String {
     let network = &model.network;
     let Network {
         input_size, head, ..
@@ -265,7 +265,7 @@ struct Found {
 ///
 /// # Errors
 /// [`Error::Usage`] for arrays that make no such network, each by its name.
-pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<SavedModel> {
+pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<Model> {
     let arrays = match bytes.starts_with(hdf5::SIGNATURE) {
         true => hdf5::read(bytes, None),
         false => read_zip(bytes),

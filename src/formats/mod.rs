@@ -2,7 +2,7 @@
 //! records of its event files.
 //!
 //! What comes out takes numbers in the data's own units and answers in them: it normalises as [`Preparation`] says, but for
-//! missing inputs, which must be filled. Apart from that it answers sequences as [`Predictor`](crate::predict::Predictor) does. Dropout belongs to training and is left
+//! missing inputs, which must be filled. Apart from that it answers sequences as [`Predictor`](crate::infer::predict::Predictor) does. Dropout belongs to training and is left
 //! out; past a sequence's end outputs mean nothing.
 
 mod hdf5;
@@ -12,11 +12,11 @@ pub mod pytorch;
 pub mod tensorboard;
 
 use crate::cells::Cell;
-use crate::checkpoint::SavedModel;
 use crate::data::preparation::{Normal, Preparation};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::network::{Bias, Direction, Head, Input, Layer, Loss, Network, Parameter, Reads};
-use crate::optim::Optimizer;
+use crate::recipe::optimizer::Optimizer;
 use crate::recipe::{HeadRecipe, Recipe};
 
 /// A model's weights for another framework, and the program that builds the network there and loads them.
@@ -60,7 +60,7 @@ impl Unsaid {
         layers: Vec<Layer>,
         outputs: usize,
         mut parameters: Vec<Parameter>,
-    ) -> Result<SavedModel> {
+    ) -> Result<Model> {
         let told = |cell: &Cell| layers.iter().any(|layer| layer.cell == *cell);
         if let Some(cell) = self.cell.filter(|cell| !told(cell)) {
             return Err(Error::Usage(format!(
@@ -114,7 +114,7 @@ impl Unsaid {
         network.validate()?;
         network.from_parameters(&parameters)?;
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(SavedModel {
+        Ok(Model {
             network,
             recipe,
             preparation: Preparation::default(),
@@ -143,7 +143,7 @@ impl Unsaid {
     }
 }
 
-impl SavedModel {
+impl Model {
     /// The values of a parameter.
     fn parameter(&self, name: &str) -> Result<&[f32]> {
         let found = self.parameters.iter().find(|p| p.name == name);
@@ -169,7 +169,7 @@ struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    fn of(model: &'a SavedModel, direction: &Direction) -> Result<Weights<'a>> {
+    fn of(model: &'a Model, direction: &Direction) -> Result<Weights<'a>> {
         let find = |what: &str| model.parameter(&format!("rnn.{what}_{}", direction.suffix));
         Ok(Weights {
             input: find("weight_ih")?,

@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::{Weights, columns, gates, transposed};
 use crate::cells::Cell;
-use crate::checkpoint::SavedModel;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::network::{Direction, Input, Layer, Loss, Network, Reads};
 
 /// The version of the operators' definitions.
@@ -25,7 +25,7 @@ const LARGEST_FILE: usize = i32::MAX as usize;
 ///
 /// # Errors
 /// [`Error::Usage`] for a model of more than 2 GiB, or whose parameters are not its network's.
-pub fn export(model: &SavedModel, lengths: bool) -> Result<Vec<u8>> {
+pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
     let mut graph = Graph::default();
@@ -57,7 +57,7 @@ pub fn export(model: &SavedModel, lengths: bool) -> Result<Vec<u8>> {
 
 impl Graph {
     /// What the first layer reads `[T, B, I]`.
-    fn inputs(&mut self, model: &SavedModel) -> Result<String> {
+    fn inputs(&mut self, model: &Model) -> Result<String> {
         let Network {
             input_size, input, ..
         } = model.network;
@@ -91,12 +91,7 @@ impl Graph {
     }
 
     /// What the last layer emits `[T, B, P]`, and its state after each sequence's last valid step `[B, P]`.
-    fn layers(
-        &mut self,
-        model: &SavedModel,
-        inputs: &str,
-        lengths: bool,
-    ) -> Result<(String, String)> {
+    fn layers(&mut self, model: &Model, inputs: &str, lengths: bool) -> Result<(String, String)> {
         let (mut read, mut last) = (inputs.to_string(), String::new());
         for (level, layer) in model.network.layers.iter().enumerate() {
             let directions = model.network.directions();
@@ -133,7 +128,7 @@ impl Graph {
     /// An operator for one direction of a layer or both: what it emits `[T, B, D*H]`, and its last states `[B, D*H]`.
     fn operator(
         &mut self,
-        model: &SavedModel,
+        model: &Model,
         directions: &[&Direction],
         read: &str,
         lengths: bool,
@@ -205,7 +200,7 @@ impl Graph {
     /// A `Scan` for one direction of an LSTM with a projection or clipping: what it emits `[T, B, P]`, and its last h `[B, P]`.
     fn scan(
         &mut self,
-        model: &SavedModel,
+        model: &Model,
         direction: &Direction,
         read: &str,
         lengths: bool,
@@ -324,7 +319,7 @@ impl Graph {
     }
 
     /// Outputs, and probabilities where there are classes.
-    fn head(&mut self, model: &SavedModel, emitted: &str, last: &str) -> Result<()> {
+    fn head(&mut self, model: &Model, emitted: &str, last: &str) -> Result<()> {
         let Network { head, .. } = model.network;
         let inputs = model.network.head_inputs();
         let weight = match model.network.is_tied() {

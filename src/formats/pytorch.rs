@@ -8,9 +8,9 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{Export, Unsaid, bias_of, columns, refuse};
 use crate::cells::Cell;
-use crate::checkpoint::SavedModel;
 use crate::data::preparation::Normal;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::network::{Bias, Input, Layer, Network, Parameter, Reads};
 
 /// Layers of one `nn.RNN`, `nn.LSTM` or `nn.GRU`.
@@ -27,7 +27,7 @@ struct Stack {
 /// # Errors
 /// [`Error::Usage`] for what PyTorch's modules do not have: peepholes, the reset gate before the product, clipping,
 /// projections that are not smaller than the layer, directions of different sizes.
-pub fn export(model: &SavedModel, weights: &str) -> Result<Export> {
+pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
     refuse(network, "PyTorch", |layer| {
@@ -133,7 +133,7 @@ fn recurrent(name: &str) -> Option<(&str, usize, &str)> {
     Some((kind, level.parse().ok().filter(|_| known)?, reverse))
 }
 
-fn python(model: &SavedModel, stacks: &[Stack], weights: &str) -> String {
+fn python(model: &Model, stacks: &[Stack], weights: &str) -> String {
     let network = &model.network;
     let Network {
         input_size, head, ..
@@ -280,7 +280,7 @@ def load(weights=Path(__file__).with_name("{weights}")):
 ///
 /// # Errors
 /// [`Error::Usage`] for tensors that make no such network, each by its name.
-pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<SavedModel> {
+pub fn import(bytes: &[u8], name: &str, unsaid: &Unsaid) -> Result<Model> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| Error::Usage(format!("not a safetensors file ({error})")))?;
     let mut stacks: BTreeMap<Vec<Part>, BTreeMap<usize, Vec<Parameter>>> = BTreeMap::new();

@@ -1,8 +1,8 @@
 use super::descent::{Descent, keeps};
 use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, fold, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Adam (Kingma & Ba 2015) with bias correction:
 /// `p -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)`.

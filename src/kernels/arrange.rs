@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Moves columns of a `[T, B, ...]` tensor into columns of another, in an order of its own, and times a mask where there is
 /// one. What lies between the layers of a network is made of such moves: directions, dropout, residuals.

@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Begins a chunk of long sequences: with the states that the chunk before has left, or with zeros where it is their first.
 #[derive(Debug, Clone)]

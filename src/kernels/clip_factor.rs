@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// The norm of the whole gradient and the factor that clips it: `norm = [n, factor]`.
 #[derive(Debug, Clone)]

@@ -1,10 +1,10 @@
 use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, steps_that_count, write};
-use crate::executor::Memory;
-use crate::packed::DEPTH;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::packed::DEPTH;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// `out[n] = sum over m of source[m, n]`: the gradient of a bias. With a factor, of `source[m, n] * factor[m, n]`: the
 /// gradient of weights that each multiply one number only.

@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::{Arg, Scalar, control, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// What every rule updates, and what changes it from step to step.
 #[derive(Debug, Clone, Copy)]

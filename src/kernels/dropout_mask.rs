@@ -1,12 +1,12 @@
 use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
-use crate::executor::Memory;
 use crate::kernels::Columns;
+use crate::memory::Memory;
 use crate::network::MaskSharing;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::numeric::real::Real;
 use crate::rng::{Stream, philox};
+use crate::tensor::Tensor;
 
 /// Draws a dropout mask `[T, B, width]`: 0, or one over the probability of being kept. The numbers follow from the seed, the
 /// updates made so far, and the mask's own number, so they are the same on every executor and after a resume.

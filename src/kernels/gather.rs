@@ -1,9 +1,9 @@
 use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Takes the next batch of sequences out of a data set: `out[t, b, :] = source[order[cursor + b], t, :]`; or of sequences that
 /// are longer the next chunk of so many steps, where t counts from the chunk's first.

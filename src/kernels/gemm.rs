@@ -3,10 +3,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, read, write};
-use crate::executor::Memory;
-use crate::packed::{OuterProduct, OuterProducts, Start};
-use crate::program::Tensor;
-use crate::real::{Real, View};
+use crate::memory::Memory;
+use crate::numeric::packed::{OuterProduct, OuterProducts, Start};
+use crate::numeric::real::{Real, View};
+use crate::tensor::Tensor;
 
 /// Matrix product `c = a @ b + bias`, or `c += a @ b`.
 ///

@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// The weight of one output in a mean over the labelled ones: `weight = [1 / count, count]`.
 #[derive(Debug, Clone)]

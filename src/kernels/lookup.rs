@@ -1,9 +1,9 @@
 use rayon::prelude::*;
 
 use super::{Arg, Call, Columns, Cost, Kernel, Scalar, Shader, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Takes each token's vector out of a table: an embedding, or the product of a matrix with the tokens as one-hot vectors.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
 use super::{Arg, Call, Columns, Cost, Kernel, Scalar, Shader, Table, Tokens, fold, read, write};
-use crate::executor::Memory;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
 
 /// The way back of [`Lookup`](super::Lookup): each token's vector gets the sum of the gradients that arrive where the token
 /// stands, in the order of rows.

@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Squared error, mean over K, and its gradient: `dpredictions = 2 (predictions - targets) / K * weight`.
 #[derive(Debug, Clone)]

@@ -62,9 +62,9 @@ pub(crate) use together::play;
 
 use serde::{Deserialize, Serialize};
 
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// A label that counts for nothing: no loss, no gradient, no accuracy.
 pub const IGNORE: u32 = u32::MAX;
@@ -159,7 +159,7 @@ impl Scalar {
     /// A count.
     ///
     /// # Panics
-    /// Beyond 2^32, which [`crate::model::Model`] refuses before it records.
+    /// Beyond 2^32, which [`crate::record::RecordedNetwork`] refuses before it records.
     pub fn count(value: usize) -> Scalar {
         Scalar::U32(u32::try_from(value).expect("sizes were checked"))
     }

@@ -1,9 +1,9 @@
 use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// `out[b, q, j, i] = source[b, 4 q + i, j]`, and zeros past the last term: once a step for each recurrent matrix and direction, so
 /// that a GPU's scans load the weights of four terms as one vector, neighbours side by side.

@@ -3,12 +3,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Arg, Cost, Pack, Scalar, read, write};
-use crate::aligned::prefetch;
 use crate::cells::{BackwardRow, Cell, ForwardRow};
-use crate::executor::Memory;
-use crate::packed::{Packed, Start};
-use crate::program::Tensor;
-use crate::real::{Real, View};
+use crate::memory::Memory;
+use crate::numeric::aligned::prefetch;
+use crate::numeric::packed::{Packed, Start};
+use crate::numeric::real::{Real, View};
+use crate::tensor::Tensor;
 
 /// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, P]` (h)
 /// and `[T+1, B, H]` (c), of which index t is the state before step t, and index 0 the initial state. P is H, unless the

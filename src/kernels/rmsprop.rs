@@ -1,8 +1,8 @@
 use super::descent::{Descent, keeps};
 use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, fold, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then with momentum, if any,
 /// PyTorch's `v = momentum * v + g / (sqrt(s) + epsilon)`, `p -= rate * v`, or

@@ -1,7 +1,7 @@
 use super::recurrence::{BackwardWork, Recurrence, Way};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
-use crate::executor::Memory;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
 
 /// Walks time steps `begin..end` of a layer backwards, from its outputs' gradients to its gates', in one dispatch. The
 /// first cut of a walk starts from `given_states` of the layer, the later ones from what the one before has left.

@@ -1,7 +1,7 @@
 use super::recurrence::{Input, Recurrence, Way};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
-use crate::executor::Memory;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
 
 /// Walks time steps `begin..end` of a layer: recurrent product, activations and state update, in one dispatch.
 #[derive(Debug, Clone)]

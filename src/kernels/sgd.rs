@@ -1,8 +1,8 @@
 use super::descent::{Descent, keeps};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g` in the first step, then
 /// `p -= rate * v` or, as Nesterov has it, `p -= rate * (g + momentum * v)`.

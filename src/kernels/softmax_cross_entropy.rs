@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::{Number, Real};
+use crate::memory::Memory;
+use crate::numeric::real::{Number, Real};
+use crate::tensor::Tensor;
 
 /// Softmax cross-entropy in nats and its gradient: `dlogits = (softmax(logits) - onehot(label)) * weight`.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Sums of squares of what falls to each of 64 workgroups, for [`ClipFactor`](super::ClipFactor) to add up.
 #[derive(Debug, Clone)]

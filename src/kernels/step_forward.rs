@@ -1,7 +1,7 @@
 use super::recurrence::Recurrence;
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
-use crate::executor::Memory;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
 
 /// One time step of a layer, with the activations fused behind the recurrent product. A layer of two stages takes
 /// two calls.

@@ -1,7 +1,7 @@
 use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
-use crate::executor::Memory;
-use crate::program::Tensor;
-use crate::real::Real;
+use crate::memory::Memory;
+use crate::numeric::real::Real;
+use crate::tensor::Tensor;
 
 /// Counts how well outputs tell classes apart, and adds to the counts that are there.
 ///

@@ -4,10 +4,10 @@
 
 use super::recurrence::Input;
 use super::{Call, Gemm, Ragged, ScanForward, steps_that_count};
-use crate::executor::Memory;
-use crate::packed::{OuterProduct, OuterProducts};
-use crate::program::Tensor;
-use crate::real::{Real, View};
+use crate::memory::Memory;
+use crate::numeric::packed::{OuterProduct, OuterProducts};
+use crate::numeric::real::{Real, View};
+use crate::tensor::Tensor;
 
 /// Plays the first of `calls` on the CPU, and those behind it that go with it; returns how many these are.
 pub fn play<R: Real>(calls: &[Call], memory: &Memory<R>) -> usize {

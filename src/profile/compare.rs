@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{Estimate, Profile, Site};
+use super::{Profile, Site};
+use crate::numeric::statistics::Estimate;
 
 /// What differs between two profiles by more than their noise.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Clock, Estimate, Event, Machine, Profile, Site, figure};
-use crate::page::{self, escape, tick, trimmed};
+use super::{Clock, Event, Machine, Profile, Site};
+use crate::html::{self, escape, tick, trimmed};
+use crate::numeric::statistics::{Estimate, figure};
 
 impl Profile {
     /// The page. The timeline is there only of a profile that was measured, not of one read from JSON.
@@ -38,7 +39,7 @@ impl Profile {
             self.timeline(),
             self.table(),
         );
-        page::page(&title, &body)
+        html::page(&title, &body)
     }
 
     /// What the header and the footer of the printed table say.

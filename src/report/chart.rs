@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::page::{escape, tick};
+use crate::html::{escape, tick};
 
 /// Points beyond which curves have no marks.
 const MOST_MARKS: usize = 40;

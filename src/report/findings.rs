@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, ArrayView2, ArrayView3, Axis, Ix3};
 
-use crate::checkpoint::SavedModel;
+use crate::backend::OpenDevice;
 use crate::data::preparation::{Normal, Preparation};
 use crate::data::{Dataset, Inputs, Split, Targets};
 use crate::error::{Error, Result};
+use crate::infer::predict::{Predictor, Sequences, largest, softmax};
 use crate::kernels::IGNORE;
+use crate::model::Model;
 use crate::network::Reads;
-use crate::place::Place;
-use crate::predict::{Predictor, Sequences, largest, softmax};
 
 /// The most time steps that are played for a page, and the most sequences that are answered.
 const MOST_STEPS: usize = 1 << 20;
@@ -104,11 +104,11 @@ impl Findings {
     /// # Errors
     /// [`Error::Training`] for a model of other data; what the device reports.
     pub fn new(
-        saved: &SavedModel,
+        saved: &Model,
         data: &Dataset,
         split: Split,
         in_time: bool,
-        place: &Place,
+        place: &OpenDevice,
     ) -> Result<Findings> {
         let network = &saved.network;
         if data.input_size() != network.input_size

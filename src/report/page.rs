@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::chart::{Chart, Line, SMALL, WIDE, legend};
 use super::findings::{Answers, Classes, Findings, Picture, Values};
 use super::{Continuation, Details, Run};
-use crate::page::{self, escape, trimmed};
-use crate::profile::figure;
+use crate::html::{self, escape, trimmed};
+use crate::numeric::statistics::figure;
 use crate::train::EpochMetrics;
 
 /// The most classes of which all pairs are drawn.
@@ -69,7 +69,7 @@ pub fn page(run: &Run, details: &Details) -> String {
             escape(&recipe)
         );
     }
-    page::page(&run.name, &body)
+    html::page(&run.name, &body)
 }
 
 /// Several runs on the same axes, and what differs in their recipes.
@@ -110,7 +110,7 @@ pub fn comparison(runs: &[Run]) -> String {
             table(&heads.concat(), &differences)
         }
     };
-    page::page(&title, &body)
+    html::page(&title, &body)
 }
 
 fn outcome(run: &Run) -> [String; 8] {

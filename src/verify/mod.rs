@@ -6,9 +6,9 @@
 //! and does not spread, and no tolerance is chosen: the bound follows from the formula, the sizes and the magnitudes.
 //!
 //! ```
-//! use gatescan::{device::Device, place::Place, verify};
+//! use gatescan::{device::Device, place::OpenDevice, verify};
 //!
-//! let place = Place::open(&Device::Cpu)?;
+//! let place = OpenDevice::open(&Device::Cpu)?;
 //! let mut report = verify::Report::default();
 //! for case in verify::sweep(verify::Effort::Quick) {
 //!     case.check(&place, &mut report, None)?;
@@ -30,14 +30,15 @@ use serde::Serialize;
 pub use sweep::{Effort, of_recipe, sweep};
 use tracked::Tracked;
 
-use crate::cpu::Cpu;
+use crate::backend::OpenDevice;
+use crate::backend::cpu::Cpu;
+use crate::backend::executor::Executor;
+use crate::backend::tuning::Tuning;
 use crate::error::{Error, Result};
-use crate::executor::Executor;
 use crate::kernels::{Access, Arg, Call};
-use crate::model::Tuning;
-use crate::place::Place;
-use crate::program::{Element, Phase, Program, Tensor};
-use crate::real::Real;
+use crate::numeric::real::Real;
+use crate::program::{Phase, Program};
+use crate::tensor::{Element, Tensor};
 
 /// What stands in a [`Report`] in place of a kernel for whole training steps.
 pub const TRAINING: &str = "training steps";
@@ -153,7 +154,12 @@ impl Case {
     /// # Errors
     /// What the device reports, such as a kernel that it cannot compile; a file that cannot be written. A wrong number is no
     /// error but a failure in the report.
-    pub fn check(&self, place: &Place, report: &mut Report, dump: Option<&Path>) -> Result<()> {
+    pub fn check(
+        &self,
+        place: &OpenDevice,
+        report: &mut Report,
+        dump: Option<&Path>,
+    ) -> Result<()> {
         let Scene { program, contents } = (self.make)(place.tuning())?;
         let mut play = Play {
             case: self,

@@ -2,6 +2,7 @@
 //! saturated, zero and subnormal numbers.
 
 use super::{Case, Content, Manner, Scene};
+use crate::backend::tuning::{Route, Tuning};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::kernels::{
@@ -9,14 +10,15 @@ use crate::kernels::{
     LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Of, Order, Pack, Record, Side,
     SoftmaxCrossEntropy, SquaredNorm, Table, Tally, Tokens, control, history,
 };
-use crate::model::{Gradients, Model, Route, Tuning};
 use crate::network::{
     Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Padding, Reads,
 };
-use crate::optim::{Clip, Optimizer};
-use crate::program::{Element, Kind, Phase, Program, Tensor};
+use crate::program::{Phase, Program};
+use crate::recipe::optimizer::{Clip, Optimizer};
 use crate::recipe::{DataRecipe, Recipe};
+use crate::record::{Gradients, RecordedNetwork};
 use crate::rng::{Philox, Stream};
+use crate::tensor::{Element, Kind, Tensor};
 
 /// How much is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -502,7 +504,7 @@ impl Spec {
             ..tuning
         };
         let (network, steps, batch) = (&self.network, self.steps, self.batch);
-        let mut model = Model::new(network, steps, batch, self.gradients, tuning)?;
+        let mut model = RecordedNetwork::new(network, steps, batch, self.gradients, tuning)?;
         let index = Element::Index;
         let words = model
             .program
@@ -629,7 +631,7 @@ struct Fill {
 
 impl Fill {
     fn new(program: &Program, name: &str) -> Self {
-        let content = |buffer: &crate::program::Buffer| match buffer.element {
+        let content = |buffer: &crate::tensor::Buffer| match buffer.element {
             Element::Real => Content::Real(vec![0.0; buffer.len]),
             Element::Index => Content::Index(vec![0; buffer.len]),
         };

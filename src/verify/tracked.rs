@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::real::{Number, Real, View};
+use crate::numeric::real::{Number, Real, View};
 
 /// Half a unit in the last place of f32 at 1: what one rounding may add, relative to the value; with a hundredth more for the
 /// second order of up to 10^5 roundings.

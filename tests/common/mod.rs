@@ -5,8 +5,8 @@ pub mod place;
 
 use std::ops::ControlFlow;
 
-use gatescan::device::{Device, choose};
-use gatescan::gpu::{GpuDevice, adapters};
+use gatescan::low_level::backend::device::{Device, choose};
+use gatescan::low_level::backend::gpu::{GpuDevice, adapters};
 use gatescan::train::{Ending, Trainer};
 
 /// Set to anything but 0, it turns the GPU tests off.

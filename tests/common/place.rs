@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A directory to run the program in, with a data set of 8x8 images in `data`: of the classes 0, 1 and 2, each with
 /// a bright band of rows of its own.
-pub struct Place {
+pub struct OpenDevice {
     directory: TempDir,
 }
 
@@ -28,9 +28,9 @@ pub const SMALL: [&str; 12] = [
     "0.01",
 ];
 
-impl Place {
-    pub fn new() -> Place {
-        let place = Place {
+impl OpenDevice {
+    pub fn new() -> OpenDevice {
+        let place = OpenDevice {
             directory: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(place.path("data")).unwrap();

@@ -107,7 +107,7 @@ const HEADS: [[&str; 2]; 3] = [
 ];
 
 /// A number among the framework's: tensor and index.
-type Place = (String, usize);
+type OpenDevice = (String, usize);
 
 /// A layer as the framework writes it.
 struct Written {
@@ -191,7 +191,7 @@ impl Written {
         (row, column): (usize, usize),
         h: usize,
         inputs: usize,
-    ) -> Option<Place> {
+    ) -> Option<OpenDevice> {
         let (gate, unit) = (row / h, row % h);
         if name.starts_with("rnn.weight_peephole") {
             let cell = self.parts[0].kernel.trim_end_matches("kernel");
@@ -224,7 +224,7 @@ impl Written {
 pub struct Parameters {
     pub network: Network,
     /// `None` for padding, and for a head that the framework has not.
-    places: Vec<Option<Place>>,
+    places: Vec<Option<OpenDevice>>,
     /// What the framework adds to a parameter at run time and our parameter includes.
     added: Vec<f64>,
 }
@@ -385,7 +385,7 @@ impl Parameters {
     /// The flat vector that the case begins with.
     pub fn initial(&self, case: &Case) -> Vec<f64> {
         let tensors: BTreeMap<_, _> = case.under("param/").collect();
-        let value = |place: &Option<Place>| match place {
+        let value = |place: &Option<OpenDevice>| match place {
             Some((name, index)) => tensors[name.as_str()].values[*index],
             None => 0.0,
         };

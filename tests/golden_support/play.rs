@@ -2,34 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use gatescan::cpu::Cpu;
-use gatescan::executor::Executor;
-use gatescan::gpu::GpuDevice;
-use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::{Columns, IGNORE, Record, control, history};
-use gatescan::model::{Gradients, MaskOf, Model, Tuning};
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::executor::Executor;
+use gatescan::low_level::backend::gpu::GpuDevice;
+use gatescan::low_level::backend::gpu::executor::Gpu;
+use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::kernels::{Columns, IGNORE, Record, control, history};
+use gatescan::low_level::program::{Phase, Program};
+use gatescan::low_level::record::update::Update;
+use gatescan::low_level::record::{Gradients, MaskOf, RecordedNetwork};
+use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::Reads;
-use gatescan::optim::{Clip, Form, Optimizer, Update};
-use gatescan::program::{Element, Kind, Phase, Program, Tensor};
+use gatescan::recipe::optimizer::{Clip, Form, Optimizer};
 
 use super::case::{Case, swap};
 use super::parameters::Parameters;
 
 /// Where cases are played.
-pub enum Place<'a> {
+pub enum OpenDevice<'a> {
     CpuF64,
     CpuF32,
     Gpu(&'a GpuDevice),
 }
 
-impl Place<'_> {
+impl OpenDevice<'_> {
     fn load(&self, program: &Program) -> Player {
         match self {
-            Place::CpuF64 => Player::F64(Cpu::new(program.clone()).expect("it fits")),
-            Place::CpuF32 => {
+            OpenDevice::CpuF64 => Player::F64(Cpu::new(program.clone()).expect("it fits")),
+            OpenDevice::CpuF32 => {
                 Player::F32(Box::new(Cpu::<f32>::new(program.clone()).expect("it fits")))
             }
-            Place::Gpu(device) => {
+            OpenDevice::Gpu(device) => {
                 Player::F32(Box::new(Gpu::new(device, program).expect("it loads")))
             }
         }
@@ -258,7 +261,7 @@ struct Training {
 }
 
 impl Training {
-    fn record(recipe: Recipe, model: &mut Model, control: Tensor) -> Training {
+    fn record(recipe: Recipe, model: &mut RecordedNetwork, control: Tensor) -> Training {
         let program = &mut model.program;
         let history = program.buffer(
             "history",
@@ -316,13 +319,13 @@ impl Results {
 struct Session<'a> {
     case: &'a Case,
     parameters: Parameters,
-    model: Model,
+    model: RecordedNetwork,
     player: Player,
     results: Results,
 }
 
 /// Plays `case` at `place`.
-pub fn play(case: &Case, place: &Place, tuning: Tuning) -> Results {
+pub fn play(case: &Case, place: &OpenDevice, tuning: Tuning) -> Results {
     let parameters = Parameters::of(case);
     let inputs = &case.find("x").unwrap_or_else(|| case.get("ids")).shape;
     let in_chunks = case.oracle["chunks"].is_u64();
@@ -331,8 +334,8 @@ pub fn play(case: &Case, place: &Place, tuning: Tuning) -> Results {
         true => Gradients::OfUpstream,
         false => Gradients::OfLoss,
     };
-    let mut model =
-        Model::new(&parameters.network, steps, batch, gradients, tuning).expect("a network");
+    let mut model = RecordedNetwork::new(&parameters.network, steps, batch, gradients, tuning)
+        .expect("a network");
     let program = &mut model.program;
     let control = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     if in_chunks {

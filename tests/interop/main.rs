@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gatescan::cells::Cell;
-use gatescan::checkpoint::SavedModel;
 use gatescan::data::preparation::{Normal, Preparation};
-use gatescan::device::Device;
 use gatescan::formats::{Unsaid, keras, onnx, pytorch};
+use gatescan::infer::predict::{Predictor, Sequences};
+use gatescan::low_level::backend::device::Device;
+use gatescan::model::Model;
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::predict::{Predictor, Sequences};
+use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::{HeadRecipe, Recipe};
 use ndarray::{Array1, Array2, Array3};
 use serde_json::json;
@@ -206,7 +206,7 @@ fn normals(columns: usize) -> Vec<Normal> {
 
 impl Case {
     /// The network, untrained.
-    fn model(&self) -> SavedModel {
+    fn model(&self) -> Model {
         let Head { reads, loss, .. } = self.network.head;
         let layers = self.network.layers.clone();
         let optimizer = Optimizer::adam(0.01);
@@ -215,7 +215,7 @@ impl Case {
         let flat = self.network.initial(7);
         let mut parameters = self.network.to_parameters(&flat);
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
-        SavedModel {
+        Model {
             network: self.network.clone(),
             recipe,
             preparation: match self.name {
@@ -244,7 +244,7 @@ impl Case {
     }
 }
 
-fn bits(model: &SavedModel) -> Vec<(String, Vec<usize>, Vec<u32>)> {
+fn bits(model: &Model) -> Vec<(String, Vec<usize>, Vec<u32>)> {
     let parameters = model.parameters.iter();
     let bits = parameters.map(|p| {
         let values = p.values.iter().map(|value| value.to_bits());
@@ -291,7 +291,7 @@ fn keras_weights_come_back_bit_for_bit() {
         assert!(again.weights == export.weights, "{}", case.name);
         let one = |layer: &Layer| layer.cell == Cell::Gru || layer.bias != Bias::Double;
         if case.network.layers.iter().all(one) {
-            let trained = |model: &SavedModel| model.network.from_parameters(&model.parameters);
+            let trained = |model: &Model| model.network.from_parameters(&model.parameters);
             let flat = |model| -> Vec<u32> {
                 trained(model)
                     .expect("checked")
@@ -428,7 +428,7 @@ fn answer_cases() {
 
 fn answer(directory: &Path) {
     let path = |name: &str| directory.join(name);
-    let model = SavedModel::load(&path("model.safetensors")).expect("it is a model");
+    let model = Model::load(&path("model.safetensors")).expect("it is a model");
     let lengths: Array1<i64> = ndarray_npy::read_npy(path("lengths.npy")).expect("lengths");
     let lengths: Vec<usize> = lengths.iter().map(|&length| length as usize).collect();
     let answer = |sequences: Sequences, steps: usize| {

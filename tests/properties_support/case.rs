@@ -1,13 +1,14 @@
 //! What is random: a network that makes sense, its sizes, and how it goes through time.
 
 use gatescan::cells::Cell;
-use gatescan::kernels::{IGNORE, Recurrence};
-use gatescan::model::{Gradients, Model, Route, Tuning};
+use gatescan::low_level::backend::tuning::{Route, Tuning};
+use gatescan::low_level::kernels::{IGNORE, Recurrence};
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::rng::{Philox, Stream};
+use gatescan::low_level::tensor::Tensor;
 use gatescan::network::{
     Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Padding, Reads,
 };
-use gatescan::program::Tensor;
-use gatescan::rng::{Philox, Stream};
 use proptest::arbitrary::any;
 use proptest::collection::vec;
 use proptest::option::{of, weighted};
@@ -243,8 +244,8 @@ impl Case {
     }
 
     /// Its model, with nothing recorded.
-    pub fn model(&self, gradients: Gradients) -> Model {
-        Model::new(
+    pub fn model(&self, gradients: Gradients) -> RecordedNetwork {
+        RecordedNetwork::new(
             &self.network,
             self.steps,
             self.batch(),
@@ -260,7 +261,7 @@ impl Case {
     }
 
     /// Random numbers for all that a host writes before a forward pass, each of them an f32.
-    pub fn reals(&self, model: &Model) -> Vec<(Tensor, Vec<f64>)> {
+    pub fn reals(&self, model: &RecordedNetwork) -> Vec<(Tensor, Vec<f64>)> {
         let mut random = self.random(0);
         let mut normal = |tensor: Tensor| -> (Tensor, Vec<f64>) {
             let value = |_| f64::from(random.normal() as f32);
@@ -287,7 +288,7 @@ impl Case {
     }
 
     /// Classes, of which one in five counts for nothing.
-    pub fn labels(&self, model: &Model) -> Vec<u32> {
+    pub fn labels(&self, model: &RecordedNetwork) -> Vec<u32> {
         let mut random = self.random(1);
         let classes = match model.targets {
             Some(_) => 1,
@@ -302,7 +303,7 @@ impl Case {
 }
 
 /// The states before the first step: of every direction h, then c, as the gradients lie in its `dstate`.
-pub fn initial_states(model: &Model) -> Vec<Tensor> {
+pub fn initial_states(model: &RecordedNetwork) -> Vec<Tensor> {
     let of_layer = |layer: &Recurrence| {
         let states = [layer.h, layer.c].into_iter().zip(layer.state_sizes());
         let parts = states.map(|(state, size)| state.part(0, [size]));

@@ -1,19 +1,20 @@
 //! A case loaded on an executor.
 
 use gatescan::cells::Cell;
-use gatescan::cpu::Cpu;
-use gatescan::executor::Executor;
-use gatescan::gpu::GpuDevice;
-use gatescan::gpu::executor::Gpu;
-use gatescan::kernels::control;
-use gatescan::model::{Gradients, Model};
-use gatescan::program::{Element, Kind, Phase, Tensor};
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::executor::Executor;
+use gatescan::low_level::backend::gpu::GpuDevice;
+use gatescan::low_level::backend::gpu::executor::Gpu;
+use gatescan::low_level::kernels::control;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::tensor::{Element, Kind, Tensor};
 
 use super::case::Case;
 
 /// Where cases are played.
 #[derive(Clone, Copy)]
-pub enum Place<'a> {
+pub enum OpenDevice<'a> {
     CpuF64,
     CpuF32,
     Gpu(&'a GpuDevice),
@@ -27,7 +28,7 @@ enum Loaded {
 
 /// A case's model, recorded, loaded, and with all that it reads written.
 pub struct Player {
-    pub model: Model,
+    pub model: RecordedNetwork,
     gradients: Gradients,
     control: Tensor,
     /// What the value of a model with gradients from above is made of: tensors and their weights.
@@ -40,7 +41,7 @@ pub type Results = Vec<(String, Vec<f64>)>;
 
 impl Player {
     /// Forward, where masks are drawn first, and backward; and an evaluation.
-    pub fn new(case: &Case, gradients: Gradients, place: Place) -> Player {
+    pub fn new(case: &Case, gradients: Gradients, place: OpenDevice) -> Player {
         let mut model = case.model(gradients);
         let words = [control::WORDS];
         let control = model
@@ -58,11 +59,11 @@ impl Player {
         }
         let program = &model.program;
         let executor = match place {
-            Place::CpuF64 => Loaded::F64(Cpu::new(program.clone()).expect("it fits")),
-            Place::CpuF32 => {
+            OpenDevice::CpuF64 => Loaded::F64(Cpu::new(program.clone()).expect("it fits")),
+            OpenDevice::CpuF32 => {
                 Loaded::F32(Box::new(Cpu::<f32>::new(program.clone()).expect("it fits")))
             }
-            Place::Gpu(device) => {
+            OpenDevice::Gpu(device) => {
                 Loaded::F32(Box::new(Gpu::new(device, program).expect("it loads")))
             }
         };

@@ -5,26 +5,28 @@ use std::io::Cursor;
 use std::path::Path;
 
 use flate2::Crc;
-use gatescan::baselines;
 use gatescan::cells::Cell;
-use gatescan::checkpoint::{Checkpoint, SavedModel};
+use gatescan::data::baselines;
 use gatescan::data::csv::{Csv, Task};
 use gatescan::data::npy::{Npy, Source};
 use gatescan::data::preparation::Missing;
 use gatescan::data::text::{Text, Unit};
 use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
-use gatescan::device::Device;
 use gatescan::formats::{self, Unsaid};
-use gatescan::kernels::IGNORE;
-use gatescan::model::{Gradients, Model, Tuning};
+use gatescan::infer::predict::{Predictor, Sequences};
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::kernels::IGNORE;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::model::Model;
 use gatescan::network::{Layer, Loss, Network, Reads};
-use gatescan::optim::Optimizer;
-use gatescan::predict::{Predictor, Sequences};
 use gatescan::profile::Profile;
-use gatescan::program::Phase;
+use gatescan::recipe::optimizer::Optimizer;
+use gatescan::recipe::schedule::Standing;
 use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
 use gatescan::report::{self, Run};
-use gatescan::schedule::Standing;
+use gatescan::train::checkpoint::Checkpoint;
 use gatescan::train::{self, Trainer};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
@@ -89,7 +91,7 @@ pub fn model(input: &[u8]) -> bool {
         }
         _ => return false,
     };
-    let Ok(model) = SavedModel::from_bytes(&bytes) else {
+    let Ok(model) = Model::from_bytes(&bytes) else {
         return false;
     };
     let network = &model.network;
@@ -131,7 +133,7 @@ pub fn keras(input: &[u8]) -> bool {
 /// A byte that says what the weights do not, and the weights; the model goes out again as what it came.
 fn imported(
     input: &[u8],
-    import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<SavedModel>,
+    import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<Model>,
 ) -> bool {
     let Some((&first, file)) = input.split_first() else {
         return false;
@@ -178,8 +180,8 @@ pub fn recipe(input: &[u8]) -> bool {
     if !is_small(&network) {
         return false;
     }
-    let mut model =
-        Model::new(&network, 2, 2, Gradients::OfLoss, Tuning::cpu()).expect("it is small");
+    let mut model = RecordedNetwork::new(&network, 2, 2, Gradients::OfLoss, Tuning::cpu())
+        .expect("it is small");
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
     model.backward();

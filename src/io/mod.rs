@@ -1,0 +1,13 @@
+//! Files: read within bounds, written whole.
+
+pub mod disk;
+pub mod files;
+
+use flate2::Crc;
+
+/// CRC-32 of the parts one after another.
+pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
+    let mut crc = Crc::new();
+    parts.iter().for_each(|part| crc.update(part));
+    crc.sum()
+}

@@ -1,0 +1,193 @@
+//! A run in training in one safetensors file, from which it goes on bit for bit.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use super::Position;
+use crate::data::preparation::Preparation;
+use crate::error::{Error, Result};
+use crate::io::{crc32, files};
+use crate::model::file::{
+    CHECKSUM, LARGEST_FILE, RUN_KEY, Stored, VERSION, parse, serialize, to_le_bytes,
+};
+use crate::model::{Model, check_preparation, nonsense};
+use crate::network::Network;
+use crate::recipe::Recipe;
+
+/// A run between two updates: all that it takes to go on bit for bit. What is drawn at random (the order of an epoch, dropout)
+/// follows from the recipe's seed and counts of [`Position`], and so does the learning rate; so no generator has a state.
+///
+/// [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) makes it, [`Trainer::restore`](crate::train::Trainer::restore)
+/// takes it, on any device. The same run gives the same bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    pub recipe: Recipe,
+    pub network: Network,
+    pub preparation: Preparation,
+    pub position: Position,
+    /// CRC-32 of the training data.
+    pub data: u32,
+    /// `[P]`: all weights and biases, laid out as [`Network::table`] says.
+    pub parameters: Vec<f32>,
+    /// The optimiser's moments by name, each laid out as the parameters.
+    pub moments: Vec<(String, Vec<f32>)>,
+    /// The states that the next chunk of long sequences begins with, of each layer; none where no sequence is halfway.
+    pub states: Vec<Vec<f32>>,
+    /// The parameters after the best epoch, where the recipe keeps them.
+    pub best: Option<Vec<f32>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RunDescription {
+    version: u32,
+    network: Network,
+    recipe: Recipe,
+    #[serde(default, skip_serializing_if = "Preparation::is_plain")]
+    preparation: Preparation,
+    position: Position,
+    data_crc32: u32,
+}
+
+impl Checkpoint {
+    const PARAMETERS: &str = "parameters";
+    const BEST: &str = "best.parameters";
+    const MOMENT: &str = "moment.";
+    const STATE: &str = "state.";
+
+    /// The model as [`Trainer::model`](crate::train::Trainer::model) would give it: after the best epoch where the recipe keeps
+    /// that, else as it is.
+    pub fn model(&self) -> Model {
+        let flat = self.best.as_ref().unwrap_or(&self.parameters);
+        Model {
+            network: self.network.clone(),
+            recipe: self.recipe.clone(),
+            preparation: self.preparation.clone(),
+            parameters: self.network.to_parameters(flat),
+        }
+    }
+
+    /// The file: safetensors, whose last four bytes are the CRC-32 of those before.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let description = RunDescription {
+            version: VERSION,
+            network: self.network.clone(),
+            recipe: self.recipe.clone(),
+            preparation: self.preparation.clone(),
+            position: self.position.clone(),
+            data_crc32: self.data,
+        };
+        let mut tensors = vec![];
+        let mut store = |name: String, values: &[f32]| {
+            tensors.push(Stored {
+                name,
+                dtype: Dtype::F32,
+                shape: vec![values.len()],
+                bytes: to_le_bytes(values),
+            });
+        };
+        store(Self::PARAMETERS.to_string(), &self.parameters);
+        for (name, values) in &self.moments {
+            store(format!("{}{name}", Self::MOMENT), values);
+        }
+        for (layer, values) in self.states.iter().enumerate() {
+            store(format!("{}{layer}", Self::STATE), values);
+        }
+        if let Some(best) = &self.best {
+            store(Self::BEST.to_string(), best);
+        }
+        // Wider types lie first in a file, so this one is last.
+        tensors.push(Stored {
+            name: CHECKSUM.to_string(),
+            dtype: Dtype::U8,
+            shape: vec![4],
+            bytes: vec![0; 4],
+        });
+        let mut bytes = serialize(RUN_KEY, &description, &tensors)?;
+        let end = tensors_end(&bytes);
+        let (before, sum) = bytes.split_at_mut(end);
+        sum.copy_from_slice(&crc32(&[before]).to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// [`Checkpoint::load`] of a file's bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them, for which the caller has a name.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+        let (description, tensors) = parse::<RunDescription>(bytes, RUN_KEY)?;
+        let (before, sum) = bytes.split_at(tensors_end(bytes));
+        if crc32(&[before]).to_le_bytes() != sum {
+            return Err("damaged: its checksum is not that of its contents".to_string());
+        }
+        let RunDescription {
+            network,
+            recipe,
+            preparation,
+            position,
+            data_crc32,
+            ..
+        } = description;
+        network.validate().map_err(nonsense)?;
+        recipe.validate().map_err(nonsense)?;
+        check_preparation(&preparation, &network)?;
+        let mut by_name: HashMap<String, Vec<f32>> = tensors
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.values))
+            .collect();
+        let parameters = by_name
+            .remove(Self::PARAMETERS)
+            .ok_or("it holds no parameters")?;
+        let best = by_name.remove(Self::BEST);
+        let layers = 0..by_name.len();
+        let states = layers.map_while(|layer| by_name.remove(&format!("{}{layer}", Self::STATE)));
+        let states = states.collect();
+        let moments = by_name.into_iter().filter_map(|(name, values)| {
+            let name = name.strip_prefix(Self::MOMENT)?;
+            Some((name.to_string(), values))
+        });
+        let mut moments: Vec<_> = moments.collect();
+        moments.sort_by(|a, b| a.0.cmp(&b.0));
+        let len = network.table().1;
+        let best_len = best.as_ref().map_or(len, Vec::len);
+        if parameters.len() != len || best_len != len {
+            return Err(format!(
+                "it holds {} parameters, and its network has {len}",
+                parameters.len()
+            ));
+        }
+        Ok(Checkpoint {
+            recipe,
+            network,
+            preparation,
+            position,
+            data: data_crc32,
+            parameters,
+            moments,
+            states,
+            best,
+        })
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    pub fn load(path: &Path) -> Result<Checkpoint> {
+        let file = fs::File::open(path);
+        // With three moments, states and the best parameters beside the last.
+        let bytes = file.and_then(|file| files::read_at_most(file, 8 * LARGEST_FILE));
+        let bytes = bytes.map_err(|error| {
+            Error::file(path, format!("the checkpoint cannot be read: {error}"))
+        })?;
+        Checkpoint::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
+    }
+}
+
+/// Where the checksum of a checkpoint begins.
+fn tensors_end(bytes: &[u8]) -> usize {
+    bytes.len().saturating_sub(4)
+}
