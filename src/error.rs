@@ -1,47 +1,154 @@
-//! The one error type. Every message says what was wrong, where, what was expected and what to do.
+//! The error type of the library. Every message says what is wrong with which value and where, what is allowed, and what to do.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong, sorted by whose turn it is to act.
+use crate::messages::mebibytes;
+
+/// What can go wrong.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// The request itself makes no sense: an unknown recipe, a keep probability of 2, a misspelt key.
+    /// The request is not valid: an unknown recipe, a misspelt key, options that exclude each other.
     #[error("{0}")]
     Usage(String),
-    /// A file does not hold what it should.
+    /// A field has a value that is not allowed.
+    #[error("{field} is {value}; it must be {allowed}")]
+    InvalidValue {
+        /// The field's path in the recipe, as `network.layer.0.hidden_size`.
+        field: String,
+        value: String,
+        /// The allowed values, as a noun phrase.
+        allowed: String,
+    },
+    /// No adapter has the requested index or name.
+    #[error(
+        "no adapter has the index or name `{request}`; {}",
+        available(adapters)
+    )]
+    UnknownDevice {
+        request: String,
+        /// Labels of the adapters that exist.
+        adapters: Vec<String>,
+    },
+    /// Several adapters have the requested name.
+    #[error("several adapters have `{request}` in their name: {}; choose one by its index", adapters.join(", "))]
+    AmbiguousDevice {
+        request: String,
+        /// Labels of the adapters with that name.
+        adapters: Vec<String>,
+    },
+    /// The machine has no GPU adapter, not even a software one.
+    #[error(
+        "there is no GPU adapter; install the driver of the GPU, or a software driver \
+         (on Debian: apt install mesa-vulkan-drivers), or use the CPU"
+    )]
+    NoAdapter,
+    /// A file cannot be read or written, or its contents are not what they should be.
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
-    /// The device refused, is missing, or cannot hold the program.
+    /// The data are not valid, or do not fit the network.
     #[error("{0}")]
-    Device(String),
-    /// The device is gone; opened anew, it may do.
-    #[error("{0}")]
-    DeviceLost(String),
-    /// The driver has dropped work without a word; what the device holds cannot be relied upon.
-    #[error("{0}")]
-    WorkLost(String),
-    /// A step's loss, its gradient's norm, or what it made of the parameters is not finite.
+    Data(String),
+    /// The device has too little free memory.
+    #[error("{device} has {} free, and {purpose}; {remedy}", free(*available))]
+    OutOfMemory {
+        device: String,
+        /// Bytes that are free, where the device reports them.
+        available: Option<u64>,
+        /// Bytes that are needed.
+        needed: u64,
+        /// A clause on what needs how many bytes.
+        purpose: String,
+        /// A clause on what to do.
+        remedy: &'static str,
+    },
+    /// The data and the window that streams them need more device memory than `data_memory` grants.
+    #[error(
+        "data_memory is {}, and two batches of each split, the least that streaming needs, take {}; \
+         increase data_memory or reduce the batch size",
+        mebibytes(*granted),
+        mebibytes(*needed)
+    )]
+    DataMemory {
+        /// Bytes.
+        granted: u64,
+        /// Bytes.
+        needed: u64,
+    },
+    /// A size is beyond a limit of the device or of a kernel.
+    #[error("{what} needs {needed}, and {device} allows {limit}; {remedy}")]
+    LimitExceeded {
+        what: String,
+        /// With its unit.
+        needed: String,
+        device: String,
+        /// With its unit.
+        limit: String,
+        /// A clause on what to do.
+        remedy: String,
+    },
+    /// The program does not fit the device with the requested batch size.
+    #[error("{reason}; {}", largest_batch(*largest))]
+    BatchTooLarge {
+        /// Why the requested batch size does not fit.
+        reason: Box<Error>,
+        /// The largest batch size that fits, if any does.
+        largest: Option<usize>,
+    },
+    /// The driver refused a request or failed.
+    #[error("{device}: {problem}")]
+    Driver { device: String, problem: String },
+    /// The device was lost; opening it again may succeed.
+    #[error("{device}: the device was lost: {reason}")]
+    DeviceLost { device: String, reason: String },
+    /// The driver dropped submissions but reported them complete; the contents of device memory are undefined.
+    #[error(
+        "{device}: the driver dropped submissions but reported them complete: of {submitted} submissions it completed \
+         {completed} (a GPU watchdog timeout?)"
+    )]
+    WorkLost {
+        device: String,
+        submitted: u32,
+        completed: u32,
+    },
+    /// A loss, a gradient's norm, a parameter or a moment is not finite.
     #[error("{problem}")]
     NotFinite {
-        /// Updates up to and with that step.
+        /// Updates up to and including that step.
         step: usize,
         problem: String,
     },
-    /// Training cannot go on (a loss that is not finite, say).
+    /// A kernel's result is further from its f64 reference than rounding explains.
     #[error("{0}")]
-    Training(String),
+    WrongResult(String),
+    /// Anything else that fails at run time, in the environment rather than in the request.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A request that makes no sense.
+    /// A request that is not valid.
     pub fn usage(message: impl Into<String>) -> Self {
         Error::Usage(message.into())
     }
 
-    /// A file that does not hold what it should; `problem` says what was expected and what came.
+    /// A field whose value is not allowed; `allowed` is a noun phrase.
+    pub fn invalid(
+        field: impl Into<String>,
+        value: impl ToString,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Error::InvalidValue {
+            field: field.into(),
+            value: value.to_string(),
+            allowed: allowed.into(),
+        }
+    }
+
+    /// A file whose contents are not what they should be; `problem` says what was expected and what was found.
     pub fn file(path: impl AsRef<Path>, problem: impl ToString) -> Self {
         Error::File {
             path: path.as_ref().to_path_buf(),
@@ -49,11 +156,57 @@ impl Error {
         }
     }
 
+    /// Data that are not valid or do not fit.
+    pub fn data(message: impl Into<String>) -> Self {
+        Error::Data(message.into())
+    }
+
+    /// Whether the request is at fault, and not what happened while it was carried out.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Error::Usage(_)
+                | Error::InvalidValue { .. }
+                | Error::UnknownDevice { .. }
+                | Error::AmbiguousDevice { .. }
+        )
+    }
+
+    /// Whether the device lacks the room for a program: a smaller program may fit.
+    pub fn is_lack_of_room(&self) -> bool {
+        matches!(
+            self,
+            Error::OutOfMemory { .. }
+                | Error::DataMemory { .. }
+                | Error::LimitExceeded { .. }
+                | Error::BatchTooLarge { .. }
+        )
+    }
+
     /// The process exit code: 2 for wrong usage, 1 for what failed at run time.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Usage(_) => 2,
-            _ => 1,
-        }
+        if self.is_usage() { 2 } else { 1 }
+    }
+}
+
+fn available(adapters: &[String]) -> String {
+    if adapters.is_empty() {
+        "there is no GPU adapter".to_string()
+    } else {
+        format!("available: {}", adapters.join(", "))
+    }
+}
+
+fn free(available: Option<u64>) -> String {
+    match available {
+        Some(bytes) => format!("{} of memory", mebibytes(bytes)),
+        None => "too little memory".to_string(),
+    }
+}
+
+fn largest_batch(largest: Option<usize>) -> String {
+    match largest {
+        Some(size) => format!("the largest batch size that fits is {size}"),
+        None => "not even a batch size of 1 fits".to_string(),
     }
 }

@@ -190,17 +190,28 @@ impl Program {
     /// Refuses a program that needs more than `available` bytes, before anything is allocated.
     ///
     /// # Errors
-    /// [`Error::Device`] with what was needed, by kind, and what there is.
+    /// [`Error::OutOfMemory`] with what was needed, by kind, and what there is.
     pub fn check_fits(&self, real_bytes: usize, available: u64, place: &str) -> Result<()> {
         if self.bytes(real_bytes) <= available {
             return Ok(());
         }
-        Err(Error::Device(format!(
-            "{place} has {} of memory left, and the network and its data need {}; a smaller batch size or hidden size \
-             needs less",
-            mebibytes(available),
-            self.memory(real_bytes)
-        )))
+        Err(self.out_of_memory(real_bytes, Some(available), place))
+    }
+
+    /// The error that says that `device` lacks the memory for this program.
+    pub(crate) fn out_of_memory(
+        &self,
+        real_bytes: usize,
+        available: Option<u64>,
+        device: &str,
+    ) -> Error {
+        Error::OutOfMemory {
+            device: device.to_string(),
+            available,
+            needed: self.bytes(real_bytes),
+            purpose: format!("the network and its data need {}", self.memory(real_bytes)),
+            remedy: "reduce the batch size or the hidden size",
+        }
     }
 
     /// Bytes held in all and by kind, in words.

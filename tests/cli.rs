@@ -355,7 +355,7 @@ fn mistakes_in_a_request_are_explained() {
         (&["train", "mnist", "--epoch", "3"], &["--epochs"]),
         (
             &["train", "mnist", "--device", "no-such-gpu"],
-            &["no adapter has that index or name"],
+            &["no adapter has the index or name `no-such-gpu`"],
         ),
         (&["eval", "run", "--batch-size", "0"], &["--batch-size"]),
         (&["tran"], &["train"]),

@@ -212,12 +212,13 @@ fn a_window_too_small_is_refused_with_the_batch_that_fits() {
     recipe.batch_size = 9;
     for place in places(Some(least)) {
         let refused = Trainer::load(&recipe, &data, &place).err();
-        let Some(Error::Device(message)) = refused else {
+        let Some(error @ Error::BatchTooLarge { .. }) = refused else {
             panic!("it should not fit: {refused:?}")
         };
+        let message = error.to_string();
         for part in [
             "two batches",
-            "grant more",
+            "increase data_memory",
             "the largest batch size that fits is 3",
         ] {
             assert!(message.contains(part), "{message}");

@@ -18,8 +18,8 @@ pub enum Device {
 /// list's.
 ///
 /// # Errors
-/// [`Error::Device`] for `gpu` where there is no adapter; [`Error::Usage`] for an index or name that no adapter
-/// has, or a name that several have.
+/// [`Error::NoAdapter`] for `gpu` where there is no adapter; [`Error::UnknownDevice`] for an index or name that no
+/// adapter has, [`Error::AmbiguousDevice`] for a name that several have.
 pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, String)> {
     // The first of the best kind: `min_by_key` keeps the earliest of equals.
     let best = adapters.iter().min_by_key(|adapter| adapter.kind);
@@ -40,7 +40,7 @@ pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, Str
             (None, Some(software)) => (
                 Device::Cpu,
                 format!(
-                    "there is no GPU but the software adapter {}, which --device gpu would take",
+                    "the only adapter is {}, a software one; request `gpu` to use it",
                     software.label()
                 ),
             ),
@@ -50,13 +50,12 @@ pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, Str
             (Some(adapter), _) => Ok(first_real(adapter)),
             (None, Some(software)) => Ok((
                 Device::Gpu(software.index),
-                format!("{} is a software adapter, and there is no real GPU", software.label()),
+                format!(
+                    "{} is a software adapter, and there is no real GPU",
+                    software.label()
+                ),
             )),
-            (None, None) => Err(Error::Device(
-                "--device gpu: there is no GPU adapter. Install the driver of your GPU, or a software one \
-                 (on Debian: apt install mesa-vulkan-drivers), or take --device cpu"
-                    .to_string(),
-            )),
+            (None, None) => Err(Error::NoAdapter),
         },
         name => by_index_or_name(request, name, adapters),
     }
@@ -67,10 +66,6 @@ fn by_index_or_name(
     name: &str,
     adapters: &[AdapterSummary],
 ) -> Result<(Device, String)> {
-    let list = |adapters: &[&AdapterSummary]| -> String {
-        let labels: Vec<String> = adapters.iter().map(|adapter| adapter.label()).collect();
-        labels.join(", ")
-    };
     let index: Option<usize> = name.parse().ok();
     let mut matches: Vec<&AdapterSummary> = adapters
         .iter()
@@ -99,20 +94,14 @@ fn by_index_or_name(
             Device::Gpu(adapter.index),
             format!("{} was asked for", adapter.label()),
         )),
-        [] => {
-            let there = match adapters {
-                [] => "there is no GPU adapter".to_string(),
-                _ => format!("there is {}", list(&adapters.iter().collect::<Vec<_>>())),
-            };
-            Err(Error::usage(format!(
-                "--device {request}: no adapter has that index or name; {there}. \
-                 Take an index, a part of a name, auto, gpu or cpu (see `gatescan devices`)"
-            )))
-        }
-        several => Err(Error::usage(format!(
-            "--device {request}: several adapters have that in their name: {}. Take one by its index",
-            list(several)
-        ))),
+        [] => Err(Error::UnknownDevice {
+            request: request.to_string(),
+            adapters: adapters.iter().map(AdapterSummary::label).collect(),
+        }),
+        several => Err(Error::AmbiguousDevice {
+            request: request.to_string(),
+            adapters: several.iter().map(|adapter| adapter.label()).collect(),
+        }),
     }
 }
 
@@ -186,7 +175,7 @@ mod tests {
         let (code, message) = problem("gpu", &[]);
         assert_eq!(code, 1);
         assert!(message.contains("mesa-vulkan-drivers"), "{message}");
-        assert!(message.contains("--device cpu"), "{message}");
+        assert!(message.contains("use the CPU"), "{message}");
     }
 
     #[test]
@@ -211,7 +200,7 @@ mod tests {
         let (code, message) = problem("6", &all);
         assert_eq!(code, 2);
         assert!(
-            message.contains("no adapter has that index or name; there is #0 llvmpipe"),
+            message.contains("no adapter has the index or name `6`; available: #0 llvmpipe"),
             "{message}"
         );
         assert!(problem("nvidia", &[]).1.contains("there is no GPU adapter"));

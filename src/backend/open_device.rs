@@ -19,7 +19,7 @@ impl OpenDevice {
     /// Opens what was chosen.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::error::Error::Device) where a GPU's driver refuses.
+    /// [`Error::Driver`](crate::error::Error::Driver) where a GPU's driver refuses.
     pub fn open(device: &Device) -> Result<OpenDevice> {
         match device {
             Device::Cpu => Ok(OpenDevice::Cpu(Tuning::cpu())),
@@ -62,7 +62,7 @@ impl OpenDevice {
     /// Refuses a program that the device cannot hold or play, by what it says of itself; nothing is allocated.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::error::Error::Device) with what was needed and what there is.
+    /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) with what was needed and what there is.
     pub fn check(&self, program: &Program) -> Result<()> {
         match self {
             OpenDevice::Cpu(_) => check_host_memory(program, size_of::<f32>()),
@@ -73,7 +73,7 @@ impl OpenDevice {
     /// Loads a program.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::error::Error::Device) where it does not fit.
+    /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) where it does not fit.
     pub fn load(&self, program: &Program) -> Result<Box<dyn Executor>> {
         Ok(match self {
             OpenDevice::Cpu(_) => Box::new(Cpu::<f32>::new(program.clone())?),

@@ -275,16 +275,19 @@ impl Tuning {
     /// The route for a layer.
     ///
     /// # Errors
-    /// [`Error::Device`] where the scan is asked for and the layer's state does not fit in a workgroup's memory.
+    /// [`Error::LimitExceeded`] where the scan is asked for and the layer's state does not fit in a workgroup's memory.
     pub(crate) fn route(&self, layer: &Recurrence) -> Result<Route> {
         let needed = layer.scan_memory();
         let widest = layer.hidden_size.max(layer.output_size);
         let fits = needed <= u128::from(self.workgroup_memory);
         match self.route {
-            Some(Route::Scan) if !fits => Err(Error::Device(format!(
-                "a scan over {} hidden units needs {needed} bytes of workgroup memory and the device has {}; take the step route",
-                layer.hidden_size, self.workgroup_memory
-            ))),
+            Some(Route::Scan) if !fits => Err(Error::LimitExceeded {
+                what: format!("a scan over {} hidden units", layer.hidden_size),
+                needed: format!("{needed} bytes of workgroup memory"),
+                device: "the device".into(),
+                limit: self.workgroup_memory.to_string(),
+                remedy: "use the route `steps`".into(),
+            }),
             Some(route) => Ok(route),
             None if fits && widest <= self.largest_scan => Ok(Route::Scan),
             None => Ok(Route::Step),

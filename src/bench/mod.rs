@@ -268,7 +268,7 @@ fn judge(what: &str, found: &[f32], expected: &[f64], limit: f64) -> Result<()> 
     let error = error(found, expected);
     match error <= limit {
         true => Ok(()),
-        false => Err(Error::Device(format!(
+        false => Err(Error::WrongResult(format!(
             "{what} is {error:.1e} of its norm away from the CPU's in f64, and rounding explains {limit:.1e}: a wrong result \
              has no speed. `gatescan verify` on the same device names the kernel"
         ))),
@@ -290,7 +290,7 @@ impl Loaded {
     /// Loads `shape` on `place`, and checks the losses and the gradient of its first batch.
     ///
     /// # Errors
-    /// [`Error::Device`] where they are wrong, or where the device cannot hold it.
+    /// [`Error::WrongResult`] where they are wrong; what is reported where the device cannot hold it.
     pub fn new(shape: &Shape, place: &OpenDevice) -> Result<Loaded> {
         let loaded = Loaded {
             name: shape.to_string(),
@@ -722,7 +722,7 @@ impl Product {
     /// Loads a product of matrices of `side` rows and columns on `place` and checks it.
     ///
     /// # Errors
-    /// [`Error::Device`] where it is wrong, or where the device cannot hold it.
+    /// [`Error::WrongResult`] where it is wrong; what is reported where the device cannot hold it.
     pub fn new(side: usize, place: &OpenDevice) -> Result<Product> {
         let mut program = Program::new();
         let [a, b, c] = ["a", "b", "c"]

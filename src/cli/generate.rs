@@ -134,7 +134,7 @@ impl Seed {
                 ..
             } => (path, *steps, *resolution, *range),
             _ => {
-                return Err(Error::Training(
+                return Err(Error::Data(
                     "this model was not trained on a series (see the recipe `series`)".into(),
                 ));
             }
@@ -160,7 +160,7 @@ impl Seed {
     /// The end of a table, of the last series where there are several.
     fn last_rows(model: &Model, csv: &Csv, file: Option<&Path>) -> Result<Seed> {
         if csv.inputs != csv.targets || csv.horizon != 1 {
-            return Err(Error::Training(format!(
+            return Err(Error::Data(format!(
                 "the model reads {} and answers with {}, {} rows on; to continue a table it must answer with what it reads next: \
                  data.targets the same as data.inputs, and data.horizon = 1. `gatescan predict` gives its answers.",
                 csv.inputs.join(", "),

@@ -110,7 +110,7 @@ impl Predict {
                 let flat = outputs
                     .view()
                     .into_shape_with_order((data.count * outputs.shape()[1], answers.width));
-                let flat = flat.map_err(|error| Error::Training(error.to_string()))?;
+                let flat = flat.map_err(|error| Error::Failed(error.to_string()))?;
                 if !self.json && print(csv_line(&columns))?.is_break() {
                     return Ok(());
                 }
@@ -177,7 +177,7 @@ impl Predict {
                 let data = recipe.load_split(self.split, model.recipe.seed)?;
                 Ok((Arc::unwrap_or_clone(data), Places::Sequences))
             }
-            DataRecipe::Text(_) => Err(Error::Training(
+            DataRecipe::Text(_) => Err(Error::Data(
                 "this model has learnt a text; `gatescan sample` has it write one, and `gatescan eval --data FILE` judges it by another"
                     .into(),
             )),
@@ -204,7 +204,7 @@ impl Predict {
         );
         let rows = if self.every_step { data.steps } else { 1 };
         let mut outputs = Array3::zeros((data.count, rows, width));
-        let wrong = |error: ndarray::ShapeError| Error::Training(error.to_string());
+        let wrong = |error: ndarray::ShapeError| Error::Failed(error.to_string());
         // Hidden states come back too, so that not all sequences are asked at once.
         for first in (0..data.count).step_by(batch) {
             let last = (first + batch).min(data.count);
@@ -268,7 +268,7 @@ impl Predict {
     fn stream(&self, model: &Model, answers: &Answers, device: &Device) -> Result<()> {
         let network = &model.network;
         if network.layers.iter().any(|layer| layer.bidirectional) {
-            return Err(Error::Training(
+            return Err(Error::Data(
                 "the model has a bidirectional layer, which reads what is yet to come; it can only be asked whole sequences".into(),
             ));
         }
@@ -307,7 +307,7 @@ impl Predict {
                 continue;
             };
             let tokens: Vec<u32> = numbers.iter().map(|&number| number as u32).collect();
-            let wrong = |error: ndarray::ShapeError| Error::Training(error.to_string());
+            let wrong = |error: ndarray::ShapeError| Error::Failed(error.to_string());
             let sequences = match network.input.is_values() {
                 true => Sequences::Values(
                     ArrayView3::from_shape((1, 1, numbers.len()), &numbers).map_err(wrong)?,
@@ -340,7 +340,7 @@ fn with_steps(outputs: ArrayD<f32>) -> Result<Array3<f32>> {
     };
     outputs
         .into_dimensionality::<Ix3>()
-        .map_err(|error| Error::Training(error.to_string()))
+        .map_err(|error| Error::Failed(error.to_string()))
 }
 
 /// A series of one value a line as the table that it is.

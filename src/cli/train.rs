@@ -345,8 +345,8 @@ impl Train {
     /// Whether a run goes back to its newest checkpoint after `error`, and on from there.
     fn survives(&self, error: &Error) -> bool {
         match error {
-            Error::WorkLost(_) => true,
-            Error::DeviceLost(_) => self.on_device_lost == OnDeviceLost::Retry,
+            Error::WorkLost { .. } => true,
+            Error::DeviceLost { .. } => self.on_device_lost == OnDeviceLost::Retry,
             _ => false,
         }
     }
@@ -354,7 +354,7 @@ impl Train {
     /// The place to go on in after `error`.
     fn regain(&self, place: OpenDevice, device: &Device, error: &Error) -> Result<OpenDevice> {
         match error {
-            Error::DeviceLost(_) => {
+            Error::DeviceLost { .. } => {
                 // A driver that has been reset takes a moment.
                 std::thread::sleep(Duration::from_secs(1));
                 open(device, &self.tune)
@@ -584,10 +584,10 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = stop.clone();
     ctrlc::set_handler(move || interrupt(&raised))
-        .map_err(|error| Error::Training(format!("Ctrl-C cannot be caught: {error}")))?;
+        .map_err(|error| Error::Failed(format!("Ctrl-C cannot be caught: {error}")))?;
     // Not by ctrlc, which would take SIGHUP too, and so from nohup what it promises.
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
-        .map_err(|error| Error::Training(format!("SIGTERM cannot be caught: {error}")))?;
+        .map_err(|error| Error::Failed(format!("SIGTERM cannot be caught: {error}")))?;
     Ok(stop)
 }
 

@@ -75,7 +75,7 @@ impl Screen {
     /// Takes the terminal to show `state`; keys raise `stop`.
     ///
     /// # Errors
-    /// [`Error::Training`] where the terminal refuses; it is as it was then.
+    /// [`Error::Failed`] where the terminal refuses; it is as it was then.
     pub fn open(state: State, stop: Arc<AtomicBool>) -> Result<Screen> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -86,7 +86,7 @@ impl Screen {
             }));
         });
         let refused =
-            |error: io::Error| Error::Training(format!("--tui: the terminal refuses: {error}"));
+            |error: io::Error| Error::Failed(format!("--tui: the terminal refuses: {error}"));
         // A terminal that is closed is a reason to save, and whoever sends these finds the terminal as it was.
         #[cfg(unix)]
         for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGQUIT] {

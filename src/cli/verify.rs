@@ -81,7 +81,7 @@ impl Verify {
         let _ = print(text)?;
         match report.failures.first() {
             None => Ok(()),
-            Some(worst) => Err(Error::Device(format!(
+            Some(worst) => Err(Error::WrongResult(format!(
                 "{} of {} cases failed. The first: {worst}. To see it alone: {} --dump DIR",
                 count_cases(&report),
                 report.cases,

@@ -52,7 +52,7 @@ pub fn majority(data: &Dataset) -> Option<f64> {
 /// the training split's mean; and linear regression. None where there are classes, or the inputs are tokens.
 ///
 /// # Errors
-/// [`Error::Training`] where the regression's numbers cannot be decomposed.
+/// [`Error::Failed`] where the regression's numbers cannot be decomposed.
 pub fn of_values(
     train: &Dataset,
     data: &Dataset,
@@ -162,7 +162,7 @@ fn regression(train: &Windows, data: &Windows) -> Result<Option<Baseline>> {
     let rows = triangle.nrows().min(coefficients);
     let svd = triangle.get(..rows, ..coefficients).thin_svd();
     let svd = svd.map_err(|error| {
-        Error::Training(format!(
+        Error::Failed(format!(
             "the linear regression beside the model cannot be made: {error:?}"
         ))
     })?;

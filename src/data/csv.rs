@@ -299,7 +299,7 @@ impl Csv {
     /// has it.
     ///
     /// # Errors
-    /// [`Error::File`], with line and column, for what cannot be read; [`Error::Training`] for a split that has no window.
+    /// [`Error::File`], with line and column, for what cannot be read; [`Error::Data`] for a split that has no window.
     pub fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
         let table = self.parse(&read(&self.path)?, &self.path, true, &known_classes(known))?;
         let test = match &self.test_path {
@@ -489,7 +489,7 @@ impl Csv {
             .collect();
         let count = windows.len();
         if count == 0 {
-            return Err(Error::Training(format!(
+            return Err(Error::Data(format!(
                 "{}: the longest series of the {name} split has {longest} rows, and a window of {steps} with its answer {} rows on \
                  needs {}; take fewer data.steps, a longer file, or another data.test_fraction",
                 self.path.display(),
@@ -499,7 +499,7 @@ impl Csv {
         }
         let numbers = count as u128 * steps as u128 * features.max(width) as u128;
         if numbers > u128::from(MOST_NUMBERS) {
-            return Err(Error::Training(format!(
+            return Err(Error::Data(format!(
                 "{}: the {name} split has {count} windows of {steps} steps with {features} inputs, which are {numbers} numbers; \
                  at most {MOST_NUMBERS} are taken. Take fewer data.steps or a larger data.stride.",
                 self.path.display()

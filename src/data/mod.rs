@@ -180,12 +180,12 @@ impl Splits {
     /// One of them alone.
     ///
     /// # Errors
-    /// [`Error::Training`] where there is no test split.
+    /// [`Error::Data`] where there is no test split.
     pub fn take(self, split: Split) -> Result<Arc<Dataset>> {
         match split {
             Split::Train => Ok(self.train),
             Split::Test => self.test.ok_or_else(|| {
-                Error::Training(
+                Error::Data(
                     "the data have no test split, as data.test_fraction is 0; evaluate the split `train`"
                         .into(),
                 )

@@ -59,12 +59,12 @@ impl Windows {
 /// Every window of T = `steps` values of a recorded series; the last `test_fraction` of the series, in time, is the test split.
 ///
 /// # Errors
-/// [`Error::Training`] where a split is too short for one window.
+/// [`Error::Data`] where a split is too short for one window.
 pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits> {
     let cut = ((values.len() as f64) * (1.0 - test_fraction)).round() as usize;
     let windows = |part: &[f32], name: &str| {
         if part.len() <= steps {
-            return Err(Error::Training(format!(
+            return Err(Error::Data(format!(
                 "the {name} split has {} values, and a window of {steps} with the value that follows needs {}; \
                  take fewer steps, a longer series, or another test_fraction",
                 part.len(),
@@ -74,7 +74,7 @@ pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits>
         let count = part.len() - steps;
         let numbers = count as u128 * steps as u128;
         if numbers > u128::from(MOST_NUMBERS) {
-            return Err(Error::Training(format!(
+            return Err(Error::Data(format!(
                 "the {name} split has {count} windows of {steps} steps, which are {numbers} numbers; at most \
                  {MOST_NUMBERS} are taken. Take fewer steps or a shorter series."
             )));

@@ -21,7 +21,7 @@ pub enum Memory {
 /// `count` values that continue `seed`, a series `[length, I]`.
 ///
 /// # Errors
-/// [`Error::Training`] for a network that does not predict, at every step, as many values as it reads; for a seed that is
+/// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads; for a seed that is
 /// empty, no whole number of steps, or shorter than the window. What the device reports.
 pub fn generate(
     saved: &Model,
@@ -74,7 +74,7 @@ pub fn generate(
 }
 
 fn check(network: &Network, seed: &[f32], memory: Memory) -> Result<()> {
-    let refuse = |message: String| Err(Error::Training(message));
+    let refuse = |message: String| Err(Error::Data(message));
     let width = network.input_size;
     if network.head.reads != Reads::Every || network.head.size != width {
         return refuse(format!(

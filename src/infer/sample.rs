@@ -104,20 +104,20 @@ impl Sampler {
     /// Records a step of the network for `batch` sequences side by side, and loads it on `place`.
     ///
     /// # Errors
-    /// [`Error::Training`] for a model that has not learnt a text; [`Error::Usage`] for no sequence; what the device reports.
+    /// [`Error::Data`] for a model that has not learnt a text; [`Error::Usage`] for no sequence; what the device reports.
     pub fn new(saved: &Model, batch: usize, place: &OpenDevice) -> Result<Sampler> {
         let network = &saved.network;
         let vocabulary = saved.preparation.vocabulary.clone().ok_or_else(|| {
-            Error::Training("this model has not learnt a text (train the recipe `text`)".into())
+            Error::Data("this model has not learnt a text (train the recipe `text`)".into())
         })?;
         let one_way = network.layers.iter().all(|layer| !layer.bidirectional);
         let Loss::CrossEntropy = network.head.loss else {
-            return Err(Error::Training(
+            return Err(Error::Data(
                 "this model answers with values and not with tokens".into(),
             ));
         };
         if network.head.reads != Reads::Every || network.input.is_values() || !one_way {
-            return Err(Error::Training(
+            return Err(Error::Data(
                 "this model does not say, at every step, what comes next after what it has read"
                     .into(),
             ));
@@ -155,7 +155,7 @@ impl Sampler {
     fn logits(&mut self) -> Result<Vec<f32>> {
         let mut logits = self.executor.read(&self.model.outputs)?;
         if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
-            return Err(Error::Training(format!(
+            return Err(Error::Data(format!(
                 "the network answers with {value}: its parameters are of no use, or it was trained at too high a learning rate"
             )));
         }

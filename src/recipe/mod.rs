@@ -695,7 +695,7 @@ impl DataRecipe {
     /// Reads or makes the training and the test split; what is drawn at random follows from `seed`.
     ///
     /// # Errors
-    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Training`] for a series that is too short;
+    /// [`Error::File`], naming the file that is missing or damaged; [`Error::Data`] for a series that is too short;
     /// [`Error::Usage`] for the caller's own arrays.
     pub fn load(&self, seed: u64) -> Result<Splits> {
         self.load_prepared(seed, None)
@@ -816,7 +816,7 @@ impl DataRecipe {
     /// One split alone.
     ///
     /// # Errors
-    /// Those of [`DataRecipe::load`]; [`Error::Training`] where there is no test split.
+    /// Those of [`DataRecipe::load`]; [`Error::Data`] where there is no test split.
     pub fn load_split(&self, split: Split, seed: u64) -> Result<Arc<Dataset>> {
         // Of images, the other split is in files that need not be there.
         if let DataRecipe::Idx {

@@ -1260,11 +1260,15 @@ fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
         .unwrap_or(1);
     let largest = ((steps as u128 + 1) * batch as u128).saturating_mul(widest as u128);
     if largest > u128::from(u32::MAX) {
-        return Err(Error::Device(format!(
-            "{batch} sequences of {steps} steps and {widest} numbers a step are {largest} numbers in one buffer; \
-             a kernel can count to {}; take a smaller batch",
-            u32::MAX
-        )));
+        return Err(Error::LimitExceeded {
+            what: format!("a batch of {batch} sequences of {steps} steps"),
+            needed: format!(
+                "{largest} elements in one buffer ({widest} for each sequence and step)"
+            ),
+            device: "a kernel".into(),
+            limit: u32::MAX.to_string(),
+            remedy: "reduce the batch size".into(),
+        });
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ impl Findings {
     /// else sequences at equal distances.
     ///
     /// # Errors
-    /// [`Error::Training`] for a model of other data; what the device reports.
+    /// [`Error::Data`] for a model of other data; what the device reports.
     pub fn new(
         saved: &Model,
         data: &Dataset,
@@ -115,7 +115,7 @@ impl Findings {
             || data.targets.outputs() != network.head.size
             || data.targets.per_step() != (network.head.reads == Reads::Every)
         {
-            return Err(Error::Training(
+            return Err(Error::Data(
                 "the data are no longer of the shape that the model was trained on".into(),
             ));
         }
@@ -157,7 +157,7 @@ impl Findings {
 /// `[N, T, K]` of a head that reads every step, else `[N, 1, K]`: logits, or values.
 fn answer(predictor: &mut Predictor, part: &Dataset) -> Result<ArrayD<f32>> {
     let (count, steps, features) = (part.count, part.steps, part.features);
-    let misshapen = |error: ndarray::ShapeError| Error::Training(error.to_string());
+    let misshapen = |error: ndarray::ShapeError| Error::Failed(error.to_string());
     let lengths = part.lengths.as_ref();
     let lengths: Option<Vec<usize>> =
         lengths.map(|all| all.iter().map(|&length| length as usize).collect());

@@ -27,7 +27,7 @@ type Curve = (String, RGBColor, bool, Vec<(f64, f64)>);
 /// Loss over the epochs, and beside it accuracy where there is one; test splits as lines, training dashed.
 ///
 /// # Errors
-/// [`Error::Training`] where no run has an epoch.
+/// [`Error::Failed`] where no run has an epoch.
 pub fn svg(runs: &[Run]) -> Result<String> {
     let curves = |of: [fn(&EpochMetrics) -> Option<f64>; 2]| {
         let mut curves: Vec<Curve> = vec![];
@@ -63,11 +63,11 @@ pub fn svg(runs: &[Run]) -> Result<String> {
         .filter(|(_, curves)| !curves.is_empty())
         .collect();
     if panels.is_empty() {
-        return Err(Error::Training(
+        return Err(Error::Failed(
             "there is nothing to plot: no epoch of these runs is over yet".into(),
         ));
     }
-    draw(&panels).map_err(|error| Error::Training(format!("the plot cannot be drawn: {error}")))
+    draw(&panels).map_err(|error| Error::Failed(format!("the plot cannot be drawn: {error}")))
 }
 
 fn draw(panels: &[(&str, Vec<Curve>)]) -> Outcome<String> {

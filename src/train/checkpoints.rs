@@ -276,8 +276,10 @@ mod tests {
         recipe.network.layers[0].hidden_size = 1;
         let network = recipe.network(1, 2).expect("it is one");
         let parameters = network.initial(step as u64);
-        let mut position = Position::default();
-        position.step = step;
+        let position = Position {
+            step,
+            ..Position::default()
+        };
         Checkpoint {
             moments: vec![("first_moment".into(), parameters.clone())],
             recipe,

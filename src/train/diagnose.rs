@@ -9,14 +9,14 @@ use crate::tensor::Element;
 /// Plays `phases` as [`Executor::run`] does, one call at a time, and looks at all that each writes.
 ///
 /// # Errors
-/// [`Error::Training`] that names the first call whose numbers are not finite; what the device reports.
+/// [`Error::Failed`] that names the first call whose numbers are not finite; what the device reports.
 pub(crate) fn play(executor: &mut dyn Executor, program: &Program, phases: &[Phase]) -> Result<()> {
     for &phase in phases {
         let calls = program.calls(phase);
         for (number, call) in calls.iter().enumerate() {
             executor.time_call(phase, number)?;
             if let Some(what) = left_by(executor, program, call)? {
-                return Err(Error::Training(format!(
+                return Err(Error::Failed(format!(
                     "`{} {}`, call {} of {} of the {} phase, left {what}",
                     call.kernel().name(),
                     program.site(call),

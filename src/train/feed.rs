@@ -132,11 +132,13 @@ impl Feed {
         let numbers =
             held as u128 * data.steps as u128 * features.max(model.network.head.size) as u128;
         if numbers > u128::from(u32::MAX) || data.count > u32::MAX as usize / 2 {
-            return Err(Error::Device(format!(
-                "the data are {} sequences, of which {numbers} numbers would lie on the device; a kernel can count to {}",
-                data.count,
-                u32::MAX
-            )));
+            return Err(Error::LimitExceeded {
+                what: format!("a data set of {} sequences", data.count),
+                needed: format!("{numbers} elements in one buffer"),
+                device: "a kernel".into(),
+                limit: u32::MAX.to_string(),
+                remedy: "use less data".into(),
+            });
         }
         let program = &mut model.program;
         let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {

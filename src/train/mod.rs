@@ -21,7 +21,6 @@ use crate::backend::tuning::Tuning;
 use crate::data::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::kernels::{Tally, control, history};
-use crate::messages::mebibytes;
 use crate::model::Model;
 use crate::network::{Loss, Network, Reads};
 use crate::program::{Phase, Program};
@@ -256,7 +255,7 @@ impl Recording {
     /// The recording, loaded on the place: with the data, or windows over them where they do not fit.
     ///
     /// # Errors
-    /// [`Error::Device`] where it does not fit, with the largest batch size that does. Nothing has been allocated then.
+    /// [`Error::BatchTooLarge`] where it does not fit. Nothing has been allocated then.
     fn loaded(
         recipe: &Recipe,
         network: &Network,
@@ -283,16 +282,14 @@ impl Recording {
                     Err(_) => too_large = between,
                 }
             }
-            match fits {
-                0 => "not even a batch size of 1 fits".to_string(),
-                _ => format!("the largest batch size that fits is {fits}"),
-            }
+            (fits > 0).then_some(fits)
         };
         streamed(place, |bytes| {
-            let recording = of_size(asked, bytes).map_err(|error| match error {
-                Error::Device(problem) if bytes.is_some() => {
-                    Error::Device(format!("{problem}; {}", largest(bytes)))
-                }
+            let recording = of_size(asked, bytes).map_err(|error: Error| match error {
+                error if bytes.is_some() && error.is_lack_of_room() => Error::BatchTooLarge {
+                    largest: largest(bytes),
+                    reason: Box::new(error),
+                },
                 error => error,
             })?;
             let executor = place.load(&recording.model.program)?;
@@ -307,7 +304,7 @@ fn streamed<T>(place: &OpenDevice, load: impl Fn(Option<u64>) -> Result<T>) -> R
     match place.tuning().data_memory {
         Some(bytes) => load(Some(bytes)),
         None => load(None).or_else(|error| match error {
-            Error::Device(_) => load(Some(WINDOW)),
+            error if error.is_lack_of_room() => load(Some(WINDOW)),
             error => Err(error),
         }),
     }
@@ -321,12 +318,10 @@ fn check_fits(program: &Program, place: &OpenDevice) -> Result<()> {
         .data_memory
         .filter(|&granted| takes > granted)
     {
-        return Err(Error::Device(format!(
-            "the data are granted {} of the device (data_memory), and two batches of each split, the least that they stream \
-             through, take {}; grant more, or take a smaller batch size",
-            mebibytes(granted),
-            mebibytes(takes)
-        )));
+        return Err(Error::DataMemory {
+            granted,
+            needed: takes,
+        });
     }
     place.check(program)
 }
@@ -593,7 +588,7 @@ impl Trainer {
         for before in first..step {
             match play_to(self, before + 1, true) {
                 Ok(_) => {}
-                Err(Error::Training(found)) => {
+                Err(Error::Failed(found)) => {
                     return Ok(format!("in step {}, {found}", before + 1));
                 }
                 Err(Error::NotFinite { .. }) => break,
@@ -1067,7 +1062,7 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
             false => ("numbers", "tokens; its `input` must be \"values\""),
         };
         let message = format!("the data are {has}, but the network takes {takes}");
-        return Err(Error::Training(message));
+        return Err(Error::Data(message));
     }
     if data.input_size() != *input_size {
         let what = if tokens {
@@ -1079,7 +1074,7 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
             "the data have {} {what}, but the network takes {input_size}",
             data.input_size()
         );
-        return Err(Error::Training(message));
+        return Err(Error::Data(message));
     }
     if data.targets.outputs() != head.size {
         let message = format!(
@@ -1087,7 +1082,7 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
             data.targets.outputs(),
             head.size
         );
-        return Err(Error::Training(message));
+        return Err(Error::Data(message));
     }
     let fitting = match &data.targets {
         Targets::Classes { .. } => Loss::CrossEntropy,
@@ -1098,7 +1093,7 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
             "the network's loss is {:?}, and these targets ask for {fitting:?}",
             head.loss
         );
-        return Err(Error::Training(message));
+        return Err(Error::Data(message));
     }
     let per_step = data.targets.per_step();
     if per_step != (head.reads == Reads::Every) {
@@ -1109,7 +1104,7 @@ fn check_data(network: &Network, data: &Dataset) -> Result<()> {
         };
         let message =
             format!("the data have a target for {has}, so the head's `reads` must be {reads}");
-        return Err(Error::Training(message));
+        return Err(Error::Data(message));
     }
     Ok(())
 }
@@ -1123,5 +1118,5 @@ fn check_steps(train: &Dataset, test: &Dataset) -> Result<()> {
         "the training sequences have {} steps and the test sequences {}",
         train.steps, test.steps
     );
-    Err(Error::Training(message))
+    Err(Error::Data(message))
 }

@@ -24,7 +24,7 @@ impl<R: Real> Cpu<R> {
     /// Loads `program`, its buffers zeroed.
     ///
     /// # Errors
-    /// [`Error::Device`] where the machine has not the memory for it; nothing has been allocated then.
+    /// [`Error::OutOfMemory`] where the machine has not the memory for it; nothing has been allocated then.
     pub fn new(program: Program) -> Result<Self> {
         check_host_memory(&program, size_of::<R>())?;
         let memory = Memory::new(program.buffers());

@@ -35,11 +35,13 @@ impl GpuDevice {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let bench = Bench::new(self);
         if pollster::block_on(scope.pop()).is_some() {
-            return Err(Error::Device(format!(
-                "{} has not the {} MiB of free memory that measuring its bandwidth takes",
-                self.summary.name,
-                (2 * COPIED) >> 20
-            )));
+            return Err(Error::OutOfMemory {
+                device: self.summary.name.clone(),
+                available: None,
+                needed: 2 * COPIED,
+                purpose: format!("measuring its bandwidth needs {} MiB", (2 * COPIED) >> 20),
+                remedy: "close other programs that use the GPU",
+            });
         }
         let copy = bench.pipeline(include_str!("../../../shaders/ceilings/copy.wgsl"), "copy");
         let source = include_str!("../../../shaders/ceilings/multiply_add.wgsl");

@@ -79,20 +79,16 @@ impl Gpu {
     /// Loads `program`, its buffers zeroed.
     ///
     /// # Errors
-    /// [`Error::Device`] where the program does not fit, before anything is allocated, or the driver refuses.
+    /// [`Error::OutOfMemory`] or [`Error::LimitExceeded`] where the program does not fit, before anything is allocated;
+    /// [`Error::Driver`] where the driver refuses.
     pub fn new(device: &GpuDevice, program: &Program) -> Result<Self> {
         check_limits(device, program)?;
         let (gpu, error) = caught(&device.device, || Self::load(device, program));
-        let failed = |error: wgpu::Error| {
-            let name = &device.summary.name;
-            Error::Device(match error {
-                wgpu::Error::OutOfMemory { .. } => format!(
-                    "{name} has not the free memory that the network and its data need: {}; \
-                     a smaller batch size or hidden size needs less",
-                    program.memory(size_of::<f32>())
-                ),
-                error => format!("{name} cannot load the program: {error}"),
-            })
+        let failed = |error: wgpu::Error| match error {
+            wgpu::Error::OutOfMemory { .. } => {
+                program.out_of_memory(size_of::<f32>(), None, &device.summary.name)
+            }
+            error => device.driver_error(format!("the program cannot be loaded: {error}")),
         };
         // A lack of memory leaves errors in what is made afterwards.
         let gpu = match (gpu, error) {
@@ -242,8 +238,7 @@ impl Gpu {
             // Nobody listens any more only if waiting failed, which has been reported then.
             let _ = send.send(result);
         });
-        let failed =
-            |error: String| Error::Device(format!("{}: {error}", self.device.summary.name));
+        let failed = |error: String| self.device.driver_error(error);
         self.device.wait()?;
         self.submissions.pace.done(Instant::now());
         match receive.try_recv() {
@@ -542,32 +537,40 @@ pub(crate) fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> 
     for buffer in program.buffers() {
         let needed = buffer.bytes(size_of::<f32>());
         if needed > largest {
-            return Err(Error::Device(format!(
-                "{} needs {} in one buffer and {name} allows {}; a smaller batch size, hidden size or data set needs less; \
-                 in all it would be {}",
-                buffer.name,
-                mebibytes(needed),
-                mebibytes(largest),
-                program.memory(size_of::<f32>())
-            )));
+            return Err(Error::LimitExceeded {
+                what: format!("the buffer `{}`", buffer.name),
+                needed: mebibytes(needed),
+                device: name.clone(),
+                limit: mebibytes(largest),
+                remedy: format!(
+                    "reduce the batch size, the hidden size or the data set; all buffers together need {}",
+                    program.memory(size_of::<f32>())
+                ),
+            });
         }
     }
     let most = limits.max_compute_workgroups_per_dimension;
     for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {
         let grid = call.kernel().grid();
         if grid.iter().any(|&side| side > most) {
-            return Err(Error::Device(format!(
-                "{} needs {grid:?} workgroups and {name} allows {most} a side; a smaller batch size needs fewer",
-                call.kernel().name()
-            )));
+            return Err(Error::LimitExceeded {
+                what: format!("the kernel {}", call.kernel().name()),
+                needed: format!("{grid:?} workgroups"),
+                device: name.clone(),
+                limit: format!("{most} in each dimension"),
+                remedy: "reduce the batch size".into(),
+            });
         }
         let iterations = call.kernel().iterations();
         if let Some(most) = device.iterations.filter(|&most| iterations > most) {
-            return Err(Error::Device(format!(
-                "{} may go through its loops {iterations} times and {name} leaves them, without a word, after {most}; \
-                 shorter sequences, a smaller batch or hidden size need fewer, and the CPU (--device cpu) has no such limit",
-                call.kernel().name()
-            )));
+            return Err(Error::LimitExceeded {
+                what: format!("the kernel {}", call.kernel().name()),
+                needed: format!("{iterations} loop iterations in one invocation"),
+                device: name.clone(),
+                limit: format!("{most} and silently skips the others"),
+                remedy: "use shorter sequences, a smaller batch size or hidden size, or the CPU, which has no such limit"
+                    .into(),
+            });
         }
     }
     if device.summary.is_software() || device.summary.kind == AdapterKind::Integrated {

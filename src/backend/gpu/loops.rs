@@ -2,7 +2,7 @@
 //! round 65,535 times in all.
 
 use super::GpuDevice;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Beyond this nothing is looked for.
 const LIMIT: u32 = 1 << 20;
@@ -14,7 +14,7 @@ impl GpuDevice {
     /// What the device reports.
     pub(super) fn measure_iterations(&self) -> Result<Option<usize>> {
         let device = &self.device;
-        let failed = |error: String| Error::Device(format!("{}: {error}", self.summary.name));
+        let failed = |error: String| self.driver_error(error);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("iterations"),
             source: wgpu::ShaderSource::Wgsl(

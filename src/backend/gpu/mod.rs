@@ -114,11 +114,13 @@ impl GpuDevice {
     /// Opens the adapter with this index among [`adapters`].
     ///
     /// # Errors
-    /// [`Error::Device`] where there is none, or its driver refuses.
+    /// [`Error::UnknownDevice`] where there is none, [`Error::Driver`] where its driver refuses.
     pub fn open(index: usize) -> Result<GpuDevice> {
         let adapter = enumerate().get(index);
-        let adapter =
-            adapter.ok_or_else(|| Error::Device(format!("there is no adapter {index}")))?;
+        let adapter = adapter.ok_or_else(|| Error::UnknownDevice {
+            request: index.to_string(),
+            adapters: adapters().iter().map(AdapterSummary::label).collect(),
+        })?;
         let summary = summary(index, adapter);
         let has = adapter.limits();
         // What WebGPU promises to computing, and more where sizes are concerned; textures are nothing to us.
@@ -145,7 +147,10 @@ impl GpuDevice {
         };
         let (device, queue) =
             pollster::block_on(adapter.request_device(&request)).map_err(|error| {
-                Error::Device(format!("{} cannot be opened: {error}", summary.name))
+                Error::Driver {
+                    device: summary.name.clone(),
+                    problem: format!("the device cannot be opened: {error}"),
+                }
             })?;
         let trouble: Arc<Mutex<Option<Trouble>>> = Arc::default();
         let note = {
@@ -223,7 +228,7 @@ impl GpuDevice {
         let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
         // What went wrong says more than that waiting did.
         self.check()?;
-        waited.map_err(|error| Error::Device(format!("{}: {error}", self.summary.name)))?;
+        waited.map_err(|error| self.driver_error(error))?;
         Ok(())
     }
 
@@ -231,12 +236,23 @@ impl GpuDevice {
     pub(crate) fn check(&self) -> Result<()> {
         let trouble = self.trouble.lock().map_or(None, |trouble| trouble.clone());
         trouble.map_or(Ok(()), |Trouble { lost, problem }| {
-            let message = format!("{}: {problem}", self.summary.name);
-            Err(match lost {
-                true => Error::DeviceLost(message),
-                false => Error::Device(message),
+            Err(if lost {
+                Error::DeviceLost {
+                    device: self.summary.name.clone(),
+                    reason: problem,
+                }
+            } else {
+                self.driver_error(problem)
             })
         })
+    }
+
+    /// The driver refused a request or failed.
+    fn driver_error(&self, problem: impl ToString) -> Error {
+        Error::Driver {
+            device: self.summary.name.clone(),
+            problem: problem.to_string(),
+        }
     }
 }
 
@@ -261,7 +277,7 @@ impl Trouble {
         };
         Trouble {
             lost: true,
-            problem: format!("the device was lost: {cause}"),
+            problem: cause,
         }
     }
 

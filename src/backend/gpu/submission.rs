@@ -128,11 +128,11 @@ impl Submissions {
         if done == self.given {
             return Ok(());
         }
-        Err(Error::WorkLost(format!(
-            "{}: the driver has reported work as finished that it has not done: of {} submissions some are missing; \
-             it may have run into a time limit of the system",
-            device.summary.name, self.given
-        )))
+        Err(Error::WorkLost {
+            device: device.summary.name.clone(),
+            submitted: self.given,
+            completed: done,
+        })
     }
 }
 
