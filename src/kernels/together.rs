@@ -46,7 +46,13 @@ fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
         None => true,
     };
     let read = [Some(product.a.tensor), Some(product.b.tensor), product.bias];
-    let written = [layer.gates, layer.h, layer.c, layer.last].map(|tensor| tensor.buffer);
+    let written = [
+        layer.gates,
+        layer.states.h,
+        layer.states.c,
+        layer.states.last,
+    ]
+    .map(|tensor| tensor.buffer);
     let reads_elsewhere = read
         .iter()
         .flatten()
