@@ -163,7 +163,7 @@ pub(crate) fn packed_matrices(
     projects: bool,
     direction: TimeDirection,
 ) -> Vec<[usize; 3]> {
-    let (gates, h, p) = (cell.facts().gates, hidden_size, output_size);
+    let (gates, h, p) = (cell.spec().gates, hidden_size, output_size);
     let [r, w_hr] = match direction {
         TimeDirection::Forward => [[1, p, gates * h], [1, h, p]],
         TimeDirection::Backward => [[gates, h, p], [1, p, h]],
@@ -222,7 +222,7 @@ impl Recurrence {
     /// follow from steps, sequences, units and outputs alone, as a length beyond the last step counts as the last step.
     /// Only the way back needs `dstate`, which a model without gradients does without.
     pub(super) fn is_inside(&self, backward: bool) -> bool {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
         let projects = self.options.projection.is_some();
         let weights = (facts.gates * h + if projects { h } else { 0 }) * p;
@@ -277,7 +277,7 @@ impl Recurrence {
 
     /// Whether the second product lies between the gates of its cell.
     fn has_middle(&self) -> bool {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         facts.first_stage < facts.gates
     }
 
@@ -289,13 +289,13 @@ impl Recurrence {
     /// Elements of each state of all sequences: h, then c.
     pub fn state_sizes(&self) -> Vec<usize> {
         let sizes = [self.batch * self.output_size, self.batch * self.hidden_size];
-        sizes[..self.cell.facts().states].to_vec()
+        sizes[..self.cell.spec().states].to_vec()
     }
 
     /// Multiply-adds of one sequence and step.
     pub fn work(&self) -> usize {
         let projections = usize::from(self.options.projection.is_some());
-        (self.cell.facts().gates + projections) * self.hidden_size * self.output_size
+        (self.cell.spec().gates + projections) * self.hidden_size * self.output_size
     }
 
     /// Bytes of workgroup memory that its scans need for each group of four sequences.
@@ -312,12 +312,12 @@ impl Recurrence {
         } else {
             0
         };
-        [h + p, self.cell.facts().gates as u128 * h + projected]
+        [h + p, self.cell.spec().gates as u128 * h + projected]
     }
 
     /// Fours of R that a scan keeps in workgroup memory beside its vectors: whole rows of them.
     fn kept(&self, direction: TimeDirection) -> usize {
-        let (gates, h, p) = (self.cell.facts().gates, self.hidden_size, self.output_size);
+        let (gates, h, p) = (self.cell.spec().gates, self.hidden_size, self.output_size);
         let [ahead, back] = self.vectors();
         let (vectors, rows, columns) = match direction {
             TimeDirection::Forward => (ahead, p / 4, gates * h),
@@ -333,7 +333,7 @@ impl Recurrence {
     pub fn scan_iterations(&self) -> usize {
         let widest = self.hidden_size.max(self.output_size);
         // More than there are, as full fours go as one.
-        let terms = self.cell.facts().gates * self.hidden_size + self.output_size;
+        let terms = self.cell.spec().gates * self.hidden_size + self.output_size;
         widest.div_ceil(self.width() / self.tile.lanes)
             * (terms.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
     }
@@ -345,7 +345,7 @@ impl Recurrence {
 
     /// Gates in runs whose recurrent products' gradients lie side by side, none across the two stages.
     pub fn product_runs(&self) -> Vec<Range<usize>> {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let mut runs: Vec<Range<usize>> = vec![];
         for gate in 0..facts.gates {
             match runs.last_mut() {
@@ -376,7 +376,7 @@ impl Recurrence {
     /// The WGSL of the cell, and what every driver needs beside it.
     fn shader_parts(&self) -> Vec<&'static str> {
         let mut parts = vec![
-            self.cell.facts().shader,
+            self.cell.spec().shader,
             include_str!("../../shaders/common/math.wgsl"),
             include_str!("../../shaders/common/recurrence.wgsl"),
         ];
@@ -437,7 +437,7 @@ impl Recurrence {
 
     /// The cost of `steps` time steps, in either direction: products, and some 10 operations for a gate's activation.
     pub(super) fn cost(&self, steps: usize) -> Cost {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (t, b, h) = (steps as f64, self.batch as f64, self.hidden_size as f64);
         let (gates, work) = (facts.gates as f64, self.work() as f64);
         let states = self.state_sizes().iter().sum::<usize>() as f64;
@@ -466,7 +466,7 @@ impl Recurrence {
         stage: Option<usize>,
         input: Option<&Input<R>>,
     ) {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
         let (gates_h, slots_h, row_size) = (facts.gates * h, facts.slots * h, self.row_size());
         let rows = self.cell.rows::<R>(self.options.cell_clip.is_some());
@@ -706,7 +706,7 @@ impl Recurrence {
         range: Range<usize>,
         work: BackwardWork,
     ) {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
         let rows = self.cell.rows::<R>(self.options.cell_clip.is_some());
         let clip = R::of(self.options.cell_clip.unwrap_or(0.0));

@@ -85,7 +85,7 @@ impl ScanBackward {
         if self.end == self.layer.steps {
             self.layer.gradients.given_states
         } else {
-            self.layer.cell.facts().states
+            self.layer.cell.spec().states
         }
     }
 }

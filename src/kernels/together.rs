@@ -35,7 +35,7 @@ const CACHED: usize = 1 << 17;
 /// what each step multiplies with should stay at hand.
 fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
     let layer = &scan.layer;
-    let gates = layer.cell.facts().gates * layer.hidden_size;
+    let gates = layer.cell.spec().gates * layer.hidden_size;
     let size = [layer.steps * layer.batch, gates];
     let to = &product.c;
     let is_input = (to.tensor.buffer, to.tensor.offset) == (layer.gates.buffer, layer.gates.offset)
