@@ -147,7 +147,7 @@ mod tests {
         let recipe = Recipe::load("mnist").unwrap();
         let run = |name: &str, metrics: &str| Run::new(name, recipe.clone(), vec![], metrics);
         let text = svg(&[run("<a>", line), run("b", "")]).unwrap();
-        for part in ["<svg", "loss", "accuracy", "&lt;a&gt;, test", ">1e-3<"] {
+        for part in ["<svg", "loss", "accuracy", "&lt;a&gt;, test", ">0.001<"] {
             assert!(text.contains(part), "no {part} in {text}");
         }
         assert_eq!(text.matches("class=\"axes\"").count(), 2);
