@@ -22,11 +22,11 @@ const LARGEST_FILE: u64 = 1 << 33;
 /// Make a model from weights that PyTorch or Keras trained.
 #[derive(Args)]
 #[command(after_help = "\
-FILE is one of these; it determines layers, sizes, directions, biases, projections, an embedding and \
-the head:
+FILE is one of these; it determines layers, sizes, directions, biases, projections, an embedding \
+and the head:
   safetensors.torch.save_file(module.state_dict(), \"model.safetensors\")          # PyTorch
   model.save_weights(\"model.weights.h5\"), model.save(\"model.keras\")               # Keras 3
-  numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras, by its paths
+  numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras
 
 Examples:
   gatescan import model.safetensors -o imported --recipe mnist

@@ -16,6 +16,7 @@ Examples:
   gatescan completions fish > ~/.config/fish/completions/gatescan.fish
   gatescan completions powershell >> $PROFILE")]
 pub struct Completions {
+    /// The shell.
     shell: Shell,
 }
 

@@ -16,7 +16,8 @@ pub struct ImportHints {
     pub cell: Option<Cell>,
     /// The hidden states that the head reads; the last one by default.
     pub reads: Option<Reads>,
-    /// The loss; the mean squared error for one output and the cross-entropy for several by default.
+    /// The loss; the mean squared error for one output and the cross-entropy for several by
+    /// default.
     pub loss: Option<Loss>,
     /// Whether the inputs are one-hot tokens. With an embedding they are tokens in any case.
     pub one_hot: bool,
@@ -106,8 +107,8 @@ impl ImportHints {
         recipe
     }
 
-    /// The cell of a layer with `gates` gates; `source` names the layer in errors. `reset_after` says
-    /// whether a GRU's reset gate comes after the recurrent matmul, if that is known.
+    /// The cell of a layer with `gates` gates; `source` names the layer in errors. `reset_after`
+    /// says whether a GRU's reset gate comes after the recurrent matmul, if that is known.
     pub(super) fn cell_of(
         &self,
         gates: usize,

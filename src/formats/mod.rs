@@ -3,14 +3,14 @@
 //!
 //! An exported model takes and returns values in the units of the data: it normalises them as its
 //! [`Preparation`](crate::data::preparation::Preparation) does, except that missing inputs must be
-//! filled. Otherwise it computes the same as [`Predictor`](crate::infer::predict::Predictor). Dropout
-//! is left out, since it is only applied in training; outputs at padded steps are undefined.
+//! filled. Otherwise it computes the same as [`Predictor`](crate::infer::predict::Predictor).
+//! Dropout is left out, since it is only applied in training; outputs at padded steps are
+//! undefined.
 
 mod hints;
 pub mod keras;
 pub mod onnx;
 pub mod pytorch;
-pub mod tensorboard;
 mod weights;
 
 use crate::error::{Error, Result};

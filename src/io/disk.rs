@@ -82,8 +82,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(&mut Os, path, bytes)
 }
 
-/// Writes `bytes` beside `path`, has them on the disk, and only then gives them the name; returns once the name is on the disk
-/// too.
+/// Writes `bytes` beside `path`, has them on the disk, and only then gives them the name; returns
+/// once the name is on the disk too.
 ///
 /// # Errors
 /// What the system reports. Then `path` is as it was, or already the new file.
@@ -113,7 +113,8 @@ fn beside(directory: &Path, path: &Path) -> PathBuf {
     directory.join(format!(".{name}.{}.tmp", std::process::id()))
 }
 
-/// Removes what processes that were killed have left beside their files. Only for who has the directory alone.
+/// Removes what processes that were killed have left beside their files. Only for who has the
+/// directory alone.
 pub fn remove_leftovers(directory: &Path) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries {

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// All that `reader` holds; memory grows with what comes, not with what a file's length or header promises.
+/// All that `reader` holds; memory grows with what comes, not with what a file's length or header
+/// promises.
 ///
 /// # Errors
 /// [`ErrorKind::FileTooLarge`] where there are more than `limit` bytes, of which no more than one is read; those of `reader`.

@@ -1,4 +1,5 @@
-//! Other frameworks' formats, here against themselves; `tests/interop/run` has the frameworks compute the same.
+//! Other frameworks' formats, here against themselves; `tests/interop/run` has the frameworks
+//! compute the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -279,7 +280,8 @@ fn pytorch_weights_come_back_bit_for_bit() {
     }
 }
 
-/// Keras has one bias where two are added, so there only what comes back goes out again bit for bit.
+/// Keras has one bias where two are added, so there only what comes back goes out again bit for
+/// bit.
 #[test]
 fn keras_weights_come_back_bit_for_bit() {
     let mut exact = 0;
@@ -405,7 +407,10 @@ fn write_cases() {
             "lacks": case.lacks,
             "cell": hints.cell.map(Cell::name),
             "reads": if network.head.reads == Reads::Every { "every" } else { "last" },
-            "loss": if network.head.loss == Loss::CrossEntropy { "cross-entropy" } else { "mean-squared-error" },
+            "loss": match network.head.loss {
+                Loss::CrossEntropy => "cross-entropy",
+                _ => "mean-squared-error",
+            },
             "one_hot": hints.one_hot,
             "told": is_told(&case),
         });
@@ -413,7 +418,8 @@ fn write_cases() {
     }
 }
 
-/// Answers the sequences of every directory that has a model: `outputs.npy`, and by `lengths.npy` `outputs_ragged.npy`.
+/// Answers the sequences of every directory that has a model: `outputs.npy`, and by `lengths.npy`
+/// `outputs_ragged.npy`.
 #[test]
 #[ignore = "part of tests/interop/run"]
 fn answer_cases() {

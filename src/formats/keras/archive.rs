@@ -26,7 +26,8 @@ const MOST_ARRAYS: usize = 1 << 16;
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
-/// Reads the arrays of a `.keras` in the order of the model, or those of an `.npz` in its own order.
+/// Reads the arrays of a `.keras` in the order of the model, or those of an `.npz` in its own
+/// order.
 ///
 /// # Errors
 /// A clause on what is wrong with which member.

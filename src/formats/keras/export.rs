@@ -36,7 +36,8 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
         (layer.cell == Cell::LstmPeephole, "LSTM with peepholes"),
         (layer.projection_size.is_some(), "LSTM with a projection"),
         (layer.cell_clip.is_some(), "LSTM that clips c"),
-        // `Bidirectional` accepts such layers, but computes the size of its output from one of them.
+        // `Bidirectional` accepts such layers, but computes the size of its output from one of
+        // them.
         (
             layer.bidirectional && layer.emitted_size() != 2 * layer.hidden_size,
             "layer whose directions differ in size",

@@ -1,6 +1,6 @@
-//! The weight files of Keras 3, `.weights.h5`: HDF5 files in which `layers/lstm_1/cell/vars/0` is the
-//! first array of the second `LSTM`. Layers are numbered within their class, so the order of layers of
-//! several classes follows from their names or sizes.
+//! The weight files of Keras 3, `.weights.h5`: HDF5 files in which `layers/lstm_1/cell/vars/0` is
+//! the first array of the second `LSTM`. Layers are numbered within their class, so the order of
+//! layers of several classes follows from their names or sizes.
 
 use std::collections::HashMap;
 
@@ -183,8 +183,8 @@ fn in_order(mut layers: Vec<FoundLayer>) -> Result<Vec<FoundLayer>, String> {
     Ok(ordered)
 }
 
-/// Orders recurrent layers so that each has as many outputs as the next one reads; the last one's are
-/// `read` by the head.
+/// Orders recurrent layers so that each has as many outputs as the next one reads; the last one's
+/// are `read` by the head.
 fn by_sizes(layers: Vec<FoundLayer>, mut read: Option<usize>) -> Result<Vec<FoundLayer>, String> {
     let mut classes: Vec<Vec<FoundLayer>> = vec![];
     for layer in layers {
@@ -214,8 +214,8 @@ fn by_sizes(layers: Vec<FoundLayer>, mut read: Option<usize>) -> Result<Vec<Foun
     Ok(order)
 }
 
-/// The number of objects and bytes that may still be read: links may lead to the same group or array
-/// again and again.
+/// The number of objects and bytes that may still be read: links may lead to the same group or
+/// array again and again.
 struct Reader {
     objects: usize,
     bytes: u64,

@@ -24,7 +24,7 @@ import numpy
 
 
 def build(masked=False):
-    """The model; if `masked`, of [inputs, mask], where mask [batch, time] is true for the steps that a sequence has."""
+    """Returns the model; if masked, of [inputs, mask]: mask [batch, time] marks valid steps."""
 {text}    return keras.Model([inputs, mask] if masked else inputs, outputs)
 
 

@@ -1,5 +1,5 @@
-//! Building a graph: constants, operators, inputs and outputs, each by its name. The methods that add
-//! an operator return the name of its (first) output.
+//! Building a graph: constants, operators, inputs and outputs, each by its name. The methods that
+//! add an operator return the name of its (first) output.
 
 use super::super::weights::transposed;
 use super::proto::{

@@ -1,5 +1,5 @@
-//! A model as an ONNX graph of the operators `RNN`, `LSTM` and `GRU`. Layers that these cannot express
-//! (projections, clipping) are a `Scan` over the formulas, so every network has a graph.
+//! A model as an ONNX graph of the operators `RNN`, `LSTM` and `GRU`. Layers that these cannot
+//! express (projections, clipping) are a `Scan` over the formulas, so every network has a graph.
 //!
 //! Formulas and layouts: version 17 of <https://onnx.ai/onnx/operators/>.
 
@@ -33,10 +33,10 @@ struct LayerOutput {
 }
 
 /// Returns the model as an ONNX file. The graph has the input `inputs` `[batch, time, I]`, or
-/// `tokens` `[batch, time]` (int64), and with `lengths` also `lengths` `[batch]` (int32), the number
-/// of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time, K]` for a
-/// head that reads every step; padded steps are undefined. A network that classifies also has the
-/// output `probabilities`, the softmax of `outputs`. Batch and time may have any size.
+/// `tokens` `[batch, time]` (int64), and with `lengths` also `lengths` `[batch]` (int32), the
+/// number of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time,
+/// K]` for a head that reads every step; padded steps are undefined. A network that classifies also
+/// has the output `probabilities`, the softmax of `outputs`. Batch and time may have any size.
 ///
 /// # Errors
 /// [`Error::Usage`] if the file would be larger than 2 GiB, or if the model's parameters are not

@@ -57,8 +57,8 @@ impl OperatorWeights {
 }
 
 impl GraphProto {
-    /// Adds an operator for one direction of a layer, or for both; its outputs are `[T, B, D*H]` and
-    /// `[B, D*H]`.
+    /// Adds an operator for one direction of a layer, or for both; its outputs are `[T, B, D*H]`
+    /// and `[B, D*H]`.
     pub(super) fn operator(
         &mut self,
         model: &Model,

@@ -14,9 +14,9 @@ use crate::network::{Input, Layer, Parameter};
 /// The layers of each module by their levels, modules in the order of their names.
 type Modules = BTreeMap<Vec<NamePart>, BTreeMap<usize, Vec<Parameter>>>;
 
-/// Returns the model of a `state_dict` as safetensors: one or several `nn.RNN`, `nn.LSTM` or `nn.GRU`
-/// (in the order of their names), an `nn.Linear`, and optionally an `nn.Embedding`, under any names.
-/// An embedding and a head with the same weights are tied.
+/// Returns the model of a `state_dict` as safetensors: one or several `nn.RNN`, `nn.LSTM` or
+/// `nn.GRU` (in the order of their names), an `nn.Linear`, and optionally an `nn.Embedding`, under
+/// any names. An embedding and a head with the same weights are tied.
 ///
 /// # Errors
 /// [`Error::Usage`] for tensors that are not those of such a network, by their names.

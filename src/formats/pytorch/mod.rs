@@ -11,7 +11,8 @@ pub use import::import;
 /// The end of the parameters' names of a backward direction.
 const REVERSE: &str = "_reverse";
 
-/// Splits the name of a recurrent parameter: `weight_ih_l0_reverse` into `weight_ih`, 0, `_reverse`.
+/// Splits the name of a recurrent parameter: `weight_ih_l0_reverse` into `weight_ih`, 0,
+/// `_reverse`.
 fn split_name(name: &str) -> Option<(&str, usize, &str)> {
     let (name, reverse) = split_reverse(name);
     let (kind, level) = name.rsplit_once("_l")?;

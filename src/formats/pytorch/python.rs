@@ -64,7 +64,7 @@ import safetensors.torch
 
 
 class Network(nn.Module):
-    """Takes {takes} and, if they differ, the lengths [batch] of the sequences; gives {outputs}."""
+    """Takes {takes}, and lengths [batch] of padded sequences; returns {outputs}."""
 
     def __init__(self):
         super().__init__()
@@ -75,7 +75,7 @@ class Network(nn.Module):
 
 
 def run(rnn, x, lengths):
-    """What the last layer of a stack emits at every step, and its state after the last one, both directions side by side."""
+    """Returns the last layer's outputs at all steps and its last h, directions concatenated."""
     steps = x.shape[1]
     if lengths is not None:
         x = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
