@@ -208,7 +208,7 @@ impl Program {
         Error::OutOfMemory {
             device: device.to_string(),
             available,
-            needed: self.bytes(real_bytes),
+            needed: Some(self.bytes(real_bytes)),
             purpose: format!("the network and its data need {}", self.memory(real_bytes)),
             remedy: "reduce the batch size or the hidden size",
         }
