@@ -53,8 +53,8 @@ impl Ceiling {
     }
 }
 
-/// Rounds of a measurement. Rates are measured in turn in each round, so that other load for a second
-/// does not affect all samples of one rate.
+/// Rounds of a measurement. Rates are measured in turn in each round, so that other load for a
+/// second does not affect all samples of one rate.
 pub(crate) const ROUNDS: usize = 12;
 
 /// Calls `sample` for an eighth of a second, at least 5 and at most 10,000 times.
@@ -77,8 +77,8 @@ pub struct Ceilings {
     /// Microseconds of an empty dispatch that waits for the one before; on the CPU, of reading the
     /// clock.
     pub empty_dispatch_us: Ceiling,
-    /// Microseconds for the host to encode and submit an empty dispatch to an idle device; `None` for
-    /// the CPU.
+    /// Microseconds for the host to encode and submit an empty dispatch to an idle device; `None`
+    /// for the CPU.
     pub submission_us: Option<Ceiling>,
     /// Microseconds to encode, submit and wait for an empty dispatch; `None` for the CPU. (The wait
     /// alone is not repeatable: the time to wake the driver's threads is part of either the
@@ -99,8 +99,8 @@ impl Ceilings {
         }
     }
 
-    /// Returns the minimal seconds of `cost` by the roofline model (Williams et al., 2009), and whether
-    /// arithmetic limits it rather than memory.
+    /// Returns the minimal seconds of `cost` by the roofline model (Williams et al., 2009), and
+    /// whether arithmetic limits it rather than memory.
     pub(crate) fn allows(&self, cost: Cost) -> (f64, bool) {
         let compute = cost.flops / (self.multiply_add_gflops.best * 1e9);
         let memory = cost.bytes / (self.copy_gbytes_per_s.best * 1e9);
@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use crate::rng::{Philox, Stream};
 
-    /// Round trips of 10 µs on a busy machine: most are slightly longer, one in five much longer, one
-    /// in fifty far shorter; and in two thirds of the time all are half as long again.
+    /// Round trips of 10 µs on a busy machine: most are slightly longer, one in five much longer,
+    /// one in fifty far shorter; and in two thirds of the time all are half as long again.
     #[test]
     fn a_cost_is_repeatable_despite_outliers() {
         let run = |seed: u64| {
@@ -141,8 +141,8 @@ mod tests {
         assert!((0..30).all(|seed| run(seed).iter().any(|&cost| cost < 1.0)));
     }
 
-    /// 30 GB/s on a shared machine, of which 40 GB/s are available for a second and half as much in most
-    /// rounds.
+    /// 30 GB/s on a shared machine, of which 40 GB/s are available for a second and half as much in
+    /// most rounds.
     #[test]
     fn a_rate_is_the_upper_quartile_of_the_rounds_maxima() {
         let round = |best: f64| vec![0.5 * best, best, 0.6 * best, 0.5 * best];

@@ -12,13 +12,13 @@ pub enum Device {
     Gpu(usize),
 }
 
-/// Chooses the requested device among the CPU and `adapters`, and returns it with the reason, a clause
-/// that follows "since" ("#0 Radeon 780M on vulkan is the first integrated GPU").
+/// Chooses the requested device among the CPU and `adapters`, and returns it with the reason, a
+/// clause that follows "since" ("#0 Radeon 780M on vulkan is the first integrated GPU").
 ///
 /// `request` is `auto` (a hardware GPU, else the CPU), `gpu` (a hardware GPU, else a software
 /// adapter), `cpu`, an index of `adapters`, or a part of an adapter's name, in upper or lower case.
-/// Among several hardware GPUs the first of the best [`AdapterKind`](super::adapter::AdapterKind) is
-/// chosen.
+/// Among several hardware GPUs the first of the best [`AdapterKind`](super::adapter::AdapterKind)
+/// is chosen.
 ///
 /// # Errors
 /// [`Error::NoAdapter`] for `gpu` if there is no adapter; [`Error::UnknownDevice`] for an index or
@@ -44,7 +44,7 @@ pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, Str
             (None, Some(software)) => (
                 Device::Cpu,
                 format!(
-                    "the only adapter is {}, a software one; request `gpu` to use it",
+                    "the only adapter is the software adapter {}; request `gpu` to use it",
                     software.label()
                 ),
             ),

@@ -27,8 +27,8 @@ impl OpenDevice {
     /// # Errors
     /// [`Error::UnknownDevice`](crate::error::Error::UnknownDevice) if no adapter has the index,
     /// [`Error::Driver`](crate::error::Error::Driver) if the driver refuses, and
-    /// [`Error::NoGpuSupport`](crate::error::Error::NoGpuSupport) for a GPU if the library was built
-    /// without the feature `gpu`.
+    /// [`Error::NoGpuSupport`](crate::error::Error::NoGpuSupport) for a GPU if the library was
+    /// built without the feature `gpu`.
     pub fn open(device: &Device) -> Result<OpenDevice> {
         match device {
             Device::Cpu => Ok(OpenDevice::Cpu(Tuning::cpu())),
@@ -117,8 +117,8 @@ impl OpenDevice {
     /// Loads `program`, its buffers zeroed.
     ///
     /// # Errors
-    /// Those of [`OpenDevice::check`], [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) also
-    /// if an allocation fails, and [`Error::Driver`](crate::error::Error::Driver).
+    /// Those of [`OpenDevice::check`], [`Error::OutOfMemory`](crate::error::Error::OutOfMemory)
+    /// also if an allocation fails, and [`Error::Driver`](crate::error::Error::Driver).
     pub fn load(&self, program: &Program) -> Result<Box<dyn Executor>> {
         Ok(match self {
             OpenDevice::Cpu(_) => Box::new(Cpu::<f32>::new(program.clone())?),

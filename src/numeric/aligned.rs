@@ -11,7 +11,8 @@ pub(crate) fn prefetch<R>(values: &[R]) {
     #[cfg(target_arch = "x86_64")]
     for line in values.chunks(LINE / size_of::<R>()) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: every x86-64 CPU has the instruction, and it has no visible effect at any address.
+        // SAFETY: every x86-64 CPU has the instruction, and it has no visible effect at any
+        // address.
         #[allow(unsafe_code)]
         unsafe {
             _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
@@ -22,8 +23,8 @@ pub(crate) fn prefetch<R>(values: &[R]) {
 }
 
 /// A vector of fixed length whose first element is aligned to a cache line. Vector accesses at
-/// multiples of the vector's size then stay within one line; a store across two lines takes at least
-/// twice as long.
+/// multiples of the vector's size then stay within one line; a store across two lines takes at
+/// least twice as long.
 #[derive(Debug)]
 pub(crate) struct Aligned<R> {
     values: Vec<R>,

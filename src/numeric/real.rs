@@ -10,10 +10,10 @@ use crate::numeric::vector::Vector;
 
 /// The arithmetic of cells: on one element, or on each lane of a vector.
 ///
-/// For f64 the functions are the standard library's. For f32 they are branch-free, so that loops over
-/// them are vectorized; their errors over the whole range, measured by the tests of this file, are
-/// at most 1.5 ulp (`exp`), 3 ulp (`sigmoid`) and 4 ulp (`tanh`). `shaders/common/math.wgsl` has the
-/// same formulas.
+/// For f64 the functions are the standard library's. For f32 they are branch-free, so that loops
+/// over them are vectorized; their errors over the whole range, measured by the tests of this file,
+/// are at most 1.5 ulp (`exp`), 3 ulp (`sigmoid`) and 4 ulp (`tanh`). `shaders/common/math.wgsl`
+/// has the same formulas.
 ///
 /// Formulas and kernels do not branch on elements; they call [`Number::where_larger`] or a function
 /// that uses it. A type that carries an error bound can then cover both outcomes if rounding may
@@ -217,8 +217,8 @@ impl Real for f32 {
 mod tests {
     use super::*;
 
-    /// The largest error of `f` over a dense sweep of `range`, in half units in the last place of the
-    /// exact value.
+    /// The largest error of `f` over a dense sweep of `range`, in half units in the last place of
+    /// the exact value.
     fn worst_ulp(range: (f32, f32), f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {
         let count = 2_000_000;
         let mut worst = 0.0f64;

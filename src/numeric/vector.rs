@@ -52,8 +52,8 @@ impl<S: Simd> Vector<S> {
         Vector { value, ..self }
     }
 
-    /// Returns 2^n and e^r - 1 with e^x = 2^n e^r, for |x| < 88: n = round(x / ln 2), and e^r - 1 by
-    /// its Taylor series up to r^7; the first omitted term is at most 2e-8 of e^r.
+    /// Returns 2^n and e^r - 1 with e^x = 2^n e^r, for |x| < 88: n = round(x / ln 2), and e^r - 1
+    /// by its Taylor series up to r^7; the first omitted term is at most 2e-8 of e^r.
     #[inline(always)]
     fn split_exp(self) -> (Self, Self) {
         let Vector { simd, .. } = self;

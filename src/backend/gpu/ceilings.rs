@@ -73,8 +73,8 @@ impl GpuDevice {
 
 /// Runs `measure` on its own thread while other threads keep all cores awake: to wake a core takes
 /// longer than what is measured, and whether a thread finds its core awake differs from run to run.
-/// The other threads yield at once to any that has work. There are at least eight: with one for each
-/// of two cores, the system at times places both on the same core.
+/// The other threads yield at once to any that has work. There are at least eight: with one for
+/// each of two cores, the system at times places both on the same core.
 fn awake<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
@@ -236,8 +236,8 @@ impl<'a> PeakBench<'a> {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Samples of a rate in 10^9 per second, if a dispatch processes `amount` (bytes or operations).
-    /// Each sample has many dispatches.
+    /// Samples of a rate in 10^9 per second, if a dispatch processes `amount` (bytes or
+    /// operations). Each sample has many dispatches.
     fn rates(&self, kernel: &BoundKernel, workgroups: u32, amount: f64) -> Result<Vec<f64>> {
         let mut times = 1;
         while times < 1 << 14 && self.run(kernel, workgroups, times)? < SAMPLE.as_secs_f64() {

@@ -1,9 +1,9 @@
 //! Temporary affinity of all threads of the process to CPU cores, for repeatable measurements.
 //!
-//! The cost of a submission is mostly the caller's and the driver's threads waking each other, which
-//! takes half as long again if the system has placed them on two cores. The system may also leave
-//! two busy threads on one core for seconds while another core is idle. Affinities are set on Linux
-//! only.
+//! The cost of a submission is mostly the caller's and the driver's threads waking each other,
+//! which takes half as long again if the system has placed them on two cores. The system may also
+//! leave two busy threads on one core for seconds while another core is idle. Affinities are set on
+//! Linux only.
 
 /// An assignment of threads to cores.
 pub(super) enum Cores {

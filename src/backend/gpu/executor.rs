@@ -46,7 +46,8 @@ impl Dispatch {
         self.encode_after(None, pass, uniforms);
     }
 
-    /// Encodes into a pass whose last dispatch is `previous`; state that both share is not set again.
+    /// Encodes into a pass whose last dispatch is `previous`; state that both share is not set
+    /// again.
     fn encode_after(
         &self,
         previous: Option<&Dispatch>,

@@ -26,8 +26,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) or
     /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded) if the program does not fit, in
-    /// most cases before anything is allocated; [`Error::Driver`](crate::error::Error::Driver) if the
-    /// driver fails.
+    /// most cases before anything is allocated; [`Error::Driver`](crate::error::Error::Driver) if
+    /// the driver fails.
     pub fn new(device: &GpuDevice, program: &Program) -> Result<Self> {
         check_limits(device, program)?;
         let (gpu, error) = caught(&device.device, || load(device, program));

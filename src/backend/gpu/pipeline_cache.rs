@@ -1,7 +1,7 @@
 //! Compiled pipelines on disk, so that later processes need not compile them again (on Vulkan).
 //!
-//! The cache is optional: a file that is unreadable, damaged or of another driver is ignored, and so
-//! is a failure to write it.
+//! The cache is optional: a file that is unreadable, damaged or of another driver is ignored, and
+//! so is a failure to write it.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -44,8 +44,8 @@ pub struct ShaderEdit {
     pub to: &'static str,
 }
 
-/// Pipelines of a device. Compilation is slow and programs share most kernels, so pipelines are kept
-/// in memory as long as the device, and on disk if the API allows.
+/// Pipelines of a device. Compilation is slow and programs share most kernels, so pipelines are
+/// kept in memory as long as the device, and on disk if the API allows.
 #[derive(Debug, Clone)]
 pub(super) struct Pipelines {
     device: wgpu::Device,
@@ -64,7 +64,8 @@ impl Pipelines {
         }
     }
 
-    /// The key of the pipeline of `kernel`; `force_checks` adds run-time checks that are not needed.
+    /// The key of the pipeline of `kernel`; `force_checks` adds run-time checks that are not
+    /// needed.
     pub(super) fn key(&self, kernel: &dyn Kernel, force_checks: bool) -> PipelineKey {
         let Shader { parts, constants } = kernel.shader();
         let mut source = parts.join("\n");

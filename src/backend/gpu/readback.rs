@@ -10,11 +10,12 @@ use crate::error::Result;
 type Mapped = Receiver<Result<(), wgpu::BufferAsyncError>>;
 
 impl Gpu {
-    /// Waits for all submitted work, and returns `len` elements of `source` from element `offset` on.
+    /// Waits for all submitted work, and returns `len` elements of `source` from element `offset`
+    /// on.
     ///
     /// # Errors
-    /// [`Error::WorkLost`](crate::error::Error::WorkLost) if the driver dropped submissions; those of
-    /// [`GpuDevice::wait`](super::GpuDevice::wait).
+    /// [`Error::WorkLost`](crate::error::Error::WorkLost) if the driver dropped submissions; those
+    /// of [`GpuDevice::wait`](super::GpuDevice::wait).
     pub(super) fn read_buffer<E: bytemuck::Pod>(
         &mut self,
         source: &wgpu::Buffer,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Error, Result};
 
 /// The error that wgpu has reported for a device, if any. Later errors follow from the first, and
-/// all follow from the loss of the device; so a loss replaces any other error, and nothing else does.
+/// all follow from the loss of the device; so a loss replaces any other error, and nothing else
+/// does.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReportedErrors(Arc<Mutex<Option<ReportedError>>>);
 

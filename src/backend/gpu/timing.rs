@@ -194,8 +194,8 @@ fn encode_pass(
     dispatch.encode(&mut pass, uniforms);
 }
 
-/// Converts the ticks of `period` seconds at the beginning and end of each call to spans, shifted so
-/// that the last call ends at `end`. A call's ticks are invalid, and its span `None`, if one is
+/// Converts the ticks of `period` seconds at the beginning and end of each call to spans, shifted
+/// so that the last call ends at `end`. A call's ticks are invalid, and its span `None`, if one is
 /// zero, if the end is not after the beginning, or if the beginning precedes an earlier call's:
 /// macOS 26 returns such ticks.
 fn spans_of(ticks: &[u64], period: f64, end: f64) -> Vec<Option<Span>> {

@@ -70,8 +70,8 @@ impl Panels {
         self.columns.div_ceil(self.width)
     }
 
-    /// The panels of the block that begins with row `first`, from left to right, each with the index
-    /// of its first column.
+    /// The panels of the block that begins with row `first`, from left to right, each with the
+    /// index of its first column.
     pub(super) fn block(&self, first: usize) -> impl Iterator<Item = (usize, &[f32])> {
         let across = self.across();
         let panels = &self.panels[first / KC * across..][..across];

@@ -1,9 +1,10 @@
-//! Sums over time steps of outer products, `c = aᵀ b`: the gradients of weights.
+//! Sums over time steps of outer products, `c = a^T b`: the gradients of weights.
 //!
 //! Row k of `a` and of `b` belongs to a time step of a sequence. With a as the gradient of the
 //! gates, `[T*B, M]`, and b as the inputs or the states, `[T*B, N]`, the result is `dW`, `[M, N]`.
 //! It is computed transposed: the columns of `b` are the rows of a packed A (MR at a time), the
-//! columns of `a` the columns of B (NR at a time), and the rows that are summed the inner dimension.
+//! columns of `a` the columns of B (NR at a time), and the rows that are summed the inner
+//! dimension.
 
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ pub struct TimeSums<'a, R> {
     pub column_sums: Option<&'a mut [R]>,
 }
 
-/// One sum, `c = addend + aᵀ b`.
+/// One sum, `c = addend + a^T b`.
 pub struct TimeSum<'a, R> {
     /// `[K, N]`, not transposed.
     pub b: View<'a, R>,
