@@ -1,5 +1,5 @@
-"""Trains PyTorch's layers on the same text as gatescan, from the same initial weights, with the same
-order, dropout masks and optimizer. Compares the losses of the first updates with those of the
+"""Trains PyTorch's layers on the same text as gatescan, from the same initial weights, with the
+same order, dropout masks and optimizer. Compares the losses of the first updates with those of the
 recipe `text` at half its learning rate.
 
     python tests/interop/text.py path/to/gatescan my-text.txt [STEPS [FLAGS OF gatescan train]]

@@ -48,8 +48,8 @@ pub enum Predictions {
 }
 
 impl SplitPredictions {
-    /// Predicts all sequences of `data`, or as many as take at most seconds: the last ones if one
-    /// sequence follows another `in_time`, else sequences at equal distances.
+    /// Predicts the sequences of `data`; of very many, as many as take a few seconds: the last ones
+    /// if one sequence follows another `in_time`, else sequences at equal distances.
     ///
     /// # Errors
     /// [`Error::Data`] if the shapes of the data are not those of the model; errors of the device.
