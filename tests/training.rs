@@ -24,7 +24,7 @@ use gatescan::network::{
 use gatescan::recipe::optimizer::{Form, Optimizer};
 use gatescan::recipe::schedule::Schedule;
 use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
-use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, Report, Trainer, evaluate};
+use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, LossReport, Trainer, evaluate};
 use ndarray::{Array1, Array2, Array3};
 
 /// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the steps tells apart.
@@ -89,7 +89,7 @@ fn recipe(cell: Cell) -> Recipe {
 
 struct Run {
     step_losses: Vec<f32>,
-    reports: Vec<Report>,
+    reports: Vec<LossReport>,
     last: EpochMetrics,
     parameters: Vec<Parameter>,
 }
@@ -108,8 +108,8 @@ fn run_on(recipe: &Recipe, splits: &Splits, device: &Device) -> Run {
                     step_losses.extend(&progress.step_losses);
                     reports.extend(&progress.reports);
                 }
-                Event::Evaluating { .. } => {}
                 Event::Epoch(metrics) => last = Some(metrics.clone()),
+                _ => {}
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -412,8 +412,8 @@ fn reports_are_means_of_the_steps_whatever_the_readbacks() {
     let run = run(&recipe, &Device::Cpu);
     assert_eq!(run.step_losses, silent.step_losses);
     let steps = run.step_losses.chunks_exact(7).enumerate();
-    let expected: Vec<Report> = steps
-        .map(|(n, losses)| Report {
+    let expected: Vec<LossReport> = steps
+        .map(|(n, losses)| LossReport {
             step: 7 * (n + 1),
             loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / 7.0,
             step_loss: f64::from(losses[6]),

@@ -79,7 +79,7 @@ fn q_stops_and_the_terminal_is_given_back() {
         after,
         &[
             "/100000  train loss",
-            "go on with",
+            "continue with",
             "train --resume run",
             "code 0",
             " icanon",

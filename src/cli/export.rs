@@ -8,8 +8,10 @@ use gatescan::error::{Error, Result};
 use gatescan::formats::{Export as Files, keras, onnx, pytorch};
 use gatescan::low_level::io::disk;
 use gatescan::model::Model;
+use gatescan::run::MODEL;
 
-use super::{load_model, run_directory, say};
+use super::console::Console;
+use super::load_model;
 
 /// Write a model in another framework's format.
 #[derive(Args)]
@@ -64,7 +66,7 @@ fn stem<'a>(path: &'a Path, ending: &str) -> Option<&'a str> {
 }
 
 impl Export {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let (name, ending) = self.to.name();
         if self.lengths && self.to != Format::Onnx {
             return Err(Error::usage(
@@ -85,17 +87,17 @@ impl Export {
             fs::canonicalize(path)
                 .is_ok_and(|path| fs::canonicalize(&output).is_ok_and(|o| o == path))
         };
-        if same(&self.model) || same(&self.model.join(run_directory::MODEL)) {
+        if same(&self.model) || same(&self.model.join(MODEL)) {
             return Err(Error::usage(format!(
                 "--output {}: that is the model itself",
                 output.display()
             )));
         }
-        let model = load_model(&self.model)?;
+        let model = load_model(console, &self.model)?;
         match self.to {
-            Format::Onnx => self.write(&output, &onnx::export(&model, self.lengths)?),
-            Format::Pytorch => self.write_both(&output, ending, &model, pytorch::export),
-            Format::Keras => self.write_both(&output, ending, &model, keras::export),
+            Format::Onnx => self.write(console, &output, &onnx::export(&model, self.lengths)?),
+            Format::Pytorch => self.write_both(console, &output, ending, &model, pytorch::export),
+            Format::Keras => self.write_both(console, &output, ending, &model, keras::export),
         }
     }
 
@@ -109,6 +111,7 @@ impl Export {
     /// The weights, and the program that loads them from beside itself.
     fn write_both(
         &self,
+        console: &Console,
         output: &Path,
         ending: &str,
         model: &Model,
@@ -122,18 +125,19 @@ impl Export {
             )));
         }
         let Files { weights, python } = export(model, &name)?;
-        self.write(output, &weights)?;
+        self.write(console, output, &weights)?;
         let stem = stem(output, ending).unwrap_or_default();
         self.write(
+            console,
             &output.with_file_name(format!("{stem}.py")),
             python.as_bytes(),
         )
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    fn write(&self, console: &Console, path: &Path, bytes: &[u8]) -> Result<()> {
         disk::write_whole(path, bytes)
             .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-        say(format!("wrote {}", path.display()));
+        console.say(format!("wrote {}", path.display()));
         Ok(())
     }
 }

@@ -11,9 +11,10 @@ use gatescan::formats::{Unsaid, keras, pytorch};
 use gatescan::low_level::io::files;
 use gatescan::network::{Loss, Reads};
 use gatescan::recipe::Recipe;
+use gatescan::run::MODEL;
 
+use super::console::Console;
 use super::train::cell_parser;
-use super::{run_directory, say};
 
 /// The largest file that is read, in bytes.
 const LARGEST_FILE: u64 = 1 << 33;
@@ -68,7 +69,7 @@ fn loss_parser() -> impl TypedValueParser<Value = Loss> {
 }
 
 impl Import {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let read = match self.file.extension().and_then(|ending| ending.to_str()) {
             Some("safetensors") => pytorch::import,
             Some("npz" | "keras" | "h5") => keras::import,
@@ -85,7 +86,7 @@ impl Import {
                 ));
             }
         };
-        let target = self.output.join(run_directory::MODEL);
+        let target = self.output.join(MODEL);
         if target.exists() {
             return Err(Error::file(
                 &target,
@@ -115,17 +116,17 @@ impl Import {
                 false => "",
             };
             let (cell, size) = (layer.cell.name(), layer.hidden_size);
-            say(format!(
+            console.say(format!(
                 "layer {l}: {cell} {size}{sides}, bias {:?}",
                 layer.bias
             ));
         }
         let head = network.head;
-        say(format!(
+        console.say(format!(
             "head: {} outputs of {:?}, reads {:?}",
             head.size, head.loss, head.reads
         ));
-        say(format!("wrote {}", target.display()));
+        console.say(format!("wrote {}", target.display()));
         Ok(())
     }
 

@@ -4,23 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::preparation::Normal;
-use gatescan::data::{Split, SplitBy, Splits};
+use gatescan::data::Splits;
 use gatescan::error::{Error, Result};
-use gatescan::infer::generate::{Memory, generate, runs_away};
 use gatescan::low_level::backend::OpenDevice;
-use gatescan::model::Model;
-use gatescan::recipe::DataRecipe;
-use gatescan::report::{self, Continuation, Details, Findings, Run};
+use gatescan::report::{self, Details, Run};
+use gatescan::run::{self, REPORT, read_run};
+use gatescan::train::BaselineComparison;
 
-use super::comparison::Comparison;
-use super::generate::Seed;
-use super::run_directory::{REPORT, read_run};
-use super::train::test_scores;
-use super::{check_data_path, choose_device, load_model, note, say};
-
-/// Steps that a series is continued by on a page.
-const CONTINUED: usize = 200;
+use super::console::Console;
+use super::{check_data_path, choose_device, load_model};
 
 /// Draw what a run came to, or several on the same axes.
 #[derive(Args)]
@@ -51,7 +43,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         if self.data.is_some() && self.runs.len() > 1 {
             return Err(Error::usage(
                 "--data: only the page of a single run has answers to data",
@@ -71,7 +63,7 @@ impl Report {
             }
         }
         if let Some(path) = &self.svg {
-            write(path, &report::svg(&runs)?)?;
+            write(console, path, &report::svg(&runs)?)?;
         }
         let path = match (&self.output, &self.runs[..]) {
             (Some(path), _) => path.clone(),
@@ -80,16 +72,16 @@ impl Report {
             (None, _) => PathBuf::from(REPORT),
         };
         let page = match &runs[..] {
-            [run] => report::page(run, &self.details(run)),
+            [run] => report::page(run, &self.details(console, run)),
             runs => report::comparison(runs),
         };
-        write(&path, &page)
+        write(console, &path, &page)
     }
 
     /// What the model of a run answers, as far as that can still be found out.
-    fn details(&self, run: &Run) -> Details {
+    fn details(&self, console: &Console, run: &Run) -> Details {
         let known = || {
-            let model = load_model(&self.runs[0])?;
+            let model = load_model(console, &self.runs[0])?;
             let mut data = model.recipe.data.clone();
             if let Some(directory) = &self.data {
                 check_data_path(&data, directory)?;
@@ -101,12 +93,12 @@ impl Report {
         };
         match known() {
             Ok((model, data, place)) => {
-                let compared = compare(run, &data);
-                details(&model, &data, compared.as_ref(), &place)
+                let compared = compare(console, run, &data);
+                run::details(&model, &data, compared.as_ref(), &place)
             }
             Err(error) => {
                 let error: Error = error;
-                note(format!(
+                console.note(format!(
                     "{error}; the page goes without the model's answers"
                 ));
                 Details {
@@ -126,62 +118,17 @@ fn name_of(path: &Path) -> Option<&std::ffi::OsStr> {
 }
 
 /// The run's last scores beside the baselines.
-fn compare(run: &Run, data: &Splits) -> Option<Comparison> {
-    let scores = test_scores(run.kept()?)?;
+fn compare(console: &Console, run: &Run, data: &Splits) -> Option<BaselineComparison> {
+    let scores = run.kept()?.test_scores()?;
     let test = data.test.as_ref()?;
     let (recipe, known) = (&run.recipe.data, &data.preparation);
-    let compared = Comparison::new(recipe, known, Some(&data.train), test, &scores);
-    compared.inspect_err(|error| note(error)).ok()
+    let compared = BaselineComparison::new(recipe, known, Some(&data.train), test, &scores);
+    compared.inspect_err(|error| console.note(error)).ok()
 }
 
-/// What a model answers to its data. What cannot be found out is told on the page.
-pub fn details(
-    model: &Model,
-    data: &Splits,
-    compared: Option<&Comparison>,
-    place: &OpenDevice,
-) -> Details {
-    let (split, tested) = match &data.test {
-        Some(test) => (Split::Test, test),
-        None => (Split::Train, &data.train),
-    };
-    let in_time = match &model.recipe.data {
-        DataRecipe::Series { path, .. } => path.is_some(),
-        DataRecipe::Csv(csv) => csv.steps.is_some() && csv.split_by == SplitBy::Order,
-        _ => false,
-    };
-    let findings = Findings::new(model, tested, split, in_time, place);
-    Details {
-        parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
-        findings: findings.map(Some).map_err(|error| error.to_string()),
-        baselines: compared.map(Comparison::rows).unwrap_or_default(),
-        remarks: compared.map(Comparison::remarks).unwrap_or_default(),
-        continuation: continuation(model, place),
-    }
-}
-
-/// The series continued, where the model can.
-fn continuation(model: &Model, place: &OpenDevice) -> Option<Continuation> {
-    let seed = Seed::new(model, None).ok()?;
-    let width = seed.columns.len();
-    let (mut history, columns) = (seed.history, seed.columns);
-    let steps = CONTINUED.min(history.len() / width * 4);
-    let mut values = generate(model, &seed.values, steps, Memory::CarriedState, place).ok()?;
-    let away = runs_away(&seed.values, &values).map(|at| at / width);
-    for numbers in [&mut history, &mut values] {
-        Normal::undo_all(&model.preparation.targets, numbers);
-    }
-    Some(Continuation {
-        history,
-        values,
-        columns,
-        runs_away: away,
-    })
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    say(format!("wrote {}", path.display()));
+    console.say(format!("wrote {}", path.display()));
     Ok(())
 }
