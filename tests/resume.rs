@@ -30,7 +30,8 @@ fn devices() -> Vec<Device> {
     [Some(Device::Cpu), gpu].into_iter().flatten().collect()
 }
 
-/// Dropout, batches of which the last is not full, a rate that falls at plateaus, and the best epoch kept.
+/// Dropout, batches of which the last is not full, a rate that falls at plateaus, and the best
+/// epoch kept.
 fn classifier() -> (Recipe, Splits) {
     let inputs = Array3::from_shape_fn((22, 6, 3), |(n, t, i)| {
         ((n * 7 + t * (1 + n % 3) + i) % 11) as f32 / 11.0

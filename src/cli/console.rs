@@ -8,7 +8,8 @@ use gatescan::error::{Error, Result};
 
 use super::tui::ScreenHandle;
 
-/// Standard output and standard error of a command. While `--tui` has the terminal, its screen holds the lines.
+/// Standard output and standard error of a command. While `--tui` has the terminal, its screen
+/// holds the lines.
 #[derive(Clone)]
 pub struct Console {
     quiet: bool,
@@ -54,7 +55,8 @@ impl Console {
         let _ = self.write(OutputStream::Err, &line);
     }
 
-    /// Writes a result to standard output. Breaks where its reader is gone, as `head` is after its last line.
+    /// Writes a result to standard output. Breaks where its reader is gone, as `head` is after its
+    /// last line.
     pub fn print(&self, line: impl Display) -> Result<ControlFlow<()>> {
         flow_of(self.write(OutputStream::Out, &line))
     }

@@ -129,7 +129,8 @@ impl Eval {
         }
         if self.confusion && classes > Tally::LARGEST_CONFUSION {
             return Err(Error::usage(format!(
-                "--confusion: the model has {classes} classes; the confusion matrix is counted for at most {}",
+                "--confusion: the model has {classes} classes; the confusion matrix is counted for \
+                 at most {}",
                 Tally::LARGEST_CONFUSION
             )));
         }
@@ -191,7 +192,8 @@ impl Eval {
     }
 }
 
-/// The confusion matrix, with a row for each true class, a column for each predicted one, and a column of recalls.
+/// The confusion matrix, with a row for each true class, a column for each predicted one, and a
+/// column of recalls.
 fn confusion_table(evaluation: &Evaluation) -> Option<String> {
     let (confusion, recalls) = (evaluation.confusion.as_ref()?, evaluation.recalls()?);
     let classes = confusion.nrows();

@@ -8,7 +8,7 @@ use gatescan::data::preparation::Normal;
 use gatescan::error::{Error, Result};
 use gatescan::infer::generate::{Context, Seed, diverges_at, generate};
 use gatescan::low_level::backend::OpenDevice;
-use plotters::prelude::*;
+use gatescan::report::Continuation;
 use serde_json::json;
 
 use super::console::Console;
@@ -17,22 +17,23 @@ use super::{choose_device, csv_line, load_model};
 /// Continue a series with a model's own predictions
 #[derive(Args)]
 #[command(after_help = "\
-The values are printed, one on each line. The ending of an output's name selects its format: .npy and .csv hold the values, \
-.svg is a plot of the seed and its continuation.
+The values are printed, one on each line. The ending of an output's name selects its format: .npy \
+and .csv hold the values, .svg is a plot of the seed and its continuation.
 
 Examples:
   gatescan generate runs/series-... --steps 300
   gatescan generate runs/series-... --window --output plot.svg --output values.npy
   gatescan generate model.safetensors --seed-sequence my-series.txt --json
-  gatescan generate runs/sunspots --steps 33 -o forecast.svg      (a table's forecast continues its last row)")]
+  gatescan generate runs/sunspots --steps 33 -o forecast.svg  (continues the table's last row)")]
 pub struct Generate {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
     /// Values to generate.
     #[arg(long, value_name = "N", default_value_t = 300)]
     steps: usize,
-    /// The series to continue: a text file with a number in each line, or for a model of a table a table [default: the first
-    /// window of the model's own series, or the last window of its table].
+    /// The series to continue: a text file with a number in each line, or for a model of a table a
+    /// table [default: the first window of the model's own series, or the last window of its
+    /// table].
     #[arg(long, value_name = "FILE")]
     seed_sequence: Option<PathBuf>,
     /// Read the whole last window for every value, instead of carrying the state from step to step.
@@ -72,8 +73,8 @@ impl Generate {
         if let Some(step) = diverges_at {
             let row = joined(&values[step * width..(step + 1) * width]);
             console.note(format!(
-                "the continuation runs away: at step {} it is {row}, ten times beyond anything in the seed; \
-                 the values from there on say nothing about the series",
+                "the continuation runs away: at step {} it is {row}, ten times beyond anything in \
+                 the seed; the values from there on say nothing about the series",
                 step + 1
             ));
         }
@@ -143,76 +144,15 @@ impl Format {
                 let text = format!("step,{head}\n{}", lines.collect::<String>());
                 fs::write(path, text).map_err(|error| unwritable(&error))
             }
-            Format::Svg => plot(path, seed, values, columns).map_err(|error| unwritable(&error)),
-        }
-    }
-}
-
-/// A point (step, value) of a plot.
-type Point = (usize, f32);
-
-/// Plots each column of the seed and its continuation as one curve in two colors.
-fn plot(
-    path: &Path,
-    seed: &[f32],
-    values: &[f32],
-    columns: &[String],
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let (width, [low, high]) = (columns.len(), padded_range(seed.iter().chain(values)));
-    let area = SVGBackend::new(path, (900, 360)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .x_label_area_size(32)
-        .y_label_area_size(48)
-        .build_cartesian_2d(0..(seed.len() + values.len()) / width, low..high)?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .y_desc(columns.join(", "))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    let (blue, orange) = (RGBColor(0, 114, 178), RGBColor(213, 94, 0));
-    for column in 0..width {
-        let last = &seed[seed.len() - width..];
-        let mut continued = points(seed.len() / width - 1, last, column, width);
-        continued.extend(points(seed.len() / width, values, column, width));
-        let lines = [
-            ("continuation", orange, continued),
-            ("seed", blue, points(0, seed, column, width)),
-        ];
-        for (name, color, line) in lines {
-            let series = chart.draw_series(LineSeries::new(line, color.stroke_width(2)))?;
-            if column == 0 {
-                series.label(name).legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
-                });
+            Format::Svg => {
+                let continuation = Continuation {
+                    history: seed.to_vec(),
+                    values: values.to_vec(),
+                    columns: columns.to_vec(),
+                    diverges_at: None,
+                };
+                fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error))
             }
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
-    area.present()?;
-    Ok(())
-}
-
-/// The range of the finite values, with a margin.
-fn padded_range<'a>(values: impl Iterator<Item = &'a f32>) -> [f32; 2] {
-    let finite = values.copied().filter(|value| value.is_finite());
-    let (low, high) = finite.fold((f32::MAX, f32::MIN), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
-    let margin = ((high - low) * 0.05).max(1e-6);
-    [low - margin, high + margin]
-}
-
-/// The finite points of a column of `values` `[steps, width]`, the first at step `start`.
-fn points(start: usize, values: &[f32], column: usize, width: usize) -> Vec<Point> {
-    let rows = values.chunks(width).enumerate();
-    rows.map(|(n, row)| (start + n, row[column]))
-        .filter(|point| point.1.is_finite())
-        .collect()
 }

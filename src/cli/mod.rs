@@ -27,15 +27,16 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 use gatescan::error::{Error, Result};
 use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
-use gatescan::low_level::backend::gpu;
 use gatescan::model::Model;
 use gatescan::recipe::DataRecipe;
 use gatescan::run;
 
 use console::Console;
 
-/// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on the CPU.
+/// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on
+/// the CPU.
 #[derive(Parser)]
 #[command(
     version,
@@ -150,7 +151,8 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Loads the model of a file or of a run directory. A run that has no model yet has that of its newest checkpoint.
+/// Loads the model of a file or of a run directory. A run that has no model yet has that of its
+/// newest checkpoint.
 fn load_model(console: &Console, path: &Path) -> Result<Model> {
     let (model, checkpoint) = run::load_model(path, &mut |problem| console.note(problem))?;
     if let Some(checkpoint) = checkpoint {
@@ -166,7 +168,7 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
     let adapters = if request.eq_ignore_ascii_case("cpu") {
         Vec::new()
     } else {
-        gpu::adapters()
+        adapters()
     };
     let (device, why) = device::choose(request, &adapters)?;
     Ok((device, format!("{}, since {why}", device_name(device))))
@@ -175,9 +177,11 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
 /// How programs are run on a device.
 #[derive(Args, Clone)]
 struct Tune {
-    /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4, scan_each=1|2|4, scan_lanes=1|2|4,
-    /// scan_memory=KIB (of workgroup memory; what the state leaves of it holds recurrent weights), gemm_side=8|16, workgroups=N, largest_scan=N, scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for data; what is
-    /// more is streamed).
+    /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4,
+    /// scan_each=1|2|4, scan_lanes=1|2|4, scan_memory=KIB (of workgroup memory; what the state
+    /// leaves of it holds recurrent weights), gemm_side=8|16, workgroups=N, largest_scan=N,
+    /// scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for
+    /// data; what is more is streamed).
     #[arg(long = "tune", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 }
@@ -207,7 +211,8 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
         ),
         DataRecipe::Csv(_) => (
             path.is_file(),
-            "--data: there is no such file; it must hold a table with the columns that the recipe names",
+            "--data: there is no such file; it must hold a table with the columns that the recipe \
+             names",
         ),
         DataRecipe::Npy(_) => (
             path.exists(),
@@ -219,7 +224,8 @@ fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
         ),
         DataRecipe::Arrays {} => (
             false,
-            "--data: the model was trained on arrays of a program that uses the library, and reads no files",
+            "--data: the model was trained on arrays of a program that uses the library, and reads \
+             no files",
         ),
     };
     if there {

@@ -18,7 +18,8 @@ impl Screen {
     pub fn check(_: &Console) -> Result<()> {
         Err(Error::usage(
             "--tui: this gatescan was built without it; install one that has it with \
-             `cargo install gatescan --features tui`, or in a clone with `cargo install --path . --features tui`",
+             `cargo install gatescan --features tui`, or in a clone with `cargo install --path . \
+             --features tui`",
         ))
     }
 

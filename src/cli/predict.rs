@@ -26,10 +26,11 @@ use super::{choose_device, csv_line, load_model};
 /// Predict for data with a saved model
 #[derive(Args)]
 #[command(after_help = "\
-A model that classifies predicts the class and the probability of each class, other models predict values in the data's own units. \
-For each window of a table there is a prediction at its last row; `row` is the row (of its group) that is predicted, counted \
-from 1, and for a forecast it may be after the last row. With `-` for DATA, there is a prediction for each line of standard input \
-as it arrives, and the state is carried from line to line; an empty line begins a new sequence.
+A model that classifies predicts the class and the probability of each class, other models predict \
+values in the data's own units. For each window of a table there is a prediction at its last row; \
+`row` is the row (of its group) that is predicted, counted from 1, and for a forecast it may be \
+after the last row. With `-` for DATA, there is a prediction for each line of standard input as it \
+arrives, and the state is carried from line to line; an empty line begins a new sequence.
 
 Examples:
   gatescan predict runs/sunspots sunspots.csv
@@ -39,13 +40,16 @@ Examples:
 pub struct Predict {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
-    /// Data of the kind that the model was trained on: a table, arrays (.npz, a directory of .npy files, or the inputs as .npy), a
-    /// series, a directory of IDX files; or - for lines from standard input.
+    /// Data of the kind that the model was trained on: a table, arrays (.npz, a directory of .npy
+    /// files, or the inputs as .npy), a series, a directory of IDX files; or - for lines from
+    /// standard input.
     data: PathBuf,
-    /// Write the predictions to a file as .csv, .json or .npy (probabilities or values), not to standard output.
+    /// Write the predictions to a file as .csv, .json or .npy (probabilities or values), not to
+    /// standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Predict at every step, not only at the last of each sequence; the model's head must read every step.
+    /// Predict at every step, not only at the last of each sequence; the model's head must read
+    /// every step.
     #[arg(long)]
     every_step: bool,
     /// The part of a directory of IDX files.
@@ -129,8 +133,8 @@ impl Predict {
         }
         if streams && (self.every_step || self.output.is_some()) {
             return Err(Error::usage(
-                "the predictions for lines from standard input are printed one by one on standard output; \
-                 -o and --every-step cannot be used with them",
+                "the predictions for lines from standard input are printed one by one on standard \
+                 output; -o and --every-step cannot be used with them",
             ));
         }
         if !streams && !self.data.exists() {
@@ -348,7 +352,8 @@ impl PredictionTable {
         &all[self.rows[n].1 * width..][..width]
     }
 
-    /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each sequence.
+    /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each
+    /// sequence.
     fn write(&self, path: &Path, format: Format) -> Result<()> {
         let unwritable = |error: &dyn std::fmt::Display| {
             Error::file(path, format!("cannot be written: {error}"))

@@ -28,7 +28,8 @@ pub struct Sample {
     /// Characters to write; bytes or words where these are the model's tokens.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     length: usize,
-    /// Below 1 likely tokens become likelier, above 1 less likely; at 0 the likeliest is always taken.
+    /// Below 1 likely tokens become likelier, above 1 less likely; at 0 the likeliest is always
+    /// taken.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
     /// Draw only from the K likeliest tokens.
@@ -48,8 +49,14 @@ pub struct Sample {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Write N texts, side by side on the device; each is printed under a line of its own when all are done.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    /// Write N texts, side by side on the device; each is printed under a line of its own when all
+    /// are done.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536)
+    )]
     count: usize,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

@@ -19,12 +19,13 @@ pub enum PredictedSteps {
     Last,
 }
 
-/// Predicts for every sequence of `data`, in batches. Returns `[N, T or 1, K]`: probabilities of a model that classifies,
-/// else values in the data's own units. Padded steps are zeros before they are converted to these units.
+/// Predicts for every sequence of `data`, in batches. Returns `[N, T or 1, K]`: probabilities of a
+/// model that classifies, else values in the data's own units. Padded steps are zeros before they
+/// are converted to these units.
 ///
 /// # Errors
-/// [`Error::Usage`] for every step of a model whose head reads the last one; those of [`Predictor::new`] and
-/// [`Predictor::predict`].
+/// [`Error::Usage`] for every step of a model whose head reads the last one; those of
+/// [`Predictor::new`] and [`Predictor::predict`].
 pub fn predict_dataset(
     model: &Model,
     data: &Dataset,

@@ -33,8 +33,9 @@ impl Context {
 /// Continues `seed`, a series `[length, I]`, by `count` steps. Returns `[count, I]`.
 ///
 /// # Errors
-/// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads; for a seed that is
-/// empty, not a whole number of steps, or shorter than the window; those of the device.
+/// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads;
+/// for a seed that is empty, not a whole number of steps, or shorter than the window; those of the
+/// device.
 pub fn generate(
     model: &Model,
     seed: &[f32],
@@ -68,20 +69,21 @@ pub fn generate(
     Ok(series.split_off(seed.len()))
 }
 
-/// Returns an error for a network that cannot continue a series, and for a seed that it cannot read.
+/// Returns an error for a network that cannot continue a series, and for a seed that it cannot
+/// read.
 fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
     let width = network.input_size;
     if network.head.reads != Reads::Every || network.head.size != width {
         return Err(Error::data(format!(
-            "this network reads {width} values at each step and predicts {}; to continue a series it must predict, at \
-             every step, what it reads next (train the recipe `series`)",
+            "this network reads {width} values at each step and predicts {}; to continue a series \
+             it must predict, at every step, what it reads next (train the recipe `series`)",
             network.head.size
         )));
     }
     if network.layers.iter().any(|layer| layer.bidirectional) {
         return Err(Error::data(
-            "this network has a bidirectional layer, which reads future values; a series can only be continued by \
-             layers of one direction",
+            "this network has a bidirectional layer, which reads future values; a series can only \
+             be continued by layers of one direction",
         ));
     }
     if seed.is_empty() || !seed.len().is_multiple_of(width) {
@@ -93,8 +95,8 @@ fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
     match context {
         Context::SlidingWindow(steps) if seed.len() / width < steps || steps == 0 => {
             Err(Error::data(format!(
-                "the seed has {} steps and the window {steps}; the window must have at least 1 step, and the seed at \
-                 least as many as the window",
+                "the seed has {} steps and the window {steps}; the window must have at least 1 \
+                 step, and the seed at least as many as the window",
                 seed.len() / width
             )))
         }
@@ -102,7 +104,8 @@ fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
     }
 }
 
-/// The index of the first value of a continuation that is ten times larger than any value of the seed, or not finite.
+/// The index of the first value of a continuation that is ten times larger than any value of the
+/// seed, or not finite.
 pub fn diverges_at(seed: &[f32], continuation: &[f32]) -> Option<usize> {
     let larger = |largest: f32, value: &f32| largest.max(value.abs());
     let largest = seed.iter().fold(0.0, larger);

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::recipe::DataRecipe;
 
-/// Predicts for lines as they arrive. Each line is a time step; the states are carried from line to line.
+/// Predicts for lines as they arrive. Each line is a time step; the states are carried from line to
+/// line.
 pub struct LinePredictor<'a> {
     model: &'a Model,
     predictor: Predictor,
@@ -33,7 +34,8 @@ impl<'a> LinePredictor<'a> {
     pub fn new(model: &'a Model, source: &'a Path, device: &OpenDevice) -> Result<Self> {
         if model.network.layers.iter().any(|layer| layer.bidirectional) {
             return Err(Error::data(
-                "the model has a bidirectional layer, which reads future values; it can only predict for whole sequences",
+                "the model has a bidirectional layer, which reads future values; it can only \
+                 predict for whole sequences",
             ));
         }
         Ok(LinePredictor {
@@ -45,9 +47,9 @@ impl<'a> LinePredictor<'a> {
         })
     }
 
-    /// Predicts for a line of numbers, `line` being its number. Returns `[K]`, probabilities of a model that
-    /// classifies, else values in the data's own units; `None` for a header, and for an empty line, after which a new
-    /// sequence begins.
+    /// Predicts for a line of numbers, `line` being its number. Returns `[K]`, probabilities of a
+    /// model that classifies, else values in the data's own units; `None` for a header, and for an
+    /// empty line, after which a new sequence begins.
     ///
     /// # Errors
     /// [`Error::File`] for a line that the model cannot read; those of the device.
@@ -115,7 +117,8 @@ impl LineReader<'_> {
         }
     }
 
-    /// The inputs in a line, prepared for the network; `None` for a header, which only the first line may be.
+    /// The inputs in a line, prepared for the network; `None` for a header, which only the first
+    /// line may be.
     fn read(&mut self, text: &str, line: u64) -> Result<Option<Vec<f32>>, String> {
         let record = self.split(text)?;
         let is_first = std::mem::replace(&mut self.is_first, false);

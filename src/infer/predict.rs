@@ -19,9 +19,9 @@ use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::Tensor;
 
-/// A trained network on a device, for sequences of up to a fixed number of steps. It reads and predicts values as the
-/// network has them: for a model trained on normalised data, the caller normalises the inputs and converts the outputs
-/// back with [`Model::preparation`].
+/// A trained network on a device, for sequences of up to a fixed number of steps. It reads and
+/// predicts values as the network has them: for a model trained on normalised data, the caller
+/// normalises the inputs and converts the outputs back with [`Model::preparation`].
 ///
 /// # Examples
 /// ```
@@ -90,7 +90,8 @@ impl Sequences<'_> {
         }
     }
 
-    /// Writes a batch, time-major, from sequence `first` on. Padded steps and missing sequences are zeros.
+    /// Writes a batch, time-major, from sequence `first` on. Padded steps and missing sequences are
+    /// zeros.
     fn write(
         &self,
         first: usize,
@@ -125,13 +126,14 @@ impl Sequences<'_> {
 /// The predictions of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// `[N, K]`, or `[N, T, K]` for a head that reads every step: logits of a network that classifies, else values.
-    /// Padded steps are zeros.
+    /// `[N, K]`, or `[N, T, K]` for a head that reads every step: logits of a network that
+    /// classifies, else values. Padded steps are zeros.
     pub outputs: ArrayD<f32>,
-    /// `[N, T, P]`: the outputs of the last layer, those of two directions side by side. Padded steps are zeros.
+    /// `[N, T, P]`: the outputs of the last layer, those of two directions side by side. Padded
+    /// steps are zeros.
     pub hidden: Array3<f32>,
-    /// The states after the last valid step, for every direction of every layer in PyTorch's order: `l0`, `l0_reverse`,
-    /// `l1`, ... A sequence of no steps keeps its initial state.
+    /// The states after the last valid step, for every direction of every layer in PyTorch's order:
+    /// `l0`, `l0_reverse`, `l1`, ... A sequence of no steps keeps its initial state.
     pub states: Vec<State>,
 }
 
@@ -155,10 +157,12 @@ struct PredictionArrays {
 }
 
 impl Predictor {
-    /// Records the network for `batch` sequences at a time, of at most `steps` steps, and loads it on `device`.
+    /// Records the network for `batch` sequences at a time, of at most `steps` steps, and loads it
+    /// on `device`.
     ///
     /// # Errors
-    /// Those of parameters that are not the network's, of sizes of 0, and of a device that cannot hold it.
+    /// Those of parameters that are not the network's, of sizes of 0, and of a device that cannot
+    /// hold it.
     pub fn new(model: &Model, steps: usize, batch: usize, device: &Device) -> Result<Predictor> {
         Predictor::load(model, steps, batch, &OpenDevice::open(device)?)
     }
@@ -183,14 +187,14 @@ impl Predictor {
         Ok(Predictor { recorded, executor })
     }
 
-    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens. The first `lengths` `[N]` steps of each are valid, or
-    /// all of them. The sequences begin with the states `initial`, or with zeros; the states of a [`Prediction`]
-    /// continue its sequences. (The backward direction of a layer begins at a sequence's end, and so does its initial
-    /// state.)
+    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens. The first `lengths` `[N]` steps of
+    /// each are valid, or all of them. The sequences begin with the states `initial`, or with
+    /// zeros; the states of a [`Prediction`] continue its sequences. (The backward direction of a
+    /// layer begins at a sequence's end, and so does its initial state.)
     ///
     /// # Errors
-    /// [`Error::Usage`] for sizes that do not fit the network or each other, and for too many steps; those of the
-    /// device.
+    /// [`Error::Usage`] for sizes that do not fit the network or each other, and for too many
+    /// steps; those of the device.
     pub fn predict<'a>(
         &mut self,
         inputs: impl Into<Sequences<'a>>,
@@ -347,8 +351,8 @@ impl Predictor {
 }
 
 impl Model {
-    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens, with zero initial states, in batches of the size of
-    /// training.
+    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens, with zero initial states, in
+    /// batches of the size of training.
     ///
     /// # Errors
     /// Those of [`Predictor::new`] and [`Predictor::predict`].
@@ -380,7 +384,8 @@ impl Model {
 }
 
 impl Prediction {
-    /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, the probabilities of a network that classifies.
+    /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, the probabilities of a network that
+    /// classifies.
     pub fn probabilities(&self) -> ArrayD<f32> {
         let mut probabilities = self.outputs.clone();
         probabilities.rows_mut().into_iter().for_each(softmax);
@@ -439,7 +444,8 @@ fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()
     let (given, needed) = (initial.len(), network.directions().len());
     if given != needed {
         return Err(Error::usage(format!(
-            "there are {given} initial states, and the network has {needed}: one for each direction of each layer"
+            "there are {given} initial states, and the network has {needed}: one for each \
+             direction of each layer"
         )));
     }
     for (n, (state, needed)) in initial.iter().zip(state_shapes(network, count)).enumerate() {
@@ -462,22 +468,26 @@ fn shape_text(((n, p), c): StateShape) -> String {
     }
 }
 
-/// The tensors of a layer's states before the first step and after the last valid one: h `[B, P]`, then c `[B, H]`.
+/// The tensors of a layer's states before the first step and after the last valid one: h `[B, P]`,
+/// then c `[B, H]`.
 fn state_tensors(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
     let mut offset = 0;
-    [layer.h, layer.c]
+    [layer.states.h, layer.states.c]
         .into_iter()
         .zip(layer.state_sizes())
         .map(|(state, size)| {
-            let tensors = (state.part(0, [size]), layer.last.part(offset, [size]));
+            let tensors = (
+                state.part(0, [size]),
+                layer.states.last.part(offset, [size]),
+            );
             offset += size;
             tensors
         })
         .collect()
 }
 
-/// Copies a batch of `values` `[T, B, width]` to its sequences in `out` `[N, T, width]`: of sequence b of the batch the
-/// first `steps(b)` steps.
+/// Copies a batch of `values` `[T, B, width]` to its sequences in `out` `[N, T, width]`: of
+/// sequence b of the batch the first `steps(b)` steps.
 fn copy_batch(
     values: &[f32],
     batch: usize,

@@ -1,4 +1,5 @@
-//! The sequences that a model is asked to predict for, read from files of the kind that it was trained on.
+//! The sequences that a model is asked to predict for, read from files of the kind that it was
+//! trained on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,11 +38,12 @@ pub enum Positions {
 }
 
 impl Request {
-    /// Reads the sequences of a file or a directory of the kind that the model was trained on, prepared as the training
-    /// data. `split` selects the part of a directory of IDX files.
+    /// Reads the sequences of a file or a directory of the kind that the model was trained on,
+    /// prepared as the training data. `split` selects the part of a directory of IDX files.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be read or does not fit; [`Error::Data`] for a model of a text.
+    /// [`Error::File`] where the file cannot be read or does not fit; [`Error::Data`] for a model
+    /// of a text.
     pub fn load(model: &Model, path: &Path, split: Split) -> Result<Request> {
         let preparation = &model.preparation;
         let sequences = |data: Dataset| Request {
@@ -80,8 +82,8 @@ impl Request {
                 Ok(sequences(Arc::unwrap_or_clone(data)))
             }
             DataRecipe::Text(_) => Err(Error::data(
-                "this model was trained on a text; `gatescan sample` writes text with it, and `gatescan eval` evaluates \
-                 it on another text",
+                "this model was trained on a text; `gatescan sample` writes text with it, and \
+                 `gatescan eval` evaluates it on another text",
             )),
             DataRecipe::Arrays {} => {
                 let network = &model.network;
@@ -99,7 +101,8 @@ fn table_of_series(path: &Path, steps: usize) -> Csv {
     csv
 }
 
-/// The arrays of a model that was trained on a program's arrays: inputs, and lengths if there are any.
+/// The arrays of a model that was trained on a program's arrays: inputs, and lengths if there are
+/// any.
 fn arrays(vocabulary: Option<usize>) -> Npy {
     Npy {
         path: PathBuf::new(),

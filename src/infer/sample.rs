@@ -1,4 +1,5 @@
-//! Sampling text: a network that predicts the next token reads the tokens drawn from its predictions.
+//! Sampling text: a network that predicts the next token reads the tokens drawn from its
+//! predictions.
 
 use std::ops::ControlFlow;
 
@@ -14,11 +15,13 @@ use crate::rng::{Philox, Stream};
 /// How a token is drawn: first the temperature is applied, then `top_k`, then `top_p`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// The divisor of the logits. Below 1, likely tokens become likelier; at 0 the likeliest is always taken.
+    /// The divisor of the logits. Below 1, likely tokens become likelier; at 0 the likeliest is
+    /// always taken.
     pub temperature: f64,
     /// Draw only from the K likeliest tokens.
     pub top_k: Option<usize>,
-    /// Draw only from the likeliest tokens that together have this probability (nucleus sampling, Holtzman et al. 2020).
+    /// Draw only from the likeliest tokens that together have this probability (nucleus sampling,
+    /// Holtzman et al. 2020).
     pub top_p: f64,
 }
 
@@ -57,8 +60,8 @@ impl Sampling {
         Ok(())
     }
 
-    /// Draws the index of a token by its logit, with `uniform` in 0..1. Among equal logits the first counts as the
-    /// likelier one; a logit of minus infinity is never drawn.
+    /// Draws the index of a token by its logit, with `uniform` in 0..1. Among equal logits the
+    /// first counts as the likelier one; a logit of minus infinity is never drawn.
     fn draw(&self, logits: &[f32], uniform: f64) -> usize {
         let mut ranked: Vec<usize> = (0..logits.len()).collect();
         ranked.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
@@ -87,7 +90,8 @@ impl Sampling {
     }
 }
 
-/// A language model on a device. It reads one token of each sequence at a time; the states remain in device memory.
+/// A language model on a device. It reads one token of each sequence at a time; the states remain
+/// in device memory.
 pub struct Sampler {
     stepper: Stepper,
     vocabulary: Vocabulary,
@@ -97,8 +101,8 @@ impl Sampler {
     /// Loads the model on `device` for `batch` sequences at a time.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model that was not trained on a text; [`Error::Usage`] for a batch of 0; those of the
-    /// device.
+    /// [`Error::Data`] for a model that was not trained on a text; [`Error::Usage`] for a batch of
+    /// 0; those of the device.
     pub fn new(model: &Model, batch: usize, device: &OpenDevice) -> Result<Sampler> {
         let vocabulary = model.preparation.vocabulary.clone().ok_or_else(|| {
             Error::data("this model was not trained on a text (train the recipe `text`)")
@@ -128,15 +132,16 @@ impl Sampler {
         let mut logits = self.stepper.executor.read(&outputs)?;
         if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
             return Err(Error::data(format!(
-                "the network predicts {value}: its parameters are not finite or too large; train it again with a lower \
-                 learning rate"
+                "the network predicts {value}: its parameters are not finite or too large; train \
+                 it again with a lower learning rate"
             )));
         }
         self.exclude_unknown(&mut logits);
         Ok(logits)
     }
 
-    /// Sets the logit of the unknown token to minus infinity, unless it occurs in the training text.
+    /// Sets the logit of the unknown token to minus infinity, unless it occurs in the training
+    /// text.
     fn exclude_unknown(&self, logits: &mut [f32]) {
         if !self.vocabulary.is_known(Vocabulary::UNKNOWN) {
             let unknown = logits.iter_mut().step_by(self.vocabulary.size());
@@ -144,13 +149,14 @@ impl Sampler {
         }
     }
 
-    /// Continues `prompt` in every sequence by up to `length` tokens. Calls `each` with the next token `[B]` of every
-    /// sequence; a break ends the text. The draws of sequence n follow from `seed` and n. Without a prompt, the first
-    /// token is drawn uniformly. The states continue from the previous call.
+    /// Continues `prompt` in every sequence by up to `length` tokens. Calls `each` with the next
+    /// token `[B]` of every sequence; a break ends the text. The draws of sequence n follow from
+    /// `seed` and n. Without a prompt, the first token is drawn uniformly. The states continue from
+    /// the previous call.
     ///
     /// # Errors
-    /// Those of [`Sampling::validate`]; [`Error::Usage`] for a token of the prompt that the vocabulary does not have;
-    /// those of the device and of `each`.
+    /// Those of [`Sampling::validate`]; [`Error::Usage`] for a token of the prompt that the
+    /// vocabulary does not have; those of the device and of `each`.
     pub fn sample(
         &mut self,
         prompt: &[u32],
@@ -167,7 +173,8 @@ impl Sampler {
         for &token in prompt {
             self.read(&vec![token; batch])?;
         }
-        // The first token without a prompt is drawn from equal probabilities, so temperature and limits do not apply.
+        // The first token without a prompt is drawn from equal probabilities, so temperature and
+        // limits do not apply.
         let (mut logits, mut current) = if prompt.is_empty() {
             let mut equal = vec![0.0; batch * size];
             self.exclude_unknown(&mut equal);

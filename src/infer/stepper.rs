@@ -16,8 +16,8 @@ pub(super) struct Stepper {
 }
 
 impl Stepper {
-    /// Loads a network that reads one time step of `batch` sequences at a time. It starts with zero states and carries
-    /// its states from step to step.
+    /// Loads a network that reads one time step of `batch` sequences at a time. It starts with zero
+    /// states and carries its states from step to step.
     pub(super) fn carrying_states(
         model: &Model,
         batch: usize,
@@ -30,7 +30,8 @@ impl Stepper {
         network.carry_states(Phase::Evaluate, control);
         network.forward(Phase::Evaluate);
         let mut stepper = Stepper::load(model, network, device)?;
-        // Any chunk but the first begins with the last states; these are zeros before the first run.
+        // Any chunk but the first begins with the last states; these are zeros before the first
+        // run.
         let chunk = control.part(control::CHUNK, [1]);
         stepper.executor.write_index(&chunk, &[1])?;
         Ok(stepper)

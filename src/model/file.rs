@@ -1,4 +1,5 @@
-//! The file format of models and checkpoints: safetensors, with a description as JSON in the metadata.
+//! The file format of models and checkpoints: safetensors, with a description as JSON in the
+//! metadata.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,8 @@ pub(crate) const LARGEST_HEADER: u64 = 16 << 20;
 /// The most tensors that are read. A network has at most 1024 layers with at most 12 tensors each.
 pub(crate) const MOST_TENSORS: usize = 1 << 16;
 
-/// The largest file of a model that is read, in bytes: twice the most parameters that a network may have, in f32.
+/// The largest file of a model that is read, in bytes: twice the most parameters that a network may
+/// have, in f32.
 pub(crate) const LARGEST_FILE: u64 = 1 << 33;
 
 /// The metadata key of a checkpoint's description.
@@ -46,7 +48,8 @@ pub(crate) struct StoredTensor {
     pub bytes: Vec<u8>,
 }
 
-/// Returns the bytes of a safetensors file with these tensors, and `description` as JSON under `key` in its metadata.
+/// Returns the bytes of a safetensors file with these tensors, and `description` as JSON under
+/// `key` in its metadata.
 pub(crate) fn serialize(
     key: &str,
     description: &impl Serialize,
@@ -114,8 +117,8 @@ fn check_version(json: &serde_json::Value, key: &str) -> Result<(), String> {
     match json["version"].as_u64() {
         Some(version) if version <= u64::from(VERSION) => Ok(()),
         Some(version) => Err(format!(
-            "written by a newer gatescan (version {version} of the file, this program reads up to {VERSION}); \
-             update gatescan to read it"
+            "written by a newer gatescan (version {version} of the file, this program reads up to \
+             {VERSION}); update gatescan to read it"
         )),
         None => Err(format!("its metadata `{key}` have no version")),
     }

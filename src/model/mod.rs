@@ -68,7 +68,8 @@ struct Description {
 }
 
 impl Model {
-    /// Writes the model to `path`. A crash leaves the old file or the new one. The same model gives the same bytes.
+    /// Writes the model to `path`. A crash leaves the old file or the new one. The same model gives
+    /// the same bytes.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
@@ -83,7 +84,8 @@ impl Model {
     /// Reads a model that [`Model::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
+    /// program.
     pub fn load(path: &Path) -> Result<Model> {
         let bytes = fs::File::open(path)
             .and_then(|file| files::read_at_most(file, LARGEST_FILE))

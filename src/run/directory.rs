@@ -53,11 +53,12 @@ pub struct ResumePoint {
 }
 
 impl ResumePoint {
-    /// Locks the directory of a run and looks for its newest checkpoint. Changes nothing in the directory except for
-    /// unfinished files, which it removes.
+    /// Locks the directory of a run and looks for its newest checkpoint. Changes nothing in the
+    /// directory except for unfinished files, which it removes.
     ///
     /// # Errors
-    /// [`Error::File`] where there is no run, where another process has locked it, or where it cannot be read.
+    /// [`Error::File`] where there is no run, where another process has locked it, or where it
+    /// cannot be read.
     pub fn find(path: &Path) -> Result<ResumePoint> {
         check_is_run(path)?;
         let lock = lock(path)?;
@@ -84,8 +85,8 @@ impl RunDirectory {
     /// Creates the directory `out`, or `runs/<recipe>-<time>`, and writes the recipe into it.
     ///
     /// # Errors
-    /// [`Error::Usage`] where `out` holds an earlier run; [`Error::File`] where the directory cannot be written or
-    /// another process has locked it.
+    /// [`Error::Usage`] where `out` holds an earlier run; [`Error::File`] where the directory
+    /// cannot be written or another process has locked it.
     pub fn create(out: Option<&Path>, recipe: &Recipe) -> Result<RunDirectory> {
         let path = match out {
             Some(out) => create_explicit(out)?,
@@ -136,7 +137,8 @@ impl RunDirectory {
         Ok(path)
     }
 
-    /// Writes the recipe and removes the metrics that are later than `checkpoint`, or all of them without one.
+    /// Writes the recipe and removes the metrics that are later than `checkpoint`, or all of them
+    /// without one.
     ///
     /// # Errors
     /// [`Error::File`] where files cannot be read or written.
@@ -182,8 +184,8 @@ impl RunDirectory {
         model.save(&self.model_path())
     }
 
-    /// Opens an event file for TensorBoard, for a run that begins or resumes after `step` updates. Each process writes
-    /// its own file.
+    /// Opens an event file for TensorBoard, for a run that begins or resumes after `step` updates.
+    /// Each process writes its own file.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
@@ -237,7 +239,8 @@ impl RunDirectory {
         self.events.as_mut().map_or(Ok(()), AppendLog::flush)
     }
 
-    /// Writes the new metrics and waits until they are on the disk, before a checkpoint that relies on them.
+    /// Writes the new metrics and waits until they are on the disk, before a checkpoint that relies
+    /// on them.
     ///
     /// # Errors
     /// [`Error::File`] where they cannot be written.
@@ -247,8 +250,8 @@ impl RunDirectory {
     }
 }
 
-/// Whether a line of the metrics belongs to the first `step` updates or `epochs` epochs. A line that a crash cut off
-/// does not.
+/// Whether a line of the metrics belongs to the first `step` updates or `epochs` epochs. A line
+/// that a crash cut off does not.
 fn is_up_to(line: &str, step: usize, epochs: usize) -> bool {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     let at_most = |key, most| line[key].as_u64().is_some_and(|n| n <= most as u64);

@@ -44,8 +44,9 @@ pub(super) fn devices(path: &Path) -> Vec<String> {
     text.lines().map(str::to_string).collect()
 }
 
-/// Loads the model of a file or of a run directory. A run that has no model yet has that of its newest checkpoint, whose
-/// path is returned too. `warn` receives the problems of checkpoints that cannot be read.
+/// Loads the model of a file or of a run directory. A run that has no model yet has that of its
+/// newest checkpoint, whose path is returned too. `warn` receives the problems of checkpoints that
+/// cannot be read.
 ///
 /// # Errors
 /// [`Error::File`] where there is no model or it cannot be read.

@@ -1,7 +1,7 @@
 //! A training run and its directory: recipe, metrics, checkpoints, model and report.
 //!
-//! [`TrainingRun`] trains a recipe, saves checkpoints when they are due, resumes, and continues after a lost device. It
-//! prints nothing: a [`RunEvent`] reports what a program may want to show.
+//! [`TrainingRun`] trains a recipe, saves checkpoints when they are due, resumes, and continues
+//! after a lost device. It prints nothing: a [`RunEvent`] reports what a program may want to show.
 
 mod append_log;
 mod directory;
@@ -114,11 +114,12 @@ impl TrainingRun {
         })
     }
 
-    /// Loads a run at the point where it is to be resumed. The recipe may differ from the run's in the fields that
-    /// [`Recipe::continues`] allows.
+    /// Loads a run at the point where it is to be resumed. The recipe may differ from the run's in
+    /// the fields that [`Recipe::continues`] allows.
     ///
     /// # Errors
-    /// Those of [`Trainer::load`] and [`Trainer::restore`]; [`Error::File`] where the directory cannot be written.
+    /// Those of [`Trainer::load`] and [`Trainer::restore`]; [`Error::File`] where the directory
+    /// cannot be written.
     pub fn resume(
         point: ResumePoint,
         recipe: &Recipe,
@@ -147,12 +148,13 @@ impl TrainingRun {
         })
     }
 
-    /// Trains to the end, saves checkpoints when they are due, and finally the model. After the driver has dropped
-    /// work, and after a lost device that can be opened again, it continues from the newest checkpoint.
+    /// Trains to the end, saves checkpoints when they are due, and finally the model. After the
+    /// driver has dropped work, and after a lost device that can be opened again, it continues from
+    /// the newest checkpoint.
     ///
     /// # Errors
-    /// Those of [`Trainer::run`], of the observer, and of a disk that cannot be written for minutes.
-    /// [`TrainingRun::saved_step`] says what is saved.
+    /// Those of [`Trainer::run`], of the observer, and of a disk that cannot be written for
+    /// minutes. [`TrainingRun::saved_step`] says what is saved.
     pub fn train(&mut self, observer: &mut RunObserver) -> Result<Ending> {
         self.describe_device(observer)?;
         if self.options.tensorboard {
@@ -252,8 +254,8 @@ impl TrainingRun {
         Ok(trainer)
     }
 
-    /// After [`Error::NotFinite`]: plays the run from the newest checkpoint up to that step and searches for the first
-    /// call that writes a value that is not finite.
+    /// After [`Error::NotFinite`]: plays the run from the newest checkpoint up to that step and
+    /// searches for the first call that writes a value that is not finite.
     ///
     /// # Errors
     /// Those of [`Trainer::load`] and [`Trainer::diagnose`].
@@ -263,7 +265,8 @@ impl TrainingRun {
         trainer.diagnose(step)
     }
 
-    /// Compares the run's model with baselines on the test split, if there is one and an epoch is done.
+    /// Compares the run's model with baselines on the test split, if there is one and an epoch is
+    /// done.
     ///
     /// # Errors
     /// [`Error::Failed`] where a linear regression cannot be computed.

@@ -12,8 +12,8 @@ use crate::train::BaselineComparison;
 /// Steps by which a page continues a series.
 const CONTINUED: usize = 200;
 
-/// Plays a model on the test split of its data, or on the training split without one, for its report page. A problem
-/// is reported on the page.
+/// Plays a model on the test split of its data, or on the training split without one, for its
+/// report page. A problem is reported on the page.
 pub fn details(
     model: &Model,
     data: &Splits,
@@ -56,6 +56,6 @@ fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
         history,
         values,
         columns,
-        runs_away: diverges_at,
+        diverges_at,
     })
 }

@@ -14,8 +14,8 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::checkpoints::Checkpoints;
 use crate::train::{Event, Trainer};
 
-/// Writes metrics, checkpoints and model of a run when they are due. While the disk cannot be written, the run continues
-/// and the saver tries again.
+/// Writes metrics, checkpoints and model of a run when they are due. While the disk cannot be
+/// written, the run continues and the saver tries again.
 pub(super) struct Saver {
     directory: RunDirectory,
     checkpoints: Checkpoints,
@@ -70,8 +70,8 @@ impl Saver {
         self.model_is_due = true;
     }
 
-    /// Restores the newest checkpoint, if there is one, in a trainer at the beginning, and removes the metrics of later
-    /// steps. Returns the problems of checkpoints that cannot be read.
+    /// Restores the newest checkpoint, if there is one, in a trainer at the beginning, and removes
+    /// the metrics of later steps. Returns the problems of checkpoints that cannot be read.
     pub(super) fn go_back(&mut self, recipe: &Recipe, trainer: &mut Trainer) -> Result<Vec<Error>> {
         let path: PathBuf = self.directory.path().join(CHECKPOINTS);
         let found = Checkpoints::find(&path)?;
@@ -156,8 +156,8 @@ impl Saver {
         Ok(())
     }
 
-    /// Writes what is not written yet, at the end of a run. Waits for a disk that cannot be written, unless the run was
-    /// stopped.
+    /// Writes what is not written yet, at the end of a run. Waits for a disk that cannot be
+    /// written, unless the run was stopped.
     pub(super) fn finish(
         &mut self,
         trainer: &mut Trainer,

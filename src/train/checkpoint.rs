@@ -18,11 +18,13 @@ use crate::model::{Model, check_preparation, invalid_metadata};
 use crate::network::Network;
 use crate::recipe::Recipe;
 
-/// A run between two updates, with all that is needed to resume it bit for bit. The order of an epoch, the dropout masks
-/// and the learning rate follow from the recipe and from the counts of [`Position`], so no generator has a state.
+/// A run between two updates, with all that is needed to resume it bit for bit. The order of an
+/// epoch, the dropout masks and the learning rate follow from the recipe and from the counts of
+/// [`Position`], so no generator has a state.
 ///
 /// [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) creates it and
-/// [`Trainer::restore`](crate::train::Trainer::restore) restores it, on any device. The same run gives the same bytes.
+/// [`Trainer::restore`](crate::train::Trainer::restore) restores it, on any device. The same run
+/// gives the same bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub recipe: Recipe,
@@ -35,7 +37,8 @@ pub struct Checkpoint {
     pub parameters: Vec<f32>,
     /// The optimizer's moments by name, each in the layout of the parameters.
     pub moments: Vec<(String, Vec<f32>)>,
-    /// The states of each layer that the next chunk of long sequences begins with; none between two batches.
+    /// The states of each layer that the next chunk of long sequences begins with; none between two
+    /// batches.
     pub states: Vec<Vec<f32>>,
     /// `[P]`: the parameters after the best epoch, where the recipe keeps them.
     pub best: Option<Vec<f32>>,
@@ -59,8 +62,8 @@ impl Checkpoint {
     const MOMENT: &str = "moment.";
     const STATE: &str = "state.";
 
-    /// The model that [`Trainer::model`](crate::train::Trainer::model) returns: with the parameters after the best epoch
-    /// where the recipe keeps them, else with the current ones.
+    /// The model that [`Trainer::model`](crate::train::Trainer::model) returns: with the parameters
+    /// after the best epoch where the recipe keeps them, else with the current ones.
     pub fn model(&self) -> Model {
         let flat = self.best.as_ref().unwrap_or(&self.parameters);
         Model {
@@ -176,7 +179,8 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
+    /// program.
     pub fn load(path: &Path) -> Result<Checkpoint> {
         let file = fs::File::open(path);
         // Room for three moments, the states, and the best parameters.

@@ -8,7 +8,8 @@ use crate::io::disk::{self, Disk, Os};
 use crate::train::Position;
 use crate::train::checkpoint::Checkpoint;
 
-/// Writes a run's checkpoints and removes old ones. A checkpoint is removed only after the newer one is on the disk.
+/// Writes a run's checkpoints and removes old ones. A checkpoint is removed only after the newer
+/// one is on the disk.
 pub struct Checkpoints {
     directory: PathBuf,
     /// The number of checkpoints to keep.
@@ -28,8 +29,8 @@ pub struct FoundCheckpoints {
 }
 
 impl Checkpoints {
-    /// The checkpoints of a run that is new or resumes from `from`. Keeps the last `keep` of them, at least 1, and the best
-    /// epoch's.
+    /// The checkpoints of a run that is new or resumes from `from`. Keeps the last `keep` of them,
+    /// at least 1, and the best epoch's.
     pub fn new(directory: &Path, keep: usize, from: Option<&Checkpoint>) -> Checkpoints {
         let mut checkpoints = Checkpoints {
             directory: directory.to_path_buf(),
@@ -99,7 +100,8 @@ impl Checkpoints {
         Ok(path)
     }
 
-    /// Removes checkpoints older than those to keep. The next call tries again to remove what could not be removed.
+    /// Removes checkpoints older than those to keep. The next call tries again to remove what could
+    /// not be removed.
     fn remove_old(&mut self, best: Option<usize>) {
         let Some(spare) = self.readable.len().checked_sub(self.keep) else {
             return;

@@ -81,7 +81,8 @@ pub(super) fn check_steps(train: &Dataset, test: &Dataset) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(format!(
-        "the training sequences have {} steps and the test sequences {}; they must have the same number",
+        "the training sequences have {} steps and the test sequences {}; they must have the same \
+         number",
         train.steps, test.steps
     )))
 }

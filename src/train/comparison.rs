@@ -21,7 +21,8 @@ pub struct BaselineComparison {
 }
 
 impl BaselineComparison {
-    /// Compares a model that has these `scores` on `data` with baselines that are fitted to `train`.
+    /// Compares a model that has these `scores` on `data` with baselines that are fitted to
+    /// `train`.
     ///
     /// # Errors
     /// [`Error::Failed`](crate::error::Error::Failed) where a linear regression cannot be computed.
@@ -104,7 +105,8 @@ impl BaselineComparison {
             .then(|| format!("the model does not beat {}", unbeaten.join(", nor ")))
     }
 
-    /// The sentences of [`BaselineComparison::majority_remark`] and [`BaselineComparison::verdict`].
+    /// The sentences of [`BaselineComparison::majority_remark`] and
+    /// [`BaselineComparison::verdict`].
     pub fn remarks(&self) -> Vec<String> {
         let majority = self.majority_remark().into_iter();
         majority.chain(self.verdict()).collect()

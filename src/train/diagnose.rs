@@ -90,7 +90,8 @@ impl fmt::Display for NotFiniteValues {
         } = self;
         write!(
             f,
-            "{first} in `{tensor}`, whose shape is {shape:?}, at {index:?}, and {count} of its {total} values are not finite"
+            "{first} in `{tensor}`, whose shape is {shape:?}, at {index:?}, and {count} of its \
+             {total} values are not finite"
         )
     }
 }

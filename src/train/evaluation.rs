@@ -31,10 +31,11 @@ pub struct Evaluation {
     pub accuracy: Option<f64>,
     /// Mean over the outputs at the last step of each sequence, where the head reads every step.
     pub last_step_loss: Option<f64>,
-    /// `[K]`: labelled outputs by the rank of their class among the outputs, 0 for the largest; where there are classes.
+    /// `[K]`: labelled outputs by the rank of their class among the outputs, 0 for the largest;
+    /// where there are classes.
     pub ranks: Option<Vec<u32>>,
-    /// `[K, K]`: labelled outputs by true class (row) and predicted class (column), where there are at most
-    /// [`Tally::LARGEST_CONFUSION`] classes.
+    /// `[K, K]`: labelled outputs by true class (row) and predicted class (column), where there are
+    /// at most [`Tally::LARGEST_CONFUSION`] classes.
     pub confusion: Option<Array2<u32>>,
     pub sequences: usize,
     pub sequences_per_second: f64,
@@ -42,15 +43,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The share of the labelled outputs whose class is among the `k` largest; `None` where there are no classes.
+    /// The share of the labelled outputs whose class is among the `k` largest; `None` where there
+    /// are no classes.
     pub fn top_k(&self, k: usize) -> Option<f64> {
         let ranks = self.ranks.as_ref()?;
         let count = |ranks: &[u32]| ranks.iter().map(|&count| f64::from(count)).sum::<f64>();
         Some(count(&ranks[..k.min(ranks.len())]) / count(ranks).max(1.0))
     }
 
-    /// `[K]`: the share of each class that is recognised, `None` for a class without a labelled output; where there is
-    /// a confusion matrix.
+    /// `[K]`: the share of each class that is recognised, `None` for a class without a labelled
+    /// output; where there is a confusion matrix.
     pub fn recalls(&self) -> Option<Vec<Option<f64>>> {
         let rows = self.confusion.as_ref()?.rows().into_iter();
         let recall = |(class, row): (usize, ndarray::ArrayView1<u32>)| {
@@ -80,11 +82,12 @@ pub struct EvaluationData {
 }
 
 impl EvaluationData {
-    /// Loads a split of `recipe`, which is the model's own or the same kind of data elsewhere, prepared as the data
-    /// that the model was trained on.
+    /// Loads a split of `recipe`, which is the model's own or the same kind of data elsewhere,
+    /// prepared as the data that the model was trained on.
     ///
     /// # Errors
-    /// Those of data that cannot be read; [`Error::Usage`](crate::error::Error::Usage) where there is no such split.
+    /// Those of data that cannot be read; [`Error::Usage`](crate::error::Error::Usage) where there
+    /// is no such split.
     pub fn load(model: &Model, recipe: &DataRecipe, split: Split) -> Result<EvaluationData> {
         let (seed, preparation) = (model.recipe.seed, &model.preparation);
         let classifies = model.network.head.loss == Loss::CrossEntropy;
@@ -105,7 +108,8 @@ impl EvaluationData {
 /// Evaluates a saved model on a data set.
 ///
 /// # Errors
-/// Those of data that do not fit the model, of parameters that are not the network's, and of the device.
+/// Those of data that do not fit the model, of parameters that are not the network's, and of the
+/// device.
 pub fn evaluate(
     model: &Model,
     data: &Dataset,
@@ -152,7 +156,8 @@ struct Evaluator {
 }
 
 impl Evaluator {
-    /// Records the evaluation and loads it on the device, with all the data or with a window over them.
+    /// Records the evaluation and loads it on the device, with all the data or with a window over
+    /// them.
     fn load(
         model: &Model,
         data: &Dataset,
@@ -225,7 +230,8 @@ impl Evaluator {
     }
 }
 
-/// Records, in [`Phase::Evaluate`], the counts of ranks and of the confusion matrix, where the network classifies.
+/// Records, in [`Phase::Evaluate`], the counts of ranks and of the confusion matrix, where the
+/// network classifies.
 fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
     let Network { head, .. } = &network.network;
     if head.loss != Loss::CrossEntropy {
@@ -265,7 +271,8 @@ impl EvaluationProgress {
         })
     }
 
-    /// Plays the next steps. Returns the sequences that are done, or `None` where all of them were done before.
+    /// Plays the next steps. Returns the sequences that are done, or `None` where all of them were
+    /// done before.
     pub(super) fn advance(&mut self, runner: &mut StepRunner) -> Result<Option<usize>> {
         if runner.feed.done() == runner.feed.steps() {
             return Ok(None);

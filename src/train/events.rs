@@ -14,14 +14,15 @@ use crate::error::Result;
 pub enum Event<'a> {
     /// Some steps of an epoch are done.
     Progress(&'a Progress),
-    /// Some sequences of the test split are evaluated. After a break, the epoch's evaluation starts anew.
+    /// Some sequences of the test split are evaluated. After a break, the epoch's evaluation starts
+    /// anew.
     Evaluating { sequences: usize, total: usize },
     /// An epoch is over, with its evaluation.
     Epoch(&'a EpochMetrics),
 }
 
-/// A function that receives every event, and the trainer to save or to query. A break stops the run after the
-/// current step.
+/// A function that receives every event, and the trainer to save or to query. A break stops the run
+/// after the current step.
 pub type Observer<'a> = dyn FnMut(&mut Trainer, Event) -> Result<ControlFlow<()>> + 'a;
 
 /// The progress of an epoch, reported a few times a second.
@@ -75,8 +76,8 @@ pub struct EpochMetrics {
     pub epoch: usize,
     pub train_loss: f64,
     pub train_accuracy: Option<f64>,
-    /// Mean over the outputs at the last step of each sequence, where the head reads every step. A forecast is judged
-    /// by it.
+    /// Mean over the outputs at the last step of each sequence, where the head reads every step. A
+    /// forecast is judged by it.
     pub train_last_step_loss: Option<f64>,
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
@@ -91,8 +92,8 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// The loss that plateaus, early stopping and the best epoch are decided by: the test loss, or the training loss
-    /// where there is no test split.
+    /// The loss that plateaus, early stopping and the best epoch are decided by: the test loss, or
+    /// the training loss where there is no test split.
     pub fn monitored_loss(&self) -> f64 {
         self.test_loss.unwrap_or(self.train_loss)
     }

@@ -1,8 +1,8 @@
 //! Training and evaluation: one loop for every device.
 //!
-//! [`train()`] trains a recipe to its end. A [`Trainer`] does the same and reports every [`Event`] on the way; it
-//! can be stopped, saved as a [`Checkpoint`](checkpoint::Checkpoint) and resumed bit for bit.
-//! [`evaluate`] measures a saved model on a data set.
+//! [`train()`] trains a recipe to its end. A [`Trainer`] does the same and reports every [`Event`]
+//! on the way; it can be stopped, saved as a [`Checkpoint`](checkpoint::Checkpoint) and resumed bit
+//! for bit. [`evaluate`] measures a saved model on a data set.
 
 pub mod checkpoint;
 pub mod checkpoints;

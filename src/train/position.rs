@@ -23,7 +23,8 @@ pub struct Position {
 }
 
 impl Position {
-    /// Counts an update with this loss. Returns the report that is due after it, if `every` N updates have one.
+    /// Counts an update with this loss. Returns the report that is due after it, if `every` N
+    /// updates have one.
     pub(super) fn count_step(&mut self, loss: f32, every: Option<usize>) -> Option<LossReport> {
         self.step += 1;
         let (every, step_loss) = (every?, f64::from(loss));
@@ -78,8 +79,8 @@ impl Totals {
         self.hits / self.labelled.max(1.0)
     }
 
-    /// Mean over the outputs at the last step of each sequence. `None` for a head that has no other outputs, and for
-    /// sequences in chunks, where the last step is not recorded.
+    /// Mean over the outputs at the last step of each sequence. `None` for a head that has no other
+    /// outputs, and for sequences in chunks, where the last step is not recorded.
     pub(super) fn last_step_loss(&self, network: &Network, feed: &Feed) -> Option<f64> {
         let reads_every = network.head.reads == Reads::Every && feed.chunks() == 1;
         reads_every.then(|| self.last_loss / self.last_labelled.max(1.0))

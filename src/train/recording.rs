@@ -22,8 +22,8 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Records the step for the recipe's batch size. With `bytes`, data that take more are streamed through windows of
-    /// about that size.
+    /// Records the step for the recipe's batch size. With `bytes`, data that take more are streamed
+    /// through windows of about that size.
     fn new(
         recipe: &Recipe,
         network: &Network,
@@ -54,8 +54,8 @@ impl Recording {
         })
     }
 
-    /// Records the step and loads it on the device, with all the data or, where the device cannot hold them, with
-    /// windows over them.
+    /// Records the step and loads it on the device, with all the data or, where the device cannot
+    /// hold them, with windows over them.
     ///
     /// # Errors
     /// [`Error::BatchTooLarge`] where it does not fit. Nothing has been allocated then.
@@ -126,8 +126,8 @@ fn largest_fitting(too_large: usize, fits: impl Fn(usize) -> bool) -> Option<usi
     (fitting > 0).then_some(fitting)
 }
 
-/// Calls `load` with the bytes of device memory for the data: those that the tuning grants, or else `None` for all the
-/// data, and [`WINDOW`] where the device has no room for these.
+/// Calls `load` with the bytes of device memory for the data: those that the tuning grants, or else
+/// `None` for all the data, and [`WINDOW`] where the device has no room for these.
 pub(super) fn load_or_stream<T>(
     device: &OpenDevice,
     load: impl Fn(Option<u64>) -> Result<T>,
@@ -144,8 +144,8 @@ pub(super) fn load_or_stream<T>(
     })
 }
 
-/// Returns an error for a program that the device cannot hold, or whose data take more device memory than the tuning
-/// grants.
+/// Returns an error for a program that the device cannot hold, or whose data take more device
+/// memory than the tuning grants.
 pub(super) fn check_fits(program: &Program, device: &OpenDevice) -> Result<()> {
     let needed = program.bytes_of(Kind::Data, size_of::<f32>());
     match device.tuning().data_memory {

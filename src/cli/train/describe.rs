@@ -47,7 +47,8 @@ pub fn data_line(data: &Splits) -> String {
         let unit = vocabulary.unit.name();
         let tested = data.test.as_ref().map_or(0, |test| test.count * test.steps);
         return format!(
-            "{} {unit}s to train on in {count} streams of {steps}, {tested} to test on in {test}, a vocabulary of {}",
+            "{} {unit}s to train on in {count} streams of {steps}, {tested} to test on in {test}, \
+             a vocabulary of {}",
             count * steps,
             vocabulary.size()
         );
@@ -70,8 +71,8 @@ impl StartTimes {
         let [opened, data, loaded] = times.map(|time| time.as_secs_f64());
         let step = first_step.as_secs_f64();
         format!(
-            "start   first step after {step:.2} s: device and data {:.2} s (device open after {opened:.2} s), \
-             program {:.2} s, step {:.2} s",
+            "start   first step after {step:.2} s: device and data {:.2} s (device open after \
+             {opened:.2} s), program {:.2} s, step {:.2} s",
             data.max(opened),
             loaded - data.max(opened),
             step - loaded

@@ -21,7 +21,8 @@ use crate::cli::tui::Screen;
 /// Characters, bytes or words of the sample after each epoch on a text.
 const SAMPLE: usize = 200;
 
-/// Shows a run: a bar for each epoch on a terminal, else a line every few seconds; and a line for each epoch.
+/// Shows a run: a bar for each epoch on a terminal, else a line every few seconds; and a line for
+/// each epoch.
 pub struct TrainDisplay {
     console: Console,
     json: bool,
@@ -224,7 +225,8 @@ impl TrainDisplay {
     }
 }
 
-/// A text in lines of its own. Control characters are replaced, since a terminal would execute them.
+/// A text in lines of its own. Control characters are replaced, since a terminal would execute
+/// them.
 fn quoted(text: &str) -> String {
     let plain = |line: &str| line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
     let lines = text.lines().map(|line| format!("  | {}", plain(line)));

@@ -14,9 +14,8 @@ use clap::{Args, ValueEnum};
 use gatescan::cells::Cell;
 use gatescan::data::Splits;
 use gatescan::error::{Error, Result};
-use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::device::Device;
-use gatescan::low_level::backend::gpu::Fault;
+use gatescan::low_level::backend::{Fault, OpenDevice};
 use gatescan::recipe::Recipe;
 use gatescan::run::{MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
 use gatescan::train::{BaselineComparison, Ending};
@@ -34,8 +33,8 @@ use display::TrainDisplay;
 #[command(after_help = "\
 The flags change the recipe first, then each --set in turn. \
 Ctrl-C or SIGTERM stops after the current step and saves the run; a second Ctrl-C stops at once. \
-A run that was stopped, killed or cut off continues with --resume, to the same bits as an undisturbed run; \
-epochs, steps, patience, the learning rate and its schedule may be changed then.
+A run that was stopped, killed or cut off continues with --resume, to the same bits as an \
+undisturbed run; epochs, steps, patience, the learning rate and its schedule may be changed then.
 
 Examples:
   gatescan train mnist
@@ -73,7 +72,11 @@ pub struct Train {
     #[arg(long, value_name = "N")]
     hidden_size: Option<usize>,
     /// Number of layers: the recipe's first layers, or its last layer repeated.
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024)
+    )]
     layers: Option<usize>,
     /// Cell of every layer.
     #[arg(long, value_parser = cell_parser())]
@@ -84,29 +87,38 @@ pub struct Train {
     /// Also print and record the mean loss of every N updates.
     #[arg(long, value_name = "N")]
     report_every: Option<usize>,
-    /// Also write a checkpoint after every N updates, not only every few minutes and after each epoch.
+    /// Also write a checkpoint after every N updates, not only every few minutes and after each
+    /// epoch.
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
     /// Seed of the initial parameters, the order of the sequences and dropout.
     // TOML has no larger integers.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64)
+    )]
     seed: Option<u64>,
-    /// Change any field of the recipe, for example optimizer.beta2=0.99 or network.layer.0.bias=double.
+    /// Change any field of the recipe, for example optimizer.beta2=0.99 or
+    /// network.layer.0.bias=double.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Print one JSON object for each epoch on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
-    /// Show the run on the whole terminal, with curves; q stops and saves it (needs the feature `tui`).
+    /// Show the run on the whole terminal, with curves; q stops and saves it (needs the feature
+    /// `tui`).
     #[arg(long, conflicts_with_all = ["json", "quiet"])]
     tui: bool,
-    /// Also write an event file for TensorBoard into the run directory: `tensorboard --logdir runs`.
+    /// Also write an event file for TensorBoard into the run directory: `tensorboard --logdir
+    /// runs`.
     #[arg(long)]
     tensorboard: bool,
     /// After a lost device, stop, or open it again and continue from the newest checkpoint.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLost::Stop)]
     on_device_lost: OnDeviceLost,
-    /// If a loss or gradient is not finite, repeat the step and name the kernel call that first wrote such a value.
+    /// If a loss or gradient is not finite, repeat the step and name the kernel call that first
+    /// wrote such a value.
     #[arg(long)]
     diagnose: bool,
     /// A fault of the driver to simulate, for tests.
@@ -209,14 +221,15 @@ impl Train {
         {
             let out = out.display();
             return Err(Error::usage(format!(
-                "--out {out}: the directory holds the {name} of an earlier run, which is not overwritten; \
-                 use another directory, or continue that run: --resume {out}"
+                "--out {out}: the directory holds the {name} of an earlier run, which is not \
+                 overwritten; use another directory, or continue that run: --resume {out}"
             )));
         }
         Ok((recipe, None))
     }
 
-    /// The recipe of a run to resume, with every change that was requested. Says where the run resumes.
+    /// The recipe of a run to resume, with every change that was requested. Says where the run
+    /// resumes.
     fn resume_recipe(&self, console: &Console, run: &Path, point: &ResumePoint) -> Result<Recipe> {
         for problem in &point.damaged {
             console.note(problem);
@@ -236,7 +249,8 @@ impl Train {
             }
             None if is_damaged => {
                 let problem = format!(
-                    "none of the checkpoints in it can be read; to begin again, train {} with another --out",
+                    "none of the checkpoints in it can be read; to begin again, train {} with \
+                     another --out",
                     shell_word(&run.join("recipe.toml"))
                 );
                 return Err(Error::file(run, problem));
@@ -306,7 +320,8 @@ impl Train {
         options
     }
 
-    /// Says what is saved of a run that ended with an error, and where its values were not finite first.
+    /// Says what is saved of a run that ended with an error, and where its values were not finite
+    /// first.
     fn explain(&self, console: &Console, run: &mut TrainingRun, error: &Error) -> Result<()> {
         let resume = resume_command(run);
         console.note(match run.saved_step() {
@@ -396,7 +411,8 @@ fn say_ending(
             position.epochs.len()
         )),
         Ending::Interrupted => console.note(format!(
-            "stopped in epoch {epoch} of {epochs} at step {} and saved the model as it is; continue with: {}",
+            "stopped in epoch {epoch} of {epochs} at step {} and saved the model as it is; \
+             continue with: {}",
             position.step,
             resume_command(run)
         )),

@@ -93,7 +93,8 @@ impl Screen {
             return Ok(());
         }
         Err(Error::usage(
-            "--tui needs a terminal, and standard output is none; without --tui the run prints lines",
+            "--tui needs a terminal, and standard output is none; without --tui the run prints \
+             lines",
         ))
     }
 
@@ -106,7 +107,8 @@ impl Screen {
         let failed = |error: io::Error| {
             Error::Failed(format!("--tui: the terminal cannot be used: {error}"))
         };
-        // A closed terminal is a reason to save the run, and these signals must leave a restored terminal.
+        // A closed terminal is a reason to save the run, and these signals must leave a restored
+        // terminal.
         #[cfg(unix)]
         for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGQUIT] {
             signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
@@ -165,8 +167,8 @@ fn restore_on_panic(screen: ScreenHandle) {
     });
 }
 
-/// Reads keys until it is time to draw, and draws if anything has changed. Returns `None` when the terminal has been
-/// restored.
+/// Reads keys until it is time to draw, and draws if anything has changed. Returns `None` when the
+/// terminal has been restored.
 fn turn(
     terminal: &mut Terminal<CrosstermBackend<io::Stdout>>,
     console: &Console,
@@ -202,7 +204,8 @@ fn read_events(console: &Console, stop: &AtomicBool) -> io::Result<bool> {
     Ok(is_resized)
 }
 
-/// In raw mode Ctrl-C is a key. It ends the program the second time; `q` does not, since it may be held down.
+/// In raw mode Ctrl-C is a key. It ends the program the second time; `q` does not, since it may be
+/// held down.
 fn handle_key(key: KeyEvent, console: &Console, stop: &AtomicBool) {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {

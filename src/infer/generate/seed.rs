@@ -13,7 +13,8 @@ use crate::recipe::DataRecipe;
 pub struct Seed {
     /// `[length, I]`: as the network reads it.
     pub values: Vec<f32>,
-    /// `[length, I]`: the seed and more of the series before it, to be shown. Normalised as the values are.
+    /// `[length, I]`: the seed and more of the series before it, to be shown. Normalised as the
+    /// values are.
     pub history: Vec<f32>,
     /// T of the model's windows.
     pub steps: usize,
@@ -22,11 +23,12 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// The series in `file`. Without one, the first window of the model's own series. Of a table, the last window.
+    /// The series in `file`. Without one, the first window of the model's own series. Of a table,
+    /// the last window.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model that does not predict what it reads next; [`Error::File`] where the file cannot be
-    /// read or has no rows.
+    /// [`Error::Data`] for a model that does not predict what it reads next; [`Error::File`] where
+    /// the file cannot be read or has no rows.
     pub fn new(model: &Model, file: Option<&Path>) -> Result<Seed> {
         let (path, steps, resolution, range) = match &model.recipe.data {
             DataRecipe::Csv(csv) => return Seed::last_rows(model, csv, file),
@@ -65,8 +67,9 @@ impl Seed {
     fn last_rows(model: &Model, csv: &Csv, file: Option<&Path>) -> Result<Seed> {
         if csv.inputs != csv.targets || csv.horizon != 1 {
             return Err(Error::data(format!(
-                "the model reads {} and predicts {}, {} rows later; to continue a table it must predict what it reads \
-                 next: data.targets the same as data.inputs, and data.horizon = 1. `gatescan predict` gives its predictions.",
+                "the model reads {} and predicts {}, {} rows later; to continue a table it must \
+                 predict what it reads next: data.targets the same as data.inputs, and \
+                 data.horizon = 1. `gatescan predict` gives its predictions.",
                 csv.inputs.join(", "),
                 csv.targets.join(", "),
                 csv.horizon

@@ -35,8 +35,8 @@ impl DiskState {
         Ok(done)
     }
 
-    /// The possible contents after a crash now: names as last synced or as written; of bytes that were not synced none,
-    /// some or all.
+    /// The possible contents after a crash now: names as last synced or as written; of bytes that
+    /// were not synced none, some or all.
     fn after_crash(&self) -> Vec<BTreeMap<PathBuf, Vec<u8>>> {
         let mut found = vec![];
         for names in [&self.names, &self.synced_names] {

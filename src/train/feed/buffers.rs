@@ -50,7 +50,8 @@ pub(super) fn bytes_of(data: &Dataset) -> u64 {
     bytes_each(data).saturating_mul(data.count as u64)
 }
 
-/// The share of `bytes` that each of two splits gets: all it needs, or half and what the other leaves.
+/// The share of `bytes` that each of two splits gets: all it needs, or half and what the other
+/// leaves.
 pub(crate) fn shares(train: &Dataset, test: Option<&Dataset>, bytes: u64) -> [u64; 2] {
     let (train, test) = (bytes_of(train), test.map_or(0, bytes_of));
     let half = bytes / 2;

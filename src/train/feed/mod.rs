@@ -1,5 +1,5 @@
-//! A data set as a device reads it: all of it in device memory, or a window that moves over it; and the steps that are
-//! played over it.
+//! A data set as a device reads it: all of it in device memory, or a window that moves over it; and
+//! the steps that are played over it.
 
 mod buffers;
 mod runner;
@@ -24,15 +24,16 @@ use window::Window;
 /// Rows of the history: the most steps between two readbacks.
 pub(crate) const HISTORY_ROWS: usize = 256;
 
-/// The longest that a device works between two readbacks. Short enough for progress reports and for GPU watchdogs.
+/// The longest that a device works between two readbacks. Short enough for progress reports and for
+/// GPU watchdogs.
 pub(crate) const SUBMISSION_TIME: Duration = Duration::from_millis(50);
 
-/// Device memory for the data of a device that cannot hold all of them, in bytes. Large enough for what a submission
-/// reads.
+/// Device memory for the data of a device that cannot hold all of them, in bytes. Large enough for
+/// what a submission reads.
 pub(crate) const WINDOW: u64 = 128 << 20;
 
-/// Bytes that are uploaded before the host waits for the device, so that the driver never holds a copy of a whole data
-/// set.
+/// Bytes that are uploaded before the host waits for the device, so that the driver never holds a
+/// copy of a whole data set.
 const UPLOAD: usize = 64 << 20;
 
 /// A data set in device memory, or a window over it, with the position of the current pass.
@@ -53,11 +54,12 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Adds the buffers for `data` and records, in `phase`, the gathering of a batch. With `bytes`, data that take more
-    /// are streamed through a window of about that size.
+    /// Adds the buffers for `data` and records, in `phase`, the gathering of a batch. With `bytes`,
+    /// data that take more are streamed through a window of about that size.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded) for more elements than a kernel can index.
+    /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded) for more elements than a kernel
+    /// can index.
     pub(crate) fn record(
         network: &mut RecordedNetwork,
         phase: Phase,
@@ -186,7 +188,8 @@ impl Feed {
         done: usize,
     ) -> Result<()> {
         if let Some(lengths) = &data.lengths {
-            // Within a batch the longest first: a scan's workgroup iterates up to its longest sequence.
+            // Within a batch the longest first: a scan's workgroup iterates up to its longest
+            // sequence.
             let batches = order.chunks_mut(self.batch);
             batches
                 .for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
@@ -204,7 +207,8 @@ impl Feed {
         executor.write_index(&chunk, &[(done % self.chunks) as u32])
     }
 
-    /// Writes the position of the next batch in device memory, and the position where the pass ends.
+    /// Writes the position of the next batch in device memory, and the position where the pass
+    /// ends.
     fn set_cursor(&self, executor: &mut dyn Executor) -> Result<()> {
         let first = self.first();
         let slot = first % self.buffers.held;

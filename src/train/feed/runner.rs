@@ -50,7 +50,8 @@ impl StepRecord {
 pub(crate) struct StepPace {
     /// Seconds of a step.
     pub(crate) step: f64,
-    /// Seconds that a host thread works for a step, to encode and submit it, where a device computes it.
+    /// Seconds that a host thread works for a step, to encode and submit it, where a device
+    /// computes it.
     pub(crate) host: Option<f64>,
 }
 
@@ -69,13 +70,15 @@ impl<'a> StepRunner<'a> {
         self.feed.begin(self.executor, self.data, order, done)
     }
 
-    /// Starts a pass over the data in their own order. Its first submission is one step, so that an observer can stop it.
+    /// Starts a pass over the data in their own order. Its first submission is one step, so that an
+    /// observer can stop it.
     pub(crate) fn begin_in_order(&mut self) -> Result<()> {
         self.feed.submission = 1;
         self.begin((0..self.feed.count as u32).collect(), 0)
     }
 
-    /// The length of the next submission: at most `limit` steps, at most the steps that are left of the pass.
+    /// The length of the next submission: at most `limit` steps, at most the steps that are left of
+    /// the pass.
     pub(crate) fn next_count(&self, limit: usize) -> usize {
         let left = self.feed.steps() - self.feed.done;
         limit
@@ -84,7 +87,8 @@ impl<'a> StepRunner<'a> {
             .min(self.feed.ready())
     }
 
-    /// Plays the next `count` steps, fills a window meanwhile, and waits. Adapts the length of the next submission.
+    /// Plays the next `count` steps, fills a window meanwhile, and waits. Adapts the length of the
+    /// next submission.
     pub(crate) fn play(&mut self, count: usize) -> Result<Vec<StepRecord>> {
         self.play_by(count, |executor, phases| executor.run(phases, count))
     }
@@ -124,8 +128,8 @@ impl<'a> StepRunner<'a> {
         self.executor.read(&self.feed.buffers.history.part(0, rows))
     }
 
-    /// Starts a pass in the data's own order and waits until the device holds its first batches. Returns the number of
-    /// steps that can be played at once.
+    /// Starts a pass in the data's own order and waits until the device holds its first batches.
+    /// Returns the number of steps that can be played at once.
     pub(crate) fn rewind(&mut self) -> Result<usize> {
         self.begin_in_order()?;
         let row = self.feed.buffers.control.part(control::ROW, [1]);
@@ -134,9 +138,11 @@ impl<'a> StepRunner<'a> {
         Ok(self.feed.steps().min(HISTORY_ROWS).min(self.feed.ready()))
     }
 
-    /// Plays `count` steps in one submission after [`StepRunner::rewind`], waits, and returns their times.
+    /// Plays `count` steps in one submission after [`StepRunner::rewind`], waits, and returns their
+    /// times.
     pub(crate) fn time(&mut self, count: usize) -> Result<StepPace> {
-        // The thread's own time: a software driver works on the same cores, and a queue may be full.
+        // The thread's own time: a software driver works on the same cores, and a queue may be
+        // full.
         let (start, work) = (Instant::now(), ThreadTime::now());
         self.executor.run(self.phases, count)?;
         let submitted = work.elapsed().as_secs_f64();

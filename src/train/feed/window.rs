@@ -4,8 +4,8 @@ use super::HISTORY_ROWS;
 use super::buffers::{bytes_each, bytes_of};
 use crate::data::{Dataset, Inputs};
 
-/// A ring of sequences in the order of a pass. While the device plays steps over one half of it, the host uploads the
-/// other half. No result depends on its size.
+/// A ring of sequences in the order of a pass. While the device plays steps over one half of it,
+/// the host uploads the other half. No result depends on its size.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     /// Sequences in device memory.
@@ -55,7 +55,8 @@ impl Window {
         self.filled.min(first + self.held / 2)
     }
 
-    /// The next upload, if the pass up to position `until` needs one: the first slot, and the sequences.
+    /// The next upload, if the pass up to position `until` needs one: the first slot, and the
+    /// sequences.
     pub(super) fn next_upload(&self, until: usize) -> Option<(usize, Vec<usize>)> {
         let (first, end) = (self.filled, self.filled + self.unit);
         if first >= self.order.len() || end > until {

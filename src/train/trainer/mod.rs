@@ -97,7 +97,8 @@ impl EpochPass {
 }
 
 impl Trainer {
-    /// Records the recipe's network for `data`, loads it on `device` and sets its initial parameters.
+    /// Records the recipe's network for `data`, loads it on `device` and sets its initial
+    /// parameters.
     ///
     /// # Errors
     /// Those of an invalid recipe, of data that do not fit it, and of a device that cannot hold it.
@@ -142,12 +143,13 @@ impl Trainer {
         })
     }
 
-    /// Trains until the recipe's epochs or steps are done, until the loss has not fallen for the recipe's patience, or
-    /// until `observe` breaks. Starts at the current position, so it also resumes after a break or
-    /// [`Trainer::restore`].
+    /// Trains until the recipe's epochs or steps are done, until the loss has not fallen for the
+    /// recipe's patience, or until `observe` breaks. Starts at the current position, so it also
+    /// resumes after a break or [`Trainer::restore`].
     ///
     /// # Errors
-    /// Those of the device and of `observe`; [`Error::NotFinite`] where a loss or a gradient's norm is not finite.
+    /// Those of the device and of `observe`; [`Error::NotFinite`] where a loss or a gradient's norm
+    /// is not finite.
     pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
         self.run_until(usize::MAX, observe)
     }
@@ -192,8 +194,8 @@ impl Trainer {
         }
     }
 
-    /// Trains one epoch, or the rest of one. Returns the sequences per second, or `None` where the observer or the
-    /// update `last` stopped it.
+    /// Trains one epoch, or the rest of one. Returns the sequences per second, or `None` where the
+    /// observer or the update `last` stopped it.
     fn train_epoch(&mut self, last: usize, observe: &mut Observer) -> Result<Option<f64>> {
         let pass = self.begin_epoch()?;
         while self.train.done() < pass.steps {
@@ -234,7 +236,8 @@ impl Trainer {
         Ok(pass)
     }
 
-    /// Plays the steps of the next submission, up to the next checkpoint and at most to update `last`.
+    /// Plays the steps of the next submission, up to the next checkpoint and at most to update
+    /// `last`.
     fn play_steps(&mut self, pass: &EpochPass, last: usize) -> Result<Vec<StepRecord>> {
         let step = self.position.step;
         let every = self.recipe.checkpoint.every_steps.unwrap_or(usize::MAX);
@@ -247,7 +250,8 @@ impl Trainer {
         self.train_runner().play(count)
     }
 
-    /// Adds the records to the epoch's totals. Returns an error for the first whose loss or norm is not finite.
+    /// Adds the records to the epoch's totals. Returns an error for the first whose loss or norm is
+    /// not finite.
     fn check_finite(&mut self, pass: &EpochPass, records: &[StepRecord]) -> Result<()> {
         let before = self.train.done() - records.len();
         for (n, record) in records.iter().enumerate() {
@@ -256,7 +260,8 @@ impl Trainer {
                 return Err(Error::NotFinite {
                     step: self.position.step + n + 1,
                     problem: format!(
-                        "at step {} of epoch {} the loss is {} and the gradient's norm {}: {NOT_FINITE_ADVICE}",
+                        "at step {} of epoch {} the loss is {} and the gradient's norm {}: \
+                         {NOT_FINITE_ADVICE}",
                         before + n + 1,
                         pass.epoch + 1,
                         record.loss,
@@ -305,7 +310,8 @@ impl Trainer {
         Ok(ControlFlow::Continue(Some(evaluation.totals)))
     }
 
-    /// The metrics of the epoch that is over, without its times, where the test split has these totals.
+    /// The metrics of the epoch that is over, without its times, where the test split has these
+    /// totals.
     fn epoch_metrics(&self, tested: Option<&Totals>) -> EpochMetrics {
         let (network, trained) = (&self.network.network, &self.position.totals);
         let is_text = self.splits.preparation.vocabulary.is_some();
@@ -328,7 +334,8 @@ impl Trainer {
         }
     }
 
-    /// Counts the epoch, and keeps its parameters where it is the best so far and the recipe keeps the best.
+    /// Counts the epoch, and keeps its parameters where it is the best so far and the recipe keeps
+    /// the best.
     fn end_epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
         self.position.totals = Totals::default();
         let loss = metrics.monitored_loss();
@@ -351,11 +358,13 @@ impl Trainer {
         Ok(())
     }
 
-    /// Plays the run from the current position up to update `step`, the last two updates call by call, and searches
-    /// for the first call that writes a value that is not finite. The updates before are played as in training.
+    /// Plays the run from the current position up to update `step`, the last two updates call by
+    /// call, and searches for the first call that writes a value that is not finite. The updates
+    /// before are played as in training.
     ///
     /// # Errors
-    /// Those of the device; [`Error::NotFinite`] where an update before the last two has that problem.
+    /// Those of the device; [`Error::NotFinite`] where an update before the last two has that
+    /// problem.
     pub fn diagnose(&mut self, step: usize) -> Result<Diagnosis> {
         let start = self.position.step.min(step);
         // Parameters that an update has made too large may not show before the next step.

@@ -56,13 +56,13 @@ impl Trainer {
         }
         let layers = self.network.layers.iter();
         layers
-            .map(|layer| self.executor.read(&layer.last))
+            .map(|layer| self.executor.read(&layer.states.last))
             .collect()
     }
 
-    /// Restores the position of `checkpoint`. On the device that made it, [`Trainer::run`] then continues bit for bit.
-    /// The trainer's recipe must be the checkpoint's, except for the fields that [`Recipe::continues`] allows to
-    /// change.
+    /// Restores the position of `checkpoint`. On the device that made it, [`Trainer::run`] then
+    /// continues bit for bit. The trainer's recipe must be the checkpoint's, except for the fields
+    /// that [`Recipe::continues`] allows to change.
     ///
     /// # Errors
     /// [`Error::Usage`] where the recipe or the data differ; those of the device.
@@ -73,7 +73,8 @@ impl Trainer {
         for (tensor, values) in self.restored_tensors(checkpoint) {
             if tensor.len() != values.len() {
                 return Err(Error::usage(format!(
-                    "the checkpoint has {} values for a tensor of the network or its optimizer that has {}",
+                    "the checkpoint has {} values for a tensor of the network or its optimizer \
+                     that has {}",
                     values.len(),
                     tensor.len()
                 )));
@@ -93,20 +94,22 @@ impl Trainer {
         self.recipe.continues(&checkpoint.recipe)?;
         if checkpoint.data != self.data_checksum || checkpoint.network != self.network.network {
             return Err(Error::usage(
-                "the training data are not those that the run began with, so it cannot be resumed with them",
+                "the training data are not those that the run began with, so it cannot be resumed \
+                 with them",
             ));
         }
         let Position { step, epochs, .. } = &checkpoint.position;
         let last = self.last_step();
         if *step > last {
             return Err(Error::usage(format!(
-                "the run has made {step} updates, and with these epochs or steps it would end after {last}"
+                "the run has made {step} updates, and with these epochs or steps it would end \
+                 after {last}"
             )));
         }
         if *step < epochs.len() * self.train.steps() && *step < last {
             return Err(Error::usage(format!(
-                "the run ended in the middle of its epoch {} because of `steps`, and was evaluated there; \
-                 it cannot be extended",
+                "the run ended in the middle of its epoch {} because of `steps`, and was evaluated \
+                 there; it cannot be extended",
                 epochs.len()
             )));
         }
@@ -123,13 +126,14 @@ impl Trainer {
         };
         let moments = self.update.moments.iter();
         let moments = moments.map(|each| (each.tensor, moment(each.name)));
-        let layers = self.network.layers.iter().map(|layer| layer.last);
+        let layers = self.network.layers.iter().map(|layer| layer.states.last);
         let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
         let parameters = (self.network.parameters, checkpoint.parameters.as_slice());
         states.chain(moments).chain([parameters]).collect()
     }
 
-    /// The model with the current parameters, or with those after the best epoch where the recipe keeps these.
+    /// The model with the current parameters, or with those after the best epoch where the recipe
+    /// keeps these.
     ///
     /// # Errors
     /// Those of the device.
@@ -155,7 +159,8 @@ fn check_finite(step: usize, name: &str, values: &[f32]) -> Result<()> {
         Some(value) => Err(Error::NotFinite {
             step,
             problem: format!(
-                "after step {step} of the run there is {value} among the {name}: {NOT_FINITE_ADVICE}"
+                "after step {step} of the run there is {value} among the {name}: \
+                 {NOT_FINITE_ADVICE}"
             ),
         }),
     }

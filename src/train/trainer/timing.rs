@@ -18,11 +18,12 @@ impl Trainer {
         self.network.batch as f64 / self.train.chunks() as f64
     }
 
-    /// Starts a pass over a split and returns the executor, for callers that play the steps themselves, and how many
-    /// steps can be played.
+    /// Starts a pass over a split and returns the executor, for callers that play the steps
+    /// themselves, and how many steps can be played.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::error::Error::Usage) where there is no test split; those of the device.
+    /// [`Error::Usage`](crate::error::Error::Usage) where there is no test split; those of the
+    /// device.
     pub(crate) fn rewind(&mut self, split: Split) -> Result<(&mut dyn Executor, usize)> {
         let steps = self.runner(split)?.feed.steps();
         self.write_rates(steps.min(HISTORY_ROWS))?;
