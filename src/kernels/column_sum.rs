@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use super::{Arg, Cost, Kernel, Scalar, Shader, linear_grid, read, valid_rows, write};
 use crate::memory::Memory;
-use crate::numeric::packed::DEPTH;
+use crate::numeric::gemm::KC;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -112,7 +112,7 @@ impl ColumnSum {
             .for_each(|(number, out)| {
                 let first = number * TASK_COLUMNS;
                 out.fill(R::zero());
-                for rows in rows.chunks(DEPTH) {
+                for rows in rows.chunks(KC) {
                     let mut block = [R::zero(); TASK_COLUMNS];
                     for &row in rows {
                         let values = &source[row * self.stride + first..][..out.len()];

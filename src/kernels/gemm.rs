@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{Arg, Cost, Kernel, Scalar, Shader, is_valid_row, read, write};
 use crate::memory::Memory;
-use crate::numeric::packed::{OuterProduct, OuterProducts, Start};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{Addend, PackedB, TimeSum, TimeSums, View};
+use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
 /// Matmul `c = a @ b + bias`, or `c += a @ b`.
@@ -358,7 +358,7 @@ impl Gemm {
             a: self.a.view(&a),
             b: self.b.view(&b),
             lengths: lengths.as_deref(),
-            start: self.start(bias.as_deref()),
+            addend: self.addend(bias.as_deref()),
         };
         let mut c = memory.write(&self.c.tensor);
         match self.ragged {
@@ -369,19 +369,19 @@ impl Gemm {
     }
 
     /// Returns the values to which the product is added.
-    pub(super) fn start<'a, R>(&self, bias: Option<&'a [R]>) -> Start<'a, R> {
+    pub(super) fn addend<'a, R: Real>(&self, bias: Option<&'a [R]>) -> Addend<'a, R> {
         if self.accumulate {
-            Start::Held
+            Addend::C
         } else {
-            Start::Row(bias.unwrap_or(&[]))
+            Addend::bias(bias)
         }
     }
 
     /// Computes the product by blocks of rows, without the padded ones, with b packed once.
     fn multiply_rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
-        let Operands { a, start, .. } = operands;
+        let Operands { a, addend, .. } = operands;
         let stride = self.c.stride;
-        let b = R::packed(operands.b);
+        let b = PackedB::new(operands.b);
         // Tasks depend on the sizes alone, so that the bits do not depend on the number of threads.
         let work = (self.a.columns * self.c.columns).max(1);
         let task_rows = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
@@ -389,7 +389,7 @@ impl Gemm {
             let first = task * task_rows;
             let rows = first..(first + task_rows).min(a.rows);
             let Some(lengths) = operands.lengths else {
-                return b.product(a.rows(rows), start, c, stride);
+                return b.matmul(a.rows(rows), addend, c, stride);
             };
             // Whole blocks, so that the bits of a row do not depend on the lengths of the other sequences.
             for block in rows.clone().step_by(BLOCK) {
@@ -398,8 +398,8 @@ impl Gemm {
                 let c = &mut c[..((block.len() - 1) * stride + self.c.columns)];
                 let valid = block.clone().filter(|&at| is_valid_row(at, lengths));
                 match valid.clone().count() {
-                    0 => start.put(c, self.c.columns, stride),
-                    all if all == block.len() => b.product(a.rows(block), start, c, stride),
+                    0 => addend.write(c, self.c.columns, stride),
+                    all if all == block.len() => b.matmul(a.rows(block), addend, c, stride),
                     _ => {
                         let mut copy = vec![R::zero(); block.len() * a.columns];
                         for at in valid {
@@ -409,7 +409,7 @@ impl Gemm {
                             );
                         }
                         let a = View::new(&copy, block.len(), a.columns, a.columns);
-                        b.product(a, start, c, stride);
+                        b.matmul(a, addend, c, stride);
                     }
                 }
             }
@@ -421,34 +421,34 @@ impl Gemm {
 
     /// Computes the product as a sum of outer products over the inner dimension, without the padded terms.
     fn sum_terms<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
-        let Operands { a, b, start, .. } = operands;
+        let Operands { a, b, addend, .. } = operands;
         let stride = self.c.stride;
         for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
             let is_of_slice = |b: usize| b % self.slices == slice;
             let runs: Vec<_> = valid_runs(0..a.columns, operands.lengths, is_of_slice).collect();
             let terms: Vec<usize> = runs.iter().cloned().flatten().collect();
-            let product = OuterProduct {
+            let product = TimeSum {
                 b,
-                start,
+                addend,
                 c: &mut *c,
                 stride,
             };
-            let outer_products = OuterProducts {
+            let sums = TimeSums {
                 a: a.t(),
-                terms: &terms,
+                rows: &terms,
                 products: vec![product],
-                sums: None,
+                column_sums: None,
             };
-            if R::outer_products(outer_products) {
+            if R::try_time_sums(sums) {
                 continue;
             }
-            start.put(c, self.c.columns, stride);
+            addend.write(c, self.c.columns, stride);
             let tasks = c.par_chunks_mut(TASK_ROWS * stride).enumerate();
             tasks.for_each(|(task, c)| {
                 let rows = task * TASK_ROWS..((task + 1) * TASK_ROWS).min(a.rows);
                 for run in &runs {
                     let a = a.rows(rows.clone()).columns(run.clone());
-                    R::product(a, b.rows(run.clone()), c, stride, true);
+                    R::matmul(a, b.rows(run.clone()), c, stride, true);
                 }
             });
         }
@@ -460,7 +460,7 @@ struct Operands<'a, R> {
     a: View<'a, R>,
     b: View<'a, R>,
     lengths: Option<&'a [u32]>,
-    start: Start<'a, R>,
+    addend: Addend<'a, R>,
 }
 
 /// Returns the longest runs within `range` of rows `t * B + b` that are valid steps of a sequence b for which `is_of_slice`

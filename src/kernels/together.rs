@@ -5,8 +5,8 @@
 use super::recurrence::InputProjection;
 use super::{Call, ColumnSum, Gemm, Ragged, ScanForward, valid_rows};
 use crate::memory::Memory;
-use crate::numeric::packed::{OuterProduct, OuterProducts};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{PackedB, TimeSum, TimeSums, View};
+use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
 /// Computes the first of `calls` on the CPU, together with those after it that can share a pass. Returns the number of calls
@@ -75,11 +75,11 @@ fn scan_with_input<R: Real>(gemm: &Gemm, scan: &ScanForward, memory: &Memory<R>)
     let bias = gemm.bias.map(|bias| memory.read(&bias));
     let input = InputProjection {
         rows: gemm.a.view(&a),
-        weights: R::packed(gemm.b.view(&b)),
-        start: gemm.start(bias.as_deref()),
+        weights: PackedB::new(gemm.b.view(&b)),
+        addend: gemm.addend(bias.as_deref()),
     };
     // With other weights the bits of a row may depend on the rows multiplied with it.
-    if !input.weights.is_laid_out() {
+    if !input.weights.is_packed() {
         return false;
     }
     scan.cpu_with_input(memory, Some(&input));
@@ -208,9 +208,9 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
         match sum.summand {
             Summand::OuterProduct(gemm) => {
                 let values = operands.next().expect("each outer product has its operand");
-                products.push(OuterProduct {
+                products.push(TimeSum {
                     b: gemm.b.view(values),
-                    start: gemm.start(None),
+                    addend: gemm.addend(None),
                     c: own,
                     stride: gemm.c.stride,
                 });
@@ -218,11 +218,11 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
             Summand::Row => row_sums = Some(own),
         }
     }
-    let done = R::outer_products(OuterProducts {
+    let done = R::try_time_sums(TimeSums {
         a: View::new(&a, steps, columns, first.stride),
-        terms: &terms,
+        rows: &terms,
         products,
-        sums: row_sums.as_deref_mut().map(|sums| &mut sums[..columns]),
+        column_sums: row_sums.as_deref_mut().map(|sums| &mut sums[..columns]),
     });
     if let Some(sums) = row_sums.filter(|_| done) {
         for copy in (columns..sums.len()).step_by(columns) {

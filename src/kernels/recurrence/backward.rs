@@ -9,20 +9,20 @@ use super::cpu::{TILE, TimeRows, chunks_or_empty, multiply, row_or_empty};
 use crate::cells::{BackwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
-use crate::numeric::packed::{Packed, Start};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{Addend, PackedB, View};
+use crate::numeric::real::Real;
 
 /// The operands that all tiles read.
-struct BackwardPass<'a, R> {
+struct BackwardPass<'a, R: Real> {
     layer: &'a Recurrence,
     formulas: Rows<R>,
     peepholes: &'a [R],
     /// The limit of |c|; read only by a cell that clips.
     clip: R,
     /// The rows of R of each of [`Recurrence::product_runs`], packed once for all time steps.
-    recurrent: Vec<(Range<usize>, Packed<'a, R>)>,
+    recurrent: Vec<(Range<usize>, PackedB<'a, R>)>,
     /// W_hr.
-    projection: Option<Packed<'a, R>>,
+    projection: Option<PackedB<'a, R>>,
     /// `[T+1, B, P]`.
     h: &'a [R],
     /// `[T+1, B, H]`, or empty.
@@ -33,7 +33,7 @@ struct BackwardPass<'a, R> {
 }
 
 /// A tile on its way back through time: the sequences that one task takes.
-pub(in crate::kernels) struct BackwardTile<'a, R> {
+pub(in crate::kernels) struct BackwardTile<'a, R: Real> {
     units: UnitRows<'a, R>,
     /// `[sequences, P]`: the gradient of h.
     dh: &'a mut [R],
@@ -43,7 +43,7 @@ pub(in crate::kernels) struct BackwardTile<'a, R> {
 }
 
 /// The part of a tile that the cell's formulas read and write.
-struct UnitRows<'a, R> {
+struct UnitRows<'a, R: Real> {
     pass: &'a BackwardPass<'a, R>,
     /// The first sequence of the tile.
     first: usize,
@@ -106,7 +106,7 @@ impl<'a, R: Real> BackwardPass<'a, R> {
         let (recurrent, projection) = weights.split_at(layer.cell.spec().recurrent_gates * h * p);
         let packed = |run: Range<usize>| {
             let part = View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
-            (run, R::packed(part))
+            (run, PackedB::new(part))
         };
         BackwardPass {
             layer,
@@ -116,7 +116,7 @@ impl<'a, R: Real> BackwardPass<'a, R> {
             recurrent: layer.product_runs().into_iter().map(packed).collect(),
             projection: layer
                 .projects()
-                .then(|| R::packed(View::new(projection, p, h, h))),
+                .then(|| PackedB::new(View::new(projection, p, h, h))),
             h: &[],
             c: &[],
             upstream: None,
@@ -297,7 +297,7 @@ impl<'a, R: Real> BackwardTile<'a, R> {
         let operand = View::new(&gates.at(t)[skip..], *sequences, p, layer.row_size());
         self.dmiddle.fill(R::zero());
         if let Some(weights) = pass.projection.as_ref().filter(|_| t < *longest) {
-            weights.product(operand, Start::Held, &mut self.dmiddle, h);
+            weights.matmul(operand, Addend::C, &mut self.dmiddle, h);
         }
     }
 
@@ -329,7 +329,7 @@ impl<R: Real> UnitRows<'_, R> {
         for (run, weights) in runs.filter(|(run, _)| gates.contains(&run.start)) {
             let slots = &self.gates.at(t)[spec.product_slots[run.start] * h..];
             let operand = View::new(slots, self.sequences, run.len() * h, layer.row_size());
-            weights.product(operand, Start::Held, out, p);
+            weights.matmul(operand, Addend::C, out, p);
         }
     }
 

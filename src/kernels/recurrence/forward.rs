@@ -9,32 +9,32 @@ use super::cpu::{TILE, TimeRows, chunks_or_empty, multiply, row_or_empty};
 use crate::cells::{ForwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
-use crate::numeric::packed::{Packed, Start};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{Addend, PackedB, View};
+use crate::numeric::real::Real;
 
-/// The input projection of a layer, `rows @ weights + start`, for a scan that computes it step by step.
-pub(in crate::kernels) struct InputProjection<'a, R> {
+/// The input projection of a layer, `rows @ weights + addend`, for a scan that computes it step by step.
+pub(in crate::kernels) struct InputProjection<'a, R: Real> {
     /// `[T*B, I]`.
     pub rows: View<'a, R>,
     /// `[I, G*H]`.
-    pub weights: Packed<'a, R>,
+    pub weights: PackedB<'a, R>,
     /// `[G*H]`.
-    pub start: Start<'a, R>,
+    pub addend: Addend<'a, R>,
 }
 
 /// The operands that all tiles read.
-struct ForwardPass<'a, R> {
+struct ForwardPass<'a, R: Real> {
     layer: &'a Recurrence,
     formulas: Rows<R>,
     peepholes: &'a [R],
     /// The limit of |c|; read only by a cell that clips.
     clip: R,
     /// The transposed rows of R of each stage's gates, packed once for all time steps.
-    recurrent: [Option<Packed<'a, R>>; 2],
+    recurrent: [Option<PackedB<'a, R>>; 2],
     /// b_hh.
     bias: Option<&'a [R]>,
     /// The transpose of W_hr.
-    projection: Option<Packed<'a, R>>,
+    projection: Option<PackedB<'a, R>>,
     input: Option<&'a InputProjection<'a, R>>,
     lengths: &'a [u32],
 }
@@ -49,7 +49,7 @@ struct ForwardRows<'a, R> {
 }
 
 /// A tile on its way through time.
-pub(in crate::kernels) struct ForwardTile<'a, R> {
+pub(in crate::kernels) struct ForwardTile<'a, R: Real> {
     pass: &'a ForwardPass<'a, R>,
     /// The first sequence of the tile.
     first: usize,
@@ -138,7 +138,7 @@ impl<'a, R: Real> ForwardPass<'a, R> {
         let (recurrent, projection) = weights.split_at(layer.cell.spec().recurrent_gates * h * p);
         let packed = |gates: Range<usize>| {
             let part = View::new(&recurrent[gates.start * h * p..], gates.len() * h, p, p);
-            (!gates.is_empty()).then(|| R::packed(part.t()))
+            (!gates.is_empty()).then(|| PackedB::new(part.t()))
         };
         ForwardPass {
             layer,
@@ -149,7 +149,7 @@ impl<'a, R: Real> ForwardPass<'a, R> {
             bias,
             projection: layer
                 .projects()
-                .then(|| R::packed(View::new(projection, p, h, h).t())),
+                .then(|| PackedB::new(View::new(projection, p, h, h).t())),
             input: None,
             lengths: &[],
         }
@@ -239,7 +239,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
             let gates = self.rows.gates.at_mut(t);
             input
                 .weights
-                .product(rows, input.start, gates, layer.row_size());
+                .matmul(rows, input.addend, gates, layer.row_size());
         }
     }
 
@@ -260,14 +260,14 @@ impl<'a, R: Real> ForwardTile<'a, R> {
             View::new(middle, self.sequences, h, layer.row_size())
         };
         let columns = gates.start * h..gates.end * h;
-        let start = Start::Row(pass.bias.map_or(&[], |bias| &bias[columns.clone()]));
+        let addend = Addend::bias(pass.bias.map(|bias| &bias[columns.clone()]));
         let stride = spec.recurrent_gates * h;
         let products = &mut self.products[columns.start..];
         // Initial states are mostly zero.
         let is_zero = operand.values.iter().all(|&value| value == R::zero());
         match &pass.recurrent[stage] {
-            Some(weights) if !is_zero => weights.product(operand, start, products, stride),
-            _ => start.put(products, columns.len(), stride),
+            Some(weights) if !is_zero => weights.matmul(operand, addend, products, stride),
+            _ => addend.write(products, columns.len(), stride),
         }
     }
 
@@ -351,7 +351,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
         let m = View::new(&rows[slots_h..], self.sequences, h, row_size);
         // In padded steps m is zero, and so is its projection.
         match pass.projection.as_ref().filter(|_| t < self.longest) {
-            Some(weights) => weights.product(m, Start::Row(&[]), &mut self.projected, p),
+            Some(weights) => weights.matmul(m, Addend::Zero, &mut self.projected, p),
             None => self.projected.fill(R::zero()),
         }
         let limit = layer.options.projection.and_then(|options| options.clip);
