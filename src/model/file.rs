@@ -1,8 +1,6 @@
 //! The file format of models and checkpoints: safetensors, with a description as JSON in the
 //! metadata.
 
-use std::collections::HashMap;
-
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::Serialize;
@@ -63,7 +61,7 @@ pub(crate) fn serialize(
         views.push((tensor.name.as_str(), view));
     }
     // A hash map with one key has one order, so the bytes are always the same.
-    let metadata = HashMap::from([(key.to_string(), json)]);
+    let metadata = [(key.to_string(), json)].into();
     safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }
 

@@ -6,7 +6,7 @@ use crate::data::{Split, SplitBy, Splits};
 use crate::infer::generate::{Context, Seed, diverges_at, generate};
 use crate::model::Model;
 use crate::recipe::DataRecipe;
-use crate::report::{Continuation, Details, Findings};
+use crate::report::{Continuation, RunDetails, SplitPredictions};
 use crate::train::BaselineComparison;
 
 /// Steps by which a page continues a series.
@@ -19,7 +19,7 @@ pub fn details(
     data: &Splits,
     comparison: Option<&BaselineComparison>,
     device: &OpenDevice,
-) -> Details {
+) -> RunDetails {
     let (split, tested) = match &data.test {
         Some(test) => (Split::Test, test),
         None => (Split::Train, &data.train),
@@ -29,10 +29,10 @@ pub fn details(
         DataRecipe::Csv(csv) => csv.steps.is_some() && csv.split_by == SplitBy::Order,
         _ => false,
     };
-    let findings = Findings::new(model, tested, split, in_time, device);
-    Details {
+    let predictions = SplitPredictions::new(model, tested, split, in_time, device);
+    RunDetails {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
-        findings: findings.map(Some).map_err(|error| error.to_string()),
+        predictions: predictions.map(Some).map_err(|error| error.to_string()),
         baselines: comparison.map(BaselineComparison::rows).unwrap_or_default(),
         remarks: comparison
             .map(BaselineComparison::remarks)

@@ -4,7 +4,7 @@ use super::{HISTORY_ROWS, input_bytes};
 use crate::backend::executor::Executor;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
-use crate::kernels::{Gather, IGNORE, Of, control, history};
+use crate::kernels::{Gather, GatherKind, IGNORE, control, history};
 use crate::network::Reads;
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
@@ -135,8 +135,8 @@ impl FeedBuffers {
         data: &Dataset,
     ) {
         let chunk_steps = network.steps;
-        let gather = |of, source, out, [steps, source_steps]: [usize; 2], width| Gather {
-            of,
+        let gather = |kind, source, out, [steps, source_steps]: [usize; 2], width| Gather {
+            kind,
             source,
             order: self.order,
             control: self.control,
@@ -148,21 +148,27 @@ impl FeedBuffers {
             chunk_steps,
         };
         let inputs = match &data.inputs {
-            Inputs::Bytes { scale, .. } => Of::Bytes { scale: *scale },
-            Inputs::Floats(_) | Inputs::Stored(_) => Of::Reals,
-            Inputs::Tokens { .. } => Of::Indices { absent: 0 },
+            Inputs::Bytes { scale, .. } => GatherKind::Bytes { scale: *scale },
+            Inputs::Floats(_) | Inputs::Stored(_) => GatherKind::Reals,
+            Inputs::Tokens { .. } => GatherKind::Indices { absent: 0 },
         };
         let steps = [chunk_steps, data.steps];
         let rows = steps.map(|steps| output_rows(network, steps));
-        let ignored = Of::Indices { absent: IGNORE };
+        let ignored = GatherKind::Indices { absent: IGNORE };
         let mut gathers = vec![
             gather(inputs, self.inputs, network.inputs, steps, data.features),
-            gather(Of::Lengths, self.lengths, network.lengths, [1, 1], 1),
+            gather(
+                GatherKind::Lengths,
+                self.lengths,
+                network.lengths,
+                [1, 1],
+                1,
+            ),
             gather(ignored, self.labels, network.labels, rows, 1),
         ];
         if let (Some(source), Some(out)) = (self.targets, network.targets) {
             let width = network.network.head.size;
-            gathers.push(gather(Of::Reals, source, out, rows, width));
+            gathers.push(gather(GatherKind::Reals, source, out, rows, width));
         }
         for gather in gathers {
             network.program.push(phase, gather);

@@ -1,5 +1,6 @@
-//! Keras 3's own files of weights, `.weights.h5`: HDF5 in which `layers/lstm_1/cell/vars/0` is the first array of the second
-//! `LSTM`. Layers are numbered within their class, so where there are several classes their order has to come from elsewhere.
+//! The weight files of Keras 3, `.weights.h5`: HDF5 files in which `layers/lstm_1/cell/vars/0` is
+//! the first array of the second `LSTM`. Layers are numbered within their class, so the order of
+//! layers of several classes follows from their names or sizes.
 
 use std::collections::HashMap;
 
@@ -7,59 +8,63 @@ use hdf5_pure::{AttrValue, DType, Dataset, File, FileBuilder, Group, GroupBuilde
 
 use crate::network::Parameter;
 
-/// How such a file begins.
+/// The first bytes of such a file.
 pub(super) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
-/// The most groups and arrays of a file.
+/// The largest number of groups and arrays of a file.
 const MOST_OBJECTS: usize = 1 << 14;
-/// The groups below a layer's own: `forward_layer/cell/vars`.
+/// The number of levels of groups below a layer's own: `forward_layer/cell/vars`.
 const DEPTH: usize = 3;
 
-/// A layer as it is written.
-pub(super) struct Stored {
+/// A layer to be written.
+pub(super) struct StoredLayer {
     /// Keras's class in snake case.
     pub class: &'static str,
     pub name: String,
-    /// Arrays by what holds them: the layer itself, which is "", or a part of it as `forward_layer/cell`.
+    /// Arrays by their holder: "" for the layer itself, or a part of it, as `forward_layer/cell`.
     pub arrays: Vec<(&'static str, Vec<Parameter>)>,
 }
 
-/// The file of these layers; no array's own name is written.
-pub(super) fn write(stored: &[Stored]) -> Result<Vec<u8>, String> {
+/// Returns the file of these layers. The arrays' own names are not written.
+///
+/// # Errors
+/// The message of the HDF5 library.
+pub(super) fn write(stored: &[StoredLayer]) -> Result<Vec<u8>, String> {
     let mut file = FileBuilder::new();
     let mut layers = file.create_group("layers");
     let mut counts = HashMap::new();
-    for Stored {
-        class,
-        name,
-        arrays,
-    } in stored
-    {
-        let count = counts.entry(*class).or_insert(0);
-        let mut layer = layers.create_group(&match *count {
-            0 => class.to_string(),
-            n => format!("{class}_{n}"),
-        });
+    for layer in stored {
+        let count = counts.entry(layer.class).or_insert(0);
+        let group_name = match *count {
+            0 => layer.class.to_string(),
+            n => format!("{}_{n}", layer.class),
+        };
         *count += 1;
-        let mut own = layer.create_group("vars");
-        own.set_attr("name", AttrValue::String(name.clone()));
-        for (holder, arrays) in arrays {
-            if holder.is_empty() {
-                put(&mut own, arrays);
-                continue;
-            }
-            let mut group = layer.create_group("vars");
-            put(&mut group, arrays);
-            for part in holder.rsplit('/') {
-                let inner = std::mem::replace(&mut group, layer.create_group(part));
-                group.add_group(inner.finish());
-            }
-            layer.add_group(group.finish());
-        }
-        layer.add_group(own.finish());
-        layers.add_group(layer.finish());
+        let mut group = layers.create_group(&group_name);
+        write_layer(&mut group, layer);
+        layers.add_group(group.finish());
     }
     file.add_group(layers.finish());
     file.finish().map_err(|error| error.to_string())
+}
+
+fn write_layer(group: &mut GroupBuilder, layer: &StoredLayer) {
+    let mut own = group.create_group("vars");
+    own.set_attr("name", AttrValue::String(layer.name.clone()));
+    for (holder, arrays) in &layer.arrays {
+        if holder.is_empty() {
+            put(&mut own, arrays);
+            continue;
+        }
+        let mut inner = group.create_group("vars");
+        put(&mut inner, arrays);
+        for part in holder.rsplit('/') {
+            let mut outer = group.create_group(part);
+            outer.add_group(inner.finish());
+            inner = outer;
+        }
+        group.add_group(inner.finish());
+    }
+    group.add_group(own.finish());
 }
 
 fn put(group: &mut GroupBuilder, arrays: &[Parameter]) {
@@ -70,99 +75,62 @@ fn put(group: &mut GroupBuilder, arrays: &[Parameter]) {
     }
 }
 
-/// A layer as it is found.
-struct Found {
+/// A layer of a file that is read.
+struct FoundLayer {
     class: String,
-    /// Of those of its class.
+    /// The number within its class.
     number: usize,
-    /// Its place among all layers, where something says it.
-    place: Option<usize>,
+    /// The position among all layers, if it is known.
+    position: Option<usize>,
     arrays: Vec<Parameter>,
 }
 
-impl Found {
-    /// What it takes in and gives out at a step, if it is recurrent.
+impl FoundLayer {
+    /// The number of input features and of output features, if the layer is recurrent.
     fn sizes(&self) -> Option<(usize, usize)> {
-        let rows = |what: &str| -> Vec<usize> {
-            let named = self
-                .arrays
-                .iter()
-                .filter(|array| array.name.ends_with(what));
-            named
-                .filter_map(|array| array.shape.first().copied())
-                .collect()
+        let rows = |suffix: &str| -> Vec<usize> {
+            let arrays = self.arrays.iter();
+            let named = arrays.filter(|array| array.name.ends_with(suffix));
+            let rows = named.filter_map(|array| array.shape.first().copied());
+            rows.collect()
         };
         let states = rows("/recurrent_kernel");
+        if states.is_empty() {
+            return None;
+        }
         let outputs = states.iter().fold(0usize, |sum, &h| sum.saturating_add(h));
-        (!states.is_empty()).then(|| Some((*rows("/kernel").first()?, outputs)))?
+        Some((*rows("/kernel").first()?, outputs))
     }
 }
 
-/// The arrays of a file in the model's order, under names as `layers/lstm/cell/kernel`. `names` are those of the model's
-/// layers in their order, where they are known.
+/// Reads the arrays of a file in the order of the model, under names as `layers/lstm/cell/kernel`.
+/// `names` are the names of the model's layers in their order, if they are known.
+///
+/// # Errors
+/// A clause on what is wrong.
 pub(super) fn read(bytes: &[u8], names: Option<&[String]>) -> Result<Vec<Parameter>, String> {
-    let broken = |error: hdf5_pure::Error| format!("not an HDF5 file that can be read ({error})");
-    let file = File::from_bytes(bytes.to_vec()).map_err(broken)?;
+    let file = File::from_bytes(bytes.to_vec()).map_err(|error| broken(&error))?;
     let layers = file.group("layers").map_err(|_| {
-        "there is no group layers, as Keras 3 writes it to .weights.h5 and .keras; load the model there and save it \
-         by `model.save_weights(\"model.weights.h5\")`"
+        "there is no group layers, as Keras 3 writes it to .weights.h5 and .keras; load the model \
+         there and save it by `model.save_weights(\"model.weights.h5\")`"
     })?;
     let mut reader = Reader {
         objects: MOST_OBJECTS,
         bytes: bytes.len() as u64,
     };
     let mut found = vec![];
-    for (group_name, layer) in layers.iter_groups().map_err(broken)? {
-        reader.count()?;
-        let path = format!("layers/{group_name}");
-        let (class, number) = match group_name.rsplit_once('_') {
-            Some((class, number)) if number.parse::<usize>().is_ok() => {
-                (class.to_string(), number.parse().unwrap_or_default())
-            }
-            _ => (group_name, 0),
-        };
-        let mut arrays = vec![];
-        reader.walk(&layer, &path, DEPTH, &mut arrays)?;
-        if arrays.is_empty() {
-            continue;
-        }
-        let mut arrays = arrays
-            .into_iter()
-            .map(|mut array| {
-                let relative = &array.name[path.len() + 1..];
-                let (holder, index, what) = meaning(&class, relative).ok_or_else(|| {
-                    format!(
-                        "{} is no weight of SimpleRNN, LSTM, GRU, Dense or Embedding",
-                        array.name
-                    )
-                })?;
-                let key = (holder.starts_with("backward"), index);
-                array.name = format!("{path}/{holder}{what}");
-                Ok((key, array))
-            })
-            .collect::<Result<Vec<_>, String>>()?;
-        arrays.sort_by_key(|(key, _)| *key);
-        // Older files of Keras 3 have no names.
-        let name = layer.group("vars").and_then(|own| own.attrs());
-        let name = name
-            .ok()
-            .and_then(|attrs| Some(attrs.get("name")?.as_str()?.to_string()));
-        let place = name.and_then(|name| match names {
-            Some(names) => names.iter().position(|other| *other == name),
-            None => our_place(&name),
-        });
-        found.push(Found {
-            class,
-            number,
-            place,
-            arrays: arrays.into_iter().map(|(_, array)| array).collect(),
-        });
+    for (name, layer) in layers.iter_groups().map_err(|error| broken(&error))? {
+        found.extend(reader.layer(name, &layer, names)?);
     }
     let layers = in_order(found)?;
     Ok(layers.into_iter().flat_map(|layer| layer.arrays).collect())
 }
 
-/// An array by its path below its layer: what holds it, its number there, and what Keras calls it.
+fn broken(error: &hdf5_pure::Error) -> String {
+    format!("not an HDF5 file that can be read ({error})")
+}
+
+/// The holder of an array, its number there, and Keras's name of it, by its path below its layer.
 fn meaning<'a>(class: &str, path: &'a str) -> Option<(&'a str, usize, &'static str)> {
     let (holder, index) = path.rsplit_once("vars/")?;
     let index: usize = index.parse().ok()?;
@@ -177,56 +145,63 @@ fn meaning<'a>(class: &str, path: &'a str) -> Option<(&'a str, usize, &'static s
     Some((holder, index, known.get(index)?))
 }
 
-/// The place that the name of a layer has in it which [`keras::export`](super::keras::export) gave it.
-fn our_place(name: &str) -> Option<usize> {
-    let digits = ["rnn", "bidirectional"]
-        .iter()
-        .find_map(|kind| name.strip_prefix(kind));
+/// The class and the number of a layer by the name of its group, as in `lstm_1`.
+fn class_and_number(group_name: String) -> (String, usize) {
+    if let Some((class, number)) = group_name.rsplit_once('_')
+        && let Ok(number) = number.parse()
+    {
+        return (class.to_string(), number);
+    }
+    (group_name, 0)
+}
+
+/// The position in the name of a layer that [`keras::export`](super::export) wrote.
+fn exported_position(name: &str) -> Option<usize> {
+    let kinds = ["rnn", "bidirectional"];
+    let digits = kinds.iter().find_map(|kind| name.strip_prefix(kind));
     digits?.parse().ok()
 }
 
-/// The embedding, the recurrent layers from the input up, what is behind them.
-fn in_order(mut layers: Vec<Found>) -> Result<Vec<Found>, String> {
+/// The embedding, the recurrent layers in the order of the model, then all others.
+fn in_order(mut layers: Vec<FoundLayer>) -> Result<Vec<FoundLayer>, String> {
     layers.sort_by(|a, b| (&a.class, a.number).cmp(&(&b.class, b.number)));
     let (mut recurrent, rest): (Vec<_>, Vec<_>) = layers
         .into_iter()
         .partition(|layer| layer.sizes().is_some());
-    let (mut ordered, behind): (Vec<_>, Vec<_>) = rest
+    let (mut ordered, others): (Vec<_>, Vec<_>) = rest
         .into_iter()
         .partition(|layer| layer.class == "embedding");
-    if recurrent.iter().all(|layer| layer.place.is_some()) {
-        recurrent.sort_by_key(|layer| layer.place);
+    if recurrent.iter().all(|layer| layer.position.is_some()) {
+        recurrent.sort_by_key(|layer| layer.position);
     } else {
-        let head = behind.first().and_then(|head| head.arrays.first());
-        let read = head.and_then(|kernel| kernel.shape.first().copied());
-        recurrent = by_sizes(recurrent, read)?;
+        let head = others.first().and_then(|head| head.arrays.first());
+        let head_inputs = head.and_then(|kernel| kernel.shape.first().copied());
+        recurrent = by_sizes(recurrent, head_inputs)?;
     }
     ordered.extend(recurrent);
-    ordered.extend(behind);
+    ordered.extend(others);
     Ok(ordered)
 }
 
-/// Recurrent layers in the order in which each gives what the next one reads, and the last one what the head does.
-fn by_sizes(layers: Vec<Found>, mut read: Option<usize>) -> Result<Vec<Found>, String> {
-    let mut classes: Vec<Vec<Found>> = vec![];
+/// Orders recurrent layers so that each has as many outputs as the next one reads; the last one's
+/// are `read` by the head.
+fn by_sizes(layers: Vec<FoundLayer>, mut read: Option<usize>) -> Result<Vec<FoundLayer>, String> {
+    let mut classes: Vec<Vec<FoundLayer>> = vec![];
     for layer in layers {
-        match classes
-            .last_mut()
-            .filter(|class| class[0].class == layer.class)
-        {
-            Some(class) => class.push(layer),
-            None => classes.push(vec![layer]),
+        match classes.last_mut() {
+            Some(class) if class[0].class == layer.class => class.push(layer),
+            _ => classes.push(vec![layer]),
         }
     }
     let mut order = vec![];
     while !classes.is_empty() {
-        let gives = |class: &Vec<Found>| class.last().and_then(|layer| Some(layer.sizes()?.1));
-        let fits = |n: &usize| classes.len() == 1 || gives(&classes[*n]) == read;
+        let outputs = |class: &[FoundLayer]| class.last().and_then(|layer| Some(layer.sizes()?.1));
+        let fits = |n: &usize| classes.len() == 1 || outputs(&classes[*n]) == read;
         let fitting: Vec<usize> = (0..classes.len()).filter(fits).collect();
         let &[one] = &fitting[..] else {
             return Err(
-                "it does not say in which order its layers of several classes come, and their sizes do not tell; \
-                 import the .keras that `model.save(\"model.keras\")` writes"
+                "it does not say the order of its layers of several classes, and their sizes allow \
+                 none or several; import the .keras that `model.save(\"model.keras\")` writes"
                     .into(),
             );
         };
@@ -239,7 +214,8 @@ fn by_sizes(layers: Vec<Found>, mut read: Option<usize>) -> Result<Vec<Found>, S
     Ok(order)
 }
 
-/// What may still be read of a file: links may lead to one group or one array again and again.
+/// The number of objects and bytes that may still be read: links may lead to the same group or
+/// array again and again.
 struct Reader {
     objects: usize,
     bytes: u64,
@@ -253,8 +229,40 @@ impl Reader {
         Ok(())
     }
 
-    /// Every array below a group, under its path.
-    fn walk(
+    /// Reads a layer; `None` if it has no arrays.
+    fn layer(
+        &mut self,
+        group_name: String,
+        group: &Group,
+        names: Option<&[String]>,
+    ) -> Result<Option<FoundLayer>, String> {
+        self.count()?;
+        let path = format!("layers/{group_name}");
+        let (class, number) = class_and_number(group_name);
+        let mut arrays = vec![];
+        self.arrays_below(group, &path, DEPTH, &mut arrays)?;
+        if arrays.is_empty() {
+            return Ok(None);
+        }
+        // Older files of Keras 3 have no names.
+        let attributes = group.group("vars").and_then(|own| own.attrs());
+        let name = attributes
+            .ok()
+            .and_then(|attributes| Some(attributes.get("name")?.as_str()?.to_string()));
+        let position = name.and_then(|name| match names {
+            Some(names) => names.iter().position(|other| *other == name),
+            None => exported_position(&name),
+        });
+        Ok(Some(FoundLayer {
+            arrays: named(arrays, &class, &path)?,
+            class,
+            number,
+            position,
+        }))
+    }
+
+    /// Appends every array below a group, under its path.
+    fn arrays_below(
         &mut self,
         group: &Group,
         path: &str,
@@ -276,44 +284,69 @@ impl Reader {
         }
         for (name, child) in group.iter_groups().map_err(broken)? {
             self.count()?;
-            // The random numbers of dropout.
+            // The random state of dropout.
             if name == "seed_generator" {
                 continue;
             }
             let path = format!("{path}/{name}");
             let depth = depth.checked_sub(1).ok_or_else(|| {
-                format!("{path}: there are models within the model, or layers that gatescan does not have")
+                format!(
+                    "{path}: there are models within the model, or layers that gatescan does not \
+                     have"
+                )
             })?;
-            self.walk(&child, &path, depth, arrays)?;
+            self.arrays_below(&child, &path, depth, arrays)?;
         }
         Ok(())
     }
 
-    /// An array's extents and numbers.
+    /// The shape and the values of an array.
     fn array(&mut self, dataset: &Dataset) -> Result<(Vec<usize>, Vec<f32>), String> {
         let broken = |error: hdf5_pure::Error| format!("it cannot be read: {error}");
         let dtype = dataset.dtype().map_err(broken)?;
         if dtype != DType::F32 {
-            return Err(format!("it is of {dtype}; gatescan reads float32"));
+            return Err(format!("it is of type {dtype}; gatescan reads float32"));
         }
-        // Keras writes no others, and what is compressed could be of any size.
+        // Keras writes no other layouts, and compressed data may have any size.
         let layout = dataset.layout().map_err(broken)?;
         if !matches!(layout, Layout::Contiguous { .. } | Layout::Compact { .. }) {
-            return Err("it is in chunks, and not as Keras writes it".into());
+            return Err("it is chunked, which Keras does not write".into());
         }
         let shape = dataset.shape().map_err(broken)?;
         let bytes = shape
             .iter()
             .try_fold(4u64, |product, &extent| product.checked_mul(extent));
         let left = bytes.and_then(|bytes| self.bytes.checked_sub(bytes));
-        self.bytes = left.ok_or("its extents are beyond what the file holds")?;
+        self.bytes = left.ok_or("its extents are larger than the file")?;
         let values = dataset.read_f32().map_err(broken)?;
         let shape: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
         if values.len() != shape.iter().product::<usize>() {
-            return Err(format!("{} numbers are no array {shape:?}", values.len()));
+            return Err(format!(
+                "it has {} values, which do not fill the shape {shape:?}",
+                values.len()
+            ));
         }
         Ok((shape, values))
     }
+}
+
+/// Names the arrays of a layer as Keras does, and orders them: the forward direction first.
+fn named(arrays: Vec<Parameter>, class: &str, path: &str) -> Result<Vec<Parameter>, String> {
+    let named = arrays.into_iter().map(|mut array| {
+        let relative = &array.name[path.len() + 1..];
+        let (holder, index, kind) = meaning(class, relative).ok_or_else(|| {
+            format!(
+                "{} is not a weight of SimpleRNN, LSTM, GRU, Dense or Embedding",
+                array.name
+            )
+        })?;
+        let order = (holder.starts_with("backward"), index);
+        array.name = format!("{path}/{holder}{kind}");
+        Ok((order, array))
+    });
+    let mut named = named.collect::<Result<Vec<_>, String>>()?;
+    named.sort_by_key(|(order, _)| *order);
+    Ok(named.into_iter().map(|(_, array)| array).collect())
 }
 
 #[cfg(test)]
@@ -329,7 +362,7 @@ mod tests {
         }
     }
 
-    fn layer(class: &'static str, name: &str, inputs: usize, outputs: usize) -> Stored {
+    fn layer(class: &'static str, name: &str, inputs: usize, outputs: usize) -> StoredLayer {
         let cell = |h| vec![array(&[inputs, 4 * h]), array(&[h, 4 * h]), array(&[4 * h])];
         let arrays = match class {
             "dense" => vec![("", vec![array(&[inputs, outputs])])],
@@ -339,15 +372,15 @@ mod tests {
             ],
             _ => vec![("cell", cell(outputs))],
         };
-        Stored {
+        StoredLayer {
             class,
             name: name.into(),
             arrays,
         }
     }
 
-    /// The kernels' paths in the order that they are read in.
-    fn kernels(layers: &[Stored], names: Option<&[&str]>) -> Result<Vec<String>, String> {
+    /// The kernels' paths in the order in which they are read.
+    fn kernels(layers: &[StoredLayer], names: Option<&[&str]>) -> Result<Vec<String>, String> {
         let names: Option<Vec<String>> =
             names.map(|names| names.iter().map(|name| name.to_string()).collect());
         let arrays = read(&write(layers)?, names.as_deref())?;
@@ -361,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_come_back_bit_for_bit() {
+    fn arrays_are_read_bit_for_bit() {
         let back = read(&write(&[layer("lstm", "a", 3, 5)]).unwrap(), None).unwrap();
         let names =
             ["kernel", "recurrent_kernel", "bias"].map(|what| format!("layers/lstm/cell/{what}"));
@@ -375,8 +408,8 @@ mod tests {
     }
 
     #[test]
-    fn layers_of_several_classes_come_in_the_order_of_their_sizes_or_names() {
-        let many: Vec<Stored> = (0..12).map(|_| layer("lstm", "x", 4, 4)).collect();
+    fn layers_of_several_classes_are_ordered_by_their_sizes_or_names() {
+        let many: Vec<StoredLayer> = (0..12).map(|_| layer("lstm", "x", 4, 4)).collect();
         let expected: Vec<String> = (0..12)
             .map(|n| match n {
                 0 => "layers/lstm/cell".into(),
@@ -415,18 +448,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_weight_is_refused_by_name() {
+    fn other_arrays_are_refused_by_name() {
         for (stored, expected) in [
             (
-                Stored {
+                StoredLayer {
                     class: "batch_normalization",
                     name: "n".into(),
                     arrays: vec![("", vec![array(&[3])])],
                 },
-                "layers/batch_normalization/vars/0 is no weight",
+                "layers/batch_normalization/vars/0 is not a weight",
             ),
             (
-                Stored {
+                StoredLayer {
                     class: "functional",
                     name: "f".into(),
                     arrays: vec![("layers/lstm/cell", vec![array(&[3])])],
@@ -442,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_than_a_file_holds() {
+    fn chunked_and_double_arrays_are_refused() {
         let file = |change: &dyn Fn(&mut GroupBuilder)| {
             let mut file = FileBuilder::new();
             let mut layers = file.create_group("layers");
@@ -464,7 +497,7 @@ mod tests {
                 .with_shape(&[1 << 8; 2])
                 .with_chunks(&[1 << 8; 2]);
         });
-        assert!(chunks.contains("it is in chunks"), "{chunks}");
+        assert!(chunks.contains("it is chunked"), "{chunks}");
         let doubles = file(&|vars| _ = vars.create_dataset("0").with_f64_data(&[1.0]));
         assert!(doubles.contains("gatescan reads float32"), "{doubles}");
     }
