@@ -52,7 +52,9 @@ pub mod bench;
 pub mod cells;
 pub mod data;
 pub mod error;
+#[cfg(feature = "formats")]
 pub mod formats;
+#[cfg(feature = "report")]
 mod html;
 pub mod infer;
 mod io;
@@ -66,6 +68,7 @@ pub mod profile;
 mod program;
 pub mod recipe;
 mod record;
+#[cfg(feature = "report")]
 pub mod report;
 mod rng;
 pub mod run;

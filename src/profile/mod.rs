@@ -4,6 +4,7 @@
 //! [page](Profile::page), and beside [another](Profile::compare).
 
 mod compare;
+#[cfg(feature = "report")]
 mod page;
 mod trace;
 
