@@ -71,6 +71,7 @@ mod record;
 #[cfg(feature = "report")]
 pub mod report;
 mod rng;
+pub mod run;
 mod tensor;
 pub mod train;
 pub mod verify;

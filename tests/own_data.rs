@@ -250,7 +250,7 @@ fn lines_are_answered_as_they_come_with_carried_state() {
     assert!(second["values"]["level"].is_number());
     let wrong = stream("500\nabc\n", &[]);
     assert_eq!(wrong.code, Some(1));
-    assert_has(&wrong.stderr, &["line 2", "`abc` is no finite number"]);
+    assert_has(&wrong.stderr, &["line 2", "`abc` is not a finite number"]);
     assert_has(
         &stream("1,2\n", &[]).stderr,
         &["line 1: there are 2 cells", "level"],
