@@ -52,6 +52,7 @@ pub mod bench;
 pub mod cells;
 pub mod data;
 pub mod error;
+mod fields;
 pub mod formats;
 mod html;
 pub mod infer;

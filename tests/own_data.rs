@@ -1,4 +1,5 @@
-//! A user's own data on the command line: from a file to a recipe, a model, its error beside simple ones, and its answers.
+//! A user's own data on the command line: from a file to a recipe, a model, its error beside simple
+//! ones, and its answers.
 
 mod common;
 

@@ -1,5 +1,6 @@
-//! Files that nobody vouches for: every input of `fuzz/corpus`, and inputs made of them by chance, for a second a target or
-//! the `GATESCAN_FUZZ_SECONDS` that are given. The same ones in the same order each time.
+//! Files that nobody vouches for: every input of `fuzz/corpus`, and inputs made of them by chance,
+//! for a second a target or the `GATESCAN_FUZZ_SECONDS` that are given. The same ones in the same
+//! order each time.
 
 mod untrusted_support;
 

@@ -39,7 +39,9 @@ impl Comparison {
             majority: baselines::majority(data),
             loss: scores.last_step_loss.unwrap_or(scores.loss),
             baselines: match train {
-                Some(train) => baselines::of_values(train, data, recipe.forecast().as_ref())?,
+                Some(train) => {
+                    baselines::of_values(train, data, recipe.source().forecast().as_ref())?
+                }
                 None => vec![],
             },
             unit,

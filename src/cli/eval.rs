@@ -86,13 +86,15 @@ impl Eval {
         let (seed, known) = (model.recipe.seed, &model.preparation);
         // What a forecast is compared with is fitted to the training split.
         let (train, mut data) = match model.network.head.loss {
-            Loss::CrossEntropy if known.is_plain() => (None, data.load_split(self.split, seed)?),
+            Loss::CrossEntropy if known.is_plain() => {
+                (None, data.source().load_split(self.split, seed)?)
+            }
             Loss::CrossEntropy => (
                 None,
-                data.load_prepared(seed, Some(known))?.take(self.split)?,
+                data.source().load(seed, Some(known))?.take(self.split)?,
             ),
             Loss::MeanSquaredError => {
-                let splits = data.load_prepared(seed, Some(known))?;
+                let splits = data.source().load(seed, Some(known))?;
                 (Some(splits.train.clone()), splits.take(self.split)?)
             }
         };

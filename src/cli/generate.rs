@@ -4,14 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::csv::Csv;
 use gatescan::data::preparation::Normal;
-use gatescan::data::series::{self, Windows};
+use gatescan::data::source::ForecastStart;
 use gatescan::error::{Error, Result};
 use gatescan::infer::generate::{Memory, generate, runs_away};
 use gatescan::low_level::backend::OpenDevice;
-use gatescan::model::Model;
-use gatescan::recipe::DataRecipe;
 use plotters::prelude::*;
 use serde_json::json;
 
@@ -60,12 +57,13 @@ impl Generate {
             .map(|path| Format::of(path))
             .collect::<Result<Vec<_>>>()?;
         let model = load_model(&self.model)?;
-        let Seed {
+        let data = model.recipe.data.source();
+        let ForecastStart {
             values: seed,
             mut history,
             steps,
             columns,
-        } = Seed::new(&model, self.seed_sequence.as_deref())?;
+        } = data.forecast_start(self.seed_sequence.as_deref(), &model.preparation)?;
         let (device, _) = choose_device(&self.device)?;
         let memory = match self.window {
             true => Memory::SlidingWindow(steps),
@@ -107,84 +105,6 @@ impl Generate {
             }
         }
         Ok(())
-    }
-}
-
-/// What is continued.
-pub struct Seed {
-    /// As the network reads it.
-    pub values: Vec<f32>,
-    /// What is shown of it, and of what came before.
-    pub history: Vec<f32>,
-    /// T of the model.
-    pub steps: usize,
-    pub columns: Vec<String>,
-}
-
-impl Seed {
-    /// The beginning of `file`, or of the model's own series; of a table the end.
-    pub fn new(model: &Model, file: Option<&Path>) -> Result<Seed> {
-        let (path, steps, resolution, range) = match &model.recipe.data {
-            DataRecipe::Csv(csv) => return Seed::last_rows(model, csv, file),
-            DataRecipe::Series {
-                path,
-                steps,
-                resolution,
-                range,
-                ..
-            } => (path, *steps, *resolution, *range),
-            _ => {
-                return Err(Error::Data(
-                    "this model was not trained on a series (see the recipe `series`)".into(),
-                ));
-            }
-        };
-        let windows = Windows {
-            steps,
-            resolution,
-            range,
-        };
-        let values = match (file, path) {
-            (Some(file), _) => series::read(file)?,
-            (None, Some(file)) => series::read(file)?.into_iter().take(steps).collect(),
-            (None, None) => windows.first(),
-        };
-        Ok(Seed {
-            history: values.clone(),
-            values,
-            steps,
-            columns: vec!["value".into()],
-        })
-    }
-
-    /// The end of a table, of the last series where there are several.
-    fn last_rows(model: &Model, csv: &Csv, file: Option<&Path>) -> Result<Seed> {
-        if csv.inputs != csv.targets || csv.horizon != 1 {
-            return Err(Error::Data(format!(
-                "the model reads {} and answers with {}, {} rows on; to continue a table it must answer with what it reads next: \
-                 data.targets the same as data.inputs, and data.horizon = 1. `gatescan predict` gives its answers.",
-                csv.inputs.join(", "),
-                csv.targets.join(", "),
-                csv.horizon
-            )));
-        }
-        let path = file.unwrap_or(&csv.path);
-        let series = csv.series(path, &model.preparation)?;
-        let Some(last) = series.last() else {
-            return Err(Error::file(path, "there is no row to continue"));
-        };
-        let end_of = |rows: usize| {
-            let rows = rows.min(last.rows());
-            last.inputs[last.inputs.len() - rows * csv.inputs.len()..].to_vec()
-        };
-        let steps = csv.steps.unwrap_or(last.rows());
-        Ok(Seed {
-            values: end_of(steps),
-            // Seen before what is to come, so that an eye can judge it.
-            history: end_of(steps.saturating_mul(4)),
-            steps,
-            columns: csv.inputs.clone(),
-        })
     }
 }
 

@@ -5,19 +5,17 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
-use gatescan::data::csv::{Csv, number_of};
-use gatescan::data::npy::Npy;
-use gatescan::data::preparation::{Missing, Normal};
-use gatescan::data::{Dataset, Inputs, Split, SplitBy, series};
+use gatescan::data::csv::number_of;
+use gatescan::data::preparation::Normal;
+use gatescan::data::source::{InputRequest, LineFormat, PredictionInputs};
+use gatescan::data::{Dataset, Inputs, Split};
 use gatescan::error::{Error, Result};
 use gatescan::infer::predict::{Predictor, Sequences, State};
 use gatescan::low_level::backend::device::Device;
 use gatescan::model::Model;
 use gatescan::network::{Loss, Reads};
-use gatescan::recipe::DataRecipe;
 use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix3, s};
 use serde_json::{Map, Value, json};
 
@@ -140,55 +138,20 @@ impl Predict {
 
     /// The sequences to answer, and where each stands.
     fn asked(&self, model: &Model) -> Result<(Dataset, Places)> {
-        let (path, known) = (&self.data, &model.preparation);
         let network = &model.network;
-        match &model.recipe.data {
-            DataRecipe::Csv(csv) => {
-                let series = csv.series(path, known)?;
-                let (data, places) = csv.questions(&series, path)?;
-                let places = places
-                    .into_iter()
-                    .map(|(series_n, row)| (series[series_n].name.clone(), row));
-                let places = Places::Rows {
-                    group: csv.group.clone(),
-                    places: places.collect(),
-                    horizon: csv.horizon,
-                };
-                Ok((data, places))
-            }
-            DataRecipe::Npy(npy) => Ok((npy.sequences(path, known)?, Places::Sequences)),
-            DataRecipe::Series { steps, .. } => {
-                let values = series::read(path)?;
-                let csv = table_of_series(path, *steps);
-                let (data, places) = csv.questions(&[values.into()], path)?;
-                let places = Places::Rows {
-                    group: None,
-                    places: places
-                        .into_iter()
-                        .map(|(_, row)| (String::new(), row))
-                        .collect(),
-                    horizon: 1,
-                };
-                Ok((data, places))
-            }
-            DataRecipe::Idx { .. } => {
-                let mut recipe = model.recipe.data.clone();
-                recipe.set_path(path.clone());
-                let data = recipe.load_split(self.split, model.recipe.seed)?;
-                Ok((Arc::unwrap_or_clone(data), Places::Sequences))
-            }
-            DataRecipe::Text(_) => Err(Error::Data(
-                "this model has learnt a text; `gatescan sample` has it write one, and `gatescan eval --data FILE` judges it by another"
-                    .into(),
-            )),
-            DataRecipe::Arrays {} => {
-                let vocabulary = (!network.input.is_values()).then_some(network.input_size);
-                Ok((
-                    arrays(vocabulary).sequences(path, known)?,
-                    Places::Sequences,
-                ))
-            }
-        }
+        let PredictionInputs { data, rows } =
+            model.recipe.data.source().load_inputs(&InputRequest {
+                path: &self.data,
+                split: self.split,
+                preparation: &model.preparation,
+                vocabulary: (!network.input.is_values()).then_some(network.input_size),
+            })?;
+        let places = rows.map_or(Places::Sequences, |rows| Places::Rows {
+            group: rows.group,
+            places: rows.starts,
+            horizon: rows.horizon,
+        });
+        Ok((data, places))
     }
 
     /// `[N, T or 1, K]`: probabilities, or values in their own units. Of all steps or the last of each sequence.
@@ -343,32 +306,6 @@ fn with_steps(outputs: ArrayD<f32>) -> Result<Array3<f32>> {
         .map_err(|error| Error::Failed(error.to_string()))
 }
 
-/// A series of one value a line as the table that it is.
-fn table_of_series(path: &Path, steps: usize) -> Csv {
-    let mut csv = Csv::new(path, &["value"], &["value"]);
-    (csv.steps, csv.horizon, csv.every_step, csv.normalise) = (Some(steps), 1, true, false);
-    csv
-}
-
-/// Arrays of a program that uses the library: the inputs alone.
-fn arrays(vocabulary: Option<usize>) -> Npy {
-    Npy {
-        path: PathBuf::new(),
-        inputs: "inputs".into(),
-        labels: None,
-        targets: None,
-        lengths: Some("lengths".into()),
-        groups: None,
-        classes: None,
-        vocabulary,
-        test_path: None,
-        test_fraction: 0.0,
-        split_by: SplitBy::Order,
-        normalise: false,
-        missing: Missing::Refuse,
-    }
-}
-
 /// Where the sequences stand.
 enum Places {
     /// Wherever; they are counted.
@@ -459,8 +396,8 @@ impl Answers {
     fn new(model: &Model) -> Answers {
         let width = model.network.head.size;
         let names = (0..width).map(|class| model.preparation.class(class));
-        let values = match &model.recipe.data {
-            DataRecipe::Csv(csv) if csv.targets.len() == width => csv.targets.clone(),
+        let values = match model.recipe.data.source().target_names() {
+            names if names.len() == width => names.to_vec(),
             _ if width == 1 => vec!["value".into()],
             _ => (0..width).map(|k| format!("value_{k}")).collect(),
         };
@@ -529,7 +466,7 @@ impl Answers {
 /// Numbers out of lines, as the model reads them.
 struct Lines<'a> {
     model: &'a Model,
-    csv: Option<&'a Csv>,
+    format: LineFormat<'a>,
     /// Which cell each input stands in.
     columns: Vec<usize>,
     /// Cells that a line must have, once a header has said so.
@@ -547,10 +484,7 @@ impl Lines<'_> {
         };
         Lines {
             model,
-            csv: match &model.recipe.data {
-                DataRecipe::Csv(csv) => Some(csv),
-                _ => None,
-            },
+            format: model.recipe.data.source().line_format(),
             columns: (0..width).collect(),
             cells: None,
             begun: false,
@@ -560,17 +494,16 @@ impl Lines<'_> {
 
     /// The numbers of a line, prepared; `None` for a header, which may stand first.
     fn read(&mut self, text: &str, line: u64) -> std::result::Result<Option<Vec<f32>>, String> {
-        let delimiter = self.csv.map_or(',', |csv| csv.delimiter);
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
-            .delimiter(delimiter as u8)
+            .delimiter(self.format.delimiter as u8)
             .trim(csv::Trim::All)
             .from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
         reader
             .read_record(&mut record)
             .map_err(|error| error.to_string())?;
-        let names: &[String] = self.csv.map_or(&[], |csv| &csv.inputs);
+        let names = self.format.inputs;
         let first = !std::mem::replace(&mut self.begun, true);
         let is_header = first
             && names
@@ -615,18 +548,13 @@ impl Lines<'_> {
             }
             return Ok(Some(numbers));
         }
-        let missing = match &self.model.recipe.data {
-            DataRecipe::Csv(csv) => csv.missing,
-            DataRecipe::Npy(npy) => npy.missing,
-            _ => Missing::Refuse,
-        };
         // The line before is what may count on.
         let mut rows = self.before.take().unwrap_or_default();
         rows.extend(numbers);
         let width = self.columns.len();
         self.model
             .preparation
-            .fill(missing, &mut rows, width)
+            .fill(self.format.missing, &mut rows, width)
             .map_err(|(_, column)| {
                 format!(
                     "cell {} of line {line} is missing",

@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::data::preparation::Normal;
-use gatescan::data::{Split, SplitBy, Splits};
+use gatescan::data::{Split, Splits};
 use gatescan::error::{Error, Result};
 use gatescan::infer::generate::{Memory, generate, runs_away};
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::model::Model;
-use gatescan::recipe::DataRecipe;
 use gatescan::report::{self, Continuation, Details, Findings, Run};
 
 use super::comparison::Comparison;
-use super::generate::Seed;
 use super::run_directory::{REPORT, read_run};
 use super::train::test_scores;
 use super::{check_data_path, choose_device, load_model, note, say};
@@ -95,7 +93,9 @@ impl Report {
                 check_data_path(&data, directory)?;
                 data.set_path(directory.clone());
             }
-            let data = data.load_prepared(model.recipe.seed, Some(&model.preparation))?;
+            let data = data
+                .source()
+                .load(model.recipe.seed, Some(&model.preparation))?;
             let (device, _) = choose_device(&self.device)?;
             Ok((model, data, OpenDevice::open(&device)?))
         };
@@ -145,11 +145,7 @@ pub fn details(
         Some(test) => (Split::Test, test),
         None => (Split::Train, &data.train),
     };
-    let in_time = match &model.recipe.data {
-        DataRecipe::Series { path, .. } => path.is_some(),
-        DataRecipe::Csv(csv) => csv.steps.is_some() && csv.split_by == SplitBy::Order,
-        _ => false,
-    };
+    let in_time = model.recipe.data.source().is_in_time_order();
     let findings = Findings::new(model, tested, split, in_time, place);
     Details {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
@@ -162,7 +158,8 @@ pub fn details(
 
 /// The series continued, where the model can.
 fn continuation(model: &Model, place: &OpenDevice) -> Option<Continuation> {
-    let seed = Seed::new(model, None).ok()?;
+    let data = model.recipe.data.source();
+    let seed = data.forecast_start(None, &model.preparation).ok()?;
     let width = seed.columns.len();
     let (mut history, columns) = (seed.history, seed.columns);
     let steps = CONTINUED.min(history.len() / width * 4);

@@ -31,6 +31,7 @@ use super::run_directory::{CHECKPOINTS, RunDirectory, read_run};
 use super::tui::{self, Screen};
 use super::{
     Scores, Tune, check_data_path, choose_device, loss_text, note, open, print, quiet, say,
+    set_fields,
 };
 
 /// Train a recipe and save the model.
@@ -422,7 +423,7 @@ impl Train {
         if let Some(rate) = self.lr {
             recipe.optimizer.set_learning_rate(rate);
         }
-        recipe.set(&self.set)?;
+        set_fields(&mut recipe, &self.set)?;
         recipe.validate()?;
         Ok(recipe)
     }

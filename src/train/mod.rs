@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::network::{Loss, Network, Reads};
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
-use crate::recipe::schedule::Standing;
+use crate::recipe::schedule::RunProgress;
 use crate::record::update::Update;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::rng::{Philox, Stream};
@@ -696,12 +696,12 @@ impl Trainer {
             .collect();
         let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
         let rate = |n: usize| {
-            let standing = Standing {
+            let progress = RunProgress {
                 step: self.position.step + n,
                 steps,
                 losses: &losses,
             };
-            (f64::from(lr) * self.recipe.schedule.factor(&standing)) as f32
+            (f64::from(lr) * self.recipe.schedule.factor(&progress)) as f32
         };
         (0..count).map(rate).collect()
     }

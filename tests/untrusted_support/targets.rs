@@ -1,5 +1,6 @@
-//! What is done with bytes that nobody vouches for: each target reads them as a user's file would be read and uses what came
-//! of it a little. Whatever the bytes are, there must be an answer or an error. cargo-fuzz plays the same targets (`fuzz/`).
+//! What is done with bytes that nobody vouches for: each target reads them as a user's file would
+//! be read and uses what came of it a little. Whatever the bytes are, there must be an answer or an
+//! error. cargo-fuzz plays the same targets (`fuzz/`).
 
 use std::io::Cursor;
 use std::path::Path;
@@ -8,10 +9,11 @@ use flate2::Crc;
 use gatescan::cells::Cell;
 use gatescan::data::baselines;
 use gatescan::data::csv::{Csv, Task};
-use gatescan::data::npy::{Npy, Source};
+use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
+use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
-use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
+use gatescan::data::{DataSource, Dataset, Inputs, SplitBy, Targets, idx, npy, series};
 use gatescan::formats::{self, Unsaid};
 use gatescan::infer::predict::{Predictor, Sequences};
 use gatescan::low_level::backend::device::Device;
@@ -20,10 +22,10 @@ use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::model::Model;
-use gatescan::network::{Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Input, Layer, Loss, Network, Reads};
 use gatescan::profile::Profile;
 use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::schedule::Standing;
+use gatescan::recipe::schedule::RunProgress;
 use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
 use gatescan::report::{self, Run};
 use gatescan::train::checkpoint::Checkpoint;
@@ -53,7 +55,8 @@ pub const TARGETS: [(&str, Target); 13] = [
 /// Networks of more parameters are described and not used, so that an input takes milliseconds.
 const SMALL: usize = 2000;
 
-/// Two IDX files, plain or gzipped: the number of classes, the length of the labels' file in two bytes, the labels, the images.
+/// Two IDX files, plain or gzipped: the number of classes, the length of the labels' file in two
+/// bytes, the labels, the images.
 pub fn idx(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let (classes, length) = (
@@ -71,8 +74,8 @@ pub fn idx(input: &[u8]) -> bool {
     true
 }
 
-/// A model's file: `r` and the file as it is, or `d`, its description, the tensors of its header and what they hold, each ended
-/// by a byte of 0, so that lengths and quotes are right.
+/// A model's file: `r` and the file as it is, or `d`, its description, the tensors of its header
+/// and what they hold, each ended by a byte of 0, so that lengths and quotes are right.
 pub fn model(input: &[u8]) -> bool {
     let bytes = match input.split_first() {
         Some((b'r', file)) => file.to_vec(),
@@ -130,7 +133,8 @@ pub fn keras(input: &[u8]) -> bool {
     imported(input, formats::keras::import)
 }
 
-/// A byte that says what the weights do not, and the weights; the model goes out again as what it came.
+/// A byte that says what the weights do not, and the weights; the model goes out again as what it
+/// came.
 fn imported(
     input: &[u8],
     import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<Model>,
@@ -168,7 +172,7 @@ pub fn recipe(input: &[u8]) -> bool {
     }
     for step in [0, 1, 1000, usize::MAX - 1] {
         let losses = [1.0, 2.0, 0.5];
-        recipe.schedule.factor(&Standing {
+        recipe.schedule.factor(&RunProgress {
             step,
             steps: 1000,
             losses: &losses,
@@ -185,10 +189,10 @@ pub fn recipe(input: &[u8]) -> bool {
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
     model.backward();
-    let DataRecipe::Series { steps: ..=20, .. } = recipe.data else {
+    if !matches!(&recipe.data, DataRecipe::Series(series) if series.steps <= 20) {
         return false;
-    };
-    let data = recipe.data.made_up(3, recipe.seed);
+    }
+    let data = recipe.data.source().made_up(3, recipe.seed);
     recipe.steps = Some(2);
     train::train(&recipe, &data.expect("there are windows"), &Device::Cpu).is_ok()
 }
@@ -210,7 +214,8 @@ pub fn series(input: &[u8]) -> bool {
     true
 }
 
-/// A text behind a byte each for its units, streams, the part in 256ths that is the test split, and how often is rare.
+/// A text behind a byte each for its units, streams, the part in 256ths that is the test split, and
+/// how often is rare.
 pub fn text(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [unit, streams, fraction, min_count] = [(); 4].map(|()| input.byte());
@@ -277,7 +282,14 @@ pub fn csv(input: &[u8]) -> bool {
         Loss::MeanSquaredError
     };
     let reads = if is(1) { Reads::Every } else { Reads::Last };
-    if csv.validate(loss, reads).is_err() {
+    let usage = DataUse {
+        input: Input::Values,
+        loss,
+        reads,
+        batch_size: 1,
+        bptt_steps: None,
+    };
+    if csv.validate(&usage).is_err() {
         return false;
     }
     let Ok(splits) = csv.split(input.0, 1) else {
@@ -304,10 +316,10 @@ pub fn npy(input: &[u8]) -> bool {
     }
     let options = input.byte();
     let is = |bit: u8| options & 1 << bit != 0;
-    let Ok(mut source) = Source::archive(Cursor::new(input.0), Path::new("data.npz")) else {
+    let Ok(mut files) = ArrayFiles::archive(Cursor::new(input.0), Path::new("data.npz")) else {
         return false;
     };
-    let names = source.names();
+    let names = files.names();
     let named = |name: &str| {
         names
             .iter()
@@ -315,15 +327,11 @@ pub fn npy(input: &[u8]) -> bool {
             .then(|| name.to_string())
     };
     let recipe = Npy {
-        path: "data.npz".into(),
-        inputs: "x".into(),
         labels: is(0).then(|| "y".into()),
         targets: (!is(0)).then(|| "y".into()),
         lengths: named("n"),
         groups: named("g"),
-        classes: None,
         vocabulary: is(1).then_some(8),
-        test_path: None,
         test_fraction: if is(2) { 0.5 } else { 0.0 },
         split_by: if is(3) {
             SplitBy::Random
@@ -336,8 +344,9 @@ pub fn npy(input: &[u8]) -> bool {
         } else {
             Missing::Forward
         },
+        ..Npy::new(Path::new("data.npz"), "x")
     };
-    let Ok(splits) = recipe.split(&mut source, None, 1, None) else {
+    let Ok(splits) = recipe.split(&mut files, None, 1, None) else {
         return false;
     };
     for data in [&splits.train].into_iter().chain(&splits.test) {
@@ -370,8 +379,8 @@ pub fn metrics(input: &[u8]) -> bool {
     report::svg(&runs).is_ok()
 }
 
-/// A data set of any sizes, whether they agree or not, that a network is trained with where they do; then sequences with
-/// lengths, which it answers.
+/// A data set of any sizes, whether they agree or not, that a network is trained with where they
+/// do; then sequences with lengths, which it answers.
 pub fn dataset(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [count, steps, features, width] = [(); 4].map(|()| input.size());
@@ -441,7 +450,7 @@ pub fn dataset(input: &[u8]) -> bool {
     let mut layer = Layer::new(cell, 3);
     layer.bidirectional = input.byte().is_multiple_of(2);
     if cell == Cell::Gru {
-        layer.bias = gatescan::network::Bias::Double;
+        layer.bias = Bias::Double;
     }
     let mut recipe = Recipe::new(
         "fuzz",
@@ -452,7 +461,7 @@ pub fn dataset(input: &[u8]) -> bool {
     recipe.batch_size = 2;
     recipe.steps = Some(2);
     if kind == 2 {
-        recipe.network.input = gatescan::network::Input::OneHot;
+        recipe.network.input = Input::OneHot;
     }
     let Ok(mut trainer) = Trainer::new(&recipe, &data.clone().into(), &Device::Cpu) else {
         return false;
@@ -475,7 +484,7 @@ pub fn dataset(input: &[u8]) -> bool {
     };
     let values = ArrayView3::from_shape((n, t, i), &numbers).expect("as many");
     let tokens = ArrayView2::from_shape((n, t), &tokens).expect("as many");
-    let mut answered = false;
+    let mut is_valid = false;
     for sequences in [Sequences::Values(values), Sequences::Tokens(tokens)] {
         let Ok(first) = predictor.predict(sequences, None, None) else {
             continue;
@@ -483,13 +492,13 @@ pub fn dataset(input: &[u8]) -> bool {
         first.classes();
         first.probabilities();
         let mut states = first.states;
-        answered |= predictor
+        is_valid |= predictor
             .predict(sequences, Some(&lengths), Some(&states))
             .is_ok();
         states[0].h = Array2::zeros((n, input.size().min(8)));
         let _ = predictor.predict(sequences, None, Some(&states));
     }
-    answered
+    is_valid
 }
 
 fn is_small(network: &Network) -> bool {
