@@ -1,6 +1,5 @@
-//! What is done with bytes that nobody vouches for: each target reads them as a user's file would
-//! be read and uses what came of it a little. Whatever the bytes are, there must be an answer or an
-//! error. cargo-fuzz plays the same targets (`fuzz/`).
+//! Targets for untrusted bytes: each reads them like a file of a user and uses the result. Any
+//! bytes must give a result or an error. cargo-fuzz runs the same targets (`fuzz/`).
 
 use std::io::Cursor;
 use std::path::Path;
@@ -32,10 +31,10 @@ use gatescan::train::checkpoint::Checkpoint;
 use gatescan::train::{self, Trainer};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
-/// Whether something came of the bytes, and no error.
+/// Returns whether the bytes were valid.
 pub type Target = fn(&[u8]) -> bool;
 
-/// Every target, under the name of its corpus.
+/// Every target, by the name of its corpus.
 pub const TARGETS: [(&str, Target); 13] = [
     ("idx", idx),
     ("model", model),
@@ -52,11 +51,11 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("keras", keras),
 ];
 
-/// Networks of more parameters are described and not used, so that an input takes milliseconds.
+/// Networks with more parameters are not run, so that an input takes milliseconds.
 const SMALL: usize = 2000;
 
-/// Two IDX files, plain or gzipped: the number of classes, the length of the labels' file in two
-/// bytes, the labels, the images.
+/// Two IDX files, plain or gzipped. Input: the number of classes, the length of the labels' file
+/// (two bytes), the labels, the images.
 pub fn idx(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let (classes, length) = (
@@ -69,13 +68,14 @@ pub fn idx(input: &[u8]) -> bool {
     let Ok(data) = idx::read_split(files[0], files[1], classes.into()) else {
         return false;
     };
-    data.check().expect("what is read makes sense");
+    data.check().expect("data that are read are valid");
     data.slice(0..1).expect("there is a sequence");
     true
 }
 
-/// A model's file: `r` and the file as it is, or `d`, its description, the tensors of its header
-/// and what they hold, each ended by a byte of 0, so that lengths and quotes are right.
+/// A model file. Input: `r` and the file; or `d`, its description, the tensors of its header and
+/// their values, each followed by a zero byte, from which a file with valid lengths and quotes is
+/// made.
 pub fn model(input: &[u8]) -> bool {
     let bytes = match input.split_first() {
         Some((b'r', file)) => file.to_vec(),
@@ -105,7 +105,7 @@ pub fn model(input: &[u8]) -> bool {
     model.predict(inputs.view(), &Device::Cpu).is_ok()
 }
 
-/// A run's checkpoint, whose checksum is put right, so that what it protects is looked at.
+/// A checkpoint of a run. The checksum is corrected, so that the contents are read.
 pub fn checkpoint(input: &[u8]) -> bool {
     let Some((before, _)) = input.split_last_chunk::<4>() else {
         return false;
@@ -128,13 +128,12 @@ pub fn pytorch(input: &[u8]) -> bool {
     imported(input, formats::pytorch::import)
 }
 
-/// Weights of Keras's as a `.weights.h5`, a `.keras` or an `.npz`.
+/// Keras's weights as `.weights.h5`, `.keras` or `.npz`.
 pub fn keras(input: &[u8]) -> bool {
     imported(input, formats::keras::import)
 }
 
-/// A byte that says what the weights do not, and the weights; the model goes out again as what it
-/// came.
+/// Imported weights, which are then exported. Input: a byte of hints, and the weights.
 fn imported(
     input: &[u8],
     import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<Model>,
@@ -156,7 +155,7 @@ fn imported(
     true
 }
 
-/// A recipe's TOML, and behind each byte of 0 an assignment as of `--set`.
+/// A recipe. Input: its TOML, then assignments for [`Recipe::set`], each after a zero byte.
 pub fn recipe(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
     let mut parts = text.split('\0');
@@ -168,7 +167,7 @@ pub fn recipe(input: &[u8]) -> bool {
         return false;
     }
     if let Ok(text) = recipe.to_toml() {
-        Recipe::parse(&text, "its own").expect("what is written can be read");
+        Recipe::parse(&text, "written").expect("a recipe that was written can be read");
     }
     for step in [0, 1, 1000, usize::MAX - 1] {
         let losses = [1.0, 2.0, 0.5];
@@ -197,7 +196,7 @@ pub fn recipe(input: &[u8]) -> bool {
     train::train(&recipe, &data.expect("there are windows"), &Device::Cpu).is_ok()
 }
 
-/// A series' text behind the number of steps and, in 256ths, the part that is the test split.
+/// A series. Input: steps, the test fraction in 256ths, and the text.
 pub fn series(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
@@ -209,13 +208,13 @@ pub fn series(input: &[u8]) -> bool {
         return false;
     };
     for data in [splits.train].iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
     }
     true
 }
 
-/// A text behind a byte each for its units, streams, the part in 256ths that is the test split, and
-/// how often is rare.
+/// A text. Input: a byte each for unit, streams, test fraction in 256ths and minimal count, and the
+/// text.
 pub fn text(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [unit, streams, fraction, min_count] = [(); 4].map(|()| input.byte());
@@ -230,12 +229,12 @@ pub fn text(input: &[u8]) -> bool {
         return false;
     };
     for data in [&splits.train].into_iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
     }
     let known = &splits.preparation;
     text.split(input.0, &text.path, Some(known))
-        .expect("its own vocabulary does");
-    let vocabulary = known.vocabulary.as_ref().expect("a text has one");
+        .expect("its own vocabulary is valid");
+    let vocabulary = known.vocabulary.as_ref().expect("a text has a vocabulary");
     if let Ok(text) = str::from_utf8(input.0)
         && let Ok(tokens) = vocabulary.encode_known(text)
     {
@@ -248,7 +247,7 @@ pub fn text(input: &[u8]) -> bool {
     true
 }
 
-/// A table's text behind two bytes of options and two sizes: steps and horizon.
+/// A table. Input: two bytes of options, steps, horizon, and the text.
 pub fn csv(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [options, more, steps, horizon] = [(); 4].map(|()| input.byte());
@@ -300,14 +299,14 @@ pub fn csv(input: &[u8]) -> bool {
         .check(2, splits.train.targets.outputs())
         .expect("it fits");
     for data in [&splits.train].into_iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
         baselines::majority(data);
         let _ = baselines::of_values(&splits.train, data, csv.forecast().as_ref());
     }
     true
 }
 
-/// `a` and an array's file, or `z`, a byte of options and an archive of arrays.
+/// Arrays. Input: `a` and an `.npy` file; or `z`, a byte of options and an archive.
 pub fn npy(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let kind = input.byte();
@@ -350,12 +349,12 @@ pub fn npy(input: &[u8]) -> bool {
         return false;
     };
     for data in [&splits.train].into_iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
     }
     true
 }
 
-/// Two profiles' JSON, with a byte of 0 between them, or one that is compared with itself.
+/// Two profiles as JSON, separated by a zero byte; one alone is compared with itself.
 pub fn profile(input: &[u8]) -> bool {
     let parts: Vec<Profile> = input
         .splitn(2, |&byte| byte == 0)
@@ -367,7 +366,7 @@ pub fn profile(input: &[u8]) -> bool {
     serde_json::to_string(&before.compare(after)).is_ok()
 }
 
-/// The metrics of a run, drawn on a page and as a plot.
+/// The metrics of a run, as a page and as a plot.
 pub fn metrics(input: &[u8]) -> bool {
     let Ok(recipe) = Recipe::load("mnist") else {
         return false;
@@ -379,15 +378,15 @@ pub fn metrics(input: &[u8]) -> bool {
     report::svg(&runs).is_ok()
 }
 
-/// A data set of any sizes, whether they agree or not, that a network is trained with where they
-/// do; then sequences with lengths, which it answers.
+/// A data set whose sizes may disagree. If they agree, a network is trained with it and predicts
+/// sequences with lengths.
 pub fn dataset(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [count, steps, features, width] = [(); 4].map(|()| input.size());
     let per_step = input.byte().is_multiple_of(2);
     let [kind, target] = [(); 2].map(|()| input.byte() % 3);
     let outputs = count.saturating_mul(if per_step { steps } else { 1 });
-    // As many as there should be, or a few more or less.
+    // The number of values that is needed, or a few more or less.
     let mut holds = |needed: usize| match input.byte() {
         off @ 248.. => needed
             .min(4096)
@@ -432,7 +431,7 @@ pub fn dataset(input: &[u8]) -> bool {
         targets,
         lengths,
     };
-    // Wide networks are right to take their time.
+    // Wide networks take long.
     if data.check().is_err() || data.input_size() > 8 || width > 256 {
         return false;
     }
@@ -470,7 +469,7 @@ pub fn dataset(input: &[u8]) -> bool {
     let model = trainer.model().expect("the CPU can be read");
     let _ = train::evaluate(&model, &data, 2, &Device::Cpu);
 
-    // Of other sizes than it was trained with, perhaps.
+    // The sizes may differ from those of training.
     let (n, t, i) = (
         input.size().min(8),
         input.size().min(8),
@@ -505,7 +504,7 @@ fn is_small(network: &Network) -> bool {
     network.layers.len() <= 4 && network.table().1 <= SMALL
 }
 
-/// Bytes taken from the front; zeros once they are used up.
+/// Takes bytes from the front; zeros once there are none left.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -519,7 +518,7 @@ impl<'a> Bytes<'a> {
         self.take(1).first().copied().unwrap_or_default()
     }
 
-    /// Mostly small, at times any number at all.
+    /// Mostly small, sometimes any number.
     fn size(&mut self) -> usize {
         match self.byte() {
             255 => {
@@ -532,7 +531,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// A label, token or length.
+    /// A label, a token or a length.
     fn index(&mut self) -> u32 {
         match self.byte() {
             255 => IGNORE,
@@ -541,7 +540,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// Mostly near 0, at times none that can be computed with.
+    /// Mostly near 0, sometimes extreme or not finite.
     fn number(&mut self) -> f32 {
         match self.byte() {
             255 => f32::NAN,
