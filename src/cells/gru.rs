@@ -1,13 +1,14 @@
 //! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 keeps, with the reset gate after the product, `R_n h + b_hn`;
 //! with the reset gate before it, `r h`.
 
-use super::{Backward, Facts, Formulas, Forward};
+use super::{Backward, CellSpec, Formulas, Forward};
 use crate::numeric::real::Number;
 
-pub(super) const FACTS: Facts = Facts {
+pub(super) const FACTS: CellSpec = CellSpec {
     name: "gru",
     pytorch: Some("GRU"),
     gates: 3,
+    recurrent_gates: 3,
     slots: 4,
     states: 1,
     first_stage: 3,
@@ -17,7 +18,7 @@ pub(super) const FACTS: Facts = Facts {
     shader: include_str!("../../shaders/cells/gru.wgsl"),
 };
 
-pub(super) const RESET_BEFORE: Facts = Facts {
+pub(super) const RESET_BEFORE: CellSpec = CellSpec {
     name: "gru-reset-before",
     pytorch: None,
     first_stage: 2,

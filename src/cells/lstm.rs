@@ -1,13 +1,14 @@
 //! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and f also see c, and
 //! o sees c' (Gers & Schmidhuber 2000). With clipping c' is what ±clip leaves of it.
 
-use super::{Backward, Facts, Formulas, Forward};
+use super::{Backward, CellSpec, Formulas, Forward};
 use crate::numeric::real::Number;
 
-pub(super) const FACTS: Facts = Facts {
+pub(super) const FACTS: CellSpec = CellSpec {
     name: "lstm",
     pytorch: Some("LSTM"),
     gates: 4,
+    recurrent_gates: 4,
     slots: 4,
     states: 2,
     first_stage: 4,
@@ -20,7 +21,7 @@ pub(super) const FACTS: Facts = Facts {
     ),
 };
 
-pub(super) const PEEPHOLE: Facts = Facts {
+pub(super) const PEEPHOLE: CellSpec = CellSpec {
     name: "lstm-peephole",
     pytorch: None,
     peepholes: true,

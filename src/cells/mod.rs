@@ -30,15 +30,18 @@ pub const SLOTS: usize = 4;
 /// Gates that see c in a cell with peepholes: i, f, o.
 pub const PEEPHOLES: usize = 3;
 
-/// The numbers that describe a cell to the rest of the house.
+/// The description of a cell on which networks, recordings and kernels depend.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts {
+pub struct CellSpec {
     /// The name in recipes.
     pub name: &'static str,
     /// PyTorch's name for a stack of such cells, where there is one.
     pub pytorch: Option<&'static str>,
     /// G: blocks of H rows in the weight matrices.
     pub gates: usize,
+    /// The number of gates that have rows in the recurrent matrix: all of them, or 0 in a cell whose
+    /// gates depend on the input alone. Such a cell has no recurrent matrix and no recurrent bias.
+    pub recurrent_gates: usize,
     /// Numbers kept per unit and time step for the way back.
     pub slots: usize,
     /// S: state vectors, h first, then c.
@@ -85,8 +88,13 @@ impl Cell {
         Cell::GruResetBefore,
     ];
 
-    /// Its numbers.
-    pub fn facts(self) -> Facts {
+    /// Returns the cell's description.
+    pub fn facts(self) -> CellSpec {
+        self.spec()
+    }
+
+    /// Returns the cell's description.
+    pub fn spec(self) -> CellSpec {
         match self {
             Cell::RnnTanh => rnn::TANH,
             Cell::RnnRelu => rnn::RELU,

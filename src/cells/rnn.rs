@@ -1,12 +1,13 @@
 //! Vanilla RNN: `h' = act(W x + b + R h)`.
 
-use super::{Backward, Facts, Formulas, Forward};
+use super::{Backward, CellSpec, Formulas, Forward};
 use crate::numeric::real::Number;
 
-pub(super) const TANH: Facts = Facts {
+pub(super) const TANH: CellSpec = CellSpec {
     name: "rnn-tanh",
     pytorch: Some("RNN"),
     gates: 1,
+    recurrent_gates: 1,
     slots: 1,
     states: 1,
     first_stage: 1,
@@ -19,7 +20,7 @@ pub(super) const TANH: Facts = Facts {
     ),
 };
 
-pub(super) const RELU: Facts = Facts {
+pub(super) const RELU: CellSpec = CellSpec {
     name: "rnn-relu",
     shader: concat!(
         "const RELU = true;\n",

@@ -67,26 +67,26 @@ impl StoredElement {
 /// Sequences `[N, T, I]` of an array `[N, T, I]`, or `[R, I]` of concatenated sequences; prepared
 /// when they are read.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredSequences {
     array: StoredArray,
     steps: usize,
     features: usize,
     /// `[N]`
-    sequences: Vec<StoredSequence>,
+    sequences: Vec<SequenceSpan>,
     missing: Missing,
     preparation: Arc<Preparation>,
 }
 
 /// Where a sequence is in the file.
 #[derive(Debug, Clone, Copy)]
-struct StoredSequence {
+struct SequenceSpan {
     /// Its first row of I values.
     row: u64,
     /// Valid steps; padded steps are read as zeros.
     length: u32,
 }
 
-impl Stored {
+impl StoredSequences {
     /// Returns sequences of these lengths, padded to T rows each in the file or concatenated;
     /// missing values are refused and nothing is normalized.
     pub(super) fn new(
@@ -94,17 +94,17 @@ impl Stored {
         [steps, features]: [usize; 2],
         lengths: impl Iterator<Item = usize>,
         is_concatenated: bool,
-    ) -> Stored {
+    ) -> StoredSequences {
         let mut row = 0;
         let sequences = lengths.map(|length| {
-            let sequence = StoredSequence {
+            let sequence = SequenceSpan {
                 row,
                 length: length as u32,
             };
             row += if is_concatenated { length } else { steps } as u64;
             sequence
         });
-        Stored {
+        StoredSequences {
             sequences: sequences.collect(),
             array,
             steps,
@@ -125,8 +125,8 @@ impl Stored {
     }
 
     /// Returns the sequences with these indices.
-    pub(super) fn select(&self, sequences: &[usize]) -> Stored {
-        Stored {
+    pub(super) fn select(&self, sequences: &[usize]) -> StoredSequences {
+        StoredSequences {
             sequences: sequences.iter().map(|&n| self.sequences[n]).collect(),
             ..self.clone()
         }
@@ -180,10 +180,11 @@ impl Stored {
         Ok(all)
     }
 
-    /// Calls `see` with the values of all sequences in order, as [`Stored::read`] returns them.
+    /// Calls `see` with the values of all sequences in order, as [`StoredSequences::read`] returns
+    /// them.
     ///
     /// # Errors
-    /// Those of [`Stored::read`].
+    /// Those of [`StoredSequences::read`].
     pub(crate) fn each(&self, mut see: impl FnMut(&[f32])) -> Result<()> {
         let sequences: Vec<usize> = (0..self.count()).collect();
         let at_once = (BLOCK / (self.steps * self.features)).max(1);

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::Crc;
 use gatescan::cells::Cell;
 use gatescan::data::baselines;
-use gatescan::data::csv::{Csv, Task};
+use gatescan::data::csv::{Csv, TableTask};
 use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
 use gatescan::data::source::DataUse;
@@ -254,9 +254,9 @@ pub fn csv(input: &[u8]) -> bool {
     let is = |bit: u8| options & 1 << bit != 0;
     let mut csv = Csv::new(Path::new("table.csv"), &["a", "b"], &["y"]);
     csv.task = if is(0) {
-        Task::Classification
+        TableTask::Classification
     } else {
-        Task::Regression
+        TableTask::Regression
     };
     csv.every_step = is(1);
     csv.group = is(2).then(|| "g".into());

@@ -37,7 +37,7 @@ pub struct Csv {
     /// The columns of targets: one or more of values, or one of classes.
     pub targets: Vec<String>,
     #[serde(default)]
-    pub task: Task,
+    pub task: TableTask,
     /// The column that assigns rows to series; without it, all rows are one series. Windows do not
     /// cross series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ pub struct Csv {
 /// What the targets are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Task {
+pub enum TableTask {
     /// Values.
     #[default]
     Regression,
@@ -168,7 +168,7 @@ impl Csv {
             delimiter: default_delimiter(),
             inputs: owned(inputs),
             targets: owned(targets),
-            task: Task::default(),
+            task: TableTask::default(),
             group: None,
             steps: None,
             stride: default_stride(),
@@ -238,10 +238,10 @@ impl Csv {
 
     fn validate_task(&self, usage: &DataUse) -> Result<()> {
         let (task, loss) = match self.task {
-            Task::Regression => ("regression", Loss::MeanSquaredError),
-            Task::Classification => ("classification", Loss::CrossEntropy),
+            TableTask::Regression => ("regression", Loss::MeanSquaredError),
+            TableTask::Classification => ("classification", Loss::CrossEntropy),
         };
-        if self.task == Task::Classification && self.targets.len() > 1 {
+        if self.task == TableTask::Classification && self.targets.len() > 1 {
             return Err(Error::usage(format!(
                 "data.targets names {} columns; a classification must have one",
                 self.targets.len()
@@ -291,8 +291,8 @@ impl DataSource for Csv {
 
     fn outputs(&self) -> usize {
         match self.task {
-            Task::Regression => self.targets.len(),
-            Task::Classification => 2,
+            TableTask::Regression => self.targets.len(),
+            TableTask::Classification => 2,
         }
     }
 
@@ -339,7 +339,7 @@ impl DataSource for Csv {
     fn forecast(&self) -> Option<Forecast> {
         let position = |target| self.inputs.iter().position(|input| input == target);
         let inputs: Option<Vec<usize>> = self.targets.iter().map(position).collect();
-        let inputs = inputs.filter(|_| self.task == Task::Regression)?;
+        let inputs = inputs.filter(|_| self.task == TableTask::Regression)?;
         Some(Forecast {
             inputs,
             horizon: self.horizon,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
-use super::{Csv, TableRows, TableSeries, Task, is_missing, number_of};
+use super::{Csv, TableRows, TableSeries, TableTask, is_missing, number_of};
 use crate::error::{Error, Result};
 use crate::messages::{did_you_mean, excerpt, listed};
 
@@ -60,14 +60,14 @@ impl Csv {
         let mut series = self.read_series(records, path, |cells, series| {
             for &column in &targets {
                 match self.task {
-                    Task::Regression => series.values.push(cells.number(column)?),
-                    Task::Classification => series.labels.push(classes.label(cells, column)?),
+                    TableTask::Regression => series.values.push(cells.number(column)?),
+                    TableTask::Classification => series.labels.push(classes.label(cells, column)?),
                 }
             }
             Ok(())
         })?;
         let classes = classes.in_order(&mut series);
-        if self.task == Task::Classification && classes.len() < 2 {
+        if self.task == TableTask::Classification && classes.len() < 2 {
             let problem = format!(
                 "every row of the column `{}` has the same class; there must be at least two",
                 excerpt(&self.targets[0])

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::preparation::{Missing, Normal, Preparation};
 use super::super::splits::divide;
 use super::super::{Dataset, SplitBy, Splits};
-use super::{Csv, TableRows, TableSeries, Task};
+use super::{Csv, TableRows, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::files;
 use crate::messages::excerpt;
@@ -84,7 +84,7 @@ impl Csv {
             Some(known) => known.clone(),
             None => self.learn(&train),
         };
-        if self.task == Task::Classification {
+        if self.task == TableTask::Classification {
             preparation.classes = classes;
         }
         for (series, path) in [(&mut train, &self.path), (&mut test, test_path)] {
@@ -146,7 +146,7 @@ impl Csv {
         }
         if self.normalise {
             preparation.inputs = normals;
-            if self.task == Task::Regression {
+            if self.task == TableTask::Regression {
                 let rows = train
                     .iter()
                     .flat_map(|series| series.values.chunks(targets));

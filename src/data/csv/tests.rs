@@ -86,7 +86,7 @@ fn a_forecast_is_split_in_time_and_normalized_by_the_training_split() {
 fn windows_do_not_cross_groups() {
     let text = "g,v,c\nx,1,no\ny,5,yes\nx,2,no\ny,6,yes\ny,7,yes\nz,9,no\n";
     let mut csv = table(&["v"], &["c"]);
-    (csv.task, csv.group) = (Task::Classification, Some("g".into()));
+    (csv.task, csv.group) = (TableTask::Classification, Some("g".into()));
     let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
     let data = splits.train;
     assert_eq!((data.count, data.steps), (3, 3));
@@ -109,7 +109,7 @@ fn windows_do_not_cross_groups() {
 fn classes_that_are_numbers_are_sorted_by_value() {
     let text = "v,c\n1,10\n2,9\n3,10\n";
     let mut csv = table(&["v"], &["c"]);
-    (csv.task, csv.every_step) = (Task::Classification, true);
+    (csv.task, csv.every_step) = (TableTask::Classification, true);
     let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
     assert_eq!(splits.preparation.classes, ["9", "10"]);
     assert_eq!(splits.train.labels(), [1, 0, 1]);
@@ -176,7 +176,7 @@ fn errors_name_file_line_and_column() {
         .expect_err("no text")
         .to_string();
     assert!(error.contains("line 2: the text is not UTF-8"), "{error}");
-    (csv.task, csv.steps) = (Task::Classification, None);
+    (csv.task, csv.steps) = (TableTask::Classification, None);
     let error = csv
         .split(b"a,b\n1,x\n2,x\n", 0)
         .expect_err("one class")
@@ -260,7 +260,7 @@ fn invalid_fields_are_refused_before_a_file_is_read() {
         ),
         (
             Csv {
-                task: Task::Classification,
+                task: TableTask::Classification,
                 ..good.clone()
             },
             "loss = \"cross-entropy\"",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::source::{PredictionInputs, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Targets};
-use super::{Csv, TableSeries, Task};
+use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
 
@@ -37,12 +37,12 @@ impl Csv {
             inputs: self.window_values(&windows, steps),
             lengths: is_ragged.then(|| lengths.collect()),
             targets: match self.task {
-                Task::Regression => Targets::Values {
+                TableTask::Regression => Targets::Values {
                     values: self.target_values(&windows, steps),
                     width: self.targets.len(),
                     per_step: self.every_step,
                 },
-                Task::Classification => Targets::Classes {
+                TableTask::Classification => Targets::Classes {
                     labels: self.target_labels(&windows, steps),
                     classes,
                     per_step: self.every_step,

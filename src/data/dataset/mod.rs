@@ -9,7 +9,7 @@ use std::ops::Range;
 pub(crate) use check::{check_lengths, check_tokens};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 
-use super::stored::Stored;
+use super::stored::StoredSequences;
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
 
@@ -38,7 +38,7 @@ pub enum Inputs {
     },
     Floats(Vec<f32>),
     /// Values that are read from disk when they are needed.
-    Stored(Stored),
+    Stored(StoredSequences),
     /// `[N, T]` tokens, each below `vocabulary`.
     Tokens {
         values: Vec<u32>,

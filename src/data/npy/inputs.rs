@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use super::super::stored::{Stored, StoredArray};
+use super::super::stored::{StoredArray, StoredSequences};
 use super::super::{Dataset, Inputs, MAX_VALUES, Targets};
 use super::{Array, ArrayFiles, Npy};
 use crate::error::{Error, Result};
@@ -63,7 +63,8 @@ impl Npy {
         }
         let length = |n: usize| lengths.as_ref().map_or(steps, |lengths| lengths[n]);
         let lengths_of_all = (0..count).map(length);
-        let stored = Stored::new(array, [steps, features], lengths_of_all, is_concatenated);
+        let stored =
+            StoredSequences::new(array, [steps, features], lengths_of_all, is_concatenated);
         Ok(Dataset {
             count,
             steps,

@@ -19,7 +19,7 @@ const TARGET_NAMES: [&str; 7] = [
 ];
 
 /// The arrays of a file or directory.
-struct Arrays {
+struct FoundArrays {
     /// Sorted.
     names: Vec<String>,
     by_name: HashMap<String, Array>,
@@ -27,7 +27,7 @@ struct Arrays {
 
 /// Proposes to predict the targets, or classes, of sequences.
 pub(super) fn propose(path: &Path) -> Result<ProposedData> {
-    let arrays = Arrays::read(path)?;
+    let arrays = FoundArrays::read(path)?;
     let inputs = arrays.called(&INPUT_NAMES).or_else(|| arrays.largest());
     let targets = arrays.called(&TARGET_NAMES);
     let (Some(inputs), Some(targets)) = (inputs, targets) else {
@@ -82,8 +82,8 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
     })
 }
 
-impl Arrays {
-    fn read(path: &Path) -> Result<Arrays> {
+impl FoundArrays {
+    fn read(path: &Path) -> Result<FoundArrays> {
         let mut files = ArrayFiles::open(path)?;
         let names = files.names();
         let mut by_name = HashMap::new();
@@ -98,7 +98,7 @@ impl Arrays {
             };
             by_name.insert(name.clone(), array);
         }
-        Ok(Arrays { names, by_name })
+        Ok(FoundArrays { names, by_name })
     }
 
     /// Returns the first of these names that an array has, in any case.

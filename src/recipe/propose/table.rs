@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{DataPart, Hints, ProposedData, Role, window};
 use crate::data::SplitBy;
 use crate::data::csv::parse::Records;
-use crate::data::csv::{Csv, Task, is_missing, number_of};
+use crate::data::csv::{Csv, TableTask, is_missing, number_of};
 use crate::data::preparation::Missing;
 use crate::error::{Error, Result};
 use crate::network::{Loss, Reads};
@@ -37,7 +37,7 @@ const ROW_NAMES: [&str; 8] = [
 
 /// Proposes a forecast of a column, or a classification.
 pub(super) fn propose(path: &Path, bytes: &[u8], hints: &Hints) -> Result<ProposedData> {
-    let table = Columns::read(path, bytes)?;
+    let table = TableColumns::read(path, bytes)?;
     let Choice { csv, task } = table.choose(path, hints)?;
     let missing: usize = table.columns.iter().map(|column| column.missing).sum();
     let parts = table.columns.iter().map(|column| DataPart {
@@ -60,8 +60,8 @@ pub(super) fn propose(path: &Path, bytes: &[u8], hints: &Hints) -> Result<Propos
             Reads::Last
         },
         loss: match csv.task {
-            Task::Classification => Loss::CrossEntropy,
-            Task::Regression => Loss::MeanSquaredError,
+            TableTask::Classification => Loss::CrossEntropy,
+            TableTask::Regression => Loss::MeanSquaredError,
         },
         data: DataRecipe::Csv(csv),
     })
@@ -74,14 +74,14 @@ struct Choice {
 }
 
 /// The columns of a table.
-struct Columns {
+struct TableColumns {
     columns: Vec<Column>,
     rows: usize,
     delimiter: char,
 }
 
-impl Columns {
-    fn read(path: &Path, bytes: &[u8]) -> Result<Columns> {
+impl TableColumns {
+    fn read(path: &Path, bytes: &[u8]) -> Result<TableColumns> {
         let delimiter = delimiter(bytes);
         let records = Records::new(bytes, delimiter, path)?;
         let header = &records.header;
@@ -106,7 +106,7 @@ impl Columns {
                 format!("has {rows} rows; there must be at least {FEWEST_ROWS} to learn from");
             return Err(Error::file(path, problem));
         }
-        Ok(Columns {
+        Ok(TableColumns {
             columns,
             rows,
             delimiter,
@@ -145,7 +145,7 @@ impl Columns {
         let target = &target.name;
         let task;
         if is_classification {
-            csv.task = Task::Classification;
+            csv.task = TableTask::Classification;
             if groups > 4 {
                 csv.split_by = SplitBy::Group;
             }
@@ -339,7 +339,7 @@ impl Column {
         match (is_input, is_target) {
             (true, true) => Role::InputAndTarget,
             (true, false) => Role::Input,
-            (false, true) if csv.task == Task::Classification => Role::Class,
+            (false, true) if csv.task == TableTask::Classification => Role::Class,
             (false, true) => Role::Target,
             (false, false) if csv.group.as_ref() == Some(&self.name) => Role::Group,
             (false, false) if self.numbers_rows() => Role::LeftOut("it only counts up"),
