@@ -66,6 +66,24 @@ fn forecaster() -> OpenDevice {
     place
 }
 
+/// Returns the error of predictions, `row,level` lines, over the windows of the test split.
+fn rmse(place: &OpenDevice, lines: &[&str]) -> f64 {
+    let table = fs::read_to_string(place.path("levels.csv")).unwrap();
+    let truth: Vec<f64> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).unwrap().parse().unwrap())
+        .collect();
+    // The test split begins at row 192; its first window ends at 216.
+    let squares = lines.iter().filter_map(|line| {
+        let (row, value) = line.split_once(',').unwrap();
+        let (row, value): (usize, f64) = (row.parse().unwrap(), value.parse().unwrap());
+        (row > 192 + 24 && row <= 240).then(|| (value - truth[row - 1]).powi(2))
+    });
+    let squares: Vec<f64> = squares.collect();
+    (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+}
+
 #[test]
 fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
     let place = forecaster();
@@ -140,23 +158,12 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
         "{answers}"
     );
 
-    // The error of these predictions is that of the evaluation.
-    let table = fs::read_to_string(place.path("levels.csv")).unwrap();
-    let truth: Vec<f64> = table
-        .lines()
-        .skip(1)
-        .map(|line| line.split(',').nth(1).unwrap().parse().unwrap())
-        .collect();
-    // The test split begins at row 192; its first window ends at 216.
-    let squares = lines[1..].iter().filter_map(|line| {
-        let (row, value) = line.split_once(',').unwrap();
-        let (row, value): (usize, f64) = (row.parse().unwrap(), value.parse().unwrap());
-        (row > 192 + 24 && row <= 240).then(|| (value - truth[row - 1]).powi(2))
-    });
-    let squares: Vec<f64> = squares.collect();
-    let rmse = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
-    let said = evaluation["model"]["rmse"].as_f64().unwrap();
-    assert!((rmse - said).abs() < 1e-3 * said, "{rmse} {said}");
+    let rmse = rmse(&place, &lines[1..]);
+    let evaluated = evaluation["model"]["rmse"].as_f64().unwrap();
+    assert!(
+        (rmse - evaluated).abs() < 1e-3 * evaluated,
+        "{rmse} {evaluated}"
+    );
 
     let continued = place.run(&[
         "generate", "run", "--steps", "30", "--device", "cpu", "-o", "plot.svg", "-o", "next.csv",
@@ -511,7 +518,11 @@ fn init_refuses_data_that_it_cannot_use() {
         let message = place.run(&[&["init"], arguments].concat()).fails(code);
         assert_has(&message, &[expected]);
     }
-    // Images and series can be used.
+}
+
+#[test]
+fn init_proposes_recipes_for_images_and_series() {
+    let place = OpenDevice::new();
     place.run(&["init", "data"]).ok();
     place
         .run(&[

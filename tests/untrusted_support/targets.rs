@@ -382,107 +382,111 @@ pub fn metrics(input: &[u8]) -> bool {
 /// sequences with lengths.
 pub fn dataset(input: &[u8]) -> bool {
     let mut input = Bytes(input);
+    let data = any_dataset(&mut input);
+    // Wide networks take long.
+    if data.check().is_err() || data.input_size() > 8 || data.targets.outputs() > 256 {
+        return false;
+    }
+    let _ = data.slice(input.size()..input.size());
+    let Some(model) = trained(&data, &mut input) else {
+        return false;
+    };
+    predicts(&model, data.steps, &mut input)
+}
+
+fn any_dataset(input: &mut Bytes) -> Dataset {
     let [count, steps, features, width] = [(); 4].map(|()| input.size());
     let per_step = input.byte().is_multiple_of(2);
     let [kind, target] = [(); 2].map(|()| input.byte() % 3);
     let outputs = count.saturating_mul(if per_step { steps } else { 1 });
     // The number of values that is needed, or a few more or less.
-    let mut holds = |needed: usize| match input.byte() {
+    let mut length = |needed: usize| match input.byte() {
         off @ 248.. => needed
             .min(4096)
             .saturating_add_signed(isize::from(off.cast_signed()) + 4),
         _ => needed.min(4096),
     };
-    let numbers = holds(count.saturating_mul(steps).saturating_mul(features));
-    let answers = holds(outputs);
-    let lengths = holds(count);
+    let values = length(count.saturating_mul(steps).saturating_mul(features));
+    let targets = length(outputs);
+    let lengths = length(count);
     let inputs = match kind {
-        0 => Inputs::Floats((0..numbers).map(|_| input.number()).collect()),
+        0 => Inputs::Floats((0..values).map(|_| input.number()).collect()),
         1 => Inputs::Bytes {
-            values: (0..numbers).map(|_| input.byte()).collect(),
+            values: (0..values).map(|_| input.byte()).collect(),
             scale: input.number(),
         },
         _ => Inputs::Tokens {
-            values: (0..numbers).map(|_| input.index()).collect(),
+            values: (0..values).map(|_| input.index()).collect(),
             vocabulary: input.size(),
         },
     };
     let targets = match target {
         0 => Targets::Values {
-            values: (0..answers.saturating_mul(width).min(4096))
+            values: (0..targets.saturating_mul(width).min(4096))
                 .map(|_| input.number())
                 .collect(),
             width,
             per_step,
         },
         _ => Targets::Classes {
-            labels: (0..answers).map(|_| input.index()).collect(),
+            labels: (0..targets).map(|_| input.index()).collect(),
             classes: width,
             per_step,
         },
     };
-    let ragged = input.byte().is_multiple_of(2);
-    let lengths = ragged.then(|| (0..lengths).map(|_| input.index()).collect::<Vec<_>>());
-    let data = Dataset {
+    let is_ragged = input.byte().is_multiple_of(2);
+    Dataset {
         count,
         steps,
         features,
         inputs,
         targets,
-        lengths,
-    };
-    // Wide networks take long.
-    if data.check().is_err() || data.input_size() > 8 || width > 256 {
-        return false;
+        lengths: is_ragged.then(|| (0..lengths).map(|_| input.index()).collect()),
     }
-    let _ = data.slice(input.size()..input.size());
+}
 
-    let (loss, reads) = (
-        if target == 0 {
-            Loss::MeanSquaredError
-        } else {
-            Loss::CrossEntropy
-        },
-        if per_step { Reads::Every } else { Reads::Last },
-    );
+/// Trains a network on a data set; `None` if the data set is refused.
+fn trained(data: &Dataset, input: &mut Bytes) -> Option<Model> {
+    let loss = match data.targets {
+        Targets::Values { .. } => Loss::MeanSquaredError,
+        Targets::Classes { .. } => Loss::CrossEntropy,
+    };
+    let reads = if data.targets.per_step() {
+        Reads::Every
+    } else {
+        Reads::Last
+    };
     let cell = Cell::ALL[usize::from(input.byte()) % Cell::ALL.len()];
     let mut layer = Layer::new(cell, 3);
     layer.bidirectional = input.byte().is_multiple_of(2);
     if cell == Cell::Gru {
         layer.bias = Bias::Double;
     }
-    let mut recipe = Recipe::new(
-        "fuzz",
-        vec![layer],
-        HeadRecipe::new(reads, loss),
-        Optimizer::sgd(0.1),
-    );
+    let head = HeadRecipe::new(reads, loss);
+    let mut recipe = Recipe::new("fuzz", vec![layer], head, Optimizer::sgd(0.1));
     recipe.batch_size = 2;
     recipe.steps = Some(2);
-    if kind == 2 {
+    if matches!(data.inputs, Inputs::Tokens { .. }) {
         recipe.network.input = Input::OneHot;
     }
-    let Ok(mut trainer) = Trainer::new(&recipe, &data.clone().into(), &Device::Cpu) else {
-        return false;
-    };
+    let mut trainer = Trainer::new(&recipe, &data.clone().into(), &Device::Cpu).ok()?;
     let _ = trainer.run(&mut |_, _| Ok(std::ops::ControlFlow::Continue(())));
     let model = trainer.model().expect("the CPU can be read");
-    let _ = train::evaluate(&model, &data, 2, &Device::Cpu);
+    let _ = train::evaluate(&model, data, 2, &Device::Cpu);
+    Some(model)
+}
 
-    // The sizes may differ from those of training.
-    let (n, t, i) = (
-        input.size().min(8),
-        input.size().min(8),
-        input.size().min(8),
-    );
-    let numbers: Vec<f32> = (0..n * t * i).map(|_| input.number()).collect();
+/// Predicts sequences of any sizes, with lengths and states; returns whether any were valid.
+fn predicts(model: &Model, steps: usize, input: &mut Bytes) -> bool {
+    let [n, t, i] = [(); 3].map(|()| input.size().min(8));
+    let values: Vec<f32> = (0..n * t * i).map(|_| input.number()).collect();
     let tokens: Vec<u32> = (0..n * t).map(|_| input.index()).collect();
     let lengths: Vec<usize> = (0..input.size().min(8)).map(|_| input.size()).collect();
-    let Ok(mut predictor) = Predictor::new(&model, steps, 2, &Device::Cpu) else {
+    let Ok(mut predictor) = Predictor::new(model, steps, 2, &Device::Cpu) else {
         return false;
     };
-    let values = ArrayView3::from_shape((n, t, i), &numbers).expect("as many");
-    let tokens = ArrayView2::from_shape((n, t), &tokens).expect("as many");
+    let values = ArrayView3::from_shape((n, t, i), &values).expect("the sizes agree");
+    let tokens = ArrayView2::from_shape((n, t), &tokens).expect("the sizes agree");
     let mut is_valid = false;
     for sequences in [Sequences::Values(values), Sequences::Tokens(tokens)] {
         let Ok(first) = predictor.predict(sequences, None, None) else {

@@ -199,81 +199,23 @@ fn invalid_fields_are_refused_before_a_file_is_read() {
         bptt_steps: None,
     };
     good.validate(&usage).expect("it is valid");
-    let group = Some("g".to_string());
-    for (csv, expected) in [
-        (
-            Csv {
-                inputs: vec![],
-                ..good.clone()
-            },
-            "data.inputs is empty",
-        ),
-        (
-            Csv {
-                targets: vec!["a".into(), "a".into()],
-                ..good.clone()
-            },
-            "`a` twice",
-        ),
-        (
-            Csv {
-                horizon: 0,
-                ..good.clone()
-            },
-            "leaks the target",
-        ),
-        (
-            Csv {
-                stride: 0,
-                ..good.clone()
-            },
-            "data.stride is 0",
-        ),
-        (
-            Csv {
-                delimiter: '\n',
-                ..good.clone()
-            },
-            "data.delimiter",
-        ),
-        (
-            Csv {
-                split_by: SplitBy::Random,
-                ..good.clone()
-            },
-            "windows overlap",
-        ),
-        (
-            Csv {
-                split_by: SplitBy::Group,
-                ..good.clone()
-            },
-            "data.group is not set",
-        ),
-        (
-            Csv {
-                every_step: true,
-                group,
-                ..good.clone()
-            },
-            "reads = \"every\"",
-        ),
-        (
-            Csv {
-                task: TableTask::Classification,
-                ..good.clone()
-            },
-            "loss = \"cross-entropy\"",
-        ),
-        (
-            Csv {
-                test_fraction: 1.0,
-                ..good.clone()
-            },
-            "below 1",
-        ),
-    ] {
+    let refused = |change: fn(&mut Csv), expected: &str| {
+        let mut csv = good.clone();
+        change(&mut csv);
         let message = csv.validate(&usage).expect_err(expected).to_string();
         assert!(message.contains(expected), "{message}");
-    }
+    };
+    refused(|csv| csv.inputs.clear(), "data.inputs is empty");
+    refused(|csv| csv.targets.push("a".into()), "`a` twice");
+    refused(|csv| csv.horizon = 0, "leaks the target");
+    refused(|csv| csv.stride = 0, "data.stride is 0");
+    refused(|csv| csv.delimiter = '\n', "data.delimiter");
+    refused(|csv| csv.split_by = SplitBy::Random, "windows overlap");
+    refused(|csv| csv.split_by = SplitBy::Group, "data.group is not set");
+    refused(|csv| csv.every_step = true, "reads = \"every\"");
+    refused(
+        |csv| csv.task = TableTask::Classification,
+        "loss = \"cross-entropy\"",
+    );
+    refused(|csv| csv.test_fraction = 1.0, "below 1");
 }

@@ -141,12 +141,17 @@ fn padded_steps_are_not_learnt() {
     assert_eq!(data.labels(), [0, 4, 2]);
 }
 
+/// Checks that a data set is refused, with `expected` in the message.
+fn refused(data: Result<Dataset>, expected: &str) {
+    let error = data.expect_err(expected);
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
 #[test]
 fn errors_name_the_index_of_invalid_values() {
-    let refused = |data: Result<Dataset>, expected: &str| {
-        let error = data.expect_err(expected);
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains(expected), "{error}");
+    let with_targets = |targets, expected| {
+        refused(Dataset::new(inputs().view(), targets), expected);
     };
     let mut broken = inputs();
     broken[[1, 2, 1]] = f32::NAN;
@@ -154,54 +159,46 @@ fn errors_name_the_index_of_invalid_values() {
         Dataset::new(broken.view(), labels([0; 3])),
         "the inputs at [1, 2, 1] are NaN; they must be finite",
     );
+    with_targets(
+        labels([0, 5, 0]),
+        "the label at [1] is 5; with 5 classes labels must be below 5",
+    );
+    with_targets(labels([0, 1, IGNORE]), "the label at [2] is 4294967295");
+    let mut per_step = Array2::zeros((3, 4));
+    (per_step[[0, 1]], per_step[[2, 3]]) = (IGNORE, 7);
+    with_targets(
+        Targets::classes_per_step(per_step.view(), 7),
+        "the label at [2, 3] is 7; with 7 classes labels must be below 7, or IGNORE",
+    );
+    let infinite = Array2::from_elem((3, 1), f32::INFINITY);
+    with_targets(
+        Targets::values(infinite.view()),
+        "the targets at [0, 0] are inf",
+    );
+}
+
+#[test]
+fn sizes_that_disagree_are_refused() {
+    let with_targets = |targets, expected| {
+        refused(Dataset::new(inputs().view(), targets), expected);
+    };
     for empty in [(0, 4, 2), (3, 0, 2), (3, 4, 0)] {
         refused(
             Dataset::new(Array3::zeros(empty).view(), labels([0; 3])),
             "at least one sequence, one step and one feature",
         );
     }
-    refused(
-        Dataset::new(inputs().view(), labels([0, 5, 0])),
-        "the label at [1] is 5; with 5 classes labels must be below 5",
-    );
-    refused(
-        Dataset::new(inputs().view(), labels([0, 1, IGNORE])),
-        "the label at [2] is 4294967295",
-    );
-    let mut per_step = Array2::zeros((3, 4));
-    (per_step[[0, 1]], per_step[[2, 3]]) = (IGNORE, 7);
-    refused(
-        Dataset::new(
-            inputs().view(),
-            Targets::classes_per_step(per_step.view(), 7),
-        ),
-        "the label at [2, 3] is 7; with 7 classes labels must be below 7, or IGNORE",
-    );
-    refused(
-        Dataset::new(
-            inputs().view(),
-            Targets::classes(Array1::zeros(4).view(), 5),
-        ),
+    with_targets(
+        Targets::classes(Array1::zeros(4).view(), 5),
         "there are 4 labels; there must be 3, of shape [3]",
     );
-    refused(
-        Dataset::new(
-            inputs().view(),
-            Targets::values_per_step(Array3::zeros((3, 3, 2)).view()),
-        ),
+    with_targets(
+        Targets::values_per_step(Array3::zeros((3, 3, 2)).view()),
         "there are 18 target values; there must be 24, of shape [3, 4, 2]",
     );
-    let infinite = Array2::from_elem((3, 1), f32::INFINITY);
-    refused(
-        Dataset::new(
-            inputs().view(),
-            Targets::values(Array2::zeros((3, 0)).view()),
-        ),
+    with_targets(
+        Targets::values(Array2::zeros((3, 0)).view()),
         "the targets have no value",
-    );
-    refused(
-        Dataset::new(inputs().view(), Targets::values(infinite.view())),
-        "the targets at [0, 0] are inf",
     );
     let data = Dataset::new(inputs().view(), labels([0; 3])).expect("it is valid");
     refused(
@@ -212,7 +209,11 @@ fn errors_name_the_index_of_invalid_values() {
         data.clone().with_lengths(&[4, 5, 1]),
         "the length of sequence 1 is 5; there are 4 steps",
     );
-    // Fields that were changed later are checked too.
+}
+
+#[test]
+fn fields_that_were_changed_later_are_checked() {
+    let data = Dataset::new(inputs().view(), labels([0; 3])).expect("it is valid");
     for broken in [
         Dataset {
             steps: 5,

@@ -4,6 +4,8 @@ mod arrays;
 mod images;
 mod series;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::{self, Display};
 use std::fs::File;
