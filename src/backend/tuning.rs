@@ -142,20 +142,20 @@ impl Tuning {
     /// long enough to pay; and as many as it takes for each to be computed whole.
     pub(crate) fn slices(&self, product: &Gemm, batch: usize) -> usize {
         let [columns, rows, _] = product.grid().map(|workgroups| workgroups as usize);
-        let busy = (self.workgroups / (columns * rows)).min(product.terms() / SLICE);
+        let busy = (self.workgroups / (columns * rows)).min(product.inner() / SLICE);
         let whole = product.iterations().div_ceil(self.iterations);
         busy.max(whole).clamp(1, batch)
     }
 
     /// For this adapter: what its limits are, and what pays on one of its kind.
     pub fn of_adapter(adapter: &AdapterSummary) -> Self {
-        let subgroups = adapter.subgroups && adapter.subgroup_sizes.0 >= 4;
+        let subgroups = adapter.features.subgroups && adapter.limits.subgroup_sizes.0 >= 4;
         let tuning = Tuning {
-            workgroup_memory: adapter.workgroup_memory_bytes,
+            workgroup_memory: adapter.limits.workgroup_memory_bytes,
             subgroups,
             tile: Tile {
                 lanes: if subgroups { 4 } else { 1 },
-                memory: adapter.workgroup_memory_bytes as usize,
+                memory: adapter.limits.workgroup_memory_bytes as usize,
                 ..Tile::SMALLEST
             },
             ..Tuning::default()
@@ -167,7 +167,7 @@ impl Tuning {
                 let most = if adapter.backend == "metal" { 256 } else { 512 };
                 Tuning {
                     tile: Tile {
-                        invocations: adapter.max_workgroup_invocations.min(most) as usize,
+                        invocations: adapter.limits.max_workgroup_invocations.min(most) as usize,
                         ..tuning.tile
                     },
                     gemm_side: 16,

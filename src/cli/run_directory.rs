@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatescan::error::{Error, Result};
-use gatescan::formats::tensorboard;
 use gatescan::low_level::io::disk;
 use gatescan::low_level::io::files;
+use gatescan::low_level::io::tensorboard;
 use gatescan::model::Model;
 use gatescan::recipe::Recipe;
 use gatescan::report::Run;

@@ -1,4 +1,4 @@
-//! `gatescan completions` and `gatescan man`: what shells and `man` know of the command line.
+//! `gatescan completions` and `gatescan man`: completions for shells, and manual pages.
 
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
@@ -35,14 +35,14 @@ Examples:
   gatescan man | man -l -
   gatescan man train > ~/.local/share/man/man1/gatescan-train.1")]
 pub struct Manual {
-    /// The command.
+    /// A command [default: gatescan itself].
     command: Option<String>,
 }
 
 impl Manual {
     pub fn run(&self) -> Result<()> {
         let mut cli = Cli::command();
-        // Only then do the commands know what stands before their names.
+        // Completes the commands' usage lines, which begin with `gatescan`.
         cli.build();
         let page = match &self.command {
             None => cli,
@@ -56,7 +56,7 @@ impl Manual {
             }
         };
         let mut text = vec![];
-        // Into memory nothing fails.
+        // Writing to memory does not fail.
         let _ = Man::new(page).render(&mut text);
         show(&text)
     }

@@ -1,7 +1,5 @@
 //! safetensors files with a description as JSON in their metadata: models and checkpoints.
 
-use std::collections::HashMap;
-
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::Serialize;
@@ -38,7 +36,7 @@ pub(crate) fn serialize(
         views.push((tensor.name.as_str(), view));
     }
     // With one key a hash map has one order, so the bytes are the same each time.
-    let metadata = HashMap::from([(key.to_string(), json)]);
+    let metadata = [(key.to_string(), json)].into();
     safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }
 

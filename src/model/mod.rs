@@ -118,7 +118,6 @@ pub(crate) fn nonsense(error: Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
 
     use safetensors::tensor::TensorView;
 
@@ -167,8 +166,7 @@ mod tests {
 
     fn file(metadata: Option<(&str, &str)>, dtype: Dtype) -> Vec<u8> {
         let view = TensorView::new(dtype, vec![1], &[0; 8][..dtype.bitsize() / 8]).unwrap();
-        let metadata =
-            metadata.map(|(key, value)| HashMap::from([(key.to_string(), value.to_string())]));
+        let metadata = metadata.map(|(key, value)| [(key.to_string(), value.to_string())].into());
         safetensors::serialize([("w", view)], metadata).unwrap()
     }
 
@@ -234,7 +232,7 @@ mod tests {
         });
         let empty = TensorView::new(Dtype::F32, vec![0], &[]).unwrap();
         let tensors = (0..=MOST_TENSORS).map(|n| (n.to_string(), empty.clone()));
-        let metadata = HashMap::from([(KEY.to_string(), json.unwrap())]);
+        let metadata = [(KEY.to_string(), json.unwrap())].into();
         let many = safetensors::serialize(tensors, Some(metadata)).unwrap();
         let message = problem(&many);
         assert!(message.contains("65537 tensors"), "{message}");

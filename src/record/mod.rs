@@ -520,7 +520,7 @@ impl RecordedNetwork {
                 keep_prob: mask.keep_prob,
                 sharing: self.network.layers[mask.level].dropout.mask,
                 seed,
-                number: number as u32,
+                index: number as u32,
             };
             self.program.push(Phase::Forward, call);
         }
@@ -775,7 +775,7 @@ impl RecordedNetwork {
                     source: layer.weights.recurrent.part(read, [numbers]),
                     out: weights.part(written, [Pack::size(packed)]),
                     blocks,
-                    terms,
+                    inner: terms,
                     columns,
                     transposed: direction == TimeDirection::Forward,
                 }
@@ -1308,21 +1308,9 @@ mod tests {
         hidden_size: usize,
         batch: usize,
     ) -> ScanForward {
-        let adapter = AdapterSummary {
-            index: 0,
-            name: String::new(),
-            kind,
-            backend: backend.to_string(),
-            driver: String::new(),
-            max_buffer_bytes: 1 << 30,
-            max_binding_bytes: 1 << 30,
-            workgroup_memory_bytes: 48 << 10,
-            max_workgroup_invocations: 1024,
-            subgroup_sizes: (32, 32),
-            timestamps: true,
-            subgroups,
-            f16: false,
-        };
+        let mut adapter = AdapterSummary::example(0, kind, "");
+        adapter.backend = backend.to_string();
+        adapter.features.subgroups = subgroups;
         let network = Network {
             input_size: 8,
             input: Input::Values,
@@ -1373,7 +1361,7 @@ mod tests {
         let kept = |kind, hidden_size, batch| {
             let shader = scan_on("vulkan", kind, true, hidden_size, batch).shader();
             let mut constants = shader.constants.into_iter();
-            constants.find_map(|(name, value)| (name == "KEPT").then_some(value))
+            constants.find_map(|(name, value)| (name == "CACHED").then_some(value))
         };
         use AdapterKind::{Discrete, Software};
         // 48 KiB are 3072 fours; a row of R has 512 of them, and the state takes 256.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::backend::executor::Executor;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
-use crate::kernels::{Gather, IGNORE, Of, Record, control, history};
+use crate::kernels::{Gather, GatherKind, IGNORE, Record, control, history};
 use crate::network::Reads;
 use crate::program::{Phase, Program};
 use crate::record::RecordedNetwork;
@@ -151,16 +151,17 @@ impl Feed {
         };
         let (real, index) = (Element::Real, Element::Index);
         let elements = held * data.steps * features;
-        let (of, inputs) = match &data.inputs {
+        let (kind, inputs) = match &data.inputs {
             Inputs::Bytes { scale, .. } => (
-                Of::Bytes { scale: *scale },
+                GatherKind::Bytes { scale: *scale },
                 buffer("data", Kind::Data, index, [elements.div_ceil(4), 1]),
             ),
-            Inputs::Floats(_) | Inputs::Stored(_) => {
-                (Of::Reals, buffer("data", Kind::Data, real, [elements, 1]))
-            }
+            Inputs::Floats(_) | Inputs::Stored(_) => (
+                GatherKind::Reals,
+                buffer("data", Kind::Data, real, [elements, 1]),
+            ),
             Inputs::Tokens { .. } => (
-                Of::Indices { absent: 0 },
+                GatherKind::Indices { absent: 0 },
                 buffer("data", Kind::Data, index, [elements, 1]),
             ),
         };
@@ -188,11 +189,11 @@ impl Feed {
             real,
             [HISTORY_ROWS, history::WORDS],
         );
-        let mut gather = |of, source, out, [steps, source_steps]: [usize; 2], width| {
+        let mut gather = |kind, source, out, [steps, source_steps]: [usize; 2], width| {
             model.program.push(
                 phase,
                 Gather {
-                    of,
+                    kind,
                     source,
                     order,
                     control,
@@ -205,12 +206,21 @@ impl Feed {
                 },
             );
         };
-        let (rows, ignored) = ([rows_each, rows_all], Of::Indices { absent: IGNORE });
-        gather(of, inputs, model.inputs, [steps, data.steps], features);
-        gather(Of::Lengths, lengths, model.lengths, [1, 1], 1);
+        let (rows, ignored) = (
+            [rows_each, rows_all],
+            GatherKind::Indices { absent: IGNORE },
+        );
+        gather(kind, inputs, model.inputs, [steps, data.steps], features);
+        gather(GatherKind::Lengths, lengths, model.lengths, [1, 1], 1);
         gather(ignored, labels, model.labels, rows, 1);
         if let (Some(source), Some(out)) = (targets, model.targets) {
-            gather(Of::Reals, source, out, rows, model.network.head.size);
+            gather(
+                GatherKind::Reals,
+                source,
+                out,
+                rows,
+                model.network.head.size,
+            );
         }
         let chunks = data.steps.div_ceil(steps);
         if chunks > 1 {

@@ -13,7 +13,7 @@ use gatescan::data::preparation::Missing;
 use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
 use gatescan::data::{DataSource, Dataset, Inputs, SplitBy, Targets, idx, npy, series};
-use gatescan::formats::{self, Unsaid};
+use gatescan::formats::{self, ImportHints};
 use gatescan::infer::predict::{Predictor, Sequences};
 use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::backend::tuning::Tuning;
@@ -136,17 +136,17 @@ pub fn keras(input: &[u8]) -> bool {
 /// Imported weights, which are then exported. Input: a byte of hints, and the weights.
 fn imported(
     input: &[u8],
-    import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<Model>,
+    import: fn(&[u8], &str, &ImportHints) -> gatescan::error::Result<Model>,
 ) -> bool {
     let Some((&first, file)) = input.split_first() else {
         return false;
     };
-    let unsaid = Unsaid {
+    let hints = ImportHints {
         cell: Cell::ALL.get(usize::from(first % 8)).copied(),
         one_hot: first & 8 != 0,
-        ..Unsaid::default()
+        ..ImportHints::default()
     };
-    let Ok(model) = import(file, "fuzz", &unsaid) else {
+    let Ok(model) = import(file, "fuzz", &hints) else {
         return false;
     };
     let _ = formats::pytorch::export(&model, "w");
