@@ -69,6 +69,7 @@ pub mod recipe;
 mod record;
 pub mod report;
 mod rng;
+pub mod run;
 mod tensor;
 pub mod train;
 pub mod verify;

@@ -8,9 +8,10 @@ use gatescan::error::{Error, Result};
 use gatescan::formats::{Export as ExportedFiles, keras, onnx, pytorch};
 use gatescan::low_level::io::disk;
 use gatescan::model::Model;
+use gatescan::run::MODEL;
 
-use super::{load_model, run_directory, say};
-
+use super::console::Console;
+use super::load_model;
 /// Write a model in another framework's format.
 #[derive(Args)]
 #[command(after_help = "\
@@ -67,7 +68,7 @@ fn stem<'a>(path: &'a Path, ending: &str) -> Option<&'a str> {
 }
 
 impl Export {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         if self.lengths && self.to != Format::Onnx {
             return Err(Error::usage(
                 "--lengths goes with --to onnx; the programs written for PyTorch and Keras accept \
@@ -75,11 +76,11 @@ impl Export {
             ));
         }
         let output = self.output_path()?;
-        let model = load_model(&self.model)?;
+        let model = load_model(console, &self.model)?;
         match self.to {
-            Format::Onnx => write(&output, &onnx::export(&model, self.lengths)?),
-            Format::Pytorch => self.write_both(&output, &model, pytorch::export),
-            Format::Keras => self.write_both(&output, &model, keras::export),
+            Format::Onnx => write(console, &output, &onnx::export(&model, self.lengths)?),
+            Format::Pytorch => self.write_both(console, &output, &model, pytorch::export),
+            Format::Keras => self.write_both(console, &output, &model, keras::export),
         }
     }
 
@@ -99,7 +100,7 @@ impl Export {
             let real_path = |path: &Path| fs::canonicalize(path).ok();
             real_path(path).is_some_and(|path| real_path(&output) == Some(path))
         };
-        if is_output(&self.model) || is_output(&self.model.join(run_directory::MODEL)) {
+        if is_output(&self.model) || is_output(&self.model.join(MODEL)) {
             return refused("that is the model itself");
         }
         Ok(output)
@@ -108,6 +109,7 @@ impl Export {
     /// Writes the weights, and the program that loads them from its own directory.
     fn write_both(
         &self,
+        console: &Console,
         output: &Path,
         model: &Model,
         export: impl Fn(&Model, &str) -> Result<ExportedFiles>,
@@ -121,11 +123,11 @@ impl Export {
             )));
         }
         let ExportedFiles { weights, python } = export(model, &name)?;
-        write(output, &weights)?;
+        write(console, output, &weights)?;
         let (_, ending) = self.to.file_name();
         let stem = stem(output, ending).unwrap_or_default();
         let program = output.with_file_name(format!("{stem}.py"));
-        write(&program, python.as_bytes())
+        write(console, &program, python.as_bytes())
     }
 }
 
@@ -138,9 +140,9 @@ fn in_directory_of(path: &Path, name: &str) -> PathBuf {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write(console: &Console, path: &Path, bytes: &[u8]) -> Result<()> {
     disk::write_whole(path, bytes)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    say(format!("wrote {}", path.display()));
+    console.say(format!("wrote {}", path.display()));
     Ok(())
 }

@@ -12,9 +12,10 @@ use gatescan::low_level::io::files;
 use gatescan::model::Model;
 use gatescan::network::{Loss, Network, Reads};
 use gatescan::recipe::Recipe;
+use gatescan::run::MODEL;
 
+use super::console::Console;
 use super::train::cell_parser;
-use super::{run_directory, say};
 
 /// The largest file that is read in bytes.
 const LARGEST_FILE: u64 = 1 << 33;
@@ -75,9 +76,9 @@ fn loss_parser() -> impl TypedValueParser<Value = Loss> {
 type Reader = fn(&[u8], &str, &ImportHints) -> Result<Model>;
 
 impl Import {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let read = self.reader()?;
-        let target = self.output.join(run_directory::MODEL);
+        let target = self.output.join(MODEL);
         if target.exists() {
             return Err(Error::file(
                 &target,
@@ -99,8 +100,8 @@ impl Import {
         fs::create_dir_all(&self.output)
             .map_err(|error| Error::file(&self.output, format!("cannot be made: {error}")))?;
         model.save(&target)?;
-        describe(&model.network);
-        say(format!("wrote {}", target.display()));
+        describe(console, &model.network);
+        console.say(format!("wrote {}", target.display()));
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl Import {
 }
 
 /// Prints the layers and the head.
-fn describe(network: &Network) {
+fn describe(console: &Console, network: &Network) {
     for (l, layer) in network.layers.iter().enumerate() {
         let directions = if layer.bidirectional {
             ", bidirectional"
@@ -144,13 +145,13 @@ fn describe(network: &Network) {
             ""
         };
         let (cell, size) = (layer.cell.name(), layer.hidden_size);
-        say(format!(
+        console.say(format!(
             "layer {l}: {cell} {size}{directions}, bias {:?}",
             layer.bias
         ));
     }
     let head = network.head;
-    say(format!(
+    console.say(format!(
         "head: {} outputs of {:?}, reads {:?}",
         head.size, head.loss, head.reads
     ));

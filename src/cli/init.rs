@@ -9,7 +9,8 @@ use gatescan::error::{Error, Result};
 use gatescan::recipe::propose::{Hints, Proposal, propose, recipe_name};
 use serde_json::{Value, json};
 
-use super::{aligned, print};
+use super::aligned;
+use super::console::Console;
 
 /// Look at data and write a recipe that trains on them
 #[derive(Args)]
@@ -53,7 +54,7 @@ pub struct Init {
 }
 
 impl Init {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let path = match &self.output {
             Some(path) => path.clone(),
             None => PathBuf::from(format!("{}.toml", recipe_name(&self.data))),
@@ -77,7 +78,7 @@ impl Init {
         } else {
             self.text(&proposal, &path)
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 

@@ -4,21 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::preparation::Normal;
-use gatescan::data::{Split, Splits};
+use gatescan::data::Splits;
 use gatescan::error::{Error, Result};
-use gatescan::infer::generate::{Memory, generate, runs_away};
 use gatescan::low_level::backend::OpenDevice;
-use gatescan::model::Model;
-use gatescan::report::{self, Continuation, Run, RunDetails, SplitPredictions};
+use gatescan::report::{self, Run, RunDetails};
+use gatescan::run::{self, REPORT, read_run};
+use gatescan::train::BaselineComparison;
 
-use super::comparison::Comparison;
-use super::run_directory::{REPORT, read_run};
-use super::train::test_scores;
-use super::{check_data_path, choose_device, load_model, note, say};
-
-/// The largest number of steps by which a page continues a series.
-const MOST_CONTINUED: usize = 200;
+use super::console::Console;
+use super::{check_data_path, choose_device, load_model};
 
 /// Draw the curves and predictions of a run, or of several runs on the same axes.
 #[derive(Args)]
@@ -52,7 +46,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         if self.data.is_some() && self.runs.len() > 1 {
             return Err(Error::usage(
                 "--data: only the page of a single run has predictions for data",
@@ -60,16 +54,16 @@ impl Report {
         }
         let runs = self.read_runs()?;
         if let Some(path) = &self.svg {
-            write(path, &report::svg(&runs)?)?;
+            write(console, path, &report::svg(&runs)?)?;
         }
         let Some(path) = self.page_path() else {
             return Ok(());
         };
         let page = match &runs[..] {
-            [run] => report::page(run, &self.details(run)),
+            [run] => report::page(run, &self.details(console, run)),
             runs => report::comparison(runs),
         };
-        write(&path, &page)
+        write(console, &path, &page)
     }
 
     /// Reads the runs; those with the same name in different directories are named by their paths.
@@ -96,9 +90,9 @@ impl Report {
     }
 
     /// The details of a single run; without its model or data they say why there are none.
-    fn details(&self, run: &Run) -> RunDetails {
-        self.computed_details(run).unwrap_or_else(|error| {
-            note(format!("{error}; the page has no predictions"));
+    fn details(&self, console: &Console, run: &Run) -> RunDetails {
+        self.computed_details(console, run).unwrap_or_else(|error| {
+            console.note(format!("{error}; the page has no predictions"));
             RunDetails {
                 parameters: None,
                 predictions: Err(error.to_string()),
@@ -109,8 +103,8 @@ impl Report {
         })
     }
 
-    fn computed_details(&self, run: &Run) -> Result<RunDetails> {
-        let model = load_model(&self.runs[0])?;
+    fn computed_details(&self, console: &Console, run: &Run) -> Result<RunDetails> {
+        let model = load_model(console, &self.runs[0])?;
         let mut data = model.recipe.data.clone();
         if let Some(directory) = &self.data {
             check_data_path(&data, directory)?;
@@ -121,65 +115,23 @@ impl Report {
             .load(model.recipe.seed, Some(&model.preparation))?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
-        let comparison = with_baselines(run, &data);
-        Ok(details(&model, &data, comparison.as_ref(), &device))
+        let comparison = with_baselines(console, run, &data);
+        Ok(run::details(&model, &data, comparison.as_ref(), &device))
     }
 }
 
 /// The scores of the run's model and of the baselines.
-fn with_baselines(run: &Run, data: &Splits) -> Option<Comparison> {
-    let scores = test_scores(run.kept()?)?;
+fn with_baselines(console: &Console, run: &Run, data: &Splits) -> Option<BaselineComparison> {
+    let scores = run.kept()?.test_scores()?;
     let test = data.test.as_ref()?;
     let (recipe, preparation) = (&run.recipe.data, &data.preparation);
-    let comparison = Comparison::new(recipe, preparation, Some(&data.train), test, &scores);
-    comparison.inspect_err(|error| note(error)).ok()
+    let comparison = BaselineComparison::new(recipe, preparation, Some(&data.train), test, &scores);
+    comparison.inspect_err(|error| console.note(error)).ok()
 }
 
-/// The details of a trained model's page; predictions that fail are replaced by the reason.
-pub fn details(
-    model: &Model,
-    data: &Splits,
-    comparison: Option<&Comparison>,
-    device: &OpenDevice,
-) -> RunDetails {
-    let (split, sequences) = match &data.test {
-        Some(test) => (Split::Test, test),
-        None => (Split::Train, &data.train),
-    };
-    let in_time = model.recipe.data.source().is_in_time_order();
-    let predictions = SplitPredictions::new(model, sequences, split, in_time, device);
-    RunDetails {
-        parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
-        predictions: predictions.map(Some).map_err(|error| error.to_string()),
-        baselines: comparison.map(Comparison::rows).unwrap_or_default(),
-        remarks: comparison.map(Comparison::remarks).unwrap_or_default(),
-        continuation: continuation(model, device),
-    }
-}
-
-/// The continuation of the series, if the model can continue it.
-fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
-    let data = model.recipe.data.source();
-    let seed = data.forecast_start(None, &model.preparation).ok()?;
-    let width = seed.columns.len();
-    let (mut history, columns) = (seed.history, seed.columns);
-    let steps = MOST_CONTINUED.min(history.len() / width * 4);
-    let mut values = generate(model, &seed.values, steps, Memory::CarriedState, device).ok()?;
-    let diverges_at = runs_away(&seed.values, &values).map(|index| index / width);
-    for series in [&mut history, &mut values] {
-        Normal::undo_all(&model.preparation.targets, series);
-    }
-    Some(Continuation {
-        history,
-        values,
-        columns,
-        diverges_at,
-    })
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    say(format!("wrote {}", path.display()));
+    console.say(format!("wrote {}", path.display()));
     Ok(())
 }

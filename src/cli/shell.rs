@@ -5,7 +5,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use gatescan::error::{Error, Result};
 
-use super::{Cli, print};
+use super::Cli;
+use super::console::Console;
 
 /// Print completions for a shell.
 #[derive(Args)]
@@ -21,10 +22,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let mut script = vec![];
         clap_complete::generate(self.shell, &mut Cli::command(), "gatescan", &mut script);
-        show(&script)
+        show(console, &script)
     }
 }
 
@@ -40,7 +41,7 @@ pub struct Manual {
 }
 
 impl Manual {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let mut cli = Cli::command();
         // Completes the commands' usage lines, which begin with `gatescan`.
         cli.build();
@@ -58,11 +59,11 @@ impl Manual {
         let mut text = vec![];
         // Writing to memory does not fail.
         let _ = Man::new(page).render(&mut text);
-        show(&text)
+        show(console, &text)
     }
 }
 
-fn show(text: &[u8]) -> Result<()> {
-    let _ = print(String::from_utf8_lossy(text).trim_end())?;
+fn show(console: &Console, text: &[u8]) -> Result<()> {
+    let _ = console.print(String::from_utf8_lossy(text).trim_end())?;
     Ok(())
 }

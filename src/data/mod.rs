@@ -23,11 +23,12 @@ pub use splits::{Split, SplitBy, Splits};
 /// The most values of the sequences of a split: 4 GiB in f32, the most that WebGPU binds.
 pub(crate) const MAX_VALUES: u64 = 1 << 30;
 
+/// The problem of a build without the feature `tables`.
+#[cfg(not(feature = "tables"))]
+const NO_TABLES: &str = "this build cannot read tables and arrays; build with the feature `tables`";
+
 /// The error for a file that needs the feature `tables`.
 #[cfg(not(feature = "tables"))]
 fn no_tables(path: &std::path::Path) -> crate::error::Error {
-    crate::error::Error::file(
-        path,
-        "this build cannot read tables and arrays; build with the feature `tables`",
-    )
+    crate::error::Error::file(path, NO_TABLES)
 }

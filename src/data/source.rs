@@ -216,13 +216,16 @@ pub struct InputRequest<'a> {
 #[derive(Debug, Clone)]
 pub struct PredictionInputs {
     pub data: Dataset,
-    /// The rows that the sequences are windows of; `None` for sequences that are no windows.
-    pub rows: Option<WindowRows>,
+    /// The rows of each window of a table or series; `None` for sequences that are no windows.
+    pub windows: Option<WindowRows>,
 }
 
 impl From<Dataset> for PredictionInputs {
     fn from(data: Dataset) -> PredictionInputs {
-        PredictionInputs { data, rows: None }
+        PredictionInputs {
+            data,
+            windows: None,
+        }
     }
 }
 

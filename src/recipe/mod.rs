@@ -1,10 +1,10 @@
 //! Recipes: TOML files with everything that a training run depends on.
 
-pub mod builtin;
-pub mod checkpoint;
+mod builtin;
+mod checkpoint;
 mod data;
 mod edit;
-pub mod network;
+mod network;
 pub mod optimizer;
 pub mod propose;
 pub mod schedule;

@@ -50,6 +50,19 @@ impl<'a> Records<'a> {
     }
 }
 
+/// Returns the cells of one line without a header.
+pub(crate) fn split_line(text: &str, delimiter: char) -> Result<Vec<String>, String> {
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .delimiter(delimiter as u8)
+        .trim(Trim::All)
+        .from_reader(text.as_bytes());
+    let mut record = StringRecord::new();
+    let read = reader.read_record(&mut record);
+    read.map_err(|error| error.to_string())?;
+    Ok(record.iter().map(str::to_string).collect())
+}
+
 impl Csv {
     /// Returns the rows of a file by series, with targets. If `known` is not empty, no other
     /// classes may occur.

@@ -182,7 +182,7 @@ impl Csv {
                 targets: Targets::placeholders(count),
                 lengths: is_ragged.then_some(lengths),
             },
-            rows: Some(WindowRows {
+            windows: Some(WindowRows {
                 group: self.group.clone(),
                 starts: starts.collect(),
                 horizon: self.horizon,
