@@ -52,6 +52,7 @@ pub mod bench;
 pub mod cells;
 pub mod data;
 pub mod error;
+mod fields;
 #[cfg(feature = "formats")]
 pub mod formats;
 #[cfg(feature = "report")]

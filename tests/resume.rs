@@ -258,7 +258,7 @@ fn what_may_change_and_what_may_not() {
     assert_has(
         &refused(&other, &data),
         &[
-            "goes on with the `seed` or `batch_size` that it began with",
+            "must have the `seed` or `batch_size` that it began with",
             "epochs, steps",
         ],
     );
@@ -520,7 +520,7 @@ fn mistakes_in_a_resume_are_explained() {
     );
     whole(&place, "run", "cpu", "4").ok();
     let message = resume(&place, "run", &["--hidden-size", "5"]).fails(2);
-    assert_has(&message, &["goes on with the `network` that it began with"]);
+    assert_has(&message, &["must have the `network` that it began with"]);
     let message = resume(&place, "run", &["--epochs", "2"]).fails(2);
     assert_has(&message, &["would end after 40"]);
     place.run(&["train"]).fails(2);

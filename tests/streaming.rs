@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use gatescan::cells::Cell;
-use gatescan::data::npy::{Npy, Source};
+use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
 use gatescan::data::{Dataset, Inputs, SplitBy, Splits, Targets};
 use gatescan::error::Error;
@@ -329,7 +329,10 @@ fn what_stays_in_its_file_is_the_same_numbers() {
         write(&at("x.npy"));
         let npy = arrays(lengths, missing);
         let [memory, file] = [u64::MAX, 0].map(|most| {
-            let mut source = Source::<File>::Directory(directory.path().into(), most);
+            let mut source = ArrayFiles::<File>::Directory {
+                path: directory.path().into(),
+                largest_in_memory: most,
+            };
             npy.split(&mut source, None, 3, None)
                 .expect("it makes sense")
         });
@@ -345,7 +348,10 @@ fn what_stays_in_its_file_is_the_same_numbers() {
 
     // A problem is reported before the run begins, or when it appears.
     let split = |npy: &Npy| {
-        let mut source = Source::<File>::Directory(directory.path().into(), 0);
+        let mut source = ArrayFiles::<File>::Directory {
+            path: directory.path().into(),
+            largest_in_memory: 0,
+        };
         npy.split(&mut source, None, 3, None)
     };
     let refused = |npy: &Npy| {
@@ -356,7 +362,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
     write(&at("x.npy"), &gaps);
     let message = refused(&arrays(false, Missing::Refuse));
     assert!(
-        message.contains("step 0, feature 1 is NaN; say data.missing"),
+        message.contains("step 0, feature 1 is NaN; set data.missing"),
         "{message}"
     );
     let mut endless = padded.clone();

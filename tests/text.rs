@@ -387,7 +387,7 @@ fn what_is_no_text_is_refused() {
         b"abc",
         &["--set", "data.streams=12"],
         2,
-        "data.streams is 12, and batch_size 8",
+        "data.streams is 12; it must be batch_size, which is 8",
     );
     refuses(
         b"abc",
@@ -399,7 +399,7 @@ fn what_is_no_text_is_refused() {
         b"abc",
         &["--set", "network.input=values"],
         2,
-        "network.input must be",
+        "data of kind text are tokens",
     );
     fs::remove_file(place.path("text.txt")).unwrap();
     refused(&place, &SMALL, 1, "there is no such file");

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use gatescan::bench::Loaded;
 use gatescan::cells::Cell;
+use gatescan::data::arrays::Arrays;
 use gatescan::data::{Dataset, Inputs, Splits, Targets};
 use gatescan::error::Error;
 use gatescan::low_level::backend::OpenDevice;
@@ -604,7 +605,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_step() {
     let mut train = slopes(150, 1);
     train.targets = Targets::values(Array2::from_elem((150, 3), 1e30).view());
     let mut recipe = recipe(Cell::RnnTanh);
-    recipe.data = DataRecipe::Arrays {};
+    recipe.data = DataRecipe::Arrays(Arrays {});
     recipe.network.head.loss = Loss::MeanSquaredError;
     let mut trainer = Trainer::new(&recipe, &train.into(), &Device::Cpu).expect("it loads");
     let error = trainer
@@ -670,7 +671,7 @@ fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
     let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it is data");
     let data = Splits::from(data);
     let mut recipe = recipe(Cell::Lstm);
-    recipe.data = DataRecipe::Arrays {};
+    recipe.data = DataRecipe::Arrays(Arrays {});
     recipe.network.set_hidden_size(512);
     recipe.batch_size = 4096;
     let gpu = common::gpu().map(|gpu| OpenDevice::Gpu(Box::new(gpu)));
@@ -814,8 +815,13 @@ fn recipes_follow_the_cpu() {
         std::env::var("GATESCAN_STEPS").map_or(200, |steps| steps.parse().expect("a number"));
     for Builtin { name, .. } in &BUILTINS {
         let recipe = Recipe::load(name).expect("it is built in");
-        // A text is the user's own file.
-        let made_up = || recipe.data.made_up(steps * recipe.batch_size, recipe.seed);
+        // A text is the user's own.
+        let made_up = || {
+            recipe
+                .data
+                .source()
+                .made_up(steps * recipe.batch_size, recipe.seed)
+        };
         let data = recipe.data.load(recipe.seed).ok().or_else(made_up);
         let mut data = data.expect("MNIST is there");
         data.test = None;

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::console::Console;
 use super::devices::bytes;
-use super::{Tune, aligned, check_data_path, choose_device, open};
+use super::{Tune, aligned, check_data_path, choose_device, open, set_fields};
 
 /// See where the time of a training step goes.
 #[derive(Args)]
@@ -83,14 +83,15 @@ impl Profile {
             check_data_path(&recipe.data, directory)?;
             recipe.data.set_path(directory.clone());
         }
-        recipe.set(&self.set)?;
+        set_fields(&mut recipe, &self.set)?;
         recipe.validate()?;
         let (device, device_why) = choose_device(&self.device)?;
         console.say(format!("device  {device_why}"));
-        let made_up = match recipe.data.is_there() {
+        let made_up = match recipe.data.source().exists() {
             true => None,
             false => recipe
                 .data
+                .source()
                 .made_up(recipe.batch_size.saturating_mul(4), recipe.seed),
         };
         let data = match made_up {

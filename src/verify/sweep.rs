@@ -4,7 +4,8 @@
 use super::{Case, Content, Manner, Scene};
 use crate::backend::tuning::{Route, Tuning};
 use crate::cells::Cell;
-use crate::error::{Error, Result};
+use crate::data::source::SequenceSizes;
+use crate::error::Result;
 use crate::kernels::{
     Arrange, Call, CarryState, ClipFactor, ColumnSum, Columns, Form, Gather, GatherKind, Gemm,
     IGNORE, LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Pack, Record,
@@ -14,8 +15,8 @@ use crate::network::{
     Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Padding, Reads,
 };
 use crate::program::{Phase, Program};
+use crate::recipe::Recipe;
 use crate::recipe::optimizer::{Clip, Optimizer};
-use crate::recipe::{DataRecipe, Recipe};
 use crate::record::{Gradients, RecordedNetwork};
 use crate::rng::{Philox, Stream};
 use crate::tensor::{Element, Kind, Tensor};
@@ -100,36 +101,12 @@ pub fn sweep(effort: Effort) -> Vec<Case> {
 /// A recipe that makes no sense, or whose data say nothing of sizes.
 pub fn of_recipe(recipe: &Recipe) -> Result<Vec<Case>> {
     recipe.validate()?;
-    let [steps, features, outputs] = match &recipe.data {
-        DataRecipe::Series { steps, .. } => [*steps, 1, 1],
-        // Where the files are not there, MNIST's sizes.
-        DataRecipe::Idx { classes, .. } => {
-            let loaded = recipe
-                .data
-                .load_split(crate::data::Split::Test, recipe.seed);
-            loaded.map_or([28, 28, *classes], |data| {
-                [data.steps, data.input_size(), *classes]
-            })
-        }
-        // Where the text is not there, as many characters as an English one has.
-        DataRecipe::Text(_) => {
-            let loaded = recipe.data.load(recipe.seed).map(|splits| splits.train);
-            loaded.map_or([50, 66, 66], |data| {
-                [data.steps, data.input_size(), data.input_size()]
-            })
-        }
-        DataRecipe::Csv(_) | DataRecipe::Npy(_) => {
-            let data = recipe.data.load(recipe.seed)?.train;
-            let outputs = data.targets.outputs();
-            [data.steps, data.input_size(), outputs]
-        }
-        DataRecipe::Arrays {} => {
-            return Err(Error::usage(
-                "--recipe: the recipe's data are arrays of a program that uses the library, and their sizes are not known here",
-            ));
-        }
-    };
-    let network = recipe.network(features, outputs)?;
+    let SequenceSizes {
+        steps,
+        inputs,
+        outputs,
+    } = recipe.data.source().sizes(recipe.seed)?;
+    let network = recipe.network(inputs, outputs)?;
     let steps = recipe.bptt_steps.unwrap_or(steps).min(steps);
     let spec = Spec {
         network,
