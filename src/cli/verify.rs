@@ -112,7 +112,7 @@ impl Verify {
 
     fn swept(&self, effort: Effort) -> Result<Vec<Case>> {
         match &self.recipe {
-            Some(recipe) => verify::of_recipe(&Recipe::load(recipe)?),
+            Some(recipe) => verify::recipe_cases(&Recipe::load(recipe)?),
             None => Ok(verify::sweep(effort)),
         }
     }
@@ -153,7 +153,7 @@ fn table(report: &Report) -> String {
         let verdict = if row.units <= 1.0 { "" } else { "  FAILED" };
         format!(
             "{kernel:<22}{:>6}{:>8}{:>12}{:>10.1e}{:>10.1e}{:>13.3}  {place}{verdict}",
-            row.cases, row.calls, row.numbers, row.absolute, row.relative, row.units
+            row.cases, row.calls, row.elements, row.absolute, row.relative, row.units
         )
     };
     lines.extend(report.kernels.iter().map(line));
