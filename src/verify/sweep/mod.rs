@@ -115,4 +115,5 @@ mod tests {
                 .any(|case| case.optimizer == optimizer && case.clip == clip);
             assert!(found, "{optimizer:?} {clip:?}");
         }
-    }}
+    }
+}
