@@ -28,14 +28,14 @@ pub struct Change {
     pub label: String,
     pub before: Estimate,
     pub after: Estimate,
-    /// Whether the difference is more than noise: the ranges between the quartiles do not overlap, and
-    /// the medians differ by more than [`Change::LEAST`].
+    /// Whether the difference is more than noise: the ranges between the quartiles do not overlap,
+    /// and the medians differ by more than [`Change::LEAST`].
     pub beyond_noise: bool,
 }
 
 impl Change {
-    /// The smallest relative difference of medians that counts; medians of equal programs differ by up
-    /// to this much from run to run.
+    /// The smallest relative difference of medians that counts; medians of equal programs differ by
+    /// up to this much from run to run.
     pub const LEAST: f64 = 0.05;
 
     fn new(label: String, before: Estimate, after: Estimate) -> Change {
@@ -85,8 +85,8 @@ impl Profile {
 struct LabelledTimes(Vec<(String, Estimate)>);
 
 impl LabelledTimes {
-    /// Sites with the same phase, kernel and name are numbered in order. Grids are ignored: they may
-    /// be the difference between the profiles.
+    /// Sites with the same phase, kernel and name are numbered in order. Grids are ignored: they
+    /// may be the difference between the profiles.
     fn of(profile: &Profile) -> LabelledTimes {
         let mut seen = HashMap::new();
         let times = profile.sites.iter().map(|site| {

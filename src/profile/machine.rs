@@ -9,7 +9,6 @@ use crate::backend::cpu;
 /// The description of a machine: its CPU, or the GPU adapter and driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Machine {
     /// The model name of the CPU, and the threads that programs use.
     Cpu { name: String, threads: usize },

@@ -14,8 +14,8 @@ pub struct MemoryUse {
     pub by_kind: Vec<(Kind, u64)>,
     /// Planned bytes of all buffers.
     pub planned: u64,
-    /// Bytes allocated by loading and running the program, as reported by the driver; on the CPU the
-    /// growth of this process. `None` where neither is known.
+    /// Bytes allocated by loading and running the program, as reported by the driver; on the CPU
+    /// the growth of this process. `None` where neither is known.
     pub measured: Option<u64>,
 }
 

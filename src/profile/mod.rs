@@ -1,8 +1,8 @@
-//! Profiles of a training step: the time of each kernel call by the device's clock, compared with the
-//! device's measured ceilings.
+//! Profiles of a training step: the time of each kernel call by the device's clock, compared with
+//! the device's measured ceilings.
 //!
-//! [`Profile::measure`] plays the step that [`Trainer`] records. [`Profile::trace`] shows it as a trace,
-//! [`Profile::page`] as an HTML page, and [`Profile::compare`] beside another profile.
+//! [`Profile::measure`] plays the step that [`Trainer`] records. [`Profile::trace`] shows it as a
+//! trace, [`Profile::page`] as an HTML page, and [`Profile::compare`] beside another profile.
 
 mod compare;
 mod machine;
@@ -65,7 +65,8 @@ pub struct Profile {
 pub struct Options {
     /// The number of steps to profile.
     pub steps: usize,
-    /// The preferred clock. Calls without usable times on the device's clock are timed by the host's.
+    /// The preferred clock. Calls without usable times on the device's clock are timed by the
+    /// host's.
     pub clock: Clock,
 }
 

@@ -49,12 +49,13 @@ pub struct SiteTime {
 /// The work of a call site, compared with the device's ceilings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SiteWork {
-    /// Floating-point operations of all calls in a step, by [`Kernel::cost`](crate::kernels::Kernel).
+    /// Floating-point operations of all calls in a step, by
+    /// [`Kernel::cost`](crate::kernels::Kernel).
     pub flops: f64,
     /// Bytes that these calls must read from and write to memory.
     pub bytes: f64,
-    /// The time that the roofline allows, as a fraction of the measured time. Above 1 where the data
-    /// are in a cache.
+    /// The time that the roofline allows, as a fraction of the measured time. Above 1 where the
+    /// data are in a cache.
     pub roofline: f64,
     pub bound: Bound,
 }

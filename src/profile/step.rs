@@ -12,12 +12,13 @@ use crate::train::Trainer;
 pub struct StepProfile {
     /// Milliseconds of a step in a run, where a submission has many steps.
     pub plain_ms: Estimate,
-    /// Microseconds in which a thread of the host encodes and submits such a step; `None` on the CPU.
+    /// Microseconds in which a thread of the host encodes and submits such a step; `None` on the
+    /// CPU.
     pub host_us: Option<Estimate>,
     /// Milliseconds of a step with a clock around each call, on the host's clock.
     pub profiled_ms: Estimate,
-    /// Milliseconds from the beginning of the first call to the end of the last one, where the device's
-    /// clock timed all calls.
+    /// Milliseconds from the beginning of the first call to the end of the last one, where the
+    /// device's clock timed all calls.
     pub device_ms: Option<Estimate>,
     /// Milliseconds of all calls together.
     pub kernels_ms: Estimate,

@@ -21,8 +21,8 @@ use crate::train::feed::PIECE;
 pub enum Clock {
     /// The device's clock: timestamps around the call; on the CPU the executor's clock.
     Device,
-    /// The host's clock around a submission of this call alone, minus the time of an empty submission.
-    /// Used where the device's timestamps are not usable.
+    /// The host's clock around a submission of this call alone, minus the time of an empty
+    /// submission. Used where the device's timestamps are not usable.
     Host,
 }
 
@@ -64,7 +64,8 @@ pub(super) struct ProfiledStep {
 }
 
 impl PlayedSteps {
-    /// Plays plain and profiled steps alternately, so that a temporary load on the machine slows both.
+    /// Plays plain and profiled steps alternately, so that a temporary load on the machine slows
+    /// both.
     ///
     /// # Errors
     /// Those of the device.
@@ -89,8 +90,8 @@ impl PlayedSteps {
     }
 }
 
-/// Plays a few steps, so that pipelines are compiled and memory is mapped. Returns the number of plain
-/// steps that a run would submit at once.
+/// Plays a few steps, so that pipelines are compiled and memory is mapped. Returns the number of
+/// plain steps that a run would submit at once.
 fn warm_up(trainer: &mut Trainer) -> Result<usize> {
     let (executor, most) = trainer.rewind(Split::Train)?;
     executor.run(&Phase::TRAIN, 1)?;
@@ -112,8 +113,8 @@ impl CallTimes {
         self.samples[step % self.samples.len()].max(1e-9)
     }
 
-    /// Reads the device's clock. A step without a usable time gets the median of the others; returns
-    /// `None` if more than half of the steps have none.
+    /// Reads the device's clock. A step without a usable time gets the median of the others;
+    /// returns `None` if more than half of the steps have none.
     fn by_device(played: &PlayedSteps, call: usize) -> Option<CallTimes> {
         let steps = played.profiled.iter();
         let spans: Vec<Option<Span>> = steps.map(|step| step.timing.calls[call]).collect();
@@ -153,8 +154,8 @@ impl CallTimes {
     }
 }
 
-/// Returns the times of each call of the step: by the device's clock where `clock` allows it and its
-/// times are usable, else by the host's.
+/// Returns the times of each call of the step: by the device's clock where `clock` allows it and
+/// its times are usable, else by the host's.
 ///
 /// # Errors
 /// Those of the device.

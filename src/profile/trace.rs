@@ -37,9 +37,9 @@ pub(super) struct CallDescription {
 }
 
 impl Profile {
-    /// Returns every profiled step as a trace for Perfetto and chrome://tracing: a track with the work
-    /// of the host, and one with the device's calls and their shapes. A profile that was read from
-    /// JSON has no events.
+    /// Returns every profiled step as a trace for Perfetto and chrome://tracing: a track with the
+    /// work of the host, and one with the device's calls and their shapes. A profile that was read
+    /// from JSON has no events.
     pub fn trace(&self) -> Value {
         let metadata = |kind: &str, track: u32, name: &str| {
             json!({
@@ -70,7 +70,8 @@ impl Profile {
         if let Some(call) = call {
             call.add_to(&mut args);
         }
-        // Microseconds, rounded to nanoseconds, so that adjacent events do not overlap by a rounding.
+        // Microseconds, rounded to nanoseconds, so that adjacent events do not overlap by a
+        // rounding.
         let nanoseconds = |seconds: f64| (seconds * 1e9).round();
         let (begin, end) = (nanoseconds(event.span.begin), nanoseconds(event.span.end));
         json!({

@@ -29,7 +29,7 @@ mod tracked;
 use std::path::Path;
 
 pub use report::{Deviation, Report, Row, TRAINING};
-pub use sweep::{Effort, recipe_cases, sweep};
+pub use sweep::{Effort, recipe_cases, sweep, sweep_case};
 
 use crate::backend::OpenDevice;
 use crate::backend::tuning::Tuning;

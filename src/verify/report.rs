@@ -1,6 +1,6 @@
 //! Results of a verification, by kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -25,6 +25,12 @@ impl Report {
     /// Whether every element was within its bound.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// Returns the number of cases in which a kernel failed.
+    pub fn failed_cases(&self) -> usize {
+        let cases = self.failures.iter().map(|failure| failure.case.as_str());
+        cases.collect::<BTreeSet<&str>>().len()
     }
 
     /// Adds the rows of one case.

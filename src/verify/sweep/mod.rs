@@ -37,6 +37,12 @@ pub fn sweep(effort: Effort) -> Vec<Case> {
     cases
 }
 
+/// Returns the case of this name, from either sweep; `None` where neither has it.
+pub fn sweep_case(id: &str) -> Option<Case> {
+    let cases = [Effort::Quick, Effort::Full].into_iter().flat_map(sweep);
+    cases.into_iter().find(|case| case.id == id)
+}
+
 /// The kind of values with which a case begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ValueKind {
