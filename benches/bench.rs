@@ -6,11 +6,11 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gatescan::bench::{CheckedGemm, CheckedTrainer, shapes, sides};
 use gatescan::data::Split;
-use gatescan::low_level::backend::{OpenDevice, device, gpu};
+use gatescan::low_level::backend::{OpenDevice, adapters, device};
 
 fn all(criterion: &mut Criterion) {
     let request = std::env::var("GATESCAN_DEVICE").unwrap_or_else(|_| "auto".into());
-    let (device, why) = device::choose(&request, &gpu::adapters()).expect("the device exists");
+    let (device, why) = device::choose(&request, &adapters()).expect("the device exists");
     eprintln!("{why}");
     let device = OpenDevice::open(&device).expect("the device opens");
     steps(criterion, &device);

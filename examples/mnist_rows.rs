@@ -31,7 +31,7 @@ fn main() -> Result<()> {
 
     // A GPU if there is one, else the CPU.
     let (device, why): (Device, String) =
-        device::choose("auto", &gatescan::low_level::backend::gpu::adapters())?;
+        device::choose("auto", &gatescan::low_level::backend::adapters())?;
     println!("{device:?}, since {why}");
 
     // The trainer reports its progress, and after each epoch the metrics of the test split.

@@ -291,10 +291,8 @@ pub fn sides(device: &OpenDevice) -> &'static [usize] {
 
 /// Whether a device is a GPU and not a software driver.
 fn is_gpu(device: &OpenDevice) -> bool {
-    match device {
-        OpenDevice::Cpu(_) => false,
-        OpenDevice::Gpu(device) => !device.summary.is_software(),
-    }
+    let adapter = device.adapter();
+    adapter.is_some_and(|adapter| !adapter.is_software())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::ops::Range;
 use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
-use crate::numeric::real::{Number, Real};
+use crate::numeric::real::{Lanes, Number, Real};
 
 /// Slots of one unit, and gates' products of one unit.
 pub const SLOTS: usize = 4;
@@ -262,15 +262,15 @@ impl<S: Simd> Units<S> {
     #[inline(always)]
     fn load<R: Real>(&self, from: &[R], block: usize) -> R::Vector<S> {
         match from.get(self.place(block)) {
-            Some(part) => R::load(self.simd, part),
-            None => R::all(self.simd, R::zero()),
+            Some(part) => R::Vector::<S>::load(self.simd, part),
+            None => R::Vector::<S>::splat(self.simd, R::zero()),
         }
     }
 
     #[inline(always)]
     fn store<R: Real>(&self, values: R::Vector<S>, to: &mut [R], block: usize) {
         if let Some(part) = to.get_mut(self.place(block)) {
-            R::store(values, part);
+            values.store(part);
         }
     }
 
@@ -310,7 +310,7 @@ impl<Row: UnitRow, F: Formulas, const MIDDLE: bool> pulp::WithSimd for Walk<Row,
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (all, mut row) = (self.units, self.row);
-        let (lanes, mut first) = (Row::Number::lanes::<S>(), 0);
+        let (lanes, mut first) = (<Row::Number as Real>::Vector::<S>::LANES, 0);
         // Apart, so that the length of a whole vector is known where it is loaded.
         while first + lanes <= all {
             let own = first..first + lanes;
@@ -340,7 +340,7 @@ impl<R: Real> UnitRow for ForwardRow<'_, R> {
             slots: units.load_slots(self.slots),
             product: units.load_slots(self.product),
             peepholes: units.load_peepholes(self.peepholes),
-            clip: R::all(simd, self.clip),
+            clip: R::Vector::<S>::splat(simd, self.clip),
             h: units.load(self.h_before, 0),
             c: units.load(self.c_before, 0),
         };
@@ -363,7 +363,7 @@ impl<R: Real> UnitRow for BackwardRow<'_, R> {
         let mut unit = Backward {
             slots: units.load_slots(self.slots),
             peepholes: units.load_peepholes(self.peepholes),
-            clip: R::all(simd, self.clip),
+            clip: R::Vector::<S>::splat(simd, self.clip),
             h_before: units.load(self.h_before, 0),
             c_before: units.load(self.c_before, 0),
             h: units.load(self.h, 0),

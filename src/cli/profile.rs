@@ -202,7 +202,7 @@ fn header(profile: &profile::Profile) -> Vec<String> {
 }
 
 fn adapter_lines(adapter: &AdapterSummary) -> [String; 2] {
-    let timestamps = if adapter.timestamps {
+    let timestamps = if adapter.features.timestamps {
         "timestamps"
     } else {
         "no timestamps"
@@ -218,10 +218,10 @@ fn adapter_lines(adapter: &AdapterSummary) -> [String; 2] {
         format!(
             "limits    buffer {}, binding {}, workgroup {} and {} invocations, subgroup {}, \
              {timestamps}",
-            bytes(adapter.max_buffer_bytes),
-            bytes(adapter.max_binding_bytes),
-            bytes(adapter.workgroup_memory_bytes.into()),
-            adapter.max_workgroup_invocations,
+            bytes(adapter.limits.max_buffer_bytes),
+            bytes(adapter.limits.max_binding_bytes),
+            bytes(adapter.limits.workgroup_memory_bytes.into()),
+            adapter.limits.max_workgroup_invocations,
             adapter.subgroups_text(),
         ),
     ]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::OpenDevice;
 use crate::backend::adapter::AdapterSummary;
-use crate::backend::cpu;
+use crate::backend::host;
 
 /// The description of a machine: its CPU, or the GPU adapter and driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,10 +19,10 @@ pub enum Machine {
 impl Machine {
     /// Describes the machine of a device.
     pub fn of(device: &OpenDevice) -> Machine {
-        match device {
-            OpenDevice::Gpu(device) => Machine::Gpu(device.summary.clone()),
-            OpenDevice::Cpu(_) => Machine::Cpu {
-                name: cpu::name(),
+        match device.adapter() {
+            Some(adapter) => Machine::Gpu(adapter.clone()),
+            None => Machine::Cpu {
+                name: host::cpu_name(),
                 threads: rayon::current_num_threads(),
             },
         }

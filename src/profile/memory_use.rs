@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{OpenDevice, cpu};
-use crate::error::Result;
 use crate::program::Program;
 use crate::tensor::Kind;
 
@@ -27,21 +25,6 @@ impl MemoryUse {
             by_kind: by_kind.into(),
             planned: program.bytes(real_bytes),
             measured,
-        }
-    }
-}
-
-/// Returns the bytes that the driver reports as allocated; on the CPU those of this process.
-///
-/// # Errors
-/// Those of the device.
-pub(super) fn allocated_bytes(device: &OpenDevice) -> Result<Option<u64>> {
-    match device {
-        OpenDevice::Cpu(_) => Ok(cpu::resident_memory()),
-        OpenDevice::Gpu(device) => {
-            // Buffers that were dropped are freed by the next wait.
-            device.wait()?;
-            Ok(device.allocated_bytes())
         }
     }
 }

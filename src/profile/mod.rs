@@ -30,7 +30,6 @@ use crate::data::Splits;
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::train::Trainer;
-use memory_use::allocated_bytes;
 use site::Sites;
 use timing::{PlayedSteps, call_times};
 use trace::{CallDescription, TraceEvent};
@@ -94,10 +93,11 @@ impl Profile {
             return Err(Error::invalid("steps", 0, "at least 1"));
         }
         let ceilings = Ceilings::of(device)?;
-        let before = allocated_bytes(device)?;
+        let before = device.memory_in_use()?;
         let mut trainer = Trainer::load(recipe, data, device)?;
         let played = PlayedSteps::play(&mut trainer, options)?;
-        let allocated = allocated_bytes(device)?
+        let allocated = device
+            .memory_in_use()?
             .zip(before)
             .map(|(after, before)| after.saturating_sub(before));
         let times = call_times(&mut trainer, &played, &ceilings, options.clock)?;

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::numeric::real::{Number, Real, View};
+use crate::numeric::gemm::{Matmul, NoPanels, TimeSums, View};
+use crate::numeric::real::{Number, Real};
 
 /// The relative error of one rounding to f32: half an ulp at 1, plus 1% for the second-order terms
 /// of up to 10^5 roundings.
@@ -64,6 +65,20 @@ impl Tracked {
         }
         let added = roundings * ROUNDING * (value.abs() + error) + TINY;
         Self::within(value, error + added)
+    }
+
+    /// Adds the product of two values with their errors as one term.
+    fn add_product(&mut self, (a, a_error): (f64, f64), (b, b_error): (f64, f64)) {
+        let term = a * b;
+        let spread = a.abs() * b_error + b.abs() * a_error + a_error * b_error;
+        if term == 0.0 && spread == 0.0 {
+            return;
+        }
+        let error = spread + ROUNDING * (term.abs() + spread) + TINY;
+        self.value += term;
+        self.error += error;
+        self.size += term.abs() + error;
+        self.terms += 1.0;
     }
 
     /// Returns the value and the bound of a finished sum.
@@ -197,22 +212,6 @@ impl Number for Tracked {
 impl Real for Tracked {
     type Vector<S: pulp::Simd> = Tracked;
 
-    fn lanes<S: pulp::Simd>() -> usize {
-        1
-    }
-
-    fn all<S: pulp::Simd>(_: S, value: Tracked) -> Tracked {
-        value
-    }
-
-    fn load<S: pulp::Simd>(_: S, values: &[Tracked]) -> Tracked {
-        values.first().copied().unwrap_or_default()
-    }
-
-    fn store<S: pulp::Simd>(vector: Tracked, to: &mut [Tracked]) {
-        to[0] = vector;
-    }
-
     /// The GPU receives the value as f32, and may replace a subnormal value with 0.
     fn of(value: f64) -> Self {
         let single = value as f32;
@@ -239,7 +238,7 @@ impl Real for Tracked {
     }
 
     /// WGSL allows sqrt the error of 1 / inverseSqrt: 2 ulp and 2.5 ulp.
-    fn root(self) -> Self {
+    fn sqrt(self) -> Self {
         let (x, error) = self.closed();
         let value = x.sqrt();
         let error = if error == 0.0 {
@@ -259,8 +258,20 @@ impl Real for Tracked {
         let x = x.max(-1e4);
         Self::rounded(-x.exp_m1(), 12.0 * ROUNDING * x.abs() * x.exp(), 2.0)
     }
+}
 
-    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
+impl Matmul for Tracked {
+    type Panels = NoPanels;
+
+    fn pack(_: View<Self>) -> Option<NoPanels> {
+        None
+    }
+
+    fn try_time_sums(_: TimeSums<Self>) -> bool {
+        false
+    }
+
+    fn matmul(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
         let strides = |view: &View<Self>| {
             if view.transposed {
                 (1, view.stride)
@@ -278,24 +289,13 @@ impl Real for Tracked {
             row.clear();
             row.extend((0..b.columns).map(|j| b.values[k * b_row + j * b_column].closed()));
             for i in 0..a.rows {
-                let (value, error) = a.values[i * a_row + k * a_column].closed();
-                if value == 0.0 && error == 0.0 {
+                let factor = a.values[i * a_row + k * a_column].closed();
+                if factor == (0.0, 0.0) {
                     continue;
                 }
                 let c = c[i * stride..][..b.columns].iter_mut();
-                for (c, &(other, other_error)) in c.zip(&row) {
-                    let term = value * other;
-                    let spread =
-                        value.abs() * other_error + other.abs() * error + error * other_error;
-                    if term == 0.0 && spread == 0.0 {
-                        continue;
-                    }
-                    let spread = spread + ROUNDING * (term.abs() + spread) + TINY;
-                    c.value += term;
-                    c.error += spread;
-                    c.size += term.abs() + spread;
-                    c.terms += 1.0;
-                }
+                c.zip(&row)
+                    .for_each(|(c, &other)| c.add_product(factor, other));
             }
         }
     }
@@ -305,33 +305,33 @@ impl Real for Tracked {
 mod tests {
     use super::*;
 
-    /// Pairs of the same formula in f32 and tracked.
-    fn holds(single: f32, tracked: Tracked) {
+    /// Checks an f32 result against the bound of the same formula.
+    fn check_bound(single: f32, tracked: Tracked) {
         let error = (f64::from(single) - tracked.value).abs();
         assert!(error <= tracked.bound(), "{single} against {tracked:?}");
     }
 
     #[test]
-    fn sums_hold_in_every_order_and_are_not_loose() {
+    fn sums_are_within_a_tight_bound_in_every_order() {
         let values: Vec<f32> = (1..=1000).map(|i| (i as f32).sin() * 1e3).collect();
         let tracked = |&value: &f32| Tracked::of(value.into());
         let sum = values.iter().map(tracked).fold(Real::zero(), Add::add);
-        holds(values.iter().sum(), sum);
-        holds(values.iter().rev().sum(), sum);
+        check_bound(values.iter().sum(), sum);
+        check_bound(values.iter().rev().sum(), sum);
         let mut sorted = values.clone();
         sorted.sort_by(f32::total_cmp);
-        holds(sorted.iter().sum(), sum);
+        check_bound(sorted.iter().sum(), sum);
         let size: f64 = values.iter().map(|v| f64::from(v.abs())).sum();
         assert!(sum.bound() < 1001.0 * ROUNDING * size);
     }
 
     #[test]
-    fn stored_numbers_are_exact_and_constants_nearly() {
+    fn stored_values_are_exact_and_constants_are_rounded() {
         assert_eq!(Tracked::of(0.5).bound(), 0.0);
         assert_eq!(Tracked::of(f64::from(0.1f32)).bound(), 0.0);
         let bound = Tracked::of(0.1).bound();
         assert!(bound > 0.0 && bound < 1e-8);
-        // A subnormal number may be taken for 0.
+        // The GPU may replace a subnormal value with 0.
         assert_eq!(
             Tracked::of(f64::from(1e-40f32)).bound(),
             f64::from(1e-40f32)
@@ -339,28 +339,28 @@ mod tests {
     }
 
     #[test]
-    fn near_a_kink_both_sides_are_right() {
+    fn near_a_threshold_the_bound_covers_both_sides() {
         let [zero, one] = [0.0, 1.0].map(Tracked::of);
         let near = Tracked::of(1e-9) + Tracked::of(1.0) - Tracked::of(1.0);
         let gradient = Tracked::where_larger(near, zero, one, zero);
         assert_eq!((gradient.value, gradient.bound()), (1.0, 1.0));
         let gradient = Tracked::where_larger(one, zero, one, zero);
         assert_eq!((gradient.value, gradient.bound()), (1.0, 0.0));
-        // Equal and stored: nothing rounds.
+        // Equal and exact.
         let gradient = Tracked::where_larger(one, one, one, zero);
         assert_eq!((gradient.value, gradient.bound()), (0.0, 0.0));
     }
 
     #[test]
-    fn functions_hold() {
+    fn functions_are_within_their_bounds() {
         for i in -400..=400 {
             let x = i as f32 / 20.0;
             let tracked = Tracked::of(x.into());
-            holds(Number::exp(x), tracked.exp());
-            holds(Number::tanh(x), tracked.tanh());
-            holds(Number::sigmoid(x), tracked.sigmoid());
-            holds(x.abs().sqrt(), Tracked::of(x.abs().into()).root());
-            holds(x / 3.0, tracked / Tracked::of(3.0));
+            check_bound(Number::exp(x), tracked.exp());
+            check_bound(Number::tanh(x), tracked.tanh());
+            check_bound(Number::sigmoid(x), tracked.sigmoid());
+            check_bound(x.abs().sqrt(), Tracked::of(x.abs().into()).sqrt());
+            check_bound(x / 3.0, tracked / Tracked::of(3.0));
         }
     }
 }
