@@ -7,7 +7,7 @@ use gatescan::cells::Cell;
 use gatescan::data::Splits;
 use gatescan::data::series::{Windows, value_at};
 use gatescan::error::Result;
-use gatescan::infer::generate::{Memory, generate, runs_away};
+use gatescan::infer::generate::{Context, diverges_at, generate};
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::rng::Stream;
@@ -43,14 +43,14 @@ fn main() -> Result<()> {
     // After the first window the inputs are the model's own predictions, so errors accumulate.
     let (seed, count) = (windows.first(), 40);
     let device = OpenDevice::open(&Device::Cpu)?;
-    let continued = generate(&model, &seed, count, Memory::SlidingWindow(20), &device)?;
+    let continued = generate(&model, &seed, count, Context::SlidingWindow(20), &device)?;
     println!("    t      true  continued");
     for (n, value) in continued.iter().enumerate() {
         let t = (seed.len() + n) as f64 * windows.resolution;
         let bar = " ".repeat((4.0 * (value + 6.0)).clamp(0.0, 60.0) as usize);
         println!("{t:5.1}  {:8.3}   {value:8.3}  {bar}*", value_at(t));
     }
-    match runs_away(&seed, &continued) {
+    match diverges_at(&seed, &continued) {
         Some(step) => println!("it leaves the range of the series at step {}", step + 1),
         None => println!("it stays in the range of the series"),
     }

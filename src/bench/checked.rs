@@ -14,7 +14,7 @@ use crate::recipe::Recipe;
 use crate::record::RecordedNetwork;
 use crate::tensor::{Element, Kind, Tensor};
 use crate::train::Trainer;
-use crate::train::feed::PIECE;
+use crate::train::feed::SUBMISSION_TIME;
 
 /// A recipe with its data, and the accuracy to which its gradient can be computed.
 pub(super) struct Workload {
@@ -88,7 +88,7 @@ impl CheckedTrainer {
     pub(super) fn steps_per_submission(&mut self, split: Split) -> Result<usize> {
         self.trainer.play(split, 1)?;
         let step = self.trainer.play(split, 1)?.step;
-        Ok(((PIECE.as_secs_f64() / step) as usize).clamp(1, self.batches))
+        Ok(((SUBMISSION_TIME.as_secs_f64() / step) as usize).clamp(1, self.batches))
     }
 
     /// Returns the program in f64 on the CPU, with the buffers of the trainer's first step.

@@ -17,7 +17,7 @@ use crate::kernels::Cost;
 use crate::profile::{Clock, Machine, Options, Site, measure_sites, step_calls};
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
-use crate::train::feed::PIECE;
+use crate::train::feed::SUBMISSION_TIME;
 
 pub use checked::{CheckedGemm, CheckedTrainer};
 use results::percentiles;
@@ -184,7 +184,7 @@ impl Bench {
         let mut gemm = CheckedGemm::new(side, &self.device)?;
         gemm.play(1)?;
         let once = gemm.play(1)?.as_secs_f64();
-        let times = ((PIECE.as_secs_f64() / once) as usize).clamp(1, 1000);
+        let times = ((SUBMISSION_TIME.as_secs_f64() / once) as usize).clamp(1, 1000);
         let mut samples = vec![];
         self.sample(|| {
             samples.push(gemm.play(times)?.as_secs_f64() / times as f64);
@@ -212,7 +212,7 @@ impl Bench {
         checked.trainer.play(Split::Train, 1)?;
         // A profiled step is played alternately with a submission of plain steps.
         let step = checked.trainer.play(Split::Train, 1)?.step;
-        let both = step + step.max(PIECE.as_secs_f64());
+        let both = step + step.max(SUBMISSION_TIME.as_secs_f64());
         let options = Options {
             steps: ((self.seconds / both) as usize).clamp(LEAST_SAMPLES, 1000),
             clock: Clock::Device,

@@ -14,7 +14,8 @@ use gatescan::profile::Clock;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Tune, choose_device, open, print, say};
+use super::console::Console;
+use super::{Tune, choose_device, open};
 
 /// Measure training steps, kernels and scans at named shapes.
 #[derive(Args)]
@@ -199,66 +200,33 @@ impl TableRow for TextResult {
     }
 }
 
-/// Measures and prints one table; breaks when the reader of standard output has gone.
-type PrintTable = fn(&Bench, &bench::Bench) -> Result<ControlFlow<()>>;
-
 impl Bench {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let (device, why) = choose_device(&self.device)?;
-        say(format!("device  {why}"));
+        console.say(format!("device  {why}"));
         if !self.shape.is_empty() && self.what == What::Text {
             return Err(Error::usage(
                 "--shape does not apply to `bench text`; use --layers and --sizes",
             ));
         }
-        let bench = bench::Bench::new(open(&device, &self.tune)?, self.seconds)?;
-        let tables: &[PrintTable] = match self.what {
-            What::Step => &[Bench::steps],
-            What::Kernels => &[Bench::kernels],
-            What::Scan => &[Bench::scans],
-            What::Text => &[Bench::text],
-            What::All => &[Bench::steps, Bench::kernels, Bench::scans],
+        let session = Session {
+            options: self,
+            console,
+            bench: bench::Bench::new(open(&device, &self.tune)?, self.seconds)?,
+        };
+        let tables: &[fn(&Session) -> Result<ControlFlow<()>>] = match self.what {
+            What::Step => &[Session::steps],
+            What::Kernels => &[Session::kernels],
+            What::Scan => &[Session::scans],
+            What::Text => &[Session::text],
+            What::All => &[Session::steps, Session::kernels, Session::scans],
         };
         for table in tables {
-            if table(self, &bench)?.is_break() {
+            if table(&session)?.is_break() {
                 break;
             }
         }
         Ok(())
-    }
-
-    fn steps(&self, bench: &bench::Bench) -> Result<ControlFlow<()>> {
-        let shapes = self.shapes_or(|| bench::shapes(&bench.device));
-        self.print_table(shapes.iter().map(|shape| bench.step(shape)))
-    }
-
-    fn kernels(&self, bench: &bench::Bench) -> Result<ControlFlow<()>> {
-        let shapes = self.shapes_or(|| bench::shapes(&bench.device));
-        let sides = if self.shape.is_empty() {
-            bench::sides(&bench.device)
-        } else {
-            &[]
-        };
-        let sites = shapes.iter().flat_map(|shape| match bench.kernels(shape) {
-            Ok(sites) => sites.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error)],
-        });
-        self.print_table(sites.chain(sides.iter().map(|&side| bench.gemm(side))))
-    }
-
-    fn scans(&self, bench: &bench::Bench) -> Result<ControlFlow<()>> {
-        let shapes = self.shapes_or(bench::scan_shapes);
-        self.print_table(shapes.iter().map(|shape| bench.scan(shape)))
-    }
-
-    fn text(&self, bench: &bench::Bench) -> Result<ControlFlow<()>> {
-        let layers = numbers_or(&self.layers, &TEXT_LAYERS);
-        let sizes = numbers_or(&self.sizes, &TEXT_SIZES);
-        let iterations = self.iterations.get();
-        let networks = layers
-            .iter()
-            .flat_map(|&layers| iter::repeat(layers).zip(&sizes));
-        self.print_table(networks.map(|(layers, &size)| bench.text(layers, size, iterations)))
     }
 
     fn shapes_or(&self, default: impl Fn() -> Vec<BenchShape>) -> Vec<BenchShape> {
@@ -268,6 +236,54 @@ impl Bench {
             self.shape.clone()
         }
     }
+}
+
+/// A benchmark whose results are printed as tables. Each method prints one table, and breaks when the
+/// reader of standard output is gone.
+struct Session<'a> {
+    options: &'a Bench,
+    console: &'a Console,
+    bench: bench::Bench,
+}
+
+impl Session<'_> {
+    fn steps(&self) -> Result<ControlFlow<()>> {
+        let shapes = self.options.shapes_or(|| bench::shapes(&self.bench.device));
+        self.print_table(shapes.iter().map(|shape| self.bench.step(shape)))
+    }
+
+    fn kernels(&self) -> Result<ControlFlow<()>> {
+        let device = &self.bench.device;
+        let shapes = self.options.shapes_or(|| bench::shapes(device));
+        let sides = if self.options.shape.is_empty() {
+            bench::sides(device)
+        } else {
+            &[]
+        };
+        let sites = shapes
+            .iter()
+            .flat_map(|shape| match self.bench.kernels(shape) {
+                Ok(sites) => sites.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            });
+        let matmuls = sides.iter().map(|&side| self.bench.gemm(side));
+        self.print_table(sites.chain(matmuls))
+    }
+
+    fn scans(&self) -> Result<ControlFlow<()>> {
+        let shapes = self.options.shapes_or(bench::scan_shapes);
+        self.print_table(shapes.iter().map(|shape| self.bench.scan(shape)))
+    }
+
+    fn text(&self) -> Result<ControlFlow<()>> {
+        let layers = numbers_or(&self.options.layers, &TEXT_LAYERS);
+        let sizes = numbers_or(&self.options.sizes, &TEXT_SIZES);
+        let iterations = self.options.iterations.get();
+        let networks = layers
+            .iter()
+            .flat_map(|&layers| iter::repeat(layers).zip(&sizes));
+        self.print_table(networks.map(|(layers, &size)| self.bench.text(layers, size, iterations)))
+    }
 
     /// Prints rows as they are measured, with the header before the first one.
     fn print_table<R: TableRow>(
@@ -276,16 +292,16 @@ impl Bench {
     ) -> Result<ControlFlow<()>> {
         for (index, row) in rows.enumerate() {
             let row = row?;
-            let text = if self.json {
+            let text = if self.options.json {
                 json!(row).to_string()
             } else {
                 if index == 0 {
                     let header: Vec<String> = R::HEADER.iter().map(ToString::to_string).collect();
-                    let _ = print(line(R::TEXT_WIDTHS, &header))?;
+                    let _ = self.console.print(line(R::TEXT_WIDTHS, &header))?;
                 }
                 line(R::TEXT_WIDTHS, &row.cells())
             };
-            if print(text)?.is_break() {
+            if self.console.print(text)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

@@ -15,8 +15,9 @@ use gatescan::profile::{self, Change, Clock, Comparison, Machine, Options, Site}
 use gatescan::recipe::Recipe;
 use serde_json::json;
 
+use super::console::Console;
 use super::devices::bytes;
-use super::{Tune, aligned, check_data_path, choose_device, note, open, print, say};
+use super::{Tune, aligned, check_data_path, choose_device, open};
 
 /// Show where the time of a training step goes.
 #[derive(Args)]
@@ -64,21 +65,21 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let text = match (self.compare.as_deref(), &self.recipe) {
-            (Some([before, after]), _) => self.compare(before, after)?,
-            (_, Some(recipe)) => self.measure(recipe)?,
+            (Some([before, after]), _) => self.compare(console, before, after)?,
+            (_, Some(recipe)) => self.measure(console, recipe)?,
             _ => {
                 return Err(Error::usage(
                     "name a recipe, or two profiles with --compare",
                 ));
             }
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 
-    fn measure(&self, recipe: &str) -> Result<String> {
+    fn measure(&self, console: &Console, recipe: &str) -> Result<String> {
         let mut recipe = Recipe::load(recipe)?;
         if let Some(directory) = &self.data {
             check_data_path(&recipe.data, directory)?;
@@ -87,8 +88,8 @@ impl Profile {
         recipe.set(&self.set)?;
         recipe.validate()?;
         let (device, device_why) = choose_device(&self.device)?;
-        say(format!("device  {device_why}"));
-        let data = load_data(&recipe)?;
+        console.say(format!("device  {device_why}"));
+        let data = load_data(console, &recipe)?;
         let options = Options {
             steps: self.steps.get(),
             clock: if self.host_clock {
@@ -100,10 +101,10 @@ impl Profile {
         let device = open(&device, &self.tune)?;
         let profile = profile::Profile::measure(&recipe, &data, &device, options)?;
         if let Some(path) = &self.trace {
-            write(path, &profile.trace().to_string())?;
+            write(console, path, &profile.trace().to_string())?;
         }
         if let Some(path) = &self.html {
-            write(path, &profile.page())?;
+            write(console, path, &profile.page())?;
         }
         Ok(if self.json {
             json!(profile).to_string()
@@ -112,7 +113,7 @@ impl Profile {
         })
     }
 
-    fn compare(&self, before: &Path, after: &Path) -> Result<String> {
+    fn compare(&self, console: &Console, before: &Path, after: &Path) -> Result<String> {
         let [before, after] = [read(before)?, read(after)?];
         let comparison = before.compare(&after);
         if self.json {
@@ -120,7 +121,7 @@ impl Profile {
         }
         let [old, new] = [&before, &after].map(|profile| profile.machine.name());
         if old != new {
-            note(format!(
+            console.note(format!(
                 "the profiles are of different devices: {old} and {new}"
             ));
         }
@@ -129,21 +130,21 @@ impl Profile {
 }
 
 /// Loads the recipe's data; if they are missing, synthetic data of the same shape.
-fn load_data(recipe: &Recipe) -> Result<Splits> {
+fn load_data(console: &Console, recipe: &Recipe) -> Result<Splits> {
     if !recipe.data.is_there() {
         let count = recipe.batch_size.saturating_mul(4);
         if let Some(data) = recipe.data.made_up(count, recipe.seed) {
-            note("data    are missing; synthetic data of the same shape are used");
+            console.note("data    are missing; synthetic data of the same shape are used");
             return Ok(data);
         }
     }
     recipe.data.load(recipe.seed)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    say(format!("wrote   {}", path.display()));
+    console.say(format!("wrote   {}", path.display()));
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use gatescan::recipe::Recipe;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use serde_json::json;
 
-use super::{Tune, choose_device, open, print, say};
+use super::console::Console;
+use super::{Tune, choose_device, open};
 
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
@@ -51,10 +52,10 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let cases = self.cases()?;
         let (device, why) = choose_device(&self.device)?;
-        say(format!("verifying {why}"));
+        console.say(format!("verifying {why}"));
         let device = open(&device, &self.tune)?;
         let start = Instant::now();
         let mut report = Report::default();
@@ -71,7 +72,7 @@ impl Verify {
                 report.cases
             )
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         match report.failures.first() {
             None => Ok(()),
             Some(first) => Err(self.failure(&report, first)),

@@ -13,7 +13,7 @@ use crate::kernels::Call;
 use crate::numeric::statistics::Estimate;
 use crate::program::{Phase, Program};
 use crate::train::Trainer;
-use crate::train::feed::PIECE;
+use crate::train::feed::SUBMISSION_TIME;
 
 /// The clock that measured a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ fn warm_up(trainer: &mut Trainer) -> Result<usize> {
     executor.run(&Phase::TRAIN, 1)?;
     executor.time(&Phase::TRAIN)?;
     let step = trainer.play(Split::Train, 1)?.step;
-    Ok(((PIECE.as_secs_f64() / step) as usize).clamp(1, most))
+    Ok(((SUBMISSION_TIME.as_secs_f64() / step) as usize).clamp(1, most))
 }
 
 /// The time of one call.

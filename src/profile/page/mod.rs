@@ -110,7 +110,7 @@ impl Profile {
         figures.extend(
             self.memory
                 .measured
-                .map(|bytes| memory("memory taken", bytes)),
+                .map(|bytes| memory("memory allocated", bytes)),
         );
         let kinds = self.memory.by_kind.iter();
         figures.extend(kinds.map(|(kind, bytes)| memory(kind.name(), *bytes)));

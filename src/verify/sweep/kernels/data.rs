@@ -2,8 +2,8 @@
 
 use super::{KernelProgram, edges, narrow_edges};
 use crate::kernels::{
-    Arrange, CarryState, Columns, Gather, IGNORE, Lookup, LookupGradient, Of, Order, Side, Table,
-    Tokens,
+    Arrange, CarryState, Columns, Gather, GatherKind, IGNORE, Lookup, LookupGradient, Order, Side,
+    Table, Tokens,
 };
 use crate::tensor::Tensor;
 use crate::verify::Effort;
@@ -67,18 +67,18 @@ pub(super) fn gather(program: &mut KernelProgram, effort: Effort) {
             let order = program.indices(SEQUENCES, move |n| (n * 4 % SEQUENCES) as u32);
             let control = program.control(cursor, SEQUENCES as u32, chunk);
             let sources = [
-                Of::Reals,
-                Of::Bytes { scale: 0.3 },
-                Of::Indices { absent: IGNORE },
+                GatherKind::Reals,
+                GatherKind::Bytes { scale: 0.3 },
+                GatherKind::Indices { absent: IGNORE },
             ];
-            for of in sources {
-                let source = gathered(program, of, SEQUENCES * source_steps * width);
-                let out = match of {
-                    Of::Indices { .. } => program.indices(steps * batch * width, |_| 1),
+            for kind in sources {
+                let source = gathered(program, kind, SEQUENCES * source_steps * width);
+                let out = match kind {
+                    GatherKind::Indices { .. } => program.indices(steps * batch * width, |_| 1),
                     _ => program.reals(steps * batch, width),
                 };
                 program.push(Gather {
-                    of,
+                    kind,
                     source,
                     order,
                     control,
@@ -96,11 +96,11 @@ pub(super) fn gather(program: &mut KernelProgram, effort: Effort) {
 }
 
 /// A data set of `count` elements.
-fn gathered(program: &mut KernelProgram, of: Of, count: usize) -> Tensor {
+fn gathered(program: &mut KernelProgram, kind: GatherKind, count: usize) -> Tensor {
     let scattered_bits = |word: usize| (word as u32).wrapping_mul(0x9E37_79B9);
-    match of {
-        Of::Reals => program.reals(1, count),
-        Of::Bytes { .. } => program.indices(count.div_ceil(4), scattered_bits),
+    match kind {
+        GatherKind::Reals => program.reals(1, count),
+        GatherKind::Bytes { .. } => program.indices(count.div_ceil(4), scattered_bits),
         _ => program.indices(count, scattered_bits),
     }
 }
@@ -115,7 +115,7 @@ fn gather_lengths(
     let source = program.indices(SEQUENCES, |n| n as u32 % 6);
     let out = program.indices(batch, |_| 77);
     program.push(Gather {
-        of: Of::Lengths,
+        kind: GatherKind::Lengths,
         source,
         order,
         control,

@@ -141,11 +141,11 @@ pub(super) fn column_sum(program: &mut KernelProgram, effort: Effort) {
 }
 
 pub(super) fn pack(program: &mut KernelProgram, effort: Effort) {
-    for &terms in edges(effort) {
+    for &inner in edges(effort) {
         for (number, columns) in [1, 5, 64, 67].into_iter().enumerate() {
             let (blocks, transposed) = (1 + number % 3, number % 2 == 1);
-            let size = Pack::size([blocks, terms, columns]);
-            let source = program.reals(blocks * terms, columns);
+            let size = Pack::size([blocks, inner, columns]);
+            let source = program.reals(blocks * inner, columns);
             // Packed weights begin at a multiple of four elements.
             let room = program.reals(size + 3, 1);
             let skip = room.offset.next_multiple_of(4) - room.offset;
@@ -154,7 +154,7 @@ pub(super) fn pack(program: &mut KernelProgram, effort: Effort) {
                 source,
                 out,
                 blocks,
-                terms,
+                inner,
                 columns,
                 transposed,
             });
