@@ -5,7 +5,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use gatescan::bench::Loaded;
+use gatescan::bench::CheckedTrainer;
 use gatescan::cells::Cell;
 use gatescan::data::arrays::Arrays;
 use gatescan::data::{Dataset, Inputs, Splits, Targets};
@@ -580,7 +580,8 @@ fn long_sequences_are_computed_to_their_end() {
         "rnn-40-2000-2-3",
     ];
     for shape in shapes {
-        Loaded::new(&shape.parse().expect("a shape"), &place).expect("explained by rounding");
+        CheckedTrainer::new(&shape.parse().expect("a shape"), &place)
+            .expect("explained by rounding");
     }
 }
 
