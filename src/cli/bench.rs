@@ -214,7 +214,7 @@ impl Bench {
             console,
             bench: bench::Bench::new(open(&device, &self.tune)?, self.seconds)?,
         };
-        let tables: &[fn(&Session) -> Result<ControlFlow<()>>] = match self.what {
+        let tables: &[PrintTable<'_>] = match self.what {
             What::Step => &[Session::steps],
             What::Kernels => &[Session::kernels],
             What::Scan => &[Session::scans],
@@ -238,8 +238,11 @@ impl Bench {
     }
 }
 
-/// A benchmark whose results are printed as tables. Each method prints one table, and breaks when the
-/// reader of standard output is gone.
+/// Measures and prints one table.
+type PrintTable<'a> = fn(&Session<'a>) -> Result<ControlFlow<()>>;
+
+/// A benchmark whose results are printed as tables. Each method prints one table, and breaks when
+/// the reader of standard output is gone.
 struct Session<'a> {
     options: &'a Bench,
     console: &'a Console,
