@@ -123,7 +123,7 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
 fn biases(cell: Cell) -> Vec<Bias> {
     let all = [Bias::None, Bias::Single, Bias::Double];
     all.into_iter()
-        .filter(|&bias| bias != Bias::Single || !cell.facts().needs_recurrent_bias)
+        .filter(|&bias| bias != Bias::Single || !cell.spec().needs_recurrent_bias())
         .collect()
 }
 

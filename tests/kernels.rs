@@ -2062,7 +2062,7 @@ impl Walk {
             forward_weights: bench.reads_fours(&ahead),
             backward_weights: bench.reads_fours(&behind),
             bias: options.bias.then(|| bench.reads(&bias)),
-            peephole: facts.peepholes.then(|| bench.reads(&peephole)),
+            peephole: (!facts.peepholes.is_empty()).then(|| bench.reads(&peephole)),
             cell_clip: options.cell_clip,
             drops_state: options.drops_state,
             gates: bench.writes(&slots),

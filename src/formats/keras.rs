@@ -132,7 +132,7 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
     }
     let (inputs, outputs) = (network.head_inputs(), network.head.size);
     // A `Dense` has a kernel of its own, so what is tied is written twice.
-    let kernel = transposed(model.parameter(network.head_weight())?, inputs);
+    let kernel = transposed(model.parameter(&network.head_weight())?, inputs);
     let bias = model.parameter("head.bias")?.to_vec();
     stored.push(Stored {
         class: "dense",

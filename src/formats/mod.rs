@@ -136,7 +136,7 @@ impl Unsaid {
             }
         };
         let named = self.cell.filter(|named| {
-            let fits = named.facts().gates == gates && !named.facts().peepholes;
+            let fits = named.spec().gates == gates && named.spec().peepholes.is_empty();
             fits && (gates != 3 || after.is_none_or(|after| after == (*named == Cell::Gru)))
         });
         Ok(named.unwrap_or(cell))

@@ -167,7 +167,7 @@ impl Graph {
         let b = self.floats(&named("b"), &[count, 2 * rows], &b);
         let ends = if lengths { "lengths" } else { "" };
         let mut takes = vec![read.to_string(), w, r, b, ends.to_string()];
-        if layer.cell.facts().peepholes {
+        if !layer.cell.spec().peepholes.is_empty() {
             let p = self.floats(&named("p"), &[count, 3 * h], &p);
             takes.extend([String::new(), String::new(), p]);
         }

@@ -205,7 +205,7 @@ fn python(model: &Model, stacks: &[Stack], weights: &str) -> String {
         if let Some(size) = layer.projection_size {
             let _ = write!(options, ", proj_size={size}");
         }
-        let module = layer.cell.facts().pytorch.unwrap_or_default();
+        let module = layer.cell.spec().frameworks.pytorch.unwrap_or_default();
         let _ = writeln!(
             build,
             "        self.{name} = nn.{module}({inputs}, {}, batch_first=True{options})",

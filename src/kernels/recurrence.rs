@@ -199,7 +199,7 @@ impl Recurrence {
         let may_hold =
             |tensor: &Option<Tensor>, len: usize| tensor.is_none_or(|tensor| tensor.len() >= len);
         let states = self.state_sizes().iter().sum();
-        let peepholes = !facts.peepholes || self.peephole.is_some();
+        let peepholes = facts.peepholes.is_empty() || self.peephole.is_some();
         [t, b, h, p].iter().all(|&size| size > 0)
             && (projects || h == p)
             && peepholes

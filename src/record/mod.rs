@@ -695,7 +695,7 @@ impl RecordedNetwork {
                 }
             }
         }
-        let weight = self.weight_of(&self.parameters, self.network.head_weight());
+        let weight = self.weight_of(&self.parameters, &self.network.head_weight());
         let outputs = Matrix::new(
             self.outputs,
             self.outputs.shape.extents()[0],
@@ -1143,8 +1143,8 @@ impl RecordedNetwork {
             }
             .into(),
         );
-        let weight = self.weight_of(&self.parameters, self.network.head_weight());
-        let dweight = self.weight_of(gradients, self.network.head_weight());
+        let weight = self.weight_of(&self.parameters, &self.network.head_weight());
+        let dweight = self.weight_of(gradients, &self.network.head_weight());
         for (read, columns, into) in self.head_parts(true) {
             let into = Matrix::new(into.expect("made with gradients"), rows, columns.len());
             let dweight = dweight.columns(columns.clone());

@@ -119,7 +119,7 @@ fn layers() -> impl Strategy<Value = Layer> {
                 let (cell_clip, projection_size, projection_clip) = limits;
                 let projection_size = projection_size.filter(|_| cell.is_lstm());
                 let bias = match bias {
-                    Bias::Single if cell.facts().needs_recurrent_bias => Bias::Double,
+                    Bias::Single if cell.spec().needs_recurrent_bias() => Bias::Double,
                     bias => bias,
                 };
                 let forgets = forgets && cell.is_lstm() && bias != Bias::None;
