@@ -166,7 +166,10 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
         cpu.write_exact(targets, &normal(targets.len()));
     }
     for layer in &model.layers {
-        for (state, size) in [layer.h, layer.c].iter().zip(layer.state_sizes()) {
+        for (state, size) in [layer.states.h, layer.states.c]
+            .iter()
+            .zip(layer.state_sizes())
+        {
             cpu.write_exact(&state.part(0, [size]), &normal(size));
         }
     }
@@ -374,7 +377,7 @@ fn inputs_and_initial_states() {
             let on_last: Vec<Vec<f64>> = model
                 .layers
                 .iter()
-                .map(|layer| weights(layer.last.len()))
+                .map(|layer| weights(layer.states.last.len()))
                 .collect();
             let scalar = |cpu: &mut Cpu<f64>| -> f64 {
                 cpu.run(&[Phase::Forward], 1)
@@ -384,7 +387,7 @@ fn inputs_and_initial_states() {
                     .layers
                     .iter()
                     .zip(&on_last)
-                    .map(|(l, w)| dot(&cpu.read_exact(&l.last), w));
+                    .map(|(l, w)| dot(&cpu.read_exact(&l.states.last), w));
                 dot(&cpu.read_exact(&emitted), &on_outputs) + lasts.sum::<f64>()
             };
             scalar(&mut cpu);
@@ -393,7 +396,7 @@ fn inputs_and_initial_states() {
                 .layers
                 .iter()
                 .zip(&on_last)
-                .for_each(|(layer, w)| cpu.write_exact(&layer.dstate, w));
+                .for_each(|(layer, w)| cpu.write_exact(&layer.gradients.dstate, w));
             cpu.run(&[Phase::Backward], 1)
                 .expect("the CPU does not fail");
             let mut pairs = vec![(
@@ -401,8 +404,11 @@ fn inputs_and_initial_states() {
                 cpu.read_exact(&model.dinputs.expect("asked for")),
             )];
             for layer in &model.layers {
-                let mut dstate = cpu.read_exact(&layer.dstate).into_iter();
-                for (state, size) in [layer.h, layer.c].iter().zip(layer.state_sizes()) {
+                let mut dstate = cpu.read_exact(&layer.gradients.dstate).into_iter();
+                for (state, size) in [layer.states.h, layer.states.c]
+                    .iter()
+                    .zip(layer.state_sizes())
+                {
                     pairs.push((state.part(0, [size]), dstate.by_ref().take(size).collect()));
                 }
             }

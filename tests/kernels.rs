@@ -2057,21 +2057,29 @@ impl Walk {
             batch,
             hidden_size: h,
             output_size: p,
-            projection: options.projection.map(|(_, clip)| Projection { clip }),
-            recurrent: bench.reads(&values),
-            forward_weights: bench.reads_fours(&ahead),
-            backward_weights: bench.reads_fours(&behind),
-            bias: options.bias.then(|| bench.reads(&bias)),
-            peephole: (!facts.peepholes.is_empty()).then(|| bench.reads(&peephole)),
-            cell_clip: options.cell_clip,
-            drops_state: options.drops_state,
+            options: CellOptions {
+                projection: options.projection.map(|(_, clip)| Projection { clip }),
+                cell_clip: options.cell_clip,
+                drops_state: options.drops_state,
+            },
+            weights: RecurrentWeights {
+                recurrent: bench.reads(&values),
+                packed_forward: bench.reads_fours(&ahead),
+                packed_backward: bench.reads_fours(&behind),
+                bias: options.bias.then(|| bench.reads(&bias)),
+                peephole: (!facts.peepholes.is_empty()).then(|| bench.reads(&peephole)),
+            },
             gates: bench.writes(&slots),
-            h: bench.writes(&h_values),
-            c: bench.writes(&c_values),
-            last: bench.writes(&vec![NAN; all]),
-            upstream: options.upstream.then(|| bench.reads(&upstream)),
-            dstate: bench.writes(&dstate),
-            given_states: options.given_states,
+            states: LayerStates {
+                h: bench.writes(&h_values),
+                c: bench.writes(&c_values),
+                last: bench.writes(&vec![NAN; all]),
+            },
+            gradients: StateGradients {
+                upstream: options.upstream.then(|| bench.reads(&upstream)),
+                dstate: bench.writes(&dstate),
+                given_states: options.given_states,
+            },
             lengths: bench.indices(&lengths),
             // Every size of tile, and batches and hidden sizes that end within one; a unit for each invocation, and several.
             tile: Tile {
@@ -2194,8 +2202,8 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
     let facts = layer.cell.facts();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
     let (slots_h, row_size) = (facts.slots * h, layer.row_size());
-    let recurrent = before.of(&layer.recurrent);
-    let bias = layer.bias.map(|bias| before.of(&bias));
+    let recurrent = before.of(&layer.weights.recurrent);
+    let bias = layer.weights.bias.map(|bias| before.of(&bias));
     let mut expected = vec![];
     for row in 0..batch {
         let length = (before.of(&layer.lengths)[row] as usize).min(T);
@@ -2210,10 +2218,10 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                 .map(|&value| exact(value))
                 .collect()
         };
-        let (mut h_before, c_before) = (vector(&layer.h, p), vector(&layer.c, h));
+        let (mut h_before, c_before) = (vector(&layer.states.h, p), vector(&layer.states.c, h));
         let mut slots = vec![ZERO; row_size];
         let mask = state_mask(layer, before, t, row);
-        if layer.drops_state {
+        if layer.options.drops_state {
             if t > 0 {
                 let mask = state_mask(layer, before, t - 1, row);
                 h_before = times(&h_before, &mask);
@@ -2233,7 +2241,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
             };
             let input = |gate: usize, j: usize| exact(inputs[gate * h + j]);
             // w c, where there are peepholes.
-            let peep = |number: usize, j: usize, c: Num| match layer.peephole {
+            let peep = |number: usize, j: usize, c: Num| match layer.weights.peephole {
                 Some(peephole) => exact(before.of(&peephole)[number * h + j]) * c,
                 None => ZERO,
             };
@@ -2265,7 +2273,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                         let f = (gate(1, j) + peep(1, j, c_before[j])).sigmoid();
                         let g = gate(2, j).tanh();
                         c_after[j] = f * c_before[j] + i * g;
-                        if let Some(clip) = layer.cell_clip {
+                        if let Some(clip) = layer.options.cell_clip {
                             c_after[j] = c_after[j].clipped(clip);
                         }
                         let o = (gate(3, j) + peep(2, j, c_after[j])).sigmoid();
@@ -2293,7 +2301,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                     .enumerate()
                     .for_each(|(slot, value)| slots[slot * h + j] = value);
             }
-            if let Some(projection) = layer.projection {
+            if let Some(projection) = layer.options.projection {
                 let weights = &recurrent[facts.gates * h * p..];
                 let product = |number: usize| {
                     let terms = (0..h).map(|k| exact(weights[number * h + k]) * h_after[k]);
@@ -2309,14 +2317,17 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
         }
         h_after.resize(p, ZERO);
         expected.push((gates, slots));
-        let states = [(layer.h, h_before, h_after), (layer.c, c_before, c_after)];
+        let states = [
+            (layer.states.h, h_before, h_after),
+            (layer.states.c, c_before, c_after),
+        ];
         let mut skip = 0;
         for (tensor, old, new) in states.into_iter().take(facts.states) {
             let size = new.len();
-            let last = layer.last.part(skip + row * size, [size]);
+            let last = layer.states.last.part(skip + row * size, [size]);
             skip += batch * size;
             if t + 1 == length {
-                let dropped = tensor == layer.h && layer.drops_state;
+                let dropped = tensor == layer.states.h && layer.options.drops_state;
                 let kept = if dropped {
                     times(&new, &mask)
                 } else {
@@ -2359,7 +2370,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
     let facts = layer.cell.facts();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
     let (slots_h, row_size) = (facts.slots * h, layer.row_size());
-    let recurrent = before.of(&layer.recurrent);
+    let recurrent = before.of(&layer.weights.recurrent);
     let mut expected = vec![];
     for row in 0..batch {
         let gates = |t: usize| layer.gates.part((t * batch + row) * row_size, [row_size]);
@@ -2384,10 +2395,10 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
         let newest = back.units == Some(T - 1);
         let dstate = |state: usize| {
             let (skip, size) = [(0, p), (batch * p, h)][state];
-            layer.dstate.part(skip + row * size, [size])
+            layer.gradients.dstate.part(skip + row * size, [size])
         };
         let [mut dh, mut dc] = [0, 1].map(|state| -> Vec<Num> {
-            if state >= facts.states || newest && state >= layer.given_states {
+            if state >= facts.states || newest && state >= layer.gradients.given_states {
                 return vec![ZERO; [p, h][state]];
             }
             before
@@ -2405,12 +2416,12 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
         if let Some(t) = back.units {
             let old = load(t);
             let mut slots = vec![ZERO; row_size];
-            if layer.projection.is_some() {
+            if layer.options.projection.is_some() {
                 // What the units gave stays.
                 slots[slots_h..slots_h + h].copy_from_slice(&old[slots_h..slots_h + h]);
             }
             let mask = state_mask(layer, before, t, row);
-            if layer.drops_state {
+            if layer.options.drops_state {
                 slots[row_size - p..].copy_from_slice(&mask);
             }
             if t < before.of(&layer.lengths)[row] as usize {
@@ -2421,20 +2432,20 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                     let values = &before.of(tensor)[(t * batch + row) * size..][..size];
                     values.iter().map(|&value| exact(value)).collect()
                 };
-                let [mut h_before, h_after] = [t, t + 1].map(|t| vector(&layer.h, t, p));
-                if layer.drops_state {
+                let [mut h_before, h_after] = [t, t + 1].map(|t| vector(&layer.states.h, t, p));
+                if layer.options.drops_state {
                     if t > 0 {
                         h_before = times(&h_before, &state_mask(layer, before, t - 1, row));
                     }
                     dh = times(&dh, &mask);
                 }
-                let [c_before, c_after] = [t, t + 1].map(|t| vector(&layer.c, t, h));
+                let [c_before, c_after] = [t, t + 1].map(|t| vector(&layer.states.c, t, h));
                 let one = exact(1.0);
-                if let Some(upstream) = layer.upstream {
+                if let Some(upstream) = layer.gradients.upstream {
                     let added = dh.iter().zip(vector(&upstream, t, p));
                     dh = added.map(|(&dh, upstream)| dh + upstream).collect();
                 }
-                if let Some(projection) = layer.projection {
+                if let Some(projection) = layer.options.projection {
                     for (number, dh) in dh.iter_mut().enumerate() {
                         let product = old[slots_h + h + number];
                         if projection.clip.is_some_and(|clip| product.is_beyond(clip)) {
@@ -2465,15 +2476,17 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                         }
                         Cell::Lstm | Cell::LstmPeephole => {
                             let [i, f, g, o] = [0, 1, 2, 3].map(slot);
-                            let [w_i, w_f, w_o] = [0, 1, 2].map(|number| match layer.peephole {
-                                Some(peephole) => exact(before.of(&peephole)[number * h + j]),
-                                None => ZERO,
-                            });
+                            let [w_i, w_f, w_o] =
+                                [0, 1, 2].map(|number| match layer.weights.peephole {
+                                    Some(peephole) => exact(before.of(&peephole)[number * h + j]),
+                                    None => ZERO,
+                                });
                             let squashed = c_after[j].tanh();
                             let d_o = d * squashed * o * (one - o);
                             let mut inner = dc[j] + d * o * (one - squashed * squashed) + d_o * w_o;
                             let unclipped = f * c_before[j] + i * g;
                             if layer
+                                .options
                                 .cell_clip
                                 .is_some_and(|clip| unclipped.is_beyond(clip))
                             {
@@ -2500,7 +2513,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                         .enumerate()
                         .for_each(|(slot, value)| slots[slot * h + j] = value);
                 }
-                if layer.projection.is_some() {
+                if layer.options.projection.is_some() {
                     // h before the step reaches nothing but the recurrent product.
                     dh = vec![ZERO; p];
                 }

@@ -9,7 +9,7 @@ use std::cell::Cell as Counter;
 use gatescan::cells::Cell;
 use gatescan::low_level::backend::gpu::executor::Gpu;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
-use gatescan::low_level::kernels::{Recurrence, ScanForward};
+use gatescan::low_level::kernels::ScanForward;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::Philox;
@@ -158,7 +158,11 @@ fn gradients_from_above_are_differences_too() {
         player.run(&[Phase::Forward, Phase::Backward]);
         let model = &player.model;
         let (gradients, dinputs) = (model.gradients, model.dinputs);
-        let dstates = model.layers.iter().map(|layer| layer.dstate).collect();
+        let dstates = model
+            .layers
+            .iter()
+            .map(|layer| layer.gradients.dstate)
+            .collect();
         let mut pairs = vec![
             (vec![model.parameters], vec![gradients.expect("asked for")]),
             (initial_states(model), dstates),
@@ -537,10 +541,8 @@ fn gpus_refuse_what_they_cannot_load() {
         };
         let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
         let mut model = model.expect("it makes sense");
-        let layer = Recurrence {
-            cell_clip,
-            ..model.layers[0].clone()
-        };
+        let mut layer = model.layers[0].clone();
+        layer.options.cell_clip = cell_clip;
         let (begin, end) = (0, model.steps);
         let scan = ScanForward { layer, begin, end };
         model.program.push(Phase::Forward, scan);

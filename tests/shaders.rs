@@ -675,18 +675,18 @@ fn what_does_not_fit_is_not_proved() {
         ("batch", &|layer| layer.batch += 1),
         ("hidden_size", &|layer| layer.hidden_size += 1),
         ("output_size", &|layer| layer.output_size += 1),
-        ("recurrent", &|layer| shrink(&mut layer.recurrent)),
+        ("recurrent", &|layer| shrink(&mut layer.weights.recurrent)),
         ("forward_weights", &|layer| {
-            shrink(&mut layer.forward_weights);
+            shrink(&mut layer.weights.packed_forward);
         }),
-        ("peephole", &|layer| layer.peephole = None),
+        ("peephole", &|layer| layer.weights.peephole = None),
         ("gates", &|layer| shrink(&mut layer.gates)),
-        ("h", &|layer| shrink(&mut layer.h)),
-        ("c", &|layer| shrink(&mut layer.c)),
-        ("last", &|layer| shrink(&mut layer.last)),
-        ("dstate", &|layer| shrink(&mut layer.dstate)),
+        ("h", &|layer| shrink(&mut layer.states.h)),
+        ("c", &|layer| shrink(&mut layer.states.c)),
+        ("last", &|layer| shrink(&mut layer.states.last)),
+        ("dstate", &|layer| shrink(&mut layer.gradients.dstate)),
         ("lengths", &|layer| shrink(&mut layer.lengths)),
-        ("drops_state", &|layer| layer.drops_state = true),
+        ("drops_state", &|layer| layer.options.drops_state = true),
     ];
     let proved = |layer: Recurrence, t: usize| {
         let (begin, end, stage) = (0, t, 0);

@@ -352,11 +352,11 @@ fn shapes(network: &Network, count: usize) -> impl Iterator<Item = Shapes> {
 /// Where a layer's states stand before the first step and after the last valid one: h `[B, P]`, then c `[B, H]`.
 fn places(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
     let mut skip = 0;
-    [layer.h, layer.c]
+    [layer.states.h, layer.states.c]
         .into_iter()
         .zip(layer.state_sizes())
         .map(|(state, size)| {
-            let place = (state.part(0, [size]), layer.last.part(skip, [size]));
+            let place = (state.part(0, [size]), layer.states.last.part(skip, [size]));
             skip += size;
             place
         })

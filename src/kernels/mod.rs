@@ -48,7 +48,10 @@ pub use mean_squared_error::MeanSquaredError;
 pub use pack::Pack;
 pub use record::Record;
 pub(crate) use recurrence::packed_matrices;
-pub use recurrence::{Projection, Recurrence, Tile, Way};
+pub use recurrence::{
+    CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
+    TimeDirection,
+};
 pub use rmsprop::Rmsprop;
 pub use scan_backward::ScanBackward;
 pub use scan_forward::ScanForward;

@@ -10,57 +10,93 @@ use crate::numeric::packed::{Packed, Start};
 use crate::numeric::real::{Real, View};
 use crate::tensor::Tensor;
 
-/// One layer over time: what its scans and its steps work on. Gates lie as `[T, B, SLOTS, H]`, states as `[T+1, B, P]` (h)
-/// and `[T+1, B, H]` (c), of which index t is the state before step t, and index 0 the initial state. P is H, unless the
-/// layer projects what its units give, m, onto `h' = W_hr m` (Sak et al. 2014); then each row of the gates goes on with
-/// m `[H]` and `W_hr m` `[P]`. Where the state is dropped, its mask `[P]` comes last: h holds what the layer emits, and the next
-/// step sees h times the mask of the step before.
+/// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps work on.
+///
+/// Index t of a state is the state before step t; index 0 is the initial state. P is H, unless the layer projects
+/// the hidden units m onto `h' = W_hr m` (Sak et al. 2014).
 #[derive(Debug, Clone)]
 pub struct Recurrence {
     pub cell: Cell,
+    /// T.
     pub steps: usize,
+    /// B.
     pub batch: usize,
+    /// H.
     pub hidden_size: usize,
-    /// P: numbers in h.
+    /// P: elements of h.
     pub output_size: usize,
-    /// Whether h is a projection, with what limit of |h|.
+    pub options: CellOptions,
+    pub weights: RecurrentWeights,
+    /// `[T, B, row]`. A row holds the cell's slots `[SLOTS, H]`; in a projected layer also m `[H]` and `W_hr m` `[P]`; where
+    /// the state is dropped, its dropout mask `[P]` last.
+    ///
+    /// The forward pass reads `W x + b_ih` from the first G slots and leaves in the slots what the backward pass needs. The
+    /// backward pass overwrites the slots with the gradients of the gates, and `W_hr m` with its gradient. Padded steps are zero.
+    pub gates: Tensor,
+    pub states: LayerStates,
+    pub gradients: StateGradients,
+    /// `[B]`: valid steps of each sequence. A length above T counts as T.
+    pub lengths: Tensor,
+    pub tile: Tile,
+}
+
+/// Options of a layer that change its formulas.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CellOptions {
+    /// Whether h is a projection, and how that is clipped.
     pub projection: Option<Projection>,
+    /// The limit of |c|, in an LSTM that clips it.
+    pub cell_clip: Option<f64>,
+    /// Whether the next step reads h times the dropout mask at the end of the row of gates.
+    pub drops_state: bool,
+}
+
+/// The projection of a layer, except for its weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Projection {
+    /// The limit of |h|, where h is clipped.
+    pub clip: Option<f64>,
+}
+
+/// The weights of a layer that its scans and steps read.
+#[derive(Debug, Clone, Copy)]
+pub struct RecurrentWeights {
     /// `[G*H, P]`: R; behind it, in a projected layer, W_hr `[P, H]`.
     pub recurrent: Tensor,
-    /// The same as GPUs read it forward, four terms of a product side by side: `[ceil(P/4), G*H, 4]`, the columns of R in
-    /// fours, zeros past the last; then those of W_hr `[ceil(H/4), P, 4]`. Empty where the CPU computes, which lays R out itself.
-    pub forward_weights: Tensor,
-    /// And as they read it backward: `[G, ceil(H/4), P, 4]`, the rows of each gate's R in fours; then those of W_hr
-    /// `[ceil(P/4), H, 4]`. Empty without gradients, too.
-    pub backward_weights: Tensor,
+    /// The same, packed for the forward pass on a GPU: `[ceil(P/4), G*H, 4]`, columns of R as vec4s, zeros past the last;
+    /// then W_hr `[ceil(H/4), P, 4]`. Empty on the CPU, whose kernels pack R themselves.
+    pub packed_forward: Tensor,
+    /// The same, packed for the backward pass on a GPU: `[G, ceil(H/4), P, 4]`, rows of each gate's R as vec4s; then W_hr
+    /// `[ceil(P/4), H, 4]`. Empty on the CPU and in a network recorded without gradients.
+    pub packed_backward: Tensor,
     /// `[G*H]`: b_hh.
     pub bias: Option<Tensor>,
     /// `[3, H]`: the peepholes w_i, w_f, w_o, in a cell that has them.
     pub peephole: Option<Tensor>,
-    /// The limit of |c|, where an LSTM clips it.
-    pub cell_clip: Option<f64>,
-    /// Whether the next step sees h times the mask behind the gates.
-    pub drops_state: bool,
-    /// `[T, B, SLOTS, H]`, or `[T, B, SLOTS * H + H + P]` where it projects; behind that room for a mask `[P]`, if it has one. Forward: `W x + b_ih` comes in, slots go out.
-    /// Backward: slots come in, the gates' gradients go out, and that of the projection in its own place. Zeros past a
-    /// sequence's end.
-    pub gates: Tensor,
-    /// `[T+1, B, P]`: the layer's outputs, shifted by the initial state; zeros past a sequence's end.
+}
+
+/// The states of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerStates {
+    /// `[T+1, B, P]`: the initial state, then the layer's outputs. Padded steps are zero.
     pub h: Tensor,
-    /// `[T+1, B, H]`, or empty where the cell has no c.
+    /// `[T+1, B, H]`; empty in a cell without c.
     pub c: Tensor,
-    /// `[B, P]`, then `[B, H]` where there is a c: states after the last valid step, initial ones where there is none.
+    /// `[B, P]`, then `[B, H]` in a cell with c: the states after each sequence's last valid step, or the initial states of an
+    /// empty sequence.
     pub last: Tensor,
-    /// `[T, B, P]`: gradient of the outputs, where it is not all zero.
+}
+
+/// The gradients of the loss with respect to the states of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct StateGradients {
+    /// `[T, B, P]`: the gradient of the outputs; `None` if it is zero.
     pub upstream: Option<Tensor>,
-    /// As `last`: its gradient in, of the initial states out, when the whole way has been walked.
+    /// As [`LayerStates::last`]: the gradient of the last states on input, of the initial states after the backward pass. Empty
+    /// in a network recorded without gradients.
     pub dstate: Tensor,
-    /// States, h first, whose gradient `dstate` holds when the walk back begins; the others' is zero.
+    /// Number of states, h first, whose gradient `dstate` holds on input. The gradients of the other states are zero.
     pub given_states: usize,
-    /// `[B]`: valid steps, of which more than T count as T.
-    pub lengths: Tensor,
-    /// How its scans are cut up on a GPU; only the lanes that share a sum change how it is rounded.
-    pub tile: Tile,
 }
 
 /// What scans take at once on a GPU. Small tiles give many invocations at work, which hide what memory takes; large ones load
@@ -111,9 +147,9 @@ impl Tile {
     }
 }
 
-/// Which way a layer is walked through time.
+/// The order in which the time loop takes the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum TimeDirection {
     Forward,
     Backward,
 }
@@ -125,21 +161,14 @@ pub(crate) fn packed_matrices(
     hidden_size: usize,
     output_size: usize,
     projects: bool,
-    way: Way,
+    direction: TimeDirection,
 ) -> Vec<[usize; 3]> {
-    let (gates, h, p) = (cell.facts().gates, hidden_size, output_size);
-    let [r, w_hr] = match way {
-        Way::Forward => [[1, p, gates * h], [1, h, p]],
-        Way::Backward => [[gates, h, p], [1, p, h]],
+    let (gates, h, p) = (cell.spec().gates, hidden_size, output_size);
+    let [r, w_hr] = match direction {
+        TimeDirection::Forward => [[1, p, gates * h], [1, h, p]],
+        TimeDirection::Backward => [[gates, h, p], [1, p, h]],
     };
     if projects { vec![r, w_hr] } else { vec![r] }
-}
-
-/// What the projection of a layer is beside its weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Projection {
-    /// The limit of |h|, where it is clipped.
-    pub clip: Option<f64>,
 }
 
 /// Sequences that one task of the CPU takes through time. It is fixed, so that the bits do not depend on the number of
@@ -149,27 +178,33 @@ const TILE: usize = 16;
 impl Recurrence {
     pub(super) fn forward_args(&self) -> Vec<Arg> {
         vec![
-            read("weights", self.forward_weights),
-            read("bias", self.bias.unwrap_or(self.recurrent)),
+            read("weights", self.weights.packed_forward),
+            read("bias", self.weights.bias.unwrap_or(self.weights.recurrent)),
             write("gates", self.gates),
-            write("h", self.h),
-            write("c", self.c),
-            write("last", self.last),
+            write("h", self.states.h),
+            write("c", self.states.c),
+            write("last", self.states.last),
             read("lengths", self.lengths),
-            read("peephole", self.peephole.unwrap_or(self.recurrent)),
+            read(
+                "peephole",
+                self.weights.peephole.unwrap_or(self.weights.recurrent),
+            ),
         ]
     }
 
     pub(super) fn backward_args(&self) -> Vec<Arg> {
         vec![
-            read("weights", self.backward_weights),
+            read("weights", self.weights.packed_backward),
             write("gates", self.gates),
-            read("h", self.h),
-            read("c", self.c),
-            read("upstream", self.upstream.unwrap_or(self.h)),
-            write("dstate", self.dstate),
+            read("h", self.states.h),
+            read("c", self.states.c),
+            read("upstream", self.gradients.upstream.unwrap_or(self.states.h)),
+            write("dstate", self.gradients.dstate),
             read("lengths", self.lengths),
-            read("peephole", self.peephole.unwrap_or(self.recurrent)),
+            read(
+                "peephole",
+                self.weights.peephole.unwrap_or(self.weights.recurrent),
+            ),
         ]
     }
 
@@ -187,51 +222,62 @@ impl Recurrence {
     /// follow from steps, sequences, units and outputs alone, as a length beyond the last step counts as the last step.
     /// Only the way back needs `dstate`, which a model without gradients does without.
     pub(super) fn is_inside(&self, backward: bool) -> bool {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
-        let projects = self.projection.is_some();
+        let projects = self.options.projection.is_some();
         let weights = (facts.gates * h + if projects { h } else { 0 }) * p;
-        let packed = |way: Way| self.packed(way).into_iter().map(Pack::size).sum();
+        let packed =
+            |direction: TimeDirection| self.packed(direction).into_iter().map(Pack::size).sum();
         let kept = if projects { h + p } else { 0 };
-        let mask = if self.drops_state { p } else { 0 };
+        let mask = if self.options.drops_state { p } else { 0 };
         let row_size = facts.slots * h + kept + mask;
         let holds = |tensor: &Tensor, len: usize| tensor.len() >= len;
         let may_hold =
             |tensor: &Option<Tensor>, len: usize| tensor.is_none_or(|tensor| tensor.len() >= len);
         let states = self.state_sizes().iter().sum();
-        let peepholes = facts.peepholes.is_empty() || self.peephole.is_some();
+        let peepholes = facts.peepholes.is_empty() || self.weights.peephole.is_some();
         [t, b, h, p].iter().all(|&size| size > 0)
             && (projects || h == p)
             && peepholes
-            && holds(&self.recurrent, weights)
-            && holds(&self.forward_weights, packed(Way::Forward))
-            && (!backward || holds(&self.backward_weights, packed(Way::Backward)))
-            && may_hold(&self.bias, facts.gates * h)
-            && may_hold(&self.peephole, 3 * h)
+            && holds(&self.weights.recurrent, weights)
+            && holds(&self.weights.packed_forward, packed(TimeDirection::Forward))
+            && (!backward
+                || holds(
+                    &self.weights.packed_backward,
+                    packed(TimeDirection::Backward),
+                ))
+            && may_hold(&self.weights.bias, facts.gates * h)
+            && may_hold(&self.weights.peephole, 3 * h)
             && self.row_size() >= row_size
             && holds(&self.gates, t * b * self.row_size())
-            && holds(&self.h, (t + 1) * b * p)
-            && (facts.states < 2 || holds(&self.c, (t + 1) * b * h))
-            && may_hold(&self.upstream, t * b * p)
-            && holds(&self.last, states)
-            && (!backward || holds(&self.dstate, states))
+            && holds(&self.states.h, (t + 1) * b * p)
+            && (facts.states < 2 || holds(&self.states.c, (t + 1) * b * h))
+            && may_hold(&self.gradients.upstream, t * b * p)
+            && holds(&self.states.last, states)
+            && (!backward || holds(&self.gradients.dstate, states))
             && holds(&self.lengths, b)
     }
 
     /// The matrices of its weights for one way, as [`packed_matrices`] tells.
-    pub(crate) fn packed(&self, way: Way) -> Vec<[usize; 3]> {
+    pub(crate) fn packed(&self, direction: TimeDirection) -> Vec<[usize; 3]> {
         let (h, p) = (self.hidden_size, self.output_size);
-        packed_matrices(self.cell, h, p, self.projection.is_some(), way)
+        packed_matrices(
+            self.cell,
+            h,
+            p,
+            self.options.projection.is_some(),
+            direction,
+        )
     }
 
     /// Products that follow one another within a time step.
     pub fn stages(&self) -> usize {
-        1 + usize::from(self.has_middle() || self.projection.is_some())
+        1 + usize::from(self.has_middle() || self.options.projection.is_some())
     }
 
     /// Whether the second product lies between the gates of its cell.
     fn has_middle(&self) -> bool {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         facts.first_stage < facts.gates
     }
 
@@ -243,13 +289,13 @@ impl Recurrence {
     /// Elements of each state of all sequences: h, then c.
     pub fn state_sizes(&self) -> Vec<usize> {
         let sizes = [self.batch * self.output_size, self.batch * self.hidden_size];
-        sizes[..self.cell.facts().states].to_vec()
+        sizes[..self.cell.spec().states].to_vec()
     }
 
     /// Multiply-adds of one sequence and step.
     pub fn work(&self) -> usize {
-        let projections = usize::from(self.projection.is_some());
-        (self.cell.facts().gates + projections) * self.hidden_size * self.output_size
+        let projections = usize::from(self.options.projection.is_some());
+        (self.cell.spec().gates + projections) * self.hidden_size * self.output_size
     }
 
     /// Bytes of workgroup memory that its scans need for each group of four sequences.
@@ -261,17 +307,21 @@ impl Recurrence {
     /// gradients, with the projection's, coming back.
     fn vectors(&self) -> [u128; 2] {
         let (h, p) = (self.hidden_size as u128, self.output_size as u128);
-        let projected = if self.projection.is_some() { p } else { 0 };
-        [h + p, self.cell.facts().gates as u128 * h + projected]
+        let projected = if self.options.projection.is_some() {
+            p
+        } else {
+            0
+        };
+        [h + p, self.cell.spec().gates as u128 * h + projected]
     }
 
     /// Fours of R that a scan keeps in workgroup memory beside its vectors: whole rows of them.
-    fn kept(&self, way: Way) -> usize {
-        let (gates, h, p) = (self.cell.facts().gates, self.hidden_size, self.output_size);
+    fn kept(&self, direction: TimeDirection) -> usize {
+        let (gates, h, p) = (self.cell.spec().gates, self.hidden_size, self.output_size);
         let [ahead, back] = self.vectors();
-        let (vectors, rows, columns) = match way {
-            Way::Forward => (ahead, p / 4, gates * h),
-            Way::Backward => (back, gates * h.div_ceil(4), p),
+        let (vectors, rows, columns) = match direction {
+            TimeDirection::Forward => (ahead, p / 4, gates * h),
+            TimeDirection::Backward => (back, gates * h.div_ceil(4), p),
         };
         let taken = vectors * self.tile.groups as u128;
         let room = (self.tile.memory as u128 / 16).saturating_sub(taken) as usize;
@@ -283,7 +333,7 @@ impl Recurrence {
     pub fn scan_iterations(&self) -> usize {
         let widest = self.hidden_size.max(self.output_size);
         // More than there are, as full fours go as one.
-        let terms = self.cell.facts().gates * self.hidden_size + self.output_size;
+        let terms = self.cell.spec().gates * self.hidden_size + self.output_size;
         widest.div_ceil(self.width() / self.tile.lanes)
             * (terms.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
     }
@@ -295,7 +345,7 @@ impl Recurrence {
 
     /// Gates in runs whose recurrent products' gradients lie side by side, none across the two stages.
     pub fn product_runs(&self) -> Vec<Range<usize>> {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let mut runs: Vec<Range<usize>> = vec![];
         for gate in 0..facts.gates {
             match runs.last_mut() {
@@ -326,7 +376,7 @@ impl Recurrence {
     /// The WGSL of the cell, and what every driver needs beside it.
     fn shader_parts(&self) -> Vec<&'static str> {
         let mut parts = vec![
-            self.cell.facts().shader,
+            self.cell.spec().shader,
             include_str!("../../shaders/common/math.wgsl"),
             include_str!("../../shaders/common/recurrence.wgsl"),
         ];
@@ -344,10 +394,10 @@ impl Recurrence {
     }
 
     /// The same for scans.
-    pub(super) fn scan_parts(&self, way: Way) -> Vec<&'static str> {
+    pub(super) fn scan_parts(&self, direction: TimeDirection) -> Vec<&'static str> {
         let mut parts = self.shader_parts();
         parts.extend(self.tile.parts());
-        parts.push(match self.kept(way) {
+        parts.push(match self.kept(direction) {
             0 => include_str!("../../shaders/common/none_kept.wgsl"),
             _ => include_str!("../../shaders/common/kept.wgsl"),
         });
@@ -356,7 +406,7 @@ impl Recurrence {
     }
 
     /// The values of the shaders' `override` constants, for scans.
-    pub(super) fn scan_constants(&self, way: Way) -> Vec<(&'static str, f64)> {
+    pub(super) fn scan_constants(&self, direction: TimeDirection) -> Vec<(&'static str, f64)> {
         let mut constants = self.constants();
         constants.push(("WIDTH", self.width() as f64));
         if self.tile.lanes > 1 {
@@ -364,7 +414,7 @@ impl Recurrence {
         }
         constants.push(("UNITS", self.hidden_size as f64));
         constants.push(("OUTPUTS", self.output_size as f64));
-        let kept = self.kept(way);
+        let kept = self.kept(direction);
         if kept > 0 {
             constants.push(("KEPT", kept as f64));
         }
@@ -374,20 +424,20 @@ impl Recurrence {
     /// What scans and steps have in common of these.
     pub(super) fn constants(&self) -> Vec<(&'static str, f64)> {
         let mut constants = vec![];
-        if let Some(projection) = self.projection {
+        if let Some(projection) = self.options.projection {
             constants.push(("PROJECTED", 1.0));
             constants.extend(projection.clip.map(|clip| ("PROJECTION_CLIP", clip)));
         }
-        if self.drops_state {
+        if self.options.drops_state {
             constants.push(("DROPS_STATE", 1.0));
         }
-        constants.extend(self.cell_clip.map(|clip| ("CELL_CLIP", clip)));
+        constants.extend(self.options.cell_clip.map(|clip| ("CELL_CLIP", clip)));
         constants
     }
 
     /// The cost of `steps` time steps, in either direction: products, and some 10 operations for a gate's activation.
     pub(super) fn cost(&self, steps: usize) -> Cost {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (t, b, h) = (steps as f64, self.batch as f64, self.hidden_size as f64);
         let (gates, work) = (facts.gates as f64, self.work() as f64);
         let states = self.state_sizes().iter().sum::<usize>() as f64;
@@ -416,14 +466,14 @@ impl Recurrence {
         stage: Option<usize>,
         input: Option<&Input<R>>,
     ) {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
         let (gates_h, slots_h, row_size) = (facts.gates * h, facts.slots * h, self.row_size());
-        let rows = self.cell.rows::<R>(self.cell_clip.is_some());
-        let clip = R::of(self.cell_clip.unwrap_or(0.0));
-        let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
+        let rows = self.cell.rows::<R>(self.options.cell_clip.is_some());
+        let clip = R::of(self.options.cell_clip.unwrap_or(0.0));
+        let peepholes = self.weights.peephole.map(|peephole| memory.read(&peephole));
         let peepholes = peepholes.as_deref().unwrap_or(&[]);
-        let recurrent = memory.read(&self.recurrent);
+        let recurrent = memory.read(&self.weights.recurrent);
         let (recurrent, projection) = recurrent.split_at(gates_h * p);
         // Each stage's part of R, and W_hr, transposed, laid out once for all steps.
         let stages = [0..facts.first_stage, facts.first_stage..facts.gates].map(|gates| {
@@ -431,18 +481,19 @@ impl Recurrence {
             (!gates.is_empty()).then(|| R::packed(part.t()))
         });
         let projection_t = self
+            .options
             .projection
             .map(|_| R::packed(View::new(projection, p, h, h).t()));
-        let bias = self.bias.map(|bias| memory.read(&bias));
+        let bias = self.weights.bias.map(|bias| memory.read(&bias));
         let bias = bias.as_deref();
         let lengths = memory.read_index(&self.lengths);
         let lengths = &*lengths;
         let (mut gates, mut states, mut cells) = (
             memory.write(&self.gates),
-            memory.write(&self.h),
-            memory.write(&self.c),
+            memory.write(&self.states.h),
+            memory.write(&self.states.c),
         );
-        let mut last = memory.write(&self.last);
+        let mut last = memory.write(&self.states.last);
         let (last_h, last_c) = last.split_at_mut(b * p);
         let (first_half, second_half) = (stage != Some(1), stage != Some(0));
         let ends_units = if self.has_middle() {
@@ -451,9 +502,9 @@ impl Recurrence {
             first_half
         };
 
-        let dropped_states = usize::from(self.drops_state);
+        let dropped_states = usize::from(self.options.drops_state);
         // A state that is dropped has its mask at the step before.
-        let from_before = usize::from(self.drops_state && range.start > 0);
+        let from_before = usize::from(self.options.drops_state && range.start > 0);
         let held = range.start - from_before..range.end;
         let mut tasks = by_tile(&mut gates, b * row_size, row_size, held);
         let states = by_tile(&mut states, b * p, p, range.start..range.end + 1);
@@ -475,7 +526,7 @@ impl Recurrence {
                     let longest = (0..sequences).map(length).max().unwrap_or(0);
                     let mut products = vec![R::zero(); sequences * gates_h];
                     let mut dropped = vec![R::zero(); dropped_states * sequences * p];
-                    let projections = usize::from(self.projection.is_some());
+                    let projections = usize::from(self.options.projection.is_some());
                     let mut projected = vec![R::zero(); projections * sequences * p];
                     // products[:, a stage's gates] = operand @ R^T + b_hh
                     let multiply = |products: &mut [R], operand: View<R>, stage: usize| {
@@ -504,7 +555,7 @@ impl Recurrence {
                         let (before, after) = states.split_at_mut(n + 1);
                         let (mut h_before, h_after) = (&*before[n], &mut *after[0]);
                         let (c_before, c_after) = pair(&mut cells, n);
-                        if self.drops_state && t > 0 {
+                        if self.options.drops_state && t > 0 {
                             dropped.copy_from_slice(h_before);
                             self.drop_state(gates[n + from_before - 1], &mut dropped);
                             h_before = &dropped;
@@ -558,7 +609,7 @@ impl Recurrence {
                                     prefetch(&next[r * row_size..][..slots_h]);
                                 }
                                 let (slots, m) = row.split_at_mut(slots_h);
-                                let (h_before, h_after) = match self.projection {
+                                let (h_before, h_after) = match self.options.projection {
                                     Some(_) => (&[][..], &mut m[..h]),
                                     None => (&h_before[r * h..][..h], &mut h_after[r * h..][..h]),
                                 };
@@ -584,7 +635,7 @@ impl Recurrence {
                                 keep(t, r, before, after, &mut last_c[c_own]);
                             }
                         }
-                        if let Some(projection) = self.projection.filter(|_| second_half) {
+                        if let Some(projection) = self.options.projection.filter(|_| second_half) {
                             let m = View::new(&rows_of_gates[slots_h..], sequences, h, row_size);
                             // Past the end m is zero, and so is its projection.
                             match projection_t.as_ref().filter(|_| t < longest) {
@@ -615,7 +666,7 @@ impl Recurrence {
                                     (&h_before[own.clone()], &h_after[own.clone()]);
                                 keep(t, r, before, after, &mut last_h[own]);
                             }
-                            if self.drops_state {
+                            if self.options.drops_state {
                                 let masks =
                                     self.masks(rows_of_gates).zip(last_h.chunks_exact_mut(p));
                                 for (r, (mask, last)) in masks.enumerate() {
@@ -655,22 +706,25 @@ impl Recurrence {
         range: Range<usize>,
         work: BackwardWork,
     ) {
-        let facts = self.cell.facts();
+        let facts = self.cell.spec();
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
-        let rows = self.cell.rows::<R>(self.cell_clip.is_some());
-        let clip = R::of(self.cell_clip.unwrap_or(0.0));
-        let peepholes = self.peephole.map(|peephole| memory.read(&peephole));
+        let rows = self.cell.rows::<R>(self.options.cell_clip.is_some());
+        let clip = R::of(self.options.cell_clip.unwrap_or(0.0));
+        let peepholes = self.weights.peephole.map(|peephole| memory.read(&peephole));
         let peepholes = peepholes.as_deref().unwrap_or(&[]);
-        let recurrent = memory.read(&self.recurrent);
+        let recurrent = memory.read(&self.weights.recurrent);
         let (recurrent, projection) = recurrent.split_at(facts.gates * h * p);
         let lengths = memory.read_index(&self.lengths);
         let lengths = &*lengths;
-        let (states, cells) = (memory.read(&self.h), memory.read(&self.c));
+        let (states, cells) = (memory.read(&self.states.h), memory.read(&self.states.c));
         let (states, cells) = (&*states, &*cells);
-        let upstream = self.upstream.map(|upstream| memory.read(&upstream));
+        let upstream = self
+            .gradients
+            .upstream
+            .map(|upstream| memory.read(&upstream));
         let upstream = upstream.as_deref();
         let mut gates = memory.write(&self.gates);
-        let mut dstate = memory.write(&self.dstate);
+        let mut dstate = memory.write(&self.gradients.dstate);
         let (dh, dc) = dstate.split_at_mut(b * p);
         let (slots_h, row_size) = (facts.slots * h, self.row_size());
         // Each run's part of R, and W_hr, laid out once for all steps.
@@ -681,11 +735,12 @@ impl Recurrence {
             })
             .collect();
         let projection = self
+            .options
             .projection
             .map(|_| R::packed(View::new(projection, p, h, h)));
         // A step of its own first takes the step after it back, whose gradients lie one further on.
         // A state that is dropped has its mask at the step before.
-        let from_before = usize::from(self.drops_state && range.start > 0);
+        let from_before = usize::from(self.options.drops_state && range.start > 0);
         let end = (range.end + usize::from(work.pending)).min(self.steps);
         let held = range.start - from_before..end;
 
@@ -700,7 +755,8 @@ impl Recurrence {
                 let first = tile * TILE;
                 let length = |row: usize| (lengths[first + row] as usize).min(self.steps);
                 let longest = (0..sequences).map(length).max().unwrap_or(0);
-                let mut dropped = vec![R::zero(); usize::from(self.drops_state) * sequences * p];
+                let mut dropped =
+                    vec![R::zero(); usize::from(self.options.drops_state) * sequences * p];
                 let mut dmiddle = vec![R::zero(); (self.stages() - 1) * sequences * h];
                 // out += the gradients of the products of one stage's gates, taken back through R
                 let products_back = |slots: &[R], out: &mut [R], second: bool| {
@@ -711,15 +767,15 @@ impl Recurrence {
                         weights.product(operand, Start::Held, out, p);
                     }
                 };
-                if work.first && work.units && self.given_states < 1 {
+                if work.first && work.units && self.gradients.given_states < 1 {
                     dh.fill(R::zero());
                 }
                 // A projected layer comes to its units, and so to c, in the middle of a step.
-                let reaches_c = match self.projection {
+                let reaches_c = match self.options.projection {
                     Some(_) => work.middle,
                     None => work.units,
                 };
-                if work.first && reaches_c && self.given_states < 2 {
+                if work.first && reaches_c && self.gradients.given_states < 2 {
                     dc.fill(R::zero());
                 }
                 if work.pending && !work.first {
@@ -727,13 +783,13 @@ impl Recurrence {
                 }
                 for (n, t) in range.clone().enumerate().rev() {
                     let held_before = &states[(t * b + first) * p..][..sequences * p];
-                    if self.drops_state {
+                    if self.options.drops_state {
                         dropped.copy_from_slice(held_before);
                         if t > 0 {
                             self.drop_state(gates[n + from_before - 1], &mut dropped);
                         }
                     }
-                    let held_before = if self.drops_state {
+                    let held_before = if self.options.drops_state {
                         &dropped
                     } else {
                         held_before
@@ -745,7 +801,7 @@ impl Recurrence {
                         start..start + size
                     };
                     // h and c of a row of units; empty where they have none.
-                    let own_h = |row: usize| match self.projection {
+                    let own_h = |row: usize| match self.options.projection {
                         Some(_) => 0..0,
                         None => row * h..(row + 1) * h,
                     };
@@ -791,7 +847,7 @@ impl Recurrence {
                             );
                         }
                     };
-                    if self.drops_state && work.units {
+                    if self.options.drops_state && work.units {
                         let rows = dh.chunks_exact_mut(p).zip(self.masks(slots)).enumerate();
                         for (_, (dh, mask)) in rows.filter(|(row, _)| t < length(*row)) {
                             dh.iter_mut().zip(mask).for_each(|(dh, &mask)| *dh *= mask);
@@ -807,7 +863,7 @@ impl Recurrence {
                             dh.iter_mut().zip(upstream).for_each(|(dh, &du)| *dh += du);
                         }
                     }
-                    if let Some(projection) = self.projection.filter(|_| work.units) {
+                    if let Some(projection) = self.options.projection.filter(|_| work.units) {
                         // In place of the product its gradient, unless h was clipped there.
                         for (row, (slots, dh)) in slots
                             .chunks_exact_mut(row_size)
@@ -828,7 +884,7 @@ impl Recurrence {
                     } else if work.units {
                         each(slots, dh, dc, &[], rows.backward);
                     }
-                    if work.middle && self.projection.is_some() {
+                    if work.middle && self.options.projection.is_some() {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
                         dmiddle.fill(R::zero());
                         if let Some(weights) = projection.as_ref().filter(|_| t < longest) {

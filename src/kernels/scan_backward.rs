@@ -1,4 +1,4 @@
-use super::recurrence::{BackwardWork, Recurrence, Way};
+use super::recurrence::{BackwardWork, Recurrence, TimeDirection};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
@@ -34,7 +34,7 @@ impl Kernel for ScanBackward {
             ("end", Scalar::count(self.end)),
             (
                 "has_upstream",
-                Scalar::U32(self.layer.upstream.is_some().into()),
+                Scalar::U32(self.layer.gradients.upstream.is_some().into()),
             ),
             ("given_states", Scalar::count(self.given_states())),
         ]);
@@ -42,12 +42,12 @@ impl Kernel for ScanBackward {
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.scan_parts(Way::Backward);
+        let mut parts = self.layer.scan_parts(TimeDirection::Backward);
         parts.push(include_str!("../../shaders/common/backward.wgsl"));
         parts.push(include_str!("../../shaders/scan_backward.wgsl"));
         Shader {
             parts,
-            constants: self.layer.scan_constants(Way::Backward),
+            constants: self.layer.scan_constants(TimeDirection::Backward),
         }
     }
 
@@ -83,9 +83,9 @@ impl ScanBackward {
 
     fn given_states(&self) -> usize {
         if self.end == self.layer.steps {
-            self.layer.given_states
+            self.layer.gradients.given_states
         } else {
-            self.layer.cell.facts().states
+            self.layer.cell.spec().states
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::recurrence::{Input, Recurrence, Way};
+use super::recurrence::{Input, Recurrence, TimeDirection};
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
@@ -31,18 +31,21 @@ impl Kernel for ScanForward {
         scalars.extend([
             ("begin", Scalar::count(self.begin)),
             ("end", Scalar::count(self.end)),
-            ("has_bias", Scalar::U32(self.layer.bias.is_some().into())),
+            (
+                "has_bias",
+                Scalar::U32(self.layer.weights.bias.is_some().into()),
+            ),
         ]);
         scalars
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.scan_parts(Way::Forward);
+        let mut parts = self.layer.scan_parts(TimeDirection::Forward);
         parts.push(include_str!("../../shaders/common/forward.wgsl"));
         parts.push(include_str!("../../shaders/scan_forward.wgsl"));
         Shader {
             parts,
-            constants: self.layer.scan_constants(Way::Forward),
+            constants: self.layer.scan_constants(TimeDirection::Forward),
         }
     }
 

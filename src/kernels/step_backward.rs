@@ -43,9 +43,12 @@ impl Kernel for StepBackward {
             ("stage", Scalar::U32(self.stage_number())),
             (
                 "has_upstream",
-                Scalar::U32(self.layer.upstream.is_some().into()),
+                Scalar::U32(self.layer.gradients.upstream.is_some().into()),
             ),
-            ("given_states", Scalar::count(self.layer.given_states)),
+            (
+                "given_states",
+                Scalar::count(self.layer.gradients.given_states),
+            ),
         ]);
         scalars
     }

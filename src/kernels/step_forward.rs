@@ -32,7 +32,10 @@ impl Kernel for StepForward {
         scalars.extend([
             ("t", Scalar::count(self.t)),
             ("stage", Scalar::count(self.stage)),
-            ("has_bias", Scalar::U32(self.layer.bias.is_some().into())),
+            (
+                "has_bias",
+                Scalar::U32(self.layer.weights.bias.is_some().into()),
+            ),
         ]);
         scalars
     }

@@ -35,7 +35,7 @@ const CACHED: usize = 1 << 17;
 /// what each step multiplies with should stay at hand.
 fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
     let layer = &scan.layer;
-    let gates = layer.cell.facts().gates * layer.hidden_size;
+    let gates = layer.cell.spec().gates * layer.hidden_size;
     let size = [layer.steps * layer.batch, gates];
     let to = &product.c;
     let is_input = (to.tensor.buffer, to.tensor.offset) == (layer.gates.buffer, layer.gates.offset)
@@ -46,7 +46,13 @@ fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
         None => true,
     };
     let read = [Some(product.a.tensor), Some(product.b.tensor), product.bias];
-    let written = [layer.gates, layer.h, layer.c, layer.last].map(|tensor| tensor.buffer);
+    let written = [
+        layer.gates,
+        layer.states.h,
+        layer.states.c,
+        layer.states.last,
+    ]
+    .map(|tensor| tensor.buffer);
     let reads_elsewhere = read
         .iter()
         .flatten()

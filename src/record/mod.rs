@@ -5,10 +5,10 @@ pub mod update;
 use crate::backend::tuning::{Route, Tuning};
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Arrange, BackwardStage, Call, CarryState, ColumnSum, Columns, DropoutMask, Gemm, LabelWeight,
-    Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Pack, Projection, Recurrence,
-    ScanBackward, ScanForward, Side, SoftmaxCrossEntropy, StepBackward, StepForward, Table, Tile,
-    Tokens, Way, packed_matrices,
+    Arrange, BackwardStage, Call, CarryState, CellOptions, ColumnSum, Columns, DropoutMask, Gemm,
+    LabelWeight, LayerStates, Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Pack,
+    Projection, Recurrence, RecurrentWeights, ScanBackward, ScanForward, Side, SoftmaxCrossEntropy,
+    StateGradients, StepBackward, StepForward, Table, Tile, TimeDirection, Tokens, packed_matrices,
 };
 use crate::network::{Direction, Entry, Input, Loss, Network, Padding, Reads};
 use crate::program::{Phase, Program};
@@ -286,8 +286,8 @@ impl RecordedNetwork {
             let projected = layer.projection_size.map_or(0, |_| h * p);
             let recurrent = parameters.part(entry.offset, [entry.shape.len() + projected]);
             let projects = layer.projection_size.is_some();
-            let packed = |way: Way, wanted: bool| -> Shape {
-                let matrices = packed_matrices(layer.cell, h, p, projects, way);
+            let packed = |direction: TimeDirection, wanted: bool| -> Shape {
+                let matrices = packed_matrices(layer.cell, h, p, projects, direction);
                 let matrices = matrices.into_iter().map(Pack::size);
                 [if wanted && tuning.packs_weights {
                     matrices.sum()
@@ -302,32 +302,46 @@ impl RecordedNetwork {
                 batch,
                 hidden_size: h,
                 output_size: p,
-                projection: layer.projection_size.map(|_| Projection {
-                    clip: layer.projection_clip,
-                }),
-                recurrent,
-                forward_weights: activation("forward_weights", packed(Way::Forward, true)),
-                backward_weights: activation("backward_weights", packed(Way::Backward, trains)),
-                bias: parameter(format!("rnn.bias_hh_{suffix}")),
-                peephole: parameter(format!("rnn.weight_peephole_{suffix}")),
-                cell_clip: layer.cell_clip,
-                drops_state,
+                options: CellOptions {
+                    projection: layer.projection_size.map(|_| Projection {
+                        clip: layer.projection_clip,
+                    }),
+                    cell_clip: layer.cell_clip,
+                    drops_state,
+                },
+                weights: RecurrentWeights {
+                    recurrent,
+                    packed_forward: activation(
+                        "forward_weights",
+                        packed(TimeDirection::Forward, true),
+                    ),
+                    packed_backward: activation(
+                        "backward_weights",
+                        packed(TimeDirection::Backward, trains),
+                    ),
+                    bias: parameter(format!("rnn.bias_hh_{suffix}")),
+                    peephole: parameter(format!("rnn.weight_peephole_{suffix}")),
+                },
                 gates: activation("gates", [steps, batch, layer.kept_size(drops_state)].into()),
-                h: activation("h", [steps + 1, batch, p].into()),
-                c: activation(
-                    "c",
-                    [if facts.states > 1 { steps + 1 } else { 0 }, batch, h].into(),
-                ),
-                last: activation("last", [states].into()),
-                upstream: upstream.then(|| activation("upstream", [steps, batch, p].into())),
-                dstate: activation(
-                    "dstate",
-                    match gradients {
-                        Gradients::None => [0].into(),
-                        _ => [states].into(),
-                    },
-                ),
-                given_states,
+                states: LayerStates {
+                    h: activation("h", [steps + 1, batch, p].into()),
+                    c: activation(
+                        "c",
+                        [if facts.states > 1 { steps + 1 } else { 0 }, batch, h].into(),
+                    ),
+                    last: activation("last", [states].into()),
+                },
+                gradients: StateGradients {
+                    upstream: upstream.then(|| activation("upstream", [steps, batch, p].into())),
+                    dstate: activation(
+                        "dstate",
+                        match gradients {
+                            Gradients::None => [0].into(),
+                            _ => [states].into(),
+                        },
+                    ),
+                    given_states,
+                },
                 lengths,
                 tile: Tile::SMALLEST,
             });
@@ -434,11 +448,10 @@ impl RecordedNetwork {
             emission,
             ..
         } = &self.levels[level];
-        emission
-            .as_ref()
-            .map_or(self.layers[directions.start].upstream, |emission| {
-                emission.upstream
-            })
+        emission.as_ref().map_or(
+            self.layers[directions.start].gradients.upstream,
+            |emission| emission.upstream,
+        )
     }
 
     /// What direction `reversed` of layer `level` reads, in training or not.
@@ -485,7 +498,7 @@ impl RecordedNetwork {
             }
             for layer in around.directions.clone() {
                 let recurrence = &self.layers[layer];
-                if recurrence.drops_state {
+                if recurrence.options.drops_state {
                     let (of, keep) = (MaskOf::State { layer }, dropout.state_keep_prob);
                     let (steps, width) = (self.steps, recurrence.output_size);
                     push(of, recurrence.state_masks(), steps, width, keep);
@@ -518,9 +531,12 @@ impl RecordedNetwork {
     pub fn carry_states(&mut self, phase: Phase, control: Tensor) {
         for layer in &self.layers {
             let mut before = 0;
-            for (state, len) in [layer.h, layer.c].into_iter().zip(layer.state_sizes()) {
+            for (state, len) in [layer.states.h, layer.states.c]
+                .into_iter()
+                .zip(layer.state_sizes())
+            {
                 let call = CarryState {
-                    last: layer.last.part(before, [len]),
+                    last: layer.states.last.part(before, [len]),
                     control,
                     initial: state.part(0, [len]),
                 };
@@ -551,7 +567,7 @@ impl RecordedNetwork {
             let (values, gradient) = match dropped.filter(|_| training) {
                 // Once it is read, its gradient can take its place.
                 Some(Dropped { values, .. }) => (values, values),
-                None => (layer.last, layer.dstate),
+                None => (layer.states.last, layer.gradients.dstate),
             };
             (
                 Matrix::new(values, self.batch, layer.output_size),
@@ -610,7 +626,7 @@ impl RecordedNetwork {
             let (source, out) = match back {
                 true => (
                     place,
-                    Columns::all(layer.upstream.expect("made with gradients")),
+                    Columns::all(layer.gradients.upstream.expect("made with gradients")),
                 ),
                 false => (Columns::all(layer.outputs()), place),
             };
@@ -691,7 +707,7 @@ impl RecordedNetwork {
             let top = self.levels.last().expect("a network has layers");
             for (l, dropped) in top.directions.clone().zip(&top.dropped_last) {
                 if let Some(Dropped { mask, values }) = *dropped {
-                    calls.push(self.drop_last(l, mask, self.layers[l].last, values));
+                    calls.push(self.drop_last(l, mask, self.layers[l].states.last, values));
                 }
             }
         }
@@ -742,26 +758,26 @@ impl RecordedNetwork {
     }
 
     /// Lays a layer's recurrent weights out for one way through time.
-    fn pack(&self, layer: &Recurrence, way: Way, calls: &mut Vec<Call>) {
+    fn pack(&self, layer: &Recurrence, direction: TimeDirection, calls: &mut Vec<Call>) {
         if !self.tuning.packs_weights {
             return;
         }
-        let weights = match way {
-            Way::Forward => layer.forward_weights,
-            Way::Backward => layer.backward_weights,
+        let weights = match direction {
+            TimeDirection::Forward => layer.weights.packed_forward,
+            TimeDirection::Backward => layer.weights.packed_backward,
         };
         let (mut read, mut written) = (0, 0);
-        for packed in layer.packed(way) {
+        for packed in layer.packed(direction) {
             let [blocks, terms, columns] = packed;
             let numbers = blocks * terms * columns;
             calls.push(
                 Pack {
-                    source: layer.recurrent.part(read, [numbers]),
+                    source: layer.weights.recurrent.part(read, [numbers]),
                     out: weights.part(written, [Pack::size(packed)]),
                     blocks,
                     terms,
                     columns,
-                    transposed: way == Way::Forward,
+                    transposed: direction == TimeDirection::Forward,
                 }
                 .into(),
             );
@@ -787,14 +803,17 @@ impl RecordedNetwork {
         } = direction;
         let rows = self.steps * self.batch;
         let layer = Recurrence {
-            drops_state: self.layers[l].drops_state && training,
+            options: CellOptions {
+                drops_state: self.layers[l].options.drops_state && training,
+                ..self.layers[l].options
+            },
             ..self.layers[l].clone()
         };
         let (row_size, gates_h) = (
             layer.row_size(),
             layer.cell.facts().gates * layer.hidden_size,
         );
-        self.pack(&layer, Way::Forward, calls);
+        self.pack(&layer, TimeDirection::Forward, calls);
         let bias = self.parameter(&self.parameters, &format!("rnn.bias_ih_{suffix}"));
         let name = format!("rnn.weight_ih_{suffix}");
         calls.push(match self.one_hot(direction) {
@@ -923,7 +942,7 @@ impl RecordedNetwork {
             let (facts, h, p) = (layer.cell.facts(), layer.hidden_size, layer.output_size);
             let (gates_h, slots_h) = (facts.gates * h, facts.slots * h);
             let row_size = layer.row_size();
-            self.pack(layer, Way::Backward, &mut calls);
+            self.pack(layer, TimeDirection::Backward, &mut calls);
             match self.routes[l] {
                 Route::Scan => {
                     let cuts: Vec<_> = self.cuts(layer).collect();
@@ -956,7 +975,7 @@ impl RecordedNetwork {
             if let Some(held) = held {
                 calls.extend(self.hold(layer, held));
             }
-            let held = held.unwrap_or(layer.h);
+            let held = held.unwrap_or(layer.states.h);
             let columns = |range| Matrix::block(layer.gates, rows, row_size, range);
             let name = format!("rnn.weight_ih_{suffix}");
             match self.one_hot(direction) {
@@ -1041,7 +1060,7 @@ impl RecordedNetwork {
                 // i and f see c as it was before a step, o as it is after it.
                 for (number, (slot, skip)) in [(0, 0), (1, 0), (3, 1)].into_iter().enumerate() {
                     let source = layer.gates.part(slot * h, [layer.gates.len() - slot * h]);
-                    let factor = layer.c.part(skip * self.batch * h, [rows * h]);
+                    let factor = layer.states.c.part(skip * self.batch * h, [rows * h]);
                     calls.push(
                         ColumnSum {
                             source,
@@ -1160,7 +1179,7 @@ impl RecordedNetwork {
         let top = self.levels.last().expect("a network has layers");
         for (l, dropped) in top.directions.clone().zip(&top.dropped_last) {
             if let Some(Dropped { mask, values }) = *dropped {
-                calls.push(self.drop_last(l, mask, values, self.layers[l].dstate));
+                calls.push(self.drop_last(l, mask, values, self.layers[l].gradients.dstate));
             }
         }
     }
@@ -1202,7 +1221,7 @@ impl RecordedNetwork {
                 |tensor: Tensor| Columns::all(tensor.part(first * batch * p, [steps, batch, p]));
             Arrange {
                 steps,
-                ..self.arrange(columns(layer.h), columns(held), p)
+                ..self.arrange(columns(layer.states.h), columns(held), p)
             }
         };
         let initial = moves(0, 1);
@@ -1237,7 +1256,7 @@ impl Recurrence {
 
     /// `[T, B, P]`: what the layer emits.
     pub fn outputs(&self) -> Tensor {
-        self.h.part(
+        self.states.h.part(
             self.batch * self.output_size,
             [self.steps, self.batch, self.output_size],
         )

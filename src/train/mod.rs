@@ -510,7 +510,7 @@ impl Trainer {
             parameters,
             moments,
             states: layers
-                .map(|layer| executor.read(&layer.last))
+                .map(|layer| executor.read(&layer.states.last))
                 .collect::<Result<_>>()?,
             best: self.best.clone(),
         })
@@ -551,7 +551,7 @@ impl Trainer {
         let moments: Vec<(Tensor, &[f32])> = moments
             .map(|moment| (moment.tensor, named(moment.name)))
             .collect();
-        let layers = self.model.layers.iter().map(|layer| layer.last);
+        let layers = self.model.layers.iter().map(|layer| layer.states.last);
         let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
         let parameters = (self.model.parameters, checkpoint.parameters.as_slice());
         for (tensor, values) in states.chain(moments).chain([parameters]) {

@@ -387,14 +387,14 @@ impl Session<'_> {
             player.write(targets, &case.time_major("targets"));
         }
         for (l, layer) in model.layers.iter().enumerate() {
-            let states = [("h", layer.h), ("c", layer.c)];
+            let states = [("h", layer.states.h), ("c", layer.states.c)];
             let mut skip = 0;
             for ((s, over_time), len) in states.into_iter().zip(layer.state_sizes()) {
                 if let (_, Some(initial)) = case.state("init", l, s, len) {
                     player.write(&over_time.part(0, [len]), initial);
                 }
                 if let (_, Some(gradient)) = case.state("upstream/final", l, s, len) {
-                    player.write(&layer.dstate.part(skip, [len]), gradient);
+                    player.write(&layer.gradients.dstate.part(skip, [len]), gradient);
                 }
                 skip += len;
             }
@@ -469,7 +469,7 @@ impl Session<'_> {
             self.player.run(&Phase::TRAIN, 1);
             let prefix = format!("chunk{}", chunk + 1);
             for layer in &self.model.layers {
-                let mut last = self.player.read(&layer.last).into_iter();
+                let mut last = self.player.read(&layer.states.last).into_iter();
                 for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                     let values = last.by_ref().take(len).collect();
                     self.results.add(format!("{prefix}/{s}"), values);
@@ -542,7 +542,7 @@ impl Session<'_> {
     fn read_forward(&mut self) {
         let (steps, batch) = (self.model.steps, self.model.batch);
         for (l, layer) in self.model.layers.iter().enumerate() {
-            let mut last = self.player.read(&layer.last).into_iter();
+            let mut last = self.player.read(&layer.states.last).into_iter();
             for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                 let (name, _) = self.case.state("out/final", l, s, len);
                 self.results.add(name, last.by_ref().take(len).collect());
@@ -609,7 +609,7 @@ impl Session<'_> {
             self.results.add("grad/x", dinputs);
         }
         for (l, layer) in self.model.layers.iter().enumerate() {
-            let mut dstate = self.player.read(&layer.dstate).into_iter();
+            let mut dstate = self.player.read(&layer.gradients.dstate).into_iter();
             for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                 let (name, _) = self.case.state("grad/init", l, s, len);
                 self.results.add(name, dstate.by_ref().take(len).collect());

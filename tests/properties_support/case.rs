@@ -305,7 +305,9 @@ impl Case {
 /// The states before the first step: of every direction h, then c, as the gradients lie in its `dstate`.
 pub fn initial_states(model: &RecordedNetwork) -> Vec<Tensor> {
     let of_layer = |layer: &Recurrence| {
-        let states = [layer.h, layer.c].into_iter().zip(layer.state_sizes());
+        let states = [layer.states.h, layer.states.c]
+            .into_iter()
+            .zip(layer.state_sizes());
         let parts = states.map(|(state, size)| state.part(0, [size]));
         parts.collect::<Vec<_>>()
     };

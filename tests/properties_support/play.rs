@@ -146,7 +146,7 @@ impl Player {
         let top = self.model.network.layers.len() - 1;
         let emitted = (self.model.emitted(top), self.model.upstream(top));
         let lasts = self.model.layers.iter();
-        let lasts = lasts.map(|layer| (layer.last, Some(layer.dstate)));
+        let lasts = lasts.map(|layer| (layer.states.last, Some(layer.gradients.dstate)));
         let pairs: Vec<_> = [emitted].into_iter().chain(lasts).collect();
         let mut random = case.random(2);
         for (tensor, gradient) in pairs {
@@ -177,7 +177,7 @@ impl Player {
         let top = self.model.network.layers.len() - 1;
         let mut tensors = vec![("emitted".into(), self.model.emitted(top))];
         let lasts = self.model.layers.iter().enumerate();
-        tensors.extend(lasts.map(|(l, layer)| (format!("last {l}"), layer.last)));
+        tensors.extend(lasts.map(|(l, layer)| (format!("last {l}"), layer.states.last)));
         if self.gradients != Gradients::OfUpstream {
             tensors.push(("outputs".into(), self.model.outputs));
         }
@@ -195,7 +195,8 @@ impl Player {
         tensors.extend(model.dinputs.map(|dinputs| ("inputs".into(), dinputs)));
         if self.gradients == Gradients::OfUpstream {
             let states = model.layers.iter().enumerate();
-            tensors.extend(states.map(|(l, layer)| (format!("states {l}"), layer.dstate)));
+            tensors
+                .extend(states.map(|(l, layer)| (format!("states {l}"), layer.gradients.dstate)));
         }
         self.get_all(tensors)
     }
@@ -210,10 +211,16 @@ impl Player {
         let mut sides = vec![];
         for layer in self.model.layers.clone() {
             if layer.cell == Cell::RnnRelu {
-                sides.extend(self.get(&layer.h).iter().map(|&h| h > 0.0));
+                sides.extend(self.get(&layer.states.h).iter().map(|&h| h > 0.0));
             }
-            let of_h = layer.projection.and_then(|projection| projection.clip);
-            for (state, limit) in [(layer.h, of_h), (layer.c, layer.cell_clip)] {
+            let of_h = layer
+                .options
+                .projection
+                .and_then(|projection| projection.clip);
+            for (state, limit) in [
+                (layer.states.h, of_h),
+                (layer.states.c, layer.options.cell_clip),
+            ] {
                 if let Some(limit) = limit {
                     sides.extend(self.get(&state).iter().map(|value| value.abs() >= limit));
                 }
