@@ -2296,6 +2296,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                         unit = vec![r, z, n, reset[j]];
                         h_after[j] = blend(z, n);
                     }
+                    cell => panic!("the formulas of {cell:?} are not written down here"),
                 }
                 unit.into_iter()
                     .enumerate()
@@ -2508,6 +2509,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                             let dz = d_update(z, n);
                             (vec![r, dz, d * (one - z) * (one - n * n), reset], d * z)
                         }
+                        cell => panic!("the formulas of {cell:?} are not written down here"),
                     };
                     unit.into_iter()
                         .enumerate()

@@ -157,10 +157,9 @@ fn gradients_from_above_are_differences_too() {
         let mut player = Player::new(&case, Gradients::OfUpstream, OpenDevice::CpuF64);
         player.run(&[Phase::Forward, Phase::Backward]);
         let model = &player.model;
-        let (gradients, dinputs) = (model.gradients, model.dinputs);
+        let (gradients, dinputs) = (model.gradients, model.dinputs());
         let dstates = model
-            .layers
-            .iter()
+            .recurrences()
             .map(|layer| layer.gradients.dstate)
             .collect();
         let mut pairs = vec![
@@ -389,7 +388,7 @@ fn sequences_may_come_in_any_order() {
                 .collect();
             other.put_index(&model.inputs, &tokens);
         }
-        read.extend(model.targets.map(|targets| (targets, classes)));
+        read.extend(model.head.targets.map(|targets| (targets, classes)));
         for (tensor, width) in read {
             let values = reorder(one.get(&tensor), width);
             other.put(&tensor, &values);
@@ -397,14 +396,14 @@ fn sequences_may_come_in_any_order() {
         let labels = case.labels(&model).into_iter().map(f64::from);
         let labels = reorder(labels.collect(), 1).into_iter();
         other.put_index(
-            &model.labels,
+            &model.head.labels,
             &labels.map(|label| label as u32).collect::<Vec<_>>(),
         );
         one.run(&[Phase::Forward, Phase::Backward]);
         other.run(&[Phase::Forward, Phase::Backward]);
         let outputs = |values| vec![("outputs".to_string(), values)];
-        let expected = reorder(one.get(&model.outputs), classes);
-        check_same(&outputs(other.get(&model.outputs)), &outputs(expected))?;
+        let expected = reorder(one.get(&model.head.outputs), classes);
+        check_same(&outputs(other.get(&model.head.outputs)), &outputs(expected))?;
         check_near(&other.gradients(), &one.gradients(), EXACT)
     });
 }
@@ -422,7 +421,7 @@ fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
             .map(|row| &row[..mask.width])
             .take(mask.steps * batch)
             .collect();
-        let count = match case.network.layers[mask.level].dropout.mask {
+        let count = match case.network.layers[mask.layer_index].dropout.mask {
             MaskSharing::EachStep => rows.len(),
             MaskSharing::EachSequence => batch,
             MaskSharing::EachBatch => 1,
@@ -541,7 +540,7 @@ fn gpus_refuse_what_they_cannot_load() {
         };
         let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
         let mut model = model.expect("it makes sense");
-        let mut layer = model.layers[0].clone();
+        let mut layer = model.recurrences().next().expect("it has a layer").clone();
         layer.options.cell_clip = cell_clip;
         let (begin, end) = (0, model.steps);
         let scan = ScanForward { layer, begin, end };

@@ -340,8 +340,8 @@ impl Loaded {
             let (found, expected) = (executor.read(&tensor)?, reference.read_exact(&tensor));
             judge(&format!("{name}: {what}"), &found, &expected, limit)
         };
-        let outputs = model.outputs.shape.extents()[0];
-        judge("the loss", model.scores.part(0, [outputs]))?;
+        let outputs = model.head.outputs.shape.extents()[0];
+        judge("the loss", model.head.scores.part(0, [outputs]))?;
         let gradients = model.gradients.iter();
         gradients
             .flat_map(|gradients| model.entries.iter().map(move |entry| (entry, gradients)))

@@ -80,7 +80,7 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
     }
     for direction in network.directions() {
         let Direction {
-            level,
+            layer_index: level,
             reversed,
             inputs,
             layer,

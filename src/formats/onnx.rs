@@ -95,7 +95,7 @@ impl Graph {
         let (mut read, mut last) = (inputs.to_string(), String::new());
         for (level, layer) in model.network.layers.iter().enumerate() {
             let directions = model.network.directions();
-            let own = directions.iter().filter(|d| d.level == level);
+            let own = directions.iter().filter(|d| d.layer_index == level);
             let own: Vec<&Direction> = own.collect();
             // An operator of two directions has one size.
             let together = match own[..] {

@@ -187,7 +187,7 @@ fn python(model: &Model, stacks: &[Stack], weights: &str) -> String {
         let layer = &network.layers[*first];
         let inputs = directions
             .iter()
-            .find(|direction| direction.level == *first)
+            .find(|direction| direction.layer_index == *first)
             .map_or(0, |direction| direction.inputs);
         let mut options = String::new();
         if *count > 1 {

@@ -53,7 +53,7 @@ pub fn generate(
     // Every step goes on from the one before; before the first of all, the last states are zeros.
     executor.write_index(&control.part(control::CHUNK, [1]), &[1])?;
 
-    let newest = model.outputs.part((steps - 1) * width, [width]);
+    let newest = model.head.outputs.part((steps - 1) * width, [width]);
     let mut series = seed.to_vec();
     let first = seed.len() / width - steps;
     // The seed but for its end only fills the state; a window has nothing to fill.

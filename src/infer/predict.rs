@@ -175,7 +175,7 @@ impl Predictor {
             valid.resize(batch, 0);
             inputs.write(first, &valid, model, executor)?;
             executor.write_index(&model.lengths, &valid)?;
-            for (layer, state) in model.layers.iter().zip(&mut states) {
+            for (layer, state) in model.recurrences().zip(&mut states) {
                 for ((before, _), part) in places(layer).into_iter().zip(state.parts()) {
                     let own = part.slice(s![sequences.clone(), ..]);
                     let mut values: Vec<f32> = own.iter().copied().collect();
@@ -186,11 +186,11 @@ impl Predictor {
 
             executor.run(&[Phase::Evaluate], 1)?;
 
-            let values = executor.read(&model.outputs)?;
+            let values = executor.read(&model.head.outputs)?;
             place(&values, batch, first, &mut outputs, answers);
             let values = executor.read(&emitted)?;
             place(&values, batch, first, &mut hidden, length);
-            for (layer, state) in model.layers.iter().zip(&mut states) {
+            for (layer, state) in model.recurrences().zip(&mut states) {
                 for ((_, after), part) in places(layer).into_iter().zip(state.parts()) {
                     let values = executor.read(&after)?;
                     let mut own = part.slice_mut(s![sequences.clone(), ..]);

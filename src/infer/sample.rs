@@ -153,7 +153,7 @@ impl Sampler {
 
     /// What may come next: logits `[B, V]`, of which what is unknown has minus infinity.
     fn logits(&mut self) -> Result<Vec<f32>> {
-        let mut logits = self.executor.read(&self.model.outputs)?;
+        let mut logits = self.executor.read(&self.model.head.outputs)?;
         if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
             return Err(Error::Data(format!(
                 "the network answers with {value}: its parameters are of no use, or it was trained at too high a learning rate"

@@ -41,7 +41,7 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Direction {
     /// The index of its layer in the network.
-    pub level: usize,
+    pub layer_index: usize,
     /// Whether it reads each sequence from its end.
     pub reversed: bool,
     /// The end of its parameters' names: `l0`, `l0_reverse`.
@@ -183,7 +183,7 @@ impl Network {
         let mut inputs = self.features();
         for (index, layer) in self.layers.iter().enumerate() {
             let forward = Direction {
-                level: index,
+                layer_index: index,
                 reversed: false,
                 suffix: format!("l{index}"),
                 inputs,

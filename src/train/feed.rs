@@ -208,8 +208,8 @@ impl Feed {
         let (rows, ignored) = ([rows_each, rows_all], Of::Indices { absent: IGNORE });
         gather(of, inputs, model.inputs, [steps, data.steps], features);
         gather(Of::Lengths, lengths, model.lengths, [1, 1], 1);
-        gather(ignored, labels, model.labels, rows, 1);
-        if let (Some(source), Some(out)) = (targets, model.targets) {
+        gather(ignored, labels, model.head.labels, rows, 1);
+        if let (Some(source), Some(out)) = (targets, model.head.targets) {
             gather(Of::Reals, source, out, rows, model.network.head.size);
         }
         let chunks = data.steps.div_ceil(steps);
@@ -243,13 +243,8 @@ impl Feed {
         phase: Phase,
         norm: Option<Tensor>,
     ) {
-        let RecordedNetwork {
-            scores,
-            weight,
-            labels,
-            lengths,
-            ..
-        } = *model;
+        let (head, lengths) = (&model.head, model.lengths);
+        let (scores, labels, weight) = (head.scores, head.labels, head.label_weight);
         let Feed {
             control,
             history,

@@ -26,7 +26,7 @@ use crate::network::{Loss, Network, Reads};
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
 use crate::recipe::schedule::Standing;
-use crate::record::update::Update;
+use crate::record::update::RecordedUpdate;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::rng::{Philox, Stream};
 use crate::tensor::{Element, Kind, Tensor};
@@ -177,7 +177,7 @@ pub struct Trainer {
     recipe: Recipe,
     model: RecordedNetwork,
     executor: Box<dyn Executor>,
-    update: Update,
+    update: RecordedUpdate,
     train: Feed,
     test: Option<Feed>,
     classifies: bool,
@@ -198,7 +198,7 @@ pub struct Trainer {
 /// A recipe's step and evaluation, recorded.
 struct Recording {
     model: RecordedNetwork,
-    update: Update,
+    update: RecordedUpdate,
     train: Feed,
     test: Option<Feed>,
 }
@@ -227,9 +227,8 @@ impl Recording {
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();
-        let update = recipe
-            .optimizer
-            .record(&mut model, feed.control, HISTORY_ROWS, recipe.clip());
+        let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
+        let update = model.record_update(optimizer, clip, feed.control, HISTORY_ROWS);
         feed.record_end(&mut model, Phase::Update, Some(update.norm));
         let test = data.test.as_ref().map(|test| -> Result<Feed> {
             let feed = Feed::record(
@@ -500,7 +499,7 @@ impl Trainer {
             }
         }
         let halfway = !self.position.step.is_multiple_of(self.train.chunks);
-        let layers = self.model.layers.iter().filter(|_| halfway);
+        let layers = self.model.recurrences().filter(|_| halfway);
         Ok(Checkpoint {
             recipe: self.recipe.clone(),
             network: self.model.network.clone(),
@@ -551,7 +550,7 @@ impl Trainer {
         let moments: Vec<(Tensor, &[f32])> = moments
             .map(|moment| (moment.tensor, named(moment.name)))
             .collect();
-        let layers = self.model.layers.iter().map(|layer| layer.states.last);
+        let layers = self.model.recurrences().map(|layer| layer.states.last);
         let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
         let parameters = (self.model.parameters, checkpoint.parameters.as_slice());
         for (tensor, values) in states.chain(moments).chain([parameters]) {
@@ -945,8 +944,8 @@ fn record_tally(model: &mut RecordedNetwork) -> Option<Tally> {
     let mut counts =
         |name, extents: [usize; 2]| program.buffer(name, Kind::Control, Element::Index, extents);
     let tally = Tally {
-        outputs: model.outputs,
-        labels: model.labels,
+        outputs: model.head.outputs,
+        labels: model.head.labels,
         confusion: counts("confusion", [side, side]),
         ranks: counts("ranks", [classes, 1]),
         classes,

@@ -522,12 +522,12 @@ impl Spec {
         if self.gradients != Gradients::None {
             model.backward();
         }
-        let update = self.optimizer.record(&mut model, words, rows, self.clip);
+        let update = model.record_update(&self.optimizer, self.clip, words, rows);
         let record = Record {
-            scores: model.scores,
-            labels: model.labels,
+            scores: model.head.scores,
+            labels: model.head.labels,
             lengths: model.lengths,
-            weight: model.weight,
+            weight: model.head.label_weight,
             norm: Some(update.norm),
             control: words,
             history: rows_of_history,
@@ -557,8 +557,8 @@ impl Spec {
                 tensor
             };
             let tally = Tally {
-                outputs: model.outputs,
-                labels: model.labels,
+                outputs: model.head.outputs,
+                labels: model.head.labels,
                 confusion: count([classes, classes]),
                 ranks: count([classes, 1]),
                 classes,
@@ -586,12 +586,12 @@ impl Spec {
         let half = steps.div_ceil(2);
         let lengths = [steps + 3, 0, half, 1, half, 1, 0, half, steps];
         fill.index(&model.lengths, |b| lengths[b % lengths.len()] as u32);
-        let classes = match model.targets {
+        let classes = match model.head.targets {
             Some(_) => 1,
             None => network.head.size as u32,
         };
-        fill.below(&model.labels, classes);
-        fill.each_index(&model.labels, 4, IGNORE);
+        fill.below(&model.head.labels, classes);
+        fill.each_index(&model.head.labels, 4, IGNORE);
         for tensor in counts {
             fill.below(&tensor, 9);
         }

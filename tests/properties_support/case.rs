@@ -276,7 +276,7 @@ impl Case {
             reals.push(normal(model.inputs));
         }
         reals.extend(initial_states(model).into_iter().map(&mut normal));
-        reals.extend(model.targets.map(normal));
+        reals.extend(model.head.targets.map(normal));
         reals
     }
 
@@ -290,7 +290,7 @@ impl Case {
     /// Classes, of which one in five counts for nothing.
     pub fn labels(&self, model: &RecordedNetwork) -> Vec<u32> {
         let mut random = self.random(1);
-        let classes = match model.targets {
+        let classes = match model.head.targets {
             Some(_) => 1,
             None => self.network.head.size as u32,
         };
@@ -298,7 +298,7 @@ impl Case {
             0 => IGNORE,
             _ => random.below(classes),
         };
-        (0..model.labels.len()).map(label).collect()
+        (0..model.head.labels.len()).map(label).collect()
     }
 }
 
@@ -311,5 +311,5 @@ pub fn initial_states(model: &RecordedNetwork) -> Vec<Tensor> {
         let parts = states.map(|(state, size)| state.part(0, [size]));
         parts.collect::<Vec<_>>()
     };
-    model.layers.iter().flat_map(of_layer).collect()
+    model.recurrences().flat_map(of_layer).collect()
 }
