@@ -66,6 +66,7 @@ impl RecordedNetwork {
         for part in self.head_parts(true) {
             let columns = part.columns.clone();
             let dvalues = part.gradient.expect("what the head reads has a gradient");
+            let dvalues = Matrix::new(dvalues, rows, columns.len());
             let gemm = Gemm::new(doutputs, weight.columns(columns.clone()), dvalues);
             if let Some(sum) = self.head_weight_sum(&part) {
                 calls.extend(self.sum_steps(&sum, partials));

@@ -232,7 +232,7 @@ impl RecordedNetwork {
             let values = values.expect("every part has values");
             let part = HeadPart {
                 values: Matrix::new(values, rows, columns),
-                gradient: gradient.map(|gradient| Matrix::new(gradient, rows, columns)),
+                gradient,
                 columns: first_column..first_column + columns,
             };
             first_column += columns;
@@ -279,7 +279,8 @@ impl RecordedNetwork {
 /// A part of what the head reads: the columns `columns` of its input.
 struct HeadPart {
     values: Matrix,
-    gradient: Option<Matrix>,
+    /// As the values.
+    gradient: Option<Tensor>,
     columns: std::ops::Range<usize>,
 }
 
