@@ -5,13 +5,14 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gatescan::bench::{Loaded, Product, shapes, sides};
 use gatescan::data::Split;
+use gatescan::low_level::backend;
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::device;
-use gatescan::low_level::backend::gpu;
 
 fn all(criterion: &mut Criterion) {
     let request = std::env::var("GATESCAN_DEVICE").unwrap_or_else(|_| "auto".into());
-    let (device, why) = device::choose(&request, &gpu::adapters()).expect("there is such a device");
+    let (device, why) =
+        device::choose(&request, &backend::adapters()).expect("there is such a device");
     eprintln!("{why}");
     let place = OpenDevice::open(&device).expect("the device opens");
 

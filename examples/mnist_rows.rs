@@ -30,7 +30,7 @@ fn main() -> Result<()> {
 
     // A real GPU where there is one, else the CPU.
     let (device, why): (Device, String) =
-        device::choose("auto", &gatescan::low_level::backend::gpu::adapters())?;
+        device::choose("auto", &gatescan::low_level::backend::adapters())?;
     println!("{device:?}, since {why}");
 
     // A trainer tells how it goes; after an epoch it has evaluated the test split.

@@ -55,8 +55,8 @@ pub enum Error {
         device: String,
         /// Bytes that are free, where the device reports them.
         available: Option<u64>,
-        /// Bytes that are needed.
-        needed: u64,
+        /// Bytes that are needed, if they are known.
+        needed: Option<u64>,
         /// A clause on what needs how many bytes.
         purpose: String,
         /// A clause on what to do.
@@ -95,6 +95,15 @@ pub enum Error {
         /// The largest batch size that fits, if any does.
         largest: Option<usize>,
     },
+    /// A GPU was requested from a build without GPU support.
+    #[error("this build has no GPU support; build gatescan with the feature `gpu`, or use the CPU")]
+    NoGpuSupport,
+    /// gatescan made an invalid request to wgpu.
+    #[error(
+        "{device}: wgpu rejected a request, which is a defect in gatescan; please report it: \
+         {problem}"
+    )]
+    Defect { device: String, problem: String },
     /// The driver refused a request or failed.
     #[error("{device}: {problem}")]
     Driver { device: String, problem: String },

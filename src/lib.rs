@@ -11,7 +11,7 @@
 //! use gatescan::network::{Layer, Loss, Reads};
 //! use ndarray::{Array1, Array3};
 //!
-//! // Waves [N, T, 1] of two frequencies, each from another phase on, and which of the two it is [N].
+//! // Sine waves [N, T, 1] of two frequencies with different phases, and their classes [N].
 //! let wave = |n: usize, t: usize| ((1 + n % 2) as f32 * 0.4 * t as f32 + n as f32).sin();
 //! let inputs = Array3::from_shape_fn((200, 15, 1), |(n, t, _)| wave(n, t));
 //! let labels = Array1::from_shape_fn(200, |n| n as u32 % 2);

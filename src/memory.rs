@@ -1,4 +1,4 @@
-//! The memory of a program on the CPU, as kernels see it.
+//! The buffers of a program on the CPU.
 
 use std::cell::{Ref, RefCell, RefMut};
 
@@ -6,10 +6,10 @@ use crate::numeric::aligned::Aligned;
 use crate::numeric::real::Real;
 use crate::tensor::{Buffer, Element, Tensor};
 
-/// The memory of a program on the CPU.
+/// The buffers of a program on the CPU, with real elements of type `R`.
 ///
-/// Each buffer sits in a `RefCell`: borrowing follows the rule of a GPU's bindings (many readers or one writer),
-/// so a kernel that breaks it fails here too.
+/// Each buffer is in a `RefCell`, whose rule is that of a GPU's bindings: any number of readers or
+/// one writer. A kernel that violates it panics.
 #[derive(Debug)]
 pub struct Memory<R> {
     cells: Vec<MemoryCell<R>>,
@@ -22,7 +22,7 @@ enum MemoryCell<R> {
 }
 
 impl<R: Real> Memory<R> {
-    /// Zeros for every one of `buffers`.
+    /// Allocates `buffers`, zeroed.
     pub fn new(buffers: &[Buffer]) -> Self {
         let cell = |buffer: &Buffer| match buffer.element {
             Element::Real => MemoryCell::Real(RefCell::new(Aligned::zeros(buffer.len))),
@@ -33,22 +33,22 @@ impl<R: Real> Memory<R> {
         }
     }
 
-    /// A view to read.
+    /// Borrows a tensor of real elements.
     pub fn read(&self, tensor: &Tensor) -> Ref<'_, [R]> {
         Ref::map(self.real(tensor).borrow(), |v| &v[tensor.range()])
     }
 
-    /// A view to write.
+    /// Borrows a tensor of real elements mutably.
     pub fn write(&self, tensor: &Tensor) -> RefMut<'_, [R]> {
         RefMut::map(self.real(tensor).borrow_mut(), |v| &mut v[tensor.range()])
     }
 
-    /// A view of integers to read.
+    /// Borrows a tensor of integers.
     pub fn read_index(&self, tensor: &Tensor) -> Ref<'_, [u32]> {
         Ref::map(self.index(tensor).borrow(), |v| &v[tensor.range()])
     }
 
-    /// A view of integers to write.
+    /// Borrows a tensor of integers mutably.
     pub fn write_index(&self, tensor: &Tensor) -> RefMut<'_, [u32]> {
         RefMut::map(self.index(tensor).borrow_mut(), |v| &mut v[tensor.range()])
     }
@@ -63,7 +63,7 @@ impl<R: Real> Memory<R> {
     fn index(&self, tensor: &Tensor) -> &RefCell<Vec<u32>> {
         match &self.cells[tensor.buffer.index()] {
             MemoryCell::Index(cell) => cell,
-            MemoryCell::Real(_) => panic!("{tensor:?} holds real numbers"),
+            MemoryCell::Real(_) => panic!("{tensor:?} holds real elements"),
         }
     }
 }

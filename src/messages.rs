@@ -1,17 +1,18 @@
-//! Words of messages: lists of names, suggestions, sizes.
+//! Parts of messages: lists of names, suggestions for misspelt names, sizes in bytes.
 
-/// ` (did you mean X?)`, or nothing where no candidate is close.
+/// Returns `" (did you mean `X`?)"` with the candidate X that is most similar to `word` by the
+/// Jaro-Winkler similarity, or nothing if no similarity exceeds 0.7.
 pub(crate) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
     candidates
         .iter()
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.7)
+        .filter(|(similarity, _)| *similarity > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| format!(" (did you mean `{candidate}`?)"))
         .unwrap_or_default()
 }
 
-/// `a`, `b` or `c`
+/// Joins quoted names, as in "`a`, `b` or `c`".
 pub(crate) fn listed(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
@@ -20,7 +21,29 @@ pub(crate) fn listed(names: &[&str]) -> String {
     }
 }
 
-/// `bytes` as a readable figure.
+/// Formats bytes in MiB with one decimal, as in "12.5 MiB".
 pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_similar_names_are_suggested() {
+        let names = ["hidden_size", "batch_size"];
+        assert_eq!(
+            did_you_mean("hiden_size", &names),
+            " (did you mean `hidden_size`?)"
+        );
+        assert_eq!(did_you_mean("xyz", &names), "");
+    }
+
+    #[test]
+    fn names_are_listed_with_or() {
+        assert_eq!(listed(&["a", "b", "c"]), "`a`, `b` or `c`");
+        assert_eq!(listed(&["a"]), "`a`");
+        assert_eq!(listed(&[]), "");
+    }
 }

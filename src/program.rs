@@ -1,6 +1,5 @@
-//! A training step as plain data: buffers, and kernel calls over them in order, in phases.
-//!
-//! A program is recorded once and played by any [`Executor`](crate::backend::executor::Executor). It knows no device.
+//! Programs: a training step as plain data, recorded once and run by any
+//! [`Executor`](crate::backend::executor::Executor).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,29 +8,29 @@ use crate::kernels::{Access, Call};
 use crate::messages::mebibytes;
 use crate::tensor::{Buffer, BufferId, Element, Kind, Shape, Tensor};
 
-/// The parts of a program that are run as one.
+/// A part of a program that is run as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Takes a batch and computes outputs and loss.
+    /// Gathers a batch, and computes outputs and loss.
     Forward,
-    /// Back-propagation through time: fills the gradients.
+    /// Computes the gradients by back-propagation through time.
     Backward,
-    /// Clipping, the optimiser, and the record of the step.
+    /// Clips the gradients, updates the parameters, and records the step's metrics.
     Update,
-    /// Outputs, loss and record on the held-out data, without anything that belongs to training.
+    /// Computes outputs, loss and metrics on validation or test data, without dropout.
     Evaluate,
 }
 
 impl Phase {
-    /// Every phase, in the order in which a step runs them.
+    /// All phases; a training step runs the first three in this order.
     pub const ALL: [Phase; 4] = [
         Phase::Forward,
         Phase::Backward,
         Phase::Update,
         Phase::Evaluate,
     ];
-    /// One word for tables and labels.
+    /// The phase in one word.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Forward => "forward",
@@ -41,16 +40,16 @@ impl Phase {
         }
     }
 
-    /// What one training step runs.
+    /// The phases of a training step.
     pub const TRAIN: [Phase; 3] = [Phase::Forward, Phase::Backward, Phase::Update];
 }
 
-/// Buffers and the kernel calls over them.
+/// Buffers, and kernel calls on them, in order, by phase.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
     buffers: Vec<Buffer>,
     phases: [Vec<Call>; Phase::ALL.len()],
-    /// Parts of buffers that have a name of their own.
+    /// Names of parts of buffers.
     parts: Vec<(Tensor, String)>,
 }
 
@@ -60,7 +59,7 @@ impl Program {
         Self::default()
     }
 
-    /// Adds a buffer that starts as zeros and returns a view of all of it.
+    /// Adds a buffer, and returns a tensor of all its elements.
     pub fn buffer(
         &mut self,
         name: impl Into<String>,
@@ -69,7 +68,7 @@ impl Program {
         shape: impl Into<Shape>,
     ) -> Tensor {
         let shape = shape.into();
-        // An empty binding is not allowed on a GPU.
+        // A GPU allows no empty binding, hence at least one element.
         self.buffers.push(Buffer {
             name: name.into(),
             kind,
@@ -83,13 +82,14 @@ impl Program {
         }
     }
 
-    /// Gives a part of a buffer a name of its own.
+    /// Names a part of a buffer.
     pub fn name(&mut self, part: Tensor, name: impl Into<String>) {
         self.parts.push((part, name.into()));
     }
 
-    /// What `call` is for: the name of what it writes. Of several buffers it is the stem that they share (`l0` of `l0.h` and
-    /// `l0.c`), else the first one's name.
+    /// The site of a call in the network: the name of the part or buffer that the call writes. If
+    /// it writes several, the prefix that their names share (`l0` for `l0.h` and `l0.c`), or the
+    /// first name if they share none.
     pub fn site(&self, call: &Call) -> &str {
         let args = call.kernel().args().into_iter();
         let written = args.filter(|arg| arg.access == Access::Write);
@@ -98,48 +98,49 @@ impl Program {
             return "";
         };
         let whole = std::iter::once(first.len());
-        let stems = whole.chain(first.rmatch_indices('.').map(|(dot, _)| dot));
-        let mut stems = stems.map(|end| &first[..end]);
-        let shared = |stem: &&str| {
+        let prefixes = whole.chain(first.rmatch_indices('.').map(|(dot, _)| dot));
+        let mut prefixes = prefixes.map(|end| &first[..end]);
+        let shared = |prefix: &&str| {
             let mut names = names.iter();
             names.all(|name| {
-                let rest = name.strip_prefix(stem);
+                let rest = name.strip_prefix(prefix);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         };
-        stems.find(shared).unwrap_or(first)
+        prefixes.find(shared).unwrap_or(first)
     }
 
-    /// The name of the part or buffer that a view lies in.
+    /// The name of the part that contains `tensor`, or of its buffer.
     pub(crate) fn name_of(&self, tensor: &Tensor) -> &str {
-        let holds = |part: &Tensor| {
-            let (part, own) = (part.range(), tensor.range());
-            part.start <= own.start && own.end <= part.end
+        let contains = |part: &Tensor| {
+            let (part, range) = (part.range(), tensor.range());
+            part.start <= range.start && range.end <= part.end
         };
         let mut parts = self.parts.iter();
-        let named = parts.find(|(part, _)| part.buffer == tensor.buffer && holds(part));
+        let named = parts.find(|(part, _)| part.buffer == tensor.buffer && contains(part));
         named.map_or(&self.buffer_of(tensor).name, |(_, name)| name)
     }
 
     /// Appends a kernel call to `phase`.
     ///
     /// # Panics
-    /// Where a call breaks the rules that every executor relies on: views inside their buffers, a written
-    /// buffer bound once, at most 8 bindings. Only a defect in this crate can cause that.
+    /// If the call violates a rule that executors rely on, which is a defect of this crate: tensors
+    /// are inside their buffers, a buffer that is written is bound once, and there are at most 8
+    /// bindings, the number that WebGPU guarantees.
     pub fn push(&mut self, phase: Phase, call: impl Into<Call>) {
         let call = call.into();
         let args = call.kernel().args();
         let name = call.kernel().name();
         assert!(
             args.len() <= 8,
-            "{name} binds {} buffers, WebGPU promises 8",
+            "{name} binds {} buffers; WebGPU guarantees 8",
             args.len()
         );
         for (i, arg) in args.iter().enumerate() {
             let buffer = &self.buffers[arg.tensor.buffer.0];
             assert!(
                 arg.tensor.range().end <= buffer.len,
-                "{name}: {} lies outside {}",
+                "{name}: {} is out of bounds of {}",
                 arg.name,
                 buffer.name
             );
@@ -152,17 +153,17 @@ impl Program {
         self.phases[phase as usize].push(call);
     }
 
-    /// All buffers; a [`BufferId`] is an index into them.
+    /// All buffers, indexed by [`BufferId::index`].
     pub fn buffers(&self) -> &[Buffer] {
         &self.buffers
     }
 
-    /// The buffer that a view looks into.
+    /// The buffer of a tensor.
     pub fn buffer_of(&self, tensor: &Tensor) -> &Buffer {
         &self.buffers[tensor.buffer.0]
     }
 
-    /// A view of a whole buffer.
+    /// A one-dimensional tensor of a whole buffer.
     pub fn whole(&self, id: usize) -> Tensor {
         Tensor {
             buffer: BufferId(id),
@@ -176,29 +177,29 @@ impl Program {
         &self.phases[phase as usize]
     }
 
-    /// Bytes held with `real_bytes` for each real number.
+    /// Bytes of all buffers with `real_bytes` per real element.
     pub fn bytes(&self, real_bytes: usize) -> u64 {
         self.buffers.iter().map(|b| b.bytes(real_bytes)).sum()
     }
 
-    /// Bytes held for `kind` with `real_bytes` for each real number.
+    /// Bytes of the buffers of `kind` with `real_bytes` per real element.
     pub fn bytes_of(&self, kind: Kind, real_bytes: usize) -> u64 {
         let buffers = self.buffers.iter().filter(|b| b.kind == kind);
         buffers.map(|b| b.bytes(real_bytes)).sum()
     }
 
-    /// Refuses a program that needs more than `available` bytes, before anything is allocated.
+    /// Fails if the program needs more than `available` bytes of `device`.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] with what was needed, by kind, and what there is.
-    pub fn check_fits(&self, real_bytes: usize, available: u64, place: &str) -> Result<()> {
+    /// [`Error::OutOfMemory`], which lists the bytes by kind.
+    pub fn check_fits(&self, real_bytes: usize, available: u64, device: &str) -> Result<()> {
         if self.bytes(real_bytes) <= available {
             return Ok(());
         }
-        Err(self.out_of_memory(real_bytes, Some(available), place))
+        Err(self.out_of_memory(real_bytes, Some(available), device))
     }
 
-    /// The error that says that `device` lacks the memory for this program.
+    /// The error for a device that lacks the memory for this program.
     pub(crate) fn out_of_memory(
         &self,
         real_bytes: usize,
@@ -208,19 +209,19 @@ impl Program {
         Error::OutOfMemory {
             device: device.to_string(),
             available,
-            needed: self.bytes(real_bytes),
+            needed: Some(self.bytes(real_bytes)),
             purpose: format!("the network and its data need {}", self.memory(real_bytes)),
             remedy: "reduce the batch size or the hidden size",
         }
     }
 
-    /// Bytes held in all and by kind, in words.
+    /// Formats the bytes of all buffers, in total and by kind.
     pub(crate) fn memory(&self, real_bytes: usize) -> String {
         let kinds = Kind::ALL.map(|kind| {
             let bytes = mebibytes(self.bytes_of(kind, real_bytes));
             format!("{} {bytes}", kind.name())
         });
-        let all = mebibytes(self.bytes(real_bytes));
-        format!("{all} ({})", kinds.join(", "))
+        let total = mebibytes(self.bytes(real_bytes));
+        format!("{total} ({})", kinds.join(", "))
     }
 }

@@ -1,28 +1,31 @@
-//! Philox 4x32-10: a generator whose n-th number is a function of (key, counter), so that nothing needs to be
-//! carried, two executors agree, and a resumed run draws what the undisturbed one would have.
+//! Philox 4x32-10, a counter-based random number generator: its n-th output is a function of a key
+//! (the seed) and a counter. There is no state to store, all executors generate the same values,
+//! and a resumed run generates those of an uninterrupted one.
 //!
-//! Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+//! Salmon, Moraes, Dror and Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
+//! doi:10.1145/2063384.2063405. `shaders/common/rng.wgsl` is the same generator.
 
-/// What a stream of numbers is for; streams of one seed never overlap.
+/// The purpose of a stream of random values; streams of one seed never overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Initial values of parameter number n.
+    /// Initial values of the parameter at index n.
     Parameter(u32),
     /// The order of the training sequences in epoch n.
     Shuffle(u32),
-    /// Where the windows of a series begin, in split number n.
+    /// Beginnings of the windows of a series, in the split at index n.
     Windows(u32),
-    /// Bytes of images that nobody took.
+    /// Synthetic images.
     Images,
-    /// Dropout mask number n of a network; a kernel draws it, anew for each update.
+    /// The dropout mask at index n of a network; a kernel generates a new one for each update.
     Dropout(u32),
-    /// Which sequences are the test split.
+    /// The assignment of sequences to the test split.
     Split,
-    /// What is sampled as sequence n.
+    /// Tokens sampled for the sequence at index n.
     Sample(u32),
 }
 
 impl Stream {
+    /// The upper half of the counter.
     pub(crate) fn words(self) -> [u32; 2] {
         match self {
             Stream::Parameter(n) => [1, n],
@@ -36,7 +39,7 @@ impl Stream {
     }
 }
 
-/// One block: four words from a counter of four and a key of two.
+/// Returns the block of four words for a counter of four words and a key of two.
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let multiply = |a: u32, b: u32| {
         let product = u64::from(a) * u64::from(b);
@@ -53,18 +56,21 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [c0, c1, c2, c3]
 }
 
-/// The numbers of one stream of one seed, in order.
+/// The generator of one stream of one seed.
 #[derive(Debug, Clone)]
 pub struct Philox {
     key: [u32; 2],
     stream: [u32; 2],
+    /// Index of the next block, the lower half of the counter.
     block: u64,
+    /// The current block.
     words: [u32; 4],
+    /// Words of the current block that have been returned.
     used: usize,
 }
 
 impl Philox {
-    /// The beginning of `stream`.
+    /// A generator at the beginning of `stream`.
     pub fn new(seed: u64, stream: Stream) -> Self {
         let key = [seed as u32, (seed >> 32) as u32];
         Philox {
@@ -76,7 +82,7 @@ impl Philox {
         }
     }
 
-    /// 32 random bits.
+    /// The next 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             let counter = [
@@ -93,21 +99,23 @@ impl Philox {
         self.words[self.used - 1]
     }
 
-    /// Uniform in [0, 1), 24 bits.
+    /// A value uniform in [0, 1), a multiple of 2^-24.
     pub fn uniform(&mut self) -> f32 {
         (self.next_u32() >> 8) as f32 / (1 << 24) as f32
     }
 
-    /// Normal with mean 0 and variance 1 (Box & Muller 1958).
+    /// A value of the normal distribution with mean 0 and variance 1, by the transform of Box and
+    /// Muller (1958).
     pub fn normal(&mut self) -> f64 {
-        // In (0, 1], so that its logarithm is finite.
+        // The radius is in (0, 1], so its logarithm is finite.
         let radius = f64::from(self.next_u32()) + 1.0;
         let angle = f64::from(self.next_u32());
         let turn = std::f64::consts::TAU / 4_294_967_296.0;
         (-2.0 * (radius / 4_294_967_296.0).ln()).sqrt() * (angle * turn).cos()
     }
 
-    /// Normal with mean 0 and variance 1, drawn again where it lies beyond 2 (TensorFlow's `truncated_normal`).
+    /// A value of the standard normal distribution truncated to [-2, 2], by rejection (TensorFlow's
+    /// `truncated_normal`).
     pub fn truncated_normal(&mut self) -> f64 {
         loop {
             let value = self.normal();
@@ -117,7 +125,7 @@ impl Philox {
         }
     }
 
-    /// Uniform in 0..n without bias (Lemire 2019).
+    /// An integer uniform in 0..n, without bias (Lemire, 2019).
     pub fn below(&mut self, n: u32) -> u32 {
         loop {
             let product = u64::from(self.next_u32()) * u64::from(n);
@@ -127,7 +135,7 @@ impl Philox {
         }
     }
 
-    /// 0..n in random order (Fisher-Yates).
+    /// A random permutation of 0..n (Fisher-Yates shuffle).
     pub fn permutation(&mut self, n: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n as u32).collect();
         for i in (1..n).rev() {
@@ -141,7 +149,7 @@ impl Philox {
 mod tests {
     use super::*;
 
-    /// The known answers that the authors ship with Random123 (`kat_vectors`, philox4x32 10).
+    /// The known-answer tests of the authors' Random123 library (`kat_vectors`, philox4x32 10).
     #[test]
     fn known_answers() {
         assert_eq!(
@@ -162,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permutation_has_everything_once() {
+    fn a_permutation_has_each_index_once() {
         let mut order = Philox::new(7, Stream::Shuffle(0)).permutation(1000);
         assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         order.sort_unstable();
@@ -176,7 +184,8 @@ mod tests {
         assert!(values.iter().all(|value| value.abs() <= 2.0));
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let variance = values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64;
-        // 1 - 4 phi(2) / (2 Phi(2) - 1) = 0.7737; both estimates have a standard error of about 0.003.
+        // 1 - 4 phi(2) / (2 Phi(2) - 1) = 0.7737; both estimates have a standard error of about
+        // 0.003.
         assert!(mean.abs() < 0.012, "{mean}");
         assert!((variance - 0.7737).abs() < 0.012, "{variance}");
     }

@@ -1,19 +1,19 @@
-//! Buffers of a program, and dense tensors as views into them.
+//! Buffers of a program, and dense tensors as views of them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a buffer is made of. Integers index and count; everything that has a gradient is real.
+/// The element type of a buffer. Integers are indices and counts; everything else is real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
     /// f32 on a GPU, the executor's float type on the CPU.
     Real,
-    /// u32, also the carrier of packed bytes.
+    /// u32; also four bytes, packed.
     Index,
 }
 
-/// What a buffer is for, so that memory can be accounted for by kind.
+/// The purpose of a buffer, by which memory is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -22,12 +22,12 @@ pub enum Kind {
     Moments,
     Activations,
     Data,
-    /// Step counters, schedules, metrics.
+    /// Step counters, learning rates, metrics.
     Control,
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Kind; 6] = [
         Kind::Parameters,
         Kind::Gradients,
@@ -37,7 +37,7 @@ impl Kind {
         Kind::Control,
     ];
 
-    /// One word for tables.
+    /// The kind in one word.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Parameters => "parameters",
@@ -50,18 +50,18 @@ impl Kind {
     }
 }
 
-/// One allocation on the device.
+/// An allocation on the device.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     pub name: String,
     pub kind: Kind,
     pub element: Element,
-    /// Elements, never 0.
+    /// Elements, at least 1.
     pub len: usize,
 }
 
 impl Buffer {
-    /// Bytes held with `real_bytes` for each real number.
+    /// Size in bytes with `real_bytes` per real element.
     pub fn bytes(&self, real_bytes: usize) -> u64 {
         let each = match self.element {
             Element::Real => real_bytes,
@@ -71,18 +71,18 @@ impl Buffer {
     }
 }
 
-/// Names a buffer of the program that made it.
+/// A buffer of the program that created it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub(crate) usize);
 
 impl BufferId {
-    /// Its place in [`Program::buffers`](crate::program::Program::buffers).
+    /// The index in [`Program::buffers`](crate::program::Program::buffers).
     pub fn index(self) -> usize {
         self.0
     }
 }
 
-/// The extents of a tensor, slowest first; at most four.
+/// The extents of a tensor in row-major order, slowest-varying first; at most four.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     extents: [usize; 4],
@@ -90,17 +90,17 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The extents, slowest first.
+    /// The extents, slowest-varying first.
     pub fn extents(&self) -> &[usize] {
         &self.extents[..self.rank]
     }
 
-    /// Elements in all.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.extents().iter().product()
     }
 
-    /// Whether some extent is 0.
+    /// Whether an extent is 0.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -121,37 +121,37 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// A dense row-major view into a buffer.
+/// A dense row-major view of a part of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tensor {
     pub buffer: BufferId,
-    /// Elements before the first one.
+    /// Index of the first element in the buffer.
     pub offset: usize,
     pub shape: Shape,
 }
 
 impl Tensor {
-    /// Elements in all.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.len()
     }
 
-    /// Whether some extent is 0.
+    /// Whether an extent is 0.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The elements it covers in its buffer.
+    /// The range of elements in the buffer.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len()
     }
 
-    /// The same memory seen from `skip` elements on, with another shape.
+    /// A view of the elements from `skip` on, with another shape.
     pub fn part(&self, skip: usize, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
         debug_assert!(
             skip + shape.len() <= self.len(),
-            "{shape:?} after {skip} lies outside {:?}",
+            "{shape:?} from element {skip} on is out of bounds of {:?}",
             self.shape
         );
         Tensor {

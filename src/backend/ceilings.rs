@@ -1,4 +1,4 @@
-//! What a device can do at most, as measured on it.
+//! Ceilings of a device: measured peak rates and minimal costs, for the roofline model.
 
 use std::time::Instant;
 
@@ -9,19 +9,21 @@ use crate::error::Result;
 use crate::kernels::Cost;
 use crate::numeric::statistics::{Estimate, quantile};
 
-/// What a device can do at most, or what something costs it at least.
+/// A measured peak rate or minimal cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
-    /// Of what takes milliseconds, the best of a round, as STREAM takes it (McCalpin, 1995), since what else the machine does only
-    /// makes it worse; and of rounds what one in four reaches, since what shares a machine may leave for a second. Of what costs
-    /// next to nothing, one of the best.
+    /// For rates, the upper quartile over rounds of each round's maximum: other load can only slow
+    /// a sample down, hence the maximum (as in STREAM; McCalpin, 1995), and a neighbour on a shared
+    /// machine can pause for a second, hence not the maximum of all rounds. For costs, the 1st
+    /// percentile of the groups' medians.
     pub best: f64,
-    /// Of all samples. Far from the best where the machine was not quiet.
+    /// Median of all samples (for costs, of the groups' medians); far from `best` if other programs
+    /// were running.
     pub median: f64,
 }
 
 impl Ceiling {
-    /// Of samples in rounds.
+    /// The ceiling of a rate, from samples in rounds.
     pub(crate) fn of_rates(rounds: &[Vec<f64>]) -> Ceiling {
         let best = rounds
             .iter()
@@ -32,9 +34,10 @@ impl Ceiling {
         }
     }
 
-    /// Of costs as short as a system call, in groups that follow one another: the median of a group that only one in a hundred
-    /// is below. What holds some up does not count, nor what the rare one finds done already, nor where the system had put the
-    /// threads in most of the groups.
+    /// The ceiling of a cost as short as a system call, from samples in consecutive groups of
+    /// `group`: the median within each group, then the 1st percentile over groups. It ignores
+    /// preempted samples, rare samples that find their work already done, and an unlucky placement
+    /// of threads on cores in most groups.
     pub(crate) fn of_costs(costs: &[f64], group: usize) -> Ceiling {
         let medians = costs.chunks(group).map(|costs| {
             let mut costs = costs.to_vec();
@@ -50,10 +53,11 @@ impl Ceiling {
     }
 }
 
-/// Rounds in which ceilings are measured, so that what slows the machine for a second does not slow all samples of one kind.
+/// Rounds of a measurement. Rates are measured in turn in each round, so that other load for a
+/// second does not affect all samples of one rate.
 pub(crate) const ROUNDS: usize = 12;
 
-/// Samples of a round: as many as an eighth of a second has, and enough of what takes long.
+/// Calls `sample` for an eighth of a second, at least 5 and at most 10,000 times.
 pub(crate) fn samples<E>(mut sample: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
     let (start, mut samples) = (Instant::now(), vec![]);
     while samples.len() < 5 || (start.elapsed().as_secs_f64() < 0.125 && samples.len() < 10_000) {
@@ -62,34 +66,41 @@ pub(crate) fn samples<E>(mut sample: impl FnMut() -> Result<f64, E>) -> Result<V
     Ok(samples)
 }
 
-/// What a device can do at most, measured on it with kernels that do nothing else.
+/// The ceilings of a device, measured with synthetic kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
-    /// 10^9 bytes a second, those read and those written, between buffers too large for caches.
+    /// Bandwidth of a copy between buffers larger than the caches, in 10^9 bytes per second, read
+    /// and written bytes added.
     pub copy_gbytes_per_s: Ceiling,
-    /// 10^9 f32 operations a second, a multiply-add being two.
+    /// f32 arithmetic in 10^9 operations per second; a multiply-add counts as two.
     pub multiply_add_gflops: Ceiling,
-    /// Microseconds that one more dispatch takes which does nothing but wait for the one before; on the CPU, of a clock around
-    /// nothing.
+    /// Microseconds of an empty dispatch that waits for the one before; on the CPU, of reading the
+    /// clock.
     pub empty_dispatch_us: Ceiling,
-    /// Microseconds for the host to encode and submit next to nothing to a device with nothing to do; on the CPU nothing is
-    /// submitted.
+    /// Microseconds for the host to encode and submit an empty dispatch to an idle device; `None`
+    /// for the CPU.
     pub submission_us: Option<Ceiling>,
-    /// Microseconds from the beginning of that until the host has seen it done. Waking threads falls now into the submission and now into the
-    /// wait, so that the wait alone does not repeat from run to run.
+    /// Microseconds to encode, submit and wait for an empty dispatch; `None` for the CPU. (The wait
+    /// alone is not repeatable: the time to wake the driver's threads is part of either the
+    /// submission or the wait.)
     pub round_trip_us: Option<Ceiling>,
 }
 
 impl Ceilings {
-    /// Measures them; takes about five seconds.
-    pub(crate) fn of(place: &OpenDevice) -> Result<Ceilings> {
-        match place {
+    /// Measures the ceilings of `device`; takes about five seconds.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn of(device: &OpenDevice) -> Result<Ceilings> {
+        match device {
             OpenDevice::Cpu(_) => Ok(cpu::ceilings::ceilings()),
+            #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => device.ceilings(),
         }
     }
 
-    /// Seconds that `cost` takes by the roofline (Williams et al., 2009), and whether arithmetic is what takes them.
+    /// Returns the minimal seconds of `cost` by the roofline model (Williams et al., 2009), and
+    /// whether arithmetic limits it rather than memory.
     pub(crate) fn allows(&self, cost: Cost) -> (f64, bool) {
         let compute = cost.flops / (self.multiply_add_gflops.best * 1e9);
         let memory = cost.bytes / (self.copy_gbytes_per_s.best * 1e9);
@@ -102,13 +113,13 @@ mod tests {
     use super::*;
     use crate::rng::{Philox, Stream};
 
-    /// Round trips of 10 µs on a machine that does other things: most are a little longer, one in five much longer, one in fifty
-    /// far shorter; and two thirds of the time all are half as long again.
+    /// Round trips of 10 µs on a busy machine: most are slightly longer, one in five much longer,
+    /// one in fifty far shorter; and in two thirds of the time all are half as long again.
     #[test]
-    fn a_cost_repeats_between_outliers() {
+    fn a_cost_is_repeatable_despite_outliers() {
         let run = |seed: u64| {
-            let mut drawn = Philox::new(seed, Stream::Shuffle(0));
-            let mut uniform = move || f64::from(drawn.uniform());
+            let mut random = Philox::new(seed, Stream::Shuffle(0));
+            let mut uniform = move || f64::from(random.uniform());
             let sample = |number: usize| {
                 let slow = !(number / 40).is_multiple_of(3);
                 let usual = 10.0 + uniform() * 0.5 + if slow { 5.0 } else { 0.0 };
@@ -126,13 +137,14 @@ mod tests {
             costs.iter().all(|cost| (10.0..10.5).contains(cost)),
             "{costs:?}"
         );
-        // The least sample is a freak, and so far from what it costs.
+        // The minimum is an outlier far below the cost.
         assert!((0..30).all(|seed| run(seed).iter().any(|&cost| cost < 1.0)));
     }
 
-    /// 30 GB/s on a machine that others let have 40 for a second, and only half as much most of the time.
+    /// 30 GB/s on a shared machine, of which 40 GB/s are available for a second and half as much in
+    /// most rounds.
     #[test]
-    fn a_rate_is_the_best_of_a_good_round() {
+    fn a_rate_is_the_upper_quartile_of_the_rounds_maxima() {
         let round = |best: f64| vec![0.5 * best, best, 0.6 * best, 0.5 * best];
         let rounds = [30.0, 40.0, 30.0, 20.0, 20.0, 29.0, 30.0, 20.0].map(round);
         let ceiling = Ceiling::of_rates(&rounds);

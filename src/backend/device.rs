@@ -1,30 +1,34 @@
-//! Which device a request takes. Pure: what there is comes in as a list.
+//! The choice of a device.
 
 use super::adapter::AdapterSummary;
 use crate::error::{Error, Result};
 
-/// Where a program is played.
+/// A device that runs programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
+    /// The CPU.
     Cpu,
-    /// The adapter of that [`AdapterSummary::index`].
+    /// The adapter with this [`AdapterSummary::index`].
     Gpu(usize),
 }
 
-/// Takes the device that `request` asks for, and says why in a clause ("the first discrete GPU").
+/// Chooses the requested device among the CPU and `adapters`, and returns it with the reason, a
+/// clause that follows "since" ("#0 Radeon 780M on vulkan is the first integrated GPU").
 ///
-/// `request` is `auto` (a real GPU, else the CPU), `gpu` (a real GPU, else a software one), `cpu`, an index of
-/// `adapters`, or a part of a name in any case. Of several real GPUs the order of [`AdapterKind`] decides, then the
-/// list's.
+/// `request` is `auto` (a hardware GPU, else the CPU), `gpu` (a hardware GPU, else a software
+/// adapter), `cpu`, an index of `adapters`, or a part of an adapter's name, in upper or lower case.
+/// Among several hardware GPUs the first of the best [`AdapterKind`](super::adapter::AdapterKind)
+/// is chosen.
 ///
 /// # Errors
-/// [`Error::NoAdapter`] for `gpu` where there is no adapter; [`Error::UnknownDevice`] for an index or name that no
-/// adapter has, [`Error::AmbiguousDevice`] for a name that several have.
+/// [`Error::NoAdapter`] for `gpu` if there is no adapter; [`Error::UnknownDevice`] for an index or
+/// name that no adapter has; [`Error::AmbiguousDevice`] for a name that several adapters have. In a
+/// build without GPU support [`Error::NoGpuSupport`] in place of the first two.
 pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, String)> {
-    // The first of the best kind: `min_by_key` keeps the earliest of equals.
+    // `min_by_key` returns the first of several minima.
     let best = adapters.iter().min_by_key(|adapter| adapter.kind);
-    let real = best.filter(|adapter| !adapter.is_software());
-    let first_real = |adapter: &AdapterSummary| {
+    let hardware = best.filter(|adapter| !adapter.is_software());
+    let first_of_kind = |adapter: &AdapterSummary| {
         let why = format!(
             "{} is the first {} GPU",
             adapter.label(),
@@ -34,31 +38,36 @@ pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, Str
     };
 
     match request.to_lowercase().as_str() {
-        "cpu" => Ok((Device::Cpu, "it was asked for".to_string())),
-        "auto" => Ok(match (real, best) {
-            (Some(adapter), _) => first_real(adapter),
+        "cpu" => Ok((Device::Cpu, "it was requested".to_string())),
+        "auto" => Ok(match (hardware, best) {
+            (Some(adapter), _) => first_of_kind(adapter),
             (None, Some(software)) => (
                 Device::Cpu,
                 format!(
-                    "the only adapter is {}, a software one; request `gpu` to use it",
+                    "the only adapter is the software adapter {}; request `gpu` to use it",
                     software.label()
                 ),
             ),
             (None, None) => (Device::Cpu, "there is no GPU adapter".to_string()),
         }),
-        "gpu" => match (real, best) {
-            (Some(adapter), _) => Ok(first_real(adapter)),
+        "gpu" => match (hardware, best) {
+            (Some(adapter), _) => Ok(first_of_kind(adapter)),
             (None, Some(software)) => Ok((
                 Device::Gpu(software.index),
                 format!(
-                    "{} is a software adapter, and there is no real GPU",
+                    "{} is a software adapter, and there is no hardware GPU",
                     software.label()
                 ),
             )),
-            (None, None) => Err(Error::NoAdapter),
+            (None, None) => Err(no_gpu_support().unwrap_or(Error::NoAdapter)),
         },
         name => by_index_or_name(request, name, adapters),
     }
+}
+
+/// The error for a GPU that is requested from a build without GPU support.
+fn no_gpu_support() -> Option<Error> {
+    (!cfg!(feature = "gpu")).then_some(Error::NoGpuSupport)
 }
 
 fn by_index_or_name(
@@ -74,7 +83,7 @@ fn by_index_or_name(
             None => !name.is_empty() && adapter.name.to_lowercase().contains(name),
         })
         .collect();
-    // A whole name is meant even where it is a part of another.
+    // A complete name is chosen even if it is a part of another name.
     if matches.len() > 1
         && matches
             .iter()
@@ -82,7 +91,7 @@ fn by_index_or_name(
     {
         matches.retain(|adapter| adapter.name.to_lowercase() == name);
     }
-    // On Windows every GPU is there twice, by Vulkan and by DX12; the first one will do.
+    // On Windows each GPU is listed twice, for Vulkan and for DX12; the first is chosen.
     let same_gpu = |pair: &[&AdapterSummary]| {
         pair[0].name == pair[1].name && pair[0].backend != pair[1].backend
     };
@@ -92,12 +101,12 @@ fn by_index_or_name(
     match matches.as_slice() {
         [adapter] => Ok((
             Device::Gpu(adapter.index),
-            format!("{} was asked for", adapter.label()),
+            format!("{} was requested", adapter.label()),
         )),
-        [] => Err(Error::UnknownDevice {
+        [] => Err(no_gpu_support().unwrap_or_else(|| Error::UnknownDevice {
             request: request.to_string(),
             adapters: adapters.iter().map(AdapterSummary::label).collect(),
-        }),
+        })),
         several => Err(Error::AmbiguousDevice {
             request: request.to_string(),
             adapters: several.iter().map(|adapter| adapter.label()).collect(),
@@ -114,21 +123,7 @@ mod tests {
         kinds
             .iter()
             .enumerate()
-            .map(|(index, (kind, name))| AdapterSummary {
-                index,
-                name: name.to_string(),
-                kind: *kind,
-                backend: "Vulkan".to_string(),
-                driver: "test 1.0".to_string(),
-                max_buffer_bytes: 1 << 30,
-                max_binding_bytes: 1 << 27,
-                workgroup_memory_bytes: 16384,
-                max_workgroup_invocations: 256,
-                subgroup_sizes: (32, 32),
-                timestamps: true,
-                subgroups: true,
-                f16: false,
-            })
+            .map(|(index, (kind, name))| AdapterSummary::example(index, *kind, name))
             .collect()
     }
 
@@ -153,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_a_real_gpu_or_the_cpu() {
+    fn auto_chooses_a_hardware_gpu_or_the_cpu() {
         let all = all();
         assert_eq!(device("auto", &all), Device::Gpu(3));
         assert_eq!(device("auto", &all[..3]), Device::Gpu(2));
@@ -168,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn gpu_takes_a_software_adapter_where_there_is_no_other() {
+    fn gpu_falls_back_to_a_software_adapter() {
         let all = all();
         assert_eq!(device("gpu", &all), Device::Gpu(3));
         assert_eq!(device("GPU", &all[..1]), Device::Gpu(0));
@@ -179,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_is_the_cpu() {
+    fn cpu_ignores_the_adapters() {
         assert_eq!(device("cpu", &all()), Device::Cpu);
         assert_eq!(device("CPU", &[]), Device::Cpu);
     }

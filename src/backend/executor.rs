@@ -1,39 +1,72 @@
-//! What can play a program.
+//! The interface of the executors.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::program::Phase;
 use crate::tensor::Tensor;
 
-/// Plays the phases of one loaded [`Program`].
+/// A program loaded on a device: its buffers, and the means to run its phases.
+///
+/// An executor owns one copy of every buffer of its [`Program`](crate::program::Program); all are
+/// zero after loading. Tensors passed to it must come from that program. Methods that submit work
+/// to a GPU may return before the GPU has finished; [`read`](Executor::read),
+/// [`read_index`](Executor::read_index), [`time`](Executor::time) and
+/// [`time_call`](Executor::time_call) wait for it.
+///
+/// # Errors
+/// Every method fails with [`Error::DeviceLost`] if the device is gone, [`Error::OutOfMemory`] if
+/// the driver ran out of memory and [`Error::Driver`] if the driver failed, also when an earlier
+/// call caused it. Methods that wait fail with [`Error::WorkLost`] if the driver dropped
+/// submissions. After any of these the buffers' contents are undefined. The CPU executor has none
+/// of these errors.
 pub trait Executor {
-    /// Sets real numbers, of which `values` has as many as `tensor`.
+    /// Copies `values` into a tensor of real elements.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `values` and `tensor` differ in length.
     fn write(&mut self, tensor: &Tensor, values: &[f32]) -> Result<()>;
 
-    /// Sets integers.
+    /// Copies `values` into a tensor of integers.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `values` and `tensor` differ in length.
     fn write_index(&mut self, tensor: &Tensor, values: &[u32]) -> Result<()>;
 
-    /// Runs `phases` in order, the whole list `times` times. May return before the device is done.
+    /// Runs `phases` in order, and the whole list `times` times.
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()>;
 
-    /// Whether a run only tells a device what to do.
+    /// Whether [`run`](Executor::run) only submits work and returns before it is done.
     fn submits(&self) -> bool {
         false
     }
 
-    /// Runs `phases` once, waits, and says how long each call took. Slower than [`Executor::run`], which is what it looks into.
+    /// Runs `phases` once, waits, and returns the time of each kernel call. Takes longer than
+    /// [`run`](Executor::run), since calls are timed one by one.
     fn time(&mut self, phases: &[Phase]) -> Result<Timing>;
 
-    /// Runs one call of a phase alone, waits, and returns the seconds of all that on the host's clock.
+    /// Runs the kernel call at index `call` of `phase` alone, waits, and returns the elapsed
+    /// seconds by the host's clock.
     fn time_call(&mut self, phase: Phase, call: usize) -> Result<f64>;
 
-    /// Waits for the device and reads real numbers.
+    /// Waits, and returns a copy of a tensor of real elements.
     fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>>;
 
-    /// Waits for the device and reads integers.
+    /// Waits, and returns a copy of a tensor of integers.
     fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>>;
 }
 
-/// When something began and ended, in seconds.
+/// Fails unless `tensor` has exactly `len` elements.
+pub(super) fn check_length(tensor: &Tensor, len: usize) -> Result<()> {
+    if tensor.len() == len {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{len} values were given for a tensor of shape {:?}, which has {} elements",
+        tensor.shape,
+        tensor.len()
+    )))
+}
+
+/// An interval of time, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
     pub begin: f64,
@@ -41,24 +74,24 @@ pub struct Span {
 }
 
 impl Span {
-    /// How long it took.
+    /// The length of the interval.
     pub fn seconds(&self) -> f64 {
         self.end - self.begin
     }
 }
 
-/// A run as clocks saw it. Seconds count from its beginning on the host; a device's clock is shifted so that its work ends when
-/// the host hears of it.
+/// Timeline of one run. Time 0 is the run's beginning on the host; device times are shifted so
+/// that the last kernel call ends when the host's wait ends.
 #[derive(Debug, Clone, Default)]
 pub struct Timing {
-    /// Of each call, in order; `None` where the device gave no usable time.
+    /// One entry per kernel call, in order; `None` if the device gave no valid timestamps.
     pub calls: Vec<Option<Span>>,
-    /// What the host did, in order.
+    /// Activities of the host, in order.
     pub host: Vec<(&'static str, Span)>,
 }
 
 impl Timing {
-    /// The whole run, on the host.
+    /// Seconds of the whole run on the host.
     pub fn seconds(&self) -> f64 {
         self.host.last().map_or(0.0, |(_, span)| span.end)
     }

@@ -1,47 +1,70 @@
-//! Where a program is played: the choice of a device, opened.
+//! An opened device, on which programs are loaded.
 
+use super::adapter::AdapterSummary;
+use super::cpu::Cpu;
 use super::device::Device;
-use crate::backend::cpu::{Cpu, check_host_memory};
-use crate::backend::executor::Executor;
-use crate::backend::gpu::executor::{Gpu, check_limits};
-use crate::backend::gpu::{Fault, GpuDevice};
-use crate::backend::tuning::Tuning;
+use super::executor::Executor;
+use super::fault::Fault;
+#[cfg(feature = "gpu")]
+use super::gpu::{GpuDevice, executor::Gpu, limits::check_limits};
+use super::host;
+use super::tuning::Tuning;
 use crate::error::Result;
 use crate::program::Program;
 
 /// An opened device, on which programs can be loaded.
 pub enum OpenDevice {
+    /// The CPU.
     Cpu(Tuning),
+    /// A GPU.
+    #[cfg(feature = "gpu")]
     Gpu(Box<GpuDevice>),
 }
 
 impl OpenDevice {
-    /// Opens what was chosen.
+    /// Opens `device`.
     ///
     /// # Errors
-    /// [`Error::Driver`](crate::error::Error::Driver) where a GPU's driver refuses.
+    /// [`Error::UnknownDevice`](crate::error::Error::UnknownDevice) if no adapter has the index,
+    /// [`Error::Driver`](crate::error::Error::Driver) if the driver refuses, and
+    /// [`Error::NoGpuSupport`](crate::error::Error::NoGpuSupport) for a GPU if the library was
+    /// built without the feature `gpu`.
     pub fn open(device: &Device) -> Result<OpenDevice> {
         match device {
             Device::Cpu => Ok(OpenDevice::Cpu(Tuning::cpu())),
+            #[cfg(feature = "gpu")]
             Device::Gpu(index) => GpuDevice::open(*index).map(Box::new).map(OpenDevice::Gpu),
+            #[cfg(not(feature = "gpu"))]
+            Device::Gpu(_) => Err(crate::error::Error::NoGpuSupport),
         }
     }
 
-    /// What a recording has to know of it.
+    /// The GPU's adapter; `None` for the CPU.
+    pub fn adapter(&self) -> Option<&AdapterSummary> {
+        match self {
+            OpenDevice::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            OpenDevice::Gpu(device) => Some(&device.summary),
+        }
+    }
+
+    /// Sizes and choices with which programs are recorded for this device.
     pub fn tuning(&self) -> Tuning {
         match self {
             OpenDevice::Cpu(tuning) => *tuning,
+            #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => device.tuning,
         }
     }
 
-    /// The same with changes to how programs are played on it; see [`Tuning::set`].
+    /// Returns the device with `settings` applied to its tuning; see [`Tuning::set`].
     ///
     /// # Errors
     /// Those of [`Tuning::set`].
     pub fn tuned(mut self, settings: &[String]) -> Result<OpenDevice> {
         let tuning = match &mut self {
             OpenDevice::Cpu(tuning) => tuning,
+            #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => &mut device.tuning,
         };
         settings
@@ -50,33 +73,56 @@ impl OpenDevice {
         Ok(self)
     }
 
-    /// The same device, which this befalls; on the CPU nothing does.
+    /// Returns the device with an injected fault. The CPU has no faults.
     #[doc(hidden)]
+    #[cfg_attr(not(feature = "gpu"), expect(unused_variables))]
     pub fn with_fault(self, fault: Fault) -> OpenDevice {
         match self {
             OpenDevice::Cpu(tuning) => OpenDevice::Cpu(tuning),
+            #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => OpenDevice::Gpu(Box::new(device.with_fault(fault))),
         }
     }
 
-    /// Refuses a program that the device cannot hold or play, by what it says of itself; nothing is allocated.
+    /// Bytes of memory in use: of this process for the CPU, of the driver's allocations for a GPU.
+    /// `None` if the system or the driver does not report them.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) with what was needed and what there is.
+    /// Those of the device.
+    pub(crate) fn memory_in_use(&self) -> Result<Option<u64>> {
+        match self {
+            OpenDevice::Cpu(_) => Ok(host::resident_memory()),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Gpu(device) => {
+                // Waiting frees buffers that were dropped.
+                device.wait()?;
+                Ok(device.allocated_bytes())
+            }
+        }
+    }
+
+    /// Fails if `program` exceeds the device's limits or the host's memory. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) or
+    /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded).
     pub fn check(&self, program: &Program) -> Result<()> {
         match self {
-            OpenDevice::Cpu(_) => check_host_memory(program, size_of::<f32>()),
+            OpenDevice::Cpu(_) => host::check_memory(program, size_of::<f32>()),
+            #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => check_limits(device, program),
         }
     }
 
-    /// Loads a program.
+    /// Loads `program`, its buffers zeroed.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) where it does not fit.
+    /// Those of [`OpenDevice::check`], [`Error::OutOfMemory`](crate::error::Error::OutOfMemory)
+    /// also if an allocation fails, and [`Error::Driver`](crate::error::Error::Driver).
     pub fn load(&self, program: &Program) -> Result<Box<dyn Executor>> {
         Ok(match self {
             OpenDevice::Cpu(_) => Box::new(Cpu::<f32>::new(program.clone())?),
+            #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => Box::new(Gpu::new(device, program)?),
         })
     }

@@ -149,13 +149,13 @@ impl Tuning {
 
     /// For this adapter: what its limits are, and what pays on one of its kind.
     pub fn of_adapter(adapter: &AdapterSummary) -> Self {
-        let subgroups = adapter.subgroups && adapter.subgroup_sizes.0 >= 4;
+        let subgroups = adapter.features.subgroups && adapter.limits.subgroup_sizes.0 >= 4;
         let tuning = Tuning {
-            workgroup_memory: adapter.workgroup_memory_bytes,
+            workgroup_memory: adapter.limits.workgroup_memory_bytes,
             subgroups,
             tile: Tile {
                 lanes: if subgroups { 4 } else { 1 },
-                memory: adapter.workgroup_memory_bytes as usize,
+                memory: adapter.limits.workgroup_memory_bytes as usize,
                 ..Tile::SMALLEST
             },
             ..Tuning::default()
@@ -167,7 +167,7 @@ impl Tuning {
                 let most = if adapter.backend == "metal" { 256 } else { 512 };
                 Tuning {
                     tile: Tile {
-                        invocations: adapter.max_workgroup_invocations.min(most) as usize,
+                        invocations: adapter.limits.max_workgroup_invocations.min(most) as usize,
                         ..tuning.tile
                     },
                     gemm_side: 16,

@@ -477,10 +477,9 @@ pub fn sides(place: &OpenDevice) -> &'static [usize] {
 }
 
 fn is_gpu(place: &OpenDevice) -> bool {
-    match place {
-        OpenDevice::Cpu(_) => false,
-        OpenDevice::Gpu(device) => !device.summary.is_software(),
-    }
+    place
+        .adapter()
+        .is_some_and(|adapter| !adapter.is_software())
 }
 
 /// An open device, on which shapes are measured.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{BackwardUnit, Formulas, ForwardUnit, PEEPHOLES, SLOTS};
-use crate::numeric::real::Real;
+use crate::numeric::real::{Lanes, Real};
 
 /// One sequence at one time step in the forward pass: H units; vectors are `[H]`, slots
 /// `[slots, H]`. A vector that the cell does not use is empty.
@@ -103,8 +103,8 @@ impl<S: Simd> Units<S> {
     #[inline(always)]
     fn load<R: Real>(&self, from: &[R], block: usize) -> R::Vector<S> {
         match from.get(self.range(block)) {
-            Some(part) => R::load(self.simd, part),
-            None => R::all(self.simd, R::zero()),
+            Some(part) => R::Vector::<S>::load(self.simd, part),
+            None => R::Vector::<S>::splat(self.simd, R::zero()),
         }
     }
 
@@ -112,7 +112,7 @@ impl<S: Simd> Units<S> {
     #[inline(always)]
     fn store<R: Real>(&self, values: R::Vector<S>, to: &mut [R], block: usize) {
         if let Some(part) = to.get_mut(self.range(block)) {
-            R::store(values, part);
+            values.store(part);
         }
     }
 
@@ -152,7 +152,7 @@ impl<Row: UnitRow, F: Formulas, const MIDDLE: bool> pulp::WithSimd for RowFormul
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (all, mut row) = (self.units, self.row);
-        let (lanes, mut first) = (Row::Number::lanes::<S>(), 0);
+        let (lanes, mut first) = (<Row::Number as Real>::Vector::<S>::LANES, 0);
         // A loop of its own for whole vectors, whose length is then a constant where it is loaded.
         while first + lanes <= all {
             let own = first..first + lanes;
@@ -182,7 +182,7 @@ impl<R: Real> UnitRow for ForwardRow<'_, R> {
             slots: units.load_slots(self.slots),
             product: units.load_slots(self.product),
             peepholes: units.load_peepholes(self.peepholes),
-            clip: R::all(simd, self.clip),
+            clip: R::Vector::<S>::splat(simd, self.clip),
             h: units.load(self.h_before, 0),
             c: units.load(self.c_before, 0),
         };
@@ -206,7 +206,7 @@ impl<R: Real> UnitRow for BackwardRow<'_, R> {
         let mut unit = BackwardUnit {
             slots: units.load_slots(self.slots),
             peepholes: units.load_peepholes(self.peepholes),
-            clip: R::all(simd, self.clip),
+            clip: R::Vector::<S>::splat(simd, self.clip),
             h_before: units.load(self.h_before, 0),
             c_before: units.load(self.c_before, 0),
             h: units.load(self.h, 0),

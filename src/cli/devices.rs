@@ -3,8 +3,8 @@
 use clap::Args;
 use gatescan::error::Result;
 use gatescan::low_level::backend::adapter::AdapterSummary;
+use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
-use gatescan::low_level::backend::gpu;
 use serde_json::json;
 
 use super::{aligned, device_name, print};
@@ -29,7 +29,7 @@ pub struct Devices {
 
 impl Devices {
     pub fn run(&self) -> Result<()> {
-        let adapters = gpu::adapters();
+        let adapters = adapters();
         let (device, why) = device::choose("auto", &adapters)?;
         let threads = rayon::current_num_threads();
         let text = if self.json {
@@ -80,9 +80,9 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
 
 fn row(adapter: &AdapterSummary) -> [String; 10] {
     let features: Vec<&str> = [
-        (adapter.timestamps, "timestamps"),
-        (adapter.subgroups, "subgroups"),
-        (adapter.f16, "f16"),
+        (adapter.features.timestamps, "timestamps"),
+        (adapter.features.subgroups, "subgroups"),
+        (adapter.features.f16, "f16"),
     ]
     .iter()
     .filter(|(there, _)| *there)
@@ -94,12 +94,12 @@ fn row(adapter: &AdapterSummary) -> [String; 10] {
         adapter.kind.name().to_string(),
         adapter.backend.clone(),
         adapter.driver.clone(),
-        bytes(adapter.max_buffer_bytes),
-        bytes(adapter.max_binding_bytes),
+        bytes(adapter.limits.max_buffer_bytes),
+        bytes(adapter.limits.max_binding_bytes),
         format!(
             "{}, {}",
-            bytes(adapter.workgroup_memory_bytes.into()),
-            adapter.max_workgroup_invocations
+            bytes(adapter.limits.workgroup_memory_bytes.into()),
+            adapter.limits.max_workgroup_invocations
         ),
         adapter.subgroups_text(),
         features.join(", "),

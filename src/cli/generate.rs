@@ -12,7 +12,7 @@ use gatescan::infer::generate::{Memory, generate, runs_away};
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::model::Model;
 use gatescan::recipe::DataRecipe;
-use plotters::prelude::*;
+use gatescan::report::Continuation;
 use serde_json::json;
 
 use super::{choose_device, csv_line, load_model, note, print, say};
@@ -235,74 +235,15 @@ impl Format {
                 let text = format!("step,{head}\n{}", lines.collect::<String>());
                 fs::write(path, text).map_err(|error| unwritable(&error))
             }
-            Format::Svg => plot(path, seed, values, columns).map_err(|error| unwritable(&error)),
-        }
-    }
-}
-
-/// The seed and its continuation as one curve in two colours, of each column.
-fn plot(
-    path: &Path,
-    seed: &[f32],
-    values: &[f32],
-    columns: &[String],
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let finite = || {
-        seed.iter()
-            .chain(values)
-            .copied()
-            .filter(|value| value.is_finite())
-    };
-    let (low, high) = finite().fold((f32::MAX, f32::MIN), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
-    let (width, margin) = (columns.len(), ((high - low) * 0.05).max(1e-6));
-    let area = SVGBackend::new(path, (900, 360)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .x_label_area_size(32)
-        .y_label_area_size(48)
-        .build_cartesian_2d(
-            0..(seed.len() + values.len()) / width,
-            low - margin..high + margin,
-        )?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .y_desc(columns.join(", "))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    let (blue, orange) = (RGBColor(0, 114, 178), RGBColor(213, 94, 0));
-    let points = |start: usize, values: &[f32], column: usize| -> Vec<(usize, f32)> {
-        values
-            .chunks(width)
-            .enumerate()
-            .map(|(n, row)| (start + n, row[column]))
-            .filter(|point| point.1.is_finite())
-            .collect()
-    };
-    for column in 0..width {
-        let mut continued = points(seed.len() / width - 1, &seed[seed.len() - width..], column);
-        continued.extend(points(seed.len() / width, values, column));
-        let lines = [
-            ("continuation", orange, continued),
-            ("seed", blue, points(0, seed, column)),
-        ];
-        for (name, colour, line) in lines {
-            let series = chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
-            if column == 0 {
-                series.label(name).legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
-                });
+            Format::Svg => {
+                let continuation = Continuation {
+                    history: seed.to_vec(),
+                    values: values.to_vec(),
+                    columns: columns.to_vec(),
+                    diverges_at: None,
+                };
+                fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error))
             }
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
-    area.present()?;
-    Ok(())
 }

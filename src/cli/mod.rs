@@ -30,8 +30,8 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 use gatescan::error::{Error, Result};
 use gatescan::low_level::backend::OpenDevice;
+use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
-use gatescan::low_level::backend::gpu;
 use gatescan::model::Model;
 use gatescan::recipe::DataRecipe;
 use gatescan::train::Evaluation;
@@ -220,7 +220,7 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
     // Looking for adapters wakes drivers, which the CPU can do without.
     let adapters = match request.eq_ignore_ascii_case("cpu") {
         true => Vec::new(),
-        false => gpu::adapters(),
+        false => adapters(),
     };
     let (device, why) = device::choose(request, &adapters)?;
     Ok((device, format!("{}, since {why}", device_name(device))))

@@ -184,12 +184,12 @@ fn header(profile: &profile::Profile) -> Vec<String> {
             ));
             lines.push(format!(
                 "limits    buffer {}, binding {}, workgroup {} and {} invocations, subgroup {}, {}",
-                bytes(adapter.max_buffer_bytes),
-                bytes(adapter.max_binding_bytes),
-                bytes(adapter.workgroup_memory_bytes.into()),
-                adapter.max_workgroup_invocations,
+                bytes(adapter.limits.max_buffer_bytes),
+                bytes(adapter.limits.max_binding_bytes),
+                bytes(adapter.limits.workgroup_memory_bytes.into()),
+                adapter.limits.max_workgroup_invocations,
                 adapter.subgroups_text(),
-                if adapter.timestamps {
+                if adapter.features.timestamps {
                     "timestamps"
                 } else {
                     "no timestamps"

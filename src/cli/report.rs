@@ -175,7 +175,7 @@ fn continuation(model: &Model, place: &OpenDevice) -> Option<Continuation> {
         history,
         values,
         columns,
-        runs_away: away,
+        diverges_at: away,
     })
 }
 

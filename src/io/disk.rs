@@ -1,26 +1,28 @@
-//! Writing a file so that a crash, at any moment, leaves the old one or the new one, whole.
+//! Atomic replacement of files: after a crash at any moment, a file has its old or its new
+//! contents.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// What that takes of an operating system; a trait, so that tests can break each operation in turn.
+/// The operations of the operating system that atomic replacement needs; a trait, so that tests can
+/// let each of them fail.
 pub(crate) trait Disk {
-    /// Makes an empty file, or empties the one that is there.
+    /// Creates an empty file, or truncates an existing one.
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn SyncWrite>>;
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
 
     fn remove(&mut self, path: &Path) -> io::Result<()>;
 
-    /// The files of a directory, none where it is not there.
+    /// Lists the entries of a directory; none if it does not exist.
     fn list(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// Has the names in a directory on the disk.
+    /// Flushes the entries of a directory to the disk.
     fn sync_directory(&mut self, path: &Path) -> io::Result<()>;
 }
 
-/// A file that can be told to have on the disk what was written.
+/// A file that can flush written bytes to the disk.
 pub(crate) trait SyncWrite: Write {
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -31,7 +33,7 @@ impl SyncWrite for File {
     }
 }
 
-/// The operating system's own.
+/// The operating system's file system.
 #[derive(Debug)]
 pub(crate) struct Os;
 
@@ -56,7 +58,7 @@ impl Disk for Os {
     }
 
     fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
-        // Other systems than Unix open no directory, and some file systems sync none.
+        // Only Unix can open a directory, and some file systems cannot sync one.
         if !cfg!(unix) {
             return Ok(());
         }
@@ -74,29 +76,29 @@ impl Disk for Os {
     }
 }
 
-/// Writes a file: first beside `path` and then over it.
+/// Atomically writes `bytes` to the file at `path`.
 ///
 /// # Errors
-/// What the system reports. Then `path` is as it was, or already the new file.
+/// Those of the system; the file then has its old or already its new contents.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(&mut Os, path, bytes)
 }
 
-/// Writes `bytes` beside `path`, has them on the disk, and only then gives them the name; returns once the name is on the disk
-/// too.
+/// Writes `bytes` to a temporary file beside `path`, flushes it, renames it to `path` and flushes
+/// the directory.
 ///
 /// # Errors
-/// What the system reports. Then `path` is as it was, or already the new file.
+/// Those of the system; the file then has its old or already its new contents.
 pub(crate) fn replace(disk: &mut dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let beside = beside(directory, path);
-    let written = write(disk, &beside, bytes).and_then(|()| disk.rename(&beside, path));
+    let temporary = temporary_path(directory, path);
+    let written = write(disk, &temporary, bytes).and_then(|()| disk.rename(&temporary, path));
     if written.is_err() {
-        // It may hold the space that the next try needs.
-        let _ = disk.remove(&beside);
+        // The space may be needed for the next attempt.
+        let _ = disk.remove(&temporary);
         return written;
     }
     disk.sync_directory(directory)
@@ -108,19 +110,21 @@ fn write(disk: &mut dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync()
 }
 
-fn beside(directory: &Path, path: &Path) -> PathBuf {
+/// `.NAME.PID.tmp` beside `path`.
+fn temporary_path(directory: &Path, path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     directory.join(format!(".{name}.{}.tmp", std::process::id()))
 }
 
-/// Removes what processes that were killed have left beside their files. Only for who has the directory alone.
+/// Removes temporary files that killed processes have left. No other process may be writing to the
+/// directory.
 pub fn remove_leftovers(directory: &Path) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with('.') && name.ends_with(".tmp") {
-            // What cannot be removed is in nobody's way.
+            // A file that cannot be removed does no harm.
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -1,29 +1,31 @@
-//! Reading files that nobody vouches for: never more of them than there is a use for.
+//! Bounded reading of untrusted files.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// All that `reader` holds; memory grows with what comes, not with what a file's length or header promises.
+/// Reads everything from `reader`. Memory grows with the bytes that are read, whatever length a
+/// file or its header claims.
 ///
 /// # Errors
-/// [`ErrorKind::FileTooLarge`] where there are more than `limit` bytes, of which no more than one is read; those of `reader`.
+/// [`ErrorKind::FileTooLarge`] for more than `limit` bytes, of which `limit + 1` are read; those of
+/// `reader`.
 pub fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     reader
         .take(limit.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        let problem = format!("it has more than {limit} bytes, the most that are taken");
+        let problem = format!("it has more than {limit} bytes, which is the limit");
         return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
     }
     Ok(bytes)
 }
 
-/// The text of a file of at most `limit` bytes.
+/// Reads a UTF-8 text file of at most `limit` bytes.
 ///
 /// # Errors
-/// Those of [`read_at_most`]; [`ErrorKind::InvalidData`] for what is not UTF-8.
+/// Those of [`read_at_most`]; [`ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let bytes = read_at_most(File::open(path)?, limit)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
@@ -34,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_read_than_is_taken() {
+    fn reading_stops_beyond_the_limit() {
         assert_eq!(read_at_most(&b"1234"[..], 4).unwrap(), b"1234");
         let error = read_at_most(io::repeat(0), 4).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileTooLarge);

@@ -1,11 +1,11 @@
-//! Files: read within bounds, written whole.
+//! Bounded reading and atomic writing of files.
 
 pub mod disk;
 pub mod files;
 
 use flate2::Crc;
 
-/// CRC-32 of the parts one after another.
+/// CRC-32 of the concatenated parts.
 pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
     let mut crc = Crc::new();
     parts.iter().for_each(|part| crc.update(part));

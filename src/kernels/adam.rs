@@ -99,7 +99,7 @@ impl Adam {
         let (updates, rate) = self.descent.now(memory);
         let t = f64::from(updates + 1);
         let correction = |beta: f64| R::one_minus_exp(beta.ln() * t);
-        let root = correction(self.beta2).root();
+        let root = correction(self.beta2).sqrt();
         let [beta1, rest1, beta2, rest2] =
             [self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2].map(R::of);
         let epsilon = match self.form {
@@ -123,7 +123,7 @@ impl Adam {
                     scale = largest.or_larger(scale);
                     *largest = scale;
                 }
-                p * kept - rate * *m / (scale.root() / root + epsilon)
+                p * kept - rate * *m / (scale.sqrt() / root + epsilon)
             });
     }
 }

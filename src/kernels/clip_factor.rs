@@ -66,7 +66,7 @@ impl ClipFactor {
             .read(&self.partials)
             .iter()
             .fold(R::zero(), |sum, &partial| sum + partial);
-        let length = squares.root();
+        let length = squares.sqrt();
         let mut norm = memory.write(&self.norm);
         (norm[0], norm[1]) = (length, R::one());
         if let Some(limit) = self.limit {

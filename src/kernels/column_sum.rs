@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, steps_that_count, write};
 use crate::memory::Memory;
-use crate::numeric::packed::DEPTH;
+use crate::numeric::gemm::KC;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -120,7 +120,7 @@ impl ColumnSum {
             .for_each(|(number, out)| {
                 let first = number * COLUMNS_OF_TASK;
                 out.fill(R::zero());
-                for rows in rows.chunks(DEPTH) {
+                for rows in rows.chunks(KC) {
                     let mut block = [R::zero(); COLUMNS_OF_TASK];
                     for &row in rows {
                         let values = &source[row * self.stride + first..][..out.len()];

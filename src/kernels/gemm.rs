@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, read, write};
 use crate::memory::Memory;
-use crate::numeric::packed::{OuterProduct, OuterProducts, Start};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{Addend, PackedB, TimeSum, TimeSums, View};
+use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
 /// Matrix product `c = a @ b + bias`, or `c += a @ b`.
@@ -360,7 +360,7 @@ impl Gemm {
             a: self.a.view(&a),
             b: self.b.view(&b),
             lengths: lengths.as_deref(),
-            start: self.start(bias.as_deref()),
+            addend: self.addend(bias.as_deref()),
         };
         let mut c = memory.write(&self.c.tensor);
         match self.ragged {
@@ -371,18 +371,19 @@ impl Gemm {
     }
 
     /// What the product is added to.
-    pub(super) fn start<'a, R>(&self, bias: Option<&'a [R]>) -> Start<'a, R> {
-        match self.accumulate {
-            true => Start::Held,
-            false => Start::Row(bias.unwrap_or(&[])),
+    pub(super) fn addend<'a, R: Real>(&self, bias: Option<&'a [R]>) -> Addend<'a, R> {
+        if self.accumulate {
+            Addend::C
+        } else {
+            Addend::bias(bias)
         }
     }
 
     /// Row by row, with b laid out once, but for those past the end of one of the sequences.
     fn rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
-        let Operands { a, start, .. } = operands;
+        let Operands { a, addend, .. } = operands;
         let stride = self.c.stride;
-        let b = R::packed(operands.b);
+        let b = PackedB::new(operands.b);
         // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
         let work = (self.a.columns * self.c.columns).max(1);
         let piece = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
@@ -390,7 +391,7 @@ impl Gemm {
             let first = number * piece;
             let rows = first..(first + piece).min(a.rows);
             let Some(lengths) = operands.lengths else {
-                return b.product(a.rows(rows), start, c, stride);
+                return b.matmul(a.rows(rows), addend, c, stride);
             };
             // Whole blocks, so that the bits of a row do not depend on which others are there.
             for block in rows.clone().step_by(BLOCK) {
@@ -399,8 +400,8 @@ impl Gemm {
                 let c = &mut c[..((block.len() - 1) * stride + self.c.columns)];
                 let counted = block.clone().filter(|&at| counts(at, lengths));
                 match counted.clone().count() {
-                    0 => start.put(c, self.c.columns, stride),
-                    all if all == block.len() => b.product(a.rows(block), start, c, stride),
+                    0 => addend.write(c, self.c.columns, stride),
+                    all if all == block.len() => b.matmul(a.rows(block), addend, c, stride),
                     _ => {
                         let mut copy = vec![R::zero(); block.len() * a.columns];
                         for at in counted {
@@ -410,7 +411,7 @@ impl Gemm {
                             );
                         }
                         let a = View::new(&copy, block.len(), a.columns, a.columns);
-                        b.product(a, start, c, stride);
+                        b.matmul(a, addend, c, stride);
                     }
                 }
             }
@@ -422,34 +423,34 @@ impl Gemm {
 
     /// Term by term, of those that are not past the end of one of the sequences.
     fn terms_of<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
-        let Operands { a, b, start, .. } = operands;
+        let Operands { a, b, addend, .. } = operands;
         let stride = self.c.stride;
         for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
             let taken = |b: usize| b % self.slices == slice;
             let runs: Vec<_> = runs(0..a.columns, operands.lengths, taken).collect();
             let terms: Vec<usize> = runs.iter().cloned().flatten().collect();
-            let product = OuterProduct {
+            let product = TimeSum {
                 b,
-                start,
+                addend,
                 c: &mut *c,
                 stride,
             };
-            let of = OuterProducts {
+            let sums = TimeSums {
                 a: a.t(),
-                terms: &terms,
+                rows: &terms,
                 products: vec![product],
-                sums: None,
+                column_sums: None,
             };
-            if R::outer_products(of) {
+            if R::try_time_sums(sums) {
                 continue;
             }
-            start.put(c, self.c.columns, stride);
+            addend.write(c, self.c.columns, stride);
             let pieces = c.par_chunks_mut(PIECE * stride).enumerate();
             pieces.for_each(|(number, c)| {
                 let rows = number * PIECE..((number + 1) * PIECE).min(a.rows);
                 for run in &runs {
                     let a = a.rows(rows.clone()).columns(run.clone());
-                    R::product(a, b.rows(run.clone()), c, stride, true);
+                    R::matmul(a, b.rows(run.clone()), c, stride, true);
                 }
             });
         }
@@ -461,7 +462,7 @@ struct Operands<'a, R> {
     a: View<'a, R>,
     b: View<'a, R>,
     lengths: Option<&'a [u32]>,
-    start: Start<'a, R>,
+    addend: Addend<'a, R>,
 }
 
 /// The longest runs within `range` of steps, `t * B + b`, that are not past the end of their sequence b and whose sequence is

@@ -6,8 +6,8 @@ use super::{Arg, Cost, Pack, Scalar, read, write};
 use crate::cells::{BackwardRow, Cell, ForwardRow};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
-use crate::numeric::packed::{Packed, Start};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{Addend, PackedB, View};
+use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
 /// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps work on.
@@ -478,12 +478,12 @@ impl Recurrence {
         // Each stage's part of R, and W_hr, transposed, laid out once for all steps.
         let stages = [0..facts.first_stage, facts.first_stage..facts.gates].map(|gates| {
             let part = View::new(&recurrent[gates.start * h * p..], gates.len() * h, p, p);
-            (!gates.is_empty()).then(|| R::packed(part.t()))
+            (!gates.is_empty()).then(|| PackedB::new(part.t()))
         });
         let projection_t = self
             .options
             .projection
-            .map(|_| R::packed(View::new(projection, p, h, h).t()));
+            .map(|_| PackedB::new(View::new(projection, p, h, h).t()));
         let bias = self.weights.bias.map(|bias| memory.read(&bias));
         let bias = bias.as_deref();
         let lengths = memory.read_index(&self.lengths);
@@ -534,13 +534,13 @@ impl Recurrence {
                         let is_zero = operand.values.iter().all(|&value| value == R::zero());
                         let gates = [0..facts.first_stage, facts.first_stage..facts.gates];
                         let part = gates[stage].start * h..gates[stage].end * h;
-                        let start = Start::Row(bias.map_or(&[], |bias| &bias[part.clone()]));
+                        let addend = Addend::bias(bias.map(|bias| &bias[part.clone()]));
                         let products = &mut products[part.start..];
                         match &stages[stage] {
                             Some(weights) if !is_zero => {
-                                weights.product(operand, start, products, gates_h);
+                                weights.matmul(operand, addend, products, gates_h);
                             }
-                            _ => start.put(products, part.len(), gates_h),
+                            _ => addend.write(products, part.len(), gates_h),
                         }
                     };
                     // Keeps the state after the last valid step, or before the first where there is none.
@@ -566,7 +566,7 @@ impl Recurrence {
                             let first = t * b + tile * TILE;
                             let rows = input.rows.rows(first..first + sequences);
                             let weights = &input.weights;
-                            weights.product(rows, input.start, rows_of_gates, row_size);
+                            weights.matmul(rows, input.addend, rows_of_gates, row_size);
                         }
                         if first_half && t < longest {
                             let operand = View::new(h_before, sequences, p, p);
@@ -640,7 +640,7 @@ impl Recurrence {
                             // Past the end m is zero, and so is its projection.
                             match projection_t.as_ref().filter(|_| t < longest) {
                                 Some(weights) => {
-                                    weights.product(m, Start::Row(&[]), &mut projected, p);
+                                    weights.matmul(m, Addend::Zero, &mut projected, p);
                                 }
                                 None => projected.fill(R::zero()),
                             }
@@ -731,13 +731,13 @@ impl Recurrence {
         let runs: Vec<_> = (self.product_runs().into_iter())
             .map(|run| {
                 let part = View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
-                (run, R::packed(part))
+                (run, PackedB::new(part))
             })
             .collect();
         let projection = self
             .options
             .projection
-            .map(|_| R::packed(View::new(projection, p, h, h)));
+            .map(|_| PackedB::new(View::new(projection, p, h, h)));
         // A step of its own first takes the step after it back, whose gradients lie one further on.
         // A state that is dropped has its mask at the step before.
         let from_before = usize::from(self.options.drops_state && range.start > 0);
@@ -764,7 +764,7 @@ impl Recurrence {
                     for (run, weights) in runs.iter().filter(|(run, _)| of_stage(run)) {
                         let slots = &slots[facts.product_slots[run.start] * h..];
                         let operand = View::new(slots, sequences, run.len() * h, row_size);
-                        weights.product(operand, Start::Held, out, p);
+                        weights.matmul(operand, Addend::C, out, p);
                     }
                 };
                 if work.first && work.units && self.gradients.given_states < 1 {
@@ -888,7 +888,7 @@ impl Recurrence {
                         let operand = View::new(&slots[slots_h + h..], sequences, p, row_size);
                         dmiddle.fill(R::zero());
                         if let Some(weights) = projection.as_ref().filter(|_| t < longest) {
-                            weights.product(operand, Start::Held, &mut dmiddle, h);
+                            weights.matmul(operand, Addend::C, &mut dmiddle, h);
                         }
                         each(slots, &mut dmiddle, dc, &[], rows.backward);
                     } else if work.middle && self.has_middle() {
@@ -907,14 +907,14 @@ impl Recurrence {
     }
 }
 
-/// The product that comes into the gates: `rows @ weights`, added to `start`.
-pub(super) struct Input<'a, R> {
+/// The product that comes into the gates: `rows @ weights`, added to `addend`.
+pub(super) struct Input<'a, R: Real> {
     /// `[T*B, I]`.
     pub rows: View<'a, R>,
     /// `[I, G*H]`.
-    pub weights: Packed<'a, R>,
+    pub weights: PackedB<'a, R>,
     /// `[G*H]`.
-    pub start: Start<'a, R>,
+    pub addend: Addend<'a, R>,
 }
 
 /// What is done at each step of a way back.

@@ -99,8 +99,8 @@ impl Rmsprop {
                 square = (square - *mean * *mean).or_larger(R::zero());
             }
             let mut step = match self.form {
-                Form::Torch => g / (square.root() + epsilon),
-                Form::Tensorflow => rate * g / (square + epsilon).root(),
+                Form::Torch => g / (square.sqrt() + epsilon),
+                Form::Tensorflow => rate * g / (square + epsilon).sqrt(),
             };
             if has_velocity {
                 step += momentum * *v;

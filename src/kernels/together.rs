@@ -5,8 +5,8 @@
 use super::recurrence::Input;
 use super::{Call, Gemm, Ragged, ScanForward, steps_that_count};
 use crate::memory::Memory;
-use crate::numeric::packed::{OuterProduct, OuterProducts};
-use crate::numeric::real::{Real, View};
+use crate::numeric::gemm::{PackedB, TimeSum, TimeSums, View};
+use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
 /// Plays the first of `calls` on the CPU, and those behind it that go with it; returns how many these are.
@@ -76,11 +76,11 @@ fn scan_with_input<R: Real>(product: &Gemm, scan: &ScanForward, memory: &Memory<
     let bias = product.bias.map(|bias| memory.read(&bias));
     let input = Input {
         rows: product.a.view(&a),
-        weights: R::packed(product.b.view(&b)),
-        start: product.start(bias.as_deref()),
+        weights: PackedB::new(product.b.view(&b)),
+        addend: product.addend(bias.as_deref()),
     };
     // Products of others may depend on which rows come together.
-    if !input.weights.is_laid_out() {
+    if !input.weights.is_packed() {
         return false;
     }
     scan.with_input(memory, Some(&input));
@@ -202,9 +202,9 @@ fn sum<R: Real>(sums: &[Sum], memory: &Memory<R>) -> bool {
         match sum.of {
             Of::Products(call) => {
                 let values = others.next().expect("each product has read its own");
-                products.push(OuterProduct {
+                products.push(TimeSum {
                     b: call.b.view(values),
-                    start: call.start(None),
+                    addend: call.addend(None),
                     c: own,
                     stride: call.c.stride,
                 });
@@ -212,11 +212,11 @@ fn sum<R: Real>(sums: &[Sum], memory: &Memory<R>) -> bool {
             Of::Rows => row_sums = Some(own),
         }
     }
-    let done = R::outer_products(OuterProducts {
+    let done = R::try_time_sums(TimeSums {
         a: View::new(&a, steps, columns, stride),
-        terms: &terms,
+        rows: &terms,
         products,
-        sums: row_sums.as_deref_mut().map(|sums| &mut sums[..columns]),
+        column_sums: row_sums.as_deref_mut().map(|sums| &mut sums[..columns]),
     });
     if let Some(sums) = row_sums.filter(|_| done) {
         for copy in (columns..sums.len()).step_by(columns) {

@@ -1,17 +1,18 @@
-//! Numbers that begin where a line of the cache does.
+//! Vectors aligned to cache lines, and prefetching.
 
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a line, and of the widest vector.
+/// Bytes of a cache line, and of the widest vector register.
 const LINE: usize = 64;
 
-/// Asks for numbers that are needed soon, so that nobody waits for them; where there is such an instruction.
+/// Requests that `values` be loaded into the cache, on CPUs with such an instruction.
 #[inline(always)]
 pub(crate) fn prefetch<R>(values: &[R]) {
     #[cfg(target_arch = "x86_64")]
     for line in values.chunks(LINE / size_of::<R>()) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: every x86-64 has it, and it changes nothing that a program sees, whatever the address.
+        // SAFETY: every x86-64 CPU has the instruction, and it has no visible effect at any
+        // address.
         #[allow(unsafe_code)]
         unsafe {
             _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
@@ -21,8 +22,9 @@ pub(crate) fn prefetch<R>(values: &[R]) {
     let _ = values;
 }
 
-/// Zeros at first, as many as were asked for. No vector of them lies across two lines, if it begins at a multiple of its size:
-/// stores that do cost twice as much and more.
+/// A vector of fixed length whose first element is aligned to a cache line. Vector accesses at
+/// multiples of the vector's size then stay within one line; a store across two lines takes at
+/// least twice as long.
 #[derive(Debug)]
 pub(crate) struct Aligned<R> {
     values: Vec<R>,
@@ -31,6 +33,7 @@ pub(crate) struct Aligned<R> {
 }
 
 impl<R: Copy + Default> Aligned<R> {
+    /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
         let spare = LINE / size_of::<R>().max(1);
         let values = vec![R::default(); len + spare];

@@ -1,7 +1,8 @@
-//! What kernels compute with.
+//! Arithmetic of the CPU executor: element types, vector instructions, matrix multiplication; and
+//! statistics of samples.
 
 pub(crate) mod aligned;
-pub(crate) mod packed;
+pub(crate) mod gemm;
 pub(crate) mod real;
 pub mod statistics;
 pub(crate) mod vector;

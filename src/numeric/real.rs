@@ -1,24 +1,23 @@
-//! The number types of the CPU executor, and the functions that gates are made of.
+//! Element types of the CPU executor, and the functions of cells.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use faer::linalg::matmul::matmul;
-use faer::traits::ComplexField;
-use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Simd;
 
-use crate::numeric::packed::{self, OuterProducts, Packed, Panels, Start};
+use crate::numeric::gemm::Matmul;
 use crate::numeric::vector::Vector;
 
-/// What a cell's formulas compute with: a number, or several side by side.
+/// The arithmetic of cells: on one element, or on each lane of a vector.
 ///
-/// For f64 the functions are the standard library's. For f32 they are branch-free, so that a loop over them becomes
-/// vector code, and their errors, measured over all of their range by this file's tests, are at most
-/// 1.5 ulp (`exp`), 3 ulp (`sigmoid`) and 4 ulp (`tanh`). `shaders/common/math.wgsl` has the same formulas.
+/// For f64 the functions are the standard library's. For f32 they are branch-free, so that loops
+/// over them are vectorized; their errors over the whole range, measured by the tests of this file,
+/// are at most 1.5 ulp (`exp`), 3 ulp (`sigmoid`) and 4 ulp (`tanh`). `shaders/common/math.wgsl`
+/// has the same formulas.
 ///
-/// Formulas and kernels do not branch on numbers themselves but through [`Number::where_larger`] and what is made of it, so that
-/// a number with a bound can answer for both sides where rounding might decide.
+/// Formulas and kernels do not branch on elements; they call [`Number::where_larger`] or a function
+/// that uses it. A type that carries an error bound can then cover both outcomes if rounding may
+/// decide the comparison.
 pub trait Number:
     Copy
     + Add<Output = Self>
@@ -30,29 +29,30 @@ pub trait Number:
     + MulAssign
     + Debug
 {
-    /// The number `value`, as many times as there are numbers in this one.
+    /// `value` in every lane; the lanes are those of `self`.
     fn constant(self, value: f32) -> Self;
     fn exp(self) -> Self;
     fn tanh(self) -> Self;
 
-    /// `then` where `left > right`; `otherwise` where not, and where one of them is not a number.
+    /// `then` if `left > right`, else `otherwise`, also if `left` or `right` is NaN; lane by lane.
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self;
 
-    /// 1 / (1 + e^-x).
+    /// The logistic function, 1 / (1 + e^-x).
     #[inline(always)]
     fn sigmoid(self) -> Self {
         let one = self.constant(1.0);
         one / (one + Number::exp(-self))
     }
 
-    /// What ±`limit` leaves; what is not a number stays so.
+    /// Clips to [-limit, limit]; NaN stays NaN.
     #[inline(always)]
     fn clipped(self, limit: Self) -> Self {
         let raised = Self::where_larger(-limit, self, -limit, self);
         Self::where_larger(self, limit, limit, raised)
     }
 
-    /// The gradient `self`, or 0 where [`Number::clipped`] changes `value` and so lets none through.
+    /// The gradient with respect to `value`, where `self` is that with respect to
+    /// `value.clipped(limit)`: `self`, or 0 where `value` is clipped.
     #[inline(always)]
     fn past_clip(self, value: Self, limit: Self) -> Self {
         let zero = self.constant(0.0);
@@ -60,60 +60,24 @@ pub trait Number:
         Self::where_larger(value, limit, zero, passed)
     }
 
-    /// The larger of two; `other` where `self` is not a number.
+    /// The larger of the two; `other` if `self` is NaN.
     #[inline(always)]
     fn or_larger(self, other: Self) -> Self {
         Self::where_larger(self, other, self, other)
     }
 }
 
-/// A number that programs compute with: f32 to train, f64 to judge, and
-/// `Tracked` in src/verify/tracked.rs, which also knows how far f32 may end from it.
-pub trait Real: Number + Default + PartialOrd + Send + Sync {
-    /// Several numbers side by side, as the instructions `S` have them; or one.
-    type Vector<S: Simd>: Number;
+/// An element type of programs: f32 for training, f64 as the reference, and `Tracked` of
+/// src/verify/tracked.rs, which carries a bound of the error of f32.
+pub trait Real: Number + Matmul + Default + PartialOrd + Send + Sync {
+    /// The elements that one instruction of `S` processes.
+    type Vector<S: Simd>: Lanes<S, Self>;
 
-    /// Numbers in a vector.
-    fn lanes<S: Simd>() -> usize;
-
-    /// The same number in every place.
-    fn all<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
-
-    /// The numbers of a slice that is no longer than a vector, and zeros.
-    fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
-
-    /// The first numbers of a vector, as many as there is room for.
-    fn store<S: Simd>(vector: Self::Vector<S>, to: &mut [Self]);
-
-    /// A constant of a call.
+    /// `value`, rounded.
     fn of(value: f64) -> Self;
     fn f64(self) -> f64;
     fn ln(self) -> Self;
-    fn root(self) -> Self;
-
-    /// `c = a @ b`, or `c += a @ b` where `accumulate`, on this thread. `c` has stored rows `stride` apart.
-    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool);
-
-    /// Lays a matrix out for many products, if that pays.
-    fn packed(matrix: View<'_, Self>) -> Packed<'_, Self> {
-        Packed::plain(matrix)
-    }
-
-    /// [`Packed::product`] of a matrix that is laid out, and so of f32.
-    fn product_of_panels(
-        _a: View<Self>,
-        _b: &Panels,
-        _start: Start<Self>,
-        _c: &mut [Self],
-        _stride: usize,
-    ) {
-        unreachable!("only f32 is laid out");
-    }
-
-    /// Finds sums of outer products all at once, on several threads, and says so; or does nothing where that does not pay.
-    fn outer_products(_of: OuterProducts<Self>) -> bool {
-        false
-    }
+    fn sqrt(self) -> Self;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -128,6 +92,41 @@ pub trait Real: Number + Default + PartialOrd + Send + Sync {
     /// 1 - e^x for x < 0, without cancellation.
     fn one_minus_exp(x: f64) -> Self {
         Self::of(-x.exp_m1())
+    }
+}
+
+/// A vector of elements of type `R`, as the instruction set `S` has it.
+pub trait Lanes<S: Simd, R>: Number {
+    /// Elements of the vector.
+    const LANES: usize;
+
+    /// `value` in every lane.
+    fn splat(simd: S, value: R) -> Self;
+
+    /// Loads a slice of at most [`LANES`](Lanes::LANES) elements; the other lanes are 0.
+    fn load(simd: S, values: &[R]) -> Self;
+
+    /// Stores the first lanes, as many as `to` has elements.
+    fn store(self, to: &mut [R]);
+}
+
+/// An element is a vector of one lane.
+impl<S: Simd, R: Number + Default> Lanes<S, R> for R {
+    const LANES: usize = 1;
+
+    #[inline(always)]
+    fn splat(_: S, value: R) -> R {
+        value
+    }
+
+    #[inline(always)]
+    fn load(_: S, values: &[R]) -> R {
+        values.first().copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [R]) {
+        to[0] = self;
     }
 }
 
@@ -150,18 +149,7 @@ impl Number for f64 {
 
 impl Real for f64 {
     type Vector<S: Simd> = f64;
-    fn lanes<S: Simd>() -> usize {
-        1
-    }
-    fn all<S: Simd>(_: S, value: f64) -> f64 {
-        value
-    }
-    fn load<S: Simd>(_: S, values: &[f64]) -> f64 {
-        values.first().copied().unwrap_or_default()
-    }
-    fn store<S: Simd>(vector: f64, to: &mut [f64]) {
-        to[0] = vector;
-    }
+
     #[inline(always)]
     fn of(value: f64) -> Self {
         value
@@ -170,13 +158,10 @@ impl Real for f64 {
     fn f64(self) -> f64 {
         self
     }
-    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
-        faer_product(a, b, c, stride, accumulate);
-    }
     fn ln(self) -> Self {
         f64::ln(self)
     }
-    fn root(self) -> Self {
+    fn sqrt(self) -> Self {
         f64::sqrt(self)
     }
 }
@@ -188,11 +173,11 @@ impl Number for f32 {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        alone(self, Vector::exp)
+        apply_to_one(self, Vector::exp)
     }
     #[inline(always)]
     fn tanh(self) -> Self {
-        alone(self, Vector::tanh)
+        apply_to_one(self, Vector::tanh)
     }
     #[inline(always)]
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
@@ -200,32 +185,17 @@ impl Number for f32 {
     }
 }
 
-/// What a function of vectors makes of one number.
+/// Applies a function of vectors to one element.
 #[inline(always)]
-fn alone(x: f32, function: impl Fn(Vector<pulp::Scalar>) -> Vector<pulp::Scalar>) -> f32 {
+fn apply_to_one(x: f32, function: impl Fn(Vector<pulp::Scalar>) -> Vector<pulp::Scalar>) -> f32 {
     let mut result = [0.0];
-    function(Vector::all(pulp::Scalar, x)).store(&mut result);
+    function(Vector::splat(pulp::Scalar, x)).store(&mut result);
     result[0]
 }
 
 impl Real for f32 {
     type Vector<S: Simd> = Vector<S>;
-    #[inline(always)]
-    fn lanes<S: Simd>() -> usize {
-        S::F32_LANES
-    }
-    #[inline(always)]
-    fn all<S: Simd>(simd: S, value: f32) -> Vector<S> {
-        Vector::all(simd, value)
-    }
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, values: &[f32]) -> Vector<S> {
-        Vector::load(simd, values)
-    }
-    #[inline(always)]
-    fn store<S: Simd>(vector: Vector<S>, to: &mut [f32]) {
-        vector.store(to);
-    }
+
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as f32
@@ -234,153 +204,27 @@ impl Real for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
-    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
-        faer_product(a, b, c, stride, accumulate);
-    }
-    fn packed(matrix: View<'_, Self>) -> Packed<'_, Self> {
-        Packed::<f32>::new(matrix)
-    }
-    fn product_of_panels(
-        a: View<Self>,
-        b: &Panels,
-        start: Start<Self>,
-        c: &mut [Self],
-        stride: usize,
-    ) {
-        b.product(a, start, c, stride);
-    }
-    fn outer_products(of: OuterProducts<Self>) -> bool {
-        packed::outer_products(of)
-    }
     fn ln(self) -> Self {
         f32::ln(self)
     }
     #[inline(always)]
-    fn root(self) -> Self {
+    fn sqrt(self) -> Self {
         f32::sqrt(self)
     }
-}
-
-/// A matrix in memory: element (i, j) is at `i * row_stride + j * column_stride`.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a, R> {
-    pub values: &'a [R],
-    pub rows: usize,
-    pub columns: usize,
-    /// Elements from one stored row to the next.
-    pub stride: usize,
-    /// Whether the stored rows are this matrix's columns.
-    pub transposed: bool,
-}
-
-impl<'a, R> View<'a, R> {
-    /// `rows` stored rows of `columns` elements, `stride` apart.
-    pub fn new(values: &'a [R], rows: usize, columns: usize, stride: usize) -> Self {
-        View {
-            values,
-            rows,
-            columns,
-            stride,
-            transposed: false,
-        }
-    }
-
-    /// Its transpose.
-    pub fn t(self) -> Self {
-        View {
-            rows: self.columns,
-            columns: self.rows,
-            transposed: !self.transposed,
-            ..self
-        }
-    }
-
-    /// Rows `range` of it.
-    pub fn rows(self, range: std::ops::Range<usize>) -> Self {
-        let skip = range.start * if self.transposed { 1 } else { self.stride };
-        View {
-            values: &self.values[skip..],
-            rows: range.len(),
-            ..self
-        }
-    }
-
-    /// Columns `range` of it.
-    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
-        let skip = range.start * if self.transposed { self.stride } else { 1 };
-        View {
-            values: &self.values[skip..],
-            columns: range.len(),
-            ..self
-        }
-    }
-}
-
-impl<R: Real> View<'_, R> {
-    /// Copies row `i`.
-    pub fn copy_row(&self, i: usize, to: &mut [R]) {
-        match self.transposed {
-            true => {
-                let column = self.values[i..].iter().step_by(self.stride);
-                to.iter_mut()
-                    .zip(column)
-                    .for_each(|(to, &value)| *to = value);
-            }
-            false => to.copy_from_slice(&self.values[i * self.stride..][..to.len()]),
-        }
-    }
-}
-
-impl<'a, R: ComplexField> View<'a, R> {
-    fn faer(self) -> MatRef<'a, R> {
-        if self.transposed {
-            MatRef::from_column_major_slice_with_stride(
-                self.values,
-                self.rows,
-                self.columns,
-                self.stride,
-            )
-        } else {
-            MatRef::from_row_major_slice_with_stride(
-                self.values,
-                self.rows,
-                self.columns,
-                self.stride,
-            )
-        }
-    }
-}
-
-/// [`Real::product`] of the machine's own types.
-fn faer_product<R: ComplexField>(
-    a: View<R>,
-    b: View<R>,
-    c: &mut [R],
-    stride: usize,
-    accumulate: bool,
-) {
-    // faer 0.24's own constructor for strided rows of a mutable matrix swaps its strides.
-    let c = MatMut::from_column_major_slice_with_stride_mut(c, b.columns, a.rows, stride)
-        .transpose_mut();
-    let accumulate = if accumulate {
-        Accum::Add
-    } else {
-        Accum::Replace
-    };
-    matmul(c, accumulate, a.faer(), b.faer(), R::one_impl(), Par::Seq);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The worst error of `f` over a dense sweep of `range`, in units of the last place of the true value.
-    fn worst_ulp(range: (f32, f32), f: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) -> f64 {
+    /// The largest error of `f` over a dense sweep of `range`, in half units in the last place of
+    /// the exact value.
+    fn worst_ulp(range: (f32, f32), f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {
         let count = 2_000_000;
         let mut worst = 0.0f64;
         for i in 0..=count {
             let x = range.0 + (range.1 - range.0) * (i as f32 / count as f32);
-            let expected = truth(f64::from(x));
+            let expected = exact(f64::from(x));
             let ulp = f64::from((expected as f32).abs()) * f64::from(f32::EPSILON) / 2.0
                 + f64::from(f32::MIN_POSITIVE);
             worst = worst.max((f64::from(f(x)) - expected).abs() / ulp);
@@ -389,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn f32_functions_keep_their_bounds() {
+    fn f32_functions_are_within_their_error_bounds() {
         let exp = worst_ulp((-87.0, 87.0), Number::exp, f64::exp);
         let tanh = worst_ulp((-12.0, 12.0), Number::tanh, f64::tanh)
             .max(worst_ulp((-1e-2, 1e-2), Number::tanh, f64::tanh))
@@ -402,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes_saturate_and_nan_stays() {
+    fn large_arguments_saturate_and_nan_propagates() {
         for x in [88.0f32, 1e4, f32::MAX, f32::INFINITY] {
             assert_eq!((Number::tanh(x), Number::tanh(-x)), (1.0, -1.0));
             assert_eq!(Number::sigmoid(x), 1.0);

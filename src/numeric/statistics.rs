@@ -2,18 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A median and the quartiles around it.
+/// The median and quartiles of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Estimate {
     pub median: f64,
-    /// A quarter of the samples is below it.
+    /// The lower quartile.
     pub low: f64,
-    /// A quarter of the samples is above it.
+    /// The upper quartile.
     pub high: f64,
 }
 
 impl Estimate {
-    /// Of these samples; zeros where there are none.
+    /// The estimate from `samples`; zeros without samples.
     pub fn of(mut samples: Vec<f64>) -> Estimate {
         samples.sort_by(f64::total_cmp);
         Estimate {
@@ -23,11 +23,12 @@ impl Estimate {
         }
     }
 
-    /// The quartiles' distance, as a part of the median.
+    /// The distance between the quartiles, relative to the median.
     pub fn spread(&self) -> f64 {
         (self.high - self.low) / self.median
     }
 
+    /// All values multiplied by `factor`.
     pub(crate) fn scaled(self, factor: f64) -> Estimate {
         Estimate {
             median: self.median * factor,
@@ -37,17 +38,17 @@ impl Estimate {
     }
 }
 
-/// Between the two sorted samples that it falls between; 0 where there are none.
-pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
+/// The quantile of order `p` (0 to 1) of sorted samples, interpolated linearly; 0 without samples.
+pub(crate) fn quantile(sorted: &[f64], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
     };
-    let place = part * last as f64;
-    let (below, above) = (sorted[place as usize], sorted[place.ceil() as usize]);
-    below + (above - below) * place.fract()
+    let position = p * last as f64;
+    let (below, above) = (sorted[position as usize], sorted[position.ceil() as usize]);
+    below + (above - below) * position.fract()
 }
 
-/// `value` with three digits, or all that come before the point.
+/// Formats `value` with three significant digits, or with all digits before the decimal point.
 pub fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_lie_between_samples() {
+    fn quantiles_are_interpolated() {
         let estimate = Estimate::of(vec![4.0, 1.0, 3.0, 2.0]);
         assert_eq!(
             estimate,

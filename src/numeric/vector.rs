@@ -1,30 +1,30 @@
-//! f32 numbers side by side in the widest registers that a machine has, chosen at run time.
+//! Vectors of f32 in the widest registers of the machine, chosen at run time.
 
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use pulp::Simd;
 
-use crate::numeric::real::Number;
+use crate::numeric::real::{Lanes, Number};
 
-/// As many numbers as the instructions `S` compute with at once. What becomes of a number does not depend on how many that are,
-/// but on whether they multiply and add in one.
+/// The f32 elements that one instruction of `S` processes. Results do not depend on the number of
+/// lanes, but on whether the instruction set has a fused multiply-add.
 #[derive(Debug, Clone, Copy)]
 pub struct Vector<S: Simd> {
     simd: S,
     value: S::f32s,
 }
 
-impl<S: Simd> Vector<S> {
-    /// The same number in every place.
+impl<S: Simd> Lanes<S, f32> for Vector<S> {
+    const LANES: usize = S::F32_LANES;
+
     #[inline(always)]
-    pub fn all(simd: S, value: f32) -> Self {
+    fn splat(simd: S, value: f32) -> Self {
         let value = simd.splat_f32s(value);
         Vector { simd, value }
     }
 
-    /// The numbers of a slice that is no longer than a vector, and zeros.
     #[inline(always)]
-    pub fn load(simd: S, values: &[f32]) -> Self {
+    fn load(simd: S, values: &[f32]) -> Self {
         let value = match S::as_simd_f32s(values).0 {
             [whole] => *whole,
             _ => simd.partial_load_f32s(values),
@@ -32,34 +32,35 @@ impl<S: Simd> Vector<S> {
         Vector { simd, value }
     }
 
-    /// The first numbers, as many as there is room for.
     #[inline(always)]
-    pub fn store(self, to: &mut [f32]) {
+    fn store(self, to: &mut [f32]) {
         if let [whole] = S::as_mut_simd_f32s(to).0 {
             *whole = self.value;
         } else {
             self.simd.partial_store_f32s(to, self.value);
         }
     }
+}
 
-    /// `self * factor + term`, rounded once where there is an instruction for it.
+impl<S: Simd> Vector<S> {
+    /// `self * factor + term`, rounded once if the instruction set has a fused multiply-add.
     #[inline(always)]
-    pub fn times_plus(self, factor: Self, term: Self) -> Self {
+    pub fn multiply_add(self, factor: Self, term: Self) -> Self {
         let value = self
             .simd
             .mul_add_e_f32s(self.value, factor.value, term.value);
         Vector { value, ..self }
     }
 
-    /// e^x as 2^n (1 + rest), for |x| < 88: n = round(x / ln 2), and rest = e^r - 1 by its Taylor series to r^7,
-    /// of which the first term left out is 2e-8 of the whole.
+    /// Returns 2^n and e^r - 1 with e^x = 2^n e^r, for |x| < 88: n = round(x / ln 2), and e^r - 1
+    /// by its Taylor series up to r^7; the first omitted term is at most 2e-8 of e^r.
     #[inline(always)]
     fn split_exp(self) -> (Self, Self) {
         let Vector { simd, .. } = self;
-        let constant = |value: f32| Vector::all(simd, value);
-        // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+        let constant = |value: f32| Vector::splat(simd, value);
+        // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
         let shift = constant(12_582_912.0);
-        let shifted = self.times_plus(constant(std::f32::consts::LOG2_E), shift);
+        let shifted = self.multiply_add(constant(std::f32::consts::LOG2_E), shift);
         let n = shifted - shift;
         let bits = simd.transmute_u32s_f32s(shifted.value);
         let bits = simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23));
@@ -68,36 +69,36 @@ impl<S: Simd> Vector<S> {
             simd,
             value: simd.transmute_f32s_u32s(bits),
         };
-        // ln 2 in two parts; the first has few bits, so that its product with n is exact.
-        let r = n.times_plus(constant(-0.693_359_4), self);
-        let r = n.times_plus(constant(2.121_944_4e-4), r);
+        // ln 2 in two parts; the first has so few bits that its product with n is exact.
+        let r = n.multiply_add(constant(-0.693_359_4), self);
+        let r = n.multiply_add(constant(2.121_944_4e-4), r);
         let series = constant(1.0 / 5040.0);
-        let series = series.times_plus(r, constant(1.0 / 720.0));
-        let series = series.times_plus(r, constant(1.0 / 120.0));
-        let series = series.times_plus(r, constant(1.0 / 24.0));
-        let series = series.times_plus(r, constant(1.0 / 6.0));
-        let series = series.times_plus(r, constant(0.5));
-        (power, (series * r).times_plus(r, r))
+        let series = series.multiply_add(r, constant(1.0 / 720.0));
+        let series = series.multiply_add(r, constant(1.0 / 120.0));
+        let series = series.multiply_add(r, constant(1.0 / 24.0));
+        let series = series.multiply_add(r, constant(1.0 / 6.0));
+        let series = series.multiply_add(r, constant(0.5));
+        (power, (series * r).multiply_add(r, r))
     }
 }
 
 impl<S: Simd> Number for Vector<S> {
     #[inline(always)]
     fn constant(self, value: f32) -> Self {
-        Vector::all(self.simd, value)
+        Vector::splat(self.simd, value)
     }
 
     #[inline(always)]
     fn exp(self) -> Self {
         let (power, rest) = self.clipped(self.constant(87.0)).split_exp();
-        power.times_plus(rest, power)
+        power.multiply_add(rest, power)
     }
 
-    /// (e^2x - 1) / (e^2x + 1), with e^2x - 1 formed without cancellation; ±1 from |x| = 10 on.
+    /// (e^2x - 1) / (e^2x + 1), with e^2x - 1 computed without cancellation; ±1 from |x| = 10 on.
     #[inline(always)]
     fn tanh(self) -> Self {
         let (power, rest) = (self + self).clipped(self.constant(20.0)).split_exp();
-        let difference = power.times_plus(rest, power - self.constant(1.0));
+        let difference = power.multiply_add(rest, power - self.constant(1.0));
         difference / (difference + self.constant(2.0))
     }
 
@@ -105,7 +106,7 @@ impl<S: Simd> Number for Vector<S> {
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
         let simd = left.simd;
         let larger = simd.greater_than_f32s(left.value, right.value);
-        // By their bits: pulp's choice between floats is not always inlined, and so a call.
+        // As integers: pulp's selection of floats is not always inlined.
         let then = simd.transmute_u32s_f32s(then.value);
         let otherwise = simd.transmute_u32s_f32s(otherwise.value);
         let value = simd.transmute_f32s_u32s(simd.select_u32s(larger, then, otherwise));
@@ -176,7 +177,7 @@ impl<S: Simd> MulAssign for Vector<S> {
 mod tests {
     use super::*;
 
-    /// exp, tanh, sigmoid, and what clipping leaves, of many numbers at once.
+    /// Applies exp, tanh, sigmoid and clipping to many elements.
     struct Functions<'a> {
         of: &'a [f32],
         results: [&'a mut [f32]; 4],
@@ -212,37 +213,37 @@ mod tests {
     }
 
     #[test]
-    fn instruction_sets_that_fuse_give_the_same_bits_and_all_keep_the_bounds() {
+    fn all_fused_instruction_sets_give_the_same_bits_and_all_sets_keep_the_error_bounds() {
         let mut of: Vec<f32> = (-7000..7001).map(|n| n as f32 * 0.0123).collect();
         of.extend([0.0, -0.0, 1e-40, -1e-5]);
-        let numbers = of.len();
+        let finite = of.len();
         of.extend([f32::INFINITY, f32::NEG_INFINITY, 3e38, 200.0]);
         let portable = |task: Functions| pulp::Simd::vectorize(pulp::Scalar, task);
-        let (one, apart) = functions(&of, portable);
+        let (one, unfused) = functions(&of, portable);
         assert_eq!(one, 1);
         let wide = |task: Functions| pulp::Simd::vectorize(pulp::Scalar256b, task);
         let best = |task: Functions| pulp::Arch::new().dispatch(task);
         let (lanes, fused) = functions(&of, wide);
         assert_eq!(lanes, 8);
         let (lanes, actual) = functions(&of, best);
-        let same = actual == if lanes == 1 { &apart } else { &fused }[..];
-        assert!(same, "{lanes} at once");
-        let truths: [fn(f64) -> f64; 3] = [f64::exp, f64::tanh, |x| 1.0 / (1.0 + (-x).exp())];
-        for results in [&apart, &fused] {
-            // In half units of the last place, as src/real.rs states them.
-            for ((truth, bits), bound) in truths.iter().zip(results).zip([3.0, 8.0, 6.0]) {
-                for (&x, &bits) in of[..numbers].iter().zip(bits) {
-                    let (truth, actual) = (truth(x.into()), f64::from(f32::from_bits(bits)));
-                    let half = (truth.abs() / f64::from(1 << 24)).max(f32::MIN_POSITIVE.into());
-                    let error = (actual - truth).abs() / half;
-                    assert!(error < bound, "{error} at {x}: {actual} for {truth}");
+        let same = actual == if lanes == 1 { &unfused } else { &fused }[..];
+        assert!(same, "{lanes} lanes");
+        let exact: [fn(f64) -> f64; 3] = [f64::exp, f64::tanh, |x| 1.0 / (1.0 + (-x).exp())];
+        for results in [&unfused, &fused] {
+            // In half units in the last place, as src/numeric/real.rs states them.
+            for ((exact, bits), bound) in exact.iter().zip(results).zip([3.0, 8.0, 6.0]) {
+                for (&x, &bits) in of[..finite].iter().zip(bits) {
+                    let (exact, actual) = (exact(x.into()), f64::from(f32::from_bits(bits)));
+                    let half = (exact.abs() / f64::from(1 << 24)).max(f32::MIN_POSITIVE.into());
+                    let error = (actual - exact).abs() / half;
+                    assert!(error < bound, "{error} at {x}: {actual} for {exact}");
                 }
             }
         }
     }
 
     #[test]
-    fn what_is_not_a_number_stays_so() {
+    fn nan_propagates() {
         let (_, results) = functions(&[f32::NAN; 3], |task| pulp::Arch::new().dispatch(task));
         for bits in results.into_iter().flatten() {
             assert!(f32::from_bits(bits).is_nan());

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::backend::OpenDevice;
 use crate::backend::adapter::AdapterSummary;
 use crate::backend::ceilings::Ceilings;
-use crate::backend::cpu;
 use crate::backend::executor::{Span, Timing};
+use crate::backend::host;
 use crate::data::{Split, Splits};
 use crate::error::{Error, Result};
 use crate::kernels::{Call, Cost, Scalar};
@@ -39,11 +39,11 @@ pub enum Machine {
 
 impl Machine {
     /// What a place is.
-    pub fn of(place: &OpenDevice) -> Machine {
-        match place {
-            OpenDevice::Gpu(device) => Machine::Gpu(device.summary.clone()),
-            OpenDevice::Cpu(_) => Machine::Cpu {
-                name: cpu::name(),
+    pub fn of(device: &OpenDevice) -> Machine {
+        match device.adapter() {
+            Some(adapter) => Machine::Gpu(adapter.clone()),
+            None => Machine::Cpu {
+                name: host::cpu_name(),
                 threads: rayon::current_num_threads(),
             },
         }
@@ -265,10 +265,10 @@ impl Profile {
             return Err(Error::usage("a profile needs at least one step"));
         }
         let ceilings = Ceilings::of(place)?;
-        let before = held_by(place)?;
+        let before = place.memory_in_use()?;
         let mut trainer = Trainer::load(recipe, data, place)?;
         let played = play(&mut trainer, options)?;
-        let measured = held_by(place)?.zip(before);
+        let measured = place.memory_in_use()?.zip(before);
         let times = times(&mut trainer, &played, &ceilings, options.clock)?;
 
         let (model, real) = (trainer.recording(), size_of::<f32>());
@@ -311,18 +311,6 @@ pub(crate) fn sites_of(
     let model = trainer.recording();
     let (program, steps) = (&model.program, model.steps);
     Ok(sites(program, &times, options.steps, steps, ceilings))
-}
-
-/// Bytes that the device's driver, or on the CPU the system, says are held.
-fn held_by(place: &OpenDevice) -> Result<Option<u64>> {
-    match place {
-        OpenDevice::Cpu(_) => Ok(cpu::resident_memory()),
-        OpenDevice::Gpu(device) => {
-            // What was dropped is freed by the next wait.
-            device.wait()?;
-            Ok(device.allocated_bytes())
-        }
-    }
 }
 
 /// The calls of a training step, in order, each with its phase and its place there.

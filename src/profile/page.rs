@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::{Clock, Event, Machine, Profile, Site};
-use crate::html::{self, escape, tick, trimmed};
+use crate::html::chart::tick_step;
+use crate::html::{self, escape, trimmed};
 use crate::numeric::statistics::{Estimate, figure};
 
 impl Profile {
@@ -206,7 +207,7 @@ impl Profile {
             "<div class=\"wide\"><svg class=\"timeline\" viewBox=\"0 0 {width} 104\" role=\"img\" aria-label=\"Timeline\">\n\
              <text x=\"0\" y=\"28\">host</text><text x=\"0\" y=\"62\">device</text>\n"
         );
-        let every = tick(end - begin, 10.0);
+        let every = tick_step(end - begin, 10.0);
         for number in 0..=((end - begin) / every) as usize {
             let seconds = number as f64 * every;
             let at = x(begin + seconds);

@@ -15,21 +15,9 @@ fn scan_on(
     hidden_size: usize,
     batch: usize,
 ) -> ScanForward {
-    let adapter = AdapterSummary {
-        index: 0,
-        name: String::new(),
-        kind,
-        backend: backend.to_string(),
-        driver: String::new(),
-        max_buffer_bytes: 1 << 30,
-        max_binding_bytes: 1 << 30,
-        workgroup_memory_bytes: 48 << 10,
-        max_workgroup_invocations: 1024,
-        subgroup_sizes: (32, 32),
-        timestamps: true,
-        subgroups,
-        f16: false,
-    };
+    let mut adapter = AdapterSummary::example(0, kind, "");
+    adapter.backend = backend.to_string();
+    adapter.features.subgroups = subgroups;
     let network = Network {
         input_size: 8,
         input: Input::Values,

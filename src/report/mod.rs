@@ -1,9 +1,8 @@
 //! What a training run came to, as a page to look at, and several runs on the same axes.
 
-mod chart;
+mod curves;
 mod findings;
 mod page;
-mod plot;
 
 use std::collections::BTreeMap;
 
@@ -12,9 +11,9 @@ use serde_json::Value;
 use crate::recipe::Recipe;
 use crate::train::EpochMetrics;
 
+pub use curves::svg;
 pub use findings::{Answers, Classes, Example, Findings, Mistake, Picture, Values};
 pub use page::{comparison, page};
-pub use plot::svg;
 
 /// What a run directory tells of a run.
 #[derive(Debug, Clone)]
@@ -53,7 +52,7 @@ pub struct Continuation {
     pub values: Vec<f32>,
     pub columns: Vec<String>,
     /// The step at which it leaves what its history was like, where it does.
-    pub runs_away: Option<usize>,
+    pub diverges_at: Option<usize>,
 }
 
 impl Run {

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::numeric::real::{Number, Real, View};
+use crate::numeric::gemm::{Matmul, NoPanels, TimeSums, View};
+use crate::numeric::real::{Number, Real};
 
 /// Half a unit in the last place of f32 at 1: what one rounding may add, relative to the value; with a hundredth more for the
 /// second order of up to 10^5 roundings.
@@ -190,22 +191,6 @@ impl Number for Tracked {
 impl Real for Tracked {
     type Vector<S: pulp::Simd> = Tracked;
 
-    fn lanes<S: pulp::Simd>() -> usize {
-        1
-    }
-
-    fn all<S: pulp::Simd>(_: S, value: Tracked) -> Tracked {
-        value
-    }
-
-    fn load<S: pulp::Simd>(_: S, values: &[Tracked]) -> Tracked {
-        values.first().copied().unwrap_or_default()
-    }
-
-    fn store<S: pulp::Simd>(vector: Tracked, to: &mut [Tracked]) {
-        to[0] = vector;
-    }
-
     /// A GPU gets it as f32, and may take a subnormal number for 0.
     fn of(value: f64) -> Self {
         let single = value as f32;
@@ -230,7 +215,7 @@ impl Real for Tracked {
     }
 
     /// WGSL lets sqrt be as far off as 1 / inverseSqrt: 2 ulp and 2.5 ulp.
-    fn root(self) -> Self {
+    fn sqrt(self) -> Self {
         let (x, error) = self.closed();
         let value = x.sqrt();
         let error = match error == 0.0 {
@@ -249,8 +234,20 @@ impl Real for Tracked {
         let x = x.max(-1e4);
         Self::rounded(-x.exp_m1(), 12.0 * ROUNDING * x.abs() * x.exp(), 2.0)
     }
+}
 
-    fn product(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
+impl Matmul for Tracked {
+    type Panels = NoPanels;
+
+    fn pack(_: View<Self>) -> Option<NoPanels> {
+        None
+    }
+
+    fn try_time_sums(_: TimeSums<Self>) -> bool {
+        false
+    }
+
+    fn matmul(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
         let strides = |view: &View<Self>| match view.transposed {
             true => (1, view.stride),
             false => (view.stride, 1),
@@ -346,7 +343,7 @@ mod tests {
             holds(Number::exp(x), tracked.exp());
             holds(Number::tanh(x), tracked.tanh());
             holds(Number::sigmoid(x), tracked.sigmoid());
-            holds(x.abs().sqrt(), Tracked::of(x.abs().into()).root());
+            holds(x.abs().sqrt(), Tracked::of(x.abs().into()).sqrt());
             holds(x / 3.0, tracked / Tracked::of(3.0));
         }
     }

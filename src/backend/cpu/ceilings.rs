@@ -1,4 +1,4 @@
-//! What this machine's CPU can do at most, measured.
+//! Measurement of the CPU's peak rates and of the clock's cost.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -8,36 +8,37 @@ use rayon::prelude::*;
 
 use crate::backend::ceilings::{Ceiling, Ceilings, ROUNDS, samples};
 
-/// Numbers that are copied: more than caches hold.
+/// Elements that are copied: more than caches hold.
 const COPIED: usize = 32 << 20;
-/// Pieces that threads take in turn.
-const PIECE: usize = 1 << 18;
+/// Elements of a chunk, the unit of work of a thread.
+const CHUNK: usize = 1 << 18;
 
-/// Multiply-adds in flight: enough to hide the latency of each, few enough for the registers.
+/// Independent chains of multiply-adds: enough to hide their latency, few enough for the registers.
 const CHAINS: usize = 10;
+/// Multiply-adds of a chain.
 const LINKS: usize = 100_000;
 
-/// Calls of nothing, under the clock as a profiled step's calls are.
+/// Readings of the clock per sample.
 const CALLS: u32 = 10_000;
 
-/// Measures what the CPU can do at most with the threads that kernels have; takes about five seconds.
+/// Measures the CPU's ceilings with the threads that kernels use; takes about five seconds.
 pub(crate) fn ceilings() -> Ceilings {
     let (source, mut copied) = (vec![1.0_f32; COPIED], vec![0.0_f32; COPIED]);
     let mut copy = || {
-        let pairs = copied.par_chunks_mut(PIECE).zip(source.par_chunks(PIECE));
+        let pairs = copied.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
         pairs.for_each(|(copied, source)| copied.copy_from_slice(source));
         black_box(&copied);
     };
     let bytes = (2 * COPIED * size_of::<f32>()) as f64;
-    // Several pieces for each thread, so that one which is held up does not hold up all.
-    let pieces = 8 * rayon::current_num_threads();
+    // Several tasks per thread, so that a preempted thread does not delay the others.
+    let tasks = 8 * rayon::current_num_threads();
     let multiply_adds = || {
         let [factor, term] = black_box([0.999, 0.001]);
         black_box(pulp::Arch::new().dispatch(MultiplyAdds { factor, term })).0
     };
-    let flops = (2 * pieces * multiply_adds()) as f64;
+    let flops = (2 * tasks * multiply_adds()) as f64;
     let mut sum = || {
-        (0..pieces).into_par_iter().for_each(|_| {
+        (0..tasks).into_par_iter().for_each(|_| {
             multiply_adds();
         });
     };
@@ -61,14 +62,14 @@ pub(crate) fn ceilings() -> Ceilings {
     }
 }
 
-/// Samples of 10^9 a second, where `work` does `amount`.
+/// Samples of a rate in 10^9 per second, if `work` processes `amount` (bytes or operations).
 fn rates(amount: f64, work: impl FnMut()) -> Vec<f64> {
     seconds(work)
         .map(|seconds| amount / seconds / 1e9)
         .collect()
 }
 
-/// Samples of what `work` takes, after a first time that does not count.
+/// Samples of the seconds of `work`, after one run to warm up.
 fn seconds(mut work: impl FnMut()) -> impl Iterator<Item = f64> {
     work();
     let sample = || {
@@ -80,14 +81,14 @@ fn seconds(mut work: impl FnMut()) -> impl Iterator<Item = f64> {
     samples.into_iter()
 }
 
-/// Chains of multiply-adds, in the widest vectors that there are.
+/// Chains of multiply-adds in the widest vectors of the machine.
 struct MultiplyAdds {
     factor: f32,
     term: f32,
 }
 
 impl pulp::WithSimd for MultiplyAdds {
-    /// Multiply-adds made, and their sum, which keeps them from being left out.
+    /// Number of multiply-adds, and their sum, which keeps the compiler from removing them.
     type Output = (usize, f32);
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! What a GPU can do at most, measured.
+//! Measurement of a GPU's peak rates and minimal costs.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -6,55 +6,46 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::GpuDevice;
+use super::caught::caught;
 use super::cores::{Cores, on_cores};
+use super::reported::creation_error;
 use crate::backend::ceilings::{Ceiling, Ceilings, ROUNDS, samples};
 use crate::error::{Error, Result};
 
-/// How long a sample takes at least, so that what submission and wait cost does not count.
+/// Minimal duration of a sample, which makes the cost of submission and wait negligible.
 const SAMPLE: Duration = Duration::from_millis(5);
 
-/// Samples of what the host pays, in a group.
+/// Samples of a group, when costs of the host are measured.
 const SAMPLES: usize = 10;
 
-/// Groups of them, each on a thread of its own: whether waking another falls into the submission or the wait differs among threads.
+/// Groups, each on its own thread: whether the time to wake the driver's thread is part of the
+/// submission or of the wait differs among threads.
 const GROUPS: usize = 200;
 
-/// Dispatches of a short submission and of a long one, whose difference tells what one costs.
+/// Dispatches of a short and of a long submission; the difference in time is that of the difference
+/// in dispatches.
 const DISPATCHES: [usize; 2] = [4, 36];
 
-/// Bytes of each of the copy's two buffers: more than caches hold.
+/// Bytes of each of the copy kernel's two buffers: more than caches hold.
 const COPIED: u64 = 128 << 20;
 
 impl GpuDevice {
-    /// Measures what this device can do at most; takes about five seconds.
+    /// Measures the device's ceilings; takes about five seconds.
     ///
     /// # Errors
-    /// What the device reports.
+    /// [`Error::OutOfMemory`] if the device lacks the memory for the copy; those of the device.
     pub fn ceilings(&self) -> Result<Ceilings> {
-        // A device that is full already is refused with a sentence.
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let bench = Bench::new(self);
-        if pollster::block_on(scope.pop()).is_some() {
-            return Err(Error::OutOfMemory {
-                device: self.summary.name.clone(),
-                available: None,
-                needed: 2 * COPIED,
-                purpose: format!("measuring its bandwidth needs {} MiB", (2 * COPIED) >> 20),
-                remedy: "close other programs that use the GPU",
-            });
-        }
+        let bench = PeakBench::new(self)?;
         let copy = bench.pipeline(include_str!("../../../shaders/ceilings/copy.wgsl"), "copy");
         let source = include_str!("../../../shaders/ceilings/multiply_add.wgsl");
         let multiply_add = bench.pipeline(source, "multiply_add");
-        let empty = bench.pipeline(
-            include_str!("../../../shaders/ceilings/empty.wgsl"),
-            "empty",
-        );
+        let source = include_str!("../../../shaders/ceilings/empty.wgsl");
+        let empty = bench.pipeline(source, "empty");
 
         let bytes = 2.0 * bench.source.size() as f64;
-        // Enough workgroups to fill a device, few enough to give each a good part.
+        // Enough workgroups to fill a device, few enough that each copies many elements.
         let copying = (bench.source.size() / (256 * 16 * 8)) as u32;
-        // As many workgroups as keep the device busy well beyond what a dispatch costs.
+        // A dispatch must take much longer than its launch.
         let mut adding = 256;
         while adding < 32768 && bench.run(&multiply_add, adding, 1)? < 2e-3 {
             adding *= 2;
@@ -80,13 +71,14 @@ impl GpuDevice {
     }
 }
 
-/// `measure` on a thread of its own while no core of the machine goes to sleep: waking one takes longer than what is measured,
-/// and whether a thread finds its core awake differs from run to run. Threads that yield at once to any that has work hold the
-/// cores; with only one for each of two cores, the system at times has both on one.
+/// Runs `measure` on its own thread while other threads keep all cores awake: to wake a core takes
+/// longer than what is measured, and whether a thread finds its core awake differs from run to run.
+/// The other threads yield at once to any that has work. There are at least eight: with one for
+/// each of two cores, the system at times places both on the same core.
 fn awake<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        // Gone when the measurement has ended, however it ends.
+        // Dropped when the measurement ends, also if it panics.
         let measuring = Arc::new(());
         for _ in 0..cores.max(8) {
             let measuring = Arc::downgrade(&measuring);
@@ -104,19 +96,20 @@ fn awake<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Microseconds of what costs the host or the device next to nothing each time; sampled in turn.
+/// Samples of small costs, in microseconds.
 #[derive(Default)]
 struct Costs {
+    /// Encoding and submitting one dispatch.
     submissions: Vec<f64>,
-    /// The same with the wait.
+    /// Encoding, submitting and waiting.
     round_trips: Vec<f64>,
-    /// Round trips of as many dispatches as [`DISPATCHES`] says.
+    /// Round trips of submissions with [`DISPATCHES`] dispatches.
     dispatches: [Vec<f64>; 2],
 }
 
 impl Costs {
-    /// Of one more dispatch, of a submission, of a round trip.
-    fn measure(bench: &Bench, empty: &Bound) -> Result<[Ceiling; 3]> {
+    /// Returns the costs of a dispatch, of a submission and of a round trip.
+    fn measure(bench: &PeakBench, empty: &BoundKernel) -> Result<[Ceiling; 3]> {
         let mut costs = Costs::default();
         on_cores(Cores::One, || {
             (0..GROUPS).try_for_each(|_| awake(|| costs.measure_group(bench, empty)))
@@ -124,7 +117,7 @@ impl Costs {
         Ok(costs.ceilings())
     }
 
-    fn measure_group(&mut self, bench: &Bench, empty: &Bound) -> Result<()> {
+    fn measure_group(&mut self, bench: &PeakBench, empty: &BoundKernel) -> Result<()> {
         for _ in 0..SAMPLES {
             let start = Instant::now();
             bench.submit(empty, 1, 1);
@@ -155,21 +148,22 @@ impl Costs {
     }
 }
 
-struct Bench<'a> {
+/// The kernels' buffers on the device.
+struct PeakBench<'a> {
     device: &'a GpuDevice,
     source: wgpu::Buffer,
     target: wgpu::Buffer,
 }
 
-/// A kernel with its two buffers.
-struct Bound {
+/// A pipeline with its two buffers bound.
+struct BoundKernel {
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
 }
 
-impl<'a> Bench<'a> {
-    fn new(device: &'a GpuDevice) -> Bench<'a> {
-        let largest = device.limits.max_storage_buffer_binding_size;
+impl<'a> PeakBench<'a> {
+    fn new(device: &'a GpuDevice) -> Result<PeakBench<'a>> {
+        let largest = device.summary.limits.max_binding_bytes;
         let buffer = |label| {
             device.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -178,14 +172,24 @@ impl<'a> Bench<'a> {
                 mapped_at_creation: false,
             })
         };
-        Bench {
-            device,
-            source: buffer("source"),
-            target: buffer("target"),
+        match caught(&device.device, || (buffer("source"), buffer("target"))) {
+            ((source, target), None) => Ok(PeakBench {
+                device,
+                source,
+                target,
+            }),
+            (_, Some(wgpu::Error::OutOfMemory { .. })) => Err(Error::OutOfMemory {
+                device: device.summary.name.clone(),
+                available: None,
+                needed: Some(2 * COPIED),
+                purpose: format!("measuring its bandwidth needs {} MiB", (2 * COPIED) >> 20),
+                remedy: "close other programs that use the GPU",
+            }),
+            (_, Some(error)) => Err(creation_error(error, &device.summary.name)),
         }
     }
 
-    fn pipeline(&self, source: &'static str, label: &str) -> Bound {
+    fn pipeline(&self, source: &'static str, label: &str) -> BoundKernel {
         let device = &self.device.device;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(label),
@@ -209,34 +213,36 @@ impl<'a> Bench<'a> {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries.collect::<Vec<_>>(),
         });
-        Bound { pipeline, bindings }
+        BoundKernel { pipeline, bindings }
     }
 
-    fn submit(&self, bound: &Bound, workgroups: u32, times: usize) {
+    /// Submits `times` dispatches of a kernel.
+    fn submit(&self, kernel: &BoundKernel, workgroups: u32, times: usize) {
         let device = &self.device.device;
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&bound.pipeline);
-        pass.set_bind_group(0, &bound.bindings, &[]);
+        pass.set_pipeline(&kernel.pipeline);
+        pass.set_bind_group(0, &kernel.bindings, &[]);
         (0..times).for_each(|_| pass.dispatch_workgroups(workgroups, 1, 1));
         drop(pass);
         self.device.queue.submit([encoder.finish()]);
     }
 
-    /// Seconds of a submission of `times` dispatches, and the wait for it.
-    fn run(&self, bound: &Bound, workgroups: u32, times: usize) -> Result<f64> {
+    /// Submits `times` dispatches, waits, and returns the elapsed seconds.
+    fn run(&self, kernel: &BoundKernel, workgroups: u32, times: usize) -> Result<f64> {
         let start = Instant::now();
-        self.submit(bound, workgroups, times);
+        self.submit(kernel, workgroups, times);
         self.device.wait()?;
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// 10^9 a second, where a dispatch does `amount`, in samples of many dispatches.
-    fn rates(&self, bound: &Bound, workgroups: u32, amount: f64) -> Result<Vec<f64>> {
+    /// Samples of a rate in 10^9 per second, if a dispatch processes `amount` (bytes or
+    /// operations). Each sample has many dispatches.
+    fn rates(&self, kernel: &BoundKernel, workgroups: u32, amount: f64) -> Result<Vec<f64>> {
         let mut times = 1;
-        while times < 1 << 14 && self.run(bound, workgroups, times)? < SAMPLE.as_secs_f64() {
+        while times < 1 << 14 && self.run(kernel, workgroups, times)? < SAMPLE.as_secs_f64() {
             times *= 2;
         }
-        samples(|| Ok(amount * times as f64 / self.run(bound, workgroups, times)? / 1e9))
+        samples(|| Ok(amount * times as f64 / self.run(kernel, workgroups, times)? / 1e9))
     }
 }

@@ -1,22 +1,25 @@
-//! Where the threads of the process run, for a while.
+//! Temporary affinity of all threads of the process to CPU cores, for repeatable measurements.
 //!
-//! What a submission costs is mostly threads waking one another, the caller's and the driver's, and that costs half as much again
-//! where the system happens to have them on two cores; and it may leave two threads that compute on one core for seconds, beside
-//! another that sleeps. Only Linux lets a process decide it; elsewhere the system does.
+//! The cost of a submission is mostly the caller's and the driver's threads waking each other,
+//! which takes half as long again if the system has placed them on two cores. The system may also
+//! leave two busy threads on one core for seconds while another core is idle. Affinities are set on
+//! Linux only.
 
+/// An assignment of threads to cores.
 pub(super) enum Cores {
-    /// All threads on the core that the caller runs on.
+    /// All threads on the caller's current core.
     One,
-    /// One thread after another on the next of the caller's cores, so that a driver's own, begun in a row, share none.
+    /// Threads on the cores of the caller's affinity in turn, so that a driver's threads, which are
+    /// created one after another, do not share a core.
     Each,
 }
 
-/// Does `work` with all threads of this process, the driver's among them, on these cores. They may go where they might before
-/// once it ends.
+/// Runs `work` with all threads of this process, the driver's included, on `cores`; restores their
+/// affinities afterwards.
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
 pub(super) fn on_cores<T>(cores: Cores, work: impl FnOnce() -> T) -> T {
     #[cfg(target_os = "linux")]
-    let _placed = linux::Placed::new(cores);
+    let _affinities = linux::SavedAffinities::replace(cores);
     work()
 }
 
@@ -28,15 +31,16 @@ mod linux {
 
     use super::Cores;
 
-    /// Where each thread might run, which it may again when this is dropped.
-    pub(super) struct Placed {
+    /// The affinities of all threads, restored on drop.
+    pub(super) struct SavedAffinities {
         caller: CpuSet,
         threads: Vec<(Pid, CpuSet)>,
     }
 
-    impl Placed {
-        /// A thread that the system does not let be moved stays where it is: measurements are then as good as without.
-        pub(super) fn new(cores: Cores) -> Option<Placed> {
+    impl SavedAffinities {
+        /// Sets new affinities. Threads whose affinity cannot be set keep theirs, which only makes
+        /// measurements less repeatable.
+        pub(super) fn replace(cores: Cores) -> Option<SavedAffinities> {
             let caller = sched_getaffinity(None).ok()?;
             let cores = match cores {
                 Cores::One => vec![sched_getcpu()],
@@ -53,13 +57,13 @@ mod linux {
                     let _ = sched_setaffinity(Some(thread), &set);
                 }
             }
-            Some(Placed { caller, threads })
+            Some(SavedAffinities { caller, threads })
         }
     }
 
-    impl Drop for Placed {
+    impl Drop for SavedAffinities {
         fn drop(&mut self) {
-            // A thread that a driver has begun meanwhile may go where the caller may.
+            // A thread created since then gets the caller's affinity.
             for thread in all_threads() {
                 let known = self.threads.iter().find(|(known, _)| *known == thread);
                 let before = known.map_or(self.caller, |(_, before)| *before);
@@ -83,13 +87,13 @@ mod linux {
         use super::super::on_cores;
         use super::*;
 
-        // One test, since both move all threads.
+        // One test for both, since each moves all threads of the process.
         #[test]
-        fn threads_are_placed_and_get_their_cores_back() {
+        fn affinities_are_set_and_restored() {
             let cores = || sched_getaffinity(None).unwrap();
             let before = cores();
             let (within, begun) = on_cores(Cores::One, || {
-                // Still there when the others get their cores back.
+                // A new thread, alive until the affinities are restored.
                 let begun = thread::spawn(move || {
                     thread::park();
                     cores()

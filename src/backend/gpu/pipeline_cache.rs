@@ -1,7 +1,7 @@
-//! Compiled pipelines kept on disk, where the API hands them out (Vulkan), so that the next run need not compile them.
+//! Compiled pipelines on disk, so that later processes need not compile them again (on Vulkan).
 //!
-//! No run depends on it: a file that cannot be read, is damaged or is another driver's is left aside, and one that cannot be
-//! written is not.
+//! The cache is optional: a file that is unreadable, damaged or of another driver is ignored, and
+//! so is a failure to write it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,83 +12,85 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-/// The directory of the files, in place of the user's cache directory; empty or 0 for none.
+/// Environment variable for the cache's directory; empty or 0 disables the cache.
 const VARIABLE: &str = "GATESCAN_PIPELINE_CACHE";
 
-/// Bytes beyond which a file is begun anew: nothing that was ever compiled leaves it.
+/// Bytes of the largest file that is read; a larger one is replaced, since the driver never removes
+/// pipelines from it.
 const LARGEST: u64 = 64 << 20;
 
-/// A device's pipelines on disk.
+/// The pipelines of a device, and the file that stores them.
 #[derive(Debug, Clone)]
 pub(super) struct PipelineCache {
     pub(super) cache: wgpu::PipelineCache,
     path: PathBuf,
-    /// What the file holds.
-    kept: Arc<Mutex<Vec<u8>>>,
+    /// Contents of the file.
+    stored: Arc<Mutex<Vec<u8>>>,
 }
 
 impl PipelineCache {
-    /// Reads what earlier runs have left; `None` where the device has no such cache or the user wants none.
+    /// Reads the pipelines of earlier processes; `None` if the device has no pipeline cache or the
+    /// user has disabled it.
     pub(super) fn open(device: &wgpu::Device, adapter: &wgpu::AdapterInfo) -> Option<Self> {
         let has = device.features().contains(wgpu::Features::PIPELINE_CACHE);
         let name = wgpu::util::pipeline_cache_key(adapter).filter(|_| has)?;
         let path = directory(&|name| std::env::var_os(name).map(PathBuf::from))?.join(name);
-        let kept = read(&path).unwrap_or_default();
+        let stored = read(&path).unwrap_or_default();
         let descriptor = wgpu::PipelineCacheDescriptor {
             label: Some("pipelines"),
-            data: Some(kept.as_slice()).filter(|kept| !kept.is_empty()),
+            data: Some(stored.as_slice()).filter(|stored| !stored.is_empty()),
             fallback: true,
         };
-        // SAFETY: `write` below stored what `get_data` returned, and the file's checksum says that it is still that. wgpu and
-        // the driver leave aside what another adapter or another version of theirs has made.
+        // SAFETY: the data are what `get_data` returned when `write` stored them, as the file's
+        // checksum shows. wgpu and the driver ignore data of other adapters and versions.
         #[allow(unsafe_code)]
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
         Some(PipelineCache {
             cache,
             path,
-            kept: Arc::new(Mutex::new(kept)),
+            stored: Arc::new(Mutex::new(stored)),
         })
     }
 
-    /// Writes what has been compiled, if that is more than the file holds.
+    /// Writes all compiled pipelines, if the file does not hold them already.
     pub(super) fn save(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let data = self.cache.get_data().filter(|data| *data != *kept);
-        // The next run compiles again what cannot be kept.
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = self.cache.get_data().filter(|data| *data != *stored);
         if let Some(data) = data
             && write(&self.path, &data).is_ok()
         {
-            *kept = data;
+            *stored = data;
         }
     }
 }
 
-/// Where the files lie: what the user says, else the platform's directory for caches.
+/// Returns the directory that the user has chosen, or else the platform's directory for caches.
 fn directory(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     if let Some(chosen) = variable(VARIABLE) {
         let none = chosen.as_os_str().is_empty() || chosen.as_os_str() == "0";
         return (!none).then_some(chosen);
     }
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
-    let caches = match cfg!(windows) {
-        true => absolute("LOCALAPPDATA"),
-        false => absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache"))),
+    let caches = if cfg!(windows) {
+        absolute("LOCALAPPDATA")
+    } else {
+        absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))
     };
     Some(caches?.join("gatescan"))
 }
 
-/// What [`write`] stored; `None` where it did not, or the checksum of the file is wrong.
+/// Returns what [`write`] stored; `None` if the file does not exist or its checksum is wrong.
 fn read(path: &Path) -> Option<Vec<u8>> {
     let file = fs::File::open(path).ok()?;
     let mut data = vec![];
-    // Packed, since that comes with a checksum.
+    // Gzip includes a checksum.
     let read = GzDecoder::new(file)
         .take(LARGEST + 1)
         .read_to_end(&mut data);
     (read.is_ok() && data.len() as u64 <= LARGEST).then_some(data)
 }
 
-/// Stores `data` whole or not at all, also where another process does the same.
+/// Stores `data` atomically, also if other processes do so at the same time.
 fn write(path: &Path, data: &[u8]) -> std::io::Result<()> {
     let mut packed = GzEncoder::new(vec![], Compression::fast());
     packed.write_all(data)?;
@@ -107,34 +109,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_damage_is_not() {
-        let directory = tempfile::tempdir().expect("there is room");
+    fn a_stored_file_is_read_and_a_damaged_one_ignored() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("deeper").join("cache");
         assert_eq!(read(&path), None);
         let data: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
-        write(&path, &data).expect("it can be written");
+        write(&path, &data).expect("written");
         assert_eq!(read(&path).as_ref(), Some(&data));
-        let left = fs::read_dir(path.parent().expect("it has one")).expect("it is there");
-        assert_eq!(left.count(), 1, "nothing unfinished is left");
+        let left = fs::read_dir(path.parent().expect("a parent")).expect("readable");
+        assert_eq!(left.count(), 1, "no temporary file is left");
 
-        let whole = fs::read(&path).expect("it is there");
-        for place in [0, 12, whole.len() / 2, whole.len() - 6] {
+        let whole = fs::read(&path).expect("readable");
+        for offset in [0, 12, whole.len() / 2, whole.len() - 6] {
             let mut damaged = whole.clone();
-            damaged[place] ^= 16;
-            fs::write(&path, damaged).expect("it can be written");
-            assert_eq!(read(&path), None, "byte {place}");
+            damaged[offset] ^= 16;
+            fs::write(&path, damaged).expect("written");
+            assert_eq!(read(&path), None, "byte {offset}");
         }
-        for rest in [0, 5, whole.len() - 1] {
-            fs::write(&path, &whole[..rest]).expect("it can be written");
-            assert_eq!(read(&path), None, "{rest} bytes");
+        for len in [0, 5, whole.len() - 1] {
+            fs::write(&path, &whole[..len]).expect("written");
+            assert_eq!(read(&path), None, "{len} bytes");
         }
-        // Where a directory is in its place.
+        // The path is a directory.
         assert!(write(directory.path(), &data).is_err());
     }
 
     #[cfg(not(windows))]
     #[test]
-    fn the_user_says_where() {
+    fn the_environment_chooses_the_directory() {
         let set = |variables: &'static [(&str, &str)]| {
             directory(&|name| {
                 let found = variables.iter().find(|(known, _)| *known == name);

@@ -1,21 +1,21 @@
-//! Kernel calls under the device's clock: each in a pass of its own, with a timestamp at the pass's beginning and end, which
-//! is where every API has them.
+//! Timed runs: each kernel call gets its own compute pass with a timestamp at the pass's beginning
+//! and end, which every API supports.
 
 use std::time::Instant;
 
-use super::executor::Gpu;
+use super::executor::{Dispatch, Gpu};
 use crate::backend::executor::{Span, Timing};
 use crate::error::Result;
 use crate::program::Phase;
 
-/// Queries of a set: WebGPU allows no more.
+/// Queries per set, the most that WebGPU allows.
 const QUERIES: usize = 4096;
 
-/// Room for two timestamps of every call.
+/// Query sets for two timestamps per kernel call.
 #[derive(Debug)]
 pub(super) struct Timestamps {
     sets: Vec<wgpu::QuerySet>,
-    /// Where they are resolved: ticks, two for each call.
+    /// The resolved timestamps in ticks, two per call.
     ticks: wgpu::Buffer,
     calls: usize,
 }
@@ -42,6 +42,7 @@ impl Timestamps {
         }
     }
 
+    /// The timestamps around the kernel call at index `call`.
     fn writes(&self, call: usize) -> wgpu::ComputePassTimestampWrites<'_> {
         let (set, query) = (2 * call / QUERIES, (2 * call % QUERIES) as u32);
         wgpu::ComputePassTimestampWrites {
@@ -53,80 +54,113 @@ impl Timestamps {
 
     fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut left = 2 * self.calls;
-        for (number, set) in self.sets.iter().enumerate() {
+        for (index, set) in self.sets.iter().enumerate() {
             let count = left.min(QUERIES);
-            let place = number * QUERIES * size_of::<u64>();
-            encoder.resolve_query_set(set, 0..count as u32, &self.ticks, place as u64);
+            let offset = (index * QUERIES * size_of::<u64>()) as u64;
+            encoder.resolve_query_set(set, 0..count as u32, &self.ticks, offset);
             left -= count;
         }
     }
 }
 
+/// Spans of the host's activities, each of which begins when the one before ends.
+struct HostClock {
+    start: Instant,
+    /// Seconds from the start to the end of the last activity.
+    last: f64,
+    spans: Vec<(&'static str, Span)>,
+}
+
+impl HostClock {
+    fn start() -> HostClock {
+        HostClock {
+            start: Instant::now(),
+            last: 0.0,
+            spans: vec![],
+        }
+    }
+
+    /// Ends an activity.
+    fn lap(&mut self, activity: &'static str) {
+        let (begin, end) = (self.last, self.start.elapsed().as_secs_f64());
+        self.spans.push((activity, Span { begin, end }));
+        self.last = end;
+    }
+}
+
 impl Gpu {
+    /// [`Executor::time`](crate::backend::executor::Executor::time).
     pub(super) fn timed(&mut self, phases: &[Phase]) -> Result<Timing> {
-        let phases = phases.iter().map(|&phase| &self.phases[phase as usize]);
-        let dispatches: Vec<_> = phases.flatten().collect();
-        let count = dispatches.len();
-        if count == 0 {
+        let calls = phases
+            .iter()
+            .map(|&phase| self.phases[phase as usize].len());
+        let calls = calls.sum();
+        if calls == 0 {
             return Ok(Timing::default());
         }
-        let device = self.device.clone();
-        let has = device
-            .device
-            .features()
-            .contains(wgpu::Features::TIMESTAMP_QUERY);
-        let kept = self.timestamps.take().filter(|kept| kept.calls == count);
-        let timestamps =
-            has.then(|| kept.unwrap_or_else(|| Timestamps::new(&device.device, count)));
+        let timestamps = self.take_timestamps(calls);
+        let mut clock = HostClock::start();
+        self.submit_timed(phases, timestamps.as_ref(), &mut clock);
+        self.device.wait()?;
+        self.submissions.pace.completed(Instant::now());
+        clock.lap("wait");
 
-        let start = Instant::now();
-        let mut host = vec![];
-        let mut done = 0.0;
-        let mut lap = |name| {
-            let (begin, end) = (done, start.elapsed().as_secs_f64());
-            host.push((name, Span { begin, end }));
-            done = end;
-        };
-        let mut next = 0;
-        while next < count {
+        let mut spans = vec![None; calls];
+        if let Some(timestamps) = timestamps {
+            let ticks: Vec<u64> = self.read_buffer(&timestamps.ticks, 0, 2 * calls)?;
+            let period = f64::from(self.device.queue.get_timestamp_period()) * 1e-9;
+            spans = spans_of(&ticks, period, clock.last);
+            self.timestamps = Some(timestamps);
+        }
+        Ok(Timing {
+            calls: spans,
+            host: clock.spans,
+        })
+    }
+
+    /// Returns query sets for `calls` kernel calls; `None` if the device has no timestamps.
+    fn take_timestamps(&mut self, calls: usize) -> Option<Timestamps> {
+        let device = &self.device.device;
+        let supported = device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let reusable = self.timestamps.take().filter(|sets| sets.calls == calls);
+        supported.then(|| reusable.unwrap_or_else(|| Timestamps::new(device, calls)))
+    }
+
+    /// Submits all kernel calls of `phases`, one pass each.
+    fn submit_timed(
+        &mut self,
+        phases: &[Phase],
+        timestamps: Option<&Timestamps>,
+        clock: &mut HostClock,
+    ) {
+        let phases = phases.iter().map(|&phase| &self.phases[phase as usize]);
+        let mut dispatches = phases.flatten().enumerate().peekable();
+        while dispatches.peek().is_some() {
+            let device = &self.device;
             let mut encoder = device.device.create_command_encoder(&Default::default());
             let budget = self.submissions.pace.budget();
             let mut work = 0.0;
-            while next < count && (work == 0.0 || work + dispatches[next].work <= budget) {
-                let dispatch = dispatches[next];
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(&dispatch.label),
-                    timestamp_writes: timestamps.as_ref().map(|stamps| stamps.writes(next)),
-                });
-                dispatch.encode(&mut pass, &self.uniforms);
+            while let Some((index, dispatch)) =
+                dispatches.next_if(|(_, next)| work == 0.0 || work + next.work <= budget)
+            {
+                let writes = timestamps.map(|timestamps| timestamps.writes(index));
+                encode_pass(&mut encoder, dispatch, writes, &self.uniforms);
                 work += dispatch.work;
-                next += 1;
             }
-            if let Some(timestamps) = timestamps.as_ref().filter(|_| next == count) {
+            if let Some(timestamps) = timestamps.filter(|_| dispatches.peek().is_none()) {
                 timestamps.resolve(&mut encoder);
             }
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            self.submissions.end(&device, &mut pass);
+            self.submissions.encode_canary(device, &mut pass);
             drop(pass);
             let commands = encoder.finish();
-            lap("encode");
-            self.submissions.submit(&device, commands, work);
-            lap("submit");
+            clock.lap("encode");
+            self.submissions.submit(device, commands, work);
+            clock.lap("submit");
         }
-        device.wait()?;
-        self.submissions.pace.done(Instant::now());
-        lap("wait");
-
-        let mut calls = vec![None; count];
-        if let Some(timestamps) = timestamps {
-            let ticks: Vec<u64> = self.read_buffer(&timestamps.ticks, 0, 2 * count)?;
-            let period = f64::from(device.queue.get_timestamp_period()) * 1e-9;
-            calls = spans(&ticks, period, done);
-            self.timestamps = Some(timestamps);
-        }
-        Ok(Timing { calls, host })
     }
 
+    /// [`Executor::time_call`](crate::backend::executor::Executor::time_call).
     pub(super) fn timed_call(&mut self, phase: Phase, call: usize) -> Result<f64> {
         let device = &self.device;
         let dispatch = &self.phases[phase as usize][call];
@@ -137,31 +171,46 @@ impl Gpu {
             timestamp_writes: None,
         });
         dispatch.encode(&mut pass, &self.uniforms);
-        self.submissions.end(device, &mut pass);
+        self.submissions.encode_canary(device, &mut pass);
         drop(pass);
         self.submissions
             .submit(device, encoder.finish(), dispatch.work);
         device.wait()?;
-        self.submissions.pace.done(Instant::now());
+        self.submissions.pace.completed(Instant::now());
         Ok(start.elapsed().as_secs_f64())
     }
 }
 
-/// The calls' times from their beginnings' and ends' `ticks` of `period` seconds, shifted so that the last one ends at `end`.
-/// What is zero, ends no later than it begins, or begins before the one before has begun is refused: macOS 26 gives such.
-fn spans(ticks: &[u64], period: f64, end: f64) -> Vec<Option<Span>> {
+fn encode_pass(
+    encoder: &mut wgpu::CommandEncoder,
+    dispatch: &Dispatch,
+    timestamp_writes: Option<wgpu::ComputePassTimestampWrites>,
+    uniforms: &wgpu::BindGroup,
+) {
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+        label: Some(&dispatch.label),
+        timestamp_writes,
+    });
+    dispatch.encode(&mut pass, uniforms);
+}
+
+/// Converts the ticks of `period` seconds at the beginning and end of each call to spans, shifted
+/// so that the last call ends at `end`. A call's ticks are invalid, and its span `None`, if one is
+/// zero, if the end is not after the beginning, or if the beginning precedes an earlier call's:
+/// macOS 26 returns such ticks.
+fn spans_of(ticks: &[u64], period: f64, end: f64) -> Vec<Option<Span>> {
     let mut latest = 0;
-    let increasing = |pair: &[u64]| {
+    let valid = |pair: &[u64]| {
         let [begin, end] = [pair[0], pair[1]];
-        let good = begin > 0 && end > begin && begin >= latest;
-        if good {
+        let valid = begin > 0 && end > begin && begin >= latest;
+        if valid {
             latest = begin;
         }
-        good.then_some((begin, end))
+        valid.then_some((begin, end))
     };
-    let pairs: Vec<Option<(u64, u64)>> = ticks.chunks_exact(2).map(increasing).collect();
+    let pairs: Vec<Option<(u64, u64)>> = ticks.chunks_exact(2).map(valid).collect();
     let last = pairs.iter().flatten().map(|pair| pair.1).max().unwrap_or(0);
-    // Counted back from the last one, since ticks may be too many for an f64.
+    // Subtract in integers: ticks can exceed the precision of f64.
     let seconds = |tick: u64| end - (last - tick) as f64 * period;
     let span = |(begin, end)| Span {
         begin: seconds(begin),
@@ -176,30 +225,30 @@ mod tests {
 
     #[test]
     fn ticks_become_seconds_that_end_with_the_wait() {
-        let found = spans(&[1000, 1500, 1600, 2000], 1e-3, 10.0);
+        let found = spans_of(&[1000, 1500, 1600, 2000], 1e-3, 10.0);
         let expected = [(9.0, 9.5), (9.6, 10.0)];
         for (span, (begin, end)) in found.into_iter().zip(expected) {
-            let span = span.expect("it is usable");
+            let span = span.expect("the ticks are valid");
             assert!((span.begin - begin).abs() < 1e-12 && (span.end - end).abs() < 1e-12);
         }
     }
 
     #[test]
-    fn ticks_that_cannot_be_are_refused() {
+    fn invalid_ticks_give_no_span() {
         let ticks = [
-            0, 5, // never written at its beginning
-            10, 0, // nor at its end
-            10, 10, // no time at all
-            20, 15, // backwards
-            20, 30, // good
-            19, 40, // begins before the one before
-            30, 40, // good
+            0, 5, // no tick at the beginning
+            10, 0, // no tick at the end
+            10, 10, // no duration
+            20, 15, // the end precedes the beginning
+            20, 30, // valid
+            19, 40, // begins before the call before
+            30, 40, // valid
         ];
-        let usable: Vec<bool> = spans(&ticks, 1.0, 0.0)
+        let valid: Vec<bool> = spans_of(&ticks, 1.0, 0.0)
             .iter()
             .map(Option::is_some)
             .collect();
-        assert_eq!(usable, [false, false, false, false, true, false, true]);
-        assert_eq!(spans(&[0; 6], 1.0, 0.0), vec![None; 3]);
+        assert_eq!(valid, [false, false, false, false, true, false, true]);
+        assert_eq!(spans_of(&[0; 6], 1.0, 0.0), vec![None; 3]);
     }
 }

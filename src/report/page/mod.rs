@@ -1,12 +1,13 @@
 //! The pages: one run in detail, or several on the same axes.
 
+mod values;
+
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::chart::{Chart, Line, SMALL, WIDE, legend};
-use super::findings::{Answers, Classes, Findings, Picture, Values};
-use super::{Continuation, Details, Run};
+use super::findings::{Answers, Classes, Findings, Picture};
+use super::{Details, Run, curves};
 use crate::html::{self, escape, trimmed};
 use crate::numeric::statistics::figure;
 use crate::train::EpochMetrics;
@@ -15,11 +16,6 @@ use crate::train::EpochMetrics;
 const LARGEST_MATRIX: usize = 32;
 /// Confusions that are listed where there are more classes.
 const LISTED: usize = 30;
-/// Answers in time that are drawn, and points of a scatter.
-const IN_TIME: usize = 400;
-const SCATTERED: usize = 1000;
-/// Values of an answer that are drawn.
-const COLUMNS: usize = 3;
 /// Shades of a picture.
 const SHADES: usize = 16;
 
@@ -43,7 +39,7 @@ pub fn page(run: &Run, details: &Details) -> String {
     for remark in &details.remarks {
         let _ = writeln!(body, "<p class=\"remark\">{}</p>", escape(remark));
     }
-    body += &curves(std::slice::from_ref(run));
+    body += &curves::html(std::slice::from_ref(run));
     match &details.findings {
         Ok(Some(findings)) => body += &findings.html(),
         Ok(None) => {}
@@ -80,7 +76,7 @@ pub fn comparison(runs: &[Run]) -> String {
         "<h1>{} runs</h1>\n<p>Written by gatescan {}.</p>\n{}",
         runs.len(),
         env!("CARGO_PKG_VERSION"),
-        curves(runs)
+        curves::html(runs)
     );
     let heads = [
         "run",
@@ -235,108 +231,6 @@ fn figures(run: &Run, details: &Details) -> String {
         add("device", device.clone(), "");
     }
     list + "</dl>\n"
-}
-
-/// Loss, accuracy and throughput over the epochs, and the loss of every so many updates.
-fn curves(runs: &[Run]) -> String {
-    let mut html = String::from("<h2>Curves</h2>\n");
-    if runs
-        .iter()
-        .all(|run| run.epochs.is_empty() && run.reports.is_empty())
-    {
-        return html + "<p>No epoch is over yet.</p>\n";
-    }
-    let one = runs.len() == 1;
-    // Train and test of one run in two colours; else each run has its own, and training is dashed.
-    let line = |run: usize, test: bool, points: Vec<(f64, f64)>| {
-        let split = if test { "test" } else { "train" };
-        Line {
-            name: if one {
-                split.into()
-            } else {
-                format!("{}, {split}", runs[run].name)
-            },
-            colour: if one { usize::from(test) } else { run },
-            dashed: !one && !test,
-            points,
-        }
-    };
-    let over_epochs = |value: fn(&EpochMetrics) -> Option<f64>, test: bool| {
-        let each = runs.iter().enumerate().map(move |(n, run)| {
-            let points = run.epochs.iter();
-            let points = points.filter_map(|each| Some((each.epoch as f64, value(each)?)));
-            line(n, test, points.collect())
-        });
-        each.filter(|line| !line.points.is_empty())
-            .collect::<Vec<_>>()
-    };
-    let chart = |title: &str, x: &'static str, lines: Vec<Line>, log: bool| Chart {
-        title: title.into(),
-        x,
-        lines,
-        log,
-        size: SMALL,
-        scattered: false,
-    };
-    let both = |train, test| {
-        let splits = [over_epochs(train, false), over_epochs(test, true)];
-        let mut lines: Vec<Line> = splits.into_iter().flatten().collect();
-        lines.sort_by_key(|line| line.colour);
-        lines
-    };
-    let loss = both(|each| Some(each.train_loss), |each| each.test_loss);
-    let reports = runs.iter().enumerate().map(|(n, run)| {
-        let points = run.reports.iter().map(|&(step, loss)| (step as f64, loss));
-        line(n, false, points.collect())
-    });
-    let reports: Vec<Line> = reports.filter(|line| !line.points.is_empty()).collect();
-    // Where there is but one curve of each run, none needs to stand back.
-    let solid = |mut lines: Vec<Line>| {
-        lines.iter_mut().for_each(|line| line.dashed = false);
-        lines
-    };
-    html += &legend(if loss.is_empty() {
-        reports.iter()
-    } else {
-        loss.iter()
-    });
-    html += "<div class=\"charts\">\n";
-    for chart in [
-        chart("loss", "epoch", loss, true),
-        chart(
-            "accuracy",
-            "epoch",
-            both(|each| each.train_accuracy, |each| each.test_accuracy),
-            false,
-        ),
-        chart(
-            "loss at the last step of each sequence",
-            "epoch",
-            both(
-                |each| each.train_last_step_loss,
-                |each| each.test_last_step_loss,
-            ),
-            true,
-        ),
-        chart(
-            "mean loss of the latest updates",
-            "update",
-            solid(reports),
-            true,
-        ),
-        chart(
-            "sequences per second, in training",
-            "epoch",
-            solid(over_epochs(
-                |each| Some(each.sequences_per_second).filter(|speed| *speed > 0.0),
-                false,
-            )),
-            false,
-        ),
-    ] {
-        html += &chart.html();
-    }
-    html + "</div>\n"
 }
 
 impl Findings {
@@ -557,141 +451,6 @@ impl Picture {
     }
 }
 
-impl Values {
-    fn html(&self, of: &str) -> String {
-        let mut html = format!(
-            "<h2>Predicted against true</h2>\n<p>At the last step of {of}, in the data's own units.</p>\n"
-        );
-        let both = |truth: Vec<(f64, f64)>, predicted: Vec<(f64, f64)>| {
-            [("true", 0, truth), ("predicted", 1, predicted)].map(|(name, colour, points)| Line {
-                name: name.into(),
-                colour,
-                dashed: false,
-                points,
-            })
-        };
-        let chart = |title: String, lines: Vec<Line>, size| Chart {
-            title,
-            x: "step",
-            lines,
-            log: false,
-            size,
-            scattered: false,
-        };
-        let title = |k: usize| match self.last.len() {
-            1 => "predicted".to_string(),
-            _ => format!("predicted, value {}", k + 1),
-        };
-        html += &legend(both(vec![], vec![]).iter());
-        if self.in_time {
-            for (k, pairs) in self.last.iter().enumerate().take(COLUMNS) {
-                let first = pairs.len().saturating_sub(IN_TIME);
-                let points = |of: fn(&(f32, f32)) -> f32| {
-                    let late = pairs.iter().enumerate().skip(first);
-                    late.map(|(n, pair)| (n as f64, f64::from(of(pair))))
-                        .collect()
-                };
-                let name = match self.last.len() {
-                    1 => format!("the last {} answers, in time", pairs.len() - first),
-                    _ => format!(
-                        "value {}: the last {} answers, in time",
-                        k + 1,
-                        pairs.len() - first
-                    ),
-                };
-                let lines = both(points(|pair| pair.0), points(|pair| pair.1));
-                html += &chart(name, lines.into(), WIDE).html();
-            }
-        }
-        html += "<div class=\"charts\">\n";
-        for (k, pairs) in self.last.iter().enumerate().take(COLUMNS) {
-            let every = pairs.len().div_ceil(SCATTERED).max(1);
-            let points = pairs.iter().step_by(every);
-            let points = points.map(|&(truth, answer)| (f64::from(truth), f64::from(answer)));
-            let line = Line {
-                name: "predicted".into(),
-                colour: 1,
-                dashed: false,
-                points: points.collect(),
-            };
-            html += &Chart {
-                x: "true",
-                scattered: true,
-                ..chart(format!("{}, over true", title(k)), vec![line], SMALL)
-            }
-            .html();
-        }
-        for example in &self.examples {
-            let points = |of: fn(&(f32, f32)) -> f32| {
-                let steps = example.steps.iter().enumerate();
-                steps
-                    .map(|(t, pair)| (t as f64 + 1.0, f64::from(of(pair))))
-                    .collect()
-            };
-            let lines = both(points(|pair| pair.0), points(|pair| pair.1));
-            let name = format!("sequence {}: {}", example.sequence, example.name);
-            html += &chart(name, lines.into(), SMALL).html();
-        }
-        html + "</div>\n"
-    }
-}
-
-impl Continuation {
-    fn html(&self) -> String {
-        let width = self.columns.len().max(1);
-        let before = self.history.len() / width;
-        let mut html = format!(
-            "<h2>Continued</h2>\n<p>{} steps that the network goes on with, reading its own predictions.{}</p>\n",
-            self.values.len() / width,
-            self.runs_away.map_or(String::new(), |step| format!(
-                " From step {} on they run away, and say nothing of the series; the axis ends there.",
-                step + 1
-            ))
-        );
-        let mut named = false;
-        for (k, column) in self.columns.iter().enumerate().take(COLUMNS) {
-            let of_column = |values: &[f32], first: usize| -> Vec<(f64, f64)> {
-                let rows = values.chunks(width).enumerate();
-                rows.map(|(t, row)| ((first + t + 1) as f64, f64::from(row[k])))
-                    .collect()
-            };
-            let history = of_column(&self.history, 0);
-            let (least, most) = history
-                .iter()
-                .fold((f64::MAX, f64::MIN), |(least, most), point| {
-                    (least.min(point.1), most.max(point.1))
-                });
-            let room = 2.0 * (most - least).max(1e-6);
-            // It goes on from the last value.
-            let mut values: Vec<(f64, f64)> = history.last().copied().into_iter().collect();
-            let inside = |point: &(f64, f64)| (least - room..=most + room).contains(&point.1);
-            let continued = of_column(&self.values, before);
-            values.extend(continued.into_iter().take_while(inside));
-            let lines = [("the series", 0, history), ("continued", 1, values)].map(
-                |(name, colour, points)| Line {
-                    name: name.into(),
-                    colour,
-                    dashed: false,
-                    points,
-                },
-            );
-            if !std::mem::replace(&mut named, true) {
-                html += &legend(lines.iter());
-            }
-            html += &Chart {
-                title: column.clone(),
-                x: "step",
-                lines: lines.into(),
-                log: false,
-                size: WIDE,
-                scattered: false,
-            }
-            .html();
-        }
-        html
-    }
-}
-
 /// A table whose first column is text.
 fn table<Row: AsRef<[String]>>(heads: &[String], rows: &[Row]) -> String {
     let mut html = String::from("<div class=\"wide\"><table class=\"few\">\n<tr>");
@@ -750,7 +509,7 @@ mod tests {
         }
     }
 
-    fn assert_whole(html: &str) {
+    pub(super) fn assert_whole(html: &str) {
         for part in ["<script", "http", "src=", "href=", "url(", "NaN", "inf\""] {
             assert!(!html.contains(part), "`{part}` in {html}");
         }
@@ -780,7 +539,7 @@ mod tests {
             }
         }
         let html = page(&run("a", 0, 8, true), &details());
-        assert!(html.contains("No epoch is over yet"));
+        assert!(html.contains("No epoch is complete yet"));
     }
 
     #[test]
@@ -832,32 +591,5 @@ mod tests {
             html.contains("10 of 12 answers are right") && html.contains("<td>25.0%</td>"),
             "{html}"
         );
-    }
-
-    #[test]
-    fn values_and_their_continuation_are_drawn() {
-        let values = Values {
-            last: vec![vec![(1.0, 1.1), (2.0, 1.9)]],
-            in_time: true,
-            examples: vec![super::super::Example {
-                sequence: 3,
-                name: "the worst",
-                steps: vec![(0.0, 1.0), (1.0, 1.0)],
-            }],
-        };
-        let html = values.html("all");
-        assert_whole(&html);
-        assert_eq!(html.matches("<polyline").count(), 4);
-        assert_eq!(html.matches("<figure>").count(), 3);
-        let continuation = Continuation {
-            history: vec![1.0, 2.0, 1.0],
-            values: vec![2.0, 1e30, f32::NAN],
-            columns: vec!["<x>".into()],
-            runs_away: Some(1),
-        };
-        let html = continuation.html();
-        assert_whole(&html);
-        assert!(html.contains("From step 2 on they run away") && html.contains("&lt;x&gt;"));
-        assert_eq!(html.matches("<polyline").count(), 2);
     }
 }

@@ -1,0 +1,49 @@
+//! Memory and CPU of the host machine, as the operating system reports them.
+
+use crate::error::Result;
+use crate::program::Program;
+
+/// Programs below this size are loaded without asking the system for its free memory.
+const NEGLIGIBLE_BYTES: u64 = 64 << 20;
+
+/// Fails if the host lacks the memory for `program` with `real_bytes` per real element.
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory).
+pub(crate) fn check_memory(program: &Program, real_bytes: usize) -> Result<()> {
+    if program.bytes(real_bytes) < NEGLIGIBLE_BYTES {
+        return Ok(());
+    }
+    program.check_fits(real_bytes, available_memory(), "this machine")
+}
+
+/// Bytes that the system can still allocate, within the limits of the process's control group;
+/// `u64::MAX` if the system does not report them.
+fn available_memory() -> u64 {
+    let Ok(mut system) = sysinfo::System::new() else {
+        return u64::MAX;
+    };
+    system.refresh_memory();
+    let available = system.available_memory();
+    system
+        .cgroup_limits()
+        .map_or(available, |limits| available.min(limits.free_memory))
+}
+
+/// Bytes of resident memory of this process; `None` if the system does not report them.
+pub(crate) fn resident_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    let process = sysinfo::get_current_pid().ok()?;
+    system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[process]), false);
+    system.process(process).map(|process| process.memory())
+}
+
+/// The CPU's brand name; `CPU` if the system does not report it.
+pub(crate) fn cpu_name() -> String {
+    let Ok(mut system) = sysinfo::System::new() else {
+        return "CPU".into();
+    };
+    system.refresh_cpu_all();
+    let name = system.cpus().first().map(|cpu| cpu.brand().trim());
+    name.filter(|name| !name.is_empty()).unwrap_or("CPU").into()
+}

@@ -1,0 +1,297 @@
+//! Charts as SVG: lines over steps or epochs, and scatter plots. A drawing has classes only; the
+//! style sheet of the page, or of the SVG file, gives them colours.
+
+mod axis;
+mod paper;
+
+pub(crate) use axis::{Axis, bounds, is_drawable, tick_label, tick_step};
+pub(crate) use paper::paper;
+
+use super::escape;
+
+/// The number of colours for series that the style sheets have; further series repeat them.
+const COLOURS: usize = 8;
+/// The largest number of points that are marked by a circle each.
+const MOST_MARKS: usize = 40;
+
+/// A chart of one or several series over common axes.
+pub(crate) struct Chart {
+    pub title: String,
+    /// The name of the horizontal axis.
+    pub x: &'static str,
+    pub kind: ChartKind,
+    pub size: ChartSize,
+    pub series: Vec<ChartSeries>,
+}
+
+/// What a chart draws and over which axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChartKind {
+    /// Lines over whole steps or epochs, on a linear axis.
+    Lines,
+    /// Lines over whole steps or epochs, on a logarithmic axis where the values span a wide ratio.
+    LogLines,
+    /// Points, and the diagonal on which both coordinates are equal.
+    Scatter,
+}
+
+/// The part of a page that a chart takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChartSize {
+    /// A half or a third of the page's width.
+    Small,
+    /// The whole width.
+    Wide,
+}
+
+impl ChartSize {
+    /// Width and height in units of the drawing, of which text has 12; the page scales the drawing.
+    fn extents(self) -> (f64, f64) {
+        match self {
+            ChartSize::Small => (440.0, 270.0),
+            ChartSize::Wide => (1120.0, 300.0),
+        }
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            ChartSize::Small => "chart",
+            ChartSize::Wide => "chart-wide",
+        }
+    }
+}
+
+/// One curve, or one set of points.
+#[derive(Debug, Clone)]
+pub(crate) struct ChartSeries {
+    pub name: String,
+    /// Index of the colour.
+    pub colour: usize,
+    pub dashed: bool,
+    /// Horizontal and vertical values. Points that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl ChartSeries {
+    fn drawable(&self) -> impl Iterator<Item = (f64, f64)> + Clone {
+        let points = self.points.iter().copied();
+        points.filter(|point| is_drawable(point.0) && is_drawable(point.1))
+    }
+
+    /// The classes of the line.
+    fn class(&self) -> String {
+        let dashed = if self.dashed { " dashed" } else { "" };
+        format!("c{}{dashed}", self.colour % COLOURS)
+    }
+}
+
+/// The rectangle within a drawing that the axes span.
+#[derive(Debug, Clone, Copy)]
+struct PlotArea {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+impl Chart {
+    /// The chart below its title as HTML; empty if no point is finite.
+    pub fn figure(&self) -> String {
+        let (width, height) = self.size.extents();
+        let area = PlotArea {
+            left: 52.0,
+            right: width - 10.0,
+            top: 8.0,
+            bottom: height - 36.0,
+        };
+        let Some(drawing) = self.draw(area) else {
+            return String::new();
+        };
+        let (title, class) = (escape(&self.title), self.size.class());
+        format!(
+            "<figure><figcaption>{title}</figcaption><div class=\"wide\"><svg class=\"{class}\" \
+             viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n\
+             {drawing}</svg></div></figure>\n"
+        )
+    }
+
+    /// The elements of the drawing; `None` if no point is finite.
+    fn draw(&self, area: PlotArea) -> Option<String> {
+        let (x, y) = self.axes(area)?;
+        let PlotArea {
+            left,
+            right,
+            top,
+            bottom,
+        } = area;
+        let mut svg = x.x_grid(top, bottom, tick_label) + &y.y_grid(left, right, tick_label);
+        svg += &format!(
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+            (left + right) / 2.0,
+            bottom + 32.0,
+            self.x
+        );
+        if self.kind == ChartKind::Scatter {
+            svg += &diagonal(&x, &y);
+        }
+        for series in &self.series {
+            if self.kind != ChartKind::Scatter {
+                svg += &line(series, &x, &y);
+            }
+            if self.has_marks(series) {
+                svg += &self.marks(series, &x, &y);
+            }
+        }
+        Some(svg)
+    }
+
+    fn axes(&self, area: PlotArea) -> Option<(Axis, Axis)> {
+        let points = || self.series.iter().flat_map(ChartSeries::drawable);
+        points().next()?;
+        let x_bounds = bounds(points().map(|point| point.0));
+        let y_bounds = bounds(points().map(|point| point.1));
+        let most_x = (area.right - area.left) / 60.0;
+        let most_y = (area.bottom - area.top) / 38.0;
+        let (x, y) = match self.kind {
+            ChartKind::Lines => (
+                Axis::whole(x_bounds, most_x),
+                Axis::linear(y_bounds, most_y),
+            ),
+            ChartKind::LogLines => (
+                Axis::whole(x_bounds, most_x),
+                Axis::log_or_linear(y_bounds, most_y),
+            ),
+            ChartKind::Scatter => (
+                Axis::linear(x_bounds, most_x),
+                Axis::linear(y_bounds, most_y),
+            ),
+        };
+        Some((
+            x.between(area.left, area.right),
+            y.between(area.bottom, area.top),
+        ))
+    }
+
+    /// Whether each point gets a circle. A single point always does: a line would not show it.
+    fn has_marks(&self, series: &ChartSeries) -> bool {
+        let most = match self.size {
+            ChartSize::Small => MOST_MARKS,
+            ChartSize::Wide => 1,
+        };
+        self.kind == ChartKind::Scatter || series.drawable().count() <= most
+    }
+
+    fn marks(&self, series: &ChartSeries, x: &Axis, y: &Axis) -> String {
+        let (colour, name) = (series.colour % COLOURS, escape(&series.name));
+        let mark = |point: (f64, f64)| {
+            format!(
+                "<circle class=\"c{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\">\
+                 <title>{name}: {} at {} {}</title></circle>\n",
+                x.at(point.0),
+                y.at(point.1),
+                tick_label(point.1),
+                self.x,
+                tick_label(point.0)
+            )
+        };
+        series.drawable().map(mark).collect()
+    }
+}
+
+/// The line on which both coordinates are equal.
+fn diagonal(x: &Axis, y: &Axis) -> String {
+    let (low, high) = (x.low().max(y.low()), x.high().min(y.high()));
+    if low >= high {
+        return String::new();
+    }
+    format!(
+        "<path class=\"diagonal\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>\n",
+        x.at(low),
+        y.at(low),
+        x.at(high),
+        y.at(high)
+    )
+}
+
+fn line(series: &ChartSeries, x: &Axis, y: &Axis) -> String {
+    let coordinates = series.drawable();
+    let coordinates = coordinates.map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1)));
+    format!(
+        "<polyline class=\"{}\" points=\"{}\"><title>{}</title></polyline>\n",
+        series.class(),
+        coordinates.collect::<Vec<_>>().join(" "),
+        escape(&series.name)
+    )
+}
+
+/// The legend of the series as HTML.
+pub(crate) fn legend<'a>(series: impl IntoIterator<Item = &'a ChartSeries>) -> String {
+    let key = |series: &ChartSeries| {
+        format!(
+            "<span class=\"key\"><i class=\"{}\"></i>{}</span>",
+            series.class(),
+            escape(&series.name)
+        )
+    };
+    let keys: String = series.into_iter().map(key).collect();
+    format!("<p class=\"legend\">{keys}</p>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(points: Vec<(f64, f64)>) -> Chart {
+        Chart {
+            title: "loss <&>".into(),
+            x: "epoch",
+            kind: ChartKind::LogLines,
+            size: ChartSize::Small,
+            series: vec![ChartSeries {
+                name: "test".into(),
+                colour: 1,
+                dashed: false,
+                points,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_chart_without_finite_points_is_empty() {
+        assert_eq!(chart(vec![]).figure(), "");
+        assert_eq!(chart(vec![(1.0, f64::NAN)]).figure(), "");
+    }
+
+    #[test]
+    fn values_too_close_for_ticks_are_drawn() {
+        let html = chart(vec![(1.0, 0.0), (2.0, 5e-324)]).figure();
+        assert_eq!(html.matches("<circle").count(), 2);
+    }
+
+    #[test]
+    fn a_single_point_has_a_mark() {
+        for value in [0.0, 0.5, -3.0, 1e-12] {
+            let html = chart(vec![(1.0, value)]).figure();
+            assert_eq!(html.matches("<polyline").count(), 1);
+            assert_eq!(html.matches("<circle").count(), 1);
+            assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+            assert!(html.contains("loss &lt;&amp;&gt;"));
+        }
+    }
+
+    #[test]
+    fn a_scatter_plot_has_points_and_a_diagonal() {
+        let scatter = Chart {
+            kind: ChartKind::Scatter,
+            ..chart(
+                (0..50)
+                    .map(|n| (f64::from(n), f64::from(n) + 1.0))
+                    .collect(),
+            )
+        };
+        let html = scatter.figure();
+        assert_eq!(html.matches("<circle").count(), 50);
+        assert_eq!(html.matches("class=\"diagonal\"").count(), 1);
+        assert_eq!(html.matches("<polyline").count(), 0);
+    }
+}

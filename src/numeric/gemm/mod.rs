@@ -1,0 +1,182 @@
+//! Matrix multiplication on the CPU.
+//!
+//! Products over all time steps are faer's. Two kinds are computed here, in f32, with the blocking
+//! and the names of BLIS (Van Zee & van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
+//! Functionality", ACM TOMS 41, 2015):
+//!
+//! - A recurrence multiplies a few rows (A, the states of a tile of sequences) with the same matrix
+//!   (B, the recurrent weights) at every time step. [`PackedB`] packs B into [`panel`]s once, and
+//!   the [`macrokernel`] multiplies with them. A is small and not packed.
+//! - The gradients of weights are sums over time steps, `c = a^T b`, of which padded steps are left
+//!   out. [`time_sums`] computes the sums that share `a` together, since to read it costs as much as
+//!   a small product.
+//!
+//! | name | meaning |
+//! |---|---|
+//! | M, N, K | rows of A and C; columns of B and C; the inner dimension |
+//! | MR x NR | the tile of C whose sums the [`microkernel`] keeps in registers; NR is two vectors |
+//! | KC | block of the inner dimension: a panel of B of KC x NR elements stays in the L1 cache |
+//! | NC | columns of a block of C that one task computes |
+//!
+//! The order of additions depends on the sizes alone and never on the number of threads, so results
+//! have the same bits on any number of cores.
+
+mod macrokernel;
+mod microkernel;
+mod panel;
+#[cfg(test)]
+mod tests;
+mod time_sums;
+mod view;
+
+use faer::linalg::matmul::matmul;
+use faer::traits::ComplexField;
+use faer::{Accum, MatMut, Par};
+
+pub use panel::{KC, Panels};
+pub use time_sums::{TimeSum, TimeSums};
+pub use view::View;
+
+/// Matrix multiplication of an element type.
+pub trait Matmul: Copy + Default {
+    /// B packed into panels; [`NoPanels`] for types that are never packed.
+    type Panels: MultiplyPanels<Self> + Send + Sync;
+
+    /// Computes `c = a @ b`, or `c += a @ b` if `accumulate`, on this thread. The rows of `c`,
+    /// `[M, N]`, are stored `stride` apart.
+    fn matmul(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool);
+
+    /// Packs `b` into panels; `None` if that does not pay for this type or on this machine.
+    fn pack(b: View<Self>) -> Option<Self::Panels>;
+
+    /// Computes `sums` together on several threads and returns true; or returns false, with nothing
+    /// written, if that does not pay for this type or on this machine.
+    fn try_time_sums(sums: TimeSums<Self>) -> bool;
+}
+
+/// Multiplication with a packed B.
+pub trait MultiplyPanels<R> {
+    /// Computes `c = addend + a @ b`; `a` is not transposed.
+    fn matmul(&self, a: View<R>, addend: Addend<R>, c: &mut [R], stride: usize);
+}
+
+/// [`Matmul::Panels`] of types that are never packed; it has no values.
+#[derive(Debug)]
+pub enum NoPanels {}
+
+impl<R> MultiplyPanels<R> for NoPanels {
+    fn matmul(&self, _: View<R>, _: Addend<R>, _: &mut [R], _: usize) {
+        match *self {}
+    }
+}
+
+impl Matmul for f32 {
+    type Panels = Panels;
+
+    fn matmul(a: View<f32>, b: View<f32>, c: &mut [f32], stride: usize, accumulate: bool) {
+        faer_matmul(a, b, c, stride, accumulate);
+    }
+
+    fn pack(b: View<f32>) -> Option<Panels> {
+        Panels::pack_b(b)
+    }
+
+    fn try_time_sums(sums: TimeSums<f32>) -> bool {
+        time_sums::try_time_sums(sums)
+    }
+}
+
+impl Matmul for f64 {
+    type Panels = NoPanels;
+
+    fn matmul(a: View<f64>, b: View<f64>, c: &mut [f64], stride: usize, accumulate: bool) {
+        faer_matmul(a, b, c, stride, accumulate);
+    }
+
+    fn pack(_: View<f64>) -> Option<NoPanels> {
+        None
+    }
+
+    fn try_time_sums(_: TimeSums<f64>) -> bool {
+        false
+    }
+}
+
+fn faer_matmul<R: ComplexField>(
+    a: View<R>,
+    b: View<R>,
+    c: &mut [R],
+    stride: usize,
+    accumulate: bool,
+) {
+    // faer 0.24 swaps the strides in its constructor for a mutable row-major matrix with a stride.
+    let c = MatMut::from_column_major_slice_with_stride_mut(c, b.columns, a.rows, stride)
+        .transpose_mut();
+    let accumulate = if accumulate {
+        Accum::Add
+    } else {
+        Accum::Replace
+    };
+    matmul(c, accumulate, a.faer(), b.faer(), R::one_impl(), Par::Seq);
+}
+
+/// The right-hand matrix B, `[K, N]`, of many products; packed if that pays.
+#[derive(Debug)]
+pub struct PackedB<'a, R: Matmul> {
+    matrix: View<'a, R>,
+    panels: Option<R::Panels>,
+}
+
+impl<'a, R: Matmul> PackedB<'a, R> {
+    /// Packs `matrix` if that pays.
+    pub fn new(matrix: View<'a, R>) -> Self {
+        PackedB {
+            matrix,
+            panels: R::pack(matrix),
+        }
+    }
+
+    /// Whether the matrix is packed. A row of a product then has the same bits whatever the other
+    /// rows are.
+    pub fn is_packed(&self) -> bool {
+        self.panels.is_some()
+    }
+
+    /// Computes `c = addend + a @ b`. The rows of `c`, `[M, N]`, are stored `stride` apart.
+    pub fn matmul(&self, a: View<R>, addend: Addend<R>, c: &mut [R], stride: usize) {
+        match &self.panels {
+            Some(panels) if !a.transposed => panels.matmul(a, addend, c, stride),
+            _ => {
+                addend.write(c, self.matrix.columns, stride);
+                R::matmul(a, self.matrix, c, stride, true);
+            }
+        }
+    }
+}
+
+/// What a product is added to: `c = addend + a @ b`.
+#[derive(Debug, Clone, Copy)]
+pub enum Addend<'a, R> {
+    /// The contents of `c`.
+    C,
+    /// In every row of `c` the same `[N]` values.
+    Bias(&'a [R]),
+    Zero,
+}
+
+impl<'a, R: Copy + Default> Addend<'a, R> {
+    /// The bias, or zero without one.
+    pub fn bias(bias: Option<&'a [R]>) -> Self {
+        bias.map_or(Addend::Zero, Addend::Bias)
+    }
+
+    /// Writes the addend to the first `columns` elements of the rows of `c`.
+    pub fn write(self, c: &mut [R], columns: usize, stride: usize) {
+        let rows = c.chunks_mut(stride).map(|row| &mut row[..columns]);
+        match self {
+            Addend::C => {}
+            Addend::Bias(bias) => rows.for_each(|row| row.copy_from_slice(bias)),
+            Addend::Zero => rows.for_each(|row| row.fill(R::default())),
+        }
+    }
+}

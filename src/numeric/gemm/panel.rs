@@ -1,0 +1,127 @@
+//! Packing: a matrix is copied into panels of KC rows and a few columns, in the order in which the
+//! microkernel reads them.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::View;
+use crate::numeric::aligned::Aligned;
+
+/// Block of the inner dimension: a panel of KC rows stays in the L1 cache while all rows of A are
+/// multiplied with it.
+pub const KC: usize = 256;
+/// Elements of a cache line.
+const LINE: usize = 16;
+/// Elements whose packing is worth a task of its own.
+const TASK: usize = 1 << 15;
+
+/// A matrix `[K, N]`, packed: in blocks of [`KC`] rows, each block in panels of `width` columns.
+#[derive(Debug)]
+pub struct Panels {
+    /// Block by block, within a block from left to right: `[rows of the block, width]`, with zeros
+    /// beyond the last column.
+    panels: Vec<Aligned<f32>>,
+    /// N.
+    pub(super) columns: usize,
+    /// Columns of a panel: NR for a packed B, MR for a packed A.
+    pub(super) width: usize,
+}
+
+impl Panels {
+    /// Packs `b`; `None` if this machine has no fused multiply-add, which the microkernel needs.
+    pub(super) fn pack_b(b: View<f32>) -> Option<Panels> {
+        let width = nr()?;
+        let panels = Panels::new(b.rows, b.columns, width, |panel, first, columns| {
+            copy_panel(panel, width, b, first, columns);
+        });
+        Some(panels)
+    }
+
+    /// Packs a matrix of `rows` rows and `columns` columns. `fill` copies the columns in its range,
+    /// from the row at its index on, to a panel.
+    pub(super) fn new(
+        rows: usize,
+        columns: usize,
+        width: usize,
+        fill: impl Fn(&mut [f32], usize, Range<usize>) + Sync,
+    ) -> Self {
+        let across = columns.div_ceil(width);
+        let panels_per_task = (TASK / (KC.min(rows.max(1)) * width)).max(1);
+        let panels = (0..rows.div_ceil(KC) * across)
+            .into_par_iter()
+            .with_min_len(panels_per_task)
+            .map(|index| {
+                let (first, left) = (index / across * KC, index % across * width);
+                let mut panel = Aligned::zeros((rows - first).min(KC) * width);
+                fill(&mut panel, first, left..(left + width).min(columns));
+                panel
+            });
+        Panels {
+            panels: panels.collect(),
+            columns,
+            width,
+        }
+    }
+
+    /// Number of panels of a block.
+    pub(super) fn across(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+
+    /// The panels of the block that begins with row `first`, from left to right, each with the
+    /// index of its first column.
+    pub(super) fn block(&self, first: usize) -> impl Iterator<Item = (usize, &[f32])> {
+        let across = self.across();
+        let panels = &self.panels[first / KC * across..][..across];
+        let lefts = (0..self.columns).step_by(self.width);
+        lefts.zip(panels.iter().map(|panel| &**panel))
+    }
+}
+
+/// NR on this machine; `None` without fused multiply-add, where faer is faster.
+pub(super) fn nr() -> Option<usize> {
+    let nr = 2 * pulp::Arch::new().dispatch(LaneCount);
+    // An x86 CPU without AVX2 has no fused multiply-add, and pulp then uses no vectors.
+    let fused = nr >= 16 || !cfg!(any(target_arch = "x86", target_arch = "x86_64"));
+    fused.then_some(nr)
+}
+
+/// Reads the number of f32 lanes of a vector.
+struct LaneCount;
+
+impl WithSimd for LaneCount {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Copies the `columns` of `from`, from row `first` on, to a panel `[rows, width]`.
+fn copy_panel(
+    panel: &mut [f32],
+    width: usize,
+    from: View<f32>,
+    first: usize,
+    columns: Range<usize>,
+) {
+    if !from.transposed {
+        for (k, to) in panel.chunks_exact_mut(width).enumerate() {
+            let row = &from.values[(first + k) * from.stride..][columns.clone()];
+            to[..row.len()].copy_from_slice(row);
+        }
+        return;
+    }
+    // A cache line of each stored row at a time.
+    for (above, lines) in panel.chunks_mut(LINE * width).enumerate() {
+        let rows = lines.len() / width;
+        for (column, j) in columns.clone().enumerate() {
+            let row = &from.values[j * from.stride + first + above * LINE..][..rows];
+            let to = lines[column..].iter_mut().step_by(width);
+            to.zip(row).for_each(|(to, &value)| *to = value);
+        }
+    }
+}

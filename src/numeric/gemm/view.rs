@@ -1,0 +1,84 @@
+//! Matrices in memory.
+
+use faer::MatRef;
+
+/// A matrix in a slice: stored rows of elements, `stride` apart, or their transpose.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a, R> {
+    pub values: &'a [R],
+    pub rows: usize,
+    pub columns: usize,
+    /// Elements from one stored row to the next.
+    pub stride: usize,
+    /// Whether the stored rows are the matrix's columns.
+    pub transposed: bool,
+}
+
+impl<'a, R> View<'a, R> {
+    /// The `[rows, columns]` matrix whose rows are stored `stride` apart.
+    pub fn new(values: &'a [R], rows: usize, columns: usize, stride: usize) -> Self {
+        View {
+            values,
+            rows,
+            columns,
+            stride,
+            transposed: false,
+        }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Self {
+        View {
+            rows: self.columns,
+            columns: self.rows,
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+
+    /// The rows in `range`.
+    pub fn rows(self, range: std::ops::Range<usize>) -> Self {
+        let skip = range.start * if self.transposed { 1 } else { self.stride };
+        View {
+            values: &self.values[skip..],
+            rows: range.len(),
+            ..self
+        }
+    }
+
+    /// The columns in `range`.
+    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+        let skip = range.start * if self.transposed { self.stride } else { 1 };
+        View {
+            values: &self.values[skip..],
+            columns: range.len(),
+            ..self
+        }
+    }
+}
+
+impl<R: Copy> View<'_, R> {
+    /// Copies row `i`.
+    pub fn copy_row(&self, i: usize, to: &mut [R]) {
+        if self.transposed {
+            let column = self.values[i..].iter().step_by(self.stride);
+            to.iter_mut()
+                .zip(column)
+                .for_each(|(to, &value)| *to = value);
+        } else {
+            to.copy_from_slice(&self.values[i * self.stride..][..to.len()]);
+        }
+    }
+}
+
+impl<'a, R> View<'a, R> {
+    /// The matrix as faer's type.
+    pub(super) fn faer(self) -> MatRef<'a, R> {
+        let new = if self.transposed {
+            MatRef::from_column_major_slice_with_stride
+        } else {
+            MatRef::from_row_major_slice_with_stride
+        };
+        new(self.values, self.rows, self.columns, self.stride)
+    }
+}
