@@ -1,5 +1,6 @@
-//! The hand-written back-propagation through time against finite differences, in f64: every cell, with every bias and option it
-//! takes, one to three layers, heads that read the last step or every step, both losses, ragged lengths, both routes.
+//! The hand-written back-propagation through time against finite differences, in f64: every cell,
+//! with every bias and option it takes, one to three layers, heads that read the last step or every
+//! step, both losses, ragged lengths, both routes.
 
 use gatescan::cells::Cell;
 use gatescan::low_level::backend::cpu::Cpu;
@@ -11,7 +12,8 @@ use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 
-/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5.
+/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order
+/// 1e-16 / 1e-5.
 const RELATIVE: f64 = 1e-6;
 
 const STEP: f64 = 1e-5;

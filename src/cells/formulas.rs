@@ -49,7 +49,8 @@ pub(crate) trait Formulas {
     /// Computes one step of one unit.
     fn forward<R: Number>(unit: &mut ForwardUnit<R>);
 
-    /// Computes the gradient of [`Formulas::forward`]; in a cell of two stages, of its second stage.
+    /// Computes the gradient of [`Formulas::forward`]; in a cell of two stages, of its second
+    /// stage.
     fn backward<R: Number>(unit: &mut BackwardUnit<R>);
 
     /// Computes, in a cell of two stages, the vector that the second stage multiplies; it is left

@@ -1,5 +1,5 @@
-//! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 saves `R_n h + b_hn` with the reset gate after
-//! the recurrent matmul, and `r h` with the reset gate before it.
+//! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 saves `R_n h + b_hn` with the reset gate
+//! after the recurrent matmul, and `r h` with the reset gate before it.
 
 use super::{
     BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock,

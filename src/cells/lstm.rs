@@ -1,5 +1,5 @@
-//! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and f
-//! also see c, and o sees c' (Gers & Schmidhuber 2000). With clipping, c' is limited to ±clip.
+//! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and
+//! f also see c, and o sees c' (Gers & Schmidhuber 2000). With clipping, c' is limited to ±clip.
 
 use super::{
     BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock, Peephole,

@@ -78,7 +78,8 @@ cells! {
     /// LSTM whose gates see the cell state through one weight per unit (Gers & Schmidhuber 2000;
     /// TensorFlow's `LSTMCell(use_peepholes=True)`): i and f see c, o sees c'.
     LstmPeephole => lstm::Lstm<true, false>;
-    /// Gated recurrent unit with the reset gate after the recurrent matmul (cuDNN, `nn.GRU`, Keras).
+    /// Gated recurrent unit with the reset gate after the recurrent matmul (cuDNN, `nn.GRU`,
+    /// Keras).
     Gru => gru::Gru;
     /// Gated recurrent unit with the reset gate before the recurrent matmul (Cho et al. 2014;
     /// TensorFlow's `GRUCell`).

@@ -23,7 +23,8 @@ pub(crate) struct ForwardRow<'a, R> {
     pub c: &'a mut [R],
 }
 
-/// One sequence at one time step in the backward pass. A vector that the cell does not use is empty.
+/// One sequence at one time step in the backward pass. A vector that the cell does not use is
+/// empty.
 pub(crate) struct BackwardRow<'a, R> {
     pub slots: &'a mut [R],
     /// `[PEEPHOLES, H]`.

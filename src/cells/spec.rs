@@ -117,13 +117,8 @@ pub struct FrameworkCell {
 }
 
 impl CellSpec {
-    /// Whether a second recurrent matmul depends on the first one's gates.
-    pub fn has_two_stages(&self) -> bool {
-        self.first_stage < self.gates
-    }
-
-    /// Whether the recurrent bias of some gate is not just added to the input bias (cuDNN's GRU), so
-    /// that one bias vector cannot replace two.
+    /// Whether the recurrent bias of some gate is not just added to the input bias (cuDNN's GRU),
+    /// so that one bias vector cannot replace two.
     pub fn needs_recurrent_bias(&self) -> bool {
         (0..self.recurrent_gates).any(|gate| self.product_slots[gate] != gate)
     }

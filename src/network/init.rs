@@ -10,15 +10,15 @@ use crate::rng::{Philox, Stream};
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Init {
-    /// Uniform in ±sqrt(6 / (rows + columns)) of TensorFlow's concatenated kernel `[I+H, G*H]`; zero
-    /// biases, except ones for the gates of a GRU (Glorot & Bengio 2010; TensorFlow's default). A
-    /// peephole counts as H rows and H columns.
+    /// Uniform in ±sqrt(6 / (rows + columns)) of TensorFlow's concatenated kernel `[I+H, G*H]`;
+    /// zero biases, except ones for the gates of a GRU (Glorot & Bengio 2010; TensorFlow's
+    /// default). A peephole counts as H rows and H columns.
     #[default]
     Glorot,
     /// Uniform in ±1/sqrt(H), weights and biases (PyTorch's default).
     Torch,
-    /// As `glorot`, but recurrent weights with orthonormal columns, one matrix per gate (Saxe et al.
-    /// 2014).
+    /// As `glorot`, but recurrent weights with orthonormal columns, one matrix per gate (Saxe et
+    /// al. 2014).
     Orthogonal,
     /// All zeros.
     Zeros,
@@ -132,8 +132,8 @@ fn fill_as_tensorflow(
     }
 }
 
-/// Fills the weights `[G*H, columns]`, one block of gates after the other, each with the limit of its
-/// kernel in TensorFlow.
+/// Fills the weights `[G*H, columns]`, one block of gates after the other, each with the limit of
+/// its kernel in TensorFlow.
 fn fill_glorot_blocks(
     values: &mut [f32],
     direction: &Direction,

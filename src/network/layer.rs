@@ -25,8 +25,8 @@ pub struct Layer {
     /// H of the second direction, where it is not `hidden_size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backward_hidden_size: Option<usize>,
-    /// Added to the forget gate's initial bias (LSTMs only). TensorFlow adds it at run time instead,
-    /// which trains the same.
+    /// Added to the forget gate's initial bias (LSTMs only). TensorFlow adds it at run time
+    /// instead, which trains the same.
     #[serde(default)]
     pub forget_bias: f32,
     /// The limit of |c| after each step (LSTMs only; TensorFlow's `cell_clip`). A clipped element

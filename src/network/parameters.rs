@@ -1,4 +1,5 @@
-//! The table of a network's parameters: names, shapes and offsets in the flat vector of all of them.
+//! The table of a network's parameters: names, shapes and offsets in the flat vector of all of
+//! them.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -186,7 +187,8 @@ impl Network {
         (entries, offset)
     }
 
-    /// Returns the role of the head's weights `[K, head_inputs]`: its own, or the embedding's table.
+    /// Returns the role of the head's weights `[K, head_inputs]`: its own, or the embedding's
+    /// table.
     pub(crate) fn head_role(&self) -> ParameterRole {
         if self.is_tied() {
             ParameterRole::Embedding
@@ -195,7 +197,8 @@ impl Network {
         }
     }
 
-    /// Returns the name of the head's weights `[K, head_inputs]`: its own, or the embedding's table.
+    /// Returns the name of the head's weights `[K, head_inputs]`: its own, or the embedding's
+    /// table.
     pub fn head_weight(&self) -> String {
         self.head_role().name("")
     }
@@ -223,7 +226,8 @@ impl Network {
     }
 
     /// Returns the flat vector of named arrays, the inverse of [`Network::to_parameters`]. A
-    /// `bias_hh` that the network does not train is added to its `bias_ih`, which computes the same.
+    /// `bias_hh` that the network does not train is added to its `bias_ih`, which computes the
+    /// same.
     ///
     /// # Errors
     /// [`Error::Usage`] where a parameter is missing, unknown, or has another shape.

@@ -46,8 +46,8 @@ impl RecordedNetwork {
         calls
     }
 
-    /// The gradients of the head's parameters and of what it reads, where the backward pass includes
-    /// the head.
+    /// The gradients of the head's parameters and of what it reads, where the backward pass
+    /// includes the head.
     fn head_backward(&self, partials: Option<Tensor>) -> Vec<Call> {
         let Some(gradients) = self.head.gradients else {
             return vec![];
@@ -80,8 +80,8 @@ impl RecordedNetwork {
         calls
     }
 
-    /// Computes all time steps of a direction backward: the gradients of its gates and of its initial
-    /// states.
+    /// Computes all time steps of a direction backward: the gradients of its gates and of its
+    /// initial states.
     fn scan_backward(&self, direction: &RecordedDirection) -> Vec<Call> {
         let layer = &direction.recurrence;
         match direction.route {
@@ -182,8 +182,8 @@ impl RecordedNetwork {
         sum.map_or(vec![], |sum| self.sum_steps(&sum, partials))
     }
 
-    /// The gradients of the peephole weights: each the sum of a gate's gradient times the c that the
-    /// gate sees.
+    /// The gradients of the peephole weights: each the sum of a gate's gradient times the c that
+    /// the gate sees.
     fn peephole_gradients(&self, direction: &RecordedDirection) -> Vec<Call> {
         let Some(gradient) = direction.gradients().peephole else {
             return vec![];

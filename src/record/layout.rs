@@ -419,7 +419,8 @@ pub(super) fn check_sizes(network: &Network, steps: usize, batch: usize) -> Resu
             "a batch needs at least one sequence of at least one step",
         ));
     }
-    // The widest row: saved values and inputs of a direction, which may be both directions' outputs.
+    // The widest row: saved values and inputs of a direction, which may be both directions'
+    // outputs.
     let directions = network.directions().into_iter();
     let widest = directions
         .flat_map(|d| [d.layer.kept_size(d.layer.drops_state()), d.inputs])

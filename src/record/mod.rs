@@ -1,9 +1,9 @@
-//! A network recorded as a program: buffers, forward pass, and hand-written back-propagation through
-//! time.
+//! A network recorded as a program: buffers, forward pass, and hand-written back-propagation
+//! through time.
 //!
-//! [`RecordedNetwork::new`] creates the buffers (`layout`). Each other method appends kernel calls to
-//! one phase: dropout masks and carried states first, then the forward pass, the loss, the backward
-//! pass and the optimizer's update.
+//! [`RecordedNetwork::new`] creates the buffers (`layout`). Each other method appends kernel calls
+//! to one phase: dropout masks and carried states first, then the forward pass, the loss, the
+//! backward pass and the optimizer's update.
 
 mod backward;
 mod forward;

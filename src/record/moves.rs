@@ -1,5 +1,5 @@
-//! Copies between the layers: dropout, reversed order of time, the outputs of two directions side by
-//! side, residuals. The backward pass runs each of them in the other direction.
+//! Copies between the layers: dropout, reversed order of time, the outputs of two directions side
+//! by side, residuals. The backward pass runs each of them in the other direction.
 
 use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::kernels::{Arrange, Call, Columns, Order, Side};
@@ -57,8 +57,8 @@ impl RecordedNetwork {
         Some(copy.masked(Columns::all(dropped.mask)).into())
     }
 
-    /// Reverses what the forward direction reads, for the backward one. One-hot vectors are reversed
-    /// as tokens, when they are looked up.
+    /// Reverses what the forward direction reads, for the backward one. One-hot vectors are
+    /// reversed as tokens, when they are looked up.
     pub(super) fn reverse_inputs(&self, layer: &RecordedLayer, training: bool) -> Option<Call> {
         let reversed = layer.reversed?;
         if self.reads_one_hot(layer) {

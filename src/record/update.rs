@@ -1,5 +1,5 @@
-//! The optimizer's update, recorded: the gradient's norm, its clipping, and the optimizer's rule over
-//! the flat vector of parameters.
+//! The optimizer's update, recorded: the gradient's norm, its clipping, and the optimizer's rule
+//! over the flat vector of parameters.
 
 use super::RecordedNetwork;
 use crate::backend::executor::Executor;

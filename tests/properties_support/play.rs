@@ -140,8 +140,8 @@ impl Player {
         self.put_index(&control, &words);
     }
 
-    /// Weighs, for a model with gradients from above, all that its top layer emits and all last states, at random: the weights
-    /// are their gradients.
+    /// Weighs, for a model with gradients from above, all that its top layer emits and all last
+    /// states, at random: the weights are their gradients.
     fn weigh(&mut self, case: &Case) {
         let top = self.model.network.layers.len() - 1;
         let emitted = (self.model.emitted(top), self.model.upstream(top));
@@ -157,7 +157,8 @@ impl Player {
         }
     }
 
-    /// What the gradients are of, as the last forward pass left it: the mean loss, or the weighed sum.
+    /// What the gradients are of, as the last forward pass left it: the mean loss, or the weighed
+    /// sum.
     pub fn value(&mut self) -> f64 {
         if self.gradients == Gradients::OfUpstream {
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -206,7 +207,8 @@ impl Player {
         tensors.into_iter().map(get).collect()
     }
 
-    /// On which side of its kink each unit was at each step: of a rectified one, or where c or h is clipped.
+    /// On which side of its kink each unit was at each step: of a rectified one, or where c or h is
+    /// clipped.
     pub fn sides(&mut self) -> Vec<bool> {
         let mut sides = vec![];
         let layers: Vec<_> = self.model.recurrences().cloned().collect();
