@@ -43,18 +43,18 @@ fn main() -> Result<()> {
                 println!(
                     "{:6} of {} digits: loss {:.3}, accuracy {:.3}",
                     now.sequences,
-                    now.of,
+                    now.total,
                     now.loss,
                     now.accuracy.unwrap_or_default()
                 )
             }
-            Event::Progress(_) | Event::Evaluating { .. } => {}
             Event::Epoch(epoch) => println!(
                 "after epoch {}: test loss {:.4}, test accuracy {:.4}",
                 epoch.epoch,
                 epoch.test_loss.unwrap_or_default(),
                 epoch.test_accuracy.unwrap_or_default()
             ),
+            _ => {}
         }
         Ok(ControlFlow::Continue(()))
     })?;

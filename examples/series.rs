@@ -6,7 +6,7 @@ use gatescan::cells::Cell;
 use gatescan::data::Splits;
 use gatescan::data::series::{Windows, value_at};
 use gatescan::error::Result;
-use gatescan::infer::generate::{Memory, generate, runs_away};
+use gatescan::infer::generate::{Context, diverges_at, generate};
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::rng::Stream;
@@ -42,14 +42,14 @@ fn main() -> Result<()> {
     // From the first window on, it is fed what it predicted itself, so errors add up: it is right for a while.
     let (seed, count) = (windows.first(), 40);
     let place = OpenDevice::open(&Device::Cpu)?;
-    let continued = generate(&model, &seed, count, Memory::SlidingWindow(20), &place)?;
+    let continued = generate(&model, &seed, count, Context::SlidingWindow(20), &place)?;
     println!("    t      true  continued");
     for (n, value) in continued.iter().enumerate() {
         let t = (seed.len() + n) as f64 * windows.resolution;
         let bar = " ".repeat((4.0 * (value + 6.0)).clamp(0.0, 60.0) as usize);
         println!("{t:5.1}  {:8.3}   {value:8.3}  {bar}*", value_at(t));
     }
-    match runs_away(&seed, &continued) {
+    match diverges_at(&seed, &continued) {
         Some(step) => println!("it runs away at step {}", step + 1),
         None => println!("it stays within what the series is like"),
     }

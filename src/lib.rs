@@ -68,6 +68,7 @@ pub mod recipe;
 mod record;
 pub mod report;
 mod rng;
+pub mod run;
 mod tensor;
 pub mod train;
 pub mod verify;

@@ -760,7 +760,7 @@ fn pack() {
                     source,
                     out,
                     blocks,
-                    terms,
+                    inner: terms,
                     columns,
                     transposed,
                 },
@@ -903,7 +903,7 @@ fn dropout_mask() {
                     keep_prob,
                     sharing,
                     seed,
-                    number,
+                    index: number,
                 };
                 let name = format!("{steps}x{batch}x{width} {sharing:?} {keep_prob} {done}");
                 judge.call(&name, bench, call, |_| {
@@ -1038,19 +1038,19 @@ fn gather() {
             let (scale, elements) = (1.0f32 / 255.0, sequences * steps * width);
             let words: Vec<u32> = (0..elements).map(|_| bench.random.next_u32()).collect();
             let fresh = steps * batch * width;
-            let (of, source, out) = match kind {
+            let (kind, source, out) = match kind {
                 0 => (
-                    Of::Reals,
+                    GatherKind::Reals,
                     bench.random(elements),
                     bench.writes(&vec![NAN; fresh]),
                 ),
                 1 => (
-                    Of::Bytes { scale },
+                    GatherKind::Bytes { scale },
                     bench.indices(&words[..elements.div_ceil(4)]),
                     bench.writes(&vec![NAN; fresh]),
                 ),
                 _ => (
-                    Of::Indices { absent: IGNORE },
+                    GatherKind::Indices { absent: IGNORE },
                     bench.indices(&words),
                     bench.indices(&vec![DEAD; fresh]),
                 ),
@@ -1061,7 +1061,7 @@ fn gather() {
             let order = bench.indices(&order);
             let control = bench.indices(&[DEAD, cursor as u32, count as u32, DEAD, chunk]);
             let call = Gather {
-                of,
+                kind,
                 source,
                 order,
                 control,
@@ -1073,11 +1073,11 @@ fn gather() {
                 chunk_steps,
             };
             let case =
-                format!("{of:?} {sequences} {steps} {batch} {width} {cursor} {count} {chunk}");
+                format!("{kind:?} {sequences} {steps} {batch} {width} {cursor} {count} {chunk}");
             judge.call(&case, bench, call, |before| {
                 let (source, order) = (before.of(&source), before.of(&order));
-                let take = |at: usize| match of {
-                    Of::Bytes { scale } => {
+                let take = |at: usize| match kind {
+                    GatherKind::Bytes { scale } => {
                         exact(f64::from((source[at / 4] as u32).to_le_bytes()[at % 4]))
                             * exact(f64::from(scale))
                     }
@@ -1086,9 +1086,9 @@ fn gather() {
                 let element = |at: usize| {
                     let (i, b, t) = (at % width, at / width % batch, at / width / batch);
                     let step = t + chunk as usize * chunk_steps;
-                    match (cursor + b < count && step < source_steps, of) {
+                    match (cursor + b < count && step < source_steps, kind) {
                         (true, _) => take((order[cursor + b] as usize * steps + step) * width + i),
-                        (false, Of::Indices { absent }) => exact(f64::from(absent)),
+                        (false, GatherKind::Indices { absent }) => exact(f64::from(absent)),
                         (false, _) => ZERO,
                     }
                 };
@@ -1113,7 +1113,7 @@ fn gather_lengths() {
         let control = bench.indices(&[DEAD, 0, 5, DEAD, chunk]);
         let out = bench.indices(&[DEAD; 6]);
         let call = Gather {
-            of: Of::Lengths,
+            kind: GatherKind::Lengths,
             source,
             order,
             control,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 13] = [
     &["main", "cli"],
     &["lib"],
-    &["bench"],
+    &["bench", "run"],
     &["profile", "verify", "report", "formats"],
     &["train", "infer"],
     &["model"],

@@ -1,4 +1,5 @@
-//! Prediction over arrays: what comes out is what training saw, sequences can be cut anywhere, and nonsense is refused.
+//! Prediction over arrays: what comes out is what training saw, sequences can be cut anywhere, and
+//! nonsense is refused.
 
 mod common;
 
@@ -116,7 +117,8 @@ fn two_halves_are_the_whole() {
     }
 }
 
-/// Sequences do not see each other, nor what lies past their ends; only the first of them is asked for what follows.
+/// Sequences do not see each other, nor what lies past their ends; only the first of them is asked
+/// for what follows.
 #[test]
 fn batches_and_padding_change_nothing() {
     for reads in [Reads::Every, Reads::Last] {
@@ -163,8 +165,8 @@ fn batches_and_padding_change_nothing() {
     }
 }
 
-/// With the same weights both ways, a bidirectional layer that reads everything backwards, with its initial states swapped,
-/// answers backwards too.
+/// With the same weights both ways, a bidirectional layer that reads everything backwards, with its
+/// initial states swapped, answers backwards too.
 #[test]
 fn the_backward_direction_begins_with_its_own_state() {
     let layer = Layer {

@@ -30,7 +30,8 @@ fn devices() -> Vec<Device> {
     [Some(Device::Cpu), gpu].into_iter().flatten().collect()
 }
 
-/// Dropout, batches of which the last is not full, a rate that falls at plateaus, and the best epoch kept.
+/// Dropout, batches of which the last is not full, a rate that falls at plateaus, and the best
+/// epoch kept.
 fn classifier() -> (Recipe, Splits) {
     let inputs = Array3::from_shape_fn((22, 6, 3), |(n, t, i)| {
         ((n * 7 + t * (1 + n % 3) + i) % 11) as f32 / 11.0
@@ -516,7 +517,7 @@ fn mistakes_in_a_resume_are_explained() {
     let place = OpenDevice::new();
     assert_has(
         &resume(&place, "none", &[]).fails(1),
-        &["none: --resume: there is no run here"],
+        &["none: there is no run here"],
     );
     whole(&place, "run", "cpu", "4").ok();
     let message = resume(&place, "run", &["--hidden-size", "5"]).fails(2);
@@ -670,7 +671,7 @@ fn a_full_disk_is_waited_for() {
         let _ = fs::write(disk.join("filler"), vec![1; 32 << 20]);
     };
     fill();
-    let said = wait_for(&mut stderr, "goes on from memory");
+    let said = wait_for(&mut stderr, "the run continues and tries again");
     assert_has(
         &said,
         &["cannot be written: No space left on device", "tries again"],
@@ -694,7 +695,7 @@ fn a_full_disk_is_waited_for() {
     assert_eq!(counted, (1..=counted.len() as u64).collect::<Vec<_>>());
     // Told to stop on a full disk, it says what is lost.
     fill();
-    wait_for(&mut stderr, "goes on from memory");
+    wait_for(&mut stderr, "the run continues and tries again");
     signal(&child, "TERM");
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).expect("it is text");
@@ -734,8 +735,8 @@ fn work_that_the_driver_drops_is_noticed_and_done_again() {
         assert_has(
             &run.stderr,
             &[
-                "reported work as finished that it has not done",
-                "the run goes on from",
+                "dropped submissions but reported them complete",
+                "the run continues from",
             ],
         );
         run.ok();
@@ -759,11 +760,11 @@ fn a_driver_that_drops_all_work_ends_the_run_with_what_it_has_saved() {
             "saved up to step ",
             "--resume run",
             "\nerror: ",
-            "some are missing",
+            "dropped submissions",
         ],
     );
     assert_eq!(
-        run.stderr.matches("goes on from the checkpoint").count(),
+        run.stderr.matches("continues from the checkpoint").count(),
         3,
         "{}",
         run.stderr
@@ -786,7 +787,7 @@ fn a_lost_device_ends_the_run_or_is_opened_anew() {
         &run.stderr,
         &[
             "saved up to step ",
-            "go on from there with: ",
+            "continue from there with: ",
             "train --resume stopped",
             "\nerror: ",
             "the device was lost: it was destroyed",
@@ -801,7 +802,7 @@ fn a_lost_device_ends_the_run_or_is_opened_anew() {
         &run.stderr,
         &[
             "the device was lost: it was destroyed",
-            "the run goes on from the checkpoint of step ",
+            "the run continues from the checkpoint of step ",
         ],
     );
     run.ok();

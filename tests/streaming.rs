@@ -56,7 +56,8 @@ fn splits(data: Dataset) -> Splits {
     }
 }
 
-/// Images of 5 x 3 bytes, so that neither a sequence nor a batch ends at a word; the last batch has two of them.
+/// Images of 5 x 3 bytes, so that neither a sequence nor a batch ends at a word; the last batch has
+/// two of them.
 fn images() -> (Recipe, Splits) {
     let (count, steps, features) = (146, 5, 3);
     let byte = |at: usize| ((at * 37) % 251) as u8;
@@ -105,7 +106,8 @@ fn values() -> (Recipe, Splits) {
     (recipe, splits(data))
 }
 
-/// Tokens of unequal length in chunks of 4 of 10 steps, each an update, whose states go on from one to the next.
+/// Tokens of unequal length in chunks of 4 of 10 steps, each an update, whose states go on from one
+/// to the next.
 fn tokens() -> (Recipe, Splits) {
     let (count, steps) = (61, 10);
     let token = |at: usize| (at * 3 + at / 10) as u32 % 7;
@@ -154,7 +156,8 @@ fn a_window_changes_no_bit() {
             .iter()
             .map(|place| train(&case, place, None, usize::MAX))
             .collect();
-        // The least that holds two batches of each split; and one in which neither split's passes end with the ring's.
+        // The least that holds two batches of each split; and one in which neither split's passes
+        // end with the ring's.
         let least = least(&case);
         for bytes in [least, least * 7 / 4] {
             for (place, whole) in places(Some(bytes)).iter().zip(&whole) {
@@ -411,7 +414,8 @@ fn a_file_larger_than_memory_trains() {
 
     let recipe = "\
         name = \"large\"\nseed = 0\nepochs = 1\nsteps = 3\nbatch_size = 8\n\
-        [data]\nkind = \"npy\"\npath = \"large\"\ninputs = \"inputs\"\nlabels = \"labels\"\ntest_fraction = 0.0\nnormalise = false\n\
+        [data]\nkind = \"npy\"\npath = \"large\"\ninputs = \"inputs\"\nlabels = \"labels\"\n\
+         test_fraction = 0.0\nnormalise = false\n\
         [[network.layer]]\ncell = \"lstm\"\nhidden_size = 4\n\
         [network.head]\nreads = \"last\"\nloss = \"cross-entropy\"\n\
         [optimizer]\nkind = \"adam\"\nlr = 0.01\n";

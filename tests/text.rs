@@ -138,9 +138,9 @@ fn a_text_is_learnt_and_written() {
         2,
         "the character `Q`, number 5 of `the Quick`",
     );
-    bad(&["--temperature=-1"], 2, "the temperature is -1");
-    bad(&["--top-p", "0"], 2, "top-p is 0");
-    bad(&["--top-k", "0"], 2, "top-k is 0");
+    bad(&["--temperature=-1"], 2, "temperature is -1");
+    bad(&["--top-p", "0"], 2, "top_p is 0");
+    bad(&["--top-k", "0"], 2, "top_k is 0");
     refused(
         &place,
         &["predict", "run", "text.txt"],

@@ -1,4 +1,5 @@
-//! Whole training runs: both executors learn, agree step by step, and give the same bits for the same seed.
+//! Whole training runs: both executors learn, agree step by step, and give the same bits for the
+//! same seed.
 
 mod common;
 
@@ -24,10 +25,11 @@ use gatescan::network::{
 use gatescan::recipe::optimizer::{Form, Optimizer};
 use gatescan::recipe::schedule::Schedule;
 use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
-use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, Report, Trainer, evaluate};
+use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, LossReport, Trainer, evaluate};
 use ndarray::{Array1, Array2, Array3};
 
-/// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the steps tells apart.
+/// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the
+/// steps tells apart.
 fn slopes(count: usize, seed: u64) -> Dataset {
     let (steps, features) = (12, 5);
     let mut random = Philox::new(seed, Stream::Shuffle(0));
@@ -68,7 +70,8 @@ fn splits() -> Splits {
     }
 }
 
-/// The built-in recipe, cut down to `slopes`: 16 units, batches of 32, of which the last is not full.
+/// The built-in recipe, cut down to `slopes`: 16 units, batches of 32, of which the last is not
+/// full.
 fn recipe(cell: Cell) -> Recipe {
     let mut recipe = Recipe::load("mnist").expect("it is built in");
     recipe.epochs = 10;
@@ -89,7 +92,7 @@ fn recipe(cell: Cell) -> Recipe {
 
 struct Run {
     step_losses: Vec<f32>,
-    reports: Vec<Report>,
+    reports: Vec<LossReport>,
     last: EpochMetrics,
     parameters: Vec<Parameter>,
 }
@@ -108,8 +111,8 @@ fn run_on(recipe: &Recipe, splits: &Splits, device: &Device) -> Run {
                     step_losses.extend(&progress.step_losses);
                     reports.extend(&progress.reports);
                 }
-                Event::Evaluating { .. } => {}
                 Event::Epoch(metrics) => last = Some(metrics.clone()),
+                _ => {}
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -143,8 +146,9 @@ fn the_cpu_learns_with_every_cell() {
     }
 }
 
-/// Both compute in f32 with different orders of summation; over 50 steps of Adam, whose early updates follow the sign of
-/// gradients however small, that stays far below what a wrong kernel would do.
+/// Both compute in f32 with different orders of summation; over 50 steps of Adam, whose early
+/// updates follow the sign of gradients however small, that stays far below what a wrong kernel
+/// would do.
 #[test]
 fn the_gpu_follows_the_cpu_step_by_step() {
     let Some(gpu) = common::gpu() else { return };
@@ -412,8 +416,8 @@ fn reports_are_means_of_the_steps_whatever_the_readbacks() {
     let run = run(&recipe, &Device::Cpu);
     assert_eq!(run.step_losses, silent.step_losses);
     let steps = run.step_losses.chunks_exact(7).enumerate();
-    let expected: Vec<Report> = steps
-        .map(|(n, losses)| Report {
+    let expected: Vec<LossReport> = steps
+        .map(|(n, losses)| LossReport {
             step: 7 * (n + 1),
             loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / 7.0,
             step_loss: f64::from(losses[6]),
@@ -444,7 +448,8 @@ fn untrained(loss: Loss, size: usize) -> Model {
     }
 }
 
-/// Sequences of 0 to 5 steps with an answer of three numbers, or a class of three, at each; past the end stands `padding`.
+/// Sequences of 0 to 5 steps with an answer of three numbers, or a class of three, at each; past
+/// the end stands `padding`.
 fn ragged(loss: Loss, padding: f32) -> Dataset {
     let (count, steps, features, width) = (12, 5, 2, 3);
     let lengths: Vec<u32> = (0..count as u32).map(|n| n % 6).collect();
@@ -515,7 +520,8 @@ fn what_lies_past_the_end_of_a_sequence_counts_for_nothing() {
             assert_eq!(zeros.last_step_loss, nines.last_step_loss, "{loss:?}");
             assert_eq!(zeros.ranks, nines.ranks, "{loss:?}");
 
-            // The same from each sequence alone, which has no padding: the sum over its first steps, and its last one.
+            // The same from each sequence alone, which has no padding: the sum over its first
+            // steps, and its last one.
             let data = ragged(loss, 0.0);
             let lengths = data.lengths.as_ref().expect("it is ragged");
             let sum = |n: usize, steps: usize| match steps {
@@ -690,7 +696,8 @@ fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
     }
 }
 
-/// Sequences `[6, 50]` of tokens that count up by 1 or by 2, and at every step the token that follows; some end early.
+/// Sequences `[6, 50]` of tokens that count up by 1 or by 2, and at every step the token that
+/// follows; some end early.
 fn counting() -> Dataset {
     let token = |n: usize, t: usize| (n + t * (1 + n % 2)) as u32 % 7;
     let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
@@ -838,11 +845,13 @@ fn recipes_follow_the_cpu() {
             let pairs = cpu[..end].iter().zip(&gpu[..end]);
             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             println!(
-                "{name}: after {end} steps {} on the CPU, {} on the GPU, worst difference {worst:e}",
+                "{name}: after {end} steps {} on the CPU, {} on the GPU, \
+                 worst difference {worst:e}",
                 cpu[end - 1],
                 gpu[end - 1]
             );
-            // Rounding grows from step to step as training does; at 200 steps it is still far below the loss.
+            // Rounding grows from step to step as training does; at 200 steps it is still far below
+            // the loss.
             assert!(worst < 0.02, "{name}: {worst}");
         }
     }

@@ -1,4 +1,5 @@
-//! `train --tui`: what is refused, and with the feature a run under script(1), which gives it a terminal.
+//! `train --tui`: what is refused, and with the feature a run under script(1), which gives it a
+//! terminal.
 
 mod common;
 
@@ -57,7 +58,8 @@ fn q_stops_and_the_terminal_is_given_back() {
             break;
         }
         shown.extend_from_slice(&buffer[..count]);
-        // After an epoch. What is drawn is words without the spaces between them, over which the cursor is moved.
+        // After an epoch. What is drawn is words without the spaces between them, over which the
+        // cursor is moved.
         let metrics = std::fs::metadata(place.path("run/metrics.jsonl"));
         if metrics.is_ok_and(|metrics| metrics.len() > 0)
             && String::from_utf8_lossy(&shown).contains("latest")
@@ -79,7 +81,7 @@ fn q_stops_and_the_terminal_is_given_back() {
         after,
         &[
             "/100000  train loss",
-            "go on with",
+            "continue with",
             "train --resume run",
             "code 0",
             " icanon",

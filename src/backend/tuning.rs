@@ -121,7 +121,7 @@ const SETTINGS: [Setting; 11] = [
     },
     Setting {
         name: "scan_memory",
-        allowed: "KiB of workgroup memory, at most what the device has",
+        allowed: "KiB of workgroup memory for state and cached weights, at most what the device has",
         set: |tuning, value| {
             let bytes = value
                 .parse()
@@ -153,7 +153,7 @@ const SETTINGS: [Setting; 11] = [
     },
     Setting {
         name: "checks",
-        allowed: "on or off",
+        allowed: "on or off, for bounds checks in shaders that the host has proved",
         set: |tuning, value| {
             tuning.checks = match value {
                 "on" => true,
@@ -165,7 +165,7 @@ const SETTINGS: [Setting; 11] = [
     },
     Setting {
         name: "data_memory",
-        allowed: "a number of MiB, at least 1",
+        allowed: "a number of MiB for data, at least 1; larger data are streamed",
         set: |tuning, value| {
             let bytes = at_least_one(value).map(|mib| (mib as u64).saturating_mul(1 << 20));
             assign(&mut tuning.data_memory, bytes.map(Some))
@@ -301,7 +301,7 @@ impl Tuning {
     /// loop iterations of an invocation.
     pub(crate) fn slices(&self, gemm: &Gemm, batch: usize) -> usize {
         let [columns, rows, _] = gemm.grid().map(|workgroups| workgroups as usize);
-        let busy = (self.workgroups / (columns * rows)).min(gemm.terms() / SLICE);
+        let busy = (self.workgroups / (columns * rows)).min(gemm.inner() / SLICE);
         let complete = gemm.iterations().div_ceil(self.iterations);
         busy.max(complete).clamp(1, batch)
     }

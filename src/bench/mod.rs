@@ -27,7 +27,7 @@ use crate::recipe::{HeadRecipe, Recipe};
 use crate::rng::{Philox, Stream};
 use crate::tensor::{Element, Kind, Tensor};
 use crate::train::Trainer;
-use crate::train::feed::PIECE;
+use crate::train::feed::SUBMISSION_TIME;
 
 /// The shapes that are measured where none is named.
 pub const SHAPES: [&str; 9] = [
@@ -370,7 +370,7 @@ impl Loaded {
     fn piece(&mut self, split: Split) -> Result<usize> {
         self.trainer.play(split, 1)?;
         let each = self.trainer.play(split, 1)?.step;
-        Ok(((PIECE.as_secs_f64() / each) as usize).clamp(1, self.batches))
+        Ok(((SUBMISSION_TIME.as_secs_f64() / each) as usize).clamp(1, self.batches))
     }
 }
 
@@ -664,7 +664,7 @@ impl Bench {
         loaded.trainer.play(Split::Train, 1)?;
         // Plain steps take their turns with those under the clock, a piece at a time.
         let each = loaded.trainer.play(Split::Train, 1)?.step;
-        let turn = each + each.max(PIECE.as_secs_f64());
+        let turn = each + each.max(SUBMISSION_TIME.as_secs_f64());
         let options = Options {
             steps: ((self.seconds / turn) as usize).clamp(LEAST_SAMPLES, 1000),
             clock: Clock::Device,
@@ -680,7 +680,7 @@ impl Bench {
         let mut product = Product::new(side, &self.place)?;
         product.play(1)?;
         let each = product.play(1)?.as_secs_f64();
-        let times = ((PIECE.as_secs_f64() / each) as usize).clamp(1, 1000);
+        let times = ((SUBMISSION_TIME.as_secs_f64() / each) as usize).clamp(1, 1000);
         let mut samples = vec![];
         self.sample(|| {
             samples.push(product.play(times)?.as_secs_f64() / times as f64);

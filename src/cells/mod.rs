@@ -28,8 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::numeric::real::Real;
 use formulas::{BackwardUnit, Formulas, ForwardUnit};
-use rows::Rows;
-pub(crate) use rows::{BackwardRow, ForwardRow};
+pub(crate) use rows::{BackwardRow, ForwardRow, Rows};
 pub use spec::{
     CellSpec, FrameworkCell, Frameworks, GateBlock, PEEPHOLES, Peephole, PeepholeInput, SLOTS,
     SupportedOptions,

@@ -11,7 +11,8 @@ use gatescan::profile::Clock;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Tune, choose_device, open, print, say};
+use super::console::Console;
+use super::{Tune, choose_device, open};
 
 /// Measure training steps, kernels and scans at named shapes.
 #[derive(Args)]
@@ -117,9 +118,9 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Bench {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let (device, why) = choose_device(&self.device)?;
-        say(format!("device  {why}"));
+        console.say(format!("device  {why}"));
         let named = !self.shape.is_empty();
         if named && self.what == What::Text {
             return Err(Error::usage(
@@ -128,7 +129,7 @@ impl Bench {
         }
         let bench = bench::Bench::new(open(&device, &self.tune)?, self.seconds)?;
         if self.what == What::Text {
-            return self.text(&bench);
+            return self.text(console, &bench);
         }
         let shapes = match named {
             true => self.shape.clone(),
@@ -140,7 +141,7 @@ impl Bench {
         };
         if self.has(What::Step) {
             let rows = shapes.iter().map(|shape| Ok(vec![bench.step(shape)?]));
-            if self.table(&[SHAPE], STEP, rows, step)?.is_break() {
+            if self.table(console, &[SHAPE], STEP, rows, step)?.is_break() {
                 return Ok(());
             }
         }
@@ -154,7 +155,7 @@ impl Bench {
             let rows = shapes.iter().map(|shape| bench.kernels(shape));
             let words = [SHAPE, 8, 21, 20];
             if self
-                .table(&words, KERNEL, rows.chain(products), kernel)?
+                .table(console, &words, KERNEL, rows.chain(products), kernel)?
                 .is_break()
             {
                 return Ok(());
@@ -162,12 +163,12 @@ impl Bench {
         }
         if self.has(What::Scan) {
             let rows = scans.iter().map(|shape| Ok(vec![bench.scan(shape)?]));
-            let _ = self.table(&[SHAPE], SCAN, rows, scan)?;
+            let _ = self.table(console, &[SHAPE], SCAN, rows, scan)?;
         }
         Ok(())
     }
 
-    fn text(&self, bench: &bench::Bench) -> Result<()> {
+    fn text(&self, console: &Console, bench: &bench::Bench) -> Result<()> {
         let or = |given: &[NonZeroUsize], default: &[usize]| match given {
             [] => default.to_vec(),
             _ => given.iter().map(|each| each.get()).collect(),
@@ -178,7 +179,7 @@ impl Bench {
             .into_iter()
             .flat_map(|layers| sizes.iter().map(move |&size| (layers, size)))
             .map(|(layers, size)| Ok(vec![bench.text(layers, size, iterations)?]));
-        let _ = self.table(&[6], TEXT, rows, text)?;
+        let _ = self.table(console, &[6], TEXT, rows, text)?;
         Ok(())
     }
 
@@ -189,6 +190,7 @@ impl Bench {
     /// Prints rows as they come, under a header that begins with words of these widths; a break where nobody reads on.
     fn table<T: Serialize, const N: usize>(
         &self,
+        console: &Console,
         words: &[usize],
         header: [&str; N],
         groups: impl Iterator<Item = Result<Vec<T>>>,
@@ -198,13 +200,13 @@ impl Bench {
         for group in groups {
             for row in group? {
                 if let Some(header) = header.take() {
-                    let _ = print(line(words, &header.map(str::to_string)))?;
+                    let _ = console.print(line(words, &header.map(str::to_string)))?;
                 }
                 let text = match self.json {
                     true => json!(row).to_string(),
                     false => line(words, &cells(&row)),
                 };
-                if print(text)?.is_break() {
+                if console.print(text)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }

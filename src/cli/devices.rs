@@ -7,7 +7,8 @@ use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
 use serde_json::json;
 
-use super::{aligned, device_name, print};
+use super::console::Console;
+use super::{aligned, device_name};
 
 /// List the GPU adapters and the CPU, and which one `--device auto` takes.
 #[derive(Args)]
@@ -28,7 +29,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let adapters = adapters();
         let (device, why) = device::choose("auto", &adapters)?;
         let threads = rayon::current_num_threads();
@@ -50,7 +51,7 @@ impl Devices {
                 device_name(device)
             )
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 }

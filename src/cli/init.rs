@@ -19,7 +19,8 @@ use gatescan::recipe::schedule::Schedule;
 use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
 use serde_json::{Value, json};
 
-use super::{aligned, print};
+use super::aligned;
+use super::console::Console;
 
 /// Look at data and write a recipe that trains on them
 #[derive(Args)]
@@ -75,7 +76,7 @@ const LARGEST_FILE: u64 = 1 << 30;
 const MOST_CLASSES: usize = 64;
 
 impl Init {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let findings = self.look()?;
         let stem = self
             .data
@@ -135,7 +136,7 @@ impl Init {
                 )
             }
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 

@@ -13,8 +13,9 @@ use gatescan::profile::{self, Change, Clock, Comparison, Machine, Options, Site}
 use gatescan::recipe::Recipe;
 use serde_json::json;
 
+use super::console::Console;
 use super::devices::bytes;
-use super::{Tune, aligned, check_data_path, choose_device, note, open, print, say};
+use super::{Tune, aligned, check_data_path, choose_device, open};
 
 /// See where the time of a training step goes.
 #[derive(Args)]
@@ -62,21 +63,21 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let text = match (self.compare.as_deref(), &self.recipe) {
-            (Some([before, after]), _) => self.compare(before, after)?,
-            (_, Some(recipe)) => self.measure(recipe)?,
+            (Some([before, after]), _) => self.compare(console, before, after)?,
+            (_, Some(recipe)) => self.measure(console, recipe)?,
             _ => {
                 return Err(Error::usage(
                     "name a recipe, or two profiles with --compare",
                 ));
             }
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 
-    fn measure(&self, recipe: &str) -> Result<String> {
+    fn measure(&self, console: &Console, recipe: &str) -> Result<String> {
         let mut recipe = Recipe::load(recipe)?;
         if let Some(directory) = &self.data {
             check_data_path(&recipe.data, directory)?;
@@ -85,7 +86,7 @@ impl Profile {
         recipe.set(&self.set)?;
         recipe.validate()?;
         let (device, device_why) = choose_device(&self.device)?;
-        say(format!("device  {device_why}"));
+        console.say(format!("device  {device_why}"));
         let made_up = match recipe.data.is_there() {
             true => None,
             false => recipe
@@ -94,7 +95,7 @@ impl Profile {
         };
         let data = match made_up {
             Some(data) => {
-                note("data    are not there; made-up ones of their shape take their place");
+                console.note("data    are not there; made-up ones of their shape take their place");
                 data
             }
             None => recipe.data.load(recipe.seed)?,
@@ -109,10 +110,10 @@ impl Profile {
         let profile =
             profile::Profile::measure(&recipe, &data, &open(&device, &self.tune)?, options)?;
         if let Some(path) = &self.trace {
-            write(path, &profile.trace().to_string())?;
+            write(console, path, &profile.trace().to_string())?;
         }
         if let Some(path) = &self.html {
-            write(path, &profile.page())?;
+            write(console, path, &profile.page())?;
         }
         Ok(match self.json {
             true => json!(profile).to_string(),
@@ -120,7 +121,7 @@ impl Profile {
         })
     }
 
-    fn compare(&self, before: &Path, after: &Path) -> Result<String> {
+    fn compare(&self, console: &Console, before: &Path, after: &Path) -> Result<String> {
         let [before, after] = [read(before)?, read(after)?];
         let comparison = before.compare(&after);
         if self.json {
@@ -128,7 +129,7 @@ impl Profile {
         }
         if before.machine.name() != after.machine.name() {
             let names = [&before, &after].map(|profile| profile.machine.name());
-            note(format!(
+            console.note(format!(
                 "they are of two devices: {} and {}",
                 names[0], names[1]
             ));
@@ -137,10 +138,10 @@ impl Profile {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)
         .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    say(format!("wrote   {}", path.display()));
+    console.say(format!("wrote   {}", path.display()));
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use gatescan::recipe::Recipe;
 use gatescan::verify::{self, Case, Effort, Report, Row};
 use serde_json::json;
 
-use super::{Tune, choose_device, open, print, say};
+use super::console::Console;
+use super::{Tune, choose_device, open};
 
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
@@ -50,10 +51,10 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let cases = self.cases()?;
         let (device, why) = choose_device(&self.device)?;
-        say(format!("verifying {why}"));
+        console.say(format!("verifying {why}"));
         let place = open(&device, &self.tune)?;
         let start = Instant::now();
         let mut report = Report::default();
@@ -78,7 +79,7 @@ impl Verify {
                 report.cases
             ),
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         match report.failures.first() {
             None => Ok(()),
             Some(worst) => Err(Error::WrongResult(format!(

@@ -8,6 +8,9 @@ use super::{Bias, Direction, Input, Network};
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
+const EMBEDDING: &str = "embedding.weight";
+const HEAD_WEIGHT: &str = "head.weight";
+
 /// Parameters start at multiples of this many elements.
 const ALIGNMENT: usize = 4;
 
@@ -62,14 +65,14 @@ impl ParameterRole {
     /// Returns PyTorch's name of the parameter with this role; `suffix` is its direction's.
     fn name(self, suffix: &str) -> String {
         match self {
-            ParameterRole::Embedding => "embedding.weight".into(),
+            ParameterRole::Embedding => EMBEDDING.into(),
             ParameterRole::InputWeights => format!("rnn.weight_ih_{suffix}"),
             ParameterRole::RecurrentWeights => format!("rnn.weight_hh_{suffix}"),
             ParameterRole::Projection => format!("rnn.weight_hr_{suffix}"),
             ParameterRole::Peepholes => format!("rnn.weight_peephole_{suffix}"),
             ParameterRole::InputBias => format!("rnn.bias_ih_{suffix}"),
             ParameterRole::RecurrentBias => format!("rnn.bias_hh_{suffix}"),
-            ParameterRole::HeadWeights => "head.weight".into(),
+            ParameterRole::HeadWeights => HEAD_WEIGHT.into(),
             ParameterRole::HeadBias => "head.bias".into(),
         }
     }
@@ -199,8 +202,12 @@ impl Network {
 
     /// Returns the name of the head's weights `[K, head_inputs]`: its own, or the embedding's
     /// table.
-    pub fn head_weight(&self) -> String {
-        self.head_role().name("")
+    pub fn head_weight(&self) -> &'static str {
+        if self.is_tied() {
+            EMBEDDING
+        } else {
+            HEAD_WEIGHT
+        }
     }
 
     /// Returns the flat vector as named arrays. A layer with one bias gets a `bias_hh` of zeros too

@@ -27,7 +27,7 @@ use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
 use crate::tensor::{Kind, Shape};
 use crate::train::Trainer;
-use crate::train::feed::PIECE;
+use crate::train::feed::SUBMISSION_TIME;
 
 /// The device that a profile was made on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -340,7 +340,7 @@ fn play(trainer: &mut Trainer, options: Options) -> Result<Played> {
     executor.run(&Phase::TRAIN, 1)?;
     executor.time(&Phase::TRAIN)?;
     let first = trainer.play(Split::Train, 1)?.step;
-    let count = ((PIECE.as_secs_f64() / first) as usize).clamp(1, most);
+    let count = ((SUBMISSION_TIME.as_secs_f64() / first) as usize).clamp(1, most);
 
     let mut played = Played {
         timings: vec![],

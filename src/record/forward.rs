@@ -64,13 +64,13 @@ impl RecordedNetwork {
         };
         let (mut read, mut written) = (0, 0);
         let pack = |sizes: [usize; 3]| {
-            let [blocks, terms, columns] = sizes;
-            let (len, packed_len) = (blocks * terms * columns, Pack::size(sizes));
+            let [blocks, inner, columns] = sizes;
+            let (len, packed_len) = (blocks * inner * columns, Pack::size(sizes));
             let call = Pack {
                 source: recurrence.weights.recurrent.part(read, [len]),
                 out: weights.part(written, [packed_len]),
                 blocks,
-                terms,
+                inner,
                 columns,
                 transposed: time == TimeDirection::Forward,
             };

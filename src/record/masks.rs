@@ -95,7 +95,7 @@ impl RecordedNetwork {
                 keep_prob: mask.keep_prob,
                 sharing: self.network.layers[mask.layer_index].dropout.mask,
                 seed,
-                number: number as u32,
+                index: number as u32,
             };
             self.program.push(Phase::Forward, call);
         }

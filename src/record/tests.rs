@@ -68,7 +68,7 @@ fn weights_are_cached_in_free_workgroup_memory() {
     let cached = |kind, hidden_size, batch| {
         let shader = scan_on("vulkan", kind, true, hidden_size, batch).shader();
         let mut constants = shader.constants.into_iter();
-        constants.find_map(|(name, value)| (name == "KEPT").then_some(value))
+        constants.find_map(|(name, value)| (name == "CACHED").then_some(value))
     };
     use AdapterKind::{Discrete, Software};
     // 48 KiB are 3072 vec4s; a row of R has 512 of them, and the state needs 256.

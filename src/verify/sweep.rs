@@ -6,9 +6,9 @@ use crate::backend::tuning::{Route, Tuning};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Arrange, Call, CarryState, ClipFactor, ColumnSum, Columns, Form, Gather, Gemm, IGNORE,
-    LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Of, Order, Pack, Record, Side,
-    SoftmaxCrossEntropy, SquaredNorm, Table, Tally, Tokens, control, history,
+    Arrange, Call, CarryState, ClipFactor, ColumnSum, Columns, Form, Gather, GatherKind, Gemm,
+    IGNORE, LabelWeight, Lookup, LookupGradient, Matrix, MeanSquaredError, Order, Pack, Record,
+    Side, SoftmaxCrossEntropy, SquaredNorm, Table, Tally, Tokens, control, history,
 };
 use crate::network::{
     Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Padding, Reads,
@@ -1034,7 +1034,7 @@ fn pack(bench: &mut Bench, full: bool) {
                 source,
                 out,
                 blocks,
-                terms,
+                inner: terms,
                 columns,
                 transposed,
             });
@@ -1112,24 +1112,24 @@ fn gather(bench: &mut Bench, full: bool) {
             let order = bench.indices(sequences, move |n| (n * 4 % sequences) as u32);
             let control = words(bench, cursor, sequences as u32, chunk);
             let whole = [
-                Of::Reals,
-                Of::Bytes { scale: 0.3 },
-                Of::Indices { absent: IGNORE },
+                GatherKind::Reals,
+                GatherKind::Bytes { scale: 0.3 },
+                GatherKind::Indices { absent: IGNORE },
             ];
-            for of in whole {
+            for kind in whole {
                 let count = sequences * source_steps * width;
                 let bytes = |word: usize| (word as u32).wrapping_mul(0x9E37_79B9);
-                let source = match of {
-                    Of::Reals => bench.reals(1, count),
-                    Of::Bytes { .. } => bench.indices(count.div_ceil(4), bytes),
+                let source = match kind {
+                    GatherKind::Reals => bench.reals(1, count),
+                    GatherKind::Bytes { .. } => bench.indices(count.div_ceil(4), bytes),
                     _ => bench.indices(count, bytes),
                 };
-                let out = match of {
-                    Of::Indices { .. } => bench.indices(steps * batch * width, |_| 1),
+                let out = match kind {
+                    GatherKind::Indices { .. } => bench.indices(steps * batch * width, |_| 1),
                     _ => bench.reals(steps * batch, width),
                 };
                 bench.push(Gather {
-                    of,
+                    kind,
                     source,
                     order,
                     control,
@@ -1144,7 +1144,7 @@ fn gather(bench: &mut Bench, full: bool) {
             let source = bench.indices(sequences, |n| n as u32 % 6);
             let out = bench.indices(batch, |_| 77);
             bench.push(Gather {
-                of: Of::Lengths,
+                kind: GatherKind::Lengths,
                 source,
                 order,
                 control,

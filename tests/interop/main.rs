@@ -1,11 +1,12 @@
-//! Other frameworks' formats, here against themselves; `tests/interop/run` has the frameworks compute the same.
+//! Other frameworks' formats, here against themselves; `tests/interop/run` has the frameworks
+//! compute the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use gatescan::cells::Cell;
 use gatescan::data::preparation::{Normal, Preparation};
-use gatescan::formats::{Unsaid, keras, onnx, pytorch};
+use gatescan::formats::{ImportHints, keras, onnx, pytorch};
 use gatescan::infer::predict::{Predictor, Sequences};
 use gatescan::low_level::backend::device::Device;
 use gatescan::model::Model;
@@ -231,9 +232,9 @@ impl Case {
     }
 
     /// What a file of weights does not say of it.
-    fn unsaid(&self) -> Unsaid {
+    fn hints(&self) -> ImportHints {
         let relu = self.network.layers.len() == 1 && self.network.layers[0].cell == Cell::RnnRelu;
-        Unsaid {
+        ImportHints {
             // Only where no other layer has as many gates.
             cell: relu.then_some(Cell::RnnRelu),
             reads: Some(self.network.head.reads),
@@ -269,7 +270,7 @@ fn pytorch_weights_come_back_bit_for_bit() {
     {
         let model = case.model();
         let export = pytorch::export(&model, "w.safetensors").expect(case.name);
-        let back = pytorch::import(&export.weights, case.name, &case.unsaid()).expect(case.name);
+        let back = pytorch::import(&export.weights, case.name, &case.hints()).expect(case.name);
         assert_eq!(bits(&back), bits(&model), "{}", case.name);
         if is_told(case) {
             let again = pytorch::export(&back, "w.safetensors").expect(case.name);
@@ -279,14 +280,15 @@ fn pytorch_weights_come_back_bit_for_bit() {
     }
 }
 
-/// Keras has one bias where two are added, so there only what comes back goes out again bit for bit.
+/// Keras has one bias where two are added, so there only what comes back goes out again bit for
+/// bit.
 #[test]
 fn keras_weights_come_back_bit_for_bit() {
     let mut exact = 0;
     for case in cases().iter().filter(|case| !case.lacks.contains(&"keras")) {
         let model = case.model();
         let export = keras::export(&model, "w.weights.h5").expect(case.name);
-        let back = keras::import(&export.weights, case.name, &case.unsaid()).expect(case.name);
+        let back = keras::import(&export.weights, case.name, &case.hints()).expect(case.name);
         let again = keras::export(&back, "w.weights.h5").expect(case.name);
         assert!(again.weights == export.weights, "{}", case.name);
         let one = |layer: &Layer| layer.cell == Cell::Gru || layer.bias != Bias::Double;
@@ -339,7 +341,7 @@ fn what_a_format_lacks_is_refused_by_name() {
             );
             if let Some(error) = error {
                 assert!(
-                    error.starts_with("layer ") && error.ends_with("--to onnx has"),
+                    error.starts_with("layer ") && error.ends_with("use the ONNX format"),
                     "{error}"
                 );
             }
@@ -358,10 +360,10 @@ fn damaged_weights_are_refused() {
     let torch = pytorch::export(&model, "w").expect("it can").weights;
     let keras = keras::export(&model, "w").expect("it can").weights;
     for cut in [0, 1, 7, 8, 9, torch.len() / 2, torch.len() - 1] {
-        pytorch::import(&torch[..cut], "cut", &case.unsaid()).expect_err("it is cut");
+        pytorch::import(&torch[..cut], "cut", &case.hints()).expect_err("it is cut");
     }
     for cut in [0, 1, keras.len() / 2, keras.len() - 1] {
-        keras::import(&keras[..cut], "cut", &case.unsaid()).expect_err("it is cut");
+        keras::import(&keras[..cut], "cut", &case.hints()).expect_err("it is cut");
     }
 }
 
@@ -400,20 +402,24 @@ fn write_cases() {
         }
         let lengths: Array1<i64> = Array1::from(vec![9, 1, 0, 7, 3]);
         ndarray_npy::write_npy(write("lengths.npy"), &lengths).expect("it can be written");
-        let unsaid = case.unsaid();
+        let hints = case.hints();
         let about = json!({
             "lacks": case.lacks,
-            "cell": unsaid.cell.map(Cell::name),
+            "cell": hints.cell.map(Cell::name),
             "reads": if network.head.reads == Reads::Every { "every" } else { "last" },
-            "loss": if network.head.loss == Loss::CrossEntropy { "cross-entropy" } else { "mean-squared-error" },
-            "one_hot": unsaid.one_hot,
+            "loss": match network.head.loss {
+                Loss::CrossEntropy => "cross-entropy",
+                _ => "mean-squared-error",
+            },
+            "one_hot": hints.one_hot,
             "told": is_told(&case),
         });
         fs::write(write("case.json"), about.to_string()).expect("it can be written");
     }
 }
 
-/// Answers the sequences of every directory that has a model: `outputs.npy`, and by `lengths.npy` `outputs_ragged.npy`.
+/// Answers the sequences of every directory that has a model: `outputs.npy`, and by `lengths.npy`
+/// `outputs_ragged.npy`.
 #[test]
 #[ignore = "part of tests/interop/run"]
 fn answer_cases() {

@@ -12,7 +12,7 @@ use gatescan::data::npy::{Npy, Source};
 use gatescan::data::preparation::Missing;
 use gatescan::data::text::{Text, Unit};
 use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
-use gatescan::formats::{self, Unsaid};
+use gatescan::formats::{self, ImportHints};
 use gatescan::infer::predict::{Predictor, Sequences};
 use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::backend::tuning::Tuning;
@@ -133,17 +133,17 @@ pub fn keras(input: &[u8]) -> bool {
 /// A byte that says what the weights do not, and the weights; the model goes out again as what it came.
 fn imported(
     input: &[u8],
-    import: fn(&[u8], &str, &Unsaid) -> gatescan::error::Result<Model>,
+    import: fn(&[u8], &str, &ImportHints) -> gatescan::error::Result<Model>,
 ) -> bool {
     let Some((&first, file)) = input.split_first() else {
         return false;
     };
-    let unsaid = Unsaid {
+    let hints = ImportHints {
         cell: Cell::ALL.get(usize::from(first % 8)).copied(),
         one_hot: first & 8 != 0,
-        ..Unsaid::default()
+        ..ImportHints::default()
     };
-    let Ok(model) = import(file, "fuzz", &unsaid) else {
+    let Ok(model) = import(file, "fuzz", &hints) else {
         return false;
     };
     let _ = formats::pytorch::export(&model, "w");

@@ -8,8 +8,8 @@
 //!   (B, the recurrent weights) at every time step. [`PackedB`] packs B into [`panel`]s once, and
 //!   the [`macrokernel`] multiplies with them. A is small and not packed.
 //! - The gradients of weights are sums over time steps, `c = a^T b`, of which padded steps are left
-//!   out. [`time_sums`] computes the sums that share `a` together, since to read it costs as much as
-//!   a small product.
+//!   out. [`time_sums`] computes the sums that share `a` together, since to read it costs as much
+//!   as a small product.
 //!
 //! | name | meaning |
 //! |---|---|

@@ -137,7 +137,7 @@ impl Tasks {
         }
     }
 
-    /// Runs all tasks; returns their sums as [`Task`] does, block by block.
+    /// Runs all tasks; returns their sums as [`TimeSumTask`] does, block by block.
     fn compute(
         &self,
         a: View<f32>,
@@ -152,7 +152,7 @@ impl Tasks {
                 task % self.tasks_per_block,
             );
             let first = part * self.panels_per_task;
-            pulp::Arch::new().dispatch(Task {
+            pulp::Arch::new().dispatch(TimeSumTask {
                 a: a.columns(left..(left + NC).min(a.columns)),
                 rows,
                 factors,
@@ -201,7 +201,7 @@ impl Tasks {
 
 /// Computes `[panels * MR, NC]`: the sums of the outer products of the columns of some panels with
 /// those of `a`, and behind them, if wanted, the sums of the columns of `a`.
-struct Task<'a> {
+struct TimeSumTask<'a> {
     /// At most NC columns.
     a: View<'a, f32>,
     rows: &'a [usize],
@@ -211,7 +211,7 @@ struct Task<'a> {
     column_sums: bool,
 }
 
-impl WithSimd for Task<'_> {
+impl WithSimd for TimeSumTask<'_> {
     type Output = Aligned<f32>;
 
     #[inline(always)]
@@ -237,7 +237,7 @@ impl WithSimd for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl TimeSumTask<'_> {
     /// Adds the products of the block of rows from index `first` on, packed.
     #[inline(always)]
     fn add_block<S: Simd>(&self, simd: S, first: usize, packed: &[f32], products: &mut [f32]) {
