@@ -2297,6 +2297,17 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                         unit = vec![r, z, n, reset[j]];
                         h_after[j] = blend(z, n);
                     }
+                    Cell::MinGru => {
+                        let (z, n) = (input(0, j).sigmoid(), input(1, j));
+                        unit = vec![z, n];
+                        h_after[j] = (exact(1.0) - z) * h_before[j] + z * n;
+                    }
+                    Cell::MinLstm => {
+                        let (i, f) = (input(0, j).sigmoid(), input(1, j).sigmoid());
+                        let (g, kept) = (input(2, j), f.over(f + i));
+                        unit = vec![i, f, g, kept];
+                        h_after[j] = kept * h_before[j] + (exact(1.0) - kept) * g;
+                    }
                     cell => panic!("the formulas of {cell:?} are not written down here"),
                 }
                 unit.into_iter()
@@ -2509,6 +2520,20 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                             let [r, z, n, reset] = [0, 1, 2, 3].map(slot);
                             let dz = d_update(z, n);
                             (vec![r, dz, d * (one - z) * (one - n * n), reset], d * z)
+                        }
+                        Cell::MinGru => {
+                            let [z, n] = [0, 1].map(slot);
+                            let dz = d * (n - h_before[j]) * z * (one - z);
+                            (vec![dz, d * z], d * (one - z))
+                        }
+                        Cell::MinLstm => {
+                            let [i, f, g, kept] = [0, 1, 2, 3].map(slot);
+                            let dratio = d * (h_before[j] - g) * kept * (one - kept);
+                            let di = ZERO - dratio * (one - i);
+                            (
+                                vec![di, dratio * (one - f), d * (one - kept), ZERO],
+                                d * kept,
+                            )
                         }
                         cell => panic!("the formulas of {cell:?} are not written down here"),
                     };

@@ -55,6 +55,30 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     ("scan_backward", "*dc = d * f;", "*dc = d * i;", "lstm-5-t"),
     (
+        "scan_forward",
+        "return (1.0 - z) * h + z * (*slots)[1]",
+        "return z * h + (1.0 - z) * (*slots)[1]",
+        "min-gru-5-t",
+    ),
+    (
+        "step_backward",
+        "*dh = *dh * kept;",
+        "*dh = *dh * (1.0 - kept);",
+        "min-gru-5-t",
+    ),
+    (
+        "scan_forward",
+        "let kept = f / (f + i);",
+        "let kept = i / (f + i);",
+        "min-lstm-5-t",
+    ),
+    (
+        "scan_backward",
+        "-(dratio * (1.0 - i))",
+        "dratio * (1.0 - i)",
+        "min-lstm-5-t",
+    ),
+    (
         "scan_backward",
         "*dc += d_i * w.x + d_f * w.y",
         "*dc += d_i * w.x",

@@ -20,6 +20,8 @@
 mod formulas;
 mod gru;
 mod lstm;
+mod min_gru;
+mod min_lstm;
 mod rnn;
 mod rows;
 mod spec;
@@ -83,14 +85,13 @@ cells! {
     /// Gated recurrent unit with the reset gate before the recurrent matmul (Cho et al. 2014;
     /// TensorFlow's `GRUCell`).
     GruResetBefore => gru::GruResetBefore;
+    /// Minimal GRU, whose gates depend on the input alone (Feng et al. 2024).
+    MinGru => min_gru::MinGru;
+    /// Minimal LSTM, whose gates depend on the input alone (Feng et al. 2024).
+    MinLstm => min_lstm::MinLstm;
 }
 
 impl Cell {
-    /// Returns the cell's description.
-    pub fn facts(self) -> &'static CellSpec {
-        self.spec()
-    }
-
     /// Returns the cell's name in recipes.
     pub fn name(self) -> &'static str {
         self.spec().name

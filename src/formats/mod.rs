@@ -13,6 +13,7 @@ pub mod onnx;
 pub mod pytorch;
 mod weights;
 
+use crate::cells::Frameworks;
 use crate::error::{Error, Result};
 use crate::network::{Layer, Network};
 
@@ -28,19 +29,27 @@ pub struct Export {
 }
 
 /// Checks that a framework has all layers of a network; `lacks` returns the first option of a layer
-/// that the framework does not have.
+/// that the framework does not have, and `has` whether it has a cell.
 ///
 /// # Errors
-/// [`Error::Usage`] that names the layer and the option.
+/// [`Error::Usage`] that names the layer and the option or the cell.
 fn check_support<'a>(
     network: &'a Network,
     framework: &str,
+    has: impl Fn(&Frameworks) -> bool,
     lacks: impl Fn(&'a Layer) -> Option<&'static str>,
 ) -> Result<()> {
     for (l, layer) in network.layers.iter().enumerate() {
+        let spec = layer.cell.spec();
         if let Some(option) = lacks(layer) {
             return Err(Error::usage(format!(
                 "layer {l}: {framework} has no {option}; use the ONNX format"
+            )));
+        }
+        if !has(&spec.frameworks) {
+            return Err(Error::usage(format!(
+                "layer {l}: {framework} has no cell `{}`; only gatescan's own model file holds it",
+                spec.name
             )));
         }
     }

@@ -433,7 +433,7 @@ type StateShape = ((usize, usize), Option<(usize, usize)>);
 /// The shapes of the states of `count` sequences, for every direction of every layer.
 fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateShape> {
     let shape = move |Direction { layer, .. }: Direction| {
-        let c = (layer.cell.facts().states > 1).then_some((count, layer.hidden_size));
+        let c = (layer.cell.spec().states > 1).then_some((count, layer.hidden_size));
         ((count, layer.output_size()), c)
     };
     network.directions().into_iter().map(shape)

@@ -19,7 +19,12 @@ use crate::network::{Direction, Input, Layer, Parameter};
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
-    check_support(network, "Keras", lacking_option)?;
+    check_support(
+        network,
+        "Keras",
+        |in_frameworks| in_frameworks.keras.is_some(),
+        lacking_option,
+    )?;
     let mut layers = vec![];
     layers.extend(embedding(model)?);
     layers.extend(recurrent_layers(model)?);

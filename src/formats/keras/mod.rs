@@ -27,36 +27,23 @@ struct KerasLayer {
     arguments: &'static str,
 }
 
+/// # Panics
+/// If Keras does not have the cell, which the export refuses first.
 fn keras_layer(cell: Cell) -> KerasLayer {
-    let simple_rnn = KerasLayer {
-        class: "SimpleRNN",
-        group: "simple_rnn",
-        gate_order: &[0],
-        arguments: "",
-    };
-    let gru = KerasLayer {
-        class: "GRU",
-        group: "gru",
-        // z, r, h.
-        gate_order: &[1, 0, 2],
-        arguments: "",
-    };
-    match cell {
-        Cell::RnnTanh => simple_rnn,
-        Cell::RnnRelu => KerasLayer {
-            arguments: ", activation=\"relu\"",
-            ..simple_rnn
+    let layer = cell.spec().frameworks.keras;
+    let layer = layer.expect("the export refuses cells that Keras does not have");
+    KerasLayer {
+        class: layer.name,
+        group: match layer.name {
+            "SimpleRNN" => "simple_rnn",
+            "GRU" => "gru",
+            _ => "lstm",
         },
-        Cell::Lstm | Cell::LstmPeephole => KerasLayer {
-            class: "LSTM",
-            group: "lstm",
-            gate_order: &[0, 1, 2, 3],
-            arguments: "",
-        },
-        Cell::Gru => gru,
-        Cell::GruResetBefore => KerasLayer {
-            arguments: ", reset_after=False",
-            ..gru
+        gate_order: layer.gate_order,
+        arguments: match cell {
+            Cell::RnnRelu => ", activation=\"relu\"",
+            Cell::GruResetBefore => ", reset_after=False",
+            _ => "",
         },
     }
 }

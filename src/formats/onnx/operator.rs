@@ -10,14 +10,13 @@ use crate::network::Direction;
 
 /// The operator of a cell, and the order of its gates: block n of its weights is that of the cell's
 /// gate `order[n]`.
+///
+/// # Panics
+/// If ONNX does not have the cell, which the export refuses first.
 fn operator(cell: Cell) -> (&'static str, &'static [usize]) {
-    match cell {
-        Cell::RnnTanh | Cell::RnnRelu => ("RNN", &[0]),
-        // i, o, f, c.
-        Cell::Lstm | Cell::LstmPeephole => ("LSTM", &[0, 3, 1, 2]),
-        // z, r, h.
-        Cell::Gru | Cell::GruResetBefore => ("GRU", &[1, 0, 2]),
-    }
+    let operator = cell.spec().frameworks.onnx;
+    let operator = operator.expect("the export refuses cells that ONNX does not have");
+    (operator.name, operator.gate_order)
 }
 
 /// The peepholes of ONNX are those of i, o, f.

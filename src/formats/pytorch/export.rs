@@ -30,7 +30,12 @@ pub(super) struct Stack {
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
-    check_support(network, "PyTorch", lacking_option)?;
+    check_support(
+        network,
+        "PyTorch",
+        |in_frameworks| in_frameworks.pytorch.is_some(),
+        lacking_option,
+    )?;
     let stacks = stacks(network);
     let file = state_dict(model, &stacks);
     Ok(Export {

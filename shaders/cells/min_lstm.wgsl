@@ -1,0 +1,43 @@
+// Minimal LSTM, gates i, f, g: h' = f' h + i' g with g = W_g x + b_g, f' = σ(f) / (σ(f) + σ(i)) and
+// i' = 1 - f'. No gate has a recurrent matmul. Slot 3 saves f'.
+
+const GATES = 3u;
+const SLOTS = 4u;
+const STATES = 1u;
+const FIRST_STAGE = 3u;
+const PEEPHOLES = false;
+
+fn product_slot(gate: u32) -> u32 { return gate; }
+
+fn cell_forward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    product: array<Rows, GATES>,
+    w: vec3<f32>,
+    h: Rows,
+    c: ptr<function, Rows>,
+) -> Rows {
+    let i = sigmoid_of((*slots)[0]);
+    let f = sigmoid_of((*slots)[1]);
+    let g = (*slots)[2];
+    // A sigmoid is at least e^-87, so the sum is not 0.
+    let kept = f / (f + i);
+    *slots = array(i, f, g, kept);
+    return kept * h + (1.0 - kept) * g;
+}
+
+fn cell_backward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    s: States,
+    w: vec3<f32>,
+    dh: ptr<function, Rows>,
+    dc: ptr<function, Rows>,
+) {
+    let i = (*slots)[0];
+    let f = (*slots)[1];
+    let g = (*slots)[2];
+    let kept = (*slots)[3];
+    let taken = 1.0 - kept;
+    let dratio = *dh * (s.h_before - g) * kept * taken;
+    *slots = array(-(dratio * (1.0 - i)), dratio * (1.0 - f), *dh * taken, Rows(0.0));
+    *dh = *dh * kept;
+}
