@@ -21,6 +21,7 @@
 //! ```
 
 mod case_run;
+#[cfg_attr(not(feature = "tables"), path = "no_dump.rs")]
 mod dump;
 mod report;
 mod sweep;
