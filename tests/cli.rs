@@ -339,7 +339,7 @@ fn mistakes_in_a_request_are_explained() {
                 "--device",
                 "cpu",
             ],
-            &["come from a program that uses the library"],
+            &["are arrays of a program that uses the library"],
         ),
         (
             &["train", "mnist", "--set", "network.layer.0.cell=ltsm"],

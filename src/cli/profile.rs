@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::console::Console;
 use super::devices::bytes;
-use super::{Tune, aligned, check_data_path, choose_device, open};
+use super::{Tune, aligned, check_data_path, choose_device, open, set_fields};
 
 /// Show where the time of a training step goes.
 #[derive(Args)]
@@ -85,7 +85,7 @@ impl Profile {
             check_data_path(&recipe.data, directory)?;
             recipe.data.set_path(directory.clone());
         }
-        recipe.set(&self.set)?;
+        set_fields(&mut recipe, &self.set)?;
         recipe.validate()?;
         let (device, device_why) = choose_device(&self.device)?;
         console.say(format!("device  {device_why}"));
@@ -131,9 +131,9 @@ impl Profile {
 
 /// Loads the recipe's data; if they are missing, synthetic data of the same shape.
 fn load_data(console: &Console, recipe: &Recipe) -> Result<Splits> {
-    if !recipe.data.is_there() {
+    if !recipe.data.source().exists() {
         let count = recipe.batch_size.saturating_mul(4);
-        if let Some(data) = recipe.data.made_up(count, recipe.seed) {
+        if let Some(data) = recipe.data.source().made_up(count, recipe.seed) {
             console.note("data    are missing; synthetic data of the same shape are used");
             return Ok(data);
         }

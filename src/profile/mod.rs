@@ -7,6 +7,7 @@
 mod compare;
 mod machine;
 mod memory_use;
+#[cfg(feature = "report")]
 mod page;
 mod site;
 mod step;

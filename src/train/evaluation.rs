@@ -93,11 +93,11 @@ impl EvaluationData {
         let classifies = model.network.head.loss == Loss::CrossEntropy;
         if classifies && preparation.is_plain() {
             return Ok(EvaluationData {
-                data: recipe.load_split(split, seed)?,
+                data: recipe.source().load_split(split, seed)?,
                 train: None,
             });
         }
-        let splits = recipe.load_prepared(seed, Some(preparation))?;
+        let splits = recipe.source().load(seed, Some(preparation))?;
         Ok(EvaluationData {
             train: (!classifies).then(|| splits.train.clone()),
             data: splits.take(split)?,
@@ -247,8 +247,8 @@ fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
     let mut counts =
         |name, extents: [usize; 2]| program.buffer(name, Kind::Control, Element::Index, extents);
     let tally = Tally {
-        outputs: network.outputs,
-        labels: network.labels,
+        outputs: network.head.outputs,
+        labels: network.head.labels,
         confusion: counts("confusion", [side, side]),
         ranks: counts("ranks", [classes, 1]),
         classes,
