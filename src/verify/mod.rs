@@ -1,7 +1,7 @@
 //! Verification of a device: every kernel call is compared with the CPU in f64.
 //!
 //! A [`Case`] is a recorded program with the contents of its buffers. The reference plays one
-//! kernel call with numbers that carry a bound on the rounding error of f32; the device plays the
+//! kernel call with values that carry a bound on the rounding error of f32; the device plays the
 //! same call from the same inputs. Every element of every buffer that the call may write is then
 //! compared. Both continue from the reference's results, rounded to f32, so an error names the
 //! kernel that made it and does not spread. No tolerance is chosen: the bound follows from the

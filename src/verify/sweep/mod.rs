@@ -90,7 +90,7 @@ impl ValueKind {
     }
 }
 
-/// FNV-1a hash of a case's name. What follows from it does not depend on the other cases.
+/// Returns the FNV-1a hash of a case's name, which does not depend on the other cases.
 fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -28,8 +28,8 @@ const LSTM: [Change; 3] = [
     ("projection clip dropout", projection_clip_dropout),
 ];
 
-/// Returns `cell` with each of its options in turn. All sizes are small; none is a multiple of
-/// four, the number of sequences that a scan computes together.
+/// Returns `cell` with each of its options in turn, at small sizes. The batch has one sequence more
+/// than the four that a scan computes together.
 pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
     let lstm = LSTM.iter().filter(|_| cell.is_lstm());
     let changed = |(name, change): &Change| {

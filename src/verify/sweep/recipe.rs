@@ -12,8 +12,8 @@ use crate::verify::{Case, CompareAfter};
 /// and saturated in the other; the recipe's data are read only for their sizes.
 ///
 /// # Errors
-/// Those of [`Recipe::validate`] and [`Recipe::network`]; those of reading data whose sizes the recipe
-/// does not say.
+/// Those of [`Recipe::validate`] and [`Recipe::network`]; those of reading data whose sizes the
+/// recipe does not say.
 pub fn recipe_cases(recipe: &Recipe) -> Result<Vec<Case>> {
     recipe.validate()?;
     let SequenceSizes {
