@@ -1,4 +1,6 @@
-// Moves columns of a [T, B, ...] tensor into columns of another, in an order of its own, and times a mask where there is one.
+// Copies columns of a [T, B, ...] tensor to columns of another, in another order of time,
+// multiplied by a mask or added to the values there. src/kernels/arrange.rs explains the orders and
+// the mask's side.
 
 struct Arrange {
     source: u32, mask: u32, lengths: u32, out: u32,
@@ -12,15 +14,12 @@ struct Arrange {
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [T, B, out_stride]
 @group(1) @binding(0) var<uniform> u: Arrange;
 
-// Orders and sides; src/kernels/arrange.rs explains them.
-const REVERSED = 1u;
-const REPEAT = 2u;
-const COLLECT = 3u;
-const NO_MASK = 0u;
-const BY_SOURCE = 1u;
-
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let at = (workgroup.x + workgroup.y * workgroups.x) * 64u + lane;
     if at >= u.steps * u.batch * u.width {
         return;
@@ -39,18 +38,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
     if step < length {
         value = source[u.source + (step * u.batch + b) * u.source_stride + i];
         if u.order == COLLECT && t + 1u == length {
-            for (var past = length; past < u.steps; past++) {
-                value += source[u.source + (past * u.batch + b) * u.source_stride + i];
+            for (var padded = length; padded < u.steps; padded++) {
+                value += source[u.source + (padded * u.batch + b) * u.source_stride + i];
             }
         }
         if u.mask_side != NO_MASK {
-            let by = select(t, step, u.mask_side == BY_SOURCE);
-            value *= mask[u.mask + (by * u.batch + b) * u.mask_stride + i];
+            let mask_step = select(t, step, u.mask_side == BY_SOURCE);
+            value *= mask[u.mask + (mask_step * u.batch + b) * u.mask_stride + i];
         }
     }
-    let place = u.out + (t * u.batch + b) * u.out_stride + i;
+    let out_at = u.out + (t * u.batch + b) * u.out_stride + i;
     if u.accumulate != 0u {
-        value += out[place];
+        value += out[out_at];
     }
-    out[place] = value;
+    out[out_at] = value;
 }

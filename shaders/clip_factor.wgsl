@@ -1,4 +1,4 @@
-// norm = [Euclidean norm of the gradient, what each of its elements is to be multiplied by].
+// Computes norm = [Euclidean norm of the gradient, factor that clips it].
 
 struct ClipFactor { partials: u32, norm: u32, limit: f32, margin: f32 }
 

@@ -1,19 +1,20 @@
-// out[n] = sum over m of source[m, n], or of source[m, n] * factor[m, n]. Invocations share the rows of a column and add up in
-// a fixed order; each in blocks of 64, or sequence by sequence, which keeps rounding small.
+// Computes out[n] = sum over m of source[m, n], or of source[m, n] * factor[m, n]. Invocations
+// share the rows of a column and add up in a fixed order. Each sums in blocks of 64, or sequence by
+// sequence, which keeps the rounding error small.
 
 struct ColumnSum {
     source: u32, factor: u32, lengths: u32, out: u32,
     rows: u32, columns: u32, copies: u32, stride: u32, batch: u32,
 }
 
-@group(0) @binding(0) var<storage, read> source: array<f32>;     // [M, N], rows `stride` apart
+@group(0) @binding(0) var<storage, read> source: array<f32>;     // [M, N], rows u.stride apart
 @group(0) @binding(1) var<storage, read> factor: array<f32>;     // [M, N]
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;    // [B]
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [copies, N]
 @group(1) @binding(0) var<uniform> u: ColumnSum;
 
 override FACTORS: bool = false;
-// Rows are steps of B sequences, of which those past a sequence's end do not count.
+// Rows are the steps of B sequences, and padded steps are left out.
 override RAGGED: bool = false;
 override COLUMNS: u32 = 32;  // of a workgroup
 override LANES: u32 = 8;     // invocations that share a column's rows
@@ -36,7 +37,7 @@ fn main(
 ) {
     let column = (workgroup.x + workgroup.y * workgroups.x) * COLUMNS + lane.x;
     var sum = 0.0;
-    // The last column again, where there is none, so that all of a workgroup meet at the barrier.
+    // Past the last column an invocation repeats it, so that all reach the barrier.
     let n = min(column, u.columns - 1u);
     if RAGGED {
         for (var b = lane.y; b < u.batch; b += LANES) {

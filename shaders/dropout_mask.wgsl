@@ -1,25 +1,21 @@
-// Draws a dropout mask: 0, or one over the probability of being kept. An invocation draws four numbers of a row.
+// Draws a dropout mask of 0 or 1 / keep_prob. An invocation draws four elements of a row.
 
 struct DropoutMask {
     control: u32, out: u32,
-    steps: u32, batch: u32, width: u32, stride: u32, sharing: u32, number: u32, seed_low: u32, seed_high: u32,
-    keep_below: u32, scale: f32,
+    steps: u32, batch: u32, width: u32, stride: u32, sharing: u32, stream: u32, index: u32,
+    seed_low: u32, seed_high: u32, keep_below: u32, scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read> control: array<u32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;  // [T, B, stride], from the first column on
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;  // [T, B, stride]
 @group(1) @binding(0) var<uniform> u: DropoutMask;
 
-// A word of a control buffer; src/kernels/mod.rs has the same.
-const STEP = 0u;
-// The stream of src/rng.rs.
-const DROPOUT = 4u;
-// Sharing; src/kernels/dropout_mask.rs has the same.
-const EACH_STEP = 0u;
-const EACH_SEQUENCE = 1u;
-
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let at = (workgroup.x + workgroup.y * workgroups.x) * 64u + lane;
     let quads = (u.width + 3u) / 4u;
     if at >= u.steps * u.batch * quads {
@@ -33,9 +29,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
     } else if u.sharing == EACH_SEQUENCE {
         drawn_for = row % u.batch;
     }
-    let counter = vec4<u32>(drawn_for * quads + quad, control[u.control + STEP], DROPOUT, u.number);
+    let step = control[u.control + CONTROL_STEP];
+    let counter = vec4<u32>(drawn_for * quads + quad, step, u.stream, u.index);
     let words = philox(counter, vec2<u32>(u.seed_low, u.seed_high));
     for (var i = 0u; i < min(4u, u.width - 4u * quad); i++) {
-        out[u.out + row * u.stride + 4u * quad + i] = select(0.0, u.scale, words[i] < u.keep_below);
+        let value = select(0.0, u.scale, words[i] < u.keep_below);
+        out[u.out + row * u.stride + 4u * quad + i] = value;
     }
 }

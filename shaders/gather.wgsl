@@ -1,9 +1,11 @@
-// Takes the next batch of sequences, or the next chunk of them, out of a data set, time-major. What it is a data set of, and
-// so the types `Source` and `Out`, `OVER_TIME` and the function `take`, comes from common/gather_*.wgsl.
+// Takes the next batch of sequences, or the next chunk of time, from a data set, time-major. The
+// types `Source` and `Out`, `OVER_TIME` and `load` depend on the elements: see
+// common/gather_*.wgsl.
 
 struct Gather {
     source: u32, order: u32, control: u32, out: u32,
-    steps: u32, batch: u32, width: u32, source_steps: u32, chunk_steps: u32, absent: u32, scale: f32,
+    steps: u32, batch: u32, width: u32, source_steps: u32, chunk_steps: u32, absent: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read> source: array<Source>;   // [N, source_steps, I]
@@ -12,13 +14,12 @@ struct Gather {
 @group(0) @binding(3) var<storage, read_write> out: array<Out>;   // [T, B, I]
 @group(1) @binding(0) var<uniform> u: Gather;
 
-// Words of a control buffer; src/kernels/mod.rs has the same.
-const CURSOR = 1u;
-const COUNT = 2u;
-const CHUNK = 4u;
-
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let at = (workgroup.x + workgroup.y * workgroups.x) * 64u + lane;
     if at >= u.steps * u.batch * u.width {
         return;
@@ -28,12 +29,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
     let t = at / u.width / u.batch;
     var step = t;
     if OVER_TIME {
-        step += control[u.control + CHUNK] * u.chunk_steps;
+        step += control[u.control + CONTROL_CHUNK] * u.chunk_steps;
     }
-    let place = control[u.control + CURSOR] + b;
-    if place >= control[u.control + COUNT] || step >= u.source_steps {
+    let position = control[u.control + CONTROL_CURSOR] + b;
+    if position >= control[u.control + CONTROL_COUNT] || step >= u.source_steps {
         out[u.out + at] = Out(u.absent);
     } else {
-        out[u.out + at] = take((order[u.order + place] * u.source_steps + step) * u.width + i);
+        let row = order[u.order + position] * u.source_steps + step;
+        out[u.out + at] = load(row * u.width + i);
     }
 }

@@ -1,5 +1,6 @@
-// Matrix product: c = a @ b + bias, or c += a @ b. An invocation computes 8 rows by 8 columns in registers, as four blocks,
-// out of the cache. How a and b lie, and so how four numbers of them are loaded, is in shaders/gemm/.
+// Computes c = a @ b + bias, or c += a @ b. An invocation computes 8 rows by 8 columns in
+// registers, as four blocks of 4 by 4; a and b come through the cache. The files in shaders/gemm/
+// load four elements of a and b in each of their layouts.
 
 struct Gemm {
     a: u32, b: u32, bias: u32, lengths: u32, c: u32,
@@ -15,11 +16,13 @@ struct Gemm {
 
 override WIDE: u32 = 8;  // invocations of a workgroup along the columns
 override HIGH: u32 = 8;  // and along the rows
-// Rows of c, or terms of its sums, are steps of B sequences, of which those past a sequence's end do not count.
+// The rows of c, or the inner dimension, are the steps of B sequences. Padded rows count as zero,
+// padded terms of the inner dimension are left out.
 override RAGGED_ROWS: bool = false;
 override RAGGED_TERMS: bool = false;
 
-// Where four rows of a lie, or columns of b; past the last one it repeats, and is never stored.
+// Returns the offsets of four rows of a, or columns of b. Past the last one it repeats; those
+// results are never stored.
 fn lines(tensor: u32, first: u32, count: u32, stride: u32) -> vec4<u32> {
     return tensor + min(first + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(count - 1u)) * stride;
 }
@@ -29,26 +32,29 @@ struct Sums {
     bottom_left: mat4x4<f32>, bottom_right: mat4x4<f32>,
 }
 
-// Rows of c are columns of the matrix. Without indices into arrays everything stays in registers, unchecked.
+// Computes an outer product: a row of c is a column of the result. No array is indexed, so that all
+// values stay in registers.
 fn outer(rows: vec4<f32>, columns: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(rows.x * columns, rows.y * columns, rows.z * columns, rows.w * columns);
 }
 
-fn add(sums: ptr<function, Sums>, top: vec4<f32>, bottom: vec4<f32>, left: vec4<f32>, right: vec4<f32>) {
+fn add(
+    sums: ptr<function, Sums>, top: vec4<f32>, bottom: vec4<f32>, left: vec4<f32>, right: vec4<f32>,
+) {
     (*sums).top_left += outer(top, left);
     (*sums).top_right += outer(top, right);
     (*sums).bottom_left += outer(bottom, left);
     (*sums).bottom_right += outer(bottom, right);
 }
 
-// Whether a row of c is a step that its sequence has.
-fn counts(row: u32) -> bool {
+// Whether a row of c is a valid step of its sequence.
+fn is_valid(row: u32) -> bool {
     return !RAGGED_ROWS || row / u.batch < lengths[u.lengths + row % u.batch];
 }
 
-fn any_counts(first: u32) -> bool {
+fn any_is_valid(first: u32) -> bool {
     for (var i = 0u; i < 8u; i++) {
-        if first + i < u.rows && counts(first + i) {
+        if first + i < u.rows && is_valid(first + i) {
             return true;
         }
     }
@@ -56,11 +62,11 @@ fn any_counts(first: u32) -> bool {
 }
 
 fn store(slice: u32, row: u32, column: u32, sums: vec4<f32>) {
-    let counted = row < u.rows && counts(row);
+    let valid = row < u.rows && is_valid(row);
     for (var i = 0u; i < 4u; i++) {
         if row < u.rows && column + i < u.columns {
             let at = u.c + (slice * u.rows + row) * u.c_row + column + i;
-            var value = select(0.0, sums[i], counted);
+            var value = select(0.0, sums[i], valid);
             if u.has_bias != 0u {
                 value += bias[u.bias + column + i];
             }
@@ -85,8 +91,8 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_id) lane: vec3<u32>,
 ) {
-    // Fewer sequences go on the later it is, and some drivers give each thread a run of workgroups: so steps are taken from
-    // both ends in turn.
+    // The later the step, the fewer sequences are valid, and some drivers give each thread a run of
+    // workgroups: so steps are taken from both ends in turn.
     let from_end = RAGGED_ROWS && workgroup.y % 2u == 1u;
     let high = select(workgroup.y, workgroup.y / 2u, RAGGED_ROWS);
     let row = (select(high, workgroups.y - 1u - high, from_end) * HIGH + lane.y) * 8u;
@@ -99,15 +105,16 @@ fn main(
     let left = columns_of_b(column);
     let right = columns_of_b(column + 4u);
     var sums: Sums;
-    // Terms lie by step and sequence; a slice takes every so many sequences.
+    // Ragged terms are ordered by step, then sequence. A slice takes the sequences b, b + slices,
+    // ...
     let series = select(1u, u.batch, RAGGED_TERMS);
-    for (var b = select(series, workgroup.z, any_counts(row)); b < series; b += u.slices) {
+    for (var b = select(series, workgroup.z, any_is_valid(row)); b < series; b += u.slices) {
         var length = u.inner / series;
         if RAGGED_TERMS {
             length = min(length, lengths[u.lengths + b]);
         }
         var k = b;
-        for (var past = length % 4u; past > 0u; past--) {
+        for (var rest = length % 4u; rest > 0u; rest--) {
             add(&sums, load_a(top, k), load_a(bottom, k), load_b(left, k), load_b(right, k));
             k += series;
         }

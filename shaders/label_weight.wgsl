@@ -1,12 +1,11 @@
-// The weight of one output in a mean over the labelled ones: weight = [1 / count, count].
+// Computes the weight of one output in the mean over the labelled outputs:
+// weight = [1 / max(count, 1), count].
 
 struct LabelWeight { labels: u32, weight: u32, rows: u32 }
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;        // [rows]
 @group(0) @binding(1) var<storage, read_write> weight: array<f32>;  // [2]
 @group(1) @binding(0) var<uniform> u: LabelWeight;
-
-const IGNORE = 0xffffffffu;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {

@@ -1,8 +1,10 @@
-// Takes each token's vector out of a table: an embedding, or the product of a matrix with the tokens as one-hot vectors.
+// Looks up each token's vector in a table: an embedding, or the matmul of a matrix with one-hot
+// tokens.
 
 struct Lookup {
     table: u32, bias: u32, tokens: u32, lengths: u32, out: u32,
-    steps: u32, batch: u32, reversed: u32, width: u32, token_stride: u32, table_stride: u32, out_stride: u32, has_bias: u32,
+    steps: u32, batch: u32, reversed: u32, width: u32, token_stride: u32, table_stride: u32,
+    out_stride: u32, has_bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> table: array<f32>;      // V vectors [width]
@@ -13,7 +15,11 @@ struct Lookup {
 @group(1) @binding(0) var<uniform> u: Lookup;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let at = (workgroup.x + workgroup.y * workgroups.x) * 64u + lane;
     if at >= u.steps * u.batch * u.width {
         return;

@@ -1,10 +1,10 @@
-// Sums, for each token of a vocabulary, the gradients that arrive where it stands. A workgroup takes a token and 64 numbers
-// of its vector, and looks through all rows.
+// Computes the gradient of each token's vector: the sum of the gradients of the rows with that
+// token. A workgroup takes one token and 64 elements of its vector, and reads all rows.
 
 struct LookupGradient {
     dout: u32, tokens: u32, lengths: u32, dtable: u32,
-    steps: u32, batch: u32, reversed: u32, width: u32, token_stride: u32, table_stride: u32, out_stride: u32,
-    vocabulary: u32, padding: u32, accumulate: u32,
+    steps: u32, batch: u32, reversed: u32, width: u32, token_stride: u32, table_stride: u32,
+    out_stride: u32, vocabulary: u32, padding: u32, accumulate: u32,
 }
 
 @group(0) @binding(0) var<storage, read> dout: array<f32>;          // [T, B, out_stride]
@@ -14,11 +14,15 @@ struct LookupGradient {
 @group(1) @binding(0) var<uniform> u: LookupGradient;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let pieces = (u.width + 63u) / 64u;
-    let piece = workgroup.x + workgroup.y * workgroups.x;
-    let token = piece / pieces;
-    let i = piece % pieces * 64u + lane;
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let blocks = (u.width + 63u) / 64u;
+    let block = workgroup.x + workgroup.y * workgroups.x;
+    let token = block / blocks;
+    let i = block % blocks * 64u + lane;
     if token >= u.vocabulary || i >= u.width {
         return;
     }
@@ -30,9 +34,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
             }
         }
     }
-    let place = u.dtable + token * u.token_stride + i * u.table_stride;
+    let at = u.dtable + token * u.token_stride + i * u.table_stride;
     if u.accumulate != 0u {
-        sum += dtable[place];
+        sum += dtable[at];
     }
-    dtable[place] = sum;
+    dtable[at] = sum;
 }

@@ -1,22 +1,24 @@
-// Squared error and its gradient, an invocation a row.
+// Computes the squared error and its gradient; an invocation takes one row.
 
 struct MeanSquaredError {
     predictions: u32, targets: u32, labels: u32, weight: u32, dpredictions: u32, scores: u32,
     rows: u32, width: u32,
 }
 
-@group(0) @binding(0) var<storage, read> predictions: array<f32>;         // [rows, K]
-@group(0) @binding(1) var<storage, read> targets: array<f32>;             // [rows, K]
-@group(0) @binding(2) var<storage, read> labels: array<u32>;              // [rows]: IGNORE where there is no target
-@group(0) @binding(3) var<storage, read> weight: array<f32>;              // [2]
+@group(0) @binding(0) var<storage, read> predictions: array<f32>;  // [rows, K]
+@group(0) @binding(1) var<storage, read> targets: array<f32>;      // [rows, K]
+@group(0) @binding(2) var<storage, read> labels: array<u32>;       // [rows]: IGNORE for no target
+@group(0) @binding(3) var<storage, read> weight: array<f32>;       // [2]
 @group(0) @binding(4) var<storage, read_write> dpredictions: array<f32>;  // [rows, K]
-@group(0) @binding(5) var<storage, read_write> scores: array<f32>;        // [2, rows]: losses, zeros
+@group(0) @binding(5) var<storage, read_write> scores: array<f32>;  // [2, rows]: losses, zeros
 @group(1) @binding(0) var<uniform> u: MeanSquaredError;
 
-const IGNORE = 0xffffffffu;
-
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let row = (workgroup.x + workgroup.y * workgroups.x) * 64u + lane;
     if row >= u.rows {
         return;
@@ -26,7 +28,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
     let scale = 2.0 * weight[u.weight] * share;
     var sum = 0.0;
     for (var k = row * u.width; k < (row + 1u) * u.width; k++) {
-        let difference = select(predictions[u.predictions + k] - targets[u.targets + k], 0.0, ignored);
+        let error = predictions[u.predictions + k] - targets[u.targets + k];
+        let difference = select(error, 0.0, ignored);
         sum += difference * difference;
         dpredictions[u.dpredictions + k] = difference * scale;
     }

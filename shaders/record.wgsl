@@ -1,4 +1,4 @@
-// Ends a step: writes its row of the history, and moves the control words on.
+// Ends a step: writes its row of the history and advances the control words.
 
 struct Record {
     scores: u32, labels: u32, lengths: u32, weight: u32, norm: u32, control: u32, history: u32,
@@ -11,26 +11,10 @@ struct Record {
 @group(0) @binding(3) var<storage, read> weight: array<f32>;         // [2]: 1 / labelled, labelled
 @group(0) @binding(4) var<storage, read> norm: array<f32>;           // [2]
 @group(0) @binding(5) var<storage, read_write> control: array<u32>;
-@group(0) @binding(6) var<storage, read_write> history: array<f32>;  // [history rows, 7]
+@group(0) @binding(6) var<storage, read_write> history: array<f32>;  // [rows, words]
 @group(1) @binding(0) var<uniform> u: Record;
 
-const IGNORE = 0xffffffffu;
-
-// Words of a control buffer and of a row of the history; src/kernels/mod.rs has the same.
-const STEP = 0u;
-const CURSOR = 1u;
-const ROW = 3u;
-const CHUNK = 4u;
-const LOSS = 0u;
-const HITS = 1u;
-const LABELLED = 2u;
-const NORM = 3u;
-const LAST_LOSS = 4u;
-const LAST_LABELLED = 5u;
-const NOT_FINITE = 6u;
-const WORDS = 7u;
-
-// By the bits: a compiler may take it for granted that numbers are finite.
+// Tests the bits, since a compiler may assume that all values are finite.
 const EXPONENT = 0x7f800000u;
 
 fn is_finite(value: f32) -> bool {
@@ -60,25 +44,25 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     last_loss = sum_of_all(lane, last_loss);
     last_labelled = sum_of_all(lane, last_labelled);
     if lane == 0u {
-        let row = control[u.control + ROW];
-        let at = u.history + row * WORDS;
+        let row = control[u.control + CONTROL_ROW];
+        let at = u.history + row * HISTORY_WORDS;
         let mean = loss * weight[u.weight];
         let length = select(0.0, norm[u.norm], u.updates != 0u);
-        history[at + LOSS] = mean;
-        history[at + HITS] = hits;
-        history[at + LABELLED] = weight[u.weight + 1u];
-        history[at + NORM] = length;
-        history[at + LAST_LOSS] = last_loss / max(last_labelled, 1.0);
-        history[at + LAST_LABELLED] = last_labelled;
-        history[at + NOT_FINITE] = select(1.0, 0.0, is_finite(mean) && is_finite(length));
-        control[u.control + STEP] += u.updates;
-        control[u.control + ROW] = row + 1u;
-        let chunk = control[u.control + CHUNK] + 1u;
+        history[at + HISTORY_LOSS] = mean;
+        history[at + HISTORY_HITS] = hits;
+        history[at + HISTORY_LABELLED] = weight[u.weight + 1u];
+        history[at + HISTORY_NORM] = length;
+        history[at + HISTORY_LAST_LOSS] = last_loss / max(last_labelled, 1.0);
+        history[at + HISTORY_LAST_LABELLED] = last_labelled;
+        history[at + HISTORY_NOT_FINITE] = select(1.0, 0.0, is_finite(mean) && is_finite(length));
+        control[u.control + CONTROL_STEP] += u.updates;
+        control[u.control + CONTROL_ROW] = row + 1u;
+        let chunk = control[u.control + CONTROL_CHUNK] + 1u;
         if chunk == u.chunks {
-            control[u.control + CHUNK] = 0u;
-            control[u.control + CURSOR] += u.batch;
+            control[u.control + CONTROL_CHUNK] = 0u;
+            control[u.control + CONTROL_CURSOR] += u.batch;
         } else {
-            control[u.control + CHUNK] = chunk;
+            control[u.control + CONTROL_CHUNK] = chunk;
         }
     }
 }

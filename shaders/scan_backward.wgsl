@@ -1,38 +1,44 @@
-// Walks time steps end..begin of a layer backwards for GROUPS groups of four sequences a workgroup, the gates' gradients of
-// the step in hand in workgroup memory. Past the end of the longest of them there are only zeros to store. Weight gradients are left
-// to products over all steps at once.
+// Computes the backward pass of time steps end..begin of a layer. A workgroup takes a tile of
+// sequences through all of these steps, with the gradients of the current step's gates in workgroup
+// memory. GEMMs over all steps compute the weight gradients afterwards.
+// Twin: src/kernels/recurrence/backward.rs.
 
 struct ScanBackward {
-    weights: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_upstream: u32, given_states: u32,
+    weights: u32, gates: u32, h: u32, c: u32, upstream: u32, dstate: u32, lengths: u32,
+    peephole: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32,
+    begin: u32, end: u32, has_upstream: u32, given_states: u32,
 }
 
 @group(1) @binding(0) var<uniform> u: ScanBackward;
 
-// Behind the gates' gradients, those of a projection's product.
-var<workgroup> dgates: array<Rows, (GATES * UNITS + u32(PROJECTED) * OUTPUTS) * GROUPS>;
+// The gradients of the recurrent gates, then those of W_hr m; one element if there are neither.
+override PROJECTED_SIZE: u32 = u32(PROJECTED) * OUTPUTS;
+override VECTOR_SIZE: u32 = RECURRENT_GATES * UNITS + PROJECTED_SIZE + u32(RECURRENT_GATES == 0u);
+var<workgroup> dgates: array<Rows, VECTOR_SIZE * GROUPS>;
 
-// An invocation's elements lie so far apart, of `count`.
+// Returns the distance between the EACH elements, of `count`, that an invocation computes.
 fn stride_of(count: u32) -> u32 {
     return (count + EACH - 1u) / EACH;
 }
 
 alias Sums = array<array<Rows, GROUPS>, EACH>;
-// Of four terms.
+// A vec4 of weights for each element of an invocation.
 alias Weights = array<vec4<f32>, EACH>;
 
-// What elements p, p + stride, ... weigh the four terms of a row by.
-fn load_weights(row: u32, p: u32, stride: u32, is_kept: bool) -> Weights {
-    var four: Weights;
+// Loads a row of vec4s for elements p, p + stride, ...
+fn load_weights(row: u32, p: u32, stride: u32, is_cached: bool) -> Weights {
+    var factors: Weights;
     for (var e = 0u; e < EACH; e++) {
-        four[e] = load_weight(row * u.output_size + min(p + e * stride, u.output_size - 1u), is_kept);
+        let column = min(p + e * stride, u.output_size - 1u);
+        factors[e] = load_weight(row * u.output_size + column, is_cached);
     }
-    return four;
+    return factors;
 }
 
-// Adds the four terms from `at` on to the sums of all groups.
-fn add_terms(sums: ptr<function, Sums>, factors: Weights, at: u32) {
-    var four = factors;
+// Adds four terms of the inner dimension, whose values begin at `at`, to the sums of all groups.
+fn add_terms(sums: ptr<function, Sums>, loaded: Weights, at: u32) {
+    var factors = loaded;
     for (var group = 0u; group < GROUPS; group++) {
         let first = at * GROUPS + group;
         let x = dgates[first];
@@ -40,30 +46,32 @@ fn add_terms(sums: ptr<function, Sums>, factors: Weights, at: u32) {
         let z = dgates[first + 2u * GROUPS];
         let w = dgates[first + 3u * GROUPS];
         for (var e = 0u; e < EACH; e++) {
-            (*sums)[e][group] = plus_four((*sums)[e][group], four[e], x, y, z, w);
+            (*sums)[e][group] = add_dot4((*sums)[e][group], factors[e], x, y, z, w);
         }
     }
 }
 
-// The gradients that reach elements p, p + stride, ... of the vector that gates from..to multiply.
-fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
+// Computes elements p, p + stride, ... of the gradient of the vector that gates from_gate..to_gate
+// multiply.
+fn multiply_recurrent_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
     var sums: Sums;
     let stride = stride_of(u.output_size);
     let fours = u.hidden_size / 4u;
     let rows = (u.hidden_size + 3u) / 4u;  // of a gate
-    let kept_rows = KEPT / u.output_size;
+    let cached_rows = CACHED / u.output_size;
     for (var gate = from_gate; gate < to_gate; gate++) {
         let row = gate * rows;
         let at = gate * UNITS;
         var four = share;
-        for (; four < min(max(kept_rows, row) - row, fours); four += LANES) {
+        for (; four < min(max(cached_rows, row) - row, fours); four += LANES) {
             add_terms(&sums, load_weights(row + four, p, stride, true), at + four * 4u);
         }
         for (; four < fours; four += LANES) {
             add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
         }
-        // What is left over is the last lane's, whose terms may be fewer.
-        for (var k = select(u.hidden_size, fours * 4u, share == LANES - 1u); k < u.hidden_size; k++) {
+        // The last lane, which may have fewer vec4s, takes the remaining terms.
+        let first_rest = select(u.hidden_size, fours * 4u, share == LANES - 1u);
+        for (var k = first_rest; k < u.hidden_size; k++) {
             var rest = load_weights(row + fours, p, stride, false);
             for (var group = 0u; group < GROUPS; group++) {
                 for (var e = 0u; e < EACH; e++) {
@@ -80,18 +88,22 @@ fn products_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
     return sums;
 }
 
-// The gradient that reaches unit j through W_hr.
-fn projection_back(group: u32, j: u32, share: u32) -> Rows {
+// Computes the gradient of m of unit j: that of W_hr m times W_hr.
+fn multiply_projection_back(group: u32, j: u32, share: u32) -> Rows {
     var sum = Rows(0.0);
-    let first = GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
+    let first = RECURRENT_GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
     let fours = u.output_size / 4u;
     for (var four = share; four < fours; four += LANES) {
-        let at = (GATES * UNITS + four * 4u) * GROUPS + group;
-        let factors = load_weight(first + four * u.hidden_size, false);
-        sum = plus_four(sum, factors, dgates[at], dgates[at + GROUPS], dgates[at + 2u * GROUPS], dgates[at + 3u * GROUPS]);
+        let at = (RECURRENT_GATES * UNITS + four * 4u) * GROUPS + group;
+        let x = dgates[at];
+        let y = dgates[at + GROUPS];
+        let z = dgates[at + 2u * GROUPS];
+        let w = dgates[at + 3u * GROUPS];
+        sum = add_dot4(sum, load_weight(first + four * u.hidden_size, false), x, y, z, w);
     }
     for (var p = select(u.output_size, fours * 4u, share == LANES - 1u); p < u.output_size; p++) {
-        sum += load_weight(first + fours * u.hidden_size, false)[p % 4u] * dgates[(GATES * UNITS + p) * GROUPS + group];
+        let factors = load_weight(first + fours * u.hidden_size, false);
+        sum += factors[p % 4u] * dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group];
     }
     return sum_of_lanes(sum);
 }
@@ -101,9 +113,9 @@ fn add_dstate(first: u32, p: u32, value: Rows) {
     store_dstate(0u, first, p, load_dstate(0u, first, p) + value);
 }
 
-// A unit's part of step t - 1. The gradient of what it gives is `projected`, where the layer projects.
-fn unit(t: u32, first: u32, group: u32, j: u32, projected: Rows) {
-    var dh = projected;
+// Takes unit j back through step t. `dm` is the gradient of m in a projected layer.
+fn unit_back(t: u32, first: u32, group: u32, j: u32, dm: Rows) {
+    var dh = dm;
     if !PROJECTED {
         dh = load_dstate(0u, first, j);
     }
@@ -111,28 +123,29 @@ fn unit(t: u32, first: u32, group: u32, j: u32, projected: Rows) {
     if STATES > 1u {
         dc = load_dstate(1u, first, j);
     }
-    var slots = unit_backward(t - 1u, first, j, dh, dc);
-    for (var gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES); gate < GATES; gate++) {
+    var slots = apply_cell_backward(t, first, j, dh, dc);
+    for (var gate = select(0u, FIRST_STAGE, HAS_MIDDLE); gate < RECURRENT_GATES; gate++) {
         dgates[(gate * UNITS + j) * GROUPS + group] = slots[product_slot(gate)];
     }
 }
 
-// The same of the first stage within a cell, from the gradient of what lies between the two.
-fn middle(t: u32, first: u32, group: u32, j: u32, dmiddle: Rows) {
-    var slots = unit_middle_backward(t - 1u, first, j, dmiddle);
+// Takes unit j back through the first of two stages within the cell.
+fn middle_back(t: u32, first: u32, group: u32, j: u32, dmiddle: Rows) {
+    var slots = apply_middle_backward(t, first, j, dmiddle);
     for (var gate = 0u; gate < FIRST_STAGE; gate++) {
         dgates[(gate * UNITS + j) * GROUPS + group] = slots[product_slot(gate)];
     }
 }
 
-// What the sequences of a group have past the end of all, and states whose gradient is not given.
+// Clears the state gradients that are not given, and the steps from `top` on: they are padding in
+// all sequences of the tile.
 fn begin_group(first: u32, worker: u32, top: u32) {
     for (var p = worker; p < u.output_size; p += WORKERS) {
         if u.given_states < 1u {
             store_dstate(0u, first, p, Rows(0.0));
         }
         for (var t = top; t < u.end && PROJECTED; t++) {
-            store_gate(t, first, SLOTS + 1u, p, Rows(0.0));
+            store_slot(t, first, SLOTS + 1u, p, Rows(0.0));
         }
     }
     for (var j = worker; j < u.hidden_size; j += WORKERS) {
@@ -141,13 +154,13 @@ fn begin_group(first: u32, worker: u32, top: u32) {
         }
         for (var t = top; t < u.end; t++) {
             for (var slot = 0u; slot < SLOTS; slot++) {
-                store_gate(t, first, slot, j, Rows(0.0));
+                store_slot(t, first, slot, j, Rows(0.0));
             }
         }
     }
 }
 
-// Invocations take each other's elements of `dstate` on where each has several.
+// With several elements for each invocation, invocations read what others wrote to `dstate`.
 fn barrier() {
     workgroupBarrier();
     if EACH > 1u {
@@ -156,24 +169,28 @@ fn barrier() {
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    keep_weights(lane);
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    cache_weights(lane);
     let top = clamp(longest_of(workgroup.x), u.begin, u.end);
     let worker = lane / LANES;
     let share = lane % LANES;
     for (var group = 0u; group < GROUPS; group++) {
-        if takes(share, group) {
+        if finishes(share, group) {
             begin_group(first_of(workgroup.x, group), worker, top);
         }
     }
-    for (var t = top; t > u.begin; t--) {
+    for (var next = top; next > u.begin; next--) {
+        let t = next - 1u;
         if PROJECTED {
             for (var p = worker; p < u.output_size; p += WORKERS) {
                 for (var group = 0u; group < GROUPS; group++) {
-                    if takes(share, group) {
+                    if finishes(share, group) {
                         let first = first_of(workgroup.x, group);
-                        let d = projection_backward(t - 1u, first, p, load_dstate(0u, first, p));
-                        dgates[(GATES * UNITS + p) * GROUPS + group] = d;
+                        let d = projection_backward(t, first, p, load_dstate(0u, first, p));
+                        dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group] = d;
                     }
                 }
             }
@@ -181,41 +198,46 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
         for (var j = worker; j < u.hidden_size; j += WORKERS) {
             for (var group = 0u; group < GROUPS; group++) {
-                var projected = Rows(0.0);
+                var dm = Rows(0.0);
                 if PROJECTED {
-                    projected = projection_back(group, j, share);
+                    dm = multiply_projection_back(group, j, share);
                 }
-                if takes(share, group) {
-                    unit(t, first_of(workgroup.x, group), group, j, projected);
+                if finishes(share, group) {
+                    unit_back(t, first_of(workgroup.x, group), group, j, dm);
                 }
             }
         }
         barrier();
-        if FIRST_STAGE < GATES {
+        if HAS_MIDDLE {
             let stride = stride_of(u.hidden_size);
             for (var j = worker; j < stride; j += WORKERS) {
-                var dmiddle = products_back(FIRST_STAGE, GATES, j, share);
+                var dmiddle = multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, j, share);
                 for (var e = 0u; e < EACH; e++) {
-                    for (var group = 0u; group < GROUPS && j + e * stride < u.hidden_size; group++) {
-                        if takes(share, group) {
-                            middle(t, first_of(workgroup.x, group), group, j + e * stride, dmiddle[e][group]);
+                    let own = j + e * stride;
+                    for (var group = 0u; group < GROUPS && own < u.hidden_size; group++) {
+                        if finishes(share, group) {
+                            let first = first_of(workgroup.x, group);
+                            middle_back(t, first, group, own, dmiddle[e][group]);
                         }
                     }
                 }
             }
             barrier();
         }
-        let stride = stride_of(u.output_size);
-        for (var p = worker; p < stride; p += WORKERS) {
-            var sums = products_back(0u, FIRST_STAGE, p, share);
-            for (var e = 0u; e < EACH; e++) {
-                for (var group = 0u; group < GROUPS && p + e * stride < u.output_size; group++) {
-                    if takes(share, group) {
-                        add_dstate(first_of(workgroup.x, group), p + e * stride, sums[e][group]);
+        if RECURRENT_GATES > 0u {
+            let stride = stride_of(u.output_size);
+            for (var p = worker; p < stride; p += WORKERS) {
+                var sums = multiply_recurrent_back(0u, FIRST_STAGE, p, share);
+                for (var e = 0u; e < EACH; e++) {
+                    let own = p + e * stride;
+                    for (var group = 0u; group < GROUPS && own < u.output_size; group++) {
+                        if finishes(share, group) {
+                            add_dstate(first_of(workgroup.x, group), own, sums[e][group]);
+                        }
                     }
                 }
             }
+            barrier();
         }
-        barrier();
     }
 }

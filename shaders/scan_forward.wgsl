@@ -1,41 +1,53 @@
-// Walks time steps begin..end of a layer for GROUPS groups of four sequences a workgroup, with their h in workgroup memory.
-// Past the end of the longest of them there are only zeros to store.
+// Computes time steps begin..end of a layer. A workgroup takes a tile of sequences through all of
+// these steps, with their h in workgroup memory. Twin: src/kernels/recurrence/forward.rs.
 
 struct ScanForward {
     weights: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
-    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32, begin: u32, end: u32, has_bias: u32,
+    steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32,
+    begin: u32, end: u32, has_bias: u32,
 }
 
 @group(1) @binding(0) var<uniform> u: ScanForward;
 
-// A layer of one stage: h, twice, to read one while writing the other. Of two stages: h, and what is between them.
+// In a layer of one stage: h twice, to read one copy while writing the other. In a layer of two
+// stages: h, and the operand of the second stage.
 var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
 
-// Adds the four terms from `at` on to the products of all groups.
-fn add_terms(products: ptr<function, Products>, from_gate: u32, to_gate: u32, four: Weights, at: u32) {
+// Adds four terms of the inner dimension, whose values begin at `at`, to the products of all
+// groups.
+fn add_terms(
+    products: ptr<function, Products>, from_gate: u32, to_gate: u32, factors: Weights, at: u32,
+) {
     for (var group = 0u; group < GROUPS; group++) {
         let first = at * GROUPS + group;
-        add_four(
-            products, group, from_gate, to_gate, four,
-            vectors[first], vectors[first + GROUPS], vectors[first + 2u * GROUPS], vectors[first + 3u * GROUPS],
-        );
+        let x = vectors[first];
+        let y = vectors[first + GROUPS];
+        let z = vectors[first + 2u * GROUPS];
+        let w = vectors[first + 3u * GROUPS];
+        add_four(products, group, from_gate, to_gate, factors, x, y, z, w);
     }
 }
 
-// Rows of R, for gates from..to of unit j, times the vectors that start at `base`; and their biases.
-fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, valid: bool) -> Products {
+// Computes R v + b_hh for gates from_gate..to_gate of unit j, of the vectors v that begin at
+// `base`.
+fn multiply_recurrent(
+    from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, valid: bool,
+) -> Products {
     var products: Products;
+    if RECURRENT_GATES == 0u {
+        return products;
+    }
     for (var gate = from_gate; gate < to_gate; gate++) {
         let value = select(Rows(0.0), load_bias(gate, j), share == 0u);
         for (var group = 0u; group < GROUPS; group++) {
             products[group][gate] = value;
         }
     }
-    let columns = GATES * u.hidden_size;
-    let terms = select(0u, u.output_size, valid);
-    let fours = terms / 4u;
+    let columns = RECURRENT_GATES * u.hidden_size;
+    let inner = select(0u, u.output_size, valid);
+    let fours = inner / 4u;
     var four = share;
-    for (; four < min(KEPT / columns, fours); four += LANES) {
+    for (; four < min(CACHED / columns, fours); four += LANES) {
         let factors = load_weights(from_gate, to_gate, four * columns + j, true);
         add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
@@ -43,11 +55,12 @@ fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, vali
         let factors = load_weights(from_gate, to_gate, four * columns + j, false);
         add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
-    // What is left over is the last lane's, whose terms may be fewer.
-    for (var k = select(terms, fours * 4u, share == LANES - 1u); k < terms; k++) {
+    // The last lane, which may have fewer vec4s, takes the remaining terms.
+    for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
         let rest = load_weights(from_gate, to_gate, fours * columns + j, false);
         for (var group = 0u; group < GROUPS; group++) {
-            add_one(&products, group, from_gate, to_gate, rest, k % 4u, vectors[(base + k) * GROUPS + group]);
+            let value = vectors[(base + k) * GROUPS + group];
+            add_one(&products, group, from_gate, to_gate, rest, k % 4u, value);
         }
     }
     for (var group = 0u; group < GROUPS; group++) {
@@ -58,55 +71,65 @@ fn products_of(from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, vali
     return products;
 }
 
-// The first of two stages within a cell: leaves what lies between them.
-fn middle(t: u32, first: u32, group: u32, j: u32, product: array<Rows, GATES>) {
-    var slots = load_gates(t, first, j);
+// Applies the formulas of the first of two stages within the cell to unit j.
+fn apply_middle(t: u32, first: u32, group: u32, j: u32, product: array<Rows, GATES>) {
+    var slots = load_slots(t, first, j);
     cell_middle(&slots, product, vectors[j * GROUPS + group]);
-    slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], vec4<u32>(t) < load_lengths(first));
-    store_gates(t, first, j, slots);
+    let valid = vec4<u32>(t) < load_lengths(first);
+    slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], valid);
+    store_slots(t, first, j, slots);
     vectors[(OUTPUTS + j) * GROUPS + group] = slots[SLOTS - 1u];
 }
 
-// The rest of a unit's step; its h is at `now`.
-fn unit(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, GATES>) {
+// Applies the formulas of the cell to unit j, whose h is at `now`.
+fn apply_cell(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, GATES>) {
     let length = load_lengths(first);
-    var slots = load_gates(t, first, j);
+    var slots = load_slots(t, first, j);
     var h_before = Rows(0.0);
     if !PROJECTED {
         h_before = vectors[(now + j) * GROUPS + group];
     }
     var c_now = load_c(t, first, j);
-    let h_now = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
-    finish_unit(t, first, j, length, slots, c_now);
+    let h_after = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
+    store_unit(t, first, j, length, slots, c_now);
     if PROJECTED {
-        vectors[(OUTPUTS + j) * GROUPS + group] = finish_projected_unit(t, first, j, length, h_now);
-    } else if FIRST_STAGE < GATES {
-        vectors[j * GROUPS + group] = finish_output(t, first, j, length, h_before, h_now);
-    } else {
-        vectors[(OUTPUTS - now + j) * GROUPS + group] = finish_output(t, first, j, length, h_before, h_now);
+        let m = store_projected_unit(t, first, j, length, h_after);
+        vectors[(OUTPUTS + j) * GROUPS + group] = m;
+        return;
     }
+    let h_next = finish_output(t, first, j, length, h_before, h_after);
+    // The second stage of a cell no longer reads h, so it is overwritten.
+    let next = select(OUTPUTS - now, 0u, HAS_MIDDLE);
+    vectors[(next + j) * GROUPS + group] = h_next;
 }
 
-// Output p of what lies between the stages, times W_hr.
+// Computes output p of W_hr m.
 fn project(group: u32, p: u32, share: u32, valid: bool) -> Rows {
     var sum = Rows(0.0);
-    let first = (u.output_size + 3u) / 4u * GATES * u.hidden_size + p;
-    let terms = select(0u, u.hidden_size, valid);
-    let fours = terms / 4u;
+    let first = (u.output_size + 3u) / 4u * RECURRENT_GATES * u.hidden_size + p;
+    let inner = select(0u, u.hidden_size, valid);
+    let fours = inner / 4u;
     for (var four = share; four < fours; four += LANES) {
         let at = (OUTPUTS + four * 4u) * GROUPS + group;
-        let factors = load_weight(first + four * u.output_size, false);
-        sum = plus_four(sum, factors, vectors[at], vectors[at + GROUPS], vectors[at + 2u * GROUPS], vectors[at + 3u * GROUPS]);
+        let x = vectors[at];
+        let y = vectors[at + GROUPS];
+        let z = vectors[at + 2u * GROUPS];
+        let w = vectors[at + 3u * GROUPS];
+        sum = add_dot4(sum, load_weight(first + four * u.output_size, false), x, y, z, w);
     }
-    for (var k = select(terms, fours * 4u, share == LANES - 1u); k < terms; k++) {
-        sum += load_weight(first + fours * u.output_size, false)[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
+    for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
+        let factors = load_weight(first + fours * u.output_size, false);
+        sum += factors[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
     return sum_of_lanes(sum);
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    keep_weights(lane);
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    cache_weights(lane);
     for (var p = lane; p < u.output_size; p += WIDTH) {
         for (var group = 0u; group < GROUPS; group++) {
             vectors[p * GROUPS + group] = load_h(u.begin, first_of(workgroup.x, group), p);
@@ -117,27 +140,28 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let worker = lane / LANES;
     let share = lane % LANES;
     var now = 0u;
-    // The first step is always taken: there a sequence without any leaves its initial state.
+    // The first step is never skipped: there an empty sequence stores its initial state.
     let top = clamp(max(longest, 1u), u.begin, u.end);
     for (var t = u.begin; t < top; t++) {
-        if FIRST_STAGE < GATES {
+        if HAS_MIDDLE {
             for (var j = worker; j < u.hidden_size; j += WORKERS) {
-                let products = products_of(0u, FIRST_STAGE, 0u, j, share, t < longest);
+                let products = multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, t < longest);
                 for (var group = 0u; group < GROUPS; group++) {
-                    if takes(share, group) {
-                        middle(t, first_of(workgroup.x, group), group, j, products[group]);
+                    if finishes(share, group) {
+                        apply_middle(t, first_of(workgroup.x, group), group, j, products[group]);
                     }
                 }
             }
             workgroupBarrier();
         }
         for (var j = worker; j < u.hidden_size; j += WORKERS) {
-            let from_gate = select(0u, FIRST_STAGE, FIRST_STAGE < GATES);
-            let base = select(now, OUTPUTS, FIRST_STAGE < GATES);
-            let products = products_of(from_gate, GATES, base, j, share, t < longest);
+            let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
+            let base = select(now, OUTPUTS, HAS_MIDDLE);
+            let products =
+                multiply_recurrent(from_gate, RECURRENT_GATES, base, j, share, t < longest);
             for (var group = 0u; group < GROUPS; group++) {
-                if takes(share, group) {
-                    unit(t, first_of(workgroup.x, group), group, j, now, products[group]);
+                if finishes(share, group) {
+                    apply_cell(t, first_of(workgroup.x, group), group, j, now, products[group]);
                 }
             }
         }
@@ -148,16 +172,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                     let first = first_of(workgroup.x, group);
                     let at = p * GROUPS + group;
                     let product = project(group, p, share, t < longest);
-                    if takes(share, group) {
-                        vectors[at] = finish_projection(t, first, p, load_lengths(first), vectors[at], product);
+                    if finishes(share, group) {
+                        let length = load_lengths(first);
+                        vectors[at] = finish_projection(t, first, p, length, vectors[at], product);
                     }
                 }
             }
             workgroupBarrier();
-        } else if FIRST_STAGE == GATES {
+        } else if !HAS_MIDDLE {
             now = OUTPUTS - now;
         }
     }
+    // The remaining steps are padding in all sequences of the tile.
     for (var t = top; t < u.end; t++) {
         for (var group = 0u; group < GROUPS; group++) {
             for (var j = lane; j < u.hidden_size; j += WIDTH) {

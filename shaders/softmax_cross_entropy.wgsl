@@ -1,4 +1,4 @@
-// Softmax cross-entropy and its gradient, a workgroup a row.
+// Computes the softmax cross-entropy and its gradient; a workgroup takes one row.
 
 struct SoftmaxCrossEntropy {
     logits: u32, labels: u32, weight: u32, dlogits: u32, scores: u32,
@@ -12,10 +12,12 @@ struct SoftmaxCrossEntropy {
 @group(0) @binding(4) var<storage, read_write> scores: array<f32>;   // [2, rows]: losses, hits
 @group(1) @binding(0) var<uniform> u: SoftmaxCrossEntropy;
 
-const IGNORE = 0xffffffffu;
-
 @compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let row = workgroup.x + workgroup.y * workgroups.x;
     if row >= u.rows {
         return;
@@ -25,7 +27,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
     let ignored = label == IGNORE;
     let own = logits[start + select(label, 0u, ignored)];
     var largest = logits[start];
-    // How many classes stand before the labelled one, larger ones and equal ones of lower index.
+    // The number of classes ranked before the label: larger, or equal and of lower index.
     var ahead = 0.0;
     for (var k = lane; k < u.classes; k += LANES) {
         let value = logits[start + k];
@@ -44,7 +46,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
     let scale = select(weight[u.weight], 0.0, ignored);
     for (var k = lane; k < u.classes; k += LANES) {
         let probability = exp_of(Rows(logits[start + k] - largest)).x / sum;
-        dlogits[u.dlogits + row * u.classes + k] = (probability - select(0.0, 1.0, k == label)) * scale;
+        let target_k = select(0.0, 1.0, k == label);
+        dlogits[u.dlogits + row * u.classes + k] = (probability - target_k) * scale;
     }
     if lane == 0u {
         scores[u.scores + row] = select(ln_of(sum) + (largest - own), 0.0, ignored);

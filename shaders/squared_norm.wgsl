@@ -1,4 +1,4 @@
-// Sums of squares of what falls to each of 64 workgroups; clip_factor adds them up.
+// Computes the sum of squares of the elements of each of 64 workgroups. clip_factor adds these up.
 
 struct SquaredNorm { source: u32, partials: u32, count: u32 }
 
@@ -7,7 +7,10 @@ struct SquaredNorm { source: u32, partials: u32, count: u32 }
 @group(1) @binding(0) var<uniform> u: SquaredNorm;
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     var sum = 0.0;
     for (var at = workgroup.x * LANES + lane; at < u.count; at += LANES * LANES) {
         let value = source[u.source + at];

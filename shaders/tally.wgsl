@@ -1,4 +1,4 @@
-// Counts how the labelled classes rank among the outputs, and which are taken for which; a workgroup a row.
+// Counts the ranks of the labelled classes and the confusion matrix; a workgroup takes one row.
 
 struct Tally {
     outputs: u32, labels: u32, confusion: u32, ranks: u32,
@@ -7,20 +7,20 @@ struct Tally {
 
 @group(0) @binding(0) var<storage, read> outputs: array<f32>;                   // [rows, K]
 @group(0) @binding(1) var<storage, read> labels: array<u32>;                    // [rows]
-@group(0) @binding(2) var<storage, read_write> confusion: array<atomic<u32>>;   // [K, K]: true, predicted
+@group(0) @binding(2) var<storage, read_write> confusion: array<atomic<u32>>;  // [K, K]
 @group(0) @binding(3) var<storage, read_write> ranks: array<atomic<u32>>;       // [K]
 @group(1) @binding(0) var<uniform> u: Tally;
 
-const IGNORE = 0xffffffffu;
 const LANES = 64u;
 
-// Zero at first. Whole numbers add up to the same in any order.
+// Initially zero. The sum of integers does not depend on their order.
 var<workgroup> ahead: atomic<u32>;
 var<workgroup> largest: atomic<u32>;
-// K less the lowest class that has the largest output.
+// K minus the lowest class that has the largest output.
 var<workgroup> from_end: atomic<u32>;
 
-// Rises with x, from -infinity to what is not a number. On bits, since a compiler may take every x for a number.
+// Maps x to an integer in the same order, with NaN as the largest. Uses the bits, since a compiler
+// may assume that x is not NaN.
 fn key(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     let size = bits & 0x7fffffffu;
@@ -31,7 +31,11 @@ fn key(x: f32) -> u32 {
 }
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let row = workgroup.x + workgroup.y * workgroups.x;
     if row >= u.rows {
         return;

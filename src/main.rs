@@ -9,13 +9,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    // Wrong arguments end here, with the code 2.
+    // Exits with code 2 for wrong arguments.
     let arguments = cli::Cli::parse();
-    match cli::run(&arguments, start) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::note(format!("error: {error}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
+    cli::run(&arguments, start)
 }

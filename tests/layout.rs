@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 13] = [
     &["main", "cli"],
     &["lib"],
-    &["bench"],
+    &["bench", "run"],
     &["profile", "verify", "report", "formats"],
     &["train", "infer"],
     &["model"],
@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 13] = [
     &["data"],
     &["network", "program"],
     &["kernels"],
-    &["cells", "memory"],
+    &["cells", "memory", "fields"],
     &[
         "tensor", "numeric", "rng", "io", "html", "messages", "error",
     ],

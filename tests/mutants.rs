@@ -14,12 +14,7 @@ use gatescan::verify::{Effort, Report, TRAINING, sweep};
 /// A kernel, a mistake's text before and after, and the beginning of the cases that it must show in.
 const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // Wrong signs.
-    (
-        "adam",
-        "p - rate / correction",
-        "p + rate / correction",
-        "lstm",
-    ),
+    ("adam", "= p - step", "= p + step", "lstm"),
     ("sgd", "-= learning_rate() *", "+= learning_rate() *", "rnn"),
     (
         "scan_backward",
@@ -122,7 +117,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "fours = (length - 1u) / 4u",
         "gemm",
     ),
-    ("gemm", "past = length % 4u", "past = length % 3u", "gemm"),
+    ("gemm", "rest = length % 4u", "rest = length % 3u", "gemm"),
     // Steps past a sequence's end, taken for valid ones, and slices that take each other's.
     (
         "gemm",
@@ -130,10 +125,10 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "length = max(length, lengths[u.lengths + b])",
         "gemm",
     ),
-    ("gemm", "select(0.0, sums[i], counted)", "sums[i]", "gemm"),
+    ("gemm", "select(0.0, sums[i], valid)", "sums[i]", "gemm"),
     (
         "gemm",
-        "select(series, workgroup.z, any_counts(row))",
+        "select(series, workgroup.z, any_is_valid(row))",
         "0u",
         "gemm",
     ),
@@ -177,20 +172,20 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "step_backward",
-        "[k % 4u] * piece",
-        "[3u] * piece",
+        "[k % 4u] * operand",
+        "[3u] * operand",
         "rnn-tanh-65",
     ),
     (
         "scan_forward",
-        "vectors[first + 2u * GROUPS], vectors[first + 3u",
-        "vectors[first + GROUPS], vectors[first + 3u",
+        "let z = vectors[first + 2u * GROUPS]",
+        "let z = vectors[first + GROUPS]",
         "rnn-tanh-65",
     ),
     (
         "scan_backward",
-        "k < u.hidden_size; k++) {\n            var rest",
-        "k + 1u < u.hidden_size; k++) {\n            var rest",
+        "k = first_rest; k < u.hidden_size",
+        "k = first_rest; k + 1u < u.hidden_size",
         "rnn-tanh-65",
     ),
     (
@@ -201,8 +196,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "arrange",
-        "past < u.steps",
-        "past + 1u < u.steps",
+        "padded < u.steps",
+        "padded + 1u < u.steps",
         "arrange",
     ),
     // Numbers of a step before, or none.
@@ -235,8 +230,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "step_backward",
-        "dh * state_mask(t, first, j) + load_upstream",
-        "dh + load_upstream",
+        "dh_after * load_mask(t, first, p) + load_upstream",
+        "dh_after + load_upstream",
         "gru-5-dropout-residual",
     ),
     (
@@ -266,15 +261,15 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ("lookup_gradient", "token != u.padding", "true", "lookup"),
     ("lookup_gradient", "u.accumulate != 0u", "false", "lookup"),
     // Wrong places.
-    ("gather", "order[u.order + place]", "place", "gather"),
+    ("gather", "order[u.order + position]", "position", "gather"),
     ("gather", "(at % 4u)", "(3u - at % 4u)", "gather"),
     ("arrange", "length - 1u - t", "u.steps - 1u - t", "arrange"),
     ("tally", "k < label", "k <= label", "tally"),
     ("tally", "u.classes - k", "k + 1u", "tally"),
     (
         "record",
-        "control[u.control + CHUNK] = 0u",
-        "control[u.control + CHUNK] = 1u",
+        "control[u.control + CONTROL_CHUNK] = 0u",
+        "control[u.control + CONTROL_CHUNK] = 1u",
         "record",
     ),
     (
@@ -400,7 +395,7 @@ fn a_mistake_among_lanes_or_in_what_is_kept_is_found() {
     for kernel in ["scan_forward", "scan_backward"] {
         for (from, to) in [
             ("distance < LANES", "distance < LANES / 2u"),
-            ("at < KEPT;", "at + 1u < KEPT;"),
+            ("at < CACHED;", "at + 1u < CACHED;"),
         ] {
             let edit = ShaderEdit { kernel, from, to };
             assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());

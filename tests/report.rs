@@ -1,4 +1,4 @@
-//! The pages that runs leave behind, and `gatescan report`.
+//! The pages that training writes, and `gatescan report`.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::place::{OpenDevice, assert_has};
 
-/// The page, which must need nothing beside it.
+/// Reads a page and checks that it refers to no other file.
 fn page(path: &Path) -> String {
     let html = fs::read_to_string(path).unwrap();
     for part in [
@@ -18,7 +18,7 @@ fn page(path: &Path) -> String {
     html
 }
 
-/// Curves of the part between two headings.
+/// Number of curves below a heading.
 fn curves(html: &str, heading: &str) -> usize {
     let part = html.split("<h2>").find(|part| part.starts_with(heading));
     let part = part.unwrap_or_else(|| panic!("no {heading} in {html}"));
@@ -26,15 +26,15 @@ fn curves(html: &str, heading: &str) -> usize {
 }
 
 #[test]
-fn a_classifier_leaves_a_page() {
+fn training_a_classifier_writes_a_page() {
     let place = OpenDevice::new();
-    // One epoch at a low rate: it makes mistakes.
+    // One epoch with a low learning rate leaves mistakes.
     let rate = "optimizer.lr=0.0005";
     let flags = ["--epochs", "1", "--out", "run", "--set", rate];
     let stdout = place.train(&flags).ok();
-    assert!(!stdout.contains("report"), "{stdout}");
+    assert!(!stdout.contains("report.html"), "{stdout}");
     let html = page(&place.path("run/report.html"));
-    // Train and test of loss and accuracy, and the throughput.
+    // Loss and accuracy of two splits, and the throughput.
     assert_eq!(curves(&html, "Curves"), 5);
     assert_has(
         &html,
@@ -43,7 +43,7 @@ fn a_classifier_leaves_a_page() {
             "test accuracy",
             "all 50 sequences of the test split",
             "aria-label=\"Confusion matrix\"",
-            "The worst mistakes",
+            "Worst mistakes",
             "class=\"picture\" viewBox=\"0 0 8 8\"",
             "the most frequent class alone has accuracy",
             "hidden_size = 16",
@@ -54,7 +54,7 @@ fn a_classifier_leaves_a_page() {
     // 3 x 3 pairs of classes.
     assert_eq!(html.matches("<rect").count(), 9);
 
-    // Gone on with, all of its epochs are there.
+    // The page of a resumed run has all epochs.
     place
         .run(&[
             "train", "--resume", "run", "--device", "cpu", "--epochs", "3",
@@ -63,26 +63,26 @@ fn a_classifier_leaves_a_page() {
     let html = page(&place.path("run/report.html"));
     assert_has(&html, &["3 of 3", "<title>train: ", "at epoch 3</title>"]);
 
-    // Another one of the same files is the same page.
+    // `report` writes the same page from the same files.
     let flags = ["report", "run", "-o", "again.html", "--device", "cpu"];
     assert_eq!(place.run(&flags).ok(), "");
     assert!(page(&place.path("again.html")) == html);
 
-    // Without data it shows what there is.
+    // Without its data the page has no predictions.
     fs::rename(place.path("data"), place.path("moved")).unwrap();
     let run = place.run(&["report", "run", "--device", "cpu"]);
-    assert_has(&run.stderr, &["the page goes without the model's answers"]);
+    assert_has(&run.stderr, &["the page has no predictions"]);
     run.ok();
     let html = page(&place.path("run/report.html"));
     assert_eq!(curves(&html, "Curves"), 5);
-    assert_has(&html, &["They are left out"]);
+    assert_has(&html, &["Not available"]);
     let flags = ["report", "run", "--data", "moved", "--device", "cpu"];
     place.run(&flags).ok();
     assert_has(&page(&place.path("run/report.html")), &["Confusion matrix"]);
 }
 
 #[test]
-fn a_series_leaves_a_page() {
+fn training_on_a_series_writes_a_page() {
     let place = OpenDevice::new();
     let values: Vec<String> = (0..300)
         .map(|n| format!("{}", (0.3 * f64::from(n)).sin() * 5.0))
@@ -107,20 +107,20 @@ fn a_series_leaves_a_page() {
     };
     train("run", &[]);
     let html = page(&place.path("run/report.html"));
-    // True and predicted in time, and over the steps of two windows.
-    assert_eq!(curves(&html, "Predicted against true"), 2 + 2 * 2);
-    assert_eq!(curves(&html, "Continued"), 2);
+    // Targets and predictions in time, and at the steps of two windows.
+    assert_eq!(curves(&html, "Predictions and targets"), 2 + 2 * 2);
+    assert_eq!(curves(&html, "Continuation"), 2);
     assert_has(&html, &["in time", "linear regression", "last value"]);
 
     train("alone", &["--set", "data.test_fraction=0.0"]);
     let html = page(&place.path("alone/report.html"));
-    // Loss, that of last steps and throughput, of training alone.
+    // Loss, loss at last steps and throughput, of the training split only.
     assert_eq!(curves(&html, "Curves"), 3);
     assert_has(&html, &["sequences of the train split"]);
 }
 
 #[test]
-fn a_page_that_cannot_be_written_fails_no_run() {
+fn a_page_that_cannot_be_written_does_not_fail_the_run() {
     let place = OpenDevice::new();
     fs::create_dir_all(place.path("run/report.html")).unwrap();
     let run = place.train(&["--epochs", "1", "--out", "run"]);
@@ -155,7 +155,7 @@ fn runs_are_drawn_on_the_same_axes() {
     let svg = fs::read_to_string(place.path("both.svg")).unwrap();
     assert_has(&svg, &["<svg", "accuracy", "a&amp;b, test", "c, train"]);
 
-    // A plot alone writes no page.
+    // With only --svg no page is written.
     let before = fs::read(place.path("c/report.html")).unwrap();
     place.run(&["report", "c", "--svg", "c.svg"]).ok();
     assert!(place.path("c.svg").is_file());
@@ -163,7 +163,7 @@ fn runs_are_drawn_on_the_same_axes() {
 }
 
 #[test]
-fn mistakes_in_a_report_are_explained() {
+fn wrong_requests_for_a_report_are_explained() {
     let place = OpenDevice::new();
     place.run(&["report"]).fails(2);
     let message = place.run(&["report", "nowhere"]).fails(1);
@@ -178,13 +178,13 @@ fn mistakes_in_a_report_are_explained() {
         &place.run(&flags).fails(1),
         &["no/where.html", "cannot be written"],
     );
-    // What a crash may have left.
+    // A crash may leave half a line.
     let metrics = place.path("run/metrics.jsonl");
     fs::write(&metrics, "{\"epoch\":1,").unwrap();
     place.run(&["report", "run", "--device", "cpu"]).ok();
     assert_has(
         &page(&place.path("run/report.html")),
-        &["No epoch is over yet"],
+        &["No epoch is complete yet"],
     );
     let message = place.run(&["report", "run", "--svg", "a.svg"]).fails(1);
     assert_has(&message, &["no epoch of these runs"]);

@@ -1,6 +1,7 @@
 //! The WGSL of every kernel in every specialisation that a program can ask for: it is valid, it becomes SPIR-V, MSL and
 //! HLSL, it stays inside what WebGPU promises, and it agrees with its call in Rust. Needs no GPU.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +9,8 @@ use std::process::Command;
 use gatescan::cells::Cell;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{
-    Access, Arg, BackwardStage, Call, Gather, Gemm, Kernel, Matrix, Of, Record, Recurrence, Scalar,
-    ScanBackward, ScanForward, StepBackward, StepForward, Tally, Tile, control, history,
+    Access, Arg, BackwardStage, Call, Gather, GatherKind, Gemm, Kernel, Matrix, Record, Recurrence,
+    Scalar, ScanBackward, ScanForward, StepBackward, StepForward, Tally, Tile, control, history,
 };
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
@@ -36,7 +37,7 @@ const PROJECTIONS: [[usize; 2]; 4] = [[1, 1], [65, 257], [200, 224], [200, 225]]
 struct Specialisation {
     name: &'static str,
     source: String,
-    parts: Vec<&'static str>,
+    parts: Vec<Cow<'static, str>>,
     constants: Vec<(&'static str, f64)>,
     /// Without an element where it stands in for what is not there, as an argument before it that is bound twice.
     args: Vec<(&'static str, Access, Option<Element>)>,
@@ -119,7 +120,7 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
     sources.into_iter().map(|(name, source)| Specialisation {
         name,
         source: source.into(),
-        parts: vec![source],
+        parts: vec![source.into()],
         constants: vec![],
         args: vec![],
         uniform: vec![],
@@ -319,12 +320,20 @@ fn optimizers() -> [Optimizer; 3] {
 fn loading() -> Program {
     let mut program = Program::new();
     let kinds = [
-        (Of::Reals, Element::Real, Element::Real),
-        (Of::Bytes { scale: 0.5 }, Element::Index, Element::Real),
-        (Of::Indices { absent: 0 }, Element::Index, Element::Index),
-        (Of::Lengths, Element::Index, Element::Index),
+        (GatherKind::Reals, Element::Real, Element::Real),
+        (
+            GatherKind::Bytes { scale: 0.5 },
+            Element::Index,
+            Element::Real,
+        ),
+        (
+            GatherKind::Indices { absent: 0 },
+            Element::Index,
+            Element::Index,
+        ),
+        (GatherKind::Lengths, Element::Index, Element::Index),
     ];
-    for (of, from, to) in kinds {
+    for (kind, from, to) in kinds {
         let mut buffer = |element| program.buffer("data", Kind::Data, element, [24]);
         let (source, out) = (buffer(from), buffer(to));
         let (order, control) = (buffer(Element::Index), buffer(Element::Index));
@@ -332,7 +341,7 @@ fn loading() -> Program {
         program.push(
             Phase::Forward,
             Gather {
-                of,
+                kind,
                 source,
                 order,
                 control,
@@ -370,7 +379,7 @@ fn every_kernel_has_its_files_and_every_file_is_used() {
     let kernels: BTreeSet<String> = all.iter().map(|each| each.name.to_string()).collect();
     assert_eq!(kernels, stems("shaders", "wgsl"));
     let mut rust = stems("src/kernels", "rs");
-    for shared in ["mod", "recurrence", "descent", "together"] {
+    for shared in ["mod", "descent", "together", "words"] {
         assert!(rust.remove(shared), "{shared}.rs");
     }
     assert_eq!(kernels, rust);

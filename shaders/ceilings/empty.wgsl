@@ -1,4 +1,5 @@
-// Does nothing, but might write: dispatches of it wait for each other as those of a step do.
+// Writes nothing, but the driver cannot know that: its dispatches wait for each other as those of a
+// step do.
 @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> written: array<vec4<f32>>;
 

@@ -1,6 +1,7 @@
-// How often an invocation may go through its loops: counts up to a limit, if it is let.
+// Counts up to a limit, to find out how many loop iterations the driver allows an invocation.
 
-@group(0) @binding(0) var<storage, read_write> count: array<u32>;  // [2]: the limit; in 0, out iterations
+// [2]: the limit; then 0 on input, the iterations on output.
+@group(0) @binding(0) var<storage, read_write> count: array<u32>;
 
 @compute @workgroup_size(1)
 fn main() {
@@ -8,7 +9,7 @@ fn main() {
     let never = limit + count[1];
     var n = 0u;
     while n < limit {
-        // So that no compiler goes to the end at once.
+        // Keeps a compiler from replacing the loop by its result.
         if n == never {
             break;
         }

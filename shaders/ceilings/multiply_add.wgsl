@@ -1,10 +1,11 @@
-// 256 rounds of 32 multiply-adds in 8 chains that do not wait for each other: the rate of arithmetic.
+// Computes 256 rounds of 32 multiply-adds in 8 independent chains, to measure the rate of
+// arithmetic.
 @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> sums: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>) {
-    // Read, since a compiler would compute with constants itself.
+    // Read from a buffer, since a compiler would fold constants.
     let factor = source[0];
     let term = source[1];
     var a = vec4<f32>(f32(invocation.x));
@@ -25,6 +26,6 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>) {
         g = fma(g, factor, term);
         h = fma(h, factor, term);
     }
-    // Written, since a compiler drops what nobody reads.
+    // Stored, since a compiler drops unused results.
     sums[invocation.x % arrayLength(&sums)] = a + b + c + d + e + f + g + h;
 }

@@ -1,5 +1,8 @@
-// Bytes, four to a word, lowest first, scaled.
+// Bytes, four to a word, the lowest byte first, scaled.
 alias Source = u32;
 alias Out = f32;
 const OVER_TIME = true;
-fn take(at: u32) -> Out { return f32((source[u.source + at / 4u] >> (8u * (at % 4u))) & 0xffu) * u.scale; }
+fn load(at: u32) -> Out {
+    let word = source[u.source + at / 4u];
+    return f32((word >> (8u * (at % 4u))) & 0xffu) * u.scale;
+}

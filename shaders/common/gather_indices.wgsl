@@ -1,5 +1,7 @@
-// Integers: labels, lengths.
+// Integers: labels and tokens.
 alias Source = u32;
 alias Out = u32;
 const OVER_TIME = true;
-fn take(at: u32) -> Out { return source[u.source + at]; }
+fn load(at: u32) -> Out {
+    return source[u.source + at];
+}

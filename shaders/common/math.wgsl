@@ -1,5 +1,5 @@
-// Functions over four sequences at once. Built on plain arithmetic and bits, so that no driver's own exp or tanh, which
-// overflow or lose digits here and there, comes in. Twins and error bounds: src/real.rs.
+// Functions of four sequences at once, built on plain arithmetic and bits: the exp and tanh of some
+// drivers overflow or lose digits. Twins and error bounds: src/numeric/real.rs.
 
 alias Rows = vec4<f32>;
 
@@ -9,7 +9,7 @@ struct SplitExp { power: Rows, rest: Rows }
 fn split_exp(x: Rows) -> SplitExp {
     let n = round(x * 1.44269504);
     let power = bitcast<Rows>((vec4<i32>(n) + 127) << vec4<u32>(23u));
-    // ln 2 in two parts; the first has few bits, so that its product with n is exact.
+    // ln 2 in two parts, the first of few bits, so that its product with n is exact.
     let r = (x - n * 0.693359375) + n * 2.12194440e-4;
     var series = Rows(1.0 / 5040.0);
     series = series * r + 1.0 / 720.0;
@@ -32,30 +32,35 @@ fn sigmoid_of(x: Rows) -> Rows {
 fn tanh_of(x: Rows) -> Rows {
     let e = split_exp(clamp(2.0 * x, Rows(-20.0), Rows(20.0)));
     let difference = e.power * e.rest + (e.power - 1.0);
-    // Near 0 the series to x^7: a compiler that reorders sums could lose the digits of the difference there.
+    // Near 0 the series to x^7: a compiler that reorders sums could lose the difference's digits
+    // there.
     let x2 = x * x;
     let series = x + x * x2 * (-1.0 / 3.0 + x2 * (2.0 / 15.0 - x2 * (17.0 / 315.0)));
     return select(difference / (difference + 2.0), series, abs(x) < Rows(0.1));
 }
 
-// What ±limit leaves; what is not a number stays so.
+// Clamps x to ±limit. NaN stays NaN, unlike in clamp().
 fn clipped(x: Rows, limit: f32) -> Rows {
     return select(select(x, Rows(limit), x > Rows(limit)), Rows(-limit), x < Rows(-limit));
 }
 
-// Where clipping changes a value, and so lets no gradient through.
+// Whether clipping changes a value, so that its gradient is zero.
 fn is_clipped(x: Rows, limit: f32) -> vec4<bool> {
     return (x > Rows(limit)) | (x < Rows(-limit));
 }
 
-// ln x for x >= 1: x = 2^n m with m in [sqrt(1/2), sqrt(2)], ln m = 2 artanh((m - 1) / (m + 1)) by its series, of which
-// the first term left out is 1e-10 of the whole.
+// ln x for x >= 1: x = 2^n m with m in [sqrt(1/2), sqrt(2)], and ln m = 2 artanh((m - 1) / (m + 1))
+// by its series, whose first omitted term is 1e-10 of the sum.
 fn ln_of(x: f32) -> f32 {
     let bits = bitcast<u32>(x) - 0x3f3504f3u;
     let n = f32(bits >> 23u);
     let m = bitcast<f32>((bits & 0x7fffffu) + 0x3f3504f3u);
     let s = (m - 1.0) / (m + 1.0);
     let s2 = s * s;
-    let series = ((((1.0 / 11.0 * s2 + 1.0 / 9.0) * s2 + 1.0 / 7.0) * s2 + 1.0 / 5.0) * s2 + 1.0 / 3.0) * s2 + 1.0;
+    var series = 1.0 / 11.0 * s2 + 1.0 / 9.0;
+    series = series * s2 + 1.0 / 7.0;
+    series = series * s2 + 1.0 / 5.0;
+    series = series * s2 + 1.0 / 3.0;
+    series = series * s2 + 1.0;
     return n * 0.693359375 + (2.0 * s * series - n * 2.12194440e-4);
 }

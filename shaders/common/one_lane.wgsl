@@ -1,4 +1,5 @@
-// Every invocation makes its own sums; for devices without subgroups, and where there are units enough.
+// Every invocation computes whole sums: for devices without subgroups, and for layers with enough
+// units to keep the device busy.
 
 const LANES = 1u;
 

@@ -1,6 +1,7 @@
-// Philox 4x32-10 (Salmon et al., SC 2011): one block of four words from a counter of four and a key of two.
+// Philox 4x32-10 (Salmon et al., SC 2011): four random words from a counter of four words and a key
+// of two. Twin: src/rng.rs.
 
-// The high and the low half of a product.
+// Returns the high and the low word of the 64-bit product.
 fn multiply(a: u32, b: u32) -> vec2<u32> {
     let low = (a & 0xffffu) * (b & 0xffffu);
     let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);

@@ -1,4 +1,5 @@
-// Sums and maxima over a workgroup of 64, in a fixed order, so that bits do not change from run to run.
+// Sums and maxima over a workgroup of 64 invocations, in a fixed order, so that the bits do not
+// change from run to run.
 
 const LANES = 64u;
 

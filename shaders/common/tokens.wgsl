@@ -1,4 +1,5 @@
-// The token of a row of [T, B], in the order of time or each sequence's valid ones reversed.
+// Returns the token of a row of [T, B], in the order of time or with the valid steps of each
+// sequence reversed.
 fn token_of(row: u32) -> u32 {
     let b = row % u.batch;
     var t = row / u.batch;

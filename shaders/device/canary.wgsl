@@ -1,6 +1,7 @@
-// The last call of every submission: counts it, so that the host notices one that the driver has dropped.
+// Counts the submission that it ends, so that the host notices submissions dropped by the driver.
 
-@group(0) @binding(0) var<storage, read_write> done: array<u32>;  // [1]: submissions so far, modulo 2^32
+// [1]: submissions so far, modulo 2^32.
+@group(0) @binding(0) var<storage, read_write> done: array<u32>;
 
 @compute @workgroup_size(1)
 fn main() {

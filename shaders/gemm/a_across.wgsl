@@ -1,4 +1,4 @@
-// a with four rows side by side.
+// Loads a, whose rows are contiguous in memory by fours: a vec4 holds four rows of one column.
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;  // [M, K]
 
@@ -10,6 +10,12 @@ fn load_a(line: u32, k: u32) -> vec4<f32> {
     return a[line + k * (u.a_column / 4u)];
 }
 
+// Loads terms k, k + apart, k + 2 apart and k + 3 apart.
 fn load_a_four(line: u32, k: u32, apart: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(load_a(line, k), load_a(line, k + apart), load_a(line, k + 2u * apart), load_a(line, k + 3u * apart));
+    return mat4x4<f32>(
+        load_a(line, k),
+        load_a(line, k + apart),
+        load_a(line, k + 2u * apart),
+        load_a(line, k + 3u * apart),
+    );
 }

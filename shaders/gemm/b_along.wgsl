@@ -1,4 +1,4 @@
-// b with four terms side by side.
+// Loads b, whose rows are contiguous in memory by fours: a vec4 holds four terms of one column.
 
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;  // [K, N]
 
@@ -12,6 +12,7 @@ fn load_b(lines: vec4<u32>, k: u32) -> vec4<f32> {
     return vec4<f32>(b[at.x][i], b[at.y][i], b[at.z][i], b[at.w][i]);
 }
 
+// Loads terms k, k + apart, k + 2 apart and k + 3 apart.
 fn load_b_four(lines: vec4<u32>, k: u32, apart: u32) -> mat4x4<f32> {
     let at = lines + k / 4u;
     return transpose(mat4x4<f32>(b[at.x], b[at.y], b[at.z], b[at.w]));

@@ -142,7 +142,7 @@ impl Tuning {
     /// long enough to pay; and as many as it takes for each to be computed whole.
     pub(crate) fn slices(&self, product: &Gemm, batch: usize) -> usize {
         let [columns, rows, _] = product.grid().map(|workgroups| workgroups as usize);
-        let busy = (self.workgroups / (columns * rows)).min(product.terms() / SLICE);
+        let busy = (self.workgroups / (columns * rows)).min(product.inner() / SLICE);
         let whole = product.iterations().div_ceil(self.iterations);
         busy.max(whole).clamp(1, batch)
     }

@@ -1,4 +1,4 @@
-//! `gatescan eval`: how a saved model does on a split of its data.
+//! `gatescan eval`: evaluates a saved model on a split of its data.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -10,12 +10,11 @@ use gatescan::data::Split;
 use gatescan::error::{Error, Result};
 use gatescan::low_level::kernels::Tally;
 use gatescan::network::{Loss, Network};
-use gatescan::train::{self, Evaluation};
-use ndarray::Array2;
+use gatescan::train::{BaselineComparison, Evaluation, EvaluationData, evaluate_on};
 use serde_json::{Map, Value, json};
 
-use super::comparison::Comparison;
-use super::{Scores, Tune, check_data_path, choose_device, load_model, open, print};
+use super::console::Console;
+use super::{Tune, check_data_path, choose_device, comparison, load_model, open};
 
 /// Evaluate a saved model.
 #[derive(Args)]
@@ -34,13 +33,13 @@ pub struct Eval {
     /// The part of the data.
     #[arg(long, default_value = "test", value_parser = split_parser())]
     split: Split,
-    /// Only the split's sequences from A up to, not including, B, counted from 0 [default: all].
+    /// Only the split's sequences from A to B, counted from 0 and without B [default: all].
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     range: Option<Range<usize>>,
-    /// Also the share of outputs whose class is among the K largest, for each K.
+    /// Also print the share of outputs whose class is among the K largest, for each K.
     #[arg(long, value_name = "K", value_delimiter = ',')]
     top_k: Vec<usize>,
-    /// Also which classes are taken for which, and the recall of each.
+    /// Also print the confusion matrix and the recall of each class.
     #[arg(long)]
     confusion: bool,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
@@ -48,7 +47,7 @@ pub struct Eval {
     device: String,
     #[command(flatten)]
     tune: Tune,
-    /// Sequences at a time [default: as in training].
+    /// Sequences per batch [default: as in training].
     #[arg(long, value_name = "N")]
     batch_size: Option<NonZeroUsize>,
     /// Print one JSON object.
@@ -74,28 +73,16 @@ fn parse_range(text: &str) -> Result<Range<usize>, String> {
 }
 
 impl Eval {
-    pub fn run(&self) -> Result<()> {
-        let model = load_model(&self.model)?;
+    pub fn run(&self, console: &Console) -> Result<()> {
+        let model = load_model(console, &self.model)?;
         self.check_classes(&model.network)?;
         let (device, _) = choose_device(&self.device)?;
-        let mut data = model.recipe.data.clone();
+        let mut recipe = model.recipe.data.clone();
         if let Some(directory) = &self.data {
-            check_data_path(&data, directory)?;
-            data.set_path(directory.clone());
+            check_data_path(&recipe, directory)?;
+            recipe.set_path(directory.clone());
         }
-        let (seed, known) = (model.recipe.seed, &model.preparation);
-        // What a forecast is compared with is fitted to the training split.
-        let (train, mut data) = match model.network.head.loss {
-            Loss::CrossEntropy if known.is_plain() => (None, data.load_split(self.split, seed)?),
-            Loss::CrossEntropy => (
-                None,
-                data.load_prepared(seed, Some(known))?.take(self.split)?,
-            ),
-            Loss::MeanSquaredError => {
-                let splits = data.load_prepared(seed, Some(known))?;
-                (Some(splits.train.clone()), splits.take(self.split)?)
-            }
-        };
+        let EvaluationData { mut data, train } = EvaluationData::load(&model, &recipe, self.split)?;
         if let Some(range) = &self.range {
             data = data.slice(range.clone())?.into();
         }
@@ -103,33 +90,36 @@ impl Eval {
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
 
-        let evaluation =
-            train::evaluate_on(&model, &data, batch_size, &open(&device, &self.tune)?)?;
-        let scores = Scores::from(&evaluation);
-        let recipe = &model.recipe.data;
-        let comparison = Comparison::new(recipe, known, train.as_deref(), &data, &scores)?;
-        let text = match self.json {
-            true => {
-                let mut object = self.object(&evaluation);
-                comparison.add_to(&mut object);
-                object.to_string()
-            }
-            false => self.lines(&evaluation) + &comparison.lines(),
+        let evaluation = evaluate_on(&model, &data, batch_size, &open(&device, &self.tune)?)?;
+        let compared = BaselineComparison::new(
+            &model.recipe.data,
+            &model.preparation,
+            train.as_deref(),
+            &data,
+            &evaluation.scores(),
+        )?;
+        let text = if self.json {
+            let mut object = self.object(&evaluation);
+            comparison::add_to(&compared, &mut object);
+            object.to_string()
+        } else {
+            self.lines(&evaluation) + &comparison::lines(&compared)
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 
-    /// Refuses to count what the model's head does not tell.
+    /// Returns an error for counts of classes that the model does not have.
     fn check_classes(&self, network: &Network) -> Result<()> {
         let classes = network.head.size;
-        let flag = match self.confusion {
-            true => "--confusion",
-            false => "--top-k",
+        let flag = if self.confusion {
+            "--confusion"
+        } else {
+            "--top-k"
         };
         if network.head.loss != Loss::CrossEntropy && (self.confusion || !self.top_k.is_empty()) {
             return Err(Error::usage(format!(
-                "{flag}: the model predicts values; only a model that tells classes apart can be asked for this"
+                "{flag}: the model predicts values; only a model that classifies has this"
             )));
         }
         if let Some(k) = self.top_k.iter().find(|k| !(1..=classes).contains(k)) {
@@ -139,7 +129,8 @@ impl Eval {
         }
         if self.confusion && classes > Tally::LARGEST_CONFUSION {
             return Err(Error::usage(format!(
-                "--confusion: the model has {classes} classes; the table is made for at most {}",
+                "--confusion: the model has {classes} classes; the confusion matrix is counted for \
+                 at most {}",
                 Tally::LARGEST_CONFUSION
             )));
         }
@@ -175,7 +166,7 @@ impl Eval {
         if let (Some(confusion), true) = (&evaluation.confusion, self.confusion) {
             let rows = confusion.rows().into_iter();
             object["confusion"] = rows.map(|row| row.to_vec()).collect();
-            object["recall"] = recalls(confusion).collect();
+            object["recall"] = json!(evaluation.recalls());
         }
         object
     }
@@ -187,34 +178,24 @@ impl Eval {
             seconds,
             ..
         } = evaluation;
-        let mut text = format!("{} {}", self.split.name(), Scores::from(evaluation));
+        let mut text = format!("{} {}", self.split.name(), evaluation.scores());
         for (k, share) in self.top_k(evaluation) {
             text += &format!(" top-{k} {share:.4}");
         }
         text += &format!(
             "  {sequences} sequences in {seconds:.1} s, {sequences_per_second:.0} sequences/s"
         );
-        if let (Some(confusion), true) = (&evaluation.confusion, self.confusion) {
-            text += &format!("\n\n{}", table(confusion));
+        if let (Some(table), true) = (confusion_table(evaluation), self.confusion) {
+            text += &format!("\n\n{table}");
         }
         text
     }
 }
 
-/// The share of each class that is recognised; `None` where it does not occur.
-fn recalls(confusion: &Array2<u32>) -> impl Iterator<Item = Option<f64>> {
-    confusion
-        .rows()
-        .into_iter()
-        .enumerate()
-        .map(|(class, row)| {
-            let count: f64 = row.iter().map(|&count| f64::from(count)).sum();
-            (count > 0.0).then(|| f64::from(row[class]) / count)
-        })
-}
-
-/// A row for each true class, a column for each predicted one, and the recall behind them.
-fn table(confusion: &Array2<u32>) -> String {
+/// The confusion matrix, with a row for each true class, a column for each predicted one, and a
+/// column of recalls.
+fn confusion_table(evaluation: &Evaluation) -> Option<String> {
+    let (confusion, recalls) = (evaluation.confusion.as_ref()?, evaluation.recalls()?);
     let classes = confusion.nrows();
     let largest = confusion.iter().max().copied().unwrap_or_default();
     let width = largest.to_string().len().max(classes.to_string().len());
@@ -223,12 +204,7 @@ fn table(confusion: &Array2<u32>) -> String {
         "classes: a row for each true one, a column for each predicted one".to_string(),
         format!("{:width$}{header}  recall", ""),
     ];
-    for ((class, row), recall) in confusion
-        .rows()
-        .into_iter()
-        .enumerate()
-        .zip(recalls(confusion))
-    {
+    for ((class, row), recall) in confusion.rows().into_iter().enumerate().zip(recalls) {
         let counts: String = row
             .iter()
             .map(|count| format!("  {count:width$}"))
@@ -236,7 +212,7 @@ fn table(confusion: &Array2<u32>) -> String {
         let recall = recall.map_or("-".into(), |recall| format!("{recall:.4}"));
         lines.push(format!("{class:width$}{counts}  {recall:>6}"));
     }
-    lines.join("\n")
+    Some(lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -245,7 +221,16 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned() {
-        let confusion = ndarray::arr2(&[[5, 0, 120], [0, 0, 0], [1, 2, 30]]);
+        let evaluation = Evaluation {
+            loss: 0.0,
+            accuracy: None,
+            last_step_loss: None,
+            ranks: None,
+            confusion: Some(ndarray::arr2(&[[5, 0, 120], [0, 0, 0], [1, 2, 30]])),
+            sequences: 158,
+            sequences_per_second: 1.0,
+            seconds: 158.0,
+        };
         let lines = [
             "classes: a row for each true one, a column for each predicted one",
             "       0    1    2  recall",
@@ -253,7 +238,7 @@ mod tests {
             "  1    0    0    0       -",
             "  2    1    2   30  0.9091",
         ];
-        assert_eq!(table(&confusion), lines.join("\n"));
+        assert_eq!(confusion_table(&evaluation), Some(lines.join("\n")));
     }
 
     #[test]

@@ -5,21 +5,23 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use gatescan::error::{Error, Result};
-use gatescan::formats::{Export as Files, keras, onnx, pytorch};
+use gatescan::formats::{Export as ExportedFiles, keras, onnx, pytorch};
 use gatescan::low_level::io::disk;
 use gatescan::model::Model;
+use gatescan::run::MODEL;
 
-use super::{load_model, run_directory, say};
-
+use super::console::Console;
+use super::load_model;
 /// Write a model in another framework's format.
 #[derive(Args)]
 #[command(after_help = "\
-onnx     one file of ONNX's operators; every network has one
-pytorch  the module's state_dict as safetensors, and a .py beside it that builds the module and loads it
-keras    Keras 3's .weights.h5, and a .py beside it that builds the model and loads it; run as a program it saves
-         model.keras
+onnx     one .onnx file; every network can be written
+pytorch  the module's state_dict as safetensors, and a .py file in the same directory that builds
+         the module and loads the weights
+keras    a .weights.h5 of Keras 3, and a .py file in the same directory that builds the model and
+         loads the weights; run as a program it saves model.keras
 
-What PyTorch's or Keras's layers do not have is refused with its name.
+Options that the layers of PyTorch or Keras do not have are refused by name.
 
 Examples:
   gatescan export runs/mnist-20260102-030405 --to onnx
@@ -31,10 +33,12 @@ pub struct Export {
     /// The format.
     #[arg(long, value_name = "FORMAT", value_enum)]
     to: Format,
-    /// The file to write [default: beside the model: model.onnx, model_pytorch.safetensors, model_keras.weights.h5].
+    /// The file to write [default: model.onnx, model_pytorch.safetensors or
+    /// model_keras.weights.h5 in the model's directory].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Have the graph take the valid steps of each sequence as its input `lengths` (onnx; the modules of the others always can).
+    /// Give the graph an input `lengths`, the number of valid steps of each sequence (onnx; the
+    /// programs of the other formats always accept lengths or a mask).
     #[arg(long)]
     lengths: bool,
 }
@@ -47,8 +51,8 @@ enum Format {
 }
 
 impl Format {
-    /// What a file of it is called by default, and how its name ends.
-    fn name(self) -> (&'static str, &'static str) {
+    /// The default name of a file, and the ending that every name must have.
+    fn file_name(self) -> (&'static str, &'static str) {
         match self {
             Format::Onnx => ("model", "onnx"),
             Format::Pytorch => ("model_pytorch", "safetensors"),
@@ -57,83 +61,88 @@ impl Format {
     }
 }
 
-/// A file's name without its ending, if it has that.
+/// The name of a file without its ending; `None` if it does not have that ending.
 fn stem<'a>(path: &'a Path, ending: &str) -> Option<&'a str> {
     let stem = path.file_name()?.to_str()?.strip_suffix(ending)?;
     stem.strip_suffix('.').filter(|stem| !stem.is_empty())
 }
 
 impl Export {
-    pub fn run(&self) -> Result<()> {
-        let (name, ending) = self.to.name();
+    pub fn run(&self, console: &Console) -> Result<()> {
         if self.lengths && self.to != Format::Onnx {
             return Err(Error::usage(
-                "--lengths goes with --to onnx; what is written for PyTorch and Keras can take lengths or a mask anyway",
+                "--lengths goes with --to onnx; the programs written for PyTorch and Keras accept \
+                 lengths or a mask in any case",
             ));
         }
-        let output = match &self.output {
-            None => self.beside(&format!("{name}.{ending}")),
-            Some(path) if stem(path, ending).is_some() => path.clone(),
-            Some(path) => {
-                return Err(Error::usage(format!(
-                    "--output {}: its name must end in .{ending}",
-                    path.display()
-                )));
-            }
-        };
-        let same = |path: &Path| {
-            fs::canonicalize(path)
-                .is_ok_and(|path| fs::canonicalize(&output).is_ok_and(|o| o == path))
-        };
-        if same(&self.model) || same(&self.model.join(run_directory::MODEL)) {
-            return Err(Error::usage(format!(
-                "--output {}: that is the model itself",
-                output.display()
-            )));
-        }
-        let model = load_model(&self.model)?;
+        let output = self.output_path()?;
+        let model = load_model(console, &self.model)?;
         match self.to {
-            Format::Onnx => self.write(&output, &onnx::export(&model, self.lengths)?),
-            Format::Pytorch => self.write_both(&output, ending, &model, pytorch::export),
-            Format::Keras => self.write_both(&output, ending, &model, keras::export),
+            Format::Onnx => write(console, &output, &onnx::export(&model, self.lengths)?),
+            Format::Pytorch => self.write_both(console, &output, &model, pytorch::export),
+            Format::Keras => self.write_both(console, &output, &model, keras::export),
         }
     }
 
-    fn beside(&self, name: &str) -> PathBuf {
-        match self.model.is_dir() {
-            true => self.model.join(name),
-            false => self.model.with_file_name(name),
+    /// The file to write, which must have the format's ending and must not be the model.
+    fn output_path(&self) -> Result<PathBuf> {
+        let (name, ending) = self.to.file_name();
+        let default = || in_directory_of(&self.model, &format!("{name}.{ending}"));
+        let output = self.output.clone().unwrap_or_else(default);
+        let refused = |problem: &str| {
+            let message = format!("--output {}: {problem}", output.display());
+            Err(Error::usage(message))
+        };
+        if stem(&output, ending).is_none() {
+            return refused(&format!("its name must end in .{ending}"));
         }
+        let is_output = |path: &Path| {
+            let real_path = |path: &Path| fs::canonicalize(path).ok();
+            real_path(path).is_some_and(|path| real_path(&output) == Some(path))
+        };
+        if is_output(&self.model) || is_output(&self.model.join(MODEL)) {
+            return refused("that is the model itself");
+        }
+        Ok(output)
     }
 
-    /// The weights, and the program that loads them from beside itself.
+    /// Writes the weights, and the program that loads them from its own directory.
     fn write_both(
         &self,
+        console: &Console,
         output: &Path,
-        ending: &str,
         model: &Model,
-        export: impl Fn(&Model, &str) -> Result<Files>,
+        export: impl Fn(&Model, &str) -> Result<ExportedFiles>,
     ) -> Result<()> {
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         if name.contains(['"', '\\']) {
             return Err(Error::usage(format!(
-                "--output {}: its name goes into a Python program, and takes no quotes or backslashes",
+                "--output {}: its name is part of a Python program and must not have quotes or \
+                 backslashes",
                 output.display()
             )));
         }
-        let Files { weights, python } = export(model, &name)?;
-        self.write(output, &weights)?;
+        let ExportedFiles { weights, python } = export(model, &name)?;
+        write(console, output, &weights)?;
+        let (_, ending) = self.to.file_name();
         let stem = stem(output, ending).unwrap_or_default();
-        self.write(
-            &output.with_file_name(format!("{stem}.py")),
-            python.as_bytes(),
-        )
+        let program = output.with_file_name(format!("{stem}.py"));
+        write(console, &program, python.as_bytes())
     }
+}
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        disk::write_whole(path, bytes)
-            .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-        say(format!("wrote {}", path.display()));
-        Ok(())
+/// A file in a directory, or in the directory of a file.
+fn in_directory_of(path: &Path, name: &str) -> PathBuf {
+    if path.is_dir() {
+        path.join(name)
+    } else {
+        path.with_file_name(name)
     }
+}
+
+fn write(console: &Console, path: &Path, bytes: &[u8]) -> Result<()> {
+    disk::write_whole(path, bytes)
+        .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
+    console.say(format!("wrote {}", path.display()));
+    Ok(())
 }

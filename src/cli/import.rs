@@ -1,4 +1,4 @@
-//! `gatescan import`: another framework's weights as a model.
+//! `gatescan import`: weights of another framework as a model.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,48 +7,53 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::cells::Cell;
 use gatescan::error::{Error, Result};
-use gatescan::formats::{Unsaid, keras, pytorch};
+use gatescan::formats::{ImportHints, keras, pytorch};
 use gatescan::low_level::io::files;
-use gatescan::network::{Loss, Reads};
+use gatescan::model::Model;
+use gatescan::network::{Loss, Network, Reads};
 use gatescan::recipe::Recipe;
+use gatescan::run::MODEL;
 
+use super::console::Console;
 use super::train::cell_parser;
-use super::{run_directory, say};
 
-/// The largest file that is read, in bytes.
+/// The largest file that is read in bytes.
 const LARGEST_FILE: u64 = 1 << 33;
 
-/// Make a model of weights that PyTorch or Keras trained.
+/// Make a model from weights that PyTorch or Keras trained.
 #[derive(Args)]
 #[command(after_help = "\
-FILE is one of these; layers, sizes, directions, biases, projections, an embedding and the head follow from it:
+FILE is one of these; it determines layers, sizes, directions, biases, projections, an embedding \
+and the head:
   safetensors.torch.save_file(module.state_dict(), \"model.safetensors\")          # PyTorch
   model.save_weights(\"model.weights.h5\"), model.save(\"model.keras\")               # Keras 3
-  numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras, by its paths
+  numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras
 
 Examples:
   gatescan import model.safetensors -o imported --recipe mnist
   gatescan eval imported
   gatescan import model.weights.h5 -o imported --reads every --loss mean-squared-error")]
 pub struct Import {
-    /// A .safetensors of PyTorch; a .weights.h5, a .keras or an .npz of Keras's weights.
+    /// A .safetensors of PyTorch, or a .weights.h5, a .keras or an .npz of Keras.
     file: PathBuf,
-    /// The directory that the model goes into.
+    /// The directory to write the model to.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// A built-in recipe or a TOML file, for the model's data and how it is trained on; also what its head reads and its loss.
+    /// A built-in recipe or a TOML file with the data and the training of the model; the head's
+    /// steps and the loss are also its own.
     #[arg(long)]
     recipe: Option<String>,
-    /// The cell of every layer, where the weights fit several [default: rnn-tanh, gru].
+    /// The cell of every layer whose weights fit several cells [default: rnn-tanh, gru].
     #[arg(long, value_parser = cell_parser())]
     cell: Option<Cell>,
-    /// What the head reads: the last state or every step [default: the recipe's, or last].
+    /// The steps that the head reads [default: those of the recipe, or last].
     #[arg(long, value_name = "STEPS", value_parser = reads_parser())]
     reads: Option<Reads>,
-    /// What the outputs are [default: the recipe's; or mean-squared-error of one output, cross-entropy of more].
+    /// The loss [default: that of the recipe, or mean-squared-error for one output and
+    /// cross-entropy for several].
     #[arg(long, value_parser = loss_parser())]
     loss: Option<Loss>,
-    /// Tokens come in, one-hot, and not numbers.
+    /// The inputs are one-hot tokens.
     #[arg(long)]
     one_hot: bool,
 }
@@ -67,32 +72,20 @@ fn loss_parser() -> impl TypedValueParser<Value = Loss> {
     })
 }
 
+/// Makes a model of the bytes of a file, its name and hints.
+type Reader = fn(&[u8], &str, &ImportHints) -> Result<Model>;
+
 impl Import {
-    pub fn run(&self) -> Result<()> {
-        let read = match self.file.extension().and_then(|ending| ending.to_str()) {
-            Some("safetensors") => pytorch::import,
-            Some("npz" | "keras" | "h5") => keras::import,
-            Some("pt" | "pth" | "bin") => {
-                return Err(self.refuse(
-                    "PyTorch's pickled files are programs; save it there by \
-                     `safetensors.torch.save_file(module.state_dict(), \"model.safetensors\")`",
-                ));
-            }
-            _ => {
-                return Err(self.refuse(
-                    "its name must end in .safetensors (PyTorch), or in .weights.h5, .keras or .npz (Keras); see \
-                     `gatescan import --help`",
-                ));
-            }
-        };
-        let target = self.output.join(run_directory::MODEL);
+    pub fn run(&self, console: &Console) -> Result<()> {
+        let read = self.reader()?;
+        let target = self.output.join(MODEL);
         if target.exists() {
             return Err(Error::file(
                 &target,
                 "there is a model already; name another directory",
             ));
         }
-        let unsaid = Unsaid {
+        let hints = ImportHints {
             cell: self.cell,
             reads: self.reads,
             loss: self.loss,
@@ -102,39 +95,36 @@ impl Import {
         let bytes = fs::File::open(&self.file)
             .and_then(|file| files::read_at_most(file, LARGEST_FILE))
             .map_err(|error| Error::file(&self.file, format!("cannot be read: {error}")))?;
-        let model = read(&bytes, &self.name(), &unsaid)
+        let model = read(&bytes, &self.model_name(), &hints)
             .map_err(|problem| Error::file(&self.file, problem))?;
-
         fs::create_dir_all(&self.output)
             .map_err(|error| Error::file(&self.output, format!("cannot be made: {error}")))?;
         model.save(&target)?;
-        let network = &model.network;
-        for (l, layer) in network.layers.iter().enumerate() {
-            let sides = match layer.bidirectional {
-                true => ", bidirectional",
-                false => "",
-            };
-            let (cell, size) = (layer.cell.name(), layer.hidden_size);
-            say(format!(
-                "layer {l}: {cell} {size}{sides}, bias {:?}",
-                layer.bias
-            ));
-        }
-        let head = network.head;
-        say(format!(
-            "head: {} outputs of {:?}, reads {:?}",
-            head.size, head.loss, head.reads
-        ));
-        say(format!("wrote {}", target.display()));
+        describe(console, &model.network);
+        console.say(format!("wrote {}", target.display()));
         Ok(())
     }
 
-    fn refuse(&self, problem: &str) -> Error {
-        Error::usage(format!("{}: {problem}", self.file.display()))
+    /// The reader of the file's format, by the end of its name.
+    fn reader(&self) -> Result<Reader> {
+        let problem = match self.file.extension().and_then(|ending| ending.to_str()) {
+            Some("safetensors") => return Ok(pytorch::import),
+            Some("npz" | "keras" | "h5") => return Ok(keras::import),
+            Some("pt" | "pth" | "bin") => {
+                "a pickled file of PyTorch is a program, which gatescan does not run; save the \
+                 weights by `safetensors.torch.save_file(module.state_dict(), \
+                 \"model.safetensors\")`"
+            }
+            _ => {
+                "its name must end in .safetensors (PyTorch), or in .weights.h5, .keras or .npz \
+                 (Keras); see `gatescan import --help`"
+            }
+        };
+        Err(Error::usage(format!("{}: {problem}", self.file.display())))
     }
 
-    /// What the model's recipe is called: as the file, in what a name may have.
-    fn name(&self) -> String {
+    /// The name of the model's recipe: that of the file without characters that are not allowed.
+    fn model_name(&self) -> String {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let allowed = |c: &char| c.is_alphanumeric() || "-_.".contains(*c);
         let stem = stem.strip_suffix(".weights").unwrap_or(&stem);
@@ -144,4 +134,25 @@ impl Import {
             name => name.into(),
         }
     }
+}
+
+/// Prints the layers and the head.
+fn describe(console: &Console, network: &Network) {
+    for (l, layer) in network.layers.iter().enumerate() {
+        let directions = if layer.bidirectional {
+            ", bidirectional"
+        } else {
+            ""
+        };
+        let (cell, size) = (layer.cell.name(), layer.hidden_size);
+        console.say(format!(
+            "layer {l}: {cell} {size}{directions}, bias {:?}",
+            layer.bias
+        ));
+    }
+    let head = network.head;
+    console.say(format!(
+        "head: {} outputs of {:?}, reads {:?}",
+        head.size, head.loss, head.reads
+    ));
 }

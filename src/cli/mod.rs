@@ -2,6 +2,7 @@
 
 mod bench;
 mod comparison;
+mod console;
 mod devices;
 mod eval;
 mod export;
@@ -12,7 +13,6 @@ mod predict;
 mod profile;
 mod recipes;
 mod report;
-mod run_directory;
 mod sample;
 mod shell;
 mod train;
@@ -20,11 +20,8 @@ mod train;
 mod tui;
 mod verify;
 
-use std::fmt::{self, Display};
-use std::io::{self, ErrorKind, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
@@ -33,11 +30,13 @@ use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
 use gatescan::model::Model;
-use gatescan::recipe::DataRecipe;
-use gatescan::train::Evaluation;
-use gatescan::train::checkpoints::Checkpoints;
+use gatescan::recipe::{DataRecipe, Recipe};
+use gatescan::run;
 
-/// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on the CPU.
+use console::Console;
+
+/// Trains recurrent networks (RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, and on
+/// the CPU.
 #[derive(Parser)]
 #[command(
     version,
@@ -66,9 +65,6 @@ pub struct Cli {
     quiet: bool,
 }
 
-/// Whether `--quiet` was given.
-static QUIET: AtomicBool = AtomicBool::new(false);
-
 #[derive(Subcommand)]
 enum Command {
     Train(train::Train),
@@ -89,92 +85,52 @@ enum Command {
     Man(shell::Manual),
 }
 
-/// Does what the arguments ask for, in a process that began at `start`.
-pub fn run(cli: &Cli, start: Instant) -> Result<()> {
-    QUIET.store(cli.quiet, Ordering::Relaxed);
-    match &cli.command {
-        Command::Train(train) => train.run(start),
-        Command::Eval(eval) => eval.run(),
-        Command::Predict(predict) => predict.run(),
-        Command::Generate(generate) => generate.run(),
-        Command::Sample(sample) => sample.run(),
-        Command::Init(init) => init.run(),
-        Command::Export(export) => export.run(),
-        Command::Import(import) => import.run(),
-        Command::Profile(profile) => profile.run(),
-        Command::Bench(bench) => bench.run(),
-        Command::Report(report) => report.run(),
-        Command::Recipes(recipes) => recipes.run(),
-        Command::Verify(verify) => verify.run(),
-        Command::Devices(devices) => devices.run(),
-        Command::Completions(completions) => completions.run(),
-        Command::Man(manual) => manual.run(),
-    }
-}
-
-/// Whether only results, warnings and errors are to be printed.
-fn quiet() -> bool {
-    QUIET.load(Ordering::Relaxed)
-}
-
-/// Writes a line of what is going on to standard error, unless that is to be quiet.
-fn say(line: impl Display) {
-    if !quiet() {
-        note(line);
-    }
-}
-
-/// Where a line goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Out,
-    Err,
-}
-
-/// Writes a line there, or keeps it while `--tui` has the terminal.
-fn write(stream: Stream, line: &impl Display) -> io::Result<()> {
-    if tui::hold(stream, line) {
-        return Ok(());
-    }
-    match stream {
-        Stream::Out => {
-            let mut stdout = io::stdout().lock();
-            writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+/// Runs the command of a process that began at `start`, and prints its error if it has one.
+pub fn run(cli: &Cli, start: Instant) -> ExitCode {
+    let console = Console::new(cli.quiet);
+    match run_command(&cli.command, &console, start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.note(format!("error: {error}"));
+            ExitCode::from(error.exit_code())
         }
-        Stream::Err => writeln!(io::stderr(), "{line}"),
     }
 }
 
-/// Writes a warning or an error to standard error.
-pub fn note(line: impl Display) {
-    // Where that is closed there is nobody left to tell.
-    let _ = write(Stream::Err, &line);
-}
-
-/// Writes a line to standard output. A reader that has gone, as `head` does, is no error but a `Break`.
-fn print(line: impl Display) -> Result<ControlFlow<()>> {
-    match write(Stream::Out, &line) {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(Error::file(
-            "standard output",
-            format!("cannot be written: {error}"),
-        )),
+fn run_command(command: &Command, console: &Console, start: Instant) -> Result<()> {
+    match command {
+        Command::Train(train) => train.run(console, start),
+        Command::Eval(eval) => eval.run(console),
+        Command::Predict(predict) => predict.run(console),
+        Command::Generate(generate) => generate.run(console),
+        Command::Sample(sample) => sample.run(console),
+        Command::Init(init) => init.run(console),
+        Command::Export(export) => export.run(console),
+        Command::Import(import) => import.run(console),
+        Command::Profile(profile) => profile.run(console),
+        Command::Bench(bench) => bench.run(console),
+        Command::Report(report) => report.run(console),
+        Command::Recipes(recipes) => recipes.run(console),
+        Command::Verify(verify) => verify.run(console),
+        Command::Devices(devices) => devices.run(console),
+        Command::Completions(completions) => completions.run(console),
+        Command::Man(manual) => manual.run(console),
     }
 }
 
-/// A line of CSV: cells with a comma, a quote or a line's end are quoted.
+/// A line of CSV. Cells with a comma, a quote or a line break are quoted.
 fn csv_line(cells: &[String]) -> String {
-    let cells = cells
-        .iter()
-        .map(|cell| match cell.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", cell.replace('"', "\"\"")),
-            false => cell.clone(),
-        });
-    cells.collect::<Vec<_>>().join(",")
+    let quoted = |cell: &String| {
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell.clone()
+        }
+    };
+    cells.iter().map(quoted).collect::<Vec<_>>().join(",")
 }
 
-/// Rows in columns: the first `left` of them begin, the others end, below each other.
+/// Rows in columns: the first `left` columns are aligned to the left, the others to the right.
 fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -182,9 +138,12 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     });
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(widths).enumerate();
-        let padded = cells.map(|(column, (cell, width))| match column < left {
-            true => format!("{cell:<width$}"),
-            false => format!("{cell:>width$}"),
+        let padded = cells.map(|(column, (cell, width))| {
+            if column < left {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
         });
         let line = padded.collect::<Vec<_>>().join("  ");
         line.trim_end().to_string()
@@ -192,51 +151,42 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The model of a file or of a run directory: that of its newest checkpoint where it has none of its own yet.
-fn load_model(model: &Path) -> Result<Model> {
-    let path = match model.is_dir() {
-        true => model.join(run_directory::MODEL),
-        false => model.to_path_buf(),
-    };
-    if path.is_file() {
-        return Model::load(&path);
+/// Loads the model of a file or of a run directory. A run that has no model yet has that of its
+/// newest checkpoint.
+fn load_model(console: &Console, path: &Path) -> Result<Model> {
+    let (model, checkpoint) = run::load_model(path, &mut |problem| console.note(problem))?;
+    if let Some(checkpoint) = checkpoint {
+        let checkpoint = checkpoint.display();
+        console.say(format!("there is no model yet; taken from {checkpoint}"));
     }
-    let found = Checkpoints::find(&model.join(run_directory::CHECKPOINTS))?;
-    found.damaged.iter().for_each(note);
-    let Some((checkpoint_path, checkpoint)) = found.newest else {
-        let problem =
-            "there is no such file; name a model.safetensors or the run directory that holds one";
-        return Err(Error::file(path, problem));
-    };
-    say(format!(
-        "there is no model yet; taken from {}",
-        checkpoint_path.display()
-    ));
-    Ok(checkpoint.model())
+    Ok(model)
 }
 
-/// Takes the device that `--device` asks for, and says which and why.
+/// The device that `--device` requests, and a line on which it is and why.
 fn choose_device(request: &str) -> Result<(Device, String)> {
-    // Looking for adapters wakes drivers, which the CPU can do without.
-    let adapters = match request.eq_ignore_ascii_case("cpu") {
-        true => Vec::new(),
-        false => adapters(),
+    // The search for adapters starts drivers, which the CPU does not need.
+    let adapters = if request.eq_ignore_ascii_case("cpu") {
+        Vec::new()
+    } else {
+        adapters()
     };
     let (device, why) = device::choose(request, &adapters)?;
     Ok((device, format!("{}, since {why}", device_name(device))))
 }
 
-/// How programs are played on a device.
-#[derive(Args)]
+/// How programs are run on a device.
+#[derive(Args, Clone)]
 struct Tune {
-    /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4, scan_each=1|2|4, scan_lanes=1|2|4,
-    /// scan_memory=KIB (of workgroup memory; what the state leaves of it holds recurrent weights), gemm_side=8|16, workgroups=N, largest_scan=N, scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for data; what is
-    /// more is streamed).
+    /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4,
+    /// scan_each=1|2|4, scan_lanes=1|2|4, scan_memory=KIB (of workgroup memory; what the state
+    /// leaves of it holds recurrent weights), gemm_side=8|16, workgroups=N, largest_scan=N,
+    /// scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for
+    /// data; what is more is streamed).
     #[arg(long = "tune", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 }
 
-/// Opens a device, tuned.
+/// Opens a device with the settings of `--tune`.
 fn open(device: &Device, tune: &Tune) -> Result<OpenDevice> {
     OpenDevice::open(device)?.tuned(&tune.settings)
 }
@@ -248,75 +198,16 @@ fn device_name(device: Device) -> String {
     }
 }
 
-/// What `--data` names must be where it was said to be, and is not searched for elsewhere.
+/// Returns an error where the path of `--data` does not exist or is of the wrong kind.
 fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
-    let (there, problem) = match data {
-        DataRecipe::Idx { .. } => (
-            path.is_dir(),
-            "--data: there is no such directory; it must hold the IDX files of the data set",
-        ),
-        DataRecipe::Series { .. } => (
-            path.is_file(),
-            "--data: there is no such file; it must hold a number on each line",
-        ),
-        DataRecipe::Csv(_) => (
-            path.is_file(),
-            "--data: there is no such file; it must hold a table with the columns that the recipe names",
-        ),
-        DataRecipe::Npy(_) => (
-            path.exists(),
-            "--data: there is no such file; it must be an .npz file, or a directory of .npy files",
-        ),
-        DataRecipe::Text(_) => (
-            path.is_file(),
-            "--data: there is no such file; it must be a text",
-        ),
-        DataRecipe::Arrays {} => (
-            false,
-            "--data: the model was trained on arrays of a program that uses the library, and reads no files",
-        ),
-    };
-    if there {
-        Ok(())
-    } else {
-        Err(Error::file(path, problem))
-    }
+    let checked = data.source().expected_path().check(path);
+    checked.map_err(|problem| Error::file(path, format!("--data: {problem}")))
 }
 
-/// `loss 0.1234 accuracy 0.9512 last step 2.345e-4`, the latter two where there are such.
-struct Scores {
-    loss: f64,
-    accuracy: Option<f64>,
-    last_step_loss: Option<f64>,
-}
-
-impl From<&Evaluation> for Scores {
-    fn from(evaluation: &Evaluation) -> Scores {
-        Scores {
-            loss: evaluation.loss,
-            accuracy: evaluation.accuracy,
-            last_step_loss: evaluation.last_step_loss,
-        }
-    }
-}
-
-impl Display for Scores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "loss {}", loss_text(self.loss))?;
-        if let Some(accuracy) = self.accuracy {
-            write!(f, " accuracy {accuracy:.4}")?;
-        }
-        if let Some(loss) = self.last_step_loss {
-            write!(f, " last step {}", loss_text(loss))?;
-        }
-        Ok(())
-    }
-}
-
-/// Four digits, of a small loss too: squared errors are.
-fn loss_text(loss: f64) -> String {
-    match loss < 0.01 {
-        true => format!("{loss:.3e}"),
-        false => format!("{loss:.4}"),
-    }
+/// Changes fields of a recipe by the assignments of `--set`.
+fn set_fields(recipe: &mut Recipe, assignments: &[String]) -> Result<()> {
+    recipe.set(assignments).map_err(|error| match error {
+        Error::Usage(problem) => Error::Usage(format!("--set {problem}")),
+        other => other,
+    })
 }

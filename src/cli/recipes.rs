@@ -1,10 +1,10 @@
-//! `gatescan recipes`: what is built in.
+//! `gatescan recipes`: the built-in recipes.
 
 use clap::Args;
 use gatescan::error::Result;
 use gatescan::recipe::{BUILTINS, Builtin};
 
-use super::print;
+use super::console::Console;
 
 /// List the built-in recipes, or print one to copy and edit.
 #[derive(Args)]
@@ -18,14 +18,14 @@ pub struct Recipes {
 }
 
 impl Recipes {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let text = match &self.name {
             Some(name) => Builtin::find(name)?.toml.trim_end().to_string(),
             None => BUILTINS
                 .map(|builtin| format!("{:<11}{}", builtin.name, builtin.summary()))
                 .join("\n"),
         };
-        let _ = print(text)?;
+        let _ = console.print(text)?;
         Ok(())
     }
 }

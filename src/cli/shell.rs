@@ -1,11 +1,12 @@
-//! `gatescan completions` and `gatescan man`: what shells and `man` know of the command line.
+//! `gatescan completions` and `gatescan man`: completions for shells, and manual pages.
 
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use gatescan::error::{Error, Result};
 
-use super::{Cli, print};
+use super::Cli;
+use super::console::Console;
 
 /// Print completions for a shell.
 #[derive(Args)]
@@ -21,10 +22,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let mut script = vec![];
         clap_complete::generate(self.shell, &mut Cli::command(), "gatescan", &mut script);
-        show(&script)
+        show(console, &script)
     }
 }
 
@@ -35,14 +36,14 @@ Examples:
   gatescan man | man -l -
   gatescan man train > ~/.local/share/man/man1/gatescan-train.1")]
 pub struct Manual {
-    /// The command.
+    /// A command [default: gatescan itself].
     command: Option<String>,
 }
 
 impl Manual {
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, console: &Console) -> Result<()> {
         let mut cli = Cli::command();
-        // Only then do the commands know what stands before their names.
+        // Completes the commands' usage lines, which begin with `gatescan`.
         cli.build();
         let page = match &self.command {
             None => cli,
@@ -56,13 +57,13 @@ impl Manual {
             }
         };
         let mut text = vec![];
-        // Into memory nothing fails.
+        // Writing to memory does not fail.
         let _ = Man::new(page).render(&mut text);
-        show(&text)
+        show(console, &text)
     }
 }
 
-fn show(text: &[u8]) -> Result<()> {
-    let _ = print(String::from_utf8_lossy(text).trim_end())?;
+fn show(console: &Console, text: &[u8]) -> Result<()> {
+    let _ = console.print(String::from_utf8_lossy(text).trim_end())?;
     Ok(())
 }

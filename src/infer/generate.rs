@@ -1,118 +1,110 @@
-//! Continuing a series: a network that predicts the next value is fed its own predictions.
+//! Continuing a series: a network that predicts the next value reads its own predictions.
 
+use super::stepper::Stepper;
 use crate::backend::OpenDevice;
 use crate::error::{Error, Result};
-use crate::kernels::control;
 use crate::model::Model;
 use crate::network::{Network, Reads};
-use crate::program::Phase;
-use crate::record::{Gradients, RecordedNetwork};
-use crate::tensor::{Element, Kind};
 
-/// How the network sees what came before.
+/// What the network reads for each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Memory {
-    /// It reads one value at a time and carries its state: it remembers the whole seed and all it has made.
+#[non_exhaustive]
+pub enum Context {
+    /// The last value only; its state carries the whole seed and all it has generated.
     CarriedState,
-    /// For every value it reads the last T values anew, from a zero state.
+    /// The last T values, from a zero state.
     SlidingWindow(usize),
 }
 
-/// `count` values that continue `seed`, a series `[length, I]`.
+impl Context {
+    /// Steps that a run reads.
+    fn steps(self) -> usize {
+        match self {
+            Context::CarriedState => 1,
+            Context::SlidingWindow(steps) => steps,
+        }
+    }
+}
+
+/// Continues `seed`, a series `[length, I]`, by `count` steps. Returns `[count, I]`.
 ///
 /// # Errors
-/// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads; for a seed that is
-/// empty, no whole number of steps, or shorter than the window. What the device reports.
+/// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads;
+/// for a seed that is empty, not a whole number of steps, or shorter than the window; those of the
+/// device.
 pub fn generate(
-    saved: &Model,
+    model: &Model,
     seed: &[f32],
     count: usize,
-    memory: Memory,
-    place: &OpenDevice,
+    context: Context,
+    device: &OpenDevice,
 ) -> Result<Vec<f32>> {
-    let network = &saved.network;
-    let width = network.input_size;
-    check(network, seed, memory)?;
-    let steps = match memory {
-        Memory::CarriedState => 1,
-        Memory::SlidingWindow(steps) => steps,
+    check(&model.network, seed, context)?;
+    let (width, steps) = (model.network.input_size, context.steps());
+    let mut stepper = match context {
+        Context::CarriedState => Stepper::carrying_states(model, 1, device)?,
+        Context::SlidingWindow(steps) => Stepper::of_window(model, steps, device)?,
     };
-    let mut model = RecordedNetwork::new(network, steps, 1, Gradients::None, place.tuning())?;
-    let program = &mut model.program;
-    let control = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
-    if memory == Memory::CarriedState {
-        model.carry_states(Phase::Evaluate, control);
-    }
-    model.forward(Phase::Evaluate);
-    let mut executor = place.load(&model.program)?;
-    executor.write(
-        &model.parameters,
-        &network.from_parameters(&saved.parameters)?,
-    )?;
-    executor.write_index(&model.lengths, &[steps as u32])?;
-    // Every step goes on from the one before; before the first of all, the last states are zeros.
-    executor.write_index(&control.part(control::CHUNK, [1]), &[1])?;
-
-    let newest = model.outputs.part((steps - 1) * width, [width]);
+    let newest = (stepper.network.outputs).part((steps - 1) * width, [width]);
     let mut series = seed.to_vec();
-    let first = seed.len() / width - steps;
-    // The seed but for its end only fills the state; a window has nothing to fill.
-    let mut at = if memory == Memory::CarriedState {
-        0
-    } else {
-        first
+    // The first prediction that is used follows the seed.
+    let first_used = seed.len() / width - steps;
+    let first_run = match context {
+        // All of the seed sets the state.
+        Context::CarriedState => 0,
+        Context::SlidingWindow(_) => first_used,
     };
-    while series.len() < seed.len() + count * width {
-        executor.write(&model.inputs, &series[at * width..(at + steps) * width])?;
-        executor.run(&[Phase::Evaluate], 1)?;
-        if at >= first {
-            series.extend(executor.read(&newest)?);
+    for start in first_run..first_used + count {
+        let read = &series[start * width..(start + steps) * width];
+        stepper.executor.write(&stepper.network.inputs, read)?;
+        stepper.run()?;
+        if start >= first_used {
+            series.extend(stepper.executor.read(&newest)?);
         }
-        at += 1;
     }
     Ok(series.split_off(seed.len()))
 }
 
-fn check(network: &Network, seed: &[f32], memory: Memory) -> Result<()> {
-    let refuse = |message: String| Err(Error::Data(message));
+/// Returns an error for a network that cannot continue a series, and for a seed that it cannot
+/// read.
+fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
     let width = network.input_size;
     if network.head.reads != Reads::Every || network.head.size != width {
-        return refuse(format!(
-            "this network reads {width} values a step and answers with {}; to continue a series it must predict, at \
-             every step, what it reads next (train the recipe `series`)",
+        return Err(Error::data(format!(
+            "this network reads {width} values at each step and predicts {}; to continue a series \
+             it must predict, at every step, what it reads next (train the recipe `series`)",
             network.head.size
-        ));
+        )));
     }
     if network.layers.iter().any(|layer| layer.bidirectional) {
-        return refuse(
-            "this network has a bidirectional layer, which reads what is yet to come; a series can only be continued by \
-             layers of one direction"
-                .into(),
-        );
-    }
-    if seed.is_empty() || !seed.len().is_multiple_of(width) {
-        return refuse(format!(
-            "the seed has {} values; it needs a multiple of {width}, at least one",
-            seed.len()
+        return Err(Error::data(
+            "this network has a bidirectional layer, which reads future values; a series can only \
+             be continued by layers of one direction",
         ));
     }
-    match memory {
-        Memory::SlidingWindow(steps) if seed.len() / width < steps || steps == 0 => {
-            refuse(format!(
-                "the seed has {} steps and the window {steps}; it must be as long as the window or longer",
+    if seed.is_empty() || !seed.len().is_multiple_of(width) {
+        return Err(Error::data(format!(
+            "the seed has {} values; it needs a multiple of {width}, at least one",
+            seed.len()
+        )));
+    }
+    match context {
+        Context::SlidingWindow(steps) if seed.len() / width < steps || steps == 0 => {
+            Err(Error::data(format!(
+                "the seed has {} steps and the window {steps}; the window must have at least 1 \
+                 step, and the seed at least as many as the window",
                 seed.len() / width
-            ))
+            )))
         }
         _ => Ok(()),
     }
 }
 
-/// Where a continuation leaves what its seed was like: the first step at which it is ten times larger than anything in the
-/// seed, or no finite number.
-pub fn runs_away(seed: &[f32], continuation: &[f32]) -> Option<usize> {
-    let largest = seed
-        .iter()
-        .fold(0.0f32, |largest, value| largest.max(value.abs()));
+/// The index of the first value of a continuation that is ten times larger than any value of the
+/// seed, or not finite.
+pub fn diverges_at(seed: &[f32], continuation: &[f32]) -> Option<usize> {
+    let larger = |largest: f32, value: &f32| largest.max(value.abs());
+    let largest = seed.iter().fold(0.0, larger);
     continuation
         .iter()
         .position(|value| !value.is_finite() || value.abs() > 10.0 * largest.max(1e-3))
@@ -139,21 +131,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_continued_is_refused() {
-        let window = Memory::SlidingWindow(3);
-        check(&network(), &[0.0; 6], window).expect("it makes sense");
+    fn networks_and_seeds_that_do_not_fit_are_refused() {
+        let window = Context::SlidingWindow(3);
+        check(&network(), &[0.0; 6], window).expect("it is valid");
         let mut last = network();
         last.head.reads = Reads::Last;
         let mut both = network();
         both.layers[0].bidirectional = true;
-        for (network, seed, memory, expected) in [
+        for (network, seed, context, expected) in [
             (last, 6, window, "at every step"),
             (both, 6, window, "layers of one direction"),
-            (network(), 5, Memory::CarriedState, "a multiple of 2"),
-            (network(), 0, Memory::CarriedState, "a multiple of 2"),
+            (network(), 5, Context::CarriedState, "a multiple of 2"),
+            (network(), 0, Context::CarriedState, "a multiple of 2"),
             (network(), 4, window, "2 steps and the window 3"),
         ] {
-            let message = check(&network, &vec![0.0; seed], memory)
+            let message = check(&network, &vec![0.0; seed], context)
                 .expect_err(expected)
                 .to_string();
             assert!(message.contains(expected), "{message}");
@@ -161,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn running_away_is_noticed() {
-        assert_eq!(runs_away(&[1.0, -2.0], &[3.0, -19.0, 5.0]), None);
-        assert_eq!(runs_away(&[1.0, -2.0], &[3.0, -21.0, 5.0]), Some(1));
-        assert_eq!(runs_away(&[1.0], &[f32::NAN]), Some(0));
+    fn divergence_is_found() {
+        assert_eq!(diverges_at(&[1.0, -2.0], &[3.0, -19.0, 5.0]), None);
+        assert_eq!(diverges_at(&[1.0, -2.0], &[3.0, -21.0, 5.0]), Some(1));
+        assert_eq!(diverges_at(&[1.0], &[f32::NAN]), Some(0));
     }
 }

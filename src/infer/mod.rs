@@ -1,5 +1,9 @@
-//! A trained model in use: predicting, continuing a series, writing text.
+//! A trained model in use: predictions, continued series, sampled text.
 
+pub mod dataset;
 pub mod generate;
+pub mod lines;
 pub mod predict;
+pub mod requests;
 pub mod sample;
+mod stepper;

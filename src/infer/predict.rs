@@ -1,6 +1,7 @@
-//! Predicting: a trained network over arrays that the caller holds.
+//! Predictions of a trained network for the caller's arrays.
 
 use std::iter;
+use std::ops::Range;
 
 use ndarray::{
     Array2, Array3, ArrayD, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, Axis, aview1, s,
@@ -18,15 +19,49 @@ use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::Tensor;
 
-/// A trained network on a device, ready for sequences of up to so many steps. It reads and gives numbers as the network has them:
-/// those of a model trained on normalised data are the caller's to prepare and to undo by [`Model::preparation`].
+/// A trained network on a device, for sequences of up to a fixed number of steps. It reads and
+/// predicts values as the network has them: for a model trained on normalised data, the caller
+/// normalises the inputs and converts the outputs back with [`Model::preparation`].
+///
+/// # Examples
+/// ```
+/// use gatescan::cells::Cell;
+/// use gatescan::data::{Dataset, Targets};
+/// use gatescan::infer::predict::Predictor;
+/// use gatescan::low_level::backend::device::Device;
+/// use gatescan::network::{Layer, Loss, Reads};
+/// use gatescan::recipe::optimizer::Optimizer;
+/// use gatescan::recipe::{HeadRecipe, Recipe};
+/// use gatescan::train;
+/// use ndarray::{Array1, Array3};
+///
+/// let inputs = Array3::from_shape_fn((8, 5, 2), |(n, t, i)| (n + t + i) as f32 / 10.0);
+/// let labels = Array1::from_shape_fn(8, |n| n as u32 % 2);
+/// let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 2))?;
+/// let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
+/// let layers = vec![Layer::new(Cell::Gru, 4)];
+/// let mut recipe = Recipe::new("example", layers, head, Optimizer::adam(0.01));
+/// recipe.epochs = 1;
+/// let model = train::train(&recipe, &data.into(), &Device::Cpu)?;
+///
+/// // Two sequences of at most 5 steps at a time; the first has 5 valid steps, the second 3.
+/// let mut predictor = Predictor::new(&model, 5, 2, &Device::Cpu)?;
+/// let two = inputs.slice(ndarray::s![..2, .., ..]);
+/// let first = predictor.predict(two, Some(&[5, 3]), None)?;
+/// assert_eq!(first.probabilities().shape(), [2, 2]);
+/// // The final states continue the same sequences.
+/// let next = predictor.predict(two, None, Some(&first.states))?;
+/// assert_eq!(next.classes().shape(), [2]);
+/// # Ok::<(), gatescan::error::Error>(())
+/// ```
 pub struct Predictor {
-    model: RecordedNetwork,
+    recorded: RecordedNetwork,
     executor: Box<dyn Executor>,
 }
 
-/// Sequences that a network is to answer.
+/// Sequences that a network predicts from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Sequences<'a> {
     /// `[N, T, I]`
     Values(ArrayView3<'a, f32>),
@@ -55,46 +90,50 @@ impl Sequences<'_> {
         }
     }
 
-    /// Writes the sequences from `first` on, time-major, with zeros past each end and where the batch is not full.
+    /// Writes a batch, time-major, from sequence `first` on. Padded steps and missing sequences are
+    /// zeros.
     fn write(
         &self,
         first: usize,
         lengths: &[u32],
-        model: &RecordedNetwork,
+        recorded: &RecordedNetwork,
         executor: &mut dyn Executor,
     ) -> Result<()> {
         let valid = |b: usize| ..lengths[b] as usize;
+        let batch = || (0..lengths.len()).filter(|&b| lengths[b] > 0);
         match self {
             Sequences::Values(values) => {
-                let mut padded = Array3::zeros((model.steps, lengths.len(), values.dim().2));
-                for b in (0..lengths.len()).filter(|&b| lengths[b] > 0) {
+                let shape = (recorded.steps, lengths.len(), values.dim().2);
+                let mut padded = Array3::zeros(shape);
+                for b in batch() {
                     let own = values.slice(s![first + b, valid(b), ..]);
                     padded.slice_mut(s![valid(b), b, ..]).assign(&own);
                 }
-                executor.write(&model.inputs, &padded.into_raw_vec_and_offset().0)
+                executor.write(&recorded.inputs, &padded.into_raw_vec_and_offset().0)
             }
             Sequences::Tokens(tokens) => {
-                let mut padded = Array2::zeros((model.steps, lengths.len()));
-                for b in (0..lengths.len()).filter(|&b| lengths[b] > 0) {
+                let mut padded = Array2::zeros((recorded.steps, lengths.len()));
+                for b in batch() {
                     let own = tokens.slice(s![first + b, valid(b)]);
                     padded.slice_mut(s![valid(b), b]).assign(&own);
                 }
-                executor.write_index(&model.inputs, &padded.into_raw_vec_and_offset().0)
+                executor.write_index(&recorded.inputs, &padded.into_raw_vec_and_offset().0)
             }
         }
     }
 }
 
-/// What a network answers.
+/// The predictions of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// `[N, K]`, or `[N, T, K]` for a head that reads every step: logits for a network that classifies, else values. Zeros
-    /// past a sequence's end.
+    /// `[N, K]`, or `[N, T, K]` for a head that reads every step: logits of a network that
+    /// classifies, else values. Padded steps are zeros.
     pub outputs: ArrayD<f32>,
-    /// `[N, T, P]`: what the last layer emits, two directions side by side. Zeros past a sequence's end.
+    /// `[N, T, P]`: the outputs of the last layer, those of two directions side by side. Padded
+    /// steps are zeros.
     pub hidden: Array3<f32>,
-    /// After the last valid step, for every direction of every layer in PyTorch's order: `l0`, `l0_reverse`, `l1`, ... A
-    /// sequence of no steps keeps its initial state.
+    /// The states after the last valid step, for every direction of every layer in PyTorch's order:
+    /// `l0`, `l0_reverse`, `l1`, ... A sequence of no steps keeps its initial state.
     pub states: Vec<State>,
 }
 
@@ -103,48 +142,59 @@ pub struct Prediction {
 pub struct State {
     /// `[N, P]`
     pub h: Array2<f32>,
-    /// `[N, H]`, of an LSTM.
+    /// `[N, H]`; of an LSTM.
     pub c: Option<Array2<f32>>,
 }
 
+/// A prediction in progress: the arrays that each batch fills.
+struct PredictionArrays {
+    /// `[N, T or 1, K]`
+    outputs: Array3<f32>,
+    /// `[N, T, P]`
+    hidden: Array3<f32>,
+    /// Initial states, and final states for the batches that are done.
+    states: Vec<State>,
+}
+
 impl Predictor {
-    /// Records the network for `batch` sequences at a time, of up to `steps` steps, and loads it on `device`.
+    /// Records the network for `batch` sequences at a time, of at most `steps` steps, and loads it
+    /// on `device`.
     ///
     /// # Errors
-    /// A model whose parameters are not its network's, sizes of 0, a device that cannot hold it.
-    pub fn new(saved: &Model, steps: usize, batch: usize, device: &Device) -> Result<Predictor> {
-        Predictor::load(saved, steps, batch, &OpenDevice::open(device)?)
+    /// Those of parameters that are not the network's, of sizes of 0, and of a device that cannot
+    /// hold it.
+    pub fn new(model: &Model, steps: usize, batch: usize, device: &Device) -> Result<Predictor> {
+        Predictor::load(model, steps, batch, &OpenDevice::open(device)?)
     }
 
-    /// [`Predictor::new`] on a device that is open already.
+    /// [`Predictor::new`] on an opened device.
     ///
     /// # Errors
     /// Those of [`Predictor::new`].
     pub fn load(
-        saved: &Model,
+        model: &Model,
         steps: usize,
         batch: usize,
-        place: &OpenDevice,
+        device: &OpenDevice,
     ) -> Result<Predictor> {
-        let network = &saved.network;
-        let mut model =
-            RecordedNetwork::new(network, steps, batch, Gradients::None, place.tuning())?;
-        model.forward(Phase::Evaluate);
-        let mut executor = place.load(&model.program)?;
-        executor.write(
-            &model.parameters,
-            &network.from_parameters(&saved.parameters)?,
-        )?;
-        Ok(Predictor { model, executor })
+        let network = &model.network;
+        let tuning = device.tuning();
+        let mut recorded = RecordedNetwork::new(network, steps, batch, Gradients::None, tuning)?;
+        recorded.forward(Phase::Evaluate);
+        let mut executor = device.load(&recorded.program)?;
+        let parameters = network.from_parameters(&model.parameters)?;
+        executor.write(&recorded.parameters, &parameters)?;
+        Ok(Predictor { recorded, executor })
     }
 
-    /// Answers sequences `[N, T, I]`, or `[N, T]` tokens, of which only the first `lengths` `[N]` steps are valid, or all. They begin with the
-    /// states `initial`, or with zeros; the states of a [`Prediction`] continue its sequences. (The backward direction of a
+    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens. The first `lengths` `[N]` steps of
+    /// each are valid, or all of them. The sequences begin with the states `initial`, or with
+    /// zeros; the states of a [`Prediction`] continue its sequences. (The backward direction of a
     /// layer begins at a sequence's end, and so does its initial state.)
     ///
     /// # Errors
-    /// [`Error::Usage`] for sizes that are not the network's or disagree, and for more steps than there is room for; what the
-    /// device reports.
+    /// [`Error::Usage`] for sizes that do not fit the network or each other, and for too many
+    /// steps; those of the device.
     pub fn predict<'a>(
         &mut self,
         inputs: impl Into<Sequences<'a>>,
@@ -152,55 +202,38 @@ impl Predictor {
         initial: Option<&[State]>,
     ) -> Result<Prediction> {
         let inputs = inputs.into();
-        self.check(&inputs, lengths, initial)?;
-        let (model, executor) = (&self.model, self.executor.as_mut());
-        let (network, batch) = (&model.network, model.batch);
         let (count, steps) = inputs.dim();
-        let length = |n: usize| lengths.map_or(steps, |lengths| lengths[n]);
-        let every = network.head.reads == Reads::Every;
-        let answers = |n: usize| if every { length(n) } else { 1 };
-        let emitted = model.emitted(network.layers.len() - 1);
-
-        let rows = if every { steps } else { 1 };
-        let mut outputs = Array3::zeros((count, rows, network.head.size));
-        let mut hidden = Array3::zeros((count, steps, network.head_inputs()));
-        let mut states = match initial {
-            Some(initial) => initial.to_vec(),
-            None => shapes(network, count).map(State::zeros).collect(),
-        };
+        self.check_inputs(&inputs)?;
+        if let Some(lengths) = lengths {
+            check_lengths(lengths.iter().copied(), count, steps)?;
+        }
+        if let Some(initial) = initial {
+            check_states(&self.recorded.network, initial, count)?;
+        }
+        let mut arrays = self.arrays(count, steps, initial);
+        let batch = self.recorded.batch;
         for first in (0..count).step_by(batch) {
             let sequences = first..(first + batch).min(count);
-            // Empty sequences where the batch is not full.
-            let mut valid: Vec<u32> = sequences.clone().map(|n| length(n) as u32).collect();
+            let length = |n: usize| lengths.map_or(steps, |lengths| lengths[n]) as u32;
+            // Missing sequences of the last batch are empty.
+            let mut valid: Vec<u32> = sequences.clone().map(length).collect();
             valid.resize(batch, 0);
-            inputs.write(first, &valid, model, executor)?;
-            executor.write_index(&model.lengths, &valid)?;
-            for (layer, state) in model.layers.iter().zip(&mut states) {
-                for ((before, _), part) in places(layer).into_iter().zip(state.parts()) {
-                    let own = part.slice(s![sequences.clone(), ..]);
-                    let mut values: Vec<f32> = own.iter().copied().collect();
-                    values.resize(before.len(), 0.0);
-                    executor.write(&before, &values)?;
-                }
-            }
-
-            executor.run(&[Phase::Evaluate], 1)?;
-
-            let values = executor.read(&model.outputs)?;
-            place(&values, batch, first, &mut outputs, answers);
-            let values = executor.read(&emitted)?;
-            place(&values, batch, first, &mut hidden, length);
-            for (layer, state) in model.layers.iter().zip(&mut states) {
-                for ((_, after), part) in places(layer).into_iter().zip(state.parts()) {
-                    let values = executor.read(&after)?;
-                    let mut own = part.slice_mut(s![sequences.clone(), ..]);
-                    own.iter_mut().zip(values).for_each(|(to, from)| *to = from);
-                }
-            }
+            let executor = self.executor.as_mut();
+            inputs.write(first, &valid, &self.recorded, executor)?;
+            executor.write_index(&self.recorded.lengths, &valid)?;
+            self.write_states(&sequences, &mut arrays.states)?;
+            self.executor.run(&[Phase::Evaluate], 1)?;
+            self.read_batch(&sequences, &valid, &mut arrays)?;
         }
-        let outputs = match every {
-            true => outputs.into_dyn(),
-            false => outputs.index_axis_move(Axis(1), 0).into_dyn(),
+        let PredictionArrays {
+            outputs,
+            hidden,
+            states,
+        } = arrays;
+        let outputs = if self.reads_every() {
+            outputs.into_dyn()
+        } else {
+            outputs.index_axis_move(Axis(1), 0).into_dyn()
         };
         Ok(Prediction {
             outputs,
@@ -209,28 +242,94 @@ impl Predictor {
         })
     }
 
-    fn check(
-        &self,
-        inputs: &Sequences,
-        lengths: Option<&[usize]>,
-        initial: Option<&[State]>,
+    fn reads_every(&self) -> bool {
+        self.recorded.network.head.reads == Reads::Every
+    }
+
+    /// Zeros for `count` sequences of `steps` steps, and the initial states.
+    fn arrays(&self, count: usize, steps: usize, initial: Option<&[State]>) -> PredictionArrays {
+        let network = &self.recorded.network;
+        let rows = if self.reads_every() { steps } else { 1 };
+        PredictionArrays {
+            outputs: Array3::zeros((count, rows, network.head.size)),
+            hidden: Array3::zeros((count, steps, network.head_inputs())),
+            states: match initial {
+                Some(initial) => initial.to_vec(),
+                None => state_shapes(network, count).map(State::zeros).collect(),
+            },
+        }
+    }
+
+    /// Writes the initial states of a batch.
+    fn write_states(&mut self, sequences: &Range<usize>, states: &mut [State]) -> Result<()> {
+        for (layer, state) in self.recorded.layers.iter().zip(states) {
+            for ((initial, _), part) in state_tensors(layer).into_iter().zip(state.parts()) {
+                let own = part.slice(s![sequences.clone(), ..]);
+                let mut values: Vec<f32> = own.iter().copied().collect();
+                values.resize(initial.len(), 0.0);
+                self.executor.write(&initial, &values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads outputs, hidden values and final states of a batch.
+    fn read_batch(
+        &mut self,
+        sequences: &Range<usize>,
+        lengths: &[u32],
+        arrays: &mut PredictionArrays,
     ) -> Result<()> {
-        let network = &self.model.network;
+        let reads_every = self.reads_every();
+        let (recorded, executor) = (&self.recorded, self.executor.as_mut());
+        let last_layer = recorded.network.layers.len() - 1;
+        let length = |b: usize| lengths[b] as usize;
+        let outputs = |b: usize| if reads_every { length(b) } else { 1 };
+        let values = executor.read(&recorded.outputs)?;
+        copy_batch(
+            &values,
+            recorded.batch,
+            sequences,
+            &mut arrays.outputs,
+            outputs,
+        );
+        let values = executor.read(&recorded.emitted(last_layer))?;
+        copy_batch(
+            &values,
+            recorded.batch,
+            sequences,
+            &mut arrays.hidden,
+            length,
+        );
+        for (layer, state) in recorded.layers.iter().zip(&mut arrays.states) {
+            for ((_, last), part) in state_tensors(layer).into_iter().zip(state.parts()) {
+                let values = executor.read(&last)?;
+                let mut own = part.slice_mut(s![sequences.clone(), ..]);
+                own.iter_mut()
+                    .zip(values)
+                    .for_each(|(element, value)| *element = value);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_inputs(&self, inputs: &Sequences) -> Result<()> {
+        let network = &self.recorded.network;
         let (count, steps) = inputs.dim();
         let takes = network.input_size;
         match inputs {
             Sequences::Values(_) if !network.input.is_values() => {
                 return Err(Error::usage(
-                    "the inputs are numbers, and the network takes tokens",
+                    "the inputs are values, and the network takes tokens",
                 ));
             }
             Sequences::Tokens(_) if network.input.is_values() => {
                 return Err(Error::usage(
-                    "the inputs are tokens, and the network takes numbers",
+                    "the inputs are tokens, and the network takes values",
                 ));
             }
             Sequences::Values(values) if values.dim().2 != takes => {
-                return Err(Error::Usage(format!(
+                return Err(Error::usage(format!(
                     "the inputs have {} features at each step, but the network takes {takes}",
                     values.dim().2
                 )));
@@ -241,47 +340,37 @@ impl Predictor {
                 check_tokens(&tokens, takes, &[count, steps])?;
             }
         }
-        if steps > self.model.steps {
-            return Err(Error::Usage(format!(
+        if steps > self.recorded.steps {
+            return Err(Error::usage(format!(
                 "the inputs have {steps} steps, and the predictor was made for at most {}",
-                self.model.steps
+                self.recorded.steps
             )));
-        }
-        if let Some(lengths) = lengths {
-            check_lengths(lengths.iter().copied(), count, steps)?;
-        }
-        let Some(initial) = initial else {
-            return Ok(());
-        };
-        let (given, needed) = (initial.len(), network.directions().len());
-        if given != needed {
-            return Err(Error::Usage(format!(
-                "there are {given} initial states, and the network has {needed}: one for each direction of each layer"
-            )));
-        }
-        for (n, (state, needed)) in initial.iter().zip(shapes(network, count)).enumerate() {
-            let given = (state.h.dim(), state.c.as_ref().map(|c| c.dim()));
-            if given != needed {
-                let say = |((n, p), c): Shapes| match c {
-                    Some((n_c, h)) => format!("h [{n}, {p}] and c [{n_c}, {h}]"),
-                    None => format!("h [{n}, {p}] and no c"),
-                };
-                return Err(Error::Usage(format!(
-                    "initial state {n} has {}; it must have {}",
-                    say(given),
-                    say(needed)
-                )));
-            }
         }
         Ok(())
     }
 }
 
 impl Model {
-    /// Answers sequences `[N, T, I]`, or `[N, T]` tokens, from zero states, in batches of the size it was trained with.
+    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens, with zero initial states, in
+    /// batches of the size of training.
     ///
     /// # Errors
     /// Those of [`Predictor::new`] and [`Predictor::predict`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::path::Path;
+    ///
+    /// use gatescan::low_level::backend::device::Device;
+    /// use gatescan::model::Model;
+    /// use ndarray::Array3;
+    ///
+    /// let model = Model::load(Path::new("runs/mnist/model.safetensors"))?;
+    /// let digits = Array3::<f32>::zeros((10, 28, 28));
+    /// let classes = model.predict(digits.view(), &Device::Cpu)?.classes();
+    /// println!("{classes}");
+    /// # Ok::<(), gatescan::error::Error>(())
+    /// ```
     pub fn predict<'a>(
         &self,
         inputs: impl Into<Sequences<'a>>,
@@ -295,21 +384,22 @@ impl Model {
 }
 
 impl Prediction {
-    /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, which is what a network that classifies means by them.
+    /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, the probabilities of a network that
+    /// classifies.
     pub fn probabilities(&self) -> ArrayD<f32> {
         let mut probabilities = self.outputs.clone();
         probabilities.rows_mut().into_iter().for_each(softmax);
         probabilities
     }
 
-    /// `[N]` or `[N, T]`: the class with the largest output, the first of equals.
+    /// `[N]` or `[N, T]`: the class with the largest output, the first among equals.
     pub fn classes(&self) -> ArrayD<u32> {
         let classes = Axis(self.outputs.ndim() - 1);
         self.outputs.map_axis(classes, |row| largest(row) as u32)
     }
 }
 
-/// Logits become probabilities.
+/// Converts logits to probabilities.
 pub(crate) fn softmax(mut row: ArrayViewMut1<f32>) {
     let largest = row.fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
     row.mapv_inplace(|logit| (logit - largest).exp());
@@ -317,14 +407,14 @@ pub(crate) fn softmax(mut row: ArrayViewMut1<f32>) {
     row.mapv_inplace(|power| power / sum);
 }
 
-/// The place of the largest, the first of equals.
+/// The index of the largest element, the first among equals.
 pub(crate) fn largest(row: ArrayView1<f32>) -> usize {
     let larger = |best: usize, k: usize| if row[k] > row[best] { k } else { best };
     (0..row.len()).fold(0, larger)
 }
 
 impl State {
-    fn zeros((h, c): Shapes) -> State {
+    fn zeros((h, c): StateShape) -> State {
         State {
             h: Array2::zeros(h),
             c: c.map(Array2::zeros),
@@ -338,10 +428,10 @@ impl State {
 }
 
 /// `[N, P]` of h, and `[N, H]` of c where there is one.
-type Shapes = ((usize, usize), Option<(usize, usize)>);
+type StateShape = ((usize, usize), Option<(usize, usize)>);
 
-/// The shapes of `count` sequences' states.
-fn shapes(network: &Network, count: usize) -> impl Iterator<Item = Shapes> {
+/// The shapes of the states of `count` sequences, for every direction of every layer.
+fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateShape> {
     let shape = move |Direction { layer, .. }: Direction| {
         let c = (layer.cell.facts().states > 1).then_some((count, layer.hidden_size));
         ((count, layer.output_size()), c)
@@ -349,34 +439,68 @@ fn shapes(network: &Network, count: usize) -> impl Iterator<Item = Shapes> {
     network.directions().into_iter().map(shape)
 }
 
-/// Where a layer's states stand before the first step and after the last valid one: h `[B, P]`, then c `[B, H]`.
-fn places(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
-    let mut skip = 0;
+/// Returns an error for initial states whose number or shapes are not the network's.
+fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
+    let (given, needed) = (initial.len(), network.directions().len());
+    if given != needed {
+        return Err(Error::usage(format!(
+            "there are {given} initial states, and the network has {needed}: one for each \
+             direction of each layer"
+        )));
+    }
+    for (n, (state, needed)) in initial.iter().zip(state_shapes(network, count)).enumerate() {
+        let given = (state.h.dim(), state.c.as_ref().map(|c| c.dim()));
+        if given != needed {
+            return Err(Error::usage(format!(
+                "initial state {n} has {}; it must have {}",
+                shape_text(given),
+                shape_text(needed)
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn shape_text(((n, p), c): StateShape) -> String {
+    match c {
+        Some((n_c, h)) => format!("h [{n}, {p}] and c [{n_c}, {h}]"),
+        None => format!("h [{n}, {p}] and no c"),
+    }
+}
+
+/// The tensors of a layer's states before the first step and after the last valid one: h `[B, P]`,
+/// then c `[B, H]`.
+fn state_tensors(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
+    let mut offset = 0;
     [layer.states.h, layer.states.c]
         .into_iter()
         .zip(layer.state_sizes())
         .map(|(state, size)| {
-            let place = (state.part(0, [size]), layer.states.last.part(skip, [size]));
-            skip += size;
-            place
+            let tensors = (
+                state.part(0, [size]),
+                layer.states.last.part(offset, [size]),
+            );
+            offset += size;
+            tensors
         })
         .collect()
 }
 
-/// Puts of `values` `[T, B, width]`, whose first sequence is `first` of `into` `[N, T, width]`, as many steps of sequence n as
-/// `steps(n)` says.
-fn place(
+/// Copies a batch of `values` `[T, B, width]` to its sequences in `out` `[N, T, width]`: of
+/// sequence b of the batch the first `steps(b)` steps.
+fn copy_batch(
     values: &[f32],
     batch: usize,
-    first: usize,
-    into: &mut Array3<f32>,
+    sequences: &Range<usize>,
+    out: &mut Array3<f32>,
     steps: impl Fn(usize) -> usize,
 ) {
-    let (count, _, width) = into.dim();
+    let width = out.dim().2;
     for (row, values) in values.chunks_exact(width).enumerate() {
-        let (t, n) = (row / batch, first + row % batch);
-        if n < count && t < steps(n) {
-            into.slice_mut(s![n, t, ..]).assign(&aview1(values));
+        let (t, b) = (row / batch, row % batch);
+        if b < sequences.len() && t < steps(b) {
+            out.slice_mut(s![sequences.start + b, t, ..])
+                .assign(&aview1(values));
         }
     }
 }

@@ -1,32 +1,32 @@
-//! Writing text: a network that says what comes next is fed what was drawn from its own answers.
+//! Sampling text: a network that predicts the next token reads the tokens drawn from its
+//! predictions.
 
 use std::ops::ControlFlow;
 
+use super::stepper::Stepper;
 use crate::backend::OpenDevice;
-use crate::backend::executor::Executor;
+use crate::data::check_tokens;
 use crate::data::text::Vocabulary;
 use crate::error::{Error, Result};
-use crate::kernels::control;
 use crate::model::Model;
-use crate::network::{Loss, Reads};
-use crate::program::Phase;
-use crate::record::{Gradients, RecordedNetwork};
+use crate::network::{Loss, Network, Reads};
 use crate::rng::{Philox, Stream};
-use crate::tensor::{Element, Kind};
 
-/// How a token is drawn: first the temperature, then `top_k`, then `top_p`.
+/// How a token is drawn: first the temperature is applied, then `top_k`, then `top_p`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// What logits are divided by: below 1 what is likely becomes likelier, and at 0 the likeliest is always taken.
+    /// The divisor of the logits. Below 1, likely tokens become likelier; at 0 the likeliest is
+    /// always taken.
     pub temperature: f64,
-    /// Only the so many likeliest.
+    /// Draw only from the K likeliest tokens.
     pub top_k: Option<usize>,
-    /// Only the likeliest that together have this probability (nucleus sampling, Holtzman et al. 2020).
+    /// Draw only from the likeliest tokens that together have this probability (nucleus sampling,
+    /// Holtzman et al. 2020).
     pub top_p: f64,
 }
 
 impl Default for Sampling {
-    /// By the network's own probabilities.
+    /// The network's own probabilities.
     fn default() -> Self {
         Sampling {
             temperature: 1.0,
@@ -37,10 +37,10 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Refuses what makes no sense.
+    /// Checks the fields.
     ///
     /// # Errors
-    /// [`Error::Usage`] that says what is allowed.
+    /// [`Error::InvalidValue`] for a value that is not allowed.
     pub fn validate(&self) -> Result<()> {
         let Sampling {
             temperature,
@@ -48,23 +48,20 @@ impl Sampling {
             top_p,
         } = *self;
         if !(temperature.is_finite() && temperature >= 0.0) {
-            return Err(Error::Usage(format!(
-                "the temperature is {temperature}; it must be a finite number, at least 0"
-            )));
+            let allowed = "a finite number, at least 0";
+            return Err(Error::invalid("temperature", temperature, allowed));
         }
         if top_k == Some(0) {
-            return Err(Error::usage("top-k is 0; it must be at least 1"));
+            return Err(Error::invalid("top_k", 0, "at least 1"));
         }
         if !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(Error::Usage(format!(
-                "top-p is {top_p}; it must be above 0 and at most 1"
-            )));
+            return Err(Error::invalid("top_p", top_p, "above 0 and at most 1"));
         }
         Ok(())
     }
 
-    /// The place of a token among `logits`, drawn by `uniform`, which is in 0..1. Of what is equally likely the first counts as
-    /// the likelier; what is minus infinity is never drawn.
+    /// Draws the index of a token by its logit, with `uniform` in 0..1. Among equal logits the
+    /// first counts as the likelier one; a logit of minus infinity is never drawn.
     fn draw(&self, logits: &[f32], uniform: f64) -> usize {
         let mut ranked: Vec<usize> = (0..logits.len()).collect();
         ranked.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
@@ -80,7 +77,7 @@ impl Sampling {
             *sum += weight;
             Some(*sum)
         });
-        // The one that reaches the probability is in.
+        // The token that reaches the probability is included.
         let nucleus = sums.position(|sum| sum >= self.top_p * all);
         let kept = &weights[..nucleus.map_or(weights.len(), |last| last + 1)];
         let mut left = uniform * kept.iter().sum::<f64>();
@@ -88,140 +85,147 @@ impl Sampling {
             left -= weight;
             left < 0.0
         });
-        // Rounding may leave a little behind the last one.
+        // Rounding may leave a little after the last one.
         ranked[drawn.unwrap_or(kept.len() - 1)]
     }
 }
 
-/// A trained network on a device, of which a step is recorded once: it reads one token of each sequence, and the states stay there.
+/// A language model on a device. It reads one token of each sequence at a time; the states remain
+/// in device memory.
 pub struct Sampler {
-    model: RecordedNetwork,
-    executor: Box<dyn Executor>,
+    stepper: Stepper,
     vocabulary: Vocabulary,
 }
 
 impl Sampler {
-    /// Records a step of the network for `batch` sequences side by side, and loads it on `place`.
+    /// Loads the model on `device` for `batch` sequences at a time.
     ///
     /// # Errors
-    /// [`Error::Data`] for a model that has not learnt a text; [`Error::Usage`] for no sequence; what the device reports.
-    pub fn new(saved: &Model, batch: usize, place: &OpenDevice) -> Result<Sampler> {
-        let network = &saved.network;
-        let vocabulary = saved.preparation.vocabulary.clone().ok_or_else(|| {
-            Error::Data("this model has not learnt a text (train the recipe `text`)".into())
+    /// [`Error::Data`] for a model that was not trained on a text; [`Error::Usage`] for a batch of
+    /// 0; those of the device.
+    pub fn new(model: &Model, batch: usize, device: &OpenDevice) -> Result<Sampler> {
+        let vocabulary = model.preparation.vocabulary.clone().ok_or_else(|| {
+            Error::data("this model was not trained on a text (train the recipe `text`)")
         })?;
-        let one_way = network.layers.iter().all(|layer| !layer.bidirectional);
-        let Loss::CrossEntropy = network.head.loss else {
-            return Err(Error::Data(
-                "this model answers with values and not with tokens".into(),
-            ));
-        };
-        if network.head.reads != Reads::Every || network.input.is_values() || !one_way {
-            return Err(Error::Data(
-                "this model does not say, at every step, what comes next after what it has read"
-                    .into(),
-            ));
-        }
-        let mut model = RecordedNetwork::new(network, 1, batch, Gradients::None, place.tuning())?;
-        let words = [control::WORDS];
-        let control = (model.program).buffer("control", Kind::Control, Element::Index, words);
-        model.carry_states(Phase::Evaluate, control);
-        model.forward(Phase::Evaluate);
-        let mut executor = place.load(&model.program)?;
-        let parameters = network.from_parameters(&saved.parameters)?;
-        executor.write(&model.parameters, &parameters)?;
-        executor.write_index(&model.lengths, &vec![1; batch])?;
-        // Every step goes on from the one before; before the first of all, the last states are zeros.
-        executor.write_index(&control.part(control::CHUNK, [1]), &[1])?;
+        check_predicts_tokens(&model.network)?;
         Ok(Sampler {
-            model,
-            executor,
+            stepper: Stepper::carrying_states(model, batch, device)?,
             vocabulary,
         })
     }
 
-    /// What tokens stand for.
+    /// The texts of the tokens.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// Reads one token `[B]` of each sequence, and goes on by it.
+    /// Reads one token `[B]` of each sequence and updates the states.
     fn read(&mut self, tokens: &[u32]) -> Result<()> {
-        self.executor.write_index(&self.model.inputs, tokens)?;
-        self.executor.run(&[Phase::Evaluate], 1)
+        let inputs = self.stepper.network.inputs;
+        self.stepper.executor.write_index(&inputs, tokens)?;
+        self.stepper.run()
     }
 
-    /// What may come next: logits `[B, V]`, of which what is unknown has minus infinity.
+    /// The logits `[B, V]` of the next token.
     fn logits(&mut self) -> Result<Vec<f32>> {
-        let mut logits = self.executor.read(&self.model.outputs)?;
+        let outputs = self.stepper.network.outputs;
+        let mut logits = self.stepper.executor.read(&outputs)?;
         if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
-            return Err(Error::Data(format!(
-                "the network answers with {value}: its parameters are of no use, or it was trained at too high a learning rate"
+            return Err(Error::data(format!(
+                "the network predicts {value}: its parameters are not finite or too large; train \
+                 it again with a lower learning rate"
             )));
         }
-        if !self.vocabulary.is_known(Vocabulary::UNKNOWN) {
-            let size = self.vocabulary.size();
-            let unknown = logits.iter_mut().step_by(size);
-            unknown.for_each(|logit| *logit = f32::NEG_INFINITY);
-        }
+        self.exclude_unknown(&mut logits);
         Ok(logits)
     }
 
-    /// Continues `prime` in every sequence by up to `length` tokens, telling `each` the next token `[B]` of every sequence as it
-    /// is made; a break ends it. What sequence n draws follows from `seed` and n. Without a prime, all tokens are as likely to
-    /// be the first. Goes on from where the last call ended.
+    /// Sets the logit of the unknown token to minus infinity, unless it occurs in the training
+    /// text.
+    fn exclude_unknown(&self, logits: &mut [f32]) {
+        if !self.vocabulary.is_known(Vocabulary::UNKNOWN) {
+            let unknown = logits.iter_mut().step_by(self.vocabulary.size());
+            unknown.for_each(|logit| *logit = f32::NEG_INFINITY);
+        }
+    }
+
+    /// Continues `prompt` in every sequence by up to `length` tokens. Calls `each` with the next
+    /// token `[B]` of every sequence; a break ends the text. The draws of sequence n follow from
+    /// `seed` and n. Without a prompt, the first token is drawn uniformly. The states continue from
+    /// the previous call.
     ///
     /// # Errors
-    /// Those of [`Sampling::validate`]; [`Error::Usage`] for a prime with tokens that are not the vocabulary's; what the device or
-    /// `each` reports.
+    /// Those of [`Sampling::validate`]; [`Error::Usage`] for a token of the prompt that the
+    /// vocabulary does not have; those of the device and of `each`.
     pub fn sample(
         &mut self,
-        prime: &[u32],
+        prompt: &[u32],
         length: usize,
         sampling: &Sampling,
         seed: u64,
         each: &mut dyn FnMut(&[u32]) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         sampling.validate()?;
-        let (batch, size) = (self.model.batch, self.vocabulary.size());
-        crate::data::check_tokens(prime, size, &[prime.len()])?;
+        let (batch, size) = (self.stepper.network.batch, self.vocabulary.size());
+        check_tokens(prompt, size, &[prompt.len()])?;
         let draws = (0..batch as u32).map(|n| Philox::new(seed, Stream::Sample(n)));
         let mut draws: Vec<Philox> = draws.collect();
-        for &token in prime {
+        for &token in prompt {
             self.read(&vec![token; batch])?;
         }
-        let mut logits = match prime {
-            [] => {
-                let mut equal = vec![0.0; batch * size];
-                if !self.vocabulary.is_known(Vocabulary::UNKNOWN) {
-                    equal
-                        .iter_mut()
-                        .step_by(size)
-                        .for_each(|logit| *logit = f32::NEG_INFINITY);
-                }
-                equal
-            }
-            _ => self.logits()?,
-        };
-        // Which is the first has no likeliest one.
-        let mut how = match prime {
-            [] => Sampling::default(),
-            _ => *sampling,
+        // The first token without a prompt is drawn from equal probabilities, so temperature and
+        // limits do not apply.
+        let (mut logits, mut current) = if prompt.is_empty() {
+            let mut equal = vec![0.0; batch * size];
+            self.exclude_unknown(&mut equal);
+            (equal, Sampling::default())
+        } else {
+            (self.logits()?, *sampling)
         };
         for made in 1..=length {
             let rows = logits.chunks(size).zip(&mut draws);
             let tokens: Vec<u32> = rows
-                .map(|(row, draws)| how.draw(row, f64::from(draws.uniform())) as u32)
+                .map(|(row, draws)| current.draw(row, f64::from(draws.uniform())) as u32)
                 .collect();
             if each(&tokens)?.is_break() || made == length {
                 break;
             }
             self.read(&tokens)?;
             logits = self.logits()?;
-            how = *sampling;
+            current = *sampling;
         }
         Ok(())
     }
+}
+
+/// Returns an error for a network that does not predict the next token at every step.
+fn check_predicts_tokens(network: &Network) -> Result<()> {
+    let Loss::CrossEntropy = network.head.loss else {
+        return Err(Error::data("this model predicts values and not tokens"));
+    };
+    let is_causal = network.layers.iter().all(|layer| !layer.bidirectional);
+    if network.head.reads != Reads::Every || network.input.is_values() || !is_causal {
+        return Err(Error::data(
+            "this model does not predict, at every step, the next token from those before",
+        ));
+    }
+    Ok(())
+}
+
+/// Samples one text of `length` tokens with the network's own probabilities.
+///
+/// # Errors
+/// Those of [`Sampler::new`] and [`Sampler::sample`].
+pub fn sample_text(model: &Model, length: usize, seed: u64, device: &OpenDevice) -> Result<String> {
+    let mut sampler = Sampler::new(model, 1, device)?;
+    let vocabulary = sampler.vocabulary().clone();
+    let mut text = vec![];
+    let mut each = |tokens: &[u32]| {
+        text.extend(vocabulary.bytes(tokens[0]));
+        Ok(ControlFlow::Continue(()))
+    };
+    sampler.sample(&[], length, &Sampling::default(), seed, &mut each)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_as_often_as_they_are_likely() {
+    fn tokens_are_drawn_by_their_probabilities() {
         let weights = LOGITS.map(|logit| f64::from(logit).exp());
         let all: f64 = weights.iter().sum();
         for (count, weight) in drawn(Sampling::default()).iter().zip(weights) {
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn little_temperature_and_top_1_take_the_first_of_the_likeliest() {
+    fn temperature_0_and_top_k_1_take_the_likeliest_token() {
         let plain = Sampling::default();
         for sampling in [
             Sampling {
@@ -282,7 +286,7 @@ mod tests {
         ] {
             assert_eq!(drawn(sampling), [0, 10_000, 0, 0, 0]);
         }
-        // Equally likely ones stay so.
+        // Equal probabilities remain equal.
         let cold = Sampling {
             temperature: 1e-12,
             ..plain
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_never_drawn() {
+    fn tokens_outside_top_k_and_top_p_are_never_drawn() {
         let plain = Sampling::default();
         let [first, second, never, third, equal] = drawn(Sampling {
             top_k: Some(3),
@@ -299,7 +303,7 @@ mod tests {
         });
         assert_eq!((first, never), (0, 0));
         assert!(second.abs_diff(equal) <= 1 && third > 1000);
-        // The two likeliest have 0.8 of all.
+        // The two likeliest tokens have a probability of 0.8 together.
         let nucleus = drawn(Sampling {
             top_p: 0.79,
             ..plain
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn values_that_are_not_allowed_are_refused() {
         let plain = Sampling::default();
         for (sampling, expected) in [
             (
@@ -321,35 +325,35 @@ mod tests {
                     temperature: -1.0,
                     ..plain
                 },
-                "the temperature is -1",
+                "temperature is -1",
             ),
             (
                 Sampling {
                     temperature: f64::NAN,
                     ..plain
                 },
-                "the temperature is NaN",
+                "temperature is NaN",
             ),
             (
                 Sampling {
                     top_k: Some(0),
                     ..plain
                 },
-                "top-k is 0",
+                "top_k is 0",
             ),
             (
                 Sampling {
                     top_p: 0.0,
                     ..plain
                 },
-                "top-p is 0",
+                "top_p is 0",
             ),
             (
                 Sampling {
                     top_p: 1.5,
                     ..plain
                 },
-                "top-p is 1.5",
+                "top_p is 1.5",
             ),
         ] {
             let message = sampling.validate().unwrap_err().to_string();

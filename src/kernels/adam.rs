@@ -1,5 +1,5 @@
-use super::descent::{Descent, keeps};
-use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, fold, write};
+use super::descent::Descent;
+use super::{Arg, Cost, Form, Kernel, Scalar, Shader, linear_grid, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
@@ -7,8 +7,8 @@ use crate::tensor::Tensor;
 /// Adam (Kingma & Ba 2015) with bias correction:
 /// `p -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)`.
 ///
-/// AMSGrad (Reddi et al. 2018) has the largest v so far in the place of v. AdamW (Loshchilov & Hutter 2019) first takes
-/// `rate * weight_decay * p` from p.
+/// AMSGrad (Reddi et al. 2018) uses the largest v so far instead of v. AdamW (Loshchilov & Hutter
+/// 2019) first subtracts `rate * weight_decay * p` from p.
 #[derive(Debug, Clone)]
 pub struct Adam {
     pub descent: Descent,
@@ -16,21 +16,16 @@ pub struct Adam {
     pub first_moment: Tensor,
     /// `[count]`: v.
     pub second_moment: Tensor,
-    /// `[count]`: the largest v so far; empty where it is not AMSGrad.
+    /// `[count]`: the largest v so far; empty except for AMSGrad.
     pub largest_moment: Tensor,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
-    /// TensorFlow's epsilon is divided by `sqrt(1 - beta2^t)`.
+    /// TensorFlow divides epsilon by `sqrt(1 - beta2^t)`.
     pub form: Form,
-    /// Weight decay apart from the gradient; as part of it, it is [`Descent::l2`].
+    /// Decoupled weight decay, as in AdamW. L2 decay, which is added to the gradient, is
+    /// [`Descent::l2`].
     pub weight_decay: f64,
-}
-
-impl From<Adam> for Call {
-    fn from(call: Adam) -> Call {
-        Call::Adam(call)
-    }
 }
 
 impl Kernel for Adam {
@@ -55,33 +50,29 @@ impl Kernel for Adam {
             ("beta2", Scalar::F32(self.beta2 as f32)),
             ("rest1", Scalar::F32((1.0 - self.beta1) as f32)),
             ("rest2", Scalar::F32((1.0 - self.beta2) as f32)),
-            // Finite, for a beta of 0.
+            // The logarithm of a beta of 0 must be finite.
             ("ln_beta1", Scalar::F32(self.beta1.ln().max(-1e4) as f32)),
             ("ln_beta2", Scalar::F32(self.beta2.ln().max(-1e4) as f32)),
             ("epsilon", Scalar::F32(self.epsilon as f32)),
             (
                 "scaled_epsilon",
-                Scalar::U32((self.form == Form::Tensorflow).into()),
+                Scalar::from(self.form == Form::Tensorflow),
             ),
             ("weight_decay", Scalar::F32(self.weight_decay as f32)),
-            ("keeps_largest", keeps(&self.largest_moment)),
+            ("has_largest", Scalar::from(!self.largest_moment.is_empty())),
         ]);
         uniform
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/adam.wgsl"),
-                Descent::SHADER,
-                include_str!("../../shaders/common/math.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Descent::shader([
+            include_str!("../../shaders/adam.wgsl"),
+            include_str!("../../shaders/common/math.wgsl"),
+        ])
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.descent.parameters.len(), 64)
+        linear_grid(self.descent.parameters.len(), 64)
     }
 
     fn cost(&self) -> Cost {
@@ -96,7 +87,7 @@ impl Kernel for Adam {
 
 impl Adam {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let (updates, rate) = self.descent.now(memory);
+        let (updates, rate) = self.descent.updates_and_rate(memory);
         let t = f64::from(updates + 1);
         let correction = |beta: f64| R::one_minus_exp(beta.ln() * t);
         let root = correction(self.beta2).sqrt();
@@ -106,24 +97,24 @@ impl Adam {
             Form::Torch => R::of(self.epsilon),
             Form::Tensorflow => R::of(self.epsilon) / root,
         };
-        let kept = R::one() - rate * R::of(self.weight_decay);
+        let decay = R::one() - rate * R::of(self.weight_decay);
         let rate = rate / correction(self.beta1);
         let moments = [
             &self.first_moment,
             &self.second_moment,
             &self.largest_moment,
         ];
-        let keeps_largest = !self.largest_moment.is_empty();
+        let has_largest = !self.largest_moment.is_empty();
         self.descent
             .update(memory, moments, |p, g, [m, v, largest]| {
                 *m = beta1 * *m + rest1 * g;
                 *v = beta2 * *v + rest2 * g * g;
                 let mut scale = *v;
-                if keeps_largest {
+                if has_largest {
                     scale = largest.or_larger(scale);
                     *largest = scale;
                 }
-                p * kept - rate * *m / (scale.sqrt() / root + epsilon)
+                p * decay - rate * *m / (scale.sqrt() / root + epsilon)
             });
     }
 }

@@ -1,75 +1,77 @@
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, write};
+use super::words::wgsl_constants;
+use super::{Arg, Cost, Kernel, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Moves columns of a `[T, B, ...]` tensor into columns of another, in an order of its own, and times a mask where there is
-/// one. What lies between the layers of a network is made of such moves: directions, dropout, residuals.
+/// Copies columns of a `[T, B, ...]` tensor to columns of another: in another order of time,
+/// multiplied by a mask, or added to the values there. Bidirectional layers, dropout and residuals
+/// consist of such copies between the layers.
 #[derive(Debug, Clone)]
 pub struct Arrange {
     pub source: Columns,
     pub out: Columns,
     pub mask: Option<(Columns, Side)>,
-    /// `[B]`: valid steps, of which more than T count as T.
+    /// `[B]`: valid steps of each sequence. A length above T counts as T.
     pub lengths: Tensor,
     pub steps: usize,
     pub batch: usize,
-    /// Columns.
+    /// Number of columns.
     pub width: usize,
     pub order: Order,
-    /// Adds to what `out` holds.
+    /// Whether the result is added to the values of `out`.
     pub accumulate: bool,
 }
 
-/// Some columns of a `[T, B, stride]` tensor.
+/// A block of columns of a `[T, B, stride]` tensor.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
-    /// From the first of them on.
+    /// The tensor, from the first of the columns on.
     pub tensor: Tensor,
-    /// Numbers from one sequence to the next.
+    /// Elements from one row `t * B + b` to the next.
     pub stride: usize,
 }
 
-/// Whose steps a mask goes by.
+/// The tensor whose step index selects the row of a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Side {
-    Source,
-    Out,
+    Source = 1,
+    Out = 2,
 }
 
-/// What a step takes; zeros past a sequence's end, if nothing else is said.
+/// The source step of each output step. Padded output steps are zero, unless the order says
+/// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Order {
-    /// What stands there.
+    /// Step t.
     InTime,
-    /// Step t what stands at step `length - 1 - t` (TensorFlow's `reverse_sequence`).
+    /// Step `length - 1 - t` (TensorFlow's `reverse_sequence`).
     Reversed,
-    /// What stands there, and past the end what stands at the last valid step.
+    /// Step t, and for padded steps the last valid step.
     Repeat,
-    /// The way back of `Repeat`: what stands there, and the last valid step also all that stands past the end.
+    /// The gradient of `Repeat`: step t; the last valid step also sums all padded steps.
     Collect,
 }
 
+/// The uniform's value of an absent [`Side`].
+const NO_MASK: u32 = 0;
+
 impl Columns {
-    /// All columns of a tensor.
+    /// Returns all columns of a tensor.
     pub fn all(tensor: Tensor) -> Columns {
         let stride = *tensor.shape.extents().last().unwrap_or(&1);
         Columns { tensor, stride }
     }
 
-    /// The columns from number `first` on.
+    /// Returns the columns from index `first` on.
     pub fn from(self, first: usize) -> Columns {
         let rest = self.tensor.len() - first;
         Columns {
             tensor: self.tensor.part(first, [rest]),
             ..self
         }
-    }
-}
-
-impl From<Arrange> for Call {
-    fn from(call: Arrange) -> Call {
-        Call::Arrange(call)
     }
 }
 
@@ -89,17 +91,9 @@ impl Kernel for Arrange {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let (mask_stride, mask_side) = match self.mask {
-            None => (0, 0),
-            Some((mask, Side::Source)) => (mask.stride, 1),
-            Some((mask, Side::Out)) => (mask.stride, 2),
-        };
-        let order = match self.order {
-            Order::InTime => 0,
-            Order::Reversed => 1,
-            Order::Repeat => 2,
-            Order::Collect => 3,
-        };
+        let (mask_stride, mask_side) = self
+            .mask
+            .map_or((0, NO_MASK), |(mask, side)| (mask.stride, side as u32));
         vec![
             ("source_stride", Scalar::count(self.source.stride)),
             ("mask_stride", Scalar::count(mask_stride)),
@@ -108,20 +102,24 @@ impl Kernel for Arrange {
             ("batch", Scalar::count(self.batch)),
             ("width", Scalar::count(self.width)),
             ("mask_side", Scalar::U32(mask_side)),
-            ("order", Scalar::U32(order)),
-            ("accumulate", Scalar::U32(self.accumulate.into())),
+            ("order", Scalar::U32(self.order as u32)),
+            ("accumulate", Scalar::from(self.accumulate)),
         ]
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![include_str!("../../shaders/arrange.wgsl")],
-            constants: vec![],
-        }
+        let constants = [
+            ("REVERSED", Order::Reversed as usize),
+            ("REPEAT", Order::Repeat as usize),
+            ("COLLECT", Order::Collect as usize),
+            ("NO_MASK", NO_MASK as usize),
+            ("BY_SOURCE", Side::Source as usize),
+        ];
+        Shader::new([include_str!("../../shaders/arrange.wgsl")]).with(wgsl_constants(&constants))
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.steps * self.batch * self.width, 64)
+        linear_grid(self.steps * self.batch * self.width, 64)
     }
 
     fn iterations(&self) -> usize {
@@ -130,10 +128,11 @@ impl Kernel for Arrange {
 
     fn cost(&self) -> Cost {
         let moved = (self.steps * self.batch * self.width) as f64;
-        let more = f64::from(u8::from(self.accumulate)) + f64::from(u8::from(self.mask.is_some()));
+        let operands =
+            f64::from(u8::from(self.accumulate)) + f64::from(u8::from(self.mask.is_some()));
         Cost {
-            flops: more * moved,
-            bytes: 4.0 * (2.0 + more) * moved,
+            flops: operands * moved,
+            bytes: 4.0 * (2.0 + operands) * moved,
         }
     }
 }
@@ -167,8 +166,8 @@ impl Arrange {
             if from < length {
                 moved.copy_from_slice(at(from));
                 if self.order == Order::Collect && t + 1 == length {
-                    for past in length..self.steps {
-                        add(&mut moved, at(past));
+                    for padded in length..self.steps {
+                        add(&mut moved, at(padded));
                     }
                 }
                 if let Some((mask, stride, side)) = &mask {
@@ -191,9 +190,9 @@ impl Arrange {
     }
 }
 
-fn add<R: Real>(values: &mut [R], more: &[R]) {
+fn add<R: Real>(values: &mut [R], summands: &[R]) {
     values
         .iter_mut()
-        .zip(more)
-        .for_each(|(value, &more)| *value += more);
+        .zip(summands)
+        .for_each(|(value, &summand)| *value += summand);
 }

@@ -1,22 +1,17 @@
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
+use super::{Arg, Cost, Kernel, Scalar, Shader, control, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Begins a chunk of long sequences: with the states that the chunk before has left, or with zeros where it is their first.
+/// Initialises the states of a chunk of time: with the last states of the previous chunk, or with
+/// zeros in the first chunk.
 #[derive(Debug, Clone)]
 pub struct CarryState {
-    /// States after the last valid step.
+    /// `[count]`: the states after the last valid step.
     pub last: Tensor,
     pub control: Tensor,
-    /// As many: states before the first step.
+    /// `[count]`: the states before the first step.
     pub initial: Tensor,
-}
-
-impl From<CarryState> for Call {
-    fn from(call: CarryState) -> Call {
-        Call::CarryState(call)
-    }
 }
 
 impl Kernel for CarryState {
@@ -37,14 +32,11 @@ impl Kernel for CarryState {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![include_str!("../../shaders/carry_state.wgsl")],
-            constants: vec![],
-        }
+        Shader::new([include_str!("../../shaders/carry_state.wgsl")]).with(control::wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.initial.len(), 64)
+        linear_grid(self.initial.len(), 64)
     }
 
     fn cost(&self) -> Cost {
@@ -58,9 +50,10 @@ impl Kernel for CarryState {
 impl CarryState {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let mut initial = memory.write(&self.initial);
-        match memory.read_index(&self.control)[control::CHUNK] {
-            0 => initial.fill(R::zero()),
-            _ => initial.copy_from_slice(&memory.read(&self.last)),
+        if memory.read_index(&self.control)[control::CHUNK] == 0 {
+            initial.fill(R::zero());
+        } else {
+            initial.copy_from_slice(&memory.read(&self.last));
         }
     }
 }

@@ -1,25 +1,21 @@
-use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, read, write};
+use super::{Arg, Cost, Form, Kernel, Scalar, Shader, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// The norm of the whole gradient and the factor that clips it: `norm = [n, factor]`.
+/// Computes the Euclidean norm of the whole gradient and the factor that clips it:
+/// `norm = [n, factor]`.
 #[derive(Debug, Clone)]
 pub struct ClipFactor {
-    /// `[64]`, as [`SquaredNorm`](super::SquaredNorm) leaves them.
+    /// `[64]`: the result of [`SquaredNorm`](super::SquaredNorm).
     pub partials: Tensor,
     /// `[2]`.
     pub norm: Tensor,
-    /// The largest norm that is let through; `None` lets everything through.
+    /// The largest norm that is not clipped; `None` clips nothing.
     pub limit: Option<f64>,
-    /// TensorFlow's factor is `limit / norm` (`clip_by_global_norm`), PyTorch's `limit / (norm + 1e-6)` (`clip_grad_norm_`).
+    /// TensorFlow's factor is `limit / norm` (`clip_by_global_norm`), PyTorch's is
+    /// `limit / (norm + 1e-6)` (`clip_grad_norm_`).
     pub form: Form,
-}
-
-impl From<ClipFactor> for Call {
-    fn from(call: ClipFactor) -> Call {
-        Call::ClipFactor(call)
-    }
 }
 
 impl Kernel for ClipFactor {
@@ -39,13 +35,10 @@ impl Kernel for ClipFactor {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/clip_factor.wgsl"),
-                include_str!("../../shaders/common/reduce.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/clip_factor.wgsl"),
+            include_str!("../../shaders/common/reduce.wgsl"),
+        ])
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -75,6 +68,7 @@ impl ClipFactor {
         }
     }
 
+    /// Returns the summand of the norm in the denominator.
     fn margin(&self) -> f64 {
         match self.form {
             Form::Tensorflow => 0.0,

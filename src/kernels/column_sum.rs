@@ -1,39 +1,35 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, read, steps_that_count, write};
+use super::{Arg, Cost, Kernel, Scalar, Shader, linear_grid, read, valid_rows, write};
 use crate::memory::Memory;
 use crate::numeric::gemm::KC;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// `out[n] = sum over m of source[m, n]`: the gradient of a bias. With a factor, of `source[m, n] * factor[m, n]`: the
-/// gradient of weights that each multiply one number only.
+/// Sums a matrix over its rows, `out[n] = sum over m of source[m, n]`: the gradient of a bias. With
+/// a factor it sums `source[m, n] * factor[m, n]`: the gradient of peepholes, which are elementwise
+/// weights.
 #[derive(Debug, Clone)]
 pub struct ColumnSum {
-    /// `[rows, stride]`, of which the first columns count.
+    /// `[rows, stride]`; the first columns are summed.
     pub source: Tensor,
     /// `[rows, columns]`.
     pub factor: Option<Tensor>,
-    /// `[B]`, where the rows are `[T, B]` and those past a sequence's end do not count.
+    /// `[B]`: if given, the rows are `[T, B]`, and padded steps are left out.
     pub lengths: Option<Tensor>,
-    /// `[copies, columns]`, each row the same: two biases of one sum have one gradient.
+    /// `[copies, columns]`, equal rows: two biases that are added have the same gradient.
     pub out: Tensor,
     pub copies: usize,
     pub rows: usize,
     pub stride: usize,
 }
 
-/// Columns that a task of the CPU takes.
-const COLUMNS_OF_TASK: usize = 64;
-/// Columns of a workgroup, and the invocations that share the rows of each, where there are many.
+/// Columns of one CPU task.
+const TASK_COLUMNS: usize = 64;
+/// Columns of a workgroup.
 const COLUMNS: usize = 32;
+/// Invocations that share the rows of a column, in a matrix of many rows.
 const LANES: usize = 8;
-
-impl From<ColumnSum> for Call {
-    fn from(call: ColumnSum) -> Call {
-        Call::ColumnSum(call)
-    }
-}
 
 impl Kernel for ColumnSum {
     fn name(&self) -> &'static str {
@@ -63,14 +59,11 @@ impl Kernel for ColumnSum {
         let mut constants = vec![("COLUMNS", COLUMNS as f64), ("LANES", self.lanes() as f64)];
         constants.extend(self.factor.map(|_| ("FACTORS", 1.0)));
         constants.extend(self.lengths.map(|_| ("RAGGED", 1.0)));
-        Shader {
-            parts: vec![include_str!("../../shaders/column_sum.wgsl")],
-            constants,
-        }
+        Shader::new([include_str!("../../shaders/column_sum.wgsl")]).with_constants(constants)
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.columns(), COLUMNS)
+        linear_grid(self.columns(), COLUMNS)
     }
 
     fn iterations(&self) -> usize {
@@ -93,12 +86,12 @@ impl ColumnSum {
         self.out.len() / self.copies
     }
 
-    /// Invocations that share the rows of a column.
+    /// Returns the number of invocations that share the rows of a column.
     fn lanes(&self) -> usize {
         if self.rows < 8 * LANES { 1 } else { LANES }
     }
 
-    /// B, or the rows, where they are not of sequences.
+    /// Returns B, or the number of rows if these are not steps of sequences.
     fn batch(&self) -> usize {
         self.lengths.map_or(self.rows, |lengths| lengths.len())
     }
@@ -110,18 +103,18 @@ impl ColumnSum {
         let factor = self.factor.map(|factor| memory.read(&factor));
         let factor = factor.as_deref();
         let rows = match self.lengths {
-            Some(lengths) => steps_that_count(self.rows, &memory.read_index(&lengths)),
+            Some(lengths) => valid_rows(self.rows, &memory.read_index(&lengths)),
             None => (0..self.rows).collect(),
         };
         let mut out = memory.write(&self.out);
         out[..columns]
-            .par_chunks_mut(COLUMNS_OF_TASK)
+            .par_chunks_mut(TASK_COLUMNS)
             .enumerate()
             .for_each(|(number, out)| {
-                let first = number * COLUMNS_OF_TASK;
+                let first = number * TASK_COLUMNS;
                 out.fill(R::zero());
                 for rows in rows.chunks(KC) {
-                    let mut block = [R::zero(); COLUMNS_OF_TASK];
+                    let mut block = [R::zero(); TASK_COLUMNS];
                     for &row in rows {
                         let values = &source[row * self.stride + first..][..out.len()];
                         let sums = block.iter_mut().zip(values);

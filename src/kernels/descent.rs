@@ -1,36 +1,44 @@
-//! What the update rules have in common: [`Sgd`](super::Sgd), [`Adam`](super::Adam), [`Rmsprop`](super::Rmsprop).
+//! The common part of the optimizers: [`Sgd`](super::Sgd), [`Adam`](super::Adam),
+//! [`Rmsprop`](super::Rmsprop).
 
 use rayon::prelude::*;
 
-use super::{Arg, Scalar, control, read, write};
+use super::{Arg, Scalar, Shader, control, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// What every rule updates, and what changes it from step to step.
+/// The tensors and settings that every optimizer uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Descent {
     /// `[count]`.
     pub parameters: Tensor,
-    /// `[count]`, as back-propagation leaves them.
+    /// `[count]`: the result of the backward pass.
     pub gradients: Tensor,
-    /// Holds the number of updates so far.
+    /// The [`control`] words, which hold the number of updates so far.
     pub control: Tensor,
-    /// `[rows]`: the learning rate of each step until the next readback.
+    /// `[rows]`: the learning rates of the steps until the next readback.
     pub rates: Tensor,
-    /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it; its factor multiplies the gradients.
+    /// `[2]`: the result of [`ClipFactor`](super::ClipFactor), whose factor multiplies the
+    /// gradients first.
     pub norm: Tensor,
-    /// Then each gradient is clamped to ± this.
+    /// The limit to which each gradient is then clipped.
     pub clip_value: Option<f64>,
-    /// Then this much of its parameter is added to each gradient: weight decay as an L2 penalty on the loss.
+    /// The coefficient of weight decay as an L2 penalty: `l2 * parameter` is then added to each
+    /// gradient.
     pub l2: f64,
 }
 
 impl Descent {
-    /// The WGSL of all this, with the bindings of [`Descent::args`].
-    pub(super) const SHADER: &'static str = include_str!("../../shaders/common/descent.wgsl");
+    /// Returns an optimizer's shader: `parts` and the common part, with the bindings of
+    /// [`Descent::args`].
+    pub(super) fn shader(parts: impl IntoIterator<Item = &'static str>) -> Shader {
+        Shader::new(parts)
+            .with(include_str!("../../shaders/common/descent.wgsl"))
+            .with(control::wgsl())
+    }
 
-    /// The first bindings of a rule.
+    /// Returns the first bindings of an optimizer.
     pub(super) fn args(&self) -> Vec<Arg> {
         vec![
             write("parameters", self.parameters),
@@ -41,7 +49,7 @@ impl Descent {
         ]
     }
 
-    /// The first scalars of a rule.
+    /// Returns the first scalars of an optimizer.
     pub(super) fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         vec![
             ("count", Scalar::count(self.parameters.len())),
@@ -50,15 +58,16 @@ impl Descent {
         ]
     }
 
-    /// Updates before this one, and its learning rate.
-    pub(super) fn now<R: Real>(&self, memory: &Memory<R>) -> (u32, R) {
+    /// Returns the number of updates before this one, and its learning rate.
+    pub(super) fn updates_and_rate<R: Real>(&self, memory: &Memory<R>) -> (u32, R) {
         let control = memory.read_index(&self.control);
         let rate = memory.read(&self.rates)[control[control::ROW] as usize];
         (control[control::STEP], rate)
     }
 
-    /// Replaces each parameter by `rule(parameter, gradient, its moments)`, with the gradient clipped and decayed. The rule
-    /// changes the moments; where one is not kept, 0 stands in its place.
+    /// Replaces each parameter by `rule(parameter, gradient, its moments)`, with the gradient
+    /// clipped and decayed. The rule changes the moments; where one is not kept, 0 stands in its
+    /// place.
     pub(super) fn update<R: Real, const N: usize>(
         &self,
         memory: &Memory<R>,
@@ -84,7 +93,8 @@ impl Descent {
         tasks
             .into_par_iter()
             .for_each(|(parameters, gradients, moments)| {
-                // Every slice has the same length, so that the loop need not ask which moments there are.
+                // Every slice has the same length, so that the loop need not ask which moments
+                // there are.
                 let mut absent = [const { vec![] }; N];
                 let mut slices: Vec<&mut [R]> = moments
                     .into_iter()
@@ -122,7 +132,8 @@ struct Task<'a, R, F, const N: usize> {
     change: F,
 }
 
-/// A loop over numbers, which the compiler makes vector code of: here with the widest instructions that there are.
+/// A loop over numbers, which the compiler makes vector code of: here with the widest instructions
+/// that there are.
 impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for Task<'_, R, F, N> {
     type Output = ();
 
@@ -132,7 +143,8 @@ impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for 
         for (number, (parameters, gradients)) in
             blocks.zip(self.gradients.chunks(BLOCK)).enumerate()
         {
-            // Copies of what nothing else can be: the compiler then need not ask which slices are the same memory.
+            // Copies of what nothing else can be: the compiler then need not ask which slices are
+            // the same memory.
             let (mut p, mut g) = ([R::zero(); BLOCK], [R::zero(); BLOCK]);
             let mut moments_of = [[R::zero(); BLOCK]; N];
             let own = number * BLOCK..number * BLOCK + parameters.len();
@@ -161,8 +173,3 @@ const TASK: usize = 4096;
 
 /// Parameters that are copied and updated together.
 const BLOCK: usize = 64;
-
-/// Whether a rule keeps this moment: where it does not, the tensor is empty.
-pub(super) fn keeps(moment: &Tensor) -> Scalar {
-    Scalar::U32((!moment.is_empty()).into())
-}

@@ -1,15 +1,16 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
-use crate::kernels::Columns;
+use super::words::wgsl_constants;
+use super::{Arg, Columns, Cost, Kernel, Scalar, Shader, control, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::network::MaskSharing;
 use crate::numeric::real::Real;
 use crate::rng::{Stream, philox};
 use crate::tensor::Tensor;
 
-/// Draws a dropout mask `[T, B, width]`: 0, or one over the probability of being kept. The numbers follow from the seed, the
-/// updates made so far, and the mask's own number, so they are the same on every executor and after a resume.
+/// Draws a dropout mask `[T, B, width]` of 0 or `1 / keep_prob`. The mask depends only on the seed,
+/// the number of updates so far and the mask's index, so it is the same on every executor and after
+/// a resume.
 #[derive(Debug, Clone)]
 pub struct DropoutMask {
     pub control: Tensor,
@@ -21,14 +22,8 @@ pub struct DropoutMask {
     pub keep_prob: f64,
     pub sharing: MaskSharing,
     pub seed: u64,
-    /// Which of the network's masks it is.
-    pub number: u32,
-}
-
-impl From<DropoutMask> for Call {
-    fn from(call: DropoutMask) -> Call {
-        Call::DropoutMask(call)
-    }
+    /// The index of the mask among the network's masks.
+    pub index: u32,
 }
 
 impl Kernel for DropoutMask {
@@ -41,19 +36,16 @@ impl Kernel for DropoutMask {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let sharing = match self.sharing {
-            MaskSharing::EachStep => 0,
-            MaskSharing::EachSequence => 1,
-            MaskSharing::EachBatch => 2,
-        };
         let [seed_low, seed_high] = self.key();
+        let [stream, index] = Stream::Dropout(self.index).words();
         vec![
             ("steps", Scalar::count(self.steps)),
             ("batch", Scalar::count(self.batch)),
             ("width", Scalar::count(self.width)),
             ("stride", Scalar::count(self.out.stride)),
-            ("sharing", Scalar::U32(sharing)),
-            ("number", Scalar::U32(self.number)),
+            ("sharing", Scalar::U32(sharing_code(self.sharing))),
+            ("stream", Scalar::U32(stream)),
+            ("index", Scalar::U32(index)),
             ("seed_low", Scalar::U32(seed_low)),
             ("seed_high", Scalar::U32(seed_high)),
             ("keep_below", Scalar::U32(self.keep_below())),
@@ -62,17 +54,21 @@ impl Kernel for DropoutMask {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/dropout_mask.wgsl"),
-                include_str!("../../shaders/common/philox.wgsl"),
-            ],
-            constants: vec![],
-        }
+        let sharing = |sharing| sharing_code(sharing) as usize;
+        let constants = [
+            ("EACH_STEP", sharing(MaskSharing::EachStep)),
+            ("EACH_SEQUENCE", sharing(MaskSharing::EachSequence)),
+        ];
+        Shader::new([
+            include_str!("../../shaders/dropout_mask.wgsl"),
+            include_str!("../../shaders/common/philox.wgsl"),
+        ])
+        .with(control::wgsl())
+        .with(wgsl_constants(&constants))
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.steps * self.batch * self.width.div_ceil(4), 64)
+        linear_grid(self.steps * self.batch * self.width.div_ceil(4), 64)
     }
 
     fn cost(&self) -> Cost {
@@ -83,12 +79,22 @@ impl Kernel for DropoutMask {
     }
 }
 
+/// Returns the uniform's value of a sharing.
+fn sharing_code(sharing: MaskSharing) -> u32 {
+    match sharing {
+        MaskSharing::EachStep => 0,
+        MaskSharing::EachSequence => 1,
+        MaskSharing::EachBatch => 2,
+    }
+}
+
 impl DropoutMask {
+    /// Returns the key of the random number generator: the seed.
     fn key(&self) -> [u32; 2] {
         [self.seed as u32, (self.seed >> 32) as u32]
     }
 
-    /// A number is kept where its random word is below this.
+    /// Returns the bound below which a random word keeps its element.
     fn keep_below(&self) -> u32 {
         (self.keep_prob * 4_294_967_296.0) as u32
     }
@@ -97,7 +103,7 @@ impl DropoutMask {
         let step = memory.read_index(&self.control)[control::STEP];
         let mut out = memory.write(&self.out.tensor);
         let (scale, keep_below) = (R::of(1.0 / self.keep_prob), self.keep_below());
-        let [stream, number] = Stream::Dropout(self.number).words();
+        let [stream, index] = Stream::Dropout(self.index).words();
         let quads = self.width.div_ceil(4);
         out.par_chunks_mut(self.out.stride)
             .take(self.steps * self.batch)
@@ -110,7 +116,7 @@ impl DropoutMask {
                 };
                 for (quad, out) in out[..self.width].chunks_mut(4).enumerate() {
                     let block = (drawn_for * quads + quad) as u32;
-                    let words = philox([block, step, stream, number], self.key());
+                    let words = philox([block, step, stream, index], self.key());
                     for (value, word) in out.iter_mut().zip(words) {
                         *value = if word < keep_below { scale } else { R::zero() };
                     }

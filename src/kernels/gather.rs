@@ -1,18 +1,19 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, control, fold, read, write};
+use super::{Arg, Cost, Kernel, Scalar, Shader, control, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Takes the next batch of sequences out of a data set: `out[t, b, :] = source[order[cursor + b], t, :]`; or of sequences that
-/// are longer the next chunk of so many steps, where t counts from the chunk's first.
+/// Takes the next batch of sequences from a data set,
+/// `out[t, b, :] = source[order[cursor + b], t, :]`, or the next chunk of time of long sequences:
+/// then t counts from the chunk's first step.
 #[derive(Debug, Clone)]
 pub struct Gather {
-    pub of: Of,
-    /// `[N, source_steps, I]`; bytes lie four to a word, lowest first.
+    pub kind: GatherKind,
+    /// `[N, source_steps, I]`; bytes are stored four to a word, the lowest byte first.
     pub source: Tensor,
-    /// `[N]` or more: which sequence is taken when.
+    /// `[N]` at least: the indices of the sequences in the order of the epoch.
     pub order: Tensor,
     pub control: Tensor,
     /// `[T, B, I]`.
@@ -22,27 +23,22 @@ pub struct Gather {
     /// I.
     pub width: usize,
     pub source_steps: usize,
-    /// Steps from one chunk to the next.
+    /// Steps of a chunk.
     pub chunk_steps: usize,
 }
 
-/// What a data set is made of, and what stands in the batch where the epoch has ended.
+/// The elements of a data set, and their value in the rows of a batch past the end of the epoch or
+/// of the source.
 #[derive(Debug, Clone, Copy)]
-pub enum Of {
-    /// Reals; absent ones are 0.
+pub enum GatherKind {
+    /// Real numbers; 0 past the end.
     Reals,
-    /// Bytes that stand for `byte * scale`; absent ones are 0.
+    /// Bytes, read as `byte * scale`; 0 past the end.
     Bytes { scale: f32 },
-    /// Integers, such as labels and tokens.
+    /// Integers, such as labels and tokens; `absent` past the end.
     Indices { absent: u32 },
-    /// Valid steps of a sequence, of which those in the chunk are counted; absent ones are 0.
+    /// Lengths of sequences, read as the number of valid steps in the chunk; 0 past the end.
     Lengths,
-}
-
-impl From<Gather> for Call {
-    fn from(call: Gather) -> Call {
-        Call::Gather(call)
-    }
 }
 
 impl Kernel for Gather {
@@ -60,10 +56,10 @@ impl Kernel for Gather {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let (absent, scale) = match self.of {
-            Of::Reals | Of::Lengths => (0, 1.0),
-            Of::Bytes { scale } => (0, scale),
-            Of::Indices { absent } => (absent, 1.0),
+        let (absent, scale) = match self.kind {
+            GatherKind::Reals | GatherKind::Lengths => (0, 1.0),
+            GatherKind::Bytes { scale } => (0, scale),
+            GatherKind::Indices { absent } => (absent, 1.0),
         };
         vec![
             ("steps", Scalar::count(self.steps)),
@@ -77,24 +73,21 @@ impl Kernel for Gather {
     }
 
     fn shader(&self) -> Shader {
-        let of = match self.of {
-            Of::Reals => include_str!("../../shaders/common/gather_reals.wgsl"),
-            Of::Bytes { .. } => include_str!("../../shaders/common/gather_bytes.wgsl"),
-            Of::Indices { .. } => include_str!("../../shaders/common/gather_indices.wgsl"),
-            Of::Lengths => include_str!("../../shaders/common/gather_lengths.wgsl"),
+        let load = match self.kind {
+            GatherKind::Reals => include_str!("../../shaders/common/gather_reals.wgsl"),
+            GatherKind::Bytes { .. } => include_str!("../../shaders/common/gather_bytes.wgsl"),
+            GatherKind::Indices { .. } => include_str!("../../shaders/common/gather_indices.wgsl"),
+            GatherKind::Lengths => include_str!("../../shaders/common/gather_lengths.wgsl"),
         };
-        Shader {
-            parts: vec![include_str!("../../shaders/gather.wgsl"), of],
-            constants: vec![],
-        }
+        Shader::new([include_str!("../../shaders/gather.wgsl"), load]).with(control::wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.out.len(), 64)
+        linear_grid(self.out.len(), 64)
     }
 
     fn cost(&self) -> Cost {
-        let source = if matches!(self.of, Of::Bytes { .. }) {
+        let source = if matches!(self.kind, GatherKind::Bytes { .. }) {
             1.0
         } else {
             4.0
@@ -106,56 +99,57 @@ impl Kernel for Gather {
     }
 }
 
-/// Time steps that a task of the CPU takes.
-const STEPS: usize = 8;
+/// Time steps of one CPU task.
+const TASK_STEPS: usize = 8;
 
 impl Gather {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let before = memory.read_index(&self.control)[control::CHUNK] as usize * self.chunk_steps;
-        match self.of {
-            Of::Reals => {
+        match self.kind {
+            GatherKind::Reals => {
                 let source = memory.read(&self.source);
                 let (source, mut out) = (&*source, memory.write(&self.out));
-                self.each(memory, &mut out, before, R::zero(), |start, out| {
+                self.fill(memory, &mut out, before, R::zero(), |start, out| {
                     out.copy_from_slice(&source[start..][..out.len()]);
                 });
             }
-            Of::Bytes { scale } => {
+            GatherKind::Bytes { scale } => {
                 let (source, scale) = (memory.read_index(&self.source), R::of(f64::from(scale)));
                 let (source, mut out) = (&*source, memory.write(&self.out));
                 let byte = |at: usize| source[at / 4].to_le_bytes()[at % 4];
-                self.each(memory, &mut out, before, R::zero(), |start, out| {
+                self.fill(memory, &mut out, before, R::zero(), |start, out| {
                     out.iter_mut()
                         .zip(start..)
                         .for_each(|(out, at)| *out = R::of(f64::from(byte(at))) * scale);
                 });
             }
-            Of::Indices { absent } => {
+            GatherKind::Indices { absent } => {
                 let source = memory.read_index(&self.source);
                 let (source, mut out) = (&*source, memory.write_index(&self.out));
-                self.each(memory, &mut out, before, absent, |start, out| {
+                self.fill(memory, &mut out, before, absent, |start, out| {
                     out.copy_from_slice(&source[start..][..out.len()]);
                 });
             }
-            Of::Lengths => {
+            GatherKind::Lengths => {
                 let source = memory.read_index(&self.source);
                 let (source, mut out) = (&*source, memory.write_index(&self.out));
                 let (before, steps) = (before as u32, self.chunk_steps as u32);
-                self.each(memory, &mut out, 0, 0, |at, out| {
+                self.fill(memory, &mut out, 0, 0, |at, out| {
                     out[0] = source[at].saturating_sub(before).min(steps);
                 });
             }
         }
     }
 
-    /// Fills the batch, from step `before` of its sequences on, with `take(place in the data set, a step of a sequence)`.
-    fn each<R: Real, E: Copy + Send + Sync>(
+    /// Fills the batch, from step `before` of its sequences on. `load(offset, out)` reads one step
+    /// of a sequence from `offset` in the data set.
+    fn fill<R: Real, E: Copy + Send + Sync>(
         &self,
         memory: &Memory<R>,
         out: &mut [E],
         before: usize,
         absent: E,
-        take: impl Fn(usize, &mut [E]) + Sync,
+        load: impl Fn(usize, &mut [E]) + Sync,
     ) {
         let (order, control) = (
             memory.read_index(&self.order),
@@ -166,18 +160,19 @@ impl Gather {
             control[control::COUNT] as usize,
         );
         let order = &*order;
-        out.par_chunks_mut(STEPS * self.batch * self.width)
+        out.par_chunks_mut(TASK_STEPS * self.batch * self.width)
             .enumerate()
             .for_each(|(block, out)| {
-                // Sequence by sequence, since that is how the source lies.
+                // Sequence by sequence, which is the order of the source.
                 for b in 0..self.batch {
-                    let place = cursor + b;
+                    let position = cursor + b;
                     let rows = out[b * self.width..].chunks_mut(self.batch * self.width);
                     for (row, out) in rows.enumerate() {
-                        let (out, step) = (&mut out[..self.width], before + block * STEPS + row);
-                        if place < count && step < self.source_steps {
-                            let at = order[place] as usize * self.source_steps + step;
-                            take(at * self.width, out);
+                        let (out, step) =
+                            (&mut out[..self.width], before + block * TASK_STEPS + row);
+                        if position < count && step < self.source_steps {
+                            let at = order[position] as usize * self.source_steps + step;
+                            load(at * self.width, out);
                         } else {
                             out.fill(absent);
                         }

@@ -2,16 +2,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, counts, read, write};
+use super::{Arg, Cost, Kernel, Scalar, Shader, is_valid_row, read, write};
 use crate::memory::Memory;
 use crate::numeric::gemm::{Addend, PackedB, TimeSum, TimeSums, View};
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Matrix product `c = a @ b + bias`, or `c += a @ b`.
+/// Matmul `c = a @ b + bias`, or `c += a @ b`.
 ///
-/// Where one of its dimensions is T*B, a row or a term for each step of each sequence, the steps past a sequence's end may be
-/// left out: such rows of `a` count as zeros, and such terms are not there.
+/// If the rows or the inner dimension are the T*B steps of sequences, padded steps may be left out:
+/// padded rows of `a` then count as zeros, and padded terms of the inner dimension are skipped.
 #[derive(Debug, Clone)]
 pub struct Gemm {
     /// `[M, K]`.
@@ -22,27 +22,29 @@ pub struct Gemm {
     pub bias: Option<Tensor>,
     /// `[M, N]`, not transposed.
     pub c: Matrix,
-    /// Adds to what `c` holds.
+    /// Whether the product is added to the values of `c`.
     pub accumulate: bool,
-    /// Which dimension is T*B, and the sequences' lengths.
+    /// The dimension that is T*B, and the sequences' lengths, if padded steps are left out.
     pub ragged: Option<Ragged>,
-    /// Parts that the sums over T*B terms are cut into, by sequence: part s takes the sequences s, s + slices, ... and `c` is
-    /// `[slices, M, N]`.
+    /// Number of slices into which a sum over T*B terms is cut. Slice s sums the sequences s, s +
+    /// slices, ..., and `c` is `[slices, M, N]`.
     pub slices: usize,
-    /// Invocations of a workgroup along each side of its tile of `c` on a GPU: 8 or 16. No result depends on it.
+    /// Invocations of a workgroup along each side of its tile of `c` on a GPU: 8 or 16. The result
+    /// does not depend on it.
     pub side: usize,
 }
 
-/// A dimension of a product that is T*B; with the lengths, `[B]`.
+/// The dimension of a matmul that is T*B, with the lengths `[B]` of the sequences.
 #[derive(Debug, Clone, Copy)]
 pub enum Ragged {
     /// The rows of `a` and `c`.
     Rows(Tensor),
-    /// The terms of the sums.
+    /// The inner dimension.
     Terms(Tensor),
 }
 
-/// A matrix in a tensor: stored rows of `columns` elements, `stride` apart, read as its transpose on demand.
+/// A matrix in a tensor: rows of contiguous elements, `stride` apart, or the transpose of such a
+/// matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {
     pub(super) tensor: Tensor,
@@ -53,12 +55,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The first `rows * columns` elements of `tensor`.
+    /// Returns the matrix of the first `rows * columns` elements of `tensor`.
     pub fn new(tensor: Tensor, rows: usize, columns: usize) -> Self {
         Self::block(tensor, rows, columns, 0..columns)
     }
 
-    /// Columns `range` of the `rows * columns` matrix at the start of `tensor`.
+    /// Returns columns `range` of the `[rows, columns]` matrix at the start of `tensor`.
     pub fn block(tensor: Tensor, rows: usize, columns: usize, range: Range<usize>) -> Self {
         let tensor = tensor.part(range.start, [(rows - 1) * columns + range.len()]);
         Matrix {
@@ -70,7 +72,7 @@ impl Matrix {
         }
     }
 
-    /// Columns `range` of a matrix that is not transposed.
+    /// Returns columns `range` of a matrix that is not transposed.
     pub fn columns(self, range: Range<usize>) -> Self {
         assert!(!self.transposed && range.end <= self.columns);
         let tensor = self
@@ -83,13 +85,13 @@ impl Matrix {
         }
     }
 
-    /// Its elements, row by row, where they lie side by side.
+    /// Returns the elements as a tensor, if they are contiguous and row-major.
     pub fn whole(self) -> Option<Tensor> {
         let whole = !self.transposed && self.stride == self.columns;
         whole.then(|| self.tensor.part(0, [self.rows * self.columns]))
     }
 
-    /// Its transpose.
+    /// Returns the transpose.
     pub fn t(self) -> Self {
         Matrix {
             rows: self.columns,
@@ -99,11 +101,12 @@ impl Matrix {
         }
     }
 
-    /// Whether its last element lies in its tensor, after so many others.
+    /// Whether the last element is inside the tensor if the matrix begins `skip` elements later.
     fn is_inside(&self, skip: usize) -> bool {
-        let (rows, columns) = match self.transposed {
-            true => (self.columns, self.rows),
-            false => (self.rows, self.columns),
+        let (rows, columns) = if self.transposed {
+            (self.columns, self.rows)
+        } else {
+            (self.rows, self.columns)
         };
         columns <= self.stride
             && skip + (rows.max(1) - 1) * self.stride + columns <= self.tensor.len()
@@ -116,8 +119,8 @@ impl Matrix {
         }
     }
 
-    /// Elements from one row to the next, and from one column to the next.
-    fn steps(&self) -> (usize, usize) {
+    /// Returns the distances from one row to the next and from one column to the next, in elements.
+    fn strides(&self) -> (usize, usize) {
         if self.transposed {
             (1, self.stride)
         } else {
@@ -125,22 +128,27 @@ impl Matrix {
         }
     }
 
-    /// Which of a shader's ways of loading fits, where four numbers are loaded at once: across lines (rows of a, columns of b) or
-    /// along them.
-    fn loads(&self, along: bool) -> Loads {
-        let fours = [self.tensor.offset, self.stride, self.rows, self.columns];
-        match fours.iter().all(|size| size.is_multiple_of(4)) {
-            true if along => Loads::Along,
-            true => Loads::Across,
-            false => Loads::Single,
+    /// Returns how a shader loads the matrix, whose contiguous elements are the terms of the inner
+    /// dimension or not.
+    fn loading(&self, inner_is_contiguous: bool) -> Loading {
+        let sizes = [self.tensor.offset, self.stride, self.rows, self.columns];
+        if !sizes.iter().all(|size| size.is_multiple_of(4)) {
+            Loading::Single
+        } else if inner_is_contiguous {
+            Loading::Along
+        } else {
+            Loading::Across
         }
     }
 }
 
-/// How a shader loads numbers of a matrix.
-enum Loads {
+/// How a shader loads the elements of an operand.
+enum Loading {
+    /// Element by element.
     Single,
+    /// Vec4s of four rows of `a`, or of four columns of `b`.
     Across,
+    /// Vec4s of four terms of the inner dimension.
     Along,
 }
 
@@ -148,10 +156,10 @@ impl Gemm {
     /// Invocations along each side of the smallest tile.
     pub const SIDE: usize = 8;
 
-    /// `c = a @ b`.
+    /// Returns the call `c = a @ b`.
     ///
     /// # Panics
-    /// Where the sizes do not fit.
+    /// If the sizes do not match.
     pub fn new(a: Matrix, b: Matrix, c: Matrix) -> Self {
         assert!(a.columns == b.rows && a.rows == c.rows && b.columns == c.columns && !c.transposed);
         Gemm {
@@ -166,15 +174,15 @@ impl Gemm {
         }
     }
 
-    /// Terms of each sum.
-    pub fn terms(&self) -> usize {
+    /// Returns K, the inner dimension.
+    pub fn inner(&self) -> usize {
         self.a.columns
     }
 
-    /// Leaves out the rows of `a` that are past the end of one of the `[B]` sequences.
+    /// Leaves out the rows of `a` that are padded steps of the B sequences.
     ///
     /// # Panics
-    /// Where the rows are not a number of steps of each sequence.
+    /// If the number of rows is not a multiple of B.
     pub fn ragged_rows(self, lengths: Tensor) -> Self {
         assert!(self.a.rows.is_multiple_of(lengths.len()));
         Gemm {
@@ -183,10 +191,10 @@ impl Gemm {
         }
     }
 
-    /// Leaves out the terms that are past the end of one of the `[B]` sequences.
+    /// Leaves out the terms of the inner dimension that are padded steps of the B sequences.
     ///
     /// # Panics
-    /// Where the terms are not a number of steps of each sequence.
+    /// If the inner dimension is not a multiple of B.
     pub fn ragged_terms(self, lengths: Tensor) -> Self {
         assert!(self.a.columns.is_multiple_of(lengths.len()));
         Gemm {
@@ -195,10 +203,11 @@ impl Gemm {
         }
     }
 
-    /// Cuts the sums over T*B terms into parts, which go to `partials`, `[slices, M, N]`, in place of `c`.
+    /// Cuts the sums over T*B terms into slices and writes these to `partials`, `[slices, M, N]`,
+    /// instead of `c`.
     ///
     /// # Panics
-    /// Where the terms are not steps of at least so many sequences.
+    /// If the inner dimension is not [`Ragged::Terms`], or of fewer sequences than `slices`.
     pub fn sliced(self, slices: usize, partials: Tensor) -> Self {
         assert!(matches!(self.ragged, Some(Ragged::Terms(lengths)) if slices <= lengths.len()));
         let (rows, columns) = (self.c.rows, self.c.columns);
@@ -210,12 +219,15 @@ impl Gemm {
         Gemm { c, slices, ..self }
     }
 
-    /// With `bias` added to every row.
+    /// Adds `bias` to every row.
     pub fn bias(self, bias: Option<Tensor>) -> Self {
         Gemm { bias, ..self }
     }
 
-    /// Adds to what `c` holds; such a product takes no bias.
+    /// Adds the product to the values of `c`.
+    ///
+    /// # Panics
+    /// If there is a bias.
     pub fn accumulate(self) -> Self {
         assert!(self.bias.is_none());
         Gemm {
@@ -225,18 +237,12 @@ impl Gemm {
     }
 }
 
-impl From<Gemm> for Call {
-    fn from(call: Gemm) -> Call {
-        Call::Gemm(call)
-    }
-}
-
 /// Rows and columns of `c` that one invocation of the shader computes.
 const TILE: usize = 8;
-/// Rows that the CPU leaves out or takes together, where some are past their sequence's end.
+/// Rows that the CPU multiplies in one matmul if some of them are padded.
 const BLOCK: usize = 16;
-/// Rows that it takes at once of a sum over terms.
-const PIECE: usize = 64;
+/// Rows of one CPU task in a sum over ragged terms.
+const TASK_ROWS: usize = 64;
 
 impl Kernel for Gemm {
     fn name(&self) -> &'static str {
@@ -247,7 +253,7 @@ impl Kernel for Gemm {
         vec![
             read("a", self.a.tensor),
             read("b", self.b.tensor),
-            // Without a bias something has to be bound all the same.
+            // A binding may not be absent, so b stands in for a bias or lengths that are.
             read("bias", self.bias.unwrap_or(self.b.tensor)),
             read("lengths", self.lengths().unwrap_or(self.b.tensor)),
             write("c", self.c.tensor),
@@ -255,7 +261,7 @@ impl Kernel for Gemm {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let ((a_row, a_column), (b_row, b_column)) = (self.a.steps(), self.b.steps());
+        let ((a_row, a_column), (b_row, b_column)) = (self.a.strides(), self.b.strides());
         vec![
             ("rows", Scalar::count(self.c.rows)),
             ("columns", Scalar::count(self.c.columns)),
@@ -265,8 +271,8 @@ impl Kernel for Gemm {
             ("b_row", Scalar::count(b_row)),
             ("b_column", Scalar::count(b_column)),
             ("c_row", Scalar::count(self.c.stride)),
-            ("has_bias", Scalar::U32(self.bias.is_some().into())),
-            ("accumulate", Scalar::U32(self.accumulate.into())),
+            ("has_bias", Scalar::from(self.bias.is_some())),
+            ("accumulate", Scalar::from(self.accumulate)),
             (
                 "batch",
                 Scalar::count(self.lengths().map_or(1, |lengths| lengths.len())),
@@ -277,15 +283,15 @@ impl Kernel for Gemm {
 
     fn shader(&self) -> Shader {
         let ragged_terms = matches!(self.ragged, Some(Ragged::Terms(_)));
-        // Terms of sequences are not neighbours.
-        let a = match self.a.loads(!self.a.transposed) {
-            Loads::Along if !ragged_terms => include_str!("../../shaders/gemm/a_along.wgsl"),
-            Loads::Across => include_str!("../../shaders/gemm/a_across.wgsl"),
+        // The terms of one sequence are not contiguous.
+        let a = match self.a.loading(!self.a.transposed) {
+            Loading::Along if !ragged_terms => include_str!("../../shaders/gemm/a_along.wgsl"),
+            Loading::Across => include_str!("../../shaders/gemm/a_across.wgsl"),
             _ => include_str!("../../shaders/gemm/a_single.wgsl"),
         };
-        let b = match self.b.loads(self.b.transposed) {
-            Loads::Along if !ragged_terms => include_str!("../../shaders/gemm/b_along.wgsl"),
-            Loads::Across => include_str!("../../shaders/gemm/b_across.wgsl"),
+        let b = match self.b.loading(self.b.transposed) {
+            Loading::Along if !ragged_terms => include_str!("../../shaders/gemm/b_along.wgsl"),
+            Loading::Across => include_str!("../../shaders/gemm/b_across.wgsl"),
             _ => include_str!("../../shaders/gemm/b_single.wgsl"),
         };
         let ragged = match self.ragged {
@@ -294,13 +300,9 @@ impl Kernel for Gemm {
             None => None,
         };
         let side = self.side as f64;
-        Shader {
-            parts: vec![include_str!("../../shaders/gemm.wgsl"), a, b],
-            constants: [("WIDE", side), ("HIGH", side)]
-                .into_iter()
-                .chain(ragged)
-                .collect(),
-        }
+        Shader::new([include_str!("../../shaders/gemm.wgsl"), a, b])
+            .with_constants([("WIDE", side), ("HIGH", side)])
+            .with_constants(ragged)
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -316,12 +318,13 @@ impl Kernel for Gemm {
             Some(Ragged::Terms(lengths)) => lengths.len().div_ceil(self.slices),
             _ => 1,
         };
-        // Terms go four at a time; each sequence may leave up to three.
+        // Four terms an iteration; each sequence may leave a rest of up to three.
         8 + self.a.columns.div_ceil(4 * self.slices) + 4 * sequences
     }
 
     fn bounds_are_proved(&self) -> bool {
-        // Each index is a row and a column of its matrix, or repeats the last.
+        // Each index is that of a row and column of its matrix; past the end the last one is
+        // repeated.
         let sizes = [self.a.rows, self.a.columns, self.b.columns];
         let bias = self.bias.is_none_or(|bias| bias.len() >= self.c.columns);
         let slices = (self.slices - 1) * self.c.rows * self.c.stride;
@@ -364,13 +367,13 @@ impl Gemm {
         };
         let mut c = memory.write(&self.c.tensor);
         match self.ragged {
-            Some(Ragged::Rows(_)) => self.rows(operands, &mut c),
-            None if !self.a.transposed => self.rows(operands, &mut c),
-            _ => self.terms_of(operands, &mut c),
+            Some(Ragged::Rows(_)) => self.multiply_rows(operands, &mut c),
+            None if !self.a.transposed => self.multiply_rows(operands, &mut c),
+            _ => self.sum_terms(operands, &mut c),
         }
     }
 
-    /// What the product is added to.
+    /// Returns the values to which the product is added.
     pub(super) fn addend<'a, R: Real>(&self, bias: Option<&'a [R]>) -> Addend<'a, R> {
         if self.accumulate {
             Addend::C
@@ -379,32 +382,33 @@ impl Gemm {
         }
     }
 
-    /// Row by row, with b laid out once, but for those past the end of one of the sequences.
-    fn rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
+    /// Computes the product by blocks of rows, without the padded ones, with b packed once.
+    fn multiply_rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
         let Operands { a, addend, .. } = operands;
         let stride = self.c.stride;
         let b = PackedB::new(operands.b);
-        // Pieces depend on the sizes alone, so that the bits do not depend on the number of threads.
+        // Tasks depend on the sizes alone, so that the bits do not depend on the number of threads.
         let work = (self.a.columns * self.c.columns).max(1);
-        let piece = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
-        let compute = |(number, c): (usize, &mut [R])| {
-            let first = number * piece;
-            let rows = first..(first + piece).min(a.rows);
+        let task_rows = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
+        let compute = |(task, c): (usize, &mut [R])| {
+            let first = task * task_rows;
+            let rows = first..(first + task_rows).min(a.rows);
             let Some(lengths) = operands.lengths else {
                 return b.matmul(a.rows(rows), addend, c, stride);
             };
-            // Whole blocks, so that the bits of a row do not depend on which others are there.
+            // Whole blocks, so that the bits of a row do not depend on the lengths of the other
+            // sequences.
             for block in rows.clone().step_by(BLOCK) {
                 let block = block..(block + BLOCK).min(rows.end);
                 let c = &mut c[(block.start - first) * stride..];
                 let c = &mut c[..((block.len() - 1) * stride + self.c.columns)];
-                let counted = block.clone().filter(|&at| counts(at, lengths));
-                match counted.clone().count() {
+                let valid = block.clone().filter(|&at| is_valid_row(at, lengths));
+                match valid.clone().count() {
                     0 => addend.write(c, self.c.columns, stride),
                     all if all == block.len() => b.matmul(a.rows(block), addend, c, stride),
                     _ => {
                         let mut copy = vec![R::zero(); block.len() * a.columns];
-                        for at in counted {
+                        for at in valid {
                             a.copy_row(
                                 at,
                                 &mut copy[(at - block.start) * a.columns..][..a.columns],
@@ -416,18 +420,19 @@ impl Gemm {
                 }
             }
         };
-        c.par_chunks_mut(piece * stride)
+        c.par_chunks_mut(task_rows * stride)
             .enumerate()
             .for_each(compute);
     }
 
-    /// Term by term, of those that are not past the end of one of the sequences.
-    fn terms_of<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
+    /// Computes the product as a sum of outer products over the inner dimension, without the padded
+    /// terms.
+    fn sum_terms<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
         let Operands { a, b, addend, .. } = operands;
         let stride = self.c.stride;
         for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
-            let taken = |b: usize| b % self.slices == slice;
-            let runs: Vec<_> = runs(0..a.columns, operands.lengths, taken).collect();
+            let is_of_slice = |b: usize| b % self.slices == slice;
+            let runs: Vec<_> = valid_runs(0..a.columns, operands.lengths, is_of_slice).collect();
             let terms: Vec<usize> = runs.iter().cloned().flatten().collect();
             let product = TimeSum {
                 b,
@@ -445,9 +450,9 @@ impl Gemm {
                 continue;
             }
             addend.write(c, self.c.columns, stride);
-            let pieces = c.par_chunks_mut(PIECE * stride).enumerate();
-            pieces.for_each(|(number, c)| {
-                let rows = number * PIECE..((number + 1) * PIECE).min(a.rows);
+            let tasks = c.par_chunks_mut(TASK_ROWS * stride).enumerate();
+            tasks.for_each(|(task, c)| {
+                let rows = task * TASK_ROWS..((task + 1) * TASK_ROWS).min(a.rows);
                 for run in &runs {
                     let a = a.rows(rows.clone()).columns(run.clone());
                     R::matmul(a, b.rows(run.clone()), c, stride, true);
@@ -457,7 +462,7 @@ impl Gemm {
     }
 }
 
-/// What a product is made of.
+/// The operands of a matmul on the CPU.
 struct Operands<'a, R> {
     a: View<'a, R>,
     b: View<'a, R>,
@@ -465,15 +470,15 @@ struct Operands<'a, R> {
     addend: Addend<'a, R>,
 }
 
-/// The longest runs within `range` of steps, `t * B + b`, that are not past the end of their sequence b and whose sequence is
-/// `taken`; all of it without lengths.
-fn runs(
+/// Returns the longest runs within `range` of rows `t * B + b` that are valid steps of a sequence b
+/// for which `is_of_slice` holds; the whole range if there are no lengths.
+fn valid_runs(
     range: Range<usize>,
     lengths: Option<&[u32]>,
-    taken: impl Fn(usize) -> bool,
+    is_of_slice: impl Fn(usize) -> bool,
 ) -> impl Iterator<Item = Range<usize>> {
     let takes = move |&at: &usize| {
-        lengths.is_none_or(|lengths| counts(at, lengths) && taken(at % lengths.len()))
+        lengths.is_none_or(|lengths| is_valid_row(at, lengths) && is_of_slice(at % lengths.len()))
     };
     let Range { mut start, end } = range;
     std::iter::from_fn(move || {

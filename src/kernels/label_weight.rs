@@ -1,21 +1,17 @@
-use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, read, write};
+use super::words::ignore_wgsl;
+use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// The weight of one output in a mean over the labelled ones: `weight = [1 / count, count]`.
+/// Computes the weight of one output in the mean over the labelled outputs:
+/// `weight = [1 / max(count, 1), count]`.
 #[derive(Debug, Clone)]
 pub struct LabelWeight {
-    /// `[rows]`, [`IGNORE`] where there is no label.
+    /// `[rows]`; [`IGNORE`] marks an output without a label.
     pub labels: Tensor,
     /// `[2]`.
     pub weight: Tensor,
-}
-
-impl From<LabelWeight> for Call {
-    fn from(call: LabelWeight) -> Call {
-        Call::LabelWeight(call)
-    }
 }
 
 impl Kernel for LabelWeight {
@@ -32,13 +28,11 @@ impl Kernel for LabelWeight {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/label_weight.wgsl"),
-                include_str!("../../shaders/common/reduce.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/label_weight.wgsl"),
+            include_str!("../../shaders/common/reduce.wgsl"),
+        ])
+        .with(ignore_wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {

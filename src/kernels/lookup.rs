@@ -1,35 +1,35 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Columns, Cost, Kernel, Scalar, Shader, fold, read, write};
+use super::{Arg, Columns, Cost, Kernel, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Takes each token's vector out of a table: an embedding, or the product of a matrix with the tokens as one-hot vectors.
+/// Looks up each token's vector in a table: an embedding, or the matmul of a matrix with one-hot
+/// tokens.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     pub table: Table,
     /// `[width]`, added to each vector.
     pub bias: Option<Tensor>,
     pub tokens: Tokens,
-    /// `[T, B, stride]`, of which the first columns are written; at every step, valid or not.
+    /// `[T, B, stride]`: the first columns are written, at valid and at padded steps.
     pub out: Columns,
 }
 
-/// V vectors of numbers.
+/// V vectors of `width` elements.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
     pub tensor: Tensor,
-    /// Numbers of a vector.
     pub width: usize,
-    /// Elements from one token's vector to the next one's.
+    /// Elements from one token's vector to the next token's.
     pub token_stride: usize,
-    /// Elements from one number of a vector to its next.
+    /// Elements from one element of a vector to the next.
     pub stride: usize,
 }
 
 impl Table {
-    /// The rows of a matrix `[V, width]`.
+    /// Returns the rows of a matrix `[V, width]` as a table.
     pub fn rows(tensor: Tensor) -> Table {
         let width = tensor.shape.extents()[1];
         Table {
@@ -40,7 +40,7 @@ impl Table {
         }
     }
 
-    /// The columns of a matrix `[width, V]`.
+    /// Returns the columns of a matrix `[width, V]` as a table.
     pub fn columns(tensor: Tensor) -> Table {
         let [width, count] = [0, 1].map(|n| tensor.shape.extents()[n]);
         Table {
@@ -51,7 +51,7 @@ impl Table {
         }
     }
 
-    /// V.
+    /// Returns V.
     pub fn count(&self) -> usize {
         self.tensor.len() / self.width
     }
@@ -65,12 +65,12 @@ impl Table {
     }
 }
 
-/// The tokens of a batch, in the order of time or each sequence's valid ones reversed.
+/// The tokens of a batch, in the order of time or with the valid steps of each sequence reversed.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokens {
     /// `[T, B]`, each below V.
     pub tensor: Tensor,
-    /// `[B]`: valid steps, of which more than T count as T.
+    /// `[B]`: valid steps of each sequence. A length above T counts as T.
     pub lengths: Tensor,
     pub steps: usize,
     pub batch: usize,
@@ -82,11 +82,11 @@ impl Tokens {
         [
             ("steps", Scalar::count(self.steps)),
             ("batch", Scalar::count(self.batch)),
-            ("reversed", Scalar::U32(self.reversed.into())),
+            ("reversed", Scalar::from(self.reversed)),
         ]
     }
 
-    /// The token of each row of `[T, B]`.
+    /// Returns the token of each row of `[T, B]`.
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) -> Vec<usize> {
         let (tokens, lengths) = (
             memory.read_index(&self.tensor),
@@ -103,12 +103,6 @@ impl Tokens {
             tokens[step * self.batch + b] as usize
         };
         (0..self.steps * self.batch).map(token).collect()
-    }
-}
-
-impl From<Lookup> for Call {
-    fn from(call: Lookup) -> Call {
-        Call::Lookup(call)
     }
 }
 
@@ -131,35 +125,32 @@ impl Kernel for Lookup {
         let mut scalars = self.tokens.uniform().to_vec();
         scalars.extend(self.table.uniform());
         scalars.push(("out_stride", Scalar::count(self.out.stride)));
-        scalars.push(("has_bias", Scalar::U32(self.bias.is_some().into())));
+        scalars.push(("has_bias", Scalar::from(self.bias.is_some())));
         scalars
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/lookup.wgsl"),
-                include_str!("../../shaders/common/tokens.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/lookup.wgsl"),
+            include_str!("../../shaders/common/tokens.wgsl"),
+        ])
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.numbers(), 64)
+        linear_grid(self.elements(), 64)
     }
 
     fn cost(&self) -> Cost {
-        let numbers = self.numbers() as f64;
+        let elements = self.elements() as f64;
         Cost {
-            flops: if self.bias.is_some() { numbers } else { 0.0 },
-            bytes: 4.0 * (numbers + self.table.tensor.len() as f64),
+            flops: if self.bias.is_some() { elements } else { 0.0 },
+            bytes: 4.0 * (elements + self.table.tensor.len() as f64),
         }
     }
 }
 
 impl Lookup {
-    fn numbers(&self) -> usize {
+    fn elements(&self) -> usize {
         self.tokens.steps * self.tokens.batch * self.table.width
     }
 

@@ -1,28 +1,22 @@
 use rayon::prelude::*;
 
-use super::{Arg, Call, Columns, Cost, Kernel, Scalar, Shader, Table, Tokens, fold, read, write};
+use super::{Arg, Columns, Cost, Kernel, Scalar, Shader, Table, Tokens, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// The way back of [`Lookup`](super::Lookup): each token's vector gets the sum of the gradients that arrive where the token
-/// stands, in the order of rows.
+/// The backward pass of [`Lookup`](super::Lookup): the gradient of a token's vector is the sum, in
+/// the order of rows, of the gradients of the rows with that token.
 #[derive(Debug, Clone)]
 pub struct LookupGradient {
-    /// `[T, B, stride]`, of which the first columns are read; zero past a sequence's end.
+    /// `[T, B, stride]`: the first columns are read. Padded steps are zero.
     pub dout: Columns,
     pub tokens: Tokens,
-    /// As the table was read.
+    /// The gradient of the table, in the table's layout.
     pub dtable: Table,
-    /// A token whose vector is left as it is (PyTorch's `padding_idx`).
+    /// A token whose vector has no gradient (PyTorch's `padding_idx`).
     pub padding: Option<u32>,
-    /// Adds the sums to what `dtable` holds.
+    /// Whether the sums are added to the values of `dtable`.
     pub accumulate: bool,
-}
-
-impl From<LookupGradient> for Call {
-    fn from(call: LookupGradient) -> Call {
-        Call::LookupGradient(call)
-    }
 }
 
 impl Kernel for LookupGradient {
@@ -45,22 +39,19 @@ impl Kernel for LookupGradient {
         scalars.push(("out_stride", Scalar::count(self.dout.stride)));
         scalars.push(("vocabulary", Scalar::count(self.dtable.count())));
         scalars.push(("padding", Scalar::U32(self.padding.unwrap_or(u32::MAX))));
-        scalars.push(("accumulate", Scalar::U32(self.accumulate.into())));
+        scalars.push(("accumulate", Scalar::from(self.accumulate)));
         scalars
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/lookup_gradient.wgsl"),
-                include_str!("../../shaders/common/tokens.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/lookup_gradient.wgsl"),
+            include_str!("../../shaders/common/tokens.wgsl"),
+        ])
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.dtable.count() * self.dtable.width.div_ceil(64), 1)
+        linear_grid(self.dtable.count() * self.dtable.width.div_ceil(64), 1)
     }
 
     fn iterations(&self) -> usize {
@@ -68,14 +59,14 @@ impl Kernel for LookupGradient {
     }
 
     fn cost(&self) -> Cost {
-        let numbers = (self.tokens.steps * self.tokens.batch * self.dtable.width) as f64;
+        let elements = (self.tokens.steps * self.tokens.batch * self.dtable.width) as f64;
         let (table, times) = (
             self.dtable.tensor.len() as f64,
             f64::from(u8::from(self.accumulate)),
         );
         Cost {
-            flops: numbers + times * table,
-            bytes: 4.0 * (numbers + (1.0 + times) * table),
+            flops: elements + times * table,
+            bytes: 4.0 * (elements + (1.0 + times) * table),
         }
     }
 }
@@ -102,11 +93,12 @@ impl LookupGradient {
         let vectors: Vec<Vec<R>> = rows_of.par_iter().enumerate().map(vector).collect();
         let mut dtable = memory.write(&self.dtable.tensor);
         for (token, vector) in vectors.iter().enumerate() {
-            let places = dtable[token * self.dtable.token_stride..].iter_mut();
-            let places = places.step_by(self.dtable.stride).zip(vector);
-            match self.accumulate {
-                true => places.for_each(|(place, &value)| *place += value),
-                false => places.for_each(|(place, &value)| *place = value),
+            let elements = dtable[token * self.dtable.token_stride..].iter_mut();
+            let elements = elements.step_by(self.dtable.stride).zip(vector);
+            if self.accumulate {
+                elements.for_each(|(element, &value)| *element += value);
+            } else {
+                elements.for_each(|(element, &value)| *element = value);
             }
         }
     }

@@ -1,18 +1,20 @@
-use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
+use super::words::ignore_wgsl;
+use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Squared error, mean over K, and its gradient: `dpredictions = 2 (predictions - targets) / K * weight`.
+/// Computes the squared error, averaged over K, and its gradient:
+/// `dpredictions = 2 (predictions - targets) / K * weight`.
 #[derive(Debug, Clone)]
 pub struct MeanSquaredError {
     /// `[rows, K]`.
     pub predictions: Tensor,
     /// `[rows, K]`.
     pub targets: Tensor,
-    /// `[rows]`: [`IGNORE`] where there is no target.
+    /// `[rows]`; [`IGNORE`] marks an output without a target.
     pub labels: Tensor,
-    /// `[2]`, as [`LabelWeight`](super::LabelWeight) leaves it.
+    /// `[2]`: the result of [`LabelWeight`](super::LabelWeight).
     pub weight: Tensor,
     /// `[rows, K]`.
     pub dpredictions: Tensor,
@@ -20,12 +22,6 @@ pub struct MeanSquaredError {
     pub scores: Tensor,
     /// K.
     pub width: usize,
-}
-
-impl From<MeanSquaredError> for Call {
-    fn from(call: MeanSquaredError) -> Call {
-        Call::MeanSquaredError(call)
-    }
 }
 
 impl Kernel for MeanSquaredError {
@@ -52,14 +48,11 @@ impl Kernel for MeanSquaredError {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![include_str!("../../shaders/mean_squared_error.wgsl")],
-            constants: vec![],
-        }
+        Shader::new([include_str!("../../shaders/mean_squared_error.wgsl")]).with(ignore_wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.labels.len(), 64)
+        linear_grid(self.labels.len(), 64)
     }
 
     fn iterations(&self) -> usize {

@@ -1,9 +1,10 @@
-//! The kernels: what a program's calls are. One file each, with the call and its shapes, its uniform, its cost and its
-//! CPU twin; `shaders/<name>.wgsl` is the same kernel on a GPU.
+//! The kernels: the calls of which a program consists. Each has a file here with the call's shapes,
+//! uniform, cost and CPU implementation, and `shaders/<name>.wgsl`, which computes the same on a
+//! GPU.
 //!
-//! A shader's storage bindings are group 0, in the order of [`Kernel::args`] and under the same names. Group 1 holds
-//! one uniform struct: first an element offset for each argument, under the argument's name, then
-//! [`Kernel::uniform`]'s scalars.
+//! A shader's storage bindings are group 0, in the order of [`Kernel::args`] and under the same
+//! names. Group 1 is one uniform struct: the element offset of each argument, under the argument's
+//! name, then the scalars of [`Kernel::uniform`].
 
 mod adam;
 mod arrange;
@@ -31,37 +32,23 @@ mod step_backward;
 mod step_forward;
 mod tally;
 mod together;
+mod words;
 
-pub use adam::Adam;
-pub use arrange::{Arrange, Columns, Order, Side};
-pub use carry_state::CarryState;
-pub use clip_factor::ClipFactor;
-pub use column_sum::ColumnSum;
+pub use arrange::{Columns, Order, Side};
 pub use descent::Descent;
-pub use dropout_mask::DropoutMask;
-pub use gather::{Gather, Of};
-pub use gemm::{Gemm, Matrix, Ragged};
-pub use label_weight::LabelWeight;
-pub use lookup::{Lookup, Table, Tokens};
-pub use lookup_gradient::LookupGradient;
-pub use mean_squared_error::MeanSquaredError;
-pub use pack::Pack;
-pub use record::Record;
+pub use gather::GatherKind;
+pub use gemm::{Matrix, Ragged};
+pub use lookup::{Table, Tokens};
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
     CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
     TimeDirection,
 };
-pub use rmsprop::Rmsprop;
-pub use scan_backward::ScanBackward;
-pub use scan_forward::ScanForward;
-pub use sgd::Sgd;
-pub use softmax_cross_entropy::SoftmaxCrossEntropy;
-pub use squared_norm::SquaredNorm;
-pub use step_backward::{BackwardStage, StepBackward};
-pub use step_forward::StepForward;
-pub use tally::Tally;
+pub use step_backward::BackwardStage;
 pub(crate) use together::play;
+pub use words::{IGNORE, control, history};
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,51 +56,80 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// A label that counts for nothing: no loss, no gradient, no accuracy.
-pub const IGNORE: u32 = u32::MAX;
+/// Makes [`Call`] from the list of kernels. This is a macro because [`Call::cpu`] is generic over
+/// the element type, which a trait object cannot be; without it, each kernel would be listed in the
+/// enum, in both methods, and in a conversion.
+macro_rules! calls {
+    ($($module:ident::$Kernel:ident),* $(,)?) => {
+        $(pub use $module::$Kernel;)*
 
-/// The words of a control buffer, which a training or evaluation loop on the device steps through.
-pub mod control {
-    /// Updates of the parameters so far.
-    pub const STEP: usize = 0;
-    /// Sequences of this epoch already taken.
-    pub const CURSOR: usize = 1;
-    /// N: sequences in this epoch.
-    pub const COUNT: usize = 2;
-    /// The row of the history that this step writes, and of the rates that it reads.
-    pub const ROW: usize = 3;
-    /// Which chunk of the batch's sequences it is, where they are taken in several.
-    pub const CHUNK: usize = 4;
-    pub const WORDS: usize = 5;
+        /// A call of any kernel.
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub enum Call {
+            $($Kernel($Kernel)),*
+        }
+
+        $(impl From<$Kernel> for Call {
+            fn from(call: $Kernel) -> Call {
+                Call::$Kernel(call)
+            }
+        })*
+
+        impl Call {
+            /// Returns the call without its CPU implementation.
+            pub fn kernel(&self) -> &dyn Kernel {
+                match self {
+                    $(Call::$Kernel(call) => call),*
+                }
+            }
+
+            /// Computes the call on the CPU.
+            pub fn cpu<R: Real>(&self, memory: &Memory<R>) {
+                match self {
+                    $(Call::$Kernel(call) => call.cpu(memory)),*
+                }
+            }
+        }
+    };
 }
 
-/// The numbers that a step leaves in its row of the history.
-pub mod history {
-    /// Mean loss over the labelled outputs.
-    pub const LOSS: usize = 0;
-    /// Outputs whose largest value is the labelled class.
-    pub const HITS: usize = 1;
-    /// Labelled outputs.
-    pub const LABELLED: usize = 2;
-    /// Euclidean norm of the whole gradient, before clipping.
-    pub const NORM: usize = 3;
-    /// Mean loss over the labelled outputs at the last step of a sequence.
-    pub const LAST_LOSS: usize = 4;
-    /// Those outputs.
-    pub const LAST_LABELLED: usize = 5;
-    /// 1 where the loss or the norm is not a finite number, else 0.
-    pub const NOT_FINITE: usize = 6;
-    pub const WORDS: usize = 7;
+// The list of kernels. (The modules above are declared outside the macro so that rustfmt finds
+// their files.)
+calls! {
+    adam::Adam,
+    arrange::Arrange,
+    carry_state::CarryState,
+    clip_factor::ClipFactor,
+    column_sum::ColumnSum,
+    dropout_mask::DropoutMask,
+    gather::Gather,
+    gemm::Gemm,
+    label_weight::LabelWeight,
+    lookup::Lookup,
+    lookup_gradient::LookupGradient,
+    mean_squared_error::MeanSquaredError,
+    pack::Pack,
+    record::Record,
+    rmsprop::Rmsprop,
+    scan_backward::ScanBackward,
+    scan_forward::ScanForward,
+    sgd::Sgd,
+    softmax_cross_entropy::SoftmaxCrossEntropy,
+    squared_norm::SquaredNorm,
+    step_backward::StepBackward,
+    step_forward::StepForward,
+    tally::Tally,
 }
 
-/// Whose definition of a rule it is, where the frameworks' differ.
+/// The framework whose definition of an optimizer is used, where the frameworks differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
-    /// PyTorch's.
+    /// PyTorch.
     #[default]
     Torch,
-    /// TensorFlow's (`tf.compat.v1`).
+    /// TensorFlow (`tf.compat.v1`).
     Tensorflow,
 }
 
@@ -121,7 +137,7 @@ pub enum Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Read,
-    /// Written, and maybe read too.
+    /// Written, and possibly read too.
     Write,
 }
 
@@ -133,7 +149,7 @@ pub struct Arg {
     pub access: Access,
 }
 
-/// An argument that is only read.
+/// Returns an argument that is only read.
 pub(crate) fn read(name: &'static str, tensor: Tensor) -> Arg {
     Arg {
         name,
@@ -142,7 +158,7 @@ pub(crate) fn read(name: &'static str, tensor: Tensor) -> Arg {
     }
 }
 
-/// An argument that is written.
+/// Returns an argument that is written.
 pub(crate) fn write(name: &'static str, tensor: Tensor) -> Arg {
     Arg {
         name,
@@ -151,7 +167,7 @@ pub(crate) fn write(name: &'static str, tensor: Tensor) -> Arg {
     }
 }
 
-/// A number in a call's uniform.
+/// A scalar in a call's uniform.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scalar {
     U32(u32),
@@ -159,15 +175,16 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// A count.
+    /// Returns a size as a `u32`.
     ///
     /// # Panics
-    /// Beyond 2^32, which [`crate::record::RecordedNetwork`] refuses before it records.
+    /// If `value` is 2^32 or more; [`crate::record::RecordedNetwork`] refuses such sizes before it
+    /// records.
     pub fn count(value: usize) -> Scalar {
         Scalar::U32(u32::try_from(value).expect("sizes were checked"))
     }
 
-    /// Its 32 bits.
+    /// Returns the 32 bits of the scalar.
     pub fn bits(self) -> u32 {
         match self {
             Scalar::U32(value) => value,
@@ -176,16 +193,48 @@ impl Scalar {
     }
 }
 
+impl From<bool> for Scalar {
+    fn from(flag: bool) -> Scalar {
+        Scalar::U32(flag.into())
+    }
+}
+
 /// A kernel's WGSL in one specialisation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Shader {
-    /// Concatenated to the source; declarations need no order.
-    pub parts: Vec<&'static str>,
+    /// The source, to be concatenated. WGSL declarations may come in any order.
+    pub parts: Vec<Cow<'static, str>>,
     /// Values of `override` constants.
     pub constants: Vec<(&'static str, f64)>,
 }
 
-/// What a call costs, for a roofline.
+impl Shader {
+    /// Returns a shader of these source files.
+    fn new(parts: impl IntoIterator<Item = &'static str>) -> Shader {
+        Shader {
+            parts: parts.into_iter().map(Cow::from).collect(),
+            constants: vec![],
+        }
+    }
+
+    /// Adds a source file or generated declarations.
+    fn with(mut self, part: impl Into<Cow<'static, str>>) -> Shader {
+        self.parts.push(part.into());
+        self
+    }
+
+    /// Adds values of `override` constants.
+    fn with_constants(
+        mut self,
+        constants: impl IntoIterator<Item = (&'static str, f64)>,
+    ) -> Shader {
+        self.constants.extend(constants);
+        self
+    }
+}
+
+/// The cost of a call, for a roofline.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
     /// Floating-point operations.
@@ -194,135 +243,49 @@ pub struct Cost {
     pub bytes: f64,
 }
 
-/// One kernel call: everything about it that is not its arithmetic.
+/// One kernel call, except for its CPU implementation.
 pub trait Kernel {
-    /// The stem of its files.
+    /// Returns the stem of the kernel's files.
     fn name(&self) -> &'static str;
-    /// Its storage bindings, in order.
+    /// Returns the storage bindings, in order.
     fn args(&self) -> Vec<Arg>;
-    /// Its scalars, in order.
+    /// Returns the scalars of the uniform, in order.
     fn uniform(&self) -> Vec<(&'static str, Scalar)>;
-    /// Its WGSL.
+    /// Returns the WGSL.
     fn shader(&self) -> Shader;
-    /// Workgroups to dispatch.
+    /// Returns the number of workgroups in each dimension.
     fn grid(&self) -> [u32; 3];
-    /// What it costs.
+    /// Returns the cost.
     fn cost(&self) -> Cost;
-    /// At most how often an invocation goes through its loops, all of them together; but for loops of a few constant
-    /// iterations, which compilers unroll.
+    /// Returns an upper bound of the loop iterations of one invocation, summed over all its loops.
+    /// Loops of a few constant iterations are not counted: compilers unroll them.
     fn iterations(&self) -> usize {
         64
     }
-    /// Whether no index of its WGSL can leave its tensors and workgroup memory, whatever numbers they hold, by the sizes of this
-    /// call: then the shader need not check. Not for kernels that look up by what a buffer holds.
+    /// Returns whether the sizes of this call prove that no index of its WGSL leaves its tensors
+    /// and workgroup memory, whatever values they hold: the shader is then compiled without bounds
+    /// checks. A kernel that reads indices from a buffer must return false.
     fn bounds_are_proved(&self) -> bool {
         false
     }
 }
 
-/// Any kernel's call.
-#[derive(Debug, Clone)]
-pub enum Call {
-    Adam(Adam),
-    Arrange(Arrange),
-    CarryState(CarryState),
-    ClipFactor(ClipFactor),
-    ColumnSum(ColumnSum),
-    DropoutMask(DropoutMask),
-    Gather(Gather),
-    Gemm(Gemm),
-    LabelWeight(LabelWeight),
-    Lookup(Lookup),
-    LookupGradient(LookupGradient),
-    MeanSquaredError(MeanSquaredError),
-    Pack(Pack),
-    Record(Record),
-    Rmsprop(Rmsprop),
-    ScanBackward(ScanBackward),
-    ScanForward(ScanForward),
-    Sgd(Sgd),
-    SoftmaxCrossEntropy(SoftmaxCrossEntropy),
-    SquaredNorm(SquaredNorm),
-    StepBackward(StepBackward),
-    StepForward(StepForward),
-    Tally(Tally),
-}
-
-impl Call {
-    /// The call without its arithmetic.
-    pub fn kernel(&self) -> &dyn Kernel {
-        match self {
-            Call::Adam(call) => call,
-            Call::Arrange(call) => call,
-            Call::CarryState(call) => call,
-            Call::ClipFactor(call) => call,
-            Call::ColumnSum(call) => call,
-            Call::DropoutMask(call) => call,
-            Call::Gather(call) => call,
-            Call::Gemm(call) => call,
-            Call::LabelWeight(call) => call,
-            Call::Lookup(call) => call,
-            Call::LookupGradient(call) => call,
-            Call::MeanSquaredError(call) => call,
-            Call::Pack(call) => call,
-            Call::Record(call) => call,
-            Call::Rmsprop(call) => call,
-            Call::ScanBackward(call) => call,
-            Call::ScanForward(call) => call,
-            Call::Sgd(call) => call,
-            Call::SoftmaxCrossEntropy(call) => call,
-            Call::SquaredNorm(call) => call,
-            Call::StepBackward(call) => call,
-            Call::StepForward(call) => call,
-            Call::Tally(call) => call,
-        }
-    }
-
-    /// Computes it on the CPU: the twin of its WGSL.
-    pub fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        match self {
-            Call::Adam(call) => call.cpu(memory),
-            Call::Arrange(call) => call.cpu(memory),
-            Call::CarryState(call) => call.cpu(memory),
-            Call::ClipFactor(call) => call.cpu(memory),
-            Call::ColumnSum(call) => call.cpu(memory),
-            Call::DropoutMask(call) => call.cpu(memory),
-            Call::Gather(call) => call.cpu(memory),
-            Call::Gemm(call) => call.cpu(memory),
-            Call::LabelWeight(call) => call.cpu(memory),
-            Call::Lookup(call) => call.cpu(memory),
-            Call::LookupGradient(call) => call.cpu(memory),
-            Call::MeanSquaredError(call) => call.cpu(memory),
-            Call::Pack(call) => call.cpu(memory),
-            Call::Record(call) => call.cpu(memory),
-            Call::Rmsprop(call) => call.cpu(memory),
-            Call::ScanBackward(call) => call.cpu(memory),
-            Call::ScanForward(call) => call.cpu(memory),
-            Call::Sgd(call) => call.cpu(memory),
-            Call::SoftmaxCrossEntropy(call) => call.cpu(memory),
-            Call::SquaredNorm(call) => call.cpu(memory),
-            Call::StepBackward(call) => call.cpu(memory),
-            Call::StepForward(call) => call.cpu(memory),
-            Call::Tally(call) => call.cpu(memory),
-        }
-    }
-}
-
-/// Whether row `t * B + b` is a step that its sequence has, of sequences of these lengths.
-pub(crate) fn counts(row: usize, lengths: &[u32]) -> bool {
+/// Whether row `t * B + b` of a `[T, B]` tensor is a valid step of sequence b.
+pub(crate) fn is_valid_row(row: usize, lengths: &[u32]) -> bool {
     row / lengths.len() < lengths[row % lengths.len()] as usize
 }
 
-/// The first `rows` such rows that are.
-pub(crate) fn steps_that_count(rows: usize, lengths: &[u32]) -> Vec<usize> {
+/// Returns the rows below `rows` that are valid steps of their sequence.
+pub(crate) fn valid_rows(rows: usize, lengths: &[u32]) -> Vec<usize> {
     let rows = 0..rows;
-    rows.filter(|&row| counts(row, lengths)).collect()
+    rows.filter(|&row| is_valid_row(row, lengths)).collect()
 }
 
-/// Workgroups for `count` items, `each` a workgroup, folded into two dimensions: WebGPU takes 65535 in each. The shader
-/// unfolds with `workgroup.x + workgroup.y * workgroups.x`.
-pub(crate) fn fold(count: usize, each: usize) -> [u32; 3] {
-    let workgroups = count.div_ceil(each).max(1);
+/// Returns the grid for `items` items, `per_workgroup` in each workgroup, in two dimensions: WebGPU
+/// allows 65535 workgroups in each. The shader computes the workgroup's index as
+/// `workgroup.x + workgroup.y * workgroups.x`.
+pub(crate) fn linear_grid(items: usize, per_workgroup: usize) -> [u32; 3] {
+    let workgroups = items.div_ceil(per_workgroup).max(1);
     let rows = workgroups.div_ceil(65535);
     [workgroups.div_ceil(rows) as u32, rows as u32, 1]
 }

@@ -1,34 +1,30 @@
-use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, control, history, read, write};
+use super::words::ignore_wgsl;
+use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, control, history, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Ends a step: writes its row of the history (see [`history`]) and moves the [`control`] words on.
+/// Ends a step: writes its row of the [`history`] and advances the [`control`] words.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// `[2, rows]`: losses, hits. Where a head reads every step, rows are `[T, B]`.
+    /// `[2, rows]`: losses, hits. The rows are `[T, B]` if the head reads every step, else `[B]`.
     pub scores: Tensor,
-    /// `[rows]`, [`IGNORE`] where there is no label.
+    /// `[rows]`; [`IGNORE`] marks an output without a label.
     pub labels: Tensor,
     /// `[B]`: valid steps.
     pub lengths: Tensor,
-    /// `[2]`, as [`LabelWeight`](super::LabelWeight) leaves it.
+    /// `[2]`: the result of [`LabelWeight`](super::LabelWeight).
     pub weight: Tensor,
-    /// `[2]`, as [`ClipFactor`](super::ClipFactor) leaves it, where the step updates the parameters.
+    /// `[2]`: the result of [`ClipFactor`](super::ClipFactor), in a step that updates the
+    /// parameters.
     pub norm: Option<Tensor>,
     pub control: Tensor,
     /// `[rows of the history, 7]`.
     pub history: Tensor,
     /// B.
     pub batch: usize,
-    /// In how many chunks, each a step, a batch's sequences are taken.
+    /// Number of chunks of time in which a batch's sequences are taken, one chunk a step.
     pub chunks: usize,
-}
-
-impl From<Record> for Call {
-    fn from(call: Record) -> Call {
-        Call::Record(call)
-    }
 }
 
 impl Kernel for Record {
@@ -53,18 +49,18 @@ impl Kernel for Record {
             ("rows", Scalar::count(self.scores.len() / 2)),
             ("batch", Scalar::count(self.batch)),
             ("chunks", Scalar::count(self.chunks)),
-            ("updates", Scalar::U32(self.norm.is_some().into())),
+            ("updates", Scalar::from(self.norm.is_some())),
         ]
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/record.wgsl"),
-                include_str!("../../shaders/common/reduce.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/record.wgsl"),
+            include_str!("../../shaders/common/reduce.wgsl"),
+        ])
+        .with(ignore_wgsl())
+        .with(control::wgsl())
+        .with(history::wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -103,7 +99,7 @@ impl Record {
         let row = &mut history[control[control::ROW] as usize * history::WORDS..][..history::WORDS];
         let loss = sum(losses) * weight[0];
         let norm = self.norm.map_or(R::zero(), |norm| memory.read(&norm)[0]);
-        // As f32 has them, in any precision.
+        // The GPU computes in f32: a value beyond its range is not finite there.
         let finite = [loss, norm].map(|value| (value.f64() as f32).is_finite());
         row[history::LOSS] = loss;
         row[history::HITS] = sum(hits);

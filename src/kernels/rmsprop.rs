@@ -1,34 +1,28 @@
-use super::descent::{Descent, keeps};
-use super::{Arg, Call, Cost, Form, Kernel, Scalar, Shader, fold, write};
+use super::descent::Descent;
+use super::{Arg, Cost, Form, Kernel, Scalar, Shader, linear_grid, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then with momentum, if any,
-/// PyTorch's `v = momentum * v + g / (sqrt(s) + epsilon)`, `p -= rate * v`, or
+/// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then, with or without
+/// momentum, PyTorch's `v = momentum * v + g / (sqrt(s) + epsilon)`, `p -= rate * v`, or
 /// TensorFlow's `v = momentum * v + rate * g / sqrt(s + epsilon)`, `p -= v`.
 ///
-/// Centred (Graves 2013) it divides by the standard deviation: `s - mean^2`, with `mean = rho * mean + (1 - rho) * g`, stands
-/// in the place of s; where rounding left less than 0, that is 0.
+/// Centred RMSProp (Graves 2013) divides by the standard deviation: it uses `max(s - mean^2, 0)`
+/// instead of s, with `mean = rho * mean + (1 - rho) * g`.
 #[derive(Debug, Clone)]
 pub struct Rmsprop {
     pub descent: Descent,
-    /// `[count]`: s. TensorFlow's starts at ones.
+    /// `[count]`: s, whose initial value is 1 in TensorFlow.
     pub mean_square: Tensor,
-    /// `[count]`: mean; empty where it is not centred.
+    /// `[count]`: mean; empty unless centred.
     pub mean_gradient: Tensor,
-    /// `[count]`: v; empty where there is no momentum.
+    /// `[count]`: v; empty without momentum.
     pub velocity: Tensor,
     pub rho: f64,
     pub momentum: f64,
     pub epsilon: f64,
     pub form: Form,
-}
-
-impl From<Rmsprop> for Call {
-    fn from(call: Rmsprop) -> Call {
-        Call::Rmsprop(call)
-    }
 }
 
 impl Kernel for Rmsprop {
@@ -53,25 +47,19 @@ impl Kernel for Rmsprop {
             ("rest", Scalar::F32((1.0 - self.rho) as f32)),
             ("momentum", Scalar::F32(self.momentum as f32)),
             ("epsilon", Scalar::F32(self.epsilon as f32)),
-            (
-                "tensorflow",
-                Scalar::U32((self.form == Form::Tensorflow).into()),
-            ),
-            ("keeps_mean", keeps(&self.mean_gradient)),
-            ("keeps_velocity", keeps(&self.velocity)),
+            ("tensorflow", Scalar::from(self.form == Form::Tensorflow)),
+            ("has_mean", Scalar::from(!self.mean_gradient.is_empty())),
+            ("has_velocity", Scalar::from(!self.velocity.is_empty())),
         ]);
         uniform
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![include_str!("../../shaders/rmsprop.wgsl"), Descent::SHADER],
-            constants: vec![],
-        }
+        Descent::shader([include_str!("../../shaders/rmsprop.wgsl")])
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.descent.parameters.len(), 64)
+        linear_grid(self.descent.parameters.len(), 64)
     }
 
     fn cost(&self) -> Cost {
@@ -86,7 +74,7 @@ impl Kernel for Rmsprop {
 
 impl Rmsprop {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let (_, rate) = self.descent.now(memory);
+        let (_, rate) = self.descent.updates_and_rate(memory);
         let [rho, rest, momentum, epsilon] =
             [self.rho, 1.0 - self.rho, self.momentum, self.epsilon].map(R::of);
         let moments = [&self.mean_square, &self.mean_gradient, &self.velocity];

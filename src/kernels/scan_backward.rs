@@ -1,21 +1,17 @@
-use super::recurrence::{BackwardWork, Recurrence, TimeDirection};
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
+use super::recurrence::{Recurrence, TimeDirection};
+use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Walks time steps `begin..end` of a layer backwards, from its outputs' gradients to its gates', in one dispatch. The
-/// first cut of a walk starts from `given_states` of the layer, the later ones from what the one before has left.
+/// Computes the backward pass of time steps `begin..end` of a layer in one dispatch: from the
+/// gradient of its outputs to the gradients of its gates. The chunk that ends at the last step
+/// begins with the `given_states` of the layer, an earlier chunk with the state gradients that the
+/// later one left.
 #[derive(Debug, Clone)]
 pub struct ScanBackward {
     pub layer: Recurrence,
     pub begin: usize,
     pub end: usize,
-}
-
-impl From<ScanBackward> for Call {
-    fn from(call: ScanBackward) -> Call {
-        Call::ScanBackward(call)
-    }
 }
 
 impl Kernel for ScanBackward {
@@ -28,27 +24,22 @@ impl Kernel for ScanBackward {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let has_upstream = self.layer.gradients.upstream.is_some();
         let mut scalars = self.layer.sizes();
         scalars.extend([
             ("begin", Scalar::count(self.begin)),
             ("end", Scalar::count(self.end)),
-            (
-                "has_upstream",
-                Scalar::U32(self.layer.gradients.upstream.is_some().into()),
-            ),
+            ("has_upstream", Scalar::from(has_upstream)),
             ("given_states", Scalar::count(self.given_states())),
         ]);
         scalars
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.scan_parts(TimeDirection::Backward);
-        parts.push(include_str!("../../shaders/common/backward.wgsl"));
-        parts.push(include_str!("../../shaders/scan_backward.wgsl"));
-        Shader {
-            parts,
-            constants: self.layer.scan_constants(TimeDirection::Backward),
-        }
+        self.layer
+            .scan_shader(TimeDirection::Backward)
+            .with(include_str!("../../shaders/common/backward.wgsl"))
+            .with(include_str!("../../shaders/scan_backward.wgsl"))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -64,25 +55,32 @@ impl Kernel for ScanBackward {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        self.end <= self.layer.steps && self.layer.is_inside(true)
+        self.end <= self.layer.steps && self.layer.backward_is_inside()
     }
 }
 
 impl ScanBackward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let first = self.end == self.layer.steps;
-        let work = BackwardWork {
-            first,
-            units: true,
-            middle: true,
-            product: true,
-            pending: false,
-        };
-        self.layer.backward(memory, self.begin..self.end, work);
+        let steps = self.begin..self.end;
+        self.layer.backward(memory, steps.clone(), |tile| {
+            if self.is_latest() {
+                tile.begin_h();
+                tile.begin_c();
+            }
+            for t in steps.clone().rev() {
+                tile.time_step(t);
+            }
+        });
     }
 
+    /// Whether the backward pass begins with this chunk.
+    fn is_latest(&self) -> bool {
+        self.end == self.layer.steps
+    }
+
+    /// Returns the number of states whose gradient `dstate` holds before this chunk.
     fn given_states(&self) -> usize {
-        if self.end == self.layer.steps {
+        if self.is_latest() {
             self.layer.gradients.given_states
         } else {
             self.layer.cell.spec().states

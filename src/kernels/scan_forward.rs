@@ -1,20 +1,15 @@
-use super::recurrence::{Input, Recurrence, TimeDirection};
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
+use super::recurrence::{InputProjection, Recurrence, TimeDirection};
+use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Walks time steps `begin..end` of a layer: recurrent product, activations and state update, in one dispatch.
+/// Computes time steps `begin..end` of a layer in one dispatch: recurrent matmul, activations and
+/// state update.
 #[derive(Debug, Clone)]
 pub struct ScanForward {
     pub layer: Recurrence,
     pub begin: usize,
     pub end: usize,
-}
-
-impl From<ScanForward> for Call {
-    fn from(call: ScanForward) -> Call {
-        Call::ScanForward(call)
-    }
 }
 
 impl Kernel for ScanForward {
@@ -31,22 +26,16 @@ impl Kernel for ScanForward {
         scalars.extend([
             ("begin", Scalar::count(self.begin)),
             ("end", Scalar::count(self.end)),
-            (
-                "has_bias",
-                Scalar::U32(self.layer.weights.bias.is_some().into()),
-            ),
+            ("has_bias", Scalar::from(self.layer.weights.bias.is_some())),
         ]);
         scalars
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.scan_parts(TimeDirection::Forward);
-        parts.push(include_str!("../../shaders/common/forward.wgsl"));
-        parts.push(include_str!("../../shaders/scan_forward.wgsl"));
-        Shader {
-            parts,
-            constants: self.layer.scan_constants(TimeDirection::Forward),
-        }
+        self.layer
+            .scan_shader(TimeDirection::Forward)
+            .with(include_str!("../../shaders/common/forward.wgsl"))
+            .with(include_str!("../../shaders/scan_forward.wgsl"))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -62,18 +51,27 @@ impl Kernel for ScanForward {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        self.end <= self.layer.steps && self.layer.is_inside(false)
+        self.end <= self.layer.steps && self.layer.forward_is_inside()
     }
 }
 
 impl ScanForward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        self.with_input(memory, None);
+        self.cpu_with_input(memory, None);
     }
 
-    /// With the product that comes into the gates, where it is not there yet.
-    pub(super) fn with_input<R: Real>(&self, memory: &Memory<R>, input: Option<&Input<R>>) {
-        self.layer
-            .forward(memory, self.begin..self.end, None, input);
+    /// Computes the scan and, if `input` is given, the input projection of each time step before
+    /// it.
+    pub(super) fn cpu_with_input<R: Real>(
+        &self,
+        memory: &Memory<R>,
+        input: Option<&InputProjection<R>>,
+    ) {
+        let steps = self.begin..self.end;
+        self.layer.forward(memory, steps.clone(), input, |tile| {
+            for t in steps.clone() {
+                tile.time_step(t);
+            }
+        });
     }
 }

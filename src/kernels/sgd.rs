@@ -1,27 +1,22 @@
-use super::descent::{Descent, keeps};
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, fold, write};
+use super::descent::Descent;
+use super::{Arg, Cost, Kernel, Scalar, Shader, linear_grid, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g` in the first step, then
-/// `p -= rate * v` or, as Nesterov has it, `p -= rate * (g + momentum * v)`.
+/// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g`
+/// in the first step; then `p -= rate * v` or, with Nesterov momentum,
+/// `p -= rate * (g + momentum * v)`.
 ///
-/// PyTorch's `SGD`; without dampening also TensorFlow's `MomentumOptimizer` in both its forms.
+/// This is PyTorch's `SGD` and, without dampening, TensorFlow's `MomentumOptimizer`.
 #[derive(Debug, Clone)]
 pub struct Sgd {
     pub descent: Descent,
-    /// `[count]`: v; empty for `p -= rate * g`.
+    /// `[count]`: v; empty without momentum: `p -= rate * g`.
     pub velocity: Tensor,
     pub momentum: f64,
     pub dampening: f64,
     pub nesterov: bool,
-}
-
-impl From<Sgd> for Call {
-    fn from(call: Sgd) -> Call {
-        Call::Sgd(call)
-    }
 }
 
 impl Kernel for Sgd {
@@ -40,21 +35,18 @@ impl Kernel for Sgd {
         uniform.extend([
             ("momentum", Scalar::F32(self.momentum as f32)),
             ("rest", Scalar::F32((1.0 - self.dampening) as f32)),
-            ("nesterov", Scalar::U32(self.nesterov.into())),
-            ("keeps_velocity", keeps(&self.velocity)),
+            ("nesterov", Scalar::from(self.nesterov)),
+            ("has_velocity", Scalar::from(!self.velocity.is_empty())),
         ]);
         uniform
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![include_str!("../../shaders/sgd.wgsl"), Descent::SHADER],
-            constants: vec![],
-        }
+        Descent::shader([include_str!("../../shaders/sgd.wgsl")])
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.descent.parameters.len(), 64)
+        linear_grid(self.descent.parameters.len(), 64)
     }
 
     fn cost(&self) -> Cost {
@@ -69,7 +61,7 @@ impl Kernel for Sgd {
 
 impl Sgd {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let (updates, rate) = self.descent.now(memory);
+        let (updates, rate) = self.descent.updates_and_rate(memory);
         let [momentum, rest] = [self.momentum, 1.0 - self.dampening].map(R::of);
         let has_velocity = !self.velocity.is_empty();
         self.descent.update(memory, [&self.velocity], |p, g, [v]| {

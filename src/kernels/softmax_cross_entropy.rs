@@ -1,29 +1,26 @@
-use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
+use super::words::ignore_wgsl;
+use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::{Number, Real};
 use crate::tensor::Tensor;
 
-/// Softmax cross-entropy in nats and its gradient: `dlogits = (softmax(logits) - onehot(label)) * weight`.
+/// Computes the softmax cross-entropy in nats and its gradient:
+/// `dlogits = (softmax(logits) - onehot(label)) * weight`.
 #[derive(Debug, Clone)]
 pub struct SoftmaxCrossEntropy {
     /// `[rows, K]`.
     pub logits: Tensor,
-    /// `[rows]`, below K, or [`IGNORE`].
+    /// `[rows]`: classes below K, or [`IGNORE`].
     pub labels: Tensor,
-    /// `[2]`, as [`LabelWeight`](super::LabelWeight) leaves it.
+    /// `[2]`: the result of [`LabelWeight`](super::LabelWeight).
     pub weight: Tensor,
     /// `[rows, K]`.
     pub dlogits: Tensor,
-    /// `[2, rows]`: the loss of each row, and 1 where the label has the largest logit (of equals, the first).
+    /// `[2, rows]`: the loss of each row; then 1 if the label has the largest logit (the first of
+    /// equal ones), else 0.
     pub scores: Tensor,
     /// K.
     pub classes: usize,
-}
-
-impl From<SoftmaxCrossEntropy> for Call {
-    fn from(call: SoftmaxCrossEntropy) -> Call {
-        Call::SoftmaxCrossEntropy(call)
-    }
 }
 
 impl Kernel for SoftmaxCrossEntropy {
@@ -49,18 +46,16 @@ impl Kernel for SoftmaxCrossEntropy {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/softmax_cross_entropy.wgsl"),
-                include_str!("../../shaders/common/reduce.wgsl"),
-                include_str!("../../shaders/common/math.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/softmax_cross_entropy.wgsl"),
+            include_str!("../../shaders/common/reduce.wgsl"),
+            include_str!("../../shaders/common/math.wgsl"),
+        ])
+        .with(ignore_wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.labels.len(), 1)
+        linear_grid(self.labels.len(), 1)
     }
 
     fn iterations(&self) -> usize {
@@ -98,9 +93,10 @@ impl SoftmaxCrossEntropy {
                 .fold(logits[0], |largest, &value| value.or_larger(largest));
             hits[row] = R::one();
             for (k, &value) in logits.iter().enumerate() {
-                hits[row] = match value == own && k < label as usize {
-                    true => R::zero(),
-                    false => R::where_larger(value, own, R::zero(), hits[row]),
+                hits[row] = if value == own && k < label as usize {
+                    R::zero()
+                } else {
+                    R::where_larger(value, own, R::zero(), hits[row])
                 };
             }
             let mut sum = R::zero();

@@ -1,9 +1,10 @@
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader, read, write};
+use super::{Arg, Cost, Kernel, Scalar, Shader, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Sums of squares of what falls to each of 64 workgroups, for [`ClipFactor`](super::ClipFactor) to add up.
+/// Computes the sum of squares of the elements of each of 64 workgroups.
+/// [`ClipFactor`](super::ClipFactor) adds these up.
 #[derive(Debug, Clone)]
 pub struct SquaredNorm {
     /// `[count]`.
@@ -12,18 +13,12 @@ pub struct SquaredNorm {
     pub partials: Tensor,
 }
 
-/// Sums that the CPU takes side by side.
+/// Partial sums that the CPU computes as one vector.
 const LANES: usize = 16;
 
 impl SquaredNorm {
-    /// Workgroups, and so partial sums.
+    /// Number of workgroups, and of partial sums.
     pub const PARTIALS: usize = 64;
-}
-
-impl From<SquaredNorm> for Call {
-    fn from(call: SquaredNorm) -> Call {
-        Call::SquaredNorm(call)
-    }
 }
 
 impl Kernel for SquaredNorm {
@@ -43,13 +38,10 @@ impl Kernel for SquaredNorm {
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![
-                include_str!("../../shaders/squared_norm.wgsl"),
-                include_str!("../../shaders/common/reduce.wgsl"),
-            ],
-            constants: vec![],
-        }
+        Shader::new([
+            include_str!("../../shaders/squared_norm.wgsl"),
+            include_str!("../../shaders/common/reduce.wgsl"),
+        ])
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -76,7 +68,6 @@ impl SquaredNorm {
         partials.fill(R::zero());
         for block in source.chunks(Self::PARTIALS * Self::PARTIALS) {
             for (partial, values) in partials.iter_mut().zip(block.chunks(Self::PARTIALS)) {
-                // Sums side by side, as in a vector.
                 let mut sums = [R::zero(); LANES];
                 for values in values.chunks(LANES) {
                     let sums = sums.iter_mut().zip(values);

@@ -1,29 +1,44 @@
-use super::recurrence::{BackwardWork, Recurrence};
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
+use super::recurrence::Recurrence;
+use super::words::wgsl_constants;
+use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// One time step of a layer backwards.
+/// Computes one stage of the backward pass of a time step of a layer.
 #[derive(Debug, Clone)]
 pub struct StepBackward {
     pub layer: Recurrence,
     pub stage: BackwardStage,
 }
 
-/// The parts of a step backwards, each one dispatch.
+/// The stages of a backward step, each one dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackwardStage {
-    /// Step t + 1 through its product, then the units' own part of step t; of a projected layer, its outputs'.
+    /// The recurrent matmul of step t + 1, then the units of step t or, in a projected layer, its
+    /// outputs.
     Units(usize),
-    /// Step t of a layer of two stages: through its second product, then the part of the units that lies before it.
+    /// In a layer of two stages: the second matmul of step t, then the units or gates before it.
     Middle(usize),
-    /// The first step through its product, which ends the walk.
+    /// The recurrent matmul of step 0, which ends the backward pass.
     End,
 }
 
-impl From<StepBackward> for Call {
-    fn from(call: StepBackward) -> Call {
-        Call::StepBackward(call)
+impl BackwardStage {
+    /// Returns the uniform's value of the stage.
+    fn code(self) -> u32 {
+        match self {
+            BackwardStage::Units(_) => 0,
+            BackwardStage::Middle(_) => 1,
+            BackwardStage::End => 2,
+        }
+    }
+
+    /// Returns t; -1 for the end, so that t + 1 is step 0 there too.
+    fn t(self) -> u32 {
+        match self {
+            BackwardStage::Units(t) | BackwardStage::Middle(t) => t as u32,
+            BackwardStage::End => u32::MAX,
+        }
     }
 }
 
@@ -37,30 +52,27 @@ impl Kernel for StepBackward {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
+        let gradients = &self.layer.gradients;
         let mut scalars = self.layer.sizes();
         scalars.extend([
-            ("t", Scalar::U32(self.t())),
-            ("stage", Scalar::U32(self.stage_number())),
-            (
-                "has_upstream",
-                Scalar::U32(self.layer.gradients.upstream.is_some().into()),
-            ),
-            (
-                "given_states",
-                Scalar::count(self.layer.gradients.given_states),
-            ),
+            ("t", Scalar::U32(self.stage.t())),
+            ("stage", Scalar::U32(self.stage.code())),
+            ("has_upstream", Scalar::from(gradients.upstream.is_some())),
+            ("given_states", Scalar::count(gradients.given_states)),
         ]);
         scalars
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.step_parts();
-        parts.push(include_str!("../../shaders/common/backward.wgsl"));
-        parts.push(include_str!("../../shaders/step_backward.wgsl"));
-        Shader {
-            parts,
-            constants: self.layer.constants(),
-        }
+        let stages = [
+            ("STAGE_MIDDLE", BackwardStage::Middle(0).code() as usize),
+            ("STAGE_END", BackwardStage::End.code() as usize),
+        ];
+        self.layer
+            .step_shader()
+            .with(include_str!("../../shaders/common/backward.wgsl"))
+            .with(include_str!("../../shaders/step_backward.wgsl"))
+            .with(wgsl_constants(&stages))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -81,57 +93,38 @@ impl Kernel for StepBackward {
             BackwardStage::Middle(t) => t < self.layer.steps && self.layer.stages() == 2,
             BackwardStage::End => true,
         };
-        fits && self.layer.is_inside(true)
+        fits && self.layer.backward_is_inside()
     }
 }
 
 impl StepBackward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
+        let (layer, steps) = (&self.layer, self.layer.steps);
+        // The units of a projected layer, and so c, come behind its projection.
+        let projects = layer.options.projection.is_some();
         match self.stage {
             BackwardStage::Units(t) => {
-                let first = t + 1 == self.layer.steps;
-                let work = BackwardWork {
-                    first,
-                    pending: true,
-                    units: true,
-                    ..Default::default()
-                };
-                self.layer.backward(memory, t..t + 1, work);
+                layer.backward(memory, t..steps.min(t + 2), |tile| {
+                    if t + 1 < steps {
+                        tile.multiply_recurrent_back(t + 1);
+                    } else {
+                        tile.begin_h();
+                        if !projects {
+                            tile.begin_c();
+                        }
+                    }
+                    tile.units_step(t);
+                });
             }
-            BackwardStage::Middle(t) => {
-                let work = BackwardWork {
-                    first: t + 1 == self.layer.steps,
-                    middle: true,
-                    ..Default::default()
-                };
-                self.layer.backward(memory, t..t + 1, work);
-            }
+            BackwardStage::Middle(t) => layer.backward(memory, t..t + 1, |tile| {
+                if t + 1 == steps && projects {
+                    tile.begin_c();
+                }
+                tile.middle_step(t);
+            }),
             BackwardStage::End => {
-                self.layer.backward(
-                    memory,
-                    0..0,
-                    BackwardWork {
-                        pending: true,
-                        ..Default::default()
-                    },
-                );
+                layer.backward(memory, 0..1, |tile| tile.multiply_recurrent_back(0));
             }
-        }
-    }
-
-    fn t(&self) -> u32 {
-        match self.stage {
-            BackwardStage::Units(t) | BackwardStage::Middle(t) => t as u32,
-            // One before the first step, so that t + 1 is the first.
-            BackwardStage::End => u32::MAX,
-        }
-    }
-
-    fn stage_number(&self) -> u32 {
-        match self.stage {
-            BackwardStage::Units(_) => 0,
-            BackwardStage::Middle(_) => 1,
-            BackwardStage::End => 2,
         }
     }
 }

@@ -1,21 +1,15 @@
 use super::recurrence::Recurrence;
-use super::{Arg, Call, Cost, Kernel, Scalar, Shader};
+use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// One time step of a layer, with the activations fused behind the recurrent product. A layer of two stages takes
-/// two calls.
+/// Computes one time step of a layer, with the activations fused to the recurrent matmul. A layer
+/// of two stages takes two calls a step.
 #[derive(Debug, Clone)]
 pub struct StepForward {
     pub layer: Recurrence,
     pub t: usize,
     pub stage: usize,
-}
-
-impl From<StepForward> for Call {
-    fn from(call: StepForward) -> Call {
-        Call::StepForward(call)
-    }
 }
 
 impl Kernel for StepForward {
@@ -32,22 +26,16 @@ impl Kernel for StepForward {
         scalars.extend([
             ("t", Scalar::count(self.t)),
             ("stage", Scalar::count(self.stage)),
-            (
-                "has_bias",
-                Scalar::U32(self.layer.weights.bias.is_some().into()),
-            ),
+            ("has_bias", Scalar::from(self.layer.weights.bias.is_some())),
         ]);
         scalars
     }
 
     fn shader(&self) -> Shader {
-        let mut parts = self.layer.step_parts();
-        parts.push(include_str!("../../shaders/common/forward.wgsl"));
-        parts.push(include_str!("../../shaders/step_forward.wgsl"));
-        Shader {
-            parts,
-            constants: self.layer.constants(),
-        }
+        self.layer
+            .step_shader()
+            .with(include_str!("../../shaders/common/forward.wgsl"))
+            .with(include_str!("../../shaders/step_forward.wgsl"))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -63,17 +51,21 @@ impl Kernel for StepForward {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        self.t < self.layer.steps && self.stage < self.layer.stages() && self.layer.is_inside(false)
+        self.t < self.layer.steps
+            && self.stage < self.layer.stages()
+            && self.layer.forward_is_inside()
     }
 }
 
 impl StepForward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let stages = if self.layer.stages() == 2 {
-            Some(self.stage)
-        } else {
-            None
-        };
-        self.layer.forward(memory, self.t..self.t + 1, stages, None);
+        let (t, stages) = (self.t, self.layer.stages());
+        self.layer.forward(memory, t..t + 1, None, |tile| {
+            if stages == 1 {
+                tile.time_step(t);
+            } else {
+                tile.stage(t, self.stage);
+            }
+        });
     }
 }

@@ -1,34 +1,32 @@
-use super::{Arg, Call, Cost, IGNORE, Kernel, Scalar, Shader, fold, read, write};
+use super::words::ignore_wgsl;
+use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Counts how well outputs tell classes apart, and adds to the counts that are there.
+/// Counts the ranks of the labelled classes and the confusion matrix, and adds both to the counts
+/// so far.
 ///
-/// Outputs are ordered from the largest down, of equals the lower class first; what is not a number is larger than any.
+/// Classes are ranked by descending output, and by ascending class among equal outputs. NaN ranks
+/// above every number.
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// `[rows, K]`.
     pub outputs: Tensor,
-    /// `[rows]`, below K, or [`IGNORE`], which counts for nothing.
+    /// `[rows]`: classes below K, or [`IGNORE`] for a row that is not counted.
     pub labels: Tensor,
-    /// `[K, K]`: rows by their label (first) and the class that comes first; or empty, and not counted.
+    /// `[K, K]`: number of outputs by label (first index) and top-ranked class. Empty if it is not
+    /// counted.
     pub confusion: Tensor,
-    /// `[K]`: rows by the place of their label, 0 being the first.
+    /// `[K]`: number of outputs by the rank of their label, from 0.
     pub ranks: Tensor,
     /// K.
     pub classes: usize,
 }
 
 impl Tally {
-    /// The most classes for which confusion is worth its `[K, K]`.
+    /// The largest number of classes for which the confusion matrix is counted.
     pub const LARGEST_CONFUSION: usize = 1024;
-}
-
-impl From<Tally> for Call {
-    fn from(call: Tally) -> Call {
-        Call::Tally(call)
-    }
 }
 
 impl Kernel for Tally {
@@ -49,19 +47,16 @@ impl Kernel for Tally {
         vec![
             ("rows", Scalar::count(self.labels.len())),
             ("classes", Scalar::count(self.classes)),
-            ("confuses", Scalar::U32((!self.confusion.is_empty()).into())),
+            ("confuses", Scalar::from(!self.confusion.is_empty())),
         ]
     }
 
     fn shader(&self) -> Shader {
-        Shader {
-            parts: vec![include_str!("../../shaders/tally.wgsl")],
-            constants: vec![],
-        }
+        Shader::new([include_str!("../../shaders/tally.wgsl")]).with(ignore_wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
-        fold(self.labels.len(), 1)
+        linear_grid(self.labels.len(), 1)
     }
 
     fn iterations(&self) -> usize {

@@ -1,51 +1,54 @@
-//! Calls that the CPU takes in one pass over a large matrix, since reading and writing that costs as much as a small product: a
-//! layer's inputs are multiplied step by step as its scan comes to them, and the gradients of its weights, all of them sums over
-//! the gates' gradients, are found at once. The bits are those of the calls one by one.
+//! Calls that the CPU computes in one pass over a large matrix, since reading and writing it costs
+//! as much as a small matmul: the scan of a layer computes the input projection of each step before
+//! that step, and the gradients of a layer's weights, which are all sums over the gates' gradients,
+//! are computed together. The bits are those of the separate calls.
 
-use super::recurrence::Input;
-use super::{Call, Gemm, Ragged, ScanForward, steps_that_count};
+use super::recurrence::InputProjection;
+use super::{Call, ColumnSum, Gemm, Ragged, ScanForward, valid_rows};
 use crate::memory::Memory;
 use crate::numeric::gemm::{PackedB, TimeSum, TimeSums, View};
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Plays the first of `calls` on the CPU, and those behind it that go with it; returns how many these are.
+/// Computes the first of `calls` on the CPU, together with those after it that can share a pass.
+/// Returns the number of calls computed.
 pub fn play<R: Real>(calls: &[Call], memory: &Memory<R>) -> usize {
-    if let [Call::Gemm(product), Call::ScanForward(scan), ..] = calls
-        && feeds(product, scan)
-        && scan_with_input(product, scan, memory)
+    if let [Call::Gemm(gemm), Call::ScanForward(scan), ..] = calls
+        && is_input_projection(gemm, scan)
+        && scan_with_input(gemm, scan, memory)
     {
         return 2;
     }
-    let sums: Vec<Sum> = calls.iter().map_while(Sum::of).collect();
+    let sums: Vec<StepSum> = calls.iter().map_while(StepSum::new).collect();
     let count = (0..sums.len())
-        .take_while(|&n| sums[n].goes_with(&sums[..n]))
+        .take_while(|&n| sums[n].can_join(&sums[..n]))
         .count();
-    if count > 1 && sum(&sums[..count], memory) {
+    if count > 1 && sum_together(&sums[..count], memory) {
         return count;
     }
     calls[0].cpu(memory);
     1
 }
 
-/// Numbers of the weights of a layer that fit into a core's own cache, beside what a step works on.
-const CACHED: usize = 1 << 17;
+/// Elements of a layer's weights that fit in a core's own cache beside the operands of a time step.
+const CACHED_ELEMENTS: usize = 1 << 17;
 
-/// Whether the scan comes to all that the product makes, and gains by finding it as it goes: its tiles should have many rows, and
-/// what each step multiplies with should stay at hand.
-fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
+/// Whether `gemm` computes the input projection of the whole scan, and one pass is faster: the
+/// tiles should have many rows, and the weights of a time step should stay in the cache.
+fn is_input_projection(gemm: &Gemm, scan: &ScanForward) -> bool {
     let layer = &scan.layer;
     let gates = layer.cell.spec().gates * layer.hidden_size;
     let size = [layer.steps * layer.batch, gates];
-    let to = &product.c;
-    let is_input = (to.tensor.buffer, to.tensor.offset) == (layer.gates.buffer, layer.gates.offset)
+    let to = &gemm.c;
+    let writes_gates = (to.tensor.buffer, to.tensor.offset)
+        == (layer.gates.buffer, layer.gates.offset)
         && ([to.rows, to.columns], to.stride) == (size, layer.row_size());
-    let counts_alike = match product.ragged {
+    let has_same_lengths = match gemm.ragged {
         Some(Ragged::Rows(lengths)) => lengths == layer.lengths,
         Some(Ragged::Terms(_)) => false,
         None => true,
     };
-    let read = [Some(product.a.tensor), Some(product.b.tensor), product.bias];
+    let read = [Some(gemm.a.tensor), Some(gemm.b.tensor), gemm.bias];
     let written = [
         layer.gates,
         layer.states.h,
@@ -53,167 +56,171 @@ fn feeds(product: &Gemm, scan: &ScanForward) -> bool {
         layer.states.last,
     ]
     .map(|tensor| tensor.buffer);
-    let reads_elsewhere = read
+    let reads_other_buffers = read
         .iter()
         .flatten()
         .all(|tensor| !written.contains(&tensor.buffer));
-    is_input
-        && counts_alike
-        && reads_elsewhere
-        && !product.a.transposed
-        && !product.accumulate
+    writes_gates
+        && has_same_lengths
+        && reads_other_buffers
+        && !gemm.a.transposed
+        && !gemm.accumulate
         && (scan.begin, scan.end) == (0, layer.steps)
         && layer.has_full_tiles()
-        && (product.terms() + layer.output_size) * gates <= CACHED
+        && (gemm.inner() + layer.output_size) * gates <= CACHED_ELEMENTS
 }
 
-/// Plays both, or does nothing and says so.
-fn scan_with_input<R: Real>(product: &Gemm, scan: &ScanForward, memory: &Memory<R>) -> bool {
-    let (a, b) = (
-        memory.read(&product.a.tensor),
-        memory.read(&product.b.tensor),
-    );
-    let bias = product.bias.map(|bias| memory.read(&bias));
-    let input = Input {
-        rows: product.a.view(&a),
-        weights: PackedB::new(product.b.view(&b)),
-        addend: product.addend(bias.as_deref()),
+/// Computes the projection and the scan in one pass, or returns false without computing either.
+fn scan_with_input<R: Real>(gemm: &Gemm, scan: &ScanForward, memory: &Memory<R>) -> bool {
+    let (a, b) = (memory.read(&gemm.a.tensor), memory.read(&gemm.b.tensor));
+    let bias = gemm.bias.map(|bias| memory.read(&bias));
+    let input = InputProjection {
+        rows: gemm.a.view(&a),
+        weights: PackedB::new(gemm.b.view(&b)),
+        addend: gemm.addend(bias.as_deref()),
     };
-    // Products of others may depend on which rows come together.
+    // With other weights the bits of a row may depend on the rows multiplied with it.
     if !input.weights.is_packed() {
         return false;
     }
-    scan.with_input(memory, Some(&input));
+    scan.cpu_with_input(memory, Some(&input));
     true
 }
 
-/// A call that sums over the steps of sequences what rows of a matrix come to.
+/// A call that sums something over the valid steps of sequences, for each row of a matrix.
 #[derive(Clone, Copy)]
-struct Sum<'a> {
-    /// `[T*B, M]`, with stored rows `stride` apart.
+struct StepSum<'a> {
+    /// `[T*B, M]`, rows `stride` apart.
     rows: Tensor,
     size: [usize; 2],
     stride: usize,
     lengths: Tensor,
     out: Tensor,
-    of: Of<'a>,
+    summand: Summand<'a>,
 }
 
+/// The summand of a row.
 #[derive(Clone, Copy)]
-enum Of<'a> {
-    /// Their outer products with those of another.
-    Products(&'a Gemm),
-    /// The rows.
-    Rows,
+enum Summand<'a> {
+    /// The outer product with the same row of the GEMM's other operand.
+    OuterProduct(&'a Gemm),
+    /// The row itself.
+    Row,
 }
 
-impl<'a> Sum<'a> {
-    fn of(call: &'a Call) -> Option<Self> {
+impl<'a> StepSum<'a> {
+    /// Returns the sum that a call computes, if it is one.
+    fn new(call: &'a Call) -> Option<Self> {
         match call {
-            Call::Gemm(call) => {
-                let Some(Ragged::Terms(lengths)) = call.ragged else {
-                    return None;
-                };
-                let plain = call.slices == 1 && call.a.transposed && call.bias.is_none();
-                plain.then_some(Sum {
-                    rows: call.a.tensor,
-                    size: [call.a.columns, call.a.rows],
-                    stride: call.a.stride,
-                    lengths,
-                    out: call.c.tensor,
-                    of: Of::Products(call),
-                })
-            }
-            Call::ColumnSum(call) if call.factor.is_none() => Some(Sum {
-                rows: call.source,
-                size: [call.rows, call.columns()],
-                stride: call.stride,
-                lengths: call.lengths?,
-                out: call.out,
-                of: Of::Rows,
-            }),
+            Call::Gemm(gemm) => Self::of_gemm(gemm),
+            Call::ColumnSum(sum) => Self::of_column_sum(sum),
             _ => None,
         }
     }
 
-    /// Whether it can be found with those that come before it.
-    fn goes_with(&self, before: &[Sum]) -> bool {
-        let key = |sum: &Sum| {
-            (
-                sum.rows.buffer,
-                sum.rows.offset,
-                sum.size,
-                sum.stride,
-                sum.lengths,
-            )
+    fn of_gemm(gemm: &'a Gemm) -> Option<Self> {
+        let Some(Ragged::Terms(lengths)) = gemm.ragged else {
+            return None;
         };
-        let read_elsewhere = |sum: &Sum| match sum.of {
-            Of::Products(call) => call.b.tensor.buffer != self.out.buffer,
-            Of::Rows => true,
-        };
-        let apart = |other: &Sum| {
-            let (own, other) = (self.out.range(), other.out.range());
-            own.end <= other.start || other.end <= own.start
-        };
-        let is_rows = |sum: &Sum| matches!(sum.of, Of::Rows);
-        let goes = |other: &Sum| {
-            key(self) == key(other)
+        let is_plain = gemm.slices == 1 && gemm.a.transposed && gemm.bias.is_none();
+        is_plain.then_some(StepSum {
+            rows: gemm.a.tensor,
+            size: [gemm.a.columns, gemm.a.rows],
+            stride: gemm.a.stride,
+            lengths,
+            out: gemm.c.tensor,
+            summand: Summand::OuterProduct(gemm),
+        })
+    }
+
+    fn of_column_sum(sum: &ColumnSum) -> Option<Self> {
+        if sum.factor.is_some() {
+            return None;
+        }
+        Some(StepSum {
+            rows: sum.source,
+            size: [sum.rows, sum.columns()],
+            stride: sum.stride,
+            lengths: sum.lengths?,
+            out: sum.out,
+            summand: Summand::Row,
+        })
+    }
+
+    /// Whether the sum can be computed in one pass with the sums `before` it: over the same rows,
+    /// into separate parts of the same buffer, and without reading that buffer.
+    fn can_join(&self, before: &[StepSum]) -> bool {
+        let reads_other_buffers = self.rows.buffer != self.out.buffer
+            && match self.summand {
+                Summand::OuterProduct(gemm) => gemm.b.tensor.buffer != self.out.buffer,
+                Summand::Row => true,
+            };
+        let is_compatible = |other: &StepSum| {
+            self.has_same_rows(other)
                 && self.out.buffer == other.out.buffer
-                && apart(other)
-                && !(is_rows(self) && is_rows(other))
+                && self.is_apart(other)
+                && !(self.sums_rows() && other.sums_rows())
         };
-        read_elsewhere(self) && self.rows.buffer != self.out.buffer && before.iter().all(goes)
+        reads_other_buffers && before.iter().all(is_compatible)
+    }
+
+    fn has_same_rows(&self, other: &StepSum) -> bool {
+        (self.rows.buffer, self.rows.offset) == (other.rows.buffer, other.rows.offset)
+            && (self.size, self.stride, self.lengths) == (other.size, other.stride, other.lengths)
+    }
+
+    fn is_apart(&self, other: &StepSum) -> bool {
+        let (own, other) = (self.out.range(), other.out.range());
+        own.end <= other.start || other.end <= own.start
+    }
+
+    fn sums_rows(&self) -> bool {
+        matches!(self.summand, Summand::Row)
     }
 }
 
-/// Finds them all in one pass, or does nothing and says so.
-fn sum<R: Real>(sums: &[Sum], memory: &Memory<R>) -> bool {
+/// Computes all sums in one pass, or returns false without a result.
+fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
     let mut sums = sums.to_vec();
     sums.sort_by_key(|sum| sum.out.offset);
-    let Sum {
-        rows,
-        size: [steps, columns],
-        stride,
-        lengths,
-        out: first,
-        ..
-    } = sums[0];
-    let a = memory.read(&rows);
-    let terms = steps_that_count(steps, &memory.read_index(&lengths));
-    let others: Vec<_> = sums
+    let first = sums[0];
+    let [steps, columns] = first.size;
+    let a = memory.read(&first.rows);
+    let terms = valid_rows(steps, &memory.read_index(&first.lengths));
+    let operands: Vec<_> = sums
         .iter()
-        .filter_map(|sum| match sum.of {
-            Of::Products(call) => Some(memory.read(&call.b.tensor)),
-            Of::Rows => None,
+        .filter_map(|sum| match sum.summand {
+            Summand::OuterProduct(gemm) => Some(memory.read(&gemm.b.tensor)),
+            Summand::Row => None,
         })
         .collect();
-    // The results are cut out of the buffer that they share, from left to right.
+    // The results are split off the buffer that they share, from left to right.
     let end = sums.last().map_or(0, |last| last.out.range().end);
     let mut out = memory.write(&Tensor {
-        shape: [end - first.offset].into(),
-        ..first
+        shape: [end - first.out.offset].into(),
+        ..first.out
     });
-    let (mut rest, mut at) = (&mut *out, first.offset);
-    let (mut products, mut row_sums, mut others) = (vec![], None, others.iter());
+    let (mut rest, mut at) = (&mut *out, first.out.offset);
+    let (mut products, mut row_sums, mut operands) = (vec![], None, operands.iter());
     for sum in &sums {
         let (_, behind) = rest.split_at_mut(sum.out.offset - at);
         let (own, behind) = behind.split_at_mut(sum.out.len());
         (rest, at) = (behind, sum.out.range().end);
-        match sum.of {
-            Of::Products(call) => {
-                let values = others.next().expect("each product has read its own");
+        match sum.summand {
+            Summand::OuterProduct(gemm) => {
+                let values = operands.next().expect("each outer product has its operand");
                 products.push(TimeSum {
-                    b: call.b.view(values),
-                    addend: call.addend(None),
+                    b: gemm.b.view(values),
+                    addend: gemm.addend(None),
                     c: own,
-                    stride: call.c.stride,
+                    stride: gemm.c.stride,
                 });
             }
-            Of::Rows => row_sums = Some(own),
+            Summand::Row => row_sums = Some(own),
         }
     }
     let done = R::try_time_sums(TimeSums {
-        a: View::new(&a, steps, columns, stride),
+        a: View::new(&a, steps, columns, first.stride),
         rows: &terms,
         products,
         column_sums: row_sums.as_deref_mut().map(|sums| &mut sums[..columns]),

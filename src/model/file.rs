@@ -1,4 +1,5 @@
-//! safetensors files with a description as JSON in their metadata: models and checkpoints.
+//! The file format of models and checkpoints: safetensors, with a description as JSON in the
+//! metadata.
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
@@ -7,6 +8,29 @@ use serde::de::DeserializeOwned;
 
 use crate::network::Parameter;
 
+/// The name of the tensor at the end of a checkpoint, the CRC-32 of all bytes before it.
+pub(crate) const CHECKSUM: &str = "crc32";
+
+/// The largest header that is read, in bytes: more than 100 for each of [`MOST_TENSORS`].
+pub(crate) const LARGEST_HEADER: u64 = 16 << 20;
+
+/// The most tensors that are read. A network has at most 1024 layers with at most 12 tensors each.
+pub(crate) const MOST_TENSORS: usize = 1 << 16;
+
+/// The largest file of a model that is read, in bytes: twice the most parameters that a network may
+/// have, in f32.
+pub(crate) const LARGEST_FILE: u64 = 1 << 33;
+
+/// The metadata key of a checkpoint's description.
+pub(crate) const RUN_KEY: &str = "gatescan_checkpoint";
+
+/// The version of the metadata that this program writes, and the newest that it reads.
+pub(crate) const VERSION: u32 = 1;
+
+/// The metadata key of a model's description.
+pub(crate) const KEY: &str = "gatescan";
+
+/// The values as little-endian bytes.
 pub(crate) fn to_le_bytes(values: &[f32]) -> Vec<u8> {
     values
         .iter()
@@ -14,19 +38,20 @@ pub(crate) fn to_le_bytes(values: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-/// A tensor as it lies in a file.
-pub(crate) struct Stored {
+/// A tensor to be written to a file.
+pub(crate) struct StoredTensor {
     pub name: String,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
 }
 
-/// A safetensors file of these tensors, and `description` as JSON in its metadata.
+/// Returns the bytes of a safetensors file with these tensors, and `description` as JSON under
+/// `key` in its metadata.
 pub(crate) fn serialize(
     key: &str,
     description: &impl Serialize,
-    tensors: &[Stored],
+    tensors: &[StoredTensor],
 ) -> Result<Vec<u8>, String> {
     let json = serde_json::to_string(description).map_err(|error| error.to_string())?;
     let mut views = Vec::with_capacity(tensors.len());
@@ -35,54 +60,70 @@ pub(crate) fn serialize(
             .map_err(|error| format!("tensor {}: {error}", tensor.name))?;
         views.push((tensor.name.as_str(), view));
     }
-    // With one key a hash map has one order, so the bytes are the same each time.
+    // A hash map with one key has one order, so the bytes are always the same.
     let metadata = [(key.to_string(), json)].into();
     safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }
 
-/// The description under `key` and the tensors of a file, but for its checksum.
+/// Reads the description under `key` and the tensors of a file, without its checksum.
+///
+/// # Errors
+/// A message without the file's name, which the caller knows.
 pub(crate) fn parse<D: DeserializeOwned>(
     bytes: &[u8],
     key: &str,
 ) -> Result<(D, Vec<Parameter>), String> {
-    let header_size = bytes
-        .first_chunk()
-        .map_or(0, |size| u64::from_le_bytes(*size));
-    if header_size > LARGEST_HEADER && bytes.get(8) == Some(&b'{') {
+    check_header_size(bytes)?;
+    let json = description_json(bytes, key)?;
+    let damaged = |error| format!("its metadata `{key}` are damaged: {error}");
+    // The version first, since a newer file may have other fields.
+    let json: serde_json::Value = serde_json::from_str(&json).map_err(damaged)?;
+    check_version(&json, key)?;
+    let description = serde_json::from_value(json).map_err(damaged)?;
+    Ok((description, parse_tensors(bytes)?))
+}
+
+/// Returns an error for a header beyond [`LARGEST_HEADER`].
+fn check_header_size(bytes: &[u8]) -> Result<(), String> {
+    let size = bytes.first_chunk();
+    let size = size.map_or(0, |size| u64::from_le_bytes(*size));
+    if size > LARGEST_HEADER && bytes.get(8) == Some(&b'{') {
         return Err(format!(
-            "its safetensors header has {header_size} bytes, and gatescan reads at most {LARGEST_HEADER}"
+            "its safetensors header has {size} bytes, and gatescan reads at most {LARGEST_HEADER}"
         ));
     }
-    let (_, header) =
-        SafeTensors::read_metadata(bytes).map_err(|error| not_safetensors(&error, bytes))?;
-    let metadata = header.metadata().as_ref();
-    let has = |key: &str| metadata.is_some_and(|metadata| metadata.contains_key(key));
-    let json = metadata
-        .and_then(|metadata| metadata.get(key))
-        .ok_or_else(|| match key {
-            KEY if has(RUN_KEY) => {
-                "a checkpoint of a run and no model; name its run directory".to_string()
-            }
-            _ => format!(
-                "a safetensors file, but not one of gatescan: its metadata lack the key `{key}`"
-            ),
-        })?;
-    // The version is read alone, since a newer file may have anything else beside it.
-    let json: serde_json::Value = serde_json::from_str(json)
-        .map_err(|error| format!("its metadata `{key}` is damaged: {error}"))?;
-    match json["version"].as_u64() {
-        Some(version) if version <= u64::from(VERSION) => {}
-        Some(version) => {
-            return Err(format!(
-                "written by a newer gatescan (version {version} of the file, this program reads up to \
-                 {VERSION}); update gatescan to read it"
-            ));
-        }
-        None => return Err(format!("its metadata `{key}` has no version")),
-    }
-    let description = serde_json::from_value(json)
-        .map_err(|error| format!("its metadata `{key}` is damaged: {error}"))?;
+    Ok(())
+}
 
+/// The JSON under `key` in the metadata.
+fn description_json(bytes: &[u8], key: &str) -> Result<String, String> {
+    let header = SafeTensors::read_metadata(bytes);
+    let (_, header) = header.map_err(|error| not_safetensors(&error, bytes))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    if let Some(json) = metadata.get(key) {
+        return Ok(json.clone());
+    }
+    if key == KEY && metadata.contains_key(RUN_KEY) {
+        return Err("a checkpoint of a run and no model; name its run directory".into());
+    }
+    Err(format!(
+        "a safetensors file, but not one of gatescan: its metadata have no key `{key}`"
+    ))
+}
+
+fn check_version(json: &serde_json::Value, key: &str) -> Result<(), String> {
+    match json["version"].as_u64() {
+        Some(version) if version <= u64::from(VERSION) => Ok(()),
+        Some(version) => Err(format!(
+            "written by a newer gatescan (version {version} of the file, this program reads up to \
+             {VERSION}); update gatescan to read it"
+        )),
+        None => Err(format!("its metadata `{key}` have no version")),
+    }
+}
+
+/// All tensors except for the checksum.
+fn parse_tensors(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
     let tensors =
         SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
     if tensors.len() > MOST_TENSORS {
@@ -99,22 +140,18 @@ pub(crate) fn parse<D: DeserializeOwned>(
                 view.dtype()
             ));
         }
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect();
+        let (values, _) = view.data().as_chunks();
         parameters.push(Parameter {
             name: name.to_string(),
             shape: view.shape().to_vec(),
-            values,
+            values: values.iter().copied().map(f32::from_le_bytes).collect(),
         });
     }
-    Ok((description, parameters))
+    Ok(parameters)
 }
 
 fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {
-    // A header that is whole, or cut where JSON had begun, tells a file cut off from one of another kind.
+    // A header that begins as JSON tells a truncated file from one of another kind.
     let begun = bytes.get(8).is_none_or(|&byte| byte == b'{');
     match error {
         SafeTensorError::HeaderTooSmall => {
@@ -123,7 +160,7 @@ fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {
         SafeTensorError::InvalidHeaderLength | SafeTensorError::MetadataIncompleteBuffer
             if begun =>
         {
-            "a safetensors file whose length is not what its header says: it is cut off or damaged"
+            "a safetensors file whose length is not the one in its header: it is cut off or damaged"
                 .to_string()
         }
         _ => format!(
@@ -131,24 +168,3 @@ fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {
         ),
     }
 }
-
-/// The tensor that holds the CRC-32 of all bytes before it, at the end of a checkpoint.
-pub(crate) const CHECKSUM: &str = "crc32";
-
-/// The largest header that is read, in bytes: a hundred for each of the most tensors, and more.
-pub(crate) const LARGEST_HEADER: u64 = 16 << 20;
-
-/// The most tensors of a file; networks end at a thousand layers, of which each has twelve at most.
-pub(crate) const MOST_TENSORS: usize = 1 << 16;
-
-/// The largest file of a model, in bytes: room for the most parameters that a network may have, in f32, twice.
-pub(crate) const LARGEST_FILE: u64 = 1 << 33;
-
-/// The same for [`RunDescription`].
-pub(crate) const RUN_KEY: &str = "gatescan_checkpoint";
-
-/// The version of the metadata that this program writes, and the newest it reads.
-pub(crate) const VERSION: u32 = 1;
-
-/// The metadata key under which [`Description`] lies as JSON.
-pub(crate) const KEY: &str = "gatescan";

@@ -1,4 +1,4 @@
-//! A trained model, and its safetensors file, which PyTorch and others read as it is.
+//! A trained model and its safetensors file, which PyTorch and other programs can read.
 
 pub(crate) mod file;
 
@@ -13,21 +13,51 @@ use crate::error::{Error, Result};
 use crate::io::{disk, files};
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
-use file::{KEY, LARGEST_FILE, Stored, VERSION, parse, serialize, to_le_bytes};
+use file::{KEY, LARGEST_FILE, StoredTensor, VERSION, parse, serialize, to_le_bytes};
 
-/// A trained network and where it came from.
+/// A trained network, with the recipe and the data preparation of its training.
+///
+/// # Examples
+/// ```
+/// use gatescan::cells::Cell;
+/// use gatescan::data::{Dataset, Targets};
+/// use gatescan::low_level::backend::device::Device;
+/// use gatescan::model::Model;
+/// use gatescan::network::{Layer, Loss, Reads};
+/// use gatescan::recipe::optimizer::Optimizer;
+/// use gatescan::recipe::{HeadRecipe, Recipe};
+/// use gatescan::train;
+/// use ndarray::{Array1, Array3};
+///
+/// let inputs = Array3::from_shape_fn((8, 5, 2), |(n, t, i)| (n + t + i) as f32 / 10.0);
+/// let labels = Array1::from_shape_fn(8, |n| n as u32 % 2);
+/// let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 2))?;
+/// let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
+/// let layers = vec![Layer::new(Cell::Lstm, 4)];
+/// let mut recipe = Recipe::new("example", layers, head, Optimizer::adam(0.01));
+/// recipe.epochs = 1;
+/// let model = train::train(&recipe, &data.into(), &Device::Cpu)?;
+///
+/// let path = std::env::temp_dir().join(format!("gatescan-{}.safetensors", std::process::id()));
+/// model.save(&path)?;
+/// let loaded = Model::load(&path)?;
+/// let prediction = loaded.predict(inputs.view(), &Device::Cpu)?;
+/// assert_eq!(prediction.outputs.shape(), [8, 2]);
+/// # std::fs::remove_file(path).expect("it can be removed");
+/// # Ok::<(), gatescan::error::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     pub network: Network,
-    /// What it was trained with.
+    /// The recipe of its training.
     pub recipe: Recipe,
-    /// How the numbers were prepared that it was trained with, as those must be that it is to answer.
+    /// How its training data were prepared. Data to predict for must be prepared in the same way.
     pub preparation: Preparation,
-    /// Weights and biases under PyTorch's names; a loaded file has them in order of their names.
+    /// Weights and biases under PyTorch's names; in a loaded model they are sorted by name.
     pub parameters: Vec<Parameter>,
 }
 
-/// The file's metadata: enough to evaluate the model without its recipe at hand.
+/// The metadata of a model's file.
 #[derive(Serialize, Deserialize)]
 struct Description {
     version: u32,
@@ -38,8 +68,8 @@ struct Description {
 }
 
 impl Model {
-    /// Writes the model: first beside `path` and then over it, so that a crash leaves the old file or the new one.
-    /// The same model gives the same bytes.
+    /// Writes the model to `path`. A crash leaves the old file or the new one. The same model gives
+    /// the same bytes.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
@@ -54,7 +84,8 @@ impl Model {
     /// Reads a model that [`Model::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
+    /// program.
     pub fn load(path: &Path) -> Result<Model> {
         let bytes = fs::File::open(path)
             .and_then(|file| files::read_at_most(file, LARGEST_FILE))
@@ -69,7 +100,7 @@ impl Model {
             recipe: self.recipe.clone(),
             preparation: self.preparation.clone(),
         };
-        let tensors = self.parameters.iter().map(|each| Stored {
+        let tensors = self.parameters.iter().map(|each| StoredTensor {
             name: each.name.clone(),
             dtype: Dtype::F32,
             shape: each.shape.clone(),
@@ -78,10 +109,10 @@ impl Model {
         serialize(KEY, &description, &tensors.collect::<Vec<_>>())
     }
 
-    /// [`Model::load`] of a file's bytes.
+    /// Reads a model from the bytes of its file.
     ///
     /// # Errors
-    /// What is wrong with them, for which the caller has a name.
+    /// A message without the file's name, which the caller knows.
     pub fn from_bytes(bytes: &[u8]) -> Result<Model, String> {
         let (description, mut parameters) = parse::<Description>(bytes, KEY)?;
         let Description {
@@ -91,9 +122,11 @@ impl Model {
             ..
         } = description;
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
-        network.validate().map_err(nonsense)?;
-        recipe.validate().map_err(nonsense)?;
-        network.from_parameters(&parameters).map_err(nonsense)?;
+        network.validate().map_err(invalid_metadata)?;
+        recipe.validate().map_err(invalid_metadata)?;
+        network
+            .from_parameters(&parameters)
+            .map_err(invalid_metadata)?;
         check_preparation(&preparation, &network)?;
         Ok(Model {
             network,
@@ -104,16 +137,18 @@ impl Model {
     }
 }
 
+/// Checks a file's preparation against its network.
 pub(crate) fn check_preparation(
     preparation: &Preparation,
     network: &Network,
 ) -> Result<(), String> {
     let checked = preparation.check(network.input_size, network.head.size);
-    checked.map_err(|problem| format!("what it says of itself makes no sense: {problem}"))
+    checked.map_err(|problem| format!("its metadata are not valid: {problem}"))
 }
 
-pub(crate) fn nonsense(error: Error) -> String {
-    format!("what it says of itself makes no sense: {error}")
+/// The message for metadata that are not valid.
+pub(crate) fn invalid_metadata(error: Error) -> String {
+    format!("its metadata are not valid: {error}")
 }
 
 #[cfg(test)]
@@ -139,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_are_not_the_networks() {
+    fn missing_parameters_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.safetensors");
         let mut damaged = model();
@@ -171,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back_equal_and_has_the_same_bytes() {
+    fn a_saved_model_loads_equal_and_saves_to_the_same_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.safetensors");
         model().save(&path).unwrap();
@@ -180,12 +215,12 @@ mod tests {
         assert_eq!(loaded, model());
         loaded.save(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), first);
-        // Nothing is left beside it.
+        // There is no other file in the directory.
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn cannot_be_written() {
+    fn an_unwritable_path_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("none/model.safetensors");
         let message = model().save(&path).unwrap_err().to_string();
@@ -196,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_off_anywhere() {
+    fn truncated_files_are_refused() {
         let bytes = model().to_bytes().unwrap();
         for length in (0..bytes.len()).step_by(7) {
             let message = problem(&bytes[..length]);
@@ -205,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_another_kind() {
+    fn files_of_other_kinds_are_refused() {
         assert!(problem(b"this is a text file and no model").contains("not a safetensors file"));
         assert!(problem(&file(None, Dtype::F32)).contains("not one of gatescan"));
         assert!(problem(&file(Some(("format", "pt")), Dtype::F32)).contains("not one of gatescan"));
@@ -220,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_any_model_has() {
+    fn sizes_beyond_the_limits_are_refused() {
         let mut long = (LARGEST_HEADER + 1).to_le_bytes().to_vec();
         long.push(b'{');
         assert!(problem(&long).contains("reads at most 16777216"));
@@ -239,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_the_tensors_do_not_fill() {
-        // What it asks for is refused by the tensors, before there is memory for it.
+    fn tensors_of_other_shapes_are_refused() {
+        // Refused by the shapes, before memory is allocated.
         let mut large = model();
         large.network.layers[0].hidden_size = 10_000;
         let message = problem(&large.to_bytes().unwrap());
@@ -251,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_of_another_type() {
+    fn tensors_of_other_types_are_refused() {
         let Model {
             network, recipe, ..
         } = model();

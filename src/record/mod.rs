@@ -520,7 +520,7 @@ impl RecordedNetwork {
                 keep_prob: mask.keep_prob,
                 sharing: self.network.layers[mask.level].dropout.mask,
                 seed,
-                number: number as u32,
+                index: number as u32,
             };
             self.program.push(Phase::Forward, call);
         }
@@ -775,7 +775,7 @@ impl RecordedNetwork {
                     source: layer.weights.recurrent.part(read, [numbers]),
                     out: weights.part(written, [Pack::size(packed)]),
                     blocks,
-                    terms,
+                    inner: terms,
                     columns,
                     transposed: direction == TimeDirection::Forward,
                 }
@@ -1361,7 +1361,7 @@ mod tests {
         let kept = |kind, hidden_size, batch| {
             let shader = scan_on("vulkan", kind, true, hidden_size, batch).shader();
             let mut constants = shader.constants.into_iter();
-            constants.find_map(|(name, value)| (name == "KEPT").then_some(value))
+            constants.find_map(|(name, value)| (name == "CACHED").then_some(value))
         };
         use AdapterKind::{Discrete, Software};
         // 48 KiB are 3072 fours; a row of R has 512 of them, and the state takes 256.

@@ -1,8 +1,9 @@
-//! What a training run came to, as a page to look at, and several runs on the same axes.
+//! Training runs as pages to look at and as plots for papers: a single run in detail, or several
+//! runs on the same axes.
 
 mod curves;
-mod findings;
 mod page;
+mod predictions;
 
 use std::collections::BTreeMap;
 
@@ -12,53 +13,57 @@ use crate::recipe::Recipe;
 use crate::train::EpochMetrics;
 
 pub use curves::svg;
-pub use findings::{Answers, Classes, Example, Findings, Mistake, Picture, Values};
 pub use page::{comparison, page};
+pub use predictions::{
+    ClassPredictions, ExampleSequence, Misclassified, Predictions, SequencePicture,
+    SplitPredictions, ValuePredictions,
+};
 
-/// What a run directory tells of a run.
+/// A training run as its directory records it.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// What it is called.
     pub name: String,
     pub recipe: Recipe,
-    /// What it was computed on, in the order of first use; empty where nobody wrote it down.
+    /// The devices that it was trained on, in the order of first use; empty if unknown.
     pub devices: Vec<String>,
-    /// In order.
+    /// The metrics of each epoch, in order.
     pub epochs: Vec<EpochMetrics>,
-    /// Mean losses of so many updates, where the recipe has `report_every`: updates so far, and the loss.
+    /// With `report_every` in the recipe: the number of updates, and the mean loss of those since
+    /// the previous entry.
     pub reports: Vec<(usize, f64)>,
 }
 
-/// What a page tells of one run beside its [`Run`].
+/// The parts of a page that need the model, its data or a device.
 #[derive(Debug, Clone)]
-pub struct Details {
-    /// Trained numbers.
+pub struct RunDetails {
+    /// Number of trained values.
     pub parameters: Option<usize>,
-    /// What the network answered to the test split, or why that is not known.
-    pub findings: Result<Option<Findings>, String>,
-    /// The model beside what needs no network: a row of heads, and a row for each.
+    /// Predictions for the test split, or the reason why there are none.
+    pub predictions: Result<Option<SplitPredictions>, String>,
+    /// A table of the model's scores and those of the baselines; the first row has the headings.
     pub baselines: Vec<[String; 3]>,
-    /// What these come to, in a sentence each.
+    /// Conclusions from that table, one sentence each.
     pub remarks: Vec<String>,
     pub continuation: Option<Continuation>,
 }
 
-/// A series continued with the network's own predictions, in the data's own units.
+/// A series and its continuation by the network's own predictions, in the units of the data.
 #[derive(Debug, Clone)]
 pub struct Continuation {
-    /// `[steps, columns]`: what came before.
+    /// `[steps, columns]`: the values before the continuation.
     pub history: Vec<f32>,
     /// `[steps, columns]`
     pub values: Vec<f32>,
     pub columns: Vec<String>,
-    /// The step at which it leaves what its history was like, where it does.
+    /// The step of `values` from which they diverge, if they do.
     pub diverges_at: Option<usize>,
 }
 
 impl Run {
-    /// Of a run's `metrics.jsonl`. Lines that are none of its own, as a crash may leave the last one, are passed over.
+    /// Reads the lines of a run's `metrics.jsonl`. Lines that cannot be read, such as a last line
+    /// that a crash cut off, are skipped.
     pub fn new(name: &str, recipe: Recipe, devices: Vec<String>, metrics: &str) -> Run {
-        // An epoch that stands there twice was done again.
+        // A resumed run may repeat an epoch: the last line counts.
         let (mut epochs, mut reports) = (BTreeMap::new(), BTreeMap::new());
         for line in metrics.lines() {
             if let Ok(metrics) = serde_json::from_str::<EpochMetrics>(line) {
@@ -78,7 +83,8 @@ impl Run {
         }
     }
 
-    /// The epoch that the model is of: the best where the recipe keeps that, else the last.
+    /// Returns the epoch whose parameters are the model: the best one if the recipe has
+    /// `keep_best`, else the last.
     pub fn kept(&self) -> Option<&EpochMetrics> {
         if !self.recipe.keep_best {
             return self.epochs.last();
@@ -88,6 +94,19 @@ impl Run {
         };
         self.epochs.iter().min_by(by_loss)
     }
+
+    /// The median over the epochs for which the throughput is known, in sequences per second.
+    fn median_throughput(&self) -> Option<f64> {
+        let all = self.epochs.iter().map(|each| each.sequences_per_second);
+        let mut known: Vec<f64> = all.filter(|throughput| *throughput > 0.0).collect();
+        known.sort_by(f64::total_cmp);
+        known.get(known.len() / 2).copied()
+    }
+
+    /// The time that all epochs took.
+    fn seconds(&self) -> f64 {
+        self.epochs.iter().map(|each| each.seconds).sum()
+    }
 }
 
 #[cfg(test)]
@@ -95,11 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_read_and_what_is_broken_is_passed_over() {
+    fn broken_lines_of_metrics_are_skipped() {
         let line = |epoch: usize, loss: f64| {
             format!(
-                "{{\"epoch\":{epoch},\"train_loss\":{loss},\"train_accuracy\":null,\"train_last_step_loss\":null,\
-                 \"test_loss\":null,\"test_accuracy\":null,\"test_last_step_loss\":null,\
+                "{{\"epoch\":{epoch},\"train_loss\":{loss},\"train_accuracy\":null,\
+                 \"train_last_step_loss\":null,\"test_loss\":null,\"test_accuracy\":null,\
+                 \"test_last_step_loss\":null,\
                  \"sequences_per_second\":10.0,\"seconds\":1.0}}\n"
             )
         };

@@ -1,4 +1,4 @@
-//! A run in training in one safetensors file, from which it goes on bit for bit.
+//! A checkpoint: a run between two updates as one safetensors file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,17 +12,19 @@ use crate::data::preparation::Preparation;
 use crate::error::{Error, Result};
 use crate::io::{crc32, files};
 use crate::model::file::{
-    CHECKSUM, LARGEST_FILE, RUN_KEY, Stored, VERSION, parse, serialize, to_le_bytes,
+    CHECKSUM, LARGEST_FILE, RUN_KEY, StoredTensor, VERSION, parse, serialize, to_le_bytes,
 };
-use crate::model::{Model, check_preparation, nonsense};
+use crate::model::{Model, check_preparation, invalid_metadata};
 use crate::network::Network;
 use crate::recipe::Recipe;
 
-/// A run between two updates: all that it takes to go on bit for bit. What is drawn at random (the order of an epoch, dropout)
-/// follows from the recipe's seed and counts of [`Position`], and so does the learning rate; so no generator has a state.
+/// A run between two updates, with all that is needed to resume it bit for bit. The order of an
+/// epoch, the dropout masks and the learning rate follow from the recipe and from the counts of
+/// [`Position`], so no generator has a state.
 ///
-/// [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) makes it, [`Trainer::restore`](crate::train::Trainer::restore)
-/// takes it, on any device. The same run gives the same bytes.
+/// [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) creates it and
+/// [`Trainer::restore`](crate::train::Trainer::restore) restores it, on any device. The same run
+/// gives the same bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub recipe: Recipe,
@@ -31,18 +33,20 @@ pub struct Checkpoint {
     pub position: Position,
     /// CRC-32 of the training data.
     pub data: u32,
-    /// `[P]`: all weights and biases, laid out as [`Network::table`] says.
+    /// `[P]`: all weights and biases, in the layout of [`Network::table`].
     pub parameters: Vec<f32>,
-    /// The optimiser's moments by name, each laid out as the parameters.
+    /// The optimizer's moments by name, each in the layout of the parameters.
     pub moments: Vec<(String, Vec<f32>)>,
-    /// The states that the next chunk of long sequences begins with, of each layer; none where no sequence is halfway.
+    /// The states of each layer that the next chunk of long sequences begins with; none between two
+    /// batches.
     pub states: Vec<Vec<f32>>,
-    /// The parameters after the best epoch, where the recipe keeps them.
+    /// `[P]`: the parameters after the best epoch, where the recipe keeps them.
     pub best: Option<Vec<f32>>,
 }
 
+/// The metadata of a checkpoint's file.
 #[derive(Serialize, Deserialize)]
-struct RunDescription {
+struct CheckpointDescription {
     version: u32,
     network: Network,
     recipe: Recipe,
@@ -58,8 +62,8 @@ impl Checkpoint {
     const MOMENT: &str = "moment.";
     const STATE: &str = "state.";
 
-    /// The model as [`Trainer::model`](crate::train::Trainer::model) would give it: after the best epoch where the recipe keeps
-    /// that, else as it is.
+    /// The model that [`Trainer::model`](crate::train::Trainer::model) returns: with the parameters
+    /// after the best epoch where the recipe keeps them, else with the current ones.
     pub fn model(&self) -> Model {
         let flat = self.best.as_ref().unwrap_or(&self.parameters);
         Model {
@@ -70,9 +74,9 @@ impl Checkpoint {
         }
     }
 
-    /// The file: safetensors, whose last four bytes are the CRC-32 of those before.
+    /// The bytes of the file: safetensors, whose last four bytes are the CRC-32 of those before.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let description = RunDescription {
+        let description = CheckpointDescription {
             version: VERSION,
             network: self.network.clone(),
             recipe: self.recipe.clone(),
@@ -82,7 +86,7 @@ impl Checkpoint {
         };
         let mut tensors = vec![];
         let mut store = |name: String, values: &[f32]| {
-            tensors.push(Stored {
+            tensors.push(StoredTensor {
                 name,
                 dtype: Dtype::F32,
                 shape: vec![values.len()],
@@ -99,8 +103,8 @@ impl Checkpoint {
         if let Some(best) = &self.best {
             store(Self::BEST.to_string(), best);
         }
-        // Wider types lie first in a file, so this one is last.
-        tensors.push(Stored {
+        // safetensors sorts wider types first, so this tensor is the last.
+        tensors.push(StoredTensor {
             name: CHECKSUM.to_string(),
             dtype: Dtype::U8,
             shape: vec![4],
@@ -113,17 +117,17 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// [`Checkpoint::load`] of a file's bytes.
+    /// Reads a checkpoint from the bytes of its file.
     ///
     /// # Errors
-    /// What is wrong with them, for which the caller has a name.
+    /// A message without the file's name, which the caller knows.
     pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
-        let (description, tensors) = parse::<RunDescription>(bytes, RUN_KEY)?;
+        let (description, tensors) = parse::<CheckpointDescription>(bytes, RUN_KEY)?;
         let (before, sum) = bytes.split_at(tensors_end(bytes));
         if crc32(&[before]).to_le_bytes() != sum {
             return Err("damaged: its checksum is not that of its contents".to_string());
         }
-        let RunDescription {
+        let CheckpointDescription {
             network,
             recipe,
             preparation,
@@ -131,8 +135,8 @@ impl Checkpoint {
             data_crc32,
             ..
         } = description;
-        network.validate().map_err(nonsense)?;
-        recipe.validate().map_err(nonsense)?;
+        network.validate().map_err(invalid_metadata)?;
+        recipe.validate().map_err(invalid_metadata)?;
         check_preparation(&preparation, &network)?;
         let mut by_name: HashMap<String, Vec<f32>> = tensors
             .into_iter()
@@ -175,10 +179,11 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer program.
+    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
+    /// program.
     pub fn load(path: &Path) -> Result<Checkpoint> {
         let file = fs::File::open(path);
-        // With three moments, states and the best parameters beside the last.
+        // Room for three moments, the states, and the best parameters.
         let bytes = file.and_then(|file| files::read_at_most(file, 8 * LARGEST_FILE));
         let bytes = bytes.map_err(|error| {
             Error::file(path, format!("the checkpoint cannot be read: {error}"))
@@ -187,7 +192,7 @@ impl Checkpoint {
     }
 }
 
-/// Where the checksum of a checkpoint begins.
+/// The offset of a checkpoint's checksum.
 fn tensors_end(bytes: &[u8]) -> usize {
     bytes.len().saturating_sub(4)
 }

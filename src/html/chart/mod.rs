@@ -4,15 +4,13 @@
 mod axis;
 mod paper;
 
-pub(crate) use axis::{Axis, bounds, is_drawable, tick_label, tick_step};
+pub(crate) use axis::{Axis, bounds, is_drawable, tick_label};
 pub(crate) use paper::paper;
 
 use super::escape;
 
 /// The number of colours for series that the style sheets have; further series repeat them.
 const COLOURS: usize = 8;
-/// The largest number of points that are marked by a circle each.
-const MOST_MARKS: usize = 40;
 
 /// A chart of one or several series over common axes.
 pub(crate) struct Chart {
@@ -50,6 +48,14 @@ impl ChartSize {
         match self {
             ChartSize::Small => (440.0, 270.0),
             ChartSize::Wide => (1120.0, 300.0),
+        }
+    }
+
+    /// The largest number of points of a line that get a mark each.
+    fn most_marks(self) -> usize {
+        match self {
+            ChartSize::Small => 40,
+            ChartSize::Wide => 1,
         }
     }
 
@@ -104,7 +110,7 @@ impl Chart {
             top: 8.0,
             bottom: height - 36.0,
         };
-        let Some(drawing) = self.draw(area) else {
+        let Some(drawing) = self.draw(area, self.size.most_marks()) else {
             return String::new();
         };
         let (title, class) = (escape(&self.title), self.size.class());
@@ -115,8 +121,9 @@ impl Chart {
         )
     }
 
-    /// The elements of the drawing; `None` if no point is finite.
-    fn draw(&self, area: PlotArea) -> Option<String> {
+    /// The elements of the drawing; `None` if no point is finite. Lines of at most `most_marks`
+    /// points have a mark at each: without, a single point would be invisible.
+    fn draw(&self, area: PlotArea, most_marks: usize) -> Option<String> {
         let (x, y) = self.axes(area)?;
         let PlotArea {
             left,
@@ -138,7 +145,7 @@ impl Chart {
             if self.kind != ChartKind::Scatter {
                 svg += &line(series, &x, &y);
             }
-            if self.has_marks(series) {
+            if self.kind == ChartKind::Scatter || series.drawable().count() <= most_marks {
                 svg += &self.marks(series, &x, &y);
             }
         }
@@ -170,15 +177,6 @@ impl Chart {
             x.between(area.left, area.right),
             y.between(area.bottom, area.top),
         ))
-    }
-
-    /// Whether each point gets a circle. A single point always does: a line would not show it.
-    fn has_marks(&self, series: &ChartSeries) -> bool {
-        let most = match self.size {
-            ChartSize::Small => MOST_MARKS,
-            ChartSize::Wide => 1,
-        };
-        self.kind == ChartKind::Scatter || series.drawable().count() <= most
     }
 
     fn marks(&self, series: &ChartSeries, x: &Axis, y: &Axis) -> String {

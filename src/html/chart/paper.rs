@@ -5,6 +5,8 @@ use crate::html::escape;
 
 /// Height of a panel with the labels and the name of its horizontal axis.
 const PANEL_HEIGHT: f64 = 330.0;
+/// The largest number of points of a line that get a mark each.
+const MOST_MARKS: usize = 12;
 /// Height of a row of the legend.
 const ROW: f64 = 20.0;
 /// Width of a legend's line and of the gaps around it.
@@ -55,7 +57,7 @@ fn panel(chart: &Chart, left: f64, top: f64, width: f64) -> Option<String> {
         top: top + 10.0,
         bottom: top + PANEL_HEIGHT - 44.0,
     };
-    let drawing = chart.draw(area)?;
+    let drawing = chart.draw(area, MOST_MARKS)?;
     Some(format!(
         "{drawing}<path class=\"axes\" d=\"M{0} {1}V{2}H{3}\"/>\n\
          <text transform=\"translate({4} {5}) rotate(-90)\" text-anchor=\"middle\">{6}</text>\n",

@@ -1,7 +1,7 @@
 //! The predicted values of a page, and the continuation of a series.
 
 use super::super::Continuation;
-use super::super::findings::{Example, Values};
+use super::super::predictions::{ExampleSequence, ValuePredictions};
 use crate::error::{Error, Result};
 use crate::html::chart::{self, Chart, ChartKind, ChartSeries, ChartSize, bounds};
 
@@ -11,7 +11,7 @@ const MOST_SCATTERED: usize = 1000;
 /// The largest number of output columns that are drawn.
 const MOST_COLUMNS: usize = 3;
 
-impl Values {
+impl ValuePredictions {
     /// The charts as HTML; `sequences` names the sequences that were predicted.
     pub(super) fn html(&self, sequences: &str) -> String {
         let legend = chart::legend(&targets_and_predictions(vec![], vec![]));
@@ -72,7 +72,7 @@ impl Values {
     }
 }
 
-impl Example {
+impl ExampleSequence {
     fn chart(&self) -> Chart {
         let steps = self.steps.iter().enumerate();
         let (targets, predictions) = steps.map(|(t, pair)| at_step(t as f64 + 1.0, pair)).unzip();
@@ -181,10 +181,10 @@ mod tests {
 
     #[test]
     fn values_and_their_continuation_are_drawn() {
-        let values = Values {
+        let values = ValuePredictions {
             last: vec![vec![(1.0, 1.1), (2.0, 1.9)]],
             in_time: true,
-            examples: vec![Example {
+            examples: vec![ExampleSequence {
                 sequence: 3,
                 name: "the largest error",
                 steps: vec![(0.0, 1.0), (1.0, 1.0)],

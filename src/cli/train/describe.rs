@@ -1,0 +1,111 @@
+//! The lines that describe a run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gatescan::data::text::Unit;
+use gatescan::data::{Dataset, Splits};
+use gatescan::recipe::Recipe;
+
+/// The run that the screen shows, described as a plain run prints it.
+#[derive(Clone)]
+#[cfg_attr(not(feature = "tui"), allow(dead_code))] // read by the screen
+pub struct RunDescription {
+    pub recipe: String,
+    pub device: String,
+    pub directory: String,
+    /// Of a text: the unit of its tokens, and tokens in a sequence.
+    pub tokens: Option<(Unit, usize)>,
+}
+
+/// A recipe in one line.
+pub fn recipe_line(recipe: &Recipe) -> String {
+    let layers = recipe.network.layers.iter();
+    let layers: Vec<String> = layers
+        .map(|layer| format!("{} {}", layer.cell.name(), layer.hidden_size))
+        .collect();
+    format!(
+        "{}: {}, batch size {}, {} epochs, seed {}",
+        recipe.name,
+        layers.join(" > "),
+        recipe.batch_size,
+        recipe.epochs,
+        recipe.seed
+    )
+}
+
+/// The sizes of the data in one line.
+pub fn data_line(data: &Splits) -> String {
+    let Dataset {
+        count,
+        steps,
+        features,
+        ..
+    } = &*data.train;
+    let test = data.test.as_ref().map_or(0, |test| test.count);
+    if let Some(vocabulary) = &data.preparation.vocabulary {
+        let unit = vocabulary.unit.name();
+        let tested = data.test.as_ref().map_or(0, |test| test.count * test.steps);
+        return format!(
+            "{} {unit}s to train on in {count} streams of {steps}, {tested} to test on in {test}, \
+             a vocabulary of {}",
+            count * steps,
+            vocabulary.size()
+        );
+    }
+    format!("{count} training and {test} test sequences of {steps} steps with {features} features")
+}
+
+/// The times since the process began at which the start-up was done.
+#[derive(Clone, Copy, Default)]
+pub struct StartTimes {
+    pub device_opened: Duration,
+    pub data_loaded: Duration,
+    pub program_loaded: Duration,
+}
+
+impl StartTimes {
+    /// The times in one line, where the first step was done at `first_step`.
+    pub fn line(&self, first_step: Duration) -> String {
+        let times = [self.device_opened, self.data_loaded, self.program_loaded];
+        let [opened, data, loaded] = times.map(|time| time.as_secs_f64());
+        let step = first_step.as_secs_f64();
+        format!(
+            "start   first step after {step:.2} s: device and data {:.2} s (device open after \
+             {opened:.2} s), program {:.2} s, step {:.2} s",
+            data.max(opened),
+            loaded - data.max(opened),
+            step - loaded
+        )
+    }
+}
+
+/// Unit of the tokens and tokens in a sequence, of a text.
+pub fn tokens_of(data: &Splits) -> Option<(Unit, usize)> {
+    let vocabulary = data.preparation.vocabulary.as_ref()?;
+    Some((vocabulary.unit, data.train.steps))
+}
+
+/// A speed in sequences per second; of a text, in `tokens` as [`tokens_of`] returns them.
+pub fn speed(tokens: Option<(Unit, usize)>, sequences: f64) -> String {
+    match tokens {
+        Some((unit, steps)) => format!("{:.0} {}s/s", sequences * steps as f64, unit.name()),
+        None => format!("{sequences:.0} sequences/s"),
+    }
+}
+
+/// The name by which this program was called.
+pub fn program() -> String {
+    let name = std::env::args_os().next();
+    name.map_or("gatescan".into(), |name| shell_word(Path::new(&name)))
+}
+
+/// A path, quoted if a shell would split it.
+pub fn shell_word(path: &Path) -> String {
+    let word = path.display().to_string();
+    if word.contains(char::is_whitespace) {
+        format!("\"{word}\"")
+    } else {
+        word
+    }
+}

@@ -1,0 +1,457 @@
+//! `gatescan train`: trains a recipe, shows the progress, and leaves a run directory.
+
+pub(super) mod describe;
+mod display;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use gatescan::cells::Cell;
+use gatescan::data::Splits;
+use gatescan::error::{Error, Result};
+use gatescan::low_level::backend::device::Device;
+use gatescan::low_level::backend::{Fault, OpenDevice};
+use gatescan::recipe::Recipe;
+use gatescan::run::{MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
+use gatescan::train::{BaselineComparison, Ending};
+
+use super::console::Console;
+use super::tui::{Screen, ScreenState};
+use super::{Tune, check_data_path, choose_device, comparison, open, set_fields};
+use describe::{
+    RunDescription, StartTimes, data_line, program, recipe_line, shell_word, tokens_of,
+};
+use display::TrainDisplay;
+
+/// Train a recipe and save the model.
+#[derive(Args)]
+#[command(after_help = "\
+The flags change the recipe first, then each --set in turn. \
+Ctrl-C or SIGTERM stops after the current step and saves the run; a second Ctrl-C stops at once. \
+A run that was stopped, killed or cut off continues with --resume, to the same bits as an \
+undisturbed run; epochs, steps, patience, the learning rate and its schedule may be changed then.
+
+Examples:
+  gatescan train mnist
+  gatescan train mnist --epochs 5 --hidden-size 64 --layers 2 --cell gru
+  gatescan train mnist --data data/fashion --device cpu --out runs/fashion
+  gatescan train mine.toml --set optimizer.beta2=0.99 --set network.layer.0.init=torch
+  gatescan train mnist --json > metrics.jsonl
+  gatescan train --resume runs/mnist-20260102-030405
+  gatescan train --resume runs/mnist-20260102-030405 --epochs 40")]
+pub struct Train {
+    /// A built-in recipe (see `gatescan recipes`), or a path to a TOML file.
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<String>,
+    /// Continue the run in this directory from its newest readable checkpoint.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out"])]
+    resume: Option<PathBuf>,
+    /// Directory of the data set's files [default: the recipe's].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    #[command(flatten)]
+    tune: Tune,
+    /// Directory for recipe, metrics, checkpoints and model [default: runs/<recipe>-<time>].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Passes over the training split.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Sequences per update of the parameters.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Hidden units of every layer.
+    #[arg(long, value_name = "N")]
+    hidden_size: Option<usize>,
+    /// Number of layers: the recipe's first layers, or its last layer repeated.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024)
+    )]
+    layers: Option<usize>,
+    /// Cell of every layer.
+    #[arg(long, value_parser = cell_parser())]
+    cell: Option<Cell>,
+    /// Learning rate.
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f32>,
+    /// Also print and record the mean loss of every N updates.
+    #[arg(long, value_name = "N")]
+    report_every: Option<usize>,
+    /// Also write a checkpoint after every N updates, not only every few minutes and after each
+    /// epoch.
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
+    /// Seed of the initial parameters, the order of the sequences and dropout.
+    // TOML has no larger integers.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64)
+    )]
+    seed: Option<u64>,
+    /// Change any field of the recipe, for example optimizer.beta2=0.99 or
+    /// network.layer.0.bias=double.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print one JSON object for each epoch on standard output, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Show the run on the whole terminal, with curves; q stops and saves it (needs the feature
+    /// `tui`).
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    tui: bool,
+    /// Also write an event file for TensorBoard into the run directory: `tensorboard --logdir
+    /// runs`.
+    #[arg(long)]
+    tensorboard: bool,
+    /// After a lost device, stop, or open it again and continue from the newest checkpoint.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLost::Stop)]
+    on_device_lost: OnDeviceLost,
+    /// If a loss or gradient is not finite, repeat the step and name the kernel call that first
+    /// wrote such a value.
+    #[arg(long)]
+    diagnose: bool,
+    /// A fault of the driver to simulate, for tests.
+    #[arg(long, value_name = "FAULT", hide = true)]
+    inject_fault: Option<Fault>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnDeviceLost {
+    Stop,
+    Retry,
+}
+
+/// An opened device, and the line that describes it.
+struct ChosenDevice {
+    device: Device,
+    open: OpenDevice,
+    line: String,
+    /// Since the process began.
+    opened: Duration,
+}
+
+pub(super) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
+    let names = Cell::ALL.iter().map(|cell| cell.name());
+    PossibleValuesParser::new(names).try_map(|name| {
+        let mut cells = Cell::ALL.iter().copied();
+        cells.find(|cell| cell.name() == name).ok_or("unknown cell")
+    })
+}
+
+impl Train {
+    /// Trains in a process that began at `start`.
+    pub fn run(&self, console: &Console, start: Instant) -> Result<()> {
+        if self.tui {
+            Screen::check(console)?;
+        }
+        let (recipe, point) = self.recipe(console)?;
+        // The data are read while the driver starts.
+        let (chosen, data) = rayon::join(
+            || self.open_device(start),
+            || {
+                recipe
+                    .data
+                    .load(recipe.seed)
+                    .map(|data| (data, start.elapsed()))
+            },
+        );
+        let (chosen, (data, data_loaded)) = (chosen?, data?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let options = self.options(chosen.device, stop.clone());
+        let mut run = match point {
+            Some(point) => TrainingRun::resume(point, &recipe, &data, chosen.open, options)?,
+            None => TrainingRun::start(&recipe, &data, chosen.open, options)?,
+        };
+        let times = StartTimes {
+            device_opened: chosen.opened,
+            data_loaded,
+            program_loaded: start.elapsed(),
+        };
+        describe(console, &recipe, &data, &chosen.line, &run);
+        stop_on_signals(console, &stop)?;
+        let mut display =
+            TrainDisplay::new(console, self.json, &recipe, &data).with_start(start, times);
+        if self.tui {
+            let state = ScreenState::new(RunDescription {
+                recipe: recipe_line(&recipe),
+                device: chosen.line,
+                directory: run.path().display().to_string(),
+                tokens: tokens_of(&data),
+            });
+            display = display.with_screen(Screen::open(console, state, stop)?);
+        }
+        let ended = run.train(&mut |event| display.show(event));
+        display.clear();
+        let epoch = run
+            .position()
+            .map(|position| display.epoch(position.epochs.len()));
+        // Restores the terminal.
+        drop(display);
+        match ended {
+            Ok(ending) => {
+                say_ending(console, &run, ending, epoch?, recipe.epochs)?;
+                self.finish(console, run)
+            }
+            Err(error) => self.explain(console, &mut run, &error).and(Err(error)),
+        }
+    }
+
+    /// The recipe with every change that was requested, and the point where the run resumes.
+    fn recipe(&self, console: &Console) -> Result<(Recipe, Option<ResumePoint>)> {
+        if let Some(run) = &self.resume {
+            let point = ResumePoint::find(run)?;
+            let recipe = self.resume_recipe(console, run, &point)?;
+            return Ok((recipe, Some(point)));
+        }
+        let name = self.recipe.as_deref().unwrap_or_default();
+        let recipe = self.changed(Recipe::load(name)?)?;
+        if let Some(out) = &self.out
+            && let Some(name) = RunDirectory::earlier_run(out)
+        {
+            let out = out.display();
+            return Err(Error::usage(format!(
+                "--out {out}: the directory holds the {name} of an earlier run, which is not \
+                 overwritten; use another directory, or continue that run: --resume {out}"
+            )));
+        }
+        Ok((recipe, None))
+    }
+
+    /// The recipe of a run to resume, with every change that was requested. Says where the run
+    /// resumes.
+    fn resume_recipe(&self, console: &Console, run: &Path, point: &ResumePoint) -> Result<Recipe> {
+        for problem in &point.damaged {
+            console.note(problem);
+        }
+        let recipe = self.changed(point.recipe.clone())?;
+        recipe.continues(&point.recipe)?;
+        let is_damaged = !point.damaged.is_empty();
+        match &point.newest {
+            Some((path, checkpoint)) => {
+                let step = checkpoint.position.step;
+                let line = format!("resume  from step {step}, {}", path.display());
+                if is_damaged {
+                    console.note(line);
+                } else {
+                    console.say(line);
+                }
+            }
+            None if is_damaged => {
+                let problem = format!(
+                    "none of the checkpoints in it can be read; to begin again, train {} with \
+                     another --out",
+                    shell_word(&run.join("recipe.toml"))
+                );
+                return Err(Error::file(run, problem));
+            }
+            None => console.say("resume  from the beginning, as there is no checkpoint yet"),
+        }
+        Ok(recipe)
+    }
+
+    /// The recipe with the changes of the arguments.
+    fn changed(&self, mut recipe: Recipe) -> Result<Recipe> {
+        if let Some(directory) = &self.data {
+            check_data_path(&recipe.data, directory)?;
+            recipe.data.set_path(directory.clone());
+        }
+        recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
+        if let Some(batch_size) = self.batch_size {
+            recipe.set_batch_size(batch_size);
+        }
+        recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.report_every = self.report_every.or(recipe.report_every);
+        let every_steps = &mut recipe.checkpoint.every_steps;
+        *every_steps = self.checkpoint_every.or(*every_steps);
+        if let Some(count) = self.layers {
+            recipe.network.set_layers(count);
+        }
+        if let Some(hidden_size) = self.hidden_size {
+            recipe.network.set_hidden_size(hidden_size);
+        }
+        if let Some(cell) = self.cell {
+            recipe.network.set_cell(cell);
+        }
+        if let Some(rate) = self.lr {
+            recipe.optimizer.set_learning_rate(rate);
+        }
+        set_fields(&mut recipe, &self.set)?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Opens the requested device in a process that began at `start`.
+    fn open_device(&self, start: Instant) -> Result<ChosenDevice> {
+        let (device, line) = choose_device(&self.device)?;
+        let mut open = open(&device, &self.tune)?;
+        if let Some(fault) = &self.inject_fault {
+            open = open.with_fault(fault.clone());
+        }
+        Ok(ChosenDevice {
+            device,
+            open,
+            line,
+            opened: start.elapsed(),
+        })
+    }
+
+    fn options(&self, device: Device, stop: Arc<AtomicBool>) -> RunOptions {
+        let mut options = RunOptions {
+            out: self.out.clone(),
+            tensorboard: self.tensorboard,
+            reopen_device: None,
+            stop,
+        };
+        if self.on_device_lost == OnDeviceLost::Retry {
+            let tune = self.tune.clone();
+            options.reopen_device = Some(Box::new(move || open(&device, &tune)));
+        }
+        options
+    }
+
+    /// Says what is saved of a run that ended with an error, and where its values were not finite
+    /// first.
+    fn explain(&self, console: &Console, run: &mut TrainingRun, error: &Error) -> Result<()> {
+        let resume = resume_command(run);
+        console.note(match run.saved_step() {
+            Some(step) => format!("saved up to step {step}; continue from there with: {resume}"),
+            None => format!("nothing is saved yet; begin again with: {resume}"),
+        });
+        if let Error::NotFinite { step, .. } = error {
+            if self.diagnose {
+                let diagnosis = run.diagnose(*step, &mut |event| {
+                    if let RunEvent::Warning(warning) = event {
+                        console.note(warning);
+                    }
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                console.note(format!("diagnosis: {diagnosis}"));
+            } else {
+                console.note("with --diagnose it also names the first call that went wrong");
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints the results and writes the report.
+    fn finish(&self, console: &Console, run: TrainingRun) -> Result<()> {
+        let compared = run.compare()?;
+        let lines = self.result_lines(&run, compared.as_ref());
+        if !self.json {
+            let _ = console.print(lines)?;
+        } else {
+            console.say(lines);
+        }
+        match run.write_report(compared.as_ref()) {
+            Ok(path) => console.say(format!("report  {}", path.display())),
+            Err(error) => {
+                console.note(format!("{error}; the run is saved, but without its report"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The results, and what to do with them.
+    fn result_lines(&self, run: &TrainingRun, compared: Option<&BaselineComparison>) -> String {
+        let mut lines = vec![];
+        if let Some(compared) = compared
+            && let Some(metrics) = run.kept_epoch()
+            && let Some(scores) = metrics.test_scores()
+        {
+            let compared = comparison::lines(compared);
+            lines.push(format!(
+                "test {scores} after epoch {}{compared}",
+                metrics.epoch
+            ));
+        }
+        let model = run.path().join(MODEL);
+        lines.push(format!("model saved as {}", model.display()));
+        let path = shell_word(run.path());
+        lines.push(format!("evaluate it with: {} eval {path}", program()));
+        lines.join("\n")
+    }
+}
+
+/// Says what is trained on what, and where the results go.
+fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run: &TrainingRun) {
+    let streamed = if run.streams() {
+        ", streamed to the device"
+    } else {
+        ""
+    };
+    console.say(format!("recipe  {}", recipe_line(recipe)));
+    console.say(format!("data    {}{streamed}", data_line(data)));
+    console.say(format!("device  {device}"));
+    console.say(format!("out     {}", run.path().display()));
+}
+
+/// Says why a run ended before its last update.
+fn say_ending(
+    console: &Console,
+    run: &TrainingRun,
+    ending: Ending,
+    epoch: usize,
+    epochs: usize,
+) -> Result<()> {
+    let position = run.position()?;
+    match ending {
+        Ending::Stalled => console.say(format!(
+            "stopped after epoch {}, as the loss falls no further",
+            position.epochs.len()
+        )),
+        Ending::Interrupted => console.note(format!(
+            "stopped in epoch {epoch} of {epochs} at step {} and saved the model as it is; \
+             continue with: {}",
+            position.step,
+            resume_command(run)
+        )),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The command that resumes a run.
+fn resume_command(run: &TrainingRun) -> String {
+    format!("{} train --resume {}", program(), shell_word(run.path()))
+}
+
+/// Sets `stop` on Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once.
+fn stop_on_signals(console: &Console, stop: &Arc<AtomicBool>) -> Result<()> {
+    let (console, raised) = (console.clone(), stop.clone());
+    ctrlc::set_handler(move || interrupt(&console, &raised))
+        .map_err(|error| Error::Failed(format!("Ctrl-C cannot be caught: {error}")))?;
+    // Not by ctrlc: it would catch SIGHUP too, and a run under nohup would stop.
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
+        .map_err(|error| Error::Failed(format!("SIGTERM cannot be caught: {error}")))?;
+    Ok(())
+}
+
+/// Handles Ctrl-C.
+pub(super) fn interrupt(console: &Console, stop: &AtomicBool) {
+    if stop.swap(true, Ordering::Relaxed) {
+        console.screen().restore();
+        std::process::exit(130);
+    }
+    console.note("\nstopping after this step; Ctrl-C again stops at once and saves nothing");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_well_formed() {
+        crate::cli::Cli::command().debug_assert();
+    }
+}

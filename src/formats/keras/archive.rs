@@ -1,0 +1,89 @@
+//! Reading a `.keras` or an `.npz`, both of which are zip archives.
+
+use std::fmt::Display;
+use std::io::Cursor;
+
+use ndarray::{ArrayViewD, CowArray};
+use ndarray_npy::ViewNpyExt;
+use serde_json::Value;
+use zip::ZipArchive;
+use zip::read::ZipFile;
+
+use super::hdf5;
+use crate::data::npy;
+use crate::io::files;
+use crate::network::Parameter;
+
+/// The members of a `.keras`: its weights, and the description of its layers.
+const WEIGHTS: &str = "model.weights.h5";
+const CONFIG: &str = "config.json";
+/// The largest description of a model in bytes.
+const LARGEST_CONFIG: u64 = 1 << 24;
+/// The largest array of a file in bytes.
+const LARGEST_ARRAY: u64 = 1 << 32;
+/// The largest number of arrays of an `.npz`.
+const MOST_ARRAYS: usize = 1 << 16;
+
+type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
+
+/// Reads the arrays of a `.keras` in the order of the model, or those of an `.npz` in its own
+/// order.
+///
+/// # Errors
+/// A clause on what is wrong with which member.
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
+    if archive.index_for_name(WEIGHTS).is_some() {
+        read_keras(&mut archive)
+    } else {
+        read_npz(&mut archive)
+    }
+}
+
+fn broken(error: &dyn Display) -> String {
+    format!("not a .weights.h5, .keras or .npz file ({error})")
+}
+
+fn read_keras(archive: &mut Archive) -> Result<Vec<Parameter>, String> {
+    let mut member = |name: &str, limit| {
+        let file = archive.by_name(name).map_err(|error| broken(&error))?;
+        files::read_at_most(file, limit).map_err(|error| format!("{name}: {error}"))
+    };
+    let config = member(CONFIG, LARGEST_CONFIG)?;
+    let config: Value =
+        serde_json::from_slice(&config).map_err(|error| format!("{CONFIG}: {error}"))?;
+    // A subclassed model has no list of layers.
+    let layers = config["config"]["layers"].as_array();
+    let name = |layer: &Value| layer["config"]["name"].as_str().unwrap_or_default().into();
+    let names: Option<Vec<String>> = layers.map(|layers| layers.iter().map(name).collect());
+    hdf5::read(&member(WEIGHTS, LARGEST_ARRAY)?, names.as_deref())
+}
+
+fn read_npz(archive: &mut Archive) -> Result<Vec<Parameter>, String> {
+    let count = archive.len();
+    if count > MOST_ARRAYS {
+        return Err(format!(
+            "it holds {count} arrays, and gatescan reads at most {MOST_ARRAYS}"
+        ));
+    }
+    let read = |n| {
+        let file = archive.by_index(n).map_err(|error| broken(&error))?;
+        let name = file.name().trim_end_matches(".npy").to_string();
+        read_array(file, &name).map_err(|problem| format!("array {name}{problem}"))
+    };
+    (0..count).map(read).collect()
+}
+
+fn read_array(file: ZipFile<Cursor<&[u8]>>, name: &str) -> Result<Parameter, String> {
+    let bytes = files::read_at_most(file, LARGEST_ARRAY).map_err(|error| format!(": {error}"))?;
+    npy::check_header(&bytes).map_err(|problem| format!(": {problem}"))?;
+    // A view depends on the number of bytes that there are, and not on the header alone.
+    let view = ArrayViewD::<f32>::view_npy(&bytes)
+        .map_err(|error| format!(" cannot be read: {error}; gatescan reads float32"))?;
+    let view = CowArray::from(view);
+    Ok(Parameter {
+        name: name.into(),
+        shape: view.shape().to_vec(),
+        values: view.iter().copied().collect(),
+    })
+}

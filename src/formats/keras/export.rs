@@ -1,0 +1,148 @@
+//! Writing a model as a `.weights.h5`.
+
+use super::super::weights::{LayerWeights, parameter, reorder_blocks, transposed};
+use super::super::{Export, check_support};
+use super::hdf5::{self, StoredLayer};
+use super::{array, keras_layer, python};
+use crate::cells::Cell;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::network::{Direction, Input, Layer, Parameter};
+
+/// Returns the model as a `.weights.h5`, and the program that builds the model and loads the file
+/// named `weights`. Two biases become their sum, except in a GRU with the reset gate after the
+/// recurrent matmul, for which Keras has both.
+///
+/// # Errors
+/// [`Error::Usage`] for options that Keras's layers do not have: peepholes, projections, clipping,
+/// and directions of different sizes.
+pub fn export(model: &Model, weights: &str) -> Result<Export> {
+    let network = &model.network;
+    network.from_parameters(&model.parameters)?;
+    check_support(network, "Keras", lacking_option)?;
+    let mut layers = vec![];
+    layers.extend(embedding(model)?);
+    layers.extend(recurrent_layers(model)?);
+    layers.push(head(model)?);
+    Ok(Export {
+        weights: hdf5::write(&layers).map_err(Error::Usage)?,
+        python: python::program(model, weights),
+    })
+}
+
+/// The first option of a layer that Keras does not have.
+fn lacking_option(layer: &Layer) -> Option<&'static str> {
+    let options = [
+        (layer.cell == Cell::LstmPeephole, "LSTM with peepholes"),
+        (layer.projection_size.is_some(), "LSTM with a projection"),
+        (layer.cell_clip.is_some(), "LSTM that clips c"),
+        // `Bidirectional` accepts such layers, but computes the size of its output from one of
+        // them.
+        (
+            layer.bidirectional && layer.emitted_size() != 2 * layer.hidden_size,
+            "layer whose directions differ in size",
+        ),
+    ];
+    let lacking = options.into_iter().find(|(has, _)| *has);
+    lacking.map(|(_, name)| name)
+}
+
+fn embedding(model: &Model) -> Result<Option<StoredLayer>> {
+    let Input::Embedding { size, .. } = model.network.input else {
+        return Ok(None);
+    };
+    let values = parameter(model, "embedding.weight")?.to_vec();
+    let table = array("embeddings", &[model.network.input_size, size], values);
+    Ok(Some(StoredLayer {
+        class: "embedding",
+        name: "embedding".into(),
+        arrays: vec![("", vec![table])],
+    }))
+}
+
+fn recurrent_layers(model: &Model) -> Result<Vec<StoredLayer>> {
+    let mut layers: Vec<StoredLayer> = vec![];
+    for direction in model.network.directions() {
+        let arrays = direction_arrays(model, &direction)?;
+        let level = direction.level;
+        let (class, name, holder) = if direction.layer.bidirectional {
+            let holder = if direction.reversed {
+                "backward_layer/cell"
+            } else {
+                "forward_layer/cell"
+            };
+            ("bidirectional", format!("bidirectional{level}"), holder)
+        } else {
+            let group = keras_layer(direction.layer.cell).group;
+            (group, format!("rnn{level}"), "cell")
+        };
+        match layers.last_mut().filter(|_| direction.reversed) {
+            Some(bidirectional) => bidirectional.arrays.push((holder, arrays)),
+            None => layers.push(StoredLayer {
+                class,
+                name,
+                arrays: vec![(holder, arrays)],
+            }),
+        }
+    }
+    Ok(layers)
+}
+
+/// Kernel `[I, G*H]`, recurrent kernel `[H, G*H]` and bias of one direction.
+fn direction_arrays(model: &Model, direction: &Direction) -> Result<Vec<Parameter>> {
+    let weights = LayerWeights::of(model, direction)?;
+    let layer = &direction.layer;
+    let order = keras_layer(layer.cell).gate_order;
+    let columns = order.len() * layer.hidden_size;
+    let kernel = |name: &str, values: &[f32], rows: usize| {
+        let values = transposed(&reorder_blocks(values, order), rows);
+        array(name, &[rows, columns], values)
+    };
+    let mut arrays = vec![
+        kernel("kernel", weights.input, direction.inputs),
+        kernel("recurrent_kernel", weights.recurrent, layer.hidden_size),
+    ];
+    if let Some(first) = weights.input_bias {
+        let first = reorder_blocks(first, order);
+        let second = weights.recurrent_bias;
+        let second = second.map(|second| reorder_blocks(second, order));
+        arrays.push(bias(layer.cell, first, second));
+    }
+    Ok(arrays)
+}
+
+/// Both biases `[2, G*H]` of a GRU with the reset gate after the recurrent matmul, else their sum
+/// `[G*H]`.
+fn bias(cell: Cell, first: Vec<f32>, second: Option<Vec<f32>>) -> Parameter {
+    let columns = first.len();
+    if cell == Cell::Gru {
+        let second = second.unwrap_or_else(|| vec![0.0; columns]);
+        return array("bias", &[2, columns], [first, second].concat());
+    }
+    // Without a second bias -0.0 stays -0.0.
+    let second = second.filter(|second| second.iter().any(|&bias| bias != 0.0));
+    let sum = match second {
+        Some(second) => first.iter().zip(second).map(|(a, b)| a + b).collect(),
+        None => first,
+    };
+    array("bias", &[columns], sum)
+}
+
+fn head(model: &Model) -> Result<StoredLayer> {
+    let network = &model.network;
+    let (inputs, outputs) = (network.head_inputs(), network.head.size);
+    // `Dense` has a kernel of its own, so tied weights are written twice.
+    let kernel = transposed(parameter(model, network.head_weight())?, inputs);
+    let bias = parameter(model, "head.bias")?.to_vec();
+    Ok(StoredLayer {
+        class: "dense",
+        name: "head".into(),
+        arrays: vec![(
+            "",
+            vec![
+                array("kernel", &[inputs, outputs], kernel),
+                array("bias", &[outputs], bias),
+            ],
+        )],
+    })
+}

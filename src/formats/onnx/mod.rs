@@ -1,0 +1,232 @@
+//! A model as an ONNX graph of the operators `RNN`, `LSTM` and `GRU`. Layers that these cannot
+//! express (projections, clipping) are a `Scan` over the formulas, so every network has a graph.
+//!
+//! Formulas and layouts: version 17 of <https://onnx.ai/onnx/operators/>.
+
+mod graph;
+mod operator;
+mod proto;
+mod scan;
+
+use prost::Message;
+
+use super::weights::{columns, parameter};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::network::{Direction, Input, Layer, Loss, Reads};
+use graph::{AxisSize, value};
+use proto::{AttributeProto, FLOAT, GraphProto, INT32, INT64, ModelProto, OperatorSetIdProto};
+
+/// The version of the operators' definitions.
+const OPSET: i64 = 17;
+/// The version of the file format that belongs to it.
+const IR_VERSION: i64 = 8;
+/// The largest size of a protobuf file in bytes.
+const LARGEST_FILE: usize = i32::MAX as usize;
+
+/// The outputs of a layer or of one direction, by their names.
+struct LayerOutput {
+    /// `[T, B, P]`
+    every: String,
+    /// `[B, P]`: after each sequence's last valid step.
+    last: String,
+}
+
+/// Returns the model as an ONNX file. The graph has the input `inputs` `[batch, time, I]`, or
+/// `tokens` `[batch, time]` (int64), and with `lengths` also `lengths` `[batch]` (int32), the
+/// number of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time,
+/// K]` for a head that reads every step; padded steps are undefined. A network that classifies also
+/// has the output `probabilities`, the softmax of `outputs`. Batch and time may have any size.
+///
+/// # Errors
+/// [`Error::Usage`] if the file would be larger than 2 GiB, or if the model's parameters are not
+/// those of its network.
+pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
+    model.network.from_parameters(&model.parameters)?;
+    let mut graph = GraphProto::default();
+    let inputs = graph.inputs(model)?;
+    if lengths {
+        let lengths = value("lengths", INT32, &[AxisSize::Batch]);
+        graph.input.push(lengths);
+    }
+    let output = graph.layers(model, inputs, lengths)?;
+    graph.head(model, &output)?;
+    graph.name = model.recipe.name.clone();
+    let file = ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "gatescan".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: OPSET,
+        }],
+    };
+    let size = file.encoded_len();
+    if size > LARGEST_FILE {
+        return Err(Error::usage(format!(
+            "the ONNX file would have {size} bytes; at most {LARGEST_FILE} are possible; \
+             use the PyTorch format"
+        )));
+    }
+    Ok(file.encode_to_vec())
+}
+
+impl GraphProto {
+    /// Adds the graph's input; returns the first layer's `[T, B, I]`.
+    fn inputs(&mut self, model: &Model) -> Result<String> {
+        if model.network.input.is_values() {
+            Ok(self.value_inputs(model))
+        } else {
+            self.token_inputs(model)
+        }
+    }
+
+    /// Values, normalised where the model's data were.
+    fn value_inputs(&mut self, model: &Model) -> String {
+        let features = model.network.input_size;
+        let shape = [AxisSize::Batch, AxisSize::Time, AxisSize::Fixed(features)];
+        self.input.push(value("inputs", FLOAT, &shape));
+        let inputs = self.transpose("inputs", "inputs.time_major", &[1, 0, 2]);
+        let Some([means, deviations]) = columns(&model.preparation.inputs) else {
+            return inputs;
+        };
+        let means = self.floats("inputs.mean", &[features], &means);
+        let deviations = self.floats("inputs.deviation", &[features], &deviations);
+        let centred = self.node("Sub", &[&inputs, &means], "inputs.centred");
+        self.node("Div", &[&centred, &deviations], "inputs.normalised")
+    }
+
+    /// Tokens, embedded or one-hot.
+    fn token_inputs(&mut self, model: &Model) -> Result<String> {
+        let vocabulary = model.network.input_size;
+        let shape = [AxisSize::Batch, AxisSize::Time];
+        self.input.push(value("tokens", INT64, &shape));
+        let tokens = self.transpose("tokens", "tokens.time_major", &[1, 0]);
+        if let Input::Embedding { size, .. } = model.network.input {
+            let table = parameter(model, "embedding.weight")?;
+            let table = self.floats("embedding.weight", &[vocabulary, size], table);
+            return Ok(self.node("Gather", &[&table, &tokens], "embedded"));
+        }
+        let depth = self.ints("depth", &[vocabulary as i64]);
+        let values = self.floats("off_on", &[2], &[0.0, 1.0]);
+        Ok(self.node("OneHot", &[&tokens, &depth, &values], "one_hot"))
+    }
+
+    /// Adds all layers; returns the output of the last one.
+    fn layers(&mut self, model: &Model, inputs: String, lengths: bool) -> Result<LayerOutput> {
+        let mut output = LayerOutput {
+            every: inputs,
+            last: String::new(),
+        };
+        let directions = model.network.directions();
+        for (level, layer) in model.network.layers.iter().enumerate() {
+            let own = directions.iter().filter(|each| each.level == level);
+            let own: Vec<&Direction> = own.collect();
+            let input = output.every;
+            output = self.layer(model, level, &own, &input, lengths)?;
+            if layer.residual {
+                let name = format!("layer{level}.residual");
+                output.every = self.node("Add", &[&output.every, &input], &name);
+            }
+        }
+        Ok(output)
+    }
+
+    /// Adds the directions of a layer, and concatenates their outputs where they are separate.
+    fn layer(
+        &mut self,
+        model: &Model,
+        level: usize,
+        directions: &[&Direction],
+        input: &str,
+        lengths: bool,
+    ) -> Result<LayerOutput> {
+        // An operator of two directions has one size.
+        let same_size =
+            directions[0].layer.hidden_size == directions[directions.len() - 1].layer.hidden_size;
+        let scans = needs_scan(&model.network.layers[level]);
+        let together = if same_size && !scans { 2 } else { 1 };
+        let mut parts = vec![];
+        for group in directions.chunks(together) {
+            parts.push(if scans {
+                self.scan(model, group[0], input, lengths)?
+            } else {
+                self.operator(model, group, input, lengths)?
+            });
+        }
+        Ok(match &parts[..] {
+            [forward, backward] => LayerOutput {
+                every: self.concat(
+                    &[&forward.every, &backward.every],
+                    &format!("layer{level}.emitted"),
+                ),
+                last: self.concat(
+                    &[&forward.last, &backward.last],
+                    &format!("layer{level}.last"),
+                ),
+            },
+            _ => parts.swap_remove(0),
+        })
+    }
+
+    /// Adds the outputs, in the units of the data, and the probabilities of a network that
+    /// classifies.
+    fn head(&mut self, model: &Model, layers: &LayerOutput) -> Result<()> {
+        let head = model.network.head;
+        let mut shape = vec![AxisSize::Batch, AxisSize::Fixed(head.size)];
+        if head.reads == Reads::Every {
+            shape.insert(1, AxisSize::Time);
+        }
+        let normal = columns(&model.preparation.targets);
+        let name = if normal.is_some() {
+            "head.outputs"
+        } else {
+            "outputs"
+        };
+        self.linear(model, layers, name)?;
+        if let Some([means, deviations]) = normal {
+            let means = self.floats("outputs.mean", &[head.size], &means);
+            let deviations = self.floats("outputs.deviation", &[head.size], &deviations);
+            let scaled = self.node("Mul", &[name, &deviations], "outputs.scaled");
+            self.node("Add", &[&scaled, &means], "outputs");
+        }
+        self.output.push(value("outputs", FLOAT, &shape));
+        if head.loss == Loss::CrossEntropy {
+            let axis = AttributeProto::int("axis", -1);
+            let inputs = ["outputs".to_string()];
+            self.push("Softmax", &inputs, &["probabilities"], vec![axis]);
+            self.output.push(value("probabilities", FLOAT, &shape));
+        }
+        Ok(())
+    }
+
+    /// Adds the linear head.
+    fn linear(&mut self, model: &Model, layers: &LayerOutput, output: &str) -> Result<()> {
+        let (network, head) = (&model.network, model.network.head);
+        let weight = if network.is_tied() {
+            // The embedding is in the file once.
+            self.transpose("embedding.weight", "head.weight", &[1, 0])
+        } else {
+            let weight = parameter(model, "head.weight")?;
+            self.transposed("head.weight", weight, head.size, network.head_inputs())
+        };
+        let bias = self.floats("head.bias", &[head.size], parameter(model, "head.bias")?);
+        match head.reads {
+            Reads::Last => {
+                self.node("Gemm", &[&layers.last, &weight, &bias], output);
+            }
+            Reads::Every => {
+                let read = self.transpose(&layers.every, "head.inputs", &[1, 0, 2]);
+                let product = self.node("MatMul", &[&read, &weight], "head.product");
+                self.node("Add", &[&product, &bias], output);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the operators cannot express a layer.
+fn needs_scan(layer: &Layer) -> bool {
+    layer.projection_size.is_some() || layer.cell_clip.is_some()
+}

@@ -1,0 +1,117 @@
+//! Layers as the operators `RNN`, `LSTM` and `GRU`.
+
+use super::super::weights::{LayerWeights, PEEPHOLE_GATES, reorder_blocks};
+use super::LayerOutput;
+use super::proto::{AttributeProto, GraphProto};
+use crate::cells::Cell;
+use crate::error::Result;
+use crate::model::Model;
+use crate::network::Direction;
+
+/// The operator of a cell, and the order of its gates: block n of its weights is that of the cell's
+/// gate `order[n]`.
+fn operator(cell: Cell) -> (&'static str, &'static [usize]) {
+    match cell {
+        Cell::RnnTanh | Cell::RnnRelu => ("RNN", &[0]),
+        // i, o, f, c.
+        Cell::Lstm | Cell::LstmPeephole => ("LSTM", &[0, 3, 1, 2]),
+        // z, r, h.
+        Cell::Gru | Cell::GruResetBefore => ("GRU", &[1, 0, 2]),
+    }
+}
+
+/// The peepholes of ONNX are those of i, o, f.
+const PEEPHOLE_ORDER: [usize; PEEPHOLE_GATES.len()] = [0, 2, 1];
+
+/// The weights of one or two directions, one after the other.
+#[derive(Default)]
+struct OperatorWeights {
+    input: Vec<f32>,
+    recurrent: Vec<f32>,
+    biases: Vec<f32>,
+    /// Empty without peepholes.
+    peepholes: Vec<f32>,
+}
+
+impl OperatorWeights {
+    fn of(model: &Model, directions: &[&Direction]) -> Result<OperatorWeights> {
+        let mut all = OperatorWeights::default();
+        for direction in directions {
+            let weights = LayerWeights::of(model, direction)?;
+            let (_, order) = operator(direction.layer.cell);
+            all.input.extend(reorder_blocks(weights.input, order));
+            all.recurrent
+                .extend(reorder_blocks(weights.recurrent, order));
+            let zeros = vec![0.0; order.len() * direction.layer.hidden_size];
+            for bias in [weights.input_bias, weights.recurrent_bias] {
+                all.biases
+                    .extend(reorder_blocks(bias.unwrap_or(&zeros), order));
+            }
+            if let Some(peepholes) = weights.peepholes {
+                all.peepholes
+                    .extend(reorder_blocks(peepholes, &PEEPHOLE_ORDER));
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl GraphProto {
+    /// Adds an operator for one direction of a layer, or for both; its outputs are `[T, B, D*H]`
+    /// and `[B, D*H]`.
+    pub(super) fn operator(
+        &mut self,
+        model: &Model,
+        directions: &[&Direction],
+        input: &str,
+        lengths: bool,
+    ) -> Result<LayerOutput> {
+        let first = directions[0];
+        let (name, order) = operator(first.layer.cell);
+        let (count, h) = (directions.len(), first.layer.hidden_size);
+        let rows = order.len() * h;
+        let named = |what: &str| format!("{}.{what}", first.suffix);
+        let weights = OperatorWeights::of(model, directions)?;
+        let w = self.floats(&named("w"), &[count, rows, first.inputs], &weights.input);
+        let r = self.floats(&named("r"), &[count, rows, h], &weights.recurrent);
+        let b = self.floats(&named("b"), &[count, 2 * rows], &weights.biases);
+        let ends = if lengths { "lengths" } else { "" };
+        let mut inputs = vec![input.to_string(), w, r, b, ends.to_string()];
+        if !weights.peepholes.is_empty() {
+            let shape = [count, PEEPHOLE_GATES.len() * h];
+            let p = self.floats(&named("p"), &shape, &weights.peepholes);
+            // The initial states, which are zeros, are left out.
+            inputs.extend([String::new(), String::new(), p]);
+        }
+        let (y, y_h) = (named("y"), named("y_h"));
+        self.push(name, &inputs, &[&y, &y_h], attributes(directions));
+        // From [T, D, B, H] and [D, B, H].
+        let y = self.transpose(&y, &named("y.sides"), &[0, 2, 1, 3]);
+        let y_h = self.transpose(&y_h, &named("y_h.sides"), &[1, 0, 2]);
+        let width = (count * h) as i64;
+        Ok(LayerOutput {
+            every: self.reshape(&y, &named("emitted"), &[0, 0, width]),
+            last: self.reshape(&y_h, &named("last"), &[0, width]),
+        })
+    }
+}
+
+fn attributes(directions: &[&Direction]) -> Vec<AttributeProto> {
+    let first = directions[0];
+    let count = directions.len();
+    let direction = match (count, first.reversed) {
+        (2, _) => "bidirectional",
+        (_, true) => "reverse",
+        (_, false) => "forward",
+    };
+    let mut attributes = vec![
+        AttributeProto::int("hidden_size", first.layer.hidden_size as i64),
+        AttributeProto::string("direction", direction),
+    ];
+    match first.layer.cell {
+        Cell::RnnRelu => attributes.push(AttributeProto::strings("activations", "Relu", count)),
+        Cell::Gru => attributes.push(AttributeProto::int("linear_before_reset", 1)),
+        _ => {}
+    }
+    attributes
+}

@@ -1,0 +1,137 @@
+//! Writing a model as a `state_dict`.
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
+
+use super::super::{Export, check_support};
+use super::{python, split_name};
+use crate::cells::Cell;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::network::{Bias, Layer, Network};
+
+/// Layers of one `nn.RNN`, `nn.LSTM` or `nn.GRU`.
+pub(super) struct Stack {
+    /// The level of the first layer.
+    pub first: usize,
+    pub count: usize,
+    /// The module's name: `rnn`, or `rnn0`, `rnn1`, ... for several.
+    pub name: String,
+}
+
+/// Returns the model as safetensors, and the module that loads the file named `weights`. Layers of
+/// the same kind and size are one module `rnn`, whose parameters have the names of the model's;
+/// layers that differ are several modules.
+///
+/// # Errors
+/// [`Error::Usage`] for options that PyTorch's modules do not have: peepholes, the reset gate
+/// before the recurrent matmul, clipping, projections that are not smaller than the layer, and
+/// directions of different sizes.
+pub fn export(model: &Model, weights: &str) -> Result<Export> {
+    let network = &model.network;
+    network.from_parameters(&model.parameters)?;
+    check_support(network, "PyTorch", lacking_option)?;
+    let stacks = stacks(network);
+    let file = state_dict(model, &stacks);
+    Ok(Export {
+        weights: file.map_err(|error| Error::usage(error.to_string()))?,
+        python: python::program(model, &stacks, weights),
+    })
+}
+
+/// The first option of a layer that PyTorch does not have.
+fn lacking_option(layer: &Layer) -> Option<&'static str> {
+    let backward_size = layer.backward_hidden_size.unwrap_or(layer.hidden_size);
+    let options = [
+        (layer.cell == Cell::LstmPeephole, "LSTM with peepholes"),
+        (
+            layer.cell == Cell::GruResetBefore,
+            "GRU with the reset gate before the recurrent matmul",
+        ),
+        (layer.cell_clip.is_some(), "LSTM that clips c"),
+        (
+            layer.projection_clip.is_some(),
+            "LSTM that clips its projection",
+        ),
+        (
+            layer.projection_size >= Some(layer.hidden_size.min(backward_size)),
+            "projection to as many elements as hidden units, or more",
+        ),
+        (
+            backward_size != layer.hidden_size,
+            "layer whose directions differ in size",
+        ),
+    ];
+    let lacking = options.into_iter().find(|(has, _)| *has);
+    lacking.map(|(_, name)| name)
+}
+
+fn state_dict(model: &Model, stacks: &[Stack]) -> Result<Vec<u8>, SafeTensorError> {
+    let mut tensors = vec![];
+    for parameter in &model.parameters {
+        let name = module_name(stacks, &parameter.name);
+        let values = parameter.values.iter();
+        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+        // A `state_dict` has tied weights under both names.
+        if model.network.is_tied() && name == "embedding.weight" {
+            tensors.push(("head.weight".into(), &parameter.shape, bytes.clone()));
+        }
+        tensors.push((name, &parameter.shape, bytes));
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes)?;
+        Ok((name, view))
+    });
+    let views = views.collect::<Result<Vec<_>, SafeTensorError>>()?;
+    let metadata = [("format".to_string(), "pt".to_string())].into();
+    safetensors::serialize(views, Some(metadata))
+}
+
+/// Groups the layers of a network into modules.
+fn stacks(network: &Network) -> Vec<Stack> {
+    let mut stacks: Vec<Stack> = vec![];
+    for (level, layer) in network.layers.iter().enumerate() {
+        match stacks.last_mut() {
+            Some(stack) if can_stack(&network.layers[level - 1], layer) => stack.count += 1,
+            _ => stacks.push(Stack {
+                first: level,
+                count: 1,
+                name: String::new(),
+            }),
+        }
+    }
+    let several = stacks.len() > 1;
+    for (n, stack) in stacks.iter_mut().enumerate() {
+        stack.name = if several {
+            format!("rnn{n}")
+        } else {
+            "rnn".into()
+        };
+    }
+    stacks
+}
+
+/// Whether one module can have two successive layers.
+fn can_stack(below: &Layer, above: &Layer) -> bool {
+    let key = |layer: &Layer| {
+        (
+            layer.cell,
+            layer.hidden_size,
+            layer.bias == Bias::None,
+            layer.bidirectional,
+            layer.projection_size,
+        )
+    };
+    key(below) == key(above) && !below.residual && !above.residual
+}
+
+/// The name of a parameter in its module, where layers count from the first of the module.
+fn module_name(stacks: &[Stack], name: &str) -> String {
+    let own = name.strip_prefix("rnn.").unwrap_or_default();
+    let Some((kind, level, reverse)) = split_name(own) else {
+        return name.to_string();
+    };
+    let stack = stacks.iter().rfind(|stack| stack.first <= level);
+    let (stack, level) = stack.map_or(("rnn", level), |s| (&s.name, level - s.first));
+    format!("{stack}.{kind}_l{level}{reverse}")
+}

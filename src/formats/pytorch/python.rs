@@ -1,0 +1,175 @@
+//! The module that has a model's network in PyTorch and loads its weights.
+
+use super::super::weights::columns;
+use super::export::Stack;
+use crate::cells::Cell;
+use crate::data::preparation::Normal;
+use crate::model::Model;
+use crate::network::{Bias, Input, Network, Reads};
+
+/// The lines of the module that follow from the network.
+#[derive(Default)]
+struct ModuleBody {
+    /// Lines of `__init__`.
+    build: String,
+    /// Lines of `forward`.
+    forward: String,
+}
+
+/// Returns the Python module; `weights` is the name of the file with the weights.
+pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String {
+    let network = &model.network;
+    let head = network.head;
+    let mut body = ModuleBody::default();
+    let normalises = body.add_buffers("inputs", &model.preparation.inputs);
+    if normalises {
+        body.forward += "        x = (x - self.inputs_mean) / self.inputs_deviation\n";
+    }
+    let denormalises = body.add_buffers("outputs", &model.preparation.targets);
+    let denormalised = if denormalises {
+        " * self.outputs_deviation + self.outputs_mean"
+    } else {
+        ""
+    };
+    body.add_input(network);
+    for stack in stacks {
+        body.add_stack(network, stack);
+    }
+    let ModuleBody { build, forward } = body;
+    let input_size = network.input_size;
+    let takes = match network.input {
+        Input::Values => format!("inputs [batch, time, {input_size}]"),
+        _ => format!("tokens [batch, time] below {input_size}"),
+    };
+    let (read, outputs) = match head.reads {
+        Reads::Last => ("last", format!("[batch, {}]", head.size)),
+        Reads::Every => ("x", format!("[batch, time, {}]", head.size)),
+    };
+    let imports = if normalises || denormalises {
+        "import torch\n"
+    } else {
+        ""
+    };
+    let tie = if network.is_tied() {
+        "        self.head.weight = self.embedding.weight\n"
+    } else {
+        ""
+    };
+    format!(
+        r#"# Written by `gatescan export --to pytorch`.
+from pathlib import Path
+
+import safetensors.torch
+{imports}from torch import nn
+
+
+class Network(nn.Module):
+    """Takes {takes}, and lengths [batch] of padded sequences; returns {outputs}."""
+
+    def __init__(self):
+        super().__init__()
+{build}        self.head = nn.Linear({}, {})
+{tie}
+    def forward(self, x, lengths=None):
+{forward}        return self.head({read}){denormalised}
+
+
+def run(rnn, x, lengths):
+    """Returns the last layer's outputs at all steps and its last h, directions concatenated."""
+    steps = x.shape[1]
+    if lengths is not None:
+        x = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    y, state = rnn(x)
+    if lengths is not None:
+        y, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=steps)
+    h = state[0] if isinstance(state, tuple) else state
+    sides = 2 if rnn.bidirectional else 1
+    return y, h[-sides:].transpose(0, 1).flatten(1)
+
+
+def load(weights=Path(__file__).with_name("{weights}")):
+    network = Network()
+    network.load_state_dict(safetensors.torch.load_file(weights))
+    return network.eval()
+"#,
+        network.head_inputs(),
+        head.size
+    )
+}
+
+impl ModuleBody {
+    /// Adds means and deviations as buffers that move with the module and are not weights; returns
+    /// whether there are any.
+    fn add_buffers(&mut self, name: &str, normals: &[Normal]) -> bool {
+        let Some(columns) = columns(normals) else {
+            return false;
+        };
+        for (kind, values) in ["mean", "deviation"].into_iter().zip(columns) {
+            self.build += &format!(
+                "        self.register_buffer(\"{name}_{kind}\", torch.tensor({values:?}), \
+                 persistent=False)\n"
+            );
+        }
+        true
+    }
+
+    fn add_input(&mut self, network: &Network) {
+        let input_size = network.input_size;
+        match network.input {
+            Input::Values => {}
+            Input::OneHot => {
+                self.forward +=
+                    &format!("        x = nn.functional.one_hot(x, {input_size}).float()\n");
+            }
+            Input::Embedding {
+                size, padding_idx, ..
+            } => {
+                let padding =
+                    padding_idx.map_or(String::new(), |token| format!(", padding_idx={token}"));
+                self.build += &format!(
+                    "        self.embedding = nn.Embedding({input_size}, {size}{padding})\n"
+                );
+                self.forward += "        x = self.embedding(x)\n";
+            }
+        }
+    }
+
+    fn add_stack(&mut self, network: &Network, stack: &Stack) {
+        let Stack { first, name, .. } = stack;
+        let layer = &network.layers[*first];
+        let directions = network.directions();
+        let forward = directions.iter().find(|each| each.level == *first);
+        let inputs = forward.map_or(0, |direction| direction.inputs);
+        let module = layer.cell.facts().pytorch.unwrap_or_default();
+        self.build += &format!(
+            "        self.{name} = nn.{module}({inputs}, {}, batch_first=True{})\n",
+            layer.hidden_size,
+            options(network, stack)
+        );
+        let residual = if layer.residual { " + x" } else { "" };
+        self.forward +=
+            &format!("        y, last = run(self.{name}, x, lengths)\n        x = y{residual}\n");
+    }
+}
+
+/// The keyword arguments of a recurrent module.
+fn options(network: &Network, stack: &Stack) -> String {
+    let layer = &network.layers[stack.first];
+    let mut options = String::new();
+    if stack.count > 1 {
+        options += &format!(", num_layers={}", stack.count);
+    }
+    if layer.cell == Cell::RnnRelu {
+        options += ", nonlinearity=\"relu\"";
+    }
+    if layer.bias == Bias::None {
+        options += ", bias=False";
+    }
+    if layer.bidirectional {
+        options += ", bidirectional=True";
+    }
+    if let Some(size) = layer.projection_size {
+        options += &format!(", proj_size={size}");
+    }
+    options
+}

@@ -1,0 +1,89 @@
+//! Sizes of dispatches, workgroup memory, loop iterations and costs.
+
+use super::{Recurrence, TimeDirection};
+use crate::kernels::Cost;
+
+impl Recurrence {
+    /// Returns the multiply-adds of one sequence and step. A cell without recurrent weights counts
+    /// one for each gate of a unit.
+    pub fn work(&self) -> usize {
+        self.weights_len()
+            .max(self.cell.spec().gates * self.hidden_size)
+    }
+
+    /// Returns the bytes of workgroup memory that the scans need for each group of four sequences.
+    pub fn scan_memory(&self) -> u128 {
+        16 * self.vectors().into_iter().fold(0, u128::max)
+    }
+
+    /// Returns the number of vec4s, one element of four sequences each, that a scan keeps in
+    /// workgroup memory: in the forward pass two vectors, in the backward pass the gradients of the
+    /// recurrent gates and of the projection (at least one vec4, since WGSL has no empty arrays).
+    fn vectors(&self) -> [u128; 2] {
+        let (h, p) = (self.hidden_size as u128, self.output_size as u128);
+        let projected = if self.projects() { p } else { 0 };
+        let gates = self.cell.spec().recurrent_gates as u128;
+        [h + p, (gates * h + projected).max(1)]
+    }
+
+    /// Returns the number of vec4s of recurrent weights that a scan caches in workgroup memory
+    /// (whole rows only).
+    pub(super) fn cached_weights(&self, direction: TimeDirection) -> usize {
+        let (gates, h) = (self.cell.spec().recurrent_gates, self.hidden_size);
+        let [forward, backward] = self.vectors();
+        let (vectors, rows, columns) = match direction {
+            TimeDirection::Forward => (forward, self.output_size / 4, gates * h),
+            TimeDirection::Backward => (backward, gates * h.div_ceil(4), self.output_size),
+        };
+        let used = vectors * self.tile.groups as u128;
+        let free = (self.tile.memory as u128 / 16).saturating_sub(used) as usize;
+        free.checked_div(columns).unwrap_or(0).min(rows) * columns
+    }
+
+    /// Returns what a time step adds to a scan's
+    /// [`Kernel::iterations`](crate::kernels::Kernel::iterations), in either direction: the loops
+    /// over the inner dimensions of its matmuls, and over the sequences that it loads and stores.
+    pub fn scan_iterations(&self) -> usize {
+        let widest = self.hidden_size.max(self.output_size);
+        // An upper bound: the shader takes whole vec4s in one iteration.
+        let inner = self.cell.spec().recurrent_gates * self.hidden_size + self.output_size;
+        widest.div_ceil(self.invocations() / self.tile.lanes)
+            * (inner.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
+    }
+
+    /// Returns the [`Kernel::iterations`](crate::kernels::Kernel::iterations) of a step.
+    pub(in crate::kernels) fn step_iterations(&self) -> usize {
+        self.work() / self.hidden_size.min(self.output_size) + 64
+    }
+
+    /// Returns the invocations of a scan's workgroup: one for each unit and lane, up to the limit
+    /// of the tile.
+    pub(super) fn invocations(&self) -> usize {
+        (self.hidden_size * self.tile.lanes)
+            .next_multiple_of(32)
+            .min(self.tile.invocations)
+    }
+
+    /// Returns the workgroups of a scan.
+    pub(in crate::kernels) fn scan_grid(&self) -> [u32; 3] {
+        [self.batch.div_ceil(4 * self.tile.groups) as u32, 1, 1]
+    }
+
+    /// Returns the workgroups of a step: units or outputs, and sequences.
+    pub(in crate::kernels) fn step_grid(&self) -> [u32; 3] {
+        let units = self.hidden_size.max(self.output_size);
+        [units.div_ceil(64) as u32, self.batch.div_ceil(4) as u32, 1]
+    }
+
+    /// Returns the cost of `steps` time steps, in either direction: the matmuls, and about 10
+    /// operations for the activation of each gate.
+    pub(in crate::kernels) fn cost(&self, steps: usize) -> Cost {
+        let (t, b, h) = (steps as f64, self.batch as f64, self.hidden_size as f64);
+        let (gates, weights) = (self.cell.spec().gates as f64, self.weights_len() as f64);
+        let states = self.state_sizes().iter().sum::<usize>() as f64;
+        Cost {
+            flops: t * b * (2.0 * weights + 10.0 * gates * h),
+            bytes: 4.0 * (weights + t * (b * 2.0 * self.row_size() as f64 + states)),
+        }
+    }
+}

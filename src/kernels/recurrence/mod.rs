@@ -1,0 +1,219 @@
+//! A recurrent layer over time, the operand of [`ScanForward`](super::ScanForward),
+//! [`ScanBackward`](super::ScanBackward), [`StepForward`](super::StepForward) and
+//! [`StepBackward`](super::StepBackward).
+//!
+//! The stages of a time step have the same names in `forward.rs` and `backward.rs` as in
+//! `shaders/scan_forward.wgsl`, `shaders/scan_backward.wgsl` and the parts that these include.
+
+mod backward;
+mod cost;
+mod cpu;
+mod forward;
+mod shader;
+mod tile;
+
+use std::ops::Range;
+
+pub(super) use forward::InputProjection;
+pub use tile::Tile;
+
+use super::Pack;
+use crate::cells::Cell;
+use crate::tensor::Tensor;
+
+/// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps
+/// work on.
+///
+/// Index t of a state is the state before step t; index 0 is the initial state. P is H, unless the
+/// layer projects the hidden units m onto `h' = W_hr m` (Sak et al. 2014).
+#[derive(Debug, Clone)]
+pub struct Recurrence {
+    pub cell: Cell,
+    /// T.
+    pub steps: usize,
+    /// B.
+    pub batch: usize,
+    /// H.
+    pub hidden_size: usize,
+    /// P: elements of h.
+    pub output_size: usize,
+    pub options: CellOptions,
+    pub weights: RecurrentWeights,
+    /// `[T, B, row]`. A row holds the cell's slots `[SLOTS, H]`; in a projected layer also m `[H]`
+    /// and `W_hr m` `[P]`; where the state is dropped, its dropout mask `[P]` last.
+    ///
+    /// The forward pass reads `W x + b_ih` from the first G slots and leaves in the slots what the
+    /// backward pass needs. The backward pass overwrites the slots with the gradients of the gates,
+    /// and `W_hr m` with its gradient. Padded steps are zero.
+    pub gates: Tensor,
+    pub states: LayerStates,
+    pub gradients: StateGradients,
+    /// `[B]`: valid steps of each sequence. A length above T counts as T.
+    pub lengths: Tensor,
+    pub tile: Tile,
+}
+
+/// Options of a layer that change its formulas.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CellOptions {
+    /// Whether h is a projection, and how that is clipped.
+    pub projection: Option<Projection>,
+    /// The limit of |c|, in an LSTM that clips it.
+    pub cell_clip: Option<f64>,
+    /// Whether the next step reads h times the dropout mask at the end of the row of gates.
+    pub drops_state: bool,
+}
+
+/// The projection of a layer, except for its weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Projection {
+    /// The limit of |h|, where h is clipped.
+    pub clip: Option<f64>,
+}
+
+/// The weights of a layer that its scans and steps read.
+#[derive(Debug, Clone, Copy)]
+pub struct RecurrentWeights {
+    /// `[G*H, P]`: R; behind it, in a projected layer, W_hr `[P, H]`.
+    pub recurrent: Tensor,
+    /// The same, packed for the forward pass on a GPU: `[ceil(P/4), G*H, 4]`, columns of R as
+    /// vec4s, zeros past the last; then W_hr `[ceil(H/4), P, 4]`. Empty on the CPU, whose kernels
+    /// pack R themselves.
+    pub packed_forward: Tensor,
+    /// The same, packed for the backward pass on a GPU: `[G, ceil(H/4), P, 4]`, rows of each gate's
+    /// R as vec4s; then W_hr `[ceil(P/4), H, 4]`. Empty on the CPU and in a network recorded
+    /// without gradients.
+    pub packed_backward: Tensor,
+    /// `[G*H]`: b_hh.
+    pub bias: Option<Tensor>,
+    /// `[3, H]`: the peepholes w_i, w_f, w_o, in a cell that has them.
+    pub peephole: Option<Tensor>,
+}
+
+/// The states of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerStates {
+    /// `[T+1, B, P]`: the initial state, then the layer's outputs. Padded steps are zero.
+    pub h: Tensor,
+    /// `[T+1, B, H]`; empty in a cell without c.
+    pub c: Tensor,
+    /// `[B, P]`, then `[B, H]` in a cell with c: the states after each sequence's last valid step,
+    /// or the initial states of an empty sequence.
+    pub last: Tensor,
+}
+
+/// The gradients of the loss with respect to the states of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct StateGradients {
+    /// `[T, B, P]`: the gradient of the outputs; `None` if it is zero.
+    pub upstream: Option<Tensor>,
+    /// As [`LayerStates::last`]: the gradient of the last states on input, of the initial states
+    /// after the backward pass. Empty in a network recorded without gradients.
+    pub dstate: Tensor,
+    /// Number of states, h first, whose gradient `dstate` holds on input. The gradients of the
+    /// other states are zero.
+    pub given_states: usize,
+}
+
+/// The order in which the time loop takes the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeDirection {
+    Forward,
+    Backward,
+}
+
+/// Returns `[blocks, inner, columns]`, as in a [`Pack`], of each matrix that a GPU reads in one
+/// direction of time: R, if the cell has a recurrent matrix, then W_hr, if the layer projects.
+pub(crate) fn packed_matrices(
+    cell: Cell,
+    hidden_size: usize,
+    output_size: usize,
+    projects: bool,
+    direction: TimeDirection,
+) -> Vec<[usize; 3]> {
+    let (gates, h, p) = (cell.spec().recurrent_gates, hidden_size, output_size);
+    let [r, w_hr] = match direction {
+        TimeDirection::Forward => [[1, p, gates * h], [1, h, p]],
+        TimeDirection::Backward => [[gates, h, p], [1, p, h]],
+    };
+    let mut matrices = vec![];
+    if gates > 0 {
+        matrices.push(r);
+    }
+    if projects {
+        matrices.push(w_hr);
+    }
+    matrices
+}
+
+impl Recurrence {
+    /// Returns the packed matrices for one direction of time; see [`packed_matrices`].
+    pub(crate) fn packed(&self, direction: TimeDirection) -> Vec<[usize; 3]> {
+        let (h, p) = (self.hidden_size, self.output_size);
+        packed_matrices(self.cell, h, p, self.projects(), direction)
+    }
+
+    /// Returns the number of elements of the matrices packed for one direction of time.
+    fn packed_len(&self, direction: TimeDirection) -> usize {
+        self.packed(direction).into_iter().map(Pack::size).sum()
+    }
+
+    /// Returns the number of matmuls of a time step that depend on each other, at least 1.
+    pub fn stages(&self) -> usize {
+        1 + usize::from(self.has_middle() || self.projects())
+    }
+
+    /// Whether h is a projection of the hidden units.
+    fn projects(&self) -> bool {
+        self.options.projection.is_some()
+    }
+
+    /// Whether the cell has a second recurrent matmul, of the vector that its first gates make.
+    fn has_middle(&self) -> bool {
+        let spec = self.cell.spec();
+        spec.first_stage < spec.recurrent_gates
+    }
+
+    /// Returns the gates whose rows of R are multiplied in each stage.
+    fn stage_gates(&self) -> [Range<usize>; 2] {
+        let spec = self.cell.spec();
+        let first = spec.first_stage.min(spec.recurrent_gates);
+        [0..first, first..spec.recurrent_gates]
+    }
+
+    /// Returns runs of recurrent gates of one stage whose gradients are in adjacent slots after the
+    /// backward pass. One GEMM takes a whole run.
+    pub fn product_runs(&self) -> Vec<Range<usize>> {
+        let spec = self.cell.spec();
+        let mut runs: Vec<Range<usize>> = vec![];
+        for gate in 0..spec.recurrent_gates {
+            match runs.last_mut() {
+                Some(run)
+                    if gate != spec.first_stage
+                        && spec.product_slots[gate] == spec.product_slots[gate - 1] + 1 =>
+                {
+                    run.end += 1;
+                }
+                _ => runs.push(gate..gate + 1),
+            }
+        }
+        runs
+    }
+
+    /// Returns the number of elements of `gates` for one sequence and step.
+    pub fn row_size(&self) -> usize {
+        self.gates.len() / (self.steps * self.batch)
+    }
+
+    /// Returns the number of elements of each state of all sequences: h, then c.
+    pub fn state_sizes(&self) -> Vec<usize> {
+        let sizes = [self.batch * self.output_size, self.batch * self.hidden_size];
+        sizes[..self.cell.spec().states].to_vec()
+    }
+
+    /// Returns the number of elements of R and W_hr.
+    fn weights_len(&self) -> usize {
+        let gates = self.cell.spec().recurrent_gates;
+        (gates + usize::from(self.projects())) * self.hidden_size * self.output_size
+    }
+}

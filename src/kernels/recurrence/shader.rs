@@ -1,0 +1,165 @@
+//! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
+
+use super::{Recurrence, TimeDirection};
+use crate::kernels::words::wgsl_constants;
+use crate::kernels::{Arg, Scalar, Shader, read, write};
+use crate::tensor::Tensor;
+
+impl Recurrence {
+    /// Returns the bindings of the forward pass.
+    pub(in crate::kernels) fn forward_args(&self) -> Vec<Arg> {
+        let weights = &self.weights;
+        vec![
+            read("weights", weights.packed_forward),
+            read("bias", weights.bias.unwrap_or(weights.recurrent)),
+            write("gates", self.gates),
+            write("h", self.states.h),
+            write("c", self.states.c),
+            write("last", self.states.last),
+            read("lengths", self.lengths),
+            read("peephole", weights.peephole.unwrap_or(weights.recurrent)),
+        ]
+    }
+
+    /// Returns the bindings of the backward pass.
+    pub(in crate::kernels) fn backward_args(&self) -> Vec<Arg> {
+        let weights = &self.weights;
+        vec![
+            read("weights", weights.packed_backward),
+            write("gates", self.gates),
+            read("h", self.states.h),
+            read("c", self.states.c),
+            read("upstream", self.gradients.upstream.unwrap_or(self.states.h)),
+            write("dstate", self.gradients.dstate),
+            read("lengths", self.lengths),
+            read("peephole", weights.peephole.unwrap_or(weights.recurrent)),
+        ]
+    }
+
+    /// Returns the first scalars of the uniform.
+    pub(in crate::kernels) fn sizes(&self) -> Vec<(&'static str, Scalar)> {
+        vec![
+            ("steps", Scalar::count(self.steps)),
+            ("batch", Scalar::count(self.batch)),
+            ("hidden_size", Scalar::count(self.hidden_size)),
+            ("output_size", Scalar::count(self.output_size)),
+            ("row_size", Scalar::count(self.row_size())),
+        ]
+    }
+
+    /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All
+    /// indices of the scans and steps follow from steps, batch, units and outputs alone (a length
+    /// above T counts as T), so they are then inside.
+    pub(in crate::kernels) fn forward_is_inside(&self) -> bool {
+        let spec = self.cell.spec();
+        let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
+        let projected = if self.projects() { h + p } else { 0 };
+        let mask = if self.options.drops_state { p } else { 0 };
+        let packed_len = self.packed_len(TimeDirection::Forward);
+        [t, b, h, p].iter().all(|&size| size > 0)
+            && (self.projects() || h == p)
+            && (!spec.peepholes || self.weights.peephole.is_some())
+            && holds(self.weights.recurrent, self.weights_len())
+            && holds(self.weights.packed_forward, packed_len)
+            && may_hold(self.weights.bias, spec.recurrent_gates * h)
+            && may_hold(self.weights.peephole, 3 * h)
+            && self.row_size() >= spec.slots * h + projected + mask
+            && holds(self.gates, t * b * self.row_size())
+            && holds(self.states.h, (t + 1) * b * p)
+            && (spec.states < 2 || holds(self.states.c, (t + 1) * b * h))
+            && holds(self.states.last, self.state_sizes().iter().sum())
+            && holds(self.lengths, b)
+    }
+
+    /// The same for the backward pass.
+    pub(in crate::kernels) fn backward_is_inside(&self) -> bool {
+        let packed_len = self.packed_len(TimeDirection::Backward);
+        let outputs = self.steps * self.batch * self.output_size;
+        self.forward_is_inside()
+            && holds(self.weights.packed_backward, packed_len)
+            && may_hold(self.gradients.upstream, outputs)
+            && holds(self.gradients.dstate, self.state_sizes().iter().sum())
+    }
+
+    /// Returns the WGSL of the cell, and the parts that scans and steps share.
+    fn shader(&self) -> Shader {
+        let spec = self.cell.spec();
+        let constants = [("RECURRENT_GATES", spec.recurrent_gates)];
+        let shader = Shader::new([
+            spec.shader,
+            include_str!("../../../shaders/common/math.wgsl"),
+            include_str!("../../../shaders/common/recurrence.wgsl"),
+        ])
+        .with(wgsl_constants(&constants))
+        .with_constants(self.option_constants());
+        if self.has_middle() {
+            shader
+        } else {
+            shader.with(include_str!("../../../shaders/common/one_stage.wgsl"))
+        }
+    }
+
+    /// Returns the part that loads the packed weights.
+    fn weights_shader(&self, cached: usize) -> &'static str {
+        if self.weights_len() == 0 {
+            include_str!("../../../shaders/common/no_weights.wgsl")
+        } else if cached == 0 {
+            include_str!("../../../shaders/common/uncached_weights.wgsl")
+        } else {
+            include_str!("../../../shaders/common/cached_weights.wgsl")
+        }
+    }
+
+    /// Returns the WGSL of a step, except for its own file.
+    pub(in crate::kernels) fn step_shader(&self) -> Shader {
+        self.shader().with(self.weights_shader(0))
+    }
+
+    /// Returns the WGSL of a scan, except for its own file.
+    pub(in crate::kernels) fn scan_shader(&self, direction: TimeDirection) -> Shader {
+        let cached = self.cached_weights(direction);
+        let [sizes, lanes] = self.tile.parts();
+        let mut constants = vec![
+            ("WIDTH", self.invocations() as f64),
+            ("UNITS", self.hidden_size as f64),
+            ("OUTPUTS", self.output_size as f64),
+        ];
+        if self.tile.lanes > 1 {
+            constants.push(("LANES", self.tile.lanes as f64));
+        }
+        if cached > 0 {
+            constants.push(("CACHED", cached as f64));
+        }
+        self.shader()
+            .with(sizes)
+            .with(lanes)
+            .with(self.weights_shader(cached))
+            .with(include_str!("../../../shaders/common/tile.wgsl"))
+            .with_constants(constants)
+    }
+
+    /// Returns the values of the `override` constants that follow from the options of the layer.
+    fn option_constants(&self) -> Vec<(&'static str, f64)> {
+        let options = &self.options;
+        let mut constants = vec![];
+        if let Some(projection) = options.projection {
+            constants.push(("PROJECTED", 1.0));
+            constants.extend(projection.clip.map(|clip| ("PROJECTION_CLIP", clip)));
+        }
+        if options.drops_state {
+            constants.push(("DROPS_STATE", 1.0));
+        }
+        constants.extend(options.cell_clip.map(|clip| ("CELL_CLIP", clip)));
+        constants
+    }
+}
+
+/// Whether a tensor has at least `len` elements.
+fn holds(tensor: Tensor, len: usize) -> bool {
+    tensor.len() >= len
+}
+
+/// The same of a tensor that may be absent.
+fn may_hold(tensor: Option<Tensor>, len: usize) -> bool {
+    tensor.is_none_or(|tensor| holds(tensor, len))
+}

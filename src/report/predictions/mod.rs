@@ -1,0 +1,159 @@
+//! The predictions of a model for a split of its data, sequence by sequence.
+
+mod classes;
+mod picture;
+mod values;
+
+use std::borrow::Cow;
+
+use ndarray::{Array3, ArrayView2, ArrayView3, Axis, Ix3, ShapeError};
+
+use crate::backend::OpenDevice;
+use crate::data::{Dataset, Inputs, Split, Targets};
+use crate::error::{Error, Result};
+use crate::infer::predict::Predictor;
+use crate::model::Model;
+use crate::network::Reads;
+
+use classes::ClassCollector;
+pub use classes::{ClassPredictions, Misclassified};
+pub use picture::SequencePicture;
+use values::ValueCollector;
+pub use values::{ExampleSequence, ValuePredictions};
+
+/// The largest number of time steps, and of sequences, that are predicted.
+const MOST_STEPS: usize = 1 << 20;
+const MOST_SEQUENCES: usize = 20_000;
+/// The largest number of time steps, and of sequences, of a batch.
+const BATCH_STEPS: usize = 1 << 14;
+const BATCH_SEQUENCES: usize = 512;
+
+/// The predictions of a model for sequences of a split.
+#[derive(Debug, Clone)]
+pub struct SplitPredictions {
+    pub split: Split,
+    /// Number of predicted sequences.
+    pub predicted: usize,
+    /// Number of sequences in the split.
+    pub of: usize,
+    pub predictions: Predictions,
+}
+
+/// Predicted classes or values.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Predictions {
+    Classes(ClassPredictions),
+    Values(ValuePredictions),
+}
+
+impl SplitPredictions {
+    /// Predicts the sequences of `data`; of very many, as many as take a few seconds: the last ones
+    /// if one sequence follows another `in_time`, else sequences at equal distances.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the shapes of the data are not those of the model; errors of the device.
+    pub fn new(
+        model: &Model,
+        data: &Dataset,
+        split: Split,
+        in_time: bool,
+        device: &OpenDevice,
+    ) -> Result<SplitPredictions> {
+        check_shapes(model, data)?;
+        let count = (MOST_STEPS / data.steps)
+            .clamp(1, MOST_SEQUENCES)
+            .min(data.count);
+        let sequences: Vec<usize> = if in_time {
+            (data.count - count..data.count).collect()
+        } else {
+            (0..count).map(|n| n * data.count / count).collect()
+        };
+        let batch = (BATCH_STEPS / data.steps).clamp(1, count.min(BATCH_SEQUENCES));
+        let mut predictor = Predictor::load(model, data.steps, batch, device)?;
+        let mut each_batch = |add: &mut dyn FnMut(&Dataset, &[usize], &Array3<f32>)| {
+            for indices in sequences.chunks(batch) {
+                let part = data.read(indices)?;
+                let outputs = predict(&mut predictor, &part)?;
+                add(&part, indices, &outputs);
+            }
+            Result::Ok(())
+        };
+        let preparation = &model.preparation;
+        let predictions = match data.targets {
+            Targets::Classes { .. } => {
+                let mut collector = ClassCollector::default();
+                each_batch(&mut |part, indices, outputs| collector.add(part, indices, outputs))?;
+                Predictions::Classes(collector.finish(data, preparation))
+            }
+            Targets::Values { width, .. } => {
+                let mut collector = ValueCollector::new(width, preparation);
+                each_batch(&mut |part, indices, outputs| collector.add(part, indices, outputs))?;
+                Predictions::Values(collector.finish(in_time))
+            }
+        };
+        Ok(SplitPredictions {
+            split,
+            predicted: count,
+            of: data.count,
+            predictions,
+        })
+    }
+}
+
+fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
+    let network = &model.network;
+    let fits = data.input_size() == network.input_size
+        && data.targets.outputs() == network.head.size
+        && data.targets.per_step() == (network.head.reads == Reads::Every);
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::data(
+            "the data do not have the shape that the model was trained on",
+        ))
+    }
+}
+
+/// Logits or values: `[N, T, K]` if the head reads every step, else `[N, 1, K]`.
+fn predict(predictor: &mut Predictor, part: &Dataset) -> Result<Array3<f32>> {
+    let (count, steps, features) = (part.count, part.steps, part.features);
+    let lengths = part.lengths.as_ref();
+    let lengths: Option<Vec<usize>> =
+        lengths.map(|all| all.iter().map(|&length| length as usize).collect());
+    let lengths = lengths.as_deref();
+    let prediction = match &part.inputs {
+        Inputs::Tokens { values, .. } => {
+            let tokens = ArrayView2::from_shape((count, steps), values).map_err(wrong_shape)?;
+            predictor.predict(tokens, lengths, None)?
+        }
+        inputs => {
+            let values = float_values(inputs, count)?;
+            let shape = (count, steps, features);
+            let values = ArrayView3::from_shape(shape, &values).map_err(wrong_shape)?;
+            predictor.predict(values, lengths, None)?
+        }
+    };
+    let outputs = match prediction.outputs.ndim() {
+        2 => prediction.outputs.insert_axis(Axis(1)),
+        _ => prediction.outputs,
+    };
+    outputs.into_dimensionality::<Ix3>().map_err(wrong_shape)
+}
+
+/// The inputs of `count` sequences as floats; empty for tokens.
+fn float_values(inputs: &Inputs, count: usize) -> Result<Cow<'_, [f32]>> {
+    Ok(match inputs {
+        Inputs::Tokens { .. } => Cow::default(),
+        Inputs::Floats(values) => values[..].into(),
+        Inputs::Stored(stored) => stored.read(&(0..count).collect::<Vec<_>>())?.into(),
+        Inputs::Bytes { values, scale } => {
+            let values = values.iter().map(|&byte| f32::from(byte) * scale);
+            values.collect::<Vec<_>>().into()
+        }
+    })
+}
+
+fn wrong_shape(error: ShapeError) -> Error {
+    Error::Failed(error.to_string())
+}

@@ -1,0 +1,162 @@
+//! Predicted values and their targets, in the units of the data.
+
+use ndarray::Array3;
+
+use crate::data::preparation::{Normal, Preparation};
+use crate::data::{Dataset, Targets};
+
+/// A target and the prediction for it.
+type Pair = (f32, f32);
+
+/// The predictions of a network whose outputs are values.
+#[derive(Debug, Clone)]
+pub struct ValuePredictions {
+    /// `[K][N]`: target and prediction at the last valid step of each sequence.
+    pub last: Vec<Vec<(f32, f32)>>,
+    /// Whether one sequence follows another in time.
+    pub in_time: bool,
+    /// Sequences with a prediction at every step: the one of median error, and the one of the
+    /// largest.
+    pub examples: Vec<ExampleSequence>,
+}
+
+/// The first output of a sequence at every step.
+#[derive(Debug, Clone)]
+pub struct ExampleSequence {
+    /// The index in its split.
+    pub sequence: usize,
+    pub name: &'static str,
+    /// `[T]`: target and prediction.
+    pub steps: Vec<(f32, f32)>,
+}
+
+/// The predictions of the batches so far.
+pub(super) struct ValueCollector<'a> {
+    preparation: &'a Preparation,
+    last: Vec<Vec<Pair>>,
+    /// The sequences of several steps.
+    sequences: Vec<SequenceError>,
+}
+
+/// The first output of a sequence, and its mean squared error.
+struct SequenceError {
+    mean_square: f32,
+    sequence: usize,
+    steps: Vec<Pair>,
+}
+
+impl<'a> ValueCollector<'a> {
+    pub fn new(width: usize, preparation: &'a Preparation) -> ValueCollector<'a> {
+        ValueCollector {
+            preparation,
+            last: vec![vec![]; width],
+            sequences: vec![],
+        }
+    }
+
+    /// Adds a batch; `outputs` are `[N, T or 1, K]`.
+    pub fn add(&mut self, part: &Dataset, sequences: &[usize], outputs: &Array3<f32>) {
+        let Targets::Values {
+            values,
+            width,
+            per_step,
+        } = &part.targets
+        else {
+            return;
+        };
+        let rows = if *per_step { part.steps } else { 1 };
+        let lengths = part.lengths.as_ref().filter(|_| *per_step);
+        for (n, (outputs, &sequence)) in outputs.outer_iter().zip(sequences).enumerate() {
+            let valid = lengths.map_or(rows, |all| all[n] as usize);
+            let pair = |t: usize, k: usize| {
+                let target = values[(n * rows + t) * width + k];
+                (self.in_units(k, target), self.in_units(k, outputs[[t, k]]))
+            };
+            let last: Vec<Pair> = match valid.checked_sub(1) {
+                Some(last) => (0..*width).map(|k| pair(last, k)).collect(),
+                None => vec![],
+            };
+            let steps: Vec<Pair> = (0..valid).map(|t| pair(t, 0)).collect();
+            for (column, pair) in self.last.iter_mut().zip(last) {
+                column.push(pair);
+            }
+            if valid > 1 {
+                self.sequences.push(SequenceError {
+                    mean_square: mean_square_error(&steps),
+                    sequence,
+                    steps,
+                });
+            }
+        }
+    }
+
+    /// A value of output `k` in the units of the data.
+    fn in_units(&self, k: usize, value: f32) -> f32 {
+        match self.preparation.targets.get(k) {
+            Some(normal) => Normal::undo(*normal, value),
+            None => value,
+        }
+    }
+
+    pub fn finish(mut self, in_time: bool) -> ValuePredictions {
+        self.sequences.sort_by(|a, b| {
+            let by_error = a.mean_square.total_cmp(&b.mean_square);
+            by_error.then(a.sequence.cmp(&b.sequence))
+        });
+        let count = self.sequences.len();
+        let chosen = [
+            ("median error", count / 2),
+            ("largest error", count.saturating_sub(1)),
+        ];
+        let examples = chosen.into_iter().filter_map(|(name, rank)| {
+            let found = self.sequences.get(rank)?;
+            Some(ExampleSequence {
+                sequence: found.sequence,
+                name,
+                steps: found.steps.clone(),
+            })
+        });
+        let mut examples: Vec<ExampleSequence> = examples.collect();
+        examples.dedup_by_key(|example| example.sequence);
+        ValuePredictions {
+            examples,
+            last: self.last,
+            in_time,
+        }
+    }
+}
+
+fn mean_square_error(pairs: &[Pair]) -> f32 {
+    let squares = pairs
+        .iter()
+        .map(|(target, prediction)| (target - prediction).powi(2));
+    squares.sum::<f32>() / pairs.len() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_in_the_units_of_the_data() {
+        let inputs = Array3::zeros((2, 3, 1));
+        let targets = Array3::from_shape_fn((2, 3, 1), |(n, t, _)| (n * 3 + t) as f32);
+        let targets = Targets::values_per_step(targets.view());
+        let data = Dataset::new(inputs.view(), targets).unwrap();
+        let data = data.with_lengths(&[3, 2]).unwrap();
+        let preparation = Preparation {
+            targets: vec![Normal {
+                mean: 10.0,
+                deviation: 2.0,
+            }],
+            ..Preparation::default()
+        };
+        let mut collector = ValueCollector::new(1, &preparation);
+        let outputs = Array3::<f32>::zeros((2, 3, 1));
+        collector.add(&data, &[5, 9], &outputs);
+        let predictions = collector.finish(false);
+        assert_eq!(predictions.last, [[(14.0, 10.0), (18.0, 10.0)]]);
+        assert_eq!(predictions.examples[0].sequence, 9);
+        assert_eq!(predictions.examples[0].steps, [(16.0, 10.0), (18.0, 10.0)]);
+    }
+}

@@ -1,0 +1,343 @@
+//! A training run and its directory: recipe, metrics, checkpoints, model and report.
+//!
+//! [`TrainingRun`] trains a recipe, saves checkpoints when they are due, resumes, and continues
+//! after a lost device. It prints nothing: a [`RunEvent`] reports what a program may want to show.
+
+mod append_log;
+mod directory;
+mod events;
+mod load;
+mod page;
+mod saver;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub use directory::{CHECKPOINTS, MODEL, REPORT, ResumePoint, RunDirectory};
+pub use events::{RunEvent, RunObserver, RunWarning};
+pub use load::{load_model, read_run};
+pub use page::details;
+
+use std::ops::ControlFlow;
+
+use crate::backend::OpenDevice;
+use crate::data::Splits;
+use crate::error::{Error, Result};
+use crate::profile::Machine;
+use crate::recipe::Recipe;
+use crate::report;
+use crate::train::{BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, Position, Trainer};
+use saver::Saver;
+
+/// Restarts in a row from the same checkpoint before a run gives up.
+const MOST_RESTARTS: usize = 3;
+
+/// How a run is carried out. Nothing here changes the model.
+#[derive(Default)]
+pub struct RunOptions {
+    /// The run directory; by default a new directory `runs/<recipe>-<time>`.
+    pub out: Option<PathBuf>,
+    /// Whether to write an event file for TensorBoard into the run directory.
+    pub tensorboard: bool,
+    /// Opens the device again after it was lost. Without it, a lost device ends the run.
+    pub reopen_device: Option<Box<dyn Fn() -> Result<OpenDevice>>>,
+    /// Once this is true, the run stops after the current step and saves its position.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A training run that keeps its results in a directory.
+///
+/// # Examples
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use gatescan::low_level::backend::OpenDevice;
+/// use gatescan::low_level::backend::device::Device;
+/// use gatescan::recipe::Recipe;
+/// use gatescan::run::{RunEvent, RunOptions, TrainingRun};
+///
+/// let mut recipe = Recipe::load("series")?;
+/// recipe.steps = Some(3);
+/// recipe.network.set_hidden_size(4);
+/// let data = recipe.data.source().made_up(64, recipe.seed).expect("its data are made up");
+/// let directory = std::env::temp_dir().join(format!("gatescan-run-{}", std::process::id()));
+/// let options = RunOptions {
+///     out: Some(directory.clone()),
+///     ..RunOptions::default()
+/// };
+/// let device = OpenDevice::open(&Device::Cpu)?;
+/// let mut run = TrainingRun::start(&recipe, &data, device, options)?;
+/// run.train(&mut |event| {
+///     if let RunEvent::Warning(warning) = event {
+///         eprintln!("{warning}");
+///     }
+///     Ok(ControlFlow::Continue(()))
+/// })?;
+/// run.write_report(None)?;
+/// assert!(directory.join("model.safetensors").is_file());
+/// # std::fs::remove_dir_all(directory).expect("it can be removed");
+/// # Ok::<(), gatescan::error::Error>(())
+/// ```
+pub struct TrainingRun {
+    recipe: Recipe,
+    data: Splits,
+    device: OpenDevice,
+    options: RunOptions,
+    /// `None` after an error for which the device could not be loaded again.
+    trainer: Option<Trainer>,
+    saver: Saver,
+}
+
+impl TrainingRun {
+    /// Loads the recipe's network and the data on the device, and creates the run directory.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::load`] and [`RunDirectory::create`].
+    pub fn start(
+        recipe: &Recipe,
+        data: &Splits,
+        device: OpenDevice,
+        options: RunOptions,
+    ) -> Result<TrainingRun> {
+        let trainer = Trainer::load(recipe, data, &device)?;
+        let directory = RunDirectory::create(options.out.as_deref(), recipe)?;
+        let saver = Saver::new(directory, &recipe.checkpoint, None);
+        Ok(TrainingRun {
+            recipe: recipe.clone(),
+            data: data.clone(),
+            device,
+            options,
+            trainer: Some(trainer),
+            saver,
+        })
+    }
+
+    /// Loads a run at the point where it is to be resumed. The recipe may differ from the run's in
+    /// the fields that [`Recipe::continues`] allows.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::load`] and [`Trainer::restore`]; [`Error::File`] where the directory
+    /// cannot be written.
+    pub fn resume(
+        point: ResumePoint,
+        recipe: &Recipe,
+        data: &Splits,
+        device: OpenDevice,
+        options: RunOptions,
+    ) -> Result<TrainingRun> {
+        let mut trainer = Trainer::load(recipe, data, &device)?;
+        let ResumePoint {
+            mut directory,
+            newest,
+            ..
+        } = point;
+        let from = newest.map(|(_, checkpoint)| checkpoint);
+        from.iter().try_for_each(|from| trainer.restore(from))?;
+        directory.go_back(recipe, from.as_ref())?;
+        let mut saver = Saver::new(directory, &recipe.checkpoint, from.as_ref());
+        saver.model_is_due();
+        Ok(TrainingRun {
+            recipe: recipe.clone(),
+            data: data.clone(),
+            device,
+            options,
+            trainer: Some(trainer),
+            saver,
+        })
+    }
+
+    /// Trains to the end, saves checkpoints when they are due, and finally the model. After the
+    /// driver has dropped work, and after a lost device that can be opened again, it continues from
+    /// the newest checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::run`], of the observer, and of a disk that cannot be written for
+    /// minutes. [`TrainingRun::saved_step`] says what is saved.
+    pub fn train(&mut self, observer: &mut RunObserver) -> Result<Ending> {
+        self.describe_device(observer)?;
+        if self.options.tensorboard {
+            let step = self.position()?.step;
+            self.saver.directory_mut().write_events(step)?;
+        }
+        let mut restarts = 0;
+        loop {
+            let saved = self.saver.saved_step();
+            let error = match self.train_once(observer) {
+                Ok(ending) => return Ok(ending),
+                Err(error) => error,
+            };
+            restarts = if self.saver.saved_step() == saved {
+                restarts + 1
+            } else {
+                1
+            };
+            if !self.can_continue_after(&error) || restarts > MOST_RESTARTS {
+                return Err(error);
+            }
+            self.restart_after(&error, observer)?;
+            let step = self.saver.saved_step();
+            warn(observer, RunWarning::Restarted { error, step })?;
+        }
+    }
+
+    /// Adds the device to those that the run was computed on.
+    fn describe_device(&mut self, observer: &mut RunObserver) -> Result<()> {
+        let label = Machine::of(&self.device).label();
+        match self.saver.directory_mut().add_device(&label) {
+            Ok(()) => Ok(()),
+            Err(error) => warn(observer, RunWarning::DeviceNotWritten(error)),
+        }
+    }
+
+    /// Trains until the end of the run or an error.
+    fn train_once(&mut self, observer: &mut RunObserver) -> Result<Ending> {
+        let (saver, device, stop) = (&mut self.saver, &self.device, &self.options.stop);
+        let trainer = self.trainer.as_mut().ok_or_else(no_trainer)?;
+        let ending = trainer.run(&mut |trainer, event| {
+            let is_epoch = matches!(event, Event::Epoch(_));
+            saver.record(trainer.position().step, event);
+            if is_epoch {
+                let warning = saver.save(trainer)?;
+                warn_of(observer, warning)?;
+            }
+            let flow = observer(RunEvent::Training {
+                trainer,
+                event,
+                device,
+            })?;
+            if matches!(event, Event::Progress(_)) {
+                let warning = saver.save_if_due(trainer)?;
+                warn_of(observer, warning)?;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(flow)
+        })?;
+        if ending == Ending::Interrupted {
+            self.saver.model_is_due();
+        }
+        self.saver.finish(trainer, stop, observer)?;
+        Ok(ending)
+    }
+
+    /// Whether the run can continue from its newest checkpoint after `error`.
+    fn can_continue_after(&self, error: &Error) -> bool {
+        match error {
+            Error::WorkLost { .. } => true,
+            Error::DeviceLost { .. } => self.options.reopen_device.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Opens the device again where it was lost, and loads the newest checkpoint.
+    fn restart_after(&mut self, error: &Error, observer: &mut RunObserver) -> Result<()> {
+        // Frees the device memory before the next trainer allocates its own.
+        self.trainer = None;
+        if let (Error::DeviceLost { .. }, Some(reopen)) = (error, &self.options.reopen_device) {
+            // A driver needs a moment after a reset.
+            std::thread::sleep(Duration::from_secs(1));
+            self.device = reopen()?;
+        }
+        self.trainer = Some(self.load_newest(observer)?);
+        Ok(())
+    }
+
+    /// Loads a trainer at the newest checkpoint, and removes the metrics of later steps.
+    fn load_newest(&mut self, observer: &mut RunObserver) -> Result<Trainer> {
+        let mut trainer = Trainer::load(&self.recipe, &self.data, &self.device)?;
+        for error in self.saver.go_back(&self.recipe, &mut trainer)? {
+            warn(observer, RunWarning::DamagedCheckpoint(error))?;
+        }
+        Ok(trainer)
+    }
+
+    /// After [`Error::NotFinite`]: plays the run from the newest checkpoint up to that step and
+    /// searches for the first call that writes a value that is not finite.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::load`] and [`Trainer::diagnose`].
+    pub fn diagnose(&mut self, step: usize, observer: &mut RunObserver) -> Result<Diagnosis> {
+        self.trainer = None;
+        let mut trainer = self.load_newest(observer)?;
+        trainer.diagnose(step)
+    }
+
+    /// Compares the run's model with baselines on the test split, if there is one and an epoch is
+    /// done.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where a linear regression cannot be computed.
+    pub fn compare(&self) -> Result<Option<BaselineComparison>> {
+        let Some(scores) = self.kept_epoch().and_then(EpochMetrics::test_scores) else {
+            return Ok(None);
+        };
+        let Some(test) = &self.data.test else {
+            return Ok(None);
+        };
+        let (recipe, preparation) = (&self.recipe.data, &self.data.preparation);
+        let train = Some(&*self.data.train);
+        BaselineComparison::new(recipe, preparation, train, test, &scores).map(Some)
+    }
+
+    /// Writes the report page and frees the device. Returns the page's path.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the directory cannot be read or written; those of the device.
+    pub fn write_report(mut self, comparison: Option<&BaselineComparison>) -> Result<PathBuf> {
+        let mut trainer = self.trainer.take().ok_or_else(no_trainer)?;
+        let model = trainer.model()?;
+        // Frees the device memory before the model's predictions allocate their own.
+        drop(trainer);
+        let directory = self.saver.directory();
+        let run = read_run(directory.path())?;
+        let details = details(&model, &self.data, comparison, &self.device);
+        directory.write_report(&report::page(&run, &details))
+    }
+
+    /// The epoch that the model comes from: the best one where the recipe keeps it, else the last.
+    pub fn kept_epoch(&self) -> Option<&EpochMetrics> {
+        let trainer = self.trainer.as_ref()?;
+        trainer.best().or(trainer.position().epochs.last())
+    }
+
+    /// The current position of the run.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] after an error of [`TrainingRun::train`].
+    pub fn position(&self) -> Result<&Position> {
+        let trainer = self.trainer.as_ref().ok_or_else(no_trainer)?;
+        Ok(trainer.position())
+    }
+
+    /// Whether the training data are streamed, because the device cannot hold them.
+    pub fn streams(&self) -> bool {
+        self.trainer.as_ref().is_some_and(Trainer::streams)
+    }
+
+    /// The step of the newest checkpoint.
+    pub fn saved_step(&self) -> Option<usize> {
+        self.saver.saved_step()
+    }
+
+    /// The run directory.
+    pub fn path(&self) -> &Path {
+        self.saver.directory().path()
+    }
+}
+
+fn no_trainer() -> Error {
+    Error::Failed("the run has ended with an error; resume it from its directory".into())
+}
+
+/// Reports a warning.
+fn warn(observer: &mut RunObserver, warning: RunWarning) -> Result<()> {
+    observer(RunEvent::Warning(warning)).map(|_| ())
+}
+
+/// Reports a warning, if there is one.
+fn warn_of(observer: &mut RunObserver, warning: Option<RunWarning>) -> Result<()> {
+    warning.map_or(Ok(()), |warning| warn(observer, warning))
+}

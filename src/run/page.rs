@@ -1,0 +1,57 @@
+//! The parts of a report page that need the model.
+
+use crate::backend::OpenDevice;
+use crate::data::preparation::Normal;
+use crate::data::{Split, Splits};
+use crate::infer::generate::{Context, diverges_at, generate};
+use crate::model::Model;
+use crate::report::{Continuation, RunDetails, SplitPredictions};
+use crate::train::BaselineComparison;
+
+/// Steps by which a page continues a series.
+const CONTINUED: usize = 200;
+
+/// Plays a model on the test split of its data, or on the training split without one, for its
+/// report page. A problem is reported on the page.
+pub fn details(
+    model: &Model,
+    data: &Splits,
+    comparison: Option<&BaselineComparison>,
+    device: &OpenDevice,
+) -> RunDetails {
+    let (split, tested) = match &data.test {
+        Some(test) => (Split::Test, test),
+        None => (Split::Train, &data.train),
+    };
+    let in_time = model.recipe.data.source().is_in_time_order();
+    let predictions = SplitPredictions::new(model, tested, split, in_time, device);
+    RunDetails {
+        parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
+        predictions: predictions.map(Some).map_err(|error| error.to_string()),
+        baselines: comparison.map(BaselineComparison::rows).unwrap_or_default(),
+        remarks: comparison
+            .map(BaselineComparison::remarks)
+            .unwrap_or_default(),
+        continuation: continuation(model, device),
+    }
+}
+
+/// The model's own series continued, if the model can continue one.
+fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
+    let data = model.recipe.data.source();
+    let seed = data.forecast_start(None, &model.preparation).ok()?;
+    let width = seed.columns.len();
+    let (mut history, columns) = (seed.history, seed.columns);
+    let steps = CONTINUED.min(history.len() / width * 4);
+    let mut values = generate(model, &seed.values, steps, Context::CarriedState, device).ok()?;
+    let diverges_at = diverges_at(&seed.values, &values).map(|value| value / width);
+    for values in [&mut history, &mut values] {
+        Normal::undo_all(&model.preparation.targets, values);
+    }
+    Some(Continuation {
+        history,
+        values,
+        columns,
+        diverges_at,
+    })
+}

@@ -1,0 +1,107 @@
+//! Checks of data against the network, and the checksum of training data.
+
+use flate2::Crc;
+
+use crate::data::{Dataset, Inputs, Targets};
+use crate::error::{Error, Result};
+use crate::network::{Loss, Network, Reads};
+
+/// Returns an error for data that are not valid or do not fit the network.
+pub(super) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
+    data.check()?;
+    check_inputs(network, data)?;
+    check_targets(network, data)
+}
+
+fn check_inputs(network: &Network, data: &Dataset) -> Result<()> {
+    let tokens = matches!(data.inputs, Inputs::Tokens { .. });
+    if tokens == network.input.is_values() {
+        let (has, takes) = if tokens {
+            (
+                "tokens",
+                "numbers; its `input` must be \"one-hot\" or an embedding",
+            )
+        } else {
+            ("numbers", "tokens; its `input` must be \"values\"")
+        };
+        return Err(Error::data(format!(
+            "the data are {has}, but the network takes {takes}"
+        )));
+    }
+    let (given, needed) = (data.input_size(), network.input_size);
+    if given != needed {
+        let what = if tokens {
+            "tokens in their vocabulary"
+        } else {
+            "features at each step"
+        };
+        return Err(Error::data(format!(
+            "the data have {given} {what}, but the network takes {needed}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
+    let head = &network.head;
+    let outputs = data.targets.outputs();
+    if outputs != head.size {
+        return Err(Error::data(format!(
+            "the data have {outputs} classes or target values, but the network has {} outputs",
+            head.size
+        )));
+    }
+    let fitting = match &data.targets {
+        Targets::Classes { .. } => Loss::CrossEntropy,
+        Targets::Values { .. } => Loss::MeanSquaredError,
+    };
+    if head.loss != fitting {
+        return Err(Error::data(format!(
+            "the network's loss is {:?}, but these targets need {fitting:?}",
+            head.loss
+        )));
+    }
+    let per_step = data.targets.per_step();
+    if per_step != (head.reads == Reads::Every) {
+        let (has, reads) = if per_step {
+            ("every step", "\"every\"")
+        } else {
+            ("each sequence", "\"last\"")
+        };
+        return Err(Error::data(format!(
+            "the data have a target for {has}, so the head's `reads` must be {reads}"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns an error for splits whose sequences have different lengths.
+pub(super) fn check_steps(train: &Dataset, test: &Dataset) -> Result<()> {
+    if train.steps == test.steps {
+        return Ok(());
+    }
+    Err(Error::data(format!(
+        "the training sequences have {} steps and the test sequences {}; they must have the same \
+         number",
+        train.steps, test.steps
+    )))
+}
+
+/// The CRC-32 of inputs, targets and lengths.
+pub(super) fn checksum(data: &Dataset) -> Result<u32> {
+    let targets: &[u8] = match &data.targets {
+        Targets::Classes { labels, .. } => bytemuck::cast_slice(labels),
+        Targets::Values { values, .. } => bytemuck::cast_slice(values),
+    };
+    let lengths = data.lengths.as_deref().unwrap_or_default();
+    let mut sum = Crc::new();
+    match &data.inputs {
+        Inputs::Bytes { values, .. } => sum.update(values),
+        Inputs::Floats(values) => sum.update(bytemuck::cast_slice(values)),
+        Inputs::Stored(stored) => stored.each(|values| sum.update(bytemuck::cast_slice(values)))?,
+        Inputs::Tokens { values, .. } => sum.update(bytemuck::cast_slice(values)),
+    }
+    sum.update(targets);
+    sum.update(bytemuck::cast_slice(lengths));
+    Ok(sum.sum())
+}

@@ -1,0 +1,114 @@
+//! A model's error compared with baselines, which need no network.
+
+use super::scores::{Scores, loss_text};
+use crate::data::Dataset;
+use crate::data::baselines::{self, Baseline};
+use crate::data::preparation::Preparation;
+use crate::error::Result;
+use crate::recipe::DataRecipe;
+
+/// A model's scores on a split beside those of baselines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaselineComparison {
+    accuracy: Option<f64>,
+    /// The share of the most frequent class; where there are classes.
+    pub majority: Option<f64>,
+    /// The model's loss at the last step of each sequence.
+    pub loss: f64,
+    pub baselines: Vec<Baseline>,
+    /// What an error of 1 is in the data's own units; where there is one target.
+    unit: Option<f32>,
+}
+
+impl BaselineComparison {
+    /// Compares a model that has these `scores` on `data` with baselines that are fitted to
+    /// `train`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`](crate::error::Error::Failed) where a linear regression cannot be computed.
+    pub fn new(
+        recipe: &DataRecipe,
+        preparation: &Preparation,
+        train: Option<&Dataset>,
+        data: &Dataset,
+        scores: &Scores,
+    ) -> Result<BaselineComparison> {
+        let unit = match (&preparation.targets[..], data.targets.outputs()) {
+            (&[normal], _) => Some(normal.deviation),
+            ([], 1) => Some(1.0),
+            _ => None,
+        };
+        let baselines = match train {
+            Some(train) => baselines::of_values(train, data, recipe.source().forecast().as_ref())?,
+            None => vec![],
+        };
+        Ok(BaselineComparison {
+            accuracy: scores.accuracy,
+            majority: baselines::majority(data),
+            loss: scores.last_step_loss.unwrap_or(scores.loss),
+            baselines,
+            unit,
+        })
+    }
+
+    /// The root of a mean squared error in the data's own units; where there is one target.
+    pub fn rmse(&self, loss: f64) -> Option<f64> {
+        self.unit.map(|unit| loss.sqrt() * f64::from(unit))
+    }
+
+    /// The names of the baselines that the model does not beat.
+    pub fn unbeaten(&self) -> Vec<&str> {
+        let baselines = self.baselines.iter();
+        let unbeaten = baselines.filter(|each| each.loss.is_some_and(|loss| loss <= self.loss));
+        let mut names: Vec<&str> = unbeaten.map(|each| each.name.as_str()).collect();
+        let accuracies = self.accuracy.zip(self.majority);
+        if accuracies.is_some_and(|(accuracy, majority)| accuracy <= majority) {
+            names.push("the most frequent class");
+        }
+        names
+    }
+
+    /// A table with a row of headings, the model and the baselines; empty without baselines.
+    pub fn rows(&self) -> Vec<[String; 3]> {
+        if self.baselines.is_empty() {
+            return vec![];
+        }
+        let row = |name: &str, loss: Option<f64>| {
+            let rmse = loss.and_then(|loss| self.rmse(loss));
+            [
+                name.to_string(),
+                loss.map_or("the window is too short".into(), loss_text),
+                rmse.map_or(String::new(), |rmse| format!("{rmse:.4}")),
+            ]
+        };
+        let rmse = self.unit.map_or("", |_| "RMSE, OWN UNITS");
+        let mut rows = vec![
+            ["AT THE LAST STEP", "LOSS", rmse].map(str::to_string),
+            row("this model", Some(self.loss)),
+        ];
+        rows.extend(self.baselines.iter().map(|each| row(&each.name, each.loss)));
+        rows
+    }
+
+    /// A sentence on the most frequent class; where there are classes.
+    pub fn majority_remark(&self) -> Option<String> {
+        let majority = self.majority?;
+        Some(format!(
+            "the most frequent class alone has accuracy {majority:.4}"
+        ))
+    }
+
+    /// A sentence on the baselines that the model does not beat, if there are any.
+    pub fn verdict(&self) -> Option<String> {
+        let unbeaten = self.unbeaten();
+        (!unbeaten.is_empty())
+            .then(|| format!("the model does not beat {}", unbeaten.join(", nor ")))
+    }
+
+    /// The sentences of [`BaselineComparison::majority_remark`] and
+    /// [`BaselineComparison::verdict`].
+    pub fn remarks(&self) -> Vec<String> {
+        let majority = self.majority_remark().into_iter();
+        majority.chain(self.verdict()).collect()
+    }
+}

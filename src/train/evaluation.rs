@@ -1,0 +1,285 @@
+//! The evaluation of a saved model on a data set.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ndarray::Array2;
+
+use super::checks::check_data;
+use super::feed::{Feed, StepRunner};
+use super::position::Totals;
+use super::recording::{check_fits, load_or_stream, record_evaluation};
+use super::scores::Scores;
+use crate::backend::OpenDevice;
+use crate::backend::device::Device;
+use crate::backend::executor::Executor;
+use crate::data::{Dataset, Split, Targets};
+use crate::error::Result;
+use crate::kernels::Tally;
+use crate::model::Model;
+use crate::network::{Loss, Network};
+use crate::program::Phase;
+use crate::recipe::DataRecipe;
+use crate::record::{Gradients, RecordedNetwork};
+use crate::tensor::{Element, Kind};
+
+/// The result of an evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Mean over the labelled outputs.
+    pub loss: f64,
+    pub accuracy: Option<f64>,
+    /// Mean over the outputs at the last step of each sequence, where the head reads every step.
+    pub last_step_loss: Option<f64>,
+    /// `[K]`: labelled outputs by the rank of their class among the outputs, 0 for the largest;
+    /// where there are classes.
+    pub ranks: Option<Vec<u32>>,
+    /// `[K, K]`: labelled outputs by true class (row) and predicted class (column), where there are
+    /// at most [`Tally::LARGEST_CONFUSION`] classes.
+    pub confusion: Option<Array2<u32>>,
+    pub sequences: usize,
+    pub sequences_per_second: f64,
+    pub seconds: f64,
+}
+
+impl Evaluation {
+    /// The share of the labelled outputs whose class is among the `k` largest; `None` where there
+    /// are no classes.
+    pub fn top_k(&self, k: usize) -> Option<f64> {
+        let ranks = self.ranks.as_ref()?;
+        let count = |ranks: &[u32]| ranks.iter().map(|&count| f64::from(count)).sum::<f64>();
+        Some(count(&ranks[..k.min(ranks.len())]) / count(ranks).max(1.0))
+    }
+
+    /// `[K]`: the share of each class that is recognised, `None` for a class without a labelled
+    /// output; where there is a confusion matrix.
+    pub fn recalls(&self) -> Option<Vec<Option<f64>>> {
+        let rows = self.confusion.as_ref()?.rows().into_iter();
+        let recall = |(class, row): (usize, ndarray::ArrayView1<u32>)| {
+            let count: f64 = row.iter().map(|&count| f64::from(count)).sum();
+            (count > 0.0).then(|| f64::from(row[class]) / count)
+        };
+        Some(rows.enumerate().map(recall).collect())
+    }
+
+    /// Loss and accuracy.
+    pub fn scores(&self) -> Scores {
+        Scores {
+            loss: self.loss,
+            accuracy: self.accuracy,
+            last_step_loss: self.last_step_loss,
+        }
+    }
+}
+
+/// The data that a model is evaluated on.
+#[derive(Debug, Clone)]
+pub struct EvaluationData {
+    /// The split to evaluate.
+    pub data: Arc<Dataset>,
+    /// The training split, for a model that predicts values: baselines are fitted to it.
+    pub train: Option<Arc<Dataset>>,
+}
+
+impl EvaluationData {
+    /// Loads a split of `recipe`, which is the model's own or the same kind of data elsewhere,
+    /// prepared as the data that the model was trained on.
+    ///
+    /// # Errors
+    /// Those of data that cannot be read; [`Error::Usage`](crate::error::Error::Usage) where there
+    /// is no such split.
+    pub fn load(model: &Model, recipe: &DataRecipe, split: Split) -> Result<EvaluationData> {
+        let (seed, preparation) = (model.recipe.seed, &model.preparation);
+        let classifies = model.network.head.loss == Loss::CrossEntropy;
+        if classifies && preparation.is_plain() {
+            return Ok(EvaluationData {
+                data: recipe.source().load_split(split, seed)?,
+                train: None,
+            });
+        }
+        let splits = recipe.source().load(seed, Some(preparation))?;
+        Ok(EvaluationData {
+            train: (!classifies).then(|| splits.train.clone()),
+            data: splits.take(split)?,
+        })
+    }
+}
+
+/// Evaluates a saved model on a data set.
+///
+/// # Errors
+/// Those of data that do not fit the model, of parameters that are not the network's, and of the
+/// device.
+pub fn evaluate(
+    model: &Model,
+    data: &Dataset,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluation> {
+    evaluate_on(model, data, batch_size, &OpenDevice::open(device)?)
+}
+
+/// [`evaluate`] on an opened device.
+///
+/// # Errors
+/// Those of [`evaluate`].
+pub fn evaluate_on(
+    model: &Model,
+    data: &Dataset,
+    batch_size: usize,
+    device: &OpenDevice,
+) -> Result<Evaluation> {
+    check_data(&model.network, data)?;
+    let mut evaluator = Evaluator::load(model, data, batch_size.min(data.count), device)?;
+    evaluator.write(model, data)?;
+    let start = Instant::now();
+    let totals = evaluator.play(data)?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Evaluation {
+        loss: totals.loss(),
+        accuracy: matches!(data.targets, Targets::Classes { .. }).then(|| totals.accuracy()),
+        last_step_loss: totals.last_step_loss(&model.network, &evaluator.feed),
+        ranks: evaluator.read_ranks()?,
+        confusion: evaluator.read_confusion()?,
+        sequences: data.count,
+        sequences_per_second: data.count as f64 / seconds,
+        seconds,
+    })
+}
+
+/// A model's evaluation, loaded on a device.
+struct Evaluator {
+    network: RecordedNetwork,
+    feed: Feed,
+    tally: Option<Tally>,
+    executor: Box<dyn Executor>,
+}
+
+impl Evaluator {
+    /// Records the evaluation and loads it on the device, with all the data or with a window over
+    /// them.
+    fn load(
+        model: &Model,
+        data: &Dataset,
+        batch_size: usize,
+        device: &OpenDevice,
+    ) -> Result<Evaluator> {
+        // In the chunks of training. The states are carried, so the results do not depend on them.
+        let steps = model.recipe.bptt_steps.unwrap_or(data.steps);
+        let steps = steps.min(data.steps);
+        load_or_stream(device, |bytes| {
+            let (gradients, tuning) = (Gradients::None, device.tuning());
+            let mut network =
+                RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
+            let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
+            record_evaluation(&mut network);
+            let tally = record_tally(&mut network);
+            feed.record_end(&mut network, Phase::Evaluate, None);
+            check_fits(&network.program, device)?;
+            Ok(Evaluator {
+                executor: device.load(&network.program)?,
+                network,
+                feed,
+                tally,
+            })
+        })
+    }
+
+    /// Writes parameters, data and zero counts.
+    fn write(&mut self, model: &Model, data: &Dataset) -> Result<()> {
+        let parameters = model.network.from_parameters(&model.parameters)?;
+        self.executor.write(&self.network.parameters, &parameters)?;
+        self.feed.upload(self.executor.as_mut(), data)?;
+        if let Some(tally) = &self.tally {
+            for counts in [tally.confusion, tally.ranks] {
+                self.executor.write_index(&counts, &vec![0; counts.len()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates all the data.
+    fn play(&mut self, data: &Dataset) -> Result<Totals> {
+        let mut runner = StepRunner {
+            feed: &mut self.feed,
+            data,
+            executor: self.executor.as_mut(),
+            phases: &[Phase::Evaluate],
+        };
+        let mut progress = EvaluationProgress::begin(&mut runner)?;
+        while progress.advance(&mut runner)?.is_some() {}
+        Ok(progress.totals)
+    }
+
+    /// The ranks `[K]`, where they are counted.
+    fn read_ranks(&mut self) -> Result<Option<Vec<u32>>> {
+        let Some(tally) = &self.tally else {
+            return Ok(None);
+        };
+        self.executor.read_index(&tally.ranks).map(Some)
+    }
+
+    /// The confusion matrix `[K, K]`, where it is counted.
+    fn read_confusion(&mut self) -> Result<Option<Array2<u32>>> {
+        let Some(tally) = &self.tally else {
+            return Ok(None);
+        };
+        let counts = self.executor.read_index(&tally.confusion)?;
+        // The shape does not fit where there are too many classes to count.
+        Ok(Array2::from_shape_vec([tally.classes; 2], counts).ok())
+    }
+}
+
+/// Records, in [`Phase::Evaluate`], the counts of ranks and of the confusion matrix, where the
+/// network classifies.
+fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
+    let Network { head, .. } = &network.network;
+    if head.loss != Loss::CrossEntropy {
+        return None;
+    }
+    let classes = head.size;
+    let side = if classes <= Tally::LARGEST_CONFUSION {
+        classes
+    } else {
+        0
+    };
+    let program = &mut network.program;
+    let mut counts =
+        |name, extents: [usize; 2]| program.buffer(name, Kind::Control, Element::Index, extents);
+    let tally = Tally {
+        outputs: network.outputs,
+        labels: network.labels,
+        confusion: counts("confusion", [side, side]),
+        ranks: counts("ranks", [classes, 1]),
+        classes,
+    };
+    program.push(Phase::Evaluate, tally.clone());
+    Some(tally)
+}
+
+/// An evaluation in progress, of a split in its own order.
+pub(super) struct EvaluationProgress {
+    pub(super) totals: Totals,
+}
+
+impl EvaluationProgress {
+    /// Starts the pass.
+    pub(super) fn begin(runner: &mut StepRunner) -> Result<EvaluationProgress> {
+        runner.begin_in_order()?;
+        Ok(EvaluationProgress {
+            totals: Totals::default(),
+        })
+    }
+
+    /// Plays the next steps. Returns the sequences that are done, or `None` where all of them were
+    /// done before.
+    pub(super) fn advance(&mut self, runner: &mut StepRunner) -> Result<Option<usize>> {
+        if runner.feed.done() == runner.feed.steps() {
+            return Ok(None);
+        }
+        let count = runner.next_count(usize::MAX);
+        let records = runner.play(count)?;
+        records.iter().for_each(|record| self.totals.add(record));
+        Ok(Some(runner.feed.finished(runner.feed.done())))
+    }
+}

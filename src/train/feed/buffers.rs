@@ -1,0 +1,229 @@
+//! The buffers of a data set in device memory.
+
+use super::{HISTORY_ROWS, input_bytes};
+use crate::backend::executor::Executor;
+use crate::data::{Dataset, Inputs, Targets};
+use crate::error::{Error, Result};
+use crate::kernels::{Gather, GatherKind, IGNORE, control, history};
+use crate::network::Reads;
+use crate::program::Phase;
+use crate::record::RecordedNetwork;
+use crate::tensor::{Element, Kind, Tensor};
+
+/// The buffers of a data set, or of a window over it, and of the loop.
+#[derive(Debug, Clone)]
+pub(super) struct FeedBuffers {
+    /// Sequences that there is room for.
+    pub(super) held: usize,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Option<Tensor>,
+    lengths: Tensor,
+    /// The slot of each sequence of the pass.
+    pub(super) order: Tensor,
+    pub(super) control: Tensor,
+    /// `[HISTORY_ROWS, history::WORDS]`
+    pub(super) history: Tensor,
+}
+
+/// The bytes of a sequence in device memory, with its targets.
+pub(super) fn bytes_each(data: &Dataset) -> u64 {
+    let rows = if data.targets.per_step() {
+        data.steps as u64
+    } else {
+        1
+    };
+    let values = match data.targets {
+        Targets::Classes { .. } => 0,
+        Targets::Values { width, .. } => width as u64,
+    };
+    let inputs = (data.steps as u64).saturating_mul(data.features as u64);
+    // A label and values for each output, a length, and two elements of a window's order.
+    let targets = rows.saturating_mul(1 + values).saturating_add(3);
+    inputs
+        .saturating_mul(input_bytes(&data.inputs))
+        .saturating_add(targets.saturating_mul(4))
+}
+
+/// The bytes of all of `data` in device memory.
+pub(super) fn bytes_of(data: &Dataset) -> u64 {
+    bytes_each(data).saturating_mul(data.count as u64)
+}
+
+/// The share of `bytes` that each of two splits gets: all it needs, or half and what the other
+/// leaves.
+pub(crate) fn shares(train: &Dataset, test: Option<&Dataset>, bytes: u64) -> [u64; 2] {
+    let (train, test) = (bytes_of(train), test.map_or(0, bytes_of));
+    let half = bytes / 2;
+    match (train, test) {
+        (_, test) if test <= half => [bytes - test, test],
+        (train, _) if train <= half => [train, bytes - train],
+        _ => [half; 2],
+    }
+}
+
+/// Returns an error for buffers that a kernel cannot index with a u32.
+pub(super) fn check_elements(network: &RecordedNetwork, data: &Dataset, held: usize) -> Result<()> {
+    let width = data.features.max(network.network.head.size);
+    let elements = held as u128 * data.steps as u128 * width as u128;
+    if elements <= u128::from(u32::MAX) && data.count <= u32::MAX as usize / 2 {
+        return Ok(());
+    }
+    Err(Error::LimitExceeded {
+        what: format!("a data set of {} sequences", data.count),
+        needed: format!("{elements} elements in one buffer"),
+        device: "a kernel".into(),
+        limit: u32::MAX.to_string(),
+        remedy: "use less data".into(),
+    })
+}
+
+impl FeedBuffers {
+    /// Adds the buffers for `held` sequences to the program.
+    pub(super) fn new(
+        network: &mut RecordedNetwork,
+        phase: Phase,
+        data: &Dataset,
+        held: usize,
+        is_window: bool,
+    ) -> FeedBuffers {
+        let rows = output_rows(network, data.steps);
+        let program = &mut network.program;
+        let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
+            let name = format!("{phase:?}.{name}").to_lowercase();
+            program.buffer(name, kind, element, extents)
+        };
+        let (real, index) = (Element::Real, Element::Index);
+        let elements = held * data.steps * data.features;
+        let (element, words) = match &data.inputs {
+            Inputs::Bytes { .. } => (index, elements.div_ceil(4)),
+            Inputs::Floats(_) | Inputs::Stored(_) => (real, elements),
+            Inputs::Tokens { .. } => (index, elements),
+        };
+        let inputs = buffer("data", Kind::Data, element, [words, 1]);
+        let labels = buffer("labels", Kind::Data, index, [held, rows]);
+        let targets = match &data.targets {
+            Targets::Classes { .. } => None,
+            Targets::Values { width, .. } => {
+                Some(buffer("targets", Kind::Data, real, [held, rows * width]))
+            }
+        };
+        let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
+        // The order of a window goes around the ring twice, so that a batch may cross its end.
+        let slots = if is_window { 2 * held } else { held };
+        let order = buffer("order", Kind::Data, index, [slots, 1]);
+        let control = buffer("control", Kind::Control, index, [control::WORDS, 1]);
+        let history = [HISTORY_ROWS, history::WORDS];
+        let history = buffer("history", Kind::Control, real, history);
+        FeedBuffers {
+            held,
+            inputs,
+            labels,
+            targets,
+            lengths,
+            order,
+            control,
+            history,
+        }
+    }
+
+    /// Records, in `phase`, the gathering of a batch of inputs, lengths, labels and targets.
+    pub(super) fn record_gathers(
+        &self,
+        network: &mut RecordedNetwork,
+        phase: Phase,
+        data: &Dataset,
+    ) {
+        let chunk_steps = network.steps;
+        let gather = |kind, source, out, [steps, source_steps]: [usize; 2], width| Gather {
+            kind,
+            source,
+            order: self.order,
+            control: self.control,
+            out,
+            steps,
+            batch: network.batch,
+            width,
+            source_steps,
+            chunk_steps,
+        };
+        let inputs = match &data.inputs {
+            Inputs::Bytes { scale, .. } => GatherKind::Bytes { scale: *scale },
+            Inputs::Floats(_) | Inputs::Stored(_) => GatherKind::Reals,
+            Inputs::Tokens { .. } => GatherKind::Indices { absent: 0 },
+        };
+        let steps = [chunk_steps, data.steps];
+        let rows = steps.map(|steps| output_rows(network, steps));
+        let ignored = GatherKind::Indices { absent: IGNORE };
+        let mut gathers = vec![
+            gather(inputs, self.inputs, network.inputs, steps, data.features),
+            gather(
+                GatherKind::Lengths,
+                self.lengths,
+                network.lengths,
+                [1, 1],
+                1,
+            ),
+            gather(ignored, self.labels, network.labels, rows, 1),
+        ];
+        if let (Some(source), Some(out)) = (self.targets, network.targets) {
+            let width = network.network.head.size;
+            gathers.push(gather(GatherKind::Reals, source, out, rows, width));
+        }
+        for gather in gathers {
+            network.program.push(phase, gather);
+        }
+    }
+
+    /// Uploads these sequences into the slots from `slot` on.
+    pub(super) fn upload(
+        &self,
+        executor: &mut dyn Executor,
+        slot: usize,
+        data: &Dataset,
+    ) -> Result<()> {
+        let part = |tensor: &Tensor| {
+            let width = tensor.len() / self.held;
+            tensor.part(slot * width, [data.count * width])
+        };
+        match &data.inputs {
+            Inputs::Bytes { values, .. } => {
+                let words = words_of(values);
+                let first = slot * data.steps * data.features / 4;
+                executor.write_index(&self.inputs.part(first, [words.len()]), &words)?;
+            }
+            Inputs::Floats(values) => executor.write(&part(&self.inputs), values)?,
+            Inputs::Stored(stored) => {
+                let all: Vec<usize> = (0..data.count).collect();
+                executor.write(&part(&self.inputs), &stored.read(&all)?)?;
+            }
+            Inputs::Tokens { values, .. } => executor.write_index(&part(&self.inputs), values)?,
+        }
+        if let (Targets::Values { values, .. }, Some(targets)) = (&data.targets, &self.targets) {
+            executor.write(&part(targets), values)?;
+        }
+        executor.write_index(&part(&self.labels), &data.labels())?;
+        let full = vec![data.steps as u32; data.count];
+        let lengths = data.lengths.as_ref().unwrap_or(&full);
+        executor.write_index(&part(&self.lengths), lengths)
+    }
+}
+
+/// Outputs of a sequence of `steps` steps.
+fn output_rows(network: &RecordedNetwork, steps: usize) -> usize {
+    if network.network.head.reads == Reads::Every {
+        steps
+    } else {
+        1
+    }
+}
+
+/// Four bytes to a word, lowest first; the last word is padded with zeros.
+fn words_of(bytes: &[u8]) -> Vec<u32> {
+    let word = |bytes: &[u8]| {
+        let mut word = [0; 4];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u32::from_le_bytes(word)
+    };
+    bytes.chunks(4).map(word).collect()
+}

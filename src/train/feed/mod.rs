@@ -1,0 +1,247 @@
+//! A data set as a device reads it: all of it in device memory, or a window that moves over it; and
+//! the steps that are played over it.
+
+mod buffers;
+mod runner;
+mod window;
+
+use std::time::Duration;
+
+use crate::backend::executor::Executor;
+use crate::data::{Dataset, Inputs};
+use crate::error::Result;
+use crate::kernels::{Record, control};
+use crate::program::Phase;
+use crate::record::RecordedNetwork;
+use crate::tensor::Tensor;
+
+pub(crate) use buffers::shares;
+pub(crate) use runner::{StepPace, StepRecord, StepRunner};
+
+use buffers::{FeedBuffers, bytes_each, check_elements};
+use window::Window;
+
+/// Rows of the history: the most steps between two readbacks.
+pub(crate) const HISTORY_ROWS: usize = 256;
+
+/// The longest that a device works between two readbacks. Short enough for progress reports and for
+/// GPU watchdogs.
+pub(crate) const SUBMISSION_TIME: Duration = Duration::from_millis(50);
+
+/// Device memory for the data of a device that cannot hold all of them, in bytes. Large enough for
+/// what a submission reads.
+pub(crate) const WINDOW: u64 = 128 << 20;
+
+/// Bytes that are uploaded before the host waits for the device, so that the driver never holds a
+/// copy of a whole data set.
+const UPLOAD: usize = 64 << 20;
+
+/// A data set in device memory, or a window over it, with the position of the current pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Feed {
+    /// N.
+    count: usize,
+    batch: usize,
+    /// Chunks of a batch's sequences; each is a step.
+    chunks: usize,
+    buffers: FeedBuffers,
+    /// For data that are streamed.
+    window: Option<Window>,
+    /// Steps of the current pass that are done.
+    done: usize,
+    /// The most steps of the next submission; adapted so that it takes [`SUBMISSION_TIME`].
+    submission: usize,
+}
+
+impl Feed {
+    /// Adds the buffers for `data` and records, in `phase`, the gathering of a batch. With `bytes`,
+    /// data that take more are streamed through a window of about that size.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded) for more elements than a kernel
+    /// can index.
+    pub(crate) fn record(
+        network: &mut RecordedNetwork,
+        phase: Phase,
+        data: &Dataset,
+        bytes: Option<u64>,
+    ) -> Result<Feed> {
+        let window = Window::fitting(data, network.batch, bytes);
+        let held = window.as_ref().map_or(data.count, Window::held);
+        check_elements(network, data, held)?;
+        let buffers = FeedBuffers::new(network, phase, data, held, window.is_some());
+        buffers.record_gathers(network, phase, data);
+        let chunks = data.steps.div_ceil(network.steps);
+        if chunks > 1 {
+            network.carry_states(phase, buffers.control);
+        }
+        Ok(Feed {
+            count: data.count,
+            batch: network.batch,
+            chunks,
+            buffers,
+            window,
+            done: 0,
+            submission: 1,
+        })
+    }
+
+    /// Records, in `phase`, the end of a step: its row of the history.
+    pub(crate) fn record_end(
+        &self,
+        network: &mut RecordedNetwork,
+        phase: Phase,
+        norm: Option<Tensor>,
+    ) {
+        let end = Record {
+            scores: network.scores,
+            labels: network.labels,
+            lengths: network.lengths,
+            weight: network.weight,
+            norm,
+            control: self.buffers.control,
+            history: self.buffers.history,
+            batch: self.batch,
+            chunks: self.chunks,
+        };
+        network.program.push(phase, end);
+    }
+
+    /// N: sequences of the data set.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Chunks of a batch's sequences; each is a step.
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks
+    }
+
+    /// The control words of the loop; see [`control`].
+    pub(crate) fn control(&self) -> Tensor {
+        self.buffers.control
+    }
+
+    /// Steps of a pass over the data.
+    pub(crate) fn steps(&self) -> usize {
+        self.count.div_ceil(self.batch) * self.chunks
+    }
+
+    /// Steps of the current pass that are done.
+    pub(crate) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Sequences that `steps` steps of a pass finish. A batch is finished with its last chunk.
+    pub(crate) fn finished(&self, steps: usize) -> usize {
+        (steps * self.batch / self.chunks).min(self.count)
+    }
+
+    /// Whether the device holds only a window of the data.
+    pub(crate) fn streams(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// The position in the order of a pass of the first sequence of the next step's batch.
+    fn first(&self) -> usize {
+        self.done / self.chunks * self.batch
+    }
+
+    /// The number of steps that can be played before more data must be uploaded.
+    fn ready(&self) -> usize {
+        let Some(window) = &self.window else {
+            return usize::MAX;
+        };
+        let first = self.first();
+        let end = window.ready_until(first).min(self.count);
+        let batches = end.saturating_sub(first).div_ceil(self.batch);
+        (batches * self.chunks).saturating_sub(self.done % self.chunks)
+    }
+
+    /// Uploads what does not change between passes: all of `data`, or the slot numbers of a window.
+    pub(crate) fn upload(&self, executor: &mut dyn Executor, data: &Dataset) -> Result<()> {
+        if let Some(window) = &self.window {
+            return executor.write_index(&self.buffers.order, &window.slots());
+        }
+        // A multiple of 4 sequences, so that bytes end at a word.
+        let part = (UPLOAD / bytes_each(data) as usize)
+            .next_multiple_of(4)
+            .max(4);
+        for first in (0..data.count).step_by(part) {
+            let sequences: Vec<usize> = (first..data.count.min(first + part)).collect();
+            self.buffers
+                .upload(executor, first, &data.read(&sequences)?)?;
+            if first + part < data.count {
+                // Waits for the device.
+                executor.read_index(&self.buffers.control.part(control::ROW, [1]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a pass over the data in this order, or resumes it after `done` steps.
+    fn begin(
+        &mut self,
+        executor: &mut dyn Executor,
+        data: &Dataset,
+        mut order: Vec<u32>,
+        done: usize,
+    ) -> Result<()> {
+        if let Some(lengths) = &data.lengths {
+            // Within a batch the longest first: a scan's workgroup iterates up to its longest
+            // sequence.
+            let batches = order.chunks_mut(self.batch);
+            batches
+                .for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
+        }
+        self.done = done;
+        let first = self.first();
+        if let Some(window) = &mut self.window {
+            window.begin(order, first);
+            self.fill(executor, data, |window| first + window.held() / 2)?;
+        } else {
+            executor.write_index(&self.buffers.order, &order)?;
+        }
+        self.set_cursor(executor)?;
+        let chunk = self.buffers.control.part(control::CHUNK, [1]);
+        executor.write_index(&chunk, &[(done % self.chunks) as u32])
+    }
+
+    /// Writes the position of the next batch in device memory, and the position where the pass
+    /// ends.
+    fn set_cursor(&self, executor: &mut dyn Executor) -> Result<()> {
+        let first = self.first();
+        let slot = first % self.buffers.held;
+        let end = slot + self.count.saturating_sub(first);
+        let words = self.buffers.control.part(control::CURSOR, [2]);
+        executor.write_index(&words, &[slot as u32, end as u32])
+    }
+
+    /// Uploads the sequences of the pass up to position `until` for which a window has room.
+    fn fill(
+        &mut self,
+        executor: &mut dyn Executor,
+        data: &Dataset,
+        until: impl Fn(&Window) -> usize,
+    ) -> Result<()> {
+        let Some(window) = &mut self.window else {
+            return Ok(());
+        };
+        let until = until(window);
+        while let Some((slot, sequences)) = window.next_upload(until) {
+            self.buffers
+                .upload(executor, slot, &data.read(&sequences)?)?;
+            window.uploaded();
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of one element of the inputs in device memory.
+fn input_bytes(inputs: &Inputs) -> u64 {
+    if matches!(inputs, Inputs::Bytes { .. }) {
+        1
+    } else {
+        4
+    }
+}

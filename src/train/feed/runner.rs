@@ -1,0 +1,160 @@
+//! The runner of recorded steps, shared by training, evaluation, profile and benchmark.
+
+use std::time::Instant;
+
+use cpu_time::ThreadTime;
+
+use super::{Feed, HISTORY_ROWS, SUBMISSION_TIME};
+use crate::backend::executor::Executor;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::kernels::{control, history};
+use crate::program::Phase;
+
+/// One row of the history: what a step recorded. See [`history`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepRecord {
+    /// Mean over the labelled outputs.
+    pub(crate) loss: f32,
+    /// Outputs whose largest value is the labelled class.
+    pub(crate) hits: f32,
+    /// Labelled outputs.
+    pub(crate) labelled: f32,
+    /// Norm of the gradient before clipping.
+    pub(crate) norm: f32,
+    /// Mean over the labelled outputs at the last step of a sequence.
+    pub(crate) last_loss: f32,
+    /// Labelled outputs at the last step of a sequence.
+    pub(crate) last_labelled: f32,
+    /// Whether loss and norm are finite, on the device and as read.
+    pub(crate) is_finite: bool,
+}
+
+impl StepRecord {
+    fn new(row: &[f32]) -> StepRecord {
+        let (loss, norm) = (row[history::LOSS], row[history::NORM]);
+        StepRecord {
+            loss,
+            hits: row[history::HITS],
+            labelled: row[history::LABELLED],
+            norm,
+            last_loss: row[history::LAST_LOSS],
+            last_labelled: row[history::LAST_LABELLED],
+            is_finite: row[history::NOT_FINITE] == 0.0 && loss.is_finite() && norm.is_finite(),
+        }
+    }
+}
+
+/// The speed at which steps are played.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepPace {
+    /// Seconds of a step.
+    pub(crate) step: f64,
+    /// Seconds that a host thread works for a step, to encode and submit it, where a device
+    /// computes it.
+    pub(crate) host: Option<f64>,
+}
+
+/// Plays the steps of one split.
+pub(crate) struct StepRunner<'a> {
+    pub(crate) feed: &'a mut Feed,
+    pub(crate) data: &'a Dataset,
+    pub(crate) executor: &'a mut dyn Executor,
+    /// The phases of a step.
+    pub(crate) phases: &'static [Phase],
+}
+
+impl<'a> StepRunner<'a> {
+    /// Starts a pass over the data in this order, or resumes it after `done` steps.
+    pub(crate) fn begin(&mut self, order: Vec<u32>, done: usize) -> Result<()> {
+        self.feed.begin(self.executor, self.data, order, done)
+    }
+
+    /// Starts a pass over the data in their own order. Its first submission is one step, so that an
+    /// observer can stop it.
+    pub(crate) fn begin_in_order(&mut self) -> Result<()> {
+        self.feed.submission = 1;
+        self.begin((0..self.feed.count as u32).collect(), 0)
+    }
+
+    /// The length of the next submission: at most `limit` steps, at most the steps that are left of
+    /// the pass.
+    pub(crate) fn next_count(&self, limit: usize) -> usize {
+        let left = self.feed.steps() - self.feed.done;
+        limit
+            .min(left)
+            .min(self.feed.submission)
+            .min(self.feed.ready())
+    }
+
+    /// Plays the next `count` steps, fills a window meanwhile, and waits. Adapts the length of the
+    /// next submission.
+    pub(crate) fn play(&mut self, count: usize) -> Result<Vec<StepRecord>> {
+        self.play_by(count, |executor, phases| executor.run(phases, count))
+    }
+
+    /// [`StepRunner::play`], where `play_steps` has the executor run the steps.
+    pub(crate) fn play_by(
+        &mut self,
+        count: usize,
+        play_steps: impl FnOnce(&mut dyn Executor, &[Phase]) -> Result<()>,
+    ) -> Result<Vec<StepRecord>> {
+        let start = Instant::now();
+        let control = self.feed.buffers.control;
+        self.executor
+            .write_index(&control.part(control::ROW, [1]), &[0])?;
+        if self.feed.streams() {
+            self.feed.set_cursor(self.executor)?;
+        }
+        play_steps(self.executor, self.phases)?;
+        // The half of the window that these steps read is not written.
+        let first = self.feed.first();
+        self.feed
+            .fill(self.executor, self.data, |window| first + window.held())?;
+        let rows = self.read_history(count)?;
+        self.feed.done += count;
+        let step = start.elapsed().as_secs_f64() / count as f64;
+        let fitting = (SUBMISSION_TIME.as_secs_f64() / step) as usize;
+        self.feed.submission = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
+        Ok(rows
+            .chunks_exact(history::WORDS)
+            .map(StepRecord::new)
+            .collect())
+    }
+
+    /// Waits for the device and returns the rows of the last `count` steps.
+    fn read_history(&mut self, count: usize) -> Result<Vec<f32>> {
+        let rows = [count, history::WORDS];
+        self.executor.read(&self.feed.buffers.history.part(0, rows))
+    }
+
+    /// Starts a pass in the data's own order and waits until the device holds its first batches.
+    /// Returns the number of steps that can be played at once.
+    pub(crate) fn rewind(&mut self) -> Result<usize> {
+        self.begin_in_order()?;
+        let row = self.feed.buffers.control.part(control::ROW, [1]);
+        self.executor.write_index(&row, &[0])?;
+        self.executor.read_index(&row)?;
+        Ok(self.feed.steps().min(HISTORY_ROWS).min(self.feed.ready()))
+    }
+
+    /// Plays `count` steps in one submission after [`StepRunner::rewind`], waits, and returns their
+    /// times.
+    pub(crate) fn time(&mut self, count: usize) -> Result<StepPace> {
+        // The thread's own time: a software driver works on the same cores, and a queue may be
+        // full.
+        let (start, work) = (Instant::now(), ThreadTime::now());
+        self.executor.run(self.phases, count)?;
+        let submitted = work.elapsed().as_secs_f64();
+        self.read_history(count)?;
+        Ok(StepPace {
+            step: start.elapsed().as_secs_f64() / count as f64,
+            host: (self.executor.submits()).then_some(submitted / count as f64),
+        })
+    }
+
+    /// The executor, for callers that play the steps themselves.
+    pub(crate) fn into_executor(self) -> &'a mut dyn Executor {
+        self.executor
+    }
+}

@@ -1,0 +1,155 @@
+//! The recording of a recipe's training step and evaluation, sized to the device.
+
+use crate::backend::OpenDevice;
+use crate::backend::executor::Executor;
+use crate::backend::tuning::Tuning;
+use crate::data::Splits;
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::program::{Phase, Program};
+use crate::recipe::Recipe;
+use crate::record::update::Update;
+use crate::record::{Gradients, RecordedNetwork};
+use crate::tensor::Kind;
+use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
+
+/// A recipe's training step and evaluation, recorded.
+pub(super) struct Recording {
+    pub(super) network: RecordedNetwork,
+    pub(super) update: Update,
+    pub(super) train: Feed,
+    pub(super) test: Option<Feed>,
+}
+
+impl Recording {
+    /// Records the step for the recipe's batch size. With `bytes`, data that take more are streamed
+    /// through windows of about that size.
+    fn new(
+        recipe: &Recipe,
+        network: &Network,
+        data: &Splits,
+        tuning: Tuning,
+        bytes: Option<u64>,
+    ) -> Result<Recording> {
+        let train = &data.train;
+        let shares = bytes.map(|bytes| shares(train, data.test.as_deref(), bytes));
+        let [train_bytes, test_bytes] = [0, 1].map(|split| shares.map(|shares| shares[split]));
+        let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
+        let batch = recipe.batch_size.min(train.count);
+        let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
+        let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
+        let update = record_step(&mut network, recipe, &feed);
+        let test = data.test.as_ref();
+        let test = test.map(|test| {
+            let feed = Feed::record(&mut network, Phase::Evaluate, test, test_bytes)?;
+            record_evaluation(&mut network);
+            feed.record_end(&mut network, Phase::Evaluate, None);
+            Ok::<_, Error>(feed)
+        });
+        Ok(Recording {
+            test: test.transpose()?,
+            network,
+            update,
+            train: feed,
+        })
+    }
+
+    /// Records the step and loads it on the device, with all the data or, where the device cannot
+    /// hold them, with windows over them.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`] where it does not fit. Nothing has been allocated then.
+    pub(super) fn load(
+        recipe: &Recipe,
+        network: &Network,
+        data: &Splits,
+        device: &OpenDevice,
+    ) -> Result<(Recording, Box<dyn Executor>)> {
+        let record = |batch_size: usize, bytes: Option<u64>| {
+            let recipe = Recipe {
+                batch_size,
+                ..recipe.clone()
+            };
+            let recording = Recording::new(&recipe, network, data, device.tuning(), bytes)?;
+            check_fits(&recording.network.program, device)?;
+            Ok(recording)
+        };
+        let batch_size = recipe.batch_size.min(data.train.count);
+        load_or_stream(device, |bytes| {
+            let recording = record(batch_size, bytes).map_err(|error: Error| {
+                // Without a window the data may be what is too large.
+                if bytes.is_none() || !error.is_lack_of_room() {
+                    return error;
+                }
+                Error::BatchTooLarge {
+                    largest: largest_fitting(batch_size, |size| record(size, bytes).is_ok()),
+                    reason: Box::new(error),
+                }
+            })?;
+            let executor = device.load(&recording.network.program)?;
+            Ok((recording, executor))
+        })
+    }
+}
+
+/// Records forward pass, backward pass and update of a step that reads its batch from `feed`.
+fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> Update {
+    network.draw_masks(recipe.seed, feed.control());
+    network.forward(Phase::Forward);
+    network.loss(Phase::Forward);
+    network.backward();
+    let clip = recipe.clip();
+    let update = recipe
+        .optimizer
+        .record(network, feed.control(), HISTORY_ROWS, clip);
+    feed.record_end(network, Phase::Update, Some(update.norm));
+    update
+}
+
+/// Records outputs and loss of an evaluation.
+pub(super) fn record_evaluation(network: &mut RecordedNetwork) {
+    network.forward(Phase::Evaluate);
+    network.loss(Phase::Evaluate);
+}
+
+/// The largest size below `too_large` that fits, by bisection. `None` where not even 1 fits.
+fn largest_fitting(too_large: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    let (mut fitting, mut too_large) = (0, too_large);
+    while too_large - fitting > 1 {
+        let middle = fitting.midpoint(too_large);
+        if fits(middle) {
+            fitting = middle;
+        } else {
+            too_large = middle;
+        }
+    }
+    (fitting > 0).then_some(fitting)
+}
+
+/// Calls `load` with the bytes of device memory for the data: those that the tuning grants, or else
+/// `None` for all the data, and [`WINDOW`] where the device has no room for these.
+pub(super) fn load_or_stream<T>(
+    device: &OpenDevice,
+    load: impl Fn(Option<u64>) -> Result<T>,
+) -> Result<T> {
+    if let Some(bytes) = device.tuning().data_memory {
+        return load(Some(bytes));
+    }
+    load(None).or_else(|error| {
+        if error.is_lack_of_room() {
+            load(Some(WINDOW))
+        } else {
+            Err(error)
+        }
+    })
+}
+
+/// Returns an error for a program that the device cannot hold, or whose data take more device
+/// memory than the tuning grants.
+pub(super) fn check_fits(program: &Program, device: &OpenDevice) -> Result<()> {
+    let needed = program.bytes_of(Kind::Data, size_of::<f32>());
+    match device.tuning().data_memory {
+        Some(granted) if needed > granted => Err(Error::DataMemory { granted, needed }),
+        _ => device.check(program),
+    }
+}

@@ -1,0 +1,486 @@
+//! The training loop.
+
+mod saving;
+mod timing;
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::checks::{check_data, check_steps, checksum};
+use super::diagnose::{Diagnosis, Finding, run_call_by_call};
+use super::evaluation::EvaluationProgress;
+use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
+use super::feed::{Feed, StepRecord, StepRunner};
+use super::position::{Position, Totals};
+use super::recording::Recording;
+use crate::backend::OpenDevice;
+use crate::backend::device::Device;
+use crate::backend::executor::Executor;
+use crate::data::{Split, Splits, Targets};
+use crate::error::{Error, Result};
+use crate::program::Phase;
+use crate::recipe::Recipe;
+use crate::recipe::schedule::RunProgress;
+use crate::record::RecordedNetwork;
+use crate::record::update::Update;
+use crate::rng::{Philox, Stream};
+
+/// The advice at the end of messages on values that are not finite.
+const NOT_FINITE_ADVICE: &str =
+    "training cannot go on. A lower learning rate or clip_norm may help.";
+
+/// A network in training on a device.
+///
+/// # Examples
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use gatescan::low_level::backend::device::Device;
+/// use gatescan::recipe::Recipe;
+/// use gatescan::train::{Ending, Event, Trainer};
+///
+/// let mut recipe = Recipe::load("series")?;
+/// recipe.epochs = 1;
+/// recipe.steps = Some(3);
+/// recipe.network.set_hidden_size(4);
+/// let data = recipe.data.source().made_up(64, recipe.seed).expect("its data are made up");
+/// let mut trainer = Trainer::new(&recipe, &data, &Device::Cpu)?;
+/// let ending = trainer.run(&mut |trainer, event| {
+///     if let Event::Progress(progress) = event {
+///         println!("step {}: loss {:.4}", trainer.position().step, progress.loss);
+///     }
+///     Ok(ControlFlow::Continue(()))
+/// })?;
+/// assert_eq!(ending, Ending::Complete);
+/// assert_eq!(trainer.position().step, 3);
+/// # Ok::<(), gatescan::error::Error>(())
+/// ```
+pub struct Trainer {
+    recipe: Recipe,
+    network: RecordedNetwork,
+    executor: Box<dyn Executor>,
+    update: Update,
+    train: Feed,
+    test: Option<Feed>,
+    splits: Splits,
+    /// CRC-32 of the training data.
+    data_checksum: u32,
+    position: Position,
+    /// The flat parameters after the best epoch, where the recipe keeps them.
+    best: Option<Vec<f32>>,
+}
+
+/// A pass over the training split, or the part of it that the recipe's `steps` leave.
+struct EpochPass {
+    /// From 0.
+    epoch: usize,
+    /// Steps of the pass.
+    steps: usize,
+    /// Sequences of the pass.
+    sequences: usize,
+    /// Sequences that were done when the pass began or was resumed.
+    resumed_at: usize,
+    start: Instant,
+}
+
+impl EpochPass {
+    /// Sequences that are done. A batch that `steps` cut off counts as whole.
+    fn done(&self, feed: &Feed) -> usize {
+        feed.finished(feed.done()).min(self.sequences)
+    }
+
+    fn sequences_per_second(&self, feed: &Feed) -> f64 {
+        // A coarse clock may show no time at all for an epoch.
+        let seconds = self.start.elapsed().as_secs_f64().max(1e-9);
+        (self.done(feed) - self.resumed_at) as f64 / seconds
+    }
+}
+
+impl Trainer {
+    /// Records the recipe's network for `data`, loads it on `device` and sets its initial
+    /// parameters.
+    ///
+    /// # Errors
+    /// Those of an invalid recipe, of data that do not fit it, and of a device that cannot hold it.
+    pub fn new(recipe: &Recipe, data: &Splits, device: &Device) -> Result<Trainer> {
+        Trainer::load(recipe, data, &OpenDevice::open(device)?)
+    }
+
+    /// [`Trainer::new`] on an opened device.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`].
+    pub fn load(recipe: &Recipe, data: &Splits, device: &OpenDevice) -> Result<Trainer> {
+        recipe.validate()?;
+        let train = &data.train;
+        let network = recipe.network(train.input_size(), train.targets.outputs())?;
+        check_data(&network, train)?;
+        if let Some(test) = &data.test {
+            check_data(&network, test)?;
+            if recipe.bptt_steps.is_none() {
+                check_steps(train, test)?;
+            }
+        }
+        let (recording, mut executor) = Recording::load(recipe, &network, data, device)?;
+        let parameters = &recording.network.parameters;
+        executor.write(parameters, &network.initial(recipe.seed))?;
+        recording.update.initialise(executor.as_mut())?;
+        recording.train.upload(executor.as_mut(), train)?;
+        if let (Some(feed), Some(test)) = (&recording.test, &data.test) {
+            feed.upload(executor.as_mut(), test)?;
+        }
+        Ok(Trainer {
+            recipe: recipe.clone(),
+            network: recording.network,
+            executor,
+            update: recording.update,
+            train: recording.train,
+            test: recording.test,
+            splits: data.clone(),
+            data_checksum: checksum(train)?,
+            position: Position::default(),
+            best: None,
+        })
+    }
+
+    /// Trains until the recipe's epochs or steps are done, until the loss has not fallen for the
+    /// recipe's patience, or until `observe` breaks. Starts at the current position, so it also
+    /// resumes after a break or [`Trainer::restore`].
+    ///
+    /// # Errors
+    /// Those of the device and of `observe`; [`Error::NotFinite`] where a loss or a gradient's norm
+    /// is not finite.
+    pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
+        self.run_until(usize::MAX, observe)
+    }
+
+    /// [`Trainer::run`] up to update `last`. Stops after it as interrupted.
+    fn run_until(&mut self, last: usize, observe: &mut Observer) -> Result<Ending> {
+        loop {
+            if let Some(ending) = self.ending() {
+                return Ok(ending);
+            }
+            let start = Instant::now();
+            let Some(sequences_per_second) = self.train_epoch(last, observe)? else {
+                return Ok(Ending::Interrupted);
+            };
+            let ControlFlow::Continue(tested) = self.evaluate_test(observe)? else {
+                return Ok(Ending::Interrupted);
+            };
+            let metrics = EpochMetrics {
+                sequences_per_second,
+                seconds: start.elapsed().as_secs_f64(),
+                ..self.epoch_metrics(tested.as_ref())
+            };
+            self.end_epoch(&metrics)?;
+            let flow = observe(self, Event::Epoch(&metrics))?;
+            if flow.is_break() && self.ending().is_none() {
+                return Ok(Ending::Interrupted);
+            }
+        }
+    }
+
+    /// Why the run is over, if it is.
+    fn ending(&self) -> Option<Ending> {
+        let Position { step, epochs, .. } = &self.position;
+        let patience = self.recipe.patience.unwrap_or(usize::MAX);
+        if *step > epochs.len() * self.train.steps() {
+            // In the middle of an epoch, or before its evaluation.
+            None
+        } else if *step >= self.last_step() {
+            Some(Ending::Complete)
+        } else {
+            (self.position.stalled() >= patience).then_some(Ending::Stalled)
+        }
+    }
+
+    /// Trains one epoch, or the rest of one. Returns the sequences per second, or `None` where the
+    /// observer or the update `last` stopped it.
+    fn train_epoch(&mut self, last: usize, observe: &mut Observer) -> Result<Option<f64>> {
+        let pass = self.begin_epoch()?;
+        while self.train.done() < pass.steps {
+            if self.position.step >= last {
+                return Ok(None);
+            }
+            let records = self.play_steps(&pass, last)?;
+            self.check_finite(&pass, &records)?;
+            let progress = self.count_steps(&pass, &records);
+            let flow = observe(self, Event::Progress(&progress))?;
+            // After the epoch's last step there is nothing to stop.
+            if flow.is_break() && self.train.done() < pass.steps {
+                return Ok(None);
+            }
+        }
+        Ok(Some(pass.sequences_per_second(&self.train)))
+    }
+
+    /// Starts the pass of the current epoch at the current position.
+    fn begin_epoch(&mut self) -> Result<EpochPass> {
+        let epoch = self.position.epochs.len();
+        let mut shuffle = Philox::new(self.recipe.seed, Stream::Shuffle(epoch as u32));
+        let order = shuffle.permutation(self.train.count());
+        let before = epoch * self.train.steps();
+        let done = self.position.step - before;
+        let steps = self.train.steps().min(self.last_step() - before);
+        self.train_runner().begin(order, done)?;
+        let feed = &self.train;
+        let batches = steps.div_ceil(feed.chunks());
+        let mut pass = EpochPass {
+            epoch,
+            steps,
+            sequences: feed.finished(batches * feed.chunks()),
+            resumed_at: 0,
+            start: Instant::now(),
+        };
+        pass.resumed_at = pass.done(feed);
+        Ok(pass)
+    }
+
+    /// Plays the steps of the next submission, up to the next checkpoint and at most to update
+    /// `last`.
+    fn play_steps(&mut self, pass: &EpochPass, last: usize) -> Result<Vec<StepRecord>> {
+        let step = self.position.step;
+        let every = self.recipe.checkpoint.every_steps.unwrap_or(usize::MAX);
+        let until_checkpoint = every - step % every;
+        let limit = until_checkpoint
+            .min(last - step)
+            .min(pass.steps - self.train.done());
+        let count = self.train_runner().next_count(limit);
+        self.write_rates(count)?;
+        self.train_runner().play(count)
+    }
+
+    /// Adds the records to the epoch's totals. Returns an error for the first whose loss or norm is
+    /// not finite.
+    fn check_finite(&mut self, pass: &EpochPass, records: &[StepRecord]) -> Result<()> {
+        let before = self.train.done() - records.len();
+        for (n, record) in records.iter().enumerate() {
+            self.position.totals.add(record);
+            if !record.is_finite {
+                return Err(Error::NotFinite {
+                    step: self.position.step + n + 1,
+                    problem: format!(
+                        "at step {} of epoch {} the loss is {} and the gradient's norm {}: \
+                         {NOT_FINITE_ADVICE}",
+                        before + n + 1,
+                        pass.epoch + 1,
+                        record.loss,
+                        record.norm,
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the steps and returns the epoch's progress.
+    fn count_steps(&mut self, pass: &EpochPass, records: &[StepRecord]) -> Progress {
+        let every = self.recipe.report_every;
+        let step_losses: Vec<f32> = records.iter().map(|record| record.loss).collect();
+        let reports = step_losses
+            .iter()
+            .filter_map(|&loss| self.position.count_step(loss, every));
+        let reports = reports.collect();
+        let totals = &self.position.totals;
+        Progress {
+            epoch: pass.epoch + 1,
+            epochs: self.recipe.epochs,
+            sequences: pass.done(&self.train),
+            total: pass.sequences,
+            loss: totals.loss(),
+            accuracy: self.accuracy(totals),
+            sequences_per_second: pass.sequences_per_second(&self.train),
+            step_losses,
+            reports,
+        }
+    }
+
+    /// Evaluates the test split, if there is one. Breaks where the observer does.
+    fn evaluate_test(&mut self, observe: &mut Observer) -> Result<ControlFlow<(), Option<Totals>>> {
+        let Some(total) = self.test.as_ref().map(Feed::count) else {
+            return Ok(ControlFlow::Continue(None));
+        };
+        let mut evaluation = EvaluationProgress::begin(&mut self.runner(Split::Test)?)?;
+        while let Some(sequences) = evaluation.advance(&mut self.runner(Split::Test)?)? {
+            let event = Event::Evaluating { sequences, total };
+            if observe(self, event)?.is_break() && sequences < total {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(Some(evaluation.totals)))
+    }
+
+    /// The metrics of the epoch that is over, without its times, where the test split has these
+    /// totals.
+    fn epoch_metrics(&self, tested: Option<&Totals>) -> EpochMetrics {
+        let (network, trained) = (&self.network.network, &self.position.totals);
+        let is_text = self.splits.preparation.vocabulary.is_some();
+        let test_loss = tested.map(Totals::loss);
+        EpochMetrics {
+            epoch: self.position.epochs.len() + 1,
+            train_loss: trained.loss(),
+            train_accuracy: self.accuracy(trained),
+            train_last_step_loss: trained.last_step_loss(network, &self.train),
+            test_loss,
+            test_accuracy: tested.and_then(|tested| self.accuracy(tested)),
+            test_last_step_loss: tested
+                .zip(self.test.as_ref())
+                .and_then(|(tested, feed)| tested.last_step_loss(network, feed)),
+            test_bits: test_loss
+                .filter(|_| is_text)
+                .map(|loss| loss / std::f64::consts::LN_2),
+            sequences_per_second: 0.0,
+            seconds: 0.0,
+        }
+    }
+
+    /// Counts the epoch, and keeps its parameters where it is the best so far and the recipe keeps
+    /// the best.
+    fn end_epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
+        self.position.totals = Totals::default();
+        let loss = metrics.monitored_loss();
+        if !loss.is_finite() {
+            return Err(Error::NotFinite {
+                step: self.position.step,
+                problem: format!(
+                    "after epoch {} the loss on the test split is {loss}: {NOT_FINITE_ADVICE}",
+                    metrics.epoch,
+                ),
+            });
+        }
+        self.position.epochs.push(metrics.clone());
+        if self.position.stalled() == 0 {
+            self.position.best_step = Some(self.position.step);
+            if self.recipe.keep_best {
+                self.best = Some(self.executor.read(&self.network.parameters)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays the run from the current position up to update `step`, the last two updates call by
+    /// call, and searches for the first call that writes a value that is not finite. The updates
+    /// before are played as in training.
+    ///
+    /// # Errors
+    /// Those of the device; [`Error::NotFinite`] where an update before the last two has that
+    /// problem.
+    pub fn diagnose(&mut self, step: usize) -> Result<Diagnosis> {
+        let start = self.position.step.min(step);
+        // Parameters that an update has made too large may not show before the next step.
+        let first = step.saturating_sub(2).max(start);
+        let steps = first + 1..=step;
+        self.run_until(first, &mut |_, _| Ok(ControlFlow::Continue(())))?;
+        for _ in first..step {
+            let finding = self.examine_step()?;
+            if finding.is_some() {
+                return Ok(Diagnosis { steps, finding });
+            }
+            // Ends the epoch where that was its last step, and begins the next one.
+            let next = self.position.step;
+            match self.run_until(next, &mut |_, _| Ok(ControlFlow::Continue(()))) {
+                Err(Error::NotFinite { .. }) => break,
+                ended => ended?,
+            };
+        }
+        let finding = None;
+        Ok(Diagnosis { steps, finding })
+    }
+
+    /// Plays the next step call by call and checks what each call writes.
+    fn examine_step(&mut self) -> Result<Option<Finding>> {
+        self.write_rates(1)?;
+        let (step, program) = (self.position.step + 1, self.network.program.clone());
+        let mut finding = None;
+        let records = self.train_runner().play_by(1, |executor, phases| {
+            finding = run_call_by_call(executor, &program, phases, step)?;
+            Ok(())
+        })?;
+        for record in &records {
+            self.position.totals.add(record);
+            self.position
+                .count_step(record.loss, self.recipe.report_every);
+        }
+        Ok(finding)
+    }
+
+    /// Updates of the whole run, where it does not stop early.
+    pub fn last_step(&self) -> usize {
+        let steps = self.recipe.epochs * self.train.steps();
+        self.recipe.steps.unwrap_or(steps).min(steps)
+    }
+
+    /// Whether the training data are streamed, because the device cannot hold them.
+    pub fn streams(&self) -> bool {
+        self.train.streams()
+    }
+
+    /// The current position of the run.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The epoch that [`Trainer::model`] comes from, where the recipe keeps the best.
+    pub fn best(&self) -> Option<&EpochMetrics> {
+        let best = self.best.as_ref();
+        best.map(|_| &self.position.epochs[self.position.best_epoch()])
+    }
+
+    /// Writes the learning rates of the next `count` updates.
+    fn write_rates(&mut self, count: usize) -> Result<()> {
+        let rates = self.rates(count);
+        self.executor
+            .write(&self.update.rates.part(0, [count]), &rates)
+    }
+
+    /// The learning rates of the next `count` updates.
+    fn rates(&self, count: usize) -> Vec<f32> {
+        let epochs = self.position.epochs.iter();
+        let losses: Vec<f64> = epochs.map(EpochMetrics::monitored_loss).collect();
+        let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
+        let rate = |n: usize| {
+            let progress = RunProgress {
+                step: self.position.step + n,
+                steps,
+                losses: &losses,
+            };
+            (f64::from(lr) * self.recipe.schedule.factor(&progress)) as f32
+        };
+        (0..count).map(rate).collect()
+    }
+
+    /// The runner of training steps.
+    fn train_runner(&mut self) -> StepRunner<'_> {
+        StepRunner {
+            feed: &mut self.train,
+            data: &self.splits.train,
+            executor: self.executor.as_mut(),
+            phases: &Phase::TRAIN,
+        }
+    }
+
+    /// The runner of a split's steps.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no test split.
+    fn runner(&mut self, split: Split) -> Result<StepRunner<'_>> {
+        match split {
+            Split::Train => Ok(self.train_runner()),
+            Split::Test => {
+                let test = self.test.as_mut().zip(self.splits.test.as_deref());
+                let (feed, data) = test.ok_or_else(|| Error::usage("there is no test split"))?;
+                Ok(StepRunner {
+                    feed,
+                    data,
+                    executor: self.executor.as_mut(),
+                    phases: &[Phase::Evaluate],
+                })
+            }
+        }
+    }
+
+    fn accuracy(&self, totals: &Totals) -> Option<f64> {
+        let classifies = matches!(self.splits.train.targets, Targets::Classes { .. });
+        classifies.then(|| totals.accuracy())
+    }
+}

@@ -1,0 +1,167 @@
+//! Checkpoints and models of a trainer.
+
+use super::{NOT_FINITE_ADVICE, Trainer};
+use crate::error::{Error, Result};
+use crate::kernels::control;
+use crate::model::Model;
+use crate::tensor::Tensor;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::position::Position;
+
+impl Trainer {
+    /// Returns the run at its current position, to be resumed later or on another device.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] where a parameter or a moment is not finite; those of the device.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let mut position = self.position.clone();
+        for epoch in &mut position.epochs {
+            // The same run makes the same file, however long it took.
+            (epoch.sequences_per_second, epoch.seconds) = (0.0, 0.0);
+        }
+        let moments = self.read_moments()?;
+        let parameters = self.executor.read(&self.network.parameters)?;
+        for (name, values) in &moments {
+            check_finite(position.step, name, values)?;
+        }
+        check_finite(position.step, "parameters", &parameters)?;
+        Ok(Checkpoint {
+            recipe: self.recipe.clone(),
+            network: self.network.network.clone(),
+            preparation: self.splits.preparation.clone(),
+            position,
+            data: self.data_checksum,
+            parameters,
+            moments,
+            states: self.read_states()?,
+            best: self.best.clone(),
+        })
+    }
+
+    /// The optimizer's moments, in the order of their names.
+    fn read_moments(&mut self) -> Result<Vec<(String, Vec<f32>)>> {
+        let mut moments = vec![];
+        for moment in &self.update.moments {
+            let values = self.executor.read(&moment.tensor)?;
+            moments.push((moment.name.to_string(), values));
+        }
+        moments.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(moments)
+    }
+
+    /// The states that the next chunk begins with, of each layer; none between two batches.
+    fn read_states(&mut self) -> Result<Vec<Vec<f32>>> {
+        if self.position.step.is_multiple_of(self.train.chunks()) {
+            return Ok(vec![]);
+        }
+        let layers = self.network.layers.iter();
+        layers
+            .map(|layer| self.executor.read(&layer.states.last))
+            .collect()
+    }
+
+    /// Restores the position of `checkpoint`. On the device that made it, [`Trainer::run`] then
+    /// continues bit for bit. The trainer's recipe must be the checkpoint's, except for the fields
+    /// that [`Recipe::continues`] allows to change.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the recipe or the data differ; those of the device.
+    ///
+    /// [`Recipe::continues`]: crate::recipe::Recipe::continues
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.check_resumes(checkpoint)?;
+        for (tensor, values) in self.restored_tensors(checkpoint) {
+            if tensor.len() != values.len() {
+                return Err(Error::usage(format!(
+                    "the checkpoint has {} values for a tensor of the network or its optimizer \
+                     that has {}",
+                    values.len(),
+                    tensor.len()
+                )));
+            }
+            self.executor.write(&tensor, values)?;
+        }
+        let steps = self.train.control().part(control::STEP, [1]);
+        self.executor
+            .write_index(&steps, &[checkpoint.position.step as u32])?;
+        self.position = checkpoint.position.clone();
+        self.best = checkpoint.best.clone();
+        Ok(())
+    }
+
+    /// Returns an error for a checkpoint that this trainer cannot continue.
+    fn check_resumes(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.recipe.continues(&checkpoint.recipe)?;
+        if checkpoint.data != self.data_checksum || checkpoint.network != self.network.network {
+            return Err(Error::usage(
+                "the training data are not those that the run began with, so it cannot be resumed \
+                 with them",
+            ));
+        }
+        let Position { step, epochs, .. } = &checkpoint.position;
+        let last = self.last_step();
+        if *step > last {
+            return Err(Error::usage(format!(
+                "the run has made {step} updates, and with these epochs or steps it would end \
+                 after {last}"
+            )));
+        }
+        if *step < epochs.len() * self.train.steps() && *step < last {
+            return Err(Error::usage(format!(
+                "the run ended in the middle of its epoch {} because of `steps`, and was evaluated \
+                 there; it cannot be extended",
+                epochs.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The tensors that a checkpoint restores, with its values.
+    fn restored_tensors<'a>(&self, checkpoint: &'a Checkpoint) -> Vec<(Tensor, &'a [f32])> {
+        let moment = |name: &str| {
+            let mut moments = checkpoint.moments.iter();
+            moments
+                .find(|(other, _)| other == name)
+                .map_or(&[][..], |(_, values)| values)
+        };
+        let moments = self.update.moments.iter();
+        let moments = moments.map(|each| (each.tensor, moment(each.name)));
+        let layers = self.network.layers.iter().map(|layer| layer.states.last);
+        let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
+        let parameters = (self.network.parameters, checkpoint.parameters.as_slice());
+        states.chain(moments).chain([parameters]).collect()
+    }
+
+    /// The model with the current parameters, or with those after the best epoch where the recipe
+    /// keeps these.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn model(&mut self) -> Result<Model> {
+        let flat = match &self.best {
+            Some(flat) => flat.clone(),
+            None => self.executor.read(&self.network.parameters)?,
+        };
+        let network = self.network.network.clone();
+        Ok(Model {
+            parameters: network.to_parameters(&flat),
+            network,
+            recipe: self.recipe.clone(),
+            preparation: self.splits.preparation.clone(),
+        })
+    }
+}
+
+/// Returns an error where one of the values is not finite.
+fn check_finite(step: usize, name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(Error::NotFinite {
+            step,
+            problem: format!(
+                "after step {step} of the run there is {value} among the {name}: \
+                 {NOT_FINITE_ADVICE}"
+            ),
+        }),
+    }
+}
