@@ -72,6 +72,8 @@ mod record;
 #[cfg(feature = "report")]
 pub mod report;
 mod rng;
+// A run directory contains a page.
+#[cfg(feature = "report")]
 pub mod run;
 mod tensor;
 pub mod train;

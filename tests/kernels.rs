@@ -2068,7 +2068,7 @@ impl Walk {
                 packed_forward: bench.reads_fours(&ahead),
                 packed_backward: bench.reads_fours(&behind),
                 bias: (options.bias && spec.recurrent_gates > 0).then(|| bench.reads(&bias)),
-                peephole: spec.peepholes.then(|| bench.reads(&peephole)),
+                peephole: (!spec.peepholes.is_empty()).then(|| bench.reads(&peephole)),
             },
             gates: bench.writes(&slots),
             states: LayerStates {
@@ -2297,6 +2297,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                         unit = vec![r, z, n, reset[j]];
                         h_after[j] = blend(z, n);
                     }
+                    cell => panic!("the formulas of {cell:?} are not written down here"),
                 }
                 unit.into_iter()
                     .enumerate()
@@ -2509,6 +2510,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                             let dz = d_update(z, n);
                             (vec![r, dz, d * (one - z) * (one - n * n), reset], d * z)
                         }
+                        cell => panic!("the formulas of {cell:?} are not written down here"),
                     };
                     unit.into_iter()
                         .enumerate()

@@ -354,7 +354,7 @@ fn a_timed_run_computes_what_a_run_computes() {
             executor.write(&model.inputs, &inputs).unwrap();
             executor.write_index(&model.lengths, &[6; 3]).unwrap();
             let labels: Vec<u32> = (0..18).map(|n| n % 4).collect();
-            executor.write_index(&model.labels, &labels).unwrap();
+            executor.write_index(&model.head.labels, &labels).unwrap();
             let phases = [Phase::Forward, Phase::Backward];
             if timed {
                 let timing = executor.time(&phases).unwrap();

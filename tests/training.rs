@@ -80,7 +80,7 @@ fn recipe(cell: Cell) -> Recipe {
     layer.cell = cell;
     layer.hidden_size = 16;
     layer.forget_bias = if cell == Cell::Lstm { 1.0 } else { 0.0 };
-    layer.bias = if cell.facts().needs_recurrent_bias {
+    layer.bias = if cell.facts().needs_recurrent_bias() {
         Bias::Double
     } else {
         Bias::Single

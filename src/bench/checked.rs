@@ -123,8 +123,8 @@ impl CheckedTrainer {
             let (found, expected) = (executor.read(&tensor)?, reference.read_exact(&tensor));
             check_result(&format!("{name}: {what}"), &found, &expected, limit)
         };
-        let rows = model.outputs.shape.extents()[0];
-        check("the loss", model.scores.part(0, [rows]))?;
+        let rows = model.head.outputs.shape.extents()[0];
+        check("the loss", model.head.scores.part(0, [rows]))?;
         let Some(gradients) = model.gradients else {
             return Ok(());
         };

@@ -214,20 +214,18 @@ impl Bench {
             console,
             bench: bench::Bench::new(open(&device, &self.tune)?, self.seconds)?,
         };
-        // The last table breaks nothing.
-        let _ = match self.what {
-            What::Step => session.steps()?,
-            What::Kernels => session.kernels()?,
-            What::Scan => session.scans()?,
-            What::Text => session.text()?,
-            What::All => {
-                if session.steps()?.is_continue() && session.kernels()?.is_continue() {
-                    session.scans()?
-                } else {
-                    ControlFlow::Break(())
-                }
-            }
+        let tables: &[PrintTable<'_>] = match self.what {
+            What::Step => &[Session::steps],
+            What::Kernels => &[Session::kernels],
+            What::Scan => &[Session::scans],
+            What::Text => &[Session::text],
+            What::All => &[Session::steps, Session::kernels, Session::scans],
         };
+        for table in tables {
+            if table(&session)?.is_break() {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -240,8 +238,11 @@ impl Bench {
     }
 }
 
-/// A benchmark whose results are printed as tables. Each method prints one table, and breaks when the
-/// reader of standard output is gone.
+/// Measures and prints one table.
+type PrintTable<'a> = fn(&Session<'a>) -> Result<ControlFlow<()>>;
+
+/// A benchmark whose results are printed as tables. Each method prints one table, and breaks when
+/// the reader of standard output is gone.
 struct Session<'a> {
     options: &'a Bench,
     console: &'a Console,

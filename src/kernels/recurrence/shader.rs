@@ -58,7 +58,7 @@ impl Recurrence {
         let packed_len = self.packed_len(TimeDirection::Forward);
         [t, b, h, p].iter().all(|&size| size > 0)
             && (self.projects() || h == p)
-            && (!spec.peepholes || self.weights.peephole.is_some())
+            && (spec.peepholes.is_empty() || self.weights.peephole.is_some())
             && holds(self.weights.recurrent, self.weights_len())
             && holds(self.weights.packed_forward, packed_len)
             && may_hold(self.weights.bias, spec.recurrent_gates * h)

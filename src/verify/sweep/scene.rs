@@ -8,7 +8,7 @@ use crate::kernels::{IGNORE, Record, Tally, control, history};
 use crate::network::{Loss, Network};
 use crate::program::Phase;
 use crate::recipe::optimizer::{Clip, Optimizer};
-use crate::record::update::Update;
+use crate::record::update::RecordedUpdate;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind, Tensor};
 use crate::verify::{Case, CompareAfter, Scene};
@@ -40,7 +40,7 @@ pub(super) struct NetworkCase {
 /// A recorded network with the buffers of the training loop.
 struct Recording {
     model: RecordedNetwork,
-    update: Update,
+    update: RecordedUpdate,
     control: Tensor,
     /// Of a classifier: how often each class was predicted for each label, and the ranks of labels.
     counts: Vec<Tensor>,
@@ -118,12 +118,12 @@ impl NetworkCase {
             model.backward();
         }
         let optimizer = &self.optimizer;
-        let update = optimizer.record(&mut model, control, HISTORY_ROWS, self.clip);
+        let update = model.record_update(optimizer, self.clip, control, HISTORY_ROWS);
         let record = Record {
-            scores: model.scores,
-            labels: model.labels,
+            scores: model.head.scores,
+            labels: model.head.labels,
             lengths: model.lengths,
-            weight: model.weight,
+            weight: model.head.label_weight,
             norm: Some(update.norm),
             control,
             history,
@@ -162,8 +162,8 @@ impl NetworkCase {
             program.buffer("counts", Kind::Control, Element::Index, shape)
         });
         let tally = Tally {
-            outputs: model.outputs,
-            labels: model.labels,
+            outputs: model.head.outputs,
+            labels: model.head.labels,
             confusion,
             ranks,
             classes,
@@ -196,12 +196,12 @@ impl NetworkCase {
         let half = self.steps.div_ceil(2);
         let lengths = [self.steps + 3, 0, half, 1, half, 1, 0, half, self.steps];
         filler.set_indices(&model.lengths, |b| lengths[b % lengths.len()] as u32);
-        let classes = match model.targets {
+        let classes = match model.head.targets {
             Some(_) => 1,
             None => network.head.size as u32,
         };
-        filler.fill_below(&model.labels, classes);
-        filler.set_every(&model.labels, 4, IGNORE);
+        filler.fill_below(&model.head.labels, classes);
+        filler.set_every(&model.head.labels, 4, IGNORE);
     }
 
     /// Fills the buffers of the training loop and the optimizer's moments.
