@@ -102,8 +102,8 @@ impl Factor {
     }
 }
 
-/// Copies elements. The most common number, N, is known to the compiler, which then emits no call to
-/// `memcpy`; the call would take longer than the copy.
+/// Copies elements. The most common number, N, is known to the compiler, which then emits no call
+/// to `memcpy`; the call would take longer than the copy.
 #[inline(always)]
 fn copy_most<const N: usize>(from: &[f32], to: &mut [f32]) {
     match <&[f32; N]>::try_from(from) {
