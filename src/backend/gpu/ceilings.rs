@@ -6,9 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::GpuDevice;
-use super::caught::caught;
 use super::cores::{Cores, on_cores};
-use super::reported::creation_error;
+use super::errors::{caught, creation_error};
 use crate::backend::ceilings::{Ceiling, Ceilings, ROUNDS, samples};
 use crate::error::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! An opened GPU.
 
+use super::errors::ReportedErrors;
 use super::pipelines::{Pipelines, ShaderEdit};
-use super::reported::ReportedErrors;
 use super::{adapters, enumerate, flags, submission, summary};
 use crate::backend::adapter::AdapterSummary;
 use crate::backend::fault::Fault;

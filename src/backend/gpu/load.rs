@@ -6,12 +6,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::GpuDevice;
-use super::caught::caught;
+use super::errors::{caught, creation_error};
 use super::executor::{Dispatch, Gpu};
 use super::limits::check_limits;
 use super::pipelines::{Pipeline, PipelineKey, UNIFORM_STRIDE, uniform_layout};
 use super::readback::staging_buffer;
-use super::reported::creation_error;
 use super::submission::{Submissions, work};
 use crate::error::Result;
 use crate::kernels::{Call, Kernel};

@@ -1,9 +1,9 @@
 //! The GPU back end on wgpu; nothing outside this folder uses wgpu.
 
-mod caught;
 pub(crate) mod ceilings;
 mod cores;
 mod device;
+mod errors;
 pub mod executor;
 pub(super) mod limits;
 mod load;
@@ -11,7 +11,6 @@ mod loop_limit;
 mod pipeline_cache;
 mod pipelines;
 mod readback;
-mod reported;
 mod submission;
 mod timing;
 

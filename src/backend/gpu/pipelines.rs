@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use super::caught::caught;
+use super::errors::caught;
 use super::pipeline_cache::PipelineCache;
 use crate::kernels::{Access, Call, Kernel, Shader};
 use crate::program::{Phase, Program};

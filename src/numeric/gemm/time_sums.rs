@@ -102,7 +102,8 @@ impl Factor {
     }
 }
 
-/// Copies elements, in most cases N, for which no call is made: it would take longer than the copy.
+/// Copies elements. The most common number, N, is known to the compiler, which then emits no call
+/// to `memcpy`; the call would take longer than the copy.
 #[inline(always)]
 fn copy_most<const N: usize>(from: &[f32], to: &mut [f32]) {
     match <&[f32; N]>::try_from(from) {
@@ -122,7 +123,8 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Takes all panels at once if that gives enough tasks, or fewer if they are worth a task.
+    /// Divides the panels so that there are at most about [`TASKS`] tasks, each with at least
+    /// [`MULTIPLY_ADDS_PER_TASK`].
     fn new(columns: usize, rows: usize, factors: &[Factor]) -> Tasks {
         let column_blocks = columns.div_ceil(NC);
         let panels: usize = factors.iter().map(|factor| factor.panels.across()).sum();
