@@ -9,56 +9,20 @@ mod hdf5;
 mod import;
 mod python;
 
-use crate::cells::Cell;
+use crate::cells::{Cell, FrameworkCell};
+use crate::error::{Error, Result};
 use crate::network::Parameter;
 
 pub use export::export;
 pub use import::import;
 
-/// The layer of Keras that has a cell.
-struct KerasLayer {
-    /// Its class in Python.
-    class: &'static str,
-    /// Its class in the paths of files.
-    group: &'static str,
-    /// Block n of Keras's weights is that of gate `gate_order[n]`. Each order is its own inverse.
-    gate_order: &'static [usize],
-    /// The arguments that choose the cell.
-    arguments: &'static str,
-}
-
-fn keras_layer(cell: Cell) -> KerasLayer {
-    let simple_rnn = KerasLayer {
-        class: "SimpleRNN",
-        group: "simple_rnn",
-        gate_order: &[0],
-        arguments: "",
-    };
-    let gru = KerasLayer {
-        class: "GRU",
-        group: "gru",
-        // z, r, h.
-        gate_order: &[1, 0, 2],
-        arguments: "",
-    };
-    match cell {
-        Cell::RnnTanh => simple_rnn,
-        Cell::RnnRelu => KerasLayer {
-            arguments: ", activation=\"relu\"",
-            ..simple_rnn
-        },
-        Cell::Lstm | Cell::LstmPeephole => KerasLayer {
-            class: "LSTM",
-            group: "lstm",
-            gate_order: &[0, 1, 2, 3],
-            arguments: "",
-        },
-        Cell::Gru => gru,
-        Cell::GruResetBefore => KerasLayer {
-            arguments: ", reset_after=False",
-            ..gru
-        },
-    }
+/// Returns Keras's layer of a cell.
+///
+/// # Errors
+/// [`Error::Usage`] if Keras has none.
+fn keras_layer(cell: Cell) -> Result<FrameworkCell> {
+    let layer = cell.spec().frameworks.keras;
+    layer.ok_or_else(|| Error::usage(format!("Keras has no {}", cell.name())))
 }
 
 fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Parameter {
