@@ -167,7 +167,9 @@ pub(super) fn embedding_input(size: usize) -> Input {
 /// The biases that a layer trains: both where the second one is not zero, or where the cell needs
 /// both.
 pub(super) fn bias_of(cell: Cell, has_first: bool, second: Option<&[f32]>) -> Bias {
-    let is_trained = |second: &[f32]| cell == Cell::Gru || second.iter().any(|&bias| bias != 0.0);
+    let is_trained = |second: &[f32]| {
+        cell.spec().needs_recurrent_bias() || second.iter().any(|&bias| bias != 0.0)
+    };
     if !has_first {
         Bias::None
     } else if second.is_some_and(is_trained) {

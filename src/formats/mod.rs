@@ -13,7 +13,6 @@ pub mod onnx;
 pub mod pytorch;
 mod weights;
 
-use crate::cells::Frameworks;
 use crate::error::{Error, Result};
 use crate::network::{Layer, Network};
 
@@ -29,27 +28,23 @@ pub struct Export {
 }
 
 /// Checks that a framework has all layers of a network; `lacks` returns the first option of a layer
-/// that the framework does not have, and `has` whether it has a cell.
+/// that the framework does not have.
 ///
 /// # Errors
-/// [`Error::Usage`] that names the layer and the option or the cell.
+/// [`Error::Usage`] that names the layer and the option.
 fn check_support<'a>(
     network: &'a Network,
     framework: &str,
-    has: impl Fn(&Frameworks) -> bool,
     lacks: impl Fn(&'a Layer) -> Option<&'static str>,
 ) -> Result<()> {
     for (l, layer) in network.layers.iter().enumerate() {
-        let spec = layer.cell.spec();
         if let Some(option) = lacks(layer) {
+            let instead = match layer.cell.spec().frameworks.onnx {
+                Some(_) => "; use the ONNX format",
+                None => ", and neither has ONNX",
+            };
             return Err(Error::usage(format!(
-                "layer {l}: {framework} has no {option}; use the ONNX format"
-            )));
-        }
-        if !has(&spec.frameworks) {
-            return Err(Error::usage(format!(
-                "layer {l}: {framework} has no cell `{}`; only gatescan's own model file holds it",
-                spec.name
+                "layer {l}: {framework} has no {option}{instead}"
             )));
         }
     }

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 pub use array::{Array, Numbers};
 pub use files::{ArrayFiles, parse};
-#[cfg(feature = "tables")]
 #[cfg(feature = "formats")]
 pub(crate) use header::check_header;
 use serde::{Deserialize, Serialize};

@@ -19,12 +19,7 @@ use crate::network::{Direction, Input, Layer, Parameter};
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
-    check_support(
-        network,
-        "Keras",
-        |in_frameworks| in_frameworks.keras.is_some(),
-        lacking_option,
-    )?;
+    check_support(network, "Keras", lacking_option)?;
     let mut layers = vec![];
     layers.extend(embedding(model)?);
     layers.extend(recurrent_layers(model)?);
@@ -38,7 +33,10 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
 /// The first option of a layer that Keras does not have.
 fn lacking_option(layer: &Layer) -> Option<&'static str> {
     let options = [
-        (layer.cell == Cell::LstmPeephole, "LSTM with peepholes"),
+        (
+            layer.cell.spec().frameworks.keras.is_none(),
+            layer.cell.name(),
+        ),
         (layer.projection_size.is_some(), "LSTM with a projection"),
         (layer.cell_clip.is_some(), "LSTM that clips c"),
         // `Bidirectional` accepts such layers, but computes the size of its output from one of
@@ -78,8 +76,8 @@ fn recurrent_layers(model: &Model) -> Result<Vec<StoredLayer>> {
             };
             ("bidirectional", format!("bidirectional{level}"), holder)
         } else {
-            let group = keras_layer(direction.layer.cell).group;
-            (group, format!("rnn{level}"), "cell")
+            let class = keras_layer(direction.layer.cell)?.name;
+            (file_class(class), format!("rnn{level}"), "cell")
         };
         match layers.last_mut().filter(|_| direction.reversed) {
             Some(bidirectional) => bidirectional.arrays.push((holder, arrays)),
@@ -93,11 +91,20 @@ fn recurrent_layers(model: &Model) -> Result<Vec<StoredLayer>> {
     Ok(layers)
 }
 
+/// Keras's class in snake case, as files have it.
+fn file_class(class: &str) -> &'static str {
+    match class {
+        "SimpleRNN" => "simple_rnn",
+        "GRU" => "gru",
+        _ => "lstm",
+    }
+}
+
 /// Kernel `[I, G*H]`, recurrent kernel `[H, G*H]` and bias of one direction.
 fn direction_arrays(model: &Model, direction: &Direction) -> Result<Vec<Parameter>> {
     let weights = LayerWeights::of(model, direction)?;
     let layer = &direction.layer;
-    let order = keras_layer(layer.cell).gate_order;
+    let order = keras_layer(layer.cell)?.gate_order;
     let columns = order.len() * layer.hidden_size;
     let kernel = |name: &str, values: &[f32], rows: usize| {
         let values = transposed(&reorder_blocks(values, order), rows);
@@ -116,11 +123,10 @@ fn direction_arrays(model: &Model, direction: &Direction) -> Result<Vec<Paramete
     Ok(arrays)
 }
 
-/// Both biases `[2, G*H]` of a GRU with the reset gate after the recurrent matmul, else their sum
-/// `[G*H]`.
+/// Both biases `[2, G*H]` of a cell that needs both, else their sum `[G*H]`.
 fn bias(cell: Cell, first: Vec<f32>, second: Option<Vec<f32>>) -> Parameter {
     let columns = first.len();
-    if cell == Cell::Gru {
+    if cell.spec().needs_recurrent_bias() {
         let second = second.unwrap_or_else(|| vec![0.0; columns]);
         return array("bias", &[2, columns], [first, second].concat());
     }

@@ -168,7 +168,8 @@ impl LayerReader<'_> {
         let DirectionSizes { inputs, h, columns } = sizes;
         let has_two_biases = bias.as_ref().map(|bias| bias.shape.len() == 2);
         let cell = self.hints.cell_of(columns / h, has_two_biases, &path)?;
-        let order = keras_layer(cell).gate_order;
+        // The orders of Keras are their own inverses.
+        let order = keras_layer(cell)?.gate_order;
         let mut store = |kind: &str, shape: &[usize], values: &[f32]| {
             let name = format!("rnn.{kind}_l{level}{suffix}");
             let values = reorder_blocks(values, order);

@@ -9,43 +9,20 @@ mod hdf5;
 mod import;
 mod python;
 
-use crate::cells::Cell;
+use crate::cells::{Cell, FrameworkCell};
+use crate::error::{Error, Result};
 use crate::network::Parameter;
 
 pub use export::export;
 pub use import::import;
 
-/// The layer of Keras that has a cell.
-struct KerasLayer {
-    /// Its class in Python.
-    class: &'static str,
-    /// Its class in the paths of files.
-    group: &'static str,
-    /// Block n of Keras's weights is that of gate `gate_order[n]`. Each order is its own inverse.
-    gate_order: &'static [usize],
-    /// The arguments that choose the cell.
-    arguments: &'static str,
-}
-
-/// # Panics
-/// If Keras does not have the cell, which the export refuses first.
-fn keras_layer(cell: Cell) -> KerasLayer {
+/// Returns Keras's layer of a cell.
+///
+/// # Errors
+/// [`Error::Usage`] if Keras has none.
+fn keras_layer(cell: Cell) -> Result<FrameworkCell> {
     let layer = cell.spec().frameworks.keras;
-    let layer = layer.expect("the export refuses cells that Keras does not have");
-    KerasLayer {
-        class: layer.name,
-        group: match layer.name {
-            "SimpleRNN" => "simple_rnn",
-            "GRU" => "gru",
-            _ => "lstm",
-        },
-        gate_order: layer.gate_order,
-        arguments: match cell {
-            Cell::RnnRelu => ", activation=\"relu\"",
-            Cell::GruResetBefore => ", reset_after=False",
-            _ => "",
-        },
-    }
+    layer.ok_or_else(|| Error::usage(format!("Keras has no {}", cell.name())))
 }
 
 fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Parameter {

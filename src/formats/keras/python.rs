@@ -1,7 +1,7 @@
 //! The program that builds the model in Keras and loads its weights.
 
 use super::super::weights::columns;
-use super::keras_layer;
+use crate::cells::Cell;
 use crate::model::Model;
 use crate::network::{Bias, Input, Layer, Reads};
 
@@ -66,7 +66,12 @@ fn inputs(model: &Model) -> String {
 }
 
 fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {
-    let keras = keras_layer(layer.cell);
+    let class = layer.cell.spec().frameworks.keras.map(|keras| keras.name);
+    let variant = match layer.cell {
+        Cell::RnnRelu => ", activation=\"relu\"",
+        Cell::GruResetBefore => ", reset_after=False",
+        _ => "",
+    };
     let sequences = if every_step {
         ", return_sequences=True"
     } else {
@@ -78,8 +83,9 @@ fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {
         ""
     };
     let mut text = format!(
-        "keras.layers.{}({}{sequences}{}{bias}, name=\"rnn{level}\")",
-        keras.class, layer.hidden_size, keras.arguments
+        "keras.layers.{}({}{sequences}{variant}{bias}, name=\"rnn{level}\")",
+        class.unwrap_or_default(),
+        layer.hidden_size
     );
     if layer.bidirectional {
         text = format!("keras.layers.Bidirectional({text}, name=\"bidirectional{level}\")");

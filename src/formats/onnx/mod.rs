@@ -10,7 +10,6 @@ mod scan;
 
 use prost::Message;
 
-use super::check_support;
 use super::weights::{columns, parameter};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -40,16 +39,10 @@ struct LayerOutput {
 /// has the output `probabilities`, the softmax of `outputs`. Batch and time may have any size.
 ///
 /// # Errors
-/// [`Error::Usage`] for a cell that ONNX does not have, if the file would be larger than 2 GiB, or if the model's parameters are not
+/// [`Error::Usage`] if the file would be larger than 2 GiB, or if the model's parameters are not
 /// those of its network.
 pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
     model.network.from_parameters(&model.parameters)?;
-    check_support(
-        &model.network,
-        "ONNX",
-        |frameworks| frameworks.onnx.is_some(),
-        |_| None,
-    )?;
     let mut graph = GraphProto::default();
     let inputs = graph.inputs(model)?;
     if lengths {

@@ -3,20 +3,18 @@
 use super::super::weights::{LayerWeights, PEEPHOLE_GATES, reorder_blocks};
 use super::LayerOutput;
 use super::proto::{AttributeProto, GraphProto};
-use crate::cells::Cell;
-use crate::error::Result;
+use crate::cells::{Cell, FrameworkCell};
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::Direction;
 
-/// The operator of a cell, and the order of its gates: block n of its weights is that of the cell's
-/// gate `order[n]`.
+/// Returns the operator of a cell.
 ///
-/// # Panics
-/// If ONNX does not have the cell, which the export refuses first.
-fn operator(cell: Cell) -> (&'static str, &'static [usize]) {
+/// # Errors
+/// [`Error::Usage`] if ONNX has none.
+fn operator(cell: Cell) -> Result<FrameworkCell> {
     let operator = cell.spec().frameworks.onnx;
-    let operator = operator.expect("the export refuses cells that ONNX does not have");
-    (operator.name, operator.gate_order)
+    operator.ok_or_else(|| Error::usage(format!("ONNX has no {}", cell.name())))
 }
 
 /// The peepholes of ONNX are those of i, o, f.
@@ -37,7 +35,7 @@ impl OperatorWeights {
         let mut all = OperatorWeights::default();
         for direction in directions {
             let weights = LayerWeights::of(model, direction)?;
-            let (_, order) = operator(direction.layer.cell);
+            let order = operator(direction.layer.cell)?.gate_order;
             all.input.extend(reorder_blocks(weights.input, order));
             all.recurrent
                 .extend(reorder_blocks(weights.recurrent, order));
@@ -66,9 +64,9 @@ impl GraphProto {
         lengths: bool,
     ) -> Result<LayerOutput> {
         let first = directions[0];
-        let (name, order) = operator(first.layer.cell);
+        let operator = operator(first.layer.cell)?;
         let (count, h) = (directions.len(), first.layer.hidden_size);
-        let rows = order.len() * h;
+        let rows = operator.gate_order.len() * h;
         let named = |what: &str| format!("{}.{what}", first.suffix);
         let weights = OperatorWeights::of(model, directions)?;
         let w = self.floats(&named("w"), &[count, rows, first.inputs], &weights.input);
@@ -83,7 +81,7 @@ impl GraphProto {
             inputs.extend([String::new(), String::new(), p]);
         }
         let (y, y_h) = (named("y"), named("y_h"));
-        self.push(name, &inputs, &[&y, &y_h], attributes(directions));
+        self.push(operator.name, &inputs, &[&y, &y_h], attributes(directions));
         // From [T, D, B, H] and [D, B, H].
         let y = self.transpose(&y, &named("y.sides"), &[0, 2, 1, 3]);
         let y_h = self.transpose(&y_h, &named("y_h.sides"), &[1, 0, 2]);

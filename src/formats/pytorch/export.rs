@@ -5,7 +5,6 @@ use safetensors::{Dtype, SafeTensorError};
 
 use super::super::{Export, check_support};
 use super::{python, split_name};
-use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::{Bias, Layer, Network};
@@ -30,12 +29,7 @@ pub(super) struct Stack {
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
-    check_support(
-        network,
-        "PyTorch",
-        |in_frameworks| in_frameworks.pytorch.is_some(),
-        lacking_option,
-    )?;
+    check_support(network, "PyTorch", lacking_option)?;
     let stacks = stacks(network);
     let file = state_dict(model, &stacks);
     Ok(Export {
@@ -48,10 +42,9 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
 fn lacking_option(layer: &Layer) -> Option<&'static str> {
     let backward_size = layer.backward_hidden_size.unwrap_or(layer.hidden_size);
     let options = [
-        (layer.cell == Cell::LstmPeephole, "LSTM with peepholes"),
         (
-            layer.cell == Cell::GruResetBefore,
-            "GRU with the reset gate before the recurrent matmul",
+            layer.cell.spec().frameworks.pytorch.is_none(),
+            layer.cell.name(),
         ),
         (layer.cell_clip.is_some(), "LSTM that clips c"),
         (
