@@ -258,7 +258,7 @@ fn lines_of_standard_input_are_predicted_with_carried_states() {
     assert!(second["values"]["level"].is_number());
     let wrong = stream("500\nabc\n", &[]);
     assert_eq!(wrong.code, Some(1));
-    assert_has(&wrong.stderr, &["line 2", "`abc` is no finite number"]);
+    assert_has(&wrong.stderr, &["line 2", "`abc` is not a finite number"]);
     assert_has(
         &stream("1,2\n", &[]).stderr,
         &["line 1: there are 2 cells", "level"],
@@ -381,7 +381,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
             "--every-step",
         ])
         .fails(2);
-    assert_has(&message, &["answers each sequence once"]);
+    assert_has(&message, &["predicts once for each sequence"]);
     assert_has(
         &place
             .run(&["predict", "run", "none.npy", "--device", "cpu"])
