@@ -53,7 +53,9 @@ pub mod cells;
 pub mod data;
 pub mod error;
 mod fields;
+#[cfg(feature = "formats")]
 pub mod formats;
+#[cfg(feature = "report")]
 mod html;
 pub mod infer;
 mod io;
@@ -67,8 +69,11 @@ pub mod profile;
 mod program;
 pub mod recipe;
 mod record;
+#[cfg(feature = "report")]
 pub mod report;
 mod rng;
+// A run directory contains a page.
+#[cfg(feature = "report")]
 pub mod run;
 mod tensor;
 pub mod train;

@@ -1,5 +1,6 @@
-//! The hand-written back-propagation through time against finite differences, in f64: every cell, with every bias and option it
-//! takes, one to three layers, heads that read the last step or every step, both losses, ragged lengths, both routes.
+//! The hand-written back-propagation through time against finite differences, in f64: every cell,
+//! with every bias and option it takes, one to three layers, heads that read the last step or every
+//! step, both losses, ragged lengths, both routes.
 
 use gatescan::cells::Cell;
 use gatescan::low_level::backend::cpu::Cpu;
@@ -11,7 +12,8 @@ use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 
-/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5.
+/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order
+/// 1e-16 / 1e-5.
 const RELATIVE: f64 = 1e-6;
 
 const STEP: f64 = 1e-5;
@@ -123,7 +125,7 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
 fn biases(cell: Cell) -> Vec<Bias> {
     let all = [Bias::None, Bias::Single, Bias::Double];
     all.into_iter()
-        .filter(|&bias| bias != Bias::Single || !cell.facts().needs_recurrent_bias)
+        .filter(|&bias| bias != Bias::Single || !cell.spec().needs_recurrent_bias())
         .collect()
 }
 
@@ -162,10 +164,10 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
     } else {
         cpu.write_exact(&model.inputs, &inputs);
     }
-    if let Some(targets) = &model.targets {
+    if let Some(targets) = &model.head.targets {
         cpu.write_exact(targets, &normal(targets.len()));
     }
-    for layer in &model.layers {
+    for layer in model.recurrences() {
         for (state, size) in [layer.states.h, layer.states.c]
             .iter()
             .zip(layer.state_sizes())
@@ -173,12 +175,12 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
             cpu.write_exact(&state.part(0, [size]), &normal(size));
         }
     }
-    let rows = model.labels.len() as u32;
+    let rows = model.head.labels.len() as u32;
     // One label in seven counts for nothing.
     let labels: Vec<u32> = (0..rows)
         .map(|row| if row % 7 == 3 { IGNORE } else { row % 4 })
         .collect();
-    cpu.write_index(&model.labels, &labels)
+    cpu.write_index(&model.head.labels, &labels)
         .expect("sizes agree");
     let lengths: Vec<u32> = (0..BATCH as u32)
         .map(|b| {
@@ -209,8 +211,9 @@ impl Setting {
         self.cpu
             .run(&[Phase::Forward], 1)
             .expect("the CPU does not fail");
-        let scores = self.cpu.read_exact(&self.model.scores);
-        scores[..scores.len() / 2].iter().sum::<f64>() * self.cpu.read_exact(&self.model.weight)[0]
+        let scores = self.cpu.read_exact(&self.model.head.scores);
+        scores[..scores.len() / 2].iter().sum::<f64>()
+            * self.cpu.read_exact(&self.model.head.label_weight)[0]
     }
 }
 
@@ -375,8 +378,7 @@ fn inputs_and_initial_states() {
             let (emitted, upstream) = (model.emitted(1), model.upstream(1).expect("asked for"));
             let on_outputs = weights(emitted.len());
             let on_last: Vec<Vec<f64>> = model
-                .layers
-                .iter()
+                .recurrences()
                 .map(|layer| weights(layer.states.last.len()))
                 .collect();
             let scalar = |cpu: &mut Cpu<f64>| -> f64 {
@@ -384,8 +386,7 @@ fn inputs_and_initial_states() {
                     .expect("the CPU does not fail");
                 let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                 let lasts = model
-                    .layers
-                    .iter()
+                    .recurrences()
                     .zip(&on_last)
                     .map(|(l, w)| dot(&cpu.read_exact(&l.states.last), w));
                 dot(&cpu.read_exact(&emitted), &on_outputs) + lasts.sum::<f64>()
@@ -393,17 +394,16 @@ fn inputs_and_initial_states() {
             scalar(&mut cpu);
             cpu.write_exact(&upstream, &on_outputs);
             model
-                .layers
-                .iter()
+                .recurrences()
                 .zip(&on_last)
                 .for_each(|(layer, w)| cpu.write_exact(&layer.gradients.dstate, w));
             cpu.run(&[Phase::Backward], 1)
                 .expect("the CPU does not fail");
             let mut pairs = vec![(
                 model.inputs,
-                cpu.read_exact(&model.dinputs.expect("asked for")),
+                cpu.read_exact(&model.dinputs().expect("asked for")),
             )];
-            for layer in &model.layers {
+            for layer in model.recurrences() {
                 let mut dstate = cpu.read_exact(&layer.gradients.dstate).into_iter();
                 for (state, size) in [layer.states.h, layer.states.c]
                     .iter()

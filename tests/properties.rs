@@ -1,5 +1,5 @@
-//! Random networks, with whatever options their layers take: gradients against finite differences in f64, f32 and GPUs
-//! against f64, and what must not change a result.
+//! Random networks, with whatever options their layers take: gradients against finite differences
+//! in f64, f32 and GPUs against f64, and what must not change a result.
 
 mod common;
 mod properties_support;
@@ -25,8 +25,9 @@ use properties_support::case::{Case, cases, initial_states, networks};
 use properties_support::play::{OpenDevice, Player, Results};
 use properties_support::{check, property};
 
-/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order 1e-16 / 1e-5. Relative to the
-/// length of the gradient, or to [`FLAT`] where that is shorter, since rounding goes by the value and not by its gradient.
+/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order
+/// 1e-16 / 1e-5. Relative to the length of the gradient, or to [`FLAT`] where that is shorter,
+/// since rounding goes by the value and not by its gradient.
 const RELATIVE: f64 = 1e-6;
 const FLAT: f64 = 1e-3;
 
@@ -35,8 +36,8 @@ const STEP: f64 = 1e-5;
 /// Directions in which each gradient is looked at.
 const DIRECTIONS: usize = 3;
 
-/// Comparisons made, and those of them that had a kink between their ends: a rectified unit, or a clip, that was on the one side
-/// of it here and on the other there.
+/// Comparisons made, and those of them that had a kink between their ends: a rectified unit, or a
+/// clip, that was on the one side of it here and on the other there.
 #[derive(Default)]
 struct Tally {
     taken: Counter<usize>,
@@ -64,8 +65,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Moves tensors together along random unit vectors, and compares how the value changes with what their gradients say, which
-/// lie in other tensors in the same order.
+/// Moves tensors together along random unit vectors, and compares how the value changes with what
+/// their gradients say, which lie in other tensors in the same order.
 fn check_differences(
     player: &mut Player,
     tensors: &[Tensor],
@@ -90,7 +91,8 @@ fn check_differences(
     };
     player.run(&[Phase::Forward]);
     let sides = player.sides();
-    // The vector of a token that pads is not trained, whatever difference it makes. The table comes first.
+    // The vector of a token that pads is not trained, whatever difference it makes. The table comes
+    // first.
     let untrained = match player.model.network.input {
         Input::Embedding {
             size,
@@ -149,7 +151,8 @@ fn gradients_of_the_loss_are_its_differences() {
     tally.assert_few_were_left_out();
 }
 
-/// Of parameters, inputs and initial states, where the host says the gradients of what is emitted and of all last states.
+/// Of parameters, inputs and initial states, where the host says the gradients of what is emitted
+/// and of all last states.
 #[test]
 fn gradients_from_above_are_differences_too() {
     let tally = Tally::default();
@@ -157,10 +160,9 @@ fn gradients_from_above_are_differences_too() {
         let mut player = Player::new(&case, Gradients::OfUpstream, OpenDevice::CpuF64);
         player.run(&[Phase::Forward, Phase::Backward]);
         let model = &player.model;
-        let (gradients, dinputs) = (model.gradients, model.dinputs);
+        let (gradients, dinputs) = (model.gradients, model.dinputs());
         let dstates = model
-            .layers
-            .iter()
+            .recurrences()
             .map(|layer| layer.gradients.dstate)
             .collect();
         let mut pairs = vec![
@@ -201,7 +203,8 @@ fn check_near(results: &Results, expected: &Results, limit: f64) -> TestCaseResu
     Ok(())
 }
 
-/// The same numbers to the last bit, but for the sign of zeros: that of a product with 0 is the other factor's.
+/// The same numbers to the last bit, but for the sign of zeros: that of a product with 0 is the
+/// other factor's.
 fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     for ((name, values), (_, expected)) in results.iter().zip(expected) {
         assert_eq!(values.len(), expected.len());
@@ -212,9 +215,9 @@ fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     Ok(())
 }
 
-/// A step at `place`, against the same in f64. Of some 15 000 networks one is up to twice beyond these limits, by rounding: where
-/// kept states, scaled up at each step, grow to 37 and gates saturate, what f32 knows of 1 - z, to 2^-25, counts times the
-/// square of that.
+/// A step at `place`, against the same in f64. Of some 15 000 networks one is up to twice beyond
+/// these limits, by rounding: where kept states, scaled up at each step, grow to 37 and gates
+/// saturate, what f32 knows of 1 - z, to 2^-25, counts times the square of that.
 fn check_precision(
     case: &Case,
     gradients: Gradients,
@@ -307,7 +310,8 @@ fn check_routes(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
     check_near(&walk(Route::Step, usize::MAX), &whole, limit)
 }
 
-/// Nothing depends on what lies past a sequence's end, nor on by how much its length exceeds the steps.
+/// Nothing depends on what lies past a sequence's end, nor on by how much its length exceeds the
+/// steps.
 fn check_ends(case: &Case, place: OpenDevice) -> TestCaseResult {
     let fill = |value: f64| {
         move |player: &mut Player| {
@@ -357,7 +361,8 @@ fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
     });
 }
 
-/// A sequence's outputs have nothing to do with its neighbours, nor with its place among them; sums over the batch hardly.
+/// A sequence's outputs have nothing to do with its neighbours, nor with its place among them; sums
+/// over the batch hardly.
 #[test]
 fn sequences_may_come_in_any_order() {
     property(1000, cases(), |case| {
@@ -389,7 +394,7 @@ fn sequences_may_come_in_any_order() {
                 .collect();
             other.put_index(&model.inputs, &tokens);
         }
-        read.extend(model.targets.map(|targets| (targets, classes)));
+        read.extend(model.head.targets.map(|targets| (targets, classes)));
         for (tensor, width) in read {
             let values = reorder(one.get(&tensor), width);
             other.put(&tensor, &values);
@@ -397,14 +402,14 @@ fn sequences_may_come_in_any_order() {
         let labels = case.labels(&model).into_iter().map(f64::from);
         let labels = reorder(labels.collect(), 1).into_iter();
         other.put_index(
-            &model.labels,
+            &model.head.labels,
             &labels.map(|label| label as u32).collect::<Vec<_>>(),
         );
         one.run(&[Phase::Forward, Phase::Backward]);
         other.run(&[Phase::Forward, Phase::Backward]);
         let outputs = |values| vec![("outputs".to_string(), values)];
-        let expected = reorder(one.get(&model.outputs), classes);
-        check_same(&outputs(other.get(&model.outputs)), &outputs(expected))?;
+        let expected = reorder(one.get(&model.head.outputs), classes);
+        check_same(&outputs(other.get(&model.head.outputs)), &outputs(expected))?;
         check_near(&other.gradients(), &one.gradients(), EXACT)
     });
 }
@@ -422,7 +427,7 @@ fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
             .map(|row| &row[..mask.width])
             .take(mask.steps * batch)
             .collect();
-        let count = match case.network.layers[mask.level].dropout.mask {
+        let count = match case.network.layers[mask.layer_index].dropout.mask {
             MaskSharing::EachStep => rows.len(),
             MaskSharing::EachSequence => batch,
             MaskSharing::EachBatch => 1,
@@ -449,8 +454,8 @@ fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
         check(draw(3) == updates[3], || {
             "the same update draws other masks".into()
         })?;
-        // Hoeffding: of n numbers that are each counted with probability p, the count is more than this off with a probability
-        // below 1e-10.
+        // Hoeffding: of n numbers that are each counted with probability p, the count is more than
+        // this off with a probability below 1e-10.
         let near = |count: usize, n: usize, p: f64| {
             (count as f64 - n as f64 * p).abs() <= (12.0 * n as f64).sqrt()
         };
@@ -498,8 +503,9 @@ fn gpus_draw_the_same_masks_and_evaluate_without_them() {
     });
 }
 
-/// An evaluation is that of the same network with nothing dropped, but for rounding: a mask makes the rows of the gates longer,
-/// of which a product may take its terms otherwise. It leaves what training needs as it is.
+/// An evaluation is that of the same network with nothing dropped, but for rounding: a mask makes
+/// the rows of the gates longer, of which a product may take its terms otherwise. It leaves what
+/// training needs as it is.
 fn check_evaluation(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
     let mut player = Player::new(case, Gradients::OfLoss, place);
     player.run(&[Phase::Forward, Phase::Backward]);
@@ -541,7 +547,7 @@ fn gpus_refuse_what_they_cannot_load() {
         };
         let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
         let mut model = model.expect("it makes sense");
-        let mut layer = model.layers[0].clone();
+        let mut layer = model.recurrences().next().expect("it has a layer").clone();
         layer.options.cell_clip = cell_clip;
         let (begin, end) = (0, model.steps);
         let scan = ScanForward { layer, begin, end };
@@ -603,7 +609,8 @@ fn is_small(network: &Network) -> bool {
         .all(|size| size <= 64)
 }
 
-/// What makes no sense is refused, and nothing panics; what does, and is small, can be recorded and played.
+/// What makes no sense is refused, and nothing panics; what does, and is small, can be recorded and
+/// played.
 #[test]
 fn networks_are_refused_or_play() {
     let spoilt = (vec((0..3usize, 0..19usize, 0..40usize), 0..=3), networks());

@@ -249,8 +249,8 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     if network.head.loss == Loss::CrossEntropy {
         let mut counts = || program.buffer("counts", Kind::Control, Element::Index, [5, 5]);
         let tally = Tally {
-            outputs: model.outputs,
-            labels: model.labels,
+            outputs: model.head.outputs,
+            labels: model.head.labels,
             confusion: counts(),
             ranks: counts(),
             classes: 5,
@@ -265,13 +265,13 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
     for optimizer in optimizers() {
         let clip = Clip::Value(1.0);
-        let norm = optimizer.record(&mut model, words, 2, clip).norm;
+        let norm = model.record_update(&optimizer, clip, words, 2).norm;
         for norm in [None, Some(norm)] {
-            let (scores, weight, batch) = (model.scores, model.weight, model.batch);
+            let (scores, weight, batch) = (model.head.scores, model.head.label_weight, model.batch);
             let record = Record {
                 chunks: 1,
                 scores,
-                labels: model.labels,
+                labels: model.head.labels,
                 lengths: model.lengths,
                 weight,
                 norm,
@@ -676,7 +676,7 @@ fn what_does_not_fit_is_not_proved() {
     let network = network(Cell::LstmPeephole, 24, Loss::CrossEntropy, Reads::Last);
     let model = RecordedNetwork::new(&network, 5, 6, Gradients::OfLoss, Tuning::default())
         .expect("it is laid out");
-    let layer = &model.layers[0];
+    let layer = model.recurrences().next().expect("it has layers");
     let shrink = |tensor: &mut Tensor| *tensor = tensor.part(0, [tensor.len() - 1]);
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Recurrence));
     let edits: [Edit; 14] = [

@@ -1,5 +1,5 @@
-// GRU, gates r, z, n, reset gate after the product: n = tanh(W_n x + b_n + r (R_n h + b_hn)), h' = (1 - z) n + z h.
-// Slot 3 keeps R_n h + b_hn.
+// GRU, gates r, z, n, with the reset gate after the recurrent matmul:
+// n = tanh(W_n x + b_n + r (R_n h + b_hn)), h' = (1 - z) n + z h. Slot 3 saves R_n h + b_hn.
 
 const GATES = 3u;
 const SLOTS = 4u;
@@ -9,7 +9,13 @@ const PEEPHOLES = false;
 
 fn product_slot(gate: u32) -> u32 { return select(gate, 3u, gate == 2u); }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    product: array<Rows, GATES>,
+    w: vec3<f32>,
+    h: Rows,
+    c: ptr<function, Rows>,
+) -> Rows {
     let r = sigmoid_of((*slots)[0] + product[0]);
     let z = sigmoid_of((*slots)[1] + product[1]);
     let n = tanh_of((*slots)[2] + r * product[2]);
@@ -17,7 +23,13 @@ fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, G
     return (1.0 - z) * n + z * h;
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    s: States,
+    w: vec3<f32>,
+    dh: ptr<function, Rows>,
+    dc: ptr<function, Rows>,
+) {
     let r = (*slots)[0];
     let z = (*slots)[1];
     let n = (*slots)[2];

@@ -1,5 +1,5 @@
-// GRU, gates r, z, n, reset gate before the product: n = tanh(W_n x + b_n + R_n (r h)), h' = (1 - z) n + z h.
-// Slot 3 keeps r h.
+// GRU, gates r, z, n, with the reset gate before the recurrent matmul:
+// n = tanh(W_n x + b_n + R_n (r h)), h' = (1 - z) n + z h. Slot 3 saves r h.
 
 const GATES = 3u;
 const SLOTS = 4u;
@@ -15,14 +15,26 @@ fn cell_middle(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GA
     *slots = array(r, z, (*slots)[2], r * h);
 }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    product: array<Rows, GATES>,
+    w: vec3<f32>,
+    h: Rows,
+    c: ptr<function, Rows>,
+) -> Rows {
     let n = tanh_of((*slots)[2] + product[2]);
     let z = (*slots)[1];
     (*slots)[2] = n;
     return (1.0 - z) * n + z * h;
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    s: States,
+    w: vec3<f32>,
+    dh: ptr<function, Rows>,
+    dc: ptr<function, Rows>,
+) {
     let z = (*slots)[1];
     let n = (*slots)[2];
     (*slots)[1] = *dh * (s.h_before - n) * z * (1.0 - z);
@@ -30,7 +42,12 @@ fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f3
     *dh = *dh * z;
 }
 
-fn cell_middle_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, dmiddle: Rows, dh: ptr<function, Rows>) {
+fn cell_middle_backward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    s: States,
+    dmiddle: Rows,
+    dh: ptr<function, Rows>,
+) {
     let r = (*slots)[0];
     (*slots)[0] = dmiddle * s.h_before * r * (1.0 - r);
     *dh = *dh + dmiddle * r;

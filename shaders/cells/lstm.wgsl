@@ -1,5 +1,5 @@
-// LSTM, gates i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'). With PEEPHOLES, which the host sets, i and f
-// also see c, and o sees c'.
+// LSTM, gates i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'). With PEEPHOLES, which
+// the host sets, i and f also see c, and o sees c'.
 
 const GATES = 4u;
 const SLOTS = 4u;
@@ -10,7 +10,13 @@ override CELL_CLIP: f32 = 0.0;  // the limit of |c'|; 0 for none
 
 fn product_slot(gate: u32) -> u32 { return gate; }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    product: array<Rows, GATES>,
+    w: vec3<f32>,
+    h: Rows,
+    c: ptr<function, Rows>,
+) -> Rows {
     var sums = array((*slots)[0] + product[0], (*slots)[1] + product[1], (*slots)[3] + product[3]);
     if PEEPHOLES {
         sums[0] += w.x * *c;
@@ -31,7 +37,13 @@ fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, G
     return o * tanh_of(*c);
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    s: States,
+    w: vec3<f32>,
+    dh: ptr<function, Rows>,
+    dc: ptr<function, Rows>,
+) {
     let i = (*slots)[0];
     let f = (*slots)[1];
     let g = (*slots)[2];
@@ -43,7 +55,7 @@ fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f3
         d += d_o * w.z;
     }
     if CELL_CLIP > 0.0 {
-        // The step's own arithmetic once more, since a c' that is exactly the limit may or may not have been clipped.
+        // Computes c' again: a c' that equals the limit may or may not have been clipped.
         d = select(d, Rows(0.0), is_clipped(f * s.c_before + i * g, CELL_CLIP));
     }
     let d_i = d * g * i * (1.0 - i);

@@ -8,7 +8,13 @@ const PEEPHOLES = false;
 
 fn product_slot(gate: u32) -> u32 { return gate; }
 
-fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, w: vec3<f32>, h: Rows, c: ptr<function, Rows>) -> Rows {
+fn cell_forward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    product: array<Rows, GATES>,
+    w: vec3<f32>,
+    h: Rows,
+    c: ptr<function, Rows>,
+) -> Rows {
     let sum = (*slots)[0] + product[0];
     if RELU {
         return select(sum, Rows(0.0), sum < Rows(0.0));
@@ -16,7 +22,13 @@ fn cell_forward(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, G
     return tanh_of(sum);
 }
 
-fn cell_backward(slots: ptr<function, array<Rows, SLOTS>>, s: States, w: vec3<f32>, dh: ptr<function, Rows>, dc: ptr<function, Rows>) {
+fn cell_backward(
+    slots: ptr<function, array<Rows, SLOTS>>,
+    s: States,
+    w: vec3<f32>,
+    dh: ptr<function, Rows>,
+    dc: ptr<function, Rows>,
+) {
     if RELU {
         (*slots)[0] = select(Rows(0.0), *dh, s.h > Rows(0.0));
     } else {

@@ -1,62 +1,63 @@
-//! What a recording has to know of the device that will play it, and how it is to be played there.
+//! The sizes and choices with which a program is recorded for a device.
 
 use super::adapter::{AdapterKind, AdapterSummary};
 use crate::error::{Error, Result};
 use crate::kernels::{Gemm, Kernel, Recurrence, Tile};
 use crate::messages::{did_you_mean, listed};
 
-/// Terms of a sum that are worth a slice of their own.
+/// The inner dimension of a matmul that is worth a slice.
 const SLICE: usize = 128;
 
-/// How a layer goes through time.
+/// The dispatches of a layer's time loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// All steps in one dispatch, the state in workgroup memory.
+    /// All steps in one dispatch, with the state in workgroup memory.
     Scan,
-    /// One dispatch a step.
+    /// One dispatch per step.
     Step,
 }
 
-/// What a recording has to know of the device that will play it, and how it is to be played there.
+/// The sizes and choices with which a program is recorded for a device.
 ///
 /// | | tile | workgroups |
 /// |---|---|---|
 /// | CPU | | |
-/// | a GPU | 1 group, 1 element | 1 |
-/// | a driver that computes on the CPU | up to 4 groups, 4 elements | one for each thread |
+/// | a GPU | 1 group, 1 element | 128 |
+/// | a driver that computes on the CPU | up to 4 groups, 4 elements | one per thread |
 ///
-/// On a GPU many invocations hide what memory takes; where the CPU computes, there is no memory to wait for, each load costs many
-/// multiply-adds, and few threads share the workgroups.
+/// On a GPU many invocations hide the latency of memory. On the CPU memory has little latency, each
+/// load costs many multiply-adds, and few threads share the workgroups.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuning {
-    /// Bytes of memory that a workgroup may have.
+    /// Bytes of memory of a workgroup.
     pub workgroup_memory: u32,
-    /// The widest layer for which a scan pays.
+    /// The largest H and P of a layer that is scanned.
     pub largest_scan: usize,
-    /// Multiply-adds after which a scan is cut along time, so that no dispatch runs into a watchdog.
+    /// Multiply-adds after which a scan is cut into chunks of time, so that no dispatch runs into a
+    /// watchdog.
     pub scan_work: usize,
-    /// Takes this route, whatever the sizes are.
+    /// The route of every layer; `None` chooses it by the layer's size.
     pub route: Option<Route>,
     /// The largest tiles of a scan.
     pub tile: Tile,
-    /// Invocations along each side of a product's largest tiles: 8 or 16.
+    /// Invocations along each side of a GEMM's largest tiles: 8 or 16.
     pub gemm_side: usize,
-    /// Workgroups that it takes to keep the device busy: below it tiles do not grow, and long sums are cut.
+    /// Workgroups that keep the device busy: with fewer, tiles do not grow and long sums are cut.
     pub workgroups: usize,
-    /// Iterations of its loops after which an invocation of a kernel is cut short, as by some drivers that compute on the CPU.
+    /// Loop iterations after which some drivers that compute on the CPU stop an invocation.
     pub iterations: usize,
     /// Whether the device has subgroups, whose lanes can share sums.
     pub subgroups: bool,
-    /// Whether the recurrent weights are laid out in buffers of their own, as kernels of a GPU read them.
+    /// Whether recurrent weights are copied to packed buffers, which GPU kernels read.
     pub packs_weights: bool,
-    /// Whether shaders check at run time what the host has proved, too.
+    /// Whether shaders check bounds at run time that the host has proved.
     pub checks: bool,
-    /// Bytes that data may take on the device; what is more is streamed through a window. `None`: as many as it holds.
+    /// Bytes for data on the device; larger data are streamed. `None`: as many as the device has.
     pub data_memory: Option<u64>,
 }
 
 impl Default for Tuning {
-    /// What WebGPU promises everywhere.
+    /// The limits that WebGPU guarantees.
     fn default() -> Self {
         Tuning {
             workgroup_memory: 16 << 10,
@@ -75,29 +76,124 @@ impl Default for Tuning {
     }
 }
 
-/// What [`Tuning::set`] takes: a name, and the values that it has.
-const SETTINGS: [(&str, &str); 11] = [
-    ("route", "scan, steps or auto"),
-    ("scan_tile", "1, 2 or 4 groups of four sequences"),
-    ("scan_each", "1, 2 or 4 elements of the state"),
-    (
-        "scan_lanes",
-        "1, 2 or 4 lanes of a subgroup, and 1 on a device without them",
-    ),
-    (
-        "scan_memory",
-        "a number of KiB of workgroup memory, of those that the device has",
-    ),
-    ("gemm_side", "8 or 16 invocations"),
-    ("workgroups", "a number from 1"),
-    ("largest_scan", "a number of hidden units from 1"),
-    ("scan_work", "a number of multiply-adds from 1"),
-    ("checks", "on or off"),
-    ("data_memory", "a number of MiB from 1"),
+/// A setting of [`Tuning`] that a user can change by name.
+struct Setting {
+    name: &'static str,
+    /// The allowed values, as a noun phrase.
+    allowed: &'static str,
+    /// Sets the value; `None` where it is not allowed.
+    set: fn(&mut Tuning, &str) -> Option<()>,
+}
+
+/// Every setting.
+const SETTINGS: [Setting; 11] = [
+    Setting {
+        name: "route",
+        allowed: "scan, steps or auto",
+        set: |tuning, value| {
+            tuning.route = match value {
+                "scan" => Some(Route::Scan),
+                "steps" => Some(Route::Step),
+                "auto" => None,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Setting {
+        name: "scan_tile",
+        allowed: "1, 2 or 4 groups of four sequences",
+        set: |tuning, value| assign(&mut tuning.tile.groups, one_of(value, &[1, 2, 4])),
+    },
+    Setting {
+        name: "scan_each",
+        allowed: "1, 2 or 4 elements of the state",
+        set: |tuning, value| assign(&mut tuning.tile.each, one_of(value, &[1, 2, 4])),
+    },
+    Setting {
+        name: "scan_lanes",
+        allowed: "1, 2 or 4 lanes of a subgroup, and 1 on a device without subgroups",
+        set: |tuning, value| {
+            let largest = if tuning.subgroups { 4 } else { 1 };
+            let lanes = one_of(value, &[1, 2, 4]).filter(|&lanes| lanes <= largest);
+            assign(&mut tuning.tile.lanes, lanes)
+        },
+    },
+    Setting {
+        name: "scan_memory",
+        allowed: "KiB of workgroup memory for state and cached weights, at most what the device has",
+        set: |tuning, value| {
+            let bytes = value
+                .parse()
+                .ok()
+                .and_then(|kib: usize| kib.checked_mul(1 << 10));
+            let bytes = bytes.filter(|&bytes| bytes <= tuning.workgroup_memory as usize);
+            assign(&mut tuning.tile.memory, bytes)
+        },
+    },
+    Setting {
+        name: "gemm_side",
+        allowed: "8 or 16 invocations",
+        set: |tuning, value| assign(&mut tuning.gemm_side, one_of(value, &[8, 16])),
+    },
+    Setting {
+        name: "workgroups",
+        allowed: "a number of workgroups, at least 1",
+        set: |tuning, value| assign(&mut tuning.workgroups, at_least_one(value)),
+    },
+    Setting {
+        name: "largest_scan",
+        allowed: "a number of hidden units, at least 1",
+        set: |tuning, value| assign(&mut tuning.largest_scan, at_least_one(value)),
+    },
+    Setting {
+        name: "scan_work",
+        allowed: "a number of multiply-adds, at least 1",
+        set: |tuning, value| assign(&mut tuning.scan_work, at_least_one(value)),
+    },
+    Setting {
+        name: "checks",
+        allowed: "on or off, for bounds checks in shaders that the host has proved",
+        set: |tuning, value| {
+            tuning.checks = match value {
+                "on" => true,
+                "off" => false,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Setting {
+        name: "data_memory",
+        allowed: "a number of MiB for data, at least 1; larger data are streamed",
+        set: |tuning, value| {
+            let bytes = at_least_one(value).map(|mib| (mib as u64).saturating_mul(1 << 20));
+            assign(&mut tuning.data_memory, bytes.map(Some))
+        },
+    },
 ];
 
+fn assign<T>(field: &mut T, value: Option<T>) -> Option<()> {
+    *field = value?;
+    Some(())
+}
+
+fn at_least_one(value: &str) -> Option<usize> {
+    value.parse().ok().filter(|&number| number > 0)
+}
+
+fn one_of(value: &str, allowed: &[usize]) -> Option<usize> {
+    value.parse().ok().filter(|number| allowed.contains(number))
+}
+
 impl Tuning {
-    /// For the CPU, whose scan has no such limits.
+    /// Returns the settings of [`Tuning::set`] and their allowed values, for a help text.
+    pub fn settings_help() -> String {
+        let setting = |setting: &Setting| format!("{} ({})", setting.name, setting.allowed);
+        SETTINGS.iter().map(setting).collect::<Vec<_>>().join(", ")
+    }
+
+    /// For the CPU, whose scans have no limits.
     pub fn cpu() -> Self {
         Tuning {
             workgroup_memory: u32::MAX,
@@ -115,7 +211,7 @@ impl Tuning {
             tile: Tile {
                 groups: 4,
                 each: 4,
-                // One thread takes all of them, one after the other; and all its memory is alike.
+                // One thread runs all lanes in turn, and all memory is equally fast.
                 lanes: 1,
                 memory: 0,
                 ..self.tile
@@ -125,29 +221,7 @@ impl Tuning {
         }
     }
 
-    /// A product in tiles as large as leave enough workgroups: the larger, the fewer times its matrices are read.
-    pub(crate) fn tiled(&self, product: Gemm) -> Gemm {
-        let largest = Gemm {
-            side: self.gemm_side,
-            ..product.clone()
-        };
-        let [columns, rows, slices] = largest.grid().map(|workgroups| workgroups as usize);
-        match columns * rows * slices >= self.workgroups {
-            true => largest,
-            false => product,
-        }
-    }
-
-    /// Parts to cut a product's sums over the steps of `batch` sequences into: as many as keep the device busy, while a part is
-    /// long enough to pay; and as many as it takes for each to be computed whole.
-    pub(crate) fn slices(&self, product: &Gemm, batch: usize) -> usize {
-        let [columns, rows, _] = product.grid().map(|workgroups| workgroups as usize);
-        let busy = (self.workgroups / (columns * rows)).min(product.inner() / SLICE);
-        let whole = product.iterations().div_ceil(self.iterations);
-        busy.max(whole).clamp(1, batch)
-    }
-
-    /// For this adapter: what its limits are, and what pays on one of its kind.
+    /// For this adapter: its limits, and the choices for its kind.
     pub fn of_adapter(adapter: &AdapterSummary) -> Self {
         let subgroups = adapter.features.subgroups && adapter.limits.subgroup_sizes.0 >= 4;
         let tuning = Tuning {
@@ -162,8 +236,8 @@ impl Tuning {
         };
         match adapter.kind {
             AdapterKind::Discrete | AdapterKind::Virtual => {
-                // With more an invocation would have fewer registers than a scan takes; and Metal decides by its registers how many
-                // a kernel may have, of which only those that WebGPU promises are sure.
+                // More invocations would leave each too few registers for a scan. Metal lowers the
+                // limit of a kernel that needs many registers; WebGPU's 256 are guaranteed.
                 let most = if adapter.backend == "metal" { 256 } else { 512 };
                 Tuning {
                     tile: Tile {
@@ -174,7 +248,7 @@ impl Tuning {
                     ..tuning
                 }
             }
-            // A scan is one dispatch, which no submission can cut: at 20 GFLOP/s this is 50 ms.
+            // No submission can cut the one dispatch of a scan: at 20 GFLOP/s this takes 50 ms.
             AdapterKind::Integrated | AdapterKind::Other => Tuning {
                 scan_work: 1 << 29,
                 ..tuning
@@ -183,69 +257,57 @@ impl Tuning {
         }
     }
 
-    /// Makes a change that a user asks for, as in `scan_tile=4`, `route=steps` or `checks=on`.
+    /// Changes a setting, given as NAME=VALUE: `scan_tile=4`, `route=steps`, `checks=on`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for what is no such setting, or a value that it does not have.
+    /// [`Error::Usage`] for an unknown name or a value that is not allowed; the message begins with
+    /// the setting.
     pub fn set(&mut self, setting: &str) -> Result<()> {
-        let refused = |problem: String| Err(Error::usage(format!("--tune {setting}: {problem}")));
-        let names = SETTINGS.map(|(name, _)| name);
+        let refused = |problem: String| Err(Error::usage(format!("{setting}: {problem}")));
+        let names = SETTINGS.map(|setting| setting.name);
         let Some((name, value)) = setting.split_once('=') else {
             return refused(format!("it must be NAME=VALUE, with {}", listed(&names)));
         };
-        let number = value.parse().ok().filter(|&number: &usize| number > 0);
-        let side = number.filter(|number| [1, 2, 4].contains(number));
-        let route = match value {
-            "scan" => Some(Some(Route::Scan)),
-            "steps" => Some(Some(Route::Step)),
-            "auto" => Some(None),
-            _ => None,
+        let Some(known) = SETTINGS.iter().find(|known| known.name == name) else {
+            let similar = did_you_mean(name, &names);
+            let names = listed(&names);
+            return refused(format!(
+                "no setting is named `{name}`{similar}; use {names}"
+            ));
         };
-        let switch = match value {
-            "on" => Some(true),
-            "off" => Some(false),
-            _ => None,
-        };
-        let done = match name {
-            "route" => route.map(|route| self.route = route),
-            "scan_tile" => side.map(|groups| self.tile.groups = groups),
-            "scan_each" => side.map(|each| self.tile.each = each),
-            "scan_lanes" => {
-                let can = |lanes: &usize| *lanes == 1 || self.subgroups;
-                side.filter(can).map(|lanes| self.tile.lanes = lanes)
-            }
-            "scan_memory" => {
-                let bytes = value
-                    .parse()
-                    .ok()
-                    .and_then(|kib: usize| kib.checked_mul(1 << 10));
-                bytes
-                    .filter(|&bytes| bytes <= self.workgroup_memory as usize)
-                    .map(|bytes| self.tile.memory = bytes)
-            }
-            "gemm_side" => number
-                .filter(|number| [8, 16].contains(number))
-                .map(|side| self.gemm_side = side),
-            "workgroups" => number.map(|number| self.workgroups = number),
-            "largest_scan" => number.map(|number| self.largest_scan = number),
-            "scan_work" => number.map(|number| self.scan_work = number),
-            "data_memory" => number
-                .map(|number| self.data_memory = Some((number as u64).saturating_mul(1 << 20))),
-            "checks" => switch.map(|checks| self.checks = checks),
-            _ => {
-                let similar = did_you_mean(name, &names);
-                return refused(format!(
-                    "there is no `{name}`{similar}; there is {}",
-                    listed(&names)
-                ));
-            }
-        };
-        let values = SETTINGS.iter().find(|(known, _)| *known == name);
-        let values = values.map_or("", |(_, values)| values);
-        done.map_or_else(|| refused(format!("`{name}` takes {values}")), Ok)
+        match (known.set)(self, value) {
+            Some(()) => Ok(()),
+            None => refused(format!("`{name}` takes {}", known.allowed)),
+        }
     }
 
-    /// The tile of a layer's scans: the largest that fits and leaves enough workgroups and invocations; lanes where those are few, and weights kept.
+    /// Returns the GEMM with the largest tiles that leave enough workgroups: the larger the tiles,
+    /// the fewer times its matrices are read.
+    pub(crate) fn tiled(&self, gemm: Gemm) -> Gemm {
+        let largest = Gemm {
+            side: self.gemm_side,
+            ..gemm.clone()
+        };
+        let [columns, rows, slices] = largest.grid().map(|workgroups| workgroups as usize);
+        if columns * rows * slices >= self.workgroups {
+            largest
+        } else {
+            gemm
+        }
+    }
+
+    /// Returns the number of slices for a GEMM's sums over the steps of `batch` sequences: enough
+    /// to keep the device busy, while a slice is long enough, and enough that no slice exceeds the
+    /// loop iterations of an invocation.
+    pub(crate) fn slices(&self, gemm: &Gemm, batch: usize) -> usize {
+        let [columns, rows, _] = gemm.grid().map(|workgroups| workgroups as usize);
+        let busy = (self.workgroups / (columns * rows)).min(gemm.inner() / SLICE);
+        let complete = gemm.iterations().div_ceil(self.iterations);
+        busy.max(complete).clamp(1, batch)
+    }
+
+    /// Returns the tile of a layer's scans: the largest that fits and leaves enough workgroups and
+    /// invocations. Lanes share sums while those are few; free memory caches weights.
     pub(crate) fn tile(&self, layer: &Recurrence) -> Tile {
         let fits = |groups: &usize| {
             layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
@@ -256,12 +318,12 @@ impl Tuning {
         let sizes = |largest: usize| [4, 2].into_iter().filter(move |&size| size <= largest);
         let groups = sizes(self.tile.groups).find(fits).unwrap_or(1);
         let workgroups = layer.batch.div_ceil(4 * groups);
-        // The fewer workgroups there are, the more each has to have at work.
+        // The fewer the workgroups, the more invocations each must have.
         let pays = |lanes: &usize| {
             workgroups * lanes <= self.workgroups
                 && layer.hidden_size * lanes <= self.tile.invocations
         };
-        // Where there are many, several share the memory of a core.
+        // Many workgroups share the memory of a core.
         let is_alone = workgroups <= self.workgroups;
         Tile {
             groups,
@@ -272,10 +334,11 @@ impl Tuning {
         }
     }
 
-    /// The route for a layer.
+    /// Returns the route of a layer.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] where the scan is asked for and the layer's state does not fit in a workgroup's memory.
+    /// [`Error::LimitExceeded`] where the scan is requested and the layer's state does not fit in a
+    /// workgroup's memory.
     pub(crate) fn route(&self, layer: &Recurrence) -> Result<Route> {
         let needed = layer.scan_memory();
         let widest = layer.hidden_size.max(layer.output_size);
@@ -300,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_change_what_they_name() {
+    fn settings_change_their_fields() {
         let mut tuning = Tuning {
             subgroups: true,
             ..Tuning::default()
@@ -341,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_setting_is_refused() {
+    fn unknown_settings_and_values_are_refused() {
         let problem = |setting: &str| {
             let error = Tuning::default().set(setting).unwrap_err();
             assert_eq!(error.exit_code(), 2);
@@ -361,8 +424,8 @@ mod tests {
         ] {
             assert!(problem(setting).contains(" takes "), "{setting}");
         }
-        // Every name in the list is one that is set.
-        for (name, _) in SETTINGS {
+        // Every setting in the list refuses an invalid value.
+        for Setting { name, .. } in SETTINGS {
             assert!(problem(&format!("{name}=?")).contains(&format!("`{name}` takes ")));
         }
     }

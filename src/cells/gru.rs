@@ -1,39 +1,68 @@
-//! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 keeps, with the reset gate after the product, `R_n h + b_hn`;
-//! with the reset gate before it, `r h`.
+//! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 saves `R_n h + b_hn` with the reset gate
+//! after the recurrent matmul, and `r h` with the reset gate before it.
 
-use super::{Backward, CellSpec, Formulas, Forward};
+use super::{
+    BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock,
+    SupportedOptions,
+};
 use crate::numeric::real::Number;
 
-pub(super) const FACTS: CellSpec = CellSpec {
+const RESET_AFTER: CellSpec = CellSpec {
     name: "gru",
-    pytorch: Some("GRU"),
     gates: 3,
     recurrent_gates: 3,
     slots: 4,
     states: 1,
     first_stage: 3,
     product_slots: [0, 1, 3, 0],
-    needs_recurrent_bias: true,
-    peepholes: false,
+    // TensorFlow's `GRUCell` has one kernel for the gates and one for the candidate.
+    blocks: &[
+        GateBlock {
+            gates: &["r", "z"],
+            initial_bias: 1.0,
+        },
+        GateBlock {
+            gates: &["n"],
+            initial_bias: 0.0,
+        },
+    ],
+    peepholes: &[],
+    options: SupportedOptions::NONE,
+    frameworks: Frameworks {
+        pytorch: Some("GRU"),
+        keras: Some(UPDATE_FIRST),
+        onnx: Some(UPDATE_FIRST),
+    },
     shader: include_str!("../../shaders/cells/gru.wgsl"),
 };
 
-pub(super) const RESET_BEFORE: CellSpec = CellSpec {
+/// Keras and ONNX have the update gate z before the reset gate r.
+const UPDATE_FIRST: FrameworkCell = FrameworkCell {
+    name: "GRU",
+    gate_order: &[1, 0, 2],
+};
+
+const RESET_BEFORE: CellSpec = CellSpec {
     name: "gru-reset-before",
-    pytorch: None,
     first_stage: 2,
     product_slots: [0, 1, 2, 0],
-    needs_recurrent_bias: false,
+    frameworks: Frameworks {
+        pytorch: None,
+        ..RESET_AFTER.frameworks
+    },
     shader: include_str!("../../shaders/cells/gru_reset_before.wgsl"),
-    ..FACTS
+    ..RESET_AFTER
 };
 
 /// `n = tanh(W_n x + b_n + r (R_n h + b_hn))`.
 pub(super) struct Gru;
 
 impl Formulas for Gru {
+    const SPEC: CellSpec = RESET_AFTER;
+    type Clipped = Self;
+
     #[inline(always)]
-    fn forward<R: Number>(unit: &mut Forward<R>) {
+    fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
         let r = (unit.slots[0] + unit.product[0]).sigmoid();
         let z = (unit.slots[1] + unit.product[1]).sigmoid();
         let n = Number::tanh(unit.slots[2] + r * unit.product[2]);
@@ -42,7 +71,7 @@ impl Formulas for Gru {
     }
 
     #[inline(always)]
-    fn backward<R: Number>(unit: &mut Backward<R>) {
+    fn backward<R: Number>(unit: &mut BackwardUnit<R>) {
         let [r, z, n, product] = unit.slots;
         let one = z.constant(1.0);
         let dn = unit.dh * (one - z) * (one - n * n);
@@ -56,15 +85,18 @@ impl Formulas for Gru {
 pub(super) struct GruResetBefore;
 
 impl Formulas for GruResetBefore {
+    const SPEC: CellSpec = RESET_BEFORE;
+    type Clipped = Self;
+
     #[inline(always)]
-    fn middle<R: Number>(unit: &mut Forward<R>) {
+    fn middle<R: Number>(unit: &mut ForwardUnit<R>) {
         let r = (unit.slots[0] + unit.product[0]).sigmoid();
         let z = (unit.slots[1] + unit.product[1]).sigmoid();
         unit.slots = [r, z, unit.slots[2], r * unit.h];
     }
 
     #[inline(always)]
-    fn forward<R: Number>(unit: &mut Forward<R>) {
+    fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
         let n = Number::tanh(unit.slots[2] + unit.product[2]);
         let z = unit.slots[1];
         unit.h = (z.constant(1.0) - z) * n + z * unit.h;
@@ -72,7 +104,7 @@ impl Formulas for GruResetBefore {
     }
 
     #[inline(always)]
-    fn backward<R: Number>(unit: &mut Backward<R>) {
+    fn backward<R: Number>(unit: &mut BackwardUnit<R>) {
         let [_, z, n, _] = unit.slots;
         let one = z.constant(1.0);
         unit.slots[1] = unit.dh * (unit.h_before - n) * z * (one - z);
@@ -81,7 +113,7 @@ impl Formulas for GruResetBefore {
     }
 
     #[inline(always)]
-    fn middle_backward<R: Number>(unit: &mut Backward<R>) {
+    fn middle_backward<R: Number>(unit: &mut BackwardUnit<R>) {
         let r = unit.slots[0];
         unit.slots[0] = unit.dmiddle * unit.h_before * r * (r.constant(1.0) - r);
         unit.dh += unit.dmiddle * r;

@@ -1,42 +1,83 @@
-//! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and f also see c, and
-//! o sees c' (Gers & Schmidhuber 2000). With clipping c' is what ±clip leaves of it.
+//! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and
+//! f also see c, and o sees c' (Gers & Schmidhuber 2000). With clipping, c' is limited to ±clip.
 
-use super::{Backward, CellSpec, Formulas, Forward};
+use super::{
+    BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock, Peephole,
+    PeepholeInput, SupportedOptions,
+};
 use crate::numeric::real::Number;
 
-pub(super) const FACTS: CellSpec = CellSpec {
+const PLAIN: CellSpec = CellSpec {
     name: "lstm",
-    pytorch: Some("LSTM"),
     gates: 4,
     recurrent_gates: 4,
     slots: 4,
     states: 2,
     first_stage: 4,
     product_slots: [0, 1, 2, 3],
-    needs_recurrent_bias: false,
-    peepholes: false,
+    blocks: &[GateBlock {
+        gates: &["i", "f", "g", "o"],
+        initial_bias: 0.0,
+    }],
+    peepholes: &[],
+    options: SupportedOptions {
+        forget_gate: Some(1),
+        cell_clip: true,
+        projection: true,
+    },
+    frameworks: Frameworks {
+        pytorch: Some("LSTM"),
+        keras: Some(FrameworkCell {
+            name: "LSTM",
+            gate_order: &[0, 1, 2, 3],
+        }),
+        onnx: Some(FrameworkCell {
+            name: "LSTM",
+            gate_order: &[0, 3, 1, 2],
+        }),
+    },
     shader: concat!(
         "const PEEPHOLES = false;\n",
         include_str!("../../shaders/cells/lstm.wgsl")
     ),
 };
 
-pub(super) const PEEPHOLE: CellSpec = CellSpec {
+const PEEPHOLE: CellSpec = CellSpec {
     name: "lstm-peephole",
-    pytorch: None,
-    peepholes: true,
+    peepholes: &[
+        Peephole {
+            gate: 0,
+            sees: PeepholeInput::CBefore,
+        },
+        Peephole {
+            gate: 1,
+            sees: PeepholeInput::CBefore,
+        },
+        Peephole {
+            gate: 3,
+            sees: PeepholeInput::CAfter,
+        },
+    ],
+    frameworks: Frameworks {
+        pytorch: None,
+        keras: None,
+        ..PLAIN.frameworks
+    },
     shader: concat!(
         "const PEEPHOLES = true;\n",
         include_str!("../../shaders/cells/lstm.wgsl")
     ),
-    ..FACTS
+    ..PLAIN
 };
 
 pub(super) struct Lstm<const PEEPHOLES: bool, const CLIPS: bool>;
 
 impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIPS> {
+    const SPEC: CellSpec = if PEEPHOLES { PEEPHOLE } else { PLAIN };
+    type Clipped = Lstm<PEEPHOLES, true>;
+
     #[inline(always)]
-    fn forward<R: Number>(unit: &mut Forward<R>) {
+    fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
         let ([i, f, g, o], product) = (unit.slots, unit.product);
         let (mut i, mut f) = (i + product[0], f + product[1]);
         let (g, mut o) = (g + product[2], o + product[3]);
@@ -59,7 +100,7 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
     }
 
     #[inline(always)]
-    fn backward<R: Number>(unit: &mut Backward<R>) {
+    fn backward<R: Number>(unit: &mut BackwardUnit<R>) {
         let [i, f, g, o] = unit.slots;
         let [w_i, w_f, w_o] = unit.peepholes;
         let one = o.constant(1.0);
@@ -69,7 +110,7 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
         if PEEPHOLES {
             dc += d_o * w_o;
         }
-        // The step's own arithmetic once more, since a c' that is exactly the limit may or may not have been clipped.
+        // Computes c' again: a c' that equals the limit may or may not have been clipped.
         if CLIPS {
             dc = dc.past_clip(f * unit.c_before + i * g, unit.clip);
         }

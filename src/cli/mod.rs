@@ -29,6 +29,7 @@ use gatescan::error::{Error, Result};
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
+use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::model::Model;
 use gatescan::recipe::{DataRecipe, Recipe};
 use gatescan::run;
@@ -177,18 +178,18 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
 /// How programs are run on a device.
 #[derive(Args, Clone)]
 struct Tune {
-    /// Change how programs are played on the device: route=scan|steps|auto, scan_tile=1|2|4,
-    /// scan_each=1|2|4, scan_lanes=1|2|4, scan_memory=KIB (of workgroup memory; what the state
-    /// leaves of it holds recurrent weights), gemm_side=8|16, workgroups=N, largest_scan=N,
-    /// scan_work=N, checks=on|off (of what the host has proved, in shaders), data_memory=MIB (for
-    /// data; what is more is streamed).
-    #[arg(long = "tune", value_name = "KEY=VALUE")]
+    #[arg(
+        long = "tune",
+        value_name = "NAME=VALUE",
+        help = format!("Change how programs run on the device: {}", Tuning::settings_help())
+    )]
     settings: Vec<String>,
 }
 
 /// Opens a device with the settings of `--tune`.
 fn open(device: &Device, tune: &Tune) -> Result<OpenDevice> {
-    OpenDevice::open(device)?.tuned(&tune.settings)
+    let tuned = OpenDevice::open(device)?.tuned(&tune.settings);
+    tuned.map_err(|error| Error::usage(format!("--tune {error}")))
 }
 
 fn device_name(device: Device) -> String {

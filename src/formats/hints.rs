@@ -128,7 +128,7 @@ impl ImportHints {
             }
         };
         let fits = |cell: &Cell| {
-            let same_weights = cell.facts().gates == gates && !cell.facts().peepholes;
+            let same_weights = cell.facts().gates == gates && cell.spec().peepholes.is_empty();
             let same_reset = reset_after.is_none_or(|after| after == (*cell == Cell::Gru));
             same_weights && (gates != 3 || same_reset)
         };

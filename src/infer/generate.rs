@@ -45,7 +45,7 @@ pub fn generate(
         Context::CarriedState => Stepper::carrying_states(model, 1, device)?,
         Context::SlidingWindow(steps) => Stepper::of_window(model, steps, device)?,
     };
-    let newest = (stepper.network.outputs).part((steps - 1) * width, [width]);
+    let newest = (stepper.network.head.outputs).part((steps - 1) * width, [width]);
     let mut series = seed.to_vec();
     // The first prediction that is used follows the seed.
     let first_used = seed.len() / width - steps;

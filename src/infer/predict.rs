@@ -262,7 +262,7 @@ impl Predictor {
 
     /// Writes the initial states of a batch.
     fn write_states(&mut self, sequences: &Range<usize>, states: &mut [State]) -> Result<()> {
-        for (layer, state) in self.recorded.layers.iter().zip(states) {
+        for (layer, state) in self.recorded.recurrences().zip(states) {
             for ((initial, _), part) in state_tensors(layer).into_iter().zip(state.parts()) {
                 let own = part.slice(s![sequences.clone(), ..]);
                 let mut values: Vec<f32> = own.iter().copied().collect();
@@ -285,7 +285,7 @@ impl Predictor {
         let last_layer = recorded.network.layers.len() - 1;
         let length = |b: usize| lengths[b] as usize;
         let outputs = |b: usize| if reads_every { length(b) } else { 1 };
-        let values = executor.read(&recorded.outputs)?;
+        let values = executor.read(&recorded.head.outputs)?;
         copy_batch(
             &values,
             recorded.batch,
@@ -301,7 +301,7 @@ impl Predictor {
             &mut arrays.hidden,
             length,
         );
-        for (layer, state) in recorded.layers.iter().zip(&mut arrays.states) {
+        for (layer, state) in recorded.recurrences().zip(&mut arrays.states) {
             for ((_, last), part) in state_tensors(layer).into_iter().zip(state.parts()) {
                 let values = executor.read(&last)?;
                 let mut own = part.slice_mut(s![sequences.clone(), ..]);

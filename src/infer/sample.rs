@@ -128,7 +128,7 @@ impl Sampler {
 
     /// The logits `[B, V]` of the next token.
     fn logits(&mut self) -> Result<Vec<f32>> {
-        let outputs = self.stepper.network.outputs;
+        let outputs = self.stepper.network.head.outputs;
         let mut logits = self.stepper.executor.read(&outputs)?;
         if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
             return Err(Error::data(format!(

@@ -1,39 +1,40 @@
-//! The update recorded: the gradient's norm, its clipping, and the optimizer's rule over the flat vector of parameters.
+//! The optimizer's update, recorded: the gradient's norm, its clipping, and the optimizer's rule
+//! over the flat vector of parameters.
 
 use super::RecordedNetwork;
 use crate::backend::executor::Executor;
 use crate::error::Result;
-use crate::kernels::{self, ClipFactor, Descent, Form, SquaredNorm};
+use crate::kernels::{self, Call, ClipFactor, Descent, Form, SquaredNorm};
 use crate::program::{Phase, Program};
 use crate::recipe::optimizer::{Clip, Optimizer, rmsprop_epsilon, rmsprop_rho};
 use crate::tensor::{Element, Kind, Tensor};
 
-/// What an update reads from the host, and keeps.
+/// The tensors of an update that the host reads and writes.
 #[derive(Debug, Clone)]
-pub struct Update {
+pub struct RecordedUpdate {
     /// `[rows]`: the learning rate of each step until the next readback.
     pub rates: Tensor,
-    /// `[2]`: norm of the gradient, and the factor that clips it.
+    /// `[2]`: the gradient's norm, and the factor that clips it.
     pub norm: Tensor,
-    /// What the optimiser remembers of each parameter.
+    /// The optimizer's moments.
     pub moments: Vec<Moment>,
 }
 
-/// A number for each parameter that an optimiser carries from step to step.
+/// An optimizer's value per parameter, updated at every step.
 #[derive(Debug, Clone)]
 pub struct Moment {
     pub name: &'static str,
-    /// `[parameters]`, laid out as they are.
+    /// `[parameters]`, with the offsets of the parameters.
     pub tensor: Tensor,
-    /// The number that all of them start at.
+    /// The initial value of every element.
     pub initial: f32,
 }
 
-impl Update {
-    /// Sets the moments to what they start at.
+impl RecordedUpdate {
+    /// Sets the moments to their initial values.
     ///
     /// # Errors
-    /// What the device reports.
+    /// Those of [`Executor::write`].
     pub fn initialise(&self, executor: &mut dyn Executor) -> Result<()> {
         let set = |moment: &Moment| {
             executor.write(&moment.tensor, &vec![moment.initial; moment.tensor.len()])
@@ -42,154 +43,229 @@ impl Update {
     }
 }
 
-impl Optimizer {
-    /// Records the gradient's norm, its clipping and the update, for a loop that keeps its count in `control` and writes up
-    /// to `rows` learning rates at a time.
+impl RecordedNetwork {
+    /// Records, in [`Phase::Update`], the gradient's norm, its clipping and the optimizer's update.
+    /// The loop counts its steps in `control` and writes up to `rows` learning rates at a time.
     ///
     /// # Panics
-    /// Where the model was made without gradients.
-    pub fn record(
-        &self,
-        model: &mut RecordedNetwork,
+    /// Where the network was recorded without gradients.
+    pub fn record_update(
+        &mut self,
+        optimizer: &Optimizer,
+        clip: Clip,
         control: Tensor,
         rows: usize,
-        clip: Clip,
-    ) -> Update {
-        let gradients = model.gradients.expect("the model was made with gradients");
-        let (parameters, program) = (model.parameters, &mut model.program);
-        let real = Element::Real;
-        let rates = program.buffer("rates", Kind::Control, real, [rows]);
-        let norm = program.buffer("norm", Kind::Control, real, [2]);
-        let partials = program.buffer("partials", Kind::Control, real, [SquaredNorm::PARTIALS]);
-        let source = gradients;
-        program.push(Phase::Update, SquaredNorm { source, partials });
-        let (limit, form, clip_value) = match clip {
-            Clip::None => (None, Form::Torch, None),
-            Clip::Norm { limit, form } => (Some(limit), form, None),
-            Clip::Value(limit) => (None, Form::Torch, Some(limit)),
+    ) -> RecordedUpdate {
+        let gradients = self.gradients;
+        let gradients = gradients.expect("the network was recorded with gradients");
+        let buffer = |program: &mut Program, name, len: usize| {
+            program.buffer(name, Kind::Control, Element::Real, [len])
         };
-        program.push(
-            Phase::Update,
-            ClipFactor {
-                partials,
-                norm,
-                limit,
-                form,
-            },
-        );
-        let l2 = match *self {
-            Optimizer::Sgd { weight_decay, .. }
-            | Optimizer::Adam { weight_decay, .. }
-            | Optimizer::Rmsprop { weight_decay, .. } => weight_decay,
-            Optimizer::AdamW { .. } => 0.0,
-        };
+        let rates = buffer(&mut self.program, "rates", rows);
+        let norm = buffer(&mut self.program, "norm", 2);
+        self.record_norm(gradients, norm, clip);
         let descent = Descent {
-            parameters,
+            parameters: self.parameters,
             gradients,
             control,
             rates,
             norm,
-            clip_value,
-            l2,
+            clip_value: match clip {
+                Clip::Value(limit) => Some(limit),
+                Clip::None | Clip::Norm { .. } => None,
+            },
+            l2: l2_penalty(optimizer),
         };
-        let moments = self.record_rule(program, descent);
-        Update {
+        let mut moments = Moments {
+            program: &mut self.program,
+            len: self.parameters.len(),
+            kept: vec![],
+        };
+        let rule = rule(optimizer, descent, &mut moments);
+        let moments = moments.kept;
+        self.program.push(Phase::Update, rule);
+        RecordedUpdate {
             rates,
             norm,
             moments,
         }
     }
 
-    /// Records the rule itself; returns the moments that it keeps.
-    fn record_rule(&self, program: &mut Program, descent: Descent) -> Vec<Moment> {
-        let mut moments = vec![];
-        // A moment that is not kept is empty.
-        let mut moment = |name, kept: bool, initial| {
-            let count = if kept { descent.parameters.len() } else { 0 };
-            let tensor = program.buffer(name, Kind::Moments, Element::Real, [count]);
-            if kept {
-                moments.push(Moment {
-                    name,
-                    tensor,
-                    initial,
-                });
-            }
-            tensor
+    /// Records the gradient's norm and the factor that clips it.
+    fn record_norm(&mut self, gradients: Tensor, norm: Tensor, clip: Clip) {
+        let len = [SquaredNorm::PARTIALS];
+        let program = &mut self.program;
+        let partials = program.buffer("partials", Kind::Control, Element::Real, len);
+        let squared_norm = SquaredNorm {
+            source: gradients,
+            partials,
         };
-        match *self {
-            Optimizer::Sgd {
-                momentum,
-                dampening,
-                nesterov,
-                ..
-            } => {
-                let call = kernels::Sgd {
-                    descent,
-                    velocity: moment("velocity", momentum > 0.0, 0.0),
-                    momentum,
-                    dampening,
-                    nesterov,
-                };
-                program.push(Phase::Update, call);
-            }
-            Optimizer::Adam {
-                beta1,
-                beta2,
-                epsilon,
-                amsgrad,
-                ..
-            }
-            | Optimizer::AdamW {
-                beta1,
-                beta2,
-                epsilon,
-                amsgrad,
-                ..
-            } => {
-                let call = kernels::Adam {
-                    descent,
-                    first_moment: moment("first_moment", true, 0.0),
-                    second_moment: moment("second_moment", true, 0.0),
-                    largest_moment: moment("largest_moment", amsgrad, 0.0),
-                    beta1,
-                    beta2,
-                    epsilon,
-                    form: match *self {
-                        Optimizer::Adam { form, .. } => form,
-                        _ => Form::Torch,
-                    },
-                    weight_decay: match *self {
-                        Optimizer::AdamW { weight_decay, .. } => weight_decay,
-                        _ => 0.0,
-                    },
-                };
-                program.push(Phase::Update, call);
-            }
-            Optimizer::Rmsprop {
-                form,
-                rho,
-                epsilon,
-                momentum,
-                centered,
-                ..
-            } => {
-                let start = match form {
-                    Form::Torch => 0.0,
-                    Form::Tensorflow => 1.0,
-                };
-                let call = kernels::Rmsprop {
-                    descent,
-                    mean_square: moment("mean_square", true, start),
-                    mean_gradient: moment("mean_gradient", centered, 0.0),
-                    velocity: moment("velocity", momentum > 0.0, 0.0),
-                    rho: rmsprop_rho(form, rho),
-                    momentum,
-                    epsilon: rmsprop_epsilon(form, epsilon),
-                    form,
-                };
-                program.push(Phase::Update, call);
-            }
+        let (limit, form) = match clip {
+            Clip::Norm { limit, form } => (Some(limit), form),
+            Clip::None | Clip::Value(_) => (None, Form::Torch),
+        };
+        let clip_factor = ClipFactor {
+            partials,
+            norm,
+            limit,
+            form,
+        };
+        program.push(Phase::Update, squared_norm);
+        program.push(Phase::Update, clip_factor);
+    }
+}
+
+/// The factor of the parameter that is added to its gradient; 0 for decoupled weight decay.
+fn l2_penalty(optimizer: &Optimizer) -> f64 {
+    match *optimizer {
+        Optimizer::Sgd { weight_decay, .. }
+        | Optimizer::Adam { weight_decay, .. }
+        | Optimizer::Rmsprop { weight_decay, .. } => weight_decay,
+        Optimizer::AdamW { .. } => 0.0,
+    }
+}
+
+/// The moments that a rule creates.
+struct Moments<'a> {
+    program: &'a mut Program,
+    /// The number of parameters.
+    len: usize,
+    kept: Vec<Moment>,
+}
+
+impl Moments<'_> {
+    /// Creates a moment.
+    fn create(&mut self, name: &'static str, initial: f32) -> Tensor {
+        let tensor = self.buffer(name, self.len);
+        self.kept.push(Moment {
+            name,
+            tensor,
+            initial,
+        });
+        tensor
+    }
+
+    /// Creates a moment that starts as zeros if the rule uses it, and an empty tensor otherwise.
+    fn create_if(&mut self, is_used: bool, name: &'static str) -> Tensor {
+        if is_used {
+            self.create(name, 0.0)
+        } else {
+            self.buffer(name, 0)
         }
-        moments
+    }
+
+    fn buffer(&mut self, name: &'static str, len: usize) -> Tensor {
+        let (kind, element) = (Kind::Moments, Element::Real);
+        self.program.buffer(name, kind, element, [len])
+    }
+}
+
+/// Returns the optimizer's rule as a kernel call.
+fn rule(optimizer: &Optimizer, descent: Descent, moments: &mut Moments) -> Call {
+    match *optimizer {
+        Optimizer::Sgd {
+            momentum,
+            dampening,
+            nesterov,
+            ..
+        } => sgd(descent, moments, momentum, dampening, nesterov).into(),
+        Optimizer::Adam {
+            beta1,
+            beta2,
+            epsilon,
+            form,
+            amsgrad,
+            ..
+        } => kernels::Adam {
+            form,
+            ..adam(descent, moments, [beta1, beta2], epsilon, amsgrad)
+        }
+        .into(),
+        Optimizer::AdamW {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            amsgrad,
+            ..
+        } => kernels::Adam {
+            weight_decay,
+            ..adam(descent, moments, [beta1, beta2], epsilon, amsgrad)
+        }
+        .into(),
+        Optimizer::Rmsprop {
+            form,
+            rho,
+            epsilon,
+            momentum,
+            centered,
+            ..
+        } => kernels::Rmsprop {
+            rho: rmsprop_rho(form, rho),
+            epsilon: rmsprop_epsilon(form, epsilon),
+            ..rmsprop(descent, moments, form, momentum, centered)
+        }
+        .into(),
+    }
+}
+
+fn sgd(
+    descent: Descent,
+    moments: &mut Moments,
+    momentum: f64,
+    dampening: f64,
+    nesterov: bool,
+) -> kernels::Sgd {
+    kernels::Sgd {
+        descent,
+        velocity: moments.create_if(momentum > 0.0, "velocity"),
+        momentum,
+        dampening,
+        nesterov,
+    }
+}
+
+/// PyTorch's Adam without decoupled weight decay.
+fn adam(
+    descent: Descent,
+    moments: &mut Moments,
+    [beta1, beta2]: [f64; 2],
+    epsilon: f64,
+    amsgrad: bool,
+) -> kernels::Adam {
+    kernels::Adam {
+        descent,
+        first_moment: moments.create("first_moment", 0.0),
+        second_moment: moments.create("second_moment", 0.0),
+        largest_moment: moments.create_if(amsgrad, "largest_moment"),
+        beta1,
+        beta2,
+        epsilon,
+        form: Form::Torch,
+        weight_decay: 0.0,
+    }
+}
+
+/// RMSProp with its framework's default constants.
+fn rmsprop(
+    descent: Descent,
+    moments: &mut Moments,
+    form: Form,
+    momentum: f64,
+    centered: bool,
+) -> kernels::Rmsprop {
+    let initial = match form {
+        Form::Torch => 0.0,
+        Form::Tensorflow => 1.0,
+    };
+    kernels::Rmsprop {
+        descent,
+        mean_square: moments.create("mean_square", initial),
+        mean_gradient: moments.create_if(centered, "mean_gradient"),
+        velocity: moments.create_if(momentum > 0.0, "velocity"),
+        rho: rmsprop_rho(form, None),
+        momentum,
+        epsilon: rmsprop_epsilon(form, None),
+        form,
     }
 }

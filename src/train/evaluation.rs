@@ -247,8 +247,8 @@ fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
     let mut counts =
         |name, extents: [usize; 2]| program.buffer(name, Kind::Control, Element::Index, extents);
     let tally = Tally {
-        outputs: network.outputs,
-        labels: network.labels,
+        outputs: network.head.outputs,
+        labels: network.head.labels,
         confusion: counts("confusion", [side, side]),
         ranks: counts("ranks", [classes, 1]),
         classes,

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
-use crate::record::update::Update;
+use crate::record::update::RecordedUpdate;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::Kind;
 use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
@@ -16,7 +16,7 @@ use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
 /// A recipe's training step and evaluation, recorded.
 pub(super) struct Recording {
     pub(super) network: RecordedNetwork,
-    pub(super) update: Update,
+    pub(super) update: RecordedUpdate,
     pub(super) train: Feed,
     pub(super) test: Option<Feed>,
 }
@@ -93,15 +93,13 @@ impl Recording {
 }
 
 /// Records forward pass, backward pass and update of a step that reads its batch from `feed`.
-fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> Update {
+fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> RecordedUpdate {
     network.draw_masks(recipe.seed, feed.control());
     network.forward(Phase::Forward);
     network.loss(Phase::Forward);
     network.backward();
-    let clip = recipe.clip();
-    let update = recipe
-        .optimizer
-        .record(network, feed.control(), HISTORY_ROWS, clip);
+    let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
+    let update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
     feed.record_end(network, Phase::Update, Some(update.norm));
     update
 }

@@ -9,7 +9,7 @@ use gatescan::low_level::backend::gpu::executor::Gpu;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::{Columns, IGNORE, Record, control, history};
 use gatescan::low_level::program::{Phase, Program};
-use gatescan::low_level::record::update::Update;
+use gatescan::low_level::record::update::RecordedUpdate;
 use gatescan::low_level::record::{Gradients, MaskOf, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::Reads;
@@ -255,7 +255,7 @@ const HISTORY_ROWS: usize = 16;
 /// What an optimiser adds to a program.
 struct Training {
     recipe: Recipe,
-    update: Update,
+    update: RecordedUpdate,
     history: Tensor,
     control: Tensor,
 }
@@ -269,15 +269,14 @@ impl Training {
             Element::Real,
             [HISTORY_ROWS, history::WORDS],
         );
-        let update = recipe
-            .optimizer
-            .record(model, control, HISTORY_ROWS, recipe.clip);
+        let (optimizer, clip) = (&recipe.optimizer, recipe.clip);
+        let update = model.record_update(optimizer, clip, control, HISTORY_ROWS);
         let record = Record {
             chunks: 1,
-            scores: model.scores,
-            labels: model.labels,
+            scores: model.head.scores,
+            labels: model.head.labels,
             lengths: model.lengths,
-            weight: model.weight,
+            weight: model.head.label_weight,
             norm: Some(update.norm),
             control,
             history,
@@ -381,12 +380,12 @@ impl Session<'_> {
         let lengths = case.find("lengths").map_or(&full, |array| &array.values);
         player.write_index(&model.lengths, lengths.iter().copied());
         if let Some(labels) = case.find("labels") {
-            player.write_index(&model.labels, labels.values.iter().copied());
+            player.write_index(&model.head.labels, labels.values.iter().copied());
         }
-        if let Some(targets) = &model.targets {
+        if let Some(targets) = &model.head.targets {
             player.write(targets, &case.time_major("targets"));
         }
-        for (l, layer) in model.layers.iter().enumerate() {
+        for (l, layer) in model.recurrences().enumerate() {
             let states = [("h", layer.states.h), ("c", layer.states.c)];
             let mut skip = 0;
             for ((s, over_time), len) in states.into_iter().zip(layer.state_sizes()) {
@@ -407,7 +406,7 @@ impl Session<'_> {
                 // PyTorch has no other.
                 MaskOf::Output | MaskOf::Last { .. } => "",
             };
-            let kept = case.time_major(&format!("mask/layer{}{of}", mask.level));
+            let kept = case.time_major(&format!("mask/layer{}{of}", mask.layer_index));
             let Columns { tensor, stride } = mask.columns;
             let mut values = vec![0.0; tensor.len()];
             for (row, kept) in values.chunks_mut(stride).zip(kept.chunks(mask.width)) {
@@ -452,7 +451,7 @@ impl Session<'_> {
         let (tokens, targets) = (time_major("ids"), time_major("targets"));
         self.player.write_index(&model.inputs, tokens.into_iter());
         self.player
-            .write_index(&model.labels, targets.into_iter().map(label));
+            .write_index(&model.head.labels, targets.into_iter().map(label));
     }
 
     /// An update for each chunk, the states going on from one to the next.
@@ -468,7 +467,7 @@ impl Session<'_> {
             self.player.write_index(&word, [chunk as f64].into_iter());
             self.player.run(&Phase::TRAIN, 1);
             let prefix = format!("chunk{}", chunk + 1);
-            for layer in &self.model.layers {
+            for layer in self.model.recurrences() {
                 let mut last = self.player.read(&layer.states.last).into_iter();
                 for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                     let values = last.by_ref().take(len).collect();
@@ -541,7 +540,7 @@ impl Session<'_> {
 
     fn read_forward(&mut self) {
         let (steps, batch) = (self.model.steps, self.model.batch);
-        for (l, layer) in self.model.layers.iter().enumerate() {
+        for (l, layer) in self.model.recurrences().enumerate() {
             let mut last = self.player.read(&layer.states.last).into_iter();
             for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                 let (name, _) = self.case.state("out/final", l, s, len);
@@ -551,7 +550,10 @@ impl Session<'_> {
         let emitted = self.model.emitted(self.model.network.layers.len() - 1);
         let outputs = swap(&self.player.read(&emitted), steps, batch);
         if self.case.has_pair() {
-            let (width, forward) = (emitted.shape.extents()[2], self.model.layers[0].output_size);
+            let (width, forward) = (
+                emitted.shape.extents()[2],
+                self.model.network.layers[0].output_size(),
+            );
             let columns = |range: std::ops::Range<usize>| -> Vec<f64> {
                 let rows = outputs.chunks(width);
                 rows.flat_map(|row| row[range.clone()].to_vec()).collect()
@@ -570,15 +572,15 @@ impl Session<'_> {
             self.results.add("loss", vec![loss]);
             return;
         }
-        let outputs = self.player.read(&self.model.outputs);
-        match self.model.targets {
+        let outputs = self.player.read(&self.model.head.outputs);
+        match self.model.head.targets {
             Some(_) => self
                 .results
                 .add("out/predictions", swap(&outputs, steps, batch)),
             None => {
                 let every = self.model.network.head.reads == Reads::Every;
                 let rows = if every { steps } else { 1 };
-                let losses = self.model.scores.part(0, [rows * batch]);
+                let losses = self.model.head.scores.part(0, [rows * batch]);
                 let losses = swap(&self.player.read(&losses), rows, batch);
                 let name = if every {
                     "nll_per_token"
@@ -595,20 +597,20 @@ impl Session<'_> {
 
     /// The mean that the last forward pass left.
     fn loss_of_head(&mut self) -> f64 {
-        let scores = self.player.read(&self.model.scores);
+        let scores = self.player.read(&self.model.head.scores);
         let losses = &scores[..scores.len() / 2];
-        losses.iter().sum::<f64>() * self.player.read(&self.model.weight)[0]
+        losses.iter().sum::<f64>() * self.player.read(&self.model.head.label_weight)[0]
     }
 
     fn read_gradients(&mut self) {
         let gradients = self.gradients();
         self.results.add_all("grad", gradients);
-        if let Some(dinputs) = &self.model.dinputs {
+        if let Some(dinputs) = &self.model.dinputs() {
             let dinputs = self.player.read(dinputs);
             let dinputs = swap(&dinputs, self.model.steps, self.model.batch);
             self.results.add("grad/x", dinputs);
         }
-        for (l, layer) in self.model.layers.iter().enumerate() {
+        for (l, layer) in self.model.recurrences().enumerate() {
             let mut dstate = self.player.read(&layer.gradients.dstate).into_iter();
             for (s, len) in ["h", "c"].into_iter().zip(layer.state_sizes()) {
                 let (name, _) = self.case.state("grad/init", l, s, len);
@@ -618,7 +620,7 @@ impl Session<'_> {
     }
 
     /// The gradient as the last update used it: the optimiser multiplies by the factor and keeps no clipped copy.
-    fn read_clipped(&mut self, update: &Update) {
+    fn read_clipped(&mut self, update: &RecordedUpdate) {
         let norm = self.player.read(&update.norm);
         self.results.add("out/global_norm", vec![norm[0]]);
         for (name, values) in self.gradients() {

@@ -119,7 +119,7 @@ fn layers() -> impl Strategy<Value = Layer> {
                 let (cell_clip, projection_size, projection_clip) = limits;
                 let projection_size = projection_size.filter(|_| cell.is_lstm());
                 let bias = match bias {
-                    Bias::Single if cell.facts().needs_recurrent_bias => Bias::Double,
+                    Bias::Single if cell.spec().needs_recurrent_bias() => Bias::Double,
                     bias => bias,
                 };
                 let forgets = forgets && cell.is_lstm() && bias != Bias::None;
@@ -152,7 +152,8 @@ fn inits() -> impl Strategy<Value = Init> {
 }
 
 fn dropouts() -> impl Strategy<Value = Dropout> {
-    // At least about half: what is kept is scaled up, and so is what rounding left of it, from step to step and layer to layer.
+    // At least about half: what is kept is scaled up, and so is what rounding left of it, from step
+    // to step and layer to layer.
     let keep = || weighted(0.4, 0.5..0.95).prop_map(|keep| keep.unwrap_or(1.0));
     let masks = select(vec![
         MaskSharing::EachStep,
@@ -194,7 +195,8 @@ fn fit_residuals(network: &mut Network) {
     }
 }
 
-/// Makes an embedding that wants to be tied as wide as what the last layer emits, where no layer adds it to that.
+/// Makes an embedding that wants to be tied as wide as what the last layer emits, where no layer
+/// adds it to that.
 fn fit_tied(network: &mut Network) {
     let emitted = network.head_inputs();
     if let Input::Embedding {
@@ -267,7 +269,8 @@ impl Case {
             let value = |_| f64::from(random.normal() as f32);
             (tensor, (0..tensor.len()).map(value).collect())
         };
-        // A little beside where they start: biases that are exactly 0 would leave rectified units exactly at their kink.
+        // A little beside where they start: biases that are exactly 0 would leave rectified units
+        // exactly at their kink.
         let (tensor, beside) = normal(model.parameters);
         let initial = self.network.initial(self.seed).into_iter().zip(beside);
         let parameters = initial.map(|(initial, beside)| f64::from(initial + 0.05 * beside as f32));
@@ -276,7 +279,7 @@ impl Case {
             reals.push(normal(model.inputs));
         }
         reals.extend(initial_states(model).into_iter().map(&mut normal));
-        reals.extend(model.targets.map(normal));
+        reals.extend(model.head.targets.map(normal));
         reals
     }
 
@@ -290,7 +293,7 @@ impl Case {
     /// Classes, of which one in five counts for nothing.
     pub fn labels(&self, model: &RecordedNetwork) -> Vec<u32> {
         let mut random = self.random(1);
-        let classes = match model.targets {
+        let classes = match model.head.targets {
             Some(_) => 1,
             None => self.network.head.size as u32,
         };
@@ -298,11 +301,12 @@ impl Case {
             0 => IGNORE,
             _ => random.below(classes),
         };
-        (0..model.labels.len()).map(label).collect()
+        (0..model.head.labels.len()).map(label).collect()
     }
 }
 
-/// The states before the first step: of every direction h, then c, as the gradients lie in its `dstate`.
+/// The states before the first step: of every direction h, then c, as the gradients lie in its
+/// `dstate`.
 pub fn initial_states(model: &RecordedNetwork) -> Vec<Tensor> {
     let of_layer = |layer: &Recurrence| {
         let states = [layer.states.h, layer.states.c]
@@ -311,5 +315,5 @@ pub fn initial_states(model: &RecordedNetwork) -> Vec<Tensor> {
         let parts = states.map(|(state, size)| state.part(0, [size]));
         parts.collect::<Vec<_>>()
     };
-    model.layers.iter().flat_map(of_layer).collect()
+    model.recurrences().flat_map(of_layer).collect()
 }

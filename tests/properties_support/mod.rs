@@ -10,8 +10,8 @@ use proptest::test_runner::{
     Config, RngAlgorithm, TestCaseError, TestCaseResult, TestRng, TestRunner,
 };
 
-/// Runs `test` on `cases` values of `strategy`; a value that fails is shrunk and printed. `GATESCAN_CASES` multiplies their
-/// number: the first ones stay the same.
+/// Runs `test` on `cases` values of `strategy`; a value that fails is shrunk and printed.
+/// `GATESCAN_CASES` multiplies their number: the first ones stay the same.
 ///
 /// # Panics
 /// Where a case fails.

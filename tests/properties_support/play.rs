@@ -81,7 +81,7 @@ impl Player {
             let inputs = player.model.inputs;
             player.put_index(&inputs, &case.tokens());
         }
-        let (lengths, labels) = (player.model.lengths, player.model.labels);
+        let (lengths, labels) = (player.model.lengths, player.model.head.labels);
         player.put_index(&lengths, &case.lengths);
         player.put_index(&labels, &case.labels(&player.model));
         if gradients == Gradients::OfUpstream {
@@ -140,12 +140,12 @@ impl Player {
         self.put_index(&control, &words);
     }
 
-    /// Weighs, for a model with gradients from above, all that its top layer emits and all last states, at random: the weights
-    /// are their gradients.
+    /// Weighs, for a model with gradients from above, all that its top layer emits and all last
+    /// states, at random: the weights are their gradients.
     fn weigh(&mut self, case: &Case) {
         let top = self.model.network.layers.len() - 1;
         let emitted = (self.model.emitted(top), self.model.upstream(top));
-        let lasts = self.model.layers.iter();
+        let lasts = self.model.recurrences();
         let lasts = lasts.map(|layer| (layer.states.last, Some(layer.gradients.dstate)));
         let pairs: Vec<_> = [emitted].into_iter().chain(lasts).collect();
         let mut random = case.random(2);
@@ -157,7 +157,8 @@ impl Player {
         }
     }
 
-    /// What the gradients are of, as the last forward pass left it: the mean loss, or the weighed sum.
+    /// What the gradients are of, as the last forward pass left it: the mean loss, or the weighed
+    /// sum.
     pub fn value(&mut self) -> f64 {
         if self.gradients == Gradients::OfUpstream {
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -167,7 +168,7 @@ impl Player {
                 .map(|(tensor, weights)| dot(&self.get(tensor), weights));
             return terms.sum();
         }
-        let (scores, weight) = (self.model.scores, self.model.weight);
+        let (scores, weight) = (self.model.head.scores, self.model.head.label_weight);
         let scores = self.get(&scores);
         scores[..scores.len() / 2].iter().sum::<f64>() * self.get(&weight)[0]
     }
@@ -176,10 +177,10 @@ impl Player {
     pub fn forward_results(&mut self) -> Results {
         let top = self.model.network.layers.len() - 1;
         let mut tensors = vec![("emitted".into(), self.model.emitted(top))];
-        let lasts = self.model.layers.iter().enumerate();
+        let lasts = self.model.recurrences().enumerate();
         tensors.extend(lasts.map(|(l, layer)| (format!("last {l}"), layer.states.last)));
         if self.gradients != Gradients::OfUpstream {
-            tensors.push(("outputs".into(), self.model.outputs));
+            tensors.push(("outputs".into(), self.model.head.outputs));
         }
         self.get_all(tensors)
     }
@@ -192,9 +193,9 @@ impl Player {
             Some((entry.name.clone(), gradient))
         });
         let mut tensors: Vec<_> = entries.collect();
-        tensors.extend(model.dinputs.map(|dinputs| ("inputs".into(), dinputs)));
+        tensors.extend(model.dinputs().map(|dinputs| ("inputs".into(), dinputs)));
         if self.gradients == Gradients::OfUpstream {
-            let states = model.layers.iter().enumerate();
+            let states = model.recurrences().enumerate();
             tensors
                 .extend(states.map(|(l, layer)| (format!("states {l}"), layer.gradients.dstate)));
         }
@@ -206,10 +207,12 @@ impl Player {
         tensors.into_iter().map(get).collect()
     }
 
-    /// On which side of its kink each unit was at each step: of a rectified one, or where c or h is clipped.
+    /// On which side of its kink each unit was at each step: of a rectified one, or where c or h is
+    /// clipped.
     pub fn sides(&mut self) -> Vec<bool> {
         let mut sides = vec![];
-        for layer in self.model.layers.clone() {
+        let layers: Vec<_> = self.model.recurrences().cloned().collect();
+        for layer in layers {
             if layer.cell == Cell::RnnRelu {
                 sides.extend(self.get(&layer.states.h).iter().map(|&h| h > 0.0));
             }

@@ -64,7 +64,7 @@ fn recurrent_layers(model: &Model) -> Result<Vec<StoredLayer>> {
     let mut layers: Vec<StoredLayer> = vec![];
     for direction in model.network.directions() {
         let arrays = direction_arrays(model, &direction)?;
-        let level = direction.level;
+        let level = direction.layer_index;
         let (class, name, holder) = if direction.layer.bidirectional {
             let holder = if direction.reversed {
                 "backward_layer/cell"

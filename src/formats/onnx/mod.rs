@@ -121,7 +121,7 @@ impl GraphProto {
         };
         let directions = model.network.directions();
         for (level, layer) in model.network.layers.iter().enumerate() {
-            let own = directions.iter().filter(|each| each.level == level);
+            let own = directions.iter().filter(|each| each.layer_index == level);
             let own: Vec<&Direction> = own.collect();
             let input = output.every;
             output = self.layer(model, level, &own, &input, lengths)?;

@@ -138,9 +138,9 @@ impl ModuleBody {
         let Stack { first, name, .. } = stack;
         let layer = &network.layers[*first];
         let directions = network.directions();
-        let forward = directions.iter().find(|each| each.level == *first);
+        let forward = directions.iter().find(|each| each.layer_index == *first);
         let inputs = forward.map_or(0, |direction| direction.inputs);
-        let module = layer.cell.facts().pytorch.unwrap_or_default();
+        let module = layer.cell.spec().frameworks.pytorch.unwrap_or_default();
         self.build += &format!(
             "        self.{name} = nn.{module}({inputs}, {}, batch_first=True{})\n",
             layer.hidden_size,

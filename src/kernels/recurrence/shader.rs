@@ -47,8 +47,9 @@ impl Recurrence {
         ]
     }
 
-    /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All indices of the scans and steps
-    /// follow from steps, batch, units and outputs alone (a length above T counts as T), so they are then inside.
+    /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All
+    /// indices of the scans and steps follow from steps, batch, units and outputs alone (a length
+    /// above T counts as T), so they are then inside.
     pub(in crate::kernels) fn forward_is_inside(&self) -> bool {
         let spec = self.cell.spec();
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
@@ -57,7 +58,7 @@ impl Recurrence {
         let packed_len = self.packed_len(TimeDirection::Forward);
         [t, b, h, p].iter().all(|&size| size > 0)
             && (self.projects() || h == p)
-            && (!spec.peepholes || self.weights.peephole.is_some())
+            && (spec.peepholes.is_empty() || self.weights.peephole.is_some())
             && holds(self.weights.recurrent, self.weights_len())
             && holds(self.weights.packed_forward, packed_len)
             && may_hold(self.weights.bias, spec.recurrent_gates * h)

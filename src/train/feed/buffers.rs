@@ -164,9 +164,9 @@ impl FeedBuffers {
                 [1, 1],
                 1,
             ),
-            gather(ignored, self.labels, network.labels, rows, 1),
+            gather(ignored, self.labels, network.head.labels, rows, 1),
         ];
-        if let (Some(source), Some(out)) = (self.targets, network.targets) {
+        if let (Some(source), Some(out)) = (self.targets, network.head.targets) {
             let width = network.network.head.size;
             gathers.push(gather(GatherKind::Reals, source, out, rows, width));
         }

@@ -94,10 +94,10 @@ impl Feed {
         norm: Option<Tensor>,
     ) {
         let end = Record {
-            scores: network.scores,
-            labels: network.labels,
+            scores: network.head.scores,
+            labels: network.head.labels,
             lengths: network.lengths,
-            weight: network.weight,
+            weight: network.head.label_weight,
             norm,
             control: self.buffers.control,
             history: self.buffers.history,

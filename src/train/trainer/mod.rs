@@ -22,7 +22,7 @@ use crate::program::Phase;
 use crate::recipe::Recipe;
 use crate::recipe::schedule::RunProgress;
 use crate::record::RecordedNetwork;
-use crate::record::update::Update;
+use crate::record::update::RecordedUpdate;
 use crate::rng::{Philox, Stream};
 
 /// The advice at the end of messages on values that are not finite.
@@ -59,7 +59,7 @@ pub struct Trainer {
     recipe: Recipe,
     network: RecordedNetwork,
     executor: Box<dyn Executor>,
-    update: Update,
+    update: RecordedUpdate,
     train: Feed,
     test: Option<Feed>,
     splits: Splits,

@@ -54,7 +54,7 @@ impl Trainer {
         if self.position.step.is_multiple_of(self.train.chunks()) {
             return Ok(vec![]);
         }
-        let layers = self.network.layers.iter();
+        let layers = self.network.recurrences();
         layers
             .map(|layer| self.executor.read(&layer.states.last))
             .collect()
@@ -126,7 +126,7 @@ impl Trainer {
         };
         let moments = self.update.moments.iter();
         let moments = moments.map(|each| (each.tensor, moment(each.name)));
-        let layers = self.network.layers.iter().map(|layer| layer.states.last);
+        let layers = self.network.recurrences().map(|layer| layer.states.last);
         let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
         let parameters = (self.network.parameters, checkpoint.parameters.as_slice());
         states.chain(moments).chain([parameters]).collect()

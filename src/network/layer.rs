@@ -1,0 +1,357 @@
+//! One recurrent layer.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Dropout, Init, at_least_one};
+use crate::cells::{Cell, CellSpec};
+use crate::error::{Error, Result};
+use crate::messages::listed;
+
+/// One recurrent layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// The recurrence, by its [`Cell::name`]: `lstm`, `gru`, ...
+    pub cell: Cell,
+    /// H: hidden units.
+    pub hidden_size: usize,
+    /// The bias vectors that are trained.
+    #[serde(default)]
+    pub bias: Bias,
+    /// Whether a second direction reads each sequence from its end; the layer emits the outputs of
+    /// both, the forward direction's first.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// H of the second direction, where it is not `hidden_size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backward_hidden_size: Option<usize>,
+    /// Added to the forget gate's initial bias (LSTMs only). TensorFlow adds it at run time
+    /// instead, which trains the same.
+    #[serde(default)]
+    pub forget_bias: f32,
+    /// The limit of |c| after each step (LSTMs only; TensorFlow's `cell_clip`). A clipped element
+    /// has no gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell_clip: Option<f64>,
+    /// P: elements of h, which is then a projection `W_hr m` of the units' outputs m (LSTMs only;
+    /// TensorFlow's `num_proj`, PyTorch's `proj_size`). W_hr is `rnn.weight_hr_l0` `[P, H]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection_size: Option<usize>,
+    /// The limit of |h| after each step (with a projection only; TensorFlow's `proj_clip`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection_clip: Option<f64>,
+    /// Dropout in training.
+    #[serde(default, skip_serializing_if = "Dropout::is_none")]
+    pub dropout: Dropout,
+    /// Whether the layer emits the sum of its outputs and its inputs, which must have the same size
+    /// (TensorFlow's `ResidualWrapper`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub residual: bool,
+    /// The outputs of the layer at padded steps.
+    #[serde(default, skip_serializing_if = "Padding::is_zeros")]
+    pub padding: Padding,
+    /// The initialisation of weights and biases.
+    #[serde(default)]
+    pub init: Init,
+}
+
+/// The bias vectors that a recurrent layer trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bias {
+    /// None (`bias=False` in PyTorch).
+    None,
+    /// One vector, as in TensorFlow. The cell `gru` needs a separate recurrent bias, and so takes
+    /// `double` instead.
+    #[default]
+    Single,
+    /// `bias_ih` and `bias_hh`, as in PyTorch.
+    Double,
+}
+
+impl Bias {
+    /// Returns the biases that a layer of this cell can have, the usual one first.
+    pub fn allowed(cell: Cell) -> &'static [Bias] {
+        let spec = cell.spec();
+        if spec.recurrent_gates == 0 {
+            &[Bias::Single, Bias::None]
+        } else if spec.needs_recurrent_bias() {
+            &[Bias::Double, Bias::None]
+        } else {
+            &[Bias::Single, Bias::Double, Bias::None]
+        }
+    }
+
+    /// Returns the name in recipes.
+    fn name(self) -> &'static str {
+        match self {
+            Bias::None => "none",
+            Bias::Single => "single",
+            Bias::Double => "double",
+        }
+    }
+}
+
+/// The outputs of a layer at padded steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// Zeros, as in TensorFlow's `dynamic_rnn` and PyTorch's packed sequences.
+    #[default]
+    Zeros,
+    /// The output of the last valid step, as with Keras's masking; zeros before a first valid step,
+    /// and so in a backward direction, which starts with the padding.
+    Repeat,
+}
+
+impl Padding {
+    fn is_zeros(&self) -> bool {
+        *self == Padding::Zeros
+    }
+}
+
+impl Layer {
+    /// A layer with one trained bias, Glorot weights and no forget bias.
+    pub fn new(cell: Cell, hidden_size: usize) -> Self {
+        Layer {
+            cell,
+            hidden_size,
+            bias: Bias::default(),
+            bidirectional: false,
+            backward_hidden_size: None,
+            forget_bias: 0.0,
+            cell_clip: None,
+            projection_size: None,
+            projection_clip: None,
+            dropout: Dropout::default(),
+            residual: false,
+            padding: Padding::Zeros,
+            init: Init::default(),
+        }
+    }
+
+    /// Returns P: the elements of h.
+    pub fn output_size(&self) -> usize {
+        self.projection_size.unwrap_or(self.hidden_size)
+    }
+
+    /// Returns the second direction of a bidirectional layer, as a layer of its own.
+    pub(super) fn backward(&self) -> Option<Layer> {
+        self.bidirectional.then(|| Layer {
+            hidden_size: self.backward_hidden_size.unwrap_or(self.hidden_size),
+            ..self.clone()
+        })
+    }
+
+    /// Returns the number of features that the layer emits at one time step, over all directions.
+    pub fn emitted_size(&self) -> usize {
+        let backward = self.backward().map_or(0, |layer| layer.output_size());
+        self.output_size().saturating_add(backward)
+    }
+
+    /// Whether the h that the next step reads is dropped.
+    pub fn drops_state(&self) -> bool {
+        self.dropout.state_keep_prob < 1.0
+    }
+
+    /// Returns the values saved for the backward pass per sequence and step: slots, the input and
+    /// output of a projection, and the state's dropout mask.
+    pub fn kept_size(&self, drops_state: bool) -> usize {
+        let projected = self
+            .projection_size
+            .map_or(0, |size| self.hidden_size + size);
+        let mask = if drops_state { self.output_size() } else { 0 };
+        self.cell.spec().slots * self.hidden_size + projected + mask
+    }
+
+    /// Checks every field; `path` is the layer's.
+    pub(super) fn validate(&self, path: &str) -> Result<()> {
+        at_least_one(&format!("{path}.hidden_size"), self.hidden_size)?;
+        self.validate_directions(path)?;
+        self.validate_bias(path)?;
+        self.validate_forget_bias(path)?;
+        self.validate_cell_clip(path)?;
+        self.validate_projection(path)?;
+        self.dropout.validate(&format!("{path}.dropout"))
+    }
+
+    fn validate_directions(&self, path: &str) -> Result<()> {
+        let field = format!("{path}.backward_hidden_size");
+        match self.backward_hidden_size {
+            Some(_) if !self.bidirectional => Err(Error::usage(format!(
+                "{field} needs bidirectional = true; set it, or leave {field} out"
+            ))),
+            Some(size) => at_least_one(&field, size),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_bias(&self, path: &str) -> Result<()> {
+        let allowed = Bias::allowed(self.cell);
+        if allowed.contains(&self.bias) {
+            return Ok(());
+        }
+        let names: Vec<&str> = allowed.iter().map(|bias| bias.name()).collect();
+        let cell = self.cell.name();
+        Err(Error::invalid(
+            format!("{path}.bias"),
+            self.bias.name(),
+            format!("{} with the cell {cell}", listed(&names)),
+        ))
+    }
+
+    fn validate_forget_bias(&self, path: &str) -> Result<()> {
+        let field = format!("{path}.forget_bias");
+        if !self.forget_bias.is_finite() {
+            return Err(Error::invalid(field, self.forget_bias, "finite"));
+        }
+        if self.forget_bias == 0.0 {
+            return Ok(());
+        }
+        self.needs(&field, |spec| spec.options.forget_gate.is_some())?;
+        if self.bias == Bias::None {
+            return Err(Error::usage(format!(
+                "{field} needs a bias; set {path}.bias, or leave {field} out"
+            )));
+        }
+        Ok(())
+    }
+
+    fn validate_cell_clip(&self, path: &str) -> Result<()> {
+        let field = format!("{path}.cell_clip");
+        let Some(limit) = self.cell_clip else {
+            return Ok(());
+        };
+        self.needs(&field, |spec| spec.options.cell_clip)?;
+        check_limit(&field, limit)
+    }
+
+    fn validate_projection(&self, path: &str) -> Result<()> {
+        let field = format!("{path}.projection_size");
+        if let Some(size) = self.projection_size {
+            self.needs(&field, |spec| spec.options.projection)?;
+            at_least_one(&field, size)?;
+        }
+        let Some(limit) = self.projection_clip else {
+            return Ok(());
+        };
+        if self.projection_size.is_none() {
+            return Err(Error::usage(format!(
+                "{path}.projection_clip needs {field}; set it, or leave {path}.projection_clip out"
+            )));
+        }
+        check_limit(&format!("{path}.projection_clip"), limit)
+    }
+
+    /// Checks that the cell takes the option in `field`.
+    fn needs(&self, field: &str, takes: impl Fn(&CellSpec) -> bool) -> Result<()> {
+        if takes(self.cell.spec()) {
+            return Ok(());
+        }
+        let cells = Cell::ALL.iter().filter(|cell| takes(cell.spec()));
+        let cells: Vec<&str> = cells.map(|cell| cell.name()).collect();
+        Err(Error::usage(format!(
+            "{field} needs the cell {}; leave it out for `{}`",
+            listed(&cells),
+            self.cell.name()
+        )))
+    }
+}
+
+/// Checks a limit for clipping. It must be normal in f32 too: a GPU may flush a subnormal limit to
+/// 0, which clips nothing.
+fn check_limit(field: &str, limit: f64) -> Result<()> {
+    if limit > 0.0 && (limit as f32).is_normal() {
+        return Ok(());
+    }
+    let allowed = "a finite number above 0, in f32 too; leave it out to clip nothing";
+    Err(Error::invalid(field, limit, allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(size: Option<usize>, limit: Option<f64>) -> Layer {
+        Layer {
+            projection_size: size,
+            projection_clip: limit,
+            ..Layer::new(Cell::Lstm, 4)
+        }
+    }
+
+    #[test]
+    fn invalid_options_are_refused_with_what_is_allowed() {
+        let (gru, lstm) = (Layer::new(Cell::GruResetBefore, 4), project(None, None));
+        let clip = |layer: &Layer, limit| Layer {
+            cell_clip: Some(limit),
+            ..layer.clone()
+        };
+        let positive = "it must be a finite number above 0";
+        let of_lstms = "needs the cell `lstm` or `lstm-peephole`";
+        let cases = [
+            (clip(&gru, 1.0), "cell_clip", of_lstms),
+            (clip(&lstm, 0.0), "cell_clip is 0", positive),
+            (clip(&lstm, f64::NAN), "cell_clip is NaN", positive),
+            (clip(&lstm, 1e-46), "cell_clip is", positive),
+            (clip(&lstm, 1e39), "cell_clip is", positive),
+            (
+                Layer {
+                    projection_size: Some(2),
+                    ..gru.clone()
+                },
+                "projection_size",
+                of_lstms,
+            ),
+            (project(Some(0), None), "projection_size is 0", "at least 1"),
+            (
+                project(None, Some(1.0)),
+                "projection_clip",
+                "needs network.layer.3.projection_size",
+            ),
+            (
+                project(Some(2), Some(-1.0)),
+                "projection_clip is -1",
+                positive,
+            ),
+            (
+                Layer {
+                    bias: Bias::Single,
+                    ..Layer::new(Cell::Gru, 4)
+                },
+                "bias is single",
+                "`double` or `none` with the cell gru",
+            ),
+            (
+                Layer {
+                    forget_bias: 1.0,
+                    bias: Bias::None,
+                    ..lstm.clone()
+                },
+                "forget_bias",
+                "needs a bias",
+            ),
+            (
+                Layer {
+                    backward_hidden_size: Some(3),
+                    ..lstm.clone()
+                },
+                "backward_hidden_size",
+                "needs bidirectional = true",
+            ),
+        ];
+        for (layer, problem, allowed) in cases {
+            let error = layer.validate("network.layer.3").expect_err(problem);
+            let message = error.to_string();
+            assert!(
+                message.starts_with("network.layer.3.")
+                    && message.contains(problem)
+                    && message.contains(allowed),
+                "{message}"
+            );
+        }
+        // As TensorFlow's num_proj, a projection may be wider than the layer.
+        let wide = clip(&project(Some(9), Some(1.0)), 1.0);
+        wide.validate("network.layer.0").expect("it is valid");
+    }
+}

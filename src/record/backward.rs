@@ -1,0 +1,295 @@
+//! The backward pass: back-propagation through time, as a list of steps in the reverse order of the
+//! forward pass.
+
+use super::parameters::{DirectionParameters, matrix};
+use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
+use crate::backend::tuning::Route;
+use crate::cells::PeepholeInput;
+use crate::kernels::{
+    BackwardStage, Call, ColumnSum, Columns, Gemm, LookupGradient, Matrix, ScanBackward,
+    StepBackward, Table, TimeDirection,
+};
+use crate::network::Input;
+use crate::program::Phase;
+use crate::tensor::Tensor;
+
+impl RecordedNetwork {
+    /// Records, in [`Phase::Backward`], the computation of the gradients of all parameters.
+    ///
+    /// # Panics
+    /// Where the network was recorded without gradients.
+    pub fn backward(&mut self) {
+        let partials = self.create_partials();
+        let calls = self.backward_calls(partials);
+        self.push(Phase::Backward, calls);
+    }
+
+    fn backward_calls(&self, partials: Option<Tensor>) -> Vec<Call> {
+        let mut calls: Vec<Call> = vec![];
+        calls.extend(self.head_backward(partials));
+        for (index, layer) in self.layers.iter().enumerate().rev() {
+            calls.extend(self.emission_backward(index));
+            for direction in layer.directions.iter().rev() {
+                calls.extend(self.pack(&direction.recurrence, TimeDirection::Backward));
+                calls.extend(self.scan_backward(direction));
+                calls.extend(self.drop_states(direction));
+                calls.extend(self.input_weight_gradient(layer, direction, partials));
+                calls.extend(self.input_bias_gradient(direction));
+                calls.extend(self.recurrent_gradients(direction, partials));
+                calls.extend(self.projection_gradient(direction, partials));
+                calls.extend(self.peephole_gradients(direction));
+                calls.extend(self.input_gradient(layer, direction));
+            }
+            calls.extend(self.inputs_backward(index));
+        }
+        calls.extend(self.embedding_gradient());
+        calls
+    }
+
+    /// The gradients of the head's parameters and of what it reads, where the backward pass
+    /// includes the head.
+    fn head_backward(&self, partials: Option<Tensor>) -> Vec<Call> {
+        let Some(gradients) = self.head.gradients else {
+            return vec![];
+        };
+        let doutputs = matrix(self.head.doutputs);
+        let [rows, k] = [0, 1].map(|n| self.head.doutputs.shape.extents()[n]);
+        let bias = ColumnSum {
+            lengths: None,
+            ..self.column_sum(self.head.doutputs, gradients.bias, rows, k)
+        };
+        let mut calls: Vec<Call> = vec![bias.into()];
+        let (weight, dweight) = (
+            matrix(self.head.parameters.weight),
+            matrix(gradients.weight),
+        );
+        for part in self.head_parts(true) {
+            let columns = part.columns.clone();
+            let dvalues = part.gradient.expect("what the head reads has a gradient");
+            let dvalues = Matrix::new(dvalues, rows, columns.len());
+            let gemm = Gemm::new(doutputs, weight.columns(columns.clone()), dvalues);
+            if let Some(sum) = self.head_weight_sum(&part) {
+                calls.extend(self.sum_steps(&sum, partials));
+                calls.push(gemm.ragged_rows(self.lengths).into());
+            } else {
+                calls.push(Gemm::new(doutputs.t(), part.values, dweight.columns(columns)).into());
+                calls.push(gemm.into());
+            }
+        }
+        calls.extend(self.last_states_backward());
+        calls
+    }
+
+    /// Computes all time steps of a direction backward: the gradients of its gates and of its
+    /// initial states.
+    fn scan_backward(&self, direction: &RecordedDirection) -> Vec<Call> {
+        let layer = &direction.recurrence;
+        match direction.route {
+            Route::Scan => {
+                let scan = |(begin, end)| {
+                    ScanBackward {
+                        layer: layer.clone(),
+                        begin,
+                        end,
+                    }
+                    .into()
+                };
+                self.time_chunks(layer).rev().map(scan).collect()
+            }
+            Route::Step => {
+                let stages = (0..self.steps).rev().flat_map(|t| {
+                    [BackwardStage::Units(t), BackwardStage::Middle(t)]
+                        .into_iter()
+                        .take(layer.stages())
+                });
+                let step = |stage| {
+                    StepBackward {
+                        layer: layer.clone(),
+                        stage,
+                    }
+                    .into()
+                };
+                stages.chain([BackwardStage::End]).map(step).collect()
+            }
+        }
+    }
+
+    fn input_weight_gradient(
+        &self,
+        layer: &RecordedLayer,
+        direction: &RecordedDirection,
+        partials: Option<Tensor>,
+    ) -> Vec<Call> {
+        if let Some(sum) = self.input_weight_sum(layer, direction) {
+            return self.sum_steps(&sum, partials);
+        }
+        let lookup = LookupGradient {
+            dout: direction.gate_rows(),
+            tokens: self.tokens(direction.reversed),
+            dtable: Table::columns(direction.gradients().weight_ih),
+            padding: None,
+            accumulate: false,
+        };
+        vec![lookup.into()]
+    }
+
+    /// The gradient of b_ih, and of b_hh where both are equal and adjacent: one sum for two biases.
+    fn input_bias_gradient(&self, direction: &RecordedDirection) -> Option<Call> {
+        let dbias = direction.gradients().bias_ih?;
+        let shared = direction.shared_bias_gradients();
+        let copies = if shared.is_some() { 2 } else { 1 };
+        let dbiases = shared.unwrap_or(dbias);
+        let out = dbiases.part(0, [copies, dbiases.len() / copies]);
+        let (gates, row_size) = (direction.recurrence.gates, direction.recurrence.row_size());
+        let sum = ColumnSum {
+            copies,
+            ..self.column_sum(gates, out, self.rows(), row_size)
+        };
+        Some(sum.into())
+    }
+
+    /// The gradients of R, and of b_hh where the sum of b_ih does not include it.
+    fn recurrent_gradients(
+        &self,
+        direction: &RecordedDirection,
+        partials: Option<Tensor>,
+    ) -> Vec<Call> {
+        let (spec, h) = (
+            direction.recurrence.cell.spec(),
+            direction.recurrence.hidden_size,
+        );
+        let is_shared = direction.shared_bias_gradients().is_some();
+        let dbias = direction.gradients().bias_hh.filter(|_| !is_shared);
+        let sums = self.recurrent_weight_sums(direction).into_iter();
+        let mut calls = vec![];
+        for (sum, run) in sums.zip(spec.recurrent_runs()) {
+            calls.extend(self.sum_steps(&sum, partials));
+            if let Some(dbias) = dbias {
+                let out = dbias.part(run.start * h, [run.len() * h]);
+                let slot = spec.product_slots[run.start];
+                calls.push(self.gate_sum(direction, slot, out).into());
+            }
+        }
+        calls
+    }
+
+    fn projection_gradient(
+        &self,
+        direction: &RecordedDirection,
+        partials: Option<Tensor>,
+    ) -> Vec<Call> {
+        let sum = self.projection_sum(direction);
+        sum.map_or(vec![], |sum| self.sum_steps(&sum, partials))
+    }
+
+    /// The gradients of the peephole weights: each the sum of a gate's gradient times the c that
+    /// the gate sees.
+    fn peephole_gradients(&self, direction: &RecordedDirection) -> Vec<Call> {
+        let Some(gradient) = direction.gradients().peephole else {
+            return vec![];
+        };
+        let recurrence = &direction.recurrence;
+        let h = recurrence.hidden_size;
+        let peepholes = recurrence.cell.spec().peepholes.iter().enumerate();
+        let sums = peepholes.map(|(number, peephole)| {
+            let skipped_steps = match peephole.sees {
+                PeepholeInput::CBefore => 0,
+                PeepholeInput::CAfter => 1,
+            };
+            let c = recurrence.states.c;
+            let seen = c.part(skipped_steps * self.batch * h, [self.rows() * h]);
+            ColumnSum {
+                factor: Some(seen),
+                ..self.gate_sum(direction, peephole.gate, gradient.part(number * h, [h]))
+            }
+            .into()
+        });
+        sums.collect()
+    }
+
+    /// The gradient of what a direction reads, where something needs it. The gradient of dropped
+    /// inputs replaces their values.
+    fn input_gradient(&self, layer: &RecordedLayer, direction: &RecordedDirection) -> Option<Call> {
+        let dinputs = layer.dinputs?;
+        let reversed = layer.reversed.filter(|_| direction.reversed);
+        let out = match (
+            reversed.and_then(|reversed| reversed.dinputs),
+            layer.dropped,
+        ) {
+            (Some(dreversed), _) => dreversed,
+            (None, Some(dropped)) => dropped.values,
+            (None, None) => dinputs,
+        };
+        let dgates = direction.gate_columns(0..direction.gates_size());
+        let out = Matrix::new(out, self.rows(), direction.inputs);
+        let gemm = Gemm::new(dgates, matrix(direction.parameters.weight_ih), out);
+        Some(gemm.ragged_rows(self.lengths).into())
+    }
+
+    /// The gradient of the embedding's table; added to the head's gradient where both share it.
+    fn embedding_gradient(&self) -> Option<Call> {
+        let Input::Embedding {
+            padding_idx, tied, ..
+        } = self.network.input
+        else {
+            return None;
+        };
+        let dembedded = self.layers[0].dinputs?;
+        let gradients = self.gradients?;
+        let lookup = LookupGradient {
+            dout: Columns::all(dembedded),
+            tokens: self.tokens(false),
+            dtable: Table::rows(self.embedding_table(gradients)),
+            padding: padding_idx,
+            accumulate: tied && self.head.gradients.is_some(),
+        };
+        Some(lookup.into())
+    }
+
+    /// The sum over the valid steps of a direction's gate gradients, from slot `slot` on.
+    fn gate_sum(&self, direction: &RecordedDirection, slot: usize, out: Tensor) -> ColumnSum {
+        let recurrence = &direction.recurrence;
+        let (gates, skipped) = (recurrence.gates, slot * recurrence.hidden_size);
+        let source = gates.part(skipped, [gates.len() - skipped]);
+        self.column_sum(source, out, self.rows(), recurrence.row_size())
+    }
+
+    /// The sum over the valid ones of `[rows, stride]`.
+    fn column_sum(&self, source: Tensor, out: Tensor, rows: usize, stride: usize) -> ColumnSum {
+        ColumnSum {
+            source,
+            factor: None,
+            lengths: Some(self.lengths),
+            out,
+            copies: 1,
+            rows,
+            stride,
+        }
+    }
+}
+
+impl RecordedDirection {
+    /// The gradients of the parameters.
+    ///
+    /// # Panics
+    /// Where the network was recorded without gradients.
+    fn gradients(&self) -> &DirectionParameters {
+        let gradients = self.gradients.as_ref();
+        gradients.expect("the network was recorded with gradients")
+    }
+
+    /// The gradients of both biases `[2, G*H]`, where they are equal, because each gate's recurrent
+    /// matmul has the gate's own gradient, and adjacent.
+    fn shared_bias_gradients(&self) -> Option<Tensor> {
+        let are_equal = !self.recurrence.cell.spec().needs_recurrent_bias();
+        self.gradients().adjacent_biases().filter(|_| are_equal)
+    }
+
+    /// The gates `[T, B, row]`, of which the first columns are used.
+    pub(super) fn gate_rows(&self) -> Columns {
+        Columns {
+            tensor: self.recurrence.gates,
+            stride: self.recurrence.row_size(),
+        }
+    }
+}

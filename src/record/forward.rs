@@ -1,0 +1,181 @@
+//! The forward pass, recorded.
+
+use super::parameters::matrix;
+use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
+use crate::backend::tuning::Route;
+use crate::kernels::{
+    Call, CellOptions, Columns, Gemm, Lookup, Matrix, Pack, Recurrence, ScanForward, StepForward,
+    Table, TimeDirection,
+};
+use crate::network::Input;
+use crate::program::Phase;
+
+impl RecordedNetwork {
+    /// Records, in `phase`, the computation of the outputs from `inputs` and `lengths`. Dropout is
+    /// applied in [`Phase::Forward`] only.
+    pub fn forward(&mut self, phase: Phase) {
+        let training = phase == Phase::Forward;
+        let mut calls: Vec<Call> = vec![];
+        calls.extend(self.embed());
+        for (index, layer) in self.layers.iter().enumerate() {
+            if training {
+                calls.extend(self.drop_inputs(layer));
+            }
+            for direction in &layer.directions {
+                if direction.reversed {
+                    calls.extend(self.reverse_inputs(layer, training));
+                }
+                calls.extend(self.pack(&direction.recurrence, TimeDirection::Forward));
+                calls.push(self.project_inputs(layer, direction, training));
+                calls.extend(self.scan_forward(direction, training));
+            }
+            self.emit(index, training, &mut calls);
+        }
+        if training {
+            calls.extend(self.drop_last_states());
+        }
+        calls.extend(self.head_forward(training));
+        self.push(phase, calls);
+    }
+
+    /// Looks up the tokens' embeddings, which the first layer reads.
+    fn embed(&self) -> Option<Call> {
+        let has_embedding = matches!(self.network.input, Input::Embedding { .. });
+        has_embedding.then(|| {
+            let embedded = self.layers[0].inputs;
+            Lookup {
+                table: Table::rows(self.embedding_table(self.parameters)),
+                bias: None,
+                tokens: self.tokens(false),
+                out: Columns::all(embedded),
+            }
+            .into()
+        })
+    }
+
+    /// Packs a layer's recurrent weights for one direction of time, where the device reads them so.
+    pub(super) fn pack(&self, recurrence: &Recurrence, time: TimeDirection) -> Vec<Call> {
+        if !self.tuning.packs_weights {
+            return vec![];
+        }
+        let weights = match time {
+            TimeDirection::Forward => recurrence.weights.packed_forward,
+            TimeDirection::Backward => recurrence.weights.packed_backward,
+        };
+        let (mut read, mut written) = (0, 0);
+        let pack = |sizes: [usize; 3]| {
+            let [blocks, inner, columns] = sizes;
+            let (len, packed_len) = (blocks * inner * columns, Pack::size(sizes));
+            let call = Pack {
+                source: recurrence.weights.recurrent.part(read, [len]),
+                out: weights.part(written, [packed_len]),
+                blocks,
+                inner,
+                columns,
+                transposed: time == TimeDirection::Forward,
+            };
+            read += len;
+            written += packed_len;
+            call.into()
+        };
+        let matrices = recurrence.packed(time).into_iter();
+        let matrices = matrices.filter(|sizes| Pack::size(*sizes) > 0);
+        matrices.map(pack).collect()
+    }
+
+    /// Computes the input projection `W x + b_ih` of all steps, into the first slots of the gates.
+    fn project_inputs(
+        &self,
+        layer: &RecordedLayer,
+        direction: &RecordedDirection,
+        training: bool,
+    ) -> Call {
+        let (parameters, bias) = (&direction.parameters, direction.parameters.bias_ih);
+        if self.reads_one_hot(layer) {
+            return Lookup {
+                table: Table::columns(parameters.weight_ih),
+                bias,
+                tokens: self.tokens(direction.reversed),
+                out: direction.gate_rows(),
+            }
+            .into();
+        }
+        let inputs = layer.inputs_of(direction, training);
+        let inputs = Matrix::new(inputs, self.rows(), direction.inputs);
+        let projection = direction.gate_columns(0..direction.gates_size());
+        Gemm::new(inputs, matrix(parameters.weight_ih).t(), projection)
+            .bias(bias)
+            .ragged_rows(self.lengths)
+            .into()
+    }
+
+    /// Computes all time steps of a direction: scans over chunks of time, or single steps.
+    fn scan_forward(&self, direction: &RecordedDirection, training: bool) -> Vec<Call> {
+        let recurrence = &direction.recurrence;
+        let layer = Recurrence {
+            options: CellOptions {
+                drops_state: recurrence.options.drops_state && training,
+                ..recurrence.options
+            },
+            ..recurrence.clone()
+        };
+        match direction.route {
+            Route::Scan => {
+                let scan = |(begin, end)| {
+                    ScanForward {
+                        layer: layer.clone(),
+                        begin,
+                        end,
+                    }
+                    .into()
+                };
+                self.time_chunks(&layer).map(scan).collect()
+            }
+            Route::Step => {
+                let stages = layer.stages();
+                let steps = (0..self.steps).flat_map(|t| (0..stages).map(move |stage| (t, stage)));
+                let step = |(t, stage)| {
+                    StepForward {
+                        layer: layer.clone(),
+                        t,
+                        stage,
+                    }
+                    .into()
+                };
+                steps.map(step).collect()
+            }
+        }
+    }
+
+    /// The chunks of time that one scan of `layer` each computes: begin and end.
+    pub(super) fn time_chunks(
+        &self,
+        layer: &Recurrence,
+    ) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
+        let work = (layer.batch * layer.work()).max(1);
+        let iterations = self.tuning.iterations / layer.scan_iterations();
+        let size = (self.tuning.scan_work / work).min(iterations).max(1);
+        let steps = self.steps;
+        let chunks = 0..steps.div_ceil(size);
+        chunks.map(move |n| (n * size, (n * size).saturating_add(size).min(steps)))
+    }
+
+    /// Computes the outputs: `y = h @ weight^T + bias`, summed over the parts that the head reads.
+    fn head_forward(&self, training: bool) -> Vec<Call> {
+        let weight = matrix(self.head.parameters.weight);
+        let outputs = matrix(self.head.outputs);
+        let parts = self.head_parts(training).into_iter().enumerate();
+        let gemms = parts.map(|(n, part)| {
+            let mut gemm = Gemm::new(part.values, weight.columns(part.columns).t(), outputs);
+            if self.head_skips_padding() {
+                gemm = gemm.ragged_rows(self.lengths);
+            }
+            if n == 0 {
+                gemm.bias(Some(self.head.parameters.bias)).into()
+            } else {
+                gemm.accumulate().into()
+            }
+        });
+        gemms.collect()
+    }
+}

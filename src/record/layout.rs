@@ -1,0 +1,443 @@
+//! The buffers of a recorded network. Their order is part of the recording: dumps, profiles and
+//! verification list buffers in it.
+
+use super::{
+    DirectionParameters, Dropped, Emission, Gradients, HeadParameters, HeadTensors,
+    RecordedDirection, RecordedLayer, RecordedNetwork, Reversed,
+};
+use crate::backend::tuning::Tuning;
+use crate::error::{Error, Result};
+use crate::kernels::{
+    CellOptions, LayerStates, Pack, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
+    TimeDirection, packed_matrices,
+};
+use crate::network::{Direction, Entry, Input, Layer, Loss, Network, Padding, Reads};
+use crate::program::Program;
+use crate::tensor::{Element, Kind, Shape, Tensor};
+
+/// The program under construction, and the settings that its buffers depend on.
+pub(super) struct Layout<'a> {
+    network: &'a Network,
+    steps: usize,
+    batch: usize,
+    gradients: Gradients,
+    tuning: Tuning,
+    program: Program,
+}
+
+/// The flat vectors and what all directions share.
+struct Shared {
+    entries: Vec<Entry>,
+    parameters: Tensor,
+    gradients: Option<Tensor>,
+    lengths: Tensor,
+}
+
+impl<'a> Layout<'a> {
+    /// An empty program for `[steps, batch]`.
+    pub fn new(
+        network: &'a Network,
+        [steps, batch]: [usize; 2],
+        gradients: Gradients,
+        tuning: Tuning,
+    ) -> Self {
+        Layout {
+            network,
+            steps,
+            batch,
+            gradients,
+            tuning,
+            program: Program::new(),
+        }
+    }
+
+    /// Creates all buffers.
+    ///
+    /// # Errors
+    /// Those of [`Tuning::route`].
+    pub fn recorded(mut self) -> Result<RecordedNetwork> {
+        let network = self.network;
+        let (entries, parameters, gradients) = self.flat_vectors();
+        let (embedded, dinputs) = self.first_layer();
+        let (head, inputs) = self.head_and_inputs(&entries, parameters, gradients);
+        let shared = Shared {
+            entries,
+            parameters,
+            gradients,
+            lengths: self.index("lengths", [self.batch]),
+        };
+        let layers = self.layers(&shared, embedded.unwrap_or(inputs), dinputs)?;
+        Ok(RecordedNetwork {
+            network: network.clone(),
+            steps: self.steps,
+            batch: self.batch,
+            program: self.program,
+            entries: shared.entries,
+            parameters,
+            gradients,
+            inputs,
+            lengths: shared.lengths,
+            head,
+            layers,
+            tuning: self.tuning,
+        })
+    }
+
+    fn trains(&self) -> bool {
+        self.gradients != Gradients::None
+    }
+
+    fn activation(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Tensor {
+        let (kind, element) = (Kind::Activations, Element::Real);
+        self.program.buffer(name, kind, element, shape)
+    }
+
+    fn index(&mut self, name: &str, shape: impl Into<Shape>) -> Tensor {
+        let (kind, element) = (Kind::Activations, Element::Index);
+        self.program.buffer(name, kind, element, shape)
+    }
+
+    /// The table of parameters, the parameters, and their gradients, whose parts have names.
+    fn flat_vectors(&mut self) -> (Vec<Entry>, Tensor, Option<Tensor>) {
+        let (entries, count) = self.network.table();
+        let program = &mut self.program;
+        let mut flat = |name: &str, kind| program.buffer(name, kind, Element::Real, [count]);
+        let parameters = flat("parameters", Kind::Parameters);
+        if self.gradients == Gradients::None {
+            return (entries, parameters, None);
+        }
+        let gradients = flat("gradients", Kind::Gradients);
+        for entry in &entries {
+            let gradient = gradients.part(entry.offset, entry.shape);
+            program.name(gradient, format!("d {}", entry.name));
+        }
+        (entries, parameters, Some(gradients))
+    }
+
+    /// The tokens' embeddings, if the network has an embedding, and the gradient of what the first
+    /// layer reads, if something needs it.
+    fn first_layer(&mut self) -> (Option<Tensor>, Option<Tensor>) {
+        let shape = [self.steps, self.batch, self.network.features()];
+        match self.network.input {
+            Input::Values => {
+                let wanted = self.gradients == Gradients::OfUpstream;
+                (None, wanted.then(|| self.activation("dinputs", shape)))
+            }
+            Input::OneHot => (None, None),
+            Input::Embedding { .. } => {
+                let embedded = self.activation("embedded", shape);
+                let wanted = self.trains();
+                let gradient = wanted.then(|| self.activation("dembedded", shape));
+                (Some(embedded), gradient)
+            }
+        }
+    }
+
+    fn inputs(&mut self) -> Tensor {
+        let (steps, batch) = (self.steps, self.batch);
+        if self.network.input.is_values() {
+            self.activation("inputs", [steps, batch, self.network.features()])
+        } else {
+            self.index("inputs", [steps, batch])
+        }
+    }
+
+    /// Outputs of a batch: B, or T*B where the head reads every step.
+    fn head_rows(&self) -> usize {
+        match self.network.head.reads {
+            Reads::Last => self.batch,
+            Reads::Every => self.steps * self.batch,
+        }
+    }
+
+    /// The tensors of head and loss, and the inputs, which come between them.
+    fn head_and_inputs(
+        &mut self,
+        entries: &[Entry],
+        parameters: Tensor,
+        gradients: Option<Tensor>,
+    ) -> (HeadTensors, Tensor) {
+        let (rows, k) = (self.head_rows(), self.network.head.size);
+        let role = self.network.head_role();
+        let outputs = self.activation("outputs", [rows, k]);
+        let doutputs = self.activation("doutputs", [rows, k]);
+        let label_weight = self.activation("weight", [2]);
+        let scores = self.activation("scores", [2, rows]);
+        let has_targets = self.network.head.loss == Loss::MeanSquaredError;
+        let targets = has_targets.then(|| self.activation("targets", [rows, k]));
+        let inputs = self.inputs();
+        let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
+        let head = HeadTensors {
+            outputs,
+            labels: self.index("labels", [rows]),
+            targets,
+            label_weight,
+            scores,
+            doutputs,
+            parameters: HeadParameters::new(entries, parameters, role),
+            gradients: gradients.map(|flat| HeadParameters::new(entries, flat, role)),
+        };
+        (head, inputs)
+    }
+
+    /// The layers, of which the first reads `inputs` with the gradient `dinputs`.
+    fn layers(
+        &mut self,
+        shared: &Shared,
+        mut inputs: Tensor,
+        mut dinputs: Option<Tensor>,
+    ) -> Result<Vec<RecordedLayer>> {
+        let directions = self.network.directions();
+        let mut layers: Vec<RecordedLayer> = vec![];
+        for (index, direction) in directions.iter().enumerate() {
+            if direction.reversed {
+                let layer = layers
+                    .last_mut()
+                    .expect("the forward direction comes first");
+                layer.reversed = Some(self.reversed(direction, layer.dinputs.is_some()));
+            } else {
+                layers.push(self.layer(direction, inputs, dinputs));
+            }
+            let layer = layers.last_mut().expect("there is one");
+            layer
+                .directions
+                .push(self.direction(shared, index, direction)?);
+            (inputs, dinputs) = (layer.outputs(), layer.upstream());
+        }
+        Ok(layers)
+    }
+
+    /// Whether the outputs of a layer have a gradient.
+    fn has_upstream(&self, direction: &Direction) -> bool {
+        match self.gradients {
+            Gradients::None => false,
+            Gradients::OfLoss => !self.is_read_at_last_step(direction),
+            Gradients::OfUpstream => true,
+        }
+    }
+
+    /// Whether the head reads the direction's last state, and nothing reads its outputs.
+    fn is_read_at_last_step(&self, direction: &Direction) -> bool {
+        let is_last_layer = direction.layer_index + 1 == self.network.layers.len();
+        is_last_layer && self.network.head.reads == Reads::Last
+    }
+
+    /// The tensors of a layer around its directions; `direction` is the forward one.
+    fn layer(
+        &mut self,
+        direction: &Direction,
+        inputs: Tensor,
+        dinputs: Option<Tensor>,
+    ) -> RecordedLayer {
+        let Direction { suffix, layer, .. } = direction;
+        let read = [self.steps, self.batch, direction.inputs];
+        let drops_inputs = self.trains() && layer.dropout.input_keep_prob < 1.0;
+        let dropped = drops_inputs.then(|| Dropped {
+            mask: self.activation(format!("{suffix}.input_mask"), read),
+            values: self.activation(format!("{suffix}.dropped_inputs"), read),
+        });
+        RecordedLayer {
+            inputs,
+            dinputs,
+            dropped,
+            reversed: None,
+            emission: self.emission(direction),
+            directions: vec![],
+        }
+    }
+
+    /// The outputs of a layer, where they are not those of its only direction.
+    fn emission(&mut self, direction: &Direction) -> Option<Emission> {
+        let Direction { suffix, layer, .. } = direction;
+        let masked = self.trains() && layer.dropout.output_keep_prob < 1.0;
+        let is_changed =
+            masked || layer.bidirectional || layer.residual || layer.padding != Padding::Zeros;
+        if !is_changed {
+            return None;
+        }
+        let shape = [self.steps, self.batch, layer.emitted_size()];
+        let upstream = self.has_upstream(direction);
+        let mut tensor = |name: &str| self.activation(format!("{suffix}.{name}"), shape);
+        Some(Emission {
+            outputs: tensor("emitted"),
+            upstream: upstream.then(|| tensor("demitted")),
+            mask: masked.then(|| tensor("output_mask")),
+        })
+    }
+
+    fn reversed(&mut self, direction: &Direction, has_gradient: bool) -> Reversed {
+        let suffix = &direction.suffix;
+        let shape = [self.steps, self.batch, direction.inputs];
+        let mut tensor = |name: &str| self.activation(format!("{suffix}.{name}"), shape);
+        Reversed {
+            inputs: tensor("reversed"),
+            dinputs: has_gradient.then(|| tensor("dreversed")),
+        }
+    }
+
+    /// One direction, the one with that index in [`Network::directions`].
+    fn direction(
+        &mut self,
+        shared: &Shared,
+        index: usize,
+        direction: &Direction,
+    ) -> Result<RecordedDirection> {
+        let Direction { suffix, layer, .. } = direction;
+        let (steps, batch, p) = (self.steps, self.batch, layer.output_size());
+        let drops_state = self.trains() && layer.drops_state();
+        let dropped_states =
+            drops_state.then(|| self.activation(format!("{suffix}.held"), [steps, batch, p]));
+        let drops_last = self.gradients == Gradients::OfLoss
+            && self.is_read_at_last_step(direction)
+            && layer.dropout.output_keep_prob < 1.0;
+        let dropped_last = drops_last.then(|| Dropped {
+            mask: self.activation(format!("{suffix}.last_mask"), [1, batch, p]),
+            values: self.activation(format!("{suffix}.dropped_last"), [1, batch, p]),
+        });
+        let parameters = DirectionParameters::new(&shared.entries, shared.parameters, index);
+        let mut recurrence = self.recurrence(direction, &parameters, shared.lengths);
+        recurrence.tile = self.tuning.tile(&recurrence);
+        let gradients = shared.gradients;
+        Ok(RecordedDirection {
+            route: self.tuning.route(&recurrence)?,
+            recurrence,
+            reversed: direction.reversed,
+            inputs: direction.inputs,
+            parameters,
+            gradients: gradients.map(|flat| DirectionParameters::new(&shared.entries, flat, index)),
+            dropped_states,
+            dropped_last,
+        })
+    }
+
+    /// The tensors that the scans and steps of a direction work on, with the smallest tile.
+    fn recurrence(
+        &mut self,
+        direction: &Direction,
+        parameters: &DirectionParameters,
+        lengths: Tensor,
+    ) -> Recurrence {
+        let layer = &direction.layer;
+        let (steps, batch, trains) = (self.steps, self.batch, self.trains());
+        let drops_state = trains && layer.drops_state();
+        let row_size = layer.kept_size(drops_state);
+        Recurrence {
+            cell: layer.cell,
+            steps,
+            batch,
+            hidden_size: layer.hidden_size,
+            output_size: layer.output_size(),
+            options: CellOptions {
+                projection: layer.projection_size.map(|_| Projection {
+                    clip: layer.projection_clip,
+                }),
+                cell_clip: layer.cell_clip,
+                drops_state,
+            },
+            weights: self.weights(direction, parameters),
+            gates: self.activation(
+                format!("{}.gates", direction.suffix),
+                [steps, batch, row_size],
+            ),
+            states: self.states(direction),
+            gradients: self.state_gradients(direction),
+            lengths,
+            tile: Tile::SMALLEST,
+        }
+    }
+
+    fn weights(
+        &mut self,
+        direction: &Direction,
+        parameters: &DirectionParameters,
+    ) -> RecurrentWeights {
+        let suffix = &direction.suffix;
+        let ahead = self.packed_size(&direction.layer, TimeDirection::Forward, true);
+        let back = self.packed_size(&direction.layer, TimeDirection::Backward, self.trains());
+        RecurrentWeights {
+            recurrent: parameters.recurrent(),
+            packed_forward: self.activation(format!("{suffix}.forward_weights"), [ahead]),
+            packed_backward: self.activation(format!("{suffix}.backward_weights"), [back]),
+            bias: parameters.bias_hh,
+            peephole: parameters.peephole,
+        }
+    }
+
+    /// Elements of a layer's packed weights; 0 where the device does not use them.
+    fn packed_size(&self, layer: &Layer, time: TimeDirection, is_used: bool) -> usize {
+        if !(is_used && self.tuning.packs_weights) {
+            return 0;
+        }
+        let (h, p) = (layer.hidden_size, layer.output_size());
+        let matrices = packed_matrices(layer.cell, h, p, layer.projection_size.is_some(), time);
+        matrices.into_iter().map(Pack::size).sum()
+    }
+
+    fn states(&mut self, direction: &Direction) -> LayerStates {
+        let Direction { suffix, layer, .. } = direction;
+        let (steps, batch) = (self.steps, self.batch);
+        let (h, p) = (layer.hidden_size, layer.output_size());
+        let has_c = layer.cell.spec().states > 1;
+        let c_steps = if has_c { steps + 1 } else { 0 };
+        LayerStates {
+            h: self.activation(format!("{suffix}.h"), [steps + 1, batch, p]),
+            c: self.activation(format!("{suffix}.c"), [c_steps, batch, h]),
+            last: self.activation(format!("{suffix}.last"), [self.states_size(layer)]),
+        }
+    }
+
+    fn state_gradients(&mut self, direction: &Direction) -> StateGradients {
+        let Direction { suffix, layer, .. } = direction;
+        let shape = [self.steps, self.batch, layer.output_size()];
+        let has_upstream = self.has_upstream(direction);
+        let size = if self.trains() {
+            self.states_size(layer)
+        } else {
+            0
+        };
+        StateGradients {
+            upstream: has_upstream.then(|| self.activation(format!("{suffix}.upstream"), shape)),
+            dstate: self.activation(format!("{suffix}.dstate"), [size]),
+            given_states: match self.gradients {
+                Gradients::OfUpstream => layer.cell.spec().states,
+                _ => usize::from(self.is_read_at_last_step(direction)),
+            },
+        }
+    }
+
+    /// Elements of all state vectors of a batch: h, then c.
+    fn states_size(&self, layer: &Layer) -> usize {
+        let others = layer.cell.spec().states - 1;
+        self.batch * (layer.output_size() + others * layer.hidden_size)
+    }
+}
+
+/// Refuses sizes whose indices would not fit in the 32 bits that a shader counts with.
+pub(super) fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
+    if steps == 0 || batch == 0 {
+        return Err(Error::usage(
+            "a batch needs at least one sequence of at least one step",
+        ));
+    }
+    // The widest row: saved values and inputs of a direction, which may be both directions'
+    // outputs.
+    let directions = network.directions().into_iter();
+    let widest = directions
+        .flat_map(|d| [d.layer.kept_size(d.layer.drops_state()), d.inputs])
+        .chain([network.head_inputs(), network.head.size, 2])
+        .max()
+        .unwrap_or(1);
+    let largest = ((steps as u128 + 1) * batch as u128).saturating_mul(widest as u128);
+    if largest > u128::from(u32::MAX) {
+        return Err(Error::LimitExceeded {
+            what: format!("a batch of {batch} sequences of {steps} steps"),
+            needed: format!(
+                "{largest} elements in one buffer ({widest} for each sequence and step)"
+            ),
+            device: "a kernel".into(),
+            limit: u32::MAX.to_string(),
+            remedy: "reduce the batch size".into(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Dropout masks.
+
+use super::{Dropped, RecordedLayer, RecordedNetwork};
+use crate::kernels::{Columns, DropoutMask};
+use crate::network::Dropout;
+use crate::program::Phase;
+use crate::tensor::Tensor;
+
+/// A dropout mask: 0, or one over the probability to keep an element.
+#[derive(Debug, Clone, Copy)]
+pub struct Mask {
+    /// The index of its layer in the network.
+    pub layer_index: usize,
+    pub of: MaskOf,
+    /// `[steps, B, width]`.
+    pub columns: Columns,
+    pub steps: usize,
+    pub width: usize,
+    pub keep_prob: f64,
+}
+
+/// The values that a mask is applied to. Directions are indices into
+/// [`RecordedNetwork::recurrences`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskOf {
+    /// The inputs of the layer, in the order of time.
+    Input,
+    /// The outputs of the layer, in the order of time.
+    Output,
+    /// The h that each step of a direction reads, in the direction's order of steps.
+    State { direction: usize },
+    /// The last state of a direction, as the head reads it.
+    Last { direction: usize },
+}
+
+impl Mask {
+    /// A mask that is a tensor `[steps, B, width]`.
+    fn whole(layer_index: usize, of: MaskOf, mask: Tensor, keep_prob: f64) -> Self {
+        let [steps, _, width] = mask.shape.extents()[..] else {
+            unreachable!("masks have three extents");
+        };
+        Mask {
+            layer_index,
+            of,
+            columns: Columns::all(mask),
+            steps,
+            width,
+            keep_prob,
+        }
+    }
+}
+
+impl RecordedNetwork {
+    /// Returns all dropout masks, from the first layer to the last.
+    pub fn masks(&self) -> Vec<Mask> {
+        let mut masks = vec![];
+        let mut first_direction = 0;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let dropout = self.network.layers[index].dropout;
+            masks.extend(layer_masks(index, layer, dropout));
+            let directions = layer.directions.iter().zip(first_direction..);
+            for (dropped, direction) in directions.clone().map(|(d, n)| (d.dropped_last, n)) {
+                if let Some(Dropped { mask, .. }) = dropped {
+                    let of = MaskOf::Last { direction };
+                    masks.push(Mask::whole(index, of, mask, dropout.output_keep_prob));
+                }
+            }
+            for (recurrence, direction) in directions.map(|(d, n)| (&d.recurrence, n)) {
+                if recurrence.options.drops_state {
+                    masks.push(Mask {
+                        layer_index: index,
+                        of: MaskOf::State { direction },
+                        columns: recurrence.state_masks(),
+                        steps: self.steps,
+                        width: recurrence.output_size,
+                        keep_prob: dropout.state_keep_prob,
+                    });
+                }
+            }
+            first_direction += layer.directions.len();
+        }
+        masks
+    }
+
+    /// Records, in [`Phase::Forward`], the drawing of every dropout mask. Call it before
+    /// [`RecordedNetwork::forward`].
+    pub fn draw_masks(&mut self, seed: u64, control: Tensor) {
+        for (number, mask) in self.masks().into_iter().enumerate() {
+            let call = DropoutMask {
+                control,
+                out: mask.columns,
+                steps: mask.steps,
+                batch: self.batch,
+                width: mask.width,
+                keep_prob: mask.keep_prob,
+                sharing: self.network.layers[mask.layer_index].dropout.mask,
+                seed,
+                index: number as u32,
+            };
+            self.program.push(Phase::Forward, call);
+        }
+    }
+}
+
+/// The masks of a layer's inputs and outputs.
+fn layer_masks(index: usize, layer: &RecordedLayer, dropout: Dropout) -> Vec<Mask> {
+    let mut masks = vec![];
+    if let Some(Dropped { mask, .. }) = layer.dropped {
+        masks.push(Mask::whole(
+            index,
+            MaskOf::Input,
+            mask,
+            dropout.input_keep_prob,
+        ));
+    }
+    if let Some(mask) = layer.emission.and_then(|emission| emission.mask) {
+        masks.push(Mask::whole(
+            index,
+            MaskOf::Output,
+            mask,
+            dropout.output_keep_prob,
+        ));
+    }
+    masks
+}

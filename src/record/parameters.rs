@@ -1,0 +1,100 @@
+//! The parameters of a network, resolved to tensors with named fields.
+
+use crate::kernels::Matrix;
+use crate::network::{Entry, ParameterRole};
+use crate::tensor::Tensor;
+
+/// The parameters of one direction as tensors into a flat vector: the parameters, or their
+/// gradients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DirectionParameters {
+    /// `[G*H, I]`.
+    pub weight_ih: Tensor,
+    /// `[G*H, P]`, in a cell with recurrent gates.
+    pub weight_hh: Option<Tensor>,
+    /// `[P, H]`, directly after `weight_hh`, in a projected layer.
+    pub weight_hr: Option<Tensor>,
+    /// `[PEEPHOLES*H]`, in a cell with peepholes.
+    pub peephole: Option<Tensor>,
+    /// `[G*H]`.
+    pub bias_ih: Option<Tensor>,
+    /// `[G*H]`.
+    pub bias_hh: Option<Tensor>,
+}
+
+impl DirectionParameters {
+    /// The parameters of the direction with that index in `flat`.
+    pub fn new(entries: &[Entry], flat: Tensor, direction: usize) -> Self {
+        let find = |role| find(entries, flat, role, Some(direction));
+        DirectionParameters {
+            weight_ih: find(ParameterRole::InputWeights).expect("every direction has them"),
+            weight_hh: find(ParameterRole::RecurrentWeights),
+            weight_hr: find(ParameterRole::Projection),
+            peephole: find(ParameterRole::Peepholes),
+            bias_ih: find(ParameterRole::InputBias),
+            bias_hh: find(ParameterRole::RecurrentBias),
+        }
+    }
+
+    /// R `[G*H, P]`, then W_hr `[P, H]`, as one tensor, which kernels bind; empty where both are
+    /// missing.
+    pub fn recurrent(&self) -> Tensor {
+        let matrices = [self.weight_hh, self.weight_hr];
+        let first = matrices.into_iter().flatten().next();
+        let len: usize = matrices.iter().flatten().map(Tensor::len).sum();
+        Tensor {
+            shape: [len].into(),
+            ..first.unwrap_or(self.weight_ih)
+        }
+    }
+
+    /// Both biases `[2, G*H]`, where they are adjacent.
+    pub fn adjacent_biases(&self) -> Option<Tensor> {
+        let (first, second) = (self.bias_ih?, self.bias_hh?);
+        let adjacent = second.offset == first.range().end;
+        adjacent.then(|| Tensor {
+            shape: [2, first.len()].into(),
+            ..first
+        })
+    }
+}
+
+/// The parameters of the head, or their gradients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadParameters {
+    /// `[K, features]`: its own, or the embedding's table.
+    pub weight: Tensor,
+    /// `[K]`.
+    pub bias: Tensor,
+}
+
+impl HeadParameters {
+    /// The head's parameters in `flat`; `weight` is the role of its weights.
+    pub fn new(entries: &[Entry], flat: Tensor, weight: ParameterRole) -> Self {
+        let find = |role| find(entries, flat, role, None).expect("every network has a head");
+        HeadParameters {
+            weight: find(weight),
+            bias: find(ParameterRole::HeadBias),
+        }
+    }
+}
+
+/// Returns the parameter with that role and direction in `flat`.
+pub(super) fn find(
+    entries: &[Entry],
+    flat: Tensor,
+    role: ParameterRole,
+    direction: Option<usize>,
+) -> Option<Tensor> {
+    let mut entries = entries.iter();
+    let entry = entries.find(|entry| entry.role == role && entry.direction == direction)?;
+    Some(flat.part(entry.offset, entry.shape))
+}
+
+/// Returns a tensor of two dimensions as a matrix.
+pub(super) fn matrix(tensor: Tensor) -> Matrix {
+    let [rows, columns] = tensor.shape.extents()[..] else {
+        unreachable!("{:?} is not a matrix", tensor.shape);
+    };
+    Matrix::new(tensor, rows, columns)
+}
