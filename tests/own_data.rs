@@ -381,7 +381,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
             "--every-step",
         ])
         .fails(2);
-    assert_has(&message, &["answers each sequence once"]);
+    assert_has(&message, &["predicts once for each sequence"]);
     assert_has(
         &place
             .run(&["predict", "run", "none.npy", "--device", "cpu"])
