@@ -1,6 +1,6 @@
-//! The hand-written back-propagation through time against finite differences, in f64: every cell,
-//! with every bias and option it takes, one to three layers, heads that read the last step or every
-//! step, both losses, ragged lengths, both routes.
+//! Hand-written back-propagation through time against finite differences, in f64: every cell with
+//! every bias and option, one to three layers, heads that read the last step or every step, both
+//! losses, ragged lengths, both routes.
 
 use gatescan::cells::Cell;
 use gatescan::low_level::backend::cpu::Cpu;
@@ -12,20 +12,20 @@ use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 
-/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order
+/// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
 /// 1e-16 / 1e-5.
 const RELATIVE: f64 = 1e-6;
 
 const STEP: f64 = 1e-5;
 
 struct Case {
-    /// Their sizes are [`SIZES`].
+    /// The layers; their sizes become [`SIZES`].
     layers: Vec<Layer>,
     reads: Reads,
     loss: Loss,
     route: Route,
     ragged: bool,
-    /// Reads tokens, whose embeddings are the head's weights too.
+    /// Whether the input is tokens, with an embedding tied to the head.
     tied: bool,
 }
 
@@ -68,12 +68,12 @@ impl Case {
     }
 }
 
-/// Hidden units, which differ from layer to layer, so that none can be taken for another.
+/// Hidden units of each layer: all different, so that no layer can be mistaken for another.
 const SIZES: [usize; 3] = [5, 4, 3];
 
-/// A layer of `cell` without options.
+/// Returns a layer of `cell` without options.
 fn plain(cell: Cell, bias: Bias) -> Layer {
-    let forget_bias = if cell.is_lstm() && bias != Bias::None {
+    let forget_bias = if cell.spec().options.forget_gate.is_some() && bias != Bias::None {
         1.0
     } else {
         0.0
@@ -86,16 +86,16 @@ fn plain(cell: Cell, bias: Bias) -> Layer {
     }
 }
 
-/// A layer of `cell` with every option that it takes, alone and combined, and without.
+/// Returns layers of `cell` with each of its options, combined, and without options.
 fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
     let plain = plain(cell, bias);
-    // Two directions, of different sizes.
+    // Two directions of different sizes.
     let both = |layer: &Layer| Layer {
         bidirectional: true,
         backward_hidden_size: Some(4),
         ..layer.clone()
     };
-    if !cell.is_lstm() {
+    if !cell.spec().options.projection {
         return vec![both(&plain), plain];
     }
     let clipped = Layer {
@@ -106,7 +106,7 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         projection_size: Some(3),
         ..plain.clone()
     };
-    // More numbers than units, and everything that can be clipped clipped.
+    // P above H, with h and c clipped.
     let widened = Layer {
         projection_size: Some(7),
         projection_clip: Some(0.2),
@@ -122,15 +122,8 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
     ]
 }
 
-fn biases(cell: Cell) -> Vec<Bias> {
-    let all = [Bias::None, Bias::Single, Bias::Double];
-    all.into_iter()
-        .filter(|&bias| bias != Bias::Single || !cell.spec().needs_recurrent_bias())
-        .collect()
-}
-
-/// A model with its data and parameters set.
-struct Setting {
+/// A recorded network with its data and parameters.
+struct Prepared {
     model: RecordedNetwork,
     cpu: Cpu<f64>,
     parameters: Vec<f64>,
@@ -139,7 +132,7 @@ struct Setting {
 const STEPS: usize = 6;
 const BATCH: usize = 5;
 
-fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
+fn set(case: &Case, gradients: Gradients, seed: u64) -> Prepared {
     let network = case.network();
     let tuning = Tuning {
         route: Some(case.route),
@@ -157,7 +150,7 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
     let mut normal = |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
     let inputs = normal(model.inputs.len());
     if case.tied {
-        // Each token comes several times, and in a ragged case past a sequence's end too.
+        // Each token occurs several times; in a ragged case at padded steps too.
         let tokens: Vec<u32> = inputs.iter().map(|x| (8.0 * x.abs()) as u32 % 4).collect();
         cpu.write_index(&model.inputs, &tokens)
             .expect("sizes agree");
@@ -176,7 +169,7 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
         }
     }
     let rows = model.head.labels.len() as u32;
-    // One label in seven counts for nothing.
+    // One label in seven is ignored.
     let labels: Vec<u32> = (0..rows)
         .map(|row| if row % 7 == 3 { IGNORE } else { row % 4 })
         .collect();
@@ -194,15 +187,15 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Setting {
     cpu.write_index(&model.lengths, &lengths)
         .expect("sizes agree");
     let parameters: Vec<f64> = network.initial(seed).into_iter().map(f64::from).collect();
-    Setting {
+    Prepared {
         model,
         cpu,
         parameters,
     }
 }
 
-impl Setting {
-    /// The loss with parameter `at` moved by `by`.
+impl Prepared {
+    /// Returns the loss with parameter `at` changed by `by`.
     fn loss(&mut self, at: usize, by: f64) -> f64 {
         self.parameters[at] += by;
         self.cpu
@@ -218,28 +211,28 @@ impl Setting {
 }
 
 fn check(case: &Case) {
-    let mut setting = set(case, Gradients::OfLoss, 11);
-    setting
+    let mut prepared = set(case, Gradients::OfLoss, 11);
+    prepared
         .cpu
-        .write_exact(&setting.model.parameters, &setting.parameters);
-    setting
+        .write_exact(&prepared.model.parameters, &prepared.parameters);
+    prepared
         .cpu
         .run(&[Phase::Forward, Phase::Backward], 1)
         .expect("the CPU does not fail");
-    let gradients = setting
+    let gradients = prepared
         .cpu
-        .read_exact(&setting.model.gradients.expect("asked for"));
+        .read_exact(&prepared.model.gradients.expect("it was requested"));
     let largest = gradients
         .iter()
         .fold(0.0f64, |largest, g| largest.max(g.abs()));
     assert!(
         largest > 1e-4,
-        "{}: the gradient is as good as zero",
+        "{}: the gradient is almost zero",
         case.name()
     );
-    for entry in setting.model.entries.clone() {
+    for entry in prepared.model.entries.clone() {
         for at in entry.range() {
-            let difference = (setting.loss(at, STEP) - setting.loss(at, -STEP)) / (2.0 * STEP);
+            let difference = (prepared.loss(at, STEP) - prepared.loss(at, -STEP)) / (2.0 * STEP);
             let error = (gradients[at] - difference).abs() / largest;
             assert!(
                 error < RELATIVE,
@@ -256,9 +249,9 @@ fn check(case: &Case) {
 #[test]
 fn every_cell_with_every_bias_and_head() {
     for cell in Cell::ALL {
-        let layers = biases(cell)
-            .into_iter()
-            .flat_map(|bias| variants(cell, bias));
+        let layers = Bias::allowed(cell)
+            .iter()
+            .flat_map(|&bias| variants(cell, bias));
         for layer in layers {
             for reads in [Reads::Last, Reads::Every] {
                 for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
@@ -285,7 +278,9 @@ fn every_cell_with_every_bias_and_head() {
 #[test]
 fn stacks_of_two_and_three() {
     for cell in Cell::ALL {
-        let bias = *biases(cell).last().expect("every cell takes some bias");
+        let bias = *Bias::allowed(cell)
+            .last()
+            .expect("every cell takes some bias");
         let layers = variants(cell, bias);
         for (count, layer) in [2, 3].into_iter().zip(layers.iter().rev().cycle()) {
             let route = Route::Scan;
@@ -322,9 +317,9 @@ fn cells_of_all_kinds_in_one_stack() {
     }
 }
 
-/// One matrix, which is read at the bottom and multiplied by at the top.
+/// One matrix is both the embedding of the input and the weights of the head.
 #[test]
-fn an_embedding_that_is_the_heads_weights_too() {
+fn tied_embeddings() {
     let layers = [(Cell::Lstm, Bias::Single), (Cell::Gru, Bias::Double)];
     for layer in layers.map(|(cell, bias)| variants(cell, bias)).concat() {
         for (reads, route, ragged) in [
@@ -346,12 +341,13 @@ fn an_embedding_that_is_the_heads_weights_too() {
     }
 }
 
-/// Gradients of inputs and initial states, of a scalar that weighs all outputs and all last states.
+/// Gradients of inputs and initial states, for a scalar that is a weighted sum of all outputs and
+/// all last states.
 #[test]
 fn inputs_and_initial_states() {
     let layers = Cell::ALL
         .into_iter()
-        .flat_map(|cell| variants(cell, biases(cell)[0]));
+        .flat_map(|cell| variants(cell, Bias::allowed(cell)[0]));
     for layer in layers {
         for (route, ragged) in [
             (Route::Scan, false),
@@ -366,7 +362,7 @@ fn inputs_and_initial_states() {
                 ragged,
                 tied: false,
             };
-            let Setting {
+            let Prepared {
                 model,
                 mut cpu,
                 parameters,
@@ -375,7 +371,10 @@ fn inputs_and_initial_states() {
             let mut random = Philox::new(3, Stream::Shuffle(1));
             let mut weights =
                 |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
-            let (emitted, upstream) = (model.emitted(1), model.upstream(1).expect("asked for"));
+            let (emitted, upstream) = (
+                model.emitted(1),
+                model.upstream(1).expect("it was requested"),
+            );
             let on_outputs = weights(emitted.len());
             let on_last: Vec<Vec<f64>> = model
                 .recurrences()
@@ -401,7 +400,7 @@ fn inputs_and_initial_states() {
                 .expect("the CPU does not fail");
             let mut pairs = vec![(
                 model.inputs,
-                cpu.read_exact(&model.dinputs().expect("asked for")),
+                cpu.read_exact(&model.dinputs().expect("it was requested")),
             )];
             for layer in model.recurrences() {
                 let mut dstate = cpu.read_exact(&layer.gradients.dstate).into_iter();

@@ -1,5 +1,5 @@
-//! Random networks, with whatever options their layers take: gradients against finite differences
-//! in f64, f32 and GPUs against f64, and what must not change a result.
+//! Random networks with random options: gradients against finite differences in f64, f32 and GPUs
+//! against f64, and invariances of the results.
 
 mod common;
 mod properties_support;
@@ -25,19 +25,19 @@ use properties_support::case::{Case, cases, initial_states, networks};
 use properties_support::play::{OpenDevice, Player, Results};
 use properties_support::{check, property};
 
-/// What f64 differences with a step of 1e-5 leave: truncation of order 1e-10, rounding of order
-/// 1e-16 / 1e-5. Relative to the length of the gradient, or to [`FLAT`] where that is shorter,
-/// since rounding goes by the value and not by its gradient.
+/// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
+/// 1e-16 / 1e-5. It is relative to the norm of the gradient, or to [`FLAT`] where the norm is
+/// smaller, since rounding depends on the value, not on its gradient.
 const RELATIVE: f64 = 1e-6;
 const FLAT: f64 = 1e-3;
 
 const STEP: f64 = 1e-5;
 
-/// Directions in which each gradient is looked at.
+/// Random directions per gradient.
 const DIRECTIONS: usize = 3;
 
-/// Comparisons made, and those of them that had a kink between their ends: a rectified unit, or a
-/// clip, that was on the one side of it here and on the other there.
+/// Comparisons made, and those with a kink between their ends: a rectified unit, or a clipped value,
+/// on different sides of it.
 #[derive(Default)]
 struct Tally {
     taken: Counter<usize>,
@@ -45,7 +45,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts one, which is left out where it is `across` a kink: it says nothing of the gradient.
+    /// Counts a comparison and returns whether to skip it, since it is `across` a kink.
     fn leaves_out(&self, across: bool) -> bool {
         self.taken.set(self.taken.get() + 1);
         self.across.set(self.across.get() + usize::from(across));
@@ -65,8 +65,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Moves tensors together along random unit vectors, and compares how the value changes with what
-/// their gradients say, which lie in other tensors in the same order.
+/// Changes tensors together along random unit vectors, and compares the change of the value with the
+/// gradients, which are in other tensors in the same order.
 fn check_differences(
     player: &mut Player,
     tensors: &[Tensor],
@@ -91,8 +91,7 @@ fn check_differences(
     };
     player.run(&[Phase::Forward]);
     let sides = player.sides();
-    // The vector of a token that pads is not trained, whatever difference it makes. The table comes
-    // first.
+    // A padding token's vector is not trained, although it has an effect. The table comes first.
     let untrained = match player.model.network.input {
         Input::Embedding {
             size,
@@ -133,12 +132,12 @@ fn check_differences(
 }
 
 #[test]
-fn gradients_of_the_loss_are_its_differences() {
+fn gradients_of_the_loss_match_differences() {
     let tally = Tally::default();
     property(2000, cases(), |case| {
         let mut player = Player::new(&case, Gradients::OfLoss, OpenDevice::CpuF64);
         player.run(&[Phase::Forward, Phase::Backward]);
-        let gradients = player.model.gradients.expect("asked for");
+        let gradients = player.model.gradients.expect("it was requested");
         let parameters = [player.model.parameters];
         check_differences(
             &mut player,
@@ -151,10 +150,10 @@ fn gradients_of_the_loss_are_its_differences() {
     tally.assert_few_were_left_out();
 }
 
-/// Of parameters, inputs and initial states, where the host says the gradients of what is emitted
-/// and of all last states.
+/// Gradients of parameters, inputs and initial states, where the host writes the gradients of outputs
+/// and last states.
 #[test]
-fn gradients_from_above_are_differences_too() {
+fn gradients_from_upstream_match_differences() {
     let tally = Tally::default();
     property(1000, cases(), |case| {
         let mut player = Player::new(&case, Gradients::OfUpstream, OpenDevice::CpuF64);
@@ -166,10 +165,13 @@ fn gradients_from_above_are_differences_too() {
             .map(|layer| layer.gradients.dstate)
             .collect();
         let mut pairs = vec![
-            (vec![model.parameters], vec![gradients.expect("asked for")]),
+            (
+                vec![model.parameters],
+                vec![gradients.expect("it was requested")],
+            ),
             (initial_states(model), dstates),
         ];
-        // Tokens have none.
+        // Tokens have no gradient.
         pairs.extend(dinputs.map(|dinputs| (vec![model.inputs], vec![dinputs])));
         for (tensors, gradients) in pairs {
             let mut random = case.random(3);
@@ -187,7 +189,7 @@ const GRADIENT: f64 = 5e-6;
 /// f64, from another order of summation.
 const EXACT: f64 = 1e-13;
 
-/// Holds each of `results` to what it should be. What is not a number fails too.
+/// Checks each result against its expected values. NaN fails.
 fn check_near(results: &Results, expected: &Results, limit: f64) -> TestCaseResult {
     for ((name, values), (_, expected)) in results.iter().zip(expected) {
         assert_eq!(values.len(), expected.len());
@@ -203,8 +205,8 @@ fn check_near(results: &Results, expected: &Results, limit: f64) -> TestCaseResu
     Ok(())
 }
 
-/// The same numbers to the last bit, but for the sign of zeros: that of a product with 0 is the
-/// other factor's.
+/// Checks that results are identical to the last bit, except for the sign of zeros: a product with 0
+/// has the sign of the other factor.
 fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     for ((name, values), (_, expected)) in results.iter().zip(expected) {
         assert_eq!(values.len(), expected.len());
@@ -215,9 +217,9 @@ fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     Ok(())
 }
 
-/// A step at `place`, against the same in f64. Of some 15 000 networks one is up to twice beyond
-/// these limits, by rounding: where kept states, scaled up at each step, grow to 37 and gates
-/// saturate, what f32 knows of 1 - z, to 2^-25, counts times the square of that.
+/// Checks a training step at `place` against f64. About one network in 15 000 exceeds these limits by
+/// up to two, because of rounding: kept states that are scaled up at each step grow to 37 and saturate
+/// gates, so that the f32 rounding of 1 - z, 2^-25, is multiplied by the square of that.
 fn check_precision(
     case: &Case,
     gradients: Gradients,
@@ -266,10 +268,10 @@ fn gpus_are_near_double_precision() {
 }
 
 #[test]
-fn calls_in_one_pass_give_the_bits_of_calls_one_by_one() {
+fn fused_calls_give_the_same_bits_as_single_calls() {
     for gradients in [Gradients::OfLoss, Gradients::OfUpstream] {
         property(500, cases(), |case| {
-            // Some with full tiles and rests of them.
+            // Some batches have only full tiles, others a partial one.
             let case = case.with_batch_times(1 + case.seed as usize % 9);
             let [mut together, mut alone] =
                 [(); 2].map(|()| Player::new(&case, gradients, OpenDevice::CpuF32));
@@ -282,7 +284,7 @@ fn calls_in_one_pass_give_the_bits_of_calls_one_by_one() {
     }
 }
 
-/// What a step of training leaves of `case`, once `change` has been made to what it reads.
+/// Returns the results of a training step of `case`, after `change` to its inputs.
 fn trained(
     case: &Case,
     gradients: Gradients,
@@ -295,9 +297,9 @@ fn trained(
     [player.forward_results(), player.gradients()].concat()
 }
 
-/// Scans leave the same bits however they are cut, and steps nearly the same.
+/// Checks that scans give the same bits for every chunk size, and steps nearly the same values.
 fn check_routes(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
-    let walk = |route, scan_work| {
+    let run = |route, scan_work| {
         let case = Case {
             route,
             scan_work,
@@ -305,13 +307,12 @@ fn check_routes(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
         };
         trained(&case, Gradients::OfUpstream, place, |_| ())
     };
-    let whole = walk(Route::Scan, usize::MAX);
-    check_same(&walk(Route::Scan, case.scan_work.min(5_000)), &whole)?;
-    check_near(&walk(Route::Step, usize::MAX), &whole, limit)
+    let whole = run(Route::Scan, usize::MAX);
+    check_same(&run(Route::Scan, case.scan_work.min(5_000)), &whole)?;
+    check_near(&run(Route::Step, usize::MAX), &whole, limit)
 }
 
-/// Nothing depends on what lies past a sequence's end, nor on by how much its length exceeds the
-/// steps.
+/// Checks that results depend neither on padded inputs nor on how far a length exceeds T.
 fn check_ends(case: &Case, place: OpenDevice) -> TestCaseResult {
     let fill = |value: f64| {
         move |player: &mut Player| {
@@ -345,7 +346,7 @@ fn check_ends(case: &Case, place: OpenDevice) -> TestCaseResult {
 }
 
 #[test]
-fn routes_agree_and_nothing_past_an_end_counts() {
+fn routes_agree_and_padding_has_no_effect() {
     property(1000, cases(), |case| {
         check_routes(&case, OpenDevice::CpuF64, EXACT)?;
         check_ends(&case, OpenDevice::CpuF32)
@@ -353,7 +354,7 @@ fn routes_agree_and_nothing_past_an_end_counts() {
 }
 
 #[test]
-fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
+fn on_gpus_routes_agree_and_padding_has_no_effect() {
     let Some(device) = common::gpu() else { return };
     property(4, cases(), |case| {
         check_routes(&case, OpenDevice::Gpu(&device), FORWARD)?;
@@ -361,14 +362,14 @@ fn on_gpus_routes_agree_and_nothing_past_an_end_counts() {
     });
 }
 
-/// A sequence's outputs have nothing to do with its neighbours, nor with its place among them; sums
-/// over the batch hardly.
+/// A sequence's outputs do not depend on the other sequences or on its index in the batch; sums over
+/// the batch only by rounding.
 #[test]
 fn sequences_may_come_in_any_order() {
     property(1000, cases(), |case| {
         let (case, batch) = (case.without_dropout(), case.batch());
         let order = case.random(4).permutation(batch);
-        // Of a `[.., B, width]` tensor, the sequences in the new order.
+        // Reorders the sequences of a `[.., B, width]` tensor.
         let reorder = |values: Vec<f64>, width: usize| -> Vec<f64> {
             let at_a_time = values.chunks(batch * width);
             let sequences = at_a_time.flat_map(|rows| {
@@ -414,10 +415,10 @@ fn sequences_may_come_in_any_order() {
     });
 }
 
-/// The numbers of each mask, of those that steps or sequences share once.
+/// Reads the distinct values of each mask, those that steps or sequences share once.
 ///
 /// # Panics
-/// Where they share them and have others.
+/// Where shared values differ.
 fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
     let batch = case.batch();
     let mut masks = vec![];
@@ -441,7 +442,7 @@ fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
+fn masks_have_their_keep_probability_and_differ_between_updates() {
     const UPDATES: u32 = 40;
     property(40, cases(), |case| {
         let mut player = Player::new(&case, Gradients::OfLoss, OpenDevice::CpuF32);
@@ -454,8 +455,8 @@ fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
         check(draw(3) == updates[3], || {
             "the same update draws other masks".into()
         })?;
-        // Hoeffding: of n numbers that are each counted with probability p, the count is more than
-        // this off with a probability below 1e-10.
+        // Hoeffding: a count of n values, each counted with probability p, is further from n p than this
+        // with a probability below 1e-10.
         let near = |count: usize, n: usize, p: f64| {
             (count as f64 - n as f64 * p).abs() <= (12.0 * n as f64).sqrt()
         };
@@ -474,7 +475,7 @@ fn masks_keep_what_they_should_and_are_drawn_anew_for_each_update() {
             check(near(kept, all.len(), keep), || {
                 format!("{mask:?} keeps {kept} of {}", all.len())
             })?;
-            // Two updates differ where one keeps and the other drops.
+            // Two updates differ where exactly one of them keeps the element.
             let pairs = updates
                 .chunks_exact(2)
                 .flat_map(|pair| pair[0][number].iter().zip(&pair[1][number]));
@@ -503,9 +504,9 @@ fn gpus_draw_the_same_masks_and_evaluate_without_them() {
     });
 }
 
-/// An evaluation is that of the same network with nothing dropped, but for rounding: a mask makes
-/// the rows of the gates longer, of which a product may take its terms otherwise. It leaves what
-/// training needs as it is.
+/// Checks that an evaluation equals the forward pass of the same network without dropout, except for
+/// rounding: a mask makes the rows of the gates longer, which may change the order of a GEMM's sums.
+/// It does not change what training needs.
 fn check_evaluation(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
     let mut player = Player::new(case, Gradients::OfLoss, place);
     player.run(&[Phase::Forward, Phase::Backward]);
@@ -523,15 +524,15 @@ fn check_evaluation(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResul
 }
 
 #[test]
-fn evaluations_drop_nothing() {
+fn evaluations_apply_no_dropout() {
     property(1000, cases(), |case| {
         check_evaluation(&case, OpenDevice::CpuF64, EXACT)
     });
 }
 
-/// What a driver cannot make is an error, and the device is as good as before.
+/// A program that the driver cannot compile is an error, and the device stays usable.
 #[test]
-fn gpus_refuse_what_they_cannot_load() {
+fn gpus_refuse_programs_that_they_cannot_load() {
     let Some(device) = common::gpu() else { return };
     let load = |cell_clip| {
         let network = Network {
@@ -546,7 +547,7 @@ fn gpus_refuse_what_they_cannot_load() {
             },
         };
         let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
-        let mut model = model.expect("it makes sense");
+        let mut model = model.expect("it is valid");
         let mut layer = model.recurrences().next().expect("it has a layer").clone();
         layer.options.cell_clip = cell_clip;
         let (begin, end) = (0, model.steps);
@@ -554,17 +555,17 @@ fn gpus_refuse_what_they_cannot_load() {
         model.program.push(Phase::Forward, scan);
         Gpu::new(&device, &model.program).map(|_| ())
     };
-    // No network has it: the constant is an f32.
+    // No network has this limit: the shader's constant is an f32.
     let error = load(Some(1e300)).expect_err("it cannot be a constant");
     assert!(error.to_string().contains("cannot load"), "{error}");
     load(Some(1.0)).expect("the device takes others");
 }
 
-/// Sizes that are far too large, and next to what numbers can hold.
+/// Sizes that are far too large, and sizes near the largest integers.
 const HUGE: [usize; 5] = [1 << 15, 1 << 31, 1 << 32, usize::MAX / 2, usize::MAX];
 
-/// Puts something else, sensible or not, in the place of one number of a network.
-fn spoil(network: &mut Network, l: usize, field: usize, choice: usize) {
+/// Replaces one field of a network by a valid or invalid value.
+fn change_field(network: &mut Network, l: usize, field: usize, choice: usize) {
     let sizes = [&[0, 1, 2, 3, 8], &HUGE[..]].concat();
     let numbers = [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e-300, 0.5, 1.0, 1.5];
     let (size, number) = (sizes[choice % sizes.len()], numbers[choice % numbers.len()]);
@@ -600,7 +601,7 @@ fn spoil(network: &mut Network, l: usize, field: usize, choice: usize) {
     }
 }
 
-/// Whether everything about it fits everywhere.
+/// Whether the network is small enough for every test device.
 fn is_small(network: &Network) -> bool {
     let directions = network.directions().into_iter();
     directions
@@ -609,34 +610,31 @@ fn is_small(network: &Network) -> bool {
         .all(|size| size <= 64)
 }
 
-/// What makes no sense is refused, and nothing panics; what does, and is small, can be recorded and
-/// played.
+/// Invalid networks are refused without a panic; valid and small ones can be recorded and run.
 #[test]
-fn networks_are_refused_or_play() {
-    let spoilt = (vec((0..3usize, 0..19usize, 0..40usize), 0..=3), networks());
+fn networks_are_refused_or_run() {
+    let changed = (vec((0..3usize, 0..19usize, 0..40usize), 0..=3), networks());
     let sizes = |small| prop_oneof![20 => 1..=small, 1 => Just(0), 2 => select(HUGE.to_vec())];
     let (refused, played) = (Counter::new(0), Counter::new(0));
     property(
         3000,
-        (spoilt, sizes(3usize), sizes(5usize)),
+        (changed, sizes(3usize), sizes(5usize)),
         |((changes, mut network), steps, batch)| {
             for (l, field, choice) in changes {
                 if !network.layers.is_empty() {
-                    spoil(&mut network, l, field, choice);
+                    change_field(&mut network, l, field, choice);
                 }
             }
-            let sensible = network.validate().is_ok();
-            let small = sensible
-                && is_small(&network)
-                && (1..=5).contains(&steps)
-                && (1..=5).contains(&batch);
+            let valid = network.validate().is_ok();
+            let small =
+                valid && is_small(&network) && (1..=5).contains(&steps) && (1..=5).contains(&batch);
             for gradients in [Gradients::None, Gradients::OfLoss, Gradients::OfUpstream] {
                 let model =
                     RecordedNetwork::new(&network, steps, batch, gradients, Tuning::default());
                 let (made, error) = (model.is_ok(), model.as_ref().err());
-                check(sensible || !made, || "it was not refused".into())?;
+                check(valid || !made, || "it was not refused".into())?;
                 check(made || !small, || format!("it was refused: {error:?}"))?;
-                // A shader counts with 32 bits.
+                // A shader indexes with 32 bits.
                 let buffers = model.iter().flat_map(|model| model.program.buffers());
                 for buffer in buffers {
                     check(buffer.len <= u32::MAX as usize, || format!("{buffer:?}"))?;

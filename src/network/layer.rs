@@ -70,15 +70,15 @@ pub enum Bias {
 }
 
 impl Bias {
-    /// Returns the biases that a layer of this cell can have, the usual one first.
+    /// Returns the biases that a layer of this cell can have.
     pub fn allowed(cell: Cell) -> &'static [Bias] {
         let spec = cell.spec();
         if spec.recurrent_gates == 0 {
-            &[Bias::Single, Bias::None]
+            &[Bias::None, Bias::Single]
         } else if spec.needs_recurrent_bias() {
-            &[Bias::Double, Bias::None]
+            &[Bias::None, Bias::Double]
         } else {
-            &[Bias::Single, Bias::Double, Bias::None]
+            &[Bias::None, Bias::Single, Bias::Double]
         }
     }
 
@@ -320,7 +320,7 @@ mod tests {
                     ..Layer::new(Cell::Gru, 4)
                 },
                 "bias is single",
-                "`double` or `none` with the cell gru",
+                "`none` or `double` with the cell gru",
             ),
             (
                 Layer {

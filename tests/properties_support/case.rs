@@ -1,4 +1,4 @@
-//! What is random: a network that makes sense, its sizes, and how it goes through time.
+//! Random cases: a valid network, its sizes, and the route of its time loops.
 
 use gatescan::cells::Cell;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
@@ -20,16 +20,16 @@ use proptest::strategy::{Just, Strategy};
 pub struct Case {
     pub network: Network,
     pub steps: usize,
-    /// One a sequence, up to two more than there are steps.
+    /// One per sequence, up to two more than there are steps.
     pub lengths: Vec<u32>,
     pub route: Route,
-    /// Of a scan: from one step a dispatch to all in one.
+    /// Of a scan: from one step per dispatch to all steps in one.
     pub scan_work: usize,
-    /// Of data, parameters and masks.
+    /// The seed of data, parameters and masks.
     pub seed: u64,
 }
 
-/// Cases whose networks make sense.
+/// Returns cases with valid networks.
 pub fn cases() -> impl Strategy<Value = Case> {
     let lengths = |steps: usize| (Just(steps), vec(0..=steps as u32 + 2, 1..=6));
     (
@@ -49,7 +49,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Networks that make sense.
+/// Returns valid networks.
 pub fn networks() -> impl Strategy<Value = Network> {
     let head = (1..=4usize, any::<bool>(), any::<bool>(), inits());
     (1..=6usize, inputs(), vec(layers(), 1..=3), head).prop_map(
@@ -72,7 +72,7 @@ pub fn networks() -> impl Strategy<Value = Network> {
             };
             match &mut network.input {
                 Input::Values => {}
-                // They are never written out, and so nothing is dropped of them.
+                // One-hot vectors are not written to memory, so they support no dropout.
                 Input::OneHot => network.layers[0].dropout.input_keep_prob = 1.0,
                 Input::Embedding {
                     padding_idx, tied, ..
@@ -100,10 +100,10 @@ fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![2 => Just(Input::Values), 1 => Just(Input::OneHot), 1 => embedding]
 }
 
-/// Layers with whatever their cell takes; one that is residual may not fit where it stands.
+/// Returns layers with options that their cell takes; a residual may not fit the network.
 fn layers() -> impl Strategy<Value = Layer> {
     let size = 1..=9usize;
-    // The same in f32. Some units are beyond them, most are not.
+    // Exact in f32. Some units exceed the limits, most do not.
     let limit = of(select(vec![0.125, 0.5, 1.0]));
     let directions = of(of(size.clone()));
     let bias = select(vec![Bias::None, Bias::Single, Bias::Double]);
@@ -116,19 +116,21 @@ fn layers() -> impl Strategy<Value = Layer> {
         .prop_map(
             |(shape, limits, (dropout, residual, padding, init, forgets))| {
                 let (cell, bias, hidden_size, directions) = shape;
+                let spec = cell.spec();
                 let (cell_clip, projection_size, projection_clip) = limits;
-                let projection_size = projection_size.filter(|_| cell.is_lstm());
+                let projection_size = projection_size.filter(|_| spec.options.projection);
                 let bias = match bias {
-                    Bias::Single if cell.spec().needs_recurrent_bias() => Bias::Double,
+                    Bias::Single if spec.needs_recurrent_bias() => Bias::Double,
+                    Bias::Double if spec.recurrent_gates == 0 => Bias::Single,
                     bias => bias,
                 };
-                let forgets = forgets && cell.is_lstm() && bias != Bias::None;
+                let forgets = forgets && spec.options.forget_gate.is_some() && bias != Bias::None;
                 Layer {
                     bias,
                     bidirectional: directions.is_some(),
                     backward_hidden_size: directions.flatten(),
                     forget_bias: if forgets { 1.0 } else { 0.0 },
-                    cell_clip: cell_clip.filter(|_| cell.is_lstm()),
+                    cell_clip: cell_clip.filter(|_| spec.options.cell_clip),
                     projection_size,
                     projection_clip: projection_clip.filter(|_| projection_size.is_some()),
                     dropout,
@@ -152,7 +154,7 @@ fn inits() -> impl Strategy<Value = Init> {
 }
 
 fn dropouts() -> impl Strategy<Value = Dropout> {
-    // At least about half: what is kept is scaled up, and so is what rounding left of it, from step
+    // Above one half: dropout scales kept values up, and with them their rounding errors, from step
     // to step and layer to layer.
     let keep = || weighted(0.4, 0.5..0.95).prop_map(|keep| keep.unwrap_or(1.0));
     let masks = select(vec![
@@ -168,7 +170,7 @@ fn dropouts() -> impl Strategy<Value = Dropout> {
     })
 }
 
-/// Makes layers that want to be residual as wide as what they read, where that can be.
+/// Gives residual layers the width of their inputs, where that is possible.
 fn fit_residuals(network: &mut Network) {
     let top = network.layers.len() - 1;
     let sees_last = network.head.reads == Reads::Last;
@@ -195,8 +197,7 @@ fn fit_residuals(network: &mut Network) {
     }
 }
 
-/// Makes an embedding that wants to be tied as wide as what the last layer emits, where no layer
-/// adds it to that.
+/// Gives a tied embedding the width of the last layer's outputs, unless a residual depends on it.
 fn fit_tied(network: &mut Network) {
     let emitted = network.head_inputs();
     if let Input::Embedding {
@@ -205,9 +206,10 @@ fn fit_tied(network: &mut Network) {
         ..
     } = &mut network.input
     {
-        match network.layers[0].residual {
-            true => *tied = *size == emitted,
-            false => *size = emitted,
+        if network.layers[0].residual {
+            *tied = *size == emitted;
+        } else {
+            *size = emitted;
         }
         if *tied {
             network.head.size = network.input_size;
@@ -220,7 +222,7 @@ impl Case {
         self.lengths.len()
     }
 
-    /// As it is to be recorded.
+    /// Returns the tuning of the recording.
     pub fn tuning(&self) -> Tuning {
         Tuning {
             route: Some(self.route),
@@ -229,7 +231,7 @@ impl Case {
         }
     }
 
-    /// The same case with each sequence's length several times over.
+    /// Returns the same case with each sequence's length repeated `times` times.
     pub fn with_batch_times(&self, times: usize) -> Case {
         Case {
             lengths: self.lengths.repeat(times),
@@ -237,7 +239,7 @@ impl Case {
         }
     }
 
-    /// The same case with nothing dropped.
+    /// Returns the same case without dropout.
     pub fn without_dropout(&self) -> Case {
         let mut case = self.clone();
         let layers = case.network.layers.iter_mut();
@@ -245,7 +247,7 @@ impl Case {
         case
     }
 
-    /// Its model, with nothing recorded.
+    /// Returns the network with its buffers and no calls.
     pub fn model(&self, gradients: Gradients) -> RecordedNetwork {
         RecordedNetwork::new(
             &self.network,
@@ -254,23 +256,22 @@ impl Case {
             gradients,
             self.tuning(),
         )
-        .expect("the network makes sense")
+        .expect("the network is valid")
     }
 
-    /// Numbers of its own, one stream for each use.
+    /// Returns the case's random numbers, one stream per use.
     pub fn random(&self, stream: u32) -> Philox {
         Philox::new(self.seed, Stream::Shuffle(stream))
     }
 
-    /// Random numbers for all that a host writes before a forward pass, each of them an f32.
+    /// Returns random values, exact in f32, for all tensors that a host writes before a forward pass.
     pub fn reals(&self, model: &RecordedNetwork) -> Vec<(Tensor, Vec<f64>)> {
         let mut random = self.random(0);
         let mut normal = |tensor: Tensor| -> (Tensor, Vec<f64>) {
             let value = |_| f64::from(random.normal() as f32);
             (tensor, (0..tensor.len()).map(value).collect())
         };
-        // A little beside where they start: biases that are exactly 0 would leave rectified units
-        // exactly at their kink.
+        // Near the initial values: biases of 0 would put rectified units exactly at their kink.
         let (tensor, beside) = normal(model.parameters);
         let initial = self.network.initial(self.seed).into_iter().zip(beside);
         let parameters = initial.map(|(initial, beside)| f64::from(initial + 0.05 * beside as f32));
@@ -283,14 +284,14 @@ impl Case {
         reals
     }
 
-    /// Tokens `[T, B]`, for a network that takes them.
+    /// Returns random tokens `[T, B]`.
     pub fn tokens(&self) -> Vec<u32> {
         let mut random = self.random(5);
         let token = |_| random.below(self.network.input_size as u32);
         (0..self.steps * self.batch()).map(token).collect()
     }
 
-    /// Classes, of which one in five counts for nothing.
+    /// Returns random classes, of which one in five is ignored.
     pub fn labels(&self, model: &RecordedNetwork) -> Vec<u32> {
         let mut random = self.random(1);
         let classes = match model.head.targets {
@@ -305,8 +306,7 @@ impl Case {
     }
 }
 
-/// The states before the first step: of every direction h, then c, as the gradients lie in its
-/// `dstate`.
+/// Returns the initial states: h, then c of every direction, in the order of its `dstate`.
 pub fn initial_states(model: &RecordedNetwork) -> Vec<Tensor> {
     let of_layer = |layer: &Recurrence| {
         let states = [layer.states.h, layer.states.c]

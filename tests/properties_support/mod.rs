@@ -32,8 +32,9 @@ where
 
 /// Fails a case, which is then shrunk, without the backtrace of a panic for each try.
 pub fn check(holds: bool, message: impl FnOnce() -> String) -> TestCaseResult {
-    match holds {
-        true => Ok(()),
-        false => Err(TestCaseError::fail(message())),
+    if holds {
+        Ok(())
+    } else {
+        Err(TestCaseError::fail(message()))
     }
 }

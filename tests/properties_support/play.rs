@@ -12,7 +12,7 @@ use gatescan::low_level::tensor::{Element, Kind, Tensor};
 
 use super::case::Case;
 
-/// Where cases are played.
+/// The device that runs a case.
 #[derive(Clone, Copy)]
 pub enum OpenDevice<'a> {
     CpuF64,
@@ -20,27 +20,28 @@ pub enum OpenDevice<'a> {
     Gpu(&'a GpuDevice),
 }
 
-/// An executor that takes and gives f64, as exactly as it can.
+/// An executor that reads and writes f64, as exactly as it can.
 enum Loaded {
     F64(Cpu<f64>),
     F32(Box<dyn Executor>),
 }
 
-/// A case's model, recorded, loaded, and with all that it reads written.
+/// A recorded case, loaded, with all inputs written.
 pub struct Player {
     pub model: RecordedNetwork,
     gradients: Gradients,
     control: Tensor,
-    /// What the value of a model with gradients from above is made of: tensors and their weights.
+    /// With gradients from upstream: the tensors whose weighted sum is the value, and their weights.
     weighed: Vec<(Tensor, Vec<f64>)>,
     executor: Loaded,
 }
 
-/// Tensors under their names.
+/// Values of tensors by name.
 pub type Results = Vec<(String, Vec<f64>)>;
 
 impl Player {
-    /// Forward, where masks are drawn first, and backward; and an evaluation.
+    /// Records dropout masks, forward and backward pass, and an evaluation; loads the program and
+    /// writes the case's data.
     pub fn new(case: &Case, gradients: Gradients, place: OpenDevice) -> Player {
         let mut model = case.model(gradients);
         let words = [control::WORDS];
@@ -90,7 +91,7 @@ impl Player {
         player
     }
 
-    /// Plays a phase's calls each by itself, where [`Player::run`] may take some in one pass.
+    /// Runs each call of a phase by itself; [`Player::run`] may fuse some.
     pub fn run_one_by_one(&mut self, phase: Phase) {
         for call in 0..self.model.program.calls(phase).len() {
             self.executor().time_call(phase, call).expect("it runs");
@@ -133,15 +134,15 @@ impl Player {
         self.executor().run(phases, 1).expect("it runs");
     }
 
-    /// Says how many updates were made before: masks are drawn anew for each.
+    /// Sets the number of past updates: each update has its own dropout masks.
     pub fn set_updates(&mut self, updates: u32) {
         let words = [updates, 0, 0, 0, 0];
         let control = self.control;
         self.put_index(&control, &words);
     }
 
-    /// Weighs, for a model with gradients from above, all that its top layer emits and all last
-    /// states, at random: the weights are their gradients.
+    /// Draws random weights for the outputs of the last layer and for all last states, and writes them
+    /// as upstream gradients.
     fn weigh(&mut self, case: &Case) {
         let top = self.model.network.layers.len() - 1;
         let emitted = (self.model.emitted(top), self.model.upstream(top));
@@ -157,8 +158,8 @@ impl Player {
         }
     }
 
-    /// What the gradients are of, as the last forward pass left it: the mean loss, or the weighed
-    /// sum.
+    /// Returns the value that is differentiated, from the last forward pass: the mean loss, or the
+    /// weighted sum.
     pub fn value(&mut self) -> f64 {
         if self.gradients == Gradients::OfUpstream {
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -173,7 +174,7 @@ impl Player {
         scores[..scores.len() / 2].iter().sum::<f64>() * self.get(&weight)[0]
     }
 
-    /// What a forward pass or an evaluation left.
+    /// Reads the results of a forward pass or an evaluation.
     pub fn forward_results(&mut self) -> Results {
         let top = self.model.network.layers.len() - 1;
         let mut tensors = vec![("emitted".into(), self.model.emitted(top))];
@@ -185,7 +186,7 @@ impl Player {
         self.get_all(tensors)
     }
 
-    /// What a backward pass left.
+    /// Reads the results of a backward pass.
     pub fn gradients(&mut self) -> Results {
         let model = &self.model;
         let entries = model.entries.iter().filter_map(|entry| {
@@ -207,8 +208,8 @@ impl Player {
         tensors.into_iter().map(get).collect()
     }
 
-    /// On which side of its kink each unit was at each step: of a rectified one, or where c or h is
-    /// clipped.
+    /// Returns on which side of its kink each unit was at each step: of a rectifier, or of a limit of c
+    /// or h.
     pub fn sides(&mut self) -> Vec<bool> {
         let mut sides = vec![];
         let layers: Vec<_> = self.model.recurrences().cloned().collect();
