@@ -5,8 +5,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gatescan::bench::{CheckedGemm, CheckedTrainer, shapes, sides};
-use gatescan::data::Split;
-use gatescan::low_level::backend::{OpenDevice, adapters, device};
+use gatescan::low_level::backend::{adapters, device};
+use gatescan::{OpenDevice, Split};
 
 fn all(criterion: &mut Criterion) {
     let request = std::env::var("GATESCAN_DEVICE").unwrap_or_else(|_| "auto".into());

@@ -3,16 +3,14 @@
 //!
 //!     cargo run --release --example deep
 
-use gatescan::cells::Cell;
-use gatescan::data::{Dataset, Splits, Targets};
-use gatescan::error::Result;
-use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Bias, Dropout, Input, Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::network::{Bias, Dropout};
 use gatescan::train;
+use gatescan::{
+    Cell, Dataset, Device, HeadRecipe, Input, Layer, Loss, Optimizer, Reads, Recipe, Result,
+    Splits, Targets,
+};
 use ndarray::{Array2, s};
 
 const STEPS: usize = 20;

@@ -5,14 +5,12 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use gatescan::cells::Cell;
 use gatescan::data::idx;
-use gatescan::error::Result;
-use gatescan::low_level::backend::device::{self, Device};
-use gatescan::network::{Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
-use gatescan::train::{self, Event, Trainer};
+use gatescan::low_level::backend::device;
+use gatescan::train;
+use gatescan::{
+    Cell, Device, Event, HeadRecipe, Layer, Loss, Optimizer, Reads, Recipe, Result, Trainer,
+};
 
 fn main() -> Result<()> {
     // The four IDX files of MNIST, Fashion-MNIST, KMNIST or your own data, gzipped or not. Pixels

@@ -4,15 +4,11 @@
 //!
 //!     cargo run --release --example sequence_lengths
 
-use gatescan::cells::Cell;
-use gatescan::data::{Dataset, Targets};
-use gatescan::error::Result;
-use gatescan::infer::predict::Predictor;
-use gatescan::low_level::backend::device::Device;
-use gatescan::network::{Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train;
+use gatescan::{
+    Cell, Dataset, Device, HeadRecipe, Layer, Loss, Optimizer, Predictor, Reads, Recipe, Result,
+    Targets,
+};
 use ndarray::{Array1, Array3, Axis, s};
 
 fn main() -> Result<()> {

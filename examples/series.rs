@@ -3,18 +3,13 @@
 //!
 //!     cargo run --release --example series
 
-use gatescan::cells::Cell;
-use gatescan::data::Splits;
 use gatescan::data::series::{Windows, value_at};
-use gatescan::error::Result;
 use gatescan::infer::generate::{Context, diverges_at, generate};
-use gatescan::low_level::backend::OpenDevice;
-use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::rng::Stream;
-use gatescan::network::{Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train;
+use gatescan::{
+    Cell, Device, HeadRecipe, Layer, Loss, OpenDevice, Optimizer, Reads, Recipe, Result, Splits,
+};
 
 fn main() -> Result<()> {
     // Windows of t sin(t) / 3 + 2 sin(5 t) with 20 values each; their first t is between 0 and 30.

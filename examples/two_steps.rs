@@ -5,13 +5,7 @@
 //!
 //!     cargo run --release --example two_steps
 
-use gatescan::cells::Cell;
-use gatescan::error::Result;
-use gatescan::low_level::backend::device::Device;
-use gatescan::model::Model;
-use gatescan::network::{Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::{Cell, Device, HeadRecipe, Layer, Loss, Model, Optimizer, Reads, Recipe, Result};
 use ndarray::{Array1, Array2, Axis, array, stack};
 
 fn main() -> Result<()> {

@@ -1,14 +1,14 @@
-//! gatescan trains recurrent networks (vanilla RNN, LSTM, GRU) on any GPU that Vulkan, Metal or DX12 reaches, with
-//! hand-written WGSL kernels, and on the CPU where there is no GPU.
+//! gatescan trains recurrent networks (vanilla RNN, LSTM, GRU) on any GPU with a Vulkan, Metal or
+//! DX12 driver, with hand-written WGSL kernels, and on the CPU where there is no GPU.
 //!
-//! A training step is recorded once, as a [`program::Program`] of [`kernels`], and played by an
-//! [`executor::Executor`]: [`gpu::executor::Gpu`], or [`cpu::Cpu`] in `f32` or `f64`.
+//! A training step is recorded once, as a [`Program`](low_level::program::Program) of
+//! [`kernels`](low_level::kernels), and played by an
+//! [`Executor`](low_level::backend::executor::Executor): on the GPU, or on the CPU in `f32` or
+//! `f64`.
 //!
 //! # An example
 //! ```
-//! use gatescan::{cells::Cell, device::Device, optim::Optimizer, recipe::HeadRecipe, recipe::Recipe, train};
-//! use gatescan::data::{Dataset, Targets};
-//! use gatescan::network::{Layer, Loss, Reads};
+//! use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss, Optimizer, Reads, Recipe, Targets};
 //! use ndarray::{Array1, Array3};
 //!
 //! // Sine waves [N, T, 1] of two frequencies with different phases, and their classes [N].
@@ -19,17 +19,18 @@
 //!
 //! let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
 //! let recipe = Recipe::new("waves", vec![Layer::new(Cell::Lstm, 16)], head, Optimizer::adam(0.02));
-//! let model = train::train(&recipe, &data.into(), &Device::Cpu)?;
+//! let model = gatescan::train::train(&recipe, &data.into(), &Device::Cpu)?;
 //!
 //! let unseen = Array3::from_shape_fn((50, 15, 1), |(n, t, _)| wave(n + 200, t));
 //! let classes = model.predict(unseen.view(), &Device::Cpu)?.classes();
 //! let right = (0..50).filter(|&n| classes[n] == n as u32 % 2).count();
 //! assert!(right >= 48, "{right} of 50");
-//! # Ok::<(), gatescan::error::Error>(())
+//! # Ok::<(), gatescan::Error>(())
 //! ```
-//! [`data`] says what data sets are, [`recipe::Recipe`] what else can be set, [`train::Trainer`] shows how a run goes, and
-//! [`predict::Predictor`] takes lengths and initial states. [`profile::Profile`] says where the time of a step goes,
-//! [`bench::Bench`] how long it is.
+//! [`data`] describes data sets, [`Recipe`] all other settings. [`Trainer`] shows the progress of
+//! training, [`run`] keeps a run in a directory, and [`Predictor`] takes sequence lengths and
+//! initial states. [`Profile`](profile::Profile) and [`Bench`](bench::Bench) measure a step, and
+//! [`verify`] checks every kernel on a device.
 //!
 //! # Letters
 //! They mean the same in every docstring and comment.
@@ -47,11 +48,20 @@
 //! | V | vocabulary |
 //! | N | sequences of a data set |
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cognitive_complexity,
+        clippy::match_bool,
+        clippy::too_many_lines
+    )
+)]
+
 mod backend;
 pub mod bench;
-pub mod cells;
+mod cells;
 pub mod data;
-pub mod error;
+mod error;
 mod fields;
 #[cfg(feature = "formats")]
 pub mod formats;
@@ -62,7 +72,7 @@ mod io;
 mod kernels;
 mod memory;
 mod messages;
-pub mod model;
+mod model;
 pub mod network;
 mod numeric;
 pub mod profile;
@@ -72,25 +82,41 @@ mod record;
 #[cfg(feature = "report")]
 pub mod report;
 mod rng;
-// A run directory contains a page.
-#[cfg(feature = "report")]
 pub mod run;
 mod tensor;
 pub mod train;
 pub mod verify;
 
-/// What the engine is made of: recorded programs, kernels, executors and their tuning. Not under semver: anything here may
-/// change in any version.
+pub use backend::OpenDevice;
+pub use backend::device::Device;
+pub use cells::Cell;
+pub use data::{Dataset, Split, Splits, Targets};
+pub use error::{Error, Result};
+pub use infer::predict::Predictor;
+pub use infer::sample::Sampler;
+pub use model::Model;
+pub use network::{Head, Input, Layer, Loss, Network, Reads};
+pub use recipe::optimizer::Optimizer;
+pub use recipe::{DataRecipe, HeadRecipe, Recipe};
+pub use train::checkpoint::Checkpoint;
+pub use train::{Ending, Evaluation, Event, Trainer};
+
+/// The parts of the engine: recorded programs, kernels, executors and their tuning. They are not
+/// under semver: anything here may change in any version.
 pub mod low_level {
-    /// Executors, devices and their tuning.
+    /// The executors, devices, and their tuning.
     pub mod backend {
         pub use crate::backend::*;
     }
-    /// Reading and writing files.
+    /// The descriptions of cells.
+    pub mod cells {
+        pub use crate::cells::*;
+    }
+    /// Reading files within bounds, and writing them whole.
     pub mod io {
         pub use crate::io::*;
     }
-    /// The kernels.
+    /// The kernels, and the calls of them that programs record.
     pub mod kernels {
         pub use crate::kernels::*;
     }
@@ -98,15 +124,15 @@ pub mod low_level {
     pub mod numeric {
         pub use crate::numeric::*;
     }
-    /// Programs.
+    /// Recorded programs.
     pub mod program {
         pub use crate::program::*;
     }
-    /// Networks, recorded.
+    /// Recorded networks.
     pub mod record {
         pub use crate::record::*;
     }
-    /// Random numbers.
+    /// The counter-based random generator.
     pub mod rng {
         pub use crate::rng::*;
     }

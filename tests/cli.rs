@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::place::{OpenDevice, Run, SMALL, assert_has};
+use common::place::{Run, SMALL, Workspace, assert_has};
 use serde_json::Value;
 
 const METRICS: [&str; 9] = [
@@ -29,7 +29,7 @@ fn epochs(stdout: &str) -> Vec<Value> {
         .collect()
 }
 
-fn run_directories(place: &OpenDevice) -> Vec<String> {
+fn run_directories(place: &Workspace) -> Vec<String> {
     let entries = fs::read_dir(place.path("runs")).unwrap();
     entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -38,7 +38,7 @@ fn run_directories(place: &OpenDevice) -> Vec<String> {
 
 #[test]
 fn json_metrics_run_directory_and_eval() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let stdout = place
         .train(&["--epochs", "3", "--out", "run", "--json"])
         .ok();
@@ -112,7 +112,7 @@ fn json_metrics_run_directory_and_eval() {
 
 #[test]
 fn eval_counts_what_is_asked_for() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     // Too short to learn all.
     let arguments = [
         "--epochs",
@@ -184,7 +184,7 @@ fn eval_counts_what_is_asked_for() {
 
 #[test]
 fn lines_for_humans_and_the_default_directory() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let stdout = place.train(&["--epochs", "2"]).ok();
     assert_has(
         &stdout,
@@ -216,7 +216,7 @@ fn lines_for_humans_and_the_default_directory() {
 
 #[test]
 fn what_is_there_is_never_overwritten() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     place.train(&["--epochs", "1", "--out", "run"]).ok();
     let model = fs::read(place.path("run/model.safetensors")).unwrap();
     let message = place
@@ -238,7 +238,7 @@ fn what_is_there_is_never_overwritten() {
 
 #[test]
 fn same_seed_same_bytes() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let model = |seed: &str, out: &str| {
         place
             .train(&["--epochs", "2", "--seed", seed, "--out", out])
@@ -252,7 +252,7 @@ fn same_seed_same_bytes() {
 
 #[test]
 fn recipes_are_listed_and_train_as_files() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let list = place.run(&["recipes"]).ok();
     assert_has(
         &list,
@@ -291,7 +291,7 @@ fn recipes_are_listed_and_train_as_files() {
 
 #[test]
 fn flags_and_set_change_the_recipe() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     place
         .train(&[
             "--epochs",
@@ -319,7 +319,7 @@ fn flags_and_set_change_the_recipe() {
 
 #[test]
 fn mistakes_in_a_request_are_explained() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     for (arguments, parts) in [
         (
             &["train", "mnsit"][..],
@@ -399,7 +399,7 @@ fn mistakes_in_a_request_are_explained() {
 fn damaged_data_are_refused_by_name() {
     let images = "train-images-idx3-ubyte";
     let labels = "t10k-labels-idx1-ubyte";
-    let whole = OpenDevice::new();
+    let whole = Workspace::new();
     let whole_images = fs::read(whole.path("data").join(images)).unwrap();
     let cases: [(&str, Vec<u8>, &str); 5] = [
         (images, b"not an IDX file".to_vec(), "magic number"),
@@ -421,14 +421,14 @@ fn damaged_data_are_refused_by_name() {
         ),
     ];
     for (name, bytes, part) in cases {
-        let place = OpenDevice::new();
+        let place = Workspace::new();
         fs::write(place.path("data").join(name), bytes).unwrap();
         let path = Path::new("data").join(name).display().to_string();
         assert_has(&place.train(&[]).fails(1), &[&path, part]);
         assert!(!place.path("runs").exists());
     }
 
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     fs::remove_file(place.path("data").join(labels)).unwrap();
     assert_has(&place.train(&[]).fails(1), &[labels, "not found"]);
     let message = place
@@ -439,7 +439,7 @@ fn damaged_data_are_refused_by_name() {
 
 #[test]
 fn models_that_cannot_be_evaluated() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     assert_has(
         &place.run(&["eval", "nowhere"]).fails(1),
         &["nowhere", "no such file"],
@@ -480,7 +480,7 @@ fn models_that_cannot_be_evaluated() {
 
 #[test]
 fn a_closed_pipe_is_no_error() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let train = [
         &["train", "mnist"],
         &SMALL[..],
@@ -503,7 +503,7 @@ fn a_closed_pipe_is_no_error() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_ends_well() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let arguments = [
         &["train", "mnist"],
         &SMALL[..],
@@ -546,7 +546,7 @@ fn ctrl_c_saves_and_ends_well() {
 
 #[test]
 fn the_cpu_is_verified() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let verify = |more: &[&str]| place.run(&[&["verify", "--device", "cpu"], more].concat());
     let object: Value = serde_json::from_str(&verify(&["--json"]).ok()).unwrap();
     assert_eq!(object["passed"], true);
@@ -573,7 +573,7 @@ fn the_cpu_is_verified() {
 
 #[test]
 fn devices_are_listed() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     assert_has(
         &place.run(&["devices"]).ok(),
         &["INDEX", "cpu", "threads", "auto chooses the"],
@@ -587,7 +587,7 @@ fn devices_are_listed() {
 /// What a model becomes elsewhere and comes back from, by way of the command line; what it is there, `tests/interop` shows.
 #[test]
 fn models_are_exported_and_imported() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let arguments = ["--epochs", "1", "--out", "run", "--quiet"];
     place.train(&arguments).ok();
     let eval = |model: &str| -> Value {
@@ -680,7 +680,7 @@ const COMMANDS: [&str; 13] = [
 
 #[test]
 fn shells_and_manuals_know_every_command() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let run = place.run(&["completions", shell]);
         assert_eq!(run.stderr, "");
@@ -709,7 +709,7 @@ fn shells_and_manuals_know_every_command() {
 /// 2 for a wrong request and 1 for what fails, on every command, with nothing on standard output.
 #[test]
 fn exit_codes_are_the_same_everywhere() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     for command in COMMANDS {
         place.run(&[command, "--no-such-flag"]).fails(2);
         let help = place.run(&[command, "--help"]);
@@ -735,7 +735,7 @@ fn exit_codes_are_the_same_everywhere() {
 
 #[test]
 fn quiet_leaves_results_and_no_color_leaves_text() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let run = place.train(&["--epochs", "1", "--out", "run", "--quiet"]);
     assert_eq!(run.stderr, "");
     assert_has(&run.ok(), &["model saved as run/model.safetensors"]);
@@ -769,7 +769,7 @@ fn quiet_leaves_results_and_no_color_leaves_text() {
 
 #[test]
 fn tensorboard_has_a_file_of_each_start() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let arguments = ["--epochs", "2", "--out", "run", "--quiet"];
     place
         .train(&[&arguments[..], &["--tensorboard"]].concat())
@@ -798,7 +798,7 @@ fn tensorboard_has_a_file_of_each_start() {
 
 #[test]
 fn a_series_is_learned_and_continued() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let small = [
         "--device",
         "cpu",
@@ -901,7 +901,7 @@ fn a_series_is_learned_and_continued() {
 
 #[test]
 fn the_loss_is_reported_every_so_many_updates() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let train = |more: &[&str]| {
         // 40 updates.
         let small = [
@@ -966,7 +966,7 @@ fn the_loss_is_reported_every_so_many_updates() {
 
 #[test]
 fn a_series_without_a_test_split_is_evaluated_on_the_other() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let values: Vec<String> = (0..60).map(|n| (n % 7).to_string()).collect();
     fs::write(place.path("series.txt"), values.join("\n")).unwrap();
     let arguments = [
@@ -991,7 +991,7 @@ fn a_series_without_a_test_split_is_evaluated_on_the_other() {
 }
 
 /// `profile mnist` on the CPU, small, with `more` flags.
-fn profile(place: &OpenDevice, more: &[&str]) -> Run {
+fn profile(place: &Workspace, more: &[&str]) -> Run {
     let small = [
         "profile",
         "mnist",
@@ -1013,7 +1013,7 @@ fn profile(place: &OpenDevice, more: &[&str]) -> Run {
 
 #[test]
 fn a_profile_is_printed_and_written() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let files = ["--trace", "trace.json", "--html", "page.html"];
     let text = profile(&place, &files).ok();
     assert_has(
@@ -1073,7 +1073,7 @@ fn a_profile_is_printed_and_written() {
 
 #[test]
 fn a_profile_makes_up_data_that_are_not_there() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let run = place.run(&[
         "profile",
         "mnist",
@@ -1102,7 +1102,7 @@ fn a_profile_makes_up_data_that_are_not_there() {
 
 #[test]
 fn mistakes_in_a_profile_are_explained() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     fs::write(place.path("other.json"), "{\"adapters\": []}").unwrap();
     let fails = |arguments: &[&str], code: i32| {
         let arguments = [&["profile"], arguments].concat();
@@ -1138,7 +1138,7 @@ fn mistakes_in_a_profile_are_explained() {
 /// `bench` at a tiny shape on the CPU.
 fn bench(more: &[&str]) -> Run {
     let small = ["bench", "--device", "cpu", "--seconds", "0"];
-    OpenDevice::new().run(&[&small[..], more].concat())
+    Workspace::new().run(&[&small[..], more].concat())
 }
 
 #[test]
@@ -1249,10 +1249,7 @@ fn mistakes_in_a_bench_are_explained() {
         ("--seconds=nan", ["--seconds", "at least 0"]),
         ("steps", ["steps", "step"]),
     ] {
-        assert_has(
-            &OpenDevice::new().run(&["bench", argument]).fails(2),
-            &parts,
-        );
+        assert_has(&Workspace::new().run(&["bench", argument]).fails(2), &parts);
     }
     // Wider than a kernel can count.
     let message = bench(&["--shape", "lstm-1-1-1-1000000"]).fails(2);
@@ -1261,7 +1258,7 @@ fn mistakes_in_a_bench_are_explained() {
 
 #[test]
 fn how_programs_are_played_can_be_tuned() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let run = |more: &[&str]| {
         let arguments = [
             &["--epochs", "1", "--json", "--quiet", "--out", more[0]],
@@ -1300,7 +1297,7 @@ fn how_programs_are_played_can_be_tuned() {
 
 #[test]
 fn a_run_says_what_its_start_took() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let run = place.train(&["--epochs", "1", "--json"]);
     let starts = run.stderr.lines().filter(|line| line.starts_with("start "));
     let [start] = starts.collect::<Vec<_>>()[..] else {

@@ -2,7 +2,6 @@
 //! every bias and option, one to three layers, heads that read the last step or every step, both
 //! losses, ragged lengths, both routes.
 
-use gatescan::cells::Cell;
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
@@ -10,7 +9,8 @@ use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Init};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 /// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
 /// 1e-16 / 1e-5.

@@ -6,7 +6,7 @@ mod common;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::OnceLock;
 
-use gatescan::cells::Cell;
+use gatescan::Cell;
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::gpu::GpuDevice;

@@ -7,7 +7,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use gatescan::low_level::backend::OpenDevice;
+use gatescan::OpenDevice;
 use gatescan::low_level::backend::gpu::{GpuDevice, ShaderEdit};
 use gatescan::verify::{Effort, Report, TRAINING, sweep};
 

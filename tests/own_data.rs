@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use common::place::{OpenDevice, Run, assert_has};
+use common::place::{Run, Workspace, assert_has};
 use ndarray::{Array1, Array2, Array3, Ix2};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
@@ -28,8 +28,8 @@ fn json(text: &str) -> Value {
 }
 
 /// Returns a directory with a table and a model trained on it.
-fn forecaster() -> OpenDevice {
-    let place = OpenDevice::new();
+fn forecaster() -> Workspace {
+    let place = Workspace::new();
     write_table(&place.path("levels.csv"), 240);
     let seen = place.run(&["init", "levels.csv"]).ok();
     assert_has(
@@ -67,7 +67,7 @@ fn forecaster() -> OpenDevice {
 }
 
 /// Returns the error of predictions, `row,level` lines, over the windows of the test split.
-fn rmse(place: &OpenDevice, lines: &[&str]) -> f64 {
+fn rmse(place: &Workspace, lines: &[&str]) -> f64 {
     let table = fs::read_to_string(place.path("levels.csv")).unwrap();
     let truth: Vec<f64> = table
         .lines()
@@ -267,7 +267,7 @@ fn lines_of_standard_input_are_predicted_with_carried_states() {
 }
 
 /// Writes sequences that rise or fall, as arrays.
-fn write_arrays(place: &OpenDevice) -> Array3<f32> {
+fn write_arrays(place: &Workspace) -> Array3<f32> {
     fs::create_dir(place.path("arrays")).unwrap();
     let slope = |n: usize, t: usize, i: usize| {
         (if n.is_multiple_of(2) { t } else { 12 - t }) as f32 + (n * 7 + i) as f32 % 3.0
@@ -283,7 +283,7 @@ fn write_arrays(place: &OpenDevice) -> Array3<f32> {
 
 #[test]
 fn arrays_become_a_recipe_a_classifier_and_probabilities() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let inputs = write_arrays(&place);
     let seen = json(
         &place
@@ -392,7 +392,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
 
 #[test]
 fn predictions_name_classes_and_paths_are_relative_to_the_recipe() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     fs::create_dir(place.path("mine")).unwrap();
     let row = |n: usize| {
         let up = (n / 8).is_multiple_of(2);
@@ -492,7 +492,7 @@ lr = 0.02
 
 #[test]
 fn init_refuses_data_that_it_cannot_use() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     fs::create_dir(place.path("empty")).unwrap();
     write_npy(place.path("x.npy"), &Array1::<f32>::zeros(3)).unwrap();
     fs::write(place.path("numbers.csv"), "1,2\n".repeat(20)).unwrap();
@@ -522,7 +522,7 @@ fn init_refuses_data_that_it_cannot_use() {
 
 #[test]
 fn init_proposes_recipes_for_images_and_series() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     place.run(&["init", "data"]).ok();
     place
         .run(&[

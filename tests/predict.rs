@@ -3,15 +3,13 @@
 
 mod common;
 
-use gatescan::cells::Cell;
-use gatescan::data::{Dataset, Targets};
-use gatescan::infer::predict::{Predictor, State};
-use gatescan::low_level::backend::device::Device;
-use gatescan::model::Model;
-use gatescan::network::{Bias, Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::infer::predict::State;
+use gatescan::network::Bias;
 use gatescan::train;
+use gatescan::{
+    Cell, Dataset, Device, HeadRecipe, Layer, Loss, Model, Optimizer, Predictor, Reads, Recipe,
+    Targets,
+};
 use ndarray::{Array, Array1, Array2, Array3, Axis, Dimension, concatenate, s};
 
 /// The CPU, and the test GPU if there is one.
@@ -286,7 +284,7 @@ fn targets_past_the_end_do_not_count() {
         Optimizer::adam(0.1),
     );
     recipe.network.layers[0].bias = Bias::Double;
-    let train = |data: gatescan::error::Result<Dataset>| {
+    let train = |data: gatescan::Result<Dataset>| {
         let data = data
             .and_then(|data| data.with_lengths(&lengths))
             .expect("it makes sense");

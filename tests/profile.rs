@@ -4,19 +4,16 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gatescan::cells::Cell;
-use gatescan::data::{Dataset, Splits, Targets};
-use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::ceilings::Ceilings;
-use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::kernels::Access;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tensor::Kind;
-use gatescan::network::{Head, Input, Layer, Loss, Network, Reads};
 use gatescan::profile::{Bound, Clock, Machine, Options, Profile};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::{
+    Cell, Dataset, Device, Head, HeadRecipe, Input, Layer, Loss, Network, OpenDevice, Optimizer,
+    Reads, Recipe, Splits, Targets,
+};
 use ndarray::{Array1, Array3};
 use serde_json::Value;
 

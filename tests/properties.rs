@@ -6,7 +6,6 @@ mod properties_support;
 
 use std::cell::Cell as Counter;
 
-use gatescan::cells::Cell;
 use gatescan::low_level::backend::gpu::executor::Gpu;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::ScanForward;
@@ -14,7 +13,8 @@ use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::Philox;
 use gatescan::low_level::tensor::Tensor;
-use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, MaskSharing, Network, Reads};
+use gatescan::network::{Bias, Init, MaskSharing};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 use proptest::collection::vec;
 use proptest::prop_oneof;
 use proptest::sample::select;

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::place::{OpenDevice, assert_has};
+use common::place::{Workspace, assert_has};
 
 /// Reads a page and checks that it refers to no other file.
 fn page(path: &Path) -> String {
@@ -27,7 +27,7 @@ fn curves(html: &str, heading: &str) -> usize {
 
 #[test]
 fn training_a_classifier_writes_a_page() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     // One epoch with a low learning rate leaves mistakes.
     let rate = "optimizer.lr=0.0005";
     let flags = ["--epochs", "1", "--out", "run", "--set", rate];
@@ -83,7 +83,7 @@ fn training_a_classifier_writes_a_page() {
 
 #[test]
 fn training_on_a_series_writes_a_page() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let values: Vec<String> = (0..300)
         .map(|n| format!("{}", (0.3 * f64::from(n)).sin() * 5.0))
         .collect();
@@ -121,7 +121,7 @@ fn training_on_a_series_writes_a_page() {
 
 #[test]
 fn a_page_that_cannot_be_written_does_not_fail_the_run() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     fs::create_dir_all(place.path("run/report.html")).unwrap();
     let run = place.train(&["--epochs", "1", "--out", "run"]);
     let problem = "the run is saved, but without its report";
@@ -132,7 +132,7 @@ fn a_page_that_cannot_be_written_does_not_fail_the_run() {
 
 #[test]
 fn runs_are_drawn_on_the_same_axes() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     place.train(&["--epochs", "2", "--out", "a&b"]).ok();
     place
         .train(&["--epochs", "3", "--cell", "gru", "--out", "c"])
@@ -164,7 +164,7 @@ fn runs_are_drawn_on_the_same_axes() {
 
 #[test]
 fn wrong_requests_for_a_report_are_explained() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     place.run(&["report"]).fails(2);
     let message = place.run(&["report", "nowhere"]).fails(1);
     assert_has(&message, &["nowhere: there is no run here"]);

@@ -10,18 +10,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::place::{OpenDevice, Run, SMALL, assert_has};
-use gatescan::cells::Cell;
-use gatescan::data::{Dataset, Splits, Targets};
-use gatescan::low_level::backend::device::Device;
+use common::place::{Run, SMALL, Workspace, assert_has};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Dropout, Init, Input, Layer, Loss, MaskSharing, Reads};
-use gatescan::recipe::optimizer::Optimizer;
+use gatescan::network::{Dropout, Init, MaskSharing};
 use gatescan::recipe::schedule::Schedule;
-use gatescan::recipe::{HeadRecipe, Recipe};
-use gatescan::train::checkpoint::Checkpoint;
 use gatescan::train::checkpoints::Checkpoints;
-use gatescan::train::{Ending, Trainer};
+use gatescan::{
+    Cell, Checkpoint, Dataset, Device, Ending, HeadRecipe, Input, Layer, Loss, Optimizer, Reads,
+    Recipe, Splits, Targets, Trainer,
+};
 use ndarray::{Array2, Array3};
 use serde_json::Value;
 
@@ -303,13 +300,13 @@ const TRAIN: [&str; 15] = [
     "3",
 ];
 
-fn begin(place: &OpenDevice, out: &str, device: &str, epochs: &str) -> Command {
+fn begin(place: &Workspace, out: &str, device: &str, epochs: &str) -> Command {
     let own = ["--out", out, "--device", device, "--epochs", epochs];
     place.command(&[&["train", "mnist"], &SMALL[2..], &TRAIN, &own].concat())
 }
 
 /// Trains to the end.
-fn whole(place: &OpenDevice, out: &str, device: &str, epochs: &str) -> Run {
+fn whole(place: &Workspace, out: &str, device: &str, epochs: &str) -> Run {
     Run::from(
         begin(place, out, device, epochs)
             .output()
@@ -317,7 +314,7 @@ fn whole(place: &OpenDevice, out: &str, device: &str, epochs: &str) -> Run {
     )
 }
 
-fn resume(place: &OpenDevice, run: &str, more: &[&str]) -> Run {
+fn resume(place: &Workspace, run: &str, more: &[&str]) -> Run {
     place.run(
         &[
             &["train", "--resume", run, "--json"],
@@ -379,7 +376,7 @@ fn assert_same(run: &Path, undisturbed: &Path) {
 
 /// Kills a run `kills` times, each time at another moment, and resumes it.
 fn kill_at_random_moments(kills: usize, device: &str) {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     // 600 steps, so that a run lasts long enough to be killed.
     let epochs = "30";
     let start = Instant::now();
@@ -442,7 +439,7 @@ fn killed_at_200_random_moments() {
 
 #[test]
 fn one_seed_gives_one_file() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     whole(&place, "first", "cpu", "4").ok();
     for threads in ["1", "2", "4"] {
         for _ in 0..3 {
@@ -469,7 +466,7 @@ fn one_seed_gives_one_file() {
 
 #[test]
 fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     whole(&place, "whole", "cpu", "4").ok();
     whole(&place, "run", "cpu", "3").ok();
     let paths = checkpoints(&place.path("run"));
@@ -513,7 +510,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
 
 #[test]
 fn mistakes_in_a_resume_are_explained() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     assert_has(
         &resume(&place, "none", &[]).fails(1),
         &["none: there is no run here"],
@@ -557,7 +554,7 @@ fn wait_for(messages: &mut impl BufRead, part: &str) -> String {
 #[cfg(unix)]
 #[test]
 fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let mut first = begin(&place, "run", "cpu", "1000");
     let mut child = first
         .stdout(Stdio::piped())
@@ -615,7 +612,7 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
 
 /// A run on its own disk of 16 MiB; `None` where only root can mount one.
 #[cfg(target_os = "linux")]
-fn on_a_small_disk(place: &OpenDevice, epochs: &str) -> Option<(Child, PathBuf)> {
+fn on_a_small_disk(place: &Workspace, epochs: &str) -> Option<(Child, PathBuf)> {
     fs::create_dir_all(place.path("disk")).expect("it can be made");
     let script = "mount -t tmpfs -o size=16m tmpfs disk && exec \"$@\"";
     let train = begin(place, "disk/run", "cpu", epochs);
@@ -661,7 +658,7 @@ fn on_a_small_disk(place: &OpenDevice, epochs: &str) -> Option<(Child, PathBuf)>
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_waited_for() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let Some((mut child, disk)) = on_a_small_disk(&place, "100000") else {
         return;
     };
@@ -713,7 +710,7 @@ fn a_full_disk_is_waited_for() {
 // Faults of the driver.
 
 /// A run on the GPU with this fault; `None` where GPU tests are off.
-fn with_fault(place: &OpenDevice, out: &str, fault: &str, more: &[&str]) -> Option<Run> {
+fn with_fault(place: &Workspace, out: &str, fault: &str, more: &[&str]) -> Option<Run> {
     common::gpu()?;
     let mut train = begin(place, out, "gpu", "4");
     let output = train.args(["--inject-fault", fault]).args(more).output();
@@ -722,7 +719,7 @@ fn with_fault(place: &OpenDevice, out: &str, fault: &str, more: &[&str]) -> Opti
 
 #[test]
 fn work_that_the_driver_drops_is_noticed_and_done_again() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     for (number, fault) in ["drop:3:1", "drop:40:1", "drop:41:1", "drop:90:2"]
         .iter()
         .enumerate()
@@ -748,7 +745,7 @@ fn work_that_the_driver_drops_is_noticed_and_done_again() {
 
 #[test]
 fn a_driver_that_drops_all_work_ends_the_run_with_what_it_has_saved() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let Some(run) = with_fault(&place, "run", "drop:60:1000000", &[]) else {
         return;
     };
@@ -777,7 +774,7 @@ fn a_driver_that_drops_all_work_ends_the_run_with_what_it_has_saved() {
 
 #[test]
 fn a_lost_device_ends_the_run_or_is_opened_anew() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let Some(run) = with_fault(&place, "stopped", "destroy:60:1", &[]) else {
         return;
     };
@@ -813,7 +810,7 @@ fn a_lost_device_ends_the_run_or_is_opened_anew() {
 
 #[test]
 fn numbers_that_are_not_finite_end_the_run_and_are_traced_to_a_call() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     for device in devices() {
         let device = match device {
             Device::Cpu => "cpu",

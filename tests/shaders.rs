@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use gatescan::cells::Cell;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{
     Access, Arg, BackwardStage, Call, Gather, GatherKind, Gemm, Kernel, Matrix, Record, Recurrence,
@@ -15,8 +14,9 @@ use gatescan::low_level::kernels::{
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
-use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Reads};
-use gatescan::recipe::optimizer::{Clip, Form, Optimizer};
+use gatescan::network::{Bias, Dropout, Init};
+use gatescan::recipe::optimizer::{Clip, Form};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Optimizer, Reads};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 

@@ -6,18 +6,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use gatescan::cells::Cell;
 use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
-use gatescan::data::{Dataset, Inputs, SplitBy, Splits, Targets};
-use gatescan::error::Error;
-use gatescan::low_level::backend::OpenDevice;
-use gatescan::low_level::backend::device::Device;
-use gatescan::network::{Input, Layer, Loss, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
-use gatescan::train::checkpoint::Checkpoint;
-use gatescan::train::{Trainer, evaluate_on};
+use gatescan::data::{Inputs, SplitBy};
+use gatescan::train::evaluate_on;
+use gatescan::{
+    Cell, Checkpoint, Dataset, Device, Error, HeadRecipe, Input, Layer, Loss, OpenDevice,
+    Optimizer, Reads, Recipe, Splits, Targets, Trainer,
+};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::WriteNpyExt;
 
@@ -397,7 +393,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_larger_than_memory_trains() {
-    let place = common::place::OpenDevice::new();
+    let place = common::place::Workspace::new();
     fs::create_dir(place.path("large")).expect("there is space");
     let at = |name: &str| place.path("large").join(name);
     let (count, steps, features) = (8192, 64, 512);

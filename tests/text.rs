@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::place::OpenDevice;
+use common::place::Workspace;
 use serde_json::Value;
 
 /// Flags that make the recipe `text` small.
@@ -28,23 +28,23 @@ const SMALL: [&str; 16] = [
 ];
 
 /// A repeated sentence, in which each character follows from the few before it.
-fn place() -> OpenDevice {
-    let place = OpenDevice::new();
+fn place() -> Workspace {
+    let place = Workspace::new();
     let text = "the quick brown fox jumps over a lazy dog.\n".repeat(150);
     fs::write(place.path("text.txt"), text).unwrap();
     place
 }
 
-fn train(place: &OpenDevice, more: &[&str]) -> String {
+fn train(place: &Workspace, more: &[&str]) -> String {
     place.run(&[&SMALL[..], more].concat()).ok()
 }
 
-fn sample(place: &OpenDevice, more: &[&str]) -> String {
+fn sample(place: &Workspace, more: &[&str]) -> String {
     let flags = ["sample", "run", "--device", "cpu", "--length", "80"];
     place.run(&[&flags[..], more].concat()).ok()
 }
 
-fn refused(place: &OpenDevice, flags: &[&str], code: i32, expected: &str) {
+fn refused(place: &Workspace, flags: &[&str], code: i32, expected: &str) {
     let run = place.run(flags);
     assert_eq!(run.code, Some(code), "{}", run.stderr);
     assert!(run.stderr.contains(expected), "{}", run.stderr);
@@ -299,7 +299,7 @@ fn a_seed_is_a_text_on_a_gpu_too() {
 
 #[test]
 fn training_steps_of_texts_are_measured() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let flags = [
         "bench",
         "text",

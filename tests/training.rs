@@ -6,27 +6,24 @@ mod common;
 use std::ops::ControlFlow;
 
 use gatescan::bench::CheckedTrainer;
-use gatescan::cells::Cell;
+use gatescan::data::Inputs;
 use gatescan::data::arrays::Arrays;
-use gatescan::data::{Dataset, Inputs, Splits, Targets};
-use gatescan::error::Error;
-use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::cpu::Cpu;
-use gatescan::low_level::backend::device::Device;
 use gatescan::low_level::backend::gpu::executor::Gpu;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::Tally;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::model::Model;
-use gatescan::network::{
-    Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Parameter, Reads,
-};
-use gatescan::recipe::optimizer::{Form, Optimizer};
+use gatescan::network::{Bias, Dropout, Init, MaskSharing, Parameter};
+use gatescan::recipe::optimizer::Form;
 use gatescan::recipe::schedule::Schedule;
-use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
-use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, LossReport, Trainer, evaluate};
+use gatescan::recipe::{BUILTINS, Builtin};
+use gatescan::train::{EpochMetrics, LossReport, evaluate};
+use gatescan::{
+    Cell, DataRecipe, Dataset, Device, Ending, Error, Evaluation, Event, Head, HeadRecipe, Input,
+    Layer, Loss, Model, Network, OpenDevice, Optimizer, Reads, Recipe, Splits, Targets, Trainer,
+};
 use ndarray::{Array1, Array2, Array3};
 
 /// Noisy byte sequences that rise, fall or stay level: three classes that differ only in the order

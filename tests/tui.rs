@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::place::{OpenDevice, assert_has};
+use common::place::{Workspace, assert_has};
 
 #[test]
 fn it_is_refused_where_there_is_nothing_to_draw_on() {
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let message = match cfg!(feature = "tui") {
         true => "standard output is none",
         false => "cargo install gatescan --features tui",
@@ -31,7 +31,7 @@ fn q_stops_and_the_terminal_is_given_back() {
 
     use common::place::SMALL;
 
-    let place = OpenDevice::new();
+    let place = Workspace::new();
     let train = [
         &[env!("CARGO_BIN_EXE_gatescan"), "train", "mnist"],
         &SMALL[..],

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use gatescan::bench::{
     self, BenchShape, KernelResult, ScanResult, StepResult, TEXT_LAYERS, TEXT_SIZES, TextResult,
 };
-use gatescan::error::{Error, Result};
 use gatescan::low_level::numeric::statistics::figure;
 use gatescan::profile::Clock;
+use gatescan::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::ops::ControlFlow;
 
-use gatescan::error::{Error, Result};
+use gatescan::{Error, Result};
 
 use super::tui::ScreenHandle;
 

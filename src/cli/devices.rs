@@ -1,10 +1,10 @@
 //! `gatescan devices`: lists the values that `--device` can take.
 
 use clap::Args;
-use gatescan::error::Result;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::adapters;
-use gatescan::low_level::backend::device::{self, Device};
+use gatescan::low_level::backend::device;
+use gatescan::{Device, Result};
 use serde_json::json;
 
 use super::console::Console;

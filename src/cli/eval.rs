@@ -6,11 +6,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gatescan::data::Split;
-use gatescan::error::{Error, Result};
 use gatescan::low_level::kernels::Tally;
-use gatescan::network::{Loss, Network};
-use gatescan::train::{BaselineComparison, Evaluation, EvaluationData, evaluate_on};
+use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
+use gatescan::{Error, Evaluation, Loss, Network, Result, Split};
 use serde_json::{Map, Value, json};
 
 use super::console::Console;

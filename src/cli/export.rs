@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use gatescan::error::{Error, Result};
 use gatescan::formats::{Export as ExportedFiles, keras, onnx, pytorch};
 use gatescan::low_level::io::disk;
-use gatescan::model::Model;
 use gatescan::run::MODEL;
+use gatescan::{Error, Model, Result};
 
 use super::console::Console;
 use super::load_model;

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::data::preparation::Normal;
-use gatescan::error::{Error, Result};
 use gatescan::infer::generate::{Context, diverges_at, generate};
-use gatescan::low_level::backend::OpenDevice;
 use gatescan::report::Continuation;
+use gatescan::{Error, OpenDevice, Result};
 use serde_json::json;
 
 use super::console::Console;

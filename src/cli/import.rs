@@ -5,14 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gatescan::cells::Cell;
-use gatescan::error::{Error, Result};
 use gatescan::formats::{ImportHints, keras, pytorch};
 use gatescan::low_level::io::files;
-use gatescan::model::Model;
-use gatescan::network::{Loss, Network, Reads};
-use gatescan::recipe::Recipe;
 use gatescan::run::MODEL;
+use gatescan::{Cell, Error, Loss, Model, Network, Reads, Recipe, Result};
 
 use super::console::Console;
 use super::train::cell_parser;

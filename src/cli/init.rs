@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::{Dataset, Inputs};
-use gatescan::error::{Error, Result};
+use gatescan::data::Inputs;
 use gatescan::recipe::propose::{Hints, Proposal, propose, recipe_name};
+use gatescan::{Dataset, Error, Result};
 use serde_json::{Value, json};
 
 use super::aligned;

@@ -25,14 +25,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
-use gatescan::error::{Error, Result};
-use gatescan::low_level::backend::OpenDevice;
 use gatescan::low_level::backend::adapters;
-use gatescan::low_level::backend::device::{self, Device};
+use gatescan::low_level::backend::device;
 use gatescan::low_level::backend::tuning::Tuning;
-use gatescan::model::Model;
-use gatescan::recipe::{DataRecipe, Recipe};
 use gatescan::run;
+use gatescan::{DataRecipe, Device, Error, Model, OpenDevice, Recipe, Result};
 
 use console::Console;
 

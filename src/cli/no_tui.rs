@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gatescan::error::{Error, Result};
-use gatescan::train::{Event, Position};
+use gatescan::train::Position;
+use gatescan::{Error, Event, Result};
 
 use super::console::{Console, OutputStream};
 use super::train::describe::RunDescription;

@@ -8,14 +8,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::data::source::{PredictionInputs, WindowRows};
-use gatescan::data::{Dataset, Split};
-use gatescan::error::{Error, Result};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::lines::LinePredictor;
 use gatescan::infer::requests::load_inputs;
-use gatescan::low_level::backend::OpenDevice;
-use gatescan::model::Model;
-use gatescan::network::{Loss, Reads};
+use gatescan::{Dataset, Error, Loss, Model, OpenDevice, Reads, Result, Split};
 use ndarray::{Array3, Axis};
 use serde_json::{Map, Value, json};
 

@@ -5,14 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::Splits;
-use gatescan::error::{Error, Result};
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::ceilings::Ceiling;
 use gatescan::low_level::io::files;
 use gatescan::low_level::numeric::statistics::{Estimate, figure};
 use gatescan::profile::{self, Change, Clock, Comparison, Machine, Options, Site};
-use gatescan::recipe::Recipe;
+use gatescan::{Error, Recipe, Result, Splits};
 use serde_json::json;
 
 use super::console::Console;

@@ -1,7 +1,7 @@
 //! `gatescan recipes`: the built-in recipes.
 
 use clap::Args;
-use gatescan::error::Result;
+use gatescan::Result;
 use gatescan::recipe::{BUILTINS, Builtin};
 
 use super::console::Console;

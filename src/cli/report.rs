@@ -4,12 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::Splits;
-use gatescan::error::{Error, Result};
-use gatescan::low_level::backend::OpenDevice;
 use gatescan::report::{self, Run, RunDetails};
 use gatescan::run::{self, REPORT, read_run};
 use gatescan::train::BaselineComparison;
+use gatescan::{Error, OpenDevice, Result, Splits};
 
 use super::console::Console;
 use super::{check_data_path, choose_device, load_model};

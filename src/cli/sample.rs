@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use gatescan::error::Result;
-use gatescan::infer::sample::{Sampler, Sampling};
-use gatescan::low_level::backend::OpenDevice;
+use gatescan::infer::sample::Sampling;
+use gatescan::{OpenDevice, Result, Sampler};
 use serde_json::json;
 
 use super::console::{Console, print_bytes};

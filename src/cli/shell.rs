@@ -3,7 +3,7 @@
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use gatescan::error::{Error, Result};
+use gatescan::{Error, Result};
 
 use super::Cli;
 use super::console::Console;

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use gatescan::error::{Error, Result};
-use gatescan::recipe::Recipe;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
+use gatescan::{Error, Recipe, Result};
 use serde_json::json;
 
 use super::console::Console;

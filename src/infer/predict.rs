@@ -25,14 +25,8 @@ use crate::tensor::Tensor;
 ///
 /// # Examples
 /// ```
-/// use gatescan::cells::Cell;
-/// use gatescan::data::{Dataset, Targets};
-/// use gatescan::infer::predict::Predictor;
-/// use gatescan::low_level::backend::device::Device;
-/// use gatescan::network::{Layer, Loss, Reads};
-/// use gatescan::recipe::optimizer::Optimizer;
-/// use gatescan::recipe::{HeadRecipe, Recipe};
 /// use gatescan::train;
+/// use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss, Optimizer, Predictor, Reads, Recipe, Targets};
 /// use ndarray::{Array1, Array3};
 ///
 /// let inputs = Array3::from_shape_fn((8, 5, 2), |(n, t, i)| (n + t + i) as f32 / 10.0);
@@ -52,7 +46,7 @@ use crate::tensor::Tensor;
 /// // The final states continue the same sequences.
 /// let next = predictor.predict(two, None, Some(&first.states))?;
 /// assert_eq!(next.classes().shape(), [2]);
-/// # Ok::<(), gatescan::error::Error>(())
+/// # Ok::<(), gatescan::Error>(())
 /// ```
 pub struct Predictor {
     recorded: RecordedNetwork,
@@ -361,15 +355,14 @@ impl Model {
     /// ```no_run
     /// use std::path::Path;
     ///
-    /// use gatescan::low_level::backend::device::Device;
-    /// use gatescan::model::Model;
+    /// use gatescan::{Device, Model};
     /// use ndarray::Array3;
     ///
     /// let model = Model::load(Path::new("runs/mnist/model.safetensors"))?;
     /// let digits = Array3::<f32>::zeros((10, 28, 28));
     /// let classes = model.predict(digits.view(), &Device::Cpu)?.classes();
     /// println!("{classes}");
-    /// # Ok::<(), gatescan::error::Error>(())
+    /// # Ok::<(), gatescan::Error>(())
     /// ```
     pub fn predict<'a>(
         &self,

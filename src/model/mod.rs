@@ -19,14 +19,8 @@ use file::{KEY, LARGEST_FILE, StoredTensor, VERSION, parse, serialize, to_le_byt
 ///
 /// # Examples
 /// ```
-/// use gatescan::cells::Cell;
-/// use gatescan::data::{Dataset, Targets};
-/// use gatescan::low_level::backend::device::Device;
-/// use gatescan::model::Model;
-/// use gatescan::network::{Layer, Loss, Reads};
-/// use gatescan::recipe::optimizer::Optimizer;
-/// use gatescan::recipe::{HeadRecipe, Recipe};
 /// use gatescan::train;
+/// use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss, Model, Optimizer, Reads, Recipe, Targets};
 /// use ndarray::{Array1, Array3};
 ///
 /// let inputs = Array3::from_shape_fn((8, 5, 2), |(n, t, i)| (n + t + i) as f32 / 10.0);
@@ -44,7 +38,7 @@ use file::{KEY, LARGEST_FILE, StoredTensor, VERSION, parse, serialize, to_le_byt
 /// let prediction = loaded.predict(inputs.view(), &Device::Cpu)?;
 /// assert_eq!(prediction.outputs.shape(), [8, 2]);
 /// # std::fs::remove_file(path).expect("it can be removed");
-/// # Ok::<(), gatescan::error::Error>(())
+/// # Ok::<(), gatescan::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::io::files;
 use crate::model::Model;
 use crate::recipe::Recipe;
+#[cfg(feature = "report")]
 use crate::report::Run;
 use crate::train::checkpoints::Checkpoints;
 
@@ -20,6 +21,7 @@ const LARGEST_DEVICES: u64 = 1 << 16;
 ///
 /// # Errors
 /// [`Error::File`] where there is no run or it cannot be read.
+#[cfg(feature = "report")]
 pub fn read_run(path: &Path) -> Result<Run> {
     check_is_run(path)?;
     let recipe = Recipe::load(&path.join(RECIPE).display().to_string())?;

@@ -7,6 +7,7 @@ mod append_log;
 mod directory;
 mod events;
 mod load;
+#[cfg(feature = "report")]
 mod page;
 mod saver;
 
@@ -17,7 +18,10 @@ use std::time::Duration;
 
 pub use directory::{CHECKPOINTS, MODEL, REPORT, ResumePoint, RunDirectory};
 pub use events::{RunEvent, RunObserver, RunWarning};
-pub use load::{load_model, read_run};
+pub use load::load_model;
+#[cfg(feature = "report")]
+pub use load::read_run;
+#[cfg(feature = "report")]
 pub use page::details;
 
 use std::ops::ControlFlow;
@@ -27,6 +31,7 @@ use crate::data::Splits;
 use crate::error::{Error, Result};
 use crate::profile::Machine;
 use crate::recipe::Recipe;
+#[cfg(feature = "report")]
 use crate::report;
 use crate::train::{BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, Position, Trainer};
 use saver::Saver;
@@ -53,10 +58,8 @@ pub struct RunOptions {
 /// ```
 /// use std::ops::ControlFlow;
 ///
-/// use gatescan::low_level::backend::OpenDevice;
-/// use gatescan::low_level::backend::device::Device;
-/// use gatescan::recipe::Recipe;
 /// use gatescan::run::{RunEvent, RunOptions, TrainingRun};
+/// use gatescan::{Device, OpenDevice, Recipe};
 ///
 /// let mut recipe = Recipe::load("series")?;
 /// recipe.steps = Some(3);
@@ -78,7 +81,7 @@ pub struct RunOptions {
 /// run.write_report(None)?;
 /// assert!(directory.join("model.safetensors").is_file());
 /// # std::fs::remove_dir_all(directory).expect("it can be removed");
-/// # Ok::<(), gatescan::error::Error>(())
+/// # Ok::<(), gatescan::Error>(())
 /// ```
 pub struct TrainingRun {
     recipe: Recipe,
@@ -286,6 +289,7 @@ impl TrainingRun {
     ///
     /// # Errors
     /// [`Error::File`] where the directory cannot be read or written; those of the device.
+    #[cfg(feature = "report")]
     pub fn write_report(mut self, comparison: Option<&BaselineComparison>) -> Result<PathBuf> {
         let mut trainer = self.trainer.take().ok_or_else(no_trainer)?;
         let model = trainer.model()?;

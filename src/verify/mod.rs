@@ -8,8 +8,9 @@
 //! formula, the sizes and the magnitudes.
 //!
 //! ```
-//! use gatescan::low_level::backend::{OpenDevice, device::Device};
+//! use gatescan::Device;
 //! use gatescan::verify;
+//! use gatescan::OpenDevice;
 //!
 //! let device = OpenDevice::open(&Device::Cpu)?;
 //! let mut report = verify::Report::default();
@@ -17,7 +18,7 @@
 //!     case.check(&device, &mut report, None)?;
 //! }
 //! assert!(report.passed(), "{}", report.failures[0]);
-//! # Ok::<(), gatescan::error::Error>(())
+//! # Ok::<(), gatescan::Error>(())
 //! ```
 
 mod case_run;

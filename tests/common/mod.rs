@@ -5,9 +5,9 @@ pub mod place;
 
 use std::ops::ControlFlow;
 
-use gatescan::low_level::backend::device::{Device, choose};
+use gatescan::low_level::backend::device::choose;
 use gatescan::low_level::backend::gpu::{GpuDevice, adapters};
-use gatescan::train::{Ending, Trainer};
+use gatescan::{Device, Ending, Trainer};
 
 /// Set to anything but 0, it turns the GPU tests off.
 const OFF: &str = "GATESCAN_NO_GPU";

@@ -1,4 +1,4 @@
-//! A place to run the program in.
+//! A directory to run the program in.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A directory to run the program in, with a data set of 8x8 images in `data`: of the classes 0, 1 and 2, each with
 /// a bright band of rows of its own.
-pub struct OpenDevice {
+pub struct Workspace {
     directory: TempDir,
 }
 
@@ -28,9 +28,9 @@ pub const SMALL: [&str; 12] = [
     "0.01",
 ];
 
-impl OpenDevice {
-    pub fn new() -> OpenDevice {
-        let place = OpenDevice {
+impl Workspace {
+    pub fn new() -> Workspace {
+        let place = Workspace {
             directory: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(place.path("data")).unwrap();

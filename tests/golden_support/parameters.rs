@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gatescan::cells::Cell;
-use gatescan::network::{Bias, Dropout, Head, Init, Input, Layer, Loss, Network, Padding, Reads};
+use gatescan::network::{Bias, Dropout, Init, Padding};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 use super::case::Case;
 

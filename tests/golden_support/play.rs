@@ -12,8 +12,8 @@ use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::update::RecordedUpdate;
 use gatescan::low_level::record::{Gradients, MaskOf, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
-use gatescan::network::Reads;
-use gatescan::recipe::optimizer::{Clip, Form, Optimizer};
+use gatescan::recipe::optimizer::{Clip, Form};
+use gatescan::{Optimizer, Reads};
 
 use super::case::{Case, swap};
 use super::parameters::Parameters;

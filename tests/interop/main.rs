@@ -4,15 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gatescan::cells::Cell;
 use gatescan::data::preparation::{Normal, Preparation};
 use gatescan::formats::{ImportHints, keras, onnx, pytorch};
-use gatescan::infer::predict::{Predictor, Sequences};
-use gatescan::low_level::backend::device::Device;
-use gatescan::model::Model;
-use gatescan::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
-use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::{HeadRecipe, Recipe};
+use gatescan::infer::predict::Sequences;
+use gatescan::network::{Bias, Init};
+use gatescan::{
+    Cell, Device, Head, HeadRecipe, Input, Layer, Loss, Model, Network, Optimizer, Predictor,
+    Reads, Recipe,
+};
 use ndarray::{Array1, Array2, Array3};
 use serde_json::json;
 

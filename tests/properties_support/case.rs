@@ -1,14 +1,12 @@
 //! Random cases: a valid network, its sizes, and the route of its time loops.
 
-use gatescan::cells::Cell;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{IGNORE, Recurrence};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::low_level::tensor::Tensor;
-use gatescan::network::{
-    Bias, Dropout, Head, Init, Input, Layer, Loss, MaskSharing, Network, Padding, Reads,
-};
+use gatescan::network::{Bias, Dropout, Init, MaskSharing, Padding};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 use proptest::arbitrary::any;
 use proptest::collection::vec;
 use proptest::option::{of, weighted};

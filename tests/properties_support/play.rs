@@ -1,6 +1,6 @@
 //! A case loaded on an executor.
 
-use gatescan::cells::Cell;
+use gatescan::Cell;
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::gpu::GpuDevice;

@@ -5,30 +5,28 @@ use std::io::Cursor;
 use std::path::Path;
 
 use flate2::Crc;
-use gatescan::cells::Cell;
 use gatescan::data::baselines;
 use gatescan::data::csv::{Csv, TableTask};
 use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
 use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
-use gatescan::data::{DataSource, Dataset, Inputs, SplitBy, Targets, idx, npy, series};
+use gatescan::data::{DataSource, Inputs, SplitBy, idx, npy, series};
 use gatescan::formats::{self, ImportHints};
-use gatescan::infer::predict::{Predictor, Sequences};
-use gatescan::low_level::backend::device::Device;
+use gatescan::infer::predict::Sequences;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
-use gatescan::model::Model;
-use gatescan::network::{Bias, Input, Layer, Loss, Network, Reads};
+use gatescan::network::Bias;
 use gatescan::profile::Profile;
-use gatescan::recipe::optimizer::Optimizer;
 use gatescan::recipe::schedule::RunProgress;
-use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
 use gatescan::report::{self, Run};
-use gatescan::train::checkpoint::Checkpoint;
-use gatescan::train::{self, Trainer};
+use gatescan::train;
+use gatescan::{
+    Cell, Checkpoint, DataRecipe, Dataset, Device, HeadRecipe, Input, Layer, Loss, Model, Network,
+    Optimizer, Predictor, Reads, Recipe, Targets, Trainer,
+};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 /// Returns whether the bytes were valid.
@@ -136,7 +134,7 @@ pub fn keras(input: &[u8]) -> bool {
 /// Imported weights, which are then exported. Input: a byte of hints, and the weights.
 fn imported(
     input: &[u8],
-    import: fn(&[u8], &str, &ImportHints) -> gatescan::error::Result<Model>,
+    import: fn(&[u8], &str, &ImportHints) -> gatescan::Result<Model>,
 ) -> bool {
     let Some((&first, file)) = input.split_first() else {
         return false;

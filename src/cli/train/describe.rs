@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatescan::data::text::Unit;
-use gatescan::data::{Dataset, Splits};
-use gatescan::recipe::Recipe;
+use gatescan::{Dataset, Recipe, Splits};
 
 /// The run that the screen shows, described as a plain run prints it.
 #[derive(Clone)]

@@ -4,14 +4,11 @@ use std::io::{IsTerminal, stderr};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use gatescan::data::Splits;
 use gatescan::data::text::Unit;
-use gatescan::error::Result;
 use gatescan::infer::sample::sample_text;
-use gatescan::low_level::backend::OpenDevice;
-use gatescan::recipe::Recipe;
 use gatescan::run::RunEvent;
-use gatescan::train::{EpochMetrics, Event, LossReport, Progress, Trainer, loss_text};
+use gatescan::train::{EpochMetrics, LossReport, Progress, loss_text};
+use gatescan::{Event, OpenDevice, Recipe, Result, Splits, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::describe::{StartTimes, speed, tokens_of};

@@ -11,14 +11,10 @@ use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use gatescan::cells::Cell;
-use gatescan::data::Splits;
-use gatescan::error::{Error, Result};
-use gatescan::low_level::backend::device::Device;
-use gatescan::low_level::backend::{Fault, OpenDevice};
-use gatescan::recipe::Recipe;
+use gatescan::low_level::backend::Fault;
 use gatescan::run::{MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
-use gatescan::train::{BaselineComparison, Ending};
+use gatescan::train::BaselineComparison;
+use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Splits};
 
 use super::console::Console;
 use super::tui::{Screen, ScreenState};

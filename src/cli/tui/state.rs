@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use gatescan::train::{EpochMetrics, Event, Position, Progress, Scores, loss_text};
+use gatescan::Event;
+use gatescan::train::{EpochMetrics, Position, Progress, Scores, loss_text};
 
 use super::drawing::time_text;
 use crate::cli::console::OutputStream;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use gatescan::error::{Error, Result};
-use gatescan::train::{Event, Position};
+use gatescan::train::Position;
+use gatescan::{Error, Event, Result};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;

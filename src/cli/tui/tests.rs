@@ -5,8 +5,9 @@ use ratatui::buffer::Buffer;
 
 use std::time::{Duration, Instant};
 
+use gatescan::Event;
 use gatescan::data::text::Unit;
-use gatescan::train::{EpochMetrics, Event, Position, Progress};
+use gatescan::train::{EpochMetrics, Position, Progress};
 use ratatui::Terminal;
 use ratatui::style::Color;
 

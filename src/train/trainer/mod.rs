@@ -35,9 +35,7 @@ const NOT_FINITE_ADVICE: &str =
 /// ```
 /// use std::ops::ControlFlow;
 ///
-/// use gatescan::low_level::backend::device::Device;
-/// use gatescan::recipe::Recipe;
-/// use gatescan::train::{Ending, Event, Trainer};
+/// use gatescan::{Device, Ending, Event, Recipe, Trainer};
 ///
 /// let mut recipe = Recipe::load("series")?;
 /// recipe.epochs = 1;
@@ -53,7 +51,7 @@ const NOT_FINITE_ADVICE: &str =
 /// })?;
 /// assert_eq!(ending, Ending::Complete);
 /// assert_eq!(trainer.position().step, 3);
-/// # Ok::<(), gatescan::error::Error>(())
+/// # Ok::<(), gatescan::Error>(())
 /// ```
 pub struct Trainer {
     recipe: Recipe,
