@@ -1,4 +1,5 @@
-//! Three layers of different cells and sizes, with dropout between them, which learn to repeat what they heard four steps ago.
+//! Three layers of different cells and sizes, with dropout between them, learn to repeat the symbol
+//! of four steps before.
 //!
 //!     cargo run --release --example deep
 
@@ -18,17 +19,17 @@ const STEPS: usize = 20;
 const SYMBOLS: usize = 4;
 const DELAY: usize = 4;
 
-/// Random symbols `[N, T]`, each to be answered with the symbol of four steps before. Where there is none yet, any answer will
-/// do.
+/// Returns `count` sequences of random symbols [N, T]. The label of each step is the symbol of four
+/// steps before; the first four steps have no label.
 fn echoes(count: usize, seed: u64) -> Result<Dataset> {
     let mut random = Philox::new(seed, Stream::Shuffle(0));
-    let heard = Array2::from_shape_fn((count, STEPS), |_| random.below(SYMBOLS as u32));
+    let symbols = Array2::from_shape_fn((count, STEPS), |_| random.below(SYMBOLS as u32));
     let mut labels = Array2::from_elem((count, STEPS), IGNORE);
     labels
         .slice_mut(s![.., DELAY..])
-        .assign(&heard.slice(s![.., ..STEPS - DELAY]));
+        .assign(&symbols.slice(s![.., ..STEPS - DELAY]));
     let targets = Targets::classes_per_step(labels.view(), SYMBOLS);
-    Dataset::tokens(heard.view(), SYMBOLS, targets)
+    Dataset::tokens(symbols.view(), SYMBOLS, targets)
 }
 
 fn main() -> Result<()> {
@@ -37,8 +38,8 @@ fn main() -> Result<()> {
         ..echoes(2000, 1)?.into()
     };
 
-    // From the input up. Each layer has a cell, a size and options of its own; what one emits the next reads. Dropout is on in
-    // training and off in evaluation, without a switch to forget.
+    // From the input to the head. Each layer has its own cell, size and options, and reads the
+    // output of the one before. Dropout applies in training only.
     let dropout = Dropout {
         output_keep_prob: 0.9,
         ..Dropout::default()
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
             let evaluation = train::evaluate(&model, test, 100, &Device::Cpu)?;
             let accuracy = evaluation.accuracy.unwrap_or_default();
             println!(
-                "after {epochs} epochs: loss {:.4}, {accuracy:.4} of the symbols",
+                "after {epochs} epochs: loss {:.4}, accuracy {accuracy:.4}",
                 evaluation.loss
             );
         }

@@ -1,4 +1,4 @@
-//! MNIST's digits, read row by row: 28 steps of 28 pixels, and a class at the end.
+//! Classifies MNIST's digits from their rows: 28 time steps of 28 pixels.
 //!
 //!     cargo run --release --example mnist_rows [DIRECTORY OF IDX FILES]
 
@@ -15,7 +15,8 @@ use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train::{self, Event, Trainer};
 
 fn main() -> Result<()> {
-    // The four files of MNIST, Fashion-MNIST, KMNIST or your own, gzipped or plain. Bytes stay bytes, on the device too.
+    // The four IDX files of MNIST, Fashion-MNIST, KMNIST or your own data, gzipped or not. Pixels
+    // are stored as bytes, also on the device.
     let directory = std::env::args().nth(1).unwrap_or("data/mnist".into());
     let data = idx::load(&idx::locate(Path::new(&directory))?, 10)?;
 
@@ -28,12 +29,12 @@ fn main() -> Result<()> {
     recipe.epochs = 1;
     recipe.batch_size = 128;
 
-    // A real GPU where there is one, else the CPU.
+    // A GPU if there is one, else the CPU.
     let (device, why): (Device, String) =
         device::choose("auto", &gatescan::low_level::backend::adapters())?;
     println!("{device:?}, since {why}");
 
-    // A trainer tells how it goes; after an epoch it has evaluated the test split.
+    // The trainer reports its progress, and after each epoch the metrics of the test split.
     let mut trainer = Trainer::new(&recipe, &data, &device)?;
     let mut next = 0;
     trainer.run(&mut |_, event| {
@@ -59,7 +60,8 @@ fn main() -> Result<()> {
         Ok(ControlFlow::Continue(()))
     })?;
 
-    // The model stands alone: it can be saved, loaded and evaluated on any data of its form.
+    // The model does not depend on the trainer: it can be saved, loaded and evaluated on other
+    // data.
     let model = trainer.model()?;
     if let Some(test) = &data.test {
         let evaluation = train::evaluate(&model, test, 1000, &device)?;

@@ -1,4 +1,5 @@
-//! A series, learnt by predicting at every step the value that follows, and continued with its own predictions.
+//! Learns a series by predicting the next value at every step, and continues it with its own
+//! predictions.
 //!
 //!     cargo run --release --example series
 
@@ -16,7 +17,7 @@ use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train;
 
 fn main() -> Result<()> {
-    // Windows of t sin(t) / 3 + 2 sin(5 t), 20 values each, that begin anywhere between 0 and 30.
+    // Windows of t sin(t) / 3 + 2 sin(5 t) with 20 values each; their first t is between 0 and 30.
     let windows = Windows {
         steps: 20,
         resolution: 0.1,
@@ -27,7 +28,7 @@ fn main() -> Result<()> {
         ..windows.draw(50_000, 0, Stream::Windows(0)).into()
     };
 
-    // One answer, a value, at every step.
+    // The head predicts a value at every step.
     let head = HeadRecipe::new(Reads::Every, Loss::MeanSquaredError);
     let layers = vec![Layer::new(Cell::RnnRelu, 100)];
     let mut recipe = Recipe::new("series", layers, head, Optimizer::adam(0.001));
@@ -36,13 +37,13 @@ fn main() -> Result<()> {
     let model = train::train(&recipe, &data, &Device::Cpu)?;
     if let Some(test) = &data.test {
         let loss = train::evaluate(&model, test, 500, &Device::Cpu)?.loss;
-        println!("squared error on windows it has not seen: {loss:.5}\n");
+        println!("mean squared error on the test windows: {loss:.5}\n");
     }
 
-    // From the first window on, it is fed what it predicted itself, so errors add up: it is right for a while.
+    // After the first window the inputs are the model's own predictions, so errors accumulate.
     let (seed, count) = (windows.first(), 40);
-    let place = OpenDevice::open(&Device::Cpu)?;
-    let continued = generate(&model, &seed, count, Context::SlidingWindow(20), &place)?;
+    let device = OpenDevice::open(&Device::Cpu)?;
+    let continued = generate(&model, &seed, count, Context::SlidingWindow(20), &device)?;
     println!("    t      true  continued");
     for (n, value) in continued.iter().enumerate() {
         let t = (seed.len() + n) as f64 * windows.resolution;
@@ -50,8 +51,8 @@ fn main() -> Result<()> {
         println!("{t:5.1}  {:8.3}   {value:8.3}  {bar}*", value_at(t));
     }
     match diverges_at(&seed, &continued) {
-        Some(step) => println!("it runs away at step {}", step + 1),
-        None => println!("it stays within what the series is like"),
+        Some(step) => println!("it leaves the range of the series at step {}", step + 1),
+        None => println!("it stays in the range of the series"),
     }
     Ok(())
 }

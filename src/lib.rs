@@ -52,7 +52,10 @@ pub mod bench;
 pub mod cells;
 pub mod data;
 pub mod error;
+mod fields;
+#[cfg(feature = "formats")]
 pub mod formats;
+#[cfg(feature = "report")]
 mod html;
 pub mod infer;
 mod io;
@@ -66,8 +69,11 @@ pub mod profile;
 mod program;
 pub mod recipe;
 mod record;
+#[cfg(feature = "report")]
 pub mod report;
 mod rng;
+// A run directory contains a page.
+#[cfg(feature = "report")]
 pub mod run;
 mod tensor;
 pub mod train;

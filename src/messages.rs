@@ -21,6 +21,15 @@ pub(crate) fn listed(names: &[&str]) -> String {
     }
 }
 
+/// The first characters of a text from a file, with control characters escaped, for a message.
+pub(crate) fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let start = text.chars().take(LONGEST).flat_map(char::escape_debug);
+    let is_longer = text.chars().nth(LONGEST).is_some();
+    let rest = if is_longer { "..." } else { "" };
+    start.chain(rest.chars()).collect()
+}
+
 /// Formats bytes in MiB with one decimal, as in "12.5 MiB".
 pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)

@@ -339,7 +339,7 @@ fn mistakes_in_a_request_are_explained() {
                 "--device",
                 "cpu",
             ],
-            &["come from a program that uses the library"],
+            &["are arrays of a program that uses the library"],
         ),
         (
             &["train", "mnist", "--set", "network.layer.0.cell=ltsm"],
@@ -565,7 +565,7 @@ fn the_cpu_is_verified() {
     );
     assert_has(
         &verify(&["--case", "gemm"]).fails(2),
-        &["--case gemm: there is no such case"],
+        &["--case gemm: no case has this name"],
     );
     assert_has(&verify(&["--quick", "--full"]).fails(2), &["--full"]);
     assert_has(&verify(&["--recipe", "minst"]).fails(2), &["minst"]);
@@ -576,7 +576,7 @@ fn devices_are_listed() {
     let place = OpenDevice::new();
     assert_has(
         &place.run(&["devices"]).ok(),
-        &["INDEX", "cpu", "threads", "auto takes the"],
+        &["INDEX", "cpu", "threads", "auto chooses the"],
     );
     let devices: Value = serde_json::from_str(&place.run(&["devices", "--json"]).ok()).unwrap();
     assert!(devices["adapters"].is_array());
@@ -1057,7 +1057,7 @@ fn a_profile_is_printed_and_written() {
         &[
             "forward scan_forward l0  slower",
             "+99900.0%",
-            "18 call sites differ by no more",
+            "18 call sites differ by at most noise",
         ],
     );
     let json = place.run(&[&compare[..], &["--json"]].concat()).ok();
@@ -1087,7 +1087,7 @@ fn a_profile_makes_up_data_that_are_not_there() {
         "network.layer.0.hidden_size=8",
         "--host-clock",
     ]);
-    assert_has(&run.stderr, &["data    are not there; made-up ones"]);
+    assert_has(&run.stderr, &["data    are missing; synthetic data"]);
     let text = run.ok();
     assert_has(
         &text,
@@ -1095,7 +1095,7 @@ fn a_profile_makes_up_data_that_are_not_there() {
             "T 28, B 128",
             "l0*",
             "* timed on the host",
-            "nothing is known of idling",
+            "the idle time is unknown",
         ],
     );
 }
@@ -1120,7 +1120,10 @@ fn mistakes_in_a_profile_are_explained() {
     assert_has(&fails(&both, 2), &["--compare"]);
     assert_has(
         &fails(&["--compare", "other.json", "other.json"], 1),
-        &["other.json", "is not what `gatescan profile --json` prints"],
+        &[
+            "other.json",
+            "is not an output of `gatescan profile --json`",
+        ],
     );
     assert_has(
         &fails(&["--compare", "nowhere.json", "other.json"], 1),

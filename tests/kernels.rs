@@ -1999,14 +1999,15 @@ impl Walk {
             hidden_size: h,
             ..
         } = options;
-        let facts = cell.facts();
+        let spec = cell.spec();
         let p = options.projection.map_or(h, |(size, _)| size);
         let mut bench = Bench::new(batch + h);
         let limit = 1.0 / (h as f32).sqrt();
         // R, and the projection's weights behind it: as they are, and packed for either way.
         let (mut values, mut ahead, mut behind) = (vec![], vec![], vec![]);
-        let matrices = [(facts.gates, h, p), (1, p, h)];
-        for &(blocks, rows, columns) in &matrices[..1 + usize::from(options.projection.is_some())] {
+        let recurrent = (spec.recurrent_gates > 0).then_some((spec.recurrent_gates, h, p));
+        let projection = options.projection.map(|_| (1, p, h));
+        for (blocks, rows, columns) in recurrent.into_iter().chain(projection) {
             let matrix = bench.uniform(blocks * rows * columns, limit);
             ahead.extend(packed(&matrix, 1, columns, blocks * rows, true));
             behind.extend(packed(&matrix, blocks, rows, columns, false));
@@ -2025,7 +2026,7 @@ impl Walk {
             }
             values
         };
-        let kept = facts.slots * h + options.projection.map_or(0, |(size, _)| h + size);
+        let kept = spec.slots * h + options.projection.map_or(0, |(size, _)| h + size);
         let masked = kept + if options.drops_state { p } else { 0 };
         let mut slots = sequence(&mut bench, masked, if back { 1.0 } else { options.limit });
         for (number, row) in slots.chunks_mut(masked).enumerate() {
@@ -2043,13 +2044,13 @@ impl Walk {
             [initial, rest].concat()
         };
         let (h_values, c_values) = (states(&mut bench, p), states(&mut bench, h));
-        let c_values = if facts.states > 1 { c_values } else { vec![] };
+        let c_values = if spec.states > 1 { c_values } else { vec![] };
         let sizes = [batch * p, batch * h];
-        let all = sizes[..facts.states].iter().sum();
+        let all = sizes[..spec.states].iter().sum();
         let given = sizes[..options.given_states].iter().sum();
         let mut dstate = bench.uniform(all, options.limit);
         dstate[given..].fill(NAN);
-        let bias = bench.uniform(facts.gates * h, 1.0);
+        let bias = bench.uniform(spec.recurrent_gates * h, 1.0);
         let peephole = bench.uniform(3 * h, 1.0);
         let layer = Recurrence {
             cell,
@@ -2066,8 +2067,8 @@ impl Walk {
                 recurrent: bench.reads(&values),
                 packed_forward: bench.reads_fours(&ahead),
                 packed_backward: bench.reads_fours(&behind),
-                bias: options.bias.then(|| bench.reads(&bias)),
-                peephole: (!facts.peepholes.is_empty()).then(|| bench.reads(&peephole)),
+                bias: (options.bias && spec.recurrent_gates > 0).then(|| bench.reads(&bias)),
+                peephole: (!spec.peepholes.is_empty()).then(|| bench.reads(&peephole)),
             },
             gates: bench.writes(&slots),
             states: LayerStates {
@@ -2128,7 +2129,7 @@ const CLIP: f64 = 0.375;
 fn options() -> Vec<Options> {
     let mut all = vec![];
     for cell in Cell::ALL {
-        let states = cell.facts().states;
+        let states = cell.spec().states;
         let sizes = LAYERS
             .into_iter()
             .map(|size| (size, 1.0))
@@ -2192,16 +2193,16 @@ fn options() -> Vec<Options> {
 
 /// Whether a scan of this layer stays inside the 16 KiB that WebGPU promises.
 fn scans(options: &Options) -> bool {
-    let (gates, h) = (options.cell.facts().gates, options.hidden_size);
+    let (gates, h) = (options.cell.spec().gates, options.hidden_size);
     let outputs = options.projection.map_or(0, |(size, _)| size);
     (gates.max(2) * h + outputs) * 16 <= 16 << 10
 }
 
 /// Step `t` forward.
 fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
-    let facts = layer.cell.facts();
+    let spec = layer.cell.spec();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
-    let (slots_h, row_size) = (facts.slots * h, layer.row_size());
+    let (slots_h, row_size) = (spec.slots * h, layer.row_size());
     let recurrent = before.of(&layer.weights.recurrent);
     let bias = layer.weights.bias.map(|bias| before.of(&bias));
     let mut expected = vec![];
@@ -2303,7 +2304,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                     .for_each(|(slot, value)| slots[slot * h + j] = value);
             }
             if let Some(projection) = layer.options.projection {
-                let weights = &recurrent[facts.gates * h * p..];
+                let weights = &recurrent[spec.recurrent_gates * h * p..];
                 let product = |number: usize| {
                     let terms = (0..h).map(|k| exact(weights[number * h + k]) * h_after[k]);
                     sum(terms, h)
@@ -2323,7 +2324,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
             (layer.states.c, c_before, c_after),
         ];
         let mut skip = 0;
-        for (tensor, old, new) in states.into_iter().take(facts.states) {
+        for (tensor, old, new) in states.into_iter().take(spec.states) {
             let size = new.len();
             let last = layer.states.last.part(skip + row * size, [size]);
             skip += batch * size;
@@ -2368,9 +2369,9 @@ struct Back {
 }
 
 fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
-    let facts = layer.cell.facts();
+    let spec = layer.cell.spec();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
-    let (slots_h, row_size) = (facts.slots * h, layer.row_size());
+    let (slots_h, row_size) = (spec.slots * h, layer.row_size());
     let recurrent = before.of(&layer.weights.recurrent);
     let mut expected = vec![];
     for row in 0..batch {
@@ -2385,7 +2386,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
         // To `into`, what comes back to element j of the vector through the products of these gates: a product, and an addition for each term.
         let through = |from: std::ops::Range<usize>, slots: &[Num], into: Num, j: usize| {
             let term = |gate: usize, k: usize| {
-                exact(recurrent[(gate * h + k) * p + j]) * slots[facts.product_slots[gate] * h + k]
+                exact(recurrent[(gate * h + k) * p + j]) * slots[spec.product_slots[gate] * h + k]
             };
             let terms = from.clone().flat_map(|gate| (0..h).map(move |k| (gate, k)));
             sum(
@@ -2399,7 +2400,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
             layer.gradients.dstate.part(skip + row * size, [size])
         };
         let [mut dh, mut dc] = [0, 1].map(|state| -> Vec<Num> {
-            if state >= facts.states || newest && state >= layer.gradients.given_states {
+            if state >= spec.states || newest && state >= layer.gradients.given_states {
                 return vec![ZERO; [p, h][state]];
             }
             before
@@ -2411,7 +2412,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
         if let Some(t) = back.pending {
             let slots = load(t);
             dh = (0..p)
-                .map(|j| through(0..facts.first_stage, &slots, dh[j], j))
+                .map(|j| through(0..spec.first_stage, &slots, dh[j], j))
                 .collect();
         }
         if let Some(t) = back.units {
@@ -2454,7 +2455,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                         }
                     }
                     slots[slots_h + h..][..p].copy_from_slice(&dh);
-                    let weights = &recurrent[facts.gates * h * p..];
+                    let weights = &recurrent[spec.recurrent_gates * h * p..];
                     let unit = |j: usize| {
                         let terms = dh.iter().enumerate();
                         sum(
@@ -2529,13 +2530,13 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
             }
             if back.product {
                 dh = (0..p)
-                    .map(|j| through(0..facts.first_stage, &slots, dh[j], j))
+                    .map(|j| through(0..spec.first_stage, &slots, dh[j], j))
                     .collect();
             }
             expected.push((gates(t), slots));
         }
         expected.push((dstate(0), dh));
-        if facts.states > 1 && back.units.is_some() {
+        if spec.states > 1 && back.units.is_some() {
             expected.push((dstate(1), dc));
         }
     }

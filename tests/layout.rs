@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 13] = [
     &["data"],
     &["network", "program"],
     &["kernels"],
-    &["cells", "memory"],
+    &["cells", "memory", "fields"],
     &[
         "tensor", "numeric", "rng", "io", "html", "messages", "error",
     ],

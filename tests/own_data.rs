@@ -1,4 +1,5 @@
-//! A user's own data on the command line: from a file to a recipe, a model, its error beside simple ones, and its answers.
+//! A user's own data on the command line: a file, its recipe, a model, its error compared with
+//! baselines, and its predictions.
 
 mod common;
 
@@ -12,7 +13,7 @@ use ndarray::{Array1, Array2, Array3, Ix2};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
 
-/// Months of two seasons' worth of waves around 500, and a column that counts up.
+/// Writes a wave around 500 with a season of 12 rows, and a column that counts up.
 fn write_table(path: &Path, rows: usize) {
     let value = |t: usize| {
         let angle = t as f64 * std::f64::consts::TAU / 12.0;
@@ -26,7 +27,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// A place with a table and a model of it.
+/// Returns a directory with a table and a model trained on it.
 fn forecaster() -> OpenDevice {
     let place = OpenDevice::new();
     write_table(&place.path("levels.csv"), 240);
@@ -65,12 +66,30 @@ fn forecaster() -> OpenDevice {
     place
 }
 
+/// Returns the error of predictions, `row,level` lines, over the windows of the test split.
+fn rmse(place: &OpenDevice, lines: &[&str]) -> f64 {
+    let table = fs::read_to_string(place.path("levels.csv")).unwrap();
+    let truth: Vec<f64> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).unwrap().parse().unwrap())
+        .collect();
+    // The test split begins at row 192; its first window ends at 216.
+    let squares = lines.iter().filter_map(|line| {
+        let (row, value) = line.split_once(',').unwrap();
+        let (row, value): (usize, f64) = (row.parse().unwrap(), value.parse().unwrap());
+        (row > 192 + 24 && row <= 240).then(|| (value - truth[row - 1]).powi(2))
+    });
+    let squares: Vec<f64> = squares.collect();
+    (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+}
+
 #[test]
 fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
     let place = forecaster();
-    // What is there is not overwritten.
+    // An existing recipe is not overwritten.
     let message = place.run(&["init", "levels.csv"]).fails(2);
-    assert_has(&message, &["levels.toml is there already", "-o FILE"]);
+    assert_has(&message, &["levels.toml exists", "-o FILE"]);
 
     let evaluation = json(
         &place
@@ -96,7 +115,7 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
         loss < baselines["last value"]["loss"].as_f64().unwrap(),
         "{evaluation}"
     );
-    // A pure season repeats itself, so nothing beats it, and that is said.
+    // The seasonal naive forecast is exact here, so the model does not beat it.
     assert!(
         baselines["seasonal naive (12 steps, found)"]["loss"]
             .as_f64()
@@ -118,7 +137,7 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
         ],
     );
 
-    // In the data's own units, and beyond the end.
+    // Predictions are in the units of the data, and extend beyond its end.
     let answers = place
         .run(&["predict", "run", "levels.csv", "--device", "cpu"])
         .ok();
@@ -139,23 +158,12 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
         "{answers}"
     );
 
-    // The error of these answers is the one that was evaluated.
-    let table = fs::read_to_string(place.path("levels.csv")).unwrap();
-    let truth: Vec<f64> = table
-        .lines()
-        .skip(1)
-        .map(|line| line.split(',').nth(1).unwrap().parse().unwrap())
-        .collect();
-    // Rows of the test split begin at 192; its first window ends at 216.
-    let squares = lines[1..].iter().filter_map(|line| {
-        let (row, value) = line.split_once(',').unwrap();
-        let (row, value): (usize, f64) = (row.parse().unwrap(), value.parse().unwrap());
-        (row > 192 + 24 && row <= 240).then(|| (value - truth[row - 1]).powi(2))
-    });
-    let squares: Vec<f64> = squares.collect();
-    let rmse = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
-    let said = evaluation["model"]["rmse"].as_f64().unwrap();
-    assert!((rmse - said).abs() < 1e-3 * said, "{rmse} {said}");
+    let rmse = rmse(&place, &lines[1..]);
+    let evaluated = evaluation["model"]["rmse"].as_f64().unwrap();
+    assert!(
+        (rmse - evaluated).abs() < 1e-3 * evaluated,
+        "{rmse} {evaluated}"
+    );
 
     let continued = place.run(&[
         "generate", "run", "--steps", "30", "--device", "cpu", "-o", "plot.svg", "-o", "next.csv",
@@ -182,7 +190,7 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
 }
 
 #[test]
-fn lines_are_answered_as_they_come_with_carried_state() {
+fn lines_of_standard_input_are_predicted_with_carried_states() {
     let place = forecaster();
     let every = place
         .run(&[
@@ -194,7 +202,7 @@ fn lines_are_answered_as_they_come_with_carried_state() {
             "--every-step",
         ])
         .ok();
-    // The first window's answers are those of its lines, one by one.
+    // The predictions for the lines are those for the steps of the first window.
     let expected: Vec<f64> = every
         .lines()
         .skip(1)
@@ -250,7 +258,7 @@ fn lines_are_answered_as_they_come_with_carried_state() {
     assert!(second["values"]["level"].is_number());
     let wrong = stream("500\nabc\n", &[]);
     assert_eq!(wrong.code, Some(1));
-    assert_has(&wrong.stderr, &["line 2", "`abc` is no finite number"]);
+    assert_has(&wrong.stderr, &["line 2", "`abc` is not a finite number"]);
     assert_has(
         &stream("1,2\n", &[]).stderr,
         &["line 1: there are 2 cells", "level"],
@@ -258,7 +266,7 @@ fn lines_are_answered_as_they_come_with_carried_state() {
     assert_has(&stream("", &["-o", "x.csv"]).fails(2), &["one by one"]);
 }
 
-/// Sequences of slopes up and down, as arrays.
+/// Writes sequences that rise or fall, as arrays.
 fn write_arrays(place: &OpenDevice) -> Array3<f32> {
     fs::create_dir(place.path("arrays")).unwrap();
     let slope = |n: usize, t: usize, i: usize| {
@@ -325,7 +333,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
         .count();
     assert!(right > 110, "{right}");
 
-    // Full sequences alone, to each kind of file.
+    // Without lengths, and to each format of file.
     write_npy(place.path("new.npy"), &inputs).unwrap();
     for output in ["p.npy", "p.json", "p.csv"] {
         place
@@ -383,7 +391,7 @@ fn arrays_become_a_recipe_a_classifier_and_probabilities() {
 }
 
 #[test]
-fn names_of_classes_come_back_and_a_recipes_paths_lie_beside_it() {
+fn predictions_name_classes_and_paths_are_relative_to_the_recipe() {
     let place = OpenDevice::new();
     fs::create_dir(place.path("mine")).unwrap();
     let row = |n: usize| {
@@ -465,7 +473,7 @@ lr = 0.02
     );
     assert_eq!(answers.lines().count(), 61);
 
-    // A file that is not as the model's was.
+    // A file without the columns of the model.
     fs::write(place.path("other.csv"), "machine,w\nm0,1\n").unwrap();
     let message = place
         .run(&["predict", "run", "other.csv", "--device", "cpu"])
@@ -483,7 +491,7 @@ lr = 0.02
 }
 
 #[test]
-fn init_says_what_it_cannot_use() {
+fn init_refuses_data_that_it_cannot_use() {
     let place = OpenDevice::new();
     fs::create_dir(place.path("empty")).unwrap();
     write_npy(place.path("x.npy"), &Array1::<f32>::zeros(3)).unwrap();
@@ -500,17 +508,21 @@ fn init_says_what_it_cannot_use() {
     for (arguments, code, expected) in [
         (&["none.csv"][..], 1, "none.csv: the table cannot be read"),
         (&["empty"], 1, "neither IDX files"),
-        (&["x.npy"], 1, "inputs and no answers"),
+        (&["x.npy"], 1, "inputs and no targets"),
         (&["numbers.csv"], 1, "put a header above it"),
         (&["short.csv"], 1, "at least 10"),
-        (&["text.csv"], 1, "--target COLUMN"),
+        (&["text.csv"], 1, "name the target column"),
         (&["short.csv", "--steps", "0"], 2, "--steps"),
-        (&["data", "--target", "a"], 2, "--target and --group"),
+        (&["data", "--target", "a"], 2, "must be columns of a table"),
     ] {
         let message = place.run(&[&["init"], arguments].concat()).fails(code);
         assert_has(&message, &[expected]);
     }
-    // Images and series too.
+}
+
+#[test]
+fn init_proposes_recipes_for_images_and_series() {
+    let place = OpenDevice::new();
     place.run(&["init", "data"]).ok();
     place
         .run(&[

@@ -1,5 +1,5 @@
-//! Prediction over arrays: what comes out is what training saw, sequences can be cut anywhere, and
-//! nonsense is refused.
+//! Predictions for arrays: they equal those of training, sequences can be split anywhere, and
+//! invalid arrays are refused.
 
 mod common;
 
@@ -14,20 +14,20 @@ use gatescan::recipe::{HeadRecipe, Recipe};
 use gatescan::train;
 use ndarray::{Array, Array1, Array2, Array3, Axis, Dimension, concatenate, s};
 
-/// The CPU, and the GPU that tests run on, if any.
+/// The CPU, and the test GPU if there is one.
 fn devices() -> Vec<Device> {
     let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
     [Device::Cpu].into_iter().chain(gpu).collect()
 }
 
-/// Numbers without a pattern in -1..1.
+/// Values without a pattern in -1..1.
 fn noise(shape: (usize, usize, usize)) -> Array3<f32> {
     Array::from_shape_fn(shape, |(n, t, i)| {
         (1.0 + 7.1 * n as f32 + 3.3 * t as f32 + 1.7 * i as f32).sin()
     })
 }
 
-/// An untrained model of those layers, for three features and two outputs.
+/// An untrained model of these layers, for three features and two outputs.
 fn model(layers: Vec<Layer>, reads: Reads) -> Model {
     let head = HeadRecipe::new(reads, Loss::CrossEntropy);
     let recipe = Recipe::new("test", layers, head, Optimizer::adam(0.01));
@@ -40,7 +40,7 @@ fn model(layers: Vec<Layer>, reads: Reads) -> Model {
     }
 }
 
-/// A layer of every cell, each of its own size, and a projected LSTM on top.
+/// A layer of every cell, each of a different size, and a projected LSTM on top.
 fn every_cell() -> Vec<Layer> {
     let layer = |(n, cell): (usize, Cell)| Layer {
         bias: Bias::Double,
@@ -61,7 +61,7 @@ fn largest_difference<D: Dimension>(a: &Array<f32, D>, b: &Array<f32, D>) -> f32
         .fold(0.0, |most, (a, b)| (a - b).abs().max(most))
 }
 
-/// The largest difference between states, which must have the same form.
+/// The largest difference between states, which must have the same shapes.
 fn states_differ(a: &[State], b: &[State]) -> f32 {
     assert_eq!(a.len(), b.len());
     let differ = |(a, b): (&State, &State)| {
@@ -75,12 +75,12 @@ fn states_differ(a: &[State], b: &[State]) -> f32 {
     a.iter().zip(b).map(differ).fold(0.0, f32::max)
 }
 
-/// Whatever it is cut into, a sequence that is handed its states goes on as if it had not been cut.
+/// A sequence that is split, with its states carried over, gives the same predictions as the whole.
 #[test]
 fn two_halves_are_the_whole() {
     let saved = model(every_cell(), Reads::Every);
     let inputs = noise((5, 8, 3));
-    // Ends in the first half, at the cut, in the second half and at the end.
+    // Sequences that end in the first half, at the split, in the second half and at the end.
     let lengths = [2, 4, 7, 8, 0];
     for device in devices() {
         let mut predictor = Predictor::new(&saved, 8, 2, &device).expect("it loads");
@@ -117,8 +117,8 @@ fn two_halves_are_the_whole() {
     }
 }
 
-/// Sequences do not see each other, nor what lies past their ends; only the first of them is asked
-/// for what follows.
+/// Predictions do not depend on other sequences or on padded steps; only the first sequence is
+/// checked for the steps after it.
 #[test]
 fn batches_and_padding_change_nothing() {
     for reads in [Reads::Every, Reads::Last] {
@@ -165,8 +165,8 @@ fn batches_and_padding_change_nothing() {
     }
 }
 
-/// With the same weights both ways, a bidirectional layer that reads everything backwards, with its
-/// initial states swapped, answers backwards too.
+/// With the same weights in both directions, a bidirectional layer that reads a reversed sequence,
+/// with its initial states swapped, gives reversed predictions.
 #[test]
 fn the_backward_direction_begins_with_its_own_state() {
     let layer = Layer {
@@ -205,12 +205,12 @@ fn the_backward_direction_begins_with_its_own_state() {
             there.states,
             [back.states[1].clone(), back.states[0].clone()]
         );
-        // Without a step, each keeps what it was given.
+        // A sequence without steps keeps its initial states.
         let none = predictor
             .predict(inputs.view(), Some(&[0, 0]), Some(&states))
             .expect("it predicts");
         assert_eq!(none.states, states);
-        // And none of it is left for the next.
+        // The states do not carry over to the next call.
         let fresh = predictor
             .predict(inputs.view(), None, None)
             .expect("it predicts");
@@ -222,10 +222,10 @@ fn the_backward_direction_begins_with_its_own_state() {
     }
 }
 
-/// A network trained on arrays is as good on them as its evaluation says, by loss and by accuracy.
+/// The predictions of a trained network have the loss and the accuracy of its evaluation.
 #[test]
 fn predictions_are_what_evaluation_counts() {
-    // Which of the two features is larger in the step before the last valid one.
+    // The class is the larger of two features in the step before the last valid one.
     let (count, steps) = (150, 7);
     let inputs = noise((count, steps, 3));
     let lengths: Vec<usize> = (0..count).map(|n| 2 + n % (steps - 1)).collect();
@@ -267,7 +267,7 @@ fn predictions_are_what_evaluation_counts() {
     }
 }
 
-/// What lies past a sequence's end, here a target that cannot be met, is not learnt.
+/// Padded steps, here with an unreachable target, are not learned.
 #[test]
 fn targets_past_the_end_do_not_count() {
     let lengths = [3, 1, 4, 2];
@@ -365,7 +365,7 @@ fn what_does_not_fit_is_refused() {
         Some(&states([(4, Some(3)), (2, None)])),
         "state 0 has h [2, 4] and c [2, 3]",
     );
-    // No sequence is no mistake.
+    // Zero sequences are allowed.
     let none = predictor
         .predict(Array3::zeros((0, 4, 3)).view(), None, None)
         .expect("it predicts");
@@ -376,7 +376,7 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(none.classes().len(), 0);
 }
 
-/// The example of the library's front page, which is tested there, is the one that README.md shows.
+/// README.md shows the example of the library's front page, which is a doc test.
 #[test]
 fn the_readme_shows_the_tested_example() {
     let example = include_str!("../src/lib.rs").split("//! ```\n").nth(1);

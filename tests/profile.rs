@@ -1,4 +1,4 @@
-//! Profiles: that they measure the step which training plays, name every call of it, and add up.
+//! Profiles measure the step that training plays, name each of its calls, and add up.
 
 mod common;
 
@@ -59,24 +59,24 @@ fn data() -> Splits {
     });
     let labels = Array1::from_shape_fn(150, |n| n as u32 % 3);
     let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3));
-    data.expect("they make sense").into()
+    data.expect("the data are valid").into()
 }
 
 fn measure(device: Device, clock: Clock) -> Profile {
     let options = Options { steps: 5, clock };
-    let place = OpenDevice::open(&device).expect("it opens");
-    Profile::measure(&recipe(), &data(), &place, options).expect("it can be measured")
+    let device = OpenDevice::open(&device).expect("the device opens");
+    Profile::measure(&recipe(), &data(), &device, options).expect("the step is measured")
 }
 
-/// Those of [`CALLS`] that are made there.
+/// The calls of [`CALLS`] that a device plays.
 fn calls_on(device: Device) -> Vec<&'static str> {
     let mut calls = CALLS.to_vec();
-    // The CPU lays weights out itself.
+    // The CPU's kernels pack weights themselves.
     calls.retain(|call| device != Device::Cpu || !call.starts_with("pack "));
     calls
 }
 
-/// The CPU, and the adapter that tests run on.
+/// The CPU and the tests' GPU.
 fn devices() -> Vec<Device> {
     let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
     [Device::Cpu].into_iter().chain(gpu).collect()
@@ -92,8 +92,8 @@ fn software(profile: &Profile) -> bool {
 #[test]
 fn a_profile_adds_up() {
     for device in devices() {
-        // All kernels are the step's device time, but for what passes between them. In one of a few attempts, since other
-        // tests run beside this one, and a software driver takes its turns with everything else that the machine does.
+        // Kernels take almost all of the step's device time. Several attempts: other tests run at
+        // the same time, and a software driver shares the cores with all other processes.
         let attempt = || {
             let profile = measure(device, Clock::Device);
             let covered = profile.covered();
@@ -105,16 +105,16 @@ fn a_profile_adds_up() {
         let mut attempts = (0..10).map(|_| attempt());
         let (profile, ..) = attempts
             .find(|(_, covered, least)| covered >= least)
-            .expect("the calls leave much of the step's device time to nobody");
+            .expect("the calls take almost all of the step's device time");
         let sites = &profile.sites;
         let labels: Vec<String> = sites.iter().map(|site| site.label()).collect();
         assert_eq!(labels, calls_on(device));
-        let share: f64 = sites.iter().map(|site| site.share).sum();
+        let share: f64 = sites.iter().map(|site| site.time.share).sum();
         assert!((share - 1.0).abs() < 1e-9, "{share}");
         assert!(
             sites
                 .iter()
-                .all(|site| site.clock == Clock::Device && site.calls == 1)
+                .all(|site| site.time.clock == Clock::Device && site.calls == 1)
         );
 
         let device_ms = profile.step.device_ms.expect("as it is covered").median;
@@ -122,42 +122,44 @@ fn a_profile_adds_up() {
         assert!(profile.step.idle_ms.expect("as it is covered").median >= 0.0);
 
         for site in sites {
-            let (call, step) = (site.call_us, site.step_us);
+            let (call, step) = (site.time.call_us, site.time.step_us);
             assert!(call.low > 0.0 && call.low <= call.median && call.median <= call.high);
-            assert!(site.p95_us >= call.median);
-            assert_eq!(step.median, call.median, "one call a step");
-            let through_time = site.kernel.starts_with("scan");
-            let each = site.time_step_us.map(|each| each * 20.0);
-            assert_eq!(each.is_some(), through_time, "{}", site.label());
+            assert!(site.time.p95_us >= call.median);
+            assert_eq!(step.median, call.median, "one call per step");
+            let is_recurrent = site.kernel.starts_with("scan");
+            let each = site.time.time_step_us.map(|each| each * 20.0);
+            assert_eq!(each.is_some(), is_recurrent, "{}", site.label());
             assert!(each.is_none_or(|all| (all - step.median).abs() < 1e-6 * all));
         }
-        // 48 x 20 rows of 12 numbers times 256 x 12 weights.
+        // 48 x 20 rows of 12 inputs times 256 x 12 weights.
         let of = |label: &str| {
             let mut sites = sites.iter();
             sites
                 .find(|site| site.label() == label)
-                .expect("it is called")
+                .expect("the step has this call")
         };
         let gemm = of("gemm l0.gates");
-        assert_eq!(gemm.flops, 2.0 * 960.0 * 12.0 * 256.0);
+        assert_eq!(gemm.work.flops, 2.0 * 960.0 * 12.0 * 256.0);
         let allowed = f64::max(
-            gemm.flops / profile.ceilings.multiply_add_gflops.best,
-            gemm.bytes / profile.ceilings.copy_gbytes_per_s.best,
+            gemm.work.flops / profile.ceilings.multiply_add_gflops.best,
+            gemm.work.bytes / profile.ceilings.copy_gbytes_per_s.best,
         ) / 1e3;
-        assert!((gemm.roofline - allowed / gemm.step_us.median).abs() < 1e-9);
-        // A norm's factor is no work for a GPU.
+        assert!((gemm.work.roofline - allowed / gemm.time.step_us.median).abs() < 1e-9);
+        // Clipping takes a GPU less time than a dispatch.
         if let Device::Gpu(_) = device {
-            assert_eq!(of("clip_factor norm").bound, Bound::Launch);
+            assert_eq!(of("clip_factor norm").work.bound, Bound::Launch);
         }
 
-        let held = &profile.held;
-        assert_eq!(
-            held.planned,
-            held.by_kind.iter().map(|(_, bytes)| bytes).sum::<u64>()
-        );
-        if let (Device::Gpu(_), Some(taken)) = (device, held.measured) {
-            let beyond = taken as f64 / held.planned as f64;
-            assert!((1.0..2.0).contains(&beyond), "{taken} of {}", held.planned);
+        let memory = &profile.memory;
+        let by_kind = memory.by_kind.iter();
+        assert_eq!(memory.planned, by_kind.map(|(_, bytes)| bytes).sum::<u64>());
+        if let (Device::Gpu(_), Some(allocated)) = (device, memory.measured) {
+            let ratio = allocated as f64 / memory.planned as f64;
+            assert!(
+                (1.0..2.0).contains(&ratio),
+                "{allocated} of {}",
+                memory.planned
+            );
         }
         let speed = profile.step.sequences_per_s * profile.step.plain_ms.median / 1e3;
         assert!((speed - 48.0).abs() < 1e-6);
@@ -165,21 +167,24 @@ fn a_profile_adds_up() {
     }
 }
 
-/// Timestamps that lie are replaced by the host's clock; here they are not asked.
+/// The host's clock replaces timestamps that are not usable; here it is requested.
 #[test]
 fn the_hosts_clock_steps_in() {
     for device in devices() {
-        // What takes long takes as long by either; by a lot, and in one of a few attempts, since other tests run beside this one.
+        // Both clocks agree on long calls to within a factor of five. Several attempts: other tests
+        // run at the same time.
         let agrees = |own: &Profile, host: &Profile| {
             let pairs = own.sites.iter().zip(&host.sites);
-            pairs.filter(|(own, _)| own.share > 0.1).all(|(own, host)| {
-                let ratio = host.step_us.median / own.step_us.median;
-                (0.2..5.0).contains(&ratio)
-            })
+            pairs
+                .filter(|(own, _)| own.time.share > 0.1)
+                .all(|(own, host)| {
+                    let ratio = host.time.step_us.median / own.time.step_us.median;
+                    (0.2..5.0).contains(&ratio)
+                })
         };
         let attempt = || {
             let (own, host) = (measure(device, Clock::Device), measure(device, Clock::Host));
-            assert!(host.sites.iter().all(|site| site.clock == Clock::Host));
+            assert!(host.sites.iter().all(|site| site.time.clock == Clock::Host));
             assert_eq!((host.step.device_ms, host.step.idle_ms), (None, None));
             agrees(&own, &host)
         };
@@ -187,12 +192,11 @@ fn the_hosts_clock_steps_in() {
     }
 }
 
-/// The rules of Chrome's trace event format for the two kinds of event that there are.
+/// Checks the rules of Chrome's trace event format for the two kinds of events in a trace.
 #[test]
 fn a_trace_follows_the_format_and_names_every_call() {
     for device in devices() {
         let profile = measure(device, Clock::Device);
-        // As a viewer gets it.
         let trace: Value = serde_json::from_str(&profile.trace().to_string()).expect("JSON");
         let mut tracks: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
         let mut named = vec![];
@@ -217,14 +221,14 @@ fn a_trace_follows_the_format_and_names_every_call() {
                     let track = event["tid"].as_u64().unwrap_or_default();
                     tracks.entry(track).or_default().push(event);
                 }
-                _ => panic!("no such event here: {event}"),
+                _ => panic!("an unknown kind of event: {event}"),
             }
         }
         assert_eq!(named, ["process_name", "thread_name", "thread_name"]);
         let [host, calls] = [&tracks[&1], &tracks[&2]];
         assert_eq!(tracks.len(), 2);
         for track in [host, calls] {
-            // Events of a track follow one another; a nanosecond is lost in decimals.
+            // Events of a track do not overlap, to within a nanosecond of rounding.
             for pair in track.windows(2) {
                 let [before, after] = [pair[0], pair[1]].map(|event| event["ts"].as_f64().unwrap());
                 let end = before + pair[0]["dur"].as_f64().unwrap();
@@ -240,7 +244,7 @@ fn a_trace_follows_the_format_and_names_every_call() {
             let mut calls = calls.iter();
             &calls
                 .find(|call| call["name"] == name)
-                .expect("it is called")["args"]
+                .expect("the step has this call")["args"]
         };
         let gemm = called("gemm l0.gates");
         let sizes = ["rows", "columns", "inner"].map(|name| gemm["uniform"][name].as_u64());
@@ -253,12 +257,12 @@ fn a_trace_follows_the_format_and_names_every_call() {
             .collect();
         match device {
             Device::Cpu => assert_eq!(host, ["run"; 5]),
-            // A step goes in as many submissions as its time asks for, and one wait ends it.
+            // A step is one or several submissions and one wait.
             Device::Gpu(_) => {
                 let steps: Vec<&[&str]> = host.split(|&name| name == "wait").collect();
                 assert_eq!(steps.len(), 6, "{host:?}");
                 let [steps @ .., rest] = &steps[..] else {
-                    unreachable!("there are six");
+                    unreachable!("six parts");
                 };
                 assert!(rest.is_empty(), "{host:?}");
                 for step in steps {
@@ -272,7 +276,7 @@ fn a_trace_follows_the_format_and_names_every_call() {
 }
 
 #[test]
-fn a_page_needs_nothing_beside_it() {
+fn a_page_needs_no_other_file() {
     let profile = measure(Device::Cpu, Clock::Device);
     let (page, calls) = (profile.page(), calls_on(Device::Cpu).len());
     for foreign in [
@@ -281,26 +285,31 @@ fn a_page_needs_nothing_beside_it() {
         assert!(!page.contains(foreign), "{foreign}");
     }
     assert!(page.contains("prefers-color-scheme: dark"));
-    // A circle for what computes, a rectangle for every call and the host's run, a row for every site and one above.
-    let computing = profile.sites.iter().filter(|site| site.flops > 0.0).count();
+    // A circle for each site with operations; a bar for each call and for the host; a row for each
+    // site and the header.
+    let computing = profile
+        .sites
+        .iter()
+        .filter(|site| site.work.flops > 0.0)
+        .count();
     assert_eq!(page.matches("<circle ").count(), computing);
     assert_eq!(page.matches("<rect ").count(), calls + 1);
     assert_eq!(page.matches("<tr>").count(), calls + 1);
 }
 
 #[test]
-fn a_profile_comes_back_from_json_and_is_compared() {
+fn a_profile_is_read_from_json_and_compared() {
     let before = measure(Device::Cpu, Clock::Device);
-    let json = serde_json::to_string(&before).expect("it can be written");
-    let mut after: Profile = serde_json::from_str(&json).expect("it can be read");
+    let json = serde_json::to_string(&before).expect("the profile is written");
+    let mut after: Profile = serde_json::from_str(&json).expect("the profile is read");
     let same = before.compare(&after);
     assert!(same.changes.is_empty() && !same.step.beyond_noise);
     assert_eq!(same.unchanged, calls_on(Device::Cpu).len());
 
-    // One site twice as slow, beyond any noise; one gone.
+    // One site is twice as slow, and one is missing.
     let mut sites = after.sites.iter_mut();
     let scan = sites.find(|site| site.kernel == "scan_forward").unwrap();
-    let time = &mut scan.step_us;
+    let time = &mut scan.time.step_us;
     (time.low, time.median, time.high) = (time.high * 2.0, time.high * 2.1, time.high * 2.2);
     after.sites.pop();
     let comparison = before.compare(&after);
@@ -315,7 +324,7 @@ fn a_profile_comes_back_from_json_and_is_compared() {
     assert!(comparison.only_after.is_empty());
 }
 
-/// A clock around the calls changes nothing of what they compute.
+/// A clock around each call does not change the results.
 #[test]
 fn a_timed_run_computes_what_a_run_computes() {
     let network = Network {
@@ -330,14 +339,14 @@ fn a_timed_run_computes_what_a_run_computes() {
         },
     };
     for device in devices() {
-        let place = OpenDevice::open(&device).expect("it opens");
+        let opened = OpenDevice::open(&device).expect("the device opens");
         let mut model =
-            RecordedNetwork::new(&network, 6, 3, Gradients::OfLoss, place.tuning()).unwrap();
+            RecordedNetwork::new(&network, 6, 3, Gradients::OfLoss, opened.tuning()).unwrap();
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();
         let gradients = [false, true].map(|timed| {
-            let mut executor = place.load(&model.program).unwrap();
+            let mut executor = opened.load(&model.program).unwrap();
             executor
                 .write(&model.parameters, &network.initial(1))
                 .unwrap();
@@ -347,13 +356,12 @@ fn a_timed_run_computes_what_a_run_computes() {
             let labels: Vec<u32> = (0..18).map(|n| n % 4).collect();
             executor.write_index(&model.head.labels, &labels).unwrap();
             let phases = [Phase::Forward, Phase::Backward];
-            match timed {
-                false => executor.run(&phases, 1).unwrap(),
-                true => {
-                    let timing = executor.time(&phases).unwrap();
-                    let calls = phases.map(|phase| model.program.calls(phase).len());
-                    assert_eq!(timing.calls.len(), calls[0] + calls[1]);
-                }
+            if timed {
+                let timing = executor.time(&phases).unwrap();
+                let calls = phases.map(|phase| model.program.calls(phase).len());
+                assert_eq!(timing.calls.len(), calls[0] + calls[1]);
+            } else {
+                executor.run(&phases, 1).unwrap();
             }
             executor.read(&model.gradients.unwrap()).unwrap()
         });
@@ -362,7 +370,6 @@ fn a_timed_run_computes_what_a_run_computes() {
     }
 }
 
-/// On a machine that does nothing else; beside other work they follow what that leaves.
 #[test]
 #[ignore = "needs a quiet machine"]
 fn ceilings_repeat() {
@@ -385,9 +392,10 @@ fn ceilings_repeat() {
     }
 }
 
-/// Beside what a step cannot do without there is little else: what the way back reads of the way forward counts as saved.
+/// A step needs parameters, gradients, moments, data, and the activations that the backward pass
+/// reads from the forward pass. Little more is allocated.
 #[test]
-fn little_is_held_beyond_what_a_step_needs() {
+fn memory_is_little_more_than_a_step_needs() {
     let inputs = Array3::from_shape_fn((512, 28, 28), |(n, t, i)| ((n + t * i) as f32).sin());
     let labels = Array1::from_shape_fn(512, |n| n as u32 % 10);
     let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 10)).unwrap();
@@ -396,9 +404,9 @@ fn little_is_held_beyond_what_a_step_needs() {
     recipe.batch_size = 128;
     let network = recipe.network(28, 10).unwrap();
     for device in devices() {
-        let place = OpenDevice::open(&device).expect("it opens");
+        let opened = OpenDevice::open(&device).expect("the device opens");
         let mut model =
-            RecordedNetwork::new(&network, 28, 128, Gradients::OfLoss, place.tuning()).unwrap();
+            RecordedNetwork::new(&network, 28, 128, Gradients::OfLoss, opened.tuning()).unwrap();
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();
@@ -409,7 +417,7 @@ fn little_is_held_beyond_what_a_step_needs() {
             args.map(|arg| arg.tensor.buffer).collect::<BTreeSet<_>>()
         };
         let mut written = touched(Phase::Forward, Access::Write);
-        // The batch is gathered.
+        // The backward pass reads the gathered batch too.
         written.insert(model.inputs.buffer);
         let saved = &written & &touched(Phase::Backward, Access::Read);
         let buffers = model.program.buffers();
@@ -422,26 +430,32 @@ fn little_is_held_beyond_what_a_step_needs() {
             clock: Clock::Device,
         };
         let splits: Splits = data.clone().into();
-        let held = Profile::measure(&recipe, &splits, &place, options)
-            .unwrap()
-            .held;
+        let profile = Profile::measure(&recipe, &splits, &opened, options).unwrap();
+        let memory = profile.memory;
         let of = |kinds: &[Kind]| -> u64 {
-            let kinds = held.by_kind.iter().filter(|(kind, _)| kinds.contains(kind));
+            let kinds = memory
+                .by_kind
+                .iter()
+                .filter(|(kind, _)| kinds.contains(kind));
             kinds.map(|(_, bytes)| bytes).sum()
         };
         let kinds = [Kind::Parameters, Kind::Gradients, Kind::Moments, Kind::Data];
         let needed = (of(&kinds) + saved) as f64;
-        let taken = match device {
-            // The executor's memory is the plan's buffers; what the process has beyond them is not the step's.
-            Device::Cpu => held.planned,
-            Device::Gpu(_) => held.measured.unwrap_or(held.planned),
+        let allocated = match device {
+            // On the CPU only the planned buffers belong to the step, not all memory of the
+            // process.
+            Device::Cpu => memory.planned,
+            Device::Gpu(_) => memory.measured.unwrap_or(memory.planned),
         };
         println!(
-            "{device:?}: needed {needed}, of these saved {saved}, planned {:.3}, taken {:.3}",
-            held.planned as f64 / needed,
-            taken as f64 / needed
+            "{device:?}: needed {needed}, of these saved {saved}, planned {:.3}, allocated {:.3}",
+            memory.planned as f64 / needed,
+            allocated as f64 / needed
         );
-        assert!(held.planned as f64 / needed <= 1.25);
-        assert!(taken as f64 / needed <= 1.25, "{taken} bytes of {needed}");
+        assert!(memory.planned as f64 / needed <= 1.25);
+        assert!(
+            allocated as f64 / needed <= 1.25,
+            "{allocated} bytes of {needed}"
+        );
     }
 }

@@ -32,7 +32,7 @@ fn training_a_classifier_writes_a_page() {
     let rate = "optimizer.lr=0.0005";
     let flags = ["--epochs", "1", "--out", "run", "--set", rate];
     let stdout = place.train(&flags).ok();
-    assert!(!stdout.contains("report"), "{stdout}");
+    assert!(!stdout.contains("report.html"), "{stdout}");
     let html = page(&place.path("run/report.html"));
     // Loss and accuracy of two splits, and the throughput.
     assert_eq!(curves(&html, "Curves"), 5);

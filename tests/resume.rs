@@ -1,4 +1,4 @@
-//! Runs that are stopped, killed or cut off, and go on: bit for bit as if nothing had happened.
+//! Runs that are stopped, killed or cut off, and resumed to the same bits as undisturbed runs.
 
 mod common;
 
@@ -30,8 +30,7 @@ fn devices() -> Vec<Device> {
     [Some(Device::Cpu), gpu].into_iter().flatten().collect()
 }
 
-/// Dropout, batches of which the last is not full, a rate that falls at plateaus, and the best
-/// epoch kept.
+/// Dropout, a smaller last batch, a learning rate that falls at plateaus, and the best epoch kept.
 fn classifier() -> (Recipe, Splits) {
     let inputs = Array3::from_shape_fn((22, 6, 3), |(n, t, i)| {
         ((n * 7 + t * (1 + n % 3) + i) % 11) as f32 / 11.0
@@ -80,7 +79,7 @@ fn classifier() -> (Recipe, Splits) {
     (recipe, splits)
 }
 
-/// Tokens in chunks of 16 of 50 steps, whose states go on from one to the next.
+/// Tokens in chunks of 16 of 50 steps, whose states are carried from one to the next.
 fn counter() -> (Recipe, Splits) {
     let token = |n: usize, t: usize| (n + t * (1 + n % 2)) as u32 % 7;
     let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
@@ -130,7 +129,7 @@ fn counter() -> (Recipe, Splits) {
     (recipe, data.into())
 }
 
-/// Trains up to `step`, or to the end, and goes through a file.
+/// Trains up to `step`, or to the end, and writes and reads a checkpoint.
 fn train(
     recipe: &Recipe,
     data: &Splits,
@@ -160,11 +159,11 @@ fn n_steps_and_n_more_are_2n_steps() {
     for device in devices() {
         for (mut recipe, data) in [classifier(), counter()] {
             let whole = train(&recipe, &data, &device, None, END);
-            // So that it can be stopped after any step. Nothing else follows from it.
+            // Allows stopping after any step, and changes nothing else.
             recipe.checkpoint.every_steps = Some(1);
             let last = whole.position.step;
             assert!([30, 27].contains(&last), "{last}");
-            // With a test split, the last step's evaluation is still to come.
+            // With a test split, the evaluation after the last step is still to be done.
             let (epoch, tested) = (data.train.count.div_ceil(4), data.test.is_some());
             let stops: Vec<usize> = match device {
                 Device::Cpu => (1..last + usize::from(tested)).collect(),
@@ -184,7 +183,7 @@ fn n_steps_and_n_more_are_2n_steps() {
                     recipe.name
                 );
             }
-            // And stopped after each of several, one after another.
+            // Stopped several times in a row.
             let mut at = train(&recipe, &data, &device, None, 1);
             for stop in [2, 7, 14] {
                 at = train(&recipe, &data, &device, Some(&at), stop);
@@ -220,12 +219,12 @@ fn a_checkpoint_of_one_executor_goes_on_on_the_other() {
     for (mut recipe, data) in [classifier(), counter()] {
         let whole = train(&recipe, &data, &cpu, None, END);
         recipe.checkpoint.every_steps = Some(1);
-        // The second stop of the counter's is halfway through its sequences.
+        // The second stop of `counter` is between two chunks of the same sequences.
         let first = train(&recipe, &data, &gpu, None, 7);
         let second = train(&recipe, &data, &cpu, Some(&first), 14);
         let end = train(&recipe, &data, &gpu, Some(&second), END);
         assert_eq!(end.position.step, whole.position.step);
-        // They differ by rounding alone, which a step back or a state lost would not pass for.
+        // Only rounding differs; a repeated step or a lost state would differ more.
         let differences = whole
             .parameters
             .iter()
@@ -259,7 +258,7 @@ fn what_may_change_and_what_may_not() {
     assert_has(
         &refused(&other, &data),
         &[
-            "goes on with the `seed` or `batch_size` that it began with",
+            "must have the `seed` or `batch_size` that it began with",
             "epochs, steps",
         ],
     );
@@ -283,9 +282,9 @@ fn what_may_change_and_what_may_not() {
     );
 }
 
-// The program itself.
+// Tests of the program.
 
-/// Two layers with dropout over 20 steps an epoch, saved every third.
+/// Two layers with dropout, 20 steps an epoch, saved after every third step.
 const TRAIN: [&str; 15] = [
     "--layers",
     "2",
@@ -309,7 +308,7 @@ fn begin(place: &OpenDevice, out: &str, device: &str, epochs: &str) -> Command {
     place.command(&[&["train", "mnist"], &SMALL[2..], &TRAIN, &own].concat())
 }
 
-/// To its end.
+/// Trains to the end.
 fn whole(place: &OpenDevice, out: &str, device: &str, epochs: &str) -> Run {
     Run::from(
         begin(place, out, device, epochs)
@@ -345,7 +344,7 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The metrics but for what depends on the time.
+/// The metrics without the fields that depend on time.
 fn metrics(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("it is there");
     let lines = text.lines().map(|line| {
@@ -358,7 +357,7 @@ fn metrics(run: &Path) -> Vec<Value> {
     lines.collect()
 }
 
-/// Model, checkpoints and metrics are those of a run that nothing happened to.
+/// Asserts that model, checkpoints and metrics are those of an undisturbed run.
 #[track_caller]
 fn assert_same(run: &Path, undisturbed: &Path) {
     let read = |path: &Path| fs::read(path).expect("it is there");
@@ -378,7 +377,7 @@ fn assert_same(run: &Path, undisturbed: &Path) {
     }
 }
 
-/// Kills a run `kills` times, each time at another moment, and has it go on.
+/// Kills a run `kills` times, each time at another moment, and resumes it.
 fn kill_at_random_moments(kills: usize, device: &str) {
     let place = OpenDevice::new();
     // 600 steps, so that a run lasts long enough to be killed.
@@ -393,14 +392,14 @@ fn kill_at_random_moments(kills: usize, device: &str) {
         round += 1;
         let run = format!("run-{round}");
         let mut command = begin(&place, &run, device, epochs);
-        // Until it is through.
+        // Until the run is complete.
         loop {
             let mut child = command
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
                 .expect("it starts");
-            // A quarter of a whole run at most, so that it is killed several times on its way.
+            // At most a quarter of a whole run, so that it is killed several times.
             std::thread::sleep(lasts.mul_f32(random.uniform() / 4.0));
             let over = killed == kills || child.try_wait().expect("it is ours").is_some();
             if !over {
@@ -495,7 +494,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
     run.ok();
     let model =
         |run: &str| fs::read(place.path(run).join("model.safetensors")).expect("it is there");
-    // All but what the recipe says of its epochs, which is the same by now.
+    // Also the recipe in the model's file is the same, since both runs now have 4 epochs.
     assert!(model("run") == model("whole"));
     assert_eq!(metrics(&place.path("run")), metrics(&place.path("whole")));
 
@@ -521,12 +520,12 @@ fn mistakes_in_a_resume_are_explained() {
     );
     whole(&place, "run", "cpu", "4").ok();
     let message = resume(&place, "run", &["--hidden-size", "5"]).fails(2);
-    assert_has(&message, &["goes on with the `network` that it began with"]);
+    assert_has(&message, &["must have the `network` that it began with"]);
     let message = resume(&place, "run", &["--epochs", "2"]).fails(2);
     assert_has(&message, &["would end after 40"]);
     place.run(&["train"]).fails(2);
     place.run(&["train", "mnist", "--resume", "run"]).fails(2);
-    // A run that is over has nothing more to do, and leaves its files as they are.
+    // A finished run has nothing more to do, and leaves its files as they are.
     let before = fs::read(place.path("run/metrics.jsonl")).expect("it is there");
     assert_eq!(resume(&place, "run", &[]).ok(), "");
     assert!(fs::read(place.path("run/metrics.jsonl")).expect("it is there") == before);
@@ -543,7 +542,7 @@ fn mistakes_in_a_resume_are_explained() {
     }
 }
 
-/// Reads the child's messages up to one that holds `part`.
+/// Reads the child's messages up to one that contains `part`.
 fn wait_for(messages: &mut impl BufRead, part: &str) -> String {
     let mut all = String::new();
     while !all.contains(part) {
@@ -595,7 +594,7 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     let paths = checkpoints(&place.path("run"));
     let newest = Checkpoint::load(paths.last().expect("it was saved")).expect("it is whole");
     assert_has(&stderr, &[&format!("at step {} ", newest.position.step)]);
-    // Its checkpoints are a model too.
+    // Its checkpoints can be evaluated too.
     let eval = |run: &str| place.run(&["eval", run, "--device", "cpu", "--json"]);
     let loss =
         |text: &str| serde_json::from_str::<Value>(text).expect("it is JSON")["test_loss"].clone();
@@ -607,14 +606,14 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
         &["there is no model yet; taken from run/checkpoints/step-"],
     );
     assert_eq!(loss(&run.ok()), of_model);
-    // It goes on to what it would have become.
+    // The resumed run ends like an undisturbed one.
     let epochs = (newest.position.epochs.len() + 2).to_string();
     resume(&place, "run", &["--epochs", &epochs]).ok();
     whole(&place, "whole", "cpu", &epochs).ok();
     assert_same(&place.path("run"), &place.path("whole"));
 }
 
-/// A run on a disk of its own, of 16 MiB; `None` where the system lets nobody but root make one.
+/// A run on its own disk of 16 MiB; `None` where only root can mount one.
 #[cfg(target_os = "linux")]
 fn on_a_small_disk(place: &OpenDevice, epochs: &str) -> Option<(Child, PathBuf)> {
     fs::create_dir_all(place.path("disk")).expect("it can be made");
@@ -678,7 +677,7 @@ fn a_full_disk_is_waited_for() {
     );
     fs::remove_file(disk.join("filler")).expect("it is there");
     wait_for(&mut stderr, "all is saved up to step");
-    // What it has written since is whole, and nothing is missing or doubled.
+    // The metrics are complete, and no line is missing or doubled.
     let epochs = |lines: &[Value]| {
         lines
             .iter()
@@ -693,7 +692,7 @@ fn a_full_disk_is_waited_for() {
         .collect();
     let counted = epochs(&lines);
     assert_eq!(counted, (1..=counted.len() as u64).collect::<Vec<_>>());
-    // Told to stop on a full disk, it says what is lost.
+    // Stopped on a full disk, it reports what is lost.
     fill();
     wait_for(&mut stderr, "the run continues and tries again");
     signal(&child, "TERM");
@@ -711,9 +710,9 @@ fn a_full_disk_is_waited_for() {
     );
 }
 
-// What a driver does wrong.
+// Faults of the driver.
 
-/// A run on the GPU that this befalls; `None` where GPU tests are off.
+/// A run on the GPU with this fault; `None` where GPU tests are off.
 fn with_fault(place: &OpenDevice, out: &str, fault: &str, more: &[&str]) -> Option<Run> {
     common::gpu()?;
     let mut train = begin(place, out, "gpu", "4");
@@ -824,7 +823,7 @@ fn numbers_that_are_not_finite_end_the_run_and_are_traced_to_a_call() {
             let mut train = begin(&place, &format!("{out}-{device}"), device, "4");
             Run::from(train.args(more).output().expect("it starts"))
         };
-        // A rectifier holds nothing back.
+        // A rectifier does not bound the values.
         let lr = ["--set", "optimizer.lr=1e9", "--cell", "rnn-relu"];
         let run = train("plain", &lr);
         assert_eq!(run.code, Some(1), "{}", run.stderr);

@@ -1,4 +1,4 @@
-//! Data that do not lie on the device: a window goes over them, and nothing follows from it.
+//! Streamed data: data sets that are not held in device memory. No result depends on the window.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use gatescan::cells::Cell;
-use gatescan::data::npy::{Npy, Source};
+use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
 use gatescan::data::{Dataset, Inputs, SplitBy, Splits, Targets};
 use gatescan::error::Error;
@@ -21,7 +21,7 @@ use gatescan::train::{Trainer, evaluate_on};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::WriteNpyExt;
 
-/// The CPU, and the adapter that tests run on, which grant data so many bytes.
+/// The CPU and the test adapter, with this many bytes of device memory for data.
 fn places(data_memory: Option<u64>) -> Vec<OpenDevice> {
     let gpu = common::gpu().map(|mut gpu| {
         gpu.tuning.data_memory = data_memory;
@@ -80,7 +80,7 @@ fn images() -> (Recipe, Splits) {
     (recipe, splits(data))
 }
 
-/// Numbers of unequal length, and two values to answer with at each step.
+/// Value sequences of different lengths, with two target values at each step.
 fn values() -> (Recipe, Splits) {
     let (count, steps, features) = (85, 7, 2);
     let data = Dataset {
@@ -106,8 +106,8 @@ fn values() -> (Recipe, Splits) {
     (recipe, splits(data))
 }
 
-/// Tokens of unequal length in chunks of 4 of 10 steps, each an update, whose states go on from one
-/// to the next.
+/// Token sequences of different lengths, in chunks of 4 of 10 steps. Each chunk is an update, and
+/// states are carried from one to the next.
 fn tokens() -> (Recipe, Splits) {
     let (count, steps) = (61, 10);
     let token = |at: usize| (at * 3 + at / 10) as u32 % 7;
@@ -156,8 +156,8 @@ fn a_window_changes_no_bit() {
             .iter()
             .map(|place| train(&case, place, None, usize::MAX))
             .collect();
-        // The least that holds two batches of each split; and one in which neither split's passes
-        // end with the ring's.
+        // The fewest bytes that hold two batches of each split; and a size where neither split's
+        // passes end at the end of the ring.
         let least = least(&case);
         for bytes in [least, least * 7 / 4] {
             for (place, whole) in places(Some(bytes)).iter().zip(&whole) {
@@ -178,7 +178,7 @@ fn a_window_changes_no_bit() {
     }
 }
 
-/// The fewest bytes with which a case trains, by trying.
+/// The fewest bytes with which a case trains, found by trying.
 fn least((recipe, data): &(Recipe, Splits)) -> u64 {
     let fits = |bytes: &u64| {
         let mut cpu = OpenDevice::open(&Device::Cpu).expect("it is there");
@@ -329,7 +329,10 @@ fn what_stays_in_its_file_is_the_same_numbers() {
         write(&at("x.npy"));
         let npy = arrays(lengths, missing);
         let [memory, file] = [u64::MAX, 0].map(|most| {
-            let mut source = Source::<File>::Directory(directory.path().into(), most);
+            let mut source = ArrayFiles::<File>::Directory {
+                path: directory.path().into(),
+                largest_in_memory: most,
+            };
             npy.split(&mut source, None, 3, None)
                 .expect("it makes sense")
         });
@@ -343,9 +346,12 @@ fn what_stays_in_its_file_is_the_same_numbers() {
         assert!(train(&file, &window, None, usize::MAX) == whole, "{case}");
     }
 
-    // What is wrong with it is found before a run begins, or said when it shows.
+    // A problem is reported before the run begins, or when it appears.
     let split = |npy: &Npy| {
-        let mut source = Source::<File>::Directory(directory.path().into(), 0);
+        let mut source = ArrayFiles::<File>::Directory {
+            path: directory.path().into(),
+            largest_in_memory: 0,
+        };
         npy.split(&mut source, None, 3, None)
     };
     let refused = |npy: &Npy| {
@@ -356,7 +362,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
     write(&at("x.npy"), &gaps);
     let message = refused(&arrays(false, Missing::Refuse));
     assert!(
-        message.contains("step 0, feature 1 is NaN; say data.missing"),
+        message.contains("step 0, feature 1 is NaN; set data.missing"),
         "{message}"
     );
     let mut endless = padded.clone();
@@ -387,7 +393,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
     );
 }
 
-/// 1 GiB of inputs, in 640 MiB of addresses.
+/// 1 GiB of inputs, with an address space of 640 MiB.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_larger_than_memory_trains() {
@@ -399,7 +405,7 @@ fn a_file_larger_than_memory_trains() {
         &at("labels.npy"),
         &Array1::from_shape_fn(count, |n| n as i32 % 2),
     );
-    // The header of a smaller one; what follows is a hole.
+    // The header of a smaller file; the rest of the file is a hole.
     let mut header = vec![];
     Array3::<f32>::zeros((1111, steps, features))
         .write_npy(&mut header)
@@ -426,7 +432,7 @@ fn a_file_larger_than_memory_trains() {
     );
     let mut shell = std::process::Command::new("bash");
     shell.args(["-c", &train]).current_dir(place.path("."));
-    // Threads take addresses for their stacks and heaps.
+    // Threads need addresses for their stacks and heaps.
     shell
         .env("RAYON_NUM_THREADS", "2")
         .env("MALLOC_ARENA_MAX", "1");

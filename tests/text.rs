@@ -1,4 +1,4 @@
-//! Texts: learning one, writing another, and what is no text.
+//! Language models: training on a text, sampling, and files that are not texts.
 
 mod common;
 
@@ -27,7 +27,7 @@ const SMALL: [&str; 16] = [
     "bptt_steps=20",
 ];
 
-/// A sentence over and over, in which each character follows from the few before it.
+/// A repeated sentence, in which each character follows from the few before it.
 fn place() -> OpenDevice {
     let place = OpenDevice::new();
     let text = "the quick brown fox jumps over a lazy dog.\n".repeat(150);
@@ -67,7 +67,7 @@ fn a_text_is_learnt_and_written() {
         "{last}"
     );
 
-    // The likeliest is the sentence itself, by whichever way it is asked for.
+    // The likeliest text is the sentence itself, whichever option selects it.
     let prime = ["--prime", "the quick"];
     let coldest = sample(&place, &[&prime[..], &["--temperature", "0"]].concat());
     assert!(
@@ -82,13 +82,13 @@ fn a_text_is_learnt_and_written() {
         assert_eq!(sample(&place, &[&prime[..], &flags].concat()), coldest);
     }
 
-    // A seed is a text.
+    // A seed determines the text.
     let warm = |seed: &str| sample(&place, &["--temperature", "2", "--seed", seed]);
     assert_eq!(warm("1"), warm("1"));
     assert_ne!(warm("1"), warm("2"));
     assert_eq!(warm("1").chars().count(), 81);
 
-    // The first of several texts is what is written alone.
+    // The first of several texts equals a text that is sampled alone.
     let flags = [
         "--temperature",
         "2",
@@ -111,7 +111,7 @@ fn a_text_is_learnt_and_written() {
     assert_eq!(format!("{}\n", texts[0]), warm("1"));
     assert!(texts[0] != texts[1] && texts[1] != texts[2]);
 
-    // The file of the model is enough to be judged by.
+    // The model's file is sufficient for an evaluation.
     let judged = place
         .run(&["eval", "run", "--device", "cpu", "--json"])
         .ok();
@@ -155,7 +155,7 @@ fn results_alone_are_on_standard_output() {
     let place = place();
     let run = place.run(&[&SMALL[..], &["--epochs", "1", "--json"]].concat());
     assert_eq!(run.stdout.lines().count(), 1);
-    // The sample stands beside it.
+    // The sample is printed with the epoch.
     assert!(run.stderr.contains("\n  | "), "{}", run.stderr);
     let run = place.run(&[&["--quiet"], &SMALL[..], &["--epochs", "1"]].concat());
     assert!(!run.stderr.contains("  | "), "{}", run.stderr);
@@ -197,7 +197,7 @@ fn words_and_bytes_are_learnt_too() {
     refused(&place, &unknown, 2, "the word ` slow`");
 }
 
-/// An embedding as wide as what the one layer emits, and the head's weights too.
+/// An embedding as wide as the outputs of the only layer, tied to the head's weights.
 const TIED: [&str; 2] = ["--set", "network.input={embedding={size=24, tied=true}}"];
 
 #[test]
@@ -212,7 +212,7 @@ fn an_embedding_may_be_the_heads_weights_too() {
     let text = sample(&place, &["--prime", "the quick", "--top-k", "1"]);
     assert!(text.starts_with("the quick brown fox jumps over"), "{text}");
 
-    // One tensor in the model's file, and two names for it in PyTorch's.
+    // One tensor in the model's file, with two names in PyTorch.
     let names = |file: &str| -> Vec<String> {
         let bytes = fs::read(place.path(file)).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -322,7 +322,7 @@ fn training_steps_of_texts_are_measured() {
         let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key}: {row}"));
         let sizes = ["layers", "hidden_size", "batch", "steps", "iterations"].map(number);
         assert_eq!(sizes, [f64::from(layers), 8.0, 50.0, 50.0, 2.0]);
-        // Characters of an iteration over its time.
+        // Characters of an iteration per second.
         let speed = 50.0 * 50.0 / number("ms") * 1e3;
         assert!(
             (number("characters_per_s") - speed).abs() <= 1e-6 * speed,
@@ -332,7 +332,7 @@ fn training_steps_of_texts_are_measured() {
         let above = f64::from(layers - 1) * (4.0 * 8.0 * (8.0 + 8.0 + 1.0));
         let parameters = 66.0 * 64.0 + 4.0 * 8.0 * (64.0 + 8.0 + 1.0) + above + 66.0 * 9.0;
         assert_eq!(number("parameters"), parameters, "{row}");
-        // Parameters, gradients and two moments at least.
+        // At least parameters, gradients and two moments.
         assert!(number("memory_bytes") > 16.0 * parameters, "{row}");
     }
     let table = place.run(&flags).ok();
@@ -387,7 +387,7 @@ fn what_is_no_text_is_refused() {
         b"abc",
         &["--set", "data.streams=12"],
         2,
-        "data.streams is 12, and batch_size 8",
+        "data.streams is 12; it must be batch_size, which is 8",
     );
     refuses(
         b"abc",
@@ -399,7 +399,7 @@ fn what_is_no_text_is_refused() {
         b"abc",
         &["--set", "network.input=values"],
         2,
-        "network.input must be",
+        "data of kind text are tokens",
     );
     fs::remove_file(place.path("text.txt")).unwrap();
     refused(&place, &SMALL, 1, "there is no such file");

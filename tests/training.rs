@@ -5,8 +5,9 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use gatescan::bench::Loaded;
+use gatescan::bench::CheckedTrainer;
 use gatescan::cells::Cell;
+use gatescan::data::arrays::Arrays;
 use gatescan::data::{Dataset, Inputs, Splits, Targets};
 use gatescan::error::Error;
 use gatescan::low_level::backend::OpenDevice;
@@ -28,8 +29,8 @@ use gatescan::recipe::{BUILTINS, Builtin, DataRecipe, HeadRecipe, Recipe};
 use gatescan::train::{Ending, EpochMetrics, Evaluation, Event, LossReport, Trainer, evaluate};
 use ndarray::{Array1, Array2, Array3};
 
-/// Sequences of bytes that rise, fall or stay, with noise: three classes that only the order of the
-/// steps tells apart.
+/// Noisy byte sequences that rise, fall or stay level: three classes that differ only in the order
+/// of the steps.
 fn slopes(count: usize, seed: u64) -> Dataset {
     let (steps, features) = (12, 5);
     let mut random = Philox::new(seed, Stream::Shuffle(0));
@@ -70,8 +71,7 @@ fn splits() -> Splits {
     }
 }
 
-/// The built-in recipe, cut down to `slopes`: 16 units, batches of 32, of which the last is not
-/// full.
+/// The built-in recipe, reduced for `slopes`: 16 units, batches of 32, and a smaller last batch.
 fn recipe(cell: Cell) -> Recipe {
     let mut recipe = Recipe::load("mnist").expect("it is built in");
     recipe.epochs = 10;
@@ -146,9 +146,9 @@ fn the_cpu_learns_with_every_cell() {
     }
 }
 
-/// Both compute in f32 with different orders of summation; over 50 steps of Adam, whose early
-/// updates follow the sign of gradients however small, that stays far below what a wrong kernel
-/// would do.
+/// Both devices compute in f32 and sum in different orders. Over 50 steps of Adam, whose early
+/// updates follow the signs of even tiny gradients, the difference stays far below the error of a
+/// wrong kernel.
 #[test]
 fn the_gpu_follows_the_cpu_step_by_step() {
     let Some(gpu) = common::gpu() else { return };
@@ -191,7 +191,7 @@ fn a_seed_gives_the_same_bits_on_any_number_of_cpu_threads() {
             .build()
             .expect("threads start");
         pool.install(|| {
-            // Wide enough that products are cut into pieces.
+            // Wide enough that matrix multiplications are split among threads.
             let mut recipe = recipe(Cell::Gru);
             recipe.batch_size = 75;
             recipe.network.layers[0].hidden_size = 100;
@@ -212,7 +212,7 @@ fn a_seed_gives_the_same_bits_on_any_number_of_cpu_threads() {
     );
 }
 
-/// Every rule with all its options, at a rate that suits it.
+/// Every optimizer with all its options, at a suitable learning rate.
 fn optimizers() -> [Optimizer; 4] {
     let (momentum, weight_decay) = (0.9, 1e-4);
     [
@@ -258,7 +258,7 @@ fn every_optimizer_learns_and_the_gpu_follows() {
     for optimizer in optimizers() {
         let mut recipe = recipe(Cell::Gru);
         recipe.optimizer = optimizer;
-        // TensorFlow's RMSProp starts slowly, as its mean square starts at one.
+        // TensorFlow's RMSProp starts slowly, since its mean square starts at 1.
         recipe.epochs = 20;
         recipe.clip_value = Some(0.2);
         let cpu = run(&recipe, &Device::Cpu);
@@ -267,7 +267,7 @@ fn every_optimizer_learns_and_the_gpu_follows() {
         assert!(accuracy > 0.9, "{:?}: {accuracy}", recipe.optimizer);
         let Some(gpu) = &gpu else { continue };
         let gpu = run(&recipe, &Device::Gpu(gpu.summary.index));
-        // Later, where RMSProp's loss leaps, rounding leaps with it.
+        // In later steps RMSProp's loss jumps, and rounding differences grow with it.
         let pairs = cpu.step_losses.iter().zip(&gpu.step_losses).take(50);
         let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         println!("step losses differ by at most {worst:e}");
@@ -290,7 +290,7 @@ fn a_schedule_sets_the_rate_of_each_step() {
     let mut recipe = recipe(Cell::Gru);
     recipe.steps = Some(1);
     let one = run(&recipe, &Device::Cpu);
-    // The cosine is at 0 after its one step, and nothing moves any more.
+    // After its only step the cosine schedule is at 0, and the parameters no longer change.
     recipe.steps = None;
     recipe.epochs = 2;
     recipe.schedule = Schedule::Cosine {
@@ -301,7 +301,7 @@ fn a_schedule_sets_the_rate_of_each_step() {
     let many = run(&recipe, &Device::Cpu);
     assert_eq!(many.step_losses.len(), 10);
     assert!(one.parameters == many.parameters);
-    // The first step of a warm-up over two has half the rate.
+    // The first step of a warm-up over two steps has half the learning rate.
     recipe.schedule = Schedule::Constant { warm_up: 2 };
     recipe.steps = Some(1);
     let warming = run(&recipe, &Device::Cpu);
@@ -313,7 +313,7 @@ fn a_schedule_sets_the_rate_of_each_step() {
 #[test]
 fn a_run_that_stalls_stops_and_keeps_its_best() {
     let mut recipe = recipe(Cell::Lstm);
-    // So large a rate that the loss goes up and down.
+    // A learning rate so large that the loss rises and falls.
     recipe.optimizer.set_learning_rate(1.0);
     recipe.epochs = 100;
     recipe.patience = Some(2);
@@ -354,7 +354,7 @@ fn a_saved_model_evaluates_to_what_training_saw() {
     let saved = trainer.model().expect("it reads");
     let test = splits.test.expect("there is one");
     let last = last.expect("it had epochs");
-    // 7 leaves a last batch of one.
+    // A batch size of 7 leaves a last batch of one sequence.
     for batch_size in [32, 7, 64] {
         let evaluation = evaluate(&saved, &test, batch_size, &Device::Cpu).expect("it evaluates");
         assert_eq!(evaluation.accuracy, last.test_accuracy);
@@ -365,7 +365,7 @@ fn a_saved_model_evaluates_to_what_training_saw() {
 #[test]
 fn ranks_and_confusion_count_every_sequence_once() {
     let mut recipe = recipe(Cell::Gru);
-    // Not enough to learn all.
+    // Too few epochs to learn all classes.
     recipe.epochs = 2;
     let splits = splits();
     let mut trainer = Trainer::new(&recipe, &splits, &Device::Cpu).expect("it loads");
@@ -376,7 +376,7 @@ fn ranks_and_confusion_count_every_sequence_once() {
     let test = splits.test.expect("there is one");
     let check = |evaluation: &Evaluation| {
         let confusion = evaluation.confusion.as_ref().expect("there are 3 classes");
-        // Labels go 0, 1, 2, 0, ...
+        // The labels are 0, 1, 2, 0, ...
         let counts: Vec<u32> = confusion.rows().into_iter().map(|row| row.sum()).collect();
         assert_eq!(counts, [17, 17, 16]);
         let accuracy = evaluation.accuracy.expect("it classifies");
@@ -394,7 +394,7 @@ fn ranks_and_confusion_count_every_sequence_once() {
         );
         assert_eq!(evaluation.last_step_loss, None);
     };
-    // 7 leaves a last batch of one.
+    // A batch size of 7 leaves a last batch of one sequence.
     for batch_size in [32, 7] {
         let on =
             |device: &Device| evaluate(&saved, &test, batch_size, device).expect("it evaluates");
@@ -411,7 +411,7 @@ fn reports_are_means_of_the_steps_whatever_the_readbacks() {
     let mut recipe = recipe(Cell::Gru);
     let silent = run(&recipe, &Device::Cpu);
     assert_eq!(silent.reports, []);
-    // Across epochs of 5 steps.
+    // Reports span epochs of 5 steps.
     recipe.report_every = Some(7);
     let run = run(&recipe, &Device::Cpu);
     assert_eq!(run.step_losses, silent.step_losses);
@@ -427,7 +427,7 @@ fn reports_are_means_of_the_steps_whatever_the_readbacks() {
     assert_eq!(run.reports, expected);
 }
 
-/// A network that answers every step, as it starts.
+/// An untrained network whose head reads every step.
 fn untrained(loss: Loss, size: usize) -> Model {
     let network = Network {
         input_size: 2,
@@ -448,8 +448,8 @@ fn untrained(loss: Loss, size: usize) -> Model {
     }
 }
 
-/// Sequences of 0 to 5 steps with an answer of three numbers, or a class of three, at each; past
-/// the end stands `padding`.
+/// Sequences of 0 to 5 steps with a target of three values, or a class of three, at each step;
+/// padded steps have the target `padding`.
 fn ragged(loss: Loss, padding: f32) -> Dataset {
     let (count, steps, features, width) = (12, 5, 2, 3);
     let lengths: Vec<u32> = (0..count as u32).map(|n| n % 6).collect();
@@ -520,8 +520,8 @@ fn what_lies_past_the_end_of_a_sequence_counts_for_nothing() {
             assert_eq!(zeros.last_step_loss, nines.last_step_loss, "{loss:?}");
             assert_eq!(zeros.ranks, nines.ranks, "{loss:?}");
 
-            // The same from each sequence alone, which has no padding: the sum over its first
-            // steps, and its last one.
+            // The same from each sequence alone, without padding: the sum over its first steps, and
+            // its last step.
             let data = ragged(loss, 0.0);
             let lengths = data.lengths.as_ref().expect("it is ragged");
             let sum = |n: usize, steps: usize| match steps {
@@ -568,7 +568,7 @@ fn training_does_not_see_past_the_end_of_a_sequence() {
     );
 }
 
-/// Some drivers leave an invocation's loops early, without a word.
+/// Some drivers silently end an invocation's loops early.
 #[test]
 fn long_sequences_are_computed_to_their_end() {
     let Some(device) = common::gpu() else { return };
@@ -580,7 +580,8 @@ fn long_sequences_are_computed_to_their_end() {
         "rnn-40-2000-2-3",
     ];
     for shape in shapes {
-        Loaded::new(&shape.parse().expect("a shape"), &place).expect("explained by rounding");
+        CheckedTrainer::new(&shape.parse().expect("a shape"), &place)
+            .expect("explained by rounding");
     }
 }
 
@@ -600,11 +601,12 @@ fn a_large_vocabulary_is_ranked_without_confusion() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_names_the_step() {
-    // Numbers that are not finite are refused as data; these are, and their squares are not.
+    // Data with values that are not finite are refused; these values are finite, but their squares
+    // are not.
     let mut train = slopes(150, 1);
     train.targets = Targets::values(Array2::from_elem((150, 3), 1e30).view());
     let mut recipe = recipe(Cell::RnnTanh);
-    recipe.data = DataRecipe::Arrays {};
+    recipe.data = DataRecipe::Arrays(Arrays {});
     recipe.network.head.loss = Loss::MeanSquaredError;
     let mut trainer = Trainer::new(&recipe, &train.into(), &Device::Cpu).expect("it loads");
     let error = trainer
@@ -622,7 +624,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_step() {
 #[test]
 fn what_does_not_fit_is_refused_with_what_was_needed() {
     let mut network = recipe(Cell::Lstm).network(5, 3).expect("it is valid");
-    // 2^36 numbers in the gates of one layer.
+    // 2^36 elements in the gates of one layer.
     network.layers[0].hidden_size = 4096;
     let error = RecordedNetwork::new(&network, 1024, 4096, Gradients::OfLoss, Tuning::cpu())
         .expect_err("too large to index");
@@ -630,7 +632,7 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
         error.to_string().contains("elements in one buffer"),
         "{error}"
     );
-    // Each direction fits, and both side by side do not.
+    // Each direction alone fits, but both together do not.
     let mut both = recipe(Cell::RnnTanh).network(5, 3).expect("it is valid");
     both.layers.truncate(1);
     both.layers[0].hidden_size = 600;
@@ -645,7 +647,7 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
             .contains("1200 for each sequence and step"),
         "{error}"
     );
-    // Terabytes of activations, each buffer small enough to index.
+    // Terabytes of activations in buffers that are each small enough to index.
     network.layers[0].hidden_size = 1000;
     network.layers = vec![network.layers[0].clone(); 100];
     let mut model = RecordedNetwork::new(&network, 1000, 1000, Gradients::OfLoss, Tuning::cpu())
@@ -664,13 +666,13 @@ fn what_does_not_fit_is_refused_with_what_was_needed() {
 
 #[test]
 fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
-    // Beyond what a kernel can count, and tens of gigabytes where it could.
+    // More elements than a kernel can index; tens of gigabytes where it could.
     let inputs = Array3::zeros((4096, 1000, 1));
     let labels = Array1::from_shape_fn(4096, |n| n as u32 % 3);
     let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it is data");
     let data = Splits::from(data);
     let mut recipe = recipe(Cell::Lstm);
-    recipe.data = DataRecipe::Arrays {};
+    recipe.data = DataRecipe::Arrays(Arrays {});
     recipe.network.set_hidden_size(512);
     recipe.batch_size = 4096;
     let gpu = common::gpu().map(|gpu| OpenDevice::Gpu(Box::new(gpu)));
@@ -689,15 +691,15 @@ fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
             .and_then(|number| number.parse().ok())
             .unwrap_or_else(|| panic!("{message}"));
         assert!((1..4096).contains(&fits), "{message}");
-        // A little more does not fit; what this machine has free moves.
+        // Slightly more does not fit; the free memory of this machine varies.
         let mut above = recipe.clone();
         above.batch_size = fits + fits / 4 + 1;
         println!("{}", refused(&above));
     }
 }
 
-/// Sequences `[6, 50]` of tokens that count up by 1 or by 2, and at every step the token that
-/// follows; some end early.
+/// Token sequences `[6, 50]` that count up by 1 or by 2, with the next token as the target of every
+/// step; some end early.
 fn counting() -> Dataset {
     let token = |n: usize, t: usize| (n + t * (1 + n % 2)) as u32 % 7;
     let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
@@ -708,7 +710,7 @@ fn counting() -> Dataset {
         .expect("they fit")
 }
 
-/// A stack that takes `input` tokens, in chunks of 16 steps, with everything dropped that can be.
+/// A stack of layers that reads `input` tokens in chunks of 16 steps, with every kind of dropout.
 fn counter(input: Input) -> Recipe {
     let dropout = Dropout {
         input_keep_prob: if input == Input::OneHot { 1.0 } else { 0.9 },
@@ -739,7 +741,7 @@ const EMBEDDED: Input = Input::Embedding {
     init: Init::Torch,
     tied: false,
 };
-/// As wide as what the layers of [`counter`] emit.
+/// As wide as the outputs of the layers of [`counter`].
 const TIED: Input = Input::Embedding {
     size: 12,
     padding_idx: None,
@@ -779,7 +781,7 @@ fn an_evaluation_in_chunks_is_one_of_whole_sequences() {
             saved.recipe.bptt_steps = bptt_steps;
             evaluate(&saved, &data, 4, &device).expect("it fits").loss
         });
-        // Only the order in which some hundred losses are added differs.
+        // Only the order of the sum over some hundred losses differs.
         losses.sort_by(f64::total_cmp);
         assert!(losses[4] - losses[0] < 1e-6, "{losses:?}");
     }
@@ -804,7 +806,7 @@ fn chunks_need_a_head_and_layers_that_go_with_them() {
     }
 }
 
-/// The built-in recipes, GPU beside CPU: slow on a software driver, so it runs when asked for, with
+/// The built-in recipes on GPU and CPU. Slow on a software driver, so it is run on request with
 /// `cargo test --release --test training -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes on a software driver"]
@@ -815,7 +817,12 @@ fn recipes_follow_the_cpu() {
     for Builtin { name, .. } in &BUILTINS {
         let recipe = Recipe::load(name).expect("it is built in");
         // A text is the user's own.
-        let made_up = || recipe.data.made_up(steps * recipe.batch_size, recipe.seed);
+        let made_up = || {
+            recipe
+                .data
+                .source()
+                .made_up(steps * recipe.batch_size, recipe.seed)
+        };
         let data = recipe.data.load(recipe.seed).ok().or_else(made_up);
         let mut data = data.expect("MNIST is there");
         data.test = None;
@@ -850,8 +857,8 @@ fn recipes_follow_the_cpu() {
                 cpu[end - 1],
                 gpu[end - 1]
             );
-            // Rounding grows from step to step as training does; at 200 steps it is still far below
-            // the loss.
+            // Rounding differences grow from step to step as training does; at 200 steps they are
+            // still far below the loss.
             assert!(worst < 0.02, "{name}: {worst}");
         }
     }

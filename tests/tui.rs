@@ -1,4 +1,4 @@
-//! `train --tui`: what is refused, and with the feature a run under script(1), which gives it a
+//! `train --tui`: refused requests, and with the feature a run under script(1), which provides a
 //! terminal.
 
 mod common;
@@ -58,8 +58,8 @@ fn q_stops_and_the_terminal_is_given_back() {
             break;
         }
         shown.extend_from_slice(&buffer[..count]);
-        // After an epoch. What is drawn is words without the spaces between them, over which the
-        // cursor is moved.
+        // After an epoch. The drawing has words without the spaces between them, which the cursor
+        // skips.
         let metrics = std::fs::metadata(place.path("run/metrics.jsonl"));
         if metrics.is_ok_and(|metrics| metrics.len() > 0)
             && String::from_utf8_lossy(&shown).contains("latest")
@@ -69,7 +69,8 @@ fn q_stops_and_the_terminal_is_given_back() {
             let _ = stdin.flush();
         }
         if String::from_utf8_lossy(&shown).contains("code 0") {
-            // Until then script would take the end of its input for that of the terminal's.
+            // Before that, script would take the end of its input as the end of the terminal's
+            // input.
             stdin = None;
         }
     }

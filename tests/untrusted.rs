@@ -1,5 +1,5 @@
-//! Files that nobody vouches for: every input of `fuzz/corpus`, and inputs made of them by chance, for a second a target or
-//! the `GATESCAN_FUZZ_SECONDS` that are given. The same ones in the same order each time.
+//! Untrusted files: every input of `fuzz/corpus`, and random mutations of them, for one second per
+//! target or `GATESCAN_FUZZ_SECONDS`. The mutations are the same in each run.
 
 mod untrusted_support;
 
@@ -11,25 +11,26 @@ use std::time::{Duration, Instant};
 use gatescan::low_level::rng::{Philox, Stream};
 use untrusted_support::targets::{TARGETS, Target};
 
-/// No input is worth more, and what takes longer hangs.
+/// An input that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Plays an input, and whether something came of it; one that panics or hangs is kept, and named.
-fn play(name: &str, target: Target, input: &[u8]) -> bool {
+/// Runs a target on an input; returns whether the input was valid. An input that panics or hangs is
+/// saved, and the test fails with its path.
+fn run(name: &str, target: Target, input: &[u8]) -> bool {
     let start = Instant::now();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| target(input)));
     let taken = start.elapsed();
     match outcome {
-        Ok(answered) if taken <= LONGEST => answered,
+        Ok(valid) if taken <= LONGEST => valid,
         _ => {
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.input"));
-            fs::write(&path, input).expect("it can be kept");
+            fs::write(&path, input).expect("it can be written");
             panic!("{name} fails after {taken:.1?} on {}", path.display());
         }
     }
 }
 
-/// One input out of others: bytes changed, taken out, doubled, or taken from another one.
+/// Returns a random mutation of an input: bytes changed, removed, repeated, or copied from another.
 fn mutated(inputs: &[Vec<u8>], random: &mut Philox) -> Vec<u8> {
     let mut below = |n: usize| random.below(n.max(1) as u32) as usize;
     let mut input = inputs[below(inputs.len())].clone();
@@ -41,8 +42,8 @@ fn mutated(inputs: &[Vec<u8>], random: &mut Philox) -> Vec<u8> {
             1 if !input.is_empty() => input[from] = [0, 1, b'9', b'-', b'"', 0x7f, 0xff][below(7)],
             2 => drop(input.drain(from..to)),
             3 => {
-                let doubled = input[from..to].to_vec();
-                input.splice(to..to, doubled);
+                let repeated = input[from..to].to_vec();
+                input.splice(to..to, repeated);
             }
             4 => input.truncate(from),
             _ => {
@@ -57,7 +58,7 @@ fn mutated(inputs: &[Vec<u8>], random: &mut Philox) -> Vec<u8> {
 }
 
 #[test]
-fn any_input_has_an_answer_or_an_error() {
+fn any_input_gives_a_result_or_an_error() {
     let seconds = std::env::var("GATESCAN_FUZZ_SECONDS");
     let seconds = seconds.map_or(1, |seconds| seconds.parse().expect("a whole number"));
     for (name, target) in TARGETS {
@@ -74,20 +75,18 @@ fn any_input_has_an_answer_or_an_error() {
             .map(|path| fs::read(path).expect("it is there"))
             .collect();
         assert!(!inputs.is_empty(), "{} is empty", corpus.display());
-        // Where nothing comes of any of them, little is read.
-        let played = inputs.iter().map(|input| play(name, target, input));
-        let answered = played.filter(|answered| *answered).count();
-        assert!(answered > 0, "no input of {} is valid", corpus.display());
+        // A target that accepts no input of its corpus tests little.
+        let results = inputs.iter().map(|input| run(name, target, input));
+        let valid = results.filter(|valid| *valid).count();
+        assert!(valid > 0, "no input of {} is valid", corpus.display());
 
         let (start, mut count) = (Instant::now(), 0);
         let mut random = Philox::new(1, Stream::Images);
         while start.elapsed() < Duration::from_secs(seconds) {
-            play(name, target, &mutated(&inputs, &mut random));
+            run(name, target, &mutated(&inputs, &mut random));
             count += 1;
         }
         let inputs = inputs.len();
-        println!(
-            "{name}: {inputs} inputs of the corpus, {answered} valid, and {count} made of them"
-        );
+        println!("{name}: {inputs} inputs of the corpus, {valid} valid, and {count} mutations");
     }
 }

@@ -162,6 +162,6 @@ mod tests {
             recurrent_gates: 0,
             ..*Cell::Lstm.spec()
         };
-        assert_eq!(spec.recurrent_runs(), []);
+        assert!(spec.recurrent_runs().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! `gatescan devices`: what `--device` can take.
+//! `gatescan devices`: lists the values that `--device` can take.
 
 use clap::Args;
 use gatescan::error::Result;
@@ -10,12 +10,12 @@ use serde_json::json;
 use super::console::Console;
 use super::{aligned, device_name};
 
-/// List the GPU adapters and the CPU, and which one `--device auto` takes.
+/// List the GPU adapters and the CPU, and the device that `--device auto` chooses.
 #[derive(Args)]
 #[command(after_help = "\
-BUFFER and BINDING are the largest buffer and the most of it that a kernel sees, \
-WORKGROUP the memory and the invocations of a workgroup, SUBGROUP its lanes. \
-A software adapter (lavapipe, WARP) computes on the CPU.
+BUFFER is the size of the largest buffer, BINDING the largest part of it that a kernel can access, \
+WORKGROUP the memory and the invocations of a workgroup, SUBGROUP the number of its lanes. A \
+software adapter (lavapipe, WARP) computes on the CPU.
 
 Examples:
   gatescan devices
@@ -47,7 +47,7 @@ impl Devices {
         } else {
             let table = table(&adapters, threads);
             format!(
-                "{table}\n\nauto takes the {}, since {why}",
+                "{table}\n\nauto chooses the {}, since {why}",
                 device_name(device)
             )
         };
@@ -75,20 +75,17 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
     cpu[0] = "cpu".to_string();
     cpu[1] = format!("{threads} threads");
     rows.push(cpu);
-
     aligned(&rows, header.len())
 }
 
 fn row(adapter: &AdapterSummary) -> [String; 10] {
-    let features: Vec<&str> = [
+    let features = [
         (adapter.features.timestamps, "timestamps"),
         (adapter.features.subgroups, "subgroups"),
         (adapter.features.f16, "f16"),
-    ]
-    .iter()
-    .filter(|(there, _)| *there)
-    .map(|(_, name)| *name)
-    .collect();
+    ];
+    let available = features.iter().filter(|(available, _)| *available);
+    let features: Vec<&str> = available.map(|(_, name)| *name).collect();
     [
         adapter.index.to_string(),
         adapter.name.clone(),
@@ -107,14 +104,14 @@ fn row(adapter: &AdapterSummary) -> [String; 10] {
     ]
 }
 
-/// Bytes in the largest binary unit that leaves a number of at least 1.
+/// Formats bytes in the largest binary unit in which the value is at least 1.
 pub fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let power = (count.max(1).ilog2() / 10) as usize;
-    let number = count as f64 / (1_u64 << (10 * power)) as f64;
-    // One decimal, but none for whole numbers.
-    let number = (number * 10.0).floor() / 10.0;
-    format!("{number} {}", units[power])
+    let value = count as f64 / (1_u64 << (10 * power)) as f64;
+    // At most one decimal, rounded down.
+    let value = (value * 10.0).floor() / 10.0;
+    format!("{value} {}", units[power])
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gatescan::data::preparation::Normal;
 use gatescan::error::{Error, Result};
-use gatescan::infer::generate::{Context, Seed, diverges_at, generate};
+use gatescan::infer::generate::{Context, diverges_at, generate};
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::report::Continuation;
 use serde_json::json;
@@ -55,7 +55,8 @@ impl Generate {
         let formats = self.output.iter().map(|path| Format::of(path));
         let formats = formats.collect::<Result<Vec<_>>>()?;
         let model = load_model(console, &self.model)?;
-        let seed = Seed::new(&model, self.seed_sequence.as_deref())?;
+        let data = model.recipe.data.source();
+        let seed = data.forecast_start(self.seed_sequence.as_deref(), &model.preparation)?;
         let (device, _) = choose_device(&self.device)?;
         let context = if self.window {
             Context::SlidingWindow(seed.steps)

@@ -31,7 +31,7 @@ use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device::{self, Device};
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::model::Model;
-use gatescan::recipe::DataRecipe;
+use gatescan::recipe::{DataRecipe, Recipe};
 use gatescan::run;
 
 use console::Console;
@@ -201,37 +201,14 @@ fn device_name(device: Device) -> String {
 
 /// Returns an error where the path of `--data` does not exist or is of the wrong kind.
 fn check_data_path(data: &DataRecipe, path: &Path) -> Result<()> {
-    let (there, problem) = match data {
-        DataRecipe::Idx { .. } => (
-            path.is_dir(),
-            "--data: there is no such directory; it must hold the IDX files of the data set",
-        ),
-        DataRecipe::Series { .. } => (
-            path.is_file(),
-            "--data: there is no such file; it must hold a number on each line",
-        ),
-        DataRecipe::Csv(_) => (
-            path.is_file(),
-            "--data: there is no such file; it must hold a table with the columns that the recipe \
-             names",
-        ),
-        DataRecipe::Npy(_) => (
-            path.exists(),
-            "--data: there is no such file; it must be an .npz file, or a directory of .npy files",
-        ),
-        DataRecipe::Text(_) => (
-            path.is_file(),
-            "--data: there is no such file; it must be a text",
-        ),
-        DataRecipe::Arrays {} => (
-            false,
-            "--data: the model was trained on arrays of a program that uses the library, and reads \
-             no files",
-        ),
-    };
-    if there {
-        Ok(())
-    } else {
-        Err(Error::file(path, problem))
-    }
+    let checked = data.source().expected_path().check(path);
+    checked.map_err(|problem| Error::file(path, format!("--data: {problem}")))
+}
+
+/// Changes fields of a recipe by the assignments of `--set`.
+fn set_fields(recipe: &mut Recipe, assignments: &[String]) -> Result<()> {
+    recipe.set(assignments).map_err(|error| match error {
+        Error::Usage(problem) => Error::Usage(format!("--set {problem}")),
+        other => other,
+    })
 }

@@ -7,15 +7,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::data::{Dataset, Split};
 use gatescan::error::{Error, Result};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::lines::LinePredictor;
-use gatescan::infer::requests::{Positions, Request};
+use gatescan::infer::requests::load_inputs;
 use gatescan::low_level::backend::OpenDevice;
 use gatescan::model::Model;
 use gatescan::network::{Loss, Reads};
-use gatescan::recipe::DataRecipe;
 use ndarray::{Array3, Axis};
 use serde_json::{Map, Value, json};
 
@@ -81,18 +81,15 @@ impl Predict {
         if streams {
             return self.stream(console, &model, &columns, &device);
         }
-        let Request { data, positions } = Request::load(&model, &self.data, self.split)?;
+        let PredictionInputs { data, windows } = load_inputs(&model, &self.data, self.split)?;
+        let windows = windows.as_ref();
         let batch = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
         let outputs = predict_dataset(&model, &data, self.steps(), batch, &device)?;
         let table = PredictionTable {
-            headings: [
-                position_headings(&positions, self.steps()),
-                columns.headings(),
-            ]
-            .concat(),
-            rows: position_rows(&positions, &data, self.steps()),
+            headings: [position_headings(windows, self.steps()), columns.headings()].concat(),
+            rows: position_rows(windows, &data, self.steps()),
             columns,
             outputs,
         };
@@ -206,11 +203,11 @@ fn read_line(input: &mut impl BufRead, line: u64, source: &Path) -> Result<Optio
 }
 
 /// The headings of the columns that say where a prediction belongs.
-fn position_headings(positions: &Positions, steps: PredictedSteps) -> Vec<String> {
+fn position_headings(windows: Option<&WindowRows>, steps: PredictedSteps) -> Vec<String> {
     let every = steps == PredictedSteps::Every;
     let mut headings = vec![];
-    if let Positions::Rows { group, .. } = positions {
-        headings.extend(group.clone());
+    if let Some(windows) = windows {
+        headings.extend(windows.group.clone());
         headings.extend(every.then(|| "window".into()));
         headings.push("row".into());
     } else {
@@ -222,7 +219,7 @@ fn position_headings(positions: &Positions, steps: PredictedSteps) -> Vec<String
 
 /// The position cells of each prediction, and its row among the outputs `[N * (T or 1), K]`.
 fn position_rows(
-    positions: &Positions,
+    windows: Option<&WindowRows>,
     data: &Dataset,
     steps: PredictedSteps,
 ) -> Vec<(Vec<Value>, usize)> {
@@ -237,22 +234,22 @@ fn position_rows(
         };
         for step in predicted {
             let row = if every { n * data.steps + step } else { n };
-            rows.push((position_cells(positions, n, step, every), row));
+            rows.push((position_cells(windows, n, step, every), row));
         }
     }
     rows
 }
 
 /// The cells that say where the prediction of sequence `n` at `step` belongs.
-fn position_cells(positions: &Positions, n: usize, step: usize, every: bool) -> Vec<Value> {
+fn position_cells(windows: Option<&WindowRows>, n: usize, step: usize, every: bool) -> Vec<Value> {
     let mut cells: Vec<Value> = vec![];
-    if let Positions::Rows {
+    if let Some(WindowRows {
         group,
-        windows,
+        starts,
         horizon,
-    } = positions
+    }) = windows
     {
-        let (name, first) = &windows[n];
+        let (name, first) = &starts[n];
         cells.extend(group.iter().map(|_| Value::from(name.as_str())));
         cells.extend(every.then(|| n.into()));
         cells.push((first + step + horizon + 1).into());
@@ -275,8 +272,8 @@ impl OutputColumns {
     fn new(model: &Model) -> OutputColumns {
         let width = model.network.head.size;
         let names = (0..width).map(|class| model.preparation.class(class));
-        let values = match &model.recipe.data {
-            DataRecipe::Csv(csv) if csv.targets.len() == width => csv.targets.clone(),
+        let values = match model.recipe.data.source().target_names() {
+            names if names.len() == width => names.to_vec(),
             _ if width == 1 => vec!["value".into()],
             _ => (0..width).map(|k| format!("value_{k}")).collect(),
         };

@@ -1,11 +1,13 @@
-//! `gatescan profile`: where the time of a training step goes.
+//! `gatescan profile`: shows where the time of a training step goes.
 
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gatescan::data::Splits;
 use gatescan::error::{Error, Result};
+use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::ceilings::Ceiling;
 use gatescan::low_level::io::files;
 use gatescan::low_level::numeric::statistics::{Estimate, figure};
@@ -15,12 +17,12 @@ use serde_json::json;
 
 use super::console::Console;
 use super::devices::bytes;
-use super::{Tune, aligned, check_data_path, choose_device, open};
+use super::{Tune, aligned, check_data_path, choose_device, open, set_fields};
 
-/// See where the time of a training step goes.
+/// Show where the time of a training step goes.
 #[derive(Args)]
 #[command(after_help = "\
-Where the recipe's data are not there, made-up ones of its shape take their place.
+If the recipe's data are missing, synthetic data of the same shape are used.
 
 Examples:
   gatescan profile mnist
@@ -31,7 +33,7 @@ pub struct Profile {
     /// A built-in recipe (see `gatescan recipes`), or a path to a TOML file.
     #[arg(required_unless_present = "compare", conflicts_with = "compare")]
     recipe: Option<String>,
-    /// Directory of the data set's files, in place of the recipe's.
+    /// Directory of the data set's files, instead of the recipe's.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
@@ -42,22 +44,22 @@ pub struct Profile {
     /// Steps to profile.
     #[arg(long, value_name = "N", default_value = "20")]
     steps: NonZeroUsize,
-    /// Change any field of the recipe, as in batch_size=256.
+    /// Change any field of the recipe, for example batch_size=256.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Time calls on the host, each alone, whatever the device's timestamps say.
+    /// Time each call alone on the host, even if the device has timestamps.
     #[arg(long)]
     host_clock: bool,
     /// Write a trace for Perfetto (https://ui.perfetto.dev) or chrome://tracing.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Write a page with roofline, timeline and table.
+    /// Write an HTML page with roofline, timeline and table.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// What got faster or slower between two profiles that --json printed.
+    /// Compare two profiles that --json has printed.
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
     compare: Option<Vec<PathBuf>>,
 }
@@ -83,41 +85,31 @@ impl Profile {
             check_data_path(&recipe.data, directory)?;
             recipe.data.set_path(directory.clone());
         }
-        recipe.set(&self.set)?;
+        set_fields(&mut recipe, &self.set)?;
         recipe.validate()?;
         let (device, device_why) = choose_device(&self.device)?;
         console.say(format!("device  {device_why}"));
-        let made_up = match recipe.data.is_there() {
-            true => None,
-            false => recipe
-                .data
-                .made_up(recipe.batch_size.saturating_mul(4), recipe.seed),
-        };
-        let data = match made_up {
-            Some(data) => {
-                console.note("data    are not there; made-up ones of their shape take their place");
-                data
-            }
-            None => recipe.data.load(recipe.seed)?,
-        };
+        let data = load_data(console, &recipe)?;
         let options = Options {
             steps: self.steps.get(),
-            clock: match self.host_clock {
-                true => Clock::Host,
-                false => Clock::Device,
+            clock: if self.host_clock {
+                Clock::Host
+            } else {
+                Clock::Device
             },
         };
-        let profile =
-            profile::Profile::measure(&recipe, &data, &open(&device, &self.tune)?, options)?;
+        let device = open(&device, &self.tune)?;
+        let profile = profile::Profile::measure(&recipe, &data, &device, options)?;
         if let Some(path) = &self.trace {
             write(console, path, &profile.trace().to_string())?;
         }
         if let Some(path) = &self.html {
             write(console, path, &profile.page())?;
         }
-        Ok(match self.json {
-            true => json!(profile).to_string(),
-            false => report(&profile),
+        Ok(if self.json {
+            json!(profile).to_string()
+        } else {
+            report(&profile)
         })
     }
 
@@ -127,15 +119,26 @@ impl Profile {
         if self.json {
             return Ok(json!(comparison).to_string());
         }
-        if before.machine.name() != after.machine.name() {
-            let names = [&before, &after].map(|profile| profile.machine.name());
+        let [old, new] = [&before, &after].map(|profile| profile.machine.name());
+        if old != new {
             console.note(format!(
-                "they are of two devices: {} and {}",
-                names[0], names[1]
+                "the profiles are of different devices: {old} and {new}"
             ));
         }
         Ok(differences(&comparison))
     }
+}
+
+/// Loads the recipe's data; if they are missing, synthetic data of the same shape.
+fn load_data(console: &Console, recipe: &Recipe) -> Result<Splits> {
+    if !recipe.data.source().exists() {
+        let count = recipe.batch_size.saturating_mul(4);
+        if let Some(data) = recipe.data.source().made_up(count, recipe.seed) {
+            console.note("data    are missing; synthetic data of the same shape are used");
+            return Ok(data);
+        }
+    }
+    recipe.data.load(recipe.seed)
 }
 
 fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
@@ -145,14 +148,14 @@ fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The largest profile that is read, in bytes: thousands of call sites.
+/// The largest profile that is read, in bytes; enough for thousands of call sites.
 const LARGEST_FILE: u64 = 2 << 20;
 
 fn read(path: &Path) -> Result<profile::Profile> {
     let text = files::read_text(path, LARGEST_FILE)
         .map_err(|error| Error::file(path, format!("cannot be read: {error}")))?;
     serde_json::from_str(&text).map_err(|error| {
-        let problem = format!("is not what `gatescan profile --json` prints: {error}");
+        let problem = format!("is not an output of `gatescan profile --json`: {error}");
         Error::file(path, problem)
     })
 }
@@ -162,64 +165,70 @@ fn report(profile: &profile::Profile) -> String {
     lines.push(String::new());
     lines.push(table(&profile.sites));
     lines.push(String::new());
-    lines.extend(footer(profile));
+    lines.extend(step_lines(profile));
+    lines.extend(memory_lines(profile));
     lines.join("\n")
 }
 
 fn header(profile: &profile::Profile) -> Vec<String> {
+    let [steps, batch] = profile.batch;
     let mut lines = vec![format!(
-        "recipe    {}, T {}, B {}, {} steps profiled",
-        profile.recipe, profile.batch[0], profile.batch[1], profile.steps
+        "recipe    {}, T {steps}, B {batch}, {} steps profiled",
+        profile.recipe, profile.steps
     )];
     match &profile.machine {
-        Machine::Cpu { name, threads } => {
-            lines.push(format!("device    {name}, {threads} threads"));
-        }
-        Machine::Gpu(adapter) => {
-            lines.push(format!(
-                "device    {} ({}) on {}, driver {}",
-                adapter.name,
-                adapter.kind.name(),
-                adapter.backend,
-                adapter.driver
-            ));
-            lines.push(format!(
-                "limits    buffer {}, binding {}, workgroup {} and {} invocations, subgroup {}, {}",
-                bytes(adapter.limits.max_buffer_bytes),
-                bytes(adapter.limits.max_binding_bytes),
-                bytes(adapter.limits.workgroup_memory_bytes.into()),
-                adapter.limits.max_workgroup_invocations,
-                adapter.subgroups_text(),
-                if adapter.features.timestamps {
-                    "timestamps"
-                } else {
-                    "no timestamps"
-                },
-            ));
-        }
+        Machine::Gpu(adapter) => lines.extend(adapter_lines(adapter)),
+        machine => lines.push(format!("device    {}", machine.label())),
     }
     let ceilings = &profile.ceilings;
-    let ceiling = |name: &str, ceiling: &Ceiling, unit: &str| {
-        let [best, median] = [ceiling.best, ceiling.median].map(figure);
-        format!("{name} {best} {unit} (median {median})")
-    };
-    let mut figures = vec![
-        ceiling("copy", &ceilings.copy_gbytes_per_s, "GB/s"),
-        ceiling("multiply-add", &ceilings.multiply_add_gflops, "GFLOP/s"),
-        ceiling("empty dispatch", &ceilings.empty_dispatch_us, "µs"),
+    let all = [
+        ("copy", Some(ceilings.copy_gbytes_per_s), "GB/s"),
+        (
+            "multiply-add",
+            Some(ceilings.multiply_add_gflops),
+            "GFLOP/s",
+        ),
+        ("empty dispatch", Some(ceilings.empty_dispatch_us), "µs"),
+        ("submission", ceilings.submission_us, "µs"),
+        ("submission and wait", ceilings.round_trip_us, "µs"),
     ];
-    let host = [
-        ("submission", &ceilings.submission_us),
-        ("submission and wait", &ceilings.round_trip_us),
-    ];
-    let host = host.into_iter();
-    let host = host.filter_map(|(name, cost)| Some(ceiling(name, cost.as_ref()?, "µs")));
-    figures.extend(host);
-    lines.push(format!("ceilings  {}", figures.join(", ")));
+    let known = all.into_iter().filter_map(|(name, ceiling, unit)| {
+        let Ceiling { best, median } = ceiling?;
+        let [best, median] = [best, median].map(figure);
+        Some(format!("{name} {best} {unit} (median {median})"))
+    });
+    let known: Vec<String> = known.collect();
+    lines.push(format!("ceilings  {}", known.join(", ")));
     lines
 }
 
-/// `copy 12.3 GB/s ±2%`: half of the samples are that close.
+fn adapter_lines(adapter: &AdapterSummary) -> [String; 2] {
+    let timestamps = if adapter.features.timestamps {
+        "timestamps"
+    } else {
+        "no timestamps"
+    };
+    [
+        format!(
+            "device    {} ({}) on {}, driver {}",
+            adapter.name,
+            adapter.kind.name(),
+            adapter.backend,
+            adapter.driver
+        ),
+        format!(
+            "limits    buffer {}, binding {}, workgroup {} and {} invocations, subgroup {}, \
+             {timestamps}",
+            bytes(adapter.limits.max_buffer_bytes),
+            bytes(adapter.limits.max_binding_bytes),
+            bytes(adapter.limits.workgroup_memory_bytes.into()),
+            adapter.limits.max_workgroup_invocations,
+            adapter.subgroups_text(),
+        ),
+    ]
+}
+
+/// `copy 12.3 GB/s ±2%`: half of the samples are within this range.
 fn measured(name: &str, estimate: &Estimate, unit: &str) -> String {
     let (figure, half) = (figure(estimate.median), estimate.spread() * 50.0);
     format!("{name} {figure} {unit} ±{half:.0}%")
@@ -245,17 +254,20 @@ fn table(sites: &[Site]) -> String {
     let mut rows = vec![header.map(str::to_string)];
     rows.extend(sites.iter().map(row));
     let mut text = aligned(&rows, 4);
-    if sites.iter().any(|site| site.clock == Clock::Host) {
-        text += "\n* timed on the host, alone, less what an empty submission costs";
+    if sites.iter().any(|site| site.time.clock == Clock::Host) {
+        text += "\n* timed on the host, one call per submission, minus the time of an empty \
+                 submission";
     }
-    if sites.iter().any(|site| site.roofline > 1.0) {
-        text += "\nabove 100% of the roofline: the data were in a cache, which is faster than the memory that the copy measures";
+    if sites.iter().any(|site| site.work.roofline > 1.0) {
+        text += "\nabove 100% of the roofline: the data were in a cache, which is faster than the \
+                 memory that the copy measures";
     }
     text
 }
 
 fn row(site: &Site) -> [String; 14] {
-    let mark = match site.clock {
+    let (time, work) = (&site.time, &site.work);
+    let mark = match time.clock {
         Clock::Device => "",
         Clock::Host => "*",
     };
@@ -263,22 +275,22 @@ fn row(site: &Site) -> [String; 14] {
         site.phase.name().into(),
         site.kernel.clone(),
         format!("{}{mark}", site.site),
-        site.bound.name().into(),
+        work.bound.name().into(),
         site.calls.to_string(),
-        format!("{:.3}", site.step_us.median / 1e3),
-        format!("{:.1}%", site.share * 100.0),
-        format!("{:.1}", site.call_us.median),
-        format!("{:.1}", site.p95_us),
+        format!("{:.3}", time.step_us.median / 1e3),
+        format!("{:.1}%", time.share * 100.0),
+        format!("{:.1}", time.call_us.median),
+        format!("{:.1}", time.p95_us),
         figure(site.gflops()),
         figure(site.gbytes_per_s()),
         figure(site.intensity()),
-        format!("{:.0}%", site.roofline * 100.0),
-        site.time_step_us
+        format!("{:.0}%", work.roofline * 100.0),
+        time.time_step_us
             .map_or(String::new(), |time| format!("{time:.1}")),
     ]
 }
 
-fn footer(profile: &profile::Profile) -> Vec<String> {
+fn step_lines(profile: &profile::Profile) -> Vec<String> {
     let step = &profile.step;
     let slower = (step.profiled_ms.median / step.plain_ms.median - 1.0) * 100.0;
     let mut lines = vec![format!(
@@ -295,49 +307,43 @@ fn footer(profile: &profile::Profile) -> Vec<String> {
             figure(idle.median)
         ),
         _ => format!(
-            "device    {kernels}; its clock does not cover them all, so nothing is known of idling"
+            "device    {kernels}; the device's clock did not time all calls, so the idle time \
+             is unknown"
         ),
     });
     if let Some(host) = &step.host_us {
         let host = measured("encode and submit", host, "µs");
-        lines.push(format!("host      {host} a step"));
+        lines.push(format!("host      {host} per step"));
     }
     lines.push(format!(
         "speed     {} sequences/s, {} tokens/s",
         figure(step.sequences_per_s),
         figure(step.tokens_per_s)
     ));
-    let kinds = profile.held.by_kind.iter();
-    let kinds: Vec<String> = kinds
-        .map(|(kind, held)| format!("{} {}", kind.name(), bytes(*held)))
-        .collect();
-    lines.push(format!("bytes     {}", kinds.join(", ")));
-    let planned = bytes(profile.held.planned);
-    lines.push(match profile.held.measured {
-        Some(measured) => format!("memory    planned {planned}, taken {}", bytes(measured)),
-        None => format!("memory    planned {planned}; the driver does not say what was taken"),
-    });
     lines
 }
 
-fn differences(comparison: &Comparison) -> String {
-    let line = |change: &Change| {
-        let word = match (change.beyond_noise, change.difference() > 0.0) {
-            (false, _) => "same",
-            (true, true) => "slower",
-            (true, false) => "faster",
-        };
-        [
-            change.label.clone(),
-            word.into(),
-            times(&change.before),
-            times(&change.after),
-            format!("{:+.1}%", (change.ratio() - 1.0) * 100.0),
-        ]
+fn memory_lines(profile: &profile::Profile) -> [String; 2] {
+    let memory = &profile.memory;
+    let kinds = memory.by_kind.iter();
+    let kinds: Vec<String> = kinds
+        .map(|(kind, held)| format!("{} {}", kind.name(), bytes(*held)))
+        .collect();
+    let planned = bytes(memory.planned);
+    let allocated = match memory.measured {
+        Some(measured) => format!("allocated {}", bytes(measured)),
+        None => "the driver does not report allocated memory".into(),
     };
+    [
+        format!("bytes     {}", kinds.join(", ")),
+        format!("memory    planned {planned}, {allocated}"),
+    ]
+}
+
+fn differences(comparison: &Comparison) -> String {
     let header = ["", "", "BEFORE µs", "AFTER µs", "CHANGE"].map(str::to_string);
-    let mut rows = vec![header, line(&comparison.step)];
-    rows.extend(comparison.changes.iter().map(line));
+    let mut rows = vec![header, change_row(&comparison.step)];
+    rows.extend(comparison.changes.iter().map(change_row));
     let mut text = aligned(&rows, 2);
     for (name, labels) in [
         ("only before", &comparison.only_before),
@@ -349,12 +355,30 @@ fn differences(comparison: &Comparison) -> String {
     }
     let noise = Change::LEAST * 100.0;
     text + &format!(
-        "\n{} call sites differ by no more than noise: their quartiles overlap, or their medians are within {noise:.0}%",
+        "\n{} call sites differ by at most noise: their quartiles overlap, or their medians are \
+         within {noise:.0}%",
         comparison.unchanged
     )
 }
 
-/// The median, and the quartiles around it.
+fn change_row(change: &Change) -> [String; 5] {
+    let word = if !change.beyond_noise {
+        "same"
+    } else if change.difference() > 0.0 {
+        "slower"
+    } else {
+        "faster"
+    };
+    [
+        change.label.clone(),
+        word.into(),
+        times(&change.before),
+        times(&change.after),
+        format!("{:+.1}%", (change.ratio() - 1.0) * 100.0),
+    ]
+}
+
+/// The median with the quartiles.
 fn times(estimate: &Estimate) -> String {
     let [median, low, high] = [estimate.median, estimate.low, estimate.high].map(figure);
     format!("{median} [{low}, {high}]")

@@ -1,4 +1,4 @@
-//! `gatescan recipes`: what is built in.
+//! `gatescan recipes`: the built-in recipes.
 
 use clap::Args;
 use gatescan::error::Result;

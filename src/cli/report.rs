@@ -110,7 +110,9 @@ impl Report {
             check_data_path(&data, directory)?;
             data.set_path(directory.clone());
         }
-        let data = data.load_prepared(model.recipe.seed, Some(&model.preparation))?;
+        let data = data
+            .source()
+            .load(model.recipe.seed, Some(&model.preparation))?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
         let comparison = with_baselines(console, run, &data);

@@ -1,4 +1,4 @@
-//! `gatescan verify`: whether a device computes what it should.
+//! `gatescan verify`: checks that a device computes the right results.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use gatescan::error::{Error, Result};
 use gatescan::recipe::Recipe;
-use gatescan::verify::{self, Case, Effort, Report, Row};
+use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use serde_json::json;
 
 use super::console::Console;
@@ -15,34 +15,35 @@ use super::{Tune, choose_device, open};
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
 #[command(after_help = "\
-Each kernel call is played on the device and, from the same numbers, on the CPU in f64, where every number carries a bound on \
-what f32 rounding can add. ERROR is the largest difference, RELATIVE the same over the largest magnitude beside it, and \
-ERROR/BOUND above 1 is a wrong kernel. The exit code is 0 where all passed, and 1 where not.
+Each kernel call is played on the device and, from the same inputs, on the CPU in f64, where \
+every element carries a bound on the rounding error of f32. ERROR is the largest difference, \
+RELATIVE the same divided by the largest magnitude in the argument; a kernel is wrong where \
+ERROR/BOUND is above 1. The exit code is 0 if all cases passed, else 1.
 
 Examples:
   gatescan verify                               the default device, in less than a minute
-  gatescan verify --device radeon --full        more sizes, every option with every kind of numbers
+  gatescan verify --device radeon --full        more sizes, every option with every kind of values
   gatescan verify --recipe mine.toml            your network at its own sizes
-  gatescan verify --case gemm-sizes-ordinary --dump out    one case; what fails is saved as .npy")]
+  gatescan verify --case gemm-sizes-ordinary --dump out    one case; saves failed calls as .npy")]
 pub struct Verify {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
     #[command(flatten)]
     tune: Tune,
-    /// The network of a recipe, built in or a file, in place of the sweep.
+    /// Check the network of a recipe, built in or a file, instead of the sweep.
     #[arg(long, value_name = "RECIPE", conflicts_with_all = ["quick", "full"])]
     recipe: Option<String>,
     /// Every kernel, cell, option and route, in less than a minute; the default.
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Also more sizes, and every option with every kind of numbers.
+    /// Also more sizes, and every option with every kind of values.
     #[arg(long)]
     full: bool,
-    /// Only the case of this name.
+    /// Only the case with this name.
     #[arg(long, value_name = "ID")]
     case: Option<String>,
-    /// Save the arguments of calls that fail: before, found, expected and bound, as .npy.
+    /// Save the arguments of failed calls as .npy: before the call, found, expected and bound.
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
     /// Print one JSON object.
@@ -55,70 +56,80 @@ impl Verify {
         let cases = self.cases()?;
         let (device, why) = choose_device(&self.device)?;
         console.say(format!("verifying {why}"));
-        let place = open(&device, &self.tune)?;
+        let device = open(&device, &self.tune)?;
         let start = Instant::now();
         let mut report = Report::default();
         for case in &cases {
-            case.check(&place, &mut report, self.dump.as_deref())?;
+            case.check(&device, &mut report, self.dump.as_deref())?;
         }
         let seconds = start.elapsed().as_secs_f64();
-        let commands = report.failures.iter().map(|spot| self.command(&spot.case));
-        let text = match self.json {
-            true => json!({
-                "passed": report.passed(),
-                "cases": report.cases,
-                "seconds": seconds,
-                "kernels": report.kernels,
-                "failures": report.failures,
-                "reproduce": commands.collect::<Vec<_>>(),
-            })
-            .to_string(),
-            false => format!(
+        let text = if self.json {
+            self.json(&report, seconds)
+        } else {
+            format!(
                 "{}\n\n{} cases in {seconds:.1} s",
                 table(&report),
                 report.cases
-            ),
+            )
         };
         let _ = console.print(text)?;
         match report.failures.first() {
             None => Ok(()),
-            Some(worst) => Err(Error::WrongResult(format!(
-                "{} of {} cases failed. The first: {worst}. To see it alone: {} --dump DIR",
-                count_cases(&report),
-                report.cases,
-                self.command(&worst.case)
-            ))),
+            Some(first) => Err(self.failure(&report, first)),
         }
     }
 
     fn cases(&self) -> Result<Vec<Case>> {
+        let of_recipe = match &self.recipe {
+            Some(recipe) => Some(verify::recipe_cases(&Recipe::load(recipe)?)?),
+            None => None,
+        };
         let Some(id) = &self.case else {
-            return self.swept(if self.full {
+            let effort = if self.full {
                 Effort::Full
             } else {
                 Effort::Quick
-            });
+            };
+            return Ok(of_recipe.unwrap_or_else(|| verify::sweep(effort)));
         };
-        // Of either sweep; a name means the same in both.
-        let mut cases = self.swept(Effort::Quick)?;
-        cases.extend(self.swept(Effort::Full)?);
-        let case = cases.into_iter().find(|case| case.id == *id);
+        let case = match of_recipe {
+            Some(cases) => cases.into_iter().find(|case| case.id == *id),
+            None => verify::sweep_case(id),
+        };
         let case = case.ok_or_else(|| {
             Error::usage(format!(
-                "--case {id}: there is no such case; the table's last column begins with names of cases"
+                "--case {id}: no case has this name; the names are at the beginning of the table's \
+                 last column"
             ))
         })?;
         Ok(vec![case])
     }
 
-    fn swept(&self, effort: Effort) -> Result<Vec<Case>> {
-        match &self.recipe {
-            Some(recipe) => verify::of_recipe(&Recipe::load(recipe)?),
-            None => Ok(verify::sweep(effort)),
-        }
+    fn json(&self, report: &Report, seconds: f64) -> String {
+        let failures = report.failures.iter();
+        let commands: Vec<String> = failures.map(|each| self.command(&each.case)).collect();
+        json!({
+            "passed": report.passed(),
+            "cases": report.cases,
+            "seconds": seconds,
+            "kernels": report.kernels,
+            "failures": report.failures,
+            "reproduce": commands,
+        })
+        .to_string()
     }
 
-    /// What reproduces one case.
+    fn failure(&self, report: &Report, first: &Deviation) -> Error {
+        Error::WrongResult(format!(
+            "{} of {} cases failed; the first failure: {first}. To check this case alone: {} \
+             --dump DIR",
+            report.failed_cases(),
+            report.cases,
+            self.command(&first.case)
+        ))
+    }
+
+    /// The command that checks one case alone.
     fn command(&self, case: &str) -> String {
         let recipe = self.recipe.as_ref();
         let recipe = recipe.map_or(String::new(), |recipe| format!(" --recipe {recipe}"));
@@ -131,32 +142,32 @@ impl Verify {
     }
 }
 
-fn count_cases(report: &Report) -> usize {
-    let mut cases: Vec<_> = report.failures.iter().map(|spot| &spot.case).collect();
-    cases.sort();
-    cases.dedup();
-    cases.len()
+fn table(report: &Report) -> String {
+    let header = format!(
+        "{:<22}{:>6}{:>8}{:>12}{:>10}{:>10}{:>13}  WHERE",
+        "KERNEL", "CASES", "CALLS", "ELEMENTS", "ERROR", "RELATIVE", "ERROR/BOUND"
+    );
+    let mut lines = vec![header];
+    let rows = report.kernels.iter();
+    lines.extend(rows.map(|(kernel, row)| table_row(kernel, row)));
+    lines.join("\n")
 }
 
-fn table(report: &Report) -> String {
-    let mut lines = vec![format!(
-        "{:<22}{:>6}{:>8}{:>12}{:>10}{:>10}{:>13}  WHERE",
-        "KERNEL", "CASES", "CALLS", "NUMBERS", "ERROR", "RELATIVE", "ERROR/BOUND"
-    )];
-    let line = |(kernel, row): (&&str, &Row)| {
-        let place = row.worst.as_ref().filter(|worst| worst.units > 0.0);
-        let place = place.map_or("exact".into(), |worst| {
-            format!(
-                "{} {} {}[{}]",
-                worst.case, worst.call, worst.argument, worst.index
-            )
-        });
-        let verdict = if row.units <= 1.0 { "" } else { "  FAILED" };
-        format!(
-            "{kernel:<22}{:>6}{:>8}{:>12}{:>10.1e}{:>10.1e}{:>13.3}  {place}{verdict}",
-            row.cases, row.calls, row.numbers, row.absolute, row.relative, row.units
-        )
-    };
-    lines.extend(report.kernels.iter().map(line));
-    lines.join("\n")
+fn table_row(kernel: &str, row: &Row) -> String {
+    let worst = row.worst.as_ref().filter(|worst| worst.units > 0.0);
+    let location = worst.map_or("exact".into(), |worst| {
+        let Deviation {
+            case,
+            call,
+            argument,
+            index,
+            ..
+        } = worst;
+        format!("{case} {call} {argument}[{index}]")
+    });
+    let verdict = if row.units <= 1.0 { "" } else { "  FAILED" };
+    format!(
+        "{kernel:<22}{:>6}{:>8}{:>12}{:>10.1e}{:>10.1e}{:>13.3}  {location}{verdict}",
+        row.cases, row.calls, row.elements, row.absolute, row.relative, row.units
+    )
 }

@@ -1,59 +1,59 @@
-//! What a training split says of the numbers that a network reads and answers with, so that others can be treated alike.
+//! Preparation of inputs and targets, determined by the training split and saved with the model:
+//! new data are prepared in the same way.
 
 use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::Vocabulary;
+use super::vocabulary::Vocabulary;
 
-/// How numbers are prepared for a network, and undone in what it answers; it lies beside the parameters in a model's file. The
-/// default leaves everything as it is.
+/// How values are prepared for a network, and restored in its outputs. The default changes nothing.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preparation {
-    /// `[I]`: how inputs are normalised; empty where they are read as they are.
+    /// `[I]`: how inputs are normalized; empty if they are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Normal>,
-    /// `[K]`: how values to answer with are normalised; empty where they are learnt as they are.
+    /// `[K]`: how target values are normalized; empty if they are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Normal>,
-    /// `[I]`: what stands for a missing input where that is the mean; empty where it is not.
+    /// `[I]`: the value of a missing input, for [`Missing::Mean`]; else empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub means: Vec<f32>,
-    /// `[K]`: what the data call the classes; empty where they are numbers already.
+    /// `[K]`: the names of the classes; empty if they are numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// What tokens stand for, where the data are text.
+    /// The strings of the tokens, for text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Vocabulary>,
 }
 
-/// `(x - mean) / deviation`.
+/// A normalization: `(x - mean) / deviation`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normal {
     pub mean: f32,
-    /// Standard deviation (over n, not n - 1); 1 for what does not vary.
+    /// Standard deviation (over n, not n - 1); 1 for a constant column.
     pub deviation: f32,
 }
 
-/// What becomes of missing inputs.
+/// How missing inputs are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missing {
-    /// They are refused.
+    /// An error.
     #[default]
     Refuse,
-    /// The last one before counts on.
+    /// The last value before them.
     Forward,
-    /// 0, in the data's own units.
+    /// 0, in the units of the data.
     Zero,
     /// The mean of the training split.
     Mean,
 }
 
 impl Normal {
-    /// Of each of `width` columns over these rows, of which what is NaN is missing and counts for nothing.
+    /// Returns mean and deviation of each of `width` columns over these rows. NaN is skipped.
     pub fn of<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, width: usize) -> Vec<Normal> {
         let Ok(normals) = Normal::of_passes(width, |see| {
             rows.clone().for_each(see);
@@ -62,7 +62,8 @@ impl Normal {
         normals
     }
 
-    /// [`Normal::of`] the rows that `pass` shows, twice.
+    /// Returns mean and deviation of each of `width` columns over the rows that `pass` visits; it
+    /// is called twice.
     ///
     /// # Errors
     /// Those of `pass`.
@@ -70,7 +71,8 @@ impl Normal {
         width: usize,
         mut pass: impl FnMut(&mut dyn FnMut(&[f32])) -> Result<(), E>,
     ) -> Result<Vec<Normal>, E> {
-        // The mean first and then the squares around it: in f64, no digits of f32 are lost to a large mean.
+        // The mean first, then the squared differences from it, so that a large mean costs no
+        // digits.
         let means = averages(&mut pass, width, |_, value| value)?;
         let around = |column: usize, value: f64| (value - means[column]).powi(2);
         let squares = averages(&mut pass, width, around)?;
@@ -85,22 +87,22 @@ impl Normal {
         Ok(means.iter().zip(&squares).map(normal).collect())
     }
 
-    /// In deviations from the mean.
+    /// Returns the value in deviations from the mean.
     pub fn apply(self, value: f32) -> f32 {
         ((f64::from(value) - f64::from(self.mean)) / f64::from(self.deviation)) as f32
     }
 
-    /// In the data's own units.
+    /// Returns the value in the units of the data.
     pub fn undo(self, value: f32) -> f32 {
         (f64::from(value) * f64::from(self.deviation) + f64::from(self.mean)) as f32
     }
 
-    /// [`Normal::apply`] to rows of as many columns as there are normals; none leave them as they are.
+    /// Normalizes rows of one column for each of `normals`; does nothing if there are none.
     pub fn apply_all(normals: &[Normal], rows: &mut [f32]) {
         each(normals, rows, Normal::apply);
     }
 
-    /// [`Normal::undo`] of rows of as many columns as there are normals; none leave them as they are.
+    /// Undoes [`Normal::apply_all`].
     pub fn undo_all(normals: &[Normal], rows: &mut [f32]) {
         each(normals, rows, Normal::undo);
     }
@@ -115,7 +117,7 @@ fn each(normals: &[Normal], rows: &mut [f32], change: impl Fn(Normal, f32) -> f3
     }
 }
 
-/// The mean of `of(column, value)` for each column; 0 where there is none.
+/// Returns the mean of `of(column, value)` for each column; 0 for a column without values.
 fn averages<E>(
     pass: &mut impl FnMut(&mut dyn FnMut(&[f32])) -> Result<(), E>,
     width: usize,
@@ -135,12 +137,15 @@ fn averages<E>(
 }
 
 impl Missing {
-    /// What is wrong with a number that [`Preparation::fill`] leaves missing, at this row and column of sequence n.
+    /// Returns the message for a value that [`Preparation::fill`] does not fill, at this row and
+    /// column of sequence n.
     pub(super) fn refusal(self, n: usize, (row, column): (usize, usize)) -> String {
         let remedy = match self {
-            Missing::Forward => "nothing stands before it; say data.missing = \"mean\" or \"zero\"",
-            _ => {
-                "say data.missing = \"forward\", \"mean\" or \"zero\" to have such elements filled"
+            Missing::Forward => {
+                "there is no value before it; set data.missing = \"mean\" or \"zero\""
+            }
+            Missing::Refuse | Missing::Zero | Missing::Mean => {
+                "set data.missing = \"forward\", \"mean\" or \"zero\" to fill such elements"
             }
         };
         format!("sequence {n}, step {row}, feature {column} is NaN; {remedy}")
@@ -148,53 +153,51 @@ impl Missing {
 }
 
 impl Preparation {
-    /// Whether everything is left as it is.
+    /// Returns whether nothing is changed.
     pub fn is_plain(&self) -> bool {
         *self == Preparation::default()
     }
 
-    /// Refuses what a network of these sizes cannot have been trained with.
+    /// Checks that a network with `inputs` and `outputs` can have been trained with this
+    /// preparation.
     ///
     /// # Errors
-    /// What is wrong.
+    /// A message on the first field that does not fit.
     pub fn check(&self, inputs: usize, outputs: usize) -> Result<(), String> {
         for (what, holds, needed) in [
-            ("normalised inputs", self.inputs.len(), inputs),
-            ("normalised targets", self.targets.len(), outputs),
+            ("normalized inputs", self.inputs.len(), inputs),
+            ("normalized targets", self.targets.len(), outputs),
             ("means", self.means.len(), inputs),
             ("classes", self.classes.len(), outputs),
         ] {
             if holds != 0 && holds != needed {
                 return Err(format!(
-                    "it has {holds} {what} where the network has {needed}"
+                    "it has {holds} {what}, but the network has {needed}"
                 ));
             }
         }
         if let Some(vocabulary) = &self.vocabulary {
             vocabulary.check(inputs, outputs)?;
         }
-        let sound = |normal: &Normal| {
+        let is_valid = |normal: &Normal| {
             normal.mean.is_finite() && normal.deviation.is_finite() && normal.deviation > 0.0
         };
-        if let Some(Normal { mean, deviation }) = self
-            .inputs
-            .iter()
-            .chain(&self.targets)
-            .find(|&normal| !sound(normal))
-        {
+        let mut normals = self.inputs.iter().chain(&self.targets);
+        if let Some(Normal { mean, deviation }) = normals.find(|normal| !is_valid(normal)) {
             return Err(format!(
-                "a column has the mean {mean} and the deviation {deviation}; both must be finite, and the latter above 0"
+                "a column has the mean {mean} and the deviation {deviation}; \
+                 both must be finite, and the deviation above 0"
             ));
         }
         match self.means.iter().find(|mean| !mean.is_finite()) {
-            Some(mean) => Err(format!(
-                "a missing input stands for {mean}; it must be finite"
-            )),
             None => Ok(()),
+            Some(mean) => Err(format!(
+                "the value of a missing input is {mean}; it must be finite"
+            )),
         }
     }
 
-    /// What the data call this class.
+    /// Returns the name of a class, or its number.
     pub fn class(&self, class: usize) -> String {
         self.classes
             .get(class)
@@ -202,10 +205,10 @@ impl Preparation {
             .unwrap_or_else(|| class.to_string())
     }
 
-    /// Puts something for what is missing in rows `[R, I]` of one sequence, in their own units.
+    /// Fills missing values in rows `[R, I]` of one sequence, in the units of the data.
     ///
     /// # Errors
-    /// Row and column of a value that is missing where that is refused, or that nothing stands before.
+    /// Row and column of the first value that `missing` refuses or cannot fill.
     pub fn fill(
         &self,
         missing: Missing,
@@ -235,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normalised_columns_have_mean_0_and_deviation_1_and_come_back() {
+    fn normalized_columns_have_mean_0_and_deviation_1_and_can_be_restored() {
         let mut rows: Vec<f32> = (0..60)
             .flat_map(|n| [n as f32, 1e4 + (n % 7) as f32, 5.0])
             .collect();
@@ -260,7 +263,7 @@ mod tests {
             };
             let mean = known().sum::<f64>() / known().count() as f64;
             let square = known().map(|value| value * value).sum::<f64>() / known().count() as f64;
-            // The mean is kept in f32, and 10,000 has half a thousandth of it to round away.
+            // The mean is rounded to f32, which at 10,000 is an error of up to 0.0005.
             assert!(
                 mean.abs() < 3e-4 && (square - 1.0).abs() < 1e-4,
                 "{mean} {square}"
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_filled_as_told() {
+    fn missing_values_are_filled() {
         let rows = [1.0, f32::NAN, f32::NAN, 4.0, 5.0, f32::NAN];
         let preparation = Preparation {
             means: vec![7.0, 8.0],
@@ -301,25 +304,25 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_network_is_refused() {
+    fn a_preparation_of_other_sizes_is_refused() {
         let normal = Normal {
             mean: 0.0,
             deviation: 1.0,
         };
-        let sound = Preparation {
+        let valid = Preparation {
             inputs: vec![normal; 3],
             targets: vec![normal; 2],
             ..Preparation::default()
         };
-        assert_eq!(sound.check(3, 2), Ok(()));
+        assert_eq!(valid.check(3, 2), Ok(()));
         assert!(
-            sound
+            valid
                 .check(2, 2)
                 .unwrap_err()
-                .contains("3 normalised inputs")
+                .contains("3 normalized inputs")
         );
         for (mean, deviation) in [(f32::NAN, 1.0), (0.0, 0.0), (0.0, f32::INFINITY)] {
-            let mut broken = sound.clone();
+            let mut broken = valid.clone();
             broken.inputs[1] = Normal { mean, deviation };
             assert!(broken.check(3, 2).unwrap_err().contains("must be finite"));
         }

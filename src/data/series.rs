@@ -1,37 +1,230 @@
-//! Time series: windows of T values, and for each step the value that follows.
+//! Time series: windows of T values, with the next value as the target of each step.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::baselines::Forecast;
+use super::csv::{Csv, TableSeries};
 use super::preparation::Preparation;
-use super::{Dataset, Inputs, Splits, Targets};
+use super::source::{
+    DataSource, DataUse, ExpectedPath, ForecastStart, InputRequest, PredictionInputs, SequenceSizes,
+};
+use super::{Dataset, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::io::files;
+use crate::messages::excerpt;
+use crate::network::{Loss, Reads};
 use crate::rng::{Philox, Stream};
 
 /// The largest file of a series, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
 
-/// The most numbers that the windows of a split hold: what takes 4 GiB, the most that WebGPU binds.
-pub(crate) const MOST_NUMBERS: u64 = 1 << 30;
+/// Windows of a series from a file, or of a generated one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// A text file with one number per line. Without it, windows of `t sin(t) / 3 + 2 sin(5 t)` are
+    /// generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// T: values of a window.
+    pub steps: usize,
+    /// The last part of a file's series that is the test split.
+    #[serde(default = "default_test_fraction")]
+    pub test_fraction: f64,
+    /// Time between two values of the generated series.
+    #[serde(default = "default_resolution")]
+    pub resolution: f64,
+    /// The times between which the windows of the generated series lie.
+    #[serde(default = "default_range")]
+    pub range: [f64; 2],
+    /// Windows of the generated series to train on; a hundredth of them more are the test split.
+    #[serde(default = "default_windows")]
+    pub windows: usize,
+    /// Values of a season, for the seasonal naive forecast; without it, the season with the
+    /// smallest error on the training split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub season: Option<usize>,
+}
 
-/// A made series, known at every time: `t sin(t) / 3 + 2 sin(5 t)`.
+fn default_test_fraction() -> f64 {
+    0.1
+}
+
+fn default_resolution() -> f64 {
+    0.1
+}
+
+fn default_range() -> [f64; 2] {
+    [0.0, 30.0]
+}
+
+fn default_windows() -> usize {
+    100_000
+}
+
+impl Series {
+    /// Returns the windows of the generated series.
+    fn generated(&self) -> Windows {
+        Windows {
+            steps: self.steps,
+            resolution: self.resolution,
+            range: self.range,
+        }
+    }
+
+    fn validate_windows(&self) -> Result<()> {
+        fields::count("data.windows", self.windows)?;
+        // A file determines its own number of windows.
+        let windows = if self.path.is_some() { 1 } else { self.windows };
+        let values = windows as u128 * self.steps as u128;
+        if values > u128::from(MAX_VALUES) {
+            return Err(Error::usage(format!(
+                "data.windows = {windows} with data.steps = {} are {values} values; \
+                 at most {MAX_VALUES} are allowed: reduce one of them",
+                self.steps
+            )));
+        }
+        Ok(())
+    }
+
+    fn validate_range(&self) -> Result<()> {
+        fields::positive("data.resolution", self.resolution)?;
+        let [from, to] = self.range;
+        let window = self.steps as f64 * self.resolution;
+        fields::require(
+            (to - from).is_finite() && to - from >= window,
+            "data.range",
+            format!("{from} to {to}"),
+            &format!(
+                "finite and hold a window of {} steps of {}",
+                self.steps, self.resolution
+            ),
+        )
+    }
+}
+
+impl DataSource for Series {
+    fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        self.path = Some(path);
+    }
+
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        self.path.iter_mut().collect()
+    }
+
+    fn expected_path(&self) -> ExpectedPath {
+        ExpectedPath::File("one number per line")
+    }
+
+    fn validate(&self, usage: &DataUse) -> Result<()> {
+        fields::optional_count("data.season", self.season)?;
+        fields::count("data.steps", self.steps)?;
+        self.validate_windows()?;
+        fields::fraction("data.test_fraction", self.test_fraction)?;
+        self.validate_range()?;
+        usage.require_head(
+            "data of kind series have a target value at every step",
+            Loss::MeanSquaredError,
+            Reads::Every,
+        )
+    }
+
+    fn outputs(&self) -> usize {
+        1
+    }
+
+    fn load(&self, seed: u64, _known: Option<&Preparation>) -> Result<Splits> {
+        if let Some(path) = &self.path {
+            return split(&read(path)?, self.steps, self.test_fraction);
+        }
+        let windows = self.generated();
+        let test = windows.draw(self.windows.div_ceil(100), seed, Stream::Windows(1));
+        Ok(Splits {
+            train: windows.draw(self.windows, seed, Stream::Windows(0)).into(),
+            test: Some(test.into()),
+            preparation: Preparation::default(),
+        })
+    }
+
+    fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
+        let values = read(request.path)?;
+        let csv = Csv {
+            steps: Some(self.steps),
+            horizon: 1,
+            ..Csv::new(request.path, &["value"], &["value"])
+        };
+        csv.window_inputs(&[TableSeries::from(values)], request.path)
+    }
+
+    fn forecast_start(&self, file: Option<&Path>, _known: &Preparation) -> Result<ForecastStart> {
+        let values = match (file, &self.path) {
+            (Some(file), _) => read(file)?,
+            (None, Some(file)) => read(file)?.into_iter().take(self.steps).collect(),
+            (None, None) => self.generated().first(),
+        };
+        Ok(ForecastStart {
+            history: values.clone(),
+            values,
+            steps: self.steps,
+            columns: vec!["value".into()],
+        })
+    }
+
+    fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
+        let most = MAX_VALUES as usize / self.steps.max(1);
+        let data = self
+            .generated()
+            .draw(count.min(most.max(1)), seed, Stream::Windows(0));
+        Some(data.into())
+    }
+
+    fn sizes(&self, _seed: u64) -> Result<SequenceSizes> {
+        Ok(SequenceSizes {
+            steps: self.steps,
+            inputs: 1,
+            outputs: 1,
+        })
+    }
+
+    fn forecast(&self) -> Option<Forecast> {
+        Some(Forecast {
+            inputs: vec![0],
+            horizon: 1,
+            season: self.season,
+        })
+    }
+
+    fn is_in_time_order(&self) -> bool {
+        self.path.is_some()
+    }
+}
+
+/// Returns the generated series at time t: `t sin(t) / 3 + 2 sin(5 t)`.
 pub fn value_at(t: f64) -> f32 {
     (t * t.sin() / 3.0 + 2.0 * (5.0 * t).sin()) as f32
 }
 
-/// Windows of the made series.
+/// Windows of the generated series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Windows {
     /// T: values of a window.
     pub steps: usize,
     /// Time between two values.
     pub resolution: f64,
-    /// The times that windows lie between.
+    /// The times between which windows lie.
     pub range: [f64; 2],
 }
 
 impl Windows {
-    /// `count` windows `[N, T, 1]` that begin at random times, and at each step the next value.
+    /// Draws `count` windows `[N, T, 1]` that begin at random times; the target of each step is the
+    /// next value.
     pub fn draw(&self, count: usize, seed: u64, stream: Stream) -> Dataset {
         let mut random = Philox::new(seed, stream);
         let latest = self.range[1] - self.steps as f64 * self.resolution;
@@ -48,7 +241,7 @@ impl Windows {
         dataset(count, self.steps, inputs, targets)
     }
 
-    /// The first window of the range.
+    /// Returns the values of the first window of the range.
     pub fn first(&self) -> Vec<f32> {
         (0..self.steps)
             .map(|n| value_at(self.range[0] + n as f64 * self.resolution))
@@ -56,46 +249,49 @@ impl Windows {
     }
 }
 
-/// Every window of T = `steps` values of a recorded series; the last `test_fraction` of the series, in time, is the test split.
+/// Returns every window of T = `steps` values of a recorded series. The last `test_fraction` of the
+/// series, in time, is the test split.
 ///
 /// # Errors
-/// [`Error::Data`] where a split is too short for one window.
+/// [`Error::Data`] for a split that is too short for one window, or too long.
 pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits> {
     let cut = ((values.len() as f64) * (1.0 - test_fraction)).round() as usize;
-    let windows = |part: &[f32], name: &str| {
-        if part.len() <= steps {
-            return Err(Error::Data(format!(
-                "the {name} split has {} values, and a window of {steps} with the value that follows needs {}; \
-                 take fewer steps, a longer series, or another test_fraction",
-                part.len(),
-                steps as u128 + 1
-            )));
-        }
-        let count = part.len() - steps;
-        let numbers = count as u128 * steps as u128;
-        if numbers > u128::from(MOST_NUMBERS) {
-            return Err(Error::Data(format!(
-                "the {name} split has {count} windows of {steps} steps, which are {numbers} numbers; at most \
-                 {MOST_NUMBERS} are taken. Take fewer steps or a shorter series."
-            )));
-        }
-        let all = |first: usize| {
-            (first..first + count)
-                .flat_map(|n| part[n..n + steps].iter().copied())
-                .collect()
-        };
-        Ok(dataset(count, steps, all(0), all(1)))
-    };
     let (train, test) = values.split_at(cut);
     Ok(Splits {
-        train: windows(train, "training")?.into(),
+        train: all_windows(train, steps, "training")?.into(),
         test: if test.is_empty() {
             None
         } else {
-            Some(windows(test, "test")?.into())
+            Some(all_windows(test, steps, "test")?.into())
         },
         preparation: Preparation::default(),
     })
+}
+
+/// Returns every window of a part of a series; `name` is that of the split.
+fn all_windows(values: &[f32], steps: usize, name: &str) -> Result<Dataset> {
+    if values.len() <= steps {
+        return Err(Error::data(format!(
+            "the {name} split has {} values, but a window of {steps} values and the value that \
+             follows need {}; reduce data.steps, use a longer series, or change data.test_fraction",
+            values.len(),
+            steps as u128 + 1
+        )));
+    }
+    let count = values.len() - steps;
+    let size = count as u128 * steps as u128;
+    if size > u128::from(MAX_VALUES) {
+        return Err(Error::data(format!(
+            "the {name} split has {count} windows of {steps} steps, which are {size} values; \
+             at most {MAX_VALUES} are allowed: reduce data.steps or use a shorter series"
+        )));
+    }
+    let windows = |first: usize| {
+        (first..first + count)
+            .flat_map(|n| values[n..n + steps].iter().copied())
+            .collect()
+    };
+    Ok(dataset(count, steps, windows(0), windows(1)))
 }
 
 fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> Dataset {
@@ -113,17 +309,18 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
     }
 }
 
-/// Reads a series from a text file: one number a line; empty lines and lines that begin with # are passed over.
+/// Reads a series from a text file: one number per line. Empty lines and lines that begin with `#`
+/// are skipped.
 ///
 /// # Errors
-/// [`Error::File`], with the line, for what is not a finite number.
+/// [`Error::File`], with the line number, for a line that is not a finite number.
 pub fn read(path: &Path) -> Result<Vec<f32>> {
     let text = files::read_text(path, LARGEST_FILE)
         .map_err(|error| Error::file(path, format!("the series cannot be read: {error}")))?;
     parse(&text, path)
 }
 
-/// [`read`] of a text that is there already; errors call it by `path`.
+/// Parses the text of a series; errors name `path`. See [`read`].
 ///
 /// # Errors
 /// Those of [`read`].
@@ -133,27 +330,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Vec<f32>> {
     let number = |(n, line): (usize, &str)| {
         let value: Option<f32> = line.parse().ok().filter(|value: &f32| value.is_finite());
         let problem = || {
-            format!(
-                "line {} is `{}`; each line must hold one finite number",
-                n + 1,
-                shown(line)
-            )
+            let (line_number, line) = (n + 1, excerpt(line));
+            format!("line {line_number} is `{line}`; each line must hold one finite number")
         };
         value.ok_or_else(|| Error::file(path, problem()))
     };
     lines.map(number).collect()
-}
-
-/// What a message repeats of a line: its beginning, and nothing that a terminal would obey.
-pub(crate) fn shown(line: &str) -> String {
-    const LONGEST: usize = 60;
-    let rest = if line.chars().nth(LONGEST).is_some() {
-        "..."
-    } else {
-        ""
-    };
-    let start = line.chars().take(LONGEST).flat_map(char::escape_debug);
-    start.chain(rest.chars()).collect()
 }
 
 #[cfg(test)]
@@ -161,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_the_values_that_follow() {
+    fn targets_are_the_next_values() {
         let windows = Windows {
             steps: 4,
             resolution: 0.1,
@@ -205,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_number_is_named() {
+    fn an_error_names_the_line_that_is_not_a_number() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("series.txt");
         std::fs::write(&path, "# title\n1.5\n\n-2e3\n").unwrap();

@@ -1,7 +1,8 @@
-//! Sequences that stay in their file and are read as they are needed, so that they may be more than memory holds.
+//! Sequences that are read from disk when they are needed, for data sets larger than memory.
 //!
-//! They are read at positions, by several threads, and not mapped: a file that is cut off meanwhile is an error then, and not the
-//! end of the process. The system keeps the same pages either way.
+//! Several threads read at positions instead of mapping the file: if the file is truncated
+//! meanwhile, that is an error and does not end the process. The operating system caches the same
+//! pages.
 
 use std::fs::File;
 use std::io;
@@ -13,41 +14,43 @@ use rayon::prelude::*;
 use super::preparation::{Missing, Normal, Preparation};
 use crate::error::{Error, Result};
 
-/// Numbers that are read at a time where all are looked at.
+/// Values that are read at a time in a pass over all sequences.
 const BLOCK: usize = 1 << 22;
 
-/// An array in a file, row-major.
+/// A row-major array in a file.
 #[derive(Debug, Clone)]
-pub struct StoredArray {
+pub(super) struct StoredArray {
     pub(super) file: Arc<File>,
     pub(super) path: PathBuf,
     pub(super) shape: Vec<usize>,
-    pub(super) element: Element,
+    pub(super) element: StoredElement,
     /// Bytes before its first element.
     pub(super) start: u64,
 }
 
-/// What an element of a file is.
+impl StoredArray {
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+}
+
+/// The type of the elements in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Element {
-    /// NumPy's letter: `f`, `i`, `u` or `b`.
+pub(super) struct StoredElement {
+    /// NumPy's letter for it: `f`, `i`, `u` or `b`.
     pub kind: char,
-    /// Bytes.
+    /// In bytes.
     pub size: usize,
     pub big_endian: bool,
 }
 
-impl Element {
-    /// As a real number, as an array in memory has it.
+impl StoredElement {
+    /// Converts an element to f32, exactly as for an array in memory.
     fn decode(self, bytes: &[u8]) -> f32 {
         let mut word = [0; 8];
-        for (at, &byte) in bytes.iter().enumerate() {
-            let place = if self.big_endian {
-                self.size - 1 - at
-            } else {
-                at
-            };
-            word[place] = byte;
+        word[..self.size].copy_from_slice(bytes);
+        if self.big_endian {
+            word[..self.size].reverse();
         }
         let word = u64::from_le_bytes(word);
         let unused = 64 - 8 * self.size as u32;
@@ -61,34 +64,48 @@ impl Element {
     }
 }
 
-/// Sequences `[N, T, I]` of an array that is `[N, T, I]`, or `[R, I]` with all of them end to end; prepared as they are read.
+/// Sequences `[N, T, I]` of an array `[N, T, I]`, or `[R, I]` of concatenated sequences; prepared
+/// when they are read.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredSequences {
     array: StoredArray,
     steps: usize,
     features: usize,
-    /// `[N]`: the row of `features` numbers at which each begins, and its valid steps; past them are zeros.
-    places: Vec<(u64, u32)>,
+    /// `[N]`
+    sequences: Vec<SequenceSpan>,
     missing: Missing,
     preparation: Arc<Preparation>,
 }
 
-impl Stored {
-    /// Sequences of these lengths, one every T rows or end to end; neither filled nor normalised.
+/// Where a sequence is in the file.
+#[derive(Debug, Clone, Copy)]
+struct SequenceSpan {
+    /// Its first row of I values.
+    row: u64,
+    /// Valid steps; padded steps are read as zeros.
+    length: u32,
+}
+
+impl StoredSequences {
+    /// Returns sequences of these lengths, padded to T rows each in the file or concatenated;
+    /// missing values are refused and nothing is normalized.
     pub(super) fn new(
         array: StoredArray,
         [steps, features]: [usize; 2],
         lengths: impl Iterator<Item = usize>,
-        end_to_end: bool,
-    ) -> Stored {
+        is_concatenated: bool,
+    ) -> StoredSequences {
         let mut row = 0;
-        let places = lengths.map(|length| {
-            let place = (row, length as u32);
-            row += if end_to_end { length } else { steps } as u64;
-            place
+        let sequences = lengths.map(|length| {
+            let sequence = SequenceSpan {
+                row,
+                length: length as u32,
+            };
+            row += if is_concatenated { length } else { steps } as u64;
+            sequence
         });
-        Stored {
-            places: places.collect(),
+        StoredSequences {
+            sequences: sequences.collect(),
             array,
             steps,
             features,
@@ -97,20 +114,20 @@ impl Stored {
         }
     }
 
-    /// The same, read with what is missing filled and the rest normalised.
+    /// Sets how missing values are filled and values are normalized when they are read.
     pub(super) fn prepare(&mut self, missing: Missing, preparation: &Preparation) {
         (self.missing, self.preparation) = (missing, Arc::new(preparation.clone()));
     }
 
     /// N.
     pub(super) fn count(&self) -> usize {
-        self.places.len()
+        self.sequences.len()
     }
 
-    /// Those of these numbers.
-    pub(super) fn select(&self, sequences: &[usize]) -> Stored {
-        Stored {
-            places: sequences.iter().map(|&n| self.places[n]).collect(),
+    /// Returns the sequences with these indices.
+    pub(super) fn select(&self, sequences: &[usize]) -> StoredSequences {
+        StoredSequences {
+            sequences: sequences.iter().map(|&n| self.sequences[n]).collect(),
             ..self.clone()
         }
     }
@@ -119,14 +136,16 @@ impl Stored {
         Error::file(&self.array.path, problem)
     }
 
-    /// The valid rows of sequence n as the file has them, into as many numbers.
+    /// Reads the valid rows of sequence n without preparing them.
     fn read_raw(&self, n: usize, out: &mut [f32]) -> Result<()> {
         let StoredArray { file, element, .. } = &self.array;
-        let row = self.places[n].0 * self.features as u64;
+        let first = self.sequences[n].row * self.features as u64;
         let mut bytes = vec![0; out.len() * element.size];
-        let from = self.array.start + row * element.size as u64;
+        let from = self.array.start + first * element.size as u64;
         read_exact_at(file, &mut bytes, from).map_err(|error| {
-            self.failed(format!("sequence {n} cannot be read ({error}); the file must stay as it is while it is in use"))
+            self.failed(format!(
+                "sequence {n} cannot be read ({error}); do not change the file while it is in use"
+            ))
         })?;
         let elements = bytes.chunks_exact(element.size);
         out.iter_mut()
@@ -134,7 +153,7 @@ impl Stored {
             .for_each(|(out, bytes)| *out = element.decode(bytes));
         match out.iter().position(|value| value.is_infinite()) {
             Some(at) => Err(self.failed(format!(
-                "sequence {n}, step {}, feature {} is infinite; numbers must be finite",
+                "sequence {n}, step {}, feature {} is infinite; values must be finite",
                 at / self.features,
                 at % self.features
             ))),
@@ -142,16 +161,16 @@ impl Stored {
         }
     }
 
-    /// `[those, T, I]`, prepared.
+    /// Reads and prepares the sequences with these indices, `[N, T, I]`.
     ///
     /// # Errors
-    /// [`Error::File`] where the file can no longer be read, or a number is missing or not finite.
+    /// [`Error::File`] if the file can no longer be read, or a value is missing or not finite.
     pub fn read(&self, sequences: &[usize]) -> Result<Vec<f32>> {
         let each = self.steps * self.features;
         let mut all = vec![0.0; sequences.len() * each];
         let rows = all.par_chunks_exact_mut(each).zip(sequences);
         rows.try_for_each(|(rows, &n)| {
-            let rows = &mut rows[..self.places[n].1 as usize * self.features];
+            let rows = &mut rows[..self.sequences[n].length as usize * self.features];
             self.read_raw(n, rows)?;
             let filled = self.preparation.fill(self.missing, rows, self.features);
             filled.map_err(|at| self.failed(self.missing.refusal(n, at)))?;
@@ -161,26 +180,28 @@ impl Stored {
         Ok(all)
     }
 
-    /// Goes over all sequences in order, as [`Stored::read`] has them.
+    /// Calls `see` with the values of all sequences in order, as [`StoredSequences::read`] returns
+    /// them.
     ///
     /// # Errors
-    /// Those of [`Stored::read`].
+    /// Those of [`StoredSequences::read`].
     pub(crate) fn each(&self, mut see: impl FnMut(&[f32])) -> Result<()> {
-        let numbers: Vec<usize> = (0..self.count()).collect();
+        let sequences: Vec<usize> = (0..self.count()).collect();
         let at_once = (BLOCK / (self.steps * self.features)).max(1);
-        numbers.chunks(at_once).try_for_each(|numbers| {
-            see(&self.read(numbers)?);
+        sequences.chunks(at_once).try_for_each(|sequences| {
+            see(&self.read(sequences)?);
             Ok(())
         })
     }
 
-    /// Mean and deviation of each feature over the valid rows, as the file has them: two passes, with the sums of arrays in memory.
+    /// Computes mean and deviation of each feature over all valid steps in two passes, with the
+    /// same sums as for an array in memory.
     pub(super) fn normals(&self) -> Result<Vec<Normal>> {
         let width = self.features;
         Normal::of_passes(width, |see| {
             let mut rows = vec![];
-            for (n, &(_, length)) in self.places.iter().enumerate() {
-                rows.resize(length as usize * width, 0.0);
+            for (n, sequence) in self.sequences.iter().enumerate() {
+                rows.resize(sequence.length as usize * width, 0.0);
                 self.read_raw(n, &mut rows)?;
                 rows.chunks(width).for_each(&mut *see);
             }

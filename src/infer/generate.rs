@@ -1,9 +1,5 @@
 //! Continuing a series: a network that predicts the next value reads its own predictions.
 
-mod seed;
-
-pub use seed::Seed;
-
 use super::stepper::Stepper;
 use crate::backend::OpenDevice;
 use crate::error::{Error, Result};

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use csv::{ReaderBuilder, StringRecord, Trim};
 use ndarray::{ArrayView2, ArrayView3};
 
 use super::dataset::{probabilities_or_values, wrong_shape};
 use super::predict::{Predictor, Sequences, State};
 use crate::backend::OpenDevice;
-use crate::data::csv::{Csv, number_of};
-use crate::data::preparation::{Missing, Normal};
+use crate::data::csv::number_of;
+use crate::data::csv::parse::split_line;
+use crate::data::preparation::Normal;
+use crate::data::source::LineFormat;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::recipe::DataRecipe;
 
 /// Predicts for lines as they arrive. Each line is a time step; the states are carried from line to
 /// line.
@@ -86,8 +86,7 @@ impl<'a> LinePredictor<'a> {
 /// Reads the model's inputs from lines of a table.
 struct LineReader<'a> {
     model: &'a Model,
-    /// Of a model of a table.
-    csv: Option<&'a Csv>,
+    format: LineFormat<'a>,
     /// `[I]`: the cell of each input.
     columns: Vec<usize>,
     /// Cells of each line, once a header was read.
@@ -106,10 +105,7 @@ impl LineReader<'_> {
         };
         LineReader {
             model,
-            csv: match &model.recipe.data {
-                DataRecipe::Csv(csv) => Some(csv),
-                _ => None,
-            },
+            format: model.recipe.data.source().line_format(),
             columns: (0..width).collect(),
             cells: None,
             is_first: true,
@@ -120,7 +116,7 @@ impl LineReader<'_> {
     /// The inputs in a line, prepared for the network; `None` for a header, which only the first
     /// line may be.
     fn read(&mut self, text: &str, line: u64) -> Result<Option<Vec<f32>>, String> {
-        let record = self.split(text)?;
+        let record = split_line(text, self.format.delimiter)?;
         let is_first = std::mem::replace(&mut self.is_first, false);
         if is_first && self.is_header(&record) {
             self.read_header(&record)?;
@@ -146,31 +142,17 @@ impl LineReader<'_> {
         Ok(Some(values))
     }
 
-    fn split(&self, text: &str) -> Result<StringRecord, String> {
-        let delimiter = self.csv.map_or(',', |csv| csv.delimiter);
-        let mut reader = ReaderBuilder::new()
-            .has_headers(false)
-            .delimiter(delimiter as u8)
-            .trim(Trim::All)
-            .from_reader(text.as_bytes());
-        let mut record = StringRecord::new();
-        reader
-            .read_record(&mut record)
-            .map_err(|error| error.to_string())?;
-        Ok(record)
-    }
-
     /// The names of the inputs; none for a model that was not trained on a table.
     fn names(&self) -> &[String] {
-        self.csv.map_or(&[], |csv| &csv.inputs)
+        self.format.inputs
     }
 
-    fn is_header(&self, record: &StringRecord) -> bool {
+    fn is_header(&self, record: &[String]) -> bool {
         let mut cells = record.iter();
         cells.any(|cell| self.names().iter().any(|name| cell == name))
     }
 
-    fn read_header(&mut self, record: &StringRecord) -> Result<(), String> {
+    fn read_header(&mut self, record: &[String]) -> Result<(), String> {
         let column = |name: &String| {
             record
                 .iter()
@@ -182,7 +164,7 @@ impl LineReader<'_> {
         Ok(())
     }
 
-    fn check_cells(&self, record: &StringRecord) -> Result<(), String> {
+    fn check_cells(&self, record: &[String]) -> Result<(), String> {
         let needed = self.cells.unwrap_or(self.columns.len());
         if record.len() == needed {
             return Ok(());
@@ -203,15 +185,10 @@ impl LineReader<'_> {
 
     /// Fills missing values, if need be from the previous line, and normalises.
     fn prepare(&mut self, values: Vec<f32>, line: u64) -> Result<Vec<f32>, String> {
-        let missing = match &self.model.recipe.data {
-            DataRecipe::Csv(csv) => csv.missing,
-            DataRecipe::Npy(npy) => npy.missing,
-            _ => Missing::Refuse,
-        };
         let (width, preparation) = (self.columns.len(), &self.model.preparation);
         let mut rows = self.previous.take().unwrap_or_default();
         rows.extend(values);
-        let filled = preparation.fill(missing, &mut rows, width);
+        let filled = preparation.fill(self.format.missing, &mut rows, width);
         filled.map_err(|(_, column)| {
             let cell = self.columns[column] + 1;
             format!("cell {cell} of line {line} is missing")

@@ -7,8 +7,8 @@ use crate::tensor::Tensor;
 /// Adam (Kingma & Ba 2015) with bias correction:
 /// `p -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)`.
 ///
-/// AMSGrad (Reddi et al. 2018) uses the largest v so far instead of v. AdamW (Loshchilov & Hutter 2019) first subtracts
-/// `rate * weight_decay * p` from p.
+/// AMSGrad (Reddi et al. 2018) uses the largest v so far instead of v. AdamW (Loshchilov & Hutter
+/// 2019) first subtracts `rate * weight_decay * p` from p.
 #[derive(Debug, Clone)]
 pub struct Adam {
     pub descent: Descent,
@@ -23,7 +23,8 @@ pub struct Adam {
     pub epsilon: f64,
     /// TensorFlow divides epsilon by `sqrt(1 - beta2^t)`.
     pub form: Form,
-    /// Decoupled weight decay, as in AdamW. L2 decay, which is added to the gradient, is [`Descent::l2`].
+    /// Decoupled weight decay, as in AdamW. L2 decay, which is added to the gradient, is
+    /// [`Descent::l2`].
     pub weight_decay: f64,
 }
 

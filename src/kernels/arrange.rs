@@ -4,8 +4,9 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Copies columns of a `[T, B, ...]` tensor to columns of another: in another order of time, multiplied by a mask, or added to
-/// the values there. Bidirectional layers, dropout and residuals consist of such copies between the layers.
+/// Copies columns of a `[T, B, ...]` tensor to columns of another: in another order of time,
+/// multiplied by a mask, or added to the values there. Bidirectional layers, dropout and residuals
+/// consist of such copies between the layers.
 #[derive(Debug, Clone)]
 pub struct Arrange {
     pub source: Columns,
@@ -39,7 +40,8 @@ pub enum Side {
     Out = 2,
 }
 
-/// The source step of each output step. Padded output steps are zero, unless the order says otherwise.
+/// The source step of each output step. Padded output steps are zero, unless the order says
+/// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Order {

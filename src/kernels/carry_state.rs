@@ -3,7 +3,8 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Initialises the states of a chunk of time: with the last states of the previous chunk, or with zeros in the first chunk.
+/// Initialises the states of a chunk of time: with the last states of the previous chunk, or with
+/// zeros in the first chunk.
 #[derive(Debug, Clone)]
 pub struct CarryState {
     /// `[count]`: the states after the last valid step.

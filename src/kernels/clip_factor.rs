@@ -3,7 +3,8 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Computes the Euclidean norm of the whole gradient and the factor that clips it: `norm = [n, factor]`.
+/// Computes the Euclidean norm of the whole gradient and the factor that clips it:
+/// `norm = [n, factor]`.
 #[derive(Debug, Clone)]
 pub struct ClipFactor {
     /// `[64]`: the result of [`SquaredNorm`](super::SquaredNorm).
@@ -12,8 +13,8 @@ pub struct ClipFactor {
     pub norm: Tensor,
     /// The largest norm that is not clipped; `None` clips nothing.
     pub limit: Option<f64>,
-    /// TensorFlow's factor is `limit / norm` (`clip_by_global_norm`), PyTorch's is `limit / (norm + 1e-6)`
-    /// (`clip_grad_norm_`).
+    /// TensorFlow's factor is `limit / norm` (`clip_by_global_norm`), PyTorch's is
+    /// `limit / (norm + 1e-6)` (`clip_grad_norm_`).
     pub form: Form,
 }
 

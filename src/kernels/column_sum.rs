@@ -6,8 +6,9 @@ use crate::numeric::gemm::KC;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Sums a matrix over its rows, `out[n] = sum over m of source[m, n]`: the gradient of a bias. With a factor it sums
-/// `source[m, n] * factor[m, n]`: the gradient of peepholes, which are elementwise weights.
+/// Sums a matrix over its rows, `out[n] = sum over m of source[m, n]`: the gradient of a bias. With
+/// a factor it sums `source[m, n] * factor[m, n]`: the gradient of peepholes, which are elementwise
+/// weights.
 #[derive(Debug, Clone)]
 pub struct ColumnSum {
     /// `[rows, stride]`; the first columns are summed.

@@ -1,4 +1,5 @@
-//! The common part of the optimizers: [`Sgd`](super::Sgd), [`Adam`](super::Adam), [`Rmsprop`](super::Rmsprop).
+//! The common part of the optimizers: [`Sgd`](super::Sgd), [`Adam`](super::Adam),
+//! [`Rmsprop`](super::Rmsprop).
 
 use rayon::prelude::*;
 
@@ -18,16 +19,19 @@ pub struct Descent {
     pub control: Tensor,
     /// `[rows]`: the learning rates of the steps until the next readback.
     pub rates: Tensor,
-    /// `[2]`: the result of [`ClipFactor`](super::ClipFactor), whose factor multiplies the gradients first.
+    /// `[2]`: the result of [`ClipFactor`](super::ClipFactor), whose factor multiplies the
+    /// gradients first.
     pub norm: Tensor,
     /// The limit to which each gradient is then clipped.
     pub clip_value: Option<f64>,
-    /// The coefficient of weight decay as an L2 penalty: `l2 * parameter` is then added to each gradient.
+    /// The coefficient of weight decay as an L2 penalty: `l2 * parameter` is then added to each
+    /// gradient.
     pub l2: f64,
 }
 
 impl Descent {
-    /// Returns an optimizer's shader: `parts` and the common part, with the bindings of [`Descent::args`].
+    /// Returns an optimizer's shader: `parts` and the common part, with the bindings of
+    /// [`Descent::args`].
     pub(super) fn shader(parts: impl IntoIterator<Item = &'static str>) -> Shader {
         Shader::new(parts)
             .with(include_str!("../../shaders/common/descent.wgsl"))
@@ -61,8 +65,9 @@ impl Descent {
         (control[control::STEP], rate)
     }
 
-    /// Replaces each parameter by `rule(parameter, gradient, its moments)`, with the gradient clipped and decayed. The rule
-    /// changes the moments; where one is not kept, 0 stands in its place.
+    /// Replaces each parameter by `rule(parameter, gradient, its moments)`, with the gradient
+    /// clipped and decayed. The rule changes the moments; where one is not kept, 0 stands in its
+    /// place.
     pub(super) fn update<R: Real, const N: usize>(
         &self,
         memory: &Memory<R>,
@@ -88,7 +93,8 @@ impl Descent {
         tasks
             .into_par_iter()
             .for_each(|(parameters, gradients, moments)| {
-                // Every slice has the same length, so that the loop need not ask which moments there are.
+                // Every slice has the same length, so that the loop need not ask which moments
+                // there are.
                 let mut absent = [const { vec![] }; N];
                 let mut slices: Vec<&mut [R]> = moments
                     .into_iter()
@@ -126,7 +132,8 @@ struct Task<'a, R, F, const N: usize> {
     change: F,
 }
 
-/// A loop over numbers, which the compiler makes vector code of: here with the widest instructions that there are.
+/// A loop over numbers, which the compiler makes vector code of: here with the widest instructions
+/// that there are.
 impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for Task<'_, R, F, N> {
     type Output = ();
 
@@ -136,7 +143,8 @@ impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for 
         for (number, (parameters, gradients)) in
             blocks.zip(self.gradients.chunks(BLOCK)).enumerate()
         {
-            // Copies of what nothing else can be: the compiler then need not ask which slices are the same memory.
+            // Copies of what nothing else can be: the compiler then need not ask which slices are
+            // the same memory.
             let (mut p, mut g) = ([R::zero(); BLOCK], [R::zero(); BLOCK]);
             let mut moments_of = [[R::zero(); BLOCK]; N];
             let own = number * BLOCK..number * BLOCK + parameters.len();

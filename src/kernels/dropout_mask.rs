@@ -8,8 +8,9 @@ use crate::numeric::real::Real;
 use crate::rng::{Stream, philox};
 use crate::tensor::Tensor;
 
-/// Draws a dropout mask `[T, B, width]` of 0 or `1 / keep_prob`. The mask depends only on the seed, the number of updates so
-/// far and the mask's index, so it is the same on every executor and after a resume.
+/// Draws a dropout mask `[T, B, width]` of 0 or `1 / keep_prob`. The mask depends only on the seed,
+/// the number of updates so far and the mask's index, so it is the same on every executor and after
+/// a resume.
 #[derive(Debug, Clone)]
 pub struct DropoutMask {
     pub control: Tensor,

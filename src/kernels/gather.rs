@@ -5,8 +5,9 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Takes the next batch of sequences from a data set, `out[t, b, :] = source[order[cursor + b], t, :]`, or the next chunk of
-/// time of long sequences: then t counts from the chunk's first step.
+/// Takes the next batch of sequences from a data set,
+/// `out[t, b, :] = source[order[cursor + b], t, :]`, or the next chunk of time of long sequences:
+/// then t counts from the chunk's first step.
 #[derive(Debug, Clone)]
 pub struct Gather {
     pub kind: GatherKind,
@@ -26,7 +27,8 @@ pub struct Gather {
     pub chunk_steps: usize,
 }
 
-/// The elements of a data set, and their value in the rows of a batch past the end of the epoch or of the source.
+/// The elements of a data set, and their value in the rows of a batch past the end of the epoch or
+/// of the source.
 #[derive(Debug, Clone, Copy)]
 pub enum GatherKind {
     /// Real numbers; 0 past the end.
@@ -139,8 +141,8 @@ impl Gather {
         }
     }
 
-    /// Fills the batch, from step `before` of its sequences on. `load(offset, out)` reads one step of a sequence from `offset`
-    /// in the data set.
+    /// Fills the batch, from step `before` of its sequences on. `load(offset, out)` reads one step
+    /// of a sequence from `offset` in the data set.
     fn fill<R: Real, E: Copy + Send + Sync>(
         &self,
         memory: &Memory<R>,

@@ -10,8 +10,8 @@ use crate::tensor::Tensor;
 
 /// Matmul `c = a @ b + bias`, or `c += a @ b`.
 ///
-/// If the rows or the inner dimension are the T*B steps of sequences, padded steps may be left out: padded rows of `a` then count
-/// as zeros, and padded terms of the inner dimension are skipped.
+/// If the rows or the inner dimension are the T*B steps of sequences, padded steps may be left out:
+/// padded rows of `a` then count as zeros, and padded terms of the inner dimension are skipped.
 #[derive(Debug, Clone)]
 pub struct Gemm {
     /// `[M, K]`.
@@ -26,10 +26,11 @@ pub struct Gemm {
     pub accumulate: bool,
     /// The dimension that is T*B, and the sequences' lengths, if padded steps are left out.
     pub ragged: Option<Ragged>,
-    /// Number of slices into which a sum over T*B terms is cut. Slice s sums the sequences s, s + slices, ..., and `c` is
-    /// `[slices, M, N]`.
+    /// Number of slices into which a sum over T*B terms is cut. Slice s sums the sequences s, s +
+    /// slices, ..., and `c` is `[slices, M, N]`.
     pub slices: usize,
-    /// Invocations of a workgroup along each side of its tile of `c` on a GPU: 8 or 16. The result does not depend on it.
+    /// Invocations of a workgroup along each side of its tile of `c` on a GPU: 8 or 16. The result
+    /// does not depend on it.
     pub side: usize,
 }
 
@@ -42,7 +43,8 @@ pub enum Ragged {
     Terms(Tensor),
 }
 
-/// A matrix in a tensor: rows of contiguous elements, `stride` apart, or the transpose of such a matrix.
+/// A matrix in a tensor: rows of contiguous elements, `stride` apart, or the transpose of such a
+/// matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {
     pub(super) tensor: Tensor,
@@ -126,7 +128,8 @@ impl Matrix {
         }
     }
 
-    /// Returns how a shader loads the matrix, whose contiguous elements are the terms of the inner dimension or not.
+    /// Returns how a shader loads the matrix, whose contiguous elements are the terms of the inner
+    /// dimension or not.
     fn loading(&self, inner_is_contiguous: bool) -> Loading {
         let sizes = [self.tensor.offset, self.stride, self.rows, self.columns];
         if !sizes.iter().all(|size| size.is_multiple_of(4)) {
@@ -200,7 +203,8 @@ impl Gemm {
         }
     }
 
-    /// Cuts the sums over T*B terms into slices and writes these to `partials`, `[slices, M, N]`, instead of `c`.
+    /// Cuts the sums over T*B terms into slices and writes these to `partials`, `[slices, M, N]`,
+    /// instead of `c`.
     ///
     /// # Panics
     /// If the inner dimension is not [`Ragged::Terms`], or of fewer sequences than `slices`.
@@ -319,7 +323,8 @@ impl Kernel for Gemm {
     }
 
     fn bounds_are_proved(&self) -> bool {
-        // Each index is that of a row and column of its matrix; past the end the last one is repeated.
+        // Each index is that of a row and column of its matrix; past the end the last one is
+        // repeated.
         let sizes = [self.a.rows, self.a.columns, self.b.columns];
         let bias = self.bias.is_none_or(|bias| bias.len() >= self.c.columns);
         let slices = (self.slices - 1) * self.c.rows * self.c.stride;
@@ -391,7 +396,8 @@ impl Gemm {
             let Some(lengths) = operands.lengths else {
                 return b.matmul(a.rows(rows), addend, c, stride);
             };
-            // Whole blocks, so that the bits of a row do not depend on the lengths of the other sequences.
+            // Whole blocks, so that the bits of a row do not depend on the lengths of the other
+            // sequences.
             for block in rows.clone().step_by(BLOCK) {
                 let block = block..(block + BLOCK).min(rows.end);
                 let c = &mut c[(block.start - first) * stride..];
@@ -419,7 +425,8 @@ impl Gemm {
             .for_each(compute);
     }
 
-    /// Computes the product as a sum of outer products over the inner dimension, without the padded terms.
+    /// Computes the product as a sum of outer products over the inner dimension, without the padded
+    /// terms.
     fn sum_terms<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
         let Operands { a, b, addend, .. } = operands;
         let stride = self.c.stride;
@@ -463,8 +470,8 @@ struct Operands<'a, R> {
     addend: Addend<'a, R>,
 }
 
-/// Returns the longest runs within `range` of rows `t * B + b` that are valid steps of a sequence b for which `is_of_slice`
-/// holds; the whole range if there are no lengths.
+/// Returns the longest runs within `range` of rows `t * B + b` that are valid steps of a sequence b
+/// for which `is_of_slice` holds; the whole range if there are no lengths.
 fn valid_runs(
     range: Range<usize>,
     lengths: Option<&[u32]>,

@@ -4,7 +4,8 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Computes the weight of one output in the mean over the labelled outputs: `weight = [1 / max(count, 1), count]`.
+/// Computes the weight of one output in the mean over the labelled outputs:
+/// `weight = [1 / max(count, 1), count]`.
 #[derive(Debug, Clone)]
 pub struct LabelWeight {
     /// `[rows]`; [`IGNORE`] marks an output without a label.

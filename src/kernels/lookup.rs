@@ -5,7 +5,8 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Looks up each token's vector in a table: an embedding, or the matmul of a matrix with one-hot tokens.
+/// Looks up each token's vector in a table: an embedding, or the matmul of a matrix with one-hot
+/// tokens.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     pub table: Table,

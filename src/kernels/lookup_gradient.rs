@@ -4,8 +4,8 @@ use super::{Arg, Columns, Cost, Kernel, Scalar, Shader, Table, Tokens, linear_gr
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// The backward pass of [`Lookup`](super::Lookup): the gradient of a token's vector is the sum, in the order of rows, of the
-/// gradients of the rows with that token.
+/// The backward pass of [`Lookup`](super::Lookup): the gradient of a token's vector is the sum, in
+/// the order of rows, of the gradients of the rows with that token.
 #[derive(Debug, Clone)]
 pub struct LookupGradient {
     /// `[T, B, stride]`: the first columns are read. Padded steps are zero.

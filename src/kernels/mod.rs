@@ -1,9 +1,10 @@
-//! The kernels: the calls of which a program consists. Each has a file here with the call's shapes, uniform, cost and
-//! CPU implementation, and `shaders/<name>.wgsl`, which computes the same on a GPU.
+//! The kernels: the calls of which a program consists. Each has a file here with the call's shapes,
+//! uniform, cost and CPU implementation, and `shaders/<name>.wgsl`, which computes the same on a
+//! GPU.
 //!
-//! A shader's storage bindings are group 0, in the order of [`Kernel::args`] and under the same names. Group 1 is
-//! one uniform struct: the element offset of each argument, under the argument's name, then the scalars of
-//! [`Kernel::uniform`].
+//! A shader's storage bindings are group 0, in the order of [`Kernel::args`] and under the same
+//! names. Group 1 is one uniform struct: the element offset of each argument, under the argument's
+//! name, then the scalars of [`Kernel::uniform`].
 
 mod adam;
 mod arrange;
@@ -55,8 +56,9 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Makes [`Call`] from the list of kernels. This is a macro because [`Call::cpu`] is generic over the element type, which a
-/// trait object cannot be; without it, each kernel would be listed in the enum, in both methods, and in a conversion.
+/// Makes [`Call`] from the list of kernels. This is a macro because [`Call::cpu`] is generic over
+/// the element type, which a trait object cannot be; without it, each kernel would be listed in the
+/// enum, in both methods, and in a conversion.
 macro_rules! calls {
     ($($module:ident::$Kernel:ident),* $(,)?) => {
         $(pub use $module::$Kernel;)*
@@ -92,7 +94,8 @@ macro_rules! calls {
     };
 }
 
-// The list of kernels. (The modules above are declared outside the macro so that rustfmt finds their files.)
+// The list of kernels. (The modules above are declared outside the macro so that rustfmt finds
+// their files.)
 calls! {
     adam::Adam,
     arrange::Arrange,
@@ -175,7 +178,8 @@ impl Scalar {
     /// Returns a size as a `u32`.
     ///
     /// # Panics
-    /// If `value` is 2^32 or more; [`crate::record::RecordedNetwork`] refuses such sizes before it records.
+    /// If `value` is 2^32 or more; [`crate::record::RecordedNetwork`] refuses such sizes before it
+    /// records.
     pub fn count(value: usize) -> Scalar {
         Scalar::U32(u32::try_from(value).expect("sizes were checked"))
     }
@@ -253,14 +257,14 @@ pub trait Kernel {
     fn grid(&self) -> [u32; 3];
     /// Returns the cost.
     fn cost(&self) -> Cost;
-    /// Returns an upper bound of the loop iterations of one invocation, summed over all its loops. Loops of a few constant
-    /// iterations are not counted: compilers unroll them.
+    /// Returns an upper bound of the loop iterations of one invocation, summed over all its loops.
+    /// Loops of a few constant iterations are not counted: compilers unroll them.
     fn iterations(&self) -> usize {
         64
     }
-    /// Returns whether the sizes of this call prove that no index of its WGSL leaves its tensors and workgroup memory, whatever
-    /// values they hold: the shader is then compiled without bounds checks. A kernel that reads indices from a buffer must
-    /// return false.
+    /// Returns whether the sizes of this call prove that no index of its WGSL leaves its tensors
+    /// and workgroup memory, whatever values they hold: the shader is then compiled without bounds
+    /// checks. A kernel that reads indices from a buffer must return false.
     fn bounds_are_proved(&self) -> bool {
         false
     }
@@ -277,8 +281,9 @@ pub(crate) fn valid_rows(rows: usize, lengths: &[u32]) -> Vec<usize> {
     rows.filter(|&row| is_valid_row(row, lengths)).collect()
 }
 
-/// Returns the grid for `items` items, `per_workgroup` in each workgroup, in two dimensions: WebGPU allows 65535 workgroups
-/// in each. The shader computes the workgroup's index as `workgroup.x + workgroup.y * workgroups.x`.
+/// Returns the grid for `items` items, `per_workgroup` in each workgroup, in two dimensions: WebGPU
+/// allows 65535 workgroups in each. The shader computes the workgroup's index as
+/// `workgroup.x + workgroup.y * workgroups.x`.
 pub(crate) fn linear_grid(items: usize, per_workgroup: usize) -> [u32; 3] {
     let workgroups = items.div_ceil(per_workgroup).max(1);
     let rows = workgroups.div_ceil(65535);

@@ -5,13 +5,15 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Packs matrices for matmuls in scans and steps on a GPU: `out[b, q, j, i] = source[b, 4 q + i, j]`, and zeros past the last
-/// term. An invocation then loads the weights of four terms as one vec4, and neighbouring invocations neighbouring vec4s.
+/// Packs matrices for matmuls in scans and steps on a GPU:
+/// `out[b, q, j, i] = source[b, 4 q + i, j]`, and zeros past the last term. An invocation then
+/// loads the weights of four terms as one vec4, and neighbouring invocations neighbouring vec4s.
 #[derive(Debug, Clone)]
 pub struct Pack {
     /// `[blocks, inner, columns]`, or `[blocks, columns, inner]` if `transposed`.
     pub source: Tensor,
-    /// `[blocks, ceil(inner / 4), columns, 4]`. Its offset is a multiple of 4, since a GPU binds it as vec4s.
+    /// `[blocks, ceil(inner / 4), columns, 4]`. Its offset is a multiple of 4, since a GPU binds it
+    /// as vec4s.
     pub out: Tensor,
     /// Number of matrices.
     pub blocks: usize,

@@ -15,7 +15,8 @@ pub struct Record {
     pub lengths: Tensor,
     /// `[2]`: the result of [`LabelWeight`](super::LabelWeight).
     pub weight: Tensor,
-    /// `[2]`: the result of [`ClipFactor`](super::ClipFactor), in a step that updates the parameters.
+    /// `[2]`: the result of [`ClipFactor`](super::ClipFactor), in a step that updates the
+    /// parameters.
     pub norm: Option<Tensor>,
     pub control: Tensor,
     /// `[rows of the history, 7]`.

@@ -4,12 +4,12 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then, with or without momentum,
-/// PyTorch's `v = momentum * v + g / (sqrt(s) + epsilon)`, `p -= rate * v`, or
+/// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then, with or without
+/// momentum, PyTorch's `v = momentum * v + g / (sqrt(s) + epsilon)`, `p -= rate * v`, or
 /// TensorFlow's `v = momentum * v + rate * g / sqrt(s + epsilon)`, `p -= v`.
 ///
-/// Centred RMSProp (Graves 2013) divides by the standard deviation: it uses `max(s - mean^2, 0)` instead of s, with
-/// `mean = rho * mean + (1 - rho) * g`.
+/// Centred RMSProp (Graves 2013) divides by the standard deviation: it uses `max(s - mean^2, 0)`
+/// instead of s, with `mean = rho * mean + (1 - rho) * g`.
 #[derive(Debug, Clone)]
 pub struct Rmsprop {
     pub descent: Descent,

@@ -3,9 +3,10 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes the backward pass of time steps `begin..end` of a layer in one dispatch: from the gradient of its outputs to the
-/// gradients of its gates. The chunk that ends at the last step begins with the `given_states` of the layer, an earlier chunk
-/// with the state gradients that the later one left.
+/// Computes the backward pass of time steps `begin..end` of a layer in one dispatch: from the
+/// gradient of its outputs to the gradients of its gates. The chunk that ends at the last step
+/// begins with the `given_states` of the layer, an earlier chunk with the state gradients that the
+/// later one left.
 #[derive(Debug, Clone)]
 pub struct ScanBackward {
     pub layer: Recurrence,

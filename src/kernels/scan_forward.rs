@@ -3,7 +3,8 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes time steps `begin..end` of a layer in one dispatch: recurrent matmul, activations and state update.
+/// Computes time steps `begin..end` of a layer in one dispatch: recurrent matmul, activations and
+/// state update.
 #[derive(Debug, Clone)]
 pub struct ScanForward {
     pub layer: Recurrence,
@@ -59,7 +60,8 @@ impl ScanForward {
         self.cpu_with_input(memory, None);
     }
 
-    /// Computes the scan and, if `input` is given, the input projection of each time step before it.
+    /// Computes the scan and, if `input` is given, the input projection of each time step before
+    /// it.
     pub(super) fn cpu_with_input<R: Real>(
         &self,
         memory: &Memory<R>,

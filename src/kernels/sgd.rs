@@ -4,8 +4,9 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g` in the first step; then
-/// `p -= rate * v` or, with Nesterov momentum, `p -= rate * (g + momentum * v)`.
+/// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g`
+/// in the first step; then `p -= rate * v` or, with Nesterov momentum,
+/// `p -= rate * (g + momentum * v)`.
 ///
 /// This is PyTorch's `SGD` and, without dampening, TensorFlow's `MomentumOptimizer`.
 #[derive(Debug, Clone)]

@@ -4,7 +4,8 @@ use crate::memory::Memory;
 use crate::numeric::real::{Number, Real};
 use crate::tensor::Tensor;
 
-/// Computes the softmax cross-entropy in nats and its gradient: `dlogits = (softmax(logits) - onehot(label)) * weight`.
+/// Computes the softmax cross-entropy in nats and its gradient:
+/// `dlogits = (softmax(logits) - onehot(label)) * weight`.
 #[derive(Debug, Clone)]
 pub struct SoftmaxCrossEntropy {
     /// `[rows, K]`.
@@ -15,7 +16,8 @@ pub struct SoftmaxCrossEntropy {
     pub weight: Tensor,
     /// `[rows, K]`.
     pub dlogits: Tensor,
-    /// `[2, rows]`: the loss of each row; then 1 if the label has the largest logit (the first of equal ones), else 0.
+    /// `[2, rows]`: the loss of each row; then 1 if the label has the largest logit (the first of
+    /// equal ones), else 0.
     pub scores: Tensor,
     /// K.
     pub classes: usize,

@@ -3,7 +3,8 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Computes the sum of squares of the elements of each of 64 workgroups. [`ClipFactor`](super::ClipFactor) adds these up.
+/// Computes the sum of squares of the elements of each of 64 workgroups.
+/// [`ClipFactor`](super::ClipFactor) adds these up.
 #[derive(Debug, Clone)]
 pub struct SquaredNorm {
     /// `[count]`.

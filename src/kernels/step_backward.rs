@@ -14,7 +14,8 @@ pub struct StepBackward {
 /// The stages of a backward step, each one dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackwardStage {
-    /// The recurrent matmul of step t + 1, then the units of step t or, in a projected layer, its outputs.
+    /// The recurrent matmul of step t + 1, then the units of step t or, in a projected layer, its
+    /// outputs.
     Units(usize),
     /// In a layer of two stages: the second matmul of step t, then the units or gates before it.
     Middle(usize),

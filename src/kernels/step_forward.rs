@@ -3,8 +3,8 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes one time step of a layer, with the activations fused to the recurrent matmul. A layer of two stages takes two
-/// calls a step.
+/// Computes one time step of a layer, with the activations fused to the recurrent matmul. A layer
+/// of two stages takes two calls a step.
 #[derive(Debug, Clone)]
 pub struct StepForward {
     pub layer: Recurrence,

@@ -4,16 +4,19 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Counts the ranks of the labelled classes and the confusion matrix, and adds both to the counts so far.
+/// Counts the ranks of the labelled classes and the confusion matrix, and adds both to the counts
+/// so far.
 ///
-/// Classes are ranked by descending output, and by ascending class among equal outputs. NaN ranks above every number.
+/// Classes are ranked by descending output, and by ascending class among equal outputs. NaN ranks
+/// above every number.
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// `[rows, K]`.
     pub outputs: Tensor,
     /// `[rows]`: classes below K, or [`IGNORE`] for a row that is not counted.
     pub labels: Tensor,
-    /// `[K, K]`: number of outputs by label (first index) and top-ranked class. Empty if it is not counted.
+    /// `[K, K]`: number of outputs by label (first index) and top-ranked class. Empty if it is not
+    /// counted.
     pub confusion: Tensor,
     /// `[K]`: number of outputs by the rank of their label, from 0.
     pub ranks: Tensor,

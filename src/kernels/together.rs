@@ -1,6 +1,7 @@
-//! Calls that the CPU computes in one pass over a large matrix, since reading and writing it costs as much as a small matmul:
-//! the scan of a layer computes the input projection of each step before that step, and the gradients of a layer's weights, which
-//! are all sums over the gates' gradients, are computed together. The bits are those of the separate calls.
+//! Calls that the CPU computes in one pass over a large matrix, since reading and writing it costs
+//! as much as a small matmul: the scan of a layer computes the input projection of each step before
+//! that step, and the gradients of a layer's weights, which are all sums over the gates' gradients,
+//! are computed together. The bits are those of the separate calls.
 
 use super::recurrence::InputProjection;
 use super::{Call, ColumnSum, Gemm, Ragged, ScanForward, valid_rows};
@@ -9,8 +10,8 @@ use crate::numeric::gemm::{PackedB, TimeSum, TimeSums, View};
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Computes the first of `calls` on the CPU, together with those after it that can share a pass. Returns the number of calls
-/// computed.
+/// Computes the first of `calls` on the CPU, together with those after it that can share a pass.
+/// Returns the number of calls computed.
 pub fn play<R: Real>(calls: &[Call], memory: &Memory<R>) -> usize {
     if let [Call::Gemm(gemm), Call::ScanForward(scan), ..] = calls
         && is_input_projection(gemm, scan)
@@ -32,8 +33,8 @@ pub fn play<R: Real>(calls: &[Call], memory: &Memory<R>) -> usize {
 /// Elements of a layer's weights that fit in a core's own cache beside the operands of a time step.
 const CACHED_ELEMENTS: usize = 1 << 17;
 
-/// Whether `gemm` computes the input projection of the whole scan, and one pass is faster: the tiles should have many rows, and
-/// the weights of a time step should stay in the cache.
+/// Whether `gemm` computes the input projection of the whole scan, and one pass is faster: the
+/// tiles should have many rows, and the weights of a time step should stay in the cache.
 fn is_input_projection(gemm: &Gemm, scan: &ScanForward) -> bool {
     let layer = &scan.layer;
     let gates = layer.cell.spec().gates * layer.hidden_size;
@@ -146,8 +147,8 @@ impl<'a> StepSum<'a> {
         })
     }
 
-    /// Whether the sum can be computed in one pass with the sums `before` it: over the same rows, into separate parts of the same
-    /// buffer, and without reading that buffer.
+    /// Whether the sum can be computed in one pass with the sums `before` it: over the same rows,
+    /// into separate parts of the same buffer, and without reading that buffer.
     fn can_join(&self, before: &[StepSum]) -> bool {
         let reads_other_buffers = self.rows.buffer != self.out.buffer
             && match self.summand {

@@ -1,6 +1,7 @@
 //! Named words of device buffers, for Rust and, as generated declarations, for WGSL.
 
-/// A label of an output without a target: it adds nothing to the loss, the gradient or the accuracy.
+/// A label of an output without a target: it adds nothing to the loss, the gradient or the
+/// accuracy.
 pub const IGNORE: u32 = u32::MAX;
 
 /// The words of a control buffer, which the training or evaluation loop on the device advances.

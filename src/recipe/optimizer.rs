@@ -2,21 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::fields;
 pub use crate::kernels::Form;
 
-/// An optimiser and its constants. Where weight decay is not said to be decoupled it is an L2 penalty: `weight_decay * p` is
-/// added to the clipped gradient of p.
+/// An optimizer and its constants. Weight decay is an L2 penalty, `weight_decay * p` added to the
+/// clipped gradient of p, except where it is decoupled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Optimizer {
-    /// Stochastic gradient descent, with momentum and Nesterov's (Sutskever et al. 2013).
+    /// Stochastic gradient descent, with momentum or Nesterov momentum (Sutskever et al. 2013).
     Sgd {
         /// Learning rate.
         lr: f32,
         #[serde(default)]
         momentum: f64,
-        /// What a gradient lacks of 1 as it enters the velocity, but for the first.
+        /// Each gradient except the first is added to the velocity times `1 - dampening`.
         #[serde(default)]
         dampening: f64,
         #[serde(default)]
@@ -34,13 +36,13 @@ pub enum Optimizer {
         beta2: f64,
         #[serde(default = "default_epsilon")]
         epsilon: f64,
-        /// Where epsilon stands: in `m̂ / (sqrt(v̂) + epsilon)`, as in the paper's algorithm and PyTorch, or as TensorFlow's
-        /// "epsilon hat", not divided by the bias correction.
+        /// Where epsilon is added: in `m̂ / (sqrt(v̂) + epsilon)`, as in the paper's algorithm
+        /// and PyTorch, or before the bias correction, as TensorFlow's "epsilon hat".
         #[serde(default)]
         form: Form,
         #[serde(default)]
         weight_decay: f64,
-        /// Divides by the largest second moment so far (Reddi et al. 2018).
+        /// Whether to divide by the largest second moment so far (Reddi et al. 2018).
         #[serde(default)]
         amsgrad: bool,
     },
@@ -57,7 +59,7 @@ pub enum Optimizer {
         epsilon: f64,
         #[serde(default = "default_weight_decay")]
         weight_decay: f64,
-        /// Divides by the largest second moment so far.
+        /// Whether to divide by the largest second moment so far.
         #[serde(default)]
         amsgrad: bool,
     },
@@ -65,19 +67,21 @@ pub enum Optimizer {
     Rmsprop {
         /// Learning rate.
         lr: f32,
-        /// PyTorch's has epsilon outside the root and a mean square that starts at 0; TensorFlow's has it inside and starts
-        /// at 1, so that its first updates are small.
+        /// PyTorch adds epsilon to the root, and the mean square starts at 0. TensorFlow adds it to
+        /// the mean square, which starts at 1, so that the first updates are small.
         #[serde(default)]
         form: Form,
-        /// How much of the mean square is kept each step: 0.99 in PyTorch (`alpha`), 0.9 in TensorFlow (`decay`).
+        /// The factor of the mean square in each step; by default 0.99 as in PyTorch (`alpha`), or
+        /// 0.9 as in TensorFlow (`decay`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rho: Option<f64>,
-        /// 1e-8 in PyTorch, 1e-10 in TensorFlow.
+        /// By default 1e-8 as in PyTorch, or 1e-10 as in TensorFlow.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epsilon: Option<f64>,
         #[serde(default)]
         momentum: f64,
-        /// Divides by the standard deviation of the gradient in place of its root mean square (Graves 2013).
+        /// Whether to divide by the standard deviation of the gradient instead of its root mean
+        /// square (Graves 2013).
         #[serde(default)]
         centered: bool,
         #[serde(default)]
@@ -101,11 +105,11 @@ fn default_weight_decay() -> f64 {
     0.01
 }
 
-/// What is done about gradients that are too large.
+/// Gradient clipping.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Clip {
     None,
-    /// Scales the whole gradient down where its Euclidean norm is larger than `limit`.
+    /// Scales the whole gradient down if its Euclidean norm is larger than `limit`.
     Norm {
         limit: f64,
         form: Form,
@@ -115,7 +119,7 @@ pub enum Clip {
 }
 
 impl Optimizer {
-    /// Plain gradient descent.
+    /// Returns plain gradient descent.
     pub fn sgd(lr: f32) -> Self {
         Optimizer::Sgd {
             lr,
@@ -126,7 +130,7 @@ impl Optimizer {
         }
     }
 
-    /// Adam with the paper's constants, as in PyTorch.
+    /// Returns Adam with the paper's constants, as in PyTorch.
     pub fn adam(lr: f32) -> Self {
         Optimizer::Adam {
             lr,
@@ -139,7 +143,7 @@ impl Optimizer {
         }
     }
 
-    /// AdamW with PyTorch's constants.
+    /// Returns AdamW with PyTorch's constants.
     pub fn adamw(lr: f32) -> Self {
         Optimizer::AdamW {
             lr,
@@ -151,7 +155,7 @@ impl Optimizer {
         }
     }
 
-    /// RMSProp with PyTorch's constants.
+    /// Returns RMSProp with PyTorch's constants.
     pub fn rmsprop(lr: f32) -> Self {
         Optimizer::Rmsprop {
             lr,
@@ -164,7 +168,7 @@ impl Optimizer {
         }
     }
 
-    /// The rate that a run starts with.
+    /// Returns the learning rate, before its schedule.
     pub fn learning_rate(&self) -> f32 {
         match self {
             Optimizer::Sgd { lr, .. }
@@ -174,7 +178,7 @@ impl Optimizer {
         }
     }
 
-    /// Changes the rate that a run starts with.
+    /// Sets the learning rate, before its schedule.
     pub fn set_learning_rate(&mut self, rate: f32) {
         match self {
             Optimizer::Sgd { lr, .. }
@@ -184,14 +188,14 @@ impl Optimizer {
         }
     }
 
-    /// Refuses constants that make no sense.
+    /// Checks the constants.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the key and says what is allowed.
+    /// [`Error::InvalidValue`](crate::error::Error::InvalidValue) for the first that is not
+    /// allowed.
     pub fn validate(&self) -> Result<()> {
-        let lr = f64::from(self.learning_rate());
-        positive("lr", lr)?;
-        match *self {
+        fields::positive("optimizer.lr", self.learning_rate().into())?;
+        let weight_decay = match *self {
             Optimizer::Sgd {
                 momentum,
                 dampening,
@@ -199,22 +203,8 @@ impl Optimizer {
                 weight_decay,
                 ..
             } => {
-                fraction("momentum", momentum)?;
-                if !(0.0..=1.0).contains(&dampening) {
-                    return refuse("dampening", dampening, "at least 0 and at most 1");
-                }
-                not_negative("weight_decay", weight_decay)?;
-                if momentum == 0.0 && (nesterov || dampening != 0.0) {
-                    return refuse(
-                        "momentum",
-                        0.0,
-                        "above 0 where nesterov or dampening is set",
-                    );
-                }
-                if nesterov && dampening != 0.0 {
-                    return refuse("dampening", dampening, "0 where nesterov is true");
-                }
-                Ok(())
+                check_momentum(momentum, dampening, nesterov)?;
+                weight_decay
             }
             Optimizer::Adam {
                 beta1,
@@ -230,10 +220,10 @@ impl Optimizer {
                 weight_decay,
                 ..
             } => {
-                positive("epsilon", epsilon)?;
-                fraction("beta1", beta1)?;
-                fraction("beta2", beta2)?;
-                not_negative("weight_decay", weight_decay)
+                fields::positive("optimizer.epsilon", epsilon)?;
+                fields::fraction("optimizer.beta1", beta1)?;
+                fields::fraction("optimizer.beta2", beta2)?;
+                weight_decay
             }
             Optimizer::Rmsprop {
                 form,
@@ -243,15 +233,39 @@ impl Optimizer {
                 weight_decay,
                 ..
             } => {
-                positive("epsilon", rmsprop_epsilon(form, epsilon))?;
-                fraction("rho", rmsprop_rho(form, rho))?;
-                fraction("momentum", momentum)?;
-                not_negative("weight_decay", weight_decay)
+                fields::positive("optimizer.epsilon", rmsprop_epsilon(form, epsilon))?;
+                fields::fraction("optimizer.rho", rmsprop_rho(form, rho))?;
+                fields::fraction("optimizer.momentum", momentum)?;
+                weight_decay
             }
-        }
+        };
+        fields::not_negative("optimizer.weight_decay", weight_decay)
     }
 }
 
+fn check_momentum(momentum: f64, dampening: f64, nesterov: bool) -> Result<()> {
+    let (of_momentum, of_dampening) = ("optimizer.momentum", "optimizer.dampening");
+    fields::fraction(of_momentum, momentum)?;
+    let is_allowed = (0.0..=1.0).contains(&dampening);
+    fields::require(
+        is_allowed,
+        of_dampening,
+        dampening,
+        "at least 0 and at most 1",
+    )?;
+    let needs_momentum = nesterov || dampening != 0.0;
+    let range = "above 0 if nesterov or dampening is set";
+    fields::require(
+        momentum > 0.0 || !needs_momentum,
+        of_momentum,
+        momentum,
+        range,
+    )?;
+    let is_allowed = !nesterov || dampening == 0.0;
+    fields::require(is_allowed, of_dampening, dampening, "0 if nesterov is true")
+}
+
+/// Returns rho, or the default of the form.
 pub(crate) fn rmsprop_rho(form: Form, rho: Option<f64>) -> f64 {
     rho.unwrap_or(match form {
         Form::Torch => 0.99,
@@ -259,36 +273,10 @@ pub(crate) fn rmsprop_rho(form: Form, rho: Option<f64>) -> f64 {
     })
 }
 
+/// Returns epsilon, or the default of the form.
 pub(crate) fn rmsprop_epsilon(form: Form, epsilon: Option<f64>) -> f64 {
     epsilon.unwrap_or(match form {
         Form::Torch => 1e-8,
         Form::Tensorflow => 1e-10,
     })
-}
-
-fn positive(key: &str, value: f64) -> Result<()> {
-    match value.is_finite() && value > 0.0 {
-        true => Ok(()),
-        false => refuse(key, value, "a finite number above 0"),
-    }
-}
-
-fn not_negative(key: &str, value: f64) -> Result<()> {
-    match value.is_finite() && value >= 0.0 {
-        true => Ok(()),
-        false => refuse(key, value, "a finite number, at least 0"),
-    }
-}
-
-fn fraction(key: &str, value: f64) -> Result<()> {
-    match (0.0..1.0).contains(&value) {
-        true => Ok(()),
-        false => refuse(key, value, "at least 0 and below 1"),
-    }
-}
-
-fn refuse(key: &str, value: f64, allowed: &str) -> Result<()> {
-    Err(Error::usage(format!(
-        "optimizer.{key} is {value}; it must be {allowed}"
-    )))
 }

@@ -1,25 +1,29 @@
-//! How the learning rate changes over a run: a function of where the run stands, the same on every device.
+//! How the learning rate changes during a run: a pure function of the run's progress, the same on
+//! every device.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::fields;
 
-/// A schedule of the learning rate, as factors of the optimiser's `lr`.
+/// A schedule of the learning rate, as factors of the optimizer's `lr`.
 ///
-/// With each, `warm_up` says over how many steps the rate first grows: linearly, to its whole at the last of them.
-/// What is counted in steps begins after them; what is counted in epochs takes no notice.
+/// In the first `warm_up` steps of each, the rate grows linearly, up to `lr` at the last of them.
+/// Counts of steps begin after the warm-up; counts of epochs include it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Schedule {
-    /// `lr`, from the end of the warm-up on.
+    /// `lr` after the warm-up.
     Constant {
         #[serde(default)]
         warm_up: usize,
     },
-    /// Multiplied by `factor` after every `every` epochs (PyTorch's StepLR, and ExponentialLR with `every = 1`), of which the first
-    /// `after` do not count (char-rnn's `learning_rate_decay_after`).
+    /// Multiplied by `factor` after every `every` epochs (PyTorch's StepLR, and ExponentialLR with
+    /// `every = 1`). The first `after` epochs are not counted (char-rnn's
+    /// `learning_rate_decay_after`).
     Step {
         every: usize,
         #[serde(default = "default_factor")]
@@ -29,15 +33,15 @@ pub enum Schedule {
         #[serde(default)]
         warm_up: usize,
     },
-    /// `factor^(step / every)`, a little lower with each step (TensorFlow's `exponential_decay`).
+    /// `factor^(step / every)`, which falls with each step (TensorFlow's `exponential_decay`).
     Exponential {
         every: usize,
         factor: f64,
         #[serde(default)]
         warm_up: usize,
     },
-    /// Down half a cosine to `floor` of `lr` at the end of the run, or after `steps` (Loshchilov & Hutter 2017, without
-    /// restarts).
+    /// Half a cosine, down to `floor` times `lr` at the end of the run, or after `steps`
+    /// (Loshchilov & Hutter 2017, without restarts).
     Cosine {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         steps: Option<usize>,
@@ -46,8 +50,9 @@ pub enum Schedule {
         #[serde(default)]
         warm_up: usize,
     },
-    /// Multiplied by `factor`, down to `floor` of `lr`, whenever more than `patience` epochs in a row have brought no loss
-    /// lower than the lowest by the fraction `threshold` (PyTorch's ReduceLROnPlateau).
+    /// Multiplied by `factor`, down to `floor` times `lr`, after more than `patience` consecutive
+    /// epochs whose loss is not lower than the lowest by the fraction `threshold` (PyTorch's
+    /// ReduceLROnPlateau).
     Plateau {
         #[serde(default = "default_factor")]
         factor: f64,
@@ -84,20 +89,21 @@ impl Default for Schedule {
     }
 }
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub struct RunProgress<'a> {
     /// Updates so far.
     pub step: usize,
     /// Updates of the whole run.
     pub steps: usize,
-    /// The loss of each epoch that is over: on the test split, or on the training split where there is no other.
+    /// The loss of each completed epoch: on the test split, or on the training split if there is no
+    /// test split.
     pub losses: &'a [f64],
 }
 
 impl Schedule {
-    /// What `lr` is multiplied by in the next update.
-    pub fn factor(&self, at: &Standing) -> f64 {
+    /// Returns the factor of `lr` in the next update.
+    pub fn factor(&self, at: &RunProgress) -> f64 {
         let warm_up = self.warm_up();
         if at.step < warm_up {
             return (at.step + 1) as f64 / warm_up as f64;
@@ -114,8 +120,8 @@ impl Schedule {
             Schedule::Exponential { every, factor, .. } => factor.powf(since / every as f64),
             Schedule::Cosine { steps, floor, .. } => {
                 let all = steps.unwrap_or(at.steps.saturating_sub(warm_up));
-                let way = (since / all.max(1) as f64).min(1.0);
-                floor + (1.0 - floor) * 0.5 * (1.0 + (PI * way).cos())
+                let share = (since / all.max(1) as f64).min(1.0);
+                floor + (1.0 - floor) * 0.5 * (1.0 + (PI * share).cos())
             }
             Schedule::Plateau {
                 factor,
@@ -139,66 +145,53 @@ impl Schedule {
         }
     }
 
-    /// Refuses constants that make no sense.
+    /// Checks the constants.
     ///
     /// # Errors
-    /// [`Error::Usage`] that names the key and says what is allowed.
+    /// [`Error::InvalidValue`](crate::error::Error::InvalidValue) for the first that is not
+    /// allowed.
     pub fn validate(&self) -> Result<()> {
-        let allow = |key: &str, value: f64, allowed: bool, range: &str| match allowed {
-            true => Ok(()),
-            false => Err(Error::usage(format!(
-                "schedule.{key} is {value}; it must be {range}"
-            ))),
-        };
-        let count = |key, value: usize| allow(key, value as f64, value > 0, "at least 1");
-        let factor = |value: f64| {
-            let allowed = value > 0.0 && value <= 1.0;
-            allow("factor", value, allowed, "above 0 and at most 1")
-        };
-        let floor = |value: f64| {
-            let allowed = (0.0..=1.0).contains(&value);
-            allow(
-                "floor",
-                value,
-                allowed,
-                "at least 0 and at most 1, as a part of the optimizer's lr",
-            )
-        };
         match *self {
             Schedule::Constant { .. } => Ok(()),
-            Schedule::Step {
-                every, factor: by, ..
+            Schedule::Step { every, factor, .. } | Schedule::Exponential { every, factor, .. } => {
+                fields::count("schedule.every", every)?;
+                check_factor(factor)
             }
-            | Schedule::Exponential {
-                every, factor: by, ..
-            } => {
-                count("every", every)?;
-                factor(by)
-            }
-            Schedule::Cosine {
-                steps,
-                floor: lowest,
-                ..
-            } => {
-                count("steps", steps.unwrap_or(1))?;
-                floor(lowest)
+            Schedule::Cosine { steps, floor, .. } => {
+                fields::optional_count("schedule.steps", steps)?;
+                check_floor(floor)
             }
             Schedule::Plateau {
-                factor: by,
+                factor,
                 threshold,
-                floor: lowest,
+                floor,
                 ..
             } => {
-                factor(by)?;
-                let allowed = (0.0..1.0).contains(&threshold);
-                allow("threshold", threshold, allowed, "at least 0 and below 1")?;
-                floor(lowest)
+                check_factor(factor)?;
+                fields::fraction("schedule.threshold", threshold)?;
+                check_floor(floor)
             }
         }
     }
 }
 
-/// How often more than `patience` losses in a row were no lower than `1 - threshold` of the lowest.
+fn check_factor(factor: f64) -> Result<()> {
+    let is_allowed = factor > 0.0 && factor <= 1.0;
+    fields::require(
+        is_allowed,
+        "schedule.factor",
+        factor,
+        "above 0 and at most 1",
+    )
+}
+
+fn check_floor(floor: f64) -> Result<()> {
+    let range = "at least 0 and at most 1, as a part of optimizer.lr";
+    fields::require((0.0..=1.0).contains(&floor), "schedule.floor", floor, range)
+}
+
+/// Counts how often more than `patience` consecutive losses were not below `1 - threshold` times
+/// the lowest.
 fn plateaus(losses: &[f64], patience: usize, threshold: f64) -> usize {
     let (mut lowest, mut waited, mut plateaus) = (f64::INFINITY, 0, 0);
     for &loss in losses {
@@ -218,7 +211,7 @@ mod tests {
     use super::*;
 
     fn factors(schedule: &Schedule, steps: usize, losses: &[f64]) -> Vec<f64> {
-        let at = |step| Standing {
+        let at = |step| RunProgress {
             step,
             steps,
             losses,
@@ -243,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn step_falls_by_epochs() {
+    fn step_falls_after_epochs() {
         let schedule = Schedule::Step {
             every: 2,
             factor: 0.5,
@@ -263,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn exponential_falls_by_steps_after_the_warm_up() {
+    fn exponential_falls_after_each_step_after_the_warm_up() {
         let schedule = Schedule::Exponential {
             every: 2,
             factor: 0.25,
@@ -296,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn plateau_waits_for_its_patience() {
+    fn plateau_falls_after_more_epochs_than_its_patience() {
         let schedule = Schedule::Plateau {
             factor: 0.1,
             patience: 1,
@@ -314,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_constants_are_refused() {
         for (text, expected) in [
             (
                 "kind = 'step'\nevery = 0",

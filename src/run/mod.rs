@@ -61,7 +61,7 @@ pub struct RunOptions {
 /// let mut recipe = Recipe::load("series")?;
 /// recipe.steps = Some(3);
 /// recipe.network.set_hidden_size(4);
-/// let data = recipe.data.made_up(64, recipe.seed).expect("its data are made up");
+/// let data = recipe.data.source().made_up(64, recipe.seed).expect("its data are made up");
 /// let directory = std::env::temp_dir().join(format!("gatescan-run-{}", std::process::id()));
 /// let options = RunOptions {
 ///     out: Some(directory.clone()),

@@ -2,10 +2,9 @@
 
 use crate::backend::OpenDevice;
 use crate::data::preparation::Normal;
-use crate::data::{Split, SplitBy, Splits};
-use crate::infer::generate::{Context, Seed, diverges_at, generate};
+use crate::data::{Split, Splits};
+use crate::infer::generate::{Context, diverges_at, generate};
 use crate::model::Model;
-use crate::recipe::DataRecipe;
 use crate::report::{Continuation, RunDetails, SplitPredictions};
 use crate::train::BaselineComparison;
 
@@ -24,11 +23,7 @@ pub fn details(
         Some(test) => (Split::Test, test),
         None => (Split::Train, &data.train),
     };
-    let in_time = match &model.recipe.data {
-        DataRecipe::Series { path, .. } => path.is_some(),
-        DataRecipe::Csv(csv) => csv.steps.is_some() && csv.split_by == SplitBy::Order,
-        _ => false,
-    };
+    let in_time = model.recipe.data.source().is_in_time_order();
     let predictions = SplitPredictions::new(model, tested, split, in_time, device);
     RunDetails {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
@@ -43,7 +38,8 @@ pub fn details(
 
 /// The model's own series continued, if the model can continue one.
 fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
-    let seed = Seed::new(model, None).ok()?;
+    let data = model.recipe.data.source();
+    let seed = data.forecast_start(None, &model.preparation).ok()?;
     let width = seed.columns.len();
     let (mut history, columns) = (seed.history, seed.columns);
     let steps = CONTINUED.min(history.len() / width * 4);

@@ -39,7 +39,7 @@ impl BaselineComparison {
             _ => None,
         };
         let baselines = match train {
-            Some(train) => baselines::of_values(train, data, recipe.forecast().as_ref())?,
+            Some(train) => baselines::of_values(train, data, recipe.source().forecast().as_ref())?,
             None => vec![],
         };
         Ok(BaselineComparison {

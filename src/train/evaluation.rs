@@ -93,11 +93,11 @@ impl EvaluationData {
         let classifies = model.network.head.loss == Loss::CrossEntropy;
         if classifies && preparation.is_plain() {
             return Ok(EvaluationData {
-                data: recipe.load_split(split, seed)?,
+                data: recipe.source().load_split(split, seed)?,
                 train: None,
             });
         }
-        let splits = recipe.load_prepared(seed, Some(preparation))?;
+        let splits = recipe.source().load(seed, Some(preparation))?;
         Ok(EvaluationData {
             train: (!classifies).then(|| splits.train.clone()),
             data: splits.take(split)?,

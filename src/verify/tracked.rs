@@ -1,4 +1,4 @@
-//! A number in f64 that knows how far from it f32 arithmetic may end.
+//! Values in f64 with a bound on the rounding error of f32 arithmetic.
 
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -6,32 +6,35 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 use crate::numeric::gemm::{Matmul, NoPanels, TimeSums, View};
 use crate::numeric::real::{Number, Real};
 
-/// Half a unit in the last place of f32 at 1: what one rounding may add, relative to the value; with a hundredth more for the
-/// second order of up to 10^5 roundings.
+/// The relative error of one rounding to f32: half an ulp at 1, plus 1% for the second-order terms
+/// of up to 10^5 roundings.
 const ROUNDING: f64 = 1.01 / (1u64 << 24) as f64;
-/// 2^-125: more than anything that is lost where a driver flushes subnormal numbers or `exp` is clamped at -87.
+/// 2^-125: more than the error of a driver that flushes subnormal values, or of `exp` clamped at
+/// -87.
 const TINY: f64 = 2.0 * f32::MIN_POSITIVE as f64;
 
-/// A value, and how far from it f32 may end (running error analysis; Higham, "Accuracy and Stability of Numerical
-/// Algorithms", 3.3).
+/// A value with a bound on the distance of its f32 result (running error analysis; Higham,
+/// "Accuracy and Stability of Numerical Algorithms", section 3.3).
 ///
-/// A sum stays open until it is used: it keeps the sum of its terms' magnitudes and their number, so that its bound
-/// `(n - 1) u Σ|x|` holds for every order of summation, and with fused multiply-adds, which only round less.
+/// A sum is rounded only when it is used: until then it keeps the number of its terms and the sum
+/// of their magnitudes. Its bound `(n - 1) u Σ|x|` therefore holds for every order of summation,
+/// and for fused multiply-adds, which round less.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tracked {
     value: f64,
-    /// Of the terms.
+    /// The sum of the terms' errors.
     error: f64,
-    /// Σ|x|, each with its error.
+    /// Σ(|x| + error of x) over the terms x.
     size: f64,
-    /// Terms that are not zero.
+    /// The number of terms that are not zero.
     terms: f64,
 }
 
 impl Tracked {
-    /// How far from the value f32 may end; infinite where nothing can be said.
+    /// Returns the largest distance of the f32 result from the value; infinite where no bound is
+    /// known.
     pub fn bound(self) -> f64 {
-        // Two terms have one order only.
+        // Two terms have only one order of summation.
         let size = match self.terms {
             2.0 => self.value.abs() + self.error,
             _ => self.size,
@@ -40,7 +43,7 @@ impl Tracked {
         if bound.is_nan() { f64::INFINITY } else { bound }
     }
 
-    /// A number known to within `error`, as one term.
+    /// A single term with a known error.
     fn within(value: f64, error: f64) -> Self {
         if value == 0.0 && error == 0.0 {
             return Tracked::default();
@@ -55,16 +58,30 @@ impl Tracked {
         }
     }
 
-    /// What comes of `value`, known to within `error`, once `roundings` have been made.
+    /// A single term with a known error, after `roundings` further roundings.
     fn rounded(value: f64, error: f64, roundings: f64) -> Self {
         if value == 0.0 && error == 0.0 {
             return Tracked::default();
         }
-        let made = roundings * ROUNDING * (value.abs() + error) + TINY;
-        Self::within(value, error + made)
+        let added = roundings * ROUNDING * (value.abs() + error) + TINY;
+        Self::within(value, error + added)
     }
 
-    /// Closes a sum: value and bound.
+    /// Adds the product of two values with their errors as one term.
+    fn add_product(&mut self, (a, a_error): (f64, f64), (b, b_error): (f64, f64)) {
+        let term = a * b;
+        let spread = a.abs() * b_error + b.abs() * a_error + a_error * b_error;
+        if term == 0.0 && spread == 0.0 {
+            return;
+        }
+        let error = spread + ROUNDING * (term.abs() + spread) + TINY;
+        self.value += term;
+        self.error += error;
+        self.size += term.abs() + error;
+        self.terms += 1.0;
+    }
+
+    /// Returns the value and the bound of a finished sum.
     fn closed(self) -> (f64, f64) {
         (self.value, self.bound())
     }
@@ -122,13 +139,14 @@ impl Mul for Tracked {
 
 impl Div for Tracked {
     type Output = Self;
-    /// WGSL lets a division be 2.5 ulp off, an ulp being at most two roundings.
+    /// WGSL allows a division an error of 2.5 ulp; an ulp is at most two roundings.
     fn div(self, other: Self) -> Self {
         let ((a, a_error), (b, b_error)) = (self.closed(), other.closed());
         let value = a / b;
-        let error = match b.abs() > b_error {
-            true => (a_error + value.abs() * b_error) / (b.abs() - b_error),
-            false => f64::INFINITY,
+        let error = if b.abs() > b_error {
+            (a_error + value.abs() * b_error) / (b.abs() - b_error)
+        } else {
+            f64::INFINITY
         };
         Self::rounded(value, error, 5.0)
     }
@@ -151,33 +169,36 @@ impl Number for Tracked {
         Self::of(value.into())
     }
 
-    /// src/real.rs: 1.5 ulp, and e^-87 below -87.
+    /// `Number for f32` has an error of 1.5 ulp, and returns e^-87 below -87.
     fn exp(self) -> Self {
         let (x, error) = self.closed();
         let value = x.exp();
         Self::rounded(value, value * error.exp_m1() + TINY, 3.0)
     }
 
-    /// src/real.rs: 4 ulp with a division of half an ulp, of which WGSL's may have 2 more. The slope is at most 1 and
-    /// 4 e^-2|x|.
+    /// `Number for f32` has an error of 4 ulp with a division of half an ulp; WGSL's division may
+    /// add 2 ulp. The derivative is at most 1 and at most 4 e^-2|x|.
     fn tanh(self) -> Self {
         let (x, error) = self.closed();
         let slope = (4.0 * (2.0 * (error - x.abs())).exp()).min(1.0);
         Self::rounded(x.tanh(), slope * error, 12.0)
     }
 
-    /// src/real.rs: 3 ulp with a division of half an ulp, and again 2 more. The slope is at most 1/4 and e^-|x|.
+    /// `Number for f32` has an error of 3 ulp with a division of half an ulp; WGSL's division may
+    /// add 2 ulp. The derivative is at most 1/4 and at most e^-|x|.
     fn sigmoid(self) -> Self {
         let (x, error) = self.closed();
         let slope = (error - x.abs()).exp().min(0.25);
         Self::rounded(1.0 / (1.0 + (-x).exp()), slope * error + TINY, 10.0)
     }
 
-    /// Where rounding may decide which of the two is larger, either side's answer is right, and the bound covers both.
+    /// Where rounding may decide which of the two is larger, both results are right and the bound
+    /// covers both.
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
-        let (chosen, other) = match left.value > right.value {
-            true => (then, otherwise),
-            false => (otherwise, then),
+        let (chosen, other) = if left.value > right.value {
+            (then, otherwise)
+        } else {
+            (otherwise, then)
         };
         let doubt = left.bound() + right.bound();
         if doubt == 0.0 || (left.value - right.value).abs() > doubt {
@@ -191,7 +212,7 @@ impl Number for Tracked {
 impl Real for Tracked {
     type Vector<S: pulp::Simd> = Tracked;
 
-    /// A GPU gets it as f32, and may take a subnormal number for 0.
+    /// The GPU receives the value as f32, and may replace a subnormal value with 0.
     fn of(value: f64) -> Self {
         let single = value as f32;
         let flushed = if single.is_subnormal() { value } else { 0.0 };
@@ -203,34 +224,37 @@ impl Real for Tracked {
         self.value
     }
 
-    /// Of 1 or more, as shaders/common/math.wgsl has it. ln m with m in [sqrt(1/2), sqrt(2)]: m + 1, the division (5),
-    /// 2 s * series (1) and the series (4) make 11 roundings of at most the result; adding n ln 2, 2 more.
+    /// For values of at least 1, by shaders/common/math.wgsl. ln m with m in [sqrt(1/2), sqrt(2)]
+    /// takes 11 roundings of at most the result: m + 1 (1), the division (5), 2 s * series (1) and
+    /// the series (4). Adding n ln 2 takes 2 more.
     fn ln(self) -> Self {
         let (x, error) = self.closed();
-        let error = match x > error {
-            true => error / (x - error),
-            false => f64::INFINITY,
+        let error = if x > error {
+            error / (x - error)
+        } else {
+            f64::INFINITY
         };
         Self::rounded(x.ln(), error, 13.0)
     }
 
-    /// WGSL lets sqrt be as far off as 1 / inverseSqrt: 2 ulp and 2.5 ulp.
+    /// WGSL allows sqrt the error of 1 / inverseSqrt: 2 ulp and 2.5 ulp.
     fn sqrt(self) -> Self {
         let (x, error) = self.closed();
         let value = x.sqrt();
-        let error = match error == 0.0 {
-            true => 0.0,
-            false => error / (value + (x - error).max(0.0).sqrt()),
+        let error = if error == 0.0 {
+            0.0
+        } else {
+            error / (value + (x - error).max(0.0).sqrt())
         };
-        // Where all of x may be error, so may all of its root.
+        // 0 / 0 in the quotient above.
         let error = if error.is_nan() { 0.0 } else { error };
         Self::rounded(value, error, 9.0)
     }
 
-    /// x carries 2 relative roundings on a GPU: they move e^x by 2 |x| e^x roundings, and e^r - 1 after taking n ln 2 away
-    /// is off by at most 10 of those (see `correction` in shaders/adam.wgsl).
+    /// On a GPU x has 2 relative roundings, which change e^x by 2 |x| e^x roundings. The reduction
+    /// by n ln 2 and e^r - 1 add at most 10 of these (see `correction` in shaders/adam.wgsl).
     fn one_minus_exp(x: f64) -> Self {
-        // Finite, for a base of 0.
+        // x is -inf for a decay rate of 0.
         let x = x.max(-1e4);
         Self::rounded(-x.exp_m1(), 12.0 * ROUNDING * x.abs() * x.exp(), 2.0)
     }
@@ -248,12 +272,15 @@ impl Matmul for Tracked {
     }
 
     fn matmul(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
-        let strides = |view: &View<Self>| match view.transposed {
-            true => (1, view.stride),
-            false => (view.stride, 1),
+        let strides = |view: &View<Self>| {
+            if view.transposed {
+                (1, view.stride)
+            } else {
+                (view.stride, 1)
+            }
         };
         let ((a_row, a_column), (b_row, b_column)) = (strides(&a), strides(&b));
-        // Rows of b side by side, its sums closed once.
+        // One row of b as values and errors, computed once for all rows of a.
         let mut row = Vec::with_capacity(b.columns);
         for i in (0..a.rows).filter(|_| !accumulate) {
             c[i * stride..][..b.columns].fill(Tracked::default());
@@ -262,24 +289,13 @@ impl Matmul for Tracked {
             row.clear();
             row.extend((0..b.columns).map(|j| b.values[k * b_row + j * b_column].closed()));
             for i in 0..a.rows {
-                let (value, error) = a.values[i * a_row + k * a_column].closed();
-                if value == 0.0 && error == 0.0 {
+                let factor = a.values[i * a_row + k * a_column].closed();
+                if factor == (0.0, 0.0) {
                     continue;
                 }
                 let c = c[i * stride..][..b.columns].iter_mut();
-                for (c, &(other, other_error)) in c.zip(&row) {
-                    let term = value * other;
-                    let spread =
-                        value.abs() * other_error + other.abs() * error + error * other_error;
-                    if term == 0.0 && spread == 0.0 {
-                        continue;
-                    }
-                    let spread = spread + ROUNDING * (term.abs() + spread) + TINY;
-                    c.value += term;
-                    c.error += spread;
-                    c.size += term.abs() + spread;
-                    c.terms += 1.0;
-                }
+                c.zip(&row)
+                    .for_each(|(c, &other)| c.add_product(factor, other));
             }
         }
     }
@@ -289,33 +305,33 @@ impl Matmul for Tracked {
 mod tests {
     use super::*;
 
-    /// Pairs of the same formula in f32 and tracked.
-    fn holds(single: f32, tracked: Tracked) {
+    /// Checks an f32 result against the bound of the same formula.
+    fn check_bound(single: f32, tracked: Tracked) {
         let error = (f64::from(single) - tracked.value).abs();
         assert!(error <= tracked.bound(), "{single} against {tracked:?}");
     }
 
     #[test]
-    fn sums_hold_in_every_order_and_are_not_loose() {
+    fn sums_are_within_a_tight_bound_in_every_order() {
         let values: Vec<f32> = (1..=1000).map(|i| (i as f32).sin() * 1e3).collect();
         let tracked = |&value: &f32| Tracked::of(value.into());
         let sum = values.iter().map(tracked).fold(Real::zero(), Add::add);
-        holds(values.iter().sum(), sum);
-        holds(values.iter().rev().sum(), sum);
+        check_bound(values.iter().sum(), sum);
+        check_bound(values.iter().rev().sum(), sum);
         let mut sorted = values.clone();
         sorted.sort_by(f32::total_cmp);
-        holds(sorted.iter().sum(), sum);
+        check_bound(sorted.iter().sum(), sum);
         let size: f64 = values.iter().map(|v| f64::from(v.abs())).sum();
         assert!(sum.bound() < 1001.0 * ROUNDING * size);
     }
 
     #[test]
-    fn stored_numbers_are_exact_and_constants_nearly() {
+    fn stored_values_are_exact_and_constants_are_rounded() {
         assert_eq!(Tracked::of(0.5).bound(), 0.0);
         assert_eq!(Tracked::of(f64::from(0.1f32)).bound(), 0.0);
         let bound = Tracked::of(0.1).bound();
         assert!(bound > 0.0 && bound < 1e-8);
-        // A subnormal number may be taken for 0.
+        // The GPU may replace a subnormal value with 0.
         assert_eq!(
             Tracked::of(f64::from(1e-40f32)).bound(),
             f64::from(1e-40f32)
@@ -323,28 +339,28 @@ mod tests {
     }
 
     #[test]
-    fn near_a_kink_both_sides_are_right() {
+    fn near_a_threshold_the_bound_covers_both_sides() {
         let [zero, one] = [0.0, 1.0].map(Tracked::of);
         let near = Tracked::of(1e-9) + Tracked::of(1.0) - Tracked::of(1.0);
         let gradient = Tracked::where_larger(near, zero, one, zero);
         assert_eq!((gradient.value, gradient.bound()), (1.0, 1.0));
         let gradient = Tracked::where_larger(one, zero, one, zero);
         assert_eq!((gradient.value, gradient.bound()), (1.0, 0.0));
-        // Equal and stored: nothing rounds.
+        // Equal and exact.
         let gradient = Tracked::where_larger(one, one, one, zero);
         assert_eq!((gradient.value, gradient.bound()), (0.0, 0.0));
     }
 
     #[test]
-    fn functions_hold() {
+    fn functions_are_within_their_bounds() {
         for i in -400..=400 {
             let x = i as f32 / 20.0;
             let tracked = Tracked::of(x.into());
-            holds(Number::exp(x), tracked.exp());
-            holds(Number::tanh(x), tracked.tanh());
-            holds(Number::sigmoid(x), tracked.sigmoid());
-            holds(x.abs().sqrt(), Tracked::of(x.abs().into()).sqrt());
-            holds(x / 3.0, tracked / Tracked::of(3.0));
+            check_bound(Number::exp(x), tracked.exp());
+            check_bound(Number::tanh(x), tracked.tanh());
+            check_bound(Number::sigmoid(x), tracked.sigmoid());
+            check_bound(x.abs().sqrt(), Tracked::of(x.abs().into()).sqrt());
+            check_bound(x / 3.0, tracked / Tracked::of(3.0));
         }
     }
 }

@@ -1,4 +1,4 @@
-"""What tests/interop/run does: each format's round trip, with the worst difference to gatescan's own outputs."""
+"""The checks of tests/interop/run: round trips of each format, and differences of outputs."""
 
 import importlib.util
 import json
@@ -24,15 +24,22 @@ WORST = {}
 
 
 def gatescan(*arguments, fails=False, prints=False):
-    """Runs the program; its standard error."""
+    """Runs the program; returns its standard error."""
     run = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    if (run.returncode != 0) != fails or bool(run.stdout) != prints or (fails and run.returncode not in (1, 2)):
-        sys.exit(f"gatescan {' '.join(map(str, arguments))}: exit code {run.returncode}\n{run.stdout}{run.stderr}")
+    if (
+        (run.returncode != 0) != fails
+        or bool(run.stdout) != prints
+        or (fails and run.returncode not in (1, 2))
+    ):
+        sys.exit(
+            f"gatescan {' '.join(map(str, arguments))}: exit code {run.returncode}\n"
+            f"{run.stdout}{run.stderr}"
+        )
     return run.stderr
 
 
 def rust(test, directory):
-    """Plays one of main.rs's ignored tests."""
+    """Runs one of the ignored tests of main.rs."""
     command = ["cargo", "test", "--quiet", "--test", "interop", "--", "--ignored", "--exact", test]
     env = dict(os.environ, GATESCAN_INTEROP=str(directory))
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -48,12 +55,14 @@ def module(path):
 
 
 def differ(what, case, ours, theirs, lengths=None):
-    """Notes the largest difference; of outputs at every step, where the sequences have them."""
+    """Records the largest difference, at valid steps only if there are lengths."""
     ours, theirs = numpy.asarray(ours), numpy.asarray(theirs)
     assert ours.shape == theirs.shape, f"{what} {case}: {ours.shape} here, {theirs.shape} there"
     apart = numpy.abs(ours - theirs)
     if lengths is not None and apart.ndim == 3:
-        apart = apart * (numpy.arange(apart.shape[1])[None, :, None] < numpy.asarray(lengths)[:, None, None])
+        apart = apart * (
+            numpy.arange(apart.shape[1])[None, :, None] < numpy.asarray(lengths)[:, None, None]
+        )
     worst = float(apart.max())
     count, before, name = WORST.get(what, (0, -1.0, ""))
     WORST[what] = (count + 1, max(worst, before), case if worst > before else name)
@@ -67,7 +76,7 @@ def sequences(case):
 
 
 def export(case, about):
-    """Every format that a case has, and the refusal of every one that it has not; back into models where it can be."""
+    """Exports a case in every format, and checks that formats that lack an option refuse it."""
     model = case / "model.safetensors"
     gatescan("export", model, "--to", "onnx", "--quiet")
     gatescan("export", model, "--to", "onnx", "--lengths", "-o", case / "lengths.onnx", "--quiet")
@@ -99,9 +108,15 @@ def check_onnx(case):
         differ(what, case.name, ours, results["outputs"], lengths if ragged else None)
         if "probabilities" in results:
             powers = numpy.exp(ours - ours.max(-1, keepdims=True))
-            differ(what + ", probabilities", case.name, powers / powers.sum(-1, keepdims=True), results["probabilities"], lengths if ragged else None)
+            differ(
+                what + ", probabilities",
+                case.name,
+                powers / powers.sum(-1, keepdims=True),
+                results["probabilities"],
+                lengths if ragged else None,
+            )
         if not ragged:
-            # Batch and time are free.
+            # Batch and time may have any size.
             few = session.run(["outputs"], {name: inputs[:2, :4]})[0]
             if few.ndim == 3:
                 assert few.shape[:2] == (2, 4)
@@ -110,14 +125,14 @@ def check_onnx(case):
 def check_pytorch(case, about):
     _, inputs, lengths = sequences(case)
     network = module(case / "model_pytorch.py").load()
-    some = lengths > 0  # PyTorch takes no empty sequences.
+    some = lengths > 0  # PyTorch does not accept empty sequences.
     with torch.no_grad():
         dense = network(torch.tensor(inputs))
         ragged = network(torch.tensor(inputs[some]), torch.tensor(lengths[some]))
     differ("PyTorch", case.name, numpy.load(case / "outputs.npy"), dense)
     ours = numpy.load(case / "outputs_ragged.npy")[some]
     differ("PyTorch, lengths", case.name, ours, ragged, lengths[some])
-    # Saved by PyTorch, the state dict comes back as it went out, bit for bit.
+    # A state dict that PyTorch saved is imported bit for bit.
     saved = case / "saved.safetensors"
     safetensors.torch.save_model(network, str(saved))
     back = case.parent / f"{case.name} from PyTorch"
@@ -137,12 +152,17 @@ def same(ours, back):
 def check_keras(case, about):
     _, inputs, lengths = sequences(case)
     program = module(case / "model_keras.py")
-    differ("Keras", case.name, numpy.load(case / "outputs.npy"), keras.ops.convert_to_numpy(program.load()(inputs)))
+    differ(
+        "Keras",
+        case.name,
+        numpy.load(case / "outputs.npy"),
+        keras.ops.convert_to_numpy(program.load()(inputs)),
+    )
     masked = program.load(masked=True)
     mask = numpy.arange(inputs.shape[1])[None] < lengths[:, None]
     outputs = keras.ops.convert_to_numpy(masked([inputs, mask]))
     differ("Keras, mask", case.name, numpy.load(case / "outputs_ragged.npy"), outputs, lengths)
-    # Saved by Keras, the weights come back as they went out, bit for bit.
+    # Weights that Keras saved are imported bit for bit.
     masked.save(case / "model.keras")
     model = keras.models.load_model(case / "model.keras")
     for saved in save_keras(model, case / "saved") if about["told"] else ():
@@ -154,7 +174,7 @@ def check_keras(case, about):
 
 
 def save_keras(model, stem):
-    """The model in every form that is read; the files."""
+    """Saves the model in every form that gatescan reads; returns the files."""
     model.save_weights(f"{stem}.weights.h5")
     model.save(f"{stem}.keras")
     numpy.savez(f"{stem}.npz", **{w.path: w for w in model.weights})
@@ -162,15 +182,29 @@ def save_keras(model, stem):
 
 
 def check_tensorboard(place):
-    """What TensorBoard reads of a run that was gone on with, against its metrics."""
+    """Compares the scalars that TensorBoard reads of a resumed run with its metrics."""
     run = place / "run"
     few = ["--device", "cpu", "--tensorboard", "--json", "--quiet"]
-    begin = ["series", "--epochs", "2", "--hidden-size", "4", "--report-every", "3", "--set", "data.windows=1000"]
+    begin = [
+        "series",
+        "--epochs",
+        "2",
+        "--hidden-size",
+        "4",
+        "--report-every",
+        "3",
+        "--set",
+        "data.windows=1000",
+    ]
     gatescan("train", *begin, "--out", run, *few, prints=True)
     gatescan("train", "--resume", run, "--epochs", "4", *few, prints=True)
     events = EventAccumulator(str(run)).Reload()
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for tag, key in (("loss/train", "train_loss"), ("loss/test", "test_loss"), ("loss/report", "loss")):
+    for tag, key in (
+        ("loss/train", "train_loss"),
+        ("loss/test", "test_loss"),
+        ("loss/report", "loss"),
+    ):
         values = [line[key] for line in lines if line.get(key) is not None]
         read = [scalar.value for scalar in events.Scalars(tag)]
         assert len(values) >= 4, tag
@@ -178,7 +212,7 @@ def check_tensorboard(place):
 
 
 class Torch(nn.Module):
-    """A network as people write them."""
+    """A network with names that users choose."""
 
     def __init__(self, *layers, classes=4, every=False, embedding=None):
         super().__init__()
@@ -196,40 +230,89 @@ class Torch(nn.Module):
         h = state[0] if isinstance(state, tuple) else state
         if self.every:
             return self.fc(x)
-        return self.fc(h[-(2 if layer.bidirectional else 1):].transpose(0, 1).flatten(1))
+        return self.fc(h[-(2 if layer.bidirectional else 1) :].transpose(0, 1).flatten(1))
 
 
 def torch_models():
     yield "torch-lstm", Torch(nn.LSTM(3, 8, num_layers=2, batch_first=True)), []
-    yield "torch-gru-both", Torch(nn.GRU(3, 5, num_layers=2, batch_first=True, bidirectional=True), every=True), ["--reads", "every"]
-    yield "torch-relu", Torch(nn.RNN(3, 5, batch_first=True, nonlinearity="relu")), ["--cell", "rnn-relu"]
-    yield "torch-projected", Torch(nn.LSTM(3, 8, num_layers=2, batch_first=True, proj_size=5, bidirectional=True)), []
-    yield "torch-many", Torch(*(nn.GRU(3 + n, 4 + n, batch_first=True) for n in range(12)), classes=1), []
+    yield (
+        "torch-gru-both",
+        Torch(nn.GRU(3, 5, num_layers=2, batch_first=True, bidirectional=True), every=True),
+        ["--reads", "every"],
+    )
+    yield (
+        "torch-relu",
+        Torch(nn.RNN(3, 5, batch_first=True, nonlinearity="relu")),
+        ["--cell", "rnn-relu"],
+    )
+    yield (
+        "torch-projected",
+        Torch(nn.LSTM(3, 8, num_layers=2, batch_first=True, proj_size=5, bidirectional=True)),
+        [],
+    )
+    yield (
+        "torch-many",
+        Torch(*(nn.GRU(3 + n, 4 + n, batch_first=True) for n in range(12)), classes=1),
+        [],
+    )
     embedding = nn.Embedding(11, 6)
-    yield "torch-embedding", Torch(nn.LSTM(6, 6, batch_first=True, bias=False), embedding=embedding, every=True), ["--reads", "every"]
+    yield (
+        "torch-embedding",
+        Torch(nn.LSTM(6, 6, batch_first=True, bias=False), embedding=embedding, every=True),
+        ["--reads", "every"],
+    )
 
 
 def keras_models():
     layers = keras.layers
-    yield "keras-lstm", [keras.Input([None, 3]), layers.LSTM(6, return_sequences=True), layers.LSTM(5), layers.Dense(4)], []
-    yield "keras-gru", [keras.Input([None, 3]), layers.GRU(6, return_sequences=True), layers.Dense(1)], ["--reads", "every"]
-    yield "keras-gru-before", [keras.Input([None, 3]), layers.GRU(6, reset_after=False), layers.Dense(4)], []
-    yield "keras-relu", [keras.Input([None, 3]), layers.SimpleRNN(6, activation="relu"), layers.Dense(4)], ["--cell", "rnn-relu"]
-    yield "keras-both", [
-        keras.Input([None], dtype="int32"),
-        layers.Embedding(11, 6),
-        layers.Bidirectional(layers.LSTM(4, return_sequences=True, dropout=0.2)),
-        layers.Bidirectional(layers.GRU(4)),
-        layers.Dense(4),
-    ], []
-    yield "keras-mixed", [
-        keras.Input([None, 3]),
-        layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
-        layers.LSTM(8, return_sequences=True),
-        layers.GRU(7, return_sequences=True),
-        layers.LSTM(6),
-        layers.Dense(4),
-    ], []
+    yield (
+        "keras-lstm",
+        [
+            keras.Input([None, 3]),
+            layers.LSTM(6, return_sequences=True),
+            layers.LSTM(5),
+            layers.Dense(4),
+        ],
+        [],
+    )
+    yield (
+        "keras-gru",
+        [keras.Input([None, 3]), layers.GRU(6, return_sequences=True), layers.Dense(1)],
+        ["--reads", "every"],
+    )
+    yield (
+        "keras-gru-before",
+        [keras.Input([None, 3]), layers.GRU(6, reset_after=False), layers.Dense(4)],
+        [],
+    )
+    yield (
+        "keras-relu",
+        [keras.Input([None, 3]), layers.SimpleRNN(6, activation="relu"), layers.Dense(4)],
+        ["--cell", "rnn-relu"],
+    )
+    yield (
+        "keras-both",
+        [
+            keras.Input([None], dtype="int32"),
+            layers.Embedding(11, 6),
+            layers.Bidirectional(layers.LSTM(4, return_sequences=True, dropout=0.2)),
+            layers.Bidirectional(layers.GRU(4)),
+            layers.Dense(4),
+        ],
+        [],
+    )
+    yield (
+        "keras-mixed",
+        [
+            keras.Input([None, 3]),
+            layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
+            layers.LSTM(8, return_sequences=True),
+            layers.GRU(7, return_sequences=True),
+            layers.LSTM(6),
+            layers.Dense(4),
+        ],
+        [],
+    )
 
 
 def write_sequences(case, tokens):
@@ -243,8 +326,10 @@ def write_sequences(case, tokens):
 
 def main():
     global PROGRAM
-    # With the tests comes the program.
-    subprocess.run(["cargo", "test", "--quiet", "--no-run", "--test", "interop"], cwd=ROOT, check=True)
+    # Building the tests builds the program.
+    subprocess.run(
+        ["cargo", "test", "--quiet", "--no-run", "--test", "interop"], cwd=ROOT, check=True
+    )
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     PROGRAM = str(target / "debug" / ("gatescan.exe" if os.name == "nt" else "gatescan"))
     with tempfile.TemporaryDirectory() as place:
@@ -277,7 +362,7 @@ def check(place):
     for name, layers, given in keras_models():
         case, model = place / name, keras.Sequential(layers)
         case.mkdir()
-        for weight in model.weights:  # Biases start as zeros, which would tell nothing.
+        for weight in model.weights:  # Biases start as zeros, which would hide mistakes.
             weight.assign(keras.random.uniform(weight.shape, -0.5, 0.5))
         write_sequences(case, "both" in name)
         for saved in save_keras(model, place / name):

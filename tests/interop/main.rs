@@ -1,5 +1,5 @@
-//! Other frameworks' formats, here against themselves; `tests/interop/run` has the frameworks
-//! compute the same.
+//! Export and import of the same weights; `tests/interop/run` compares with the frameworks
+//! themselves.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use gatescan::recipe::{HeadRecipe, Recipe};
 use ndarray::{Array1, Array2, Array3};
 use serde_json::json;
 
-/// A network, and the formats that cannot express it.
+/// A network, and the formats that lack one of its options.
 struct Case {
     name: &'static str,
     network: Network,
@@ -196,7 +196,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Of as many columns, each in other units.
+/// Means and deviations that differ from column to column.
 fn normals(columns: usize) -> Vec<Normal> {
     let normal = |column| Normal {
         mean: 3.7 - column as f32,
@@ -206,7 +206,7 @@ fn normals(columns: usize) -> Vec<Normal> {
 }
 
 impl Case {
-    /// The network, untrained.
+    /// The model with initial parameters.
     fn model(&self) -> Model {
         let Head { reads, loss, .. } = self.network.head;
         let layers = self.network.layers.clone();
@@ -231,11 +231,11 @@ impl Case {
         }
     }
 
-    /// What a file of weights does not say of it.
+    /// The properties that a file of weights does not contain.
     fn hints(&self) -> ImportHints {
         let relu = self.network.layers.len() == 1 && self.network.layers[0].cell == Cell::RnnRelu;
         ImportHints {
-            // Only where no other layer has as many gates.
+            // The hint is for every layer of one gate.
             cell: relu.then_some(Cell::RnnRelu),
             reads: Some(self.network.head.reads),
             loss: Some(self.network.head.loss),
@@ -254,8 +254,9 @@ fn bits(model: &Model) -> Vec<(String, Vec<usize>, Vec<u32>)> {
     bits.collect()
 }
 
-/// Layers that no weights tell of: those that add their inputs.
-fn is_told(case: &Case) -> bool {
+/// Whether weights and hints determine the network: residuals and mixed cells of one gate do not
+/// follow from them.
+fn is_determined(case: &Case) -> bool {
     let relu = |layer: &&Layer| layer.cell == Cell::RnnRelu;
     let layers = &case.network.layers;
     layers.iter().all(|layer| !layer.residual)
@@ -263,7 +264,7 @@ fn is_told(case: &Case) -> bool {
 }
 
 #[test]
-fn pytorch_weights_come_back_bit_for_bit() {
+fn pytorch_weights_are_imported_bit_for_bit() {
     for case in cases()
         .iter()
         .filter(|case| !case.lacks.contains(&"pytorch"))
@@ -272,7 +273,7 @@ fn pytorch_weights_come_back_bit_for_bit() {
         let export = pytorch::export(&model, "w.safetensors").expect(case.name);
         let back = pytorch::import(&export.weights, case.name, &case.hints()).expect(case.name);
         assert_eq!(bits(&back), bits(&model), "{}", case.name);
-        if is_told(case) {
+        if is_determined(case) {
             let again = pytorch::export(&back, "w.safetensors").expect(case.name);
             assert!(again.weights == export.weights, "{}", case.name);
             assert_eq!(shape(&back.network), shape(&model.network), "{}", case.name);
@@ -280,10 +281,9 @@ fn pytorch_weights_come_back_bit_for_bit() {
     }
 }
 
-/// Keras has one bias where two are added, so there only what comes back goes out again bit for
-/// bit.
+/// Two biases become their sum in Keras, so only imported weights are exported bit for bit.
 #[test]
-fn keras_weights_come_back_bit_for_bit() {
+fn keras_weights_are_imported_bit_for_bit() {
     let mut exact = 0;
     for case in cases().iter().filter(|case| !case.lacks.contains(&"keras")) {
         let model = case.model();
@@ -304,14 +304,14 @@ fn keras_weights_come_back_bit_for_bit() {
             assert_eq!(flat(&back), flat(&model), "{}", case.name);
             exact += 1;
         }
-        if is_told(case) && case.network.layers.iter().all(one) {
+        if is_determined(case) && case.network.layers.iter().all(one) {
             assert_eq!(shape(&back.network), shape(&model.network), "{}", case.name);
         }
     }
     assert!(exact > 5);
 }
 
-/// A network but for how it started.
+/// A network without its initialisation.
 fn shape(network: &Network) -> Network {
     let mut network = network.clone();
     network.head.init = Init::default();
@@ -325,7 +325,7 @@ fn shape(network: &Network) -> Network {
 }
 
 #[test]
-fn what_a_format_lacks_is_refused_by_name() {
+fn options_that_a_format_lacks_are_refused_by_name() {
     for case in cases() {
         let model = case.model();
         for (format, error) in [
@@ -367,18 +367,18 @@ fn damaged_weights_are_refused() {
     }
 }
 
-/// Where the frameworks' side of it works; set by `check.py`.
+/// The directory of `check.py`.
 fn directory() -> PathBuf {
     let directory = std::env::var_os("GATESCAN_INTEROP");
     PathBuf::from(directory.expect("GATESCAN_INTEROP names a directory; see tests/interop/run"))
 }
 
-/// Numbers without a pattern in -1..1.
+/// Values without a pattern in -1..1.
 fn noise(n: usize, t: usize, i: usize) -> f32 {
     (1.0 + 7.1 * n as f32 + 3.3 * t as f32 + 1.7 * i as f32).sin()
 }
 
-/// Writes each case's model and sequences for it.
+/// Writes the model and the sequences of each case.
 #[test]
 #[ignore = "part of tests/interop/run"]
 fn write_cases() {
@@ -412,14 +412,14 @@ fn write_cases() {
                 _ => "mean-squared-error",
             },
             "one_hot": hints.one_hot,
-            "told": is_told(&case),
+            "told": is_determined(&case),
         });
         fs::write(write("case.json"), about.to_string()).expect("it can be written");
     }
 }
 
-/// Answers the sequences of every directory that has a model: `outputs.npy`, and by `lengths.npy`
-/// `outputs_ragged.npy`.
+/// Predicts the sequences of every directory that has a model, without lengths into `outputs.npy`
+/// and with `lengths.npy` into `outputs_ragged.npy`.
 #[test]
 #[ignore = "part of tests/interop/run"]
 fn answer_cases() {

@@ -1,10 +1,12 @@
-"""PyTorch's own layers on the same text, from the same initial weights, in the same order, with the same dropout masks, by the same
-optimiser: the loss of each of the first 200 updates beside gatescan's, with the recipe `text` at half its rate.
+"""Trains PyTorch's layers on the same text as gatescan, from the same initial weights, with the
+same order, dropout masks and optimizer. Compares the losses of the first updates with those of the
+recipe `text` at half its learning rate.
 
     python tests/interop/text.py path/to/gatescan my-text.txt [STEPS [FLAGS OF gatescan train]]
-    python tests/interop/text.py path/to/gatescan my-text.txt 200 --set 'network.input={embedding={size=128, tied=true}}'
 
-It needs torch and numpy; the text has to be long enough for STEPS updates in an epoch (half a megabyte).
+With a tied embedding: 200 --set 'network.input={embedding={size=128, tied=true}}'
+
+It needs torch and numpy, and a text long enough for STEPS updates in an epoch (half a megabyte).
 """
 
 import json
@@ -19,18 +21,21 @@ import torch
 from torch import nn
 
 BOUND = 1e-3
-# What rounding leaves grows from update to update, and faster the higher the rate: at the recipe's own 0.006 to 3e-3 in 200 updates.
+# Differences of rounding grow with the updates and with the learning rate: at 0.006, that of the
+# recipe, to 3e-3 in 200 updates.
 RATE = 0.003
 
 
 def gatescan(program, *arguments):
     run = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
     if run.returncode != 0:
-        sys.exit(f"gatescan {' '.join(map(str, arguments))}: exit code {run.returncode}\n{run.stderr}")
+        sys.exit(
+            f"gatescan {' '.join(map(str, arguments))}: exit code {run.returncode}\n{run.stderr}"
+        )
 
 
 def load(path):
-    """Tensors and description of a model's file: safetensors, all of them f32."""
+    """Returns the tensors and the description of a model file: safetensors of f32."""
     file = Path(path).read_bytes()
     (length,) = struct.unpack("<Q", file[:8])
     header, values = json.loads(file[8 : 8 + length]), file[8 + length :]
@@ -38,36 +43,45 @@ def load(path):
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        tensors[name] = torch.frombuffer(bytearray(values[begin:end]), dtype=torch.float32).reshape(entry["shape"])
+        tensors[name] = torch.frombuffer(bytearray(values[begin:end]), dtype=torch.float32).reshape(
+            entry["shape"]
+        )
     return tensors, description
 
 
 def philox(counter, key):
-    """Philox 4x32-10 (Salmon et al. 2011): four words `[N, 4]` of 32 bits from counters `[N, 4]` and a key of two words."""
+    """Philox 4x32-10 (Salmon et al. 2011): words `[N, 4]` of counters `[N, 4]` and a key."""
     low = numpy.uint64(0xFFFFFFFF)
     c0, c1, c2, c3 = counter.astype(numpy.uint64).T
     k0, k1 = key
     for _ in range(10):
         first, second = c0 * numpy.uint64(0xD2511F53), c2 * numpy.uint64(0xCD9E8D57)
         shift, key0, key1 = numpy.uint64(32), numpy.uint64(k0), numpy.uint64(k1)
-        c0, c1, c2, c3 = (second >> shift) ^ c1 ^ key0, second & low, (first >> shift) ^ c3 ^ key1, first & low
+        c0, c1, c2, c3 = (
+            (second >> shift) ^ c1 ^ key0,
+            second & low,
+            (first >> shift) ^ c3 ^ key1,
+            first & low,
+        )
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return numpy.stack([c0, c1, c2, c3], axis=1)
 
 
 def mask(seed, step, number, keep_prob, shape):
-    """Dropout mask `number` of an update, `[T, B, H]`, where H is a multiple of 4: four words of the stream for each four numbers."""
+    """Dropout mask `number` of an update, `[T, B, H]`; H is a multiple of 4."""
     blocks = numpy.arange(numpy.prod(shape) // 4)
-    dropout = 4  # The number of that stream.
-    counter = numpy.stack([blocks, *(numpy.full_like(blocks, word) for word in (step, dropout, number))], axis=1)
+    dropout = 4  # The number of the stream.
+    counter = numpy.stack(
+        [blocks, *(numpy.full_like(blocks, word) for word in (step, dropout, number))], axis=1
+    )
     words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
     kept = words < int(keep_prob * 2**32)
     return torch.from_numpy(kept.reshape(shape)).float() / keep_prob
 
 
 def permutation(seed, count):
-    """The order of the streams in a first epoch: Fisher and Yates's, with Lemire's draws (2019)."""
-    shuffle = 2  # The number of that stream.
+    """The order of the first epoch: a Fisher-Yates shuffle with the draws of Lemire (2019)."""
+    shuffle = 2  # The number of the stream.
     blocks = numpy.arange(count)
     counter = numpy.stack([blocks, 0 * blocks, 0 * blocks + shuffle, 0 * blocks], axis=1)
     words = map(int, philox(counter, (seed & 0xFFFFFFFF, seed >> 32)).flatten())
@@ -80,16 +94,20 @@ def permutation(seed, count):
 
 
 class Network(nn.Module):
-    """Layers of nn.LSTM over one-hot characters or embeddings, each with one trained bias, and a linear head."""
+    """Layers of nn.LSTM with one trained bias over characters, and a linear head."""
 
     def __init__(self, weights, vocabulary, recipe):
         super().__init__()
         self.vocabulary, self.seed = vocabulary, recipe["seed"]
         layers = recipe["network"]["layer"]
-        self.keep_probs = [layer.get("dropout", {}).get("output_keep_prob", 1.0) for layer in layers]
+        self.keep_probs = [
+            layer.get("dropout", {}).get("output_keep_prob", 1.0) for layer in layers
+        ]
         hidden, reads = weights["rnn.weight_hh_l0"].shape[1], weights["rnn.weight_ih_l0"].shape[1]
-        # One module each, so that what lies between them can be dropped by masks from here.
-        self.layers = nn.ModuleList(nn.LSTM(hidden if level else reads, hidden) for level in range(len(layers)))
+        # One module each, so that the masks of this file can be applied between them.
+        self.layers = nn.ModuleList(
+            nn.LSTM(hidden if level else reads, hidden) for level in range(len(layers))
+        )
         self.head = nn.Linear(hidden, vocabulary)
         self.embedding = None
         if "embedding.weight" in weights:
@@ -103,11 +121,11 @@ class Network(nn.Module):
                     _, level, name = name.split(".")
                     name = f"rnn.{name[: -len('0')]}{level}"
                 parameter.copy_(weights[name])
-                # gatescan's layers have one bias; PyTorch's second, which the file has for its sake, stays zero.
+                # Layers of gatescan train one bias; the second one of PyTorch stays zero.
                 parameter.requires_grad = "bias_hh" not in name
 
     def forward(self, tokens, states, step):
-        """The logits `[T, B, V]` of tokens `[T, B]`, in update `step`, and the last states."""
+        """Returns the logits `[T, B, V]` of tokens `[T, B]` in an update, and the last states."""
         if self.embedding is None:
             x = nn.functional.one_hot(tokens, self.vocabulary).float()
         else:
@@ -126,10 +144,21 @@ def main(program, text, steps=200, *given):
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         flags = ["--data", text, "--device", "cpu", "--report-every", 1, "--json", *given]
-        # An update that is too small for any weight leaves them as they began.
+        # An update too small to change any weight leaves the initial ones.
         still = ["--lr", "1e-30", "--set", "steps=1"]
         gatescan(program, "train", "text", *flags, *still, "--out", place / "initial")
-        gatescan(program, "train", "text", *flags, "--lr", RATE, "--set", f"steps={steps}", "--out", place / "run")
+        gatescan(
+            program,
+            "train",
+            "text",
+            *flags,
+            "--lr",
+            RATE,
+            "--set",
+            f"steps={steps}",
+            "--out",
+            place / "run",
+        )
         weights, _ = load(place / "initial" / "model.safetensors")
         _, description = load(place / "run" / "model.safetensors")
         lines = (place / "run" / "metrics.jsonl").read_text().splitlines()
@@ -140,7 +169,7 @@ def main(program, text, steps=200, *given):
     vocabulary = ["", *description["preparation"]["vocabulary"]["entries"]]
     numbers = {character: number for number, character in enumerate(vocabulary)}
     characters = Path(text).read_bytes().decode()
-    # Halves away from zero, as Rust rounds.
+    # Rust rounds halves away from zero.
     count = len(characters) - int(len(characters) * recipe["data"]["test_fraction"] + 0.5)
     tokens = torch.tensor([numbers[character] for character in characters[:count]])
     length = (count - 1) // streams
@@ -167,7 +196,10 @@ def main(program, text, steps=200, *given):
     assert len(ours) == len(theirs) == steps, (len(ours), len(theirs))
     apart = [abs(here - there) for here, there in zip(ours, theirs)]
     for step in sorted({1, 2, 10, 50, 100, steps} & set(range(1, steps + 1))):
-        print(f"step {step:4}  gatescan {ours[step - 1]:.6f}  PyTorch {theirs[step - 1]:.6f}  apart {apart[step - 1]:.1e}")
+        print(
+            f"step {step:4}  gatescan {ours[step - 1]:.6f}  PyTorch {theirs[step - 1]:.6f}  "
+            f"apart {apart[step - 1]:.1e}"
+        )
     worst = max(apart)
     print(f"worst of {steps} steps: {worst:.1e} at step {apart.index(worst) + 1}")
     if not worst <= BOUND:

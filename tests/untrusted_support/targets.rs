@@ -1,5 +1,5 @@
-//! What is done with bytes that nobody vouches for: each target reads them as a user's file would be read and uses what came
-//! of it a little. Whatever the bytes are, there must be an answer or an error. cargo-fuzz plays the same targets (`fuzz/`).
+//! Targets for untrusted bytes: each reads them like a file of a user and uses the result. Any
+//! bytes must give a result or an error. cargo-fuzz runs the same targets (`fuzz/`).
 
 use std::io::Cursor;
 use std::path::Path;
@@ -7,11 +7,12 @@ use std::path::Path;
 use flate2::Crc;
 use gatescan::cells::Cell;
 use gatescan::data::baselines;
-use gatescan::data::csv::{Csv, Task};
-use gatescan::data::npy::{Npy, Source};
+use gatescan::data::csv::{Csv, TableTask};
+use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
+use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
-use gatescan::data::{Dataset, Inputs, SplitBy, Targets, idx, npy, series};
+use gatescan::data::{DataSource, Dataset, Inputs, SplitBy, Targets, idx, npy, series};
 use gatescan::formats::{self, ImportHints};
 use gatescan::infer::predict::{Predictor, Sequences};
 use gatescan::low_level::backend::device::Device;
@@ -20,20 +21,20 @@ use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::model::Model;
-use gatescan::network::{Layer, Loss, Network, Reads};
+use gatescan::network::{Bias, Input, Layer, Loss, Network, Reads};
 use gatescan::profile::Profile;
 use gatescan::recipe::optimizer::Optimizer;
-use gatescan::recipe::schedule::Standing;
+use gatescan::recipe::schedule::RunProgress;
 use gatescan::recipe::{DataRecipe, HeadRecipe, Recipe};
 use gatescan::report::{self, Run};
 use gatescan::train::checkpoint::Checkpoint;
 use gatescan::train::{self, Trainer};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
-/// Whether something came of the bytes, and no error.
+/// Returns whether the bytes were valid.
 pub type Target = fn(&[u8]) -> bool;
 
-/// Every target, under the name of its corpus.
+/// Every target, by the name of its corpus.
 pub const TARGETS: [(&str, Target); 13] = [
     ("idx", idx),
     ("model", model),
@@ -50,10 +51,11 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("keras", keras),
 ];
 
-/// Networks of more parameters are described and not used, so that an input takes milliseconds.
+/// Networks with more parameters are not run, so that an input takes milliseconds.
 const SMALL: usize = 2000;
 
-/// Two IDX files, plain or gzipped: the number of classes, the length of the labels' file in two bytes, the labels, the images.
+/// Two IDX files, plain or gzipped. Input: the number of classes, the length of the labels' file
+/// (two bytes), the labels, the images.
 pub fn idx(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let (classes, length) = (
@@ -66,13 +68,14 @@ pub fn idx(input: &[u8]) -> bool {
     let Ok(data) = idx::read_split(files[0], files[1], classes.into()) else {
         return false;
     };
-    data.check().expect("what is read makes sense");
+    data.check().expect("data that are read are valid");
     data.slice(0..1).expect("there is a sequence");
     true
 }
 
-/// A model's file: `r` and the file as it is, or `d`, its description, the tensors of its header and what they hold, each ended
-/// by a byte of 0, so that lengths and quotes are right.
+/// A model file. Input: `r` and the file; or `d`, its description, the tensors of its header and
+/// their values, each followed by a zero byte, from which a file with valid lengths and quotes is
+/// made.
 pub fn model(input: &[u8]) -> bool {
     let bytes = match input.split_first() {
         Some((b'r', file)) => file.to_vec(),
@@ -102,7 +105,7 @@ pub fn model(input: &[u8]) -> bool {
     model.predict(inputs.view(), &Device::Cpu).is_ok()
 }
 
-/// A run's checkpoint, whose checksum is put right, so that what it protects is looked at.
+/// A checkpoint of a run. The checksum is corrected, so that the contents are read.
 pub fn checkpoint(input: &[u8]) -> bool {
     let Some((before, _)) = input.split_last_chunk::<4>() else {
         return false;
@@ -125,12 +128,12 @@ pub fn pytorch(input: &[u8]) -> bool {
     imported(input, formats::pytorch::import)
 }
 
-/// Weights of Keras's as a `.weights.h5`, a `.keras` or an `.npz`.
+/// Keras's weights as `.weights.h5`, `.keras` or `.npz`.
 pub fn keras(input: &[u8]) -> bool {
     imported(input, formats::keras::import)
 }
 
-/// A byte that says what the weights do not, and the weights; the model goes out again as what it came.
+/// Imported weights, which are then exported. Input: a byte of hints, and the weights.
 fn imported(
     input: &[u8],
     import: fn(&[u8], &str, &ImportHints) -> gatescan::error::Result<Model>,
@@ -152,7 +155,7 @@ fn imported(
     true
 }
 
-/// A recipe's TOML, and behind each byte of 0 an assignment as of `--set`.
+/// A recipe. Input: its TOML, then assignments for [`Recipe::set`], each after a zero byte.
 pub fn recipe(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
     let mut parts = text.split('\0');
@@ -164,11 +167,11 @@ pub fn recipe(input: &[u8]) -> bool {
         return false;
     }
     if let Ok(text) = recipe.to_toml() {
-        Recipe::parse(&text, "its own").expect("what is written can be read");
+        Recipe::parse(&text, "written").expect("a recipe that was written can be read");
     }
     for step in [0, 1, 1000, usize::MAX - 1] {
         let losses = [1.0, 2.0, 0.5];
-        recipe.schedule.factor(&Standing {
+        recipe.schedule.factor(&RunProgress {
             step,
             steps: 1000,
             losses: &losses,
@@ -185,15 +188,15 @@ pub fn recipe(input: &[u8]) -> bool {
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
     model.backward();
-    let DataRecipe::Series { steps: ..=20, .. } = recipe.data else {
+    if !matches!(&recipe.data, DataRecipe::Series(series) if series.steps <= 20) {
         return false;
-    };
-    let data = recipe.data.made_up(3, recipe.seed);
+    }
+    let data = recipe.data.source().made_up(3, recipe.seed);
     recipe.steps = Some(2);
     train::train(&recipe, &data.expect("there are windows"), &Device::Cpu).is_ok()
 }
 
-/// A series' text behind the number of steps and, in 256ths, the part that is the test split.
+/// A series. Input: steps, the test fraction in 256ths, and the text.
 pub fn series(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
@@ -205,12 +208,13 @@ pub fn series(input: &[u8]) -> bool {
         return false;
     };
     for data in [splits.train].iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
     }
     true
 }
 
-/// A text behind a byte each for its units, streams, the part in 256ths that is the test split, and how often is rare.
+/// A text. Input: a byte each for unit, streams, test fraction in 256ths and minimal count, and the
+/// text.
 pub fn text(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [unit, streams, fraction, min_count] = [(); 4].map(|()| input.byte());
@@ -225,12 +229,12 @@ pub fn text(input: &[u8]) -> bool {
         return false;
     };
     for data in [&splits.train].into_iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
     }
     let known = &splits.preparation;
     text.split(input.0, &text.path, Some(known))
-        .expect("its own vocabulary does");
-    let vocabulary = known.vocabulary.as_ref().expect("a text has one");
+        .expect("its own vocabulary is valid");
+    let vocabulary = known.vocabulary.as_ref().expect("a text has a vocabulary");
     if let Ok(text) = str::from_utf8(input.0)
         && let Ok(tokens) = vocabulary.encode_known(text)
     {
@@ -243,16 +247,16 @@ pub fn text(input: &[u8]) -> bool {
     true
 }
 
-/// A table's text behind two bytes of options and two sizes: steps and horizon.
+/// A table. Input: two bytes of options, steps, horizon, and the text.
 pub fn csv(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let [options, more, steps, horizon] = [(); 4].map(|()| input.byte());
     let is = |bit: u8| options & 1 << bit != 0;
     let mut csv = Csv::new(Path::new("table.csv"), &["a", "b"], &["y"]);
     csv.task = if is(0) {
-        Task::Classification
+        TableTask::Classification
     } else {
-        Task::Regression
+        TableTask::Regression
     };
     csv.every_step = is(1);
     csv.group = is(2).then(|| "g".into());
@@ -277,7 +281,14 @@ pub fn csv(input: &[u8]) -> bool {
         Loss::MeanSquaredError
     };
     let reads = if is(1) { Reads::Every } else { Reads::Last };
-    if csv.validate(loss, reads).is_err() {
+    let usage = DataUse {
+        input: Input::Values,
+        loss,
+        reads,
+        batch_size: 1,
+        bptt_steps: None,
+    };
+    if csv.validate(&usage).is_err() {
         return false;
     }
     let Ok(splits) = csv.split(input.0, 1) else {
@@ -288,14 +299,14 @@ pub fn csv(input: &[u8]) -> bool {
         .check(2, splits.train.targets.outputs())
         .expect("it fits");
     for data in [&splits.train].into_iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
         baselines::majority(data);
         let _ = baselines::of_values(&splits.train, data, csv.forecast().as_ref());
     }
     true
 }
 
-/// `a` and an array's file, or `z`, a byte of options and an archive of arrays.
+/// Arrays. Input: `a` and an `.npy` file; or `z`, a byte of options and an archive.
 pub fn npy(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let kind = input.byte();
@@ -304,10 +315,10 @@ pub fn npy(input: &[u8]) -> bool {
     }
     let options = input.byte();
     let is = |bit: u8| options & 1 << bit != 0;
-    let Ok(mut source) = Source::archive(Cursor::new(input.0), Path::new("data.npz")) else {
+    let Ok(mut files) = ArrayFiles::archive(Cursor::new(input.0), Path::new("data.npz")) else {
         return false;
     };
-    let names = source.names();
+    let names = files.names();
     let named = |name: &str| {
         names
             .iter()
@@ -315,15 +326,11 @@ pub fn npy(input: &[u8]) -> bool {
             .then(|| name.to_string())
     };
     let recipe = Npy {
-        path: "data.npz".into(),
-        inputs: "x".into(),
         labels: is(0).then(|| "y".into()),
         targets: (!is(0)).then(|| "y".into()),
         lengths: named("n"),
         groups: named("g"),
-        classes: None,
         vocabulary: is(1).then_some(8),
-        test_path: None,
         test_fraction: if is(2) { 0.5 } else { 0.0 },
         split_by: if is(3) {
             SplitBy::Random
@@ -336,17 +343,18 @@ pub fn npy(input: &[u8]) -> bool {
         } else {
             Missing::Forward
         },
+        ..Npy::new(Path::new("data.npz"), "x")
     };
-    let Ok(splits) = recipe.split(&mut source, None, 1, None) else {
+    let Ok(splits) = recipe.split(&mut files, None, 1, None) else {
         return false;
     };
     for data in [&splits.train].into_iter().chain(&splits.test) {
-        data.check().expect("what is read makes sense");
+        data.check().expect("data that are read are valid");
     }
     true
 }
 
-/// Two profiles' JSON, with a byte of 0 between them, or one that is compared with itself.
+/// Two profiles as JSON, separated by a zero byte; one alone is compared with itself.
 pub fn profile(input: &[u8]) -> bool {
     let parts: Vec<Profile> = input
         .splitn(2, |&byte| byte == 0)
@@ -358,7 +366,7 @@ pub fn profile(input: &[u8]) -> bool {
     serde_json::to_string(&before.compare(after)).is_ok()
 }
 
-/// The metrics of a run, drawn on a page and as a plot.
+/// The metrics of a run, as a page and as a plot.
 pub fn metrics(input: &[u8]) -> bool {
     let Ok(recipe) = Recipe::load("mnist") else {
         return false;
@@ -370,112 +378,116 @@ pub fn metrics(input: &[u8]) -> bool {
     report::svg(&runs).is_ok()
 }
 
-/// A data set of any sizes, whether they agree or not, that a network is trained with where they do; then sequences with
-/// lengths, which it answers.
+/// A data set whose sizes may disagree. If they agree, a network is trained with it and predicts
+/// sequences with lengths.
 pub fn dataset(input: &[u8]) -> bool {
     let mut input = Bytes(input);
+    let data = any_dataset(&mut input);
+    // Wide networks take long.
+    if data.check().is_err() || data.input_size() > 8 || data.targets.outputs() > 256 {
+        return false;
+    }
+    let _ = data.slice(input.size()..input.size());
+    let Some(model) = trained(&data, &mut input) else {
+        return false;
+    };
+    predicts(&model, data.steps, &mut input)
+}
+
+fn any_dataset(input: &mut Bytes) -> Dataset {
     let [count, steps, features, width] = [(); 4].map(|()| input.size());
     let per_step = input.byte().is_multiple_of(2);
     let [kind, target] = [(); 2].map(|()| input.byte() % 3);
     let outputs = count.saturating_mul(if per_step { steps } else { 1 });
-    // As many as there should be, or a few more or less.
-    let mut holds = |needed: usize| match input.byte() {
+    // The number of values that is needed, or a few more or less.
+    let mut length = |needed: usize| match input.byte() {
         off @ 248.. => needed
             .min(4096)
             .saturating_add_signed(isize::from(off.cast_signed()) + 4),
         _ => needed.min(4096),
     };
-    let numbers = holds(count.saturating_mul(steps).saturating_mul(features));
-    let answers = holds(outputs);
-    let lengths = holds(count);
+    let values = length(count.saturating_mul(steps).saturating_mul(features));
+    let targets = length(outputs);
+    let lengths = length(count);
     let inputs = match kind {
-        0 => Inputs::Floats((0..numbers).map(|_| input.number()).collect()),
+        0 => Inputs::Floats((0..values).map(|_| input.number()).collect()),
         1 => Inputs::Bytes {
-            values: (0..numbers).map(|_| input.byte()).collect(),
+            values: (0..values).map(|_| input.byte()).collect(),
             scale: input.number(),
         },
         _ => Inputs::Tokens {
-            values: (0..numbers).map(|_| input.index()).collect(),
+            values: (0..values).map(|_| input.index()).collect(),
             vocabulary: input.size(),
         },
     };
     let targets = match target {
         0 => Targets::Values {
-            values: (0..answers.saturating_mul(width).min(4096))
+            values: (0..targets.saturating_mul(width).min(4096))
                 .map(|_| input.number())
                 .collect(),
             width,
             per_step,
         },
         _ => Targets::Classes {
-            labels: (0..answers).map(|_| input.index()).collect(),
+            labels: (0..targets).map(|_| input.index()).collect(),
             classes: width,
             per_step,
         },
     };
-    let ragged = input.byte().is_multiple_of(2);
-    let lengths = ragged.then(|| (0..lengths).map(|_| input.index()).collect::<Vec<_>>());
-    let data = Dataset {
+    let is_ragged = input.byte().is_multiple_of(2);
+    Dataset {
         count,
         steps,
         features,
         inputs,
         targets,
-        lengths,
-    };
-    // Wide networks are right to take their time.
-    if data.check().is_err() || data.input_size() > 8 || width > 256 {
-        return false;
+        lengths: is_ragged.then(|| (0..lengths).map(|_| input.index()).collect()),
     }
-    let _ = data.slice(input.size()..input.size());
+}
 
-    let (loss, reads) = (
-        if target == 0 {
-            Loss::MeanSquaredError
-        } else {
-            Loss::CrossEntropy
-        },
-        if per_step { Reads::Every } else { Reads::Last },
-    );
+/// Trains a network on a data set; `None` if the data set is refused.
+fn trained(data: &Dataset, input: &mut Bytes) -> Option<Model> {
+    let loss = match data.targets {
+        Targets::Values { .. } => Loss::MeanSquaredError,
+        Targets::Classes { .. } => Loss::CrossEntropy,
+    };
+    let reads = if data.targets.per_step() {
+        Reads::Every
+    } else {
+        Reads::Last
+    };
     let cell = Cell::ALL[usize::from(input.byte()) % Cell::ALL.len()];
     let mut layer = Layer::new(cell, 3);
     layer.bidirectional = input.byte().is_multiple_of(2);
     if cell == Cell::Gru {
-        layer.bias = gatescan::network::Bias::Double;
+        layer.bias = Bias::Double;
     }
-    let mut recipe = Recipe::new(
-        "fuzz",
-        vec![layer],
-        HeadRecipe::new(reads, loss),
-        Optimizer::sgd(0.1),
-    );
+    let head = HeadRecipe::new(reads, loss);
+    let mut recipe = Recipe::new("fuzz", vec![layer], head, Optimizer::sgd(0.1));
     recipe.batch_size = 2;
     recipe.steps = Some(2);
-    if kind == 2 {
-        recipe.network.input = gatescan::network::Input::OneHot;
+    if matches!(data.inputs, Inputs::Tokens { .. }) {
+        recipe.network.input = Input::OneHot;
     }
-    let Ok(mut trainer) = Trainer::new(&recipe, &data.clone().into(), &Device::Cpu) else {
-        return false;
-    };
+    let mut trainer = Trainer::new(&recipe, &data.clone().into(), &Device::Cpu).ok()?;
     let _ = trainer.run(&mut |_, _| Ok(std::ops::ControlFlow::Continue(())));
     let model = trainer.model().expect("the CPU can be read");
-    let _ = train::evaluate(&model, &data, 2, &Device::Cpu);
+    let _ = train::evaluate(&model, data, 2, &Device::Cpu);
+    Some(model)
+}
 
-    // Of other sizes than it was trained with, perhaps.
-    let (n, t, i) = (
-        input.size().min(8),
-        input.size().min(8),
-        input.size().min(8),
-    );
-    let numbers: Vec<f32> = (0..n * t * i).map(|_| input.number()).collect();
+/// Predicts sequences of any sizes, with lengths and states; returns whether any were valid.
+fn predicts(model: &Model, steps: usize, input: &mut Bytes) -> bool {
+    let [n, t, i] = [(); 3].map(|()| input.size().min(8));
+    let values: Vec<f32> = (0..n * t * i).map(|_| input.number()).collect();
     let tokens: Vec<u32> = (0..n * t).map(|_| input.index()).collect();
     let lengths: Vec<usize> = (0..input.size().min(8)).map(|_| input.size()).collect();
-    let Ok(mut predictor) = Predictor::new(&model, steps, 2, &Device::Cpu) else {
+    let Ok(mut predictor) = Predictor::new(model, steps, 2, &Device::Cpu) else {
         return false;
     };
-    let values = ArrayView3::from_shape((n, t, i), &numbers).expect("as many");
-    let tokens = ArrayView2::from_shape((n, t), &tokens).expect("as many");
-    let mut answered = false;
+    let values = ArrayView3::from_shape((n, t, i), &values).expect("the sizes agree");
+    let tokens = ArrayView2::from_shape((n, t), &tokens).expect("the sizes agree");
+    let mut is_valid = false;
     for sequences in [Sequences::Values(values), Sequences::Tokens(tokens)] {
         let Ok(first) = predictor.predict(sequences, None, None) else {
             continue;
@@ -483,20 +495,20 @@ pub fn dataset(input: &[u8]) -> bool {
         first.classes();
         first.probabilities();
         let mut states = first.states;
-        answered |= predictor
+        is_valid |= predictor
             .predict(sequences, Some(&lengths), Some(&states))
             .is_ok();
         states[0].h = Array2::zeros((n, input.size().min(8)));
         let _ = predictor.predict(sequences, None, Some(&states));
     }
-    answered
+    is_valid
 }
 
 fn is_small(network: &Network) -> bool {
     network.layers.len() <= 4 && network.table().1 <= SMALL
 }
 
-/// Bytes taken from the front; zeros once they are used up.
+/// Takes bytes from the front; zeros once there are none left.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -510,7 +522,7 @@ impl<'a> Bytes<'a> {
         self.take(1).first().copied().unwrap_or_default()
     }
 
-    /// Mostly small, at times any number at all.
+    /// Mostly small, sometimes any number.
     fn size(&mut self) -> usize {
         match self.byte() {
             255 => {
@@ -523,7 +535,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// A label, token or length.
+    /// A label, a token or a length.
     fn index(&mut self) -> u32 {
         match self.byte() {
             255 => IGNORE,
@@ -532,7 +544,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// Mostly near 0, at times none that can be computed with.
+    /// Mostly near 0, sometimes extreme or not finite.
     fn number(&mut self) -> f32 {
         match self.byte() {
             255 => f32::NAN,

@@ -22,7 +22,7 @@ use gatescan::train::{BaselineComparison, Ending};
 
 use super::console::Console;
 use super::tui::{Screen, ScreenState};
-use super::{Tune, check_data_path, choose_device, comparison, open};
+use super::{Tune, check_data_path, choose_device, comparison, open, set_fields};
 use describe::{
     RunDescription, StartTimes, data_line, program, recipe_line, shell_word, tokens_of,
 };
@@ -286,7 +286,7 @@ impl Train {
         if let Some(rate) = self.lr {
             recipe.optimizer.set_learning_rate(rate);
         }
-        recipe.set(&self.set)?;
+        set_fields(&mut recipe, &self.set)?;
         recipe.validate()?;
         Ok(recipe)
     }

@@ -55,7 +55,6 @@ impl Axis {
     }
 
     /// A logarithmic axis that begins and ends at powers of ten; all values must be positive.
-    #[allow(dead_code, reason = "for the roofline of profiles")]
     pub fn decades((least, most): (f64, f64)) -> Axis {
         let first = least.log10().floor() as i32;
         let last = (most.log10().ceil() as i32).max(first + 1);

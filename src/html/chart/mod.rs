@@ -4,7 +4,7 @@
 mod axis;
 mod paper;
 
-pub(crate) use axis::{Axis, bounds, is_drawable, tick_label, tick_step};
+pub(crate) use axis::{Axis, bounds, is_drawable, tick_label};
 pub(crate) use paper::paper;
 
 use super::escape;

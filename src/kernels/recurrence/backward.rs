@@ -1,4 +1,5 @@
-//! The backward pass on the CPU: the twin of `shaders/scan_backward.wgsl` and `shaders/step_backward.wgsl`.
+//! The backward pass on the CPU: the twin of `shaders/scan_backward.wgsl` and
+//! `shaders/step_backward.wgsl`.
 
 use std::ops::Range;
 
@@ -37,8 +38,8 @@ pub(in crate::kernels) struct BackwardTile<'a, R: Real> {
     units: UnitRows<'a, R>,
     /// `[sequences, P]`: the gradient of h.
     dh: &'a mut [R],
-    /// `[sequences, H]`: the gradient of the operand of the second stage, m or the middle of the cell; empty in a layer of one
-    /// stage.
+    /// `[sequences, H]`: the gradient of the operand of the second stage, m or the middle of the
+    /// cell; empty in a layer of one stage.
     dmiddle: Vec<R>,
 }
 
@@ -59,7 +60,8 @@ struct UnitRows<'a, R: Real> {
 }
 
 impl Recurrence {
-    /// Calls `run` for each tile of the batch, in parallel. `run` may take the tile through the time steps in `steps`.
+    /// Calls `run` for each tile of the batch, in parallel. `run` may take the tile through the
+    /// time steps in `steps`.
     pub(in crate::kernels) fn backward<R: Real>(
         &self,
         memory: &Memory<R>,
@@ -203,7 +205,8 @@ impl<'a, R: Real> BackwardTile<'a, R> {
         self.second_stage(t);
     }
 
-    /// Takes what remains of step `t` back, except for the recurrent matmul, in a layer of two stages.
+    /// Takes what remains of step `t` back, except for the recurrent matmul, in a layer of two
+    /// stages.
     pub(in crate::kernels) fn middle_step(&mut self, t: usize) {
         self.units.load_h(t);
         self.first_stage(t);
@@ -237,7 +240,8 @@ impl<'a, R: Real> BackwardTile<'a, R> {
         }
     }
 
-    /// Multiplies the gradient of h after step `t` by the state's mask, and adds the gradient of the layer's output.
+    /// Multiplies the gradient of h after step `t` by the state's mask, and adds the gradient of
+    /// the layer's output.
     fn add_upstream(&mut self, t: usize) {
         let UnitRows {
             pass, first, gates, ..
@@ -301,14 +305,16 @@ impl<'a, R: Real> BackwardTile<'a, R> {
         }
     }
 
-    /// Adds to the gradient of h before step `t` what comes through the recurrent matmul of the first stage.
+    /// Adds to the gradient of h before step `t` what comes through the recurrent matmul of the
+    /// first stage.
     pub(in crate::kernels) fn multiply_recurrent_back(&mut self, t: usize) {
         self.units.multiply_back(t, 0, self.dh);
     }
 }
 
 impl<R: Real> UnitRows<'_, R> {
-    /// Multiplies h before step `t` by its dropout mask, if the layer drops states. The initial state has none.
+    /// Multiplies h before step `t` by its dropout mask, if the layer drops states. The initial
+    /// state has none.
     fn load_h(&mut self, t: usize) {
         let layer = self.pass.layer;
         if layer.options.drops_state {
@@ -333,7 +339,8 @@ impl<R: Real> UnitRows<'_, R> {
         }
     }
 
-    /// Applies one of the cell's formulas to the units of step `t`. `dh` is the gradient of what the units gave, h or m.
+    /// Applies one of the cell's formulas to the units of step `t`. `dh` is the gradient of what
+    /// the units gave, h or m.
     fn apply(&mut self, t: usize, formula: fn(usize, BackwardRow<R>), dh: &mut [R], dmiddle: &[R]) {
         let (pass, layer, first) = (self.pass, self.pass.layer, self.first);
         let (spec, h, row_size) = (layer.cell.spec(), layer.hidden_size, layer.row_size());

@@ -4,7 +4,8 @@ use super::{Recurrence, TimeDirection};
 use crate::kernels::Cost;
 
 impl Recurrence {
-    /// Returns the multiply-adds of one sequence and step. A cell without recurrent weights counts one for each gate of a unit.
+    /// Returns the multiply-adds of one sequence and step. A cell without recurrent weights counts
+    /// one for each gate of a unit.
     pub fn work(&self) -> usize {
         self.weights_len()
             .max(self.cell.spec().gates * self.hidden_size)
@@ -15,9 +16,9 @@ impl Recurrence {
         16 * self.vectors().into_iter().fold(0, u128::max)
     }
 
-    /// Returns the number of vec4s, one element of four sequences each, that a scan keeps in workgroup memory: in the forward
-    /// pass two vectors, in the backward pass the gradients of the recurrent gates and of the projection (at least one
-    /// vec4, since WGSL has no empty arrays).
+    /// Returns the number of vec4s, one element of four sequences each, that a scan keeps in
+    /// workgroup memory: in the forward pass two vectors, in the backward pass the gradients of the
+    /// recurrent gates and of the projection (at least one vec4, since WGSL has no empty arrays).
     fn vectors(&self) -> [u128; 2] {
         let (h, p) = (self.hidden_size as u128, self.output_size as u128);
         let projected = if self.projects() { p } else { 0 };
@@ -25,7 +26,8 @@ impl Recurrence {
         [h + p, (gates * h + projected).max(1)]
     }
 
-    /// Returns the number of vec4s of recurrent weights that a scan caches in workgroup memory (whole rows only).
+    /// Returns the number of vec4s of recurrent weights that a scan caches in workgroup memory
+    /// (whole rows only).
     pub(super) fn cached_weights(&self, direction: TimeDirection) -> usize {
         let (gates, h) = (self.cell.spec().recurrent_gates, self.hidden_size);
         let [forward, backward] = self.vectors();
@@ -38,8 +40,9 @@ impl Recurrence {
         free.checked_div(columns).unwrap_or(0).min(rows) * columns
     }
 
-    /// Returns what a time step adds to a scan's [`Kernel::iterations`](crate::kernels::Kernel::iterations), in either direction:
-    /// the loops over the inner dimensions of its matmuls, and over the sequences that it loads and stores.
+    /// Returns what a time step adds to a scan's
+    /// [`Kernel::iterations`](crate::kernels::Kernel::iterations), in either direction: the loops
+    /// over the inner dimensions of its matmuls, and over the sequences that it loads and stores.
     pub fn scan_iterations(&self) -> usize {
         let widest = self.hidden_size.max(self.output_size);
         // An upper bound: the shader takes whole vec4s in one iteration.
@@ -53,7 +56,8 @@ impl Recurrence {
         self.work() / self.hidden_size.min(self.output_size) + 64
     }
 
-    /// Returns the invocations of a scan's workgroup: one for each unit and lane, up to the limit of the tile.
+    /// Returns the invocations of a scan's workgroup: one for each unit and lane, up to the limit
+    /// of the tile.
     pub(super) fn invocations(&self) -> usize {
         (self.hidden_size * self.tile.lanes)
             .next_multiple_of(32)
@@ -71,8 +75,8 @@ impl Recurrence {
         [units.div_ceil(64) as u32, self.batch.div_ceil(4) as u32, 1]
     }
 
-    /// Returns the cost of `steps` time steps, in either direction: the matmuls, and about 10 operations for the activation of
-    /// each gate.
+    /// Returns the cost of `steps` time steps, in either direction: the matmuls, and about 10
+    /// operations for the activation of each gate.
     pub(in crate::kernels) fn cost(&self, steps: usize) -> Cost {
         let (t, b, h) = (steps as f64, self.batch as f64, self.hidden_size as f64);
         let (gates, weights) = (self.cell.spec().gates as f64, self.weights_len() as f64);

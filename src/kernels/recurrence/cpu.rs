@@ -1,24 +1,25 @@
-//! What the CPU's forward and backward passes share: the batch is cut into tiles, and each task takes one tile through time.
+//! What the CPU's forward and backward passes share: the batch is cut into tiles, and each task
+//! takes one tile through time.
 
 use std::ops::Range;
 
 use super::Recurrence;
 use crate::numeric::real::Real;
 
-/// Sequences in a tile. It is constant, so that the bits do not depend on the number of threads. Smaller tiles would make the
-/// matmuls too small, larger ones would leave cores without work.
+/// Sequences in a tile. It is constant, so that the bits do not depend on the number of threads.
+/// Smaller tiles would make the matmuls too small, larger ones would leave cores without work.
 pub(super) const TILE: usize = 16;
 
-/// The rows of a tile's sequences in a `[T, B, row]` tensor: one slice for each time step from `first_step` on, or none at all if
-/// the tensor is empty.
+/// The rows of a tile's sequences in a `[T, B, row]` tensor: one slice for each time step from
+/// `first_step` on, or none at all if the tensor is empty.
 pub(super) struct TimeRows<'a, R> {
     first_step: usize,
     rows: Vec<&'a mut [R]>,
 }
 
 impl<'a, R> TimeRows<'a, R> {
-    /// Cuts `values`, `[T, B, row]` with `step` elements a time step, into the tiles of the batch, each with the time steps in
-    /// `steps`.
+    /// Cuts `values`, `[T, B, row]` with `step` elements a time step, into the tiles of the batch,
+    /// each with the time steps in `steps`.
     pub(super) fn by_tile(
         values: &'a mut [R],
         step: usize,
@@ -81,7 +82,8 @@ impl<'a, R> TimeRows<'a, R> {
     }
 }
 
-/// Returns the chunks of `values`, then empty slices without end: an empty tensor has an empty chunk for each tile.
+/// Returns the chunks of `values`, then empty slices without end: an empty tensor has an empty
+/// chunk for each tile.
 pub(super) fn chunks_or_empty<R>(values: &mut [R], size: usize) -> impl Iterator<Item = &mut [R]> {
     values
         .chunks_mut(size)
@@ -104,8 +106,8 @@ impl Recurrence {
         self.batch >= TILE
     }
 
-    /// Returns the steps whose gates the CPU needs for `steps`: with dropped states also the step before, whose row holds the
-    /// mask of the first state.
+    /// Returns the steps whose gates the CPU needs for `steps`: with dropped states also the step
+    /// before, whose row holds the mask of the first state.
     pub(super) fn steps_with_mask(&self, steps: Range<usize>) -> Range<usize> {
         let before = usize::from(self.options.drops_state && steps.start > 0);
         steps.start - before..steps.end

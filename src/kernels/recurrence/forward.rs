@@ -1,4 +1,5 @@
-//! The forward pass on the CPU: the twin of `shaders/scan_forward.wgsl` and `shaders/step_forward.wgsl`.
+//! The forward pass on the CPU: the twin of `shaders/scan_forward.wgsl` and
+//! `shaders/step_forward.wgsl`.
 
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use crate::numeric::aligned::prefetch;
 use crate::numeric::gemm::{Addend, PackedB, View};
 use crate::numeric::real::Real;
 
-/// The input projection of a layer, `rows @ weights + addend`, for a scan that computes it step by step.
+/// The input projection of a layer, `rows @ weights + addend`, for a scan that computes it step by
+/// step.
 pub(in crate::kernels) struct InputProjection<'a, R: Real> {
     /// `[T*B, I]`.
     pub rows: View<'a, R>,
@@ -67,7 +69,8 @@ pub(in crate::kernels) struct ForwardTile<'a, R: Real> {
 }
 
 impl Recurrence {
-    /// Calls `run` for each tile of the batch, in parallel. `run` may take the tile through the time steps in `steps`.
+    /// Calls `run` for each tile of the batch, in parallel. `run` may take the tile through the
+    /// time steps in `steps`.
     pub(in crate::kernels) fn forward<R: Real>(
         &self,
         memory: &Memory<R>,
@@ -221,7 +224,8 @@ impl<'a, R: Real> ForwardTile<'a, R> {
         self.finish_output(t);
     }
 
-    /// Multiplies h before step `t` by its dropout mask, if the layer drops states. The initial state has none.
+    /// Multiplies h before step `t` by its dropout mask, if the layer drops states. The initial
+    /// state has none.
     fn load_h(&mut self, t: usize) {
         let layer = self.pass.layer;
         if layer.options.drops_state && t > 0 {
@@ -243,8 +247,8 @@ impl<'a, R: Real> ForwardTile<'a, R> {
         }
     }
 
-    /// Computes `operand @ R^T + b_hh` for the gates of a stage: `operand` is h before the step, or what the middle left in
-    /// the last slot.
+    /// Computes `operand @ R^T + b_hh` for the gates of a stage: `operand` is h before the step, or
+    /// what the middle left in the last slot.
     fn multiply_recurrent(&mut self, t: usize, stage: usize) {
         let (pass, layer) = (self.pass, self.pass.layer);
         let gates = &layer.stage_gates()[stage];
@@ -271,7 +275,8 @@ impl<'a, R: Real> ForwardTile<'a, R> {
         }
     }
 
-    /// Applies the formulas of the first of two stages within a cell, which leave the second stage's operand in the last slot.
+    /// Applies the formulas of the first of two stages within a cell, which leave the second
+    /// stage's operand in the last slot.
     fn apply_middle(&mut self, t: usize) {
         let (pass, layer) = (self.pass, self.pass.layer);
         let (spec, h) = (layer.cell.spec(), layer.hidden_size);
@@ -389,7 +394,8 @@ impl<'a, R: Real> ForwardTile<'a, R> {
     }
 }
 
-/// Returns h as step `t` sees it: times its mask, if states are dropped. The initial state is never dropped.
+/// Returns h as step `t` sees it: times its mask, if states are dropped. The initial state is never
+/// dropped.
 #[inline]
 fn seen<'a, R>(dropped: &'a [R], h_before: &'a [R], t: usize) -> &'a [R] {
     if dropped.is_empty() || t == 0 {

@@ -1,8 +1,9 @@
-//! A recurrent layer over time, the operand of [`ScanForward`](super::ScanForward), [`ScanBackward`](super::ScanBackward),
-//! [`StepForward`](super::StepForward) and [`StepBackward`](super::StepBackward).
+//! A recurrent layer over time, the operand of [`ScanForward`](super::ScanForward),
+//! [`ScanBackward`](super::ScanBackward), [`StepForward`](super::StepForward) and
+//! [`StepBackward`](super::StepBackward).
 //!
-//! The stages of a time step have the same names in `forward.rs` and `backward.rs` as in `shaders/scan_forward.wgsl`,
-//! `shaders/scan_backward.wgsl` and the parts that these include.
+//! The stages of a time step have the same names in `forward.rs` and `backward.rs` as in
+//! `shaders/scan_forward.wgsl`, `shaders/scan_backward.wgsl` and the parts that these include.
 
 mod backward;
 mod cost;
@@ -20,10 +21,11 @@ use super::Pack;
 use crate::cells::Cell;
 use crate::tensor::Tensor;
 
-/// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps work on.
+/// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps
+/// work on.
 ///
-/// Index t of a state is the state before step t; index 0 is the initial state. P is H, unless the layer projects
-/// the hidden units m onto `h' = W_hr m` (Sak et al. 2014).
+/// Index t of a state is the state before step t; index 0 is the initial state. P is H, unless the
+/// layer projects the hidden units m onto `h' = W_hr m` (Sak et al. 2014).
 #[derive(Debug, Clone)]
 pub struct Recurrence {
     pub cell: Cell,
@@ -37,11 +39,12 @@ pub struct Recurrence {
     pub output_size: usize,
     pub options: CellOptions,
     pub weights: RecurrentWeights,
-    /// `[T, B, row]`. A row holds the cell's slots `[SLOTS, H]`; in a projected layer also m `[H]` and `W_hr m` `[P]`; where
-    /// the state is dropped, its dropout mask `[P]` last.
+    /// `[T, B, row]`. A row holds the cell's slots `[SLOTS, H]`; in a projected layer also m `[H]`
+    /// and `W_hr m` `[P]`; where the state is dropped, its dropout mask `[P]` last.
     ///
-    /// The forward pass reads `W x + b_ih` from the first G slots and leaves in the slots what the backward pass needs. The
-    /// backward pass overwrites the slots with the gradients of the gates, and `W_hr m` with its gradient. Padded steps are zero.
+    /// The forward pass reads `W x + b_ih` from the first G slots and leaves in the slots what the
+    /// backward pass needs. The backward pass overwrites the slots with the gradients of the gates,
+    /// and `W_hr m` with its gradient. Padded steps are zero.
     pub gates: Tensor,
     pub states: LayerStates,
     pub gradients: StateGradients,
@@ -73,11 +76,13 @@ pub struct Projection {
 pub struct RecurrentWeights {
     /// `[G*H, P]`: R; behind it, in a projected layer, W_hr `[P, H]`.
     pub recurrent: Tensor,
-    /// The same, packed for the forward pass on a GPU: `[ceil(P/4), G*H, 4]`, columns of R as vec4s, zeros past the last;
-    /// then W_hr `[ceil(H/4), P, 4]`. Empty on the CPU, whose kernels pack R themselves.
+    /// The same, packed for the forward pass on a GPU: `[ceil(P/4), G*H, 4]`, columns of R as
+    /// vec4s, zeros past the last; then W_hr `[ceil(H/4), P, 4]`. Empty on the CPU, whose kernels
+    /// pack R themselves.
     pub packed_forward: Tensor,
-    /// The same, packed for the backward pass on a GPU: `[G, ceil(H/4), P, 4]`, rows of each gate's R as vec4s; then W_hr
-    /// `[ceil(P/4), H, 4]`. Empty on the CPU and in a network recorded without gradients.
+    /// The same, packed for the backward pass on a GPU: `[G, ceil(H/4), P, 4]`, rows of each gate's
+    /// R as vec4s; then W_hr `[ceil(P/4), H, 4]`. Empty on the CPU and in a network recorded
+    /// without gradients.
     pub packed_backward: Tensor,
     /// `[G*H]`: b_hh.
     pub bias: Option<Tensor>,
@@ -92,8 +97,8 @@ pub struct LayerStates {
     pub h: Tensor,
     /// `[T+1, B, H]`; empty in a cell without c.
     pub c: Tensor,
-    /// `[B, P]`, then `[B, H]` in a cell with c: the states after each sequence's last valid step, or the initial states of an
-    /// empty sequence.
+    /// `[B, P]`, then `[B, H]` in a cell with c: the states after each sequence's last valid step,
+    /// or the initial states of an empty sequence.
     pub last: Tensor,
 }
 
@@ -102,10 +107,11 @@ pub struct LayerStates {
 pub struct StateGradients {
     /// `[T, B, P]`: the gradient of the outputs; `None` if it is zero.
     pub upstream: Option<Tensor>,
-    /// As [`LayerStates::last`]: the gradient of the last states on input, of the initial states after the backward pass. Empty
-    /// in a network recorded without gradients.
+    /// As [`LayerStates::last`]: the gradient of the last states on input, of the initial states
+    /// after the backward pass. Empty in a network recorded without gradients.
     pub dstate: Tensor,
-    /// Number of states, h first, whose gradient `dstate` holds on input. The gradients of the other states are zero.
+    /// Number of states, h first, whose gradient `dstate` holds on input. The gradients of the
+    /// other states are zero.
     pub given_states: usize,
 }
 
@@ -116,8 +122,8 @@ pub enum TimeDirection {
     Backward,
 }
 
-/// Returns `[blocks, inner, columns]`, as in a [`Pack`], of each matrix that a GPU reads in one direction of time: R, if the
-/// cell has a recurrent matrix, then W_hr, if the layer projects.
+/// Returns `[blocks, inner, columns]`, as in a [`Pack`], of each matrix that a GPU reads in one
+/// direction of time: R, if the cell has a recurrent matrix, then W_hr, if the layer projects.
 pub(crate) fn packed_matrices(
     cell: Cell,
     hidden_size: usize,
@@ -175,8 +181,8 @@ impl Recurrence {
         [0..first, first..spec.recurrent_gates]
     }
 
-    /// Returns runs of recurrent gates of one stage whose gradients are in adjacent slots after the backward pass. One GEMM
-    /// takes a whole run.
+    /// Returns runs of recurrent gates of one stage whose gradients are in adjacent slots after the
+    /// backward pass. One GEMM takes a whole run.
     pub fn product_runs(&self) -> Vec<Range<usize>> {
         let spec = self.cell.spec();
         let mut runs: Vec<Range<usize>> = vec![];

@@ -47,8 +47,9 @@ impl Recurrence {
         ]
     }
 
-    /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All indices of the scans and steps
-    /// follow from steps, batch, units and outputs alone (a length above T counts as T), so they are then inside.
+    /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All
+    /// indices of the scans and steps follow from steps, batch, units and outputs alone (a length
+    /// above T counts as T), so they are then inside.
     pub(in crate::kernels) fn forward_is_inside(&self) -> bool {
         let spec = self.cell.spec();
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);

@@ -29,8 +29,8 @@ impl ClassPredictions {
         let confusions = if self.names.len() <= LARGEST_MATRIX {
             format!(
                 "One row for each true class, one column for each predicted class, and the recall \
-                 of each class. Blue is correct, orange is wrong; the darker, the larger the share \
-                 of the row.</p>\n{}",
+                 of each class. Blue is correct, orange is wrong; the stronger the colour, the \
+                 larger the share of the row.</p>\n{}",
                 Matrix::new(self).svg()
             )
         } else {

@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use ndarray::{Array3, ArrayView1};
+use ndarray::ArrayView1;
 
+use super::PredictedBatch;
 use super::picture::SequencePicture;
 use crate::data::Dataset;
 use crate::data::preparation::Preparation;
@@ -69,11 +70,12 @@ pub(super) struct ClassCollector {
 }
 
 impl ClassCollector {
-    /// Adds a batch; `outputs` are logits `[N, T or 1, K]`.
-    pub fn add(&mut self, part: &Dataset, sequences: &[usize], outputs: &Array3<f32>) {
-        let labels = part.labels();
-        let sequence_labels = labels.chunks(labels.len() / part.count);
-        let each = outputs.outer_iter().zip(sequences).zip(sequence_labels);
+    pub fn add(&mut self, batch: &PredictedBatch) {
+        let targets = &batch.data.targets;
+        let labels = batch.data.labels();
+        let sequence_labels = labels.chunks(labels.len() / batch.data.count);
+        let outputs = batch.outputs.outer_iter();
+        let each = outputs.zip(batch.sequences).zip(sequence_labels);
         for ((logits, &sequence), labels) in each {
             for (logits, &label) in logits.rows().into_iter().zip(labels) {
                 if label == IGNORE {
@@ -81,7 +83,7 @@ impl ClassCollector {
                 }
                 let (class, predicted) = (label as usize, largest(logits));
                 *self.counts.entry((class, predicted)).or_default() += 1;
-                if class != predicted && !part.targets.per_step() {
+                if class != predicted && !targets.per_step() {
                     self.worst
                         .push(misclassified(sequence, class, predicted, logits));
                 }
@@ -129,7 +131,7 @@ fn misclassified(
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, Axis, arr2};
+    use ndarray::{Array1, Array3, Axis, arr2};
 
     use super::*;
     use crate::data::Targets;
@@ -147,7 +149,11 @@ mod tests {
         ]);
         let outputs = outputs.insert_axis(Axis(1));
         let mut collector = ClassCollector::default();
-        collector.add(&data, &[0, 1, 2, 3], &outputs);
+        collector.add(&PredictedBatch {
+            data: data.clone(),
+            sequences: &[0, 1, 2, 3],
+            outputs,
+        });
         let predictions = collector.finish(&data, &Preparation::default());
         assert_eq!(predictions.names, ["0", "1", "2"]);
         assert_eq!(predictions.recall_of(1), (2, 1));

@@ -47,9 +47,18 @@ pub enum Predictions {
     Values(ValuePredictions),
 }
 
+/// Some sequences of a split, and the predictions for them.
+struct PredictedBatch<'a> {
+    data: Dataset,
+    /// The indices in the split.
+    sequences: &'a [usize],
+    /// Logits or values: `[N, T, K]` if the head reads every step, else `[N, 1, K]`.
+    outputs: Array3<f32>,
+}
+
 impl SplitPredictions {
-    /// Predicts all sequences of `data`, or as many as take at most seconds: the last ones if one
-    /// sequence follows another `in_time`, else sequences at equal distances.
+    /// Predicts the sequences of `data`; of very many, as many as take a few seconds: the last ones
+    /// if one sequence follows another `in_time`, else sequences at equal distances.
     ///
     /// # Errors
     /// [`Error::Data`] if the shapes of the data are not those of the model; errors of the device.
@@ -71,11 +80,15 @@ impl SplitPredictions {
         };
         let batch = (BATCH_STEPS / data.steps).clamp(1, count.min(BATCH_SEQUENCES));
         let mut predictor = Predictor::load(model, data.steps, batch, device)?;
-        let mut each_batch = |add: &mut dyn FnMut(&Dataset, &[usize], &Array3<f32>)| {
-            for indices in sequences.chunks(batch) {
-                let part = data.read(indices)?;
-                let outputs = predict(&mut predictor, &part)?;
-                add(&part, indices, &outputs);
+        let mut each_batch = |add: &mut dyn FnMut(&PredictedBatch)| {
+            for sequences in sequences.chunks(batch) {
+                let data = data.read(sequences)?;
+                let outputs = predict(&mut predictor, &data)?;
+                add(&PredictedBatch {
+                    data,
+                    sequences,
+                    outputs,
+                });
             }
             Result::Ok(())
         };
@@ -83,12 +96,12 @@ impl SplitPredictions {
         let predictions = match data.targets {
             Targets::Classes { .. } => {
                 let mut collector = ClassCollector::default();
-                each_batch(&mut |part, indices, outputs| collector.add(part, indices, outputs))?;
+                each_batch(&mut |batch| collector.add(batch))?;
                 Predictions::Classes(collector.finish(data, preparation))
             }
             Targets::Values { width, .. } => {
                 let mut collector = ValueCollector::new(width, preparation);
-                each_batch(&mut |part, indices, outputs| collector.add(part, indices, outputs))?;
+                each_batch(&mut |batch| collector.add(batch))?;
                 Predictions::Values(collector.finish(in_time))
             }
         };

@@ -1,9 +1,8 @@
 //! Predicted values and their targets, in the units of the data.
 
-use ndarray::Array3;
-
+use super::PredictedBatch;
+use crate::data::Targets;
 use crate::data::preparation::{Normal, Preparation};
-use crate::data::{Dataset, Targets};
 
 /// A target and the prediction for it.
 type Pair = (f32, f32);
@@ -54,19 +53,20 @@ impl<'a> ValueCollector<'a> {
         }
     }
 
-    /// Adds a batch; `outputs` are `[N, T or 1, K]`.
-    pub fn add(&mut self, part: &Dataset, sequences: &[usize], outputs: &Array3<f32>) {
+    pub fn add(&mut self, batch: &PredictedBatch) {
+        let data = &batch.data;
         let Targets::Values {
             values,
             width,
             per_step,
-        } = &part.targets
+        } = &data.targets
         else {
             return;
         };
-        let rows = if *per_step { part.steps } else { 1 };
-        let lengths = part.lengths.as_ref().filter(|_| *per_step);
-        for (n, (outputs, &sequence)) in outputs.outer_iter().zip(sequences).enumerate() {
+        let rows = if *per_step { data.steps } else { 1 };
+        let lengths = data.lengths.as_ref().filter(|_| *per_step);
+        let each = batch.outputs.outer_iter().zip(batch.sequences);
+        for (n, (outputs, &sequence)) in each.enumerate() {
             let valid = lengths.map_or(rows, |all| all[n] as usize);
             let pair = |t: usize, k: usize| {
                 let target = values[(n * rows + t) * width + k];
@@ -135,7 +135,10 @@ fn mean_square_error(pairs: &[Pair]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array3;
+
     use super::*;
+    use crate::data::Dataset;
 
     #[test]
     fn values_are_in_the_units_of_the_data() {
@@ -153,7 +156,11 @@ mod tests {
         };
         let mut collector = ValueCollector::new(1, &preparation);
         let outputs = Array3::<f32>::zeros((2, 3, 1));
-        collector.add(&data, &[5, 9], &outputs);
+        collector.add(&PredictedBatch {
+            data: data.clone(),
+            sequences: &[5, 9],
+            outputs,
+        });
         let predictions = collector.finish(false);
         assert_eq!(predictions.last, [[(14.0, 10.0), (18.0, 10.0)]]);
         assert_eq!(predictions.examples[0].sequence, 9);

@@ -20,7 +20,7 @@ use crate::data::{Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::program::Phase;
 use crate::recipe::Recipe;
-use crate::recipe::schedule::Standing;
+use crate::recipe::schedule::RunProgress;
 use crate::record::RecordedNetwork;
 use crate::record::update::RecordedUpdate;
 use crate::rng::{Philox, Stream};
@@ -43,7 +43,7 @@ const NOT_FINITE_ADVICE: &str =
 /// recipe.epochs = 1;
 /// recipe.steps = Some(3);
 /// recipe.network.set_hidden_size(4);
-/// let data = recipe.data.made_up(64, recipe.seed).expect("its data are made up");
+/// let data = recipe.data.source().made_up(64, recipe.seed).expect("its data are made up");
 /// let mut trainer = Trainer::new(&recipe, &data, &Device::Cpu)?;
 /// let ending = trainer.run(&mut |trainer, event| {
 ///     if let Event::Progress(progress) = event {
@@ -439,12 +439,12 @@ impl Trainer {
         let losses: Vec<f64> = epochs.map(EpochMetrics::monitored_loss).collect();
         let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
         let rate = |n: usize| {
-            let standing = Standing {
+            let progress = RunProgress {
                 step: self.position.step + n,
                 steps,
                 losses: &losses,
             };
-            (f64::from(lr) * self.recipe.schedule.factor(&standing)) as f32
+            (f64::from(lr) * self.recipe.schedule.factor(&progress)) as f32
         };
         (0..count).map(rate).collect()
     }

@@ -1,0 +1,252 @@
+//! Training steps and matmuls whose results have been compared with the CPU in f64.
+
+use std::time::{Duration, Instant};
+
+use super::shape::{BenchShape, uniform};
+use crate::backend::OpenDevice;
+use crate::backend::cpu::Cpu;
+use crate::backend::executor::Executor;
+use crate::data::{Split, Splits};
+use crate::error::{Error, Result};
+use crate::kernels::{Call, Cost, Gemm, Matrix};
+use crate::program::{Phase, Program};
+use crate::recipe::Recipe;
+use crate::record::RecordedNetwork;
+use crate::tensor::{Element, Kind, Tensor};
+use crate::train::Trainer;
+use crate::train::feed::SUBMISSION_TIME;
+
+/// A recipe with its data, and the accuracy to which its gradient can be computed.
+pub(super) struct Workload {
+    /// The name in errors.
+    pub name: String,
+    pub recipe: Recipe,
+    pub data: Splits,
+    /// The number of steps in an epoch.
+    pub batches: usize,
+    /// The length of the longest chain of roundings behind an element of the gradient.
+    pub roundings: f64,
+}
+
+/// A network in training on a device. The losses and gradients of its first batch are right.
+pub struct CheckedTrainer {
+    name: String,
+    batches: usize,
+    roundings: f64,
+    pub(super) trainer: Trainer,
+}
+
+impl CheckedTrainer {
+    /// Loads a shape on a device and checks it.
+    ///
+    /// # Errors
+    /// [`Error::WrongResult`] if losses or gradients are wrong; those of the device.
+    pub fn new(shape: &BenchShape, device: &OpenDevice) -> Result<CheckedTrainer> {
+        CheckedTrainer::load(shape.workload()?, device)
+    }
+
+    /// Loads a workload on a device and checks it.
+    ///
+    /// # Errors
+    /// Those of [`CheckedTrainer::new`].
+    pub(super) fn load(workload: Workload, device: &OpenDevice) -> Result<CheckedTrainer> {
+        let mut loaded = CheckedTrainer {
+            trainer: Trainer::load(&workload.recipe, &workload.data, device)?,
+            name: workload.name,
+            batches: workload.batches,
+            roundings: workload.roundings,
+        };
+        let mut reference = loaded.reference()?;
+        loaded.check(&mut reference)?;
+        Ok(loaded)
+    }
+
+    /// The recorded step.
+    pub(super) fn recording(&self) -> &RecordedNetwork {
+        self.trainer.recording()
+    }
+
+    /// Plays `steps` training steps, or forward passes over the test split, and returns their time.
+    /// Each epoch is one submission.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn play(&mut self, split: Split, steps: usize) -> Result<Duration> {
+        let (mut seconds, mut left) = (0.0, steps);
+        while left > 0 {
+            let count = left.min(self.batches);
+            seconds += self.trainer.play(split, count)?.step * count as f64;
+            left -= count;
+        }
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
+    /// Returns the number of steps that a run would submit at once.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(super) fn steps_per_submission(&mut self, split: Split) -> Result<usize> {
+        self.trainer.play(split, 1)?;
+        let step = self.trainer.play(split, 1)?.step;
+        Ok(((SUBMISSION_TIME.as_secs_f64() / step) as usize).clamp(1, self.batches))
+    }
+
+    /// Returns the program in f64 on the CPU, with the buffers of the trainer's first step.
+    fn reference(&mut self) -> Result<Cpu<f64>> {
+        let program = self.recording().program.clone();
+        let mut reference = Cpu::new(program.clone())?;
+        let (executor, _) = self.trainer.rewind(Split::Train)?;
+        for (index, buffer) in program.buffers().iter().enumerate() {
+            let whole = program.whole(index);
+            match (buffer.kind, buffer.element) {
+                // These buffers start as zeros.
+                (Kind::Activations | Kind::Gradients | Kind::Moments, _) => {}
+                (_, Element::Real) => reference.write(&whole, &executor.read(&whole)?)?,
+                (_, Element::Index) => {
+                    reference.write_index(&whole, &executor.read_index(&whole)?)?;
+                }
+            }
+        }
+        Ok(reference)
+    }
+
+    /// Plays a forward and a backward pass on both, and compares losses and gradients.
+    fn check(&mut self, reference: &mut Cpu<f64>) -> Result<()> {
+        let (model, name) = (self.recording().clone(), self.name.clone());
+        let (executor, _) = self.trainer.rewind(Split::Train)?;
+        let executors: [&mut dyn Executor; 2] = [reference, &mut *executor];
+        for executor in executors {
+            executor.run(&[Phase::Forward, Phase::Backward], 1)?;
+        }
+        let limit = error_limit(self.roundings);
+        let mut check = |what: &str, tensor: Tensor| {
+            let (found, expected) = (executor.read(&tensor)?, reference.read_exact(&tensor));
+            check_result(&format!("{name}: {what}"), &found, &expected, limit)
+        };
+        let rows = model.head.outputs.shape.extents()[0];
+        check("the loss", model.head.scores.part(0, [rows]))?;
+        let Some(gradients) = model.gradients else {
+            return Ok(());
+        };
+        for entry in &model.entries {
+            let gradient = gradients.part(entry.offset, [entry.shape.len()]);
+            check(&format!("the gradient of {}", entry.name), gradient)?;
+        }
+        Ok(())
+    }
+}
+
+/// A matmul of two square matrices on a device. Its result is right.
+pub struct CheckedGemm {
+    executor: Box<dyn Executor>,
+    /// The first element of the result; reading it waits for the device.
+    first: Tensor,
+    cost: Cost,
+}
+
+impl CheckedGemm {
+    /// Loads a matmul of matrices with `side` rows and columns, and checks it.
+    ///
+    /// # Errors
+    /// [`Error::WrongResult`] if the result is wrong; those of the device.
+    pub fn new(side: usize, device: &OpenDevice) -> Result<CheckedGemm> {
+        let mut program = Program::new();
+        let [a, b, c] = ["a", "b", "c"]
+            .map(|name| program.buffer(name, Kind::Activations, Element::Real, [side, side]));
+        let [left, right, out] = [a, b, c].map(|tensor| Matrix::new(tensor, side, side));
+        let call = Call::from(device.tuning().tiled(Gemm::new(left, right, out)));
+        let cost = call.kernel().cost();
+        program.push(Phase::Forward, call);
+        let mut executor = device.load(&program)?;
+        let mut reference = Cpu::<f64>::new(program)?;
+        let executors: [&mut dyn Executor; 2] = [&mut reference, executor.as_mut()];
+        for executor in executors {
+            executor.write(&a, &uniform(side * side, 0))?;
+            executor.write(&b, &uniform(side * side, 1))?;
+            executor.run(&[Phase::Forward], 1)?;
+        }
+        let (found, expected) = (executor.read(&c)?, reference.read_exact(&c));
+        let what = format!("gemm-{side}: the result");
+        check_result(&what, &found, &expected, error_limit(side as f64))?;
+        Ok(CheckedGemm {
+            executor,
+            first: c.part(0, [1]),
+            cost,
+        })
+    }
+
+    /// Floating-point operations and bytes of the matmul.
+    pub(super) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Computes the matmul `times` times and returns the time of all.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn play(&mut self, times: usize) -> Result<Duration> {
+        let start = Instant::now();
+        self.executor.run(&[Phase::Forward], times)?;
+        self.executor.read(&self.first)?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Returns the largest distance between results in f32 and f64, relative to the Euclidean norm,
+/// that a chain of n roundings explains. Their errors add up to about √n roundings, and to more
+/// than λ √n with a probability of at most 2n exp(-λ²/2) (Higham and Mary, 2019); here λ is 10.
+fn error_limit(roundings: f64) -> f64 {
+    10.0 * roundings.sqrt() / f64::from(1 << 24)
+}
+
+/// Returns the Euclidean distance between two vectors relative to the norm of the second.
+fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
+    let norm = |squares: &mut dyn Iterator<Item = f64>| squares.sum::<f64>().sqrt();
+    let pairs = found.iter().zip(expected);
+    let distance = norm(&mut pairs.map(|(&found, expected)| (f64::from(found) - expected).powi(2)));
+    distance / norm(&mut expected.iter().map(|expected| expected.powi(2)))
+}
+
+/// Refuses a result that differs by more than `limit`, or that is NaN.
+fn check_result(what: &str, found: &[f32], expected: &[f64], limit: f64) -> Result<()> {
+    let error = relative_error(found, expected);
+    if error <= limit {
+        return Ok(());
+    }
+    Err(Error::WrongResult(format!(
+        "{what} differs from the CPU's in f64 by {error:.1e} of its norm, and rounding explains \
+         {limit:.1e}; wrong results are not timed; `gatescan verify` on the same device names the \
+         kernel"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::device::Device;
+
+    #[test]
+    fn small_errors_are_found_and_rounding_is_not() {
+        for name in ["rnn-6-9-5-12", "gru2-6-9-5-12", "lstm-ragged-6-9-5-12"] {
+            let shape: BenchShape = name.parse().unwrap();
+            let device = OpenDevice::open(&Device::Cpu).unwrap();
+            let mut loaded = CheckedTrainer::new(&shape, &device).unwrap();
+            let mut reference = loaded.reference().unwrap();
+            loaded.check(&mut reference).unwrap();
+
+            let mut reference = loaded.reference().unwrap();
+            let weight = loaded.recording().parameters.part(0, [1]);
+            let (executor, _) = loaded.trainer.rewind(Split::Train).unwrap();
+            let value = executor.read(&weight).unwrap()[0];
+            executor.write(&weight, &[value + 0.001]).unwrap();
+            let error = loaded.check(&mut reference).unwrap_err();
+            assert_eq!(error.exit_code(), 1);
+            let message = error.to_string();
+            assert!(message.starts_with(&format!("{name}: the ")), "{message}");
+            assert!(message.contains("rounding explains"), "{message}");
+        }
+        check_result("it", &[1.0, 2.0], &[1.0, 2.0], 0.0).unwrap();
+        check_result("it", &[1.0, f32::NAN], &[1.0, 2.0], 1.0).unwrap_err();
+        check_result("it", &[0.0], &[0.0], 1.0).unwrap_err();
+    }
+}

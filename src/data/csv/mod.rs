@@ -1,0 +1,380 @@
+//! Tables: CSV files with a header. A row is one time step of a series; a column of groups, if
+//! there is one, assigns rows to series.
+
+#[cfg_attr(not(feature = "tables"), path = "no_parse.rs")]
+pub(crate) mod parse;
+mod splits;
+#[cfg(all(test, feature = "tables"))]
+mod tests;
+mod windows;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::baselines::Forecast;
+use super::preparation::{Missing, Preparation};
+use super::source::{
+    DataSource, DataUse, ExpectedPath, ForecastStart, InputRequest, LineFormat, PredictionInputs,
+};
+use super::{SplitBy, Splits};
+use crate::error::{Error, Result};
+use crate::fields;
+use crate::messages::excerpt;
+use crate::network::{Loss, Reads};
+
+/// The columns of a table to read, and how rows become sequences.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Csv {
+    /// A file with a header.
+    pub path: PathBuf,
+    /// The character between two cells.
+    #[serde(default = "default_delimiter", skip_serializing_if = "is_comma")]
+    pub delimiter: char,
+    /// The columns of inputs, which hold numbers.
+    pub inputs: Vec<String>,
+    /// The columns of targets: one or more of values, or one of classes.
+    pub targets: Vec<String>,
+    #[serde(default)]
+    pub task: TableTask,
+    /// The column that assigns rows to series; without it, all rows are one series. Windows do not
+    /// cross series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// T: rows of a window; whole series without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Rows from the start of a window to the start of the next.
+    #[serde(default = "default_stride")]
+    pub stride: usize,
+    /// Rows from an input to its target; 0 for targets in the same row.
+    #[serde(default)]
+    pub horizon: usize,
+    /// Whether each row of a window has a target, or only the last one.
+    #[serde(default)]
+    pub every_step: bool,
+    /// The file of the test split; without it, the test split is a part of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_path: Option<PathBuf>,
+    #[serde(default = "default_test_fraction")]
+    pub test_fraction: f64,
+    /// How the test split is taken from `path`: with `order`, the last rows of each series (of
+    /// whole series, the last ones); with `group`, randomly chosen series.
+    #[serde(default)]
+    pub split_by: SplitBy,
+    /// Whether inputs and target values are normalized by mean and deviation of the training split.
+    #[serde(default = "default_normalise")]
+    pub normalise: bool,
+    /// How to treat empty cells, and `NA`, `NaN`, `null`, `none` and `?`.
+    #[serde(default)]
+    pub missing: Missing,
+    /// Rows of a season, for the seasonal naive forecast; without it, the season with the smallest
+    /// error on the training split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub season: Option<usize>,
+}
+
+/// What the targets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableTask {
+    /// Values.
+    #[default]
+    Regression,
+    /// Names or numbers of classes.
+    Classification,
+}
+
+fn default_delimiter() -> char {
+    ','
+}
+
+fn is_comma(delimiter: &char) -> bool {
+    *delimiter == ','
+}
+
+fn default_stride() -> usize {
+    1
+}
+
+fn default_test_fraction() -> f64 {
+    0.2
+}
+
+fn default_normalise() -> bool {
+    true
+}
+
+/// The rows of one series, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct TableSeries {
+    /// The name of its group.
+    pub name: String,
+    /// `[R]`: the line of the file at which each row begins, from 1.
+    pub lines: Vec<u64>,
+    /// `[R, I]`: NaN for missing values.
+    pub inputs: Vec<f32>,
+    /// `[R, K]`, for a regression.
+    values: Vec<f32>,
+    /// `[R]`, for a classification.
+    labels: Vec<u32>,
+}
+
+impl From<Vec<f32>> for TableSeries {
+    /// A series of one input.
+    fn from(inputs: Vec<f32>) -> TableSeries {
+        TableSeries {
+            lines: (1..=inputs.len() as u64).collect(),
+            inputs,
+            ..TableSeries::default()
+        }
+    }
+}
+
+impl TableSeries {
+    /// R.
+    pub fn rows(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Removes and returns the rows from `row` on.
+    fn split_off(&mut self, row: usize) -> TableSeries {
+        let [inputs, values] = [&mut self.inputs, &mut self.values]
+            .map(|numbers| numbers.split_off(numbers.len() / self.lines.len().max(1) * row));
+        TableSeries {
+            name: self.name.clone(),
+            labels: self.labels.split_off(row.min(self.labels.len())),
+            lines: self.lines.split_off(row),
+            inputs,
+            values,
+        }
+    }
+}
+
+/// The rows of a table by series, and the names of its classes in order.
+struct TableRows {
+    series: Vec<TableSeries>,
+    classes: Vec<String>,
+}
+
+impl Csv {
+    /// Returns a configuration for one series whose targets are in the row of their inputs, with
+    /// defaults for everything else.
+    pub fn new(path: &Path, inputs: &[&str], targets: &[&str]) -> Csv {
+        let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+        Csv {
+            path: path.to_path_buf(),
+            delimiter: default_delimiter(),
+            inputs: owned(inputs),
+            targets: owned(targets),
+            task: TableTask::default(),
+            group: None,
+            steps: None,
+            stride: default_stride(),
+            horizon: 0,
+            every_step: false,
+            test_path: None,
+            test_fraction: default_test_fraction(),
+            split_by: SplitBy::default(),
+            normalise: default_normalise(),
+            missing: Missing::default(),
+            season: None,
+        }
+    }
+
+    fn validate_delimiter(&self) -> Result<()> {
+        fields::require(
+            self.delimiter.is_ascii() && !"\"\r\n".contains(self.delimiter),
+            "data.delimiter",
+            format!("{:?}", self.delimiter),
+            "one ASCII character, such as \",\", \";\" or \"\\t\"",
+        )
+    }
+
+    fn validate_columns(&self) -> Result<()> {
+        for (field, columns) in [
+            ("data.inputs", &self.inputs),
+            ("data.targets", &self.targets),
+        ] {
+            if columns.is_empty() {
+                return Err(Error::usage(format!(
+                    "{field} is empty; it must name at least one column"
+                )));
+            }
+            let mut named = columns.iter().enumerate();
+            if let Some((_, column)) = named.find(|(n, column)| columns[..*n].contains(column)) {
+                return Err(Error::usage(format!(
+                    "{field} names the column `{}` twice; it must name each column once",
+                    excerpt(column)
+                )));
+            }
+        }
+        let mut targets = self.targets.iter();
+        match targets.find(|target| self.inputs.contains(target)) {
+            Some(target) if self.horizon == 0 => Err(Error::usage(format!(
+                "the column `{}` is in data.inputs and in data.targets, so data.horizon = 0 leaks \
+                 the target; for a forecast, set data.horizon to at least 1",
+                excerpt(target)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_split(&self) -> Result<()> {
+        fields::fraction("data.test_fraction", self.test_fraction)?;
+        match self.split_by {
+            SplitBy::Random if self.steps.is_some() => Err(Error::usage(
+                "data.split_by is \"random\", but windows overlap, so training would see rows of \
+                 the test split; it must be \"order\", or \"group\" if data.group is set",
+            )),
+            SplitBy::Group if self.group.is_none() => Err(Error::usage(
+                "data.split_by is \"group\", but data.group is not set; \
+                 set it to the column of groups",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_task(&self, usage: &DataUse) -> Result<()> {
+        let (task, loss) = match self.task {
+            TableTask::Regression => ("regression", Loss::MeanSquaredError),
+            TableTask::Classification => ("classification", Loss::CrossEntropy),
+        };
+        if self.task == TableTask::Classification && self.targets.len() > 1 {
+            return Err(Error::usage(format!(
+                "data.targets names {} columns; a classification must have one",
+                self.targets.len()
+            )));
+        }
+        let reads = if self.every_step {
+            Reads::Every
+        } else {
+            Reads::Last
+        };
+        let data = format!(
+            "data.task is \"{task}\" and data.every_step is {}",
+            self.every_step
+        );
+        usage.require_head(&data, loss, reads)
+    }
+}
+
+impl DataSource for Csv {
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        std::iter::once(&mut self.path)
+            .chain(&mut self.test_path)
+            .collect()
+    }
+
+    fn expected_path(&self) -> ExpectedPath {
+        ExpectedPath::File("a table with the columns of the recipe")
+    }
+
+    fn validate(&self, usage: &DataUse) -> Result<()> {
+        self.validate_delimiter()?;
+        self.validate_columns()?;
+        fields::optional_count("data.steps", self.steps)?;
+        fields::count("data.stride", self.stride)?;
+        fields::optional_count("data.season", self.season)?;
+        self.validate_split()?;
+        self.validate_task(usage)
+    }
+
+    fn outputs(&self) -> usize {
+        match self.task {
+            TableTask::Regression => self.targets.len(),
+            TableTask::Classification => 2,
+        }
+    }
+
+    fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
+        self.load_files(seed, known)
+    }
+
+    fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
+        let series = self.series(request.path, request.preparation)?;
+        self.window_inputs(&series, request.path)
+    }
+
+    /// Returns the last window of the table, or of its last series if there are several.
+    fn forecast_start(&self, file: Option<&Path>, known: &Preparation) -> Result<ForecastStart> {
+        if self.inputs != self.targets || self.horizon != 1 {
+            return Err(Error::data(format!(
+                "the model reads {} and predicts {}, {} rows ahead; to continue a table, a model \
+                 must predict its own next inputs: data.targets the same as data.inputs, and \
+                 data.horizon = 1. Its predictions for known rows are those of `predict`.",
+                self.inputs.join(", "),
+                self.targets.join(", "),
+                self.horizon
+            )));
+        }
+        let path = file.unwrap_or(&self.path);
+        let series = self.series(path, known)?;
+        let Some(last) = series.last() else {
+            return Err(Error::file(path, "has no row to continue"));
+        };
+        let last_rows = |rows: usize| {
+            let rows = rows.min(last.rows());
+            last.inputs[last.inputs.len() - rows * self.inputs.len()..].to_vec()
+        };
+        let steps = self.steps.unwrap_or(last.rows());
+        Ok(ForecastStart {
+            values: last_rows(steps),
+            history: last_rows(steps.saturating_mul(4)),
+            steps,
+            columns: self.inputs.clone(),
+        })
+    }
+
+    /// Returns the input that each target is a later value of, if all targets are inputs.
+    fn forecast(&self) -> Option<Forecast> {
+        let position = |target| self.inputs.iter().position(|input| input == target);
+        let inputs: Option<Vec<usize>> = self.targets.iter().map(position).collect();
+        let inputs = inputs.filter(|_| self.task == TableTask::Regression)?;
+        Some(Forecast {
+            inputs,
+            horizon: self.horizon,
+            season: self.season,
+        })
+    }
+
+    fn is_in_time_order(&self) -> bool {
+        self.steps.is_some() && self.split_by == SplitBy::Order
+    }
+
+    fn target_names(&self) -> &[String] {
+        &self.targets
+    }
+
+    fn line_format(&self) -> LineFormat<'_> {
+        LineFormat {
+            delimiter: self.delimiter,
+            inputs: &self.inputs,
+            missing: self.missing,
+        }
+    }
+}
+
+/// Returns whether a cell holds no value.
+pub fn is_missing(cell: &str) -> bool {
+    const MARKS: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];
+    MARKS.iter().any(|mark| cell.eq_ignore_ascii_case(mark))
+}
+
+/// Returns the finite number in a cell, NaN for a missing one, and `None` for any other text.
+pub fn number_of(cell: &str) -> Option<f32> {
+    if is_missing(cell) {
+        Some(f32::NAN)
+    } else {
+        cell.parse().ok().filter(|value: &f32| value.is_finite())
+    }
+}

@@ -1,0 +1,212 @@
+//! Windows of the rows of a table, as sequences.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::super::source::{PredictionInputs, WindowRows};
+use super::super::{Dataset, Inputs, MAX_VALUES, Targets};
+use super::{Csv, TableSeries, TableTask};
+use crate::error::{Error, Result};
+use crate::kernels::IGNORE;
+
+/// Consecutive rows of a series.
+struct TableWindow<'a> {
+    series: &'a TableSeries,
+    rows: Range<usize>,
+}
+
+impl Csv {
+    /// Returns the windows of `series` that have targets, `[N, T, I]`, or whole series; `name` is
+    /// that of the split.
+    pub(super) fn windows(
+        &self,
+        series: &[TableSeries],
+        name: &str,
+        classes: usize,
+    ) -> Result<Dataset> {
+        let longest = longest(series);
+        let steps = self.steps.unwrap_or(longest.saturating_sub(self.horizon));
+        let windows = self.windows_with_targets(series);
+        self.check_windows(windows.len(), steps, longest, name)?;
+        let lengths = windows.iter().map(|window| window.rows.len() as u32);
+        let is_ragged = windows.iter().any(|window| window.rows.len() < steps);
+        Ok(Dataset {
+            count: windows.len(),
+            steps,
+            features: self.inputs.len(),
+            inputs: self.window_values(&windows, steps),
+            lengths: is_ragged.then(|| lengths.collect()),
+            targets: match self.task {
+                TableTask::Regression => Targets::Values {
+                    values: self.target_values(&windows, steps),
+                    width: self.targets.len(),
+                    per_step: self.every_step,
+                },
+                TableTask::Classification => Targets::Classes {
+                    labels: self.target_labels(&windows, steps),
+                    classes,
+                    per_step: self.every_step,
+                },
+            },
+        })
+    }
+
+    fn windows_with_targets<'a>(&self, series: &'a [TableSeries]) -> Vec<TableWindow<'a>> {
+        let of_series = |series: &'a TableSeries| {
+            let rows = series.rows().saturating_sub(self.horizon);
+            let (length, stride) = match self.steps {
+                Some(steps) => (steps, self.stride),
+                None => (rows.max(1), usize::MAX),
+            };
+            let starts = (0..(rows + 1).saturating_sub(length)).step_by(stride);
+            starts.map(move |start| TableWindow {
+                series,
+                rows: start..start + length,
+            })
+        };
+        series.iter().flat_map(of_series).collect()
+    }
+
+    /// Refuses splits without a window, and windows of too many values.
+    fn check_windows(&self, count: usize, steps: usize, longest: usize, name: &str) -> Result<()> {
+        let (features, width) = (self.inputs.len(), self.targets.len());
+        let path = self.path.display();
+        if count == 0 {
+            return Err(Error::data(format!(
+                "{path}: the longest series of the {name} split has {longest} rows, and a window \
+                 of {steps} rows with its target {} rows ahead needs {}; \
+                 reduce data.steps, use a longer file, or change data.test_fraction",
+                self.horizon,
+                (steps as u128).max(1) + self.horizon as u128
+            )));
+        }
+        let values = count as u128 * steps as u128 * features.max(width) as u128;
+        if values > u128::from(MAX_VALUES) {
+            return Err(Error::data(format!(
+                "{path}: the {name} split has {count} windows of {steps} steps with {features} \
+                 inputs, which are {values} values; at most {MAX_VALUES} are allowed: \
+                 reduce data.steps or increase data.stride"
+            )));
+        }
+        Ok(())
+    }
+
+    /// `[N, T, I]`, padded with zeros.
+    fn window_values(&self, windows: &[TableWindow], steps: usize) -> Inputs {
+        let features = self.inputs.len();
+        let mut inputs = Vec::with_capacity(windows.len() * steps * features);
+        for TableWindow { series, rows } in windows {
+            inputs.extend(&series.inputs[rows.start * features..rows.end * features]);
+            inputs.resize(inputs.len() + (steps - rows.len()) * features, 0.0);
+        }
+        Inputs::Floats(inputs)
+    }
+
+    /// `[N, K]`, or `[N, T, K]` padded with zeros.
+    fn target_values(&self, windows: &[TableWindow], steps: usize) -> Vec<f32> {
+        let width = self.targets.len();
+        let mut values = vec![];
+        for window in windows {
+            let rows = self.target_rows(window);
+            values.extend(&window.series.values[rows.start * width..rows.end * width]);
+            values.resize(values.len() + self.padding(window, steps) * width, 0.0);
+        }
+        values
+    }
+
+    /// `[N]`, or `[N, T]` padded with [`IGNORE`].
+    fn target_labels(&self, windows: &[TableWindow], steps: usize) -> Vec<u32> {
+        let mut labels = vec![];
+        for window in windows {
+            labels.extend(&window.series.labels[self.target_rows(window)]);
+            labels.resize(labels.len() + self.padding(window, steps), IGNORE);
+        }
+        labels
+    }
+
+    fn target_rows(&self, TableWindow { rows, .. }: &TableWindow) -> Range<usize> {
+        let last = rows.end + self.horizon;
+        if self.every_step {
+            rows.start + self.horizon..last
+        } else {
+            last - 1..last
+        }
+    }
+
+    /// Returns the padded steps of a window's targets.
+    fn padding(&self, window: &TableWindow, steps: usize) -> usize {
+        if self.every_step {
+            steps - window.rows.len()
+        } else {
+            0
+        }
+    }
+
+    /// Returns every window of `series`, with or without targets, or whole series.
+    ///
+    /// # Errors
+    /// [`Error::File`] if no series is long enough, or the windows have too many values.
+    pub(crate) fn window_inputs(
+        &self,
+        series: &[TableSeries],
+        path: &Path,
+    ) -> Result<PredictionInputs> {
+        let features = self.inputs.len();
+        let longest = longest(series);
+        let steps = self.steps.unwrap_or(longest);
+        let of_series = |series| self.windows_of(series, steps);
+        let windows: Vec<TableWindow> = series.iter().flat_map(of_series).collect();
+        let count = windows.len();
+        let values = count as u128 * steps as u128 * features as u128;
+        if count == 0 || values > u128::from(MAX_VALUES) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "the longest series has {longest} rows, which are {count} windows of {steps} \
+                     rows with {features} inputs; there must be at least one window, and at most \
+                     {MAX_VALUES} values"
+                ),
+            ));
+        }
+        let lengths: Vec<u32> = windows.iter().map(|w| w.rows.len() as u32).collect();
+        let is_ragged = lengths.iter().any(|&length| (length as usize) < steps);
+        let starts = windows
+            .iter()
+            .map(|window| (window.series.name.clone(), window.rows.start));
+        Ok(PredictionInputs {
+            data: Dataset {
+                count,
+                steps,
+                features,
+                inputs: self.window_values(&windows, steps),
+                targets: Targets::placeholders(count),
+                lengths: is_ragged.then_some(lengths),
+            },
+            windows: Some(WindowRows {
+                group: self.group.clone(),
+                starts: starts.collect(),
+                horizon: self.horizon,
+            }),
+        })
+    }
+
+    /// Returns every window of `steps` rows, or the whole series.
+    fn windows_of<'a>(
+        &self,
+        series: &'a TableSeries,
+        steps: usize,
+    ) -> impl Iterator<Item = TableWindow<'a>> + use<'a> {
+        let starts = match self.steps {
+            Some(steps) => (series.rows() + 1).saturating_sub(steps),
+            None => 1,
+        };
+        (0..starts).map(move |start| TableWindow {
+            series,
+            rows: start..start + steps.min(series.rows() - start),
+        })
+    }
+}
+
+fn longest(series: &[TableSeries]) -> usize {
+    series.iter().map(TableSeries::rows).max().unwrap_or(0)
+}

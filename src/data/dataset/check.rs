@@ -1,0 +1,166 @@
+//! Checks of a data set: sizes that agree, labels and tokens in range, finite values.
+
+use super::{Dataset, Inputs, Targets};
+use crate::error::{Error, Result};
+use crate::fields;
+use crate::kernels::IGNORE;
+
+impl Dataset {
+    /// Checks that sizes agree, that labels and tokens are in range, and that values are finite.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the first index that is wrong, and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let (count, steps, features) = (self.count, self.steps, self.features);
+        if count == 0 || steps == 0 || features == 0 {
+            return Err(Error::usage(format!(
+                "the inputs are [{count}, {steps}, {features}]; \
+                 they need at least one sequence, one step and one feature"
+            )));
+        }
+        self.check_inputs()?;
+        if let Some(lengths) = &self.lengths {
+            let lengths = lengths.iter().map(|&length| length as usize);
+            check_lengths(lengths, count, steps)?;
+        }
+        let mut shape = vec![count];
+        if self.targets.per_step() {
+            shape.push(steps);
+        }
+        match &self.targets {
+            Targets::Classes {
+                labels, classes, ..
+            } => self.check_labels(labels, *classes, &shape),
+            Targets::Values { values, width, .. } => check_target_values(values, *width, shape),
+        }
+    }
+
+    fn check_inputs(&self) -> Result<()> {
+        let (count, steps, features) = (self.count, self.steps, self.features);
+        let shape = [count, steps, features];
+        let found = match &self.inputs {
+            Inputs::Bytes { values, .. } => values.len(),
+            Inputs::Floats(values) => values.len(),
+            Inputs::Stored(stored) => stored.count() * steps * features,
+            Inputs::Tokens { values, .. } => values.len(),
+        };
+        check_len("input values", found, &shape)?;
+        match &self.inputs {
+            Inputs::Floats(values) => check_finite("inputs", values, &shape),
+            Inputs::Bytes { scale, .. } => {
+                let field = "the inputs' scale";
+                fields::require(scale.is_finite(), field, scale, "a finite number")
+            }
+            // Checked when they are read.
+            Inputs::Stored(_) => Ok(()),
+            Inputs::Tokens { values, vocabulary } => {
+                check_tokens(values, *vocabulary, &[count, steps])
+            }
+        }
+    }
+
+    /// Checks labels of `shape` `[N]` or `[N, T]`. Labels at padded steps are not checked.
+    fn check_labels(&self, labels: &[u32], classes: usize, shape: &[usize]) -> Result<()> {
+        check_len("labels", labels.len(), shape)?;
+        let per_step = shape.len() > 1;
+        let is_wrong = |label: u32| label as usize >= classes && !(per_step && label == IGNORE);
+        let is_padding = |at: usize| {
+            let lengths = self.lengths.as_ref().filter(|_| per_step);
+            lengths.is_some_and(|all| at % self.steps >= all[at / self.steps] as usize)
+        };
+        let mut labels = labels.iter().enumerate();
+        match labels.find(|&(at, &label)| is_wrong(label) && !is_padding(at)) {
+            None => Ok(()),
+            Some((at, label)) => Err(Error::usage(format!(
+                "the label at {:?} is {label}; \
+                 with {classes} classes labels must be below {classes}{}",
+                index(at, shape),
+                if per_step { ", or IGNORE" } else { "" }
+            ))),
+        }
+    }
+}
+
+/// Checks targets of `width` values each; `shape` is `[N]` or `[N, T]`.
+fn check_target_values(values: &[f32], width: usize, mut shape: Vec<usize>) -> Result<()> {
+    if width == 0 {
+        return Err(Error::usage(
+            "the targets have no value; each needs at least one",
+        ));
+    }
+    shape.push(width);
+    check_len("target values", values.len(), &shape)?;
+    check_finite("targets", values, &shape)
+}
+
+/// Checks that tokens of `shape` are below the size of the vocabulary.
+///
+/// # Errors
+/// [`Error::Usage`] with the index of the first one that is not.
+pub(crate) fn check_tokens(tokens: &[u32], vocabulary: usize, shape: &[usize]) -> Result<()> {
+    let mut indexed = tokens.iter().enumerate();
+    match indexed.find(|&(_, &token)| token as usize >= vocabulary) {
+        None => Ok(()),
+        Some((at, token)) => Err(Error::usage(format!(
+            "the token at {:?} is {token}; \
+             with a vocabulary of {vocabulary} tokens must be below {vocabulary}",
+            index(at, shape)
+        ))),
+    }
+}
+
+/// Checks that there is one length for each of N sequences, at most T.
+///
+/// # Errors
+/// [`Error::Usage`] for a wrong number of lengths, or with the first sequence that is too long.
+pub(crate) fn check_lengths(
+    lengths: impl ExactSizeIterator<Item = usize>,
+    count: usize,
+    steps: usize,
+) -> Result<()> {
+    check_len("lengths", lengths.len(), &[count])?;
+    match lengths.enumerate().find(|&(_, length)| length > steps) {
+        None => Ok(()),
+        Some((n, length)) => Err(Error::usage(format!(
+            "the length of sequence {n} is {length}; there are {steps} steps, \
+             so it must be at most {steps}"
+        ))),
+    }
+}
+
+fn check_len(what: &str, found: usize, shape: &[usize]) -> Result<()> {
+    let extents = shape.iter().map(|&extent| extent as u128);
+    let needed = extents.fold(1, u128::saturating_mul);
+    if found as u128 == needed {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "there are {found} {what}; there must be {needed}, of shape {shape:?}"
+    )))
+}
+
+fn check_finite(what: &str, values: &[f32], shape: &[usize]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::usage(format!(
+            "the {what} at {:?} are {}; they must be finite, at padded steps too",
+            index(at, shape),
+            values[at]
+        ))),
+    }
+}
+
+/// Returns the index of element `at` of a row-major array.
+fn index(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|extent| {
+            let position = at % extent;
+            at /= extent;
+            position
+        })
+        .collect();
+    index.reverse();
+    index
+}

@@ -1,0 +1,299 @@
+//! The sequences of one split.
+
+mod check;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub(crate) use check::{check_lengths, check_tokens};
+use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+
+use super::stored::StoredSequences;
+use crate::error::{Error, Result};
+use crate::kernels::IGNORE;
+
+/// The sequences of one split, `[N, T, I]`, row-major, and their targets.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// N: sequences.
+    pub count: usize,
+    /// T: time steps of the longest sequence.
+    pub steps: usize,
+    /// I: features of a time step; 1 for tokens.
+    pub features: usize,
+    pub inputs: Inputs,
+    pub targets: Targets,
+    /// Valid steps of each sequence, at most T; `None` if all have T.
+    pub lengths: Option<Vec<u32>>,
+}
+
+/// Inputs `[N, T, I]`.
+#[derive(Debug, Clone)]
+pub enum Inputs {
+    /// Bytes that stand for `byte * scale`; they take a quarter of the memory, on the device too.
+    Bytes {
+        values: Vec<u8>,
+        scale: f32,
+    },
+    Floats(Vec<f32>),
+    /// Values that are read from disk when they are needed.
+    Stored(StoredSequences),
+    /// `[N, T]` tokens, each below `vocabulary`.
+    Tokens {
+        values: Vec<u32>,
+        /// V.
+        vocabulary: usize,
+    },
+}
+
+/// The targets of the network.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// Labels in `0..classes`: `[N]`, or `[N, T]` if `per_step`, where [`IGNORE`] is not learnt.
+    Classes {
+        labels: Vec<u32>,
+        classes: usize,
+        per_step: bool,
+    },
+    /// `[N, width]` values, or `[N, T, width]` if `per_step`.
+    Values {
+        values: Vec<f32>,
+        width: usize,
+        per_step: bool,
+    },
+}
+
+impl Targets {
+    /// Returns one class of `0..classes` for each sequence: labels `[N]`.
+    pub fn classes(labels: ArrayView1<u32>, classes: usize) -> Targets {
+        Targets::Classes {
+            labels: labels.iter().copied().collect(),
+            classes,
+            per_step: false,
+        }
+    }
+
+    /// Returns one class of `0..classes` for each step: labels `[N, T]`, where [`IGNORE`] is not
+    /// learnt.
+    pub fn classes_per_step(labels: ArrayView2<u32>, classes: usize) -> Targets {
+        Targets::Classes {
+            labels: labels.iter().copied().collect(),
+            classes,
+            per_step: true,
+        }
+    }
+
+    /// Returns K values for each sequence: `[N, K]`.
+    pub fn values(values: ArrayView2<f32>) -> Targets {
+        Targets::Values {
+            values: values.iter().copied().collect(),
+            width: values.ncols(),
+            per_step: false,
+        }
+    }
+
+    /// Returns K values for each step: `[N, T, K]`.
+    pub fn values_per_step(values: ArrayView3<f32>) -> Targets {
+        Targets::Values {
+            values: values.iter().copied().collect(),
+            width: values.dim().2,
+            per_step: true,
+        }
+    }
+
+    /// Returns class 0 for each of N sequences, where targets are not used.
+    pub(super) fn placeholders(count: usize) -> Targets {
+        Targets::Classes {
+            labels: vec![0; count],
+            classes: 1,
+            per_step: false,
+        }
+    }
+
+    /// K: classes, or values of a target.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Targets::Classes { classes, .. } => *classes,
+            Targets::Values { width, .. } => *width,
+        }
+    }
+
+    /// Returns whether each step has a target, or else each sequence has one.
+    pub fn per_step(&self) -> bool {
+        match self {
+            Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,
+        }
+    }
+}
+
+impl Dataset {
+    /// Returns the data set of sequences `[N, T, I]` of T steps each.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::check`].
+    pub fn new(inputs: ArrayView3<f32>, targets: Targets) -> Result<Dataset> {
+        let (count, steps, features) = inputs.dim();
+        let data = Dataset {
+            count,
+            steps,
+            features,
+            inputs: Inputs::Floats(inputs.iter().copied().collect()),
+            targets,
+            lengths: None,
+        };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// Returns the data set of sequences of tokens `[N, T]`, each below `vocabulary`.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::check`].
+    pub fn tokens(tokens: ArrayView2<u32>, vocabulary: usize, targets: Targets) -> Result<Dataset> {
+        let (count, steps) = tokens.dim();
+        let data = Dataset {
+            count,
+            steps,
+            features: 1,
+            inputs: Inputs::Tokens {
+                values: tokens.iter().copied().collect(),
+                vocabulary,
+            },
+            targets,
+            lengths: None,
+        };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// Sets the number of valid steps of each sequence: `[N]`, each at most T. Later steps are
+    /// padding, which is neither read nor learnt.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a wrong number of lengths, and for one above T.
+    pub fn with_lengths(mut self, lengths: &[usize]) -> Result<Dataset> {
+        check_lengths(lengths.iter().copied(), self.count, self.steps)?;
+        self.lengths = Some(lengths.iter().map(|&length| length as u32).collect());
+        Ok(self)
+    }
+
+    /// I, or V for tokens: the `input_size` of a network for these data.
+    pub fn input_size(&self) -> usize {
+        match self.inputs {
+            Inputs::Tokens { vocabulary, .. } => vocabulary,
+            Inputs::Bytes { .. } | Inputs::Floats(_) | Inputs::Stored(_) => self.features,
+        }
+    }
+
+    /// Returns the sequences of `range`, counted from 0.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a range that is empty or ends after the last sequence.
+    pub fn slice(&self, range: Range<usize>) -> Result<Dataset> {
+        let Range { start, end } = range;
+        if start >= end || end > self.count {
+            let count = self.count;
+            return Err(Error::usage(format!(
+                "the range {start}..{end} is not allowed; there are {count} sequences, \
+                 so in a range A..B, A must be below B, and B at most {count}"
+            )));
+        }
+        Ok(self.select(&range.collect::<Vec<_>>()))
+    }
+
+    /// Returns the sequences with these indices, each below N, in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] if their file can no longer be read.
+    pub fn read(&self, sequences: &[usize]) -> Result<Dataset> {
+        let mut read = self.select(sequences);
+        if let Inputs::Stored(stored) = &self.inputs {
+            read.inputs = Inputs::Floats(stored.read(sequences)?);
+        }
+        Ok(read)
+    }
+
+    /// Returns the sequences with these indices, each below N.
+    pub(crate) fn select(&self, sequences: &[usize]) -> Dataset {
+        let lengths = self.lengths.as_ref();
+        Dataset {
+            count: sequences.len(),
+            steps: self.steps,
+            features: self.features,
+            inputs: self.inputs.select(sequences, self.steps * self.features),
+            targets: self.targets.select(sequences, self.steps),
+            lengths: lengths.map(|lengths| select_rows(lengths, 1, sequences)),
+        }
+    }
+
+    /// Returns the labels to learn, `[N]`, or `[N, T]` for targets at every step: classes, or 0 for
+    /// values; [`IGNORE`] at padded steps.
+    pub(crate) fn labels(&self) -> Vec<u32> {
+        let (mut labels, per_step) = match &self.targets {
+            Targets::Classes {
+                labels, per_step, ..
+            } => (labels.clone(), *per_step),
+            Targets::Values {
+                values,
+                width,
+                per_step,
+            } => (vec![0; values.len() / width], *per_step),
+        };
+        if let Some(lengths) = self.lengths.as_ref().filter(|_| per_step) {
+            for (labels, &length) in labels.chunks_mut(self.steps).zip(lengths) {
+                labels[length as usize..].fill(IGNORE);
+            }
+        }
+        labels
+    }
+}
+
+impl Inputs {
+    /// Returns the inputs of these sequences, of `size` values each.
+    fn select(&self, sequences: &[usize], size: usize) -> Inputs {
+        match self {
+            Inputs::Bytes { values, scale } => Inputs::Bytes {
+                values: select_rows(values, size, sequences),
+                scale: *scale,
+            },
+            Inputs::Floats(values) => Inputs::Floats(select_rows(values, size, sequences)),
+            Inputs::Stored(stored) => Inputs::Stored(stored.select(sequences)),
+            Inputs::Tokens { values, vocabulary } => Inputs::Tokens {
+                values: select_rows(values, size, sequences),
+                vocabulary: *vocabulary,
+            },
+        }
+    }
+}
+
+impl Targets {
+    /// Returns the targets of these sequences, of T = `steps`.
+    fn select(&self, sequences: &[usize], steps: usize) -> Targets {
+        let per_step = self.per_step();
+        let count = if per_step { steps } else { 1 };
+        match self {
+            Targets::Classes {
+                labels, classes, ..
+            } => Targets::Classes {
+                labels: select_rows(labels, count, sequences),
+                classes: *classes,
+                per_step,
+            },
+            Targets::Values { values, width, .. } => Targets::Values {
+                values: select_rows(values, count * width, sequences),
+                width: *width,
+                per_step,
+            },
+        }
+    }
+}
+
+/// Returns these rows of an array of rows of `width` values.
+fn select_rows<V: Copy>(values: &[V], width: usize, rows: &[usize]) -> Vec<V> {
+    let mut selected = Vec::with_capacity(rows.len() * width);
+    for &row in rows {
+        selected.extend_from_slice(&values[row * width..(row + 1) * width]);
+    }
+    selected
+}

@@ -1,0 +1,275 @@
+//! IDX files, gzipped or plain: the format of MNIST, Fashion-MNIST and KMNIST.
+//!
+//! An image is one sequence: T is its rows, I its columns, and each time step is one row.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use file::{IMAGES, LABELS, find_file, open, read};
+use serde::{Deserialize, Serialize};
+
+use super::preparation::Preparation;
+use super::source::{
+    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
+};
+use super::{Dataset, Inputs, MAX_VALUES, Split, Splits, Targets};
+use crate::error::{Error, Result};
+use crate::fields;
+use crate::network::{Loss, Reads};
+use crate::rng::{Philox, Stream};
+
+/// `[T, I]` of MNIST's images.
+const MNIST_SIZES: [usize; 2] = [28, 28];
+
+/// Images of a directory of IDX files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Idx {
+    pub path: PathBuf,
+    pub classes: usize,
+    /// Factor of the pixels, which are 0 to 1 before.
+    #[serde(default = "default_scale")]
+    pub scale: f32,
+}
+
+fn default_scale() -> f32 {
+    1.0
+}
+
+impl Idx {
+    /// Multiplies the pixels by `scale`.
+    fn rescale(&self, data: &mut Dataset) {
+        if let Inputs::Bytes { scale, .. } = &mut data.inputs {
+            *scale *= self.scale;
+        }
+    }
+}
+
+impl DataSource for Idx {
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        vec![&mut self.path]
+    }
+
+    fn expected_path(&self) -> ExpectedPath {
+        ExpectedPath::Directory("the IDX files of the data set")
+    }
+
+    fn exists(&self) -> bool {
+        locate(&self.path).is_ok()
+    }
+
+    fn validate(&self, usage: &DataUse) -> Result<()> {
+        fields::positive("data.scale", self.scale.into())?;
+        fields::require(
+            (2..=256).contains(&self.classes),
+            "data.classes",
+            self.classes,
+            "2 to 256, because the labels of IDX files are bytes",
+        )?;
+        usage.require_head(
+            "data of kind idx have one class for each sequence",
+            Loss::CrossEntropy,
+            Reads::Last,
+        )
+    }
+
+    fn outputs(&self) -> usize {
+        self.classes
+    }
+
+    fn load(&self, _seed: u64, _known: Option<&Preparation>) -> Result<Splits> {
+        let mut splits = load(&locate(&self.path)?, self.classes)?;
+        for data in [&mut splits.train].into_iter().chain(&mut splits.test) {
+            self.rescale(Arc::make_mut(data));
+        }
+        Ok(splits)
+    }
+
+    /// Reads one split; the files of the other need not exist.
+    fn load_split(&self, split: Split, _seed: u64) -> Result<Arc<Dataset>> {
+        let mut data = load_split(&locate(&self.path)?, split, self.classes)?;
+        self.rescale(&mut data);
+        Ok(data.into())
+    }
+
+    fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
+        let mut data = load_split(&locate(request.path)?, request.split, self.classes)?;
+        self.rescale(&mut data);
+        Ok(data.into())
+    }
+
+    fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
+        let [steps, features] = MNIST_SIZES;
+        let count = count.min(MAX_VALUES as usize / (steps * features));
+        let mut random = Philox::new(seed, Stream::Images);
+        let bytes = (0..count * steps * features).map(|_| random.next_u32() as u8);
+        let data = Dataset {
+            count,
+            steps,
+            features,
+            inputs: Inputs::Bytes {
+                values: bytes.collect(),
+                scale: self.scale / 255.0,
+            },
+            targets: Targets::Classes {
+                labels: (0..count).map(|n| (n % self.classes) as u32).collect(),
+                classes: self.classes,
+                per_step: false,
+            },
+            lengths: None,
+        };
+        Some(data.into())
+    }
+
+    /// Returns the sizes of the images, or those of MNIST if the files do not exist.
+    fn sizes(&self, seed: u64) -> Result<SequenceSizes> {
+        let loaded = self.load_split(Split::Test, seed);
+        let [steps, inputs] = loaded.map_or(MNIST_SIZES, |data| [data.steps, data.features]);
+        Ok(SequenceSizes {
+            steps,
+            inputs,
+            outputs: self.classes,
+        })
+    }
+}
+
+/// Reads both splits of `directory`: images `[N, rows, columns]` as bytes that stand for 0 to 1,
+/// and a label in `0..classes` for each.
+///
+/// # Errors
+/// [`Error::File`] for a missing or damaged file, and if the images of the splits differ in size.
+pub fn load(directory: &Path, classes: usize) -> Result<Splits> {
+    let [train, test] =
+        [Split::Train, Split::Test].map(|split| move || load_split(directory, split, classes));
+    let (train, test) = rayon::join(train, test);
+    let (train, test) = (train?, test?);
+    if (train.steps, train.features) != (test.steps, test.features) {
+        return Err(Error::file(
+            find_file(directory, Split::Test, &IMAGES)?,
+            format!(
+                "the test images are {}x{}, but the training images in the same directory are \
+                 {}x{}; both must have the same size",
+                test.steps, test.features, train.steps, train.features
+            ),
+        ));
+    }
+    Ok(Splits {
+        test: Some(test.into()),
+        ..train.into()
+    })
+}
+
+/// Reads one split of `directory`; see [`load`].
+///
+/// # Errors
+/// [`Error::File`] for a missing or damaged file.
+pub fn load_split(directory: &Path, split: Split, classes: usize) -> Result<Dataset> {
+    let images = find_file(directory, split, &IMAGES)?;
+    let labels = find_file(directory, split, &LABELS)?;
+    read_split(
+        (&images, open(&images)?),
+        (&labels, open(&labels)?),
+        classes,
+    )
+}
+
+/// Reads one split from the contents of its two files, plain or gzipped. Errors name the paths.
+///
+/// # Errors
+/// [`Error::File`] for a file that is damaged, does not match the other, or holds more than
+/// 2^32 - 1 values.
+pub fn read_split<R: BufRead>(
+    (images_path, images): (&Path, R),
+    (labels_path, labels): (&Path, R),
+    classes: usize,
+) -> Result<Dataset> {
+    let ([count, steps, features], images) = read(images, images_path, &IMAGES)?;
+    let ([label_count], labels) = read(labels, labels_path, &LABELS)?;
+    if count != label_count {
+        return Err(Error::file(
+            labels_path,
+            format!(
+                "holds {label_count} labels, but {} holds {count} images; \
+                 each image needs one label",
+                images_path.display()
+            ),
+        ));
+    }
+    let is_wrong = |&label: &u8| usize::from(label) >= classes;
+    if let Some(index) = labels.iter().position(is_wrong) {
+        return Err(Error::file(
+            labels_path,
+            format!(
+                "label {index} (counted from 0) is {}; with data.classes = {classes}, \
+                 labels must be from 0 to {}",
+                labels[index],
+                classes.saturating_sub(1)
+            ),
+        ));
+    }
+    Ok(Dataset {
+        count,
+        steps,
+        features,
+        inputs: Inputs::Bytes {
+            values: images,
+            scale: 1.0 / 255.0,
+        },
+        targets: Targets::Classes {
+            labels: labels.into_iter().map(u32::from).collect(),
+            classes,
+            per_step: false,
+        },
+        lengths: None,
+    })
+}
+
+/// Finds the directory `path`: from the current directory, otherwise from the repository that the
+/// running executable was built in.
+///
+/// # Errors
+/// [`Error::File`] that lists the directories that were tried.
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    let executable = std::env::current_exe().unwrap_or_default();
+    let repository = executable
+        .ancestors()
+        .find(|base| base.join("Cargo.toml").is_file());
+    let mut candidates = vec![path.to_path_buf()];
+    // An absolute path joined to the repository is the same path again.
+    if path.is_relative() {
+        candidates.extend(repository.map(|base| base.join(path)));
+    }
+    first_directory(path, &candidates)
+}
+
+fn first_directory(path: &Path, candidates: &[PathBuf]) -> Result<PathBuf> {
+    if let Some(found) = candidates.iter().find(|candidate| candidate.is_dir()) {
+        return Ok(found.clone());
+    }
+    let others = candidates.iter().skip(1);
+    let others: Vec<String> = others.map(|other| other.display().to_string()).collect();
+    let tried = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" (tried {} too)", others.join(", "))
+    };
+    Err(Error::file(
+        path,
+        format!(
+            "there is no such directory{tried}; set data.path to the directory of the IDX files"
+        ),
+    ))
+}

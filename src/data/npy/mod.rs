@@ -1,0 +1,194 @@
+//! NumPy's arrays: an `.npz` file, or a directory of `.npy` files.
+
+mod array;
+#[cfg_attr(not(feature = "tables"), path = "no_files.rs")]
+mod files;
+#[cfg(feature = "tables")]
+mod header;
+mod inputs;
+mod prepare;
+mod splits;
+mod targets;
+#[cfg(all(test, feature = "tables"))]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use array::{Array, Numbers};
+pub use files::{ArrayFiles, parse};
+#[cfg(feature = "tables")]
+pub(crate) use header::check_header;
+use serde::{Deserialize, Serialize};
+
+use super::preparation::{Missing, Preparation};
+use super::source::{
+    DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs,
+};
+use super::{SplitBy, Splits};
+use crate::error::{Error, Result};
+use crate::fields;
+use crate::network::Loss;
+
+/// The most classes, and the largest vocabulary.
+const MOST_CLASSES: usize = 1 << 24;
+
+/// The arrays to read, by their names, and their meaning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Npy {
+    /// An `.npz` file, or a directory of `.npy` files. The arrays below are members of it, named
+    /// without `.npy`.
+    pub path: PathBuf,
+    /// `[N, T, I]`, or `[N, T]` of one feature. Sequences of different lengths are padded to T, or
+    /// concatenated as `[R, I]`, where R is the sum of their lengths.
+    pub inputs: String,
+    /// Integer labels: `[N]`, or `[N, T]` (or `[R]`) for one at each step, where negative labels
+    /// are not learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// Target values instead of labels: `[N]` or `[N, K]`, or `[N, T, K]` (or `[R, K]`) for some at
+    /// each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+    /// `[N]`: valid steps of each sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<String>,
+    /// `[N]` integers: the group of each sequence. With `split_by = "group"`, no group is in both
+    /// splits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<String>,
+    /// K: labels are below it; without it, one more than the largest label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+    /// V: if set, the inputs are `[N, T]` tokens, each below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+    /// The arrays of the test split, with the same names. Without it: if all names end in `_train`
+    /// and `path` has the same names with `_test`, those; else a part of the arrays in `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_path: Option<PathBuf>,
+    #[serde(default = "default_test_fraction")]
+    pub test_fraction: f64,
+    /// How the test split is taken from `path`.
+    #[serde(default = "default_split_by")]
+    pub split_by: SplitBy,
+    /// Whether inputs and target values are normalized by mean and deviation of the training split.
+    #[serde(default = "default_normalise")]
+    pub normalise: bool,
+    /// How to treat NaN among the inputs.
+    #[serde(default)]
+    pub missing: Missing,
+}
+
+fn default_test_fraction() -> f64 {
+    0.2
+}
+
+fn default_split_by() -> SplitBy {
+    SplitBy::Random
+}
+
+fn default_normalise() -> bool {
+    true
+}
+
+impl Npy {
+    /// Returns a configuration for an array of inputs, with defaults for everything else; set
+    /// `labels` or `targets` to train with it.
+    pub fn new(path: &Path, inputs: &str) -> Npy {
+        Npy {
+            path: path.to_path_buf(),
+            inputs: inputs.to_string(),
+            labels: None,
+            targets: None,
+            lengths: None,
+            groups: None,
+            classes: None,
+            vocabulary: None,
+            test_path: None,
+            test_fraction: default_test_fraction(),
+            split_by: default_split_by(),
+            normalise: default_normalise(),
+            missing: Missing::default(),
+        }
+    }
+
+    fn validate_targets(&self, usage: &DataUse) -> Result<()> {
+        match (&self.labels, &self.targets) {
+            (Some(_), None) => usage.require_loss("data.labels are classes", Loss::CrossEntropy),
+            (None, Some(_)) => {
+                usage.require_loss("data.targets are values", Loss::MeanSquaredError)
+            }
+            (labels, _) => Err(Error::usage(format!(
+                "data.labels and data.targets are {}; data of kind npy must have one of them: \
+                 data.labels, an array of classes, or data.targets, an array of values",
+                if labels.is_some() {
+                    "both set"
+                } else {
+                    "not set"
+                }
+            ))),
+        }
+    }
+}
+
+impl DataSource for Npy {
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        std::iter::once(&mut self.path)
+            .chain(&mut self.test_path)
+            .collect()
+    }
+
+    fn expected_path(&self) -> ExpectedPath {
+        ExpectedPath::FileOrDirectory("arrays: an .npz file, or a directory of .npy files")
+    }
+
+    fn validate(&self, usage: &DataUse) -> Result<()> {
+        self.validate_targets(usage)?;
+        for (field, size) in [
+            ("data.classes", self.classes),
+            ("data.vocabulary", self.vocabulary),
+        ] {
+            let allowed = size.is_none_or(|size| (1..=MOST_CLASSES).contains(&size));
+            let range = format!("1 to {MOST_CLASSES}, or left out");
+            fields::require(allowed, field, size.unwrap_or_default(), &range)?;
+        }
+        fields::fraction("data.test_fraction", self.test_fraction)?;
+        if self.split_by == SplitBy::Group && self.groups.is_none() {
+            return Err(Error::usage(
+                "data.split_by is \"group\", but data.groups is not set; \
+                 set it to the array of groups",
+            ));
+        }
+        Ok(())
+    }
+
+    fn outputs(&self) -> usize {
+        self.classes.unwrap_or(2)
+    }
+
+    fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
+        let test = self.test_path.as_ref().map(|path| ArrayFiles::open(path));
+        let mut files = ArrayFiles::open(&self.path)?;
+        self.split(&mut files, test.transpose()?.as_mut(), seed, known)
+    }
+
+    fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
+        Ok(self.sequences(request.path, request.preparation)?.into())
+    }
+
+    fn line_format(&self) -> LineFormat<'_> {
+        LineFormat {
+            missing: self.missing,
+            ..LineFormat::default()
+        }
+    }
+}

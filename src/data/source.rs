@@ -1,0 +1,295 @@
+//! The interface of a kind of data. Each kind is one file or folder of this module and implements
+//! [`DataSource`]; `recipe::data` lists the kinds.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::baselines::Forecast;
+use super::preparation::{Missing, Preparation};
+use super::{Dataset, Split, Splits};
+use crate::error::{Error, Result};
+use crate::network::{Input, Loss, Reads};
+
+/// A kind of data, as the `[data]` table of a recipe configures it.
+pub trait DataSource: Debug {
+    /// Returns the path of the data, if the recipe names one.
+    fn path(&self) -> Option<&Path>;
+
+    /// Reads the data from another path.
+    fn set_path(&mut self, path: PathBuf);
+
+    /// Returns every path that the recipe names.
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf>;
+
+    /// Returns what a path to data of this kind must name.
+    fn expected_path(&self) -> ExpectedPath;
+
+    /// Returns whether the files of the recipe exist; true if it names none.
+    fn exists(&self) -> bool {
+        let expected = self.expected_path();
+        self.path().is_none_or(|path| expected.check(path).is_ok())
+    }
+
+    /// Checks the fields, and that the rest of the recipe fits this kind.
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] or [`Error::Usage`] for the first field that is not allowed.
+    fn validate(&self, usage: &DataUse) -> Result<()>;
+
+    /// Returns K if the recipe tells it; any valid K otherwise.
+    fn outputs(&self) -> usize;
+
+    /// Adapts fields that depend on the batch size.
+    fn set_batch_size(&mut self, _batch_size: usize) {}
+
+    /// Reads or generates both splits. Random choices depend on `seed` only. Values are prepared as
+    /// in `known`, the preparation of a model; otherwise as the training split determines.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a missing or damaged file; [`Error::Data`] for data that do not suffice.
+    fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits>;
+
+    /// Reads one split.
+    ///
+    /// # Errors
+    /// Those of [`DataSource::load`]; [`Error::Data`] if there is no test split.
+    fn load_split(&self, split: Split, seed: u64) -> Result<Arc<Dataset>> {
+        self.load(seed, None)?.take(split)
+    }
+
+    /// Reads sequences from another file to predict from.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that cannot be read; [`Error::Data`] if models of this kind of
+    /// data do not predict from files.
+    fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs>;
+
+    /// Returns the values that a forecast continues: the end of `file` or of the training data.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if models of these data predict no series; those of [`DataSource::load`].
+    fn forecast_start(&self, _file: Option<&Path>, _known: &Preparation) -> Result<ForecastStart> {
+        Err(Error::data(
+            "the model was not trained on a series; only a model that predicts the next values of \
+             its own inputs can continue them (see the recipe `series`)",
+        ))
+    }
+
+    /// Generates data of the same sizes, with at most `count` sequences (fewer where these take
+    /// over 4 GiB), for measurements; `None` if the recipe does not tell the sizes.
+    fn made_up(&self, _count: usize, _seed: u64) -> Option<Splits> {
+        None
+    }
+
+    /// Returns the sizes of a sequence, from the recipe if it tells them, else from the files.
+    ///
+    /// # Errors
+    /// Those of [`DataSource::load`].
+    fn sizes(&self, seed: u64) -> Result<SequenceSizes> {
+        let data = self.load(seed, None)?.train;
+        Ok(SequenceSizes::of(&data))
+    }
+
+    /// Returns which inputs the targets are later values of; `None` if they are not.
+    fn forecast(&self) -> Option<Forecast> {
+        None
+    }
+
+    /// Returns whether the test split is later in time than the training split.
+    fn is_in_time_order(&self) -> bool {
+        false
+    }
+
+    /// Returns the names of the target values; empty if they have none.
+    fn target_names(&self) -> &[String] {
+        &[]
+    }
+
+    /// Returns how a line of text holds the inputs of one time step.
+    fn line_format(&self) -> LineFormat<'_> {
+        LineFormat::default()
+    }
+}
+
+/// The parts of a recipe that must agree with its data.
+#[derive(Debug, Clone, Copy)]
+pub struct DataUse {
+    pub input: Input,
+    pub loss: Loss,
+    pub reads: Reads,
+    pub batch_size: usize,
+    pub bptt_steps: Option<usize>,
+}
+
+impl DataUse {
+    /// Refuses a head with another loss, or one that reads other states; `data` is a clause that
+    /// says why these are needed.
+    pub(super) fn require_head(&self, data: &str, loss: Loss, reads: Reads) -> Result<()> {
+        if (self.loss, self.reads) == (loss, reads) {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{data}, so network.head must have loss = \"{}\" and reads = \"{}\"; \
+             it has loss = \"{}\" and reads = \"{}\"",
+            loss_name(loss),
+            reads_name(reads),
+            loss_name(self.loss),
+            reads_name(self.reads),
+        )))
+    }
+
+    /// Refuses a head with another loss; see [`DataUse::require_head`].
+    pub(super) fn require_loss(&self, data: &str, loss: Loss) -> Result<()> {
+        if self.loss == loss {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{data}, so network.head must have loss = \"{}\"; it has loss = \"{}\"",
+            loss_name(loss),
+            loss_name(self.loss),
+        )))
+    }
+}
+
+fn loss_name(loss: Loss) -> &'static str {
+    match loss {
+        Loss::CrossEntropy => "cross-entropy",
+        Loss::MeanSquaredError => "mean-squared-error",
+    }
+}
+
+fn reads_name(reads: Reads) -> &'static str {
+    match reads {
+        Reads::Last => "last",
+        Reads::Every => "every",
+    }
+}
+
+/// What a path to data must name, with what it must contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExpectedPath {
+    File(&'static str),
+    Directory(&'static str),
+    FileOrDirectory(&'static str),
+    /// The kind reads no files, for the given reason.
+    Nothing(&'static str),
+}
+
+impl ExpectedPath {
+    /// Checks that `path` exists and is of the expected type.
+    ///
+    /// # Errors
+    /// A message on what it must be.
+    pub fn check(self, path: &Path) -> Result<(), String> {
+        let (fits, noun, contents) = match self {
+            ExpectedPath::File(contents) => (path.is_file(), "file", contents),
+            ExpectedPath::Directory(contents) => (path.is_dir(), "directory", contents),
+            ExpectedPath::FileOrDirectory(contents) => {
+                (path.exists(), "file or directory", contents)
+            }
+            ExpectedPath::Nothing(reason) => return Err(reason.to_string()),
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(format!("there is no such {noun}; it must hold {contents}"))
+        }
+    }
+}
+
+/// A request for sequences to predict from.
+#[derive(Debug, Clone, Copy)]
+pub struct InputRequest<'a> {
+    /// A file or directory of the kind that the model was trained on.
+    pub path: &'a Path,
+    /// Which split, where the files of both are in one directory.
+    pub split: Split,
+    /// That of the model.
+    pub preparation: &'a Preparation,
+    /// V, if the model reads tokens.
+    pub vocabulary: Option<usize>,
+}
+
+/// Sequences to predict from. Their targets are placeholders: class 0 for each.
+#[derive(Debug, Clone)]
+pub struct PredictionInputs {
+    pub data: Dataset,
+    /// The rows of each window of a table or series; `None` for sequences that are no windows.
+    pub windows: Option<WindowRows>,
+}
+
+impl From<Dataset> for PredictionInputs {
+    fn from(data: Dataset) -> PredictionInputs {
+        PredictionInputs {
+            data,
+            windows: None,
+        }
+    }
+}
+
+/// The rows of a table, or values of a series, that sequences are windows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowRows {
+    /// The name of the column of groups, if there is one.
+    pub group: Option<String>,
+    /// `[N]`: the group of each window, and its first row (from 0) within the group.
+    pub starts: Vec<(String, usize)>,
+    /// Rows from an input to its target.
+    pub horizon: usize,
+}
+
+/// The values that a forecast continues.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForecastStart {
+    /// `[R, I]`: prepared inputs, the last ones before the forecast.
+    pub values: Vec<f32>,
+    /// `[R, I]`: `values` and those before them, to show beside the forecast.
+    pub history: Vec<f32>,
+    /// T: the window of the model.
+    pub steps: usize,
+    /// The names of the I columns.
+    pub columns: Vec<String>,
+}
+
+/// The sizes of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SequenceSizes {
+    /// T.
+    pub steps: usize,
+    /// I, or V for tokens.
+    pub inputs: usize,
+    /// K.
+    pub outputs: usize,
+}
+
+impl SequenceSizes {
+    pub(super) fn of(data: &Dataset) -> SequenceSizes {
+        SequenceSizes {
+            steps: data.steps,
+            inputs: data.input_size(),
+            outputs: data.targets.outputs(),
+        }
+    }
+}
+
+/// How a line of text holds the inputs of one time step.
+#[derive(Debug, Clone, Copy)]
+pub struct LineFormat<'a> {
+    pub delimiter: char,
+    /// The names of the input columns; empty if they have none.
+    pub inputs: &'a [String],
+    /// What replaces missing values.
+    pub missing: Missing,
+}
+
+impl Default for LineFormat<'_> {
+    fn default() -> Self {
+        LineFormat {
+            delimiter: ',',
+            inputs: &[],
+            missing: Missing::Refuse,
+        }
+    }
+}

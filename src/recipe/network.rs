@@ -1,0 +1,152 @@
+//! The network of a recipe, whose input and output sizes the data determine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cells::Cell;
+use crate::error::Result;
+use crate::fields;
+use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
+
+/// A [`Network`] without the sizes that the data determine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRecipe {
+    /// The form of the inputs: `values`, unless the data are tokens.
+    #[serde(default, skip_serializing_if = "Input::is_values")]
+    pub input: Input,
+    /// The recurrent layers, from the input up.
+    #[serde(rename = "layer")]
+    pub layers: Vec<Layer>,
+    pub head: HeadRecipe,
+}
+
+/// A [`Head`] without its size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadRecipe {
+    /// The hidden states that it reads.
+    #[serde(default)]
+    pub reads: Reads,
+    /// The loss to minimize.
+    pub loss: Loss,
+    /// The initial weights and bias.
+    #[serde(default)]
+    pub init: Init,
+}
+
+impl HeadRecipe {
+    /// Returns a head with Glorot weights.
+    pub fn new(reads: Reads, loss: Loss) -> Self {
+        HeadRecipe {
+            reads,
+            loss,
+            init: Init::default(),
+        }
+    }
+}
+
+impl NetworkRecipe {
+    /// Returns the network for inputs of `input_size` features and `outputs` classes or values.
+    pub(super) fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
+        let head = &self.head;
+        let network = Network {
+            input_size,
+            input: self.input,
+            layers: self.layers.clone(),
+            head: Head {
+                size: outputs,
+                reads: head.reads,
+                loss: head.loss,
+                init: head.init,
+            },
+        };
+        network.validate()?;
+        Ok(network)
+    }
+
+    /// Checks the fields, as a network of an input size that suits them.
+    pub(super) fn validate(&self, outputs: usize) -> Result<()> {
+        self.validate_inits()?;
+        let residual = self.layers.first().filter(|layer| layer.residual);
+        let input_size = match (self.input, residual) {
+            (Input::Embedding { tied: true, .. }, _) => outputs,
+            (
+                Input::Embedding {
+                    padding_idx: Some(token),
+                    ..
+                },
+                _,
+            ) => token as usize + 1,
+            (Input::Values, Some(layer)) => layer.emitted_size(),
+            _ => 1,
+        };
+        self.network(input_size, outputs)?;
+        Ok(())
+    }
+
+    fn validate_inits(&self) -> Result<()> {
+        let layers = self.layers.iter().enumerate();
+        let layers = layers.map(|(index, layer)| (format!("layer.{index}"), layer.init));
+        for (owner, init) in layers.chain([("head".to_string(), self.head.init)]) {
+            if let Init::TruncatedNormal { stddev } = init {
+                let field = format!("network.{owner}.init.truncated-normal.stddev");
+                fields::positive(&field, stddev.into())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the first `count` layers, or repeats the last one up to `count`.
+    pub fn set_layers(&mut self, count: usize) {
+        if let Some(last) = self.layers.last().cloned() {
+            self.layers.resize(count, last);
+        }
+    }
+
+    /// Gives every layer `hidden_size` units.
+    pub fn set_hidden_size(&mut self, hidden_size: usize) {
+        for layer in &mut self.layers {
+            layer.hidden_size = hidden_size;
+        }
+    }
+
+    /// Gives every layer that cell, and resets the options that the cell does not have.
+    pub fn set_cell(&mut self, cell: Cell) {
+        for layer in &mut self.layers {
+            layer.cell = cell;
+            if cell == Cell::Gru && layer.bias == Bias::Single {
+                layer.bias = Bias::Double;
+            }
+            if !cell.is_lstm() {
+                layer.forget_bias = 0.0;
+                layer.cell_clip = None;
+                layer.projection_size = None;
+                layer.projection_clip = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn network_edits_change_every_layer() {
+        let mnist = Recipe::load("mnist").unwrap();
+        let mut network = mnist.network.clone();
+        network.set_layers(3);
+        network.set_hidden_size(5);
+        network.set_cell(Cell::Gru);
+        for layer in &network.layers {
+            assert_eq!((layer.cell, layer.hidden_size), (Cell::Gru, 5));
+            assert_eq!((layer.bias, layer.forget_bias), (Bias::Double, 0.0));
+        }
+        network.set_layers(1);
+        assert_eq!(network.layers.len(), 1);
+        let mut network = mnist.network.clone();
+        network.set_cell(Cell::Lstm);
+        assert_eq!(network, mnist.network);
+    }
+}

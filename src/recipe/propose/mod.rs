@@ -1,0 +1,297 @@
+//! Looks at data and proposes a recipe that trains on them.
+
+mod arrays;
+mod images;
+mod series;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Display};
+use std::fs::File;
+use std::path::Path;
+
+use super::{DataRecipe, HeadRecipe, Recipe};
+use crate::cells::Cell;
+use crate::data::Splits;
+use crate::error::{Error, Result};
+use crate::io::files;
+use crate::network::{Layer, Loss, Reads};
+use crate::recipe::optimizer::Optimizer;
+use crate::recipe::schedule::Schedule;
+
+/// The largest file of a table or series, in bytes.
+const LARGEST_FILE: u64 = 1 << 30;
+/// Rows of a window, unless a hint says otherwise.
+const LONGEST_WINDOW: usize = 50;
+
+/// What the caller knows about the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hints {
+    /// The column to predict.
+    pub target: Option<String>,
+    /// The column that assigns rows to series.
+    pub group: Option<String>,
+    /// T: rows of a window.
+    pub steps: Option<usize>,
+    /// Rows from an input to the target of a forecast.
+    pub horizon: usize,
+}
+
+impl Default for Hints {
+    /// A forecast of the next row, and nothing else known.
+    fn default() -> Self {
+        Hints {
+            target: None,
+            group: None,
+            steps: None,
+            horizon: 1,
+        }
+    }
+}
+
+/// A recipe for data, and what it is based on.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    pub recipe: Recipe,
+    /// The data of the recipe.
+    pub splits: Splits,
+    /// The contents of the data, in a phrase.
+    pub summary: String,
+    /// The columns or arrays of the data.
+    pub parts: Vec<DataPart>,
+    /// What a model learns, in a phrase.
+    pub task: String,
+}
+
+/// A column or array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataPart {
+    pub name: String,
+    /// The type and range or shape of its values, in a phrase.
+    pub contents: String,
+    /// Missing values.
+    pub missing: usize,
+    pub role: Role,
+}
+
+/// The use of a column or array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    Input,
+    /// Values to predict.
+    Target,
+    InputAndTarget,
+    /// The class to predict.
+    Class,
+    Group,
+    Lengths,
+    /// An array of the test split.
+    TestSplit,
+    /// Not used, for the given reason if there is one.
+    LeftOut(&'static str),
+}
+
+impl Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::Input => write!(f, "input"),
+            Role::Target => write!(f, "target"),
+            Role::InputAndTarget => write!(f, "input and target"),
+            Role::Class => write!(f, "class"),
+            Role::Group => write!(f, "group"),
+            Role::Lengths => write!(f, "lengths"),
+            Role::TestSplit => write!(f, "test split"),
+            Role::LeftOut("") => write!(f, "left out"),
+            Role::LeftOut(reason) => write!(f, "left out: {reason}"),
+        }
+    }
+}
+
+/// The parts of a proposal that depend on the kind of data.
+struct ProposedData {
+    summary: String,
+    parts: Vec<DataPart>,
+    task: String,
+    data: DataRecipe,
+    reads: Reads,
+    loss: Loss,
+}
+
+/// Looks at data and proposes a recipe: for a table (`.csv`, `.tsv`), a series (one number per
+/// line), arrays (`.npz`, or a directory of `.npy` files), or a directory of IDX files.
+///
+/// # Errors
+/// [`Error::File`] for data that cannot be read or are too few to train on; [`Error::Usage`] and
+/// [`Error::InvalidValue`] for hints that do not fit the data.
+pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
+    let ProposedData {
+        summary,
+        parts,
+        task,
+        data,
+        reads,
+        loss,
+    } = look_at(path, hints)?;
+    let mut recipe = Recipe::new(
+        &recipe_name(path),
+        vec![Layer::new(Cell::Lstm, 32)],
+        HeadRecipe::new(reads, loss),
+        Optimizer::adam(0.005),
+    );
+    recipe.clip_norm = Some(1.0);
+    recipe.data = data;
+    recipe.schedule = Schedule::Cosine {
+        steps: None,
+        floor: 0.0,
+        warm_up: 0,
+    };
+    recipe.validate()?;
+    let splits = recipe.data.load(recipe.seed)?;
+    set_sizes(&mut recipe, splits.train.count);
+    Ok(Proposal {
+        recipe,
+        splits,
+        summary,
+        parts,
+        task,
+    })
+}
+
+/// Returns the name of a recipe for data at this path.
+pub fn recipe_name(path: &Path) -> String {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let is_allowed = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let name = stem.unwrap_or("data");
+    let name = name.replace(|c| !is_allowed(c), "-");
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "data" } else { name }.to_string()
+}
+
+fn look_at(path: &Path, hints: &Hints) -> Result<ProposedData> {
+    if path.is_dir() {
+        refuse_columns(hints)?;
+        let entries = path.read_dir().into_iter().flatten().flatten();
+        let names: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        return if names.iter().any(|name| name.starts_with("train-images")) {
+            images::propose(path)
+        } else if names.iter().any(|name| name.ends_with(".npy")) {
+            arrays::propose(path)
+        } else {
+            Err(Error::file(
+                path,
+                "the directory has neither IDX files (train-images-idx3-ubyte, ...) nor .npy files",
+            ))
+        };
+    }
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npz") => {
+            refuse_columns(hints)?;
+            arrays::propose(path)
+        }
+        Some("npy") => Err(Error::file(
+            path,
+            "one array holds inputs and no targets; name a directory with labels.npy or \
+             targets.npy beside it, or put all arrays into one .npz file (numpy.savez)",
+        )),
+        _ => propose_text(path, hints),
+    }
+}
+
+/// Refuses hints on columns for data without columns.
+fn refuse_columns(hints: &Hints) -> Result<()> {
+    if hints.target.is_some() || hints.group.is_some() {
+        return Err(Error::usage(
+            "target and group must be columns of a table, but these data are no table; \
+             leave them out",
+        ));
+    }
+    Ok(())
+}
+
+fn propose_text(path: &Path, hints: &Hints) -> Result<ProposedData> {
+    let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    let bytes =
+        bytes.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))?;
+    let text = String::from_utf8_lossy(&bytes);
+    match crate::data::series::parse(&text, path) {
+        Ok(values) if !values.is_empty() => Ok(series::propose(path, values.len(), hints)),
+        _ => table::propose(path, &bytes, hints),
+    }
+}
+
+/// Returns T for a series of this many rows: a tenth, so that windows fit into the test split.
+fn window(hints: &Hints, rows: usize) -> usize {
+    hints.steps.unwrap_or((rows / 10).clamp(1, LONGEST_WINDOW))
+}
+
+/// Sets batch size, epochs and units for this many training sequences.
+fn set_sizes(recipe: &mut Recipe, count: usize) {
+    recipe.batch_size = match count {
+        ..2_000 => 16,
+        2_000..20_000 => 64,
+        _ => 128,
+    };
+    // About 2,000 updates, but at most 30 epochs, against overfitting.
+    let updates = count.div_ceil(recipe.batch_size);
+    recipe.epochs = (2000 / updates.max(1)).clamp(5, 30);
+    if count >= 20_000 {
+        recipe.network.set_hidden_size(128);
+    }
+}
+
+impl Proposal {
+    /// Returns the recipe as TOML, with comments on what can be changed.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::to_toml`].
+    pub fn to_toml(&self) -> Result<String> {
+        let task = self.task.replace(char::is_control, " ");
+        let mut text = format!("# {task}.\n#\n#     gatescan train FILE\n\n");
+        for line in self.recipe.to_toml()?.lines() {
+            let key = line.split_once(" = ").map_or(line, |(key, _)| key);
+            if let Some(comment) = comment(key) {
+                text += &format!("# {comment}\n");
+            }
+            text += &format!("{line}\n");
+        }
+        Ok(text)
+    }
+}
+
+/// Returns the comment above a key or table.
+fn comment(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "name" => "The name of the run directory.",
+        "seed" => "Determines the initial weights, the order of the sequences and random splits.",
+        "epochs" => "Passes over the training split.",
+        "batch_size" => "Sequences of each update of the weights.",
+        "clip_norm" => "Gradients with a larger norm are scaled down to this one.",
+        "[data]" => "Relative paths are relative to this file.",
+        "steps" => "Rows of a window.",
+        "stride" => "Rows from the start of a window to the start of the next.",
+        "horizon" => "Rows from an input to its target.",
+        "every_step" => {
+            "Whether each row of a window has a target (then network.head has reads = \"every\"), \
+             or only the last."
+        }
+        "test_fraction" => {
+            "The part that is the test split; test_path = \"FILE\" uses another file."
+        }
+        "split_by" => {
+            "order: the last rows or sequences; random: random sequences; group: random groups."
+        }
+        "normalise" => {
+            "Inputs and target values are normalized by the training split; predictions are not."
+        }
+        "missing" => "refuse, forward (the value before), zero, or mean (of the training split).",
+        "[[network.layer]]" => "`gatescan recipes mnist` shows more options of a layer.",
+        "[network.head]" => "The linear layer on top of the last layer.",
+        "[schedule]" => "How the learning rate changes during the run.",
+        "[checkpoint]" => "When the run is saved, to be resumed from there.",
+        _ => return None,
+    })
+}

@@ -1,0 +1,163 @@
+//! Matmuls, sums over rows, and packed weights.
+
+use super::{KernelProgram, edges};
+use crate::kernels::{ColumnSum, Gemm, Matrix, Pack};
+use crate::verify::Effort;
+
+/// Which operands of a matmul are stored transposed: A, B.
+const TRANSPOSED: [[bool; 2]; 4] = [[false, false], [true, false], [false, true], [true, true]];
+
+pub(super) fn gemm(program: &mut KernelProgram, effort: Effort) {
+    unaligned_gemms(program, effort);
+    aligned_gemms(program);
+    ragged_gemms(program);
+}
+
+/// Matmuls of blocks inside wider matrices.
+fn unaligned_gemms(program: &mut KernelProgram, effort: Effort) {
+    let sizes: &[[usize; 3]] = match effort {
+        Effort::Quick => &[[1, 1, 1], [9, 7, 5], [65, 63, 31], [64, 66, 2], [3, 4, 257]],
+        Effort::Full => &[
+            [1, 1, 1],
+            [7, 9, 3],
+            [8, 8, 8],
+            [9, 7, 5],
+            [63, 65, 33],
+            [64, 64, 64],
+            [65, 63, 31],
+            [129, 5, 257],
+            [4, 130, 255],
+        ],
+    };
+    for (number, &[m, n, k]) in sizes.iter().enumerate() {
+        for (variant, [a_transposed, b_transposed]) in TRANSPOSED.into_iter().enumerate() {
+            let a = block(program, m, k, a_transposed);
+            let b = block(program, k, n, b_transposed);
+            let out = program.reals(m, n + 2);
+            let gemm = Gemm::new(a, b, Matrix::block(out, m, n + 2, 1..n + 1));
+            push_gemm(program, gemm, number + variant, n);
+        }
+    }
+}
+
+/// A matrix of `rows` and `columns` inside a wider one.
+fn block(program: &mut KernelProgram, rows: usize, columns: usize, transposed: bool) -> Matrix {
+    if transposed {
+        return block(program, columns, rows, false).t();
+    }
+    let stride = columns + 3;
+    let tensor = program.reals(rows, stride);
+    Matrix::block(tensor, rows, stride, 2..columns + 2)
+}
+
+/// Matmuls whose operands can be loaded as vec4s, one with an inner dimension longer than some
+/// drivers let a loop be.
+fn aligned_gemms(program: &mut KernelProgram) {
+    let sizes = [[4, 4, 4], [68, 72, 60], [12, 8, 1 << 17]];
+    for (number, [m, n, k]) in sizes.into_iter().enumerate() {
+        for (variant, [a_transposed, b_transposed]) in TRANSPOSED.into_iter().enumerate() {
+            let a = matrix(program, m, k, a_transposed);
+            let b = matrix(program, k, n, b_transposed);
+            let out = matrix(program, m, n, false);
+            push_gemm(program, Gemm::new(a, b, out), number + variant, n);
+        }
+    }
+}
+
+/// A whole matrix of `rows` and `columns`.
+fn matrix(program: &mut KernelProgram, rows: usize, columns: usize, transposed: bool) -> Matrix {
+    if transposed {
+        return matrix(program, columns, rows, false).t();
+    }
+    Matrix::new(program.reals(rows, columns), rows, columns)
+}
+
+/// Pushes a matmul with a bias, accumulating, or plain by `variant`; one variant in large tiles.
+fn push_gemm(program: &mut KernelProgram, gemm: Gemm, variant: usize, columns: usize) {
+    let gemm = Gemm {
+        side: Gemm::SIDE << u32::from(variant == 1),
+        ..gemm
+    };
+    let gemm = match variant % 3 {
+        0 => gemm.bias(Some(program.reals(1, columns))),
+        1 => gemm.accumulate(),
+        _ => gemm,
+    };
+    program.push(gemm);
+}
+
+/// Matmuls that skip padded time steps: in the inner dimension, whole or in slices, and in the
+/// rows.
+fn ragged_gemms(program: &mut KernelProgram) {
+    for (steps, batch, m, n) in [(1, 1, 4, 4), (5, 6, 9, 8), (7, 12, 68, 20), (9, 33, 8, 65)] {
+        for slices in [1, 3].into_iter().filter(|&slices| slices <= batch) {
+            let lengths = program.indices(batch, move |b| (b * 7 % (steps + 2)) as u32);
+            let rows = steps * batch;
+            let inputs = matrix(program, rows, m, false);
+            let dgates = matrix(program, rows, n, false);
+            let dweight = matrix(program, m, n, false);
+            let partials = program.reals(slices * m, n);
+            program.push(
+                Gemm::new(inputs.t(), dgates, dweight)
+                    .ragged_terms(lengths)
+                    .sliced(slices, partials),
+            );
+            let weight = matrix(program, n, m, false);
+            let gates = matrix(program, rows, n, false);
+            program.push(Gemm::new(inputs, weight.t(), gates).ragged_rows(lengths));
+        }
+    }
+}
+
+pub(super) fn column_sum(program: &mut KernelProgram, effort: Effort) {
+    for &rows in edges(effort).iter().chain(&[511, 1025]) {
+        for columns in [1, 64, 65] {
+            for (with_factor, ragged) in [(false, false), (true, false), (false, true)] {
+                let stride = columns + 3;
+                let source = program.reals(rows, stride);
+                let factor = with_factor.then(|| program.reals(rows, columns));
+                // The largest batch that leaves each sequence at least three steps.
+                let batch = (1..=rows)
+                    .rev()
+                    .find(|b| rows % b == 0 && rows / b >= 3.min(rows));
+                let steps = rows / batch.unwrap_or(1);
+                let lengths = batch
+                    .filter(|_| ragged)
+                    .map(|batch| program.indices(batch, move |b| (b * 5 % (steps + 2)) as u32));
+                let copies = 1 + rows % 2;
+                let out = program.reals(copies, columns);
+                program.push(ColumnSum {
+                    source,
+                    factor,
+                    lengths,
+                    out,
+                    copies,
+                    rows,
+                    stride,
+                });
+            }
+        }
+    }
+}
+
+pub(super) fn pack(program: &mut KernelProgram, effort: Effort) {
+    for &inner in edges(effort) {
+        for (number, columns) in [1, 5, 64, 67].into_iter().enumerate() {
+            let (blocks, transposed) = (1 + number % 3, number % 2 == 1);
+            let size = Pack::size([blocks, inner, columns]);
+            let source = program.reals(blocks * inner, columns);
+            // Packed weights begin at a multiple of four elements.
+            let room = program.reals(size + 3, 1);
+            let skip = room.offset.next_multiple_of(4) - room.offset;
+            let out = room.part(skip, [size, 1]);
+            program.push(Pack {
+                source,
+                out,
+                blocks,
+                inner,
+                columns,
+                transposed,
+            });
+        }
+    }
+}

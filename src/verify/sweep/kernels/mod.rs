@@ -1,0 +1,153 @@
+//! The kernel cases of a sweep: single kernels at many sizes.
+
+mod data;
+mod loss;
+mod matmul;
+
+use super::fill::BufferFiller;
+use super::{Effort, ValueKind};
+use crate::kernels::{Call, IGNORE, control};
+use crate::program::{Phase, Program};
+use crate::tensor::{Element, Kind, Tensor};
+use crate::verify::{Case, CompareAfter, Scene};
+
+/// Records calls of a kernel at sizes at and around its edges.
+type RecordCalls = fn(&mut KernelProgram, Effort);
+
+/// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
+/// compiled once.
+const KERNELS: [(&str, RecordCalls); 13] = [
+    ("gemm", matmul::gemm),
+    ("column-sum", matmul::column_sum),
+    ("squared-norm", loss::squared_norm),
+    ("softmax", loss::softmax),
+    ("squared-error", loss::squared_error),
+    ("label-weight", loss::label_weight),
+    ("tally", loss::tally),
+    ("pack", matmul::pack),
+    ("arrange", data::arrange),
+    ("carry-state", data::carry_state),
+    ("gather", data::gather),
+    ("lookup", data::lookup),
+    ("record", loss::record),
+];
+
+/// Returns each kernel with each kind of values.
+pub(super) fn cases(effort: Effort) -> Vec<Case> {
+    let sizes = match effort {
+        Effort::Quick => "sizes",
+        Effort::Full => "many-sizes",
+    };
+    let mut cases = vec![];
+    for (name, record) in KERNELS {
+        for values in ValueKind::ALL {
+            cases.push(Case {
+                id: format!("{name}-{sizes}-{}", values.name()),
+                compare_after: CompareAfter::EachCall,
+                make: Box::new(move |_| {
+                    let mut program = KernelProgram::default();
+                    record(&mut program, effort);
+                    Ok(program.into_scene(name, values))
+                }),
+            });
+        }
+    }
+    cases
+}
+
+/// Sets the elements of integer tensors.
+type FillIndices = Box<dyn Fn(&mut BufferFiller)>;
+
+/// A program of single calls. Each tensor has a buffer of its own and begins at an odd offset in
+/// it.
+#[derive(Default)]
+struct KernelProgram {
+    program: Program,
+    fills: Vec<FillIndices>,
+}
+
+impl KernelProgram {
+    fn into_scene(self, name: &str, values: ValueKind) -> Scene {
+        let mut filler = BufferFiller::new(&self.program, name);
+        filler.fill_all(values);
+        if values == ValueKind::Saturated {
+            filler.scale_all(1e4);
+        }
+        for fill in self.fills {
+            fill(&mut filler);
+        }
+        Scene {
+            contents: filler.into_contents(),
+            program: self.program,
+        }
+    }
+
+    fn push(&mut self, call: impl Into<Call>) {
+        self.program.push(Phase::Forward, call);
+    }
+
+    fn tensor(&mut self, element: Element, extents: [usize; 2]) -> Tensor {
+        let number = self.program.buffers().len();
+        let offset = 2 * number + 1;
+        let len = extents[0] * extents[1];
+        let name = format!("buffer {number}");
+        let program = &mut self.program;
+        let whole = program.buffer(name, Kind::Data, element, [offset + len + 67]);
+        whole.part(offset, extents)
+    }
+
+    fn reals(&mut self, rows: usize, columns: usize) -> Tensor {
+        self.tensor(Element::Real, [rows, columns])
+    }
+
+    /// An integer tensor whose element i is `value(i)`.
+    fn indices(&mut self, count: usize, value: impl Fn(usize) -> u32 + 'static) -> Tensor {
+        let tensor = self.tensor(Element::Index, [count, 1]);
+        let fill = move |filler: &mut BufferFiller| filler.set_indices(&tensor, &value);
+        self.fills.push(Box::new(fill));
+        tensor
+    }
+
+    /// An integer tensor of random values below `limit`.
+    fn indices_below(&mut self, count: usize, limit: u32) -> Tensor {
+        let tensor = self.tensor(Element::Index, [count, 1]);
+        let fill = move |filler: &mut BufferFiller| filler.fill_below(&tensor, limit);
+        self.fills.push(Box::new(fill));
+        tensor
+    }
+
+    /// Random labels below `classes`, one in five of them ignored.
+    fn labels(&mut self, count: usize, classes: u32) -> Tensor {
+        let tensor = self.indices_below(count, classes);
+        let ignore = move |filler: &mut BufferFiller| filler.set_every(&tensor, 5, IGNORE);
+        self.fills.push(Box::new(ignore));
+        tensor
+    }
+
+    /// The control words of the training loop.
+    fn control(&mut self, cursor: u32, count: u32, chunk: u32) -> Tensor {
+        self.indices(control::WORDS, move |word| match word {
+            control::CURSOR => cursor,
+            control::COUNT => count,
+            control::CHUNK => chunk,
+            control::STEP => 3,
+            _ => 1,
+        })
+    }
+}
+
+/// Sizes at and around 4, 32, 64, 128 and 256.
+fn edges(effort: Effort) -> &'static [usize] {
+    match effort {
+        Effort::Quick => &[1, 5, 63, 64, 65, 257],
+        Effort::Full => &[
+            1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257,
+        ],
+    }
+}
+
+/// The [`edges`] below 100, for kernels with several rows of that width.
+fn narrow_edges(effort: Effort) -> impl Iterator<Item = usize> {
+    let edges = edges(effort).iter().copied();
+    edges.filter(|&width| width < 100)
+}

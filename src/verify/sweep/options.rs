@@ -1,0 +1,136 @@
+//! Every option of a network and its cell.
+
+use super::networks::two_layers;
+use super::scene::NetworkCase;
+use crate::cells::Cell;
+use crate::network::{Bias, Dropout, Init, Input, Loss, MaskSharing, Padding, Reads};
+use crate::record::Gradients;
+
+/// A change of options: the text that it adds to a case's name, and the change.
+type Change = (&'static str, fn(&mut NetworkCase));
+
+/// Options of every cell.
+const ALL_CELLS: [Change; 8] = [
+    ("no-bias every", no_bias),
+    ("both-ways repeat", bidirectional),
+    ("dropout residual", dropout_residual),
+    ("dropout both-ways", dropout_bidirectional),
+    ("one-hot both-ways", one_hot),
+    ("embedding", embedding),
+    ("tied every", tied_embedding),
+    ("upstream", upstream_gradient),
+];
+
+/// Options that only LSTMs have.
+const LSTM: [Change; 3] = [
+    ("clip", cell_clip),
+    ("projection", projection),
+    ("projection clip dropout", projection_clip_dropout),
+];
+
+/// Returns `cell` with each of its options in turn. All sizes are small; none is a multiple of
+/// four, the number of sequences that a scan computes together.
+pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
+    let lstm = LSTM.iter().filter(|_| cell.is_lstm());
+    let changed = |(name, change): &Change| {
+        let mut case = two_layers(cell, 5, 4, 5);
+        case.name += &format!(" {name}");
+        change(&mut case);
+        case
+    };
+    ALL_CELLS.iter().chain(lstm).map(changed).collect()
+}
+
+fn no_bias(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.bias = Bias::None;
+    }
+    case.network.head.reads = Reads::Every;
+}
+
+fn bidirectional(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.bidirectional = true;
+        layer.backward_hidden_size = Some(4);
+        layer.padding = Padding::Repeat;
+    }
+    case.network.head.reads = Reads::Every;
+    case.network.head.loss = Loss::MeanSquaredError;
+}
+
+fn dropout_residual(case: &mut NetworkCase) {
+    case.network.input_size = 5;
+    for (l, layer) in case.network.layers.iter_mut().enumerate() {
+        // A head that reads the last state does not see the last layer's residual.
+        layer.residual = l == 0;
+        layer.dropout = Dropout {
+            input_keep_prob: 0.6,
+            output_keep_prob: 0.7,
+            state_keep_prob: 0.8,
+            mask: [MaskSharing::EachStep, MaskSharing::EachSequence][l],
+        };
+    }
+}
+
+fn dropout_bidirectional(case: &mut NetworkCase) {
+    let layer = &mut case.network.layers[1];
+    layer.bidirectional = true;
+    layer.dropout = Dropout {
+        output_keep_prob: 0.5,
+        mask: MaskSharing::EachBatch,
+        ..Dropout::default()
+    };
+    case.network.head.reads = Reads::Every;
+}
+
+fn one_hot(case: &mut NetworkCase) {
+    case.network.input = Input::OneHot;
+    case.network.layers[0].bidirectional = true;
+}
+
+fn embedding(case: &mut NetworkCase) {
+    case.network.input = Input::Embedding {
+        size: 4,
+        padding_idx: Some(1),
+        init: Init::Torch,
+        tied: false,
+    };
+    case.network.head.loss = Loss::MeanSquaredError;
+}
+
+fn tied_embedding(case: &mut NetworkCase) {
+    case.network.input = Input::Embedding {
+        size: case.network.head_inputs(),
+        padding_idx: None,
+        init: Init::Torch,
+        tied: true,
+    };
+    case.network.input_size = case.network.head.size;
+    case.network.head.reads = Reads::Every;
+}
+
+fn upstream_gradient(case: &mut NetworkCase) {
+    case.gradients = Gradients::OfUpstream;
+}
+
+fn cell_clip(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.cell_clip = Some(0.05);
+    }
+}
+
+fn projection(case: &mut NetworkCase) {
+    for (layer, size) in case.network.layers.iter_mut().zip([3, 7]) {
+        layer.projection_size = Some(size);
+    }
+}
+
+fn projection_clip_dropout(case: &mut NetworkCase) {
+    for (layer, size) in case.network.layers.iter_mut().zip([7, 4]) {
+        layer.projection_size = Some(size);
+        layer.projection_clip = Some(0.02);
+        layer.cell_clip = Some(0.05);
+        layer.dropout.state_keep_prob = 0.6;
+    }
+    case.network.head.reads = Reads::Every;
+}

@@ -1,0 +1,45 @@
+//! Cases of a recipe's own network.
+
+use super::ValueKind;
+use super::scene::NetworkCase;
+use crate::data::source::SequenceSizes;
+use crate::error::Result;
+use crate::recipe::Recipe;
+use crate::record::Gradients;
+use crate::verify::{Case, CompareAfter};
+
+/// Returns cases of a recipe's network at its own T, B and H. The values are ordinary in one case
+/// and saturated in the other; the recipe's data are read only for their sizes.
+///
+/// # Errors
+/// Those of [`Recipe::validate`] and [`Recipe::network`]; those of reading data whose sizes the recipe
+/// does not say.
+pub fn recipe_cases(recipe: &Recipe) -> Result<Vec<Case>> {
+    recipe.validate()?;
+    let SequenceSizes {
+        steps,
+        inputs,
+        outputs,
+    } = recipe.data.source().sizes(recipe.seed)?;
+    let case = |values| -> Result<Case> {
+        let case = NetworkCase {
+            network: recipe.network(inputs, outputs)?,
+            steps: recipe.bptt_steps.unwrap_or(steps).min(steps),
+            batch: recipe.batch_size,
+            gradients: Gradients::OfLoss,
+            optimizer: recipe.optimizer.clone(),
+            clip: recipe.clip(),
+            route: None,
+            // Bounds grow with every step; short chunks keep them close to the real errors.
+            chunk_steps: 4,
+            values,
+            compare_after: CompareAfter::EachCall,
+            name: recipe.name.clone(),
+        };
+        Ok(case.into_case())
+    };
+    Ok(vec![
+        case(ValueKind::Ordinary)?,
+        case(ValueKind::Saturated)?,
+    ])
+}

@@ -1,0 +1,226 @@
+//! A network as a case: the recorded program and the contents of its buffers.
+
+use super::ValueKind;
+use super::fill::BufferFiller;
+use crate::backend::tuning::{Route, Tuning};
+use crate::error::Result;
+use crate::kernels::{IGNORE, Record, Tally, control, history};
+use crate::network::{Loss, Network};
+use crate::program::Phase;
+use crate::recipe::optimizer::{Clip, Optimizer};
+use crate::record::update::RecordedUpdate;
+use crate::record::{Gradients, RecordedNetwork};
+use crate::tensor::{Element, Kind, Tensor};
+use crate::verify::{Case, CompareAfter, Scene};
+
+/// Rows of the history, and updates whose learning rates are on the device.
+const HISTORY_ROWS: usize = 4;
+
+/// A network, and how it is played and compared.
+#[derive(Clone)]
+pub(super) struct NetworkCase {
+    pub network: Network,
+    /// T.
+    pub steps: usize,
+    /// B.
+    pub batch: usize,
+    pub gradients: Gradients,
+    pub optimizer: Optimizer,
+    pub clip: Clip,
+    /// Scans or single steps; `None` for the device's own choice.
+    pub route: Option<Route>,
+    /// The largest number of time steps that one call of a scan takes.
+    pub chunk_steps: usize,
+    pub values: ValueKind,
+    pub compare_after: CompareAfter,
+    /// Cell, hidden size and options.
+    pub name: String,
+}
+
+/// A recorded network with the buffers of the training loop.
+struct Recording {
+    model: RecordedNetwork,
+    update: RecordedUpdate,
+    control: Tensor,
+    /// Of a classifier: how often each class was predicted for each label, and the ranks of labels.
+    counts: Vec<Tensor>,
+}
+
+impl NetworkCase {
+    /// The case's name: cell, hidden size, options, T, B, route and kind of values.
+    pub(super) fn id(&self) -> String {
+        let route = match self.route {
+            Some(Route::Scan) => " scan",
+            Some(Route::Step) => " step",
+            None => "",
+        };
+        let (t, b, values) = (self.steps, self.batch, self.values.name());
+        format!("{} t{t} b{b}{route} {values}", self.name).replace(' ', "-")
+    }
+
+    pub(super) fn into_case(self) -> Case {
+        Case {
+            id: self.id(),
+            compare_after: self.compare_after,
+            make: Box::new(move |tuning| self.scene(tuning)),
+        }
+    }
+
+    fn scene(&self, tuning: Tuning) -> Result<Scene> {
+        let recording = self.record(self.tuning(tuning))?;
+        let mut filler = BufferFiller::new(&recording.model.program, &self.name);
+        filler.fill_all(self.values);
+        self.fill_parameters(&mut filler, &recording.model);
+        self.fill_batch(&mut filler, &recording.model);
+        self.fill_loop(&mut filler, &recording);
+        Ok(Scene {
+            contents: filler.into_contents(),
+            program: recording.model.program,
+        })
+    }
+
+    /// Returns the device's tuning with the case's route, and scans no longer than `chunk_steps`.
+    fn tuning(&self, tuning: Tuning) -> Tuning {
+        let layers = self.network.layers.iter();
+        let work = layers.map(|layer| {
+            let gates = layer.cell.spec().gates;
+            (gates + 1) * layer.hidden_size * layer.output_size()
+        });
+        let step_work = work.max().unwrap_or(1) * self.batch;
+        let chunk_work = self.chunk_steps.saturating_mul(step_work);
+        Tuning {
+            route: self.route.or(tuning.route),
+            scan_work: chunk_work.min(tuning.scan_work),
+            ..tuning
+        }
+    }
+
+    /// Records a training step and an evaluation.
+    fn record(&self, tuning: Tuning) -> Result<Recording> {
+        let mut model = RecordedNetwork::new(
+            &self.network,
+            self.steps,
+            self.batch,
+            self.gradients,
+            tuning,
+        )?;
+        let words = [control::WORDS];
+        let program = &mut model.program;
+        let control = program.buffer("control", Kind::Control, Element::Index, words);
+        let rows = [HISTORY_ROWS, history::WORDS];
+        let history = program.buffer("history", Kind::Control, Element::Real, rows);
+
+        model.carry_states(Phase::Forward, control);
+        model.draw_masks(7, control);
+        model.forward(Phase::Forward);
+        model.loss(Phase::Forward);
+        if self.gradients != Gradients::None {
+            model.backward();
+        }
+        let optimizer = &self.optimizer;
+        let update = model.record_update(optimizer, self.clip, control, HISTORY_ROWS);
+        let record = Record {
+            scores: model.head.scores,
+            labels: model.head.labels,
+            lengths: model.lengths,
+            weight: model.head.label_weight,
+            norm: Some(update.norm),
+            control,
+            history,
+            batch: self.batch,
+            chunks: 1,
+        };
+        model.program.push(Phase::Update, record.clone());
+
+        let layers = &self.network.layers;
+        if layers.iter().any(|layer| !layer.dropout.is_none()) {
+            model.forward(Phase::Evaluate);
+        }
+        let evaluated = Record {
+            norm: None,
+            chunks: 2,
+            ..record
+        };
+        model.program.push(Phase::Evaluate, evaluated);
+        let counts = self.record_counts(&mut model);
+        Ok(Recording {
+            model,
+            update,
+            control,
+            counts,
+        })
+    }
+
+    /// Records the confusion matrix and ranks of a classifier.
+    fn record_counts(&self, model: &mut RecordedNetwork) -> Vec<Tensor> {
+        if self.network.head.loss != Loss::CrossEntropy {
+            return vec![];
+        }
+        let classes = self.network.head.size;
+        let [confusion, ranks] = [[classes, classes], [classes, 1]].map(|shape| {
+            let program = &mut model.program;
+            program.buffer("counts", Kind::Control, Element::Index, shape)
+        });
+        let tally = Tally {
+            outputs: model.head.outputs,
+            labels: model.head.labels,
+            confusion,
+            ranks,
+            classes,
+        };
+        model.program.push(Phase::Evaluate, tally);
+        vec![confusion, ranks]
+    }
+
+    fn fill_parameters(&self, filler: &mut BufferFiller, model: &RecordedNetwork) {
+        for entry in &model.entries {
+            let tensor = model.parameters.part(entry.offset, entry.shape);
+            let limit = match entry.shape.extents() {
+                // The magnitudes of a row sum to about 1, so that errors do not grow over time.
+                [_, columns] => 2.0 / *columns as f32 * self.values.scale(),
+                _ => 0.5 * self.values.input_scale(),
+            };
+            filler.fill_symmetric(&tensor, limit);
+        }
+    }
+
+    /// Fills inputs, lengths and labels.
+    fn fill_batch(&self, filler: &mut BufferFiller, model: &RecordedNetwork) {
+        let network = &self.network;
+        if network.input.is_values() {
+            filler.fill_symmetric(&model.inputs, self.values.input_scale());
+        } else {
+            filler.fill_below(&model.inputs, network.input_size as u32);
+        }
+        // A scan computes four sequences together; all of the second four end early.
+        let half = self.steps.div_ceil(2);
+        let lengths = [self.steps + 3, 0, half, 1, half, 1, 0, half, self.steps];
+        filler.set_indices(&model.lengths, |b| lengths[b % lengths.len()] as u32);
+        let classes = match model.head.targets {
+            Some(_) => 1,
+            None => network.head.size as u32,
+        };
+        filler.fill_below(&model.head.labels, classes);
+        filler.set_every(&model.head.labels, 4, IGNORE);
+    }
+
+    /// Fills the buffers of the training loop and the optimizer's moments.
+    fn fill_loop(&self, filler: &mut BufferFiller, recording: &Recording) {
+        for tensor in &recording.counts {
+            filler.fill_below(tensor, 9);
+        }
+        // Some cases play the first update and chunk, others a later one.
+        let later = (self.name.len() % 2) as u32;
+        filler.set_indices(&recording.control, |word| match word {
+            control::STEP => 3 * later,
+            control::CHUNK => later,
+            control::COUNT => 100,
+            _ => 0,
+        });
+        // Some moments are means of squares, which are at least 0.
+        for moment in &recording.update.moments {
+            filler.fill_positive(&moment.tensor, 1.0);
+        }
+        filler.fill_positive(&recording.update.rates, 0.01);
+    }
+}
