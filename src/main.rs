@@ -1,5 +1,14 @@
 //! The command line of gatescan.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cognitive_complexity,
+        clippy::match_bool,
+        clippy::too_many_lines
+    )
+)]
+
 mod cli;
 
 use std::process::ExitCode;

@@ -62,6 +62,7 @@ impl OpenDevice {
     /// # Errors
     /// Those of [`Tuning::set`].
     pub fn tuned(mut self, settings: &[String]) -> Result<OpenDevice> {
+        #[cfg_attr(not(feature = "gpu"), allow(clippy::infallible_destructuring_match))]
         let tuning = match &mut self {
             OpenDevice::Cpu(tuning) => tuning,
             #[cfg(feature = "gpu")]

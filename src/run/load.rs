@@ -1,44 +1,15 @@
 //! Reading a run directory, of which another process may be at work.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::directory::{CHECKPOINTS, DEVICES, METRICS, MODEL, RECIPE, check_is_run, unreadable};
+use super::directory::{CHECKPOINTS, DEVICES, MODEL};
 use crate::error::{Error, Result};
 use crate::io::files;
 use crate::model::Model;
-use crate::recipe::Recipe;
-#[cfg(feature = "report")]
-use crate::report::Run;
 use crate::train::checkpoints::Checkpoints;
 
-/// The largest metrics file that is read, in bytes.
-const LARGEST_METRICS: u64 = 1 << 28;
 /// The largest list of devices that is read, in bytes.
 const LARGEST_DEVICES: u64 = 1 << 16;
-
-/// Reads the recipe, the devices and the metrics of a run.
-///
-/// # Errors
-/// [`Error::File`] where there is no run or it cannot be read.
-#[cfg(feature = "report")]
-pub fn read_run(path: &Path) -> Result<Run> {
-    check_is_run(path)?;
-    let recipe = Recipe::load(&path.join(RECIPE).display().to_string())?;
-    let metrics = path.join(METRICS);
-    let text = match files::read_text(&metrics, LARGEST_METRICS) {
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        read => read.map_err(|error| unreadable(&metrics, &error))?,
-    };
-    let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
-    let name = absolute.file_name().unwrap_or(path.as_os_str());
-    Ok(Run::new(
-        &name.display().to_string(),
-        recipe,
-        devices(path),
-        &text,
-    ))
-}
 
 /// The devices that a run was computed on; none where they were not written.
 pub(super) fn devices(path: &Path) -> Vec<String> {

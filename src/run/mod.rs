@@ -9,6 +9,8 @@ mod events;
 mod load;
 #[cfg(feature = "report")]
 mod page;
+#[cfg(feature = "report")]
+mod read;
 mod saver;
 
 use std::path::{Path, PathBuf};
@@ -20,9 +22,9 @@ pub use directory::{CHECKPOINTS, MODEL, REPORT, ResumePoint, RunDirectory};
 pub use events::{RunEvent, RunObserver, RunWarning};
 pub use load::load_model;
 #[cfg(feature = "report")]
-pub use load::read_run;
-#[cfg(feature = "report")]
 pub use page::details;
+#[cfg(feature = "report")]
+pub use read::read_run;
 
 use std::ops::ControlFlow;
 
