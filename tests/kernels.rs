@@ -1,5 +1,6 @@
-//! Every kernel alone, on the GPU and on the CPU in f32 and f64, against formulas written here a second time over numbers
-//! that carry a bound on their rounding error. The bounds follow from the formulas; none is chosen.
+//! Tests of each kernel alone, on the GPU and on the CPU in f32 and f64. The expected values come
+//! from independent formulas over values that carry a bound on their rounding error. Each bound is
+//! derived from its formula; there are no hand-picked tolerances.
 
 mod common;
 
@@ -17,14 +18,16 @@ use gatescan::low_level::rng::{Philox, Stream, philox};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::MaskSharing;
 
-// ---- numbers with error bounds -------------------------------------------------------------------------------------
+// ---- values with error bounds -------------------------------------------------------------------
 
-/// Half a unit in the last place of f32 at 1: what one rounding may add, relative to the value.
+/// The unit roundoff of f32, 2^-24: the largest relative error of one rounding.
 const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
-/// 2^-125: more than anything that is lost where a driver flushes subnormal numbers or `exp` is clamped at -87.
+/// 2^-125: an upper bound on the absolute error when a driver flushes subnormal numbers to zero or
+/// `exp` is clamped at -87.
 const TINY: f64 = 2.0 * f32::MIN_POSITIVE as f64;
 
-/// A value, and how far from it f32 arithmetic may end (running error analysis; Higham, "Accuracy and Stability", 3.3).
+/// A value and an upper bound on the absolute error of f32 arithmetic (running error analysis;
+/// Higham, "Accuracy and Stability of Numerical Algorithms", 3.3).
 #[derive(Clone, Copy, Debug)]
 struct Num {
     value: f64,
@@ -36,32 +39,32 @@ const ZERO: Num = Num {
     error: 0.0,
 };
 
-/// A number that is stored, so that everybody has the same.
+/// Returns a stored value, which is the same on every backend.
 fn exact(value: f64) -> Num {
     Num { value, error: 0.0 }
 }
 
-/// A constant of the call, which a GPU gets as f32.
+/// Returns a constant of the kernel call, which is rounded to f32 for a GPU.
 fn constant(value: f64) -> Num {
     rounded(value, 0.0, 1.0)
 }
 
-/// What comes of `value`, known to within `error`, once `roundings` have been made.
+/// Returns `value`, known to within `error`, after `roundings` more roundings.
 fn rounded(value: f64, error: f64, roundings: f64) -> Num {
     if value == 0.0 && error == 0.0 {
         return ZERO;
     }
-    // The second order of many roundings is a hundredth of the first, at most.
+    // The factor 1.01 covers the second-order terms: at most 1% of the first-order error.
     Num {
         value,
         error: error + 1.01 * roundings * ROUNDING * (value.abs() + error) + TINY,
     }
 }
 
-/// A sum in whatever order, in which no term goes through more than `depth` roundings.
+/// Returns a sum in any order in which each term is rounded at most `depth` times.
 fn sum(terms: impl IntoIterator<Item = Num>, depth: usize) -> Num {
     let (mut value, mut size, mut error) = (0.0, 0.0, 0.0);
-    // Kahan's, so that this sum itself rounds twice, however long it is.
+    // Kahan summation: the f64 error of this sum does not grow with its length.
     let mut lost = 0.0;
     for term in terms {
         let next = value + (term.value - lost);
@@ -114,14 +117,14 @@ impl Mul for Num {
 }
 
 impl Num {
-    /// WGSL lets a division be 2.5 ulp off, an ulp being at most two roundings.
+    /// Divides. WGSL allows an error of 2.5 ulp; 1 ulp is at most two roundings.
     fn over(self, other: Num) -> Num {
         let value = self.value / other.value;
         let error = (self.error + value.abs() * other.error) / (other.value.abs() - other.error);
         rounded(value, error, 5.0)
     }
 
-    /// WGSL lets sqrt be as far off as 1 / inverseSqrt: 2 ulp and 2.5 ulp.
+    /// Takes the square root. WGSL allows the error of 1 / inverseSqrt: 2 ulp and 2.5 ulp.
     fn sqrt(self) -> Num {
         let value = self.value.sqrt();
         let error = if self.error == 0.0 {
@@ -132,20 +135,22 @@ impl Num {
         rounded(value, error, 9.0)
     }
 
-    /// src/real.rs: 1.5 ulp, and e^-87 below -87.
+    /// Takes e^x. The error in src/real.rs is 1.5 ulp, and e^-87 for x below -87.
     fn exp(self) -> Num {
         let value = self.value.exp();
         rounded(value, value * self.error.exp_m1() + TINY, 3.0)
     }
 
-    /// Of 1 or more. ln m with m in [sqrt(1/2), sqrt(2)]: m + 1, the division (5), 2 s * series (1) and the series (4) make
-    /// 11 roundings of at most the result; adding n ln 2, 2 more.
+    /// Takes the logarithm of a value of at least 1. ln m with m in [sqrt(1/2), sqrt(2)] has 11
+    /// roundings, each of at most the result: m + 1, the division (5), 2 s * series (1) and the
+    /// series (4). Adding n ln 2 takes 2 more.
     fn ln(self) -> Num {
         let value = self.value.ln();
         rounded(value, self.error / (self.value - self.error), 13.0)
     }
 
-    /// src/real.rs: 3 ulp with a division of half an ulp, of which WGSL's may have 2 more. The slope is at most 1/4 and e^-|x|.
+    /// Takes the sigmoid. The error in src/real.rs is 3 ulp if the division has 0.5 ulp; WGSL
+    /// allows the division 2 ulp more. The slope is at most 1/4 and at most e^-|x|.
     fn sigmoid(self) -> Num {
         let value = 1.0 / (1.0 + (-self.value).exp());
         let slope = (self.error - self.value.abs()).exp().min(0.25);
@@ -156,13 +161,14 @@ impl Num {
         }
     }
 
-    /// src/real.rs: 4 ulp with a division of half an ulp, and again 2 more. The slope is at most 1 and 4 e^-2|x|.
+    /// Takes tanh. The error in src/real.rs is 4 ulp if the division has 0.5 ulp; WGSL allows the
+    /// division 2 ulp more. The slope is at most 1 and at most 4 e^-2|x|.
     fn tanh(self) -> Num {
         let slope = (4.0 * (2.0 * (self.error - self.value.abs())).exp()).min(1.0);
         rounded(self.value.tanh(), slope * self.error, 12.0)
     }
 
-    /// What ±limit leaves.
+    /// Clamps the value to ±limit.
     fn clipped(self, limit: f64) -> Num {
         Num {
             value: self.value.clamp(-limit, limit),
@@ -170,30 +176,32 @@ impl Num {
         }
     }
 
-    /// Whether it is beyond ±limit, which rounding must not decide.
+    /// Returns whether the value is beyond ±limit. Panics if that depends on rounding.
     fn is_beyond(self, limit: f64) -> bool {
         let over = self.value.abs() - limit;
         assert!(over.abs() > self.error, "{self:?} is too near to {limit}");
         over > 0.0
     }
 
-    /// 1 - e^x for x < 0, where x carries 2 relative roundings: they move e^x by 2 |x| e^x roundings, and e^r - 1 after
-    /// taking n ln 2 away is off by at most 10 of those (see `correction` in shaders/adam.wgsl).
+    /// Returns 1 - e^x for x < 0. Two relative roundings of x change e^x by 2 |x| e^x roundings.
+    /// The error of e^r - 1, after n ln 2 is subtracted, is at most 10 |x| e^x roundings (see
+    /// `correction` in shaders/adam.wgsl).
     fn one_minus_exp(x: f64) -> Num {
         let error = 12.0 * ROUNDING * x.abs() * x.exp();
         rounded(-x.exp_m1(), error, 2.0)
     }
 }
 
-// ---- one call, alone -----------------------------------------------------------------------------------------------
+// ---- single kernel calls ------------------------------------------------------------------------
 
-/// What stands before and after a tensor that is written; nothing computes it.
+/// The value before and after each written tensor; no kernel computes it.
 const FENCE: f32 = -1.234_567e30;
-/// The same, and what stands in them before, for integers.
+/// The integer fence, which is also the initial value of written integer tensors.
 const DEAD: u32 = 0xDEAD_BEEF;
 const NAN: f32 = f32::NAN;
 
-/// Calls over buffers of their own. Each tensor lies at an odd place of a larger buffer.
+/// A program of kernel calls and its buffer contents. Each tensor has its own buffer and an odd
+/// offset in it.
 struct Bench {
     program: Program,
     contents: Vec<Content>,
@@ -223,51 +231,51 @@ impl Bench {
         }
     }
 
-    /// Random numbers in ±limit.
+    /// Returns `count` random values, uniform in ±limit.
     fn uniform(&mut self, count: usize, limit: f32) -> Vec<f32> {
         (0..count)
             .map(|_| (2.0 * self.random.uniform() - 1.0) * limit)
             .collect()
     }
 
-    /// A tensor that is only read; reading beside it gives NaN.
+    /// Allocates a read-only tensor. A read out of its bounds returns NaN.
     fn reads(&mut self, values: &[f32]) -> Tensor {
-        self.place(Content::Real, values, NAN, Element::Real, self.odd())
+        self.allocate(Content::Real, values, NAN, Element::Real, self.odd())
     }
 
-    /// The same for numbers that are taken in fours, which begin where one does.
-    fn reads_fours(&mut self, values: &[f32]) -> Tensor {
-        self.place(Content::Real, values, NAN, Element::Real, 4 * self.odd())
+    /// Allocates a read-only tensor that is read as vec4s, at an offset that is a multiple of 4.
+    fn reads_vec4s(&mut self, values: &[f32]) -> Tensor {
+        self.allocate(Content::Real, values, NAN, Element::Real, 4 * self.odd())
     }
 
-    /// A tensor that is written.
+    /// Allocates a tensor that is written.
     fn writes(&mut self, values: &[f32]) -> Tensor {
-        self.place(Content::Real, values, FENCE, Element::Real, self.odd())
+        self.allocate(Content::Real, values, FENCE, Element::Real, self.odd())
     }
 
-    /// The same for numbers that are taken in fours.
-    fn writes_fours(&mut self, values: &[f32]) -> Tensor {
-        self.place(Content::Real, values, FENCE, Element::Real, 4 * self.odd())
+    /// Allocates a tensor that is written as vec4s, at an offset that is a multiple of 4.
+    fn writes_vec4s(&mut self, values: &[f32]) -> Tensor {
+        self.allocate(Content::Real, values, FENCE, Element::Real, 4 * self.odd())
     }
 
-    /// A tensor of integers.
+    /// Allocates a tensor of integers.
     fn indices(&mut self, values: &[u32]) -> Tensor {
-        self.place(Content::Index, values, DEAD, Element::Index, self.odd())
+        self.allocate(Content::Index, values, DEAD, Element::Index, self.odd())
     }
 
-    /// Random numbers to read.
+    /// Allocates a read-only tensor of random values.
     fn random(&mut self, count: usize) -> Tensor {
         let values = self.uniform(count, 1.0);
         self.reads(&values)
     }
 
-    /// Numbers before the next tensor.
+    /// Returns the odd number of fence elements before the next tensor.
     fn odd(&self) -> usize {
         2 * self.contents.len() + 1
     }
 
-    /// A tensor in a buffer of its own, with fences on both sides.
-    fn place<E: Copy>(
+    /// Allocates a buffer for one tensor with fence values before and after it.
+    fn allocate<E: Copy>(
         &mut self,
         content: fn(Vec<E>) -> Content,
         values: &[E],
@@ -283,7 +291,7 @@ impl Bench {
     }
 }
 
-/// All buffers, as they are at one moment. f64 holds every f32 and every u32.
+/// The contents of all buffers. f64 represents every f32 and every u32 exactly.
 struct Snapshot(Vec<Vec<f64>>);
 
 impl Snapshot {
@@ -292,28 +300,28 @@ impl Snapshot {
     }
 }
 
-/// What a phase is to leave in parts of tensors; all the rest it must leave alone.
+/// The values that a phase must write, by tensor. All other elements must stay unchanged.
 type Expected = Vec<(Tensor, Vec<Num>)>;
 
-/// Who plays.
-enum Player {
+/// An executor under test.
+enum Backend {
     Gpu(Box<Gpu>),
-    Single(Cpu<f32>),
-    Double(Cpu<f64>),
+    CpuF32(Cpu<f32>),
+    CpuF64(Cpu<f64>),
 }
 
-impl Player {
+impl Backend {
     fn executor(&mut self) -> &mut dyn Executor {
         match self {
-            Player::Gpu(gpu) => &mut **gpu,
-            Player::Single(cpu) => cpu,
-            Player::Double(cpu) => cpu,
+            Backend::Gpu(gpu) => &mut **gpu,
+            Backend::CpuF32(cpu) => cpu,
+            Backend::CpuF64(cpu) => cpu,
         }
     }
 
     fn load(&mut self, bench: &Bench) {
-        for (place, content) in bench.contents.iter().enumerate() {
-            let whole = bench.program.whole(place);
+        for (index, content) in bench.contents.iter().enumerate() {
+            let whole = bench.program.whole(index);
             match content {
                 Content::Real(values) => self.executor().write(&whole, values).expect("it fits"),
                 Content::Index(values) => self
@@ -325,18 +333,18 @@ impl Player {
     }
 
     fn snapshot(&mut self, bench: &Bench) -> Snapshot {
-        let mut buffer = |(place, content): (usize, &Content)| -> Vec<f64> {
-            let whole = bench.program.whole(place);
+        let mut buffer = |(index, content): (usize, &Content)| -> Vec<f64> {
+            let whole = bench.program.whole(index);
             match (content, &mut *self) {
-                (Content::Real(_), Player::Double(cpu)) => cpu.read_exact(&whole),
-                (Content::Real(_), player) => player
+                (Content::Real(_), Backend::CpuF64(cpu)) => cpu.read_exact(&whole),
+                (Content::Real(_), backend) => backend
                     .executor()
                     .read(&whole)
                     .expect("it reads")
                     .into_iter()
                     .map(f64::from)
                     .collect(),
-                (Content::Index(_), player) => player
+                (Content::Index(_), backend) => backend
                     .executor()
                     .read_index(&whole)
                     .expect("it reads")
@@ -348,9 +356,10 @@ impl Player {
         Snapshot(bench.contents.iter().enumerate().map(&mut buffer).collect())
     }
 
-    /// Of the bounds for f32, how much this arithmetic may use up: for f64, 2^-28, as the expected values are rounded too.
+    /// Returns the allowed fraction of the f32 error bound: 2^-28 for f64, where the expected
+    /// values are rounded too.
     fn share(&self) -> f64 {
-        if matches!(self, Player::Double(_)) {
+        if matches!(self, Backend::CpuF64(_)) {
             1.0 / (1u64 << 28) as f64
         } else {
             1.0
@@ -358,16 +367,16 @@ impl Player {
     }
 }
 
-/// Plays benches everywhere, and remembers how near to its bounds it came.
-struct Judge {
+/// Runs kernel calls on every backend and keeps the largest ratio of error to bound.
+struct Checker {
     kernel: &'static str,
     gpu: Option<GpuDevice>,
     cases: usize,
-    /// GPU, f32, f64.
+    /// The largest ratio of error to bound on the GPU, on the CPU in f32 and in f64.
     worst: [f64; 3],
 }
 
-impl Drop for Judge {
+impl Drop for Checker {
     fn drop(&mut self) {
         let [gpu, single, double] = self.worst;
         println!(
@@ -377,9 +386,9 @@ impl Drop for Judge {
     }
 }
 
-impl Judge {
+impl Checker {
     fn new(kernel: &'static str) -> Self {
-        Judge {
+        Checker {
             kernel,
             gpu: common::gpu(),
             cases: 0,
@@ -387,7 +396,7 @@ impl Judge {
         }
     }
 
-    /// One call in [`Phase::Forward`].
+    /// Checks one kernel call, recorded in [`Phase::Forward`].
     fn call(
         &mut self,
         case: &str,
@@ -399,8 +408,8 @@ impl Judge {
         self.phases(case, &bench, &[&expected]);
     }
 
-    /// Runs the phases one by one; each is judged from what its executor had before it, so that errors do not add up.
-    /// Returns what is left at the end, for each executor.
+    /// Runs the phases one by one. The expected values of a phase come from the backend's own
+    /// buffers before it, so errors do not accumulate. Returns the final buffers of each backend.
     fn phases(
         &mut self,
         case: &str,
@@ -409,85 +418,86 @@ impl Judge {
     ) -> Vec<Snapshot> {
         self.cases += 1;
         let program = || bench.program.clone();
-        let mut players = vec![
-            (1, Player::Single(Cpu::new(program()).expect("it fits"))),
-            (2, Player::Double(Cpu::new(program()).expect("it fits"))),
+        let mut backends = vec![
+            (1, Backend::CpuF32(Cpu::new(program()).expect("it fits"))),
+            (2, Backend::CpuF64(Cpu::new(program()).expect("it fits"))),
         ];
-        // Trusting what the host has proved, and checking it.
+        // Without bounds checks where the host has proved them unnecessary, and with all checks.
         for checks in [false, true] {
             if let Some(device) = &self.gpu {
                 let mut device = device.clone();
                 device.tuning.checks = checks;
                 let gpu = Gpu::new(&device, &bench.program).expect("it loads");
-                players.push((0, Player::Gpu(Box::new(gpu))));
+                backends.push((0, Backend::Gpu(Box::new(gpu))));
             }
         }
-        let mut ends = vec![];
-        for (player_number, (number, mut player)) in players.into_iter().enumerate() {
-            let checks = if player_number == 3 { ", checked" } else { "" };
-            let place = format!(
+        let mut snapshots = vec![];
+        for (backend_index, (arithmetic, mut backend)) in backends.into_iter().enumerate() {
+            let checks = if backend_index == 3 { ", checked" } else { "" };
+            let context = format!(
                 "{} {case} on {}{checks}",
                 self.kernel,
-                ["the GPU", "the CPU in f32", "the CPU in f64"][number]
+                ["the GPU", "the CPU in f32", "the CPU in f64"][arithmetic]
             );
-            player.load(bench);
-            let mut before = player.snapshot(bench);
+            backend.load(bench);
+            let mut before = backend.snapshot(bench);
             for (&phase, expected) in Phase::ALL.iter().zip(expected) {
-                player.executor().run(&[phase], 1).expect("it runs");
-                let after = player.snapshot(bench);
+                backend.executor().run(&[phase], 1).expect("it runs");
+                let after = backend.snapshot(bench);
                 let worst = compare(
-                    &format!("{place}, {phase:?}"),
+                    &format!("{context}, {phase:?}"),
                     bench,
                     &before,
                     expected(&before),
                     &after,
-                    player.share(),
+                    backend.share(),
                 );
-                self.worst[number] = self.worst[number].max(worst);
+                self.worst[arithmetic] = self.worst[arithmetic].max(worst);
                 before = after;
             }
-            player.load(bench);
-            player
+            backend.load(bench);
+            backend
                 .executor()
                 .run(&Phase::ALL[..expected.len()], 1)
                 .expect("it runs");
             assert_same_bits(
-                &format!("{place}, a second time"),
+                &format!("{context}, a second time"),
                 &before,
-                &player.snapshot(bench),
+                &backend.snapshot(bench),
             );
-            ends.push(before);
+            snapshots.push(before);
         }
-        ends
+        snapshots
     }
 
-    /// Only runs, everywhere.
-    fn play(&self, bench: &Bench) -> Vec<Snapshot> {
+    /// Runs the forward phase on every backend without a comparison.
+    fn run_forward(&self, bench: &Bench) -> Vec<Snapshot> {
         let program = || bench.program.clone();
-        let mut players = vec![
-            Player::Single(Cpu::new(program()).expect("it fits")),
-            Player::Double(Cpu::new(program()).expect("it fits")),
+        let mut backends = vec![
+            Backend::CpuF32(Cpu::new(program()).expect("it fits")),
+            Backend::CpuF64(Cpu::new(program()).expect("it fits")),
         ];
         if let Some(device) = &self.gpu {
-            players.push(Player::Gpu(Box::new(
+            backends.push(Backend::Gpu(Box::new(
                 Gpu::new(device, &bench.program).expect("it loads"),
             )));
         }
-        let play = |mut player: Player| {
-            player.load(bench);
-            player
+        let run = |mut backend: Backend| {
+            backend.load(bench);
+            backend
                 .executor()
                 .run(&[Phase::Forward], 1)
                 .expect("it runs");
-            player.snapshot(bench)
+            backend.snapshot(bench)
         };
-        players.into_iter().map(play).collect()
+        backends.into_iter().map(run).collect()
     }
 }
 
-/// The largest error over its bound. Fails above 1, and where something changed that nothing was expected of.
+/// Returns the largest ratio of error to bound. Panics if a ratio exceeds 1 or if an element
+/// changed that must stay unchanged.
 fn compare(
-    place: &str,
+    context: &str,
     bench: &Bench,
     before: &Snapshot,
     expected: Expected,
@@ -500,19 +510,19 @@ fn compare(
         .map(|values| values.iter().map(|&value| exact(value)).collect())
         .collect();
     for (tensor, values) in expected {
-        assert_eq!(tensor.len(), values.len(), "{place}");
+        assert_eq!(tensor.len(), values.len(), "{context}");
         wanted[tensor.buffer.index()][tensor.range()].copy_from_slice(&values);
     }
     let mut worst = 0.0f64;
     for (buffer, (wanted, found)) in wanted.iter().zip(&after.0).enumerate() {
         for (at, (wanted, &found)) in wanted.iter().zip(found).enumerate() {
             let (error, bound) = ((found - wanted.value).abs(), wanted.error * share);
-            // Infinities and what is no number have no difference.
+            // The difference of infinities or NaN is NaN, so these are compared directly.
             let same = wanted.value == found || wanted.value.is_nan() && found.is_nan();
             let name = &bench.program.buffers()[buffer].name;
             assert!(
                 same || error <= bound,
-                "{place}: {name} [{at}] is {found:e}, {:e} ± {bound:e} was expected",
+                "{context}: {name} [{at}] is {found:e}, {:e} ± {bound:e} was expected",
                 wanted.value
             );
             if bound > 0.0 {
@@ -523,7 +533,7 @@ fn compare(
     worst
 }
 
-fn assert_same_bits(place: &str, one: &Snapshot, other: &Snapshot) {
+fn assert_same_bits(context: &str, one: &Snapshot, other: &Snapshot) {
     let bits = |s: &Snapshot| -> Vec<Vec<u64>> {
         s.0.iter()
             .map(|values| {
@@ -534,13 +544,14 @@ fn assert_same_bits(place: &str, one: &Snapshot, other: &Snapshot) {
             })
             .collect()
     };
-    assert!(bits(one) == bits(other), "{place}: other bits");
+    assert!(bits(one) == bits(other), "{context}: the bits differ");
 }
 
-// ---- products, sums and copies -------------------------------------------------------------------------------------
+// ---- matmuls, sums and copies -------------------------------------------------------------------
 
-/// Tiles of 8 x 8 an invocation and 64 x 64 a workgroup; the last ones make the CPU cut its work among threads.
-const PRODUCTS: [[usize; 3]; 10] = [
+/// Sizes `[m, n, k]` around the tile edges: 8 x 8 per invocation and 64 x 64 per workgroup. The
+/// last ones are large enough for several CPU threads.
+const MATMUL_SIZES: [[usize; 3]; 10] = [
     [1, 1, 1],
     [7, 5, 3],
     [8, 8, 8],
@@ -555,16 +566,16 @@ const PRODUCTS: [[usize; 3]; 10] = [
 
 #[test]
 fn gemm() {
-    let mut judge = Judge::new("gemm");
-    for (number, [m, n, k]) in PRODUCTS.into_iter().enumerate() {
+    let mut checker = Checker::new("gemm");
+    for (index, [m, n, k]) in MATMUL_SIZES.into_iter().enumerate() {
         for form in 0..12 {
             let (a_t, b_t, extra) = (form & 1 == 1, form & 2 == 2, form / 4);
-            let block = (number + form) % 2 == 1;
+            let block = (index + form) % 2 == 1;
             let mut bench = Bench::new(form);
             let (a, a_values) = operand(&mut bench, m, k, a_t, block);
             let (b, b_values) = operand(&mut bench, k, n, b_t, !block);
             let bias = (extra == 1).then(|| bench.random(n));
-            // Something to add to, and NaN where it is to be overwritten.
+            // The initial output: values to accumulate into, or NaN that must be overwritten.
             let old = if extra == 2 {
                 bench.uniform(m * n, 1.0)
             } else {
@@ -584,8 +595,8 @@ fn gemm() {
                 call = call.accumulate();
             }
             let case = format!("{m}x{n}x{k}, transposed {a_t} {b_t}, block {block}, form {extra}");
-            judge.call(&case, bench, call, |before| {
-                // A product, k - 1 additions, and one more for the bias or what was there.
+            checker.call(&case, bench, call, |before| {
+                // One multiplication, k - 1 additions, and one for the bias or the old value.
                 let element = |i: usize, j: usize| {
                     let terms =
                         (0..k).map(|p| exact(a_values[i * k + p]) * exact(b_values[p * n + j]));
@@ -609,10 +620,10 @@ fn gemm() {
     }
 }
 
-/// Products of which a dimension is T*B, with sequences of all lengths; the sums cut into slices, and whole.
+/// Matmuls with a dimension of T*B and sequences of all lengths, with sliced and with whole sums.
 #[test]
 fn ragged_gemm() {
-    let mut judge = Judge::new("gemm, ragged");
+    let mut checker = Checker::new("gemm, ragged");
     let sizes = [
         [1, 1, 1, 1],
         [3, 5, 4, 7],
@@ -621,10 +632,11 @@ fn ragged_gemm() {
         [4, 9, 68, 16],
         [28, 33, 8, 12],
     ];
-    for (number, [steps, batch, m, n]) in sizes.into_iter().enumerate() {
+    for (index, [steps, batch, m, n]) in sizes.into_iter().enumerate() {
         for form in 0..12 {
-            let (terms, accumulates, longest) = (form % 2 == 1, form % 3 == 1, form / 6 == 1);
-            let mut bench = Bench::new(100 * number + form);
+            let (ragged_inner, accumulates, longest) =
+                (form % 2 == 1, form % 3 == 1, form / 6 == 1);
+            let mut bench = Bench::new(100 * index + form);
             let lengths: Vec<u32> = (0..batch)
                 .map(|b| {
                     if longest {
@@ -634,22 +646,27 @@ fn ragged_gemm() {
                     }
                 })
                 .collect();
-            let counts = |at: usize| at / batch < lengths[at % batch] as usize;
+            let is_valid = |at: usize| at / batch < lengths[at % batch] as usize;
             let tokens = bench.indices(&lengths);
-            let [rows, inner] = if terms {
+            let [rows, inner] = if ragged_inner {
                 [m, steps * batch]
             } else {
                 [steps * batch, m]
             };
-            let (a, a_values) = operand(&mut bench, rows, inner, terms, form % 4 == 2);
-            let (b, b_values) =
-                operand(&mut bench, inner, n, !terms && form % 4 == 0, form % 4 == 1);
-            let slices = if terms {
+            let (a, a_values) = operand(&mut bench, rows, inner, ragged_inner, form % 4 == 2);
+            let (b, b_values) = operand(
+                &mut bench,
+                inner,
+                n,
+                !ragged_inner && form % 4 == 0,
+                form % 4 == 1,
+            );
+            let slices = if ragged_inner {
                 1 + form / 2 % batch.min(3)
             } else {
                 1
             };
-            let bias = (!terms && form % 3 == 2).then(|| bench.random(n));
+            let bias = (!ragged_inner && form % 3 == 2).then(|| bench.random(n));
             let old = match accumulates {
                 true => bench.uniform(slices * rows * n, 1.0),
                 false => vec![NAN; slices * rows * n],
@@ -660,18 +677,18 @@ fn ragged_gemm() {
             if accumulates {
                 call = call.accumulate();
             }
-            let call = match terms {
+            let call = match ragged_inner {
                 true => call.ragged_terms(tokens).sliced(slices, c),
                 false => call.ragged_rows(tokens),
             };
             let case = format!(
-                "{steps}x{batch} steps, {m}x{n}, terms {terms}, {slices} slices, form {form}"
+                "{steps}x{batch} steps, {m}x{n}, inner {ragged_inner}, {slices} slices, form {form}"
             );
-            judge.call(&case, bench, call, |before| {
+            checker.call(&case, bench, call, |before| {
                 let element = |slice: usize, i: usize, j: usize| {
-                    let valid = |p: &usize| match terms {
-                        true => counts(*p) && p % batch % slices == slice,
-                        false => counts(i),
+                    let valid = |p: &usize| match ragged_inner {
+                        true => is_valid(*p) && p % batch % slices == slice,
+                        false => is_valid(i),
                     };
                     let term =
                         |p: usize| exact(a_values[i * inner + p]) * exact(b_values[p * n + j]);
@@ -698,7 +715,8 @@ fn ragged_gemm() {
     }
 }
 
-/// A random matrix, stored as its transpose or as a block of columns where asked, and its elements row by row.
+/// Returns a random matrix and its elements in row-major order. The matrix may be stored as its
+/// transpose, as a block of columns of a wider matrix, or both.
 fn operand(
     bench: &mut Bench,
     rows: usize,
@@ -738,9 +756,9 @@ fn operand(
 
 #[test]
 fn pack() {
-    let mut judge = Judge::new("pack");
-    // The last is more than 65535 workgroups of 64, which are folded.
-    for [blocks, terms, columns] in [
+    let mut checker = Checker::new("pack");
+    // The last size needs more than 65535 workgroups of 64, so the dispatch has two dimensions.
+    for [blocks, inner, columns] in [
         [1, 1, 1],
         [1, 1, 67],
         [3, 63, 1],
@@ -750,22 +768,22 @@ fn pack() {
         [1, 8193, 2053],
     ] {
         for transposed in [false, true] {
-            let mut bench = Bench::new(terms);
-            let source = bench.random(blocks * terms * columns);
-            let out = bench.writes_fours(&vec![NAN; Pack::size([blocks, terms, columns])]);
-            judge.call(
-                &format!("{blocks}x{terms}x{columns}, transposed {transposed}"),
+            let mut bench = Bench::new(inner);
+            let source = bench.random(blocks * inner * columns);
+            let out = bench.writes_vec4s(&vec![NAN; Pack::size([blocks, inner, columns])]);
+            checker.call(
+                &format!("{blocks}x{inner}x{columns}, transposed {transposed}"),
                 bench,
                 Pack {
                     source,
                     out,
                     blocks,
-                    inner: terms,
+                    inner,
                     columns,
                     transposed,
                 },
                 |before| {
-                    let expected = packed(before.of(&source), blocks, terms, columns, transposed);
+                    let expected = packed(before.of(&source), blocks, inner, columns, transposed);
                     vec![(out, expected.into_iter().map(exact).collect())]
                 },
             );
@@ -773,29 +791,30 @@ fn pack() {
     }
 }
 
-/// `[blocks, terms, columns]`, or its transpose, with four terms of each column side by side.
+/// Packs `[blocks, inner, columns]`, or its transpose, into vec4s of four consecutive inner indices
+/// of one column. The inner dimension is padded with zeros to a multiple of 4.
 fn packed<N: Copy + Default>(
     source: &[N],
     blocks: usize,
-    terms: usize,
+    inner: usize,
     columns: usize,
     transposed: bool,
 ) -> Vec<N> {
-    let mut values = vec![N::default(); blocks * terms.div_ceil(4) * columns * 4];
+    let mut values = vec![N::default(); blocks * inner.div_ceil(4) * columns * 4];
     for (at, &value) in source.iter().enumerate() {
-        let (block, at) = (at / (terms * columns), at % (terms * columns));
+        let (block, at) = (at / (inner * columns), at % (inner * columns));
         let (k, column) = match transposed {
-            true => (at % terms, at / terms),
+            true => (at % inner, at / inner),
             false => (at / columns, at % columns),
         };
-        values[((block * terms.div_ceil(4) + k / 4) * columns + column) * 4 + k % 4] = value;
+        values[((block * inner.div_ceil(4) + k / 4) * columns + column) * 4 + k % 4] = value;
     }
     values
 }
 
 #[test]
 fn arrange() {
-    let mut judge = Judge::new("arrange");
+    let mut checker = Checker::new("arrange");
     let orders = [
         Order::InTime,
         Order::Reversed,
@@ -811,7 +830,7 @@ fn arrange() {
     for [steps, batch, width] in [[1, 1, 1], [7, 5, 3], [13, 4, 64], [3, 67, 11]] {
         for &(order, side, accumulate) in &options {
             let mut bench = Bench::new(steps + batch);
-            // Columns in the midst of wider rows, on all sides.
+            // Source, mask and output are column ranges inside wider rows.
             let columns = |bench: &mut Bench, first: usize, stride: usize| {
                 let tensor = bench.random(steps * batch * stride);
                 Columns { tensor, stride }.from(first)
@@ -840,7 +859,7 @@ fn arrange() {
                 accumulate,
             };
             let name = format!("{steps}x{batch}x{width} {order:?} {side:?} {accumulate}");
-            judge.call(&name, bench, call, |before| {
+            checker.call(&name, bench, call, |before| {
                 let at = |columns: Columns, t: usize, b: usize, i: usize| {
                     exact(before.of(&columns.tensor)[(t * batch + b) * columns.stride + i])
                 };
@@ -848,7 +867,7 @@ fn arrange() {
                     let (t, b) = (row / batch, row % batch);
                     let length = valid(b).min(steps);
                     let element = |i: usize| {
-                        // The steps whose sum is taken.
+                        // The source steps that are summed.
                         let taken: Vec<usize> = match order {
                             Order::Reversed if t < length => vec![length - 1 - t],
                             Order::Repeat if t >= length && length > 0 => vec![length - 1],
@@ -862,11 +881,11 @@ fn arrange() {
                             let by = if side == Side::Source { step } else { t };
                             moved = moved * at(mask, by, b, i);
                         }
-                        let there = exact(f64::from(old[row * stride + 1 + i]));
-                        if accumulate { moved + there } else { moved }
+                        let old_value = exact(f64::from(old[row * stride + 1 + i]));
+                        if accumulate { moved + old_value } else { moved }
                     };
-                    let place = out.part(row * stride + 1, [width]);
-                    (place, (0..width).map(element).collect())
+                    let target = out.part(row * stride + 1, [width]);
+                    (target, (0..width).map(element).collect())
                 };
                 (0..steps * batch).map(row).collect()
             });
@@ -874,10 +893,10 @@ fn arrange() {
     }
 }
 
-/// What is drawn is the same to the last bit wherever it is drawn; that it is Philox's, `src/rng.rs` shows.
+/// Masks are identical on every backend, bit by bit. `src/rng.rs` tests the Philox generator.
 #[test]
 fn dropout_mask() {
-    let mut judge = Judge::new("dropout_mask");
+    let mut checker = Checker::new("dropout_mask");
     for [steps, batch, width] in [[1, 1, 1], [3, 5, 4], [7, 2, 31], [2, 70, 6]] {
         for (sharing, keep_prob) in [
             (MaskSharing::EachStep, 0.5),
@@ -889,7 +908,7 @@ fn dropout_mask() {
                 let control = bench.indices(&[done, 0, 0, 0]);
                 let stride = width + 3;
                 let out = bench.writes(&vec![NAN; steps * batch * stride]);
-                let (seed, number) = (0x0123_4567_89ab_cdef, 5);
+                let (seed, index) = (0x0123_4567_89ab_cdef, 5);
                 let call = DropoutMask {
                     control,
                     out: Columns {
@@ -903,10 +922,10 @@ fn dropout_mask() {
                     keep_prob,
                     sharing,
                     seed,
-                    index: number,
+                    index,
                 };
                 let name = format!("{steps}x{batch}x{width} {sharing:?} {keep_prob} {done}");
-                judge.call(&name, bench, call, |_| {
+                checker.call(&name, bench, call, |_| {
                     let row = |row: usize| {
                         let drawn_for = match sharing {
                             MaskSharing::EachStep => row,
@@ -916,14 +935,14 @@ fn dropout_mask() {
                         let element = |i: usize| {
                             let block = drawn_for * width.div_ceil(4) + i / 4;
                             let key = [seed as u32, (seed >> 32) as u32];
-                            let words = philox([block as u32, done, 4, number], key);
+                            let words = philox([block as u32, done, 4, index], key);
                             match f64::from(words[i % 4]) / 2f64.powi(32) < keep_prob {
                                 true => constant(1.0 / keep_prob),
                                 false => ZERO,
                             }
                         };
-                        let place = out.part(row * stride + 2, [width]);
-                        (place, (0..width).map(element).collect())
+                        let target = out.part(row * stride + 2, [width]);
+                        (target, (0..width).map(element).collect())
                     };
                     (0..steps * batch).map(row).collect()
                 });
@@ -934,7 +953,7 @@ fn dropout_mask() {
 
 #[test]
 fn column_sum() {
-    let mut judge = Judge::new("column_sum");
+    let mut checker = Checker::new("column_sum");
     for rows in [1, 2, 63, 64, 65, 127, 129, 1021] {
         for (columns, form) in [1, 7, 63, 64, 65, 131]
             .into_iter()
@@ -942,20 +961,20 @@ fn column_sum() {
         {
             let (factors, ragged) = (form & 1 == 1, form & 2 == 2);
             let stride = columns + rows % 3;
-            // Rows may be steps of sequences, where they are of any number.
+            // In the ragged form, the rows are the steps of a batch of sequences.
             let batch = (2..=11).find(|batch| rows % batch == 0).unwrap_or(1);
             let steps = rows / batch;
-            let of_each: Vec<u32> = (0..batch)
+            let valid_steps: Vec<u32> = (0..batch)
                 .map(|b| ((steps + 1) * b % (steps + 2)) as u32)
                 .collect();
-            let counts = |i: usize| !ragged || i / batch < of_each[i % batch] as usize;
+            let is_valid = |i: usize| !ragged || i / batch < valid_steps[i % batch] as usize;
             let mut bench = Bench::new(rows);
             let source = bench.random((rows - 1) * stride + columns);
             let factor = factors.then(|| bench.random(rows * columns));
-            let lengths = ragged.then(|| bench.indices(&of_each));
+            let lengths = ragged.then(|| bench.indices(&valid_steps));
             let copies = 1 + rows % 2;
             let out = bench.writes(&vec![NAN; copies * columns]);
-            judge.call(
+            checker.call(
                 &format!("{rows}x{columns}, {copies} copies, factors {factors}, ragged {ragged}"),
                 bench,
                 ColumnSum {
@@ -968,7 +987,7 @@ fn column_sum() {
                     stride,
                 },
                 |before| {
-                    // Inside a block of 64, then over the blocks.
+                    // Sums within a block of 64 rows, then over the blocks.
                     let depth = match ragged {
                         true => steps.max(64) + rows,
                         false => rows.min(64) + rows.div_ceil(64),
@@ -979,7 +998,7 @@ fn column_sum() {
                             value * exact(before.of(&factor)[i * columns + j])
                         })
                     };
-                    let rows = || (0..rows).filter(|&i| counts(i));
+                    let rows = || (0..rows).filter(|&i| is_valid(i));
                     let column = |j: usize| sum(rows().map(|i| term(i, j)), depth);
                     let sums: Vec<_> = (0..columns).map(column).collect();
                     vec![(out, sums.repeat(copies))]
@@ -991,24 +1010,24 @@ fn column_sum() {
 
 #[test]
 fn squared_norm() {
-    let mut judge = Judge::new("squared_norm");
+    let mut checker = Checker::new("squared_norm");
     for count in [1, 2, 63, 64, 65, 4095, 4096, 4097, 8191, 12289, 100_003] {
         let mut bench = Bench::new(count);
         let source = bench.random(count);
         let partials = bench.writes(&[NAN; SquaredNorm::PARTIALS]);
-        judge.call(
+        checker.call(
             &format!("{count}"),
             bench,
             SquaredNorm { source, partials },
             |before| {
-                // The CPU adds 64 neighbours and then the blocks; the GPU the blocks and then by halves.
+                // The CPU adds 64 neighbours, then the blocks; the GPU the blocks, then in a tree.
                 let depth = 64 + count.div_ceil(4096);
-                let partial = |number: usize| {
+                let partial = |index: usize| {
                     let own = before
                         .of(&source)
                         .iter()
                         .enumerate()
-                        .filter(move |(at, _)| at / 64 % 64 == number);
+                        .filter(move |(at, _)| at / 64 % 64 == index);
                     sum(own.map(|(_, &value)| exact(value) * exact(value)), depth)
                 };
                 vec![(partials, (0..SquaredNorm::PARTIALS).map(partial).collect())]
@@ -1019,8 +1038,9 @@ fn squared_norm() {
 
 #[test]
 fn gather() {
-    let mut judge = Judge::new("gather");
-    // (sequences, steps, batch, width, cursor, count): within the epoch, over its end, past it; and folded workgroups.
+    let mut checker = Checker::new("gather");
+    // (sequences, steps, batch, width, cursor, count): batches within the epoch, across its end and
+    // after it. The last size needs a dispatch of two dimensions.
     let sizes = [
         [1, 1, 1, 1, 0, 1],
         [5, 3, 4, 7, 0, 5],
@@ -1031,7 +1051,7 @@ fn gather() {
         [3, 2, 1025, 2053, 0, 3],
     ];
     for [sequences, steps, batch, width, cursor, count] in sizes {
-        // What there is to take, and chunk: a first one, and a second one which may end within the sequences.
+        // Kinds of data, and chunks: the first, and the second, which may reach the sequences' end.
         for (kind, chunk) in (0..3).flat_map(|kind| [(kind, 0), (kind, 1)]) {
             let (chunk_steps, source_steps) = (steps - steps / 2, steps);
             let mut bench = Bench::new(kind);
@@ -1074,7 +1094,7 @@ fn gather() {
             };
             let case =
                 format!("{kind:?} {sequences} {steps} {batch} {width} {cursor} {count} {chunk}");
-            judge.call(&case, bench, call, |before| {
+            checker.call(&case, bench, call, |before| {
                 let (source, order) = (before.of(&source), before.of(&order));
                 let take = |at: usize| match kind {
                     GatherKind::Bytes { scale } => {
@@ -1098,10 +1118,10 @@ fn gather() {
     }
 }
 
-/// Of each sequence, the valid steps that lie in a chunk.
+/// The length of each sequence within a chunk.
 #[test]
 fn gather_lengths() {
-    let mut judge = Judge::new("gather");
+    let mut checker = Checker::new("gather");
     for (chunk, expected) in [
         (0, [4.0, 0.0, 3.0, 4.0, 4.0, 0.0]),
         (1, [0.0, 0.0, 0.0, 4.0, 1.0, 0.0]),
@@ -1124,7 +1144,7 @@ fn gather_lengths() {
             source_steps: 1,
             chunk_steps: 4,
         };
-        judge.call(&format!("chunk {chunk}"), bench, call, |_| {
+        checker.call(&format!("chunk {chunk}"), bench, call, |_| {
             vec![(out, expected.map(exact).to_vec())]
         });
     }
@@ -1132,7 +1152,7 @@ fn gather_lengths() {
 
 #[test]
 fn carry_state() {
-    let mut judge = Judge::new("carry_state");
+    let mut checker = Checker::new("carry_state");
     for count in COUNTS {
         for chunk in [0, 1, 7] {
             let mut bench = Bench::new(count);
@@ -1144,7 +1164,7 @@ fn carry_state() {
                 control,
                 initial,
             };
-            judge.call(&format!("{count}, chunk {chunk}"), bench, call, |before| {
+            checker.call(&format!("{count}, chunk {chunk}"), bench, call, |before| {
                 let value = |&value: &f64| if chunk > 0 { exact(value) } else { ZERO };
                 vec![(initial, before.of(&last).iter().map(value).collect())]
             });
@@ -1152,22 +1172,22 @@ fn carry_state() {
     }
 }
 
-// ---- tokens --------------------------------------------------------------------------------------------------------
+// ---- tokens -------------------------------------------------------------------------------------
 
-/// Tokens of a batch, and a table to look them up in.
-struct Looked {
+/// A test case of the lookup kernels: a batch of tokens and the size and layout of their table.
+struct LookupCase {
     name: String,
     bench: Bench,
     tokens: Tokens,
-    /// The token of each row, in the order in which rows are read.
+    /// The token of each output row.
     taken: Vec<usize>,
-    /// Whether a token's vector is a row of the table, or a column.
+    /// Whether a token's vector is a row of the table; otherwise it is a column.
     by_rows: bool,
     count: usize,
     width: usize,
 }
 
-impl Looked {
+impl LookupCase {
     fn table(&self, tensor: Tensor) -> Table {
         match self.by_rows {
             true => Table::rows(tensor.part(0, [self.count, self.width])),
@@ -1175,7 +1195,7 @@ impl Looked {
         }
     }
 
-    /// Where number `i` of a token's vector stands.
+    /// Returns the table offset of element `i` of a token's vector.
     fn at(&self, token: usize, i: usize) -> usize {
         match self.by_rows {
             true => token * self.width + i,
@@ -1184,7 +1204,7 @@ impl Looked {
     }
 }
 
-fn looked() -> Vec<Looked> {
+fn lookup_cases() -> Vec<LookupCase> {
     let sizes = [[1, 1, 1, 1], [5, 4, 7, 3], [3, 33, 12, 65], [2, 3, 70, 64]];
     let orders = [(false, true), (true, true), (false, false), (true, false)];
     let cases = sizes
@@ -1204,7 +1224,7 @@ fn looked() -> Vec<Looked> {
             let step = if mirrored { length - 1 - t } else { t };
             tokens[step * batch + b] as usize
         };
-        Looked {
+        LookupCase {
             name: format!("{steps}x{batch}, {count}x{width}, {reversed} {by_rows}"),
             taken: (0..steps * batch).map(token).collect(),
             tokens: Tokens {
@@ -1225,8 +1245,8 @@ fn looked() -> Vec<Looked> {
 
 #[test]
 fn lookup() {
-    let mut judge = Judge::new("lookup");
-    for mut case in looked() {
+    let mut checker = Checker::new("lookup");
+    for mut case in lookup_cases() {
         let (width, stride) = (case.width, case.width + 2);
         let values = case.bench.random(case.count * width);
         let bias = case.bench.random(width);
@@ -1241,17 +1261,17 @@ fn lookup() {
                     stride,
                 },
             };
-            judge.call(&case.name, case.bench.copied(), call, |before| {
+            checker.call(&case.name, case.bench.copied(), call, |before| {
                 let row = |(row, &token): (usize, &usize)| {
-                    let number = |i: usize| {
+                    let element = |i: usize| {
                         let value = exact(before.of(&values)[case.at(token, i)]);
                         match bias {
                             Some(bias) => value + exact(before.of(&bias)[i]),
                             None => value,
                         }
                     };
-                    let place = out.part(row * stride, [width]);
-                    (place, (0..width).map(number).collect())
+                    let target = out.part(row * stride, [width]);
+                    (target, (0..width).map(element).collect())
                 };
                 case.taken.iter().enumerate().map(row).collect()
             });
@@ -1261,8 +1281,8 @@ fn lookup() {
 
 #[test]
 fn lookup_gradient() {
-    let mut judge = Judge::new("lookup_gradient");
-    for mut case in looked() {
+    let mut checker = Checker::new("lookup_gradient");
+    for mut case in lookup_cases() {
         let (width, stride) = (case.width, case.width + 1);
         let dout = case.bench.random(case.taken.len() * stride);
         let fresh = case.bench.writes(&vec![NAN; case.count * width]);
@@ -1280,31 +1300,31 @@ fn lookup_gradient() {
                 padding,
                 accumulate,
             };
-            judge.call(&case.name, case.bench.copied(), call, |before| {
-                let number = |(token, i): (usize, usize)| {
-                    let stands =
+            checker.call(&case.name, case.bench.copied(), call, |before| {
+                let element = |(token, i): (usize, usize)| {
+                    let matches_token =
                         |&row: &usize| case.taken[row] == token && padding != Some(token as u32);
-                    let rows = (0..case.taken.len()).filter(stands);
+                    let rows = (0..case.taken.len()).filter(matches_token);
                     let old = || exact(before.of(&written)[case.at(token, i)]);
                     let terms: Vec<Num> = rows
                         .map(|row| exact(before.of(&dout)[row * stride + i]))
                         .chain(accumulate.then(old))
                         .collect();
                     let depth = terms.len();
-                    let place = written.part(case.at(token, i), [1]);
-                    (place, vec![sum(terms, depth)])
+                    let target = written.part(case.at(token, i), [1]);
+                    (target, vec![sum(terms, depth)])
                 };
                 let tokens = 0..case.count;
-                let numbers = tokens.flat_map(|token| (0..width).map(move |i| (token, i)));
-                numbers.map(number).collect()
+                let elements = tokens.flat_map(|token| (0..width).map(move |i| (token, i)));
+                elements.map(element).collect()
             });
         }
     }
 }
 
-// ---- losses --------------------------------------------------------------------------------------------------------
+// ---- losses -------------------------------------------------------------------------------------
 
-/// Labels below `classes`, every third one ignored.
+/// Returns random labels below `classes`; every third label is [`IGNORE`].
 fn labels(bench: &mut Bench, rows: usize, classes: usize) -> Vec<u32> {
     (0..rows)
         .map(|row| {
@@ -1319,7 +1339,7 @@ fn labels(bench: &mut Bench, rows: usize, classes: usize) -> Vec<u32> {
 
 #[test]
 fn label_weight() {
-    let mut judge = Judge::new("label_weight");
+    let mut checker = Checker::new("label_weight");
     for rows in [1, 2, 63, 64, 65, 1021] {
         for all_ignored in [false, true] {
             let mut bench = Bench::new(rows);
@@ -1330,7 +1350,7 @@ fn label_weight() {
             };
             let labels = bench.indices(&values);
             let weight = bench.writes(&[NAN; 2]);
-            judge.call(
+            checker.call(
                 &format!("{rows}"),
                 bench,
                 LabelWeight { labels, weight },
@@ -1348,8 +1368,8 @@ fn label_weight() {
 
 #[test]
 fn softmax_cross_entropy() {
-    let mut judge = Judge::new("softmax_cross_entropy");
-    // The last are more than 65535 workgroups of a row, which are folded.
+    let mut checker = Checker::new("softmax_cross_entropy");
+    // The last size needs more than 65535 workgroups of one row, so the dispatch is 2D.
     for (rows, classes) in [
         (1, 1),
         (5, 2),
@@ -1362,7 +1382,7 @@ fn softmax_cross_entropy() {
         (6, 200),
         (65_537, 2),
     ] {
-        // Ordinary, huge, and steps of a half, which often tie.
+        // Ordinary logits, huge logits, and multiples of 0.5, which often tie.
         for (limit, step) in [(3.0, 0.0), (1e4, 0.0), (1.5, 0.5)] {
             let mut bench = Bench::new(rows + classes);
             let mut values = bench.uniform(rows * classes, limit);
@@ -1386,7 +1406,7 @@ fn softmax_cross_entropy() {
                 scores,
                 classes,
             };
-            judge.call(
+            checker.call(
                 &format!("{rows}x{classes} in ±{limit}"),
                 bench,
                 call,
@@ -1426,7 +1446,7 @@ fn softmax_cross_entropy() {
 
 #[test]
 fn mean_squared_error() {
-    let mut judge = Judge::new("mean_squared_error");
+    let mut checker = Checker::new("mean_squared_error");
     for (rows, width) in [
         (1, 1),
         (2, 7),
@@ -1438,7 +1458,7 @@ fn mean_squared_error() {
     ] {
         let mut bench = Bench::new(rows);
         let labels = labels(&mut bench, rows, 1);
-        // An ignored row may hold anything.
+        // The targets of ignored rows are NaN, which must not reach the results.
         let mut values = bench.uniform(rows * width, 2.0);
         for (row, _) in labels
             .iter()
@@ -1462,7 +1482,7 @@ fn mean_squared_error() {
             scores,
             width,
         };
-        judge.call(&format!("{rows}x{width}"), bench, call, |before| {
+        checker.call(&format!("{rows}x{width}"), bench, call, |before| {
             let share = exact(1.0).over(exact(width as f64));
             let scale = exact(2.0) * exact(before.of(&weight)[0]) * share;
             let (predictions, targets) = (before.of(&predictions), before.of(&targets));
@@ -1490,8 +1510,8 @@ fn mean_squared_error() {
 
 #[test]
 fn tally() {
-    let mut judge = Judge::new("tally");
-    // The last are more than 65535 workgroups of a row, which are folded.
+    let mut checker = Checker::new("tally");
+    // The last size needs more than 65535 workgroups of one row, so the dispatch is 2D.
     for (rows, classes) in [
         (1, 1),
         (50, 2),
@@ -1503,7 +1523,8 @@ fn tally() {
         (9, 1030),
         (65_537, 3),
     ] {
-        // Ordinary, steps of a half, which often tie and are zeros of both signs, and outputs that are no numbers.
+        // Ordinary outputs; multiples of 0.5, which often tie and include both signed zeros; and
+        // outputs with NaN and infinities.
         for (step, holes) in [(0.0, false), (0.5, false), (0.5, true)] {
             let mut bench = Bench::new(rows + classes);
             let mut values = bench.uniform(rows * classes, 1.5);
@@ -1522,7 +1543,7 @@ fn tally() {
                 ..=Tally::LARGEST_CONFUSION => classes * classes,
                 _ => 0,
             };
-            // What is counted adds to what is there.
+            // The counts are added to the existing ones.
             let start = |count: usize| -> Vec<u32> { (0..count as u32).map(|n| n % 5).collect() };
             let call = Tally {
                 outputs: bench.reads(&values),
@@ -1533,42 +1554,42 @@ fn tally() {
             };
             let (confusion, ranks) = (call.confusion, call.ranks);
             let case = format!("{rows}x{classes}, steps of {step}, holes {holes}");
-            judge.call(&case, bench, call, |before| {
+            checker.call(&case, bench, call, |before| {
                 let mut table = before.of(&confusion).to_vec();
-                let mut places = before.of(&ranks).to_vec();
+                let mut rank_counts = before.of(&ranks).to_vec();
                 for (outputs, &label) in values.chunks(classes).zip(&labels) {
                     if label == IGNORE {
                         continue;
                     }
                     let mut order: Vec<usize> = (0..classes).collect();
-                    // Adding 0 makes one of both zeros; a stable sort leaves equals in order.
+                    // Adding 0 turns -0 into +0; a stable sort keeps the order of equal outputs.
                     let size = |k: &usize| (outputs[*k].is_nan(), outputs[*k] + 0.0);
                     order.sort_by(|a, b| match (size(b), size(a)) {
                         ((true, _), (true, _)) => std::cmp::Ordering::Equal,
                         ((x, _), (y, _)) if x != y => x.cmp(&y),
                         ((_, x), (_, y)) => x.total_cmp(&y),
                     });
-                    let place = order.iter().position(|&k| k == label as usize);
-                    places[place.expect("every class has a place")] += 1.0;
+                    let rank = order.iter().position(|&k| k == label as usize);
+                    rank_counts[rank.expect("every class has a rank")] += 1.0;
                     if let Some(count) = table.get_mut(label as usize * classes + order[0]) {
                         *count += 1.0;
                     }
                 }
                 let exact = |counts: Vec<f64>| counts.into_iter().map(exact).collect();
-                vec![(confusion, exact(table)), (ranks, exact(places))]
+                vec![(confusion, exact(table)), (ranks, exact(rank_counts))]
             });
         }
     }
 }
 
-// ---- the update ----------------------------------------------------------------------------------------------------
+// ---- step record and gradient clipping ----------------------------------------------------------
 
 #[test]
 fn record() {
-    let mut judge = Judge::new("record");
-    // (steps, batch): a head that reads every step, or with one step the last.
+    let mut checker = Checker::new("record");
+    // (steps, batch): a head that reads every step, or only the last one (steps = 1).
     for (steps, batch) in [(1, 1), (1, 2), (7, 9), (1, 64), (5, 13), (3, 65), (11, 93)] {
-        // (one over the labels, norm)
+        // (updates, chunks, (1 / number of labels, gradient norm))
         for (updates, chunks, (factor, length)) in [
             (false, 1, (0.25, NAN)),
             (true, 1, (0.25, 7.5)),
@@ -1584,12 +1605,11 @@ fn record() {
             let (scores, weight) = (bench.random(2 * rows), bench.reads(&[factor, 3.0]));
             let norm = bench.reads(&[length, NAN]);
             let labels = labels(&mut bench, rows, 5);
-            // From none to one too many, which means all.
+            // Lengths from 0 to steps + 1, which counts as steps.
             let lengths: Vec<u32> = (0..batch)
                 .map(|_| bench.random.below(steps as u32 + 2))
                 .collect();
             let (label_tensor, length_tensor) = (bench.indices(&labels), bench.indices(&lengths));
-            // The second chunk.
             let chunk = u32::from(chunks > 1);
             let control = bench.indices(&[41, 100, 200, 2, chunk]);
             let history = bench.writes(&[NAN; 5 * history::WORDS]);
@@ -1604,12 +1624,12 @@ fn record() {
                 batch,
                 chunks,
             };
-            judge.call(
+            checker.call(
                 &format!("{steps} x {batch}, updates {updates}, of {chunks}, {factor}, {length}"),
                 bench,
                 call,
                 |before| {
-                    // The CPU adds them one after the other.
+                    // The CPU adds the values sequentially, so the depth is the number of rows.
                     let (losses, hits) = before.of(&scores).split_at(rows);
                     let total =
                         |values: &[f64]| sum(values.iter().map(|&value| exact(value)), rows);
@@ -1648,11 +1668,11 @@ fn record() {
 
 #[test]
 fn clip_factor() {
-    let mut judge = Judge::new("clip_factor");
-    for (number, size) in [0.0, 1e-12, 0.5, 30.0, 1e20].into_iter().enumerate() {
+    let mut checker = Checker::new("clip_factor");
+    for (index, size) in [0.0, 1e-12, 0.5, 30.0, 1e20].into_iter().enumerate() {
         for limit in [None, Some(1.0), Some(1e-3), Some(1e-7), Some(1e3)] {
             for form in [Form::Tensorflow, Form::Torch] {
-                let mut bench = Bench::new(number);
+                let mut bench = Bench::new(index);
                 let values: Vec<f32> = bench.uniform(64, size).into_iter().map(f32::abs).collect();
                 let (partials, norm) = (bench.reads(&values), bench.writes(&[NAN; 2]));
                 let call = ClipFactor {
@@ -1661,7 +1681,7 @@ fn clip_factor() {
                     limit,
                     form,
                 };
-                judge.call(
+                checker.call(
                     &format!("{size} {limit:?} {form:?}"),
                     bench,
                     call,
@@ -1686,15 +1706,16 @@ fn clip_factor() {
     }
 }
 
-// ---- update rules ----------------------------------------------------------------------------------------------------
+// ---- update rules -------------------------------------------------------------------------------
 
-/// Parameters: an invocation has one of them and a workgroup 64.
+/// Parameter counts around the workgroup size: one parameter per invocation, 64 per workgroup.
 const COUNTS: [usize; 5] = [1, 63, 64, 65, 1021];
 
-/// The third of these rates is the one of this step.
+/// Learning rates by schedule index; the control buffer selects the third one.
 const RATES: [f32; 4] = [NAN, NAN, 1e-3, NAN];
 
-/// Random parameters and gradients after `done` updates. `clips` cuts off what is beyond ± 0.1 of gradients up to 0.3.
+/// Returns random parameters and gradients after `done` updates. The gradients, times the factor in
+/// `norm`, are in ±0.3; with `clips` they are clipped to ±0.1.
 fn descent(bench: &mut Bench, count: usize, done: u32, clips: bool, l2: f64) -> Descent {
     let gradients = bench.random(count);
     let values = bench.uniform(count, 1.0);
@@ -1709,13 +1730,13 @@ fn descent(bench: &mut Bench, count: usize, done: u32, clips: bool, l2: f64) -> 
     }
 }
 
-/// `[count]` random numbers in ± 1, or nothing.
+/// Allocates `[count]` random values in ±1, or an empty tensor if not `kept`.
 fn moment(bench: &mut Bench, count: usize, kept: bool) -> Tensor {
     let values = bench.uniform(if kept { count } else { 0 }, 1.0);
     bench.writes(&values)
 }
 
-/// The same of squares: at least 2, so that a square of a mean never comes near.
+/// Allocates mean squares of at least 2, so that mean square - mean^2 stays well above 0.
 fn mean_square(bench: &mut Bench, count: usize) -> Tensor {
     let values = bench.uniform(count, 1.0);
     let values: Vec<f32> = values.into_iter().map(|value| 2.0 + value.abs()).collect();
@@ -1726,11 +1747,11 @@ fn at(before: &Snapshot, tensor: &Tensor, n: usize) -> Num {
     exact(before.of(tensor)[n])
 }
 
-/// The n-th gradient as a rule uses it.
+/// Returns the n-th gradient after scaling, clipping and L2 regularisation.
 fn gradient(before: &Snapshot, descent: &Descent, n: usize) -> Num {
     let g = at(before, &descent.gradients, n) * exact(before.of(&descent.norm)[1]);
     let clipped = match descent.clip_value {
-        // A clamp moves nothing further apart than its value or its limit was.
+        // The error after a clamp is at most the larger of the errors of the value and the limit.
         Some(limit) => Num {
             value: g.value.clamp(-limit, limit),
             error: g.error.max(constant(limit).error),
@@ -1740,7 +1761,7 @@ fn gradient(before: &Snapshot, descent: &Descent, n: usize) -> Num {
     clipped + constant(descent.l2) * at(before, &descent.parameters, n)
 }
 
-/// What `rule` leaves of each number of `tensors`, of which some are empty.
+/// Returns the expected elements of `tensors`, as updated by `rule`. Some tensors may be empty.
 fn updated<const N: usize>(
     tensors: [Tensor; N],
     count: usize,
@@ -1756,7 +1777,7 @@ fn updated<const N: usize>(
 
 #[test]
 fn sgd() {
-    let mut judge = Judge::new("sgd");
+    let mut checker = Checker::new("sgd");
     for count in COUNTS {
         for (momentum, dampening, nesterov) in [
             (0.0, 0.0, false),
@@ -1783,7 +1804,7 @@ fn sgd() {
                 let case = format!(
                     "{count}, {momentum} {dampening} {nesterov}, after {done}, {clips} {l2}"
                 );
-                judge.call(&case, bench, call, |before| {
+                checker.call(&case, bench, call, |before| {
                     updated([descent.parameters, velocity], count, |n| {
                         let g = gradient(before, &descent, n);
                         let v = match (momentum > 0.0, done) {
@@ -1809,7 +1830,7 @@ fn sgd() {
 
 #[test]
 fn rmsprop() {
-    let mut judge = Judge::new("rmsprop");
+    let mut checker = Checker::new("rmsprop");
     for count in COUNTS {
         for form in [Form::Torch, Form::Tensorflow] {
             for (centered, momentum) in [(false, 0.0), (true, 0.0), (false, 0.5), (true, 0.9)] {
@@ -1833,7 +1854,7 @@ fn rmsprop() {
                     let case =
                         format!("{count}, {form:?}, {centered} {momentum}, {clips} {l2} {epsilon}");
                     let moments = [descent.parameters, mean_square, mean_gradient, velocity];
-                    judge.call(&case, bench, call, |before| {
+                    checker.call(&case, bench, call, |before| {
                         updated(moments, count, |n| {
                             let g = gradient(before, &descent, n);
                             let (rho, rest) = (constant(rho), constant(1.0 - rho));
@@ -1866,8 +1887,8 @@ fn rmsprop() {
 
 #[test]
 fn adam() {
-    let mut judge = Judge::new("adam");
-    // Clipping, L2, decoupled decay, AMSGrad: none, and all at once.
+    let mut checker = Checker::new("adam");
+    // (clips, L2, decoupled weight decay, AMSGrad): none of them, and all of them.
     let options = [(false, 0.0, 0.0, false), (true, 0.1, 0.01, true)];
     for count in COUNTS {
         for done in [0u32, 1, 999, 99_999] {
@@ -1906,7 +1927,7 @@ fn adam() {
                             second_moment,
                             largest_moment,
                         ];
-                        judge.call(&case, bench, call, |before| {
+                        checker.call(&case, bench, call, |before| {
                             let t = f64::from(done + 1);
                             let correction = |beta: f64| match beta {
                                 0.0 => exact(1.0),
@@ -1946,7 +1967,7 @@ fn adam() {
     }
 }
 
-/// The larger of two is no further off than the further of them.
+/// Returns the maximum, whose error is at most the larger of the two errors.
 fn larger(a: Num, b: Num) -> Num {
     Num {
         value: a.value.max(b.value),
@@ -1954,17 +1975,18 @@ fn larger(a: Num, b: Num) -> Num {
     }
 }
 
-// ---- scans and steps -----------------------------------------------------------------------------------------------
+// ---- recurrent layers ---------------------------------------------------------------------------
 
-/// Steps, each of which has a phase of its own.
+/// Number of time steps. Each step is recorded in its own phase.
 const T: usize = 3;
-/// Valid steps of one sequence after the other: all, none, more than there are, and between.
+/// Sequence lengths, repeated over the batch: full, zero, above T, and in between.
 const LENGTHS: [usize; 9] = [T, 0, T + 2, 1, 2, 1, 0, 2, T];
-/// Batches and hidden sizes: four sequences go together on a GPU and 32 on the CPU; a step takes 64 units, a scan 256.
+/// Batch and hidden sizes. A GPU processes four sequences together and the CPU 32. A workgroup of a
+/// step kernel has 64 units, and one of a scan has 256.
 const LAYERS: [[usize; 2]; 7] = [[1, 1], [5, 7], [4, 31], [3, 64], [7, 65], [33, 5], [2, 257]];
 
-/// A layer to walk, filled for the way forward or back. Whatever lies past a sequence's end is NaN.
-struct Walk {
+/// A recurrent layer with buffers filled for the forward or backward pass. Padded steps are NaN.
+struct RecurrenceCase {
     bench: Bench,
     layer: Recurrence,
 }
@@ -1978,21 +2000,21 @@ struct Options {
     upstream: bool,
     given_states: usize,
     cell_clip: Option<f64>,
-    /// Numbers in h, where it is a projection, and its limit.
+    /// Projection size and its clipping limit.
     projection: Option<(usize, Option<f64>)>,
     drops_state: bool,
-    /// Of pre-activations and of gradients.
+    /// Largest absolute value of pre-activations and gradients.
     limit: f32,
 }
 
-/// Whether lanes can share sums where the shaders are tested.
+/// Returns whether the tested GPU supports subgroups, so that lanes can share sums.
 fn has_subgroups() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| common::gpu().is_some_and(|gpu| gpu.tuning.subgroups))
 }
 
-impl Walk {
-    fn new(options: Options, back: bool) -> Walk {
+impl RecurrenceCase {
+    fn new(options: Options, backward: bool) -> RecurrenceCase {
         let Options {
             cell,
             batch,
@@ -2003,24 +2025,24 @@ impl Walk {
         let p = options.projection.map_or(h, |(size, _)| size);
         let mut bench = Bench::new(batch + h);
         let limit = 1.0 / (h as f32).sqrt();
-        // R, and the projection's weights behind it: as they are, and packed for either way.
-        let (mut values, mut ahead, mut behind) = (vec![], vec![], vec![]);
+        // R, then the projection weights: unpacked, and packed for the forward and backward pass.
+        let (mut values, mut packed_forward, mut packed_backward) = (vec![], vec![], vec![]);
         let recurrent = (spec.recurrent_gates > 0).then_some((spec.recurrent_gates, h, p));
         let projection = options.projection.map(|_| (1, p, h));
         for (blocks, rows, columns) in recurrent.into_iter().chain(projection) {
             let matrix = bench.uniform(blocks * rows * columns, limit);
-            ahead.extend(packed(&matrix, 1, columns, blocks * rows, true));
-            behind.extend(packed(&matrix, blocks, rows, columns, false));
+            packed_forward.extend(packed(&matrix, 1, columns, blocks * rows, true));
+            packed_backward.extend(packed(&matrix, blocks, rows, columns, false));
             values.extend(matrix);
         }
         let lengths: Vec<u32> = (0..batch)
             .map(|row| LENGTHS[row % LENGTHS.len()] as u32)
             .collect();
-        // [T, B, each]: random where the sequence is valid.
+        // Shape [T, B, each]: random values on valid steps, NaN on padded steps.
         let sequence = |bench: &mut Bench, each: usize, limit: f32| {
             let mut values = bench.uniform(T * batch * each, limit);
-            for (number, values) in values.chunks_mut(each).enumerate() {
-                if number / batch >= lengths[number % batch] as usize {
+            for (index, values) in values.chunks_mut(each).enumerate() {
+                if index / batch >= lengths[index % batch] as usize {
                     values.fill(NAN);
                 }
             }
@@ -2028,15 +2050,19 @@ impl Walk {
         };
         let kept = spec.slots * h + options.projection.map_or(0, |(size, _)| h + size);
         let masked = kept + if options.drops_state { p } else { 0 };
-        let mut slots = sequence(&mut bench, masked, if back { 1.0 } else { options.limit });
-        for (number, row) in slots.chunks_mut(masked).enumerate() {
+        let mut slots = sequence(
+            &mut bench,
+            masked,
+            if backward { 1.0 } else { options.limit },
+        );
+        for (index, row) in slots.chunks_mut(masked).enumerate() {
             let masks = row[kept..].iter_mut().enumerate();
-            masks.for_each(|(i, mask)| *mask = [1.25, 0.0, 1.25][(number + i) % 3]);
+            masks.for_each(|(i, mask)| *mask = [1.25, 0.0, 1.25][(index + i) % 3]);
         }
         let upstream = sequence(&mut bench, p, options.limit);
         let states = |bench: &mut Bench, each: usize| {
             let initial = bench.uniform(batch * each, 1.0);
-            let rest = if back {
+            let rest = if backward {
                 sequence(bench, each, 1.0)
             } else {
                 vec![NAN; T * batch * each]
@@ -2065,8 +2091,8 @@ impl Walk {
             },
             weights: RecurrentWeights {
                 recurrent: bench.reads(&values),
-                packed_forward: bench.reads_fours(&ahead),
-                packed_backward: bench.reads_fours(&behind),
+                packed_forward: bench.reads_vec4s(&packed_forward),
+                packed_backward: bench.reads_vec4s(&packed_backward),
                 bias: (options.bias && spec.recurrent_gates > 0).then(|| bench.reads(&bias)),
                 peephole: (!spec.peepholes.is_empty()).then(|| bench.reads(&peephole)),
             },
@@ -2082,7 +2108,8 @@ impl Walk {
                 given_states: options.given_states,
             },
             lengths: bench.indices(&lengths),
-            // Every size of tile, and batches and hidden sizes that end within one; a unit for each invocation, and several.
+            // Covers every tile size, batch and hidden sizes that end within a tile, and one or
+            // several units per invocation.
             tile: Tile {
                 groups: match batch % 3 {
                     0 => 4,
@@ -2095,11 +2122,11 @@ impl Walk {
                     false => 1,
                 },
                 invocations: [256, 64][batch % 2],
-                // None of the weights kept, a part of them, and all where they fit.
+                // Caches none of the weights, or as many as fit into 16 KiB.
                 memory: [0, 16 << 10][h / 2 % 2],
             },
         };
-        Walk { bench, layer }
+        RecurrenceCase { bench, layer }
     }
 
     fn with(&self, calls: impl IntoIterator<Item = (Phase, Call)>) -> Bench {
@@ -2111,7 +2138,8 @@ impl Walk {
     }
 }
 
-/// Layers that project, and onto how many numbers: fewer than units, as many, and more; in one piece, and in several.
+/// Batch and hidden sizes, and projection sizes smaller than, equal to and larger than the hidden
+/// size, in one workgroup tile or several.
 const PROJECTIONS: [([usize; 2], usize); 7] = [
     ([1, 1], 1),
     ([5, 7], 3),
@@ -2122,10 +2150,11 @@ const PROJECTIONS: [([usize; 2], usize); 7] = [
     ([3, 64], 129),
 ];
 
-/// The limit of c and of h where they are clipped, the same in f32: some are beyond it, most are not.
+/// The clipping limit of c and of h, exact in f32. It clips some values and leaves most unchanged.
 const CLIP: f64 = 0.375;
 
-/// Every cell at every size; biases, gradients from above and given states take turns; and gates that saturate.
+/// Returns every cell at every size with alternating biases, upstream gradients and given states,
+/// and one case per cell with saturated gates.
 fn options() -> Vec<Options> {
     let mut all = vec![];
     for cell in Cell::ALL {
@@ -2134,11 +2163,11 @@ fn options() -> Vec<Options> {
             .into_iter()
             .map(|size| (size, 1.0))
             .chain([([5, 7], 1e4)]);
-        for (number, ([batch, hidden_size], limit)) in sizes.enumerate() {
-            let cell_clip = (cell.is_lstm() && number % 2 == 1).then_some(CLIP);
+        for (index, ([batch, hidden_size], limit)) in sizes.enumerate() {
+            let cell_clip = (cell.is_lstm() && index % 2 == 1).then_some(CLIP);
             let projection = None;
             let (bias, upstream, given_states) =
-                (number % 2 == 0, number % 3 != 1, number % (states + 1));
+                (index % 2 == 0, index % 3 != 1, index % (states + 1));
             all.push(Options {
                 cell,
                 batch,
@@ -2148,22 +2177,22 @@ fn options() -> Vec<Options> {
                 given_states,
                 cell_clip,
                 projection,
-                drops_state: number % 3 == 1,
+                drops_state: index % 3 == 1,
                 limit,
             });
         }
-        for (number, ([batch, hidden_size], outputs)) in PROJECTIONS.into_iter().enumerate() {
+        for (index, ([batch, hidden_size], outputs)) in PROJECTIONS.into_iter().enumerate() {
             if cell.is_lstm() {
                 all.push(Options {
                     cell,
                     batch,
                     hidden_size,
-                    bias: number % 2 == 0,
-                    upstream: number % 3 != 1,
-                    given_states: number % (states + 1),
-                    cell_clip: (number % 3 == 0).then_some(CLIP),
-                    projection: Some((outputs, (number % 2 == 1).then_some(CLIP))),
-                    drops_state: number % 3 == 2,
+                    bias: index % 2 == 0,
+                    upstream: index % 3 != 1,
+                    given_states: index % (states + 1),
+                    cell_clip: (index % 3 == 0).then_some(CLIP),
+                    projection: Some((outputs, (index % 2 == 1).then_some(CLIP))),
+                    drops_state: index % 3 == 2,
                     limit: 1.0,
                 });
             }
@@ -2191,14 +2220,14 @@ fn options() -> Vec<Options> {
     all
 }
 
-/// Whether a scan of this layer stays inside the 16 KiB that WebGPU promises.
+/// Returns whether a scan of this layer fits into 16 KiB of workgroup memory, the WebGPU minimum.
 fn scans(options: &Options) -> bool {
     let (gates, h) = (options.cell.spec().gates, options.hidden_size);
     let outputs = options.projection.map_or(0, |(size, _)| size);
     (gates.max(2) * h + outputs) * 16 <= 16 << 10
 }
 
-/// Step `t` forward.
+/// Returns the expected values of the forward pass of time step `t`.
 fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
     let spec = layer.cell.spec();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
@@ -2232,7 +2261,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
         let (mut h_after, mut c_after) = (vec![ZERO; h], vec![ZERO; h]);
         if t < length {
             let inputs = before.of(&gates);
-            // R h + b: a product, and an addition for each unit.
+            // R h + b: one multiplication and p additions (p - 1 if there is no bias).
             let product = |gate: usize, j: usize, vector: &[Num]| {
                 let terms = (0..p).map(|k| exact(recurrent[(gate * h + j) * p + k]) * vector[k]);
                 sum(
@@ -2241,9 +2270,9 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                 )
             };
             let input = |gate: usize, j: usize| exact(inputs[gate * h + j]);
-            // w c, where there are peepholes.
-            let peep = |number: usize, j: usize, c: Num| match layer.weights.peephole {
-                Some(peephole) => exact(before.of(&peephole)[number * h + j]) * c,
+            // w c for a cell with peepholes.
+            let peep = |index: usize, j: usize, c: Num| match layer.weights.peephole {
+                Some(peephole) => exact(before.of(&peephole)[index * h + j]) * c,
                 None => ZERO,
             };
             let gate = |gate: usize, j: usize| input(gate, j) + product(gate, j, &h_before);
@@ -2316,8 +2345,8 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
             }
             if let Some(projection) = layer.options.projection {
                 let weights = &recurrent[spec.recurrent_gates * h * p..];
-                let product = |number: usize| {
-                    let terms = (0..h).map(|k| exact(weights[number * h + k]) * h_after[k]);
+                let product = |index: usize| {
+                    let terms = (0..h).map(|k| exact(weights[index * h + k]) * h_after[k]);
                     sum(terms, h)
                 };
                 let projected: Vec<Num> = (0..p).map(product).collect();
@@ -2356,7 +2385,7 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
     expected
 }
 
-/// The mask of the h that step `t` of a sequence leaves.
+/// Returns the state dropout mask of h after step `t` of a sequence.
 fn state_mask(layer: &Recurrence, before: &Snapshot, t: usize, row: usize) -> Vec<Num> {
     let (row_size, p) = (layer.row_size(), layer.output_size);
     let end = (t * layer.batch + row + 1) * row_size;
@@ -2368,18 +2397,18 @@ fn times(values: &[Num], factors: &[Num]) -> Vec<Num> {
     values.iter().zip(factors).map(|(&a, &b)| a * b).collect()
 }
 
-/// What one phase of a way back does, in this order.
+/// The parts of the backward pass that one phase runs, in this order.
 #[derive(Clone, Copy, Default)]
-struct Back {
-    /// This step, whose gates' gradients are there already, goes back through the product.
+struct BackwardParts {
+    /// The time step whose gate gradients are multiplied by R^T and added to `dh`.
     pending: Option<usize>,
-    /// The units' part of this step...
+    /// The time step whose elementwise part is computed.
     units: Option<usize>,
-    /// ... and its way through the product.
-    product: bool,
+    /// Whether the gate gradients of `units` are multiplied by R^T in this phase too.
+    matmul: bool,
 }
 
-fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
+fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expected {
     let spec = layer.cell.spec();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
     let (slots_h, row_size) = (spec.slots * h, layer.row_size());
@@ -2394,7 +2423,8 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                 .map(|&value| exact(value))
                 .collect()
         };
-        // To `into`, what comes back to element j of the vector through the products of these gates: a product, and an addition for each term.
+        // Adds element j of R^T times the gradients of these gates to `into`: one multiplication,
+        // and one addition per element.
         let through = |from: std::ops::Range<usize>, slots: &[Num], into: Num, j: usize| {
             let term = |gate: usize, k: usize| {
                 exact(recurrent[(gate * h + k) * p + j]) * slots[spec.product_slots[gate] * h + k]
@@ -2405,7 +2435,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                 from.len() * h + 1,
             )
         };
-        let newest = back.units == Some(T - 1);
+        let newest = parts.units == Some(T - 1);
         let dstate = |state: usize| {
             let (skip, size) = [(0, p), (batch * p, h)][state];
             layer.gradients.dstate.part(skip + row * size, [size])
@@ -2420,17 +2450,17 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                 .map(|&value| exact(value))
                 .collect()
         });
-        if let Some(t) = back.pending {
+        if let Some(t) = parts.pending {
             let slots = load(t);
             dh = (0..p)
                 .map(|j| through(0..spec.first_stage, &slots, dh[j], j))
                 .collect();
         }
-        if let Some(t) = back.units {
+        if let Some(t) = parts.units {
             let old = load(t);
             let mut slots = vec![ZERO; row_size];
             if layer.options.projection.is_some() {
-                // What the units gave stays.
+                // The stored output before the projection stays unchanged.
                 slots[slots_h..slots_h + h].copy_from_slice(&old[slots_h..slots_h + h]);
             }
             let mask = state_mask(layer, before, t, row);
@@ -2459,8 +2489,8 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                     dh = added.map(|(&dh, upstream)| dh + upstream).collect();
                 }
                 if let Some(projection) = layer.options.projection {
-                    for (number, dh) in dh.iter_mut().enumerate() {
-                        let product = old[slots_h + h + number];
+                    for (index, dh) in dh.iter_mut().enumerate() {
+                        let product = old[slots_h + h + index];
                         if projection.clip.is_some_and(|clip| product.is_beyond(clip)) {
                             *dh = ZERO;
                         }
@@ -2470,7 +2500,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                     let unit = |j: usize| {
                         let terms = dh.iter().enumerate();
                         sum(
-                            terms.map(|(number, &d)| exact(weights[number * h + j]) * d),
+                            terms.map(|(index, &d)| exact(weights[index * h + j]) * d),
                             p,
                         )
                     };
@@ -2490,13 +2520,13 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                         Cell::Lstm | Cell::LstmPeephole => {
                             let [i, f, g, o] = [0, 1, 2, 3].map(slot);
                             let [w_i, w_f, w_o] =
-                                [0, 1, 2].map(|number| match layer.weights.peephole {
-                                    Some(peephole) => exact(before.of(&peephole)[number * h + j]),
+                                [0, 1, 2].map(|index| match layer.weights.peephole {
+                                    Some(peephole) => exact(before.of(&peephole)[index * h + j]),
                                     None => ZERO,
                                 });
-                            let squashed = c_after[j].tanh();
-                            let d_o = d * squashed * o * (one - o);
-                            let mut inner = dc[j] + d * o * (one - squashed * squashed) + d_o * w_o;
+                            let tanh_c = c_after[j].tanh();
+                            let d_o = d * tanh_c * o * (one - o);
+                            let mut inner = dc[j] + d * o * (one - tanh_c * tanh_c) + d_o * w_o;
                             let unclipped = f * c_before[j] + i * g;
                             if layer
                                 .options
@@ -2542,7 +2572,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                         .for_each(|(slot, value)| slots[slot * h + j] = value);
                 }
                 if layer.options.projection.is_some() {
-                    // h before the step reaches nothing but the recurrent product.
+                    // With a projection, the previous h is used only by the recurrent matmul.
                     dh = vec![ZERO; p];
                 }
                 if layer.cell == Cell::GruResetBefore {
@@ -2553,7 +2583,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
                     }
                 }
             }
-            if back.product {
+            if parts.matmul {
                 dh = (0..p)
                     .map(|j| through(0..spec.first_stage, &slots, dh[j], j))
                     .collect();
@@ -2561,35 +2591,39 @@ fn backward(layer: &Recurrence, before: &Snapshot, back: Back) -> Expected {
             expected.push((gates(t), slots));
         }
         expected.push((dstate(0), dh));
-        if spec.states > 1 && back.units.is_some() {
+        if spec.states > 1 && parts.units.is_some() {
             expected.push((dstate(1), dc));
         }
     }
     expected
 }
 
-/// Checks phase by phase, then that one call over all of time leaves the same bits as the cuts.
-fn check_cuts(
-    judge: &mut Judge,
+/// Checks phase by phase, then checks that one call over all time steps gives the same bits.
+fn check_split(
+    checker: &mut Checker,
     case: &str,
-    walk: &Walk,
-    cuts: Bench,
+    recurrence: &RecurrenceCase,
+    per_step: Bench,
     whole: Call,
     expected: &[&dyn Fn(&Snapshot) -> Expected],
 ) {
-    let ends = judge.phases(case, &cuts, expected);
-    let whole = judge.play(&walk.with([(Phase::Forward, whole)]));
-    for (one, other) in ends.iter().zip(&whole) {
-        assert_same_bits(&format!("{} {case}, cut in time", judge.kernel), one, other);
+    let snapshots = checker.phases(case, &per_step, expected);
+    let whole = checker.run_forward(&recurrence.with([(Phase::Forward, whole)]));
+    for (one, other) in snapshots.iter().zip(&whole) {
+        assert_same_bits(
+            &format!("{} {case}, split in time", checker.kernel),
+            one,
+            other,
+        );
     }
 }
 
 #[test]
 fn scan_forward() {
-    let mut judge = Judge::new("scan_forward");
+    let mut checker = Checker::new("scan_forward");
     for options in options().into_iter().filter(scans) {
-        let walk = Walk::new(options, false);
-        let layer = &walk.layer;
+        let recurrence = RecurrenceCase::new(options, false);
+        let layer = &recurrence.layer;
         let call = |begin, end| {
             Call::from(ScanForward {
                 layer: layer.clone(),
@@ -2597,13 +2631,13 @@ fn scan_forward() {
                 end,
             })
         };
-        let cuts = walk.with((0..T).map(|t| (Phase::ALL[t], call(t, t + 1))));
+        let per_step = recurrence.with((0..T).map(|t| (Phase::ALL[t], call(t, t + 1))));
         let step = |t: usize| move |before: &Snapshot| forward(layer, before, t);
-        check_cuts(
-            &mut judge,
+        check_split(
+            &mut checker,
             &format!("{options:?}"),
-            &walk,
-            cuts,
+            &recurrence,
+            per_step,
             call(0, T),
             &[&step(0), &step(1), &step(2)],
         );
@@ -2612,10 +2646,10 @@ fn scan_forward() {
 
 #[test]
 fn scan_backward() {
-    let mut judge = Judge::new("scan_backward");
+    let mut checker = Checker::new("scan_backward");
     for options in options().into_iter().filter(scans) {
-        let walk = Walk::new(options, true);
-        let layer = &walk.layer;
+        let recurrence = RecurrenceCase::new(options, true);
+        let layer = &recurrence.layer;
         let call = |begin, end| {
             Call::from(ScanBackward {
                 layer: layer.clone(),
@@ -2623,25 +2657,25 @@ fn scan_backward() {
                 end,
             })
         };
-        let cuts = walk.with((0..T).map(|n| (Phase::ALL[n], call(T - 1 - n, T - n))));
+        let per_step = recurrence.with((0..T).map(|n| (Phase::ALL[n], call(T - 1 - n, T - n))));
         let step = |t: usize| {
             move |before: &Snapshot| {
                 backward(
                     layer,
                     before,
-                    Back {
+                    BackwardParts {
                         pending: None,
                         units: Some(t),
-                        product: true,
+                        matmul: true,
                     },
                 )
             }
         };
-        check_cuts(
-            &mut judge,
+        check_split(
+            &mut checker,
             &format!("{options:?}"),
-            &walk,
-            cuts,
+            &recurrence,
+            per_step,
             call(0, T),
             &[&step(2), &step(1), &step(0)],
         );
@@ -2650,12 +2684,12 @@ fn scan_backward() {
 
 #[test]
 fn step_forward() {
-    let mut judge = Judge::new("step_forward");
+    let mut checker = Checker::new("step_forward");
     for options in options() {
-        let walk = Walk::new(options, false);
-        let layer = &walk.layer;
+        let recurrence = RecurrenceCase::new(options, false);
+        let layer = &recurrence.layer;
         let stages = (0..T).flat_map(|t| (0..layer.stages()).map(move |stage| (t, stage)));
-        let bench = walk.with(stages.map(|(t, stage)| {
+        let bench = recurrence.with(stages.map(|(t, stage)| {
             (
                 Phase::ALL[t],
                 StepForward {
@@ -2666,9 +2700,8 @@ fn step_forward() {
                 .into(),
             )
         }));
-        // The same expectations as a scan's.
         let step = |t: usize| move |before: &Snapshot| forward(layer, before, t);
-        judge.phases(
+        checker.phases(
             &format!("{options:?}"),
             &bench,
             &[&step(0), &step(1), &step(2)],
@@ -2678,10 +2711,10 @@ fn step_forward() {
 
 #[test]
 fn step_backward() {
-    let mut judge = Judge::new("step_backward");
+    let mut checker = Checker::new("step_backward");
     for options in options() {
-        let walk = Walk::new(options, true);
-        let layer = &walk.layer;
+        let recurrence = RecurrenceCase::new(options, true);
+        let layer = &recurrence.layer;
         let stages = (0..T).flat_map(|n| {
             let t = T - 1 - n;
             let stages = [BackwardStage::Units(t), BackwardStage::Middle(t)]
@@ -2690,7 +2723,7 @@ fn step_backward() {
             stages.map(move |stage| (Phase::ALL[n], stage))
         });
         let stages = stages.chain([(Phase::ALL[T], BackwardStage::End)]);
-        let bench = walk.with(stages.map(|(phase, stage)| {
+        let bench = recurrence.with(stages.map(|(phase, stage)| {
             (
                 phase,
                 StepBackward {
@@ -2705,10 +2738,10 @@ fn step_backward() {
                 backward(
                     layer,
                     before,
-                    Back {
+                    BackwardParts {
                         pending,
                         units,
-                        product: false,
+                        matmul: false,
                     },
                 )
             }
@@ -2719,6 +2752,6 @@ fn step_backward() {
             &step(Some(1), Some(0)),
             &step(Some(0), None),
         ];
-        judge.phases(&format!("{options:?}"), &bench, &expected);
+        checker.phases(&format!("{options:?}"), &bench, &expected);
     }
 }

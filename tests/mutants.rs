@@ -1,7 +1,9 @@
-//! `verify` must be able to fail: mistakes are put into kernels, one at a time, and it has to find each and to name its kernel.
+//! Mutation tests of `verify`: each mutant adds one mistake to one kernel. `verify` must detect the
+//! mistake and name the kernel.
 //!
-//! A missing barrier between phases of a kernel shows on software drivers too, where one subgroup of a workgroup after the other
-//! runs up to the next barrier: the ones here are between subgroups of 4 or 8 of 64 invocations.
+//! Missing barriers are detected on software drivers too. Such a driver runs the subgroups of a
+//! workgroup one after another, each up to the next barrier. The barriers removed here separate
+//! subgroups of 4 or 8 of the 64 invocations.
 
 mod common;
 
@@ -11,7 +13,7 @@ use gatescan::OpenDevice;
 use gatescan::low_level::backend::gpu::{GpuDevice, ShaderEdit};
 use gatescan::verify::{Effort, Report, TRAINING, sweep};
 
-/// A kernel, a mistake's text before and after, and the beginning of the cases that it must show in.
+/// Kernel, original text, mutated text, and id prefix of the cases that must detect the mutant.
 const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // Wrong signs.
     ("adam", "= p - step", "= p + step", "lstm"),
@@ -90,7 +92,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "sums[2] += w.y * *c",
         "lstm-peephole-5-t",
     ),
-    // A bias left out, or taken from elsewhere.
+    // A missing bias, or a bias read at the wrong offset.
     (
         "step_forward",
         "Rows(bias[u.bias + gate * u.hidden_size + j])",
@@ -128,7 +130,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "min(start + lane, rows - 1u));",
         "lstm-65",
     ),
-    // Edges of tiles and workgroups, off by one.
+    // Off-by-one errors at the edges of tiles and workgroups.
     (
         "gemm",
         "row < u.rows && column + i < u.columns",
@@ -142,7 +144,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "gemm",
     ),
     ("gemm", "rest = length % 4u", "rest = length % 3u", "gemm"),
-    // Steps past a sequence's end, taken for valid ones, and slices that take each other's.
+    // Padded steps treated as valid, and slices that sum the steps of other slices.
     (
         "gemm",
         "length = min(length, lengths[u.lengths + b])",
@@ -224,7 +226,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "padded + 1u < u.steps",
         "arrange",
     ),
-    // Numbers of a step before, or none.
+    // Values of the previous step, or missing values.
     ("carry_state", "> 0u", "> 2u", "carry-state"),
     (
         "scan_forward",
@@ -245,7 +247,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "lstm",
     ),
     ("sgd", "updates() == 0u", "updates() <= 3u", "rnn"),
-    // Masks and lengths left out.
+    // Missing masks and lengths.
     (
         "scan_forward",
         "select(Rows(0.0), h_after, vec4<u32>(t) < length)",
@@ -284,7 +286,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     ("lookup_gradient", "token != u.padding", "true", "lookup"),
     ("lookup_gradient", "u.accumulate != 0u", "false", "lookup"),
-    // Wrong places.
+    // Wrong indices.
     ("gather", "order[u.order + position]", "position", "gather"),
     ("gather", "(at % 4u)", "(3u - at % 4u)", "gather"),
     ("arrange", "length - 1u - t", "u.steps - 1u - t", "arrange"),
@@ -302,7 +304,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "& EXPONENT) == EXPONENT",
         "record",
     ),
-    // A limit or margin.
+    // Wrong limits and margins.
     (
         "clip_factor",
         "u.limit / (length + u.margin)",
@@ -330,28 +332,28 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn every_mutant_is_found_and_named() {
+fn verify_detects_every_mutant_and_names_its_kernel() {
     let Some(device) = common::gpu() else {
         return;
     };
     let mut missed = vec![];
     let software = device.summary.is_software();
     for &(kernel, from, to, cases) in MUTANTS {
-        // Whether a race shows on a real GPU is up to it.
+        // Hardware may hide a data race, so these mutants run on software drivers only.
         if from.contains("workgroupBarrier") && !software {
             continue;
         }
         let edit = ShaderEdit { kernel, from, to };
-        let place = OpenDevice::Gpu(Box::new(device.clone().with_edit(edit)));
+        let opened = OpenDevice::Gpu(Box::new(device.clone().with_edit(edit)));
         let mut named = BTreeSet::new();
         for case in sweep(Effort::Quick) {
-            // Training steps cannot tell whose mistake it is.
+            // Cases of whole training steps cannot name the faulty kernel.
             if !case.id.starts_with(cases) || case.id.contains("training") {
                 continue;
             }
             let mut report = Report::default();
-            case.check(&place, &mut report, None).expect("it runs");
-            named.extend(report.failures.iter().map(|spot| spot.kernel));
+            case.check(&opened, &mut report, None).expect("it runs");
+            named.extend(report.failures.iter().map(|failure| failure.kernel));
             if !named.is_empty() {
                 break;
             }
@@ -364,7 +366,7 @@ fn every_mutant_is_found_and_named() {
 }
 
 #[test]
-fn a_mistake_shows_in_whole_training_steps() {
+fn verify_detects_a_mutant_in_whole_training_steps() {
     let Some(device) = common::gpu() else {
         return;
     };
@@ -373,21 +375,26 @@ fn a_mistake_shows_in_whole_training_steps() {
         from: "column] = sum",
         to: "column] = 1.001 * sum",
     };
-    let place = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
+    let opened = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
     let mut report = Report::default();
     for case in sweep(Effort::Quick) {
         if case.id.starts_with("lstm-6-training") {
-            case.check(&place, &mut report, None).expect("it runs");
+            case.check(&opened, &mut report, None).expect("it runs");
         }
     }
     assert_eq!(report.cases, 16);
     assert_eq!(report.failures.len(), 16, "{report:?}");
-    assert!(report.failures.iter().all(|spot| spot.kernel == TRAINING));
+    assert!(
+        report
+            .failures
+            .iter()
+            .all(|failure| failure.kernel == TRAINING)
+    );
 }
 
-/// As on hardware whose scans have few workgroups.
+/// Uses the tuning of hardware on which a scan has few workgroups.
 #[test]
-fn a_mistake_among_lanes_or_in_what_is_kept_is_found() {
+fn verify_detects_mutants_of_lane_sums_and_cached_weights() {
     let Some(mut device) = common::gpu() else {
         return;
     };
@@ -405,15 +412,15 @@ fn a_mistake_among_lanes_or_in_what_is_kept_is_found() {
         device.tuning.set(setting).expect("there is such a setting");
     }
     let failures = |device: GpuDevice| {
-        let place = OpenDevice::Gpu(Box::new(device));
+        let opened = OpenDevice::Gpu(Box::new(device));
         let mut report = Report::default();
         for case in sweep(Effort::Quick) {
             if case.id.starts_with("gru-65") && !case.id.contains("training") {
-                case.check(&place, &mut report, None).expect("it runs");
+                case.check(&opened, &mut report, None).expect("it runs");
             }
         }
         assert!(report.cases > 0);
-        BTreeSet::from_iter(report.failures.iter().map(|spot| spot.kernel))
+        BTreeSet::from_iter(report.failures.iter().map(|failure| failure.kernel))
     };
     assert_eq!(failures(device.clone()), BTreeSet::new());
     for kernel in ["scan_forward", "scan_backward"] {
@@ -441,7 +448,7 @@ fn every_kernel_has_a_mutant() {
 }
 
 #[test]
-fn what_fails_is_saved() {
+fn verify_saves_the_tensors_of_failed_calls() {
     let Some(device) = common::gpu() else {
         return;
     };
@@ -450,14 +457,14 @@ fn what_fails_is_saved() {
         from: "= source[block",
         to: "= 2.0 * source[block",
     };
-    let place = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
+    let opened = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
     let folder = tempfile::tempdir().expect("there is room for temporary files");
     let mut report = Report::default();
     let case = sweep(Effort::Quick)
         .into_iter()
         .find(|case| case.id == "pack-sizes-ordinary")
         .expect("it is swept");
-    case.check(&place, &mut report, Some(folder.path()))
+    case.check(&opened, &mut report, Some(folder.path()))
         .expect("it runs");
     let call = folder.path().join("pack-sizes-ordinary-forward-0-pack");
     let read = |name: &str| -> ndarray::Array2<f64> {

@@ -1,5 +1,6 @@
-//! The WGSL of every kernel in every specialisation that a program can ask for: it is valid, it becomes SPIR-V, MSL and
-//! HLSL, it stays inside what WebGPU promises, and it agrees with its call in Rust. Needs no GPU.
+//! Tests of the WGSL of every kernel in every specialisation that a program can use: it is valid,
+//! it translates to SPIR-V, MSL and HLSL, it respects the WebGPU default limits, and its bindings
+//! match the Rust kernel. Needs no GPU.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,26 +21,27 @@ use gatescan::{Cell, Head, Input, Layer, Loss, Network, Optimizer, Reads};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
-/// What WebGPU promises everywhere.
+/// The limits that every WebGPU device supports.
 const STORAGE_BINDINGS: usize = 8;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_MEMORY: u32 = 16384;
-/// The bytes that the executor keeps for a call's uniform.
+/// Bytes that the executor reserves for the uniform buffer of one kernel call.
 const UNIFORM: u32 = 256;
 
-/// Around every edge of a scan's workgroup and memory, in every cell.
+/// Hidden sizes around the limits of a scan's workgroup size and memory, for every cell.
 const HIDDEN_SIZES: [usize; 12] = [1, 31, 32, 33, 64, 200, 256, 257, 341, 342, 512, 513];
 
-/// Units and outputs of layers that project, the last two around the edge of a scan's memory.
+/// Hidden and projection sizes; the last two are around the limit of a scan's workgroup memory.
 const PROJECTIONS: [[usize; 2]; 4] = [[1, 1], [65, 257], [200, 224], [200, 225]];
 
-/// A call's WGSL, and what Rust says of it.
+/// The WGSL of a kernel call and its description in Rust.
 struct Specialisation {
     name: &'static str,
     source: String,
     parts: Vec<Cow<'static, str>>,
     constants: Vec<(&'static str, f64)>,
-    /// Without an element where it stands in for what is not there, as an argument before it that is bound twice.
+    /// Name, access and element type of each argument. The element type is `None` for a
+    /// placeholder: a tensor that is bound a second time in place of an absent argument.
     args: Vec<(&'static str, Access, Option<Element>)>,
     uniform: Vec<(&'static str, Scalar)>,
 }
@@ -48,11 +50,9 @@ impl Specialisation {
     fn new(program: &Program, kernel: &dyn Kernel) -> Self {
         let shader = kernel.shader();
         let args = kernel.args();
-        let element = |(number, arg): (usize, &Arg)| {
-            let stands_in = args[..number]
-                .iter()
-                .any(|other| other.tensor == arg.tensor);
-            (!stands_in).then(|| program.buffer_of(&arg.tensor).element)
+        let element = |(index, arg): (usize, &Arg)| {
+            let is_placeholder = args[..index].iter().any(|other| other.tensor == arg.tensor);
+            (!is_placeholder).then(|| program.buffer_of(&arg.tensor).element)
         };
         Specialisation {
             name: kernel.name(),
@@ -60,13 +60,13 @@ impl Specialisation {
             parts: shader.parts,
             constants: shader.constants,
             args: (args.iter().enumerate())
-                .map(|(number, arg)| (arg.name, arg.access, element((number, arg))))
+                .map(|(index, arg)| (arg.name, arg.access, element((index, arg))))
                 .collect(),
             uniform: kernel.uniform(),
         }
     }
 
-    /// Parsed, validated, with the constants of the call in their places.
+    /// Parses and validates the WGSL, and substitutes the pipeline constants of the call.
     fn module(&self) -> (Module, ModuleInfo) {
         let name = self.name;
         let module = naga::front::wgsl::parse_str(&self.source)
@@ -86,7 +86,7 @@ impl Specialisation {
     }
 }
 
-/// Every specialisation once; calls that differ in sizes alone are the same one.
+/// Returns each specialisation once. Calls that differ only in sizes share a specialisation.
 fn specialisations() -> Vec<Specialisation> {
     let mut found = BTreeMap::new();
     for program in programs() {
@@ -102,7 +102,7 @@ fn specialisations() -> Vec<Specialisation> {
     found.into_values().collect()
 }
 
-/// What measures a device for a profile, and what ends each submission.
+/// Returns the shaders that measure device limits for a profile, and the canary of each submission.
 fn ceilings() -> impl Iterator<Item = Specialisation> {
     let sources = [
         ("copy", include_str!("../shaders/ceilings/copy.wgsl")),
@@ -127,7 +127,7 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
     })
 }
 
-/// Programs that hold every kernel in every form.
+/// Returns programs that together use every kernel in every specialisation.
 fn programs() -> Vec<Program> {
     let mut programs = vec![loading()];
     for cell in Cell::ALL {
@@ -135,14 +135,14 @@ fn programs() -> Vec<Program> {
             let network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
             programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
         }
-        // Large enough for the largest tiles, whatever the number of threads.
+        // Uses the largest tiles, for any number of threads.
         let tiled = Tuning {
             workgroups: 1,
             ..Tuning::default().software()
         };
         let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
         programs.push(recorded(&wide, Gradients::OfLoss, tiled));
-        // Where lanes of a subgroup share sums, and weights are kept.
+        // Lanes of a subgroup share sums, and weights are cached in workgroup memory.
         let shared = Tuning {
             tile: Tile {
                 lanes: 4,
@@ -216,7 +216,7 @@ fn programs() -> Vec<Program> {
     programs
 }
 
-/// Two layers of `cell`.
+/// Returns a network with two layers of `cell`.
 fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network {
     let layer = Layer {
         bias: Bias::Double,
@@ -235,10 +235,10 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
     }
 }
 
-/// All that a training run plays.
+/// Records every phase of a training run.
 fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program {
     let mut model =
-        RecordedNetwork::new(network, 2, 13, gradients, tuning).expect("the network makes sense");
+        RecordedNetwork::new(network, 2, 13, gradients, tuning).expect("the network is valid");
     let program = &mut model.program;
     let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
     model.carry_states(Phase::Forward, words);
@@ -285,7 +285,7 @@ fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program 
     model.program
 }
 
-/// One for each rule.
+/// Returns one optimizer per update rule.
 fn optimizers() -> [Optimizer; 3] {
     let (lr, momentum, weight_decay) = (1e-3, 0.9, 0.1);
     [
@@ -316,7 +316,7 @@ fn optimizers() -> [Optimizer; 3] {
     ]
 }
 
-/// Batches of each kind of data.
+/// Returns a program that gathers batches of each kind of data.
 fn loading() -> Program {
     let mut program = Program::new();
     let kinds = [
@@ -357,7 +357,7 @@ fn loading() -> Program {
     program
 }
 
-/// The stems of the files in `folder` that end in `extension`.
+/// Returns the stems of the files in `folder` with the given extension.
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = std::fs::read_dir(folder).expect("the folder is there");
@@ -374,7 +374,7 @@ fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_kernel_has_its_files_and_every_file_is_used() {
+fn every_kernel_has_source_files_and_every_source_file_is_used() {
     let all = specialisations();
     let kernels: BTreeSet<String> = all.iter().map(|each| each.name.to_string()).collect();
     assert_eq!(kernels, stems("shaders", "wgsl"));
@@ -396,7 +396,7 @@ fn every_kernel_has_its_files_and_every_file_is_used() {
 }
 
 #[test]
-fn the_sizes_reach_both_routes_of_every_cell() {
+fn hidden_sizes_cover_scan_and_step_kernels_of_every_cell() {
     for cell in Cell::ALL {
         let names: BTreeSet<&str> = HIDDEN_SIZES
             .iter()
@@ -418,13 +418,13 @@ fn the_sizes_reach_both_routes_of_every_cell() {
 }
 
 #[test]
-fn every_specialisation_becomes_spirv_msl_and_hlsl() {
-    let judge = Command::new("spirv-val").arg("--version").output().is_ok();
+fn every_specialisation_translates_to_spirv_msl_and_hlsl() {
+    let has_spirv_val = Command::new("spirv-val").arg("--version").output().is_ok();
     assert!(
-        judge || std::env::var_os("CI").is_none(),
+        has_spirv_val || std::env::var_os("CI").is_none(),
         "install spirv-val: apt-get install spirv-tools"
     );
-    if !judge {
+    if !has_spirv_val {
         eprintln!("spirv-val is not installed: SPIR-V is written and not checked");
     }
     let folder = tempfile::tempdir().expect("there is room for temporary files");
@@ -438,7 +438,7 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
 
         use naga::back::{hlsl, msl, spv};
         use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-        // As wgpu has them written where it trusts a shader, and where it does not.
+        // The bounds check policies of wgpu for trusted and for untrusted shaders.
         for checked in [false, true] {
             let policy = match checked {
                 true => BoundsCheckPolicy::Restrict,
@@ -453,7 +453,8 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
                 shader_stage: ShaderStage::Compute,
                 entry_point: "main".into(),
             };
-            // Subgroups are of SPIR-V 1.3, MSL 2.1 and shader model 6, which wgpu asks for where it offers them.
+            // Subgroups need SPIR-V 1.3, MSL 2.1 and shader model 6. wgpu requests these versions
+            // on devices that support subgroups.
             let options = spv::Options {
                 lang_version: (1, 3),
                 bounds_check_policies: policies,
@@ -462,18 +463,18 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
             };
             let words = spv::write_vec(&module, &info, &options, Some(&entry))
                 .unwrap_or_else(|error| panic!("{name} in SPIR-V: {error}"));
-            if judge {
+            if has_spirv_val {
                 let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
                 std::fs::write(&file, bytes).expect("there is room for temporary files");
-                let verdict = Command::new("spirv-val")
+                let output = Command::new("spirv-val")
                     .args(["--target-env", "vulkan1.1"])
                     .arg(&file)
                     .output();
-                let verdict = verdict.expect("spirv-val runs");
-                let complaint = String::from_utf8_lossy(&verdict.stderr);
+                let output = output.expect("spirv-val runs");
+                let stderr = String::from_utf8_lossy(&output.stderr);
                 assert!(
-                    verdict.status.success(),
-                    "{name} with {:?}: {complaint}",
+                    output.status.success(),
+                    "{name} with {:?}: {stderr}",
                     each.constants
                 );
             }
@@ -520,7 +521,7 @@ fn every_specialisation_becomes_spirv_msl_and_hlsl() {
 }
 
 #[test]
-fn every_specialisation_binds_what_its_call_says() {
+fn bindings_and_uniforms_of_every_specialisation_match_rust() {
     for each in specialisations() {
         let name = each.name;
         let (module, _) = each.module();
@@ -535,24 +536,24 @@ fn every_specialisation_binds_what_its_call_says() {
         let mut groups: BTreeMap<(u32, u32), &naga::GlobalVariable> = BTreeMap::new();
         for (_, global) in module.global_variables.iter() {
             if let Some(binding) = &global.binding {
-                let place = (binding.group, binding.binding);
+                let location = (binding.group, binding.binding);
                 assert!(
-                    groups.insert(place, global).is_none(),
-                    "{name} binds {place:?} twice"
+                    groups.insert(location, global).is_none(),
+                    "{name} binds {location:?} twice"
                 );
             }
         }
         let uniform = groups.remove(&(1, 0)).expect("a uniform");
         assert!(each.args.len() <= STORAGE_BINDINGS);
         assert_eq!(groups.len(), each.args.len(), "{name}");
-        for (number, ((place, global), (arg, access, element))) in
+        for (index, ((location, global), (arg, access, element))) in
             groups.iter().zip(&each.args).enumerate()
         {
-            assert_eq!(*place, (0, number as u32), "{name}");
+            assert_eq!(*location, (0, index as u32), "{name}");
             assert_eq!(
                 global.name.as_deref(),
                 Some(*arg),
-                "{name}, binding {number}"
+                "{name}, binding {index}"
             );
             let expected = match access {
                 Access::Read => StorageAccess::LOAD,
@@ -604,7 +605,7 @@ fn every_specialisation_binds_what_its_call_says() {
 }
 
 #[test]
-fn every_specialisation_stays_inside_what_webgpu_promises() {
+fn every_specialisation_respects_webgpu_limits() {
     let mut largest = 0;
     for each in specialisations() {
         let (module, _) = each.module();
@@ -647,13 +648,14 @@ fn every_specialisation_stays_inside_what_webgpu_promises() {
         );
         largest = largest.max(memory);
     }
-    // A count that always gave 0 would let everything through: a scan of the widest layers fills the memory.
+    // Guards against a sum that is always 0: a scan of the widest layers uses all of the memory.
     assert_eq!(largest, WORKGROUP_MEMORY);
 }
 
-/// What takes the time is not checked twice; what looks up by numbers in a buffer is always checked.
+/// Matmul and recurrence kernels skip the shader bounds checks. Kernels that use indices from a
+/// buffer are always checked.
 #[test]
-fn the_host_proves_the_bounds_of_what_takes_the_time() {
+fn host_proves_bounds_of_matmul_and_recurrence_kernels() {
     let hot = [
         "gemm",
         "scan_forward",
@@ -670,12 +672,13 @@ fn the_host_proves_the_bounds_of_what_takes_the_time() {
     }
 }
 
-/// A call whose sizes are not its tensors' may read or write elsewhere, and keeps its checks.
+/// A call whose sizes do not match its tensors could access memory out of bounds, so its bounds
+/// checks stay on.
 #[test]
-fn what_does_not_fit_is_not_proved() {
+fn bounds_of_inconsistent_sizes_are_not_proved() {
     let network = network(Cell::LstmPeephole, 24, Loss::CrossEntropy, Reads::Last);
     let model = RecordedNetwork::new(&network, 5, 6, Gradients::OfLoss, Tuning::default())
-        .expect("it is laid out");
+        .expect("the network is valid");
     let layer = model.recurrences().next().expect("it has layers");
     let shrink = |tensor: &mut Tensor| *tensor = tensor.part(0, [tensor.len() - 1]);
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Recurrence));
@@ -742,19 +745,19 @@ fn what_does_not_fit_is_not_proved() {
     let mut program = Program::new();
     let mut matrix = |len: usize| program.buffer("m", Kind::Activations, Element::Real, [len]);
     let [a, b, c, bias] = [6, 8, 12, 4].map(&mut matrix);
-    let product = Gemm::new(
+    let matmul = Gemm::new(
         Matrix::new(a, 3, 2),
         Matrix::new(b, 2, 4),
         Matrix::new(c, 3, 4),
     );
-    assert!(product.clone().bias(Some(bias)).bounds_are_proved());
-    assert!(product.clone().accumulate().bounds_are_proved());
-    let short = product.bias(Some(bias.part(0, [3])));
+    assert!(matmul.clone().bias(Some(bias)).bounds_are_proved());
+    assert!(matmul.clone().accumulate().bounds_are_proved());
+    let short = matmul.bias(Some(bias.part(0, [3])));
     assert!(!short.bounds_are_proved());
-    let turned = Gemm::new(
+    let transposed = Gemm::new(
         Matrix::new(a, 2, 3).t(),
         Matrix::new(b, 4, 2).t(),
         Matrix::new(c, 3, 4),
     );
-    assert!(turned.bounds_are_proved());
+    assert!(transposed.bounds_are_proved());
 }
