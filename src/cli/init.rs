@@ -16,9 +16,9 @@ use super::console::Console;
 #[derive(Args)]
 #[command(after_help = "\
 For a table, `init` guesses the target: a column named target, label, class or y; else a column of \
-names, to classify; else the last numeric column, to forecast. It also guesses which column assigns \
-rows to groups, and leaves out columns that only count rows. Options override the guesses, and you \
-can edit the recipe, a text file.
+names, to classify; else the last numeric column, to forecast. It also guesses the column that \
+assigns rows to groups, and leaves out columns that only count rows. Options override the guesses, \
+and you can edit the recipe, a text file.
 
 Examples:
   gatescan init sunspots.csv
