@@ -218,8 +218,8 @@ fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
 }
 
 /// Checks a training step at `place` against f64. About one network in 15 000 exceeds these limits
-/// by a factor of up to two, because of rounding: states that dropout scales up at each step grow to
-/// 37 and saturate gates, which multiplies the f32 rounding of 1 - z, 2^-25, by the square of 37.
+/// by a factor of up to two, because of rounding: states that dropout scales up at each step grow
+/// to 37 and saturate gates, which multiplies the f32 rounding of 1 - z, 2^-25, by 37 squared.
 fn check_precision(
     case: &Case,
     gradients: Gradients,

@@ -185,8 +185,8 @@ impl Written {
         }
     }
 
-    /// Returns the element of TensorFlow's tensors for element (row, column) of our parameter `name`;
-    /// `h` and `inputs` are the layer's.
+    /// Returns the element of TensorFlow's tensors for element (row, column) of our parameter
+    /// `name`; `h` and `inputs` are the layer's.
     fn locate(
         &self,
         name: &str,
