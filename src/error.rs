@@ -1,4 +1,5 @@
-//! The error type of the library. Every message says what is wrong with which value and where, what is allowed, and what to do.
+//! The error type of the library. Every message says which value is wrong and where, what is
+//! allowed, and what to do.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use crate::messages::mebibytes;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request is not valid: an unknown recipe, a misspelt key, options that exclude each other.
+    /// The request is invalid: an unknown recipe, a misspelt key, options that exclude each other.
     #[error("{0}")]
     Usage(String),
     /// A field has a value that is not allowed.
@@ -110,10 +111,11 @@ pub enum Error {
     /// The device was lost; opening it again may succeed.
     #[error("{device}: the device was lost: {reason}")]
     DeviceLost { device: String, reason: String },
-    /// The driver dropped submissions but reported them complete; the contents of device memory are undefined.
+    /// The driver dropped submissions but reported them complete; the contents of device memory are
+    /// undefined.
     #[error(
-        "{device}: the driver dropped submissions but reported them complete: of {submitted} submissions it completed \
-         {completed} (a GPU watchdog timeout?)"
+        "{device}: the driver dropped submissions but reported them complete: \
+         of {submitted} submissions it completed {completed} (a GPU watchdog timeout?)"
     )]
     WorkLost {
         device: String,
@@ -157,7 +159,7 @@ impl Error {
         }
     }
 
-    /// A file whose contents are not what they should be; `problem` says what was expected and what was found.
+    /// A file with invalid contents; `problem` says what was expected and what was found.
     pub fn file(path: impl AsRef<Path>, problem: impl ToString) -> Self {
         Error::File {
             path: path.as_ref().to_path_buf(),

@@ -111,9 +111,9 @@ fn json_metrics_run_directory_and_eval() {
 }
 
 #[test]
-fn eval_counts_what_is_asked_for() {
+fn eval_prints_the_requested_metrics() {
     let place = Workspace::new();
-    // Too short to learn all.
+    // One epoch is too short to learn all classes.
     let arguments = [
         "--epochs",
         "1",
@@ -155,7 +155,7 @@ fn eval_counts_what_is_asked_for() {
     );
     assert!(table[3].trim_start().starts_with('2'), "{human}");
 
-    // A split is the sum of its ranges.
+    // The loss of a split is the weighted mean of the losses of its ranges.
     let (first, rest) = (json(&["--range", "0..20"]), json(&["--range", "20..50"]));
     assert_eq!(
         (&first["sequences"], &rest["sequences"]),
@@ -201,7 +201,7 @@ fn lines_for_humans_and_the_default_directory() {
     assert!(first.starts_with("mnist-2"), "{first}");
     assert_has(&stdout, &["gatescan eval runs", first]);
 
-    // A run that begins in the same second gets a directory of its own.
+    // A run that begins in the same second gets a different directory.
     place.train(&["--epochs", "1"]).ok();
     assert_eq!(run_directories(&place).len(), 2);
 
@@ -215,7 +215,7 @@ fn lines_for_humans_and_the_default_directory() {
 }
 
 #[test]
-fn what_is_there_is_never_overwritten() {
+fn an_existing_run_is_never_overwritten() {
     let place = Workspace::new();
     place.train(&["--epochs", "1", "--out", "run"]).ok();
     let model = fs::read(place.path("run/model.safetensors")).unwrap();
@@ -231,7 +231,7 @@ fn what_is_there_is_never_overwritten() {
     fs::write(place.path("file"), "").unwrap();
     let message = place.train(&["--out", "file/run"]).fails(1);
     assert_has(&message, &["file/run", "cannot be made"]);
-    // An empty directory is free to take.
+    // An empty directory may be used.
     fs::create_dir(place.path("empty")).unwrap();
     place.train(&["--epochs", "1", "--out", "empty"]).ok();
 }
@@ -280,7 +280,7 @@ fn recipes_are_listed_and_train_as_files() {
         ]
         .concat();
         place.run(&arguments).ok();
-        // What a run leaves trains again as it is.
+        // The recipe in a run directory can be trained unchanged.
         let recipe = format!("{name}/recipe.toml");
         place
             .run(&["train", &recipe, "--device", "cpu", "--out", "again"])
@@ -558,7 +558,7 @@ fn the_cpu_is_verified() {
     }
     let one = verify(&["--case", "gemm-sizes-ordinary"]).ok();
     assert_has(&one, &["KERNEL", "gemm ", "\n\n1 cases in"]);
-    // The recipe's network without its data, and what is not known of one.
+    // The network of a recipe is verified without its data.
     assert_has(
         &verify(&["--recipe", "series"]).ok(),
         &["scan_backward", "adam"],
@@ -584,7 +584,8 @@ fn devices_are_listed() {
     assert!(devices["auto"]["why"].is_string());
 }
 
-/// What a model becomes elsewhere and comes back from, by way of the command line; what it is there, `tests/interop` shows.
+/// Exports and imports on the command line; `tests/interop` checks the exported files in other
+/// frameworks.
 #[test]
 fn models_are_exported_and_imported() {
     let place = Workspace::new();
@@ -698,7 +699,7 @@ fn shells_and_manuals_know_every_command() {
     assert!(!page.contains("inject"), "{page}");
     let message = place.run(&["man", "fly"]).fails(2);
     assert_has(&message, &["there is no command `fly`", "train, eval"]);
-    // A script that bash takes.
+    // bash can parse the script.
     let script = place.path("complete.bash");
     fs::write(&script, place.run(&["completions", "bash"]).ok()).unwrap();
     if let Ok(output) = Command::new("bash").arg("-n").arg(&script).output() {
@@ -706,7 +707,8 @@ fn shells_and_manuals_know_every_command() {
     }
 }
 
-/// 2 for a wrong request and 1 for what fails, on every command, with nothing on standard output.
+/// On every command the exit code is 2 for an invalid request and 1 for a failure, with nothing on
+/// standard output.
 #[test]
 fn exit_codes_are_the_same_everywhere() {
     let place = Workspace::new();
@@ -757,7 +759,7 @@ fn quiet_leaves_results_and_no_color_leaves_text() {
         assert_eq!(run.stderr, "", "{arguments:?}");
         run.ok();
     }
-    // Colours where they are forced, none where they are unwanted.
+    // CLICOLOR_FORCE turns colors on, NO_COLOR turns them off.
     let help = |unwanted: &str| {
         let mut command = place.command(&["--help"]);
         command.env("CLICOLOR_FORCE", "1").env("NO_COLOR", unwanted);
@@ -844,7 +846,7 @@ fn a_series_is_learned_and_continued() {
     };
     let carried = generate(&["-o", "a.npy", "-o", "a.csv", "-o", "a.svg"]);
     assert_eq!(carried.lines().count(), 7);
-    // From zero states over the same window, the first value is the same either way.
+    // Both methods compute the first value from zero states over the same window.
     let windows = generate(&["--window"]);
     let first = |text: &str| text.lines().next().unwrap().parse::<f32>().unwrap();
     assert!((first(&carried) - first(&windows)).abs() < 1e-5);
@@ -867,7 +869,7 @@ fn a_series_is_learned_and_continued() {
     assert_eq!(json["values"].as_array().unwrap().len(), 7);
     assert!(json["runs_away_at"].is_null());
 
-    // A seed of nearly nothing, beside which any answer has run away.
+    // Any prediction diverges from a seed of tiny values.
     fs::write(place.path("seed.txt"), "1e-7\n2e-7\n").unwrap();
     let away = place.run(&[
         "generate",
@@ -900,7 +902,7 @@ fn a_series_is_learned_and_continued() {
 }
 
 #[test]
-fn the_loss_is_reported_every_so_many_updates() {
+fn the_loss_is_reported_every_n_updates() {
     let place = Workspace::new();
     let train = |more: &[&str]| {
         // 40 updates.
@@ -949,7 +951,7 @@ fn the_loss_is_reported_every_so_many_updates() {
     );
     let keys: Vec<&String> = lines[0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["step", "loss"]);
-    // The readbacks of two runs differ, and the reports do not.
+    // The reports do not depend on when losses are read back, which differs between the runs.
     assert_eq!(
         [&lines[0], &lines[2]],
         [&metrics("human")[0], &metrics("human")[2]]
@@ -965,7 +967,7 @@ fn the_loss_is_reported_every_so_many_updates() {
 }
 
 #[test]
-fn a_series_without_a_test_split_is_evaluated_on_the_other() {
+fn a_series_without_a_test_split_is_evaluated_on_the_training_split() {
     let place = Workspace::new();
     let values: Vec<String> = (0..60).map(|n| (n % 7).to_string()).collect();
     fs::write(place.path("series.txt"), values.join("\n")).unwrap();
@@ -1042,7 +1044,7 @@ fn a_profile_is_printed_and_written() {
     let object: Value = serde_json::from_str(&before).unwrap();
     assert_eq!(object["recipe"], "mnist");
     assert_eq!(object["sites"].as_array().unwrap().len(), 19);
-    // A thousand times slower, which no noise explains.
+    // A thousand times slower is more than noise.
     let mut slow = object.clone();
     for time in ["median", "low", "high"] {
         let value = &mut slow["sites"][4]["step_us"][time];
@@ -1072,7 +1074,7 @@ fn a_profile_is_printed_and_written() {
 }
 
 #[test]
-fn a_profile_makes_up_data_that_are_not_there() {
+fn a_profile_replaces_missing_data_with_synthetic_data() {
     let place = Workspace::new();
     let run = place.run(&[
         "profile",
@@ -1179,13 +1181,13 @@ fn steps_kernels_and_scans_are_measured() {
         assert_eq!(row["host_us"], Value::Null, "the CPU submits nothing");
         assert!(number("ceiling_percent") > 0.0 && number("ceiling_percent") < 100.0);
     }
-    // 4H rows of I + H + 2 numbers and a head; the sequences of a batch of four in so many milliseconds.
+    // 4H rows of I + H + 2 parameters and a head; a batch has four sequences.
     assert_eq!(rows[0]["parameters"], 24 * (5 + 6 + 2) + 10 * 7);
     let [each, speed] = ["train_ms", "sequences_per_s"].map(|key| rows[0][key].as_f64().unwrap());
     assert!((each * speed - 4000.0).abs() < 1e-6 * 4000.0);
     assert_eq!(rows[0]["dense_part"], Value::Null);
     assert!(rows[1]["dense_part"].as_f64().unwrap() > 0.0);
-    // 1, 1, 2, 3, 4, 4, 5 and 6 of 6 steps.
+    // The sequences have 1, 1, 2, 3, 4, 4, 5 and 6 of 6 steps.
     assert_eq!(rows[1]["valid_part"], 26.0 / 48.0);
 
     let shape = ["--shape", "lstm-4-7-5-6"];
@@ -1251,13 +1253,13 @@ fn mistakes_in_a_bench_are_explained() {
     ] {
         assert_has(&Workspace::new().run(&["bench", argument]).fails(2), &parts);
     }
-    // Wider than a kernel can count.
+    // Wider than a kernel can index.
     let message = bench(&["--shape", "lstm-1-1-1-1000000"]).fails(2);
     assert_has(&message, &["at most 1073741823"]);
 }
 
 #[test]
-fn how_programs_are_played_can_be_tuned() {
+fn programs_can_be_tuned() {
     let place = Workspace::new();
     let run = |more: &[&str]| {
         let arguments = [
@@ -1296,7 +1298,7 @@ fn how_programs_are_played_can_be_tuned() {
 }
 
 #[test]
-fn a_run_says_what_its_start_took() {
+fn a_run_prints_its_startup_times() {
     let place = Workspace::new();
     let run = place.train(&["--epochs", "1", "--json"]);
     let starts = run.stderr.lines().filter(|line| line.starts_with("start "));

@@ -1,5 +1,5 @@
-//! Outputs, losses, gradients and training steps against TensorFlow's and PyTorch's own (`tests/golden/README.md`), on every
-//! executor and by both routes.
+//! Outputs, losses, gradients and training steps against those of TensorFlow and PyTorch
+//! (`tests/golden/README.md`), on every executor and by both routes.
 
 mod common;
 mod golden_support;
@@ -13,7 +13,7 @@ use gatescan::low_level::backend::tuning::{Route, Tuning};
 use golden_support::case::{Case, swap};
 use golden_support::play::{OpenDevice, play};
 
-/// The files of `tests/golden`, all of them.
+/// All files of `tests/golden`.
 const CASES: [&str; 125] = [
     "pt_charlm_emb_gru",
     "pt_charlm_emb_ignore",
@@ -142,22 +142,25 @@ const CASES: [&str; 125] = [
     "tf_twostep_seed001_seqlen",
 ];
 
-// Errors are max |a - reference| / max(1, max |reference|) over a tensor, and the reference is the framework's own in f64.
+// Errors are max |a - reference| / max(1, max |reference|) over a tensor; the reference is the
+// framework's result in f64.
 
 /// f32: three times the frameworks' own error, which is up to 3.2e-6.
 const FORWARD: f64 = 1e-5;
-/// f32: three times the frameworks' own error, 4.6e-6 where some 1000 signed terms are summed.
+/// f32: three times the frameworks' own error, 4.6e-6 in a sum of about 1000 signed values.
 const LOSS: f64 = 1.5e-5;
-/// f32: three times the frameworks' own error, 1.4e-6; also for moments, which are means of gradients.
+/// f32: three times the frameworks' own error, 1.4e-6; also for moments, which are means of
+/// gradients.
 const GRADIENT: f64 = 5e-6;
 /// f32: three times the frameworks' own error after 10 updates, 1.1e-6.
 const WEIGHT: f64 = 3e-6;
-/// f64: a different order of summation; the frameworks' equations, written out a third time, agree to 1.4e-14.
+/// f64: a different order of summation; a third implementation of the frameworks' equations agrees
+/// to 1.4e-14.
 const EXACT: f64 = 1e-13;
-/// What printing to 8 digits and the notebook's own float32 left.
+/// f32 results of a notebook, printed to 8 digits.
 const PUBLISHED: f64 = 2e-6;
 
-/// What a tensor is, which decides its limit.
+/// The kind of a tensor, which determines its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Forward,
@@ -198,8 +201,8 @@ impl Group {
         }
     }
 
-    /// The limit for the tensor `name` of a case: in f32 not below three times the framework's own error there, which is large
-    /// where a gradient is as small as an epsilon that it is compared with.
+    /// The limit for the tensor `name` of a case: in f32 at least three times the framework's own
+    /// error in that tensor, which is large where an optimizer's epsilon is as large as a gradient.
     fn limit_in(self, place: &OpenDevice, case: &Case, name: &str) -> f64 {
         let errors = &case.oracle["f32_vs_f64_maxabs_and_rel_to_max_by_group"];
         let group = name.split('/').next().expect("a name is never empty");
@@ -211,8 +214,8 @@ impl Group {
     }
 }
 
-/// What the engine does not compute: the gradient of data where a head is trained, and the momentum that TensorFlow's RMSProp
-/// keeps even where it is 0.
+/// Whether the engine does not compute a tensor: the gradient with respect to the data where a head
+/// is trained, and the momentum that TensorFlow's RMSProp keeps even where it is 0.
 fn is_left_out(name: &str, case: &Case) -> bool {
     let of_data = ["grad/x", "grad/targets"].contains(&name) && !case.has_upstream();
     let without_momentum = case.oracle["optimizer"]
@@ -222,7 +225,8 @@ fn is_left_out(name: &str, case: &Case) -> bool {
     of_data || (without_momentum && momentum.iter().any(|start| name.starts_with(start)))
 }
 
-/// The name under which the engine's result stands: TensorFlow's `static_rnn` has to give the same as its `dynamic_rnn`.
+/// Returns the name of the engine's result for a tensor: TensorFlow's `static_rnn` must have the
+/// same results as its `dynamic_rnn`.
 fn plain(name: &str) -> String {
     match name.strip_prefix("out/static_") {
         Some(rest) if rest.starts_with("grad") || rest == "loss" => rest.to_string(),
@@ -231,7 +235,7 @@ fn plain(name: &str) -> String {
     }
 }
 
-/// The largest error of a tensor; infinite where the sizes differ or something is not a number.
+/// Returns the largest error of a tensor; infinite where the sizes differ or a value is NaN.
 fn error(actual: &[f64], expected: &[f64]) -> f64 {
     if actual.len() != expected.len() {
         return f64::INFINITY;
@@ -249,7 +253,7 @@ fn error(actual: &[f64], expected: &[f64]) -> f64 {
     })
 }
 
-/// Where the cases lie: in `tests/golden`, or for others like them where this variable says.
+/// The directory of the cases: that of GATESCAN_GOLDEN, or `tests/golden`.
 fn directory() -> PathBuf {
     match std::env::var_os("GATESCAN_GOLDEN") {
         Some(directory) => directory.into(),
@@ -274,7 +278,7 @@ fn cases(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Plays every case at `place` and compares everything that its file holds.
+/// Runs every case at `place` and compares all tensors of its file.
 fn check(place: &OpenDevice, tuning: Tuning) {
     let mut worst: BTreeMap<Group, (f64, String)> = BTreeMap::new();
     let mut failures = String::new();
@@ -343,9 +347,10 @@ fn gpu_scan() {
     on_gpu(|tuning| by(Route::Scan, tuning));
 }
 
-/// As a network is played that is too slow for one dispatch: most cases in pieces of 1 to 8 steps.
+/// A small `scan_work` splits scans into dispatches of 1 to 8 steps, as for networks that are too
+/// slow for one dispatch.
 #[test]
-fn gpu_scan_in_pieces() {
+fn gpu_scan_in_several_dispatches() {
     on_gpu(|tuning| Tuning {
         scan_work: 1 << 10,
         ..by(Route::Scan, tuning)
@@ -371,9 +376,9 @@ fn on_gpu(tuning: impl Fn(Tuning) -> Tuning) {
     }
 }
 
-/// A file that is lost shows nothing.
+/// A missing file would otherwise be skipped silently.
 #[test]
-fn every_case_is_there() {
+fn no_case_is_missing() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     assert_eq!(cases(&directory), CASES);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules of `src/`, from high to low. A module uses only modules below it, or of its own group.
+/// The modules of `src/`, from high to low. A module uses only modules below its own group.
 const FLOORS: [&[&str]; 13] = [
     &["main", "cli"],
     &["lib"],
@@ -63,7 +63,8 @@ fn module(path: &Path) -> String {
     first.trim_end_matches(".rs").to_string()
 }
 
-/// The top-level modules that a file's code names by `crate::`. Comments, which link freely, do not count, nor do unit tests.
+/// The top-level modules that a file's code names by `crate::`. Comments and unit tests do not
+/// count.
 fn used(text: &str) -> BTreeSet<String> {
     let code = text
         .split("#[cfg(test)]\nmod tests {")
@@ -129,7 +130,7 @@ fn no_line_is_too_wide() {
     let shaders = files_in(&["shaders"], "wgsl");
     for (path, text) in rust.into_iter().chain(shaders) {
         for (number, line) in text.lines().enumerate() {
-            // A literal that is wider cannot be broken.
+            // A long string literal cannot be broken.
             let is_code = !line.trim_start().starts_with("//");
             assert!(
                 line.chars().count() <= MOST_COLUMNS || (is_code && line.contains('"')),

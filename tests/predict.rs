@@ -29,7 +29,7 @@ fn noise(shape: (usize, usize, usize)) -> Array3<f32> {
 fn model(layers: Vec<Layer>, reads: Reads) -> Model {
     let head = HeadRecipe::new(reads, Loss::CrossEntropy);
     let recipe = Recipe::new("test", layers, head, Optimizer::adam(0.01));
-    let network = recipe.network(3, 2).expect("it makes sense");
+    let network = recipe.network(3, 2).expect("it is accepted");
     Model {
         parameters: network.to_parameters(&network.initial(3)),
         network,
@@ -75,7 +75,7 @@ fn states_differ(a: &[State], b: &[State]) -> f32 {
 
 /// A sequence that is split, with its states carried over, gives the same predictions as the whole.
 #[test]
-fn two_halves_are_the_whole() {
+fn two_halves_equal_the_whole() {
     let saved = model(every_cell(), Reads::Every);
     let inputs = noise((5, 8, 3));
     // Sequences that end in the first half, at the split, in the second half and at the end.
@@ -222,7 +222,7 @@ fn the_backward_direction_begins_with_its_own_state() {
 
 /// The predictions of a trained network have the loss and the accuracy of its evaluation.
 #[test]
-fn predictions_are_what_evaluation_counts() {
+fn predictions_have_the_metrics_of_the_evaluation() {
     // The class is the larger of two features in the step before the last valid one.
     let (count, steps) = (150, 7);
     let inputs = noise((count, steps, 3));
@@ -233,7 +233,7 @@ fn predictions_are_what_evaluation_counts() {
     });
     let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 2))
         .and_then(|data| data.with_lengths(&lengths))
-        .expect("it makes sense");
+        .expect("it is accepted");
     let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
     let layers = vec![Layer::new(Cell::Lstm, 12)];
     let mut recipe = Recipe::new("before-last", layers, head, Optimizer::adam(0.02));
@@ -267,7 +267,7 @@ fn predictions_are_what_evaluation_counts() {
 
 /// Padded steps, here with an unreachable target, are not learned.
 #[test]
-fn targets_past_the_end_do_not_count() {
+fn targets_of_padded_steps_are_ignored() {
     let lengths = [3, 1, 4, 2];
     let inputs = noise((4, 5, 3));
     let mut values = Array3::from_elem((4, 5, 2), 0.5);
@@ -287,14 +287,14 @@ fn targets_past_the_end_do_not_count() {
     let train = |data: gatescan::Result<Dataset>| {
         let data = data
             .and_then(|data| data.with_lengths(&lengths))
-            .expect("it makes sense");
+            .expect("it is accepted");
         train::train(&recipe, &data.into(), &Device::Cpu).expect("it trains")
     };
     assert_eq!(train(clean), train(padded));
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn arrays_that_do_not_fit_are_refused() {
     let saved = model(
         vec![Layer::new(Cell::Lstm, 4), Layer::new(Cell::RnnTanh, 2)],
         Reads::Last,

@@ -1,4 +1,4 @@
-//! Profiles measure the step that training plays, name each of its calls, and add up.
+//! Profiles measure the step that training runs, name each of its calls, and add up.
 
 mod common;
 
@@ -65,7 +65,7 @@ fn measure(device: Device, clock: Clock) -> Profile {
     Profile::measure(&recipe(), &data(), &device, options).expect("the step is measured")
 }
 
-/// The calls of [`CALLS`] that a device plays.
+/// The calls of [`CALLS`] that a device runs.
 fn calls_on(device: Device) -> Vec<&'static str> {
     let mut calls = CALLS.to_vec();
     // The CPU's kernels pack weights themselves.
@@ -166,7 +166,7 @@ fn a_profile_adds_up() {
 
 /// The host's clock replaces timestamps that are not usable; here it is requested.
 #[test]
-fn the_hosts_clock_steps_in() {
+fn the_hosts_clock_replaces_timestamps() {
     for device in devices() {
         // Both clocks agree on long calls to within a factor of five. Several attempts: other tests
         // run at the same time.
@@ -323,7 +323,7 @@ fn a_profile_is_read_from_json_and_compared() {
 
 /// A clock around each call does not change the results.
 #[test]
-fn a_timed_run_computes_what_a_run_computes() {
+fn a_timed_run_has_the_results_of_a_plain_run() {
     let network = Network {
         input_size: 5,
         input: Input::Values,

@@ -36,8 +36,8 @@ const STEP: f64 = 1e-5;
 /// Random directions per gradient.
 const DIRECTIONS: usize = 3;
 
-/// Comparisons made, and those with a kink between their ends: a rectified unit, or a clipped value,
-/// on different sides of it.
+/// Comparisons made, and those across a kink: a rectified unit or a clipped value is on a different
+/// side of its kink at each end.
 #[derive(Default)]
 struct Tally {
     taken: Counter<usize>,
@@ -65,8 +65,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Changes tensors together along random unit vectors, and compares the change of the value with the
-/// gradients, which are in other tensors in the same order.
+/// Changes tensors together along random unit vectors, and compares the change of the value with
+/// the gradients, which are in other tensors in the same order.
 fn check_differences(
     player: &mut Player,
     tensors: &[Tensor],
@@ -150,8 +150,8 @@ fn gradients_of_the_loss_match_differences() {
     tally.assert_few_were_left_out();
 }
 
-/// Gradients of parameters, inputs and initial states, where the host writes the gradients of outputs
-/// and last states.
+/// Gradients with respect to parameters, inputs and initial states, where the host writes the
+/// gradients of outputs and last states.
 #[test]
 fn gradients_from_upstream_match_differences() {
     let tally = Tally::default();
@@ -205,8 +205,8 @@ fn check_near(results: &Results, expected: &Results, limit: f64) -> TestCaseResu
     Ok(())
 }
 
-/// Checks that results are identical to the last bit, except for the sign of zeros: a product with 0
-/// has the sign of the other factor.
+/// Checks that results are bitwise identical, except for the sign of zeros: a product with 0 has
+/// the sign of the other factor.
 fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     for ((name, values), (_, expected)) in results.iter().zip(expected) {
         assert_eq!(values.len(), expected.len());
@@ -217,9 +217,9 @@ fn check_same(results: &Results, expected: &Results) -> TestCaseResult {
     Ok(())
 }
 
-/// Checks a training step at `place` against f64. About one network in 15 000 exceeds these limits by
-/// up to two, because of rounding: kept states that are scaled up at each step grow to 37 and saturate
-/// gates, so that the f32 rounding of 1 - z, 2^-25, is multiplied by the square of that.
+/// Checks a training step at `place` against f64. About one network in 15 000 exceeds these limits
+/// by a factor of up to two, because of rounding: states that dropout scales up at each step grow
+/// to 37 and saturate gates, which multiplies the f32 rounding of 1 - z, 2^-25, by 37 squared.
 fn check_precision(
     case: &Case,
     gradients: Gradients,
@@ -362,8 +362,8 @@ fn on_gpus_routes_agree_and_padding_has_no_effect() {
     });
 }
 
-/// A sequence's outputs do not depend on the other sequences or on its index in the batch; sums over
-/// the batch only by rounding.
+/// A sequence's outputs do not depend on the other sequences or on its index in the batch; sums
+/// over the batch depend on them only by rounding.
 #[test]
 fn sequences_may_come_in_any_order() {
     property(1000, cases(), |case| {
@@ -455,8 +455,8 @@ fn masks_have_their_keep_probability_and_differ_between_updates() {
         check(draw(3) == updates[3], || {
             "the same update draws other masks".into()
         })?;
-        // Hoeffding: a count of n values, each counted with probability p, is further from n p than this
-        // with a probability below 1e-10.
+        // Hoeffding: a count of n values, each counted with probability p, is further from n p than
+        // this with a probability below 1e-10.
         let near = |count: usize, n: usize, p: f64| {
             (count as f64 - n as f64 * p).abs() <= (12.0 * n as f64).sqrt()
         };
@@ -504,8 +504,9 @@ fn gpus_draw_the_same_masks_and_evaluate_without_them() {
     });
 }
 
-/// Checks that an evaluation equals the forward pass of the same network without dropout, except for
-/// rounding: a mask makes the rows of the gates longer, which may change the order of a GEMM's sums.
+/// Checks that an evaluation equals the forward pass of the same network without dropout, except
+/// for rounding: a mask makes the rows of the gates longer, which may change the order of a GEMM's
+/// sums.
 /// It does not change what training needs.
 fn check_evaluation(case: &Case, place: OpenDevice, limit: f64) -> TestCaseResult {
     let mut player = Player::new(case, Gradients::OfLoss, place);

@@ -1,4 +1,5 @@
-//! Runs that are stopped, killed or cut off, and resumed to the same bits as undisturbed runs.
+//! Runs that are stopped or killed, and resumed with results bitwise identical to those of
+//! uninterrupted runs.
 
 mod common;
 
@@ -34,7 +35,7 @@ fn classifier() -> (Recipe, Splits) {
     });
     let labels = ndarray::Array1::from_shape_fn(22, |n| n as u32 % 3);
     let data =
-        Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it makes sense");
+        Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it is accepted");
     let data = data
         .with_lengths(&[6, 3, 1, 4, 5, 2].repeat(4)[..22])
         .expect("they fit");
@@ -82,7 +83,7 @@ fn counter() -> (Recipe, Splits) {
     let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
     let next = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t + 1));
     let data = Dataset::tokens(tokens.view(), 7, Targets::classes_per_step(next.view(), 7))
-        .expect("it makes sense");
+        .expect("it is accepted");
     let data = data
         .with_lengths(&[50, 31, 0, 16, 50, 1])
         .expect("they fit");
@@ -193,7 +194,7 @@ fn n_steps_and_n_more_are_2n_steps() {
 }
 
 #[test]
-fn a_run_goes_on_in_the_same_process_too() {
+fn a_run_can_continue_in_the_same_process() {
     let (mut recipe, data) = counter();
     let whole = train(&recipe, &data, &Device::Cpu, None, END);
     recipe.checkpoint.every_steps = Some(1);
@@ -211,7 +212,7 @@ fn a_run_goes_on_in_the_same_process_too() {
 }
 
 #[test]
-fn a_checkpoint_of_one_executor_goes_on_on_the_other() {
+fn a_checkpoint_of_one_executor_resumes_on_the_other() {
     let [cpu, gpu] = devices()[..] else { return };
     for (mut recipe, data) in [classifier(), counter()] {
         let whole = train(&recipe, &data, &cpu, None, END);
@@ -234,7 +235,7 @@ fn a_checkpoint_of_one_executor_goes_on_on_the_other() {
 }
 
 #[test]
-fn what_may_change_and_what_may_not() {
+fn only_some_fields_may_change_on_resume() {
     let (mut recipe, data) = classifier();
     recipe.epochs = 2;
     let half = train(&recipe, &data, &Device::Cpu, None, END);
@@ -354,7 +355,7 @@ fn metrics(run: &Path) -> Vec<Value> {
     lines.collect()
 }
 
-/// Asserts that model, checkpoints and metrics are those of an undisturbed run.
+/// Asserts that model, checkpoints and metrics are those of an uninterrupted run.
 #[track_caller]
 fn assert_same(run: &Path, undisturbed: &Path) {
     let read = |path: &Path| fs::read(path).expect("it is there");
@@ -438,7 +439,7 @@ fn killed_at_200_random_moments() {
 }
 
 #[test]
-fn one_seed_gives_one_file() {
+fn the_same_seed_gives_the_same_file() {
     let place = Workspace::new();
     whole(&place, "first", "cpu", "4").ok();
     for threads in ["1", "2", "4"] {
@@ -465,7 +466,7 @@ fn one_seed_gives_one_file() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
+fn a_damaged_checkpoint_is_named_and_the_previous_one_used() {
     let place = Workspace::new();
     whole(&place, "whole", "cpu", "4").ok();
     whole(&place, "run", "cpu", "3").ok();
@@ -491,7 +492,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
     run.ok();
     let model =
         |run: &str| fs::read(place.path(run).join("model.safetensors")).expect("it is there");
-    // Also the recipe in the model's file is the same, since both runs now have 4 epochs.
+    // The recipe in the model's file is also the same, since both runs now have 4 epochs.
     assert!(model("run") == model("whole"));
     assert_eq!(metrics(&place.path("run")), metrics(&place.path("whole")));
 
@@ -603,7 +604,7 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
         &["there is no model yet; taken from run/checkpoints/step-"],
     );
     assert_eq!(loss(&run.ok()), of_model);
-    // The resumed run ends like an undisturbed one.
+    // The resumed run ends like an uninterrupted one.
     let epochs = (newest.position.epochs.len() + 2).to_string();
     resume(&place, "run", &["--epochs", &epochs]).ok();
     whole(&place, "whole", "cpu", &epochs).ok();
@@ -657,7 +658,7 @@ fn on_a_small_disk(place: &Workspace, epochs: &str) -> Option<(Child, PathBuf)> 
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_waited_for() {
+fn a_run_waits_while_the_disk_is_full() {
     let place = Workspace::new();
     let Some((mut child, disk)) = on_a_small_disk(&place, "100000") else {
         return;
@@ -689,7 +690,7 @@ fn a_full_disk_is_waited_for() {
         .collect();
     let counted = epochs(&lines);
     assert_eq!(counted, (1..=counted.len() as u64).collect::<Vec<_>>());
-    // Stopped on a full disk, it reports what is lost.
+    // A run stopped while the disk is full reports what is not saved.
     fill();
     wait_for(&mut stderr, "the run continues and tries again");
     signal(&child, "TERM");
@@ -709,7 +710,7 @@ fn a_full_disk_is_waited_for() {
 
 // Faults of the driver.
 
-/// A run on the GPU with this fault; `None` where GPU tests are off.
+/// Trains on the GPU with an injected fault; `None` where GPU tests are off.
 fn with_fault(place: &Workspace, out: &str, fault: &str, more: &[&str]) -> Option<Run> {
     common::gpu()?;
     let mut train = begin(place, out, "gpu", "4");
@@ -718,7 +719,7 @@ fn with_fault(place: &Workspace, out: &str, fault: &str, more: &[&str]) -> Optio
 }
 
 #[test]
-fn work_that_the_driver_drops_is_noticed_and_done_again() {
+fn dropped_submissions_are_detected_and_repeated() {
     let place = Workspace::new();
     for (number, fault) in ["drop:3:1", "drop:40:1", "drop:41:1", "drop:90:2"]
         .iter()
@@ -744,7 +745,7 @@ fn work_that_the_driver_drops_is_noticed_and_done_again() {
 }
 
 #[test]
-fn a_driver_that_drops_all_work_ends_the_run_with_what_it_has_saved() {
+fn a_driver_that_drops_all_submissions_ends_the_run_with_its_last_checkpoint() {
     let place = Workspace::new();
     let Some(run) = with_fault(&place, "run", "drop:60:1000000", &[]) else {
         return;
@@ -773,7 +774,7 @@ fn a_driver_that_drops_all_work_ends_the_run_with_what_it_has_saved() {
 }
 
 #[test]
-fn a_lost_device_ends_the_run_or_is_opened_anew() {
+fn a_lost_device_ends_the_run_or_is_reopened() {
     let place = Workspace::new();
     let Some(run) = with_fault(&place, "stopped", "destroy:60:1", &[]) else {
         return;
@@ -809,7 +810,7 @@ fn a_lost_device_ends_the_run_or_is_opened_anew() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_end_the_run_and_are_traced_to_a_call() {
+fn values_that_are_not_finite_end_the_run_and_are_traced_to_a_call() {
     let place = Workspace::new();
     for device in devices() {
         let device = match device {

@@ -152,7 +152,7 @@ fn a_window_changes_no_bit() {
             .iter()
             .map(|place| train(&case, place, None, usize::MAX))
             .collect();
-        // The fewest bytes that hold two batches of each split; and a size where neither split's
+        // The smallest size that holds two batches of each split, and a size where neither split's
         // passes end at the end of the ring.
         let least = least(&case);
         for bytes in [least, least * 7 / 4] {
@@ -249,7 +249,7 @@ fn arrays(lengths: bool, missing: Missing) -> Npy {
 }
 
 #[test]
-fn what_stays_in_its_file_is_the_same_numbers() {
+fn streamed_arrays_have_the_same_values_as_loaded_arrays() {
     let directory = tempfile::tempdir().expect("a directory");
     let at = |name: &str| directory.path().join(name);
     let (count, steps) = (60, 5);
@@ -330,7 +330,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
                 largest_in_memory: most,
             };
             npy.split(&mut source, None, 3, None)
-                .expect("it makes sense")
+                .expect("it is accepted")
         });
         assert!(matches!(memory.train.inputs, Inputs::Floats(_)), "{case}");
         assert!(matches!(file.train.inputs, Inputs::Stored(_)), "{case}");
@@ -367,7 +367,7 @@ fn what_stays_in_its_file_is_the_same_numbers() {
     let message = refused(&arrays(false, Missing::Zero));
     assert!(message.contains("is infinite"), "{message}");
     write(&at("x.npy"), &padded);
-    let data = split(&arrays(false, Missing::Refuse)).expect("it makes sense");
+    let data = split(&arrays(false, Missing::Refuse)).expect("it is accepted");
     let file = File::options()
         .write(true)
         .open(at("x.npy"))

@@ -201,7 +201,7 @@ fn words_and_bytes_are_learnt_too() {
 const TIED: [&str; 2] = ["--set", "network.input={embedding={size=24, tied=true}}"];
 
 #[test]
-fn an_embedding_may_be_the_heads_weights_too() {
+fn an_embedding_may_be_tied_to_the_heads_weights() {
     let place = place();
     let lines = train(
         &place,
@@ -282,7 +282,7 @@ fn an_embedding_may_be_the_heads_weights_too() {
 }
 
 #[test]
-fn a_seed_is_a_text_on_a_gpu_too() {
+fn a_seed_determines_the_text_on_a_gpu_too() {
     let Some(gpu) = common::gpu() else {
         return;
     };
@@ -360,7 +360,7 @@ fn training_steps_of_texts_are_measured() {
 }
 
 #[test]
-fn a_run_goes_on_as_if_nothing_had_happened() {
+fn a_resumed_run_equals_an_uninterrupted_run() {
     let place = place();
     train(&place, &["--epochs", "2", "--out", "whole"]);
     train(&place, &["--epochs", "1", "--out", "parts"]);
@@ -374,7 +374,7 @@ fn a_run_goes_on_as_if_nothing_had_happened() {
 }
 
 #[test]
-fn what_is_no_text_is_refused() {
+fn files_that_are_not_texts_are_refused() {
     let place = place();
     let refuses = |bytes: &[u8], more: &[&str], code, expected: &str| {
         fs::write(place.path("text.txt"), bytes).unwrap();

@@ -702,7 +702,7 @@ fn counting() -> Dataset {
     let tokens = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t));
     let next = Array2::from_shape_fn((6, 50), |(n, t)| token(n, t + 1));
     let targets = Targets::classes_per_step(next.view(), 7);
-    let data = Dataset::tokens(tokens.view(), 7, targets).expect("it makes sense");
+    let data = Dataset::tokens(tokens.view(), 7, targets).expect("it is accepted");
     data.with_lengths(&[50, 31, 0, 16, 50, 1])
         .expect("they fit")
 }
@@ -769,7 +769,7 @@ fn an_evaluation_in_chunks_is_one_of_whole_sequences() {
     let data = counting();
     let recipe = counter(EMBEDDED);
     let mut trainer =
-        Trainer::new(&recipe, &data.clone().into(), &Device::Cpu).expect("it makes sense");
+        Trainer::new(&recipe, &data.clone().into(), &Device::Cpu).expect("it is accepted");
     let mut saved = trainer.model().expect("it reads");
     let mut devices = vec![Device::Cpu];
     devices.extend(common::gpu().map(|gpu| Device::Gpu(gpu.summary.index)));

@@ -28,13 +28,13 @@ pub struct Eval {
     /// Directory of the data set's files [default: the one that the model was trained on].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The part of the data.
+    /// Split to evaluate.
     #[arg(long, default_value = "test", value_parser = split_parser())]
     split: Split,
-    /// Only the split's sequences from A to B, counted from 0 and without B [default: all].
+    /// Evaluate only sequences A to B of the split, counted from 0 and without B [default: all].
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     range: Option<Range<usize>>,
-    /// Also print the share of outputs whose class is among the K largest, for each K.
+    /// Also print the top-K accuracy, for each K.
     #[arg(long, value_name = "K", value_delimiter = ',')]
     top_k: Vec<usize>,
     /// Also print the confusion matrix and the recall of each class.

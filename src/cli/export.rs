@@ -20,7 +20,7 @@ pytorch  the module's state_dict as safetensors, and a .py file in the same dire
 keras    a .weights.h5 of Keras 3, and a .py file in the same directory that builds the model and
          loads the weights; run as a program it saves model.keras
 
-Options that the layers of PyTorch or Keras do not have are refused by name.
+An option that the layers of PyTorch or Keras do not have is an error that names the option.
 
 Examples:
   gatescan export runs/mnist-20260102-030405 --to onnx

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::console::Console;
 use super::{choose_device, csv_line, load_model};
 
-/// Continue a series with a model's own predictions
+/// Continue a series with a model's predictions
 #[derive(Args)]
 #[command(after_help = "\
 The values are printed, one on each line. The ending of an output's name selects its format: .npy \
@@ -30,9 +30,9 @@ pub struct Generate {
     /// Values to generate.
     #[arg(long, value_name = "N", default_value_t = 300)]
     steps: usize,
-    /// The series to continue: a text file with a number in each line, or for a model of a table a
-    /// table [default: the first window of the model's own series, or the last window of its
-    /// table].
+    /// The series to continue: a text file with one number per line, or a table for a model of a
+    /// table [default: the first window of the series, or the last window of the table, that the
+    /// model was trained on].
     #[arg(long, value_name = "FILE")]
     seed_sequence: Option<PathBuf>,
     /// Read the whole last window for every value, instead of carrying the state from step to step.

@@ -35,8 +35,8 @@ pub struct Import {
     /// The directory to write the model to.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// A built-in recipe or a TOML file with the data and the training of the model; the head's
-    /// steps and the loss are also its own.
+    /// A built-in recipe or a TOML file that describes the model's data and training; it also sets
+    /// the steps that the head reads and the loss.
     #[arg(long)]
     recipe: Option<String>,
     /// The cell of every layer whose weights fit several cells [default: rnn-tanh, gru].

@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use super::aligned;
 use super::console::Console;
 
-/// Look at data and write a recipe that trains on them
+/// Inspect data and write a recipe that trains on them
 #[derive(Args)]
 #[command(after_help = "\
-For a table, it guesses the target (a column called target, label or class, one of names, or else \
-the last one of numbers, which it forecasts), the columns that only count up, and the column of \
-groups. The options set them instead; the recipe is a text file, which you can edit.
+For a table, `init` guesses the target: a column named target, label, class or y; else a column of \
+names, to classify; else the last numeric column, to forecast. It also guesses the column that \
+assigns rows to groups, and leaves out columns that only count rows. Options override the guesses, \
+and you can edit the recipe, a text file.
 
 Examples:
   gatescan init sunspots.csv
@@ -28,13 +29,13 @@ pub struct Init {
     /// A table (.csv, .tsv), a series (one number per line), arrays (.npz, or a directory of .npy
     /// files), or a directory of IDX files.
     data: PathBuf,
-    /// The recipe [default: the name of the data with .toml, in the current directory].
+    /// Recipe to write [default: the name of the data with .toml, in the current directory].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The column to forecast or to classify.
+    /// Column to forecast or to classify.
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
-    /// The column that assigns rows to series.
+    /// Column that assigns rows to series.
     #[arg(long, value_name = "COLUMN")]
     group: Option<String>,
     /// Rows of a window.

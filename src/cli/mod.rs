@@ -41,19 +41,19 @@ use console::Console;
     max_term_width = 100,
     after_help = "\
 Examples:
-  gatescan init mine.csv                look at data of your own, and write a recipe for them
+  gatescan init mine.csv                inspect your own data and write a recipe for them
   gatescan train mnist                  train a built-in recipe
-  gatescan recipes mnist > mine.toml    copy it, to edit and train as `gatescan train mine.toml`
+  gatescan recipes mnist > mine.toml    copy a recipe, to edit and train it
   gatescan eval runs/mnist-...          evaluate the model of a run
-  gatescan predict runs/mine-... new.csv    what a model answers to data
-  gatescan report runs/mnist-...        see how runs went, on a page
-  gatescan generate runs/series-...     continue a series with a model's own predictions
-  gatescan sample runs/text-...         write text as a model has learnt to
-  gatescan export runs/mnist-... --to onnx    write a model for ONNX, PyTorch or Keras
-  gatescan verify                       check every kernel on this machine's device
-  gatescan profile mnist                see where the time of a training step goes
-  gatescan bench                        measure training steps at named shapes
-  gatescan devices                      what --device can take"
+  gatescan predict runs/mine-... new.csv    predict with a model
+  gatescan report runs/mnist-...        draw the curves and predictions of a run
+  gatescan generate runs/series-...     continue a series with the model's predictions
+  gatescan sample runs/text-...         write text with a language model
+  gatescan export runs/mnist-... --to onnx    convert a model to ONNX, PyTorch or Keras
+  gatescan verify                       check every kernel against the CPU in f64
+  gatescan profile mnist                time each kernel call of a training step
+  gatescan bench                        measure training steps, kernels and scans
+  gatescan devices                      list the values of --device"
 )]
 pub struct Cli {
     #[command(subcommand)]

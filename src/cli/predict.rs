@@ -19,11 +19,11 @@ use super::console::Console;
 use super::eval::split_parser;
 use super::{choose_device, csv_line, load_model};
 
-/// Predict for data with a saved model
+/// Predict with a saved model
 #[derive(Args)]
 #[command(after_help = "\
-A model that classifies predicts the class and the probability of each class, other models predict \
-values in the data's own units. For each window of a table there is a prediction at its last row; \
+A classifier predicts the class and the probability of each class; other models predict values in \
+the units of the data. For each window of a table there is a prediction at its last row; \
 `row` is the row (of its group) that is predicted, counted from 1, and for a forecast it may be \
 after the last row. With `-` for DATA, there is a prediction for each line of standard input as it \
 arrives, and the state is carried from line to line; an empty line begins a new sequence.
@@ -48,7 +48,7 @@ pub struct Predict {
     /// every step.
     #[arg(long)]
     every_step: bool,
-    /// The part of a directory of IDX files.
+    /// Split of a directory of IDX files.
     #[arg(long, default_value = "test", value_parser = split_parser())]
     split: Split,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).

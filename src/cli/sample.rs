@@ -27,8 +27,8 @@ pub struct Sample {
     /// Characters to write; bytes or words where these are the model's tokens.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     length: usize,
-    /// Below 1 likely tokens become likelier, above 1 less likely; at 0 the likeliest is always
-    /// taken.
+    /// Divide the logits by T: below 1 likely tokens become likelier, above 1 less likely; 0 always
+    /// selects the likeliest token.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
     /// Draw only from the K likeliest tokens.
@@ -37,7 +37,7 @@ pub struct Sample {
     /// Draw only from the likeliest tokens that together have the probability P.
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     top_p: f64,
-    /// The prompt, which the text continues [default: one of the model's characters].
+    /// Prompt that the text continues [default: one of the model's characters].
     #[arg(
         long,
         value_name = "TEXT",
@@ -48,8 +48,7 @@ pub struct Sample {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Write N texts, side by side on the device; each is printed under a line of its own when all
-    /// are done.
+    /// Sample N texts in parallel; each is printed below a header line when all are complete.
     #[arg(
         long,
         value_name = "N",

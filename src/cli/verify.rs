@@ -14,8 +14,8 @@ use super::{Tune, choose_device, open};
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
 #[command(after_help = "\
-Each kernel call is played on the device and, from the same inputs, on the CPU in f64, where \
-every element carries a bound on the rounding error of f32. ERROR is the largest difference, \
+Each kernel call runs on the device and, with the same inputs, on the CPU in f64, which also \
+computes a bound on the f32 rounding error of every element. ERROR is the largest difference, \
 RELATIVE the same divided by the largest magnitude in the argument; a kernel is wrong where \
 ERROR/BOUND is above 1. The exit code is 0 if all cases passed, else 1.
 
@@ -30,16 +30,16 @@ pub struct Verify {
     device: String,
     #[command(flatten)]
     tune: Tune,
-    /// Check the network of a recipe, built in or a file, instead of the sweep.
+    /// Check the network of a built-in recipe or a recipe file, instead of the sweep.
     #[arg(long, value_name = "RECIPE", conflicts_with_all = ["quick", "full"])]
     recipe: Option<String>,
-    /// Every kernel, cell, option and route, in less than a minute; the default.
+    /// Check every kernel, cell, option and route, in less than a minute (the default).
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Also more sizes, and every option with every kind of values.
+    /// Also check more sizes, and every option with every kind of values.
     #[arg(long)]
     full: bool,
-    /// Only the case with this name.
+    /// Check only the case with this name.
     #[arg(long, value_name = "ID")]
     case: Option<String>,
     /// Save the arguments of failed calls as .npy: before the call, found, expected and bound.

@@ -26,7 +26,8 @@ use crate::tensor::Tensor;
 /// # Examples
 /// ```
 /// use gatescan::train;
-/// use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss, Optimizer, Predictor, Reads, Recipe, Targets};
+/// use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss};
+/// use gatescan::{Optimizer, Predictor, Reads, Recipe, Targets};
 /// use ndarray::{Array1, Array3};
 ///
 /// let inputs = Array3::from_shape_fn((8, 5, 2), |(n, t, i)| (n + t + i) as f32 / 10.0);

@@ -20,7 +20,8 @@ use file::{KEY, LARGEST_FILE, StoredTensor, VERSION, parse, serialize, to_le_byt
 /// # Examples
 /// ```
 /// use gatescan::train;
-/// use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss, Model, Optimizer, Reads, Recipe, Targets};
+/// use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss};
+/// use gatescan::{Model, Optimizer, Reads, Recipe, Targets};
 /// use ndarray::{Array1, Array3};
 ///
 /// let inputs = Array3::from_shape_fn((8, 5, 2), |(n, t, i)| (n + t + i) as f32 / 10.0);

@@ -1,5 +1,5 @@
-//! What the test files share.
-#![allow(dead_code)] // each of them takes its part
+//! Helpers of several test files.
+#![allow(dead_code)] // each test file uses only some of them
 
 pub mod place;
 
@@ -9,14 +9,14 @@ use gatescan::low_level::backend::device::choose;
 use gatescan::low_level::backend::gpu::{GpuDevice, adapters};
 use gatescan::{Device, Ending, Trainer};
 
-/// Set to anything but 0, it turns the GPU tests off.
+/// Turns the GPU tests off when set to any value except 0.
 const OFF: &str = "GATESCAN_NO_GPU";
 
-/// The adapter that GPU tests run on: the one that GATESCAN_GPU names, else a real one, else a software driver; `None` where
-/// the user has turned GPU tests off.
+/// The adapter that GPU tests run on: the one that GATESCAN_GPU names, else a real one, else a
+/// software driver. `None` where the user has turned GPU tests off.
 ///
 /// # Panics
-/// Without an adapter: a test that ran on none has shown nothing.
+/// Without an adapter, since a skipped test must not pass silently.
 pub fn gpu() -> Option<GpuDevice> {
     if std::env::var(OFF).is_ok_and(|value| value != "0") {
         eprintln!("{OFF} is set: not run on a GPU");

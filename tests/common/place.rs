@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A directory to run the program in, with a data set of 8x8 images in `data`: of the classes 0, 1 and 2, each with
-/// a bright band of rows of its own.
+/// A directory to run the program in, with a data set of 8x8 images in `data`. The classes 0, 1 and
+/// 2 differ in which band of rows is bright.
 pub struct Workspace {
     directory: TempDir,
 }
@@ -82,12 +82,12 @@ impl Workspace {
         command
     }
 
-    /// Runs to the end; whatever happens, the program must not panic.
+    /// Runs the program to its end and checks that it does not panic.
     pub fn run(&self, arguments: &[&str]) -> Run {
         Run::from(self.command(arguments).output().unwrap())
     }
 
-    /// `train mnist`, small, with `more` flags.
+    /// Runs `train mnist` with [`SMALL`] and `more` flags.
     pub fn train(&self, more: &[&str]) -> Run {
         self.run(&[&["train", "mnist"], &SMALL[..], more].concat())
     }
@@ -112,13 +112,13 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    /// Its standard output, provided that it went well.
+    /// Returns standard output, and panics unless the exit code is 0.
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout
     }
 
-    /// Its message, provided that it ended with that code and printed no result.
+    /// Returns standard error, and panics unless the exit code is `code` and no result was printed.
     pub fn fails(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         assert_eq!(self.stdout, "");

@@ -1,4 +1,4 @@
-//! A reference case as its file holds it.
+//! A reference case, read from its file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,12 +9,12 @@ use serde_json::Value;
 /// One file of `tests/golden`.
 pub struct Case {
     pub name: String,
-    /// What the framework was told to compute: the metadata key `oracle`.
+    /// The settings of the framework: the metadata key `oracle`.
     pub oracle: Value,
     tensors: BTreeMap<String, Array>,
 }
 
-/// A tensor of any type, in the precision of the widest.
+/// A tensor of any type, converted to f64.
 pub struct Array {
     pub shape: Vec<usize>,
     /// Row-major.
@@ -59,14 +59,14 @@ impl Case {
             .unwrap_or_else(|| panic!("{} has no {name}", self.name))
     }
 
-    /// The tensors whose names begin with `prefix`, under the rest of their names.
+    /// The tensors whose names begin with `prefix`, and the rest of their names.
     pub fn under(&self, prefix: &'static str) -> impl Iterator<Item = (&str, &Array)> {
         self.tensors
             .iter()
             .filter_map(move |(name, array)| Some((name.strip_prefix(prefix)?, array)))
     }
 
-    /// What has to come out: the names of the `_f64` tensors without that ending, and their values.
+    /// The expected results: the names of the `_f64` tensors without that ending, and their values.
     pub fn expected(&self) -> impl Iterator<Item = (&str, &[f64])> {
         self.tensors.iter().filter_map(|(name, array)| {
             let name = name.strip_suffix("_f64")?;
@@ -78,18 +78,18 @@ impl Case {
         self.oracle["framework"] == "tensorflow"
     }
 
-    /// Whether the loss is the sum of products of outputs with `upstream`; else it is a head's.
+    /// Whether the loss is the sum of outputs weighted by `upstream`, not the loss of a head.
     pub fn has_upstream(&self) -> bool {
         self.under("upstream/").next().is_some()
     }
 
-    /// Whether it is TensorFlow's pair of directions, whose outputs are two tensors.
+    /// Whether it is a bidirectional layer of TensorFlow, whose outputs are two tensors.
     pub fn has_pair(&self) -> bool {
         self.find("out/outputs_fw_f64").is_some()
     }
 
-    /// State `s` ("h" or "c") of layer `l` under `prefix`: its name, and the layer's part of that tensor. TensorFlow has a
-    /// tensor for each layer or direction, PyTorch `[L, B, H]`.
+    /// State `s` ("h" or "c") of layer `l` under `prefix`: its name, and the layer's part of that
+    /// tensor. TensorFlow has a tensor for each layer or direction, PyTorch `[L, B, H]`.
     pub fn state(&self, prefix: &str, l: usize, s: &str, len: usize) -> (String, Option<&[f64]>) {
         let several = self.find("out/final/layer0/h_f64").is_some();
         let (name, skip) = if self.has_pair() {

@@ -1,4 +1,4 @@
-//! Plays a reference case on an executor, and gives back under the case's own names what came out.
+//! Runs a reference case on an executor and returns its results under the names of the case.
 
 pub mod case;
 pub mod parameters;

@@ -1,4 +1,4 @@
-//! The network of a case, and where each of its parameters stands in the framework's tensors.
+//! The network of a case, and the index of each of its parameters in the framework's tensors.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,14 @@ use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 use super::case::Case;
 
-/// TensorFlow's tensors for some of a cell's gates; the matrices are `[rows, gates * H]`, in column blocks of H.
+/// TensorFlow's tensors for some of a cell's gates; the matrices are `[rows, gates * H]`, in column
+/// blocks of H.
 struct Part<Name> {
     kernel: Name,
-    /// The same as `kernel` where that has the rows of x, then the rows of h.
+    /// The same as `kernel` if that has the rows of x, then the rows of h.
     recurrent: Name,
     bias: Name,
-    /// Which of our gates each column block is.
+    /// The index of the gate in our order, for each column block.
     gates: &'static [usize],
 }
 
@@ -106,14 +107,14 @@ const HEADS: [[&str; 2]; 3] = [
     ["fc.weight", "fc.bias"],
 ];
 
-/// A number among the framework's: tensor and index.
-type OpenDevice = (String, usize);
+/// An element of the framework's tensors: name of the tensor and index in it.
+type FrameworkElement = (String, usize);
 
-/// A layer as the framework writes it.
+/// A layer in the framework's layout.
 struct Written {
     cell: Cell,
     bias: Bias,
-    /// None for PyTorch, which writes as we do.
+    /// Empty for PyTorch, whose layout is ours.
     parts: Vec<Part<String>>,
     /// Added to the forget gate's bias at run time.
     forget_bias: f64,
@@ -184,14 +185,15 @@ impl Written {
         }
     }
 
-    /// Where element (row, column) of our parameter `name` stands in TensorFlow's tensors; `h` and `inputs` are the layer's.
-    fn place(
+    /// Returns the element of TensorFlow's tensors for element (row, column) of our parameter
+    /// `name`; `h` and `inputs` are the layer's.
+    fn locate(
         &self,
         name: &str,
         (row, column): (usize, usize),
         h: usize,
         inputs: usize,
-    ) -> Option<OpenDevice> {
+    ) -> Option<FrameworkElement> {
         let (gate, unit) = (row / h, row % h);
         if name.starts_with("rnn.weight_peephole") {
             let cell = self.parts[0].kernel.trim_end_matches("kernel");
@@ -199,7 +201,7 @@ impl Written {
         }
         let projection = |part: &Part<String>| part.kernel.replace("kernel", "projection/kernel");
         if name.starts_with("rnn.weight_hr") {
-            // [P, H] here, [H, P] there.
+            // [P, H] in ours, [H, P] in TensorFlow's.
             let width = self.projection_size?;
             return Some((projection(&self.parts[0]), column * width + row));
         }
@@ -223,9 +225,9 @@ impl Written {
 /// A network, and the permutation between its flat vector and the framework's tensors.
 pub struct Parameters {
     pub network: Network,
-    /// `None` for padding, and for a head that the framework has not.
-    places: Vec<Option<OpenDevice>>,
-    /// What the framework adds to a parameter at run time and our parameter includes.
+    /// `None` for padding, and for a head that the framework does not have.
+    places: Vec<Option<FrameworkElement>>,
+    /// Constants that the framework adds to parameters at run time; ours include them.
     added: Vec<f64>,
 }
 
@@ -341,7 +343,7 @@ impl Parameters {
                 let l = l.trim_end_matches("_reverse");
                 l.parse::<usize>().expect("a layer")
             });
-            // Its layer as the framework writes it, and the hidden size of its direction.
+            // The framework's layer, and the hidden size of its direction.
             let written = layer.map(|l| match (&backward, entry.name.ends_with("_reverse")) {
                 (Some(backward), true) => (backward, backward_size.unwrap_or(sizes[l])),
                 _ => (&layers[l], sizes[l]),
@@ -356,7 +358,7 @@ impl Parameters {
                             _ => network.layers[l - 1].output_size(),
                         };
                         let (written, size) = written.expect("a layer's");
-                        written.place(&entry.name, (row, column), size, inputs)
+                        written.locate(&entry.name, (row, column), size, inputs)
                     }
                     (.., None) => None,
                     (.., Some([weight, _])) if entry.name == "head.weight" => {
@@ -382,10 +384,10 @@ impl Parameters {
         }
     }
 
-    /// The flat vector that the case begins with.
+    /// The flat vector of initial parameters.
     pub fn initial(&self, case: &Case) -> Vec<f64> {
         let tensors: BTreeMap<_, _> = case.under("param/").collect();
-        let value = |place: &Option<OpenDevice>| match place {
+        let value = |place: &Option<FrameworkElement>| match place {
             Some((name, index)) => tensors[name.as_str()].values[*index],
             None => 0.0,
         };
@@ -393,7 +395,7 @@ impl Parameters {
         places.map(|(place, added)| value(place) + added).collect()
     }
 
-    /// A flat vector of gradients or slots as the framework's tensors.
+    /// Converts a flat vector of gradients or moments to the framework's tensors.
     pub fn named(&self, flat: &[f64]) -> BTreeMap<String, Vec<f64>> {
         let mut named: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (place, &value) in self.places.iter().zip(flat) {
@@ -406,7 +408,7 @@ impl Parameters {
         named
     }
 
-    /// A flat vector of parameters as the framework's tensors.
+    /// Converts a flat vector of parameters to the framework's tensors.
     pub fn named_weights(&self, flat: &[f64]) -> BTreeMap<String, Vec<f64>> {
         let flat: Vec<f64> = flat
             .iter()

@@ -1,4 +1,4 @@
-//! A case played on an executor.
+//! Runs a case on an executor.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use gatescan::{Optimizer, Reads};
 use super::case::{Case, swap};
 use super::parameters::Parameters;
 
-/// Where cases are played.
+/// The device that runs the cases.
 pub enum OpenDevice<'a> {
     CpuF64,
     CpuF32,
@@ -39,7 +39,7 @@ impl OpenDevice<'_> {
     }
 }
 
-/// An executor that takes and gives f64, as exactly as it can.
+/// An executor that reads and writes f64, as exactly as it can.
 enum Player {
     F64(Cpu<f64>),
     F32(Box<dyn Executor>),
@@ -84,7 +84,7 @@ impl Player {
     }
 }
 
-/// The optimiser that a case has, with its clipping.
+/// The optimizer of a case, with its gradient clipping.
 struct Recipe {
     optimizer: Optimizer,
     lr: f64,
@@ -95,7 +95,8 @@ impl Recipe {
     /// `None` for a case that trains nothing.
     fn of(case: &Case) -> Option<Recipe> {
         let oracle = &case.oracle;
-        // One file does not name its optimiser; its slots and first step are those of Adam's defaults.
+        // One file does not name its optimizer; its moments and first step are those of Adam with
+        // default settings.
         let unnamed = case.under("slot1/m/").next().map(|_| DEFAULT_ADAM);
         let text = oracle["optimizer"].as_str().or(unnamed)?;
         let (optimizer, lr) = match case.is_tensorflow() {
@@ -117,8 +118,9 @@ impl Recipe {
         })
     }
 
-    /// The learning rates of the updates, as the framework's run in f64 has them. TensorFlow's Adam keeps beta^t in float32
-    /// even there, and so corrects the bias a little wrong, by a factor that can be put into the rate.
+    /// The learning rates of the updates of the framework's run in f64. TensorFlow's Adam keeps
+    /// beta^t in float32 even in f64 runs; the error of its bias correction is a factor that is
+    /// included in the learning rate here.
     fn rates_f64(&self) -> [f64; HISTORY_ROWS] {
         let Optimizer::Adam {
             beta1,
@@ -141,7 +143,8 @@ impl Recipe {
     }
 }
 
-/// An optimiser and its learning rate from TensorFlow's call, whose constants are float32 tensors even where it computes in f64.
+/// Parses the optimizer and its learning rate from TensorFlow's call, whose constants are float32
+/// tensors even where it computes in f64.
 fn tensorflow(text: &str) -> (Optimizer, f64) {
     let (name, rest) = text.split_once('(').expect("a call");
     let (arguments, _) = rest.split_once(')').expect("a call");
@@ -185,7 +188,7 @@ fn tensorflow(text: &str) -> (Optimizer, f64) {
     (optimizer, lr)
 }
 
-/// An optimiser and its learning rate from the name and the options of PyTorch's.
+/// Returns an optimizer and its learning rate from the name and options of PyTorch's.
 fn torch(name: &str, options: &serde_json::Value) -> (Optimizer, f64) {
     if name == "adam" {
         // With PyTorch's defaults, which `Optimizer::adam` has too.
@@ -234,7 +237,7 @@ fn torch(name: &str, options: &serde_json::Value) -> (Optimizer, f64) {
     (optimizer, lr)
 }
 
-/// Our moments, and what TensorFlow and PyTorch call them.
+/// Names of moments: ours, TensorFlow's and PyTorch's.
 const MOMENTS: [[&str; 3]; 6] = [
     ["first_moment", "m", "exp_avg"],
     ["second_moment", "v", "exp_avg_sq"],
@@ -249,10 +252,10 @@ const DEFAULT_ADAM: &str = "AdamOptimizer(lr=0.001,beta1=0.9,beta2=0.999,epsilon
 /// Updates that a case makes.
 const UPDATES: usize = 10;
 
-/// Steps for which the history and the learning rates have room.
+/// Rows of the history and of the learning rates.
 const HISTORY_ROWS: usize = 16;
 
-/// What an optimiser adds to a program.
+/// The parts of a program that an optimizer adds.
 struct Training {
     recipe: Recipe,
     update: RecordedUpdate,
@@ -292,17 +295,17 @@ impl Training {
     }
 }
 
-/// What came out, under the names of the case's file.
+/// Results by the names of the case's file.
 #[derive(Default)]
 pub struct Results(BTreeMap<String, Vec<f64>>);
 
 impl Results {
-    /// Empty where nothing of that name came out.
+    /// Returns a result; empty where there is none of that name.
     pub fn get(&self, name: &str) -> &[f64] {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds to what is there, as layers follow one another in one tensor of PyTorch's.
+    /// Appends values: PyTorch has the layers one after another in one tensor.
     fn add(&mut self, name: impl Into<String>, values: Vec<f64>) {
         self.0.entry(name.into()).or_default().extend(values);
     }
@@ -323,7 +326,7 @@ struct Session<'a> {
     results: Results,
 }
 
-/// Plays `case` at `place`.
+/// Runs `case` at `place`.
 pub fn play(case: &Case, place: &OpenDevice, tuning: Tuning) -> Results {
     let parameters = Parameters::of(case);
     let inputs = &case.find("x").unwrap_or_else(|| case.get("ids")).shape;
@@ -403,7 +406,7 @@ impl Session<'_> {
                 MaskOf::Input => "/input",
                 MaskOf::Output if case.is_tensorflow() => "/output",
                 MaskOf::State { .. } => "/state",
-                // PyTorch has no other.
+                // PyTorch has only one kind of mask.
                 MaskOf::Output | MaskOf::Last { .. } => "",
             };
             let kept = case.time_major(&format!("mask/layer{}{of}", mask.layer_index));
@@ -436,7 +439,7 @@ impl Session<'_> {
         }
     }
 
-    /// Writes tokens and targets, of one chunk where there are several.
+    /// Writes the tokens and targets of one chunk.
     fn write_tokens(&mut self, chunk: usize) {
         let (model, ignored) = (&self.model, self.case.oracle["ignore_index"].as_f64());
         let time_major = |name: &str| {
@@ -454,7 +457,7 @@ impl Session<'_> {
             .write_index(&model.head.labels, targets.into_iter().map(label));
     }
 
-    /// An update for each chunk, the states going on from one to the next.
+    /// Makes an update for each chunk; states are carried from one chunk to the next.
     fn train_in_chunks(&mut self, training: &Training) {
         let rates = [training.recipe.lr; HISTORY_ROWS];
         self.player.write(&training.update.rates, &rates);
@@ -488,7 +491,7 @@ impl Session<'_> {
         }
     }
 
-    /// Makes all updates, and reads on the way what the case has of them.
+    /// Makes all updates, and reads the results that the case has after some of them.
     fn train(&mut self, training: &Training) {
         let Training {
             recipe,
@@ -595,7 +598,7 @@ impl Session<'_> {
         self.results.add("loss", vec![loss]);
     }
 
-    /// The mean that the last forward pass left.
+    /// Returns the mean loss of the last forward pass.
     fn loss_of_head(&mut self) -> f64 {
         let scores = self.player.read(&self.model.head.scores);
         let losses = &scores[..scores.len() / 2];
@@ -619,7 +622,8 @@ impl Session<'_> {
         }
     }
 
-    /// The gradient as the last update used it: the optimiser multiplies by the factor and keeps no clipped copy.
+    /// Reads the clipped gradient of the last update: the optimizer multiplies by the factor and
+    /// stores no clipped copy.
     fn read_clipped(&mut self, update: &RecordedUpdate) {
         let norm = self.player.read(&update.norm);
         self.results.add("out/global_norm", vec![norm[0]]);

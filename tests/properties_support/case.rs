@@ -262,7 +262,8 @@ impl Case {
         Philox::new(self.seed, Stream::Shuffle(stream))
     }
 
-    /// Returns random values, exact in f32, for all tensors that a host writes before a forward pass.
+    /// Returns random values, exact in f32, for all tensors that the host writes before a forward
+    /// pass.
     pub fn reals(&self, model: &RecordedNetwork) -> Vec<(Tensor, Vec<f64>)> {
         let mut random = self.random(0);
         let mut normal = |tensor: Tensor| -> (Tensor, Vec<f64>) {

@@ -31,7 +31,7 @@ pub struct Player {
     pub model: RecordedNetwork,
     gradients: Gradients,
     control: Tensor,
-    /// With gradients from upstream: the tensors whose weighted sum is the value, and their weights.
+    /// With upstream gradients: the tensors whose weighted sum is the value, and their weights.
     weighed: Vec<(Tensor, Vec<f64>)>,
     executor: Loaded,
 }
@@ -141,8 +141,8 @@ impl Player {
         self.put_index(&control, &words);
     }
 
-    /// Draws random weights for the outputs of the last layer and for all last states, and writes them
-    /// as upstream gradients.
+    /// Draws random weights for the outputs of the last layer and for all last states, and writes
+    /// them as upstream gradients.
     fn weigh(&mut self, case: &Case) {
         let top = self.model.network.layers.len() - 1;
         let emitted = (self.model.emitted(top), self.model.upstream(top));
@@ -208,8 +208,8 @@ impl Player {
         tensors.into_iter().map(get).collect()
     }
 
-    /// Returns on which side of its kink each unit was at each step: of a rectifier, or of a limit of c
-    /// or h.
+    /// Returns on which side of its kink each unit was at each step. Kinks are those of a rectifier
+    /// and the limits of clipped c and h.
     pub fn sides(&mut self) -> Vec<bool> {
         let mut sides = vec![];
         let layers: Vec<_> = self.model.recurrences().cloned().collect();

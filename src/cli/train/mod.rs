@@ -29,8 +29,8 @@ use display::TrainDisplay;
 #[command(after_help = "\
 The flags change the recipe first, then each --set in turn. \
 Ctrl-C or SIGTERM stops after the current step and saves the run; a second Ctrl-C stops at once. \
-A run that was stopped, killed or cut off continues with --resume, to the same bits as an \
-undisturbed run; epochs, steps, patience, the learning rate and its schedule may be changed then.
+--resume continues a run that was stopped or killed, with results identical to those of an \
+uninterrupted run; epochs, steps, patience, the learning rate and its schedule may be changed.
 
 Examples:
   gatescan train mnist
@@ -110,7 +110,7 @@ pub struct Train {
     /// runs`.
     #[arg(long)]
     tensorboard: bool,
-    /// After a lost device, stop, or open it again and continue from the newest checkpoint.
+    /// If the device is lost, stop, or open it again and continue from the newest checkpoint.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnDeviceLost::Stop)]
     on_device_lost: OnDeviceLost,
     /// If a loss or gradient is not finite, repeat the step and name the kernel call that first
