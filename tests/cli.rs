@@ -174,7 +174,7 @@ fn eval_prints_the_requested_metrics() {
         (&["--top-k", "1,4"], "--top-k 4: the model has 3 classes"),
         (&["--top-k", "x"], "--top-k"),
         (&["--range", "20..51"], "there are 50 sequences"),
-        (&["--range", "7..7"], "must have A below B"),
+        (&["--range", "7..7"], "A must be below B"),
         (&["--range", "7"], "expected two whole numbers"),
         (&["--split", "tset"], "test"),
     ] {
@@ -230,7 +230,7 @@ fn an_existing_run_is_never_overwritten() {
 
     fs::write(place.path("file"), "").unwrap();
     let message = place.train(&["--out", "file/run"]).fails(1);
-    assert_has(&message, &["file/run", "cannot be made"]);
+    assert_has(&message, &["file/run", "cannot be created"]);
     // An empty directory may be used.
     fs::create_dir(place.path("empty")).unwrap();
     place.train(&["--epochs", "1", "--out", "empty"]).ok();

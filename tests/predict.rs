@@ -41,7 +41,7 @@ fn model(layers: Vec<Layer>, reads: Reads) -> Model {
 /// A layer of every cell, each of a different size, and a projected LSTM on top.
 fn every_cell() -> Vec<Layer> {
     let layer = |(n, cell): (usize, Cell)| Layer {
-        bias: Bias::Double,
+        bias: Bias::largest(cell),
         ..Layer::new(cell, 5 + n)
     };
     let mut layers: Vec<Layer> = Cell::ALL.into_iter().enumerate().map(layer).collect();

@@ -219,7 +219,7 @@ fn programs() -> Vec<Program> {
 /// Returns a network with two layers of `cell`.
 fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network {
     let layer = Layer {
-        bias: Bias::Double,
+        bias: Bias::largest(cell),
         ..Layer::new(cell, hidden_size)
     };
     Network {

@@ -82,6 +82,13 @@ impl Bias {
         }
     }
 
+    /// Returns the most biases that a layer of this cell can have.
+    pub fn largest(cell: Cell) -> Bias {
+        let allowed = Bias::allowed(cell);
+        let double = allowed.iter().find(|&&bias| bias == Bias::Double);
+        *double.unwrap_or(&allowed[0])
+    }
+
     /// Returns the name in recipes.
     fn name(self) -> &'static str {
         match self {

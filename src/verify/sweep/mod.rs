@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn case_names_are_unique() {
-        for (effort, count) in [(Effort::Quick, 356), (Effort::Full, 904)] {
+        for effort in [Effort::Quick, Effort::Full] {
             let cases = sweep(effort);
             let names: BTreeSet<&String> = cases.iter().map(|case| &case.id).collect();
-            assert_eq!((names.len(), cases.len()), (count, count));
+            assert_eq!(names.len(), cases.len());
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn two_layers(
     batch: usize,
 ) -> NetworkCase {
     let layer = Layer {
-        bias: Bias::Double,
+        bias: Bias::largest(cell),
         ..Layer::new(cell, hidden_size)
     };
     NetworkCase {
