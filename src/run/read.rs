@@ -15,7 +15,7 @@ const LARGEST_METRICS: u64 = 1 << 28;
 /// Reads the recipe, the devices and the metrics of a run.
 ///
 /// # Errors
-/// [`Error::File`] where there is no run or it cannot be read.
+/// [`Error::File`](crate::Error::File) where there is no run or it cannot be read.
 pub fn read_run(path: &Path) -> Result<Run> {
     check_is_run(path)?;
     let recipe = Recipe::load(&path.join(RECIPE).display().to_string())?;
