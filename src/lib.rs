@@ -8,7 +8,8 @@
 //!
 //! # An example
 //! ```
-//! use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss, Optimizer, Reads, Recipe, Targets};
+//! use gatescan::{Cell, Dataset, Device, HeadRecipe, Layer, Loss};
+//! use gatescan::{Optimizer, Reads, Recipe, Targets};
 //! use ndarray::{Array1, Array3};
 //!
 //! // Sine waves [N, T, 1] of two frequencies with different phases, and their classes [N].
@@ -18,7 +19,8 @@
 //! let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 2))?;
 //!
 //! let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
-//! let recipe = Recipe::new("waves", vec![Layer::new(Cell::Lstm, 16)], head, Optimizer::adam(0.02));
+//! let layers = vec![Layer::new(Cell::Lstm, 16)];
+//! let recipe = Recipe::new("waves", layers, head, Optimizer::adam(0.02));
 //! let model = gatescan::train::train(&recipe, &data.into(), &Device::Cpu)?;
 //!
 //! let unseen = Array3::from_shape_fn((50, 15, 1), |(n, t, _)| wave(n + 200, t));
