@@ -2332,9 +2332,14 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                         h_after[j] = (exact(1.0) - z) * h_before[j] + z * n;
                     }
                     Cell::MinLstm => {
-                        let (i, f) = (input(0, j).sigmoid(), input(1, j).sigmoid());
-                        let (g, kept) = (input(2, j), f.over(f + i));
-                        unit = vec![i, f, g, kept];
+                        let (i, f, g) = (input(0, j), input(1, j), input(2, j));
+                        // σ(f) / (σ(f) + σ(i)), with exponents shifted to at most 0.
+                        let shift = exact((-i.value).max(-f.value).max(0.0));
+                        let one = (-shift).exp();
+                        let of_input = one + (-i - shift).exp();
+                        let of_forget = one + (-f - shift).exp();
+                        let kept = of_input.over(of_input + of_forget);
+                        unit = vec![i.sigmoid(), f.sigmoid(), g, kept];
                         h_after[j] = kept * h_before[j] + (exact(1.0) - kept) * g;
                     }
                     cell => panic!("the formulas of {cell:?} are not written down here"),
@@ -2412,6 +2417,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
     let spec = layer.cell.spec();
     let (batch, h, p) = (layer.batch, layer.hidden_size, layer.output_size);
     let (slots_h, row_size) = (spec.slots * h, layer.row_size());
+    let first_stage = spec.first_stage.min(spec.recurrent_gates);
     let recurrent = before.of(&layer.weights.recurrent);
     let mut expected = vec![];
     for row in 0..batch {
@@ -2453,7 +2459,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
         if let Some(t) = parts.pending {
             let slots = load(t);
             dh = (0..p)
-                .map(|j| through(0..spec.first_stage, &slots, dh[j], j))
+                .map(|j| through(0..first_stage, &slots, dh[j], j))
                 .collect();
         }
         if let Some(t) = parts.units {
@@ -2585,7 +2591,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
             }
             if parts.matmul {
                 dh = (0..p)
-                    .map(|j| through(0..spec.first_stage, &slots, dh[j], j))
+                    .map(|j| through(0..first_stage, &slots, dh[j], j))
                     .collect();
             }
             expected.push((gates(t), slots));

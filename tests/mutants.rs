@@ -70,8 +70,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "scan_forward",
-        "let kept = f / (f + i);",
-        "let kept = i / (f + i);",
+        "return of_input / (of_input + of_forget);",
+        "return of_forget / (of_input + of_forget);",
         "min-lstm-5-t",
     ),
     (

@@ -9,6 +9,16 @@ const PEEPHOLES = false;
 
 fn product_slot(gate: u32) -> u32 { return gate; }
 
+// Returns σ(f) / (σ(f) + σ(i)) of the pre-activations, with every exponent shifted to at most 0, so
+// that it is right where both sigmoids are 0.
+fn forget_share(i: Rows, f: Rows) -> Rows {
+    let shift = max(max(-i, -f), Rows(0.0));
+    let one = exp_of(-shift);
+    let of_input = one + exp_of(-i - shift);
+    let of_forget = one + exp_of(-f - shift);
+    return of_input / (of_input + of_forget);
+}
+
 fn cell_forward(
     slots: ptr<function, array<Rows, SLOTS>>,
     product: array<Rows, GATES>,
@@ -16,12 +26,11 @@ fn cell_forward(
     h: Rows,
     c: ptr<function, Rows>,
 ) -> Rows {
-    let i = sigmoid_of((*slots)[0]);
-    let f = sigmoid_of((*slots)[1]);
+    let i = (*slots)[0];
+    let f = (*slots)[1];
     let g = (*slots)[2];
-    // A sigmoid is at least e^-87, so the sum is not 0.
-    let kept = f / (f + i);
-    *slots = array(i, f, g, kept);
+    let kept = forget_share(i, f);
+    *slots = array(sigmoid_of(i), sigmoid_of(f), g, kept);
     return kept * h + (1.0 - kept) * g;
 }
 

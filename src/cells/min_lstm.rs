@@ -36,13 +36,10 @@ impl Formulas for MinLstm {
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
-        let i = unit.slots[0].sigmoid();
-        let f = unit.slots[1].sigmoid();
-        let g = unit.slots[2];
-        // In f32 a sigmoid is at least e^-87, so the sum is not 0.
-        let kept = f / (f + i);
+        let [input, forget, g, _] = unit.slots;
+        let kept = forget_share(input, forget);
         unit.h = kept * unit.h + (kept.constant(1.0) - kept) * g;
-        unit.slots = [i, f, g, kept];
+        unit.slots = [input.sigmoid(), forget.sigmoid(), g, kept];
     }
 
     #[inline(always)]
@@ -50,11 +47,40 @@ impl Formulas for MinLstm {
         let [i, f, g, kept] = unit.slots;
         let one = kept.constant(1.0);
         let taken = one - kept;
-        // The derivative of f' with respect to f is f' i' (1 - σ(f)), to i it is -f' i' (1 - σ(i)).
+        // df'/df = f' i' (1 - σ(f)) and df'/di = -f' i' (1 - σ(i)).
         let dratio = unit.dh * (unit.h_before - g) * kept * taken;
         unit.slots[0] = -(dratio * (one - i));
         unit.slots[1] = dratio * (one - f);
         unit.slots[2] = unit.dh * taken;
         unit.dh *= kept;
+    }
+}
+
+/// Returns `σ(f) / (σ(f) + σ(i))` of the pre-activations, as `(1 + e^-i) / (2 + e^-i + e^-f)` with
+/// every exponent shifted to at most 0, so that it is right where both sigmoids are 0.
+#[inline(always)]
+fn forget_share<R: Number>(input: R, forget: R) -> R {
+    let zero = input.constant(0.0);
+    let shift = (-input).or_larger(-forget).or_larger(zero);
+    let one = Number::exp(-shift);
+    let of_input = one + Number::exp(-input - shift);
+    let of_forget = one + Number::exp(-forget - shift);
+    of_input / (of_input + of_forget)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forget_share_is_the_ratio_of_sigmoids() {
+        for (input, forget) in [(0.0_f64, 0.0), (1.0, -2.0), (-3.0, 0.5), (4.0, 5.0)] {
+            let (i, f) = (Number::sigmoid(input), Number::sigmoid(forget));
+            let share = forget_share(input, forget);
+            assert!((share - f / (f + i)).abs() < 1e-15, "{input} {forget}");
+        }
+        assert_eq!(forget_share(-2e4, -1e4), 1.0);
+        assert_eq!(forget_share(-1e4, -1e4), 0.5);
+        assert_eq!(forget_share(-1e4, -2e4), 0.0);
     }
 }
