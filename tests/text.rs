@@ -145,7 +145,7 @@ fn a_text_is_learnt_and_written() {
         &place,
         &["predict", "run", "text.txt"],
         1,
-        "gatescan sample",
+        "sample from it",
     );
     refused(&place, &["generate", "run"], 1, "not trained on a series");
 }
@@ -257,7 +257,7 @@ fn an_embedding_may_be_tied_to_the_heads_weights() {
     for (input, expected) in [
         (
             "network.input={embedding={size=16, tied=true}}",
-            "its size must be what the last layer emits, 24, and it is 16",
+            "so its size, 16, must be the number of features that the last layer emits, 24",
         ),
         (
             "network.input={embedding={size=24, tied=true, padding_idx=0}}",
