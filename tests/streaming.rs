@@ -384,7 +384,7 @@ fn streamed_arrays_have_the_same_values_as_loaded_arrays() {
         .expect("it is cut")
         .to_string();
     assert!(
-        message.contains("x.npy: sequence") && message.contains("must stay as it is"),
+        message.contains("x.npy: sequence") && message.contains("do not change the file"),
         "{message}"
     );
 }

@@ -34,7 +34,7 @@ use crate::tensor::Tensor;
 /// let labels = Array1::from_shape_fn(8, |n| n as u32 % 2);
 /// let data = Dataset::new(inputs.view(), Targets::classes(labels.view(), 2))?;
 /// let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
-/// let layers = vec![Layer::new(Cell::Gru, 4)];
+/// let layers = vec![Layer::new(Cell::Lstm, 4)];
 /// let mut recipe = Recipe::new("example", layers, head, Optimizer::adam(0.01));
 /// recipe.epochs = 1;
 /// let model = train::train(&recipe, &data.into(), &Device::Cpu)?;

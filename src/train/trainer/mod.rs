@@ -41,7 +41,7 @@ const NOT_FINITE_ADVICE: &str =
 /// recipe.epochs = 1;
 /// recipe.steps = Some(3);
 /// recipe.network.set_hidden_size(4);
-/// let data = recipe.data.source().made_up(64, recipe.seed).expect("its data are made up");
+/// let data = recipe.data.source().made_up(300, recipe.seed).expect("its data are made up");
 /// let mut trainer = Trainer::new(&recipe, &data, &Device::Cpu)?;
 /// let ending = trainer.run(&mut |trainer, event| {
 ///     if let Event::Progress(progress) = event {
