@@ -2567,7 +2567,7 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                             let dratio = d * (h_before[j] - g) * kept * (one - kept);
                             let di = ZERO - dratio * (one - i);
                             (
-                                vec![di, dratio * (one - f), d * (one - kept), ZERO],
+                                vec![di, dratio * (one - f), d * (one - kept), kept],
                                 d * kept,
                             )
                         }

@@ -141,12 +141,7 @@ fn a_text_is_learnt_and_written() {
     bad(&["--temperature=-1"], 2, "temperature is -1");
     bad(&["--top-p", "0"], 2, "top_p is 0");
     bad(&["--top-k", "0"], 2, "top_k is 0");
-    refused(
-        &place,
-        &["predict", "run", "text.txt"],
-        1,
-        "sample from it",
-    );
+    refused(&place, &["predict", "run", "text.txt"], 1, "sample from it");
     refused(&place, &["generate", "run"], 1, "not trained on a series");
 }
 

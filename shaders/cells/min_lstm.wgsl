@@ -47,6 +47,6 @@ fn cell_backward(
     let kept = (*slots)[3];
     let taken = 1.0 - kept;
     let dratio = *dh * (s.h_before - g) * kept * taken;
-    *slots = array(-(dratio * (1.0 - i)), dratio * (1.0 - f), *dh * taken, Rows(0.0));
+    *slots = array(-(dratio * (1.0 - i)), dratio * (1.0 - f), *dh * taken, kept);
     *dh = *dh * kept;
 }
