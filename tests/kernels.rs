@@ -931,6 +931,7 @@ fn dropout_mask() {
                             MaskSharing::EachStep => row,
                             MaskSharing::EachSequence => row % batch,
                             MaskSharing::EachBatch => 0,
+                            sharing => panic!("{sharing:?} is not written down here"),
                         };
                         let element = |i: usize| {
                             let block = drawn_for * width.div_ceil(4) + i / 4;

@@ -154,6 +154,7 @@ fn batches_and_padding_change_nothing() {
                         );
                         assert!(outputs.slice(s![length.., ..]).iter().all(|&y| y == 0.0));
                     }
+                    reads => panic!("{reads:?} is not checked"),
                 }
                 for (all, alone) in all.states.iter().zip(&alone.states) {
                     assert_eq!(all.h.row(n), alone.h.row(0));

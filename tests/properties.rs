@@ -432,6 +432,7 @@ fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
             MaskSharing::EachStep => rows.len(),
             MaskSharing::EachSequence => batch,
             MaskSharing::EachBatch => 1,
+            sharing => panic!("{sharing:?} is not checked"),
         };
         for (n, row) in rows.iter().enumerate() {
             assert_eq!(row, &rows[n % count], "a mask that is shared");

@@ -479,6 +479,7 @@ fn ragged(loss: Loss, padding: f32) -> Dataset {
             classes: width,
             per_step,
         },
+        loss => panic!("{loss:?} has no targets here"),
     };
     Dataset {
         count,
@@ -501,6 +502,7 @@ fn beginning(data: &Dataset, n: usize, steps: usize) -> Dataset {
     match &mut one.targets {
         Targets::Values { values, width, .. } => values.truncate(steps * *width),
         Targets::Classes { labels, .. } => labels.truncate(steps),
+        targets => panic!("{targets:?} are not cut here"),
     }
     one
 }

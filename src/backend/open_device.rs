@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::program::Program;
 
 /// An opened device, on which programs can be loaded.
+#[non_exhaustive]
 pub enum OpenDevice {
     /// The CPU.
     Cpu(Tuning),

@@ -168,7 +168,15 @@ fn choose_device(request: &str) -> Result<(Device, String)> {
     } else {
         adapters()
     };
-    let (device, why) = device::choose(request, &adapters)?;
+    let (device, why) = device::choose(request, &adapters).map_err(|error| {
+        if error.is_usage() {
+            Error::usage(format!(
+                "--device {request}: {error} (see `gatescan devices`)"
+            ))
+        } else {
+            error
+        }
+    })?;
     Ok((device, format!("{}, since {why}", device_name(device))))
 }
 

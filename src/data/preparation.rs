@@ -40,6 +40,7 @@ pub struct Normal {
 /// How missing inputs are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Missing {
     /// An error.
     #[default]

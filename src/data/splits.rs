@@ -29,6 +29,7 @@ impl Split {
 /// How the test split is taken from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum SplitBy {
     /// The last rows or sequences.
     #[default]

@@ -10,6 +10,7 @@ use crate::messages::excerpt;
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Unit {
     /// A Unicode scalar value.
     #[default]

@@ -26,6 +26,7 @@ pub struct Dropout {
 /// The steps and sequences that share a dropout mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum MaskSharing {
     /// Every step of every sequence has its own mask.
     #[default]

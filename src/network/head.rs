@@ -31,6 +31,7 @@ impl Head {
 /// The hidden states of the last layer that the head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Reads {
     /// The state after the last valid step: one output per sequence.
     #[default]
@@ -42,6 +43,7 @@ pub enum Reads {
 /// The loss that training minimises; both are means, as in TensorFlow and PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Loss {
     /// Softmax cross-entropy in nats, mean over the labelled outputs.
     CrossEntropy,

@@ -9,6 +9,7 @@ use crate::rng::{Philox, Stream};
 /// The initialisation of a layer's parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Init {
     /// Uniform in ±sqrt(6 / (rows + columns)) of TensorFlow's concatenated kernel `[I+H, G*H]`;
     /// zero biases, except ones for the gates of a GRU (Glorot & Bengio 2010; TensorFlow's

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 /// The kind of input at one time step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Input {
     /// I values.
     #[default]

@@ -102,6 +102,7 @@ impl Bias {
 /// The outputs of a layer at padded steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Padding {
     /// Zeros, as in TensorFlow's `dynamic_rnn` and PyTorch's packed sequences.
     #[default]

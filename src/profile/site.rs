@@ -63,6 +63,7 @@ pub struct SiteWork {
 /// What limits the speed of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Bound {
     /// Memory bandwidth.
     Memory,

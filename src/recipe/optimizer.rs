@@ -107,6 +107,7 @@ fn default_weight_decay() -> f64 {
 
 /// Gradient clipping.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Clip {
     None,
     /// Scales the whole gradient down if its Euclidean norm is larger than `limit`.

@@ -78,6 +78,7 @@ pub fn networks() -> impl Strategy<Value = Network> {
                     *padding_idx =
                         padding_idx.filter(|&token| (token as usize) < input_size && !*tied);
                 }
+                input => panic!("{input:?} is not generated"),
             }
             fit_residuals(&mut network);
             fit_tied(&mut network);

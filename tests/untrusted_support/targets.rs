@@ -454,6 +454,7 @@ fn trained(data: &Dataset, input: &mut Bytes) -> Option<Model> {
     let loss = match data.targets {
         Targets::Values { .. } => Loss::MeanSquaredError,
         Targets::Classes { .. } => Loss::CrossEntropy,
+        _ => return None,
     };
     let reads = if data.targets.per_step() {
         Reads::Every

@@ -78,6 +78,7 @@ pub struct Csv {
 /// What the targets are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum TableTask {
     /// Values.
     #[default]

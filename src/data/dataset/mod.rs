@@ -30,6 +30,7 @@ pub struct Dataset {
 
 /// Inputs `[N, T, I]`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Inputs {
     /// Bytes that stand for `byte * scale`; they take a quarter of the memory, on the device too.
     Bytes {
@@ -49,6 +50,7 @@ pub enum Inputs {
 
 /// The targets of the network.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Targets {
     /// Labels in `0..classes`: `[N]`, or `[N, T]` if `per_step`, where [`IGNORE`] is not learnt.
     Classes {
