@@ -39,7 +39,7 @@ impl ScreenState {
 }
 
 #[derive(Clone, Default)]
-pub struct ScreenHandle;
+pub struct ScreenHandle(());
 
 impl ScreenHandle {
     pub fn hold(&self, _: OutputStream, _: &impl Display) -> bool {
