@@ -1,5 +1,5 @@
 //! Three layers of different cells and sizes, with dropout between them, learn to repeat the symbol
-//! of four steps before.
+//! read four steps earlier.
 //!
 //!     cargo run --release --example deep
 

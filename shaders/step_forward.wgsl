@@ -1,6 +1,6 @@
 // Computes one stage of a time step of a layer, for layers that are too large for a scan. A
-// workgroup takes four sequences and WIDTH units. Stage 0 stores the operand of stage 1: the middle
-// of a cell in the last slot, m of a projected layer behind the slots. Twin:
+// workgroup takes four sequences and WIDTH units. Stage 0 stores the operand of stage 1: a cell's
+// middle in the last slot, or a projected layer's m behind the slots. Twin:
 // src/kernels/recurrence/forward.rs.
 
 struct StepForward {
@@ -11,7 +11,7 @@ struct StepForward {
 
 @group(1) @binding(0) var<uniform> u: StepForward;
 
-const GROUPS = 1u;         // of four sequences in a workgroup
+const GROUPS = 1u;         // groups of four sequences in a workgroup
 override WIDTH: u32 = 64;  // invocations, units, and elements of the operand loaded at a time
 
 var<workgroup> operand: array<Rows, WIDTH>;

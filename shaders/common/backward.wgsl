@@ -1,5 +1,5 @@
-// What the backward scan and step share: bindings, and the stages of a time step. The gradients of
-// the states before the current step are in `dstate`.
+// Shared by the backward scan and step: bindings, and the stages of a time step. `dstate` holds the
+// gradients of the states before the current step.
 
 // R's rows as vec4s [G, ceil(H/4), P], then W_hr's [ceil(P/4), H].
 @group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;
@@ -73,8 +73,8 @@ fn projection_backward(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
 
 // Applies the backward formulas of the cell to a unit of step t. Takes the gradients of h (of m, in
 // a projected layer) and c after the step, and stores those before the step in `dstate`, without
-// what comes through the recurrent matmul. In a padded step the gradients do not change. Returns
-// the slots, which are the gradients of the gates then.
+// the part through the recurrent matmul. In a padded step the gradients do not change. Returns the
+// slots, which now hold the gates' gradients.
 fn apply_cell_backward(
     t: u32, first: u32, j: u32, dh_after: Rows, dc_after: Rows,
 ) -> array<Rows, SLOTS> {

@@ -1,4 +1,4 @@
-// What the optimizers share. An invocation takes one parameter. The number of updates so far and
+// Shared by the optimizers. An invocation takes one parameter. The number of updates so far and
 // the learning rate are read on the device. `u` is the optimizer's uniform.
 
 @group(0) @binding(0) var<storage, read_write> parameters: array<f32>;  // [count]

@@ -1,4 +1,4 @@
-// What the forward scan and step share: bindings, the recurrent matmul, and the end of a time step.
+// Shared by the forward scan and step: bindings, the recurrent matmul, and the end of a time step.
 
 // R's columns as vec4s [ceil(P/4), G*H], then W_hr's [ceil(H/4), P].
 @group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>;

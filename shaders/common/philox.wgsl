@@ -1,5 +1,5 @@
-// Philox 4x32-10 (Salmon et al., SC 2011): four random words from a counter of four words and a key
-// of two. Twin: src/rng.rs.
+// Philox 4x32-10 (Salmon et al., SC 2011): four random words from a four-word counter and a
+// two-word key. Twin: src/rng.rs.
 
 // Returns the high and the low word of the 64-bit product.
 fn multiply(a: u32, b: u32) -> vec2<u32> {

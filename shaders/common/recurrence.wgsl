@@ -1,4 +1,4 @@
-// What scans and steps share. A workgroup or an invocation computes four consecutive sequences at
+// Shared by scans and steps. A workgroup or an invocation computes four consecutive sequences at
 // once, from sequence `first` on: the components of a vec4 (`Rows`).
 //
 // `gates` is [T, B, row], and a row holds the slots [SLOTS, H]. A PROJECTED layer appends its
