@@ -6,7 +6,7 @@ struct MeanSquaredError {
 }
 
 @group(0) @binding(0) var<storage, read> predictions: array<f32>;  // [rows, K]
-@group(0) @binding(1) var<storage, read> targets: array<f32>;      // [rows, K]
+@group(0) @binding(1) var<storage, read> targets: array<f32>;      // [rows, K]: MISSING
 @group(0) @binding(2) var<storage, read> labels: array<u32>;       // [rows]: IGNORE for no target
 @group(0) @binding(3) var<storage, read> weight: array<f32>;       // [2]
 @group(0) @binding(4) var<storage, read_write> dpredictions: array<f32>;  // [rows, K]
@@ -24,15 +24,24 @@ fn main(
         return;
     }
     let ignored = labels[u.labels + row] == IGNORE;
-    let share = 1.0 / f32(u.width);
+    var present = 0u;
+    for (var k = row * u.width; k < (row + 1u) * u.width; k++) {
+        present += u32(!is_missing(k));
+    }
+    let share = 1.0 / f32(max(present, 1u));
     let scale = 2.0 * weight[u.weight] * share;
     var sum = 0.0;
     for (var k = row * u.width; k < (row + 1u) * u.width; k++) {
         let error = predictions[u.predictions + k] - targets[u.targets + k];
-        let difference = select(error, 0.0, ignored);
+        let difference = select(error, 0.0, ignored || is_missing(k));
         sum += difference * difference;
         dpredictions[u.dpredictions + k] = difference * scale;
     }
     scores[u.scores + row] = sum * share;
     scores[u.scores + u.rows + row] = 0.0;
+}
+
+// Compares bits, which no driver's fast floating-point mode changes.
+fn is_missing(k: u32) -> bool {
+    return bitcast<u32>(targets[u.targets + k]) == MISSING_BITS;
 }

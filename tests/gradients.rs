@@ -5,7 +5,7 @@
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
-use gatescan::low_level::kernels::IGNORE;
+use gatescan::low_level::kernels::{IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
@@ -158,7 +158,16 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Prepared {
         cpu.write_exact(&model.inputs, &inputs);
     }
     if let Some(targets) = &model.head.targets {
-        cpu.write_exact(targets, &normal(targets.len()));
+        // One target in five is missing.
+        let missing = |(at, value)| {
+            if at % 5 == 2 {
+                f64::from(MISSING)
+            } else {
+                value
+            }
+        };
+        let values = normal(targets.len()).into_iter().enumerate();
+        cpu.write_exact(targets, &values.map(missing).collect::<Vec<_>>());
     }
     for layer in model.recurrences() {
         for (state, size) in [layer.states.h, layer.states.c]

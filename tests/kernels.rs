@@ -1468,6 +1468,13 @@ fn mean_squared_error() {
         {
             values[row * width..][..width].fill(NAN);
         }
+        // One target in four is missing, of some rows all of them.
+        values
+            .iter_mut()
+            .skip(1)
+            .step_by(4)
+            .for_each(|value| *value = MISSING);
+        let missing: Vec<bool> = values.iter().map(|&value| value == MISSING).collect();
         let (predictions, targets) = (bench.random(rows * width), bench.reads(&values));
         let (label_tensor, weight) = (bench.indices(&labels), bench.reads(&[0.37, NAN]));
         let (dpredictions, scores) = (
@@ -1484,11 +1491,15 @@ fn mean_squared_error() {
             width,
         };
         checker.call(&format!("{rows}x{width}"), bench, call, |before| {
-            let share = exact(1.0).over(exact(width as f64));
-            let scale = exact(2.0) * exact(before.of(&weight)[0]) * share;
+            let share = |row: usize| {
+                let own = missing[row * width..][..width].iter();
+                let present = own.filter(|&&is_missing| !is_missing).count();
+                exact(1.0).over(exact(present.max(1) as f64))
+            };
+            let scale = |row: usize| exact(2.0) * exact(before.of(&weight)[0]) * share(row);
             let (predictions, targets) = (before.of(&predictions), before.of(&targets));
             let difference = |at: usize| {
-                if labels[at / width] == IGNORE {
+                if labels[at / width] == IGNORE || missing[at] {
                     ZERO
                 } else {
                     exact(predictions[at]) - exact(targets[at])
@@ -1496,12 +1507,14 @@ fn mean_squared_error() {
             };
             let square = |at: usize| difference(at) * difference(at);
             let loss =
-                |row: usize| sum((row * width..(row + 1) * width).map(square), width) * share;
+                |row: usize| sum((row * width..(row + 1) * width).map(square), width) * share(row);
             let losses = (0..rows).map(loss).chain(vec![ZERO; rows]).collect();
             vec![
                 (
                     dpredictions,
-                    (0..rows * width).map(|at| difference(at) * scale).collect(),
+                    (0..rows * width)
+                        .map(|at| difference(at) * scale(at / width))
+                        .collect(),
                 ),
                 (scores, losses),
             ]

@@ -31,6 +31,18 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "squared-error",
     ),
     (
+        "mean_squared_error",
+        "ignored || is_missing(k)",
+        "ignored",
+        "squared-error",
+    ),
+    (
+        "mean_squared_error",
+        "max(present, 1u)",
+        "u.width",
+        "squared-error",
+    ),
+    (
         "softmax_cross_entropy",
         "(largest - own)",
         "(own - largest)",

@@ -6,7 +6,7 @@ use faer::{Mat, MatRef};
 
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
-use crate::kernels::IGNORE;
+use crate::kernels::{IGNORE, MISSING};
 
 /// The relation of target values to inputs in a forecast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +82,11 @@ fn last_value(data: &ValueWindows, forecast: &Forecast) -> Baseline {
 }
 
 fn mean(train: &ValueWindows, data: &ValueWindows) -> Baseline {
-    let count = train.data.count;
-    let mean = |k| (0..count).map(|n| train.target(n, k)).sum::<f64>() / count as f64;
+    let mean = |k| {
+        let known = (0..train.data.count).filter_map(|n| train.target(n, k));
+        let (sum, count) = known.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+        sum / f64::from(count.max(1))
+    };
     let means: Vec<f64> = (0..train.width).map(mean).collect();
     Baseline {
         name: "mean".into(),
@@ -145,9 +148,16 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
         return Ok(None);
     }
     let columns = coefficients + train.width;
-    let work = train.data.count as f64 * (columns * columns) as f64;
+    let known: Vec<usize> = (0..train.data.count)
+        .filter(|&n| train.is_known(n))
+        .collect();
+    let work = known.len() as f64 * (columns * columns) as f64;
     let every = (work / MOST_WORK).ceil().max(1.0) as usize;
-    let weights = least_squares(train, coefficients, every)?;
+    let known: Vec<usize> = known.into_iter().step_by(every).collect();
+    if known.is_empty() {
+        return Ok(None);
+    }
+    let weights = least_squares(train, coefficients, &known)?;
     let predict = |n: usize, k: usize| {
         let terms = (0..coefficients).map(|column| data.row(n, column) * weights[(column, k)]);
         Some(terms.sum::<f64>())
@@ -162,9 +172,9 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
     }))
 }
 
-/// Returns the weights `[coefficients, K]` fitted to every `every`-th window.
-fn least_squares(train: &ValueWindows, coefficients: usize, every: usize) -> Result<Mat<f64>> {
-    let triangle = triangle(train, coefficients, every);
+/// Returns the weights `[coefficients, K]` fitted to these windows.
+fn least_squares(train: &ValueWindows, coefficients: usize, windows: &[usize]) -> Result<Mat<f64>> {
+    let triangle = triangle(train, coefficients, windows);
     let rows = triangle.nrows().min(coefficients);
     let svd = triangle.get(..rows, ..coefficients).thin_svd();
     let svd = svd.map_err(|error| {
@@ -173,7 +183,7 @@ fn least_squares(train: &ValueWindows, coefficients: usize, every: usize) -> Res
         ))
     })?;
     let values = svd.S().column_vector();
-    let negligible = values[0] * f64::EPSILON * train.data.count.max(coefficients) as f64;
+    let negligible = values[0] * f64::EPSILON * windows.len().max(coefficients) as f64;
     let targets: MatRef<f64> = triangle.get(..rows, coefficients..);
     let projected = svd.U().transpose() * targets;
     let scaled = Mat::from_fn(projected.nrows(), train.width, |i, k| {
@@ -188,15 +198,14 @@ fn least_squares(train: &ValueWindows, coefficients: usize, every: usize) -> Res
 
 /// Returns the triangle R of `[X Y] = Q R`, where X are windows and Y their targets, so that `|X b
 /// - Y|` is `|R_xx b - R_xy|` and a constant. Blocks of windows are added one after the other.
-fn triangle(train: &ValueWindows, coefficients: usize, every: usize) -> Mat<f64> {
+fn triangle(train: &ValueWindows, coefficients: usize, windows: &[usize]) -> Mat<f64> {
     let columns = coefficients + train.width;
     let entry = |n: usize, column: usize| match column.checked_sub(coefficients) {
-        Some(k) => train.target(n, k),
+        Some(k) => train.target(n, k).unwrap_or_default(),
         None => train.row(n, column),
     };
-    let chosen: Vec<usize> = (0..train.data.count).step_by(every).collect();
     let mut triangle = Mat::<f64>::zeros(0, columns);
-    for block in chosen.chunks(BLOCK) {
+    for block in windows.chunks(BLOCK) {
         let above = triangle.nrows();
         let stacked = Mat::from_fn(above + block.len(), columns, |i, j| {
             match i.checked_sub(above) {
@@ -264,25 +273,37 @@ impl ValueWindows<'_> {
         }
     }
 
-    /// Returns value k of the target at the last step of sequence n.
-    fn target(&self, n: usize, k: usize) -> f64 {
+    /// Returns whether no value of the target at the last step of sequence n is missing.
+    fn is_known(&self, n: usize) -> bool {
+        (0..self.width).all(|k| self.target(n, k).is_some())
+    }
+
+    /// Returns value k of the target at the last step of sequence n, unless it is missing.
+    fn target(&self, n: usize, k: usize) -> Option<f64> {
         let row = if self.per_step {
             n * self.data.steps + self.length(n).max(1) - 1
         } else {
             n
         };
-        f64::from(self.values[row * self.width + k])
+        let value = self.values[row * self.width + k];
+        (value != MISSING).then_some(f64::from(value))
     }
 
-    /// Returns the mean squared error of `predict(n, k)`; `None` if it is `None` for some sequence.
+    /// Returns the mean over sequences of the mean squared error of `predict(n, k)`, as the loss
+    /// has it; `None` if it is `None` for some sequence, or no target is known.
     fn error(&self, predict: impl Fn(usize, usize) -> Option<f64>) -> Option<f64> {
-        let mut sum = 0.0;
+        let (mut sum, mut count) = (0.0, 0);
         for n in 0..self.data.count {
-            for k in 0..self.width {
-                sum += (predict(n, k)? - self.target(n, k)).powi(2);
+            let known = (0..self.width).filter_map(|k| Some((k, self.target(n, k)?)));
+            let known: Vec<(usize, f64)> = known.collect();
+            let mut squares = 0.0;
+            for &(k, target) in &known {
+                squares += (predict(n, k)? - target).powi(2);
             }
+            sum += squares / known.len().max(1) as f64;
+            count += usize::from(!known.is_empty());
         }
-        Some(sum / (self.data.count * self.width) as f64)
+        (count > 0).then(|| sum / count as f64)
     }
 }
 
@@ -336,6 +357,34 @@ mod tests {
         assert!(baselines(&forecast)[1].loss.expect("there is one") > last / 2.0);
         forecast.season = Some(9);
         assert_eq!(baselines(&forecast)[1].loss, None);
+    }
+
+    #[test]
+    fn missing_targets_are_in_no_baseline() {
+        let (mut train, mut test) = (windows(40, 0), windows(20, 40));
+        for data in [&mut train, &mut test] {
+            let Targets::Values { values, .. } = &mut data.targets else {
+                panic!("values expected")
+            };
+            // What they are instead does not matter.
+            values
+                .iter_mut()
+                .skip(5)
+                .step_by(18)
+                .for_each(|value| *value = MISSING);
+        }
+        let forecast = Forecast {
+            inputs: vec![0],
+            horizon: 1,
+            season: None,
+        };
+        let found = of_values(&train, &test, Some(&forecast)).expect("it succeeds");
+        assert_eq!(found[1].name, "seasonal naive (4 steps, found)");
+        assert!(
+            (found[1].loss.expect("there is one") - 0.16).abs() < 1e-4,
+            "{found:?}"
+        );
+        assert!(found[2].loss.expect("there is one") < 1e-8, "{found:?}");
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) use dataset::{check_lengths, check_tokens};
 pub use source::DataSource;
 pub use splits::{Split, SplitBy, Splits};
 
+/// A target value that is missing, in [`Targets::Values`]: it is neither learnt nor scored.
+pub use crate::kernels::MISSING;
+
 /// The most values of the sequences of a split: 4 GiB in f32, the most that WebGPU binds.
 pub(crate) const MAX_VALUES: u64 = 1 << 30;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::baselines::Forecast;
-use super::csv::{Csv, TableSeries};
-use super::preparation::Preparation;
+use super::csv::{CellFormat, Csv, PreparedRows, TableSeries};
+use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastStart, InputRequest, PredictionInputs, SequenceSizes,
 };
@@ -25,7 +25,7 @@ const LARGEST_FILE: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
-    /// A text file with one number per line. Without it, windows of `t sin(t) / 3 + 2 sin(5 t)` are
+    /// A text file with one number per line; a blank line is a missing value. Without it, windows of `t sin(t) / 3 + 2 sin(5 t)` are
     /// generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
@@ -47,6 +47,24 @@ pub struct Series {
     /// smallest error on the training split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub season: Option<usize>,
+    /// Whether a file's values are normalized by mean and deviation of the training split.
+    #[serde(default = "default_normalise", skip_serializing_if = "is_true")]
+    pub normalise: bool,
+    /// How to treat missing values among the inputs. A missing target is neither learnt nor scored.
+    #[serde(default, skip_serializing_if = "is_refused")]
+    pub missing: Missing,
+}
+
+fn default_normalise() -> bool {
+    true
+}
+
+fn is_true(normalise: &bool) -> bool {
+    *normalise
+}
+
+fn is_refused(missing: &Missing) -> bool {
+    *missing == Missing::Refuse
 }
 
 fn default_test_fraction() -> f64 {
@@ -73,6 +91,37 @@ impl Series {
             resolution: self.resolution,
             range: self.range,
         }
+    }
+
+    /// Returns the configuration of a table with the values of the file as its only column.
+    fn table(&self, path: &Path) -> Csv {
+        Csv {
+            steps: Some(self.steps),
+            horizon: 1,
+            every_step: true,
+            test_fraction: self.test_fraction,
+            normalise: self.normalise,
+            missing: self.missing,
+            season: self.season,
+            ..Csv::new(path, &["value"], &["value"])
+        }
+    }
+
+    /// Returns both splits of the text of a file; errors name `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`], with the line, for a line that is not a finite number; [`Error::Data`] for a
+    /// split without a window.
+    pub fn split(&self, text: &str, path: &Path) -> Result<Splits> {
+        let rows = parse(text, path)?.into();
+        self.table(path).prepare(rows, None, 0, None)
+    }
+
+    /// Returns the values of a file, prepared as in `known`.
+    fn prepared(&self, path: &Path, known: &Preparation) -> Result<PreparedRows> {
+        let mut rows = read(path)?;
+        rows.values.clear();
+        self.table(path).prepare_inputs(rows.into(), path, known)
     }
 
     fn validate_windows(&self) -> Result<()> {
@@ -140,9 +189,10 @@ impl DataSource for Series {
         1
     }
 
-    fn load(&self, seed: u64, _known: Option<&Preparation>) -> Result<Splits> {
+    fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
         if let Some(path) = &self.path {
-            return split(&read(path)?, self.steps, self.test_fraction);
+            let rows = read(path)?.into();
+            return self.table(path).prepare(rows, None, seed, known);
         }
         let windows = self.generated();
         let test = windows.draw(self.windows.div_ceil(100), seed, Stream::Windows(1));
@@ -150,25 +200,23 @@ impl DataSource for Series {
             train: windows.draw(self.windows, seed, Stream::Windows(0)).into(),
             test: Some(test.into()),
             preparation: Preparation::default(),
+            notes: vec![],
         })
     }
 
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
-        let values = read(request.path)?;
-        let csv = Csv {
-            steps: Some(self.steps),
-            horizon: 1,
-            ..Csv::new(request.path, &["value"], &["value"])
-        };
-        csv.window_inputs(&[TableSeries::from(values)], request.path)
+        let PreparedRows { series, notes } = self.prepared(request.path, request.preparation)?;
+        let table = self.table(request.path);
+        table.window_inputs(&series, request.path, notes)
     }
 
-    fn forecast_start(&self, file: Option<&Path>, _known: &Preparation) -> Result<ForecastStart> {
-        let values = match (file, &self.path) {
-            (Some(file), _) => read(file)?,
-            (None, Some(file)) => read(file)?.into_iter().take(self.steps).collect(),
-            (None, None) => self.generated().first(),
-        };
+    /// Returns the last values of the file, or the first of the generated series.
+    fn forecast_start(&self, file: Option<&Path>, known: &Preparation) -> Result<ForecastStart> {
+        if let Some(path) = file.or(self.path.as_deref()) {
+            let PreparedRows { series, .. } = self.prepared(path, known)?;
+            return Ok(self.table(path).start_after(&series[0]));
+        }
+        let values = self.generated().first();
         Ok(ForecastStart {
             history: values.clone(),
             values,
@@ -249,51 +297,6 @@ impl Windows {
     }
 }
 
-/// Returns every window of T = `steps` values of a recorded series. The last `test_fraction` of the
-/// series, in time, is the test split.
-///
-/// # Errors
-/// [`Error::Data`] for a split that is too short for one window, or too long.
-pub fn split(values: &[f32], steps: usize, test_fraction: f64) -> Result<Splits> {
-    let cut = ((values.len() as f64) * (1.0 - test_fraction)).round() as usize;
-    let (train, test) = values.split_at(cut);
-    Ok(Splits {
-        train: all_windows(train, steps, "training")?.into(),
-        test: if test.is_empty() {
-            None
-        } else {
-            Some(all_windows(test, steps, "test")?.into())
-        },
-        preparation: Preparation::default(),
-    })
-}
-
-/// Returns every window of a part of a series; `name` is that of the split.
-fn all_windows(values: &[f32], steps: usize, name: &str) -> Result<Dataset> {
-    if values.len() <= steps {
-        return Err(Error::data(format!(
-            "the {name} split has {} values, but a window of {steps} values and the value that \
-             follows need {}; reduce data.steps, use a longer series, or change data.test_fraction",
-            values.len(),
-            steps as u128 + 1
-        )));
-    }
-    let count = values.len() - steps;
-    let size = count as u128 * steps as u128;
-    if size > u128::from(MAX_VALUES) {
-        return Err(Error::data(format!(
-            "the {name} split has {count} windows of {steps} steps, which are {size} values; \
-             at most {MAX_VALUES} are allowed: reduce data.steps or use a shorter series"
-        )));
-    }
-    let windows = |first: usize| {
-        (first..first + count)
-            .flat_map(|n| values[n..n + steps].iter().copied())
-            .collect()
-    };
-    Ok(dataset(count, steps, windows(0), windows(1)))
-}
-
 fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> Dataset {
     Dataset {
         count,
@@ -309,38 +312,42 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
     }
 }
 
-/// Reads a series from a text file: one number per line. Empty lines and lines that begin with `#`
-/// are skipped.
-///
-/// # Errors
-/// [`Error::File`], with the line number, for a line that is not a finite number.
-pub fn read(path: &Path) -> Result<Vec<f32>> {
+/// Reads a series from a text file: one number per line. Lines that begin with `#` are skipped; a
+/// blank line is a missing value, except at the beginning and at the end.
+fn read(path: &Path) -> Result<TableSeries> {
     let text = files::read_text(path, LARGEST_FILE)
         .map_err(|error| Error::file(path, format!("the series cannot be read: {error}")))?;
     parse(&text, path)
 }
 
 /// Parses the text of a series; errors name `path`. See [`read`].
-///
-/// # Errors
-/// Those of [`read`].
-pub fn parse(text: &str, path: &Path) -> Result<Vec<f32>> {
-    let lines = text.lines().map(str::trim).enumerate();
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let number = |(n, line): (usize, &str)| {
-        let value: Option<f32> = line.parse().ok().filter(|value: &f32| value.is_finite());
-        let problem = || {
-            let (line_number, line) = (n + 1, excerpt(line));
-            format!("line {line_number} is `{line}`; each line must hold one finite number")
-        };
-        value.ok_or_else(|| Error::file(path, problem()))
-    };
-    lines.map(number).collect()
+pub(crate) fn parse(text: &str, path: &Path) -> Result<TableSeries> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_blank = |line: &&str| line.is_empty();
+    let begin = lines.iter().take_while(|line| is_blank(line)).count();
+    let end = lines.len() - lines.iter().rev().take_while(|line| is_blank(line)).count();
+    let mut series = TableSeries::default();
+    for (line, number) in lines.iter().zip(1..).take(end).skip(begin) {
+        if line.starts_with('#') {
+            continue;
+        }
+        let value = CellFormat::default().number(line).ok_or_else(|| {
+            let line = excerpt(line);
+            let problem =
+                format!("line {number} is `{line}`; each line must hold one finite number");
+            Error::file(path, problem)
+        })?;
+        series.lines.push(number);
+        series.inputs.push(value);
+        series.values.push(value);
+    }
+    Ok(series)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::MISSING;
 
     #[test]
     fn targets_are_the_next_values() {
@@ -361,10 +368,29 @@ mod tests {
         assert_ne!(inputs[0], inputs[4]);
     }
 
+    /// A series of a file with these values.
+    fn recorded(steps: usize, test_fraction: f64, text: &str) -> Result<Splits> {
+        let series = Series {
+            path: None,
+            steps,
+            test_fraction,
+            resolution: default_resolution(),
+            range: default_range(),
+            windows: default_windows(),
+            season: None,
+            normalise: false,
+            missing: Missing::Forward,
+        };
+        series.split(text, Path::new("series.txt"))
+    }
+
+    fn lines(count: usize) -> String {
+        (0..count).map(|n| format!("{n}\n")).collect()
+    }
+
     #[test]
     fn a_recorded_series_is_split_in_time() {
-        let values: Vec<f32> = (0..20).map(|n| n as f32).collect();
-        let Splits { train, test, .. } = split(&values, 3, 0.25).unwrap();
+        let Splits { train, test, .. } = recorded(3, 0.25, &lines(20)).unwrap();
         let test = test.unwrap();
         assert_eq!((train.count, test.count), (12, 2));
         let Targets::Values {
@@ -374,33 +400,51 @@ mod tests {
             panic!("values expected")
         };
         assert_eq!(targets[..], [16.0, 17.0, 18.0, 17.0, 18.0, 19.0]);
-        let message = split(&values, 17, 0.1).unwrap_err().to_string();
-        assert!(message.contains("test split has 2 values"), "{message}");
-        assert!(split(&values, 19, 0.0).unwrap().test.is_none());
-        let message = split(&vec![0.0; 1 << 17], 1 << 16, 0.0)
-            .unwrap_err()
-            .to_string();
+        let message = recorded(17, 0.1, &lines(20)).unwrap_err().to_string();
         assert!(
-            message.contains("65536 windows of 65536 steps"),
+            message.contains("the longest series of the test split has 2 rows"),
             "{message}"
+        );
+        assert!(recorded(19, 0.0, &lines(20)).unwrap().test.is_none());
+    }
+
+    #[test]
+    fn a_blank_line_is_a_missing_value() {
+        let Splits { train, notes, .. } = recorded(2, 0.0, "\n1\n\n3\n4\n5\n\n").unwrap();
+        let (Inputs::Floats(inputs), Targets::Values { values, .. }) =
+            (&train.inputs, &train.targets)
+        else {
+            panic!("floats expected");
+        };
+        assert_eq!(inputs[..], [1.0, 1.0, 1.0, 3.0, 3.0, 4.0]);
+        assert_eq!(values[..], [MISSING, 3.0, 3.0, 4.0, 4.0, 5.0]);
+        assert!(
+            notes[0].contains("1 missing inputs are filled with the value before"),
+            "{notes:?}"
+        );
+        assert!(
+            notes[1].contains("1 of 6 targets of the training split"),
+            "{notes:?}"
         );
     }
 
     #[test]
     fn an_error_names_the_line_that_is_not_a_number() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("series.txt");
-        std::fs::write(&path, "# title\n1.5\n\n-2e3\n").unwrap();
-        assert_eq!(read(&path).unwrap(), [1.5, -2000.0]);
-        for line in ["x", "nan", "1,2"] {
-            std::fs::write(&path, format!("1\n{line}\n")).unwrap();
-            let message = read(&path).unwrap_err().to_string();
+        let path = Path::new("series.txt");
+        assert_eq!(
+            parse("# title\n1.5\n-2e3\n", path).unwrap().inputs,
+            [1.5, -2000.0]
+        );
+        for line in ["x", "inf", "1,2"] {
+            let message = parse(&format!("1\n{line}\n"), path)
+                .unwrap_err()
+                .to_string();
             assert!(
                 message.contains(&format!("line 2 is `{line}`")),
                 "{message}"
             );
         }
-        let message = parse(&"\x1b[2J\u{e9}".repeat(99), &path)
+        let message = parse(&"\x1b[2J\u{e9}".repeat(99), path)
             .unwrap_err()
             .to_string();
         assert!(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::baselines::Forecast;
+use super::csv::CellFormat;
 use super::preparation::{Missing, Preparation};
 use super::{Dataset, Split, Splits};
 use crate::error::{Error, Result};
@@ -218,6 +219,8 @@ pub struct PredictionInputs {
     pub data: Dataset,
     /// The rows of each window of a table or series; `None` for sequences that are no windows.
     pub windows: Option<WindowRows>,
+    /// What was left out or filled, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl From<Dataset> for PredictionInputs {
@@ -225,6 +228,7 @@ impl From<Dataset> for PredictionInputs {
         PredictionInputs {
             data,
             windows: None,
+            notes: vec![],
         }
     }
 }
@@ -278,6 +282,8 @@ impl SequenceSizes {
 #[derive(Debug, Clone, Copy)]
 pub struct LineFormat<'a> {
     pub delimiter: char,
+    /// How cells hold numbers and missing values.
+    pub(crate) cells: CellFormat<'a>,
     /// The names of the input columns; empty if they have none.
     pub inputs: &'a [String],
     /// What replaces missing values.
@@ -288,6 +294,7 @@ impl Default for LineFormat<'_> {
     fn default() -> Self {
         LineFormat {
             delimiter: ',',
+            cells: CellFormat::default(),
             inputs: &[],
             missing: Missing::Refuse,
         }

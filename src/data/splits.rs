@@ -38,9 +38,11 @@ pub enum SplitBy {
     Random,
     /// Randomly chosen groups of sequences; no group is in both splits.
     Group,
+    /// The same share of each class, randomly chosen, so that both splits have all classes.
+    Class,
 }
 
-/// A training split and an optional test split of the same shape. They are shared with the threads
+/// A training split and an optional test split, whose longest sequences may differ. They are shared with the threads
 /// of a run that reads them from disk.
 #[derive(Debug, Clone)]
 pub struct Splits {
@@ -48,6 +50,8 @@ pub struct Splits {
     pub test: Option<Arc<Dataset>>,
     /// How both were prepared; saved with the model.
     pub preparation: Preparation,
+    /// What was left out or filled, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl From<Dataset> for Splits {
@@ -57,6 +61,7 @@ impl From<Dataset> for Splits {
             train: train.into(),
             test: None,
             preparation: Preparation::default(),
+            notes: vec![],
         }
     }
 }
@@ -79,13 +84,21 @@ impl Splits {
     }
 }
 
-/// Returns the indices of the training and of the test sequences, both ascending; `groups` `[N]` is
-/// the group of each sequence.
+/// The sequences to divide into splits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Divided<'a> {
+    /// `[N]`: the group of each sequence.
+    pub groups: &'a [i64],
+    /// `[N]`: the class of each sequence, for [`SplitBy::Class`].
+    pub classes: &'a [u32],
+}
+
+/// Returns the indices of the training and of the test sequences, both ascending.
 ///
 /// # Errors
-/// A message if no sequence is left to train on.
+/// A message if no sequence is left to train on, or there are no classes to divide by.
 pub(super) fn divide(
-    groups: &[i64],
+    Divided { groups, classes }: Divided,
     by: SplitBy,
     test_fraction: f64,
     seed: u64,
@@ -95,7 +108,7 @@ pub(super) fn divide(
     distinct.sort_unstable();
     distinct.dedup();
     let (units, unit) = match by {
-        SplitBy::Order | SplitBy::Random => (count, "sequences"),
+        SplitBy::Order | SplitBy::Random | SplitBy::Class => (count, "sequences"),
         SplitBy::Group => (distinct.len(), "groups"),
     };
     let taken = if test_fraction > 0.0 {
@@ -117,6 +130,14 @@ pub(super) fn divide(
             let is_drawn = |group| distinct.binary_search(group).is_ok_and(|unit| drawn[unit]);
             groups.iter().map(is_drawn).collect()
         }
+        SplitBy::Class if classes.len() != count => {
+            return Err(
+                "data.split_by is \"class\", but not each sequence has one class; set it to \
+                 \"random\" or \"order\""
+                    .into(),
+            );
+        }
+        SplitBy::Class => draw_of_classes(classes, test_fraction, seed),
     };
     Ok((0..count).partition(|&n| !is_test[n]))
 }
@@ -129,4 +150,56 @@ fn draw(units: usize, taken: usize, seed: u64) -> Vec<bool> {
         drawn[unit as usize] = true;
     }
     drawn
+}
+
+/// Draws the same share of each class: at least one sequence of each class that has two, and never
+/// all of a class.
+fn draw_of_classes(classes: &[u32], fraction: f64, seed: u64) -> Vec<bool> {
+    let mut order = Philox::new(seed, Stream::Split).permutation(classes.len());
+    // The random order within each class.
+    order.sort_by_key(|&n| classes[n as usize]);
+    let mut drawn = vec![false; classes.len()];
+    for class in order.chunk_by(|&a, &b| classes[a as usize] == classes[b as usize]) {
+        let share = (class.len() as f64 * fraction).round() as usize;
+        let least = usize::from(fraction > 0.0);
+        for &n in &class[..share.max(least).min(class.len() - 1)] {
+            drawn[n as usize] = true;
+        }
+    }
+    drawn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_is_in_both_splits() {
+        let classes: Vec<u32> = (0..40).map(|n| n / 10).chain([4]).collect();
+        let groups: Vec<i64> = (0..41).collect();
+        let divided = Divided {
+            groups: &groups,
+            classes: &classes,
+        };
+        let (train, test) = divide(divided, SplitBy::Class, 0.2, 3).expect("it is valid");
+        assert_eq!((train.len(), test.len()), (33, 8));
+        for class in 0..4 {
+            let of_class = test.iter().filter(|&&n| classes[n] == class);
+            assert_eq!(of_class.count(), 2, "{test:?}");
+        }
+        // The only sequence of a class is in the training split.
+        assert!(train.contains(&40));
+        let (_, random) = divide(divided, SplitBy::Class, 0.2, 4).expect("it is valid");
+        assert_ne!(test, random);
+        let message = divide(
+            Divided {
+                classes: &[],
+                ..divided
+            },
+            SplitBy::Class,
+            0.2,
+            3,
+        );
+        assert!(message.expect_err("there are none").contains("one class"));
+    }
 }

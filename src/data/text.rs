@@ -198,6 +198,7 @@ impl Text {
                 vocabulary: Some(vocabulary),
                 ..Preparation::default()
             },
+            notes: vec![],
         })
     }
 
@@ -317,6 +318,8 @@ mod tests {
             train,
             test,
             preparation,
+            ..
+
         } = split(&text(Unit::Char, 3, 0.2), "abcdefghijklm\u{e9}".as_bytes()).unwrap();
         // 11 training tokens: three streams of three steps, the last target, and one left over.
         assert_eq!((train.count, train.steps), (3, 3));

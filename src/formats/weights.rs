@@ -63,6 +63,6 @@ pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 
 /// Means and deviations of all columns; `None` if the values are not normalised.
 pub(super) fn columns(normals: &[Normal]) -> Option<[Vec<f32>; 2]> {
-    let all = |part: fn(&Normal) -> f32| normals.iter().map(part).collect();
+    let all = |part: fn(&Normal) -> f64| normals.iter().map(|each| part(each) as f32).collect();
     (!normals.is_empty()).then(|| [all(|normal| normal.mean), all(|normal| normal.deviation)])
 }

@@ -7,7 +7,6 @@ use ndarray::{ArrayView2, ArrayView3};
 use super::dataset::{probabilities_or_values, wrong_shape};
 use super::predict::{Predictor, Sequences, State};
 use crate::backend::OpenDevice;
-use crate::data::csv::number_of;
 use crate::data::csv::parse::split_line;
 use crate::data::preparation::Normal;
 use crate::data::source::LineFormat;
@@ -93,7 +92,7 @@ struct LineReader<'a> {
     cells: Option<usize>,
     is_first: bool,
     /// The previous line of the sequence, in its own units.
-    previous: Option<Vec<f32>>,
+    previous: Option<Vec<f64>>,
 }
 
 impl LineReader<'_> {
@@ -125,21 +124,21 @@ impl LineReader<'_> {
         self.check_cells(&record)?;
         let value = |&column: &usize| {
             let cell = &record[column];
-            number_of(cell)
-                .ok_or_else(|| format!("`{}` is not a finite number", cell.escape_debug()))
+            let number = self.format.cells.number(cell);
+            number.ok_or_else(|| format!("`{}` is not a finite number", cell.escape_debug()))
         };
-        let values: Vec<f32> = self.columns.iter().map(value).collect::<Result<_, _>>()?;
+        let values: Vec<f64> = self.columns.iter().map(value).collect::<Result<_, _>>()?;
         if self.model.network.input.is_values() {
             return self.prepare(values, line).map(Some);
         }
         let vocabulary = self.model.network.input_size;
         let token = values[0];
-        if token.fract() != 0.0 || !(0.0..vocabulary as f32).contains(&token) {
+        if token.fract() != 0.0 || !(0.0..vocabulary as f64).contains(&token) {
             return Err(format!(
                 "{token} is not a token; tokens are whole numbers below {vocabulary}"
             ));
         }
-        Ok(Some(values))
+        Ok(Some(vec![token as f32]))
     }
 
     /// The names of the inputs; none for a model that was not trained on a table.
@@ -184,7 +183,7 @@ impl LineReader<'_> {
     }
 
     /// Fills missing values, if need be from the previous line, and normalises.
-    fn prepare(&mut self, values: Vec<f32>, line: u64) -> Result<Vec<f32>, String> {
+    fn prepare(&mut self, values: Vec<f64>, line: u64) -> Result<Vec<f32>, String> {
         let (width, preparation) = (self.columns.len(), &self.model.preparation);
         let mut rows = self.previous.take().unwrap_or_default();
         rows.extend(values);
@@ -193,9 +192,9 @@ impl LineReader<'_> {
             let cell = self.columns[column] + 1;
             format!("cell {cell} of line {line} is missing")
         })?;
-        let mut values = rows.split_off(rows.len() - width);
-        self.previous = Some(values.clone());
-        Normal::apply_all(&preparation.inputs, &mut values);
-        Ok(values)
+        let values = rows.split_off(rows.len() - width);
+        let prepared = Normal::prepare_all(&preparation.inputs, &values);
+        self.previous = Some(values);
+        Ok(prepared)
     }
 }

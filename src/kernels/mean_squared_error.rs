@@ -1,16 +1,16 @@
-use super::words::ignore_wgsl;
-use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, linear_grid, read, write};
+use super::words::{ignore_wgsl, missing_wgsl};
+use super::{Arg, Cost, IGNORE, Kernel, MISSING, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Computes the squared error, averaged over K, and its gradient:
-/// `dpredictions = 2 (predictions - targets) / K * weight`.
+/// Computes the squared error, averaged over the K' of K targets of a row that are not missing, and
+/// its gradient: `dpredictions = 2 (predictions - targets) / K' * weight`.
 #[derive(Debug, Clone)]
 pub struct MeanSquaredError {
     /// `[rows, K]`.
     pub predictions: Tensor,
-    /// `[rows, K]`.
+    /// `[rows, K]`; [`MISSING`] for a target that is missing.
     pub targets: Tensor,
     /// `[rows]`; [`IGNORE`] marks an output without a target.
     pub labels: Tensor,
@@ -48,7 +48,9 @@ impl Kernel for MeanSquaredError {
     }
 
     fn shader(&self) -> Shader {
-        Shader::new([include_str!("../../shaders/mean_squared_error.wgsl")]).with(ignore_wgsl())
+        Shader::new([include_str!("../../shaders/mean_squared_error.wgsl")])
+            .with(ignore_wgsl())
+            .with(missing_wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -56,7 +58,7 @@ impl Kernel for MeanSquaredError {
     }
 
     fn iterations(&self) -> usize {
-        self.width
+        2 * self.width
     }
 
     fn cost(&self) -> Cost {
@@ -72,21 +74,24 @@ impl MeanSquaredError {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (predictions, targets) = (memory.read(&self.predictions), memory.read(&self.targets));
         let labels = memory.read_index(&self.labels);
-        let share = R::one() / R::of(self.width as f64);
-        let scale = R::of(2.0) * memory.read(&self.weight)[0] * share;
+        let weight = memory.read(&self.weight)[0];
+        let is_missing = |target: R| target.f64() == f64::from(MISSING);
         let (mut dpredictions, mut scores) =
             (memory.write(&self.dpredictions), memory.write(&self.scores));
         let (losses, rest) = scores.split_at_mut(labels.len());
         rest.fill(R::zero());
         for (row, d) in dpredictions.chunks_exact_mut(self.width).enumerate() {
             let own = row * self.width..(row + 1) * self.width;
+            let (predictions, targets) = (&predictions[own.clone()], &targets[own]);
+            let present = targets
+                .iter()
+                .filter(|&&target| !is_missing(target))
+                .count();
+            let share = R::one() / R::of(present.max(1) as f64);
+            let scale = R::of(2.0) * weight * share;
             let mut sum = R::zero();
-            for ((d, &prediction), &target) in d
-                .iter_mut()
-                .zip(&predictions[own.clone()])
-                .zip(&targets[own])
-            {
-                let difference = if labels[row] == IGNORE {
+            for ((d, &prediction), &target) in d.iter_mut().zip(predictions).zip(targets) {
+                let difference = if labels[row] == IGNORE || is_missing(target) {
                     R::zero()
                 } else {
                     prediction - target

@@ -46,7 +46,7 @@ pub use recurrence::{
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
-pub use words::{IGNORE, control, history};
+pub use words::{IGNORE, MISSING, control, history};
 
 use std::borrow::Cow;
 

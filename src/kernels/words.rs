@@ -4,6 +4,9 @@
 /// accuracy.
 pub const IGNORE: u32 = u32::MAX;
 
+/// A target value that is missing: it adds nothing to the loss or the gradient.
+pub const MISSING: f32 = f32::MAX;
+
 /// The words of a control buffer, which the training or evaluation loop on the device advances.
 pub mod control {
     /// Updates of the parameters so far.
@@ -66,6 +69,11 @@ pub mod history {
 /// Returns [`IGNORE`] as a WGSL constant.
 pub(super) fn ignore_wgsl() -> String {
     wgsl_constants(&[("IGNORE", IGNORE as usize)])
+}
+
+/// Returns the bits of [`MISSING`] as a WGSL constant.
+pub(super) fn missing_wgsl() -> String {
+    wgsl_constants(&[("MISSING_BITS", MISSING.to_bits() as usize)])
 }
 
 /// Returns declarations of `u32` constants in WGSL.

@@ -75,18 +75,6 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Returns an error for splits whose sequences have different lengths.
-pub(super) fn check_steps(train: &Dataset, test: &Dataset) -> Result<()> {
-    if train.steps == test.steps {
-        return Ok(());
-    }
-    Err(Error::data(format!(
-        "the training sequences have {} steps and the test sequences {}; they must have the same \
-         number",
-        train.steps, test.steps
-    )))
-}
-
 /// The CRC-32 of inputs, targets and lengths.
 pub(super) fn checksum(data: &Dataset) -> Result<u32> {
     let targets: &[u8] = match &data.targets {

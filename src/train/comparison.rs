@@ -17,7 +17,7 @@ pub struct BaselineComparison {
     pub loss: f64,
     pub baselines: Vec<Baseline>,
     /// What an error of 1 is in the data's own units; where there is one target.
-    unit: Option<f32>,
+    unit: Option<f64>,
 }
 
 impl BaselineComparison {
@@ -53,7 +53,7 @@ impl BaselineComparison {
 
     /// The root of a mean squared error in the data's own units; where there is one target.
     pub fn rmse(&self, loss: f64) -> Option<f64> {
-        self.unit.map(|unit| loss.sqrt() * f64::from(unit))
+        self.unit.map(|unit| loss.sqrt() * unit)
     }
 
     /// The names of the baselines that the model does not beat.

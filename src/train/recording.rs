@@ -34,7 +34,8 @@ impl Recording {
         let train = &data.train;
         let shares = bytes.map(|bytes| shares(train, data.test.as_deref(), bytes));
         let [train_bytes, test_bytes] = [0, 1].map(|split| shares.map(|shares| shares[split]));
-        let steps = recipe.bptt_steps.unwrap_or(train.steps).min(train.steps);
+        let longest = (data.test.as_ref()).map_or(train.steps, |test| test.steps.max(train.steps));
+        let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
         let batch = recipe.batch_size.min(train.count);
         let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;

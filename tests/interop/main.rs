@@ -198,8 +198,8 @@ fn cases() -> Vec<Case> {
 /// Means and deviations that differ from column to column.
 fn normals(columns: usize) -> Vec<Normal> {
     let normal = |column| Normal {
-        mean: 3.7 - column as f32,
-        deviation: 0.3 * (1.0 + column as f32),
+        mean: 3.7 - column as f64,
+        deviation: 0.3 * (1.0 + column as f64),
     };
     (0..columns).map(normal).collect()
 }

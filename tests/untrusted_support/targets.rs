@@ -9,9 +9,10 @@ use gatescan::data::baselines;
 use gatescan::data::csv::{Csv, TableTask};
 use gatescan::data::npy::{ArrayFiles, Npy};
 use gatescan::data::preparation::Missing;
+use gatescan::data::series::Series;
 use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
-use gatescan::data::{DataSource, Inputs, SplitBy, idx, npy, series};
+use gatescan::data::{DataSource, Inputs, SplitBy, idx, npy};
 use gatescan::formats::{self, ImportHints};
 use gatescan::infer::predict::Sequences;
 use gatescan::low_level::backend::tuning::Tuning;
@@ -205,10 +206,18 @@ pub fn series(input: &[u8]) -> bool {
     let mut input = Bytes(input);
     let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
     let text = String::from_utf8_lossy(input.0);
-    let Ok(values) = series::parse(&text, Path::new("series.txt")) else {
-        return false;
+    let series = Series {
+        path: None,
+        steps: steps.max(1),
+        test_fraction: fraction,
+        resolution: 0.1,
+        range: [0.0, 30.0],
+        windows: 1,
+        season: None,
+        normalise: true,
+        missing: Missing::Forward,
     };
-    let Ok(splits) = series::split(&values, steps.max(1), fraction) else {
+    let Ok(splits) = series.split(&text, Path::new("series.txt")) else {
         return false;
     };
     for data in [splits.train].iter().chain(&splits.test) {

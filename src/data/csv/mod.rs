@@ -1,11 +1,17 @@
 //! Tables: CSV files with a header. A row is one time step of a series; a column of groups, if
 //! there is one, assigns rows to series.
 
+pub(crate) mod cells;
+#[cfg(feature = "tables")]
+mod order;
 #[cfg_attr(not(feature = "tables"), path = "no_parse.rs")]
 pub(crate) mod parse;
+mod pieces;
 mod splits;
 #[cfg(all(test, feature = "tables"))]
 mod tests;
+#[cfg(feature = "tables")]
+pub(crate) mod time;
 mod windows;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +28,8 @@ use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
 use crate::network::{Loss, Reads};
+pub(crate) use cells::CellFormat;
+pub(super) use splits::PreparedRows;
 
 /// The columns of a table to read, and how rows become sequences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +40,13 @@ pub struct Csv {
     /// The character between two cells.
     #[serde(default = "default_delimiter", skip_serializing_if = "is_comma")]
     pub delimiter: char,
+    /// The character between the whole part and the fraction of a number: `.` or `,`.
+    #[serde(default = "default_decimal", skip_serializing_if = "is_point")]
+    pub decimal: char,
+    /// The character between groups of three digits. Without it, `1,234.5` and `1,234,567` are read
+    /// (with a decimal comma, `1.234,5`), but `1,234` is refused: it may be a decimal comma.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
     /// The columns of inputs, which hold numbers.
     pub inputs: Vec<String>,
     /// The columns of targets: one or more of values, or one of classes.
@@ -42,6 +57,10 @@ pub struct Csv {
     /// cross series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The column of numbers or dates by which the rows of each series are sorted; without it, they
+    /// are in the order of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
     /// T: rows of a window; whole series without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
@@ -60,15 +79,20 @@ pub struct Csv {
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
     /// How the test split is taken from `path`: with `order`, the last rows of each series (of
-    /// whole series, the last ones); with `group`, randomly chosen series.
+    /// whole series, the last ones); with `group`, randomly chosen series; with `class`, the last
+    /// rows of each run of rows of one class (of whole series, a random share of each class).
     #[serde(default)]
     pub split_by: SplitBy,
     /// Whether inputs and target values are normalized by mean and deviation of the training split.
     #[serde(default = "default_normalise")]
     pub normalise: bool,
-    /// How to treat empty cells, and `NA`, `NaN`, `null`, `none` and `?`.
+    /// How to treat inputs that are missing. A missing target is neither learnt nor scored.
     #[serde(default)]
     pub missing: Missing,
+    /// Cells that hold no value, besides empty ones, in any case; without it, `NA`, `N/A`, `NaN`,
+    /// `null`, `none` and `?`, which in a column of classes are classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_marks: Option<Vec<String>>,
     /// Rows of a season, for the seasonal naive forecast; without it, the season with the smallest
     /// error on the training split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +119,14 @@ fn is_comma(delimiter: &char) -> bool {
     *delimiter == ','
 }
 
+fn default_decimal() -> char {
+    '.'
+}
+
+fn is_point(decimal: &char) -> bool {
+    *decimal == '.'
+}
+
 fn default_stride() -> usize {
     1
 }
@@ -107,56 +139,45 @@ fn default_normalise() -> bool {
     true
 }
 
-/// The rows of one series, in the order of the file.
+/// The rows of one series: in f64 as the file has them, with NaN for missing values, or in f32 as
+/// a network reads them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct TableSeries {
+pub(crate) struct TableSeries<V = f64> {
     /// The name of its group.
     pub name: String,
     /// `[R]`: the line of the file at which each row begins, from 1.
     pub lines: Vec<u64>,
-    /// `[R, I]`: NaN for missing values.
-    pub inputs: Vec<f32>,
+    /// `[R, I]`
+    pub inputs: Vec<V>,
     /// `[R, K]`, for a regression.
-    values: Vec<f32>,
-    /// `[R]`, for a classification.
-    labels: Vec<u32>,
+    pub values: Vec<V>,
+    /// `[R]`, for a classification; [`IGNORE`](crate::kernels::IGNORE) for a row without a class.
+    pub labels: Vec<u32>,
 }
 
-impl From<Vec<f32>> for TableSeries {
-    /// A series of one input.
-    fn from(inputs: Vec<f32>) -> TableSeries {
-        TableSeries {
-            lines: (1..=inputs.len() as u64).collect(),
-            inputs,
-            ..TableSeries::default()
-        }
-    }
-}
-
-impl TableSeries {
+impl<V> TableSeries<V> {
     /// R.
     pub fn rows(&self) -> usize {
         self.lines.len()
     }
-
-    /// Removes and returns the rows from `row` on.
-    fn split_off(&mut self, row: usize) -> TableSeries {
-        let [inputs, values] = [&mut self.inputs, &mut self.values]
-            .map(|numbers| numbers.split_off(numbers.len() / self.lines.len().max(1) * row));
-        TableSeries {
-            name: self.name.clone(),
-            labels: self.labels.split_off(row.min(self.labels.len())),
-            lines: self.lines.split_off(row),
-            inputs,
-            values,
-        }
-    }
 }
 
 /// The rows of a table by series, and the names of its classes in order.
-struct TableRows {
-    series: Vec<TableSeries>,
-    classes: Vec<String>,
+pub(crate) struct TableRows {
+    pub series: Vec<TableSeries>,
+    pub classes: Vec<String>,
+    /// What was left out or changed, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl From<TableSeries> for TableRows {
+    fn from(series: TableSeries) -> TableRows {
+        TableRows {
+            series: vec![series],
+            classes: vec![],
+            notes: vec![],
+        }
+    }
 }
 
 impl Csv {
@@ -167,10 +188,13 @@ impl Csv {
         Csv {
             path: path.to_path_buf(),
             delimiter: default_delimiter(),
+            decimal: default_decimal(),
+            thousands: None,
             inputs: owned(inputs),
             targets: owned(targets),
             task: TableTask::default(),
             group: None,
+            time: None,
             steps: None,
             stride: default_stride(),
             horizon: 0,
@@ -180,6 +204,7 @@ impl Csv {
             split_by: SplitBy::default(),
             normalise: default_normalise(),
             missing: Missing::default(),
+            missing_marks: None,
             season: None,
         }
     }
@@ -191,6 +216,31 @@ impl Csv {
             format!("{:?}", self.delimiter),
             "one ASCII character, such as \",\", \";\" or \"\\t\"",
         )
+    }
+
+    fn validate_numbers(&self) -> Result<()> {
+        fields::require(
+            ".,".contains(self.decimal) && self.decimal != self.delimiter,
+            "data.decimal",
+            format!("{:?}", self.decimal),
+            "\".\" or \",\", and not the delimiter",
+        )?;
+        let separator = self.thousands.unwrap_or(' ');
+        fields::require(
+            separator != self.decimal && !separator.is_ascii_alphanumeric(),
+            "data.thousands",
+            format!("{separator:?}"),
+            "a character between digits, such as \",\", and not data.decimal",
+        )
+    }
+
+    /// Returns how cells hold numbers and missing values.
+    pub(crate) fn cell_format(&self) -> CellFormat<'_> {
+        CellFormat {
+            decimal: self.decimal,
+            thousands: self.thousands,
+            missing_marks: self.missing_marks.as_deref(),
+        }
     }
 
     fn validate_columns(&self) -> Result<()> {
@@ -222,6 +272,21 @@ impl Csv {
         }
     }
 
+    /// Returns the last window of a series, and the rows before it.
+    pub(super) fn start_after(&self, series: &TableSeries<f32>) -> ForecastStart {
+        let last_rows = |rows: usize| {
+            let rows = rows.min(series.rows());
+            series.inputs[series.inputs.len() - rows * self.inputs.len()..].to_vec()
+        };
+        let steps = self.steps.unwrap_or(series.rows());
+        ForecastStart {
+            values: last_rows(steps),
+            history: last_rows(steps.saturating_mul(4)),
+            steps,
+            columns: self.inputs.clone(),
+        }
+    }
+
     fn validate_split(&self) -> Result<()> {
         fields::fraction("data.test_fraction", self.test_fraction)?;
         match self.split_by {
@@ -232,6 +297,14 @@ impl Csv {
             SplitBy::Group if self.group.is_none() => Err(Error::usage(
                 "data.split_by is \"group\", but data.group is not set; \
                  set it to the column of groups",
+            )),
+            SplitBy::Class if self.task != TableTask::Classification => Err(Error::usage(
+                "data.split_by is \"class\", but data.task is \"regression\"; \
+                 set data.split_by to \"order\", or \"group\" if data.group is set",
+            )),
+            SplitBy::Class if self.steps.is_none() && self.every_step => Err(Error::usage(
+                "data.split_by is \"class\", but with data.every_step each row of a series has a \
+                 class; set data.split_by to \"order\" or \"group\"",
             )),
             _ => Ok(()),
         }
@@ -282,6 +355,7 @@ impl DataSource for Csv {
 
     fn validate(&self, usage: &DataUse) -> Result<()> {
         self.validate_delimiter()?;
+        self.validate_numbers()?;
         self.validate_columns()?;
         fields::optional_count("data.steps", self.steps)?;
         fields::count("data.stride", self.stride)?;
@@ -302,8 +376,8 @@ impl DataSource for Csv {
     }
 
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
-        let series = self.series(request.path, request.preparation)?;
-        self.window_inputs(&series, request.path)
+        let PreparedRows { series, notes } = self.series(request.path, request.preparation)?;
+        self.window_inputs(&series, request.path, notes)
     }
 
     /// Returns the last window of the table, or of its last series if there are several.
@@ -319,21 +393,11 @@ impl DataSource for Csv {
             )));
         }
         let path = file.unwrap_or(&self.path);
-        let series = self.series(path, known)?;
+        let PreparedRows { series, .. } = self.series(path, known)?;
         let Some(last) = series.last() else {
             return Err(Error::file(path, "has no row to continue"));
         };
-        let last_rows = |rows: usize| {
-            let rows = rows.min(last.rows());
-            last.inputs[last.inputs.len() - rows * self.inputs.len()..].to_vec()
-        };
-        let steps = self.steps.unwrap_or(last.rows());
-        Ok(ForecastStart {
-            values: last_rows(steps),
-            history: last_rows(steps.saturating_mul(4)),
-            steps,
-            columns: self.inputs.clone(),
-        })
+        Ok(self.start_after(last))
     }
 
     /// Returns the input that each target is a later value of, if all targets are inputs.
@@ -359,23 +423,9 @@ impl DataSource for Csv {
     fn line_format(&self) -> LineFormat<'_> {
         LineFormat {
             delimiter: self.delimiter,
+            cells: self.cell_format(),
             inputs: &self.inputs,
             missing: self.missing,
         }
-    }
-}
-
-/// Returns whether a cell holds no value.
-pub fn is_missing(cell: &str) -> bool {
-    const MARKS: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];
-    MARKS.iter().any(|mark| cell.eq_ignore_ascii_case(mark))
-}
-
-/// Returns the finite number in a cell, NaN for a missing one, and `None` for any other text.
-pub fn number_of(cell: &str) -> Option<f32> {
-    if is_missing(cell) {
-        Some(f32::NAN)
-    } else {
-        cell.parse().ok().filter(|value: &f32| value.is_finite())
     }
 }

@@ -1,12 +1,15 @@
 //! Reads the rows of a table: the only use of the crate `csv` in the library.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
-use super::{Csv, TableRows, TableSeries, TableTask, is_missing, number_of};
+use super::{CellFormat, Csv, TableRows, TableSeries, TableTask, order};
 use crate::error::{Error, Result};
+use crate::kernels::IGNORE;
 use crate::messages::{did_you_mean, excerpt, listed};
 
 /// The most classes of a column.
@@ -16,6 +19,7 @@ const MOST_LISTED: usize = 20;
 
 /// A table's header and the records below it.
 pub(crate) struct Records<'a> {
+    bytes: &'a [u8],
     reader: csv::Reader<&'a [u8]>,
     path: &'a Path,
     /// The cells of the header.
@@ -32,6 +36,7 @@ impl<'a> Records<'a> {
         let header = reader.headers().map_err(|error| damaged(path, &error))?;
         Ok(Records {
             header: header.iter().map(str::to_string).collect(),
+            bytes,
             reader,
             path,
         })
@@ -45,9 +50,45 @@ impl<'a> Records<'a> {
             if !read.map_err(|error| damaged(self.path, &error))? {
                 return Ok(());
             }
-            see(record.position().map_or(0, Position::line), &record)?;
+            see(self.line_of(&record), &record)?;
         }
     }
+
+    /// Returns the line at which a row begins; the blank lines above it count to its position.
+    fn line_of(&self, record: &StringRecord) -> u64 {
+        let (byte, line) = record
+            .position()
+            .map_or((0, 0), |at| (at.byte(), at.line()));
+        let above = self.bytes.get(byte as usize..).unwrap_or_default().iter();
+        let blank = above.take_while(|&&byte| byte == b'\n' || byte == b'\r');
+        line + blank.filter(|&&byte| byte == b'\n').count() as u64
+    }
+}
+
+/// Returns a table whose blank lines are rows with an empty cell, if it has one column: a row that
+/// is missing moves all rows below it in time. Blank lines at the end are none.
+pub(crate) fn with_blank_rows(bytes: &[u8], delimiter: char) -> Cow<'_, [u8]> {
+    let is_one_column = !bytes
+        .iter()
+        .any(|&byte| byte == delimiter as u8 || byte == b'"');
+    let Some(end) = bytes.iter().rposition(|byte| !byte.is_ascii_whitespace()) else {
+        return bytes.into();
+    };
+    let start = bytes
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace())
+        .unwrap_or(0);
+    let lines = || bytes[start..=end].split(|&byte| byte == b'\n');
+    if !is_one_column || !lines().any(|line| line.trim_ascii().is_empty()) {
+        return bytes.into();
+    }
+    let mut filled = bytes[..start].to_vec();
+    for line in lines() {
+        let is_blank = line.trim_ascii().is_empty();
+        filled.extend_from_slice(if is_blank { b"\"\"" } else { line });
+        filled.push(b'\n');
+    }
+    filled.into()
 }
 
 /// Returns the cells of one line without a header.
@@ -67,10 +108,11 @@ impl Csv {
     /// Returns the rows of a file by series, with targets. If `known` is not empty, no other
     /// classes may occur.
     pub(super) fn parse(&self, bytes: &[u8], path: &Path, known: &[String]) -> Result<TableRows> {
-        let records = Records::new(bytes, self.delimiter, path)?;
+        let bytes = with_blank_rows(bytes, self.delimiter);
+        let records = Records::new(&bytes, self.delimiter, path)?;
         let targets = columns(&records.header, &self.targets, "data.targets", path)?;
         let mut classes = ClassNumbers::new(known);
-        let mut series = self.read_series(records, path, |cells, series| {
+        let mut rows = self.read_series(records, path, |cells, series| {
             for &column in &targets {
                 match self.task {
                     TableTask::Regression => series.values.push(cells.number(column)?),
@@ -79,20 +121,21 @@ impl Csv {
             }
             Ok(())
         })?;
-        let classes = classes.in_order(&mut series);
-        if self.task == TableTask::Classification && classes.len() < 2 {
+        rows.classes = classes.in_order(&mut rows.series);
+        if self.task == TableTask::Classification && rows.classes.len() < 2 {
             let problem = format!(
                 "every row of the column `{}` has the same class; there must be at least two",
                 excerpt(&self.targets[0])
             );
             return Err(Error::file(path, problem));
         }
-        Ok(TableRows { series, classes })
+        Ok(rows)
     }
 
     /// Returns the rows of a file by series, without targets.
-    pub(super) fn parse_inputs(&self, bytes: &[u8], path: &Path) -> Result<Vec<TableSeries>> {
-        let records = Records::new(bytes, self.delimiter, path)?;
+    pub(super) fn parse_inputs(&self, bytes: &[u8], path: &Path) -> Result<TableRows> {
+        let bytes = with_blank_rows(bytes, self.delimiter);
+        let records = Records::new(&bytes, self.delimiter, path)?;
         self.read_series(records, path, |_, _| Ok(()))
     }
 
@@ -102,40 +145,88 @@ impl Csv {
         records: Records,
         path: &Path,
         mut read_targets: impl FnMut(&Cells, &mut TableSeries) -> Result<()>,
-    ) -> Result<Vec<TableSeries>> {
+    ) -> Result<TableRows> {
         let header = records.header.clone();
         let inputs = columns(&header, &self.inputs, "data.inputs", path)?;
         let group = columns(&header, self.group.as_slice(), "data.group", path)?;
-        let mut series: Vec<TableSeries> = vec![];
-        let mut numbers: HashMap<String, usize> = HashMap::new();
+        let time = columns(&header, self.time.as_slice(), "data.time", path)?;
+        let mut read = SeriesReader::default();
         records.each(|line, record| {
             let cells = Cells {
                 record,
                 header: &header,
+                format: self.cell_format(),
                 line,
                 path,
             };
             let name = group.first().map_or("", |&column| cells.text(column));
-            let number = numbers.get(name).copied().unwrap_or_else(|| {
-                numbers.insert(name.to_string(), series.len());
-                series.push(TableSeries {
-                    name: name.to_string(),
-                    ..TableSeries::default()
-                });
-                series.len() - 1
-            });
-            let own = &mut series[number];
+            if !group.is_empty() && name.is_empty() {
+                read.without_group.push(line);
+                return Ok(());
+            }
+            read.times
+                .extend(time.iter().map(|&column| cells.text(column).to_string()));
+            let own = read.row_of(name);
             own.lines.push(line);
             for &column in &inputs {
                 own.inputs.push(cells.number(column)?);
             }
             read_targets(&cells, own)
         })?;
-        if series.is_empty() {
+        if read.series.is_empty() {
             let problem = "has a header and no rows; it needs at least one";
             return Err(Error::file(path, problem));
         }
-        Ok(series)
+        let mut notes = read.notes(self.group.as_deref().unwrap_or_default());
+        if let Some(column) = &self.time {
+            notes.extend(order::sort(&mut read, column, path)?);
+        }
+        Ok(TableRows {
+            series: read.series,
+            classes: vec![],
+            notes,
+        })
+    }
+}
+
+/// The series of a table while its rows are read.
+#[derive(Default)]
+pub(super) struct SeriesReader {
+    pub series: Vec<TableSeries>,
+    /// Of each row of the file: its series.
+    pub owners: Vec<usize>,
+    /// Of each row of the file: the cell of the column of times, if there is one.
+    pub times: Vec<String>,
+    numbers: HashMap<String, usize>,
+    /// The lines of rows without a group.
+    without_group: Vec<u64>,
+}
+
+impl SeriesReader {
+    /// Returns the series with this name, which the next row belongs to.
+    fn row_of(&mut self, name: &str) -> &mut TableSeries {
+        let number = self.numbers.get(name).copied().unwrap_or_else(|| {
+            self.numbers.insert(name.to_string(), self.series.len());
+            self.series.push(TableSeries {
+                name: name.to_string(),
+                ..TableSeries::default()
+            });
+            self.series.len() - 1
+        });
+        self.owners.push(number);
+        &mut self.series[number]
+    }
+
+    /// Returns a sentence on the rows without a group, if there are any.
+    fn notes(&self, group: &str) -> Vec<String> {
+        let Some(first) = self.without_group.first() else {
+            return vec![];
+        };
+        vec![format!(
+            "{} rows without a value of `{}` are left out, the first at line {first}",
+            self.without_group.len(),
+            excerpt(group)
+        )]
     }
 }
 
@@ -143,6 +234,7 @@ impl Csv {
 struct Cells<'a> {
     record: &'a StringRecord,
     header: &'a [String],
+    format: CellFormat<'a>,
     line: u64,
     path: &'a Path,
 }
@@ -153,12 +245,17 @@ impl Cells<'_> {
     }
 
     /// Returns the number of a cell; NaN for a missing one.
-    fn number(&self, column: usize) -> Result<f32> {
-        number_of(self.text(column)).ok_or_else(|| {
-            self.error(
-                column,
-                "; it must hold finite numbers, or be left out of the recipe",
-            )
+    fn number(&self, column: usize) -> Result<f64> {
+        let cell = self.text(column);
+        self.format.number(cell).ok_or_else(|| {
+            let remedy = if cell.contains(',') {
+                "; it must hold finite numbers, or be left out of the recipe. For decimal commas, \
+                 set data.decimal = \",\"; for commas between thousands, data.thousands = \",\""
+            } else {
+                "; it must hold finite numbers, or be left out of the recipe. For a mark of missing \
+                 values, list it in data.missing_marks"
+            };
+            self.error(column, remedy)
         })
     }
 
@@ -186,18 +283,22 @@ impl ClassNumbers<'_> {
         }
     }
 
-    /// Returns the label of a cell.
+    /// Returns the label of a cell; [`IGNORE`] for an empty one.
     fn label(&mut self, cells: &Cells, column: usize) -> Result<u32> {
         let name = cells.text(column);
-        if is_missing(name) {
-            return Err(cells.error(column, ", which is not a class; each row must have one"));
+        if cells.format.is_missing_class(name) {
+            return Ok(IGNORE);
         }
         if let Some(&label) = self.numbers.get(name) {
             return Ok(label);
         }
         if !self.known.is_empty() {
-            let problem = ", which is not a class of the training file";
-            return Err(cells.error(column, problem));
+            return self.same_number(name).ok_or_else(|| {
+                let classes: Vec<&str> = self.known.iter().map(String::as_str).collect();
+                let listed = listed(&classes[..classes.len().min(MOST_LISTED)]);
+                let problem = format!(", which is not a class of the training file ({listed})");
+                cells.error(column, &problem)
+            });
         }
         if self.numbers.len() == MOST_CLASSES {
             let problem = format!(
@@ -211,28 +312,53 @@ impl ClassNumbers<'_> {
         Ok(label)
     }
 
+    /// Returns the label of the known class that is the same number, such as 1 for 1.0.
+    fn same_number(&self, name: &str) -> Option<u32> {
+        let value = finite(name)?;
+        let mut known = self.known.iter().zip(0..);
+        known.find_map(|(class, label)| (finite(class) == Some(value)).then_some(label))
+    }
+
     /// Returns the names of the classes and renumbers the labels of `series` accordingly: unless
-    /// they are known, classes are sorted by value if all are numbers, else by name.
+    /// they are known, classes are sorted by name or, if all are numbers, by value. Numbers of the
+    /// same value are one class, called by its shortest spelling.
     fn in_order(self, series: &mut [TableSeries]) -> Vec<String> {
         if !self.known.is_empty() {
             return self.known.to_vec();
         }
         let mut found: Vec<(String, u32)> = self.numbers.into_iter().collect();
-        let number = |name: &str| name.parse().unwrap_or(f64::NAN);
-        if found.iter().all(|(name, _)| number(name).is_finite()) {
-            found.sort_by(|(a, _), (b, _)| number(a).total_cmp(&number(b)).then_with(|| a.cmp(b)));
+        let number = |name: &str| finite(name).unwrap_or(f64::NAN);
+        let are_numbers = found.iter().all(|(name, _)| finite(name).is_some());
+        if are_numbers {
+            let length = |name: &String| (name.len(), name.clone());
+            found.sort_by(|(a, _), (b, _)| {
+                let by_value = number(a).partial_cmp(&number(b));
+                by_value
+                    .unwrap_or(Ordering::Equal)
+                    .then_with(|| length(a).cmp(&length(b)))
+            });
         } else {
             found.sort();
         }
         let mut renumbered = vec![0; found.len()];
-        for (new, &(_, old)) in (0..).zip(&found) {
-            renumbered[old as usize] = new;
+        let mut names: Vec<String> = vec![];
+        for (name, old) in found {
+            let is_same = |last: &String| are_numbers && number(last) == number(&name);
+            if !names.last().is_some_and(is_same) {
+                names.push(name);
+            }
+            renumbered[old as usize] = names.len() as u32 - 1;
         }
         for label in series.iter_mut().flat_map(|series| &mut series.labels) {
-            *label = renumbered[*label as usize];
+            *label = renumbered.get(*label as usize).copied().unwrap_or(IGNORE);
         }
-        found.into_iter().map(|(name, _)| name).collect()
+        names
     }
+}
+
+/// Returns the finite number that a class is called, if it is one.
+fn finite(name: &str) -> Option<f64> {
+    name.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// Returns the positions of the columns with these names, which `field` lists.

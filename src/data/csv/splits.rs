@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use super::super::preparation::{Missing, Normal, Preparation};
-use super::super::splits::divide;
-use super::super::{Dataset, SplitBy, Splits};
+use super::super::{Dataset, Split, Splits};
+use super::pieces::Piece;
 use super::{Csv, TableRows, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::files;
@@ -13,11 +13,14 @@ use crate::messages::excerpt;
 
 /// The largest file of a table, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
+/// The most series that a sentence names.
+const MOST_NAMED: usize = 10;
 
-/// The series of both splits; `test` is empty if there is no test split.
-struct SeriesSplits {
-    train: Vec<TableSeries>,
-    test: Vec<TableSeries>,
+/// The series of a file, prepared for a network.
+pub(in super::super) struct PreparedRows {
+    pub series: Vec<TableSeries<f32>>,
+    /// What was left out or filled, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Csv {
@@ -29,7 +32,7 @@ impl Csv {
         let table = self.parse(&read(&self.path)?, &self.path, known_classes)?;
         let test = match &self.test_path {
             None => None,
-            Some(path) => Some(self.parse(&read(path)?, path, &table.classes)?.series),
+            Some(path) => Some(self.parse(&read(path)?, path, &table.classes)?),
         };
         self.prepare(table, test, seed, known)
     }
@@ -46,154 +49,249 @@ impl Csv {
 
     /// Returns the series of a file, prepared as in `known`. Targets are not read and may be
     /// absent.
-    pub(super) fn series(&self, path: &Path, known: &Preparation) -> Result<Vec<TableSeries>> {
-        let mut series = self.parse_inputs(&read(path)?, path)?;
-        self.fill(&mut series, path, known)?;
-        normalise(&mut series, known);
-        Ok(series)
+    pub(super) fn series(&self, path: &Path, known: &Preparation) -> Result<PreparedRows> {
+        self.prepare_inputs(self.parse_inputs(&read(path)?, path)?, path, known)
     }
 
-    /// Fills missing values, divides the rows into splits, normalizes them and cuts windows.
-    pub(super) fn prepare(
+    /// Returns these rows of the file `path`, prepared as in `known`.
+    pub(in super::super) fn prepare_inputs(
         &self,
-        TableRows { series, classes }: TableRows,
-        test: Option<Vec<TableSeries>>,
+        rows: TableRows,
+        path: &Path,
+        known: &Preparation,
+    ) -> Result<PreparedRows> {
+        let TableRows {
+            mut series,
+            mut notes,
+            ..
+        } = rows;
+        notes.extend(self.fill(&mut series, path, known)?);
+        let prepared = series
+            .iter()
+            .map(|series| series.prepared(0..series.rows(), known, 0));
+        Ok(PreparedRows {
+            series: prepared.collect(),
+            notes,
+        })
+    }
+
+    /// Divides rows into splits, fills missing values, normalizes the rows and cuts windows. `test`
+    /// are the rows of the file of the test split, if it is another.
+    pub(in super::super) fn prepare(
+        &self,
+        table: TableRows,
+        test: Option<TableRows>,
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<Splits> {
-        let test_path = self.test_path.as_ref().unwrap_or(&self.path);
-        let (mut series, mut test) = (series, test);
-        if self.missing != Missing::Mean {
-            // Before a series is cut, so that the last value of the training split fills the test
-            // split.
-            self.fill(&mut series, &self.path, &Preparation::default())?;
-            let test = test.as_deref_mut().unwrap_or_default();
-            self.fill(test, test_path, &Preparation::default())?;
-        }
-        let SeriesSplits {
-            mut train,
-            mut test,
-        } = match test {
-            Some(test) => SeriesSplits {
-                train: series,
-                test,
-            },
-            None => self.divide(series, seed)?,
+        let TableRows {
+            mut series,
+            classes,
+            mut notes,
+        } = table;
+        let mut pieces = match &test {
+            Some(_) => whole(&series, Split::Train),
+            None => self.divide(&series, seed)?,
         };
         let mut preparation = match known {
             Some(known) => known.clone(),
-            None => self.learn(&train),
+            None => self.learn(&series, &pieces),
         };
         if self.task == TableTask::Classification {
             preparation.classes = classes;
         }
-        for (series, path) in [(&mut train, &self.path), (&mut test, test_path)] {
-            self.fill(series, path, &preparation)?;
-            normalise(series, &preparation);
+        // Before a series is cut, so that the last value of the training split fills the test split.
+        notes.extend(self.fill(&mut series, &self.path, &preparation)?);
+        if let (
+            Some(TableRows {
+                series: mut of_test,
+                notes: of_file,
+                ..
+            }),
+            Some(path),
+        ) = (test, &self.test_path)
+        {
+            notes.extend(of_file);
+            notes.extend(self.fill(&mut of_test, path, &preparation)?);
+            let of_test_pieces = whole(&of_test, Split::Test).into_iter();
+            let count = series.len();
+            pieces.extend(of_test_pieces.map(|piece| Piece {
+                series: piece.series + count,
+                ..piece
+            }));
+            series.extend(of_test);
         }
-        let classes = preparation.classes.len();
-        let test_windows = if test.is_empty() {
-            None
-        } else {
-            Some(self.windows(&test, "test", classes)?)
+        self.cut(&series, &pieces, preparation, notes)
+    }
+
+    /// Cuts the windows of both splits.
+    fn cut(
+        &self,
+        series: &[TableSeries],
+        pieces: &[Piece],
+        preparation: Preparation,
+        mut notes: Vec<String>,
+    ) -> Result<Splits> {
+        let targets = self.targets.len();
+        let of_split = |split: Split| -> Vec<TableSeries<f32>> {
+            let own = pieces.iter().filter(|piece| piece.split == split);
+            let prepared = |piece: &Piece| {
+                series[piece.series].prepared(piece.rows.clone(), &preparation, targets)
+            };
+            own.map(prepared).collect()
         };
+        let (train, test) = (of_split(Split::Train), of_split(Split::Test));
+        let classes = preparation.classes.len();
+        let (test_windows, of_test) = if test.is_empty() {
+            (None, vec![])
+        } else {
+            let windows = self.windows(&test, "test", classes)?;
+            (Some(windows.data), windows.notes)
+        };
+        let windows = self.windows(&train, "training", classes)?;
+        notes.extend(windows.notes.into_iter().chain(of_test));
+        notes.extend(self.series_without_windows(&train, &test));
         Ok(Splits {
-            train: self.windows(&train, "training", classes)?.into(),
+            train: windows.data.into(),
             test: test_windows.map(Dataset::into),
             preparation,
+            notes,
         })
     }
 
-    /// Divides rows, or whole series, into training and test split.
-    fn divide(&self, mut series: Vec<TableSeries>, seed: u64) -> Result<SeriesSplits> {
-        if self.steps.is_some() && self.split_by == SplitBy::Order {
-            let cut = |series: &mut TableSeries| {
-                let kept = (series.rows() as f64 * (1.0 - self.test_fraction)).round() as usize;
-                series.split_off(kept)
-            };
-            let mut test: Vec<TableSeries> = series.iter_mut().map(cut).collect();
-            if self.test_fraction == 0.0 {
-                test.clear();
+    /// Returns sentences on the series that are in no split and on those of a single split, where
+    /// windows of each series should be in both.
+    fn series_without_windows(
+        &self,
+        train: &[TableSeries<f32>],
+        test: &[TableSeries<f32>],
+    ) -> Vec<String> {
+        let (Some(group), Some(steps)) = (&self.group, self.steps) else {
+            return vec![];
+        };
+        let group = excerpt(group);
+        let least = steps + self.horizon;
+        let mut names: Vec<&str> = train
+            .iter()
+            .chain(test)
+            .map(|each| &each.name[..])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let rows = |split: &[TableSeries<f32>], name: &str| {
+            let own = split.iter().filter(|series| series.name == name);
+            own.map(TableSeries::rows).max().unwrap_or(0)
+        };
+        let in_time = self.is_cut_in_time() && !test.is_empty();
+        let (mut in_none, mut in_one) = (vec![], vec![]);
+        for name in names {
+            let (of_train, of_test) = (rows(train, name), rows(test, name));
+            let named = format!("{} ({} rows)", excerpt(name), of_train + of_test);
+            match (of_train >= least, of_test >= least) {
+                (false, false) => in_none.push(named),
+                (true, true) => {}
+                (true, false) if in_time => in_one.push(named + ": training"),
+                (false, true) if in_time => in_one.push(named + ": test"),
+                _ => {}
             }
-            return Ok(SeriesSplits {
-                train: series,
-                test,
-            });
         }
-        let groups: Vec<i64> = (0..series.len() as i64).collect();
-        let (_, test) = divide(&groups, self.split_by, self.test_fraction, seed)
-            .map_err(|problem| Error::file(&self.path, problem))?;
-        let (mut train, mut of_test) = (vec![], vec![]);
-        for (n, series) in series.into_iter().enumerate() {
-            let is_test = test.binary_search(&n).is_ok();
-            if is_test { &mut of_test } else { &mut train }.push(series);
+        let needs = format!("a window of {steps} rows and its target need {least} rows");
+        let mut notes = vec![];
+        if !in_none.is_empty() {
+            notes.push(format!(
+                "{} series of `{group}` are in no split, because {needs}: {}",
+                in_none.len(),
+                named(&in_none)
+            ));
         }
-        Ok(SeriesSplits {
-            train,
-            test: of_test,
-        })
+        if !in_one.is_empty() {
+            notes.push(format!(
+                "{} series of `{group}` are in one split only, because {needs}: {}",
+                in_one.len(),
+                named(&in_one)
+            ));
+        }
+        notes
+    }
+
+    /// Whether each series is cut in time.
+    fn is_cut_in_time(&self) -> bool {
+        self.steps.is_some() && self.split_by == super::super::SplitBy::Order
     }
 
     /// Computes mean and deviation of the columns of the training split. A column that is input and
-    /// target gets the same ones for both, because both are taken over all rows.
-    fn learn(&self, train: &[TableSeries]) -> Preparation {
+    /// target gets the same ones for both.
+    fn learn(&self, series: &[TableSeries], pieces: &[Piece]) -> Preparation {
         let (inputs, targets) = (self.inputs.len(), self.targets.len());
-        let rows = train.iter().flat_map(|series| series.inputs.chunks(inputs));
+        let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
+        let rows = of_train.clone().flat_map(|piece| {
+            let (first, end) = (piece.rows.start * inputs, piece.rows.end * inputs);
+            series[piece.series].inputs[first..end].chunks(inputs)
+        });
         let normals = Normal::of(rows, inputs);
         let mut preparation = Preparation::default();
-        if self.missing == Missing::Mean {
+        if matches!(self.missing, Missing::Mean | Missing::Forward) {
             preparation.means = normals.iter().map(|normal| normal.mean).collect();
         }
         if self.normalise {
             preparation.inputs = normals;
             if self.task == TableTask::Regression {
-                let rows = train
-                    .iter()
-                    .flat_map(|series| series.values.chunks(targets));
+                let rows = of_train.flat_map(|piece| {
+                    let (first, end) = (piece.rows.start * targets, piece.rows.end * targets);
+                    series[piece.series].values[first..end].chunks(targets)
+                });
                 preparation.targets = Normal::of(rows, targets);
             }
         }
         preparation
     }
 
-    /// Fills missing values of the series of the file `path`. Target values are filled like inputs.
+    /// Fills missing inputs of the series of the file `path`. Returns a sentence on them, if there
+    /// are any.
     fn fill(
         &self,
         series: &mut [TableSeries],
         path: &Path,
         preparation: &Preparation,
-    ) -> Result<()> {
-        let targets = preparation.targets.iter();
-        let of_targets = Preparation {
-            means: targets.map(|normal| normal.mean).collect(),
-            ..Preparation::default()
-        };
+    ) -> Result<Option<String>> {
+        let columns = &self.inputs;
+        let mut counts = vec![0usize; columns.len()];
         for series in series {
-            for (values, columns, preparation) in [
-                (&mut series.inputs[..], &self.inputs, preparation),
-                (&mut series.values[..], &self.targets, &of_targets),
-            ] {
-                let filled = preparation.fill(self.missing, values, columns.len());
-                filled.map_err(|(row, column)| {
-                    self.missing_cell(path, series.lines[row], &columns[column])
-                })?;
+            for (at, value) in series.inputs.iter().enumerate() {
+                counts[at % columns.len()] += usize::from(value.is_nan());
             }
+            let filled = preparation.fill(self.missing, &mut series.inputs, columns.len());
+            filled.map_err(|(row, column)| {
+                self.missing_cell(path, series.lines[row], &columns[column])
+            })?;
         }
-        Ok(())
+        let filled = counts.iter().zip(columns).filter(|(count, _)| **count > 0);
+        let filled: Vec<String> = filled
+            .map(|(count, column)| format!("{} {count}", excerpt(column)))
+            .collect();
+        let how = match self.missing {
+            Missing::Forward => "the value before",
+            Missing::Zero => "0",
+            Missing::Mean | Missing::Refuse => "the mean of the training split",
+        };
+        Ok((!filled.is_empty()).then(|| {
+            let total: usize = counts.iter().sum();
+            let path = path.display();
+            format!(
+                "{path}: {total} missing inputs are filled with {how}: {}",
+                named(&filled)
+            )
+        }))
     }
 
     /// An error for a missing value that `data.missing` does not fill.
     fn missing_cell(&self, path: &Path, line: u64, column: &str) -> Error {
         let remedy = match self.missing {
             Missing::Forward => {
-                "data.missing = \"forward\" needs an earlier row of the same series; set it to \
-                 \"mean\" or \"zero\", or remove the rows before the first value"
+                "data.missing = \"forward\" needs an earlier row of the same series, and the model \
+                 knows no mean; set it to \"zero\", or remove the rows before the first value"
             }
-            Missing::Mean => {
-                "its mean is unknown because data.normalise is false; \
-                 set data.missing to \"forward\" or \"zero\""
-            }
-            Missing::Refuse | Missing::Zero => {
+            Missing::Refuse | Missing::Zero | Missing::Mean => {
                 "set data.missing to \"forward\", \"mean\" or \"zero\" to fill such cells, \
                  or correct the file"
             }
@@ -204,10 +302,49 @@ impl Csv {
     }
 }
 
-fn normalise(series: &mut [TableSeries], preparation: &Preparation) {
-    for TableSeries { inputs, values, .. } in series {
-        Normal::apply_all(&preparation.inputs, inputs);
-        Normal::apply_all(&preparation.targets, values);
+/// Returns the whole series as pieces of one split.
+fn whole(series: &[TableSeries], split: Split) -> Vec<Piece> {
+    let piece = |(n, series): (usize, &TableSeries)| Piece {
+        series: n,
+        rows: 0..series.rows(),
+        split,
+    };
+    series.iter().enumerate().map(piece).collect()
+}
+
+/// Returns a list of at most [`MOST_NAMED`] names.
+pub(super) fn named(names: &[String]) -> String {
+    let first = names[..names.len().min(MOST_NAMED)].join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+impl TableSeries {
+    /// Returns these rows, whose inputs must be filled, as a network reads them. Missing target
+    /// values become [`MISSING`](super::super::MISSING).
+    pub(super) fn prepared(
+        &self,
+        rows: std::ops::Range<usize>,
+        preparation: &Preparation,
+        targets: usize,
+    ) -> TableSeries<f32> {
+        let part = |width: usize| rows.start * width..rows.end * width;
+        let inputs = self.inputs.len() / self.rows().max(1);
+        let has_values = !self.values.is_empty();
+        let values = if has_values {
+            &self.values[part(targets)]
+        } else {
+            &[]
+        };
+        TableSeries {
+            name: self.name.clone(),
+            lines: self.lines[rows.clone()].to_vec(),
+            inputs: Normal::prepare_all(&preparation.inputs, &self.inputs[part(inputs)]),
+            values: Normal::prepare_targets(&preparation.targets, values),
+            labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),
+        }
     }
 }
 

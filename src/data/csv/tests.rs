@@ -4,6 +4,7 @@ use super::super::preparation::{Missing, Normal, Preparation};
 use super::super::source::{DataSource, DataUse};
 use super::super::{Dataset, Inputs, SplitBy, Targets};
 use super::*;
+use crate::kernels::{IGNORE, MISSING};
 use crate::network::{Input, Loss, Reads};
 
 fn table(inputs: &[&str], targets: &[&str]) -> Csv {
@@ -60,7 +61,7 @@ fn a_forecast_is_split_in_time_and_normalized_by_the_training_split() {
     // 0 to 5 have the mean 2.5 and the variance 35 / 12.
     let normal = splits.preparation.inputs[0];
     assert_eq!(normal.mean, 2.5);
-    assert!((normal.deviation - (35.0f32 / 12.0).sqrt()).abs() < 1e-6);
+    assert!((normal.deviation - (35.0f64 / 12.0).sqrt()).abs() < 1e-6);
     assert_eq!(splits.preparation.targets, [normal]);
     assert!((normal.undo(floats(&test)[0]) - 6.0).abs() < 1e-5);
     assert!((normal.undo(values(&test)[3]) - 9.0).abs() < 1e-5);
@@ -122,7 +123,7 @@ fn missing_cells_are_refused_or_filled() {
         let mut csv = table(&["v"], &["w"]);
         (csv.missing, csv.every_step) = (missing, true);
         csv.split(text.as_bytes(), 0)
-            .map(|splits| floats(&splits.train).to_vec())
+            .map(|splits| (floats(&splits.train).to_vec(), splits.notes))
     };
     let message = filled(Missing::Refuse)
         .expect_err("it is missing")
@@ -131,17 +132,228 @@ fn missing_cells_are_refused_or_filled() {
         message.contains("t.csv: line 3: the column `v` has no value"),
         "{message}"
     );
+    for (missing, expected, how) in [
+        (Missing::Forward, [1.0, 1.0, 1.0, 4.0], "the value before"),
+        (Missing::Zero, [1.0, 0.0, 0.0, 4.0], "0"),
+        (
+            Missing::Mean,
+            [1.0, 2.5, 2.5, 4.0],
+            "the mean of the training split",
+        ),
+    ] {
+        let (values, notes) = filled(missing).expect("it is filled");
+        assert_eq!(values, expected);
+        let note = format!("t.csv: 2 missing inputs are filled with {how}: v 2");
+        assert_eq!(notes, [note]);
+    }
+}
+
+#[test]
+fn a_large_level_is_normalized_in_f64() {
+    let text = |level: i64| -> String {
+        let rows = (0..40).map(|t| format!("{}.5\n", level + (t * 7) % 11));
+        format!("v\n{}", rows.collect::<String>())
+    };
+    let split = |level: i64| {
+        let mut csv = table(&["v"], &["v"]);
+        (csv.steps, csv.horizon) = (Some(4), 1);
+        (csv.normalise, csv.test_fraction) = (true, 0.2);
+        csv.split(text(level).as_bytes(), 0).expect("it is valid")
+    };
+    let (high, low) = (split(1_700_000_000), split(0));
+    assert_eq!(floats(&high.train), floats(&low.train));
+    let test = |splits: &super::super::Splits| {
+        values(splits.test.as_ref().expect("there is one")).to_vec()
+    };
+    assert_eq!(test(&high), test(&low));
+    let normal = high.preparation.targets[0];
+    let last = *values(&high.train).last().expect("there are some");
+    assert!((normal.undo(last) - (1_700_000_000.5 + ((31 * 7) % 11) as f64)).abs() < 1e-5);
+}
+
+#[test]
+fn missing_targets_are_not_learnt() {
+    let text = "v,w,c\n1,1,a\n2,,\n3,3,b\n4,NA,a\n5,5,\n";
+    let mut csv = table(&["v"], &["w"]);
+    csv.steps = Some(2);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(values(&splits.train), [3.0, 5.0]);
     assert_eq!(
-        filled(Missing::Forward).expect("it is filled"),
-        [1.0, 1.0, 1.0, 4.0]
+        splits.notes,
+        [
+            "2 of 4 sequences of the training split are left out, because their targets have no value"
+        ]
+    );
+    csv.every_step = true;
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(
+        values(&splits.train),
+        [1.0, MISSING, MISSING, 3.0, 3.0, MISSING, MISSING, 5.0]
     );
     assert_eq!(
-        filled(Missing::Zero).expect("it is filled"),
-        [1.0, 0.0, 0.0, 4.0]
+        splits.train.labels(),
+        [0, IGNORE, IGNORE, 0, 0, IGNORE, IGNORE, 0]
     );
     assert_eq!(
-        filled(Missing::Mean).expect("it is filled"),
-        [1.0, 2.5, 2.5, 4.0]
+        splits.notes,
+        ["4 of 8 targets of the training split have no value; they are neither learnt nor scored"]
+    );
+    let mut csv = table(&["v"], &["c"]);
+    (csv.task, csv.every_step) = (TableTask::Classification, true);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(splits.train.labels(), [0, IGNORE, 1, 0, IGNORE]);
+    let mut csv = table(&["v"], &["w"]);
+    csv.steps = Some(1);
+    let message = csv
+        .split(b"v,w\n1,\n2,\n", 0)
+        .expect_err("none has a value");
+    let expected = "no target of the training split has a value";
+    assert!(message.to_string().contains(expected), "{message}");
+}
+
+#[test]
+fn a_class_may_be_called_none_and_numbers_are_told_apart_by_value() {
+    let text = "v,c\n1,none\n2,NA\n3,none\n";
+    let mut csv = table(&["v"], &["c"]);
+    (csv.task, csv.every_step) = (TableTask::Classification, true);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(splits.preparation.classes, ["NA", "none"]);
+    assert_eq!(splits.train.labels(), [1, 0, 1]);
+    csv.missing_marks = Some(vec!["na".into()]);
+    let message = csv
+        .split(text.as_bytes(), 0)
+        .expect_err("one class")
+        .to_string();
+    assert!(message.contains("same class"), "{message}");
+    csv.missing_marks = None;
+    let splits = csv
+        .split(b"v,c\n1,1\n2,2.0\n3,1.0\n4,2\n", 0)
+        .expect("it is valid");
+    assert_eq!(splits.preparation.classes, ["1", "2"]);
+    assert_eq!(splits.train.labels(), [0, 1, 0, 1]);
+    // The file of a test split may write the same numbers in another way.
+    let rows = csv
+        .parse(b"v,c\n1,2.00\n2,1\n", &csv.path, &["1".into(), "2".into()])
+        .expect("it is valid");
+    assert_eq!(rows.series[0].labels, [1, 0]);
+    let message = csv.parse(b"v,c\n1,3\n", &csv.path, &["1".into(), "2".into()]);
+    let message = message.err().expect("it is unknown").to_string();
+    assert!(
+        message.contains("not a class of the training file (`1` or `2`)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn each_class_is_in_both_splits_of_rows_sorted_by_class() {
+    let rows = (0..60).map(|t| format!("{t},{}\n", ["a", "b", "c"][t / 20]));
+    let text = format!("v,c\n{}", rows.collect::<String>());
+    let mut csv = table(&["v"], &["c"]);
+    csv.task = TableTask::Classification;
+    (csv.steps, csv.test_fraction, csv.split_by) = (Some(4), 0.25, SplitBy::Class);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    let test = splits.test.expect("there is one");
+    // Five rows of each class are two windows.
+    assert_eq!(test.labels(), [0, 0, 1, 1, 2, 2]);
+    assert_eq!(floats(&test)[..4], [15.0, 16.0, 17.0, 18.0]);
+    // No window of the training split has a row of the test split.
+    let in_test = |value: &f32| (*value as usize % 20) >= 15;
+    assert!(!floats(&splits.train).iter().any(in_test));
+    assert_eq!(splits.train.count, 3 * 12);
+    csv.task = TableTask::Regression;
+    let usage = DataUse {
+        input: Input::Values,
+        loss: Loss::MeanSquaredError,
+        reads: Reads::Last,
+        batch_size: 1,
+        bptt_steps: None,
+    };
+    let message = csv
+        .validate(&usage)
+        .expect_err("there are no classes")
+        .to_string();
+    assert!(message.contains("data.split_by is \"class\""), "{message}");
+}
+
+#[test]
+fn splits_of_whole_series_have_their_own_longest() {
+    let series = [("x", 2), ("y", 5), ("z", 7)];
+    let rows = series.iter().flat_map(|(name, count)| {
+        (0..*count).map(move |t| format!("{name},{t},{}\n", if *count > 4 { "b" } else { "a" }))
+    });
+    let text = format!("g,v,c\n{}", rows.collect::<String>());
+    let mut csv = table(&["v"], &["c"]);
+    (csv.task, csv.group, csv.test_fraction) = (TableTask::Classification, Some("g".into()), 0.3);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(splits.train.steps, 5);
+    assert_eq!(splits.test.expect("there is one").steps, 7);
+}
+
+#[test]
+fn series_that_are_too_short_and_rows_without_a_group_are_named() {
+    let mut text = "g,v\n".to_string();
+    for (name, count) in [("long", 40), ("short", 3), ("", 2)] {
+        (0..count).for_each(|t| text += &format!("{name},{t}\n"));
+    }
+    let mut csv = table(&["v"], &["v"]);
+    (csv.steps, csv.horizon, csv.test_fraction) = (Some(4), 1, 0.2);
+    csv.group = Some("g".into());
+    let notes = csv.split(text.as_bytes(), 0).expect("it is valid").notes;
+    assert_eq!(
+        notes,
+        [
+            "2 rows without a value of `g` are left out, the first at line 45",
+            "1 series of `g` are in no split, because a window of 4 rows and its target need 5 \
+             rows: short (3 rows)",
+        ]
+    );
+}
+
+#[test]
+fn rows_are_sorted_by_their_time() {
+    let text = "g,t,v\nx,3,30\ny,1,1\nx,1,10\ny,2,2\nx,2,20\n";
+    let mut csv = table(&["v"], &["v"]);
+    (csv.time, csv.group, csv.horizon) = (Some("t".into()), Some("g".into()), 1);
+    csv.every_step = true;
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(floats(&splits.train), [10.0, 20.0, 1.0, 0.0]);
+    assert_eq!(splits.notes, ["3 rows of 5 were sorted by `t`"]);
+    let message = csv
+        .split(b"g,t,v\nx,,30\ny,1,1\n", 0)
+        .expect_err("no time")
+        .to_string();
+    assert!(
+        message.contains("line 2: the column `t` has no time"),
+        "{message}"
+    );
+}
+
+#[test]
+fn numbers_have_the_format_of_the_recipe() {
+    let mut csv = table(&["v"], &["w"]);
+    (csv.delimiter, csv.decimal, csv.every_step) = (';', ',', true);
+    let splits = csv
+        .split(b"v;w\n20,5;1\n1.234,5;2\n", 0)
+        .expect("it is valid");
+    assert_eq!(floats(&splits.train), [20.5, 1234.5]);
+    csv.decimal = '.';
+    let message = csv
+        .split(b"v;w\n20,5;1\n", 0)
+        .expect_err("a decimal comma")
+        .to_string();
+    assert!(message.contains("data.decimal"), "{message}");
+    // A blank line of a table of one column is a row.
+    let mut csv = table(&["v"], &["v"]);
+    (csv.horizon, csv.every_step, csv.missing) = (1, true, Missing::Forward);
+    let splits = csv.split(b"v\n1\n\n3\n\n", 0).expect("it is valid");
+    assert_eq!(floats(&splits.train), [1.0, 1.0]);
+    assert_eq!(values(&splits.train), [MISSING, 3.0]);
+    let message = csv.split(b"v,w\n\n\n1,2\n\nx,3\n", 0);
+    assert!(
+        message
+            .expect_err("x")
+            .to_string()
+            .contains("line 6: the column `v`")
     );
 }
 

@@ -5,14 +5,21 @@ use std::path::Path;
 
 use super::super::source::{PredictionInputs, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Targets};
+use super::splits::named;
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
-use crate::kernels::IGNORE;
+use crate::kernels::{IGNORE, MISSING};
 
 /// Consecutive rows of a series.
 struct TableWindow<'a> {
-    series: &'a TableSeries,
+    series: &'a TableSeries<f32>,
     rows: Range<usize>,
+}
+
+/// The windows of a split, and sentences on those that are left out.
+pub(super) struct SplitWindows {
+    pub data: Dataset,
+    pub notes: Vec<String>,
 }
 
 impl Csv {
@@ -20,17 +27,27 @@ impl Csv {
     /// that of the split.
     pub(super) fn windows(
         &self,
-        series: &[TableSeries],
+        series: &[TableSeries<f32>],
         name: &str,
         classes: usize,
-    ) -> Result<Dataset> {
+    ) -> Result<SplitWindows> {
         let longest = longest(series);
         let steps = self.steps.unwrap_or(longest.saturating_sub(self.horizon));
-        let windows = self.windows_with_targets(series);
+        let mut windows = self.windows_of_series(series);
         self.check_windows(windows.len(), steps, longest, name)?;
+        let all = windows.len();
+        windows.retain(|window| self.has_target(window));
+        let notes = self.notes_on_targets(&windows, all, name);
+        if windows.is_empty() {
+            return Err(Error::data(format!(
+                "{}: no target of the {name} split has a value; a model needs some to learn from \
+                 or to be scored by",
+                self.path.display()
+            )));
+        }
         let lengths = windows.iter().map(|window| window.rows.len() as u32);
         let is_ragged = windows.iter().any(|window| window.rows.len() < steps);
-        Ok(Dataset {
+        let data = Dataset {
             count: windows.len(),
             steps,
             features: self.inputs.len(),
@@ -48,11 +65,57 @@ impl Csv {
                     per_step: self.every_step,
                 },
             },
-        })
+        };
+        Ok(SplitWindows { data, notes })
     }
 
-    fn windows_with_targets<'a>(&self, series: &'a [TableSeries]) -> Vec<TableWindow<'a>> {
-        let of_series = |series: &'a TableSeries| {
+    /// Returns whether a target of the window has a value.
+    fn has_target(&self, window: &TableWindow) -> bool {
+        self.target_counts(window).0 > 0
+    }
+
+    /// Returns the targets of a window that have a value, and all of them.
+    fn target_counts(&self, window: &TableWindow) -> (usize, usize) {
+        let (series, rows) = (window.series, self.target_rows(window));
+        match self.task {
+            TableTask::Regression => {
+                let width = self.targets.len();
+                let values = &series.values[rows.start * width..rows.end * width];
+                let present = values.iter().filter(|&&value| value != MISSING).count();
+                (present, values.len())
+            }
+            TableTask::Classification => {
+                let labels = &series.labels[rows];
+                let present = labels.iter().filter(|&&label| label != IGNORE).count();
+                (present, labels.len())
+            }
+        }
+    }
+
+    /// Returns sentences on the targets of a split that are missing; `all` counts its windows.
+    fn notes_on_targets(&self, windows: &[TableWindow], all: usize, name: &str) -> Vec<String> {
+        let mut notes = vec![];
+        let left_out = all - windows.len();
+        if left_out > 0 {
+            notes.push(format!(
+                "{left_out} of {all} sequences of the {name} split are left out, because their \
+                 targets have no value"
+            ));
+        }
+        let counts = windows.iter().map(|window| self.target_counts(window));
+        let (present, targets) = counts.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+        if present < targets {
+            notes.push(format!(
+                "{} of {targets} targets of the {name} split have no value; they are neither \
+                 learnt nor scored",
+                targets - present
+            ));
+        }
+        notes
+    }
+
+    fn windows_of_series<'a>(&self, series: &'a [TableSeries<f32>]) -> Vec<TableWindow<'a>> {
+        let of_series = |series: &'a TableSeries<f32>| {
             let rows = series.rows().saturating_sub(self.horizon);
             let (length, stride) = match self.steps {
                 Some(steps) => (steps, self.stride),
@@ -146,10 +209,11 @@ impl Csv {
     ///
     /// # Errors
     /// [`Error::File`] if no series is long enough, or the windows have too many values.
-    pub(crate) fn window_inputs(
+    pub(in super::super) fn window_inputs(
         &self,
-        series: &[TableSeries],
+        series: &[TableSeries<f32>],
         path: &Path,
+        mut notes: Vec<String>,
     ) -> Result<PredictionInputs> {
         let features = self.inputs.len();
         let longest = longest(series);
@@ -166,6 +230,18 @@ impl Csv {
                      rows with {features} inputs; there must be at least one window, and at most \
                      {MAX_VALUES} values"
                 ),
+            ));
+        }
+        let short = series
+            .iter()
+            .filter(|series| series.rows() < self.steps.unwrap_or(1));
+        let short = short.map(|series| format!("{} ({} rows)", series.name, series.rows()));
+        let short: Vec<String> = short.collect();
+        if !short.is_empty() {
+            notes.push(format!(
+                "{} series have no prediction, because a window needs {steps} rows: {}",
+                short.len(),
+                named(&short)
             ));
         }
         let lengths: Vec<u32> = windows.iter().map(|w| w.rows.len() as u32).collect();
@@ -187,13 +263,14 @@ impl Csv {
                 starts: starts.collect(),
                 horizon: self.horizon,
             }),
+            notes,
         })
     }
 
     /// Returns every window of `steps` rows, or the whole series.
     fn windows_of<'a>(
         &self,
-        series: &'a TableSeries,
+        series: &'a TableSeries<f32>,
         steps: usize,
     ) -> impl Iterator<Item = TableWindow<'a>> + use<'a> {
         let starts = match self.steps {
@@ -207,6 +284,6 @@ impl Csv {
     }
 }
 
-fn longest(series: &[TableSeries]) -> usize {
+fn longest(series: &[TableSeries<f32>]) -> usize {
     series.iter().map(TableSeries::rows).max().unwrap_or(0)
 }

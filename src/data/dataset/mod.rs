@@ -11,7 +11,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 
 use super::stored::StoredSequences;
 use crate::error::{Error, Result};
-use crate::kernels::IGNORE;
+use crate::kernels::{IGNORE, MISSING};
 
 /// The sequences of one split, `[N, T, I]`, row-major, and their targets.
 #[derive(Debug, Clone)]
@@ -58,7 +58,8 @@ pub enum Targets {
         classes: usize,
         per_step: bool,
     },
-    /// `[N, width]` values, or `[N, T, width]` if `per_step`.
+    /// `[N, width]` values, or `[N, T, width]` if `per_step`, where [`MISSING`] is neither learnt nor
+    /// scored.
     Values {
         values: Vec<f32>,
         width: usize,
@@ -230,7 +231,7 @@ impl Dataset {
     }
 
     /// Returns the labels to learn, `[N]`, or `[N, T]` for targets at every step: classes, or 0 for
-    /// values; [`IGNORE`] at padded steps.
+    /// values; [`IGNORE`] at padded steps and where all values are [`MISSING`].
     pub(crate) fn labels(&self) -> Vec<u32> {
         let (mut labels, per_step) = match &self.targets {
             Targets::Classes {
@@ -240,7 +241,7 @@ impl Dataset {
                 values,
                 width,
                 per_step,
-            } => (vec![0; values.len() / width], *per_step),
+            } => (value_labels(values, *width), *per_step),
         };
         if let Some(lengths) = self.lengths.as_ref().filter(|_| per_step) {
             for (labels, &length) in labels.chunks_mut(self.steps).zip(lengths) {
@@ -289,6 +290,13 @@ impl Targets {
             },
         }
     }
+}
+
+/// Returns 0 for each row of `width` values, or [`IGNORE`] if all of them are [`MISSING`].
+fn value_labels(values: &[f32], width: usize) -> Vec<u32> {
+    let is_missing = |row: &[f32]| row.iter().all(|&value| value == MISSING);
+    let label = |row| if is_missing(row) { IGNORE } else { 0 };
+    values.chunks_exact(width).map(label).collect()
 }
 
 /// Returns these rows of an array of rows of `width` values.

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use super::super::preparation::Preparation;
-use super::super::splits::divide;
+use super::super::splits::{Divided, divide};
 use super::super::{Dataset, Splits, Targets};
 use super::targets::{self, InputSizes};
 use super::{Array, ArrayFiles, Npy, files};
@@ -33,7 +33,19 @@ impl Npy {
             (Some(test), _) => (data, Some(self.read(test, classes)?.0)),
             (None, Some(of_test)) => (data, Some(of_test.read(files, classes)?.0)),
             (None, None) => {
-                let (train, test) = divide(&groups, self.split_by, self.test_fraction, seed)
+                let classes = match &data.targets {
+                    Targets::Classes {
+                        labels,
+                        per_step: false,
+                        ..
+                    } => &labels[..],
+                    _ => &[],
+                };
+                let divided = Divided {
+                    groups: &groups,
+                    classes,
+                };
+                let (train, test) = divide(divided, self.split_by, self.test_fraction, seed)
                     .map_err(|problem| Error::file(&self.path, problem))?;
                 let test = (!test.is_empty()).then(|| data.select(&test));
                 (data.select(&train), test)
@@ -51,6 +63,7 @@ impl Npy {
             train: train.into(),
             test: test.map(Dataset::into),
             preparation,
+            notes: vec![],
         })
     }
 

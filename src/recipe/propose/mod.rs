@@ -218,7 +218,7 @@ fn propose_text(path: &Path, hints: &Hints) -> Result<ProposedData> {
         bytes.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))?;
     let text = String::from_utf8_lossy(&bytes);
     match crate::data::series::parse(&text, path) {
-        Ok(values) if !values.is_empty() => Ok(series::propose(path, values.len(), hints)),
+        Ok(series) if series.rows() > 0 => Ok(series::propose(path, series.rows(), hints)),
         _ => table::propose(path, &bytes, hints),
     }
 }

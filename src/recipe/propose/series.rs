@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{DataPart, Hints, ProposedData, Role, window};
+use crate::data::preparation::Missing;
 use crate::data::series::Series;
 use crate::network::{Loss, Reads};
 use crate::recipe::DataRecipe;
@@ -27,6 +28,8 @@ pub(super) fn propose(path: &Path, count: usize, hints: &Hints) -> ProposedData 
             range: [0.0, 0.1 * (steps + 1) as f64],
             windows: 1,
             season: None,
+            normalise: true,
+            missing: Missing::Refuse,
         }),
         reads: Reads::Every,
         loss: Loss::MeanSquaredError,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{DataPart, Hints, ProposedData, Role, window};
 use crate::data::SplitBy;
 use crate::data::csv::parse::Records;
-use crate::data::csv::{Csv, TableTask, is_missing, number_of};
+use crate::data::csv::{CellFormat, Csv, TableTask};
 use crate::data::preparation::Missing;
 use crate::error::{Error, Result};
 use crate::network::{Loss, Reads};
@@ -257,9 +257,9 @@ struct Column {
     missing: usize,
     /// Whether every cell is a number.
     has_numbers: bool,
-    low: f32,
-    high: f32,
-    last: f32,
+    low: f64,
+    high: f64,
+    last: f64,
     /// Whether each number is above the one before.
     rises: bool,
     /// Distinct cells, at most one more than [`Column::MOST_DISTINCT`].
@@ -276,9 +276,9 @@ impl Column {
             rows: 0,
             missing: 0,
             has_numbers: true,
-            low: f32::INFINITY,
-            high: f32::NEG_INFINITY,
-            last: f32::NEG_INFINITY,
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            last: f64::NEG_INFINITY,
             rises: true,
             cells: HashSet::new(),
         }
@@ -286,11 +286,14 @@ impl Column {
 
     fn see(&mut self, cell: &str) {
         self.rows += 1;
-        if is_missing(cell) {
+        if CellFormat::default().is_missing(cell) {
             self.missing += 1;
             return;
         }
-        match number_of(cell).filter(|_| self.has_numbers) {
+        match CellFormat::default()
+            .number(cell)
+            .filter(|_| self.has_numbers)
+        {
             Some(value) => {
                 (self.low, self.high) = (self.low.min(value), self.high.max(value));
                 self.rises &= value > self.last;

@@ -93,7 +93,7 @@ impl<'a> ValueCollector<'a> {
     /// A value of output `k` in the units of the data.
     fn in_units(&self, k: usize, value: f32) -> f32 {
         match self.preparation.targets.get(k) {
-            Some(normal) => Normal::undo(*normal, value),
+            Some(normal) => Normal::undo(*normal, value) as f32,
             None => value,
         }
     }

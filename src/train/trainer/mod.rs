@@ -6,7 +6,7 @@ mod timing;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::checks::{check_data, check_steps, checksum};
+use super::checks::{check_data, checksum};
 use super::diagnose::{Diagnosis, Finding, run_call_by_call};
 use super::evaluation::EvaluationProgress;
 use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
@@ -115,9 +115,6 @@ impl Trainer {
         check_data(&network, train)?;
         if let Some(test) = &data.test {
             check_data(&network, test)?;
-            if recipe.bptt_steps.is_none() {
-                check_steps(train, test)?;
-            }
         }
         let (recording, mut executor) = Recording::load(recipe, &network, data, device)?;
         let parameters = &recording.network.parameters;

@@ -87,6 +87,13 @@ impl BufferFiller {
         values.for_each(|element| *element = value);
     }
 
+    /// Sets the first and then every `stride`th element of a real tensor to `value`.
+    pub(super) fn set_every_real(&mut self, tensor: &Tensor, stride: usize, value: f32) {
+        let (_, values) = self.reals(tensor);
+        let values = values.iter_mut().step_by(stride);
+        values.for_each(|element| *element = value);
+    }
+
     /// Returns the elements of a real tensor; none of an integer tensor.
     fn reals(&mut self, tensor: &Tensor) -> (&mut Philox, &mut [f32]) {
         match &mut self.contents[tensor.buffer.index()] {

@@ -50,7 +50,7 @@ pub(super) fn squared_error(program: &mut KernelProgram, effort: Effort) {
     for &width in edges(effort) {
         for rows in [1, 65] {
             let predictions = program.reals(rows, width);
-            let targets = program.reals(rows, width);
+            let targets = program.targets(rows, width);
             let labels = program.labels(rows, 1);
             let weight = program.reals(1, 2);
             let dpredictions = program.reals(rows, width);

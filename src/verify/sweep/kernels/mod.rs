@@ -6,7 +6,7 @@ mod matmul;
 
 use super::fill::BufferFiller;
 use super::{Effort, ValueKind};
-use crate::kernels::{Call, IGNORE, control};
+use crate::kernels::{Call, IGNORE, MISSING, control};
 use crate::program::{Phase, Program};
 use crate::tensor::{Element, Kind, Tensor};
 use crate::verify::{Case, CompareAfter, Scene};
@@ -55,15 +55,15 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     cases
 }
 
-/// Sets the elements of integer tensors.
-type FillIndices = Box<dyn Fn(&mut BufferFiller)>;
+/// Sets elements of tensors that random values do not fit.
+type Fill = Box<dyn Fn(&mut BufferFiller)>;
 
 /// A program of single calls. Each tensor has a buffer of its own and begins at an odd offset in
 /// it.
 #[derive(Default)]
 struct KernelProgram {
     program: Program,
-    fills: Vec<FillIndices>,
+    fills: Vec<Fill>,
 }
 
 impl KernelProgram {
@@ -121,6 +121,14 @@ impl KernelProgram {
         let tensor = self.indices_below(count, classes);
         let ignore = move |filler: &mut BufferFiller| filler.set_every(&tensor, 5, IGNORE);
         self.fills.push(Box::new(ignore));
+        tensor
+    }
+
+    /// A real tensor of targets, one in three of them missing.
+    fn targets(&mut self, rows: usize, columns: usize) -> Tensor {
+        let tensor = self.reals(rows, columns);
+        let omit = move |filler: &mut BufferFiller| filler.set_every_real(&tensor, 3, MISSING);
+        self.fills.push(Box::new(omit));
         tensor
     }
 

@@ -1,0 +1,60 @@
+//! The order of the rows of a table in time.
+
+use std::path::Path;
+
+use super::TableSeries;
+use super::parse::SeriesReader;
+use super::time::times_of;
+use crate::error::{Error, Result};
+use crate::messages::excerpt;
+
+/// Sorts the rows of each series by the times of the file's rows. Returns a sentence on the change,
+/// if there is one.
+///
+/// # Errors
+/// [`Error::File`] for a cell that is no time, with its line.
+pub(super) fn sort(read: &mut SeriesReader, column: &str, path: &Path) -> Result<Option<String>> {
+    let name = excerpt(column);
+    let cells: Vec<&str> = read.times.iter().map(String::as_str).collect();
+    let times = times_of(&cells)
+        .map_err(|problem| Error::file(path, format!("the column `{name}`: {problem}")))?;
+    let mut of_series: Vec<Vec<f64>> = vec![vec![]; read.series.len()];
+    for (time, &owner) in times.iter().zip(&read.owners) {
+        let series = &read.series[owner];
+        let line = series.lines[of_series[owner].len()];
+        let problem =
+            || format!("line {line}: the column `{name}` has no time; each row needs one");
+        of_series[owner].push(time.ok_or_else(|| Error::file(path, problem()))?);
+    }
+    let mut moved = 0;
+    for (series, times) in read.series.iter_mut().zip(&of_series) {
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
+        moved += order
+            .iter()
+            .enumerate()
+            .filter(|(to, from)| to != *from)
+            .count();
+        series.reorder(&order);
+    }
+    Ok((moved > 0).then(|| format!("{moved} rows of {} were sorted by `{name}`", times.len())))
+}
+
+impl TableSeries {
+    /// Puts row `order[n]` at row n.
+    fn reorder(&mut self, order: &[usize]) {
+        let rows = self.lines.len();
+        self.lines = reordered(&self.lines, rows, order);
+        self.inputs = reordered(&self.inputs, rows, order);
+        self.values = reordered(&self.values, rows, order);
+        self.labels = reordered(&self.labels, rows, order);
+    }
+}
+
+fn reordered<V: Copy>(values: &[V], rows: usize, order: &[usize]) -> Vec<V> {
+    let width = values.len() / rows.max(1);
+    let rows = order
+        .iter()
+        .flat_map(|&row| &values[row * width..(row + 1) * width]);
+    rows.copied().collect()
+}
