@@ -77,7 +77,12 @@ impl Predict {
         if streams {
             return self.stream(console, &model, &columns, &device);
         }
-        let PredictionInputs { data, windows } = load_inputs(&model, &self.data, self.split)?;
+        let PredictionInputs {
+            data,
+            windows,
+            notes,
+        } = load_inputs(&model, &self.data, self.split)?;
+        notes.iter().for_each(|note| console.say(note));
         let windows = windows.as_ref();
         let batch = self
             .batch_size

@@ -319,7 +319,6 @@ mod tests {
             test,
             preparation,
             ..
-
         } = split(&text(Unit::Char, 3, 0.2), "abcdefghijklm\u{e9}".as_bytes()).unwrap();
         // 11 training tokens: three streams of three steps, the last target, and one left over.
         assert_eq!((train.count, train.steps), (3, 3));
