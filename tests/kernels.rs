@@ -2172,13 +2172,14 @@ const CLIP: f64 = 0.375;
 fn options() -> Vec<Options> {
     let mut all = vec![];
     for cell in Cell::ALL {
-        let states = cell.spec().states;
+        let spec = cell.spec();
+        let states = spec.states;
         let sizes = LAYERS
             .into_iter()
             .map(|size| (size, 1.0))
             .chain([([5, 7], 1e4)]);
         for (index, ([batch, hidden_size], limit)) in sizes.enumerate() {
-            let cell_clip = (cell.is_lstm() && index % 2 == 1).then_some(CLIP);
+            let cell_clip = (spec.options.cell_clip && index % 2 == 1).then_some(CLIP);
             let projection = None;
             let (bias, upstream, given_states) =
                 (index % 2 == 0, index % 3 != 1, index % (states + 1));
@@ -2196,7 +2197,7 @@ fn options() -> Vec<Options> {
             });
         }
         for (index, ([batch, hidden_size], outputs)) in PROJECTIONS.into_iter().enumerate() {
-            if cell.is_lstm() {
+            if spec.options.projection {
                 all.push(Options {
                     cell,
                     batch,
@@ -2213,7 +2214,7 @@ fn options() -> Vec<Options> {
         }
         for given_states in 0..=states {
             for upstream in [false, true] {
-                let cell_clip = (cell.is_lstm() && given_states > 0).then_some(CLIP);
+                let cell_clip = (spec.options.cell_clip && given_states > 0).then_some(CLIP);
                 let projection = None;
                 let (batch, hidden_size, bias, limit) = (6, 9, upstream, 1.0);
                 all.push(Options {

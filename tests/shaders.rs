@@ -131,6 +131,7 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
 fn programs() -> Vec<Program> {
     let mut programs = vec![loading()];
     for cell in Cell::ALL {
+        let projects = cell.spec().options.projection;
         for hidden_size in HIDDEN_SIZES {
             let network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
             programs.push(recorded(&network, Gradients::OfLoss, Tuning::default()));
@@ -152,7 +153,7 @@ fn programs() -> Vec<Program> {
             ..Tuning::default()
         };
         programs.push(recorded(&wide, Gradients::OfLoss, shared));
-        if cell.is_lstm() {
+        if projects {
             let mut projected = wide.clone();
             projected.layers[0].projection_size = Some(3);
             programs.push(recorded(&projected, Gradients::OfLoss, shared));
@@ -160,7 +161,7 @@ fn programs() -> Vec<Program> {
         let mut both = network(cell, 7, Loss::CrossEntropy, Reads::Last);
         both.layers[1].bidirectional = true;
         programs.push(recorded(&both, Gradients::OfLoss, Tuning::default()));
-        if cell.is_lstm() {
+        if projects {
             for [hidden_size, outputs] in PROJECTIONS {
                 let mut network = network(cell, hidden_size, Loss::CrossEntropy, Reads::Last);
                 network.layers[0].projection_size = Some(outputs);
@@ -200,7 +201,7 @@ fn programs() -> Vec<Program> {
                 ..Dropout::default()
             };
             programs.push(recorded(&drops, Gradients::OfLoss, tuning));
-            if cell.is_lstm() {
+            if projects {
                 drops.layers[1].projection_size = Some(3);
                 programs.push(recorded(&drops, Gradients::OfLoss, tuning));
                 for (size, clip) in [(3, None), (7, Some(0.5)), (90, Some(0.5))] {

@@ -1,14 +1,6 @@
 // GRU, gates r, z, n, with the reset gate after the recurrent matmul:
 // n = tanh(W_n x + b_n + r (R_n h + b_hn)), h' = (1 - z) n + z h. Slot 3 saves R_n h + b_hn.
 
-const GATES = 3u;
-const SLOTS = 4u;
-const STATES = 1u;
-const FIRST_STAGE = 3u;
-const PEEPHOLES = false;
-
-fn product_slot(gate: u32) -> u32 { return select(gate, 3u, gate == 2u); }
-
 fn cell_forward(
     slots: ptr<function, array<Rows, SLOTS>>,
     product: array<Rows, GATES>,

@@ -1,14 +1,6 @@
 // GRU, gates r, z, n, with the reset gate before the recurrent matmul:
 // n = tanh(W_n x + b_n + R_n (r h)), h' = (1 - z) n + z h. Slot 3 saves r h.
 
-const GATES = 3u;
-const SLOTS = 4u;
-const STATES = 1u;
-const FIRST_STAGE = 2u;
-const PEEPHOLES = false;
-
-fn product_slot(gate: u32) -> u32 { return gate; }
-
 fn cell_middle(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows) {
     let r = sigmoid_of((*slots)[0] + product[0]);
     let z = sigmoid_of((*slots)[1] + product[1]);

@@ -1,14 +1,7 @@
-// LSTM, gates i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'). With PEEPHOLES, which
-// the host sets, i and f also see c, and o sees c'.
-
-const GATES = 4u;
-const SLOTS = 4u;
-const STATES = 2u;
-const FIRST_STAGE = 4u;
+// LSTM, gates i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'). With PEEPHOLES,
+// i and f also see c, and o sees c'.
 
 override CELL_CLIP: f32 = 0.0;  // the limit of |c'|; 0 for none
-
-fn product_slot(gate: u32) -> u32 { return gate; }
 
 fn cell_forward(
     slots: ptr<function, array<Rows, SLOTS>>,

@@ -1,14 +1,6 @@
 // Minimal GRU, gates z, n: h' = (1 - z) h + z n with z = σ(W_z x + b_z), n = W_n x + b_n. No gate
 // has a recurrent matmul.
 
-const GATES = 2u;
-const SLOTS = 2u;
-const STATES = 1u;
-const FIRST_STAGE = 2u;
-const PEEPHOLES = false;
-
-fn product_slot(gate: u32) -> u32 { return gate; }
-
 fn cell_forward(
     slots: ptr<function, array<Rows, SLOTS>>,
     product: array<Rows, GATES>,

@@ -1,14 +1,6 @@
 // Minimal LSTM, gates i, f, g: h' = f' h + i' g with g = W_g x + b_g, f' = σ(f) / (σ(f) + σ(i)) and
 // i' = 1 - f'. No gate has a recurrent matmul. Slot 3 saves f'.
 
-const GATES = 3u;
-const SLOTS = 4u;
-const STATES = 1u;
-const FIRST_STAGE = 3u;
-const PEEPHOLES = false;
-
-fn product_slot(gate: u32) -> u32 { return gate; }
-
 // Returns σ(f) / (σ(f) + σ(i)) of the pre-activations, with every exponent shifted to at most 0, so
 // that it is right where both sigmoids are 0.
 fn forget_share(i: Rows, f: Rows) -> Rows {

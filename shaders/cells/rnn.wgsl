@@ -1,13 +1,5 @@
 // Vanilla RNN: h' = act(W x + b + R h). RELU is set by the host.
 
-const GATES = 1u;
-const SLOTS = 1u;
-const STATES = 1u;
-const FIRST_STAGE = 1u;
-const PEEPHOLES = false;
-
-fn product_slot(gate: u32) -> u32 { return gate; }
-
 fn cell_forward(
     slots: ptr<function, array<Rows, SLOTS>>,
     product: array<Rows, GATES>,

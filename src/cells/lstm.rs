@@ -36,10 +36,7 @@ const PLAIN: CellSpec = CellSpec {
             gate_order: &[0, 3, 1, 2],
         }),
     },
-    shader: concat!(
-        "const PEEPHOLES = false;\n",
-        include_str!("../../shaders/cells/lstm.wgsl")
-    ),
+    shader: include_str!("../../shaders/cells/lstm.wgsl"),
 };
 
 const PEEPHOLE: CellSpec = CellSpec {
@@ -63,10 +60,6 @@ const PEEPHOLE: CellSpec = CellSpec {
         keras: None,
         ..PLAIN.frameworks
     },
-    shader: concat!(
-        "const PEEPHOLES = true;\n",
-        include_str!("../../shaders/cells/lstm.wgsl")
-    ),
     ..PLAIN
 };
 

@@ -36,7 +36,7 @@ pub struct CellSpec {
     pub options: SupportedOptions,
     /// The names and gate orders of other frameworks.
     pub frameworks: Frameworks,
-    /// The cell's WGSL: constants, then formulas.
+    /// The cell's formulas in WGSL, without the sizes above.
     pub shader: &'static str,
 }
 
@@ -117,6 +117,12 @@ pub struct FrameworkCell {
 }
 
 impl CellSpec {
+    /// Returns the names of the gates, in their order.
+    pub fn gate_names(&self) -> Vec<&'static str> {
+        let names = self.blocks.iter().flat_map(|block| block.gates);
+        names.copied().collect()
+    }
+
     /// Whether the recurrent bias of some gate is not just added to the input bias (cuDNN's GRU),
     /// so that one bias vector cannot replace two.
     pub fn needs_recurrent_bias(&self) -> bool {

@@ -22,8 +22,6 @@ impl DataSource for Arrays {
         None
     }
 
-    fn set_path(&mut self, _path: PathBuf) {}
-
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         vec![]
     }

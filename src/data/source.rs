@@ -17,11 +17,15 @@ pub trait DataSource: Debug {
     /// Returns the path of the data, if the recipe names one.
     fn path(&self) -> Option<&Path>;
 
-    /// Reads the data from another path.
-    fn set_path(&mut self, path: PathBuf);
-
-    /// Returns every path that the recipe names.
+    /// Returns every path that the recipe names, first the path of the data.
     fn paths_mut(&mut self) -> Vec<&mut PathBuf>;
+
+    /// Reads the data from another path. A kind that reads no files ignores it.
+    fn set_path(&mut self, path: PathBuf) {
+        if let Some(own) = self.paths_mut().into_iter().next() {
+            *own = path;
+        }
+    }
 
     /// Returns what a path to data of this kind must name.
     fn expected_path(&self) -> ExpectedPath;

@@ -69,10 +69,6 @@ impl DataSource for Text {
         Some(&self.path)
     }
 
-    fn set_path(&mut self, path: PathBuf) {
-        self.path = path;
-    }
-
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         vec![&mut self.path]
     }

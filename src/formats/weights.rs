@@ -5,9 +5,6 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::Direction;
 
-/// The gates that peepholes belong to, in the order of their weights.
-pub(super) const PEEPHOLE_GATES: [&str; 3] = ["i", "f", "o"];
-
 /// The parameters of one direction of a layer; gates are in PyTorch's order.
 pub(super) struct LayerWeights<'a> {
     /// `[G*H, I]`

@@ -11,36 +11,25 @@ pub struct Builtin {
     pub toml: &'static str,
 }
 
+/// Makes the built-in recipes of these names, which are also the names of their files.
+macro_rules! builtins {
+    ($($name:literal),+ $(,)?) => {
+        [$(Builtin {
+            name: $name,
+            toml: include_str!(concat!("recipes/", $name, ".toml")),
+        }),+]
+    };
+}
+
 /// The built-in recipes.
-pub const BUILTINS: [Builtin; 7] = [
-    Builtin {
-        name: "mnist",
-        toml: include_str!("recipes/mnist.toml"),
-    },
-    Builtin {
-        name: "mnist-rnn",
-        toml: include_str!("recipes/mnist-rnn.toml"),
-    },
-    Builtin {
-        name: "mnist-gru",
-        toml: include_str!("recipes/mnist-gru.toml"),
-    },
-    Builtin {
-        name: "mnist-lstm",
-        toml: include_str!("recipes/mnist-lstm.toml"),
-    },
-    Builtin {
-        name: "mnist-scan",
-        toml: include_str!("recipes/mnist-scan.toml"),
-    },
-    Builtin {
-        name: "series",
-        toml: include_str!("recipes/series.toml"),
-    },
-    Builtin {
-        name: "text",
-        toml: include_str!("recipes/text.toml"),
-    },
+pub const BUILTINS: [Builtin; 7] = builtins![
+    "mnist",
+    "mnist-rnn",
+    "mnist-gru",
+    "mnist-lstm",
+    "mnist-scan",
+    "series",
+    "text",
 ];
 
 impl Builtin {

@@ -112,14 +112,20 @@ impl NetworkRecipe {
 
     /// Gives every layer that cell, and resets the options that the cell does not have.
     pub fn set_cell(&mut self, cell: Cell) {
+        let spec = cell.spec();
         for layer in &mut self.layers {
             layer.cell = cell;
             if cell == Cell::Gru && layer.bias == Bias::Single {
                 layer.bias = Bias::Double;
             }
-            if !cell.is_lstm() {
+            // It is chosen for a gate on c. A minimal LSTM has no c, and starts without it.
+            if spec.states < 2 {
                 layer.forget_bias = 0.0;
+            }
+            if !spec.options.cell_clip {
                 layer.cell_clip = None;
+            }
+            if !spec.options.projection {
                 layer.projection_size = None;
                 layer.projection_clip = None;
             }

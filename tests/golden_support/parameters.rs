@@ -167,7 +167,8 @@ impl Written {
             _ => Bias::Single,
         };
         // TensorFlow's own LSTMs, not Keras's.
-        let at_run_time = cell.is_lstm() && parts.iter().any(|part| part.kernel == part.recurrent);
+        let at_run_time = cell.spec().options.forget_gate.is_some()
+            && parts.iter().any(|part| part.kernel == part.recurrent);
         let option = |name: &str| {
             let found = |kind: &str| oracle["options"][kind][name].as_f64();
             found("cell_kw").or(found("lstm_kw"))

@@ -339,10 +339,6 @@ impl DataSource for Csv {
         Some(&self.path)
     }
 
-    fn set_path(&mut self, path: PathBuf) {
-        self.path = path;
-    }
-
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         std::iter::once(&mut self.path)
             .chain(&mut self.test_path)

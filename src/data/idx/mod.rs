@@ -55,10 +55,6 @@ impl DataSource for Idx {
         Some(&self.path)
     }
 
-    fn set_path(&mut self, path: PathBuf) {
-        self.path = path;
-    }
-
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         vec![&mut self.path]
     }

@@ -1,9 +1,9 @@
 //! Layers as the operators `RNN`, `LSTM` and `GRU`.
 
-use super::super::weights::{LayerWeights, PEEPHOLE_GATES, reorder_blocks};
+use super::super::weights::{LayerWeights, reorder_blocks};
 use super::LayerOutput;
 use super::proto::{AttributeProto, GraphProto};
-use crate::cells::{Cell, FrameworkCell};
+use crate::cells::{Cell, FrameworkCell, PEEPHOLES};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::Direction;
@@ -17,8 +17,12 @@ fn operator(cell: Cell) -> Result<FrameworkCell> {
     operator.ok_or_else(|| Error::usage(format!("ONNX has no {}", cell.name())))
 }
 
-/// The peepholes of ONNX are those of i, o, f.
-const PEEPHOLE_ORDER: [usize; PEEPHOLE_GATES.len()] = [0, 2, 1];
+/// Returns the cell's peepholes in ONNX's order, which is that of their gates.
+fn peephole_order(cell: Cell, operator: FrameworkCell) -> Vec<usize> {
+    let peepholes = cell.spec().peepholes;
+    let find = |&gate: &usize| peepholes.iter().position(|peephole| peephole.gate == gate);
+    operator.gate_order.iter().filter_map(find).collect()
+}
 
 /// The weights of one or two directions, one after the other.
 #[derive(Default)]
@@ -35,7 +39,9 @@ impl OperatorWeights {
         let mut all = OperatorWeights::default();
         for direction in directions {
             let weights = LayerWeights::of(model, direction)?;
-            let order = operator(direction.layer.cell)?.gate_order;
+            let cell = direction.layer.cell;
+            let operator = operator(cell)?;
+            let order = operator.gate_order;
             all.input.extend(reorder_blocks(weights.input, order));
             all.recurrent
                 .extend(reorder_blocks(weights.recurrent, order));
@@ -45,8 +51,8 @@ impl OperatorWeights {
                     .extend(reorder_blocks(bias.unwrap_or(&zeros), order));
             }
             if let Some(peepholes) = weights.peepholes {
-                all.peepholes
-                    .extend(reorder_blocks(peepholes, &PEEPHOLE_ORDER));
+                let order = peephole_order(cell, operator);
+                all.peepholes.extend(reorder_blocks(peepholes, &order));
             }
         }
         Ok(all)
@@ -75,7 +81,7 @@ impl GraphProto {
         let ends = if lengths { "lengths" } else { "" };
         let mut inputs = vec![input.to_string(), w, r, b, ends.to_string()];
         if !weights.peepholes.is_empty() {
-            let shape = [count, PEEPHOLE_GATES.len() * h];
+            let shape = [count, PEEPHOLES * h];
             let p = self.floats(&named("p"), &shape, &weights.peepholes);
             // The initial states, which are zeros, are left out.
             inputs.extend([String::new(), String::new(), p]);

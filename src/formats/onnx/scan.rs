@@ -1,9 +1,10 @@
 //! One direction of an LSTM with a projection or clipping as a `Scan` over the formulas of a step.
 
-use super::super::weights::{LayerWeights, PEEPHOLE_GATES};
+use super::super::weights::LayerWeights;
 use super::LayerOutput;
 use super::graph::any_shape;
 use super::proto::{AttributeProto, BOOL, FLOAT, GraphProto, INT64};
+use crate::cells::PEEPHOLES;
 use crate::error::Result;
 use crate::model::Model;
 use crate::network::Direction;
@@ -13,7 +14,7 @@ struct StepConstants {
     recurrent: String,
     projection: Option<String>,
     /// Of i, f, o.
-    peepholes: Option<[String; 3]>,
+    peepholes: Option<[String; PEEPHOLES]>,
     cell_clip: Option<ClipLimits>,
     projection_clip: Option<ClipLimits>,
 }
@@ -84,6 +85,8 @@ impl GraphProto {
     fn step_constants(&mut self, direction: &Direction, weights: &LayerWeights) -> StepConstants {
         let layer = &direction.layer;
         let (h, p) = (layer.hidden_size, layer.output_size());
+        let spec = layer.cell.spec();
+        let gates = spec.gate_names();
         let named = |what: &str| format!("{}.{what}", direction.suffix);
         StepConstants {
             recurrent: self.transposed(&named("r"), weights.recurrent, 4 * h, p),
@@ -91,10 +94,9 @@ impl GraphProto {
                 .projection
                 .map(|values| self.transposed(&named("projection"), values, p, h)),
             peepholes: weights.peepholes.map(|values| {
-                let mut rows = values.chunks(h);
-                PEEPHOLE_GATES.map(|gate| {
-                    let row = rows.next().unwrap_or_default();
-                    self.floats(&named(&format!("peephole_{gate}")), &[h], row)
+                std::array::from_fn(|n| {
+                    let name = format!("peephole_{}", gates[spec.peepholes[n].gate]);
+                    self.floats(&named(&name), &[h], &values[n * h..][..h])
                 })
             }),
             cell_clip: self.clip_limits(&named("cell_clip"), layer.cell_clip),

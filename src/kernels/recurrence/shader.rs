@@ -1,6 +1,7 @@
 //! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
 
 use super::{Recurrence, TimeDirection};
+use crate::cells::CellSpec;
 use crate::kernels::words::wgsl_constants;
 use crate::kernels::{Arg, Scalar, Shader, read, write};
 use crate::tensor::Tensor;
@@ -84,13 +85,12 @@ impl Recurrence {
     /// Returns the WGSL of the cell, and the parts that scans and steps share.
     fn shader(&self) -> Shader {
         let spec = self.cell.spec();
-        let constants = [("RECURRENT_GATES", spec.recurrent_gates)];
         let shader = Shader::new([
             spec.shader,
             include_str!("../../../shaders/common/math.wgsl"),
             include_str!("../../../shaders/common/recurrence.wgsl"),
         ])
-        .with(wgsl_constants(&constants))
+        .with(cell_declarations(spec))
         .with_constants(self.option_constants());
         if self.has_middle() {
             shader
@@ -152,6 +152,33 @@ impl Recurrence {
         constants.extend(options.cell_clip.map(|clip| ("CELL_CLIP", clip)));
         constants
     }
+}
+
+/// Returns the WGSL declarations that follow from a cell's description.
+fn cell_declarations(spec: &CellSpec) -> String {
+    let sizes = wgsl_constants(&[
+        ("GATES", spec.gates),
+        ("RECURRENT_GATES", spec.recurrent_gates),
+        ("SLOTS", spec.slots),
+        ("STATES", spec.states),
+        ("FIRST_STAGE", spec.first_stage),
+    ]);
+    let peepholes = !spec.peepholes.is_empty();
+    let slot = product_slot(spec);
+    format!(
+        "{sizes}const PEEPHOLES = {peepholes};\n\
+         fn product_slot(gate: u32) -> u32 {{ return {slot}; }}\n"
+    )
+}
+
+/// Returns the slot that holds the gradient of a gate's recurrent matmul, as an expression of
+/// `gate`. It is not an array, because the kernels also evaluate it for a gate past the last one.
+fn product_slot(spec: &CellSpec) -> String {
+    let elsewhere = (0..spec.recurrent_gates).filter(|&gate| spec.product_slots[gate] != gate);
+    elsewhere.fold("gate".to_string(), |slot, gate| {
+        let own = spec.product_slots[gate];
+        format!("select({slot}, {own}u, gate == {gate}u)")
+    })
 }
 
 /// Whether a tensor has at least `len` elements.

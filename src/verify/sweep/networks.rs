@@ -155,10 +155,10 @@ fn sizes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     cases
 }
 
-/// Projections smaller and larger than the hidden size, of LSTMs.
+/// Projections smaller and larger than the hidden size, of cells that can project h.
 fn projections(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let sizes: &[[usize; 2]] = match effort {
-        _ if !cell.is_lstm() => &[],
+        _ if !cell.spec().options.projection => &[],
         Effort::Quick => &[[65, 40]],
         Effort::Full => &[[65, 40], [33, 70], [200, 224]],
     };

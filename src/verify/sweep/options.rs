@@ -21,8 +21,8 @@ const ALL_CELLS: [Change; 8] = [
     ("upstream", upstream_gradient),
 ];
 
-/// Options that only LSTMs have.
-const LSTM: [Change; 3] = [
+/// Options of cells that can clip c and project h.
+const CLIP_AND_PROJECTION: [Change; 3] = [
     ("clip", cell_clip),
     ("projection", projection),
     ("projection clip dropout", projection_clip_dropout),
@@ -31,14 +31,16 @@ const LSTM: [Change; 3] = [
 /// Returns `cell` with each of its options in turn, at small sizes. The batch has one sequence more
 /// than the four that a scan computes together.
 pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
-    let lstm = LSTM.iter().filter(|_| cell.is_lstm());
+    let supported = cell.spec().options;
+    let clips_and_projects = supported.cell_clip && supported.projection;
+    let more = CLIP_AND_PROJECTION.iter().filter(|_| clips_and_projects);
     let changed = |(name, change): &Change| {
         let mut case = two_layers(cell, 5, 4, 5);
         case.name += &format!(" {name}");
         change(&mut case);
         case
     };
-    ALL_CELLS.iter().chain(lstm).map(changed).collect()
+    ALL_CELLS.iter().chain(more).map(changed).collect()
 }
 
 fn no_bias(case: &mut NetworkCase) {
