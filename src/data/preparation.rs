@@ -19,8 +19,8 @@ pub struct Preparation {
     /// `[K]`: how target values are normalized; empty if they are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Normal>,
-    /// `[I]`: the value of a missing input, for [`Missing::Mean`] and at the beginning of a sequence
-    /// for [`Missing::Forward`]; else empty.
+    /// `[I]`: the value of a missing input, for [`Missing::Mean`] and, at the beginning of a
+    /// sequence, for [`Missing::Forward`]; else empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub means: Vec<f64>,
     /// `[K]`: the names of the classes; empty if they are numbers.
