@@ -10,6 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 import keras
+import keras_models as random_keras_models
 import numpy
 import onnx
 import onnxruntime
@@ -334,6 +335,7 @@ def main():
     PROGRAM = str(target / "debug" / ("gatescan.exe" if os.name == "nt" else "gatescan"))
     with tempfile.TemporaryDirectory() as place:
         check(Path(place))
+    random_keras_models.check(PROGRAM)
     print(f"{'':34}{'networks':>9}  worst difference")
     for what, (count, worst, name) in WORST.items():
         print(f"{what:34}{count:9}  {worst:.2e} ({name})")

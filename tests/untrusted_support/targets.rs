@@ -13,7 +13,7 @@ use gatescan::data::series::Series;
 use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
 use gatescan::data::{DataSource, Inputs, SplitBy, idx, npy};
-use gatescan::formats::{self, ImportHints};
+use gatescan::formats::{self, ImportHints, Imported};
 use gatescan::infer::predict::Sequences;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::IGNORE;
@@ -34,7 +34,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("idx", idx),
     ("model", model),
     ("checkpoint", checkpoint),
@@ -48,6 +48,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("dataset", dataset),
     ("pytorch", pytorch),
     ("keras", keras),
+    ("keras_config", keras_config),
 ];
 
 /// Networks with more parameters are not run, so that an input takes milliseconds.
@@ -132,6 +133,70 @@ pub fn keras(input: &[u8]) -> bool {
     imported(input, formats::keras::import)
 }
 
+/// The description of a Keras model, with the weights of two recurrent layers and a head. Input:
+/// `config.json`.
+pub fn keras_config(input: &[u8]) -> bool {
+    let layers = vec![Layer::new(Cell::Lstm, 2), Layer::new(Cell::RnnTanh, 2)];
+    let head = HeadRecipe::new(Reads::Last, Loss::MeanSquaredError);
+    let recipe = Recipe::new("fuzz", layers, head, Optimizer::sgd(0.1));
+    let network = recipe.network(2, 2).expect("it is valid");
+    let mut parameters = network.to_parameters(&network.initial(1));
+    parameters.sort_by(|a, b| a.name.cmp(&b.name));
+    let model = Model {
+        network,
+        recipe,
+        preparation: Default::default(),
+        parameters,
+    };
+    let weights = formats::keras::export(&model, "w").expect("Keras has it");
+    let members = [
+        ("config.json", input),
+        ("model.weights.h5", &weights.weights[..]),
+    ];
+    let archive = [&[7], &stored_zip(&members)[..]].concat();
+    keras(&archive)
+}
+
+/// A zip archive of uncompressed members.
+fn stored_zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut archive, mut directory) = (vec![], vec![]);
+    for (name, contents) in members {
+        let mut crc = Crc::new();
+        crc.update(contents);
+        let size = (contents.len() as u32).to_le_bytes();
+        let name_size = (name.len() as u16).to_le_bytes();
+        // The version needed, no flags, stored, no time.
+        let common = [
+            &[10, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &crc.sum().to_le_bytes(),
+        ]
+        .concat();
+        let common = [&common[..], &size, &size, &name_size, &[0, 0]].concat();
+        let offset = (archive.len() as u32).to_le_bytes();
+        archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), contents].concat());
+        let entry = [
+            b"PK\x01\x02\x0a\x00",
+            &common[..],
+            &[0; 10],
+            &offset,
+            name.as_bytes(),
+        ];
+        directory.extend(entry.concat());
+    }
+    let count = (members.len() as u16).to_le_bytes();
+    let (size, offset) = (directory.len() as u32, archive.len() as u32);
+    archive.extend(directory);
+    let end = [
+        b"PK\x05\x06\0\0\0\0",
+        &count[..],
+        &count,
+        &size.to_le_bytes(),
+    ]
+    .concat();
+    archive.extend([&end[..], &offset.to_le_bytes(), &[0, 0]].concat());
+    archive
+}
+
 /// The cells that files of other frameworks can have.
 fn known_cells() -> impl Iterator<Item = Cell> {
     let cells = Cell::ALL.into_iter();
@@ -141,7 +206,7 @@ fn known_cells() -> impl Iterator<Item = Cell> {
 /// Imported weights, which are then exported. Input: a byte of hints, and the weights.
 fn imported(
     input: &[u8],
-    import: fn(&[u8], &str, &ImportHints) -> gatescan::Result<Model>,
+    import: fn(&[u8], &str, &ImportHints) -> gatescan::Result<Imported>,
 ) -> bool {
     let Some((&first, file)) = input.split_first() else {
         return false;
@@ -151,7 +216,7 @@ fn imported(
         one_hot: first & 8 != 0,
         ..ImportHints::default()
     };
-    let Ok(model) = import(file, "fuzz", &hints) else {
+    let Ok(Imported { model, .. }) = import(file, "fuzz", &hints) else {
         return false;
     };
     let _ = formats::pytorch::export(&model, "w");

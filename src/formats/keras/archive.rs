@@ -9,7 +9,6 @@ use serde_json::Value;
 use zip::ZipArchive;
 use zip::read::ZipFile;
 
-use super::hdf5;
 use crate::data::npy;
 use crate::io::files;
 use crate::network::Parameter;
@@ -26,17 +25,29 @@ const MOST_ARRAYS: usize = 1 << 16;
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
-/// Reads the arrays of a `.keras` in the order of the model, or those of an `.npz` in its own
-/// order.
+/// The contents of an archive.
+pub(super) enum ArchiveContents {
+    /// Those of a `.keras`.
+    Model {
+        /// `config.json`.
+        description: Value,
+        /// A `.weights.h5`.
+        weights: Vec<u8>,
+    },
+    /// The arrays of an `.npz` in its order.
+    Arrays(Vec<Parameter>),
+}
+
+/// Reads a `.keras` or an `.npz`.
 ///
 /// # Errors
 /// A clause on what is wrong with which member.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<ArchiveContents, String> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
     if archive.index_for_name(WEIGHTS).is_some() {
         read_keras(&mut archive)
     } else {
-        read_npz(&mut archive)
+        read_npz(&mut archive).map(ArchiveContents::Arrays)
     }
 }
 
@@ -44,19 +55,17 @@ fn broken(error: &dyn Display) -> String {
     format!("not a .weights.h5, .keras or .npz file ({error})")
 }
 
-fn read_keras(archive: &mut Archive) -> Result<Vec<Parameter>, String> {
+fn read_keras(archive: &mut Archive) -> Result<ArchiveContents, String> {
     let mut member = |name: &str, limit| {
         let file = archive.by_name(name).map_err(|error| broken(&error))?;
         files::read_at_most(file, limit).map_err(|error| format!("{name}: {error}"))
     };
     let config = member(CONFIG, LARGEST_CONFIG)?;
-    let config: Value =
-        serde_json::from_slice(&config).map_err(|error| format!("{CONFIG}: {error}"))?;
-    // A subclassed model has no list of layers.
-    let layers = config["config"]["layers"].as_array();
-    let name = |layer: &Value| layer["config"]["name"].as_str().unwrap_or_default().into();
-    let names: Option<Vec<String>> = layers.map(|layers| layers.iter().map(name).collect());
-    hdf5::read(&member(WEIGHTS, LARGEST_ARRAY)?, names.as_deref())
+    Ok(ArchiveContents::Model {
+        description: serde_json::from_slice(&config)
+            .map_err(|error| format!("{CONFIG}: {error}"))?,
+        weights: member(WEIGHTS, LARGEST_ARRAY)?,
+    })
 }
 
 fn read_npz(archive: &mut Archive) -> Result<Vec<Parameter>, String> {

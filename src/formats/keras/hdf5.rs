@@ -1,11 +1,13 @@
 //! The weight files of Keras 3, `.weights.h5`: HDF5 files in which `layers/lstm_1/cell/vars/0` is
 //! the first array of the second `LSTM`. Layers are numbered within their class, so the order of
-//! layers of several classes follows from their names or sizes.
+//! layers of several classes follows from their names or sizes, or from the `config.json` of a
+//! `.keras`.
 
 use std::collections::HashMap;
 
 use hdf5_pure::{AttrValue, DType, Dataset, File, FileBuilder, Group, GroupBuilder, Layout};
 
+use super::config::StoredName;
 use crate::network::Parameter;
 
 /// The first bytes of such a file.
@@ -14,6 +16,18 @@ pub(super) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 const MOST_OBJECTS: usize = 1 << 14;
 /// The number of levels of groups below a layer's own: `forward_layer/cell/vars`.
 const DEPTH: usize = 3;
+
+/// Classes of layers that have no arrays and change no outputs outside training.
+const UNCHANGED: [&str; 8] = [
+    "activity_regularization",
+    "alpha_dropout",
+    "dropout",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "identity",
+    "input_layer",
+    "spatial_dropout1d",
+];
 
 /// A layer to be written.
 pub(super) struct StoredLayer {
@@ -76,13 +90,15 @@ fn put(group: &mut GroupBuilder, arrays: &[Parameter]) {
 }
 
 /// A layer of a file that is read.
-struct FoundLayer {
+pub(super) struct FoundLayer {
+    /// Keras's class in snake case.
     class: String,
     /// The number within its class.
     number: usize,
-    /// The position among all layers, if it is known.
-    position: Option<usize>,
-    arrays: Vec<Parameter>,
+    /// Keras's name; older files of Keras 3 have none.
+    name: Option<String>,
+    /// Under names as `layers/lstm/cell/kernel`, the forward direction first.
+    pub arrays: Vec<Parameter>,
 }
 
 impl FoundLayer {
@@ -103,27 +119,64 @@ impl FoundLayer {
     }
 }
 
-/// Reads the arrays of a file in the order of the model, under names as `layers/lstm/cell/kernel`.
-/// `names` are the names of the model's layers in their order, if they are known.
+/// Weights without a description of their layers.
+pub(super) struct StoredWeights {
+    pub arrays: Vec<Parameter>,
+    /// The names of layers without arrays that may change outputs.
+    pub others: Vec<String>,
+}
+
+impl From<Vec<Parameter>> for StoredWeights {
+    fn from(arrays: Vec<Parameter>) -> StoredWeights {
+        StoredWeights {
+            arrays,
+            others: vec![],
+        }
+    }
+}
+
+/// Reads the arrays of a file in the order of the model, which follows from names or sizes.
 ///
 /// # Errors
 /// A clause on what is wrong.
-pub(super) fn read(bytes: &[u8], names: Option<&[String]>) -> Result<Vec<Parameter>, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<StoredWeights, String> {
+    let (file, mut reader) = open(bytes)?;
+    reader.check_outside(&file)?;
+    let layers = in_order(reader.layers(&file)?)?;
+    Ok(StoredWeights {
+        arrays: layers.into_iter().flat_map(|layer| layer.arrays).collect(),
+        others: reader.others,
+    })
+}
+
+/// Reads the layers of a file in any order.
+///
+/// # Errors
+/// A clause on what is wrong.
+pub(super) fn read_layers(bytes: &[u8]) -> Result<Vec<FoundLayer>, String> {
+    let (file, mut reader) = open(bytes)?;
+    reader.layers(&file)
+}
+
+fn open(bytes: &[u8]) -> Result<(File, Reader), String> {
     let file = File::from_bytes(bytes.to_vec()).map_err(|error| broken(&error))?;
-    let layers = file.group("layers").map_err(|_| {
-        "there is no group layers, as Keras 3 writes it to .weights.h5 and .keras; load the model \
-         there and save it by `model.save_weights(\"model.weights.h5\")`"
-    })?;
-    let mut reader = Reader {
+    let reader = Reader {
         objects: MOST_OBJECTS,
         bytes: bytes.len() as u64,
+        others: vec![],
     };
-    let mut found = vec![];
-    for (name, layer) in layers.iter_groups().map_err(|error| broken(&error))? {
-        found.extend(reader.layer(name, &layer, names)?);
-    }
-    let layers = in_order(found)?;
-    Ok(layers.into_iter().flat_map(|layer| layer.arrays).collect())
+    Ok((file, reader))
+}
+
+/// Takes the arrays of a layer out of those of a file, by its name; by its class and its number
+/// there in a file without names.
+pub(super) fn take(found: &mut Vec<FoundLayer>, layer: &StoredName) -> Option<FoundLayer> {
+    let is_layer = |own: &FoundLayer| match &own.name {
+        Some(name) => *name == layer.name,
+        None => own.class == layer.class && own.number == layer.number,
+    };
+    let index = found.iter().position(is_layer)?;
+    Some(found.remove(index))
 }
 
 fn broken(error: &hdf5_pure::Error) -> String {
@@ -136,6 +189,7 @@ fn meaning<'a>(class: &str, path: &'a str) -> Option<(&'a str, usize, &'static s
     let index: usize = index.parse().ok()?;
     let known: &[&str] = match (class, holder) {
         ("embedding", "") => &["embeddings"],
+        ("normalization", "") => &["mean", "variance"],
         ("dense", "") | ("time_distributed", "layer/") => &["kernel", "bias"],
         (_, "cell/" | "forward_layer/cell/" | "backward_layer/cell/") => {
             &["kernel", "recurrent_kernel", "bias"]
@@ -171,8 +225,9 @@ fn in_order(mut layers: Vec<FoundLayer>) -> Result<Vec<FoundLayer>, String> {
     let (mut ordered, others): (Vec<_>, Vec<_>) = rest
         .into_iter()
         .partition(|layer| layer.class == "embedding");
-    if recurrent.iter().all(|layer| layer.position.is_some()) {
-        recurrent.sort_by_key(|layer| layer.position);
+    let position = |layer: &FoundLayer| layer.name.as_deref().and_then(exported_position);
+    if recurrent.iter().all(|layer| position(layer).is_some()) {
+        recurrent.sort_by_key(position);
     } else {
         let head = others.first().and_then(|head| head.arrays.first());
         let head_inputs = head.and_then(|kernel| kernel.shape.first().copied());
@@ -219,6 +274,8 @@ fn by_sizes(layers: Vec<FoundLayer>, mut read: Option<usize>) -> Result<Vec<Foun
 struct Reader {
     objects: usize,
     bytes: u64,
+    /// The names of layers without arrays that may change outputs.
+    others: Vec<String>,
 }
 
 impl Reader {
@@ -229,35 +286,79 @@ impl Reader {
         Ok(())
     }
 
+    /// Refuses arrays outside of `layers`: subclassed models store layers there by the names of
+    /// their attributes, which do not say their classes.
+    fn check_outside(&mut self, file: &File) -> Result<(), String> {
+        // The state of the optimizer, and the model's own arrays.
+        const KNOWN: [&str; 3] = ["layers", "optimizer", "vars"];
+        let groups = file.root().iter_groups().map_err(|error| broken(&error))?;
+        for (name, group) in groups {
+            self.count()?;
+            if !KNOWN.contains(&&name[..]) && self.has_arrays(&group, DEPTH)? {
+                return Err(format!(
+                    "{name} is outside of the group layers: a subclassed model stores layers by \
+                     the names of their attributes, which do not say their classes; save the \
+                     model by `numpy.savez(\"model.npz\", **{{w.path: w for w in \
+                     model.weights}})`"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there are arrays in a group or below it; groups that are too deep count as such.
+    fn has_arrays(&mut self, group: &Group, depth: usize) -> Result<bool, String> {
+        let mut arrays = group.iter_datasets().map_err(|error| broken(&error))?;
+        if arrays.next().is_some() {
+            return Ok(true);
+        }
+        for (name, child) in group.iter_groups().map_err(|error| broken(&error))? {
+            self.count()?;
+            let deeper = depth.checked_sub(1);
+            if name != "seed_generator"
+                && deeper.map_or(Ok(true), |depth| self.has_arrays(&child, depth))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the layers of a file.
+    fn layers(&mut self, file: &File) -> Result<Vec<FoundLayer>, String> {
+        let layers = file.group("layers").map_err(|_| {
+            "there is no group layers, as Keras 3 writes it to .weights.h5 and .keras; load the \
+             model there and save it by `model.save_weights(\"model.weights.h5\")`"
+        })?;
+        let mut found = vec![];
+        for (name, layer) in layers.iter_groups().map_err(|error| broken(&error))? {
+            found.extend(self.layer(name, &layer)?);
+        }
+        Ok(found)
+    }
+
     /// Reads a layer; `None` if it has no arrays.
-    fn layer(
-        &mut self,
-        group_name: String,
-        group: &Group,
-        names: Option<&[String]>,
-    ) -> Result<Option<FoundLayer>, String> {
+    fn layer(&mut self, group_name: String, group: &Group) -> Result<Option<FoundLayer>, String> {
         self.count()?;
         let path = format!("layers/{group_name}");
         let (class, number) = class_and_number(group_name);
         let mut arrays = vec![];
         self.arrays_below(group, &path, DEPTH, &mut arrays)?;
         if arrays.is_empty() {
+            if !UNCHANGED.contains(&&class[..]) {
+                self.others.push(path);
+            }
             return Ok(None);
         }
-        // Older files of Keras 3 have no names.
         let attributes = group.group("vars").and_then(|own| own.attrs());
         let name = attributes
             .ok()
             .and_then(|attributes| Some(attributes.get("name")?.as_str()?.to_string()));
-        let position = name.and_then(|name| match names {
-            Some(names) => names.iter().position(|other| *other == name),
-            None => exported_position(&name),
-        });
         Ok(Some(FoundLayer {
             arrays: named(arrays, &class, &path)?,
             class,
             number,
-            position,
+            name,
         }))
     }
 
@@ -272,6 +373,10 @@ impl Reader {
         let broken = |error: hdf5_pure::Error| format!("{path} cannot be read: {error}");
         for (name, dataset) in group.iter_datasets().map_err(broken)? {
             self.count()?;
+            // The integer count of the samples that a `Normalization` has seen.
+            if name == "2" && path.starts_with("layers/normalization") {
+                continue;
+            }
             let name = format!("{path}/{name}");
             let (shape, values) = self
                 .array(&dataset)
@@ -380,10 +485,8 @@ mod tests {
     }
 
     /// The kernels' paths in the order in which they are read.
-    fn kernels(layers: &[StoredLayer], names: Option<&[&str]>) -> Result<Vec<String>, String> {
-        let names: Option<Vec<String>> =
-            names.map(|names| names.iter().map(|name| name.to_string()).collect());
-        let arrays = read(&write(layers)?, names.as_deref())?;
+    fn kernels(layers: &[StoredLayer]) -> Result<Vec<String>, String> {
+        let arrays = read(&write(layers)?)?.arrays;
         let written = layers.iter().flat_map(|layer| &layer.arrays);
         let count: usize = written.map(|(_, arrays)| arrays.len()).sum();
         assert_eq!(arrays.len(), count);
@@ -395,7 +498,8 @@ mod tests {
 
     #[test]
     fn arrays_are_read_bit_for_bit() {
-        let back = read(&write(&[layer("lstm", "a", 3, 5)]).unwrap(), None).unwrap();
+        let stored = write(&[layer("lstm", "a", 3, 5)]).unwrap();
+        let back = read(&stored).unwrap().arrays;
         let names =
             ["kernel", "recurrent_kernel", "bias"].map(|what| format!("layers/lstm/cell/{what}"));
         for ((back, name), shape) in back.iter().zip(names).zip([&[3, 20][..], &[5, 20], &[20]]) {
@@ -416,7 +520,7 @@ mod tests {
                 n => format!("layers/lstm_{n}/cell"),
             })
             .collect();
-        assert_eq!(kernels(&many, None).unwrap(), expected);
+        assert_eq!(kernels(&many).unwrap(), expected);
 
         let sizes = |last| {
             [
@@ -435,16 +539,49 @@ mod tests {
             "layers/lstm_1/cell",
             "layers/dense",
         ];
-        assert_eq!(kernels(&sizes(5), None).unwrap(), expected);
-        let error = kernels(&sizes(6), None).unwrap_err();
+        assert_eq!(kernels(&sizes(5)).unwrap(), expected);
+        let error = kernels(&sizes(6)).unwrap_err();
         assert!(error.contains("import the .keras"), "{error}");
-        let names = ["input", "both", "l", "g", "ll", "d"];
-        assert_eq!(kernels(&sizes(6), Some(&names)).unwrap(), expected);
         let same = [layer("lstm", "rnn0", 4, 4), layer("gru", "rnn1", 4, 4)];
         assert_eq!(
-            kernels(&same, None).unwrap(),
+            kernels(&same).unwrap(),
             ["layers/lstm/cell", "layers/gru/cell"]
         );
+    }
+
+    #[test]
+    fn layers_are_found_by_name_or_by_class_and_number() {
+        let stored = [layer("lstm", "a", 3, 5), layer("lstm", "b", 5, 6)];
+        let mut found = read_layers(&write(&stored).unwrap()).unwrap();
+        let second = StoredName {
+            name: "b".into(),
+            class: "lstm",
+            number: 1,
+        };
+        assert_eq!(take(&mut found, &second).unwrap().arrays[0].shape, [5, 24]);
+        assert!(take(&mut found, &second).is_none());
+        for layer in &mut found {
+            layer.name = None;
+        }
+        let first = StoredName {
+            number: 0,
+            ..second
+        };
+        assert_eq!(take(&mut found, &first).unwrap().arrays[0].shape, [3, 20]);
+    }
+
+    #[test]
+    fn layers_outside_of_the_group_of_layers_are_refused() {
+        let mut file = FileBuilder::new();
+        for name in ["layers", "embed"] {
+            let mut group = file.create_group(name);
+            let mut vars = group.create_group("vars");
+            put(&mut vars, &[array(&[2, 3])]);
+            group.add_group(vars.finish());
+            file.add_group(group.finish());
+        }
+        let error = read(&file.finish().unwrap()).err().unwrap_or_default();
+        assert!(error.starts_with("embed is outside"), "{error}");
     }
 
     #[test]
@@ -467,10 +604,12 @@ mod tests {
                 "layers/functional/layers/lstm/cell/vars: there are models within the model",
             ),
         ] {
-            let error = read(&write(&[stored]).unwrap(), None).unwrap_err();
+            let error = read(&write(&[stored]).unwrap()).err().unwrap_or_default();
             assert!(error.contains(expected), "{error}");
         }
-        let error = read(&FileBuilder::new().finish().unwrap(), None).unwrap_err();
+        let error = read(&FileBuilder::new().finish().unwrap())
+            .err()
+            .unwrap_or_default();
         assert!(error.contains("no group layers"), "{error}");
     }
 
@@ -485,9 +624,7 @@ mod tests {
             dense.add_group(vars.finish());
             layers.add_group(dense.finish());
             file.add_group(layers.finish());
-            read(&file.finish().unwrap(), None)
-                .err()
-                .unwrap_or_default()
+            read(&file.finish().unwrap()).err().unwrap_or_default()
         };
         let zeros = vec![0.0; 1 << 16];
         let chunks = file(&|vars| {

@@ -1,263 +1,131 @@
-//! Reading weights that Keras trained.
+//! Reading models that Keras trained.
 
-use super::super::hints::{ImportHints, ImportedNetwork, bias_of, embedding_input};
-use super::super::weights::{reorder_blocks, transposed};
-use super::{archive, array, hdf5, keras_layer};
+use super::super::hints::{ImportHints, Imported, layer_notes};
+use super::archive::{self, ArchiveContents};
+use super::config;
+use super::described;
+use super::hdf5::{self, StoredWeights};
+use super::layer_reader::{LayerReader, group};
+use crate::cells::Cell;
 use crate::error::{Error, Result};
+use crate::messages::excerpt;
 use crate::model::Model;
-use crate::network::{Bias, Input, Layer, Parameter};
+use crate::network::{Bias, Layer, Loss, Reads};
 
-/// Returns the model of a `.weights.h5`, a `.keras`, or an `.npz` of weights under Keras's paths in
-/// the order of the model: `SimpleRNN`, `LSTM` or `GRU`, each with or without `Bidirectional`, a
-/// `Dense`, and optionally an `Embedding`. An embedding and a head with the same weights are tied.
+/// Returns the model of a `.keras`, a `.weights.h5`, or an `.npz` of weights under Keras's paths in
+/// the order of the model.
+///
+/// A `.keras` describes its layers. What gatescan has is taken: `SimpleRNN`, `LSTM` and `GRU`, each
+/// with or without `Bidirectional`, a `Dense` with or without softmax, an `Embedding`,
+/// `Normalization` and `Rescaling`, residual sums. Whatever else changes outputs is refused.
+///
+/// The other files hold weights alone; the notes of the result say what is assumed of the rest. An
+/// embedding and a head with the same weights are tied.
 ///
 /// # Errors
-/// [`Error::Usage`] for arrays that are not those of such a network, by their names.
-pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Model> {
-    let arrays = if bytes.starts_with(hdf5::SIGNATURE) {
-        hdf5::read(bytes, None)
-    } else {
-        archive::read(bytes)
-    };
-    let (embedding, groups) = group(arrays.map_err(Error::Usage)?)?;
-    let mut reader = LayerReader {
-        hints,
-        layers: vec![],
-        parameters: vec![],
-        features: None,
-        outputs: None,
-    };
+/// [`Error::Usage`] for layers and options that gatescan does not have, and for arrays that are not
+/// those of such a network, by their names.
+pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Imported> {
+    if bytes.starts_with(hdf5::SIGNATURE) {
+        let weights = hdf5::read(bytes).map_err(Error::Usage)?;
+        return import_weights(weights, name, hints);
+    }
+    match archive::read(bytes).map_err(Error::Usage)? {
+        ArchiveContents::Arrays(arrays) => import_weights(arrays.into(), name, hints),
+        ArchiveContents::Model {
+            description,
+            weights,
+        } => match config::read(&description)? {
+            Some(described) => described::import(described, &weights, name, hints),
+            None => {
+                let weights = hdf5::read(&weights).map_err(Error::Usage)?;
+                let mut imported = import_weights(weights, name, hints)?;
+                let class = description["class_name"].as_str().unwrap_or_default();
+                imported.notes.push(format!(
+                    "config.json has no layers, since the model is of the class {}, whose code \
+                     gatescan does not read; its weights are read alone",
+                    excerpt(class)
+                ));
+                Ok(imported)
+            }
+        },
+    }
+}
+
+/// Makes a model of weights alone.
+fn import_weights(weights: StoredWeights, name: &str, hints: &ImportHints) -> Result<Imported> {
+    let (embedding, groups) = group(weights.arrays)?;
+    let mut reader = LayerReader::new(hints);
+    let (mut sources, mut head_source) = (vec![], String::new());
     for group in groups {
-        reader.read(group)?;
+        let (path, is_recurrent) = (group.path().to_string(), group.is_recurrent());
+        reader.read(group, None)?;
+        if !is_recurrent {
+            head_source = path;
+        } else if reader.layers.len() > sources.len() {
+            sources.push(path);
+        }
     }
-    hints.model(name, reader.finish(embedding)?)
+    let model = hints.model(name, reader.finish(embedding)?)?;
+    let mut notes = layer_notes(&model.network, &sources, &head_source);
+    notes.extend(assumptions(&model, hints, &weights.others));
+    Ok(Imported { model, notes })
 }
 
-/// The arrays of one layer or direction.
-#[derive(Default)]
-struct ArrayGroup {
-    path: String,
-    kernel: Option<Parameter>,
-    recurrent: Option<Parameter>,
-    bias: Option<Parameter>,
-}
-
-/// The embedding, if there is one, and the other arrays grouped by their paths.
-fn group(arrays: Vec<Parameter>) -> Result<(Option<Parameter>, Vec<ArrayGroup>)> {
-    let mut groups: Vec<ArrayGroup> = vec![];
-    let mut embedding = None;
-    for array in arrays {
-        let (path, kind) = array.name.rsplit_once('/').unwrap_or(("", &array.name));
-        if kind == "embeddings" && embedding.is_none() {
-            embedding = Some(array);
-            continue;
-        }
-        let mut group = match groups.pop_if(|group| group.path == path) {
-            Some(group) => group,
-            None => ArrayGroup {
-                path: path.into(),
-                ..ArrayGroup::default()
-            },
-        };
-        let member = match kind {
-            "kernel" => &mut group.kernel,
-            "recurrent_kernel" => &mut group.recurrent,
-            "bias" => &mut group.bias,
-            _ => {
-                return Err(Error::usage(format!(
-                    "array {} is not a weight of SimpleRNN, LSTM, GRU, Dense or Embedding; save \
-                     the model by `numpy.savez(\"model.npz\", **{{w.path: w for w in \
-                     model.weights}})`",
-                    array.name
-                )));
-            }
-        };
-        *member = Some(array);
-        groups.push(group);
-    }
-    Ok((embedding, groups))
-}
-
-/// Makes layers of groups of arrays, one after another.
-struct LayerReader<'a> {
-    hints: &'a ImportHints,
-    layers: Vec<Layer>,
-    parameters: Vec<Parameter>,
-    /// The number of features that the first recurrent layer reads.
-    features: Option<usize>,
-    /// K of the head.
-    outputs: Option<usize>,
-}
-
-impl LayerReader<'_> {
-    fn read(&mut self, group: ArrayGroup) -> Result<()> {
-        let path = group.path.clone();
-        let (rows, _) = matrix(&group.kernel)
-            .ok_or_else(|| Error::usage(format!("{path}: there is no matrix kernel")))?;
-        if self.outputs.is_some() {
-            return Err(Error::usage(format!(
-                "{path} is after the linear head; gatescan has one `Dense`, the last layer"
-            )));
-        }
-        if group.recurrent.is_none() {
-            self.outputs = Some(self.head(group)?);
-            return Ok(());
-        }
-        self.features.get_or_insert(rows);
-        let is_backward = path.split('/').any(|part| part.starts_with("backward_"));
-        if is_backward && !self.layers.is_empty() {
-            let level = self.layers.len() - 1;
-            let backward = self.direction(group, level, "_reverse")?;
-            self.add_backward(backward, &path)
+/// What weights alone do not say, and what is assumed instead. `others` are layers of the file
+/// without weights.
+fn assumptions(model: &Model, hints: &ImportHints, others: &[String]) -> Vec<String> {
+    let has = |cells: &[Cell]| {
+        let mut layers = model.network.layers.iter();
+        layers.any(|layer| cells.contains(&layer.cell))
+    };
+    let mut notes = vec![
+        "the file has weights alone; the rest is assumed as follows, and read from a .keras that \
+         `model.save(\"model.keras\")` writes"
+            .to_string(),
+    ];
+    if has(&[Cell::RnnTanh, Cell::RnnRelu]) {
+        let activation = if has(&[Cell::RnnRelu]) {
+            "relu"
         } else {
-            let suffix = if is_backward { "_reverse" } else { "" };
-            let layer = self.direction(group, self.layers.len(), suffix)?;
-            self.layers.push(layer);
-            Ok(())
-        }
-    }
-
-    /// Adds the backward direction to the last layer.
-    fn add_backward(&mut self, backward: Layer, path: &str) -> Result<()> {
-        let Some(forward) = self.layers.last_mut() else {
-            return Ok(());
+            "tanh"
         };
-        forward.bidirectional = true;
-        let same_biases = (forward.bias == Bias::None) == (backward.bias == Bias::None);
-        if forward.cell != backward.cell || !same_biases {
-            return Err(Error::usage(format!(
-                "{path}: both directions of a layer must have the same cell and the same biases"
-            )));
-        }
-        if backward.bias == Bias::Double {
-            forward.bias = Bias::Double;
-        }
-        let size = backward.hidden_size;
-        forward.backward_hidden_size = (size != forward.hidden_size).then_some(size);
-        Ok(())
+        notes.push(format!("assumed: activation = {activation} in SimpleRNN"));
     }
-
-    /// Reads a `Dense`; returns K.
-    fn head(&mut self, group: ArrayGroup) -> Result<usize> {
-        let Some((rows, outputs)) = matrix(&group.kernel) else {
-            return Err(Error::usage(format!(
-                "{}: its kernel is not a matrix",
-                group.path
-            )));
-        };
-        let kernel = group.kernel.map_or(vec![], |kernel| kernel.values);
-        let kernel = transposed(&kernel, outputs);
-        self.parameters
-            .push(array("head.weight", &[outputs, rows], kernel));
-        let bias = group.bias.map_or(vec![0.0; outputs], |bias| bias.values);
-        self.parameters
-            .push(array("head.bias", &[bias.len()], bias));
-        Ok(outputs)
+    let is_open = |layer: &Layer| layer.cell == Cell::Gru && layer.bias == Bias::None;
+    if hints.cell.is_none() && model.network.layers.iter().any(is_open) {
+        notes.push("assumed: reset_after = True in a GRU without biases".into());
     }
-
-    /// Reads one direction; returns it as a layer of its own.
-    fn direction(&mut self, group: ArrayGroup, level: usize, suffix: &str) -> Result<Layer> {
-        let ArrayGroup {
-            path,
-            kernel,
-            recurrent,
-            bias,
-        } = group;
-        let sizes = DirectionSizes::of(&kernel, &recurrent)
-            .map_err(|problem| Error::usage(format!("{path}: {problem}")))?;
-        let DirectionSizes { inputs, h, columns } = sizes;
-        let has_two_biases = bias.as_ref().map(|bias| bias.shape.len() == 2);
-        let cell = self.hints.cell_of(columns / h, has_two_biases, &path)?;
-        // The orders of Keras are their own inverses.
-        let order = keras_layer(cell)?.gate_order;
-        let mut store = |kind: &str, shape: &[usize], values: &[f32]| {
-            let name = format!("rnn.{kind}_l{level}{suffix}");
-            let values = reorder_blocks(values, order);
-            self.parameters.push(array(&name, shape, values));
-        };
-        for (kind, matrix, rows) in [("weight_ih", kernel, inputs), ("weight_hh", recurrent, h)] {
-            let values = matrix.map_or(vec![], |matrix| matrix.values);
-            store(kind, &[columns, rows], &transposed(&values, columns));
-        }
-        let mut trained = Bias::None;
-        if let Some(bias) = &bias {
-            let (first, second) = bias.values.split_at(columns.min(bias.values.len()));
-            if first.len() != columns || ![0, columns].contains(&second.len()) {
-                let problem = format!("{path}: its bias has the shape {:?}", bias.shape);
-                return Err(Error::usage(problem));
-            }
-            store("bias_ih", &[columns], first);
-            if !second.is_empty() {
-                store("bias_hh", &[columns], second);
-            }
-            trained = bias_of(cell, true, Some(second));
-        }
-        Ok(Layer {
-            bias: trained,
-            ..Layer::new(cell, h)
-        })
+    if has(&[Cell::Lstm, Cell::Gru, Cell::GruResetBefore]) {
+        notes.push(
+            "assumed: activation = tanh and recurrent_activation = sigmoid in LSTM and GRU".into(),
+        );
     }
-
-    fn finish(mut self, embedding: Option<Parameter>) -> Result<ImportedNetwork> {
-        let features = self.features.ok_or_else(|| {
-            Error::usage("there is no recurrent layer: no array `.../recurrent_kernel`")
-        })?;
-        let outputs = self.outputs.ok_or_else(|| {
-            Error::usage("there is no linear head: no `Dense` after the recurrent layers")
-        })?;
-        let (input_size, input) = match embedding {
-            None if self.hints.one_hot => (features, Input::OneHot),
-            None => (features, Input::Values),
-            Some(mut table) => {
-                let &[vocabulary, size] = &table.shape[..] else {
-                    return Err(Error::usage(format!("{} is not a matrix", table.name)));
-                };
-                table.name = "embedding.weight".into();
-                self.parameters.push(table);
-                (vocabulary, embedding_input(size))
-            }
-        };
-        Ok(ImportedNetwork {
-            input_size,
-            input,
-            layers: self.layers,
-            outputs,
-            parameters: self.parameters,
-        })
+    notes.push(
+        "assumed: go_backwards = False, no masks (Masking, mask_zero), merge_mode = concat in \
+         Bidirectional"
+            .into(),
+    );
+    let head = match model.network.head.loss {
+        Loss::CrossEntropy => "softmax, or none and a loss of logits",
+        _ => "none",
+    };
+    notes.push(format!("assumed: the activation of the head is {head}"));
+    let reads_last = model.network.head.reads == Reads::Last;
+    if hints.reads.is_none() && hints.recipe.is_none() && reads_last {
+        notes.push(
+            "assumed: the head reads the last step (return_sequences = False in the last layer)"
+                .into(),
+        );
     }
-}
-
-/// The sizes of a direction's kernel `[I, G*H]` and recurrent kernel `[H, G*H]`.
-struct DirectionSizes {
-    inputs: usize,
-    h: usize,
-    /// G*H.
-    columns: usize,
-}
-
-impl DirectionSizes {
-    fn of(
-        kernel: &Option<Parameter>,
-        recurrent: &Option<Parameter>,
-    ) -> Result<DirectionSizes, String> {
-        let (Some((inputs, columns)), Some((h, width))) = (matrix(kernel), matrix(recurrent))
-        else {
-            return Err("kernel and recurrent_kernel must be matrices".into());
-        };
-        if columns != width || width % h != 0 {
-            return Err(format!(
-                "kernel [{inputs}, {columns}] and recurrent_kernel [{h}, {width}] are not those of \
-                 a recurrent layer"
-            ));
-        }
-        Ok(DirectionSizes { inputs, h, columns })
-    }
-}
-
-/// The extents of an array, if it is a matrix with elements.
-fn matrix(array: &Option<Parameter>) -> Option<(usize, usize)> {
-    match array.as_ref()?.shape[..] {
-        [rows, columns] if rows > 0 && columns > 0 => Some((rows, columns)),
-        _ => None,
-    }
+    notes.push(match others {
+        [] => "assumed: no layers without weights that change outputs (pooling, sums, Rescaling, \
+               Lambda)"
+            .into(),
+        others => format!(
+            "not computed: the layers without weights {}, which the file lists",
+            others.join(", ")
+        ),
+    });
+    notes
 }

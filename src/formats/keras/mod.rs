@@ -4,9 +4,12 @@
 //! `numpy.savez("model.npz", **{w.path: w for w in model.weights})`.
 
 mod archive;
+mod config;
+mod described;
 mod export;
 mod hdf5;
 mod import;
+mod layer_reader;
 mod python;
 
 use crate::cells::{Cell, FrameworkCell};

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::super::hints::{ImportHints, ImportedNetwork, bias_of, embedding_input};
+use super::super::hints::{ImportHints, Imported, ImportedNetwork, bias_of, embedding_input};
 use super::{REVERSE, split_name, split_reverse};
 use crate::error::{Error, Result};
-use crate::model::Model;
 use crate::network::{Input, Layer, Parameter};
 
 /// The layers of each module by their levels, modules in the order of their names.
@@ -20,7 +19,7 @@ type Modules = BTreeMap<Vec<NamePart>, BTreeMap<usize, Vec<Parameter>>>;
 ///
 /// # Errors
 /// [`Error::Usage`] for tensors that are not those of such a network, by their names.
-pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Model> {
+pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Imported> {
     let (modules, others) = read(bytes)?;
     let (layers, mut parameters) = recurrent_layers(modules, hints)?;
     let first = parameters
@@ -61,7 +60,10 @@ pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Model> {
         outputs,
         parameters,
     };
-    hints.model(name, network)
+    Ok(Imported {
+        model: hints.model(name, network)?,
+        notes: vec![],
+    })
 }
 
 /// The recurrent modules of a file, and all other tensors.
