@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gatescan::formats::{ImportHints, keras, pytorch};
+use gatescan::formats::{ImportHints, Imported, keras, pytorch};
 use gatescan::low_level::io::files;
 use gatescan::run::MODEL;
-use gatescan::{Cell, Error, Loss, Model, Network, Reads, Recipe, Result};
+use gatescan::{Cell, Error, Loss, Reads, Recipe, Result};
 
 use super::console::Console;
 use super::train::cell_parser;
@@ -20,7 +20,7 @@ const LARGEST_FILE: u64 = 1 << 33;
 #[derive(Args)]
 #[command(after_help = "\
 FILE is one of these; it determines layers, sizes, directions, biases, projections, an embedding \
-and the head:
+and the head. What it does not say is assumed and printed, or must be given by an option:
   safetensors.torch.save_file(module.state_dict(), \"model.safetensors\")          # PyTorch
   model.save_weights(\"model.weights.h5\"), model.save(\"model.keras\")               # Keras 3
   numpy.savez(\"model.npz\", **{w.path: w for w in model.weights})                 # Keras
@@ -28,6 +28,7 @@ and the head:
 Examples:
   gatescan import model.safetensors -o imported --recipe mnist
   gatescan eval imported
+  gatescan import seq2seq.safetensors -o imported --order encoder,decoder
   gatescan import model.weights.h5 -o imported --reads every --loss mean-squared-error")]
 pub struct Import {
     /// A .safetensors of PyTorch, or a .weights.h5, a .keras or an .npz of Keras.
@@ -52,6 +53,10 @@ pub struct Import {
     /// The inputs are one-hot tokens.
     #[arg(long)]
     one_hot: bool,
+    /// The recurrent modules of a .safetensors by their names, from the input up, where numbers in
+    /// names and sizes do not determine their order.
+    #[arg(long, value_name = "MODULES", value_delimiter = ',')]
+    order: Vec<String>,
 }
 
 fn reads_parser() -> impl TypedValueParser<Value = Reads> {
@@ -69,7 +74,7 @@ fn loss_parser() -> impl TypedValueParser<Value = Loss> {
 }
 
 /// Makes a model of the bytes of a file, its name and hints.
-type Reader = fn(&[u8], &str, &ImportHints) -> Result<Model>;
+type Reader = fn(&[u8], &str, &ImportHints) -> Result<Imported>;
 
 impl Import {
     pub fn run(&self, console: &Console) -> Result<()> {
@@ -86,17 +91,18 @@ impl Import {
             reads: self.reads,
             loss: self.loss,
             one_hot: self.one_hot,
+            order: self.order.clone(),
             recipe: self.recipe.as_deref().map(Recipe::load).transpose()?,
         };
         let bytes = fs::File::open(&self.file)
             .and_then(|file| files::read_at_most(file, LARGEST_FILE))
             .map_err(|error| Error::file(&self.file, format!("cannot be read: {error}")))?;
-        let model = read(&bytes, &self.model_name(), &hints)
-            .map_err(|problem| Error::file(&self.file, problem))?;
+        let Imported { model, notes } = read(&bytes, &self.model_name(), &hints)
+            .map_err(|problem| self.problem(problem))?;
         fs::create_dir_all(&self.output)
             .map_err(|error| Error::file(&self.output, format!("cannot be made: {error}")))?;
         model.save(&target)?;
-        describe(console, &model.network);
+        notes.iter().for_each(|note| console.say(note));
         console.say(format!("wrote {}", target.display()));
         Ok(())
     }
@@ -105,7 +111,10 @@ impl Import {
     fn reader(&self) -> Result<Reader> {
         let problem = match self.file.extension().and_then(|ending| ending.to_str()) {
             Some("safetensors") => return Ok(pytorch::import),
-            Some("npz" | "keras" | "h5") => return Ok(keras::import),
+            Some("npz" | "keras" | "h5") if self.order.is_empty() => return Ok(keras::import),
+            Some("npz" | "keras" | "h5") => {
+                "--order is for the modules of a .safetensors; leave it out"
+            }
             Some("pt" | "pth" | "bin") => {
                 "a pickled file of PyTorch is a program, which gatescan does not run; save the \
                  weights by `safetensors.torch.save_file(module.state_dict(), \
@@ -119,6 +128,21 @@ impl Import {
         Err(Error::usage(format!("{}: {problem}", self.file.display())))
     }
 
+    /// The error for a file that cannot be imported.
+    fn problem(&self, problem: Error) -> Error {
+        match problem {
+            Error::InvalidValue {
+                field,
+                value,
+                allowed,
+            } if field == "order" => Error::usage(format!(
+                "{}: --order is {value}; it must be {allowed}",
+                self.file.display()
+            )),
+            problem => Error::file(&self.file, problem),
+        }
+    }
+
     /// The name of the model's recipe: that of the file without characters that are not allowed.
     fn model_name(&self) -> String {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
@@ -130,25 +154,4 @@ impl Import {
             name => name.into(),
         }
     }
-}
-
-/// Prints the layers and the head.
-fn describe(console: &Console, network: &Network) {
-    for (l, layer) in network.layers.iter().enumerate() {
-        let directions = if layer.bidirectional {
-            ", bidirectional"
-        } else {
-            ""
-        };
-        let (cell, size) = (layer.cell.name(), layer.hidden_size);
-        console.say(format!(
-            "layer {l}: {cell} {size}{directions}, bias {:?}",
-            layer.bias
-        ));
-    }
-    let head = network.head;
-    console.say(format!(
-        "head: {} outputs of {:?}, reads {:?}",
-        head.size, head.loss, head.reads
-    ));
 }

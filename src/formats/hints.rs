@@ -21,8 +21,19 @@ pub struct ImportHints {
     pub loss: Option<Loss>,
     /// Whether the inputs are one-hot tokens. With an embedding they are tokens in any case.
     pub one_hot: bool,
+    /// The names of the recurrent modules of a `state_dict` from the input up, where numbers in
+    /// their names and sizes do not determine it. The formats of Keras do not use it.
+    pub order: Vec<String>,
     /// The recipe of the model, except for its network: data, training and evaluation.
     pub recipe: Option<Recipe>,
+}
+
+/// A model that was made of a file of weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    pub model: Model,
+    /// The layers with their names in the file, and what was assumed, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A network as a file of weights describes it.
@@ -40,7 +51,8 @@ impl ImportHints {
     /// Makes the model of an imported network.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is not a valid network, or no layer can have the cell of the hints.
+    /// [`Error::Usage`] if it is not a valid network, no layer can have the cell of the hints, or a
+    /// parameter is not finite.
     pub(super) fn model(&self, name: &str, mut imported: ImportedNetwork) -> Result<Model> {
         self.check_cell(&imported.layers)?;
         imported.tie();
@@ -152,6 +164,35 @@ impl ImportedNetwork {
             self.parameters.retain(|each| each.name != "head.weight");
         }
     }
+}
+
+/// Describes the layers and the head; `sources` `[L]` and `head_source` are their names in the file.
+pub(super) fn layer_notes(
+    network: &Network,
+    sources: &[String],
+    head_source: &str,
+) -> Vec<String> {
+    let layers = network.layers.iter().zip(sources).enumerate();
+    let described = layers.map(|(l, (layer, source))| {
+        let directions = if layer.bidirectional {
+            ", bidirectional"
+        } else {
+            ""
+        };
+        let projection = layer.projection_size;
+        let projection = projection.map_or(String::new(), |size| format!(", projected to {size}"));
+        format!(
+            "layer {l}: {} {}{projection}{directions}, bias {:?}, from {source}",
+            layer.cell.name(),
+            layer.hidden_size,
+            layer.bias
+        )
+    });
+    let Head {
+        size, loss, reads, ..
+    } = network.head;
+    let head = format!("head: {size} outputs of {loss:?}, reads {reads:?}, from {head_source}");
+    described.chain([head]).collect()
 }
 
 /// The input of an embedding of vectors of `size` elements.

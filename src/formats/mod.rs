@@ -16,7 +16,7 @@ mod weights;
 use crate::error::{Error, Result};
 use crate::network::{Layer, Network};
 
-pub use hints::ImportHints;
+pub use hints::{ImportHints, Imported};
 
 /// A model's weights for another framework, and the program that builds the network there and loads
 /// them.

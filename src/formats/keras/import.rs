@@ -1,10 +1,11 @@
 //! Reading weights that Keras trained.
 
-use super::super::hints::{ImportHints, ImportedNetwork, bias_of, embedding_input};
+use super::super::hints::{
+    ImportHints, Imported, ImportedNetwork, bias_of, embedding_input, layer_notes,
+};
 use super::super::weights::{reorder_blocks, transposed};
 use super::{archive, array, hdf5, keras_layer};
 use crate::error::{Error, Result};
-use crate::model::Model;
 use crate::network::{Bias, Input, Layer, Parameter};
 
 /// Returns the model of a `.weights.h5`, a `.keras`, or an `.npz` of weights under Keras's paths in
@@ -12,14 +13,17 @@ use crate::network::{Bias, Input, Layer, Parameter};
 /// `Dense`, and optionally an `Embedding`. An embedding and a head with the same weights are tied.
 ///
 /// # Errors
-/// [`Error::Usage`] for arrays that are not those of such a network, by their names.
-pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Model> {
+/// [`Error::Usage`] for arrays that are not those of such a network or are not finite, by their
+/// names.
+pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Imported> {
     let arrays = if bytes.starts_with(hdf5::SIGNATURE) {
         hdf5::read(bytes, None)
     } else {
         archive::read(bytes)
     };
-    let (embedding, groups) = group(arrays.map_err(Error::Usage)?)?;
+    let arrays = arrays.map_err(Error::Usage)?;
+    arrays.iter().try_for_each(Parameter::check_finite)?;
+    let (embedding, groups) = group(arrays)?;
     let mut reader = LayerReader {
         hints,
         layers: vec![],
@@ -30,7 +34,10 @@ pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Model> {
     for group in groups {
         reader.read(group)?;
     }
-    hints.model(name, reader.finish(embedding)?)
+    let model = hints.model(name, reader.finish(embedding)?)?;
+    let sources = vec!["the file".to_string(); model.network.layers.len()];
+    let notes = layer_notes(&model.network, &sources, "the file");
+    Ok(Imported { model, notes })
 }
 
 /// The arrays of one layer or direction.
