@@ -44,7 +44,9 @@ fn safetensors(tensors: &[Tensor], metadata: &[(&str, &str)]) -> Vec<u8> {
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
         (tensor.name.clone(), view.expect("it is one"))
     });
-    let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+    let metadata = metadata
+        .iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()));
     safetensors::serialize(views, Some(metadata.collect())).expect("it can be written")
 }
 
@@ -117,7 +119,11 @@ fn modules_are_stacked_in_the_order_that_is_given_or_determined() {
     ] {
         let given = import(vec![encoder(), decoder(), head()], &order).expect("it is given");
         let stacked = import(vec![as_layers(vec![below, above]), head()], &[]).expect("it is one");
-        assert_eq!(parameters(&given.model), parameters(&stacked.model), "{order:?}");
+        assert_eq!(
+            parameters(&given.model),
+            parameters(&stacked.model),
+            "{order:?}"
+        );
         let notes = given.notes.join("\n");
         assert_has(
             &notes,
@@ -159,7 +165,10 @@ fn modules_are_stacked_in_the_order_that_is_given_or_determined() {
     let one = import(vec![stacked, head()], &[]).expect("it is one");
     assert_eq!(parameters(&many.model), parameters(&one.model));
     let last = names(&["`layers.10`", "`layers.11`"]).replace(',', ", ");
-    assert_has(&many.notes.join("\n"), &[&last, "in the order of their numbers"]);
+    assert_has(
+        &many.notes.join("\n"),
+        &[&last, "in the order of their numbers"],
+    );
     // Modules side by side fit no order.
     for head in [linear("out", 2, 8), linear("out", 2, 4)] {
         let message = import(vec![lstm("a", 3, 4), lstm("b", 3, 4), head], &[])
@@ -176,23 +185,45 @@ fn tensors_that_belong_to_nothing_known_are_refused_by_name() {
     for (more, expected) in [
         (linear("fc2", 2, 4), "`fc` and `fc2` are linear layers"),
         (linear("project", 3, 7), "`project` [3, 7] reads 7 values"),
-        (vec![tensor("pre.weight", &[3, 3])], "`pre` [3, 3] may be an embedding"),
-        (vec![tensor("norm.weight", &[4])], "tensor norm.weight belongs to a normalisation"),
+        (
+            vec![tensor("pre.weight", &[3, 3])],
+            "`pre` [3, 3] may be an embedding",
+        ),
+        (
+            vec![tensor("norm.weight", &[4])],
+            "tensor norm.weight belongs to a normalisation",
+        ),
         (vec![tensor("bn.running_mean", &[4])], "nn.BatchNorm"),
         (vec![tensor("conv.weight", &[3, 3, 5])], "a convolution"),
-        (vec![tensor("a.in_proj_weight", &[12, 4])], "nn.MultiheadAttention"),
+        (
+            vec![tensor("a.in_proj_weight", &[12, 4])],
+            "nn.MultiheadAttention",
+        ),
         (vec![tensor("cell.weight_ih", &[16, 3])], "nn.LSTMCell"),
         (vec![tensor("positions", &[9, 3])], "positional weights"),
-        (vec![tensor("fc3.bias", &[2])], "`fc3` has a bias and no weight"),
-        (layer("rnn", "l2", 4, 4, 4), "`rnn` has no tensor weight_ih_l1"),
-        (vec![tensor("rnn.weight_hh_l0_mask", &[16, 4])], "prune.remove"),
+        (
+            vec![tensor("fc3.bias", &[2])],
+            "`fc3` has a bias and no weight",
+        ),
+        (
+            layer("rnn", "l2", 4, 4, 4),
+            "`rnn` has no tensor weight_ih_l1",
+        ),
+        (
+            vec![tensor("rnn.weight_hh_l0_mask", &[16, 4])],
+            "prune.remove",
+        ),
     ] {
         let message = import(with(more), &[]).expect_err(expected).to_string();
         assert_has(&message, &[expected]);
     }
-    let message = import(vec![lstm("rnn", 3, 4)], &[]).expect_err("no head").to_string();
+    let message = import(vec![lstm("rnn", 3, 4)], &[])
+        .expect_err("no head")
+        .to_string();
     assert_has(&message, &["there is no linear head"]);
-    let message = import(vec![linear("fc", 2, 4)], &[]).expect_err("no layer").to_string();
+    let message = import(vec![linear("fc", 2, 4)], &[])
+        .expect_err("no layer")
+        .to_string();
     assert_has(&message, &["there is no tensor weight_ih_l0"]);
     import(network(), &[]).expect("the network itself is valid");
 }
@@ -265,16 +296,24 @@ fn notes_say_what_a_state_dict_does_not() {
 
 #[test]
 fn weights_that_are_not_finite_are_refused_with_their_index() {
-    let mut tensors: Vec<Tensor> = lstm("rnn", 3, 4).into_iter().chain(linear("fc", 2, 4)).collect();
+    let mut tensors: Vec<Tensor> = lstm("rnn", 3, 4)
+        .into_iter()
+        .chain(linear("fc", 2, 4))
+        .collect();
     let file = safetensors(&tensors, &[]);
     let hints = ImportHints::default();
-    let model = pytorch::import(&file, "test", &hints).expect("it is valid").model;
+    let model = pytorch::import(&file, "test", &hints)
+        .expect("it is valid")
+        .model;
     tensors[1].values[3 * 4 + 1] = f32::INFINITY;
     let message = pytorch::import(&safetensors(&tensors, &[]), "test", &hints);
     let message = message.expect_err("it is not finite").to_string();
     assert_has(&message, &["rnn.weight_hh_l0 is inf at [3, 1]"]);
     let mut broken = model.clone();
-    let bias = broken.parameters.iter_mut().find(|each| each.name == "head.bias");
+    let bias = broken
+        .parameters
+        .iter_mut()
+        .find(|each| each.name == "head.bias");
     bias.expect("there is one").values[1] = f32::NAN;
     let exported = [
         onnx::export(&broken, false).map(|_| ()),
@@ -287,7 +326,9 @@ fn weights_that_are_not_finite_are_refused_with_their_index() {
     }
     // A file that another program changed.
     let place = Workspace::new();
-    model.save(&place.path("model.safetensors")).expect("it can be written");
+    model
+        .save(&place.path("model.safetensors"))
+        .expect("it can be written");
     let mut bytes = fs::read(place.path("model.safetensors")).expect("it is there");
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -298,7 +339,10 @@ fn weights_that_are_not_finite_are_refused_with_their_index() {
         &["export", "model.safetensors", "--to", "onnx"],
     ] {
         let message = place.run(arguments).fails(1);
-        assert_has(&message, &["model.safetensors: ", "is NaN at [", "must be finite"]);
+        assert_has(
+            &message,
+            &["model.safetensors: ", "is NaN at [", "must be finite"],
+        );
     }
 }
 
@@ -311,12 +355,19 @@ fn write(place: &Workspace, name: &str, tensors: Vec<Vec<Tensor>>) {
 #[test]
 fn the_command_offers_the_order() {
     let place = Workspace::new();
-    let modules = vec![lstm("encoder", 4, 4), lstm("decoder", 4, 4), linear("out", 1, 4)];
+    let modules = vec![
+        lstm("encoder", 4, 4),
+        lstm("decoder", 4, 4),
+        linear("out", 1, 4),
+    ];
     write(&place, "m.safetensors", modules);
     let message = place.run(&["import", "m.safetensors", "-o", "m"]).fails(2);
     assert_has(
         &message,
-        &["m.safetensors: --order is not set", "`decoder,encoder` or `encoder,decoder`"],
+        &[
+            "m.safetensors: --order is not set",
+            "`decoder,encoder` or `encoder,decoder`",
+        ],
     );
     assert!(!place.path("m").exists());
     let order = ["import", "m.safetensors", "-o", "m", "--order"];
@@ -325,10 +376,16 @@ fn the_command_offers_the_order() {
     let run = place.run(&[&order[..], &["encoder,decoder"]].concat());
     assert_has(
         &run.stderr,
-        &["layer 0: lstm 4, bias Double, from `encoder`", "assumed:", "wrote m/model.safetensors"],
+        &[
+            "layer 0: lstm 4, bias Double, from `encoder`",
+            "assumed:",
+            "wrote m/model.safetensors",
+        ],
     );
     assert_eq!(run.ok(), "");
-    let message = place.run(&["import", "m.npz", "-o", "n", "--order", "a"]).fails(2);
+    let message = place
+        .run(&["import", "m.npz", "-o", "n", "--order", "a"])
+        .fails(2);
     assert_has(&message, &["--order is for the modules of a .safetensors"]);
 }
 
@@ -353,7 +410,15 @@ fn outputs_that_are_not_finite_are_no_class() {
     write_npy(place.path("x.npy"), &inputs).expect("it can be written");
     for reads in ["last", "every"] {
         exploding(reads, &place);
-        let predict = ["predict", reads, "x.npy", "--device", "cpu", "--batch-size", "2"];
+        let predict = [
+            "predict",
+            reads,
+            "x.npy",
+            "--device",
+            "cpu",
+            "--batch-size",
+            "2",
+        ];
         for more in [&[][..], &["--json"], &["-o", "p.npy"]] {
             let message = place.run(&[&predict[..], more].concat()).fails(1);
             assert_has(&message, &["the outputs of sequence 3 are not finite"]);
@@ -362,7 +427,10 @@ fn outputs_that_are_not_finite_are_no_class() {
     }
     // Line by line.
     let mut command = place.command(&["predict", "last", "-", "--device", "cpu"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("it is piped");
     // The program may end before it has read all lines.
@@ -375,7 +443,11 @@ fn outputs_that_are_not_finite_are_no_class() {
 
 /// The bytes of an array of texts, as NumPy's type `U`.
 fn text_array(texts: &[&str]) -> Vec<u8> {
-    let longest = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let longest = texts
+        .iter()
+        .map(|text| text.chars().count())
+        .max()
+        .unwrap_or(0);
     let header = format!(
         "{{'descr': '<U{longest}', 'fortran_order': False, 'shape': ({},), }}",
         texts.len()
@@ -385,9 +457,19 @@ fn text_array(texts: &[&str]) -> Vec<u8> {
         let codes = text.chars().map(u32::from).chain(std::iter::repeat(0));
         codes.take(longest).collect::<Vec<u32>>()
     };
-    let elements: Vec<u8> = texts.iter().flat_map(padded).flat_map(u32::to_le_bytes).collect();
+    let elements: Vec<u8> = texts
+        .iter()
+        .flat_map(padded)
+        .flat_map(u32::to_le_bytes)
+        .collect();
     let length = (header.len() as u16).to_le_bytes();
-    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &elements].concat()
+    [
+        b"\x93NUMPY\x01\x00",
+        &length[..],
+        header.as_bytes(),
+        &elements,
+    ]
+    .concat()
 }
 
 fn array_bytes(array: &impl WriteNpyExt) -> Vec<u8> {
@@ -402,7 +484,9 @@ fn write_npz(place: &Workspace, name: &str, members: &[(&str, Vec<u8>)]) {
     let mut writer = zip::ZipWriter::new(file);
     for (member, bytes) in members {
         let options = zip::write::SimpleFileOptions::default();
-        writer.start_file(format!("{member}.npy"), options).expect("it can be written");
+        writer
+            .start_file(format!("{member}.npy"), options)
+            .expect("it can be written");
         writer.write_all(bytes).expect("it can be written");
     }
     writer.finish().expect("it can be written");
@@ -422,10 +506,17 @@ fn slopes(count: usize, steps: usize) -> (Array3<f64>, Vec<usize>) {
 fn trained_classes(place: &Workspace, data: &str, run: &str) -> Vec<String> {
     let recipe = format!("{run}.toml");
     place.run(&["init", data, "-o", &recipe]).ok();
-    let train = ["train", &recipe, "--device", "cpu", "--epochs", "25", "--out", run, "--quiet"];
+    let train = [
+        "train", &recipe, "--device", "cpu", "--epochs", "25", "--out", run, "--quiet",
+    ];
     place.run(&train).ok();
     let answers = place.run(&["predict", run, data, "--device", "cpu"]).ok();
-    let class = |line: &str| line.split(',').nth(1).expect("there is a class").to_string();
+    let class = |line: &str| {
+        line.split(',')
+            .nth(1)
+            .expect("there is a class")
+            .to_string()
+    };
     answers.lines().skip(1).map(class).collect()
 }
 
@@ -433,14 +524,32 @@ fn trained_classes(place: &Workspace, data: &str, run: &str) -> Vec<String> {
 fn labels_of_any_kind_become_classes_by_their_names() {
     let place = Workspace::new();
     let (inputs, kinds) = slopes(90, 8);
-    let texts: Vec<&str> = kinds.iter().map(|&kind| ["fall", "flat", "rise, up"][kind]).collect();
+    let texts: Vec<&str> = kinds
+        .iter()
+        .map(|&kind| ["fall", "flat", "rise, up"][kind])
+        .collect();
     let from_one = Array1::from_iter(kinds.iter().map(|&kind| kind as i64 + 1));
     let wholes = Array1::from_iter(kinds.iter().map(|&kind| [-1.0, 10.0, 2.0][kind]));
     let hot = Array2::from_shape_fn((90, 3), |(n, k)| f32::from(u8::from(kinds[n] == k)));
     for (name, labels, said, names) in [
-        ("text", text_array(&texts), "fall, flat, rise", ["fall", "flat", "\"rise"]),
-        ("one", array_bytes(&from_one), "3 classes: 1, 2, 3", ["1", "2", "3"]),
-        ("float", array_bytes(&wholes), "3 classes: -1, 2, 10", ["-1", "10", "2"]),
+        (
+            "text",
+            text_array(&texts),
+            "fall, flat, rise",
+            ["fall", "flat", "\"rise"],
+        ),
+        (
+            "one",
+            array_bytes(&from_one),
+            "3 classes: 1, 2, 3",
+            ["1", "2", "3"],
+        ),
+        (
+            "float",
+            array_bytes(&wholes),
+            "3 classes: -1, 2, 10",
+            ["-1", "10", "2"],
+        ),
         ("hot", array_bytes(&hot), "one-hot", ["0", "1", "2"]),
     ] {
         let data = format!("{name}.npz");
@@ -449,7 +558,10 @@ fn labels_of_any_kind_become_classes_by_their_names() {
         fs::remove_file(place.path("said.toml")).expect("it was written");
         assert_has(&said_by_init, &[said]);
         let classes = trained_classes(&place, &data, name);
-        let right = kinds.iter().zip(&classes).filter(|(kind, class)| names[**kind] == **class);
+        let right = kinds
+            .iter()
+            .zip(&classes)
+            .filter(|(kind, class)| names[**kind] == **class);
         let right = right.count();
         assert!(right > 80, "{name}: {right} of 90 are right");
     }
@@ -469,7 +581,16 @@ fn splits_may_have_different_lengths() {
     ];
     write_npz(&place, "ragged.npz", &members);
     place.run(&["init", "ragged.npz"]).ok();
-    let train = ["train", "ragged.toml", "--device", "cpu", "--epochs", "2", "--out", "run"];
+    let train = [
+        "train",
+        "ragged.toml",
+        "--device",
+        "cpu",
+        "--epochs",
+        "2",
+        "--out",
+        "run",
+    ];
     place.run(&train).ok();
     place.run(&["eval", "run", "--device", "cpu"]).ok();
 }
@@ -484,14 +605,23 @@ fn the_library_predicts_in_the_units_of_the_data() {
     write_npy(place.path("arrays/x.npy"), &inputs).expect("it can be written");
     write_npy(place.path("arrays/targets.npy"), &last).expect("it can be written");
     place.run(&["init", "arrays", "-o", "r.toml"]).ok();
-    let train = ["train", "r.toml", "--device", "cpu", "--epochs", "2", "--out", "run"];
+    let train = [
+        "train", "r.toml", "--device", "cpu", "--epochs", "2", "--out", "run",
+    ];
     place.run(&train).ok();
-    place.run(&["predict", "run", "arrays", "--device", "cpu", "-o", "p.npy"]).ok();
+    place
+        .run(&["predict", "run", "arrays", "--device", "cpu", "-o", "p.npy"])
+        .ok();
     let printed: Array2<f32> = read_npy(place.path("p.npy")).expect("it is there");
     let model = Model::load(&place.path("run/model.safetensors")).expect("it is there");
-    let predicted = model.predict(inputs.view(), &Device::Cpu).expect("it predicts");
+    let predicted = model
+        .predict(inputs.view(), &Device::Cpu)
+        .expect("it predicts");
     for (value, printed) in predicted.values().iter().zip(&printed) {
-        assert!((value - f64::from(*printed)).abs() <= 256.0, "{value} {printed}");
+        assert!(
+            (value - f64::from(*printed)).abs() <= 256.0,
+            "{value} {printed}"
+        );
         assert!((value - 3.4e9).abs() < 1e3, "{value}");
     }
 }

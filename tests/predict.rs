@@ -416,7 +416,10 @@ fn values_that_are_not_finite_are_refused_with_their_index() {
 #[test]
 fn parameters_that_are_not_finite_are_refused_by_name() {
     let mut saved = model(vec![Layer::new(Cell::Lstm, 4)], Reads::Last);
-    let recurrent = saved.parameters.iter_mut().find(|p| p.name == "rnn.weight_hh_l0");
+    let recurrent = saved
+        .parameters
+        .iter_mut()
+        .find(|p| p.name == "rnn.weight_hh_l0");
     recurrent.expect("there is one").values[4 * 3 + 1] = f32::INFINITY;
     let inputs = noise((2, 4, 3));
     let predicted = saved.predict(inputs.view(), &Device::Cpu).map(|_| ());
@@ -424,7 +427,10 @@ fn parameters_that_are_not_finite_are_refused_by_name() {
     let stored = saved.save(&directory.path().join("model.safetensors"));
     for refused in [predicted, stored] {
         let message = refused.expect_err("it is not finite").to_string();
-        assert!(message.contains("rnn.weight_hh_l0 is inf at [3, 1]"), "{message}");
+        assert!(
+            message.contains("rnn.weight_hh_l0 is inf at [3, 1]"),
+            "{message}"
+        );
     }
 }
 
@@ -449,7 +455,9 @@ fn outputs_that_are_not_finite_are_refused_with_the_sequence() {
         let mut inputs = Array3::zeros((5, 20, 3));
         inputs.index_axis_mut(Axis(0), 3).fill(1.0);
         for device in devices() {
-            let error = saved.predict(inputs.view(), &device).expect_err("it is too large");
+            let error = saved
+                .predict(inputs.view(), &device)
+                .expect_err("it is too large");
             let message = error.to_string();
             assert!(
                 message.contains("the outputs of sequence 3 are not finite"),
@@ -462,15 +470,16 @@ fn outputs_that_are_not_finite_are_refused_with_the_sequence() {
             inputs.index_axis_mut(Axis(0), 3).fill(1.0);
         }
         let labels = match reads {
-            Reads::Every => {
-                Targets::classes_per_step(Array2::zeros((5, 20)).view(), 2)
-            }
+            Reads::Every => Targets::classes_per_step(Array2::zeros((5, 20)).view(), 2),
             _ => Targets::classes(Array1::zeros(5).view(), 2),
         };
         let data = Dataset::new(inputs.view(), labels).expect("it is accepted");
         let error = train::evaluate(&saved, &data, 2, &Device::Cpu).expect_err("it is too large");
         let message = error.to_string();
-        assert!(message.contains("the loss of sequence 3 is not finite"), "{message}");
+        assert!(
+            message.contains("the loss of sequence 3 is not finite"),
+            "{message}"
+        );
     }
 }
 
@@ -494,7 +503,9 @@ fn predictions_are_in_the_units_of_the_data() {
     let expected = plain
         .predict(normalised.view(), &Device::Cpu)
         .expect("it predicts");
-    let found = saved.predict(own.view(), &Device::Cpu).expect("it predicts");
+    let found = saved
+        .predict(own.view(), &Device::Cpu)
+        .expect("it predicts");
     assert_eq!(found.hidden, expected.hidden);
     assert_eq!(expected.values(), expected.outputs.mapv(f64::from));
     for ((at, value), output) in found.values().indexed_iter().zip(&expected.outputs) {
@@ -515,12 +526,19 @@ fn predictions_are_in_the_units_of_the_data() {
         .expect("it predicts");
     assert!(largest_difference(&again.hidden, &expected.hidden) < 1e-4);
     // The first feature cannot be told apart in f32.
-    let lost = saved.predict(in_f32.view(), &Device::Cpu).expect("it predicts");
+    let lost = saved
+        .predict(in_f32.view(), &Device::Cpu)
+        .expect("it predicts");
     assert!(largest_difference(&lost.hidden, &expected.hidden) > 1e-3);
     // A preparation of other sizes.
     saved.preparation.targets.pop();
-    let message = saved.predict(own.view(), &Device::Cpu).expect_err("it has one");
-    assert!(message.to_string().contains("1 normalized targets"), "{message}");
+    let message = saved
+        .predict(own.view(), &Device::Cpu)
+        .expect_err("it has one");
+    assert!(
+        message.to_string().contains("1 normalized targets"),
+        "{message}"
+    );
 }
 
 /// README.md shows the example of the library's front page, which is a doc test.

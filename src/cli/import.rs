@@ -97,8 +97,8 @@ impl Import {
         let bytes = fs::File::open(&self.file)
             .and_then(|file| files::read_at_most(file, LARGEST_FILE))
             .map_err(|error| Error::file(&self.file, format!("cannot be read: {error}")))?;
-        let Imported { model, notes } = read(&bytes, &self.model_name(), &hints)
-            .map_err(|problem| self.problem(problem))?;
+        let Imported { model, notes } =
+            read(&bytes, &self.model_name(), &hints).map_err(|problem| self.problem(problem))?;
         fs::create_dir_all(&self.output)
             .map_err(|error| Error::file(&self.output, format!("cannot be made: {error}")))?;
         model.save(&target)?;

@@ -168,7 +168,9 @@ impl StoredSequences {
         rows.try_for_each(|(rows, &n)| {
             let mut values = vec![0.0; self.sequences[n].length as usize * self.features];
             self.read_raw(n, &mut values)?;
-            let filled = self.preparation.fill(self.missing, &mut values, self.features);
+            let filled = self
+                .preparation
+                .fill(self.missing, &mut values, self.features);
             filled.map_err(|at| self.failed(self.missing.refusal(n, at)))?;
             let prepared = Normal::prepare_all(&self.preparation.inputs, &values);
             if let Some(at) = prepared.iter().position(|value| !value.is_finite()) {

@@ -72,7 +72,9 @@ impl<'a> LinePredictor<'a> {
             Sequences::Tokens(ArrayView2::from_shape((1, 1), &tokens).map_err(wrong_shape)?)
         };
         let states = self.states.as_deref();
-        let predicted = self.predictor.predict_prepared(sequences, None, states, &|_| 0);
+        let predicted = self
+            .predictor
+            .predict_prepared(sequences, None, states, &|_| 0);
         let prediction = predicted.map_err(|error| match error {
             // Its sequence is the line.
             Error::Data(problem) | Error::Usage(problem) => {

@@ -124,7 +124,9 @@ impl Predictor {
         device: &OpenDevice,
     ) -> Result<Predictor> {
         let network = &model.network;
-        let fits = model.preparation.check(network.input_size, network.head.size);
+        let fits = model
+            .preparation
+            .check(network.input_size, network.head.size);
         fits.map_err(|problem| Error::usage(format!("the model's preparation: {problem}")))?;
         let tuning = device.tuning();
         let mut recorded = RecordedNetwork::new(network, steps, batch, Gradients::None, tuning)?;
@@ -177,7 +179,12 @@ impl Predictor {
     ) -> Result<Prediction> {
         let sequences = inputs.into();
         self.check_inputs(&sequences, lengths, number)?;
-        self.predict_inputs(&NetworkInputs::prepared(sequences), lengths, initial, number)
+        self.predict_inputs(
+            &NetworkInputs::prepared(sequences),
+            lengths,
+            initial,
+            number,
+        )
     }
 
     fn predict_inputs(

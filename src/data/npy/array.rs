@@ -92,7 +92,11 @@ impl Array {
 /// Returns whether each of the rows is one 1 and zeros otherwise.
 fn have_one_1<V: Copy + PartialEq + From<u8>>(values: &[V], width: usize) -> bool {
     let is_one_hot = |row: &[V]| {
-        let count = |wanted: u8| row.iter().filter(|&&value| value == V::from(wanted)).count();
+        let count = |wanted: u8| {
+            row.iter()
+                .filter(|&&value| value == V::from(wanted))
+                .count()
+        };
         count(1) == 1 && count(0) + 1 == row.len()
     };
     !values.is_empty() && values.chunks(width).all(is_one_hot)
@@ -132,9 +136,7 @@ impl Numbers {
     /// Returns concatenated rows `[R, width]` as `[N, T, width]`, with zeros at padded steps.
     pub fn padded(self, lengths: &[usize], steps: usize, width: usize) -> Numbers {
         match self {
-            Numbers::Floats(values) => {
-                Numbers::Floats(padded(&values, lengths, steps, width, 0.0))
-            }
+            Numbers::Floats(values) => Numbers::Floats(padded(&values, lengths, steps, width, 0.0)),
             Numbers::Doubles(values) => {
                 Numbers::Doubles(padded(&values, lengths, steps, width, 0.0))
             }

@@ -98,7 +98,10 @@ fn kind_and_bytes(name: &str) -> Option<(char, usize)> {
     let size: usize = name[kind.len_utf8()..].parse().ok()?;
     match kind {
         // Characters of four bytes.
-        'U' => size.checked_mul(4).filter(|&bytes| bytes > 0).map(|bytes| (kind, bytes)),
+        'U' => size
+            .checked_mul(4)
+            .filter(|&bytes| bytes > 0)
+            .map(|bytes| (kind, bytes)),
         'S' if size > 0 => Some((kind, size)),
         _ => ELEMENT_TYPES.contains(&name).then_some((kind, size)),
     }

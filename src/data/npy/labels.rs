@@ -129,7 +129,10 @@ impl FoundLabels {
 
     /// Returns the sequence of the first label with this index of `values`.
     fn sequence_of(&self, value: usize) -> usize {
-        let at = self.indices.iter().position(|&index| index as usize == value);
+        let at = self
+            .indices
+            .iter()
+            .position(|&index| index as usize == value);
         let labels = if self.per_step { self.steps } else { 1 };
         at.unwrap_or(0) / labels.max(1)
     }
@@ -199,7 +202,10 @@ fn positions_of_ones(
         }
         let elements = row * width..(row + 1) * width;
         let ones: Vec<usize> = elements.clone().filter(|&at| is(at, 1)).collect();
-        let others = elements.clone().filter(|&at| !is(at, 1) && !is(at, 0)).count();
+        let others = elements
+            .clone()
+            .filter(|&at| !is(at, 1) && !is(at, 0))
+            .count();
         match (&ones[..], others) {
             (&[one], 0) => Ok((one - elements.start) as u32),
             ([], 0) if layout != LabelLayout::Sequences => Ok(IGNORE),
@@ -355,7 +361,8 @@ impl Classes {
         values.sort_unstable();
         values.dedup();
         let count = values.len();
-        let is_number = |(number, value): (i64, &&LabelValue)| **value == LabelValue::Number(number);
+        let is_number =
+            |(number, value): (i64, &&LabelValue)| **value == LabelValue::Number(number);
         let are_numbers = (0..).zip(&values).all(is_number);
         match count {
             0 => Err("no label is a class; at least two classes must occur".into()),
@@ -363,9 +370,9 @@ impl Classes {
                 "every label is `{}`; at least two classes must occur",
                 excerpt(&values[0].name())
             )),
-            _ if count <= MOST_NAMED => {
-                Ok(Classes::Named(values.into_iter().map(LabelValue::name).collect()))
-            }
+            _ if count <= MOST_NAMED => Ok(Classes::Named(
+                values.into_iter().map(LabelValue::name).collect(),
+            )),
             _ if are_numbers => Ok(Classes::Numbered(count)),
             _ => Err(format!(
                 "there are {count} different labels, and at most {MOST_NAMED} can be named; number \
@@ -416,14 +423,17 @@ impl Classes {
             let class = match (self, value) {
                 (&Classes::Numbered(count), LabelValue::Number(number)) => {
                     let number = usize::try_from(*number).ok();
-                    number.filter(|&number| number < count).map(|number| number as u32)
+                    number
+                        .filter(|&number| number < count)
+                        .map(|number| number as u32)
                 }
                 (Classes::Numbered(_), LabelValue::Text(_)) => None,
                 (Classes::Named(_), value) => classes.get(&value.name()[..]).copied(),
             };
             class.ok_or_else(|| self.unknown(labels.sequence_of(index), value, labels.per_step))
         };
-        let class_of: Vec<u32> = (labels.values.iter().enumerate().map(class)).collect::<Result<_, _>>()?;
+        let class_of: Vec<u32> =
+            (labels.values.iter().enumerate().map(class)).collect::<Result<_, _>>()?;
         let class = |&index: &u32| class_of.get(index as usize).copied().unwrap_or(IGNORE);
         Ok(Targets::Classes {
             labels: labels.indices.iter().map(class).collect(),
@@ -450,7 +460,8 @@ impl Classes {
                 }
             ),
             Classes::Named(names) => {
-                let shown: Vec<String> = names.iter().take(MOST_LISTED).map(|n| excerpt(n)).collect();
+                let shown: Vec<String> =
+                    names.iter().take(MOST_LISTED).map(|n| excerpt(n)).collect();
                 let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
                 format!(
                     "the label of sequence {sequence} is `{name}`, which is none of the {} classes \
@@ -478,7 +489,11 @@ impl Classes {
             return None;
         }
         let shown: Vec<String> = names.iter().take(MOST_LISTED).map(|n| excerpt(n)).collect();
-        let more = if names.len() > MOST_LISTED { ", ..." } else { "" };
+        let more = if names.len() > MOST_LISTED {
+            ", ..."
+        } else {
+            ""
+        };
         Some(format!(
             "the labels in `{array}` name {} classes: {}{more}",
             names.len(),

@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::super::preparation::{Missing, Normal, Preparation};
 use super::super::stored::StoredSequences;
 use super::super::{Dataset, Inputs, Targets};
+use super::Npy;
 use super::array::Numbers;
 use super::labels::{Classes, FoundLabels};
 use super::targets::FoundValues;
-use super::Npy;
 use crate::error::Result;
 
 /// Sequences as their arrays have them.
@@ -47,7 +47,9 @@ pub(super) enum FoundTargets {
 
 impl FoundSequences {
     fn length(&self, n: usize) -> usize {
-        self.lengths.as_ref().map_or(self.steps, |lengths| lengths[n])
+        self.lengths
+            .as_ref()
+            .map_or(self.steps, |lengths| lengths[n])
     }
 
     /// Returns the elements of the valid steps of sequences, of `width` values a step.
@@ -125,8 +127,7 @@ impl Npy {
                 let mut values = Vec::with_capacity(sequences.len() * steps * features);
                 let valid = found.valid_steps(sequences, features);
                 for (&n, range) in sequences.iter().zip(valid) {
-                    let rows =
-                        numbers.prepared_inputs(range, self.missing, preparation, features);
+                    let rows = numbers.prepared_inputs(range, self.missing, preparation, features);
                     let rows = rows.map_err(|at| self.missing.refusal(n, at))?;
                     if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
                         return Err(format!(
@@ -206,11 +207,7 @@ fn input_normals(found: &FoundSequences, train: &[usize]) -> Result<Vec<Normal>>
 }
 
 /// Mean and deviation of each target value; none for classes.
-fn target_normals(
-    found: &FoundSequences,
-    targets: &FoundTargets,
-    train: &[usize],
-) -> Vec<Normal> {
+fn target_normals(found: &FoundSequences, targets: &FoundTargets, train: &[usize]) -> Vec<Normal> {
     match targets {
         FoundTargets::Values(FoundValues {
             values,

@@ -215,7 +215,10 @@ impl Npy {
             } else {
                 None
             };
-            (self.inputs(&mut files, lengths)?, files.path_of(&self.inputs))
+            (
+                self.inputs(&mut files, lengths)?,
+                files.path_of(&self.inputs),
+            )
         };
         let all: Vec<usize> = (0..sequences.count).collect();
         let targets = Targets::placeholders(sequences.count);

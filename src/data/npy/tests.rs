@@ -87,30 +87,51 @@ fn npy_bytes_in_order(descr: &str, shape: &str, elements: &[u8], fortran: bool) 
     let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
     let header = format!("{header:<117}\n");
     let length = (header.len() as u16).to_le_bytes();
-    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), elements].concat()
+    [
+        b"\x93NUMPY\x01\x00",
+        &length[..],
+        header.as_bytes(),
+        elements,
+    ]
+    .concat()
 }
 
 /// Texts as NumPy has them in arrays of the type `U`.
 fn texts(texts: &[&str]) -> Vec<u8> {
-    let longest = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let longest = texts
+        .iter()
+        .map(|text| text.chars().count())
+        .max()
+        .unwrap_or(0);
     let padded = |text: &&str| {
         let codes = text.chars().map(u32::from).chain(std::iter::repeat(0));
         codes.take(longest).collect::<Vec<u32>>()
     };
     let codes = texts.iter().flat_map(padded);
     let elements: Vec<u8> = codes.flat_map(u32::to_le_bytes).collect();
-    npy_bytes(&format!("<U{longest}"), &format!("({},)", texts.len()), &elements)
+    npy_bytes(
+        &format!("<U{longest}"),
+        &format!("({},)", texts.len()),
+        &elements,
+    )
 }
 
 #[test]
 fn texts_are_read() {
-    let read = |bytes: &[u8]| parse(bytes, Path::new("y.npy")).expect("it is one").elements;
+    let read = |bytes: &[u8]| {
+        parse(bytes, Path::new("y.npy"))
+            .expect("it is one")
+            .elements
+    };
     let words = ["up", "", "Gr\u{fc}\u{df}e", "up"];
     let owned = |words: &[&str]| Elements::Texts(words.iter().map(|w| w.to_string()).collect());
     assert_eq!(read(&texts(&words)), owned(&words));
     let big_endian = npy_bytes(">U1", "(2,)", &[0, 0, 0, b'a', 0, 0, 0, 0]);
     assert_eq!(read(&big_endian), owned(&["a", ""]));
-    assert_eq!(read(&npy_bytes("|S3", "(2,)", b"abcd\0\0")), owned(&["abc", "d"]));
+    assert_eq!(
+        read(&npy_bytes("|S3", "(2,)", b"abcd\0\0")),
+        owned(&["abc", "d"])
+    );
     // Column by column.
     let turned = npy_bytes_in_order("|S1", "(2, 3)", b"adbecf", true);
     assert_eq!(read(&turned), owned(&["a", "b", "c", "d", "e", "f"]));
@@ -146,10 +167,22 @@ fn errors_name_the_array() {
     );
     refused(&with("(".repeat(118)), "an array of records");
     refused(&objects, "numpy.array(labels, dtype=str)");
-    refused(&npy_bytes("<M8[ns]", "(1,)", &[0; 8]), "save them as numbers");
-    refused(&npy_bytes("<U0", "(9,)", b""), "its elements are of type <U0");
-    refused(&npy_bytes("<U1", "(1,)", &[0, 0, 0, 1]), "element 0 is not a text in UTF-32");
-    refused(&npy_bytes("|S2", "(2,)", b"ab\xff."), "element 1 is not a text in UTF-8");
+    refused(
+        &npy_bytes("<M8[ns]", "(1,)", &[0; 8]),
+        "save them as numbers",
+    );
+    refused(
+        &npy_bytes("<U0", "(9,)", b""),
+        "its elements are of type <U0",
+    );
+    refused(
+        &npy_bytes("<U1", "(1,)", &[0, 0, 0, 1]),
+        "element 0 is not a text in UTF-32",
+    );
+    refused(
+        &npy_bytes("|S2", "(2,)", b"ab\xff."),
+        "element 1 is not a text in UTF-8",
+    );
 }
 
 #[test]
@@ -383,7 +416,9 @@ fn classes_of(labels: Vec<u8>, recipe: Npy) -> (Vec<u32>, Vec<String>, Vec<Strin
         preparation,
         notes,
         ..
-    } = recipe.split(&mut files, None, 0, None).expect("it is valid");
+    } = recipe
+        .split(&mut files, None, 0, None)
+        .expect("it is valid");
     train.check().expect("it is valid");
     let Targets::Classes { labels, .. } = &train.targets else {
         panic!("classes were expected");
@@ -394,7 +429,12 @@ fn classes_of(labels: Vec<u8>, recipe: Npy) -> (Vec<u32>, Vec<String>, Vec<Strin
 #[test]
 fn labels_are_classes_by_their_values() {
     let classes = |labels| classes_of(labels, npy(true));
-    let named = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
     // From 1, with a gap.
     let (labels, names, notes) = classes(bytes(&Array1::from(vec![5i64, 1, 2, 5])));
     assert_eq!((labels, names), (vec![2, 0, 1, 2], named(&["1", "2", "5"])));
@@ -406,7 +446,10 @@ fn labels_are_classes_by_their_values() {
     assert_eq!((labels, names), (vec![0, 1, 2, 1], named(&["0", "1", "2"])));
     assert_eq!(notes, [""; 0]);
     let (labels, names, _) = classes(texts(&["up", "down", "1.0", "1"]));
-    assert_eq!((labels, names), (vec![2, 1, 0, 0], named(&["1", "down", "up"])));
+    assert_eq!(
+        (labels, names),
+        (vec![2, 1, 0, 0], named(&["1", "down", "up"]))
+    );
     let (labels, names, _) = classes(texts(&["007", "7", "7", "7"]));
     assert_eq!((labels, names), (vec![1, 0, 0, 0], named(&["7", "007"])));
     // With data.classes, labels are the numbers of classes.
@@ -429,10 +472,15 @@ fn one_hot_labels_are_recognised() {
     let (labels, _, _) = classes_of(bytes(&hot), npy(true));
     assert_eq!(labels[..6], [IGNORE, 0, 0, IGNORE, 1, 1]);
     // As many classes as steps may be either.
-    let square = bytes(&Array2::from_shape_fn((4, 3), |(n, k)| u8::from(k == n % 3)));
+    let square = bytes(&Array2::from_shape_fn((4, 3), |(n, k)| {
+        u8::from(k == n % 3)
+    }));
     let x = Array3::<f32>::zeros((4, 3, 2));
     let mut files = archive(&[("x", bytes(&x)), ("y", square.clone())]);
-    let message = npy(true).split(&mut files, None, 0, None).expect_err("open").to_string();
+    let message = npy(true)
+        .split(&mut files, None, 0, None)
+        .expect_err("open")
+        .to_string();
     assert!(message.contains("set data.one_hot"), "{message}");
     for (one_hot, expected) in [(true, vec![0, 1, 2, 0]), (false, vec![1, 0, 0, 0])] {
         let recipe = Npy {
@@ -468,10 +516,21 @@ fn classes_are_those_of_both_splits_and_of_a_known_model() {
     // Each split has its own longest sequence.
     assert_eq!((train.steps, test.steps), (2, 5));
     // A model's classes, of which the file has some.
-    let mut files = archive(&[("x", bytes(&x)), ("y", bytes(&Array1::from(vec![4i8, 4, 1])))]);
-    let known = npy(true).split(&mut files, None, 0, Some(&preparation)).expect("it is valid");
-    assert_eq!((known.train.labels(), known.train.targets.outputs()), (vec![2, 2], 3));
-    let mut files = archive(&[("x", bytes(&x)), ("y", bytes(&Array1::from(vec![4i8, 4, 2])))]);
+    let mut files = archive(&[
+        ("x", bytes(&x)),
+        ("y", bytes(&Array1::from(vec![4i8, 4, 1]))),
+    ]);
+    let known = npy(true)
+        .split(&mut files, None, 0, Some(&preparation))
+        .expect("it is valid");
+    assert_eq!(
+        (known.train.labels(), known.train.targets.outputs()),
+        (vec![2, 2], 3)
+    );
+    let mut files = archive(&[
+        ("x", bytes(&x)),
+        ("y", bytes(&Array1::from(vec![4i8, 4, 2]))),
+    ]);
     let message = npy(true).split(&mut files, None, 0, Some(&preparation));
     let message = message.expect_err("2 is none").to_string();
     assert!(
@@ -494,7 +553,9 @@ fn a_large_level_is_subtracted_in_f64() {
             ..npy(false)
         };
         let mut files = archive(&[("x", x), ("y", y)]);
-        recipe.split(&mut files, None, 0, None).expect("it is valid")
+        recipe
+            .split(&mut files, None, 0, None)
+            .expect("it is valid")
     };
     let high = load(bytes(&x), bytes(&y));
     let low = load(bytes(&same), bytes(&same_y));
@@ -517,7 +578,10 @@ fn a_large_level_is_subtracted_in_f64() {
         ..npy(false)
     };
     let mut files = archive(&[("x", bytes(&x)), ("y", bytes(&same_y))]);
-    let notes = plain.split(&mut files, None, 0, None).expect("it is valid").notes;
+    let notes = plain
+        .split(&mut files, None, 0, None)
+        .expect("it is valid")
+        .notes;
     assert!(notes[0].contains("set data.normalise to true"), "{notes:?}");
 }
 
@@ -534,7 +598,9 @@ fn groups_may_be_texts() {
         split_by: SplitBy::Group,
         ..npy(true)
     };
-    let splits = recipe.split(&mut archive(&members), None, 1, None).expect("it is valid");
+    let splits = recipe
+        .split(&mut archive(&members), None, 1, None)
+        .expect("it is valid");
     let pairs = [[0.0, 2.0], [1.0, 3.0]];
     assert!(pairs.contains(&[floats(&splits.train)[0], floats(&splits.train)[1]]));
 }

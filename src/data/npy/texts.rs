@@ -17,7 +17,11 @@ pub(super) fn texts(bytes: &[u8], element: StoredElement) -> Result<Vec<String>,
             format!(
                 "element {at} is not a text in {}; write the array again as texts \
                  (in NumPy: x.astype(str))",
-                if element.kind == 'U' { "UTF-32" } else { "UTF-8" }
+                if element.kind == 'U' {
+                    "UTF-32"
+                } else {
+                    "UTF-8"
+                }
             )
         })
     });
@@ -35,12 +39,21 @@ fn characters(cell: &[u8], big_endian: bool) -> Option<String> {
         }
     };
     let codes: Vec<u32> = words.iter().map(code).collect();
-    let length = codes.iter().rposition(|&code| code != 0).map_or(0, |at| at + 1);
-    codes[..length].iter().map(|&code| char::from_u32(code)).collect()
+    let length = codes
+        .iter()
+        .rposition(|&code| code != 0)
+        .map_or(0, |at| at + 1);
+    codes[..length]
+        .iter()
+        .map(|&code| char::from_u32(code))
+        .collect()
 }
 
 /// Returns bytes in UTF-8, without the zeros that pad them.
 fn utf8(cell: &[u8]) -> Option<String> {
-    let length = cell.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+    let length = cell
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |at| at + 1);
     String::from_utf8(cell[..length].to_vec()).ok()
 }

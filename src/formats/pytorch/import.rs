@@ -41,12 +41,19 @@ pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Imported>
     }
     let (order, reason) = order(&modules, &matrices, hints)?;
     let mut positions: Vec<usize> = vec![0; order.len()];
-    order.iter().enumerate().for_each(|(at, &n)| positions[n] = at);
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(at, &n)| positions[n] = at);
     let mut sorted: Vec<(usize, LayeredModule)> =
         positions.into_iter().zip(modules.drain(..)).collect();
     sorted.sort_by_key(|(position, _)| *position);
     let modules: Vec<LayeredModule> = sorted.into_iter().map(|(_, module)| module).collect();
-    let ends = Ends::of(&matrices, modules[0].reads, modules[modules.len() - 1].emits())?;
+    let ends = Ends::of(
+        &matrices,
+        modules[0].reads,
+        modules[modules.len() - 1].emits(),
+    )?;
     let sources = sources(&modules);
     let names: Vec<String> = modules.iter().map(|m| m.module.name.quoted()).collect();
     let network = stacked(modules, &ends, hints);
@@ -230,7 +237,11 @@ impl<'a> Ends<'a> {
             }
         }
         for (modules, kind, remedy) in [
-            (&embeddings, "embeddings", "at most one, which the first layer reads"),
+            (
+                &embeddings,
+                "embeddings",
+                "at most one, which the first layer reads",
+            ),
             (
                 &heads,
                 "linear layers",
@@ -366,7 +377,10 @@ fn order_note(reason: OrderReason, names: &[String]) -> Option<String> {
         OrderReason::Numbers => "in the order of their numbers; `order` changes it",
         OrderReason::Sizes => "because their sizes fit no other order",
     };
-    Some(format!("order, from the input up: {}, {why}", names.join(", ")))
+    Some(format!(
+        "order, from the input up: {}, {why}",
+        names.join(", ")
+    ))
 }
 
 /// Sentences on what a `state_dict` cannot say and was assumed.

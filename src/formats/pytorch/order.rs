@@ -265,15 +265,30 @@ mod tests {
             (&[("b", 3, 5), ("a", 5, 4)], &[], "b,a", OrderReason::Sizes),
             // Only one end fits the head.
             (&[("a", 5, 4), ("b", 4, 5)], &[], "b,a", OrderReason::Sizes),
-            (&[("l.10", 4, 4), ("l.9", 4, 4)], &[], "l.9,l.10", OrderReason::Numbers),
-            (&[("l2", 3, 4), ("l1", 4, 4)], &[], "l2,l1", OrderReason::Sizes),
+            (
+                &[("l.10", 4, 4), ("l.9", 4, 4)],
+                &[],
+                "l.9,l.10",
+                OrderReason::Numbers,
+            ),
+            (
+                &[("l2", 3, 4), ("l1", 4, 4)],
+                &[],
+                "l2,l1",
+                OrderReason::Sizes,
+            ),
             (
                 &[("l.0", 4, 4), ("l.1", 4, 4), ("in", 3, 4)],
                 &[],
                 "in,l.0,l.1",
                 OrderReason::Numbers,
             ),
-            (&equal, &["encoder", "decoder"], "encoder,decoder", OrderReason::Given),
+            (
+                &equal,
+                &["encoder", "decoder"],
+                "encoder,decoder",
+                OrderReason::Given,
+            ),
         ] {
             let (names, why) = order(modules, given).expect(expected);
             assert_eq!((names.join(","), why), (expected.to_string(), reason));
@@ -286,7 +301,11 @@ mod tests {
         let many: Vec<String> = (0..14).map(|n| "x".repeat(n + 1)).collect();
         let many: Vec<(&str, usize, usize)> = many.iter().map(|name| (&name[..], 4, 4)).collect();
         for (modules, given, expected) in [
-            (&equal[..], &[][..], "as `decoder,encoder` or `encoder,decoder`"),
+            (
+                &equal[..],
+                &[][..],
+                "as `decoder,encoder` or `encoder,decoder`",
+            ),
             (&equal, &["encoder"], "they are `decoder`, `encoder`"),
             (&equal, &["encoder", "encodr"], "did you mean `encoder`?"),
             (&equal, &["encoder", "encoder"], "order is encoder,encoder"),
@@ -298,7 +317,11 @@ mod tests {
             (&many, &[], "their sizes fit several orders"),
             (&[("a", 3, 4), ("b", 3, 4)], &[], "side by side"),
             (&[("a", 3, 4), ("b", 4, 8)], &[], "the head reads 4, not 8"),
-            (&[("a", 3, 5), ("b", 5, 4)], &["b", "a"], "`a` reads 3 values"),
+            (
+                &[("a", 3, 5), ("b", 5, 4)],
+                &["b", "a"],
+                "`a` reads 3 values",
+            ),
         ] {
             let message = order(modules, given).expect_err(expected).to_string();
             assert!(message.contains(expected), "{message}");

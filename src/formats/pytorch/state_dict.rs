@@ -135,7 +135,10 @@ impl StateDict {
 
 impl RecurrentModule {
     fn new((name, levels): (ModuleName, Levels)) -> Result<RecurrentModule> {
-        match (0..).zip(levels.keys()).find(|(level, found)| level != *found) {
+        match (0..)
+            .zip(levels.keys())
+            .find(|(level, found)| level != *found)
+        {
             None => Ok(RecurrentModule {
                 name,
                 layers: levels.into_values().collect(),
@@ -251,12 +254,18 @@ mod tests {
             ("conv.weight", 3, "a convolution"),
             ("attention.in_proj_weight", 2, "nn.MultiheadAttention"),
             ("rnn.weight_hh_l0_orig", 2, "prune.remove"),
-            ("fc.parametrizations.weight.original0", 2, "remove_parametrizations"),
+            (
+                "fc.parametrizations.weight.original0",
+                2,
+                "remove_parametrizations",
+            ),
             ("position", 2, "positional weights"),
             ("h0", 3, "initial states"),
         ] {
             let own = name.rsplit_once('.').map_or(name, |(_, own)| own);
-            let message = check_role(name, own, dimensions).expect_err(name).to_string();
+            let message = check_role(name, own, dimensions)
+                .expect_err(name)
+                .to_string();
             assert!(
                 message.starts_with(&format!("tensor {name} ")) && message.contains(expected),
                 "{message}"

@@ -149,9 +149,8 @@ impl TargetKind {
             TargetKind::OneHot => "one-hot ",
             TargetKind::Labels | TargetKind::Values => "",
         };
-        let task = format!(
-            "a classification of each {unit} into {outputs} {one_hot}classes{listed}"
-        );
+        let task =
+            format!("a classification of each {unit} into {outputs} {one_hot}classes{listed}");
         if name.starts_with("label") {
             return task;
         }

@@ -130,11 +130,7 @@ fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
 
 /// Logits or values: `[N, T, K]` if the head reads every step, else `[N, 1, K]`. `sequences` `[N]`
 /// are their indices in the split.
-fn predict(
-    predictor: &mut Predictor,
-    part: &Dataset,
-    sequences: &[usize],
-) -> Result<Array3<f32>> {
+fn predict(predictor: &mut Predictor, part: &Dataset, sequences: &[usize]) -> Result<Array3<f32>> {
     let number = &|n: usize| sequences[n];
     let (count, steps, features) = (part.count, part.steps, part.features);
     let lengths = part.lengths.as_ref();
