@@ -112,7 +112,6 @@ fn modules_are_stacked_in_the_order_that_is_given_or_determined() {
     let encoder = || lstm("encoder", 4, 4);
     let decoder = || lstm("decoder", 4, 4);
     let head = || linear("out", 2, 4);
-    let names = |order: &[&str]| order.join(",");
     for (order, below, above) in [
         (["encoder", "decoder"], encoder(), decoder()),
         (["decoder", "encoder"], decoder(), encoder()),

@@ -36,6 +36,18 @@ pub(super) enum Numbers {
 /// The largest integer up to which f32 has all of them.
 const LARGEST_IN_F32: u64 = 1 << 24;
 
+impl Elements {
+    /// Returns the number of elements.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Elements::Floats(values) => values.len(),
+            Elements::Doubles(values) => values.len(),
+            Elements::Integers(values) => values.len(),
+            Elements::Texts(texts) => texts.len(),
+        }
+    }
+}
+
 impl Array {
     /// Returns the elements as numbers, in f32 if that is exact for their type.
     ///

@@ -84,7 +84,7 @@ impl FoundLabels {
         one_hot: Option<bool>,
     ) -> Result<FoundLabels, String> {
         let plain = plain_layout(&array.shape, inputs).filter(|_| one_hot != Some(true));
-        let (rows, width) = rows_of(&array.shape);
+        let width = array.shape.last().copied().unwrap_or(1);
         let hot = one_hot_layout(&array.shape, inputs).filter(|_| one_hot != Some(false));
         match (plain, hot) {
             (Some(LabelLayout::Steps), Some(_)) if array.is_one_hot() => Err(format!(
@@ -98,7 +98,7 @@ impl FoundLabels {
                 Ok(FoundLabels::arranged(indices, table.values, layout, inputs))
             }
             (None, Some(layout)) => {
-                let indices = positions_of_ones(array, rows, width, layout, inputs)?;
+                let indices = positions_of_ones(array, width, layout, inputs)?;
                 let values = (0..width as i64).map(LabelValue::Number).collect();
                 let mut labels = FoundLabels::arranged(indices, values, layout, inputs);
                 labels.one_hot = Some(width);
@@ -136,13 +136,6 @@ impl FoundLabels {
         let labels = if self.per_step { self.steps } else { 1 };
         at.unwrap_or(0) / labels.max(1)
     }
-}
-
-/// Rows and width of an array whose last dimension is the width.
-fn rows_of(shape: &[usize]) -> (usize, usize) {
-    let width = shape.last().copied().unwrap_or(1);
-    let rows = shape.iter().rev().skip(1).product();
-    (rows, width)
 }
 
 /// The arrangement of an array of labels of this shape.
@@ -185,7 +178,6 @@ fn wrong_shape(shape: &[usize], inputs: &InputSizes, one_hot: Option<bool>) -> S
 /// zeros, and at padded steps.
 fn positions_of_ones(
     array: &Array,
-    rows: usize,
     width: usize,
     layout: LabelLayout,
     inputs: &InputSizes,
@@ -218,7 +210,7 @@ fn positions_of_ones(
             )),
         }
     };
-    (0..rows).map(position).collect()
+    (0..array.elements.len() / width).map(position).collect()
 }
 
 /// The different labels of an array.
@@ -239,7 +231,7 @@ impl LabelTable {
         layout: LabelLayout,
     ) -> Result<Vec<u32>, String> {
         let per_step = layout != LabelLayout::Sequences;
-        let count = array.shape.iter().product();
+        let count = array.elements.len();
         let mut indices = Vec::with_capacity(count);
         for at in 0..count {
             let is_padding = layout == LabelLayout::Steps && inputs.is_padding(at);

@@ -348,6 +348,13 @@ fn is_embedding(
     if columns == emits {
         return Ok(false);
     }
+    if !may_be_embedding && module.bias.is_none() {
+        return Err(Error::usage(format!(
+            "{name} [{rows}, {columns}] is neither an embedding of the {features} values that the \
+             first recurrent layer reads, nor a head over the {emits} outputs of the last one; \
+             gatescan has nothing else between inputs, layers and head"
+        )));
+    }
     if !may_be_embedding {
         return Err(Error::usage(format!(
             "the linear layer {name} [{rows}, {columns}] reads {columns} values; gatescan has one \
@@ -391,8 +398,8 @@ fn assumptions(model: &Model, modules: usize, hints: &ImportHints) -> Vec<String
         (Reads::Last, true) => "the head reads the last state of both directions (h_n), not \
              out[:, -1], in which the backward direction has read one step only"
             .into(),
-        (Reads::Last, false) => "the head reads the last state (h_n, or out[:, -1]), not a mean \
-             or maximum over the steps"
+        (Reads::Last, false) => "the head reads the last state of the last layer (h_n, or \
+             out[:, -1]), not c_n and not a mean or maximum over the steps"
             .into(),
         (Reads::Every, true) => "the head reads every step (out), the forward direction's values \
              first"
@@ -400,9 +407,13 @@ fn assumptions(model: &Model, modules: usize, hints: &ImportHints) -> Vec<String
         _ => "the head reads every step (out)".into(),
     }];
     assumed.push(
-        "its outputs are returned as they are, without an activation after it; no activation, \
-         normalisation, residual sum or attention is between layers (dropout may be: it changes \
-         no prediction)"
+        "inputs reach the first layer as they are, in time order; sequences with lengths are packed"
+            .into(),
+    );
+    assumed.push(
+        "the head's outputs are returned as they are, without an activation after it; no \
+         activation, normalisation, residual sum or attention is between layers (dropout may be: \
+         it changes no prediction)"
             .into(),
     );
     if modules > 1 {

@@ -193,7 +193,11 @@ impl FoundArrays {
     fn largest(&self) -> Option<String> {
         let shape = |name: &String| &self.by_name[name].shape;
         let three = self.names.iter().filter(|name| shape(name).len() == 3);
-        let largest = three.max_by_key(|name| shape(name).iter().product::<usize>());
+        let size = |&name: &&String| {
+            let extents = shape(name).iter().map(|&extent| extent as u128);
+            extents.fold(1, u128::saturating_mul)
+        };
+        let largest = three.max_by_key(size);
         largest.cloned()
     }
 
