@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use common::place::{Run, Workspace, assert_has};
 use gatescan::formats::{ImportHints, Imported, keras, onnx, pytorch};
+use gatescan::infer::predict::Sequences;
 use gatescan::{Device, Model};
 use ndarray::{Array, Array1, Array2, Array3};
 use ndarray_npy::{WriteNpyExt, read_npy, write_npy};
@@ -163,10 +164,9 @@ fn modules_are_stacked_in_the_order_that_is_given_or_determined() {
     let stacked = as_layers((0..12).map(numbered).collect());
     let one = import(vec![stacked, head()], &[]).expect("it is one");
     assert_eq!(parameters(&many.model), parameters(&one.model));
-    let last = names(&["`layers.10`", "`layers.11`"]).replace(',', ", ");
     assert_has(
         &many.notes.join("\n"),
-        &[&last, "in the order of their numbers"],
+        &["`layers.10`, `layers.11`, in the order of their numbers"],
     );
     // Modules side by side fit no order.
     for head in [linear("out", 2, 8), linear("out", 2, 4)] {
@@ -614,7 +614,7 @@ fn the_library_predicts_in_the_units_of_the_data() {
     let printed: Array2<f32> = read_npy(place.path("p.npy")).expect("it is there");
     let model = Model::load(&place.path("run/model.safetensors")).expect("it is there");
     let predicted = model
-        .predict(inputs.view(), &Device::Cpu)
+        .predict(Sequences::Doubles(inputs.view()), &Device::Cpu)
         .expect("it predicts");
     for (value, printed) in predicted.values().iter().zip(&printed) {
         assert!(

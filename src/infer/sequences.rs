@@ -26,12 +26,6 @@ impl<'a> From<ArrayView3<'a, f32>> for Sequences<'a> {
     }
 }
 
-impl<'a> From<ArrayView3<'a, f64>> for Sequences<'a> {
-    fn from(values: ArrayView3<'a, f64>) -> Self {
-        Sequences::Doubles(values)
-    }
-}
-
 impl<'a> From<ArrayView2<'a, u32>> for Sequences<'a> {
     fn from(tokens: ArrayView2<'a, u32>) -> Self {
         Sequences::Tokens(tokens)

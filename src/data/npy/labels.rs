@@ -51,7 +51,8 @@ impl LabelValue {
 pub(super) struct FoundLabels {
     /// The values that occur.
     values: Vec<LabelValue>,
-    /// `[N]`, or `[N, T]` if `per_step`: an index of `values`; [`IGNORE`] for a step without a class.
+    /// `[N]`, or `[N, T]` if `per_step`: an index of `values`; [`IGNORE`] for a step without a
+    /// class.
     indices: Vec<u32>,
     pub per_step: bool,
     /// T.
