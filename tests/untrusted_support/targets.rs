@@ -352,6 +352,7 @@ pub fn npy(input: &[u8]) -> bool {
         lengths: named("n"),
         groups: named("g"),
         vocabulary: is(1).then_some(8),
+        one_hot: is(6).then(|| is(7)),
         test_fraction: if is(2) { 0.5 } else { 0.0 },
         split_by: if is(3) {
             SplitBy::Random

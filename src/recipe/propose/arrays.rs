@@ -75,7 +75,7 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
             splits.train.steps
         ),
         parts: arrays.parts(&npy),
-        task: kind.task(&targets, unit, &splits),
+        task: kind.task(&targets, &arrays.by_name[&targets], unit, &splits),
         data: DataRecipe::Npy(npy),
         reads,
         loss: if is_classification {
@@ -127,8 +127,9 @@ impl TargetKind {
         }
     }
 
-    /// What a model learns for each `unit`, and how to correct a guess.
-    fn task(self, name: &str, unit: &str, splits: &Splits) -> String {
+    /// What a model learns for each `unit` from the targets called `name`, and how to correct a
+    /// guess.
+    fn task(self, name: &str, array: &Array, unit: &str, splits: &Splits) -> String {
         let outputs = splits.train.targets.outputs();
         if self == TargetKind::Values {
             return format!("a prediction of {outputs} values for each {unit}");
@@ -151,12 +152,20 @@ impl TargetKind {
         };
         let task =
             format!("a classification of each {unit} into {outputs} {one_hot}classes{listed}");
-        if name.starts_with("label") {
+        let steps = splits.train.steps;
+        let may_be_steps = array.shape.len() == 2 && outputs == steps;
+        if self == TargetKind::OneHot && may_be_steps {
+            return format!(
+                "{task} (with data.one_hot = false and network.head.reads = \"every\", a class at \
+                 each of the {steps} steps)"
+            );
+        }
+        if name.starts_with("label") || matches!(array.elements, Elements::Texts(_)) {
             return task;
         }
         format!(
             "{task} (for values instead, rename data.labels to data.targets and set \
-             network.head.loss to mean-squared-error)"
+             network.head.loss to \"mean-squared-error\")"
         )
     }
 }
