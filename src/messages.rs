@@ -1,4 +1,4 @@
-//! Parts of messages: lists of names, suggestions for misspelt names, sizes in bytes.
+//! Parts of messages: lists of names, suggestions for misspelt names, indices, sizes in bytes.
 
 /// Returns `" (did you mean `X`?)"` with the candidate X that is most similar to `word` by the
 /// Jaro-Winkler similarity, or nothing if no similarity exceeds 0.7.
@@ -35,6 +35,21 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
+/// Returns the index of element `at` of a row-major array.
+pub(crate) fn element_index(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&extent| {
+            let position = at % extent.max(1);
+            at /= extent.max(1);
+            position
+        })
+        .collect();
+    index.reverse();
+    index
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +69,11 @@ mod tests {
         assert_eq!(listed(&["a", "b", "c"]), "`a`, `b` or `c`");
         assert_eq!(listed(&["a"]), "`a`");
         assert_eq!(listed(&[]), "");
+    }
+
+    #[test]
+    fn elements_are_counted_row_by_row() {
+        assert_eq!(element_index(23, &[2, 3, 4]), [1, 2, 3]);
+        assert_eq!(element_index(5, &[6]), [5]);
     }
 }

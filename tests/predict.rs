@@ -3,7 +3,8 @@
 
 mod common;
 
-use gatescan::infer::predict::State;
+use gatescan::data::preparation::Normal;
+use gatescan::infer::predict::{Sequences, State};
 use gatescan::network::Bias;
 use gatescan::train;
 use gatescan::{
@@ -373,6 +374,180 @@ fn arrays_that_do_not_fit_are_refused() {
         (&[0, 2][..], (0, 2))
     );
     assert_eq!(none.classes().len(), 0);
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_with_their_index() {
+    let saved = model(vec![Layer::new(Cell::Lstm, 4)], Reads::Last);
+    let mut predictor = Predictor::new(&saved, 4, 2, &Device::Cpu).expect("it loads");
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut inputs = noise((3, 4, 3));
+        inputs[[2, 3, 1]] = wrong;
+        let error = predictor
+            .predict(inputs.view(), None, None)
+            .expect_err("it is not finite");
+        let expected = format!("the inputs at [2, 3, 1] are {wrong}");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        let error = predictor
+            .predict(
+                Sequences::Doubles(inputs.mapv(f64::from).view()),
+                None,
+                None,
+            )
+            .expect_err("it is not finite");
+        assert!(error.to_string().contains("[2, 3, 1]"), "{error}");
+        saved
+            .predict(inputs.view(), &Device::Cpu)
+            .expect_err("it is not finite");
+        // Padded steps are not read.
+        predictor
+            .predict(inputs.view(), Some(&[4, 4, 3]), None)
+            .expect("it is padding");
+        let mut states = predictor
+            .predict(noise((3, 4, 3)).view(), None, None)
+            .expect("it predicts")
+            .states;
+        states[0].c.as_mut().expect("an LSTM has one")[[1, 2]] = wrong;
+        let error = predictor
+            .predict(noise((3, 4, 3)).view(), None, Some(&states))
+            .expect_err("it is not finite");
+        let expected = format!("initial state 0 has {wrong} in c at [1, 2]");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn parameters_that_are_not_finite_are_refused_by_name() {
+    let mut saved = model(vec![Layer::new(Cell::Lstm, 4)], Reads::Last);
+    let recurrent = saved
+        .parameters
+        .iter_mut()
+        .find(|p| p.name == "rnn.weight_hh_l0");
+    recurrent.expect("there is one").values[4 * 3 + 1] = f32::INFINITY;
+    let inputs = noise((2, 4, 3));
+    let predicted = saved.predict(inputs.view(), &Device::Cpu).map(|_| ());
+    let directory = tempfile::tempdir().expect("it can be made");
+    let stored = saved.save(&directory.path().join("model.safetensors"));
+    for refused in [predicted, stored] {
+        let message = refused.expect_err("it is not finite").to_string();
+        assert!(
+            message.contains("rnn.weight_hh_l0 is inf at [3, 1]"),
+            "{message}"
+        );
+    }
+}
+
+/// An RNN whose state grows a thousandfold with each step.
+fn exploding(reads: Reads) -> Model {
+    let mut saved = model(vec![Layer::new(Cell::RnnRelu, 2)], reads);
+    for parameter in &mut saved.parameters {
+        let value = match &parameter.name[..] {
+            "rnn.weight_hh_l0" | "rnn.weight_ih_l0" => 1000.0,
+            "head.weight" => 1.0,
+            _ => 0.0,
+        };
+        parameter.values.fill(value);
+    }
+    saved
+}
+
+#[test]
+fn outputs_that_are_not_finite_are_refused_with_the_sequence() {
+    for reads in [Reads::Last, Reads::Every] {
+        let saved = exploding(reads);
+        let mut inputs = Array3::zeros((5, 20, 3));
+        inputs.index_axis_mut(Axis(0), 3).fill(1.0);
+        for device in devices() {
+            let error = saved
+                .predict(inputs.view(), &device)
+                .expect_err("it is too large");
+            let message = error.to_string();
+            assert!(
+                message.contains("the outputs of sequence 3 are not finite"),
+                "{message}"
+            );
+            assert_eq!(error.exit_code(), 1);
+            // The last one fits.
+            inputs.index_axis_mut(Axis(0), 3).fill(0.0);
+            saved.predict(inputs.view(), &device).expect("it fits");
+            inputs.index_axis_mut(Axis(0), 3).fill(1.0);
+        }
+        let labels = match reads {
+            Reads::Every => Targets::classes_per_step(Array2::zeros((5, 20)).view(), 2),
+            _ => Targets::classes(Array1::zeros(5).view(), 2),
+        };
+        let data = Dataset::new(inputs.view(), labels).expect("it is accepted");
+        let error = train::evaluate(&saved, &data, 2, &Device::Cpu).expect_err("it is too large");
+        let message = error.to_string();
+        assert!(
+            message.contains("the loss of sequence 3 is not finite"),
+            "{message}"
+        );
+    }
+}
+
+/// A model of normalised data takes and gives values in the units of the data.
+#[test]
+fn predictions_are_in_the_units_of_the_data() {
+    let layer = Layer {
+        bias: Bias::Double,
+        ..Layer::new(Cell::Gru, 4)
+    };
+    let mut plain = model(vec![layer], Reads::Every);
+    plain.network.head.loss = Loss::MeanSquaredError;
+    let mut saved = plain.clone();
+    let normal = |mean, deviation| Normal { mean, deviation };
+    saved.preparation.inputs = vec![normal(1.7e9, 2.0), normal(-5.0, 0.5), normal(0.0, 1.0)];
+    saved.preparation.targets = vec![normal(1.7e9, 30.0), normal(2.0, 4.0)];
+    let normalised = noise((4, 6, 3));
+    let own = Array::from_shape_fn((4, 6, 3), |at| {
+        saved.preparation.inputs[at.2].undo(normalised[at])
+    });
+    let expected = plain
+        .predict(normalised.view(), &Device::Cpu)
+        .expect("it predicts");
+    let found = saved
+        .predict(Sequences::Doubles(own.view()), &Device::Cpu)
+        .expect("it predicts");
+    // In f64, the level costs less than a millionth.
+    assert!(largest_difference(&found.hidden, &expected.hidden) < 1e-5);
+    assert_eq!(expected.values(), expected.outputs.mapv(f64::from));
+    for ((at, value), output) in found.values().indexed_iter().zip(&expected.outputs) {
+        let normal = saved.preparation.targets[at[2]];
+        let restored = f64::from(*output) * normal.deviation + normal.mean;
+        assert!(
+            (value - restored).abs() < 1e-4 * normal.deviation,
+            "{value} {restored}"
+        );
+        assert_eq!(found.outputs[at.clone()], *value as f32);
+    }
+    // In f32, where that is exact enough.
+    let mut low = saved.clone();
+    low.preparation.inputs[0].mean = 100.0;
+    let in_f32 = own.mapv(|value| value as f32);
+    let mut predictor = Predictor::new(&low, 6, 3, &Device::Cpu).expect("it loads");
+    let low_inputs = Array::from_shape_fn((4, 6, 3), |at| {
+        low.preparation.inputs[at.2].undo(normalised[at]) as f32
+    });
+    let again = predictor
+        .predict(low_inputs.view(), None, None)
+        .expect("it predicts");
+    assert!(largest_difference(&again.hidden, &expected.hidden) < 1e-4);
+    // The first feature cannot be told apart in f32.
+    let lost = saved
+        .predict(in_f32.view(), &Device::Cpu)
+        .expect("it predicts");
+    assert!(largest_difference(&lost.hidden, &expected.hidden) > 1e-3);
+    // A preparation of other sizes.
+    saved.preparation.targets.pop();
+    let message = saved
+        .predict(Sequences::Doubles(own.view()), &Device::Cpu)
+        .expect_err("it has one");
+    assert!(
+        message.to_string().contains("1 normalized targets"),
+        "{message}"
+    );
 }
 
 /// README.md shows the example of the library's front page, which is a doc test.

@@ -232,19 +232,12 @@ fn write(path: &Path, array: &impl WriteNpyExt) {
 
 fn arrays(lengths: bool, missing: Missing) -> Npy {
     Npy {
-        path: "arrays".into(),
-        inputs: "x".into(),
         labels: Some("y".into()),
-        targets: None,
         lengths: lengths.then(|| "n".into()),
-        groups: None,
-        classes: None,
-        vocabulary: None,
-        test_path: None,
         test_fraction: 0.25,
         split_by: SplitBy::Random,
-        normalise: true,
         missing,
+        ..Npy::new(Path::new("arrays"), "x")
     }
 }
 

@@ -45,8 +45,8 @@ pub(super) struct StoredElement {
 }
 
 impl StoredElement {
-    /// Converts an element to f32, exactly as for an array in memory.
-    fn decode(self, bytes: &[u8]) -> f32 {
+    /// Converts an element, exactly as for an array in memory.
+    fn decode(self, bytes: &[u8]) -> f64 {
         let mut word = [0; 8];
         word[..self.size].copy_from_slice(bytes);
         if self.big_endian {
@@ -55,11 +55,11 @@ impl StoredElement {
         let word = u64::from_le_bytes(word);
         let unused = 64 - 8 * self.size as u32;
         match (self.kind, self.size) {
-            ('f', 4) => f32::from_bits(word as u32),
-            ('f', _) => f64::from_bits(word) as f32,
-            ('i', _) => ((word << unused) as i64 >> unused) as f32,
-            ('b', _) => f32::from(u8::from(word != 0)),
-            _ => word as f32,
+            ('f', 4) => f32::from_bits(word as u32).into(),
+            ('f', _) => f64::from_bits(word),
+            ('i', _) => ((word << unused) as i64 >> unused) as f64,
+            ('b', _) => f64::from(u8::from(word != 0)),
+            _ => word as f64,
         }
     }
 }
@@ -137,7 +137,7 @@ impl StoredSequences {
     }
 
     /// Reads the valid rows of sequence n without preparing them.
-    fn read_raw(&self, n: usize, out: &mut [f32]) -> Result<()> {
+    fn read_raw(&self, n: usize, out: &mut [f64]) -> Result<()> {
         let StoredArray { file, element, .. } = &self.array;
         let first = self.sequences[n].row * self.features as u64;
         let mut bytes = vec![0; out.len() * element.size];
@@ -152,11 +152,7 @@ impl StoredSequences {
             .zip(elements)
             .for_each(|(out, bytes)| *out = element.decode(bytes));
         match out.iter().position(|value| value.is_infinite()) {
-            Some(at) => Err(self.failed(format!(
-                "sequence {n}, step {}, feature {} is infinite; values must be finite",
-                at / self.features,
-                at % self.features
-            ))),
+            Some(at) => Err(self.failed(self.refusal(n, at, "infinite"))),
             None => Ok(()),
         }
     }
@@ -170,14 +166,29 @@ impl StoredSequences {
         let mut all = vec![0.0; sequences.len() * each];
         let rows = all.par_chunks_exact_mut(each).zip(sequences);
         rows.try_for_each(|(rows, &n)| {
-            let rows = &mut rows[..self.sequences[n].length as usize * self.features];
-            self.read_raw(n, rows)?;
-            let filled = self.preparation.fill(self.missing, rows, self.features);
+            let mut values = vec![0.0; self.sequences[n].length as usize * self.features];
+            self.read_raw(n, &mut values)?;
+            let filled = self
+                .preparation
+                .fill(self.missing, &mut values, self.features);
             filled.map_err(|at| self.failed(self.missing.refusal(n, at)))?;
-            Normal::apply_all(&self.preparation.inputs, rows);
+            let prepared = Normal::prepare_all(&self.preparation.inputs, &values);
+            if let Some(at) = prepared.iter().position(|value| !value.is_finite()) {
+                return Err(self.failed(self.refusal(n, at, "too large for float32")));
+            }
+            rows[..prepared.len()].copy_from_slice(&prepared);
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// The message for element `at` of sequence n, which is not finite.
+    fn refusal(&self, n: usize, at: usize, problem: &str) -> String {
+        format!(
+            "sequence {n}, step {}, feature {} is {problem}; values must be finite",
+            at / self.features,
+            at % self.features
+        )
     }
 
     /// Calls `see` with the values of all sequences in order, as [`StoredSequences::read`] returns

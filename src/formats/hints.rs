@@ -166,7 +166,8 @@ impl ImportedNetwork {
     }
 }
 
-/// Describes the layers and the head; `sources` `[L]` and `head_source` are their names in the file.
+/// Describes the layers and the head; `sources` `[L]` and `head_source` are their names in the
+/// file.
 pub(super) fn layer_notes(network: &Network, sources: &[String], head_source: &str) -> Vec<String> {
     let layers = network.layers.iter().zip(sources).enumerate();
     let described = layers.map(|(l, (layer, source))| {

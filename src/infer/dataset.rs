@@ -50,7 +50,7 @@ pub fn predict_dataset(
         let part = data.read(&sequences)?;
         let lengths = part.lengths.as_ref();
         let lengths = lengths.map(|all| all.iter().map(|&length| length as usize).collect());
-        let predicted = predict_batch(model, &mut predictor, &part, lengths.as_deref())?;
+        let predicted = predict_batch(model, &mut predictor, &part, lengths.as_deref(), first)?;
         for n in 0..part.count {
             let length: Option<usize> = lengths.as_ref().map(|lengths: &Vec<usize>| lengths[n]);
             let last = length.unwrap_or(data.steps).max(1) - 1;
@@ -68,12 +68,13 @@ pub fn predict_dataset(
     Ok(outputs)
 }
 
-/// `[n, T or 1, K]`: probabilities or values of a batch.
+/// `[n, T or 1, K]`: probabilities or values of a batch that begins with sequence `first`.
 fn predict_batch(
     model: &Model,
     predictor: &mut Predictor,
     batch: &Dataset,
     lengths: Option<&[usize]>,
+    first: usize,
 ) -> Result<Array3<f32>> {
     let values: Vec<f32>;
     let shape = (batch.count, batch.steps, batch.features);
@@ -95,7 +96,7 @@ fn predict_batch(
             Sequences::Tokens(ArrayView2::from_shape(shape, values).map_err(wrong_shape)?)
         }
     };
-    let prediction = predictor.predict(sequences, lengths, None)?;
+    let prediction = predictor.predict_prepared(sequences, lengths, None, &|n| first + n)?;
     with_steps(probabilities_or_values(model, &prediction))
 }
 

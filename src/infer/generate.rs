@@ -30,8 +30,8 @@ impl Context {
 ///
 /// # Errors
 /// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads;
-/// for a seed that is empty, not a whole number of steps, or shorter than the window; those of the
-/// device.
+/// for a seed that is empty, not a whole number of steps, or shorter than the window; for a value of
+/// the continuation that is not finite; those of the device.
 pub fn generate(
     model: &Model,
     seed: &[f32],
@@ -59,7 +59,9 @@ pub fn generate(
         stepper.executor.write(&stepper.network.inputs, read)?;
         stepper.run()?;
         if start >= first_used {
-            series.extend(stepper.executor.read(&newest)?);
+            let values = stepper.executor.read(&newest)?;
+            check_finite(&values, start - first_used + 1)?;
+            series.extend(values);
         }
     }
     Ok(series.split_off(seed.len()))
@@ -97,6 +99,17 @@ fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
             )))
         }
         _ => Ok(()),
+    }
+}
+
+/// Returns an error if a value at `step` of the continuation, from 1, is not finite.
+fn check_finite(values: &[f32], step: usize) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(Error::data(format!(
+            "step {step} of the continuation is {value}: the continuation runs away; generate \
+             fewer than {step} steps, or train the model longer"
+        ))),
     }
 }
 

@@ -71,9 +71,17 @@ impl<'a> LinePredictor<'a> {
         } else {
             Sequences::Tokens(ArrayView2::from_shape((1, 1), &tokens).map_err(wrong_shape)?)
         };
-        let prediction = self
+        let states = self.states.as_deref();
+        let predicted = self
             .predictor
-            .predict(sequences, None, self.states.as_deref())?;
+            .predict_prepared(sequences, None, states, &|_| 0);
+        let prediction = predicted.map_err(|error| match error {
+            // Its sequence is the line.
+            Error::Data(problem) | Error::Usage(problem) => {
+                Error::file(self.source, format!("line {line}: {problem}"))
+            }
+            error => error,
+        })?;
         let outputs = probabilities_or_values(self.model, &prediction);
         self.states = Some(prediction.states);
         let mut outputs: Vec<f32> = outputs.iter().copied().collect();

@@ -6,4 +6,5 @@ pub mod lines;
 pub mod predict;
 pub mod requests;
 pub mod sample;
+mod sequences;
 mod stepper;

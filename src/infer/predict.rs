@@ -3,13 +3,14 @@
 use std::iter;
 use std::ops::Range;
 
-use ndarray::{
-    Array2, Array3, ArrayD, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, Axis, aview1, s,
-};
+use ndarray::{Array2, Array3, ArrayD, ArrayView1, ArrayViewMut1, Axis, aview1, s};
 
+pub use super::sequences::Sequences;
+use super::sequences::{NetworkInputs, check_finite};
 use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
+use crate::data::preparation::{Normal, Preparation};
 use crate::data::{check_lengths, check_tokens};
 use crate::error::{Error, Result};
 use crate::kernels::Recurrence;
@@ -19,9 +20,9 @@ use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::Tensor;
 
-/// A trained network on a device, for sequences of up to a fixed number of steps. It reads and
-/// predicts values as the network has them: for a model trained on normalised data, the caller
-/// normalises the inputs and converts the outputs back with [`Model::preparation`].
+/// A trained network on a device, for sequences of up to a fixed number of steps. Inputs and
+/// predicted values are in the units of the data that the model was trained on, before they were
+/// normalised.
 ///
 /// # Examples
 /// ```
@@ -52,77 +53,17 @@ use crate::tensor::Tensor;
 pub struct Predictor {
     recorded: RecordedNetwork,
     executor: Box<dyn Executor>,
+    /// That of the model.
+    preparation: Preparation,
 }
 
-/// Sequences that a network predicts from.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Sequences<'a> {
-    /// `[N, T, I]`
-    Values(ArrayView3<'a, f32>),
-    /// `[N, T]`
-    Tokens(ArrayView2<'a, u32>),
-}
-
-impl<'a> From<ArrayView3<'a, f32>> for Sequences<'a> {
-    fn from(values: ArrayView3<'a, f32>) -> Self {
-        Sequences::Values(values)
-    }
-}
-
-impl<'a> From<ArrayView2<'a, u32>> for Sequences<'a> {
-    fn from(tokens: ArrayView2<'a, u32>) -> Self {
-        Sequences::Tokens(tokens)
-    }
-}
-
-impl Sequences<'_> {
-    /// N and T.
-    fn dim(&self) -> (usize, usize) {
-        match self {
-            Sequences::Values(values) => (values.dim().0, values.dim().1),
-            Sequences::Tokens(tokens) => tokens.dim(),
-        }
-    }
-
-    /// Writes a batch, time-major, from sequence `first` on. Padded steps and missing sequences are
-    /// zeros.
-    fn write(
-        &self,
-        first: usize,
-        lengths: &[u32],
-        recorded: &RecordedNetwork,
-        executor: &mut dyn Executor,
-    ) -> Result<()> {
-        let valid = |b: usize| ..lengths[b] as usize;
-        let batch = || (0..lengths.len()).filter(|&b| lengths[b] > 0);
-        match self {
-            Sequences::Values(values) => {
-                let shape = (recorded.steps, lengths.len(), values.dim().2);
-                let mut padded = Array3::zeros(shape);
-                for b in batch() {
-                    let own = values.slice(s![first + b, valid(b), ..]);
-                    padded.slice_mut(s![valid(b), b, ..]).assign(&own);
-                }
-                executor.write(&recorded.inputs, &padded.into_raw_vec_and_offset().0)
-            }
-            Sequences::Tokens(tokens) => {
-                let mut padded = Array2::zeros((recorded.steps, lengths.len()));
-                for b in batch() {
-                    let own = tokens.slice(s![first + b, valid(b)]);
-                    padded.slice_mut(s![valid(b), b]).assign(&own);
-                }
-                executor.write_index(&recorded.inputs, &padded.into_raw_vec_and_offset().0)
-            }
-        }
-    }
-}
-
-/// The predictions of a network.
+/// The predictions of a network. They are finite: [`Predictor::predict`] refuses outputs that are
+/// not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// `[N, K]`, or `[N, T, K]` for a head that reads every step: logits of a network that
-    /// classifies, else values. Padded steps are zeros.
+    /// classifies, else values in the units of the training data. At padded steps, the network's
+    /// outputs are zeros.
     pub outputs: ArrayD<f32>,
     /// `[N, T, P]`: the outputs of the last layer, those of two directions side by side. Padded
     /// steps are zeros.
@@ -130,6 +71,16 @@ pub struct Prediction {
     /// The states after the last valid step, for every direction of every layer in PyTorch's order:
     /// `l0`, `l0_reverse`, `l1`, ... A sequence of no steps keeps its initial state.
     pub states: Vec<State>,
+    normalised: Option<NormalisedOutputs>,
+}
+
+/// Outputs of a model whose target values were normalised.
+#[derive(Debug, Clone, PartialEq)]
+struct NormalisedOutputs {
+    /// In deviations from the mean, with the shape of [`Prediction::outputs`].
+    outputs: ArrayD<f32>,
+    /// `[K]`
+    normals: Vec<Normal>,
 }
 
 /// The states of one direction of a layer.
@@ -156,8 +107,8 @@ impl Predictor {
     /// on `device`.
     ///
     /// # Errors
-    /// Those of parameters that are not the network's, of sizes of 0, and of a device that cannot
-    /// hold it.
+    /// Those of parameters or of a preparation that are not the network's, of sizes of 0, and of a
+    /// device that cannot hold it.
     pub fn new(model: &Model, steps: usize, batch: usize, device: &Device) -> Result<Predictor> {
         Predictor::load(model, steps, batch, &OpenDevice::open(device)?)
     }
@@ -173,34 +124,80 @@ impl Predictor {
         device: &OpenDevice,
     ) -> Result<Predictor> {
         let network = &model.network;
+        let fits = model
+            .preparation
+            .check(network.input_size, network.head.size);
+        fits.map_err(|problem| Error::usage(format!("the model's preparation: {problem}")))?;
         let tuning = device.tuning();
         let mut recorded = RecordedNetwork::new(network, steps, batch, Gradients::None, tuning)?;
         recorded.forward(Phase::Evaluate);
         let mut executor = device.load(&recorded.program)?;
         let parameters = network.from_parameters(&model.parameters)?;
         executor.write(&recorded.parameters, &parameters)?;
-        Ok(Predictor { recorded, executor })
+        Ok(Predictor {
+            recorded,
+            executor,
+            preparation: model.preparation.clone(),
+        })
     }
 
-    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens. The first `lengths` `[N]` steps of
-    /// each are valid, or all of them. The sequences begin with the states `initial`, or with
-    /// zeros; the states of a [`Prediction`] continue its sequences. (The backward direction of a
-    /// layer begins at a sequence's end, and so does its initial state.)
+    /// Predicts from sequences `[N, T, I]` in the units of the training data, or `[N, T]` tokens.
+    /// The first `lengths` `[N]` steps of each are valid, or all of them. The sequences begin with
+    /// the states `initial`, or with zeros; the states of a [`Prediction`] continue its sequences.
+    /// (The backward direction of a layer begins at a sequence's end, and so does its initial
+    /// state.)
     ///
     /// # Errors
-    /// [`Error::Usage`] for sizes that do not fit the network or each other, and for too many
-    /// steps; those of the device.
+    /// [`Error::Usage`] for sizes that do not fit the network or each other, for too many steps,
+    /// and for values at valid steps and states that are not finite, with their index;
+    /// [`Error::Data`] for outputs that are not finite, with the sequence; those of the device.
     pub fn predict<'a>(
         &mut self,
         inputs: impl Into<Sequences<'a>>,
         lengths: Option<&[usize]>,
         initial: Option<&[State]>,
     ) -> Result<Prediction> {
-        let inputs = inputs.into();
+        let sequences = inputs.into();
+        let number = &|n| n;
+        self.check_inputs(&sequences, lengths, number)?;
+        let inputs = NetworkInputs::normalised(sequences, &self.preparation.inputs);
+        let prediction = self.predict_inputs(&inputs, lengths, initial, number)?;
+        Ok(prediction.in_units_of_data(&self.preparation.targets))
+    }
+
+    /// [`Predictor::predict`] with inputs and outputs as the network has them: normalised where the
+    /// training data were. Messages call sequence n `number(n)`.
+    ///
+    /// # Errors
+    /// Those of [`Predictor::predict`].
+    pub(crate) fn predict_prepared<'a>(
+        &mut self,
+        inputs: impl Into<Sequences<'a>>,
+        lengths: Option<&[usize]>,
+        initial: Option<&[State]>,
+        number: &dyn Fn(usize) -> usize,
+    ) -> Result<Prediction> {
+        let sequences = inputs.into();
+        self.check_inputs(&sequences, lengths, number)?;
+        self.predict_inputs(
+            &NetworkInputs::prepared(sequences),
+            lengths,
+            initial,
+            number,
+        )
+    }
+
+    fn predict_inputs(
+        &mut self,
+        inputs: &NetworkInputs,
+        lengths: Option<&[usize]>,
+        initial: Option<&[State]>,
+        number: &dyn Fn(usize) -> usize,
+    ) -> Result<Prediction> {
         let (count, steps) = inputs.dim();
-        self.check_inputs(&inputs)?;
-        if let Some(lengths) = lengths {
-            check_lengths(lengths.iter().copied(), count, steps)?;
+        if let NetworkInputs::Values(values) = inputs {
+            // In deviations, values may be too large for f32.
+            check_finite(values.view(), lengths, number)?;
         }
         if let Some(initial) = initial {
             check_states(&self.recorded.network, initial, count)?;
@@ -219,6 +216,7 @@ impl Predictor {
             self.write_states(&sequences, &mut arrays.states)?;
             self.executor.run(&[Phase::Evaluate], 1)?;
             self.read_batch(&sequences, &valid, &mut arrays)?;
+            arrays.check_outputs(sequences, number)?;
         }
         let PredictionArrays {
             outputs,
@@ -234,6 +232,7 @@ impl Predictor {
             outputs,
             hidden,
             states,
+            normalised: None,
         })
     }
 
@@ -308,32 +307,34 @@ impl Predictor {
         Ok(())
     }
 
-    fn check_inputs(&self, inputs: &Sequences) -> Result<()> {
+    /// Checks sizes, lengths and tokens, and that values at valid steps are finite.
+    fn check_inputs(
+        &self,
+        inputs: &Sequences,
+        lengths: Option<&[usize]>,
+        number: &dyn Fn(usize) -> usize,
+    ) -> Result<()> {
         let network = &self.recorded.network;
         let (count, steps) = inputs.dim();
         let takes = network.input_size;
-        match inputs {
-            Sequences::Values(_) if !network.input.is_values() => {
-                return Err(Error::usage(
-                    "the inputs are values, and the network takes tokens",
-                ));
-            }
-            Sequences::Tokens(_) if network.input.is_values() => {
-                return Err(Error::usage(
-                    "the inputs are tokens, and the network takes values",
-                ));
-            }
-            Sequences::Values(values) if values.dim().2 != takes => {
-                return Err(Error::usage(format!(
-                    "the inputs have {} features at each step, but the network takes {takes}",
-                    values.dim().2
-                )));
-            }
-            Sequences::Values(_) => {}
-            Sequences::Tokens(tokens) => {
-                let tokens: Vec<u32> = tokens.iter().copied().collect();
-                check_tokens(&tokens, takes, &[count, steps])?;
-            }
+        let has = match inputs.features() {
+            Some(_) => "values",
+            None => "tokens",
+        };
+        let reads = if network.input.is_values() {
+            "values"
+        } else {
+            "tokens"
+        };
+        if has != reads {
+            return Err(Error::usage(format!(
+                "the inputs are {has}, and the network takes {reads}"
+            )));
+        }
+        if let Some(features) = inputs.features().filter(|&features| features != takes) {
+            return Err(Error::usage(format!(
+                "the inputs have {features} features at each step, but the network takes {takes}"
+            )));
         }
         if steps > self.recorded.steps {
             return Err(Error::usage(format!(
@@ -341,18 +342,68 @@ impl Predictor {
                 self.recorded.steps
             )));
         }
-        Ok(())
+        if let Some(lengths) = lengths {
+            check_lengths(lengths.iter().copied(), count, steps)?;
+        }
+        match inputs {
+            Sequences::Values(values) => check_finite(values.view(), lengths, number),
+            Sequences::Doubles(values) => check_finite(values.view(), lengths, number),
+            Sequences::Tokens(tokens) => {
+                let tokens: Vec<u32> = tokens.iter().copied().collect();
+                check_tokens(&tokens, takes, &[count, steps])
+            }
+        }
+    }
+}
+
+impl PredictionArrays {
+    /// Returns an error for the first of these sequences whose outputs are not finite.
+    fn check_outputs(
+        &self,
+        mut sequences: Range<usize>,
+        number: &dyn Fn(usize) -> usize,
+    ) -> Result<()> {
+        let is_finite = |n: &usize| {
+            let outputs = self.outputs.index_axis(Axis(0), *n);
+            outputs.iter().all(|output| output.is_finite())
+        };
+        match sequences.find(|n| !is_finite(n)) {
+            None => Ok(()),
+            Some(n) => Err(Error::data(format!(
+                "the outputs of sequence {} are not finite: its inputs, or the model's \
+                 parameters, are too large for f32; check that the inputs are in the units of the \
+                 training data",
+                number(n)
+            ))),
+        }
     }
 }
 
 impl Model {
     /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens, with zero initial states, in
-    /// batches of the size of training.
+    /// batches of the size of training. Inputs, and the outputs of a model that predicts values,
+    /// are in the units of the data that the model was trained on: a model of normalised data
+    /// normalises its inputs and restores its outputs ([`Model::preparation`]).
     ///
     /// # Errors
     /// Those of [`Predictor::new`] and [`Predictor::predict`].
     ///
     /// # Examples
+    /// A model that was trained on prices takes prices and predicts prices:
+    /// ```no_run
+    /// use std::path::Path;
+    ///
+    /// use gatescan::{Device, Model};
+    /// use ndarray::arr3;
+    ///
+    /// let model = Model::load(Path::new("runs/prices/model.safetensors"))?;
+    /// let last_days = arr3(&[[[1210.5], [1214.0], [1209.0]]]);
+    /// let next = model.predict(last_days.view(), &Device::Cpu)?;
+    /// println!("tomorrow: {}", next.outputs[[0, 0]]);
+    /// # Ok::<(), gatescan::Error>(())
+    /// ```
+    ///
+    /// A model that classifies:
     /// ```no_run
     /// use std::path::Path;
     ///
@@ -378,6 +429,33 @@ impl Model {
 }
 
 impl Prediction {
+    /// Converts the outputs to the units of the data.
+    fn in_units_of_data(mut self, normals: &[Normal]) -> Prediction {
+        if normals.is_empty() {
+            return self;
+        }
+        self.normalised = Some(NormalisedOutputs {
+            outputs: self.outputs.clone(),
+            normals: normals.to_vec(),
+        });
+        self.outputs = self.values().mapv(|value| value as f32);
+        self
+    }
+
+    /// `[N, K]` or `[N, T, K]`: the outputs in f64, for values that differ less than f32 can tell
+    /// apart.
+    pub fn values(&self) -> ArrayD<f64> {
+        let Some(NormalisedOutputs { outputs, normals }) = &self.normalised else {
+            return self.outputs.mapv(f64::from);
+        };
+        let mut values = outputs.mapv(f64::from);
+        for (mut row, normalised) in values.rows_mut().into_iter().zip(outputs.rows()) {
+            let each = row.iter_mut().zip(normalised).zip(normals);
+            each.for_each(|((value, &normalised), normal)| *value = normal.undo(normalised));
+        }
+        values
+    }
+
     /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, the probabilities of a network that
     /// classifies.
     pub fn probabilities(&self) -> ArrayD<f32> {
@@ -433,7 +511,8 @@ fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateSh
     network.directions().into_iter().map(shape)
 }
 
-/// Returns an error for initial states whose number or shapes are not the network's.
+/// Returns an error for initial states whose number or shapes are not the network's, or whose values
+/// are not finite.
 fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
     let (given, needed) = (initial.len(), network.directions().len());
     if given != needed {
@@ -450,6 +529,16 @@ fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()
                 shape_text(given),
                 shape_text(needed)
             )));
+        }
+        let parts = [("h", Some(&state.h)), ("c", state.c.as_ref())];
+        for (part, values) in parts {
+            let mut indexed = values.into_iter().flat_map(|values| values.indexed_iter());
+            if let Some(((sequence, unit), value)) = indexed.find(|(_, value)| !value.is_finite()) {
+                return Err(Error::usage(format!(
+                    "initial state {n} has {value} in {part} at [{sequence}, {unit}]; states must \
+                     be finite"
+                )));
+            }
         }
     }
     Ok(())

@@ -130,10 +130,12 @@ impl Sampler {
     fn logits(&mut self) -> Result<Vec<f32>> {
         let outputs = self.stepper.network.head.outputs;
         let mut logits = self.stepper.executor.read(&outputs)?;
-        if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
+        if let Some(at) = logits.iter().position(|value| !value.is_finite()) {
             return Err(Error::data(format!(
-                "the network predicts {value}: its parameters are not finite or too large; train \
-                 it again with a lower learning rate"
+                "the outputs of text {} are not finite ({}): the network's parameters are too \
+                 large; train it again with a lower learning rate",
+                at / self.vocabulary.size(),
+                logits[at]
             )));
         }
         self.exclude_unknown(&mut logits);

@@ -67,7 +67,7 @@ impl Model {
     /// the same bytes.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] where it cannot be written, and for parameters that are not finite.
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = self
             .to_bytes()
@@ -79,8 +79,8 @@ impl Model {
     /// Reads a model that [`Model::save`] wrote.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
-    /// program.
+    /// [`Error::File`] where it cannot be read, is damaged, has parameters that are not finite, or
+    /// comes from another or a newer program.
     pub fn load(path: &Path) -> Result<Model> {
         let bytes = fs::File::open(path)
             .and_then(|file| files::read_at_most(file, LARGEST_FILE))
@@ -89,6 +89,8 @@ impl Model {
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let finite = self.parameters.iter().try_for_each(Parameter::check_finite);
+        finite.map_err(|error| error.to_string())?;
         let description = Description {
             version: VERSION,
             network: self.network.clone(),
@@ -119,9 +121,8 @@ impl Model {
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
         network.validate().map_err(invalid_metadata)?;
         recipe.validate().map_err(invalid_metadata)?;
-        network
-            .from_parameters(&parameters)
-            .map_err(invalid_metadata)?;
+        let parameters_of_network = network.from_parameters(&parameters);
+        parameters_of_network.map_err(|error| error.to_string())?;
         check_preparation(&preparation, &network)?;
         Ok(Model {
             network,

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::{Bias, Direction, Input, Network};
 use crate::error::{Error, Result};
+use crate::messages::element_index;
 use crate::tensor::Shape;
 
 const EMBEDDING: &str = "embedding.weight";
@@ -22,6 +23,25 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Row-major.
     pub values: Vec<f32>,
+}
+
+impl Parameter {
+    /// Checks that all values are finite.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the parameter's name, and the index of its first value that is not.
+    pub fn check_finite(&self) -> Result<()> {
+        let Some(at) = self.values.iter().position(|value| !value.is_finite()) else {
+            return Ok(());
+        };
+        Err(Error::usage(format!(
+            "{} is {} at {:?}; weights and biases must be finite: the training that made them \
+             has diverged; use weights from before that",
+            self.name,
+            self.values[at],
+            element_index(at, &self.shape)
+        )))
+    }
 }
 
 /// One parameter in the flat vector of all of them.
@@ -237,7 +257,7 @@ impl Network {
     /// same.
     ///
     /// # Errors
-    /// [`Error::Usage`] where a parameter is missing, unknown, or has another shape.
+    /// [`Error::Usage`] where a parameter is missing, unknown, has another shape, or is not finite.
     pub fn from_parameters(&self, parameters: &[Parameter]) -> Result<Vec<f32>> {
         let (entries, len) = self.table();
         let directions = self.directions();
@@ -271,19 +291,19 @@ impl Network {
     }
 }
 
-/// Returns the parameter with that name and shape.
+/// Returns the parameter with that name and shape, whose values are finite.
 fn find<'a>(parameters: &'a [Parameter], name: &str, shape: Shape) -> Result<&'a Parameter> {
     let found = parameters.iter().find(|p| p.name == name);
     let found = found
         .ok_or_else(|| Error::usage(format!("the model has no parameter {name} {shape:?}")))?;
-    if found.shape == shape.extents() && found.values.len() == shape.len() {
-        Ok(found)
-    } else {
-        Err(Error::usage(format!(
+    if found.shape != shape.extents() || found.values.len() != shape.len() {
+        return Err(Error::usage(format!(
             "{name} is {:?}, and the network needs {shape:?}",
             found.shape
-        )))
+        )));
     }
+    found.check_finite()?;
+    Ok(found)
 }
 
 /// Returns the name of the second bias that PyTorch's module has beside `entry`, where the network

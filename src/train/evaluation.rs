@@ -14,7 +14,7 @@ use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
 use crate::data::{Dataset, Split, Targets};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::model::Model;
 use crate::network::{Loss, Network};
@@ -86,8 +86,7 @@ impl EvaluationData {
     /// prepared as the data that the model was trained on.
     ///
     /// # Errors
-    /// Those of data that cannot be read; [`Error::Usage`](crate::error::Error::Usage) where there
-    /// is no such split.
+    /// Those of data that cannot be read; [`Error::Usage`] where there is no such split.
     pub fn load(model: &Model, recipe: &DataRecipe, split: Split) -> Result<EvaluationData> {
         let (seed, preparation) = (model.recipe.seed, &model.preparation);
         let classifies = model.network.head.loss == Loss::CrossEntropy;
@@ -109,7 +108,7 @@ impl EvaluationData {
 ///
 /// # Errors
 /// Those of data that do not fit the model, of parameters that are not the network's, and of the
-/// device.
+/// device; [`Error::Data`] for a loss that is not finite, with the sequence.
 pub fn evaluate(
     model: &Model,
     data: &Dataset,
@@ -130,11 +129,20 @@ pub fn evaluate_on(
     device: &OpenDevice,
 ) -> Result<Evaluation> {
     check_data(&model.network, data)?;
-    let mut evaluator = Evaluator::load(model, data, batch_size.min(data.count), device)?;
+    let batch_size = batch_size.min(data.count);
+    let mut evaluator = Evaluator::load(model, data, batch_size, device)?;
     evaluator.write(model, data)?;
     let start = Instant::now();
     let totals = evaluator.play(data)?;
     let seconds = start.elapsed().as_secs_f64();
+    if !totals.loss().is_finite() {
+        let sequence = first_not_finite(model, data, batch_size, device)?;
+        return Err(Error::data(format!(
+            "the loss of sequence {sequence} is not finite: its inputs or targets, or the model's \
+             parameters, are too large for f32; check that the data are in the units of the \
+             training data"
+        )));
+    }
     Ok(Evaluation {
         loss: totals.loss(),
         accuracy: matches!(data.targets, Targets::Classes { .. }).then(|| totals.accuracy()),
@@ -145,6 +153,28 @@ pub fn evaluate_on(
         sequences_per_second: data.count as f64 / seconds,
         seconds,
     })
+}
+
+/// Returns the first sequence whose loss is not finite, of data whose loss is not.
+fn first_not_finite(
+    model: &Model,
+    data: &Dataset,
+    batch_size: usize,
+    device: &OpenDevice,
+) -> Result<usize> {
+    let (mut start, mut end) = (0, data.count);
+    while end - start > 1 {
+        let middle = start + (end - start) / 2;
+        let half = data.select(&(start..middle).collect::<Vec<_>>());
+        let mut evaluator = Evaluator::load(model, &half, batch_size.min(half.count), device)?;
+        evaluator.write(model, &half)?;
+        if evaluator.play(&half)?.loss().is_finite() {
+            start = middle;
+        } else {
+            end = middle;
+        }
+    }
+    Ok(start)
 }
 
 /// A model's evaluation, loaded on a device.

@@ -445,18 +445,14 @@ fn answer(directory: &Path) {
             ("outputs.npy", None),
             ("outputs_ragged.npy", Some(&lengths[..])),
         ] {
-            let mut prediction = predictor
+            let prediction = predictor
                 .predict(sequences, lengths, None)
                 .expect("it answers");
-            let outputs = prediction.outputs.as_slice_mut().expect("in order");
-            Normal::undo_all(&model.preparation.targets, outputs);
             ndarray_npy::write_npy(path(name), &prediction.outputs).expect("it can be written");
         }
     };
     if model.network.input.is_values() {
-        let mut inputs: Array3<f32> = ndarray_npy::read_npy(path("inputs.npy")).expect("inputs");
-        let numbers = inputs.as_slice_mut().expect("in order");
-        Normal::apply_all(&model.preparation.inputs, numbers);
+        let inputs: Array3<f32> = ndarray_npy::read_npy(path("inputs.npy")).expect("inputs");
         answer(inputs.view().into(), inputs.dim().1);
     } else {
         let tokens: Array2<i64> = ndarray_npy::read_npy(path("tokens.npy")).expect("tokens");

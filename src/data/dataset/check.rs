@@ -4,6 +4,7 @@ use super::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::kernels::IGNORE;
+use crate::messages::element_index;
 
 impl Dataset {
     /// Checks that sizes agree, that labels and tokens are in range, and that values are finite.
@@ -74,7 +75,7 @@ impl Dataset {
             Some((at, label)) => Err(Error::usage(format!(
                 "the label at {:?} is {label}; \
                  with {classes} classes labels must be below {classes}{}",
-                index(at, shape),
+                element_index(at, shape),
                 if per_step { ", or IGNORE" } else { "" }
             ))),
         }
@@ -104,7 +105,7 @@ pub(crate) fn check_tokens(tokens: &[u32], vocabulary: usize, shape: &[usize]) -
         Some((at, token)) => Err(Error::usage(format!(
             "the token at {:?} is {token}; \
              with a vocabulary of {vocabulary} tokens must be below {vocabulary}",
-            index(at, shape)
+            element_index(at, shape)
         ))),
     }
 }
@@ -144,23 +145,8 @@ fn check_finite(what: &str, values: &[f32], shape: &[usize]) -> Result<()> {
         None => Ok(()),
         Some(at) => Err(Error::usage(format!(
             "the {what} at {:?} are {}; they must be finite, at padded steps too",
-            index(at, shape),
+            element_index(at, shape),
             values[at]
         ))),
     }
-}
-
-/// Returns the index of element `at` of a row-major array.
-fn index(mut at: usize, shape: &[usize]) -> Vec<usize> {
-    let mut index: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|extent| {
-            let position = at % extent;
-            at /= extent;
-            position
-        })
-        .collect();
-    index.reverse();
-    index
 }

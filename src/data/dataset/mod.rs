@@ -272,7 +272,7 @@ impl Inputs {
 
 impl Targets {
     /// Returns the targets of these sequences, of T = `steps`.
-    fn select(&self, sequences: &[usize], steps: usize) -> Targets {
+    pub(in crate::data) fn select(&self, sequences: &[usize], steps: usize) -> Targets {
         let per_step = self.per_step();
         let count = if per_step { steps } else { 1 };
         match self {

@@ -1,38 +1,200 @@
 //! An array in memory.
 
+use std::ops::Range;
+
+use super::super::preparation::{Missing, Normal, Preparation};
+use super::inputs::{clear_padding, padded};
+use crate::numeric::real::Real;
+
 /// The elements of an array, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
     pub shape: Vec<usize>,
-    pub numbers: Numbers,
+    pub elements: Elements,
 }
 
 /// Elements by their type.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Numbers {
+#[non_exhaustive]
+pub enum Elements {
+    /// Of type float32.
     Floats(Vec<f32>),
+    /// Of type float64.
+    Doubles(Vec<f64>),
     /// Integers, and booleans as 0 and 1.
     Integers(Vec<i64>),
+    Texts(Vec<String>),
+}
+
+/// Numbers as precise as their array has them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Numbers {
+    Floats(Vec<f32>),
+    Doubles(Vec<f64>),
+}
+
+/// The largest integer up to which f32 has all of them.
+const LARGEST_IN_F32: u64 = 1 << 24;
+
+impl Elements {
+    /// Returns the number of elements.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Elements::Floats(values) => values.len(),
+            Elements::Doubles(values) => values.len(),
+            Elements::Integers(values) => values.len(),
+            Elements::Texts(texts) => texts.len(),
+        }
+    }
 }
 
 impl Array {
-    /// Returns the elements as floats.
-    pub(super) fn floats(self) -> Vec<f32> {
-        match self.numbers {
-            Numbers::Floats(values) => values,
-            Numbers::Integers(values) => values.into_iter().map(|value| value as f32).collect(),
+    /// Returns the elements as numbers, in f32 if that is exact for their type.
+    ///
+    /// # Errors
+    /// A clause for texts; `what` are the elements.
+    pub(super) fn numbers(self, what: &str) -> Result<Numbers, String> {
+        match self.elements {
+            Elements::Floats(values) => Ok(Numbers::Floats(values)),
+            Elements::Doubles(values) => Ok(Numbers::Doubles(values)),
+            Elements::Integers(values) => {
+                let fits_f32 = |value: &i64| value.unsigned_abs() <= LARGEST_IN_F32;
+                Ok(if values.iter().all(fits_f32) {
+                    Numbers::Floats(values.into_iter().map(|value| value as f32).collect())
+                } else {
+                    Numbers::Doubles(values.into_iter().map(|value| value as f64).collect())
+                })
+            }
+            Elements::Texts(_) => Err(format!(
+                "its elements are texts; {what} must be numbers (in NumPy: \
+                 x.astype(numpy.float64))"
+            )),
         }
     }
 
     /// Returns the elements as integers, if all are whole numbers.
     pub fn integers(&self) -> Option<Vec<i64>> {
-        let whole = |value: f32| value.fract() == 0.0 && value.abs() < 1e9;
-        match &self.numbers {
-            Numbers::Integers(values) => Some(values.clone()),
-            Numbers::Floats(values) => values
-                .iter()
-                .map(|&value| whole(value).then_some(value as i64))
-                .collect(),
+        match &self.elements {
+            Elements::Integers(values) => Some(values.clone()),
+            Elements::Floats(values) => {
+                let values = values.iter().map(|&value| whole(value.into()));
+                values.collect()
+            }
+            Elements::Doubles(values) => values.iter().map(|&value| whole(value)).collect(),
+            Elements::Texts(_) => None,
         }
+    }
+
+    /// Returns whether each row of the last dimension, of at least two elements, is one 1 and zeros
+    /// otherwise.
+    pub fn is_one_hot(&self) -> bool {
+        let width = self.shape.last().copied().unwrap_or(0);
+        if self.shape.len() < 2 || width < 2 {
+            return false;
+        }
+        match &self.elements {
+            Elements::Floats(values) => have_one_1(values, width),
+            Elements::Doubles(values) => have_one_1(values, width),
+            Elements::Integers(values) => have_one_1(values, width),
+            Elements::Texts(_) => false,
+        }
+    }
+}
+
+/// Returns whether each of the rows is one 1 and zeros otherwise.
+fn have_one_1<V: Copy + PartialEq + From<u8>>(values: &[V], width: usize) -> bool {
+    let is_one_hot = |row: &[V]| {
+        let count = |wanted: u8| {
+            row.iter()
+                .filter(|&&value| value == V::from(wanted))
+                .count()
+        };
+        count(1) == 1 && count(0) + 1 == row.len()
+    };
+    !values.is_empty() && values.chunks(width).all(is_one_hot)
+}
+
+/// Returns a whole number that f64 has exactly.
+pub(super) fn whole(value: f64) -> Option<i64> {
+    const LARGEST: f64 = (1u64 << 53) as f64;
+    (value.fract() == 0.0 && value.abs() <= LARGEST).then_some(value as i64)
+}
+
+/// Calls a function of slices for numbers of either type.
+macro_rules! with_values {
+    ($numbers:expr, $values:ident => $result:expr) => {
+        match $numbers {
+            Numbers::Floats($values) => $result,
+            Numbers::Doubles($values) => $result,
+        }
+    };
+}
+
+impl Numbers {
+    pub fn len(&self) -> usize {
+        with_values!(self, values => values.len())
+    }
+
+    /// Returns the index of the first value that is infinite.
+    pub fn infinite(&self) -> Option<usize> {
+        with_values!(self, values => values.iter().position(|value| value.is_infinite()))
+    }
+
+    /// Returns whether all values are NaN.
+    pub fn are_missing(&self) -> bool {
+        with_values!(self, values => values.iter().all(|value| value.is_nan()))
+    }
+
+    /// Returns concatenated rows `[R, width]` as `[N, T, width]`, with zeros at padded steps.
+    pub fn padded(self, lengths: &[usize], steps: usize, width: usize) -> Numbers {
+        match self {
+            Numbers::Floats(values) => Numbers::Floats(padded(&values, lengths, steps, width, 0.0)),
+            Numbers::Doubles(values) => {
+                Numbers::Doubles(padded(&values, lengths, steps, width, 0.0))
+            }
+        }
+    }
+
+    /// Overwrites the padded steps of `[N, T, width]` with zeros.
+    pub fn clear_padding(&mut self, lengths: &[usize], steps: usize, width: usize) {
+        with_values!(self, values => clear_padding(values, lengths, steps, width, 0.0));
+    }
+
+    /// Returns mean and deviation of each of `width` columns over the rows in these ranges of
+    /// elements. NaN is skipped.
+    pub fn normals(
+        &self,
+        ranges: impl Iterator<Item = Range<usize>> + Clone,
+        width: usize,
+    ) -> Vec<Normal> {
+        with_values!(self, values => {
+            Normal::of(ranges.flat_map(|range| values[range].chunks(width)), width)
+        })
+    }
+
+    /// Returns the rows of inputs of a sequence as a network reads them: filled, normalized and
+    /// rounded to f32.
+    ///
+    /// # Errors
+    /// Row and column of the first value that is not filled.
+    pub fn prepared_inputs(
+        &self,
+        range: Range<usize>,
+        missing: Missing,
+        preparation: &Preparation,
+        width: usize,
+    ) -> Result<Vec<f32>, (usize, usize)> {
+        let mut rows = self.doubles(range);
+        preparation.fill(missing, &mut rows, width)?;
+        Ok(Normal::prepare_all(&preparation.inputs, &rows))
+    }
+
+    /// Returns rows of target values as a network learns them: normalized and rounded to f32.
+    pub fn prepared_targets(&self, range: Range<usize>, normals: &[Normal]) -> Vec<f32> {
+        Normal::prepare_targets(normals, &self.doubles(range))
+    }
+
+    fn doubles(&self, range: Range<usize>) -> Vec<f64> {
+        with_values!(self, values => values[range].iter().map(|value| value.f64()).collect())
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_npy::{ReadNpyExt, ReadableElement};
 use zip::ZipArchive;
 use zip::result::ZipError;
@@ -13,7 +13,8 @@ use zip::result::ZipError;
 use super::super::MAX_VALUES;
 use super::super::stored::StoredArray;
 use super::header::{ArrayHeader, LARGEST_HEADER, check_bytes, describe};
-use super::{Array, Numbers};
+use super::texts::texts;
+use super::{Array, Elements};
 use crate::error::{Error, Result};
 use crate::io::files;
 use crate::messages::{did_you_mean, excerpt, listed};
@@ -137,7 +138,8 @@ impl<R: Read + Seek> ArrayFiles<R> {
         } = describe(&header).map_err(refuse)?;
         let start = length as u64;
         check_bytes(&shape, element.size, bytes - start).map_err(refuse)?;
-        Ok(is_row_major.then(|| StoredArray {
+        let is_text = "US".contains(element.kind);
+        Ok((is_row_major && !is_text).then(|| StoredArray {
             file: Arc::new(file),
             path: path.clone(),
             shape,
@@ -212,7 +214,7 @@ pub(super) fn read(path: &Path) -> Result<Array> {
 ///
 /// # Errors
 /// [`Error::File`] for bytes that are no `.npy` file, too few or too many bytes, and for elements
-/// that are not real numbers.
+/// that are neither real numbers nor texts.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Array> {
     parse_bytes(bytes).map_err(|problem| Error::file(path, problem))
 }
@@ -221,27 +223,32 @@ fn parse_bytes(bytes: &[u8]) -> Result<Array, String> {
     let ArrayHeader {
         shape,
         element,
+        is_row_major,
         length,
-        ..
     } = describe(bytes)?;
     check_bytes(&shape, element.size, (bytes.len() - length) as u64)?;
-    let numbers = match (element.kind, element.size) {
-        ('f', 4) => Numbers::Floats(elements(bytes)?),
-        ('f', _) => {
-            let values = elements::<f64>(bytes)?.into_iter();
-            Numbers::Floats(values.map(|value| value as f32).collect())
+    let elements = match (element.kind, element.size) {
+        ('f', 4) => Elements::Floats(elements(bytes)?),
+        ('f', _) => Elements::Doubles(elements(bytes)?),
+        ('i', 1) => Elements::Integers(integers::<i8>(bytes)?),
+        ('i', 2) => Elements::Integers(integers::<i16>(bytes)?),
+        ('i', 4) => Elements::Integers(integers::<i32>(bytes)?),
+        ('i', _) => Elements::Integers(integers::<i64>(bytes)?),
+        ('u', 1) => Elements::Integers(integers::<u8>(bytes)?),
+        ('u', 2) => Elements::Integers(integers::<u16>(bytes)?),
+        ('u', 4) => Elements::Integers(integers::<u32>(bytes)?),
+        ('u', _) => Elements::Integers(integers_of_u64(bytes)?),
+        ('U' | 'S', _) => {
+            let texts = texts(&bytes[length..], element)?;
+            Elements::Texts(if is_row_major {
+                texts
+            } else {
+                row_major(texts, &shape)?
+            })
         }
-        ('i', 1) => Numbers::Integers(integers::<i8>(bytes)?),
-        ('i', 2) => Numbers::Integers(integers::<i16>(bytes)?),
-        ('i', 4) => Numbers::Integers(integers::<i32>(bytes)?),
-        ('i', _) => Numbers::Integers(integers::<i64>(bytes)?),
-        ('u', 1) => Numbers::Integers(integers::<u8>(bytes)?),
-        ('u', 2) => Numbers::Integers(integers::<u16>(bytes)?),
-        ('u', 4) => Numbers::Integers(integers::<u32>(bytes)?),
-        ('u', _) => Numbers::Integers(integers_of_u64(bytes)?),
-        _ => Numbers::Integers(integers::<bool>(bytes)?),
+        _ => Elements::Integers(integers::<bool>(bytes)?),
     };
-    Ok(Array { shape, numbers })
+    Ok(Array { shape, elements })
 }
 
 /// Returns an array's elements in row-major order, whatever the order of the file.
@@ -253,6 +260,13 @@ fn elements<E: ReadableElement + Copy>(bytes: &[u8]) -> Result<Vec<E>, String> {
     } else {
         array.iter().copied().collect()
     })
+}
+
+/// Returns column-major elements in row-major order.
+fn row_major(texts: Vec<String>, shape: &[usize]) -> Result<Vec<String>, String> {
+    let array = ArrayD::from_shape_vec(IxDyn(shape).f(), texts);
+    let array = array.map_err(|error| format!("cannot be read as an array: {error}"))?;
+    Ok(array.iter().cloned().collect())
 }
 
 fn integers<E: ReadableElement + Copy + Into<i64>>(bytes: &[u8]) -> Result<Vec<i64>, String> {

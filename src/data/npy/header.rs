@@ -11,7 +11,7 @@ pub(super) const LARGEST_HEADER: usize = 4096;
 const MOST_BRACKETS: usize = 8;
 /// The most dimensions of an array.
 const MOST_DIMENSIONS: usize = 8;
-/// The types of elements that can be read: kind and bytes.
+/// The types of numbers that can be read: kind and bytes.
 const ELEMENT_TYPES: [&str; 11] = [
     "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1",
 ];
@@ -77,20 +77,52 @@ pub(super) fn describe(bytes: &[u8]) -> Result<ArrayHeader, String> {
 /// Parses the name of a type, as `<f4`.
 fn parse_element(name: &str) -> Result<StoredElement, String> {
     let kind_and_size = name.trim_start_matches(['<', '>', '|', '=']);
-    if !ELEMENT_TYPES.contains(&kind_and_size) {
+    let Some((kind, size)) = kind_and_bytes(kind_and_size) else {
         return Err(format!(
-            "its elements are of type {}; it must be an array of float32, float64, integers or \
-             booleans (in NumPy: x.astype(numpy.float32))",
-            excerpt(name)
+            "its elements are of type {}; {}",
+            excerpt(name),
+            remedy(kind_and_size)
         ));
-    }
-    let bytes = kind_and_size.as_bytes();
+    };
     let is_native = name.starts_with('=');
     Ok(StoredElement {
-        kind: bytes[0].into(),
-        size: usize::from(bytes[1] - b'0'),
+        kind,
+        size,
         big_endian: name.starts_with('>') || is_native && cfg!(target_endian = "big"),
     })
+}
+
+/// Returns the letter of a type and the bytes of an element; `None` for one that cannot be read.
+fn kind_and_bytes(name: &str) -> Option<(char, usize)> {
+    let kind = name.chars().next()?;
+    let size: usize = name[kind.len_utf8()..].parse().ok()?;
+    match kind {
+        // Characters of four bytes.
+        'U' => size
+            .checked_mul(4)
+            .filter(|&bytes| bytes > 0)
+            .map(|bytes| (kind, bytes)),
+        'S' if size > 0 => Some((kind, size)),
+        _ => ELEMENT_TYPES.contains(&name).then_some((kind, size)),
+    }
+}
+
+/// What to do with elements of a type that cannot be read.
+fn remedy(kind_and_size: &str) -> &'static str {
+    match kind_and_size.chars().next() {
+        Some('O') => {
+            "Python objects cannot be read: save texts as numpy.array(labels, dtype=str), numbers \
+             as .astype(numpy.float64), and sequences of different lengths as \
+             numpy.concatenate(sequences) with an array of their lengths"
+        }
+        Some('M' | 'm') => {
+            "times cannot be read: save them as numbers, as (x - x[0]) / numpy.timedelta64(1, \"s\")"
+        }
+        _ => {
+            "it must be an array of float32, float64, integers, booleans or, for labels, texts \
+             (in NumPy: x.astype(numpy.float32))"
+        }
+    }
 }
 
 /// Checks that the number of bytes after the header is the one that it says.

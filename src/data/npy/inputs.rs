@@ -3,8 +3,9 @@
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use super::super::MAX_VALUES;
 use super::super::stored::{StoredArray, StoredSequences};
-use super::super::{Dataset, Inputs, MAX_VALUES, Targets};
+use super::sequences::{FoundInputs, FoundSequences};
 use super::{Array, ArrayFiles, Npy};
 use crate::error::{Error, Result};
 
@@ -22,12 +23,12 @@ struct InputLayout {
 }
 
 impl Npy {
-    /// Returns the inputs, in memory or on disk, with placeholders for targets.
+    /// Returns the inputs, in memory or on disk.
     pub(super) fn inputs<R: Read + Seek>(
         &self,
         files: &mut ArrayFiles<R>,
         lengths: Option<Vec<usize>>,
-    ) -> Result<Dataset> {
+    ) -> Result<FoundSequences> {
         let path = files.path_of(&self.inputs);
         let stored = if self.vocabulary.is_none() {
             files.stored(&self.inputs)?
@@ -45,7 +46,7 @@ impl Npy {
         &self,
         array: StoredArray,
         lengths: Option<Vec<usize>>,
-    ) -> Result<Dataset, String> {
+    ) -> Result<FoundSequences, String> {
         let layout = self.layout(array.shape(), lengths.as_deref())?;
         let InputLayout {
             count,
@@ -65,23 +66,22 @@ impl Npy {
         let lengths_of_all = (0..count).map(length);
         let stored =
             StoredSequences::new(array, [steps, features], lengths_of_all, is_concatenated);
-        Ok(Dataset {
+        Ok(FoundSequences {
             count,
             steps,
             features,
-            inputs: Inputs::Stored(stored),
-            targets: Targets::placeholders(count),
-            lengths: lengths.map(narrow),
+            inputs: FoundInputs::Stored(stored),
+            lengths,
         })
     }
 
-    /// Returns the sequences of an array in memory, padded, with placeholders for targets.
+    /// Returns the sequences of an array in memory, padded.
     pub(super) fn inputs_in_memory(
         &self,
         array: Array,
         lengths: Option<Vec<usize>>,
         path: &Path,
-    ) -> Result<Dataset> {
+    ) -> Result<FoundSequences> {
         let refuse = |problem: String| Error::file(path, problem);
         let layout = self
             .layout(&array.shape, lengths.as_deref())
@@ -106,13 +106,12 @@ impl Npy {
             None => input_values(array, &layout, lengths.as_deref()),
             Some(vocabulary) => input_tokens(&array, &layout, lengths.as_deref(), vocabulary),
         };
-        Ok(Dataset {
+        Ok(FoundSequences {
             count,
             steps,
             features,
             inputs: inputs.map_err(refuse)?,
-            targets: Targets::placeholders(count),
-            lengths: lengths.map(narrow),
+            lengths,
         })
     }
 
@@ -204,19 +203,19 @@ fn input_values(
     array: Array,
     layout: &InputLayout,
     lengths: Option<&[usize]>,
-) -> Result<Inputs, String> {
+) -> Result<FoundInputs, String> {
     let (steps, features) = (layout.steps, layout.features);
-    let mut values = array.floats();
-    if let Some(at) = values.iter().position(|value| value.is_infinite()) {
+    let mut values = array.numbers("inputs")?;
+    if let Some(at) = values.infinite() {
         return Err(format!("element {at} is infinite; values must be finite"));
     }
     if let Some(lengths) = lengths {
         if layout.is_concatenated {
-            values = padded(&values, lengths, steps, features, 0.0);
+            values = values.padded(lengths, steps, features);
         }
-        clear_padding(&mut values, lengths, steps, features, 0.0);
+        values.clear_padding(lengths, steps, features);
     }
-    Ok(Inputs::Floats(values))
+    Ok(FoundInputs::Numbers(values))
 }
 
 /// Returns inputs of tokens, zero at padded steps.
@@ -225,7 +224,7 @@ fn input_tokens(
     layout: &InputLayout,
     lengths: Option<&[usize]>,
     vocabulary: usize,
-) -> Result<Inputs, String> {
+) -> Result<FoundInputs, String> {
     let steps = layout.steps;
     let mut tokens = array.integers().ok_or("tokens must be whole numbers")?;
     if let Some(lengths) = lengths {
@@ -245,7 +244,7 @@ fn input_tokens(
             vocabulary - 1
         ));
     }
-    Ok(Inputs::Tokens {
+    Ok(FoundInputs::Tokens {
         values: tokens.into_iter().map(|token| token as u32).collect(),
         vocabulary,
     })
@@ -280,8 +279,4 @@ pub(super) fn clear_padding<V: Copy>(
     for (n, &length) in lengths.iter().enumerate() {
         values[(n * steps + length) * width..(n + 1) * steps * width].fill(padding);
     }
-}
-
-fn narrow(lengths: Vec<usize>) -> Vec<u32> {
-    lengths.into_iter().map(|length| length as u32).collect()
 }

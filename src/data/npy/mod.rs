@@ -6,15 +6,18 @@ mod files;
 #[cfg(feature = "tables")]
 mod header;
 mod inputs;
-mod prepare;
+mod labels;
+mod sequences;
 mod splits;
 mod targets;
 #[cfg(all(test, feature = "tables"))]
 mod tests;
+#[cfg(feature = "tables")]
+mod texts;
 
 use std::path::{Path, PathBuf};
 
-pub use array::{Array, Numbers};
+pub use array::{Array, Elements};
 pub use files::{ArrayFiles, parse};
 #[cfg(feature = "formats")]
 pub(crate) use header::check_header;
@@ -42,22 +45,29 @@ pub struct Npy {
     /// `[N, T, I]`, or `[N, T]` of one feature. Sequences of different lengths are padded to T, or
     /// concatenated as `[R, I]`, where R is the sum of their lengths.
     pub inputs: String,
-    /// Integer labels: `[N]`, or `[N, T]` (or `[R]`) for one at each step, where negative labels
-    /// are not learnt.
+    /// Labels: `[N]`, or `[N, T]` (or `[R]`) for one at each step, where negative, NaN and empty
+    /// labels are not learnt. They are whole numbers or texts, or one-hot with a last dimension of
+    /// K.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
+    /// Whether labels are one-hot; without it, they are if their shape has one dimension more than
+    /// labels have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_hot: Option<bool>,
     /// Target values instead of labels: `[N]` or `[N, K]`, or `[N, T, K]` (or `[R, K]`) for some at
-    /// each step.
+    /// each step. NaN is a missing target, which is neither learnt nor scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
     /// `[N]`: valid steps of each sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lengths: Option<String>,
-    /// `[N]` integers: the group of each sequence. With `split_by = "group"`, no group is in both
+    /// `[N]` integers or texts: the group of each sequence. With `split_by = "group"`, no group is in both
     /// splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
-    /// K: labels are below it; without it, one more than the largest label.
+    /// K: labels are numbers below it. Without it, each label that occurs is a class, and its value
+    /// the class's name; labels at each step of tokens are tokens, and K is one more than the
+    /// largest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
     /// V: if set, the inputs are `[N, T]` tokens, each below it.
@@ -100,6 +110,7 @@ impl Npy {
             path: path.to_path_buf(),
             inputs: inputs.to_string(),
             labels: None,
+            one_hot: None,
             targets: None,
             lengths: None,
             groups: None,

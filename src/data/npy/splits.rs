@@ -1,14 +1,64 @@
 //! From arrays to prepared training and test splits.
 
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::preparation::Preparation;
 use super::super::splits::{Divided, divide};
 use super::super::{Dataset, Splits, Targets};
-use super::targets::{self, InputSizes};
-use super::{Array, ArrayFiles, Npy, files};
+use super::labels::{Classes, FoundLabels};
+use super::sequences::{FoundSequences, FoundTargets, rounding_note};
+use super::targets::{FoundValues, InputSizes};
+use super::{ArrayFiles, Npy, files};
 use crate::error::{Error, Result};
+
+/// The arrays of a file or directory.
+struct SplitArrays {
+    sequences: FoundSequences,
+    targets: FoundTargets,
+    /// `[N]`: the group of each sequence.
+    groups: Vec<i64>,
+    /// The path of the inputs, in messages.
+    inputs_path: PathBuf,
+    /// The path of the targets, in messages.
+    targets_path: PathBuf,
+}
+
+impl SplitArrays {
+    fn labels(&self) -> Option<&FoundLabels> {
+        match &self.targets {
+            FoundTargets::Labels(labels) => Some(labels),
+            FoundTargets::Values(_) | FoundTargets::Nothing => None,
+        }
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.sequences.count).collect()
+    }
+
+    /// Returns the targets of all sequences as a network learns them.
+    fn prepared_targets(
+        &self,
+        classes: Option<&Classes>,
+        preparation: &Preparation,
+    ) -> Result<Targets> {
+        let count = self.sequences.count;
+        let targets = self.targets.prepared(count, classes, preparation);
+        targets.map_err(|problem| Error::file(&self.targets_path, problem))
+    }
+
+    /// Returns some of the sequences as a network reads them.
+    fn prepared(
+        &self,
+        npy: &Npy,
+        targets: &Targets,
+        sequences: &[usize],
+        preparation: &Preparation,
+    ) -> Result<Dataset> {
+        npy.prepared(&self.sequences, targets, sequences, preparation)
+            .map_err(|problem| Error::file(&self.inputs_path, problem))
+    }
+}
 
 impl Npy {
     /// Returns both splits of opened arrays; `test` are those of `test_path`. See
@@ -24,47 +74,109 @@ impl Npy {
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<Splits> {
-        let (data, groups) = self.read(files, self.classes)?;
-        let classes = match &data.targets {
-            Targets::Classes { classes, .. } => Some(*classes),
-            Targets::Values { .. } => None,
+        let found = self.read(files)?;
+        let test = match (test, self.of_test_names(&files.names())) {
+            (Some(test), _) => Some(self.read(test)?),
+            (None, Some(of_test)) => Some(of_test.read(files)?),
+            (None, None) => None,
         };
-        let (mut train, mut test) = match (test, self.of_test_names(&files.names())) {
-            (Some(test), _) => (data, Some(self.read(test, classes)?.0)),
-            (None, Some(of_test)) => (data, Some(of_test.read(files, classes)?.0)),
-            (None, None) => {
-                let classes = match &data.targets {
-                    Targets::Classes {
-                        labels,
-                        per_step: false,
-                        ..
-                    } => &labels[..],
-                    _ => &[],
-                };
-                let divided = Divided {
-                    groups: &groups,
-                    classes,
-                };
-                let (train, test) = divide(divided, self.split_by, self.test_fraction, seed)
-                    .map_err(|problem| Error::file(&self.path, problem))?;
-                let test = (!test.is_empty()).then(|| data.select(&test));
-                (data.select(&train), test)
-            }
+        let classes = self.classes_of(&found, test.as_ref(), known)?;
+        // Labels need no preparation.
+        let labels = match found.labels() {
+            Some(_) => Some(found.prepared_targets(classes.as_ref(), &Preparation::default())?),
+            None => None,
+        };
+        let (train_sequences, test_sequences) = match &test {
+            Some(_) => (found.all(), vec![]),
+            None => self.divided(&found, labels.as_ref(), seed)?,
         };
         let preparation = match known {
             Some(known) => known.clone(),
-            None => self.learn(&train)?,
+            None => Preparation {
+                classes: classes.as_ref().map_or(vec![], Classes::names),
+                ..self.learn(&found.sequences, &found.targets, &train_sequences)?
+            },
         };
-        self.prepare(&mut train, &preparation)?;
-        if let Some(test) = &mut test {
-            self.prepare(test, &preparation)?;
-        }
+        let targets = match labels {
+            Some(labels) => labels,
+            None => found.prepared_targets(None, &preparation)?,
+        };
+        let train = found.prepared(self, &targets, &train_sequences, &preparation)?;
+        let test = match &test {
+            Some(test) => {
+                let targets = test.prepared_targets(classes.as_ref(), &preparation)?;
+                Some(test.prepared(self, &targets, &test.all(), &preparation)?)
+            }
+            None if test_sequences.is_empty() => None,
+            None => Some(found.prepared(self, &targets, &test_sequences, &preparation)?),
+        };
         Ok(Splits {
             train: train.into(),
             test: test.map(Dataset::into),
             preparation,
-            notes: vec![],
+            notes: self.notes(&found, classes.as_ref()),
         })
+    }
+
+    /// Returns the training and the test sequences of one file.
+    fn divided(
+        &self,
+        found: &SplitArrays,
+        labels: Option<&Targets>,
+        seed: u64,
+    ) -> Result<(Vec<usize>, Vec<usize>)> {
+        let classes = match labels {
+            Some(Targets::Classes {
+                labels,
+                per_step: false,
+                ..
+            }) => &labels[..],
+            _ => &[],
+        };
+        let divided = Divided {
+            groups: &found.groups,
+            classes,
+        };
+        divide(divided, self.split_by, self.test_fraction, seed)
+            .map_err(|problem| Error::file(&self.path, problem))
+    }
+
+    /// Returns the classes of the labels in both splits; `None` without labels. Those of a model
+    /// are `known`.
+    fn classes_of(
+        &self,
+        found: &SplitArrays,
+        test: Option<&SplitArrays>,
+        known: Option<&Preparation>,
+    ) -> Result<Option<Classes>> {
+        let labels = [Some(found), test].into_iter().flatten();
+        let labels: Vec<&FoundLabels> = labels.filter_map(SplitArrays::labels).collect();
+        let Some(first) = labels.first() else {
+            return Ok(None);
+        };
+        let known = known.map(|known| &known.classes);
+        let classes = match (self.classes, known) {
+            (Some(count), _) => Ok(Classes::Numbered(count)),
+            (None, Some(names)) if !names.is_empty() => Ok(Classes::Named(names.clone())),
+            // The labels of a language model are tokens too.
+            (None, _) if self.vocabulary.is_some() && first.per_step => Classes::numbered(&labels),
+            (None, Some(_)) => Classes::numbered(&labels),
+            (None, None) => Classes::of(&labels),
+        };
+        let classes = classes.map_err(|problem| Error::file(&found.targets_path, problem))?;
+        Ok(Some(classes))
+    }
+
+    /// Returns sentences on how the arrays were understood.
+    fn notes(&self, found: &SplitArrays, classes: Option<&Classes>) -> Vec<String> {
+        let labels = found.labels().zip(classes).zip(self.labels.as_ref());
+        let labels = labels.and_then(|((labels, classes), name)| classes.note(name, labels));
+        let rounding = if self.normalise {
+            None
+        } else {
+            rounding_note(&found.sequences, &self.inputs)
+        };
+        labels.into_iter().chain(rounding).collect()
     }
 
     /// Returns the configuration of `x_test` and `y_test` for one of `x_train` and `y_train`, if
@@ -90,8 +202,9 @@ impl Npy {
     /// optional; any that are present are ignored.
     pub(in super::super) fn sequences(&self, path: &Path, known: &Preparation) -> Result<Dataset> {
         let is_array = path.extension().is_some_and(|ending| ending == "npy");
-        let mut data = if is_array {
-            self.inputs_in_memory(files::read(path)?, None, path)?
+        let (sequences, inputs_path) = if is_array {
+            let sequences = self.inputs_in_memory(files::read(path)?, None, path)?;
+            (sequences, path.to_path_buf())
         } else {
             let mut files = ArrayFiles::open(path)?;
             let names = files.names();
@@ -102,36 +215,54 @@ impl Npy {
             } else {
                 None
             };
-            self.inputs(&mut files, lengths)?
+            (
+                self.inputs(&mut files, lengths)?,
+                files.path_of(&self.inputs),
+            )
         };
-        self.prepare(&mut data, known)?;
-        Ok(data)
+        let all: Vec<usize> = (0..sequences.count).collect();
+        let targets = Targets::placeholders(sequences.count);
+        self.prepared(&sequences, &targets, &all, known)
+            .map_err(|problem| Error::file(inputs_path, problem))
     }
 
     /// Reads sequences with their targets, and the group of each.
-    fn read<R: Read + Seek>(
+    fn read<R: Read + Seek>(&self, files: &mut ArrayFiles<R>) -> Result<SplitArrays> {
+        let lengths = self.read_lengths(files)?;
+        let sequences = self.inputs(files, lengths)?;
+        let (targets, targets_path) = self.read_targets(files, &sequences)?;
+        let groups = self.read_groups(files, sequences.count)?;
+        Ok(SplitArrays {
+            inputs_path: files.path_of(&self.inputs),
+            sequences,
+            targets,
+            groups,
+            targets_path,
+        })
+    }
+
+    /// Reads labels or target values, and returns their path.
+    fn read_targets<R: Read + Seek>(
         &self,
         files: &mut ArrayFiles<R>,
-        classes: Option<usize>,
-    ) -> Result<(Dataset, Vec<i64>)> {
-        let lengths = self.read_lengths(files)?;
-        let mut data = self.inputs(files, lengths.clone())?;
+        sequences: &FoundSequences,
+    ) -> Result<(FoundTargets, PathBuf)> {
         let sizes = InputSizes {
-            count: data.count,
-            steps: data.steps,
-            lengths: lengths.as_deref(),
+            count: sequences.count,
+            steps: sequences.steps,
+            lengths: sequences.lengths.as_deref(),
         };
-        let mut read = |name: &str, targets: &dyn Fn(Array) -> Result<Targets, String>| {
-            let path = files.path_of(name);
-            targets(files.array(name)?).map_err(|problem| Error::file(path, problem))
+        let Some(name) = self.labels.as_ref().or(self.targets.as_ref()) else {
+            return Ok((FoundTargets::Nothing, self.path.clone()));
         };
-        if let Some(name) = &self.labels {
-            data.targets = read(name, &|array| targets::labels(&array, &sizes, classes))?;
-        }
-        if let Some(name) = &self.targets {
-            data.targets = read(name, &|array| targets::values(array, &sizes))?;
-        }
-        let groups = self.read_groups(files, data.count)?;
-        Ok((data, groups))
+        let path = files.path_of(name);
+        let array = files.array(name)?;
+        let targets = if self.labels.is_some() {
+            FoundLabels::read(&array, &sizes, self.one_hot).map(FoundTargets::Labels)
+        } else {
+            FoundValues::read(array, &sizes).map(FoundTargets::Values)
+        };
+        let targets = targets.map_err(|problem| Error::file(&path, problem))?;
+        Ok((targets, path))
     }
 }

@@ -1,12 +1,12 @@
-//! Targets, lengths and groups of the sequences of arrays.
+//! Target values, lengths and groups of the sequences of arrays.
 
+use std::collections::HashMap;
 use std::io::{Read, Seek};
 
-use super::super::{MAX_VALUES, Targets};
-use super::inputs::{clear_padding, padded};
-use super::{Array, ArrayFiles, MOST_CLASSES, Npy};
+use super::super::MAX_VALUES;
+use super::array::Numbers;
+use super::{Array, ArrayFiles, Elements, Npy};
 use crate::error::{Error, Result};
-use crate::kernels::IGNORE;
 
 /// The sequences that targets belong to.
 pub(super) struct InputSizes<'a> {
@@ -20,126 +20,80 @@ pub(super) struct InputSizes<'a> {
 
 impl InputSizes<'_> {
     /// Returns the rows of all sequences if they are concatenated.
-    fn concatenated_rows(&self) -> Option<usize> {
+    pub fn concatenated_rows(&self) -> Option<usize> {
         self.lengths.map(|lengths| lengths.iter().sum())
     }
 
     /// Returns whether element `at` of `[N, T]` is a padded step.
-    fn is_padding(&self, at: usize) -> bool {
+    pub fn is_padding(&self, at: usize) -> bool {
         let steps = self.steps;
         self.lengths
             .is_some_and(|lengths| at % steps >= lengths[at / steps])
     }
 }
 
-/// Returns the labels of sequences; `classes` is one more than the largest if it is not given.
-pub(super) fn labels(
-    array: &Array,
-    inputs: &InputSizes,
-    classes: Option<usize>,
-) -> Result<Targets, String> {
-    let labels = array
-        .integers()
-        .ok_or("labels must be whole numbers; for values, name the array as data.targets")?;
-    let (labels, per_step) = match (&array.shape[..], inputs.lengths) {
-        (&[n] | &[n, 1], _) if n == inputs.count => (labels, false),
-        (&[n, t], _) if (n, t) == (inputs.count, inputs.steps) => (labels, true),
-        (&[r], Some(lengths)) if Some(r) == inputs.concatenated_rows() => {
-            (padded(&labels, lengths, inputs.steps, 1, -1), true)
-        }
-        (shape, _) => {
-            let (count, steps) = (inputs.count, inputs.steps);
-            return Err(format!(
-                "the array is {shape:?}; for these inputs labels must be [{count}], \
-                 or [{count}, {steps}] for one at each step"
-            ));
-        }
-    };
-    let largest = labels.iter().copied().max().unwrap_or(0).max(0);
-    let classes = classes.unwrap_or(largest.saturating_add(1).max(2) as usize);
-    check_labels(&labels, classes, per_step, inputs)?;
-    if classes > MOST_CLASSES {
-        return Err(format!(
-            "the largest label is {largest}; at most {MOST_CLASSES} classes are allowed"
-        ));
-    }
-    // Negative labels are not learnt; those above are at padded steps.
-    let label = |label: i64| u32::try_from(label).unwrap_or(IGNORE);
-    Ok(Targets::Classes {
-        labels: labels.into_iter().map(label).collect(),
-        classes,
-        per_step,
-    })
+/// Target values in the units of the data; NaN is missing.
+pub(super) struct FoundValues {
+    /// `[N, width]`, or `[N, T, width]` if `per_step`.
+    pub values: Numbers,
+    /// K.
+    pub width: usize,
+    pub per_step: bool,
 }
 
-fn check_labels(
-    labels: &[i64],
-    classes: usize,
-    per_step: bool,
-    inputs: &InputSizes,
-) -> Result<(), String> {
-    let is_wrong = |at: usize| {
-        let label = labels[at];
-        let is_padding = per_step && inputs.is_padding(at);
-        label >= classes as i64 && !is_padding || label < 0 && !per_step
-    };
-    let Some(at) = (0..labels.len()).find(|&at| is_wrong(at)) else {
-        return Ok(());
-    };
-    Err(format!(
-        "the label of sequence {} is {}; with {classes} classes labels must be 0 to {}{}",
-        if per_step { at / inputs.steps } else { at },
-        labels[at],
-        classes - 1,
-        if per_step {
-            ", or negative at steps that are not learnt"
-        } else {
-            ""
-        }
-    ))
-}
-
-/// Returns the target values of sequences.
-pub(super) fn values(array: Array, inputs: &InputSizes) -> Result<Targets, String> {
-    let (count, steps) = (inputs.count, inputs.steps);
-    let rows = inputs.concatenated_rows();
-    let (width, per_step, is_concatenated) = match array.shape[..] {
-        [n] if n == count => (1, false, false),
-        [n, t, width] if (n, t) == (count, steps) => (width, true, false),
-        [n, width] if n == count => (width, false, false),
-        [r, width] if Some(r) == rows => (width, true, true),
-        [r] if Some(r) == rows => (1, true, true),
-        _ => {
+impl FoundValues {
+    /// Reads the target values of sequences.
+    ///
+    /// # Errors
+    /// A message for a shape that does not belong to the inputs, and for values that are infinite
+    /// or all missing.
+    pub fn read(array: Array, inputs: &InputSizes) -> Result<FoundValues, String> {
+        let (count, steps) = (inputs.count, inputs.steps);
+        let rows = inputs.concatenated_rows();
+        let (width, per_step, is_concatenated) = match array.shape[..] {
+            [n] if n == count => (1, false, false),
+            [n, t, width] if (n, t) == (count, steps) => (width, true, false),
+            [n, width] if n == count => (width, false, false),
+            [r, width] if Some(r) == rows => (width, true, true),
+            [r] if Some(r) == rows => (1, true, true),
+            _ => {
+                return Err(format!(
+                    "the array is {:?}; for these inputs targets must be [{count}, K], \
+                     or [{count}, {steps}, K] for some at each step",
+                    array.shape
+                ));
+            }
+        };
+        let size = count as u128 * steps as u128 * width as u128;
+        if width == 0 || per_step && size > u128::from(MAX_VALUES) {
             return Err(format!(
-                "the array is {:?}; for these inputs targets must be [{count}, K], \
-                 or [{count}, {steps}, K] for some at each step",
-                array.shape
+                "each target has {width} values; there must be at least one, \
+                 and at most {MAX_VALUES} values in all"
             ));
         }
-    };
-    let size = count as u128 * steps as u128 * width as u128;
-    if width == 0 || per_step && size > u128::from(MAX_VALUES) {
-        return Err(format!(
-            "each target has {width} values; there must be at least one, \
-             and at most {MAX_VALUES} values in all"
-        ));
-    }
-    let mut values = array.floats();
-    if let (true, Some(lengths)) = (per_step, inputs.lengths) {
-        if is_concatenated {
-            values = padded(&values, lengths, steps, width, 0.0);
+        let mut values = array.numbers("targets")?;
+        if let (true, Some(lengths)) = (per_step, inputs.lengths) {
+            if is_concatenated {
+                values = values.padded(lengths, steps, width);
+            }
+            values.clear_padding(lengths, steps, width);
         }
-        clear_padding(&mut values, lengths, steps, width, 0.0);
+        if let Some(at) = values.infinite() {
+            return Err(format!(
+                "element {at} is infinite; targets must be finite, or NaN where they are missing"
+            ));
+        }
+        if values.are_missing() {
+            return Err(
+                "every element is NaN, which is a missing target; some must be numbers".into(),
+            );
+        }
+        Ok(FoundValues {
+            values,
+            width,
+            per_step,
+        })
     }
-    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        let value = values[at];
-        return Err(format!("element {at} is {value}; targets must be finite"));
-    }
-    Ok(Targets::Values {
-        values,
-        width,
-        per_step,
-    })
 }
 
 impl Npy {
@@ -177,13 +131,27 @@ impl Npy {
             return Ok((0..count as i64).collect());
         };
         let array = files.array(name)?;
-        let groups = array.integers().filter(|groups| groups.len() == count);
-        groups.ok_or_else(|| {
+        let groups = match &array.elements {
+            Elements::Texts(names) => Some(numbered(names)),
+            _ => array.integers(),
+        };
+        groups.filter(|groups| groups.len() == count).ok_or_else(|| {
             let problem = format!(
-                "the array is {:?}; groups must be {count} whole numbers, one for each sequence",
+                "the array is {:?}; groups must be {count} whole numbers or texts, one for each \
+                 sequence",
                 array.shape
             );
             Error::file(files.path_of(name), problem)
         })
     }
+}
+
+/// Numbers names in the order in which they occur.
+fn numbered<'a>(names: &'a [String]) -> Vec<i64> {
+    let mut numbers: HashMap<&'a str, i64> = HashMap::new();
+    let number = |name: &'a String| {
+        let next = numbers.len() as i64;
+        *numbers.entry(name).or_insert(next)
+    };
+    names.iter().map(number).collect()
 }

@@ -5,7 +5,7 @@ use ndarray_npy::WriteNpyExt;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::super::{Dataset, Inputs, SplitBy};
+use super::super::{Dataset, Inputs, MISSING, SplitBy, Targets};
 use super::*;
 use crate::kernels::IGNORE;
 
@@ -53,10 +53,9 @@ fn every_type_and_order_is_read() {
     let expected = vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
     for bytes in [bytes(&numbers), bytes(&fortran)] {
         let array = parse(&bytes, Path::new("x.npy")).expect("it is one");
-        assert_eq!(
-            (&array.shape[..], array.clone().floats()),
-            (&[2, 3][..], expected.clone())
-        );
+        assert_eq!(array.shape, [2, 3]);
+        let numbers = array.numbers("x").expect("they are numbers");
+        assert_eq!(numbers.prepared_targets(0..6, &[]), expected);
     }
     let whole = [
         bytes(&numbers.mapv(|value| value as i8)),
@@ -78,9 +77,70 @@ fn every_type_and_order_is_read() {
     );
 }
 
+/// The bytes of an `.npy` file of another type.
+fn npy_bytes(descr: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
+    npy_bytes_in_order(descr, shape, elements, false)
+}
+
+fn npy_bytes_in_order(descr: &str, shape: &str, elements: &[u8], fortran: bool) -> Vec<u8> {
+    let order = if fortran { "True" } else { "False" };
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+    let header = format!("{header:<117}\n");
+    let length = (header.len() as u16).to_le_bytes();
+    [
+        b"\x93NUMPY\x01\x00",
+        &length[..],
+        header.as_bytes(),
+        elements,
+    ]
+    .concat()
+}
+
+/// Texts as NumPy has them in arrays of the type `U`.
+fn texts(texts: &[&str]) -> Vec<u8> {
+    let longest = texts
+        .iter()
+        .map(|text| text.chars().count())
+        .max()
+        .unwrap_or(0);
+    let padded = |text: &&str| {
+        let codes = text.chars().map(u32::from).chain(std::iter::repeat(0));
+        codes.take(longest).collect::<Vec<u32>>()
+    };
+    let codes = texts.iter().flat_map(padded);
+    let elements: Vec<u8> = codes.flat_map(u32::to_le_bytes).collect();
+    npy_bytes(
+        &format!("<U{longest}"),
+        &format!("({},)", texts.len()),
+        &elements,
+    )
+}
+
+#[test]
+fn texts_are_read() {
+    let read = |bytes: &[u8]| {
+        parse(bytes, Path::new("y.npy"))
+            .expect("it is one")
+            .elements
+    };
+    let words = ["up", "", "Gr\u{fc}\u{df}e", "up"];
+    let owned = |words: &[&str]| Elements::Texts(words.iter().map(|w| w.to_string()).collect());
+    assert_eq!(read(&texts(&words)), owned(&words));
+    let big_endian = npy_bytes(">U1", "(2,)", &[0, 0, 0, b'a', 0, 0, 0, 0]);
+    assert_eq!(read(&big_endian), owned(&["a", ""]));
+    assert_eq!(
+        read(&npy_bytes("|S3", "(2,)", b"abcd\0\0")),
+        owned(&["abc", "d"])
+    );
+    // Column by column.
+    let turned = npy_bytes_in_order("|S1", "(2, 3)", b"adbecf", true);
+    assert_eq!(read(&turned), owned(&["a", "b", "c", "d", "e", "f"]));
+}
+
 #[test]
 fn errors_name_the_array() {
     let good = bytes(&Array1::from(vec![1.0f32, 2.0]));
+    let objects = npy_bytes("|O", "(1,)", b"\x80\x04");
     let refused = |bytes: &[u8], expected: &str| {
         let message = parse(bytes, Path::new("x.npy"))
             .expect_err(expected)
@@ -106,6 +166,23 @@ fn errors_name_the_array() {
         "its elements are of type <c8",
     );
     refused(&with("(".repeat(118)), "an array of records");
+    refused(&objects, "numpy.array(labels, dtype=str)");
+    refused(
+        &npy_bytes("<M8[ns]", "(1,)", &[0; 8]),
+        "save them as numbers",
+    );
+    refused(
+        &npy_bytes("<U0", "(9,)", b""),
+        "its elements are of type <U0",
+    );
+    refused(
+        &npy_bytes("<U1", "(1,)", &[0, 0, 0, 1]),
+        "element 0 is not a text in UTF-32",
+    );
+    refused(
+        &npy_bytes("|S2", "(2,)", b"ab\xff."),
+        "element 1 is not a text in UTF-8",
+    );
 }
 
 #[test]
@@ -249,13 +326,28 @@ fn arrays_of_disagreeing_sizes_are_refused() {
     );
     refused(
         &labels,
-        bytes(&Array1::from(vec![0, 1, -1, 1i32])),
-        "the label of sequence 2 is -1",
+        bytes(&Array1::from(vec![3i32; 4])),
+        "every label is `3`; at least two classes must occur",
+    );
+    refused(
+        &labels,
+        texts(&["a", "b", "", "b"]),
+        "the label of sequence 2 is empty",
+    );
+    refused(
+        &labels,
+        bytes(&Array2::from_elem((4, 2), 1u8)),
+        "row 0 has 2 ones",
     );
     let few = Npy {
         classes: Some(2),
         ..npy(true)
     };
+    refused(
+        &few,
+        bytes(&Array1::from(vec![0, 1, -1, 1i32])),
+        "the label of sequence 2 is -1",
+    );
     refused(
         &few,
         bytes(&Array1::from(vec![0, 1, 2, 1i32])),
@@ -269,8 +361,14 @@ fn arrays_of_disagreeing_sizes_are_refused() {
     refused(
         &npy(false),
         bytes(&Array1::from(vec![f32::NAN; 4])),
-        "element 0 is NaN",
+        "every element is NaN",
     );
+    refused(
+        &npy(false),
+        bytes(&Array1::from(vec![f64::INFINITY; 4])),
+        "element 0 is infinite",
+    );
+    refused(&npy(false), texts(&["a"; 4]), "its elements are texts");
     let other = Npy {
         inputs: "xx".into(),
         ..npy(true)
@@ -303,4 +401,209 @@ fn arrays_of_disagreeing_sizes_are_refused() {
         message.contains("sequence 2, step 1, feature 0 is NaN"),
         "{message}"
     );
+}
+
+/// The classes of labels and their names, with all sequences in the training split.
+fn classes_of(labels: Vec<u8>, recipe: Npy) -> (Vec<u32>, Vec<String>, Vec<String>) {
+    let x = Array3::<f32>::zeros((4, 3, 2));
+    let mut files = archive(&[("x", bytes(&x)), ("y", labels)]);
+    let recipe = Npy {
+        test_fraction: 0.0,
+        ..recipe
+    };
+    let Splits {
+        train,
+        preparation,
+        notes,
+        ..
+    } = recipe
+        .split(&mut files, None, 0, None)
+        .expect("it is valid");
+    train.check().expect("it is valid");
+    let Targets::Classes { labels, .. } = &train.targets else {
+        panic!("classes were expected");
+    };
+    (labels.clone(), preparation.classes, notes)
+}
+
+#[test]
+fn labels_are_classes_by_their_values() {
+    let classes = |labels| classes_of(labels, npy(true));
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    // From 1, with a gap.
+    let (labels, names, notes) = classes(bytes(&Array1::from(vec![5i64, 1, 2, 5])));
+    assert_eq!((labels, names), (vec![2, 0, 1, 2], named(&["1", "2", "5"])));
+    assert_eq!(notes, ["the labels in `y` name 3 classes: 1, 2, 5"]);
+    // Whole numbers of any type, negative ones too.
+    let (labels, names, _) = classes(bytes(&Array1::from(vec![1.0f64, -1.0, 1.0, 1.0])));
+    assert_eq!((labels, names), (vec![1, 0, 1, 1], named(&["-1", "1"])));
+    let (labels, names, notes) = classes(bytes(&Array1::from(vec![0u8, 1, 2, 1])));
+    assert_eq!((labels, names), (vec![0, 1, 2, 1], named(&["0", "1", "2"])));
+    assert_eq!(notes, [""; 0]);
+    let (labels, names, _) = classes(texts(&["up", "down", "1.0", "1"]));
+    assert_eq!(
+        (labels, names),
+        (vec![2, 1, 0, 0], named(&["1", "down", "up"]))
+    );
+    let (labels, names, _) = classes(texts(&["007", "7", "7", "7"]));
+    assert_eq!((labels, names), (vec![1, 0, 0, 0], named(&["7", "007"])));
+    // With data.classes, labels are the numbers of classes.
+    let numbered = Npy {
+        classes: Some(9),
+        ..npy(true)
+    };
+    let (labels, names, _) = classes_of(bytes(&Array1::from(vec![5, 1, 2, 5i16])), numbered);
+    assert_eq!((labels, names), (vec![5, 1, 2, 5], named(&[])));
+}
+
+#[test]
+fn one_hot_labels_are_recognised() {
+    let hot = Array2::from_shape_fn((4, 5), |(n, k)| f32::from(u8::from(k == n + 1)));
+    let (labels, names, notes) = classes_of(bytes(&hot), npy(true));
+    assert_eq!((labels, names.len()), (vec![1, 2, 3, 4], 5));
+    assert!(notes[0].contains("`y` is one-hot"), "{notes:?}");
+    // At each step; a step of zeros has no class.
+    let hot = Array3::from_shape_fn((4, 3, 2), |(n, t, k)| u8::from(t > 0 && k == n % 2));
+    let (labels, _, _) = classes_of(bytes(&hot), npy(true));
+    assert_eq!(labels[..6], [IGNORE, 0, 0, IGNORE, 1, 1]);
+    // As many classes as steps may be either.
+    let square = bytes(&Array2::from_shape_fn((4, 3), |(n, k)| {
+        u8::from(k == n % 3)
+    }));
+    let x = Array3::<f32>::zeros((4, 3, 2));
+    let mut files = archive(&[("x", bytes(&x)), ("y", square.clone())]);
+    let message = npy(true)
+        .split(&mut files, None, 0, None)
+        .expect_err("open")
+        .to_string();
+    assert!(message.contains("set data.one_hot"), "{message}");
+    for (one_hot, expected) in [(true, vec![0, 1, 2, 0]), (false, vec![1, 0, 0, 0])] {
+        let recipe = Npy {
+            one_hot: Some(one_hot),
+            ..npy(true)
+        };
+        assert_eq!(classes_of(square.clone(), recipe).0[..4], expected);
+    }
+}
+
+#[test]
+fn classes_are_those_of_both_splits_and_of_a_known_model() {
+    let x = Array3::<f32>::zeros((3, 2, 1));
+    let longer = Array3::<f32>::zeros((2, 5, 1));
+    let members = [
+        ("x_train", bytes(&x)),
+        ("y_train", bytes(&Array1::from(vec![3i32, 1, 3]))),
+        ("x_test", bytes(&longer)),
+        ("y_test", texts(&["1.0", "4"])),
+    ];
+    let mut recipe = npy(true);
+    (recipe.inputs, recipe.labels) = ("x_train".into(), Some("y_train".into()));
+    let splits = recipe.split(&mut archive(&members), None, 0, None);
+    let Splits {
+        train,
+        test,
+        preparation,
+        ..
+    } = splits.expect("it is valid");
+    let test = test.expect("there is one");
+    assert_eq!(preparation.classes, ["1", "3", "4"]);
+    assert_eq!((train.labels(), test.labels()), (vec![1, 0, 1], vec![0, 2]));
+    // Each split has its own longest sequence.
+    assert_eq!((train.steps, test.steps), (2, 5));
+    // A model's classes, of which the file has some.
+    let mut files = archive(&[
+        ("x", bytes(&x)),
+        ("y", bytes(&Array1::from(vec![4i8, 4, 1]))),
+    ]);
+    let known = npy(true)
+        .split(&mut files, None, 0, Some(&preparation))
+        .expect("it is valid");
+    assert_eq!(
+        (known.train.labels(), known.train.targets.outputs()),
+        (vec![2, 2], 3)
+    );
+    let mut files = archive(&[
+        ("x", bytes(&x)),
+        ("y", bytes(&Array1::from(vec![4i8, 4, 2]))),
+    ]);
+    let message = npy(true).split(&mut files, None, 0, Some(&preparation));
+    let message = message.expect_err("2 is none").to_string();
+    assert!(
+        message.contains("the label of sequence 2 is `2`, which is none of the 3 classes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_large_level_is_subtracted_in_f64() {
+    let level = |n: usize, t: usize| 1.7e9 + (n + t) as f64;
+    let x = Array3::from_shape_fn((4, 3, 1), |(n, t, _)| level(n, t));
+    let same = x.mapv(|value| value - 1.7e9);
+    let y = Array1::from_shape_fn(4, |n| if n == 1 { f64::NAN } else { level(n, 3) });
+    let same_y = y.mapv(|value| value - 1.7e9);
+    let load = |x: Vec<u8>, y: Vec<u8>| {
+        let recipe = Npy {
+            normalise: true,
+            test_fraction: 0.0,
+            ..npy(false)
+        };
+        let mut files = archive(&[("x", x), ("y", y)]);
+        recipe
+            .split(&mut files, None, 0, None)
+            .expect("it is valid")
+    };
+    let high = load(bytes(&x), bytes(&y));
+    let low = load(bytes(&same), bytes(&same_y));
+    // The mean of numbers of this size is rounded by less than a millionth.
+    let agree = |a: &[f32], b: &[f32]| {
+        assert_eq!(a.len(), b.len());
+        let differ = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-6;
+        assert!(!a.iter().zip(b).any(differ), "{a:?} {b:?}");
+    };
+    agree(floats(&high.train), floats(&low.train));
+    let values = |data: &Dataset| match &data.targets {
+        Targets::Values { values, .. } => values.clone(),
+        _ => panic!("values were expected"),
+    };
+    agree(&values(&high.train), &values(&low.train));
+    assert_eq!(values(&high.train)[1], MISSING);
+    // Integers beyond those of f32 too.
+    let integers = load(bytes(&x.mapv(|value| value as i64)), bytes(&y));
+    agree(floats(&integers.train), floats(&low.train));
+    // Without normalisation it is said.
+    let plain = Npy {
+        test_fraction: 0.0,
+        ..npy(false)
+    };
+    let mut files = archive(&[("x", bytes(&x)), ("y", bytes(&same_y))]);
+    let notes = plain
+        .split(&mut files, None, 0, None)
+        .expect("it is valid")
+        .notes;
+    assert!(notes[0].contains("set data.normalise to true"), "{notes:?}");
+}
+
+#[test]
+fn groups_may_be_texts() {
+    let x = Array3::from_shape_fn((4, 1, 1), |(n, _, _)| n as f32);
+    let members = [
+        ("x", bytes(&x)),
+        ("y", bytes(&Array1::from(vec![0u8, 1, 0, 1]))),
+        ("g", texts(&["anna", "bo", "anna", "bo"])),
+    ];
+    let recipe = Npy {
+        groups: Some("g".into()),
+        split_by: SplitBy::Group,
+        ..npy(true)
+    };
+    let splits = recipe
+        .split(&mut archive(&members), None, 1, None)
+        .expect("it is valid");
+    let pairs = [[0.0, 2.0], [1.0, 3.0]];
+    assert!(pairs.contains(&[floats(&splits.train)[0], floats(&splits.train)[1]]));
 }

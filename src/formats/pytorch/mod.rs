@@ -3,7 +3,9 @@
 
 mod export;
 mod import;
+mod order;
 mod python;
+mod state_dict;
 
 pub use export::export;
 pub use import::import;

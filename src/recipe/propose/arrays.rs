@@ -1,13 +1,14 @@
 //! Proposals for NumPy's arrays.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::{DataPart, ProposedData, Role};
-use crate::data::npy::{Array, ArrayFiles, Npy, Numbers};
+use crate::data::npy::{Array, ArrayFiles, Elements, Npy};
 use crate::data::preparation::Missing;
-use crate::data::{DataSource, SplitBy};
+use crate::data::{DataSource, SplitBy, Splits};
 use crate::error::{Error, Result};
+use crate::messages::excerpt;
 use crate::network::{Loss, Reads};
 use crate::recipe::DataRecipe;
 
@@ -25,6 +26,11 @@ struct FoundArrays {
     by_name: HashMap<String, Array>,
 }
 
+/// The most different numbers that are taken for classes where few occur twice.
+const FEW: usize = 20;
+/// The most classes that a message lists.
+const MOST_LISTED: usize = 10;
+
 /// Proposes to predict the targets, or classes, of sequences.
 pub(super) fn propose(path: &Path) -> Result<ProposedData> {
     let arrays = FoundArrays::read(path)?;
@@ -33,11 +39,14 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
     let (Some(inputs), Some(targets)) = (inputs, targets) else {
         return Err(Error::file(path, arrays.no_roles()));
     };
-    let is_classification = targets.starts_with("label")
-        || matches!(arrays.by_name[&targets].numbers, Numbers::Integers(_));
+    let steps = arrays.by_name[&inputs].shape.get(1).copied();
+    let kind = TargetKind::of(&targets, &arrays.by_name[&targets], steps);
+    let is_classification = kind != TargetKind::Values;
     let groups = arrays.called(&["groups", "group"]);
     let npy = Npy {
         labels: is_classification.then(|| targets.clone()),
+        // An array [N, T] may also be a class at each step.
+        one_hot: (kind == TargetKind::OneHot).then_some(true),
         targets: (!is_classification).then(|| targets.clone()),
         lengths: arrays.called(&["lengths", "length", "len"]),
         split_by: if groups.is_some() {
@@ -53,9 +62,8 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
         groups,
         ..Npy::new(path, &inputs)
     };
-    let train = npy.load(0, None)?.train;
-    let outputs = train.targets.outputs();
-    let (reads, unit) = if train.targets.per_step() {
+    let splits = npy.load(0, None)?;
+    let (reads, unit) = if splits.train.targets.per_step() {
         (Reads::Every, "step")
     } else {
         (Reads::Last, "sequence")
@@ -64,14 +72,10 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
         summary: format!(
             "{} arrays, sequences of up to {} steps",
             arrays.names.len(),
-            train.steps
+            splits.train.steps
         ),
         parts: arrays.parts(&npy),
-        task: if is_classification {
-            format!("a classification of each {unit} into {outputs} classes")
-        } else {
-            format!("a prediction of {outputs} values for each {unit}")
-        },
+        task: kind.task(&targets, &arrays.by_name[&targets], unit, &splits),
         data: DataRecipe::Npy(npy),
         reads,
         loss: if is_classification {
@@ -80,6 +84,90 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
             Loss::MeanSquaredError
         },
     })
+}
+
+/// What an array of targets holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TargetKind {
+    /// Numbers or texts of classes.
+    Labels,
+    /// Rows of one 1 and zeros.
+    OneHot,
+    Values,
+}
+
+impl TargetKind {
+    /// Returns what the targets called `name` of sequences of this many steps are.
+    fn of(name: &str, array: &Array, steps: Option<usize>) -> TargetKind {
+        if array.is_one_hot() {
+            return TargetKind::OneHot;
+        }
+        let width = match array.shape[..] {
+            [_, width] if Some(width) != steps => width,
+            [_, _, width] => width,
+            _ => 1,
+        };
+        let are_labels = match &array.elements {
+            Elements::Texts(_) => true,
+            // A number of a class is one element.
+            _ if width > 1 => false,
+            _ if name.starts_with("label") => true,
+            elements => {
+                let is_integer = matches!(elements, Elements::Integers(_));
+                array.integers().is_some_and(|numbers| {
+                    let different = numbers.iter().collect::<HashSet<_>>().len();
+                    different <= FEW || is_integer && different <= numbers.len() / 2
+                })
+            }
+        };
+        if are_labels {
+            TargetKind::Labels
+        } else {
+            TargetKind::Values
+        }
+    }
+
+    /// What a model learns for each `unit` from the targets called `name`, and how to correct a
+    /// guess.
+    fn task(self, name: &str, array: &Array, unit: &str, splits: &Splits) -> String {
+        let outputs = splits.train.targets.outputs();
+        if self == TargetKind::Values {
+            return format!("a prediction of {outputs} values for each {unit}");
+        }
+        let classes = &splits.preparation.classes;
+        let is_numbered = classes
+            .iter()
+            .enumerate()
+            .all(|(number, class)| *class == number.to_string());
+        let shown = classes.iter().take(MOST_LISTED).map(|class| excerpt(class));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let listed = match classes.len() {
+            _ if is_numbered => String::new(),
+            ..=MOST_LISTED => format!(": {shown}"),
+            _ => format!(": {shown}, ..."),
+        };
+        let one_hot = match self {
+            TargetKind::OneHot => "one-hot ",
+            TargetKind::Labels | TargetKind::Values => "",
+        };
+        let task =
+            format!("a classification of each {unit} into {outputs} {one_hot}classes{listed}");
+        let steps = splits.train.steps;
+        let may_be_steps = array.shape.len() == 2 && outputs == steps;
+        if self == TargetKind::OneHot && may_be_steps {
+            return format!(
+                "{task} (with data.one_hot = false and network.head.reads = \"every\", a class at \
+                 each of the {steps} steps)"
+            );
+        }
+        if name.starts_with("label") || matches!(array.elements, Elements::Texts(_)) {
+            return task;
+        }
+        format!(
+            "{task} (for values instead, rename data.labels to data.targets and set \
+             network.head.loss to \"mean-squared-error\")"
+        )
+    }
 }
 
 impl FoundArrays {
@@ -92,7 +180,7 @@ impl FoundArrays {
             let array = match files.shape_of_stored(name)? {
                 Some(shape) if shape.len() == 3 => Array {
                     shape,
-                    numbers: Numbers::Floats(vec![]),
+                    elements: Elements::Floats(vec![]),
                 },
                 _ => files.array(name)?,
             };
@@ -114,7 +202,11 @@ impl FoundArrays {
     fn largest(&self) -> Option<String> {
         let shape = |name: &String| &self.by_name[name].shape;
         let three = self.names.iter().filter(|name| shape(name).len() == 3);
-        let largest = three.max_by_key(|name| shape(name).iter().product::<usize>());
+        let size = |&name: &&String| {
+            let extents = shape(name).iter().map(|&extent| extent as u128);
+            extents.fold(1, u128::saturating_mul)
+        };
+        let largest = three.max_by_key(size);
         largest.cloned()
     }
 
@@ -134,14 +226,11 @@ impl FoundArrays {
     fn parts(&self, npy: &Npy) -> Vec<DataPart> {
         let part = |name: &String| {
             let array = &self.by_name[name];
-            let kind = match &array.numbers {
-                Numbers::Floats(_) => "numbers",
-                Numbers::Integers(_) => "whole numbers",
-            };
             let shape: Vec<String> = array.shape.iter().map(usize::to_string).collect();
+            let contents = contents(array);
             DataPart {
                 name: name.clone(),
-                contents: format!("[{}] {kind}", shape.join(", ")),
+                contents: format!("[{}] {contents}", shape.join(", ")),
                 missing: missing(array),
                 role: self.role(name, npy),
             }
@@ -183,8 +272,25 @@ impl FoundArrays {
 
 /// Counts the missing values of an array.
 fn missing(array: &Array) -> usize {
-    match &array.numbers {
-        Numbers::Floats(values) => values.iter().filter(|value| value.is_nan()).count(),
-        Numbers::Integers(_) => 0,
+    match &array.elements {
+        Elements::Floats(values) => values.iter().filter(|value| value.is_nan()).count(),
+        Elements::Doubles(values) => values.iter().filter(|value| value.is_nan()).count(),
+        Elements::Integers(_) => 0,
+        Elements::Texts(texts) => texts.iter().filter(|text| text.is_empty()).count(),
+    }
+}
+
+/// The type and range of an array's elements, in a phrase.
+fn contents(array: &Array) -> String {
+    if array.is_one_hot() {
+        return "one-hot".into();
+    }
+    match &array.elements {
+        Elements::Floats(_) | Elements::Doubles(_) => "numbers".into(),
+        Elements::Integers(values) => match (values.iter().min(), values.iter().max()) {
+            (Some(least), Some(largest)) => format!("whole numbers, {least} to {largest}"),
+            _ => "whole numbers".into(),
+        },
+        Elements::Texts(_) => "texts".into(),
     }
 }

@@ -83,7 +83,7 @@ impl SplitPredictions {
         let mut each_batch = |add: &mut dyn FnMut(&PredictedBatch)| {
             for sequences in sequences.chunks(batch) {
                 let data = data.read(sequences)?;
-                let outputs = predict(&mut predictor, &data)?;
+                let outputs = predict(&mut predictor, &data, sequences)?;
                 add(&PredictedBatch {
                     data,
                     sequences,
@@ -128,8 +128,10 @@ fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
     }
 }
 
-/// Logits or values: `[N, T, K]` if the head reads every step, else `[N, 1, K]`.
-fn predict(predictor: &mut Predictor, part: &Dataset) -> Result<Array3<f32>> {
+/// Logits or values: `[N, T, K]` if the head reads every step, else `[N, 1, K]`. `sequences` `[N]`
+/// are their indices in the split.
+fn predict(predictor: &mut Predictor, part: &Dataset, sequences: &[usize]) -> Result<Array3<f32>> {
+    let number = &|n: usize| sequences[n];
     let (count, steps, features) = (part.count, part.steps, part.features);
     let lengths = part.lengths.as_ref();
     let lengths: Option<Vec<usize>> =
@@ -138,13 +140,13 @@ fn predict(predictor: &mut Predictor, part: &Dataset) -> Result<Array3<f32>> {
     let prediction = match &part.inputs {
         Inputs::Tokens { values, .. } => {
             let tokens = ArrayView2::from_shape((count, steps), values).map_err(wrong_shape)?;
-            predictor.predict(tokens, lengths, None)?
+            predictor.predict_prepared(tokens, lengths, None, number)?
         }
         inputs => {
             let values = float_values(inputs, count)?;
             let shape = (count, steps, features);
             let values = ArrayView3::from_shape(shape, &values).map_err(wrong_shape)?;
-            predictor.predict(values, lengths, None)?
+            predictor.predict_prepared(values, lengths, None, number)?
         }
     };
     let outputs = match prediction.outputs.ndim() {
