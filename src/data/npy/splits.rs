@@ -69,7 +69,7 @@ impl Npy {
 
     /// Returns the configuration of `x_test` and `y_test` for one of `x_train` and `y_train`, if
     /// these arrays exist.
-    fn of_test_names(&self, names: &[String]) -> Option<Npy> {
+    pub(super) fn of_test_names(&self, names: &[String]) -> Option<Npy> {
         let mut of_test = self.clone();
         let named = [
             &mut of_test.labels,
@@ -109,7 +109,7 @@ impl Npy {
     }
 
     /// Reads sequences with their targets, and the group of each.
-    fn read<R: Read + Seek>(
+    pub(super) fn read<R: Read + Seek>(
         &self,
         files: &mut ArrayFiles<R>,
         classes: Option<usize>,
