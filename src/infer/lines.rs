@@ -195,7 +195,7 @@ impl LineReader<'_> {
             let cell = &record[self.columns[input]];
             let not_a_number = || {
                 let cell = cell.escape_debug();
-                format!("{} has `{cell}`, which is not a finite number", self.name(input))
+                format!("{}: `{cell}` is not a finite number", self.name(input))
             };
             self.format.cells.number(cell).ok_or_else(not_a_number)
         };

@@ -10,18 +10,18 @@ use crate::model::Model;
 pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
     let (source, preparation) = (model.recipe.data.source(), &model.preparation);
     let (network, head) = (&model.network, &model.network.head);
-    let tokens = match &preparation.vocabulary {
-        Some(vocabulary) => (0..vocabulary.size() as u32)
-            .map(|token| String::from_utf8_lossy(&vocabulary.bytes(token)).into_owned())
-            .collect(),
-        None => vec![],
-    };
+    let vocabulary = preparation.vocabulary.as_ref();
+    // The tokens of bytes are their values.
+    let strings = vocabulary.map_or(&[][..], |vocabulary| &vocabulary.entries);
+    // Token 0 stands for any other string.
+    let unknown = (!strings.is_empty()).then(String::new);
+    let tokens: Vec<String> = unknown.into_iter().chain(strings.to_vec()).collect();
     let inputs = source.line_format().inputs;
     let lists = [
         ("input_columns", inputs, network.input_size),
         ("target_columns", source.target_names(), 0),
-        ("classes", &preparation.classes, head.size),
-        ("tokens", &tokens, head.size),
+        ("classes", &preparation.classes[..], head.size),
+        ("tokens", &tokens[..], head.size),
     ];
     let mut entries = vec![];
     for (key, names, size) in lists {
