@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gatescan::data::absent_classes;
+use gatescan::data::{MISSING, absent_classes};
 use gatescan::low_level::kernels::Tally;
 use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
 use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
@@ -266,11 +266,6 @@ impl Eval {
         if self.data.is_some() {
             text += &format!("\n{}", self.contents(data, *sequences));
         }
-        if let Some(missing) = missing_targets(data) {
-            text += &format!(
-                "\n{missing} target values of these sequences are missing and are not evaluated"
-            );
-        }
         if self.confusion
             && let Some(table) = confusion::table(evaluation, &class_names(model))
         {
@@ -309,7 +304,7 @@ fn missing_targets(data: &EvaluationData) -> Option<usize> {
     let Targets::Values { values, .. } = &data.data.targets else {
         return None;
     };
-    let missing = values.iter().filter(|&&value| is_missing_target(value));
+    let missing = values.iter().filter(|&&value| value == MISSING);
     Some(missing.count()).filter(|&missing| missing > 0)
 }
 

@@ -1,7 +1,7 @@
 //! Predicted values and their targets, in the units of the data.
 
 use super::PredictedBatch;
-use crate::data::Targets;
+use crate::data::{MISSING, Targets};
 use crate::data::preparation::{Normal, Preparation};
 
 /// A target and the prediction for it.
@@ -80,7 +80,7 @@ impl<'a> ValueCollector<'a> {
             let valid = lengths.map_or(rows, |all| all[n] as usize);
             let pair = |t: usize, k: usize| {
                 let target = values[(n * rows + t) * width + k];
-                let target = if is_missing_target(target) {
+                let target = if target == MISSING {
                     f32::NAN
                 } else {
                     self.in_units(k, target)
