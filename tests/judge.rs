@@ -477,7 +477,7 @@ fn a_series_is_continued_from_its_end() {
     let place = Workspace::new();
     let ramp: String = (0..200).map(|n| format!("{:.3}\n", f64::from(n) * 0.005)).collect();
     fs::write(place.path("ramp.txt"), format!("# a ramp\n{ramp}")).unwrap();
-    let data = "kind = \"series\"\npath = \"ramp.txt\"\nsteps = 20";
+    let data = "kind = \"series\"\npath = \"ramp.txt\"\nsteps = 15";
     let recipe = recipe(data, VALUES).replace("epochs = 12", "epochs = 20");
     train(&place, &recipe);
     let (values, said) = generated(&place, &[]);
@@ -486,9 +486,9 @@ fn a_series_is_continued_from_its_end() {
     let flags = ["generate", "run", "--device", "cpu", "--steps", "1", "--json"];
     let object = json(&place.run(&flags).ok());
     let seed = object["seed"].as_array().unwrap();
-    assert_eq!((seed.len(), &object["columns"]), (20, &serde_json::json!(["value"])));
-    assert!((seed[19].as_f64().unwrap() - 0.995).abs() < 1e-5, "{object}");
-    assert!((seed[0].as_f64().unwrap() - 0.9).abs() < 1e-5, "{object}");
+    assert_eq!((seed.len(), &object["columns"]), (15, &serde_json::json!(["value"])));
+    assert!((seed[14].as_f64().unwrap() - 0.995).abs() < 1e-5, "{object}");
+    assert!((seed[0].as_f64().unwrap() - 0.925).abs() < 1e-5, "{object}");
 
     // Another file from its end too, of which only the last window is read.
     fs::write(place.path("half.txt"), ramp.lines().take(100).collect::<Vec<_>>().join("\n"))
@@ -496,7 +496,7 @@ fn a_series_is_continued_from_its_end() {
     let (values, said) = generated(&place, &["--seed-sequence", "half.txt"]);
     assert_has(&said, &["continues half.txt, row 100, line 100"]);
     assert!(values.iter().all(|value| (0.4..0.7).contains(value)), "{values:?}");
-    let window: String = ramp.lines().skip(80).take(20).map(|line| format!("{line}\n")).collect();
+    let window: String = ramp.lines().skip(85).take(15).map(|line| format!("{line}\n")).collect();
     fs::write(place.path("window.txt"), window).unwrap();
     let (same, _) = generated(&place, &["--seed-sequence", "window.txt"]);
     assert_eq!(values, same);
@@ -504,10 +504,10 @@ fn a_series_is_continued_from_its_end() {
     // A seed shorter than a window.
     fs::write(place.path("short.txt"), "0.5\n0.505\n").unwrap();
     let (_, said) = generated(&place, &["--seed-sequence", "short.txt"]);
-    assert_has(&said, &["the seed has 2 steps", "windows of 20"]);
+    assert_has(&said, &["the seed has 2 steps", "windows of 15"]);
     let flags = ["--window", "--seed-sequence", "short.txt"];
     let refused = place.run(&[&["generate", "run", "--device", "cpu"], &flags[..]].concat());
-    assert_has(&refused.fails(1), &["the seed has 2 steps and the window 20"]);
+    assert_has(&refused.fails(1), &["the seed has 2 steps and the window 15"]);
     let refused = place.run(&["generate", "run", "--device", "cpu", "--group", "a"]);
     assert_has(&refused.fails(2), &["--group a", "no groups"]);
 }
@@ -542,7 +542,7 @@ fn the_group_to_continue_is_said_and_chosen() {
 fn many_groups_are_not_all_listed() {
     let place = Workspace::new();
     let mut text = String::from("machine,v\n");
-    for row in 0..30 {
+    for row in 0..60 {
         for machine in 0..40 {
             writeln!(text, "m{machine},{}", (row + machine) % 5).unwrap();
         }

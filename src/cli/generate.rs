@@ -141,8 +141,15 @@ impl Generate {
         if seed.columns.len() > 1 {
             console.say(format!("columns   {}", csv_line(&seed.columns)));
         }
+        if self.group.is_none() && seed.groups > 1 {
+            console.note(format!(
+                "there are {} groups; the last one with enough rows for a window is continued, and \
+                 --group NAME continues another",
+                seed.groups
+            ));
+        }
         for note in &seed.notes {
-            console.note(note);
+            console.note(format!("warning: {note}"));
         }
         let (rows, steps) = (seed.values.len() / seed.columns.len(), seed.steps);
         if rows < steps && !self.window {

@@ -57,8 +57,8 @@ pub fn absent_classes(
     }
     if let Some(names) = named(&untested, preparation) {
         notes.push(format!(
-            "{name} has no {sequences} of {names}, which the training split has: nothing is \
-             measured for it"
+            "{name} has no {sequences} of {names}, which the training split has: its scores say \
+             nothing about such {sequences}s"
         ));
     }
     notes

@@ -242,6 +242,7 @@ impl DataSource for Series {
                 row: self.steps,
                 ..ForecastOrigin::default()
             },
+            groups: 0,
             notes: vec![],
         })
     }

@@ -294,7 +294,9 @@ pub struct ForecastStart {
     pub columns: Vec<String>,
     /// Where `values` end.
     pub origin: ForecastOrigin,
-    /// How the group was chosen, if there are several; one clause each.
+    /// Groups of the data; 0 without groups.
+    pub groups: usize,
+    /// What was left out or filled, one clause each.
     pub notes: Vec<String>,
 }
 

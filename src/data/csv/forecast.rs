@@ -45,6 +45,7 @@ impl Csv {
         let PreparedRows { series, mut notes } = rows;
         let chosen = self.chosen(&series, group, path)?;
         notes.extend(chosen.notes);
+        let groups = self.group.as_ref().map_or(0, |_| series.len());
         let series = chosen.series;
         let last_rows = |rows: usize| {
             let rows = rows.min(series.rows());
@@ -61,8 +62,9 @@ impl Csv {
                 group: self.group.as_ref().map(|_| series.name.clone()),
                 row: series.rows(),
                 line: series.lines.last().copied(),
-                time: None,
+                time: self.time.clone().zip(series.last_time.clone()),
             },
+            groups,
             notes,
         })
     }
@@ -99,14 +101,6 @@ impl Csv {
         let chosen = long.or(series.last());
         let chosen = chosen.ok_or_else(|| Error::file(path, "has no row to continue"))?;
         let mut notes = vec![];
-        if series.len() > 1 {
-            notes.push(format!(
-                "of {} groups of the column `{}`, the last one with at least {steps} rows is \
-                 continued",
-                series.len(),
-                excerpt(column)
-            ));
-        }
         let short = series.iter().filter(|series| series.rows() < steps);
         let short = short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
         let short: Vec<String> = short.collect();

@@ -152,6 +152,8 @@ pub(crate) struct TableSeries<V = f64> {
     pub name: String,
     /// `[R]`: the line of the file at which each row begins, from 1.
     pub lines: Vec<u64>,
+    /// The cell of the column of times in the last row, if there is such a column.
+    pub last_time: Option<String>,
     /// `[R, I]`
     pub inputs: Vec<V>,
     /// `[R, K]`, for a regression.
