@@ -17,8 +17,8 @@ use super::{choose_device, csv_line, load_model};
 /// Continue a series with a model's predictions
 #[derive(Args)]
 #[command(after_help = "\
-The values are printed, one on each line. They continue the last rows of the data; where these end \
-is said on standard error. The ending of an output's name selects its format: .npy and .csv hold the \
+The values are printed, one on each line. They continue the last rows of the data; standard error \
+says where these end. The ending of an output's name selects its format: .npy and .csv hold the \
 values, .svg is a plot of the end of the data and its continuation.
 
 Examples:

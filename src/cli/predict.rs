@@ -26,9 +26,9 @@ A classifier predicts the class and the probability of each class; other models 
 the units of the data. For each window of a table there is a prediction at its last row; \
 `row` is the row (of its group) that is predicted, counted from 1 without the header, and for a \
 forecast it may be after the last row. With `-` for DATA, there is a prediction for each line of \
-standard input as it arrives, and the state is carried from line to line; `row` means the same, the \
-lines of each group are a sequence of their own if the header has the column of groups, and an empty \
-line begins a new sequence.
+standard input as it arrives, and the state is carried from line to line. `row` means the same; if \
+the header has the column of groups, the lines of each group are a sequence of their own, and an \
+empty line begins new sequences.
 
 Examples:
   gatescan predict runs/sunspots sunspots.csv

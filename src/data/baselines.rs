@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(
             majority(&data, &data),
             Some(Majority {
-                class: 1,
+                class: 0,
                 accuracy: 4.0 / 6.0
             })
         );
