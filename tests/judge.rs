@@ -112,7 +112,10 @@ fn a_file_of_the_test_rows_has_the_scores_of_the_test_split() {
     let rows: Vec<&str> = all.lines().collect();
     let tail = [&rows[..1], &rows[201..]].concat().join("\n");
     fs::write(place.path("tail.csv"), tail).unwrap();
-    let (own, judged) = (eval_json(&place, &[]), eval_json(&place, &["--data", "tail.csv"]));
+    let (own, judged) = (
+        eval_json(&place, &[]),
+        eval_json(&place, &["--data", "tail.csv"]),
+    );
     assert_eq!(own["sequences"], judged["sequences"]);
     for key in ["test_loss", "test_accuracy", "majority_accuracy"] {
         assert_close(&own[key], &judged[key]);
@@ -195,7 +198,10 @@ fn other_arrays_are_judged() {
     let data = "kind = \"npy\"\npath = \"all.npz\"\ninputs = \"x\"\nlabels = \"y\"\n\
                 split_by = \"order\"";
     train(&place, &recipe(data, CLASSES));
-    let (own, judged) = (eval_json(&place, &[]), eval_json(&place, &["--data", "rest.npz"]));
+    let (own, judged) = (
+        eval_json(&place, &[]),
+        eval_json(&place, &["--data", "rest.npz"]),
+    );
     assert_eq!(judged["sequences"], 20);
     assert_close(&own["test_loss"], &judged["test_loss"]);
     let usage = eval(&place, &["--data", "rest.npz", "--split", "train"]).fails(2);
@@ -211,16 +217,26 @@ fn other_arrays_are_judged() {
     let zeros = Array1::zeros(4);
     refused(&Array3::zeros((4, 6, 3)), &zeros, "3 features");
     let large = Array1::from(vec![0, 1, 2, 0]);
-    refused(&Array3::zeros((4, 6, 2)), &large, "the label of sequence 2 is 2");
+    refused(
+        &Array3::zeros((4, 6, 2)),
+        &large,
+        "the label of sequence 2 is 2",
+    );
 
     // Names in _train and _test are splits.
     write("both.npz", &[("_train", 0..80), ("_test", 80..100)]);
     let named = data.replace("all.npz", "both.npz");
-    let named = named.replace("\"x\"", "\"x_train\"").replace("\"y\"", "\"y_train\"");
+    let named = named
+        .replace("\"x\"", "\"x_train\"")
+        .replace("\"y\"", "\"y_train\"");
     fs::remove_dir_all(place.path("run")).unwrap();
     train(&place, &recipe(&named, CLASSES));
     write("new.npz", &[("_train", 0..10), ("_test", 50..90)]);
-    for (flags, count) in [(&[][..], 40), (&["--split", "test"], 40), (&["--split", "train"], 10)] {
+    for (flags, count) in [
+        (&[][..], 40),
+        (&["--split", "test"], 40),
+        (&["--split", "train"], 10),
+    ] {
         let judged = eval_json(&place, &[&["--data", "new.npz"], flags].concat());
         assert_eq!(judged["sequences"], count);
     }
@@ -229,7 +245,9 @@ fn other_arrays_are_judged() {
 /// A wave around 50, one value on each line.
 fn wave(first: usize, count: usize) -> String {
     let value = |t: usize| 50.0 + 5.0 * (t as f64 * 0.4).sin();
-    (first..first + count).map(|t| format!("{:.4}\n", value(t))).collect()
+    (first..first + count)
+        .map(|t| format!("{:.4}\n", value(t)))
+        .collect()
 }
 
 const WAVE: &str = "kind = \"series\"\npath = \"wave.txt\"\nsteps = 8\ntest_fraction = 0.25";
@@ -240,8 +258,14 @@ fn other_series_are_judged() {
     fs::write(place.path("wave.txt"), wave(0, 200)).unwrap();
     fs::write(place.path("tail.txt"), wave(150, 50)).unwrap();
     train(&place, &recipe(WAVE, VALUES));
-    let (own, judged) = (eval_json(&place, &[]), eval_json(&place, &["--data", "tail.txt"]));
-    assert_eq!((&own["sequences"], &judged["sequences"]), (&42.into(), &42.into()));
+    let (own, judged) = (
+        eval_json(&place, &[]),
+        eval_json(&place, &["--data", "tail.txt"]),
+    );
+    assert_eq!(
+        (&own["sequences"], &judged["sequences"]),
+        (&42.into(), &42.into())
+    );
     assert_eq!(judged["values"], 50);
     for key in ["test_loss", "test_last_step_loss"] {
         assert_close(&own[key], &judged[key]);
@@ -265,16 +289,34 @@ fn all_of_another_text_is_judged() {
     let sentence = "the quick brown fox jumps over a lazy dog.\n";
     fs::write(place.path("text.txt"), sentence.repeat(60)).unwrap();
     let flags = [
-        "train", "text", "--device", "cpu", "--data", "text.txt", "--layers", "1",
-        "--hidden-size", "8", "--batch-size", "4", "--epochs", "1", "--out", "run",
-        "--set", "bptt_steps=20",
+        "train",
+        "text",
+        "--device",
+        "cpu",
+        "--data",
+        "text.txt",
+        "--layers",
+        "1",
+        "--hidden-size",
+        "8",
+        "--batch-size",
+        "4",
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--set",
+        "bptt_steps=20",
     ];
     place.run(&flags).ok();
     // 87 characters, of which the capital letters are unknown.
     let other = format!("{sentence}{}Q", sentence.replace('t', "T"));
     fs::write(place.path("other.txt"), &other).unwrap();
     let run = eval(&place, &["--data", "other.txt", "--json"]);
-    assert_has(&run.stderr, &["2 of the 87 characters are not in the model's vocabulary"]);
+    assert_has(
+        &run.stderr,
+        &["2 of the 87 characters are not in the model's vocabulary"],
+    );
     let judged = json(&run.ok());
     assert_eq!(judged["characters"], 87);
     let confusion = eval_json(&place, &["--data", "other.txt", "--confusion"]);
@@ -314,7 +356,9 @@ fn the_most_frequent_class_is_that_of_the_training_split() {
         _ if row % 4 == 3 => "b",
         _ => "a",
     };
-    let rows: String = (0..100).map(|row| format!("{row},{}\n", label(row))).collect();
+    let rows: String = (0..100)
+        .map(|row| format!("{row},{}\n", label(row)))
+        .collect();
     fs::write(place.path("train.csv"), format!("x,y\n{rows}")).unwrap();
     let said = train(&place, &recipe(SLOPES, CLASSES));
     let untrained = "the training split has no sequence of class `c`, which the test split has";
@@ -331,7 +375,10 @@ fn the_most_frequent_class_is_that_of_the_training_split() {
     assert_eq!(judged["majority_accuracy"], 0.0);
     assert_eq!(judged["majority_class"], "a");
     let text = eval(&place, &[]).ok();
-    assert_has(&text, &["the most frequent class alone has accuracy 0.0000", "`a`"]);
+    assert_has(
+        &text,
+        &["the most frequent class alone has accuracy 0.0000", "`a`"],
+    );
     // The training split itself: nothing is lacking.
     let run = eval(&place, &["--split", "train"]);
     assert!(!run.stderr.contains("no sequence"), "{}", run.stderr);
@@ -346,7 +393,11 @@ fn classes_are_named_in_results() {
     let names = ["rising, at the usual speed", "falling, at the usual speed"];
     fs::write(
         place.path("train.csv"),
-        slopes(0, 240, [&format!("\"{}\"", names[0]), &format!("\"{}\"", names[1])]),
+        slopes(
+            0,
+            240,
+            [&format!("\"{}\"", names[0]), &format!("\"{}\"", names[1])],
+        ),
     )
     .unwrap();
     train(&place, &recipe(SLOPES, CLASSES));
@@ -355,15 +406,23 @@ fn classes_are_named_in_results() {
     assert_eq!(judged["confusion"].as_array().unwrap().len(), 2);
     let text = eval(&place, &["--confusion"]).ok();
     let lines: Vec<&str> = text.lines().collect();
-    let header = lines.iter().position(|line| line.ends_with("recall")).unwrap();
+    let header = lines
+        .iter()
+        .position(|line| line.ends_with("recall"))
+        .unwrap();
     assert!(lines[header + 1].starts_with("falling,…"), "{text}");
     assert!(lines[header + 2].starts_with("rising, …"), "{text}");
     let width = |line: &str| line.chars().count();
     assert_eq!(width(lines[header]), width(lines[header + 1]));
-    place.run(&["export", "run", "--to", "onnx", "-o", "run/model.onnx"]).ok();
+    place
+        .run(&["export", "run", "--to", "onnx", "-o", "run/model.onnx"])
+        .ok();
     let bytes = fs::read(place.path("run/model.onnx")).unwrap();
     let file = String::from_utf8_lossy(&bytes);
-    assert_has(&file, &["classes", &format!("[\"{}\",\"{}\"]", names[1], names[0])]);
+    assert_has(
+        &file,
+        &["classes", &format!("[\"{}\",\"{}\"]", names[1], names[0])],
+    );
 }
 
 /// A table of two machines, whose rows alternate, and a short third one.
@@ -392,7 +451,12 @@ fn stream(place: &Workspace, lines: &str, more: &[&str]) -> Run {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
     Run::from(child.wait_with_output().unwrap())
 }
 
@@ -444,7 +508,10 @@ fn rows_are_the_same_from_a_file_and_from_standard_input() {
     assert_eq!(lines[0]["values"], lines[2]["values"]);
     let run = stream(&place, "machine,v\na,1\nb,x\n", &[]);
     assert_eq!(run.code, Some(1));
-    assert_has(&run.stderr, &["line 3", "column `v`: `x` is not a finite number"]);
+    assert_has(
+        &run.stderr,
+        &["line 3", "column `v`: `x` is not a finite number"],
+    );
 }
 
 #[test]
@@ -458,7 +525,10 @@ fn lines_of_sequences_are_counted_as_sequences_and_steps() {
     let data = "kind = \"npy\"\npath = \"arrays\"\ninputs = \"x\"\nlabels = \"y\"";
     train(&place, &recipe(data, CLASSES));
     let text = stream(&place, "1\n2\n\n\n3\n", &[]).ok();
-    let positions: Vec<&str> = text.lines().map(|line| &line[..line.len().min(4)]).collect();
+    let positions: Vec<&str> = text
+        .lines()
+        .map(|line| &line[..line.len().min(4)])
+        .collect();
     assert!(text.starts_with("sequence,step,class,"), "{text}");
     assert_eq!(positions[1..], ["0,0,", "0,1,", "1,0,"]);
 }
@@ -475,28 +545,52 @@ fn generated(place: &Workspace, more: &[&str]) -> (Vec<f64>, String) {
 #[test]
 fn a_series_is_continued_from_its_end() {
     let place = Workspace::new();
-    let ramp: String = (0..200).map(|n| format!("{:.3}\n", f64::from(n) * 0.005)).collect();
+    let ramp: String = (0..200)
+        .map(|n| format!("{:.3}\n", f64::from(n) * 0.005))
+        .collect();
     fs::write(place.path("ramp.txt"), format!("# a ramp\n{ramp}")).unwrap();
     let data = "kind = \"series\"\npath = \"ramp.txt\"\nsteps = 15";
     let recipe = recipe(data, VALUES).replace("epochs = 12", "epochs = 20");
     train(&place, &recipe);
     let (values, said) = generated(&place, &[]);
     assert_has(&said, &["continues ramp.txt, row 200, line 201"]);
-    assert!(values.iter().all(|value| (0.85..1.2).contains(value)), "{values:?}");
-    let flags = ["generate", "run", "--device", "cpu", "--steps", "1", "--json"];
+    assert!(
+        values.iter().all(|value| (0.85..1.2).contains(value)),
+        "{values:?}"
+    );
+    let flags = [
+        "generate", "run", "--device", "cpu", "--steps", "1", "--json",
+    ];
     let object = json(&place.run(&flags).ok());
     let seed = object["seed"].as_array().unwrap();
-    assert_eq!((seed.len(), &object["columns"]), (15, &serde_json::json!(["value"])));
-    assert!((seed[14].as_f64().unwrap() - 0.995).abs() < 1e-5, "{object}");
+    assert_eq!(
+        (seed.len(), &object["columns"]),
+        (15, &serde_json::json!(["value"]))
+    );
+    assert!(
+        (seed[14].as_f64().unwrap() - 0.995).abs() < 1e-5,
+        "{object}"
+    );
     assert!((seed[0].as_f64().unwrap() - 0.925).abs() < 1e-5, "{object}");
 
     // Another file from its end too, of which only the last window is read.
-    fs::write(place.path("half.txt"), ramp.lines().take(100).collect::<Vec<_>>().join("\n"))
-        .unwrap();
+    fs::write(
+        place.path("half.txt"),
+        ramp.lines().take(100).collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
     let (values, said) = generated(&place, &["--seed-sequence", "half.txt"]);
     assert_has(&said, &["continues half.txt, row 100, line 100"]);
-    assert!(values.iter().all(|value| (0.4..0.7).contains(value)), "{values:?}");
-    let window: String = ramp.lines().skip(85).take(15).map(|line| format!("{line}\n")).collect();
+    assert!(
+        values.iter().all(|value| (0.4..0.7).contains(value)),
+        "{values:?}"
+    );
+    let window: String = ramp
+        .lines()
+        .skip(85)
+        .take(15)
+        .map(|line| format!("{line}\n"))
+        .collect();
     fs::write(place.path("window.txt"), window).unwrap();
     let (same, _) = generated(&place, &["--seed-sequence", "window.txt"]);
     assert_eq!(values, same);
@@ -507,7 +601,10 @@ fn a_series_is_continued_from_its_end() {
     assert_has(&said, &["the seed has 2 steps", "windows of 15"]);
     let flags = ["--window", "--seed-sequence", "short.txt"];
     let refused = place.run(&[&["generate", "run", "--device", "cpu"], &flags[..]].concat());
-    assert_has(&refused.fails(1), &["the seed has 2 steps and the window 15"]);
+    assert_has(
+        &refused.fails(1),
+        &["the seed has 2 steps and the window 15"],
+    );
     let refused = place.run(&["generate", "run", "--device", "cpu", "--group", "a"]);
     assert_has(&refused.fails(2), &["--group a", "no groups"]);
 }
@@ -521,7 +618,11 @@ fn the_group_to_continue_is_said_and_chosen() {
     let (of_last, said) = generated(&place, &[]);
     assert_has(
         &said,
-        &["continues machines.csv, group `b`, row 60, line 121", "3 groups", "c (5 rows)"],
+        &[
+            "continues machines.csv, group `b`, row 60, line 121",
+            "3 groups",
+            "c (5 rows)",
+        ],
     );
     let (of_b, said) = generated(&place, &["--group", "b"]);
     assert_eq!(of_last, of_b);
@@ -530,9 +631,14 @@ fn the_group_to_continue_is_said_and_chosen() {
     assert_has(&said, &["group `a`, row 60, line 120"]);
     assert_ne!(of_a, of_b);
     let (_, said) = generated(&place, &["--group", "c"]);
-    assert_has(&said, &["group `c`, row 5", "the seed has 5 steps", "windows of 8"]);
+    assert_has(
+        &said,
+        &["group `c`, row 5", "the seed has 5 steps", "windows of 8"],
+    );
     let flags = ["generate", "run", "--device", "cpu", "--group"];
-    let refused = place.run(&[&flags[..], &["c", "--window"]].concat()).fails(1);
+    let refused = place
+        .run(&[&flags[..], &["c", "--window"]].concat())
+        .fails(1);
     assert_has(&refused, &["the seed has 5 steps and the window 8"]);
     let refused = place.run(&[&flags[..], &["d"]].concat()).fails(2);
     assert_has(&refused, &["--group d", "no group `d`", "`a`, `b` or `c`"]);
@@ -548,7 +654,10 @@ fn many_groups_are_not_all_listed() {
         }
     }
     fs::write(place.path("machines.csv"), text).unwrap();
-    train(&place, &recipe(MACHINES, VALUES).replace("epochs = 12", "epochs = 1"));
+    train(
+        &place,
+        &recipe(MACHINES, VALUES).replace("epochs = 12", "epochs = 1"),
+    );
     let refused = place.run(&["generate", "run", "--device", "cpu", "--group", "m99"]);
     let message = refused.fails(2);
     assert_has(&message, &["`m19` and 20 more"]);
@@ -561,7 +670,11 @@ fn missing_targets_leave_gaps() {
     let mut text = String::from("x,v\n");
     for row in 0..100 {
         let x = f64::from(row) * 0.3;
-        let value = if row % 10 == 7 { String::new() } else { format!("{:.4}", x.sin()) };
+        let value = if row % 10 == 7 {
+            String::new()
+        } else {
+            format!("{:.4}", x.sin())
+        };
         writeln!(text, "{:.4},{value}", x.cos()).unwrap();
     }
     fs::write(place.path("gap.csv"), &text).unwrap();
@@ -572,10 +685,19 @@ fn missing_targets_leave_gaps() {
     assert!(judged["missing_targets"].as_u64().unwrap() > 0, "{judged}");
     let page = fs::read_to_string(place.path("run/report.html")).unwrap();
     assert_has(&page, &["leave gaps", "v: the last"]);
-    assert!(!page.contains("NaN") && !page.contains("3.4028"), "a missing value is drawn");
+    assert!(
+        !page.contains("NaN") && !page.contains("3.4028"),
+        "a missing value is drawn"
+    );
     // Nothing to evaluate.
-    let none = text.lines().skip(1).map(|line| line.split(',').next().unwrap());
+    let none = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().unwrap());
     let none: String = none.map(|x| format!("{x},\n")).collect();
     fs::write(place.path("none.csv"), format!("x,v\n{none}")).unwrap();
-    assert_has(&eval(&place, &["--data", "none.csv"]).fails(1), &["none.csv", "no target"]);
+    assert_has(
+        &eval(&place, &["--data", "none.csv"]).fails(1),
+        &["none.csv", "no target"],
+    );
 }

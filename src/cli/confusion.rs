@@ -18,7 +18,9 @@ pub fn table(evaluation: &Evaluation, names: &[String]) -> Option<String> {
     };
     let widths: Vec<usize> = (0..names.len()).map(column_width).collect();
     let cells = |cells: &mut dyn Iterator<Item = String>| -> String {
-        let padded = cells.zip(&widths).map(|(cell, &width)| format!("  {cell:>width$}"));
+        let padded = cells
+            .zip(&widths)
+            .map(|(cell, &width)| format!("  {cell:>width$}"));
         padded.collect()
     };
     let header = cells(&mut names.iter().cloned());
@@ -132,6 +134,9 @@ mod tests {
         assert!(lines[3].starts_with("1:temper… sensor"), "{text}");
         assert!(lines[4].starts_with("a\\nb\\u{1b}"), "{text}");
         let width = |line: &str| line.chars().count();
-        assert!(lines[1..].iter().all(|line| width(line) == width(lines[1])), "{text}");
+        assert!(
+            lines[1..].iter().all(|line| width(line) == width(lines[1])),
+            "{text}"
+        );
     }
 }

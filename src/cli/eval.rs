@@ -296,7 +296,9 @@ fn split_name(split: Option<Split>) -> &'static str {
 /// `[K]`: the names of the model's classes.
 fn class_names(model: &Model) -> Vec<String> {
     let classes = 0..model.network.head.size;
-    classes.map(|class| model.preparation.class(class)).collect()
+    classes
+        .map(|class| model.preparation.class(class))
+        .collect()
 }
 
 /// The number of target values that are missing, if any are.

@@ -134,8 +134,8 @@ impl Generate {
         })
     }
 
-    /// Says what is continued, and warns of a seed that is shorter than a window of training. Only a
-    /// carried state can read it.
+    /// Says what is continued, and warns of a seed that is shorter than a window of training, which
+    /// only a carried state can read.
     fn describe(&self, console: &Console, seed: &ForecastStart) {
         console.say(format!("continues {}", seed.origin));
         if seed.columns.len() > 1 {
@@ -211,9 +211,7 @@ impl Format {
                 let text = format!("step,{head}\n{}", lines.collect::<String>());
                 fs::write(path, text).map_err(|error| unwritable(&error))
             }
-            Format::Svg => {
-                fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error))
-            }
+            Format::Svg => fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error)),
         }
     }
 }

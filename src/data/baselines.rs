@@ -49,7 +49,9 @@ pub struct Majority {
 pub fn majority(train: &Dataset, data: &Dataset) -> Option<Majority> {
     let (trained, counts) = (class_counts(train)?, class_counts(data)?);
     // The first of equal counts.
-    let class = (0..trained.len()).rev().max_by_key(|&class| trained[class])?;
+    let class = (0..trained.len())
+        .rev()
+        .max_by_key(|&class| trained[class])?;
     let all: u64 = counts.iter().sum();
     let own = counts.get(class).copied().unwrap_or(0);
     Some(Majority {

@@ -87,7 +87,10 @@ fn named(classes: &[(usize, u64)], preparation: &Preparation) -> Option<String> 
         (0, _) => None,
         (1, _) => Some(format!("class {}", shown[0])),
         (_, 0) => Some(format!("the classes {}", shown.join(", "))),
-        (_, more) => Some(format!("the classes {} and {more} others", shown.join(", "))),
+        (_, more) => Some(format!(
+            "the classes {} and {more} others",
+            shown.join(", ")
+        )),
     }
 }
 

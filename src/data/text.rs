@@ -442,7 +442,9 @@ mod tests {
         let own = text(Unit::Char, 2, 0.0);
         let known = split(&own, b"abcabcabcabc").unwrap().preparation;
         // 120 characters: 119 predictions in two streams, one step shorter the last.
-        let labelled = own.labelled("abcabx".repeat(20).as_bytes(), &known).unwrap();
+        let labelled = own
+            .labelled("abcabx".repeat(20).as_bytes(), &known)
+            .unwrap();
         let data = &labelled.data;
         data.check().unwrap();
         assert_eq!((data.count, data.steps), (2, 60));

@@ -124,8 +124,8 @@ impl Vocabulary {
         }
     }
 
-    /// Returns a readable name of a token: its string, in quotes and with escapes where it has white
-    /// space or control characters; for a byte that is not ASCII, its value in hexadecimal.
+    /// Returns a readable name of a token: its string, in quotes and with escapes where it has
+    /// white space or control characters; for a byte that is not ASCII, its value in hexadecimal.
     pub fn label(&self, token: u32) -> String {
         if !self.is_known(token) {
             return "(unknown)".to_string();
@@ -219,7 +219,9 @@ mod tests {
     fn labels_are_readable() {
         let vocabulary = Vocabulary {
             unit: Unit::Word,
-            entries: ["\n", " the", "\u{e9}t\u{e9}", "\""].map(String::from).into(),
+            entries: ["\n", " the", "\u{e9}t\u{e9}", "\""]
+                .map(String::from)
+                .into(),
         };
         let labels: Vec<String> = (0..5).map(|token| vocabulary.label(token)).collect();
         assert_eq!(

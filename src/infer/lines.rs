@@ -186,11 +186,7 @@ impl LineReader<'_> {
 
     /// The inputs in the cells of a line, prepared for the network. `previous` is the line before
     /// it in its sequence, and becomes this one.
-    fn read(
-        &self,
-        record: &[String],
-        previous: &mut Option<Vec<f64>>,
-    ) -> Result<Vec<f32>, String> {
+    fn read(&self, record: &[String], previous: &mut Option<Vec<f64>>) -> Result<Vec<f32>, String> {
         let value = |input: usize| {
             let cell = &record[self.columns[input]];
             let not_a_number = || {

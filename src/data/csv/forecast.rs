@@ -102,7 +102,8 @@ impl Csv {
         let chosen = chosen.ok_or_else(|| Error::file(path, "has no row to continue"))?;
         let mut notes = vec![];
         let short = series.iter().filter(|series| series.rows() < steps);
-        let short = short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
+        let short =
+            short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
         let short: Vec<String> = short.collect();
         if !short.is_empty() {
             notes.push(format!(

@@ -81,7 +81,8 @@ impl Csv {
         let steps = self.steps?;
         let least = steps + self.horizon;
         let short = series.iter().filter(|series| series.rows() < least);
-        let short = short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
+        let short =
+            short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
         let short: Vec<String> = short.collect();
         (!short.is_empty()).then(|| {
             format!(

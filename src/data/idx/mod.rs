@@ -107,8 +107,8 @@ impl DataSource for Idx {
         Ok(data.into())
     }
 
-    /// Reads the test split of the directory, or the one of the request; the files of the other need
-    /// not exist.
+    /// Reads the test split of the directory, or the one of the request; the files of the other
+    /// need not exist.
     fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
         let split = request.split.unwrap_or(Split::Test);
         let mut data = load_split(&locate(request.path)?, split, self.classes)?;

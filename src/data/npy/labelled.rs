@@ -45,8 +45,8 @@ impl Npy {
         })
     }
 
-    /// Returns the arrays of the request's path to read: those of its test split if it has any, else
-    /// those that the recipe names.
+    /// Returns the arrays of the request's path to read: those of its test split if it has any,
+    /// else those that the recipe names.
     fn chosen(&self, request: &LabelledRequest, present: &[String]) -> Result<ChosenArrays> {
         let names = Npy {
             path: request.path.to_path_buf(),

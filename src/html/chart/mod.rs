@@ -276,7 +276,9 @@ mod tests {
     #[test]
     fn a_line_has_gaps_where_points_are_not_finite() {
         let nothing = f64::NAN;
-        let values = [1.0, 2.0, nothing, nothing, 3.0, nothing, 4.0, 5.0, 6.0, nothing];
+        let values = [
+            1.0, 2.0, nothing, nothing, 3.0, nothing, 4.0, 5.0, 6.0, nothing,
+        ];
         let points = (0..10).map(f64::from).zip(values).collect();
         let html = chart(points).figure();
         assert_eq!(html.matches("<polyline").count(), 3);

@@ -1,8 +1,8 @@
 //! Predicted values and their targets, in the units of the data.
 
 use super::PredictedBatch;
-use crate::data::{MISSING, Targets};
 use crate::data::preparation::{Normal, Preparation};
+use crate::data::{MISSING, Targets};
 
 /// A target and the prediction for it.
 type Pair = (f32, f32);
