@@ -254,7 +254,8 @@ fn lines_of_standard_input_are_predicted_with_carried_states() {
     }
     let objects = stream("500\n510\n", &["--json"]).ok();
     let second = json(objects.lines().nth(1).unwrap());
-    assert_eq!(second["line"], 2);
+    // The row that is predicted, one after the line.
+    assert_eq!(second["row"], 3);
     assert!(second["values"]["level"].is_number());
     let wrong = stream("500\nabc\n", &[]);
     assert_eq!(wrong.code, Some(1));

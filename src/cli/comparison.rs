@@ -24,8 +24,9 @@ pub fn lines(comparison: &BaselineComparison) -> String {
 
 /// Adds the comparison to a JSON object.
 pub fn add_to(comparison: &BaselineComparison, object: &mut Value) {
-    if let Some(majority) = comparison.majority {
-        object["majority_accuracy"] = majority.into();
+    if let Some(majority) = &comparison.majority {
+        object["majority_accuracy"] = majority.accuracy.into();
+        object["majority_class"] = majority.class.as_str().into();
     }
     let errors = |loss: Option<f64>| {
         let rmse = loss.and_then(|loss| comparison.rmse(loss));

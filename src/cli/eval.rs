@@ -1,4 +1,4 @@
-//! `gatescan eval`: evaluates a saved model on a split of its data.
+//! `gatescan eval`: evaluates a saved model on a split of its data, or on another file.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -6,32 +6,40 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use gatescan::data::{MISSING, absent_classes};
 use gatescan::low_level::kernels::Tally;
 use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
-use gatescan::{Error, Evaluation, Loss, Network, Result, Split};
+use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
 use serde_json::{Map, Value, json};
 
 use super::console::Console;
-use super::{Tune, check_data_path, choose_device, comparison, load_model, open};
+use super::{Tune, check_data_path, choose_device, comparison, confusion, load_model, open};
 
 /// Evaluate a saved model.
 #[derive(Args)]
 #[command(after_help = "\
+With --data, all of the named file is evaluated, prepared as the model's training data: no part of \
+it is taken as a test split, and a test file that the recipe names is not read. A directory of IDX \
+files, and arrays with names in _train and _test, hold splits, of which --split selects one. \
+Baselines are fitted to the data that the model was trained on.
+
 Examples:
   gatescan eval runs/mnist-20260102-030405
+  gatescan eval runs/machines --data newer.csv
   gatescan eval runs/mnist-20260102-030405 --top-k 2,3 --confusion
   gatescan eval runs/mnist-20260102-030405 --split train --range 0..1000
   gatescan eval model.safetensors --data data/mnist --device cpu --json")]
 pub struct Eval {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
-    /// Directory of the data set's files [default: the one that the model was trained on].
-    #[arg(long, value_name = "DIR")]
+    /// Evaluate this file, all of it, or this directory [default: the data that the model was
+    /// trained on].
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Split to evaluate.
-    #[arg(long, default_value = "test", value_parser = split_parser())]
-    split: Split,
-    /// Evaluate only sequences A to B of the split, counted from 0 and without B [default: all].
+    /// Split to evaluate, of the model's own data or of a directory with splits [default: test].
+    #[arg(long, value_parser = split_parser())]
+    split: Option<Split>,
+    /// Evaluate only sequences A to B, counted from 0 and without B [default: all].
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     range: Option<Range<usize>>,
     /// Also print the top-K accuracy, for each K.
@@ -70,41 +78,88 @@ fn parse_range(text: &str) -> Result<Range<usize>, String> {
     range.ok_or_else(|| "expected two whole numbers, as in 0..1000".to_string())
 }
 
+/// What was evaluated, and the result.
+struct Evaluated<'a> {
+    model: &'a Model,
+    data: &'a EvaluationData,
+    evaluation: Evaluation,
+}
+
 impl Eval {
     pub fn run(&self, console: &Console) -> Result<()> {
         let model = load_model(console, &self.model)?;
         self.check_classes(&model.network)?;
         let (device, _) = choose_device(&self.device)?;
-        let mut recipe = model.recipe.data.clone();
-        if let Some(directory) = &self.data {
-            check_data_path(&recipe, directory)?;
-            recipe.set_path(directory.clone());
-        }
-        let EvaluationData { mut data, train } = EvaluationData::load(&model, &recipe, self.split)?;
+        let mut data = self.load(&model)?;
         if let Some(range) = &self.range {
-            data = data.slice(range.clone())?.into();
+            data.data = data.data.slice(range.clone())?.into();
         }
+        self.note_problems(console, &model, &data);
         let batch_size = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
 
-        let evaluation = evaluate_on(&model, &data, batch_size, &open(&device, &self.tune)?)?;
+        let device = open(&device, &self.tune)?;
+        let evaluation = evaluate_on(&model, &data.data, batch_size, &device)?;
         let compared = BaselineComparison::new(
             &model.recipe.data,
             &model.preparation,
-            train.as_deref(),
-            &data,
+            data.train.as_deref(),
+            &data.data,
             &evaluation.scores(),
         )?;
+        let evaluated = Evaluated {
+            model: &model,
+            data: &data,
+            evaluation,
+        };
         let text = if self.json {
-            let mut object = self.object(&evaluation);
+            let mut object = self.object(&evaluated);
             comparison::add_to(&compared, &mut object);
             object.to_string()
         } else {
-            self.lines(&evaluation) + &comparison::lines(&compared)
+            self.lines(&evaluated) + &comparison::lines(&compared)
         };
         let _ = console.print(text)?;
         Ok(())
+    }
+
+    /// Loads the data to evaluate: all of a file of `--data`, or a split.
+    fn load(&self, model: &Model) -> Result<EvaluationData> {
+        let Some(path) = &self.data else {
+            return EvaluationData::load(model, self.split.unwrap_or(Split::Test));
+        };
+        check_data_path(&model.recipe.data, path)?;
+        EvaluationData::of_file(model, path, self.split).map_err(|error| match error {
+            Error::Usage(problem) => Error::Usage(format!("--split with --data: {problem}")),
+            other => other,
+        })
+    }
+
+    /// Says what was left out of the data, and which classes one of the splits lacks.
+    fn note_problems(&self, console: &Console, model: &Model, data: &EvaluationData) {
+        let is_training_split = self.data.is_none() && data.split == Some(Split::Train);
+        // A range of a split need not have every class.
+        let compares_classes = !is_training_split && self.range.is_none();
+        let train = data.train.as_deref().filter(|_| compares_classes);
+        let absent = train.map(|train| {
+            let name = self.evaluated_name(data);
+            absent_classes(train, &data.data, &name, &model.preparation)
+        });
+        for note in data.notes.iter().chain(absent.iter().flatten()) {
+            console.note(format!("warning: {note}"));
+        }
+    }
+
+    /// What is evaluated, in messages.
+    fn evaluated_name(&self, data: &EvaluationData) -> String {
+        match (&self.data, data.split) {
+            (None, split) => format!("the {} split", split_name(split)),
+            (Some(path), None) => path.display().to_string(),
+            (Some(path), split) => {
+                format!("the {} split of {}", split_name(split), path.display())
+            }
+        }
     }
 
     /// Returns an error for counts of classes that the model does not have.
@@ -144,8 +199,14 @@ impl Eval {
         top_k.filter_map(|&k| Some((k, evaluation.top_k(k)?)))
     }
 
-    fn object(&self, evaluation: &Evaluation) -> Value {
-        let split = self.split.name();
+    fn object(&self, evaluated: &Evaluated) -> Value {
+        let Evaluated {
+            model,
+            data,
+            evaluation,
+        } = evaluated;
+        // All of a file takes the place of a test split.
+        let split = split_name(data.split);
         let mut object = json!({
             (format!("{split}_loss")): evaluation.loss,
             (format!("{split}_accuracy")): evaluation.accuracy,
@@ -154,6 +215,15 @@ impl Eval {
             "sequences_per_second": evaluation.sequences_per_second,
             "seconds": evaluation.seconds,
         });
+        if let Some(path) = &self.data {
+            object["data"] = path.display().to_string().into();
+        }
+        if let Some(extent) = &data.extent {
+            object[extent.unit] = extent.count.into();
+        }
+        if let Some(missing) = missing_targets(data) {
+            object["missing_targets"] = missing.into();
+        }
         if !self.top_k.is_empty() {
             let shares = self.top_k(evaluation);
             let shares: Map<_, _> = shares
@@ -163,81 +233,86 @@ impl Eval {
         }
         if let (Some(confusion), true) = (&evaluation.confusion, self.confusion) {
             let rows = confusion.rows().into_iter();
+            object["classes"] = class_names(model).into();
             object["confusion"] = rows.map(|row| row.to_vec()).collect();
             object["recall"] = json!(evaluation.recalls());
         }
         object
     }
 
-    fn lines(&self, evaluation: &Evaluation) -> String {
+    fn lines(&self, evaluated: &Evaluated) -> String {
+        let Evaluated {
+            model,
+            data,
+            evaluation,
+        } = evaluated;
         let Evaluation {
             sequences,
             sequences_per_second,
             seconds,
             ..
         } = evaluation;
-        let mut text = format!("{} {}", self.split.name(), evaluation.scores());
+        let name = match (&self.data, data.split) {
+            (Some(path), None) => path.display().to_string(),
+            (_, split) => split_name(split).to_string(),
+        };
+        let mut text = format!("{name} {}", evaluation.scores());
         for (k, share) in self.top_k(evaluation) {
             text += &format!(" top-{k} {share:.4}");
         }
         text += &format!(
             "  {sequences} sequences in {seconds:.1} s, {sequences_per_second:.0} sequences/s"
         );
-        if let (Some(table), true) = (confusion_table(evaluation), self.confusion) {
+        if self.data.is_some() {
+            text += &format!("\n{}", self.contents(data, *sequences));
+        }
+        if self.confusion
+            && let Some(table) = confusion::table(evaluation, &class_names(model))
+        {
             text += &format!("\n\n{table}");
         }
         text
     }
+
+    /// What a file of `--data` holds.
+    fn contents(&self, data: &EvaluationData, sequences: usize) -> String {
+        let name = self.evaluated_name(data);
+        let steps = data.data.steps;
+        if let Some(Range { start, end }) = &self.range {
+            return format!("evaluated sequences {start} to {} of {name}", end - 1);
+        }
+        let all = if data.split.is_none() { "all of " } else { "" };
+        let extent = data.extent.map(|extent| format!("{extent} in "));
+        let extent = extent.unwrap_or_default();
+        format!("evaluated {all}{name}: {extent}{sequences} sequences of {steps} steps")
+    }
 }
 
-/// The confusion matrix, with a row for each true class, a column for each predicted one, and a
-/// column of recalls.
-fn confusion_table(evaluation: &Evaluation) -> Option<String> {
-    let (confusion, recalls) = (evaluation.confusion.as_ref()?, evaluation.recalls()?);
-    let classes = confusion.nrows();
-    let largest = confusion.iter().max().copied().unwrap_or_default();
-    let width = largest.to_string().len().max(classes.to_string().len());
-    let header: String = (0..classes).map(|k| format!("  {k:width$}")).collect();
-    let mut lines = vec![
-        "classes: a row for each true one, a column for each predicted one".to_string(),
-        format!("{:width$}{header}  recall", ""),
-    ];
-    for ((class, row), recall) in confusion.rows().into_iter().enumerate().zip(recalls) {
-        let counts: String = row
-            .iter()
-            .map(|count| format!("  {count:width$}"))
-            .collect();
-        let recall = recall.map_or("-".into(), |recall| format!("{recall:.4}"));
-        lines.push(format!("{class:width$}{counts}  {recall:>6}"));
-    }
-    Some(lines.join("\n"))
+/// The name of a split; of a file without splits, that of the test split.
+fn split_name(split: Option<Split>) -> &'static str {
+    split.unwrap_or(Split::Test).name()
+}
+
+/// `[K]`: the names of the model's classes.
+fn class_names(model: &Model) -> Vec<String> {
+    let classes = 0..model.network.head.size;
+    classes
+        .map(|class| model.preparation.class(class))
+        .collect()
+}
+
+/// The number of target values that are missing, if any are.
+fn missing_targets(data: &EvaluationData) -> Option<usize> {
+    let Targets::Values { values, .. } = &data.data.targets else {
+        return None;
+    };
+    let missing = values.iter().filter(|&&value| value == MISSING);
+    Some(missing.count()).filter(|&missing| missing > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_is_aligned() {
-        let evaluation = Evaluation {
-            loss: 0.0,
-            accuracy: None,
-            last_step_loss: None,
-            ranks: None,
-            confusion: Some(ndarray::arr2(&[[5, 0, 120], [0, 0, 0], [1, 2, 30]])),
-            sequences: 158,
-            sequences_per_second: 1.0,
-            seconds: 158.0,
-        };
-        let lines = [
-            "classes: a row for each true one, a column for each predicted one",
-            "       0    1    2  recall",
-            "  0    5    0  120  0.0400",
-            "  1    0    0    0       -",
-            "  2    1    2   30  0.9091",
-        ];
-        assert_eq!(confusion_table(&evaluation), Some(lines.join("\n")));
-    }
 
     #[test]
     fn ranges() {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::data::preparation::Normal;
+use gatescan::data::source::{ForecastRequest, ForecastStart};
 use gatescan::infer::generate::{Context, diverges_at, generate};
 use gatescan::report::Continuation;
-use gatescan::{Error, OpenDevice, Result};
+use gatescan::{Error, Model, OpenDevice, Result};
 use serde_json::json;
 
 use super::console::Console;
@@ -16,13 +17,15 @@ use super::{choose_device, csv_line, load_model};
 /// Continue a series with a model's predictions
 #[derive(Args)]
 #[command(after_help = "\
-The values are printed, one on each line. The ending of an output's name selects its format: .npy \
-and .csv hold the values, .svg is a plot of the seed and its continuation.
+The values are printed, one on each line. They continue the last rows of the data; standard error \
+says where these end. The ending of an output's name selects its format: .npy and .csv hold the \
+values, .svg is a plot of the end of the data and its continuation.
 
 Examples:
   gatescan generate runs/series-... --steps 300
   gatescan generate runs/series-... --window --output plot.svg --output values.npy
   gatescan generate model.safetensors --seed-sequence my-series.txt --json
+  gatescan generate runs/machines --group m7 --steps 24
   gatescan generate runs/sunspots --steps 33 -o forecast.svg  (continues the table's last row)")]
 pub struct Generate {
     /// A model.safetensors, or the run directory that holds one.
@@ -31,10 +34,13 @@ pub struct Generate {
     #[arg(long, value_name = "N", default_value_t = 300)]
     steps: usize,
     /// The series to continue: a text file with one number per line, or a table for a model of a
-    /// table [default: the first window of the series, or the last window of the table, that the
-    /// model was trained on].
+    /// table [default: the data that the model was trained on].
     #[arg(long, value_name = "FILE")]
     seed_sequence: Option<PathBuf>,
+    /// The group to continue, for a table with a column of groups [default: the last group in the
+    /// file with enough rows for a window].
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Read the whole last window for every value, instead of carrying the state from step to step.
     #[arg(long)]
     window: bool,
@@ -44,7 +50,8 @@ pub struct Generate {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
-    /// Print one JSON object with `seed`, `values` and `runs_away_at` (a step, or null).
+    /// Print one JSON object with `columns`, `seed` (the last window of the data), `values` and
+    /// `runs_away_at` (a step, or null).
     #[arg(long)]
     json: bool,
 }
@@ -54,8 +61,8 @@ impl Generate {
         let formats = self.output.iter().map(|path| Format::of(path));
         let formats = formats.collect::<Result<Vec<_>>>()?;
         let model = load_model(console, &self.model)?;
-        let data = model.recipe.data.source();
-        let seed = data.forecast_start(self.seed_sequence.as_deref(), &model.preparation)?;
+        let seed = self.seed(&model)?;
+        self.describe(console, &seed);
         let (device, _) = choose_device(&self.device)?;
         let context = if self.window {
             Context::SlidingWindow(seed.steps)
@@ -66,8 +73,8 @@ impl Generate {
         let mut values = generate(&model, &seed.values, self.steps, context, &device)?;
         let width = seed.columns.len();
         let diverges_at = diverges_at(&seed.values, &values).map(|value| value / width);
-        let mut history = seed.history;
-        for values in [&mut values, &mut history] {
+        let (mut history, mut own) = (seed.history, seed.values);
+        for values in [&mut values, &mut history, &mut own] {
             Normal::undo_all(&model.preparation.targets, values);
         }
         if let Some(step) = diverges_at {
@@ -79,12 +86,25 @@ impl Generate {
             ));
         }
         for (path, format) in self.output.iter().zip(formats) {
-            format.write(path, &history, &values, &seed.columns)?;
+            let continuation = Continuation {
+                origin: seed.origin.to_string(),
+                history: history.clone(),
+                values: values.clone(),
+                columns: seed.columns.clone(),
+                diverges_at: None,
+            };
+            format.write(path, &continuation)?;
             console.say(format!("wrote {}", path.display()));
         }
         if self.json {
             let step = diverges_at.map(|step| step + 1);
-            let object = json!({ "seed": history, "values": values, "runs_away_at": step });
+            let object = json!({
+                "from": seed.origin.to_string(),
+                "columns": seed.columns,
+                "seed": own,
+                "values": values,
+                "runs_away_at": step,
+            });
             let _ = console.print(object)?;
             return Ok(());
         }
@@ -94,6 +114,50 @@ impl Generate {
             }
         }
         Ok(())
+    }
+}
+
+impl Generate {
+    /// The values to continue.
+    fn seed(&self, model: &Model) -> Result<ForecastStart> {
+        let request = ForecastRequest {
+            file: self.seed_sequence.as_deref(),
+            group: self.group.as_deref(),
+            preparation: &model.preparation,
+        };
+        let seed = model.recipe.data.source().forecast_start(&request);
+        seed.map_err(|error| match (error, &self.group) {
+            (Error::Usage(problem), Some(group)) => {
+                Error::Usage(format!("--group {group}: {problem}"))
+            }
+            (error, _) => error,
+        })
+    }
+
+    /// Says what is continued, and warns of a seed that is shorter than a window of training, which
+    /// only a carried state can read.
+    fn describe(&self, console: &Console, seed: &ForecastStart) {
+        console.say(format!("continues {}", seed.origin));
+        if seed.columns.len() > 1 {
+            console.say(format!("columns   {}", csv_line(&seed.columns)));
+        }
+        if self.group.is_none() && seed.groups > 1 {
+            console.note(format!(
+                "there are {} groups; the last one with enough rows for a window is continued, and \
+                 --group NAME continues another",
+                seed.groups
+            ));
+        }
+        for note in &seed.notes {
+            console.note(format!("warning: {note}"));
+        }
+        let (rows, steps) = (seed.values.len() / seed.columns.len(), seed.steps);
+        if rows < steps && !self.window {
+            console.note(format!(
+                "warning: the seed has {rows} steps, and the model was trained on windows of \
+                 {steps}; after fewer steps it is less certain of the next values"
+            ));
+        }
     }
 }
 
@@ -123,7 +187,10 @@ impl Format {
         }
     }
 
-    fn write(self, path: &Path, seed: &[f32], values: &[f32], columns: &[String]) -> Result<()> {
+    fn write(self, path: &Path, continuation: &Continuation) -> Result<()> {
+        let Continuation {
+            values, columns, ..
+        } = continuation;
         let unwritable = |error: &dyn std::fmt::Display| {
             Error::file(path, format!("cannot be written: {error}"))
         };
@@ -133,7 +200,7 @@ impl Format {
                     1 => vec![values.len()],
                     width => vec![values.len() / width, width],
                 };
-                let array = ndarray::ArrayView::from_shape(shape, values);
+                let array = ndarray::ArrayView::from_shape(shape, &values[..]);
                 let array = array.map_err(|error| unwritable(&error))?;
                 ndarray_npy::write_npy(path, &array).map_err(|error| unwritable(&error))
             }
@@ -144,15 +211,7 @@ impl Format {
                 let text = format!("step,{head}\n{}", lines.collect::<String>());
                 fs::write(path, text).map_err(|error| unwritable(&error))
             }
-            Format::Svg => {
-                let continuation = Continuation {
-                    history: seed.to_vec(),
-                    values: values.to_vec(),
-                    columns: columns.to_vec(),
-                    diverges_at: None,
-                };
-                fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error))
-            }
+            Format::Svg => fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod comparison;
+mod confusion;
 mod console;
 mod devices;
 mod eval;

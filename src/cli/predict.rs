@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
-use gatescan::infer::lines::LinePredictor;
+use gatescan::infer::lines::{LinePrediction, LinePredictor};
 use gatescan::infer::requests::load_inputs;
 use gatescan::{Dataset, Error, Loss, Model, OpenDevice, Reads, Result, Split};
 use ndarray::{Array3, Axis};
@@ -24,9 +24,11 @@ use super::{choose_device, csv_line, load_model};
 #[command(after_help = "\
 A classifier predicts the class and the probability of each class; other models predict values in \
 the units of the data. For each window of a table there is a prediction at its last row; \
-`row` is the row (of its group) that is predicted, counted from 1, and for a forecast it may be \
-after the last row. With `-` for DATA, there is a prediction for each line of standard input as it \
-arrives, and the state is carried from line to line; an empty line begins a new sequence.
+`row` is the row (of its group) that is predicted, counted from 1 without the header, and for a \
+forecast it may be after the last row. With `-` for DATA, there is a prediction for each line of \
+standard input as it arrives, and the state is carried from line to line. `row` means the same; if \
+the header has the column of groups, the lines of each group are a sequence of their own, and an \
+empty line begins new sequences.
 
 Examples:
   gatescan predict runs/sunspots sunspots.csv
@@ -82,7 +84,9 @@ impl Predict {
             windows,
             notes,
         } = load_inputs(&model, &self.data, self.split)?;
-        notes.iter().for_each(|note| console.say(note));
+        for note in notes {
+            console.note(format!("warning: {note}"));
+        }
         let windows = windows.as_ref();
         let batch = self
             .batch_size
@@ -169,24 +173,71 @@ impl Predict {
     ) -> Result<()> {
         let source = Path::new("standard input");
         let mut predictor = LinePredictor::new(model, source, device)?;
-        let headings = [vec!["line".to_string()], columns.headings()].concat();
-        if !self.json && console.print(csv_line(&headings))?.is_break() {
-            return Ok(());
-        }
+        let mut headings: Option<Vec<String>> = None;
         let mut stdin = io::stdin().lock();
         for line in 1u64.. {
             let Some(text) = read_line(&mut stdin, line, source)? else {
                 break;
             };
-            if let Some(values) = predictor.predict(&text, line)? {
-                let position = [line.into()];
-                let flow = self.print(console, &headings, &position, columns, &values)?;
-                if flow.is_break() {
-                    break;
+            let Some(prediction) = predictor.predict(&text, line)? else {
+                continue;
+            };
+            if headings.is_none() {
+                note_groups(console, model, &predictor);
+                let first = line_headings(model, &predictor);
+                let first = [first, columns.headings()].concat();
+                if !self.json && console.print(csv_line(&first))?.is_break() {
+                    return Ok(());
                 }
+                headings = Some(first);
+            }
+            let headings = headings.as_deref().unwrap_or_default();
+            let position = line_position(&prediction);
+            let values = &prediction.values;
+            let flow = self.print(console, headings, &position, columns, values)?;
+            if flow.is_break() {
+                return Ok(());
             }
         }
+        if headings.is_none() && !self.json {
+            let headings = [line_headings(model, &predictor), columns.headings()].concat();
+            let _ = console.print(csv_line(&headings))?;
+        }
         Ok(())
+    }
+}
+
+/// Says that lines are not assigned to groups, for a model of groups.
+fn note_groups(console: &Console, model: &Model, predictor: &LinePredictor) {
+    let group = model.recipe.data.source().line_format().group;
+    if let (Some(group), false) = (group, predictor.has_groups()) {
+        console.note(format!(
+            "standard input has no column `{group}`, which assigns rows to groups; all lines up to \
+             an empty one are taken as one group"
+        ));
+    }
+}
+
+/// The headings of the columns that say where the prediction for a line belongs.
+fn line_headings(model: &Model, predictor: &LinePredictor) -> Vec<String> {
+    let format = model.recipe.data.source().line_format();
+    let group = format.group.filter(|_| predictor.has_groups());
+    let position = match format.horizon {
+        Some(_) => &["row"][..],
+        None => &["sequence", "step"],
+    };
+    let headings = group.iter().chain(position);
+    headings.map(|heading| heading.to_string()).collect()
+}
+
+/// The cells that say where the prediction for a line belongs.
+fn line_position(prediction: &LinePrediction) -> Vec<Value> {
+    match prediction.row {
+        Some(row) => {
+            let group = prediction.group.iter().map(|group| group.as_str().into());
+            group.chain([row.into()]).collect()
+        }
+        None => vec![prediction.sequence.into(), prediction.step.into()],
     }
 }
 

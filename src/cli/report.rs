@@ -102,15 +102,13 @@ impl Report {
     }
 
     fn computed_details(&self, console: &Console, run: &Run) -> Result<RunDetails> {
-        let model = load_model(console, &self.runs[0])?;
-        let mut data = model.recipe.data.clone();
+        let mut model = load_model(console, &self.runs[0])?;
         if let Some(directory) = &self.data {
-            check_data_path(&data, directory)?;
-            data.set_path(directory.clone());
+            check_data_path(&model.recipe.data, directory)?;
+            model.recipe.data.set_path(directory.clone());
         }
-        let data = data
-            .source()
-            .load(model.recipe.seed, Some(&model.preparation))?;
+        let source = model.recipe.data.source();
+        let data = source.load(model.recipe.seed, Some(&model.preparation))?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
         let comparison = with_baselines(console, run, &data);

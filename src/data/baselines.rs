@@ -4,9 +4,10 @@
 
 use faer::{Mat, MatRef};
 
+use super::class_counts::class_counts;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
-use crate::kernels::{IGNORE, MISSING};
+use crate::kernels::MISSING;
 
 /// The relation of target values to inputs in a forecast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +35,29 @@ const MOST_WORK: f64 = 2e10;
 /// Windows that are added to a regression at a time.
 const BLOCK: usize = 1024;
 
-/// Returns the share of the most frequent class among the labels, which is the accuracy of the best
-/// constant prediction; `None` for target values.
-pub fn majority(data: &Dataset) -> Option<f64> {
-    let Targets::Classes { classes, .. } = data.targets else {
-        return None;
-    };
-    let mut counts = vec![0u64; classes];
-    for &label in data.labels().iter().filter(|&&label| label != IGNORE) {
-        counts[label as usize] += 1;
-    }
+/// The constant prediction of the class that is the most frequent in training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Majority {
+    /// The class, the first among equals.
+    pub class: usize,
+    /// Its accuracy.
+    pub accuracy: f64,
+}
+
+/// Returns the most frequent class among the labels of `train`, and the accuracy on `data` of
+/// always predicting it; `None` for target values.
+pub fn majority(train: &Dataset, data: &Dataset) -> Option<Majority> {
+    let (trained, counts) = (class_counts(train)?, class_counts(data)?);
+    // The first of equal counts.
+    let class = (0..trained.len())
+        .rev()
+        .max_by_key(|&class| trained[class])?;
     let all: u64 = counts.iter().sum();
-    let largest = counts.into_iter().max().unwrap_or(0);
-    Some(largest as f64 / all.max(1) as f64)
+    let own = counts.get(class).copied().unwrap_or(0);
+    Some(Majority {
+        class,
+        accuracy: own as f64 / all.max(1) as f64,
+    })
 }
 
 /// Returns the baselines on `data`, fitted to `train`: for a forecast the last value and the
@@ -312,6 +323,7 @@ mod tests {
     use ndarray::{Array1, Array2, Array3};
 
     use super::*;
+    use crate::kernels::IGNORE;
 
     /// Windows of 6 values of a series with a season of 4 and a trend; targets are one value ahead.
     fn windows(count: usize, first: usize) -> Dataset {
@@ -424,23 +436,34 @@ mod tests {
         let found = of_values(&data(0.0), &data(1.0), None).expect("it succeeds");
         assert_eq!(found[0].name, "mean");
         assert!((found[1].loss.expect("there is one") - 1.0).abs() < 1e-6);
-        assert_eq!(majority(&data(0.0)), None);
+        assert_eq!(majority(&data(0.0), &data(0.0)), None);
     }
 
     #[test]
-    fn the_share_of_the_most_frequent_class_is_over_learnt_labels() {
+    fn the_most_frequent_class_is_that_of_training_and_counts_over_learnt_labels() {
         let inputs = Array3::zeros((4, 3, 1));
-        let labels = Array1::from(vec![2, 0, 2, 1]);
-        let data =
-            Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it is valid");
-        assert_eq!(majority(&data), Some(0.5));
+        let of_labels = |labels: [u32; 4]| {
+            let labels = Array1::from(labels.to_vec());
+            Dataset::new(inputs.view(), Targets::classes(labels.view(), 3)).expect("it is valid")
+        };
+        let found = |train, data| majority(&of_labels(train), &of_labels(data));
+        let expected = |class, accuracy| Some(Majority { class, accuracy });
+        assert_eq!(found([2, 0, 2, 1], [2, 0, 2, 1]), expected(2, 0.5));
+        assert_eq!(found([0, 0, 1, 1], [2, 2, 2, 0]), expected(0, 0.25));
+        assert_eq!(found([0, 0, 0, 1], [2, 2, 2, 2]), expected(0, 0.0));
         let labels = Array2::from_shape_vec((4, 3), vec![0, 1, 1, 0, 1, 1, 0, IGNORE, 1, 0, 1, 1])
             .expect("as many");
         let data = Dataset::new(inputs.view(), Targets::classes_per_step(labels.view(), 2));
         let data = data
             .and_then(|data| data.with_lengths(&[1, 1, 1, 3]))
             .expect("it is valid");
-        assert_eq!(majority(&data), Some(4.0 / 6.0));
+        assert_eq!(
+            majority(&data, &data),
+            Some(Majority {
+                class: 0,
+                accuracy: 4.0 / 6.0
+            })
+        );
         assert_eq!(of_values(&data, &data, None).expect("there are none"), []);
     }
 }

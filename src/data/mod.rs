@@ -3,9 +3,11 @@
 
 pub mod arrays;
 pub mod baselines;
+mod class_counts;
 pub mod csv;
 mod dataset;
 pub mod idx;
+pub mod labelled;
 pub mod npy;
 pub mod preparation;
 pub mod series;
@@ -15,6 +17,7 @@ pub mod stored;
 pub mod text;
 pub mod vocabulary;
 
+pub use class_counts::absent_classes;
 pub use dataset::{Dataset, Inputs, Targets};
 pub(crate) use dataset::{check_lengths, check_tokens};
 pub use source::DataSource;

@@ -233,12 +233,13 @@ impl Preparation {
         }
     }
 
-    /// Returns the name of a class, or its number.
+    /// Returns the name of a class, or its number; for a text, the readable name of a token.
     pub fn class(&self, class: usize) -> String {
-        self.classes
-            .get(class)
-            .cloned()
-            .unwrap_or_else(|| class.to_string())
+        match (self.classes.get(class), &self.vocabulary) {
+            (Some(name), _) => name.clone(),
+            (None, Some(vocabulary)) => vocabulary.label(class as u32),
+            (None, None) => class.to_string(),
+        }
     }
 
     /// Fills missing values in rows `[R, I]` of one sequence, in the units of the data.

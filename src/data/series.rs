@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::baselines::Forecast;
-use super::csv::{CellFormat, Csv, PreparedRows, TableSeries};
+use super::csv::{CellFormat, Csv, PreparedRows, TableSeries, no_groups};
+use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
-    DataSource, DataUse, ExpectedPath, ForecastStart, InputRequest, PredictionInputs, SequenceSizes,
+    DataSource, DataUse, ExpectedPath, ForecastOrigin, ForecastRequest, ForecastStart,
+    InputRequest, LineFormat, PredictionInputs, SequenceSizes,
 };
 use super::{Dataset, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
@@ -210,11 +212,25 @@ impl DataSource for Series {
         table.window_inputs(&series, request.path, notes)
     }
 
-    /// Returns the last values of the file, or the first of the generated series.
-    fn forecast_start(&self, file: Option<&Path>, known: &Preparation) -> Result<ForecastStart> {
-        if let Some(path) = file.or(self.path.as_deref()) {
-            let PreparedRows { series, .. } = self.prepared(path, known)?;
-            return Ok(self.table(path).start_after(&series[0]));
+    fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
+        request.require_no_split()?;
+        let values = read(request.path)?;
+        let extent = Extent {
+            count: values.rows(),
+            unit: "values",
+        };
+        let (table, path) = (self.table(request.path), request.path);
+        table.labelled_rows(values.into(), path, request.preparation, extent)
+    }
+
+    /// Returns the last values of the file, or the first window of the generated series.
+    fn forecast_start(&self, request: &ForecastRequest) -> Result<ForecastStart> {
+        if let Some(path) = request.file.or(self.path.as_deref()) {
+            let rows = self.prepared(path, request.preparation)?;
+            return self.table(path).end_of(rows, path, request.group);
+        }
+        if let Some(group) = request.group {
+            return Err(no_groups(group));
         }
         let values = self.generated().first();
         Ok(ForecastStart {
@@ -222,6 +238,12 @@ impl DataSource for Series {
             values,
             steps: self.steps,
             columns: vec!["value".into()],
+            origin: ForecastOrigin {
+                row: self.steps,
+                ..ForecastOrigin::default()
+            },
+            groups: 0,
+            notes: vec![],
         })
     }
 
@@ -251,6 +273,14 @@ impl DataSource for Series {
 
     fn is_in_time_order(&self) -> bool {
         self.path.is_some()
+    }
+
+    fn line_format(&self) -> LineFormat<'_> {
+        LineFormat {
+            missing: self.missing,
+            horizon: Some(1),
+            ..LineFormat::default()
+        }
     }
 }
 

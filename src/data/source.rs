@@ -1,15 +1,17 @@
 //! The interface of a kind of data. Each kind is one file or folder of this module and implements
 //! [`DataSource`]; `recipe::data` lists the kinds.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::baselines::Forecast;
 use super::csv::CellFormat;
+use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::{Dataset, Split, Splits};
 use crate::error::{Error, Result};
+use crate::messages::excerpt;
 use crate::network::{Input, Loss, Reads};
 
 /// A kind of data, as the `[data]` table of a recipe configures it.
@@ -59,8 +61,27 @@ pub trait DataSource: Debug {
     ///
     /// # Errors
     /// Those of [`DataSource::load`]; [`Error::Data`] if there is no test split.
-    fn load_split(&self, split: Split, seed: u64) -> Result<Arc<Dataset>> {
-        self.load(seed, None)?.take(split)
+    fn load_split(
+        &self,
+        split: Split,
+        seed: u64,
+        known: Option<&Preparation>,
+    ) -> Result<Arc<Dataset>> {
+        self.load(seed, known)?.take(split)
+    }
+
+    /// Reads every sequence of another file with its targets, prepared as the model's training
+    /// data. The recipe's own files are not read.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that cannot be read or does not fit the model; [`Error::Usage`]
+    /// for a split of a file that has none; [`Error::Data`] if models of this kind of data are not
+    /// evaluated on files.
+    fn load_labelled(&self, _request: &LabelledRequest) -> Result<LabelledData> {
+        Err(Error::data(
+            "the model was trained on data of a program that uses the library; evaluate it in that \
+             program",
+        ))
     }
 
     /// Reads sequences from another file to predict from.
@@ -70,11 +91,12 @@ pub trait DataSource: Debug {
     /// data do not predict from files.
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs>;
 
-    /// Returns the values that a forecast continues: the end of `file` or of the training data.
+    /// Returns the values that a forecast continues: the end of a file or of the recipe's data.
     ///
     /// # Errors
-    /// [`Error::Data`] if models of these data predict no series; those of [`DataSource::load`].
-    fn forecast_start(&self, _file: Option<&Path>, _known: &Preparation) -> Result<ForecastStart> {
+    /// [`Error::Data`] if models of these data predict no series; [`Error::Usage`] for a group that
+    /// the data do not have; those of [`DataSource::load`].
+    fn forecast_start(&self, _request: &ForecastRequest) -> Result<ForecastStart> {
         Err(Error::data(
             "the model was not trained on a series; only a model that predicts the next values of \
              its own inputs can continue them (see the recipe `series`)",
@@ -248,10 +270,21 @@ pub struct WindowRows {
     pub horizon: usize,
 }
 
+/// A request for the values that a forecast continues.
+#[derive(Debug, Clone, Copy)]
+pub struct ForecastRequest<'a> {
+    /// A file of the kind that the model was trained on; `None` for the recipe's data.
+    pub file: Option<&'a Path>,
+    /// The group to continue; `None` for the last one with enough rows for a window.
+    pub group: Option<&'a str>,
+    /// That of the model.
+    pub preparation: &'a Preparation,
+}
+
 /// The values that a forecast continues.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForecastStart {
-    /// `[R, I]`: prepared inputs, the last ones before the forecast.
+    /// `[R, I]`: prepared inputs, the last T before the forecast, or all of fewer.
     pub values: Vec<f32>,
     /// `[R, I]`: `values` and those before them, to show beside the forecast.
     pub history: Vec<f32>,
@@ -259,6 +292,47 @@ pub struct ForecastStart {
     pub steps: usize,
     /// The names of the I columns.
     pub columns: Vec<String>,
+    /// Where `values` end.
+    pub origin: ForecastOrigin,
+    /// Groups of the data; 0 without groups.
+    pub groups: usize,
+    /// What was left out or filled, one clause each.
+    pub notes: Vec<String>,
+}
+
+/// The last row before a forecast. Displayed as ``sales.csv, group `b`, row 120, line 361``.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForecastOrigin {
+    /// The file; `None` for a generated series.
+    pub path: Option<PathBuf>,
+    /// The group, if there are groups.
+    pub group: Option<String>,
+    /// Its last row, from 1.
+    pub row: usize,
+    /// The line of the file at which that row begins, from 1; `None` for a generated series.
+    pub line: Option<u64>,
+    /// The column of time and its value in that row, if the recipe names that column.
+    pub time: Option<(String, String)>,
+}
+
+impl fmt::Display for ForecastOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(path) = &self.path else {
+            return write!(f, "the generated series, value {}", self.row);
+        };
+        write!(f, "{}", path.display())?;
+        if let Some(group) = &self.group {
+            write!(f, ", group `{}`", excerpt(group))?;
+        }
+        write!(f, ", row {}", self.row)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        if let Some((column, value)) = &self.time {
+            write!(f, ", {} {}", excerpt(column), excerpt(value))?;
+        }
+        Ok(())
+    }
 }
 
 /// The sizes of a sequence.
@@ -292,6 +366,10 @@ pub struct LineFormat<'a> {
     pub inputs: &'a [String],
     /// What replaces missing values.
     pub missing: Missing,
+    /// The name of the column of groups, if there is one.
+    pub group: Option<&'a str>,
+    /// Rows from an input to its target; `None` for data that are not rows of a table or series.
+    pub horizon: Option<usize>,
 }
 
 impl Default for LineFormat<'_> {
@@ -301,6 +379,8 @@ impl Default for LineFormat<'_> {
             cells: CellFormat::default(),
             inputs: &[],
             missing: Missing::Refuse,
+            group: None,
+            horizon: None,
         }
     }
 }

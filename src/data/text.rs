@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::Preparation;
 use super::source::{
     DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
@@ -117,12 +118,15 @@ impl DataSource for Text {
 
     /// Reads the file; encodes it with the vocabulary of `known`, if there is one.
     fn load(&self, _seed: u64, known: Option<&Preparation>) -> Result<Splits> {
-        let file = File::open(&self.path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
-        let bytes = file.map_err(|error| {
-            let problem = format!("the text cannot be read: {error}; set data.path to the file");
-            Error::file(&self.path, problem)
-        })?;
-        self.split(&bytes, &self.path, known)
+        self.split(&read(&self.path)?, &self.path, known)
+    }
+
+    /// Cuts all of the file into streams, the last of which may be shorter.
+    fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
+        request.require_no_split()?;
+        let bytes = read(request.path)?;
+        let labelled = self.labelled(&bytes, request.preparation);
+        labelled.map_err(|problem| Error::file(request.path, problem))
     }
 
     fn load_inputs(&self, _request: &InputRequest) -> Result<PredictionInputs> {
@@ -174,8 +178,7 @@ impl Text {
         } = self.encode(bytes, known).map_err(refuse)?;
         let (train, test) = tokens.split_at(cut.min(tokens.len()));
         let size = vocabulary.size();
-        let test_streams = test.len().saturating_sub(1) / SHORTEST_TEST_STREAM;
-        let test_streams = test_streams.clamp(1, self.streams);
+        let test_streams = test_streams(test.len(), self.streams);
         let short = |tokens: &[u32], purpose, streams| {
             refuse(self.too_short(tokens.len(), purpose, streams))
         };
@@ -210,14 +213,7 @@ impl Text {
                 cut: self.cut(bytes.len()),
             });
         }
-        let text = str::from_utf8(bytes).map_err(|error| {
-            let at = error.valid_up_to();
-            format!(
-                "byte {at}, which is {:#04x}, is not UTF-8; convert the file \
-                 (`iconv -f latin1 -t utf8`), or set data.unit = \"byte\" to read any bytes",
-                bytes[at]
-            )
-        })?;
+        let text = utf8(bytes)?;
         let cut = self.cut(self.unit.tokenize(text).count());
         let vocabulary = known.cloned().unwrap_or_else(|| {
             let first_part = self.unit.tokenize(text).take(cut);
@@ -239,6 +235,48 @@ impl Text {
         })
     }
 
+    /// Returns streams of all tokens of a file's bytes, encoded with the model's vocabulary.
+    fn labelled(&self, bytes: &[u8], known: &Preparation) -> Result<LabelledData, String> {
+        let vocabulary = known.vocabulary.as_ref();
+        let vocabulary = vocabulary.ok_or("the model has no vocabulary to encode a text with")?;
+        let tokens: Vec<u32> = match vocabulary.unit {
+            Unit::Byte => bytes.iter().copied().map(u32::from).collect(),
+            Unit::Char | Unit::Word => vocabulary.encode(utf8(bytes)?),
+        };
+        let (count, unit) = (tokens.len(), vocabulary.unit.name());
+        if count < 2 {
+            return Err(format!(
+                "it has {count} {unit}s; it needs at least 2: one to read, and one to predict"
+            ));
+        }
+        let unknown = tokens.iter().filter(|&&token| !vocabulary.is_known(token));
+        let unknown = unknown.count();
+        if unknown == count {
+            return Err(format!(
+                "none of its {count} {unit}s is in the model's vocabulary of {}; evaluate the \
+                 model on a text like the one that it was trained on",
+                vocabulary.entries.len()
+            ));
+        }
+        let streams = test_streams(count, self.streams);
+        let mut labelled = LabelledData::from(ragged_streams(&tokens, streams, vocabulary.size()));
+        labelled.extent = Some(Extent {
+            count,
+            unit: match vocabulary.unit {
+                Unit::Char => "characters",
+                Unit::Byte => "bytes",
+                Unit::Word => "words",
+            },
+        });
+        if unknown > 0 {
+            labelled.notes.push(format!(
+                "{unknown} of the {count} {unit}s are not in the model's vocabulary and are \
+                 evaluated as the token `unknown`"
+            ));
+        }
+        Ok(labelled)
+    }
+
     fn too_short(&self, tokens: usize, purpose: &str, streams: usize) -> String {
         format!(
             "it has {tokens} {}s to {purpose}, but {streams} streams need at least {}: one each, \
@@ -252,6 +290,60 @@ impl Text {
     /// Returns where the test part of a text of this many tokens begins.
     fn cut(&self, tokens: usize) -> usize {
         tokens - (tokens as f64 * self.test_fraction).round() as usize
+    }
+}
+
+/// Reads the bytes of a text's file.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    file.map_err(|error| {
+        let problem = format!("the text cannot be read: {error}; set data.path to the file");
+        Error::file(path, problem)
+    })
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        format!(
+            "byte {at}, which is {:#04x}, is not UTF-8; convert the file \
+             (`iconv -f latin1 -t utf8`), or set data.unit = \"byte\" to read any bytes",
+            bytes[at]
+        )
+    })
+}
+
+/// Returns how many streams a text of this many tokens is evaluated in, at most `most`.
+fn test_streams(tokens: usize, most: usize) -> usize {
+    (tokens.saturating_sub(1) / SHORTEST_TEST_STREAM).clamp(1, most)
+}
+
+/// Cuts at least two tokens into at most `streams` contiguous streams that leave none over: the
+/// last one may be shorter than the others.
+fn ragged_streams(tokens: &[u32], streams: usize, vocabulary: usize) -> Dataset {
+    let predicted = tokens.len() - 1;
+    let steps = predicted.div_ceil(streams);
+    let count = predicted.div_ceil(steps);
+    let padded = |tokens: &[u32]| {
+        let mut padded = tokens.to_vec();
+        padded.resize(count * steps, 0);
+        padded
+    };
+    let length = |n: usize| steps.min(predicted - n * steps) as u32;
+    Dataset {
+        count,
+        steps,
+        features: 1,
+        inputs: Inputs::Tokens {
+            values: padded(&tokens[..predicted]),
+            vocabulary,
+        },
+        targets: Targets::Classes {
+            labels: padded(&tokens[1..]),
+            classes: vocabulary,
+            per_step: true,
+        },
+        lengths: (count * steps > predicted).then(|| (0..count).map(length).collect()),
     }
 }
 
@@ -343,6 +435,34 @@ mod tests {
         assert_eq!(vocabulary.size(), 256);
         assert_eq!(vocabulary.bytes(255), [255]);
         assert_eq!(vocabulary.encode_known("\u{e9}").unwrap(), [0xc3, 0xa9]);
+    }
+
+    #[test]
+    fn all_of_a_text_is_evaluated() {
+        let own = text(Unit::Char, 2, 0.0);
+        let known = split(&own, b"abcabcabcabc").unwrap().preparation;
+        // 120 characters: 119 predictions in two streams, one step shorter the last.
+        let labelled = own
+            .labelled("abcabx".repeat(20).as_bytes(), &known)
+            .unwrap();
+        let data = &labelled.data;
+        data.check().unwrap();
+        assert_eq!((data.count, data.steps), (2, 60));
+        assert_eq!(data.lengths, Some(vec![60, 59]));
+        let (inputs, labels) = tokens(data);
+        assert_eq!(inputs[..6], [1, 2, 3, 1, 2, 0]);
+        assert_eq!(labels[..5], inputs[1..6]);
+        assert_eq!(labels[59], inputs[60]);
+        assert_eq!(labelled.extent.unwrap().to_string(), "120 characters");
+        assert!(labelled.notes[0].starts_with("20 of the 120 characters"));
+        for (bytes, expected) in [
+            (&b"a"[..], "it has 1 characters"),
+            (b"xyz", "none of its 3 characters"),
+            (b"ab\xff", "byte 2, which is 0xff"),
+        ] {
+            let problem = own.labelled(bytes, &known).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        }
     }
 
     #[test]

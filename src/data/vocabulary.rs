@@ -124,6 +124,22 @@ impl Vocabulary {
         }
     }
 
+    /// Returns a readable name of a token: its string, in quotes and with escapes where it has
+    /// white space or control characters; for a byte that is not ASCII, its value in hexadecimal.
+    pub fn label(&self, token: u32) -> String {
+        if !self.is_known(token) {
+            return "(unknown)".to_string();
+        }
+        let bytes = self.bytes(token);
+        match str::from_utf8(&bytes) {
+            Ok(text) if text.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+                format!("\"{}\"", text.escape_debug())
+            }
+            Ok(text) => text.to_string(),
+            Err(_) => bytes.iter().map(|byte| format!("0x{byte:02x}")).collect(),
+        }
+    }
+
     /// Returns the tokens of a text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         if self.unit == Unit::Byte {
@@ -196,6 +212,26 @@ mod tests {
                 "\u{1f600}",
                 " "
             ]
+        );
+    }
+
+    #[test]
+    fn labels_are_readable() {
+        let vocabulary = Vocabulary {
+            unit: Unit::Word,
+            entries: ["\n", " the", "\u{e9}t\u{e9}", "\""]
+                .map(String::from)
+                .into(),
+        };
+        let labels: Vec<String> = (0..5).map(|token| vocabulary.label(token)).collect();
+        assert_eq!(
+            labels,
+            ["(unknown)", "\"\\n\"", "\" the\"", "\u{e9}t\u{e9}", "\""]
+        );
+        let bytes = Vocabulary::of_bytes();
+        assert_eq!(
+            [65, 10, 0, 233].map(|byte| bytes.label(byte)),
+            ["A", "\"\\n\"", "\"\\0\"", "0xe9"]
         );
     }
 

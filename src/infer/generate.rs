@@ -94,7 +94,8 @@ fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
         Context::SlidingWindow(steps) if seed.len() / width < steps || steps == 0 => {
             Err(Error::data(format!(
                 "the seed has {} steps and the window {steps}; the window must have at least 1 \
-                 step, and the seed at least as many as the window",
+                 step, and the seed at least as many as the window: use a longer seed, or carry \
+                 the state",
                 seed.len() / width
             )))
         }

@@ -1,11 +1,12 @@
 //! Predictions for lines of text, one time step each, as they arrive.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ndarray::{ArrayView2, ArrayView3};
 
 use super::dataset::{probabilities_or_values, wrong_shape};
-use super::predict::{Predictor, Sequences, State};
+use super::predict::{Prediction, Predictor, Sequences, State};
 use crate::backend::OpenDevice;
 use crate::data::csv::parse::split_line;
 use crate::data::preparation::Normal;
@@ -14,15 +15,45 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 
 /// Predicts for lines as they arrive. Each line is a time step; the states are carried from line to
-/// line.
+/// line. Where a header has the model's column of groups, each group is a sequence of its own, and
+/// its lines may be between those of others.
 pub struct LinePredictor<'a> {
     model: &'a Model,
     predictor: Predictor,
-    /// The states after the last line; `None` before the first line of a sequence.
-    states: Option<Vec<State>>,
+    /// The sequences so far since the last empty line, by group.
+    sequences: HashMap<String, LineSequence>,
+    /// Empty lines with lines before them: each began another sequence.
+    breaks: usize,
     reader: LineReader<'a>,
     /// The name of the source in error messages.
     source: &'a Path,
+}
+
+/// A sequence of lines.
+#[derive(Default)]
+struct LineSequence {
+    /// The states after its last line; `None` before the first.
+    states: Option<Vec<State>>,
+    /// Its last line, in its own units and without missing values.
+    previous: Option<Vec<f64>>,
+    /// Lines so far.
+    count: usize,
+}
+
+/// The prediction for a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinePrediction {
+    /// The group of the line, where the header has the model's column of groups.
+    pub group: Option<String>,
+    /// The sequence, from 0; an empty line begins another.
+    pub sequence: usize,
+    /// The line's time step in its group or sequence, from 0.
+    pub step: usize,
+    /// The row (of its group or sequence) that is predicted, from 1: for a forecast, one after the
+    /// line. `None` for a model of data that are not rows of a table or series.
+    pub row: Option<usize>,
+    /// `[K]`: probabilities of a model that classifies, else values in the data's own units.
+    pub values: Vec<f32>,
 }
 
 impl<'a> LinePredictor<'a> {
@@ -40,54 +71,80 @@ impl<'a> LinePredictor<'a> {
         Ok(LinePredictor {
             model,
             predictor: Predictor::load(model, 1, 1, device)?,
-            states: None,
+            sequences: HashMap::new(),
+            breaks: 0,
             reader: LineReader::new(model),
             source,
         })
     }
 
-    /// Predicts for a line of numbers, `line` being its number. Returns `[K]`, probabilities of a
-    /// model that classifies, else values in the data's own units; `None` for a header, and for an
-    /// empty line, after which a new sequence begins.
+    /// Whether the header has the model's column of groups; known after the first line.
+    pub fn has_groups(&self) -> bool {
+        self.reader.group.is_some()
+    }
+
+    /// Predicts for a line of numbers, `line` being its number. Returns `None` for a header, and
+    /// for an empty line, after which new sequences begin.
     ///
     /// # Errors
     /// [`Error::File`] for a line that the model cannot read; those of the device.
-    pub fn predict(&mut self, text: &str, line: u64) -> Result<Option<Vec<f32>>> {
+    pub fn predict(&mut self, text: &str, line: u64) -> Result<Option<LinePrediction>> {
         if text.trim().is_empty() {
-            self.states = None;
-            self.reader.previous = None;
+            self.breaks += usize::from(!self.sequences.is_empty());
+            self.sequences.clear();
             return Ok(None);
         }
-        let read = self.reader.read(text, line);
-        let read =
-            read.map_err(|problem| Error::file(self.source, format!("line {line}: {problem}")))?;
-        let Some(values) = read else {
+        let refuse = |problem| Error::file(self.source, format!("line {line}: {problem}"));
+        let Some(record) = self.reader.record(text).map_err(refuse)? else {
             return Ok(None);
         };
-        let tokens: Vec<u32> = values.iter().map(|&value| value as u32).collect();
-        let sequences = if self.model.network.input.is_values() {
-            let values = ArrayView3::from_shape((1, 1, values.len()), &values);
-            Sequences::Values(values.map_err(wrong_shape)?)
-        } else {
-            Sequences::Tokens(ArrayView2::from_shape((1, 1), &tokens).map_err(wrong_shape)?)
-        };
-        let states = self.states.as_deref();
-        let predicted = self
-            .predictor
-            .predict_prepared(sequences, None, states, &|_| 0);
-        let prediction = predicted.map_err(|error| match error {
+        let group = self.reader.group.map(|column| record[column].clone());
+        let own = self.sequences.entry(group.clone().unwrap_or_default());
+        let own = own.or_default();
+        let values = self.reader.read(&record, &mut own.previous);
+        let prediction = predict_step(
+            self.model,
+            &mut self.predictor,
+            &values.map_err(refuse)?,
+            own.states.as_deref(),
+        );
+        let prediction = prediction.map_err(|error| match error {
             // Its sequence is the line.
-            Error::Data(problem) | Error::Usage(problem) => {
-                Error::file(self.source, format!("line {line}: {problem}"))
-            }
+            Error::Data(problem) | Error::Usage(problem) => refuse(problem),
             error => error,
         })?;
         let outputs = probabilities_or_values(self.model, &prediction);
-        self.states = Some(prediction.states);
-        let mut outputs: Vec<f32> = outputs.iter().copied().collect();
-        Normal::undo_all(&self.model.preparation.targets, &mut outputs);
-        Ok(Some(outputs))
+        own.states = Some(prediction.states);
+        let mut values: Vec<f32> = outputs.iter().copied().collect();
+        Normal::undo_all(&self.model.preparation.targets, &mut values);
+        let step = own.count;
+        own.count += 1;
+        let horizon = self.reader.format.horizon;
+        Ok(Some(LinePrediction {
+            group,
+            sequence: self.breaks,
+            step,
+            row: horizon.map(|horizon| step + 1 + horizon),
+            values,
+        }))
     }
+}
+
+/// Predicts after one time step `[I]` of one sequence.
+fn predict_step(
+    model: &Model,
+    predictor: &mut Predictor,
+    values: &[f32],
+    states: Option<&[State]>,
+) -> Result<Prediction> {
+    let tokens: Vec<u32> = values.iter().map(|&value| value as u32).collect();
+    let sequences = if model.network.input.is_values() {
+        let values = ArrayView3::from_shape((1, 1, values.len()), values);
+        Sequences::Values(values.map_err(wrong_shape)?)
+    } else {
+        Sequences::Tokens(ArrayView2::from_shape((1, 1), &tokens).map_err(wrong_shape)?)
+    };
+    predictor.predict_prepared(sequences, None, states, &|_| 0)
 }
 
 /// Reads the model's inputs from lines of a table.
@@ -96,11 +153,11 @@ struct LineReader<'a> {
     format: LineFormat<'a>,
     /// `[I]`: the cell of each input.
     columns: Vec<usize>,
+    /// The cell of the group, where the header has its column.
+    group: Option<usize>,
     /// Cells of each line, once a header was read.
     cells: Option<usize>,
     is_first: bool,
-    /// The previous line of the sequence, in its own units.
-    previous: Option<Vec<f64>>,
 }
 
 impl LineReader<'_> {
@@ -114,15 +171,14 @@ impl LineReader<'_> {
             model,
             format: model.recipe.data.source().line_format(),
             columns: (0..width).collect(),
+            group: None,
             cells: None,
             is_first: true,
-            previous: None,
         }
     }
 
-    /// The inputs in a line, prepared for the network; `None` for a header, which only the first
-    /// line may be.
-    fn read(&mut self, text: &str, line: u64) -> Result<Option<Vec<f32>>, String> {
+    /// The cells of a line; `None` for a header, which only the first line may be.
+    fn record(&mut self, text: &str) -> Result<Option<Vec<String>>, String> {
         let record = split_line(text, self.format.delimiter)?;
         let is_first = std::mem::replace(&mut self.is_first, false);
         if is_first && self.is_header(&record) {
@@ -130,14 +186,24 @@ impl LineReader<'_> {
             return Ok(None);
         }
         self.check_cells(&record)?;
-        let value = |&column: &usize| {
-            let cell = &record[column];
-            let number = self.format.cells.number(cell);
-            number.ok_or_else(|| format!("`{}` is not a finite number", cell.escape_debug()))
+        Ok(Some(record))
+    }
+
+    /// The inputs in the cells of a line, prepared for the network. `previous` is the line before
+    /// it in its sequence, and becomes this one.
+    fn read(&self, record: &[String], previous: &mut Option<Vec<f64>>) -> Result<Vec<f32>, String> {
+        let value = |input: usize| {
+            let cell = &record[self.columns[input]];
+            let not_a_number = || {
+                let cell = cell.escape_debug();
+                format!("{}: `{cell}` is not a finite number", self.name(input))
+            };
+            self.format.cells.number(cell).ok_or_else(not_a_number)
         };
-        let values: Vec<f64> = self.columns.iter().map(value).collect::<Result<_, _>>()?;
+        let values = (0..self.columns.len()).map(value);
+        let values: Vec<f64> = values.collect::<Result<_, _>>()?;
         if self.model.network.input.is_values() {
-            return self.prepare(values, line).map(Some);
+            return self.prepare(values, previous);
         }
         let vocabulary = self.model.network.input_size;
         let token = values[0];
@@ -146,7 +212,15 @@ impl LineReader<'_> {
                 "{token} is not a token; tokens are whole numbers below {vocabulary}"
             ));
         }
-        Ok(Some(vec![token as f32]))
+        Ok(vec![token as f32])
+    }
+
+    /// What an input is called in messages.
+    fn name(&self, input: usize) -> String {
+        match self.names().get(input) {
+            Some(name) => format!("the column `{}`", name.escape_debug()),
+            None => format!("cell {}", self.columns[input] + 1),
+        }
     }
 
     /// The names of the inputs; none for a model that was not trained on a table.
@@ -167,6 +241,8 @@ impl LineReader<'_> {
                 .ok_or_else(|| format!("the header has no column `{name}`, which the model reads"))
         };
         self.columns = self.names().iter().map(column).collect::<Result<_, _>>()?;
+        let group = self.format.group;
+        self.group = group.and_then(|group| record.iter().position(|cell| cell == group));
         self.cells = Some(record.len());
         Ok(())
     }
@@ -191,18 +267,19 @@ impl LineReader<'_> {
     }
 
     /// Fills missing values, if need be from the previous line, and normalises.
-    fn prepare(&mut self, values: Vec<f64>, line: u64) -> Result<Vec<f32>, String> {
+    fn prepare(
+        &self,
+        values: Vec<f64>,
+        previous: &mut Option<Vec<f64>>,
+    ) -> Result<Vec<f32>, String> {
         let (width, preparation) = (self.columns.len(), &self.model.preparation);
-        let mut rows = self.previous.take().unwrap_or_default();
+        let mut rows = previous.take().unwrap_or_default();
         rows.extend(values);
         let filled = preparation.fill(self.format.missing, &mut rows, width);
-        filled.map_err(|(_, column)| {
-            let cell = self.columns[column] + 1;
-            format!("cell {cell} of line {line} is missing")
-        })?;
+        filled.map_err(|(_, input)| format!("{} has no value", self.name(input)))?;
         let values = rows.split_off(rows.len() - width);
         let prepared = Normal::prepare_all(&preparation.inputs, &values);
-        self.previous = Some(values);
+        *previous = Some(values);
         Ok(prepared)
     }
 }

@@ -25,7 +25,11 @@ fn a_recipe_made_in_code_can_be_written_and_read_and_has_no_data_to_load() {
         assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
         for error in [
             recipe.data.load(0).unwrap_err(),
-            recipe.data.source().load_split(Split::Test, 0).unwrap_err(),
+            recipe
+                .data
+                .source()
+                .load_split(Split::Test, 0, None)
+                .unwrap_err(),
         ] {
             assert_eq!(error.exit_code(), 2);
             let message = error.to_string();

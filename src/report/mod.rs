@@ -50,6 +50,8 @@ pub struct RunDetails {
 /// A series and its continuation by the network's own predictions, in the units of the data.
 #[derive(Debug, Clone)]
 pub struct Continuation {
+    /// Where the history ends: the file, its row and group.
+    pub origin: String,
     /// `[steps, columns]`: the values before the continuation.
     pub history: Vec<f32>,
     /// `[steps, columns]`

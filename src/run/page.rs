@@ -2,6 +2,7 @@
 
 use crate::backend::OpenDevice;
 use crate::data::preparation::Normal;
+use crate::data::source::ForecastRequest;
 use crate::data::{Split, Splits};
 use crate::infer::generate::{Context, diverges_at, generate};
 use crate::model::Model;
@@ -25,13 +26,13 @@ pub fn details(
     };
     let in_time = model.recipe.data.source().is_in_time_order();
     let predictions = SplitPredictions::new(model, tested, split, in_time, device);
+    let remarks = comparison.map(BaselineComparison::remarks);
+    let notes = data.class_notes().into_iter().chain(data.notes.clone());
     RunDetails {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
         predictions: predictions.map(Some).map_err(|error| error.to_string()),
         baselines: comparison.map(BaselineComparison::rows).unwrap_or_default(),
-        remarks: comparison
-            .map(BaselineComparison::remarks)
-            .unwrap_or_default(),
+        remarks: remarks.into_iter().flatten().chain(notes).collect(),
         continuation: continuation(model, device),
     }
 }
@@ -39,9 +40,14 @@ pub fn details(
 /// The model's own series continued, if the model can continue one.
 fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
     let data = model.recipe.data.source();
-    let seed = data.forecast_start(None, &model.preparation).ok()?;
+    let request = ForecastRequest {
+        file: None,
+        group: None,
+        preparation: &model.preparation,
+    };
+    let seed = data.forecast_start(&request).ok()?;
     let width = seed.columns.len();
-    let (mut history, columns) = (seed.history, seed.columns);
+    let (mut history, columns, origin) = (seed.history, seed.columns, seed.origin);
     let steps = CONTINUED.min(history.len() / width * 4);
     let mut values = generate(model, &seed.values, steps, Context::CarriedState, device).ok()?;
     let diverges_at = diverges_at(&seed.values, &values).map(|value| value / width);
@@ -49,6 +55,7 @@ fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
         Normal::undo_all(&model.preparation.targets, values);
     }
     Some(Continuation {
+        origin: origin.to_string(),
         history,
         values,
         columns,

@@ -7,12 +7,21 @@ use crate::data::preparation::Preparation;
 use crate::error::Result;
 use crate::recipe::DataRecipe;
 
+/// The most frequent class of the training split as the answer for every sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MajorityBaseline {
+    /// The name of the class.
+    pub class: String,
+    /// On the split that the model is compared on.
+    pub accuracy: f64,
+}
+
 /// A model's scores on a split beside those of baselines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaselineComparison {
     accuracy: Option<f64>,
-    /// The share of the most frequent class; where there are classes.
-    pub majority: Option<f64>,
+    /// `None` for target values, and without a training split.
+    pub majority: Option<MajorityBaseline>,
     /// The model's loss at the last step of each sequence.
     pub loss: f64,
     pub baselines: Vec<Baseline>,
@@ -22,7 +31,7 @@ pub struct BaselineComparison {
 
 impl BaselineComparison {
     /// Compares a model that has these `scores` on `data` with baselines that are fitted to
-    /// `train`.
+    /// `train`, the model's own training split. Without it there are no baselines.
     ///
     /// # Errors
     /// [`Error::Failed`](crate::error::Error::Failed) where a linear regression cannot be computed.
@@ -42,9 +51,13 @@ impl BaselineComparison {
             Some(train) => baselines::of_values(train, data, recipe.source().forecast().as_ref())?,
             None => vec![],
         };
+        let majority = train.and_then(|train| baselines::majority(train, data));
         Ok(BaselineComparison {
             accuracy: scores.accuracy,
-            majority: baselines::majority(data),
+            majority: majority.map(|majority| MajorityBaseline {
+                class: preparation.class(majority.class),
+                accuracy: majority.accuracy,
+            }),
             loss: scores.last_step_loss.unwrap_or(scores.loss),
             baselines,
             unit,
@@ -61,8 +74,8 @@ impl BaselineComparison {
         let baselines = self.baselines.iter();
         let unbeaten = baselines.filter(|each| each.loss.is_some_and(|loss| loss <= self.loss));
         let mut names: Vec<&str> = unbeaten.map(|each| each.name.as_str()).collect();
-        let accuracies = self.accuracy.zip(self.majority);
-        if accuracies.is_some_and(|(accuracy, majority)| accuracy <= majority) {
+        let accuracies = self.accuracy.zip(self.majority.as_ref());
+        if accuracies.is_some_and(|(accuracy, majority)| accuracy <= majority.accuracy) {
             names.push("the most frequent class");
         }
         names
@@ -92,9 +105,10 @@ impl BaselineComparison {
 
     /// A sentence on the most frequent class; where there are classes.
     pub fn majority_remark(&self) -> Option<String> {
-        let majority = self.majority?;
+        let MajorityBaseline { class, accuracy } = self.majority.as_ref()?;
         Some(format!(
-            "the most frequent class alone has accuracy {majority:.4}"
+            "the most frequent class alone has accuracy {accuracy:.4} \
+             (`{class}`, the most frequent one of the training split)"
         ))
     }
 

@@ -1,5 +1,6 @@
 //! The evaluation of a saved model on a data set.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,13 +14,13 @@ use super::scores::Scores;
 use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
+use crate::data::labelled::{Extent, LabelledRequest};
 use crate::data::{Dataset, Split, Targets};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::model::Model;
 use crate::network::{Loss, Network};
 use crate::program::Phase;
-use crate::recipe::DataRecipe;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind};
 
@@ -75,40 +76,83 @@ impl Evaluation {
 /// The data that a model is evaluated on.
 #[derive(Debug, Clone)]
 pub struct EvaluationData {
-    /// The split to evaluate.
+    /// The sequences to evaluate.
     pub data: Arc<Dataset>,
-    /// The training split, for a model that predicts values: baselines are fitted to it.
+    /// The split that they are; `None` for all of a file.
+    pub split: Option<Split>,
+    /// What they were cut from, for another file than the model's own.
+    pub extent: Option<Extent>,
+    /// The model's own training split, which baselines are fitted to; `None` if it cannot be read.
     pub train: Option<Arc<Dataset>>,
+    /// What was left out, and why; one clause each.
+    pub notes: Vec<String>,
 }
 
 impl EvaluationData {
-    /// Loads a split of `recipe`, which is the model's own or the same kind of data elsewhere,
-    /// prepared as the data that the model was trained on.
+    /// Loads a split of the model's own data, prepared as for its training.
     ///
     /// # Errors
-    /// Those of data that cannot be read; [`Error::Usage`] where there is no such split.
-    pub fn load(model: &Model, recipe: &DataRecipe, split: Split) -> Result<EvaluationData> {
-        let (seed, preparation) = (model.recipe.seed, &model.preparation);
-        let classifies = model.network.head.loss == Loss::CrossEntropy;
-        if classifies && preparation.is_plain() {
-            return Ok(EvaluationData {
-                data: recipe.source().load_split(split, seed)?,
+    /// Those of data that cannot be read; [`Error::Data`] if there is no such split.
+    pub fn load(model: &Model, split: Split) -> Result<EvaluationData> {
+        let (source, preparation) = (model.recipe.data.source(), Some(&model.preparation));
+        match source.load(model.recipe.seed, preparation) {
+            Ok(splits) => Ok(EvaluationData {
+                train: Some(splits.train.clone()),
+                notes: splits.notes.clone(),
+                data: splits.take(split)?,
+                split: Some(split),
+                extent: None,
+            }),
+            // The files of the other split may be missing.
+            Err(error) => Ok(EvaluationData {
+                data: source.load_split(split, model.recipe.seed, preparation)?,
+                split: Some(split),
+                extent: None,
                 train: None,
-            });
+                notes: vec![no_baselines(&error)],
+            }),
         }
-        let splits = recipe.source().load(seed, Some(preparation))?;
+    }
+
+    /// Loads another file or directory of the kind that the model was trained on: all of it, or
+    /// `split` of a path that holds both. It is prepared as the model's training data.
+    ///
+    /// # Errors
+    /// Those of [`DataSource::load_labelled`](crate::data::DataSource::load_labelled).
+    pub fn of_file(model: &Model, path: &Path, split: Option<Split>) -> Result<EvaluationData> {
+        let source = model.recipe.data.source();
+        let labelled = source.load_labelled(&LabelledRequest {
+            path,
+            split,
+            preparation: &model.preparation,
+            outputs: model.network.head.size,
+        })?;
+        let mut notes = labelled.notes;
+        let own = source.load_split(Split::Train, model.recipe.seed, Some(&model.preparation));
+        let train = own.map_err(|error| notes.push(no_baselines(&error))).ok();
         Ok(EvaluationData {
-            train: (!classifies).then(|| splits.train.clone()),
-            data: splits.take(split)?,
+            data: labelled.data.into(),
+            split: labelled.split,
+            extent: labelled.extent,
+            train,
+            notes,
         })
     }
+}
+
+/// A note that the training split cannot be read.
+fn no_baselines(error: &Error) -> String {
+    format!(
+        "the baselines are left out, because they are fitted to the model's training split, which \
+         cannot be read: {error}"
+    )
 }
 
 /// Evaluates a saved model on a data set.
 ///
 /// # Errors
-/// Those of data that do not fit the model, of parameters that are not the network's, and of the
-/// device; [`Error::Data`] for a loss that is not finite, with the sequence.
+/// Those of data that do not fit the model or have no target, of parameters that are not the
+/// network's, and of the device; [`Error::Data`] for a loss that is not finite, with the sequence.
 pub fn evaluate(
     model: &Model,
     data: &Dataset,
@@ -134,6 +178,12 @@ pub fn evaluate_on(
     evaluator.write(model, data)?;
     let start = Instant::now();
     let totals = evaluator.play(data)?;
+    if totals.is_empty() {
+        return Err(Error::data(
+            "no output of the data has a target: every label is negative or every target value is \
+             missing; an evaluation needs at least one",
+        ));
+    }
     let seconds = start.elapsed().as_secs_f64();
     if !totals.loss().is_finite() {
         let sequence = first_not_finite(model, data, batch_size, device)?;

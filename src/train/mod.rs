@@ -17,7 +17,7 @@ mod recording;
 mod scores;
 mod trainer;
 
-pub use comparison::BaselineComparison;
+pub use comparison::{BaselineComparison, MajorityBaseline};
 pub use diagnose::{Diagnosis, Finding, NotFiniteValues};
 pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_on};
 pub use events::{Ending, EpochMetrics, Event, LossReport, Observer, Progress};

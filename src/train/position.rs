@@ -70,6 +70,11 @@ impl Totals {
         self.last_labelled += last_labelled;
     }
 
+    /// Whether no output had a label.
+    pub(super) fn is_empty(&self) -> bool {
+        self.labelled == 0.0
+    }
+
     /// Mean over the labelled outputs.
     pub(super) fn loss(&self) -> f64 {
         self.loss / self.labelled.max(1.0)

@@ -386,7 +386,7 @@ pub fn csv(input: &[u8]) -> bool {
         .expect("it fits");
     for data in [&splits.train].into_iter().chain(&splits.test) {
         data.check().expect("data that are read are valid");
-        baselines::majority(data);
+        baselines::majority(&splits.train, data);
         let _ = baselines::of_values(&splits.train, data, csv.forecast().as_ref());
     }
     true

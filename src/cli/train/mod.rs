@@ -175,6 +175,7 @@ impl Train {
             program_loaded: start.elapsed(),
         };
         describe(console, &recipe, &data, &chosen.line, &run);
+        note_problems(console, &data);
         stop_on_signals(console, &stop)?;
         let mut display =
             TrainDisplay::new(console, self.json, &recipe, &data).with_start(start, times);
@@ -390,6 +391,13 @@ fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run
     console.say(format!("data    {}{streamed}", data_line(data)));
     console.say(format!("device  {device}"));
     console.say(format!("out     {}", run.path().display()));
+}
+
+/// Warns of what is in no split, and of classes that one split lacks.
+fn note_problems(console: &Console, data: &Splits) {
+    for note in data.notes.iter().chain(&data.class_notes()) {
+        console.note(format!("warning: {note}"));
+    }
 }
 
 /// Says why a run ended before its last update.

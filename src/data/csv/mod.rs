@@ -2,6 +2,8 @@
 //! there is one, assigns rows to series.
 
 pub(crate) mod cells;
+mod forecast;
+mod labelled;
 #[cfg(feature = "tables")]
 mod order;
 #[cfg_attr(not(feature = "tables"), path = "no_parse.rs")]
@@ -19,9 +21,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::baselines::Forecast;
+use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
-    DataSource, DataUse, ExpectedPath, ForecastStart, InputRequest, LineFormat, PredictionInputs,
+    DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
+    PredictionInputs,
 };
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
@@ -29,6 +33,7 @@ use crate::fields;
 use crate::messages::excerpt;
 use crate::network::{Loss, Reads};
 pub(crate) use cells::CellFormat;
+pub(super) use forecast::no_groups;
 pub(super) use splits::PreparedRows;
 
 /// The columns of a table to read, and how rows become sequences.
@@ -147,6 +152,8 @@ pub(crate) struct TableSeries<V = f64> {
     pub name: String,
     /// `[R]`: the line of the file at which each row begins, from 1.
     pub lines: Vec<u64>,
+    /// The cell of the column of times in the last row, if there is such a column.
+    pub last_time: Option<String>,
     /// `[R, I]`
     pub inputs: Vec<V>,
     /// `[R, K]`, for a regression.
@@ -272,21 +279,6 @@ impl Csv {
         }
     }
 
-    /// Returns the last window of a series, and the rows before it.
-    pub(super) fn start_after(&self, series: &TableSeries<f32>) -> ForecastStart {
-        let last_rows = |rows: usize| {
-            let rows = rows.min(series.rows());
-            series.inputs[series.inputs.len() - rows * self.inputs.len()..].to_vec()
-        };
-        let steps = self.steps.unwrap_or(series.rows());
-        ForecastStart {
-            values: last_rows(steps),
-            history: last_rows(steps.saturating_mul(4)),
-            steps,
-            columns: self.inputs.clone(),
-        }
-    }
-
     fn validate_split(&self) -> Result<()> {
         fields::fraction("data.test_fraction", self.test_fraction)?;
         match self.split_by {
@@ -376,24 +368,13 @@ impl DataSource for Csv {
         self.window_inputs(&series, request.path, notes)
     }
 
-    /// Returns the last window of the table, or of its last series if there are several.
-    fn forecast_start(&self, file: Option<&Path>, known: &Preparation) -> Result<ForecastStart> {
-        if self.inputs != self.targets || self.horizon != 1 {
-            return Err(Error::data(format!(
-                "the model reads {} and predicts {}, {} rows ahead; to continue a table, a model \
-                 must predict its own next inputs: data.targets the same as data.inputs, and \
-                 data.horizon = 1. Its predictions for known rows are those of `predict`.",
-                self.inputs.join(", "),
-                self.targets.join(", "),
-                self.horizon
-            )));
-        }
-        let path = file.unwrap_or(&self.path);
-        let PreparedRows { series, .. } = self.series(path, known)?;
-        let Some(last) = series.last() else {
-            return Err(Error::file(path, "has no row to continue"));
-        };
-        Ok(self.start_after(last))
+    fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
+        self.labelled(request)
+    }
+
+    /// Returns the last window of the table, or of one of its series if there are several.
+    fn forecast_start(&self, request: &ForecastRequest) -> Result<ForecastStart> {
+        self.table_end(request)
     }
 
     /// Returns the input that each target is a later value of, if all targets are inputs.
@@ -422,6 +403,8 @@ impl DataSource for Csv {
             cells: self.cell_format(),
             inputs: &self.inputs,
             missing: self.missing,
+            group: self.group.as_deref(),
+            horizon: Some(self.horizon),
         }
     }
 }

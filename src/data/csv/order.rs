@@ -19,15 +19,18 @@ pub(super) fn sort(read: &mut SeriesReader, column: &str, path: &Path) -> Result
     let times = times_of(&cells)
         .map_err(|problem| Error::file(path, format!("the column `{name}`: {problem}")))?;
     let mut of_series: Vec<Vec<f64>> = vec![vec![]; read.series.len()];
-    for (time, &owner) in times.iter().zip(&read.owners) {
+    let mut cells_of_series: Vec<Vec<&str>> = vec![vec![]; read.series.len()];
+    for ((time, &owner), &cell) in times.iter().zip(&read.owners).zip(&cells) {
         let series = &read.series[owner];
         let line = series.lines[of_series[owner].len()];
         let problem =
             || format!("line {line}: the column `{name}` has no time; each row needs one");
         of_series[owner].push(time.ok_or_else(|| Error::file(path, problem()))?);
+        cells_of_series[owner].push(cell);
     }
     let mut moved = 0;
-    for (series, times) in read.series.iter_mut().zip(&of_series) {
+    let series = read.series.iter_mut().zip(&cells_of_series);
+    for ((series, cells), times) in series.zip(&of_series) {
         let mut order: Vec<usize> = (0..times.len()).collect();
         order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
         moved += order
@@ -36,6 +39,7 @@ pub(super) fn sort(read: &mut SeriesReader, column: &str, path: &Path) -> Result
             .filter(|(to, from)| to != *from)
             .count();
         series.reorder(&order);
+        series.last_time = order.last().map(|&row| cells[row].to_string());
     }
     Ok((moved > 0).then(|| format!("{moved} rows of {} were sorted by `{name}`", times.len())))
 }

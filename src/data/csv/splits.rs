@@ -248,7 +248,7 @@ impl Csv {
 
     /// Fills missing inputs of the series of the file `path`. Returns a sentence on them, if there
     /// are any.
-    fn fill(
+    pub(super) fn fill(
         &self,
         series: &mut [TableSeries],
         path: &Path,
@@ -341,6 +341,7 @@ impl TableSeries {
         TableSeries {
             name: self.name.clone(),
             lines: self.lines[rows.clone()].to_vec(),
+            last_time: self.last_time.clone(),
             inputs: Normal::prepare_all(&preparation.inputs, &self.inputs[part(inputs)]),
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use file::{IMAGES, LABELS, find_file, open, read};
 use serde::{Deserialize, Serialize};
 
+use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::Preparation;
 use super::source::{
     DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
@@ -95,10 +96,27 @@ impl DataSource for Idx {
     }
 
     /// Reads one split; the files of the other need not exist.
-    fn load_split(&self, split: Split, _seed: u64) -> Result<Arc<Dataset>> {
+    fn load_split(
+        &self,
+        split: Split,
+        _seed: u64,
+        _known: Option<&Preparation>,
+    ) -> Result<Arc<Dataset>> {
         let mut data = load_split(&locate(&self.path)?, split, self.classes)?;
         self.rescale(&mut data);
         Ok(data.into())
+    }
+
+    /// Reads the test split of the directory, or the one of the request; the files of the other
+    /// need not exist.
+    fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
+        let split = request.split.unwrap_or(Split::Test);
+        let mut data = load_split(&locate(request.path)?, split, self.classes)?;
+        self.rescale(&mut data);
+        Ok(LabelledData {
+            split: Some(split),
+            ..data.into()
+        })
     }
 
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
@@ -132,7 +150,7 @@ impl DataSource for Idx {
 
     /// Returns the sizes of the images, or those of MNIST if the files do not exist.
     fn sizes(&self, seed: u64) -> Result<SequenceSizes> {
-        let loaded = self.load_split(Split::Test, seed);
+        let loaded = self.load_split(Split::Test, seed, None);
         let [steps, inputs] = loaded.map_or(MNIST_SIZES, |data| [data.steps, data.features]);
         Ok(SequenceSizes {
             steps,

@@ -6,6 +6,7 @@ mod files;
 #[cfg(feature = "tables")]
 mod header;
 mod inputs;
+mod labelled;
 mod labels;
 mod sequences;
 mod splits;
@@ -23,6 +24,7 @@ pub use files::{ArrayFiles, parse};
 pub(crate) use header::check_header;
 use serde::{Deserialize, Serialize};
 
+use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs,
@@ -186,6 +188,10 @@ impl DataSource for Npy {
         let test = self.test_path.as_ref().map(|path| ArrayFiles::open(path));
         let mut files = ArrayFiles::open(&self.path)?;
         self.split(&mut files, test.transpose()?.as_mut(), seed, known)
+    }
+
+    fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
+        self.labelled(request)
     }
 
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {

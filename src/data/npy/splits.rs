@@ -13,8 +13,8 @@ use super::{ArrayFiles, Npy, files};
 use crate::error::{Error, Result};
 
 /// The arrays of a file or directory.
-struct SplitArrays {
-    sequences: FoundSequences,
+pub(super) struct SplitArrays {
+    pub sequences: FoundSequences,
     targets: FoundTargets,
     /// `[N]`: the group of each sequence.
     groups: Vec<i64>,
@@ -32,12 +32,12 @@ impl SplitArrays {
         }
     }
 
-    fn all(&self) -> Vec<usize> {
+    pub(super) fn all(&self) -> Vec<usize> {
         (0..self.sequences.count).collect()
     }
 
     /// Returns the targets of all sequences as a network learns them.
-    fn prepared_targets(
+    pub(super) fn prepared_targets(
         &self,
         classes: Option<&Classes>,
         preparation: &Preparation,
@@ -48,7 +48,7 @@ impl SplitArrays {
     }
 
     /// Returns some of the sequences as a network reads them.
-    fn prepared(
+    pub(super) fn prepared(
         &self,
         npy: &Npy,
         targets: &Targets,
@@ -143,7 +143,7 @@ impl Npy {
 
     /// Returns the classes of the labels in both splits; `None` without labels. Those of a model
     /// are `known`.
-    fn classes_of(
+    pub(super) fn classes_of(
         &self,
         found: &SplitArrays,
         test: Option<&SplitArrays>,
@@ -181,7 +181,7 @@ impl Npy {
 
     /// Returns the configuration of `x_test` and `y_test` for one of `x_train` and `y_train`, if
     /// these arrays exist.
-    fn of_test_names(&self, names: &[String]) -> Option<Npy> {
+    pub(super) fn of_test_names(&self, names: &[String]) -> Option<Npy> {
         let mut of_test = self.clone();
         let named = [
             &mut of_test.labels,
@@ -227,7 +227,7 @@ impl Npy {
     }
 
     /// Reads sequences with their targets, and the group of each.
-    fn read<R: Read + Seek>(&self, files: &mut ArrayFiles<R>) -> Result<SplitArrays> {
+    pub(super) fn read<R: Read + Seek>(&self, files: &mut ArrayFiles<R>) -> Result<SplitArrays> {
         let lengths = self.read_lengths(files)?;
         let sequences = self.inputs(files, lengths)?;
         let (targets, targets_path) = self.read_targets(files, &sequences)?;

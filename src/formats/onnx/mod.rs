@@ -4,6 +4,7 @@
 //! Formulas and layouts: version 17 of <https://onnx.ai/onnx/operators/>.
 
 mod graph;
+mod metadata;
 mod operator;
 mod proto;
 mod scan;
@@ -36,7 +37,8 @@ struct LayerOutput {
 /// `tokens` `[batch, time]` (int64), and with `lengths` also `lengths` `[batch]` (int32), the
 /// number of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time,
 /// K]` for a head that reads every step; padded steps are undefined. A network that classifies also
-/// has the output `probabilities`, the softmax of `outputs`. Batch and time may have any size.
+/// has the output `probabilities`, the softmax of `outputs`. Batch and time may have any size. The
+/// metadata of the file name the columns of inputs and targets, the classes and the tokens.
 ///
 /// # Errors
 /// [`Error::Usage`] if the file would be larger than 2 GiB, or if the model's parameters are not
@@ -61,6 +63,7 @@ pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
             domain: String::new(),
             version: OPSET,
         }],
+        metadata_props: metadata::entries(model),
     };
     let size = file.encoded_len();
     if size > LARGEST_FILE {

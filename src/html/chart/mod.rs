@@ -74,7 +74,8 @@ pub(crate) struct ChartSeries {
     /// Index of the colour.
     pub colour: usize,
     pub dashed: bool,
-    /// Horizontal and vertical values. Points that are not finite are left out.
+    /// Horizontal and vertical values. Points that are not finite are left out; a line has a gap
+    /// there.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -211,15 +212,27 @@ fn diagonal(x: &Axis, y: &Axis) -> String {
     )
 }
 
+/// The line of a series, with gaps where points cannot be drawn.
 fn line(series: &ChartSeries, x: &Axis, y: &Axis) -> String {
-    let coordinates = series.drawable();
-    let coordinates = coordinates.map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1)));
-    format!(
-        "<polyline class=\"{}\" points=\"{}\"><title>{}</title></polyline>\n",
-        series.class(),
-        coordinates.collect::<Vec<_>>().join(" "),
-        escape(&series.name)
-    )
+    let is_gap = |point: &(f64, f64)| !(is_drawable(point.0) && is_drawable(point.1));
+    let parts = series.points.split(is_gap).filter(|part| !part.is_empty());
+    let polyline = |part: &[(f64, f64)]| {
+        let coordinates = part.iter();
+        let coordinates =
+            coordinates.map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1)));
+        let mut coordinates: Vec<String> = coordinates.collect();
+        if let [alone] = &coordinates[..] {
+            // A line of one point is invisible; of the same point twice it is a dot.
+            coordinates.push(alone.clone());
+        }
+        format!(
+            "<polyline class=\"{}\" points=\"{}\"><title>{}</title></polyline>\n",
+            series.class(),
+            coordinates.join(" "),
+            escape(&series.name)
+        )
+    };
+    parts.map(polyline).collect()
 }
 
 /// The legend of the series as HTML.
@@ -258,6 +271,19 @@ mod tests {
     fn a_chart_without_finite_points_is_empty() {
         assert_eq!(chart(vec![]).figure(), "");
         assert_eq!(chart(vec![(1.0, f64::NAN)]).figure(), "");
+    }
+
+    #[test]
+    fn a_line_has_gaps_where_points_are_not_finite() {
+        let nothing = f64::NAN;
+        let values = [
+            1.0, 2.0, nothing, nothing, 3.0, nothing, 4.0, 5.0, 6.0, nothing,
+        ];
+        let points = (0..10).map(f64::from).zip(values).collect();
+        let html = chart(points).figure();
+        assert_eq!(html.matches("<polyline").count(), 3);
+        assert_eq!(html.matches("<circle").count(), 6);
+        assert!(!html.contains("NaN"), "{html}");
     }
 
     #[test]

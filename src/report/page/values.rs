@@ -4,6 +4,7 @@ use super::super::Continuation;
 use super::super::predictions::{ExampleSequence, ValuePredictions};
 use crate::error::{Error, Result};
 use crate::html::chart::{self, Chart, ChartKind, ChartSeries, ChartSize, bounds};
+use crate::html::escape;
 
 /// The largest number of answers in time that are drawn, and of points of a scatter plot.
 const MOST_IN_TIME: usize = 400;
@@ -17,7 +18,8 @@ impl ValuePredictions {
         let legend = chart::legend(&targets_and_predictions(vec![], vec![]));
         let mut html = format!(
             "<h2>Predictions and targets</h2>\n\
-             <p>At the last step of {sequences}, in the units of the data.</p>\n{legend}"
+             <p>At the last step of {sequences}, in the units of the data.{}</p>\n{legend}",
+            self.left_out()
         );
         let columns = || self.last.iter().enumerate().take(MOST_COLUMNS);
         if self.in_time {
@@ -25,8 +27,32 @@ impl ValuePredictions {
         }
         html += "<div class=\"charts\">\n";
         html.extend(columns().map(|(k, pairs)| self.scatter(k, pairs).figure()));
-        html.extend(self.examples.iter().map(|example| example.chart().figure()));
+        let column = if self.last.is_empty() {
+            String::new()
+        } else {
+            self.column(0)
+        };
+        let examples = self.examples.iter();
+        html.extend(examples.map(|example| example.chart(&column).figure()));
         html + "</div>\n"
+    }
+
+    /// Sentences on what is not drawn.
+    fn left_out(&self) -> String {
+        let mut text = String::new();
+        let columns = self.last.len();
+        if columns > MOST_COLUMNS {
+            text += &format!(" The first {MOST_COLUMNS} of {columns} target values are drawn.");
+        }
+        let missing = |pairs: &Vec<(f32, f32)>| {
+            let targets = pairs.iter().map(|pair| pair.0);
+            targets.filter(|target| target.is_nan()).count()
+        };
+        let missing: usize = self.last.iter().map(missing).sum();
+        if missing > 0 {
+            text += &format!(" {missing} of the targets are missing and leave gaps.");
+        }
+        text
     }
 
     /// The last predictions of an output column, one sequence after another.
@@ -45,8 +71,9 @@ impl ValuePredictions {
     }
 
     fn scatter(&self, k: usize, pairs: &[(f32, f32)]) -> Chart {
-        let every = pairs.len().div_ceil(MOST_SCATTERED).max(1);
-        let points = pairs.iter().step_by(every);
+        let known = pairs.iter().filter(|pair| !pair.0.is_nan());
+        let every = known.clone().count().div_ceil(MOST_SCATTERED).max(1);
+        let points = known.step_by(every);
         let points = points.map(|&(target, prediction)| (target.into(), prediction.into()));
         Chart {
             title: format!("{}predictions over targets", self.column(k)),
@@ -62,22 +89,24 @@ impl ValuePredictions {
         }
     }
 
-    /// The beginning of a title that names an output column, where there are several.
+    /// The beginning of a title that names an output column: its name, or its number where there
+    /// are several without names.
     fn column(&self, k: usize) -> String {
-        if self.last.len() == 1 {
-            String::new()
-        } else {
-            format!("output {}: ", k + 1)
+        match (self.names.get(k), self.last.len()) {
+            (Some(name), _) => format!("{name}: "),
+            (None, 1) => String::new(),
+            (None, _) => format!("output {}: ", k + 1),
         }
     }
 }
 
 impl ExampleSequence {
-    fn chart(&self) -> Chart {
+    /// The chart of the sequence; `column` begins its title.
+    fn chart(&self, column: &str) -> Chart {
         let steps = self.steps.iter().enumerate();
         let (targets, predictions) = steps.map(|(t, pair)| at_step(t as f64 + 1.0, pair)).unzip();
         Chart {
-            title: format!("sequence {}: {}", self.sequence, self.name),
+            title: format!("{column}sequence {}, {}", self.sequence, self.name),
             x: "step",
             kind: ChartKind::Lines,
             size: ChartSize::Small,
@@ -103,8 +132,9 @@ impl Continuation {
             .map_or(String::new(), |chart| chart::legend(&chart.series));
         let figures: String = charts.iter().map(Chart::figure).collect();
         format!(
-            "<h2>Continuation</h2>\n<p>{steps} steps that the network generates from its own \
-             predictions.{diverges}</p>\n{legend}{figures}"
+            "<h2>Continuation</h2>\n<p>{steps} steps after {} that the network generates from its \
+             own predictions.{diverges}</p>\n{legend}{figures}",
+            escape(&self.origin)
         )
     }
 
@@ -182,6 +212,7 @@ mod tests {
     #[test]
     fn values_and_their_continuation_are_drawn() {
         let values = ValuePredictions {
+            names: vec!["<level>".into()],
             last: vec![vec![(1.0, 1.1), (2.0, 1.9)]],
             in_time: true,
             examples: vec![ExampleSequence {
@@ -194,7 +225,22 @@ mod tests {
         assert_whole(&html);
         assert_eq!(html.matches("<polyline").count(), 4);
         assert_eq!(html.matches("<figure>").count(), 3);
+        // Each chart's title names the target.
+        let named = "<figcaption>&lt;level&gt;: ";
+        assert_eq!(html.matches(named).count(), 3);
+        let without = ValuePredictions {
+            last: vec![vec![(1.0, 1.1), (f32::NAN, 1.9), (3.0, 3.0), (4.0, 4.1)]],
+            examples: vec![],
+            ..values
+        };
+        let html = without.html("all");
+        assert_whole(&html);
+        assert!(html.contains("1 of the targets are missing"), "{html}");
+        // The target's line has a gap; the prediction's has none.
+        assert_eq!(html.matches("<polyline").count(), 3);
+        assert_eq!(html.matches("<circle").count(), 3);
         let continuation = Continuation {
+            origin: "<a>, row 3".into(),
             history: vec![1.0, 2.0, 1.0],
             values: vec![2.0, 1e30, f32::NAN],
             columns: vec!["<x>".into()],
@@ -203,6 +249,7 @@ mod tests {
         let html = continuation.html();
         assert_whole(&html);
         assert!(html.contains("From step 2 on they diverge") && html.contains("&lt;x&gt;"));
+        assert!(html.contains("after &lt;a&gt;, row 3 that"));
         assert_eq!(html.matches("<polyline").count(), 2);
     }
 }

@@ -100,7 +100,8 @@ impl SplitPredictions {
                 Predictions::Classes(collector.finish(data, preparation))
             }
             Targets::Values { width, .. } => {
-                let mut collector = ValueCollector::new(width, preparation);
+                let names = model.recipe.data.source().target_names();
+                let mut collector = ValueCollector::new(width, preparation, names);
                 each_batch(&mut |batch| collector.add(batch))?;
                 Predictions::Values(collector.finish(in_time))
             }

@@ -1,8 +1,8 @@
 //! Predicted values and their targets, in the units of the data.
 
 use super::PredictedBatch;
-use crate::data::Targets;
 use crate::data::preparation::{Normal, Preparation};
+use crate::data::{MISSING, Targets};
 
 /// A target and the prediction for it.
 type Pair = (f32, f32);
@@ -10,7 +10,10 @@ type Pair = (f32, f32);
 /// The predictions of a network whose outputs are values.
 #[derive(Debug, Clone)]
 pub struct ValuePredictions {
-    /// `[K][N]`: target and prediction at the last valid step of each sequence.
+    /// `[K]`: the names of the target values; empty if they have none.
+    pub names: Vec<String>,
+    /// `[K][N]`: target and prediction at the last valid step of each sequence. A missing target is
+    /// NaN.
     pub last: Vec<Vec<(f32, f32)>>,
     /// Whether one sequence follows another in time.
     pub in_time: bool,
@@ -25,13 +28,14 @@ pub struct ExampleSequence {
     /// The index in its split.
     pub sequence: usize,
     pub name: &'static str,
-    /// `[T]`: target and prediction.
+    /// `[T]`: target and prediction. A missing target is NaN.
     pub steps: Vec<(f32, f32)>,
 }
 
 /// The predictions of the batches so far.
 pub(super) struct ValueCollector<'a> {
     preparation: &'a Preparation,
+    names: &'a [String],
     last: Vec<Vec<Pair>>,
     /// The sequences of several steps.
     sequences: Vec<SequenceError>,
@@ -45,9 +49,15 @@ struct SequenceError {
 }
 
 impl<'a> ValueCollector<'a> {
-    pub fn new(width: usize, preparation: &'a Preparation) -> ValueCollector<'a> {
+    /// `names` are those of the `width` target values, or empty.
+    pub fn new(
+        width: usize,
+        preparation: &'a Preparation,
+        names: &'a [String],
+    ) -> ValueCollector<'a> {
         ValueCollector {
             preparation,
+            names: if names.len() == width { names } else { &[] },
             last: vec![vec![]; width],
             sequences: vec![],
         }
@@ -70,7 +80,12 @@ impl<'a> ValueCollector<'a> {
             let valid = lengths.map_or(rows, |all| all[n] as usize);
             let pair = |t: usize, k: usize| {
                 let target = values[(n * rows + t) * width + k];
-                (self.in_units(k, target), self.in_units(k, outputs[[t, k]]))
+                let target = if target == MISSING {
+                    f32::NAN
+                } else {
+                    self.in_units(k, target)
+                };
+                (target, self.in_units(k, outputs[[t, k]]))
             };
             let last: Vec<Pair> = match valid.checked_sub(1) {
                 Some(last) => (0..*width).map(|k| pair(last, k)).collect(),
@@ -80,9 +95,9 @@ impl<'a> ValueCollector<'a> {
             for (column, pair) in self.last.iter_mut().zip(last) {
                 column.push(pair);
             }
-            if valid > 1 {
+            if let (true, Some(mean_square)) = (valid > 1, mean_square_error(&steps)) {
                 self.sequences.push(SequenceError {
-                    mean_square: mean_square_error(&steps),
+                    mean_square,
                     sequence,
                     steps,
                 });
@@ -119,6 +134,7 @@ impl<'a> ValueCollector<'a> {
         let mut examples: Vec<ExampleSequence> = examples.collect();
         examples.dedup_by_key(|example| example.sequence);
         ValuePredictions {
+            names: self.names.to_vec(),
             examples,
             last: self.last,
             in_time,
@@ -126,11 +142,12 @@ impl<'a> ValueCollector<'a> {
     }
 }
 
-fn mean_square_error(pairs: &[Pair]) -> f32 {
-    let squares = pairs
-        .iter()
-        .map(|(target, prediction)| (target - prediction).powi(2));
-    squares.sum::<f32>() / pairs.len() as f32
+/// The mean over the pairs with a target; `None` if all targets are missing.
+fn mean_square_error(pairs: &[Pair]) -> Option<f32> {
+    let known = pairs.iter().filter(|(target, _)| !target.is_nan());
+    let count = known.clone().count();
+    let squares = known.map(|(target, prediction)| (target - prediction).powi(2));
+    (count > 0).then(|| squares.sum::<f32>() / count as f32)
 }
 
 #[cfg(test)]
@@ -154,7 +171,7 @@ mod tests {
             }],
             ..Preparation::default()
         };
-        let mut collector = ValueCollector::new(1, &preparation);
+        let mut collector = ValueCollector::new(1, &preparation, &[]);
         let outputs = Array3::<f32>::zeros((2, 3, 1));
         collector.add(&PredictedBatch {
             data: data.clone(),

@@ -250,10 +250,7 @@ fn composed(
         }
         columns.check(&step.label)?;
     }
-    let normal = |(mean, deviation): (f64, f64)| Normal {
-        mean,
-        deviation,
-    };
+    let normal = |(mean, deviation): (f64, f64)| Normal { mean, deviation };
     Ok(columns.normals.into_iter().map(normal).collect())
 }
 

@@ -1,0 +1,105 @@
+//! The metadata of a file: names that the graph's tensors do not have.
+
+use serde_json::json;
+
+use super::proto::StringStringEntryProto;
+use crate::model::Model;
+
+/// Returns the names of input columns, target columns, classes and tokens as JSON lists, each if
+/// there are any, and in which units inputs and outputs are.
+pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
+    let (source, preparation) = (model.recipe.data.source(), &model.preparation);
+    let (network, head) = (&model.network, &model.network.head);
+    let vocabulary = preparation.vocabulary.as_ref();
+    // The tokens of bytes are their values.
+    let strings = vocabulary.map_or(&[][..], |vocabulary| &vocabulary.entries);
+    // Token 0 stands for any other string.
+    let unknown = (!strings.is_empty()).then(String::new);
+    let tokens: Vec<String> = unknown.into_iter().chain(strings.to_vec()).collect();
+    let inputs = source.line_format().inputs;
+    let lists = [
+        ("input_columns", inputs, network.input_size),
+        ("target_columns", source.target_names(), 0),
+        ("classes", &preparation.classes[..], head.size),
+        ("tokens", &tokens[..], head.size),
+    ];
+    let mut entries = vec![];
+    for (key, names, size) in lists {
+        // Names of other columns than the network's are those of an edited recipe.
+        if !names.is_empty() && (size == 0 || names.len() == size) {
+            entries.push(entry(key, json!(names).to_string()));
+        }
+    }
+    entries.push(entry("units", units(model)));
+    entries
+}
+
+/// A sentence on the units of inputs and outputs.
+fn units(model: &Model) -> String {
+    let preparation = &model.preparation;
+    if !model.network.input.is_values() {
+        return "inputs are the indices of tokens".to_string();
+    }
+    let inputs = if preparation.inputs.is_empty() {
+        "inputs are read as they are"
+    } else {
+        "inputs are in the units of the data; the graph subtracts their mean and divides by their \
+         standard deviation"
+    };
+    let outputs = if preparation.targets.is_empty() {
+        ""
+    } else {
+        "; outputs are in the units of the data"
+    };
+    format!("{inputs}{outputs}")
+}
+
+fn entry(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto {
+        key: key.to_string(),
+        value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use prost::Message;
+
+    use super::super::proto::ModelProto;
+    use super::*;
+    use crate::data::csv::{Csv, TableTask};
+    use crate::data::preparation::Preparation;
+    use crate::recipe::{DataRecipe, Recipe};
+
+    #[test]
+    fn names_are_in_the_file() {
+        let mut recipe = Recipe::load("mnist").expect("it is built in");
+        recipe.data = DataRecipe::Csv(Csv {
+            task: TableTask::Classification,
+            ..Csv::new(Path::new("x.csv"), &["a", "b\"c"], &["kind"])
+        });
+        let network = recipe.network(2, 2).expect("it is valid");
+        let model = Model {
+            parameters: network.to_parameters(&network.initial(1)),
+            preparation: Preparation {
+                classes: ["idle", "run"].map(String::from).into(),
+                ..Preparation::default()
+            },
+            network,
+            recipe,
+        };
+        let file = super::super::export(&model, false).expect("it is exported");
+        let file = ModelProto::decode(&file[..]).expect("it is valid");
+        let value = |key: &str| {
+            let found = file.metadata_props.iter().find(|entry| entry.key == key);
+            found.map(|entry| entry.value.as_str())
+        };
+        assert_eq!(value("input_columns"), Some("[\"a\",\"b\\\"c\"]"));
+        assert_eq!(value("target_columns"), Some("[\"kind\"]"));
+        assert_eq!(value("classes"), Some("[\"idle\",\"run\"]"));
+        assert_eq!(value("tokens"), None);
+        assert_eq!(value("units"), Some("inputs are read as they are"));
+    }
+}
