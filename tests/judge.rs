@@ -220,7 +220,7 @@ fn other_arrays_are_judged() {
     refused(
         &Array3::zeros((4, 6, 2)),
         &large,
-        "the label of sequence 2 is 2",
+        "the label of sequence 2 is `2`",
     );
 
     // Names in _train and _test are splits.

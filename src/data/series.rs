@@ -27,8 +27,8 @@ const LARGEST_FILE: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
-    /// A text file with one number per line; a blank line is a missing value. Without it, windows of `t sin(t) / 3 + 2 sin(5 t)` are
-    /// generated.
+    /// A text file with one number per line; a blank line is a missing value. Without it, windows of
+    /// `t sin(t) / 3 + 2 sin(5 t)` are generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// T: values of a window.
