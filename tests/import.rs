@@ -345,6 +345,28 @@ fn weights_that_are_not_finite_are_refused_with_their_index() {
     }
 }
 
+#[test]
+fn arrays_of_keras_that_are_not_finite_are_refused_with_their_index() {
+    let place = Workspace::new();
+    let matrix = |rows, columns| array_bytes(&Array2::<f32>::ones((rows, columns)));
+    for (name, bias, code) in [("good", 0.0, Some(0)), ("broken", f32::NAN, Some(1))] {
+        let file = format!("{name}.npz");
+        let members = [
+            ("lstm/cell/kernel", matrix(3, 16)),
+            ("lstm/cell/recurrent_kernel", matrix(4, 16)),
+            ("lstm/cell/bias", array_bytes(&Array1::<f32>::zeros(16))),
+            ("dense/kernel", matrix(4, 2)),
+            ("dense/bias", array_bytes(&Array1::from(vec![0.0, bias]))),
+        ];
+        write_npz(&place, &file, &members);
+        let run = place.run(&["import", &file, "-o", name]);
+        assert_eq!(run.code, code, "{}", run.stderr);
+        if bias.is_nan() {
+            assert_has(&run.stderr, &["broken.npz: dense/bias is NaN at [1]"]);
+        }
+    }
+}
+
 /// Writes a `state_dict`.
 fn write(place: &Workspace, name: &str, tensors: Vec<Vec<Tensor>>) {
     let tensors: Vec<Tensor> = tensors.into_iter().flatten().collect();

@@ -78,7 +78,9 @@ fn read_npz(archive: &mut Archive) -> Result<Vec<Parameter>, String> {
     let read = |n| {
         let file = archive.by_index(n).map_err(|error| broken(&error))?;
         let name = file.name().trim_end_matches(".npy").to_string();
-        read_array(file, &name).map_err(|problem| format!("array {name}{problem}"))
+        let array = read_array(file, &name).map_err(|problem| format!("array {name}{problem}"))?;
+        array.check_finite().map_err(|error| error.to_string())?;
+        Ok(array)
     };
     (0..count).map(read).collect()
 }
