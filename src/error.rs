@@ -1,9 +1,37 @@
 //! The error type of the library. Every message says which value is wrong and where, what is
 //! allowed, and what to do.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::messages::mebibytes;
+
+/// A decision of the caller, which data leave open or which corrects a guess about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The column to predict.
+    Target,
+    /// The column of groups, or that there is none.
+    Group,
+    /// The column of times.
+    Time,
+    /// Whether a language model should learn the text.
+    TextRecipe,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Decision::Target => "set the hint `target` to the column to predict",
+            Decision::Group => {
+                "set the hint `group` to the column that tells series apart, or to none"
+            }
+            Decision::Time => "set the hint `time` to the column of times",
+            Decision::TextRecipe => "for a language model, use the recipe `text`",
+        })
+    }
+}
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +75,13 @@ pub enum Error {
     /// A file cannot be read or written, or its contents are not what they should be.
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
+    /// A file can be used only after a decision of the caller.
+    #[error("{}: {problem}; {decision}", path.display())]
+    Undecided {
+        path: PathBuf,
+        problem: String,
+        decision: Decision,
+    },
     /// The data are not valid, or do not fit the network.
     #[error("{0}")]
     Data(String),
@@ -164,6 +199,19 @@ impl Error {
         Error::File {
             path: path.as_ref().to_path_buf(),
             problem: problem.to_string(),
+        }
+    }
+
+    /// A file that can be used only after a decision.
+    pub fn undecided(
+        path: impl AsRef<Path>,
+        problem: impl Into<String>,
+        decision: Decision,
+    ) -> Self {
+        Error::Undecided {
+            path: path.as_ref().to_path_buf(),
+            problem: problem.into(),
+            decision,
         }
     }
 

@@ -93,7 +93,7 @@ pub use backend::OpenDevice;
 pub use backend::device::Device;
 pub use cells::Cell;
 pub use data::{Dataset, Split, Splits, Targets};
-pub use error::{Error, Result};
+pub use error::{Decision, Error, Result};
 pub use infer::predict::Predictor;
 pub use infer::sample::Sampler;
 pub use model::Model;
@@ -137,6 +137,12 @@ pub mod low_level {
     /// The counter-based random generator.
     pub mod rng {
         pub use crate::rng::*;
+    }
+    /// From the files and cells of tables to CSV text and times.
+    pub mod tables {
+        pub use crate::data::csv::decode::{ArchiveColumns, DecodedTable, decode, decode_with_notes};
+        #[cfg(feature = "tables")]
+        pub use crate::data::csv::time::{TimeColumn, TimeForm, time_of, times_of};
     }
     /// Buffers and tensors.
     pub mod tensor {

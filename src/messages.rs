@@ -30,6 +30,12 @@ pub(crate) fn excerpt(text: &str) -> String {
     start.chain(rest.chars()).collect()
 }
 
+/// Returns a count with its noun, as in "1 row" or "2 rows".
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// Formats bytes in MiB with one decimal, as in "12.5 MiB".
 pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)

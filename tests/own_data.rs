@@ -512,7 +512,7 @@ fn init_refuses_data_that_it_cannot_use() {
         (&["x.npy"], 1, "inputs and no targets"),
         (&["numbers.csv"], 1, "put a header above it"),
         (&["short.csv"], 1, "at least 10"),
-        (&["text.csv"], 1, "name the target column"),
+        (&["text.csv"], 1, "no column holds numbers"),
         (&["short.csv", "--steps", "0"], 2, "--steps"),
         (&["data", "--target", "a"], 2, "must be columns of a table"),
     ] {

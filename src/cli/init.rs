@@ -5,29 +5,39 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::data::Inputs;
-use gatescan::recipe::propose::{Hints, Proposal, propose, recipe_name};
-use gatescan::{Dataset, Error, Result};
+use gatescan::recipe::propose::{GroupHint, Hints, Proposal, propose, recipe_name};
+use gatescan::{Dataset, Decision, Error, Result};
 use serde_json::{Value, json};
 
 use super::aligned;
 use super::console::Console;
 
+/// The most columns that are shown.
+const MOST_PARTS: usize = 100;
+/// The longest name or content that is shown in full, in characters.
+const LONGEST_CELL: usize = 60;
+
 /// Inspect data and write a recipe that trains on them
 #[derive(Args)]
 #[command(after_help = "\
 For a table, `init` guesses the target: a column named target, label, class or y; else a column of \
-names, to classify; else the last numeric column, to forecast. It also guesses the column that \
-assigns rows to groups, and leaves out columns that only count rows. Options override the guesses, \
-and you can edit the recipe, a text file.
+names, to classify; else the last column of measured numbers, to forecast. It never forecasts a \
+counter, a time or an identifier of its own accord. It also guesses the column that tells series \
+apart and the column of times, looks at the order of the rows and at how numbers and missing values \
+are written, and says what it found. Options override the guesses, and you can edit the recipe, a \
+text file.
 
 Examples:
   gatescan init sunspots.csv
   gatescan init machines.csv --target pressure --group machine --steps 48 -o pressure.toml
+  gatescan init prices.csv --time date --no-group
+  gatescan init BasicMotions_TRAIN.ts
   gatescan init arrays.npz
   gatescan init fashion-mnist/")]
 pub struct Init {
-    /// A table (.csv, .tsv), a series (one number per line), arrays (.npz, or a directory of .npy
-    /// files), or a directory of IDX files.
+    /// A table (.csv, .tsv), a series (one number per line), sequences of the time-series archives
+    /// (.ts, .arff), arrays (.npz, or a directory of .npy files), or a directory of IDX files. Texts
+    /// may be packed (.gz).
     data: PathBuf,
     /// Recipe to write [default: the name of the data with .toml, in the current directory].
     #[arg(short, long, value_name = "FILE")]
@@ -38,6 +48,12 @@ pub struct Init {
     /// Column that assigns rows to series.
     #[arg(long, value_name = "COLUMN")]
     group: Option<String>,
+    /// All rows are one series.
+    #[arg(long, conflicts_with = "group")]
+    no_group: bool,
+    /// Column of times, by which the rows of each series are sorted.
+    #[arg(long, value_name = "COLUMN")]
+    time: Option<String>,
     /// Rows of a window.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     steps: Option<u64>,
@@ -69,13 +85,17 @@ impl Init {
         let mut proposal = propose(&self.data, &self.hints())?;
         let directory = path.parent();
         let is_here = directory.is_none_or(|directory| directory.as_os_str().is_empty());
-        if !is_here && let Ok(absolute) = self.data.canonicalize() {
-            proposal.recipe.data.set_path(absolute);
+        if !is_here {
+            for path in proposal.recipe.data.source_mut().paths_mut() {
+                if let Ok(absolute) = path.canonicalize() {
+                    *path = absolute;
+                }
+            }
         }
         fs::write(&path, proposal.to_toml()?)
             .map_err(|error| Error::file(&path, format!("cannot be written: {error}")))?;
         let text = if self.json {
-            object(&proposal, &path).to_string()
+            object(&proposal, &self.data, &path).to_string()
         } else {
             self.text(&proposal, &path)
         };
@@ -86,7 +106,12 @@ impl Init {
     fn hints(&self) -> Hints {
         Hints {
             target: self.target.clone(),
-            group: self.group.clone(),
+            group: match &self.group {
+                _ if self.no_group => GroupHint::None,
+                Some(column) => GroupHint::Column(column.clone()),
+                None => GroupHint::Guess,
+            },
+            time: self.time.clone(),
             steps: self.steps.map(|steps| steps as usize),
             horizon: self.horizon as usize,
         }
@@ -94,23 +119,29 @@ impl Init {
 
     fn text(&self, proposal: &Proposal, path: &Path) -> String {
         let heads = ["NAME", "HOLDS", "MISSING", "USED AS"].map(str::to_string);
-        let parts = proposal.parts.iter().map(|part| {
+        let parts = proposal.parts.iter().take(MOST_PARTS).map(|part| {
             [
-                part.name.clone(),
-                part.contents.clone(),
+                short(&part.name),
+                short(&part.contents),
                 part.missing.to_string(),
                 part.role.to_string(),
             ]
         });
         let rows: Vec<[String; 4]> = std::iter::once(heads).chain(parts).collect();
+        let mut table = aligned(&rows, 2);
+        if let Some(more) = proposal.parts.len().checked_sub(MOST_PARTS).filter(|&more| more > 0) {
+            table += &format!("\n... and {more} more");
+        }
+        let found: String = found(proposal, &self.data).map(|line| format!("- {line}\n")).collect();
+        let gap = if found.is_empty() { "" } else { "\n" };
         let Dataset { count, steps, .. } = *proposal.splits.train;
         format!(
-            "{}: {}\n\n{}\n\n{}: {count} sequences of {steps} steps to train on, {} to test on\n\
-             wrote {}; train it with: gatescan train {}",
+            "{}: {}\n\n{table}\n\n{found}{gap}{}: {count} sequences of {} steps to train on, {} to \
+             test on\nwrote {}; train it with: gatescan train {}",
             self.data.display(),
             proposal.summary,
-            aligned(&rows, 2),
             proposal.task,
+            lengths(proposal, steps),
             test_count(proposal),
             path.display(),
             path.display()
@@ -118,12 +149,57 @@ impl Init {
     }
 }
 
+/// The sentences on what was found, with the options that decide otherwise.
+fn found<'a>(proposal: &'a Proposal, path: &'a Path) -> impl Iterator<Item = String> + 'a {
+    let findings = proposal.findings.iter().map(|finding| match finding.decision {
+        Some(decision) => {
+            let text = &finding.text;
+            format!("{text} (if not: {})", decide(decision, &path.display().to_string()))
+        }
+        None => finding.text.clone(),
+    });
+    findings.chain(proposal.splits.notes.iter().cloned())
+}
+
+/// What the user does for a decision about the data at `path`.
+pub fn decide(decision: Decision, path: &str) -> String {
+    match decision {
+        Decision::Target => "name the target column with --target COLUMN".into(),
+        Decision::Group => {
+            "name the column that tells series apart with --group COLUMN, or say --no-group".into()
+        }
+        Decision::Time => "name the column of times with --time COLUMN".into(),
+        Decision::TextRecipe => {
+            format!("for a language model, use: gatescan train text --data {path}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The lengths of the training sequences.
+fn lengths(proposal: &Proposal, steps: usize) -> String {
+    let lengths = proposal.splits.train.lengths.as_deref().unwrap_or_default();
+    match (lengths.iter().min(), lengths.iter().max()) {
+        (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
+        _ => steps.to_string(),
+    }
+}
+
+/// The beginning of a text of a file, on one line.
+fn short(text: &str) -> String {
+    let is_longer = text.chars().nth(LONGEST_CELL).is_some();
+    let start = text.chars().take(LONGEST_CELL);
+    let rest = if is_longer { "..." } else { "" };
+    let start = start.map(|c| if c.is_control() { ' ' } else { c });
+    start.chain(rest.chars()).collect()
+}
+
 fn test_count(proposal: &Proposal) -> usize {
     let test = proposal.splits.test.as_ref();
     test.map_or(0, |test| test.count)
 }
 
-fn object(proposal: &Proposal, path: &Path) -> Value {
+fn object(proposal: &Proposal, data: &Path, path: &Path) -> Value {
     let parts = proposal.parts.iter().map(|part| {
         json!({
             "name": part.name,
@@ -141,6 +217,7 @@ fn object(proposal: &Proposal, path: &Path) -> Value {
         "summary": proposal.summary,
         "parts": parts.collect::<Vec<_>>(),
         "task": proposal.task,
+        "found": found(proposal, data).collect::<Vec<_>>(),
         "train_sequences": train.count,
         "test_sequences": test_count(proposal),
         "steps": train.steps,

@@ -90,9 +90,24 @@ pub fn run(cli: &Cli, start: Instant) -> ExitCode {
     match run_command(&cli.command, &console, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            console.note(format!("error: {error}"));
+            console.note(format!("error: {}", explained(&error)));
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// The text of an error, with flags in place of the fields of the library.
+fn explained(error: &Error) -> String {
+    match error {
+        Error::Undecided {
+            path,
+            problem,
+            decision,
+        } => {
+            let path = path.display();
+            format!("{path}: {problem}; {}", init::decide(*decision, &path.to_string()))
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -35,6 +35,6 @@ const NO_TABLES: &str = "this build cannot read tables and arrays; build with th
 
 /// The error for a file that needs the feature `tables`.
 #[cfg(not(feature = "tables"))]
-fn no_tables(path: &std::path::Path) -> crate::error::Error {
+pub(crate) fn no_tables(path: &std::path::Path) -> crate::error::Error {
     crate::error::Error::file(path, NO_TABLES)
 }

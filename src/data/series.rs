@@ -1,10 +1,12 @@
 //! Time series: windows of T values, with the next value as the target of each step.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::baselines::Forecast;
+use super::csv::decode::decode_with_notes;
 use super::csv::{CellFormat, Csv, PreparedRows, TableSeries, no_groups};
 use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
@@ -345,9 +347,10 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
 /// Reads a series from a text file: one number per line. Lines that begin with `#` are skipped; a
 /// blank line is a missing value, except at the beginning and at the end.
 fn read(path: &Path) -> Result<TableSeries> {
-    let text = files::read_text(path, LARGEST_FILE)
-        .map_err(|error| Error::file(path, format!("the series cannot be read: {error}")))?;
-    parse(&text, path)
+    let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    let bytes =
+        bytes.map_err(|error| Error::file(path, format!("the series cannot be read: {error}")))?;
+    parse(&decode_with_notes(bytes, path)?.text, path)
 }
 
 /// Parses the text of a series; errors name `path`. See [`read`].

@@ -22,7 +22,7 @@ use toml::Table;
 
 use crate::data::arrays::Arrays;
 use crate::data::source::DataUse;
-use crate::error::{Error, Result};
+use crate::error::{Decision, Error, Result};
 use crate::fields;
 use crate::io::files;
 use crate::messages::listed;
@@ -85,6 +85,28 @@ pub struct Recipe {
     pub checkpoint: CheckpointRecipe,
 }
 
+/// Returns the error for a file of data in place of a recipe, if it looks like data.
+fn not_a_recipe(path: &Path) -> Option<Error> {
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        return None;
+    }
+    match propose::kind_of_data(path)? {
+        "a text" => Some(Error::undecided(
+            path,
+            "is no recipe, a TOML file, but looks like a text",
+            Decision::TextRecipe,
+        )),
+        kind => Some(Error::file(
+            path,
+            format!(
+                "is no recipe, a TOML file, but looks like {kind}; write a recipe for it with \
+                 `gatescan init {}` and train that",
+                path.display()
+            ),
+        )),
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -143,8 +165,9 @@ impl Recipe {
     /// Reads a file; errors call it `name`.
     fn read(path: &Path, name: &str) -> Result<Recipe> {
         let text = files::read_text(path, LARGEST_FILE)
-            .map_err(|error| Error::file(path, format!("cannot be read as a recipe: {error}")))?;
-        let mut recipe = Recipe::parse(&text, name)?;
+            .map_err(|error| Error::file(path, format!("cannot be read as a recipe: {error}")));
+        let parsed = text.and_then(|text| Recipe::parse(&text, name));
+        let mut recipe = parsed.map_err(|error| not_a_recipe(path).unwrap_or(error))?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for data_path in recipe.data.source_mut().paths_mut() {
             let relative = directory.join(&*data_path);

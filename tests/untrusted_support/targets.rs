@@ -19,8 +19,10 @@ use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::tables::{decode_with_notes, time_of, times_of};
 use gatescan::network::Bias;
 use gatescan::profile::Profile;
+use gatescan::recipe::propose::{Hints, propose};
 use gatescan::recipe::schedule::RunProgress;
 use gatescan::report::{self, Run};
 use gatescan::train;
@@ -34,7 +36,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("idx", idx),
     ("model", model),
     ("checkpoint", checkpoint),
@@ -42,6 +44,9 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("series", series),
     ("text", text),
     ("csv", csv),
+    ("decode", decode),
+    ("times", times),
+    ("init", init),
     ("npy", npy),
     ("profile", profile),
     ("metrics", metrics),
@@ -389,6 +394,38 @@ pub fn csv(input: &[u8]) -> bool {
         baselines::majority(&splits.train, data);
         let _ = baselines::of_values(&splits.train, data, csv.forecast().as_ref());
     }
+    true
+}
+
+/// A table's file of any format, which becomes CSV text.
+pub fn decode(input: &[u8]) -> bool {
+    decode_with_notes(input.to_vec(), Path::new("table.csv")).is_ok()
+}
+
+/// The times of a column. Input: a cell on each line.
+pub fn times(input: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(input);
+    let cells: Vec<&str> = text.lines().collect();
+    for cell in &cells {
+        assert!(time_of(cell).is_none_or(f64::is_finite), "{cell}");
+    }
+    let Ok(times) = times_of(&cells) else {
+        return false;
+    };
+    assert_eq!(times.len(), cells.len());
+    times.iter().flatten().all(|time| time.is_finite())
+}
+
+/// A file for which a recipe is proposed.
+pub fn init(input: &[u8]) -> bool {
+    let directory = tempfile::tempdir().expect("there is one");
+    let path = directory.path().join("table.csv");
+    std::fs::write(&path, input).expect("it is written");
+    let Ok(proposal) = propose(&path, &Hints::default()) else {
+        return false;
+    };
+    proposal.recipe.validate().expect("a proposed recipe is valid");
+    proposal.to_toml().expect("it is written as TOML");
     true
 }
 

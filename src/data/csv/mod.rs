@@ -2,6 +2,7 @@
 //! there is one, assigns rows to series.
 
 pub(crate) mod cells;
+pub(crate) mod decode;
 mod forecast;
 mod labelled;
 #[cfg(feature = "tables")]

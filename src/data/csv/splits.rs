@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::preparation::{Missing, Normal, Preparation};
 use super::super::{Dataset, Split, Splits};
+use super::decode::decode;
 use super::pieces::Piece;
 use super::{Csv, TableRows, TableSeries, TableTask};
 use crate::error::{Error, Result};
@@ -349,8 +350,10 @@ impl TableSeries {
     }
 }
 
-/// Reads the bytes of a table's file.
+/// Reads a table's file as CSV text; see [`decode`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
-    file.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))
+    let bytes =
+        file.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))?;
+    decode(bytes, path)
 }

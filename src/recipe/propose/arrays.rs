@@ -76,6 +76,7 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
         ),
         parts: arrays.parts(&npy),
         task: kind.task(&targets, &arrays.by_name[&targets], unit, &splits),
+        findings: vec![],
         data: DataRecipe::Npy(npy),
         reads,
         loss: if is_classification {

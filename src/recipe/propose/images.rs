@@ -40,6 +40,7 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
             part("labels", labels, Role::Class),
         ],
         task: format!("a classification into {} classes", idx.classes),
+        findings: vec![],
         data: DataRecipe::Idx(idx),
         reads: Reads::Last,
         loss: Loss::CrossEntropy,

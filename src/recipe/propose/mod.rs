@@ -2,7 +2,10 @@
 
 mod arrays;
 mod images;
+mod prose;
 mod series;
+mod split;
+#[cfg_attr(not(feature = "tables"), path = "no_table.rs")]
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,7 +17,8 @@ use std::path::Path;
 use super::{DataRecipe, HeadRecipe, Recipe};
 use crate::cells::Cell;
 use crate::data::Splits;
-use crate::error::{Error, Result};
+use crate::data::csv::decode::{DecodedTable, decode_with_notes};
+use crate::error::{Decision, Error, Result};
 use crate::io::files;
 use crate::network::{Layer, Loss, Reads};
 use crate::recipe::optimizer::Optimizer;
@@ -31,7 +35,9 @@ pub struct Hints {
     /// The column to predict.
     pub target: Option<String>,
     /// The column that assigns rows to series.
-    pub group: Option<String>,
+    pub group: GroupHint,
+    /// The column of times, by which the rows of each series are sorted.
+    pub time: Option<String>,
     /// T: rows of a window.
     pub steps: Option<usize>,
     /// Rows from an input to the target of a forecast.
@@ -43,9 +49,57 @@ impl Default for Hints {
     fn default() -> Self {
         Hints {
             target: None,
-            group: None,
+            group: GroupHint::Guess,
+            time: None,
             steps: None,
             horizon: 1,
+        }
+    }
+}
+
+/// What the caller knows about the groups of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupHint {
+    /// Nothing: a column of groups is guessed.
+    #[default]
+    Guess,
+    /// All rows are one series.
+    None,
+    /// This column tells series apart.
+    Column(String),
+}
+
+impl GroupHint {
+    /// Returns the name of the column, if there is one.
+    pub fn column(&self) -> Option<&str> {
+        match self {
+            GroupHint::Column(name) => Some(name),
+            GroupHint::Guess | GroupHint::None => None,
+        }
+    }
+}
+
+/// A sentence on data: what was guessed or changed, or what is odd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFinding {
+    pub text: String,
+    /// What the caller can decide otherwise.
+    pub decision: Option<Decision>,
+}
+
+impl DataFinding {
+    fn new(text: impl Into<String>) -> DataFinding {
+        DataFinding {
+            text: text.into(),
+            decision: None,
+        }
+    }
+
+    fn correctable(text: impl Into<String>, decision: Decision) -> DataFinding {
+        DataFinding {
+            text: text.into(),
+            decision: Some(decision),
         }
     }
 }
@@ -62,6 +116,8 @@ pub struct Proposal {
     pub parts: Vec<DataPart>,
     /// What a model learns, in a phrase.
     pub task: String,
+    /// What was guessed or is odd.
+    pub findings: Vec<DataFinding>,
 }
 
 /// A column or array.
@@ -86,6 +142,8 @@ pub enum Role {
     /// The class to predict.
     Class,
     Group,
+    /// The times that rows are sorted by.
+    Time,
     Lengths,
     /// An array of the test split.
     TestSplit,
@@ -101,6 +159,7 @@ impl Display for Role {
             Role::InputAndTarget => write!(f, "input and target"),
             Role::Class => write!(f, "class"),
             Role::Group => write!(f, "group"),
+            Role::Time => write!(f, "time, sorts the rows"),
             Role::Lengths => write!(f, "lengths"),
             Role::TestSplit => write!(f, "test split"),
             Role::LeftOut("") => write!(f, "left out"),
@@ -114,22 +173,26 @@ struct ProposedData {
     summary: String,
     parts: Vec<DataPart>,
     task: String,
+    findings: Vec<DataFinding>,
     data: DataRecipe,
     reads: Reads,
     loss: Loss,
 }
 
 /// Looks at data and proposes a recipe: for a table (`.csv`, `.tsv`), a series (one number per
-/// line), arrays (`.npz`, or a directory of `.npy` files), or a directory of IDX files.
+/// line), sequences of the time-series archives (`.ts`, `.arff`), arrays (`.npz`, or a directory of
+/// `.npy` files), or a directory of IDX files. Tables and series may be packed by gzip.
 ///
 /// # Errors
-/// [`Error::File`] for data that cannot be read or are too few to train on; [`Error::Usage`] and
-/// [`Error::InvalidValue`] for hints that do not fit the data.
+/// [`Error::File`] for data that cannot be read or are too few to train on; [`Error::Undecided`] for
+/// data that need a hint; [`Error::Usage`] and [`Error::InvalidValue`] for hints that do not fit the
+/// data.
 pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
     let ProposedData {
         summary,
         parts,
         task,
+        mut findings,
         data,
         reads,
         loss,
@@ -148,7 +211,7 @@ pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
         warm_up: 0,
     };
     recipe.validate()?;
-    let splits = recipe.data.load(recipe.seed)?;
+    let splits = split::load(&mut recipe, hints, &mut findings)?;
     set_sizes(&mut recipe, splits.train.count);
     Ok(Proposal {
         recipe,
@@ -156,6 +219,7 @@ pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
         summary,
         parts,
         task,
+        findings,
     })
 }
 
@@ -188,6 +252,10 @@ fn look_at(path: &Path, hints: &Hints) -> Result<ProposedData> {
         };
     }
     match path.extension().and_then(|ending| ending.to_str()) {
+        Some("toml") => Err(Error::file(
+            path,
+            "is a recipe and no data; train it, or name the data",
+        )),
         Some("npz") => {
             refuse_columns(hints)?;
             arrays::propose(path)
@@ -203,9 +271,9 @@ fn look_at(path: &Path, hints: &Hints) -> Result<ProposedData> {
 
 /// Refuses hints on columns for data without columns.
 fn refuse_columns(hints: &Hints) -> Result<()> {
-    if hints.target.is_some() || hints.group.is_some() {
+    if hints.target.is_some() || hints.time.is_some() || hints.group != GroupHint::Guess {
         return Err(Error::usage(
-            "target and group must be columns of a table, but these data are no table; \
+            "target, group and time must be columns of a table, but these data are no table; \
              leave them out",
         ));
     }
@@ -213,13 +281,62 @@ fn refuse_columns(hints: &Hints) -> Result<()> {
 }
 
 fn propose_text(path: &Path, hints: &Hints) -> Result<ProposedData> {
+    let decoded = read_text(path)?;
+    match crate::data::series::parse(&decoded.text, path) {
+        Ok(values) if values.rows() > 0 => {
+            refuse_columns(hints)?;
+            let mut proposed = series::propose(path, &values.inputs, hints);
+            proposed.findings.extend(decoded.notes.iter().map(DataFinding::new));
+            Ok(proposed)
+        }
+        _ if prose::is_prose(&decoded.text) => Err(Error::undecided(
+            path,
+            "is prose and no table: its lines are sentences without numbers",
+            Decision::TextRecipe,
+        )),
+        _ => table::propose(path, &decoded, hints),
+    }
+}
+
+/// Reads a file as CSV text.
+fn read_text(path: &Path) -> Result<DecodedTable> {
     let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
     let bytes =
         bytes.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))?;
-    let text = String::from_utf8_lossy(&bytes);
-    match crate::data::series::parse(&text, path) {
-        Ok(series) if series.rows() > 0 => Ok(series::propose(path, series.rows(), hints)),
-        _ => table::propose(path, &bytes, hints),
+    decode_with_notes(bytes, path)
+}
+
+/// Returns what the data at a path look like, with an article, if they are data that [`propose`]
+/// reads.
+pub(super) fn kind_of_data(path: &Path) -> Option<&'static str> {
+    if path.is_dir() {
+        return Some("a directory of data");
+    }
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npz") => return Some("a file of arrays"),
+        Some("npy") => return Some("an array"),
+        _ => {}
+    }
+    let decoded = read_text(path).ok()?;
+    let has_cells = |mark: char| {
+        let mut lines = decoded.text.lines().filter(|line| !line.trim().is_empty());
+        let count = lines.next().map_or(0, |line| line.matches(mark).count());
+        count > 0 && lines.next().is_some_and(|line| line.matches(mark).count() == count)
+    };
+    let is_series = || {
+        let series = crate::data::series::parse(&decoded.text, path);
+        series.is_ok_and(|series| series.rows() > 0)
+    };
+    if prose::is_prose(&decoded.text) {
+        Some("a text")
+    } else if decoded.archive.is_some() {
+        Some("a file of sequences")
+    } else if is_series() {
+        Some("a series of numbers")
+    } else if [',', ';', '\t', '|'].into_iter().any(has_cells) {
+        Some("a table")
+    } else {
+        None
     }
 }
 
@@ -282,11 +399,15 @@ fn comment(key: &str) -> Option<&'static str> {
             "The part that is the test split; test_path = \"FILE\" uses another file."
         }
         "split_by" => {
-            "order: the last rows or sequences; random: random sequences; group: random groups."
+            "order: the last rows or sequences; random: random sequences; group: random groups; \
+             class: a share of each class."
         }
         "normalise" => {
             "Inputs and target values are normalized by the training split; predictions are not."
         }
+        "time" => "The rows of each series are sorted by this column.",
+        "missing_marks" => "Cells that hold no value, besides empty ones.",
+        "decimal" => "The decimal mark of numbers.",
         "missing" => "refuse, forward (the value before), zero, or mean (of the training split).",
         "[[network.layer]]" => "`gatescan recipes mnist` shows more options of a layer.",
         "[network.head]" => "The linear layer on top of the last layer.",

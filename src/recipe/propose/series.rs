@@ -8,18 +8,24 @@ use crate::data::series::Series;
 use crate::network::{Loss, Reads};
 use crate::recipe::DataRecipe;
 
-/// Proposes to forecast a series of `count` values.
-pub(super) fn propose(path: &Path, count: usize, hints: &Hints) -> ProposedData {
+/// Proposes to forecast a series of these values, of which NaN are missing.
+pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedData {
+    let count = values.len();
     let steps = window(hints, count);
+    let missing = values.iter().filter(|value| value.is_nan()).count();
+    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |range, &value| {
+        (range.0.min(value), range.1.max(value))
+    });
     ProposedData {
         summary: format!("a series of {count} values"),
         parts: vec![DataPart {
             name: "values".into(),
-            contents: "numbers".into(),
-            missing: 0,
+            contents: format!("numbers, {low} to {high}"),
+            missing,
             role: Role::InputAndTarget,
         }],
         task: format!("a forecast of the next value, from windows of {steps}"),
+        findings: vec![],
         data: DataRecipe::Series(Series {
             path: Some(path.to_path_buf()),
             steps,
@@ -29,7 +35,11 @@ pub(super) fn propose(path: &Path, count: usize, hints: &Hints) -> ProposedData 
             windows: 1,
             season: None,
             normalise: true,
-            missing: Missing::Refuse,
+            missing: if missing > 0 {
+                Missing::Forward
+            } else {
+                Missing::Refuse
+            },
         }),
         reads: Reads::Every,
         loss: Loss::MeanSquaredError,
