@@ -140,7 +140,9 @@ pub mod low_level {
     }
     /// From the files and cells of tables to CSV text and times.
     pub mod tables {
-        pub use crate::data::csv::decode::{ArchiveColumns, DecodedTable, decode, decode_with_notes};
+        pub use crate::data::csv::decode::{
+            ArchiveColumns, DecodedTable, decode, decode_with_notes,
+        };
         #[cfg(feature = "tables")]
         pub use crate::data::csv::time::{TimeColumn, TimeForm, time_of, times_of};
     }

@@ -129,10 +129,17 @@ impl Init {
         });
         let rows: Vec<[String; 4]> = std::iter::once(heads).chain(parts).collect();
         let mut table = aligned(&rows, 2);
-        if let Some(more) = proposal.parts.len().checked_sub(MOST_PARTS).filter(|&more| more > 0) {
+        if let Some(more) = proposal
+            .parts
+            .len()
+            .checked_sub(MOST_PARTS)
+            .filter(|&more| more > 0)
+        {
             table += &format!("\n... and {more} more");
         }
-        let found: String = found(proposal, &self.data).map(|line| format!("- {line}\n")).collect();
+        let found: String = found(proposal, &self.data)
+            .map(|line| format!("- {line}\n"))
+            .collect();
         let gap = if found.is_empty() { "" } else { "\n" };
         let Dataset { count, steps, .. } = *proposal.splits.train;
         format!(
@@ -151,13 +158,19 @@ impl Init {
 
 /// The sentences on what was found, with the options that decide otherwise.
 fn found<'a>(proposal: &'a Proposal, path: &'a Path) -> impl Iterator<Item = String> + 'a {
-    let findings = proposal.findings.iter().map(|finding| match finding.decision {
-        Some(decision) => {
-            let text = &finding.text;
-            format!("{text} (if not: {})", decide(decision, &path.display().to_string()))
-        }
-        None => finding.text.clone(),
-    });
+    let findings = proposal
+        .findings
+        .iter()
+        .map(|finding| match finding.decision {
+            Some(decision) => {
+                let text = &finding.text;
+                format!(
+                    "{text} (if not: {})",
+                    decide(decision, &path.display().to_string())
+                )
+            }
+            None => finding.text.clone(),
+        });
     findings.chain(proposal.splits.notes.iter().cloned())
 }
 

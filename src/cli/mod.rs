@@ -105,7 +105,10 @@ fn explained(error: &Error) -> String {
             decision,
         } => {
             let path = path.display();
-            format!("{path}: {problem}; {}", init::decide(*decision, &path.to_string()))
+            format!(
+                "{path}: {problem}; {}",
+                init::decide(*decision, &path.to_string())
+            )
         }
         _ => error.to_string(),
     }

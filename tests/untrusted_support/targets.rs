@@ -424,7 +424,10 @@ pub fn init(input: &[u8]) -> bool {
     let Ok(proposal) = propose(&path, &Hints::default()) else {
         return false;
     };
-    proposal.recipe.validate().expect("a proposed recipe is valid");
+    proposal
+        .recipe
+        .validate()
+        .expect("a proposed recipe is valid");
     proposal.to_toml().expect("it is written as TOML");
     true
 }

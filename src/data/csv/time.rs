@@ -83,7 +83,9 @@ pub fn time_of(cell: &str) -> Option<f64> {
 /// Returns whether a cell is a date or a time of day.
 pub fn is_time(cell: &str) -> bool {
     let orders = [DayOrder::DayFirst, DayOrder::MonthFirst];
-    let mut readings = orders.into_iter().filter_map(|order| Reading::of(cell, order));
+    let mut readings = orders
+        .into_iter()
+        .filter_map(|order| Reading::of(cell, order));
     readings.any(|reading| reading.form != TimeForm::Numbers) || dotted_clock(cell).is_some()
 }
 
@@ -279,8 +281,7 @@ fn iso(cell: &str) -> Option<(f64, bool)> {
         return None;
     }
     let clock = pieces.time().map_or(0.0, |time| {
-        let [hour, minute, second] =
-            [time.hour(), time.minute(), time.second()].map(f64::from);
+        let [hour, minute, second] = [time.hour(), time.minute(), time.second()].map(f64::from);
         hour * 3600.0 + minute * 60.0 + second + f64::from(time.subsec_nanosecond()) * 1e-9
     });
     let shift = offset.map_or(0, |offset| offset.seconds());
@@ -489,7 +490,9 @@ fn compact_dates<'a>(cells: impl Iterator<Item = &'a str>) -> Option<Vec<Option<
         let day = if cell.len() == 8 { number(6, 8) } else { 1 };
         let year = number(0, 4);
         let date = Date::new(year, number(4, 6) as i8, day as i8).ok();
-        times.push(Some(seconds(date.filter(|_| (1600..2200).contains(&year))?)));
+        times.push(Some(seconds(
+            date.filter(|_| (1600..2200).contains(&year))?,
+        )));
     }
     length.map(|_| times)
 }
@@ -505,11 +508,14 @@ fn dotted_clocks<'a>(cells: impl Iterator<Item = &'a str>) -> Option<Vec<Option<
 
 /// Returns the seconds of a time of day such as 18.00.00.
 fn dotted_clock(cell: &str) -> Option<f64> {
-    let is_dotted = cell.len() == 8 && cell.bytes().enumerate().all(|(n, byte)| match n {
-        2 | 5 => byte == b'.',
-        _ => byte.is_ascii_digit(),
-    });
-    is_dotted.then(|| seconds_of_day(&cell.replace('.', ":"))).flatten()
+    let is_dotted = cell.len() == 8
+        && cell.bytes().enumerate().all(|(n, byte)| match n {
+            2 | 5 => byte == b'.',
+            _ => byte.is_ascii_digit(),
+        });
+    is_dotted
+        .then(|| seconds_of_day(&cell.replace('.', ":")))
+        .flatten()
 }
 
 /// The calendar month of a time.
@@ -523,7 +529,9 @@ pub struct CalendarMonth {
 
 /// Returns the calendar month of a time in seconds since 1970.
 pub fn month_of(time: f64) -> Option<CalendarMonth> {
-    let zoned = Timestamp::from_second(time as i64).ok()?.to_zoned(TimeZone::UTC);
+    let zoned = Timestamp::from_second(time as i64)
+        .ok()?
+        .to_zoned(TimeZone::UTC);
     let date = zoned.date();
     let is_last = date == date.last_of_month();
     Some(CalendarMonth {
@@ -633,8 +641,14 @@ mod tests {
             (vec!["01/02/2024", "31/01/2024"], Some(DayOrder::DayFirst)),
             (vec!["01/02/2024", "01/31/2024"], Some(DayOrder::MonthFirst)),
             // Only one order is ascending.
-            (vec!["01/10/2024", "02/01/2024", "03/05/2024"], Some(DayOrder::MonthFirst)),
-            (vec!["12/01/2024", "01/02/2024", "02/03/2024"], Some(DayOrder::DayFirst)),
+            (
+                vec!["01/10/2024", "02/01/2024", "03/05/2024"],
+                Some(DayOrder::MonthFirst),
+            ),
+            (
+                vec!["12/01/2024", "01/02/2024", "02/03/2024"],
+                Some(DayOrder::DayFirst),
+            ),
             (vec!["01.02.2024", "02.02.2024"], None),
             (vec!["03/03/2024", "04/04/2024"], None),
         ];
@@ -642,34 +656,61 @@ mod tests {
             assert_eq!(read(&cells).unwrap().day_order, expected, "{cells:?}");
         }
         let message = read(&["01/02/2024", "02/03/2024"]).unwrap_err();
-        assert!(message.starts_with("`01/02/2024` has day and month in an order"), "{message}");
+        assert!(
+            message.starts_with("`01/02/2024` has day and month in an order"),
+            "{message}"
+        );
         let message = read(&["31/01/2024", "01/31/2024"]).unwrap_err();
         assert!(message.starts_with("`01/31/2024` is neither"), "{message}");
     }
 
     #[test]
     fn a_column_has_one_form() {
-        assert_eq!(times_of(&["1", "", "NA", "2.5"]), Ok(vec![Some(1.0), None, None, Some(2.5)]));
+        assert_eq!(
+            times_of(&["1", "", "NA", "2.5"]),
+            Ok(vec![Some(1.0), None, None, Some(2.5)])
+        );
         let message = times_of(&["2024-01-01", "5"]).unwrap_err();
-        assert!(message.starts_with("`5` is a number, but the column begins with"), "{message}");
+        assert!(
+            message.starts_with("`5` is a number, but the column begins with"),
+            "{message}"
+        );
         let message = times_of(&["2024-01-01", "2024-01-02T00:00Z"]).unwrap_err();
-        assert!(message.contains("with an offset from UTC, but"), "{message}");
+        assert!(
+            message.contains("with an offset from UTC, but"),
+            "{message}"
+        );
         assert_eq!(times_of(&[]), Ok(vec![]));
     }
 
     #[test]
     fn dates_without_separators_are_dates_if_all_cells_are() {
-        assert_eq!(read(&["20240131", "20240201"]).unwrap().form, TimeForm::Dates);
-        assert_eq!(times_of(&["197001", "", "197002"]).unwrap()[2], Some(31.0 * SECONDS_OF_A_DAY));
+        assert_eq!(
+            read(&["20240131", "20240201"]).unwrap().form,
+            TimeForm::Dates
+        );
+        assert_eq!(
+            times_of(&["197001", "", "197002"]).unwrap()[2],
+            Some(31.0 * SECONDS_OF_A_DAY)
+        );
         let numbers = read(&["20240131", "20240132"]).unwrap();
-        assert_eq!((numbers.form, numbers.times[1]), (TimeForm::Numbers, Some(20_240_132.0)));
+        assert_eq!(
+            (numbers.form, numbers.times[1]),
+            (TimeForm::Numbers, Some(20_240_132.0))
+        );
     }
 
     #[test]
     fn times_of_day_may_have_points_if_all_cells_do() {
         let clock = read(&["00.00.00", "", "18.30.00"]).unwrap();
-        assert_eq!((clock.form, clock.times[2]), (TimeForm::TimesOfDay, Some(66_600.0)));
-        assert_eq!(read(&["18.10.20", "19.10.20"]).unwrap().form, TimeForm::Dates);
+        assert_eq!(
+            (clock.form, clock.times[2]),
+            (TimeForm::TimesOfDay, Some(66_600.0))
+        );
+        assert_eq!(
+            read(&["18.10.20", "19.10.20"]).unwrap().form,
+            TimeForm::Dates
+        );
     }
 
     #[test]
@@ -678,7 +719,10 @@ mod tests {
         assert_eq!(month("2024-01-15").day, 15);
         assert_eq!(month("2024-02-29").day, 0);
         assert_eq!(month("2024-03-01").number - month("2023-12-01").number, 3);
-        assert_eq!(date_text(time_of("2024-01-15 06:00").unwrap()), "2024-01-15 06:00:00");
+        assert_eq!(
+            date_text(time_of("2024-01-15 06:00").unwrap()),
+            "2024-01-15 06:00:00"
+        );
         assert_eq!(date_text(time_of("1949-01").unwrap()), "1949-01-01");
     }
 }

@@ -286,7 +286,9 @@ fn propose_text(path: &Path, hints: &Hints) -> Result<ProposedData> {
         Ok(values) if values.rows() > 0 => {
             refuse_columns(hints)?;
             let mut proposed = series::propose(path, &values.inputs, hints);
-            proposed.findings.extend(decoded.notes.iter().map(DataFinding::new));
+            proposed
+                .findings
+                .extend(decoded.notes.iter().map(DataFinding::new));
             Ok(proposed)
         }
         _ if prose::is_prose(&decoded.text) => Err(Error::undecided(
@@ -321,7 +323,10 @@ pub(super) fn kind_of_data(path: &Path) -> Option<&'static str> {
     let has_cells = |mark: char| {
         let mut lines = decoded.text.lines().filter(|line| !line.trim().is_empty());
         let count = lines.next().map_or(0, |line| line.matches(mark).count());
-        count > 0 && lines.next().is_some_and(|line| line.matches(mark).count() == count)
+        count > 0
+            && lines
+                .next()
+                .is_some_and(|line| line.matches(mark).count() == count)
     };
     let is_series = || {
         let series = crate::data::series::parse(&decoded.text, path);

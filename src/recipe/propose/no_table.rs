@@ -7,6 +7,10 @@ use crate::data::csv::decode::DecodedTable;
 use crate::data::no_tables;
 use crate::error::Result;
 
-pub(super) fn propose(path: &Path, _decoded: &DecodedTable, _hints: &Hints) -> Result<ProposedData> {
+pub(super) fn propose(
+    path: &Path,
+    _decoded: &DecodedTable,
+    _hints: &Hints,
+) -> Result<ProposedData> {
     Err(no_tables(path))
 }

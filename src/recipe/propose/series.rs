@@ -13,9 +13,11 @@ pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedDat
     let count = values.len();
     let steps = window(hints, count);
     let missing = values.iter().filter(|value| value.is_nan()).count();
-    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |range, &value| {
-        (range.0.min(value), range.1.max(value))
-    });
+    let (low, high) = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |range, &value| {
+            (range.0.min(value), range.1.max(value))
+        });
     ProposedData {
         summary: format!("a series of {count} values"),
         parts: vec![DataPart {

@@ -39,7 +39,9 @@ pub(super) fn load(
     };
     recipe.data = data;
     let reason = match loaded {
-        Ok(_) => classes.and_then(|classes| classes.sentence()).map(|finding| finding.text),
+        Ok(_) => classes
+            .and_then(|classes| classes.sentence())
+            .map(|finding| finding.text),
         Err(error) => Some(error.to_string()),
     };
     let part = if is_whole {
@@ -128,7 +130,9 @@ impl SplitClasses {
     fn of(splits: &Splits) -> SplitClasses {
         let in_train = classes_in(&splits.train);
         SplitClasses {
-            names: (0..in_train.len()).map(|class| splits.preparation.class(class)).collect(),
+            names: (0..in_train.len())
+                .map(|class| splits.preparation.class(class))
+                .collect(),
             in_test: splits.test.as_ref().map(|test| classes_in(test)),
             in_train,
         }
@@ -140,7 +144,8 @@ impl SplitClasses {
 
     /// Returns the number of classes that are in one split only.
     fn lacking(&self) -> usize {
-        self.only_in_one().map_or(0, |(train, test)| train.len() + test.len())
+        self.only_in_one()
+            .map_or(0, |(train, test)| train.len() + test.len())
     }
 
     /// Returns the classes of the training split alone, and of the test split alone.
@@ -148,9 +153,8 @@ impl SplitClasses {
         let in_test = self.in_test.as_ref()?;
         let only = |of_train: bool| {
             let classes = self.names.iter().zip(self.in_train.iter().zip(in_test));
-            let only = classes.filter(move |(_, (train, test))| {
-                **train == of_train && **test != of_train
-            });
+            let only =
+                classes.filter(move |(_, (train, test))| **train == of_train && **test != of_train);
             only.map(|(name, _)| name.as_str()).collect()
         };
         Some((only(true), only(false)))
@@ -169,8 +173,11 @@ impl SplitClasses {
 }
 
 fn named(classes: &[&str]) -> String {
-    let names: Vec<String> =
-        classes.iter().take(MOST_NAMED).map(|class| format!("`{}`", excerpt(class))).collect();
+    let names: Vec<String> = classes
+        .iter()
+        .take(MOST_NAMED)
+        .map(|class| format!("`{}`", excerpt(class)))
+        .collect();
     match classes.len().saturating_sub(MOST_NAMED) {
         0 => names.join(", "),
         more => format!("{} and {more} more classes", names.join(", ")),
@@ -179,7 +186,10 @@ fn named(classes: &[&str]) -> String {
 
 /// Returns which classes occur in a split; nothing for values.
 fn classes_in(data: &Dataset) -> Vec<bool> {
-    let Targets::Classes { labels, classes, .. } = &data.targets else {
+    let Targets::Classes {
+        labels, classes, ..
+    } = &data.targets
+    else {
         return vec![];
     };
     let mut occurs = vec![false; *classes];

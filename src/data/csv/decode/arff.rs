@@ -73,7 +73,11 @@ fn read_attributes<'a>(
     let mut within: Option<String> = None;
     for (line, number) in lines {
         let line = line.trim();
-        let word = line.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        let word = line
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         match word.as_str() {
             "" => {}
             _ if word.starts_with('%') => {}
@@ -112,7 +116,9 @@ fn attribute_of(text: &str) -> Result<Attribute, String> {
             (name, characters.as_str())
         }
         _ => {
-            let end = text.find(|c: char| c.is_whitespace() || c == '{').unwrap_or(text.len());
+            let end = text
+                .find(|c: char| c.is_whitespace() || c == '{')
+                .unwrap_or(text.len());
             (text[..end].to_string(), &text[end..])
         }
     };
@@ -123,7 +129,9 @@ fn attribute_of(text: &str) -> Result<Attribute, String> {
         "string" | "date" => AttributeKind::Text,
         "relational" => AttributeKind::Relational,
         _ => {
-            let values = rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            let values = rest
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'));
             let values = values.ok_or_else(|| {
                 format!(
                     "the attribute `{}` is of the type `{}`; it must be numeric, real, integer, \
@@ -214,7 +222,9 @@ fn check(cells: Vec<ArffCell>, attributes: &[Attribute]) -> Result<Vec<ArffCell>
     for (cell, Attribute { name, kind }) in cells.iter().zip(attributes) {
         let refused = |allowed: &str| {
             let (name, text) = (excerpt(name), excerpt(&cell.text));
-            Err(format!("the attribute `{name}` has `{text}`; it must be {allowed}"))
+            Err(format!(
+                "the attribute `{name}` has `{text}`; it must be {allowed}"
+            ))
         };
         match kind {
             _ if cell.is_missing => {}
@@ -236,9 +246,11 @@ fn form_of(attributes: &[Attribute]) -> Result<ArffForm, String> {
     let is_relational = |attribute: &Attribute| attribute.kind == AttributeKind::Relational;
     if let Some(column) = attributes.iter().position(is_relational) {
         if attributes.len() > 2 || attributes[column + 1..].iter().any(is_relational) {
-            return Err("has a relational attribute and more than one other, which gatescan does \
+            return Err(
+                "has a relational attribute and more than one other, which gatescan does \
                         not read"
-                .into());
+                    .into(),
+            );
         }
         return Ok(ArffForm::Relational(column));
     }
@@ -246,7 +258,11 @@ fn form_of(attributes: &[Attribute]) -> Result<ArffForm, String> {
         return Ok(ArffForm::Table);
     };
     let is_wide = steps.len() >= FEWEST_STEPS && are_numbered(steps) && !are_numbered(attributes);
-    Ok(if is_wide { ArffForm::Wide } else { ArffForm::Table })
+    Ok(if is_wide {
+        ArffForm::Wide
+    } else {
+        ArffForm::Table
+    })
 }
 
 /// Returns whether attributes are numeric and have the same name with consecutive numbers.
@@ -361,7 +377,11 @@ fn relational_value(value: &str) -> Result<&str, String> {
 /// Returns the names of the attributes that hold classes.
 fn nominal(attributes: &[Attribute]) -> Vec<String> {
     let is_nominal = |attribute: &&Attribute| matches!(attribute.kind, AttributeKind::Nominal(_));
-    attributes.iter().filter(is_nominal).map(|attribute| attribute.name.clone()).collect()
+    attributes
+        .iter()
+        .filter(is_nominal)
+        .map(|attribute| attribute.name.clone())
+        .collect()
 }
 
 fn sequences(

@@ -9,8 +9,8 @@ const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 /// Returns a table in which lines of comments, and a first line such as `sep=;`, are blank, so that
 /// lines keep their numbers. A comment with as many cells as the numbers below it is their header.
 pub(super) fn without_comments(text: String, notes: &mut Vec<String>) -> String {
-    let has_comment = text.starts_with(MARKS)
-        || MARKS.iter().any(|mark| text.contains(&format!("\n{mark}")));
+    let has_comment =
+        text.starts_with(MARKS) || MARKS.iter().any(|mark| text.contains(&format!("\n{mark}")));
     if !has_comment && separator_line(&text).is_none() {
         return text;
     }
@@ -38,12 +38,18 @@ enum LineChange {
 fn line_changes(lines: &[&str], notes: &mut Vec<String>) -> Vec<LineChange> {
     let mut changes = vec![LineChange::Keep; lines.len()];
     let mut first = 0;
-    if lines.first().is_some_and(|line| separator_line(line).is_some()) {
+    if lines
+        .first()
+        .is_some_and(|line| separator_line(line).is_some())
+    {
         changes[0] = LineChange::Blank;
         first = 1;
     }
     let is_above = |line: &&str| line.trim().is_empty() || line.starts_with(MARKS);
-    let above = lines[first..].iter().take_while(|line| is_above(line)).count();
+    let above = lines[first..]
+        .iter()
+        .take_while(|line| is_above(line))
+        .count();
     let Some(top) = lines.get(first + above) else {
         return vec![LineChange::Keep; lines.len()];
     };
@@ -132,7 +138,9 @@ fn header_role(line: &str, rows: [&str; 2], delimiter: Option<char>) -> HeaderRo
 }
 
 fn delimiter_of(line: &str) -> Option<char> {
-    let most = DELIMITERS.into_iter().max_by_key(|&mark| line.matches(mark).count());
+    let most = DELIMITERS
+        .into_iter()
+        .max_by_key(|&mark| line.matches(mark).count());
     most.filter(|&mark| line.contains(mark))
 }
 

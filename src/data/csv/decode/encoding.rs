@@ -96,7 +96,11 @@ fn utf8(bytes: Vec<u8>, notes: &mut Vec<String>) -> Result<String, String> {
     };
     let position = error.utf8_error().valid_up_to();
     let bytes = error.into_bytes();
-    let line = bytes[..position].iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = bytes[..position]
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count()
+        + 1;
     let Some(text) = windows_1252(&bytes) else {
         return Err(format!(
             "line {line}: the byte {:#04x} is not UTF-8; save the file as UTF-8",
@@ -105,7 +109,11 @@ fn utf8(bytes: Vec<u8>, notes: &mut Vec<String>) -> Result<String, String> {
     };
     let example = text.lines().nth(line - 1).unwrap_or_default();
     let around = example.chars().position(|c| !c.is_ascii()).unwrap_or(0);
-    let word: String = example.chars().skip(around.saturating_sub(12)).take(24).collect();
+    let word: String = example
+        .chars()
+        .skip(around.saturating_sub(12))
+        .take(24)
+        .collect();
     notes.push(format!(
         "the text is not UTF-8 and is read as Windows-1252 (Latin-1), in which line {line} has \
          `{}`; if that is wrong, save the file as UTF-8",

@@ -46,16 +46,34 @@ const MAGIC: &[Magic] = &[
     magic(b"ARROW1", "an Arrow (Feather) file", Pandas("read_feather")),
     magic(b"FEA1", "a Feather file", Pandas("read_feather")),
     magic(b"ORC", "an ORC file", Pandas("read_orc")),
-    magic(b"Obj\x01", "an Avro file", Advice("convert it to CSV with fastavro")),
+    magic(
+        b"Obj\x01",
+        "an Avro file",
+        Advice("convert it to CSV with fastavro"),
+    ),
     magic(b"\x89HDF\r\n\x1a\n", "an HDF5 file", Pandas("read_hdf")),
-    magic(b"CDF\x01", "a netCDF file", Advice("convert it to CSV with xarray")),
-    magic(b"CDF\x02", "a netCDF file", Advice("convert it to CSV with xarray")),
-    magic(b"MATLAB 5.0", "a MATLAB file", Advice("in MATLAB, use writetable or writematrix")),
+    magic(
+        b"CDF\x01",
+        "a netCDF file",
+        Advice("convert it to CSV with xarray"),
+    ),
+    magic(
+        b"CDF\x02",
+        "a netCDF file",
+        Advice("convert it to CSV with xarray"),
+    ),
+    magic(
+        b"MATLAB 5.0",
+        "a MATLAB file",
+        Advice("in MATLAB, use writetable or writematrix"),
+    ),
     magic(
         b"\x93NUMPY",
         "an array of NumPy",
-        Advice("it must end in .npy and lie in a directory with its labels or targets, or be put \
-                into an .npz file (numpy.savez)"),
+        Advice(
+            "it must end in .npy and lie in a directory with its labels or targets, or be put \
+                into an .npz file (numpy.savez)",
+        ),
     ),
     magic(b"\x80\x02", "a pickle of Python", Pandas("read_pickle")),
     magic(b"\x80\x03", "a pickle of Python", Pandas("read_pickle")),
@@ -66,12 +84,28 @@ const MAGIC: &[Magic] = &[
         "a database of SQLite",
         Command("sqlite3 -header -csv {} 'SELECT * FROM a_table' > a_table.csv"),
     ),
-    magic(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel (.xls) file", Pandas("read_excel")),
+    magic(
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an Excel (.xls) file",
+        Pandas("read_excel"),
+    ),
     magic(b"<stata_dta>", "a Stata file", Pandas("read_stata")),
     magic(b"$FL2", "an SPSS file", Pandas("read_spss")),
-    magic(b"RDX2\n", "a file of R", Advice("in R, use load and write.csv")),
-    magic(b"RDX3\n", "a file of R", Advice("in R, use load and write.csv")),
-    magic(b"X\n\0\0", "a file of R", Advice("in R, use readRDS and write.csv")),
+    magic(
+        b"RDX2\n",
+        "a file of R",
+        Advice("in R, use load and write.csv"),
+    ),
+    magic(
+        b"RDX3\n",
+        "a file of R",
+        Advice("in R, use load and write.csv"),
+    ),
+    magic(
+        b"X\n\0\0",
+        "a file of R",
+        Advice("in R, use readRDS and write.csv"),
+    ),
     Magic {
         offset: 4,
         bytes: b"1AY&SY",
@@ -79,8 +113,16 @@ const MAGIC: &[Magic] = &[
         remedy: Command("bunzip2 -k {}"),
     },
     magic(b"\xfd7zXZ\0", "a file packed by xz", Command("unxz -k {}")),
-    magic(b"\x28\xb5\x2f\xfd", "a file packed by zstd", Command("unzstd {}")),
-    magic(b"7z\xbc\xaf\x27\x1c", "an archive of 7-Zip", Command("7z x {}")),
+    magic(
+        b"\x28\xb5\x2f\xfd",
+        "a file packed by zstd",
+        Command("unzstd {}"),
+    ),
+    magic(
+        b"7z\xbc\xaf\x27\x1c",
+        "an archive of 7-Zip",
+        Command("7z x {}"),
+    ),
     magic(b"Rar!", "an archive of RAR", Command("unrar x {}")),
     Magic {
         offset: 257,
@@ -131,13 +173,20 @@ fn zip_format(bytes: &[u8], path: &Path) -> String {
         &bytes[..bytes.len().min(MOST_BYTES)],
         &bytes[bytes.len().saturating_sub(MOST_BYTES)..],
     ];
-    let has = |name: &[u8]| ends.iter().any(|end| end.windows(name.len()).any(|at| at == name));
+    let has = |name: &[u8]| {
+        ends.iter()
+            .any(|end| end.windows(name.len()).any(|at| at == name))
+    };
     if has(b"xl/workbook") || has(b"xl/worksheets") {
         problem("an Excel (.xlsx) file", Pandas("read_excel"), path)
     } else if has(b"opendocument.spreadsheet") {
         problem("an OpenDocument spreadsheet", Pandas("read_excel"), path)
     } else if has(b".npy") {
-        problem("an archive of NumPy's arrays", Advice("its name must end in .npz"), path)
+        problem(
+            "an archive of NumPy's arrays",
+            Advice("its name must end in .npz"),
+            path,
+        )
     } else {
         problem("an archive of ZIP", Command("unzip {}"), path)
     }
@@ -155,7 +204,10 @@ fn is_safetensors(bytes: &[u8]) -> bool {
 /// Returns the problem of a text that is no table, if it is known.
 pub(super) fn text_format(text: &str, path: &Path) -> Option<String> {
     let start = text.trim_start();
-    let lower = start.get(..start.len().min(64)).unwrap_or_default().to_ascii_lowercase();
+    let lower = start
+        .get(..start.len().min(64))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
         let remedy = Command(
             "python3 -c \"import pandas; pandas.read_html('{}')[0].to_csv('table.csv', index=False)\"",
@@ -179,7 +231,11 @@ fn is_control(byte: &u8) -> bool {
 /// Returns the problem of bytes that are no text in any encoding of single bytes or UTF-8.
 pub(super) fn not_text(bytes: &[u8]) -> Option<String> {
     let position = bytes.iter().position(|byte| is_control(byte))?;
-    let line = bytes[..position].iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = bytes[..position]
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count()
+        + 1;
     Some(format!(
         "is a binary file: line {line} has the byte {:#04x}; a table must be CSV text with a header",
         bytes[position]
@@ -238,13 +294,20 @@ pub(super) fn archive_format(text: &str) -> Option<Archive> {
 
 /// Returns a sentence on a file of a format that is not read.
 fn problem(name: &str, remedy: FormatRemedy, path: &Path) -> String {
-    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let file = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy();
     let file = excerpt(&file);
     let remedy = match remedy {
         Advice(advice) => advice.to_string(),
         Command(command) => format!("use: {}", command.replace("{}", &file)),
         Pandas(function) => {
-            let stem = file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("table");
+            let stem = file
+                .split('.')
+                .next()
+                .filter(|stem| !stem.is_empty())
+                .unwrap_or("table");
             format!(
                 "convert it to CSV: python3 -c \"import pandas; \
                  pandas.{function}('{file}').to_csv('{stem}.csv', index=False)\""

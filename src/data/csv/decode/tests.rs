@@ -12,7 +12,9 @@ fn decoded(bytes: &[u8]) -> DecodedTable {
 }
 
 fn refused(name: &str, bytes: &[u8]) -> String {
-    decode(bytes.to_vec(), Path::new(name)).unwrap_err().to_string()
+    decode(bytes.to_vec(), Path::new(name))
+        .unwrap_err()
+        .to_string()
 }
 
 fn packed(bytes: &[u8]) -> Vec<u8> {
@@ -50,8 +52,16 @@ fn texts_in_other_encodings_become_utf8() {
 fn a_guess_of_the_encoding_is_said() {
     let decoded = decoded(b"time,stra\xdfe\n0,\x801\n");
     assert_eq!(decoded.text, "time,stra\u{df}e\n0,\u{20ac}1\n");
-    assert!(decoded.notes[0].contains("read as Windows-1252"), "{:?}", decoded.notes);
-    assert!(decoded.notes[0].contains("line 1 has `time,stra\u{df}e`"), "{:?}", decoded.notes);
+    assert!(
+        decoded.notes[0].contains("read as Windows-1252"),
+        "{:?}",
+        decoded.notes
+    );
+    assert!(
+        decoded.notes[0].contains("line 1 has `time,stra\u{df}e`"),
+        "{:?}",
+        decoded.notes
+    );
     for (bytes, line) in [
         // Cyrillic, a byte without a meaning, and UTF-8 with one broken character.
         (&b"a,b\n\xe2\xf0\xe5\xec,1\n"[..], 2),
@@ -59,7 +69,10 @@ fn a_guess_of_the_encoding_is_said() {
         (b"a,\xc3\xa9\n1,\xe9\n", 2),
     ] {
         let message = refused("table.csv", bytes);
-        assert!(message.contains(&format!("line {line}: the byte")), "{message}");
+        assert!(
+            message.contains(&format!("line {line}: the byte")),
+            "{message}"
+        );
     }
     assert!(refused("t.csv", b"\xff\xfe\0\xd8a\0").contains("is not UTF-16"));
     assert!(refused("t.csv", b"\xff\xfe\0\0a\0\0\0").contains("UTF-32"));
@@ -69,11 +82,23 @@ fn a_guess_of_the_encoding_is_said() {
 fn other_formats_are_refused_by_name() {
     let tar = [vec![b'a'; 257], b"ustar\0".to_vec()].concat();
     for (name, bytes, expected) in [
-        ("a.parquet", &b"PAR1\0\0PAR1"[..], "Parquet file and no table of text; convert it"),
-        ("b c.xlsx", b"PK\x03\x04..xl/workbook.xml", "read_excel('b c.xlsx').to_csv('b c.csv'"),
+        (
+            "a.parquet",
+            &b"PAR1\0\0PAR1"[..],
+            "Parquet file and no table of text; convert it",
+        ),
+        (
+            "b c.xlsx",
+            b"PK\x03\x04..xl/workbook.xml",
+            "read_excel('b c.xlsx').to_csv('b c.csv'",
+        ),
         ("a.csv", b"PK\x03\x04..x.npy..", "must end in .npz"),
         ("a.csv", b"PK\x03\x04..x.csv..", "unzip a.csv"),
-        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1..", "Excel (.xls)"),
+        (
+            "a.xls",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1..",
+            "Excel (.xls)",
+        ),
         ("a.feather", b"ARROW1\0\0", "read_feather"),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "HDF5"),
         ("a.csv", b"\x93NUMPY\x01\0", ".npy"),
@@ -91,10 +116,17 @@ fn other_formats_are_refused_by_name() {
         ("a.tar.gz", &packed(&tar), "an archive of tar"),
         ("a.safetensors", b"\x10\0\0\0\0\0\0\0{\"w\":", "a model"),
         ("a.bin", b"a,b\n1,\0\n", "line 2 has the byte 0x00"),
-        ("a.gz", &packed(TABLE.as_bytes())[..20], "cannot be unpacked as a gzip file"),
+        (
+            "a.gz",
+            &packed(TABLE.as_bytes())[..20],
+            "cannot be unpacked as a gzip file",
+        ),
     ] {
         let message = refused(name, bytes);
-        assert!(message.starts_with(name) && message.contains(expected), "{message}");
+        assert!(
+            message.starts_with(name) && message.contains(expected),
+            "{message}"
+        );
     }
     // Headers that begin like the marks of formats.
     for header in ["PAR1,PAR2\n1,2\n", "Rar!,b\n", "[m],b\n", "ORC,b\n"] {
@@ -118,9 +150,15 @@ fn comments_are_blank_lines() {
         assert_eq!(decoded(text.as_bytes()).text, expected);
     }
     let notes = decoded(b"# a station\na,b\n1,2\n").notes;
-    assert_eq!(notes, ["1 line with a comment skipped, the first is line 1: `# a station`"]);
+    assert_eq!(
+        notes,
+        ["1 line with a comment skipped, the first is line 1: `# a station`"]
+    );
     let notes = decoded(b"# a,b\n1,2\n").notes;
-    assert!(notes[0].contains("line 1, `# a,b`, is taken as the header"), "{notes:?}");
+    assert!(
+        notes[0].contains("line 1, `# a,b`, is taken as the header"),
+        "{notes:?}"
+    );
 }
 
 const TS_HEADER: &str = "# from somewhere\n@problemName toy\n@timeStamps false\n@missing true\n";
@@ -140,12 +178,21 @@ fn sequences_of_the_format_ts_become_rows() {
         case: "case".into(),
         target: Some("class".into()),
     };
-    assert_eq!((table.archive, table.nominal), (Some(columns), vec!["class".to_string()]));
+    assert_eq!(
+        (table.archive, table.nominal),
+        (Some(columns), vec!["class".to_string()])
+    );
 
-    let text = format!("{TS_HEADER}@univariate true\n@seriesLength 2\n@targetLabel true\n@data\n1,2,3:0.5\n");
+    let text = format!(
+        "{TS_HEADER}@univariate true\n@seriesLength 2\n@targetLabel true\n@data\n1,2,3:0.5\n"
+    );
     let table = decoded(text.as_bytes());
     assert_eq!(table.text, "case,dim_0,target\n0,1,0.5\n0,2,0.5\n0,3,0.5\n");
-    assert!(table.notes[1].contains("line 9 has 3 steps, although"), "{:?}", table.notes);
+    assert!(
+        table.notes[1].contains("line 9 has 3 steps, although"),
+        "{:?}",
+        table.notes
+    );
 
     let text = "@timeStamps true\n@univariate true\n@classLabel false\n@data\n\
                 (2020-01-01 00:00:00,1.5),(2020-01-01 00:01:00,2)\n";
@@ -159,11 +206,20 @@ fn sequences_of_the_format_ts_become_rows() {
 fn damaged_sequences_are_refused_with_their_line() {
     let refused = |rest: &str| refused("toy.ts", format!("{TS_HEADER}{rest}").as_bytes());
     for (rest, expected) in [
-        ("@classLabel true a b\n@data\n1,2:c\n", "line 7: `c` is no class of @classLabel"),
-        ("@dimensions 2\n@data\n1,2\n", "line 7: there are 1 dimensions"),
+        (
+            "@classLabel true a b\n@data\n1,2:c\n",
+            "line 7: `c` is no class of @classLabel",
+        ),
+        (
+            "@dimensions 2\n@data\n1,2\n",
+            "line 7: there are 1 dimensions",
+        ),
         ("@data\n1,x\n", "line 6: dimension 0 has `x`"),
         ("@data\n1,2\n1:2\n", "line 7: there are 2 dimensions"),
-        ("@univariate maybe\n@data\n", "line 5: `@univariate maybe` must be followed by"),
+        (
+            "@univariate maybe\n@data\n",
+            "line 5: `@univariate maybe` must be followed by",
+        ),
         ("1,2\n", "line 5: `1,2` is a line of data above @data"),
         ("@univariate true\n", "has no line `@data`"),
         ("@data\n", "has no sequence after @data"),
@@ -180,18 +236,36 @@ fn tables_of_the_format_arff_become_csv() {
                 @attribute note string\n@attribute class {plain, 'y z'}\n\n@DATA\n\
                 1.5, 'it\\'s, here', plain\n% more\n?,\"\",'y z'\n";
     let table = decoded(text.as_bytes());
-    assert_eq!(table.text, "sepal length,note,class\n1.5,\"it's, here\",plain\n,,y z\n");
-    assert_eq!((table.archive, table.nominal), (None, vec!["class".to_string()]));
+    assert_eq!(
+        table.text,
+        "sepal length,note,class\n1.5,\"it's, here\",plain\n,,y z\n"
+    );
+    assert_eq!(
+        (table.archive, table.nominal),
+        (None, vec!["class".to_string()])
+    );
 }
 
 #[test]
 fn sequences_of_the_format_arff_become_rows() {
-    let attributes: String = (1..=8).map(|n| format!("@attribute att{n} numeric\n")).collect();
-    let text = format!("@relation wide\n{attributes}@attribute target {{1,2}}\n@data\n1,2,3,4,5,6,7,?,2\n");
+    let attributes: String = (1..=8)
+        .map(|n| format!("@attribute att{n} numeric\n"))
+        .collect();
+    let text = format!(
+        "@relation wide\n{attributes}@attribute target {{1,2}}\n@data\n1,2,3,4,5,6,7,?,2\n"
+    );
     let table = decoded(text.as_bytes());
-    assert!(table.text.starts_with("case,dim_0,target\n0,1,2\n0,2,2\n"), "{}", table.text);
+    assert!(
+        table.text.starts_with("case,dim_0,target\n0,1,2\n0,2,2\n"),
+        "{}",
+        table.text
+    );
     assert!(table.text.ends_with("0,7,2\n0,,2\n"), "{}", table.text);
-    assert!(table.notes[0].contains("`att1` to `att8` are taken as the steps"), "{:?}", table.notes);
+    assert!(
+        table.notes[0].contains("`att1` to `att8` are taken as the steps"),
+        "{:?}",
+        table.notes
+    );
     assert_eq!(table.archive.unwrap().target.as_deref(), Some("target"));
 
     let text = "@relation many\n@attribute rel relational\n@attribute t0 numeric\n\
@@ -207,12 +281,27 @@ fn sequences_of_the_format_arff_become_rows() {
 fn damaged_arff_files_are_refused_with_their_line() {
     let refused = |rest: &str| refused("toy.arff", format!("@relation r\n{rest}").as_bytes());
     for (rest, expected) in [
-        ("@attribute a numeric\n@data\n1,2\n", "line 4: there are 2 cells where 1 attributes"),
-        ("@attribute a numeric\n@data\nx\n", "line 4: the attribute `a` has `x`"),
+        (
+            "@attribute a numeric\n@data\n1,2\n",
+            "line 4: there are 2 cells where 1 attributes",
+        ),
+        (
+            "@attribute a numeric\n@data\nx\n",
+            "line 4: the attribute `a` has `x`",
+        ),
         ("@attribute a {u,v}\n@data\nw\n", "it must be `u` or `v`"),
-        ("@attribute a numeric\n@data\n{0 1}\n", "line 4: is a sparse row"),
-        ("@attribute a numeric\n@data\n'1\n", "line 4: the quote ' is not closed"),
-        ("@attribute a matrix\n@data\n", "line 2: the attribute `a` is of the type `matrix`"),
+        (
+            "@attribute a numeric\n@data\n{0 1}\n",
+            "line 4: is a sparse row",
+        ),
+        (
+            "@attribute a numeric\n@data\n'1\n",
+            "line 4: the quote ' is not closed",
+        ),
+        (
+            "@attribute a matrix\n@data\n",
+            "line 2: the attribute `a` is of the type `matrix`",
+        ),
         ("@data\n", "declares no attribute"),
         ("@attribute a numeric\n", "has no line `@data`"),
         ("hello\n", "line 2: `hello` is neither"),

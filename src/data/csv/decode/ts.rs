@@ -58,9 +58,7 @@ pub(super) fn to_csv(text: &str) -> Result<ConvertedTable, String> {
 }
 
 /// Reads the lines up to `@data`.
-fn read_header<'a>(
-    lines: &mut impl Iterator<Item = (&'a str, usize)>,
-) -> Result<TsHeader, String> {
+fn read_header<'a>(lines: &mut impl Iterator<Item = (&'a str, usize)>) -> Result<TsHeader, String> {
     let mut header = TsHeader::default();
     for (line, number) in lines {
         let line = line.trim();
@@ -71,7 +69,11 @@ fn read_header<'a>(
         let key = words.next().unwrap_or_default().to_ascii_lowercase();
         let rest: Vec<&str> = words.collect();
         let refused = |problem: &str| format!("line {number}: `{}` {problem}", excerpt(line));
-        let flag = || match rest.first().map(|word| word.to_ascii_lowercase()).as_deref() {
+        let flag = || match rest
+            .first()
+            .map(|word| word.to_ascii_lowercase())
+            .as_deref()
+        {
             Some("true") => Ok(true),
             Some("false") => Ok(false),
             _ => Err(refused("must be followed by true or false")),
@@ -132,7 +134,11 @@ impl Sequences {
             return Err(format!(
                 "there are {} dimensions, divided by colons{}, where {} are expected",
                 parts.len(),
-                if target.is_some() { " and before the last part" } else { "" },
+                if target.is_some() {
+                    " and before the last part"
+                } else {
+                    ""
+                },
                 self.dimensions.max(1)
             ));
         }
@@ -197,12 +203,22 @@ fn target_of<'a>(part: Option<&'a str>, target: &TsTarget) -> Result<&'a str, St
         }
         TsTarget::Class(_) if part == "?" => Ok(""),
         TsTarget::Class(classes) => {
-            let names: Vec<&str> = classes.iter().take(MOST_LISTED).map(String::as_str).collect();
+            let names: Vec<&str> = classes
+                .iter()
+                .take(MOST_LISTED)
+                .map(String::as_str)
+                .collect();
             let (part, names) = (excerpt(part), listed(&names));
-            Err(format!("`{part}` is no class of @classLabel, which lists {names}"))
+            Err(format!(
+                "`{part}` is no class of @classLabel, which lists {names}"
+            ))
         }
-        TsTarget::Value | TsTarget::None => value_cell(part)
-            .ok_or_else(|| format!("the target is `{}`; it must be a finite number", excerpt(part))),
+        TsTarget::Value | TsTarget::None => value_cell(part).ok_or_else(|| {
+            format!(
+                "the target is `{}`; it must be a finite number",
+                excerpt(part)
+            )
+        }),
     }
 }
 
@@ -213,7 +229,9 @@ fn plain_values<'a>(parts: &[&'a str]) -> Result<Vec<Vec<&'a str>>, String> {
             return Ok(vec![]);
         }
         let cells = part.split(',');
-        cells.map(|cell| value_cell(cell).ok_or_else(|| no_value(dimension, cell))).collect()
+        cells
+            .map(|cell| value_cell(cell).ok_or_else(|| no_value(dimension, cell)))
+            .collect()
     };
     parts.iter().enumerate().map(of_part).collect()
 }
@@ -223,8 +241,14 @@ fn timed_values<'a>(parts: &[&'a str]) -> Result<Vec<Vec<&'a str>>, String> {
     let mut found: Vec<Vec<&str>> = vec![vec![]];
     for (dimension, part) in parts.iter().enumerate() {
         let (mut times, mut values) = (vec![], vec![]);
-        for pair in divided(part, ',').into_iter().map(str::trim).filter(|pair| !pair.is_empty()) {
-            let inner = pair.strip_prefix('(').and_then(|pair| pair.strip_suffix(')'));
+        for pair in divided(part, ',')
+            .into_iter()
+            .map(str::trim)
+            .filter(|pair| !pair.is_empty())
+        {
+            let inner = pair
+                .strip_prefix('(')
+                .and_then(|pair| pair.strip_suffix(')'));
             let divided = inner.and_then(|inner| inner.rsplit_once(','));
             let (time, value) = divided.ok_or_else(|| {
                 let pair = excerpt(pair);
@@ -233,7 +257,10 @@ fn timed_values<'a>(parts: &[&'a str]) -> Result<Vec<Vec<&'a str>>, String> {
             times.push(time.trim());
             values.push(value_cell(value).ok_or_else(|| no_value(dimension, value))?);
         }
-        let is_same = times.iter().zip(&found[0]).all(|(time, other)| time == other);
+        let is_same = times
+            .iter()
+            .zip(&found[0])
+            .all(|(time, other)| time == other);
         if !is_same {
             return Err(format!(
                 "dimension {dimension} has other times than those before; all must have the same"

@@ -54,9 +54,8 @@ impl<'a> Choice<'a> {
         nominal: &[String],
     ) -> Result<Choice<'a>> {
         let roles = Roles { table, structure };
-        let has_numbers = |column: &Column| {
-            matches!(column.content(), Content::Numbers | Content::MostlyNumbers)
-        };
+        let has_numbers =
+            |column: &Column| matches!(column.content(), Content::Numbers | Content::MostlyNumbers);
         if !table.columns.iter().any(has_numbers) {
             let problem = format!(
                 "no column holds numbers, which a network reads: {}",
@@ -106,8 +105,10 @@ impl<'a> Choice<'a> {
     }
 
     fn is_class(&self, column: &Column) -> bool {
-        let is_classification =
-            matches!(self.kind, TableTaskKind::WindowClasses | TableTaskKind::GroupClasses);
+        let is_classification = matches!(
+            self.kind,
+            TableTaskKind::WindowClasses | TableTaskKind::GroupClasses
+        );
         is_classification && column.name == self.target_column().name
     }
 
@@ -133,7 +134,10 @@ impl<'a> Choice<'a> {
 
     /// Returns how missing inputs are filled.
     pub fn missing(&self) -> Missing {
-        let mut columns = self.inputs.iter().map(|&column| &self.table.columns[column]);
+        let mut columns = self
+            .inputs
+            .iter()
+            .map(|&column| &self.table.columns[column]);
         match (columns.any(|column| column.missing() > 0), self.kind) {
             (false, _) => Missing::Refuse,
             (true, TableTaskKind::Forecast) => Missing::Forward,
@@ -152,12 +156,15 @@ impl<'a> Choice<'a> {
             return Ok(None);
         };
         let columns = self.structure.time_columns();
-        if time.order.is_ascending() && hints.time.is_none() || time.order.rises + time.order.falls.count == 0
+        if time.order.is_ascending() && hints.time.is_none()
+            || time.order.rises + time.order.falls.count == 0
         {
             return Ok(None);
         }
-        let names: Vec<String> =
-            columns.iter().map(|&column| self.table.columns[column].shown()).collect();
+        let names: Vec<String> = columns
+            .iter()
+            .map(|&column| self.table.columns[column].shown())
+            .collect();
         let &[column] = columns else {
             return Err(Error::undecided(
                 file.path,
@@ -210,8 +217,10 @@ impl<'a> Choice<'a> {
             }
         }
         if let Some(marks) = self.missing_marks() {
-            let marks: Vec<String> =
-                marks.iter().map(|mark| format!("`{}`", excerpt(mark))).collect();
+            let marks: Vec<String> = marks
+                .iter()
+                .map(|mark| format!("`{}`", excerpt(mark)))
+                .collect();
             findings.push(DataFinding::new(format!(
                 "taken as marks of missing values (data.missing_marks): {}",
                 marks.join(", ")
@@ -282,7 +291,12 @@ impl<'a> Choice<'a> {
 
     /// Returns what a column holds, in a phrase.
     pub fn contents(&self, column: usize) -> String {
-        let times = self.structure.rows.times.iter().find(|time| time.columns == [column]);
+        let times = self
+            .structure
+            .rows
+            .times
+            .iter()
+            .find(|time| time.columns == [column]);
         match times {
             Some(time) if time.form != TimeForm::Numbers => time_range(&time.times, time.form),
             _ => self.table.columns[column].describe(),
@@ -468,7 +482,11 @@ impl<'a> Roles<'a> {
     /// names, or the last column of measured numbers.
     fn target(&self, file: &TableFile, hints: &Hints) -> Result<usize> {
         let columns = &self.table.columns;
-        if let Some(position) = hints.target.as_deref().and_then(|name| self.table.position(name)) {
+        if let Some(position) = hints
+            .target
+            .as_deref()
+            .and_then(|name| self.table.position(name))
+        {
             return self.check_target(file, position);
         }
         let is_free = |position: &usize| {
@@ -480,7 +498,8 @@ impl<'a> Roles<'a> {
             !is_taken && reason != Some(LeftOutReason::Nothing)
         };
         let positions = || 0..columns.len();
-        if let Some(named) = positions().find(|n| columns[*n].is_called(&names::TARGETS) && is_free(n))
+        if let Some(named) =
+            positions().find(|n| columns[*n].is_called(&names::TARGETS) && is_free(n))
         {
             return self.check_target(file, named);
         }

@@ -17,9 +17,36 @@ const MOST_ODD: usize = 12;
 const MOST_BYTES: usize = 80;
 /// Texts that mark missing values, besides the usual ones of recipes.
 const MARKS: [&str; 30] = [
-    "-", "--", "---", "\u{2013}", "\u{2014}", ".", "..", "...", "*", "**", ":", "#n/a", "n.a.",
-    "n.a", "n.d.", "n/d", "<na>", "(null)", "\\n", "nil", "missing", "unknown", "undefined",
-    "#div/0!", "#value!", "#ref!", "#num!", "-nan", "1.#ind", "k.a.",
+    "-",
+    "--",
+    "---",
+    "\u{2013}",
+    "\u{2014}",
+    ".",
+    "..",
+    "...",
+    "*",
+    "**",
+    ":",
+    "#n/a",
+    "n.a.",
+    "n.a",
+    "n.d.",
+    "n/d",
+    "<na>",
+    "(null)",
+    "\\n",
+    "nil",
+    "missing",
+    "unknown",
+    "undefined",
+    "#div/0!",
+    "#value!",
+    "#ref!",
+    "#num!",
+    "-nan",
+    "1.#ind",
+    "k.a.",
 ];
 
 /// The columns of a table.
@@ -34,7 +61,8 @@ impl TableColumns {
         let header = file.header()?;
         let mut columns: Vec<Column> = header.iter().map(|name| Column::new(name)).collect();
         let mut names = HashSet::new();
-        let repeated: HashSet<&String> = header.iter().filter(|name| !names.insert(*name)).collect();
+        let repeated: HashSet<&String> =
+            header.iter().filter(|name| !names.insert(*name)).collect();
         for column in &mut columns {
             column.is_repeated = repeated.contains(&column.name);
         }
@@ -172,14 +200,25 @@ impl NumberCells {
 
     /// Returns a clause on a number that usually marks missing values, and is far from all others.
     pub fn sentinel(&self) -> Option<String> {
-        const SENTINELS: [f64; 9] =
-            [99.0, 999.0, 9999.0, 99999.0, 999_999.0, 99.9, 999.9, 9999.9, 888.0];
+        const SENTINELS: [f64; 9] = [
+            99.0, 999.0, 9999.0, 99999.0, 999_999.0, 99.9, 999.9, 9999.9, 888.0,
+        ];
         let is_sentinel = |value: f64| {
             SENTINELS.contains(&value.abs()) || value.abs() >= 1e20 || value == -2_147_483_648.0
         };
         let [inner_low, inner_high] = self.inner;
-        let low = (self.low, inner_low - self.low, self.high - inner_low, self.extremes[0]);
-        let high = (self.high, self.high - inner_high, inner_high - self.low, self.extremes[1]);
+        let low = (
+            self.low,
+            inner_low - self.low,
+            self.high - inner_low,
+            self.extremes[0],
+        );
+        let high = (
+            self.high,
+            self.high - inner_high,
+            inner_high - self.low,
+            self.extremes[1],
+        );
         let is_far = |&(value, gap, range, _): &(f64, f64, f64, _)| {
             is_sentinel(value) && gap.is_finite() && gap > 3.0 * range && range > 0.0
         };
@@ -325,10 +364,17 @@ impl Column {
         match self.content() {
             Content::Nothing => "nothing".into(),
             Content::Numbers => {
-                format!("numbers, {} to {}", shown(self.numbers.low), shown(self.numbers.high))
+                format!(
+                    "numbers, {} to {}",
+                    shown(self.numbers.low),
+                    shown(self.numbers.high)
+                )
             }
             Content::MostlyNumbers => {
-                format!("text: {} of {} cells are no numbers", self.odd_count, self.rows)
+                format!(
+                    "text: {} of {} cells are no numbers",
+                    self.odd_count, self.rows
+                )
             }
             Content::Text if self.distinct() > MOST_DISTINCT => "text".into(),
             Content::Text => format!("text, {} different", self.distinct()),

@@ -28,16 +28,26 @@ pub(super) fn check(header: &[String]) -> Result<(), String> {
 /// A clause.
 pub(super) fn check_columns(file: &TableFile, table: &TableColumns) -> Result<(), String> {
     let is_value = |column: &Column| {
-        table.numbers.cells().number(&column.name).is_some_and(f64::is_finite)
+        table
+            .numbers
+            .cells()
+            .number(&column.name)
+            .is_some_and(f64::is_finite)
             || is_time(&column.name)
     };
     // Years above columns of values are names.
-    let columns = || table.columns.iter().filter(|column| column.content() != Content::Nothing);
+    let columns = || {
+        table
+            .columns
+            .iter()
+            .filter(|column| column.content() != Content::Nothing)
+    };
     if !columns().any(is_value) || are_years(&table.columns) {
         return Ok(());
     }
-    let texts: Vec<usize> =
-        (0..table.columns.len()).filter(|&n| !is_value(&table.columns[n])).collect();
+    let texts: Vec<usize> = (0..table.columns.len())
+        .filter(|&n| !is_value(&table.columns[n]))
+        .collect();
     let mut occurs = vec![false; table.columns.len()];
     let read = file.each(|_, cells| {
         for &n in &texts {
@@ -62,7 +72,11 @@ pub(super) fn check_columns(file: &TableFile, table: &TableColumns) -> Result<()
     if !is_row {
         return Ok(());
     }
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    let names: Vec<&str> = table
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
     Err(format!(
         "line 1 looks like a row and not like a header ({}); put a header above it, a line with a \
          name for each column",
@@ -79,7 +93,10 @@ fn has_shape(cell: &str, name: &str) -> bool {
 /// Returns a sentence on columns whose names are years: their rows may be whole series.
 pub(super) fn wide_table(columns: &[Column]) -> Option<String> {
     let is_year = |column: &&Column| column.name.parse::<i32>().is_ok();
-    let first = columns.iter().find(is_year).filter(|_| are_years(columns))?;
+    let first = columns
+        .iter()
+        .find(is_year)
+        .filter(|_| are_years(columns))?;
     Some(format!(
         "the names of columns such as {} are years; if each row is a series over the years, \
          transpose the table: a row must be a time step",
@@ -89,9 +106,14 @@ pub(super) fn wide_table(columns: &[Column]) -> Option<String> {
 
 /// Returns whether the names that are numbers are years one after the other.
 fn are_years(columns: &[Column]) -> bool {
-    let years: Vec<i32> = columns.iter().filter_map(|column| column.name.parse().ok()).collect();
+    let years: Vec<i32> = columns
+        .iter()
+        .filter_map(|column| column.name.parse().ok())
+        .collect();
     years.len() > 1
         && years.iter().all(|year| (1000..3000).contains(year))
-        && years.windows(2).all(|pair| pair[1] - pair[0] == years[1] - years[0])
+        && years
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] == years[1] - years[0])
         && years[0] != years[1]
 }

@@ -16,8 +16,11 @@ const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 /// # Errors
 /// A clause on columns that are divided by several blanks.
 pub(super) fn delimiter(text: &str, path: &Path) -> Result<char, String> {
-    let lines: Vec<&str> =
-        text.lines().filter(|line| !line.trim().is_empty()).take(MOST_LINES).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(MOST_LINES)
+        .collect();
     let scored = DELIMITERS.into_iter().filter_map(|mark| {
         let score = DelimiterScore::of(&lines, mark)?;
         Some((score, mark))
@@ -48,10 +51,16 @@ impl DelimiterScore {
         if cells < 2 {
             return None;
         }
-        let equal = below.iter().filter(|line| cells_in(line, mark) == cells).count();
+        let equal = below
+            .iter()
+            .filter(|line| cells_in(line, mark) == cells)
+            .count();
         let all = below.iter().flat_map(|line| line.split(mark));
         let (numbers, count) = all.fold((0, 0), |(numbers, count), cell| {
-            (numbers + usize::from(is_value(cell.trim().trim_matches('"'))), count + 1)
+            (
+                numbers + usize::from(is_value(cell.trim().trim_matches('"'))),
+                count + 1,
+            )
         });
         Some(DelimiterScore {
             equal_lines: 10 * equal / below.len().max(1),

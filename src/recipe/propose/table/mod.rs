@@ -148,9 +148,19 @@ fn check_hint(table: &TableColumns, name: &str, hint: &str) -> Result<()> {
     let columns = &table.columns;
     let allowed = match table.position(name) {
         None => {
-            let names = columns.iter().take(MOST_LISTED).map(|column| excerpt(&column.name));
-            let more = if columns.len() > MOST_LISTED { ", ..." } else { "" };
-            format!("one of the columns {}{more}", names.collect::<Vec<_>>().join(", "))
+            let names = columns
+                .iter()
+                .take(MOST_LISTED)
+                .map(|column| excerpt(&column.name));
+            let more = if columns.len() > MOST_LISTED {
+                ", ..."
+            } else {
+                ""
+            };
+            format!(
+                "one of the columns {}{more}",
+                names.collect::<Vec<_>>().join(", ")
+            )
         }
         Some(position) if columns[position].is_repeated => {
             "a column whose name no other column has; rename one of them".into()

@@ -8,14 +8,45 @@ pub(super) const TARGETS: [&str; 4] = ["target", "label", "class", "y"];
 pub(super) const CLASSES: [&str; 2] = ["label", "class"];
 /// Names of columns of groups.
 const GROUPS: [&str; 23] = [
-    "group", "series", "sequence", "subject", "sensor", "station", "unit", "patient", "machine",
-    "id", "case", "take", "trial", "session", "device", "engine", "store", "shop", "item", "symbol",
-    "ticker", "participant", "user",
+    "group",
+    "series",
+    "sequence",
+    "subject",
+    "sensor",
+    "station",
+    "unit",
+    "patient",
+    "machine",
+    "id",
+    "case",
+    "take",
+    "trial",
+    "session",
+    "device",
+    "engine",
+    "store",
+    "shop",
+    "item",
+    "symbol",
+    "ticker",
+    "participant",
+    "user",
 ];
 /// Names of columns of times.
 const TIMES: [&str; 13] = [
-    "date", "time", "datetime", "timestamp", "ds", "epoch", "datum", "zeit", "zeitpunkt", "fecha",
-    "tiempo", "temps", "heure",
+    "date",
+    "time",
+    "datetime",
+    "timestamp",
+    "ds",
+    "epoch",
+    "datum",
+    "zeit",
+    "zeitpunkt",
+    "fecha",
+    "tiempo",
+    "temps",
+    "heure",
 ];
 /// Names of columns of times or of something else, such as a temperature T.
 const SHORT_TIMES: [&str; 6] = ["t", "ts", "step", "tick", "frame", "data"];
@@ -55,7 +86,15 @@ impl CalendarPart {
 
     pub fn names(self) -> &'static [&'static str] {
         match self {
-            CalendarPart::Year => &["year", "yr", "jahr", "ano", "a\u{f1}o", "ann\u{e9}e", "anno"],
+            CalendarPart::Year => &[
+                "year",
+                "yr",
+                "jahr",
+                "ano",
+                "a\u{f1}o",
+                "ann\u{e9}e",
+                "anno",
+            ],
             CalendarPart::Quarter => &["quarter", "qtr", "quartal", "trimestre"],
             CalendarPart::Month => &["month", "mon", "mo", "mnth", "monat", "mes", "mois", "mese"],
             CalendarPart::Week => &["week", "woche", "kw", "semana", "semaine"],
@@ -70,7 +109,9 @@ impl CalendarPart {
 
 /// Returns whether a column has the name of a part of a date.
 pub(super) fn is_calendar(column: &Column) -> bool {
-    CalendarPart::ALL.iter().any(|part| column.is_called(part.names()))
+    CalendarPart::ALL
+        .iter()
+        .any(|part| column.is_called(part.names()))
 }
 
 /// Returns whether a column has the name of a year.
@@ -79,7 +120,9 @@ pub(super) fn is_year(column: &Column) -> bool {
 }
 
 pub(super) fn is_time(column: &Column) -> bool {
-    let has_ending = ["time", "date", "timestamp"].iter().any(|end| ends_with(&column.name, end));
+    let has_ending = ["time", "date", "timestamp"]
+        .iter()
+        .any(|end| ends_with(&column.name, end));
     column.is_called(&TIMES) || is_year(column) || has_ending
 }
 
@@ -103,12 +146,17 @@ pub(super) fn is_identifier(column: &Column) -> bool {
 
 /// Returns whether the last word of a name is `word`, as in `unit_id`, `unit id` and `unitId`.
 fn ends_with(name: &str, word: &str) -> bool {
-    let Some(start) = name.len().checked_sub(word.len()).filter(|&n| name.is_char_boundary(n)) else {
+    let Some(start) = name
+        .len()
+        .checked_sub(word.len())
+        .filter(|&n| name.is_char_boundary(n))
+    else {
         return false;
     };
     let (before, last) = name.split_at(start);
     let is_apart = before.ends_with(['_', ' ', '-', '.']);
-    let is_hump = before.ends_with(|c: char| c.is_lowercase()) && last.starts_with(char::is_uppercase);
+    let is_hump =
+        before.ends_with(|c: char| c.is_lowercase()) && last.starts_with(char::is_uppercase);
     last.eq_ignore_ascii_case(word) && (is_apart || is_hump)
 }
 

@@ -197,7 +197,9 @@ impl NumberClues {
         }
         NumberForm {
             decimal: '.',
-            thousands: groups.then_some(',').or_else(|| self.other_separator(findings)),
+            thousands: groups
+                .then_some(',')
+                .or_else(|| self.other_separator(findings)),
         }
     }
 
@@ -213,7 +215,10 @@ impl NumberClues {
                      data.thousands = \",\"";
         }
         if self.either_point.count > 0 {
-            text += &format!("; so {} has a point between thousands", self.either_point.first);
+            text += &format!(
+                "; so {} has a point between thousands",
+                self.either_point.first
+            );
         }
         findings.push(DataFinding::new(text));
     }

@@ -125,14 +125,20 @@ impl RowOrder {
                 text += &format!(
                     "; its steps are irregular: most are {}, but {} of {} are not, the first at \
                      line {} ({})",
-                    steps.usual, steps.others.count, steps.total, steps.others.line,
+                    steps.usual,
+                    steps.others.count,
+                    steps.total,
+                    steps.others.line,
                     steps.first_other
                 );
             }
             None => {}
         }
         if self.repeated > 0 {
-            text += &format!("; {} with the time of another{within}", counted(self.repeated, "row"));
+            text += &format!(
+                "; {} with the time of another{within}",
+                counted(self.repeated, "row")
+            );
             if self.equal.count > 0 {
                 text += &format!(", the first at line {}", self.equal.line);
             }
@@ -154,7 +160,10 @@ enum PairStep {
     Missing,
     /// The group begins.
     First,
-    Step { from: f64, to: f64 },
+    Step {
+        from: f64,
+        to: f64,
+    },
 }
 
 impl RowTimes<'_> {
@@ -185,8 +194,9 @@ impl RowTimes<'_> {
     fn sorted(&self) -> Vec<(u32, f64)> {
         let rows = 0..self.times.len();
         let known = rows.filter(|&row| !self.times[row].is_nan() && self.group(row) != NO_GROUP);
-        let mut sorted: Vec<(u32, f64)> =
-            known.map(|row| (self.group(row), self.times[row])).collect();
+        let mut sorted: Vec<(u32, f64)> = known
+            .map(|row| (self.group(row), self.times[row]))
+            .collect();
         sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         sorted
     }
@@ -239,7 +249,9 @@ impl RowTimes<'_> {
                 }
             }
         });
-        let (&usual, _) = counts.iter().max_by_key(|&(key, count)| (count, std::cmp::Reverse(key)))?;
+        let (&usual, _) = counts
+            .iter()
+            .max_by_key(|&(key, count)| (count, std::cmp::Reverse(key)))?;
         let (mut others, mut first_other) = (PlacesSeen::default(), 0.0);
         self.each_pair(|step, line| {
             if let PairStep::Step { from, to } = step
@@ -281,7 +293,9 @@ fn is_regular(sorted: &[(u32, f64)]) -> bool {
 /// Returns a number of seconds in its largest whole unit.
 fn duration(seconds: f64) -> String {
     let units = [(86_400.0, "day"), (3600.0, "hour"), (60.0, "minute")];
-    let whole = units.into_iter().find(|(unit, _)| seconds % unit == 0.0 && seconds > 0.0);
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| seconds % unit == 0.0 && seconds > 0.0);
     match whole {
         Some((unit, name)) => plural(seconds / unit, name),
         None => plural(seconds, "second"),
@@ -327,7 +341,10 @@ mod tests {
     fn the_order_is_that_within_groups() {
         let times = [1.0, 2.0, 3.0, 1.0, 2.0, 3.0];
         let alone = order(&times, None, TimeForm::Numbers);
-        assert_eq!((alone.falls.count, alone.falls.line, alone.repeated), (1, 5, 3));
+        assert_eq!(
+            (alone.falls.count, alone.falls.line, alone.repeated),
+            (1, 5, 3)
+        );
         let grouped = order(&times, Some(&[0, 0, 0, 1, 1, 1]), TimeForm::Numbers);
         assert!(grouped.is_ascending() && grouped.repeated == 0);
         assert_eq!(
@@ -335,7 +352,10 @@ mod tests {
             "`t` is the time and ascends within each group, in steps of 1"
         );
         let text = order(&[3.0, 2.0, 1.0], None, TimeForm::Numbers).describe("`t`", false);
-        assert!(text.starts_with("`t` is the time and descends, the newest row first"), "{text}");
+        assert!(
+            text.starts_with("`t` is the time and descends, the newest row first"),
+            "{text}"
+        );
         let text = order(&[1.0, f64::NAN, 3.0, 2.0, 2.0], None, TimeForm::Numbers);
         let text = text.describe("`t`", false);
         for part in [
@@ -350,14 +370,24 @@ mod tests {
     #[test]
     fn steps_of_dates_are_in_calendar_units() {
         let dates = |texts: &[&str]| -> Vec<f64> {
-            texts.iter().map(|text| time_of(text).expect("it is a date")).collect()
+            texts
+                .iter()
+                .map(|text| time_of(text).expect("it is a date"))
+                .collect()
         };
-        let describe = |texts: &[&str]| order(&dates(texts), None, TimeForm::Dates).describe("d", false);
+        let describe =
+            |texts: &[&str]| order(&dates(texts), None, TimeForm::Dates).describe("d", false);
         let monthly = describe(&["2024-01-31", "2024-02-29", "2024-03-31"]);
         assert_eq!(monthly, "d is the time and ascends, in steps of 1 month");
         let weekly = describe(&["2024-01-01", "2024-01-08", "2024-01-15"]);
         assert_eq!(weekly, "d is the time and ascends, in steps of 7 days");
-        let gap = describe(&["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-10", "2024-01-11"]);
+        let gap = describe(&[
+            "2024-01-01",
+            "2024-01-02",
+            "2024-01-03",
+            "2024-01-10",
+            "2024-01-11",
+        ]);
         assert!(
             gap.ends_with("most are 1 day, but 1 of 4 are not, the first at line 5 (7 days)"),
             "{gap}"

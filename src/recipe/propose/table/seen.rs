@@ -68,7 +68,11 @@ impl TableRowsSeen {
             match TimeColumn::read(|row| cells.get(row)) {
                 Ok(found) => times.push(TimeCells {
                     columns: vec![column],
-                    times: found.times.iter().map(|time| time.unwrap_or(f64::NAN)).collect(),
+                    times: found
+                        .times
+                        .iter()
+                        .map(|time| time.unwrap_or(f64::NAN))
+                        .collect(),
                     form: found.form,
                     day_order: found.day_order,
                 }),
@@ -102,7 +106,9 @@ impl TableRowsSeen {
             let day = 86_400.0;
             parts.push((year, 400.0 * day));
             let first = [(Month, 31.0), (Quarter, 93.0), (Week, 7.0)];
-            let coarse = first.into_iter().find_map(|(name, days)| Some((part(name)?, days * day)));
+            let coarse = first
+                .into_iter()
+                .find_map(|(name, days)| Some((part(name)?, days * day)));
             let has_month = part(Month).is_some();
             parts.extend(coarse);
             parts.extend(part(Day).map(|time| (time, day)).filter(|_| has_month));
@@ -111,16 +117,26 @@ impl TableRowsSeen {
             Some(clock) => parts.push((clock, 1.0)),
             None => {
                 let units = [(Hour, 3600.0), (Minute, 60.0), (Second, 1.0)];
-                let found = units.into_iter().filter_map(|(name, unit)| Some((part(name)?, unit)));
+                let found = units
+                    .into_iter()
+                    .filter_map(|(name, unit)| Some((part(name)?, unit)));
                 parts.extend(found);
             }
         }
         if parts.len() < 2 {
             return None;
         }
-        let sum = |row: usize| parts.iter().map(|(time, unit)| time.times[row] * unit).sum();
+        let sum = |row: usize| {
+            parts
+                .iter()
+                .map(|(time, unit)| time.times[row] * unit)
+                .sum()
+        };
         Some(TimeCells {
-            columns: parts.iter().flat_map(|(time, _)| time.columns.clone()).collect(),
+            columns: parts
+                .iter()
+                .flat_map(|(time, _)| time.columns.clone())
+                .collect(),
             times: (0..self.lines.len()).map(sum).collect(),
             form: TimeForm::Numbers,
             day_order: None,
@@ -166,7 +182,9 @@ impl KeyColumn {
     /// Returns whether the rows of each group are side by side.
     pub fn is_in_blocks(&self) -> bool {
         let mut seen = HashSet::new();
-        self.ids.chunk_by(|a, b| a == b).all(|block| seen.insert(block[0]))
+        self.ids
+            .chunk_by(|a, b| a == b)
+            .all(|block| seen.insert(block[0]))
     }
 }
 
@@ -192,7 +210,11 @@ fn key_columns(table: &TableColumns, hints: &Hints) -> Vec<KeyColumn> {
         let is_class = column.is_called(&names::TARGETS) || is_target(column);
         let may_group = is_hinted_group(column) || may_group(column);
         if may_group || is_class && is_small(column) {
-            chosen.push((may_group, names::is_group(column) || is_hinted_group(column), n));
+            chosen.push((
+                may_group,
+                names::is_group(column) || is_hinted_group(column),
+                n,
+            ));
         }
     }
     // A stable sort keeps the order of the file.
@@ -232,13 +254,18 @@ fn time_columns(table: &TableColumns, hints: &Hints) -> Vec<usize> {
         };
         is_hinted(column) || may_be && !is_target && !column.is_repeated
     };
-    let mut found: Vec<usize> =
-        (0..table.columns.len()).filter(|&n| is_candidate(&&table.columns[n])).collect();
+    let mut found: Vec<usize> = (0..table.columns.len())
+        .filter(|&n| is_candidate(&&table.columns[n]))
+        .collect();
     // Hints and texts first; a wide table may have many columns that count.
     found.sort_by_key(|&n| {
         let column = &table.columns[n];
         let is_named = names::may_be_time(column) || names::is_calendar(column);
-        (!is_hinted(column), column.content() != Content::Text, !is_named)
+        (
+            !is_hinted(column),
+            column.content() != Content::Text,
+            !is_named,
+        )
     });
     found.truncate(MOST_TIMES);
     found

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::{DataFinding, GroupHint, Hints};
 use super::columns::{Column, Content, TableColumns};
-use super::{TableFile, names};
 use super::order::{NO_GROUP, RowOrder, RowTimes, TimeSteps};
 use super::seen::{KeyColumn, TableRowsSeen, TimeCells};
+use super::{TableFile, names};
 use crate::data::csv::time::{DayOrder, TimeForm};
 use crate::error::{Decision, Error, Result};
 
@@ -62,12 +62,16 @@ impl Structure {
 
     /// Returns the column of groups.
     pub fn group_column(&self) -> Option<usize> {
-        self.group.as_ref().map(|group| self.rows.keys[group.key].column)
+        self.group
+            .as_ref()
+            .map(|group| self.rows.keys[group.key].column)
     }
 
     /// Returns the group of each row.
     pub fn group_ids(&self) -> Option<&[u32]> {
-        self.group.as_ref().map(|group| &self.rows.keys[group.key].ids[..])
+        self.group
+            .as_ref()
+            .map(|group| &self.rows.keys[group.key].ids[..])
     }
 
     /// Returns the columns of the times.
@@ -112,7 +116,10 @@ impl Structure {
 /// Returns whether all rows of a group have the same value.
 fn are_constant(groups: &[u32], values: &[u32]) -> bool {
     let mut of_group: HashMap<u32, u32> = HashMap::new();
-    let mut rows = groups.iter().zip(values).filter(|(group, _)| **group != NO_GROUP);
+    let mut rows = groups
+        .iter()
+        .zip(values)
+        .filter(|(group, _)| **group != NO_GROUP);
     rows.all(|(&group, &value)| *of_group.entry(group).or_insert(value) == value)
 }
 
@@ -153,7 +160,9 @@ impl Search<'_> {
 
     fn keys(&self) -> impl Iterator<Item = (usize, &KeyColumn)> {
         let keys = self.rows.keys.iter().enumerate();
-        keys.filter(|(_, key)| key.may_group && self.rows.lines.len() >= FEWEST_ROWS * key.names.len())
+        keys.filter(|(_, key)| {
+            key.may_group && self.rows.lines.len() >= FEWEST_ROWS * key.names.len()
+        })
     }
 
     /// Returns the first column of blocks in which a counter or date starts again, or which has one
@@ -161,8 +170,7 @@ impl Search<'_> {
     fn structural_group(&self) -> Option<FoundGroup> {
         // One clock for all rows is one series, as far as the structure tells.
         let is_clock = |time: &&TimeCells| {
-            matches!(time.form, TimeForm::Dates | TimeForm::Instants)
-                && is_strict(&time.times)
+            matches!(time.form, TimeForm::Dates | TimeForm::Instants) && is_strict(&time.times)
         };
         if self.rows.times.iter().any(|time| is_clock(&time)) {
             return None;
@@ -191,7 +199,11 @@ impl Search<'_> {
         let mut direction = 0.0;
         let (mut starts, mut boundaries) = (vec![], 0);
         let mut before = f64::NAN;
-        let rows: Vec<(u32, f64)> = ids.iter().copied().zip(time.times.iter().copied()).collect();
+        let rows: Vec<(u32, f64)> = ids
+            .iter()
+            .copied()
+            .zip(time.times.iter().copied())
+            .collect();
         let mut row = 0;
         for block in rows.chunk_by(|a, b| a.0 == b.0) {
             if block[0].0 == NO_GROUP || !seen.insert(block[0].0) {
@@ -311,7 +323,10 @@ impl Search<'_> {
         let is_group = |(key, column): &(usize, &KeyColumn)| {
             self.column(*key).content() == Content::Text && column.is_in_blocks()
         };
-        let (key, column) = self.keys().find(is_group).filter(|_| has_target && !has_clock)?;
+        let (key, column) = self
+            .keys()
+            .find(is_group)
+            .filter(|_| has_target && !has_clock)?;
         let count = column.names.len();
         Some(FoundGroup {
             key,
@@ -330,7 +345,9 @@ impl Search<'_> {
         }
         let mut by_classes: Vec<usize> = keys.clone().filter(is_text).collect();
         by_classes.sort_by_key(|&key| self.rows.keys[key].names.len());
-        keys.clone().find(is_named).or_else(|| by_classes.first().copied())
+        keys.clone()
+            .find(is_named)
+            .or_else(|| by_classes.first().copied())
     }
 
     /// Returns the times of the rows: those of the hint, or the best candidate.
@@ -384,11 +401,7 @@ impl Search<'_> {
             TimeForm::Numbers if is_unique && order.is_regular && names::is_time(column) => 80,
             TimeForm::Numbers if column.numbers.counts() && order.is_ascending() => 70,
             TimeForm::Numbers if self.is_counter(time, order, has_groups) => 60,
-            TimeForm::Numbers
-                if is_unique && order.is_regular && names::numbers_rows(column) =>
-            {
-                50
-            }
+            TimeForm::Numbers if is_unique && order.is_regular && names::numbers_rows(column) => 50,
             TimeForm::Numbers if is_sorted && names::may_be_time(column) => 20,
             TimeForm::Numbers if is_sorted && names::is_calendar(column) => 20,
             TimeForm::Numbers => 0,
@@ -407,7 +420,12 @@ impl Search<'_> {
 
     /// Returns whether another column than this counter and the target can be an input.
     fn has_others(&self, time: &TimeCells) -> bool {
-        let is_key = |n: usize| self.rows.keys.iter().any(|key| key.column == n && key.may_group);
+        let is_key = |n: usize| {
+            self.rows
+                .keys
+                .iter()
+                .any(|key| key.column == n && key.may_group)
+        };
         let mut columns = self.table.columns.iter().enumerate();
         columns.any(|(n, column)| {
             column.is_numeric()
@@ -449,7 +467,11 @@ impl Search<'_> {
         let time = &self.rows.times[*position];
         let name = self.name_of(time);
         let mut text = if time.columns.len() > 1 {
-            let order = if order.is_ascending() { "ascend" } else { "do not ascend" };
+            let order = if order.is_ascending() {
+                "ascend"
+            } else {
+                "do not ascend"
+            };
             format!("{name} are the time together; the rows {order} in it")
         } else {
             order.describe(&name, group.is_some())
@@ -510,7 +532,10 @@ impl Search<'_> {
             }
             self.refuse_pair(time)?;
             let sign = if restarts {
-                format!("{name} starts again {} times, first at line {}", starts.count, starts.line)
+                format!(
+                    "{name} starts again {} times, first at line {}",
+                    starts.count, starts.line
+                )
             } else {
                 format!("{} rows repeat a time of {name}", order.repeated)
             };
@@ -545,7 +570,10 @@ impl Search<'_> {
     /// or a date or year.
     fn is_explained(&self, time: &TimeCells) -> bool {
         let is_clock = |other: &TimeCells| {
-            let has_all = time.columns.iter().all(|column| other.columns.contains(column));
+            let has_all = time
+                .columns
+                .iter()
+                .all(|column| other.columns.contains(column));
             let is_whole = other.columns.len() > time.columns.len() && has_all;
             let is_date = matches!(other.form, TimeForm::Dates | TimeForm::Instants);
             let is_named = names::is_time(&self.table.columns[other.columns[0]]);
