@@ -381,11 +381,13 @@ impl Reader {
             let (shape, values) = self
                 .array(&dataset)
                 .map_err(|problem| format!("array {name}: {problem}"))?;
-            arrays.push(Parameter {
+            let array = Parameter {
                 name,
                 shape,
                 values,
-            });
+            };
+            array.check_finite().map_err(|error| error.to_string())?;
+            arrays.push(array);
         }
         for (name, child) in group.iter_groups().map_err(broken)? {
             self.count()?;
