@@ -36,9 +36,9 @@ fn main() -> Result<()> {
     }
 
     // After the first window the inputs are the model's own predictions, so errors accumulate.
-    let (seed, count) = (windows.first(), 40);
+    let (seed, count, window) = (windows.first(), 40, Context::SlidingWindow(20));
     let device = OpenDevice::open(&Device::Cpu)?;
-    let continued = generate(&model, &seed, count, Context::SlidingWindow(20), &device)?;
+    let continued = generate(&model, &seed, &[], count, window, &device)?;
     println!("    t      true  continued");
     for (n, value) in continued.iter().enumerate() {
         let t = (seed.len() + n) as f64 * windows.resolution;

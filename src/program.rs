@@ -18,17 +18,20 @@ pub enum Phase {
     Backward,
     /// Clips the gradients, updates the parameters, and records the step's metrics.
     Update,
-    /// Computes outputs, loss and metrics on validation or test data, without dropout.
+    /// Computes outputs, loss and metrics on the test split, without dropout.
     Evaluate,
+    /// The same on the validation split.
+    Validate,
 }
 
 impl Phase {
     /// All phases; a training step runs the first three in this order.
-    pub const ALL: [Phase; 4] = [
+    pub const ALL: [Phase; 5] = [
         Phase::Forward,
         Phase::Backward,
         Phase::Update,
         Phase::Evaluate,
+        Phase::Validate,
     ];
     /// The phase in one word.
     pub fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Phase {
             Phase::Backward => "backward",
             Phase::Update => "update",
             Phase::Evaluate => "evaluate",
+            Phase::Validate => "validate",
         }
     }
 

@@ -335,6 +335,56 @@ fn a_run_that_stalls_stops_and_keeps_its_best() {
 }
 
 #[test]
+fn the_best_epoch_is_that_of_the_validation_split() {
+    let mut recipe = recipe(Cell::Lstm);
+    // A learning rate so large that the loss rises and falls.
+    recipe.optimizer.set_learning_rate(1.0);
+    recipe.epochs = 8;
+    recipe.keep_best = true;
+    let epochs = |splits: &Splits| {
+        let mut trainer = Trainer::new(&recipe, splits, &Device::Cpu).expect("it loads");
+        let mut epochs = vec![];
+        let ending = trainer.run(&mut |_, event| {
+            if let Event::Epoch(metrics) = event {
+                epochs.push(metrics.clone());
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        assert_eq!(ending.expect("it trains"), Ending::Complete);
+        (trainer, epochs)
+    };
+    let without = splits();
+    let validation = slopes(40, 3);
+    let splits = Splits {
+        validation: Some(validation.clone().into()),
+        ..splits()
+    };
+    let (mut trainer, found) = epochs(&splits);
+    let lowest = found.iter().min_by(|a, b| {
+        let [a, b] = [a, b].map(|each| each.validation_loss.expect("it is evaluated"));
+        a.total_cmp(&b)
+    });
+    let best = trainer.best().expect("it is kept").clone();
+    assert_eq!(best.epoch, lowest.expect("there are epochs").epoch);
+    let model = trainer.model().expect("it reads");
+    for (data, loss) in [
+        (&validation, best.validation_loss),
+        (&**splits.test.as_ref().expect("there is one"), best.test_loss),
+    ] {
+        let evaluation = evaluate(&model, data, 32, &Device::Cpu).expect("it evaluates");
+        assert!((evaluation.loss - loss.expect("it is evaluated")).abs() < 1e-6);
+    }
+    // The validation split changes nothing else.
+    let (_, plain) = epochs(&without);
+    let of_training = |epochs: &[EpochMetrics]| -> Vec<(f64, Option<f64>)> {
+        let losses = epochs.iter().map(|each| (each.train_loss, each.test_loss));
+        losses.collect()
+    };
+    assert_eq!(of_training(&plain), of_training(&found));
+    assert!(plain.iter().all(|each| each.validation_loss.is_none()));
+}
+
+#[test]
 fn a_saved_model_evaluates_to_what_training_saw() {
     let recipe = recipe(Cell::Lstm);
     let splits = splits();

@@ -15,6 +15,9 @@ use serde_json::{Map, Value, json};
 use super::console::Console;
 use super::{Tune, check_data_path, choose_device, comparison, confusion, load_model, open};
 
+/// The splits that a model can be evaluated on.
+const SPLITS: [Split; 3] = [Split::Test, Split::Train, Split::Validation];
+
 /// Evaluate a saved model.
 #[derive(Args)]
 #[command(after_help = "\
@@ -37,7 +40,7 @@ pub struct Eval {
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Split to evaluate, of the model's own data or of a directory with splits [default: test].
-    #[arg(long, value_parser = split_parser())]
+    #[arg(long, value_parser = split_parser(SPLITS))]
     split: Option<Split>,
     /// Evaluate only sequences A to B, counted from 0 and without B [default: all].
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
@@ -61,8 +64,8 @@ pub struct Eval {
     json: bool,
 }
 
-pub fn split_parser() -> impl TypedValueParser<Value = Split> {
-    let splits = [Split::Test, Split::Train];
+/// A parser of the names of these splits.
+pub fn split_parser<const N: usize>(splits: [Split; N]) -> impl TypedValueParser<Value = Split> {
     PossibleValuesParser::new(splits.map(Split::name)).try_map(move |name| {
         let mut splits = splits.into_iter();
         splits

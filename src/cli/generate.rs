@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatescan::data::preparation::Normal;
 use gatescan::data::source::{ForecastRequest, ForecastStart};
 use gatescan::infer::generate::{Context, diverges_at, generate};
 use gatescan::report::Continuation;
@@ -70,13 +69,16 @@ impl Generate {
             Context::CarriedState
         };
         let device = OpenDevice::open(&device)?;
-        let mut values = generate(&model, &seed.values, self.steps, context, &device)?;
+        let known = seed.known(self.steps)?;
+        let prepared = generate(&model, &seed.values, &known, self.steps, context, &device)?;
         let width = seed.columns.len();
-        let diverges_at = diverges_at(&seed.values, &values).map(|value| value / width);
-        let (mut history, mut own) = (seed.history, seed.values);
-        for values in [&mut values, &mut history, &mut own] {
-            Normal::undo_all(&model.preparation.targets, values);
-        }
+        let inputs = model.network.input_size - model.preparation.differences.len();
+        let diverges_at = diverges_at(&seed.values, &prepared).map(|value| value / inputs);
+        let [values, history, own] = [&prepared, &seed.history, &seed.values].map(|rows| {
+            let restored = model.preparation.restore_inputs(rows, inputs, width);
+            let restored = restored.iter().map(|&value| value as f32);
+            restored.collect::<Vec<f32>>()
+        });
         if let Some(step) = diverges_at {
             let row = joined(&values[step * width..(step + 1) * width]);
             console.note(format!(

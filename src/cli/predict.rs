@@ -51,7 +51,7 @@ pub struct Predict {
     #[arg(long)]
     every_step: bool,
     /// Split of a directory of IDX files.
-    #[arg(long, default_value = "test", value_parser = split_parser())]
+    #[arg(long, default_value = "test", value_parser = split_parser([Split::Test, Split::Train]))]
     split: Split,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

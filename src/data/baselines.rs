@@ -5,6 +5,7 @@
 use faer::{Mat, MatRef};
 
 use super::class_counts::class_counts;
+use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
 use crate::kernels::MISSING;
@@ -70,25 +71,110 @@ pub fn of_values(
     train: &Dataset,
     data: &Dataset,
     forecast: Option<&Forecast>,
+    preparation: &Preparation,
 ) -> Result<Vec<Baseline>> {
-    let (Some(train), Some(data)) = (ValueWindows::of(train), ValueWindows::of(data)) else {
+    // Differences follow from the other inputs.
+    let differences = preparation.differences.len();
+    let windows = |data| ValueWindows::of(data, differences);
+    let (Some(train), Some(data)) = (windows(train), windows(data)) else {
         return Ok(vec![]);
     };
     let mut baselines = match forecast {
-        Some(forecast) => vec![
-            last_value(&data, forecast),
-            seasonal(&train, &data, forecast),
-        ],
+        Some(forecast) => {
+            let past = PastValues {
+                inputs: &forecast.inputs,
+                preparation,
+            };
+            vec![
+                last_value(&data, &past),
+                seasonal(&train, &data, forecast, &past),
+            ]
+        }
         None => vec![mean(&train, &data)],
     };
     baselines.extend(regression(&train, &data)?);
     Ok(baselines)
 }
 
-fn last_value(data: &ValueWindows, forecast: &Forecast) -> Baseline {
+/// Predictions that are an earlier value of the target's column.
+struct PastValues<'a> {
+    /// `[K]`: the input that each target is a later value of.
+    inputs: &'a [usize],
+    preparation: &'a Preparation,
+}
+
+impl PastValues<'_> {
+    /// Returns the value `back` steps before the last step of sequence n as a network would output
+    /// it for target k.
+    fn value(&self, windows: &ValueWindows, n: usize, k: usize, back: usize) -> Option<f64> {
+        let last = windows.length(n).checked_sub(1)?;
+        let feature = self.inputs[k];
+        let prepared = windows.input_row(n, last.checked_sub(back)?)?[feature];
+        let value = self.preparation.restore_input(feature, prepared);
+        let input = windows.input_row(n, last)?;
+        Some(self.preparation.as_output(k, value, input))
+    }
+}
+
+impl PastValues<'_> {
+    /// Returns the error of the value one season before, or the fewest whole seasons if one is
+    /// shorter than the horizon.
+    fn seasonal_error(&self, windows: &ValueWindows, season: usize, horizon: usize) -> Option<f64> {
+        let back = season * horizon.div_ceil(season) - horizon;
+        windows.error(|n, k| self.value(windows, n, k, back))
+    }
+
+    /// Returns the errors of the seasons that a window of `steps` holds, and these seasons.
+    fn seasons(&self, train: &ValueWindows, steps: usize, horizon: usize) -> Vec<(f64, usize)> {
+        // A season of the horizon itself would be the last value.
+        let seasons = (horizon + 1).max(2)..steps + horizon;
+        let error = |season| Some((self.seasonal_error(train, season, horizon)?, season));
+        seasons.filter_map(error).collect()
+    }
+
+    /// Returns the season with the smallest error, of those that a window of `steps` holds.
+    fn best_season(&self, train: &ValueWindows, steps: usize, horizon: usize) -> Option<usize> {
+        let seasons = self.seasons(train, steps, horizon).into_iter();
+        let best = seasons.min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map(|(_, season)| season)
+    }
+}
+
+/// The errors of a season and of a multiple of it are about the same: at most this many times the
+/// smallest.
+const SAME_SEASON: f64 = 1.25;
+
+/// Returns the shortest season whose naive forecast has about the smallest error on the training
+/// split, if it is also better than the last value on `data`.
+pub(crate) fn useful_season(
+    train: &Dataset,
+    data: &Dataset,
+    forecast: &Forecast,
+    preparation: &Preparation,
+) -> Option<usize> {
+    let windows = |data| ValueWindows::of(data, preparation.differences.len());
+    let (train, data) = (windows(train)?, windows(data)?);
+    let past = PastValues {
+        inputs: &forecast.inputs,
+        preparation,
+    };
+    let season = match forecast.season {
+        Some(season) => season,
+        None => {
+            let seasons = past.seasons(&train, train.data.steps, forecast.horizon);
+            let least = seasons.iter().map(|each| each.0).fold(f64::INFINITY, f64::min);
+            let mut seasons = seasons.into_iter();
+            seasons.find(|(error, _)| *error <= least * SAME_SEASON)?.1
+        }
+    };
+    let seasonal = past.seasonal_error(&data, season, forecast.horizon)?;
+    (seasonal < last_value(&data, &past).loss?).then_some(season)
+}
+
+fn last_value(data: &ValueWindows, past: &PastValues) -> Baseline {
     Baseline {
         name: "last value".into(),
-        loss: data.error(|n, k| data.input(n, data.length(n).checked_sub(1)?, forecast.inputs[k])),
+        loss: data.error(|n, k| past.value(data, n, k, 0)),
     }
 }
 
@@ -107,33 +193,26 @@ fn mean(train: &ValueWindows, data: &ValueWindows) -> Baseline {
 
 /// Predicts the value one season before; the fewest whole seasons if one is shorter than the
 /// horizon.
-fn seasonal(train: &ValueWindows, data: &ValueWindows, forecast: &Forecast) -> Baseline {
+fn seasonal(
+    train: &ValueWindows,
+    data: &ValueWindows,
+    forecast: &Forecast,
+    past: &PastValues,
+) -> Baseline {
     let Forecast {
-        inputs,
-        horizon,
-        season,
+        horizon, season, ..
     } = forecast;
     let (horizon, steps) = (*horizon, train.data.steps.min(data.data.steps));
-    let error = |windows: &ValueWindows, season: usize| {
-        let back = season * horizon.div_ceil(season) - horizon;
-        windows.error(|n, k| {
-            let step = windows.length(n).checked_sub(1 + back)?;
-            windows.input(n, step, inputs[k])
-        })
-    };
     if let Some(season) = season {
         return Baseline {
             name: format!("seasonal naive ({season} steps)"),
-            loss: error(data, *season),
+            loss: past.seasonal_error(data, *season, horizon),
         };
     }
-    // A season of the horizon itself would be the last value.
-    let seasons = (horizon + 1).max(2)..steps + horizon;
-    let errors = seasons.filter_map(|season| Some((error(train, season)?, season)));
-    match errors.min_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((_, season)) => Baseline {
+    match past.best_season(train, steps, horizon) {
+        Some(season) => Baseline {
             name: format!("seasonal naive ({season} steps, found)"),
-            loss: error(data, season),
+            loss: past.seasonal_error(data, season, horizon),
         },
         None => Baseline {
             name: "seasonal naive".into(),
@@ -146,15 +225,15 @@ fn seasonal(train: &ValueWindows, data: &ValueWindows, forecast: &Forecast) -> B
 /// with the smallest norm. Skipped for windows of different lengths, inputs streamed from disk, and
 /// windows of too many values.
 fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseline>> {
-    let sizes = |windows: &ValueWindows| (windows.data.steps, windows.data.features);
-    let (steps, features) = sizes(train);
-    let coefficients = 1 + steps.saturating_mul(features);
+    let sizes = |windows: &ValueWindows| (windows.data.steps, windows.columns);
+    let (steps, inputs) = sizes(train);
+    let coefficients = 1 + steps.saturating_mul(inputs);
     let is_ragged = train.data.lengths.is_some() || data.data.lengths.is_some();
     let is_streamed = train.inputs.is_empty() || data.inputs.is_empty();
     if is_streamed
         || is_ragged
         || coefficients > MOST_COEFFICIENTS
-        || sizes(data) != (steps, features)
+        || sizes(data) != (steps, inputs)
     {
         return Ok(None);
     }
@@ -234,6 +313,8 @@ struct ValueWindows<'a> {
     data: &'a Dataset,
     /// Empty for inputs streamed from disk.
     inputs: &'a [f32],
+    /// Inputs of a regression at each step.
+    columns: usize,
     values: &'a [f32],
     /// K.
     width: usize,
@@ -241,7 +322,8 @@ struct ValueWindows<'a> {
 }
 
 impl ValueWindows<'_> {
-    fn of(data: &Dataset) -> Option<ValueWindows<'_>> {
+    /// The last `differences` inputs of each step are left out of regressions.
+    fn of(data: &Dataset, differences: usize) -> Option<ValueWindows<'_>> {
         let inputs: &[f32] = match &data.inputs {
             Inputs::Floats(inputs) => inputs,
             Inputs::Stored(_) => &[],
@@ -258,6 +340,7 @@ impl ValueWindows<'_> {
         Some(ValueWindows {
             data,
             inputs,
+            columns: data.features.checked_sub(differences)?,
             values,
             width: *width,
             per_step: *per_step,
@@ -270,18 +353,20 @@ impl ValueWindows<'_> {
         lengths.map_or(self.data.steps, |lengths| lengths[n] as usize)
     }
 
-    fn input(&self, n: usize, step: usize, feature: usize) -> Option<f64> {
-        let at = (n * self.data.steps + step) * self.data.features + feature;
-        self.inputs.get(at).map(|&value| f64::from(value))
+    /// Returns the inputs `[I]` of a step; nothing for inputs streamed from disk.
+    fn input_row(&self, n: usize, step: usize) -> Option<&[f32]> {
+        let features = self.data.features;
+        let first = (n * self.data.steps + step) * features;
+        self.inputs.get(first..first + features)
     }
 
     /// Returns a column of window n as a row of a regression: 1, then its values.
     fn row(&self, n: usize, column: usize) -> f64 {
-        let size = self.data.steps * self.data.features;
-        match column.checked_sub(1) {
-            None => 1.0,
-            Some(value) => f64::from(self.inputs[n * size + value]),
-        }
+        let Some(value) = column.checked_sub(1) else {
+            return 1.0;
+        };
+        let row = n * self.data.steps + value / self.columns;
+        f64::from(self.inputs[row * self.data.features + value % self.columns])
     }
 
     /// Returns whether no value of the target at the last step of sequence n is missing.
@@ -341,7 +426,7 @@ mod tests {
             season: None,
         };
         let baselines = |forecast: &Forecast| {
-            of_values(&windows(40, 0), &windows(20, 40), Some(forecast)).expect("it succeeds")
+            of_values(&windows(40, 0), &windows(20, 40), Some(forecast), &Preparation::default()).expect("it succeeds")
         };
         let found = baselines(&forecast);
         let names: Vec<&str> = found.iter().map(|each| each.name.as_str()).collect();
@@ -390,7 +475,7 @@ mod tests {
             horizon: 1,
             season: None,
         };
-        let found = of_values(&train, &test, Some(&forecast)).expect("it succeeds");
+        let found = of_values(&train, &test, Some(&forecast), &Preparation::default()).expect("it succeeds");
         assert_eq!(found[1].name, "seasonal naive (4 steps, found)");
         assert!(
             (found[1].loss.expect("there is one") - 0.16).abs() < 1e-4,
@@ -416,7 +501,7 @@ mod tests {
             horizon: 5,
             season: Some(4),
         };
-        let found = of_values(&train, &train, Some(&forecast)).expect("it succeeds");
+        let found = of_values(&train, &train, Some(&forecast), &Preparation::default()).expect("it succeeds");
         assert!(
             (found[1].loss.expect("there is one") - 0.64).abs() < 1e-3,
             "{found:?}"
@@ -433,7 +518,7 @@ mod tests {
             });
             Dataset::new(inputs.view(), Targets::values(targets.view())).expect("it is valid")
         };
-        let found = of_values(&data(0.0), &data(1.0), None).expect("it succeeds");
+        let found = of_values(&data(0.0), &data(1.0), None, &Preparation::default()).expect("it succeeds");
         assert_eq!(found[0].name, "mean");
         assert!((found[1].loss.expect("there is one") - 1.0).abs() < 1e-6);
         assert_eq!(majority(&data(0.0), &data(0.0)), None);
@@ -464,6 +549,9 @@ mod tests {
                 accuracy: 4.0 / 6.0
             })
         );
-        assert_eq!(of_values(&data, &data, None).expect("there are none"), []);
+        assert_eq!(
+            of_values(&data, &data, None, &Preparation::default()).expect("there are none"),
+            []
+        );
     }
 }

@@ -10,6 +10,7 @@ pub mod idx;
 pub mod labelled;
 pub mod npy;
 pub mod preparation;
+mod restore;
 pub mod series;
 pub mod source;
 mod splits;

@@ -13,13 +13,20 @@ use crate::numeric::real::Real;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preparation {
-    /// `[I]`: how inputs are normalized; empty if they are not.
+    /// `[I - D]`: how inputs are normalized; empty if they are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Normal>,
     /// `[K]`: how target values are normalized; empty if they are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Normal>,
-    /// `[I]`: the value of a missing input, for [`Missing::Mean`] and, at the beginning of a
+    /// `[K]`: the input whose value at the same step is added to each target, which is a difference
+    /// from it; empty if targets are values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub residuals: Vec<usize>,
+    /// `[D]`: the last D inputs, which are differences of other inputs from earlier steps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<InputDifference>,
+    /// `[I - D]`: the value of a missing input, for [`Missing::Mean`] and, at the beginning of a
     /// sequence, for [`Missing::Forward`]; else empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub means: Vec<f64>,
@@ -29,6 +36,19 @@ pub struct Preparation {
     /// The strings of the tokens, for text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Vocabulary>,
+}
+
+/// An input that is the difference of another input from its value `lag` steps before, or at the first
+/// step of the sequence if there are fewer, times a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputDifference {
+    /// The index of the other input.
+    pub input: usize,
+    /// At least 1.
+    pub lag: usize,
+    /// One over the deviation of the difference between prepared inputs.
+    pub scale: f64,
 }
 
 /// A normalization: `(x - mean) / deviation`.
@@ -57,6 +77,12 @@ pub enum Missing {
 }
 
 impl Normal {
+    /// Changes nothing.
+    pub const IDENTITY: Normal = Normal {
+        mean: 0.0,
+        deviation: 1.0,
+    };
+
     /// Returns mean and deviation of each of `width` columns over these rows. NaN is skipped.
     pub(crate) fn of<'a, R: Real + 'a>(
         rows: impl Iterator<Item = &'a [R]> + Clone,
@@ -200,10 +226,17 @@ impl Preparation {
     /// # Errors
     /// A message on the first field that does not fit.
     pub fn check(&self, inputs: usize, outputs: usize) -> Result<(), String> {
+        let Some(columns) = inputs.checked_sub(self.differences.len()) else {
+            return Err(format!(
+                "it has {} inputs that are differences, but the network has {inputs} inputs",
+                self.differences.len()
+            ));
+        };
         for (what, holds, needed) in [
-            ("normalized inputs", self.inputs.len(), inputs),
+            ("normalized inputs", self.inputs.len(), columns),
             ("normalized targets", self.targets.len(), outputs),
-            ("means", self.means.len(), inputs),
+            ("differences from inputs", self.residuals.len(), outputs),
+            ("means", self.means.len(), columns),
             ("classes", self.classes.len(), outputs),
         ] {
             if holds != 0 && holds != needed {
@@ -211,6 +244,22 @@ impl Preparation {
                     "it has {holds} {what}, but the network has {needed}"
                 ));
             }
+        }
+        let differences = self.differences.iter().map(|difference| difference.input);
+        let mut subtracted = self.residuals.iter().copied().chain(differences);
+        if let Some(input) = subtracted.find(|&input| input >= columns) {
+            return Err(format!(
+                "a target or input is a difference from input {input}, but there are {columns}"
+            ));
+        }
+        if self.differences.iter().any(|difference| difference.lag == 0) {
+            return Err("an input is the difference of an input from itself".into());
+        }
+        let mut scales = self.differences.iter().map(|difference| difference.scale);
+        if let Some(scale) = scales.find(|scale| !scale.is_finite() || *scale <= 0.0) {
+            return Err(format!(
+                "an input that is a difference has the scale {scale}; it must be finite and above 0"
+            ));
         }
         if let Some(vocabulary) = &self.vocabulary {
             vocabulary.check(inputs, outputs)?;
@@ -371,6 +420,16 @@ mod tests {
                 .unwrap_err()
                 .contains("3 normalized inputs")
         );
+        for (residuals, expected) in [
+            (vec![0], "1 differences from inputs"),
+            (vec![0, 3], "from input 3, but there are 3"),
+        ] {
+            let broken = Preparation {
+                residuals,
+                ..valid.clone()
+            };
+            assert!(broken.check(3, 2).unwrap_err().contains(expected));
+        }
         for (mean, deviation) in [(f64::NAN, 1.0), (0.0, 0.0), (0.0, f64::INFINITY)] {
             let mut broken = valid.clone();
             broken.inputs[1] = Normal { mean, deviation };

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::baselines::Forecast;
 use super::csv::decode::decode_with_notes;
-use super::csv::{CellFormat, Csv, PreparedRows, TableSeries, no_groups};
+use super::csv::{
+    CellFormat, Csv, PreparedRows, TableSeries, no_groups, validate_context, validate_lags,
+};
 use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
@@ -54,6 +56,22 @@ pub struct Series {
     /// Whether a file's values are normalized by mean and deviation of the training split.
     #[serde(default = "default_normalise", skip_serializing_if = "is_true")]
     pub normalise: bool,
+    /// Whether the network predicts differences from the last value of a file's series. They are
+    /// added to it in all predictions.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub residual_on_last: bool,
+    /// The differences of a file's values from those so many steps before, or at the beginning of the
+    /// window, are inputs too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<usize>,
+    /// Steps at the beginning of each window of a file's series whose targets are neither learnt nor
+    /// scored: they only give context.
+    #[serde(default, skip_serializing_if = "is_no_step")]
+    pub context: usize,
+    /// The last part of the training split of a file's series that is the validation split. Early
+    /// stopping is decided by it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub validation_fraction: f64,
     /// How to treat missing values among the inputs. A missing target is neither learnt nor scored.
     #[serde(default, skip_serializing_if = "is_refused")]
     pub missing: Missing,
@@ -65,6 +83,18 @@ fn default_normalise() -> bool {
 
 fn is_true(normalise: &bool) -> bool {
     *normalise
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn is_no_step(steps: &usize) -> bool {
+    *steps == 0
 }
 
 fn is_refused(missing: &Missing) -> bool {
@@ -104,6 +134,10 @@ impl Series {
             horizon: 1,
             every_step: true,
             test_fraction: self.test_fraction,
+            residual_on_last: self.residual_on_last,
+            differences: self.differences.clone(),
+            context: self.context,
+            validation_fraction: self.validation_fraction,
             normalise: self.normalise,
             missing: self.missing,
             season: self.season,
@@ -181,6 +215,22 @@ impl DataSource for Series {
         fields::count("data.steps", self.steps)?;
         self.validate_windows()?;
         fields::fraction("data.test_fraction", self.test_fraction)?;
+        fields::fraction("data.validation_fraction", self.validation_fraction)?;
+        validate_lags(&self.differences)?;
+        validate_context(self.context, Some(self.steps), true)?;
+        let of_files = [
+            ("residual_on_last", self.residual_on_last),
+            ("differences", !self.differences.is_empty()),
+            ("context", self.context > 0),
+            ("validation_fraction", self.validation_fraction > 0.0),
+        ];
+        let mut set = of_files.iter().filter(|_| self.path.is_none());
+        if let Some((field, _)) = set.find(|(_, is_set)| *is_set) {
+            return Err(Error::usage(format!(
+                "data.{field} is set, but only a series from a file has it; set data.path to a \
+                 file, or remove data.{field}"
+            )));
+        }
         self.validate_range()?;
         usage.require_head(
             "data of kind series have a target value at every step",
@@ -202,6 +252,7 @@ impl DataSource for Series {
         let test = windows.draw(self.windows.div_ceil(100), seed, Stream::Windows(1));
         Ok(Splits {
             train: windows.draw(self.windows, seed, Stream::Windows(0)).into(),
+            validation: None,
             test: Some(test.into()),
             preparation: Preparation::default(),
             notes: vec![],
@@ -211,7 +262,7 @@ impl DataSource for Series {
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
         let PreparedRows { series, notes } = self.prepared(request.path, request.preparation)?;
         let table = self.table(request.path);
-        table.window_inputs(&series, request.path, notes)
+        table.window_inputs(&series, request.path, request.preparation, notes)
     }
 
     fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
@@ -246,6 +297,7 @@ impl DataSource for Series {
             },
             groups: 0,
             notes: vec![],
+            calendar: None,
         })
     }
 
@@ -260,7 +312,7 @@ impl DataSource for Series {
     fn sizes(&self, _seed: u64) -> Result<SequenceSizes> {
         Ok(SequenceSizes {
             steps: self.steps,
-            inputs: 1,
+            inputs: 1 + self.differences.len(),
             outputs: 1,
         })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::baselines::Forecast;
-use super::csv::CellFormat;
+use super::csv::{CalendarContinuation, CalendarCycle, CellFormat};
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::{Dataset, Split, Splits};
@@ -284,20 +284,37 @@ pub struct ForecastRequest<'a> {
 /// The values that a forecast continues.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForecastStart {
-    /// `[R, I]`: prepared inputs, the last T before the forecast, or all of fewer.
+    /// `[R, I - D]`: prepared inputs, without differences, the last T before the forecast, or all of
+    /// fewer; those of a calendar are the last ones of each row.
     pub values: Vec<f32>,
-    /// `[R, I]`: `values` and those before them, to show beside the forecast.
+    /// `[R, I - D]`: `values` and those before them, to show beside the forecast.
     pub history: Vec<f32>,
     /// T: the window of the model.
     pub steps: usize,
-    /// The names of the I columns.
+    /// The names of the columns that the model predicts: the first ones of each row.
     pub columns: Vec<String>,
+    /// The calendar of the rows after the series, if it is an input.
+    pub calendar: Option<CalendarContinuation>,
     /// Where `values` end.
     pub origin: ForecastOrigin,
     /// Groups of the data; 0 without groups.
     pub groups: usize,
     /// What was left out or filled, one clause each.
     pub notes: Vec<String>,
+}
+
+impl ForecastStart {
+    /// Returns the inputs of the next `count` steps that are known ahead, `[count, C]`; nothing if
+    /// there are none.
+    ///
+    /// # Errors
+    /// Those of [`CalendarContinuation::inputs`].
+    pub fn known(&self, count: usize) -> Result<Vec<f32>> {
+        match &self.calendar {
+            Some(calendar) => calendar.inputs(count),
+            None => Ok(vec![]),
+        }
+    }
 }
 
 /// The last row before a forecast. Displayed as ``sales.csv, group `b`, row 120, line 361``.
@@ -364,6 +381,8 @@ pub struct LineFormat<'a> {
     pub(crate) cells: CellFormat<'a>,
     /// The names of the input columns; empty if they have none.
     pub inputs: &'a [String],
+    /// The column of times and the cycles whose inputs follow from it, if there are any.
+    pub calendar: Option<(&'a str, &'a [CalendarCycle])>,
     /// What replaces missing values.
     pub missing: Missing,
     /// The name of the column of groups, if there is one.
@@ -378,6 +397,7 @@ impl Default for LineFormat<'_> {
             delimiter: ',',
             cells: CellFormat::default(),
             inputs: &[],
+            calendar: None,
             missing: Missing::Refuse,
             group: None,
             horizon: None,

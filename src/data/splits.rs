@@ -13,14 +13,17 @@ use crate::rng::{Philox, Stream};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
     Train,
+    /// Early stopping, the best epoch and plateaus are decided by it.
+    Validation,
     Test,
 }
 
 impl Split {
-    /// Returns `train` or `test`.
+    /// Returns `train`, `validation` or `test`.
     pub fn name(self) -> &'static str {
         match self {
             Split::Train => "train",
+            Split::Validation => "validation",
             Split::Test => "test",
         }
     }
@@ -47,6 +50,8 @@ pub enum SplitBy {
 #[derive(Debug, Clone)]
 pub struct Splits {
     pub train: Arc<Dataset>,
+    /// Early stopping, the best epoch and plateaus are decided by it.
+    pub validation: Option<Arc<Dataset>>,
     pub test: Option<Arc<Dataset>>,
     /// How both were prepared; saved with the model.
     pub preparation: Preparation,
@@ -59,6 +64,7 @@ impl From<Dataset> for Splits {
     fn from(train: Dataset) -> Splits {
         Splits {
             train: train.into(),
+            validation: None,
             test: None,
             preparation: Preparation::default(),
             notes: vec![],
@@ -67,13 +73,28 @@ impl From<Dataset> for Splits {
 }
 
 impl Splits {
+    /// Returns the sequences that baselines for the test split are fitted to: those of training and
+    /// validation split, since baselines need no validation.
+    pub(crate) fn fitted(&self) -> Arc<Dataset> {
+        match &self.validation {
+            Some(validation) => self.train.joined(validation).into(),
+            None => self.train.clone(),
+        }
+    }
+
     /// Returns one split.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is no test split.
+    /// [`Error::Data`] if there is no such split.
     pub fn take(self, split: Split) -> Result<Arc<Dataset>> {
         match split {
             Split::Train => Ok(self.train),
+            Split::Validation => self.validation.ok_or_else(|| {
+                Error::data(
+                    "the data have no validation split because data.validation_fraction is 0 or \
+                     absent; set it above 0, or use the split `train` or `test`",
+                )
+            }),
             Split::Test => self.test.ok_or_else(|| {
                 Error::data(
                     "the data have no test split because data.test_fraction is 0; \
@@ -82,6 +103,14 @@ impl Splits {
             }),
         }
     }
+}
+
+/// The share of the sequences that a split takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// The field of the recipe that says so.
+    pub field: &'static str,
+    pub fraction: f64,
 }
 
 /// The sequences to divide into splits.
@@ -100,7 +129,7 @@ pub(super) struct Divided<'a> {
 pub(super) fn divide(
     Divided { groups, classes }: Divided,
     by: SplitBy,
-    test_fraction: f64,
+    Share { field, fraction }: Share,
     seed: u64,
 ) -> Result<(Vec<usize>, Vec<usize>), String> {
     let count = groups.len();
@@ -111,15 +140,15 @@ pub(super) fn divide(
         SplitBy::Order | SplitBy::Random | SplitBy::Class => (count, "sequences"),
         SplitBy::Group => (distinct.len(), "groups"),
     };
-    let taken = if test_fraction > 0.0 {
-        ((units as f64 * test_fraction).round() as usize).max(1)
+    let taken = if fraction > 0.0 {
+        ((units as f64 * fraction).round() as usize).max(1)
     } else {
         0
     };
     if taken >= units {
         return Err(format!(
-            "data.test_fraction = {test_fraction} of {units} {unit} leaves none to train on; \
-             set it to 0 for no test split, or use more data"
+            "{field} = {fraction} of {units} {unit} leaves none to train on; \
+             set it to 0 for no such split, or use more data"
         ));
     }
     let is_test: Vec<bool> = match by {
@@ -137,7 +166,7 @@ pub(super) fn divide(
                     .into(),
             );
         }
-        SplitBy::Class => draw_of_classes(classes, test_fraction, seed),
+        SplitBy::Class => draw_of_classes(classes, fraction, seed),
     };
     Ok((0..count).partition(|&n| !is_test[n]))
 }
@@ -181,7 +210,11 @@ mod tests {
             groups: &groups,
             classes: &classes,
         };
-        let (train, test) = divide(divided, SplitBy::Class, 0.2, 3).expect("it is valid");
+        let share = Share {
+            field: "data.test_fraction",
+            fraction: 0.2,
+        };
+        let (train, test) = divide(divided, SplitBy::Class, share, 3).expect("it is valid");
         assert_eq!((train.len(), test.len()), (33, 8));
         for class in 0..4 {
             let of_class = test.iter().filter(|&&n| classes[n] == class);
@@ -189,7 +222,7 @@ mod tests {
         }
         // The only sequence of a class is in the training split.
         assert!(train.contains(&40));
-        let (_, random) = divide(divided, SplitBy::Class, 0.2, 4).expect("it is valid");
+        let (_, random) = divide(divided, SplitBy::Class, share, 4).expect("it is valid");
         assert_ne!(test, random);
         let message = divide(
             Divided {
@@ -197,7 +230,7 @@ mod tests {
                 ..divided
             },
             SplitBy::Class,
-            0.2,
+            share,
             3,
         );
         assert!(message.expect_err("there are none").contains("one class"));

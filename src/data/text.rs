@@ -192,6 +192,7 @@ impl Text {
         };
         Ok(Splits {
             train: train.into(),
+            validation: None,
             test: test.map(Dataset::into),
             preparation: Preparation {
                 vocabulary: Some(vocabulary),

@@ -4,7 +4,6 @@ use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix3, ShapeError, s};
 
 use super::predict::{Prediction, Predictor, Sequences};
 use crate::backend::OpenDevice;
-use crate::data::preparation::Normal;
 use crate::data::{Dataset, Inputs};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -54,16 +53,18 @@ pub fn predict_dataset(
         for n in 0..part.count {
             let length: Option<usize> = lengths.as_ref().map(|lengths: &Vec<usize>| lengths[n]);
             let last = length.unwrap_or(data.steps).max(1) - 1;
+            let steps = if every { 0..data.steps } else { last..last + 1 };
             let own = if reads_every && !every {
                 predicted.slice(s![n, last..=last, ..])
             } else {
                 predicted.slice(s![n, .., ..])
             };
-            outputs.slice_mut(s![first + n, .., ..]).assign(&own);
+            let own: Vec<f32> = own.iter().copied().collect();
+            let restored = model.preparation.restore(&own, part.input_rows(n, steps));
+            let mut rows = outputs.slice_mut(s![first + n, .., ..]);
+            let rows = rows.iter_mut().zip(restored);
+            rows.for_each(|(output, value)| *output = value as f32);
         }
-    }
-    if let Some(values) = outputs.as_slice_mut() {
-        Normal::undo_all(&model.preparation.targets, values);
     }
     Ok(outputs)
 }

@@ -26,26 +26,36 @@ impl Context {
     }
 }
 
-/// Continues `seed`, a series `[length, I]`, by `count` steps. Returns `[count, I]`.
+/// Continues `seed`, prepared inputs `[length, I - D]` without differences, by `count` steps. `known`
+/// `[count, C]` are the prepared inputs of these steps that are known ahead, such as those of a
+/// calendar, which follow those that the network predicts; it is empty if there are none. Returns
+/// prepared inputs `[count, I - D]`.
 ///
 /// # Errors
-/// [`Error::Data`] for a network that does not predict, at every step, as many values as it reads;
-/// for a seed that is empty, not a whole number of steps, or shorter than the window; for a value of
-/// the continuation that is not finite; those of the device.
+/// [`Error::Data`] for a network that does not predict, at every step, the values that it reads
+/// next; for a seed that is empty, not a whole number of steps, or shorter than the window; for a
+/// value of the continuation that is not finite; those of the device.
 pub fn generate(
     model: &Model,
     seed: &[f32],
+    known: &[f32],
     count: usize,
     context: Context,
     device: &OpenDevice,
 ) -> Result<Vec<f32>> {
-    check(&model.network, seed, context)?;
-    let (width, steps) = (model.network.input_size, context.steps());
+    if count == 0 {
+        return Ok(vec![]);
+    }
+    let known_width = known.len() / count;
+    let (preparation, steps) = (&model.preparation, context.steps());
+    let differences = preparation.differences.len();
+    let width = check(&model.network, differences, seed, known_width, context)?;
+    let predicted = model.network.head.size;
     let mut stepper = match context {
         Context::CarriedState => Stepper::carrying_states(model, 1, device)?,
         Context::SlidingWindow(steps) => Stepper::of_window(model, steps, device)?,
     };
-    let newest = (stepper.network.head.outputs).part((steps - 1) * width, [width]);
+    let newest = (stepper.network.head.outputs).part((steps - 1) * predicted, [predicted]);
     let mut series = seed.to_vec();
     // The first prediction that is used follows the seed.
     let first_used = seed.len() / width - steps;
@@ -55,27 +65,47 @@ pub fn generate(
         Context::SlidingWindow(_) => first_used,
     };
     for start in first_run..first_used + count {
-        let read = &series[start * width..(start + steps) * width];
-        stepper.executor.write(&stepper.network.inputs, read)?;
+        let window = &series[start * width..(start + steps) * width];
+        let read = match context {
+            Context::SlidingWindow(_) => preparation.with_differences(window, width),
+            Context::CarriedState => {
+                let row = |step: usize| &series[step * width..(step + 1) * width];
+                let mut read = window.to_vec();
+                read.extend(preparation.differences_at(start, row));
+                read
+            }
+        };
+        stepper.executor.write(&stepper.network.inputs, &read)?;
         stepper.run()?;
         if start >= first_used {
-            let values = stepper.executor.read(&newest)?;
-            check_finite(&values, start - first_used + 1)?;
-            series.extend(values);
+            let outputs = stepper.executor.read(&newest)?;
+            check_finite(&outputs, start - first_used + 1)?;
+            let values = preparation.restore(&outputs, &window[(steps - 1) * width..]);
+            let values = values.iter().enumerate();
+            series.extend(values.map(|(k, &value)| preparation.prepare_input(k, value)));
+            let step = start - first_used;
+            series.extend(&known[step * known_width..(step + 1) * known_width]);
         }
     }
     Ok(series.split_off(seed.len()))
 }
 
-/// Returns an error for a network that cannot continue a series, and for a seed that it cannot
-/// read.
-fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
-    let width = network.input_size;
-    if network.head.reads != Reads::Every || network.head.size != width {
+/// Returns the inputs of a step without differences. Returns an error for a model that cannot continue
+/// a series, and for a seed that it cannot read.
+fn check(
+    network: &Network,
+    differences: usize,
+    seed: &[f32],
+    known: usize,
+    context: Context,
+) -> Result<usize> {
+    let width = network.input_size.saturating_sub(differences);
+    if network.head.reads != Reads::Every || network.head.size + known != width {
         return Err(Error::data(format!(
-            "this network reads {width} values at each step and predicts {}; to continue a series \
-             it must predict, at every step, what it reads next (train the recipe `series`)",
-            network.head.size
+            "this network reads {} values at each step, of which {known} are known ahead and \
+             {differences} follow from others, and predicts {}; to continue a series it must \
+             predict, at every step, what it reads next (train the recipe `series`)",
+            network.input_size, network.head.size
         )));
     }
     if network.layers.iter().any(|layer| layer.bidirectional) {
@@ -99,7 +129,7 @@ fn check(network: &Network, seed: &[f32], context: Context) -> Result<()> {
                 seed.len() / width
             )))
         }
-        _ => Ok(()),
+        _ => Ok(width),
     }
 }
 
@@ -147,7 +177,10 @@ mod tests {
     #[test]
     fn networks_and_seeds_that_do_not_fit_are_refused() {
         let window = Context::SlidingWindow(3);
-        check(&network(), &[0.0; 6], window).expect("it is valid");
+        check(&network(), 0, &[0.0; 6], 0, window).expect("it is valid");
+        let message = check(&network(), 0, &[0.0; 6], 1, window);
+        let message = message.expect_err("too many are known").to_string();
+        assert!(message.contains("of which 1 are known ahead"), "{message}");
         let mut last = network();
         last.head.reads = Reads::Last;
         let mut both = network();
@@ -159,7 +192,7 @@ mod tests {
             (network(), 0, Context::CarriedState, "a multiple of 2"),
             (network(), 4, window, "2 steps and the window 3"),
         ] {
-            let message = check(&network, &vec![0.0; seed], context)
+            let message = check(&network, 0, &vec![0.0; seed], 0, context)
                 .expect_err(expected)
                 .to_string();
             assert!(message.contains(expected), "{message}");

@@ -1,6 +1,6 @@
 //! Predictions for lines of text, one time step each, as they arrive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use ndarray::{ArrayView2, ArrayView3};
@@ -8,8 +8,9 @@ use ndarray::{ArrayView2, ArrayView3};
 use super::dataset::{probabilities_or_values, wrong_shape};
 use super::predict::{Prediction, Predictor, Sequences, State};
 use crate::backend::OpenDevice;
-use crate::data::csv::parse::split_line;
-use crate::data::preparation::Normal;
+use crate::data::csv::calendar_inputs;
+use crate::data::csv::parse::{date_of, split_line};
+use crate::data::preparation::{Normal, Preparation};
 use crate::data::source::LineFormat;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -36,8 +37,30 @@ struct LineSequence {
     states: Option<Vec<State>>,
     /// Its last line, in its own units and without missing values.
     previous: Option<Vec<f64>>,
+    /// Its last lines, prepared, without differences: as many as these need.
+    latest: VecDeque<Vec<f32>>,
     /// Lines so far.
     count: usize,
+}
+
+impl LineSequence {
+    /// Returns the prepared inputs of the next line with those that are differences from the lines
+    /// before it.
+    fn with_differences(&mut self, mut prepared: Vec<f32>, preparation: &Preparation) -> Vec<f32> {
+        let differences = &preparation.differences;
+        let Some(longest) = differences.iter().map(|each| each.lag).max() else {
+            return prepared;
+        };
+        self.latest.push_back(prepared.clone());
+        if self.latest.len() > longest + 1 {
+            self.latest.pop_front();
+        }
+        // The first of the latest lines is the first of the sequence, or the one that the longest
+        // lag reaches.
+        let row = |line: usize| &self.latest[line][..];
+        prepared.extend(preparation.differences_at(self.latest.len() - 1, row));
+        prepared
+    }
 }
 
 /// The prediction for a line.
@@ -102,10 +125,13 @@ impl<'a> LinePredictor<'a> {
         let own = self.sequences.entry(group.clone().unwrap_or_default());
         let own = own.or_default();
         let values = self.reader.read(&record, &mut own.previous);
+        let preparation = &self.model.preparation;
+        let columns = values.map_err(refuse)?;
+        let values = own.with_differences(columns.clone(), preparation);
         let prediction = predict_step(
             self.model,
             &mut self.predictor,
-            &values.map_err(refuse)?,
+            &values,
             own.states.as_deref(),
         );
         let prediction = prediction.map_err(|error| match error {
@@ -115,8 +141,8 @@ impl<'a> LinePredictor<'a> {
         })?;
         let outputs = probabilities_or_values(self.model, &prediction);
         own.states = Some(prediction.states);
-        let mut values: Vec<f32> = outputs.iter().copied().collect();
-        Normal::undo_all(&self.model.preparation.targets, &mut values);
+        let outputs: Vec<f32> = outputs.iter().copied().collect();
+        let restored = preparation.restore(&outputs, &columns);
         let step = own.count;
         own.count += 1;
         let horizon = self.reader.format.horizon;
@@ -125,7 +151,7 @@ impl<'a> LinePredictor<'a> {
             sequence: self.breaks,
             step,
             row: horizon.map(|horizon| step + 1 + horizon),
-            values,
+            values: restored.iter().map(|&value| value as f32).collect(),
         }))
     }
 }
@@ -151,8 +177,10 @@ fn predict_step(
 struct LineReader<'a> {
     model: &'a Model,
     format: LineFormat<'a>,
-    /// `[I]`: the cell of each input.
+    /// The cell of each input that is a column.
     columns: Vec<usize>,
+    /// The cell of the time, if inputs follow from it.
+    time: Option<usize>,
     /// The cell of the group, where the header has its column.
     group: Option<usize>,
     /// Cells of each line, once a header was read.
@@ -162,15 +190,22 @@ struct LineReader<'a> {
 
 impl LineReader<'_> {
     fn new(model: &Model) -> LineReader<'_> {
-        let width = if model.network.input.is_values() {
-            model.network.input_size
-        } else {
-            1
+        let format = model.recipe.data.source().line_format();
+        let width = match format.inputs.len() {
+            0 if model.network.input.is_values() => {
+                model.network.input_size - model.preparation.differences.len()
+            }
+            0 => 1,
+            columns => columns,
         };
+        // Without a header, the time comes first.
+        let time = format.calendar.map(|_| 0);
+        let first = usize::from(time.is_some());
         LineReader {
             model,
-            format: model.recipe.data.source().line_format(),
-            columns: (0..width).collect(),
+            format,
+            columns: (first..first + width).collect(),
+            time,
             group: None,
             cells: None,
             is_first: true,
@@ -203,7 +238,9 @@ impl LineReader<'_> {
         let values = (0..self.columns.len()).map(value);
         let values: Vec<f64> = values.collect::<Result<_, _>>()?;
         if self.model.network.input.is_values() {
-            return self.prepare(values, previous);
+            let mut prepared = self.prepare(values, previous)?;
+            prepared.extend(self.calendar(record)?);
+            return Ok(prepared);
         }
         let vocabulary = self.model.network.input_size;
         let token = values[0];
@@ -213,6 +250,16 @@ impl LineReader<'_> {
             ));
         }
         Ok(vec![token as f32])
+    }
+
+    /// The inputs that follow from the time in a line.
+    fn calendar(&self, record: &[String]) -> Result<Vec<f32>, String> {
+        let (Some(cell), Some((_, cycles))) = (self.time, self.format.calendar) else {
+            return Ok(vec![]);
+        };
+        let seconds = date_of(&record[cell])?;
+        let inputs = calendar_inputs(cycles, seconds).into_iter();
+        Ok(inputs.map(|value| value as f32).collect())
     }
 
     /// What an input is called in messages.
@@ -241,6 +288,8 @@ impl LineReader<'_> {
                 .ok_or_else(|| format!("the header has no column `{name}`, which the model reads"))
         };
         self.columns = self.names().iter().map(column).collect::<Result<_, _>>()?;
+        let time = self.format.calendar.map(|(time, _)| time.to_string());
+        self.time = time.as_ref().map(column).transpose()?;
         let group = self.format.group;
         self.group = group.and_then(|group| record.iter().position(|cell| cell == group));
         self.cells = Some(record.len());
@@ -248,17 +297,22 @@ impl LineReader<'_> {
     }
 
     fn check_cells(&self, record: &[String]) -> Result<(), String> {
-        let needed = self.cells.unwrap_or(self.columns.len());
+        let named = self.columns.len() + usize::from(self.time.is_some());
+        let needed = self.cells.unwrap_or(named);
         if record.len() == needed {
             return Ok(());
         }
         let expected = match self.names() {
             [] => format!("{needed} numbers"),
             _ if self.cells.is_some() => format!("{needed} cells, as the header has"),
-            names => format!(
-                "{needed} numbers ({}), or a header above the first line",
-                names.join(", ")
-            ),
+            names => {
+                let time = self.format.calendar.iter().map(|(time, _)| *time);
+                let names: Vec<&str> = time.chain(names.iter().map(String::as_str)).collect();
+                format!(
+                    "{needed} numbers ({}), or a header above the first line",
+                    names.join(", ")
+                )
+            }
         };
         Err(format!(
             "there are {} cells; there must be {expected}",

@@ -10,7 +10,7 @@ use super::sequences::{NetworkInputs, check_finite};
 use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
-use crate::data::preparation::{Normal, Preparation};
+use crate::data::preparation::Preparation;
 use crate::data::{check_lengths, check_tokens};
 use crate::error::{Error, Result};
 use crate::kernels::Recurrence;
@@ -71,16 +71,8 @@ pub struct Prediction {
     /// The states after the last valid step, for every direction of every layer in PyTorch's order:
     /// `l0`, `l0_reverse`, `l1`, ... A sequence of no steps keeps its initial state.
     pub states: Vec<State>,
-    normalised: Option<NormalisedOutputs>,
-}
-
-/// Outputs of a model whose target values were normalised.
-#[derive(Debug, Clone, PartialEq)]
-struct NormalisedOutputs {
-    /// In deviations from the mean, with the shape of [`Prediction::outputs`].
-    outputs: ArrayD<f32>,
-    /// `[K]`
-    normals: Vec<Normal>,
+    /// The outputs of a model whose target values were prepared, in f64.
+    restored: Option<ArrayD<f64>>,
 }
 
 /// The states of one direction of a layer.
@@ -159,10 +151,12 @@ impl Predictor {
     ) -> Result<Prediction> {
         let sequences = inputs.into();
         let number = &|n| n;
-        self.check_inputs(&sequences, lengths, number)?;
+        let differences = self.preparation.differences.len();
+        self.check_inputs(&sequences, differences, lengths, number)?;
         let inputs = NetworkInputs::normalised(sequences, &self.preparation.inputs);
+        let inputs = inputs.with_differences(&self.preparation);
         let prediction = self.predict_inputs(&inputs, lengths, initial, number)?;
-        Ok(prediction.in_units_of_data(&self.preparation.targets))
+        Ok(prediction.in_units_of_data(&self.preparation, &inputs, lengths))
     }
 
     /// [`Predictor::predict`] with inputs and outputs as the network has them: normalised where the
@@ -178,7 +172,7 @@ impl Predictor {
         number: &dyn Fn(usize) -> usize,
     ) -> Result<Prediction> {
         let sequences = inputs.into();
-        self.check_inputs(&sequences, lengths, number)?;
+        self.check_inputs(&sequences, 0, lengths, number)?;
         self.predict_inputs(
             &NetworkInputs::prepared(sequences),
             lengths,
@@ -232,7 +226,7 @@ impl Predictor {
             outputs,
             hidden,
             states,
-            normalised: None,
+            restored: None,
         })
     }
 
@@ -311,12 +305,14 @@ impl Predictor {
     fn check_inputs(
         &self,
         inputs: &Sequences,
+        differences: usize,
         lengths: Option<&[usize]>,
         number: &dyn Fn(usize) -> usize,
     ) -> Result<()> {
         let network = &self.recorded.network;
         let (count, steps) = inputs.dim();
-        let takes = network.input_size;
+        // The last inputs may follow from the others.
+        let takes = network.input_size - differences;
         let has = match inputs.features() {
             Some(_) => "values",
             None => "tokens",
@@ -430,30 +426,37 @@ impl Model {
 
 impl Prediction {
     /// Converts the outputs to the units of the data.
-    fn in_units_of_data(mut self, normals: &[Normal]) -> Prediction {
-        if normals.is_empty() {
+    fn in_units_of_data(
+        mut self,
+        preparation: &Preparation,
+        inputs: &NetworkInputs,
+        lengths: Option<&[usize]>,
+    ) -> Prediction {
+        if preparation.targets.is_empty() && preparation.residuals.is_empty() {
             return self;
         }
-        self.normalised = Some(NormalisedOutputs {
-            outputs: self.outputs.clone(),
-            normals: normals.to_vec(),
-        });
-        self.outputs = self.values().mapv(|value| value as f32);
+        let reads_every = self.outputs.ndim() == 3;
+        let mut restored = self.outputs.mapv(f64::from);
+        let sequences = restored.outer_iter_mut().zip(self.outputs.outer_iter());
+        for (n, (mut values, outputs)) in sequences.enumerate() {
+            let outputs: Vec<f32> = outputs.iter().copied().collect();
+            let rows = inputs.rows_of_outputs(n, reads_every, lengths);
+            let own = preparation.restore(&outputs, &rows);
+            let each = values.iter_mut().zip(own);
+            each.for_each(|(value, own)| *value = own);
+        }
+        self.outputs = restored.mapv(|value| value as f32);
+        self.restored = Some(restored);
         self
     }
 
     /// `[N, K]` or `[N, T, K]`: the outputs in f64, for values that differ less than f32 can tell
     /// apart.
     pub fn values(&self) -> ArrayD<f64> {
-        let Some(NormalisedOutputs { outputs, normals }) = &self.normalised else {
-            return self.outputs.mapv(f64::from);
-        };
-        let mut values = outputs.mapv(f64::from);
-        for (mut row, normalised) in values.rows_mut().into_iter().zip(outputs.rows()) {
-            let each = row.iter_mut().zip(normalised).zip(normals);
-            each.for_each(|((value, &normalised), normal)| *value = normal.undo(normalised));
+        match &self.restored {
+            Some(restored) => restored.clone(),
+            None => self.outputs.mapv(f64::from),
         }
-        values
     }
 
     /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, the probabilities of a network that

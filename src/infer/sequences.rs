@@ -3,7 +3,7 @@
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, CowArray, Ix3, s};
 
 use crate::backend::executor::Executor;
-use crate::data::preparation::Normal;
+use crate::data::preparation::{Normal, Preparation};
 use crate::error::{Error, Result};
 use crate::record::RecordedNetwork;
 
@@ -97,6 +97,46 @@ impl<'a> NetworkInputs<'a> {
             Sequences::Tokens(tokens) => return NetworkInputs::Tokens(tokens),
         };
         NetworkInputs::Values(normalised.into())
+    }
+
+    /// Returns values `[N, T, I - D]` with those that are differences, `[N, T, I]`.
+    pub(super) fn with_differences(self, preparation: &Preparation) -> Self {
+        let NetworkInputs::Values(values) = &self else {
+            return self;
+        };
+        let (count, steps, columns) = values.dim();
+        if preparation.differences.is_empty() {
+            return self;
+        }
+        let extended = values.outer_iter().flat_map(|sequence| {
+            let rows: Vec<f32> = sequence.iter().copied().collect();
+            preparation.with_differences(&rows, columns)
+        });
+        let shape = (count, steps, columns + preparation.differences.len());
+        let mut extended = extended.collect::<Vec<_>>().into_iter();
+        let extended = Array3::from_shape_fn(shape, |_| extended.next().unwrap_or_default());
+        NetworkInputs::Values(extended.into())
+    }
+
+    /// Returns the inputs `[R, I]` of sequence `n` at the steps of its outputs: every one, or the last
+    /// valid one; nothing for tokens.
+    pub(super) fn rows_of_outputs(
+        &self,
+        n: usize,
+        every: bool,
+        lengths: Option<&[usize]>,
+    ) -> Vec<f32> {
+        let NetworkInputs::Values(values) = self else {
+            return vec![];
+        };
+        let steps = values.dim().1;
+        let rows = if every {
+            0..steps
+        } else {
+            let length = lengths.map_or(steps, |lengths| lengths[n]).max(1);
+            length - 1..length
+        };
+        values.slice(s![n, rows, ..]).iter().copied().collect()
     }
 
     /// Writes a batch, time-major, from sequence `first` on. Padded steps and missing sequences are

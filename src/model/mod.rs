@@ -138,7 +138,10 @@ pub(crate) fn check_preparation(
     preparation: &Preparation,
     network: &Network,
 ) -> Result<(), String> {
-    let checked = preparation.check(network.input_size, network.head.size);
+    let mut checked = preparation.check(network.input_size, network.head.size);
+    if !preparation.residuals.is_empty() && !network.input.is_values() {
+        checked = Err("targets are differences from inputs, but the inputs are tokens".into());
+    }
     checked.map_err(|problem| format!("its metadata are not valid: {problem}"))
 }
 

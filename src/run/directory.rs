@@ -259,13 +259,19 @@ fn is_up_to(line: &str, step: usize, epochs: usize) -> bool {
 }
 
 /// The scalars of an epoch for TensorBoard.
-fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 8] {
+fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 11] {
     [
         ("loss/train", Some(metrics.train_loss)),
+        ("loss/validation", metrics.validation_loss),
         ("loss/test", metrics.test_loss),
         ("accuracy/train", metrics.train_accuracy),
+        ("accuracy/validation", metrics.validation_accuracy),
         ("accuracy/test", metrics.test_accuracy),
         ("last_step_loss/train", metrics.train_last_step_loss),
+        (
+            "last_step_loss/validation",
+            metrics.validation_last_step_loss,
+        ),
         ("last_step_loss/test", metrics.test_last_step_loss),
         ("bits/test", metrics.test_bits),
         ("sequences_per_second", Some(metrics.sequences_per_second)),

@@ -283,8 +283,8 @@ impl TrainingRun {
             return Ok(None);
         };
         let (recipe, preparation) = (&self.recipe.data, &self.data.preparation);
-        let train = Some(&*self.data.train);
-        BaselineComparison::new(recipe, preparation, train, test, &scores).map(Some)
+        let train = self.data.fitted();
+        BaselineComparison::new(recipe, preparation, Some(&train), test, &scores).map(Some)
     }
 
     /// Writes the report page and frees the device. Returns the page's path.

@@ -1,7 +1,6 @@
 //! The parts of a report page that need the model.
 
 use crate::backend::OpenDevice;
-use crate::data::preparation::Normal;
 use crate::data::source::ForecastRequest;
 use crate::data::{Split, Splits};
 use crate::infer::generate::{Context, diverges_at, generate};
@@ -46,19 +45,22 @@ fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
         preparation: &model.preparation,
     };
     let seed = data.forecast_start(&request).ok()?;
-    let width = seed.columns.len();
-    let (mut history, columns, origin) = (seed.history, seed.columns, seed.origin);
-    let steps = CONTINUED.min(history.len() / width * 4);
-    let mut values = generate(model, &seed.values, steps, Context::CarriedState, device).ok()?;
-    let diverges_at = diverges_at(&seed.values, &values).map(|value| value / width);
-    for values in [&mut history, &mut values] {
-        Normal::undo_all(&model.preparation.targets, values);
-    }
+    let inputs = model.network.input_size - model.preparation.differences.len();
+    let steps = CONTINUED.min(seed.history.len() / inputs * 4);
+    let known = seed.known(steps).ok()?;
+    let context = Context::CarriedState;
+    let values = generate(model, &seed.values, &known, steps, context, device).ok()?;
+    let in_units = |rows: &[f32]| -> Vec<f32> {
+        let restored = model
+            .preparation
+            .restore_inputs(rows, inputs, seed.columns.len());
+        restored.iter().map(|&value| value as f32).collect()
+    };
     Some(Continuation {
-        origin: origin.to_string(),
-        history,
-        values,
-        columns,
-        diverges_at,
+        origin: seed.origin.to_string(),
+        history: in_units(&seed.history),
+        values: in_units(&values),
+        diverges_at: diverges_at(&seed.values, &values).map(|value| value / inputs),
+        columns: seed.columns,
     })
 }

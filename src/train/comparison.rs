@@ -48,7 +48,10 @@ impl BaselineComparison {
             _ => None,
         };
         let baselines = match train {
-            Some(train) => baselines::of_values(train, data, recipe.source().forecast().as_ref())?,
+            Some(train) => {
+                let forecast = recipe.source().forecast();
+                baselines::of_values(train, data, forecast.as_ref(), preparation)?
+            }
             None => vec![],
         };
         let majority = train.and_then(|train| baselines::majority(train, data));

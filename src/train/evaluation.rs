@@ -82,7 +82,8 @@ pub struct EvaluationData {
     pub split: Option<Split>,
     /// What they were cut from, for another file than the model's own.
     pub extent: Option<Extent>,
-    /// The model's own training split, which baselines are fitted to; `None` if it cannot be read.
+    /// The model's own training split, which baselines are fitted to, for the test split with the
+    /// validation split; `None` if it cannot be read.
     pub train: Option<Arc<Dataset>>,
     /// What was left out, and why; one clause each.
     pub notes: Vec<String>,
@@ -97,7 +98,10 @@ impl EvaluationData {
         let (source, preparation) = (model.recipe.data.source(), Some(&model.preparation));
         match source.load(model.recipe.seed, preparation) {
             Ok(splits) => Ok(EvaluationData {
-                train: Some(splits.train.clone()),
+                train: Some(match split {
+                    Split::Test => splits.fitted(),
+                    Split::Train | Split::Validation => splits.train.clone(),
+                }),
                 notes: splits.notes.clone(),
                 data: splits.take(split)?,
                 split: Some(split),
@@ -252,7 +256,7 @@ impl Evaluator {
             let mut network =
                 RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
             let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
-            record_evaluation(&mut network);
+            record_evaluation(&mut network, Phase::Evaluate);
             let tally = record_tally(&mut network);
             feed.record_end(&mut network, Phase::Evaluate, None);
             check_fits(&network.program, device)?;

@@ -14,8 +14,8 @@ use crate::error::Result;
 pub enum Event<'a> {
     /// Some steps of an epoch are done.
     Progress(&'a Progress),
-    /// Some sequences of the test split are evaluated. After a break, the epoch's evaluation starts
-    /// anew.
+    /// Some sequences of the validation or the test split are evaluated. After a break, the epoch's
+    /// evaluation starts anew.
     Evaluating { sequences: usize, total: usize },
     /// An epoch is over, with its evaluation.
     Epoch(&'a EpochMetrics),
@@ -82,6 +82,13 @@ pub struct EpochMetrics {
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
     pub test_last_step_loss: Option<f64>,
+    /// On the validation split, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_last_step_loss: Option<f64>,
     /// The test loss in bits for each character, byte or word of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_bits: Option<f64>,
@@ -92,10 +99,20 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// The loss that plateaus, early stopping and the best epoch are decided by: the test loss, or
-    /// the training loss where there is no test split.
+    /// The loss that plateaus, early stopping and the best epoch are decided by: on the validation
+    /// split; or else on the test split; or else in training.
     pub fn monitored_loss(&self) -> f64 {
-        self.test_loss.unwrap_or(self.train_loss)
+        let evaluated = self.validation_loss.or(self.test_loss);
+        evaluated.unwrap_or(self.train_loss)
+    }
+
+    /// The scores on the validation split, where there is one.
+    pub fn validation_scores(&self) -> Option<Scores> {
+        Some(Scores {
+            loss: self.validation_loss?,
+            accuracy: self.validation_accuracy,
+            last_step_loss: self.validation_last_step_loss,
+        })
     }
 
     /// The scores on the training split.

@@ -3,7 +3,7 @@
 use crate::backend::OpenDevice;
 use crate::backend::executor::Executor;
 use crate::backend::tuning::Tuning;
-use crate::data::Splits;
+use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::program::{Phase, Program};
@@ -19,6 +19,7 @@ pub(super) struct Recording {
     pub(super) update: RecordedUpdate,
     pub(super) train: Feed,
     pub(super) test: Option<Feed>,
+    pub(super) validation: Option<Feed>,
 }
 
 impl Recording {
@@ -32,26 +33,30 @@ impl Recording {
         bytes: Option<u64>,
     ) -> Result<Recording> {
         let train = &data.train;
-        let shares = bytes.map(|bytes| shares(train, data.test.as_deref(), bytes));
-        let [train_bytes, test_bytes] = [0, 1].map(|split| shares.map(|shares| shares[split]));
-        let longest = (data.test.as_ref()).map_or(train.steps, |test| test.steps.max(train.steps));
+        let evaluated = [&data.test, &data.validation].map(Option::as_deref);
+        let shares = bytes.map(|bytes| shares(train, evaluated, bytes));
+        let [train_bytes, test_bytes, validation_bytes] =
+            [0, 1, 2].map(|split| shares.map(|shares| shares[split]));
+        let longest = evaluated.iter().flatten().map(|data| data.steps);
+        let longest = longest.fold(train.steps, usize::max);
         let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
         let batch = recipe.batch_size.min(train.count);
         let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
         let update = record_step(&mut network, recipe, &feed);
-        let test = data.test.as_ref();
-        let test = test.map(|test| {
-            let feed = Feed::record(&mut network, Phase::Evaluate, test, test_bytes)?;
-            record_evaluation(&mut network);
-            feed.record_end(&mut network, Phase::Evaluate, None);
-            Ok::<_, Error>(feed)
-        });
+        let mut record = |data: Option<&Dataset>, phase, bytes| {
+            let data = data?;
+            Some(record_split(&mut network, phase, data, bytes))
+        };
+        let [test, validation] = evaluated;
+        let test = record(test, Phase::Evaluate, test_bytes).transpose()?;
+        let validation = record(validation, Phase::Validate, validation_bytes).transpose()?;
         Ok(Recording {
-            test: test.transpose()?,
             network,
             update,
             train: feed,
+            test,
+            validation,
         })
     }
 
@@ -105,10 +110,23 @@ fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> R
     update
 }
 
+/// Records the evaluation of a split.
+fn record_split(
+    network: &mut RecordedNetwork,
+    phase: Phase,
+    data: &Dataset,
+    bytes: Option<u64>,
+) -> Result<Feed> {
+    let feed = Feed::record(network, phase, data, bytes)?;
+    record_evaluation(network, phase);
+    feed.record_end(network, phase, None);
+    Ok(feed)
+}
+
 /// Records outputs and loss of an evaluation.
-pub(super) fn record_evaluation(network: &mut RecordedNetwork) {
-    network.forward(Phase::Evaluate);
-    network.loss(Phase::Evaluate);
+pub(super) fn record_evaluation(network: &mut RecordedNetwork, phase: Phase) {
+    network.forward(phase);
+    network.loss(phase);
 }
 
 /// The largest size below `too_large` that fits, by bisection. `None` where not even 1 fits.

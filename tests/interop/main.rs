@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gatescan::data::preparation::{Normal, Preparation};
+use gatescan::data::preparation::{InputDifference, Normal, Preparation};
 use gatescan::formats::{ImportHints, keras, onnx, pytorch};
 use gatescan::infer::predict::Sequences;
 use gatescan::network::{Bias, Init};
@@ -191,7 +191,12 @@ fn cases() -> Vec<Case> {
     tied.network.head.size = VOCABULARY;
     let mut normalised = case("normalised", vec![layer(Lstm, 6)], last, &[]);
     normalised.network.head.loss = Loss::MeanSquaredError;
-    cases.extend([values, normalised, one_hot, embedded, tied]);
+    let mut differences = case("differences", vec![layer(Lstm, 6)], every, &[]);
+    differences.network.head.loss = Loss::MeanSquaredError;
+    let mut last_differences = case("differences-last", vec![layer(Gru, 6)], last, &[]);
+    last_differences.network.head.loss = Loss::MeanSquaredError;
+    cases.extend([values, normalised, differences, last_differences]);
+    cases.extend([one_hot, embedded, tied]);
     cases
 }
 
@@ -210,6 +215,11 @@ impl Case {
         let Head { reads, loss, .. } = self.network.head;
         let layers = self.network.layers.clone();
         let optimizer = Optimizer::adam(0.01);
+        let normalised = Preparation {
+            inputs: normals(self.network.input_size),
+            targets: normals(self.network.head.size),
+            ..Preparation::default()
+        };
         let mut recipe = Recipe::new(self.name, layers, HeadRecipe::new(reads, loss), optimizer);
         recipe.network.input = self.network.input;
         let flat = self.network.initial(7);
@@ -219,10 +229,20 @@ impl Case {
             network: self.network.clone(),
             recipe,
             preparation: match self.name {
-                "normalised" => Preparation {
-                    inputs: normals(self.network.input_size),
-                    targets: normals(self.network.head.size),
-                    ..Preparation::default()
+                "normalised" => normalised,
+                "differences" => Preparation {
+                    residuals: vec![2, 0, 1, 2],
+                    ..normalised
+                },
+                "differences-last" => Preparation {
+                    inputs: normals(2),
+                    residuals: vec![1, 0, 1, 0],
+                    differences: vec![InputDifference {
+                        input: 1,
+                        lag: 2,
+                        scale: 2.5,
+                    }],
+                    ..normalised
                 },
                 _ => Preparation::default(),
             },
@@ -394,8 +414,8 @@ fn write_cases() {
             .expect("it can be written");
         let network = &model.network;
         if network.input.is_values() {
-            let inputs =
-                Array3::from_shape_fn((5, 9, network.input_size), |(n, t, i)| noise(n, t, i));
+            let columns = network.input_size - model.preparation.differences.len();
+            let inputs = Array3::from_shape_fn((5, 9, columns), |(n, t, i)| noise(n, t, i));
             ndarray_npy::write_npy(write("inputs.npy"), &inputs).expect("it can be written");
         } else {
             let token = |(n, t)| (7 * n + 3 * t * t) as i64 % network.input_size as i64;

@@ -195,6 +195,9 @@ impl TrainDisplay {
         }
         let (epoch, epochs) = (metrics.epoch, self.epochs);
         let mut line = format!("epoch {epoch}/{epochs}  train {}", metrics.train_scores());
+        if let Some(validation) = metrics.validation_scores() {
+            line += &format!("  validation {validation}");
+        }
         if let Some(test) = metrics.test_scores() {
             line += &format!("  test {test}");
         }

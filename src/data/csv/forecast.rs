@@ -49,7 +49,7 @@ impl Csv {
         let series = chosen.series;
         let last_rows = |rows: usize| {
             let rows = rows.min(series.rows());
-            series.inputs[series.inputs.len() - rows * self.inputs.len()..].to_vec()
+            series.inputs[series.inputs.len() - rows * self.columns()..].to_vec()
         };
         let steps = self.steps.unwrap_or(series.rows());
         Ok(ForecastStart {
@@ -57,6 +57,7 @@ impl Csv {
             history: last_rows(steps.saturating_mul(4)),
             steps,
             columns: self.inputs.clone(),
+            calendar: self.calendar_after(series, steps),
             origin: ForecastOrigin {
                 path: Some(path.to_path_buf()),
                 group: self.group.as_ref().map(|_| series.name.clone()),

@@ -38,17 +38,18 @@ impl Csv {
         };
         let TableRows {
             mut series,
-            classes,
             mut notes,
+            ..
         } = rows;
         notes.extend(own.fill(&mut series, path, known)?);
+        own.subtract_last_values(&mut series);
         let targets = own.targets.len();
         let prepared = series.iter();
         let prepared: Vec<TableSeries<f32>> = prepared
             .map(|series| series.prepared(0..series.rows(), known, targets))
             .collect();
         own.check_longest(&prepared)?;
-        let windows = own.windows(&prepared, "evaluated", classes.len())?;
+        let windows = own.windows(&prepared, None, known)?;
         notes.extend(windows.notes);
         notes.extend(own.too_short(&prepared));
         Ok(LabelledData {

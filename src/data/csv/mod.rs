@@ -1,7 +1,9 @@
 //! Tables: CSV files with a header. A row is one time step of a series; a column of groups, if
 //! there is one, assigns rows to series.
 
+mod calendar;
 pub(crate) mod cells;
+mod civil;
 pub(crate) mod decode;
 mod forecast;
 mod labelled;
@@ -10,6 +12,7 @@ mod order;
 #[cfg_attr(not(feature = "tables"), path = "no_parse.rs")]
 pub(crate) mod parse;
 mod pieces;
+mod residuals;
 mod splits;
 #[cfg(all(test, feature = "tables"))]
 mod tests;
@@ -33,8 +36,11 @@ use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
 use crate::network::{Loss, Reads};
+pub(crate) use calendar::calendar_inputs;
+pub use calendar::{CalendarContinuation, CalendarCycle};
 pub(crate) use cells::CellFormat;
 pub(super) use forecast::no_groups;
+pub(super) use residuals::{validate_context, validate_lags};
 pub(super) use splits::PreparedRows;
 
 /// The columns of a table to read, and how rows become sequences.
@@ -92,6 +98,26 @@ pub struct Csv {
     /// Whether inputs and target values are normalized by mean and deviation of the training split.
     #[serde(default = "default_normalise")]
     pub normalise: bool,
+    /// Inputs that follow from the date of a row in the column `time`: sine and cosine of its
+    /// position in each of these cycles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendar: Vec<CalendarCycle>,
+    /// Whether the network predicts differences of the targets from the last known values of the
+    /// same columns, which must be inputs. They are added again in all predictions.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub residual_on_last: bool,
+    /// The differences of the targets' columns, which must be inputs, from their values so many rows
+    /// before, or at the beginning of the window, are inputs too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<usize>,
+    /// Rows at the beginning of each window whose targets are neither learnt nor scored, with
+    /// `every_step`: they only give context.
+    #[serde(default, skip_serializing_if = "is_no_row")]
+    pub context: usize,
+    /// The part of the training split that is the validation split, taken like the test split: the
+    /// last rows, or random series. Early stopping is decided by it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub validation_fraction: f64,
     /// How to treat inputs that are missing. A missing target is neither learnt nor scored.
     #[serde(default)]
     pub missing: Missing,
@@ -133,6 +159,18 @@ fn is_point(decimal: &char) -> bool {
     *decimal == '.'
 }
 
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_no_row(rows: &usize) -> bool {
+    *rows == 0
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 fn default_stride() -> usize {
     1
 }
@@ -155,6 +193,8 @@ pub(crate) struct TableSeries<V = f64> {
     pub lines: Vec<u64>,
     /// The cell of the column of times in the last row, if there is such a column.
     pub last_time: Option<String>,
+    /// `[R]`: the time of each row, if there is a column of times; of dates, seconds since 1970.
+    pub times: Vec<f64>,
     /// `[R, I]`
     pub inputs: Vec<V>,
     /// `[R, K]`, for a regression.
@@ -213,6 +253,11 @@ impl Csv {
             normalise: default_normalise(),
             missing: Missing::default(),
             missing_marks: None,
+            calendar: vec![],
+            residual_on_last: false,
+            differences: vec![],
+            context: 0,
+            validation_fraction: 0.0,
             season: None,
         }
     }
@@ -282,6 +327,7 @@ impl Csv {
 
     fn validate_split(&self) -> Result<()> {
         fields::fraction("data.test_fraction", self.test_fraction)?;
+        fields::fraction("data.validation_fraction", self.validation_fraction)?;
         match self.split_by {
             SplitBy::Random if self.steps.is_some() => Err(Error::usage(
                 "data.split_by is \"random\", but windows overlap, so training would see rows of \
@@ -350,6 +396,9 @@ impl DataSource for Csv {
         fields::count("data.stride", self.stride)?;
         fields::optional_count("data.season", self.season)?;
         self.validate_split()?;
+        self.validate_residuals()?;
+        validate_context(self.context, self.steps, self.every_step)?;
+        self.validate_calendar()?;
         self.validate_task(usage)
     }
 
@@ -366,7 +415,7 @@ impl DataSource for Csv {
 
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
         let PreparedRows { series, notes } = self.series(request.path, request.preparation)?;
-        self.window_inputs(&series, request.path, notes)
+        self.window_inputs(&series, request.path, request.preparation, notes)
     }
 
     fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
@@ -403,6 +452,9 @@ impl DataSource for Csv {
             delimiter: self.delimiter,
             cells: self.cell_format(),
             inputs: &self.inputs,
+            calendar: (self.time.as_deref())
+                .filter(|_| !self.calendar.is_empty())
+                .map(|time| (time, &self.calendar[..])),
             missing: self.missing,
             group: self.group.as_deref(),
             horizon: Some(self.horizon),

@@ -26,6 +26,10 @@ pub(crate) fn split_line(_text: &str, _delimiter: char) -> Result<Vec<String>, S
     Err(NO_TABLES.to_string())
 }
 
+pub(crate) fn date_of(_cell: &str) -> Result<f64, String> {
+    Err(NO_TABLES.to_string())
+}
+
 pub(crate) fn with_blank_rows(bytes: &[u8], _delimiter: char) -> Cow<'_, [u8]> {
     bytes.into()
 }

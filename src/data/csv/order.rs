@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::TableSeries;
 use super::parse::SeriesReader;
-use super::time::times_of;
+use super::time::{TimeColumn, TimeForm};
 use crate::error::{Error, Result};
 use crate::messages::excerpt;
 
@@ -12,12 +12,25 @@ use crate::messages::excerpt;
 /// if there is one.
 ///
 /// # Errors
-/// [`Error::File`] for a cell that is no time, with its line.
-pub(super) fn sort(read: &mut SeriesReader, column: &str, path: &Path) -> Result<Option<String>> {
+/// [`Error::File`] for a cell that is no time, with its line, and for numbers where a calendar needs
+/// dates.
+pub(super) fn sort(
+    read: &mut SeriesReader,
+    column: &str,
+    needs_dates: bool,
+    path: &Path,
+) -> Result<Option<String>> {
     let name = excerpt(column);
     let cells: Vec<&str> = read.times.iter().map(String::as_str).collect();
-    let times = times_of(&cells)
+    let TimeColumn { form, times, .. } = TimeColumn::read(|row| cells.get(row).copied())
         .map_err(|problem| Error::file(path, format!("the column `{name}`: {problem}")))?;
+    if needs_dates && !matches!(form, TimeForm::Dates | TimeForm::Instants) {
+        let problem = format!(
+            "the column `{name}` has no dates, which data.calendar needs; name a column of dates \
+             in data.time, or remove data.calendar"
+        );
+        return Err(Error::file(path, problem));
+    }
     let mut of_series: Vec<Vec<f64>> = vec![vec![]; read.series.len()];
     let mut cells_of_series: Vec<Vec<&str>> = vec![vec![]; read.series.len()];
     for ((time, &owner), &cell) in times.iter().zip(&read.owners).zip(&cells) {
@@ -40,6 +53,7 @@ pub(super) fn sort(read: &mut SeriesReader, column: &str, path: &Path) -> Result
             .count();
         series.reorder(&order);
         series.last_time = order.last().map(|&row| cells[row].to_string());
+        series.times = order.iter().map(|&row| times[row]).collect();
     }
     Ok((moved > 0).then(|| format!("{moved} rows of {} were sorted by `{name}`", times.len())))
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
+use super::time::{TimeColumn, TimeForm};
 use super::{CellFormat, Csv, TableRows, TableSeries, TableTask, order};
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
@@ -104,6 +105,18 @@ pub(crate) fn split_line(text: &str, delimiter: char) -> Result<Vec<String>, Str
     Ok(record.iter().map(str::to_string).collect())
 }
 
+/// Returns the time of a cell with a date, in seconds since 1970.
+///
+/// # Errors
+/// A clause on a cell that is no date.
+pub(crate) fn date_of(cell: &str) -> Result<f64, String> {
+    let column = TimeColumn::read(|row| (row == 0).then_some(cell))?;
+    match (column.form, column.times.first()) {
+        (TimeForm::Dates | TimeForm::Instants, Some(&Some(time))) => Ok(time),
+        _ => Err(format!("`{}` is no date", excerpt(cell))),
+    }
+}
+
 impl Csv {
     /// Returns the rows of a file by series, with targets. If `known` is not empty, no other
     /// classes may occur.
@@ -179,8 +192,9 @@ impl Csv {
         }
         let mut notes = read.notes(self.group.as_deref().unwrap_or_default());
         if let Some(column) = &self.time {
-            notes.extend(order::sort(&mut read, column, path)?);
+            notes.extend(order::sort(&mut read, column, !self.calendar.is_empty(), path)?);
         }
+        self.add_calendar(&mut read.series);
         Ok(TableRows {
             series: read.series,
             classes: vec![],

@@ -1,8 +1,8 @@
-//! The division of the rows of a table into training and test split.
+//! The division of the rows of a table into splits.
 
 use std::ops::Range;
 
-use super::super::splits::{Divided, divide};
+use super::super::splits::{Divided, Share, divide};
 use super::super::{Split, SplitBy};
 use super::{Csv, TableSeries};
 use crate::error::{Error, Result};
@@ -17,100 +17,141 @@ pub(super) struct Piece {
     pub split: Split,
 }
 
+/// A part of the training split that becomes another split.
+#[derive(Debug, Clone, Copy)]
+struct TakenPart {
+    share: Share,
+    split: Split,
+}
+
 impl Csv {
-    /// Divides rows, or whole series, into training and test split.
+    /// Takes the test or validation split from the pieces of the training split: rows, or whole
+    /// series.
     ///
     /// # Errors
     /// [`Error::File`] if no series is left to train on.
-    pub(super) fn divide(&self, series: &[TableSeries], seed: u64) -> Result<Vec<Piece>> {
+    pub(super) fn divide(
+        &self,
+        series: &[TableSeries],
+        pieces: Vec<Piece>,
+        split: Split,
+        seed: u64,
+    ) -> Result<Vec<Piece>> {
+        let share = match split {
+            Split::Validation => Share {
+                field: "data.validation_fraction",
+                fraction: self.validation_fraction,
+            },
+            Split::Train | Split::Test => Share {
+                field: "data.test_fraction",
+                fraction: self.test_fraction,
+            },
+        };
+        if share.fraction == 0.0 {
+            return Ok(pieces);
+        }
+        let part = TakenPart { share, split };
         match (self.steps, self.split_by) {
-            (Some(_), SplitBy::Order) => Ok(self.divide_in_time(series)),
-            (Some(steps), SplitBy::Class) => Ok(self.divide_runs(series, steps)),
-            _ => self.divide_series(series, seed),
-        }
-    }
-
-    /// The last rows of each series are the test split.
-    fn divide_in_time(&self, series: &[TableSeries]) -> Vec<Piece> {
-        let mut pieces = vec![];
-        for (n, series) in series.iter().enumerate() {
-            let rows = series.rows();
-            let kept = (rows as f64 * (1.0 - self.test_fraction)).round() as usize;
-            pieces.push(Piece {
-                series: n,
-                rows: 0..kept,
-                split: Split::Train,
-            });
-            if self.test_fraction > 0.0 {
-                pieces.push(Piece {
-                    series: n,
-                    rows: kept..rows,
-                    split: Split::Test,
-                });
+            (Some(_), SplitBy::Order) => Ok(divide_in_time(pieces, part)),
+            (Some(steps), SplitBy::Class) => {
+                Ok(divide_runs(series, pieces, part, steps + self.horizon))
             }
+            _ => self.divide_series(series, pieces, part, seed),
         }
-        pieces
     }
 
-    /// The last rows of each run of rows of one class are in the test split, if both parts of the
-    /// run hold a window. No window crosses pieces.
-    fn divide_runs(&self, series: &[TableSeries], steps: usize) -> Vec<Piece> {
-        let least = steps + self.horizon;
-        let mut pieces: Vec<Piece> = vec![];
-        for (n, series) in series.iter().enumerate() {
-            for run in runs(&series.labels) {
-                let share = (run.len() as f64 * self.test_fraction).round() as usize;
-                let divides = self.test_fraction > 0.0 && run.len() >= 2 * least;
-                let taken = if divides {
-                    share.max(least).min(run.len() - least)
-                } else {
-                    0
-                };
-                let cut = run.end - taken;
-                match pieces.last_mut() {
-                    // The runs before have no test rows, so that windows may cross into this one.
-                    Some(last) if last.series == n && last.split == Split::Train => {
-                        last.rows.end = cut;
-                    }
-                    _ => pieces.push(Piece {
-                        series: n,
-                        rows: run.start..cut,
-                        split: Split::Train,
-                    }),
-                }
-                if taken > 0 {
-                    pieces.push(Piece {
-                        series: n,
-                        rows: cut..run.end,
-                        split: Split::Test,
-                    });
-                }
-            }
-        }
-        pieces
-    }
-
-    /// Whole series are in the test split.
-    fn divide_series(&self, series: &[TableSeries], seed: u64) -> Result<Vec<Piece>> {
-        let groups: Vec<i64> = (0..series.len() as i64).collect();
-        let last_label = |series: &TableSeries| series.labels.last().copied();
-        let classes: Option<Vec<u32>> = series.iter().map(last_label).collect();
+    /// Takes whole series of the training split.
+    fn divide_series(
+        &self,
+        series: &[TableSeries],
+        mut pieces: Vec<Piece>,
+        part: TakenPart,
+        seed: u64,
+    ) -> Result<Vec<Piece>> {
+        let of_train = |piece: &&mut Piece| piece.split == Split::Train;
+        let mut train: Vec<&mut Piece> = pieces.iter_mut().filter(of_train).collect();
+        let groups: Vec<i64> = (0..train.len() as i64).collect();
+        let last_label = |piece: &&mut Piece| series[piece.series].labels.last().copied();
+        let classes: Option<Vec<u32>> = train.iter().map(last_label).collect();
         let divided = Divided {
             groups: &groups,
             classes: &classes.unwrap_or_default(),
         };
-        let (_, test) = divide(divided, self.split_by, self.test_fraction, seed)
+        let (_, taken) = divide(divided, self.split_by, part.share, seed)
             .map_err(|problem| Error::file(&self.path, problem))?;
-        let piece = |(n, series): (usize, &TableSeries)| Piece {
-            series: n,
-            rows: 0..series.rows(),
-            split: match test.binary_search(&n) {
-                Ok(_) => Split::Test,
-                Err(_) => Split::Train,
-            },
-        };
-        Ok(series.iter().enumerate().map(piece).collect())
+        for n in taken {
+            train[n].split = part.split;
+        }
+        Ok(pieces)
     }
+}
+
+/// Takes the last rows of each piece of the training split.
+fn divide_in_time(pieces: Vec<Piece>, part: TakenPart) -> Vec<Piece> {
+    let mut divided = vec![];
+    for piece in pieces {
+        if piece.split != Split::Train {
+            divided.push(piece);
+            continue;
+        }
+        let Range { start, end } = piece.rows;
+        let kept = ((end - start) as f64 * (1.0 - part.share.fraction)).round() as usize;
+        divided.push(Piece {
+            rows: start..start + kept,
+            ..piece.clone()
+        });
+        divided.push(Piece {
+            rows: start + kept..end,
+            split: part.split,
+            ..piece
+        });
+    }
+    divided
+}
+
+/// Takes the last rows of each run of rows of one class in the training split, if both parts of the
+/// run hold a window of `least` rows with its target. No window crosses pieces.
+fn divide_runs(
+    series: &[TableSeries],
+    pieces: Vec<Piece>,
+    part: TakenPart,
+    least: usize,
+) -> Vec<Piece> {
+    let mut divided: Vec<Piece> = vec![];
+    for piece in pieces {
+        if piece.split != Split::Train {
+            divided.push(piece);
+            continue;
+        }
+        let mut is_first = true;
+        let first = piece.rows.start;
+        for run in runs(&series[piece.series].labels[piece.rows.clone()]) {
+            let share = (run.len() as f64 * part.share.fraction).round() as usize;
+            let taken = if run.len() >= 2 * least {
+                share.max(least).min(run.len() - least)
+            } else {
+                0
+            };
+            let (start, cut) = (first + run.start, first + run.end - taken);
+            match divided.last_mut() {
+                // The runs before are whole, so that windows may cross into this one.
+                Some(last) if !is_first && last.split == Split::Train => last.rows.end = cut,
+                _ => divided.push(Piece {
+                    rows: start..cut,
+                    ..piece.clone()
+                }),
+            }
+            if taken > 0 {
+                divided.push(Piece {
+                    rows: cut..first + run.end,
+                    split: part.split,
+                    ..piece.clone()
+                });
+            }
+            is_first = false;
+        }
+    }
+    divided
 }
 
 /// The runs of rows of one class; a row without a class belongs to the run before it.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::preparation::{Missing, Normal, Preparation};
 use super::super::{Dataset, Split, Splits};
@@ -90,10 +91,11 @@ impl Csv {
             classes,
             mut notes,
         } = table;
-        let mut pieces = match &test {
-            Some(_) => whole(&series, Split::Train),
-            None => self.divide(&series, seed)?,
-        };
+        let mut pieces = whole(&series, Split::Train);
+        if test.is_none() {
+            pieces = self.divide(&series, pieces, Split::Test, seed)?;
+        }
+        pieces = self.divide(&series, pieces, Split::Validation, seed)?;
         let mut preparation = match known {
             Some(known) => known.clone(),
             None => self.learn(&series, &pieces),
@@ -122,6 +124,11 @@ impl Csv {
             }));
             series.extend(of_test);
         }
+        self.subtract_last_values(&mut series);
+        if known.is_none() {
+            self.learn_differences(&series, &pieces, &mut preparation);
+            self.learn_targets(&series, &pieces, &mut preparation);
+        }
         self.cut(&series, &pieces, preparation, notes)
     }
 
@@ -142,19 +149,23 @@ impl Csv {
             own.map(prepared).collect()
         };
         let (train, test) = (of_split(Split::Train), of_split(Split::Test));
-        let classes = preparation.classes.len();
-        let (test_windows, of_test) = if test.is_empty() {
-            (None, vec![])
-        } else {
-            let windows = self.windows(&test, "test", classes)?;
-            (Some(windows.data), windows.notes)
+        let mut windows = |series: &[TableSeries<f32>], split: Split| {
+            let windows = self.windows(series, Some(split), &preparation)?;
+            notes.extend(windows.notes);
+            Ok::<Arc<Dataset>, Error>(windows.data.into())
         };
-        let windows = self.windows(&train, "training", classes)?;
-        notes.extend(windows.notes.into_iter().chain(of_test));
+        let train_windows = windows(&train, Split::Train)?;
+        let mut evaluated = |series: &[TableSeries<f32>], split: Split| {
+            let windows = (!series.is_empty()).then(|| windows(series, split));
+            windows.transpose()
+        };
+        let validation = evaluated(&of_split(Split::Validation), Split::Validation)?;
+        let test_windows = evaluated(&test, Split::Test)?;
         notes.extend(self.series_without_windows(&train, &test));
         Ok(Splits {
-            train: windows.data.into(),
-            test: test_windows.map(Dataset::into),
+            train: train_windows,
+            validation,
+            test: test_windows,
             preparation,
             notes,
         })
@@ -220,29 +231,23 @@ impl Csv {
         self.steps.is_some() && self.split_by == super::super::SplitBy::Order
     }
 
-    /// Computes mean and deviation of the columns of the training split. A column that is input and
-    /// target gets the same ones for both.
+    /// Computes mean and deviation of the inputs of the training split; those of a calendar stay as
+    /// they are.
     fn learn(&self, series: &[TableSeries], pieces: &[Piece]) -> Preparation {
-        let (inputs, targets) = (self.inputs.len(), self.targets.len());
+        let inputs = self.columns();
         let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
-        let rows = of_train.clone().flat_map(|piece| {
+        let rows = of_train.flat_map(|piece| {
             let (first, end) = (piece.rows.start * inputs, piece.rows.end * inputs);
             series[piece.series].inputs[first..end].chunks(inputs)
         });
-        let normals = Normal::of(rows, inputs);
+        let mut normals = Normal::of(rows, inputs);
+        normals[self.inputs.len()..].fill(Normal::IDENTITY);
         let mut preparation = Preparation::default();
         if matches!(self.missing, Missing::Mean | Missing::Forward) {
             preparation.means = normals.iter().map(|normal| normal.mean).collect();
         }
         if self.normalise {
             preparation.inputs = normals;
-            if self.task == TableTask::Regression {
-                let rows = of_train.flat_map(|piece| {
-                    let (first, end) = (piece.rows.start * targets, piece.rows.end * targets);
-                    series[piece.series].values[first..end].chunks(targets)
-                });
-                preparation.targets = Normal::of(rows, targets);
-            }
         }
         preparation
     }
@@ -255,7 +260,7 @@ impl Csv {
         path: &Path,
         preparation: &Preparation,
     ) -> Result<Option<String>> {
-        let columns = &self.inputs;
+        let columns = &self.feature_names();
         let mut counts = vec![0usize; columns.len()];
         for series in series {
             for (at, value) in series.inputs.iter().enumerate() {
@@ -343,6 +348,7 @@ impl TableSeries {
             name: self.name.clone(),
             lines: self.lines[rows.clone()].to_vec(),
             last_time: self.last_time.clone(),
+            times: self.times.get(rows.clone()).unwrap_or_default().to_vec(),
             inputs: Normal::prepare_all(&preparation.inputs, &self.inputs[part(inputs)]),
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),

@@ -84,6 +84,112 @@ fn a_forecast_is_split_in_time_and_normalized_by_the_training_split() {
 }
 
 #[test]
+fn differences_are_from_the_last_known_value() {
+    // The value of row 2 is missing; its input is the value before.
+    let text = "a,b\n1000001,1\n1000003,1\n,2\n1000004,3\n1000010,5\n1000011,8\n";
+    let mut csv = table(&["b", "a"], &["a", "b"]);
+    (csv.steps, csv.horizon, csv.every_step) = (Some(2), 1, true);
+    (csv.missing, csv.residual_on_last) = (Missing::Forward, true);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(splits.preparation.residuals, [1, 0]);
+    let expected = [
+        [2.0, 0.0, MISSING, 1.0],
+        [MISSING, 1.0, 1.0, 1.0],
+        [1.0, 1.0, 6.0, 2.0],
+        [6.0, 2.0, 1.0, 3.0],
+    ];
+    assert_eq!(values(&splits.train), expected.concat());
+
+    // Differences have a mean and a deviation of their own: those of 2, 1, 6 and 1.
+    csv.normalise = true;
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    let preparation = &splits.preparation;
+    let normal = preparation.targets[0];
+    assert_eq!((normal.mean, normal.deviation), (2.5, 4.25f64.sqrt()));
+    let data = &splits.train;
+    let restored = preparation.restore(&values(data)[8..12], data.input_rows(2, 0..2));
+    for (value, expected) in restored.iter().zip([1_000_004.0, 3.0, 1_000_010.0, 5.0]) {
+        assert!((value - expected).abs() < 1e-5, "{restored:?}");
+    }
+    // Other data are prepared in the same way.
+    let rows = csv.parse(text.as_bytes(), &csv.path, &[]).expect("it is valid");
+    let again = csv.prepare(rows, None, 0, Some(preparation));
+    assert_eq!(values(&again.expect("it is valid").train), values(data));
+}
+
+#[test]
+fn the_validation_split_is_the_last_part_of_the_training_split() {
+    let mut csv = table(&["a"], &["a"]);
+    (csv.steps, csv.horizon) = (Some(2), 1);
+    (csv.test_fraction, csv.validation_fraction) = (0.4, 0.25);
+    let splits = csv.split(rows(20).as_bytes(), 0).expect("it is valid");
+    let first_and_last = |data: &Dataset| (floats(data)[0], values(data)[data.count - 1]);
+    assert_eq!(first_and_last(&splits.train), (0.0, 8.0));
+    let validation = splits.validation.expect("there is one");
+    assert_eq!(first_and_last(&validation), (9.0, 11.0));
+    assert_eq!(first_and_last(&splits.test.expect("there is one")), (12.0, 19.0));
+    csv.validation_fraction = 0.1;
+    let error = csv.split(rows(20).as_bytes(), 0).expect_err("it is short");
+    let message = error.to_string();
+    assert!(message.contains("series of the validation split has 1 rows"), "{message}");
+    assert!(message.contains("change data.validation_fraction"), "{message}");
+}
+
+#[test]
+fn whole_series_are_divided_into_three_splits() {
+    let line = |n: usize| format!("{},{n},{}\n", n / 2, if n % 4 < 2 { "x" } else { "y" });
+    let text = format!("g,v,c\n{}", (0..40).map(line).collect::<String>());
+    let mut csv = table(&["v"], &["c"]);
+    (csv.task, csv.group) = (TableTask::Classification, Some("g".into()));
+    (csv.test_fraction, csv.validation_fraction) = (0.2, 0.25);
+    for split_by in [SplitBy::Order, SplitBy::Random, SplitBy::Group, SplitBy::Class] {
+        csv.split_by = split_by;
+        let splits = csv.split(text.as_bytes(), 3).expect("it is valid");
+        let (validation, test) = (splits.validation.unwrap(), splits.test.unwrap());
+        let mut all = [&splits.train, &validation, &test].map(|data| floats(data).to_vec());
+        assert_eq!(all.each_ref().map(Vec::len), [24, 8, 8], "{split_by:?}");
+        if split_by == SplitBy::Order {
+            assert_eq!(all[1], (24..32).map(|n| n as f32).collect::<Vec<_>>());
+        }
+        let mut together = all.each_mut().map(std::mem::take).concat();
+        together.sort_by(f32::total_cmp);
+        assert_eq!(together, (0..40).map(|n| n as f32).collect::<Vec<_>>());
+    }
+    csv.validation_fraction = 0.99;
+    let message = csv.split(text.as_bytes(), 3).expect_err("none is left").to_string();
+    assert!(message.contains("data.validation_fraction = 0.99"), "{message}");
+}
+
+#[test]
+fn calendars_are_inputs() {
+    let text = "date,v\n2024-03-31 06:00,1\n2024-02-01 18:00,2\n2024-04-01 00:00,3\n";
+    let mut csv = table(&["v"], &["v"]);
+    (csv.time, csv.horizon, csv.steps) = (Some("date".into()), 1, Some(1));
+    csv.calendar = vec![
+        CalendarCycle::Hour,
+        CalendarCycle::Weekday,
+        CalendarCycle::Month,
+    ];
+    csv.normalise = true;
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    assert_eq!(splits.train.features, 7);
+    let angle = |position: f64| {
+        let angle = position * std::f64::consts::TAU;
+        [angle.sin() as f32, angle.cos() as f32]
+    };
+    // Rows are in the order of their times: a Thursday, a Sunday and a Monday.
+    let [hour, weekday, month] = [0.75, 3.0 / 7.0, 1.0 / 12.0].map(angle);
+    assert_eq!(floats(&splits.train)[1..7], [hour, weekday, month].concat());
+    let month = angle((2.0 + 30.0 / 31.0) / 12.0);
+    let [hour, weekday] = [0.25, 6.0 / 7.0].map(angle);
+    assert_eq!(floats(&splits.train)[8..14], [hour, weekday, month].concat());
+    assert_eq!(splits.preparation.inputs[1..], [Normal::IDENTITY; 6]);
+    let numbers = "date,v\n1,1\n2,2\n3,3\n";
+    let message = csv.split(numbers.as_bytes(), 0).expect_err("no dates").to_string();
+    assert!(message.contains("the column `date` has no dates, which data.calendar needs"), "{message}");
+}
+
+#[test]
 fn windows_do_not_cross_groups() {
     let text = "g,v,c\nx,1,no\ny,5,yes\nx,2,no\ny,6,yes\ny,7,yes\nz,9,no\n";
     let mut csv = table(&["v"], &["c"]);

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::super::preparation::Preparation;
 use super::super::source::{PredictionInputs, WindowRows};
-use super::super::{Dataset, Inputs, MAX_VALUES, Targets};
+use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
 use super::splits::named;
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
@@ -23,18 +24,23 @@ pub(super) struct SplitWindows {
 }
 
 impl Csv {
-    /// Returns the windows of `series` that have targets, `[N, T, I]`, or whole series; `name` is
-    /// that of the split.
+    /// Returns the windows of `series` that have targets, `[N, T, I]`, or whole series; those of a
+    /// split, or of a file without splits.
     pub(super) fn windows(
         &self,
         series: &[TableSeries<f32>],
-        name: &str,
-        classes: usize,
+        split: Option<Split>,
+        preparation: &Preparation,
     ) -> Result<SplitWindows> {
+        let name = match split {
+            None => "evaluated",
+            Some(Split::Train) => "training",
+            Some(split) => split.name(),
+        };
         let longest = longest(series);
         let steps = self.steps.unwrap_or(longest.saturating_sub(self.horizon));
         let mut windows = self.windows_of_series(series);
-        self.check_windows(windows.len(), steps, longest, name)?;
+        self.check_windows(windows.len(), steps, longest, split)?;
         let all = windows.len();
         windows.retain(|window| self.has_target(window));
         let notes = self.notes_on_targets(&windows, all, name);
@@ -50,8 +56,8 @@ impl Csv {
         let data = Dataset {
             count: windows.len(),
             steps,
-            features: self.inputs.len(),
-            inputs: self.window_values(&windows, steps),
+            features: self.features(),
+            inputs: self.window_values(&windows, steps, preparation),
             lengths: is_ragged.then(|| lengths.collect()),
             targets: match self.task {
                 TableTask::Regression => Targets::Values {
@@ -61,7 +67,7 @@ impl Csv {
                 },
                 TableTask::Classification => Targets::Classes {
                     labels: self.target_labels(&windows, steps),
-                    classes,
+                    classes: preparation.classes.len(),
                     per_step: self.every_step,
                 },
             },
@@ -76,7 +82,8 @@ impl Csv {
 
     /// Returns the targets of a window that have a value, and all of them.
     fn target_counts(&self, window: &TableWindow) -> (usize, usize) {
-        let (series, rows) = (window.series, self.target_rows(window));
+        let (series, mut rows) = (window.series, self.target_rows(window));
+        rows.start = (rows.start + self.context).min(rows.end);
         match self.task {
             TableTask::Regression => {
                 let width = self.targets.len();
@@ -131,14 +138,26 @@ impl Csv {
     }
 
     /// Refuses splits without a window, and windows of too many values.
-    fn check_windows(&self, count: usize, steps: usize, longest: usize, name: &str) -> Result<()> {
-        let (features, width) = (self.inputs.len(), self.targets.len());
+    fn check_windows(
+        &self,
+        count: usize,
+        steps: usize,
+        longest: usize,
+        split: Option<Split>,
+    ) -> Result<()> {
+        let (features, width) = (self.features(), self.targets.len());
+        let (name, fraction) = match split {
+            None => ("evaluated", "data.steps"),
+            Some(Split::Train) => ("training", "data.test_fraction"),
+            Some(Split::Validation) => ("validation", "data.validation_fraction"),
+            Some(Split::Test) => ("test", "data.test_fraction"),
+        };
         let path = self.path.display();
         if count == 0 {
             return Err(Error::data(format!(
                 "{path}: the longest series of the {name} split has {longest} rows, and a window \
                  of {steps} rows with its target {} rows ahead needs {}; \
-                 reduce data.steps, use a longer file, or change data.test_fraction",
+                 reduce data.steps, use a longer file, or change {fraction}",
                 self.horizon,
                 (steps as u128).max(1) + self.horizon as u128
             )));
@@ -155,11 +174,17 @@ impl Csv {
     }
 
     /// `[N, T, I]`, padded with zeros.
-    fn window_values(&self, windows: &[TableWindow], steps: usize) -> Inputs {
-        let features = self.inputs.len();
+    fn window_values(
+        &self,
+        windows: &[TableWindow],
+        steps: usize,
+        preparation: &Preparation,
+    ) -> Inputs {
+        let (columns, features) = (self.columns(), self.features());
         let mut inputs = Vec::with_capacity(windows.len() * steps * features);
         for TableWindow { series, rows } in windows {
-            inputs.extend(&series.inputs[rows.start * features..rows.end * features]);
+            let own = &series.inputs[rows.start * columns..rows.end * columns];
+            inputs.extend(preparation.with_differences(own, columns));
             inputs.resize(inputs.len() + (steps - rows.len()) * features, 0.0);
         }
         Inputs::Floats(inputs)
@@ -171,7 +196,10 @@ impl Csv {
         let mut values = vec![];
         for window in windows {
             let rows = self.target_rows(window);
+            let first = values.len();
             values.extend(&window.series.values[rows.start * width..rows.end * width]);
+            let context = self.context.min(rows.len()) * width;
+            values[first..first + context].fill(MISSING);
             values.resize(values.len() + self.padding(window, steps) * width, 0.0);
         }
         values
@@ -181,7 +209,10 @@ impl Csv {
     fn target_labels(&self, windows: &[TableWindow], steps: usize) -> Vec<u32> {
         let mut labels = vec![];
         for window in windows {
-            labels.extend(&window.series.labels[self.target_rows(window)]);
+            let rows = self.target_rows(window);
+            let first = labels.len();
+            labels.extend(&window.series.labels[rows.clone()]);
+            labels[first..first + self.context.min(rows.len())].fill(IGNORE);
             labels.resize(labels.len() + self.padding(window, steps), IGNORE);
         }
         labels
@@ -213,9 +244,10 @@ impl Csv {
         &self,
         series: &[TableSeries<f32>],
         path: &Path,
+        preparation: &Preparation,
         mut notes: Vec<String>,
     ) -> Result<PredictionInputs> {
-        let features = self.inputs.len();
+        let features = self.features();
         let longest = longest(series);
         let steps = self.steps.unwrap_or(longest);
         let of_series = |series| self.windows_of(series, steps);
@@ -254,7 +286,7 @@ impl Csv {
                 count,
                 steps,
                 features,
-                inputs: self.window_values(&windows, steps),
+                inputs: self.window_values(&windows, steps, preparation),
                 targets: Targets::placeholders(count),
                 lengths: is_ragged.then_some(lengths),
             },

@@ -230,6 +230,44 @@ impl Dataset {
         }
     }
 
+    /// Returns these sequences with target values followed by those of `other`; only these for
+    /// sequences of other sizes, for classes, and for inputs that are no numbers in memory.
+    pub(crate) fn joined(&self, other: &Dataset) -> Dataset {
+        let mut joined = self.clone();
+        let sizes = |data: &Dataset| (data.steps, data.features, data.lengths.is_none());
+        if let (
+            Inputs::Floats(inputs),
+            Inputs::Floats(more),
+            Targets::Values { values, .. },
+            Targets::Values {
+                values: more_values,
+                ..
+            },
+        ) = (
+            &mut joined.inputs,
+            &other.inputs,
+            &mut joined.targets,
+            &other.targets,
+        ) && sizes(self) == sizes(other)
+            && self.lengths.is_none()
+        {
+            inputs.extend(more);
+            values.extend(more_values);
+            joined.count += other.count;
+        }
+        joined
+    }
+
+    /// Returns the inputs `[R, I]` of sequence `n` at these steps, if they are numbers in memory;
+    /// nothing otherwise.
+    pub(crate) fn input_rows(&self, n: usize, steps: Range<usize>) -> &[f32] {
+        let Inputs::Floats(values) = &self.inputs else {
+            return &[];
+        };
+        let row = |step: usize| (n * self.steps + step) * self.features;
+        &values[row(steps.start)..row(steps.end)]
+    }
+
     /// Returns the labels to learn, `[N]`, or `[N, T]` for targets at every step: classes, or 0 for
     /// values; [`IGNORE`] at padded steps and where all values are [`MISSING`].
     pub(crate) fn labels(&self) -> Vec<u32> {

@@ -36,6 +36,11 @@ pub(super) fn find_file<const N: usize>(
     let prefix = match split {
         Split::Train => "train",
         Split::Test => "t10k",
+        Split::Validation => {
+            return Err(Error::data(
+                "a directory of IDX files has no validation split; use the split `train` or `test`",
+            ));
+        }
     };
     let stem = format!("{prefix}-{}", format.contents);
     // Some unpackers replace the dash by a dot.

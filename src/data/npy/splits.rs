@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::super::preparation::Preparation;
-use super::super::splits::{Divided, divide};
+use super::super::splits::{Divided, Share, divide};
 use super::super::{Dataset, Splits, Targets};
 use super::labels::{Classes, FoundLabels};
 use super::sequences::{FoundSequences, FoundTargets, rounding_note};
@@ -112,6 +112,7 @@ impl Npy {
         };
         Ok(Splits {
             train: train.into(),
+            validation: None,
             test: test.map(Dataset::into),
             preparation,
             notes: self.notes(&found, classes.as_ref()),
@@ -137,7 +138,11 @@ impl Npy {
             groups: &found.groups,
             classes,
         };
-        divide(divided, self.split_by, self.test_fraction, seed)
+        let share = Share {
+            field: "data.test_fraction",
+            fraction: self.test_fraction,
+        };
+        divide(divided, self.split_by, share, seed)
             .map_err(|problem| Error::file(&self.path, problem))
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::weights::columns;
 use crate::cells::Cell;
+use crate::data::preparation::InputDifference;
 use crate::model::Model;
 use crate::network::{Bias, Input, Layer, Reads};
 
@@ -43,7 +44,8 @@ if __name__ == "__main__":
 /// The inputs, normalised, embedded or one-hot.
 fn inputs(model: &Model) -> String {
     let network = &model.network;
-    let size = network.input_size;
+    let preparation = &model.preparation;
+    let size = network.input_size - preparation.differences.len();
     let mut text = match network.input {
         Input::Values => {
             format!("    inputs = x = keras.Input([None, {size}], name=\"inputs\")\n")
@@ -55,6 +57,9 @@ fn inputs(model: &Model) -> String {
         text +=
             &format!("    x = (x - numpy.float32({means:?})) / numpy.float32({deviations:?})\n");
     }
+    if !preparation.differences.is_empty() {
+        text += &differences(&preparation.differences);
+    }
     text += &match network.input {
         Input::Values => String::new(),
         Input::OneHot => format!("    x = keras.ops.one_hot(x, {size})\n"),
@@ -63,6 +68,21 @@ fn inputs(model: &Model) -> String {
         }
     };
     text
+}
+
+/// The inputs that are differences from earlier steps.
+fn differences(differences: &[InputDifference]) -> String {
+    // The first step is repeated before the sequence.
+    let mut text = "    parts = [x]\n".to_string();
+    for InputDifference { input, lag, scale } in differences {
+        text += &format!(
+            "    v = x[:, :, {input}:{input} + 1]\n    \
+             longer = keras.ops.concatenate([keras.ops.repeat(v[:, :1], {lag}, axis=1), v], axis=1)\n    \
+             parts.append((v - longer[:, :-{lag}]) * numpy.float32({:?}))\n",
+            *scale as f32
+        );
+    }
+    text + "    x = keras.ops.concatenate(parts, axis=-1)\n"
 }
 
 fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {
@@ -94,6 +114,29 @@ fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {
     format!("    x = {text}(x, mask=mask){residual}\n")
 }
 
+/// The values that the outputs are differences from; empty if there are none.
+fn last_values(model: &Model) -> String {
+    let columns = &model.preparation.residuals;
+    if columns.is_empty() {
+        return String::new();
+    }
+    let every = format!("keras.ops.take(inputs, {columns:?}, axis=-1)");
+    if model.network.head.reads == Reads::Every {
+        return format!("    outputs = outputs + {every}\n");
+    }
+    format!(
+        r#"    last_values = {every}
+    if masked:  # The last valid step is the one that no valid step follows.
+        later = keras.ops.cast(mask, "float32")[:, 1:]
+        last = keras.ops.pad(later, [[0, 0], [1, 0]], constant_values=1.0)
+        last = last - keras.ops.pad(later, [[0, 0], [0, 1]])
+        outputs = outputs + keras.ops.sum(last_values * last[:, :, None], axis=1)
+    else:
+        outputs = outputs + last_values[:, -1]
+"#
+    )
+}
+
 /// The head, and its outputs in the units of the data.
 fn head(model: &Model) -> String {
     let size = model.network.head.size;
@@ -103,5 +146,5 @@ fn head(model: &Model) -> String {
             "    outputs = outputs * numpy.float32({deviations:?}) + numpy.float32({means:?})\n"
         );
     }
-    text
+    text + &last_values(model)
 }

@@ -12,6 +12,7 @@ mod scan;
 use prost::Message;
 
 use super::weights::{columns, parameter};
+use crate::data::preparation::InputDifference;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::{Direction, Input, Layer, Loss, Reads};
@@ -52,7 +53,7 @@ pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
         graph.input.push(lengths);
     }
     let output = graph.layers(model, inputs, lengths)?;
-    graph.head(model, &output)?;
+    graph.head(model, &output, lengths)?;
     graph.name = model.recipe.name.clone();
     let file = ModelProto {
         ir_version: IR_VERSION,
@@ -87,17 +88,53 @@ impl GraphProto {
 
     /// Values, normalised where the model's data were.
     fn value_inputs(&mut self, model: &Model) -> String {
-        let features = model.network.input_size;
+        let preparation = &model.preparation;
+        let features = model.network.input_size - preparation.differences.len();
         let shape = [AxisSize::Batch, AxisSize::Time, AxisSize::Fixed(features)];
         self.input.push(value("inputs", FLOAT, &shape));
         let inputs = self.transpose("inputs", "inputs.time_major", &[1, 0, 2]);
-        let Some([means, deviations]) = columns(&model.preparation.inputs) else {
-            return inputs;
+        let prepared = match columns(&preparation.inputs) {
+            Some([means, deviations]) => {
+                let means = self.floats("inputs.mean", &[features], &means);
+                let deviations = self.floats("inputs.deviation", &[features], &deviations);
+                let centred = self.node("Sub", &[&inputs, &means], "inputs.centred");
+                self.node("Div", &[&centred, &deviations], "inputs.normalised")
+            }
+            None => inputs,
         };
-        let means = self.floats("inputs.mean", &[features], &means);
-        let deviations = self.floats("inputs.deviation", &[features], &deviations);
-        let centred = self.node("Sub", &[&inputs, &means], "inputs.centred");
-        self.node("Div", &[&centred, &deviations], "inputs.normalised")
+        if preparation.differences.is_empty() {
+            prepared
+        } else {
+            self.with_differences(&preparation.differences, prepared)
+        }
+    }
+
+    /// Adds the inputs that are differences from earlier steps to `[T, B, I - D]`; returns
+    /// `[T, B, I]`.
+    fn with_differences(&mut self, differences: &[InputDifference], prepared: String) -> String {
+        let mut parts = vec![prepared.clone()];
+        for (n, InputDifference { input, lag, scale }) in differences.iter().enumerate() {
+            let name = |part: &str| format!("difference{n}.{part}");
+            let column = self.ints(&name("input"), &[*input as i64]);
+            let axis = AttributeProto::int("axis", 2);
+            let gathered = [prepared.clone(), column];
+            let values = self.push("Gather", &gathered, &[&name("values")], vec![axis]);
+            // The first step is repeated before the sequence.
+            let [zero, one, end] = [("zero", 0), ("one", 1), ("end", -(*lag as i64))]
+                .map(|(part, value)| self.ints(&name(part), &[value]));
+            let first = self.node("Slice", &[&values, &zero, &one, &zero], &name("first"));
+            let repeats = self.ints(&name("repeats"), &[*lag as i64, 1, 1]);
+            let first = self.node("Tile", &[&first, &repeats], &name("repeated"));
+            let axis = AttributeProto::int("axis", 0);
+            let longer = [first, values.clone()];
+            let longer = self.push("Concat", &longer, &[&name("longer")], vec![axis]);
+            let before = self.node("Slice", &[&longer, &zero, &end, &zero], &name("before"));
+            let change = self.node("Sub", &[&values, &before], &name("change"));
+            let scale = self.floats(&name("scale"), &[1], &[*scale as f32]);
+            parts.push(self.node("Mul", &[&change, &scale], &name("scaled")));
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        self.concat(&parts, "inputs.with_differences")
     }
 
     /// Tokens, embedded or one-hot.
@@ -175,24 +212,30 @@ impl GraphProto {
 
     /// Adds the outputs, in the units of the data, and the probabilities of a network that
     /// classifies.
-    fn head(&mut self, model: &Model, layers: &LayerOutput) -> Result<()> {
+    fn head(&mut self, model: &Model, layers: &LayerOutput, lengths: bool) -> Result<()> {
         let head = model.network.head;
         let mut shape = vec![AxisSize::Batch, AxisSize::Fixed(head.size)];
         if head.reads == Reads::Every {
             shape.insert(1, AxisSize::Time);
         }
         let normal = columns(&model.preparation.targets);
-        let name = if normal.is_some() {
-            "head.outputs"
-        } else {
-            "outputs"
+        let is_residual = !model.preparation.residuals.is_empty();
+        let [linear, restored] = match (normal.is_some(), is_residual) {
+            (false, false) => ["outputs", ""],
+            (true, false) => ["head.outputs", "outputs"],
+            (false, true) => ["outputs.differences", ""],
+            (true, true) => ["head.outputs", "outputs.differences"],
         };
-        self.linear(model, layers, name)?;
+        self.linear(model, layers, linear)?;
         if let Some([means, deviations]) = normal {
             let means = self.floats("outputs.mean", &[head.size], &means);
             let deviations = self.floats("outputs.deviation", &[head.size], &deviations);
-            let scaled = self.node("Mul", &[name, &deviations], "outputs.scaled");
-            self.node("Add", &[&scaled, &means], "outputs");
+            let scaled = self.node("Mul", &[linear, &deviations], "outputs.scaled");
+            self.node("Add", &[&scaled, &means], restored);
+        }
+        if is_residual {
+            let last = self.last_values(model, lengths);
+            self.node("Add", &["outputs.differences", &last], "outputs");
         }
         self.output.push(value("outputs", FLOAT, &shape));
         if head.loss == Loss::CrossEntropy {
@@ -202,6 +245,36 @@ impl GraphProto {
             self.output.push(value("probabilities", FLOAT, &shape));
         }
         Ok(())
+    }
+
+    /// Adds the values that the outputs are differences from, in the units of the data: `[B, T, K]`,
+    /// or `[B, K]` at the last valid steps for a head that reads these.
+    fn last_values(&mut self, model: &Model, lengths: bool) -> String {
+        let columns = model.preparation.residuals.iter();
+        let columns: Vec<i64> = columns.map(|&column| column as i64).collect();
+        let columns = self.ints("residuals.columns", &columns);
+        let axis = AttributeProto::int("axis", 2);
+        let gathered = ["inputs".to_string(), columns];
+        let every = self.push("Gather", &gathered, &["residuals.every"], vec![axis]);
+        if model.network.head.reads == Reads::Every {
+            return every;
+        }
+        if !lengths {
+            let step = self.scalar("residuals.step", -1);
+            let axis = AttributeProto::int("axis", 1);
+            return self.push("Gather", &[every, step], &["residuals.last"], vec![axis]);
+        }
+        let to = AttributeProto::int("to", i64::from(INT64));
+        let lengths = ["lengths".to_string()];
+        let lengths = self.push("Cast", &lengths, &["residuals.lengths"], vec![to]);
+        let [zero, one] = [0, 1].map(|n| self.scalar(&format!("residuals.{n}"), n));
+        // A sequence of no steps reads its first, padded one.
+        let step = self.node("Sub", &[&lengths, &one], "residuals.before");
+        let step = self.node("Max", &[&step, &zero], "residuals.steps");
+        let axes = self.ints("residuals.axes", &[1]);
+        let step = self.node("Unsqueeze", &[&step, &axes], "residuals.indices");
+        let batch = AttributeProto::int("batch_dims", 1);
+        self.push("GatherND", &[every, step], &["residuals.last"], vec![batch])
     }
 
     /// Adds the linear head.

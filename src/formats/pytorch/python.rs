@@ -3,7 +3,7 @@
 use super::super::weights::columns;
 use super::export::Stack;
 use crate::cells::Cell;
-use crate::data::preparation::Normal;
+use crate::data::preparation::{InputDifference, Normal, Preparation};
 use crate::model::Model;
 use crate::network::{Bias, Input, Network, Reads};
 
@@ -21,22 +21,25 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
     let network = &model.network;
     let head = network.head;
     let mut body = ModuleBody::default();
+    let last_values = body.add_last_values(model);
     let normalises = body.add_buffers("inputs", &model.preparation.inputs);
     if normalises {
         body.forward += "        x = (x - self.inputs_mean) / self.inputs_deviation\n";
     }
+    let has_differences = body.add_differences(&model.preparation);
     let denormalises = body.add_buffers("outputs", &model.preparation.targets);
     let denormalised = if denormalises {
         " * self.outputs_deviation + self.outputs_mean"
     } else {
         ""
     };
+    let denormalised = format!("{denormalised}{last_values}");
     body.add_input(network);
     for stack in stacks {
         body.add_stack(network, stack);
     }
     let ModuleBody { build, forward } = body;
-    let input_size = network.input_size;
+    let input_size = network.input_size - model.preparation.differences.len();
     let takes = match network.input {
         Input::Values => format!("inputs [batch, time, {input_size}]"),
         _ => format!("tokens [batch, time] below {input_size}"),
@@ -45,7 +48,7 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
         Reads::Last => ("last", format!("[batch, {}]", head.size)),
         Reads::Every => ("x", format!("[batch, time, {}]", head.size)),
     };
-    let imports = if normalises || denormalises {
+    let imports = if normalises || denormalises || has_differences || !last_values.is_empty() {
         "import torch\n"
     } else {
         ""
@@ -110,6 +113,42 @@ impl ModuleBody {
                  persistent=False)\n"
             );
         }
+        true
+    }
+
+    /// Adds the values that the outputs are differences from; returns the term that adds them to the
+    /// outputs.
+    fn add_last_values(&mut self, model: &Model) -> &'static str {
+        let columns = &model.preparation.residuals;
+        if columns.is_empty() {
+            return "";
+        }
+        self.forward += &format!("        last_values = x[..., {columns:?}]\n");
+        if model.network.head.reads == Reads::Last {
+            self.forward += "        steps = torch.full([len(x)], x.shape[1]) if lengths is None else \
+                             torch.as_tensor(lengths)\n        \
+                             last_values = last_values[torch.arange(len(x)), steps - 1]\n";
+        }
+        " + last_values"
+    }
+
+    /// Adds the inputs that are differences from earlier steps; returns whether there are any.
+    fn add_differences(&mut self, preparation: &Preparation) -> bool {
+        let differences = &preparation.differences;
+        if differences.is_empty() {
+            return false;
+        }
+        // The first step is repeated before the sequence.
+        self.forward += "        parts = [x]\n";
+        for InputDifference { input, lag, scale } in differences {
+            self.forward += &format!(
+                "        v = x[..., {input}:{input} + 1]\n        \
+                 before = torch.cat([v[:, :1].expand(-1, {lag}, -1), v], 1)[:, :-{lag}]\n        \
+                 parts.append((v - before) * {:?})\n",
+                *scale as f32
+            );
+        }
+        self.forward += "        x = torch.cat(parts, -1)\n";
         true
     }
 

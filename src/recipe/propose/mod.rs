@@ -1,6 +1,8 @@
 //! Looks at data and proposes a recipe that trains on them.
 
 mod arrays;
+mod budget;
+mod forecast;
 mod images;
 mod prose;
 mod series;
@@ -190,7 +192,7 @@ struct ProposedData {
 pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
     let ProposedData {
         summary,
-        parts,
+        mut parts,
         task,
         mut findings,
         data,
@@ -211,8 +213,11 @@ pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
         warm_up: 0,
     };
     recipe.validate()?;
+    let sentences = forecast::choose(&mut recipe, &mut parts);
+    findings.extend(sentences.into_iter().map(DataFinding::new));
     let splits = split::load(&mut recipe, hints, &mut findings)?;
-    set_sizes(&mut recipe, splits.train.count);
+    budget::set(&mut recipe, &splits);
+    recipe.validate()?;
     Ok(Proposal {
         recipe,
         splits,
@@ -350,21 +355,6 @@ fn window(hints: &Hints, rows: usize) -> usize {
     hints.steps.unwrap_or((rows / 10).clamp(1, LONGEST_WINDOW))
 }
 
-/// Sets batch size, epochs and units for this many training sequences.
-fn set_sizes(recipe: &mut Recipe, count: usize) {
-    recipe.batch_size = match count {
-        ..2_000 => 16,
-        2_000..20_000 => 64,
-        _ => 128,
-    };
-    // About 2,000 updates, but at most 30 epochs, against overfitting.
-    let updates = count.div_ceil(recipe.batch_size);
-    recipe.epochs = (2000 / updates.max(1)).clamp(5, 30);
-    if count >= 20_000 {
-        recipe.network.set_hidden_size(128);
-    }
-}
-
 impl Proposal {
     /// Returns the recipe as TOML, with comments on what can be changed.
     ///
@@ -413,6 +403,18 @@ fn comment(key: &str) -> Option<&'static str> {
         "time" => "The rows of each series are sorted by this column.",
         "missing_marks" => "Cells that hold no value, besides empty ones.",
         "decimal" => "The decimal mark of numbers.",
+        "calendar" => "Sine and cosine of the position of each row in these cycles are inputs.",
+        "residual_on_last" => {
+            "The network predicts differences from the last value; predictions are values."
+        }
+        "differences" => "Differences of the targets from so many rows before are inputs.",
+        "context" => "Rows at the beginning of a window without a target.",
+        "validation_fraction" => {
+            "The last part of the training split, which decides early stopping and the best epoch."
+        }
+        "patience" => "Epochs without a lower loss on the validation split, after which it stops.",
+        "keep_best" => "Whether the model is that of the epoch with the lowest such loss.",
+        "[network.layer.dropout]" => "Applied in training only.",
         "missing" => "refuse, forward (the value before), zero, or mean (of the training split).",
         "[[network.layer]]" => "`gatescan recipes mnist` shows more options of a layer.",
         "[network.head]" => "The linear layer on top of the last layer.",

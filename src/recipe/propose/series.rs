@@ -42,6 +42,10 @@ pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedDat
             } else {
                 Missing::Refuse
             },
+            residual_on_last: false,
+            differences: vec![],
+            context: 0,
+            validation_fraction: 0.0,
         }),
         reads: Reads::Every,
         loss: Loss::MeanSquaredError,

@@ -74,6 +74,8 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
             ("test accuracy", kept.test_accuracy),
             ("test loss", kept.test_loss),
             ("test loss at the last step", kept.test_last_step_loss),
+            ("validation accuracy", kept.validation_accuracy),
+            ("validation loss", kept.validation_loss),
             ("training loss", Some(kept.train_loss)),
         ];
         for (name, value) in scores {
@@ -162,6 +164,9 @@ mod tests {
             test_loss: tested.then_some(1.5 / epoch as f64),
             test_accuracy: tested.then_some(0.4),
             test_last_step_loss: None,
+            validation_loss: None,
+            validation_accuracy: None,
+            validation_last_step_loss: None,
             test_bits: None,
             // Unknown for epochs before a resume.
             sequences_per_second: if epoch == 1 { 0.0 } else { 100.0 },

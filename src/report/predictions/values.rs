@@ -1,7 +1,7 @@
 //! Predicted values and their targets, in the units of the data.
 
 use super::PredictedBatch;
-use crate::data::preparation::{Normal, Preparation};
+use crate::data::preparation::Preparation;
 use crate::data::{MISSING, Targets};
 
 /// A target and the prediction for it.
@@ -78,14 +78,18 @@ impl<'a> ValueCollector<'a> {
         let each = batch.outputs.outer_iter().zip(batch.sequences);
         for (n, (outputs, &sequence)) in each.enumerate() {
             let valid = lengths.map_or(rows, |all| all[n] as usize);
+            let length = data.lengths.as_ref().map_or(data.steps, |all| all[n] as usize);
             let pair = |t: usize, k: usize| {
                 let target = values[(n * rows + t) * width + k];
-                let target = if target == MISSING {
+                let step = if *per_step { t } else { length.max(1) - 1 };
+                let input = data.input_rows(n, step..step + 1);
+                let value = |output| self.preparation.restore_value(k, output, input) as f32;
+                let known = if target == MISSING {
                     f32::NAN
                 } else {
-                    self.in_units(k, target)
+                    value(target)
                 };
-                (target, self.in_units(k, outputs[[t, k]]))
+                (known, value(outputs[[t, k]]))
             };
             let last: Vec<Pair> = match valid.checked_sub(1) {
                 Some(last) => (0..*width).map(|k| pair(last, k)).collect(),
@@ -102,14 +106,6 @@ impl<'a> ValueCollector<'a> {
                     steps,
                 });
             }
-        }
-    }
-
-    /// A value of output `k` in the units of the data.
-    fn in_units(&self, k: usize, value: f32) -> f32 {
-        match self.preparation.targets.get(k) {
-            Some(normal) => Normal::undo(*normal, value) as f32,
-            None => value,
         }
     }
 
@@ -156,6 +152,7 @@ mod tests {
 
     use super::*;
     use crate::data::Dataset;
+    use crate::data::preparation::Normal;
 
     #[test]
     fn values_are_in_the_units_of_the_data() {
@@ -182,5 +179,23 @@ mod tests {
         assert_eq!(predictions.last, [[(14.0, 10.0), (18.0, 10.0)]]);
         assert_eq!(predictions.examples[0].sequence, 9);
         assert_eq!(predictions.examples[0].steps, [(16.0, 10.0), (18.0, 10.0)]);
+    }
+
+    #[test]
+    fn differences_are_from_the_last_valid_step() {
+        let inputs = Array3::from_shape_fn((1, 3, 1), |(_, t, _)| 100.0 * (t + 1) as f32);
+        let targets = Targets::values(ndarray::arr2(&[[5.0]]).view());
+        let data = Dataset::new(inputs.view(), targets).unwrap();
+        let preparation = Preparation {
+            residuals: vec![0],
+            ..Preparation::default()
+        };
+        let mut collector = ValueCollector::new(1, &preparation, &[]);
+        collector.add(&PredictedBatch {
+            data: data.with_lengths(&[2]).unwrap(),
+            sequences: &[0],
+            outputs: Array3::zeros((1, 1, 1)),
+        });
+        assert_eq!(collector.finish(false).last, [[(205.0, 200.0)]]);
     }
 }

@@ -50,10 +50,18 @@ pub(super) fn bytes_of(data: &Dataset) -> u64 {
     bytes_each(data).saturating_mul(data.count as u64)
 }
 
-/// The share of `bytes` that each of two splits gets: all it needs, or half and what the other
-/// leaves.
-pub(crate) fn shares(train: &Dataset, test: Option<&Dataset>, bytes: u64) -> [u64; 2] {
-    let (train, test) = (bytes_of(train), test.map_or(0, bytes_of));
+/// The shares of `bytes` that the training split and the evaluated splits get: all they need, or
+/// half and what the other leaves.
+pub(crate) fn shares(train: &Dataset, evaluated: [Option<&Dataset>; 2], bytes: u64) -> [u64; 3] {
+    let needed = evaluated.map(|data| data.map_or(0, bytes_of));
+    let all = needed[0].saturating_add(needed[1]);
+    let [train, granted] = halves(bytes_of(train), all, bytes);
+    let first = u128::from(granted) * u128::from(needed[0]) / u128::from(all.max(1));
+    [train, first as u64, granted - first as u64]
+}
+
+/// The shares of `bytes` of two parts that need so much.
+fn halves(train: u64, test: u64, bytes: u64) -> [u64; 2] {
     let half = bytes / 2;
     match (train, test) {
         (_, test) if test <= half => [bytes - test, test],

@@ -13,6 +13,7 @@ use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
 use super::feed::{Feed, StepRecord, StepRunner};
 use super::position::{Position, Totals};
 use super::recording::Recording;
+use super::scores::Scores;
 use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
@@ -60,6 +61,7 @@ pub struct Trainer {
     update: RecordedUpdate,
     train: Feed,
     test: Option<Feed>,
+    validation: Option<Feed>,
     splits: Splits,
     /// CRC-32 of the training data.
     data_checksum: u32,
@@ -113,6 +115,9 @@ impl Trainer {
         let train = &data.train;
         let network = recipe.network(train.input_size(), train.targets.outputs())?;
         check_data(&network, train)?;
+        if let Some(validation) = &data.validation {
+            check_data(&network, validation)?;
+        }
         if let Some(test) = &data.test {
             check_data(&network, test)?;
         }
@@ -121,8 +126,13 @@ impl Trainer {
         executor.write(parameters, &network.initial(recipe.seed))?;
         recording.update.initialise(executor.as_mut())?;
         recording.train.upload(executor.as_mut(), train)?;
-        if let (Some(feed), Some(test)) = (&recording.test, &data.test) {
-            feed.upload(executor.as_mut(), test)?;
+        for (feed, data) in [
+            (&recording.test, &data.test),
+            (&recording.validation, &data.validation),
+        ] {
+            if let (Some(feed), Some(data)) = (feed, data) {
+                feed.upload(executor.as_mut(), data)?;
+            }
         }
         Ok(Trainer {
             recipe: recipe.clone(),
@@ -131,6 +141,7 @@ impl Trainer {
             update: recording.update,
             train: recording.train,
             test: recording.test,
+            validation: recording.validation,
             splits: data.clone(),
             data_checksum: checksum(train)?,
             position: Position::default(),
@@ -159,13 +170,17 @@ impl Trainer {
             let Some(sequences_per_second) = self.train_epoch(last, observe)? else {
                 return Ok(Ending::Interrupted);
             };
-            let ControlFlow::Continue(tested) = self.evaluate_test(observe)? else {
-                return Ok(Ending::Interrupted);
-            };
+            let mut scores = [None; 2];
+            for (scores, split) in scores.iter_mut().zip([Split::Test, Split::Validation]) {
+                let ControlFlow::Continue(evaluated) = self.evaluate_split(split, observe)? else {
+                    return Ok(Ending::Interrupted);
+                };
+                *scores = evaluated;
+            }
             let metrics = EpochMetrics {
                 sequences_per_second,
                 seconds: start.elapsed().as_secs_f64(),
-                ..self.epoch_metrics(tested.as_ref())
+                ..self.epoch_metrics(scores)
             };
             self.end_epoch(&metrics)?;
             let flow = observe(self, Event::Epoch(&metrics))?;
@@ -290,37 +305,52 @@ impl Trainer {
         }
     }
 
-    /// Evaluates the test split, if there is one. Breaks where the observer does.
-    fn evaluate_test(&mut self, observe: &mut Observer) -> Result<ControlFlow<(), Option<Totals>>> {
-        let Some(total) = self.test.as_ref().map(Feed::count) else {
+    /// Evaluates the test or validation split, if there is one. Breaks where the observer does.
+    fn evaluate_split(
+        &mut self,
+        split: Split,
+        observe: &mut Observer,
+    ) -> Result<ControlFlow<(), Option<Scores>>> {
+        let feed = match split {
+            Split::Validation => &self.validation,
+            Split::Train | Split::Test => &self.test,
+        };
+        let Some(total) = feed.as_ref().map(Feed::count) else {
             return Ok(ControlFlow::Continue(None));
         };
-        let mut evaluation = EvaluationProgress::begin(&mut self.runner(Split::Test)?)?;
-        while let Some(sequences) = evaluation.advance(&mut self.runner(Split::Test)?)? {
+        let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
+        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?)? {
             let event = Event::Evaluating { sequences, total };
             if observe(self, event)?.is_break() && sequences < total {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(Some(evaluation.totals)))
+        let totals = evaluation.totals;
+        let feed = self.runner(split)?.feed.clone();
+        Ok(ControlFlow::Continue(Some(Scores {
+            loss: totals.loss(),
+            accuracy: self.accuracy(&totals),
+            last_step_loss: totals.last_step_loss(&self.network.network, &feed),
+        })))
     }
 
-    /// The metrics of the epoch that is over, without its times, where the test split has these
-    /// totals.
-    fn epoch_metrics(&self, tested: Option<&Totals>) -> EpochMetrics {
+    /// The metrics of the epoch that is over, without its times, where test and validation split
+    /// have these scores.
+    fn epoch_metrics(&self, [tested, validated]: [Option<Scores>; 2]) -> EpochMetrics {
         let (network, trained) = (&self.network.network, &self.position.totals);
         let is_text = self.splits.preparation.vocabulary.is_some();
-        let test_loss = tested.map(Totals::loss);
+        let test_loss = tested.map(|scores| scores.loss);
         EpochMetrics {
             epoch: self.position.epochs.len() + 1,
             train_loss: trained.loss(),
             train_accuracy: self.accuracy(trained),
             train_last_step_loss: trained.last_step_loss(network, &self.train),
             test_loss,
-            test_accuracy: tested.and_then(|tested| self.accuracy(tested)),
-            test_last_step_loss: tested
-                .zip(self.test.as_ref())
-                .and_then(|(tested, feed)| tested.last_step_loss(network, feed)),
+            test_accuracy: tested.and_then(|scores| scores.accuracy),
+            test_last_step_loss: tested.and_then(|scores| scores.last_step_loss),
+            validation_loss: validated.map(|scores| scores.loss),
+            validation_accuracy: validated.and_then(|scores| scores.accuracy),
+            validation_last_step_loss: validated.and_then(|scores| scores.last_step_loss),
             test_bits: test_loss
                 .filter(|_| is_text)
                 .map(|loss| loss / std::f64::consts::LN_2),
@@ -338,7 +368,7 @@ impl Trainer {
             return Err(Error::NotFinite {
                 step: self.position.step,
                 problem: format!(
-                    "after epoch {} the loss on the test split is {loss}: {NOT_FINITE_ADVICE}",
+                    "after epoch {} the monitored loss is {loss}: {NOT_FINITE_ADVICE}",
                     metrics.epoch,
                 ),
             });
@@ -457,7 +487,7 @@ impl Trainer {
     /// The runner of a split's steps.
     ///
     /// # Errors
-    /// [`Error::Usage`] where there is no test split.
+    /// [`Error::Usage`] where there is no such split.
     fn runner(&mut self, split: Split) -> Result<StepRunner<'_>> {
         match split {
             Split::Train => Ok(self.train_runner()),
@@ -469,6 +499,17 @@ impl Trainer {
                     data,
                     executor: self.executor.as_mut(),
                     phases: &[Phase::Evaluate],
+                })
+            }
+            Split::Validation => {
+                let (feed, data) = (self.validation.as_mut())
+                    .zip(self.splits.validation.as_deref())
+                    .ok_or_else(|| Error::usage("there is no validation split"))?;
+                Ok(StepRunner {
+                    feed,
+                    data,
+                    executor: self.executor.as_mut(),
+                    phases: &[Phase::Validate],
                 })
             }
         }

@@ -1,0 +1,204 @@
+//! The choices of a recipe for a forecast: differences, inputs and the validation split. They are
+//! made on the training split; the test split decides nothing.
+
+use super::{DataPart, Role};
+use crate::data::{DataSource, baselines};
+use crate::data::csv::{CalendarCycle, Csv, TableTask};
+use crate::messages::listed;
+use crate::recipe::{DataRecipe, Recipe};
+
+/// The part of the training split of a forecast that is the validation split.
+const VALIDATION: f64 = 0.2;
+/// The most rows of a window, and the most windows, of the regressions by which inputs are compared.
+const COMPARED_STEPS: usize = 12;
+const COMPARED_WINDOWS: usize = 2000;
+/// Inputs are added if the error falls below this share.
+const CLEARLY_LOWER: f64 = 0.98;
+
+/// Completes the recipe of a forecast; other recipes stay as they are. Returns sentences on what was
+/// chosen.
+pub(super) fn choose(recipe: &mut Recipe, parts: &mut [DataPart]) -> Vec<String> {
+    let seed = recipe.seed;
+    match &mut recipe.data {
+        DataRecipe::Series(series) if series.path.is_some() => {
+            series.residual_on_last = true;
+            series.validation_fraction = fitting_validation(|fraction| {
+                series.validation_fraction = fraction;
+                series.load(seed, None).is_ok()
+            });
+            let season = season(series, seed);
+            series.differences = lags(season, 1);
+            series.context = context(season, series.steps);
+            season.map(sentence).into_iter().collect()
+        }
+        DataRecipe::Csv(csv) if is_forecast(csv) => {
+            csv.residual_on_last = true;
+            csv.validation_fraction = fitting_validation(|fraction| {
+                csv.validation_fraction = fraction;
+                csv.load(seed, None).is_ok()
+            });
+            let mut sentences = choose_inputs(csv, seed, parts);
+            let season = season(csv, seed);
+            csv.differences = lags(season, csv.horizon);
+            csv.context = csv.steps.map_or(0, |steps| context(season, steps));
+            sentences.extend(season.map(sentence));
+            sentences
+        }
+        _ => vec![],
+    }
+}
+
+/// Returns the part of the training split that is the validation split: 0 if it would be too short
+/// for a window.
+fn fitting_validation(mut fits: impl FnMut(f64) -> bool) -> f64 {
+    if fits(VALIDATION) { VALIDATION } else { 0.0 }
+}
+
+/// Returns the season of a forecast, if on the validation split the value one season before is a
+/// better forecast than the last value.
+fn season(data: &dyn DataSource, seed: u64) -> Option<usize> {
+    let splits = data.load(seed, None).ok()?;
+    let (validation, forecast) = (splits.validation.as_deref()?, data.forecast()?);
+    baselines::useful_season(&splits.train, validation, &forecast, &splits.preparation)
+}
+
+/// Returns the lags of differences that are inputs: one step and, with a season, those of the
+/// seasonal naive forecast and of its last error.
+fn lags(season: Option<usize>, horizon: usize) -> Vec<usize> {
+    let of_season = season.map(|season| [season.saturating_sub(horizon), season]);
+    let mut lags: Vec<usize> = of_season.into_iter().flatten().chain([1]).collect();
+    lags.retain(|&lag| lag > 0);
+    lags.sort_unstable();
+    lags.dedup();
+    lags
+}
+
+/// Returns the steps of a window before which differences from the season before are unknown.
+fn context(season: Option<usize>, steps: usize) -> usize {
+    season.filter(|&season| season < steps).unwrap_or(0)
+}
+
+fn sentence(season: usize) -> String {
+    format!(
+        "the values repeat after {season} steps: on the validation split, the value one season \
+         before is a better forecast than the last value"
+    )
+}
+
+/// Whether the targets are later values of inputs.
+fn is_forecast(csv: &Csv) -> bool {
+    let mut targets = csv.targets.iter();
+    csv.task == TableTask::Regression
+        && csv.horizon > 0
+        && targets.all(|target| csv.inputs.contains(target))
+}
+
+/// Inputs that a model may read besides the targets' own columns.
+struct Candidate {
+    csv: Csv,
+    /// What it adds, in a phrase.
+    adds: String,
+}
+
+/// Leaves out inputs and calendars that do not help: those without which a linear regression is as
+/// good on the validation split.
+fn choose_inputs(csv: &mut Csv, seed: u64, parts: &mut [DataPart]) -> Vec<String> {
+    let others: Vec<String> = (csv.inputs.iter())
+        .filter(|input| !csv.targets.contains(input))
+        .cloned()
+        .collect();
+    let cycles = csv.calendar_cycles().unwrap_or_default();
+    let alone = Csv {
+        inputs: csv.targets.clone(),
+        calendar: vec![],
+        ..csv.clone()
+    };
+    let mut best = alone.clone();
+    let Some(without) = error(&alone, seed) else {
+        // Too few rows to compare by.
+        return vec![];
+    };
+    let mut lowest = without;
+    let mut sentences = vec![];
+    for Candidate { csv: tried, adds } in candidates(csv, &alone, &cycles) {
+        let Some(error) = error(&tried, seed) else {
+            continue;
+        };
+        if error < lowest * CLEARLY_LOWER {
+            (best, lowest) = (tried, error);
+            sentences = vec![format!(
+                "{adds}: a linear regression on the validation split has the error {:.4} with and \
+                 {:.4} without (in deviations)",
+                error.sqrt(),
+                without.sqrt()
+            )];
+        }
+    }
+    if best.inputs.len() < csv.inputs.len() {
+        for part in parts.iter_mut().filter(|part| part.role == Role::Input) {
+            part.role = Role::LeftOut("the forecast is no better with it");
+        }
+        sentences.push(format!(
+            "{} left out: a linear regression on the validation split is no better with {}; add \
+             them to data.inputs to use them",
+            listed(&others.iter().map(String::as_str).collect::<Vec<_>>()),
+            if others.len() == 1 { "it" } else { "them" }
+        ));
+    }
+    *csv = best;
+    sentences
+}
+
+/// The columns and the calendar, alone and together.
+fn candidates(csv: &Csv, alone: &Csv, cycles: &[CalendarCycle]) -> Vec<Candidate> {
+    let mut candidates = vec![];
+    let has_others = csv.inputs.len() > alone.inputs.len();
+    let with_calendar = |csv: &Csv| Csv {
+        calendar: cycles.to_vec(),
+        ..csv.clone()
+    };
+    if !cycles.is_empty() {
+        candidates.push(Candidate {
+            csv: with_calendar(alone),
+            adds: "the calendar is an input".into(),
+        });
+    }
+    if has_others {
+        candidates.push(Candidate {
+            csv: csv.clone(),
+            adds: "the other columns are inputs".into(),
+        });
+    }
+    if has_others && !cycles.is_empty() {
+        candidates.push(Candidate {
+            csv: with_calendar(csv),
+            adds: "the calendar and the other columns are inputs".into(),
+        });
+    }
+    candidates
+}
+
+/// Returns the mean squared error of a linear regression on the validation split, in deviations of
+/// the targets; `None` if there are too few rows for one.
+fn error(csv: &Csv, seed: u64) -> Option<f64> {
+    let steps = csv.steps?.min(COMPARED_STEPS);
+    let mut compared = Csv {
+        steps: Some(steps),
+        every_step: false,
+        residual_on_last: false,
+        differences: vec![],
+        ..csv.clone()
+    };
+    let mut splits = compared.load(seed, None).ok()?;
+    let stride = splits.train.count.div_ceil(COMPARED_WINDOWS);
+    if stride > 1 {
+        compared.stride = stride;
+        splits = compared.load(seed, None).ok()?;
+    }
+    let validation = splits.validation.as_deref()?;
+    let (forecast, preparation) = (compared.forecast(), &splits.preparation);
+    let found =
+        baselines::of_values(&splits.train, validation, forecast.as_ref(), preparation).ok()?;
+    let regression = found.into_iter().find(|each| each.name.starts_with("linear"));
+    regression?.loss
+}
