@@ -67,6 +67,9 @@ impl Npy {
                 names,
                 split: Some(Split::Train),
             }),
+            (Some(_), Some(Split::Validation)) => Err(Error::usage(
+                "arrays have no validation split; request the training or the test split",
+            )),
             (None, _) => {
                 request.require_no_split()?;
                 Ok(ChosenArrays { names, split: None })

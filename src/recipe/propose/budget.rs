@@ -10,6 +10,10 @@ use crate::recipe::optimizer::Optimizer;
 
 /// Updates after which a loss on the validation split that does not fall ends the training.
 const PATIENT_UPDATES: usize = 300;
+/// The fewest epochs of that.
+const LEAST_PATIENCE: usize = 8;
+/// Sequences that need no dropout.
+const MANY: usize = 2000;
 
 /// What a training run may take.
 struct Budget {
@@ -23,8 +27,8 @@ impl Budget {
     /// Returns the budget for so many training sequences.
     fn of(count: usize) -> Budget {
         let (batch_size, hidden_size, updates, learning_rate) = match count {
-            ..2_000 => (16, 32, 2000, 0.005),
-            2_000..20_000 => (64, 64, 4000, 0.003),
+            ..MANY => (16, 32, 2000, 0.005),
+            MANY..20_000 => (64, 64, 4000, 0.003),
             _ => (128, 128, 4000, 0.003),
         };
         Budget {
@@ -37,9 +41,10 @@ impl Budget {
 }
 
 /// Sets batch size, units, learning rate and epochs for these data; with a validation split, early
-/// stopping and dropout too.
+/// stopping too, and dropout for few sequences without a season.
 pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
     let count = splits.train.count;
+    let is_seasonal = splits.preparation.differences.len() > splits.train.targets.outputs();
     let budget = Budget::of(count);
     recipe.batch_size = budget.batch_size;
     recipe.network.set_hidden_size(budget.hidden_size);
@@ -50,7 +55,10 @@ pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
         return;
     }
     recipe.keep_best = true;
-    recipe.patience = Some(PATIENT_UPDATES.div_ceil(updates).max(5));
+    recipe.patience = Some(PATIENT_UPDATES.div_ceil(updates).max(LEAST_PATIENCE));
+    if is_seasonal || count >= MANY {
+        return;
+    }
     for layer in &mut recipe.network.layers {
         layer.dropout = Dropout {
             input_keep_prob: 0.9,
