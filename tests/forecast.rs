@@ -20,7 +20,15 @@ fn forecaster() -> Workspace {
     let place = Workspace::new();
     fs::write(place.path("level.csv"), LEVEL).unwrap();
     place.run(&["init", "level.csv"]).ok();
-    let train = ["train", "level.toml", "--device", "cpu", "--out", "run", "--quiet"];
+    let train = [
+        "train",
+        "level.toml",
+        "--device",
+        "cpu",
+        "--out",
+        "run",
+        "--quiet",
+    ];
     place.run(&train).ok();
     place
 }
@@ -48,10 +56,17 @@ fn the_recipe_of_init_beats_the_baselines() {
         assert!(model < error, "{name}: {evaluation}");
     }
     // The same for the validation split, which chose the epoch.
-    let validation = json(&place.run(&[&eval[..], &["--split", "validation"]].concat()).ok());
+    let validation = json(
+        &place
+            .run(&[&eval[..], &["--split", "validation"]].concat())
+            .ok(),
+    );
     assert!(validation["validation_loss"].is_number(), "{validation}");
     let epochs = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
-    let lowest = epochs.lines().map(json).filter_map(|epoch| epoch["validation_loss"].as_f64());
+    let lowest = epochs
+        .lines()
+        .map(json)
+        .filter_map(|epoch| epoch["validation_loss"].as_f64());
     let lowest = lowest.fold(f64::INFINITY, f64::min);
     let loss = validation["validation_loss"].as_f64().unwrap();
     assert!((loss - lowest).abs() < 1e-5 * lowest, "{loss} {lowest}");
@@ -60,7 +75,9 @@ fn the_recipe_of_init_beats_the_baselines() {
 #[test]
 fn predictions_and_continuations_are_values_of_the_table() {
     let place = forecaster();
-    let answers = place.run(&["predict", "run", "level.csv", "--device", "cpu"]).ok();
+    let answers = place
+        .run(&["predict", "run", "level.csv", "--device", "cpu"])
+        .ok();
     let values: Vec<f64> = answers
         .lines()
         .skip(1)
@@ -74,7 +91,10 @@ fn predictions_and_continuations_are_values_of_the_table() {
     let generate = ["generate", "run", "--steps", "20", "--device", "cpu"];
     for more in [&[][..], &["--window"]] {
         let continued = place.run(&[&generate[..], more].concat()).ok();
-        let values: Vec<f64> = continued.lines().map(|line| line.parse().unwrap()).collect();
+        let values: Vec<f64> = continued
+            .lines()
+            .map(|line| line.parse().unwrap())
+            .collect();
         assert_eq!(values.len(), 20);
         // The last values are between 314 and 317.
         assert!(

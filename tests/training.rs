@@ -369,7 +369,10 @@ fn the_best_epoch_is_that_of_the_validation_split() {
     let model = trainer.model().expect("it reads");
     for (data, loss) in [
         (&validation, best.validation_loss),
-        (&**splits.test.as_ref().expect("there is one"), best.test_loss),
+        (
+            &**splits.test.as_ref().expect("there is one"),
+            best.test_loss,
+        ),
     ] {
         let evaluation = evaluate(&model, data, 32, &Device::Cpu).expect("it evaluates");
         assert!((evaluation.loss - loss.expect("it is evaluated")).abs() < 1e-6);

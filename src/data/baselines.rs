@@ -162,7 +162,10 @@ pub(crate) fn useful_season(
         Some(season) => season,
         None => {
             let seasons = past.seasons(&train, train.data.steps, forecast.horizon);
-            let least = seasons.iter().map(|each| each.0).fold(f64::INFINITY, f64::min);
+            let least = seasons
+                .iter()
+                .map(|each| each.0)
+                .fold(f64::INFINITY, f64::min);
             let mut seasons = seasons.into_iter();
             seasons.find(|(error, _)| *error <= least * SAME_SEASON)?.1
         }
@@ -426,7 +429,13 @@ mod tests {
             season: None,
         };
         let baselines = |forecast: &Forecast| {
-            of_values(&windows(40, 0), &windows(20, 40), Some(forecast), &Preparation::default()).expect("it succeeds")
+            of_values(
+                &windows(40, 0),
+                &windows(20, 40),
+                Some(forecast),
+                &Preparation::default(),
+            )
+            .expect("it succeeds")
         };
         let found = baselines(&forecast);
         let names: Vec<&str> = found.iter().map(|each| each.name.as_str()).collect();
@@ -475,7 +484,8 @@ mod tests {
             horizon: 1,
             season: None,
         };
-        let found = of_values(&train, &test, Some(&forecast), &Preparation::default()).expect("it succeeds");
+        let found = of_values(&train, &test, Some(&forecast), &Preparation::default())
+            .expect("it succeeds");
         assert_eq!(found[1].name, "seasonal naive (4 steps, found)");
         assert!(
             (found[1].loss.expect("there is one") - 0.16).abs() < 1e-4,
@@ -501,7 +511,8 @@ mod tests {
             horizon: 5,
             season: Some(4),
         };
-        let found = of_values(&train, &train, Some(&forecast), &Preparation::default()).expect("it succeeds");
+        let found = of_values(&train, &train, Some(&forecast), &Preparation::default())
+            .expect("it succeeds");
         assert!(
             (found[1].loss.expect("there is one") - 0.64).abs() < 1e-3,
             "{found:?}"
@@ -518,7 +529,8 @@ mod tests {
             });
             Dataset::new(inputs.view(), Targets::values(targets.view())).expect("it is valid")
         };
-        let found = of_values(&data(0.0), &data(1.0), None, &Preparation::default()).expect("it succeeds");
+        let found =
+            of_values(&data(0.0), &data(1.0), None, &Preparation::default()).expect("it succeeds");
         assert_eq!(found[0].name, "mean");
         assert!((found[1].loss.expect("there is one") - 1.0).abs() < 1e-6);
         assert_eq!(majority(&data(0.0), &data(0.0)), None);

@@ -252,7 +252,11 @@ impl Preparation {
                 "a target or input is a difference from input {input}, but there are {columns}"
             ));
         }
-        if self.differences.iter().any(|difference| difference.lag == 0) {
+        if self
+            .differences
+            .iter()
+            .any(|difference| difference.lag == 0)
+        {
             return Err("an input is the difference of an input from itself".into());
         }
         let mut scales = self.differences.iter().map(|difference| difference.scale);

@@ -50,7 +50,11 @@ impl Preparation {
 
     /// Returns a value of input `feature`, in the units of the data, prepared.
     pub fn prepare_input(&self, feature: usize, value: f64) -> f32 {
-        let normal = self.inputs.get(feature).copied().unwrap_or(Normal::IDENTITY);
+        let normal = self
+            .inputs
+            .get(feature)
+            .copied()
+            .unwrap_or(Normal::IDENTITY);
         normal.apply(value)
     }
 

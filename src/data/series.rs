@@ -31,8 +31,8 @@ const LARGEST_FILE: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
-    /// A text file with one number per line; a blank line is a missing value. Without it, windows of
-    /// `t sin(t) / 3 + 2 sin(5 t)` are generated.
+    /// A text file with one number per line; a blank line is a missing value. Without it, windows
+    /// of `t sin(t) / 3 + 2 sin(5 t)` are generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// T: values of a window.
@@ -60,7 +60,7 @@ pub struct Series {
     /// added to it in all predictions.
     #[serde(default, skip_serializing_if = "is_false")]
     pub residual_on_last: bool,
-    /// The differences of a file's values from those so many steps before, or at the beginning of the
+    /// The differences of a file's values from those N steps before, or from the first of the
     /// window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<usize>,
@@ -464,6 +464,10 @@ mod tests {
             windows: default_windows(),
             season: None,
             normalise: false,
+            residual_on_last: false,
+            differences: vec![],
+            context: 0,
+            validation_fraction: 0.0,
             missing: Missing::Forward,
         };
         series.split(text, Path::new("series.txt"))

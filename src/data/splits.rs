@@ -45,8 +45,8 @@ pub enum SplitBy {
     Class,
 }
 
-/// A training split and an optional test split, whose longest sequences may differ. They are shared with the threads
-/// of a run that reads them from disk.
+/// A training split and optional validation and test splits, whose longest sequences may differ.
+/// They are shared with the threads of a run that reads them from disk.
 #[derive(Debug, Clone)]
 pub struct Splits {
     pub train: Arc<Dataset>,

@@ -293,6 +293,10 @@ pub fn series(input: &[u8]) -> bool {
         windows: 1,
         season: None,
         normalise: true,
+        residual_on_last: fraction > 0.5,
+        differences: if fraction > 0.25 { vec![1, 3] } else { vec![] },
+        context: 0,
+        validation_fraction: fraction / 4.0,
         missing: Missing::Forward,
     };
     let Ok(splits) = series.split(&text, Path::new("series.txt")) else {
@@ -392,7 +396,12 @@ pub fn csv(input: &[u8]) -> bool {
     for data in [&splits.train].into_iter().chain(&splits.test) {
         data.check().expect("data that are read are valid");
         baselines::majority(&splits.train, data);
-        let _ = baselines::of_values(&splits.train, data, csv.forecast().as_ref());
+        let _ = baselines::of_values(
+            &splits.train,
+            data,
+            csv.forecast().as_ref(),
+            &splits.preparation,
+        );
     }
     true
 }

@@ -114,9 +114,9 @@ impl Csv {
             (CalendarCycle::Weekday, DAY, 14.0 * DAY),
             (CalendarCycle::Month, 31.0 * DAY, 730.0 * DAY),
         ];
-        let repeated = cycles.iter().filter(|(_, longest, least)| {
-            (1.0..=*longest).contains(&median) && span >= *least
-        });
+        let repeated = cycles
+            .iter()
+            .filter(|(_, longest, least)| (1.0..=*longest).contains(&median) && span >= *least);
         Ok(repeated.map(|(cycle, _, _)| *cycle).collect())
     }
 
@@ -181,7 +181,10 @@ pub struct CalendarContinuation {
 enum RowInterval {
     Seconds(f64),
     /// Months; each row is at the end of its month, or each on the same day.
-    Months { count: i64, at_ends: bool },
+    Months {
+        count: i64,
+        at_ends: bool,
+    },
 }
 
 impl RowInterval {
@@ -241,7 +244,9 @@ mod tests {
 
     /// The months of the next three rows after these dates, or the message.
     fn next(dates: &[&str]) -> Result<Vec<f32>, String> {
-        let times = dates.iter().map(|date| date_of(date).expect("it is a date"));
+        let times = dates
+            .iter()
+            .map(|date| date_of(date).expect("it is a date"));
         let continuation = CalendarContinuation {
             cycles: vec![CalendarCycle::Month],
             column: "date".into(),
@@ -251,7 +256,9 @@ mod tests {
     }
 
     fn months(dates: &[&str]) -> Vec<f32> {
-        let times = dates.iter().map(|date| date_of(date).expect("it is a date"));
+        let times = dates
+            .iter()
+            .map(|date| date_of(date).expect("it is a date"));
         let inputs = times.flat_map(|time| calendar_inputs(&[CalendarCycle::Month], time));
         inputs.map(|value| value as f32).collect()
     }
@@ -297,7 +304,10 @@ mod tests {
             &["2024-01-01", "2024-01-01"],
         ] {
             let message = next(dates).expect_err("it is irregular");
-            assert!(message.contains("not at regular times in the column `date`"), "{message}");
+            assert!(
+                message.contains("not at regular times in the column `date`"),
+                "{message}"
+            );
         }
     }
 }

@@ -192,7 +192,12 @@ impl Csv {
         }
         let mut notes = read.notes(self.group.as_deref().unwrap_or_default());
         if let Some(column) = &self.time {
-            notes.extend(order::sort(&mut read, column, !self.calendar.is_empty(), path)?);
+            notes.extend(order::sort(
+                &mut read,
+                column,
+                !self.calendar.is_empty(),
+                path,
+            )?);
         }
         self.add_calendar(&mut read.series);
         Ok(TableRows {

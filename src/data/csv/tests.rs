@@ -112,7 +112,9 @@ fn differences_are_from_the_last_known_value() {
         assert!((value - expected).abs() < 1e-5, "{restored:?}");
     }
     // Other data are prepared in the same way.
-    let rows = csv.parse(text.as_bytes(), &csv.path, &[]).expect("it is valid");
+    let rows = csv
+        .parse(text.as_bytes(), &csv.path, &[])
+        .expect("it is valid");
     let again = csv.prepare(rows, None, 0, Some(preparation));
     assert_eq!(values(&again.expect("it is valid").train), values(data));
 }
@@ -127,12 +129,21 @@ fn the_validation_split_is_the_last_part_of_the_training_split() {
     assert_eq!(first_and_last(&splits.train), (0.0, 8.0));
     let validation = splits.validation.expect("there is one");
     assert_eq!(first_and_last(&validation), (9.0, 11.0));
-    assert_eq!(first_and_last(&splits.test.expect("there is one")), (12.0, 19.0));
+    assert_eq!(
+        first_and_last(&splits.test.expect("there is one")),
+        (12.0, 19.0)
+    );
     csv.validation_fraction = 0.1;
     let error = csv.split(rows(20).as_bytes(), 0).expect_err("it is short");
     let message = error.to_string();
-    assert!(message.contains("series of the validation split has 1 rows"), "{message}");
-    assert!(message.contains("change data.validation_fraction"), "{message}");
+    assert!(
+        message.contains("series of the validation split has 1 rows"),
+        "{message}"
+    );
+    assert!(
+        message.contains("change data.validation_fraction"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -142,7 +153,12 @@ fn whole_series_are_divided_into_three_splits() {
     let mut csv = table(&["v"], &["c"]);
     (csv.task, csv.group) = (TableTask::Classification, Some("g".into()));
     (csv.test_fraction, csv.validation_fraction) = (0.2, 0.25);
-    for split_by in [SplitBy::Order, SplitBy::Random, SplitBy::Group, SplitBy::Class] {
+    for split_by in [
+        SplitBy::Order,
+        SplitBy::Random,
+        SplitBy::Group,
+        SplitBy::Class,
+    ] {
         csv.split_by = split_by;
         let splits = csv.split(text.as_bytes(), 3).expect("it is valid");
         let (validation, test) = (splits.validation.unwrap(), splits.test.unwrap());
@@ -156,8 +172,14 @@ fn whole_series_are_divided_into_three_splits() {
         assert_eq!(together, (0..40).map(|n| n as f32).collect::<Vec<_>>());
     }
     csv.validation_fraction = 0.99;
-    let message = csv.split(text.as_bytes(), 3).expect_err("none is left").to_string();
-    assert!(message.contains("data.validation_fraction = 0.99"), "{message}");
+    let message = csv
+        .split(text.as_bytes(), 3)
+        .expect_err("none is left")
+        .to_string();
+    assert!(
+        message.contains("data.validation_fraction = 0.99"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -182,11 +204,20 @@ fn calendars_are_inputs() {
     assert_eq!(floats(&splits.train)[1..7], [hour, weekday, month].concat());
     let month = angle((2.0 + 30.0 / 31.0) / 12.0);
     let [hour, weekday] = [0.25, 6.0 / 7.0].map(angle);
-    assert_eq!(floats(&splits.train)[8..14], [hour, weekday, month].concat());
+    assert_eq!(
+        floats(&splits.train)[8..14],
+        [hour, weekday, month].concat()
+    );
     assert_eq!(splits.preparation.inputs[1..], [Normal::IDENTITY; 6]);
     let numbers = "date,v\n1,1\n2,2\n3,3\n";
-    let message = csv.split(numbers.as_bytes(), 0).expect_err("no dates").to_string();
-    assert!(message.contains("the column `date` has no dates, which data.calendar needs"), "{message}");
+    let message = csv
+        .split(numbers.as_bytes(), 0)
+        .expect_err("no dates")
+        .to_string();
+    assert!(
+        message.contains("the column `date` has no dates, which data.calendar needs"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! made on the training split; the test split decides nothing.
 
 use super::{DataPart, Role};
-use crate::data::{DataSource, baselines};
 use crate::data::csv::{CalendarCycle, Csv, TableTask};
+use crate::data::{DataSource, baselines};
 use crate::messages::listed;
 use crate::recipe::{DataRecipe, Recipe};
 
@@ -199,6 +199,8 @@ fn error(csv: &Csv, seed: u64) -> Option<f64> {
     let (forecast, preparation) = (compared.forecast(), &splits.preparation);
     let found =
         baselines::of_values(&splits.train, validation, forecast.as_ref(), preparation).ok()?;
-    let regression = found.into_iter().find(|each| each.name.starts_with("linear"));
+    let regression = found
+        .into_iter()
+        .find(|each| each.name.starts_with("linear"));
     regression?.loss
 }

@@ -78,7 +78,10 @@ impl<'a> ValueCollector<'a> {
         let each = batch.outputs.outer_iter().zip(batch.sequences);
         for (n, (outputs, &sequence)) in each.enumerate() {
             let valid = lengths.map_or(rows, |all| all[n] as usize);
-            let length = data.lengths.as_ref().map_or(data.steps, |all| all[n] as usize);
+            let length = data
+                .lengths
+                .as_ref()
+                .map_or(data.steps, |all| all[n] as usize);
             let pair = |t: usize, k: usize| {
                 let target = values[(n * rows + t) * width + k];
                 let step = if *per_step { t } else { length.max(1) - 1 };
