@@ -71,10 +71,9 @@ impl Csv {
         let prepared = series
             .iter()
             .map(|series| series.prepared(0..series.rows(), known, 0));
-        Ok(PreparedRows {
-            series: prepared.collect(),
-            notes,
-        })
+        let series: Vec<TableSeries<f32>> = prepared.collect();
+        series.iter().try_for_each(|series| series.check_range(path))?;
+        Ok(PreparedRows { series, notes })
     }
 
     /// Divides rows into splits, fills missing values, normalizes the rows and cuts windows. `test`
@@ -150,6 +149,9 @@ impl Csv {
         };
         let (train, test) = (of_split(Split::Train), of_split(Split::Test));
         let mut windows = |series: &[TableSeries<f32>], split: Split| {
+            let of_test = self.test_path.as_ref().filter(|_| split == Split::Test);
+            let path = of_test.unwrap_or(&self.path);
+            series.iter().try_for_each(|series| series.check_range(path))?;
             let windows = self.windows(series, Some(split), &preparation)?;
             notes.extend(windows.notes);
             Ok::<Arc<Dataset>, Error>(windows.data.into())
@@ -353,6 +355,25 @@ impl TableSeries {
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),
         }
+    }
+}
+
+impl TableSeries<f32> {
+    /// Refuses a number that f32 cannot hold; errors name `path`.
+    fn check_range(&self, path: &Path) -> Result<()> {
+        for values in [&self.inputs, &self.values] {
+            let Some(at) = values.iter().position(|value| !value.is_finite()) else {
+                continue;
+            };
+            let width = (values.len() / self.rows().max(1)).max(1);
+            let line = self.lines[at / width];
+            let problem = format!(
+                "line {line}: a number is too large for f32, even in deviations from the mean of \
+                 the training split; correct it, or scale the column"
+            );
+            return Err(Error::file(path, problem));
+        }
+        Ok(())
     }
 }
 

@@ -568,3 +568,13 @@ fn invalid_fields_are_refused_before_a_file_is_read() {
     );
     refused(|csv| csv.test_fraction = 1.0, "below 1");
 }
+
+#[test]
+fn a_number_beyond_f32_is_refused_with_its_line() {
+    let mut csv = table(&["v"], &["v"]);
+    (csv.steps, csv.horizon, csv.normalise) = (Some(2), 1, true);
+    csv.test_fraction = 0.4;
+    let message = csv.split(b"v\n1\n2\n1\n2\n1\n2\n1\n1e85\n2\n1\n", 0);
+    let message = message.expect_err("it is too large").to_string();
+    assert!(message.contains("t.csv: line 9: a number is too large for f32"), "{message}");
+}

@@ -322,7 +322,10 @@ fn times_of_several_columns_are_one() {
         &proposal,
         "`year` and `month` are the time together; the rows ascend in it",
     );
-    assert_eq!(role(&proposal, "month"), Role::Input);
+    assert_eq!(
+        role(&proposal, "month"),
+        Role::LeftOut("the forecast is no better with it")
+    );
     let message = refused(&rows("year,month,level", 120, |n| month(119 - n)));
     assert!(
         message.contains("not in the order of `year` and `month` together"),
@@ -559,7 +562,7 @@ fn columns_of_one_name_are_left_out() {
 fn blanks_divide_cells() {
     let proposal = guessed(&rows("x y", 60, |n| format!("{} {}", wave(n), wave(2 * n))));
     assert_eq!(
-        (csv(&proposal).delimiter, csv(&proposal).inputs.len()),
+        (csv(&proposal).delimiter, proposal.parts.len()),
         (' ', 2)
     );
     let message = refused(&rows("x    y", 60, |n| {
