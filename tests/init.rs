@@ -21,8 +21,8 @@ fn rows(header: &str, count: usize, row: impl Fn(usize) -> String) -> String {
     format!("{header}\n{rows}")
 }
 
-/// Runs `init` on a file of this name and contents, and trains the recipe for an epoch. Returns what
-/// `init` printed.
+/// Runs `init` on a file of this name and contents, and trains the recipe for an epoch. Returns
+/// what `init` printed.
 #[track_caller]
 fn trained(name: &str, contents: &[u8], flags: &[&str]) -> String {
     let place = Workspace::new();

@@ -23,9 +23,9 @@ const LONGEST_CELL: usize = 60;
 For a table, `init` guesses the target: a column named target, label, class or y; else a column of \
 names, to classify; else the last column of measured numbers, to forecast. It never forecasts a \
 counter, a time or an identifier of its own accord. It also guesses the column that tells series \
-apart and the column of times, looks at the order of the rows and at how numbers and missing values \
-are written, and says what it found. Options override the guesses, and you can edit the recipe, a \
-text file.
+apart and the column of times, looks at the order of the rows and at how numbers and missing \
+values are written, and says what it found. Options override the guesses, and you can edit the \
+recipe, a text file.
 
 Examples:
   gatescan init sunspots.csv
@@ -36,8 +36,8 @@ Examples:
   gatescan init fashion-mnist/")]
 pub struct Init {
     /// A table (.csv, .tsv), a series (one number per line), sequences of the time-series archives
-    /// (.ts, .arff), arrays (.npz, or a directory of .npy files), or a directory of IDX files. Texts
-    /// may be packed (.gz).
+    /// (.ts, .arff), arrays (.npz, or a directory of .npy files), or a directory of IDX files.
+    /// Tables and series may be packed (.gz).
     data: PathBuf,
     /// Recipe to write [default: the name of the data with .toml, in the current directory].
     #[arg(short, long, value_name = "FILE")]

@@ -186,9 +186,9 @@ struct ProposedData {
 /// `.npy` files), or a directory of IDX files. Tables and series may be packed by gzip.
 ///
 /// # Errors
-/// [`Error::File`] for data that cannot be read or are too few to train on; [`Error::Undecided`] for
-/// data that need a hint; [`Error::Usage`] and [`Error::InvalidValue`] for hints that do not fit the
-/// data.
+/// [`Error::File`] for data that cannot be read or are too few to train on; [`Error::Undecided`]
+/// for data that need a hint; [`Error::Usage`] and [`Error::InvalidValue`] for hints that do not
+/// fit the data.
 pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
     let ProposedData {
         summary,

@@ -1,5 +1,5 @@
-//! The format `.arff` of Weka: declared attributes, then rows. Sequences of the time-series archives
-//! are rows of numbered attributes, or relations within a row.
+//! The format `.arff` of Weka: declared attributes, then rows. Sequences of the time-series
+//! archives are rows of numbered attributes, or relations within a row.
 
 use super::{ArchiveColumns, ConvertedTable, CsvText, SequenceTable, value_cell};
 use crate::messages::{excerpt, listed};

@@ -273,8 +273,8 @@ impl RowTimes<'_> {
     }
 }
 
-/// Returns whether at least half of the steps between sorted rows of a group are equal, or all times
-/// are seconds since 1970, from 1973 on.
+/// Returns whether at least half of the steps between sorted rows of a group are equal, or all
+/// times are seconds since 1970, from 1973 on.
 fn is_regular(sorted: &[(u32, f64)]) -> bool {
     let mut counts: HashMap<u32, usize> = HashMap::new();
     let mut total = 0;
