@@ -467,6 +467,12 @@ impl<'a> Roles<'a> {
         (2..=MOST_CLASSES.min(self.table.rows / 4)).contains(&column.distinct())
     }
 
+    /// Returns whether a column of numbers and other texts may hold classes.
+    fn may_be_classes(&self, column: &Column) -> bool {
+        let are_few = column.is_called(&names::CLASSES) || 20 * column.odd_count > self.table.rows;
+        are_few && self.has_few_values(column)
+    }
+
     fn is_classes(&self, position: usize) -> bool {
         let column = &self.table.columns[position];
         let is_text = column.content() == Content::Text && !is_time(&column.first);
@@ -527,7 +533,7 @@ impl<'a> Roles<'a> {
         let name = column.shown();
         let problem = match column.content() {
             Content::Nothing => format!("the target {name} has no value in any row"),
-            Content::MostlyNumbers if !self.has_few_values(column) => {
+            Content::MostlyNumbers if !self.may_be_classes(column) => {
                 let sentence = column.wrong_cells_sentence().unwrap_or(name);
                 format!(
                     "the target {sentence}; correct the cells, or list them in \

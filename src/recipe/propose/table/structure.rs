@@ -1,5 +1,5 @@
-//! The series of a table: which column tells them apart, and which holds the times of rows. Both are
-//! judged by the structure of the cells, and by names where the structure leaves it open.
+//! The series of a table: which column tells them apart, and which holds the times of rows. Both
+//! are judged by the structure of the cells, and by names where the structure leaves it open.
 
 use std::collections::{HashMap, HashSet};
 
@@ -175,14 +175,23 @@ impl Search<'_> {
         if self.rows.times.iter().any(|time| is_clock(&time)) {
             return None;
         }
+        let times: Vec<(&TimeCells, bool)> = self
+            .rows
+            .times
+            .iter()
+            .map(|time| (time, self.may_be_panel(time)))
+            .collect();
         let found = |(key, column): (usize, &KeyColumn)| {
-            let reason = self.rows.times.iter().find_map(|time| {
+            let reason = times.iter().find_map(|&(time, may_be_panel)| {
                 if time.columns.contains(&column.column) {
                     return None;
                 }
-                self.restarts(&column.ids, time)
-                    .map(|lines| self.restart_reason(column, time, &lines))
-                    .or_else(|| self.panel_reason(column, time))
+                let restarts = self.restarts(&column.ids, time);
+                match restarts {
+                    Some(lines) => Some(self.restart_reason(column, time, &lines)),
+                    None if may_be_panel => self.panel_reason(column, time),
+                    None => None,
+                }
             });
             reason.map(|reason| FoundGroup {
                 key,
@@ -244,15 +253,25 @@ impl Search<'_> {
         )
     }
 
+    /// Returns whether most times occur in several rows, in a column of dates or with the name of
+    /// a time.
+    fn may_be_panel(&self, time: &TimeCells) -> bool {
+        let is_named = names::may_be_time(&self.table.columns[time.columns[0]]);
+        if time.form == TimeForm::Numbers && !is_named && time.columns.len() == 1 {
+            return false;
+        }
+        let mut times: Vec<u64> = time.times.iter().map(|&time| (time + 0.0).to_bits()).collect();
+        times.sort_unstable();
+        times.dedup();
+        10 * times.len() <= 7 * time.times.len()
+    }
+
     /// Returns why a column tells interleaved series apart: most times occur once for most of its
-    /// values, and never twice.
+    /// values, and never twice. See [`Search::may_be_panel`].
     fn panel_reason(&self, key: &KeyColumn, time: &TimeCells) -> Option<String> {
         let pairs = self.pairs(&key.ids, time)?;
         let (rows, groups) = (self.rows.lines.len(), key.names.len());
-        let is_panel = pairs.are_unique
-            && 10 * pairs.times <= 7 * rows
-            && 2 * rows >= pairs.times * groups
-            && groups > 1;
+        let is_panel = pairs.are_unique && 2 * rows >= pairs.times * groups && groups > 1;
         is_panel.then(|| {
             format!(
                 "the times of {} occur once for each of its {groups} values",
@@ -566,8 +585,8 @@ impl Search<'_> {
         ))
     }
 
-    /// Returns whether another time has one value for each row in order: one that this is a part of,
-    /// or a date or year.
+    /// Returns whether another time has one value for each row in order: one that this is a part
+    /// of, or a date or year.
     fn is_explained(&self, time: &TimeCells) -> bool {
         let is_clock = |other: &TimeCells| {
             let has_all = time
@@ -587,6 +606,7 @@ impl Search<'_> {
     /// Returns the names of two columns that tell series apart together.
     fn pair_of_keys(&self, time: &TimeCells) -> Option<(String, String)> {
         let keys: Vec<(usize, &KeyColumn)> = self.keys().take(MOST_PAIRED).collect();
+        let may_be_panel = self.may_be_panel(time);
         for (n, (_, first)) in keys.iter().enumerate() {
             for (_, second) in &keys[n + 1..] {
                 let together = combined(&first.ids, &second.ids);
@@ -601,7 +621,7 @@ impl Search<'_> {
                     may_group: true,
                 };
                 let is_group = self.restarts(&key.ids, time).is_some()
-                    || self.panel_reason(&key, time).is_some();
+                    || may_be_panel && self.panel_reason(&key, time).is_some();
                 if is_group {
                     let name = |key: &KeyColumn| self.table.columns[key.column].shown();
                     return Some((name(first), name(second)));
