@@ -38,8 +38,8 @@ pub struct Preparation {
     pub vocabulary: Option<Vocabulary>,
 }
 
-/// An input that is the difference of another input from its value `lag` steps before, or at the first
-/// step of the sequence if there are fewer, times a scale.
+/// An input that is the difference of another input from its value `lag` steps before, or at the
+/// first step of the sequence if there are fewer, times a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputDifference {

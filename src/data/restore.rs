@@ -25,8 +25,8 @@ impl Preparation {
         normal.undo(output) + self.base(k, input)
     }
 
-    /// Returns a value of target `k`, in the units of the data, as the network is to predict it from
-    /// the prepared inputs `[I]` of the target's step.
+    /// Returns a value of target `k`, in the units of the data, as the network is to predict it
+    /// from the prepared inputs `[I]` of the target's step.
     pub fn as_output(&self, k: usize, value: f64, input: &[f32]) -> f64 {
         let normal = self.targets.get(k).copied().unwrap_or(Normal::IDENTITY);
         (value - self.base(k, input) - normal.mean) / normal.deviation
@@ -58,8 +58,8 @@ impl Preparation {
         normal.apply(value)
     }
 
-    /// Returns the inputs that are differences at step `step` of a sequence, `[D]`; `row` returns the
-    /// prepared inputs of a step up to that one, `[I - D]` or more.
+    /// Returns the inputs that are differences at step `step` of a sequence, `[D]`; `row` returns
+    /// the prepared inputs of a step up to that one, `[I - D]` or more.
     pub(crate) fn differences_at<'a>(
         &self,
         step: usize,

@@ -64,8 +64,8 @@ pub struct Series {
     /// window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<usize>,
-    /// Steps at the beginning of each window of a file's series whose targets are neither learnt nor
-    /// scored: they only give context.
+    /// Steps at the beginning of each window of a file's series whose targets are neither learnt
+    /// nor scored: they only give context.
     #[serde(default, skip_serializing_if = "is_no_step")]
     pub context: usize,
     /// The last part of the training split of a file's series that is the validation split. Early
@@ -148,8 +148,8 @@ impl Series {
     /// Returns both splits of the text of a file; errors name `path`.
     ///
     /// # Errors
-    /// [`Error::File`], with the line, for a line that is not a finite number; [`Error::Data`] for a
-    /// split without a window.
+    /// [`Error::File`], with the line, for a line that is not a finite number; [`Error::Data`] for
+    /// a split without a window.
     pub fn split(&self, text: &str, path: &Path) -> Result<Splits> {
         let rows = parse(text, path)?.into();
         self.table(path).prepare(rows, None, 0, None)

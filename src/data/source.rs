@@ -284,8 +284,8 @@ pub struct ForecastRequest<'a> {
 /// The values that a forecast continues.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForecastStart {
-    /// `[R, I - D]`: prepared inputs, without differences, the last T before the forecast, or all of
-    /// fewer; those of a calendar are the last ones of each row.
+    /// `[R, I - D]`: prepared inputs, without differences, the last T before the forecast, or all
+    /// of fewer; those of a calendar are the last ones of each row.
     pub values: Vec<f32>,
     /// `[R, I - D]`: `values` and those before them, to show beside the forecast.
     pub history: Vec<f32>,

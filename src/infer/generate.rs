@@ -26,10 +26,10 @@ impl Context {
     }
 }
 
-/// Continues `seed`, prepared inputs `[length, I - D]` without differences, by `count` steps. `known`
-/// `[count, C]` are the prepared inputs of these steps that are known ahead, such as those of a
-/// calendar, which follow those that the network predicts; it is empty if there are none. Returns
-/// prepared inputs `[count, I - D]`.
+/// Continues `seed`, prepared inputs `[length, I - D]` without differences, by `count` steps.
+/// `known` `[count, C]` are the prepared inputs of these steps that are known ahead, such as those
+/// of a calendar, which follow those that the network predicts; it is empty if there are none.
+/// Returns prepared inputs `[count, I - D]`.
 ///
 /// # Errors
 /// [`Error::Data`] for a network that does not predict, at every step, the values that it reads
@@ -90,8 +90,8 @@ pub fn generate(
     Ok(series.split_off(seed.len()))
 }
 
-/// Returns the inputs of a step without differences. Returns an error for a model that cannot continue
-/// a series, and for a seed that it cannot read.
+/// Returns the inputs of a step without differences. Returns an error for a model that cannot
+/// continue a series, and for a seed that it cannot read.
 fn check(
     network: &Network,
     differences: usize,

@@ -514,8 +514,8 @@ fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateSh
     network.directions().into_iter().map(shape)
 }
 
-/// Returns an error for initial states whose number or shapes are not the network's, or whose values
-/// are not finite.
+/// Returns an error for initial states whose number or shapes are not the network's, or whose
+/// values are not finite.
 fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
     let (given, needed) = (initial.len(), network.directions().len());
     if given != needed {

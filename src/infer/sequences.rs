@@ -118,8 +118,8 @@ impl<'a> NetworkInputs<'a> {
         NetworkInputs::Values(extended.into())
     }
 
-    /// Returns the inputs `[R, I]` of sequence `n` at the steps of its outputs: every one, or the last
-    /// valid one; nothing for tokens.
+    /// Returns the inputs `[R, I]` of sequence `n` at the steps of its outputs: every one, or the
+    /// last valid one; nothing for tokens.
     pub(super) fn rows_of_outputs(
         &self,
         n: usize,

@@ -1,5 +1,5 @@
-//! Inputs that follow from the time of a row: its position in the day, the week and the year, each as
-//! the sine and the cosine of an angle.
+//! Inputs that follow from the time of a row: its position in the day, the week and the year, each
+//! as the sine and the cosine of an angle.
 
 use std::f64::consts::TAU;
 
@@ -79,9 +79,9 @@ impl Csv {
         self.inputs.iter().cloned().chain(calendar).collect()
     }
 
-    /// Returns the cycles of the calendar that the rows of the file repeat: those that are longer than
-    /// the time between two rows, and that the file has at least twice. There are none without a
-    /// column of dates.
+    /// Returns the cycles of the calendar that the rows of the file repeat: those that are longer
+    /// than the time between two rows, and that the file has at least twice. There are none without
+    /// a column of dates.
     ///
     /// # Errors
     /// [`Error::File`] for a file that cannot be read.
@@ -138,6 +138,7 @@ impl Csv {
     }
 
     /// Appends the inputs of the calendar to each row, whose times must be known.
+    #[cfg(feature = "tables")]
     pub(super) fn add_calendar(&self, series: &mut [TableSeries]) {
         if self.calendar.is_empty() {
             return;

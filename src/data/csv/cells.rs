@@ -38,6 +38,7 @@ impl CellFormat<'_> {
 
     /// Returns whether a cell of a column of classes holds no class: a class may have the name of a
     /// usual mark.
+    #[cfg(feature = "tables")]
     pub fn is_missing_class(&self, cell: &str) -> bool {
         cell.is_empty() || self.missing_marks.is_some() && self.is_missing(cell)
     }

@@ -106,8 +106,8 @@ pub struct Csv {
     /// same columns, which must be inputs. They are added again in all predictions.
     #[serde(default, skip_serializing_if = "is_false")]
     pub residual_on_last: bool,
-    /// The differences of the targets' columns, which must be inputs, from their values so many rows
-    /// before, or at the beginning of the window, are inputs too.
+    /// The differences of the targets' columns, which must be inputs, from their values so many
+    /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<usize>,
     /// Rows at the beginning of each window whose targets are neither learnt nor scored, with

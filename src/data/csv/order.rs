@@ -12,8 +12,8 @@ use crate::messages::excerpt;
 /// if there is one.
 ///
 /// # Errors
-/// [`Error::File`] for a cell that is no time, with its line, and for numbers where a calendar needs
-/// dates.
+/// [`Error::File`] for a cell that is no time, with its line, and for numbers where a calendar
+/// needs dates.
 pub(super) fn sort(
     read: &mut SeriesReader,
     column: &str,

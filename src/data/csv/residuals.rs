@@ -33,7 +33,8 @@ impl Csv {
         }
     }
 
-    /// Returns `[K]`: the input that each target is a difference from; nothing if targets are values.
+    /// Returns `[K]`: the input that each target is a difference from; nothing if targets are
+    /// values.
     pub(super) fn residual_inputs(&self) -> Vec<usize> {
         if self.residual_on_last {
             self.target_inputs()
@@ -48,8 +49,8 @@ impl Csv {
         self.targets.iter().filter_map(position).collect()
     }
 
-    /// Replaces the target of each row by its difference from the input `horizon` rows before, which
-    /// must be filled. The first rows have none.
+    /// Replaces the target of each row by its difference from the input `horizon` rows before,
+    /// which must be filled. The first rows have none.
     pub(super) fn subtract_last_values(&self, series: &mut [TableSeries]) {
         let (targets, features) = (self.targets.len(), self.columns());
         let residuals = self.residual_inputs();
@@ -92,8 +93,9 @@ impl Csv {
         }
     }
 
-    /// Learns how target values are normalized, and which inputs they are differences from. A column
-    /// that is input and target is normalized in the same way as both, unless it is a difference.
+    /// Learns how target values are normalized, and which inputs they are differences from. A
+    /// column that is input and target is normalized in the same way as both, unless it is a
+    /// difference.
     pub(super) fn learn_targets(
         &self,
         series: &[TableSeries],

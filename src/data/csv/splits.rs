@@ -72,7 +72,9 @@ impl Csv {
             .iter()
             .map(|series| series.prepared(0..series.rows(), known, 0));
         let series: Vec<TableSeries<f32>> = prepared.collect();
-        series.iter().try_for_each(|series| series.check_range(path))?;
+        series
+            .iter()
+            .try_for_each(|series| series.check_range(path))?;
         Ok(PreparedRows { series, notes })
     }
 
@@ -102,7 +104,8 @@ impl Csv {
         if self.task == TableTask::Classification {
             preparation.classes = classes;
         }
-        // Before a series is cut, so that the last value of the training split fills the test split.
+        // Before a series is cut, so that the last value of the training split fills the test
+        // split.
         notes.extend(self.fill(&mut series, &self.path, &preparation)?);
         if let (
             Some(TableRows {
@@ -151,7 +154,9 @@ impl Csv {
         let mut windows = |series: &[TableSeries<f32>], split: Split| {
             let of_test = self.test_path.as_ref().filter(|_| split == Split::Test);
             let path = of_test.unwrap_or(&self.path);
-            series.iter().try_for_each(|series| series.check_range(path))?;
+            series
+                .iter()
+                .try_for_each(|series| series.check_range(path))?;
             let windows = self.windows(series, Some(split), &preparation)?;
             notes.extend(windows.notes);
             Ok::<Arc<Dataset>, Error>(windows.data.into())
@@ -163,7 +168,7 @@ impl Csv {
         };
         let validation = evaluated(&of_split(Split::Validation), Split::Validation)?;
         let test_windows = evaluated(&test, Split::Test)?;
-        notes.extend(self.series_without_windows(&train, &test));
+        notes.extend(self.series_without_windows(series, &train, &test));
         Ok(Splits {
             train: train_windows,
             validation,
@@ -177,6 +182,7 @@ impl Csv {
     /// windows of each series should be in both.
     fn series_without_windows(
         &self,
+        all: &[TableSeries],
         train: &[TableSeries<f32>],
         test: &[TableSeries<f32>],
     ) -> Vec<String> {
@@ -200,7 +206,9 @@ impl Csv {
         let (mut in_none, mut in_one) = (vec![], vec![]);
         for name in names {
             let (of_train, of_test) = (rows(train, name), rows(test, name));
-            let named = format!("{} ({} rows)", excerpt(name), of_train + of_test);
+            let own = all.iter().filter(|series| series.name == name);
+            let total: usize = own.map(TableSeries::rows).sum();
+            let named = format!("{} ({total} rows)", excerpt(name));
             match (of_train >= least, of_test >= least) {
                 (false, false) => in_none.push(named),
                 (true, true) => {}

@@ -576,5 +576,8 @@ fn a_number_beyond_f32_is_refused_with_its_line() {
     csv.test_fraction = 0.4;
     let message = csv.split(b"v\n1\n2\n1\n2\n1\n2\n1\n1e85\n2\n1\n", 0);
     let message = message.expect_err("it is too large").to_string();
-    assert!(message.contains("t.csv: line 9: a number is too large for f32"), "{message}");
+    assert!(
+        message.contains("t.csv: line 9: a number is too large for f32"),
+        "{message}"
+    );
 }

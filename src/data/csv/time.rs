@@ -499,9 +499,12 @@ fn compact_dates<'a>(cells: impl Iterator<Item = &'a str>) -> Option<Vec<Option<
 
 /// Returns the times of cells that are all times of day with points, such as 18.00.00.
 fn dotted_clocks<'a>(cells: impl Iterator<Item = &'a str>) -> Option<Vec<Option<f64>>> {
-    let time = |cell| match CellFormat::default().is_missing(cell) {
-        true => Some(None),
-        false => dotted_clock(cell).map(Some),
+    let time = |cell| {
+        if CellFormat::default().is_missing(cell) {
+            Some(None)
+        } else {
+            dotted_clock(cell).map(Some)
+        }
     };
     cells.map(time).collect()
 }

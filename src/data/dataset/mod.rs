@@ -58,8 +58,8 @@ pub enum Targets {
         classes: usize,
         per_step: bool,
     },
-    /// `[N, width]` values, or `[N, T, width]` if `per_step`, where [`MISSING`] is neither learnt nor
-    /// scored.
+    /// `[N, width]` values, or `[N, T, width]` if `per_step`, where [`MISSING`] is neither learnt
+    /// nor scored.
     Values {
         values: Vec<f32>,
         width: usize,

@@ -63,8 +63,8 @@ pub struct Npy {
     /// `[N]`: valid steps of each sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lengths: Option<String>,
-    /// `[N]` integers or texts: the group of each sequence. With `split_by = "group"`, no group is in both
-    /// splits.
+    /// `[N]` integers or texts: the group of each sequence. With `split_by = "group"`, no group is
+    /// in both splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,
     /// K: labels are numbers below it. Without it, each label that occurs is a class, and its value

@@ -77,7 +77,8 @@ fn differences(differences: &[InputDifference]) -> String {
     for InputDifference { input, lag, scale } in differences {
         text += &format!(
             "    v = x[:, :, {input}:{input} + 1]\n    \
-             longer = keras.ops.concatenate([keras.ops.repeat(v[:, :1], {lag}, axis=1), v], axis=1)\n    \
+             before = keras.ops.repeat(v[:, :1], {lag}, axis=1)\n    \
+             longer = keras.ops.concatenate([before, v], axis=1)\n    \
              parts.append((v - longer[:, :-{lag}]) * numpy.float32({:?}))\n",
             *scale as f32
         );

@@ -247,8 +247,8 @@ impl GraphProto {
         Ok(())
     }
 
-    /// Adds the values that the outputs are differences from, in the units of the data: `[B, T, K]`,
-    /// or `[B, K]` at the last valid steps for a head that reads these.
+    /// Adds the values that the outputs are differences from, in the units of the data: `[B, T,
+    /// K]`, or `[B, K]` at the last valid steps for a head that reads these.
     fn last_values(&mut self, model: &Model, lengths: bool) -> String {
         let columns = model.preparation.residuals.iter();
         let columns: Vec<i64> = columns.map(|&column| column as i64).collect();

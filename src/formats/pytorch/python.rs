@@ -116,8 +116,8 @@ impl ModuleBody {
         true
     }
 
-    /// Adds the values that the outputs are differences from; returns the term that adds them to the
-    /// outputs.
+    /// Adds the values that the outputs are differences from; returns the term that adds them to
+    /// the outputs.
     fn add_last_values(&mut self, model: &Model) -> &'static str {
         let columns = &model.preparation.residuals;
         if columns.is_empty() {

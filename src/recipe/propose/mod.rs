@@ -98,6 +98,7 @@ impl DataFinding {
         }
     }
 
+    #[cfg(feature = "tables")]
     fn correctable(text: impl Into<String>, decision: Decision) -> DataFinding {
         DataFinding {
             text: text.into(),

@@ -230,7 +230,7 @@ fn is_control(byte: &u8) -> bool {
 
 /// Returns the problem of bytes that are no text in any encoding of single bytes or UTF-8.
 pub(super) fn not_text(bytes: &[u8]) -> Option<String> {
-    let position = bytes.iter().position(|byte| is_control(byte))?;
+    let position = bytes.iter().position(is_control)?;
     let line = bytes[..position]
         .iter()
         .filter(|&&byte| byte == b'\n')

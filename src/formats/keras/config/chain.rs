@@ -162,9 +162,10 @@ impl Chain {
             residual: false,
             is_masked: call.is_masked,
         });
-        let contents = match sequence.every_step {
-            true => TensorContents::EveryStep,
-            false => TensorContents::LastStep,
+        let contents = if sequence.every_step {
+            TensorContents::EveryStep
+        } else {
+            TensorContents::LastStep
         };
         let outputs = self.advance(read, contents);
         let mut returned = vec![outputs];

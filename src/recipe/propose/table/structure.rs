@@ -260,7 +260,11 @@ impl Search<'_> {
         if time.form == TimeForm::Numbers && !is_named && time.columns.len() == 1 {
             return false;
         }
-        let mut times: Vec<u64> = time.times.iter().map(|&time| (time + 0.0).to_bits()).collect();
+        let mut times: Vec<u64> = time
+            .times
+            .iter()
+            .map(|&time| (time + 0.0).to_bits())
+            .collect();
         times.sort_unstable();
         times.dedup();
         10 * times.len() <= 7 * time.times.len()

@@ -561,10 +561,7 @@ fn columns_of_one_name_are_left_out() {
 #[test]
 fn blanks_divide_cells() {
     let proposal = guessed(&rows("x y", 60, |n| format!("{} {}", wave(n), wave(2 * n))));
-    assert_eq!(
-        (csv(&proposal).delimiter, proposal.parts.len()),
-        (' ', 2)
-    );
+    assert_eq!((csv(&proposal).delimiter, proposal.parts.len()), (' ', 2));
     let message = refused(&rows("x    y", 60, |n| {
         format!("{:>8}  {:>8}", wave(n), wave(2 * n))
     }));
