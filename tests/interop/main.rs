@@ -347,6 +347,47 @@ fn shape(network: &Network) -> Network {
 }
 
 #[test]
+fn weights_of_keras_alone_say_what_is_assumed() {
+    let said = |name: &str| {
+        let cases = cases();
+        let case = cases.iter().find(|case| case.name == name);
+        let model = case.expect("it is a case").model();
+        let export = keras::export(&model, "w").expect(name);
+        let hints = ImportHints::default();
+        let notes = keras::import(&export.weights, name, &hints)
+            .expect(name)
+            .notes;
+        assert!(
+            notes.iter().any(|note| note.contains("weights alone")),
+            "{notes:?}"
+        );
+        notes.join("\n")
+    };
+    for (name, parts) in [
+        (
+            "gru-both",
+            &[
+                "recurrent_activation = sigmoid",
+                "go_backwards = False, no masks",
+                "the activation of the head is softmax",
+                "the head reads the last step",
+                "not the last of every step (x[:, -1])",
+            ][..],
+        ),
+        ("rnn-tanh", &["activation = tanh in SimpleRNN"]),
+        (
+            "gru-no-bias",
+            &["reset_after = True in a GRU without biases"],
+        ),
+    ] {
+        let notes = said(name);
+        for part in parts {
+            assert!(notes.contains(part), "{part}: {notes}");
+        }
+    }
+}
+
+#[test]
 fn options_that_a_format_lacks_are_refused_by_name() {
     for case in cases() {
         let model = case.model();

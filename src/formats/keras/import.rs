@@ -118,6 +118,18 @@ fn assumptions(model: &Model, hints: &ImportHints, others: &[String]) -> Vec<Str
                 .into(),
         );
     }
+    let is_both = model
+        .network
+        .layers
+        .last()
+        .is_some_and(|layer| layer.bidirectional);
+    if reads_last && is_both {
+        notes.push(
+            "assumed: the head reads the last state of both directions (return_sequences = \
+             False), and not the last of every step (x[:, -1])"
+                .into(),
+        );
+    }
     notes.push(match others {
         [] => "assumed: no layers without weights that change outputs (pooling, sums, Rescaling, \
                Lambda)"
