@@ -76,8 +76,10 @@ impl Generate {
         let diverges_at = diverges_at(&seed.values, &prepared).map(|value| value / inputs);
         let [values, history, own] = [&prepared, &seed.history, &seed.values].map(|rows| {
             let restored = model.preparation.restore_inputs(rows, inputs, width);
-            let restored = restored.iter().map(|&value| value as f32);
-            restored.collect::<Vec<f32>>()
+            let restored = restored.into_iter().enumerate();
+            let significant =
+                |(at, value)| model.preparation.significant_input(at % width, value);
+            restored.map(significant).collect::<Vec<f64>>()
         });
         if let Some(step) = diverges_at {
             let row = joined(&values[step * width..(step + 1) * width]);
@@ -163,8 +165,8 @@ impl Generate {
     }
 }
 
-fn joined(values: &[f32]) -> String {
-    let values: Vec<String> = values.iter().map(f32::to_string).collect();
+fn joined(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(f64::to_string).collect();
     values.join(",")
 }
 

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gatescan::data::preparation::Preparation;
 use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::lines::{LinePrediction, LinePredictor};
@@ -154,7 +155,7 @@ impl Predict {
         headings: &[String],
         position: &[Value],
         columns: &OutputColumns,
-        values: &[f32],
+        values: &[f64],
     ) -> Result<ControlFlow<()>> {
         if self.json {
             console.print(columns.object(headings, position, values))
@@ -313,15 +314,16 @@ fn position_cells(windows: Option<&WindowRows>, n: usize, step: usize, every: bo
 }
 
 /// The columns of a prediction: class and probabilities, or values.
-struct OutputColumns {
+struct OutputColumns<'a> {
+    preparation: &'a Preparation,
     /// The names of the classes, where there are classes.
     classes: Option<Vec<String>>,
     /// The names of the values, where there are values.
     values: Vec<String>,
 }
 
-impl OutputColumns {
-    fn new(model: &Model) -> OutputColumns {
+impl OutputColumns<'_> {
+    fn new(model: &Model) -> OutputColumns<'_> {
         let width = model.network.head.size;
         let names = (0..width).map(|class| model.preparation.class(class));
         let values = match model.recipe.data.source().target_names() {
@@ -330,9 +332,16 @@ impl OutputColumns {
             _ => (0..width).map(|k| format!("value_{k}")).collect(),
         };
         OutputColumns {
+            preparation: &model.preparation,
             classes: (model.network.head.loss == Loss::CrossEntropy).then(|| names.collect()),
             values,
         }
+    }
+
+    /// The values as they are printed.
+    fn significant(&self, values: &[f64]) -> impl Iterator<Item = f64> {
+        let values = values.iter().enumerate();
+        values.map(|(k, &value)| self.preparation.significant_output(k, value))
     }
 
     fn headings(&self) -> Vec<String> {
@@ -346,7 +355,7 @@ impl OutputColumns {
     }
 
     /// A line of CSV.
-    fn line(&self, position: &[Value], values: &[f32]) -> String {
+    fn line(&self, position: &[Value], values: &[f64]) -> String {
         let cells = position.iter().map(|cell| {
             cell.as_str()
                 .map_or_else(|| cell.to_string(), str::to_string)
@@ -355,15 +364,15 @@ impl OutputColumns {
         if let Some(classes) = &self.classes {
             cells.push(likeliest(classes, values).to_string());
         }
-        cells.extend(values.iter().map(f32::to_string));
+        cells.extend(self.significant(values).map(|value| value.to_string()));
         csv_line(&cells)
     }
 
-    fn object(&self, headings: &[String], position: &[Value], values: &[f32]) -> Value {
+    fn object(&self, headings: &[String], position: &[Value], values: &[f64]) -> Value {
         let positions = headings.iter().cloned().zip(position.iter().cloned());
         let mut object: Map<String, Value> = positions.collect();
         let named = |names: &[String]| -> Value {
-            let values = values.iter().map(|&value| json!(value));
+            let values = self.significant(values).map(|value| json!(value));
             let pairs = names.iter().cloned().zip(values);
             pairs.collect::<Map<_, _>>().into()
         };
@@ -378,31 +387,31 @@ impl OutputColumns {
 }
 
 /// The class with the largest probability, the first among equals.
-fn likeliest<'a>(classes: &'a [String], values: &[f32]) -> &'a str {
+fn likeliest<'a>(classes: &'a [String], values: &[f64]) -> &'a str {
     let larger = |best: usize, k: usize| if values[k] > values[best] { k } else { best };
     &classes[(0..values.len()).fold(0, larger)]
 }
 
 /// The predictions for a data set, with the cells that say where each belongs.
-struct PredictionTable {
+struct PredictionTable<'a> {
     headings: Vec<String>,
     /// The position cells of each prediction, and its row among the outputs.
     rows: Vec<(Vec<Value>, usize)>,
-    columns: OutputColumns,
+    columns: OutputColumns<'a>,
     /// `[N, T or 1, K]`
-    outputs: Array3<f32>,
+    outputs: Array3<f64>,
 }
 
-impl PredictionTable {
+impl PredictionTable<'_> {
     /// `[K]`: probabilities or values of prediction `n`.
-    fn values(&self, n: usize) -> &[f32] {
+    fn values(&self, n: usize) -> &[f64] {
         let width = self.outputs.dim().2;
         let all = self.outputs.as_slice().unwrap_or_default();
         &all[self.rows[n].1 * width..][..width]
     }
 
     /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each
-    /// sequence.
+    /// sequence: float64 for values in the units of normalized data, else float32.
     fn write(&self, path: &Path, format: Format) -> Result<()> {
         let unwritable = |error: &dyn std::fmt::Display| {
             Error::file(path, format!("cannot be written: {error}"))
@@ -413,7 +422,13 @@ impl PredictionTable {
                 1 => outputs.index_axis_move(Axis(1), 0).into_dyn(),
                 _ => outputs.into_dyn(),
             };
-            return ndarray_npy::write_npy(path, &outputs).map_err(|error| unwritable(&error));
+            // Normalized values may need more digits than f32 has.
+            let written = if self.columns.preparation.targets.is_empty() {
+                ndarray_npy::write_npy(path, &outputs.mapv(|value| value as f32))
+            } else {
+                ndarray_npy::write_npy(path, &outputs)
+            };
+            return written.map_err(|error| unwritable(&error));
         }
         let file = File::create(path).map_err(|error| unwritable(&error))?;
         let mut file = BufWriter::new(file);

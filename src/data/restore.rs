@@ -48,6 +48,18 @@ impl Preparation {
         rows.chunks(inputs).flat_map(row).collect()
     }
 
+    /// Returns output `k`, a value in the units of the data, without the digits that a network does
+    /// not resolve.
+    pub fn significant_output(&self, k: usize, value: f64) -> f64 {
+        significant(self.targets.get(k), value)
+    }
+
+    /// Returns a value of input `feature`, in the units of the data, without the digits that a
+    /// network does not resolve.
+    pub fn significant_input(&self, feature: usize, value: f64) -> f64 {
+        significant(self.inputs.get(feature), value)
+    }
+
     /// Returns a value of input `feature`, in the units of the data, prepared.
     pub fn prepare_input(&self, feature: usize, value: f64) -> f32 {
         let normal = self
@@ -93,6 +105,23 @@ impl Preparation {
             Some(self.restore_input(feature, *prepared))
         });
         last.unwrap_or(0.0)
+    }
+}
+
+/// Returns a value rounded to 1e-7 deviations, about the resolution of f32; without a normalization,
+/// the shortest decimal number of its f32.
+fn significant(normal: Option<&Normal>, value: f64) -> f64 {
+    let Some(normal) = normal else {
+        return (value as f32).to_string().parse().unwrap_or(value);
+    };
+    let decimals = (7.0 - normal.deviation.log10().ceil()).clamp(0.0, 300.0);
+    let scale = 10f64.powi(decimals as i32);
+    let scaled = value * scale;
+    // Beyond 2^53 every f64 is a whole number.
+    if scaled.abs() < (1u64 << 53) as f64 {
+        scaled.round() / scale
+    } else {
+        value
     }
 }
 
@@ -161,5 +190,27 @@ mod tests {
         assert_eq!(Preparation::default().restore_input(7, 0.5), 0.5);
         let rows = preparation.restore_inputs(&[0.0, 1.0, 1.0, 2.0], 2, 1);
         assert_eq!(rows, [1.0, 3.0]);
+    }
+
+    #[test]
+    fn digits_below_the_resolution_are_dropped() {
+        let preparation = Preparation {
+            targets: vec![
+                Normal {
+                    mean: 1.7e9,
+                    deviation: 0.5,
+                },
+                Normal {
+                    mean: 20.0,
+                    deviation: 4.0,
+                },
+            ],
+            ..Preparation::default()
+        };
+        let printed = |k, value| preparation.significant_output(k, value).to_string();
+        assert_eq!(printed(0, 1_700_000_000.250_000_04), "1700000000.25");
+        assert_eq!(printed(1, 21.300_000_000_7), "21.3");
+        // Without a normalization, as the f32 is printed.
+        assert_eq!(printed(2, f64::from(3.4f32)), "3.4");
     }
 }

@@ -31,7 +31,7 @@ pub fn predict_dataset(
     steps: PredictedSteps,
     batch: usize,
     device: &OpenDevice,
-) -> Result<Array3<f32>> {
+) -> Result<Array3<f64>> {
     let reads_every = model.network.head.reads == Reads::Every;
     let every = steps == PredictedSteps::Every;
     if every && !reads_every {
@@ -63,7 +63,7 @@ pub fn predict_dataset(
             let restored = model.preparation.restore(&own, part.input_rows(n, steps));
             let mut rows = outputs.slice_mut(s![first + n, .., ..]);
             let rows = rows.iter_mut().zip(restored);
-            rows.for_each(|(output, value)| *output = value as f32);
+            rows.for_each(|(output, value)| *output = value);
         }
     }
     Ok(outputs)

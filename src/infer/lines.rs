@@ -76,7 +76,7 @@ pub struct LinePrediction {
     /// line. `None` for a model of data that are not rows of a table or series.
     pub row: Option<usize>,
     /// `[K]`: probabilities of a model that classifies, else values in the data's own units.
-    pub values: Vec<f32>,
+    pub values: Vec<f64>,
 }
 
 impl<'a> LinePredictor<'a> {
@@ -151,7 +151,7 @@ impl<'a> LinePredictor<'a> {
             sequence: self.breaks,
             step,
             row: horizon.map(|horizon| step + 1 + horizon),
-            values: restored.iter().map(|&value| value as f32).collect(),
+            values: restored,
         }))
     }
 }

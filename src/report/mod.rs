@@ -53,9 +53,9 @@ pub struct Continuation {
     /// Where the history ends: the file, its row and group.
     pub origin: String,
     /// `[steps, columns]`: the values before the continuation.
-    pub history: Vec<f32>,
+    pub history: Vec<f64>,
     /// `[steps, columns]`
-    pub values: Vec<f32>,
+    pub values: Vec<f64>,
     pub columns: Vec<String>,
     /// The step of `values` from which they diverge, if they do.
     pub diverges_at: Option<usize>,

@@ -50,11 +50,9 @@ fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
     let known = seed.known(steps).ok()?;
     let context = Context::CarriedState;
     let values = generate(model, &seed.values, &known, steps, context, device).ok()?;
-    let in_units = |rows: &[f32]| -> Vec<f32> {
-        let restored = model
-            .preparation
-            .restore_inputs(rows, inputs, seed.columns.len());
-        restored.iter().map(|&value| value as f32).collect()
+    let in_units = |rows: &[f32]| {
+        let preparation = &model.preparation;
+        preparation.restore_inputs(rows, inputs, seed.columns.len())
     };
     Some(Continuation {
         origin: seed.origin.to_string(),

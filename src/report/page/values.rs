@@ -156,9 +156,9 @@ impl Continuation {
     /// history's range.
     fn chart(&self, k: usize) -> Chart {
         let width = self.columns.len();
-        let of_column = |values: &[f32], first: usize| -> Vec<(f64, f64)> {
+        let of_column = |values: &[f64], first: usize| -> Vec<(f64, f64)> {
             let rows = values.chunks(width).enumerate();
-            rows.map(|(t, row)| ((first + t + 1) as f64, f64::from(row[k])))
+            rows.map(|(t, row)| ((first + t + 1) as f64, row[k]))
                 .collect()
         };
         let history = of_column(&self.history, 0);
@@ -242,7 +242,7 @@ mod tests {
         let continuation = Continuation {
             origin: "<a>, row 3".into(),
             history: vec![1.0, 2.0, 1.0],
-            values: vec![2.0, 1e30, f32::NAN],
+            values: vec![2.0, 1e30, f64::NAN],
             columns: vec!["<x>".into()],
             diverges_at: Some(1),
         };
