@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gatescan::data::{MISSING, absent_classes};
+use gatescan::data::MISSING;
 use gatescan::low_level::kernels::Tally;
 use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
 use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
@@ -97,7 +97,9 @@ impl Eval {
         if let Some(range) = &self.range {
             data.data = data.data.slice(range.clone())?.into();
         }
-        self.note_problems(console, &model, &data);
+        for note in &data.notes {
+            console.note(format!("warning: {note}"));
+        }
         let batch_size = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
@@ -137,21 +139,6 @@ impl Eval {
             Error::Usage(problem) => Error::Usage(format!("--split with --data: {problem}")),
             other => other,
         })
-    }
-
-    /// Says what was left out of the data, and which classes one of the splits lacks.
-    fn note_problems(&self, console: &Console, model: &Model, data: &EvaluationData) {
-        let is_training_split = self.data.is_none() && data.split == Some(Split::Train);
-        // A range of a split need not have every class.
-        let compares_classes = !is_training_split && self.range.is_none();
-        let train = data.train.as_deref().filter(|_| compares_classes);
-        let absent = train.map(|train| {
-            let name = self.evaluated_name(data);
-            absent_classes(train, &data.data, &name, &model.preparation)
-        });
-        for note in data.notes.iter().chain(absent.iter().flatten()) {
-            console.note(format!("warning: {note}"));
-        }
     }
 
     /// What is evaluated, in messages.

@@ -77,8 +77,7 @@ impl Generate {
         let [values, history, own] = [&prepared, &seed.history, &seed.values].map(|rows| {
             let restored = model.preparation.restore_inputs(rows, inputs, width);
             let restored = restored.into_iter().enumerate();
-            let significant =
-                |(at, value)| model.preparation.significant_input(at % width, value);
+            let significant = |(at, value)| model.preparation.significant_input(at % width, value);
             restored.map(significant).collect::<Vec<f64>>()
         });
         if let Some(step) = diverges_at {

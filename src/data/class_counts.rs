@@ -68,10 +68,14 @@ impl Splits {
     /// Returns clauses on the classes that one split has and the other lacks; see
     /// [`absent_classes`].
     pub fn class_notes(&self) -> Vec<String> {
-        let test = self.test.iter();
-        let notes = test.flat_map(|test| {
-            absent_classes(&self.train, test, "the test split", &self.preparation)
-        });
+        let splits = [
+            (&self.validation, "the validation split"),
+            (&self.test, "the test split"),
+        ];
+        let present = splits.iter();
+        let present = present.filter_map(|(data, name)| Some((data.as_ref()?, *name)));
+        let notes = present
+            .flat_map(|(data, name)| absent_classes(&self.train, data, name, &self.preparation));
         notes.collect()
     }
 }

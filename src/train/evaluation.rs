@@ -15,7 +15,7 @@ use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
 use crate::data::labelled::{Extent, LabelledRequest};
-use crate::data::{Dataset, Split, Targets};
+use crate::data::{Dataset, Split, Splits, Targets, absent_classes};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::model::Model;
@@ -85,7 +85,8 @@ pub struct EvaluationData {
     /// The model's own training split, which baselines are fitted to, for the test split with the
     /// validation split; `None` if it cannot be read.
     pub train: Option<Arc<Dataset>>,
-    /// What was left out, and why; one clause each.
+    /// What was left out, and why, and classes that the training split or `data` lacks; one clause
+    /// each.
     pub notes: Vec<String>,
 }
 
@@ -95,27 +96,37 @@ impl EvaluationData {
     /// # Errors
     /// Those of data that cannot be read; [`Error::Data`] if there is no such split.
     pub fn load(model: &Model, split: Split) -> Result<EvaluationData> {
-        let (source, preparation) = (model.recipe.data.source(), Some(&model.preparation));
-        match source.load(model.recipe.seed, preparation) {
-            Ok(splits) => Ok(EvaluationData {
-                train: Some(match split {
-                    Split::Test => splits.fitted(),
-                    Split::Train | Split::Validation => splits.train.clone(),
-                }),
-                notes: splits.notes.clone(),
-                data: splits.take(split)?,
-                split: Some(split),
-                extent: None,
-            }),
+        let (source, preparation) = (model.recipe.data.source(), &model.preparation);
+        let splits = match source.load(model.recipe.seed, Some(preparation)) {
+            Ok(splits) => splits,
             // The files of the other split may be missing.
-            Err(error) => Ok(EvaluationData {
-                data: source.load_split(split, model.recipe.seed, preparation)?,
-                split: Some(split),
-                extent: None,
-                train: None,
-                notes: vec![no_baselines(&error)],
-            }),
+            Err(error) => {
+                return Ok(EvaluationData {
+                    data: source.load_split(split, model.recipe.seed, Some(preparation))?,
+                    split: Some(split),
+                    extent: None,
+                    train: None,
+                    notes: vec![no_baselines(&error)],
+                });
+            }
+        };
+        let (train, mut notes) = (splits.train.clone(), splits.notes.clone());
+        let fitted = match split {
+            Split::Test => splits.fitted(),
+            Split::Train | Split::Validation => splits.train.clone(),
+        };
+        let data = splits.take(split)?;
+        if split != Split::Train {
+            let name = format!("the {} split", split.name());
+            notes.extend(absent_classes(&train, &data, &name, preparation));
         }
+        Ok(EvaluationData {
+            data,
+            split: Some(split),
+            extent: None,
+            train: Some(fitted),
+            notes,
+        })
     }
 
     /// Loads another file or directory of the kind that the model was trained on: all of it, or
@@ -124,24 +135,53 @@ impl EvaluationData {
     /// # Errors
     /// Those of [`DataSource::load_labelled`](crate::data::DataSource::load_labelled).
     pub fn of_file(model: &Model, path: &Path, split: Option<Split>) -> Result<EvaluationData> {
-        let source = model.recipe.data.source();
+        let (source, preparation) = (model.recipe.data.source(), &model.preparation);
         let labelled = source.load_labelled(&LabelledRequest {
             path,
             split,
-            preparation: &model.preparation,
+            preparation,
             outputs: model.network.head.size,
         })?;
-        let mut notes = labelled.notes;
-        let own = source.load_split(Split::Train, model.recipe.seed, Some(&model.preparation));
-        let train = own.map_err(|error| notes.push(no_baselines(&error))).ok();
+        let (data, mut notes) = (labelled.data, labelled.notes);
+        let name = match labelled.split {
+            Some(split) => format!("the {} split of {}", split.name(), path.display()),
+            None => path.display().to_string(),
+        };
+        let train = match own_splits(model) {
+            Ok(splits) => {
+                notes.extend(absent_classes(&splits.train, &data, &name, preparation));
+                Some(splits.fitted())
+            }
+            Err(error) => {
+                notes.push(no_baselines(&error));
+                None
+            }
+        };
         Ok(EvaluationData {
-            data: labelled.data.into(),
+            data: data.into(),
             split: labelled.split,
             extent: labelled.extent,
             train,
             notes,
         })
     }
+}
+
+/// The splits that the model was trained on; the training split alone if the others cannot be read.
+fn own_splits(model: &Model) -> Result<Splits> {
+    let (source, seed) = (model.recipe.data.source(), model.recipe.seed);
+    let preparation = &model.preparation;
+    source.load(seed, Some(preparation)).or_else(|error| {
+        let train = source.load_split(Split::Train, seed, Some(preparation));
+        let train = train.map_err(|_| error)?;
+        Ok(Splits {
+            train,
+            validation: None,
+            test: None,
+            preparation: preparation.clone(),
+            notes: vec![],
+        })
+    })
 }
 
 /// A note that the training split cannot be read.
