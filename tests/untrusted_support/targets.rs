@@ -296,7 +296,7 @@ pub fn series(input: &[u8]) -> bool {
         residual_on_last: fraction > 0.5,
         differences: if fraction > 0.25 { vec![1, 3] } else { vec![] },
         context: 0,
-        validation_fraction: fraction / 4.0,
+        validation_fraction: if fraction > 0.5 { 0.2 } else { 0.0 },
         missing: Missing::Forward,
     };
     let Ok(splits) = series.split(&text, Path::new("series.txt")) else {
