@@ -108,8 +108,8 @@ impl Preparation {
     }
 }
 
-/// Returns a value rounded to 1e-7 deviations, about the resolution of f32; without a normalization,
-/// the shortest decimal number of its f32.
+/// Returns a value rounded to 1e-7 deviations, about the resolution of f32; without a
+/// normalization, the shortest decimal number of its f32.
 fn significant(normal: Option<&Normal>, value: f64) -> f64 {
     let Some(normal) = normal else {
         return (value as f32).to_string().parse().unwrap_or(value);
