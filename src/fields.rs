@@ -5,6 +5,11 @@ use std::fmt::Display;
 
 use crate::error::{Error, Result};
 
+/// Whether a field has its default value, so that a recipe need not write it.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Refuses the value of `field` unless it is `allowed`; `range` completes "it must be".
 pub(crate) fn require(allowed: bool, field: &str, value: impl Display, range: &str) -> Result<()> {
     if allowed {

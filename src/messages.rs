@@ -21,6 +21,16 @@ pub(crate) fn listed(names: &[&str]) -> String {
     }
 }
 
+/// Joins names, the first ten of them, as in "a, b and 3 more".
+pub(crate) fn named(names: &[String]) -> String {
+    const MOST_NAMED: usize = 10;
+    let first = names[..names.len().min(MOST_NAMED)].join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 /// The first characters of a text from a file, with control characters escaped, for a message.
 pub(crate) fn excerpt(text: &str) -> String {
     const LONGEST: usize = 60;

@@ -5,8 +5,6 @@ mod common;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::process::Stdio;
 
 use common::place::{Run, Workspace, assert_has};
 use ndarray::{Array1, Array3, s};
@@ -444,22 +442,6 @@ const MACHINES: &str = "kind = \"csv\"\npath = \"machines.csv\"\ninputs = [\"v\"
                         targets = [\"v\"]\ngroup = \"machine\"\nsteps = 8\nhorizon = 1\n\
                         every_step = true";
 
-fn stream(place: &Workspace, lines: &str, more: &[&str]) -> Run {
-    let mut command = place.command(&[&["predict", "run", "-", "--device", "cpu"], more].concat());
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(lines.as_bytes())
-        .unwrap();
-    Run::from(child.wait_with_output().unwrap())
-}
-
 /// Lines of predictions by their position: all cells except the last one.
 fn by_position(text: &str) -> Vec<(String, f64)> {
     let split = |line: &str| {
@@ -481,7 +463,7 @@ fn rows_are_the_same_from_a_file_and_from_standard_input() {
     let of_file = run.ok();
     assert!(of_file.starts_with("machine,row,v\na,9,"), "{of_file}");
     let of_file = by_position(&of_file);
-    let streamed = stream(&place, &machines(), &[]).ok();
+    let streamed = place.stream(&machines(), &[]).ok();
     assert!(streamed.starts_with("machine,row,v\na,2,"), "{streamed}");
     let streamed = by_position(&streamed);
     assert_eq!(streamed.len(), 125);
@@ -500,13 +482,13 @@ fn rows_are_the_same_from_a_file_and_from_standard_input() {
     assert!(of_stream("a,61").is_finite() && of_stream("c,6").is_finite());
 
     // Without the column of groups all lines are one group, which is said.
-    let run = stream(&place, "v\n0.1\n0.2\n\n0.1\n", &["--json"]);
+    let run = place.stream("v\n0.1\n0.2\n\n0.1\n", &["--json"]);
     assert_has(&run.stderr, &["no column `machine`"]);
     let lines: Vec<Value> = run.ok().lines().map(json).collect();
     let rows: Vec<&Value> = lines.iter().map(|line| &line["row"]).collect();
     assert_eq!(rows, [2, 3, 2]);
     assert_eq!(lines[0]["values"], lines[2]["values"]);
-    let run = stream(&place, "machine,v\na,1\nb,x\n", &[]);
+    let run = place.stream("machine,v\na,1\nb,x\n", &[]);
     assert_eq!(run.code, Some(1));
     assert_has(
         &run.stderr,
@@ -524,7 +506,7 @@ fn lines_of_sequences_are_counted_as_sequences_and_steps() {
     write_npy(place.path("arrays/y.npy"), &labels).unwrap();
     let data = "kind = \"npy\"\npath = \"arrays\"\ninputs = \"x\"\nlabels = \"y\"";
     train(&place, &recipe(data, CLASSES));
-    let text = stream(&place, "1\n2\n\n\n3\n", &[]).ok();
+    let text = place.stream("1\n2\n\n\n3\n", &[]).ok();
     let positions: Vec<&str> = text
         .lines()
         .map(|line| &line[..line.len().min(4)])

@@ -4,11 +4,9 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
-use common::place::{Run, Workspace, assert_has};
+use common::place::{Workspace, assert_has};
 use ndarray::{Array1, Array2, Array3, Ix2};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
@@ -215,29 +213,13 @@ fn lines_of_standard_input_are_predicted_with_carried_states() {
         .iter()
         .map(|row| row.split(',').nth(1).unwrap())
         .collect();
-    let stream = |lines: &str, more: &[&str]| {
-        let mut command =
-            place.command(&[&["predict", "run", "-", "--device", "cpu"], more].concat());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(lines.as_bytes())
-            .unwrap();
-        Run::from(child.wait_with_output().unwrap())
-    };
     let twice = format!(
         "{}\n\n{}\n",
         without_header.join("\n"),
         without_header.join("\n")
     );
     for (lines, count) in [(rows.join("\n") + "\n", 24), (twice, 48)] {
-        let answers = stream(&lines, &[]).ok();
+        let answers = place.stream(&lines, &[]).ok();
         let values: Vec<f64> = answers
             .lines()
             .skip(1)
@@ -252,19 +234,22 @@ fn lines_of_standard_input_are_predicted_with_carried_states() {
             );
         }
     }
-    let objects = stream("500\n510\n", &["--json"]).ok();
+    let objects = place.stream("500\n510\n", &["--json"]).ok();
     let second = json(objects.lines().nth(1).unwrap());
     // The row that is predicted, one after the line.
     assert_eq!(second["row"], 3);
     assert!(second["values"]["level"].is_number());
-    let wrong = stream("500\nabc\n", &[]);
+    let wrong = place.stream("500\nabc\n", &[]);
     assert_eq!(wrong.code, Some(1));
     assert_has(&wrong.stderr, &["line 2", "`abc` is not a finite number"]);
     assert_has(
-        &stream("1,2\n", &[]).stderr,
+        &place.stream("1,2\n", &[]).stderr,
         &["line 1: there are 2 cells", "level"],
     );
-    assert_has(&stream("", &["-o", "x.csv"]).fails(2), &["one by one"]);
+    assert_has(
+        &place.stream("", &["-o", "x.csv"]).fails(2),
+        &["one by one"],
+    );
 }
 
 /// Writes sequences that rise or fall, as arrays.

@@ -58,7 +58,7 @@ pub struct Series {
     pub normalise: bool,
     /// Whether the network predicts differences from the last value of a file's series. They are
     /// added to it in all predictions.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
     /// The differences of a file's values from those N steps before, or from the first of the
     /// window, are inputs too.
@@ -66,14 +66,14 @@ pub struct Series {
     pub differences: Vec<usize>,
     /// Steps at the beginning of each window of a file's series whose targets are neither learnt
     /// nor scored: they only give context.
-    #[serde(default, skip_serializing_if = "is_no_step")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub context: usize,
     /// The last part of the training split of a file's series that is the validation split. Early
     /// stopping is decided by it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub validation_fraction: f64,
     /// How to treat missing values among the inputs. A missing target is neither learnt nor scored.
-    #[serde(default, skip_serializing_if = "is_refused")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub missing: Missing,
 }
 
@@ -83,22 +83,6 @@ fn default_normalise() -> bool {
 
 fn is_true(normalise: &bool) -> bool {
     *normalise
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
-}
-
-fn is_no_step(steps: &usize) -> bool {
-    *steps == 0
-}
-
-fn is_refused(missing: &Missing) -> bool {
-    *missing == Missing::Refuse
 }
 
 fn default_test_fraction() -> f64 {

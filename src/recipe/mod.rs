@@ -57,7 +57,7 @@ pub struct Recipe {
     pub clip_norm: Option<f64>,
     /// The framework whose form of `clip_norm` is used: PyTorch adds 1e-6 to the norm before
     /// dividing.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub clip_form: Form,
     /// Each element of a gradient is clamped to ± this; excludes `clip_norm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,13 +72,13 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Whether the model is that of the epoch with the lowest such loss, or else of the last epoch.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub keep_best: bool,
     pub data: DataRecipe,
     pub network: NetworkRecipe,
     pub optimizer: Optimizer,
     /// How the learning rate changes during the run.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub schedule: Schedule,
     /// When the run is saved, to be resumed from there.
     #[serde(default)]
@@ -105,10 +105,6 @@ fn not_a_recipe(path: &Path) -> Option<Error> {
             ),
         )),
     }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl Recipe {

@@ -28,7 +28,7 @@ pub enum Schedule {
         every: usize,
         #[serde(default = "default_factor")]
         factor: f64,
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "fields::is_default")]
         after: usize,
         #[serde(default)]
         warm_up: usize,
@@ -65,10 +65,6 @@ pub enum Schedule {
         #[serde(default)]
         warm_up: usize,
     },
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 fn default_factor() -> f64 {

@@ -1,8 +1,9 @@
 //! A directory to run the program in.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -37,6 +38,21 @@ impl Workspace {
         place.write_split("train", 200);
         place.write_split("t10k", 50);
         place
+    }
+
+    /// Predicts with the model `run` for lines of standard input.
+    pub fn stream(&self, lines: &str, more: &[&str]) -> Run {
+        let mut command =
+            self.command(&[&["predict", "run", "-", "--device", "cpu"], more].concat());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(lines.as_bytes()).unwrap();
+        drop(input);
+        Run::from(child.wait_with_output().unwrap())
     }
 
     pub fn write_split(&self, prefix: &str, count: u32) {

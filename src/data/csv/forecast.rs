@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::super::source::{ForecastOrigin, ForecastRequest, ForecastStart};
-use super::splits::{PreparedRows, named};
+use super::splits::PreparedRows;
 use super::{Csv, TableSeries};
 use crate::error::{Error, Result};
-use crate::messages::{did_you_mean, excerpt, listed};
+use crate::messages::{did_you_mean, excerpt, listed, named};
 
 /// The most groups that a message lists.
 const MOST_LISTED: usize = 20;
@@ -103,9 +103,7 @@ impl Csv {
         let chosen = chosen.ok_or_else(|| Error::file(path, "has no row to continue"))?;
         let mut notes = vec![];
         let short = series.iter().filter(|series| series.rows() < steps);
-        let short =
-            short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
-        let short: Vec<String> = short.collect();
+        let short: Vec<String> = short.map(TableSeries::named_rows).collect();
         if !short.is_empty() {
             notes.push(format!(
                 "{} groups have fewer rows than a window of {steps}: {}",

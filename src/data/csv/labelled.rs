@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::super::preparation::Preparation;
-use super::splits::{named, read};
+use super::splits::read;
 use super::{Csv, TableRows, TableSeries};
 use crate::error::{Error, Result};
-use crate::messages::excerpt;
+use crate::messages::named;
 
 impl Csv {
     /// Reads all windows of a file that have targets; see
@@ -82,9 +82,7 @@ impl Csv {
         let steps = self.steps?;
         let least = steps + self.horizon;
         let short = series.iter().filter(|series| series.rows() < least);
-        let short =
-            short.map(|series| format!("{} ({} rows)", excerpt(&series.name), series.rows()));
-        let short: Vec<String> = short.collect();
+        let short: Vec<String> = short.map(TableSeries::named_rows).collect();
         (!short.is_empty()).then(|| {
             format!(
                 "{} series are not evaluated, because a window of {steps} rows and its target need \

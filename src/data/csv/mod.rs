@@ -104,7 +104,7 @@ pub struct Csv {
     pub calendar: Vec<CalendarCycle>,
     /// Whether the network predicts differences of the targets from the last known values of the
     /// same columns, which must be inputs. They are added again in all predictions.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
     /// The differences of the targets' columns, which must be inputs, from their values so many
     /// rows before, or at the beginning of the window, are inputs too.
@@ -112,11 +112,11 @@ pub struct Csv {
     pub differences: Vec<usize>,
     /// Rows at the beginning of each window whose targets are neither learnt nor scored, with
     /// `every_step`: they only give context.
-    #[serde(default, skip_serializing_if = "is_no_row")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub context: usize,
     /// The part of the training split that is the validation split, taken like the test split: the
     /// last rows, or random series. Early stopping is decided by it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub validation_fraction: f64,
     /// How to treat inputs that are missing. A missing target is neither learnt nor scored.
     #[serde(default)]
@@ -159,18 +159,6 @@ fn is_point(decimal: &char) -> bool {
     *decimal == '.'
 }
 
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-fn is_no_row(rows: &usize) -> bool {
-    *rows == 0
-}
-
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
-}
-
 fn default_stride() -> usize {
     1
 }
@@ -204,6 +192,11 @@ pub(crate) struct TableSeries<V = f64> {
 }
 
 impl<V> TableSeries<V> {
+    /// The name and the number of rows, for messages.
+    pub fn named_rows(&self) -> String {
+        format!("{} ({} rows)", excerpt(&self.name), self.rows())
+    }
+
     /// R.
     pub fn rows(&self) -> usize {
         self.lines.len()

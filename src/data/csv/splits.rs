@@ -11,12 +11,10 @@ use super::pieces::Piece;
 use super::{Csv, TableRows, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::files;
-use crate::messages::excerpt;
+use crate::messages::{excerpt, named};
 
 /// The largest file of a table, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
-/// The most series that a sentence names.
-const MOST_NAMED: usize = 10;
 
 /// The series of a file, prepared for a network.
 pub(in super::super) struct PreparedRows {
@@ -326,15 +324,6 @@ fn whole(series: &[TableSeries], split: Split) -> Vec<Piece> {
         split,
     };
     series.iter().enumerate().map(piece).collect()
-}
-
-/// Returns a list of at most [`MOST_NAMED`] names.
-pub(super) fn named(names: &[String]) -> String {
-    let first = names[..names.len().min(MOST_NAMED)].join(", ");
-    match names.len().saturating_sub(MOST_NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 impl TableSeries {

@@ -6,10 +6,10 @@ use std::path::Path;
 use super::super::preparation::Preparation;
 use super::super::source::{PredictionInputs, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
-use super::splits::named;
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::kernels::{IGNORE, MISSING};
+use crate::messages::named;
 
 /// Consecutive rows of a series.
 struct TableWindow<'a> {
@@ -267,8 +267,7 @@ impl Csv {
         let short = series
             .iter()
             .filter(|series| series.rows() < self.steps.unwrap_or(1));
-        let short = short.map(|series| format!("{} ({} rows)", series.name, series.rows()));
-        let short: Vec<String> = short.collect();
+        let short: Vec<String> = short.map(TableSeries::named_rows).collect();
         if !short.is_empty() {
             notes.push(format!(
                 "{} series have no prediction, because a window needs {steps} rows: {}",

@@ -4,7 +4,7 @@
 use super::{DataPart, Role};
 use crate::data::csv::{CalendarCycle, Csv, TableTask};
 use crate::data::{DataSource, baselines};
-use crate::messages::excerpt;
+use crate::messages::{excerpt, named};
 use crate::recipe::{DataRecipe, Recipe};
 
 /// The part of the training split of a forecast that is the validation split.
@@ -13,8 +13,6 @@ const VALIDATION: f64 = 0.2;
 /// compared.
 const COMPARED_STEPS: usize = 12;
 const COMPARED_WINDOWS: usize = 2000;
-/// The most columns that a sentence names.
-const MOST_NAMED: usize = 10;
 /// Inputs are added if the error falls below this share.
 const CLEARLY_LOWER: f64 = 0.98;
 
@@ -141,19 +139,13 @@ fn choose_inputs(csv: &mut Csv, seed: u64, parts: &mut [DataPart]) -> Vec<String
         for part in parts.iter_mut().filter(|part| part.role == Role::Input) {
             part.role = Role::LeftOut("the forecast is no better with it");
         }
-        let names = others
-            .iter()
-            .take(MOST_NAMED)
-            .map(|name| format!("`{}`", excerpt(name)));
+        let names = others.iter().map(|name| format!("`{}`", excerpt(name)));
+        let names: Vec<String> = names.collect();
         let them = if others.len() == 1 { "it" } else { "them" };
-        let more = match others.len().saturating_sub(MOST_NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         sentences.push(format!(
-            "left out: {}{more}: a linear regression on the validation split is no better with \
+            "left out: {}: a linear regression on the validation split is no better with \
              {them}; add {them} to data.inputs to use {them}",
-            names.collect::<Vec<_>>().join(", ")
+            named(&names)
         ));
     }
     *csv = best;

@@ -61,8 +61,8 @@ pub(super) struct DenseOptions<'a> {
     pub lora_rank: Option<usize>,
 }
 
-/// Keys of a layer's entry, beside those that are read.
-const ENTRY_KEYS: [&str; 8] = [
+/// Keys of the entry of a layer or model, beside those that are read.
+pub(super) const ENTRY_KEYS: [&str; 8] = [
     "module",
     "class_name",
     "config",

@@ -162,18 +162,8 @@ pub(super) fn read(description: &Value) -> Result<Option<DescribedModel>> {
 
 /// Refuses keys of the description whose meaning is not known.
 fn check_keys(description: &Value, label: &str) -> Result<()> {
-    const KNOWN: [&str; 8] = [
-        "module",
-        "class_name",
-        "config",
-        "registered_name",
-        "build_config",
-        "compile_config",
-        "shared_object_id",
-        "name",
-    ];
     let mut keys = description.as_object().into_iter().flatten();
-    match keys.find(|(key, value)| !value.is_null() && !KNOWN.contains(&&key[..])) {
+    match keys.find(|(key, value)| !value.is_null() && !layers::ENTRY_KEYS.contains(&&key[..])) {
         None => Ok(()),
         Some((key, _)) => Err(Error::usage(format!(
             "{label}: gatescan does not know `{}` in config.json",
