@@ -172,7 +172,7 @@ def main():
     parser.add_argument("--gatescan", default=ROOT / "target/release/gatescan", type=pathlib.Path)
     parser.add_argument("--directory", default=ROOT / "target/public-tables", type=pathlib.Path)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seeds", default=3, type=int, help="the mean over so many seeds is reported")
+    parser.add_argument("--seeds", default=3, type=int, help="the mean over N seeds is reported")
     parser.add_argument("--split", default="test", choices=["test", "validation"])
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only these tables")
     parser.add_argument("--newest", action="store_true", help="the newest versions of the packages")

@@ -81,7 +81,7 @@ fn parse_range(text: &str) -> Result<Range<usize>, String> {
     range.ok_or_else(|| "expected two whole numbers, as in 0..1000".to_string())
 }
 
-/// What was evaluated, and the result.
+/// The evaluated data and the result.
 struct Evaluated<'a> {
     model: &'a Model,
     data: &'a EvaluationData,
@@ -141,7 +141,7 @@ impl Eval {
         })
     }
 
-    /// What is evaluated, in messages.
+    /// The name of the evaluated data in messages.
     fn evaluated_name(&self, data: &EvaluationData) -> String {
         match (&self.data, data.split) {
             (None, split) => format!("the {} split", split_name(split)),
@@ -264,7 +264,7 @@ impl Eval {
         text
     }
 
-    /// What a file of `--data` holds.
+    /// A sentence on the contents of a file of `--data`.
     fn contents(&self, data: &EvaluationData, sequences: usize) -> String {
         let name = self.evaluated_name(data);
         let steps = data.data.steps;

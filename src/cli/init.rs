@@ -174,7 +174,7 @@ fn found<'a>(proposal: &'a Proposal, path: &'a Path) -> impl Iterator<Item = Str
     findings.chain(proposal.splits.notes.iter().cloned())
 }
 
-/// What the user does for a decision about the data at `path`.
+/// The remedy for a decision about the data at `path`.
 pub fn decide(decision: Decision, path: &str) -> String {
     match decision {
         Decision::Target => "name the target column with --target COLUMN".into(),

@@ -472,7 +472,6 @@ mod tests {
             let Targets::Values { values, .. } = &mut data.targets else {
                 panic!("values expected")
             };
-            // What they are instead does not matter.
             values
                 .iter_mut()
                 .skip(5)

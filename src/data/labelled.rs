@@ -44,9 +44,10 @@ pub struct LabelledData {
     pub data: Dataset,
     /// The split of the path that `data` is; `None` for all of a file.
     pub split: Option<Split>,
-    /// What the sequences were cut from; `None` for sequences that a file holds as such.
+    /// The rows or values that the sequences were cut from; `None` for sequences that a file holds
+    /// as such.
     pub extent: Option<Extent>,
-    /// What was left out or changed, one clause each.
+    /// Clauses on what was left out or changed.
     pub notes: Vec<String>,
 }
 

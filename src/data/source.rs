@@ -245,7 +245,7 @@ pub struct PredictionInputs {
     pub data: Dataset,
     /// The rows of each window of a table or series; `None` for sequences that are no windows.
     pub windows: Option<WindowRows>,
-    /// What was left out or filled, one sentence each.
+    /// Sentences on rows left out and values filled.
     pub notes: Vec<String>,
 }
 

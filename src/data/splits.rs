@@ -55,7 +55,7 @@ pub struct Splits {
     pub test: Option<Arc<Dataset>>,
     /// How both were prepared; saved with the model.
     pub preparation: Preparation,
-    /// What was left out or filled, one sentence each.
+    /// Sentences on rows left out and values filled.
     pub notes: Vec<String>,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct CivilTime {
 }
 
 impl CivilTime {
-    /// Returns the date and time of so many seconds since 1970.
+    /// Returns the date and time N seconds after the beginning of 1970.
     pub fn of(seconds: f64) -> CivilTime {
         let days = (seconds / SECONDS_OF_A_DAY).floor() as i64;
         let since_era = days + DAYS_BEFORE_1970;

@@ -26,7 +26,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 pub struct DecodedTable {
     /// CSV, without a byte-order mark.
     pub text: String,
-    /// What was guessed or changed, one sentence each.
+    /// Sentences on guesses and changes.
     pub notes: Vec<String>,
     /// The columns of a file of sequences.
     pub archive: Option<ArchiveColumns>,

@@ -106,7 +106,7 @@ pub struct Csv {
     /// same columns, which must be inputs. They are added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
-    /// The differences of the targets' columns, which must be inputs, from their values so many
+    /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<usize>,
@@ -207,7 +207,7 @@ impl<V> TableSeries<V> {
 pub(crate) struct TableRows {
     pub series: Vec<TableSeries>,
     pub classes: Vec<String>,
-    /// What was left out or changed, one sentence each.
+    /// Sentences on what was left out or changed.
     pub notes: Vec<String>,
 }
 

@@ -212,9 +212,9 @@ impl Csv {
 #[derive(Default)]
 pub(super) struct SeriesReader {
     pub series: Vec<TableSeries>,
-    /// Of each row of the file: its series.
+    /// The series of each row of the file.
     pub owners: Vec<usize>,
-    /// Of each row of the file: the cell of the column of times, if there is one.
+    /// The time of each row of the file, as its cell has it; empty without such a column.
     pub times: Vec<String>,
     numbers: HashMap<String, usize>,
     /// The lines of rows without a group.

@@ -19,7 +19,7 @@ const LARGEST_FILE: u64 = 1 << 30;
 /// The series of a file, prepared for a network.
 pub(in super::super) struct PreparedRows {
     pub series: Vec<TableSeries<f32>>,
-    /// What was left out or filled, one sentence each.
+    /// Sentences on rows left out and values filled.
     pub notes: Vec<String>,
 }
 

@@ -17,9 +17,9 @@ pub struct Array {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Elements {
-    /// Of type float32.
+    /// Elements of type float32.
     Floats(Vec<f32>),
-    /// Of type float64.
+    /// Elements of type float64.
     Doubles(Vec<f64>),
     /// Integers, and booleans as 0 and 1.
     Integers(Vec<i64>),

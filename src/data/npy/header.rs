@@ -107,7 +107,7 @@ fn kind_and_bytes(name: &str) -> Option<(char, usize)> {
     }
 }
 
-/// What to do with elements of a type that cannot be read.
+/// The remedy for elements of a type that cannot be read.
 fn remedy(kind_and_size: &str) -> &'static str {
     match kind_and_size.chars().next() {
         Some('O') => {

@@ -2,7 +2,7 @@
 
 use crate::messages::{counted, excerpt};
 
-/// What a comment begins with.
+/// The characters that begin a comment.
 const MARKS: [char; 2] = ['#', '%'];
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
@@ -105,7 +105,7 @@ fn line_changes(lines: &[&str], notes: &mut Vec<String>) -> Vec<LineChange> {
     changes
 }
 
-/// What the comment right above a table is.
+/// The kind of the comment right above a table.
 enum HeaderRole {
     /// A header whose first name begins with a mark.
     Plain,

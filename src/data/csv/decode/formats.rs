@@ -16,7 +16,7 @@ struct Magic {
     remedy: FormatRemedy,
 }
 
-/// What to do with a file of a known format.
+/// The remedy for a file of a known format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FormatRemedy {
     /// A function of pandas that reads it.

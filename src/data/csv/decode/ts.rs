@@ -18,7 +18,7 @@ struct TsHeader {
     target: TsTarget,
 }
 
-/// What the last part of each line is.
+/// The meaning of the last part of each line.
 #[derive(Debug, Default)]
 enum TsTarget {
     #[default]
