@@ -41,6 +41,7 @@ fn the_recipe_of_init_beats_the_baselines() {
         &recipe,
         &[
             "residual_on_last = true",
+            "residual_on_linear = true",
             "validation_fraction = 0.2",
             "missing = \"forward\"",
             "keep_best = true",
@@ -51,7 +52,7 @@ fn the_recipe_of_init_beats_the_baselines() {
     let model = evaluation["model"]["rmse"].as_f64().unwrap();
     let baselines = evaluation["baselines"].as_object().unwrap();
     assert_eq!(baselines.len(), 3, "{evaluation}");
-    for name in ["last value", "seasonal naive"] {
+    for name in ["last value", "seasonal naive", "linear regression"] {
         let found = baselines.iter().find(|(key, _)| key.starts_with(name));
         let error = found.expect(name).1["rmse"].as_f64().unwrap();
         assert!(model < error, "{name}: {evaluation}");

@@ -2,12 +2,11 @@
 //! value, the seasonal naive forecast and a linear regression on the same window; for classes, the
 //! most frequent one.
 
-use faer::{Mat, MatRef};
-
 use super::class_counts::class_counts;
+use super::least_squares::{System, least_squares};
 use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Inputs, Targets};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::MISSING;
 
 /// The relation of target values to inputs in a forecast.
@@ -33,8 +32,6 @@ pub struct Baseline {
 const MOST_COEFFICIENTS: usize = 2048;
 /// The most multiply-adds of a regression; with more, it is fitted to every n-th window.
 const MOST_WORK: f64 = 2e10;
-/// Windows that are added to a regression at a time.
-const BLOCK: usize = 1024;
 
 /// The constant prediction of the class that is the most frequent in training.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,7 +247,13 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
     if known.is_empty() {
         return Ok(None);
     }
-    let weights = least_squares(train, coefficients, &known)?;
+    let weights = least_squares(&System {
+        rows: known.len(),
+        coefficients,
+        outputs: train.width,
+        input: |row, column| train.row(known[row], column),
+        output: |row, k| train.target(known[row], k).unwrap_or_default(),
+    })?;
     let predict = |n: usize, k: usize| {
         let terms = (0..coefficients).map(|column| data.row(n, column) * weights[(column, k)]);
         Some(terms.sum::<f64>())
@@ -263,52 +266,6 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
         },
         loss: data.error(predict),
     }))
-}
-
-/// Returns the weights `[coefficients, K]` fitted to these windows.
-fn least_squares(train: &ValueWindows, coefficients: usize, windows: &[usize]) -> Result<Mat<f64>> {
-    let triangle = triangle(train, coefficients, windows);
-    let rows = triangle.nrows().min(coefficients);
-    let svd = triangle.get(..rows, ..coefficients).thin_svd();
-    let svd = svd.map_err(|error| {
-        Error::Failed(format!(
-            "the linear regression to compare the model with failed: {error:?}"
-        ))
-    })?;
-    let values = svd.S().column_vector();
-    let negligible = values[0] * f64::EPSILON * windows.len().max(coefficients) as f64;
-    let targets: MatRef<f64> = triangle.get(..rows, coefficients..);
-    let projected = svd.U().transpose() * targets;
-    let scaled = Mat::from_fn(projected.nrows(), train.width, |i, k| {
-        if values[i] > negligible {
-            projected[(i, k)] / values[i]
-        } else {
-            0.0
-        }
-    });
-    Ok(svd.V() * scaled)
-}
-
-/// Returns the triangle R of `[X Y] = Q R`, where X are windows and Y their targets, so that `|X b
-/// - Y|` is `|R_xx b - R_xy|` and a constant. Blocks of windows are added one after the other.
-fn triangle(train: &ValueWindows, coefficients: usize, windows: &[usize]) -> Mat<f64> {
-    let columns = coefficients + train.width;
-    let entry = |n: usize, column: usize| match column.checked_sub(coefficients) {
-        Some(k) => train.target(n, k).unwrap_or_default(),
-        None => train.row(n, column),
-    };
-    let mut triangle = Mat::<f64>::zeros(0, columns);
-    for block in windows.chunks(BLOCK) {
-        let above = triangle.nrows();
-        let stacked = Mat::from_fn(above + block.len(), columns, |i, j| {
-            match i.checked_sub(above) {
-                None => triangle[(i, j)],
-                Some(i) => entry(block[i], j),
-            }
-        });
-        triangle = stacked.qr().thin_R().to_owned();
-    }
-    triangle
 }
 
 /// Sequences of features with target values.

@@ -8,6 +8,7 @@ pub mod csv;
 mod dataset;
 pub mod idx;
 pub mod labelled;
+mod least_squares;
 pub mod npy;
 pub mod preparation;
 mod restore;

@@ -23,6 +23,11 @@ pub struct Preparation {
     /// from it; empty if targets are values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub residuals: Vec<usize>,
+    /// `[K, I]`: the weights, in the units of the data, by which prepared inputs of the same step
+    /// are added to each target too, which is what they leave of the difference; empty if it is
+    /// the difference itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub linear: Vec<f64>,
     /// `[D]`: the last D inputs, which are differences of other inputs from earlier steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<InputDifference>,
@@ -265,6 +270,7 @@ impl Preparation {
                 "an input that is a difference has the scale {scale}; it must be finite and above 0"
             ));
         }
+        self.check_linear(inputs)?;
         if let Some(vocabulary) = &self.vocabulary {
             vocabulary.check(inputs, outputs)?;
         }
@@ -282,6 +288,24 @@ impl Preparation {
             None => Ok(()),
             Some(mean) => Err(format!(
                 "the value of a missing input is {mean}; it must be finite"
+            )),
+        }
+    }
+
+    fn check_linear(&self, inputs: usize) -> Result<(), String> {
+        let needed = self.residuals.len() * inputs;
+        if !self.linear.is_empty() && self.linear.len() != needed {
+            return Err(format!(
+                "it has {} weights of a linear regression, but {} differences of {inputs} inputs \
+                 have {needed}",
+                self.linear.len(),
+                self.residuals.len()
+            ));
+        }
+        match self.linear.iter().find(|weight| !weight.is_finite()) {
+            None => Ok(()),
+            Some(weight) => Err(format!(
+                "a weight of its linear regression is {weight}; it must be finite"
             )),
         }
     }

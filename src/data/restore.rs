@@ -98,13 +98,24 @@ impl Preparation {
         (0..rows.len() / width).flat_map(extended).collect()
     }
 
-    /// Returns the last value that output `k` is a difference from; 0 if it is none.
+    /// Returns what output `k` is a difference from: the last value, and what a linear regression
+    /// on the prepared inputs `[I]` adds to it; 0 if it is none.
     fn base(&self, k: usize, input: &[f32]) -> f64 {
         let last = self.residuals.get(k).and_then(|&feature| {
             let prepared = input.get(feature)?;
             Some(self.restore_input(feature, *prepared))
         });
-        last.unwrap_or(0.0)
+        last.unwrap_or(0.0) + self.linear_change(k, input)
+    }
+
+    /// Returns the change of target `k` from its last value by the linear regression; 0 without
+    /// one.
+    pub(super) fn linear_change(&self, k: usize, input: &[f32]) -> f64 {
+        let weights = self.linear.chunks(input.len().max(1)).nth(k);
+        let terms = weights.into_iter().flatten().zip(input);
+        terms
+            .map(|(weight, &input)| weight * f64::from(input))
+            .sum()
     }
 }
 
@@ -152,6 +163,17 @@ mod tests {
             let output = preparation.as_output(0, value, input);
             assert_eq!(output, [2.0, -2.0][row]);
         }
+    }
+
+    #[test]
+    fn a_linear_regression_is_added_too() {
+        let preparation = Preparation {
+            linear: vec![4.0, -2.0],
+            ..preparation()
+        };
+        // 0.5 * 4 - 2 * 3 = -4 is added to the last value.
+        assert_eq!(preparation.restore(&[2.0], &[0.5, 3.0]), [1_000_027.0]);
+        assert_eq!(preparation.as_output(0, 1_000_027.0, &[0.5, 3.0]), 2.0);
     }
 
     #[test]

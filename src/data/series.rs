@@ -60,6 +60,10 @@ pub struct Series {
     /// added to it in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
+    /// Whether the network predicts what a linear regression on the last value and its differences
+    /// leaves of that difference.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub residual_on_linear: bool,
     /// The differences of a file's values from those N steps before, or from the first of the
     /// window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -119,6 +123,7 @@ impl Series {
             every_step: true,
             test_fraction: self.test_fraction,
             residual_on_last: self.residual_on_last,
+            residual_on_linear: self.residual_on_linear,
             differences: self.differences.clone(),
             context: self.context,
             validation_fraction: self.validation_fraction,
@@ -204,6 +209,7 @@ impl DataSource for Series {
         validate_context(self.context, Some(self.steps), true)?;
         let of_files = [
             ("residual_on_last", self.residual_on_last),
+            ("residual_on_linear", self.residual_on_linear),
             ("differences", !self.differences.is_empty()),
             ("context", self.context > 0),
             ("validation_fraction", self.validation_fraction > 0.0),
@@ -449,6 +455,7 @@ mod tests {
             season: None,
             normalise: false,
             residual_on_last: false,
+            residual_on_linear: false,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

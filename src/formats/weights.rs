@@ -58,6 +58,14 @@ pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(column).collect()
 }
 
+/// Returns `[K][I]`: the weights of the linear regression that is added to the last values; none
+/// without one.
+pub(super) fn linear_weights(model: &Model) -> Vec<Vec<f32>> {
+    let rows = model.preparation.linear.chunks(model.network.input_size);
+    let rounded = |row: &[f64]| row.iter().map(|&weight| weight as f32).collect();
+    rows.map(rounded).collect()
+}
+
 /// Means and deviations of all columns; `None` if the values are not normalised.
 pub(super) fn columns(normals: &[Normal]) -> Option<[Vec<f32>; 2]> {
     let all = |part: fn(&Normal) -> f64| normals.iter().map(|each| part(each) as f32).collect();

@@ -50,7 +50,7 @@ pub fn generate(
     let (preparation, steps) = (&model.preparation, context.steps());
     let differences = preparation.differences.len();
     let width = check(&model.network, differences, seed, known_width, context)?;
-    let predicted = model.network.head.size;
+    let (predicted, inputs) = (model.network.head.size, model.network.input_size);
     let mut stepper = match context {
         Context::CarriedState => Stepper::carrying_states(model, 1, device)?,
         Context::SlidingWindow(steps) => Stepper::of_window(model, steps, device)?,
@@ -80,7 +80,7 @@ pub fn generate(
         if start >= first_used {
             let outputs = stepper.executor.read(&newest)?;
             check_finite(&outputs, start - first_used + 1)?;
-            let values = preparation.restore(&outputs, &window[(steps - 1) * width..]);
+            let values = preparation.restore(&outputs, &read[read.len() - inputs..]);
             let values = values.iter().enumerate();
             series.extend(values.map(|(k, &value)| preparation.prepare_input(k, value)));
             let step = start - first_used;

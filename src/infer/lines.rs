@@ -142,7 +142,7 @@ impl<'a> LinePredictor<'a> {
         let outputs = probabilities_or_values(self.model, &prediction);
         own.states = Some(prediction.states);
         let outputs: Vec<f32> = outputs.iter().copied().collect();
-        let restored = preparation.restore(&outputs, &columns);
+        let restored = preparation.restore(&outputs, &values);
         let step = own.count;
         own.count += 1;
         let horizon = self.reader.format.horizon;

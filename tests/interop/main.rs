@@ -193,9 +193,16 @@ fn cases() -> Vec<Case> {
     normalised.network.head.loss = Loss::MeanSquaredError;
     let mut differences = case("differences", vec![layer(Lstm, 6)], every, &[]);
     differences.network.head.loss = Loss::MeanSquaredError;
-    let mut last_differences = case("differences-last", vec![layer(Gru, 6)], last, &[]);
-    last_differences.network.head.loss = Loss::MeanSquaredError;
-    cases.extend([values, normalised, differences, last_differences]);
+    cases.extend([values, normalised, differences]);
+    for (name, cell, reads) in [
+        ("differences-last", Gru, last),
+        ("differences-linear", Gru, every),
+        ("differences-linear-last", Lstm, last),
+    ] {
+        let mut case = case(name, vec![layer(cell, 6)], reads, &[]);
+        case.network.head.loss = Loss::MeanSquaredError;
+        cases.push(case);
+    }
     cases.extend([one_hot, embedded, tied]);
     cases
 }
@@ -237,6 +244,17 @@ impl Case {
                 "differences-last" => Preparation {
                     inputs: normals(2),
                     residuals: vec![1, 0, 1, 0],
+                    differences: vec![InputDifference {
+                        input: 1,
+                        lag: 2,
+                        scale: 2.5,
+                    }],
+                    ..normalised
+                },
+                "differences-linear" | "differences-linear-last" => Preparation {
+                    inputs: normals(2),
+                    residuals: vec![1, 0, 1, 0],
+                    linear: (0..12).map(|n| 0.25 - 0.0625 * f64::from(n)).collect(),
                     differences: vec![InputDifference {
                         input: 1,
                         lag: 2,

@@ -43,6 +43,7 @@ impl Csv {
         } = rows;
         notes.extend(own.fill(&mut series, path, known)?);
         own.subtract_last_values(&mut series);
+        own.subtract_linear(&mut series, known);
         let targets = own.targets.len();
         let prepared = series.iter();
         let prepared: Vec<TableSeries<f32>> = prepared

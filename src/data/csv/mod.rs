@@ -106,6 +106,11 @@ pub struct Csv {
     /// same columns, which must be inputs. They are added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
+    /// Whether the network predicts what a linear regression on the inputs of a row, with their
+    /// differences, leaves of these differences. It is fitted to the training split, and added
+    /// again in all predictions.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub residual_on_linear: bool,
     /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -248,6 +253,7 @@ impl Csv {
             missing_marks: None,
             calendar: vec![],
             residual_on_last: false,
+            residual_on_linear: false,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

@@ -2,6 +2,7 @@
 //! inputs.
 
 use super::super::Split;
+use super::super::least_squares::{System, least_squares};
 use super::super::preparation::{InputDifference, Normal, Preparation};
 use super::pieces::Piece;
 use super::{Csv, TableSeries, TableTask};
@@ -10,6 +11,7 @@ use crate::messages::excerpt;
 
 impl Csv {
     pub(super) fn validate_residuals(&self) -> Result<()> {
+        self.validate_linear()?;
         let field = match (self.residual_on_last, self.differences.is_empty()) {
             (true, _) => "data.residual_on_last",
             (false, false) => "data.differences",
@@ -31,6 +33,38 @@ impl Csv {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// A window knows no earlier rows, so its first rows lack differences that the regression was
+    /// fitted to.
+    fn validate_linear(&self) -> Result<()> {
+        if !self.residual_on_linear {
+            return Ok(());
+        }
+        if !self.residual_on_last {
+            return Err(Error::usage(
+                "data.residual_on_linear is set, but data.residual_on_last is not; set both, or \
+                 remove data.residual_on_linear",
+            ));
+        }
+        let longest = self.longest_lag();
+        let Some(steps) = self.steps else {
+            return Ok(());
+        };
+        if self.every_step && self.context < longest {
+            return Err(Error::usage(format!(
+                "data.residual_on_linear is set, and data.differences has the lag {longest}, so \
+                 data.context must be at least {longest}; it is {}",
+                self.context
+            )));
+        }
+        if longest < steps {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "data.residual_on_linear is set, and data.differences has the lag {longest}, so \
+             data.steps must be above {longest}; it is {steps}"
+        )))
     }
 
     /// Returns `[K]`: the input that each target is a difference from; nothing if targets are
@@ -91,6 +125,92 @@ impl Csv {
                 scale: column.deviation / change.deviation,
             });
         }
+    }
+
+    /// Learns the linear regression of the targets, which are differences, on the prepared inputs
+    /// of their step. Rows of the training split count whose differences all lie in it and whose
+    /// targets are known.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the regression fails.
+    pub(super) fn learn_linear(
+        &self,
+        series: &[TableSeries],
+        pieces: &[Piece],
+        preparation: &mut Preparation,
+    ) -> Result<()> {
+        if !self.residual_on_linear {
+            return Ok(());
+        }
+        let (width, targets) = (self.features(), self.targets.len());
+        let longest = self.longest_lag();
+        let (mut inputs, mut values): (Vec<f32>, Vec<f64>) = (vec![], vec![]);
+        for piece in pieces.iter().filter(|piece| piece.split == Split::Train) {
+            let own = &series[piece.series];
+            let prepared = own.prepared_inputs(piece.rows.clone(), preparation);
+            for step in longest..piece.rows.len().saturating_sub(self.horizon) {
+                let target = (piece.rows.start + step + self.horizon) * targets;
+                let target = &own.values[target..target + targets];
+                if target.iter().all(|value| value.is_finite()) {
+                    inputs.extend(&prepared[step * width..(step + 1) * width]);
+                    values.extend(target);
+                }
+            }
+        }
+        if values.is_empty() {
+            return Err(Error::data(format!(
+                "{}: no row of the training split has a target and differences from {longest} rows \
+                 before, so data.residual_on_linear has nothing to fit; use a longer file, or \
+                 shorter data.differences",
+                self.path.display()
+            )));
+        }
+        let weights = least_squares(&System {
+            rows: values.len() / targets,
+            coefficients: 1 + width,
+            outputs: targets,
+            input: |row: usize, column: usize| match column.checked_sub(1) {
+                Some(column) => f64::from(inputs[row * width + column]),
+                None => 1.0,
+            },
+            output: |row: usize, k: usize| values[row * targets + k],
+        })?;
+        // The constant is part of the mean of the targets.
+        let weights = (0..targets * width).map(|at| weights[(1 + at % width, at / width)]);
+        preparation.linear = weights.collect();
+        Ok(())
+    }
+
+    /// Subtracts from the target of each row the change that the linear regression predicts. In
+    /// data that are cut into windows, rows without the differences of all lags are in no window's
+    /// targets, and become unknown.
+    pub(super) fn subtract_linear(&self, series: &mut [TableSeries], preparation: &Preparation) {
+        let (width, targets) = (self.features(), self.targets.len());
+        if preparation.linear.is_empty() {
+            return;
+        }
+        let first = self.steps.map_or(0, |_| self.longest_lag());
+        for series in series {
+            let prepared = series.prepared_inputs(0..series.rows(), preparation);
+            for (row, values) in series.values.chunks_mut(targets).enumerate() {
+                let Some(step) = row.checked_sub(self.horizon) else {
+                    continue;
+                };
+                let input = &prepared[step * width..(step + 1) * width];
+                for (k, value) in values.iter_mut().enumerate() {
+                    *value -= if step < first {
+                        f64::NAN
+                    } else {
+                        preparation.linear_change(k, input)
+                    };
+                }
+            }
+        }
+    }
+
+    /// The longest lag of the differences that are inputs; 0 without any.
+    fn longest_lag(&self) -> usize {
+        self.differences.iter().copied().max().unwrap_or(0)
     }
 
     /// Learns how target values are normalized, and which inputs they are differences from. A

@@ -127,6 +127,10 @@ impl Csv {
         self.subtract_last_values(&mut series);
         if known.is_none() {
             self.learn_differences(&series, &pieces, &mut preparation);
+            self.learn_linear(&series, &pieces, &mut preparation)?;
+        }
+        self.subtract_linear(&mut series, &preparation);
+        if known.is_none() {
             self.learn_targets(&series, &pieces, &mut preparation);
         }
         self.cut(&series, &pieces, preparation, notes)
@@ -352,6 +356,21 @@ impl TableSeries {
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),
         }
+    }
+}
+
+impl TableSeries {
+    /// Returns the inputs `[R, I]` of these rows, which must be filled, as a network reads them,
+    /// with their differences.
+    pub(super) fn prepared_inputs(
+        &self,
+        rows: std::ops::Range<usize>,
+        preparation: &Preparation,
+    ) -> Vec<f32> {
+        let width = self.inputs.len() / self.rows().max(1);
+        let own = &self.inputs[rows.start * width..rows.end * width];
+        let prepared = Normal::prepare_all(&preparation.inputs, own);
+        preparation.with_differences(&prepared, width)
     }
 }
 

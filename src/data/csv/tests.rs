@@ -1,3 +1,4 @@
+use std::fmt::Write;
 use std::path::Path;
 
 use super::super::preparation::{Missing, Normal, Preparation};
@@ -580,4 +581,65 @@ fn a_number_beyond_f32_is_refused_with_its_line() {
         message.contains("t.csv: line 9: a number is too large for f32"),
         "{message}"
     );
+}
+
+#[test]
+fn a_linear_regression_leaves_what_it_does_not_predict() {
+    // a[t + 1] = a[t] + 0.5 (a[t] - a[t - 1]) - 0.25 (a[t - 1] - a[t - 2]) + b[t], and noise in row 21.
+    let (mut a, mut text) = (vec![5.0f64, 6.0, 4.0], "a,b\n".to_string());
+    let b = |row: usize| ((row * row) % 7) as f64 - 3.0;
+    for row in 0..30 {
+        if row >= 2 {
+            let change = 0.5 * (a[row] - a[row - 1]) - 0.25 * (a[row - 1] - a[row - 2]);
+            a.push(a[row] + change + b(row) + f64::from(u8::from(row == 27)));
+        }
+        writeln!(text, "{},{}", a[row], b(row)).expect("memory");
+    }
+    let mut csv = table(&["a", "b"], &["a"]);
+    (csv.steps, csv.horizon, csv.every_step) = (Some(4), 1, true);
+    (csv.residual_on_last, csv.residual_on_linear) = (true, true);
+    (csv.differences, csv.context) = (vec![1, 2], 2);
+    (csv.normalise, csv.test_fraction) = (true, 0.2);
+    let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
+    let preparation = &splits.preparation;
+    assert_eq!(preparation.linear.len(), 4);
+    // Of the training split nothing is left, of the test split the noise.
+    let deviation = preparation.targets[0].deviation;
+    let left = |data: &Dataset| -> Vec<f64> {
+        let known = values(data).iter().filter(|value| **value != MISSING);
+        known.map(|value| f64::from(*value) * deviation).collect()
+    };
+    let of_train = left(&splits.train);
+    assert!(
+        of_train.iter().all(|value| value.abs() < 1e-5),
+        "{of_train:?}"
+    );
+    let test = splits.test.expect("there is one");
+    let of_test = left(&test);
+    assert!(
+        (of_test[of_test.len() - 2] - 1.0).abs() < 1e-4,
+        "{of_test:?}"
+    );
+    // The predictions of a network without an output are those of the regression.
+    let last = test.input_rows(test.count - 1, 3..4);
+    let restored = preparation.restore(&[values(&test)[values(&test).len() - 1]], last);
+    assert!((restored[0] - a[29]).abs() < 1e-4, "{restored:?} {}", a[29]);
+}
+
+#[test]
+fn a_window_knows_the_rows_of_its_regression() {
+    let mut csv = table(&["a"], &["a"]);
+    (csv.steps, csv.horizon, csv.every_step) = (Some(4), 1, true);
+    csv.residual_on_linear = true;
+    let refused = |csv: &Csv, expected: &str| {
+        let problem = csv.validate_residuals().expect_err(expected).to_string();
+        assert!(problem.contains(expected), "{problem}");
+    };
+    refused(&csv, "data.residual_on_last is not");
+    (csv.residual_on_last, csv.differences) = (true, vec![1, 3]);
+    refused(&csv, "data.context must be at least 3; it is 0");
+    csv.context = 3;
+    assert!(csv.validate_residuals().is_ok());
+    (csv.every_step, csv.differences) = (false, vec![4]);
+    refused(&csv, "data.steps must be above 4; it is 4");
 }

@@ -1,6 +1,6 @@
 //! The program that builds the model in Keras and loads its weights.
 
-use super::super::weights::columns;
+use super::super::weights::{columns, linear_weights};
 use crate::cells::Cell;
 use crate::data::preparation::InputDifference;
 use crate::model::Model;
@@ -59,6 +59,9 @@ fn inputs(model: &Model) -> String {
     }
     if !preparation.differences.is_empty() {
         text += &differences(&preparation.differences);
+    }
+    if !preparation.linear.is_empty() {
+        text += "    prepared = x\n";
     }
     text += &match network.input {
         Input::Values => String::new(),
@@ -121,7 +124,11 @@ fn last_values(model: &Model) -> String {
     if columns.is_empty() {
         return String::new();
     }
-    let every = format!("keras.ops.take(inputs, {columns:?}, axis=-1)");
+    let mut every = format!("keras.ops.take(inputs, {columns:?}, axis=-1)");
+    let weights = linear_weights(model);
+    if !weights.is_empty() {
+        every += &format!(" + keras.ops.matmul(prepared, numpy.float32({weights:?}).T)");
+    }
     if model.network.head.reads == Reads::Every {
         return format!("    outputs = outputs + {every}\n");
     }

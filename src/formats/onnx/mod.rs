@@ -11,7 +11,7 @@ mod scan;
 
 use prost::Message;
 
-use super::weights::{columns, parameter};
+use super::weights::{columns, linear_weights, parameter};
 use crate::data::preparation::InputDifference;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -52,8 +52,8 @@ pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
         let lengths = value("lengths", INT32, &[AxisSize::Batch]);
         graph.input.push(lengths);
     }
-    let output = graph.layers(model, inputs, lengths)?;
-    graph.head(model, &output, lengths)?;
+    let output = graph.layers(model, inputs.clone(), lengths)?;
+    graph.head(model, &inputs, &output, lengths)?;
     graph.name = model.recipe.name.clone();
     let file = ModelProto {
         ir_version: IR_VERSION,
@@ -211,8 +211,14 @@ impl GraphProto {
     }
 
     /// Adds the outputs, in the units of the data, and the probabilities of a network that
-    /// classifies.
-    fn head(&mut self, model: &Model, layers: &LayerOutput, lengths: bool) -> Result<()> {
+    /// classifies. `inputs` are the first layer's.
+    fn head(
+        &mut self,
+        model: &Model,
+        inputs: &str,
+        layers: &LayerOutput,
+        lengths: bool,
+    ) -> Result<()> {
         let head = model.network.head;
         let mut shape = vec![AxisSize::Batch, AxisSize::Fixed(head.size)];
         if head.reads == Reads::Every {
@@ -234,7 +240,7 @@ impl GraphProto {
             self.node("Add", &[&scaled, &means], restored);
         }
         if is_residual {
-            let last = self.last_values(model, lengths);
+            let last = self.last_values(model, inputs, lengths);
             self.node("Add", &["outputs.differences", &last], "outputs");
         }
         self.output.push(value("outputs", FLOAT, &shape));
@@ -249,13 +255,16 @@ impl GraphProto {
 
     /// Adds the values that the outputs are differences from, in the units of the data: `[B, T,
     /// K]`, or `[B, K]` at the last valid steps for a head that reads these.
-    fn last_values(&mut self, model: &Model, lengths: bool) -> String {
+    fn last_values(&mut self, model: &Model, inputs: &str, lengths: bool) -> String {
         let columns = model.preparation.residuals.iter();
         let columns: Vec<i64> = columns.map(|&column| column as i64).collect();
         let columns = self.ints("residuals.columns", &columns);
         let axis = AttributeProto::int("axis", 2);
         let gathered = ["inputs".to_string(), columns];
-        let every = self.push("Gather", &gathered, &["residuals.every"], vec![axis]);
+        let mut every = self.push("Gather", &gathered, &["residuals.every"], vec![axis]);
+        if !model.preparation.linear.is_empty() {
+            every = self.with_linear_change(model, inputs, every);
+        }
         if model.network.head.reads == Reads::Every {
             return every;
         }
@@ -275,6 +284,16 @@ impl GraphProto {
         let step = self.node("Unsqueeze", &[&step, &axes], "residuals.indices");
         let batch = AttributeProto::int("batch_dims", 1);
         self.push("GatherND", &[every, step], &["residuals.last"], vec![batch])
+    }
+
+    /// Adds to the last values `[B, T, K]` what a linear regression on the prepared inputs adds.
+    fn with_linear_change(&mut self, model: &Model, inputs: &str, last_values: String) -> String {
+        let [outputs, features] = [model.network.head.size, model.network.input_size];
+        let weights = linear_weights(model).concat();
+        let weights = self.transposed("residuals.weights", &weights, outputs, features);
+        let read = self.transpose(inputs, "residuals.inputs", &[1, 0, 2]);
+        let change = self.node("MatMul", &[&read, &weights], "residuals.change");
+        self.node("Add", &[&last_values, &change], "residuals.linear")
     }
 
     /// Adds the linear head.

@@ -1,6 +1,6 @@
 //! The module that has a model's network in PyTorch and loads its weights.
 
-use super::super::weights::columns;
+use super::super::weights::{columns, linear_weights};
 use super::export::Stack;
 use crate::cells::Cell;
 use crate::data::preparation::{InputDifference, Normal, Preparation};
@@ -27,6 +27,7 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
         body.forward += "        x = (x - self.inputs_mean) / self.inputs_deviation\n";
     }
     let has_differences = body.add_differences(&model.preparation);
+    body.complete_last_values(model);
     let denormalises = body.add_buffers("outputs", &model.preparation.targets);
     let denormalised = if denormalises {
         " * self.outputs_deviation + self.outputs_mean"
@@ -124,12 +125,25 @@ impl ModuleBody {
             return "";
         }
         self.forward += &format!("        last_values = x[..., {columns:?}]\n");
-        if model.network.head.reads == Reads::Last {
+        " + last_values"
+    }
+
+    /// Adds to them what a linear regression on the prepared inputs adds, and takes those of the
+    /// steps that the head reads.
+    fn complete_last_values(&mut self, model: &Model) {
+        let weights = linear_weights(model);
+        if !weights.is_empty() {
+            self.build += &format!(
+                "        self.register_buffer(\"linear\", torch.tensor({weights:?}), \
+                 persistent=False)\n"
+            );
+            self.forward += "        last_values = last_values + x @ self.linear.T\n";
+        }
+        if !model.preparation.residuals.is_empty() && model.network.head.reads == Reads::Last {
             self.forward += "        steps = torch.full([len(x)], x.shape[1]) if lengths is None else \
                              torch.as_tensor(lengths)\n        \
                              last_values = last_values[torch.arange(len(x)), steps - 1]\n";
         }
-        " + last_values"
     }
 
     /// Adds the inputs that are differences from earlier steps; returns whether there are any.

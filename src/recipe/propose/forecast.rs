@@ -1,7 +1,7 @@
-//! The choices of a recipe for a forecast: differences, inputs and the validation split. They are
+//! The choices of a recipe for a forecast: inputs and the validation split. They are
 //! made on the training split; the test split decides nothing.
 
-use super::{DataPart, Role};
+use super::{DataPart, Role, differences};
 use crate::data::csv::{CalendarCycle, Csv, TableTask};
 use crate::data::{DataSource, baselines};
 use crate::messages::{excerpt, named};
@@ -27,10 +27,7 @@ pub(super) fn choose(recipe: &mut Recipe, parts: &mut [DataPart]) -> Vec<String>
                 series.validation_fraction = fraction;
                 series.load(seed, None).is_ok()
             });
-            let season = season(series, seed);
-            series.differences = lags(season, 1);
-            series.context = context(season, series.steps);
-            season.map(sentence).into_iter().collect()
+            differences::choose(series, seed)
         }
         DataRecipe::Csv(csv) if is_forecast(csv) => {
             csv.residual_on_last = true;
@@ -39,10 +36,7 @@ pub(super) fn choose(recipe: &mut Recipe, parts: &mut [DataPart]) -> Vec<String>
                 csv.load(seed, None).is_ok()
             });
             let mut sentences = choose_inputs(csv, seed, parts);
-            let season = season(csv, seed);
-            csv.differences = lags(season, csv.horizon);
-            csv.context = csv.steps.map_or(0, |steps| context(season, steps));
-            sentences.extend(season.map(sentence));
+            sentences.extend(differences::choose(csv, seed));
             sentences
         }
         _ => vec![],
@@ -53,37 +47,6 @@ pub(super) fn choose(recipe: &mut Recipe, parts: &mut [DataPart]) -> Vec<String>
 /// for a window.
 fn fitting_validation(mut fits: impl FnMut(f64) -> bool) -> f64 {
     if fits(VALIDATION) { VALIDATION } else { 0.0 }
-}
-
-/// Returns the season of a forecast, if on the validation split the value one season before is a
-/// better forecast than the last value.
-fn season(data: &dyn DataSource, seed: u64) -> Option<usize> {
-    let splits = data.load(seed, None).ok()?;
-    let (validation, forecast) = (splits.validation.as_deref()?, data.forecast()?);
-    baselines::useful_season(&splits.train, validation, &forecast, &splits.preparation)
-}
-
-/// Returns the lags of differences that are inputs: one step and, with a season, those of the
-/// seasonal naive forecast and of its last error.
-fn lags(season: Option<usize>, horizon: usize) -> Vec<usize> {
-    let of_season = season.map(|season| [season.saturating_sub(horizon), season]);
-    let mut lags: Vec<usize> = of_season.into_iter().flatten().chain([1]).collect();
-    lags.retain(|&lag| lag > 0);
-    lags.sort_unstable();
-    lags.dedup();
-    lags
-}
-
-/// Returns the steps of a window before which differences from the season before are unknown.
-fn context(season: Option<usize>, steps: usize) -> usize {
-    season.filter(|&season| season < steps).unwrap_or(0)
-}
-
-fn sentence(season: usize) -> String {
-    format!(
-        "the values repeat after {season} steps: on the validation split, the value one season \
-         before is a better forecast than the last value"
-    )
 }
 
 /// Whether the targets are later values of inputs.

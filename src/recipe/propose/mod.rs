@@ -2,6 +2,7 @@
 
 mod arrays;
 mod budget;
+mod differences;
 mod forecast;
 mod images;
 mod prose;
@@ -407,6 +408,9 @@ fn comment(key: &str) -> Option<&'static str> {
         "calendar" => "Sine and cosine of the position of each row in these cycles are inputs.",
         "residual_on_last" => {
             "The network predicts differences from the last value; predictions are values."
+        }
+        "residual_on_linear" => {
+            "The network predicts what a linear regression leaves of these differences."
         }
         "differences" => "Differences of the targets from so many rows before are inputs.",
         "context" => "Rows at the beginning of a window without a target.",

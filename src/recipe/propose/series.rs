@@ -43,6 +43,7 @@ pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedDat
                 Missing::Refuse
             },
             residual_on_last: false,
+            residual_on_linear: false,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

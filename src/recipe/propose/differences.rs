@@ -1,0 +1,198 @@
+//! The choices of a recipe for a forecast: its season, the differences that are inputs, and whether
+//! the network predicts what a linear regression leaves. They are made on the validation split.
+
+use crate::data::csv::Csv;
+use crate::data::preparation::Normal;
+use crate::data::series::Series;
+use crate::data::{DataSource, Dataset, Targets, baselines};
+use crate::kernels::MISSING;
+use crate::messages::named;
+
+/// The numbers of consecutive lags of which the regression with the smallest error is chosen.
+const CONSECUTIVE: [usize; 11] = [0, 1, 2, 3, 5, 8, 12, 17, 24, 35, 48];
+
+/// More lags are chosen if the error falls below this share.
+const CLEARLY_LOWER: f64 = 0.99;
+
+/// Data whose targets are later values of inputs.
+pub(super) trait Forecasting: DataSource + Clone {
+    /// T: rows of a window; `None` for whole series.
+    fn window(&self) -> Option<usize>;
+    /// Rows from an input to its target.
+    fn horizon(&self) -> usize;
+    /// Makes the differences of these lags inputs. The first `context` rows of a window have no
+    /// targets; `linear` is `residual_on_linear`.
+    fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool);
+}
+
+impl Forecasting for Series {
+    fn window(&self) -> Option<usize> {
+        Some(self.steps)
+    }
+
+    fn horizon(&self) -> usize {
+        1
+    }
+
+    fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool) {
+        (self.differences, self.context, self.residual_on_linear) = (lags, context, linear);
+    }
+}
+
+impl Forecasting for Csv {
+    fn window(&self) -> Option<usize> {
+        self.steps
+    }
+
+    fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool) {
+        let context = if self.every_step { context } else { 0 };
+        (self.differences, self.context, self.residual_on_linear) = (lags, context, linear);
+    }
+}
+
+/// Sets the differences of data with a validation split. Returns sentences on what was chosen.
+pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
+    let season = season(data, seed);
+    let of_season = of_season(season, data.horizon());
+    let mut sentences: Vec<String> = season.map(season_sentence).into_iter().collect();
+    if let Some((lags, error, last_value)) = linear(data, &of_season, seed) {
+        sentences.push(format!(
+            "on the validation split, a linear regression on the last value and its differences \
+             from {} rows before has the error {:.4}, the last value {:.4} (in deviations): the \
+             network predicts what the regression leaves",
+            named_lags(&lags),
+            error.sqrt(),
+            last_value.sqrt()
+        ));
+        let context = longest(&lags);
+        data.set_differences(lags, context, true);
+        return sentences;
+    }
+    let context = data
+        .window()
+        .and_then(|steps| season.filter(|&season| season < steps));
+    data.set_differences(sorted(of_season, [1]), context.unwrap_or(0), false);
+    sentences
+}
+
+/// Returns the season of a forecast, if on the validation split the value one season before is a
+/// better forecast than the last value.
+fn season(data: &impl Forecasting, seed: u64) -> Option<usize> {
+    let splits = data.load(seed, None).ok()?;
+    let (validation, forecast) = (splits.validation.as_deref()?, data.forecast()?);
+    baselines::useful_season(&splits.train, validation, &forecast, &splits.preparation)
+}
+
+/// Returns the lags of the seasonal naive forecast and of its last error.
+fn of_season(season: Option<usize>, horizon: usize) -> Vec<usize> {
+    let lags = season.map(|season| [season.saturating_sub(horizon), season]);
+    lags.into_iter().flatten().filter(|&lag| lag > 0).collect()
+}
+
+fn sorted(lags: Vec<usize>, more: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    let mut lags = lags;
+    lags.extend(more);
+    lags.sort_unstable();
+    lags.dedup();
+    lags
+}
+
+fn longest(lags: &[usize]) -> usize {
+    lags.iter().copied().max().unwrap_or(0)
+}
+
+/// Returns the mean squared error at the last steps of the windows of the validation split, in
+/// deviations of the inputs that the targets are later values of: of the regression, or of the
+/// last value.
+fn error(data: &impl Forecasting, lags: &[usize], linear: bool, seed: u64) -> Option<f64> {
+    let mut tried = data.clone();
+    tried.set_differences(lags.to_vec(), longest(lags), linear);
+    let splits = tried.load(seed, None).ok()?;
+    let (validation, preparation) = (splits.validation?, splits.preparation);
+    let normal = |normals: &[Normal], k: usize| normals.get(k).copied().unwrap_or(Normal::IDENTITY);
+    let squares: Vec<f64> = last_targets(&validation)?
+        .filter(|(_, value)| *value != MISSING)
+        .map(|(k, value)| {
+            let Normal { mean, deviation } = normal(&preparation.targets, k);
+            // The mean is the constant of the regression.
+            let mean = if linear { 0.0 } else { mean };
+            let input = normal(&preparation.inputs, preparation.residuals[k]);
+            let error = f64::from(value) * deviation + mean;
+            (error / input.deviation).powi(2)
+        })
+        .collect();
+    let sum: f64 = squares.iter().sum();
+    (!squares.is_empty()).then(|| sum / squares.len() as f64)
+}
+
+/// The targets of the last step of each sequence, with the index of their column.
+fn last_targets(data: &Dataset) -> Option<impl Iterator<Item = (usize, f32)>> {
+    let Targets::Values {
+        values,
+        width,
+        per_step,
+    } = &data.targets
+    else {
+        return None;
+    };
+    let rows = if *per_step { data.steps } else { 1 };
+    let sequences = values.chunks(rows * width);
+    Some(
+        sequences
+            .flat_map(move |values| values[values.len() - width..].iter().copied().enumerate()),
+    )
+}
+
+fn season_sentence(season: usize) -> String {
+    format!(
+        "the values repeat after {season} steps: on the validation split, the value one season \
+         before is a better forecast than the last value"
+    )
+}
+
+/// Names ascending lags; those that follow each other as a range.
+fn named_lags(lags: &[usize]) -> String {
+    let runs = lags.chunk_by(|a, b| a + 1 == *b);
+    let names = runs.map(|run| match run {
+        [one] => one.to_string(),
+        _ => format!("{} to {}", run[0], run[run.len() - 1]),
+    });
+    named(&names.collect::<Vec<_>>())
+}
+
+/// Returns the lags of the linear regression with the smallest mean squared error on the validation
+/// split, that error and the last value's, in squared deviations; `None` if the last value is as
+/// good.
+fn linear(
+    data: &impl Forecasting,
+    of_season: &[usize],
+    seed: u64,
+) -> Option<(Vec<usize>, f64, f64)> {
+    let steps = data.window()?;
+    let mut best: Option<(Vec<usize>, f64)> = None;
+    let consecutive = CONSECUTIVE.iter().map(|&count| sorted(vec![], 1..=count));
+    let with_season = CONSECUTIVE
+        .iter()
+        .map(|&count| sorted(of_season.to_vec(), 1..=count));
+    for lags in consecutive.chain(with_season) {
+        if longest(&lags) >= steps {
+            continue;
+        }
+        let Some(error) = error(data, &lags, true, seed) else {
+            continue;
+        };
+        if best
+            .as_ref()
+            .is_none_or(|(_, lowest)| error < lowest * CLEARLY_LOWER)
+        {
+            best = Some((lags, error));
+        }
+    }
+    let (lags, lowest) = best?;
+    let last_value = error(data, &[], false, seed)?;
+    (lowest < last_value).then_some((lags, lowest, last_value))
+}
