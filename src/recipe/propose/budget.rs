@@ -4,7 +4,7 @@
 //! public tables.
 
 use crate::data::Splits;
-use crate::network::{Dropout, Init};
+use crate::network::Dropout;
 use crate::recipe::Recipe;
 use crate::recipe::optimizer::Optimizer;
 
@@ -12,8 +12,9 @@ use crate::recipe::optimizer::Optimizer;
 const PATIENT_UPDATES: usize = 300;
 /// The fewest epochs of that.
 const LEAST_PATIENCE: usize = 8;
-/// The learning rate of a network that predicts what a linear regression leaves.
+/// Learning rate and weight decay of a network that predicts what a linear regression leaves.
 const LINEAR_LEARNING_RATE: f32 = 0.001;
+const LINEAR_WEIGHT_DECAY: f64 = 1.0;
 /// Sequences that need no dropout.
 const MANY: usize = 2000;
 
@@ -48,15 +49,14 @@ pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
     let count = splits.train.count;
     let is_linear = !splits.preparation.linear.is_empty();
     let is_seasonal = splits.preparation.differences.len() > splits.train.targets.outputs();
-    let mut budget = Budget::of(count);
-    if is_linear {
-        budget.learning_rate = LINEAR_LEARNING_RATE;
-        // Training begins at the regression.
-        recipe.network.head.init = Init::Zeros;
-    }
+    let budget = Budget::of(count);
     recipe.batch_size = budget.batch_size;
     recipe.network.set_hidden_size(budget.hidden_size);
-    recipe.optimizer = Optimizer::adam(budget.learning_rate);
+    recipe.optimizer = if is_linear {
+        Optimizer::adamw(LINEAR_LEARNING_RATE, LINEAR_WEIGHT_DECAY)
+    } else {
+        Optimizer::adam(budget.learning_rate)
+    };
     let updates = count.div_ceil(budget.batch_size).max(1);
     recipe.epochs = budget.updates.div_ceil(updates).max(3);
     if splits.validation.is_none() {
@@ -64,14 +64,13 @@ pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
     }
     recipe.keep_best = true;
     recipe.patience = Some(PATIENT_UPDATES.div_ceil(updates).max(LEAST_PATIENCE));
-    if count >= MANY || is_seasonal && !is_linear {
+    if count >= MANY || is_seasonal || is_linear {
         return;
     }
-    let kept = if is_linear { (1.0, 0.5) } else { (0.9, 0.8) };
     for layer in &mut recipe.network.layers {
         layer.dropout = Dropout {
-            input_keep_prob: kept.0,
-            output_keep_prob: kept.1,
+            input_keep_prob: 0.9,
+            output_keep_prob: 0.8,
             ..Dropout::default()
         };
     }

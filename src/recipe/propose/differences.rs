@@ -8,7 +8,8 @@ use crate::data::{DataSource, Dataset, Targets, baselines};
 use crate::kernels::MISSING;
 use crate::messages::named;
 
-/// The numbers of consecutive lags of which the regression with the smallest error is chosen.
+/// The numbers of consecutive lags, besides those of a whole window, of which the regression with
+/// the smallest error is chosen.
 const CONSECUTIVE: [usize; 11] = [0, 1, 2, 3, 5, 8, 12, 17, 24, 35, 48];
 
 /// More lags are chosen if the error falls below this share.
@@ -174,10 +175,9 @@ fn linear(
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
     let mut best: Option<(Vec<usize>, f64)> = None;
-    let consecutive = CONSECUTIVE.iter().map(|&count| sorted(vec![], 1..=count));
-    let with_season = CONSECUTIVE
-        .iter()
-        .map(|&count| sorted(of_season.to_vec(), 1..=count));
+    let counts = || CONSECUTIVE.into_iter().chain(steps.checked_sub(1));
+    let consecutive = counts().map(|count| sorted(vec![], 1..=count));
+    let with_season = counts().map(|count| sorted(of_season.to_vec(), 1..=count));
     for lags in consecutive.chain(with_season) {
         if longest(&lags) >= steps {
             continue;
