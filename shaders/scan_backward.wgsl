@@ -53,10 +53,13 @@ fn add_terms(sums: ptr<function, Sums>, loaded: Weights, at: u32) {
 
 // Computes elements p, p + stride, ... of the gradient of the vector that gates from_gate..to_gate
 // multiply.
-fn multiply_recurrent_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
+fn multiply_recurrent_back(
+    from_gate: u32, to_gate: u32, p: u32, share: u32, valid: bool,
+) -> Sums {
     var sums: Sums;
     let stride = stride_of(u.output_size);
-    let fours = u.hidden_size / 4u;
+    let inner = select(0u, u.hidden_size, valid);
+    let fours = inner / 4u;
     let rows = (u.hidden_size + 3u) / 4u;  // of a gate
     let cached_rows = CACHED / u.output_size;
     for (var gate = from_gate; gate < to_gate; gate++) {
@@ -70,8 +73,7 @@ fn multiply_recurrent_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> 
             add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
         }
         // The last lane, which may have fewer vec4s, takes the remaining terms.
-        let first_rest = select(u.hidden_size, fours * 4u, share == LANES - 1u);
-        for (var k = first_rest; k < u.hidden_size; k++) {
+        for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
             var rest = load_weights(row + fours, p, stride, false);
             for (var group = 0u; group < GROUPS; group++) {
                 for (var e = 0u; e < EACH; e++) {
@@ -89,10 +91,11 @@ fn multiply_recurrent_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> 
 }
 
 // Computes the gradient of m of unit j: that of W_hr m times W_hr.
-fn multiply_projection_back(group: u32, j: u32, share: u32) -> Rows {
+fn multiply_projection_back(group: u32, j: u32, share: u32, valid: bool) -> Rows {
     var sum = Rows(0.0);
     let first = RECURRENT_GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
-    let fours = u.output_size / 4u;
+    let inner = select(0u, u.output_size, valid);
+    let fours = inner / 4u;
     for (var four = share; four < fours; four += LANES) {
         let at = (RECURRENT_GATES * UNITS + four * 4u) * GROUPS + group;
         let x = dgates[at];
@@ -101,7 +104,7 @@ fn multiply_projection_back(group: u32, j: u32, share: u32) -> Rows {
         let w = dgates[at + 3u * GROUPS];
         sum = add_dot4(sum, load_weight(first + four * u.hidden_size, false), x, y, z, w);
     }
-    for (var p = select(u.output_size, fours * 4u, share == LANES - 1u); p < u.output_size; p++) {
+    for (var p = select(inner, fours * 4u, share == LANES - 1u); p < inner; p++) {
         let factors = load_weight(first + fours * u.hidden_size, false);
         sum += factors[p % 4u] * dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group];
     }
@@ -196,28 +199,32 @@ fn main(
             }
             barrier();
         }
-        for (var j = worker; j < u.hidden_size; j += WORKERS) {
+        for (var start = 0u; start < u.hidden_size; start += WORKERS) {
+            let own = own_element(start, worker, u.hidden_size);
             for (var group = 0u; group < GROUPS; group++) {
                 var dm = Rows(0.0);
                 if PROJECTED {
-                    dm = multiply_projection_back(group, j, share);
+                    dm = multiply_projection_back(group, own.index, share, own.exists);
                 }
-                if finishes(share, group) {
-                    unit_back(t, first_of(workgroup.x, group), group, j, dm);
+                if own.exists && finishes(share, group) {
+                    unit_back(t, first_of(workgroup.x, group), group, own.index, dm);
                 }
             }
         }
         barrier();
         if HAS_MIDDLE {
             let stride = stride_of(u.hidden_size);
-            for (var j = worker; j < stride; j += WORKERS) {
-                var dmiddle = multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, j, share);
-                for (var e = 0u; e < EACH; e++) {
-                    let own = j + e * stride;
-                    for (var group = 0u; group < GROUPS && own < u.hidden_size; group++) {
+            for (var start = 0u; start < stride; start += WORKERS) {
+                let own = own_element(start, worker, stride);
+                let j = own.index;
+                var dmiddle =
+                    multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, j, share, own.exists);
+                for (var e = 0u; e < EACH && own.exists; e++) {
+                    let unit = j + e * stride;
+                    for (var group = 0u; group < GROUPS && unit < u.hidden_size; group++) {
                         if finishes(share, group) {
                             let first = first_of(workgroup.x, group);
-                            middle_back(t, first, group, own, dmiddle[e][group]);
+                            middle_back(t, first, group, unit, dmiddle[e][group]);
                         }
                     }
                 }
@@ -226,13 +233,15 @@ fn main(
         }
         if RECURRENT_GATES > 0u {
             let stride = stride_of(u.output_size);
-            for (var p = worker; p < stride; p += WORKERS) {
-                var sums = multiply_recurrent_back(0u, FIRST_STAGE, p, share);
-                for (var e = 0u; e < EACH; e++) {
-                    let own = p + e * stride;
-                    for (var group = 0u; group < GROUPS && own < u.output_size; group++) {
+            for (var start = 0u; start < stride; start += WORKERS) {
+                let own = own_element(start, worker, stride);
+                let p = own.index;
+                var sums = multiply_recurrent_back(0u, FIRST_STAGE, p, share, own.exists);
+                for (var e = 0u; e < EACH && own.exists; e++) {
+                    let output = p + e * stride;
+                    for (var group = 0u; group < GROUPS && output < u.output_size; group++) {
                         if finishes(share, group) {
-                            add_dstate(first_of(workgroup.x, group), own, sums[e][group]);
+                            add_dstate(first_of(workgroup.x, group), output, sums[e][group]);
                         }
                     }
                 }

@@ -144,35 +144,43 @@ fn main(
     let top = clamp(max(longest, 1u), u.begin, u.end);
     for (var t = u.begin; t < top; t++) {
         if HAS_MIDDLE {
-            for (var j = worker; j < u.hidden_size; j += WORKERS) {
-                let products = multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, t < longest);
+            for (var start = 0u; start < u.hidden_size; start += WORKERS) {
+                let own = own_element(start, worker, u.hidden_size);
+                let valid = own.exists && t < longest;
+                let products = multiply_recurrent(0u, FIRST_STAGE, 0u, own.index, share, valid);
                 for (var group = 0u; group < GROUPS; group++) {
-                    if finishes(share, group) {
-                        apply_middle(t, first_of(workgroup.x, group), group, j, products[group]);
+                    if own.exists && finishes(share, group) {
+                        let first = first_of(workgroup.x, group);
+                        apply_middle(t, first, group, own.index, products[group]);
                     }
                 }
             }
             workgroupBarrier();
         }
-        for (var j = worker; j < u.hidden_size; j += WORKERS) {
+        for (var start = 0u; start < u.hidden_size; start += WORKERS) {
+            let own = own_element(start, worker, u.hidden_size);
+            let valid = own.exists && t < longest;
             let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
             let base = select(now, OUTPUTS, HAS_MIDDLE);
             let products =
-                multiply_recurrent(from_gate, RECURRENT_GATES, base, j, share, t < longest);
+                multiply_recurrent(from_gate, RECURRENT_GATES, base, own.index, share, valid);
             for (var group = 0u; group < GROUPS; group++) {
-                if finishes(share, group) {
-                    apply_cell(t, first_of(workgroup.x, group), group, j, now, products[group]);
+                if own.exists && finishes(share, group) {
+                    let first = first_of(workgroup.x, group);
+                    apply_cell(t, first, group, own.index, now, products[group]);
                 }
             }
         }
         workgroupBarrier();
         if PROJECTED {
-            for (var p = worker; p < u.output_size; p += WORKERS) {
+            for (var start = 0u; start < u.output_size; start += WORKERS) {
+                let own = own_element(start, worker, u.output_size);
+                let p = own.index;
                 for (var group = 0u; group < GROUPS; group++) {
                     let first = first_of(workgroup.x, group);
                     let at = p * GROUPS + group;
-                    let product = project(group, p, share, t < longest);
-                    if finishes(share, group) {
+                    let product = project(group, p, share, own.exists && t < longest);
+                    if own.exists && finishes(share, group) {
                         let length = load_lengths(first);
                         vectors[at] = finish_projection(t, first, p, length, vectors[at], product);
                     }

@@ -439,6 +439,7 @@ fn verify_detects_mutants_of_lane_sums_and_cached_weights() {
         for (from, to) in [
             ("distance < LANES", "distance < LANES / 2u"),
             ("at < CACHED;", "at + 1u < CACHED;"),
+            ("worker < count);", "worker + 1u < count);"),
         ] {
             let edit = ShaderEdit { kernel, from, to };
             assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());

@@ -56,7 +56,7 @@ impl Specialisation {
         };
         Specialisation {
             name: kernel.name(),
-            source: shader.parts.join("\n"),
+            source: shader.source(),
             parts: shader.parts,
             constants: shader.constants,
             args: (args.iter().enumerate())
@@ -764,4 +764,29 @@ fn bounds_of_inconsistent_sizes_are_not_proved() {
         Matrix::new(c, 3, 4),
     );
     assert!(transposed.bounds_are_proved());
+}
+
+/// The standard asks for a directive where a shader uses subgroups; naga refuses it.
+#[test]
+fn the_standard_source_enables_subgroups_where_they_are_used() {
+    let tile = |lanes| Tuning {
+        tile: Tile {
+            lanes,
+            ..Tile::SMALLEST
+        },
+        ..Tuning::default()
+    };
+    for (lanes, expected) in [(1, 0), (4, 2)] {
+        let network = network(Cell::Lstm, 32, Loss::CrossEntropy, Reads::Last);
+        let program = recorded(&network, Gradients::OfLoss, tile(lanes));
+        let calls = Phase::ALL.iter().flat_map(|&phase| program.calls(phase));
+        let enabled: BTreeSet<&str> = calls
+            .filter(|call| {
+                let source = call.kernel().shader().standard_source();
+                source.starts_with("enable subgroups;\n")
+            })
+            .map(|call| call.kernel().name())
+            .collect();
+        assert_eq!(enabled.len(), expected, "{enabled:?}");
+    }
 }

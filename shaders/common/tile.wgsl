@@ -14,6 +14,14 @@ fn finishes(share: u32, group: u32) -> bool {
     return group % LANES == share;
 }
 
+// The element of a worker among those from `start` on. Operations of subgroups need uniform control
+// flow, so that workers without an element take part in the loops too, with the last element.
+struct OwnElement { index: u32, exists: bool }
+
+fn own_element(start: u32, worker: u32, count: u32) -> OwnElement {
+    return OwnElement(min(start + worker, count - 1u), start + worker < count);
+}
+
 // Returns the first sequence of a group. Batches may be sorted by length, and some drivers give
 // each thread a run of workgroups: so tiles are taken from both ends in turn.
 fn first_of(workgroup: u32, group: u32) -> u32 {

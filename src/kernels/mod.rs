@@ -218,6 +218,23 @@ impl Shader {
         }
     }
 
+    /// Returns the WGSL as naga parses it.
+    pub fn source(&self) -> String {
+        self.parts.join("\n")
+    }
+
+    /// Returns the WGSL as the standard has it: naga knows subgroups without the directive that the
+    /// standard asks for, and refuses the directive.
+    pub fn standard_source(&self) -> String {
+        let source = self.source();
+        let directive = if source.contains("subgroupShuffle") {
+            "enable subgroups;\n"
+        } else {
+            ""
+        };
+        format!("{directive}{source}")
+    }
+
     /// Adds a source file or generated declarations.
     fn with(mut self, part: impl Into<Cow<'static, str>>) -> Shader {
         self.parts.push(part.into());
