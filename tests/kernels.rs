@@ -2024,7 +2024,7 @@ struct Options {
 /// Returns whether the tested GPU supports subgroups, so that lanes can share sums.
 fn has_subgroups() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| common::gpu().is_some_and(|gpu| gpu.tuning.subgroups))
+    *HAS.get_or_init(|| common::gpu().is_some_and(|gpu| gpu.tuning.shared_lanes >= 4))
 }
 
 impl RecurrenceCase {

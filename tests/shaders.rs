@@ -116,6 +116,10 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
             include_str!("../shaders/ceilings/iterations.wgsl"),
         ),
         ("canary", include_str!("../shaders/device/canary.wgsl")),
+        (
+            "neighbours",
+            include_str!("../shaders/device/neighbours.wgsl"),
+        ),
     ];
     sources.into_iter().map(|(name, source)| Specialisation {
         name,

@@ -46,8 +46,9 @@ pub struct Tuning {
     pub workgroups: usize,
     /// Loop iterations after which some drivers that compute on the CPU stop an invocation.
     pub iterations: usize,
-    /// Whether the device has subgroups, whose lanes can share sums.
-    pub subgroups: bool,
+    /// Neighbouring lanes of a subgroup that can share sums, a power of two; 1 on a device without
+    /// subgroups, or whose subgroups have another layout.
+    pub shared_lanes: usize,
     /// Whether recurrent weights are copied to packed buffers, which GPU kernels read.
     pub packs_weights: bool,
     /// Whether shaders check bounds at run time that the host has proved.
@@ -68,7 +69,7 @@ impl Default for Tuning {
             gemm_side: Gemm::SIDE,
             workgroups: 128,
             iterations: usize::MAX,
-            subgroups: false,
+            shared_lanes: 1,
             packs_weights: true,
             checks: false,
             data_memory: None,
@@ -112,10 +113,10 @@ const SETTINGS: [Setting; 11] = [
     },
     Setting {
         name: "scan_lanes",
-        allowed: "1, 2 or 4 lanes of a subgroup, and 1 on a device without subgroups",
+        allowed: "1, 2, 4, 8 or 16 lanes of a subgroup, at most those of `gatescan devices`",
         set: |tuning, value| {
-            let largest = if tuning.subgroups { 4 } else { 1 };
-            let lanes = one_of(value, &[1, 2, 4]).filter(|&lanes| lanes <= largest);
+            let lanes = one_of(value, &[1, 2, 4, 8, 16]);
+            let lanes = lanes.filter(|&lanes| lanes <= tuning.shared_lanes);
             assign(&mut tuning.tile.lanes, lanes)
         },
     },
@@ -223,12 +224,12 @@ impl Tuning {
 
     /// For this adapter: its limits, and the choices for its kind.
     pub fn of_adapter(adapter: &AdapterSummary) -> Self {
-        let subgroups = adapter.features.subgroups && adapter.limits.subgroup_sizes.0 >= 4;
+        let shared_lanes = adapter.shared_lanes();
         let tuning = Tuning {
             workgroup_memory: adapter.limits.workgroup_memory_bytes,
-            subgroups,
+            shared_lanes,
             tile: Tile {
-                lanes: if subgroups { 4 } else { 1 },
+                lanes: shared_lanes.min(4),
                 memory: adapter.limits.workgroup_memory_bytes as usize,
                 ..Tile::SMALLEST
             },
@@ -254,6 +255,19 @@ impl Tuning {
                 ..tuning
             },
             AdapterKind::Software => tuning.software(),
+        }
+    }
+
+    /// Returns the tuning of a device of which a test has found that only so many neighbouring
+    /// lanes can share sums.
+    pub(crate) fn with_shared_lanes(self, lanes: usize) -> Self {
+        Tuning {
+            shared_lanes: lanes,
+            tile: Tile {
+                lanes: self.tile.lanes.min(lanes),
+                ..self.tile
+            },
+            ..self
         }
     }
 
@@ -365,7 +379,7 @@ mod tests {
     #[test]
     fn settings_change_their_fields() {
         let mut tuning = Tuning {
-            subgroups: true,
+            shared_lanes: 4,
             ..Tuning::default()
         };
         for setting in [

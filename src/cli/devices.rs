@@ -4,7 +4,7 @@ use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device;
-use gatescan::{Device, Result};
+use gatescan::{Device, OpenDevice, Result};
 use serde_json::json;
 
 use super::console::Console;
@@ -31,6 +31,7 @@ pub struct Devices {
 impl Devices {
     pub fn run(&self, console: &Console) -> Result<()> {
         let adapters = adapters();
+        let lanes: Vec<Option<usize>> = adapters.iter().map(measured_lanes).collect();
         let (device, why) = device::choose("auto", &adapters)?;
         let threads = rayon::current_num_threads();
         let text = if self.json {
@@ -38,6 +39,13 @@ impl Devices {
                 Device::Cpu => json!("cpu"),
                 Device::Gpu(index) => json!(index),
             };
+            let adapters: Vec<_> = (adapters.iter().zip(&lanes))
+                .map(|(adapter, lanes)| {
+                    let mut adapter = json!(adapter);
+                    adapter["shared_lanes"] = json!(lanes);
+                    adapter
+                })
+                .collect();
             json!({
                 "adapters": adapters,
                 "cpu": { "threads": threads },
@@ -45,7 +53,7 @@ impl Devices {
             })
             .to_string()
         } else {
-            let table = table(&adapters, threads);
+            let table = table(&adapters, &lanes, threads);
             format!(
                 "{table}\n\nauto chooses the {}, since {why}",
                 device_name(device)
@@ -56,7 +64,14 @@ impl Devices {
     }
 }
 
-fn table(adapters: &[AdapterSummary], threads: usize) -> String {
+/// Returns the number of neighbouring lanes that share sums, as a test on the device finds it;
+/// `None` if the device cannot be opened.
+fn measured_lanes(adapter: &AdapterSummary) -> Option<usize> {
+    let opened = OpenDevice::open(&Device::Gpu(adapter.index)).ok()?;
+    Some(opened.tuning().shared_lanes)
+}
+
+fn table(adapters: &[AdapterSummary], lanes: &[Option<usize>], threads: usize) -> String {
     let header = [
         "INDEX",
         "ADAPTER",
@@ -70,7 +85,7 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
         "FEATURES",
     ];
     let mut rows = vec![header.map(str::to_string)];
-    rows.extend(adapters.iter().map(row));
+    rows.extend(adapters.iter().zip(lanes).map(row));
     let mut cpu = header.map(|_| String::new());
     cpu[0] = "cpu".to_string();
     cpu[1] = format!("{threads} threads");
@@ -78,10 +93,16 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
     aligned(&rows, header.len())
 }
 
-fn row(adapter: &AdapterSummary) -> [String; 10] {
+fn row((adapter, lanes): (&AdapterSummary, &Option<usize>)) -> [String; 10] {
+    let has_lanes = *lanes == Some(adapter.shared_lanes());
+    let subgroups = match has_lanes {
+        true => "subgroups",
+        false => "subgroups (in another order: unused)",
+    };
     let features = [
+        (lanes.is_none(), "cannot be opened"),
         (adapter.features.timestamps, "timestamps"),
-        (adapter.features.subgroups, "subgroups"),
+        (adapter.features.subgroups && lanes.is_some(), subgroups),
         (adapter.features.f16, "f16"),
     ];
     let available = features.iter().filter(|(available, _)| *available);
