@@ -85,7 +85,7 @@ fn main(
     if HAS_MIDDLE && !second {
         cell_middle(&slots, products[0], h_before);
         for (var slot = 0u; slot < SLOTS; slot++) {
-            slots[slot] = select(Rows(0.0), slots[slot], vec4<u32>(u.t) < length);
+            slots[slot] = select(Rows(0.0), slots[slot], Counts(u.t) < length);
         }
         store_slots(u.t, first, j, slots);
         return;

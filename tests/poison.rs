@@ -111,7 +111,12 @@ fn check(device: &GpuDevice, edit: ShaderEdit, cases: &str) -> (usize, BTreeSet<
 fn device_with_kept_weights() -> Option<GpuDevice> {
     let mut device = common::gpu()?;
     let lanes = format!("scan_lanes={}", device.tuning.shared_lanes.min(4));
-    for setting in ["scan_tile=1", &lanes, "scan_memory=16", "workgroups=128"] {
+    let back_lanes = lanes.replace("scan_lanes", "scan_back_lanes");
+    let settings = ["scan_tile=1", "scan_each=1", &lanes, &back_lanes];
+    for setting in settings
+        .into_iter()
+        .chain(["scan_memory=16", "workgroups=128", "cores=128"])
+    {
         device.tuning.set(setting).expect("the setting is allowed");
     }
     Some(device)
