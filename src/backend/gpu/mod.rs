@@ -13,6 +13,7 @@ mod pipeline_cache;
 mod pipelines;
 mod probe;
 mod readback;
+pub mod remembered;
 mod submission;
 mod timing;
 
