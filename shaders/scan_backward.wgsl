@@ -15,15 +15,17 @@ struct ScanBackward {
 // The gradients of the recurrent gates, then those of W_hr m; one element if there are neither.
 override PROJECTED_SIZE: u32 = u32(PROJECTED) * OUTPUTS;
 override VECTOR_SIZE: u32 = RECURRENT_GATES * UNITS + PROJECTED_SIZE + u32(RECURRENT_GATES == 0u);
-var<workgroup> dgates: array<Rows, VECTOR_SIZE * GROUPS>;
+var<workgroup> dgates: array<Quad, VECTOR_SIZE * GROUPS>;
 
 // Returns the distance between the EACH elements, of `count`, that an invocation computes.
 fn stride_of(count: u32) -> u32 {
     return (count + EACH - 1u) / EACH;
 }
 
-alias Sums = array<array<Rows, GROUPS>, EACH>;
-// A vec4 of weights for each element of an invocation.
+alias Sums = array<array<Quad, EACH>, GROUPS>;
+// The sums of the elements and sequences that a lane finishes.
+alias OwnSums = array<array<OwnRows, OWN_EACH>, GROUPS>;
+// A vec4 of weights for each element of a worker.
 alias Weights = array<vec4<f32>, EACH>;
 
 // Loads a row of vec4s for elements p, p + stride, ...
@@ -46,17 +48,20 @@ fn add_terms(sums: ptr<function, Sums>, loaded: Weights, at: u32) {
         let z = dgates[first + 2u * GROUPS];
         let w = dgates[first + 3u * GROUPS];
         for (var e = 0u; e < EACH; e++) {
-            (*sums)[e][group] = add_dot4((*sums)[e][group], factors[e], x, y, z, w);
+            (*sums)[group][e] = add_dot4((*sums)[group][e], factors[e], x, y, z, w);
         }
     }
 }
 
 // Computes elements p, p + stride, ... of the gradient of the vector that gates from_gate..to_gate
 // multiply.
-fn multiply_recurrent_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> Sums {
+fn multiply_recurrent_back(
+    from_gate: u32, to_gate: u32, p: u32, share: u32, valid: bool,
+) -> OwnSums {
     var sums: Sums;
     let stride = stride_of(u.output_size);
-    let fours = u.hidden_size / 4u;
+    let inner = select(0u, u.hidden_size, valid);
+    let fours = inner / 4u;
     let rows = (u.hidden_size + 3u) / 4u;  // of a gate
     let cached_rows = CACHED / u.output_size;
     for (var gate = from_gate; gate < to_gate; gate++) {
@@ -70,29 +75,28 @@ fn multiply_recurrent_back(from_gate: u32, to_gate: u32, p: u32, share: u32) -> 
             add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
         }
         // The last lane, which may have fewer vec4s, takes the remaining terms.
-        let first_rest = select(u.hidden_size, fours * 4u, share == LANES - 1u);
-        for (var k = first_rest; k < u.hidden_size; k++) {
+        for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
             var rest = load_weights(row + fours, p, stride, false);
             for (var group = 0u; group < GROUPS; group++) {
                 for (var e = 0u; e < EACH; e++) {
-                    sums[e][group] += rest[e][k % 4u] * dgates[(at + k) * GROUPS + group];
+                    sums[group][e] += rest[e][k % 4u] * dgates[(at + k) * GROUPS + group];
                 }
             }
         }
     }
-    for (var e = 0u; e < EACH; e++) {
-        for (var group = 0u; group < GROUPS; group++) {
-            sums[e][group] = sum_of_lanes(sums[e][group]);
-        }
+    var own: OwnSums;
+    for (var group = 0u; group < GROUPS; group++) {
+        own[group] = sums_of_elements(sums[group], share);
     }
-    return sums;
+    return own;
 }
 
 // Computes the gradient of m of unit j: that of W_hr m times W_hr.
-fn multiply_projection_back(group: u32, j: u32, share: u32) -> Rows {
-    var sum = Rows(0.0);
+fn multiply_projection_back(group: u32, j: u32, share: u32, valid: bool) -> OwnRows {
+    var sum = Quad(0.0);
     let first = RECURRENT_GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
-    let fours = u.output_size / 4u;
+    let inner = select(0u, u.output_size, valid);
+    let fours = inner / 4u;
     for (var four = share; four < fours; four += LANES) {
         let at = (RECURRENT_GATES * UNITS + four * 4u) * GROUPS + group;
         let x = dgates[at];
@@ -101,20 +105,23 @@ fn multiply_projection_back(group: u32, j: u32, share: u32) -> Rows {
         let w = dgates[at + 3u * GROUPS];
         sum = add_dot4(sum, load_weight(first + four * u.hidden_size, false), x, y, z, w);
     }
-    for (var p = select(u.output_size, fours * 4u, share == LANES - 1u); p < u.output_size; p++) {
+    for (var p = select(inner, fours * 4u, share == LANES - 1u); p < inner; p++) {
         let factors = load_weight(first + fours * u.hidden_size, false);
         sum += factors[p % 4u] * dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group];
     }
-    return sum_of_lanes(sum);
+    return sum_of_lanes(sum, share);
 }
 
-// Adds to the gradient of h.
-fn add_dstate(first: u32, p: u32, value: Rows) {
-    store_dstate(0u, first, p, load_dstate(0u, first, p) + value);
+// Stores the gradients of all four sequences of a group, each from the lane that has finished it.
+fn store_dgates(at: u32, share: u32, exists: bool, values: OwnRows) {
+    let quad = quad_of_lanes(values);
+    if exists && share % FINISHERS == 0u {
+        dgates[at] = quad;
+    }
 }
 
 // Takes unit j back through step t. `dm` is the gradient of m in a projected layer.
-fn unit_back(t: u32, first: u32, group: u32, j: u32, dm: Rows) {
+fn unit_back(t: u32, first: u32, j: u32, dm: Rows) -> array<Rows, SLOTS> {
     var dh = dm;
     if !PROJECTED {
         dh = load_dstate(0u, first, j);
@@ -123,24 +130,118 @@ fn unit_back(t: u32, first: u32, group: u32, j: u32, dm: Rows) {
     if STATES > 1u {
         dc = load_dstate(1u, first, j);
     }
-    var slots = apply_cell_backward(t, first, j, dh, dc);
-    for (var gate = select(0u, FIRST_STAGE, HAS_MIDDLE); gate < RECURRENT_GATES; gate++) {
-        dgates[(gate * UNITS + j) * GROUPS + group] = slots[product_slot(gate)];
+    return apply_cell_backward(t, first, j, dh, dc);
+}
+
+// Takes all outputs of a projected layer back through step t.
+fn projection_stage(t: u32, workgroup: u32, lane: u32) {
+    let share = lane % FINISHERS;
+    for (var start = 0u; start < u.output_size; start += WIDTH / FINISHERS) {
+        let own = own_element(start, lane / FINISHERS, u.output_size);
+        let p = own.index;
+        for (var group = 0u; group < GROUPS; group++) {
+            var d: OwnRows;
+            for (var part = 0u; part < PARTS && own.exists; part++) {
+                let first = own_sequence(workgroup, group, share, part);
+                d[part] = projection_backward(t, first, p, load_dstate(0u, first, p));
+            }
+            store_dgates((RECURRENT_GATES * UNITS + p) * GROUPS + group, share, own.exists, d);
+        }
     }
 }
 
-// Takes unit j back through the first of two stages within the cell.
-fn middle_back(t: u32, first: u32, group: u32, j: u32, dmiddle: Rows) {
-    var slots = apply_middle_backward(t, first, j, dmiddle);
-    for (var gate = 0u; gate < FIRST_STAGE; gate++) {
-        dgates[(gate * UNITS + j) * GROUPS + group] = slots[product_slot(gate)];
+// Takes all units back through step t. In a projected layer all lanes of a worker multiply for a
+// unit; otherwise FINISHERS lanes are enough.
+fn units_stage(t: u32, workgroup: u32, lane: u32) {
+    let lanes = select(FINISHERS, LANES, PROJECTED);
+    let share = lane % lanes;
+    for (var start = 0u; start < u.hidden_size; start += WIDTH / lanes) {
+        let own = own_element(start, lane / lanes, u.hidden_size);
+        let j = own.index;
+        let takes_part = own.exists && finishes(share);
+        for (var group = 0u; group < GROUPS; group++) {
+            var dm: OwnRows;
+            if PROJECTED {
+                dm = multiply_projection_back(group, j, share, own.exists);
+            }
+            var slots: array<array<Rows, SLOTS>, PARTS>;
+            for (var part = 0u; part < PARTS && takes_part; part++) {
+                let first = own_sequence(workgroup, group, share, part);
+                slots[part] = unit_back(t, first, j, dm[part]);
+            }
+            let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
+            for (var gate = from_gate; gate < RECURRENT_GATES; gate++) {
+                var values: OwnRows;
+                for (var part = 0u; part < PARTS; part++) {
+                    values[part] = slots[part][product_slot(gate)];
+                }
+                store_dgates((gate * UNITS + j) * GROUPS + group, share, takes_part, values);
+            }
+        }
     }
+}
+
+// Takes all units back through the first of two stages within the cell.
+fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
+    let stride = stride_of(u.hidden_size);
+    for (var start = 0u; start < stride; start += WORKERS) {
+        let own = own_element(start, worker, stride);
+        var sums =
+            multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, own.index, share, own.exists);
+        for (var e = 0u; e < OWN_EACH; e++) {
+            let j = own_index(own.index, e, share, stride);
+            let takes_part = own.exists && finishes_elements(share) && j < u.hidden_size;
+            for (var group = 0u; group < GROUPS; group++) {
+                var slots: array<array<Rows, SLOTS>, PARTS>;
+                for (var part = 0u; part < PARTS && takes_part; part++) {
+                    let first = own_sequence(workgroup, group, share, part);
+                    slots[part] = apply_middle_backward(t, first, j, sums[group][e][part]);
+                }
+                for (var gate = 0u; gate < FIRST_STAGE; gate++) {
+                    var values: OwnRows;
+                    for (var part = 0u; part < PARTS; part++) {
+                        values[part] = slots[part][product_slot(gate)];
+                    }
+                    store_dgates((gate * UNITS + j) * GROUPS + group, share, takes_part, values);
+                }
+            }
+        }
+    }
+}
+
+// Adds to the gradient of h what the gates multiply.
+fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
+    let stride = stride_of(u.output_size);
+    for (var start = 0u; start < stride; start += WORKERS) {
+        let own = own_element(start, worker, stride);
+        var sums = multiply_recurrent_back(0u, FIRST_STAGE, own.index, share, own.exists);
+        for (var e = 0u; e < OWN_EACH && own.exists && finishes_elements(share); e++) {
+            let p = own_index(own.index, e, share, stride);
+            for (var group = 0u; group < GROUPS && p < u.output_size; group++) {
+                for (var part = 0u; part < PARTS; part++) {
+                    let first = own_sequence(workgroup, group, share, part);
+                    let before = load_dstate(0u, first, p);
+                    store_dstate(0u, first, p, before + sums[group][e][part]);
+                }
+            }
+        }
+    }
+}
+
+// Returns the index of an element that a lane finishes, of those of a worker: p, p + stride, ...
+fn own_index(p: u32, e: u32, share: u32, stride: u32) -> u32 {
+    return p + (e * SPLIT + share / FINISHERS % SPLIT) * stride;
+}
+
+// Whether a lane of a worker has elements to finish: the others repeat those of the first.
+fn finishes_elements(share: u32) -> bool {
+    return share < FINISHERS * SPLIT;
 }
 
 // Clears the state gradients that are not given, and the steps from `top` on: they are padding in
 // all sequences of the tile.
-fn begin_group(first: u32, worker: u32, top: u32) {
-    for (var p = worker; p < u.output_size; p += WORKERS) {
+fn begin_sequences(first: u32, lane: u32, top: u32) {
+    for (var p = lane; p < u.output_size; p += WIDTH) {
         if u.given_states < 1u {
             store_dstate(0u, first, p, Rows(0.0));
         }
@@ -148,7 +249,7 @@ fn begin_group(first: u32, worker: u32, top: u32) {
             store_slot(t, first, SLOTS + 1u, p, Rows(0.0));
         }
     }
-    for (var j = worker; j < u.hidden_size; j += WORKERS) {
+    for (var j = lane; j < u.hidden_size; j += WIDTH) {
         if STATES > 1u && u.given_states < 2u {
             store_dstate(1u, first, j, Rows(0.0));
         }
@@ -160,10 +261,11 @@ fn begin_group(first: u32, worker: u32, top: u32) {
     }
 }
 
-// With several elements for each invocation, invocations read what others wrote to `dstate`.
+// With several elements for each worker, and with more lanes than finish an element, invocations
+// read what others wrote to `dstate`.
 fn barrier() {
     workgroupBarrier();
-    if EACH > 1u {
+    if EACH > 1u || LANES > FINISHERS {
         storageBarrier();
     }
 }
@@ -177,66 +279,27 @@ fn main(
     let top = clamp(longest_of(workgroup.x), u.begin, u.end);
     let worker = lane / LANES;
     let share = lane % LANES;
-    for (var group = 0u; group < GROUPS; group++) {
-        if finishes(share, group) {
-            begin_group(first_of(workgroup.x, group), worker, top);
-        }
+    for (var i = 0u; i < 4u * GROUPS; i += ROWS) {
+        begin_sequences(first_of(workgroup.x, 0u) + i, lane, top);
+    }
+    if LANES > 1u {
+        workgroupBarrier();
+        storageBarrier();
     }
     for (var next = top; next > u.begin; next--) {
         let t = next - 1u;
         if PROJECTED {
-            for (var p = worker; p < u.output_size; p += WORKERS) {
-                for (var group = 0u; group < GROUPS; group++) {
-                    if finishes(share, group) {
-                        let first = first_of(workgroup.x, group);
-                        let d = projection_backward(t, first, p, load_dstate(0u, first, p));
-                        dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group] = d;
-                    }
-                }
-            }
+            projection_stage(t, workgroup.x, lane);
             barrier();
         }
-        for (var j = worker; j < u.hidden_size; j += WORKERS) {
-            for (var group = 0u; group < GROUPS; group++) {
-                var dm = Rows(0.0);
-                if PROJECTED {
-                    dm = multiply_projection_back(group, j, share);
-                }
-                if finishes(share, group) {
-                    unit_back(t, first_of(workgroup.x, group), group, j, dm);
-                }
-            }
-        }
+        units_stage(t, workgroup.x, lane);
         barrier();
         if HAS_MIDDLE {
-            let stride = stride_of(u.hidden_size);
-            for (var j = worker; j < stride; j += WORKERS) {
-                var dmiddle = multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, j, share);
-                for (var e = 0u; e < EACH; e++) {
-                    let own = j + e * stride;
-                    for (var group = 0u; group < GROUPS && own < u.hidden_size; group++) {
-                        if finishes(share, group) {
-                            let first = first_of(workgroup.x, group);
-                            middle_back(t, first, group, own, dmiddle[e][group]);
-                        }
-                    }
-                }
-            }
+            middle_stage(t, workgroup.x, worker, share);
             barrier();
         }
         if RECURRENT_GATES > 0u {
-            let stride = stride_of(u.output_size);
-            for (var p = worker; p < stride; p += WORKERS) {
-                var sums = multiply_recurrent_back(0u, FIRST_STAGE, p, share);
-                for (var e = 0u; e < EACH; e++) {
-                    let own = p + e * stride;
-                    for (var group = 0u; group < GROUPS && own < u.output_size; group++) {
-                        if finishes(share, group) {
-                            add_dstate(first_of(workgroup.x, group), own, sums[e][group]);
-                        }
-                    }
-                }
-            }
+            outputs_stage(workgroup.x, worker, share);
             barrier();
         }
     }

@@ -11,7 +11,10 @@ struct ScanForward {
 
 // In a layer of one stage: h twice, to read one copy while writing the other. In a layer of two
 // stages: h, and the operand of the second stage.
-var<workgroup> vectors: array<Rows, (OUTPUTS + UNITS) * GROUPS>;
+var<workgroup> vectors: array<Quad, (OUTPUTS + UNITS) * GROUPS>;
+
+// The products of the sequences that a lane finishes.
+alias OwnProducts = array<array<array<Rows, GATES>, PARTS>, GROUPS>;
 
 // Adds four terms of the inner dimension, whose values begin at `at`, to the products of all
 // groups.
@@ -32,13 +35,14 @@ fn add_terms(
 // `base`.
 fn multiply_recurrent(
     from_gate: u32, to_gate: u32, base: u32, j: u32, share: u32, valid: bool,
-) -> Products {
-    var products: Products;
+) -> OwnProducts {
+    var own: OwnProducts;
     if RECURRENT_GATES == 0u {
-        return products;
+        return own;
     }
+    var products: Products;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        let value = select(Rows(0.0), load_bias(gate, j), share == 0u);
+        let value = select(Quad(0.0), load_bias(gate, j), share == 0u);
         for (var group = 0u; group < GROUPS; group++) {
             products[group][gate] = value;
         }
@@ -65,47 +69,71 @@ fn multiply_recurrent(
     }
     for (var group = 0u; group < GROUPS; group++) {
         for (var gate = from_gate; gate < to_gate; gate++) {
-            products[group][gate] = sum_of_lanes(products[group][gate]);
+            var sums = sum_of_lanes(products[group][gate], share);
+            for (var part = 0u; part < PARTS; part++) {
+                own[group][part][gate] = sums[part];
+            }
         }
     }
-    return products;
+    return own;
 }
 
-// Applies the formulas of the first of two stages within the cell to unit j.
-fn apply_middle(t: u32, first: u32, group: u32, j: u32, product: array<Rows, GATES>) {
+// Stores the values of all four sequences of a group, each from the lane that has finished it.
+fn store_vector(at: u32, share: u32, exists: bool, values: OwnRows) {
+    let quad = quad_of_lanes(values);
+    if exists && share == 0u {
+        vectors[at] = quad;
+    }
+}
+
+// Loads a vector's values of the sequences of a lane, where the first lane overwrites them
+// afterwards: so only that lane reads them.
+fn load_overwritten(at: u32, share: u32, exists: bool) -> OwnRows {
+    var quad = Quad(0.0);
+    if exists && share == 0u {
+        quad = vectors[at];
+    }
+    return own_rows(quad, share);
+}
+
+// The same, where nobody overwrites them before the next barrier.
+fn load_kept(at: u32, share: u32) -> OwnRows {
+    let quad = vectors[at];
+    var own: OwnRows;
+    for (var part = 0u; part < PARTS; part++) {
+        own[part] = row_in_group(quad, share, part);
+    }
+    return own;
+}
+
+// Applies the formulas of the first of two stages within the cell to unit j, and returns the
+// operand of the second.
+fn apply_middle(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_before: Rows) -> Rows {
     var slots = load_slots(t, first, j);
-    cell_middle(&slots, product, vectors[j * GROUPS + group]);
-    let valid = vec4<u32>(t) < load_lengths(first);
+    cell_middle(&slots, product, h_before);
+    let valid = Counts(t) < load_lengths(first);
     slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], valid);
     store_slots(t, first, j, slots);
-    vectors[(OUTPUTS + j) * GROUPS + group] = slots[SLOTS - 1u];
+    return slots[SLOTS - 1u];
 }
 
-// Applies the formulas of the cell to unit j, whose h is at `now`.
-fn apply_cell(t: u32, first: u32, group: u32, j: u32, now: u32, product: array<Rows, GATES>) {
+// Applies the formulas of the cell to unit j. Returns h as the next step sees it; in a projected
+// layer m.
+fn apply_cell(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_before: Rows) -> Rows {
     let length = load_lengths(first);
     var slots = load_slots(t, first, j);
-    var h_before = Rows(0.0);
-    if !PROJECTED {
-        h_before = vectors[(now + j) * GROUPS + group];
-    }
     var c_now = load_c(t, first, j);
     let h_after = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
     store_unit(t, first, j, length, slots, c_now);
     if PROJECTED {
-        let m = store_projected_unit(t, first, j, length, h_after);
-        vectors[(OUTPUTS + j) * GROUPS + group] = m;
-        return;
+        return store_projected_unit(t, first, j, length, h_after);
     }
-    let h_next = finish_output(t, first, j, length, h_before, h_after);
-    // The second stage of a cell no longer reads h, so it is overwritten.
-    let next = select(OUTPUTS - now, 0u, HAS_MIDDLE);
-    vectors[(next + j) * GROUPS + group] = h_next;
+    return finish_output(t, first, j, length, h_before, h_after);
 }
 
 // Computes output p of W_hr m.
-fn project(group: u32, p: u32, share: u32, valid: bool) -> Rows {
-    var sum = Rows(0.0);
+fn project(group: u32, p: u32, share: u32, valid: bool) -> OwnRows {
+    var sum = Quad(0.0);
     let first = (u.output_size + 3u) / 4u * RECURRENT_GATES * u.hidden_size + p;
     let inner = select(0u, u.hidden_size, valid);
     let fours = inner / 4u;
@@ -121,7 +149,90 @@ fn project(group: u32, p: u32, share: u32, valid: bool) -> Rows {
         let factors = load_weight(first + fours * u.output_size, false);
         sum += factors[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
-    return sum_of_lanes(sum);
+    return sum_of_lanes(sum, share);
+}
+
+// Computes the first of two stages within the cell, of all units in step t.
+fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
+    for (var start = 0u; start < u.hidden_size; start += WORKERS) {
+        let own = own_element(start, worker, u.hidden_size);
+        let j = own.index;
+        var products =
+            multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, own.exists && valid);
+        for (var group = 0u; group < GROUPS; group++) {
+            var h_before = load_kept(j * GROUPS + group, share);
+            var middles: OwnRows;
+            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+                let first = own_sequence(workgroup, group, share, part);
+                middles[part] = apply_middle(t, first, j, products[group][part], h_before[part]);
+            }
+            store_vector((OUTPUTS + j) * GROUPS + group, share, own.exists, middles);
+        }
+    }
+}
+
+// Computes all units in step t, whose h is at `now`, except for the projection.
+fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid: bool) {
+    for (var start = 0u; start < u.hidden_size; start += WORKERS) {
+        let own = own_element(start, worker, u.hidden_size);
+        let j = own.index;
+        let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
+        let base = select(now, OUTPUTS, HAS_MIDDLE);
+        var products =
+            multiply_recurrent(from_gate, RECURRENT_GATES, base, j, share, own.exists && valid);
+        // The second stage of a cell no longer reads h, so it is overwritten.
+        let next = select(select(OUTPUTS - now, 0u, HAS_MIDDLE), OUTPUTS, PROJECTED);
+        for (var group = 0u; group < GROUPS; group++) {
+            var h_before: OwnRows;
+            if HAS_MIDDLE {
+                h_before = load_overwritten(j * GROUPS + group, share, own.exists);
+            } else if !PROJECTED {
+                h_before = load_kept((now + j) * GROUPS + group, share);
+            }
+            var after: OwnRows;
+            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+                let first = own_sequence(workgroup, group, share, part);
+                after[part] = apply_cell(t, first, j, products[group][part], h_before[part]);
+            }
+            store_vector((next + j) * GROUPS + group, share, own.exists, after);
+        }
+    }
+}
+
+// Computes the outputs of a projected layer in step t.
+fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
+    for (var start = 0u; start < u.output_size; start += WORKERS) {
+        let own = own_element(start, worker, u.output_size);
+        let p = own.index;
+        for (var group = 0u; group < GROUPS; group++) {
+            let at = p * GROUPS + group;
+            var products = project(group, p, share, own.exists && valid);
+            var h_before = load_overwritten(at, share, own.exists);
+            var after: OwnRows;
+            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+                let first = own_sequence(workgroup, group, share, part);
+                let length = load_lengths(first);
+                after[part] =
+                    finish_projection(t, first, p, length, h_before[part], products[part]);
+            }
+            store_vector(at, share, own.exists, after);
+        }
+    }
+}
+
+// Clears steps top..end, which are padding in all sequences of the tile.
+fn clear_padding(top: u32, workgroup: u32, lane: u32) {
+    let first = first_of(workgroup, 0u);
+    for (var t = top; t < u.end; t++) {
+        for (var i = 0u; i < 4u * GROUPS; i += ROWS) {
+            for (var j = lane; j < u.hidden_size; j += WIDTH) {
+                clear_unit(t, first + i, j);
+            }
+            for (var p = lane; p < u.output_size; p += WIDTH) {
+                clear_output(t, first + i, p);
+            }
+        }
+    }
 }
 
 @compute @workgroup_size(WIDTH)
@@ -132,7 +243,7 @@ fn main(
     cache_weights(lane);
     for (var p = lane; p < u.output_size; p += WIDTH) {
         for (var group = 0u; group < GROUPS; group++) {
-            vectors[p * GROUPS + group] = load_h(u.begin, first_of(workgroup.x, group), p);
+            vectors[p * GROUPS + group] = load_h_quad(u.begin, first_of(workgroup.x, group), p);
         }
     }
     let longest = longest_of(workgroup.x);
@@ -144,54 +255,17 @@ fn main(
     let top = clamp(max(longest, 1u), u.begin, u.end);
     for (var t = u.begin; t < top; t++) {
         if HAS_MIDDLE {
-            for (var j = worker; j < u.hidden_size; j += WORKERS) {
-                let products = multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, t < longest);
-                for (var group = 0u; group < GROUPS; group++) {
-                    if finishes(share, group) {
-                        apply_middle(t, first_of(workgroup.x, group), group, j, products[group]);
-                    }
-                }
-            }
+            middle_stage(t, workgroup.x, worker, share, t < longest);
             workgroupBarrier();
         }
-        for (var j = worker; j < u.hidden_size; j += WORKERS) {
-            let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
-            let base = select(now, OUTPUTS, HAS_MIDDLE);
-            let products =
-                multiply_recurrent(from_gate, RECURRENT_GATES, base, j, share, t < longest);
-            for (var group = 0u; group < GROUPS; group++) {
-                if finishes(share, group) {
-                    apply_cell(t, first_of(workgroup.x, group), group, j, now, products[group]);
-                }
-            }
-        }
+        units_stage(t, workgroup.x, worker, share, now, t < longest);
         workgroupBarrier();
         if PROJECTED {
-            for (var p = worker; p < u.output_size; p += WORKERS) {
-                for (var group = 0u; group < GROUPS; group++) {
-                    let first = first_of(workgroup.x, group);
-                    let at = p * GROUPS + group;
-                    let product = project(group, p, share, t < longest);
-                    if finishes(share, group) {
-                        let length = load_lengths(first);
-                        vectors[at] = finish_projection(t, first, p, length, vectors[at], product);
-                    }
-                }
-            }
+            projection_stage(t, workgroup.x, worker, share, t < longest);
             workgroupBarrier();
         } else if !HAS_MIDDLE {
             now = OUTPUTS - now;
         }
     }
-    // The remaining steps are padding in all sequences of the tile.
-    for (var t = top; t < u.end; t++) {
-        for (var group = 0u; group < GROUPS; group++) {
-            for (var j = lane; j < u.hidden_size; j += WIDTH) {
-                clear_unit(t, first_of(workgroup.x, group), j);
-            }
-            for (var p = lane; p < u.output_size; p += WIDTH) {
-                clear_output(t, first_of(workgroup.x, group), p);
-            }
-        }
-    }
+    clear_padding(top, workgroup.x, lane);
 }

@@ -6,13 +6,15 @@
 struct StepForward {
     weights: u32, bias: u32, gates: u32, h: u32, c: u32, last: u32, lengths: u32, peephole: u32,
     steps: u32, batch: u32, hidden_size: u32, output_size: u32, row_size: u32,
-    t: u32, stage: u32, has_bias: u32,
+    t: u32, has_bias: u32,
 }
 
 @group(1) @binding(0) var<uniform> u: StepForward;
 
 const GROUPS = 1u;         // groups of four sequences in a workgroup
 override WIDTH: u32 = 64;  // invocations, units, and elements of the operand loaded at a time
+// A constant, so that the gates of a stage, which index arrays of an invocation, are constants too.
+override STAGE: u32 = 0u;
 
 var<workgroup> operand: array<Rows, WIDTH>;
 
@@ -23,7 +25,7 @@ fn main(
 ) {
     let first = workgroup.y * 4u;
     let unit = workgroup.x * WIDTH + lane;
-    let second = u.stage == 1u;
+    let second = STAGE == 1u;
     let projects = PROJECTED && second;
     // The projection has no bias, and one product, in the place of the first gate's.
     let from_gate = select(0u, FIRST_STAGE, second && !projects);
@@ -83,7 +85,7 @@ fn main(
     if HAS_MIDDLE && !second {
         cell_middle(&slots, products[0], h_before);
         for (var slot = 0u; slot < SLOTS; slot++) {
-            slots[slot] = select(Rows(0.0), slots[slot], vec4<u32>(u.t) < length);
+            slots[slot] = select(Rows(0.0), slots[slot], Counts(u.t) < length);
         }
         store_slots(u.t, first, j, slots);
         return;

@@ -13,7 +13,7 @@ struct Tally {
 
 const LANES = 64u;
 
-// Initially zero. The sum of integers does not depend on their order.
+// The sum of integers does not depend on their order.
 var<workgroup> ahead: atomic<u32>;
 var<workgroup> largest: atomic<u32>;
 // K minus the lowest class that has the largest output.
@@ -44,6 +44,12 @@ fn main(
     if label == IGNORE {
         return;
     }
+    if lane == 0u {
+        atomicStore(&ahead, 0u);
+        atomicStore(&largest, 0u);
+        atomicStore(&from_end, 0u);
+    }
+    workgroupBarrier();
     let start = u.outputs + row * u.classes;
     let own = key(outputs[start + label]);
     var larger = 0u;

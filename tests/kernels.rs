@@ -2021,10 +2021,10 @@ struct Options {
     limit: f32,
 }
 
-/// Returns whether the tested GPU supports subgroups, so that lanes can share sums.
-fn has_subgroups() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| common::gpu().is_some_and(|gpu| gpu.tuning.subgroups))
+/// Returns the lanes of the tested GPU that can share sums.
+fn shared_lanes() -> usize {
+    static LANES: OnceLock<usize> = OnceLock::new();
+    *LANES.get_or_init(|| common::gpu().map_or(1, |gpu| gpu.tuning.shared_lanes))
 }
 
 impl RecurrenceCase {
@@ -2131,10 +2131,8 @@ impl RecurrenceCase {
                     _ => 1,
                 },
                 each: [4, 2, 1, 4][h % 4],
-                lanes: match has_subgroups() {
-                    true => [1, 4, 2][(batch + h) % 3],
-                    false => 1,
-                },
+                lanes: shared_lanes().min([1, 4, 2][(batch + h) % 3]),
+                back_lanes: shared_lanes().min([1, 4, 2, 8, 16, 8][(batch + h) % 6]),
                 invocations: [256, 64][batch % 2],
                 // Caches none of the weights, or as many as fit into 16 KiB.
                 memory: [0, 16 << 10][h / 2 % 2],

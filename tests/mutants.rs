@@ -404,46 +404,149 @@ fn verify_detects_a_mutant_in_whole_training_steps() {
     );
 }
 
+/// Mutants of the sums that lanes share, and of cached weights. Lanes, elements and lanes of the
+/// backward pass, kernel, original text, mutated text, and id prefix of the cases.
+type LaneMutant = (
+    [usize; 3],
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const LANE_MUTANTS: &[LaneMutant] = &[
+    (
+        [4, 1, 4],
+        "scan_forward",
+        "+ subgroupShuffleXor(given, 1u)",
+        "+ subgroupShuffleXor(given, 2u)",
+        "gru-65",
+    ),
+    (
+        [4, 1, 4],
+        "scan_backward",
+        "+ subgroupShuffleXor(given, 1u)",
+        "+ subgroupShuffleXor(given, 2u)",
+        "gru-65",
+    ),
+    (
+        [4, 1, 4],
+        "scan_forward",
+        "at < CACHED;",
+        "at + 1u < CACHED;",
+        "gru-65",
+    ),
+    (
+        [4, 1, 4],
+        "scan_backward",
+        "at < CACHED;",
+        "at + 1u < CACHED;",
+        "gru-65",
+    ),
+    (
+        [4, 1, 4],
+        "scan_forward",
+        "worker < count);",
+        "worker + 1u < count);",
+        "gru-65",
+    ),
+    // A lane keeps the elements that it should give away.
+    (
+        [4, 2, 8],
+        "scan_backward",
+        "share / distance % 2u == 1u",
+        "share / distance % 2u == 0u",
+        "gru-65",
+    ),
+    (
+        [4, 2, 8],
+        "scan_backward",
+        "share / FINISHERS % SPLIT",
+        "share % SPLIT",
+        "gru-65",
+    ),
+    (
+        [4, 2, 8],
+        "scan_backward",
+        "return share < FINISHERS * SPLIT;",
+        "return share < FINISHERS;",
+        "gru-65",
+    ),
+    // Each lane finishes its own sequence.
+    (
+        [4, 2, 8],
+        "scan_forward",
+        "return share % FINISHERS + part * FINISHERS;",
+        "return share % FINISHERS / 2u * 2u + part * FINISHERS;",
+        "gru-65",
+    ),
+    (
+        [2, 2, 4],
+        "scan_backward",
+        "own[PARTS - 1u] = half.y;",
+        "own[PARTS - 1u] = half.x;",
+        "gru-65",
+    ),
+    // h is read by the lane that overwrites it.
+    (
+        [4, 1, 4],
+        "scan_forward",
+        "let w = subgroupShuffleXor(values.w, 3u);",
+        "let w = subgroupShuffleXor(values.w, 1u);",
+        "gru-reset-before-65",
+    ),
+];
+
 /// Uses the tuning of hardware on which a scan has few workgroups.
 #[test]
 fn verify_detects_mutants_of_lane_sums_and_cached_weights() {
-    let Some(mut device) = common::gpu() else {
+    let Some(device) = common::gpu() else {
         return;
     };
-    if !device.tuning.subgroups {
-        eprintln!("{} has no subgroups", device.summary.name);
-        return;
-    }
-    for setting in [
-        "scan_tile=1",
-        "scan_each=1",
-        "scan_lanes=4",
-        "scan_memory=16",
-        "workgroups=128",
-    ] {
-        device.tuning.set(setting).expect("there is such a setting");
-    }
-    let failures = |device: GpuDevice| {
+    let tuned = |[lanes, each, back_lanes]: [usize; 3]| {
+        let mut device = device.clone();
+        for setting in [
+            "scan_tile=1".to_string(),
+            format!("scan_each={each}"),
+            format!("scan_lanes={lanes}"),
+            format!("scan_back_lanes={back_lanes}"),
+            "scan_memory=16".to_string(),
+            "workgroups=128".to_string(),
+            "cores=128".to_string(),
+        ] {
+            device.tuning.set(&setting).expect("the setting is allowed");
+        }
+        device
+    };
+    let failures = |device: GpuDevice, cases: &str| {
         let opened = OpenDevice::Gpu(Box::new(device));
         let mut report = Report::default();
         for case in sweep(Effort::Quick) {
-            if case.id.starts_with("gru-65") && !case.id.contains("training") {
+            if case.id.starts_with(cases) && !case.id.contains("training") {
                 case.check(&opened, &mut report, None).expect("it runs");
             }
         }
         assert!(report.cases > 0);
         BTreeSet::from_iter(report.failures.iter().map(|failure| failure.kernel))
     };
-    assert_eq!(failures(device.clone()), BTreeSet::new());
-    for kernel in ["scan_forward", "scan_backward"] {
-        for (from, to) in [
-            ("distance < LANES", "distance < LANES / 2u"),
-            ("at < CACHED;", "at + 1u < CACHED;"),
-        ] {
-            let edit = ShaderEdit { kernel, from, to };
-            assert_eq!(failures(device.clone().with_edit(edit)), [kernel].into());
+    let mut missed = vec![];
+    for &(sizes, kernel, from, to, cases) in LANE_MUTANTS {
+        if device.tuning.shared_lanes < sizes[2] {
+            eprintln!("{} shares no {} lanes", device.summary.name, sizes[2]);
+            continue;
+        }
+        let device = tuned(sizes);
+        assert_eq!(
+            failures(device.clone(), cases),
+            BTreeSet::new(),
+            "{sizes:?}"
+        );
+        let edit = ShaderEdit { kernel, from, to };
+        if failures(device.with_edit(edit), cases) != BTreeSet::from([kernel]) {
+            missed.push(format!("{sizes:?} {kernel}: {from} -> {to}"));
         }
     }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
 #[test]

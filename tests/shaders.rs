@@ -34,6 +34,9 @@ const HIDDEN_SIZES: [usize; 12] = [1, 31, 32, 33, 64, 200, 256, 257, 341, 342, 5
 /// Hidden and projection sizes; the last two are around the limit of a scan's workgroup memory.
 const PROJECTIONS: [[usize; 2]; 4] = [[1, 1], [65, 257], [200, 224], [200, 225]];
 
+/// Lanes of the forward pass, elements and lanes of the backward pass.
+const LANES: [[usize; 3]; 5] = [[4, 4, 16], [4, 1, 4], [2, 4, 8], [2, 1, 2], [8, 2, 16]];
+
 /// The WGSL of a kernel call and its description in Rust.
 struct Specialisation {
     name: &'static str,
@@ -56,7 +59,7 @@ impl Specialisation {
         };
         Specialisation {
             name: kernel.name(),
-            source: shader.parts.join("\n"),
+            source: shader.source(),
             parts: shader.parts,
             constants: shader.constants,
             args: (args.iter().enumerate())
@@ -116,6 +119,10 @@ fn ceilings() -> impl Iterator<Item = Specialisation> {
             include_str!("../shaders/ceilings/iterations.wgsl"),
         ),
         ("canary", include_str!("../shaders/device/canary.wgsl")),
+        (
+            "neighbours",
+            include_str!("../shaders/device/neighbours.wgsl"),
+        ),
     ];
     sources.into_iter().map(|(name, source)| Specialisation {
         name,
@@ -144,19 +151,23 @@ fn programs() -> Vec<Program> {
         let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
         programs.push(recorded(&wide, Gradients::OfLoss, tiled));
         // Lanes of a subgroup share sums, and weights are cached in workgroup memory.
-        let shared = Tuning {
-            tile: Tile {
-                lanes: 4,
-                memory: WORKGROUP_MEMORY as usize,
-                ..Tile::SMALLEST
-            },
-            ..Tuning::default()
-        };
-        programs.push(recorded(&wide, Gradients::OfLoss, shared));
-        if projects {
-            let mut projected = wide.clone();
-            projected.layers[0].projection_size = Some(3);
-            programs.push(recorded(&projected, Gradients::OfLoss, shared));
+        for [lanes, each, back_lanes] in LANES {
+            let shared = Tuning {
+                tile: Tile {
+                    lanes,
+                    each,
+                    back_lanes,
+                    memory: WORKGROUP_MEMORY as usize,
+                    ..Tile::SMALLEST
+                },
+                ..Tuning::default()
+            };
+            programs.push(recorded(&wide, Gradients::OfLoss, shared));
+            if projects {
+                let mut projected = wide.clone();
+                projected.layers[0].projection_size = Some(3);
+                programs.push(recorded(&projected, Gradients::OfLoss, shared));
+            }
         }
         let mut both = network(cell, 7, Loss::CrossEntropy, Reads::Last);
         both.layers[1].bidirectional = true;
@@ -764,4 +775,30 @@ fn bounds_of_inconsistent_sizes_are_not_proved() {
         Matrix::new(c, 3, 4),
     );
     assert!(transposed.bounds_are_proved());
+}
+
+/// The standard asks for a directive where a shader uses subgroups; naga refuses it.
+#[test]
+fn the_standard_source_enables_subgroups_where_they_are_used() {
+    let tile = |lanes| Tuning {
+        tile: Tile {
+            lanes,
+            back_lanes: lanes,
+            ..Tile::SMALLEST
+        },
+        ..Tuning::default()
+    };
+    for (lanes, expected) in [(1, 0), (4, 2)] {
+        let network = network(Cell::Lstm, 32, Loss::CrossEntropy, Reads::Last);
+        let program = recorded(&network, Gradients::OfLoss, tile(lanes));
+        let calls = Phase::ALL.iter().flat_map(|&phase| program.calls(phase));
+        let enabled: BTreeSet<&str> = calls
+            .filter(|call| {
+                let source = call.kernel().shader().standard_source();
+                source.starts_with("enable subgroups;\n")
+            })
+            .map(|call| call.kernel().name())
+            .collect();
+        assert_eq!(enabled.len(), expected, "{enabled:?}");
+    }
 }

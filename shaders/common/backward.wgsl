@@ -13,32 +13,10 @@
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;       // [B]
 @group(0) @binding(7) var<storage, read> peephole: array<f32>;      // [3, H]: w_i, w_f, w_o
 
-fn load_dstate(state: u32, first: u32, j: u32) -> Rows {
-    return Rows(
-        dstate[u.dstate + state_at(state, sequence_of(first, 0u), j)],
-        dstate[u.dstate + state_at(state, sequence_of(first, 1u), j)],
-        dstate[u.dstate + state_at(state, sequence_of(first, 2u), j)],
-        dstate[u.dstate + state_at(state, sequence_of(first, 3u), j)],
-    );
-}
-
 fn store_dstate(state: u32, first: u32, j: u32, value: Rows) {
     for (var i = 0u; i < present(first); i++) {
-        dstate[u.dstate + state_at(state, first + i, j)] = value[i];
+        dstate[u.dstate + state_at(state, first + i, j)] = row_of(value, i);
     }
-}
-
-// Loads the gradient of the layer's output of step t.
-fn load_upstream(t: u32, first: u32, p: u32) -> Rows {
-    if u.has_upstream == 0u {
-        return Rows(0.0);
-    }
-    return Rows(
-        upstream[u.upstream + h_at(t, sequence_of(first, 0u), p)],
-        upstream[u.upstream + h_at(t, sequence_of(first, 1u), p)],
-        upstream[u.upstream + h_at(t, sequence_of(first, 2u), p)],
-        upstream[u.upstream + h_at(t, sequence_of(first, 3u), p)],
-    );
 }
 
 fn load_states(t: u32, first: u32, j: u32) -> States {
@@ -59,7 +37,7 @@ fn add_upstream(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
 // Takes the gradient of h after step t of a projected layer, overwrites W_hr m with its gradient
 // and returns that. In a padded step the gradient of h stays in `dstate`.
 fn projection_backward(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
-    let valid = vec4<u32>(t) < load_lengths(first);
+    let valid = Counts(t) < load_lengths(first);
     var d = add_upstream(t, first, p, dh_after);
     if PROJECTION_CLIP > 0.0 {
         let product = load_slot(t, first, SLOTS + 1u, p);
@@ -78,7 +56,7 @@ fn projection_backward(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
 fn apply_cell_backward(
     t: u32, first: u32, j: u32, dh_after: Rows, dc_after: Rows,
 ) -> array<Rows, SLOTS> {
-    let valid = vec4<u32>(t) < load_lengths(first);
+    let valid = Counts(t) < load_lengths(first);
     var slots = load_slots(t, first, j);
     var dh = dh_after;
     if !PROJECTED {
@@ -102,7 +80,7 @@ fn apply_cell_backward(
 // Applies the backward formulas of the first of two stages within a cell to a unit of step t, given
 // the gradient of the second stage's operand.
 fn apply_middle_backward(t: u32, first: u32, j: u32, dmiddle: Rows) -> array<Rows, SLOTS> {
-    let valid = vec4<u32>(t) < load_lengths(first);
+    let valid = Counts(t) < load_lengths(first);
     var slots = load_slots(t, first, j);
     let dh_before = load_dstate(0u, first, j);
     var dh = dh_before;

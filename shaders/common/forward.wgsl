@@ -13,7 +13,7 @@
 @group(0) @binding(7) var<storage, read> peephole: array<f32>;     // [3, H]: w_i, w_f, w_o
 
 // R h + b_hh of the gates of a unit, for the groups of sequences.
-alias Products = array<array<Rows, GATES>, GROUPS>;
+alias Products = array<array<Quad, GATES>, GROUPS>;
 // A vec4 of weights for each gate of a unit.
 alias Weights = array<vec4<f32>, GATES>;
 
@@ -29,7 +29,7 @@ fn load_weights(from_gate: u32, to_gate: u32, first: u32, is_cached: bool) -> We
 // Adds four terms of the inner dimension, with the values x to w, to a group's products.
 fn add_four(
     products: ptr<function, Products>, group: u32, from_gate: u32, to_gate: u32,
-    loaded: Weights, x: Rows, y: Rows, z: Rows, w: Rows,
+    loaded: Weights, x: Quad, y: Quad, z: Quad, w: Quad,
 ) {
     var factors = loaded;
     for (var gate = from_gate; gate < to_gate; gate++) {
@@ -40,7 +40,7 @@ fn add_four(
 // Adds one term: component i of a vec4.
 fn add_one(
     products: ptr<function, Products>, group: u32, from_gate: u32, to_gate: u32,
-    loaded: Weights, i: u32, value: Rows,
+    loaded: Weights, i: u32, value: Quad,
 ) {
     var factors = loaded;
     for (var gate = from_gate; gate < to_gate; gate++) {
@@ -48,18 +48,18 @@ fn add_one(
     }
 }
 
-fn load_bias(gate: u32, j: u32) -> Rows {
+fn load_bias(gate: u32, j: u32) -> Quad {
     if u.has_bias == 0u {
-        return Rows(0.0);
+        return Quad(0.0);
     }
-    return Rows(bias[u.bias + gate * u.hidden_size + j]);
+    return Quad(bias[u.bias + gate * u.hidden_size + j]);
 }
 
 // Stores the slots and c of a unit, zero in padded steps, and c after the last valid step.
 fn store_unit(
-    t: u32, first: u32, j: u32, length: vec4<u32>, slots: array<Rows, SLOTS>, c_after: Rows,
+    t: u32, first: u32, j: u32, length: Counts, slots: array<Rows, SLOTS>, c_after: Rows,
 ) {
-    let valid = vec4<u32>(t) < length;
+    let valid = Counts(t) < length;
     var values = slots;
     // The middle has stored the last slot already, and other units may be reading it.
     for (var slot = 0u; slot < select(SLOTS, SLOTS - 1u, HAS_MIDDLE); slot++) {
@@ -70,10 +70,10 @@ fn store_unit(
     }
     let c_out = select(Rows(0.0), c_after, valid);
     for (var i = 0u; i < present(first); i++) {
-        c[u.c + c_at(t + 1u, first + i, j)] = c_out[i];
-        if t + 1u == length[i] {
-            last[u.last + state_at(1u, first + i, j)] = c_after[i];
-        } else if t == 0u && length[i] == 0u {
+        c[u.c + c_at(t + 1u, first + i, j)] = row_of(c_out, i);
+        if t + 1u == count_of(length, i) {
+            last[u.last + state_at(1u, first + i, j)] = row_of(c_after, i);
+        } else if t == 0u && count_of(length, i) == 0u {
             last[u.last + state_at(1u, first + i, j)] = c[u.c + c_at(0u, first + i, j)];
         }
     }
@@ -82,33 +82,33 @@ fn store_unit(
 // Stores h, zero in padded steps, and h after the last valid step. Returns h as the next step sees
 // it.
 fn finish_output(
-    t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Rows, h_after: Rows,
+    t: u32, first: u32, p: u32, length: Counts, h_before: Rows, h_after: Rows,
 ) -> Rows {
-    let h_out = select(Rows(0.0), h_after, vec4<u32>(t) < length);
+    let h_out = select(Rows(0.0), h_after, Counts(t) < length);
     let h_next = h_out * load_mask(t, first, p);
     for (var i = 0u; i < present(first); i++) {
-        h[u.h + h_at(t + 1u, first + i, p)] = h_out[i];
-        if t + 1u == length[i] {
-            last[u.last + state_at(0u, first + i, p)] = h_next[i];
-        } else if t == 0u && length[i] == 0u {
-            last[u.last + state_at(0u, first + i, p)] = h_before[i];
+        h[u.h + h_at(t + 1u, first + i, p)] = row_of(h_out, i);
+        if t + 1u == count_of(length, i) {
+            last[u.last + state_at(0u, first + i, p)] = row_of(h_next, i);
+        } else if t == 0u && count_of(length, i) == 0u {
+            last[u.last + state_at(0u, first + i, p)] = row_of(h_before, i);
         }
     }
     return h_next;
 }
 
 // Stores m of a unit of a projected layer, zero in padded steps, and returns it.
-fn store_projected_unit(t: u32, first: u32, j: u32, length: vec4<u32>, value: Rows) -> Rows {
-    let m = select(Rows(0.0), value, vec4<u32>(t) < length);
+fn store_projected_unit(t: u32, first: u32, j: u32, length: Counts, value: Rows) -> Rows {
+    let m = select(Rows(0.0), value, Counts(t) < length);
     store_slot(t, first, SLOTS, j, m);
     return m;
 }
 
 // Stores W_hr m and finishes the output of a projected layer.
 fn finish_projection(
-    t: u32, first: u32, p: u32, length: vec4<u32>, h_before: Rows, product: Rows,
+    t: u32, first: u32, p: u32, length: Counts, h_before: Rows, product: Rows,
 ) -> Rows {
-    store_slot(t, first, SLOTS + 1u, p, select(Rows(0.0), product, vec4<u32>(t) < length));
+    store_slot(t, first, SLOTS + 1u, p, select(Rows(0.0), product, Counts(t) < length));
     var h_after = product;
     if PROJECTION_CLIP > 0.0 {
         h_after = clipped(product, PROJECTION_CLIP);
@@ -116,7 +116,7 @@ fn finish_projection(
     return finish_output(t, first, p, length, h_before, h_after);
 }
 
-// Clears a unit in a step that is padding in all four sequences.
+// Clears a unit in a step that is padding in all sequences from `first` on, ROWS at most.
 fn clear_unit(t: u32, first: u32, j: u32) {
     for (var slot = 0u; slot < SLOTS + u32(PROJECTED); slot++) {
         store_slot(t, first, slot, j, Rows(0.0));

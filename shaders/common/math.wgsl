@@ -1,14 +1,12 @@
-// Functions of four sequences at once, built on plain arithmetic and bits: the exp and tanh of some
-// drivers overflow or lose digits. Twins and error bounds: src/numeric/real.rs.
-
-alias Rows = vec4<f32>;
+// Functions of one sequence or of four (`Rows`), built on plain arithmetic and bits: the exp and
+// tanh of some drivers overflow or lose digits. Twins and error bounds: src/numeric/real.rs.
 
 // e^x = 2^n (1 + rest) for |x| < 88.
 struct SplitExp { power: Rows, rest: Rows }
 
 fn split_exp(x: Rows) -> SplitExp {
     let n = round(x * 1.44269504);
-    let power = bitcast<Rows>((vec4<i32>(n) + 127) << vec4<u32>(23u));
+    let power = bitcast<Rows>((Ints(n) + 127) << Counts(23u));
     // ln 2 in two parts, the first of few bits, so that its product with n is exact.
     let r = (x - n * 0.693359375) + n * 2.12194440e-4;
     var series = Rows(1.0 / 5040.0);
@@ -45,7 +43,7 @@ fn clipped(x: Rows, limit: f32) -> Rows {
 }
 
 // Whether clipping changes a value, so that its gradient is zero.
-fn is_clipped(x: Rows, limit: f32) -> vec4<bool> {
+fn is_clipped(x: Rows, limit: f32) -> Flags {
     return (x > Rows(limit)) | (x < Rows(-limit));
 }
 

@@ -6,12 +6,20 @@ override WIDTH: u32 = 64;  // invocations
 override UNITS: u32 = 64;  // H
 override OUTPUTS: u32 = 64;  // P
 
-// Workers of LANES invocations each. A worker computes one unit or output at a time: its lanes
-// share the inner dimension, then each finishes some of the groups.
+// Workers of LANES invocations each. A worker computes one element, or EACH, at a time.
 override WORKERS: u32 = WIDTH / LANES;
 
-fn finishes(share: u32, group: u32) -> bool {
-    return group % LANES == share;
+// Whether a lane of a worker has sequences of an element to finish.
+fn finishes(share: u32) -> bool {
+    return share < FINISHERS;
+}
+
+// The element of a worker among those from `start` on. Operations of subgroups need uniform control
+// flow, so that workers without an element take part in the loops too, with the last element.
+struct OwnElement { index: u32, exists: bool }
+
+fn own_element(start: u32, worker: u32, count: u32) -> OwnElement {
+    return OwnElement(min(start + worker, count - 1u), start + worker < count);
 }
 
 // Returns the first sequence of a group. Batches may be sorted by length, and some drivers give
@@ -22,12 +30,17 @@ fn first_of(workgroup: u32, group: u32) -> u32 {
     return (tile * GROUPS + group) * 4u;
 }
 
+// Returns the first of the sequences that a lane finishes at once.
+fn own_sequence(workgroup: u32, group: u32, share: u32, part: u32) -> u32 {
+    return first_of(workgroup, group) + sequence_in_group(share, part);
+}
+
 // Returns the valid steps of the longest sequence of a workgroup.
 fn longest_of(workgroup: u32) -> u32 {
+    let first = first_of(workgroup, 0u);
     var longest = 0u;
-    for (var group = 0u; group < GROUPS; group++) {
-        let length = load_lengths(first_of(workgroup, group));
-        longest = max(longest, max(max(length.x, length.y), max(length.z, length.w)));
+    for (var i = 0u; i < 4u * GROUPS; i++) {
+        longest = max(longest, length_of(first + i));
     }
     return longest;
 }

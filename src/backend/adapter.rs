@@ -32,6 +32,9 @@ impl AdapterKind {
     }
 }
 
+/// Lanes that share a sum at most.
+const LARGEST_SHARE: u32 = 16;
+
 /// One adapter: a GPU as one API (Vulkan, Metal or DX12) reports it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterSummary {
@@ -79,6 +82,17 @@ impl AdapterSummary {
     /// Whether the driver computes on the CPU.
     pub fn is_software(&self) -> bool {
         self.kind == AdapterKind::Software
+    }
+
+    /// Returns the number of lanes of a subgroup that can share sums, a power of two, if its
+    /// layout is the usual one; 1 without subgroups.
+    pub fn shared_lanes(&self) -> usize {
+        let fewest = self.limits.subgroup_sizes.0;
+        if self.features.subgroups && fewest > 0 {
+            1 << fewest.min(LARGEST_SHARE).ilog2()
+        } else {
+            1
+        }
     }
 
     /// Lanes of a subgroup, as `8` or `32 to 64`.

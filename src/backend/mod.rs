@@ -10,6 +10,7 @@ pub mod executor;
 mod fault;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod gpu_class;
 pub(crate) mod host;
 mod open_device;
 pub mod tuning;

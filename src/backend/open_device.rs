@@ -75,6 +75,25 @@ impl OpenDevice {
         Ok(self)
     }
 
+    /// Returns another handle of the device.
+    pub(crate) fn duplicate(&self) -> OpenDevice {
+        match self {
+            OpenDevice::Cpu(tuning) => OpenDevice::Cpu(*tuning),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Gpu(device) => OpenDevice::Gpu(device.clone()),
+        }
+    }
+
+    /// Returns the settings that `gatescan tune-device` has remembered for the device and its
+    /// driver; `None` where there are none.
+    pub fn remembered_settings(&self) -> Option<Vec<String>> {
+        match self {
+            OpenDevice::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            OpenDevice::Gpu(device) => super::gpu::remembered::read(&device.summary),
+        }
+    }
+
     /// Returns the device with an injected fault. The CPU has no faults.
     #[doc(hidden)]
     #[cfg_attr(not(feature = "gpu"), expect(unused_variables))]

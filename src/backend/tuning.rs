@@ -1,6 +1,7 @@
 //! The sizes and choices with which a program is recorded for a device.
 
 use super::adapter::{AdapterKind, AdapterSummary};
+use super::gpu_class;
 use crate::error::{Error, Result};
 use crate::kernels::{Gemm, Kernel, Recurrence, Tile};
 use crate::messages::{did_you_mean, listed};
@@ -44,10 +45,14 @@ pub struct Tuning {
     pub gemm_side: usize,
     /// Workgroups that keep the device busy: with fewer, tiles do not grow and long sums are cut.
     pub workgroups: usize,
+    /// Cores of the device (compute units, streaming multiprocessors), each with its own workgroup
+    /// memory. Workgroups beyond them share a core's memory.
+    pub cores: usize,
     /// Loop iterations after which some drivers that compute on the CPU stop an invocation.
     pub iterations: usize,
-    /// Whether the device has subgroups, whose lanes can share sums.
-    pub subgroups: bool,
+    /// Neighbouring lanes of a subgroup that can share sums, a power of two; 1 on a device without
+    /// subgroups, or whose subgroups have another layout.
+    pub shared_lanes: usize,
     /// Whether recurrent weights are copied to packed buffers, which GPU kernels read.
     pub packs_weights: bool,
     /// Whether shaders check bounds at run time that the host has proved.
@@ -67,8 +72,9 @@ impl Default for Tuning {
             tile: Tile::SMALLEST,
             gemm_side: Gemm::SIDE,
             workgroups: 128,
+            cores: 8,
             iterations: usize::MAX,
-            subgroups: false,
+            shared_lanes: 1,
             packs_weights: true,
             checks: false,
             data_memory: None,
@@ -83,10 +89,12 @@ struct Setting {
     allowed: &'static str,
     /// Sets the value; `None` where it is not allowed.
     set: fn(&mut Tuning, &str) -> Option<()>,
+    /// Returns the value as `set` reads it; `None` where it is not set.
+    get: fn(&Tuning) -> Option<String>,
 }
 
 /// Every setting.
-const SETTINGS: [Setting; 11] = [
+const SETTINGS: [Setting; 13] = [
     Setting {
         name: "route",
         allowed: "scan, steps or auto",
@@ -99,25 +107,46 @@ const SETTINGS: [Setting; 11] = [
             };
             Some(())
         },
+        get: |tuning| {
+            let route = match tuning.route {
+                Some(Route::Scan) => "scan",
+                Some(Route::Step) => "steps",
+                None => "auto",
+            };
+            Some(route.into())
+        },
     },
     Setting {
         name: "scan_tile",
         allowed: "1, 2 or 4 groups of four sequences",
         set: |tuning, value| assign(&mut tuning.tile.groups, one_of(value, &[1, 2, 4])),
+        get: |tuning| Some(tuning.tile.groups.to_string()),
     },
     Setting {
         name: "scan_each",
         allowed: "1, 2 or 4 elements of the state",
         set: |tuning, value| assign(&mut tuning.tile.each, one_of(value, &[1, 2, 4])),
+        get: |tuning| Some(tuning.tile.each.to_string()),
     },
     Setting {
         name: "scan_lanes",
-        allowed: "1, 2 or 4 lanes of a subgroup, and 1 on a device without subgroups",
+        allowed: "1, 2, 4, 8 or 16 lanes of a subgroup, at most those of `gatescan devices`",
         set: |tuning, value| {
-            let largest = if tuning.subgroups { 4 } else { 1 };
-            let lanes = one_of(value, &[1, 2, 4]).filter(|&lanes| lanes <= largest);
+            let lanes = one_of(value, &[1, 2, 4, 8, 16]);
+            let lanes = lanes.filter(|&lanes| lanes <= tuning.shared_lanes);
             assign(&mut tuning.tile.lanes, lanes)
         },
+        get: |tuning| Some(tuning.tile.lanes.to_string()),
+    },
+    Setting {
+        name: "scan_back_lanes",
+        allowed: "1, 2, 4, 8 or 16 lanes in the backward pass, at most those of `gatescan devices`",
+        set: |tuning, value| {
+            let lanes = one_of(value, &[1, 2, 4, 8, 16]);
+            let lanes = lanes.filter(|&lanes| lanes <= tuning.shared_lanes);
+            assign(&mut tuning.tile.back_lanes, lanes)
+        },
+        get: |tuning| Some(tuning.tile.back_lanes.to_string()),
     },
     Setting {
         name: "scan_memory",
@@ -130,26 +159,37 @@ const SETTINGS: [Setting; 11] = [
             let bytes = bytes.filter(|&bytes| bytes <= tuning.workgroup_memory as usize);
             assign(&mut tuning.tile.memory, bytes)
         },
+        get: |tuning| Some((tuning.tile.memory >> 10).to_string()),
     },
     Setting {
         name: "gemm_side",
         allowed: "8 or 16 invocations",
         set: |tuning, value| assign(&mut tuning.gemm_side, one_of(value, &[8, 16])),
+        get: |tuning| Some(tuning.gemm_side.to_string()),
     },
     Setting {
         name: "workgroups",
         allowed: "a number of workgroups, at least 1",
         set: |tuning, value| assign(&mut tuning.workgroups, at_least_one(value)),
+        get: |tuning| Some(tuning.workgroups.to_string()),
+    },
+    Setting {
+        name: "cores",
+        allowed: "a number of cores of the device, at least 1, whose memory workgroups share",
+        set: |tuning, value| assign(&mut tuning.cores, at_least_one(value)),
+        get: |tuning| Some(tuning.cores.to_string()),
     },
     Setting {
         name: "largest_scan",
         allowed: "a number of hidden units, at least 1",
         set: |tuning, value| assign(&mut tuning.largest_scan, at_least_one(value)),
+        get: |tuning| Some(tuning.largest_scan.to_string()),
     },
     Setting {
         name: "scan_work",
         allowed: "a number of multiply-adds, at least 1",
         set: |tuning, value| assign(&mut tuning.scan_work, at_least_one(value)),
+        get: |tuning| Some(tuning.scan_work.to_string()),
     },
     Setting {
         name: "checks",
@@ -162,6 +202,7 @@ const SETTINGS: [Setting; 11] = [
             };
             Some(())
         },
+        get: |tuning| Some(if tuning.checks { "on" } else { "off" }.into()),
     },
     Setting {
         name: "data_memory",
@@ -170,6 +211,7 @@ const SETTINGS: [Setting; 11] = [
             let bytes = at_least_one(value).map(|mib| (mib as u64).saturating_mul(1 << 20));
             assign(&mut tuning.data_memory, bytes.map(Some))
         },
+        get: |tuning| Some((tuning.data_memory? >> 20).to_string()),
     },
 ];
 
@@ -193,6 +235,13 @@ impl Tuning {
         SETTINGS.iter().map(setting).collect::<Vec<_>>().join(", ")
     }
 
+    /// Returns every setting as [`Tuning::set`] reads it, except for those that are not set.
+    pub fn settings(&self) -> Vec<String> {
+        let setting =
+            |setting: &Setting| Some(format!("{}={}", setting.name, (setting.get)(self)?));
+        SETTINGS.iter().filter_map(setting).collect()
+    }
+
     /// For the CPU, whose scans have no limits.
     pub fn cpu() -> Self {
         Tuning {
@@ -213,6 +262,7 @@ impl Tuning {
                 each: 4,
                 // One thread runs all lanes in turn, and all memory is equally fast.
                 lanes: 1,
+                back_lanes: 1,
                 memory: 0,
                 ..self.tile
             },
@@ -223,12 +273,15 @@ impl Tuning {
 
     /// For this adapter: its limits, and the choices for its kind.
     pub fn of_adapter(adapter: &AdapterSummary) -> Self {
-        let subgroups = adapter.features.subgroups && adapter.limits.subgroup_sizes.0 >= 4;
+        let shared_lanes = adapter.shared_lanes();
         let tuning = Tuning {
             workgroup_memory: adapter.limits.workgroup_memory_bytes,
-            subgroups,
+            shared_lanes,
+            cores: gpu_class::cores(adapter),
             tile: Tile {
-                lanes: if subgroups { 4 } else { 1 },
+                each: if shared_lanes > 1 { 4 } else { 1 },
+                lanes: shared_lanes.min(4),
+                back_lanes: shared_lanes,
                 memory: adapter.limits.workgroup_memory_bytes as usize,
                 ..Tile::SMALLEST
             },
@@ -254,6 +307,23 @@ impl Tuning {
                 ..tuning
             },
             AdapterKind::Software => tuning.software(),
+        }
+    }
+
+    /// Returns the tuning of a device of which a test has found that only so many neighbouring
+    /// lanes can share sums.
+    pub(crate) fn with_shared_lanes(self, lanes: usize) -> Self {
+        let loses_all = lanes == 1 && self.tile.back_lanes > 1;
+        Tuning {
+            shared_lanes: lanes,
+            tile: Tile {
+                // An invocation on its own would be the only busy one of four.
+                each: if loses_all { 1 } else { self.tile.each },
+                lanes: self.tile.lanes.min(lanes),
+                back_lanes: self.tile.back_lanes.min(lanes),
+                ..self.tile
+            },
+            ..self
         }
     }
 
@@ -315,7 +385,10 @@ impl Tuning {
                 && layer.batch.div_ceil(4) >= *groups
         };
         let fills = |each: &usize| layer.output_size >= 8 * each;
-        let sizes = |largest: usize| [4, 2].into_iter().filter(move |&size| size <= largest);
+        let sizes = |largest: usize| {
+            let all = [16, 8, 4, 2, 1].into_iter();
+            all.filter(move |&size| size <= largest)
+        };
         let groups = sizes(self.tile.groups).find(fits).unwrap_or(1);
         let workgroups = layer.batch.div_ceil(4 * groups);
         // The fewer the workgroups, the more invocations each must have.
@@ -323,13 +396,20 @@ impl Tuning {
             workgroups * lanes <= self.workgroups
                 && layer.hidden_size * lanes <= self.tile.invocations
         };
-        // Many workgroups share the memory of a core.
-        let is_alone = workgroups <= self.workgroups;
+        let lanes = sizes(self.tile.lanes).find(pays).unwrap_or(1);
+        // In the backward pass each element adds lanes, so that the invocations stay the same.
+        let shares = self.tile.back_lanes > 1;
+        let reaches = |each: &usize| !shares || lanes * each <= self.tile.back_lanes;
+        let each = sizes(self.tile.each).find(|each| fills(each) && reaches(each));
+        let each = each.unwrap_or(1);
+        // The workgroups of a core share its memory.
+        let residents = workgroups.div_ceil(self.cores).max(1);
         Tile {
             groups,
-            each: sizes(self.tile.each).find(fills).unwrap_or(1),
-            lanes: sizes(self.tile.lanes).find(pays).unwrap_or(1),
-            memory: if is_alone { self.tile.memory } else { 0 },
+            each,
+            lanes,
+            back_lanes: (lanes * each).min(self.tile.back_lanes),
+            memory: self.tile.memory / residents,
             ..self.tile
         }
     }
@@ -365,7 +445,7 @@ mod tests {
     #[test]
     fn settings_change_their_fields() {
         let mut tuning = Tuning {
-            subgroups: true,
+            shared_lanes: 4,
             ..Tuning::default()
         };
         for setting in [
@@ -373,9 +453,11 @@ mod tests {
             "scan_tile=4",
             "scan_each=2",
             "scan_lanes=4",
+            "scan_back_lanes=2",
             "scan_memory=12",
             "gemm_side=16",
             "workgroups=3",
+            "cores=5",
             "largest_scan=7",
             "scan_work=9",
             "checks=on",
@@ -390,15 +472,30 @@ mod tests {
                 groups: 4,
                 each: 2,
                 lanes: 4,
+                back_lanes: 2,
                 memory: 12 << 10,
                 ..Tile::SMALLEST
             },
             gemm_side: 16,
             workgroups: 3,
+            cores: 5,
             checks: true,
             ..tuning
         };
         assert_eq!(tuning, expected);
+        // Its settings make the same tuning of another one.
+        let settings = tuning.settings();
+        assert_eq!(settings.len(), SETTINGS.len() - 1, "data_memory is not set");
+        let mut other = Tuning {
+            shared_lanes: 4,
+            ..Tuning::default()
+        };
+        for setting in &settings {
+            other.set(setting).unwrap();
+        }
+        assert_eq!(other, tuning);
+        tuning.set("data_memory=5").unwrap();
+        assert!(tuning.settings().contains(&"data_memory=5".to_string()));
         tuning.set("route=auto").unwrap();
         assert_eq!(tuning.route, None);
     }

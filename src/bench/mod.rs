@@ -2,7 +2,9 @@
 //!
 //! Every result is compared with the CPU in f64 before it is timed; wrong results are not timed.
 
+mod candidates;
 mod checked;
+mod cost;
 mod results;
 mod shape;
 mod text;
@@ -11,15 +13,19 @@ use std::time::Instant;
 
 use crate::backend::OpenDevice;
 use crate::backend::ceilings::Ceilings;
+use crate::backend::gpu_class;
+use crate::backend::tuning::Route;
 use crate::data::Split;
 use crate::error::Result;
-use crate::kernels::Cost;
+use crate::kernels::{Cost, Recurrence, TimeDirection};
 use crate::profile::{Clock, Machine, Options, Site, measure_sites, step_calls};
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::train::feed::SUBMISSION_TIME;
 
+pub use candidates::{CANDIDATES, FoundTuning, Trial, TrialOutcome, search};
 pub use checked::{CheckedGemm, CheckedTrainer};
+pub use cost::time_step_us;
 use results::percentiles;
 pub use results::{KernelResult, ScanResult, StepResult, StepSpeed, StepTime, TextResult};
 pub use shape::{BenchShape, SCANS, SHAPES, SIDES, scan_shapes, shapes, sides};
@@ -160,7 +166,11 @@ impl Bench {
     /// # Errors
     /// Those of [`Bench::step`].
     pub fn scan(&self, shape: &BenchShape) -> Result<ScanResult> {
-        let sites = self.sites(shape)?;
+        let mut checked = CheckedTrainer::new(shape, &self.device)?;
+        let [predicted_forward_us, predicted_backward_us] =
+            [TimeDirection::Forward, TimeDirection::Backward]
+                .map(|direction| self.predicted(checked.recording(), direction));
+        let sites = self.sites_of(&mut checked)?;
         let recurrence = |phase: Phase| -> f64 {
             let sites = sites.iter().filter(|site| site.phase == phase);
             sites.filter_map(|site| site.time.time_step_us).sum()
@@ -172,7 +182,20 @@ impl Bench {
             forward_us,
             backward_us,
             both_us: forward_us + backward_us,
+            predicted_forward_us,
+            predicted_backward_us,
         })
+    }
+
+    /// Returns the microseconds that the cost model predicts for a time step of all layers.
+    fn predicted(&self, model: &RecordedNetwork, direction: TimeDirection) -> Option<f64> {
+        let class = gpu_class::class_of(self.device.adapter()?)?;
+        let tuning = self.device.tuning();
+        let step = |layer: &Recurrence| match tuning.route(layer) {
+            Ok(Route::Scan) => Some(time_step_us(layer, direction, &class, tuning.cores)),
+            _ => None,
+        };
+        model.recurrences().map(step).sum()
     }
 
     /// Measures a matmul of two square matrices.
@@ -208,7 +231,10 @@ impl Bench {
     }
 
     fn sites(&self, shape: &BenchShape) -> Result<Vec<Site>> {
-        let mut checked = CheckedTrainer::new(shape, &self.device)?;
+        self.sites_of(&mut CheckedTrainer::new(shape, &self.device)?)
+    }
+
+    fn sites_of(&self, checked: &mut CheckedTrainer) -> Result<Vec<Site>> {
         checked.trainer.play(Split::Train, 1)?;
         // A profiled step is played alternately with a submission of plain steps.
         let step = checked.trainer.play(Split::Train, 1)?.step;

@@ -99,6 +99,10 @@ pub struct ScanResult {
     pub forward_us: f64,
     pub backward_us: f64,
     pub both_us: f64,
+    /// What the cost model predicts for the scans; `None` for a device whose class is unknown, and
+    /// for layers that are computed by single steps.
+    pub predicted_forward_us: Option<f64>,
+    pub predicted_backward_us: Option<f64>,
 }
 
 /// Returns the 10th percentile, the median and the 90th percentile.

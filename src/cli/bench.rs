@@ -164,14 +164,23 @@ impl TableRow for KernelResult {
 }
 
 impl TableRow for ScanResult {
-    const HEADER: &'static [&'static str] = &["SHAPE", "FORWARD µs", "BACKWARD µs", "BOTH µs"];
+    const HEADER: &'static [&'static str] = &[
+        "SHAPE",
+        "FORWARD µs",
+        "MODEL µs",
+        "BACKWARD µs",
+        "MODEL µs",
+        "BOTH µs",
+    ];
     const TEXT_WIDTHS: &'static [usize] = &[SHAPE];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.shape.clone(),
             figure(self.forward_us),
+            self.predicted_forward_us.map_or_else(String::new, figure),
             figure(self.backward_us),
+            self.predicted_backward_us.map_or_else(String::new, figure),
             figure(self.both_us),
         ]
     }

@@ -4,7 +4,7 @@ use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device;
-use gatescan::{Device, Result};
+use gatescan::{Device, OpenDevice, Result};
 use serde_json::json;
 
 use super::console::Console;
@@ -31,6 +31,7 @@ pub struct Devices {
 impl Devices {
     pub fn run(&self, console: &Console) -> Result<()> {
         let adapters = adapters();
+        let tested: Vec<Option<TestedDevice>> = adapters.iter().map(tested).collect();
         let (device, why) = device::choose("auto", &adapters)?;
         let threads = rayon::current_num_threads();
         let text = if self.json {
@@ -38,6 +39,15 @@ impl Devices {
                 Device::Cpu => json!("cpu"),
                 Device::Gpu(index) => json!(index),
             };
+            let adapters: Vec<_> = (adapters.iter().zip(&tested))
+                .map(|(adapter, tested)| {
+                    let tested = tested.as_ref();
+                    let mut adapter = json!(adapter);
+                    adapter["shared_lanes"] = json!(tested.map(|tested| tested.lanes));
+                    adapter["tuning"] = json!(tested.map(|tested| &tested.remembered));
+                    adapter
+                })
+                .collect();
             json!({
                 "adapters": adapters,
                 "cpu": { "threads": threads },
@@ -45,7 +55,7 @@ impl Devices {
             })
             .to_string()
         } else {
-            let table = table(&adapters, threads);
+            let table = table(&adapters, &tested, threads);
             format!(
                 "{table}\n\nauto chooses the {}, since {why}",
                 device_name(device)
@@ -56,7 +66,24 @@ impl Devices {
     }
 }
 
-fn table(adapters: &[AdapterSummary], threads: usize) -> String {
+/// What an opened device says of itself.
+struct TestedDevice {
+    /// Neighbouring lanes that share sums.
+    lanes: usize,
+    /// The settings of `gatescan tune-device`.
+    remembered: Vec<String>,
+}
+
+/// Returns what an adapter says when it is opened; `None` if it cannot be.
+fn tested(adapter: &AdapterSummary) -> Option<TestedDevice> {
+    let opened = OpenDevice::open(&Device::Gpu(adapter.index)).ok()?;
+    Some(TestedDevice {
+        lanes: opened.tuning().shared_lanes,
+        remembered: opened.remembered_settings().unwrap_or_default(),
+    })
+}
+
+fn table(adapters: &[AdapterSummary], tested: &[Option<TestedDevice>], threads: usize) -> String {
     let header = [
         "INDEX",
         "ADAPTER",
@@ -70,7 +97,7 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
         "FEATURES",
     ];
     let mut rows = vec![header.map(str::to_string)];
-    rows.extend(adapters.iter().map(row));
+    rows.extend(adapters.iter().zip(tested).map(row));
     let mut cpu = header.map(|_| String::new());
     cpu[0] = "cpu".to_string();
     cpu[1] = format!("{threads} threads");
@@ -78,11 +105,25 @@ fn table(adapters: &[AdapterSummary], threads: usize) -> String {
     aligned(&rows, header.len())
 }
 
-fn row(adapter: &AdapterSummary) -> [String; 10] {
+fn row((adapter, tested): (&AdapterSummary, &Option<TestedDevice>)) -> [String; 10] {
+    let lanes = tested.as_ref().map(|tested| tested.lanes);
+    let subgroups = if lanes == Some(adapter.shared_lanes()) {
+        "subgroups"
+    } else {
+        "subgroups (in another order: unused)"
+    };
+    let remembered = match tested {
+        Some(tested) if !tested.remembered.is_empty() => {
+            format!("tuned: {}", tested.remembered.join(" "))
+        }
+        _ => String::new(),
+    };
     let features = [
+        (lanes.is_none(), "cannot be opened"),
         (adapter.features.timestamps, "timestamps"),
-        (adapter.features.subgroups, "subgroups"),
+        (adapter.features.subgroups && lanes.is_some(), subgroups),
         (adapter.features.f16, "f16"),
+        (!remembered.is_empty(), &remembered),
     ];
     let available = features.iter().filter(|(available, _)| *available);
     let features: Vec<&str> = available.map(|(_, name)| *name).collect();

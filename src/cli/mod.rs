@@ -19,6 +19,7 @@ mod shell;
 mod train;
 #[cfg_attr(not(feature = "tui"), path = "no_tui.rs")]
 mod tui;
+mod tune_device;
 mod verify;
 
 use std::path::Path;
@@ -54,7 +55,8 @@ Examples:
   gatescan verify                       check every kernel against the CPU in f64
   gatescan profile mnist                time each kernel call of a training step
   gatescan bench                        measure training steps, kernels and scans
-  gatescan devices                      list the values of --device"
+  gatescan devices                      list the values of --device
+  gatescan tune-device                  measure how programs run fastest on the GPU"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -80,6 +82,7 @@ enum Command {
     Recipes(recipes::Recipes),
     Verify(verify::Verify),
     Devices(devices::Devices),
+    TuneDevice(tune_device::TuneDevice),
     Completions(shell::Completions),
     Man(shell::Manual),
 }
@@ -130,6 +133,7 @@ fn run_command(command: &Command, console: &Console, start: Instant) -> Result<(
         Command::Recipes(recipes) => recipes.run(console),
         Command::Verify(verify) => verify.run(console),
         Command::Devices(devices) => devices.run(console),
+        Command::TuneDevice(tuner) => tuner.run(console),
         Command::Completions(completions) => completions.run(console),
         Command::Man(manual) => manual.run(console),
     }
@@ -210,10 +214,26 @@ struct Tune {
     settings: Vec<String>,
 }
 
-/// Opens a device with the settings of `--tune`.
+impl Tune {
+    /// Returns the device with the settings applied.
+    fn apply(&self, device: OpenDevice) -> Result<OpenDevice> {
+        let tuned = device.tuned(&self.settings);
+        tuned.map_err(|error| Error::usage(format!("--tune {error}")))
+    }
+}
+
+/// Opens a device with the settings that `gatescan tune-device` has remembered for it, then those
+/// of `--tune`.
 fn open(device: &Device, tune: &Tune) -> Result<OpenDevice> {
-    let tuned = OpenDevice::open(device)?.tuned(&tune.settings);
-    tuned.map_err(|error| Error::usage(format!("--tune {error}")))
+    let opened = OpenDevice::open(device)?;
+    let remembered = opened.remembered_settings().unwrap_or_default();
+    let tuned = opened.tuned(&remembered).map_err(|error| {
+        Error::usage(format!(
+            "the remembered setting {error}; measure again with `gatescan tune-device`, or forget \
+             it with `gatescan tune-device --forget`"
+        ))
+    })?;
+    tune.apply(tuned)
 }
 
 fn device_name(device: Device) -> String {

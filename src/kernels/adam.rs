@@ -68,6 +68,7 @@ impl Kernel for Adam {
         Descent::shader([
             include_str!("../../shaders/adam.wgsl"),
             include_str!("../../shaders/common/math.wgsl"),
+            include_str!("../../shaders/common/four.wgsl"),
         ])
     }
 

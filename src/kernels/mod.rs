@@ -41,8 +41,8 @@ pub use gemm::{Matrix, Ragged};
 pub use lookup::{Table, Tokens};
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
-    CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
-    TimeDirection,
+    CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
+    Tile, TimeDirection,
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
@@ -207,6 +207,9 @@ pub struct Shader {
     pub parts: Vec<Cow<'static, str>>,
     /// Values of `override` constants.
     pub constants: Vec<(&'static str, f64)>,
+    /// Names in the parts that stand for a type. An alias would be a type of its own to naga, which
+    /// infers the elements of `array(...)`.
+    pub types: Vec<(&'static str, &'static str)>,
 }
 
 impl Shader {
@@ -214,8 +217,27 @@ impl Shader {
     fn new(parts: impl IntoIterator<Item = &'static str>) -> Shader {
         Shader {
             parts: parts.into_iter().map(Cow::from).collect(),
-            constants: vec![],
+            ..Shader::default()
         }
+    }
+
+    /// Returns the WGSL as naga parses it.
+    pub fn source(&self) -> String {
+        let source = self.parts.join("\n");
+        let replaced = |source: String, (name, kind): &(&str, &str)| source.replace(name, kind);
+        self.types.iter().fold(source, replaced)
+    }
+
+    /// Returns the WGSL as the standard has it: naga knows subgroups without the directive that the
+    /// standard asks for, and refuses the directive.
+    pub fn standard_source(&self) -> String {
+        let source = self.source();
+        let directive = if source.contains("subgroupShuffle") {
+            "enable subgroups;\n"
+        } else {
+            ""
+        };
+        format!("{directive}{source}")
     }
 
     /// Adds a source file or generated declarations.

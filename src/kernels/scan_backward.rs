@@ -39,6 +39,7 @@ impl Kernel for ScanBackward {
         self.layer
             .scan_shader(TimeDirection::Backward)
             .with(include_str!("../../shaders/common/backward.wgsl"))
+            .with(self.layer.gradient_loads())
             .with(include_str!("../../shaders/scan_backward.wgsl"))
     }
 

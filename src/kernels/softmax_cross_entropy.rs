@@ -50,6 +50,7 @@ impl Kernel for SoftmaxCrossEntropy {
             include_str!("../../shaders/softmax_cross_entropy.wgsl"),
             include_str!("../../shaders/common/reduce.wgsl"),
             include_str!("../../shaders/common/math.wgsl"),
+            include_str!("../../shaders/common/four.wgsl"),
         ])
         .with(ignore_wgsl())
     }

@@ -71,6 +71,7 @@ impl Kernel for StepBackward {
         self.layer
             .step_shader()
             .with(include_str!("../../shaders/common/backward.wgsl"))
+            .with(include_str!("../../shaders/common/load_four_back.wgsl"))
             .with(include_str!("../../shaders/step_backward.wgsl"))
             .with(wgsl_constants(&stages))
     }

@@ -25,7 +25,6 @@ impl Kernel for StepForward {
         let mut scalars = self.layer.sizes();
         scalars.extend([
             ("t", Scalar::count(self.t)),
-            ("stage", Scalar::count(self.stage)),
             ("has_bias", Scalar::from(self.layer.weights.bias.is_some())),
         ]);
         scalars
@@ -36,6 +35,7 @@ impl Kernel for StepForward {
             .step_shader()
             .with(include_str!("../../shaders/common/forward.wgsl"))
             .with(include_str!("../../shaders/step_forward.wgsl"))
+            .with_constants((self.stage > 0).then_some(("STAGE", self.stage as f64)))
     }
 
     fn grid(&self) -> [u32; 3] {

@@ -28,6 +28,7 @@ pub const REPORT: &str = "report.html";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const RECIPE: &str = "recipe.toml";
 pub(super) const DEVICES: &str = "devices.txt";
+pub(super) const TUNING: &str = "tuning.txt";
 const LOCK: &str = ".lock";
 
 /// A run directory that this process has locked.
@@ -119,6 +120,15 @@ impl RunDirectory {
             devices.push(device.into());
             self.write(DEVICES, &(devices.join("\n") + "\n"))?;
         }
+        Ok(())
+    }
+
+    /// Records the lines of `tuning.txt`.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn write_tuning(&self, lines: &[String]) -> Result<()> {
+        self.write(TUNING, &(lines.join("\n") + "\n"))?;
         Ok(())
     }
 

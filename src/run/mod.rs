@@ -12,6 +12,7 @@ mod page;
 #[cfg(feature = "report")]
 mod read;
 mod saver;
+mod tuning;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use load::load_model;
 pub use page::details;
 #[cfg(feature = "report")]
 pub use read::read_run;
+pub use tuning::recorded_settings;
 
 use std::ops::ControlFlow;
 
@@ -190,7 +192,12 @@ impl TrainingRun {
     /// Adds the device to those that the run was computed on.
     fn describe_device(&mut self, observer: &mut RunObserver) -> Result<()> {
         let label = Machine::of(&self.device).label();
-        match self.saver.directory_mut().add_device(&label) {
+        let directory = self.saver.directory_mut();
+        let added = directory.add_device(&label).and_then(|()| {
+            let lines = tuning::lines(&self.device);
+            lines.map_or(Ok(()), |lines| directory.write_tuning(&lines))
+        });
+        match added {
             Ok(()) => Ok(()),
             Err(error) => warn(observer, RunWarning::DeviceNotWritten(error)),
         }

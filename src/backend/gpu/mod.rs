@@ -8,9 +8,12 @@ pub mod executor;
 pub(super) mod limits;
 mod load;
 mod loop_limit;
+mod neighbours;
 mod pipeline_cache;
 mod pipelines;
+mod probe;
 mod readback;
+pub mod remembered;
 mod submission;
 mod timing;
 

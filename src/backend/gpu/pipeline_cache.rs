@@ -34,7 +34,8 @@ impl PipelineCache {
     pub(super) fn open(device: &wgpu::Device, adapter: &wgpu::AdapterInfo) -> Option<Self> {
         let has = device.features().contains(wgpu::Features::PIPELINE_CACHE);
         let name = wgpu::util::pipeline_cache_key(adapter).filter(|_| has)?;
-        let path = directory(&|name| std::env::var_os(name).map(PathBuf::from))?.join(name);
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let path = directory(VARIABLE, &variable)?.join(name);
         let stored = read(&path).unwrap_or_default();
         let descriptor = wgpu::PipelineCacheDescriptor {
             label: Some("pipelines"),
@@ -64,9 +65,13 @@ impl PipelineCache {
     }
 }
 
-/// Returns the directory that the user has chosen, or else the platform's directory for caches.
-fn directory(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    if let Some(chosen) = variable(VARIABLE) {
+/// Returns the directory that the user has chosen by the environment variable `choice`, or else the
+/// platform's directory for caches; `None` if the user wants none.
+pub(super) fn directory(
+    choice: &str,
+    variable: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    if let Some(chosen) = variable(choice) {
         let none = chosen.as_os_str().is_empty() || chosen.as_os_str() == "0";
         return (!none).then_some(chosen);
     }
@@ -138,7 +143,7 @@ mod tests {
     #[test]
     fn the_environment_chooses_the_directory() {
         let set = |variables: &'static [(&str, &str)]| {
-            directory(&|name| {
+            directory(VARIABLE, &|name| {
                 let found = variables.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| PathBuf::from(value))
             })

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::errors::caught;
 use super::pipeline_cache::PipelineCache;
-use crate::kernels::{Access, Call, Kernel, Shader};
+use crate::kernels::{Access, Call, Kernel};
 use crate::program::{Phase, Program};
 
 /// Bytes from one uniform to the next: WebGPU's alignment of dynamic offsets, and at least the size
@@ -67,15 +67,15 @@ impl Pipelines {
     /// The key of the pipeline of `kernel`; `force_checks` adds run-time checks that are not
     /// needed.
     pub(super) fn key(&self, kernel: &dyn Kernel, force_checks: bool) -> PipelineKey {
-        let Shader { parts, constants } = kernel.shader();
-        let mut source = parts.join("\n");
+        let shader = kernel.shader();
+        let mut source = shader.source();
         let edit = self.edit.filter(|edit| edit.kernel == kernel.name());
         if let Some(edit) = edit {
             source = source.replacen(edit.from, edit.to, 1);
         }
         PipelineKey {
             source,
-            constants: format!("{constants:?}"),
+            constants: format!("{:?}", shader.constants),
             // The proof is of the shader without the edit.
             checked: force_checks || edit.is_some() || !kernel.bounds_are_proved(),
         }
@@ -145,7 +145,8 @@ impl Pipelines {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &kernel.shader().constants,
-                zero_initialize_workgroup_memory: true,
+                // Every kernel writes workgroup memory before it reads it; tests/poison.rs.
+                zero_initialize_workgroup_memory: false,
             },
             cache: self.disk.as_ref().map(|disk| &disk.cache),
         });

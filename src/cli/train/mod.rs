@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use gatescan::low_level::backend::Fault;
-use gatescan::run::{MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
+use gatescan::run::{self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
 use gatescan::train::BaselineComparison;
 use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Splits};
 
@@ -164,7 +164,7 @@ impl Train {
         );
         let (chosen, (data, data_loaded)) = (chosen?, data?);
         let stop = Arc::new(AtomicBool::new(false));
-        let options = self.options(chosen.device, stop.clone());
+        let options = self.options(&chosen, stop.clone());
         let mut run = match point {
             Some(point) => TrainingRun::resume(point, &recipe, &data, chosen.open, options)?,
             None => TrainingRun::start(&recipe, &data, chosen.open, options)?,
@@ -292,6 +292,11 @@ impl Train {
     fn open_device(&self, start: Instant) -> Result<ChosenDevice> {
         let (device, line) = choose_device(&self.device)?;
         let mut open = open(&device, &self.tune)?;
+        // A run is resumed with the settings that it began with, so with the same bits.
+        let recorded = self.resume.as_ref();
+        if let Some(settings) = recorded.and_then(|run| run::recorded_settings(run, &open)) {
+            open = (open.tuned(&settings)).and_then(|open| self.tune.apply(open))?;
+        }
         if let Some(fault) = &self.inject_fault {
             open = open.with_fault(fault.clone());
         }
@@ -303,7 +308,7 @@ impl Train {
         })
     }
 
-    fn options(&self, device: Device, stop: Arc<AtomicBool>) -> RunOptions {
+    fn options(&self, chosen: &ChosenDevice, stop: Arc<AtomicBool>) -> RunOptions {
         let mut options = RunOptions {
             out: self.out.clone(),
             tensorboard: self.tensorboard,
@@ -311,8 +316,9 @@ impl Train {
             stop,
         };
         if self.on_device_lost == OnDeviceLost::Retry {
-            let tune = self.tune.clone();
-            options.reopen_device = Some(Box::new(move || open(&device, &tune)));
+            let (device, settings) = (chosen.device, chosen.open.tuning().settings());
+            let reopen = move || OpenDevice::open(&device)?.tuned(&settings);
+            options.reopen_device = Some(Box::new(reopen));
         }
         options
     }

@@ -3,7 +3,54 @@
 use super::{Recurrence, TimeDirection};
 use crate::kernels::Cost;
 
+/// The work of a workgroup of a scan in a time step, for the cost model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScanWork {
+    /// Workgroups of the dispatch.
+    pub workgroups: usize,
+    pub multiply_adds: f64,
+    /// Bytes of the vectors that invocations load from workgroup memory.
+    pub vector_bytes: f64,
+    /// Bytes of weights that they load from workgroup memory.
+    pub cached_bytes: f64,
+    /// Bytes of weights that they load from storage.
+    pub loaded_bytes: f64,
+    /// Bytes of gates and states in storage.
+    pub state_bytes: f64,
+    pub barriers: usize,
+}
+
 impl Recurrence {
+    /// Returns the work of a workgroup in a time step.
+    pub fn scan_work(&self, direction: TimeDirection) -> ScanWork {
+        let (h, p, groups) = (self.hidden_size, self.output_size, self.tile.groups);
+        let weights = 4.0 * self.weights_len() as f64;
+        let cached = (16 * self.cached_weights(direction)) as f64;
+        let gates = self.cell.spec().recurrent_gates;
+        let projection = if self.projects() { h * p } else { 0 };
+        // Values of four sequences that are loaded for the gates of a unit at once, or for the
+        // elements of a worker.
+        let vectors = match direction {
+            TimeDirection::Forward => h * p * usize::from(gates > 0) + projection,
+            TimeDirection::Backward => gates * h * p / self.tile.each + projection,
+        };
+        let sequences = 4 * groups;
+        let per_sequence = match direction {
+            TimeDirection::Forward => 2 * self.row_size() + 2 * (h + p),
+            TimeDirection::Backward => 2 * self.row_size() + 5 * (h + p),
+        };
+        let backward = usize::from(direction == TimeDirection::Backward);
+        ScanWork {
+            workgroups: self.batch.div_ceil(sequences),
+            multiply_adds: (sequences * self.weights_len()) as f64,
+            vector_bytes: (16 * groups * vectors) as f64,
+            cached_bytes: cached,
+            loaded_bytes: weights - cached,
+            state_bytes: (4 * sequences * per_sequence) as f64,
+            barriers: self.stages() + backward * usize::from(gates > 0),
+        }
+    }
+
     /// Returns the multiply-adds of one sequence and step. A cell without recurrent weights counts
     /// one for each gate of a unit.
     pub fn work(&self) -> usize {
@@ -44,11 +91,15 @@ impl Recurrence {
     /// [`Kernel::iterations`](crate::kernels::Kernel::iterations), in either direction: the loops
     /// over the inner dimensions of its matmuls, and over the sequences that it loads and stores.
     pub fn scan_iterations(&self) -> usize {
-        let widest = self.hidden_size.max(self.output_size);
-        // An upper bound: the shader takes whole vec4s in one iteration.
-        let inner = self.cell.spec().recurrent_gates * self.hidden_size + self.output_size;
-        widest.div_ceil(self.invocations() / self.tile.lanes)
-            * (inner.div_ceil(self.tile.lanes) + 64 * self.tile.groups)
+        let iterations = |direction| {
+            let lanes = self.tile.lanes_of(direction);
+            let widest = self.hidden_size.max(self.output_size);
+            // An upper bound: the shader takes whole vec4s in one iteration.
+            let inner = self.cell.spec().recurrent_gates * self.hidden_size + self.output_size;
+            widest.div_ceil(self.invocations(direction) / lanes)
+                * (inner.div_ceil(lanes) + 64 * self.tile.groups)
+        };
+        iterations(TimeDirection::Forward).max(iterations(TimeDirection::Backward))
     }
 
     /// Returns the [`Kernel::iterations`](crate::kernels::Kernel::iterations) of a step.
@@ -57,9 +108,13 @@ impl Recurrence {
     }
 
     /// Returns the invocations of a scan's workgroup: one for each unit and lane, up to the limit
-    /// of the tile.
-    pub(super) fn invocations(&self) -> usize {
-        (self.hidden_size * self.tile.lanes)
+    /// of the tile. In the backward pass the lanes of a worker compute several elements.
+    pub(super) fn invocations(&self, direction: TimeDirection) -> usize {
+        let lanes = match direction {
+            TimeDirection::Forward => self.tile.lanes,
+            TimeDirection::Backward => (self.tile.back_lanes / self.tile.each).max(1),
+        };
+        (self.hidden_size * lanes)
             .next_multiple_of(32)
             .min(self.tile.invocations)
     }

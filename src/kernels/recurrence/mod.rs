@@ -14,6 +14,7 @@ mod tile;
 
 use std::ops::Range;
 
+pub use cost::ScanWork;
 pub(super) use forward::InputProjection;
 pub use tile::Tile;
 

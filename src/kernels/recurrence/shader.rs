@@ -112,27 +112,38 @@ impl Recurrence {
 
     /// Returns the WGSL of a step, except for its own file.
     pub(in crate::kernels) fn step_shader(&self) -> Shader {
-        self.shader().with(self.weights_shader(0))
+        (self.shader().with(self.weights_shader(0)))
+            .with(include_str!("../../../shaders/common/four.wgsl"))
+            .with(include_str!("../../../shaders/common/load_four.wgsl"))
+    }
+
+    /// Returns the part of a backward scan that loads the gradients of the sequences which an
+    /// invocation finishes at once.
+    pub(in crate::kernels) fn gradient_loads(&self) -> &'static str {
+        if self.tile.lanes_of(TimeDirection::Backward) == 1 {
+            include_str!("../../../shaders/common/load_four_back.wgsl")
+        } else {
+            include_str!("../../../shaders/common/load_one_back.wgsl")
+        }
     }
 
     /// Returns the WGSL of a scan, except for its own file.
     pub(in crate::kernels) fn scan_shader(&self, direction: TimeDirection) -> Shader {
         let cached = self.cached_weights(direction);
-        let [sizes, lanes] = self.tile.parts();
         let mut constants = vec![
-            ("WIDTH", self.invocations() as f64),
+            ("WIDTH", self.invocations(direction) as f64),
             ("UNITS", self.hidden_size as f64),
             ("OUTPUTS", self.output_size as f64),
         ];
-        if self.tile.lanes > 1 {
-            constants.push(("LANES", self.tile.lanes as f64));
-        }
         if cached > 0 {
             constants.push(("CACHED", cached as f64));
         }
-        self.shader()
-            .with(sizes)
-            .with(lanes)
+        let mut shader = self.shader();
+        if self.tile.lanes_of(direction) > 1 {
+            shader.types.push(("Rows", "f32"));
+        }
+        (self.tile.parts(direction).into_iter())
+            .fold(shader, Shader::with)
             .with(self.weights_shader(cached))
             .with(include_str!("../../../shaders/common/tile.wgsl"))
             .with_constants(constants)

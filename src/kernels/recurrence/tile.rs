@@ -1,3 +1,8 @@
+use std::borrow::Cow;
+
+use super::TimeDirection;
+use crate::kernels::words::wgsl_constants;
+
 /// The part of the batch that a workgroup of a scan takes through time on a GPU, and how its
 /// invocations share the work. Small tiles give many workgroups, which hide memory latency; large
 /// tiles load fewer weights for each multiply-add.
@@ -5,11 +10,16 @@
 pub struct Tile {
     /// Groups of four sequences in a workgroup: 1, 2 or 4.
     pub groups: usize,
-    /// Elements of the state gradient that an invocation computes at a time: 1, 2 or 4.
+    /// Elements of the state gradient that an invocation, or the lanes of a worker, compute at a
+    /// time: 1, 2 or 4.
     pub each: usize,
-    /// Neighbouring lanes of a subgroup that share the inner dimension of a matmul: 1, 2 or 4; 1 on
-    /// a device without subgroups.
+    /// Neighbouring lanes of a subgroup that share the inner dimension of a matmul in the forward
+    /// pass: 1, 2, 4, 8 or 16; 1 on a device without subgroups.
     pub lanes: usize,
+    /// The same in the backward pass. With `each` times the lanes of the forward pass, an
+    /// invocation loads a quarter of the values for each multiply-add that it loads with one
+    /// element.
+    pub back_lanes: usize,
     /// Largest number of invocations of a workgroup, a multiple of 32.
     pub invocations: usize,
     /// Bytes of workgroup memory that a scan may use. What remains beside its vectors caches the
@@ -23,22 +33,42 @@ impl Tile {
         groups: 1,
         each: 1,
         lanes: 1,
+        back_lanes: 1,
         invocations: 256,
         memory: 0,
     };
 
+    /// Returns the lanes that share a sum.
+    pub(super) fn lanes_of(self, direction: TimeDirection) -> usize {
+        match direction {
+            TimeDirection::Forward => self.lanes,
+            TimeDirection::Backward => self.back_lanes,
+        }
+    }
+
     /// Returns the tile's WGSL: its array sizes, as constants since WGSL allows no `override` as
-    /// the size of a function's array, and the sum over lanes.
-    pub(super) fn parts(self) -> [String; 2] {
-        let sizes = format!(
-            "const GROUPS = {}u;\nconst EACH = {}u;\n",
-            self.groups, self.each
-        );
-        let lanes = if self.lanes == 1 {
-            include_str!("../../../shaders/common/one_lane.wgsl")
+    /// the size of a function's array; the sums over lanes; and the sequences that an invocation
+    /// finishes at once, four or, with lanes, one.
+    pub(super) fn parts(self, direction: TimeDirection) -> [Cow<'static, str>; 4] {
+        let lanes = self.lanes_of(direction);
+        let sizes = wgsl_constants(&[
+            ("GROUPS", self.groups),
+            ("EACH", self.each),
+            ("LANES", lanes),
+        ]);
+        let [sums, rows, loads] = if lanes == 1 {
+            [
+                include_str!("../../../shaders/common/one_lane.wgsl"),
+                include_str!("../../../shaders/common/four.wgsl"),
+                include_str!("../../../shaders/common/load_four.wgsl"),
+            ]
         } else {
-            include_str!("../../../shaders/common/lanes.wgsl")
+            [
+                include_str!("../../../shaders/common/lanes.wgsl"),
+                include_str!("../../../shaders/common/one.wgsl"),
+                include_str!("../../../shaders/common/load_one.wgsl"),
+            ]
         };
-        [sizes, lanes.into()]
+        [sizes.into(), sums.into(), rows.into(), loads.into()]
     }
 }
