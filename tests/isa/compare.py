@@ -22,6 +22,8 @@ NAMES = {
     "navi31": "RDNA3, Navi 31 (RADV)",
     "dg2": "Xe-HPG, Arc (ANV)",
     "tgl": "Xe-LP, Iris Xe (ANV)",
+    "turing": "Turing, TU102 (NVK)",
+    "ampere": "Ampere, GA102 (NVK)",
     "dxc": "DX12 (DXC)",
 }
 RADV = {
@@ -38,8 +40,13 @@ ANV = {
     "spills": ["Spill count", "Fill count"],
     "scratch": ["Scratch Memory Size"],
     "local": ["Workgroup Memory Size"],
-    "code": ["Code size"],
+    "code": ["Instruction Count"],
     "cycles": ["Cycle Count"],
+}
+NVK = {
+    "registers": ["Number of GPRs"],
+    "scratch": ["SLM Size"],
+    "code": ["Code Size"],
 }
 
 
@@ -50,7 +57,7 @@ def row(line):
     # A driver may compile a shader for several widths; the last is the widest.
     executable = line["executables"][-1]
     found = executable["statistics"]
-    names = RADV if "VGPRs" in found else ANV
+    names = next(names for names in [RADV, ANV, NVK] if names["registers"][0] in found)
     values = {column: sum(found.get(name, 0) for name in of) for column, of in names.items()}
     return {"lanes": executable["subgroup"], **values}
 
@@ -95,8 +102,9 @@ def worse(old, new):
     for column in ["spills", "scratch"]:
         if new.get(column, 0) > old.get(column, 0):
             yield f"{column} {old.get(column, 0)} -> {new[column]}"
-    if new.get("waves", 0) < old.get("waves", 0):
-        yield f"waves {old['waves']} -> {new['waves']}"
+    for column in ["waves", "lanes"]:
+        if new.get(column, 0) < old.get(column, 0):
+            yield f"{column} {old[column]} -> {new[column]}"
     if new["code"] > 2 * old.get("code", new["code"]):
         yield f"code {old['code']} -> {new['code']}"
 
