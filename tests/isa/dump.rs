@@ -22,6 +22,8 @@ pub struct Specialisation {
     pub name: String,
     pub kernel: &'static str,
     pub source: String,
+    /// The same with the directives that the standard asks for.
+    pub standard_source: String,
     pub constants: Vec<(&'static str, f64)>,
     /// Whether wgpu adds checks of bounds and loops.
     pub checked: bool,
@@ -51,7 +53,7 @@ impl Specialisation {
     fn new(call: &Call) -> Specialisation {
         let kernel = call.kernel();
         let shader = kernel.shader();
-        let source = shader.parts.join("\n");
+        let source = shader.source();
         let checked = !kernel.bounds_are_proved();
         let mut words = vec![kernel.name().to_string()];
         words.extend(cell(call).map(|cell| cell.spec().name.to_string()));
@@ -69,6 +71,7 @@ impl Specialisation {
             name: words.join(" "),
             kernel: kernel.name(),
             source,
+            standard_source: shader.standard_source(),
             constants: shader.constants,
             checked,
             access: kernel.args().iter().map(|arg| arg.access).collect(),
@@ -159,7 +162,7 @@ pub fn write(folder: &Path) {
             let path = folder.join(format!("{}.{extension}", each.stem()));
             fs::write(path, bytes).expect("the file can be written");
         };
-        put("wgsl", each.source.as_bytes());
+        put("wgsl", each.standard_source.as_bytes());
         put("spv", &translated.spirv);
         put("hlsl", translated.hlsl.as_bytes());
         put("metal", translated.msl.as_bytes());

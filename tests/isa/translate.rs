@@ -1,4 +1,5 @@
-//! Translation of a specialisation with the options of wgpu: on drivers that check the bounds of
+//! Translation of a specialisation with the options of wgpu, as src/backend/gpu/pipelines.rs asks for:
+//! workgroup memory is not zeroed. On drivers that check the bounds of
 //! buffers themselves, the shaders of checked kernels check only those of arrays.
 
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -66,7 +67,7 @@ fn spirv(module: &Module, info: &ModuleInfo, checked: bool) -> Vec<u8> {
         bounds_check_policies: policies(checked),
         force_loop_bounding: checked,
         emit_int_div_checks: checked,
-        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::Native,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
         ..spv::Options::default()
     };
     let entry = spv::PipelineOptions {
@@ -80,6 +81,7 @@ fn spirv(module: &Module, info: &ModuleInfo, checked: bool) -> Vec<u8> {
 fn hlsl(module: &Module, info: &ModuleInfo, checked: bool) -> String {
     let options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_0,
+        zero_initialize_workgroup_memory: false,
         restrict_indexing: checked,
         force_loop_bounding: checked,
         ..hlsl::Options::default()
@@ -98,6 +100,7 @@ fn hlsl(module: &Module, info: &ModuleInfo, checked: bool) -> String {
 fn msl(module: &Module, info: &ModuleInfo, checked: bool) -> String {
     let options = msl::Options {
         lang_version: (2, 4),
+        zero_initialize_workgroup_memory: false,
         bounds_check_policies: policies(checked),
         force_loop_bounding: checked,
         emit_int_div_checks: checked,
