@@ -12,17 +12,18 @@ use std::process::Command;
 
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{
-    Access, Arg, BackwardStage, Call, Gather, GatherKind, Gemm, Kernel, Matrix, Record, Recurrence,
-    Scalar, ScanBackward, ScanForward, StepBackward, StepForward, Tally, Tile, control, history,
+    Access, Arg, BackwardStage, Call, Gemm, Kernel, Matrix, Recurrence, RowsEach, Scalar,
+    ScanBackward, ScanForward, StepBackward, StepForward, Tile,
 };
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::{Bias, Dropout, Init};
-use gatescan::recipe::optimizer::{Clip, Form};
-use gatescan::{Cell, Head, Input, Layer, Loss, Network, Optimizer, Reads};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+
+use recorded::{BatchSizes, loading, optimizers};
 
 /// The limits that every WebGPU device supports.
 const STORAGE_BINDINGS: usize = 8;
@@ -153,7 +154,8 @@ fn programs() -> Vec<Program> {
         };
         let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
         programs.push(recorded(&wide, Gradients::OfLoss, tiled));
-        // Lanes of a subgroup share sums, and weights are cached in workgroup memory.
+        // Lanes of a subgroup share sums, weights are cached in workgroup memory, and invocations
+        // of a matmul compute few rows.
         for [lanes, each, back_lanes] in LANES {
             let shared = Tuning {
                 tile: Tile {
@@ -163,6 +165,7 @@ fn programs() -> Vec<Program> {
                     memory: WORKGROUP_MEMORY as usize,
                     ..Tile::SMALLEST
                 },
+                gemm_rows: RowsEach::Four,
                 ..Tuning::default()
             };
             programs.push(recorded(&wide, Gradients::OfLoss, shared));

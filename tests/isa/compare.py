@@ -3,7 +3,7 @@
     python3 tests/isa/compare.py [--update] FOLDER
 
 FOLDER has a file <target>.jsonl for each compiler that has run. With --update, the rows of those
-targets are written anew, and the table of the documentation.
+targets are written anew, and the table of docs/src/development/compilers.md.
 """
 import json
 import sys
@@ -11,10 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "tests/isa/table.tsv"
-PAGE = ROOT / "docs/src/development/compilers-table.md"
+PAGE = ROOT / "docs/src/development/compilers.md"
+# The table of the page is between these.
+BEGIN, END = "<!-- begin: written by tests/isa/run --update -->\n", "<!-- end -->\n"
 # Of a shader. `-` where the compiler does not report it.
 COLUMNS = ["lanes", "registers", "spills", "scratch", "local", "waves", "code", "cycles"]
-KERNELS = ["gemm", "scan_forward", "scan_backward", "step_forward", "step_backward"]
+KERNELS = ["gemm, 8 rows", "gemm, 4 rows", "scan_forward", "scan_backward", "step_forward", "step_backward"]
 NAMES = {
     "polaris10": "GCN 4, Polaris 10 (RADV)",
     "vega10": "GCN 5, Vega 10 (RADV)",
@@ -140,7 +142,9 @@ def write_table(rows, compilers):
         texts = [str(values.get(column, "-")) for column in COLUMNS]
         lines.append("\t".join([target, name, *texts]))
     TABLE.write_text("\n".join(lines) + "\n")
-    PAGE.write_text(page(all_rows, of))
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(before + BEGIN + summary(all_rows, of) + END + after)
 
 
 def extent(values):
@@ -152,10 +156,18 @@ def extent(values):
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def page(rows, compilers):
-    """Returns the table of the documentation: the extent of each figure, by target and kernel."""
+def kind(name):
+    """Returns the line of the summary that a shader belongs to."""
+    kernel = name.split()[0]
+    if kernel == "gemm":
+        return "gemm, 4 rows" if "ROWS=4" in name.split() else "gemm, 8 rows"
+    return kernel if kernel in KERNELS else "others"
+
+
+def summary(rows, compilers):
+    """Returns the table of the page: the extent of each figure, by target and kernel."""
     columns = [column for column in COLUMNS if column != "cycles"]
-    lines = ["<!-- Written by tests/isa/run --update. -->"]
+    lines = []
     for target, title in NAMES.items():
         if target not in {key[0] for key in rows}:
             continue
@@ -165,11 +177,10 @@ def page(rows, compilers):
         lines.append("|---|--:|" + "--:|" * len(columns))
         own = {name: value for (at, name), value in rows.items() if at == target}
         for kernel in [*KERNELS, "others"]:
-            is_own = lambda name: (name.split()[0] if name.split()[0] in KERNELS else "others")
-            found = [value for name, value in own.items() if is_own(name) == kernel]
+            found = [value for name, value in own.items() if kind(name) == kernel]
             texts = [extent([value.get(column) for value in found]) for column in columns]
             lines.append(f"| {kernel} | {len(found)} | " + " | ".join(texts) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n"
 
 
 def main():

@@ -40,14 +40,14 @@ fn each_kind_of_hardware_has_scans_steps_and_matmuls() {
     assert_eq!(names.len(), all.len(), "two shaders have one name");
 }
 
-/// Writes the shaders into the folder of the environment variable `GATESCAN_ISA`.
+/// Writes the shaders into the folder of the environment variable `GATESCAN_ISA_DUMP`.
 #[test]
 #[ignore = "tests/isa/run runs it"]
 fn dump() {
     dump::write(&folder());
 }
 
-/// Compiles the SPIR-V of the folder `GATESCAN_ISA` for the profile `GATESCAN_ISA_PROFILE` with the
+/// Compiles the SPIR-V of the folder `GATESCAN_ISA_DUMP` for the profile `GATESCAN_ISA_PROFILE` with the
 /// first Vulkan device, and writes the driver's statistics to the file `GATESCAN_ISA_OUT`.
 #[test]
 #[ignore = "tests/isa/run runs it"]
@@ -58,7 +58,7 @@ fn statistics() {
 }
 
 fn folder() -> std::path::PathBuf {
-    std::env::var_os("GATESCAN_ISA")
-        .expect("GATESCAN_ISA names a folder")
+    std::env::var_os("GATESCAN_ISA_DUMP")
+        .expect("GATESCAN_ISA_DUMP names a folder")
         .into()
 }

@@ -1,6 +1,7 @@
 //! The shapes whose shaders are compiled: the built-in recipes, and layers of every cell.
 
 use gatescan::low_level::backend::tuning::{Route, Tuning};
+use gatescan::low_level::kernels::RowsEach;
 use gatescan::low_level::program::Program;
 use gatescan::low_level::record::Gradients;
 use gatescan::network::{Bias, Init};
@@ -20,6 +21,13 @@ struct Shape {
     route: Option<Route>,
 }
 
+impl Shape {
+    fn recorded(&self, tuning: Tuning) -> Program {
+        let (network, gradients) = (&self.network, Gradients::OfLoss);
+        recorded(network, self.sizes, gradients, &self.optimizers, tuning)
+    }
+}
+
 /// Records the programs of all shapes with a tuning.
 pub fn programs(tuning: Tuning) -> Vec<Program> {
     let mut programs = vec![loading()];
@@ -28,13 +36,15 @@ pub fn programs(tuning: Tuning) -> Vec<Program> {
             route: shape.route,
             ..tuning
         };
-        programs.push(recorded(
-            &shape.network,
-            shape.sizes,
-            Gradients::OfLoss,
-            &shape.optimizers,
-            tuning,
-        ));
+        programs.push(shape.recorded(tuning));
+    }
+    // The sizes of a GEMM's blocks among which a device's is chosen.
+    for gemm_rows in RowsEach::ALL {
+        let tuning = Tuning {
+            gemm_rows,
+            ..tuning
+        };
+        programs.extend(recipes().map(|shape| shape.recorded(tuning)));
     }
     programs
 }
