@@ -244,9 +244,9 @@ fn one_of(value: &str, allowed: &[usize]) -> Option<usize> {
 }
 
 /// Returns the rows for an invocation of a GEMM, by what the vendors' compilers make of them
-/// (docs/src/development/compilers.md): 8 rows spill on Intel's and NVIDIA's GPUs, and leave room for
-/// one subgroup on GCN. RDNA has the registers, and the fewest cycles for an element with them; its
-/// subgroups have 32 or 64 lanes, which no other GPU's have. A CPU has no subgroups to make room for.
+/// (docs/src/development/compilers.md): 8 rows spill on Intel's and NVIDIA's GPUs, and leave room
+/// for one subgroup on GCN. RDNA, whose subgroups have 32 or 64 lanes, has the registers, and the
+/// fewest cycles for an element with them. A CPU has no subgroups to make room for.
 fn gemm_rows(adapter: &AdapterSummary) -> RowsEach {
     if adapter.is_software() || adapter.limits.subgroup_sizes == (32, 64) {
         RowsEach::Eight

@@ -37,8 +37,8 @@ pub struct Gemm {
     pub rows_each: RowsEach,
 }
 
-/// The rows of `c` that one invocation of the shader computes, by 8 columns, in registers: the more,
-/// the fewer times `b` is loaded, and the fewer subgroups a core has room for.
+/// The rows of `c` that one invocation of the shader computes, by 8 columns, in registers: the
+/// more, the fewer times `b` is loaded, and the fewer subgroups a core has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RowsEach {
     Four,

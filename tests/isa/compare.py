@@ -16,7 +16,8 @@ PAGE = ROOT / "docs/src/development/compilers.md"
 BEGIN, END = "<!-- begin: written by tests/isa/run --update -->\n", "<!-- end -->\n"
 # Of a shader. `-` where the compiler does not report it.
 COLUMNS = ["lanes", "registers", "spills", "scratch", "local", "waves", "code", "cycles"]
-KERNELS = ["gemm, 8 rows", "gemm, 4 rows", "scan_forward", "scan_backward", "step_forward", "step_backward"]
+GEMMS = ["gemm, 8 rows", "gemm, 4 rows"]
+KERNELS = [*GEMMS, "scan_forward", "scan_backward", "step_forward", "step_backward"]
 NAMES = {
     "polaris10": "GCN 4, Polaris 10 (RADV)",
     "vega10": "GCN 5, Vega 10 (RADV)",
@@ -160,7 +161,7 @@ def kind(name):
     """Returns the line of the summary that a shader belongs to."""
     kernel = name.split()[0]
     if kernel == "gemm":
-        return "gemm, 4 rows" if "ROWS=4" in name.split() else "gemm, 8 rows"
+        return GEMMS["ROWS=4" in name.split()]
     return kernel if kernel in KERNELS else "others"
 
 

@@ -47,8 +47,9 @@ fn dump() {
     dump::write(&folder());
 }
 
-/// Compiles the SPIR-V of the folder `GATESCAN_ISA_DUMP` for the profile `GATESCAN_ISA_PROFILE` with the
-/// first Vulkan device, and writes the driver's statistics to the file `GATESCAN_ISA_OUT`.
+/// Compiles the SPIR-V of the folder `GATESCAN_ISA_DUMP` for the profile `GATESCAN_ISA_PROFILE`
+/// with the first Vulkan device, and writes the driver's statistics to the file
+/// `GATESCAN_ISA_OUT`.
 #[test]
 #[ignore = "tests/isa/run runs it"]
 fn statistics() {

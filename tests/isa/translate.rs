@@ -1,6 +1,6 @@
-//! Translation of a specialisation with the options of wgpu, as src/backend/gpu/pipelines.rs asks for:
-//! workgroup memory is not zeroed. On drivers that check the bounds of
-//! buffers themselves, the shaders of checked kernels check only those of arrays.
+//! Translation of a specialisation with the options of wgpu, as src/backend/gpu/pipelines.rs asks
+//! for: workgroup memory is not zeroed. On drivers that check the bounds of buffers themselves, the
+//! shaders of checked kernels check only those of arrays.
 
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
