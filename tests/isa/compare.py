@@ -40,7 +40,7 @@ RADV = {
 }
 ANV = {
     "registers": ["Max live registers"],
-    "spills": ["Spill count", "Fill count"],
+    "spills": ["Spill Count"],
     "scratch": ["Scratch Memory Size"],
     "local": ["Workgroup Memory Size"],
     "code": ["Instruction Count"],
@@ -61,7 +61,7 @@ def row(line):
     executable = line["executables"][-1]
     found = executable["statistics"]
     names = next(names for names in [RADV, ANV, NVK] if names["registers"][0] in found)
-    values = {column: sum(found.get(name, 0) for name in of) for column, of in names.items()}
+    values = {column: sum(found[name] for name in of) for column, of in names.items()}
     return {"lanes": executable["subgroup"], **values}
 
 
