@@ -1,6 +1,6 @@
-// Computes c = a @ b + bias, or c += a @ b. An invocation computes 8 rows by 8 columns in
-// registers, as four blocks of 4 by 4; a and b come through the cache. The files in shaders/gemm/
-// load four elements of a and b in each of their layouts.
+// Computes c = a @ b + bias, or c += a @ b. An invocation computes ROWS rows by 8 columns in
+// registers, as blocks of 4 by 4; a and b come through the cache. The files in shaders/gemm/ load
+// four elements of a and b in each of their layouts.
 
 struct Gemm {
     a: u32, b: u32, bias: u32, lengths: u32, c: u32,
@@ -16,6 +16,7 @@ struct Gemm {
 
 override WIDE: u32 = 8;  // invocations of a workgroup along the columns
 override HIGH: u32 = 8;  // and along the rows
+override ROWS: u32 = 8;  // of c that an invocation computes: 8 or 4
 // The rows of c, or the inner dimension, are the steps of B sequences. Padded rows count as zero,
 // padded terms of the inner dimension are left out.
 override RAGGED_ROWS: bool = false;
@@ -43,8 +44,10 @@ fn add(
 ) {
     (*sums).top_left += outer(top, left);
     (*sums).top_right += outer(top, right);
-    (*sums).bottom_left += outer(bottom, left);
-    (*sums).bottom_right += outer(bottom, right);
+    if ROWS > 4u {
+        (*sums).bottom_left += outer(bottom, left);
+        (*sums).bottom_right += outer(bottom, right);
+    }
 }
 
 // Whether a row of c is a valid step of its sequence.
@@ -53,7 +56,7 @@ fn is_valid(row: u32) -> bool {
 }
 
 fn any_is_valid(first: u32) -> bool {
-    for (var i = 0u; i < 8u; i++) {
+    for (var i = 0u; i < ROWS; i++) {
         if first + i < u.rows && is_valid(first + i) {
             return true;
         }
@@ -95,7 +98,7 @@ fn main(
     // workgroups: so steps are taken from both ends in turn.
     let from_end = RAGGED_ROWS && workgroup.y % 2u == 1u;
     let high = select(workgroup.y, workgroup.y / 2u, RAGGED_ROWS);
-    let row = (select(high, workgroups.y - 1u - high, from_end) * HIGH + lane.y) * 8u;
+    let row = (select(high, workgroups.y - 1u - high, from_end) * HIGH + lane.y) * ROWS;
     let column = (workgroup.x * WIDE + lane.x) * 8u;
     if row >= u.rows || column >= u.columns {
         return;
@@ -115,12 +118,19 @@ fn main(
         }
         var k = b;
         for (var rest = length % 4u; rest > 0u; rest--) {
-            add(&sums, load_a(top, k), load_a(bottom, k), load_b(left, k), load_b(right, k));
+            var a_bottom = vec4<f32>();
+            if ROWS > 4u {
+                a_bottom = load_a(bottom, k);
+            }
+            add(&sums, load_a(top, k), a_bottom, load_b(left, k), load_b(right, k));
             k += series;
         }
         for (var fours = length / 4u; fours > 0u; fours--) {
             let a_top = load_a_four(top, k, series);
-            let a_bottom = load_a_four(bottom, k, series);
+            var a_bottom = mat4x4<f32>();
+            if ROWS > 4u {
+                a_bottom = load_a_four(bottom, k, series);
+            }
             let b_left = load_b_four(left, k, series);
             let b_right = load_b_four(right, k, series);
             add(&sums, a_top[0], a_bottom[0], b_left[0], b_right[0]);
@@ -132,6 +142,8 @@ fn main(
     }
     store_block(workgroup.z, row, column, sums.top_left);
     store_block(workgroup.z, row, column + 4u, sums.top_right);
-    store_block(workgroup.z, row + 4u, column, sums.bottom_left);
-    store_block(workgroup.z, row + 4u, column + 4u, sums.bottom_right);
+    if ROWS > 4u {
+        store_block(workgroup.z, row + 4u, column, sums.bottom_left);
+        store_block(workgroup.z, row + 4u, column + 4u, sums.bottom_right);
+    }
 }

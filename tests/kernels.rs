@@ -591,10 +591,14 @@ fn gemm() {
             let matrix = Matrix::block(c, m, stride, stride - n..stride);
             let mut call = Gemm::new(a, b, matrix).bias(bias);
             call.side <<= (m + n) % 2;
+            call.rows_each = RowsEach::ALL[(index + form / 2) % RowsEach::ALL.len()];
             if extra == 2 {
                 call = call.accumulate();
             }
-            let case = format!("{m}x{n}x{k}, transposed {a_t} {b_t}, block {block}, form {extra}");
+            let case = format!(
+                "{m}x{n}x{k}, transposed {a_t} {b_t}, block {block}, form {extra}, {:?}",
+                call.rows_each
+            );
             checker.call(&case, bench, call, |before| {
                 // One multiplication, k - 1 additions, and one for the bias or the old value.
                 let element = |i: usize, j: usize| {
@@ -674,6 +678,7 @@ fn ragged_gemm() {
             let c = bench.writes(&old);
             let mut call = Gemm::new(a, b, Matrix::new(c, rows, n)).bias(bias);
             call.side <<= n % 2;
+            call.rows_each = RowsEach::ALL[(index + form / 2) % RowsEach::ALL.len()];
             if accumulates {
                 call = call.accumulate();
             }

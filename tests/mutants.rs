@@ -156,6 +156,32 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "gemm",
     ),
     ("gemm", "rest = length % 4u", "rest = length % 3u", "gemm"),
+    // Mistakes in the smaller blocks of an invocation only, and in the largest only.
+    (
+        "gemm",
+        "HIGH + lane.y) * ROWS",
+        "HIGH + lane.y) * 8u",
+        "gemm",
+    ),
+    ("gemm", "i < ROWS", "i < 1u", "gemm"),
+    (
+        "gemm",
+        "if ROWS > 4u {\n        store_block",
+        "if ROWS > 0u {\n        store_block",
+        "gemm",
+    ),
+    (
+        "gemm",
+        "if ROWS > 4u {\n        (*sums).bottom_left",
+        "if ROWS > 8u {\n        (*sums).bottom_left",
+        "gemm",
+    ),
+    (
+        "gemm",
+        "a_bottom[3], b_left[3], b_right[3]",
+        "a_bottom[2], b_left[3], b_right[3]",
+        "gemm",
+    ),
     // Padded steps treated as valid, and slices that sum the steps of other slices.
     (
         "gemm",

@@ -2,6 +2,9 @@
 //! it translates to SPIR-V, MSL and HLSL, it respects the WebGPU default limits, and its bindings
 //! match the Rust kernel. Needs no GPU.
 
+#[path = "common/recorded.rs"]
+mod recorded;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,17 +12,18 @@ use std::process::Command;
 
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{
-    Access, Arg, BackwardStage, Call, Gather, GatherKind, Gemm, Kernel, Matrix, Record, Recurrence,
-    Scalar, ScanBackward, ScanForward, StepBackward, StepForward, Tally, Tile, control, history,
+    Access, Arg, BackwardStage, Call, Gemm, Kernel, Matrix, Recurrence, RowsEach, Scalar,
+    ScanBackward, ScanForward, StepBackward, StepForward, Tile,
 };
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::{Bias, Dropout, Init};
-use gatescan::recipe::optimizer::{Clip, Form};
-use gatescan::{Cell, Head, Input, Layer, Loss, Network, Optimizer, Reads};
+use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+
+use recorded::{BatchSizes, loading, optimizers};
 
 /// The limits that every WebGPU device supports.
 const STORAGE_BINDINGS: usize = 8;
@@ -150,7 +154,8 @@ fn programs() -> Vec<Program> {
         };
         let wide = network(cell, 32, Loss::CrossEntropy, Reads::Last);
         programs.push(recorded(&wide, Gradients::OfLoss, tiled));
-        // Lanes of a subgroup share sums, and weights are cached in workgroup memory.
+        // Lanes of a subgroup share sums, weights are cached in workgroup memory, and invocations
+        // of a matmul compute few rows.
         for [lanes, each, back_lanes] in LANES {
             let shared = Tuning {
                 tile: Tile {
@@ -160,6 +165,7 @@ fn programs() -> Vec<Program> {
                     memory: WORKGROUP_MEMORY as usize,
                     ..Tile::SMALLEST
                 },
+                gemm_rows: RowsEach::Four,
                 ..Tuning::default()
             };
             programs.push(recorded(&wide, Gradients::OfLoss, shared));
@@ -247,126 +253,13 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
     }
 }
 
-/// Records every phase of a training run.
+/// Records every phase of a training run of a small batch.
 fn recorded(network: &Network, gradients: Gradients, tuning: Tuning) -> Program {
-    let mut model =
-        RecordedNetwork::new(network, 2, 13, gradients, tuning).expect("the network is valid");
-    let program = &mut model.program;
-    let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
-    model.carry_states(Phase::Forward, words);
-    model.draw_masks(0, words);
-    model.forward(Phase::Forward);
-    model.loss(Phase::Forward);
-    let program = &mut model.program;
-    if network.head.loss == Loss::CrossEntropy {
-        let mut counts = || program.buffer("counts", Kind::Control, Element::Index, [5, 5]);
-        let tally = Tally {
-            outputs: model.head.outputs,
-            labels: model.head.labels,
-            confusion: counts(),
-            ranks: counts(),
-            classes: 5,
-        };
-        program.push(Phase::Evaluate, tally);
-    }
-    if gradients == Gradients::None {
-        return model.program;
-    }
-    model.backward();
-    let program = &mut model.program;
-    let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
-    for optimizer in optimizers() {
-        let clip = Clip::Value(1.0);
-        let norm = model.record_update(&optimizer, clip, words, 2).norm;
-        for norm in [None, Some(norm)] {
-            let (scores, weight, batch) = (model.head.scores, model.head.label_weight, model.batch);
-            let record = Record {
-                chunks: 1,
-                scores,
-                labels: model.head.labels,
-                lengths: model.lengths,
-                weight,
-                norm,
-                control: words,
-                history: rows,
-                batch,
-            };
-            model.program.push(Phase::Update, record);
-        }
-    }
-    model.program
-}
-
-/// Returns one optimizer per update rule.
-fn optimizers() -> [Optimizer; 3] {
-    let (lr, momentum, weight_decay) = (1e-3, 0.9, 0.1);
-    [
-        Optimizer::Sgd {
-            lr,
-            momentum,
-            dampening: 0.0,
-            nesterov: true,
-            weight_decay,
-        },
-        Optimizer::AdamW {
-            lr,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay,
-            amsgrad: true,
-        },
-        Optimizer::Rmsprop {
-            lr,
-            form: Form::Tensorflow,
-            rho: None,
-            epsilon: None,
-            momentum,
-            centered: true,
-            weight_decay,
-        },
-    ]
-}
-
-/// Returns a program that gathers batches of each kind of data.
-fn loading() -> Program {
-    let mut program = Program::new();
-    let kinds = [
-        (GatherKind::Reals, Element::Real, Element::Real),
-        (
-            GatherKind::Bytes { scale: 0.5 },
-            Element::Index,
-            Element::Real,
-        ),
-        (
-            GatherKind::Indices { absent: 0 },
-            Element::Index,
-            Element::Index,
-        ),
-        (GatherKind::Lengths, Element::Index, Element::Index),
-    ];
-    for (kind, from, to) in kinds {
-        let mut buffer = |element| program.buffer("data", Kind::Data, element, [24]);
-        let (source, out) = (buffer(from), buffer(to));
-        let (order, control) = (buffer(Element::Index), buffer(Element::Index));
-        let (steps, batch, width) = (2, 3, 4);
-        program.push(
-            Phase::Forward,
-            Gather {
-                kind,
-                source,
-                order,
-                control,
-                out,
-                steps,
-                batch,
-                width,
-                source_steps: 2,
-                chunk_steps: 2,
-            },
-        );
-    }
-    program
+    let sizes = BatchSizes {
+        steps: 2,
+        batch: 13,
+    };
+    recorded::recorded(network, sizes, gradients, &optimizers(), tuning)
 }
 
 /// Returns the stems of the files in `folder` with the given extension.

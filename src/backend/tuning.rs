@@ -3,7 +3,7 @@
 use super::adapter::{AdapterKind, AdapterSummary};
 use super::gpu_class;
 use crate::error::{Error, Result};
-use crate::kernels::{Gemm, Kernel, Recurrence, Tile};
+use crate::kernels::{Gemm, Kernel, Recurrence, RowsEach, Tile};
 use crate::messages::{did_you_mean, listed};
 
 /// The inner dimension of a matmul that is worth a slice.
@@ -43,6 +43,8 @@ pub struct Tuning {
     pub tile: Tile,
     /// Invocations along each side of a GEMM's largest tiles: 8 or 16.
     pub gemm_side: usize,
+    /// Rows that an invocation of a GEMM computes, by 8 columns.
+    pub gemm_rows: RowsEach,
     /// Workgroups that keep the device busy: with fewer, tiles do not grow and long sums are cut.
     pub workgroups: usize,
     /// Cores of the device (compute units, streaming multiprocessors), each with its own workgroup
@@ -71,6 +73,7 @@ impl Default for Tuning {
             route: None,
             tile: Tile::SMALLEST,
             gemm_side: Gemm::SIDE,
+            gemm_rows: RowsEach::default(),
             workgroups: 128,
             cores: 8,
             iterations: usize::MAX,
@@ -94,7 +97,7 @@ struct Setting {
 }
 
 /// Every setting.
-const SETTINGS: [Setting; 13] = [
+const SETTINGS: [Setting; 14] = [
     Setting {
         name: "route",
         allowed: "scan, steps or auto",
@@ -168,6 +171,18 @@ const SETTINGS: [Setting; 13] = [
         get: |tuning| Some(tuning.gemm_side.to_string()),
     },
     Setting {
+        name: "gemm_rows",
+        allowed: "4 or 8 rows of an invocation",
+        set: |tuning, value| {
+            let count = one_of(value, &RowsEach::ALL.map(RowsEach::count));
+            let rows = RowsEach::ALL
+                .into_iter()
+                .find(|rows| Some(rows.count()) == count);
+            assign(&mut tuning.gemm_rows, rows)
+        },
+        get: |tuning| Some(tuning.gemm_rows.count().to_string()),
+    },
+    Setting {
         name: "workgroups",
         allowed: "a number of workgroups, at least 1",
         set: |tuning, value| assign(&mut tuning.workgroups, at_least_one(value)),
@@ -228,6 +243,18 @@ fn one_of(value: &str, allowed: &[usize]) -> Option<usize> {
     value.parse().ok().filter(|number| allowed.contains(number))
 }
 
+/// Returns the rows for an invocation of a GEMM, by what the vendors' compilers make of them
+/// (docs/src/development/compilers.md): 8 rows spill on Intel's and NVIDIA's GPUs, and leave room
+/// for one subgroup on GCN. RDNA, whose subgroups have 32 or 64 lanes, has the registers, and the
+/// fewest cycles for an element with them. A CPU has no subgroups to make room for.
+fn gemm_rows(adapter: &AdapterSummary) -> RowsEach {
+    if adapter.is_software() || adapter.limits.subgroup_sizes == (32, 64) {
+        RowsEach::Eight
+    } else {
+        RowsEach::Four
+    }
+}
+
 impl Tuning {
     /// Returns the settings of [`Tuning::set`] and their allowed values, for a help text.
     pub fn settings_help() -> String {
@@ -285,6 +312,7 @@ impl Tuning {
                 memory: adapter.limits.workgroup_memory_bytes as usize,
                 ..Tile::SMALLEST
             },
+            gemm_rows: gemm_rows(adapter),
             ..Tuning::default()
         };
         match adapter.kind {
@@ -354,6 +382,10 @@ impl Tuning {
     /// Returns the GEMM with the largest tiles that leave enough workgroups: the larger the tiles,
     /// the fewer times its matrices are read.
     pub(crate) fn tiled(&self, gemm: Gemm) -> Gemm {
+        let gemm = Gemm {
+            rows_each: self.gemm_rows,
+            ..gemm
+        };
         let largest = Gemm {
             side: self.gemm_side,
             ..gemm.clone()
@@ -456,6 +488,7 @@ mod tests {
             "scan_back_lanes=2",
             "scan_memory=12",
             "gemm_side=16",
+            "gemm_rows=4",
             "workgroups=3",
             "cores=5",
             "largest_scan=7",
@@ -477,6 +510,7 @@ mod tests {
                 ..Tile::SMALLEST
             },
             gemm_side: 16,
+            gemm_rows: RowsEach::Four,
             workgroups: 3,
             cores: 5,
             checks: true,
@@ -498,6 +532,28 @@ mod tests {
         assert!(tuning.settings().contains(&"data_memory=5".to_string()));
         tuning.set("route=auto").unwrap();
         assert_eq!(tuning.route, None);
+    }
+
+    #[test]
+    fn rows_of_a_gemm_follow_from_the_kind_of_gpu() {
+        let rows = |kind, subgroup_sizes| {
+            let mut adapter = AdapterSummary::example(0, kind, "GPU");
+            adapter.limits.subgroup_sizes = subgroup_sizes;
+            Tuning::of_adapter(&adapter).gemm_rows
+        };
+        for (subgroups, expected) in [
+            ((8, 32), RowsEach::Four),
+            ((32, 32), RowsEach::Four),
+            ((64, 64), RowsEach::Four),
+            ((4, 64), RowsEach::Four),
+            ((0, 0), RowsEach::Four),
+            ((32, 64), RowsEach::Eight),
+        ] {
+            for kind in [AdapterKind::Discrete, AdapterKind::Integrated] {
+                assert_eq!(rows(kind, subgroups), expected, "{subgroups:?}");
+            }
+            assert_eq!(rows(AdapterKind::Software, subgroups), RowsEach::Eight);
+        }
     }
 
     #[test]

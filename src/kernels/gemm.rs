@@ -32,6 +32,31 @@ pub struct Gemm {
     /// Invocations of a workgroup along each side of its tile of `c` on a GPU: 8 or 16. The result
     /// does not depend on it.
     pub side: usize,
+    /// Rows of `c` that an invocation computes on a GPU, by 8 columns. The result does not depend
+    /// on it.
+    pub rows_each: RowsEach,
+}
+
+/// The rows of `c` that one invocation of the shader computes, by 8 columns, in registers: the
+/// more, the fewer times `b` is loaded, and the fewer subgroups a core has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowsEach {
+    Four,
+    #[default]
+    Eight,
+}
+
+impl RowsEach {
+    /// Every choice.
+    pub const ALL: [RowsEach; 2] = [RowsEach::Four, RowsEach::Eight];
+
+    /// Returns the number of rows.
+    pub fn count(self) -> usize {
+        match self {
+            RowsEach::Four => 4,
+            RowsEach::Eight => 8,
+        }
+    }
 }
 
 /// The dimension of a matmul that is T*B, with the lengths `[B]` of the sequences.
@@ -171,6 +196,7 @@ impl Gemm {
             ragged: None,
             slices: 1,
             side: Gemm::SIDE,
+            rows_each: RowsEach::default(),
         }
     }
 
@@ -237,8 +263,8 @@ impl Gemm {
     }
 }
 
-/// Rows and columns of `c` that one invocation of the shader computes.
-const TILE: usize = 8;
+/// Columns of `c` that one invocation of the shader computes.
+const COLUMNS_EACH: usize = 8;
 /// Rows that the CPU multiplies in one matmul if some of them are padded.
 const BLOCK: usize = 16;
 /// Rows of one CPU task in a sum over ragged terms.
@@ -300,15 +326,18 @@ impl Kernel for Gemm {
             None => None,
         };
         let side = self.side as f64;
+        let few_rows = self.rows_each == RowsEach::Four;
+        let rows = few_rows.then(|| ("ROWS", self.rows_each.count() as f64));
         Shader::new([include_str!("../../shaders/gemm.wgsl"), a, b])
             .with_constants([("WIDE", side), ("HIGH", side)])
+            .with_constants(rows)
             .with_constants(ragged)
     }
 
     fn grid(&self) -> [u32; 3] {
         [
-            self.c.columns.div_ceil(TILE * self.side) as u32,
-            self.c.rows.div_ceil(TILE * self.side) as u32,
+            self.c.columns.div_ceil(COLUMNS_EACH * self.side) as u32,
+            self.c.rows.div_ceil(self.rows_each.count() * self.side) as u32,
             self.slices as u32,
         ]
     }

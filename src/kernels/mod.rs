@@ -37,7 +37,7 @@ mod words;
 pub use arrange::{Columns, Order, Side};
 pub use descent::Descent;
 pub use gather::GatherKind;
-pub use gemm::{Matrix, Ragged};
+pub use gemm::{Matrix, Ragged, RowsEach};
 pub use lookup::{Table, Tokens};
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{

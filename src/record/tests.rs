@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::adapter::{AdapterKind, AdapterSummary};
 use crate::cells::Cell;
-use crate::kernels::{Gemm, Kernel, ScanForward};
+use crate::kernels::{Gemm, Kernel, RowsEach, ScanForward};
 use crate::network::{Head, Init, Layer, Loss};
 use crate::tensor::{Element, Kind};
 
@@ -95,4 +95,13 @@ fn gemm_tiles_grow_while_workgroups_suffice() {
     assert_eq!(tuning.tiled(gemm(1536)).side, 16);
     assert_eq!(tuning.tiled(gemm(1024)).side, 8);
     assert_eq!(Tuning::default().tiled(gemm(1536)).side, 8);
+    // 24 by 12 workgroups of 64 by 128 elements, and 16 by 8.
+    let few_rows = Tuning {
+        gemm_rows: RowsEach::Four,
+        ..tuning
+    };
+    for side in [1536, 1024] {
+        let tiled = few_rows.tiled(gemm(side));
+        assert_eq!((tiled.side, tiled.rows_each), (16, RowsEach::Four));
+    }
 }

@@ -1,7 +1,7 @@
 //! Matmuls, sums over rows, and packed weights.
 
 use super::{KernelProgram, edges};
-use crate::kernels::{ColumnSum, Gemm, Matrix, Pack};
+use crate::kernels::{ColumnSum, Gemm, Matrix, Pack, RowsEach};
 use crate::verify::Effort;
 
 /// Which operands of a matmul are stored transposed: A, B.
@@ -72,10 +72,16 @@ fn matrix(program: &mut KernelProgram, rows: usize, columns: usize, transposed: 
     Matrix::new(program.reals(rows, columns), rows, columns)
 }
 
-/// Pushes a matmul with a bias, accumulating, or plain by `variant`; one variant in large tiles.
+/// Returns the rows for an invocation of a matmul, each choice in turn.
+fn rows_each(number: usize) -> RowsEach {
+    RowsEach::ALL[number % RowsEach::ALL.len()]
+}
+
+/// Pushes a matmul with a bias, accumulating, or plain by `variant`; two variants in large tiles.
 fn push_gemm(program: &mut KernelProgram, gemm: Gemm, variant: usize, columns: usize) {
     let gemm = Gemm {
-        side: Gemm::SIDE << u32::from(variant == 1),
+        side: Gemm::SIDE << u32::from(variant == 1 || variant == 2),
+        rows_each: rows_each(variant),
         ..gemm
     };
     let gemm = match variant % 3 {
@@ -89,7 +95,9 @@ fn push_gemm(program: &mut KernelProgram, gemm: Gemm, variant: usize, columns: u
 /// Matmuls that skip padded time steps: in the inner dimension, whole or in slices, and in the
 /// rows.
 fn ragged_gemms(program: &mut KernelProgram) {
-    for (steps, batch, m, n) in [(1, 1, 4, 4), (5, 6, 9, 8), (7, 12, 68, 20), (9, 33, 8, 65)] {
+    let sizes = [(1, 1, 4, 4), (5, 6, 9, 8), (7, 12, 68, 20), (9, 33, 8, 65)];
+    for (number, (steps, batch, m, n)) in sizes.into_iter().enumerate() {
+        let rows_each = rows_each(number);
         for slices in [1, 3].into_iter().filter(|&slices| slices <= batch) {
             let lengths = program.indices(batch, move |b| (b * 7 % (steps + 2)) as u32);
             let rows = steps * batch;
@@ -97,14 +105,15 @@ fn ragged_gemms(program: &mut KernelProgram) {
             let dgates = matrix(program, rows, n, false);
             let dweight = matrix(program, m, n, false);
             let partials = program.reals(slices * m, n);
-            program.push(
-                Gemm::new(inputs.t(), dgates, dweight)
-                    .ragged_terms(lengths)
-                    .sliced(slices, partials),
-            );
+            let sums = Gemm::new(inputs.t(), dgates, dweight).ragged_terms(lengths);
+            program.push(Gemm { rows_each, ..sums }.sliced(slices, partials));
             let weight = matrix(program, n, m, false);
             let gates = matrix(program, rows, n, false);
-            program.push(Gemm::new(inputs, weight.t(), gates).ragged_rows(lengths));
+            let product = Gemm::new(inputs, weight.t(), gates).ragged_rows(lengths);
+            program.push(Gemm {
+                rows_each,
+                ..product
+            });
         }
     }
 }

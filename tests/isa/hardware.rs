@@ -1,0 +1,82 @@
+//! The kinds of hardware, as wgpu describes an adapter of each.
+
+use gatescan::low_level::backend::adapter::{
+    AdapterFeatures, AdapterKind, AdapterLimits, AdapterSummary,
+};
+use gatescan::low_level::backend::tuning::Tuning;
+
+/// A kind of hardware: what its driver reports, on which the tuning depends.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile {
+    pub name: &'static str,
+    kind: AdapterKind,
+    backend: &'static str,
+    /// KiB.
+    workgroup_memory: u32,
+    /// Lanes of the smallest and of the largest subgroup; (0, 0) without subgroups.
+    subgroups: (u32, u32),
+}
+
+const fn profile(
+    name: &'static str,
+    kind: AdapterKind,
+    backend: &'static str,
+    workgroup_memory: u32,
+    subgroups: (u32, u32),
+) -> Profile {
+    Profile {
+        name,
+        kind,
+        backend,
+        workgroup_memory,
+        subgroups,
+    }
+}
+
+/// Every kind of hardware.
+pub const PROFILES: [Profile; 9] = [
+    profile("gcn", AdapterKind::Discrete, "vulkan", 64, (64, 64)),
+    profile("rdna", AdapterKind::Discrete, "vulkan", 64, (32, 64)),
+    profile("nvidia", AdapterKind::Discrete, "vulkan", 48, (32, 32)),
+    profile("arc", AdapterKind::Discrete, "vulkan", 64, (8, 32)),
+    profile("iris", AdapterKind::Integrated, "vulkan", 64, (8, 32)),
+    profile("apple", AdapterKind::Integrated, "metal", 32, (4, 64)),
+    profile("dx12", AdapterKind::Discrete, "dx12", 32, (32, 64)),
+    profile("software", AdapterKind::Software, "vulkan", 32, (8, 8)),
+    profile("webgpu", AdapterKind::Other, "vulkan", 16, (0, 0)),
+];
+
+/// Threads of the CPU behind the software driver, of which its tuning takes the number.
+const THREADS: usize = 8;
+
+impl Profile {
+    /// Returns the tuning for an adapter of this kind.
+    pub fn tuning(&self) -> Tuning {
+        let tuning = Tuning::of_adapter(&AdapterSummary {
+            index: 0,
+            name: self.name.to_string(),
+            kind: self.kind,
+            backend: self.backend.to_string(),
+            driver: String::new(),
+            limits: AdapterLimits {
+                max_buffer_bytes: 1 << 32,
+                max_binding_bytes: 1 << 32,
+                workgroup_memory_bytes: self.workgroup_memory << 10,
+                max_workgroup_invocations: 1024,
+                subgroup_sizes: self.subgroups,
+            },
+            features: AdapterFeatures {
+                timestamps: true,
+                subgroups: self.subgroups.0 > 0,
+                f16: true,
+            },
+        });
+        match self.kind {
+            AdapterKind::Software => Tuning {
+                workgroups: THREADS,
+                ..tuning
+            },
+            _ => tuning,
+        }
+    }
+}
