@@ -11,6 +11,8 @@ mod fault;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub(crate) mod host;
+#[cfg(feature = "gpu")]
+pub mod interpreter;
 mod open_device;
 pub mod tuning;
 

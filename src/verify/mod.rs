@@ -37,6 +37,7 @@ use crate::backend::OpenDevice;
 use crate::backend::tuning::Tuning;
 use crate::error::Result;
 use crate::program::Program;
+use crate::tensor::Tensor;
 use case_run::CaseRun;
 
 /// A program to play, with the contents of its buffers.
@@ -45,7 +46,7 @@ pub struct Case {
     /// every sweep.
     pub id: String,
     compare_after: CompareAfter,
-    make: Box<dyn Fn(Tuning) -> Result<Scene>>,
+    make: Box<dyn Fn(Tuning) -> Result<Scene> + Send + Sync>,
 }
 
 /// When the buffers of device and reference are compared.
@@ -62,6 +63,8 @@ struct Scene {
     program: Program,
     /// One entry for each buffer of the program.
     contents: Vec<BufferContents>,
+    /// Tensors whose contents are arbitrary: a kernel must write them before another reads them.
+    unwritten: Vec<Tensor>,
 }
 
 /// The elements of one buffer.

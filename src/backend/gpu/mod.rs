@@ -20,6 +20,8 @@ use std::sync::OnceLock;
 
 use super::adapter::{AdapterFeatures, AdapterKind, AdapterLimits, AdapterSummary};
 pub use device::GpuDevice;
+pub(in crate::backend) use load::uniform_words;
+pub(in crate::backend) use pipelines::source_of;
 #[doc(hidden)]
 pub use pipelines::ShaderEdit;
 

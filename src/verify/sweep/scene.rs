@@ -74,6 +74,7 @@ impl NetworkCase {
         self.fill_batch(&mut filler, &recording.model);
         self.fill_loop(&mut filler, &recording);
         Ok(Scene {
+            unwritten: filler.unwritten(&recording.model.program),
             contents: filler.into_contents(),
             program: recording.model.program,
         })

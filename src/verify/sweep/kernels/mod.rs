@@ -77,6 +77,7 @@ impl KernelProgram {
             fill(&mut filler);
         }
         Scene {
+            unwritten: vec![],
             contents: filler.into_contents(),
             program: self.program,
         }

@@ -1,0 +1,1 @@
+//! Small WGSL programs with known results.
