@@ -80,7 +80,9 @@ pub(in crate::backend) fn uniform_words(kernel: &dyn Kernel) -> Vec<u32> {
     let args = kernel.args().into_iter();
     let offsets = args.map(|arg| arg.tensor.offset as u32);
     let scalars = kernel.uniform().into_iter();
-    offsets.chain(scalars.map(|(_, scalar)| scalar.bits())).collect()
+    offsets
+        .chain(scalars.map(|(_, scalar)| scalar.bits()))
+        .collect()
 }
 
 fn create_buffers(device: &wgpu::Device, program: &Program) -> Vec<wgpu::Buffer> {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::errors::caught;
 use super::pipeline_cache::PipelineCache;
-use crate::kernels::{Access, Call, Kernel};
+use crate::kernels::{Access, Call, Kernel, Shader};
 use crate::program::{Phase, Program};
 
 /// Bytes from one uniform to the next: WebGPU's alignment of dynamic offsets, and at least the size

@@ -99,20 +99,28 @@ fn map2(a: &[u32], b: &[u32], to: &mut [u32], function: impl Fn(u32, u32) -> u32
 }
 
 fn floats2(a: &[u32], b: &[u32], to: &mut [u32], function: impl Fn(f32, f32) -> f32) {
-    map2(a, b, to, |a, b| function(f32::from_bits(a), f32::from_bits(b)).to_bits());
+    map2(a, b, to, |a, b| {
+        function(f32::from_bits(a), f32::from_bits(b)).to_bits()
+    });
 }
 
 fn compare_floats(a: &[u32], b: &[u32], to: &mut [u32], function: impl Fn(f32, f32) -> bool) {
-    map2(a, b, to, |a, b| function(f32::from_bits(a), f32::from_bits(b)).into());
+    map2(a, b, to, |a, b| {
+        function(f32::from_bits(a), f32::from_bits(b)).into()
+    });
 }
 
 fn signed2(a: &[u32], b: &[u32], to: &mut [u32], function: impl Fn(i32, i32) -> i32) {
-    map2(a, b, to, |a, b| function(a.cast_signed(), b.cast_signed()).cast_unsigned());
+    map2(a, b, to, |a, b| {
+        function(a.cast_signed(), b.cast_signed()).cast_unsigned()
+    });
 }
 
 /// Whether any pair satisfies the predicate. Has no early exit, so that it is vectorised.
 fn any(a: &[u32], b: &[u32], predicate: impl Fn(u32, u32) -> bool) -> bool {
-    a.iter().zip(b).fold(false, |found, (&a, &b)| found | predicate(a, b))
+    a.iter()
+        .zip(b)
+        .fold(false, |found, (&a, &b)| found | predicate(a, b))
 }
 
 impl BinaryFunction {
@@ -262,9 +270,7 @@ impl UnaryFunction {
         let value = f32::from_bits(a);
         let is_inside = match self {
             UnaryFunction::UnsignedOfFloat => value > -1.0 && value < 4_294_967_296.0,
-            UnaryFunction::SignedOfFloat => {
-                (-2_147_483_648.0..2_147_483_648.0).contains(&value)
-            }
+            UnaryFunction::SignedOfFloat => (-2_147_483_648.0..2_147_483_648.0).contains(&value),
             UnaryFunction::NegateSigned | UnaryFunction::AbsoluteSigned => {
                 return (a == 1 << 31).then_some(FindingKind::Wrap);
             }

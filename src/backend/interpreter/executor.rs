@@ -45,7 +45,9 @@ struct LoadedCall {
 impl fmt::Debug for Interpreter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.device.profile.name;
-        f.debug_struct("Interpreter").field("profile", name).finish_non_exhaustive()
+        f.debug_struct("Interpreter")
+            .field("profile", name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,21 +94,17 @@ impl Interpreter {
             arguments: &call.arguments,
             grid: call.grid,
             subgroups: self.device.profile.subgroups,
-            zeroes_workgroup_memory: false,
             most_iterations: call.most_iterations,
         };
-        let outcome = machine::run(&dispatch, &mut self.regions, &mut self.clock);
-        if outcome.reads_zeroed_memory {
-            lock(&self.device.shared.readers_of_zeros).insert(call.kernel);
-        }
-        if outcome.findings.is_empty() {
+        let findings = machine::run(&dispatch, &mut self.regions, &mut self.clock);
+        if findings.is_empty() {
             return Ok(());
         }
-        let texts = outcome.findings.iter().map(ToString::to_string);
+        let texts = findings.iter().map(ToString::to_string);
         let error = Error::ShaderFault {
             findings: texts.collect(),
         };
-        lock(&self.device.shared.findings).extend(outcome.findings);
+        lock(&self.device.shared.findings).extend(findings);
         Err(error)
     }
 
@@ -159,8 +157,16 @@ fn check_limits(device: &InterpreterDevice, kernel: &dyn Kernel, code: &Code) ->
     let words: u32 = code.variables.iter().map(|variable| variable.words).sum();
     let workgroups = kernel.grid().into_iter().max().unwrap_or(1);
     let checks = [
-        (invocations, limits.max_workgroup_invocations, "invocations in a workgroup"),
-        (4 * words, limits.workgroup_memory_bytes, "bytes of workgroup memory"),
+        (
+            invocations,
+            limits.max_workgroup_invocations,
+            "invocations in a workgroup",
+        ),
+        (
+            4 * words,
+            limits.workgroup_memory_bytes,
+            "bytes of workgroup memory",
+        ),
         (workgroups, MOST_WORKGROUPS, "workgroups in a dimension"),
     ];
     for (needed, limit, what) in checks {

@@ -74,7 +74,10 @@ impl Mask {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bits.iter().map(|word| word.count_ones() as usize).sum()
+        self.bits
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
     }
 
     /// The invocations in order.

@@ -176,7 +176,10 @@ impl Accesses {
 
     fn conflict_with_read(&self, by: u16, now: Interval) -> Option<Conflict> {
         let others = [self.read, self.read_before];
-        if others.iter().any(|&read| (now.dispatch..now.workgroup).contains(&read)) {
+        if others
+            .iter()
+            .any(|&read| (now.dispatch..now.workgroup).contains(&read))
+        {
             Some(Conflict::ReadByOtherWorkgroup)
         } else if self.read >= now.barrier && self.reader != by {
             Some(Conflict::Read(self.reader))
@@ -209,7 +212,10 @@ mod tests {
         workgroup: 1,
         barrier: 1,
     };
-    const AFTER_BARRIER: Interval = Interval { barrier: 2, ..FIRST };
+    const AFTER_BARRIER: Interval = Interval {
+        barrier: 2,
+        ..FIRST
+    };
     const NEXT_WORKGROUP: Interval = Interval {
         workgroup: 3,
         barrier: 3,

@@ -3,15 +3,15 @@
 //!
 //! It assembles the same text with the same constants as the GPU executor, has naga parse and
 //! validate it and apply the overrides, lowers naga's IR ([`lower`]), and runs it workgroup by
-//! workgroup with all invocations of a workgroup together ([`machine`]). It stands for hardware by a
-//! [`Profile`]: limits, size and order of subgroups. It reports ([`FindingKind`]):
+//! workgroup with all invocations of a workgroup together ([`machine`]). It stands for hardware by
+//! a [`Profile`]: limits, size and order of subgroups. It reports ([`FindingKind`]):
 //!
 //! - data races in workgroup and storage memory, also between workgroups of a dispatch;
 //! - accesses outside the tensor, not only outside its buffer;
-//! - reads of words that nobody has written;
+//! - uses of words that nobody has written, also in workgroup memory, which no driver zeroes;
 //! - barriers and subgroup operations in control flow that is not uniform;
-//! - integer overflow in lines whose comment does not say `wraps`, division by zero, shifts by 32 or
-//!   more, floats that do not fit the integer that they are converted to;
+//! - integer overflow in lines whose comment does not say `wraps`, division by zero, shifts by 32
+//!   or more, floats that do not fit the integer that they are converted to;
 //! - more loop iterations than [`Kernel::iterations`](crate::kernels::Kernel::iterations) states.
 
 mod arithmetic;
@@ -28,7 +28,7 @@ mod subgroups;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use executor::Interpreter;
@@ -58,8 +58,6 @@ struct Shared {
     /// Shaders by text and constants.
     codes: Mutex<HashMap<(String, String), Arc<Code>>>,
     findings: Mutex<Vec<Finding>>,
-    /// Kernels that have read workgroup memory before writing it.
-    readers_of_zeros: Mutex<BTreeSet<&'static str>>,
 }
 
 /// The contents are consistent even if a thread panicked while it held the lock.
@@ -91,12 +89,6 @@ impl InterpreterDevice {
     /// Everything that has been found so far.
     pub fn findings(&self) -> Vec<Finding> {
         lock(&self.shared.findings).clone()
-    }
-
-    /// The kernels that have read workgroup memory before writing it, and so depend on its being
-    /// zeroed.
-    pub fn readers_of_zeros(&self) -> BTreeSet<&'static str> {
-        lock(&self.shared.readers_of_zeros).clone()
     }
 
     /// Returns the code of a kernel; calls with the same text and constants share it.

@@ -31,8 +31,8 @@ struct Hardware {
 }
 
 /// The limits are those that the drivers report: RADV for RDNA, Metal for Apple's M1 and later,
-/// NVIDIA's driver for Turing and later, ANV for Xe, D3D12's guarantees, and lavapipe. The sizes and
-/// orders of subgroups are chosen so that each occurs.
+/// NVIDIA's driver for Turing and later, ANV for Xe, D3D12's guarantees, and lavapipe. The sizes
+/// and orders of subgroups are chosen so that each order occurs.
 const HARDWARE: [Hardware; 6] = [
     Hardware {
         name: "amd",
@@ -152,8 +152,8 @@ impl Profile {
     }
 
     /// Sizes and choices with which programs are recorded for this hardware. Where consecutive
-    /// invocations are not neighbours in a subgroup, lanes do not share sums, as on a GPU whose test
-    /// fails.
+    /// invocations are not neighbours in a subgroup, lanes do not share sums, as on a GPU whose
+    /// test fails.
     pub(super) fn tuning(&self) -> Tuning {
         let mut tuning = Tuning::of_adapter(&self.adapter);
         if self.adapter.is_software() {

@@ -25,7 +25,9 @@ pub(super) fn compile(kernel: &str, source: &str, constants: &[(&str, f64)]) -> 
         .validate(&module)
         .map_err(|error| defect(error.emit_to_string(source)))?;
     let values = constants.iter();
-    let values = values.map(|&(name, value)| (name.to_string(), value)).collect();
+    let values = values
+        .map(|&(name, value)| (name.to_string(), value))
+        .collect();
     let main = Some((ShaderStage::Compute, "main"));
     let (module, info) = process_overrides(&module, &info, main, &values)
         .map_err(|error| defect(error.to_string()))?;

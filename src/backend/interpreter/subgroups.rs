@@ -90,7 +90,11 @@ mod tests {
                 let lanes = (0..256).map(|invocation| subgroups.lane_of(invocation, 256));
                 let lanes: std::collections::BTreeSet<_> = lanes.collect();
                 assert_eq!(lanes.len(), 256);
-                assert!(lanes.iter().all(|&(group, lane)| lane < size && group < 256 / size));
+                assert!(
+                    lanes
+                        .iter()
+                        .all(|&(group, lane)| lane < size && group < 256 / size)
+                );
             }
         }
     }

@@ -38,6 +38,11 @@ impl BufferFiller {
         self.contents
     }
 
+    /// Marks a tensor as filled on purpose.
+    pub(super) fn keep(&mut self, tensor: &Tensor) {
+        self.filled[tensor.buffer.index()].push(tensor.range());
+    }
+
     /// Returns the parts of activations and gradients that only [`fill_all`](Self::fill_all) has
     /// filled: kernels write them before others read them.
     pub(super) fn unwritten(&self, program: &Program) -> Vec<Tensor> {
@@ -123,7 +128,7 @@ impl BufferFiller {
 
     /// Returns the elements of a real tensor; none of an integer tensor.
     fn reals(&mut self, tensor: &Tensor) -> (&mut Philox, &mut [f32]) {
-        self.filled[tensor.buffer.index()].push(tensor.range());
+        self.keep(tensor);
         match &mut self.contents[tensor.buffer.index()] {
             BufferContents::Real(values) => (&mut self.random, &mut values[tensor.range()]),
             BufferContents::Index(_) => (&mut self.random, &mut []),
@@ -132,7 +137,7 @@ impl BufferFiller {
 
     /// Returns the elements of an integer tensor; none of a real tensor.
     fn indices(&mut self, tensor: &Tensor) -> (&mut Philox, &mut [u32]) {
-        self.filled[tensor.buffer.index()].push(tensor.range());
+        self.keep(tensor);
         match &mut self.contents[tensor.buffer.index()] {
             BufferContents::Index(values) => (&mut self.random, &mut values[tensor.range()]),
             BufferContents::Real(_) => (&mut self.random, &mut []),

@@ -46,15 +46,12 @@ impl<'a> Lowering<'a> {
             BinaryOperator::Greater | BinaryOperator::GreaterEqual => left,
             _ => return false,
         };
-        self.upper_bound(frame, limit).is_some_and(|bound| bound <= FEW)
+        self.upper_bound(frame, limit)
+            .is_some_and(|bound| bound <= FEW)
     }
 
     /// An upper bound of an unsigned integer that follows from the shader's text alone.
-    pub(super) fn upper_bound(
-        &self,
-        frame: &Frame<'a>,
-        handle: Handle<Expression>,
-    ) -> Option<u32> {
+    pub(super) fn upper_bound(&self, frame: &Frame<'a>, handle: Handle<Expression>) -> Option<u32> {
         self.bound(frame, handle, &mut HashSet::new()).flatten()
     }
 
@@ -81,9 +78,7 @@ impl<'a> Lowering<'a> {
                     _ => Some(None),
                 }
             }
-            Expression::FunctionArgument(index) => {
-                Some(frame.argument_bounds[index as usize])
-            }
+            Expression::FunctionArgument(index) => Some(frame.argument_bounds[index as usize]),
             Expression::CallResult(_) => Some(frame.result_bounds.get(&handle).copied().flatten()),
             Expression::Math {
                 fun: MathFunction::Min,
@@ -98,7 +93,9 @@ impl<'a> Lowering<'a> {
                 let bounds = [accept, reject].map(|each| self.bound(frame, each, visiting));
                 largest(bounds)
             }
-            Expression::Binary { op, left, right } => self.binary_bound(frame, op, left, right, visiting),
+            Expression::Binary { op, left, right } => {
+                self.binary_bound(frame, op, left, right, visiting)
+            }
             Expression::Load { pointer } => match frame.function.expressions[pointer] {
                 Expression::LocalVariable(variable) => self.local_bound(frame, variable, visiting),
                 _ => Some(None),
@@ -120,7 +117,9 @@ impl<'a> Lowering<'a> {
             BinaryOperator::Divide | BinaryOperator::Subtract | BinaryOperator::ShiftRight => {
                 of(left)
             }
-            BinaryOperator::Modulo => Some(of(right).flatten().map(|bound| bound.saturating_sub(1))),
+            BinaryOperator::Modulo => {
+                Some(of(right).flatten().map(|bound| bound.saturating_sub(1)))
+            }
             // A value that grows by itself has no bound.
             BinaryOperator::Add => {
                 let bounds = of(left).flatten().zip(of(right).flatten());
@@ -147,9 +146,16 @@ impl<'a> Lowering<'a> {
         let mut stored = vec![];
         let is_known = stores(frame, &frame.function.body, variable, &mut stored);
         stored.extend(frame.function.local_variables[variable].init);
-        let bounds: Vec<_> = stored.iter().map(|&value| self.bound(frame, value, visiting)).collect();
+        let bounds: Vec<_> = stored
+            .iter()
+            .map(|&value| self.bound(frame, value, visiting))
+            .collect();
         visiting.remove(&variable);
-        if is_known { largest(bounds) } else { Some(None) }
+        if is_known {
+            largest(bounds)
+        } else {
+            Some(None)
+        }
     }
 }
 
@@ -185,12 +191,10 @@ fn stores(
         }
         Statement::Loop {
             body, continuing, ..
-        } => {
-            stores(frame, body, variable, found) && stores(frame, continuing, variable, found)
-        }
-        Statement::Switch { cases, .. } => {
-            cases.iter().all(|case| stores(frame, &case.body, variable, found))
-        }
+        } => stores(frame, body, variable, found) && stores(frame, continuing, variable, found),
+        Statement::Switch { cases, .. } => cases
+            .iter()
+            .all(|case| stores(frame, &case.body, variable, found)),
         _ => true,
     })
 }

@@ -78,7 +78,9 @@ impl<'a> Lowering<'a> {
                 return Ok(Value::Place(self.global_place(variable)?));
             }
             Expression::LocalVariable(variable) => {
-                let ty = self.module.types[function.local_variables[*variable].ty].inner.clone();
+                let ty = self.module.types[function.local_variables[*variable].ty]
+                    .inner
+                    .clone();
                 return Ok(Value::Place(super::Place {
                     root: Root::Local(frame.locals[variable]),
                     ty,
@@ -115,7 +117,9 @@ impl<'a> Lowering<'a> {
             } => {
                 let words = self.words(frame, vector, out)?;
                 let components = pattern[..size as usize].iter();
-                components.map(|&component| words[component as usize]).collect()
+                components
+                    .map(|&component| words[component as usize])
+                    .collect()
             }
             &Expression::Load { pointer } => {
                 let place = self.place(frame, pointer, out)?;
@@ -125,9 +129,14 @@ impl<'a> Lowering<'a> {
                 let kind = self.kind_of(frame, expr)?;
                 let function = self.unary_function(op, kind)?;
                 let words = self.words(frame, expr, out)?;
-                words.into_iter().map(|word| self.unary(function, word, out)).collect()
+                words
+                    .into_iter()
+                    .map(|word| self.unary(function, word, out))
+                    .collect()
             }
-            &Expression::Binary { op, left, right } => self.binary(frame, op, [left, right], out)?,
+            &Expression::Binary { op, left, right } => {
+                self.binary(frame, op, [left, right], out)?
+            }
             &Expression::Select {
                 condition,
                 accept,
@@ -157,9 +166,10 @@ impl<'a> Lowering<'a> {
                 let words = self.words(frame, expr, out)?;
                 let from = self.kind_of(frame, expr)?;
                 match (convert, self.conversion(from, kind)?) {
-                    (Some(_), Some(function)) => {
-                        words.into_iter().map(|word| self.unary(function, word, out)).collect()
-                    }
+                    (Some(_), Some(function)) => words
+                        .into_iter()
+                        .map(|word| self.unary(function, word, out))
+                        .collect(),
                     _ => words,
                 }
             }
@@ -275,7 +285,9 @@ impl<'a> Lowering<'a> {
     ) -> Register {
         let mut words = words.into_iter();
         let first = words.next().unwrap_or_else(|| self.constant(0));
-        words.fold(first, |left, right| self.binary_word(function, left, right, out))
+        words.fold(first, |left, right| {
+            self.binary_word(function, left, right, out)
+        })
     }
 
     fn binary(
@@ -308,7 +320,9 @@ impl<'a> Lowering<'a> {
             std::mem::swap(&mut a, &mut b);
         }
         let pairs = a.into_iter().zip(b);
-        Ok(pairs.map(|(a, b)| self.binary_word(function, a, b, out)).collect())
+        Ok(pairs
+            .map(|(a, b)| self.binary_word(function, a, b, out))
+            .collect())
     }
 
     fn select(
@@ -361,7 +375,9 @@ impl<'a> Lowering<'a> {
         if function == MathFunction::Dot {
             let (multiply, add) = self.products(kind)?;
             let pairs: Vec<_> = values[0].iter().copied().zip(values[1].clone()).collect();
-            let products = pairs.into_iter().map(|(a, b)| self.binary_word(multiply, a, b, out));
+            let products = pairs
+                .into_iter()
+                .map(|(a, b)| self.binary_word(multiply, a, b, out));
             let products = products.collect();
             return Ok(vec![self.fold(add, products, out)]);
         }

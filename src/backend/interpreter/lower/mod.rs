@@ -27,7 +27,12 @@ use places::{Layout, Place};
 ///
 /// # Errors
 /// [`Error::Failed`] for what the interpreter does not support, by its name and line.
-pub(super) fn lower(kernel: &str, source: &str, module: &Module, info: &ModuleInfo) -> Result<Code> {
+pub(super) fn lower(
+    kernel: &str,
+    source: &str,
+    module: &Module,
+    info: &ModuleInfo,
+) -> Result<Code> {
     let entry = &module.entry_points[0];
     let mut lowering = Lowering {
         kernel,
@@ -42,7 +47,12 @@ pub(super) fn lower(kernel: &str, source: &str, module: &Module, info: &ModuleIn
         constants: HashMap::new(),
         at: Span::default(),
     };
-    let invocations: u64 = entry.workgroup_size.iter().copied().map(u64::from).product();
+    let invocations: u64 = entry
+        .workgroup_size
+        .iter()
+        .copied()
+        .map(u64::from)
+        .product();
     if invocations > MOST_INVOCATIONS as u64 {
         return Err(lowering.refused(&format!("{invocations} invocations in a workgroup")));
     }
@@ -245,9 +255,7 @@ impl<'a> Lowering<'a> {
         let module = self.module;
         match &module.global_expressions[handle] {
             &Expression::Literal(literal) => Ok(vec![self.literal(literal)?]),
-            &Expression::Constant(constant) => {
-                self.global_words(module.constants[constant].init)
-            }
+            &Expression::Constant(constant) => self.global_words(module.constants[constant].init),
             &Expression::ZeroValue(ty) => self.zeros(&module.types[ty].inner),
             Expression::Compose { components, .. } => {
                 let mut words = vec![];

@@ -119,9 +119,7 @@ impl<'a> Lowering<'a> {
         layout: Layout,
     ) -> Result<(u32, Option<u32>, TypeInner)> {
         Ok(match *ty {
-            TypeInner::Vector { size, scalar } => {
-                (1, Some(size as u32), TypeInner::Scalar(scalar))
-            }
+            TypeInner::Vector { size, scalar } => (1, Some(size as u32), TypeInner::Scalar(scalar)),
             TypeInner::Matrix {
                 columns,
                 rows,
@@ -180,7 +178,10 @@ impl<'a> Lowering<'a> {
         let root = match variable.space {
             AddressSpace::Uniform => Root::Uniform,
             AddressSpace::Storage { .. } => {
-                let binding = variable.binding.as_ref().map_or(0, |binding| binding.binding);
+                let binding = variable
+                    .binding
+                    .as_ref()
+                    .map_or(0, |binding| binding.binding);
                 Root::Memory(Memory::Storage(binding))
             }
             AddressSpace::WorkGroup => {
@@ -248,7 +249,9 @@ impl<'a> Lowering<'a> {
                 return Err(self.refused("a computed index of the uniform"));
             }
             let words = address.words.iter();
-            return Ok(words.map(|word| Register::Uniform(place.offset + word)).collect());
+            return Ok(words
+                .map(|word| Register::Uniform(place.offset + word))
+                .collect());
         }
         let to = self.allocate_all(address.words.len());
         let registers = to.iter().map(|&to| Register::Temporary(to)).collect();
@@ -271,13 +274,7 @@ impl<'a> Lowering<'a> {
         Ok(registers)
     }
 
-    fn load_of(
-        &self,
-        memory: Memory,
-        place: &Place,
-        address: Address,
-        to: Vec<u32>,
-    ) -> Operation {
+    fn load_of(&self, memory: Memory, place: &Place, address: Address, to: Vec<u32>) -> Operation {
         match place.ty {
             TypeInner::Atomic(_) => Operation::Atomic {
                 memory,

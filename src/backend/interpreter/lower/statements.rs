@@ -226,7 +226,10 @@ impl<'a> Lowering<'a> {
         let mut copies = vec![];
         if let Some(value) = value {
             let words = self.words(frame, value, out)?;
-            copies = words.into_iter().zip(frame.result.iter().copied()).collect();
+            copies = words
+                .into_iter()
+                .zip(frame.result.iter().copied())
+                .collect();
             let bound = self.upper_bound(frame, value);
             frame.returned_bound = frame.returned_bound.zip(bound).map(|(a, b)| a.max(b));
         }
@@ -294,14 +297,12 @@ impl<'a> Lowering<'a> {
             NagaAtomic::And => AtomicFunction::Update(BinaryFunction::And),
             NagaAtomic::InclusiveOr => AtomicFunction::Update(BinaryFunction::Or),
             NagaAtomic::ExclusiveOr => AtomicFunction::Update(BinaryFunction::ExclusiveOr),
-            NagaAtomic::Min => AtomicFunction::Update(choose(
-                BinaryFunction::MinSigned,
-                BinaryFunction::Min,
-            )),
-            NagaAtomic::Max => AtomicFunction::Update(choose(
-                BinaryFunction::MaxSigned,
-                BinaryFunction::Max,
-            )),
+            NagaAtomic::Min => {
+                AtomicFunction::Update(choose(BinaryFunction::MinSigned, BinaryFunction::Min))
+            }
+            NagaAtomic::Max => {
+                AtomicFunction::Update(choose(BinaryFunction::MaxSigned, BinaryFunction::Max))
+            }
         };
         let place = self.place(frame, pointer, out)?;
         let Root::Memory(memory) = place.root else {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Machine;
 use crate::backend::interpreter::code::{Address, AtomicFunction, Memory, Register};
 use crate::backend::interpreter::finding::{Element, FindingKind};
+use crate::backend::interpreter::mask::Mask;
 use crate::backend::interpreter::memory::{Interval, Region, SEVERAL};
 
 /// The words of a region that an access may reach.
@@ -16,8 +17,6 @@ struct Reach {
     time: Interval,
     /// Whether accesses are recorded: some invocation may write the region.
     is_recorded: bool,
-    /// Whether unwritten words hold zero and may be read.
-    is_zeroed: bool,
 }
 
 /// A fault of one word, by invocation.
@@ -71,7 +70,9 @@ impl Machine<'_> {
         let first = offsets[self.active.first()];
         let is_same = if self.active.is_dense {
             let offsets = &offsets[self.active.range.clone()];
-            offsets.iter().fold(true, |same, &offset| same & (offset == first))
+            offsets
+                .iter()
+                .fold(true, |same, &offset| same & (offset == first))
         } else {
             self.active.lanes().all(|lane| offsets[lane] == first)
         };
@@ -89,7 +90,6 @@ impl Machine<'_> {
                     origin: 0,
                     time: self.storage_time,
                     is_recorded: bound.is_some_and(|binding| binding.is_written),
-                    is_zeroed: false,
                 }
             }
             Memory::Workgroup(variable) => {
@@ -100,7 +100,6 @@ impl Machine<'_> {
                     origin: first,
                     time: self.shared_time,
                     is_recorded: true,
-                    is_zeroed: self.dispatch.zeroes_workgroup_memory,
                 }
             }
         }
@@ -141,7 +140,7 @@ impl Machine<'_> {
     }
 
     /// Names a word of a region.
-    fn element(&self, memory: Memory, word: i64) -> Element {
+    pub(super) fn element(&self, memory: Memory, word: i64) -> Element {
         match memory {
             Memory::Storage(binding) => {
                 let argument = &self.dispatch.arguments[binding as usize];
@@ -167,9 +166,10 @@ impl Machine<'_> {
         let offsets = self.offsets_of(address, at);
         let reach = self.reach(memory);
         let same = self.same_offset(&offsets);
-        let mut reads_zeroed = false;
         let mut faults = vec![];
         for (&word, &to) in address.words.iter().zip(to) {
+            let mut unwritten = Mask::NONE;
+            let mut first_unwritten = 0;
             let mut result = mem::take(&mut self.temporaries[to as usize]);
             let active = self.active.clone();
             let region = self.region(memory);
@@ -180,18 +180,26 @@ impl Machine<'_> {
                 };
                 let word = reach.origin + offset as usize + word as usize;
                 let lane = active.first();
-                let value = reach.load(region, word, (lane, by), &mut reads_zeroed, &mut faults);
+                let (value, is_written) = reach.load(region, word, (lane, by), &mut faults);
                 result[active.range.clone()].fill(value);
+                if !is_written {
+                    (unwritten, first_unwritten) = (active.mask, word);
+                }
             } else {
                 for lane in active.lanes().filter(|&lane| offsets[lane] != u32::MAX) {
                     let word = reach.origin + offsets[lane] as usize + word as usize;
                     let who = (lane, lane as u16);
-                    result[lane] = reach.load(region, word, who, &mut reads_zeroed, &mut faults);
+                    let (value, is_written) = reach.load(region, word, who, &mut faults);
+                    result[lane] = value;
+                    if !is_written {
+                        first_unwritten = word;
+                        unwritten = unwritten.or(Mask::from_fn(lane..lane + 1, |_| true));
+                    }
                 }
             }
             self.temporaries[to as usize] = result;
+            self.load_taint(to, unwritten, memory, first_unwritten, at);
         }
-        self.outcome.reads_zeroed_memory |= reads_zeroed;
         self.offsets = offsets;
         self.report_faults(memory, faults, at);
     }
@@ -231,7 +239,6 @@ impl Machine<'_> {
         let reach = self.reach(memory);
         let values = value.map(|value| self.values(value).to_vec());
         let mut result = to.map(|to| mem::take(&mut self.temporaries[to as usize]));
-        let mut reads_zeroed = false;
         let mut faults = vec![];
         let active = self.active.clone();
         let region = self.region(memory);
@@ -252,8 +259,13 @@ impl Machine<'_> {
             if let Some(conflict) = conflict {
                 faults.push(Fault::race(lane, word, conflict.text()));
             }
-            if function != AtomicFunction::Store {
-                reads_zeroed |= reach.check_written(region, word, lane, &mut faults);
+            if function != AtomicFunction::Store && region.is_unwritten(word) {
+                faults.push(Fault {
+                    kind: FindingKind::Unwritten,
+                    lane,
+                    word: word as i64,
+                    detail: "nobody has written it".into(),
+                });
             }
             let before = region.values[word];
             let mut after = [before];
@@ -272,33 +284,31 @@ impl Machine<'_> {
         if let (Some(to), Some(result)) = (to, result) {
             self.temporaries[to as usize] = result;
         }
-        self.outcome.reads_zeroed_memory |= reads_zeroed;
         self.offsets = offsets;
         self.report_faults(memory, faults, at);
     }
 }
 
 impl Reach {
-    /// Reads a word for an invocation, or for several that are recorded as `by`.
+    /// Reads a word for an invocation, or for several that are recorded as `by`. Returns it, and
+    /// whether somebody has written it.
     #[inline]
     fn load(
         &self,
         region: &mut Region,
         word: usize,
         (lane, by): (usize, u16),
-        reads_zeroed: &mut bool,
         faults: &mut Vec<Fault>,
-    ) -> u32 {
+    ) -> (u32, bool) {
         if !self.contains(word, lane, faults) {
-            return 0;
+            return (0, true);
         }
         if self.is_recorded
             && let Some(conflict) = region.read(word, by, self.time)
         {
             faults.push(Fault::race(lane, word, conflict.text()));
         }
-        *reads_zeroed |= self.check_written(region, word, lane, faults);
-        region.values[word]
+        (region.values[word], !region.is_unwritten(word))
     }
 
     #[inline]
@@ -313,30 +323,6 @@ impl Reach {
             });
         }
         is_inside
-    }
-
-    /// Returns whether the word holds the zero of zeroed memory, and reports it where memory is not
-    /// zeroed.
-    #[inline]
-    fn check_written(
-        &self,
-        region: &Region,
-        word: usize,
-        lane: usize,
-        faults: &mut Vec<Fault>,
-    ) -> bool {
-        if !region.is_unwritten(word) {
-            return false;
-        }
-        if !self.is_zeroed {
-            faults.push(Fault {
-                kind: FindingKind::Unwritten,
-                lane,
-                word: word as i64,
-                detail: "nobody has written it".into(),
-            });
-        }
-        self.is_zeroed
     }
 }
 

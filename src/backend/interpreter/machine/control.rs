@@ -3,29 +3,28 @@
 use std::mem;
 
 use super::{Active, MOST_ROUNDS, Machine};
-use crate::backend::interpreter::code::{Block, Case, Instruction, Kind, Register};
+use crate::backend::interpreter::code::{Block, Case, Instruction, Kind, Operation, Register};
 use crate::backend::interpreter::finding::FindingKind;
 use crate::backend::interpreter::mask::Mask;
 
 impl Machine<'_> {
     /// Runs a block for the invocations of `mask`, and returns those that reach its end.
     pub(super) fn run_block(&mut self, block: &Block, mask: Mask) -> Mask {
+        if mask.is_empty() || self.is_stopped {
+            return Mask::NONE;
+        }
         let mut mask = mask;
-        let mut is_current = false;
+        self.active = Active::new(mask);
         for Instruction { at, kind } in block {
-            if mask.is_empty() || self.is_stopped {
-                return Mask::NONE;
-            }
-            if !is_current {
-                self.active = Active::new(mask);
-                is_current = true;
-            }
             if let Kind::Operation(operation) = kind {
                 self.operate(operation, *at);
                 continue;
             }
             mask = self.run_control(kind, *at, mask);
-            is_current = false;
+            if mask.is_empty() || self.is_stopped {
+                return Mask::NONE;
+            }
+            self.active = Active::new(mask);
         }
         mask
     }
@@ -38,6 +37,7 @@ impl Machine<'_> {
                 accept,
                 reject,
             } => {
+                self.use_value(*condition, mask, at);
                 let accepted = self.where_true(*condition, mask);
                 let accepted_end = self.run_block(accept, accepted);
                 accepted_end.or(self.run_block(reject, mask.without(accepted)))
@@ -51,7 +51,10 @@ impl Machine<'_> {
                 let most = is_counted.then_some(self.dispatch.most_iterations);
                 self.run_loop([body, continuing], *break_if, most, at, mask)
             }
-            Kind::Switch { selector, cases } => self.run_switch(*selector, cases, mask),
+            Kind::Switch { selector, cases } => {
+                self.use_value(*selector, mask, at);
+                self.run_switch(*selector, cases, mask)
+            }
             Kind::Break => {
                 self.broken = self.broken.or(mask);
                 Mask::NONE
@@ -62,7 +65,7 @@ impl Machine<'_> {
             }
             Kind::Return(result) => {
                 for &(from, to) in result {
-                    self.assign(from, to);
+                    self.operate(&Operation::Assign { from, to }, at);
                 }
                 self.returned = self.returned.or(mask);
                 Mask::NONE
@@ -81,7 +84,7 @@ impl Machine<'_> {
     }
 
     /// The invocations of `mask` for which a register is true.
-    fn where_true(&self, condition: Register, mask: Mask) -> Mask {
+    pub(super) fn where_true(&self, condition: Register, mask: Mask) -> Mask {
         let values = self.values(condition);
         Mask::from_fn(mask.range(), |lane| values[lane] != 0).and(mask)
     }
@@ -103,6 +106,7 @@ impl Machine<'_> {
             left = left.or(self.broken);
             running = self.run_block(continuing, end.or(self.continued));
             if let Some(condition) = break_if {
+                self.use_value(condition, running, at);
                 let ends = self.where_true(condition, running);
                 left = left.or(ends);
                 running = running.without(ends);
@@ -119,7 +123,13 @@ impl Machine<'_> {
         if self.rounds > MOST_ROUNDS {
             self.is_stopped = true;
             let detail = format!("the loops of a workgroup have run {MOST_ROUNDS} times");
-            self.report(FindingKind::Iterations, at, running.range().start, None, detail);
+            self.report(
+                FindingKind::Iterations,
+                at,
+                running.range().start,
+                None,
+                detail,
+            );
         }
         let Some(most) = most else {
             return;
@@ -156,8 +166,16 @@ impl Machine<'_> {
                 entering = unmatched;
             }
             let reached = self.run_block(&case.body, entering.or(falling));
-            falling = if case.falls_through { reached } else { Mask::NONE };
-            end = end.or(if case.falls_through { Mask::NONE } else { reached });
+            falling = if case.falls_through {
+                reached
+            } else {
+                Mask::NONE
+            };
+            end = end.or(if case.falls_through {
+                Mask::NONE
+            } else {
+                reached
+            });
         }
         end.or(falling).or(mem::replace(&mut self.broken, outer))
     }
@@ -186,6 +204,12 @@ impl Machine<'_> {
             self.everyone.len(),
             absent.range().start
         );
-        self.report(FindingKind::NonUniform, at, self.active.first(), None, detail);
+        self.report(
+            FindingKind::NonUniform,
+            at,
+            self.active.first(),
+            None,
+            detail,
+        );
     }
 }

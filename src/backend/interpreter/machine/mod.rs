@@ -1,10 +1,11 @@
-//! Runs a dispatch: workgroup by workgroup, all invocations of a workgroup together, with masks over
-//! structured control flow.
+//! Runs a dispatch: workgroup by workgroup, all invocations of a workgroup together, with masks
+//! over structured control flow.
 
 mod access;
 mod control;
 mod operations;
 mod subgroup;
+mod taint;
 
 use std::mem;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use super::finding::{Element, Finding, FindingKind};
 use super::mask::Mask;
 use super::memory::{Interval, Region};
 use super::subgroups::Subgroups;
+use taint::Taints;
 
 /// Findings of a dispatch after which no more are kept.
 const MOST_FINDINGS: usize = 8;
@@ -30,8 +32,6 @@ pub(super) struct Dispatch<'a> {
     pub(super) arguments: &'a [Argument],
     pub(super) grid: [u32; 3],
     pub(super) subgroups: Subgroups,
-    /// Whether workgroup memory is zero at first.
-    pub(super) zeroes_workgroup_memory: bool,
     /// Loop iterations of an invocation at most.
     pub(super) most_iterations: usize,
 }
@@ -47,14 +47,6 @@ pub(super) struct Argument {
     pub(super) name: String,
     /// Whether the elements are reals.
     pub(super) is_real: bool,
-}
-
-/// What a dispatch has shown.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) findings: Vec<Finding>,
-    /// Whether it has read workgroup memory that only the zeroing had written.
-    pub(super) reads_zeroed_memory: bool,
 }
 
 /// The invocations that run an instruction.
@@ -117,12 +109,13 @@ struct Machine<'a> {
     shared_time: Interval,
     /// The first words of an access, by invocation.
     offsets: Vec<u32>,
-    outcome: Outcome,
+    taints: Taints,
+    findings: Vec<Finding>,
     is_stopped: bool,
 }
 
-/// Runs a dispatch on the buffers `storage`.
-pub(super) fn run(dispatch: &Dispatch, storage: &mut [Region], clock: &mut u32) -> Outcome {
+/// Runs a dispatch on the buffers `storage`, and returns what it has found.
+pub(super) fn run(dispatch: &Dispatch, storage: &mut [Region], clock: &mut u32) -> Vec<Finding> {
     for (argument, binding) in dispatch.arguments.iter().zip(&dispatch.code.bindings) {
         if binding.as_ref().is_some_and(|binding| binding.is_written) {
             storage[argument.region].record_accesses();
@@ -136,12 +129,12 @@ pub(super) fn run(dispatch: &Dispatch, storage: &mut [Region], clock: &mut u32) 
             for x in 0..columns {
                 machine.run_workgroup([x, y, z]);
                 if machine.is_stopped {
-                    return machine.outcome;
+                    return machine.findings;
                 }
             }
         }
     }
-    machine.outcome
+    machine.findings
 }
 
 impl<'a> Machine<'a> {
@@ -157,7 +150,10 @@ impl<'a> Machine<'a> {
         for (invocation, &(group, lane)) in lanes.iter().enumerate() {
             invocations[group * dispatch.subgroups.size + lane] = Some(invocation);
         }
-        let words = code.variables.iter().map(|variable| variable.words as usize);
+        let words = code
+            .variables
+            .iter()
+            .map(|variable| variable.words as usize);
         let mut shared = Region::zeros(words.sum());
         shared.record_accesses();
         let time = Interval {
@@ -185,7 +181,8 @@ impl<'a> Machine<'a> {
             storage_time: time,
             shared_time: time,
             offsets: vec![0; count],
-            outcome: Outcome::default(),
+            taints: Taints::default(),
+            findings: vec![],
             is_stopped: false,
         }
     }
@@ -272,6 +269,13 @@ impl<'a> Machine<'a> {
         self.temporaries[to as usize] = result;
     }
 
+    /// The line of a position in the source, from 1.
+    fn line(&self, at: u32) -> usize {
+        let source = &self.dispatch.code.source;
+        let at = (at as usize).min(source.len());
+        source[..at].matches('\n').count() + 1
+    }
+
     /// Keeps a finding, the first of its kind in its line.
     fn report(
         &mut self,
@@ -282,10 +286,11 @@ impl<'a> Machine<'a> {
         detail: String,
     ) {
         let source = &self.dispatch.code.source;
-        let at = (at as usize).min(source.len());
-        let line = source[..at].matches('\n').count() + 1;
-        let findings = &mut self.outcome.findings;
-        let is_known = findings.iter().any(|known| known.kind == kind && known.line == line);
+        let line = self.line(at);
+        let findings = &mut self.findings;
+        let is_known = findings
+            .iter()
+            .any(|known| known.kind == kind && known.line == line);
         if is_known || findings.len() >= MOST_FINDINGS {
             return;
         }
@@ -293,7 +298,12 @@ impl<'a> Machine<'a> {
             kind,
             kernel: self.dispatch.kernel.into(),
             line,
-            text: source.lines().nth(line - 1).unwrap_or_default().trim().into(),
+            text: source
+                .lines()
+                .nth(line - 1)
+                .unwrap_or_default()
+                .trim()
+                .into(),
             workgroup: self.workgroup,
             invocation,
             element,

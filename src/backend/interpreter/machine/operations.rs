@@ -10,6 +10,13 @@ use crate::backend::interpreter::finding::FindingKind;
 impl Machine<'_> {
     /// Runs an instruction for the active invocations.
     pub(super) fn operate(&mut self, operation: &Operation, at: u32) {
+        self.run_operation(operation, at);
+        if self.has_taints() {
+            self.spread_taints(operation, at);
+        }
+    }
+
+    fn run_operation(&mut self, operation: &Operation, at: u32) {
         match operation {
             &Operation::Unary {
                 function,
@@ -37,7 +44,10 @@ impl Machine<'_> {
             } => self.compute(to, |machine, range, to| {
                 let accept = &machine.values(accept)[range.clone()];
                 let reject = &machine.values(reject)[range.clone()];
-                let values = accept.iter().zip(reject).zip(&machine.values(condition)[range]);
+                let values = accept
+                    .iter()
+                    .zip(reject)
+                    .zip(&machine.values(condition)[range]);
                 for (to, ((&accept, &reject), &condition)) in to.iter_mut().zip(values) {
                     *to = if condition != 0 { accept } else { reject };
                 }
@@ -154,7 +164,10 @@ impl Machine<'_> {
     fn pick(&mut self, from: &[Register], index: Register, to: &[u32], at: u32) {
         let bound = from.len() / to.len();
         let indices = self.values(index);
-        let outside = self.active.lanes().find(|&lane| indices[lane] as usize >= bound);
+        let outside = self
+            .active
+            .lanes()
+            .find(|&lane| indices[lane] as usize >= bound);
         if let Some(lane) = outside {
             let detail = format!("index {} of a value of {bound} elements", indices[lane]);
             self.report(FindingKind::OutOfBounds, at, lane, None, detail);

@@ -18,8 +18,10 @@ impl Machine<'_> {
         self.require_everyone(at, "the shuffle");
         self.require_same_operand(source, at);
         let active: Vec<usize> = self.active.lanes().collect();
-        let sources: Vec<Option<usize>> =
-            active.iter().map(|&lane| self.source_of(source, lane)).collect();
+        let sources: Vec<Option<usize>> = active
+            .iter()
+            .map(|&lane| self.source_of(source, lane))
+            .collect();
         if let Some(absent) = sources.iter().position(Option::is_none) {
             let detail = "the lane that it reads does not take part or does not exist".into();
             self.report(FindingKind::NonUniform, at, active[absent], None, detail);
@@ -36,8 +38,9 @@ impl Machine<'_> {
 
     /// Reports a distance that differs within a subgroup, where WGSL requires the same.
     fn require_same_operand(&mut self, source: ShuffleSource, at: u32) {
-        let (ShuffleSource::Up(operand) | ShuffleSource::Down(operand) | ShuffleSource::Xor(operand)) =
-            source
+        let (ShuffleSource::Up(operand)
+        | ShuffleSource::Down(operand)
+        | ShuffleSource::Xor(operand)) = source
         else {
             return;
         };
@@ -71,7 +74,9 @@ impl Machine<'_> {
         };
         let size = self.dispatch.subgroups.size;
         let source = (lane < size).then(|| self.invocations[group * size + lane]);
-        source.flatten().filter(|&source| self.active.mask.contains(source))
+        source
+            .flatten()
+            .filter(|&source| self.active.mask.contains(source))
     }
 
     /// Combines the values of each subgroup.
