@@ -196,8 +196,8 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "softmax_cross_entropy",
-        "if row >= u.rows",
-        "if row > u.rows",
+        "value > own || (value == own && k < label)",
+        "logits[start + k + u.rows * u.classes] > own",
         "softmax",
         FindingKind::OutOfBounds,
     ),
@@ -239,9 +239,9 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "pack",
-        "= four;",
-        "= four;\n    if at > 0u { return; }",
-        "pack",
+        "out[u.out / 4u + at] = four;",
+        "if at > 0u { out[u.out / 4u + at] = four; }",
+        "gru-5-t3",
         FindingKind::Unwritten,
     ),
     (
@@ -327,8 +327,8 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "lookup_gradient",
-        "row < u.steps * u.batch",
-        "row % 65536u < u.steps * u.batch",
+        "row < u.steps * u.batch; row++",
+        "row <= u.steps * u.batch; row++",
         "lookup",
         FindingKind::OutOfBounds,
     ),

@@ -17,9 +17,8 @@ pub(super) const DEVICE: &str = "interpreter";
 /// The hardware that the interpreter stands for.
 #[derive(Args)]
 pub(super) struct Hardware {
-    /// Interpret as one kind of hardware: amd, apple, nvidia, intel, dx12 or software. Without it
-    /// all six are taken in turn, and the cases of one kernel with saturated, zero or subnormal
-    /// values are played on the first alone. Needs `--device interpreter`.
+    /// Interpret as one kind of hardware: amd, apple, nvidia, intel, dx12 or software; without it
+    /// as all six in turn, single kernels as the first alone. Needs `--device interpreter`.
     #[arg(long = "as", value_name = "HARDWARE")]
     profile: Option<String>,
     /// Lanes of a subgroup and their order, as in 16-strided: 1, 4, 8, 16, 32, 64 or 128, and
@@ -98,6 +97,7 @@ pub(super) fn run(
     dump: Option<&Path>,
 ) -> Result<Outcome> {
     let mut outcomes = vec![];
+    let cases_of_one = cases.len() == 1;
     for profile in hardware.profiles()? {
         let start = Instant::now();
         let device = OpenDevice::Interpreter(Box::new(InterpreterDevice::new(profile.clone())));
@@ -110,9 +110,8 @@ pub(super) fn run(
             errors,
             seconds: start.elapsed().as_secs_f64(),
         });
-        if cases.len() > 1 {
-            cases.retain(|case| !case.is_variation_of_values());
-        }
+        // The others would be the same again.
+        cases.retain(|case| cases_of_one || case.depends_on_tuning());
     }
     Ok(Outcome { profiles: outcomes })
 }

@@ -101,10 +101,10 @@ pub fn check_cases(
 }
 
 impl Case {
-    /// Whether the case is one kernel with values other than ordinary ones. They change little of
-    /// what the interpreter checks.
-    pub fn is_variation_of_values(&self) -> bool {
-        self.is_kernel && !self.id.ends_with("-ordinary")
+    /// Whether the program depends on the device's tuning. That of a single kernel does not: it is
+    /// the same on every device.
+    pub fn depends_on_tuning(&self) -> bool {
+        !self.is_kernel
     }
 
     /// Plays the case on `device` and adds the results to `report`. For each call that fails, the

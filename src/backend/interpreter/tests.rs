@@ -148,30 +148,30 @@ fn integer_operators() {
 #[test]
 fn float_operators() {
     let bits = |function: fn(f32) -> f32| move |i: u32| function(i as f32).to_bits();
-    let float = |value: &str| format!("bitcast<u32>({})", value.replace('x', "f32(lane)"));
+    let float = |value: &str| format!("bitcast<u32>({})", value.replace('X', "f32(lane)"));
     check_value(
-        &float("x * 2.5 - x / 3.0 + 1.0"),
+        &float("X * 2.5 - X / 3.0 + 1.0"),
         bits(|x| x * 2.5 - x / 3.0 + 1.0),
     );
-    check_value(&float("-x"), bits(|x| -x));
-    check_value(&float("x * u.half"), bits(|x| x * 0.5));
+    check_value(&float("-X"), bits(|x| -x));
+    check_value(&float("X * u.half"), bits(|x| x * 0.5));
     check_value(
-        &float("round(x * 0.5)"),
+        &float("round(X * 0.5)"),
         bits(|x| (x * 0.5).round_ties_even()),
     );
     check_value(
-        &float("floor(x * 0.4) + ceil(x * 0.3)"),
+        &float("floor(X * 0.4) + ceil(X * 0.3)"),
         bits(|x| (x * 0.4).floor() + (x * 0.3).ceil()),
     );
-    check_value(&float("sqrt(x)"), bits(f32::sqrt));
-    check_value(&float("abs(x - 3.0)"), bits(|x| (x - 3.0).abs()));
-    check_value(&float("max(min(x, 4.0), 2.0)"), bits(|x| x.clamp(2.0, 4.0)));
-    check_value(&float("clamp(x, 2.0, 4.0)"), bits(|x| x.clamp(2.0, 4.0)));
+    check_value(&float("sqrt(X)"), bits(f32::sqrt));
+    check_value(&float("abs(X - 3.0)"), bits(|x| (x - 3.0).abs()));
+    check_value(&float("max(min(X, 4.0), 2.0)"), bits(|x| x.clamp(2.0, 4.0)));
+    check_value(&float("clamp(X, 2.0, 4.0)"), bits(|x| x.clamp(2.0, 4.0)));
     check_value(
-        &float("select(x, 9.0, x > 3.0)"),
+        &float("select(X, 9.0, X > 3.0)"),
         bits(|x| if x > 3.0 { 9.0 } else { x }),
     );
-    check_value(&float("f32(i32(x) - 2)"), bits(|x| x - 2.0));
+    check_value(&float("f32(i32(X) - 2)"), bits(|x| x - 2.0));
     check_value("u32(f32(lane) * 1.7)", |i| (i as f32 * 1.7) as u32);
     check_value("u32(exp(0.0) + tanh(0.0)) + lane", |i| i + 1);
 }

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Active, MOST_ROUNDS, Machine};
+use super::{Active, MOST_EXCESS, MOST_ROUNDS, Machine};
 use crate::backend::interpreter::code::{Block, Case, Instruction, Kind, Operation, Register};
 use crate::backend::interpreter::finding::FindingKind;
 use crate::backend::interpreter::mask::Mask;
@@ -141,6 +141,8 @@ impl Machine<'_> {
                 first = first.or(Some(lane));
             }
         }
+        // A loop without an end.
+        self.is_stopped |= first.is_some_and(|lane| self.iterations[lane] - most > MOST_EXCESS);
         if let Some(lane) = first {
             let detail = format!("the kernel states at most {most} iterations of all its loops");
             self.report(FindingKind::Iterations, at, lane, None, detail);

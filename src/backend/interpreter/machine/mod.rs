@@ -23,6 +23,9 @@ const MOST_FINDINGS: usize = 8;
 /// Loop iterations of a workgroup after which a dispatch is stopped.
 const MOST_ROUNDS: u64 = 50_000_000;
 
+/// Loop iterations beyond the stated ones after which a dispatch is stopped.
+const MOST_EXCESS: usize = 100_000;
+
 /// A dispatch.
 pub(super) struct Dispatch<'a> {
     pub(super) code: &'a Code,
