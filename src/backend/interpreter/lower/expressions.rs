@@ -73,28 +73,37 @@ impl<'a> Lowering<'a> {
         out: &mut Block,
     ) -> Result<Value> {
         let function = frame.function;
-        Ok(Value::Words(match &function.expressions[handle] {
-            &Expression::GlobalVariable(variable) => {
-                return Ok(Value::Place(self.global_place(variable)?));
-            }
+        Ok(match &function.expressions[handle] {
+            &Expression::GlobalVariable(variable) => Value::Place(self.global_place(variable)?),
             Expression::LocalVariable(variable) => {
                 let ty = self.module.types[function.local_variables[*variable].ty]
                     .inner
                     .clone();
-                return Ok(Value::Place(super::Place {
+                Value::Place(super::Place {
                     root: Root::Local(frame.locals[variable]),
                     ty,
                     offset: 0,
                     indices: vec![],
-                }));
+                })
             }
-            &Expression::FunctionArgument(index) => {
-                return Ok(frame.arguments[index as usize].clone());
-            }
-            &Expression::Access { base, index } => return self.access(frame, base, index, out),
+            &Expression::FunctionArgument(index) => frame.arguments[index as usize].clone(),
+            &Expression::Access { base, index } => self.access(frame, base, index, out)?,
             &Expression::AccessIndex { base, index } => {
-                return self.access_index(frame, base, index, out);
+                self.access_index(frame, base, index, out)?
             }
+            _ => Value::Words(self.lower_words(frame, handle, out)?),
+        })
+    }
+
+    /// Lowers an expression that takes values together or apart, or loads one.
+    fn lower_words(
+        &mut self,
+        frame: &mut Frame<'a>,
+        handle: Handle<Expression>,
+        out: &mut Block,
+    ) -> Result<Vec<Register>> {
+        let function = frame.function;
+        Ok(match &function.expressions[handle] {
             &Expression::Literal(literal) => vec![self.literal(literal)?],
             &Expression::Constant(constant) => {
                 self.global_words(self.module.constants[constant].init)?
@@ -125,6 +134,19 @@ impl<'a> Lowering<'a> {
                 let place = self.place(frame, pointer, out)?;
                 self.load(&place, out)?
             }
+            _ => self.lower_computed(frame, handle, out)?,
+        })
+    }
+
+    /// Lowers an operator or a function.
+    fn lower_computed(
+        &mut self,
+        frame: &mut Frame<'a>,
+        handle: Handle<Expression>,
+        out: &mut Block,
+    ) -> Result<Vec<Register>> {
+        let function = frame.function;
+        Ok(match &function.expressions[handle] {
             &Expression::Unary { op, expr } => {
                 let kind = self.kind_of(frame, expr)?;
                 let function = self.unary_function(op, kind)?;
@@ -175,7 +197,7 @@ impl<'a> Lowering<'a> {
             }
             &Expression::ArrayLength(pointer) => vec![self.array_length(frame, pointer, out)?],
             other => return Err(self.refused(&format!("the expression {other:?}"))),
-        }))
+        })
     }
 
     fn access(
