@@ -29,10 +29,11 @@ fn main(
     var sum = Rows(0.0);
     if second || !is_latest {
         // Units and end multiply the gates of the step after t; at the end t is -1.
-        let from_step = select(u.t + 1u, u.t, second);
+        let from_step = select(u.t + 1u, u.t, second);  // wraps
         let from_gate = select(0u, FIRST_STAGE, second);
         // The projection is one more gate, of P rows.
-        let to_gate = select(FIRST_STAGE, RECURRENT_GATES + u32(PROJECTED), second);
+        let stage_gates = min(FIRST_STAGE, RECURRENT_GATES);
+        let to_gate = select(stage_gates, RECURRENT_GATES + u32(PROJECTED), second);
         let rows = select(u.hidden_size, u.output_size, PROJECTED && second);
         for (var gate = from_gate; gate < to_gate; gate++) {
             let slot = select(product_slot(gate), SLOTS + 1u, gate == RECURRENT_GATES);

@@ -29,7 +29,8 @@ fn main(
     let projects = PROJECTED && second;
     // The projection has no bias, and one product, in the place of the first gate's.
     let from_gate = select(0u, FIRST_STAGE, second && !projects);
-    let to_gate = select(select(FIRST_STAGE, RECURRENT_GATES, second), 1u, projects);
+    let stage_gates = select(min(FIRST_STAGE, RECURRENT_GATES), RECURRENT_GATES, second);
+    let to_gate = select(stage_gates, 1u, projects);
     let count = select(u.hidden_size, u.output_size, projects);  // elements of the result
     let inner = select(u.output_size, u.hidden_size, second);
     let columns = select(RECURRENT_GATES * u.hidden_size, u.output_size, projects);

@@ -167,6 +167,12 @@ pub enum Error {
     /// A kernel's result is further from its f64 reference than rounding explains.
     #[error("{0}")]
     WrongResult(String),
+    /// The interpreter has found a kernel that breaks a rule of WGSL or of this crate.
+    #[error("{}", findings.join("; "))]
+    ShaderFault {
+        /// The findings as text, at least one.
+        findings: Vec<String>,
+    },
     /// Anything else that fails at run time, in the environment rather than in the request.
     #[error("{0}")]
     Failed(String),

@@ -96,6 +96,10 @@ impl Ceilings {
             OpenDevice::Cpu(_) => Ok(cpu::ceilings::ceilings()),
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => device.ceilings(),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(_) => Err(crate::error::Error::usage(
+                "the interpreter has no speed to measure; use a GPU or the CPU",
+            )),
         }
     }
 

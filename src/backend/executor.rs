@@ -17,7 +17,8 @@ use crate::tensor::Tensor;
 /// the driver ran out of memory and [`Error::Driver`] if the driver failed, also when an earlier
 /// call caused it. Methods that wait fail with [`Error::WorkLost`] if the driver dropped
 /// submissions. After any of these the buffers' contents are undefined. The CPU executor has none
-/// of these errors.
+/// of these errors. Methods of the interpreter that run calls fail with [`Error::ShaderFault`] if
+/// a kernel breaks a rule of WGSL or of this crate.
 pub trait Executor {
     /// Copies `values` into a tensor of real elements.
     ///
@@ -30,6 +31,27 @@ pub trait Executor {
     /// # Errors
     /// [`Error::Usage`] if `values` and `tensor` differ in length.
     fn write_index(&mut self, tensor: &Tensor, values: &[u32]) -> Result<()>;
+
+    /// Marks the elements of a tensor as written by nobody. Only the interpreter knows the
+    /// difference: it reports a kernel that reads them.
+    fn poison(&mut self, _tensor: &Tensor) {}
+
+    /// Copies `values` into a tensor as [`write`](Executor::write) does. Elements that nobody has
+    /// written stay so.
+    ///
+    /// # Errors
+    /// Those of [`write`](Executor::write).
+    fn restore(&mut self, tensor: &Tensor, values: &[f32]) -> Result<()> {
+        self.write(tensor, values)
+    }
+
+    /// Copies `values` into a tensor of integers; see [`restore`](Executor::restore).
+    ///
+    /// # Errors
+    /// Those of [`write_index`](Executor::write_index).
+    fn restore_index(&mut self, tensor: &Tensor, values: &[u32]) -> Result<()> {
+        self.write_index(tensor, values)
+    }
 
     /// Runs `phases` in order, and the whole list `times` times.
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()>;

@@ -12,6 +12,8 @@ mod fault;
 pub mod gpu;
 pub mod gpu_class;
 pub(crate) mod host;
+#[cfg(feature = "gpu")]
+pub mod interpreter;
 mod open_device;
 pub mod tuning;
 

@@ -8,6 +8,8 @@ use super::fault::Fault;
 #[cfg(feature = "gpu")]
 use super::gpu::{GpuDevice, executor::Gpu, limits::check_limits};
 use super::host;
+#[cfg(feature = "gpu")]
+use super::interpreter::{Interpreter, InterpreterDevice};
 use super::tuning::Tuning;
 use crate::error::Result;
 use crate::program::Program;
@@ -20,6 +22,9 @@ pub enum OpenDevice {
     /// A GPU.
     #[cfg(feature = "gpu")]
     Gpu(Box<GpuDevice>),
+    /// The interpreter of WGSL, in the place of a GPU.
+    #[cfg(feature = "gpu")]
+    Interpreter(Box<InterpreterDevice>),
 }
 
 impl OpenDevice {
@@ -46,6 +51,8 @@ impl OpenDevice {
             OpenDevice::Cpu(_) => None,
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => Some(&device.summary),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(device) => Some(&device.profile.adapter),
         }
     }
 
@@ -55,6 +62,8 @@ impl OpenDevice {
             OpenDevice::Cpu(tuning) => *tuning,
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => device.tuning,
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(device) => device.tuning,
         }
     }
 
@@ -68,6 +77,8 @@ impl OpenDevice {
             OpenDevice::Cpu(tuning) => tuning,
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => &mut device.tuning,
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(device) => &mut device.tuning,
         };
         settings
             .iter()
@@ -81,6 +92,8 @@ impl OpenDevice {
             OpenDevice::Cpu(tuning) => OpenDevice::Cpu(*tuning),
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => OpenDevice::Gpu(device.clone()),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(device) => OpenDevice::Interpreter(device.clone()),
         }
     }
 
@@ -91,10 +104,12 @@ impl OpenDevice {
             OpenDevice::Cpu(_) => None,
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => super::gpu::remembered::read(&device.summary),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(_) => None,
         }
     }
 
-    /// Returns the device with an injected fault. The CPU has no faults.
+    /// Returns the device with an injected fault. The CPU and the interpreter have no faults.
     #[doc(hidden)]
     #[cfg_attr(not(feature = "gpu"), expect(unused_variables))]
     pub fn with_fault(self, fault: Fault) -> OpenDevice {
@@ -102,6 +117,8 @@ impl OpenDevice {
             OpenDevice::Cpu(tuning) => OpenDevice::Cpu(tuning),
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => OpenDevice::Gpu(Box::new(device.with_fault(fault))),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(device) => OpenDevice::Interpreter(device),
         }
     }
 
@@ -113,6 +130,8 @@ impl OpenDevice {
     pub(crate) fn memory_in_use(&self) -> Result<Option<u64>> {
         match self {
             OpenDevice::Cpu(_) => Ok(host::resident_memory()),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(_) => Ok(host::resident_memory()),
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => {
                 // Waiting frees buffers that were dropped.
@@ -132,6 +151,8 @@ impl OpenDevice {
             OpenDevice::Cpu(_) => host::check_memory(program, size_of::<f32>()),
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => check_limits(device, program),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(_) => Interpreter::check_memory(program),
         }
     }
 
@@ -145,6 +166,8 @@ impl OpenDevice {
             OpenDevice::Cpu(_) => Box::new(Cpu::<f32>::new(program.clone())?),
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => Box::new(Gpu::new(device, program)?),
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(device) => Box::new(Interpreter::new(device, program)?),
         })
     }
 }

@@ -10,6 +10,8 @@ mod export;
 mod generate;
 mod import;
 mod init;
+#[cfg_attr(not(feature = "gpu"), path = "no_interpret.rs")]
+mod interpret;
 mod predict;
 mod profile;
 mod recipes;

@@ -9,6 +9,7 @@ use gatescan::{Error, Recipe, Result};
 use serde_json::json;
 
 use super::console::Console;
+use super::interpret::{self, Hardware};
 use super::{Tune, choose_device, open};
 
 /// Check every kernel on a device against the CPU in f64.
@@ -19,15 +20,23 @@ computes a bound on the f32 rounding error of every element. ERROR is the larges
 RELATIVE the same divided by the largest magnitude in the argument; a kernel is wrong where \
 ERROR/BOUND is above 1. The exit code is 0 if all cases passed, else 1.
 
+With --device interpreter the shaders' own text is interpreted on the CPU, in the place of hardware \
+of several kinds, and checked for data races, accesses outside tensors, uses of values that nobody \
+has written, barriers and subgroup operations that some invocations miss, integer overflow, and \
+loops longer than stated.
+
 Examples:
   gatescan verify                               the default device, in less than a minute
+  gatescan verify --device interpreter          interpret the shaders as six kinds of hardware
   gatescan verify --device radeon --full        more sizes, every option with every kind of values
   gatescan verify --recipe mine.toml            your network at its own sizes
   gatescan verify --case gemm-sizes-ordinary --dump out    one case; saves failed calls as .npy")]
 pub struct Verify {
-    /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
+    /// auto, gpu, cpu, interpreter, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    hardware: Hardware,
     #[command(flatten)]
     tune: Tune,
     /// Check the network of a built-in recipe or a recipe file, instead of the sweep.
@@ -53,6 +62,18 @@ pub struct Verify {
 impl Verify {
     pub fn run(&self, console: &Console) -> Result<()> {
         let cases = self.cases()?;
+        if self.device.eq_ignore_ascii_case(interpret::DEVICE) {
+            let dump = self.dump.as_deref();
+            let outcome = interpret::run(&self.hardware, &self.tune, cases, dump)?;
+            let text = if self.json {
+                outcome.json()
+            } else {
+                outcome.text()
+            };
+            let _ = console.print(text)?;
+            return outcome.result();
+        }
+        self.hardware.check_unused()?;
         let (device, why) = choose_device(&self.device)?;
         console.say(format!("verifying {why}"));
         let device = open(&device, &self.tune)?;

@@ -37,7 +37,11 @@ impl<'a> CaseRun<'a> {
         device: &OpenDevice,
         dump: Option<&'a Path>,
     ) -> Result<Self> {
-        let Scene { program, contents } = scene;
+        let Scene {
+            program,
+            contents,
+            unwritten,
+        } = scene;
         let mut run = CaseRun {
             case,
             device: device.load(&program)?,
@@ -48,7 +52,10 @@ impl<'a> CaseRun<'a> {
             dump,
         };
         for (buffer, contents) in contents.iter().enumerate() {
-            run.write(buffer, contents)?;
+            run.restore(buffer, contents)?;
+        }
+        for tensor in &unwritten {
+            run.device.poison(tensor);
         }
         run.contents = contents;
         Ok(run)
@@ -134,7 +141,7 @@ impl<'a> CaseRun<'a> {
         for (arg, outcome) in outcomes {
             let buffer = arg.tensor.buffer.index();
             let contents = outcome.rounded();
-            self.write(buffer, &contents)?;
+            self.restore(buffer, &contents)?;
             self.contents[buffer] = contents;
         }
         Ok(())
@@ -155,14 +162,14 @@ impl<'a> CaseRun<'a> {
         })
     }
 
-    /// Writes a buffer on both.
-    fn write(&mut self, buffer: usize, contents: &BufferContents) -> Result<()> {
+    /// Writes a buffer on both. Elements that no kernel has written stay so.
+    fn restore(&mut self, buffer: usize, contents: &BufferContents) -> Result<()> {
         let whole = self.program.whole(buffer);
         let executors: [&mut dyn Executor; 2] = [&mut self.reference, self.device.as_mut()];
         for executor in executors {
             match contents {
-                BufferContents::Real(values) => executor.write(&whole, values)?,
-                BufferContents::Index(values) => executor.write_index(&whole, values)?,
+                BufferContents::Real(values) => executor.restore(&whole, values)?,
+                BufferContents::Index(values) => executor.restore_index(&whole, values)?,
             }
         }
         Ok(())

@@ -30,13 +30,16 @@ mod tracked;
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 pub use report::{Deviation, Report, Row, TRAINING};
 pub use sweep::{Effort, recipe_cases, sweep, sweep_case};
 
 use crate::backend::OpenDevice;
 use crate::backend::tuning::Tuning;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::program::Program;
+use crate::tensor::Tensor;
 use case_run::CaseRun;
 
 /// A program to play, with the contents of its buffers.
@@ -45,7 +48,9 @@ pub struct Case {
     /// every sweep.
     pub id: String,
     compare_after: CompareAfter,
-    make: Box<dyn Fn(Tuning) -> Result<Scene>>,
+    /// Whether it is of one kernel and not of a network.
+    is_kernel: bool,
+    make: Box<dyn Fn(Tuning) -> Result<Scene> + Send + Sync>,
 }
 
 /// When the buffers of device and reference are compared.
@@ -62,6 +67,8 @@ struct Scene {
     program: Program,
     /// One entry for each buffer of the program.
     contents: Vec<BufferContents>,
+    /// Tensors whose contents are arbitrary: a kernel must write them before another reads them.
+    unwritten: Vec<Tensor>,
 }
 
 /// The elements of one buffer.
@@ -71,7 +78,35 @@ enum BufferContents {
     Index(Vec<u32>),
 }
 
+/// Plays cases on `device`, several at once, and returns the results of all of them, and the errors
+/// of those that did not end, by their names.
+pub fn check_cases(
+    cases: &[Case],
+    device: &OpenDevice,
+    dump: Option<&Path>,
+) -> (Report, Vec<(String, Error)>) {
+    let check = |case: &Case| {
+        let mut report = Report::default();
+        let result = case.check(device, &mut report, dump);
+        (report, result.err().map(|error| (case.id.clone(), error)))
+    };
+    let results: Vec<_> = cases.par_iter().with_max_len(1).map(check).collect();
+    let mut merged = Report::default();
+    let mut errors = vec![];
+    for (report, error) in results {
+        merged.merge(report);
+        errors.extend(error);
+    }
+    (merged, errors)
+}
+
 impl Case {
+    /// Whether the program depends on the device's tuning. That of a single kernel does not: it is
+    /// the same on every device.
+    pub fn depends_on_tuning(&self) -> bool {
+        !self.is_kernel
+    }
+
     /// Plays the case on `device` and adds the results to `report`. For each call that fails, the
     /// arguments are saved in a directory of their own under `dump`, as `NAME.before.npy`,
     /// `.found`, `.expected` and `.bound`.

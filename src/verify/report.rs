@@ -33,6 +33,15 @@ impl Report {
         cases.collect::<BTreeSet<&str>>().len()
     }
 
+    /// Adds the results of other cases.
+    pub(super) fn merge(&mut self, other: Report) {
+        self.cases += other.cases;
+        self.failures.extend(other.failures);
+        for (kernel, row) in other.kernels {
+            self.kernels.entry(kernel).or_default().add(row);
+        }
+    }
+
     /// Adds the rows of one case.
     pub(super) fn add(&mut self, rows: BTreeMap<&'static str, Row>) {
         self.cases += 1;

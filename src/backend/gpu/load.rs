@@ -75,6 +75,16 @@ fn load(device: &GpuDevice, program: &Program) -> Result<Gpu, wgpu::Error> {
     })
 }
 
+/// Returns the uniform of a kernel call: an element offset for each argument, then its scalars.
+pub(in crate::backend) fn uniform_words(kernel: &dyn Kernel) -> Vec<u32> {
+    let args = kernel.args().into_iter();
+    let offsets = args.map(|arg| arg.tensor.offset as u32);
+    let scalars = kernel.uniform().into_iter();
+    offsets
+        .chain(scalars.map(|(_, scalar)| scalar.bits()))
+        .collect()
+}
+
 fn create_buffers(device: &wgpu::Device, program: &Program) -> Vec<wgpu::Buffer> {
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -145,16 +155,11 @@ impl Loader<'_> {
         group.clone()
     }
 
-    /// Appends the kernel's uniform (an element offset for each argument, then its scalars), and
-    /// returns its byte offset.
+    /// Appends the kernel's uniform, and returns its byte offset.
     fn push_uniform(&mut self, kernel: &dyn Kernel) -> u32 {
         let begin = self.uniforms.len();
-        for arg in kernel.args() {
-            let offset = arg.tensor.offset as u32;
-            self.uniforms.extend(offset.to_ne_bytes());
-        }
-        for (_, scalar) in kernel.uniform() {
-            self.uniforms.extend(scalar.bits().to_ne_bytes());
+        for word in uniform_words(kernel) {
+            self.uniforms.extend(word.to_ne_bytes());
         }
         let end = self.uniforms.len().next_multiple_of(UNIFORM_STRIDE);
         self.uniforms.resize(end, 0);

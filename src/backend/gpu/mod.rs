@@ -21,8 +21,10 @@ use std::sync::OnceLock;
 
 use super::adapter::{AdapterFeatures, AdapterKind, AdapterLimits, AdapterSummary};
 pub use device::GpuDevice;
+pub(in crate::backend) use load::uniform_words;
 #[doc(hidden)]
 pub use pipelines::ShaderEdit;
+pub(in crate::backend) use pipelines::source_of;
 
 /// Instance flags: WGPU_DEBUG=1 shows labels and kernel calls to debuggers, WGPU_VALIDATION=1
 /// enables Vulkan's validation layer.

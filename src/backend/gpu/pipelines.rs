@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::errors::caught;
 use super::pipeline_cache::PipelineCache;
-use crate::kernels::{Access, Call, Kernel};
+use crate::kernels::{Access, Call, Kernel, Shader};
 use crate::program::{Phase, Program};
 
 /// Bytes from one uniform to the next: WebGPU's alignment of dynamic offsets, and at least the size
@@ -44,6 +44,15 @@ pub struct ShaderEdit {
     pub to: &'static str,
 }
 
+/// Returns the WGSL of a kernel, with a mistake if tests put one into it.
+pub(in crate::backend) fn source_of(shader: &Shader, edit: Option<ShaderEdit>) -> String {
+    let source = shader.source();
+    match edit {
+        Some(edit) => source.replacen(edit.from, edit.to, 1),
+        None => source,
+    }
+}
+
 /// Pipelines of a device. Compilation is slow and programs share most kernels, so pipelines are
 /// kept in memory as long as the device, and on disk if the API allows.
 #[derive(Debug, Clone)]
@@ -68,13 +77,9 @@ impl Pipelines {
     /// needed.
     pub(super) fn key(&self, kernel: &dyn Kernel, force_checks: bool) -> PipelineKey {
         let shader = kernel.shader();
-        let mut source = shader.source();
         let edit = self.edit.filter(|edit| edit.kernel == kernel.name());
-        if let Some(edit) = edit {
-            source = source.replacen(edit.from, edit.to, 1);
-        }
         PipelineKey {
-            source,
+            source: source_of(&shader, edit),
             constants: format!("{:?}", shader.constants),
             // The proof is of the shader without the edit.
             checked: force_checks || edit.is_some() || !kernel.bounds_are_proved(),

@@ -1,5 +1,7 @@
 //! The initial contents of a case's buffers.
 
+use std::ops::Range;
+
 use super::{ValueKind, hash};
 use crate::program::Program;
 use crate::rng::{Philox, Stream};
@@ -10,6 +12,8 @@ use crate::verify::BufferContents;
 pub(super) struct BufferFiller {
     contents: Vec<BufferContents>,
     kinds: Vec<Kind>,
+    /// For each buffer the ranges that have been filled on purpose.
+    filled: Vec<Vec<Range<usize>>>,
     random: Philox,
 }
 
@@ -23,6 +27,7 @@ impl BufferFiller {
         let buffers = program.buffers().iter();
         BufferFiller {
             contents: buffers.clone().map(zeros).collect(),
+            filled: vec![vec![]; buffers.len()],
             kinds: buffers.map(|buffer| buffer.kind).collect(),
             random: Philox::new(hash(name), Stream::Parameter(0)),
         }
@@ -31,6 +36,33 @@ impl BufferFiller {
     /// Returns the contents, one entry for each buffer.
     pub(super) fn into_contents(self) -> Vec<BufferContents> {
         self.contents
+    }
+
+    /// Marks a tensor as filled on purpose.
+    pub(super) fn keep(&mut self, tensor: &Tensor) {
+        self.filled[tensor.buffer.index()].push(tensor.range());
+    }
+
+    /// Returns the parts of activations and gradients that only [`fill_all`](Self::fill_all) has
+    /// filled: kernels write them before others read them.
+    pub(super) fn unwritten(&self, program: &Program) -> Vec<Tensor> {
+        let mut unwritten = vec![];
+        for (buffer, filled) in self.filled.iter().enumerate() {
+            if !matches!(self.kinds[buffer], Kind::Activations | Kind::Gradients) {
+                continue;
+            }
+            let whole = program.whole(buffer);
+            let mut filled = filled.clone();
+            filled.sort_by_key(|range| range.start);
+            let mut next = 0;
+            for range in filled.into_iter().chain([whole.len()..whole.len()]) {
+                if range.start > next {
+                    unwritten.push(whole.part(next, [range.start - next]));
+                }
+                next = next.max(range.end);
+            }
+        }
+        unwritten
     }
 
     /// Fills all real buffers except parameters with values in ±`values.scale()`, so that a kernel
@@ -96,6 +128,7 @@ impl BufferFiller {
 
     /// Returns the elements of a real tensor; none of an integer tensor.
     fn reals(&mut self, tensor: &Tensor) -> (&mut Philox, &mut [f32]) {
+        self.keep(tensor);
         match &mut self.contents[tensor.buffer.index()] {
             BufferContents::Real(values) => (&mut self.random, &mut values[tensor.range()]),
             BufferContents::Index(_) => (&mut self.random, &mut []),
@@ -104,6 +137,7 @@ impl BufferFiller {
 
     /// Returns the elements of an integer tensor; none of a real tensor.
     fn indices(&mut self, tensor: &Tensor) -> (&mut Philox, &mut [u32]) {
+        self.keep(tensor);
         match &mut self.contents[tensor.buffer.index()] {
             BufferContents::Index(values) => (&mut self.random, &mut values[tensor.range()]),
             BufferContents::Real(_) => (&mut self.random, &mut []),

@@ -62,6 +62,7 @@ impl NetworkCase {
         Case {
             id: self.id(),
             compare_after: self.compare_after,
+            is_kernel: false,
             make: Box::new(move |tuning| self.scene(tuning)),
         }
     }
@@ -73,7 +74,9 @@ impl NetworkCase {
         self.fill_parameters(&mut filler, &recording.model);
         self.fill_batch(&mut filler, &recording.model);
         self.fill_loop(&mut filler, &recording);
+        self.keep_given(&mut filler, &recording.model);
         Ok(Scene {
+            unwritten: filler.unwritten(&recording.model.program),
             contents: filler.into_contents(),
             program: recording.model.program,
         })
@@ -170,6 +173,48 @@ impl NetworkCase {
         };
         model.program.push(Phase::Evaluate, tally);
         vec![confusion, ranks]
+    }
+
+    /// Marks what the host gives or an earlier chunk of time has left.
+    fn keep_given(&self, filler: &mut BufferFiller, model: &RecordedNetwork) {
+        for recurrence in model.recurrences() {
+            filler.keep(&recurrence.states.last);
+            if self.gradients == Gradients::OfUpstream {
+                filler.keep(&recurrence.gradients.dstate);
+            }
+        }
+        if self.gradients == Gradients::OfUpstream {
+            // Those of the head and the embedding are the caller's.
+            let entries = model
+                .entries
+                .iter()
+                .filter(|entry| entry.direction.is_none());
+            let gradients = entries.filter_map(|entry| model.gradient(&entry.name));
+            gradients.for_each(|gradient| filler.keep(&gradient));
+            let last = self.network.layers.len() - 1;
+            model
+                .upstream(last)
+                .iter()
+                .for_each(|upstream| filler.keep(upstream));
+        }
+        model
+            .head
+            .targets
+            .iter()
+            .for_each(|targets| filler.keep(targets));
+        // Gradients begin at multiples of four elements; between them are zeros.
+        let gradients = model.entries.iter();
+        let gradients = gradients.filter_map(|entry| model.gradient(&entry.name));
+        let mut gradients: Vec<Tensor> = gradients.collect();
+        gradients.sort_by_key(|gradient| gradient.offset);
+        if let Some(&first) = gradients.first() {
+            let whole = model.program.whole(first.buffer.index());
+            let ends = gradients.iter().map(|gradient| gradient.range().end);
+            let begins = gradients.iter().skip(1).map(|gradient| gradient.offset);
+            for (end, begin) in ends.zip(begins.chain([whole.len()])) {
+                filler.keep(&whole.part(end, [begin - end]));
+            }
+        }
     }
 
     fn fill_parameters(&self, filler: &mut BufferFiller, model: &RecordedNetwork) {

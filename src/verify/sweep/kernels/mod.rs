@@ -44,6 +44,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
             cases.push(Case {
                 id: format!("{name}-{sizes}-{}", values.name()),
                 compare_after: CompareAfter::EachCall,
+                is_kernel: true,
                 make: Box::new(move |_| {
                     let mut program = KernelProgram::default();
                     record(&mut program, effort);
@@ -77,6 +78,7 @@ impl KernelProgram {
             fill(&mut filler);
         }
         Scene {
+            unwritten: vec![],
             contents: filler.into_contents(),
             program: self.program,
         }
