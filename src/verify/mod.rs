@@ -24,12 +24,15 @@
 mod case_run;
 #[cfg_attr(not(feature = "tables"), path = "no_dump.rs")]
 mod dump;
+mod parallel;
 mod report;
 mod sweep;
 mod tracked;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use parallel::check_all;
 pub use report::{Deviation, Report, Row, TRAINING};
 pub use sweep::{Effort, recipe_cases, sweep, sweep_case};
 
@@ -44,8 +47,10 @@ pub struct Case {
     /// Cell, sizes, options and kind of values, joined by hyphens. A name means the same case in
     /// every sweep.
     pub id: String,
+    /// Cases of one family share most of their shaders.
+    family: &'static str,
     compare_after: CompareAfter,
-    make: Box<dyn Fn(Tuning) -> Result<Scene>>,
+    make: Box<dyn Fn(Tuning) -> Result<Scene> + Send + Sync>,
 }
 
 /// When the buffers of device and reference are compared.
@@ -53,7 +58,8 @@ pub struct Case {
 enum CompareAfter {
     /// After each call, which starts from the reference's values.
     EachCall,
-    /// Once, after this number of training steps; the bound covers all of their arithmetic.
+    /// Once, after this number of training steps and an evaluation; the bound covers all of their
+    /// arithmetic.
     TrainingSteps(usize),
 }
 
@@ -85,13 +91,22 @@ impl Case {
         report: &mut Report,
         dump: Option<&Path>,
     ) -> Result<()> {
+        report.add(self.rows(device, dump)?);
+        Ok(())
+    }
+
+    /// Plays the case on `device` and returns the results by kernel.
+    fn rows(
+        &self,
+        device: &OpenDevice,
+        dump: Option<&Path>,
+    ) -> Result<BTreeMap<&'static str, Row>> {
         let scene = (self.make)(device.tuning())?;
         let mut run = CaseRun::load(&self.id, scene, device, dump)?;
         match self.compare_after {
             CompareAfter::EachCall => run.play_calls()?,
             CompareAfter::TrainingSteps(steps) => run.play_training(steps)?,
         }
-        report.add(run.into_rows());
-        Ok(())
+        Ok(run.into_rows())
     }
 }
