@@ -1734,9 +1734,12 @@ const COUNTS: [usize; 5] = [1, 63, 64, 65, 1021];
 const RATES: [f32; 4] = [NAN, NAN, 1e-3, NAN];
 
 /// Returns random parameters and gradients after `done` updates. The gradients, times the factor in
-/// `norm`, are in ±0.3; with `clips` they are clipped to ±0.1.
+/// `norm`, are in ±0.3; with `clips` they are clipped to ±0.1. Without a limit, those of even
+/// counts are in ±3e5: no other limit may take its place.
 fn descent(bench: &mut Bench, count: usize, done: u32, clips: bool, l2: f64) -> Descent {
-    let gradients = bench.random(count);
+    let is_large = !clips && count.is_multiple_of(2);
+    let gradients = bench.uniform(count, if is_large { 1e6 } else { 1.0 });
+    let gradients = bench.reads(&gradients);
     let values = bench.uniform(count, 1.0);
     Descent {
         parameters: bench.writes(&values),

@@ -307,6 +307,41 @@ fn a_schedule_sets_the_rate_of_each_step() {
     assert!(warming.parameters == run(&recipe, &Device::Cpu).parameters);
 }
 
+/// A readback covers several steps, each with its own rate: readbacks after every step, which
+/// checkpoints force, change no bit.
+#[test]
+fn rates_change_within_the_steps_of_a_readback() {
+    let mut recipe = recipe(Cell::MinGru);
+    recipe.epochs = 4;
+    let steps = 20;
+    let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
+    for device in [Some(Device::Cpu), gpu].into_iter().flatten() {
+        for schedule in [
+            Schedule::Constant { warm_up: 15 },
+            Schedule::Exponential {
+                every: 3,
+                factor: 0.5,
+                warm_up: 2,
+            },
+            Schedule::Cosine {
+                steps: None,
+                floor: 0.1,
+                warm_up: 4,
+            },
+        ] {
+            recipe.schedule = schedule;
+            recipe.checkpoint.every_steps = None;
+            let long = run(&recipe, &device);
+            recipe.checkpoint.every_steps = Some(1);
+            let short = run(&recipe, &device);
+            assert_eq!(long.step_losses.len(), steps);
+            let schedule = &recipe.schedule;
+            assert!(long.parameters == short.parameters, "{schedule:?}");
+            assert!(long.step_losses == short.step_losses, "{schedule:?}");
+        }
+    }
+}
+
 #[test]
 fn a_run_that_stalls_stops_and_keeps_its_best() {
     let mut recipe = recipe(Cell::Lstm);

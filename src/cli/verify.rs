@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
-use gatescan::{Error, Recipe, Result};
+use gatescan::{Device, Error, OpenDevice, Recipe, Result};
 use serde_json::json;
 
 use super::console::Console;
@@ -76,12 +77,9 @@ impl Verify {
         self.hardware.check_unused()?;
         let (device, why) = choose_device(&self.device)?;
         console.say(format!("verifying {why}"));
-        let device = open(&device, &self.tune)?;
+        let devices = self.open(&device, cases.len())?;
         let start = Instant::now();
-        let mut report = Report::default();
-        for case in &cases {
-            case.check(&device, &mut report, self.dump.as_deref())?;
-        }
+        let report = verify::check_all(&cases, &devices, self.dump.as_deref())?;
         let seconds = start.elapsed().as_secs_f64();
         let text = if self.json {
             self.json(&report, seconds)
@@ -97,6 +95,22 @@ impl Verify {
             None => Ok(()),
             Some(first) => Err(self.failure(&report, first)),
         }
+    }
+
+    /// Opens the device, and an adapter that computes on the CPU once for each of up to four
+    /// threads: each device compiles on one.
+    fn open(&self, device: &Device, cases: usize) -> Result<Vec<OpenDevice>> {
+        let mut devices = vec![open(device, &self.tune)?];
+        if devices[0]
+            .adapter()
+            .is_some_and(AdapterSummary::is_software)
+        {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            for _ in 1..threads.min(4).min(cases) {
+                devices.push(open(device, &self.tune)?);
+            }
+        }
+        Ok(devices)
     }
 
     fn cases(&self) -> Result<Vec<Case>> {

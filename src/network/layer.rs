@@ -70,7 +70,7 @@ pub enum Bias {
 }
 
 impl Bias {
-    /// Returns the biases that a layer of this cell can have.
+    /// Returns the biases that a layer of this cell can have, in ascending number.
     pub fn allowed(cell: Cell) -> &'static [Bias] {
         let spec = cell.spec();
         if spec.recurrent_gates == 0 {
@@ -85,8 +85,7 @@ impl Bias {
     /// Returns the most biases that a layer of this cell can have.
     pub fn largest(cell: Cell) -> Bias {
         let allowed = Bias::allowed(cell);
-        let double = allowed.iter().find(|&&bias| bias == Bias::Double);
-        *double.unwrap_or(&allowed[0])
+        allowed[allowed.len() - 1]
     }
 
     /// Returns the name in recipes.

@@ -81,13 +81,18 @@ impl<'a> CaseRun<'a> {
         Ok(())
     }
 
-    /// Plays `steps` training steps and compares all buffers once.
+    /// Plays `steps` training steps, then an evaluation, and compares all buffers once.
     ///
     /// # Errors
     /// Those of the device.
     pub(super) fn play_training(&mut self, steps: usize) -> Result<()> {
         self.reference.run(&Phase::TRAIN, steps)?;
         self.device.run(&Phase::TRAIN, steps)?;
+        // Either is played alone after the last update by some caller, so neither may depend on the
+        // other: single calls are compared in the opposite order.
+        let evaluation = [Phase::Validate, Phase::Evaluate];
+        self.reference.run(&evaluation, 1)?;
+        self.device.run(&evaluation, 1)?;
         let mut row = Row {
             cases: 1,
             calls: steps,

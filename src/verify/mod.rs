@@ -24,14 +24,17 @@
 mod case_run;
 #[cfg_attr(not(feature = "tables"), path = "no_dump.rs")]
 mod dump;
+mod parallel;
 mod report;
 mod sweep;
 mod tracked;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 
+pub use parallel::check_all;
 pub use report::{Deviation, Report, Row, TRAINING};
 pub use sweep::{Effort, recipe_cases, sweep, sweep_case};
 
@@ -47,6 +50,8 @@ pub struct Case {
     /// Cell, sizes, options and kind of values, joined by hyphens. A name means the same case in
     /// every sweep.
     pub id: String,
+    /// Cases of one family share most of their shaders.
+    family: &'static str,
     compare_after: CompareAfter,
     /// Whether it is of one kernel and not of a network.
     is_kernel: bool,
@@ -58,7 +63,8 @@ pub struct Case {
 enum CompareAfter {
     /// After each call, which starts from the reference's values.
     EachCall,
-    /// Once, after this number of training steps; the bound covers all of their arithmetic.
+    /// Once, after this number of training steps and an evaluation; the bound covers all of their
+    /// arithmetic.
     TrainingSteps(usize),
 }
 
@@ -120,13 +126,22 @@ impl Case {
         report: &mut Report,
         dump: Option<&Path>,
     ) -> Result<()> {
+        report.add(self.rows(device, dump)?);
+        Ok(())
+    }
+
+    /// Plays the case on `device` and returns the results by kernel.
+    fn rows(
+        &self,
+        device: &OpenDevice,
+        dump: Option<&Path>,
+    ) -> Result<BTreeMap<&'static str, Row>> {
         let scene = (self.make)(device.tuning())?;
         let mut run = CaseRun::load(&self.id, scene, device, dump)?;
         match self.compare_after {
             CompareAfter::EachCall => run.play_calls()?,
             CompareAfter::TrainingSteps(steps) => run.play_training(steps)?,
         }
-        report.add(run.into_rows());
-        Ok(())
+        Ok(run.into_rows())
     }
 }

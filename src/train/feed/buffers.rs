@@ -183,6 +183,17 @@ impl FeedBuffers {
         }
     }
 
+    /// Inputs, labels, targets and lengths.
+    #[cfg(test)]
+    pub(super) fn contents(&self) -> [Option<Tensor>; 4] {
+        [
+            Some(self.inputs),
+            Some(self.labels),
+            self.targets,
+            Some(self.lengths),
+        ]
+    }
+
     /// Uploads these sequences into the slots from `slot` on.
     pub(super) fn upload(
         &self,

@@ -3,6 +3,8 @@
 
 mod buffers;
 mod runner;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::time::Duration;
@@ -163,8 +165,18 @@ impl Feed {
         if let Some(window) = &self.window {
             return executor.write_index(&self.buffers.order, &window.slots());
         }
+        self.upload_in_parts(executor, data, UPLOAD)
+    }
+
+    /// Uploads all of `data`, about `bytes` bytes at a time.
+    fn upload_in_parts(
+        &self,
+        executor: &mut dyn Executor,
+        data: &Dataset,
+        bytes: usize,
+    ) -> Result<()> {
         // A multiple of 4 sequences, so that bytes end at a word.
-        let part = (UPLOAD / bytes_each(data) as usize)
+        let part = (bytes / bytes_each(data) as usize)
             .next_multiple_of(4)
             .max(4);
         for first in (0..data.count).step_by(part) {

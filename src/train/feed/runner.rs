@@ -31,7 +31,7 @@ pub(crate) struct StepRecord {
 }
 
 impl StepRecord {
-    fn new(row: &[f32]) -> StepRecord {
+    pub(super) fn new(row: &[f32]) -> StepRecord {
         let (loss, norm) = (row[history::LOSS], row[history::NORM]);
         StepRecord {
             loss,

@@ -99,6 +99,13 @@ impl BufferFiller {
         values.fill_with(|| random.uniform() * limit);
     }
 
+    /// Sets element i of a real tensor to `value(i)`.
+    pub(super) fn set_reals(&mut self, tensor: &Tensor, value: impl Fn(usize) -> f32) {
+        let (_, values) = self.reals(tensor);
+        let values = values.iter_mut().enumerate();
+        values.for_each(|(index, element)| *element = value(index));
+    }
+
     /// Sets element i of an integer tensor to `value(i)`.
     pub(super) fn set_indices(&mut self, tensor: &Tensor, value: impl Fn(usize) -> u32) {
         let (_, values) = self.indices(tensor);

@@ -1,11 +1,12 @@
 //! The cases of a sweep: every kernel, and every cell with every option; sizes at and around the
-//! edges of tiles and workgroups; ordinary, saturated, zero and subnormal values.
+//! edges of tiles and workgroups; ordinary, steep, saturated, zero and subnormal values.
 
 mod fill;
 mod kernels;
 mod networks;
 mod optimizers;
 mod options;
+mod plan;
 mod recipe;
 mod scene;
 
@@ -48,6 +49,8 @@ pub fn sweep_case(id: &str) -> Option<Case> {
 enum ValueKind {
     /// In ±1.
     Ordinary,
+    /// Inputs and biases in ±40, so that exponents are between 5 and 80.
+    Steep,
     /// Inputs and biases in ±10⁴, so that gates saturate and logits are large.
     Saturated,
     Zeros,
@@ -56,8 +59,9 @@ enum ValueKind {
 }
 
 impl ValueKind {
-    const ALL: [ValueKind; 4] = [
+    const ALL: [ValueKind; 5] = [
         ValueKind::Ordinary,
+        ValueKind::Steep,
         ValueKind::Saturated,
         ValueKind::Zeros,
         ValueKind::Subnormal,
@@ -66,6 +70,7 @@ impl ValueKind {
     fn name(self) -> &'static str {
         match self {
             ValueKind::Ordinary => "ordinary",
+            ValueKind::Steep => "steep",
             ValueKind::Saturated => "saturated",
             ValueKind::Zeros => "zeros",
             ValueKind::Subnormal => "subnormal",
@@ -75,7 +80,7 @@ impl ValueKind {
     /// Returns the factor for a value in ±1.
     fn scale(self) -> f32 {
         match self {
-            ValueKind::Ordinary | ValueKind::Saturated => 1.0,
+            ValueKind::Ordinary | ValueKind::Steep | ValueKind::Saturated => 1.0,
             ValueKind::Zeros => 0.0,
             ValueKind::Subnormal => 1e-39,
         }
@@ -84,6 +89,7 @@ impl ValueKind {
     /// Returns the factor for an input or a bias in ±1.
     fn input_scale(self) -> f32 {
         match self {
+            ValueKind::Steep => 40.0,
             ValueKind::Saturated => 1e4,
             _ => self.scale(),
         }

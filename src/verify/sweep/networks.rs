@@ -2,7 +2,8 @@
 
 use super::optimizers::optimizers;
 use super::options::options;
-use super::scene::NetworkCase;
+use super::plan::{Plan, Tiles};
+use super::scene::{Lengths, NetworkCase};
 use super::{Effort, ValueKind, hash};
 use crate::backend::tuning::Route;
 use crate::cells::Cell;
@@ -23,6 +24,9 @@ pub(super) fn cases(effort: Effort) -> Vec<NetworkCase> {
             sizes(cell, effort),
             projections(cell, effort),
             long_sequences(cell, effort),
+            full_tiles(cell, effort),
+            empty_batches(cell),
+            kept_weights(cell, effort),
         ];
         let each_call = compared_call_by_call.into_iter().flatten();
         cases.extend(each_call.map(with_optimizer_by_name));
@@ -59,9 +63,9 @@ pub(super) fn two_layers(
         gradients: Gradients::OfLoss,
         optimizer: Optimizer::sgd(0.01),
         clip: Clip::None,
-        route: None,
-        chunk_steps: usize::MAX,
+        plan: Plan::OF_DEVICE,
         values: ValueKind::Ordinary,
+        lengths: Lengths::Mixed,
         compare_after: CompareAfter::EachCall,
         name: format!("{} {hidden_size}", cell.name()),
     }
@@ -92,7 +96,7 @@ fn value_kinds(cell: Cell) -> Vec<NetworkCase> {
     for route in ROUTES {
         for values in ValueKind::ALL {
             cases.push(NetworkCase {
-                route: Some(route),
+                plan: on_route(route),
                 values,
                 ..two_layers(cell, 5, 3, 3)
             });
@@ -101,7 +105,8 @@ fn value_kinds(cell: Cell) -> Vec<NetworkCase> {
     cases
 }
 
-/// Every option on both routes; in a full sweep with every kind of values.
+/// Every option on both routes; in a full sweep with every kind of values. States that are dropped
+/// also in scans over chunks of time.
 fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let value_kinds = if effort.is_full() {
         &ValueKind::ALL[..]
@@ -113,20 +118,60 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         for route in ROUTES {
             for &values in value_kinds {
                 cases.push(NetworkCase {
-                    route: Some(route),
+                    plan: on_route(route),
                     values,
                     ..case.clone()
                 });
             }
         }
+        if case.network.layers[0].drops_state() {
+            let longer = NetworkCase {
+                steps: 7,
+                batch: 8,
+                ..case
+            };
+            cases.push(cut(longer.clone(), 1));
+            let lengths = Lengths::Full;
+            cases.push(cut(NetworkCase { lengths, ..longer }, 3));
+        }
     }
     cases
 }
 
+/// The plan of scans or steps, with the device's own tiles.
+fn on_route(route: Route) -> Plan {
+    Plan {
+        route: Some(route),
+        ..Plan::OF_DEVICE
+    }
+}
+
+/// Returns the case in scans over chunks of `chunk_steps` time steps.
+fn cut(case: NetworkCase, chunk_steps: usize) -> NetworkCase {
+    NetworkCase {
+        plan: Plan {
+            chunk_steps,
+            ..on_route(Route::Scan)
+        },
+        name: format!("{} cut {chunk_steps}", case.name),
+        ..case
+    }
+}
+
+/// Cells of which a quick sweep plays the smallest and a large H: each differs from the others in
+/// its number of gates, states or stages. Every specialisation of a shader takes time to compile.
+const VARIED_CELLS: [Cell; 4] = [
+    Cell::RnnTanh,
+    Cell::Lstm,
+    Cell::GruResetBefore,
+    Cell::MinGru,
+];
+
 /// H, T and B around the edges of workgroups, of the sequences that a scan computes together, and
 /// of the chunks of a scan.
 fn sizes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
-    let quick = [(1, 1, 1), (33, 5, 4), (65, 2, 9), (257, 2, 2)];
+    let every_cell = [(33, 5, 4), (65, 2, 9)];
+    let varied_cells = [(1, 1, 1), (257, 2, 2)];
     let more = [
         (31, 3, 4),
         (32, 9, 5),
@@ -139,19 +184,98 @@ fn sizes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         (342, 2, 2),
         (513, 2, 1),
     ];
+    let varied = effort.is_full() || VARIED_CELLS.contains(&cell);
+    let varied_cells = varied_cells.iter().filter(|_| varied);
     let more = more.iter().filter(|_| effort.is_full());
     let mut cases = vec![];
-    for &(hidden_size, steps, batch) in quick.iter().chain(more) {
+    for &(hidden_size, steps, batch) in every_cell.iter().chain(varied_cells).chain(more) {
         for route in [None, Some(Route::Step)] {
             if route.is_some() && !effort.is_full() && hidden_size != 65 {
                 continue;
             }
             cases.push(NetworkCase {
-                route,
-                chunk_steps: 2,
+                plan: Plan {
+                    route,
+                    chunk_steps: 2,
+                    ..Plan::OF_DEVICE
+                },
                 ..one_layer(cell, hidden_size, steps, batch)
             });
         }
+    }
+    cases
+}
+
+/// Batches that fill the tiles of scans, steps and matmuls exactly, with one to four groups of four
+/// sequences in a workgroup. In some, all sequences of a tile are empty; in others no step is
+/// padding.
+fn full_tiles(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
+    let batches = [
+        (8, 1, Lengths::EmptyTiles),
+        (16, 1, Lengths::Full),
+        (16, 2, Lengths::EmptyTiles),
+        (32, 2, Lengths::Full),
+        (32, 4, Lengths::EmptyTiles),
+        (64, 4, Lengths::EmptyTiles),
+        (128, 4, Lengths::Full),
+    ];
+    let mut cases = vec![];
+    for (batch, groups, lengths) in batches {
+        let case = NetworkCase {
+            lengths,
+            ..one_layer(cell, 5, 3, batch)
+        };
+        if groups == 1 || batch == 128 {
+            cases.push(NetworkCase {
+                plan: on_route(Route::Step),
+                ..case.clone()
+            });
+        }
+        if groups == 1 || effort.is_full() || VARIED_CELLS.contains(&cell) {
+            let mut case = cut(case, 2);
+            case.name += &format!(" groups {groups}");
+            case.plan.tiles = Tiles::Groups(groups);
+            cases.push(case);
+        }
+    }
+    cases
+}
+
+/// Batches of empty sequences only.
+fn empty_batches(cell: Cell) -> Vec<NetworkCase> {
+    let case = |route| {
+        let mut case = two_layers(cell, 5, 3, 5);
+        case.name += " empty";
+        NetworkCase {
+            plan: on_route(route),
+            lengths: Lengths::Empty,
+            ..case
+        }
+    };
+    ROUTES.map(case).into()
+}
+
+/// Scans that keep some or all of the recurrent weights in workgroup memory, and whose lanes share
+/// sums, whatever the device would choose.
+fn kept_weights(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
+    // With H 33, 8 KiB have room for some rows of R and 16 KiB for most or all.
+    let some = ("keeps some", Tiles::KeepWeights { groups: 1, kib: 8 });
+    let most = ("keeps most", Tiles::KeepWeights { groups: 2, kib: 16 });
+    let shared = ("shares sums", Tiles::ShareSums { kib: 8 });
+    let tiles = match (effort, cell) {
+        (Effort::Full, _) => vec![some, most, shared],
+        (_, Cell::Gru) => vec![some, shared],
+        (_, Cell::GruResetBefore) => vec![some],
+        (_, Cell::RnnTanh) => vec![most],
+        _ => vec![],
+    };
+    let mut cases = vec![];
+    for (name, tiles) in tiles {
+        let mut case = cut(one_layer(cell, 33, 3, 16), 2);
+        case.name += &format!(" {name}");
+        case.lengths = Lengths::EmptyTiles;
+        case.plan.tiles = tiles;
+        cases.push(case);
     }
     cases
 }
@@ -160,7 +284,8 @@ fn sizes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
 fn projections(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let sizes: &[[usize; 2]] = match effort {
         _ if !cell.spec().options.projection => &[],
-        Effort::Quick => &[[65, 40]],
+        Effort::Quick if !VARIED_CELLS.contains(&cell) => &[],
+        Effort::Quick => &[[65, 40], [33, 70]],
         Effort::Full => &[[65, 40], [33, 70], [200, 224]],
     };
     let mut cases = vec![];
@@ -169,8 +294,8 @@ fn projections(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
             let mut case = one_layer(cell, hidden_size, 3, 6);
             case.name += &format!(" projection {outputs}");
             case.network.layers[0].projection_size = Some(outputs);
-            case.route = route;
-            case.chunk_steps = 2;
+            case.plan.route = route;
+            case.plan.chunk_steps = 2;
             cases.push(case);
         }
     }
@@ -183,26 +308,20 @@ fn long_sequences(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         Effort::Quick => &[33],
         Effort::Full => &[31, 32, 63, 64, 65, 257],
     };
-    let routes = [
-        (Route::Scan, 8, " cut"),
-        (Route::Scan, usize::MAX, ""),
-        (Route::Step, 1, ""),
-    ];
     let mut cases = vec![];
     for &steps in lengths {
-        for (route, chunk_steps, name) in routes {
-            let mut case = one_layer(cell, 9, steps, 6);
-            case.network.head.reads = Reads::Every;
-            case.name += name;
-            case.route = Some(route);
-            case.chunk_steps = chunk_steps;
-            cases.push(case);
-        }
+        let mut case = one_layer(cell, 33, steps, 6);
+        case.network.head.reads = Reads::Every;
+        cases.extend(ROUTES.map(|route| NetworkCase {
+            plan: on_route(route),
+            ..case.clone()
+        }));
+        cases.push(cut(case, 8));
     }
     cases
 }
 
-/// Whole training steps with each optimizer, on both routes.
+/// Whole training steps with each optimizer, then an evaluation, on both routes.
 fn training_steps(cell: Cell) -> Vec<NetworkCase> {
     let mut cases = vec![];
     for route in ROUTES {
@@ -211,9 +330,9 @@ fn training_steps(cell: Cell) -> Vec<NetworkCase> {
             if matches!(optimizer, Optimizer::Rmsprop { centered: true, .. }) {
                 continue;
             }
-            let case = two_layers(cell, 6, 3, 5);
+            let case = two_layers(cell, 5, 3, 5);
             cases.push(NetworkCase {
-                route: Some(route),
+                plan: on_route(route),
                 compare_after: CompareAfter::TrainingSteps(3),
                 name: format!("{} training {number}", case.name),
                 optimizer,

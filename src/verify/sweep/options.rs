@@ -53,7 +53,8 @@ fn no_bias(case: &mut NetworkCase) {
 fn bidirectional(case: &mut NetworkCase) {
     for layer in &mut case.network.layers {
         layer.bidirectional = true;
-        layer.backward_hidden_size = Some(4);
+        // An H that other cases have too.
+        layer.backward_hidden_size = Some(33);
         layer.padding = Padding::Repeat;
     }
     case.network.head.reads = Reads::Every;
@@ -128,8 +129,8 @@ fn projection(case: &mut NetworkCase) {
 }
 
 fn projection_clip_dropout(case: &mut NetworkCase) {
-    for (layer, size) in case.network.layers.iter_mut().zip([7, 4]) {
-        layer.projection_size = Some(size);
+    for layer in &mut case.network.layers {
+        layer.projection_size = Some(7);
         layer.projection_clip = Some(0.02);
         layer.cell_clip = Some(0.05);
         layer.dropout.state_keep_prob = 0.6;

@@ -1,7 +1,8 @@
 //! Cases of a recipe's own network.
 
 use super::ValueKind;
-use super::scene::NetworkCase;
+use super::plan::Plan;
+use super::scene::{Lengths, NetworkCase};
 use crate::data::source::SequenceSizes;
 use crate::error::Result;
 use crate::recipe::Recipe;
@@ -29,10 +30,13 @@ pub fn recipe_cases(recipe: &Recipe) -> Result<Vec<Case>> {
             gradients: Gradients::OfLoss,
             optimizer: recipe.optimizer.clone(),
             clip: recipe.clip(),
-            route: None,
-            // Bounds grow with every step; short chunks keep them close to the real errors.
-            chunk_steps: 4,
+            plan: Plan {
+                // Bounds grow with every step; short chunks keep them close to the real errors.
+                chunk_steps: 4,
+                ..Plan::OF_DEVICE
+            },
             values,
+            lengths: Lengths::Mixed,
             compare_after: CompareAfter::EachCall,
             name: recipe.name.clone(),
         };

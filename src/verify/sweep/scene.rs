@@ -1,7 +1,8 @@
 //! A network as a case: the recorded program and the contents of its buffers.
 
-use super::ValueKind;
 use super::fill::BufferFiller;
+use super::plan::Plan;
+use super::{ValueKind, hash};
 use crate::backend::tuning::{Route, Tuning};
 use crate::error::Result;
 use crate::kernels::{IGNORE, Record, Tally, control, history};
@@ -27,15 +28,55 @@ pub(super) struct NetworkCase {
     pub gradients: Gradients,
     pub optimizer: Optimizer,
     pub clip: Clip,
-    /// Scans or single steps; `None` for the device's own choice.
-    pub route: Option<Route>,
-    /// The largest number of time steps that one call of a scan takes.
-    pub chunk_steps: usize,
+    pub plan: Plan,
     pub values: ValueKind,
+    pub lengths: Lengths,
     pub compare_after: CompareAfter,
     /// Cell, hidden size and options.
     pub name: String,
 }
+
+/// The valid steps of the sequences of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lengths {
+    /// From 0 to more than T; all of the second four sequences end early.
+    Mixed,
+    /// All of every second four, and of every second sixteen, are 0; the longest of a sixteen are
+    /// in its last four, or in its first.
+    EmptyTiles,
+    /// All T: no step is padding.
+    Full,
+    /// All 0.
+    Empty,
+}
+
+impl Lengths {
+    /// Returns the length of sequence `b` of a batch of `steps` steps.
+    fn of(self, b: usize, steps: usize) -> usize {
+        let half = steps.div_ceil(2);
+        let mixed = [steps + 3, 0, half, 1, half, 1, 0, half, steps];
+        let mixed = mixed[b % mixed.len()];
+        // The four of a sixteen, from its end in every second 32.
+        let four = if (b / 32).is_multiple_of(2) {
+            b / 4 % 4
+        } else {
+            3 - b / 4 % 4
+        };
+        match self {
+            Lengths::Mixed => mixed,
+            Lengths::EmptyTiles if b / 16 % 2 == 1 => 0,
+            Lengths::EmptyTiles => {
+                [0, mixed.min(half), 0, [steps + 3, 0, half, steps][b % 4]][four]
+            }
+            Lengths::Full => steps,
+            Lengths::Empty => 0,
+        }
+    }
+}
+
+/// Updates before those of a case: the first update has formulas of its own, and the corrections of
+/// Adam are 1 after a long run.
+pub(super) const UPDATES: [u32; 4] = [0, 3, 1_500, 300_000];
 
 /// A recorded network with the buffers of the training loop.
 struct Recording {
@@ -49,7 +90,7 @@ struct Recording {
 impl NetworkCase {
     /// The case's name: cell, hidden size, options, T, B, route and kind of values.
     pub(super) fn id(&self) -> String {
-        let route = match self.route {
+        let route = match self.plan.route {
             Some(Route::Scan) => " scan",
             Some(Route::Step) => " step",
             None => "",
@@ -61,6 +102,7 @@ impl NetworkCase {
     pub(super) fn into_case(self) -> Case {
         Case {
             id: self.id(),
+            family: self.network.layers[0].cell.name(),
             compare_after: self.compare_after,
             is_kernel: false,
             make: Box::new(move |tuning| self.scene(tuning)),
@@ -68,7 +110,7 @@ impl NetworkCase {
     }
 
     fn scene(&self, tuning: Tuning) -> Result<Scene> {
-        let recording = self.record(self.tuning(tuning))?;
+        let recording = self.record(self.plan.tuning(tuning, &self.network, self.batch))?;
         let mut filler = BufferFiller::new(&recording.model.program, &self.name);
         filler.fill_all(self.values);
         self.fill_parameters(&mut filler, &recording.model);
@@ -80,22 +122,6 @@ impl NetworkCase {
             contents: filler.into_contents(),
             program: recording.model.program,
         })
-    }
-
-    /// Returns the device's tuning with the case's route, and scans no longer than `chunk_steps`.
-    fn tuning(&self, tuning: Tuning) -> Tuning {
-        let layers = self.network.layers.iter();
-        let work = layers.map(|layer| {
-            let gates = layer.cell.spec().gates;
-            (gates + 1) * layer.hidden_size * layer.output_size()
-        });
-        let step_work = work.max().unwrap_or(1) * self.batch;
-        let chunk_work = self.chunk_steps.saturating_mul(step_work);
-        Tuning {
-            route: self.route.or(tuning.route),
-            scan_work: chunk_work.min(tuning.scan_work),
-            ..tuning
-        }
     }
 
     /// Records a training step and an evaluation.
@@ -135,17 +161,23 @@ impl NetworkCase {
         };
         model.program.push(Phase::Update, record.clone());
 
-        let layers = &self.network.layers;
-        if layers.iter().any(|layer| !layer.dropout.is_none()) {
-            model.forward(Phase::Evaluate);
-        }
+        // The update has changed the weights that the forward pass packed.
+        model.forward(Phase::Evaluate);
+        model.loss(Phase::Evaluate);
         let evaluated = Record {
             norm: None,
             chunks: 2,
             ..record
         };
         model.program.push(Phase::Evaluate, evaluated);
-        let counts = self.record_counts(&mut model);
+        let counts = match self.compare_after {
+            CompareAfter::EachCall => self.record_counts(&mut model),
+            CompareAfter::TrainingSteps(_) => {
+                model.forward(Phase::Validate);
+                // Rounding of whole steps may decide which class is first.
+                vec![]
+            }
+        };
         Ok(Recording {
             model,
             update,
@@ -237,10 +269,8 @@ impl NetworkCase {
         } else {
             filler.fill_below(&model.inputs, network.input_size as u32);
         }
-        // A scan computes four sequences together; all of the second four end early.
-        let half = self.steps.div_ceil(2);
-        let lengths = [self.steps + 3, 0, half, 1, half, 1, 0, half, self.steps];
-        filler.set_indices(&model.lengths, |b| lengths[b % lengths.len()] as u32);
+        let length = |b| self.lengths.of(b, self.steps) as u32;
+        filler.set_indices(&model.lengths, length);
         let classes = match model.head.targets {
             Some(_) => 1,
             None => network.head.size as u32,
@@ -255,16 +285,19 @@ impl NetworkCase {
             filler.fill_below(tensor, 9);
         }
         // Some cases play the first update and chunk, others a later one.
-        let later = (self.name.len() % 2) as u32;
+        let drawn = hash(&self.name) >> 32;
+        let updates = UPDATES[drawn as usize % UPDATES.len()];
+        let chunk = u32::from(drawn >> 8 & 1 == 1);
         filler.set_indices(&recording.control, |word| match word {
-            control::STEP => 3 * later,
-            control::CHUNK => later,
+            control::STEP => updates,
+            control::CHUNK => chunk,
             control::COUNT => 100,
             _ => 0,
         });
-        // Some moments are means of squares, which are at least 0.
+        // Some moments are means of squares, which are at least 0. Large ones would let states grow
+        // over time beyond the range of f32.
         for moment in &recording.update.moments {
-            filler.fill_positive(&moment.tensor, 1.0);
+            filler.fill_positive(&moment.tensor, 0.01);
         }
         filler.fill_positive(&recording.update.rates, 0.01);
     }

@@ -94,30 +94,102 @@ pub(super) fn tally(program: &mut KernelProgram, effort: Effort) {
             });
         }
     }
+    tally_special_values(program, effort);
+}
+
+/// Outputs with NaN of both signs, infinities and zeros of both signs, which often tie.
+fn tally_special_values(program: &mut KernelProgram, effort: Effort) {
+    const VALUES: [f32; 9] = [
+        1.0,
+        f32::NAN,
+        -0.0,
+        f32::INFINITY,
+        0.0,
+        f32::NEG_INFINITY,
+        -f32::NAN,
+        -1.0,
+        f32::MAX,
+    ];
+    let rows = 40;
+    for &classes in edges(effort).iter().chain(&[2, 3]) {
+        // The larger the number of different values, the fewer the ties.
+        for different in [2, 5, VALUES.len()] {
+            let outputs = program.reals_of(rows * classes, move |n| {
+                let mixed = (n as u32).wrapping_mul(0x9E37_79B9) >> 16;
+                let first = n / classes % VALUES.len();
+                VALUES[(first + mixed as usize % different) % VALUES.len()]
+            });
+            let labels = program.labels(rows, classes as u32);
+            let confusion = program.indices(classes * classes, |_| 3);
+            let ranks = program.indices(classes, |class| class as u32);
+            program.push(Tally {
+                outputs,
+                labels,
+                confusion,
+                ranks,
+                classes,
+            });
+        }
+    }
 }
 
 pub(super) fn record(program: &mut KernelProgram, effort: Effort) {
     for &batch in edges(effort) {
         for (steps, chunks, with_norm) in [(1, 1, true), (3, 2, false), (3, 3, true)] {
-            let rows = steps * batch;
-            let scores = program.reals(2, rows);
-            let labels = program.labels(rows, 3);
-            let lengths = program.indices(batch, move |b| [steps as u32, 0, 1, 9][b % 4]);
-            let weight = program.reals(1, 2);
-            let norm = with_norm.then(|| program.reals(1, 2));
-            let control = program.control(5, 100, 1);
-            let history = program.reals(2, history::WORDS);
-            program.push(Record {
-                scores,
-                labels,
-                lengths,
-                weight,
-                norm,
-                control,
-                history,
-                batch,
-                chunks,
-            });
+            record_steps(program, [steps, batch, chunks], Special::None, with_norm);
         }
     }
+    // Losses, norms and both that are not finite, and the largest that are.
+    for batch in [5, 64, 65] {
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for special in [Special::Score(value), Special::Norm(value)] {
+                for with_norm in [true, false] {
+                    record_steps(program, [2, batch, 1], special, with_norm);
+                }
+            }
+        }
+        record_steps(program, [2, batch, 1], Special::Norm(f32::MAX), true);
+    }
+}
+
+/// A value in place of a random one.
+#[derive(Debug, Clone, Copy)]
+enum Special {
+    None,
+    /// The loss of the last output.
+    Score(f32),
+    Norm(f32),
+}
+
+/// The record of a step with `[steps, batch, chunks]`.
+fn record_steps(
+    program: &mut KernelProgram,
+    [steps, batch, chunks]: [usize; 3],
+    special: Special,
+    with_norm: bool,
+) {
+    let rows = steps * batch;
+    let scores = program.reals(2, rows);
+    let norm = program.reals(1, 2);
+    match special {
+        Special::None => {}
+        Special::Score(value) => program.set_real(scores.part(rows - 1, [1]), value),
+        Special::Norm(value) => program.set_real(norm.part(0, [1]), value),
+    }
+    let labels = program.labels(rows, 3);
+    let lengths = program.indices(batch, move |b| [steps as u32, 0, 1, 9][b % 4]);
+    let weight = program.reals(1, 2);
+    let control = program.control(5, 100, 1);
+    let history = program.reals(2, history::WORDS);
+    program.push(Record {
+        scores,
+        labels,
+        lengths,
+        weight,
+        norm: with_norm.then_some(norm),
+        control,
+        history,
+        batch,
+        chunks,
+    });
 }

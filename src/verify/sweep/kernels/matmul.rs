@@ -16,7 +16,14 @@ pub(super) fn gemm(program: &mut KernelProgram, effort: Effort) {
 /// Matmuls of blocks inside wider matrices.
 fn unaligned_gemms(program: &mut KernelProgram, effort: Effort) {
     let sizes: &[[usize; 3]] = match effort {
-        Effort::Quick => &[[1, 1, 1], [9, 7, 5], [65, 63, 31], [64, 66, 2], [3, 4, 257]],
+        Effort::Quick => &[
+            [1, 1, 1],
+            [9, 7, 5],
+            [65, 63, 31],
+            [64, 66, 2],
+            [128, 64, 3],
+            [3, 4, 257],
+        ],
         Effort::Full => &[
             [1, 1, 1],
             [7, 9, 3],
@@ -24,6 +31,7 @@ fn unaligned_gemms(program: &mut KernelProgram, effort: Effort) {
             [9, 7, 5],
             [63, 65, 33],
             [64, 64, 64],
+            [128, 64, 3],
             [65, 63, 31],
             [129, 5, 257],
             [4, 130, 255],
@@ -53,7 +61,7 @@ fn block(program: &mut KernelProgram, rows: usize, columns: usize, transposed: b
 /// Matmuls whose operands can be loaded as vec4s, one with an inner dimension longer than some
 /// drivers let a loop be.
 fn aligned_gemms(program: &mut KernelProgram) {
-    let sizes = [[4, 4, 4], [68, 72, 60], [12, 8, 1 << 17]];
+    let sizes = [[4, 4, 4], [68, 72, 60], [64, 128, 8], [12, 8, 1 << 17]];
     for (number, [m, n, k]) in sizes.into_iter().enumerate() {
         for (variant, [a_transposed, b_transposed]) in TRANSPOSED.into_iter().enumerate() {
             let a = matrix(program, m, k, a_transposed);

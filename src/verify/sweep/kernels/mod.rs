@@ -3,6 +3,7 @@
 mod data;
 mod loss;
 mod matmul;
+mod updates;
 
 use super::fill::BufferFiller;
 use super::{Effort, ValueKind};
@@ -16,7 +17,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 13] = [
+const KERNELS: [(&str, RecordCalls); 16] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -30,6 +31,9 @@ const KERNELS: [(&str, RecordCalls); 13] = [
     ("gather", data::gather),
     ("lookup", data::lookup),
     ("record", loss::record),
+    ("adam", updates::adam),
+    ("rmsprop", updates::rmsprop),
+    ("sgd", updates::sgd),
 ];
 
 /// Returns each kernel with each kind of values.
@@ -43,6 +47,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         for values in ValueKind::ALL {
             cases.push(Case {
                 id: format!("{name}-{sizes}-{}", values.name()),
+                family: name,
                 compare_after: CompareAfter::EachCall,
                 is_kernel: true,
                 make: Box::new(move |_| {
@@ -71,8 +76,8 @@ impl KernelProgram {
     fn into_scene(self, name: &str, values: ValueKind) -> Scene {
         let mut filler = BufferFiller::new(&self.program, name);
         filler.fill_all(values);
-        if values == ValueKind::Saturated {
-            filler.scale_all(1e4);
+        if matches!(values, ValueKind::Steep | ValueKind::Saturated) {
+            filler.scale_all(values.input_scale());
         }
         for fill in self.fills {
             fill(&mut filler);
@@ -100,6 +105,36 @@ impl KernelProgram {
 
     fn reals(&mut self, rows: usize, columns: usize) -> Tensor {
         self.tensor(Element::Real, [rows, columns])
+    }
+
+    /// A real tensor of random values in ±`limit`, of every kind of values.
+    fn reals_below(&mut self, count: usize, limit: f32) -> Tensor {
+        let tensor = self.reals(1, count);
+        let fill = move |filler: &mut BufferFiller| filler.fill_symmetric(&tensor, limit);
+        self.fills.push(Box::new(fill));
+        tensor
+    }
+
+    /// A real tensor of random values from 0 to `limit`, of every kind of values.
+    fn positives_below(&mut self, count: usize, limit: f32) -> Tensor {
+        let tensor = self.reals(1, count);
+        let fill = move |filler: &mut BufferFiller| filler.fill_positive(&tensor, limit);
+        self.fills.push(Box::new(fill));
+        tensor
+    }
+
+    /// A real tensor whose element i is `value(i)`, of every kind of values.
+    fn reals_of(&mut self, count: usize, value: impl Fn(usize) -> f32 + 'static) -> Tensor {
+        let tensor = self.reals(1, count);
+        let fill = move |filler: &mut BufferFiller| filler.set_reals(&tensor, &value);
+        self.fills.push(Box::new(fill));
+        tensor
+    }
+
+    /// Sets all elements of a real tensor.
+    fn set_real(&mut self, tensor: Tensor, value: f32) {
+        let fill = move |filler: &mut BufferFiller| filler.set_reals(&tensor, |_| value);
+        self.fills.push(Box::new(fill));
     }
 
     /// An integer tensor whose element i is `value(i)`.
@@ -134,6 +169,16 @@ impl KernelProgram {
         tensor
     }
 
+    /// The control words of the training loop after `updates` updates, `row` of them since the last
+    /// readback.
+    fn control_after(&mut self, updates: u32, row: u32) -> Tensor {
+        self.indices(control::WORDS, move |word| match word {
+            control::STEP => updates,
+            control::ROW => row,
+            _ => 1,
+        })
+    }
+
     /// The control words of the training loop.
     fn control(&mut self, cursor: u32, count: u32, chunk: u32) -> Tensor {
         self.indices(control::WORDS, move |word| match word {
@@ -149,7 +194,7 @@ impl KernelProgram {
 /// Sizes at and around 4, 32, 64, 128 and 256.
 fn edges(effort: Effort) -> &'static [usize] {
     match effort {
-        Effort::Quick => &[1, 5, 63, 64, 65, 257],
+        Effort::Quick => &[1, 5, 63, 64, 65, 128, 257],
         Effort::Full => &[
             1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257,
         ],
