@@ -171,7 +171,7 @@ fn n_steps_and_n_more_are_2n_steps() {
                 let half = train(&recipe, &data, &device, None, stop);
                 assert_eq!(half.position.step, stop);
                 if tested {
-                    assert_eq!(half.position.epochs.len(), (stop - 1) / epoch);
+                    assert_eq!(half.position.epochs, (stop - 1) / epoch);
                 }
                 let mut end = train(&recipe, &data, &device, Some(&half), END);
                 end.recipe = whole.recipe.clone();
@@ -605,7 +605,7 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     );
     assert_eq!(loss(&run.ok()), of_model);
     // The resumed run ends like an uninterrupted one.
-    let epochs = (newest.position.epochs.len() + 2).to_string();
+    let epochs = (newest.position.epochs + 2).to_string();
     resume(&place, "run", &["--epochs", &epochs]).ok();
     whole(&place, "whole", "cpu", &epochs).ok();
     assert_same(&place.path("run"), &place.path("whole"));

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::io::{disk, files};
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
-use file::{KEY, LARGEST_FILE, StoredTensor, VERSION, parse, serialize, to_le_bytes};
+use file::{
+    KEY, LARGEST_FILE, StoredTensor, VERSION, check_file_size, parse, serialize, to_le_bytes,
+};
 
 /// A trained network, with the recipe and the data preparation of its training.
 ///
@@ -103,7 +105,9 @@ impl Model {
             shape: each.shape.clone(),
             bytes: to_le_bytes(&each.values),
         });
-        serialize(KEY, &description, &tensors.collect::<Vec<_>>())
+        let bytes = serialize(KEY, &description, &tensors.collect::<Vec<_>>())?;
+        check_file_size(&bytes, LARGEST_FILE)?;
+        Ok(bytes)
     }
 
     /// Reads a model from the bytes of its file.

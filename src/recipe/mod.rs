@@ -158,6 +158,14 @@ impl Recipe {
         }
     }
 
+    /// Reads a file, as [`Recipe::load`] does; its path may have any bytes.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::load`].
+    pub fn load_file(path: &Path) -> Result<Recipe> {
+        Recipe::read(path, &path.display().to_string())
+    }
+
     /// Reads a file; errors call it `name`.
     fn read(path: &Path, name: &str) -> Result<Recipe> {
         let text = files::read_text(path, LARGEST_FILE)

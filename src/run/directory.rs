@@ -1,21 +1,20 @@
 //! The directory of a training run: recipe, metrics, checkpoints, model and report.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-use serde_json::Value;
-
 use super::append_log::AppendLog;
 use super::load::devices;
+use super::lock::DirectoryLock;
+use super::metrics_log::MetricsLog;
 use crate::error::{Error, Result};
 use crate::io::disk;
 use crate::io::tensorboard;
 use crate::model::Model;
 use crate::recipe::Recipe;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, MetricsMark};
 use crate::train::checkpoints::Checkpoints;
 use crate::train::{EpochMetrics, LossReport};
 
@@ -28,16 +27,14 @@ pub const REPORT: &str = "report.html";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const RECIPE: &str = "recipe.toml";
 pub(super) const DEVICES: &str = "devices.txt";
-const LOCK: &str = ".lock";
 
 /// A run directory that this process has locked.
 pub struct RunDirectory {
     path: PathBuf,
-    metrics: AppendLog,
+    metrics: MetricsLog,
     /// The event file of TensorBoard, where one is written.
     events: Option<AppendLog>,
-    /// Locked while it is open, so until the process ends. Keeps other runs out of the directory.
-    _lock: File,
+    _lock: DirectoryLock,
 }
 
 /// A run to be resumed.
@@ -61,7 +58,7 @@ impl ResumePoint {
     /// cannot be read.
     pub fn find(path: &Path) -> Result<ResumePoint> {
         check_is_run(path)?;
-        let lock = lock(path)?;
+        let lock = DirectoryLock::take(path)?;
         for directory in [path, &path.join(CHECKPOINTS)] {
             disk::remove_leftovers(directory);
         }
@@ -70,11 +67,11 @@ impl ResumePoint {
         Ok(ResumePoint {
             directory: RunDirectory {
                 path: path.to_path_buf(),
-                metrics: AppendLog::open(path.join(METRICS))?,
+                metrics: MetricsLog::open(path.join(METRICS))?,
                 events: None,
                 _lock: lock,
             },
-            recipe: Recipe::load(&path.join(RECIPE).display().to_string())?,
+            recipe: Recipe::load_file(&path.join(RECIPE))?,
             newest: found.newest,
             damaged: found.damaged,
         })
@@ -92,11 +89,11 @@ impl RunDirectory {
             Some(out) => create_explicit(out)?,
             None => create_new(&recipe.name)?,
         };
-        let lock = lock(&path)?;
+        let lock = DirectoryLock::take(&path)?;
         write_recipe(&path, recipe)?;
         create_checkpoints(&path)?;
         Ok(RunDirectory {
-            metrics: AppendLog::open(path.join(METRICS))?,
+            metrics: MetricsLog::open(path.join(METRICS))?,
             path,
             events: None,
             _lock: lock,
@@ -141,25 +138,13 @@ impl RunDirectory {
     /// without one.
     ///
     /// # Errors
-    /// [`Error::File`] where files cannot be read or written.
+    /// [`Error::File`] where files cannot be read or written, and for metrics that are not those
+    /// that the checkpoint relies on; nothing is changed then.
     pub fn go_back(&mut self, recipe: &Recipe, checkpoint: Option<&Checkpoint>) -> Result<()> {
+        self.metrics.check(checkpoint)?;
         write_recipe(&self.path, recipe)?;
-        self.metrics.discard_pending();
-        let path = self.path.join(METRICS);
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        let (step, epochs) = checkpoint.map_or((0, 0), |checkpoint| {
-            let position = &checkpoint.position;
-            (position.step, position.epochs.len())
-        });
-        let kept: String = text
-            .lines()
-            .filter(|line| is_up_to(line, step, epochs))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        if kept != text {
-            disk::write_whole(&path, kept.as_bytes()).map_err(|error| unwritable(&path, &error))?;
-            self.metrics = AppendLog::open(path)?;
-        }
+        self.metrics.go_back(checkpoint)?;
+        let step = checkpoint.map_or(0, |checkpoint| checkpoint.position.step);
         if let Some(events) = &mut self.events {
             events.append(&tensorboard::start(step));
         }
@@ -205,19 +190,38 @@ impl RunDirectory {
 
     /// Appends an epoch to metrics and events. [`RunDirectory::flush`] writes it.
     pub fn record_epoch(&mut self, step: usize, metrics: &EpochMetrics) {
-        self.record(metrics);
+        self.metrics.record(metrics);
         self.record_events(step, &scalars(metrics));
     }
 
     /// Appends a report to metrics and events. [`RunDirectory::flush`] writes it.
     pub fn record_report(&mut self, report: &LossReport) {
-        self.record(report);
+        self.metrics.record(report);
         self.record_events(report.step, &[("loss/report", Some(report.loss))]);
     }
 
-    fn record(&mut self, metrics: &impl Serialize) {
-        let line = format!("{}\n", serde_json::json!(metrics));
-        self.metrics.append(line.as_bytes());
+    /// The lines of the metrics so far, which a checkpoint relies on.
+    pub fn metrics_mark(&self) -> MetricsMark {
+        self.metrics.mark()
+    }
+
+    /// Whether the directory is still the one that the run writes to.
+    pub fn is_there(&self) -> bool {
+        self.metrics.is_there() && self.path.join(RECIPE).is_file()
+    }
+
+    /// Creates the directory of the checkpoints, if it was removed.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the run directory is gone too.
+    pub(super) fn restore_checkpoints(&self) -> Result<()> {
+        let path = self.path.join(CHECKPOINTS);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(unwritable(&path, &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Appends the scalars that have a value.
@@ -250,14 +254,6 @@ impl RunDirectory {
     }
 }
 
-/// Whether a line of the metrics belongs to the first `step` updates or `epochs` epochs. A line
-/// that a crash cut off does not.
-fn is_up_to(line: &str, step: usize, epochs: usize) -> bool {
-    let line: Value = serde_json::from_str(line).unwrap_or_default();
-    let at_most = |key, most| line[key].as_u64().is_some_and(|n| n <= most as u64);
-    at_most("step", step) || at_most("epoch", epochs)
-}
-
 /// The scalars of an epoch for TensorBoard.
 fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 11] {
     [
@@ -285,27 +281,6 @@ pub(super) fn check_is_run(path: &Path) -> Result<()> {
     }
     let problem = format!("there is no run here; a run directory has a {RECIPE}");
     Err(Error::file(path, problem))
-}
-
-/// Locks the directory for this process.
-fn lock(directory: &Path) -> Result<File> {
-    let path = directory.join(LOCK);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| unwritable(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::file(
-            directory,
-            "another run is at work in this directory; wait for its end, or use another directory",
-        )),
-        // Some network file systems have no locks.
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::Error(error)) => Err(unwritable(&path, &error)),
-    }
 }
 
 fn write_recipe(directory: &Path, recipe: &Recipe) -> Result<()> {

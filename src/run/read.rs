@@ -18,7 +18,7 @@ const LARGEST_METRICS: u64 = 1 << 28;
 /// [`Error::File`](crate::Error::File) where there is no run or it cannot be read.
 pub fn read_run(path: &Path) -> Result<Run> {
     check_is_run(path)?;
-    let recipe = Recipe::load(&path.join(RECIPE).display().to_string())?;
+    let recipe = Recipe::load_file(&path.join(RECIPE))?;
     let metrics = path.join(METRICS);
     let text = match files::read_text(&metrics, LARGEST_METRICS) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),

@@ -23,7 +23,7 @@ use gatescan::low_level::tables::{decode_with_notes, time_of, times_of};
 use gatescan::network::Bias;
 use gatescan::profile::Profile;
 use gatescan::recipe::propose::{Hints, propose};
-use gatescan::recipe::schedule::RunProgress;
+use gatescan::recipe::schedule::{Plateaus, RunProgress};
 use gatescan::report::{self, Run};
 use gatescan::train;
 use gatescan::{
@@ -253,11 +253,15 @@ pub fn recipe(input: &[u8]) -> bool {
         Recipe::parse(&text, "written").expect("a recipe that was written can be read");
     }
     for step in [0, 1, 1000, usize::MAX - 1] {
-        let losses = [1.0, 2.0, 0.5];
+        let mut plateaus = Plateaus::default();
+        for loss in [1.0, 2.0, 0.5] {
+            recipe.schedule.count_epoch(&mut plateaus, loss);
+        }
         recipe.schedule.factor(&RunProgress {
             step,
             steps: 1000,
-            losses: &losses,
+            epochs: 3,
+            plateaus: plateaus.count(),
         });
     }
     let Ok(network) = recipe.network(1, 1) else {

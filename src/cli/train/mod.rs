@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use gatescan::low_level::backend::Fault;
-use gatescan::run::{MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
+use gatescan::run::{
+    MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun, read_run,
+};
 use gatescan::train::BaselineComparison;
 use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Splits};
 
@@ -180,19 +182,21 @@ impl Train {
         let mut display =
             TrainDisplay::new(console, self.json, &recipe, &data).with_start(start, times);
         if self.tui {
-            let state = ScreenState::new(RunDescription {
+            let description = RunDescription {
                 recipe: recipe_line(&recipe),
                 device: chosen.line,
-                directory: run.path().display().to_string(),
+                directory: shown(run.path()),
                 tokens: tokens_of(&data),
-            });
+            };
+            let before = read_run(run.path())?.epochs;
+            let state = ScreenState::new(description, before);
             display = display.with_screen(Screen::open(console, state, stop)?);
         }
         let ended = run.train(&mut |event| display.show(event));
         display.clear();
         let epoch = run
             .position()
-            .map(|position| display.epoch(position.epochs.len()));
+            .map(|position| display.epoch(position.epochs));
         // Restores the terminal.
         drop(display);
         match ended {
@@ -322,6 +326,11 @@ impl Train {
     fn explain(&self, console: &Console, run: &mut TrainingRun, error: &Error) -> Result<()> {
         let resume = resume_command(run);
         console.note(match run.saved_step() {
+            _ if !run.is_there() => format!(
+                "the run directory {} was removed or replaced while the run was at work: nothing \
+                 of it is saved",
+                run.path().display()
+            ),
             Some(step) => format!("saved up to step {step}; continue from there with: {resume}"),
             None => format!("nothing is saved yet; begin again with: {resume}"),
         });
@@ -412,7 +421,7 @@ fn say_ending(
     match ending {
         Ending::Stalled => console.say(format!(
             "stopped after epoch {}, as the loss falls no further",
-            position.epochs.len()
+            position.epochs
         )),
         Ending::Interrupted => console.note(format!(
             "stopped in epoch {epoch} of {epochs} at step {} and saved the model as it is; \

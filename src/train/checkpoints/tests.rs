@@ -9,6 +9,8 @@ use std::rc::Rc;
 use super::*;
 use crate::io::disk::SyncWrite;
 use crate::recipe::Recipe;
+use crate::train::checkpoint::MetricsMark;
+use crate::train::{DataChecksums, SplitChecksums};
 
 /// A simulated disk: all written data while the computer runs, less after a crash.
 #[derive(Debug, Clone, Default)]
@@ -149,7 +151,16 @@ fn checkpoint(step: usize) -> Checkpoint {
         network,
         preparation: Default::default(),
         position,
-        data: 7,
+        data: DataChecksums::Splits(SplitChecksums {
+            train: 7,
+            train_with_sizes: 8,
+            validation: None,
+            test: Some(9),
+        }),
+        metrics: Some(MetricsMark {
+            lines: step as u64,
+            crc32: 10,
+        }),
         parameters,
         states: vec![],
         best: None,
