@@ -10,6 +10,7 @@ mod export;
 mod generate;
 mod import;
 mod init;
+mod output;
 mod predict;
 mod profile;
 mod recipes;
@@ -21,6 +22,7 @@ mod train;
 mod tui;
 mod verify;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -29,6 +31,7 @@ use clap::{Args, Parser, Subcommand};
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device;
 use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::messages::{printable, shown_path};
 use gatescan::run;
 use gatescan::{DataRecipe, Device, Error, Model, OpenDevice, Recipe, Result};
 
@@ -104,11 +107,9 @@ fn explained(error: &Error) -> String {
             problem,
             decision,
         } => {
-            let path = path.display();
-            format!(
-                "{path}: {problem}; {}",
-                init::decide(*decision, &path.to_string())
-            )
+            let path = shown_path(path);
+            let problem = printable(problem);
+            format!("{path}: {problem}; {}", init::decide(*decision, &path))
         }
         _ => error.to_string(),
     }
@@ -149,17 +150,19 @@ fn csv_line(cells: &[String]) -> String {
 
 /// Rows in columns: the first `left` columns are aligned to the left, the others to the right.
 fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
+    let rows = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell)));
+    let rows: Vec<[Cow<str>; N]> = rows.collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
     });
-    let line = |row: &[String; N]| {
+    let line = |row: &[Cow<str>; N]| {
         let cells = row.iter().zip(widths).enumerate();
         let padded = cells.map(|(column, (cell, width))| {
             if column < left {
-                format!("{cell:<width$}")
+                format!("{cell}{}", padding(cell, width))
             } else {
-                format!("{cell:>width$}")
+                format!("{}{cell}", padding(cell, width))
             }
         });
         let line = padded.collect::<Vec<_>>().join("  ");
@@ -168,12 +171,18 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The blanks that widen a cell to `width` characters. Formatting has a largest width, and a cell
+/// from outside may have any.
+fn padding(cell: &str, width: usize) -> String {
+    " ".repeat(width.saturating_sub(cell.chars().count()))
+}
+
 /// Loads the model of a file or of a run directory. A run that has no model yet has that of its
 /// newest checkpoint.
 fn load_model(console: &Console, path: &Path) -> Result<Model> {
     let (model, checkpoint) = run::load_model(path, &mut |problem| console.note(problem))?;
     if let Some(checkpoint) = checkpoint {
-        let checkpoint = checkpoint.display();
+        let checkpoint = shown_path(&checkpoint);
         console.say(format!("there is no model yet; taken from {checkpoint}"));
     }
     Ok(model)

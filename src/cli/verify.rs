@@ -1,10 +1,11 @@
 //! `gatescan verify`: checks that a device computes the right results.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
+use gatescan::low_level::messages::shown_path;
 use gatescan::{Error, Recipe, Result};
 use serde_json::json;
 
@@ -50,9 +51,25 @@ pub struct Verify {
     json: bool,
 }
 
+/// Refuses a directory of `--dump` with files, which would be replaced.
+fn check_empty(directory: &Path) -> Result<()> {
+    let is_empty = directory.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    if directory.exists() && !is_empty {
+        return Err(Error::usage(format!(
+            "--dump {}: there are files in this directory, which are not overwritten; name a new \
+             one",
+            shown_path(directory)
+        )));
+    }
+    Ok(())
+}
+
 impl Verify {
     pub fn run(&self, console: &Console) -> Result<()> {
         let cases = self.cases()?;
+        if let Some(directory) = &self.dump {
+            check_empty(directory)?;
+        }
         let (device, why) = choose_device(&self.device)?;
         console.say(format!("verifying {why}"));
         let device = open(&device, &self.tune)?;

@@ -10,6 +10,7 @@ use super::load::devices;
 use super::lock::DirectoryLock;
 use super::metrics_log::MetricsLog;
 use crate::error::{Error, Result};
+use crate::messages::shown_path;
 use crate::io::disk;
 use crate::io::tensorboard;
 use crate::model::Model;
@@ -102,7 +103,7 @@ impl RunDirectory {
 
     /// The name of the first file of an earlier run in a directory, if there is one.
     pub fn earlier_run(path: &Path) -> Option<&'static str> {
-        let files = [MODEL, RECIPE, METRICS, CHECKPOINTS];
+        let files = [MODEL, RECIPE, METRICS, CHECKPOINTS, REPORT, DEVICES];
         files.into_iter().find(|name| path.join(name).exists())
     }
 
@@ -299,7 +300,7 @@ fn create_explicit(out: &Path) -> Result<PathBuf> {
         return Err(Error::usage(format!(
             "the directory {} holds the {name} of an earlier run, which is not overwritten; \
              use another directory or resume that run",
-            out.display()
+            shown_path(out)
         )));
     }
     fs::create_dir_all(out).map_err(|error| uncreatable(out, &error))?;

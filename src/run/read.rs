@@ -6,6 +6,7 @@ use std::path::Path;
 use super::directory::{METRICS, RECIPE, check_is_run, unreadable};
 use super::load::devices;
 use crate::error::Result;
+use crate::messages::printable;
 use crate::io::files;
 use crate::recipe::Recipe;
 use crate::report::Run;
@@ -27,7 +28,7 @@ pub fn read_run(path: &Path) -> Result<Run> {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
     let name = absolute.file_name().unwrap_or(path.as_os_str());
     Ok(Run::new(
-        &name.display().to_string(),
+        &printable(&name.display().to_string()),
         recipe,
         devices(path),
         &text,

@@ -9,7 +9,7 @@ use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::kernels::{IGNORE, MISSING};
-use crate::messages::named;
+use crate::messages::{named, shown_path};
 
 /// Consecutive rows of a series.
 struct TableWindow<'a> {
@@ -48,7 +48,7 @@ impl Csv {
             return Err(Error::data(format!(
                 "{}: no target of the {name} split has a value; a model needs some to learn from \
                  or to be scored by",
-                self.path.display()
+                shown_path(&self.path)
             )));
         }
         let lengths = windows.iter().map(|window| window.rows.len() as u32);
@@ -152,7 +152,7 @@ impl Csv {
             Some(Split::Validation) => ("validation", "data.validation_fraction"),
             Some(Split::Test) => ("test", "data.test_fraction"),
         };
-        let path = self.path.display();
+        let path = shown_path(&self.path);
         if count == 0 {
             return Err(Error::data(format!(
                 "{path}: the longest series of the {name} split has {longest} rows, and a window \

@@ -8,6 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::super::Split;
 use crate::error::{Error, Result};
+use crate::messages::shown_path;
 
 /// The most values of a file, one byte each, unpacked: kernels count with 32 bits.
 const LARGEST: u64 = u32::MAX as u64;
@@ -61,7 +62,7 @@ pub(super) fn find_file<const N: usize>(
         format!(
             "not found, because there is no directory {}; \
              set data.path to the directory of the IDX files",
-            directory.display()
+            shown_path(directory)
         )
     };
     Err(Error::file(&candidates[0], problem))
