@@ -31,6 +31,7 @@ use clap::{Args, Parser, Subcommand};
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device;
 use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::io::memory_limit;
 use gatescan::low_level::messages::{printable, shown_path};
 use gatescan::run;
 use gatescan::{DataRecipe, Device, Error, Model, OpenDevice, Recipe, Result};
@@ -65,6 +66,10 @@ pub struct Cli {
     /// Print only results, warnings and errors.
     #[arg(long, global = true)]
     quiet: bool,
+    /// The most memory that the data of a file may take, unpacked and prepared, such as 4GiB
+    /// [default: a quarter of the free memory].
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory_limit::parse_bytes)]
+    max_memory: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -90,6 +95,9 @@ enum Command {
 /// Runs the command of a process that began at `start`, and prints its error if it has one.
 pub fn run(cli: &Cli, start: Instant) -> ExitCode {
     let console = Console::new(cli.quiet);
+    if let Some(bytes) = cli.max_memory {
+        memory_limit::set_limit(bytes);
+    }
     match run_command(&cli.command, &console, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

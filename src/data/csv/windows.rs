@@ -8,6 +8,7 @@ use super::super::source::{PredictionInputs, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 use crate::kernels::{IGNORE, MISSING};
 use crate::messages::{named, shown_path};
 
@@ -170,7 +171,8 @@ impl Csv {
                  reduce data.steps or increase data.stride"
             )));
         }
-        Ok(())
+        let checked = memory_limit::check_values(values);
+        checked.map_err(|problem| Error::file(&self.path, problem))
     }
 
     /// `[N, T, I]`, padded with zeros.
@@ -264,6 +266,7 @@ impl Csv {
                 ),
             ));
         }
+        memory_limit::check_values(values).map_err(|problem| Error::file(path, problem))?;
         let short = series
             .iter()
             .filter(|series| series.rows() < self.steps.unwrap_or(1));

@@ -8,6 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::super::Split;
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 use crate::messages::shown_path;
 
 /// The most values of a file, one byte each, unpacked: kernels count with 32 bits.
@@ -98,6 +99,7 @@ pub(super) fn read<const N: usize>(
         );
         return Err(Error::file(path, problem));
     };
+    memory_limit::check(2 * u128::from(expected)).map_err(|problem| Error::file(path, problem))?;
     // Memory grows with the bytes read, not with the size in the header. One byte more is requested
     // to detect trailing bytes, and so that gzip verifies its checksum.
     let values = read_at_most(&mut file, path, expected + 1)?;

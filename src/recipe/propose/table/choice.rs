@@ -209,7 +209,7 @@ impl<'a> Choice<'a> {
             }
             if column.is_repeated
                 && column.content() != Content::Nothing
-                && self.table.position(&column.name) == Some(n)
+                && column.is_first
             {
                 findings.push(DataFinding::new(format!(
                     "several columns are called {name} and left out: give each a name of its own"
