@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use gatescan::data::source::{ForecastRequest, ForecastStart};
 use gatescan::infer::generate::{Context, diverges_at, generate};
 use gatescan::report::Continuation;
@@ -32,7 +33,12 @@ pub struct Generate {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
     /// Values to generate.
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 300,
+        value_parser = RangedU64ValueParser::<usize>::new().range(..=1 << 30)
+    )]
     steps: usize,
     /// The series to continue: a text file with one number per line, or a table for a model of a
     /// table [default: the data that the model was trained on].
