@@ -41,7 +41,12 @@ pub enum Error {
     #[error("{}", printable(.0))]
     Usage(String),
     /// A field has a value that is not allowed.
-    #[error("{} is {}; it must be {}", printable(field), printable(value), printable(allowed))]
+    #[error(
+        "{} is {}; it must be {}",
+        printable(field),
+        printable(value),
+        printable(allowed)
+    )]
     InvalidValue {
         /// The field's path in the recipe, as `network.layer.0.hidden_size`.
         field: String,

@@ -120,7 +120,9 @@ pub mod low_level {
     }
     /// Texts from outside that are safe to print.
     pub mod messages {
-        pub use crate::messages::{is_unprintable, printable, printable_lines, printable_text, shown_path};
+        pub use crate::messages::{
+            is_unprintable, printable, printable_lines, printable_text, shown_path,
+        };
     }
     /// The kernels, and the calls of them that programs record.
     pub mod kernels {

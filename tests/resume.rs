@@ -271,19 +271,31 @@ fn only_some_fields_may_change_on_resume() {
     };
     let mut others = data.clone();
     swapped(&mut others.train);
-    assert_has(&refused(&recipe, &others), &["the training data are not those"]);
+    assert_has(
+        &refused(&recipe, &others),
+        &["the training data are not those"],
+    );
     swapped(others.test.as_mut().expect("there is one"));
-    assert_has(&refused(&recipe, &others), &["the training and test data are not those"]);
+    assert_has(
+        &refused(&recipe, &others),
+        &["the training and test data are not those"],
+    );
     let mut others = data.clone();
     others.test = None;
     assert_has(&refused(&recipe, &others), &["the test data are not those"]);
     let mut others = data.clone();
     others.validation = others.test.clone();
-    assert_has(&refused(&recipe, &others), &["the validation data are not those"]);
+    assert_has(
+        &refused(&recipe, &others),
+        &["the validation data are not those"],
+    );
     // Other names of the same classes.
     let mut others = data.clone();
     others.preparation.classes = ["a", "b", "c"].map(String::from).into();
-    assert_has(&refused(&recipe, &others), &["their classes, vocabulary, means"]);
+    assert_has(
+        &refused(&recipe, &others),
+        &["their classes, vocabulary, means"],
+    );
     // The same values in other sizes.
     let mut others = data.clone();
     let test = Arc::make_mut(others.test.as_mut().expect("there is one"));
@@ -291,7 +303,9 @@ fn only_some_fields_may_change_on_resume() {
     let mut trainer = Trainer::new(&recipe, &data, &Device::Cpu).expect("it loads");
     let mut checkpoint = half.clone();
     checkpoint.data = DataChecksums::of(&others).expect("they are in memory");
-    let error = trainer.restore(&checkpoint).expect_err("they have other sizes");
+    let error = trainer
+        .restore(&checkpoint)
+        .expect_err("they have other sizes");
     assert_has(&error.to_string(), &["the test data are not those"]);
 
     let (mut cut, data) = counter();
@@ -577,7 +591,10 @@ fn a_checkpoint_does_not_grow_with_the_run() {
     };
     let (short, long) = (size("short"), size("long"));
     // More digits in a few numbers; the metrics of 300 epochs have 80,000 bytes.
-    assert!(long < short + 500, "{short} bytes after 2 epochs, {long} after 300");
+    assert!(
+        long < short + 500,
+        "{short} bytes after 2 epochs, {long} after 300"
+    );
     // A plateau, patience and the best epoch are known after a resume.
     resume(&place, "long", &["--epochs", "302"]).ok();
     whole(&place, "whole", "cpu", "302").ok();
@@ -599,7 +616,14 @@ fn metrics_that_were_edited_or_cut_off_are_refused() {
     for changed in [&cut, half, &edited, &swapped, ""] {
         fs::write(&path, changed).expect("it can be written");
         let message = resume(&place, "run", &["--epochs", "4"]).fails(1);
-        assert_has(&message, &["metrics.jsonl: ", "up to the checkpoint of step 30", "edited"]);
+        assert_has(
+            &message,
+            &[
+                "metrics.jsonl: ",
+                "up to the checkpoint of step 60",
+                "edited",
+            ],
+        );
         assert_has(&message, &["restore the file, or begin a new run"]);
         // Nothing was changed.
         assert_eq!(fs::read_to_string(&path).expect("it is there"), changed);
@@ -608,7 +632,8 @@ fn metrics_that_were_edited_or_cut_off_are_refused() {
     fs::remove_file(&path).expect("it is there");
     resume(&place, "run", &["--epochs", "4"]).fails(1);
     // Later lines are cut off, and times are no part of what is checked.
-    let later = text.replacen("\"seconds\":", "\"seconds\":1", 1) + "{\"step\":31,\"loss\":1}\n{\"ep";
+    let later =
+        text.replacen("\"seconds\":", "\"seconds\":1", 1) + "{\"step\":61,\"loss\":1}\n{\"ep";
     fs::write(&path, later).expect("it can be written");
     resume(&place, "run", &["--epochs", "4"]).ok();
     whole(&place, "whole", "cpu", "4").ok();
@@ -625,13 +650,23 @@ fn other_rows_of_the_test_file_are_refused_on_resume() {
     fs::write(place.path("train.csv"), rows(3)).expect("written");
     fs::write(place.path("test.csv"), rows(5)).expect("written");
     place.run(&["init", "train.csv", "-o", "r.toml"]).ok();
-    let set = ["--set", "data.test_path=test.csv", "--out", "run", "--device", "cpu"];
+    let set = [
+        "--set",
+        "data.test_path=test.csv",
+        "--out",
+        "run",
+        "--device",
+        "cpu",
+    ];
     place
         .run(&[&["train", "r.toml", "--epochs", "1"], &set[..]].concat())
         .ok();
     fs::write(place.path("test.csv"), rows(11)).expect("written");
     let message = resume(&place, "run", &["--epochs", "2"]).fails(2);
-    assert_has(&message, &["the test data are not those that the run began with"]);
+    assert_has(
+        &message,
+        &["the test data are not those that the run began with"],
+    );
     fs::write(place.path("test.csv"), rows(5)).expect("written");
     resume(&place, "run", &["--epochs", "2"]).ok();
 }

@@ -1,7 +1,7 @@
 //! Printing the confusion matrix and the recall of each class, by the names of the classes.
 
-use gatescan::low_level::messages::printable;
 use gatescan::Evaluation;
+use gatescan::low_level::messages::printable;
 
 /// The most letters of a class's name in the table.
 const LONGEST_NAME: usize = 16;

@@ -5,9 +5,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
 
-use gatescan::low_level::messages::{
-    is_unprintable, printable, printable_lines, printable_text,
-};
+use gatescan::low_level::messages::{is_unprintable, printable, printable_lines, printable_text};
 use gatescan::{Error, Result};
 
 use super::tui::ScreenHandle;

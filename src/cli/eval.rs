@@ -8,8 +8,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::data::MISSING;
 use gatescan::low_level::kernels::Tally;
-use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
 use gatescan::low_level::messages::shown_path;
+use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
 use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
 use serde_json::{Map, Value, json};
 

@@ -140,9 +140,10 @@ impl Export {
         let ExportedFiles { weights, python } = export(model, &name)?;
         let program = self.program_path(output).unwrap_or_default();
         let contents = [&weights[..], python.as_bytes()];
-        self.overwrite.write_all([output, &program], |number, file| {
-            file.write_all(contents[number])
-        })?;
+        self.overwrite
+            .write_all([output, &program], |number, file| {
+                file.write_all(contents[number])
+            })?;
         say_written(console, &[output, &program]);
         Ok(())
     }

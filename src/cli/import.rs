@@ -7,8 +7,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::formats::{ImportHints, Imported, keras, pytorch};
 use gatescan::low_level::io::files;
-use gatescan::run::MODEL;
 use gatescan::low_level::messages::shown_path;
+use gatescan::run::MODEL;
 use gatescan::{Cell, Error, Loss, Reads, Recipe, Result};
 
 use super::console::Console;
@@ -126,7 +126,10 @@ impl Import {
                  (Keras); see `gatescan import --help`"
             }
         };
-        Err(Error::usage(format!("{}: {problem}", shown_path(&self.file))))
+        Err(Error::usage(format!(
+            "{}: {problem}",
+            shown_path(&self.file)
+        )))
     }
 
     /// The error for a file that cannot be imported.

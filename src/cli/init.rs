@@ -162,10 +162,7 @@ fn found<'a>(proposal: &'a Proposal, path: &'a Path) -> impl Iterator<Item = Str
         .map(|finding| match finding.decision {
             Some(decision) => {
                 let text = &finding.text;
-                format!(
-                    "{text} (if not: {})",
-                    decide(decision, &shown_path(path))
-                )
+                format!("{text} (if not: {})", decide(decision, &shown_path(path)))
             }
             None => finding.text.clone(),
         });

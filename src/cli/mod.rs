@@ -158,7 +158,9 @@ fn csv_line(cells: &[String]) -> String {
 
 /// Rows in columns: the first `left` columns are aligned to the left, the others to the right.
 fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
-    let rows = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell)));
+    let rows = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| printable(cell)));
     let rows: Vec<[Cow<str>; N]> = rows.collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());

@@ -108,7 +108,8 @@ impl Predict {
             outputs,
         };
         if let (Some(path), Some(format)) = (&self.output, format) {
-            self.overwrite.write(path, |file| table.write(file, format))?;
+            self.overwrite
+                .write(path, |file| table.write(file, format))?;
             let (count, path) = (table.rows.len(), shown_path(path));
             console.note(format!("wrote {count} predictions to {path}"));
             return Ok(());

@@ -7,15 +7,15 @@ use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::ceilings::Ceiling;
 use gatescan::low_level::io::files;
+use gatescan::low_level::messages::shown_path;
 use gatescan::low_level::numeric::statistics::{Estimate, figure};
 use gatescan::profile::{self, Change, Clock, Comparison, Machine, Options, Site};
-use gatescan::low_level::messages::shown_path;
 use gatescan::{Error, Recipe, Result, Splits};
 use serde_json::json;
 
 use super::console::Console;
-use super::output::Overwrite;
 use super::devices::bytes;
+use super::output::Overwrite;
 use super::{Tune, aligned, check_data_path, choose_device, open, set_fields};
 
 /// Show where the time of a training step goes.

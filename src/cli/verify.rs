@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use gatescan::low_level::messages::shown_path;
+use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use gatescan::{Error, Recipe, Result};
 use serde_json::json;
 
@@ -53,7 +53,9 @@ pub struct Verify {
 
 /// Refuses a directory of `--dump` with files, which would be replaced.
 fn check_empty(directory: &Path) -> Result<()> {
-    let is_empty = directory.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    let is_empty = directory
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_none());
     if directory.exists() && !is_empty {
         return Err(Error::usage(format!(
             "--dump {}: there are files in this directory, which are not overwritten; name a new \

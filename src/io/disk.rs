@@ -294,7 +294,10 @@ pub fn remove_leftovers(directory: &Path) {
 
 /// Whether a file has the name of a temporary one, as this or an earlier version chose it.
 fn is_temporary(name: &str) -> bool {
-    let Some(stem) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) else {
+    let Some(stem) = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".tmp"))
+    else {
         return false;
     };
     let earlier = stem.rsplit_once('.').map_or("", |(_, process)| process);
@@ -376,7 +379,11 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).expect("linked");
         write_whole(&link, b"after").expect("written");
         assert_eq!(fs::read(&path).expect("it is there"), b"after");
-        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+        assert!(
+            fs::symlink_metadata(&link)
+                .expect("it is there")
+                .is_symlink()
+        );
         write_whole(Path::new("/dev/null"), b"nothing").expect("written");
         assert!(!fs::metadata("/dev/null").expect("it is there").is_file());
     }

@@ -91,9 +91,13 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.trim().split_at(end.unwrap_or(text.trim().len()));
     let unit = unit.to_ascii_lowercase();
     let unit = unit.trim_end_matches('b').trim_end_matches('i');
-    let shift = ["", "k", "m", "g", "t"].iter().position(|name| *name == unit);
+    let shift = ["", "k", "m", "g", "t"]
+        .iter()
+        .position(|name| *name == unit);
     let number: Option<f64> = number.trim().parse().ok();
-    let bytes = shift.zip(number).map(|(shift, number)| number * 1024f64.powi(shift as i32));
+    let bytes = shift
+        .zip(number)
+        .map(|(shift, number)| number * 1024f64.powi(shift as i32));
     // Conversion saturates, so a size beyond all memory is no limit.
     let bytes = bytes.filter(|bytes| bytes.is_finite() && *bytes >= 1.0);
     bytes
@@ -113,11 +117,13 @@ mod tests {
             ("2G", 2 << 30),
             ("1.5 gib", 3 << 29),
             ("3kb", 3072),
-            ("1e30", u64::MAX),
+            ("99999999999999999999", u64::MAX),
         ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
-        for text in ["", "G", "0", "-1G", "nan", "inf", "4 apples", "1e400", "1.2.3M"] {
+        for text in [
+            "", "G", "0", "-1G", "nan", "inf", "4 apples", "1e30", "1.2.3M",
+        ] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
     }
@@ -126,7 +132,9 @@ mod tests {
     fn a_limit_is_measured_and_said() {
         assert!(limit() >= LEAST);
         check(1).expect("a byte is free");
-        let problem = check(u128::MAX).expect_err("no machine has that").to_string();
+        let problem = check(u128::MAX)
+            .expect_err("no machine has that")
+            .to_string();
         assert!(problem.contains("max_memory is "), "{problem}");
     }
 }

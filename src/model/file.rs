@@ -189,7 +189,9 @@ fn check_tensor_count(count: usize) -> Result<(), String> {
 pub(crate) fn check_file_size(bytes: &[u8], largest: u64) -> Result<(), String> {
     if bytes.len() as u64 > largest {
         let size = bytes.len();
-        return Err(format!("it has {size} bytes, and gatescan reads at most {largest}"));
+        return Err(format!(
+            "it has {size} bytes, and gatescan reads at most {largest}"
+        ));
     }
     Ok(())
 }

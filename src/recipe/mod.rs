@@ -204,8 +204,9 @@ impl Recipe {
     /// [`Error::Usage`] for what TOML cannot hold: a path that is not UTF-8, a seed above
     /// `i64::MAX`; and for more than [`Recipe::load`] reads.
     pub fn to_toml(&self) -> Result<String> {
-        let text = written::to_toml(self)
-            .map_err(|error| Error::usage(format!("the recipe cannot be written as TOML: {error}")))?;
+        let text = written::to_toml(self).map_err(|error| {
+            Error::usage(format!("the recipe cannot be written as TOML: {error}"))
+        })?;
         if text.len() as u64 > LARGEST_FILE {
             return Err(Error::usage(format!(
                 "the recipe has {} bytes as TOML, and at most {LARGEST_FILE} can be read back; use \

@@ -61,7 +61,10 @@ impl Replaced {
         let mut restored = parts.next().unwrap_or_default().to_string();
         for part in parts {
             let (number, rest) = part.split_once('"').unwrap_or((part, ""));
-            let string = number.parse().ok().and_then(|number: usize| self.strings.get(number));
+            let string = number
+                .parse()
+                .ok()
+                .and_then(|number: usize| self.strings.get(number));
             restored += &quoted(string.map_or("", String::as_str));
             restored += rest;
         }

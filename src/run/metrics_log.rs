@@ -38,7 +38,9 @@ impl CountedLines {
         let mut line = line.clone();
         if let Some(fields) = line.as_object_mut() {
             // Keeps the order of the other fields.
-            TIMES.iter().for_each(|time| drop(fields.shift_remove(*time)));
+            TIMES
+                .iter()
+                .for_each(|time| drop(fields.shift_remove(*time)));
         }
         self.lines += 1;
         self.sum.update(line.to_string().as_bytes());

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::directory::{METRICS, RECIPE, check_is_run, unreadable};
 use super::load::devices;
 use crate::error::Result;
-use crate::messages::printable;
 use crate::io::files;
+use crate::messages::printable;
 use crate::recipe::Recipe;
 use crate::report::Run;
 

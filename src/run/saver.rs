@@ -160,7 +160,11 @@ impl Saver {
             return Err(error);
         };
         let was_failing = std::mem::replace(&mut self.is_failing, true);
-        let step = if was_failing { None } else { self.step_on_disk() };
+        let step = if was_failing {
+            None
+        } else {
+            self.step_on_disk()
+        };
         Ok((!was_failing).then_some(RunWarning::NotSaved { error, step }))
     }
 

@@ -61,7 +61,8 @@ impl DataChecksums {
             let is_same = self.train() == now.train();
             return if is_same { vec![] } else { vec!["training"] };
         };
-        let train = (before.train, before.train_with_sizes) == (after.train, after.train_with_sizes);
+        let train =
+            (before.train, before.train_with_sizes) == (after.train, after.train_with_sizes);
         let splits = [
             ("training", train),
             ("validation", before.validation == after.validation),
@@ -89,7 +90,13 @@ fn checksums(data: &Dataset) -> Result<[u32; 2]> {
     sum.update(targets);
     sum.update(bytemuck::cast_slice(lengths));
     let contents = sum.sum();
-    for size in [data.count, data.steps, data.features, targets.len(), lengths.len()] {
+    for size in [
+        data.count,
+        data.steps,
+        data.features,
+        targets.len(),
+        lengths.len(),
+    ] {
         sum.update(&(size as u64).to_le_bytes());
     }
     Ok([contents, sum.sum()])

@@ -63,7 +63,9 @@ fn save<E: WritableElement + Copy>(
     let array = ArrayD::from_shape_vec(IxDyn(tensor.shape.extents()), values);
     let array = array.map_err(|error| Error::file(&path, error))?;
     let mut bytes = vec![];
-    let written = array.write_npy(&mut bytes).map_err(|error| error.to_string());
+    let written = array
+        .write_npy(&mut bytes)
+        .map_err(|error| error.to_string());
     written
         .and_then(|()| disk::write_whole(&path, &bytes).map_err(|error| error.to_string()))
         .map_err(|error| Error::file(&path, format!("cannot be written: {error}")))

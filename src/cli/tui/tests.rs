@@ -28,12 +28,15 @@ const SIZES: [(u16, u16); 8] = [
 ];
 
 fn state(color: bool) -> ScreenState {
-    let mut state = ScreenState::new(RunDescription {
-        recipe: "mnist: lstm 128, batch size 128, 9 epochs, seed 0".into(),
-        device: "CPU with 2 threads, since it was asked for".into(),
-        directory: "runs/mnist-20260102-030405".into(),
-        tokens: None,
-    }, vec![]);
+    let mut state = ScreenState::new(
+        RunDescription {
+            recipe: "mnist: lstm 128, batch size 128, 9 epochs, seed 0".into(),
+            device: "CPU with 2 threads, since it was asked for".into(),
+            directory: "runs/mnist-20260102-030405".into(),
+            tokens: None,
+        },
+        vec![],
+    );
     state.color = color;
     state
 }

@@ -392,19 +392,17 @@ fn columns(header: &[String], names: &[String], field: &str, path: &Path) -> Res
         let entry = positions.entry(name).or_insert((position, true));
         entry.1 = entry.0 == position;
     }
-    let find = |name: &String| {
-        match positions.get(name.as_str()) {
-            Some(&(position, true)) => Ok(position),
-            Some(_) => Err(Error::file(
-                path,
-                format!(
-                    "two columns of the header are called `{}`, which {field} names; \
+    let find = |name: &String| match positions.get(name.as_str()) {
+        Some(&(position, true)) => Ok(position),
+        Some(_) => Err(Error::file(
+            path,
+            format!(
+                "two columns of the header are called `{}`, which {field} names; \
                      each must have a name of its own",
-                    excerpt(name)
-                ),
-            )),
-            None => Err(Error::file(path, no_column(header, name, field))),
-        }
+                excerpt(name)
+            ),
+        )),
+        None => Err(Error::file(path, no_column(header, name, field))),
     };
     names.iter().map(find).collect()
 }

@@ -20,8 +20,8 @@ use super::source::{
 };
 use super::{Dataset, Inputs, MAX_VALUES, Split, Splits, Targets};
 use crate::error::{Error, Result};
-use crate::messages::shown_path;
 use crate::fields;
+use crate::messages::shown_path;
 use crate::network::{Loss, Reads};
 use crate::rng::{Philox, Stream};
 

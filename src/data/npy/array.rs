@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "tables")]
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 
 use super::super::preparation::{Missing, Normal, Preparation};
+#[cfg(feature = "tables")]
 use super::super::stored::StoredElement;
 use super::inputs::{clear_padding, padded};
 use crate::numeric::real::Real;
@@ -49,7 +51,10 @@ impl Elements {
             Elements::Texts(texts) => texts.len(),
         }
     }
+}
 
+#[cfg(feature = "tables")]
+impl Elements {
     /// Adds numbers from the bytes of a file.
     ///
     /// # Errors
@@ -58,7 +63,9 @@ impl Elements {
         let words = bytes.chunks_exact(element.size);
         let words = words.map(|bytes| element.word(bytes));
         match self {
-            Elements::Floats(values) => values.extend(words.map(|word| f32::from_bits(word as u32))),
+            Elements::Floats(values) => {
+                values.extend(words.map(|word| f32::from_bits(word as u32)))
+            }
             Elements::Doubles(values) => values.extend(words.map(f64::from_bits)),
             Elements::Integers(values) => {
                 for word in words {
@@ -82,16 +89,20 @@ impl Elements {
 }
 
 /// The integer of the bytes of an element.
+#[cfg(feature = "tables")]
 fn integer(word: u64, element: StoredElement) -> Result<i64, String> {
     let unused = 64 - 8 * element.size as u32;
     match element.kind {
         'i' => Ok((word << unused) as i64 >> unused),
-        'b' if word > 1 => Err(format!("it has the boolean {word}; booleans must be 0 or 1")),
+        'b' if word > 1 => Err(format!(
+            "it has the boolean {word}; booleans must be 0 or 1"
+        )),
         _ => i64::try_from(word)
             .map_err(|_| format!("it has {word}; integers must be at most {}", i64::MAX)),
     }
 }
 
+#[cfg(feature = "tables")]
 fn row_major<E: Clone>(elements: Vec<E>, shape: &[usize]) -> Result<Vec<E>, String> {
     let array = ArrayD::from_shape_vec(IxDyn(shape).f(), elements);
     let array = array.map_err(|error| format!("cannot be read as an array: {error}"))?;

@@ -165,7 +165,8 @@ impl<R: Read + Seek> ArrayFiles<R> {
     pub fn array(&mut self, name: &str) -> Result<Array> {
         let path = self.path_of(name);
         let refused = |problem: String| Error::file(&path, problem);
-        let unreadable = |error: &dyn Display| refused(format!("the array cannot be read: {error}"));
+        let unreadable =
+            |error: &dyn Display| refused(format!("the array cannot be read: {error}"));
         let missing = self.no_array(name);
         match self {
             ArrayFiles::Directory { .. } if !path.is_file() => Err(refused(missing)),
@@ -214,7 +215,10 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Array> {
 
 /// Reads an array of `size` bytes with its header. Memory grows with the bytes that are read, and
 /// what the elements need is checked before.
-fn read_array(mut reader: impl Read, size: u64) -> Result<Array, String> {
+///
+/// # Errors
+/// A clause.
+pub(crate) fn read_array(mut reader: impl Read, size: u64) -> Result<Array, String> {
     let unreadable = |error: io::Error| format!("the array cannot be read: {error}");
     let mut head = vec![];
     let longest = LARGEST_HEADER as u64 + 12;
@@ -261,7 +265,9 @@ fn check_memory(count: usize, element: StoredElement) -> Result<(), String> {
     memory_limit::check(needed).map_err(|problem| problem.to_string())?;
     let limit = LARGEST_ARRAY / 8;
     if count as u64 > limit {
-        return Err(format!("it has {count} elements; at most {limit} are read into memory"));
+        return Err(format!(
+            "it has {count} elements; at most {limit} are read into memory"
+        ));
     }
     Ok(())
 }

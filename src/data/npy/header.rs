@@ -27,7 +27,7 @@ pub(super) struct ArrayHeader {
 
 /// Refuses headers that the parser of `ndarray-npy` cannot handle: it trusts the length of a header
 /// and recurses at every bracket.
-pub(crate) fn check_header(bytes: &[u8]) -> Result<(), String> {
+fn check_header(bytes: &[u8]) -> Result<(), String> {
     if !bytes.starts_with(b"\x93NUMPY") {
         return Err(
             "not an .npy array: its first bytes are wrong; write it with numpy.save".into(),

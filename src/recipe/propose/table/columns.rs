@@ -62,7 +62,10 @@ impl TableColumns {
         let mut columns: Vec<Column> = header.iter().map(|name| Column::new(name)).collect();
         let mut names = HashSet::new();
         let is_first: Vec<bool> = header.iter().map(|name| names.insert(name)).collect();
-        let repeats = header.iter().zip(&is_first).filter(|(_, is_first)| !**is_first);
+        let repeats = header
+            .iter()
+            .zip(&is_first)
+            .filter(|(_, is_first)| !**is_first);
         let repeated: HashSet<&String> = repeats.map(|(name, _)| name).collect();
         for (column, is_first) in columns.iter_mut().zip(is_first) {
             column.is_repeated = repeated.contains(&column.name);
