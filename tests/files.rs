@@ -453,7 +453,7 @@ fn names_from_files_act_on_no_terminal_and_no_recipe() {
     let place = Workspace::new();
     let header = [
         "time\nINJECTED = 5",
-        "va\u{202e}l\u{2028}",
+        "va\u{202e}l\u{2028}x",
         "gr\noup",
         "class",
     ];
@@ -481,13 +481,13 @@ fn names_from_files_act_on_no_terminal_and_no_recipe() {
         &[
             r"gr\noup",
             r"time\nINJECTED = 5",
-            r"va\u{202e}l\u{2028}",
+            r"va\u{202e}l\u{2028}x",
             r"t\u{1b}[31m\nINJECTED",
         ],
     );
     let json = check(&["init", file, "-o", "j.toml", "--json"]).ok();
     assert_printable(&json);
-    assert!(json.contains(r"va\u202el\u2028"), "{json}");
+    assert!(json.contains(r"va\u202el\u2028x"), "{json}");
     let recipe = fs::read_to_string(place.path("r.toml")).expect("it is text");
     assert_printable(&recipe);
     let run = "run\u{1b}[31m\nINJECTED";

@@ -27,6 +27,24 @@ pub fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// [`read_at_most`] for a file whose first 16 bytes, or all of a shorter one, may be those of its
+/// format; else only these are read. A file full of zeros takes no space on the disk.
+///
+/// # Errors
+/// Those of [`read_at_most`].
+pub fn read_plausible(
+    path: &Path,
+    limit: u64,
+    is_plausible: impl Fn(&[u8]) -> bool,
+) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let head = read_at_most((&mut file).take(16), 16)?;
+    if !is_plausible(&head) {
+        return Ok(head);
+    }
+    read_at_most(head.chain(file), limit)
+}
+
 /// Reads a UTF-8 text file of at most `limit` bytes.
 ///
 /// # Errors

@@ -74,6 +74,12 @@ pub(crate) fn check_description(key: &str, description: &impl Serialize) -> Resu
     serialize(key, description, &[]).map(|_| ())
 }
 
+/// Whether a file may be one of safetensors, by its first 9 bytes.
+pub(crate) fn may_be_safetensors(head: &[u8]) -> bool {
+    let size = head.first_chunk().map(|size| u64::from_le_bytes(*size));
+    size.is_some_and(|size| (2..=LARGEST_HEADER).contains(&size)) && head.get(8) == Some(&b'{')
+}
+
 /// Reads the description under `key` and the tensors of a file, without its checksum.
 ///
 /// # Errors

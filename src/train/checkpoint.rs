@@ -1,7 +1,6 @@
 //! A checkpoint: a run between two updates as one safetensors file.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::io::{crc32, files};
 use crate::model::file::{
     CHECKSUM, LARGEST_FILE, RUN_KEY, StoredTensor, check_description, check_file_size, describe,
-    parse_json, parse_tensors, serialize, to_le_bytes,
+    may_be_safetensors, parse_json, parse_tensors, serialize, to_le_bytes,
 };
 use crate::model::{Model, check_preparation, invalid_metadata};
 use crate::network::Network;
@@ -247,8 +246,7 @@ impl Checkpoint {
     /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
     /// program.
     pub fn load(path: &Path) -> Result<Checkpoint> {
-        let file = fs::File::open(path);
-        let bytes = file.and_then(|file| files::read_at_most(file, LARGEST_CHECKPOINT));
+        let bytes = files::read_plausible(path, LARGEST_CHECKPOINT, may_be_safetensors);
         let bytes = bytes.map_err(|error| {
             Error::file(path, format!("the checkpoint cannot be read: {error}"))
         })?;
