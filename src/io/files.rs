@@ -42,7 +42,7 @@ pub fn read_plausible(
     if !is_plausible(&head) {
         return Ok(head);
     }
-    read_at_most(head.chain(file), limit)
+    read_at_most(head.as_slice().chain(file), limit)
 }
 
 /// Reads a UTF-8 text file of at most `limit` bytes.
