@@ -103,8 +103,15 @@ impl RunDirectory {
 
     /// The name of the first file of an earlier run in a directory, if there is one.
     pub fn earlier_run(path: &Path) -> Option<&'static str> {
-        let files = [MODEL, RECIPE, METRICS, CHECKPOINTS, REPORT, DEVICES];
-        files.into_iter().find(|name| path.join(name).exists())
+        let names = [MODEL, RECIPE, METRICS, CHECKPOINTS];
+        let found = names.into_iter().find(|name| path.join(name).exists());
+        // Files that a run would replace.
+        let replaced = || {
+            [REPORT, DEVICES]
+                .into_iter()
+                .find(|name| path.join(name).is_file())
+        };
+        found.or_else(replaced)
     }
 
     /// Adds a device to those that the run was computed on.
