@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::messages::mebibytes;
+use crate::messages::{mebibytes, printable, shown_path};
 
 /// A decision of the caller, which data leave open or which corrects a guess about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +38,15 @@ impl fmt::Display for Decision {
 #[non_exhaustive]
 pub enum Error {
     /// The request is invalid: an unknown recipe, a misspelt key, options that exclude each other.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Usage(String),
     /// A field has a value that is not allowed.
-    #[error("{field} is {value}; it must be {allowed}")]
+    #[error(
+        "{} is {}; it must be {}",
+        printable(field),
+        printable(value),
+        printable(allowed)
+    )]
     InvalidValue {
         /// The field's path in the recipe, as `network.layer.0.hidden_size`.
         field: String,
@@ -51,7 +56,8 @@ pub enum Error {
     },
     /// No adapter has the requested index or name.
     #[error(
-        "no adapter has the index or name `{request}`; {}",
+        "no adapter has the index or name `{}`; {}",
+        printable(request),
         available(adapters)
     )]
     UnknownDevice {
@@ -60,7 +66,11 @@ pub enum Error {
         adapters: Vec<String>,
     },
     /// Several adapters have the requested name.
-    #[error("several adapters have `{request}` in their name: {}; choose one by its index", adapters.join(", "))]
+    #[error(
+        "several adapters have `{}` in their name: {}; choose one by its index",
+        printable(request),
+        printable(&adapters.join(", "))
+    )]
     AmbiguousDevice {
         request: String,
         /// Labels of the adapters with that name.
@@ -73,17 +83,17 @@ pub enum Error {
     )]
     NoAdapter,
     /// A file cannot be read or written, or its contents are not what they should be.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {}", shown_path(path), printable(problem))]
     File { path: PathBuf, problem: String },
     /// A file can be used only after a decision of the caller.
-    #[error("{}: {problem}; {decision}", path.display())]
+    #[error("{}: {}; {decision}", shown_path(path), printable(problem))]
     Undecided {
         path: PathBuf,
         problem: String,
         decision: Decision,
     },
     /// The data are not valid, or do not fit the network.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Data(String),
     /// The device has too little free memory.
     #[error("{device} has {} free, and {purpose}; {remedy}", free(*available))]
@@ -258,7 +268,7 @@ fn available(adapters: &[String]) -> String {
     if adapters.is_empty() {
         "there is no GPU adapter".to_string()
     } else {
-        format!("available: {}", adapters.join(", "))
+        format!("available: {}", printable(&adapters.join(", ")))
     }
 }
 

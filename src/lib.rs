@@ -118,6 +118,12 @@ pub mod low_level {
     pub mod io {
         pub use crate::io::*;
     }
+    /// Texts from outside that are safe to print.
+    pub mod messages {
+        pub use crate::messages::{
+            is_unprintable, printable, printable_lines, printable_text, shown_path,
+        };
+    }
     /// The kernels, and the calls of them that programs record.
     pub mod kernels {
         pub use crate::kernels::*;

@@ -15,6 +15,7 @@ use common::place::{Run, SMALL, Workspace, assert_has};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Dropout, Init, MaskSharing};
 use gatescan::recipe::schedule::Schedule;
+use gatescan::train::DataChecksums;
 use gatescan::train::checkpoints::Checkpoints;
 use gatescan::{
     Cell, Checkpoint, Dataset, Device, Ending, HeadRecipe, Input, Layer, Loss, Optimizer, Reads,
@@ -171,7 +172,7 @@ fn n_steps_and_n_more_are_2n_steps() {
                 let half = train(&recipe, &data, &device, None, stop);
                 assert_eq!(half.position.step, stop);
                 if tested {
-                    assert_eq!(half.position.epochs.len(), (stop - 1) / epoch);
+                    assert_eq!(half.position.epochs, (stop - 1) / epoch);
                 }
                 let mut end = train(&recipe, &data, &device, Some(&half), END);
                 end.recipe = whole.recipe.clone();
@@ -263,11 +264,49 @@ fn only_some_fields_may_change_on_resume() {
     let mut shorter = recipe.clone();
     shorter.epochs = 1;
     assert_has(&refused(&shorter, &data), &["12 updates", "end after 6"]);
+    let swapped = |split: &mut Arc<Dataset>| {
+        if let Targets::Classes { labels, .. } = &mut Arc::make_mut(split).targets {
+            labels.swap(0, 1);
+        }
+    };
     let mut others = data.clone();
-    if let Targets::Classes { labels, .. } = &mut Arc::make_mut(&mut others.train).targets {
-        labels.swap(0, 1);
-    }
-    assert_has(&refused(&recipe, &others), &["data are not those"]);
+    swapped(&mut others.train);
+    assert_has(
+        &refused(&recipe, &others),
+        &["the training data are not those"],
+    );
+    swapped(others.test.as_mut().expect("there is one"));
+    assert_has(
+        &refused(&recipe, &others),
+        &["the training and test data are not those"],
+    );
+    let mut others = data.clone();
+    others.test = None;
+    assert_has(&refused(&recipe, &others), &["the test data are not those"]);
+    let mut others = data.clone();
+    others.validation = others.test.clone();
+    assert_has(
+        &refused(&recipe, &others),
+        &["the validation data are not those"],
+    );
+    // Other names of the same classes.
+    let mut others = data.clone();
+    others.preparation.classes = ["a", "b", "c"].map(String::from).into();
+    assert_has(
+        &refused(&recipe, &others),
+        &["their classes, vocabulary, means"],
+    );
+    // The same values in other sizes.
+    let mut others = data.clone();
+    let test = Arc::make_mut(others.test.as_mut().expect("there is one"));
+    (test.steps, test.features) = (test.features, test.steps);
+    let mut trainer = Trainer::new(&recipe, &data, &Device::Cpu).expect("it loads");
+    let mut checkpoint = half.clone();
+    checkpoint.data = DataChecksums::of(&others).expect("they are in memory");
+    let error = trainer
+        .restore(&checkpoint)
+        .expect_err("they have other sizes");
+    assert_has(&error.to_string(), &["the test data are not those"]);
 
     let (mut cut, data) = counter();
     let end = train(&cut, &data, &Device::Cpu, None, END);
@@ -540,6 +579,98 @@ fn mistakes_in_a_resume_are_explained() {
     }
 }
 
+#[test]
+fn a_checkpoint_does_not_grow_with_the_run() {
+    let place = Workspace::new();
+    whole(&place, "short", "cpu", "2").ok();
+    whole(&place, "long", "cpu", "300").ok();
+    let size = |run: &str| {
+        let paths = checkpoints(&place.path(run));
+        let newest = paths.last().expect("there is one");
+        fs::metadata(newest).expect("it is there").len()
+    };
+    let (short, long) = (size("short"), size("long"));
+    // More digits in a few numbers; the metrics of 300 epochs have 80,000 bytes.
+    assert!(
+        long < short + 500,
+        "{short} bytes after 2 epochs, {long} after 300"
+    );
+    // A plateau, patience and the best epoch are known after a resume.
+    resume(&place, "long", &["--epochs", "302"]).ok();
+    whole(&place, "whole", "cpu", "302").ok();
+    assert_eq!(metrics(&place.path("long")), metrics(&place.path("whole")));
+}
+
+#[test]
+fn metrics_that_were_edited_or_cut_off_are_refused() {
+    let place = Workspace::new();
+    whole(&place, "run", "cpu", "3").ok();
+    let path = place.path("run/metrics.jsonl");
+    let text = fs::read_to_string(&path).expect("it is there");
+    let recipe = fs::read(place.path("run/recipe.toml")).expect("it is there");
+    let lines: Vec<&str> = text.lines().collect();
+    let cut = lines[..lines.len() - 1].join("\n") + "\n";
+    let half = &text[..text.len() - 10];
+    let edited = text.replacen("\"train_loss\":", "\"train_loss\":1", 1);
+    let swapped = [&[lines[1], lines[0]], &lines[2..]].concat().join("\n") + "\n";
+    for changed in [&cut, half, &edited, &swapped, ""] {
+        fs::write(&path, changed).expect("it can be written");
+        let message = resume(&place, "run", &["--epochs", "4"]).fails(1);
+        assert_has(
+            &message,
+            &[
+                "metrics.jsonl: ",
+                "up to the checkpoint of step 60",
+                "edited",
+            ],
+        );
+        assert_has(&message, &["restore the file, or begin a new run"]);
+        // Nothing was changed.
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), changed);
+        assert!(fs::read(place.path("run/recipe.toml")).expect("it is there") == recipe);
+    }
+    fs::remove_file(&path).expect("it is there");
+    resume(&place, "run", &["--epochs", "4"]).fails(1);
+    // Later lines are cut off, and times are no part of what is checked.
+    let later =
+        text.replacen("\"seconds\":", "\"seconds\":1", 1) + "{\"step\":61,\"loss\":1}\n{\"ep";
+    fs::write(&path, later).expect("it can be written");
+    resume(&place, "run", &["--epochs", "4"]).ok();
+    whole(&place, "whole", "cpu", "4").ok();
+    assert_same(&place.path("run"), &place.path("whole"));
+}
+
+#[test]
+fn other_rows_of_the_test_file_are_refused_on_resume() {
+    let place = Workspace::new();
+    let rows = |seed: usize| -> String {
+        let rows = (0..80).map(|row| format!("{},{}\n", row * seed % 7, row * seed % 5));
+        "a,b\n".to_string() + &rows.collect::<String>()
+    };
+    fs::write(place.path("train.csv"), rows(3)).expect("written");
+    fs::write(place.path("test.csv"), rows(5)).expect("written");
+    place.run(&["init", "train.csv", "-o", "r.toml"]).ok();
+    let set = [
+        "--set",
+        "data.test_path=test.csv",
+        "--out",
+        "run",
+        "--device",
+        "cpu",
+    ];
+    place
+        .run(&[&["train", "r.toml", "--epochs", "1"], &set[..]].concat())
+        .ok();
+    fs::write(place.path("test.csv"), rows(11)).expect("written");
+    let message = resume(&place, "run", &["--epochs", "2"]).fails(2);
+    assert_has(
+        &message,
+        &["the test data are not those that the run began with"],
+    );
+    fs::write(place.path("test.csv"), rows(5)).expect("written");
+    resume(&place, "run", &["--epochs", "2"]).ok();
+}
+
 /// Reads the child's messages up to one that contains `part`.
 fn wait_for(messages: &mut impl BufRead, part: &str) -> String {
     let mut all = String::new();
@@ -566,6 +697,10 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
         &mut BufReader::new(child.stdout.take().expect("piped")),
         "{\"epoch\":1,",
     );
+    let message = resume(&place, "run", &[]).fails(1);
+    assert_has(&message, &["run: another run is at work in this directory"]);
+    // Nor is it let in by a lock that was removed.
+    fs::remove_file(place.path("run/.lock")).expect("it is there");
     let message = resume(&place, "run", &[]).fails(1);
     assert_has(&message, &["run: another run is at work in this directory"]);
     let message = whole(&place, "run", "cpu", "4").fails(2);
@@ -605,7 +740,7 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     );
     assert_eq!(loss(&run.ok()), of_model);
     // The resumed run ends like an uninterrupted one.
-    let epochs = (newest.position.epochs.len() + 2).to_string();
+    let epochs = (newest.position.epochs + 2).to_string();
     resume(&place, "run", &["--epochs", &epochs]).ok();
     whole(&place, "whole", "cpu", &epochs).ok();
     assert_same(&place.path("run"), &place.path("whole"));

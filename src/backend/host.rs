@@ -1,6 +1,7 @@
 //! Memory and CPU of the host machine, as the operating system reports them.
 
 use crate::error::Result;
+use crate::io::memory_limit;
 use crate::program::Program;
 
 /// Programs below this size are loaded without asking the system for its free memory.
@@ -14,20 +15,8 @@ pub(crate) fn check_memory(program: &Program, real_bytes: usize) -> Result<()> {
     if program.bytes(real_bytes) < NEGLIGIBLE_BYTES {
         return Ok(());
     }
-    program.check_fits(real_bytes, available_memory(), "this machine")
-}
-
-/// Bytes that the system can still allocate, within the limits of the process's control group;
-/// `u64::MAX` if the system does not report them.
-fn available_memory() -> u64 {
-    let Ok(mut system) = sysinfo::System::new() else {
-        return u64::MAX;
-    };
-    system.refresh_memory();
-    let available = system.available_memory();
-    system
-        .cgroup_limits()
-        .map_or(available, |limits| available.min(limits.free_memory))
+    let available = memory_limit::available().unwrap_or(u64::MAX);
+    program.check_fits(real_bytes, available, "this machine")
 }
 
 /// Bytes of resident memory of this process; `None` if the system does not report them.

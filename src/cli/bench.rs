@@ -321,10 +321,14 @@ impl Session<'_> {
     }
 }
 
+/// The longest measurement: a day.
+const LONGEST: f64 = 86_400.0;
+
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let seconds = text.parse().ok();
-    let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
-    seconds.ok_or_else(|| "it must be a number of seconds, at least 0".into())
+    let seconds = seconds.filter(|seconds| (0.0..=LONGEST).contains(seconds));
+    seconds
+        .ok_or_else(|| format!("it must be a number of seconds, at least 0 and at most {LONGEST}"))
 }
 
 fn numbers_or(given: &[NonZeroUsize], default: &[usize]) -> Vec<usize> {

@@ -1,6 +1,7 @@
 //! Printing how a model compares with baselines.
 
 use gatescan::data::baselines::Baseline;
+use gatescan::low_level::messages::printable;
 use gatescan::train::BaselineComparison;
 use serde_json::{Map, Value, json};
 
@@ -10,14 +11,14 @@ use super::aligned;
 pub fn lines(comparison: &BaselineComparison) -> String {
     let mut text = String::new();
     if let Some(line) = comparison.majority_remark() {
-        text += &format!("\n{line}");
+        text += &format!("\n{}", printable(&line));
     }
     let rows = comparison.rows();
     if !rows.is_empty() {
         text += &format!("\n\n{}", aligned(&rows, 1));
     }
     if let Some(verdict) = comparison.verdict() {
-        text += &format!("\n{verdict}");
+        text += &format!("\n{}", printable(&verdict));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! Printing the confusion matrix and the recall of each class, by the names of the classes.
 
 use gatescan::Evaluation;
+use gatescan::low_level::messages::printable;
 
 /// The most letters of a class's name in the table.
 const LONGEST_NAME: usize = 16;
@@ -43,7 +44,7 @@ fn width(text: &str) -> usize {
 /// The names, printable and at most [`LONGEST_NAME`] letters long. Names that are alike when they
 /// are cut begin with the number of their class.
 fn short_names(names: &[String]) -> Vec<String> {
-    let printable = names.iter().map(|name| printable(name));
+    let printable = names.iter().map(|name| printable(name).into_owned());
     let printable: Vec<String> = printable.collect();
     let cut: Vec<String> = printable.iter().map(|name| shortened(name)).collect();
     let short = |class: usize| {
@@ -55,18 +56,6 @@ fn short_names(names: &[String]) -> Vec<String> {
         }
     };
     (0..names.len()).map(short).collect()
-}
-
-/// A name without control characters, which a terminal would execute.
-fn printable(name: &str) -> String {
-    let escaped = |c: char| -> String {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            c.into()
-        }
-    };
-    name.chars().map(escaped).collect()
 }
 
 /// A name whose middle is left out where it is too long: names often differ at their ends.

@@ -1,9 +1,11 @@
 //! The lines that a command writes to its terminal.
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
 
+use gatescan::low_level::messages::{is_unprintable, printable, printable_lines, printable_text};
 use gatescan::{Error, Result};
 
 use super::tui::ScreenHandle;
@@ -49,16 +51,36 @@ impl Console {
         }
     }
 
-    /// Writes a warning or an error to standard error.
-    pub fn note(&self, line: impl Display) {
-        // A closed standard error has no reader.
-        let _ = self.write(OutputStream::Err, &line);
+    /// Writes several lines on the progress, as [`Console::say`] does.
+    pub fn say_lines(&self, lines: &str) {
+        lines.split('\n').for_each(|line| self.say(line));
     }
 
-    /// Writes a result to standard output. Breaks where its reader is gone, as `head` is after its
-    /// last line.
-    pub fn print(&self, line: impl Display) -> Result<ControlFlow<()>> {
+    /// Writes a warning or an error to standard error: one line, whatever names it has.
+    pub fn note(&self, line: impl Display) {
+        // A closed standard error has no reader.
+        let _ = self.write(OutputStream::Err, &printable(&line.to_string()));
+    }
+
+    /// Writes a result of one or several lines to standard output, without characters that act on a
+    /// terminal. Breaks where its reader is gone, as `head` is after its last line.
+    pub fn print(&self, text: impl Display) -> Result<ControlFlow<()>> {
+        flow_of(self.write(OutputStream::Out, &printable_lines(&text.to_string())))
+    }
+
+    /// Writes data to standard output: as they are for a file or another program, and as
+    /// [`Console::print`] does for a terminal.
+    pub fn print_data(&self, line: impl Display) -> Result<ControlFlow<()>> {
+        if io::stdout().is_terminal() {
+            let text = line.to_string();
+            return flow_of(self.write(OutputStream::Out, &printable_text(&text)));
+        }
         flow_of(self.write(OutputStream::Out, &line))
+    }
+
+    /// Writes JSON to standard output, with the escapes of JSON for what is not printable.
+    pub fn print_json(&self, json: impl Display) -> Result<ControlFlow<()>> {
+        flow_of(self.write(OutputStream::Out, &escaped_json(&json.to_string())))
     }
 
     fn write(&self, stream: OutputStream, line: &impl Display) -> io::Result<()> {
@@ -80,10 +102,42 @@ pub fn write_line(stream: OutputStream, line: &impl Display) -> io::Result<()> {
     }
 }
 
-/// Writes bytes to standard output at once. Breaks where its reader is gone.
+/// Writes bytes of a text to standard output at once; for a terminal, without characters that act
+/// on it. Breaks where its reader is gone.
 pub fn print_bytes(bytes: &[u8]) -> Result<ControlFlow<()>> {
     let mut stdout = io::stdout().lock();
-    flow_of(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    let shown = if stdout.is_terminal() {
+        terminal_bytes(bytes)
+    } else {
+        bytes.into()
+    };
+    flow_of(stdout.write_all(&shown).and_then(|()| stdout.flush()))
+}
+
+/// Bytes for a terminal; those that are no whole characters keep all but control characters.
+fn terminal_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => printable_text(text).into_owned().into_bytes().into(),
+        Err(_) => {
+            let is_shown = |byte: &&u8| !byte.is_ascii_control() || b"\n\t".contains(byte);
+            bytes.iter().filter(is_shown).copied().collect()
+        }
+    }
+}
+
+/// JSON with escapes in place of what is not printable, which only its strings have.
+fn escaped_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unprintable(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped += &format!("\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// A closed pipe breaks; other errors of standard output are errors.

@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::data::MISSING;
 use gatescan::low_level::kernels::Tally;
+use gatescan::low_level::messages::shown_path;
 use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
 use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
 use serde_json::{Map, Value, json};
@@ -118,14 +119,13 @@ impl Eval {
             data: &data,
             evaluation,
         };
-        let text = if self.json {
+        let _ = if self.json {
             let mut object = self.object(&evaluated);
             comparison::add_to(&compared, &mut object);
-            object.to_string()
+            console.print_json(object)?
         } else {
-            self.lines(&evaluated) + &comparison::lines(&compared)
+            console.print(self.lines(&evaluated) + &comparison::lines(&compared))?
         };
-        let _ = console.print(text)?;
         Ok(())
     }
 
@@ -145,9 +145,9 @@ impl Eval {
     fn evaluated_name(&self, data: &EvaluationData) -> String {
         match (&self.data, data.split) {
             (None, split) => format!("the {} split", split_name(split)),
-            (Some(path), None) => path.display().to_string(),
+            (Some(path), None) => shown_path(path),
             (Some(path), split) => {
-                format!("the {} split of {}", split_name(split), path.display())
+                format!("the {} split of {}", split_name(split), shown_path(path))
             }
         }
     }
@@ -243,7 +243,7 @@ impl Eval {
             ..
         } = evaluation;
         let name = match (&self.data, data.split) {
-            (Some(path), None) => path.display().to_string(),
+            (Some(path), None) => shown_path(path),
             (_, split) => split_name(split).to_string(),
         };
         let mut text = format!("{name} {}", evaluation.scores());

@@ -1,16 +1,19 @@
 //! `gatescan export`: a model in another framework's format.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use gatescan::formats::{Export as ExportedFiles, keras, onnx, pytorch};
-use gatescan::low_level::io::disk;
+use gatescan::low_level::messages::{is_unprintable, shown_path};
 use gatescan::run::MODEL;
 use gatescan::{Error, Model, Result};
 
 use super::console::Console;
 use super::load_model;
+use super::output::Overwrite;
+
 /// Write a model in another framework's format.
 #[derive(Args)]
 #[command(after_help = "\
@@ -36,6 +39,8 @@ pub struct Export {
     /// model_keras.weights.h5 in the model's directory].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Give the graph an input `lengths`, the number of valid steps of each sequence (onnx; the
     /// programs of the other formats always accept lengths or a mask).
     #[arg(long)]
@@ -75,9 +80,19 @@ impl Export {
             ));
         }
         let output = self.output_path()?;
+        self.overwrite.check(&output)?;
+        let program = self.program_path(&output);
+        if let Some(program) = &program {
+            self.overwrite.check(program)?;
+        }
         let model = load_model(console, &self.model)?;
         match self.to {
-            Format::Onnx => write(console, &output, &onnx::export(&model, self.lengths)?),
+            Format::Onnx => {
+                let graph = onnx::export(&model, self.lengths)?;
+                self.overwrite.write_bytes(&output, &graph)?;
+                say_written(console, &[&output]);
+                Ok(())
+            }
             Format::Pytorch => self.write_both(console, &output, &model, pytorch::export),
             Format::Keras => self.write_both(console, &output, &model, keras::export),
         }
@@ -89,7 +104,7 @@ impl Export {
         let default = || in_directory_of(&self.model, &format!("{name}.{ending}"));
         let output = self.output.clone().unwrap_or_else(default);
         let refused = |problem: &str| {
-            let message = format!("--output {}: {problem}", output.display());
+            let message = format!("--output {}: {problem}", shown_path(&output));
             Err(Error::usage(message))
         };
         if stem(&output, ending).is_none() {
@@ -114,19 +129,30 @@ impl Export {
         export: impl Fn(&Model, &str) -> Result<ExportedFiles>,
     ) -> Result<()> {
         let name = output.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(['"', '\\']) {
+        let is_odd = |c: char| "\"\\\u{fffd}".contains(c) || is_unprintable(c);
+        if name.contains(is_odd) {
             return Err(Error::usage(format!(
-                "--output {}: its name is part of a Python program and must not have quotes or \
-                 backslashes",
-                output.display()
+                "--output {}: its name is part of a Python program, so it must be UTF-8 without \
+                 quotes, backslashes and control characters",
+                shown_path(output)
             )));
         }
         let ExportedFiles { weights, python } = export(model, &name)?;
-        write(console, output, &weights)?;
+        let program = self.program_path(output).unwrap_or_default();
+        let contents = [&weights[..], python.as_bytes()];
+        self.overwrite
+            .write_all([output, &program], |number, file| {
+                file.write_all(contents[number])
+            })?;
+        say_written(console, &[output, &program]);
+        Ok(())
+    }
+
+    /// The program that loads the weights, for formats that have one.
+    fn program_path(&self, output: &Path) -> Option<PathBuf> {
         let (_, ending) = self.to.file_name();
-        let stem = stem(output, ending).unwrap_or_default();
-        let program = output.with_file_name(format!("{stem}.py"));
-        write(console, &program, python.as_bytes())
+        let stem = stem(output, ending).filter(|_| self.to != Format::Onnx)?;
+        Some(output.with_file_name(format!("{stem}.py")))
     }
 }
 
@@ -139,9 +165,8 @@ fn in_directory_of(path: &Path, name: &str) -> PathBuf {
     }
 }
 
-fn write(console: &Console, path: &Path, bytes: &[u8]) -> Result<()> {
-    disk::write_whole(path, bytes)
-        .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    console.say(format!("wrote {}", path.display()));
-    Ok(())
+fn say_written(console: &Console, paths: &[&Path]) {
+    for path in paths {
+        console.say(format!("wrote {}", shown_path(path)));
+    }
 }

@@ -1,16 +1,19 @@
 //! `gatescan generate`: continues a series with a model's own predictions.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use gatescan::data::source::{ForecastRequest, ForecastStart};
 use gatescan::infer::generate::{Context, diverges_at, generate};
+use gatescan::low_level::messages::shown_path;
 use gatescan::report::Continuation;
 use gatescan::{Error, Model, OpenDevice, Result};
+use ndarray_npy::WriteNpyExt;
 use serde_json::json;
 
 use super::console::Console;
+use super::output::Overwrite;
 use super::{choose_device, csv_line, load_model};
 
 /// Continue a series with a model's predictions
@@ -30,7 +33,12 @@ pub struct Generate {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
     /// Values to generate.
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 300,
+        value_parser = RangedU64ValueParser::<usize>::new().range(..=1 << 30)
+    )]
     steps: usize,
     /// The series to continue: a text file with one number per line, or a table for a model of a
     /// table [default: the data that the model was trained on].
@@ -46,6 +54,8 @@ pub struct Generate {
     /// Write the values as .npy or .csv, or a plot as .svg; may be given several times.
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -59,6 +69,9 @@ impl Generate {
     pub fn run(&self, console: &Console) -> Result<()> {
         let formats = self.output.iter().map(|path| Format::of(path));
         let formats = formats.collect::<Result<Vec<_>>>()?;
+        for path in &self.output {
+            self.overwrite.check(path)?;
+        }
         let model = load_model(console, &self.model)?;
         let seed = self.seed(&model)?;
         self.describe(console, &seed);
@@ -96,8 +109,9 @@ impl Generate {
                 columns: seed.columns.clone(),
                 diverges_at: None,
             };
-            format.write(path, &continuation)?;
-            console.say(format!("wrote {}", path.display()));
+            let bytes = format.bytes(path, &continuation)?;
+            self.overwrite.write_bytes(path, &bytes)?;
+            console.say(format!("wrote {}", shown_path(path)));
         }
         if self.json {
             let step = diverges_at.map(|step| step + 1);
@@ -108,7 +122,7 @@ impl Generate {
                 "values": values,
                 "runs_away_at": step,
             });
-            let _ = console.print(object)?;
+            let _ = console.print_json(object)?;
             return Ok(());
         }
         for row in values.chunks(width) {
@@ -185,36 +199,39 @@ impl Format {
             Some("svg") => Ok(Format::Svg),
             _ => Err(Error::usage(format!(
                 "--output {}: its name must end in .npy, .csv or .svg",
-                path.display()
+                shown_path(path)
             ))),
         }
     }
 
-    fn write(self, path: &Path, continuation: &Continuation) -> Result<()> {
+    /// The contents of a file, which errors call `path`.
+    fn bytes(self, path: &Path, continuation: &Continuation) -> Result<Vec<u8>> {
         let Continuation {
             values, columns, ..
         } = continuation;
-        let unwritable = |error: &dyn std::fmt::Display| {
-            Error::file(path, format!("cannot be written: {error}"))
-        };
         match self {
             Format::Npy => {
                 let shape = match columns.len() {
                     1 => vec![values.len()],
                     width => vec![values.len() / width, width],
                 };
+                let unwritable = |error: &dyn std::fmt::Display| {
+                    Error::file(path, format!("cannot be written: {error}"))
+                };
                 let array = ndarray::ArrayView::from_shape(shape, &values[..]);
                 let array = array.map_err(|error| unwritable(&error))?;
-                ndarray_npy::write_npy(path, &array).map_err(|error| unwritable(&error))
+                let mut bytes = vec![];
+                let written = array.write_npy(&mut bytes);
+                written.map_err(|error| unwritable(&error))?;
+                Ok(bytes)
             }
             Format::Csv => {
                 let rows = values.chunks(columns.len()).enumerate();
                 let lines = rows.map(|(step, row)| format!("{},{}\n", step + 1, joined(row)));
                 let head = csv_line(columns);
-                let text = format!("step,{head}\n{}", lines.collect::<String>());
-                fs::write(path, text).map_err(|error| unwritable(&error))
+                Ok(format!("step,{head}\n{}", lines.collect::<String>()).into_bytes())
             }
-            Format::Svg => fs::write(path, continuation.svg()?).map_err(|error| unwritable(&error)),
+            Format::Svg => Ok(continuation.svg()?.into_bytes()),
         }
     }
 }

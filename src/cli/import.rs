@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::formats::{ImportHints, Imported, keras, pytorch};
 use gatescan::low_level::io::files;
+use gatescan::low_level::messages::shown_path;
 use gatescan::run::MODEL;
 use gatescan::{Cell, Error, Loss, Reads, Recipe, Result};
 
@@ -103,7 +104,7 @@ impl Import {
             .map_err(|error| Error::file(&self.output, format!("cannot be made: {error}")))?;
         model.save(&target)?;
         notes.iter().for_each(|note| console.say(note));
-        console.say(format!("wrote {}", target.display()));
+        console.say(format!("wrote {}", shown_path(&target)));
         Ok(())
     }
 
@@ -125,7 +126,10 @@ impl Import {
                  (Keras); see `gatescan import --help`"
             }
         };
-        Err(Error::usage(format!("{}: {problem}", self.file.display())))
+        Err(Error::usage(format!(
+            "{}: {problem}",
+            shown_path(&self.file)
+        )))
     }
 
     /// The error for a file that cannot be imported.
@@ -137,7 +141,7 @@ impl Import {
                 allowed,
             } if field == "order" => Error::usage(format!(
                 "{}: --order is {value}; it must be {allowed}",
-                self.file.display()
+                shown_path(&self.file)
             )),
             problem => Error::file(&self.file, problem),
         }

@@ -1,16 +1,18 @@
 //! `gatescan init`: looks at data and writes a recipe for them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gatescan::data::Inputs;
+use gatescan::low_level::messages::{printable, shown_path};
 use gatescan::recipe::propose::{GroupHint, Hints, Proposal, propose, recipe_name};
-use gatescan::{Dataset, Decision, Error, Result};
+use gatescan::{Dataset, Decision, Result};
 use serde_json::{Value, json};
 
 use super::aligned;
 use super::console::Console;
+use super::output::Overwrite;
+use super::train::describe::shell_word;
 
 /// The most columns that are shown.
 const MOST_PARTS: usize = 100;
@@ -65,6 +67,8 @@ pub struct Init {
         value_parser = clap::value_parser!(u64).range(1..=1 << 20)
     )]
     horizon: u64,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print the findings as one JSON object.
     #[arg(long)]
     json: bool,
@@ -76,12 +80,7 @@ impl Init {
             Some(path) => path.clone(),
             None => PathBuf::from(format!("{}.toml", recipe_name(&self.data))),
         };
-        if path.exists() {
-            return Err(Error::usage(format!(
-                "{} exists and is not overwritten; name another file with -o FILE",
-                path.display()
-            )));
-        }
+        self.overwrite.check(&path)?;
         let mut proposal = propose(&self.data, &self.hints())?;
         let directory = path.parent();
         let is_here = directory.is_none_or(|directory| directory.as_os_str().is_empty());
@@ -92,14 +91,13 @@ impl Init {
                 }
             }
         }
-        fs::write(&path, proposal.to_toml()?)
-            .map_err(|error| Error::file(&path, format!("cannot be written: {error}")))?;
-        let text = if self.json {
-            object(&proposal, &self.data, &path).to_string()
+        let text = proposal.to_toml()?;
+        self.overwrite.write_bytes(&path, text.as_bytes())?;
+        let _ = if self.json {
+            console.print_json(object(&proposal, &self.data, &path))?
         } else {
-            self.text(&proposal, &path)
+            console.print(self.text(&proposal, &path))?
         };
-        let _ = console.print(text)?;
         Ok(())
     }
 
@@ -145,13 +143,13 @@ impl Init {
         format!(
             "{}: {}\n\n{table}\n\n{found}{gap}{}: {count} sequences of {} steps to train on, {} to \
              test on\nwrote {}; train it with: gatescan train {}",
-            self.data.display(),
+            shown_path(&self.data),
             proposal.summary,
-            proposal.task,
+            printable(&proposal.task),
             lengths(proposal, steps),
             test_count(proposal),
-            path.display(),
-            path.display()
+            shown_path(path),
+            shell_word(path)
         )
     }
 }
@@ -164,14 +162,12 @@ fn found<'a>(proposal: &'a Proposal, path: &'a Path) -> impl Iterator<Item = Str
         .map(|finding| match finding.decision {
             Some(decision) => {
                 let text = &finding.text;
-                format!(
-                    "{text} (if not: {})",
-                    decide(decision, &path.display().to_string())
-                )
+                format!("{text} (if not: {})", decide(decision, &shown_path(path)))
             }
             None => finding.text.clone(),
         });
-    findings.chain(proposal.splits.notes.iter().cloned())
+    let findings = findings.chain(proposal.splits.notes.iter().cloned());
+    findings.map(|sentence| printable(&sentence).into_owned())
 }
 
 /// The remedy for a decision about the data at `path`.
@@ -200,11 +196,9 @@ fn lengths(proposal: &Proposal, steps: usize) -> String {
 
 /// The beginning of a text of a file, on one line.
 fn short(text: &str) -> String {
-    let is_longer = text.chars().nth(LONGEST_CELL).is_some();
-    let start = text.chars().take(LONGEST_CELL);
-    let rest = if is_longer { "..." } else { "" };
-    let start = start.map(|c| if c.is_control() { ' ' } else { c });
-    start.chain(rest.chars()).collect()
+    let end = text.char_indices().nth(LONGEST_CELL).map(|(end, _)| end);
+    let start = printable(&text[..end.unwrap_or(text.len())]).into_owned();
+    if end.is_some() { start + "..." } else { start }
 }
 
 fn test_count(proposal: &Proposal) -> usize {

@@ -12,6 +12,7 @@ mod import;
 mod init;
 #[cfg_attr(not(feature = "gpu"), path = "no_interpret.rs")]
 mod interpret;
+mod output;
 mod predict;
 mod profile;
 mod recipes;
@@ -24,6 +25,7 @@ mod tui;
 mod tune_device;
 mod verify;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -32,6 +34,8 @@ use clap::{Args, Parser, Subcommand};
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device;
 use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::io::memory_limit;
+use gatescan::low_level::messages::{printable, shown_path};
 use gatescan::run;
 use gatescan::{DataRecipe, Device, Error, Model, OpenDevice, Recipe, Result};
 
@@ -66,6 +70,10 @@ pub struct Cli {
     /// Print only results, warnings and errors.
     #[arg(long, global = true)]
     quiet: bool,
+    /// The most memory that the data of a file may take, unpacked and prepared, such as 4GiB
+    /// [default: a quarter of the free memory].
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory_limit::parse_bytes)]
+    max_memory: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -92,6 +100,9 @@ enum Command {
 /// Runs the command of a process that began at `start`, and prints its error if it has one.
 pub fn run(cli: &Cli, start: Instant) -> ExitCode {
     let console = Console::new(cli.quiet);
+    if let Some(bytes) = cli.max_memory {
+        memory_limit::set_limit(bytes);
+    }
     match run_command(&cli.command, &console, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -109,11 +120,9 @@ fn explained(error: &Error) -> String {
             problem,
             decision,
         } => {
-            let path = path.display();
-            format!(
-                "{path}: {problem}; {}",
-                init::decide(*decision, &path.to_string())
-            )
+            let path = shown_path(path);
+            let problem = printable(problem);
+            format!("{path}: {problem}; {}", init::decide(*decision, &path))
         }
         _ => error.to_string(),
     }
@@ -155,17 +164,21 @@ fn csv_line(cells: &[String]) -> String {
 
 /// Rows in columns: the first `left` columns are aligned to the left, the others to the right.
 fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
+    let rows = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| printable(cell)));
+    let rows: Vec<[Cow<str>; N]> = rows.collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
     });
-    let line = |row: &[String; N]| {
+    let line = |row: &[Cow<str>; N]| {
         let cells = row.iter().zip(widths).enumerate();
         let padded = cells.map(|(column, (cell, width))| {
             if column < left {
-                format!("{cell:<width$}")
+                format!("{cell}{}", padding(cell, width))
             } else {
-                format!("{cell:>width$}")
+                format!("{}{cell}", padding(cell, width))
             }
         });
         let line = padded.collect::<Vec<_>>().join("  ");
@@ -174,12 +187,18 @@ fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The blanks that widen a cell to `width` characters. Formatting has a largest width, and a cell
+/// from outside may have any.
+fn padding(cell: &str, width: usize) -> String {
+    " ".repeat(width.saturating_sub(cell.chars().count()))
+}
+
 /// Loads the model of a file or of a run directory. A run that has no model yet has that of its
 /// newest checkpoint.
 fn load_model(console: &Console, path: &Path) -> Result<Model> {
     let (model, checkpoint) = run::load_model(path, &mut |problem| console.note(problem))?;
     if let Some(checkpoint) = checkpoint {
-        let checkpoint = checkpoint.display();
+        let checkpoint = shown_path(&checkpoint);
         console.say(format!("there is no model yet; taken from {checkpoint}"));
     }
     Ok(model)

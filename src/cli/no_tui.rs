@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gatescan::train::Position;
+use gatescan::train::{EpochMetrics, Position};
 use gatescan::{Error, Event, Result};
 
 use super::console::{Console, OutputStream};
@@ -33,7 +33,7 @@ impl Screen {
 pub struct ScreenState;
 
 impl ScreenState {
-    pub fn new(_: RunDescription) -> ScreenState {
+    pub fn new(_: RunDescription, _: Vec<EpochMetrics>) -> ScreenState {
         ScreenState
     }
 }

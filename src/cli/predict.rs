@@ -1,7 +1,6 @@
 //! `gatescan predict`: the predictions of a saved model for data, in the data's own units.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,12 +11,16 @@ use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::lines::{LinePrediction, LinePredictor};
 use gatescan::infer::requests::load_inputs;
+use gatescan::low_level::io::disk::PendingFile;
+use gatescan::low_level::messages::shown_path;
 use gatescan::{Dataset, Error, Loss, Model, OpenDevice, Reads, Result, Split};
 use ndarray::{Array3, Axis};
+use ndarray_npy::WriteNpyExt;
 use serde_json::{Map, Value, json};
 
 use super::console::Console;
 use super::eval::split_parser;
+use super::output::Overwrite;
 use super::{choose_device, csv_line, load_model};
 
 /// Predict with a saved model
@@ -47,6 +50,8 @@ pub struct Predict {
     /// standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Predict at every step, not only at the last of each sequence; the model's head must read
     /// every step.
     #[arg(long)]
@@ -71,6 +76,9 @@ const LONGEST_LINE: u64 = 1 << 20;
 impl Predict {
     pub fn run(&self, console: &Console) -> Result<()> {
         let format = self.output.as_deref().map(Format::of).transpose()?;
+        if let Some(path) = &self.output {
+            self.overwrite.check(path)?;
+        }
         let model = load_model(console, &self.model)?;
         let streams = self.data.as_os_str() == "-";
         self.check(&model, streams)?;
@@ -100,12 +108,13 @@ impl Predict {
             outputs,
         };
         if let (Some(path), Some(format)) = (&self.output, format) {
-            table.write(path, format)?;
-            let (count, path) = (table.rows.len(), path.display());
+            self.overwrite
+                .write(path, |file| table.write(file, format))?;
+            let (count, path) = (table.rows.len(), shown_path(path));
             console.note(format!("wrote {count} predictions to {path}"));
             return Ok(());
         }
-        if !self.json && console.print(csv_line(&table.headings))?.is_break() {
+        if !self.json && console.print_data(csv_line(&table.headings))?.is_break() {
             return Ok(());
         }
         for (n, (position, _)) in table.rows.iter().enumerate() {
@@ -158,9 +167,9 @@ impl Predict {
         values: &[f64],
     ) -> Result<ControlFlow<()>> {
         if self.json {
-            console.print(columns.object(headings, position, values))
+            console.print_json(columns.object(headings, position, values))
         } else {
-            console.print(columns.line(position, values))
+            console.print_data(columns.line(position, values))
         }
     }
 
@@ -187,7 +196,7 @@ impl Predict {
                 note_groups(console, model, &predictor);
                 let first = line_headings(model, &predictor);
                 let first = [first, columns.headings()].concat();
-                if !self.json && console.print(csv_line(&first))?.is_break() {
+                if !self.json && console.print_data(csv_line(&first))?.is_break() {
                     return Ok(());
                 }
                 headings = Some(first);
@@ -202,7 +211,7 @@ impl Predict {
         }
         if headings.is_none() && !self.json {
             let headings = [line_headings(model, &predictor), columns.headings()].concat();
-            let _ = console.print(csv_line(&headings))?;
+            let _ = console.print_data(csv_line(&headings))?;
         }
         Ok(())
     }
@@ -412,10 +421,7 @@ impl PredictionTable<'_> {
 
     /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each
     /// sequence: float64 for values in the units of normalized data, else float32.
-    fn write(&self, path: &Path, format: Format) -> Result<()> {
-        let unwritable = |error: &dyn std::fmt::Display| {
-            Error::file(path, format!("cannot be written: {error}"))
-        };
+    fn write(&self, file: &mut PendingFile, format: Format) -> io::Result<()> {
         if let Format::Npy = format {
             let outputs = self.outputs.view();
             let outputs = match outputs.dim().1 {
@@ -424,21 +430,16 @@ impl PredictionTable<'_> {
             };
             // Normalized values may need more digits than f32 has.
             let written = if self.columns.preparation.targets.is_empty() {
-                ndarray_npy::write_npy(path, &outputs.mapv(|value| value as f32))
+                outputs.mapv(|value| value as f32).write_npy(file)
             } else {
-                ndarray_npy::write_npy(path, &outputs)
+                outputs.write_npy(file)
             };
-            return written.map_err(|error| unwritable(&error));
+            return written.map_err(io::Error::other);
         }
-        let file = File::create(path).map_err(|error| unwritable(&error))?;
-        let mut file = BufWriter::new(file);
-        let written = match format {
-            Format::Json => self.write_json(&mut file),
-            Format::Csv | Format::Npy => self.write_csv(&mut file),
-        };
-        written
-            .and_then(|()| file.flush())
-            .map_err(|error| unwritable(&error))
+        match format {
+            Format::Json => self.write_json(file),
+            Format::Csv | Format::Npy => self.write_csv(file),
+        }
     }
 
     fn write_csv(&self, file: &mut impl Write) -> io::Result<()> {
@@ -475,7 +476,7 @@ impl Format {
             Some("json") => Ok(Format::Json),
             _ => Err(Error::usage(format!(
                 "--output {}: its name must end in .npy, .csv or .json",
-                path.display()
+                shown_path(path)
             ))),
         }
     }

@@ -1,6 +1,5 @@
 //! `gatescan profile`: shows where the time of a training step goes.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::backend::ceilings::Ceiling;
 use gatescan::low_level::io::files;
+use gatescan::low_level::messages::shown_path;
 use gatescan::low_level::numeric::statistics::{Estimate, figure};
 use gatescan::profile::{self, Change, Clock, Comparison, Machine, Options, Site};
 use gatescan::{Error, Recipe, Result, Splits};
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::console::Console;
 use super::devices::bytes;
+use super::output::Overwrite;
 use super::{Tune, aligned, check_data_path, choose_device, open, set_fields};
 
 /// Show where the time of a training step goes.
@@ -54,6 +55,8 @@ pub struct Profile {
     /// Write an HTML page with roofline, timeline and table.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -77,7 +80,16 @@ impl Profile {
         Ok(())
     }
 
+    fn write(&self, console: &Console, path: &Path, text: &str) -> Result<()> {
+        self.overwrite.write_bytes(path, text.as_bytes())?;
+        console.say(format!("wrote   {}", shown_path(path)));
+        Ok(())
+    }
+
     fn measure(&self, console: &Console, recipe: &str) -> Result<String> {
+        for path in self.trace.iter().chain(&self.html) {
+            self.overwrite.check(path)?;
+        }
         let mut recipe = Recipe::load(recipe)?;
         if let Some(directory) = &self.data {
             check_data_path(&recipe.data, directory)?;
@@ -99,10 +111,10 @@ impl Profile {
         let device = open(&device, &self.tune)?;
         let profile = profile::Profile::measure(&recipe, &data, &device, options)?;
         if let Some(path) = &self.trace {
-            write(console, path, &profile.trace().to_string())?;
+            self.write(console, path, &profile.trace().to_string())?;
         }
         if let Some(path) = &self.html {
-            write(console, path, &profile.page())?;
+            self.write(console, path, &profile.page())?;
         }
         Ok(if self.json {
             json!(profile).to_string()
@@ -137,13 +149,6 @@ fn load_data(console: &Console, recipe: &Recipe) -> Result<Splits> {
         }
     }
     recipe.data.load(recipe.seed)
-}
-
-fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text)
-        .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    console.say(format!("wrote   {}", path.display()));
-    Ok(())
 }
 
 /// The largest profile that is read, in bytes; enough for thousands of call sites.

@@ -1,15 +1,16 @@
 //! `gatescan report`: the page of a run, or of several runs on the same axes.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
+use gatescan::low_level::messages::shown_path;
 use gatescan::report::{self, Run, RunDetails};
 use gatescan::run::{self, REPORT, read_run};
 use gatescan::train::BaselineComparison;
 use gatescan::{Error, OpenDevice, Result, Splits};
 
 use super::console::Console;
+use super::output::Overwrite;
 use super::{check_data_path, choose_device, load_model};
 
 /// Draw the curves and predictions of a run, or of several runs on the same axes.
@@ -31,6 +32,8 @@ pub struct Report {
     /// runs].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Write loss and accuracy as an SVG file for papers; then the page is only written with -o.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -50,18 +53,29 @@ impl Report {
                 "--data: only the page of a single run has predictions for data",
             ));
         }
+        let page = self.page_path();
+        if let Some(path) = &self.svg {
+            self.overwrite.check(path)?;
+        }
+        if let Some((path, overwrite)) = &page {
+            overwrite.check(path)?;
+        }
         let runs = self.read_runs()?;
         if let Some(path) = &self.svg {
-            write(console, path, &report::svg(&runs)?)?;
+            let text = report::svg(&runs)?;
+            self.overwrite.write_bytes(path, text.as_bytes())?;
+            console.say(format!("wrote {}", shown_path(path)));
         }
-        let Some(path) = self.page_path() else {
+        let Some((path, overwrite)) = page else {
             return Ok(());
         };
         let page = match &runs[..] {
             [run] => report::page(run, &self.details(console, run)),
             runs => report::comparison(runs),
         };
-        write(console, &path, &page)
+        overwrite.write_bytes(&path, page.as_bytes())?;
+        console.say(format!("wrote {}", shown_path(&path)));
+        Ok(())
     }
 
     /// Reads the runs; those with the same name in different directories are named by their paths.
@@ -70,20 +84,21 @@ impl Report {
             let mut run = read_run(path)?;
             let same_name = |other: &&PathBuf| other.file_name() == path.file_name();
             if self.runs.iter().filter(same_name).count() > 1 {
-                run.name = path.display().to_string();
+                run.name = shown_path(path);
             }
             Ok(run)
         };
         self.runs.iter().map(read).collect()
     }
 
-    /// The path of the page; `None` if only a plot is to be written.
-    fn page_path(&self) -> Option<PathBuf> {
+    /// The path of the page, and whether it may be replaced: that of a run directory is
+    /// gatescan's own. `None` if only a plot is to be written.
+    fn page_path(&self) -> Option<(PathBuf, Overwrite)> {
         match (&self.output, &self.runs[..]) {
-            (Some(path), _) => Some(path.clone()),
+            (Some(path), _) => Some((path.clone(), self.overwrite)),
             (None, _) if self.svg.is_some() => None,
-            (None, [run]) => Some(run.join(REPORT)),
-            (None, _) => Some(PathBuf::from(REPORT)),
+            (None, [run]) => Some((run.join(REPORT), Overwrite::OWN)),
+            (None, _) => Some((PathBuf::from(REPORT), self.overwrite)),
         }
     }
 
@@ -123,11 +138,4 @@ fn with_baselines(console: &Console, run: &Run, data: &Splits) -> Option<Baselin
     let (recipe, preparation) = (&run.recipe.data, &data.preparation);
     let comparison = BaselineComparison::new(recipe, preparation, Some(&data.train), test, &scores);
     comparison.inspect_err(|error| console.note(error)).ok()
-}
-
-fn write(console: &Console, path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text)
-        .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
-    console.say(format!("wrote {}", path.display()));
-    Ok(())
 }

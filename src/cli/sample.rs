@@ -89,7 +89,7 @@ impl Sample {
         sampler.sample(&prompt, self.length, &sampling, self.seed, &mut each)?;
         for (n, text) in texts.iter().enumerate() {
             let text = self.shown(n, &String::from_utf8_lossy(text));
-            if console.print(text)?.is_break() {
+            if console.print_data(text)?.is_break() {
                 break;
             }
         }

@@ -1,10 +1,11 @@
 //! `gatescan verify`: checks that a device computes the right results.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
+use gatescan::low_level::messages::shown_path;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use gatescan::{Device, Error, OpenDevice, Recipe, Result};
 use serde_json::json;
@@ -60,9 +61,27 @@ pub struct Verify {
     json: bool,
 }
 
+/// Refuses a directory of `--dump` with files, which would be replaced.
+fn check_empty(directory: &Path) -> Result<()> {
+    let is_empty = directory
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_none());
+    if directory.exists() && !is_empty {
+        return Err(Error::usage(format!(
+            "--dump {}: there are files in this directory, which are not overwritten; name a new \
+             one",
+            shown_path(directory)
+        )));
+    }
+    Ok(())
+}
+
 impl Verify {
     pub fn run(&self, console: &Console) -> Result<()> {
         let cases = self.cases()?;
+        if let Some(directory) = &self.dump {
+            check_empty(directory)?;
+        }
         if self.device.eq_ignore_ascii_case(interpret::DEVICE) {
             let dump = self.dump.as_deref();
             let outcome = interpret::run(&self.hardware, &self.tune, cases, dump)?;

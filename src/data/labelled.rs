@@ -6,6 +6,7 @@ use std::path::Path;
 use super::preparation::Preparation;
 use super::{Dataset, Split};
 use crate::error::{Error, Result};
+use crate::messages::shown_path;
 
 /// A request for every sequence of a file, with its targets.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ impl LabelledRequest<'_> {
             Some(split) => Err(Error::usage(format!(
                 "the split is {}, but {} holds no splits; all of it is evaluated: request no split",
                 split.name(),
-                self.path.display()
+                shown_path(self.path)
             ))),
         }
     }

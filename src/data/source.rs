@@ -11,7 +11,7 @@ use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::{Dataset, Split, Splits};
 use crate::error::{Error, Result};
-use crate::messages::excerpt;
+use crate::messages::{excerpt, shown_path};
 use crate::network::{Input, Loss, Reads};
 
 /// A kind of data, as the `[data]` table of a recipe configures it.
@@ -337,7 +337,7 @@ impl fmt::Display for ForecastOrigin {
         let Some(path) = &self.path else {
             return write!(f, "the generated series, value {}", self.row);
         };
-        write!(f, "{}", path.display())?;
+        write!(f, "{}", shown_path(path))?;
         if let Some(group) = &self.group {
             write!(f, ", group `{}`", excerpt(group))?;
         }

@@ -45,14 +45,19 @@ pub(super) struct StoredElement {
 }
 
 impl StoredElement {
-    /// Converts an element, exactly as for an array in memory.
-    fn decode(self, bytes: &[u8]) -> f64 {
+    /// The bits of an element of at most 8 bytes, the others 0.
+    pub(super) fn word(self, bytes: &[u8]) -> u64 {
         let mut word = [0; 8];
         word[..self.size].copy_from_slice(bytes);
         if self.big_endian {
             word[..self.size].reverse();
         }
-        let word = u64::from_le_bytes(word);
+        u64::from_le_bytes(word)
+    }
+
+    /// Converts an element, exactly as for an array in memory.
+    fn decode(self, bytes: &[u8]) -> f64 {
+        let word = self.word(bytes);
         let unused = 64 - 8 * self.size as u32;
         match (self.kind, self.size) {
             ('f', 4) => f32::from_bits(word as u32).into(),

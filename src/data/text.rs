@@ -20,7 +20,7 @@ pub use super::vocabulary::{Unit, Vocabulary};
 use super::{Dataset, Inputs, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::io::files;
+use crate::io::{files, memory_limit};
 use crate::network::{Loss, Reads};
 
 /// The largest file, in bytes.
@@ -297,10 +297,14 @@ impl Text {
 /// Reads the bytes of a text's file.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
-    file.map_err(|error| {
+    let bytes = file.map_err(|error| {
         let problem = format!("the text cannot be read: {error}; set data.path to the file");
         Error::file(path, problem)
-    })
+    })?;
+    // Each byte may become a token of four bytes, in the text and in the streams of a split.
+    let used = memory_limit::check(9 * bytes.len() as u128);
+    used.map_err(|problem| Error::file(path, problem))?;
+    Ok(bytes)
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, String> {

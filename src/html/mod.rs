@@ -2,6 +2,8 @@
 
 pub(crate) mod chart;
 
+use crate::messages::printable_lines;
+
 /// Returns an HTML page that needs no other file; `body` is HTML.
 pub(crate) fn page(title: &str, body: &str) -> String {
     format!(
@@ -13,8 +15,9 @@ pub(crate) fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// Replaces the characters that have a meaning in HTML.
+/// Replaces the characters that have a meaning in HTML, and those that are not printable.
 pub(crate) fn escape(text: &str) -> String {
+    let text = printable_lines(text);
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -33,5 +36,6 @@ mod tests {
     fn characters_with_a_meaning_in_html_are_escaped() {
         let escaped = escape("<b a=\"1\">&amp;");
         assert_eq!(escaped, "&lt;b a=&quot;1&quot;&gt;&amp;amp;");
+        assert_eq!(escape("a\n\u{1b}\u{202e}"), "a\n\\u{1b}\\u{202e}");
     }
 }

@@ -2,7 +2,9 @@
 
 use super::stepper::Stepper;
 use crate::backend::OpenDevice;
+use crate::data::MAX_VALUES;
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 use crate::model::Model;
 use crate::network::{Network, Reads};
 
@@ -46,6 +48,7 @@ pub fn generate(
     if count == 0 {
         return Ok(vec![]);
     }
+    check_count(count, model.network.input_size)?;
     let known_width = known.len() / count;
     let (preparation, steps) = (&model.preparation, context.steps());
     let differences = preparation.differences.len();
@@ -88,6 +91,18 @@ pub fn generate(
         }
     }
     Ok(series.split_off(seed.len()))
+}
+
+/// Returns an error for more steps than memory holds.
+fn check_count(count: usize, width: usize) -> Result<()> {
+    let values = count as u128 * width as u128;
+    if values > u128::from(MAX_VALUES) {
+        return Err(Error::usage(format!(
+            "{count} steps of {width} values are to be generated; at most {MAX_VALUES} values are \
+             allowed"
+        )));
+    }
+    memory_limit::check_values(values).map_err(|problem| Error::usage(problem.to_string()))
 }
 
 /// Returns the inputs of a step without differences. Returns an error for a model that cannot

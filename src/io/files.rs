@@ -4,22 +4,45 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use super::memory_limit;
+
 /// Reads everything from `reader`. Memory grows with the bytes that are read, whatever length a
 /// file or its header claims.
 ///
 /// # Errors
-/// [`ErrorKind::FileTooLarge`] for more than `limit` bytes, of which `limit + 1` are read; those of
-/// `reader`.
+/// [`ErrorKind::FileTooLarge`] for more than `limit` bytes, of which `limit + 1` are read, and for
+/// more than the [memory limit](memory_limit::limit); those of `reader`.
 pub fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let of_memory = memory_limit::limit();
     let mut bytes = vec![];
     reader
-        .take(limit.saturating_add(1))
+        .take(limit.min(of_memory).saturating_add(1))
         .read_to_end(&mut bytes)?;
+    memory_limit::check(bytes.len() as u128)
+        .map_err(|problem| io::Error::new(ErrorKind::FileTooLarge, problem.to_string()))?;
     if bytes.len() as u64 > limit {
         let problem = format!("it has more than {limit} bytes, which is the limit");
         return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
     }
     Ok(bytes)
+}
+
+/// [`read_at_most`] for a file whose first 16 bytes, or all of a shorter one, may be those of its
+/// format; else only these are read. A file full of zeros takes no space on the disk.
+///
+/// # Errors
+/// Those of [`read_at_most`].
+pub fn read_plausible(
+    path: &Path,
+    limit: u64,
+    is_plausible: impl Fn(&[u8]) -> bool,
+) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let head = read_at_most((&mut file).take(16), 16)?;
+    if !is_plausible(&head) {
+        return Ok(head);
+    }
+    read_at_most(head.as_slice().chain(file), limit)
 }
 
 /// Reads a UTF-8 text file of at most `limit` bytes.

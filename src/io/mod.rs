@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod files;
+pub mod memory_limit;
 pub mod tensorboard;
 
 use flate2::Crc;

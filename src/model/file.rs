@@ -24,7 +24,7 @@ pub(crate) const LARGEST_FILE: u64 = 1 << 33;
 /// The metadata key of a checkpoint's description.
 pub(crate) const RUN_KEY: &str = "gatescan_checkpoint";
 
-/// The version of the metadata that this program writes, and the newest that it reads.
+/// The version of a model's metadata that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
 
 /// The metadata key of a model's description.
@@ -62,7 +62,22 @@ pub(crate) fn serialize(
     }
     // A hash map with one key has one order, so the bytes are always the same.
     let metadata = [(key.to_string(), json)].into();
-    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())?;
+    // What cannot be read back is not written.
+    check_header_size(&bytes)?;
+    check_tensor_count(tensors.len())?;
+    Ok(bytes)
+}
+
+/// Returns an error for a description that is too large for a file, before there are tensors.
+pub(crate) fn check_description(key: &str, description: &impl Serialize) -> Result<(), String> {
+    serialize(key, description, &[]).map(|_| ())
+}
+
+/// Whether a file may be one of safetensors, by its first 9 bytes.
+pub(crate) fn may_be_safetensors(head: &[u8]) -> bool {
+    let size = head.first_chunk().map(|size| u64::from_le_bytes(*size));
+    size.is_some_and(|size| (2..=LARGEST_HEADER).contains(&size)) && head.get(8) == Some(&b'{')
 }
 
 /// Reads the description under `key` and the tensors of a file, without its checksum.
@@ -73,14 +88,34 @@ pub(crate) fn parse<D: DeserializeOwned>(
     bytes: &[u8],
     key: &str,
 ) -> Result<(D, Vec<Parameter>), String> {
+    let (json, _) = parse_json(bytes, key, VERSION)?;
+    Ok((describe(json, key)?, parse_tensors(bytes)?))
+}
+
+/// Reads the JSON under `key` and its version, which is at most `newest`. It comes before the
+/// description, since a file of another version may have other fields.
+pub(crate) fn parse_json(
+    bytes: &[u8],
+    key: &str,
+    newest: u32,
+) -> Result<(serde_json::Value, u32), String> {
     check_header_size(bytes)?;
     let json = description_json(bytes, key)?;
-    let damaged = |error| format!("its metadata `{key}` are damaged: {error}");
-    // The version first, since a newer file may have other fields.
-    let json: serde_json::Value = serde_json::from_str(&json).map_err(damaged)?;
-    check_version(&json, key)?;
-    let description = serde_json::from_value(json).map_err(damaged)?;
-    Ok((description, parse_tensors(bytes)?))
+    let json: serde_json::Value = serde_json::from_str(&json).map_err(|e| damaged(key, &e))?;
+    let version = version_of(&json, key, newest)?;
+    Ok((json, version))
+}
+
+/// Reads a description from its JSON.
+pub(crate) fn describe<D: DeserializeOwned>(
+    json: serde_json::Value,
+    key: &str,
+) -> Result<D, String> {
+    serde_json::from_value(json).map_err(|error| damaged(key, &error))
+}
+
+fn damaged(key: &str, error: &serde_json::Error) -> String {
+    format!("its metadata `{key}` are damaged: {error}")
 }
 
 /// Returns an error for a header beyond [`LARGEST_HEADER`].
@@ -111,27 +146,23 @@ fn description_json(bytes: &[u8], key: &str) -> Result<String, String> {
     ))
 }
 
-fn check_version(json: &serde_json::Value, key: &str) -> Result<(), String> {
+/// The version of a description, which is at most `newest`.
+fn version_of(json: &serde_json::Value, key: &str, newest: u32) -> Result<u32, String> {
     match json["version"].as_u64() {
-        Some(version) if version <= u64::from(VERSION) => Ok(()),
+        Some(version) if version <= u64::from(newest) => Ok(version as u32),
         Some(version) => Err(format!(
             "written by a newer gatescan (version {version} of the file, this program reads up to \
-             {VERSION}); update gatescan to read it"
+             {newest}); update gatescan to read it"
         )),
         None => Err(format!("its metadata `{key}` have no version")),
     }
 }
 
 /// All tensors except for the checksum.
-fn parse_tensors(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
+pub(crate) fn parse_tensors(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
     let tensors =
         SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(&error, bytes))?;
-    if tensors.len() > MOST_TENSORS {
-        return Err(format!(
-            "it holds {} tensors, and gatescan reads at most {MOST_TENSORS}",
-            tensors.len()
-        ));
-    }
+    check_tensor_count(tensors.len())?;
     let mut parameters = Vec::with_capacity(tensors.len());
     for (name, view) in tensors.iter().filter(|(name, _)| *name != CHECKSUM) {
         if view.dtype() != Dtype::F32 {
@@ -148,6 +179,27 @@ fn parse_tensors(bytes: &[u8]) -> Result<Vec<Parameter>, String> {
         });
     }
     Ok(parameters)
+}
+
+/// Returns an error for more than [`MOST_TENSORS`].
+fn check_tensor_count(count: usize) -> Result<(), String> {
+    if count > MOST_TENSORS {
+        return Err(format!(
+            "it holds {count} tensors, and gatescan reads at most {MOST_TENSORS}"
+        ));
+    }
+    Ok(())
+}
+
+/// Returns an error for the bytes of a file that its reader refuses as too large.
+pub(crate) fn check_file_size(bytes: &[u8], largest: u64) -> Result<(), String> {
+    if bytes.len() as u64 > largest {
+        let size = bytes.len();
+        return Err(format!(
+            "it has {size} bytes, and gatescan reads at most {largest}"
+        ));
+    }
+    Ok(())
 }
 
 fn not_safetensors(error: &SafeTensorError, bytes: &[u8]) -> String {

@@ -2,7 +2,6 @@
 
 pub(crate) mod file;
 
-use std::fs;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -13,7 +12,10 @@ use crate::error::{Error, Result};
 use crate::io::{disk, files};
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
-use file::{KEY, LARGEST_FILE, StoredTensor, VERSION, parse, serialize, to_le_bytes};
+use file::{
+    KEY, LARGEST_FILE, StoredTensor, VERSION, check_file_size, may_be_safetensors, parse,
+    serialize, to_le_bytes,
+};
 
 /// A trained network, with the recipe and the data preparation of its training.
 ///
@@ -82,8 +84,7 @@ impl Model {
     /// [`Error::File`] where it cannot be read, is damaged, has parameters that are not finite, or
     /// comes from another or a newer program.
     pub fn load(path: &Path) -> Result<Model> {
-        let bytes = fs::File::open(path)
-            .and_then(|file| files::read_at_most(file, LARGEST_FILE))
+        let bytes = files::read_plausible(path, LARGEST_FILE, may_be_safetensors)
             .map_err(|error| Error::file(path, format!("the model cannot be read: {error}")))?;
         Model::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
     }
@@ -103,7 +104,9 @@ impl Model {
             shape: each.shape.clone(),
             bytes: to_le_bytes(&each.values),
         });
-        serialize(KEY, &description, &tensors.collect::<Vec<_>>())
+        let bytes = serialize(KEY, &description, &tensors.collect::<Vec<_>>())?;
+        check_file_size(&bytes, LARGEST_FILE)?;
+        Ok(bytes)
     }
 
     /// Reads a model from the bytes of its file.
@@ -152,6 +155,8 @@ pub(crate) fn invalid_metadata(error: Error) -> String {
 
 #[cfg(test)]
 mod tests {
+
+    use std::fs;
 
     use safetensors::tensor::TensorView;
 

@@ -10,6 +10,7 @@ pub mod propose;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::path::Path;
 
@@ -25,13 +26,13 @@ use crate::data::source::DataUse;
 use crate::error::{Decision, Error, Result};
 use crate::fields;
 use crate::io::files;
-use crate::messages::listed;
+use crate::messages::{listed, shown_path};
 use crate::network::{Input, Layer, Network, Reads};
 use crate::recipe::optimizer::{Clip, Form, Optimizer};
 use crate::recipe::schedule::Schedule;
 
 /// The largest recipe file, in bytes.
-const LARGEST_FILE: u64 = 1 << 20;
+const LARGEST_FILE: u64 = 1 << 24;
 
 /// Everything that a training run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,7 +102,7 @@ fn not_a_recipe(path: &Path) -> Option<Error> {
             format!(
                 "is no recipe, a TOML file, but looks like {kind}; write a recipe for it with \
                  `gatescan init {}` and train that",
-                path.display()
+                shown_path(path)
             ),
         )),
     }
@@ -158,6 +159,14 @@ impl Recipe {
         }
     }
 
+    /// Reads a file, as [`Recipe::load`] does; its path may have any bytes.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::load`].
+    pub fn load_file(path: &Path) -> Result<Recipe> {
+        Recipe::read(path, &path.display().to_string())
+    }
+
     /// Reads a file; errors call it `name`.
     fn read(path: &Path, name: &str) -> Result<Recipe> {
         let text = files::read_text(path, LARGEST_FILE)
@@ -193,10 +202,19 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Usage`] for what TOML cannot hold: a path that is not UTF-8, a seed above
-    /// `i64::MAX`.
+    /// `i64::MAX`; and for more than [`Recipe::load`] reads.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self)
-            .map_err(|error| Error::usage(format!("the recipe cannot be written as TOML: {error}")))
+        let text = written::to_toml(self).map_err(|error| {
+            Error::usage(format!("the recipe cannot be written as TOML: {error}"))
+        })?;
+        if text.len() as u64 > LARGEST_FILE {
+            return Err(Error::usage(format!(
+                "the recipe has {} bytes as TOML, and at most {LARGEST_FILE} can be read back; use \
+                 fewer columns or shorter names",
+                text.len()
+            )));
+        }
+        Ok(text)
     }
 
     /// Returns the network for inputs of `input_size` features and `outputs` classes or values.

@@ -131,18 +131,6 @@ impl Optimizer {
         }
     }
 
-    /// Returns AdamW with the paper's constants, as in PyTorch.
-    pub fn adamw(lr: f32, weight_decay: f64) -> Self {
-        Optimizer::AdamW {
-            lr,
-            beta1: default_beta1(),
-            beta2: default_beta2(),
-            epsilon: default_epsilon(),
-            weight_decay,
-            amsgrad: false,
-        }
-    }
-
     /// Returns Adam with the paper's constants, as in PyTorch.
     pub fn adam(lr: f32) -> Self {
         Optimizer::Adam {

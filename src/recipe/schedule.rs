@@ -87,14 +87,35 @@ impl Default for Schedule {
 
 /// The progress of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct RunProgress<'a> {
+pub struct RunProgress {
     /// Updates so far.
     pub step: usize,
     /// Updates of the whole run.
     pub steps: usize,
-    /// The loss of each completed epoch: on the test split, or on the training split if there is no
-    /// test split.
-    pub losses: &'a [f64],
+    /// Completed epochs.
+    pub epochs: usize,
+    /// Plateaus so far, as [`Plateaus`] counts them.
+    pub plateaus: usize,
+}
+
+/// The counts by which [`Schedule::Plateau`] finds plateaus: their size does not depend on the
+/// length of a run. A schedule that is changed when a run resumes counts on from them.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plateaus {
+    /// The lowest monitored loss that was lower by enough.
+    lowest: Option<f64>,
+    /// Epochs since that loss, or since the last plateau.
+    waited: usize,
+    /// Plateaus so far.
+    count: usize,
+}
+
+impl Plateaus {
+    /// Plateaus so far.
+    pub fn count(&self) -> usize {
+        self.count
+    }
 }
 
 impl Schedule {
@@ -112,22 +133,37 @@ impl Schedule {
                 factor,
                 after,
                 ..
-            } => factor.powf((at.losses.len().saturating_sub(after) / every) as f64),
+            } => factor.powf((at.epochs.saturating_sub(after) / every) as f64),
             Schedule::Exponential { every, factor, .. } => factor.powf(since / every as f64),
             Schedule::Cosine { steps, floor, .. } => {
                 let all = steps.unwrap_or(at.steps.saturating_sub(warm_up));
                 let share = (since / all.max(1) as f64).min(1.0);
                 floor + (1.0 - floor) * 0.5 * (1.0 + (PI * share).cos())
             }
+            Schedule::Plateau { factor, floor, .. } => factor.powf(at.plateaus as f64).max(floor),
+        }
+    }
+
+    /// Counts an epoch with this monitored loss: more than `patience` consecutive losses that are
+    /// not below `1 - threshold` times the lowest are a plateau. Other schedules only keep the
+    /// lowest loss.
+    pub fn count_epoch(&self, plateaus: &mut Plateaus, loss: f64) {
+        let (patience, threshold) = match *self {
             Schedule::Plateau {
-                factor,
                 patience,
                 threshold,
-                floor,
                 ..
-            } => factor
-                .powf(plateaus(at.losses, patience, threshold) as f64)
-                .max(floor),
+            } => (patience, threshold),
+            _ => (usize::MAX, 0.0),
+        };
+        let lowest = plateaus.lowest.unwrap_or(f64::INFINITY);
+        if loss < lowest * (1.0 - threshold) {
+            (plateaus.lowest, plateaus.waited) = (Some(loss), 0);
+        } else if patience < usize::MAX {
+            plateaus.waited += 1;
+        }
+        if plateaus.waited > patience {
+            (plateaus.count, plateaus.waited) = (plateaus.count + 1, 0);
         }
     }
 
@@ -186,31 +222,20 @@ fn check_floor(floor: f64) -> Result<()> {
     fields::require((0.0..=1.0).contains(&floor), "schedule.floor", floor, range)
 }
 
-/// Counts how often more than `patience` consecutive losses were not below `1 - threshold` times
-/// the lowest.
-fn plateaus(losses: &[f64], patience: usize, threshold: f64) -> usize {
-    let (mut lowest, mut waited, mut plateaus) = (f64::INFINITY, 0, 0);
-    for &loss in losses {
-        waited += 1;
-        if loss < lowest * (1.0 - threshold) {
-            (lowest, waited) = (loss, 0);
-        }
-        if waited > patience {
-            (plateaus, waited) = (plateaus + 1, 0);
-        }
-    }
-    plateaus
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn factors(schedule: &Schedule, steps: usize, losses: &[f64]) -> Vec<f64> {
+        let mut plateaus = Plateaus::default();
+        for &loss in losses {
+            schedule.count_epoch(&mut plateaus, loss);
+        }
         let at = |step| RunProgress {
             step,
             steps,
-            losses,
+            epochs: losses.len(),
+            plateaus: plateaus.count(),
         };
         (0..steps).map(|step| schedule.factor(&at(step))).collect()
     }
@@ -300,6 +325,20 @@ mod tests {
             .collect();
         let expected = [1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005];
         assert_near(&found, &expected);
+    }
+
+    #[test]
+    fn a_schedule_that_becomes_a_plateau_counts_from_there() {
+        let plateau: Schedule = toml::from_str("kind = 'plateau'\npatience = 1").unwrap();
+        let mut plateaus = Plateaus::default();
+        for loss in [1.0, 2.0, 2.0, 2.0] {
+            Schedule::default().count_epoch(&mut plateaus, loss);
+        }
+        assert_eq!((plateaus.count(), plateaus.lowest), (0, Some(1.0)));
+        for _ in 0..2 {
+            plateau.count_epoch(&mut plateaus, 2.0);
+        }
+        assert_eq!(plateaus.count(), 1);
     }
 
     #[test]

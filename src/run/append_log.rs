@@ -1,11 +1,12 @@
 //! A file that only grows.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
 use super::directory::unwritable;
-use crate::error::Result;
+use super::metrics_log::is_at;
+use crate::error::{Error, Result};
 
 /// A file that bytes are appended to, with those that are not written yet.
 pub(super) struct AppendLog {
@@ -49,9 +50,28 @@ impl AppendLog {
         Ok(())
     }
 
-    /// Waits until all that was written is on the disk.
+    /// Waits until all that was written is on the disk, in the file of that name.
     pub(super) fn sync(&mut self) -> Result<()> {
         let synced = self.file.sync_data();
-        synced.map_err(|error| unwritable(&self.path, &error))
+        synced.map_err(|error| unwritable(&self.path, &error))?;
+        if self.is_there() {
+            return Ok(());
+        }
+        let problem = "was removed or replaced while the run writes it; put it back";
+        Err(Error::file(&self.path, problem))
+    }
+
+    /// Whether the file of that name is still the one that is written to.
+    pub(super) fn is_there(&self) -> bool {
+        is_at(&self.file, &self.path)
+    }
+
+    /// Removes all bytes from `length` on.
+    pub(super) fn truncate(&mut self, length: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() > length {
+            self.file.set_len(length)?;
+            self.file.sync_data()?;
+        }
+        Ok(())
     }
 }

@@ -1,21 +1,21 @@
 //! The directory of a training run: recipe, metrics, checkpoints, model and report.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-use serde_json::Value;
-
 use super::append_log::AppendLog;
 use super::load::devices;
+use super::lock::DirectoryLock;
+use super::metrics_log::MetricsLog;
 use crate::error::{Error, Result};
 use crate::io::disk;
 use crate::io::tensorboard;
+use crate::messages::shown_path;
 use crate::model::Model;
 use crate::recipe::Recipe;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, MetricsMark};
 use crate::train::checkpoints::Checkpoints;
 use crate::train::{EpochMetrics, LossReport};
 
@@ -29,16 +29,14 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const RECIPE: &str = "recipe.toml";
 pub(super) const DEVICES: &str = "devices.txt";
 pub(super) const TUNING: &str = "tuning.txt";
-const LOCK: &str = ".lock";
 
 /// A run directory that this process has locked.
 pub struct RunDirectory {
     path: PathBuf,
-    metrics: AppendLog,
+    metrics: MetricsLog,
     /// The event file of TensorBoard, where one is written.
     events: Option<AppendLog>,
-    /// Locked while it is open, so until the process ends. Keeps other runs out of the directory.
-    _lock: File,
+    _lock: DirectoryLock,
 }
 
 /// A run to be resumed.
@@ -62,7 +60,7 @@ impl ResumePoint {
     /// cannot be read.
     pub fn find(path: &Path) -> Result<ResumePoint> {
         check_is_run(path)?;
-        let lock = lock(path)?;
+        let lock = DirectoryLock::take(path)?;
         for directory in [path, &path.join(CHECKPOINTS)] {
             disk::remove_leftovers(directory);
         }
@@ -71,11 +69,11 @@ impl ResumePoint {
         Ok(ResumePoint {
             directory: RunDirectory {
                 path: path.to_path_buf(),
-                metrics: AppendLog::open(path.join(METRICS))?,
+                metrics: MetricsLog::open(path.join(METRICS))?,
                 events: None,
                 _lock: lock,
             },
-            recipe: Recipe::load(&path.join(RECIPE).display().to_string())?,
+            recipe: Recipe::load_file(&path.join(RECIPE))?,
             newest: found.newest,
             damaged: found.damaged,
         })
@@ -93,11 +91,11 @@ impl RunDirectory {
             Some(out) => create_explicit(out)?,
             None => create_new(&recipe.name)?,
         };
-        let lock = lock(&path)?;
+        let lock = DirectoryLock::take(&path)?;
         write_recipe(&path, recipe)?;
         create_checkpoints(&path)?;
         Ok(RunDirectory {
-            metrics: AppendLog::open(path.join(METRICS))?,
+            metrics: MetricsLog::open(path.join(METRICS))?,
             path,
             events: None,
             _lock: lock,
@@ -106,8 +104,15 @@ impl RunDirectory {
 
     /// The name of the first file of an earlier run in a directory, if there is one.
     pub fn earlier_run(path: &Path) -> Option<&'static str> {
-        let files = [MODEL, RECIPE, METRICS, CHECKPOINTS];
-        files.into_iter().find(|name| path.join(name).exists())
+        let names = [MODEL, RECIPE, METRICS, CHECKPOINTS];
+        let found = names.into_iter().find(|name| path.join(name).exists());
+        // Files that a run would replace.
+        let replaced = || {
+            [REPORT, DEVICES]
+                .into_iter()
+                .find(|name| path.join(name).is_file())
+        };
+        found.or_else(replaced)
     }
 
     /// Adds a device to those that the run was computed on.
@@ -151,25 +156,13 @@ impl RunDirectory {
     /// without one.
     ///
     /// # Errors
-    /// [`Error::File`] where files cannot be read or written.
+    /// [`Error::File`] where files cannot be read or written, and for metrics that are not those
+    /// that the checkpoint relies on; nothing is changed then.
     pub fn go_back(&mut self, recipe: &Recipe, checkpoint: Option<&Checkpoint>) -> Result<()> {
+        self.metrics.check(checkpoint)?;
         write_recipe(&self.path, recipe)?;
-        self.metrics.discard_pending();
-        let path = self.path.join(METRICS);
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        let (step, epochs) = checkpoint.map_or((0, 0), |checkpoint| {
-            let position = &checkpoint.position;
-            (position.step, position.epochs.len())
-        });
-        let kept: String = text
-            .lines()
-            .filter(|line| is_up_to(line, step, epochs))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        if kept != text {
-            disk::write_whole(&path, kept.as_bytes()).map_err(|error| unwritable(&path, &error))?;
-            self.metrics = AppendLog::open(path)?;
-        }
+        self.metrics.go_back(checkpoint)?;
+        let step = checkpoint.map_or(0, |checkpoint| checkpoint.position.step);
         if let Some(events) = &mut self.events {
             events.append(&tensorboard::start(step));
         }
@@ -215,19 +208,38 @@ impl RunDirectory {
 
     /// Appends an epoch to metrics and events. [`RunDirectory::flush`] writes it.
     pub fn record_epoch(&mut self, step: usize, metrics: &EpochMetrics) {
-        self.record(metrics);
+        self.metrics.record(metrics);
         self.record_events(step, &scalars(metrics));
     }
 
     /// Appends a report to metrics and events. [`RunDirectory::flush`] writes it.
     pub fn record_report(&mut self, report: &LossReport) {
-        self.record(report);
+        self.metrics.record(report);
         self.record_events(report.step, &[("loss/report", Some(report.loss))]);
     }
 
-    fn record(&mut self, metrics: &impl Serialize) {
-        let line = format!("{}\n", serde_json::json!(metrics));
-        self.metrics.append(line.as_bytes());
+    /// The lines of the metrics so far, which a checkpoint relies on.
+    pub fn metrics_mark(&self) -> MetricsMark {
+        self.metrics.mark()
+    }
+
+    /// Whether the directory is still the one that the run writes to.
+    pub fn is_there(&self) -> bool {
+        self.metrics.is_there() && self.path.join(RECIPE).is_file()
+    }
+
+    /// Creates the directory of the checkpoints, if it was removed.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the run directory is gone too.
+    pub(super) fn restore_checkpoints(&self) -> Result<()> {
+        let path = self.path.join(CHECKPOINTS);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(unwritable(&path, &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Appends the scalars that have a value.
@@ -260,14 +272,6 @@ impl RunDirectory {
     }
 }
 
-/// Whether a line of the metrics belongs to the first `step` updates or `epochs` epochs. A line
-/// that a crash cut off does not.
-fn is_up_to(line: &str, step: usize, epochs: usize) -> bool {
-    let line: Value = serde_json::from_str(line).unwrap_or_default();
-    let at_most = |key, most| line[key].as_u64().is_some_and(|n| n <= most as u64);
-    at_most("step", step) || at_most("epoch", epochs)
-}
-
 /// The scalars of an epoch for TensorBoard.
 fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 11] {
     [
@@ -297,27 +301,6 @@ pub(super) fn check_is_run(path: &Path) -> Result<()> {
     Err(Error::file(path, problem))
 }
 
-/// Locks the directory for this process.
-fn lock(directory: &Path) -> Result<File> {
-    let path = directory.join(LOCK);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| unwritable(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::file(
-            directory,
-            "another run is at work in this directory; wait for its end, or use another directory",
-        )),
-        // Some network file systems have no locks.
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::Error(error)) => Err(unwritable(&path, &error)),
-    }
-}
-
 fn write_recipe(directory: &Path, recipe: &Recipe) -> Result<()> {
     let path = directory.join(RECIPE);
     let text = recipe.to_toml()?;
@@ -334,7 +317,7 @@ fn create_explicit(out: &Path) -> Result<PathBuf> {
         return Err(Error::usage(format!(
             "the directory {} holds the {name} of an earlier run, which is not overwritten; \
              use another directory or resume that run",
-            out.display()
+            shown_path(out)
         )));
     }
     fs::create_dir_all(out).map_err(|error| uncreatable(out, &error))?;

@@ -7,6 +7,8 @@ mod append_log;
 mod directory;
 mod events;
 mod load;
+mod lock;
+mod metrics_log;
 #[cfg(feature = "report")]
 mod page;
 #[cfg(feature = "report")]
@@ -109,6 +111,7 @@ impl TrainingRun {
         options: RunOptions,
     ) -> Result<TrainingRun> {
         let trainer = Trainer::load(recipe, data, &device)?;
+        trainer.check_size()?;
         let directory = RunDirectory::create(options.out.as_deref(), recipe)?;
         let saver = Saver::new(directory, &recipe.checkpoint, None);
         Ok(TrainingRun {
@@ -232,6 +235,7 @@ impl TrainingRun {
             self.saver.model_is_due();
         }
         self.saver.finish(trainer, stop, observer)?;
+        self.saver.check_saved()?;
         Ok(ending)
     }
 
@@ -313,7 +317,7 @@ impl TrainingRun {
     /// The epoch that the model comes from: the best one where the recipe keeps it, else the last.
     pub fn kept_epoch(&self) -> Option<&EpochMetrics> {
         let trainer = self.trainer.as_ref()?;
-        trainer.best().or(trainer.position().epochs.last())
+        trainer.best().or(trainer.position().last.as_ref())
     }
 
     /// The current position of the run.
@@ -330,9 +334,14 @@ impl TrainingRun {
         self.trainer.as_ref().is_some_and(Trainer::streams)
     }
 
-    /// The step of the newest checkpoint.
+    /// The step of the newest checkpoint that can be read from the disk now.
     pub fn saved_step(&self) -> Option<usize> {
-        self.saver.saved_step()
+        self.saver.step_on_disk()
+    }
+
+    /// Whether the run directory is still there: neither removed nor replaced.
+    pub fn is_there(&self) -> bool {
+        self.saver.directory().is_there()
     }
 
     /// The run directory.

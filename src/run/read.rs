@@ -7,6 +7,7 @@ use super::directory::{METRICS, RECIPE, check_is_run, unreadable};
 use super::load::devices;
 use crate::error::Result;
 use crate::io::files;
+use crate::messages::printable;
 use crate::recipe::Recipe;
 use crate::report::Run;
 
@@ -18,7 +19,7 @@ const LARGEST_METRICS: u64 = 1 << 28;
 /// [`Error::File`](crate::Error::File) where there is no run or it cannot be read.
 pub fn read_run(path: &Path) -> Result<Run> {
     check_is_run(path)?;
-    let recipe = Recipe::load(&path.join(RECIPE).display().to_string())?;
+    let recipe = Recipe::load_file(&path.join(RECIPE))?;
     let metrics = path.join(METRICS);
     let text = match files::read_text(&metrics, LARGEST_METRICS) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -27,7 +28,7 @@ pub fn read_run(path: &Path) -> Result<Run> {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.into());
     let name = absolute.file_name().unwrap_or(path.as_os_str());
     Ok(Run::new(
-        &name.display().to_string(),
+        &printable(&name.display().to_string()),
         recipe,
         devices(path),
         &text,

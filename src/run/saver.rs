@@ -60,9 +60,31 @@ impl Saver {
         &mut self.directory
     }
 
-    /// The step of the newest checkpoint.
+    /// The step of the newest checkpoint that was written.
     pub(super) fn saved_step(&self) -> Option<usize> {
         self.saved_step
+    }
+
+    /// The step of the newest checkpoint that can be read from the disk now.
+    pub(super) fn step_on_disk(&self) -> Option<usize> {
+        if !self.directory.is_there() {
+            return None;
+        }
+        let found = Checkpoints::find(&self.directory.path().join(CHECKPOINTS)).ok()?;
+        found.newest.map(|(_, checkpoint)| checkpoint.position.step)
+    }
+
+    /// Checks that the model, which was written, is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it is gone.
+    pub(super) fn check_saved(&self) -> Result<()> {
+        let model = self.directory.model_path();
+        if self.directory.is_there() && model.is_file() {
+            return Ok(());
+        }
+        let problem = "was saved and is gone: the run directory was removed or replaced";
+        Err(Error::file(model, problem))
     }
 
     /// Has the next save write the model too.
@@ -105,7 +127,7 @@ impl Saver {
         let wait = if self.is_failing {
             Self::RETRY
         } else {
-            Duration::from_secs_f64(60.0 * self.when.every_minutes)
+            self.when.interval()
         };
         let by_steps = (self.when.every_steps).is_some_and(|every| step.is_multiple_of(every));
         if by_steps || self.last_try.elapsed() >= wait {
@@ -138,7 +160,11 @@ impl Saver {
             return Err(error);
         };
         let was_failing = std::mem::replace(&mut self.is_failing, true);
-        let step = self.saved_step;
+        let step = if was_failing {
+            None
+        } else {
+            self.step_on_disk()
+        };
         Ok((!was_failing).then_some(RunWarning::NotSaved { error, step }))
     }
 
@@ -146,7 +172,9 @@ impl Saver {
         // A checkpoint relies on the metrics up to it.
         self.directory.sync()?;
         // Fails before anything is saved where values are not finite.
-        let checkpoint = trainer.checkpoint()?;
+        let mut checkpoint = trainer.checkpoint()?;
+        checkpoint.metrics = Some(self.directory.metrics_mark());
+        self.directory.restore_checkpoints()?;
         if self.model_is_due {
             self.directory.save(&trainer.model()?)?;
             self.model_is_due = false;
@@ -157,7 +185,7 @@ impl Saver {
     }
 
     /// Writes what is not written yet, at the end of a run. Waits for a disk that cannot be
-    /// written, unless the run was stopped.
+    /// written, unless the run was stopped or its directory is gone.
     pub(super) fn finish(
         &mut self,
         trainer: &mut Trainer,
@@ -168,7 +196,11 @@ impl Saver {
         while self.model_is_due || self.is_failing {
             match self.write(trainer) {
                 Ok(()) => self.is_failing = false,
-                Err(error) if stop.load(Ordering::Relaxed) || start.elapsed() > Self::PATIENCE => {
+                Err(error)
+                    if stop.load(Ordering::Relaxed)
+                        || start.elapsed() > Self::PATIENCE
+                        || !self.directory.is_there() =>
+                {
                     return Err(error);
                 }
                 Err(error) => {

@@ -1,18 +1,19 @@
 //! A checkpoint: a run between two updates as one safetensors file.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::Position;
+use super::checksums::{DataChecksums, SplitChecksums};
+use super::position::{Position, PositionWithHistory};
 use crate::data::preparation::Preparation;
 use crate::error::{Error, Result};
 use crate::io::{crc32, files};
 use crate::model::file::{
-    CHECKSUM, LARGEST_FILE, RUN_KEY, StoredTensor, VERSION, parse, serialize, to_le_bytes,
+    CHECKSUM, LARGEST_FILE, RUN_KEY, StoredTensor, check_description, check_file_size, describe,
+    may_be_safetensors, parse_json, parse_tensors, serialize, to_le_bytes,
 };
 use crate::model::{Model, check_preparation, invalid_metadata};
 use crate::network::Network;
@@ -31,8 +32,10 @@ pub struct Checkpoint {
     pub network: Network,
     pub preparation: Preparation,
     pub position: Position,
-    /// CRC-32 of the training data.
-    pub data: u32,
+    pub data: DataChecksums,
+    /// The lines of `metrics.jsonl` up to this checkpoint; `None` where there is no such file, and
+    /// in files of version 1.
+    pub metrics: Option<MetricsMark>,
     /// `[P]`: all weights and biases, in the layout of [`Network::table`].
     pub parameters: Vec<f32>,
     /// The optimizer's moments by name, each in the layout of the parameters.
@@ -44,6 +47,23 @@ pub struct Checkpoint {
     pub best: Option<Vec<f32>>,
 }
 
+/// Lines of a run's `metrics.jsonl`, which the checkpoint does not repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsMark {
+    /// Lines up to the checkpoint.
+    pub lines: u64,
+    /// CRC-32 of these lines without the fields of times: the same run has the same checksum,
+    /// however long it took.
+    pub crc32: u32,
+}
+
+/// The version of a checkpoint's metadata that this program writes, and the newest that it reads.
+const VERSION: u32 = 2;
+
+/// The largest file of a checkpoint, in bytes: three moments, the states, and the best parameters.
+const LARGEST_CHECKPOINT: u64 = 8 * LARGEST_FILE;
+
 /// The metadata of a checkpoint's file.
 #[derive(Serialize, Deserialize)]
 struct CheckpointDescription {
@@ -53,7 +73,50 @@ struct CheckpointDescription {
     #[serde(default, skip_serializing_if = "Preparation::is_plain")]
     preparation: Preparation,
     position: Position,
+    data: SplitChecksums,
+    metrics: Option<MetricsMark>,
+}
+
+/// The metadata of a file of version 1, which repeats the metrics of all epochs.
+#[derive(Deserialize)]
+struct DescriptionWithHistory {
+    network: Network,
+    recipe: Recipe,
+    #[serde(default)]
+    preparation: Preparation,
+    position: PositionWithHistory,
     data_crc32: u32,
+}
+
+/// Checks that a checkpoint of these can be read back, before a run begins.
+///
+/// # Errors
+/// [`Error::Usage`] for a description that is too large for the header of a file.
+pub(crate) fn check_size(
+    recipe: &Recipe,
+    network: &Network,
+    preparation: &Preparation,
+) -> Result<()> {
+    let description = CheckpointDescription {
+        version: VERSION,
+        network: network.clone(),
+        recipe: recipe.clone(),
+        preparation: preparation.clone(),
+        position: Position::default(),
+        data: SplitChecksums {
+            train: 0,
+            train_with_sizes: 0,
+            validation: None,
+            test: None,
+        },
+        metrics: None,
+    };
+    check_description(RUN_KEY, &description).map_err(|problem| {
+        Error::usage(format!(
+            "the run could not be saved, as a checkpoint has the recipe and the preparation of \
+             the data: {problem}; use fewer columns, classes or words"
+        ))
+    })
 }
 
 impl Checkpoint {
@@ -76,13 +139,17 @@ impl Checkpoint {
 
     /// The bytes of the file: safetensors, whose last four bytes are the CRC-32 of those before.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let DataChecksums::Splits(data) = self.data else {
+            return Err("it has no checksums of the validation and test split".into());
+        };
         let description = CheckpointDescription {
             version: VERSION,
             network: self.network.clone(),
             recipe: self.recipe.clone(),
             preparation: self.preparation.clone(),
             position: self.position.clone(),
-            data_crc32: self.data,
+            data,
+            metrics: self.metrics,
         };
         let mut tensors = vec![];
         let mut store = |name: String, values: &[f32]| {
@@ -114,6 +181,7 @@ impl Checkpoint {
         let end = tensors_end(&bytes);
         let (before, sum) = bytes.split_at_mut(end);
         sum.copy_from_slice(&crc32(&[before]).to_le_bytes());
+        check_file_size(&bytes, LARGEST_CHECKPOINT)?;
         Ok(bytes)
     }
 
@@ -122,22 +190,27 @@ impl Checkpoint {
     /// # Errors
     /// A message without the file's name, which the caller knows.
     pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
-        let (description, tensors) = parse::<CheckpointDescription>(bytes, RUN_KEY)?;
+        let (json, version) = parse_json(bytes, RUN_KEY, VERSION)?;
+        let mut checkpoint = if version < VERSION {
+            describe::<DescriptionWithHistory>(json, RUN_KEY)?.checkpoint()
+        } else {
+            describe::<CheckpointDescription>(json, RUN_KEY)?.checkpoint()
+        };
         let (before, sum) = bytes.split_at(tensors_end(bytes));
+        let tensors = parse_tensors(bytes)?;
         if crc32(&[before]).to_le_bytes() != sum {
             return Err("damaged: its checksum is not that of its contents".to_string());
         }
-        let CheckpointDescription {
+        let Checkpoint {
             network,
             recipe,
             preparation,
-            position,
-            data_crc32,
             ..
-        } = description;
+        } = &checkpoint;
         network.validate().map_err(invalid_metadata)?;
         recipe.validate().map_err(invalid_metadata)?;
-        check_preparation(&preparation, &network)?;
+        check_preparation(preparation, network)?;
+        let len = network.table().1;
         let mut by_name: HashMap<String, Vec<f32>> = tensors
             .into_iter()
             .map(|tensor| (tensor.name, tensor.values))
@@ -155,7 +228,6 @@ impl Checkpoint {
         });
         let mut moments: Vec<_> = moments.collect();
         moments.sort_by(|a, b| a.0.cmp(&b.0));
-        let len = network.table().1;
         let best_len = best.as_ref().map_or(len, Vec::len);
         if parameters.len() != len || best_len != len {
             return Err(format!(
@@ -163,17 +235,9 @@ impl Checkpoint {
                 parameters.len()
             ));
         }
-        Ok(Checkpoint {
-            recipe,
-            network,
-            preparation,
-            position,
-            data: data_crc32,
-            parameters,
-            moments,
-            states,
-            best,
-        })
+        (checkpoint.parameters, checkpoint.moments) = (parameters, moments);
+        (checkpoint.states, checkpoint.best) = (states, best);
+        Ok(checkpoint)
     }
 
     /// Reads a checkpoint.
@@ -182,13 +246,47 @@ impl Checkpoint {
     /// [`Error::File`] where it cannot be read, is damaged, or comes from another or a newer
     /// program.
     pub fn load(path: &Path) -> Result<Checkpoint> {
-        let file = fs::File::open(path);
-        // Room for three moments, the states, and the best parameters.
-        let bytes = file.and_then(|file| files::read_at_most(file, 8 * LARGEST_FILE));
+        let bytes = files::read_plausible(path, LARGEST_CHECKPOINT, may_be_safetensors);
         let bytes = bytes.map_err(|error| {
             Error::file(path, format!("the checkpoint cannot be read: {error}"))
         })?;
         Checkpoint::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
+    }
+}
+
+impl CheckpointDescription {
+    /// The checkpoint without its tensors.
+    fn checkpoint(self) -> Checkpoint {
+        Checkpoint {
+            recipe: self.recipe,
+            network: self.network,
+            preparation: self.preparation,
+            position: self.position,
+            data: DataChecksums::Splits(self.data),
+            metrics: self.metrics,
+            parameters: vec![],
+            moments: vec![],
+            states: vec![],
+            best: None,
+        }
+    }
+}
+
+impl DescriptionWithHistory {
+    /// The checkpoint without its tensors.
+    fn checkpoint(self) -> Checkpoint {
+        Checkpoint {
+            position: self.position.position(&self.recipe.schedule),
+            recipe: self.recipe,
+            network: self.network,
+            preparation: self.preparation,
+            data: DataChecksums::Train(self.data_crc32),
+            metrics: None,
+            parameters: vec![],
+            moments: vec![],
+            states: vec![],
+            best: None,
+        }
     }
 }
 

@@ -1,6 +1,4 @@
-//! Checks of data against the network, and the checksum of training data.
-
-use flate2::Crc;
+//! Checks of data against the network.
 
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
@@ -73,23 +71,4 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The CRC-32 of inputs, targets and lengths.
-pub(super) fn checksum(data: &Dataset) -> Result<u32> {
-    let targets: &[u8] = match &data.targets {
-        Targets::Classes { labels, .. } => bytemuck::cast_slice(labels),
-        Targets::Values { values, .. } => bytemuck::cast_slice(values),
-    };
-    let lengths = data.lengths.as_deref().unwrap_or_default();
-    let mut sum = Crc::new();
-    match &data.inputs {
-        Inputs::Bytes { values, .. } => sum.update(values),
-        Inputs::Floats(values) => sum.update(bytemuck::cast_slice(values)),
-        Inputs::Stored(stored) => stored.each(|values| sum.update(bytemuck::cast_slice(values)))?,
-        Inputs::Tokens { values, .. } => sum.update(bytemuck::cast_slice(values)),
-    }
-    sum.update(targets);
-    sum.update(bytemuck::cast_slice(lengths));
-    Ok(sum.sum())
 }

@@ -18,6 +18,7 @@ use crate::data::labelled::{Extent, LabelledRequest};
 use crate::data::{Dataset, Split, Splits, Targets, absent_classes};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
+use crate::messages::shown_path;
 use crate::model::Model;
 use crate::network::{Loss, Network};
 use crate::program::Phase;
@@ -144,8 +145,8 @@ impl EvaluationData {
         })?;
         let (data, mut notes) = (labelled.data, labelled.notes);
         let name = match labelled.split {
-            Some(split) => format!("the {} split of {}", split.name(), path.display()),
-            None => path.display().to_string(),
+            Some(split) => format!("the {} split of {}", split.name(), shown_path(path)),
+            None => shown_path(path),
         };
         let train = match own_splits(model) {
             Ok(splits) => {

@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod checkpoints;
 mod checks;
+mod checksums;
 mod comparison;
 mod diagnose;
 mod evaluation;
@@ -17,6 +18,7 @@ mod recording;
 mod scores;
 mod trainer;
 
+pub use checksums::{DataChecksums, SplitChecksums};
 pub use comparison::{BaselineComparison, MajorityBaseline};
 pub use diagnose::{Diagnosis, Finding, NotFiniteValues};
 pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_on};

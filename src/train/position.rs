@@ -5,17 +5,24 @@ use serde::{Deserialize, Serialize};
 use super::events::{EpochMetrics, LossReport};
 use super::feed::{Feed, StepRecord};
 use crate::network::{Network, Reads};
+use crate::recipe::schedule::{Plateaus, Schedule};
 
-/// The position of a run between two updates, as a checkpoint stores it.
+/// The position of a run between two updates, as a checkpoint stores it. Its size does not depend
+/// on the length of the run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// Updates so far.
     pub step: usize,
-    /// The finished epochs. Plateaus, early stopping and the best epoch follow from them.
-    pub epochs: Vec<EpochMetrics>,
+    /// Finished epochs.
+    pub epochs: usize,
+    /// The first epoch with the lowest monitored loss. Early stopping follows from it.
+    pub best: Option<EpochMetrics>,
+    /// The last finished epoch.
+    pub last: Option<EpochMetrics>,
     /// Updates up to the end of the best epoch.
     pub best_step: Option<usize>,
+    pub(super) plateaus: Plateaus,
     /// Sums over the steps of the epoch in progress.
     pub(super) totals: Totals,
     /// The sum of the losses since the last report.
@@ -36,16 +43,31 @@ impl Position {
         })
     }
 
-    /// The index of the first epoch with the lowest monitored loss; 0 where there is no epoch.
-    pub(super) fn best_epoch(&self) -> usize {
-        let losses = self.epochs.iter().map(EpochMetrics::monitored_loss);
-        let least = losses.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
-        least.map_or(0, |(epoch, _)| epoch)
+    /// Counts a finished epoch. Returns whether it is the best so far.
+    pub(super) fn count_epoch(&mut self, metrics: &EpochMetrics, schedule: &Schedule) -> bool {
+        let loss = metrics.monitored_loss();
+        let best = self.best.as_ref().map(EpochMetrics::monitored_loss);
+        let is_best = best.is_none_or(|best| loss.total_cmp(&best).is_lt());
+        self.epochs += 1;
+        self.last = Some(metrics.clone());
+        if is_best {
+            self.best = Some(metrics.clone());
+        }
+        schedule.count_epoch(&mut self.plateaus, loss);
+        is_best
     }
 
     /// Epochs since the best one.
     pub(super) fn stalled(&self) -> usize {
-        self.epochs.len().saturating_sub(1 + self.best_epoch())
+        let best = self.best.as_ref().map_or(1, |best| best.epoch);
+        self.epochs.saturating_sub(best)
+    }
+
+    /// Forgets how long epochs took: the same run has the same position, however long it took.
+    pub(super) fn forget_times(&mut self) {
+        for epoch in self.best.iter_mut().chain(&mut self.last) {
+            (epoch.sequences_per_second, epoch.seconds) = (0.0, 0.0);
+        }
     }
 }
 
@@ -89,5 +111,33 @@ impl Totals {
     pub(super) fn last_step_loss(&self, network: &Network, feed: &Feed) -> Option<f64> {
         let reads_every = network.head.reads == Reads::Every && feed.chunks() == 1;
         reads_every.then(|| self.last_loss / self.last_labelled.max(1.0))
+    }
+}
+
+/// The position as files of version 1 have it, with the metrics of all epochs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PositionWithHistory {
+    step: usize,
+    epochs: Vec<EpochMetrics>,
+    best_step: Option<usize>,
+    totals: Totals,
+    unreported: f64,
+}
+
+impl PositionWithHistory {
+    /// The position of a run with this schedule.
+    pub(super) fn position(self, schedule: &Schedule) -> Position {
+        let mut position = Position {
+            step: self.step,
+            best_step: self.best_step,
+            totals: self.totals,
+            unreported: self.unreported,
+            ..Position::default()
+        };
+        for epoch in &self.epochs {
+            position.count_epoch(epoch, schedule);
+        }
+        position
     }
 }

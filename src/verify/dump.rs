@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use ndarray::{ArrayD, IxDyn};
-use ndarray_npy::WritableElement;
+use ndarray_npy::{WritableElement, WriteNpyExt};
 
 use super::BufferContents;
 use super::report::Outcome;
 use crate::error::{Error, Result};
+use crate::io::disk;
 use crate::kernels::Arg;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
@@ -61,6 +62,11 @@ fn save<E: WritableElement + Copy>(
     let values = buffer[tensor.range()].to_vec();
     let array = ArrayD::from_shape_vec(IxDyn(tensor.shape.extents()), values);
     let array = array.map_err(|error| Error::file(&path, error))?;
-    ndarray_npy::write_npy(&path, &array)
+    let mut bytes = vec![];
+    let written = array
+        .write_npy(&mut bytes)
+        .map_err(|error| error.to_string());
+    written
+        .and_then(|()| disk::write_whole(&path, &bytes).map_err(|error| error.to_string()))
         .map_err(|error| Error::file(&path, format!("cannot be written: {error}")))
 }

@@ -17,13 +17,14 @@ use gatescan::formats::{self, ImportHints, Imported};
 use gatescan::infer::predict::Sequences;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::IGNORE;
+use gatescan::low_level::messages::is_unprintable;
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tables::{decode_with_notes, time_of, times_of};
 use gatescan::network::Bias;
 use gatescan::profile::Profile;
 use gatescan::recipe::propose::{Hints, propose};
-use gatescan::recipe::schedule::RunProgress;
+use gatescan::recipe::schedule::{Plateaus, RunProgress};
 use gatescan::report::{self, Run};
 use gatescan::train;
 use gatescan::{
@@ -250,14 +251,20 @@ pub fn recipe(input: &[u8]) -> bool {
         return false;
     }
     if let Ok(text) = recipe.to_toml() {
+        let is_odd = |c| is_unprintable(c) && c != '\n';
+        assert!(!text.contains(is_odd), "{text:?}");
         Recipe::parse(&text, "written").expect("a recipe that was written can be read");
     }
     for step in [0, 1, 1000, usize::MAX - 1] {
-        let losses = [1.0, 2.0, 0.5];
+        let mut plateaus = Plateaus::default();
+        for loss in [1.0, 2.0, 0.5] {
+            recipe.schedule.count_epoch(&mut plateaus, loss);
+        }
         recipe.schedule.factor(&RunProgress {
             step,
             steps: 1000,
-            losses: &losses,
+            epochs: 3,
+            plateaus: plateaus.count(),
         });
     }
     let Ok(network) = recipe.network(1, 1) else {
@@ -438,7 +445,9 @@ pub fn init(input: &[u8]) -> bool {
         .recipe
         .validate()
         .expect("a proposed recipe is valid");
-    proposal.to_toml().expect("it is written as TOML");
+    let text = proposal.to_toml().expect("it is written as TOML");
+    let read = Recipe::parse(&text, "proposed").expect("a recipe that was written can be read");
+    assert_eq!(read, proposal.recipe);
     true
 }
 

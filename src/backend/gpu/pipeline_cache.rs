@@ -12,6 +12,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::io::disk;
+
 /// Environment variable for the cache's directory; empty or 0 disables the cache.
 const VARIABLE: &str = "GATESCAN_PIPELINE_CACHE";
 
@@ -101,12 +103,7 @@ fn write(path: &Path, data: &[u8]) -> std::io::Result<()> {
     packed.write_all(data)?;
     let packed = packed.finish()?;
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    let unfinished = path.with_extension(std::process::id().to_string());
-    let stored = fs::write(&unfinished, packed).and_then(|()| fs::rename(&unfinished, path));
-    if stored.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    stored
+    disk::write_whole(path, &packed)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatescan::data::text::Unit;
+use gatescan::low_level::messages::is_unprintable;
 use gatescan::{Dataset, Recipe, Splits};
 
 /// The run that the screen shows, described as a plain run prints it.
@@ -99,12 +100,27 @@ pub fn program() -> String {
     name.map_or("gatescan".into(), |name| shell_word(Path::new(&name)))
 }
 
-/// A path, quoted if a shell would split it.
+/// A path as a word of a shell: quoted if the shell would change it, and with its bytes in octal if
+/// they are no printable text.
 pub fn shell_word(path: &Path) -> String {
     let word = path.display().to_string();
-    if word.contains(char::is_whitespace) {
-        format!("\"{word}\"")
-    } else {
-        word
+    if path.to_str().is_none() || word.contains(is_unprintable) {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"'\\".contains(&byte);
+        let bytes = bytes.iter().map(|&byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("\\{byte:03o}")
+            }
+        });
+        return format!("$'{}'", bytes.collect::<String>());
     }
+    if word.contains(|c: char| "\"$`\\!".contains(c)) && cfg!(unix) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    if word.contains(|c: char| c.is_whitespace() || "'&;|<>()*?[]#~{}".contains(c)) {
+        return format!("\"{word}\"");
+    }
+    word
 }

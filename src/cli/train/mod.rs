@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use gatescan::low_level::backend::Fault;
-use gatescan::run::{self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun};
+use gatescan::low_level::messages::shown_path;
+use gatescan::run::{
+    self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun, read_run,
+};
 use gatescan::train::BaselineComparison;
 use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Splits};
 
@@ -180,19 +183,21 @@ impl Train {
         let mut display =
             TrainDisplay::new(console, self.json, &recipe, &data).with_start(start, times);
         if self.tui {
-            let state = ScreenState::new(RunDescription {
+            let description = RunDescription {
                 recipe: recipe_line(&recipe),
                 device: chosen.line,
-                directory: run.path().display().to_string(),
+                directory: shown_path(run.path()),
                 tokens: tokens_of(&data),
-            });
+            };
+            let before = read_run(run.path())?.epochs;
+            let state = ScreenState::new(description, before);
             display = display.with_screen(Screen::open(console, state, stop)?);
         }
         let ended = run.train(&mut |event| display.show(event));
         display.clear();
         let epoch = run
             .position()
-            .map(|position| display.epoch(position.epochs.len()));
+            .map(|position| display.epoch(position.epochs));
         // Restores the terminal.
         drop(display);
         match ended {
@@ -216,10 +221,10 @@ impl Train {
         if let Some(out) = &self.out
             && let Some(name) = RunDirectory::earlier_run(out)
         {
-            let out = out.display();
+            let (out, word) = (shown_path(out), shell_word(out));
             return Err(Error::usage(format!(
                 "--out {out}: the directory holds the {name} of an earlier run, which is not \
-                 overwritten; use another directory, or continue that run: --resume {out}"
+                 overwritten; use another directory, or continue that run: --resume {word}"
             )));
         }
         Ok((recipe, None))
@@ -237,7 +242,7 @@ impl Train {
         match &point.newest {
             Some((path, checkpoint)) => {
                 let step = checkpoint.position.step;
-                let line = format!("resume  from step {step}, {}", path.display());
+                let line = format!("resume  from step {step}, {}", shown_path(path));
                 if is_damaged {
                     console.note(line);
                 } else {
@@ -328,6 +333,11 @@ impl Train {
     fn explain(&self, console: &Console, run: &mut TrainingRun, error: &Error) -> Result<()> {
         let resume = resume_command(run);
         console.note(match run.saved_step() {
+            _ if !run.is_there() => format!(
+                "the run directory {} was removed or replaced while the run was at work: nothing \
+                 of it is saved",
+                shown_path(run.path())
+            ),
             Some(step) => format!("saved up to step {step}; continue from there with: {resume}"),
             None => format!("nothing is saved yet; begin again with: {resume}"),
         });
@@ -354,10 +364,10 @@ impl Train {
         if !self.json {
             let _ = console.print(lines)?;
         } else {
-            console.say(lines);
+            console.say_lines(&lines);
         }
         match run.write_report(compared.as_ref()) {
-            Ok(path) => console.say(format!("report  {}", path.display())),
+            Ok(path) => console.say(format!("report  {}", shown_path(&path))),
             Err(error) => {
                 console.note(format!("{error}; the run is saved, but without its report"));
             }
@@ -379,7 +389,7 @@ impl Train {
             ));
         }
         let model = run.path().join(MODEL);
-        lines.push(format!("model saved as {}", model.display()));
+        lines.push(format!("model saved as {}", shown_path(&model)));
         let path = shell_word(run.path());
         lines.push(format!("evaluate it with: {} eval {path}", program()));
         lines.join("\n")
@@ -396,7 +406,7 @@ fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run
     console.say(format!("recipe  {}", recipe_line(recipe)));
     console.say(format!("data    {}{streamed}", data_line(data)));
     console.say(format!("device  {device}"));
-    console.say(format!("out     {}", run.path().display()));
+    console.say(format!("out     {}", shown_path(run.path())));
 }
 
 /// Warns of what is in no split, and of classes that one split lacks.
@@ -418,7 +428,7 @@ fn say_ending(
     match ending {
         Ending::Stalled => console.say(format!(
             "stopped after epoch {}, as the loss falls no further",
-            position.epochs.len()
+            position.epochs
         )),
         Ending::Interrupted => console.note(format!(
             "stopped in epoch {epoch} of {epochs} at step {} and saved the model as it is; \
@@ -453,7 +463,8 @@ pub(super) fn interrupt(console: &Console, stop: &AtomicBool) {
         console.screen().restore();
         std::process::exit(130);
     }
-    console.note("\nstopping after this step; Ctrl-C again stops at once and saves nothing");
+    console.note("");
+    console.note("stopping after this step; Ctrl-C again stops at once and saves nothing");
 }
 
 #[cfg(test)]

@@ -56,10 +56,14 @@ pub(super) struct Curves {
 }
 
 impl ScreenState {
-    pub fn new(run: RunDescription) -> ScreenState {
+    /// The state of a run that begins, or that resumes after these epochs.
+    pub fn new(run: RunDescription, epochs: Vec<EpochMetrics>) -> ScreenState {
         ScreenState {
             run,
-            progress: RunProgress::default(),
+            progress: RunProgress {
+                epochs,
+                ..RunProgress::default()
+            },
             lines: VecDeque::new(),
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             stopping: false,
@@ -144,8 +148,11 @@ impl RunProgress {
             self.losses.clear();
         }
         (self.step, self.last_step) = (position.step, last_step);
-        // With those of before a resume.
-        self.epochs.clone_from(&position.epochs);
+        if let Event::Epoch(metrics) = event {
+            self.epochs.retain(|epoch| epoch.epoch < metrics.epoch);
+            self.epochs.push(metrics.clone());
+        }
+        self.epochs.retain(|epoch| epoch.epoch <= position.epochs);
         match event {
             Event::Progress(epoch) => self.update_epoch(epoch, now),
             Event::Evaluating { sequences, total } => self.evaluating = Some((sequences, total)),

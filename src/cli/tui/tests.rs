@@ -28,12 +28,15 @@ const SIZES: [(u16, u16); 8] = [
 ];
 
 fn state(color: bool) -> ScreenState {
-    let mut state = ScreenState::new(RunDescription {
-        recipe: "mnist: lstm 128, batch size 128, 9 epochs, seed 0".into(),
-        device: "CPU with 2 threads, since it was asked for".into(),
-        directory: "runs/mnist-20260102-030405".into(),
-        tokens: None,
-    });
+    let mut state = ScreenState::new(
+        RunDescription {
+            recipe: "mnist: lstm 128, batch size 128, 9 epochs, seed 0".into(),
+            device: "CPU with 2 threads, since it was asked for".into(),
+            directory: "runs/mnist-20260102-030405".into(),
+            tokens: None,
+        },
+        vec![],
+    );
     state.color = color;
     state
 }
@@ -74,7 +77,7 @@ fn progress(losses: usize) -> Progress {
 fn position(step: usize, epochs: usize) -> Position {
     let mut position = Position::default();
     position.step = step;
-    position.epochs = (1..=epochs).map(metrics).collect();
+    position.epochs = epochs;
     position
 }
 
@@ -92,6 +95,7 @@ fn in_the_middle(color: bool) -> ScreenState {
     for epoch in 1..=4 {
         state.print(OutputStream::Out, &format!("epoch {epoch}/9  train loss"));
     }
+    state.progress.epochs = (1..=4).map(metrics).collect();
     state.print(OutputStream::Err, &"\na warning");
     state
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
-use crate::io::files;
+use crate::io::{files, memory_limit};
 
 /// The largest unpacked or converted file, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -162,6 +162,8 @@ impl CsvText {
 
     /// Refuses a text that has grown too large.
     fn check(&self) -> Result<(), String> {
+        let used = memory_limit::check(self.text.len() as u128);
+        used.map_err(|problem| problem.to_string())?;
         if self.text.len() as u64 > LARGEST_FILE {
             return Err(format!(
                 "is more than {LARGEST_FILE} bytes as CSV, which is the limit; \

@@ -6,7 +6,7 @@ use super::super::source::{ForecastOrigin, ForecastRequest, ForecastStart};
 use super::splits::PreparedRows;
 use super::{Csv, TableSeries};
 use crate::error::{Error, Result};
-use crate::messages::{did_you_mean, excerpt, listed, named};
+use crate::messages::{did_you_mean, excerpt, listed, named, shown_path};
 
 /// The most groups that a message lists.
 const MOST_LISTED: usize = 20;
@@ -138,7 +138,7 @@ fn no_group(group: &str, column: &str, series: &[TableSeries<f32>], path: &Path)
     Error::usage(format!(
         "the column `{}` of {} has no group `{}`{}; it must be {allowed}",
         excerpt(column),
-        path.display(),
+        shown_path(path),
         excerpt(group),
         did_you_mean(group, &names)
     ))

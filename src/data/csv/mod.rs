@@ -20,6 +20,7 @@ mod tests;
 pub(crate) mod time;
 mod windows;
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -305,16 +306,16 @@ impl Csv {
                     "{field} is empty; it must name at least one column"
                 )));
             }
-            let mut named = columns.iter().enumerate();
-            if let Some((_, column)) = named.find(|(n, column)| columns[..*n].contains(column)) {
+            let mut before = HashSet::new();
+            if let Some(column) = columns.iter().find(|column| !before.insert(*column)) {
                 return Err(Error::usage(format!(
                     "{field} names the column `{}` twice; it must name each column once",
                     excerpt(column)
                 )));
             }
         }
-        let mut targets = self.targets.iter();
-        match targets.find(|target| self.inputs.contains(target)) {
+        let inputs: HashSet<&String> = self.inputs.iter().collect();
+        match self.targets.iter().find(|target| inputs.contains(target)) {
             Some(target) if self.horizon == 0 => Err(Error::usage(format!(
                 "the column `{}` is in data.inputs and in data.targets, so data.horizon = 0 leaks \
                  the target; for a forecast, set data.horizon to at least 1",
@@ -428,7 +429,8 @@ impl DataSource for Csv {
 
     /// Returns the input that each target is a later value of, if all targets are inputs.
     fn forecast(&self) -> Option<Forecast> {
-        let position = |target| self.inputs.iter().position(|input| input == target);
+        let positions: HashMap<&String, usize> = self.inputs.iter().zip(0..).collect();
+        let position = |target| positions.get(target).copied();
         let inputs: Option<Vec<usize>> = self.targets.iter().map(position).collect();
         let inputs = inputs.filter(|_| self.task == TableTask::Regression)?;
         Some(Forecast {

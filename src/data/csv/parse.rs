@@ -10,6 +10,7 @@ use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 use super::time::{TimeColumn, TimeForm};
 use super::{CellFormat, Csv, TableRows, TableSeries, TableTask, order};
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 use crate::kernels::IGNORE;
 use crate::messages::{did_you_mean, excerpt, listed};
 
@@ -164,6 +165,7 @@ impl Csv {
         let group = columns(&header, self.group.as_slice(), "data.group", path)?;
         let time = columns(&header, self.time.as_slice(), "data.time", path)?;
         let mut read = SeriesReader::default();
+        let mut values = 0;
         records.each(|line, record| {
             let cells = Cells {
                 record,
@@ -184,6 +186,8 @@ impl Csv {
             for &column in &inputs {
                 own.inputs.push(cells.number(column)?);
             }
+            values += inputs.len() as u128;
+            memory_limit::check_values(values).map_err(|problem| Error::file(path, problem))?;
             read_targets(&cells, own)
         })?;
         if read.series.is_empty() {
@@ -382,20 +386,23 @@ fn finite(name: &str) -> Option<f64> {
 
 /// Returns the positions of the columns with these names, which `field` lists.
 fn columns(header: &[String], names: &[String], field: &str, path: &Path) -> Result<Vec<usize>> {
-    let find = |name: &String| {
-        let mut positions = (0..header.len()).filter(|&column| header[column] == *name);
-        match (positions.next(), positions.next()) {
-            (Some(position), None) => Ok(position),
-            (Some(_), Some(_)) => Err(Error::file(
-                path,
-                format!(
-                    "two columns of the header are called `{}`, which {field} names; \
+    // The position of each name, and whether it is the only one.
+    let mut positions: HashMap<&str, (usize, bool)> = HashMap::new();
+    for (position, name) in header.iter().enumerate() {
+        let entry = positions.entry(name).or_insert((position, true));
+        entry.1 = entry.0 == position;
+    }
+    let find = |name: &String| match positions.get(name.as_str()) {
+        Some(&(position, true)) => Ok(position),
+        Some(_) => Err(Error::file(
+            path,
+            format!(
+                "two columns of the header are called `{}`, which {field} names; \
                      each must have a name of its own",
-                    excerpt(name)
-                ),
-            )),
-            (None, _) => Err(Error::file(path, no_column(header, name, field))),
-        }
+                excerpt(name)
+            ),
+        )),
+        None => Err(Error::file(path, no_column(header, name, field))),
     };
     names.iter().map(find).collect()
 }

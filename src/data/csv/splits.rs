@@ -11,7 +11,7 @@ use super::pieces::Piece;
 use super::{Csv, TableRows, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::files;
-use crate::messages::{excerpt, named};
+use crate::messages::{excerpt, named, shown_path};
 
 /// The largest file of a table, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -294,7 +294,7 @@ impl Csv {
         };
         Ok((!filled.is_empty()).then(|| {
             let total: usize = counts.iter().sum();
-            let path = path.display();
+            let path = shown_path(path);
             format!(
                 "{path}: {total} missing inputs are filled with {how}: {}",
                 named(&filled)

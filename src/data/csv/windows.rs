@@ -8,8 +8,9 @@ use super::super::source::{PredictionInputs, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 use crate::kernels::{IGNORE, MISSING};
-use crate::messages::named;
+use crate::messages::{named, shown_path};
 
 /// Consecutive rows of a series.
 struct TableWindow<'a> {
@@ -48,7 +49,7 @@ impl Csv {
             return Err(Error::data(format!(
                 "{}: no target of the {name} split has a value; a model needs some to learn from \
                  or to be scored by",
-                self.path.display()
+                shown_path(&self.path)
             )));
         }
         let lengths = windows.iter().map(|window| window.rows.len() as u32);
@@ -152,7 +153,7 @@ impl Csv {
             Some(Split::Validation) => ("validation", "data.validation_fraction"),
             Some(Split::Test) => ("test", "data.test_fraction"),
         };
-        let path = self.path.display();
+        let path = shown_path(&self.path);
         if count == 0 {
             return Err(Error::data(format!(
                 "{path}: the longest series of the {name} split has {longest} rows, and a window \
@@ -170,7 +171,8 @@ impl Csv {
                  reduce data.steps or increase data.stride"
             )));
         }
-        Ok(())
+        let checked = memory_limit::check_values(values);
+        checked.map_err(|problem| Error::file(&self.path, problem))
     }
 
     /// `[N, T, I]`, padded with zeros.
@@ -264,6 +266,7 @@ impl Csv {
                 ),
             ));
         }
+        memory_limit::check_values(values).map_err(|problem| Error::file(path, problem))?;
         let short = series
             .iter()
             .filter(|series| series.rows() < self.steps.unwrap_or(1));

@@ -8,9 +8,14 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::super::Split;
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
+use crate::messages::shown_path;
 
 /// The most values of a file, one byte each, unpacked: kernels count with 32 bits.
 const LARGEST: u64 = u32::MAX as u64;
+
+/// Copies of the values of a file that there are at a time: as read, and as splits.
+const COPIES: u64 = 2;
 
 /// What a file holds, with `N` sizes in its header.
 pub(super) struct IdxFormat<const N: usize> {
@@ -61,7 +66,7 @@ pub(super) fn find_file<const N: usize>(
         format!(
             "not found, because there is no directory {}; \
              set data.path to the directory of the IDX files",
-            directory.display()
+            shown_path(directory)
         )
     };
     Err(Error::file(&candidates[0], problem))
@@ -99,8 +104,11 @@ pub(super) fn read<const N: usize>(
     };
     // Memory grows with the bytes read, not with the size in the header. One byte more is requested
     // to detect trailing bytes, and so that gzip verifies its checksum.
-    let values = read_at_most(&mut file, path, expected + 1)?;
+    let most = memory_limit::limit() / COPIES;
+    let values = read_at_most(&mut file, path, (expected + 1).min(most.saturating_add(1)))?;
     let found = values.len() as u64;
+    let used = memory_limit::check(u128::from(found) * u128::from(COPIES));
+    used.map_err(|problem| Error::file(path, problem))?;
     if found == expected {
         return Ok((sizes, values));
     }

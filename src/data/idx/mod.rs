@@ -21,6 +21,7 @@ use super::source::{
 use super::{Dataset, Inputs, MAX_VALUES, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
+use crate::messages::shown_path;
 use crate::network::{Loss, Reads};
 use crate::rng::{Philox, Stream};
 
@@ -218,7 +219,7 @@ pub fn read_split<R: BufRead>(
             format!(
                 "holds {label_count} labels, but {} holds {count} images; \
                  each image needs one label",
-                images_path.display()
+                shown_path(images_path)
             ),
         ));
     }
@@ -274,7 +275,7 @@ fn first_directory(path: &Path, candidates: &[PathBuf]) -> Result<PathBuf> {
         return Ok(found.clone());
     }
     let others = candidates.iter().skip(1);
-    let others: Vec<String> = others.map(|other| other.display().to_string()).collect();
+    let others: Vec<String> = others.map(|other| shown_path(other)).collect();
     let tried = if others.is_empty() {
         String::new()
     } else {

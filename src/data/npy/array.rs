@@ -2,7 +2,12 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "tables")]
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+
 use super::super::preparation::{Missing, Normal, Preparation};
+#[cfg(feature = "tables")]
+use super::super::stored::StoredElement;
 use super::inputs::{clear_padding, padded};
 use crate::numeric::real::Real;
 
@@ -46,6 +51,62 @@ impl Elements {
             Elements::Texts(texts) => texts.len(),
         }
     }
+}
+
+#[cfg(feature = "tables")]
+impl Elements {
+    /// Adds numbers from the bytes of a file.
+    ///
+    /// # Errors
+    /// A clause for an integer that i64 does not have, and for a boolean that is none.
+    pub(super) fn extend(&mut self, bytes: &[u8], element: StoredElement) -> Result<(), String> {
+        let words = bytes.chunks_exact(element.size);
+        let words = words.map(|bytes| element.word(bytes));
+        match self {
+            Elements::Floats(values) => {
+                values.extend(words.map(|word| f32::from_bits(word as u32)))
+            }
+            Elements::Doubles(values) => values.extend(words.map(f64::from_bits)),
+            Elements::Integers(values) => {
+                for word in words {
+                    values.push(integer(word, element)?);
+                }
+            }
+            Elements::Texts(_) => return Err("numbers follow texts".into()),
+        }
+        Ok(())
+    }
+
+    /// Returns column-major elements in row-major order.
+    pub(super) fn row_major(self, shape: &[usize]) -> Result<Elements, String> {
+        Ok(match self {
+            Elements::Floats(values) => Elements::Floats(row_major(values, shape)?),
+            Elements::Doubles(values) => Elements::Doubles(row_major(values, shape)?),
+            Elements::Integers(values) => Elements::Integers(row_major(values, shape)?),
+            Elements::Texts(texts) => Elements::Texts(row_major(texts, shape)?),
+        })
+    }
+}
+
+/// The integer of the bytes of an element.
+#[cfg(feature = "tables")]
+fn integer(word: u64, element: StoredElement) -> Result<i64, String> {
+    let unused = 64 - 8 * element.size as u32;
+    match element.kind {
+        'i' => Ok((word << unused) as i64 >> unused),
+        'b' if word > 1 => Err(format!(
+            "it has the boolean {word}; booleans must be 0 or 1"
+        )),
+        _ => i64::try_from(word)
+            .map_err(|_| format!("it has {word}; integers must be at most {}", i64::MAX)),
+    }
+}
+
+#[cfg(feature = "tables")]
+fn row_major<E: Clone>(elements: Vec<E>, shape: &[usize]) -> Result<Vec<E>, String> {
+    let array = ArrayD::from_shape_vec(IxDyn(shape).f(), elements);
+    let array = array.map_err(|error| format!("cannot be read as an array: {error}"))?;
+    Ok(array.iter().cloned().collect())
 }
 
 impl Array {

@@ -1,28 +1,29 @@
 //! Arrays in files: a directory of `.npy` files, or an `.npz` archive.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ndarray::{ArrayD, IxDyn, ShapeBuilder};
-use ndarray_npy::{ReadNpyExt, ReadableElement};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::super::MAX_VALUES;
-use super::super::stored::StoredArray;
+use super::super::stored::{StoredArray, StoredElement};
 use super::header::{ArrayHeader, LARGEST_HEADER, check_bytes, describe};
 use super::texts::texts;
 use super::{Array, Elements};
 use crate::error::{Error, Result};
-use crate::io::files;
+use crate::io::{files, memory_limit};
 use crate::messages::{did_you_mean, excerpt, listed};
 
 /// The largest array, in bytes, unpacked too: the most values of a split, in f64.
 const LARGEST_ARRAY: u64 = 8 * MAX_VALUES;
 /// The largest array of inputs, in bytes, that is read into memory if it can be read from disk.
 const LARGEST_IN_MEMORY: u64 = 256 << 20;
+/// Elements that are read at a time.
+const BLOCK: usize = 1 << 13;
 /// The most members of an archive that a message lists.
 const MOST_LISTED: usize = 20;
 
@@ -163,27 +164,20 @@ impl<R: Read + Seek> ArrayFiles<R> {
     /// [`Error::File`] if there is none, or it cannot be read.
     pub fn array(&mut self, name: &str) -> Result<Array> {
         let path = self.path_of(name);
-        match self.bytes(name, &path) {
-            Ok(Some(bytes)) => parse(&bytes, &path),
-            Ok(None) => Err(Error::file(&path, self.no_array(name))),
-            Err(error) => Err(Error::file(
-                &path,
-                format!("the array cannot be read: {error}"),
-            )),
-        }
-    }
-
-    /// Returns the bytes of an array; `None` if there is none of that name.
-    fn bytes(&mut self, name: &str, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let refused = |problem: String| Error::file(&path, problem);
+        let unreadable =
+            |error: &dyn Display| refused(format!("the array cannot be read: {error}"));
+        let missing = self.no_array(name);
         match self {
-            ArrayFiles::Directory { .. } if !path.is_file() => Ok(None),
-            ArrayFiles::Directory { .. } => {
-                files::read_at_most(File::open(path)?, LARGEST_ARRAY).map(Some)
-            }
+            ArrayFiles::Directory { .. } if !path.is_file() => Err(refused(missing)),
+            ArrayFiles::Directory { .. } => read(&path),
             ArrayFiles::Archive { archive, .. } => match archive.by_name(&format!("{name}.npy")) {
-                Ok(member) => files::read_at_most(member, LARGEST_ARRAY).map(Some),
-                Err(ZipError::FileNotFound) => Ok(None),
-                Err(error) => Err(error.into()),
+                Ok(member) => {
+                    let size = member.size();
+                    read_array(member, size).map_err(refused)
+                }
+                Err(ZipError::FileNotFound) => Err(refused(missing)),
+                Err(error) => Err(unreadable(&error)),
             },
         }
     }
@@ -204,10 +198,10 @@ impl<R: Read + Seek> ArrayFiles<R> {
 
 /// Reads the array of a file.
 pub(super) fn read(path: &Path) -> Result<Array> {
-    let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_ARRAY));
-    let bytes =
-        bytes.map_err(|error| Error::file(path, format!("the array cannot be read: {error}")))?;
-    parse(&bytes, path)
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (size, file) =
+        opened.map_err(|error| Error::file(path, format!("the array cannot be read: {error}")))?;
+    read_array(BufReader::new(file), size).map_err(|problem| Error::file(path, problem))
 }
 
 /// Parses the bytes of an `.npy` file; errors name `path`.
@@ -216,67 +210,99 @@ pub(super) fn read(path: &Path) -> Result<Array> {
 /// [`Error::File`] for bytes that are no `.npy` file, too few or too many bytes, and for elements
 /// that are neither real numbers nor texts.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Array> {
-    parse_bytes(bytes).map_err(|problem| Error::file(path, problem))
+    read_array(bytes, bytes.len() as u64).map_err(|problem| Error::file(path, problem))
 }
 
-fn parse_bytes(bytes: &[u8]) -> Result<Array, String> {
+/// Reads an array of `size` bytes with its header. Memory grows with the bytes that are read, and
+/// what the elements need is checked before.
+///
+/// # Errors
+/// A clause.
+pub(crate) fn read_array(mut reader: impl Read, size: u64) -> Result<Array, String> {
+    let unreadable = |error: io::Error| format!("the array cannot be read: {error}");
+    let mut head = vec![];
+    let longest = LARGEST_HEADER as u64 + 12;
+    (&mut reader)
+        .take(longest)
+        .read_to_end(&mut head)
+        .map_err(unreadable)?;
     let ArrayHeader {
         shape,
         element,
         is_row_major,
         length,
-    } = describe(bytes)?;
-    check_bytes(&shape, element.size, (bytes.len() - length) as u64)?;
-    let elements = match (element.kind, element.size) {
-        ('f', 4) => Elements::Floats(elements(bytes)?),
-        ('f', _) => Elements::Doubles(elements(bytes)?),
-        ('i', 1) => Elements::Integers(integers::<i8>(bytes)?),
-        ('i', 2) => Elements::Integers(integers::<i16>(bytes)?),
-        ('i', 4) => Elements::Integers(integers::<i32>(bytes)?),
-        ('i', _) => Elements::Integers(integers::<i64>(bytes)?),
-        ('u', 1) => Elements::Integers(integers::<u8>(bytes)?),
-        ('u', 2) => Elements::Integers(integers::<u16>(bytes)?),
-        ('u', 4) => Elements::Integers(integers::<u32>(bytes)?),
-        ('u', _) => Elements::Integers(integers_of_u64(bytes)?),
-        ('U' | 'S', _) => {
-            let texts = texts(&bytes[length..], element)?;
-            Elements::Texts(if is_row_major {
-                texts
-            } else {
-                row_major(texts, &shape)?
-            })
-        }
-        _ => Elements::Integers(integers::<bool>(bytes)?),
+    } = describe(&head)?;
+    check_bytes(&shape, element.size, size.saturating_sub(length as u64))?;
+    // As a product it is at most the bytes of the file.
+    let count: usize = shape.iter().product();
+    check_memory(count, element)?;
+    let body = head[length..].chain(reader);
+    let (elements, more) = read_elements(body, count, element)?;
+    if more || elements.len() != count {
+        let found = if more { "more" } else { "fewer" };
+        return Err(format!(
+            "{found} bytes follow the header than it says; the file is damaged: copy or write it \
+             again"
+        ));
+    }
+    let elements = if is_row_major {
+        elements
+    } else {
+        elements.row_major(&shape)?
     };
     Ok(Array { shape, elements })
 }
 
-/// Returns an array's elements in row-major order, whatever the order of the file.
-fn elements<E: ReadableElement + Copy>(bytes: &[u8]) -> Result<Vec<E>, String> {
-    let array = ArrayD::<E>::read_npy(bytes)
-        .map_err(|error| format!("cannot be read as an array: {error}"))?;
-    Ok(if array.is_standard_layout() {
-        array.into_raw_vec_and_offset().0
-    } else {
-        array.iter().copied().collect()
-    })
-}
-
-/// Returns column-major elements in row-major order.
-fn row_major(texts: Vec<String>, shape: &[usize]) -> Result<Vec<String>, String> {
-    let array = ArrayD::from_shape_vec(IxDyn(shape).f(), texts);
-    let array = array.map_err(|error| format!("cannot be read as an array: {error}"))?;
-    Ok(array.iter().cloned().collect())
-}
-
-fn integers<E: ReadableElement + Copy + Into<i64>>(bytes: &[u8]) -> Result<Vec<i64>, String> {
-    Ok(elements::<E>(bytes)?.into_iter().map(Into::into).collect())
-}
-
-fn integers_of_u64(bytes: &[u8]) -> Result<Vec<i64>, String> {
-    let signed = |value| {
-        let too_large = |_| format!("it has {value}; integers must be at most {}", i64::MAX);
-        i64::try_from(value).map_err(too_large)
+/// Checks the memory of an array, and of the values that a network reads in f32.
+fn check_memory(count: usize, element: StoredElement) -> Result<(), String> {
+    let kept = match (element.kind, element.size) {
+        ('f', size) => size,
+        // With the bytes of the file, and the header of a string.
+        ('U' | 'S', size) => 2 * size + 24,
+        _ => 8,
     };
-    elements::<u64>(bytes)?.into_iter().map(signed).collect()
+    let needed = count as u128 * (kept as u128 + 4);
+    memory_limit::check(needed).map_err(|problem| problem.to_string())?;
+    let limit = LARGEST_ARRAY / 8;
+    if count as u64 > limit {
+        return Err(format!(
+            "it has {count} elements; at most {limit} are read into memory"
+        ));
+    }
+    Ok(())
+}
+
+/// Reads `count` elements and returns them, and whether there are more bytes.
+fn read_elements(
+    mut reader: impl Read,
+    count: usize,
+    element: StoredElement,
+) -> Result<(Elements, bool), String> {
+    let unreadable = |error: io::Error| format!("the array cannot be read: {error}");
+    if "US".contains(element.kind) {
+        let size = count as u64 * element.size as u64;
+        let bytes = (&mut reader).take(size);
+        let bytes = files::read_at_most(bytes, size).map_err(unreadable)?;
+        let more = reader.read(&mut [0]).map_err(unreadable)? > 0;
+        return Ok((Elements::Texts(texts(&bytes, element)?), more));
+    }
+    let mut elements = match (element.kind, element.size) {
+        ('f', 4) => Elements::Floats(vec![]),
+        ('f', _) => Elements::Doubles(vec![]),
+        _ => Elements::Integers(vec![]),
+    };
+    let mut left = count;
+    let mut bytes = vec![0; BLOCK * element.size];
+    while left > 0 {
+        let block = &mut bytes[..left.min(BLOCK) * element.size];
+        match reader.read_exact(block) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok((elements, false)),
+            read => read.map_err(unreadable)?,
+        }
+        elements.extend(block, element)?;
+        left -= block.len() / element.size;
+    }
+    // The end of a member of an archive also has its checksum checked.
+    let more = reader.read(&mut [0]).map_err(unreadable)? > 0;
+    Ok((elements, more))
 }

@@ -27,7 +27,7 @@ pub(super) struct ArrayHeader {
 
 /// Refuses headers that the parser of `ndarray-npy` cannot handle: it trusts the length of a header
 /// and recurses at every bracket.
-pub(crate) fn check_header(bytes: &[u8]) -> Result<(), String> {
+fn check_header(bytes: &[u8]) -> Result<(), String> {
     if !bytes.starts_with(b"\x93NUMPY") {
         return Err(
             "not an .npy array: its first bytes are wrong; write it with numpy.save".into(),
@@ -125,10 +125,20 @@ fn remedy(kind_and_size: &str) -> &'static str {
     }
 }
 
-/// Checks that the number of bytes after the header is the one that it says.
+/// Checks that the number of bytes after the header is the one that it says, and that the extents
+/// can be those of an array in memory: also beside an extent of 0, where all products are 0.
 pub(super) fn check_bytes(shape: &[usize], size: usize, found: u64) -> Result<(), String> {
-    let extents = shape.iter().map(|&extent| extent as u128);
-    let needed = extents.fold(size as u128, u128::saturating_mul);
+    let bytes = |extents: &[usize], least: usize| {
+        let extents = extents.iter().map(|&extent| extent.max(least) as u128);
+        extents.fold(size as u128, u128::saturating_mul)
+    };
+    if bytes(shape, 1) > isize::MAX as u128 {
+        return Err(format!(
+            "the header says {shape:?} elements of {size} bytes, which is more than any memory \
+             holds; the file is damaged: copy or write it again"
+        ));
+    }
+    let needed = bytes(shape, 0);
     if needed == u128::from(found) {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use super::super::stored::{StoredArray, StoredSequences};
 use super::sequences::{FoundInputs, FoundSequences};
 use super::{Array, ArrayFiles, Npy};
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 
 /// The sequences of an array of inputs.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +103,7 @@ impl Npy {
                  must be a file in a directory (numpy.save), which is read from disk"
             )));
         }
+        memory_limit::check_values(values).map_err(|problem| refuse(problem.to_string()))?;
         let inputs = match self.vocabulary {
             None => input_values(array, &layout, lengths.as_deref()),
             Some(vocabulary) => input_tokens(&array, &layout, lengths.as_deref(), vocabulary),

@@ -4,6 +4,7 @@ use super::super::Split;
 use super::super::labelled::{LabelledData, LabelledRequest};
 use super::{ArrayFiles, Npy};
 use crate::error::{Error, Result};
+use crate::messages::shown_path;
 
 /// The arrays of a path to read: their names, and the split that these are.
 struct ChosenArrays {
@@ -30,7 +31,7 @@ impl Npy {
         if let Some(lengths) = names.lengths.take_if(|lengths| !present.contains(lengths)) {
             notes.push(format!(
                 "{} has no array {lengths}; every sequence is evaluated at full length",
-                path.display()
+                shown_path(path)
             ));
         }
         if request.preparation.classes.is_empty() {

@@ -19,9 +19,9 @@ mod texts;
 use std::path::{Path, PathBuf};
 
 pub use array::{Array, Elements};
-pub use files::{ArrayFiles, parse};
 #[cfg(feature = "formats")]
-pub(crate) use header::check_header;
+pub(crate) use files::read_array;
+pub use files::{ArrayFiles, parse};
 use serde::{Deserialize, Serialize};
 
 use super::labelled::{LabelledData, LabelledRequest};

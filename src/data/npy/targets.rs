@@ -7,6 +7,7 @@ use super::super::MAX_VALUES;
 use super::array::Numbers;
 use super::{Array, ArrayFiles, Elements, Npy};
 use crate::error::{Error, Result};
+use crate::io::memory_limit;
 
 /// The sequences that targets belong to.
 pub(super) struct InputSizes<'a> {
@@ -70,6 +71,9 @@ impl FoundValues {
                 "each target has {width} values; there must be at least one, \
                  and at most {MAX_VALUES} values in all"
             ));
+        }
+        if per_step {
+            memory_limit::check_values(size).map_err(|problem| problem.to_string())?;
         }
         let mut values = array.numbers("targets")?;
         if let (true, Some(lengths)) = (per_step, inputs.lengths) {

@@ -3,13 +3,11 @@
 use std::fmt::Display;
 use std::io::Cursor;
 
-use ndarray::{ArrayViewD, CowArray};
-use ndarray_npy::ViewNpyExt;
 use serde_json::Value;
 use zip::ZipArchive;
 use zip::read::ZipFile;
 
-use crate::data::npy;
+use crate::data::npy::{self, Elements};
 use crate::io::files;
 use crate::network::Parameter;
 
@@ -18,8 +16,8 @@ const WEIGHTS: &str = "model.weights.h5";
 const CONFIG: &str = "config.json";
 /// The largest description of a model in bytes.
 const LARGEST_CONFIG: u64 = 1 << 24;
-/// The largest array of a file in bytes.
-const LARGEST_ARRAY: u64 = 1 << 32;
+/// The largest file of weights in bytes.
+const LARGEST_WEIGHTS: u64 = 1 << 32;
 /// The largest number of arrays of an `.npz`.
 const MOST_ARRAYS: usize = 1 << 16;
 
@@ -64,7 +62,7 @@ fn read_keras(archive: &mut Archive) -> Result<ArchiveContents, String> {
     Ok(ArchiveContents::Model {
         description: serde_json::from_slice(&config)
             .map_err(|error| format!("{CONFIG}: {error}"))?,
-        weights: member(WEIGHTS, LARGEST_ARRAY)?,
+        weights: member(WEIGHTS, LARGEST_WEIGHTS)?,
     })
 }
 
@@ -86,15 +84,14 @@ fn read_npz(archive: &mut Archive) -> Result<Vec<Parameter>, String> {
 }
 
 fn read_array(file: ZipFile<Cursor<&[u8]>>, name: &str) -> Result<Parameter, String> {
-    let bytes = files::read_at_most(file, LARGEST_ARRAY).map_err(|error| format!(": {error}"))?;
-    npy::check_header(&bytes).map_err(|problem| format!(": {problem}"))?;
-    // A view depends on the number of bytes that there are, and not on the header alone.
-    let view = ArrayViewD::<f32>::view_npy(&bytes)
-        .map_err(|error| format!(" cannot be read: {error}; gatescan reads float32"))?;
-    let view = CowArray::from(view);
+    let size = file.size();
+    let array = npy::read_array(file, size).map_err(|problem| format!(": {problem}"))?;
+    let Elements::Floats(values) = array.elements else {
+        return Err(" cannot be read: gatescan reads float32".into());
+    };
     Ok(Parameter {
         name: name.into(),
-        shape: view.shape().to_vec(),
-        values: view.iter().copied().collect(),
+        shape: array.shape,
+        values,
     })
 }

@@ -8,7 +8,7 @@ use crate::data::npy::{Array, ArrayFiles, Elements, Npy};
 use crate::data::preparation::Missing;
 use crate::data::{DataSource, SplitBy, Splits};
 use crate::error::{Error, Result};
-use crate::messages::excerpt;
+use crate::messages::{excerpt, named};
 use crate::network::{Loss, Reads};
 use crate::recipe::DataRecipe;
 
@@ -23,7 +23,39 @@ const TARGET_NAMES: [&str; 7] = [
 struct FoundArrays {
     /// Sorted.
     names: Vec<String>,
-    by_name: HashMap<String, Array>,
+    by_name: HashMap<String, FoundArray>,
+}
+
+/// What a proposal depends on of an array.
+struct FoundArray {
+    /// Without elements, unless it may be the targets: they may take most of the memory.
+    array: Array,
+    /// The type and range of its elements, in a phrase.
+    contents: String,
+    /// Missing values.
+    missing: usize,
+}
+
+impl FoundArray {
+    fn of(name: &str, array: Array) -> FoundArray {
+        let (contents, missing) = (contents(&array), missing(&array));
+        let may_be_targets = TARGET_NAMES
+            .iter()
+            .any(|candidate| name.eq_ignore_ascii_case(candidate));
+        let elements = if may_be_targets {
+            array.elements
+        } else {
+            Elements::Floats(vec![])
+        };
+        FoundArray {
+            array: Array {
+                shape: array.shape,
+                elements,
+            },
+            contents,
+            missing,
+        }
+    }
 }
 
 /// The most different numbers that are taken for classes where few occur twice.
@@ -39,8 +71,8 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
     let (Some(inputs), Some(targets)) = (inputs, targets) else {
         return Err(Error::file(path, arrays.no_roles()));
     };
-    let steps = arrays.by_name[&inputs].shape.get(1).copied();
-    let kind = TargetKind::of(&targets, &arrays.by_name[&targets], steps);
+    let steps = arrays.by_name[&inputs].array.shape.get(1).copied();
+    let kind = TargetKind::of(&targets, &arrays.by_name[&targets].array, steps);
     let is_classification = kind != TargetKind::Values;
     let groups = arrays.called(&["groups", "group"]);
     let npy = Npy {
@@ -54,7 +86,7 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
         } else {
             SplitBy::Random
         },
-        missing: if missing(&arrays.by_name[&inputs]) > 0 {
+        missing: if arrays.by_name[&inputs].missing > 0 {
             Missing::Mean
         } else {
             Missing::Refuse
@@ -75,7 +107,7 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
             splits.train.steps
         ),
         parts: arrays.parts(&npy),
-        task: kind.task(&targets, &arrays.by_name[&targets], unit, &splits),
+        task: kind.task(&targets, &arrays.by_name[&targets].array, unit, &splits),
         findings: vec![],
         data: DataRecipe::Npy(npy),
         reads,
@@ -185,7 +217,7 @@ impl FoundArrays {
                 },
                 _ => files.array(name)?,
             };
-            by_name.insert(name.clone(), array);
+            by_name.insert(name.clone(), FoundArray::of(name, array));
         }
         Ok(FoundArrays { names, by_name })
     }
@@ -201,7 +233,7 @@ impl FoundArrays {
 
     /// Returns the name of the largest array of three dimensions.
     fn largest(&self) -> Option<String> {
-        let shape = |name: &String| &self.by_name[name].shape;
+        let shape = |name: &String| &self.by_name[name].array.shape;
         let three = self.names.iter().filter(|name| shape(name).len() == 3);
         let size = |&name: &&String| {
             let extents = shape(name).iter().map(|&extent| extent as u128);
@@ -215,7 +247,7 @@ impl FoundArrays {
         let names = if self.names.is_empty() {
             "(none)".to_string()
         } else {
-            self.names.join(", ")
+            named(&self.names)
         };
         format!(
             "holds the arrays {names}; there must be inputs (called inputs or x) and targets \
@@ -226,13 +258,12 @@ impl FoundArrays {
 
     fn parts(&self, npy: &Npy) -> Vec<DataPart> {
         let part = |name: &String| {
-            let array = &self.by_name[name];
-            let shape: Vec<String> = array.shape.iter().map(usize::to_string).collect();
-            let contents = contents(array);
+            let found = &self.by_name[name];
+            let shape: Vec<String> = found.array.shape.iter().map(usize::to_string).collect();
             DataPart {
                 name: name.clone(),
-                contents: format!("[{}] {contents}", shape.join(", ")),
-                missing: missing(array),
+                contents: format!("[{}] {}", shape.join(", "), found.contents),
+                missing: found.missing,
                 role: self.role(name, npy),
             }
         };

@@ -53,7 +53,7 @@ pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
     recipe.batch_size = budget.batch_size;
     recipe.network.set_hidden_size(budget.hidden_size);
     recipe.optimizer = if is_linear {
-        Optimizer::adamw(LINEAR_LEARNING_RATE, LINEAR_WEIGHT_DECAY)
+        linear_optimizer()
     } else {
         Optimizer::adam(budget.learning_rate)
     };
@@ -74,4 +74,12 @@ pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
             ..Dropout::default()
         };
     }
+}
+
+fn linear_optimizer() -> Optimizer {
+    let mut optimizer = Optimizer::adamw(LINEAR_LEARNING_RATE);
+    if let Optimizer::AdamW { weight_decay, .. } = &mut optimizer {
+        *weight_decay = LINEAR_WEIGHT_DECAY;
+    }
+    optimizer
 }

@@ -6,9 +6,15 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::rc::Rc;
 
+use safetensors::Dtype;
+
 use super::*;
+use crate::io::crc32;
 use crate::io::disk::SyncWrite;
+use crate::model::file::{CHECKSUM, RUN_KEY, StoredTensor, serialize, to_le_bytes};
 use crate::recipe::Recipe;
+use crate::train::checkpoint::{MetricsMark, check_size};
+use crate::train::{DataChecksums, SplitChecksums};
 
 /// A simulated disk: all written data while the computer runs, less after a crash.
 #[derive(Debug, Clone, Default)]
@@ -149,7 +155,16 @@ fn checkpoint(step: usize) -> Checkpoint {
         network,
         preparation: Default::default(),
         position,
-        data: 7,
+        data: DataChecksums::Splits(SplitChecksums {
+            train: 7,
+            train_with_sizes: 8,
+            validation: None,
+            test: Some(9),
+        }),
+        metrics: Some(MetricsMark {
+            lines: step as u64,
+            crc32: 10,
+        }),
         parameters,
         states: vec![],
         best: None,
@@ -293,4 +308,89 @@ fn every_damaged_byte_is_detected() {
             "cut at {place}"
         );
     }
+}
+
+/// The bytes of a file of version 1, which repeats the metrics of all epochs.
+fn version_1(losses: &[f64]) -> Vec<u8> {
+    let Checkpoint {
+        recipe,
+        network,
+        parameters,
+        ..
+    } = checkpoint(3);
+    let epochs = losses.iter().enumerate().map(|(n, loss)| {
+        serde_json::json!({
+            "epoch": n + 1, "train_loss": loss, "train_accuracy": null,
+            "train_last_step_loss": null, "test_loss": null, "test_accuracy": null,
+            "test_last_step_loss": null, "sequences_per_second": 0.0, "seconds": 0.0,
+        })
+    });
+    let totals = serde_json::json!({
+        "loss": 0.5, "hits": 1.0, "labelled": 2.0, "last_loss": 0.0, "last_labelled": 0.0,
+    });
+    let description = serde_json::json!({
+        "version": 1, "network": network, "recipe": recipe, "data_crc32": 7,
+        "position": {
+            "step": 3, "epochs": epochs.collect::<Vec<_>>(), "best_step": 2,
+            "totals": totals, "unreported": 0.25,
+        },
+    });
+    let tensors = [
+        StoredTensor {
+            name: "parameters".into(),
+            dtype: Dtype::F32,
+            shape: vec![parameters.len()],
+            bytes: to_le_bytes(&parameters),
+        },
+        StoredTensor {
+            name: CHECKSUM.into(),
+            dtype: Dtype::U8,
+            shape: vec![4],
+            bytes: vec![0; 4],
+        },
+    ];
+    let mut bytes = serialize(RUN_KEY, &description, &tensors).expect("it is small");
+    let end = bytes.len() - 4;
+    let sum = crc32(&[&bytes[..end]]).to_le_bytes();
+    bytes[end..].copy_from_slice(&sum);
+    bytes
+}
+
+#[test]
+fn files_of_version_1_are_read_and_those_of_later_versions_refused() {
+    let read = Checkpoint::from_bytes(&version_1(&[2.0, 1.0, 1.5])).expect("it is read");
+    let position = &read.position;
+    assert_eq!((position.step, position.epochs), (3, 3));
+    let epoch = |metrics: &Option<crate::train::EpochMetrics>| metrics.as_ref().map(|m| m.epoch);
+    assert_eq!(
+        (epoch(&position.best), epoch(&position.last)),
+        (Some(2), Some(3))
+    );
+    assert_eq!((read.data, read.metrics), (DataChecksums::Train(7), None));
+    // It is written as a file of the new version only with the checksums of all splits.
+    assert!(read.to_bytes().is_err());
+    let mut later = version_1(&[]);
+    let key = b"version\\\":";
+    let at = later.windows(key.len()).position(|bytes| bytes == key);
+    later[at.expect("it is there") + key.len()] = b'3';
+    let problem = Checkpoint::from_bytes(&later).expect_err("it is of a later version");
+    assert!(problem.contains("newer gatescan (version 3"), "{problem}");
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_written() {
+    let mut large = checkpoint(3);
+    large.preparation.classes = vec!["x".repeat(1 << 16); 300];
+    let problem = large.to_bytes().expect_err("its header is too large");
+    assert!(
+        problem.contains("gatescan reads at most 16777216"),
+        "{problem}"
+    );
+    let (recipe, network) = (&large.recipe, &large.network);
+    let error = check_size(recipe, network, &large.preparation).expect_err("nor is it begun");
+    assert!(
+        error.is_usage() && error.to_string().contains("could not be saved"),
+        "{error}"
+    );
+    check_size(recipe, network, &checkpoint(3).preparation).expect("it is small");
 }

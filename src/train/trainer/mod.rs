@@ -6,7 +6,8 @@ mod timing;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::checks::{check_data, checksum};
+use super::checks::check_data;
+use super::checksums::DataChecksums;
 use super::diagnose::{Diagnosis, Finding, run_call_by_call};
 use super::evaluation::EvaluationProgress;
 use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
@@ -63,8 +64,7 @@ pub struct Trainer {
     test: Option<Feed>,
     validation: Option<Feed>,
     splits: Splits,
-    /// CRC-32 of the training data.
-    data_checksum: u32,
+    checksums: DataChecksums,
     position: Position,
     /// The flat parameters after the best epoch, where the recipe keeps them.
     best: Option<Vec<f32>>,
@@ -143,7 +143,7 @@ impl Trainer {
             test: recording.test,
             validation: recording.validation,
             splits: data.clone(),
-            data_checksum: checksum(train)?,
+            checksums: DataChecksums::of(data)?,
             position: Position::default(),
             best: None,
         })
@@ -192,12 +192,12 @@ impl Trainer {
 
     /// Why the run is over, if it is.
     fn ending(&self) -> Option<Ending> {
-        let Position { step, epochs, .. } = &self.position;
+        let Position { step, epochs, .. } = self.position;
         let patience = self.recipe.patience.unwrap_or(usize::MAX);
-        if *step > epochs.len() * self.train.steps() {
+        if step > epochs * self.train.steps() {
             // In the middle of an epoch, or before its evaluation.
             None
-        } else if *step >= self.last_step() {
+        } else if step >= self.last_step() {
             Some(Ending::Complete)
         } else {
             (self.position.stalled() >= patience).then_some(Ending::Stalled)
@@ -226,7 +226,7 @@ impl Trainer {
 
     /// Starts the pass of the current epoch at the current position.
     fn begin_epoch(&mut self) -> Result<EpochPass> {
-        let epoch = self.position.epochs.len();
+        let epoch = self.position.epochs;
         let mut shuffle = Philox::new(self.recipe.seed, Stream::Shuffle(epoch as u32));
         let order = shuffle.permutation(self.train.count());
         let before = epoch * self.train.steps();
@@ -341,7 +341,7 @@ impl Trainer {
         let is_text = self.splits.preparation.vocabulary.is_some();
         let test_loss = tested.map(|scores| scores.loss);
         EpochMetrics {
-            epoch: self.position.epochs.len() + 1,
+            epoch: self.position.epochs + 1,
             train_loss: trained.loss(),
             train_accuracy: self.accuracy(trained),
             train_last_step_loss: trained.last_step_loss(network, &self.train),
@@ -373,8 +373,7 @@ impl Trainer {
                 ),
             });
         }
-        self.position.epochs.push(metrics.clone());
-        if self.position.stalled() == 0 {
+        if self.position.count_epoch(metrics, &self.recipe.schedule) {
             self.position.best_step = Some(self.position.step);
             if self.recipe.keep_best {
                 self.best = Some(self.executor.read(&self.network.parameters)?);
@@ -447,8 +446,7 @@ impl Trainer {
 
     /// The epoch that [`Trainer::model`] comes from, where the recipe keeps the best.
     pub fn best(&self) -> Option<&EpochMetrics> {
-        let best = self.best.as_ref();
-        best.map(|_| &self.position.epochs[self.position.best_epoch()])
+        self.best.as_ref().and(self.position.best.as_ref())
     }
 
     /// Writes the learning rates of the next `count` updates.
@@ -460,14 +458,13 @@ impl Trainer {
 
     /// The learning rates of the next `count` updates.
     fn rates(&self, count: usize) -> Vec<f32> {
-        let epochs = self.position.epochs.iter();
-        let losses: Vec<f64> = epochs.map(EpochMetrics::monitored_loss).collect();
         let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
         let rate = |n: usize| {
             let progress = RunProgress {
                 step: self.position.step + n,
                 steps,
-                losses: &losses,
+                epochs: self.position.epochs,
+                plateaus: self.position.plateaus.count(),
             };
             (f64::from(lr) * self.recipe.schedule.factor(&progress)) as f32
         };

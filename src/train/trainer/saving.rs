@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kernels::control;
 use crate::model::Model;
 use crate::tensor::Tensor;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::position::Position;
 
 impl Trainer {
@@ -15,10 +15,7 @@ impl Trainer {
     /// [`Error::NotFinite`] where a parameter or a moment is not finite; those of the device.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let mut position = self.position.clone();
-        for epoch in &mut position.epochs {
-            // The same run makes the same file, however long it took.
-            (epoch.sequences_per_second, epoch.seconds) = (0.0, 0.0);
-        }
+        position.forget_times();
         let moments = self.read_moments()?;
         let parameters = self.executor.read(&self.network.parameters)?;
         for (name, values) in &moments {
@@ -30,12 +27,22 @@ impl Trainer {
             network: self.network.network.clone(),
             preparation: self.splits.preparation.clone(),
             position,
-            data: self.data_checksum,
+            data: self.checksums,
+            metrics: None,
             parameters,
             moments,
             states: self.read_states()?,
             best: self.best.clone(),
         })
+    }
+
+    /// Checks that a checkpoint of this run can be read back.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a recipe or a preparation that is too large for a file.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let network = &self.network.network;
+        checkpoint::check_size(&self.recipe, network, &self.splits.preparation)
     }
 
     /// The optimizer's moments, in the order of their names.
@@ -92,25 +99,37 @@ impl Trainer {
     /// Returns an error for a checkpoint that this trainer cannot continue.
     fn check_resumes(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.recipe.continues(&checkpoint.recipe)?;
-        if checkpoint.data != self.data_checksum || checkpoint.network != self.network.network {
+        let other_network = checkpoint.network != self.network.network;
+        let other_splits = checkpoint.data.differing(&self.checksums);
+        if other_network || !other_splits.is_empty() {
+            let splits = if other_splits.is_empty() {
+                "training".into()
+            } else {
+                other_splits.join(" and ")
+            };
+            return Err(Error::usage(format!(
+                "the {splits} data are not those that the run began with, so it cannot be resumed \
+                 with them; restore them, or begin a new run",
+            )));
+        }
+        if checkpoint.preparation != self.splits.preparation {
             return Err(Error::usage(
-                "the training data are not those that the run began with, so it cannot be resumed \
-                 with them",
+                "the data are not those that the run began with: their classes, vocabulary, means \
+                 or deviations differ; restore them, or begin a new run",
             ));
         }
-        let Position { step, epochs, .. } = &checkpoint.position;
+        let Position { step, epochs, .. } = checkpoint.position;
         let last = self.last_step();
-        if *step > last {
+        if step > last {
             return Err(Error::usage(format!(
                 "the run has made {step} updates, and with these epochs or steps it would end \
                  after {last}"
             )));
         }
-        if *step < epochs.len() * self.train.steps() && *step < last {
+        if step < epochs.saturating_mul(self.train.steps()) && step < last {
             return Err(Error::usage(format!(
-                "the run ended in the middle of its epoch {} because of `steps`, and was evaluated \
-                 there; it cannot be extended",
-                epochs.len()
+                "the run ended in the middle of its epoch {epochs} because of `steps`, and was \
+                 evaluated there; it cannot be extended",
             )));
         }
         Ok(())

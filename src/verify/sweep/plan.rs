@@ -76,7 +76,7 @@ impl Tiles {
             Tiles::ShareSums { kib } => Tuning {
                 workgroups: 4 * batch,
                 tile: Tile {
-                    lanes: if tuning.subgroups { 4 } else { 1 },
+                    lanes: tuning.shared_lanes.min(4),
                     ..tile(1, kib)
                 },
                 ..tuning

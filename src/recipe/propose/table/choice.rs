@@ -207,10 +207,7 @@ impl<'a> Choice<'a> {
             if is_used && let Some(sentinel) = column.numbers.sentinel() {
                 findings.push(DataFinding::new(format!("{name} {sentinel}")));
             }
-            if column.is_repeated
-                && column.content() != Content::Nothing
-                && self.table.position(&column.name) == Some(n)
-            {
+            if column.is_repeated && column.content() != Content::Nothing && column.is_first {
                 findings.push(DataFinding::new(format!(
                     "several columns are called {name} and left out: give each a name of its own"
                 )));

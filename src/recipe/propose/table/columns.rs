@@ -61,10 +61,15 @@ impl TableColumns {
         let header = file.header()?;
         let mut columns: Vec<Column> = header.iter().map(|name| Column::new(name)).collect();
         let mut names = HashSet::new();
-        let repeated: HashSet<&String> =
-            header.iter().filter(|name| !names.insert(*name)).collect();
-        for column in &mut columns {
+        let is_first: Vec<bool> = header.iter().map(|name| names.insert(name)).collect();
+        let repeats = header
+            .iter()
+            .zip(&is_first)
+            .filter(|(_, is_first)| !**is_first);
+        let repeated: HashSet<&String> = repeats.map(|(name, _)| name).collect();
+        for (column, is_first) in columns.iter_mut().zip(is_first) {
             column.is_repeated = repeated.contains(&column.name);
+            column.is_first = is_first;
         }
         let format = numbers.cells();
         let mut rows = 0;
@@ -111,6 +116,8 @@ pub(super) struct Column {
     pub name: String,
     /// Whether another column has the same name.
     pub is_repeated: bool,
+    /// Whether no column before it has the same name.
+    pub is_first: bool,
     pub rows: usize,
     /// Empty cells.
     pub empty: usize,
@@ -253,6 +260,7 @@ impl Column {
         Column {
             name: name.to_string(),
             is_repeated: false,
+            is_first: true,
             rows: 0,
             empty: 0,
             numbers: NumberCells::new(),

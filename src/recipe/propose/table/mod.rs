@@ -25,7 +25,7 @@ use crate::data::csv::decode::DecodedTable;
 use crate::data::csv::parse::{Records, with_blank_rows};
 use crate::data::csv::{Csv, TableTask};
 use crate::error::{Error, Result};
-use crate::messages::excerpt;
+use crate::messages::{excerpt, shown_path};
 use crate::network::{Loss, Reads};
 use crate::recipe::DataRecipe;
 
@@ -186,7 +186,7 @@ fn recipe_data(
     if let Some(path) = &test_path {
         findings.push(DataFinding::new(format!(
             "{} lies beside it and is the test split: data.test_path",
-            path.display()
+            shown_path(path)
         )));
     }
     let mut csv = Csv {
