@@ -67,14 +67,17 @@ impl Tiles {
                 tile: tile(groups, 0),
                 ..tuning
             },
-            // Weights are kept while there are no more workgroups than the device computes at once.
+            // Weights are kept while there are no more workgroups than the device computes at once,
+            // in the memory of cores that compute one workgroup each.
             Tiles::KeepWeights { groups, kib } => Tuning {
                 workgroups: batch.div_ceil(4 * groups),
+                cores: batch,
                 tile: tile(groups, kib),
                 ..tuning
             },
             Tiles::ShareSums { kib } => Tuning {
                 workgroups: 4 * batch,
+                cores: batch,
                 tile: Tile {
                     lanes: tuning.shared_lanes.min(4),
                     ..tile(1, kib)
