@@ -61,7 +61,7 @@ fn poison(name: &str, kind: &str) -> String {
     let count = count.trim_end_matches('>');
     let value = match element {
         "f32" => "1e30",
-        "Rows" | "vec4<f32>" => "vec4<f32>(1e30)",
+        "Rows" | "Quad" | "vec4<f32>" => "vec4<f32>(1e30)",
         other => panic!("{name} has elements {other}"),
     };
     format!("for (var i_ = 0u; i_ < {count}; i_++) {{ {name}[i_] = {value}; }}")
