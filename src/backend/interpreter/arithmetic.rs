@@ -183,7 +183,7 @@ impl BinaryFunction {
         match self {
             Add => any(a, b, |a, b| a.wrapping_add(b) < a),
             Subtract => any(a, b, |a, b| a < b),
-            Multiply => any(a, b, |a, b| u64::from(a) * u64::from(b) >> 32 != 0),
+            Multiply => any(a, b, |a, b| (u64::from(a) * u64::from(b)) >> 32 != 0),
             Divide | Remainder => any(a, b, |_, b| b == 0),
             ShiftLeft | ShiftRight | ShiftRightSigned => any(a, b, |_, b| b >= 32),
             AddSigned | SubtractSigned | MultiplySigned | DivideSigned | RemainderSigned => true,
