@@ -22,10 +22,10 @@ computes a bound on the f32 rounding error of every element. ERROR is the larges
 RELATIVE the same divided by the largest magnitude in the argument; a kernel is wrong where \
 ERROR/BOUND is above 1. The exit code is 0 if all cases passed, else 1.
 
-With --device interpreter the shaders' own text is interpreted on the CPU, in the place of hardware \
-of several kinds, and checked for data races, accesses outside tensors, uses of values that nobody \
-has written, barriers and subgroup operations that some invocations miss, integer overflow, and \
-loops longer than stated.
+With --device interpreter the shaders' own text is interpreted on the CPU, in the place of \
+hardware of several kinds, and checked for data races, accesses outside tensors, uses of values \
+that nobody has written, barriers and subgroup operations that some invocations miss, integer \
+overflow, and loops longer than stated.
 
 Examples:
   gatescan verify                               the default device, in less than a minute

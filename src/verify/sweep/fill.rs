@@ -55,10 +55,8 @@ impl BufferFiller {
             let mut filled = filled.clone();
             filled.sort_by_key(|range| range.start);
             let mut next = 0;
-            for range in filled
-                .into_iter()
-                .chain(std::iter::once(whole.len()..whole.len()))
-            {
+            let end = whole.len()..whole.len();
+            for range in filled.into_iter().chain(std::iter::once(end)) {
                 if range.start > next {
                     unwritten.push(whole.part(next, [range.start - next]));
                 }
