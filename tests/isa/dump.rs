@@ -142,7 +142,11 @@ fn variants(kernel: &str, source: &str) -> Vec<String> {
             }
         }
     }
-    for size in ["GROUPS", "EACH"] {
+    let sizes: &[&str] = match kernel {
+        "scan_forward" | "scan_backward" => &["GROUPS", "EACH", "LANES"],
+        _ => &[],
+    };
+    for size in sizes {
         let declaration = format!("const {size} = ");
         if let Some((_, rest)) = source.split_once(&declaration) {
             let value = rest.split(['u', ';']).next().unwrap_or_default();

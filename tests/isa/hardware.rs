@@ -74,6 +74,7 @@ impl Profile {
         match self.kind {
             AdapterKind::Software => Tuning {
                 workgroups: THREADS,
+                cores: THREADS,
                 ..tuning
             },
             _ => tuning,
