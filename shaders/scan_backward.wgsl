@@ -143,6 +143,9 @@ fn projection_stage(t: u32, workgroup: u32, lane: u32) {
             var d: OwnRows;
             for (var part = 0u; part < PARTS && own.exists; part++) {
                 let first = own_sequence(workgroup, group, share, part);
+                if first >= u.batch {
+                    continue;
+                }
                 d[part] = projection_backward(t, first, p, load_dstate(0u, first, p));
             }
             store_dgates((RECURRENT_GATES * UNITS + p) * GROUPS + group, share, own.exists, d);
@@ -167,6 +170,9 @@ fn units_stage(t: u32, workgroup: u32, lane: u32) {
             var slots: array<array<Rows, SLOTS>, PARTS>;
             for (var part = 0u; part < PARTS && takes_part; part++) {
                 let first = own_sequence(workgroup, group, share, part);
+                if first >= u.batch {
+                    continue;
+                }
                 slots[part] = unit_back(t, first, j, dm[part]);
             }
             let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
@@ -195,6 +201,9 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
                 var slots: array<array<Rows, SLOTS>, PARTS>;
                 for (var part = 0u; part < PARTS && takes_part; part++) {
                     let first = own_sequence(workgroup, group, share, part);
+                    if first >= u.batch {
+                        continue;
+                    }
                     slots[part] = apply_middle_backward(t, first, j, sums[group][e][part]);
                 }
                 for (var gate = 0u; gate < FIRST_STAGE; gate++) {
@@ -220,6 +229,9 @@ fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
             for (var group = 0u; group < GROUPS && p < u.output_size; group++) {
                 for (var part = 0u; part < PARTS; part++) {
                     let first = own_sequence(workgroup, group, share, part);
+                    if first >= u.batch {
+                        continue;
+                    }
                     let before = load_dstate(0u, first, p);
                     store_dstate(0u, first, p, before + sums[group][e][part]);
                 }
@@ -283,7 +295,6 @@ fn main(
         begin_sequences(first_of(workgroup.x, 0u) + i, lane, top);
     }
     if LANES > 1u {
-        workgroupBarrier();
         storageBarrier();
     }
     for (var next = top; next > u.begin; next--) {

@@ -164,6 +164,9 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
             var middles: OwnRows;
             for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
                 let first = own_sequence(workgroup, group, share, part);
+                if first >= u.batch {
+                    continue;
+                }
                 middles[part] = apply_middle(t, first, j, products[group][part], h_before[part]);
             }
             store_vector((OUTPUTS + j) * GROUPS + group, share, own.exists, middles);
@@ -192,6 +195,9 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
             var after: OwnRows;
             for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
                 let first = own_sequence(workgroup, group, share, part);
+                if first >= u.batch {
+                    continue;
+                }
                 after[part] = apply_cell(t, first, j, products[group][part], h_before[part]);
             }
             store_vector((next + j) * GROUPS + group, share, own.exists, after);
@@ -211,6 +217,9 @@ fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool
             var after: OwnRows;
             for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
                 let first = own_sequence(workgroup, group, share, part);
+                if first >= u.batch {
+                    continue;
+                }
                 let length = load_lengths(first);
                 after[part] =
                     finish_projection(t, first, p, length, h_before[part], products[part]);

@@ -554,7 +554,10 @@ fn the_cpu_is_verified() {
     for (kernel, row) in object["kernels"].as_object().unwrap() {
         assert!(row["units"].as_f64().unwrap() <= 1.0, "{kernel}: {row}");
         assert!(row["numbers"].as_u64().unwrap() > 0, "{kernel}: {row}");
-        assert_eq!(row["unbounded"], 0, "{kernel}");
+        // Losses and norms that are not finite have no bound; what they set is compared.
+        if !["record", "softmax_cross_entropy"].contains(&kernel.as_str()) {
+            assert_eq!(row["unbounded"], 0, "{kernel}");
+        }
     }
     let one = verify(&["--case", "gemm-sizes-ordinary"]).ok();
     assert_has(&one, &["KERNEL", "gemm ", "\n\n1 cases in"]);

@@ -230,7 +230,7 @@ fn cells_that_are_filled_are_counted() {
         &seen,
         &[
             "10 missing inputs are filled with the value before: v 10",
-            "neither learnt nor scored",
+            "of the training split are left out, because their targets have no value",
         ],
     );
     // A blank line of one column is a missing value.

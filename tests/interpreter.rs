@@ -78,7 +78,12 @@ const BARRIERS: [(&str, &str, &[&str]); 9] = [
     (
         "scan_backward",
         "scan_backward",
-        &["gru-65", "gru-reset-before-65", "lstm-65-projection"],
+        &[
+            "gru-65",
+            "gru-reset-before-65",
+            "lstm-65-projection",
+            "lstm-65-t",
+        ],
     ),
     ("step_forward", "step_forward", &["gru-65"]),
     ("step_backward", "step_backward", &["gru-65"]),

@@ -113,16 +113,16 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
         loss < baselines["last value"]["loss"].as_f64().unwrap(),
         "{evaluation}"
     );
-    // The seasonal naive forecast is exact here, so the model does not beat it.
+    // A linear regression is about exact here, so the model does not beat it.
     assert!(
-        baselines["seasonal naive (12 steps, found)"]["loss"]
+        baselines["seasonal naive (12 steps, found)"]["rmse"]
             .as_f64()
             .unwrap()
-            < 1e-6
+            < 1e-3
     );
     assert_has(
         &evaluation["does_not_beat"].to_string(),
-        &["seasonal naive"],
+        &["linear regression"],
     );
     let human = place.run(&["eval", "run", "--device", "cpu"]).ok();
     assert_has(
@@ -131,7 +131,7 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
             "AT THE LAST STEP",
             "this model",
             "RMSE, OWN UNITS",
-            "the model does not beat seasonal naive",
+            "the model does not beat linear regression",
         ],
     );
 
@@ -158,8 +158,9 @@ fn a_table_becomes_a_recipe_a_model_and_a_forecast() {
 
     let rmse = rmse(&place, &lines[1..]);
     let evaluated = evaluation["model"]["rmse"].as_f64().unwrap();
+    // Values of about 500 are printed to 1e-6.
     assert!(
-        (rmse - evaluated).abs() < 1e-3 * evaluated,
+        (rmse - evaluated).abs() < 1e-3 * evaluated + 1e-6,
         "{rmse} {evaluated}"
     );
 

@@ -19,11 +19,12 @@ fn json(run: Run) -> Value {
     serde_json::from_str(run.ok().trim()).expect("it is JSON")
 }
 
-/// Returns a training on the GPU, except for its directory.
-fn training<'a>(steps: &'a str, out: &'a str) -> Vec<&'a str> {
-    let recipe = ["train", "series", "--device", "gpu", "--quiet", "--set"];
-    let sizes = ["--hidden-size", "20", "--cell", "gru", "--out"];
-    [&recipe[..], &[steps], &sizes, &[out]].concat()
+/// Returns a training of one short epoch on the GPU.
+fn training(out: &str) -> Vec<&str> {
+    let recipe = ["train", "series", "--device", "gpu", "--quiet"];
+    let data = ["--set", "data.windows=64", "--set", "batch_size=32"];
+    let sizes = ["--epochs", "1", "--hidden-size", "20", "--cell", "gru"];
+    [&recipe[..], &data, &sizes, &["--out", out]].concat()
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn a_measured_tuning_is_remembered_used_recorded_and_forgotten() {
         .collect();
     fs::write(&file, comments.clone() + "workgroups=77\n").expect("it is written");
     assert_has(&run(&place, &["devices"]).ok(), &["tuned: workgroups=77"]);
-    run(&place, &training("steps=2", "run")).ok();
+    run(&place, &training("run")).ok();
     let recorded = || fs::read_to_string(place.path("run/tuning.txt")).expect("it is there");
     assert_has(&recorded(), &["\nworkgroups=77\n", "\nscan_tile="]);
 
@@ -59,7 +60,7 @@ fn a_measured_tuning_is_remembered_used_recorded_and_forgotten() {
     run(
         &place,
         &[
-            "train", "--resume", "run", "--device", &index, "--set", "steps=3",
+            "train", "--resume", "run", "--device", &index, "--epochs", "2",
         ],
     )
     .ok();
@@ -67,7 +68,7 @@ fn a_measured_tuning_is_remembered_used_recorded_and_forgotten() {
 
     // What is not allowed is refused by name, and can be forgotten.
     fs::write(&file, comments + "workgroups=0\n").expect("it is written");
-    let refused = run(&place, &training("steps=2", "other"));
+    let refused = run(&place, &training("other"));
     let message = refused.fails(2);
     assert_has(&message, &["workgroups=0", "tune-device --forget"]);
     let forget = [&tune[..], &["--forget"]].concat();

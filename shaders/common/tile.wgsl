@@ -30,7 +30,7 @@ fn first_of(workgroup: u32, group: u32) -> u32 {
     return (tile * GROUPS + group) * 4u;
 }
 
-// Returns the first of the sequences that a lane finishes at once.
+// Returns the first of the sequences that a lane finishes at once; there are none from B on.
 fn own_sequence(workgroup: u32, group: u32, share: u32, part: u32) -> u32 {
     return first_of(workgroup, group) + sequence_in_group(share, part);
 }

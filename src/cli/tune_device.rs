@@ -15,10 +15,11 @@ use super::console::Console;
 #[derive(Args)]
 #[command(after_help = "\
 Each setting of --tune that changes the speed of scans and matmuls is tried. The losses and \
-gradients of every candidate are compared with the CPU in f64 before it is timed. The settings that \
-are better than gatescan's own choice are remembered for this adapter, its driver and this version \
-of gatescan, in the user's directory of caches (GATESCAN_TUNING names another; 0 for none), and \
-every command uses them. A run records its settings, so that it is resumed with the same bits.
+gradients of every candidate are compared with the CPU in f64 before it is timed. The settings \
+that are better than gatescan's own choice are remembered for this adapter, its driver and this \
+version of gatescan, in the user's directory of caches (GATESCAN_TUNING names another; 0 for \
+none), and every command uses them. A run records its settings, so that it is resumed with the \
+same bits.
 
 Examples:
   gatescan tune-device

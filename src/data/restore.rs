@@ -95,7 +95,7 @@ impl Preparation {
             let differences = self.differences_at(step, row);
             row(step).iter().copied().chain(differences)
         };
-        (0..rows.len() / width).flat_map(extended).collect()
+        (0..rows.len() / width.max(1)).flat_map(extended).collect()
     }
 
     /// Returns what output `k` is a difference from: the last value, and what a linear regression

@@ -585,7 +585,8 @@ fn a_number_beyond_f32_is_refused_with_its_line() {
 
 #[test]
 fn a_linear_regression_leaves_what_it_does_not_predict() {
-    // a[t + 1] = a[t] + 0.5 (a[t] - a[t - 1]) - 0.25 (a[t - 1] - a[t - 2]) + b[t], and noise in row 21.
+    // a[t + 1] = a[t] + 0.5 (a[t] - a[t - 1]) - 0.25 (a[t - 1] - a[t - 2]) + b[t], and noise in
+    // row 28.
     let (mut a, mut text) = (vec![5.0f64, 6.0, 4.0], "a,b\n".to_string());
     let b = |row: usize| ((row * row) % 7) as f64 - 3.0;
     for row in 0..30 {
