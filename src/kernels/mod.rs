@@ -223,7 +223,12 @@ impl Shader {
 
     /// Returns the WGSL as naga parses it.
     pub fn source(&self) -> String {
-        let source = self.parts.join("\n");
+        self.edited_source(|source| source)
+    }
+
+    /// Returns the same of the shader's text after `edit`.
+    pub(crate) fn edited_source(&self, edit: impl FnOnce(String) -> String) -> String {
+        let source = edit(self.parts.join("\n"));
         let replaced = |source: String, (name, kind): &(&str, &str)| source.replace(name, kind);
         self.types.iter().fold(source, replaced)
     }

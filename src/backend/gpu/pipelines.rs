@@ -46,11 +46,10 @@ pub struct ShaderEdit {
 
 /// Returns the WGSL of a kernel, with a mistake if tests put one into it.
 pub(in crate::backend) fn source_of(shader: &Shader, edit: Option<ShaderEdit>) -> String {
-    let source = shader.source();
-    match edit {
+    shader.edited_source(|source| match edit {
         Some(edit) => source.replacen(edit.from, edit.to, 1),
         None => source,
-    }
+    })
 }
 
 /// Pipelines of a device. Compilation is slow and programs share most kernels, so pipelines are
