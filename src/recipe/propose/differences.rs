@@ -12,7 +12,9 @@ use crate::messages::named;
 /// the smallest error is chosen.
 const CONSECUTIVE: [usize; 11] = [0, 1, 2, 3, 5, 8, 12, 17, 24, 35, 48];
 
-/// More lags are chosen if the error falls below this share.
+/// The most windows, about, of each split by which regressions are compared.
+const COMPARED_WINDOWS: usize = 4000;
+/// More lags, or a regression, are chosen if the squared error falls below this share.
 const CLEARLY_LOWER: f64 = 0.99;
 
 /// Data whose targets are later values of inputs.
@@ -24,6 +26,8 @@ pub(super) trait Forecasting: DataSource + Clone {
     /// Makes the differences of these lags inputs. The first `context` rows of a window have no
     /// targets; `linear` is `residual_on_linear`.
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool);
+    /// Takes one window in `stride`, where data can.
+    fn thin(&mut self, stride: usize);
 }
 
 impl Forecasting for Series {
@@ -38,6 +42,8 @@ impl Forecasting for Series {
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool) {
         (self.differences, self.context, self.residual_on_linear) = (lags, context, linear);
     }
+
+    fn thin(&mut self, _stride: usize) {}
 }
 
 impl Forecasting for Csv {
@@ -53,6 +59,10 @@ impl Forecasting for Csv {
         let context = if self.every_step { context } else { 0 };
         (self.differences, self.context, self.residual_on_linear) = (lags, context, linear);
     }
+
+    fn thin(&mut self, stride: usize) {
+        self.stride *= stride;
+    }
 }
 
 /// Sets the differences of data with a validation split. Returns sentences on what was chosen.
@@ -62,10 +72,9 @@ pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
     let mut sentences: Vec<String> = season.map(season_sentence).into_iter().collect();
     if let Some((lags, error, last_value)) = linear(data, &of_season, seed) {
         sentences.push(format!(
-            "on the validation split, a linear regression on the last value and its differences \
-             from {} rows before has the error {:.4}, the last value {:.4} (in deviations): the \
-             network predicts what the regression leaves",
-            named_lags(&lags),
+            "on the validation split, a linear regression on the last value{} has the error {:.4}, \
+             the last value {:.4} (in deviations): the network predicts what the regression leaves",
+            differences_phrase(&lags),
             error.sqrt(),
             last_value.sqrt()
         ));
@@ -155,29 +164,38 @@ fn season_sentence(season: usize) -> String {
     )
 }
 
-/// Names ascending lags; those that follow each other as a range.
-fn named_lags(lags: &[usize]) -> String {
+/// Names ascending lags, if there are any; those that follow each other as a range.
+fn differences_phrase(lags: &[usize]) -> String {
+    if lags.is_empty() {
+        return String::new();
+    }
     let runs = lags.chunk_by(|a, b| a + 1 == *b);
     let names = runs.map(|run| match run {
         [one] => one.to_string(),
         _ => format!("{} to {}", run[0], run[run.len() - 1]),
     });
-    named(&names.collect::<Vec<_>>())
+    let names = named(&names.collect::<Vec<_>>());
+    format!(" and its differences from {names} rows before")
 }
 
 /// Returns the lags of the linear regression with the smallest mean squared error on the validation
-/// split, that error and the last value's, in squared deviations; `None` if the last value is as
-/// good.
+/// split, that error and the last value's, in squared deviations; `None` if the last value is about
+/// as good.
 fn linear(
     data: &impl Forecasting,
     of_season: &[usize],
     seed: u64,
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
+    let windows = data.load(seed, None).ok()?.train.count;
+    let mut data = data.clone();
+    data.thin(windows.div_ceil(COMPARED_WINDOWS).max(1));
+    let data = &data;
     let mut best: Option<(Vec<usize>, f64)> = None;
     let counts = || CONSECUTIVE.into_iter().chain(steps.checked_sub(1));
     let consecutive = counts().map(|count| sorted(vec![], 1..=count));
     let with_season = counts().map(|count| sorted(of_season.to_vec(), 1..=count));
+    let with_season = with_season.filter(|_| !of_season.is_empty());
     for lags in consecutive.chain(with_season) {
         if longest(&lags) >= steps {
             continue;
@@ -194,5 +212,5 @@ fn linear(
     }
     let (lags, lowest) = best?;
     let last_value = error(data, &[], false, seed)?;
-    (lowest < last_value).then_some((lags, lowest, last_value))
+    (lowest < last_value * CLEARLY_LOWER).then_some((lags, lowest, last_value))
 }
