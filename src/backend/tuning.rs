@@ -340,6 +340,7 @@ impl Tuning {
 
     /// Returns the tuning of a device of which a test has found that only so many neighbouring
     /// lanes can share sums.
+    #[cfg(feature = "gpu")]
     pub(crate) fn with_shared_lanes(self, lanes: usize) -> Self {
         let loses_all = lanes == 1 && self.tile.back_lanes > 1;
         Tuning {
