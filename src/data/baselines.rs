@@ -63,7 +63,7 @@ pub fn majority(train: &Dataset, data: &Dataset) -> Option<Majority> {
 /// There are none for classes and for tokens.
 ///
 /// # Errors
-/// [`Error::Failed`] if the matrix of the regression cannot be decomposed.
+/// [`Error::Failed`](crate::Error::Failed) if the matrix of the regression cannot be decomposed.
 pub fn of_values(
     train: &Dataset,
     data: &Dataset,

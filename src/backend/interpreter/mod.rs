@@ -2,8 +2,8 @@
 //! tells.
 //!
 //! It assembles the same text with the same constants as the GPU executor, has naga parse and
-//! validate it and apply the overrides, lowers naga's IR ([`lower`]), and runs it workgroup by
-//! workgroup with all invocations of a workgroup together ([`machine`]). It stands for hardware by
+//! validate it and apply the overrides, lowers naga's IR (`lower`), and runs it workgroup by
+//! workgroup with all invocations of a workgroup together (`machine`). It stands for hardware by
 //! a [`Profile`]: limits, size and order of subgroups. It reports ([`FindingKind`]):
 //!
 //! - data races in workgroup and storage memory, also between workgroups of a dispatch;
