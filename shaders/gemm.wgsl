@@ -16,7 +16,7 @@ struct Gemm {
 
 override WIDE: u32 = 8;  // invocations of a workgroup along the columns
 override HIGH: u32 = 8;  // and along the rows
-override ROWS: u32 = 8;  // of c that an invocation computes: 8 or 4
+override ROWS: u32 = 8;  // rows of an invocation's block: 8 or 4
 // The rows of c, or the inner dimension, are the steps of B sequences. Padded rows count as zero,
 // padded terms of the inner dimension are left out.
 override RAGGED_ROWS: bool = false;

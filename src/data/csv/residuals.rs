@@ -128,11 +128,11 @@ impl Csv {
     }
 
     /// Learns the linear regression of the targets, which are differences, on the prepared inputs
-    /// of their step. Rows of the training split count whose differences all lie in it and whose
-    /// targets are known.
+    /// of their step. It is fitted to the rows of the training split that have all differences and
+    /// known targets.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the regression fails.
+    /// [`Error::Data`] if there is no such row; [`Error::Failed`] if the regression fails.
     pub(super) fn learn_linear(
         &self,
         series: &[TableSeries],

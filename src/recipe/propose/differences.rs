@@ -4,7 +4,7 @@
 use crate::data::csv::Csv;
 use crate::data::preparation::Normal;
 use crate::data::series::Series;
-use crate::data::{DataSource, Dataset, Targets, baselines};
+use crate::data::{DataSource, Dataset, Splits, Targets, baselines};
 use crate::kernels::MISSING;
 use crate::messages::named;
 
@@ -67,10 +67,12 @@ impl Forecasting for Csv {
 
 /// Sets the differences of data with a validation split. Returns sentences on what was chosen.
 pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
-    let season = season(data, seed);
+    let splits = data.load(seed, None).ok();
+    let season = splits.as_ref().and_then(|splits| season(data, splits));
     let of_season = of_season(season, data.horizon());
     let mut sentences: Vec<String> = season.map(season_sentence).into_iter().collect();
-    if let Some((lags, error, last_value)) = linear(data, &of_season, seed) {
+    let windows = splits.map_or(0, |splits| splits.train.count);
+    if let Some((lags, error, last_value)) = linear(data, windows, &of_season, seed) {
         sentences.push(format!(
             "on the validation split, a linear regression on the last value{} has the error {:.4}, \
              the last value {:.4} (in deviations): the network predicts what the regression leaves",
@@ -91,8 +93,7 @@ pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
 
 /// Returns the season of a forecast, if on the validation split the value one season before is a
 /// better forecast than the last value.
-fn season(data: &impl Forecasting, seed: u64) -> Option<usize> {
-    let splits = data.load(seed, None).ok()?;
+fn season(data: &impl Forecasting, splits: &Splits) -> Option<usize> {
     let (validation, forecast) = (splits.validation.as_deref()?, data.forecast()?);
     baselines::useful_season(&splits.train, validation, &forecast, &splits.preparation)
 }
@@ -180,14 +181,14 @@ fn differences_phrase(lags: &[usize]) -> String {
 
 /// Returns the lags of the linear regression with the smallest mean squared error on the validation
 /// split, that error and the last value's, in squared deviations; `None` if the last value is about
-/// as good.
+/// as good. `windows` are those of the training split.
 fn linear(
     data: &impl Forecasting,
+    windows: usize,
     of_season: &[usize],
     seed: u64,
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
-    let windows = data.load(seed, None).ok()?.train.count;
     let mut data = data.clone();
     data.thin(windows.div_ceil(COMPARED_WINDOWS).max(1));
     let data = &data;

@@ -1,5 +1,5 @@
-//! The choices of a recipe for a forecast: inputs and the validation split. They are
-//! made on the training split; the test split decides nothing.
+//! The choices of a recipe for a forecast: inputs and the validation split. They are made on the
+//! training split; the test split decides nothing.
 
 use super::{DataPart, Role, differences};
 use crate::data::csv::{CalendarCycle, Csv, TableTask};

@@ -5,6 +5,7 @@ use crate::kernels::{
     ClipFactor, Form, IGNORE, LabelWeight, MeanSquaredError, Record, SoftmaxCrossEntropy,
     SquaredNorm, Tally, history,
 };
+use crate::tensor::Tensor;
 use crate::verify::Effort;
 
 pub(super) fn squared_norm(program: &mut KernelProgram, effort: Effort) {
@@ -82,19 +83,30 @@ pub(super) fn tally(program: &mut KernelProgram, effort: Effort) {
         // With a confusion matrix and without.
         for side in [classes, 0] {
             let outputs = program.reals(9, classes);
-            let labels = program.labels(9, classes as u32);
-            let confusion = program.indices(side * side, |_| 0);
-            let ranks = program.indices(classes, |class| class as u32);
-            program.push(Tally {
-                outputs,
-                labels,
-                confusion,
-                ranks,
-                classes,
-            });
+            push_tally(program, outputs, [9, classes, side], 0);
         }
     }
     tally_special_values(program, effort);
+}
+
+/// The tally of `[rows, classes, side]`: a confusion matrix of `side` rows that begins with `first`
+/// in each element.
+fn push_tally(
+    program: &mut KernelProgram,
+    outputs: Tensor,
+    [rows, classes, side]: [usize; 3],
+    first: u32,
+) {
+    let labels = program.labels(rows, classes as u32);
+    let confusion = program.indices(side * side, move |_| first);
+    let ranks = program.indices(classes, |class| class as u32);
+    program.push(Tally {
+        outputs,
+        labels,
+        confusion,
+        ranks,
+        classes,
+    });
 }
 
 /// Outputs with NaN of both signs, infinities and zeros of both signs, which often tie.
@@ -119,16 +131,7 @@ fn tally_special_values(program: &mut KernelProgram, effort: Effort) {
                 let first = n / classes % VALUES.len();
                 VALUES[(first + mixed as usize % different) % VALUES.len()]
             });
-            let labels = program.labels(rows, classes as u32);
-            let confusion = program.indices(classes * classes, |_| 3);
-            let ranks = program.indices(classes, |class| class as u32);
-            program.push(Tally {
-                outputs,
-                labels,
-                confusion,
-                ranks,
-                classes,
-            });
+            push_tally(program, outputs, [rows, classes, classes], 3);
         }
     }
 }
