@@ -268,6 +268,48 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
     }))
 }
 
+/// Returns the mean squared error on `data`, in squares of `units` `[K]`, of a linear regression on
+/// the inputs `columns` of the last step of a sequence that is fitted to `train`; `None` where
+/// there is nothing to fit, or to judge.
+pub(crate) fn of_last_step(
+    train: &Dataset,
+    data: &Dataset,
+    columns: &[usize],
+    units: &[f64],
+) -> Option<f64> {
+    let (train, data) = (ValueWindows::of(train, 0)?, ValueWindows::of(data, 0)?);
+    let known: Vec<usize> = (0..train.data.count)
+        .filter(|&n| train.is_known(n) && train.last_input(n).is_some())
+        .collect();
+    let input = |row: Option<&[f32]>, column: usize| match (column.checked_sub(1), row) {
+        (None, _) => 1.0,
+        (Some(column), row) => row.map_or(0.0, |row| f64::from(row[columns[column]])),
+    };
+    let coefficients = 1 + columns.len();
+    let system = System {
+        rows: known.len(),
+        coefficients,
+        outputs: train.width,
+        input: |row: usize, column| input(train.last_input(known[row]), column),
+        output: |row: usize, k| train.target(known[row], k).unwrap_or_default(),
+    };
+    if known.is_empty() {
+        return None;
+    }
+    let weights = least_squares(&system).ok()?;
+    data.squared_error(units, |n, k| {
+        let row = data.last_input(n);
+        let terms = (0..coefficients).map(|column| input(row, column) * weights[(column, k)]);
+        terms.sum()
+    })
+}
+
+/// Returns the mean squared error on `data`, in squares of `units` `[K]`, of these constants `[K]`.
+pub(crate) fn of_constant(data: &Dataset, constants: &[f64], units: &[f64]) -> Option<f64> {
+    let data = ValueWindows::of(data, 0)?;
+    data.squared_error(units, |_, k| constants.get(k).copied().unwrap_or_default())
+}
+
 /// Sequences of features with target values.
 struct ValueWindows<'a> {
     data: &'a Dataset,
@@ -320,6 +362,11 @@ impl ValueWindows<'_> {
         self.inputs.get(first..first + features)
     }
 
+    /// Returns the inputs `[I]` of the last step of sequence n.
+    fn last_input(&self, n: usize) -> Option<&[f32]> {
+        self.input_row(n, self.length(n).checked_sub(1)?)
+    }
+
     /// Returns a column of window n as a row of a regression: 1, then its values.
     fn row(&self, n: usize, column: usize) -> f64 {
         let Some(value) = column.checked_sub(1) else {
@@ -343,6 +390,17 @@ impl ValueWindows<'_> {
         };
         let value = self.values[row * self.width + k];
         (value != MISSING).then_some(f64::from(value))
+    }
+
+    /// Returns the mean of the squared errors of `predict(n, k)` in squares of `units` `[K]`, over
+    /// all known targets; `None` if there is none.
+    fn squared_error(&self, units: &[f64], predict: impl Fn(usize, usize) -> f64) -> Option<f64> {
+        let rows = (0..self.data.count).flat_map(|n| (0..self.width).map(move |k| (n, k)));
+        let known = rows.filter_map(|(n, k)| Some((n, k, self.target(n, k)?)));
+        let squares: Vec<f64> = known
+            .map(|(n, k, target)| ((predict(n, k) - target) * units[k]).powi(2))
+            .collect();
+        (!squares.is_empty()).then(|| squares.iter().sum::<f64>() / squares.len() as f64)
     }
 
     /// Returns the mean over sequences of the mean squared error of `predict(n, k)`, as the loss

@@ -61,7 +61,7 @@ pub struct Series {
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
     /// Whether the network predicts what a linear regression on the last value and its differences
-    /// leaves of that difference.
+    /// leaves of that difference. It is fitted to the training and validation splits.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_linear: bool,
     /// The differences of a file's values from those N steps before, or from the first of the

@@ -108,8 +108,8 @@ pub struct Csv {
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
     /// Whether the network predicts what a linear regression on the inputs of a row, with their
-    /// differences, leaves of these differences. It is fitted to the training split, and added
-    /// again in all predictions.
+    /// differences, leaves of these differences. It is fitted to the training and validation
+    /// splits, and added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_linear: bool,
     /// The differences of the targets' columns, which must be inputs, from their values N
