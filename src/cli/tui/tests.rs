@@ -55,6 +55,8 @@ fn metrics(epoch: usize) -> EpochMetrics {
         validation_accuracy: None,
         validation_last_step_loss: None,
         test_bits: None,
+        validation_metrics: None,
+        test_metrics: None,
         sequences_per_second: 1234.4,
         seconds: 3.0,
     }

@@ -168,6 +168,8 @@ mod tests {
             validation_accuracy: None,
             validation_last_step_loss: None,
             test_bits: None,
+            validation_metrics: None,
+            test_metrics: None,
             // Unknown for epochs before a resume.
             sequences_per_second: if epoch == 1 { 0.0 } else { 100.0 },
             seconds: if epoch == 1 { 0.0 } else { 2.0 },
@@ -177,6 +179,7 @@ mod tests {
             recipe,
             devices: vec!["a <device>".into()],
             epochs: (1..=epochs).map(metrics).collect(),
+            tested: None,
             reports: vec![],
         }
     }
