@@ -24,8 +24,8 @@ pub fn roc_auc(scores: &[f32], positive: &[bool]) -> Option<f64> {
 }
 
 /// Returns the average precision: the sum over the thresholds of the precision times the increase
-/// of the recall, without interpolation (scikit-learn's `average_precision_score`). `None` without a
-/// positive example.
+/// of the recall, without interpolation (scikit-learn's `average_precision_score`). `None` without
+/// a positive example.
 ///
 /// `scores` and `positive` have the same length; no score is NaN.
 pub fn average_precision(scores: &[f32], positive: &[bool]) -> Option<f64> {
