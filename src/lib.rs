@@ -74,6 +74,7 @@ mod io;
 mod kernels;
 mod memory;
 mod messages;
+pub mod metrics;
 mod model;
 pub mod network;
 mod numeric;

@@ -18,6 +18,7 @@ const METRICS: [&str; 9] = [
     "test_loss",
     "test_accuracy",
     "test_last_step_loss",
+    "test_metrics",
     "sequences_per_second",
     "seconds",
 ];

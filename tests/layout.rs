@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 15] = [
     &["kernels"],
     &["network"],
     &["cells", "memory", "fields"],
-    &["tensor", "numeric", "rng", "io", "html", "error"],
+    &["tensor", "numeric", "metrics", "rng", "io", "html", "error"],
     &["messages"],
 ];
 

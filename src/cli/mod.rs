@@ -12,6 +12,7 @@ mod import;
 mod init;
 #[cfg_attr(not(feature = "gpu"), path = "no_interpret.rs")]
 mod interpret;
+mod metrics;
 mod output;
 mod predict;
 mod profile;

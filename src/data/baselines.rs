@@ -93,6 +93,34 @@ pub fn of_values(
     Ok(baselines)
 }
 
+/// Returns the mean absolute error of the naive forecast on the training split for each target, in
+/// the units of the data: the difference from the value one season before, or one step before
+/// without `season` (the scale of MASE; Hyndman & Koehler 2006). `None` if windows are too short or
+/// inputs are no numbers in memory.
+pub(crate) fn naive_errors(
+    train: &Dataset,
+    forecast: &Forecast,
+    preparation: &Preparation,
+) -> Vec<Option<f64>> {
+    let back = forecast.season.unwrap_or(1);
+    let of_target = |&feature: &usize| {
+        let difference = |n: usize| {
+            let length = train.lengths.as_ref().map(|all| all[n] as usize);
+            let last = length.unwrap_or(train.steps).checked_sub(1)?;
+            let value = |step: usize| {
+                let row = train.input_rows(n, step..step + 1);
+                let prepared = row.get(feature)?;
+                Some(preparation.restore_input(feature, *prepared))
+            };
+            Some((value(last)? - value(last.checked_sub(back)?)?).abs())
+        };
+        let differences: Vec<f64> = (0..train.count).filter_map(difference).collect();
+        let count = differences.len() as f64;
+        (count > 0.0).then(|| differences.iter().sum::<f64>() / count)
+    };
+    forecast.inputs.iter().map(of_target).collect()
+}
+
 /// Predictions that are an earlier value of the target's column.
 struct PastValues<'a> {
     /// `[K]`: the input that each target is a later value of.

@@ -68,8 +68,9 @@ pub struct Recipe {
     /// Without it, an update reads whole sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bptt_steps: Option<usize>,
-    /// Early stopping: the run ends after this many consecutive epochs without a lower loss, on the
-    /// test split or, if there is none, in training.
+    /// Early stopping: the run ends after this many consecutive epochs without a lower loss on the
+    /// validation split; without one, on the test split, which a warning says; without both, in
+    /// training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Whether the model is that of the epoch with the lowest such loss, or else of the last epoch.
@@ -223,6 +224,19 @@ impl Recipe {
     /// Those of [`Network::validate`].
     pub fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
         self.network.network(input_size, outputs)
+    }
+
+    /// Returns the fields that choose among epochs by a loss: `patience`, `keep_best` and the
+    /// schedule `plateau`, as far as they are set.
+    pub fn choosing_fields(&self) -> Vec<&'static str> {
+        let plateau = matches!(self.schedule, Schedule::Plateau { .. });
+        let fields = [
+            (self.patience.is_some(), "patience"),
+            (self.keep_best, "keep_best"),
+            (plateau, "schedule plateau"),
+        ];
+        let set = fields.into_iter().filter(|(is_set, _)| *is_set);
+        set.map(|(_, name)| name).collect()
     }
 
     /// Checks every field that can be checked without the data.

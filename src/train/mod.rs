@@ -13,6 +13,7 @@ mod diagnose;
 mod evaluation;
 mod events;
 pub(crate) mod feed;
+pub(crate) mod output_metrics;
 mod position;
 mod recording;
 mod scores;
@@ -21,10 +22,12 @@ mod trainer;
 pub use checksums::{DataChecksums, SplitChecksums};
 pub use comparison::{BaselineComparison, MajorityBaseline};
 pub use diagnose::{Diagnosis, Finding, NotFiniteValues};
-pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_on};
-pub use events::{Ending, EpochMetrics, Event, LossReport, Observer, Progress};
+pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_beside, evaluate_on};
+pub use events::{
+    Ending, EpochMetrics, Event, LossReport, Observer, Progress, TestMetrics, TestSplitName,
+};
 pub use position::Position;
-pub use scores::{Scores, loss_text};
+pub use scores::{Scores, SplitMetrics, loss_text};
 pub use trainer::Trainer;
 
 use std::ops::ControlFlow;

@@ -23,6 +23,7 @@ pub use array::{Array, Elements};
 pub(crate) use files::read_array;
 pub use files::{ArrayFiles, parse};
 use serde::{Deserialize, Serialize};
+pub(crate) use splits::VALIDATION_SUFFIXES;
 
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
@@ -81,7 +82,12 @@ pub struct Npy {
     pub test_path: Option<PathBuf>,
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
-    /// How the test split is taken from `path`.
+    /// The part of the training split that is the validation split, taken like the test split.
+    /// Without it: if all names end in `_train` and `path` has the same names with `_val`, `_valid`
+    /// or `_validation`, those. Early stopping, the best epoch and plateaus are decided by it.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub validation_fraction: f64,
+    /// How the splits are taken from `path`.
     #[serde(default = "default_split_by")]
     pub split_by: SplitBy,
     /// Whether inputs and target values are normalized by mean and deviation of the training split.
@@ -120,6 +126,7 @@ impl Npy {
             vocabulary: None,
             test_path: None,
             test_fraction: default_test_fraction(),
+            validation_fraction: 0.0,
             split_by: default_split_by(),
             normalise: default_normalise(),
             missing: Missing::default(),
@@ -171,6 +178,7 @@ impl DataSource for Npy {
             fields::require(allowed, field, size.unwrap_or_default(), &range)?;
         }
         fields::fraction("data.test_fraction", self.test_fraction)?;
+        fields::fraction("data.validation_fraction", self.validation_fraction)?;
         if self.split_by == SplitBy::Group && self.groups.is_none() {
             return Err(Error::usage(
                 "data.split_by is \"group\", but data.groups is not set; \
