@@ -58,6 +58,7 @@ fn slopes(count: usize, seed: u64) -> Dataset {
         inputs,
         targets,
         lengths: None,
+        weights: None,
     }
 }
 

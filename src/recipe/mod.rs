@@ -2,6 +2,7 @@
 
 mod builtin;
 mod checkpoint;
+mod class_weights;
 mod data;
 mod edit;
 mod network;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub use builtin::{BUILTINS, Builtin};
 pub use checkpoint::CheckpointRecipe;
+pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 use serde::{Deserialize, Serialize};
@@ -217,7 +219,8 @@ impl Recipe {
         Ok(text)
     }
 
-    /// Returns the network for inputs of `input_size` features and `outputs` classes or values.
+    /// Returns the network for inputs of `input_size` features and `outputs` classes or target
+    /// values.
     ///
     /// # Errors
     /// Those of [`Network::validate`].

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::messages::shown_path;
 use crate::model::Model;
-use crate::network::{Loss, Network};
+use crate::network::Network;
 use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind};
@@ -141,7 +141,7 @@ impl EvaluationData {
             path,
             split,
             preparation,
-            outputs: model.network.head.size,
+            outputs: model.network.head.targets(),
         })?;
         let (data, mut notes) = (labelled.data, labelled.notes);
         let name = match labelled.split {
@@ -359,7 +359,7 @@ impl Evaluator {
 /// network classifies.
 fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
     let Network { head, .. } = &network.network;
-    if head.loss != Loss::CrossEntropy {
+    if !head.loss.takes_classes() {
         return None;
     }
     let classes = head.size;
