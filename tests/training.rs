@@ -577,6 +577,7 @@ fn ragged(loss: Loss, padding: f32) -> Dataset {
         inputs,
         targets,
         lengths: Some(lengths),
+        weights: None,
     }
 }
 
