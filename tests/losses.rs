@@ -92,13 +92,20 @@ impl Case {
     fn labels(&self) -> Vec<u32> {
         let given = |row: usize| self.labels.as_ref().map_or(0, |labels| labels[row]);
         let rows = 0..self.outputs.len();
-        rows.map(|row| if self.ignored.contains(&row) { IGNORE } else { given(row) })
-            .collect()
+        rows.map(|row| {
+            if self.ignored.contains(&row) {
+                IGNORE
+            } else {
+                given(row)
+            }
+        })
+        .collect()
     }
 
     fn targets(&self) -> Vec<f64> {
         let rows = self.targets.iter().flatten().flatten();
-        rows.map(|target| target.unwrap_or(f64::from(MISSING))).collect()
+        rows.map(|target| target.unwrap_or(f64::from(MISSING)))
+            .collect()
     }
 
     /// The mean loss and its gradient as an executor computes them in f32.
@@ -108,19 +115,30 @@ impl Case {
             values.into_iter().map(|value| value as f32).collect()
         };
         let write = "sizes agree";
-        executor.write(&head.outputs, &single(self.outputs.concat())).expect(write);
-        executor.write_index(&head.labels, &self.labels()).expect(write);
+        executor
+            .write(&head.outputs, &single(self.outputs.concat()))
+            .expect(write);
+        executor
+            .write_index(&head.labels, &self.labels())
+            .expect(write);
         if let Some(targets) = &head.targets {
-            executor.write(targets, &single(self.targets())).expect(write);
+            executor
+                .write(targets, &single(self.targets()))
+                .expect(write);
         }
         if let (Some(tensor), Some(weights)) = (&head.weights, &self.weights) {
-            executor.write(tensor, &single(weights.clone())).expect(write);
+            executor
+                .write(tensor, &single(weights.clone()))
+                .expect(write);
         }
         executor.run(&[Phase::Forward], 1).expect("it runs");
         let scores = executor.read(&head.scores).expect("it can be read");
         let weight = executor.read(&head.label_weight).expect("it can be read")[0];
         let loss = scores[..scores.len() / 2].iter().sum::<f32>() * weight;
-        (loss, executor.read(&recorded.gradient).expect("it can be read"))
+        (
+            loss,
+            executor.read(&recorded.gradient).expect("it can be read"),
+        )
     }
 
     fn check_single(&self, name: &str, recorded: &Recorded, executor: &mut dyn Executor) {
@@ -140,7 +158,8 @@ fn losses_and_gradients_are_those_of_pytorch() {
         let head = &recorded.network.head;
         let mut cpu = Cpu::<f64>::new(recorded.network.program.clone()).expect("it fits");
         cpu.write_exact(&head.outputs, &case.outputs.concat());
-        cpu.write_index(&head.labels, &case.labels()).expect("sizes agree");
+        cpu.write_index(&head.labels, &case.labels())
+            .expect("sizes agree");
         if let Some(targets) = &head.targets {
             cpu.write_exact(targets, &case.targets());
         }
@@ -154,11 +173,20 @@ fn losses_and_gradients_are_those_of_pytorch() {
         // The smoothing is rounded to f32.
         let bound = if case.smoothing > 0.0 { 1e-7 } else { EXACT };
         let error = (loss - case.expected).abs();
-        assert!(error <= bound, "{}: {loss} against {}", case.name, case.expected);
+        assert!(
+            error <= bound,
+            "{}: {loss} against {}",
+            case.name,
+            case.expected
+        );
         let gradient = cpu.read_exact(&recorded.gradient);
         for (at, (found, expected)) in gradient.iter().zip(case.gradient.concat()).enumerate() {
             let error = (found - expected).abs();
-            assert!(error <= bound, "{} [{at}]: {found} against {expected}", case.name);
+            assert!(
+                error <= bound,
+                "{} [{at}]: {found} against {expected}",
+                case.name
+            );
         }
     }
 }

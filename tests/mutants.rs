@@ -42,6 +42,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "u.width",
         "squared-error",
     ),
+    ("average", "- before)", "+ before)", "average"),
     (
         "value_loss",
         "abs(error), sign",

@@ -8,6 +8,7 @@
 
 mod adam;
 mod arrange;
+mod average;
 mod carry_state;
 mod clip_factor;
 mod column_sum;
@@ -104,6 +105,7 @@ macro_rules! calls {
 calls! {
     adam::Adam,
     arrange::Arrange,
+    average::Average,
     carry_state::CarryState,
     clip_factor::ClipFactor,
     column_sum::ColumnSum,

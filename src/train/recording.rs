@@ -113,7 +113,10 @@ fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> R
     });
     network.backward();
     let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
-    let update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
+    let mut update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
+    if let Some(decay) = recipe.ema {
+        network.record_average(&mut update, decay);
+    }
     feed.record_end(network, Phase::Update, Some(update.norm));
     update
 }

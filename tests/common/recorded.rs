@@ -60,7 +60,9 @@ pub fn recorded(
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
     for optimizer in optimizers {
         let clip = Clip::Value(1.0);
-        let norm = model.record_update(optimizer, clip, words, 2).norm;
+        let mut update = model.record_update(optimizer, clip, words, 2);
+        model.record_average(&mut update, 0.9);
+        let norm = update.norm;
         for norm in [None, Some(norm)] {
             let (scores, weight, batch) = (model.head.scores, model.head.label_weight, model.batch);
             let record = Record {

@@ -39,8 +39,9 @@ struct LayerOutput {
 /// `tokens` `[batch, time]` (int64), and with `lengths` also `lengths` `[batch]` (int32), the
 /// number of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time,
 /// K]` for a head that reads every step; padded steps are undefined. A network that classifies also
-/// has the output `probabilities`, the softmax of `outputs`, and one of labels their sigmoid. Batch and time may have any size. The
-/// metadata of the file name the columns of inputs and targets, the classes and the tokens.
+/// has the output `probabilities`, the softmax of `outputs`, and one of labels their sigmoid. Batch
+/// and time may have any size. The metadata of the file name the columns of inputs and targets, the
+/// classes and the tokens, and say what several outputs of a target are.
 ///
 /// # Errors
 /// [`Error::Usage`] if the file would be larger than 2 GiB, if the model's parameters are not those

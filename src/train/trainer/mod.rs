@@ -68,6 +68,8 @@ pub struct Trainer {
     position: Position,
     /// The flat parameters after the best epoch, where the recipe keeps them.
     best: Option<Vec<f32>>,
+    /// The parameters in training, while their average is on the device in their place.
+    trained: Option<Vec<f32>>,
 }
 
 /// A pass over the training split, or the part of it that the recipe's `steps` leave.
@@ -123,8 +125,12 @@ impl Trainer {
         }
         let (recording, mut executor) = Recording::load(recipe, &network, data, device)?;
         let parameters = &recording.network.parameters;
-        executor.write(parameters, &network.initial(recipe.seed))?;
+        let initial = network.initial(recipe.seed);
+        executor.write(parameters, &initial)?;
         recording.update.initialise(executor.as_mut())?;
+        if let Some(average) = recording.update.average() {
+            executor.write(&average, &initial)?;
+        }
         recording.train.upload(executor.as_mut(), train)?;
         for (feed, data) in [
             (&recording.test, &data.test),
@@ -146,6 +152,7 @@ impl Trainer {
             checksums: DataChecksums::of(data)?,
             position: Position::default(),
             best: None,
+            trained: None,
         })
     }
 
@@ -170,13 +177,12 @@ impl Trainer {
             let Some(sequences_per_second) = self.train_epoch(last, observe)? else {
                 return Ok(Ending::Interrupted);
             };
-            let mut scores = [None; 2];
-            for (scores, split) in scores.iter_mut().zip([Split::Test, Split::Validation]) {
-                let ControlFlow::Continue(evaluated) = self.evaluate_split(split, observe)? else {
-                    return Ok(Ending::Interrupted);
-                };
-                *scores = evaluated;
-            }
+            self.show_average()?;
+            let evaluated = self.evaluate_splits(observe);
+            self.show_trained()?;
+            let ControlFlow::Continue(scores) = evaluated? else {
+                return Ok(Ending::Interrupted);
+            };
             let metrics = EpochMetrics {
                 sequences_per_second,
                 seconds: start.elapsed().as_secs_f64(),
@@ -305,6 +311,46 @@ impl Trainer {
         }
     }
 
+    /// Puts the average of the parameters in their place, if the recipe has one.
+    fn show_average(&mut self) -> Result<()> {
+        if let Some(average) = self.update.average() {
+            let average = self.executor.read(&average)?;
+            self.trained = Some(self.executor.read(&self.network.parameters)?);
+            self.executor.write(&self.network.parameters, &average)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the parameters in training back in their place.
+    fn show_trained(&mut self) -> Result<()> {
+        match self.trained.take() {
+            Some(trained) => self.executor.write(&self.network.parameters, &trained),
+            None => Ok(()),
+        }
+    }
+
+    /// The parameters of the model at the current position: those in training, or their average.
+    fn model_parameters(&mut self) -> Result<Vec<f32>> {
+        let tensor = self.update.average().unwrap_or(self.network.parameters);
+        self.executor.read(&tensor)
+    }
+
+    /// Evaluates the test and the validation split, as far as there are any. Breaks where the
+    /// observer does.
+    fn evaluate_splits(
+        &mut self,
+        observe: &mut Observer,
+    ) -> Result<ControlFlow<(), [Option<Scores>; 2]>> {
+        let mut scores = [None; 2];
+        for (scores, split) in scores.iter_mut().zip([Split::Test, Split::Validation]) {
+            let ControlFlow::Continue(evaluated) = self.evaluate_split(split, observe)? else {
+                return Ok(ControlFlow::Break(()));
+            };
+            *scores = evaluated;
+        }
+        Ok(ControlFlow::Continue(scores))
+    }
+
     /// Evaluates the test or validation split, if there is one. Breaks where the observer does.
     fn evaluate_split(
         &mut self,
@@ -376,7 +422,7 @@ impl Trainer {
         if self.position.count_epoch(metrics, &self.recipe.schedule) {
             self.position.best_step = Some(self.position.step);
             if self.recipe.keep_best {
-                self.best = Some(self.executor.read(&self.network.parameters)?);
+                self.best = Some(self.model_parameters()?);
             }
         }
         Ok(())

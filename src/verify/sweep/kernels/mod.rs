@@ -17,7 +17,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 20] = [
+const KERNELS: [(&str, RecordCalls); 21] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -35,6 +35,7 @@ const KERNELS: [(&str, RecordCalls); 20] = [
     ("gather", data::gather),
     ("lookup", data::lookup),
     ("record", loss::record),
+    ("average", updates::average),
     ("adam", updates::adam),
     ("rmsprop", updates::rmsprop),
     ("sgd", updates::sgd),
