@@ -98,9 +98,9 @@ pub use error::{Decision, Error, Result};
 pub use infer::predict::Predictor;
 pub use infer::sample::Sampler;
 pub use model::Model;
-pub use network::{Head, Input, Layer, Loss, Network, Reads};
+pub use network::{Head, Input, Layer, Loss, Network, Quantiles, Reads};
 pub use recipe::optimizer::Optimizer;
-pub use recipe::{DataRecipe, HeadRecipe, Recipe};
+pub use recipe::{ClassWeights, DataRecipe, HeadRecipe, Recipe};
 pub use train::checkpoint::Checkpoint;
 pub use train::{Ending, Evaluation, Event, Trainer};
 

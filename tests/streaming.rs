@@ -71,6 +71,7 @@ fn images() -> (Recipe, Splits) {
             per_step: false,
         },
         lengths: None,
+        weights: None,
     };
     let recipe = recipe("images", Reads::Last, Loss::CrossEntropy);
     (recipe, splits(data))
@@ -96,6 +97,7 @@ fn values() -> (Recipe, Splits) {
             per_step: true,
         },
         lengths: None,
+        weights: None,
     };
     let data = data.with_lengths(&lengths(count, steps)).expect("they fit");
     let recipe = recipe("values", Reads::Every, Loss::MeanSquaredError);
@@ -121,6 +123,7 @@ fn tokens() -> (Recipe, Splits) {
             per_step: true,
         },
         lengths: None,
+        weights: None,
     };
     let data = data.with_lengths(&lengths(count, steps)).expect("they fit");
     let mut recipe = recipe("tokens", Reads::Every, Loss::CrossEntropy);

@@ -7,15 +7,17 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::data::MISSING;
+use gatescan::infer::intervals::Calibration;
 use gatescan::low_level::kernels::Tally;
 use gatescan::low_level::messages::shown_path;
 use gatescan::train::{BaselineComparison, EvaluationData, evaluate_beside};
-use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
+use gatescan::{Error, Evaluation, Model, Network, Result, Split, Targets};
 use serde_json::{Map, Value, json};
 
 use super::console::Console;
 use super::{
-    Tune, check_data_path, choose_device, comparison, confusion, load_model, metrics, open,
+    Tune, calibration, check_data_path, choose_device, comparison, confusion, load_model, metrics,
+    open,
 };
 
 /// The splits that a model can be evaluated on.
@@ -92,6 +94,7 @@ struct Evaluated<'a> {
     model: &'a Model,
     data: &'a EvaluationData,
     evaluation: Evaluation,
+    calibration: Calibration,
 }
 
 impl Eval {
@@ -115,15 +118,18 @@ impl Eval {
         let evaluation = evaluate_beside(&model, &data.data, train, batch_size, &device)?;
         let compared = BaselineComparison::new(
             &model.recipe.data,
+            model.network.head.loss,
             &model.preparation,
             data.train.as_deref(),
             &data.data,
             &evaluation.scores(),
         )?;
+        let calibration = Calibration::of(&model, &data.data, batch_size, &device)?;
         let evaluated = Evaluated {
             model: &model,
             data: &data,
             evaluation,
+            calibration,
         };
         let _ = if self.json {
             let mut object = self.object(&evaluated);
@@ -167,7 +173,7 @@ impl Eval {
             (!self.top_k.is_empty(), "--top-k"),
         ];
         if let Some((_, flag)) = flags.iter().find(|(is_set, _)| *is_set)
-            && network.head.loss != Loss::CrossEntropy
+            && !network.head.loss.takes_classes()
         {
             return Err(Error::usage(format!(
                 "{flag}: the model predicts values; only a model that classifies has this"
@@ -206,6 +212,7 @@ impl Eval {
             model,
             data,
             evaluation,
+            calibration,
         } = evaluated;
         // All of a file takes the place of a test split.
         let split = split_name(data.split);
@@ -243,6 +250,7 @@ impl Eval {
             object["confusion"] = rows.map(|row| row.to_vec()).collect();
             object["recall"] = json!(evaluation.recalls());
         }
+        calibration::add_to(calibration, split, &mut object);
         object
     }
 
@@ -252,6 +260,7 @@ impl Eval {
             model,
             data,
             evaluation,
+            calibration,
         } = evaluated;
         let Evaluation {
             sequences,
@@ -282,6 +291,7 @@ impl Eval {
         {
             text += &format!("\n\n{table}");
         }
+        text += &calibration::lines(calibration);
         text
     }
 

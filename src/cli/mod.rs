@@ -1,6 +1,7 @@
 //! Arguments and printing, one file for each subcommand; nothing else prints.
 
 mod bench;
+mod calibration;
 mod comparison;
 mod confusion;
 mod console;

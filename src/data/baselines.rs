@@ -8,6 +8,7 @@ use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::Result;
 use crate::kernels::MISSING;
+use crate::network::Loss;
 
 /// The relation of target values to inputs in a forecast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,8 @@ pub struct Forecast {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
     pub name: String,
-    /// Mean squared error in the units of the network's outputs; `None` if windows are too short.
+    /// The mean loss, which is the squared error unless the network has another one, in the units of
+    /// the network's outputs; `None` if windows are too short.
     pub loss: Option<f64>,
 }
 
@@ -70,9 +72,31 @@ pub fn of_values(
     forecast: Option<&Forecast>,
     preparation: &Preparation,
 ) -> Result<Vec<Baseline>> {
+    of_values_by(Loss::MeanSquaredError, train, data, forecast, preparation)
+}
+
+/// Returns the baselines of [`of_values`] by another loss: that of a network whose outputs for a
+/// target are all the baseline's prediction. Labels have the mean alone, as their probability, and
+/// the likelihood of a normal distribution has none.
+///
+/// # Errors
+/// Those of [`of_values`].
+pub fn of_values_by(
+    loss: Loss,
+    train: &Dataset,
+    data: &Dataset,
+    forecast: Option<&Forecast>,
+    preparation: &Preparation,
+) -> Result<Vec<Baseline>> {
     // Differences follow from the other inputs.
     let differences = preparation.differences.len();
-    let windows = |data| ValueWindows::of(data, differences);
+    let windows = |data| {
+        let windows = ValueWindows::of(data, differences)?;
+        Some(ValueWindows { loss, ..windows })
+    };
+    if loss == Loss::GaussianNll {
+        return Ok(vec![]);
+    }
     let (Some(train), Some(data)) = (windows(train), windows(data)) else {
         return Ok(vec![]);
     };
@@ -89,7 +113,9 @@ pub fn of_values(
         }
         None => vec![mean(&train, &data)],
     };
-    baselines.extend(regression(&train, &data)?);
+    if !loss.takes_labels() {
+        baselines.extend(regression(&train, &data)?);
+    }
     Ok(baselines)
 }
 
@@ -349,6 +375,7 @@ struct ValueWindows<'a> {
     /// K.
     width: usize,
     per_step: bool,
+    loss: Loss,
 }
 
 impl ValueWindows<'_> {
@@ -374,6 +401,7 @@ impl ValueWindows<'_> {
             values,
             width: *width,
             per_step: *per_step,
+            loss: Loss::MeanSquaredError,
         })
     }
 
@@ -431,18 +459,18 @@ impl ValueWindows<'_> {
         (!squares.is_empty()).then(|| squares.iter().sum::<f64>() / squares.len() as f64)
     }
 
-    /// Returns the mean over sequences of the mean squared error of `predict(n, k)`, as the loss
-    /// has it; `None` if it is `None` for some sequence, or no target is known.
+    /// Returns the mean over sequences of the mean loss of `predict(n, k)`, as training has it;
+    /// `None` if it is `None` for some sequence, or no target is known.
     fn error(&self, predict: impl Fn(usize, usize) -> Option<f64>) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0);
         for n in 0..self.data.count {
             let known = (0..self.width).filter_map(|k| Some((k, self.target(n, k)?)));
             let known: Vec<(usize, f64)> = known.collect();
-            let mut squares = 0.0;
+            let mut losses = 0.0;
             for &(k, target) in &known {
-                squares += (predict(n, k)? - target).powi(2);
+                losses += self.loss.of_point(predict(n, k)?, target);
             }
-            sum += squares / known.len().max(1) as f64;
+            sum += losses / known.len().max(1) as f64;
             count += usize::from(!known.is_empty());
         }
         (count > 0).then(|| sum / count as f64)

@@ -14,14 +14,14 @@ use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastOrigin, ForecastRequest, ForecastStart,
-    InputRequest, LineFormat, PredictionInputs, SequenceSizes,
+    InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind,
 };
 use super::{Dataset, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::files;
 use crate::messages::excerpt;
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 use crate::rng::{Philox, Stream};
 
 /// The largest file of a series, in bytes.
@@ -223,7 +223,7 @@ impl DataSource for Series {
         self.validate_range()?;
         usage.require_head(
             "data of kind series have a target value at every step",
-            Loss::MeanSquaredError,
+            TargetKind::Quantities,
             Reads::Every,
         )
     }
@@ -384,6 +384,7 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
             per_step: true,
         },
         lengths: None,
+        weights: None,
     }
 }
 

@@ -152,38 +152,54 @@ pub struct DataUse {
 impl DataUse {
     /// Refuses a head with another loss, or one that reads other states; `data` is a clause that
     /// says why these are needed.
-    pub(super) fn require_head(&self, data: &str, loss: Loss, reads: Reads) -> Result<()> {
-        if (self.loss, self.reads) == (loss, reads) {
+    pub(super) fn require_head(&self, data: &str, kind: TargetKind, reads: Reads) -> Result<()> {
+        self.require_targets(data, kind)?;
+        self.require_reads(data, reads)
+    }
+
+    /// Refuses a head that reads other states; `data` is a clause that says why these are needed.
+    fn require_reads(&self, data: &str, reads: Reads) -> Result<()> {
+        if self.reads == reads {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "{data}, so network.head must have loss = \"{}\" and reads = \"{}\"; \
-             it has loss = \"{}\" and reads = \"{}\"",
-            loss_name(loss),
+            "{data}, so network.head must have reads = \"{}\"; it has reads = \"{}\"",
             reads_name(reads),
-            loss_name(self.loss),
             reads_name(self.reads),
         )))
     }
 
-    /// Refuses a head with another loss; see [`DataUse::require_head`].
-    pub(super) fn require_loss(&self, data: &str, loss: Loss) -> Result<()> {
-        if self.loss == loss {
+    /// Refuses a head whose loss takes other targets; `data` is a clause that says why these are
+    /// needed.
+    pub(super) fn require_targets(&self, data: &str, kind: TargetKind) -> Result<()> {
+        let loss = &self.loss;
+        let (fits, allowed) = match kind {
+            TargetKind::Classes => (loss.takes_classes(), "loss = \"cross-entropy\""),
+            TargetKind::Labels => (loss.takes_labels(), "loss = \"binary-cross-entropy\""),
+            TargetKind::Quantities => (
+                loss.takes_quantities(),
+                "loss = \"mean-squared-error\", \"mean-absolute-error\", \"gaussian-nll\", \
+                 { huber = { delta = ... } } or { quantile = { levels = [...] } }",
+            ),
+        };
+        if fits {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "{data}, so network.head must have loss = \"{}\"; it has loss = \"{}\"",
-            loss_name(loss),
-            loss_name(self.loss),
+            "{data}, so network.head must have {allowed}; it has loss = \"{}\"",
+            loss.name(),
         )))
     }
 }
 
-fn loss_name(loss: Loss) -> &'static str {
-    match loss {
-        Loss::CrossEntropy => "cross-entropy",
-        Loss::MeanSquaredError => "mean-squared-error",
-    }
+/// The kind of targets that a loss takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetKind {
+    Classes,
+    /// Several labels that are each 0 or 1.
+    Labels,
+    /// Values of any size.
+    Quantities,
 }
 
 fn reads_name(reads: Reads) -> &'static str {

@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::Preparation;
 use super::source::{
-    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
+    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes, TargetKind,
 };
 pub use super::vocabulary::{Unit, Vocabulary};
 use super::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::{files, memory_limit};
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 
 /// The largest file, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -107,7 +107,7 @@ impl DataSource for Text {
         }
         usage.require_head(
             "data of kind text have a target token at every step",
-            Loss::CrossEntropy,
+            TargetKind::Classes,
             Reads::Every,
         )
     }
@@ -372,6 +372,7 @@ fn ragged_streams(tokens: &[u32], streams: usize, vocabulary: usize) -> Dataset 
             per_step: true,
         },
         lengths: (count * steps > predicted).then(|| (0..count).map(length).collect()),
+        weights: None,
     }
 }
 
@@ -400,6 +401,7 @@ fn cut_streams(tokens: &[u32], streams: usize, vocabulary: usize) -> Option<Data
             per_step: true,
         },
         lengths: None,
+        weights: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod checkpoint;
+mod class_weights;
 mod data;
 mod edit;
 mod network;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub use builtin::{BUILTINS, Builtin};
 pub use checkpoint::CheckpointRecipe;
+pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,11 @@ pub struct Recipe {
     /// Each element of a gradient is clamped to ± this; excludes `clip_norm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
+    /// The decay of an exponential moving average of the parameters, which is what is evaluated and
+    /// saved as the model (Polyak and Juditsky 1992; `use_ema` of Keras, which also begins with the
+    /// initial parameters). Training goes on with the parameters themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Truncated back-propagation through time: sequences are read in chunks of this many steps,
     /// with an update for each chunk. States are carried from chunk to chunk, gradients are not.
     /// Without it, an update reads whole sequences.
@@ -126,6 +133,7 @@ impl Recipe {
             keep_best: false,
             data: DataRecipe::Arrays(Arrays {}),
             report_every: None,
+            ema: None,
             bptt_steps: None,
             network: NetworkRecipe {
                 input: Input::Values,
@@ -218,7 +226,8 @@ impl Recipe {
         Ok(text)
     }
 
-    /// Returns the network for inputs of `input_size` features and `outputs` classes or values.
+    /// Returns the network for inputs of `input_size` features and `outputs` classes or target
+    /// values.
     ///
     /// # Errors
     /// Those of [`Network::validate`].
@@ -254,6 +263,15 @@ impl Recipe {
         fields::optional_count("patience", self.patience)?;
         fields::optional_count("report_every", self.report_every)?;
         self.validate_clipping()?;
+        if let Some(decay) = self.ema {
+            let is_allowed = (0.0..1.0).contains(&decay);
+            fields::require(
+                is_allowed,
+                "ema",
+                decay,
+                "at least 0 and below 1, or left out",
+            )?;
+        }
         self.checkpoint.validate()?;
         self.validate_bptt()?;
         let head = &self.network.head;

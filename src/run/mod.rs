@@ -327,9 +327,9 @@ impl TrainingRun {
         let Some(test) = &self.data.test else {
             return Ok(None);
         };
-        let (recipe, preparation) = (&self.recipe.data, &self.data.preparation);
-        let train = self.data.fitted();
-        BaselineComparison::new(recipe, preparation, Some(&train), test, &scores).map(Some)
+        let (recipe, loss) = (&self.recipe.data, self.recipe.network.head.loss);
+        let (preparation, train) = (&self.data.preparation, self.data.fitted());
+        BaselineComparison::new(recipe, loss, preparation, Some(&train), test, &scores).map(Some)
     }
 
     /// Writes the report page and frees the device. Returns the page's path.

@@ -5,6 +5,7 @@ use crate::data::Dataset;
 use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
 use crate::error::Result;
+use crate::network::Loss;
 use crate::recipe::DataRecipe;
 
 /// The most frequent class of the training split as the answer for every sequence.
@@ -30,19 +31,22 @@ pub struct BaselineComparison {
 }
 
 impl BaselineComparison {
-    /// Compares a model that has these `scores` on `data` with baselines that are fitted to
-    /// `train`, the model's own training split. Without it there are no baselines.
+    /// Compares a model of this loss that has these `scores` on `data` with baselines that are fitted
+    /// to `train`, the model's own training split. Without it there are no baselines.
     ///
     /// # Errors
     /// [`Error::Failed`](crate::error::Error::Failed) where a linear regression cannot be computed.
     pub fn new(
         recipe: &DataRecipe,
+        loss: Loss,
         preparation: &Preparation,
         train: Option<&Dataset>,
         data: &Dataset,
         scores: &Scores,
     ) -> Result<BaselineComparison> {
         let unit = match (&preparation.targets[..], data.targets.outputs()) {
+            // Only a squared error has a root in these units.
+            _ if loss != Loss::MeanSquaredError => None,
             (&[normal], _) => Some(normal.deviation),
             ([], 1) => Some(1.0),
             _ => None,
@@ -50,7 +54,7 @@ impl BaselineComparison {
         let baselines = match train {
             Some(train) => {
                 let forecast = recipe.source().forecast();
-                baselines::of_values(train, data, forecast.as_ref(), preparation)?
+                baselines::of_values_by(loss, train, data, forecast.as_ref(), preparation)?
             }
             None => vec![],
         };

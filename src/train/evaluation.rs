@@ -22,7 +22,7 @@ use crate::kernels::Tally;
 use crate::messages::shown_path;
 use crate::metrics::{OutputMetrics, TextMetrics};
 use crate::model::Model;
-use crate::network::{Loss, Network};
+use crate::network::Network;
 use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind};
@@ -145,7 +145,7 @@ impl EvaluationData {
             path,
             split,
             preparation,
-            outputs: model.network.head.size,
+            outputs: model.network.head.targets(),
         })?;
         let (data, mut notes) = (labelled.data, labelled.notes);
         let name = match labelled.split {
@@ -423,7 +423,7 @@ impl Evaluator {
 /// classifies.
 pub(super) fn record_tally(network: &mut RecordedNetwork, phase: Phase) -> Option<Tally> {
     let Network { head, .. } = &network.network;
-    if head.loss != Loss::CrossEntropy {
+    if !head.loss.takes_classes() {
         return None;
     }
     let classes = head.size;

@@ -18,6 +18,7 @@ mod position;
 mod recording;
 mod scores;
 mod trainer;
+mod weights;
 
 pub use checksums::{DataChecksums, SplitChecksums};
 pub use comparison::{BaselineComparison, MajorityBaseline};

@@ -10,10 +10,11 @@ use crate::network::Network;
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
 use crate::record::update::RecordedUpdate;
-use crate::record::{Gradients, RecordedNetwork};
+use crate::record::{Gradients, RecordedNetwork, TrainingLoss};
 use crate::tensor::Kind;
 use crate::train::evaluation::record_tally;
 use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
+use crate::train::weights::TargetWeights;
 
 /// A recipe's training step and evaluation, recorded.
 pub(super) struct Recording {
@@ -51,7 +52,12 @@ impl Recording {
         let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
         let batch = recipe.batch_size.min(train.count);
         let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
+        let weights = TargetWeights::of(recipe, data)?;
+        if weights.is_some() {
+            network.add_weights();
+        }
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
+        let feed = feed.with_weights(weights);
         let update = record_step(&mut network, recipe, &feed);
         let has_counts = data.preparation.vocabulary.is_none();
         let mut record = |data: Option<&Dataset>, phase, bytes| {
@@ -112,10 +118,15 @@ impl Recording {
 fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> RecordedUpdate {
     network.draw_masks(recipe.seed, feed.control());
     network.forward(Phase::Forward);
-    network.loss(Phase::Forward);
+    network.training_loss(TrainingLoss {
+        label_smoothing: recipe.network.head.label_smoothing,
+    });
     network.backward();
     let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
-    let update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
+    let mut update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
+    if let Some(decay) = recipe.ema {
+        network.record_average(&mut update, decay);
+    }
     feed.record_end(network, Phase::Update, Some(update.norm));
     update
 }

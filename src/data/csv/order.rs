@@ -66,6 +66,7 @@ impl TableSeries {
         self.inputs = reordered(&self.inputs, rows, order);
         self.values = reordered(&self.values, rows, order);
         self.labels = reordered(&self.labels, rows, order);
+        self.weights = reordered(&self.weights, rows, order);
     }
 }
 

@@ -18,9 +18,9 @@ impl Csv {
             (false, true) => return Ok(()),
         };
         validate_lags(&self.differences)?;
-        if self.task == TableTask::Classification {
+        if self.task != TableTask::Regression {
             return Err(Error::usage(format!(
-                "{field} is set, but classes have no differences; remove it, or set data.task to \
+                "{field} is set, but classes and labels have no differences; remove it, or set data.task to \
                  \"regression\""
             )));
         }

@@ -32,9 +32,20 @@ impl Csv {
         let table = self.parse(&read(&self.path)?, &self.path, known_classes)?;
         let test = match &self.test_path {
             None => None,
-            Some(path) => Some(self.parse(&read(path)?, path, &table.classes)?),
+            Some(path) => Some(
+                self.unweighted()
+                    .parse(&read(path)?, path, &table.classes)?,
+            ),
         };
         self.prepare(table, test, seed, known)
+    }
+
+    /// Returns the configuration without weights, for files that are only evaluated.
+    pub(super) fn unweighted(&self) -> Csv {
+        Csv {
+            weights: None,
+            ..self.clone()
+        }
     }
 
     /// Returns both splits of the contents of a file; see [`Csv`].
@@ -355,6 +366,7 @@ impl TableSeries {
             inputs: Normal::prepare_all(&preparation.inputs, &self.inputs[part(inputs)]),
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),
+            weights: self.weights.get(rows).unwrap_or_default().to_vec(),
         }
     }
 }

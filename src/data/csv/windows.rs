@@ -60,8 +60,11 @@ impl Csv {
             features: self.features(),
             inputs: self.window_values(&windows, steps, preparation),
             lengths: is_ragged.then(|| lengths.collect()),
+            weights: (split == Some(Split::Train))
+                .then(|| self.target_weights(&windows, steps))
+                .flatten(),
             targets: match self.task {
-                TableTask::Regression => Targets::Values {
+                TableTask::Regression | TableTask::MultiLabel => Targets::Values {
                     values: self.target_values(&windows, steps),
                     width: self.targets.len(),
                     per_step: self.every_step,
@@ -86,7 +89,7 @@ impl Csv {
         let (series, mut rows) = (window.series, self.target_rows(window));
         rows.start = (rows.start + self.context).min(rows.end);
         match self.task {
-            TableTask::Regression => {
+            TableTask::Regression | TableTask::MultiLabel => {
                 let width = self.targets.len();
                 let values = &series.values[rows.start * width..rows.end * width];
                 let present = values.iter().filter(|&&value| value != MISSING).count();
@@ -220,6 +223,17 @@ impl Csv {
         labels
     }
 
+    /// `[N]`, or `[N, T]` padded with zeros, if there is a column of weights.
+    fn target_weights(&self, windows: &[TableWindow], steps: usize) -> Option<Vec<f32>> {
+        self.weights.as_ref()?;
+        let mut weights = vec![];
+        for window in windows {
+            weights.extend(&window.series.weights[self.target_rows(window)]);
+            weights.resize(weights.len() + self.padding(window, steps), 0.0);
+        }
+        Some(weights)
+    }
+
     fn target_rows(&self, TableWindow { rows, .. }: &TableWindow) -> Range<usize> {
         let last = rows.end + self.horizon;
         if self.every_step {
@@ -291,6 +305,7 @@ impl Csv {
                 inputs: self.window_values(&windows, steps, preparation),
                 targets: Targets::placeholders(count),
                 lengths: is_ragged.then_some(lengths),
+                weights: None,
             },
             windows: Some(WindowRows {
                 group: self.group.clone(),

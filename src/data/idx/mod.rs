@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::Preparation;
 use super::source::{
-    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
+    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes, TargetKind,
 };
 use super::{Dataset, Inputs, MAX_VALUES, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::shown_path;
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 use crate::rng::{Philox, Stream};
 
 /// `[T, I]` of MNIST's images.
@@ -164,7 +164,7 @@ impl DataSource for Idx {
         )?;
         usage.require_head(
             "data of kind idx have one class for each sequence",
-            Loss::CrossEntropy,
+            TargetKind::Classes,
             Reads::Last,
         )
     }
@@ -233,6 +233,7 @@ impl DataSource for Idx {
                 per_step: false,
             },
             lengths: None,
+            weights: None,
         };
         Some(data.into())
     }
@@ -337,6 +338,7 @@ pub fn read_split<R: BufRead>(
             per_step: false,
         },
         lengths: None,
+        weights: None,
     })
 }
 

@@ -56,6 +56,7 @@ impl Npy {
             path: request.path.to_path_buf(),
             // Groups only divide sequences into splits.
             groups: None,
+            weights: None,
             test_path: None,
             ..self.clone()
         };

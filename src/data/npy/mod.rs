@@ -15,6 +15,7 @@ mod targets;
 mod tests;
 #[cfg(feature = "tables")]
 mod texts;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -28,12 +29,11 @@ pub(crate) use splits::VALIDATION_SUFFIXES;
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
-    DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs,
+    DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs, TargetKind,
 };
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::network::Loss;
 
 /// The most classes, and the largest vocabulary.
 const MOST_CLASSES: usize = 1 << 24;
@@ -61,6 +61,13 @@ pub struct Npy {
     /// each step. NaN is a missing target, which is neither learnt nor scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
+    /// Whether targets are K labels that are each 0 or 1 (NaN is missing); they are not normalized.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub multi_label: bool,
+    /// The weight of each sequence in training: `[N]`, or `[N, T]` (or `[R]`) for one at each step
+    /// if targets are at each step. Evaluations are not weighted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// `[N]`: valid steps of each sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lengths: Option<String>,
@@ -120,6 +127,8 @@ impl Npy {
             labels: None,
             one_hot: None,
             targets: None,
+            multi_label: false,
+            weights: None,
             lengths: None,
             groups: None,
             classes: None,
@@ -135,10 +144,21 @@ impl Npy {
 
     fn validate_targets(&self, usage: &DataUse) -> Result<()> {
         match (&self.labels, &self.targets) {
-            (Some(_), None) => usage.require_loss("data.labels are classes", Loss::CrossEntropy),
-            (None, Some(_)) => {
-                usage.require_loss("data.targets are values", Loss::MeanSquaredError)
+            (Some(_), None) if self.multi_label => Err(Error::usage(
+                "data.multi_label is set, and data.labels are classes; name the array of zeros and \
+                 ones in data.targets, or remove data.multi_label",
+            )),
+            (Some(_), None) => {
+                usage.require_targets("data.labels are classes", TargetKind::Classes)
             }
+            (None, Some(_)) if self.multi_label => {
+                usage.require_targets("data.multi_label is set", TargetKind::Labels)
+            }
+            (None, Some(_)) => usage.require_targets(
+                "data.targets are values (data.multi_label = true says that they are labels 0 and \
+                 1)",
+                TargetKind::Quantities,
+            ),
             (labels, _) => Err(Error::usage(format!(
                 "data.labels and data.targets are {}; data of kind npy must have one of them: \
                  data.labels, an array of classes, or data.targets, an array of values",

@@ -27,6 +27,8 @@ struct DividedSequences {
 pub(super) struct SplitArrays {
     pub sequences: FoundSequences,
     targets: FoundTargets,
+    /// `[N]`, or `[N, T]`: the weight of each target, if the recipe names them.
+    weights: Option<Vec<f32>>,
     /// `[N]`: the group of each sequence.
     groups: Vec<i64>,
     /// The path of the inputs, in messages.
@@ -56,6 +58,18 @@ impl SplitArrays {
         let count = self.sequences.count;
         let targets = self.targets.prepared(count, classes, preparation);
         targets.map_err(|problem| Error::file(&self.targets_path, problem))
+    }
+
+    /// Returns the weights of the targets of these sequences.
+    fn weights_of(&self, sequences: &[usize]) -> Option<Vec<f32>> {
+        let weights = self.weights.as_ref()?;
+        let each = weights.len() / self.sequences.count.max(1);
+        let own = sequences.iter();
+        Some(
+            own.flat_map(|&n| &weights[n * each..(n + 1) * each])
+                .copied()
+                .collect(),
+        )
     }
 
     /// Returns some of the sequences as a network reads them.
@@ -111,7 +125,8 @@ impl Npy {
             Some(labels) => labels,
             None => found.prepared_targets(None, &preparation)?,
         };
-        let train = found.prepared(self, &targets, &parts.train, &preparation)?;
+        let mut train = found.prepared(self, &targets, &parts.train, &preparation)?;
+        train.weights = found.weights_of(&parts.train);
         let evaluated = |own: Option<&SplitArrays>, part: &[usize]| match own {
             Some(own) => {
                 let targets = own.prepared_targets(classes.as_ref(), &preparation)?;
@@ -267,6 +282,7 @@ impl Npy {
         }
         // Groups only divide sequences into splits.
         of_test.groups = None;
+        of_test.weights = None;
         Some(of_test)
     }
 
@@ -303,11 +319,18 @@ impl Npy {
         let lengths = self.read_lengths(files)?;
         let sequences = self.inputs(files, lengths)?;
         let (targets, targets_path) = self.read_targets(files, &sequences)?;
+        let sizes = InputSizes {
+            count: sequences.count,
+            steps: sequences.steps,
+            lengths: sequences.lengths.as_deref(),
+        };
+        let weights = self.read_weights(files, &sizes, targets.per_step())?;
         let groups = self.read_groups(files, sequences.count)?;
         Ok(SplitArrays {
             inputs_path: files.path_of(&self.inputs),
             sequences,
             targets,
+            weights,
             groups,
             targets_path,
         })
@@ -332,7 +355,10 @@ impl Npy {
         let targets = if self.labels.is_some() {
             FoundLabels::read(&array, &sizes, self.one_hot).map(FoundTargets::Labels)
         } else {
-            FoundValues::read(array, &sizes).map(FoundTargets::Values)
+            let found = FoundValues::read(array, &sizes);
+            found
+                .and_then(|found| self.checked_labels(found))
+                .map(FoundTargets::Values)
         };
         let targets = targets.map_err(|problem| Error::file(&path, problem))?;
         Ok((targets, path))

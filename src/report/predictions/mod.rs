@@ -113,7 +113,8 @@ impl SplitPredictions {
             }
             Targets::Values { width, .. } => {
                 let names = model.recipe.data.source().target_names();
-                let mut collector = ValueCollector::new(width, preparation, names);
+                let mut collector =
+                    ValueCollector::new(width, &model.network.head, preparation, names);
                 each_batch(&mut |batch| collector.add(batch))?;
                 Predictions::Values(collector.finish(in_time))
             }
@@ -146,7 +147,7 @@ fn collect(metrics: &mut OutputCollector, data: &Dataset, outputs: &Array3<f32>)
 fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
     let network = &model.network;
     let fits = data.input_size() == network.input_size
-        && data.targets.outputs() == network.head.size
+        && data.targets.outputs() == network.head.targets()
         && data.targets.per_step() == (network.head.reads == Reads::Every);
     if fits {
         Ok(())

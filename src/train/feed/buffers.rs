@@ -9,6 +9,7 @@ use crate::network::Reads;
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::tensor::{Element, Kind, Tensor};
+use crate::train::weights::TargetWeights;
 
 /// The buffers of a data set, or of a window over it, and of the loop.
 #[derive(Debug, Clone)]
@@ -19,6 +20,10 @@ pub(super) struct FeedBuffers {
     labels: Tensor,
     targets: Option<Tensor>,
     lengths: Tensor,
+    /// The weights of the targets, in training by such.
+    weights: Option<Tensor>,
+    /// What they are computed from when data are uploaded.
+    pub(super) target_weights: Option<TargetWeights>,
     /// The slot of each sequence of the pass.
     pub(super) order: Tensor,
     pub(super) control: Tensor,
@@ -38,8 +43,9 @@ pub(super) fn bytes_each(data: &Dataset) -> u64 {
         Targets::Values { width, .. } => width as u64,
     };
     let inputs = (data.steps as u64).saturating_mul(data.features as u64);
-    // A label and values for each output, a length, and two elements of a window's order.
-    let targets = rows.saturating_mul(1 + values).saturating_add(3);
+    // A label, a weight and values for each output, a length, and two elements of a window's order.
+    let weight = u64::from(data.weights.is_some());
+    let targets = rows.saturating_mul(1 + weight + values).saturating_add(3);
     inputs
         .saturating_mul(input_bytes(&data.inputs))
         .saturating_add(targets.saturating_mul(4))
@@ -96,6 +102,8 @@ impl FeedBuffers {
         is_window: bool,
     ) -> FeedBuffers {
         let rows = output_rows(network, data.steps);
+        // Only training is weighted.
+        let is_weighted = phase == Phase::Forward && network.head.weights.is_some();
         let program = &mut network.program;
         let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
             let name = format!("{phase:?}.{name}").to_lowercase();
@@ -117,6 +125,7 @@ impl FeedBuffers {
             }
         };
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
+        let weights = is_weighted.then(|| buffer("weights", Kind::Data, real, [held, rows]));
         // The order of a window goes around the ring twice, so that a batch may cross its end.
         let slots = if is_window { 2 * held } else { held };
         let order = buffer("order", Kind::Data, index, [slots, 1]);
@@ -129,6 +138,8 @@ impl FeedBuffers {
             labels,
             targets,
             lengths,
+            weights,
+            target_weights: None,
             order,
             control,
             history,
@@ -175,8 +186,11 @@ impl FeedBuffers {
             gather(ignored, self.labels, network.head.labels, rows, 1),
         ];
         if let (Some(source), Some(out)) = (self.targets, network.head.targets) {
-            let width = network.network.head.size;
+            let width = network.network.head.targets();
             gathers.push(gather(GatherKind::Reals, source, out, rows, width));
+        }
+        if let (Some(source), Some(out)) = (self.weights, network.head.weights) {
+            gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
         }
         for gather in gathers {
             network.program.push(phase, gather);
@@ -222,6 +236,9 @@ impl FeedBuffers {
             executor.write(&part(targets), values)?;
         }
         executor.write_index(&part(&self.labels), &data.labels())?;
+        if let (Some(weights), Some(target_weights)) = (&self.weights, &self.target_weights) {
+            executor.write(&part(weights), &target_weights.of_targets(data))?;
+        }
         let full = vec![data.steps as u32; data.count];
         let lengths = data.lengths.as_ref().unwrap_or(&full);
         executor.write_index(&part(&self.lengths), lengths)

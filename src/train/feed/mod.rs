@@ -16,6 +16,7 @@ use crate::kernels::{Record, control};
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::tensor::Tensor;
+use crate::train::weights::TargetWeights;
 
 pub(crate) use buffers::shares;
 pub(crate) use runner::{StepPace, StepRecord, StepRunner};
@@ -86,6 +87,12 @@ impl Feed {
             done: 0,
             submission: 1,
         })
+    }
+
+    /// Sets the weights of the targets, for a network that has them when it is recorded.
+    pub(crate) fn with_weights(mut self, weights: Option<TargetWeights>) -> Feed {
+        self.buffers.target_weights = weights;
+        self
     }
 
     /// Records, in `phase`, the end of a step: its row of the history.

@@ -70,6 +70,8 @@ pub struct Trainer {
     position: Position,
     /// The flat parameters after the best epoch, where the recipe keeps them.
     best: Option<Vec<f32>>,
+    /// The parameters in training, while their average is on the device in their place.
+    trained: Option<Vec<f32>>,
 }
 
 /// What an evaluation of a split finds.
@@ -132,8 +134,12 @@ impl Trainer {
         }
         let (recording, mut executor) = Recording::load(recipe, &network, data, device)?;
         let parameters = &recording.network.parameters;
-        executor.write(parameters, &network.initial(recipe.seed))?;
+        let initial = network.initial(recipe.seed);
+        executor.write(parameters, &initial)?;
         recording.update.initialise(executor.as_mut())?;
+        if let Some(average) = recording.update.average() {
+            executor.write(&average, &initial)?;
+        }
         recording.train.upload(executor.as_mut(), train)?;
         for (feed, data) in [
             (&recording.test, &data.test),
@@ -155,6 +161,7 @@ impl Trainer {
             checksums: DataChecksums::of(data)?,
             position: Position::default(),
             best: None,
+            trained: None,
         })
     }
 
@@ -185,7 +192,10 @@ impl Trainer {
             } else {
                 Split::Test
             };
-            let ControlFlow::Continue(scores) = self.evaluate_split(split, observe)? else {
+            self.show_average()?;
+            let evaluated = self.evaluate_split(split, observe);
+            self.show_trained()?;
+            let ControlFlow::Continue(scores) = evaluated? else {
                 return Ok(Ending::Interrupted);
             };
             let scores = match split {
@@ -320,6 +330,37 @@ impl Trainer {
         }
     }
 
+    /// Puts the average of the parameters in their place, if the recipe has one.
+    fn show_average(&mut self) -> Result<()> {
+        match self.update.average() {
+            Some(average) => {
+                let average = self.executor.read(&average)?;
+                self.show(&average)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts `parameters` in the place of those in training, for an evaluation.
+    fn show(&mut self, parameters: &[f32]) -> Result<()> {
+        self.trained = Some(self.executor.read(&self.network.parameters)?);
+        self.executor.write(&self.network.parameters, parameters)
+    }
+
+    /// Puts the parameters in training back in their place.
+    fn show_trained(&mut self) -> Result<()> {
+        match self.trained.take() {
+            Some(trained) => self.executor.write(&self.network.parameters, &trained),
+            None => Ok(()),
+        }
+    }
+
+    /// The parameters of the model at the current position: those in training, or their average.
+    fn model_parameters(&mut self) -> Result<Vec<f32>> {
+        let tensor = self.update.average().unwrap_or(self.network.parameters);
+        self.executor.read(&tensor)
+    }
+
     /// Evaluates the test or validation split, if there is one. Breaks where the observer does.
     fn evaluate_split(
         &mut self,
@@ -397,7 +438,7 @@ impl Trainer {
         if self.position.count_epoch(metrics, &self.recipe.schedule) {
             self.position.best_step = Some(self.position.step);
             if self.recipe.keep_best {
-                self.best = Some(self.executor.read(&self.network.parameters)?);
+                self.best = Some(self.model_parameters()?);
             }
         }
         Ok(())

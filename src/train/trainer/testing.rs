@@ -28,13 +28,13 @@ impl Trainer {
         if self.validation.is_none() {
             return Ok(None);
         }
-        let Some(best) = self.best.clone() else {
-            return self.test_current(epoch, observe);
+        let shown = match self.best.clone() {
+            Some(best) => best,
+            None => self.model_parameters()?,
         };
-        let current = self.executor.read(&self.network.parameters)?;
-        self.executor.write(&self.network.parameters, &best)?;
+        self.show(&shown)?;
         let tested = self.test_current(epoch, observe);
-        self.executor.write(&self.network.parameters, &current)?;
+        self.show_trained()?;
         tested
     }
 
