@@ -14,8 +14,9 @@ struct ScanBackward {
 
 // The gradients of the recurrent gates, then those of W_hr m; one element if there are neither.
 override PROJECTED_SIZE: u32 = u32(PROJECTED) * OUTPUTS;
-override VECTOR_SIZE: u32 = RECURRENT_GATES * UNITS + PROJECTED_SIZE + u32(RECURRENT_GATES == 0u);
-var<workgroup> dgates: array<Quad, VECTOR_SIZE * GROUPS>;
+override GROUP_SIZE: u32 = RECURRENT_GATES * UNITS + PROJECTED_SIZE + u32(RECURRENT_GATES == 0u);
+override VECTOR_SIZE: u32 = GROUP_SIZE * GROUPS;
+var<workgroup> dgates: array<Quad, VECTOR_SIZE>;
 
 // Returns the distance between the EACH elements, of `count`, that an invocation computes.
 fn stride_of(count: u32) -> u32 {
@@ -63,11 +64,14 @@ fn multiply_recurrent_back(
     let inner = select(0u, u.hidden_size, valid);
     let fours = inner / 4u;
     let rows = (u.hidden_size + 3u) / 4u;  // of a gate
-    let cached_rows = CACHED / u.output_size;
+    let cached_rows = (HELD + CACHED) / u.output_size;
     for (var gate = from_gate; gate < to_gate; gate++) {
         let row = gate * rows;
         let at = gate * UNITS;
-        var four = share;
+        if valid {
+            add_held(&sums, gate, at, share);
+        }
+        var four = share + held_slots(gate) * LANES;
         for (; four < min(max(cached_rows, row) - row, fours); four += LANES) {
             add_terms(&sums, load_weights(row + four, p, stride, true), at + four * 4u);
         }
@@ -112,7 +116,7 @@ fn multiply_projection_back(group: u32, j: u32, share: u32, valid: bool) -> OwnR
     return sum_of_lanes(sum, share);
 }
 
-// Stores the gradients of all four sequences of a group, each from the lane that has finished it.
+// Stores the gradients of all sequences of a group, each from the lane that has finished it.
 fn store_dgates(at: u32, share: u32, exists: bool, values: OwnRows) {
     let quad = quad_of_lanes(values);
     if exists && share % FINISHERS == 0u {
@@ -291,7 +295,8 @@ fn main(
     let top = clamp(longest_of(workgroup.x), u.begin, u.end);
     let worker = lane / LANES;
     let share = lane % LANES;
-    for (var i = 0u; i < 4u * GROUPS; i += ROWS) {
+    hold_weights(worker, share);
+    for (var i = 0u; i < SEQUENCES * GROUPS; i += ROWS) {
         begin_sequences(first_of(workgroup.x, 0u) + i, lane, top);
     }
     if LANES > 1u {

@@ -11,7 +11,8 @@ struct ScanForward {
 
 // In a layer of one stage: h twice, to read one copy while writing the other. In a layer of two
 // stages: h, and the operand of the second stage.
-var<workgroup> vectors: array<Quad, (OUTPUTS + UNITS) * GROUPS>;
+override VECTOR_SIZE: u32 = (OUTPUTS + UNITS) * GROUPS;
+var<workgroup> vectors: array<Quad, VECTOR_SIZE>;
 
 // The products of the sequences that a lane finishes.
 alias OwnProducts = array<array<array<Rows, GATES>, PARTS>, GROUPS>;
@@ -50,8 +51,11 @@ fn multiply_recurrent(
     let columns = RECURRENT_GATES * u.hidden_size;
     let inner = select(0u, u.output_size, valid);
     let fours = inner / 4u;
-    var four = share;
-    for (; four < min(CACHED / columns, fours); four += LANES) {
+    if valid {
+        add_held(&products, from_gate, to_gate, base, share);
+    }
+    var four = share + HELD_SLOTS * LANES;
+    for (; four < min((HELD + CACHED) / columns, fours); four += LANES) {
         let factors = load_weights(from_gate, to_gate, four * columns + j, true);
         add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
@@ -78,7 +82,7 @@ fn multiply_recurrent(
     return own;
 }
 
-// Stores the values of all four sequences of a group, each from the lane that has finished it.
+// Stores the values of all sequences of a group, each from the lane that has finished it.
 fn store_vector(at: u32, share: u32, exists: bool, values: OwnRows) {
     let quad = quad_of_lanes(values);
     if exists && share == 0u {
@@ -233,7 +237,7 @@ fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool
 fn clear_padding(top: u32, workgroup: u32, lane: u32) {
     let first = first_of(workgroup, 0u);
     for (var t = top; t < u.end; t++) {
-        for (var i = 0u; i < 4u * GROUPS; i += ROWS) {
+        for (var i = 0u; i < SEQUENCES * GROUPS; i += ROWS) {
             for (var j = lane; j < u.hidden_size; j += WIDTH) {
                 clear_unit(t, first + i, j);
             }
@@ -256,9 +260,10 @@ fn main(
         }
     }
     let longest = longest_of(workgroup.x);
-    workgroupBarrier();
     let worker = lane / LANES;
     let share = lane % LANES;
+    hold_weights(worker, share);
+    workgroupBarrier();
     var now = 0u;
     // The first step is never skipped: there an empty sequence stores its initial state.
     let top = clamp(max(longest, 1u), u.begin, u.end);
