@@ -145,12 +145,11 @@ fn projection_stage(t: u32, workgroup: u32, lane: u32) {
         let p = own.index;
         for (var group = 0u; group < GROUPS; group++) {
             var d: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists; part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if own.exists && first < u.batch {
+                    d[part] = projection_backward(t, first, p, load_dstate(0u, first, p));
                 }
-                d[part] = projection_backward(t, first, p, load_dstate(0u, first, p));
             }
             store_dgates((RECURRENT_GATES * UNITS + p) * GROUPS + group, share, own.exists, d);
         }
@@ -172,12 +171,11 @@ fn units_stage(t: u32, workgroup: u32, lane: u32) {
                 dm = multiply_projection_back(group, j, share, own.exists);
             }
             var slots: array<array<Rows, SLOTS>, PARTS>;
-            for (var part = 0u; part < PARTS && takes_part; part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    slots[part] = unit_back(t, first, j, dm[part]);
                 }
-                slots[part] = unit_back(t, first, j, dm[part]);
             }
             let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
             for (var gate = from_gate; gate < RECURRENT_GATES; gate++) {
@@ -203,12 +201,11 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
             let takes_part = own.exists && finishes_elements(share) && j < u.hidden_size;
             for (var group = 0u; group < GROUPS; group++) {
                 var slots: array<array<Rows, SLOTS>, PARTS>;
-                for (var part = 0u; part < PARTS && takes_part; part++) {
+                for (var part = 0u; part < PARTS; part++) {
                     let first = own_sequence(workgroup, group, share, part);
-                    if first >= u.batch {
-                        continue;
+                    if takes_part && first < u.batch {
+                        slots[part] = apply_middle_backward(t, first, j, sums[group][e][part]);
                     }
-                    slots[part] = apply_middle_backward(t, first, j, sums[group][e][part]);
                 }
                 for (var gate = 0u; gate < FIRST_STAGE; gate++) {
                     var values: OwnRows;
@@ -228,16 +225,16 @@ fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
     for (var start = 0u; start < stride; start += WORKERS) {
         let own = own_element(start, worker, stride);
         var sums = multiply_recurrent_back(0u, FIRST_STAGE, own.index, share, own.exists);
-        for (var e = 0u; e < OWN_EACH && own.exists && finishes_elements(share); e++) {
+        for (var e = 0u; e < OWN_EACH; e++) {
             let p = own_index(own.index, e, share, stride);
-            for (var group = 0u; group < GROUPS && p < u.output_size; group++) {
+            let takes_part = own.exists && finishes_elements(share) && p < u.output_size;
+            for (var group = 0u; group < GROUPS; group++) {
                 for (var part = 0u; part < PARTS; part++) {
                     let first = own_sequence(workgroup, group, share, part);
-                    if first >= u.batch {
-                        continue;
+                    if takes_part && first < u.batch {
+                        let before = load_dstate(0u, first, p);
+                        store_dstate(0u, first, p, before + sums[group][e][part]);
                     }
-                    let before = load_dstate(0u, first, p);
-                    store_dstate(0u, first, p, before + sums[group][e][part]);
                 }
             }
         }

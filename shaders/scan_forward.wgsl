@@ -161,17 +161,18 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
     for (var start = 0u; start < u.hidden_size; start += WORKERS) {
         let own = own_element(start, worker, u.hidden_size);
         let j = own.index;
+        let takes_part = own.exists && finishes(share);
         var products =
             multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, own.exists && valid);
         for (var group = 0u; group < GROUPS; group++) {
             var h_before = load_kept(j * GROUPS + group, share);
             var middles: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    let product = products[group][part];
+                    middles[part] = apply_middle(t, first, j, product, h_before[part]);
                 }
-                middles[part] = apply_middle(t, first, j, products[group][part], h_before[part]);
             }
             store_vector((OUTPUTS + j) * GROUPS + group, share, own.exists, middles);
         }
@@ -183,6 +184,7 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
     for (var start = 0u; start < u.hidden_size; start += WORKERS) {
         let own = own_element(start, worker, u.hidden_size);
         let j = own.index;
+        let takes_part = own.exists && finishes(share);
         let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
         let base = select(now, OUTPUTS, HAS_MIDDLE);
         var products =
@@ -197,12 +199,11 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
                 h_before = load_kept((now + j) * GROUPS + group, share);
             }
             var after: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    after[part] = apply_cell(t, first, j, products[group][part], h_before[part]);
                 }
-                after[part] = apply_cell(t, first, j, products[group][part], h_before[part]);
             }
             store_vector((next + j) * GROUPS + group, share, own.exists, after);
         }
@@ -214,19 +215,19 @@ fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool
     for (var start = 0u; start < u.output_size; start += WORKERS) {
         let own = own_element(start, worker, u.output_size);
         let p = own.index;
+        let takes_part = own.exists && finishes(share);
         for (var group = 0u; group < GROUPS; group++) {
             let at = p * GROUPS + group;
             var products = project(group, p, share, own.exists && valid);
             var h_before = load_overwritten(at, share, own.exists);
             var after: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    let length = load_lengths(first);
+                    after[part] =
+                        finish_projection(t, first, p, length, h_before[part], products[part]);
                 }
-                let length = load_lengths(first);
-                after[part] =
-                    finish_projection(t, first, p, length, h_before[part], products[part]);
             }
             store_vector(at, share, own.exists, after);
         }

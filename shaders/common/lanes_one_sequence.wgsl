@@ -1,5 +1,5 @@
-// As lanes.wgsl, in a tile of one sequence: `Quad` is f32. The first lane finishes the sequence, and
-// each of SPLIT lanes OWN_EACH of a worker's EACH elements.
+// As lanes.wgsl, in a tile of one sequence: `Quad` is f32. The first lane finishes the sequence,
+// and each of SPLIT lanes OWN_EACH of a worker's EACH elements.
 
 const FINISHERS = 1u;
 const PARTS = 1u;

@@ -1,5 +1,5 @@
-// As one_lane.wgsl, in a tile of groups of two sequences: `Quad` is vec2<f32>. An invocation finishes
-// both sequences, one after the other.
+// As one_lane.wgsl, in a tile of groups of two sequences: `Quad` is vec2<f32>. An invocation
+// finishes both sequences, one after the other.
 
 const FINISHERS = 1u;
 const PARTS = 2u;

@@ -1,6 +1,7 @@
-// The tile of a workgroup of a scan: GROUPS groups of SEQUENCES sequences (1, 2 or 4), which all use
-// a weight that an invocation loads. The host chooses the tile for the device. In workgroup memory
-// the vectors of the groups are interleaved. A `Quad` has a value of each sequence of a group.
+// The tile of a workgroup of a scan: GROUPS groups of SEQUENCES sequences (1, 2 or 4), which all
+// use a weight that an invocation loads. The host chooses the tile for the device. In workgroup
+// memory the vectors of the groups are interleaved. A `Quad` has a value of each sequence of a
+// group.
 
 override WIDTH: u32 = 64;  // invocations
 override UNITS: u32 = 64;  // H
