@@ -33,8 +33,8 @@ alias Weights = array<vec4<f32>, EACH>;
 fn load_weights(row: u32, p: u32, stride: u32, is_cached: bool) -> Weights {
     var factors: Weights;
     for (var e = 0u; e < EACH; e++) {
-        let column = min(p + e * stride, u.output_size - 1u);
-        factors[e] = load_weight(row * u.output_size + column, is_cached);
+        let column = min(p + e * stride, OUTPUTS - 1u);
+        factors[e] = load_weight(row * OUTPUTS + column, is_cached);
     }
     return factors;
 }
@@ -60,11 +60,11 @@ fn multiply_recurrent_back(
     from_gate: u32, to_gate: u32, p: u32, share: u32, valid: bool,
 ) -> OwnSums {
     var sums: Sums;
-    let stride = stride_of(u.output_size);
-    let inner = select(0u, u.hidden_size, valid);
-    let fours = inner / 4u;
-    let rows = (u.hidden_size + 3u) / 4u;  // of a gate
-    let cached_rows = (HELD + CACHED) / u.output_size;
+    let stride = stride_of(OUTPUTS);
+    let fours = select(0u, UNITS / 4u, valid);
+    let is_last = valid && share == LANES - 1u;
+    let rows = (UNITS + 3u) / 4u;  // of a gate
+    let cached_rows = (HELD + CACHED) / OUTPUTS;
     for (var gate = from_gate; gate < to_gate; gate++) {
         let row = gate * rows;
         let at = gate * UNITS;
@@ -79,8 +79,8 @@ fn multiply_recurrent_back(
             add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
         }
         // The last lane, which may have fewer vec4s, takes the remaining terms.
-        for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
-            var rest = load_weights(row + fours, p, stride, false);
+        for (var k = select(UNITS, UNITS / 4u * 4u, is_last); k < UNITS; k++) {
+            var rest = load_weights(row + UNITS / 4u, p, stride, false);
             for (var group = 0u; group < GROUPS; group++) {
                 for (var e = 0u; e < EACH; e++) {
                     sums[group][e] += rest[e][k % 4u] * dgates[(at + k) * GROUPS + group];
@@ -98,19 +98,19 @@ fn multiply_recurrent_back(
 // Computes the gradient of m of unit j: that of W_hr m times W_hr.
 fn multiply_projection_back(group: u32, j: u32, share: u32, valid: bool) -> OwnRows {
     var sum = Quad(0.0);
-    let first = RECURRENT_GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
-    let inner = select(0u, u.output_size, valid);
-    let fours = inner / 4u;
+    let first = RECURRENT_GATES * ((UNITS + 3u) / 4u) * OUTPUTS + j;
+    let fours = select(0u, OUTPUTS / 4u, valid);
+    let is_last = valid && share == LANES - 1u;
     for (var four = share; four < fours; four += LANES) {
         let at = (RECURRENT_GATES * UNITS + four * 4u) * GROUPS + group;
         let x = dgates[at];
         let y = dgates[at + GROUPS];
         let z = dgates[at + 2u * GROUPS];
         let w = dgates[at + 3u * GROUPS];
-        sum = add_dot4(sum, load_weight(first + four * u.hidden_size, false), x, y, z, w);
+        sum = add_dot4(sum, load_weight(first + four * UNITS, false), x, y, z, w);
     }
-    for (var p = select(inner, fours * 4u, share == LANES - 1u); p < inner; p++) {
-        let factors = load_weight(first + fours * u.hidden_size, false);
+    for (var p = select(OUTPUTS, OUTPUTS / 4u * 4u, is_last); p < OUTPUTS; p++) {
+        let factors = load_weight(first + OUTPUTS / 4u * UNITS, false);
         sum += factors[p % 4u] * dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group];
     }
     return sum_of_lanes(sum, share);
@@ -140,8 +140,8 @@ fn unit_back(t: u32, first: u32, j: u32, dm: Rows) -> array<Rows, SLOTS> {
 // Takes all outputs of a projected layer back through step t.
 fn projection_stage(t: u32, workgroup: u32, lane: u32) {
     let share = lane % FINISHERS;
-    for (var start = 0u; start < u.output_size; start += WIDTH / FINISHERS) {
-        let own = own_element(start, lane / FINISHERS, u.output_size);
+    for (var start = 0u; start < OUTPUTS; start += WIDTH / FINISHERS) {
+        let own = own_element(start, lane / FINISHERS, OUTPUTS);
         let p = own.index;
         for (var group = 0u; group < GROUPS; group++) {
             var d: OwnRows;
@@ -161,8 +161,8 @@ fn projection_stage(t: u32, workgroup: u32, lane: u32) {
 fn units_stage(t: u32, workgroup: u32, lane: u32) {
     let lanes = select(FINISHERS, LANES, PROJECTED);
     let share = lane % lanes;
-    for (var start = 0u; start < u.hidden_size; start += WIDTH / lanes) {
-        let own = own_element(start, lane / lanes, u.hidden_size);
+    for (var start = 0u; start < UNITS; start += WIDTH / lanes) {
+        let own = own_element(start, lane / lanes, UNITS);
         let j = own.index;
         let takes_part = own.exists && finishes(share);
         for (var group = 0u; group < GROUPS; group++) {
@@ -191,14 +191,14 @@ fn units_stage(t: u32, workgroup: u32, lane: u32) {
 
 // Takes all units back through the first of two stages within the cell.
 fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
-    let stride = stride_of(u.hidden_size);
+    let stride = stride_of(UNITS);
     for (var start = 0u; start < stride; start += WORKERS) {
         let own = own_element(start, worker, stride);
         var sums =
             multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, own.index, share, own.exists);
         for (var e = 0u; e < OWN_EACH; e++) {
             let j = own_index(own.index, e, share, stride);
-            let takes_part = own.exists && finishes_elements(share) && j < u.hidden_size;
+            let takes_part = own.exists && finishes_elements(share) && j < UNITS;
             for (var group = 0u; group < GROUPS; group++) {
                 var slots: array<array<Rows, SLOTS>, PARTS>;
                 for (var part = 0u; part < PARTS; part++) {
@@ -221,13 +221,13 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
 
 // Adds to the gradient of h what the gates multiply.
 fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
-    let stride = stride_of(u.output_size);
+    let stride = stride_of(OUTPUTS);
     for (var start = 0u; start < stride; start += WORKERS) {
         let own = own_element(start, worker, stride);
         var sums = multiply_recurrent_back(0u, FIRST_STAGE, own.index, share, own.exists);
         for (var e = 0u; e < OWN_EACH; e++) {
             let p = own_index(own.index, e, share, stride);
-            let takes_part = own.exists && finishes_elements(share) && p < u.output_size;
+            let takes_part = own.exists && finishes_elements(share) && p < OUTPUTS;
             for (var group = 0u; group < GROUPS; group++) {
                 for (var part = 0u; part < PARTS; part++) {
                     let first = own_sequence(workgroup, group, share, part);
@@ -254,7 +254,7 @@ fn finishes_elements(share: u32) -> bool {
 // Clears the state gradients that are not given, and the steps from `top` on: they are padding in
 // all sequences of the tile.
 fn begin_sequences(first: u32, lane: u32, top: u32) {
-    for (var p = lane; p < u.output_size; p += WIDTH) {
+    for (var p = lane; p < OUTPUTS; p += WIDTH) {
         if u.given_states < 1u {
             store_dstate(0u, first, p, Rows(0.0));
         }
@@ -262,7 +262,7 @@ fn begin_sequences(first: u32, lane: u32, top: u32) {
             store_slot(t, first, SLOTS + 1u, p, Rows(0.0));
         }
     }
-    for (var j = lane; j < u.hidden_size; j += WIDTH) {
+    for (var j = lane; j < UNITS; j += WIDTH) {
         if STATES > 1u && u.given_states < 2u {
             store_dstate(1u, first, j, Rows(0.0));
         }

@@ -48,9 +48,8 @@ fn multiply_recurrent(
             products[group][gate] = value;
         }
     }
-    let columns = RECURRENT_GATES * u.hidden_size;
-    let inner = select(0u, u.output_size, valid);
-    let fours = inner / 4u;
+    let columns = max(RECURRENT_GATES, 1u) * UNITS;
+    let fours = select(0u, OUTPUTS / 4u, valid);
     if valid {
         add_held(&products, from_gate, to_gate, base, share);
     }
@@ -64,8 +63,9 @@ fn multiply_recurrent(
         add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
     // The last lane, which may have fewer vec4s, takes the remaining terms.
-    for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
-        let rest = load_weights(from_gate, to_gate, fours * columns + j, false);
+    let is_last = valid && share == LANES - 1u;
+    for (var k = select(OUTPUTS, OUTPUTS / 4u * 4u, is_last); k < OUTPUTS; k++) {
+        let rest = load_weights(from_gate, to_gate, OUTPUTS / 4u * columns + j, false);
         for (var group = 0u; group < GROUPS; group++) {
             let value = vectors[(base + k) * GROUPS + group];
             add_one(&products, group, from_gate, to_gate, rest, k % 4u, value);
@@ -138,19 +138,19 @@ fn apply_cell(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_before:
 // Computes output p of W_hr m.
 fn project(group: u32, p: u32, share: u32, valid: bool) -> OwnRows {
     var sum = Quad(0.0);
-    let first = (u.output_size + 3u) / 4u * RECURRENT_GATES * u.hidden_size + p;
-    let inner = select(0u, u.hidden_size, valid);
-    let fours = inner / 4u;
+    let first = (OUTPUTS + 3u) / 4u * RECURRENT_GATES * UNITS + p;
+    let fours = select(0u, UNITS / 4u, valid);
     for (var four = share; four < fours; four += LANES) {
         let at = (OUTPUTS + four * 4u) * GROUPS + group;
         let x = vectors[at];
         let y = vectors[at + GROUPS];
         let z = vectors[at + 2u * GROUPS];
         let w = vectors[at + 3u * GROUPS];
-        sum = add_dot4(sum, load_weight(first + four * u.output_size, false), x, y, z, w);
+        sum = add_dot4(sum, load_weight(first + four * OUTPUTS, false), x, y, z, w);
     }
-    for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
-        let factors = load_weight(first + fours * u.output_size, false);
+    let is_last = valid && share == LANES - 1u;
+    for (var k = select(UNITS, UNITS / 4u * 4u, is_last); k < UNITS; k++) {
+        let factors = load_weight(first + UNITS / 4u * OUTPUTS, false);
         sum += factors[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
     return sum_of_lanes(sum, share);
@@ -158,8 +158,8 @@ fn project(group: u32, p: u32, share: u32, valid: bool) -> OwnRows {
 
 // Computes the first of two stages within the cell, of all units in step t.
 fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
-    for (var start = 0u; start < u.hidden_size; start += WORKERS) {
-        let own = own_element(start, worker, u.hidden_size);
+    for (var start = 0u; start < UNITS; start += WORKERS) {
+        let own = own_element(start, worker, UNITS);
         let j = own.index;
         let takes_part = own.exists && finishes(share);
         var products =
@@ -181,8 +181,8 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
 
 // Computes all units in step t, whose h is at `now`, except for the projection.
 fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid: bool) {
-    for (var start = 0u; start < u.hidden_size; start += WORKERS) {
-        let own = own_element(start, worker, u.hidden_size);
+    for (var start = 0u; start < UNITS; start += WORKERS) {
+        let own = own_element(start, worker, UNITS);
         let j = own.index;
         let takes_part = own.exists && finishes(share);
         let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
@@ -212,8 +212,8 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
 
 // Computes the outputs of a projected layer in step t.
 fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
-    for (var start = 0u; start < u.output_size; start += WORKERS) {
-        let own = own_element(start, worker, u.output_size);
+    for (var start = 0u; start < OUTPUTS; start += WORKERS) {
+        let own = own_element(start, worker, OUTPUTS);
         let p = own.index;
         let takes_part = own.exists && finishes(share);
         for (var group = 0u; group < GROUPS; group++) {
@@ -239,10 +239,10 @@ fn clear_padding(top: u32, workgroup: u32, lane: u32) {
     let first = first_of(workgroup, 0u);
     for (var t = top; t < u.end; t++) {
         for (var i = 0u; i < SEQUENCES * GROUPS; i += ROWS) {
-            for (var j = lane; j < u.hidden_size; j += WIDTH) {
+            for (var j = lane; j < UNITS; j += WIDTH) {
                 clear_unit(t, first + i, j);
             }
-            for (var p = lane; p < u.output_size; p += WIDTH) {
+            for (var p = lane; p < OUTPUTS; p += WIDTH) {
                 clear_output(t, first + i, p);
             }
         }
@@ -255,7 +255,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     cache_weights(lane);
-    for (var p = lane; p < u.output_size; p += WIDTH) {
+    for (var p = lane; p < OUTPUTS; p += WIDTH) {
         for (var group = 0u; group < GROUPS; group++) {
             vectors[p * GROUPS + group] = load_h_quad(u.begin, first_of(workgroup.x, group), p);
         }

@@ -7,6 +7,15 @@ override WIDTH: u32 = 64;  // invocations
 override UNITS: u32 = 64;  // H
 override OUTPUTS: u32 = 64;  // P
 
+// The sizes of the layer, which a step reads from its uniform.
+fn hidden_size() -> u32 {
+    return UNITS;
+}
+
+fn output_size() -> u32 {
+    return OUTPUTS;
+}
+
 // Workers of LANES invocations each. A worker computes one element, or EACH, at a time.
 override WORKERS: u32 = WIDTH / LANES;
 

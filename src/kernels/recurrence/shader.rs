@@ -113,6 +113,7 @@ impl Recurrence {
     /// Returns the WGSL of a step, except for its own file.
     pub(in crate::kernels) fn step_shader(&self) -> Shader {
         (self.shader().with(self.weights_shader(0)))
+            .with(include_str!("../../../shaders/common/step_sizes.wgsl"))
             .with(include_str!("../../../shaders/common/four.wgsl"))
             .with(include_str!("../../../shaders/common/load_four.wgsl"))
     }
