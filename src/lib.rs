@@ -72,6 +72,7 @@ mod html;
 pub mod infer;
 mod io;
 mod kernels;
+pub mod layers;
 mod memory;
 mod messages;
 mod model;
