@@ -87,7 +87,6 @@ impl TrainDisplay {
                 self.suspended(|console| console.note(warning));
                 Ok(ControlFlow::Continue(()))
             }
-            _ => Ok(ControlFlow::Continue(())),
         }
     }
 
@@ -117,7 +116,6 @@ impl TrainDisplay {
                 }
                 Ok(flow)
             }
-            _ => Ok(ControlFlow::Continue(())),
         }
     }
 

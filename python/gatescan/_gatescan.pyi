@@ -1,0 +1,6 @@
+"""Signatures of the extension module, which `python/src` makes."""
+
+__version__: str
+
+def devices() -> tuple[str, str, str]: ...
+def command(arguments: list[str]) -> int: ...
