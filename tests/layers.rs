@@ -100,7 +100,7 @@ fn forward<R: LayerElement>(
             .map(|state| vec![R::of(7.0); state.len()]),
     };
     let outputs = LayerOutputs {
-        values: &mut results.values,
+        values: Some(&mut results.values),
         last: results
             .last
             .each_mut()

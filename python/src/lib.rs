@@ -13,6 +13,7 @@
 mod command;
 mod devices;
 mod errors;
+mod layers;
 
 use pyo3::prelude::*;
 
@@ -20,5 +21,6 @@ use pyo3::prelude::*;
 fn _gatescan(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     command::register(module)?;
-    devices::register(module)
+    devices::register(module)?;
+    layers::register(module)
 }

@@ -25,8 +25,8 @@ pub struct LayerInputs<'a, R> {
 /// The slices that a forward pass writes.
 #[derive(Debug)]
 pub struct LayerOutputs<'a, R> {
-    /// Rows of the last layer's outputs.
-    pub values: &'a mut [R],
+    /// Rows of the last layer's outputs, where they are wanted.
+    pub values: Option<&'a mut [R]>,
     /// The states after each sequence's last valid step, as [`LayerInputs::initial`].
     pub last: PerState<Option<&'a mut [R]>>,
 }
@@ -35,7 +35,7 @@ impl<'a, R> LayerOutputs<'a, R> {
     /// The outputs alone.
     pub fn of(values: &'a mut [R]) -> Self {
         LayerOutputs {
-            values,
+            values: Some(values),
             last: [None, None],
         }
     }
@@ -87,11 +87,9 @@ impl<R: LayerElement> RecordedLayers<R> {
             inputs.values.len(),
             counts.total() * features,
         )?;
-        check_len(
-            "outputs.values",
-            outputs.values.len(),
-            counts.total() * width,
-        )?;
+        if let Some(values) = &outputs.values {
+            check_len("outputs.values", values.len(), counts.total() * width)?;
+        }
         self.check_states("inputs.initial", &inputs.initial.map(|s| s.map(<[R]>::len)))?;
         let last = outputs.last.each_ref();
         self.check_states("outputs.last", &last.map(|s| s.as_deref().map(<[R]>::len)))?;
@@ -227,13 +225,15 @@ impl<R: LayerElement> RecordedLayers<R> {
     }
 
     fn read_outputs(&mut self, outputs: LayerOutputs<R>) -> Result<()> {
-        let width = self.layers.output_size();
-        let last_layer = self.layers.network.layers.len() - 1;
-        let emitted = self.network.emitted(last_layer);
-        let emitted = emitted.part(0, [self.rows.covered() * width]);
-        let (rows, values) = (&self.rows, outputs.values);
-        self.player
-            .read(&emitted, |from| rows.pack(from, values, width))?;
+        if let Some(values) = outputs.values {
+            let width = self.layers.output_size();
+            let last_layer = self.layers.network.layers.len() - 1;
+            let emitted = self.network.emitted(last_layer);
+            let emitted = emitted.part(0, [self.rows.covered() * width]);
+            let rows = &self.rows;
+            self.player
+                .read(&emitted, |from| rows.pack(from, values, width))?;
+        }
         let mut last = outputs.last;
         for part in self.state_parts() {
             if let Some(values) = &mut last[part.state] {
