@@ -22,7 +22,7 @@ from .._gatescan import LayerStack
 DTYPES = (torch.float32, torch.float64)
 
 #: The cells with a state c beside h.
-CELLS_WITH_C = frozenset({"lstm", "lstm-peephole", "min-lstm"})
+CELLS_WITH_C = frozenset({"lstm", "lstm-peephole"})
 
 
 @functools.lru_cache(maxsize=1024)
