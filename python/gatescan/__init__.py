@@ -5,4 +5,12 @@ from ._gatescan import __version__
 from ._layer_device import get_device, set_device
 from .errors import Error, TrainingWarning
 
-__all__ = ["Device", "Error", "TrainingWarning", "__version__", "devices", "get_device", "set_device"]
+__all__ = [
+    "Device",
+    "Error",
+    "TrainingWarning",
+    "__version__",
+    "devices",
+    "get_device",
+    "set_device",
+]

@@ -9,23 +9,17 @@ _Address = tuple[int, int]
 _States = list[_Address | None]
 
 class LayerStack:
-    def __init__(
-        self, options: tuple[str, int, int, int, int, bool, bool, float], /
-    ) -> None: ...
+    def __init__(self, options: tuple[str, int, int, int, int, bool, bool, float], /) -> None: ...
     def parameters(self) -> list[tuple[str, list[int]]]: ...
     def forward(
         self,
-        given: tuple[
-            bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]
-        ],
+        given: tuple[bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]],
         emitted: tuple[_Address | None, _States],
         keeps: bool,
     ) -> numpy.typing.NDArray[numpy.uint8] | None: ...
     def backward(
         self,
-        given: tuple[
-            bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]
-        ],
+        given: tuple[bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]],
         reserve: int,
         upstream: tuple[_Address | None, _States],
         gradients: tuple[_Address | None, _States, list[_Address | None]],

@@ -20,10 +20,10 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
 from torch.testing._internal import common_modules
+from torch_support import PAIRS, assert_same, copied, flat, results, twins
 
 import gatescan
 import gatescan.torch as gt
-from torch_support import PAIRS, assert_same, copied, flat, results, twins
 
 DTYPES = [torch.float32, torch.float64]
 INFOS = [

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch_support import PAIRS, flat, results, twins
 
 import gatescan.torch as gt
 from gatescan.torch import _ops
-from torch_support import PAIRS, flat, results, twins
 
 CASES = [("lstm", 2, 0), ("lstm", 1, 2), ("gru", 2, 0), ("rnn-tanh", 1, 0), ("min-gru", 1, 0)]
 

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 import torch
+from torch_support import results, twins
 
 import gatescan
 import gatescan.torch as gt
-from torch_support import results, twins
 
 SECONDS = 120
 

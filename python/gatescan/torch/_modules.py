@@ -13,8 +13,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ._ops import CELLS_WITH_C, layers, stack
 
-__all__ = ["GRU", "LSTM", "RNN", "MinGRU", "MinLSTM", "PeepholeLSTM", "RecurrentBase",
-           "ResetBeforeGRU"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "MinGRU",
+    "MinLSTM",
+    "PeepholeLSTM",
+    "RecurrentBase",
+    "ResetBeforeGRU",
+]
 
 #: The order of the parameters of one direction in ``state_dict``.
 _ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole")
@@ -212,7 +220,7 @@ class RecurrentBase(nn.Module):
         return [h, c]
 
     def _check_input(self, input: Tensor) -> None:
-        weight = getattr(self, "weight_ih_l0")
+        weight = self.weight_ih_l0
         if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
@@ -319,9 +327,7 @@ def _check_options(
     if num_layers <= 0:
         raise ValueError("num_layers must be greater than zero")
     if proj_size < 0:
-        raise ValueError(
-            "proj_size should be a positive integer or zero to disable projections"
-        )
+        raise ValueError("proj_size should be a positive integer or zero to disable projections")
     if proj_size >= hidden_size:
         raise ValueError("proj_size has to be smaller than hidden_size")
 
@@ -353,8 +359,17 @@ class RNN(RecurrentBase):
                 f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
             )
         super().__init__(
-            f"rnn-{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first,
-            dropout, bidirectional, 0, device, dtype,
+            f"rnn-{nonlinearity}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
         )
         self.nonlinearity = nonlinearity
 
@@ -394,8 +409,17 @@ class LSTM(RecurrentBase):
         dtype: Any = None,
     ) -> None:
         super().__init__(
-            self._cell_name, input_size, hidden_size, num_layers, bias, batch_first, dropout,
-            bidirectional, proj_size, device, dtype,
+            self._cell_name,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
         )
 
 
@@ -430,8 +454,17 @@ class _OneSize(RecurrentBase):
     ) -> None:
         _refuse_others(others)
         super().__init__(
-            self._cell_name, input_size, hidden_size, num_layers, bias, batch_first, dropout,
-            bidirectional, 0, device, dtype,
+            self._cell_name,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            device,
+            dtype,
         )
 
 

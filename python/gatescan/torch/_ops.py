@@ -339,8 +339,10 @@ def _differentiate(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
         2 if needs[0] else 1,
     )
     wanted = [results[n] if needs[n] else None for n in range(3)]
-    of_weights = [result if weight.requires_grad else None
-                  for result, weight in zip(results[3:], weights, strict=True)]
+    of_weights = [
+        result if weight.requires_grad else None
+        for result, weight in zip(results[3:], weights, strict=True)
+    ]
     return (*wanted, of_weights, *(None for _ in range(len(ctx.options) + 2)))
 
 
