@@ -59,9 +59,15 @@
     )
 )]
 
+// The command line is written as a guest of the library, which it names as programs do.
+#[cfg(feature = "cli")]
+extern crate self as gatescan;
+
 mod backend;
 pub mod bench;
 mod cells;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod data;
 mod error;
 mod fields;
@@ -72,6 +78,7 @@ mod html;
 pub mod infer;
 mod io;
 mod kernels;
+pub mod layers;
 mod memory;
 mod messages;
 pub mod metrics;

@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 15] = [
     &["lib"],
     &["bench", "run"],
     &["profile", "verify", "report", "formats"],
-    &["train", "infer"],
+    &["train", "infer", "layers"],
     &["model"],
     &["record"],
     &["recipe", "backend"],

@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 /// submissions. After any of these the buffers' contents are undefined. The CPU executor has none
 /// of these errors. Methods of the interpreter that run calls fail with [`Error::ShaderFault`] if
 /// a kernel breaks a rule of WGSL or of this crate.
-pub trait Executor {
+pub trait Executor: Send {
     /// Copies `values` into a tensor of real elements.
     ///
     /// # Errors

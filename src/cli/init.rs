@@ -181,7 +181,6 @@ pub fn decide(decision: Decision, path: &str) -> String {
         Decision::TextRecipe => {
             format!("for a language model, use: gatescan train text --data {path}")
         }
-        other => other.to_string(),
     }
 }
 

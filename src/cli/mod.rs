@@ -1,4 +1,5 @@
-//! Arguments and printing, one file for each subcommand; nothing else prints.
+//! The command line: arguments and printing, one file for each subcommand; nothing else prints.
+//! [`run_arguments`] is the program `gatescan`, for packages that bring it along.
 
 mod bench;
 mod calibration;
@@ -28,8 +29,8 @@ mod tune_device;
 mod verify;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
@@ -66,7 +67,7 @@ Examples:
   gatescan devices                      list the values of --device
   gatescan tune-device                  measure how programs run fastest on the GPU"
 )]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print only results, warnings and errors.
@@ -99,17 +100,35 @@ enum Command {
     Man(shell::Manual),
 }
 
+/// Runs the command that arguments name, of which the first is the program's name, and prints its
+/// error if it has one. Returns 0, 2 for wrong usage, or 1 for what failed at run time. It sets
+/// handlers of the process for Ctrl-C and SIGTERM where the command has one.
+pub fn run_arguments<A>(arguments: impl IntoIterator<Item = A>) -> u8
+where
+    A: Into<OsString> + Clone,
+{
+    let start = Instant::now();
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(&cli, start),
+        Err(error) => {
+            // Help and the version are errors too, which are printed to standard output.
+            let _ = error.print();
+            if error.use_stderr() { 2 } else { 0 }
+        }
+    }
+}
+
 /// Runs the command of a process that began at `start`, and prints its error if it has one.
-pub fn run(cli: &Cli, start: Instant) -> ExitCode {
+fn run(cli: &Cli, start: Instant) -> u8 {
     let console = Console::new(cli.quiet);
     if let Some(bytes) = cli.max_memory {
         memory_limit::set_limit(bytes);
     }
     match run_command(&cli.command, &console, start) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             console.note(format!("error: {}", explained(&error)));
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }

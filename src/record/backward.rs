@@ -24,6 +24,13 @@ impl RecordedNetwork {
         self.push(Phase::Backward, calls);
     }
 
+    /// Leaves the gradient of the inputs out of a backward pass that is recorded afterwards.
+    pub fn leave_out_input_gradient(&mut self) {
+        if self.network.input.is_values() {
+            self.layers[0].dinputs = None;
+        }
+    }
+
     fn backward_calls(&self, partials: Option<Tensor>) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         calls.extend(self.head_backward(partials));

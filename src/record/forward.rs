@@ -14,6 +14,18 @@ impl RecordedNetwork {
     /// Records, in `phase`, the computation of the outputs from `inputs` and `lengths`. Dropout is
     /// applied in [`Phase::Forward`] only.
     pub fn forward(&mut self, phase: Phase) {
+        self.forward_layers(phase);
+        let training = phase == Phase::Forward;
+        let mut calls: Vec<Call> = vec![];
+        if training {
+            calls.extend(self.drop_last_states());
+        }
+        calls.extend(self.head_forward(training));
+        self.push(phase, calls);
+    }
+
+    /// Records, in `phase`, the forward pass without the head.
+    pub fn forward_layers(&mut self, phase: Phase) {
         let training = phase == Phase::Forward;
         let mut calls: Vec<Call> = vec![];
         calls.extend(self.embed());
@@ -31,10 +43,6 @@ impl RecordedNetwork {
             }
             self.emit(index, training, &mut calls);
         }
-        if training {
-            calls.extend(self.drop_last_states());
-        }
-        calls.extend(self.head_forward(training));
         self.push(phase, calls);
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod ceilings;
 
+use std::cell::{Ref, RefMut};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -36,6 +37,16 @@ impl<R: Real> Cpu<R> {
     /// Copies `values` into a tensor without rounding them to f32.
     pub fn write_exact(&mut self, tensor: &Tensor, values: &[R]) {
         self.memory.write(tensor).copy_from_slice(values);
+    }
+
+    /// Borrows the values of a tensor.
+    pub(crate) fn values(&self, tensor: &Tensor) -> Ref<'_, [R]> {
+        self.memory.read(tensor)
+    }
+
+    /// Borrows the values of a tensor mutably.
+    pub(crate) fn values_mut(&mut self, tensor: &Tensor) -> RefMut<'_, [R]> {
+        self.memory.write(tensor)
     }
 
     /// Returns a copy of a tensor without rounding it to f32.

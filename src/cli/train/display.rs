@@ -91,7 +91,6 @@ impl TrainDisplay {
                 self.suspended(|console| console.note(warning));
                 Ok(ControlFlow::Continue(()))
             }
-            _ => Ok(ControlFlow::Continue(())),
         }
     }
 
@@ -121,7 +120,6 @@ impl TrainDisplay {
                 }
                 Ok(flow)
             }
-            _ => Ok(ControlFlow::Continue(())),
         }
     }
 

@@ -1,0 +1,548 @@
+//! Layers without a head: their gradients against finite differences in f64, layouts of rows,
+//! repeated backward passes, and the same on a GPU.
+
+mod common;
+
+use gatescan::layers::{
+    LayerElement, LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, RecordedLayers,
+    RecordingPool, RowLayout, WantedGradients, steps_bound,
+};
+use gatescan::low_level::rng::{Philox, Stream};
+use gatescan::network::{Bias, Dropout};
+use gatescan::{Cell, Device, Layer, OpenDevice};
+
+const FEATURES: usize = 3;
+const BATCH: usize = 3;
+const STEPS: usize = 5;
+
+/// Rounding of order 1e-16 over a step of 1e-5, truncation of order 1e-10.
+const RELATIVE: f64 = 1e-6;
+
+fn cpu() -> OpenDevice {
+    OpenDevice::open(&Device::Cpu).expect("it opens")
+}
+
+/// All values of a pass.
+#[derive(Debug, Clone, PartialEq)]
+struct Values<R> {
+    inputs: Vec<R>,
+    initial: [Vec<R>; 2],
+    parameters: Vec<Vec<R>>,
+}
+
+/// The results of a forward pass, or the upstream of a backward pass.
+#[derive(Debug, Clone, PartialEq)]
+struct Results<R> {
+    values: Vec<R>,
+    last: [Vec<R>; 2],
+}
+
+struct Random(Philox);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Random(Philox::new(seed, Stream::Images))
+    }
+
+    fn values<R: LayerElement>(&mut self, len: usize) -> Vec<R> {
+        (0..len).map(|_| R::of(0.5 * self.0.normal())).collect()
+    }
+
+    fn pass<R: LayerElement>(&mut self, layers: &Layers, rows: usize, batch: usize) -> Values<R> {
+        let parameters = layers.parameters();
+        Values {
+            inputs: self.values(rows * FEATURES),
+            initial: layers.state_sizes().map(|size| self.values(size * batch)),
+            parameters: parameters
+                .iter()
+                .map(|(_, shape)| self.values(shape.iter().product()))
+                .collect(),
+        }
+    }
+
+    fn upstream<R: LayerElement>(
+        &mut self,
+        layers: &Layers,
+        rows: usize,
+        batch: usize,
+    ) -> Results<R> {
+        Results {
+            values: self.values(rows * layers.output_size()),
+            last: layers.state_sizes().map(|size| self.values(size * batch)),
+        }
+    }
+}
+
+fn forward<R: LayerElement>(
+    recorded: &mut RecordedLayers<R>,
+    layers: &Layers,
+    values: &Values<R>,
+    rows: RowLayout,
+    dropout_seed: u32,
+) -> Results<R> {
+    let parameters: Vec<&[R]> = values.parameters.iter().map(Vec::as_slice).collect();
+    let inputs = LayerInputs {
+        values: &values.inputs,
+        rows,
+        initial: values
+            .initial
+            .each_ref()
+            .map(|state| Some(state.as_slice())),
+        parameters: &parameters,
+        dropout_seed,
+    };
+    let count = values.inputs.len() / FEATURES;
+    let mut results = Results {
+        values: vec![R::of(7.0); count * layers.output_size()],
+        last: values
+            .initial
+            .each_ref()
+            .map(|state| vec![R::of(7.0); state.len()]),
+    };
+    let outputs = LayerOutputs {
+        values: Some(&mut results.values),
+        last: results
+            .last
+            .each_mut()
+            .map(|state| Some(state.as_mut_slice())),
+    };
+    recorded.forward_into(&inputs, outputs).expect("it runs");
+    results
+}
+
+fn backward<R: LayerElement>(
+    recorded: &mut RecordedLayers<R>,
+    values: &Values<R>,
+    upstream: &Results<R>,
+) -> Values<R> {
+    let mut gradients = values.clone();
+    let upstream = LayerUpstream {
+        values: Some(&upstream.values),
+        last: upstream.last.each_ref().map(|state| Some(state.as_slice())),
+    };
+    let into = LayerGradients {
+        inputs: Some(&mut gradients.inputs),
+        initial: gradients
+            .initial
+            .each_mut()
+            .map(|state| Some(state.as_mut_slice())),
+        parameters: gradients
+            .parameters
+            .iter_mut()
+            .map(|p| Some(p.as_mut_slice()))
+            .collect(),
+    };
+    recorded.backward_into(&upstream, into).expect("it runs");
+    gradients
+}
+
+fn sum_of_products(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl Results<f64> {
+    fn dot(&self, other: &Results<f64>) -> f64 {
+        let states = self.last.iter().zip(&other.last);
+        sum_of_products(&self.values, &other.values)
+            + states.map(|(a, b)| sum_of_products(a, b)).sum::<f64>()
+    }
+}
+
+impl<R> Values<R> {
+    /// Every value, in one order.
+    fn each(&mut self) -> Vec<&mut R> {
+        let parts = [&mut self.inputs].into_iter().chain(&mut self.initial);
+        parts.chain(&mut self.parameters).flatten().collect()
+    }
+}
+
+fn stack(cell: Cell, layers: usize, change: impl Fn(Layer) -> Layer) -> Layers {
+    let layer = |n| {
+        change(Layer {
+            bias: Bias::largest(cell),
+            ..Layer::new(cell, 4 + n)
+        })
+    };
+    Layers::new(FEATURES, (0..layers).map(layer).collect()).expect("they are valid")
+}
+
+/// Every cell, and the options of the layers that frameworks have.
+fn stacks() -> Vec<Layers> {
+    let both = |layer| Layer {
+        bidirectional: true,
+        ..layer
+    };
+    let mut stacks: Vec<Layers> = Cell::ALL.iter().map(|&cell| stack(cell, 1, both)).collect();
+    stacks.push(stack(Cell::Gru, 2, both));
+    stacks.push(stack(Cell::Lstm, 2, |layer| layer));
+    stacks.push(stack(Cell::Lstm, 2, |layer| Layer {
+        projection_size: Some(2),
+        ..both(layer)
+    }));
+    stacks.push(stack(Cell::RnnTanh, 2, |layer| Layer {
+        bias: Bias::None,
+        ..layer
+    }));
+    stacks
+}
+
+/// Gradients with respect to inputs, initial states and parameters of a random sum of outputs and
+/// last states.
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    for (n, layers) in stacks().iter().enumerate() {
+        let mut random = Random::new(n as u64);
+        let lengths = [5, 2, 0];
+        let rows = RowLayout::Ragged {
+            steps: STEPS,
+            lengths: &lengths,
+        };
+        let mut values: Values<f64> = random.pass(layers, STEPS * BATCH, BATCH);
+        let upstream = random.upstream(layers, STEPS * BATCH, BATCH);
+        let mut recorded = layers
+            .record::<f64>(&cpu(), STEPS + 2, BATCH, WantedGradients::All)
+            .expect("it records");
+        forward(&mut recorded, layers, &values, rows, 0);
+        let mut gradients = backward(&mut recorded, &values, &upstream);
+        let gradients: Vec<f64> = gradients.each().into_iter().map(|g| *g).collect();
+        let largest = gradients
+            .iter()
+            .fold(0.0f64, |largest, g| largest.max(g.abs()));
+        assert!(largest > 0.1, "{layers:?}");
+        for (at, &gradient) in gradients.iter().enumerate() {
+            let mut loss = |by: f64| {
+                *values.each()[at] += by;
+                let loss = forward(&mut recorded, layers, &values, rows, 0).dot(&upstream);
+                *values.each()[at] -= by;
+                loss
+            };
+            let difference = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+            let error = (gradient - difference).abs() / largest;
+            assert!(
+                error < RELATIVE,
+                "{layers:?}: element {at} is {gradient} and should be {difference}"
+            );
+        }
+    }
+}
+
+/// Packed rows have the bits of ragged ones, whose padding is neither read nor written.
+#[test]
+fn packed_rows_are_ragged_rows_without_padding() {
+    let batch_sizes = [3, 2, 2, 1];
+    let lengths = [4, 3, 1];
+    let is_valid = |row: usize| row % BATCH < batch_sizes[row / BATCH];
+    for layers in stacks() {
+        let mut random = Random::new(3);
+        let padded: Values<f32> = random.pass(&layers, 4 * BATCH, BATCH);
+        let upstream: Results<f32> = random.upstream(&layers, 4 * BATCH, BATCH);
+        let width = layers.output_size();
+        let valid = |values: &[f32], width: usize| -> Vec<f32> {
+            let rows = values.chunks(width).enumerate();
+            rows.filter(|(row, _)| is_valid(*row))
+                .flat_map(|(_, v)| v)
+                .copied()
+                .collect()
+        };
+        let poisoned = |values: &[f32], width: usize| -> Vec<f32> {
+            let value = |(at, &value): (usize, &f32)| {
+                if is_valid(at / width) {
+                    value
+                } else {
+                    f32::NAN
+                }
+            };
+            values.iter().enumerate().map(value).collect()
+        };
+        let packed = Values {
+            inputs: valid(&padded.inputs, FEATURES),
+            ..padded.clone()
+        };
+        let packed_upstream = Results {
+            values: valid(&upstream.values, width),
+            ..upstream.clone()
+        };
+        let padded = Values {
+            inputs: poisoned(&padded.inputs, FEATURES),
+            ..padded
+        };
+        let upstream = Results {
+            values: poisoned(&upstream.values, width),
+            ..upstream
+        };
+        let record = || layers.record::<f32>(&cpu(), 4, BATCH, WantedGradients::All);
+        let mut recorded = record().expect("it records");
+        let steps = RowLayout::Ragged {
+            steps: 4,
+            lengths: &lengths,
+        };
+        let ragged = forward(&mut recorded, &layers, &padded, steps, 0);
+        let ragged_gradients = backward(&mut recorded, &padded, &upstream);
+        let mut recorded = record().expect("it records");
+        let rows = RowLayout::Packed {
+            batch_sizes: &batch_sizes,
+        };
+        let results = forward(&mut recorded, &layers, &packed, rows, 0);
+        let gradients = backward(&mut recorded, &packed, &packed_upstream);
+        assert_eq!(results.values, valid(&ragged.values, width), "{layers:?}");
+        assert_eq!(results.last, ragged.last);
+        let padding = ragged.values.chunks(width).enumerate();
+        let mut padding = padding
+            .filter(|(row, _)| !is_valid(*row))
+            .flat_map(|(_, v)| v);
+        assert!(padding.all(|&value| value == 0.0), "{layers:?}");
+        assert_eq!(gradients.inputs, valid(&ragged_gradients.inputs, FEATURES));
+        assert_eq!(gradients.initial, ragged_gradients.initial);
+        assert_eq!(gradients.parameters, ragged_gradients.parameters);
+    }
+}
+
+/// A recording serves shorter sequences, after longer ones too, with the results of its own.
+#[test]
+fn a_recording_takes_fewer_steps() {
+    for layers in stacks() {
+        let mut random = Random::new(4);
+        let long: Values<f64> = random.pass(&layers, 7 * BATCH, BATCH);
+        let short: Values<f64> = random.pass(&layers, 5 * BATCH, BATCH);
+        let upstream = random.upstream(&layers, 5 * BATCH, BATCH);
+        let of_bound = |steps| {
+            let recorded = layers.record(&cpu(), steps, BATCH, WantedGradients::All);
+            recorded.expect("it records")
+        };
+        let mut own = of_bound(5);
+        let results = forward(&mut own, &layers, &short, RowLayout::Full { steps: 5 }, 0);
+        let gradients = backward(&mut own, &short, &upstream);
+        let mut shared = of_bound(7);
+        forward(&mut shared, &layers, &long, RowLayout::Full { steps: 7 }, 0);
+        let steps = RowLayout::Full { steps: 5 };
+        assert_eq!(forward(&mut shared, &layers, &short, steps, 0), results);
+        assert_eq!(
+            backward(&mut shared, &short, &upstream),
+            gradients,
+            "{layers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_second_backward_pass_has_the_same_result_and_dropout_that_of_its_seed() {
+    let layers = stack(Cell::Lstm, 3, |layer| Layer {
+        bidirectional: true,
+        dropout: Dropout {
+            output_keep_prob: 0.5,
+            ..Dropout::default()
+        },
+        ..layer
+    });
+    let mut random = Random::new(5);
+    let values: Values<f32> = random.pass(&layers, STEPS * BATCH, BATCH);
+    let upstream = random.upstream(&layers, STEPS * BATCH, BATCH);
+    let steps = RowLayout::Full { steps: STEPS };
+    let mut recorded = layers
+        .record(&cpu(), STEPS, BATCH, WantedGradients::All)
+        .expect("it records");
+    let first = forward(&mut recorded, &layers, &values, steps, 9);
+    let gradients = backward(&mut recorded, &values, &upstream);
+    assert_eq!(backward(&mut recorded, &values, &upstream), gradients);
+    assert_ne!(forward(&mut recorded, &layers, &values, steps, 10), first);
+    assert_ne!(backward(&mut recorded, &values, &upstream), gradients);
+    assert_eq!(forward(&mut recorded, &layers, &values, steps, 9), first);
+    assert_eq!(backward(&mut recorded, &values, &upstream), gradients);
+}
+
+#[test]
+fn recordings_in_use_at_once_do_not_share_values() {
+    let layers = stack(Cell::Gru, 2, |layer| layer);
+    let pool = RecordingPool::<f64>::new(cpu());
+    let mut random = Random::new(6);
+    let steps = RowLayout::Full { steps: STEPS };
+    let passes: Vec<(Values<f64>, Results<f64>)> = (0..3)
+        .map(|_| {
+            let values = random.pass(&layers, STEPS * BATCH, BATCH);
+            (values, random.upstream(&layers, STEPS * BATCH, BATCH))
+        })
+        .collect();
+    let take = || {
+        let taken = pool.take(&layers, STEPS, BATCH, WantedGradients::All);
+        taken.expect("it records")
+    };
+    let alone: Vec<Values<f64>> = passes
+        .iter()
+        .map(|(values, upstream)| {
+            let mut recorded = take();
+            forward(&mut recorded, &layers, values, steps, 0);
+            let gradients = backward(&mut recorded, values, upstream);
+            pool.put(recorded);
+            gradients
+        })
+        .collect();
+    let mut outstanding: Vec<RecordedLayers<f64>> = passes
+        .iter()
+        .map(|(values, _)| {
+            let mut recorded = take();
+            forward(&mut recorded, &layers, values, steps, 0);
+            recorded
+        })
+        .collect();
+    for (n, (values, upstream)) in passes.iter().enumerate() {
+        assert_eq!(backward(&mut outstanding[n], values, upstream), alone[n]);
+    }
+}
+
+#[test]
+fn bounds_of_steps_are_few_and_at_most_an_eighth_above() {
+    let mut bounds: Vec<usize> = (1..=1024).map(steps_bound).collect();
+    for (steps, &bound) in (1..).zip(&bounds) {
+        assert!(
+            bound >= steps && 8 * bound <= 9 * steps + 8,
+            "{steps}: {bound}"
+        );
+    }
+    bounds.dedup();
+    assert!(bounds.len() < 70, "{}", bounds.len());
+}
+
+/// f32 on a GPU agrees with f64 on the CPU to the rounding of f32.
+#[test]
+fn a_gpu_has_the_results_of_the_cpu() {
+    let Some(device) = common::gpu() else {
+        return;
+    };
+    let device = OpenDevice::Gpu(Box::new(device));
+    for layers in [
+        stack(Cell::Lstm, 2, |layer| Layer {
+            bidirectional: true,
+            projection_size: Some(2),
+            ..layer
+        }),
+        stack(Cell::Gru, 2, |layer| layer),
+    ] {
+        let mut random = Random::new(8);
+        let values: Values<f64> = random.pass(&layers, STEPS * BATCH, BATCH);
+        let upstream: Results<f64> = random.upstream(&layers, STEPS * BATCH, BATCH);
+        let single = |values: &[f64]| -> Vec<f32> { values.iter().map(|&v| v as f32).collect() };
+        let on_gpu = Values {
+            inputs: single(&values.inputs),
+            initial: values.initial.each_ref().map(|state| single(state)),
+            parameters: values.parameters.iter().map(|p| single(p)).collect(),
+        };
+        let gpu_upstream = Results {
+            values: single(&upstream.values),
+            last: upstream.last.each_ref().map(|state| single(state)),
+        };
+        let lengths = [5, 2, 4];
+        let rows = RowLayout::Ragged {
+            steps: STEPS,
+            lengths: &lengths,
+        };
+        let mut expected = layers
+            .record(&cpu(), STEPS, BATCH, WantedGradients::All)
+            .expect("it records");
+        let mut recorded = layers
+            .record(&device, STEPS + 1, BATCH, WantedGradients::All)
+            .expect("it records");
+        let results = forward(&mut expected, &layers, &values, rows, 0);
+        let gpu_results = forward(&mut recorded, &layers, &on_gpu, rows, 0);
+        let mut gradients = backward(&mut expected, &values, &upstream);
+        let mut gpu_gradients = backward(&mut recorded, &on_gpu, &gpu_upstream);
+        let close = |a: f64, b: f32| (a - f64::from(b)).abs() < 1e-5 * (1.0 + a.abs());
+        let outputs = results.values.iter().zip(&gpu_results.values);
+        assert!(outputs.into_iter().all(|(&a, &b)| close(a, b)));
+        let pairs = gradients.each().into_iter().zip(gpu_gradients.each());
+        for (at, (a, b)) in pairs.enumerate() {
+            assert!(
+                close(*a, *b),
+                "{layers:?}: gradient {at} is {b} and should be {a}"
+            );
+        }
+    }
+}
+
+#[test]
+fn wrong_slices_are_refused_by_name() {
+    let layers = stack(Cell::Lstm, 1, |layer| layer);
+    let record = |wanted| {
+        let recorded = layers.record::<f32>(&cpu(), STEPS, BATCH, wanted);
+        recorded.expect("it records")
+    };
+    let mut recorded = record(WantedGradients::All);
+    let values: Values<f32> = Random::new(7).pass(&layers, STEPS * BATCH, BATCH);
+    let parameters: Vec<&[f32]> = values.parameters.iter().map(Vec::as_slice).collect();
+    let good = LayerInputs {
+        values: &values.inputs,
+        rows: RowLayout::Full { steps: STEPS },
+        initial: [None, None],
+        parameters: &parameters,
+        dropout_seed: 0,
+    };
+    let mut outputs = vec![0.0; STEPS * BATCH * layers.output_size()];
+    let mut message = |inputs: LayerInputs<f32>, len: usize| {
+        let outputs = LayerOutputs::of(&mut outputs[..len]);
+        let error = recorded
+            .forward_into(&inputs, outputs)
+            .expect_err("it is wrong");
+        error.to_string()
+    };
+    let len = STEPS * BATCH * layers.output_size();
+    let with_rows = |rows| LayerInputs { rows, ..good };
+    let full = |steps| with_rows(RowLayout::Full { steps });
+    assert!(message(full(0), len).contains("rows.steps is 0"));
+    assert!(message(full(STEPS + 1), len).contains("rows.steps is 6"));
+    assert!(message(full(1), len).contains("inputs.values has 45 elements"));
+    assert!(message(good, len - 1).contains("outputs.values has 59 elements"));
+    let ragged = |lengths| RowLayout::Ragged {
+        steps: STEPS,
+        lengths,
+    };
+    assert!(message(with_rows(ragged(&[1, 2])), len).contains("2 lengths for 3 sequences"));
+    assert!(message(with_rows(ragged(&[1, 6, 2])), len).contains("rows.lengths[1] is 6"));
+    for batch_sizes in [&[2, 2][..], &[3, 1, 2], &[3, 0]] {
+        let packed = with_rows(RowLayout::Packed { batch_sizes });
+        assert!(message(packed, len).contains("rows.batch_sizes must start with 3"));
+    }
+    let short_state = LayerInputs {
+        initial: [None, Some(&values.inputs)],
+        ..good
+    };
+    assert!(message(short_state, len).contains("inputs.initial[1] has 45 elements"));
+    let few = LayerInputs {
+        parameters: &parameters[1..],
+        ..good
+    };
+    assert!(message(few, len).contains("inputs.parameters has 3 elements"));
+    let swapped: Vec<&[f32]> = parameters.iter().rev().copied().collect();
+    let swapped = LayerInputs {
+        parameters: &swapped,
+        ..good
+    };
+    assert!(message(swapped, len).contains("rnn.weight_ih_l0 has 16 elements"));
+
+    let nothing = LayerUpstream {
+        values: None,
+        last: [None, None],
+    };
+    let error = |recorded: &mut RecordedLayers<f32>| {
+        let error = recorded.backward_into(&nothing, LayerGradients::default());
+        error.expect_err("it is wrong").to_string()
+    };
+    let mut untrained = record(WantedGradients::None);
+    assert!(error(&mut untrained).contains("call forward_into first"));
+    let run = untrained.forward_into(&good, LayerOutputs::of(&mut outputs));
+    run.expect("it runs");
+    assert!(error(&mut untrained).contains("recorded without gradients"));
+    let mut without_inputs = record(WantedGradients::Parameters);
+    let run = without_inputs.forward_into(&good, LayerOutputs::of(&mut outputs));
+    run.expect("it runs");
+    let mut dinputs = vec![0.0; values.inputs.len()];
+    let gradients = LayerGradients {
+        inputs: Some(&mut dinputs),
+        ..Default::default()
+    };
+    let refused = without_inputs.backward_into(&nothing, gradients);
+    assert!(
+        refused
+            .expect_err("it is wrong")
+            .to_string()
+            .contains("gradients.inputs")
+    );
+}
