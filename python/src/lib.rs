@@ -10,15 +10,31 @@
     )
 )]
 
+mod checks;
 mod command;
+mod data;
 mod devices;
 mod errors;
+mod model;
+mod pool;
+mod recipes;
+mod training;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _gatescan(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    command::register(module)?;
-    devices::register(module)
+    for register in [
+        checks::register,
+        command::register,
+        data::register,
+        devices::register,
+        model::register,
+        recipes::register,
+        training::register,
+    ] {
+        register(module)?;
+    }
+    Ok(())
 }
