@@ -318,8 +318,8 @@ impl PyModel {
     }
 
     #[staticmethod]
-    fn from_bytes(bytes: &[u8]) -> PyResult<PyModel> {
-        let model = Model::from_bytes(bytes);
+    fn from_bytes(file: &[u8]) -> PyResult<PyModel> {
+        let model = Model::from_bytes(file);
         model
             .map(PyModel::new)
             .map_err(|problem| exception(&gatescan::Error::Data(problem)))
@@ -381,10 +381,10 @@ fn state_of((h, c): &ReadStates) -> State {
 
 /// Makes a model of a `state_dict` of PyTorch as safetensors. Returns notes on what was assumed.
 #[pyfunction]
-#[pyo3(signature = (bytes, name, cell, reads_every, classifies, one_hot, order))]
+#[pyo3(signature = (file, name, cell, reads_every, classifies, one_hot, order))]
 fn import_state_dict(
     py: Python<'_>,
-    bytes: &[u8],
+    file: &[u8],
     name: &str,
     cell: Option<String>,
     reads_every: Option<bool>,
@@ -410,7 +410,7 @@ fn import_state_dict(
             order,
             recipe: None,
         };
-        let imported = pytorch::import(bytes, name, &hints)?;
+        let imported = pytorch::import(file, name, &hints)?;
         Ok((PyModel::new(imported.model), imported.notes))
     })
 }
