@@ -34,6 +34,11 @@ def _array(value: Any, name: str) -> Array:
         ) from error
 
 
+def _plain(array: Array, dtype: Any) -> Array:
+    """Return a contiguous array in the machine's byte order, which begins at a whole element."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
 def _numbers(array: Array, name: str) -> Array:
     """Return an array of a numeric type; objects that are all numbers become float64."""
     kind = array.dtype.kind
@@ -59,7 +64,7 @@ def floats(value: Any, name: str, dtype: type = np.float32) -> Array:
     """Return contiguous floats of the machine's byte order; values beyond float32 become inf."""
     array = _numbers(_array(value, name), name)
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=dtype)
+        return _plain(array, dtype)
 
 
 def inputs(value: Any, name: str = "the inputs", *, keep_double: bool = False) -> Array:
@@ -88,7 +93,7 @@ def tokens(value: Any, name: str = "the tokens") -> Array:
             "integers [N, T]"
         )
     _check_range(array, name, lowest=0)
-    return np.ascontiguousarray(array, dtype=np.uint32)
+    return _plain(array, np.uint32)
 
 
 def _check_range(array: Array, name: str, lowest: int) -> None:
@@ -113,10 +118,10 @@ def labels(value: Any, name: str = "the labels") -> Array:
         )
     if array.ndim == 1:
         _check_range(array, name, lowest=0)
-        return np.ascontiguousarray(array, dtype=np.uint32)
+        return _plain(array, np.uint32)
     ignored = array < 0
     _check_range(np.where(ignored, 0, array), name, lowest=0)
-    return np.ascontiguousarray(np.where(ignored, IGNORE, array).astype(np.uint32))
+    return _plain(np.where(ignored, IGNORE, array), np.uint32)
 
 
 def targets(value: Any, name: str = "the targets", *, every_step: bool) -> Array:
@@ -128,7 +133,7 @@ def targets(value: Any, name: str = "the targets", *, every_step: bool) -> Array
     if array.ndim != dimensions:
         allowed = "[N, T, K] or [N, T]" if every_step else "[N, K] or [N]"
         raise DataError(f"{name} have the shape {list(array.shape)}; they must be {allowed}")
-    return np.ascontiguousarray(array)
+    return array
 
 
 def lengths(value: Any, name: str = "the lengths") -> list[int] | None:

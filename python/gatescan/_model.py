@@ -379,31 +379,38 @@ class Model:
         Parameters
         ----------
         state_dict : dict
-            Arrays or tensors under the names of `Model.state_dict`, all of them; a prefix that all
-            recurrent names share, such as ``rnn.``, may stand before them, as in modules of
-            PyTorch.
+            Arrays or tensors: under the names of `Model.state_dict`, or under any names those of a
+            whole network, as `Model.from_state_dict` reads them.
 
         Raises
         ------
         gatescan.UsageError
             For names and shapes that are not those of the network.
         """
-        given = _plain_tensors(state_dict)
-        own = self._core.parameters()
-        renamed = {_own_name(name, own): array for name, array in given.items()}
-        if len(renamed) != len(given):
-            raise UsageError("two parameters have the same name without their prefix")
-        unknown = [name for name in renamed if name not in own]
-        # PyTorch's second bias is zero where the network trains one.
-        zeros = [name for name in unknown if "bias_hh" in name and not renamed[name].any()]
-        for name in zeros:
-            del renamed[name]
-        left = [name for name in unknown if name not in zeros]
-        if left:
+        given, own = _plain_tensors(state_dict), self._core.parameters()
+        if not set(given) & set(own):
+            given = self._renamed(state_dict)
+            missing = {name: own[name] for name in own if name not in given}
+            # An imported network trains one bias where the second one is zero.
+            given.update({n: np.zeros_like(a) for n, a in missing.items() if "bias_hh" in n})
+        unknown = [name for name in given if name not in own]
+        if unknown:
             raise UsageError(
-                f"the network has no parameter {left[0]}; its parameters are {', '.join(own)}"
+                f"the network has no parameter {unknown[0]}; its parameters are {', '.join(own)}"
             )
-        self._core = self._core.with_parameters(list(renamed.items()))
+        self._core = self._core.with_parameters(list(given.items()))
+
+    def _renamed(self, state_dict: Mapping[str, Any]) -> dict[str, Array]:
+        """Return a `state_dict` of any names under the names of this network."""
+        layers, head = self.recipe["network"]["layer"], self.recipe["network"]["head"]
+        imported = Model.from_state_dict(
+            state_dict,
+            cell=layers[0]["cell"],
+            reads=head.get("reads", "last"),
+            loss=head["loss"],
+            one_hot=self.recipe["network"].get("input") == "one-hot",
+        )
+        return imported.state_dict()
 
     def to_torch(self) -> Any:
         """Return the model as a module of PyTorch, in evaluation mode.
@@ -457,22 +464,9 @@ class Model:
         return type(self), (self._core,)
 
     def __repr__(self) -> str:
-        network = self.network
-        layers = [f"{layer['cell']} {layer['hidden_size']}" for layer in network["layers"]]
-        return f"Model({', '.join(layers)}; {network['head']['size']} outputs)"
-
-
-def _own_name(name: str, own: Mapping[str, Array]) -> str:
-    """Return the name without the prefix of a module, where the rest is a parameter's name."""
-    if name in own:
-        return name
-    _, _, rest = name.rpartition(".")
-    known = {"embedding.weight", "head.weight", "head.bias"}
-    return rest if rest not in known and _is_recurrent(rest) else name
-
-
-def _is_recurrent(name: str) -> bool:
-    return name.startswith(("weight_ih_l", "weight_hh_l", "weight_hr_l", "bias_ih_l", "bias_hh_l"))
+        layers = self.recipe["network"]["layer"]
+        cells = [f"{layer['cell']} {layer['hidden_size']}" for layer in layers]
+        return f"Model({', '.join(cells)}; {self._core.outputs} outputs)"
 
 
 def _plain_tensors(state_dict: Mapping[str, Any]) -> dict[str, Array]:

@@ -161,9 +161,7 @@ def test_values_are_learnt_of_sequences_and_steps():
     with pytest.raises(gatescan.DataError, match=r"must be \[N, K\] or \[N\]"):
         gatescan.train(recipe("mean-squared-error"), (X, X), device=CPU)
     with pytest.raises(gatescan.Error, match="NaN"):
-        gatescan.train(
-            recipe("mean-squared-error"), (X, at(X[:, -1], (2, 0), np.nan)), device=CPU
-        )
+        gatescan.train(recipe("mean-squared-error"), (X, at(X[:, -1], (2, 0), np.nan)), device=CPU)
 
 
 def test_tokens_are_read():
@@ -215,9 +213,7 @@ def test_frames_and_archives_are_read(tmp_path):
     frame = pandas.DataFrame({"load": load, "is_open": np.arange(200) % 24 < 12}, index=time)
     proposal = gatescan.propose(frame, target="load", steps=12)
     assert "load" in proposal.task
-    run = gatescan.train(
-        proposal.recipe, frame, device=CPU, progress=False, settings={"epochs": 2}
-    )
+    run = gatescan.train(proposal.recipe, frame, device=CPU, progress=False, settings={"epochs": 2})
     assert run.model.recipe["data"]["path"] == "DataFrame.csv"
     assert run.report().html
     with pytest.raises(gatescan.UsageError, match='must be "csv"'):
@@ -238,9 +234,7 @@ def test_a_series_is_forecast():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"v": np.sin(np.arange(300) / 5)})
     proposal = gatescan.propose(frame, steps=20)
-    run = gatescan.train(
-        proposal.recipe, frame, device=CPU, progress=False, settings={"epochs": 3}
-    )
+    run = gatescan.train(proposal.recipe, frame, device=CPU, progress=False, settings={"epochs": 3})
     found = run.model.forecast(10, frame, device=CPU)
     assert found.columns == ["v"]
     np.testing.assert_allclose(found.values[:, 0], np.sin(np.arange(300, 310) / 5), atol=0.1)
