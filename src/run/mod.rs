@@ -321,15 +321,7 @@ impl TrainingRun {
     /// # Errors
     /// [`Error::Failed`] where a linear regression cannot be computed.
     pub fn compare(&self) -> Result<Option<BaselineComparison>> {
-        let Some(scores) = self.test_scores() else {
-            return Ok(None);
-        };
-        let Some(test) = &self.data.test else {
-            return Ok(None);
-        };
-        let (recipe, loss) = (&self.recipe.data, self.recipe.network.head.loss);
-        let (preparation, train) = (&self.data.preparation, self.data.fitted());
-        BaselineComparison::new(recipe, loss, preparation, Some(&train), test, &scores).map(Some)
+        BaselineComparison::of_run(&self.recipe, &self.data, self.test_scores())
     }
 
     /// Writes the report page and frees the device. Returns the page's path.

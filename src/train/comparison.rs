@@ -1,12 +1,12 @@
 //! A model's error compared with baselines, which need no network.
 
 use super::scores::{Scores, loss_text};
-use crate::data::Dataset;
 use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
+use crate::data::{Dataset, Splits};
 use crate::error::Result;
 use crate::network::Loss;
-use crate::recipe::DataRecipe;
+use crate::recipe::{DataRecipe, Recipe};
 
 /// The most frequent class of the training split as the answer for every sequence.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +69,25 @@ impl BaselineComparison {
             baselines,
             unit,
         })
+    }
+
+    /// Compares the model of a run, which has these scores on the test split; `None` without a test
+    /// split, and before it is scored.
+    ///
+    /// # Errors
+    /// Those of [`BaselineComparison::new`].
+    pub fn of_run(
+        recipe: &Recipe,
+        data: &Splits,
+        scores: Option<Scores>,
+    ) -> Result<Option<BaselineComparison>> {
+        let (Some(scores), Some(test)) = (scores, &data.test) else {
+            return Ok(None);
+        };
+        let (loss, preparation, train) =
+            (recipe.network.head.loss, &data.preparation, data.fitted());
+        BaselineComparison::new(&recipe.data, loss, preparation, Some(&train), test, &scores)
+            .map(Some)
     }
 
     /// The root of a mean squared error in the data's own units; where there is one target.
