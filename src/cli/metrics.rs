@@ -28,7 +28,6 @@ pub fn lines(metrics: &OutputMetrics, model: &Model, per_class: bool) -> String 
                 unit(model)
             )
         }
-        _ => String::new(),
     };
     for note in metrics.undefined(&model.preparation) {
         text += &format!("\n{}", printable(&note));
@@ -156,7 +155,6 @@ pub fn object(metrics: &OutputMetrics, model: &Model) -> Value {
         OutputMetrics::Text(TextMetrics { bits, perplexity }) => {
             json!({ "bits": bits, "perplexity": perplexity, "unit": unit(model) })
         }
-        _ => json!({}),
     };
     object["undefined"] = metrics.undefined(&model.preparation).into();
     object

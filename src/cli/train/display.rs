@@ -87,6 +87,7 @@ impl TrainDisplay {
                 self.clear();
                 self.console.print(serde_json::json!(metrics))
             }
+            RunEvent::Tested(_) => Ok(ControlFlow::Continue(())),
             RunEvent::Warning(warning) => {
                 self.suspended(|console| console.note(warning));
                 Ok(ControlFlow::Continue(()))
