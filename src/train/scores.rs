@@ -55,9 +55,10 @@ impl SplitMetrics {
     }
 }
 
-/// A loss with four digits; a loss below 0.01, as squared errors often are, in scientific notation.
+/// A loss with four digits; one between -0.01 and 0.01, as squared errors often are, in scientific
+/// notation.
 pub fn loss_text(loss: f64) -> String {
-    if loss < 0.01 {
+    if loss.abs() < 0.01 {
         format!("{loss:.3e}")
     } else {
         format!("{loss:.4}")

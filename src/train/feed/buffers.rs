@@ -43,12 +43,25 @@ pub(super) fn bytes_each(data: &Dataset) -> u64 {
         Targets::Values { width, .. } => width as u64,
     };
     let inputs = (data.steps as u64).saturating_mul(data.features as u64);
-    // A label, a weight and values for each output, a length, and two elements of a window's order.
-    let weight = u64::from(data.weights.is_some());
-    let targets = rows.saturating_mul(1 + weight + values).saturating_add(3);
+    // A label and values for each output, a length, and two elements of a window's order.
+    let targets = rows.saturating_mul(1 + values).saturating_add(3);
     inputs
         .saturating_mul(input_bytes(&data.inputs))
         .saturating_add(targets.saturating_mul(4))
+}
+
+/// The part of `bytes` for sequences without weights, where each output has a weight too.
+pub(super) fn without_weights(data: &Dataset, bytes: u64, is_weighted: bool) -> u64 {
+    if !is_weighted {
+        return bytes;
+    }
+    let rows = if data.targets.per_step() {
+        data.steps
+    } else {
+        1
+    };
+    let (each, weights) = (u128::from(bytes_each(data)), 4 * rows as u128);
+    (u128::from(bytes) * each / (each + weights)) as u64
 }
 
 /// The bytes of all of `data` in device memory.
@@ -100,10 +113,9 @@ impl FeedBuffers {
         data: &Dataset,
         held: usize,
         is_window: bool,
+        is_weighted: bool,
     ) -> FeedBuffers {
         let rows = output_rows(network, data.steps);
-        // Only training is weighted.
-        let is_weighted = phase == Phase::Forward && network.head.weights.is_some();
         let program = &mut network.program;
         let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
             let name = format!("{phase:?}.{name}").to_lowercase();
