@@ -128,6 +128,12 @@ pub trait DataSource: Debug {
         false
     }
 
+    /// Returns the time of the last target of each sequence of the test split, as
+    /// [`DataSource::load`] returns it; `None` where the data have no times.
+    fn test_times(&self, _seed: u64, _known: Option<&Preparation>) -> Option<SequenceTimes> {
+        None
+    }
+
     /// Returns the names of the target values; empty if they have none.
     fn target_names(&self) -> &[String] {
         &[]
@@ -273,6 +279,15 @@ impl From<Dataset> for PredictionInputs {
             notes: vec![],
         }
     }
+}
+
+/// The time of the last target of each sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceTimes {
+    /// Whether the values are seconds since 1970; else numbers of the data, such as years.
+    pub are_dates: bool,
+    /// `[N]`
+    pub values: Vec<f64>,
 }
 
 /// The rows of a table, or values of a series, that sequences are windows of.

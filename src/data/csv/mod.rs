@@ -3,7 +3,6 @@
 
 mod calendar;
 pub(crate) mod cells;
-mod civil;
 pub(crate) mod decode;
 mod forecast;
 mod labelled;
@@ -30,7 +29,7 @@ use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
-    PredictionInputs, TargetKind,
+    PredictionInputs, SequenceTimes, TargetKind,
 };
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
@@ -195,6 +194,8 @@ pub(crate) struct TableSeries<V = f64> {
     pub last_time: Option<String>,
     /// `[R]`: the time of each row, if there is a column of times; of dates, seconds since 1970.
     pub times: Vec<f64>,
+    /// Whether `times` are those of dates.
+    pub has_dates: bool,
     /// `[R, I]`
     pub inputs: Vec<V>,
     /// `[R, K]`, for a regression.
@@ -452,6 +453,11 @@ impl DataSource for Csv {
 
     fn is_in_time_order(&self) -> bool {
         self.steps.is_some() && self.split_by == SplitBy::Order
+    }
+
+    fn test_times(&self, seed: u64, known: Option<&Preparation>) -> Option<SequenceTimes> {
+        self.time.as_ref()?;
+        self.load_with_times(seed, known).ok()?.1
     }
 
     fn target_names(&self) -> &[String] {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::super::preparation::Preparation;
-use super::super::source::{PredictionInputs, WindowRows};
+use super::super::source::{PredictionInputs, SequenceTimes, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ struct TableWindow<'a> {
 pub(super) struct SplitWindows {
     pub data: Dataset,
     pub notes: Vec<String>,
+    /// Where the rows have times.
+    pub times: Option<SequenceTimes>,
 }
 
 impl Csv {
@@ -76,7 +78,20 @@ impl Csv {
                 },
             },
         };
-        Ok(SplitWindows { data, notes })
+        let times = self.times_of(&windows);
+        Ok(SplitWindows { data, notes, times })
+    }
+
+    /// Returns the time of the last target of each window; `None` where rows have no times.
+    fn times_of(&self, windows: &[TableWindow]) -> Option<SequenceTimes> {
+        let time = |window: &TableWindow| {
+            let last = self.target_rows(window).end.checked_sub(1)?;
+            window.series.times.get(last).copied()
+        };
+        Some(SequenceTimes {
+            are_dates: windows.iter().all(|window| window.series.has_dates),
+            values: windows.iter().map(time).collect::<Option<_>>()?,
+        })
     }
 
     /// Returns whether a target of the window has a value.

@@ -1,5 +1,7 @@
 //! The axes of a chart: range of values, ticks, and the coordinates of values in the drawing.
 
+use super::dates::DateStep;
+
 /// The ratio of the largest to the smallest value from which a logarithmic scale is used.
 const LOG_RATIO: f64 = 30.0;
 /// The factor between the outermost values and the ends of a logarithmic axis.
@@ -20,6 +22,8 @@ pub(crate) struct Axis {
     high: f64,
     scale: Scale,
     ticks: Vec<f64>,
+    /// Of an axis of dates.
+    dates: Option<DateStep>,
     start: f64,
     end: f64,
 }
@@ -40,6 +44,16 @@ impl Axis {
     pub fn whole(bounds: (f64, f64), most_ticks: f64) -> Axis {
         let (low, high) = with_margin(bounds);
         Axis::with_step(low, high, tick_step(high - low, most_ticks).max(1.0))
+    }
+
+    /// An axis of dates, in seconds since 1970, with round dates as ticks.
+    pub fn dates(bounds: (f64, f64), most_ticks: f64) -> Axis {
+        let (low, high) = with_margin(bounds);
+        let step = DateStep::fitting(low, high, most_ticks);
+        Axis {
+            dates: Some(step),
+            ..Axis::new(low, high, Scale::Linear, step.ticks(low, high))
+        }
     }
 
     /// A logarithmic axis where the values span a ratio of at least 30, else a linear one.
@@ -73,6 +87,7 @@ impl Axis {
             high,
             scale,
             ticks,
+            dates: None,
             start: 0.0,
             end: 1.0,
         }
@@ -94,6 +109,9 @@ impl Axis {
 
     /// The text beside a tick: as many digits as tell the ticks apart.
     pub fn tick_text(&self, tick: f64) -> String {
+        if let Some(step) = self.dates {
+            return step.text(tick);
+        }
         let (Scale::Linear, [first, second, ..]) = (self.scale, &self.ticks[..]) else {
             return value_label(tick);
         };
@@ -111,6 +129,14 @@ impl Axis {
         match without_zeros(text) {
             text if text == "-0" => "0".into(),
             text => text,
+        }
+    }
+
+    /// A value of this axis as text; of dates, the date.
+    pub fn value_text(&self, value: f64) -> String {
+        match self.dates {
+            Some(step) => step.text(value),
+            None => value_label(value),
         }
     }
 

@@ -2,6 +2,7 @@
 //! style sheet of the page, or of the SVG file, gives them colours.
 
 mod axis;
+mod dates;
 mod paper;
 
 pub(crate) use axis::{Axis, bounds, is_drawable, value_label};
@@ -28,6 +29,10 @@ pub(crate) struct Chart {
 pub(crate) enum ChartKind {
     /// Lines over whole steps or epochs, on a linear axis.
     Lines,
+    /// Lines over numbers that are times.
+    TimeLines,
+    /// Lines over seconds since 1970, whose axis has dates.
+    DateLines,
     /// Lines over whole steps or epochs, on a logarithmic axis where the values span a wide ratio.
     LogLines,
     /// Points, and the diagonal on which both coordinates are equal.
@@ -71,6 +76,9 @@ impl ChartSize {
         }
     }
 }
+
+/// Width of a date below an axis and of the gap to the next.
+const DATE_WIDTH: f64 = 100.0;
 
 /// One curve, or one set of points.
 #[derive(Debug, Clone)]
@@ -185,6 +193,14 @@ impl Chart {
                 Axis::whole(x_bounds, most_x),
                 Axis::linear(y_bounds, most_y),
             ),
+            ChartKind::TimeLines => (
+                Axis::linear(x_bounds, most_x),
+                Axis::linear(y_bounds, most_y),
+            ),
+            ChartKind::DateLines => (
+                Axis::dates(x_bounds, (area.right - area.left) / DATE_WIDTH),
+                Axis::linear(y_bounds, most_y),
+            ),
             ChartKind::LogLines => (
                 Axis::whole(x_bounds, most_x),
                 Axis::log_or_linear(y_bounds, most_y),
@@ -210,7 +226,7 @@ impl Chart {
                 y.at(point.1),
                 value_label(point.1),
                 self.x,
-                value_label(point.0)
+                x.value_text(point.0)
             )
         };
         series.drawable().map(mark).collect()

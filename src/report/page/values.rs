@@ -59,12 +59,25 @@ impl ValuePredictions {
     fn over_time(&self, k: usize, pairs: &[(f32, f32)]) -> Chart {
         let first = pairs.len().saturating_sub(MOST_IN_TIME);
         let count = pairs.len() - first;
+        let times = self
+            .times
+            .as_ref()
+            .filter(|times| times.values.len() == pairs.len());
+        let at = |n: usize| times.map_or(n as f64, |times| times.values[n]);
         let last = pairs.iter().enumerate().skip(first);
-        let (targets, predictions) = last.map(|(n, pair)| at_step(n as f64, pair)).unzip();
+        let (targets, predictions) = last.map(|(n, pair)| at_step(at(n), pair)).unzip();
         Chart {
             title: format!("{}the last {count} predictions, in time", self.column(k)),
-            x: "step",
-            kind: ChartKind::Lines,
+            x: match times {
+                None => "step",
+                Some(times) if times.are_dates => "",
+                Some(_) => "time",
+            },
+            kind: match times {
+                None => ChartKind::Lines,
+                Some(times) if times.are_dates => ChartKind::DateLines,
+                Some(_) => ChartKind::TimeLines,
+            },
             size: ChartSize::Wide,
             series: targets_and_predictions(targets, predictions).into(),
         }
@@ -215,6 +228,7 @@ mod tests {
             names: vec!["<level>".into()],
             last: vec![vec![(1.0, 1.1), (2.0, 1.9)]],
             in_time: true,
+            times: None,
             examples: vec![ExampleSequence {
                 sequence: 3,
                 name: "the largest error",

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use ndarray::{Array3, ArrayView2, ArrayView3, Axis, Ix3, ShapeError};
 
 use crate::backend::OpenDevice;
+use crate::data::source::SequenceTimes;
 use crate::data::{Dataset, Inputs, Split, Targets};
 use crate::error::{Error, Result};
 use crate::infer::predict::Predictor;
@@ -116,7 +117,13 @@ impl SplitPredictions {
                 let mut collector =
                     ValueCollector::new(width, &model.network.head, preparation, names);
                 each_batch(&mut |batch| collector.add(batch))?;
-                Predictions::Values(collector.finish(in_time))
+                let values = collector.finish(in_time);
+                let times = if split == Split::Test && in_time {
+                    times_of(model, data, &sequences)
+                } else {
+                    None
+                };
+                Predictions::Values(ValuePredictions { times, ..values })
             }
         };
         let metrics = metrics.and_then(OutputCollector::finish);
@@ -132,6 +139,17 @@ impl SplitPredictions {
             predictions,
         })
     }
+}
+
+/// Returns the times of these sequences of the test split, if the data have times and these ascend.
+fn times_of(model: &Model, data: &Dataset, sequences: &[usize]) -> Option<SequenceTimes> {
+    let source = model.recipe.data.source();
+    let times = source.test_times(model.recipe.seed, Some(&model.preparation))?;
+    let values: Vec<f64> = (times.values.len() == data.count)
+        .then(|| sequences.iter().map(|&n| times.values[n]).collect())?;
+    values
+        .is_sorted()
+        .then_some(SequenceTimes { values, ..times })
 }
 
 /// Adds the outputs `[N, T, K]` of some sequences.

@@ -2,6 +2,7 @@
 
 use super::PredictedBatch;
 use crate::data::preparation::Preparation;
+use crate::data::source::SequenceTimes;
 use crate::data::{MISSING, Targets};
 use crate::network::{Head, Loss};
 
@@ -18,6 +19,8 @@ pub struct ValuePredictions {
     pub last: Vec<Vec<(f32, f32)>>,
     /// Whether one sequence follows another in time.
     pub in_time: bool,
+    /// `[N]`: the time of each of `last`, ascending; `None` where the data have no times.
+    pub times: Option<SequenceTimes>,
     /// Sequences with a prediction at every step: the one of median error, and the one of the
     /// largest.
     pub examples: Vec<ExampleSequence>,
@@ -145,6 +148,7 @@ impl<'a> ValueCollector<'a> {
             examples,
             last: self.last,
             in_time,
+            times: None,
         }
     }
 }
