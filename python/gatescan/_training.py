@@ -488,7 +488,9 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._tqdm: Any = None
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError), warnings.catch_warnings():
+            # In a notebook without widgets it warns, and writes text.
+            warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
 
             self._tqdm = tqdm
