@@ -133,9 +133,10 @@ impl Report {
 
 /// The scores of the run's model and of the baselines.
 fn with_baselines(console: &Console, run: &Run, data: &Splits) -> Option<BaselineComparison> {
-    let scores = run.kept()?.test_scores()?;
+    let (scores, _) = run.test_scores()?;
+    let train = data.fitted();
     let test = data.test.as_ref()?;
     let (recipe, preparation) = (&run.recipe.data, &data.preparation);
-    let comparison = BaselineComparison::new(recipe, preparation, Some(&data.train), test, &scores);
+    let comparison = BaselineComparison::new(recipe, preparation, Some(&train), test, &scores);
     comparison.inspect_err(|error| console.note(error)).ok()
 }
