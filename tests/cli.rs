@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use common::place::{Run, SMALL, Workspace, assert_has};
 use serde_json::Value;
 
-const METRICS: [&str; 9] = [
+const METRICS: [&str; 10] = [
     "epoch",
     "train_loss",
     "train_accuracy",

@@ -66,6 +66,8 @@ fn a_validation_split_chooses_and_the_test_split_is_scored_once() {
     let tested = evaluated(&place, "run", &[]);
     near(&tested["test_loss"], &last["test_loss"]);
     assert_eq!(tested["split"], "test");
+    assert_eq!(tested["metrics"]["accuracy"], tested["test_accuracy"]);
+    near(&tested["metrics"]["log_loss"], &tested["test_loss"]);
     near(
         &tested["metrics"]["f1"]["macro"],
         &last["test_metrics"]["macro_f1"],
@@ -97,6 +99,11 @@ fn a_validation_split_chooses_and_the_test_split_is_scored_once() {
             "<h2>Metrics</h2>",
         ],
     );
+
+    // `report` writes the same page, with the same test scores, from the files.
+    let flags = ["report", "run", "-o", "again.html", "--device", "cpu"];
+    place.run(&flags).ok();
+    assert!(fs::read_to_string(place.path("again.html")).expect("it is there") == html);
 
     // Twice the same run is the same, whether it was interrupted or not.
     let again = [&chosen[..5], &["again", "--epochs", "4"]].concat();

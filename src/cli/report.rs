@@ -133,10 +133,7 @@ impl Report {
 
 /// The scores of the run's model and of the baselines.
 fn with_baselines(console: &Console, run: &Run, data: &Splits) -> Option<BaselineComparison> {
-    let scores = run.kept()?.test_scores()?;
-    let test = data.test.as_ref()?;
-    let (recipe, loss) = (&run.recipe.data, run.recipe.network.head.loss);
-    let (preparation, train) = (&data.preparation, Some(&*data.train));
-    let comparison = BaselineComparison::new(recipe, loss, preparation, train, test, &scores);
-    comparison.inspect_err(|error| console.note(error)).ok()
+    let (scores, _) = run.test_scores()?;
+    let comparison = BaselineComparison::of_run(&run.recipe, data, Some(scores));
+    comparison.inspect_err(|error| console.note(error)).ok()?
 }

@@ -75,7 +75,7 @@ impl From<Dataset> for Splits {
 impl Splits {
     /// Returns the sequences that baselines for the test split are fitted to: those of training and
     /// validation split, since baselines need no validation.
-    pub(crate) fn fitted(&self) -> Arc<Dataset> {
+    pub fn fitted(&self) -> Arc<Dataset> {
         match &self.validation {
             Some(validation) => self.train.joined(validation).into(),
             None => self.train.clone(),

@@ -64,6 +64,9 @@ impl ClassPredictions {
     }
 }
 
+/// The largest number of mistakes in a text with the same true and predicted token.
+const MOST_ALIKE: usize = 2;
+
 /// The predictions of the batches so far.
 pub(super) struct ClassCollector {
     counts: BTreeMap<(usize, usize), u32>,
@@ -106,6 +109,14 @@ impl ClassCollector {
             }
         }
         self.worst.sort_by(by_loss);
+        if self.is_text {
+            let mut kept: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+            self.worst.retain(|each| {
+                let count = kept.entry((each.class, each.predicted)).or_default();
+                *count += 1;
+                *count <= MOST_ALIKE
+            });
+        }
         self.worst.truncate(MOST_MISCLASSIFIED);
     }
 
