@@ -25,8 +25,8 @@ pub struct Forecast {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
     pub name: String,
-    /// The mean loss, which is the squared error unless the network has another one, in the units of
-    /// the network's outputs; `None` if windows are too short.
+    /// The mean loss, the squared error unless the network has another one, in the units of the
+    /// network's outputs; `None` if windows are too short.
     pub loss: Option<f64>,
 }
 
@@ -373,7 +373,8 @@ impl ValueWindows<'_> {
         (value != MISSING).then_some(f64::from(value))
     }
 
-    /// Returns the mean over sequences of the mean loss of `predict(n, k)`, as training has it; `None` if it is `None` for some sequence, or no target is known.
+    /// Returns the mean over sequences of the mean loss of `predict(n, k)`, as training has it;
+    /// `None` if it is `None` for some sequence, or no target is known.
     fn error(&self, predict: impl Fn(usize, usize) -> Option<f64>) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0);
         for n in 0..self.data.count {
