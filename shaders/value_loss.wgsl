@@ -1,5 +1,5 @@
-// Computes a loss of target values and its gradient; an invocation takes one row. The loss is a part
-// of its own: OUTPUTS outputs for each target, of which TERMS are averaged, and `loss_of`.
+// Computes a loss of target values and its gradient; an invocation takes one row. The loss is in a
+// part: OUTPUTS outputs for each target, of which TERMS are averaged, and `loss_of`.
 
 struct ValueLoss {
     predictions: u32, targets: u32, labels: u32, weight: u32, dpredictions: u32, scores: u32,

@@ -159,7 +159,7 @@ fn labelled_table() -> String {
 
 const LABELS: &str = "name = \"labels\"\nseed = 1\nepochs = 30\nbatch_size = 16\n\n[data]\n\
     kind = \"csv\"\npath = \"labels.csv\"\ninputs = [\"x\", \"y\"]\ntargets = [\"up_x\", \"up_y\"]\n\
-    task = \"multi-label\"\ngroup = \"id\"\n\n[[network.layer]]\ncell = \"gru\"\nhidden_size = 12\n\n\
+    task = \"multi-label\"\ngroup = \"id\"\n\n[[network.layer]]\ncell = \"gru\"\nhidden_size = 12\nbias = \"double\"\n\n\
     [network.head]\nloss = \"binary-cross-entropy\"\n\n[optimizer]\nkind = \"adam\"\nlr = 0.02\n";
 
 #[test]
@@ -224,7 +224,7 @@ fn imbalanced_table() -> String {
 const FRAUD: &str = "name = \"fraud\"\nseed = 1\nepochs = 15\nbatch_size = 20\n\n[data]\n\
     kind = \"csv\"\npath = \"fraud.csv\"\ninputs = [\"x\"]\ntargets = [\"kind\"]\n\
     task = \"classification\"\ngroup = \"id\"\nsplit_by = \"class\"\n\n[[network.layer]]\n\
-    cell = \"gru\"\nhidden_size = 8\n\n[network.head]\nloss = \"cross-entropy\"\n\n[optimizer]\n\
+    cell = \"gru\"\nhidden_size = 8\nbias = \"double\"\n\n[network.head]\nloss = \"cross-entropy\"\n\n[optimizer]\n\
     kind = \"adam\"\nlr = 0.02\n";
 
 /// The recall of the class `fraud` on the test split, after training with these settings.

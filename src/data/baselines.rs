@@ -25,8 +25,8 @@ pub struct Forecast {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
     pub name: String,
-    /// The mean loss, which is the squared error unless the network has another one, in the units of
-    /// the network's outputs; `None` if windows are too short.
+    /// The mean loss, the squared error unless the network has another one, in the units of the
+    /// network's outputs; `None` if windows are too short.
     pub loss: Option<f64>,
 }
 

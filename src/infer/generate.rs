@@ -123,8 +123,8 @@ fn check(
     if network.head.reads != Reads::Every || predicted + known != width {
         return Err(Error::data(format!(
             "this network reads {} values at each step, of which {known} are known ahead and \
-             {differences} follow from others, and predicts {predicted}; to continue a series it must \
-             predict, at every step, what it reads next (train the recipe `series`)",
+             {differences} follow from others, and predicts {predicted}; to continue a series it \
+             must predict, at every step, what it reads next (train the recipe `series`)",
             network.input_size
         )));
     }

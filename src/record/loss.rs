@@ -25,8 +25,8 @@ impl RecordedNetwork {
         self.push(phase, vec![LabelWeight { labels, weight }.into(), loss]);
     }
 
-    /// [`RecordedNetwork::loss`] in [`Phase::Forward`] with what training adds, and with the weights
-    /// of the outputs, if [`RecordedNetwork::add_weights`] has added them.
+    /// [`RecordedNetwork::loss`] in [`Phase::Forward`] with what training adds, and with the
+    /// weights of the outputs, if [`RecordedNetwork::add_weights`] has added them.
     pub fn training_loss(&mut self, options: TrainingLoss) {
         let head = &self.head;
         let (labels, weight) = (head.labels, head.label_weight);

@@ -31,8 +31,8 @@ pub struct BaselineComparison {
 }
 
 impl BaselineComparison {
-    /// Compares a model of this loss that has these `scores` on `data` with baselines that are fitted
-    /// to `train`, the model's own training split. Without it there are no baselines.
+    /// Compares a model of this loss that has these `scores` on `data` with baselines that are
+    /// fitted to `train`, the model's own training split. Without it there are no baselines.
     ///
     /// # Errors
     /// [`Error::Failed`](crate::error::Error::Failed) where a linear regression cannot be computed.

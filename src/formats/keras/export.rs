@@ -14,8 +14,8 @@ use crate::network::{Direction, Input, Layer, Parameter};
 /// recurrent matmul, for which Keras has both.
 ///
 /// # Errors
-/// [`Error::Usage`] for normal distributions of differences, and for options that Keras's layers do not have: peepholes, projections, clipping,
-/// and directions of different sizes.
+/// [`Error::Usage`] for normal distributions of differences, and for options that Keras's layers do
+/// not have: peepholes, projections, clipping, and directions of different sizes.
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;

@@ -23,9 +23,9 @@ pub(super) struct Stack {
 /// layers that differ are several modules.
 ///
 /// # Errors
-/// [`Error::Usage`] for normal distributions of differences, and for options that PyTorch's modules do not have: peepholes, the reset gate
-/// before the recurrent matmul, clipping, projections that are not smaller than the layer, and
-/// directions of different sizes.
+/// [`Error::Usage`] for normal distributions of differences, and for options that PyTorch's modules
+/// do not have: peepholes, the reset gate before the recurrent matmul, clipping, projections that
+/// are not smaller than the layer, and directions of different sizes.
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;

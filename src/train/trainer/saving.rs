@@ -155,8 +155,8 @@ impl Trainer {
         states.chain(moments).chain([parameters]).collect()
     }
 
-    /// The model with the current parameters, or their average where the recipe has one, or with those after the best epoch where the recipe
-    /// keeps these.
+    /// The model with the current parameters, or their average where the recipe has one, or with
+    /// those after the best epoch where the recipe keeps these.
     ///
     /// # Errors
     /// Those of the device.
