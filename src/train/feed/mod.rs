@@ -201,8 +201,8 @@ impl Feed {
         }
     }
 
-    /// Returns the order of the sequences in a pass over the data in their own order: batches are in
-    /// order, and within one the longest sequence is the first.
+    /// Returns the order of the sequences in a pass over the data in their own order: batches are
+    /// in order, and within one the longest sequence is the first.
     pub(crate) fn own_order(&self, data: &Dataset) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.count as u32).collect();
         self.sort_batches(data, &mut order);
