@@ -51,7 +51,11 @@ fn json_metrics_run_directory_and_eval() {
         assert_eq!(line["epoch"], index + 1);
         for key in METRICS {
             let last_step = key.ends_with("last_step_loss");
-            assert_eq!(line[key].is_number(), !last_step, "{key} in {line}");
+            let is_number = !last_step && key != "test_metrics";
+            assert_eq!(line[key].is_number(), is_number, "{key} in {line}");
+        }
+        for key in ["balanced_accuracy", "macro_f1"] {
+            assert!(line["test_metrics"][key].is_number(), "{key} in {line}");
         }
     }
     let loss = |epoch: usize| lines[epoch]["train_loss"].as_f64().unwrap();

@@ -80,7 +80,10 @@ fn a_validation_split_chooses_and_the_test_split_is_scored_once() {
         160
     );
 
-    // A longer run scores its own end.
+    a_longer_run_scores_its_own_end(&place, &chosen[..5]);
+}
+
+fn a_longer_run_scores_its_own_end(place: &Workspace, chosen: &[&str]) {
     let resumed = [
         "train", "--resume", "run", "--device", "cpu", "--epochs", "4",
     ];
@@ -106,7 +109,7 @@ fn a_validation_split_chooses_and_the_test_split_is_scored_once() {
     assert!(fs::read_to_string(place.path("again.html")).expect("it is there") == html);
 
     // Twice the same run is the same, whether it was interrupted or not.
-    let again = [&chosen[..5], &["again", "--epochs", "4"]].concat();
+    let again = [chosen, &["again", "--epochs", "4"]].concat();
     place.train(&again).ok();
     let bytes = |run: &str| fs::read(place.path(run).join("model.safetensors")).expect("a model");
     assert!(bytes("run") == bytes("again"));
@@ -215,6 +218,61 @@ fn a_generated_series_has_a_validation_split() {
         evaluated(&place, "run", &["--split", "validation"])["sequences"],
         20
     );
+}
+
+#[test]
+fn metrics_are_of_the_outputs_that_the_device_counts() {
+    let place = Workspace::new();
+    // Series of different lengths: a batch has the longest first.
+    let mut table = "id,x,state\n".to_string();
+    for id in 0..40_u32 {
+        for n in 0..5 + id * 7 % 11 {
+            let x = f64::from(id * 31 + n * 17).sin();
+            let state = if x > 0.0 { "up" } else { "down" };
+            table += &format!("g{id},{x},{state}\n");
+        }
+    }
+    fs::write(place.path("ragged.csv"), table).expect("it is writable");
+    place
+        .run(&["init", "ragged.csv", "--target", "state", "--group", "id"])
+        .ok();
+    // Whole series in place of windows.
+    let recipe = fs::read_to_string(place.path("ragged.toml")).expect("it is there");
+    let whole: String = recipe
+        .lines()
+        .filter(|line| !line.starts_with("steps = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(place.path("ragged.toml"), whole).expect("it is writable");
+    for reads in ["every", "last"] {
+        let every = format!("data.every_step={}", reads == "every");
+        let reads = format!("network.head.reads={reads}");
+        let flags = [
+            "train",
+            "ragged.toml",
+            "--device",
+            "cpu",
+            "--epochs",
+            "3",
+            "--out",
+            &reads,
+            "--set",
+            "data.split_by=group",
+            "--set",
+            &every,
+            "--set",
+            &reads,
+        ];
+        place.run(&flags).ok();
+        for batch in ["4", "64"] {
+            let found = evaluated(&place, &reads, &["--batch-size", batch]);
+            assert_eq!(
+                found["metrics"]["accuracy"], found["test_accuracy"],
+                "{reads}"
+            );
+            near(&found["metrics"]["log_loss"], &found["test_loss"]);
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A text as streams of tokens; the target of each step is the next token.
 //!
 //! The last part of the file is the test split, and the part before it the validation split, if
-//! there is one; the strings of the first part make the [`Vocabulary`], which is saved with the model. Each part is cut into contiguous streams of the
-//! same length. A batch reads them in parallel, in chunks of `bptt_steps`, and carries the states
-//! from chunk to chunk (Karpathy's char-rnn). Fewer tokens than there are streams are left over at
-//! the end of each part.
+//! there is one. The strings of the first part make the [`Vocabulary`], which is saved with the
+//! model. Each part is cut into contiguous streams of the same length. A batch reads them in
+//! parallel, in chunks of `bptt_steps`, and carries the states from chunk to chunk (Karpathy's
+//! char-rnn). Fewer tokens than there are streams are left over at the end of each part.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

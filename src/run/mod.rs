@@ -340,8 +340,8 @@ impl TrainingRun {
         directory.write_report(&report::page(&run, &details))
     }
 
-    /// The scores of the model on the test split: at the end of the run where a validation split has
-    /// chosen it, else those of its epoch.
+    /// The scores of the model on the test split: at the end of the run where a validation split
+    /// has chosen it, else those of its epoch.
     pub fn test_scores(&self) -> Option<Scores> {
         let tested = self.tested.as_ref().map(TestMetrics::scores);
         tested.or_else(|| self.kept_epoch()?.test_scores())

@@ -355,6 +355,7 @@ impl Evaluator {
     ) -> Result<Totals> {
         let most_steps = if collector.is_some() { 1 } else { usize::MAX };
         let labels = collector.as_ref().map_or(vec![], |_| data.labels());
+        let order = self.feed.own_order(data);
         let mut progress = EvaluationProgress::begin(&mut self.runner(data))?;
         loop {
             let at = self.feed.done();
@@ -363,7 +364,7 @@ impl Evaluator {
                 return Ok(progress.totals);
             }
             if let Some(collector) = &mut collector {
-                self.collect(data, &labels, at, collector)?;
+                self.collect((data, &labels, &order), at, collector)?;
             }
         }
     }
@@ -377,11 +378,11 @@ impl Evaluator {
         }
     }
 
-    /// Reads the outputs of step `at` of the pass and adds them to the collector.
+    /// Reads the outputs of step `at` of the pass, whose sequences are in this order, and adds them
+    /// to the collector.
     fn collect(
         &mut self,
-        data: &Dataset,
-        labels: &[u32],
+        (data, labels, order): (&Dataset, &[u32], &[u32]),
         at: usize,
         collector: &mut OutputCollector,
     ) -> Result<()> {
@@ -393,8 +394,8 @@ impl Evaluator {
         // Rows are [T, B], or [B] where the head reads the last step.
         for (row, outputs) in outputs.chunks_exact(classes).enumerate() {
             let (n, t) = (first_sequence + row % batch, first_step + row / batch);
-            if n < data.count && t < data.steps {
-                collector.add(data, labels, (n, t), outputs.iter().copied());
+            if let Some(&n) = order.get(n).filter(|_| t < data.steps) {
+                collector.add(data, labels, (n as usize, t), outputs.iter().copied());
             }
         }
         Ok(())

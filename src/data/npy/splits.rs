@@ -267,7 +267,8 @@ impl Npy {
         suffixes.find_map(|suffix| self.with_suffix(suffix, names))
     }
 
-    /// Returns the configuration of arrays that end in `suffix` in place of `_train`, if they exist.
+    /// Returns the configuration of arrays that end in `suffix` in place of `_train`, if they
+    /// exist.
     fn with_suffix(&self, suffix: &str, names: &[String]) -> Option<Npy> {
         let mut of_test = self.clone();
         let named = [

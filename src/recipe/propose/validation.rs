@@ -1,5 +1,5 @@
-//! The validation split of a proposal. It decides early stopping and the best epoch, so that the test
-//! split decides nothing.
+//! The validation split of a proposal. It decides early stopping and the best epoch, so that the
+//! test split decides nothing.
 
 use super::DataFinding;
 use crate::data::{Dataset, Splits, Targets};

@@ -200,6 +200,24 @@ impl Feed {
         Ok(())
     }
 
+    /// Sorts the sequences of each batch by length, the longest first: a scan's workgroup iterates
+    /// up to its longest sequence.
+    fn sort_batches(&self, data: &Dataset, order: &mut [u32]) {
+        if let Some(lengths) = &data.lengths {
+            let batches = order.chunks_mut(self.batch);
+            batches
+                .for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
+        }
+    }
+
+    /// Returns the order of the sequences in a pass over the data in their own order: batches are
+    /// in order, and within one the longest sequence is the first.
+    pub(crate) fn own_order(&self, data: &Dataset) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.count as u32).collect();
+        self.sort_batches(data, &mut order);
+        order
+    }
+
     /// Starts a pass over the data in this order, or resumes it after `done` steps.
     fn begin(
         &mut self,
@@ -208,13 +226,7 @@ impl Feed {
         mut order: Vec<u32>,
         done: usize,
     ) -> Result<()> {
-        if let Some(lengths) = &data.lengths {
-            // Within a batch the longest first: a scan's workgroup iterates up to its longest
-            // sequence.
-            let batches = order.chunks_mut(self.batch);
-            batches
-                .for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
-        }
+        self.sort_batches(data, &mut order);
         self.done = done;
         let first = self.first();
         if let Some(window) = &mut self.window {
