@@ -29,12 +29,22 @@ alias OwnSums = array<array<OwnRows, OWN_EACH>, GROUPS>;
 // A vec4 of weights for each element of a worker.
 alias Weights = array<vec4<f32>, EACH>;
 
+// Returns the column of element p + e * stride, or the last one.
+fn column_of(p: u32, e: u32, stride: u32) -> u32 {
+    return min(p + e * stride, OUTPUTS - 1u);
+}
+
 // Loads a row of vec4s for elements p, p + stride, ...
 fn load_weights(row: u32, p: u32, stride: u32, is_cached: bool) -> Weights {
     var factors: Weights;
-    for (var e = 0u; e < EACH; e++) {
-        let column = min(p + e * stride, OUTPUTS - 1u);
-        factors[e] = load_weight(row * OUTPUTS + column, is_cached);
+    if is_cached {
+        for (var e = 0u; e < EACH; e++) {
+            factors[e] = load_weight(row * OUTPUTS + column_of(p, e, stride), true);
+        }
+    } else {
+        for (var e = 0u; e < EACH; e++) {
+            factors[e] = load_weight(row * OUTPUTS + column_of(p, e, stride), false);
+        }
     }
     return factors;
 }
@@ -71,12 +81,12 @@ fn multiply_recurrent_back(
         if valid {
             add_held(&sums, gate, at, share);
         }
-        var four = share + held_slots(gate) * LANES;
-        for (; four < min(max(cached_rows, row) - row, fours); four += LANES) {
-            add_terms(&sums, load_weights(row + four, p, stride, true), at + four * 4u);
-        }
-        for (; four < fours; four += LANES) {
-            add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
+        for (var first = held_slots(gate) * LANES; first < fours; first += LANES) {
+            let four = first + share;
+            if UNITS / 4u % LANES == 0u || four < UNITS / 4u {
+                let factors = load_weights(row + four, p, stride, row + four < cached_rows);
+                add_terms(&sums, factors, at + four * 4u);
+            }
         }
         // The last lane, which may have fewer vec4s, takes the remaining terms.
         for (var k = select(UNITS, UNITS / 4u * 4u, is_last); k < UNITS; k++) {

@@ -11,7 +11,7 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 19] = [
+const CASES: [&str; 22] = [
     "tally-sizes-ordinary",
     "column-sum-sizes-ordinary",
     "record-sizes-ordinary",
@@ -30,6 +30,9 @@ const CASES: [&str; 19] = [
     "gru-65",
     "gru-reset-before-5-both-ways",
     "gru-reset-before-65",
+    "lstm-45-cut-2-registers",
+    "gru-reset-before-45-cut-2-registers",
+    "rnn-tanh-45-cut-2-registers",
     "min-lstm-5-t3-b3",
 ];
 

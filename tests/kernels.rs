@@ -2138,15 +2138,27 @@ impl RecurrenceCase {
                     _ if h < 64 => 2,
                     _ => 1,
                 },
+                sequences: [4, 1, 2][(batch + h / 2) % 3],
                 each: [4, 2, 1, 4][h % 4],
                 lanes: shared_lanes().min([1, 4, 2][(batch + h) % 3]),
                 back_lanes: shared_lanes().min([1, 4, 2, 8, 16, 8][(batch + h) % 6]),
                 invocations: [256, 64][batch % 2],
                 // Caches none of the weights, or as many as fit into 16 KiB.
                 memory: [0, 16 << 10][h / 2 % 2],
+                // Holds none of the weights, some, or all where each unit has a worker.
+                registers: [0, 24, 256][(batch + h) % 3],
             },
         };
         RecurrenceCase { bench, layer }
+    }
+
+    /// The layer with other numbers of weights in registers and workgroup memory, which change no
+    /// bits.
+    fn held_elsewhere(&self) -> Recurrence {
+        let mut layer = self.layer.clone();
+        layer.tile.registers = 256 - layer.tile.registers;
+        layer.tile.memory = (16 << 10) - layer.tile.memory;
+        layer
     }
 
     fn with(&self, calls: impl IntoIterator<Item = (Phase, Call)>) -> Bench {
@@ -2625,7 +2637,8 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
     expected
 }
 
-/// Checks phase by phase, then checks that one call over all time steps gives the same bits.
+/// Checks phase by phase, then checks that one call over all time steps, with other weights in
+/// registers, gives the same bits.
 fn check_split(
     checker: &mut Checker,
     case: &str,
@@ -2658,6 +2671,11 @@ fn scan_forward() {
                 end,
             })
         };
+        let whole = ScanForward {
+            layer: recurrence.held_elsewhere(),
+            begin: 0,
+            end: T,
+        };
         let per_step = recurrence.with((0..T).map(|t| (Phase::ALL[t], call(t, t + 1))));
         let step = |t: usize| move |before: &Snapshot| forward(layer, before, t);
         check_split(
@@ -2665,7 +2683,7 @@ fn scan_forward() {
             &format!("{options:?}"),
             &recurrence,
             per_step,
-            call(0, T),
+            whole.into(),
             &[&step(0), &step(1), &step(2)],
         );
     }
@@ -2683,6 +2701,11 @@ fn scan_backward() {
                 begin,
                 end,
             })
+        };
+        let whole = ScanBackward {
+            layer: recurrence.held_elsewhere(),
+            begin: 0,
+            end: T,
         };
         let per_step = recurrence.with((0..T).map(|n| (Phase::ALL[n], call(T - 1 - n, T - n))));
         let step = |t: usize| {
@@ -2703,7 +2726,7 @@ fn scan_backward() {
             &format!("{options:?}"),
             &recurrence,
             per_step,
-            call(0, T),
+            whole.into(),
             &[&step(2), &step(1), &step(0)],
         );
     }

@@ -174,7 +174,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // A missing bias, or a bias read at the wrong offset.
     (
         "step_forward",
-        "Quad(bias[u.bias + gate * u.hidden_size + j])",
+        "Quad(bias[u.bias + gate * hidden_size() + j])",
         "Quad(0.0)",
         "gru-5-t",
     ),
@@ -315,8 +315,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "scan_backward",
-        "share == LANES - 1u); k < inner;",
-        "share == LANES - 1u); k + 1u < inner;",
+        "k < UNITS; k++",
+        "k + 1u < UNITS; k++",
         "rnn-tanh-65",
     ),
     (
@@ -512,20 +512,20 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // Batches that fill tiles exactly, tiles of several groups, and tiles of empty sequences.
     (
         "scan_forward",
-        "(u.batch - 1u) / (4u * GROUPS)",
-        "u.batch / (4u * GROUPS)",
+        "(u.batch - 1u) / (SEQUENCES * GROUPS)",
+        "u.batch / (SEQUENCES * GROUPS)",
         "rnn-tanh-5-cut-2-groups",
     ),
     (
         "scan_backward",
-        "(u.batch - 1u) / (4u * GROUPS)",
-        "u.batch / (4u * GROUPS)",
+        "(u.batch - 1u) / (SEQUENCES * GROUPS)",
+        "u.batch / (SEQUENCES * GROUPS)",
         "rnn-tanh-5-cut-2-groups",
     ),
     (
         "scan_backward",
-        "return (tile * GROUPS + group) * 4u",
-        "return (tile * GROUPS + group % 2u) * 4u",
+        "return (tile * GROUPS + group) * SEQUENCES",
+        "return (tile * GROUPS + group % 2u) * SEQUENCES",
         "rnn-tanh-5-cut-2-groups",
     ),
     (
@@ -568,8 +568,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "scan_backward",
-        "CACHED / u.output_size",
-        "CACHED / u.output_size + 1u",
+        "(HELD + CACHED) / OUTPUTS",
+        "(HELD + CACHED) / OUTPUTS + 1u",
         "gru-33-cut-2-keeps-some",
     ),
     // Exponents between 5 and 80.

@@ -175,6 +175,22 @@ fn programs() -> Vec<Program> {
                 programs.push(recorded(&projected, Gradients::OfLoss, shared));
             }
         }
+        // Workgroups of one or two sequences, with weights in registers.
+        for (sequences, lanes) in [(1, 1), (1, 4), (2, 1), (2, 4)] {
+            let few = Tuning {
+                cores: usize::MAX,
+                tile: Tile {
+                    sequences,
+                    registers: 24,
+                    lanes,
+                    each: 2,
+                    back_lanes: 2 * lanes,
+                    ..Tile::SMALLEST
+                },
+                ..Tuning::default()
+            };
+            programs.push(recorded(&wide, Gradients::OfLoss, few));
+        }
         let mut both = network(cell, 7, Loss::CrossEntropy, Reads::Last);
         both.layers[1].bidirectional = true;
         programs.push(recorded(&both, Gradients::OfLoss, Tuning::default()));

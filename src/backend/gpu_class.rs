@@ -29,6 +29,9 @@ pub struct GpuClass {
     pub workgroup_latency: f64,
     /// Clocks of a barrier of a full workgroup.
     pub barrier: f64,
+    /// Invocations of a scan for which a core has registers, by what the compilers give each
+    /// (docs/src/development/compilers.md).
+    pub scan_invocations: usize,
 }
 
 const GCN: GpuClass = GpuClass {
@@ -42,6 +45,7 @@ const GCN: GpuClass = GpuClass {
     l2_latency: 230.0,
     workgroup_latency: 64.0,
     barrier: 50.0,
+    scan_invocations: 1024,
 };
 const RDNA: GpuClass = GpuClass {
     name: "AMD RDNA",
@@ -54,6 +58,7 @@ const RDNA: GpuClass = GpuClass {
     l2_latency: 200.0,
     workgroup_latency: 40.0,
     barrier: 30.0,
+    scan_invocations: 1024,
 };
 const XE: GpuClass = GpuClass {
     name: "Intel Xe",
@@ -66,6 +71,7 @@ const XE: GpuClass = GpuClass {
     l2_latency: 260.0,
     workgroup_latency: 60.0,
     barrier: 60.0,
+    scan_invocations: 1024,
 };
 const APPLE: GpuClass = GpuClass {
     name: "Apple",
@@ -78,6 +84,15 @@ const APPLE: GpuClass = GpuClass {
     l2_latency: 97.0,
     workgroup_latency: 55.0,
     barrier: 40.0,
+    scan_invocations: usize::MAX,
+};
+/// Turing has half the arithmetic units of the later generations, and a smaller first cache.
+const TURING: GpuClass = GpuClass {
+    name: "NVIDIA Turing",
+    flops: 128.0,
+    l1_bytes: 64.0,
+    l1_size: 32e3,
+    ..NVIDIA
 };
 const NVIDIA: GpuClass = GpuClass {
     name: "NVIDIA",
@@ -90,6 +105,7 @@ const NVIDIA: GpuClass = GpuClass {
     l2_latency: 265.0,
     workgroup_latency: 29.0,
     barrier: 30.0,
+    scan_invocations: 512,
 };
 
 /// A part of an adapter's name in lower case, its class, and its number of cores. The first that
@@ -107,9 +123,9 @@ const KNOWN: &[(&str, GpuClass, usize)] = &[
     ("rtx 3080", NVIDIA, 68),
     ("rtx 3070", NVIDIA, 46),
     ("rtx 3060", NVIDIA, 28),
-    ("rtx 2080", NVIDIA, 46),
-    ("gtx 1660", NVIDIA, 22),
-    ("tesla t4", NVIDIA, 40),
+    ("rtx 2080", TURING, 46),
+    ("gtx 1660", TURING, 22),
+    ("tesla t4", TURING, 40),
     ("nvidia l4", NVIDIA, 58),
     ("7900 xtx", RDNA, 96),
     ("7900 xt", RDNA, 84),
@@ -187,6 +203,12 @@ pub fn cores(adapter: &AdapterSummary) -> usize {
     }
 }
 
+/// Returns the invocations of scans for which a core of an adapter has registers, without a limit
+/// where its class is not known.
+pub fn scan_invocations(adapter: &AdapterSummary) -> usize {
+    class_of(adapter).map_or(usize::MAX, |class| class.scan_invocations)
+}
+
 /// Returns the class of an adapter; `None` for a software adapter or an unknown vendor.
 pub fn class_of(adapter: &AdapterSummary) -> Option<GpuClass> {
     if adapter.is_software() {
@@ -214,6 +236,7 @@ mod tests {
         for (kind, name, class, count) in [
             (Discrete, "NVIDIA H100 PCIe", "NVIDIA", 114),
             (Discrete, "NVIDIA H100 80GB HBM3", "NVIDIA", 132),
+            (Discrete, "NVIDIA GeForce RTX 2080", "NVIDIA Turing", 46),
             (
                 Integrated,
                 "AMD Radeon 780M Graphics (RADV PHOENIX)",

@@ -50,6 +50,9 @@ pub struct Tuning {
     /// Cores of the device (compute units, streaming multiprocessors), each with its own workgroup
     /// memory. Workgroups beyond them share a core's memory.
     pub cores: usize,
+    /// Invocations of scans for which a core has registers. Workgroups beyond them wait, so they do
+    /// not share its memory.
+    pub core_invocations: usize,
     /// Loop iterations after which some drivers that compute on the CPU stop an invocation.
     pub iterations: usize,
     /// Neighbouring lanes of a subgroup that can share sums, a power of two; 1 on a device without
@@ -76,6 +79,7 @@ impl Default for Tuning {
             gemm_rows: RowsEach::default(),
             workgroups: 128,
             cores: 8,
+            core_invocations: usize::MAX,
             iterations: usize::MAX,
             shared_lanes: 1,
             packs_weights: true,
@@ -320,6 +324,7 @@ impl Tuning {
             workgroup_memory: adapter.limits.workgroup_memory_bytes,
             shared_lanes,
             cores: gpu_class::cores(adapter),
+            core_invocations: gpu_class::scan_invocations(adapter),
             tile: Tile {
                 each: if shared_lanes > 1 { 4 } else { 1 },
                 lanes: shared_lanes.min(4),
@@ -454,8 +459,10 @@ impl Tuning {
         let reaches = |each: &usize| !shares || lanes * each <= self.tile.back_lanes;
         let each = sizes(self.tile.each).find(|each| fills(each) && reaches(each));
         let each = each.unwrap_or(1);
-        // The workgroups of a core share its memory.
-        let residents = workgroups.div_ceil(self.cores).max(1);
+        // The workgroups that a core runs at once share its memory.
+        let invocations = (layer.hidden_size * lanes).min(self.tile.invocations);
+        let fitting = (self.core_invocations / invocations).max(1);
+        let residents = workgroups.div_ceil(self.cores).clamp(1, fitting);
         Tile {
             groups,
             sequences,

@@ -9,12 +9,22 @@ use crate::backend::OpenDevice;
 use crate::data::Split;
 use crate::error::{Error, Result};
 
-/// The settings that are tried, in this order, each with the best values of those before it.
-pub const CANDIDATES: [(&str, &[&str]); 8] = [
+/// The settings that are tried, in this order, each with the best values of those before it. The
+/// settings of a value after a space are tried together with it.
+pub const CANDIDATES: [(&str, &[&str]); 9] = [
     ("scan_lanes", &["1", "2", "4", "8"]),
     ("scan_each", &["1", "2", "4"]),
     ("scan_back_lanes", &["1", "4", "8", "16"]),
     ("scan_memory", &["0", "8", "16", "32", "48"]),
+    (
+        "scan_registers",
+        &[
+            "64 scan_sequences=1",
+            "128 scan_sequences=1",
+            "64 scan_sequences=2",
+            "64",
+        ],
+    ),
     ("workgroups", &["16", "32", "64", "128", "256"]),
     ("gemm_side", &["8", "16"]),
     ("scan_tile", &["1", "2", "4"]),
@@ -120,9 +130,7 @@ pub fn search(
     for (name, values) in CANDIDATES {
         for value in values {
             let setting = format!("{name}={value}");
-            let mut settings = found.settings.clone();
-            settings.retain(|known| !known.starts_with(&format!("{name}=")));
-            settings.push(setting.clone());
+            let settings = with_settings(&found.settings, &setting);
             let current = device.duplicate().tuned(&found.settings)?.tuning();
             let Ok(changed) = device.duplicate().tuned(&settings) else {
                 continue;
@@ -154,6 +162,17 @@ pub fn search(
     Ok(found)
 }
 
+/// Returns settings with those of a candidate, which replace others of the same names.
+fn with_settings(settings: &[String], candidate: &str) -> Vec<String> {
+    let mut settings = settings.to_vec();
+    for setting in candidate.split(' ') {
+        let name = setting.split('=').next().unwrap_or_default();
+        settings.retain(|known| known.split('=').next() != Some(name));
+        settings.push(setting.to_string());
+    }
+    settings
+}
+
 /// Loads a candidate, and returns its time as a part of the best one's.
 fn try_candidate(
     device: &OpenDevice,
@@ -164,4 +183,33 @@ fn try_candidate(
     let mut contender = Contender::new(device, settings, shapes)?;
     let part = contender.part_of(best)?;
     Ok((part, contender))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::tuning::Tuning;
+
+    #[test]
+    fn a_candidate_replaces_the_settings_of_its_names() {
+        let before = ["cores=4".to_string(), "scan_registers=64".to_string()];
+        let after = with_settings(&before, "scan_registers=128 scan_sequences=1");
+        assert_eq!(after, ["cores=4", "scan_registers=128", "scan_sequences=1"]);
+    }
+
+    #[test]
+    fn every_candidate_is_a_setting() {
+        for (name, values) in CANDIDATES {
+            for value in values {
+                let mut tuning = Tuning {
+                    shared_lanes: 16,
+                    workgroup_memory: 64 << 10,
+                    ..Tuning::default()
+                };
+                for setting in with_settings(&[], &format!("{name}={value}")) {
+                    tuning.set(&setting).expect("it is allowed");
+                }
+            }
+        }
+    }
 }

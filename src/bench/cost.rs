@@ -61,6 +61,7 @@ mod tests {
         l2_latency: 200.0,
         workgroup_latency: 30.0,
         barrier: 20.0,
+        scan_invocations: 512,
     };
 
     #[test]

@@ -18,6 +18,11 @@ fn scan_on(
     let mut adapter = AdapterSummary::example(0, kind, "");
     adapter.backend = backend.to_string();
     adapter.features.subgroups = subgroups;
+    scan_with(Tuning::of_adapter(&adapter), hidden_size, batch)
+}
+
+/// Returns the forward scan of an LSTM layer as recorded with a tuning.
+fn scan_with(tuning: Tuning, hidden_size: usize, batch: usize) -> ScanForward {
     let network = Network {
         input_size: 8,
         input: Input::Values,
@@ -29,7 +34,6 @@ fn scan_on(
             init: Init::Glorot,
         },
     };
-    let tuning = Tuning::of_adapter(&adapter);
     let mut recorded = RecordedNetwork::new(&network, 3, batch, Gradients::OfLoss, tuning).unwrap();
     recorded.forward(Phase::Forward);
     let mut scans = recorded.program.calls(Phase::Forward).iter();
@@ -77,6 +81,65 @@ fn weights_are_cached_in_free_workgroup_memory() {
     assert_eq!(cached(Discrete, 16, 128), Some(4.0 * 64.0));
     assert_eq!(cached(Discrete, 128, 1024), None);
     assert_eq!(cached(Software, 128, 128), None);
+}
+
+/// A discrete GPU of a known model.
+fn tuning_of(model: &str) -> Tuning {
+    let adapter = AdapterSummary::example(0, AdapterKind::Discrete, model);
+    Tuning::of_adapter(&adapter)
+}
+
+#[test]
+fn workgroups_take_few_sequences_while_each_has_a_core() {
+    let mut tuning = tuning_of("NVIDIA H100");
+    let tile = |tuning: Tuning, batch| scan_with(tuning, 128, batch).layer.tile;
+    assert_eq!(tile(tuning, 128).sequences, 4);
+    tuning.tile.sequences = 1;
+    let sequences = |batch| {
+        let scan = scan_with(tuning, 128, batch);
+        (scan.layer.tile.sequences, scan.grid()[0])
+    };
+    // It has 132 cores.
+    assert_eq!(sequences(128), (1, 128));
+    assert_eq!(sequences(200), (2, 100));
+    assert_eq!(sequences(300), (4, 75));
+    tuning.tile.sequences = 2;
+    assert_eq!(tile(tuning, 128).sequences, 2);
+    // Each has as many lanes as fit into its workgroup.
+    assert_eq!(tile(tuning, 128).lanes, 4);
+}
+
+#[test]
+fn registers_hold_the_first_weights_and_workgroup_memory_the_next() {
+    let mut tuning = tuning_of("NVIDIA H100");
+    tuning.tile.sequences = 1;
+    tuning.tile.registers = 64;
+    let held = |tuning, hidden_size| {
+        let source = scan_with(tuning, hidden_size, 128).shader().source();
+        source.matches("var<private> held_").count()
+    };
+    // A vec4 for each gate of 4 of the 8 rows that a lane has.
+    assert_eq!(held(tuning, 128), 16);
+    // With 2 lanes each.
+    assert_eq!(held(tuning, 129), 16);
+    // Some workers have two units.
+    let mut narrow = tuning;
+    narrow.tile.invocations = 256;
+    assert_eq!(held(narrow, 257), 0);
+    let shader = scan_with(tuning, 128, 128).shader();
+    assert!(shader.source().contains("const HELD = 8192u;"));
+    let cached = shader.constants.iter().find(|(name, _)| *name == "CACHED");
+    assert_eq!(cached, Some(&("CACHED", 5.0 * 512.0)));
+}
+
+#[test]
+fn workgroups_that_a_core_cannot_run_at_once_do_not_share_its_memory() {
+    let memory = |model, batch| scan_with(tuning_of(model), 128, batch).layer.tile.memory >> 10;
+    // 32 workgroups of 512 invocations on 8 cores, of which each has registers for two.
+    assert_eq!(memory("AMD Radeon Vega 8", 128), 24);
+    // And for one.
+    assert_eq!(memory("NVIDIA GeForce GTX 1660", 128), 48);
+    assert_eq!(memory("Unknown", 200), 24);
 }
 
 #[test]

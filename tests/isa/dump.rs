@@ -37,7 +37,7 @@ pub struct Specialisation {
 pub fn specialisations() -> Vec<Specialisation> {
     let mut found: BTreeMap<(String, String), Specialisation> = BTreeMap::new();
     for profile in PROFILES {
-        for program in programs(profile.tuning()) {
+        for program in programs(profile.tuning(), profile.registers) {
             for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {
                 let each = Specialisation::new(call);
                 let key = (each.name.clone(), each.source.clone());

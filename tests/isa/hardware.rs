@@ -15,6 +15,9 @@ pub struct Profile {
     workgroup_memory: u32,
     /// Lanes of the smallest and of the largest subgroup; (0, 0) without subgroups.
     subgroups: (u32, u32),
+    /// Recurrent weights of an invocation with which scans are compiled that keep them in
+    /// registers: numbers for which no compiler of this hardware spills.
+    pub registers: &'static [usize],
 }
 
 const fn profile(
@@ -30,13 +33,20 @@ const fn profile(
         backend,
         workgroup_memory,
         subgroups,
+        registers: &[64],
     }
 }
+
+/// The registers of RDNA hold all recurrent weights of 128 units.
+const RDNA: Profile = Profile {
+    registers: &[64, 128],
+    ..profile("rdna", AdapterKind::Discrete, "vulkan", 64, (32, 64))
+};
 
 /// Every kind of hardware.
 pub const PROFILES: [Profile; 9] = [
     profile("gcn", AdapterKind::Discrete, "vulkan", 64, (64, 64)),
-    profile("rdna", AdapterKind::Discrete, "vulkan", 64, (32, 64)),
+    RDNA,
     profile("nvidia", AdapterKind::Discrete, "vulkan", 48, (32, 32)),
     profile("arc", AdapterKind::Discrete, "vulkan", 64, (8, 32)),
     profile("iris", AdapterKind::Integrated, "vulkan", 64, (8, 32)),

@@ -13,9 +13,10 @@ use crate::recorded::{BatchSizes, loading, optimizers, recorded};
 /// T of shapes that are no recipe.
 const STEPS: usize = 28;
 
-/// Sequences of a workgroup, and recurrent weights that an invocation keeps in registers, of the
-/// scans that `gatescan tune-device` tries.
-const REGISTERS: [(usize, usize); 2] = [(1, 64), (1, 128)];
+/// Cores of a small GPU, whose scans have several workgroups for each, and the invocations for
+/// which each has registers.
+const FEW_CORES: usize = 10;
+const CORE_INVOCATIONS: usize = 1024;
 
 /// A network with the sizes of its batches and its optimizers.
 struct Shape {
@@ -32,8 +33,9 @@ impl Shape {
     }
 }
 
-/// Records the programs of all shapes with a tuning.
-pub fn programs(tuning: Tuning) -> Vec<Program> {
+/// Records the programs of all shapes with a tuning, and the scans that keep these numbers of
+/// recurrent weights in registers.
+pub fn programs(tuning: Tuning, registers: &[usize]) -> Vec<Program> {
     let mut programs = vec![loading()];
     for shape in recipes().chain(layers()) {
         let tuning = Tuning {
@@ -42,21 +44,28 @@ pub fn programs(tuning: Tuning) -> Vec<Program> {
         };
         programs.push(shape.recorded(tuning));
     }
-    for (sequences, registers) in REGISTERS {
+    let recurrent = Cell::ALL.into_iter();
+    let recurrent = recurrent.filter(|cell| cell.spec().recurrent_gates > 0);
+    for &registers in registers {
         let tuning = Tuning {
             cores: usize::MAX,
             tile: Tile {
-                sequences,
+                sequences: 1,
                 registers,
                 ..tuning.tile
             },
             ..tuning
         };
         programs.extend(recipes().map(|shape| shape.recorded(tuning)));
-        let cells = Cell::ALL.into_iter();
-        let recurrent = cells.filter(|cell| cell.spec().recurrent_gates > 0);
-        programs.extend(recurrent.map(|cell| layer(cell, 128, 128).recorded(tuning)));
+        let layers = recurrent.clone().map(|cell| layer(cell, 128, 128));
+        programs.extend(layers.map(|shape| shape.recorded(tuning)));
     }
+    let few = Tuning {
+        cores: FEW_CORES,
+        core_invocations: CORE_INVOCATIONS,
+        ..tuning
+    };
+    programs.extend(recurrent.map(|cell| layer(cell, 128, 128).recorded(few)));
     // The sizes of a GEMM's blocks among which a device's is chosen.
     for gemm_rows in RowsEach::ALL {
         let tuning = Tuning {

@@ -284,7 +284,7 @@ fn kept_weights(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
 /// Scans of one or two sequences for a workgroup, whose invocations keep some or all of the
 /// recurrent weights in registers, whatever the device would choose.
 fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
-    // With H 33 and 4 lanes, an invocation of an LSTM has 32 weights of the forward pass.
+    // With H 45 and 4 lanes, an invocation of an LSTM has 48 weights of the forward pass.
     let variant = |name, sequences, registers, kib| {
         let tiles = Tiles::Registers {
             sequences,
@@ -293,8 +293,8 @@ fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         };
         (name, tiles)
     };
-    let some = variant("registers some", 1, 20, 8);
-    let pairs = variant("registers pairs", 2, 20, 0);
+    let some = variant("registers some", 1, 36, 8);
+    let pairs = variant("registers pairs", 2, 36, 0);
     let all = variant("registers all", 1, 256, 0);
     let variants = match (effort, cell) {
         (_, cell) if cell.spec().recurrent_gates == 0 => vec![],
@@ -310,7 +310,7 @@ fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
             if batch == 16 && !effort.is_full() {
                 continue;
             }
-            let mut case = cut(one_layer(cell, 33, 3, batch), 2);
+            let mut case = cut(one_layer(cell, 45, 3, batch), 2);
             case.name += &format!(" {name}");
             case.lengths = lengths;
             case.plan.tiles = tiles;

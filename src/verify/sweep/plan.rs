@@ -93,6 +93,7 @@ impl Tiles {
                     sequences,
                     registers,
                     lanes: tuning.shared_lanes.min(4),
+                    back_lanes: tuning.shared_lanes,
                     ..tile(1, kib)
                 },
                 ..tuning
