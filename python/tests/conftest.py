@@ -1,4 +1,4 @@
-"""Finds the module that the tests share, and leaves out the layers of frameworks that are missing."""
+"""Finds the module that the tests share; leaves out layers of frameworks that are missing."""
 
 import importlib.util
 import sys
