@@ -19,7 +19,3 @@ def main() -> int:
     # Python notes Ctrl-C for its own code, which does not run before the command ends.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     return _gatescan.command(["gatescan", *sys.argv[1:]])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

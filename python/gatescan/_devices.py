@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _gatescan
+from .errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,17 @@ def devices() -> list[Device]:
         details = {**adapter, "why": why} if is_default else adapter
         found.append(Device(index, *named, is_default, details))
     return found
+
+
+def device_request(device: str | int | Device | None) -> str:
+    """Return the request that the library reads: `auto` for None."""
+    if device is None:
+        return "auto"
+    if isinstance(device, Device):
+        return device.request
+    if isinstance(device, bool) or not isinstance(device, (str, int)):
+        raise UsageError(
+            f"device is of the type {type(device).__name__}; it must be a text such as 'cpu', "
+            "the index of an adapter, or one of gatescan.devices()"
+        )
+    return str(device)

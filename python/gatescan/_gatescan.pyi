@@ -1,25 +1,145 @@
 """Signatures of the extension module, which `python/src` makes."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+_Part = tuple[_Array, _Array, list[int] | None]
+
 __version__: str
+
+class Data:
+    @staticmethod
+    def load(recipe: str) -> Data: ...
+    @staticmethod
+    def arrays(
+        train: _Part,
+        validation: _Part | None,
+        test: _Part | None,
+        classes: int,
+        vocabulary: int | None,
+    ) -> Data: ...
+    def notes(self) -> list[str]: ...
+    def counts(self) -> tuple[int, int | None, int | None]: ...
+
+class Model:
+    @staticmethod
+    def load(path: Path) -> tuple[Model, list[str]]: ...
+    @staticmethod
+    def from_bytes(file: bytes) -> Model: ...
+    def save(self, path: Path) -> None: ...
+    @property
+    def classifies(self) -> bool: ...
+    @property
+    def every_step(self) -> bool: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def reads_tokens(self) -> bool: ...
+    @property
+    def classes(self) -> list[str]: ...
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def network(self) -> str: ...
+    def predict(
+        self,
+        inputs: _Array,
+        lengths: list[int] | None,
+        initial: Sequence[tuple[_Array, _Array | None]] | None,
+        device: str,
+    ) -> tuple[
+        npt.NDArray[np.float32],
+        npt.NDArray[np.float64],
+        npt.NDArray[np.float32],
+        npt.NDArray[np.float32],
+        list[tuple[_Array, _Array | None]],
+    ]: ...
+    def evaluate(
+        self, inputs: _Array, targets: _Array, lengths: list[int] | None, device: str
+    ) -> str: ...
+    def forecast(
+        self, file: Path | None, group: str | None, steps: int, window: bool, device: str
+    ) -> tuple[list[str], npt.NDArray[np.float64], int | None, list[str]]: ...
+    def parameters(self) -> dict[str, _Array]: ...
+    def with_parameters(self, parameters: list[tuple[str, _Array]]) -> Model: ...
+    def onnx(self, lengths: bool) -> bytes: ...
+    def torch(self, weights: str) -> tuple[bytes, str]: ...
+
+class Run:
+    @property
+    def model(self) -> Model: ...
+    @property
+    def metrics(self) -> str: ...
+    @property
+    def ending(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def remarks(self) -> list[str]: ...
+    def report(self) -> str: ...
 
 def devices() -> tuple[str, str, str]: ...
 def command(arguments: list[str]) -> int: ...
+def train(
+    recipe: str,
+    data: Data,
+    device: str,
+    out: Path | None,
+    observer: Callable[[str, str], bool],
+) -> Run: ...
+def resume(
+    recipe: str,
+    data: Data,
+    device: str,
+    out: Path,
+    observer: Callable[[str, str], bool],
+) -> Run: ...
+def load_recipe(name_or_path: str) -> str: ...
+def change_recipe(recipe: str, assignments: list[str], path: Path | None) -> str: ...
+def recipe_toml(recipe: str) -> str: ...
+def propose_recipe(
+    path: Path,
+    target: str | None,
+    group: str | None,
+    single_series: bool,
+    time: str | None,
+    steps: int | None,
+    horizon: int,
+) -> tuple[str, Data, str, list[str]]: ...
+def import_state_dict(
+    file: bytes,
+    name: str,
+    cell: str | None,
+    reads_every: bool | None,
+    classifies: bool | None,
+    one_hot: bool,
+    order: list[str],
+) -> tuple[Model, list[str]]: ...
+def verify_kernels(device: str, full: bool) -> str: ...
+def profile_step(recipe: str, data: Data, device: str, steps: int) -> tuple[str, str]: ...
 
 _Address = tuple[int, int]
 _States = list[_Address | None]
+_Given = tuple[bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]]
 
 class LayerStack:
     def __init__(self, options: tuple[str, int, int, int, int, bool, bool, float], /) -> None: ...
     def parameters(self) -> list[tuple[str, list[int]]]: ...
     def forward(
-        self,
-        given: tuple[bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]],
-        emitted: tuple[_Address | None, _States],
-        keeps: bool,
-    ) -> numpy.typing.NDArray[numpy.uint8] | None: ...
+        self, given: _Given, emitted: tuple[_Address | None, _States], keeps: bool
+    ) -> npt.NDArray[np.uint8] | None: ...
     def backward(
         self,
-        given: tuple[bool, int, int, list[int] | None, int, int, _Address, _States, list[_Address]],
+        given: _Given,
         reserve: int,
         upstream: tuple[_Address | None, _States],
         gradients: tuple[_Address | None, _States, list[_Address | None]],

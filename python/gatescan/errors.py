@@ -39,7 +39,7 @@ class Error(Exception):
 
 
 class UsageError(Error, ValueError):
-    """The request is invalid: an unknown recipe, a misspelt key, options that exclude each other."""
+    """The request is invalid: an unknown recipe, a misspelt key, or two options at odds."""
 
 
 class InvalidValueError(UsageError):
@@ -75,7 +75,7 @@ class NoAdapterError(DeviceError):
 
 
 class NoGpuSupportError(DeviceError):
-    """This build has no GPU support."""
+    """The build has no GPU support."""
 
 
 class DriverError(DeviceError):

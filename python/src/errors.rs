@@ -4,6 +4,8 @@ use gatescan::Error;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use crate::pool;
+
 /// The class of `gatescan.errors` for an error.
 fn class(error: &Error) -> &'static str {
     match error {
@@ -56,5 +58,6 @@ pub fn computed<T: Send>(
     py: Python<'_>,
     compute: impl FnOnce() -> gatescan::Result<T> + Send,
 ) -> PyResult<T> {
-    py.detach(compute).map_err(|error| exception(&error))
+    py.detach(|| pool::compute(compute))
+        .map_err(|error| exception(&error))
 }

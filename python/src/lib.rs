@@ -10,17 +10,33 @@
     )
 )]
 
+mod checks;
 mod command;
+mod data;
 mod devices;
 mod errors;
 mod layers;
+mod model;
+mod pool;
+mod recipes;
+mod training;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _gatescan(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    command::register(module)?;
-    devices::register(module)?;
-    layers::register(module)
+    for register in [
+        checks::register,
+        command::register,
+        data::register,
+        devices::register,
+        layers::register,
+        model::register,
+        recipes::register,
+        training::register,
+    ] {
+        register(module)?;
+    }
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod verify;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
@@ -98,15 +99,21 @@ enum Command {
     Man(shell::Manual),
 }
 
+/// The name by which this program was called.
+static PROGRAM: OnceLock<OsString> = OnceLock::new();
+
 /// Runs the command that arguments name, of which the first is the program's name, and prints its
 /// error if it has one. Returns 0, 2 for wrong usage, or 1 for what failed at run time. It sets
 /// handlers of the process for Ctrl-C and SIGTERM where the command has one.
 pub fn run_arguments<A>(arguments: impl IntoIterator<Item = A>) -> u8
 where
-    A: Into<OsString> + Clone,
+    A: Into<OsString>,
 {
     let start = Instant::now();
-    match Cli::try_parse_from(arguments) {
+    let mut arguments = arguments.into_iter().map(Into::<OsString>::into);
+    let program = arguments.next().unwrap_or_else(|| "gatescan".into());
+    let program = PROGRAM.get_or_init(|| program).clone();
+    match Cli::try_parse_from([program].into_iter().chain(arguments)) {
         Ok(cli) => run(&cli, start),
         Err(error) => {
             // Help and the version are errors too, which are printed to standard output.

@@ -89,7 +89,11 @@ impl Model {
         Model::from_bytes(&bytes).map_err(|problem| Error::file(path, problem))
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+    /// Returns the bytes of the model's file.
+    ///
+    /// # Errors
+    /// A message without a file's name, as of [`Model::save`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let finite = self.parameters.iter().try_for_each(Parameter::check_finite);
         finite.map_err(|error| error.to_string())?;
         let description = Description {

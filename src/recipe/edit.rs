@@ -8,6 +8,27 @@ use crate::error::{Error, Result};
 use crate::messages::{did_you_mean, listed};
 
 impl Recipe {
+    /// Reads a recipe from one JSON object, in which null means that a key is absent; errors call
+    /// it `origin`. Relative paths are relative to the current directory. Call [`Recipe::validate`]
+    /// once all values are final.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what is no JSON object, and for unknown keys or values, with the
+    /// nearest known one.
+    pub fn from_json(json: &str, origin: &str) -> Result<Recipe> {
+        let wrong = |problem: String| Error::usage(format!("{origin}: {problem}"));
+        let mut value: serde_json::Value =
+            serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
+        if !value.is_object() {
+            return Err(wrong("a recipe is one JSON object".into()));
+        }
+        leave_out_null(&mut value);
+        let table = Table::try_from(&value).map_err(|error| wrong(error.to_string()))?;
+        table
+            .try_into()
+            .map_err(|error: toml::de::Error| wrong(explain(error.message())))
+    }
+
     /// Changes fields by assignments `key.key=value`. A number between dots is an index from 0, as
     /// in `network.layer.0.hidden_size=64`. The value is TOML; anything else is a string.
     ///
@@ -35,6 +56,18 @@ impl Recipe {
             }
         }
         invalid.map_or(Ok(()), Err)
+    }
+}
+
+/// Removes the keys whose value is null.
+fn leave_out_null(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(leave_out_null);
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(leave_out_null),
+        _ => {}
     }
 }
 

@@ -185,3 +185,23 @@ fn every_option_can_be_written_and_read() {
         assert_eq!(Recipe::parse(&text, "printed").unwrap(), recipe, "{text}");
     }
 }
+
+#[test]
+fn a_recipe_is_read_from_json_where_null_is_an_absent_key() {
+    let mut recipe = mnist();
+    recipe.clip_norm = Some(1.0);
+    let json = serde_json::to_string(&recipe).unwrap();
+    assert_eq!(Recipe::from_json(&json, "json").unwrap(), recipe);
+    let json = json.replace("\"clip_norm\":1.0", "\"clip_norm\":null");
+    recipe.clip_norm = None;
+    assert_eq!(Recipe::from_json(&json, "json").unwrap(), recipe);
+    let message = |json: &str| Recipe::from_json(json, "json").unwrap_err().to_string();
+    let misspelt = message(&json.replace("batch_size", "batchsize"));
+    assert!(
+        misspelt.starts_with("json: unknown key `batchsize`"),
+        "{misspelt}"
+    );
+    assert!(misspelt.contains("batch_size"), "{misspelt}");
+    assert!(message("[1]").contains("one JSON object"));
+    assert!(message("{").starts_with("json: "));
+}

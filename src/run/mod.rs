@@ -287,15 +287,7 @@ impl TrainingRun {
     /// # Errors
     /// [`Error::Failed`] where a linear regression cannot be computed.
     pub fn compare(&self) -> Result<Option<BaselineComparison>> {
-        let Some(scores) = self.kept_epoch().and_then(EpochMetrics::test_scores) else {
-            return Ok(None);
-        };
-        let Some(test) = &self.data.test else {
-            return Ok(None);
-        };
-        let (recipe, preparation) = (&self.recipe.data, &self.data.preparation);
-        let train = self.data.fitted();
-        BaselineComparison::new(recipe, preparation, Some(&train), test, &scores).map(Some)
+        BaselineComparison::of_run(&self.recipe.data, &self.data, self.kept_epoch())
     }
 
     /// Writes the report page and frees the device. Returns the page's path.

@@ -1,9 +1,10 @@
 //! A model's error compared with baselines, which need no network.
 
+use super::EpochMetrics;
 use super::scores::{Scores, loss_text};
-use crate::data::Dataset;
 use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
+use crate::data::{Dataset, Splits};
 use crate::error::Result;
 use crate::recipe::DataRecipe;
 
@@ -65,6 +66,26 @@ impl BaselineComparison {
             baselines,
             unit,
         })
+    }
+
+    /// Compares the model of a run, which is that of the epoch `kept`, on the test split; `None`
+    /// without a test split, and before an epoch is done.
+    ///
+    /// # Errors
+    /// Those of [`BaselineComparison::new`].
+    pub fn of_run(
+        recipe: &DataRecipe,
+        data: &Splits,
+        kept: Option<&EpochMetrics>,
+    ) -> Result<Option<BaselineComparison>> {
+        let Some(scores) = kept.and_then(EpochMetrics::test_scores) else {
+            return Ok(None);
+        };
+        let Some(test) = &data.test else {
+            return Ok(None);
+        };
+        let train = data.fitted();
+        BaselineComparison::new(recipe, &data.preparation, Some(&train), test, &scores).map(Some)
     }
 
     /// The root of a mean squared error in the data's own units; where there is one target.

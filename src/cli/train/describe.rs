@@ -7,6 +7,8 @@ use gatescan::data::text::Unit;
 use gatescan::low_level::messages::is_unprintable;
 use gatescan::{Dataset, Recipe, Splits};
 
+use crate::cli::PROGRAM;
+
 /// The run that the screen shows, described as a plain run prints it.
 #[derive(Clone)]
 #[cfg_attr(not(feature = "tui"), allow(dead_code))] // read by the screen
@@ -96,8 +98,8 @@ pub fn speed(tokens: Option<(Unit, usize)>, sequences: f64) -> String {
 
 /// The name by which this program was called.
 pub fn program() -> String {
-    let name = std::env::args_os().next();
-    name.map_or("gatescan".into(), |name| shell_word(Path::new(&name)))
+    let name = PROGRAM.get();
+    name.map_or("gatescan".into(), |name| shell_word(Path::new(name)))
 }
 
 /// A path as a word of a shell: quoted if the shell would change it, and with its bytes in octal if
