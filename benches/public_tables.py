@@ -60,6 +60,10 @@ FORECASTS = [
     Table("vega_datasets", VEGA.format("us-employment"), ("--target", "nonfarm")),
     Table("aeon", AEON.format("Airline", ".csv")),
     Table("aeon", AEON.format("solar", ".csv")),
+    Table("aeon", AEON.format("PBS_dataset", ".csv")),
+    Table("aeon", "aeon/datasets/data/KDD-TSAD_135/135_UCR_Anomaly_InternalBleeding16_TRAIN.csv"),
+    Table("statsmodels", "statsmodels/datasets/interest_inflation/E6.csv", ("--target", "Dp")),
+    Table("bokeh_sampledata", "bokeh_sampledata/_data/us_marriages_divorces.csv", ("--target", "Marriages")),
     Table("bokeh_sampledata", "bokeh_sampledata/_data/sea_surface_temperature.csv.gz"),
 ]
 CLASSIFICATIONS = [

@@ -14,8 +14,9 @@ struct ScanBackward {
 
 // The gradients of the recurrent gates, then those of W_hr m; one element if there are neither.
 override PROJECTED_SIZE: u32 = u32(PROJECTED) * OUTPUTS;
-override VECTOR_SIZE: u32 = RECURRENT_GATES * UNITS + PROJECTED_SIZE + u32(RECURRENT_GATES == 0u);
-var<workgroup> dgates: array<Quad, VECTOR_SIZE * GROUPS>;
+override GROUP_SIZE: u32 = RECURRENT_GATES * UNITS + PROJECTED_SIZE + u32(RECURRENT_GATES == 0u);
+override VECTOR_SIZE: u32 = GROUP_SIZE * GROUPS;
+var<workgroup> dgates: array<Quad, VECTOR_SIZE>;
 
 // Returns the distance between the EACH elements, of `count`, that an invocation computes.
 fn stride_of(count: u32) -> u32 {
@@ -32,8 +33,8 @@ alias Weights = array<vec4<f32>, EACH>;
 fn load_weights(row: u32, p: u32, stride: u32, is_cached: bool) -> Weights {
     var factors: Weights;
     for (var e = 0u; e < EACH; e++) {
-        let column = min(p + e * stride, u.output_size - 1u);
-        factors[e] = load_weight(row * u.output_size + column, is_cached);
+        let column = min(p + e * stride, OUTPUTS - 1u);
+        factors[e] = load_weight(row * OUTPUTS + column, is_cached);
     }
     return factors;
 }
@@ -59,15 +60,18 @@ fn multiply_recurrent_back(
     from_gate: u32, to_gate: u32, p: u32, share: u32, valid: bool,
 ) -> OwnSums {
     var sums: Sums;
-    let stride = stride_of(u.output_size);
-    let inner = select(0u, u.hidden_size, valid);
-    let fours = inner / 4u;
-    let rows = (u.hidden_size + 3u) / 4u;  // of a gate
-    let cached_rows = CACHED / u.output_size;
+    let stride = stride_of(OUTPUTS);
+    let fours = select(0u, UNITS / 4u, valid);
+    let is_last = valid && share == LANES - 1u;
+    let rows = (UNITS + 3u) / 4u;  // of a gate
+    let cached_rows = (HELD + CACHED) / OUTPUTS;
     for (var gate = from_gate; gate < to_gate; gate++) {
         let row = gate * rows;
         let at = gate * UNITS;
-        var four = share;
+        if valid {
+            add_held(&sums, gate, at, share);
+        }
+        var four = share + held_slots(gate) * LANES;
         for (; four < min(max(cached_rows, row) - row, fours); four += LANES) {
             add_terms(&sums, load_weights(row + four, p, stride, true), at + four * 4u);
         }
@@ -75,8 +79,8 @@ fn multiply_recurrent_back(
             add_terms(&sums, load_weights(row + four, p, stride, false), at + four * 4u);
         }
         // The last lane, which may have fewer vec4s, takes the remaining terms.
-        for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
-            var rest = load_weights(row + fours, p, stride, false);
+        for (var k = select(UNITS, UNITS / 4u * 4u, is_last); k < UNITS; k++) {
+            var rest = load_weights(row + UNITS / 4u, p, stride, false);
             for (var group = 0u; group < GROUPS; group++) {
                 for (var e = 0u; e < EACH; e++) {
                     sums[group][e] += rest[e][k % 4u] * dgates[(at + k) * GROUPS + group];
@@ -94,25 +98,25 @@ fn multiply_recurrent_back(
 // Computes the gradient of m of unit j: that of W_hr m times W_hr.
 fn multiply_projection_back(group: u32, j: u32, share: u32, valid: bool) -> OwnRows {
     var sum = Quad(0.0);
-    let first = RECURRENT_GATES * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
-    let inner = select(0u, u.output_size, valid);
-    let fours = inner / 4u;
+    let first = RECURRENT_GATES * ((UNITS + 3u) / 4u) * OUTPUTS + j;
+    let fours = select(0u, OUTPUTS / 4u, valid);
+    let is_last = valid && share == LANES - 1u;
     for (var four = share; four < fours; four += LANES) {
         let at = (RECURRENT_GATES * UNITS + four * 4u) * GROUPS + group;
         let x = dgates[at];
         let y = dgates[at + GROUPS];
         let z = dgates[at + 2u * GROUPS];
         let w = dgates[at + 3u * GROUPS];
-        sum = add_dot4(sum, load_weight(first + four * u.hidden_size, false), x, y, z, w);
+        sum = add_dot4(sum, load_weight(first + four * UNITS, false), x, y, z, w);
     }
-    for (var p = select(inner, fours * 4u, share == LANES - 1u); p < inner; p++) {
-        let factors = load_weight(first + fours * u.hidden_size, false);
+    for (var p = select(OUTPUTS, OUTPUTS / 4u * 4u, is_last); p < OUTPUTS; p++) {
+        let factors = load_weight(first + OUTPUTS / 4u * UNITS, false);
         sum += factors[p % 4u] * dgates[(RECURRENT_GATES * UNITS + p) * GROUPS + group];
     }
     return sum_of_lanes(sum, share);
 }
 
-// Stores the gradients of all four sequences of a group, each from the lane that has finished it.
+// Stores the gradients of all sequences of a group, each from the lane that has finished it.
 fn store_dgates(at: u32, share: u32, exists: bool, values: OwnRows) {
     let quad = quad_of_lanes(values);
     if exists && share % FINISHERS == 0u {
@@ -136,17 +140,16 @@ fn unit_back(t: u32, first: u32, j: u32, dm: Rows) -> array<Rows, SLOTS> {
 // Takes all outputs of a projected layer back through step t.
 fn projection_stage(t: u32, workgroup: u32, lane: u32) {
     let share = lane % FINISHERS;
-    for (var start = 0u; start < u.output_size; start += WIDTH / FINISHERS) {
-        let own = own_element(start, lane / FINISHERS, u.output_size);
+    for (var start = 0u; start < OUTPUTS; start += WIDTH / FINISHERS) {
+        let own = own_element(start, lane / FINISHERS, OUTPUTS);
         let p = own.index;
         for (var group = 0u; group < GROUPS; group++) {
             var d: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists; part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if own.exists && first < u.batch {
+                    d[part] = projection_backward(t, first, p, load_dstate(0u, first, p));
                 }
-                d[part] = projection_backward(t, first, p, load_dstate(0u, first, p));
             }
             store_dgates((RECURRENT_GATES * UNITS + p) * GROUPS + group, share, own.exists, d);
         }
@@ -158,8 +161,8 @@ fn projection_stage(t: u32, workgroup: u32, lane: u32) {
 fn units_stage(t: u32, workgroup: u32, lane: u32) {
     let lanes = select(FINISHERS, LANES, PROJECTED);
     let share = lane % lanes;
-    for (var start = 0u; start < u.hidden_size; start += WIDTH / lanes) {
-        let own = own_element(start, lane / lanes, u.hidden_size);
+    for (var start = 0u; start < UNITS; start += WIDTH / lanes) {
+        let own = own_element(start, lane / lanes, UNITS);
         let j = own.index;
         let takes_part = own.exists && finishes(share);
         for (var group = 0u; group < GROUPS; group++) {
@@ -168,12 +171,11 @@ fn units_stage(t: u32, workgroup: u32, lane: u32) {
                 dm = multiply_projection_back(group, j, share, own.exists);
             }
             var slots: array<array<Rows, SLOTS>, PARTS>;
-            for (var part = 0u; part < PARTS && takes_part; part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    slots[part] = unit_back(t, first, j, dm[part]);
                 }
-                slots[part] = unit_back(t, first, j, dm[part]);
             }
             let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
             for (var gate = from_gate; gate < RECURRENT_GATES; gate++) {
@@ -189,22 +191,21 @@ fn units_stage(t: u32, workgroup: u32, lane: u32) {
 
 // Takes all units back through the first of two stages within the cell.
 fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
-    let stride = stride_of(u.hidden_size);
+    let stride = stride_of(UNITS);
     for (var start = 0u; start < stride; start += WORKERS) {
         let own = own_element(start, worker, stride);
         var sums =
             multiply_recurrent_back(FIRST_STAGE, RECURRENT_GATES, own.index, share, own.exists);
         for (var e = 0u; e < OWN_EACH; e++) {
             let j = own_index(own.index, e, share, stride);
-            let takes_part = own.exists && finishes_elements(share) && j < u.hidden_size;
+            let takes_part = own.exists && finishes_elements(share) && j < UNITS;
             for (var group = 0u; group < GROUPS; group++) {
                 var slots: array<array<Rows, SLOTS>, PARTS>;
-                for (var part = 0u; part < PARTS && takes_part; part++) {
+                for (var part = 0u; part < PARTS; part++) {
                     let first = own_sequence(workgroup, group, share, part);
-                    if first >= u.batch {
-                        continue;
+                    if takes_part && first < u.batch {
+                        slots[part] = apply_middle_backward(t, first, j, sums[group][e][part]);
                     }
-                    slots[part] = apply_middle_backward(t, first, j, sums[group][e][part]);
                 }
                 for (var gate = 0u; gate < FIRST_STAGE; gate++) {
                     var values: OwnRows;
@@ -220,20 +221,20 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
 
 // Adds to the gradient of h what the gates multiply.
 fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
-    let stride = stride_of(u.output_size);
+    let stride = stride_of(OUTPUTS);
     for (var start = 0u; start < stride; start += WORKERS) {
         let own = own_element(start, worker, stride);
         var sums = multiply_recurrent_back(0u, FIRST_STAGE, own.index, share, own.exists);
-        for (var e = 0u; e < OWN_EACH && own.exists && finishes_elements(share); e++) {
+        for (var e = 0u; e < OWN_EACH; e++) {
             let p = own_index(own.index, e, share, stride);
-            for (var group = 0u; group < GROUPS && p < u.output_size; group++) {
+            let takes_part = own.exists && finishes_elements(share) && p < OUTPUTS;
+            for (var group = 0u; group < GROUPS; group++) {
                 for (var part = 0u; part < PARTS; part++) {
                     let first = own_sequence(workgroup, group, share, part);
-                    if first >= u.batch {
-                        continue;
+                    if takes_part && first < u.batch {
+                        let before = load_dstate(0u, first, p);
+                        store_dstate(0u, first, p, before + sums[group][e][part]);
                     }
-                    let before = load_dstate(0u, first, p);
-                    store_dstate(0u, first, p, before + sums[group][e][part]);
                 }
             }
         }
@@ -253,7 +254,7 @@ fn finishes_elements(share: u32) -> bool {
 // Clears the state gradients that are not given, and the steps from `top` on: they are padding in
 // all sequences of the tile.
 fn begin_sequences(first: u32, lane: u32, top: u32) {
-    for (var p = lane; p < u.output_size; p += WIDTH) {
+    for (var p = lane; p < OUTPUTS; p += WIDTH) {
         if u.given_states < 1u {
             store_dstate(0u, first, p, Rows(0.0));
         }
@@ -261,7 +262,7 @@ fn begin_sequences(first: u32, lane: u32, top: u32) {
             store_slot(t, first, SLOTS + 1u, p, Rows(0.0));
         }
     }
-    for (var j = lane; j < u.hidden_size; j += WIDTH) {
+    for (var j = lane; j < UNITS; j += WIDTH) {
         if STATES > 1u && u.given_states < 2u {
             store_dstate(1u, first, j, Rows(0.0));
         }
@@ -291,7 +292,8 @@ fn main(
     let top = clamp(longest_of(workgroup.x), u.begin, u.end);
     let worker = lane / LANES;
     let share = lane % LANES;
-    for (var i = 0u; i < 4u * GROUPS; i += ROWS) {
+    hold_weights(worker, share);
+    for (var i = 0u; i < SEQUENCES * GROUPS; i += ROWS) {
         begin_sequences(first_of(workgroup.x, 0u) + i, lane, top);
     }
     if LANES > 1u {

@@ -11,7 +11,8 @@ struct ScanForward {
 
 // In a layer of one stage: h twice, to read one copy while writing the other. In a layer of two
 // stages: h, and the operand of the second stage.
-var<workgroup> vectors: array<Quad, (OUTPUTS + UNITS) * GROUPS>;
+override VECTOR_SIZE: u32 = (OUTPUTS + UNITS) * GROUPS;
+var<workgroup> vectors: array<Quad, VECTOR_SIZE>;
 
 // The products of the sequences that a lane finishes.
 alias OwnProducts = array<array<array<Rows, GATES>, PARTS>, GROUPS>;
@@ -47,11 +48,13 @@ fn multiply_recurrent(
             products[group][gate] = value;
         }
     }
-    let columns = RECURRENT_GATES * u.hidden_size;
-    let inner = select(0u, u.output_size, valid);
-    let fours = inner / 4u;
-    var four = share;
-    for (; four < min(CACHED / columns, fours); four += LANES) {
+    let columns = max(RECURRENT_GATES, 1u) * UNITS;
+    let fours = select(0u, OUTPUTS / 4u, valid);
+    if valid {
+        add_held(&products, from_gate, to_gate, base, share);
+    }
+    var four = share + HELD_SLOTS * LANES;
+    for (; four < min((HELD + CACHED) / columns, fours); four += LANES) {
         let factors = load_weights(from_gate, to_gate, four * columns + j, true);
         add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
@@ -60,8 +63,9 @@ fn multiply_recurrent(
         add_terms(&products, from_gate, to_gate, factors, base + four * 4u);
     }
     // The last lane, which may have fewer vec4s, takes the remaining terms.
-    for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
-        let rest = load_weights(from_gate, to_gate, fours * columns + j, false);
+    let is_last = valid && share == LANES - 1u;
+    for (var k = select(OUTPUTS, OUTPUTS / 4u * 4u, is_last); k < OUTPUTS; k++) {
+        let rest = load_weights(from_gate, to_gate, OUTPUTS / 4u * columns + j, false);
         for (var group = 0u; group < GROUPS; group++) {
             let value = vectors[(base + k) * GROUPS + group];
             add_one(&products, group, from_gate, to_gate, rest, k % 4u, value);
@@ -78,7 +82,7 @@ fn multiply_recurrent(
     return own;
 }
 
-// Stores the values of all four sequences of a group, each from the lane that has finished it.
+// Stores the values of all sequences of a group, each from the lane that has finished it.
 fn store_vector(at: u32, share: u32, exists: bool, values: OwnRows) {
     let quad = quad_of_lanes(values);
     if exists && share == 0u {
@@ -134,19 +138,19 @@ fn apply_cell(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_before:
 // Computes output p of W_hr m.
 fn project(group: u32, p: u32, share: u32, valid: bool) -> OwnRows {
     var sum = Quad(0.0);
-    let first = (u.output_size + 3u) / 4u * RECURRENT_GATES * u.hidden_size + p;
-    let inner = select(0u, u.hidden_size, valid);
-    let fours = inner / 4u;
+    let first = (OUTPUTS + 3u) / 4u * RECURRENT_GATES * UNITS + p;
+    let fours = select(0u, UNITS / 4u, valid);
     for (var four = share; four < fours; four += LANES) {
         let at = (OUTPUTS + four * 4u) * GROUPS + group;
         let x = vectors[at];
         let y = vectors[at + GROUPS];
         let z = vectors[at + 2u * GROUPS];
         let w = vectors[at + 3u * GROUPS];
-        sum = add_dot4(sum, load_weight(first + four * u.output_size, false), x, y, z, w);
+        sum = add_dot4(sum, load_weight(first + four * OUTPUTS, false), x, y, z, w);
     }
-    for (var k = select(inner, fours * 4u, share == LANES - 1u); k < inner; k++) {
-        let factors = load_weight(first + fours * u.output_size, false);
+    let is_last = valid && share == LANES - 1u;
+    for (var k = select(UNITS, UNITS / 4u * 4u, is_last); k < UNITS; k++) {
+        let factors = load_weight(first + UNITS / 4u * OUTPUTS, false);
         sum += factors[k % 4u] * vectors[(OUTPUTS + k) * GROUPS + group];
     }
     return sum_of_lanes(sum, share);
@@ -154,20 +158,21 @@ fn project(group: u32, p: u32, share: u32, valid: bool) -> OwnRows {
 
 // Computes the first of two stages within the cell, of all units in step t.
 fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
-    for (var start = 0u; start < u.hidden_size; start += WORKERS) {
-        let own = own_element(start, worker, u.hidden_size);
+    for (var start = 0u; start < UNITS; start += WORKERS) {
+        let own = own_element(start, worker, UNITS);
         let j = own.index;
+        let takes_part = own.exists && finishes(share);
         var products =
             multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, own.exists && valid);
         for (var group = 0u; group < GROUPS; group++) {
             var h_before = load_kept(j * GROUPS + group, share);
             var middles: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    let product = products[group][part];
+                    middles[part] = apply_middle(t, first, j, product, h_before[part]);
                 }
-                middles[part] = apply_middle(t, first, j, products[group][part], h_before[part]);
             }
             store_vector((OUTPUTS + j) * GROUPS + group, share, own.exists, middles);
         }
@@ -176,9 +181,10 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
 
 // Computes all units in step t, whose h is at `now`, except for the projection.
 fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid: bool) {
-    for (var start = 0u; start < u.hidden_size; start += WORKERS) {
-        let own = own_element(start, worker, u.hidden_size);
+    for (var start = 0u; start < UNITS; start += WORKERS) {
+        let own = own_element(start, worker, UNITS);
         let j = own.index;
+        let takes_part = own.exists && finishes(share);
         let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
         let base = select(now, OUTPUTS, HAS_MIDDLE);
         var products =
@@ -193,12 +199,11 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
                 h_before = load_kept((now + j) * GROUPS + group, share);
             }
             var after: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    after[part] = apply_cell(t, first, j, products[group][part], h_before[part]);
                 }
-                after[part] = apply_cell(t, first, j, products[group][part], h_before[part]);
             }
             store_vector((next + j) * GROUPS + group, share, own.exists, after);
         }
@@ -207,22 +212,22 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
 
 // Computes the outputs of a projected layer in step t.
 fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
-    for (var start = 0u; start < u.output_size; start += WORKERS) {
-        let own = own_element(start, worker, u.output_size);
+    for (var start = 0u; start < OUTPUTS; start += WORKERS) {
+        let own = own_element(start, worker, OUTPUTS);
         let p = own.index;
+        let takes_part = own.exists && finishes(share);
         for (var group = 0u; group < GROUPS; group++) {
             let at = p * GROUPS + group;
             var products = project(group, p, share, own.exists && valid);
             var h_before = load_overwritten(at, share, own.exists);
             var after: OwnRows;
-            for (var part = 0u; part < PARTS && own.exists && finishes(share); part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let first = own_sequence(workgroup, group, share, part);
-                if first >= u.batch {
-                    continue;
+                if takes_part && first < u.batch {
+                    let length = load_lengths(first);
+                    after[part] =
+                        finish_projection(t, first, p, length, h_before[part], products[part]);
                 }
-                let length = load_lengths(first);
-                after[part] =
-                    finish_projection(t, first, p, length, h_before[part], products[part]);
             }
             store_vector(at, share, own.exists, after);
         }
@@ -233,11 +238,11 @@ fn projection_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool
 fn clear_padding(top: u32, workgroup: u32, lane: u32) {
     let first = first_of(workgroup, 0u);
     for (var t = top; t < u.end; t++) {
-        for (var i = 0u; i < 4u * GROUPS; i += ROWS) {
-            for (var j = lane; j < u.hidden_size; j += WIDTH) {
+        for (var i = 0u; i < SEQUENCES * GROUPS; i += ROWS) {
+            for (var j = lane; j < UNITS; j += WIDTH) {
                 clear_unit(t, first + i, j);
             }
-            for (var p = lane; p < u.output_size; p += WIDTH) {
+            for (var p = lane; p < OUTPUTS; p += WIDTH) {
                 clear_output(t, first + i, p);
             }
         }
@@ -250,15 +255,16 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     cache_weights(lane);
-    for (var p = lane; p < u.output_size; p += WIDTH) {
+    for (var p = lane; p < OUTPUTS; p += WIDTH) {
         for (var group = 0u; group < GROUPS; group++) {
             vectors[p * GROUPS + group] = load_h_quad(u.begin, first_of(workgroup.x, group), p);
         }
     }
     let longest = longest_of(workgroup.x);
-    workgroupBarrier();
     let worker = lane / LANES;
     let share = lane % LANES;
+    hold_weights(worker, share);
+    workgroupBarrier();
     var now = 0u;
     // The first step is never skipped: there an empty sequence stores its initial state.
     let top = clamp(max(longest, 1u), u.begin, u.end);

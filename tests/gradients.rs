@@ -7,7 +7,7 @@ use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
-use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Init};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
@@ -133,6 +133,16 @@ const STEPS: usize = 6;
 const BATCH: usize = 5;
 
 fn set(case: &Case, gradients: Gradients, seed: u64) -> Prepared {
+    set_with(case, gradients, seed, None)
+}
+
+/// [`set`] with what training adds to the loss, and whether outputs have weights.
+fn set_with(
+    case: &Case,
+    gradients: Gradients,
+    seed: u64,
+    training: Option<(TrainingLoss, bool)>,
+) -> Prepared {
     let network = case.network();
     let tuning = Tuning {
         route: Some(case.route),
@@ -141,8 +151,15 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Prepared {
     let mut model = RecordedNetwork::new(&network, STEPS, BATCH, gradients, tuning)
         .expect("the network is valid");
     model.forward(Phase::Forward);
-    if gradients == Gradients::OfLoss {
-        model.loss(Phase::Forward);
+    match training {
+        Some((training, weighted)) => {
+            if weighted {
+                model.add_weights();
+            }
+            model.training_loss(training);
+        }
+        None if gradients == Gradients::OfLoss => model.loss(Phase::Forward),
+        None => {}
     }
     model.backward();
     let mut cpu = Cpu::<f64>::new(model.program.clone()).expect("it fits");
@@ -168,6 +185,11 @@ fn set(case: &Case, gradients: Gradients, seed: u64) -> Prepared {
         };
         let values = normal(targets.len()).into_iter().enumerate();
         cpu.write_exact(targets, &values.map(missing).collect::<Vec<_>>());
+    }
+    if let Some(weights) = &model.head.weights {
+        let values = normal(weights.len());
+        let weight = |value: &f64| value.abs();
+        cpu.write_exact(weights, &values.iter().map(weight).collect::<Vec<_>>());
     }
     for layer in model.recurrences() {
         for (state, size) in [layer.states.h, layer.states.c]
@@ -220,7 +242,11 @@ impl Prepared {
 }
 
 fn check(case: &Case) {
-    let mut prepared = set(case, Gradients::OfLoss, 11);
+    check_with(case, None);
+}
+
+fn check_with(case: &Case, training: Option<(TrainingLoss, bool)>) {
+    let mut prepared = set_with(case, Gradients::OfLoss, 11, training);
     prepared
         .cpu
         .write_exact(&prepared.model.parameters, &prepared.parameters);
@@ -279,6 +305,38 @@ fn every_cell_with_every_bias_and_head() {
                         });
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The other losses, and what training adds to a loss, with lengths, missing targets and labels.
+#[test]
+fn every_loss_and_what_training_adds() {
+    let quantiles = Loss::quantiles(&[0.2, 0.7]).expect("they are levels");
+    let plain = TrainingLoss::default();
+    let smoothed = TrainingLoss {
+        label_smoothing: 0.2,
+    };
+    for (loss, training) in [
+        (Loss::MeanAbsoluteError, plain),
+        (Loss::Huber { delta: 0.5 }, plain),
+        (quantiles, plain),
+        (Loss::GaussianNll, plain),
+        (Loss::BinaryCrossEntropy, plain),
+        (Loss::CrossEntropy, smoothed),
+    ] {
+        for reads in [Reads::Last, Reads::Every] {
+            for weighted in [false, true] {
+                let case = Case {
+                    layers: vec![self::plain(Cell::Lstm, Bias::Single)],
+                    reads,
+                    loss,
+                    route: Route::Scan,
+                    ragged: true,
+                    tied: false,
+                };
+                check_with(&case, Some((training, weighted)));
             }
         }
     }

@@ -350,6 +350,15 @@ fn long_names_and_many_columns_are_shortened() {
 }
 
 #[test]
+fn standard_output_is_no_file() {
+    let place = Workspace::new();
+    fs::write(place.path("a.csv"), "x,y\n1,2\n").unwrap();
+    let message = place.run(&["init", "a.csv", "-o", "-"]).fails(2);
+    assert_has(&message, &["not standard output"]);
+    assert!(!place.path("-").exists());
+}
+
+#[test]
 fn a_recipe_in_another_directory_has_absolute_paths() {
     let place = Workspace::new();
     for name in ["Toy_TRAIN.csv", "Toy_TEST.csv"] {

@@ -11,13 +11,17 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 15] = [
+const CASES: [&str; 19] = [
     "tally-sizes-ordinary",
     "column-sum-sizes-ordinary",
     "record-sizes-ordinary",
     "lookup-sizes-ordinary",
     "gather-sizes-ordinary",
     "softmax-sizes-ordinary",
+    "value-loss-sizes-ordinary",
+    "label-smoothing-sizes-ordinary",
+    "target-weight-sizes-ordinary",
+    "weigh-outputs-sizes-ordinary",
     "squared-norm-sizes-ordinary",
     "lstm-5-t3-b3-scan-saturated",
     "lstm-5-dropout-residual",

@@ -26,6 +26,8 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ("squared_norm", "squared-norm", "common/reduce"),
     ("record", "record", "common/reduce"),
     ("label_weight", "label-weight", "common/reduce"),
+    ("target_weight", "target-weight", "common/reduce"),
+    ("label_smoothing", "label-smoothing", "common/reduce"),
     ("clip_factor", "squared-norm", "common/reduce"),
     ("softmax_cross_entropy", "softmax", "common/reduce"),
 ];

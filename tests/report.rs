@@ -34,8 +34,8 @@ fn training_a_classifier_writes_a_page() {
     let stdout = place.train(&flags).ok();
     assert!(!stdout.contains("report.html"), "{stdout}");
     let html = page(&place.path("run/report.html"));
-    // Loss and accuracy of two splits, and the throughput.
-    assert_eq!(curves(&html, "Curves"), 5);
+    // Loss and accuracy of two splits, balanced accuracy and F1 of one, and the throughput.
+    assert_eq!(curves(&html, "Curves"), 7);
     assert_has(
         &html,
         &[
@@ -74,7 +74,7 @@ fn training_a_classifier_writes_a_page() {
     assert_has(&run.stderr, &["the page has no predictions"]);
     run.ok();
     let html = page(&place.path("run/report.html"));
-    assert_eq!(curves(&html, "Curves"), 5);
+    assert_eq!(curves(&html, "Curves"), 7);
     assert_has(&html, &["Not available"]);
     let flags = ["report", "run", "--data", "moved", "--device", "cpu"];
     place.run(&flags).ok();
@@ -107,9 +107,10 @@ fn training_on_a_series_writes_a_page() {
     };
     train("run", &[]);
     let html = page(&place.path("run/report.html"));
-    // Targets and predictions in time, and at the steps of two windows.
-    assert_eq!(curves(&html, "Predictions and targets"), 2 + 2 * 2);
-    assert_eq!(curves(&html, "Continuation"), 2);
+    // Targets and predictions in time, drawn for wide and narrow pages, and at the steps of two
+    // windows.
+    assert_eq!(curves(&html, "Predictions and targets"), 2 * 2 + 2 * 2);
+    assert_eq!(curves(&html, "Continuation"), 2 * 2);
     assert_has(&html, &["in time", "linear regression", "last value"]);
 
     train("alone", &["--set", "data.test_fraction=0.0"]);
@@ -142,7 +143,8 @@ fn runs_are_drawn_on_the_same_axes() {
         .run(&[&["report", "a&b", "c"], &files[..]].concat())
         .ok();
     let html = page(&place.path("both.html"));
-    assert_eq!(curves(&html, "Curves"), 2 * 5);
+    // Each chart is drawn for wide and narrow pages.
+    assert_eq!(curves(&html, "Curves"), 2 * 2 * 7);
     assert_has(
         &html,
         &[

@@ -210,6 +210,11 @@ fn programs() -> Vec<Program> {
                     }
                 }
             }
+            for loss in other_losses() {
+                let mut network = network(cell, 7, loss, Reads::Last);
+                network.head.size = 6;
+                programs.push(recorded(&network, Gradients::OfLoss, tuning));
+            }
             let mut drops = network(cell, 7, Loss::CrossEntropy, Reads::Last);
             drops.layers[1].dropout = Dropout {
                 input_keep_prob: 0.5,
@@ -232,6 +237,17 @@ fn programs() -> Vec<Program> {
         }
     }
     programs
+}
+
+/// Returns the losses that [`ValueLoss`](gatescan::low_level::kernels::ValueLoss) computes.
+fn other_losses() -> [Loss; 5] {
+    [
+        Loss::MeanAbsoluteError,
+        Loss::Huber { delta: 0.5 },
+        Loss::quantiles(&[0.1, 0.5, 0.9]).expect("they are levels"),
+        Loss::GaussianNll,
+        Loss::BinaryCrossEntropy,
+    ]
 }
 
 /// Returns a network with two layers of `cell`.

@@ -11,8 +11,8 @@ use gatescan::data::preparation::Missing;
 use gatescan::data::{Inputs, SplitBy};
 use gatescan::train::evaluate_on;
 use gatescan::{
-    Cell, Checkpoint, Dataset, Device, Error, HeadRecipe, Input, Layer, Loss, OpenDevice,
-    Optimizer, Reads, Recipe, Splits, Targets, Trainer,
+    Cell, Checkpoint, ClassWeights, Dataset, Device, Error, HeadRecipe, Input, Layer, Loss,
+    OpenDevice, Optimizer, Reads, Recipe, Splits, Targets, Trainer,
 };
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::WriteNpyExt;
@@ -71,6 +71,7 @@ fn images() -> (Recipe, Splits) {
             per_step: false,
         },
         lengths: None,
+        weights: None,
     };
     let recipe = recipe("images", Reads::Last, Loss::CrossEntropy);
     (recipe, splits(data))
@@ -96,6 +97,7 @@ fn values() -> (Recipe, Splits) {
             per_step: true,
         },
         lengths: None,
+        weights: None,
     };
     let data = data.with_lengths(&lengths(count, steps)).expect("they fit");
     let recipe = recipe("values", Reads::Every, Loss::MeanSquaredError);
@@ -121,12 +123,41 @@ fn tokens() -> (Recipe, Splits) {
             per_step: true,
         },
         lengths: None,
+        weights: None,
     };
     let data = data.with_lengths(&lengths(count, steps)).expect("they fit");
     let mut recipe = recipe("tokens", Reads::Every, Loss::CrossEntropy);
     recipe.network.input = Input::OneHot;
     recipe.bptt_steps = Some(4);
     (recipe, splits(data))
+}
+
+/// The tokens with weights of their classes and of each target, smoothed labels and an average of
+/// the parameters.
+fn weighted_tokens() -> (Recipe, Splits) {
+    let (mut recipe, splits) = tokens();
+    recipe.name = "weighted-tokens".into();
+    recipe.ema = Some(0.9);
+    recipe.network.head.class_weights = Some(ClassWeights::Balanced);
+    recipe.network.head.label_smoothing = 0.1;
+    let train = &splits.train;
+    let weights: Vec<f32> = (0..train.count * train.steps)
+        .map(|at| (at % 5) as f32)
+        .collect();
+    let train = Dataset::clone(train).with_weights(&weights);
+    let splits = Splits {
+        train: train.expect("they fit").into(),
+        ..splits
+    };
+    (recipe, splits)
+}
+
+/// The values as quantiles of each.
+fn quantiles() -> (Recipe, Splits) {
+    let (mut recipe, splits) = values();
+    recipe.name = "quantiles".into();
+    recipe.network.head.loss = Loss::quantiles(&[0.1, 0.5, 0.9]).expect("they are levels");
+    (recipe, splits)
 }
 
 /// Trains from `from` up to `step`, or to the end.
@@ -147,7 +178,8 @@ fn train(
 
 #[test]
 fn a_window_changes_no_bit() {
-    for case in [images(), values(), tokens()] {
+    let cases = [images(), values(), tokens(), weighted_tokens(), quantiles()];
+    for case in cases {
         let whole: Vec<_> = places(None)
             .iter()
             .map(|place| train(&case, place, None, usize::MAX))

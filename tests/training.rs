@@ -58,6 +58,7 @@ fn slopes(count: usize, seed: u64) -> Dataset {
         inputs,
         targets,
         lengths: None,
+        weights: None,
     }
 }
 
@@ -576,6 +577,7 @@ fn ragged(loss: Loss, padding: f32) -> Dataset {
         inputs,
         targets,
         lengths: Some(lengths),
+        weights: None,
     }
 }
 

@@ -161,6 +161,11 @@ def is_ragged(value: Any) -> bool:
     return all(np.ndim(each) in (1, 2) and hasattr(each, "__len__") for each in value)
 
 
+def is_ragged_objects(value: Any) -> bool:
+    """Return whether a value is an array of objects that are arrays ``[T, I]``."""
+    return isinstance(value, np.ndarray) and is_ragged(value) and np.ndim(value.flat[0]) == 2
+
+
 def padded(sequences: Iterable[Any], name: str = "the inputs") -> tuple[Array, list[int]]:
     """Return sequences ``[T, I]`` (or ``[T]``) of any lengths as one array, and their lengths."""
     arrays = [floats(each, f"{name}[{n}]") for n, each in enumerate(sequences)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
 import types
 import warnings
 from collections.abc import Mapping, Sequence
@@ -425,18 +423,20 @@ class Model:
         gatescan.UsageError
             For options that PyTorch's modules do not have.
         ImportError
-            Without torch or safetensors.
+            Without torch.
         """
+        import torch
+
         weights, program = self._core.torch("model_pytorch.safetensors")
-        with tempfile.TemporaryDirectory(prefix="gatescan-") as directory:
-            file = Path(directory, "model_pytorch.safetensors")
-            file.write_bytes(weights)
-            module = types.ModuleType("gatescan_model_pytorch")
-            module.__file__ = str(file.with_name("model_pytorch.py"))
-            # Classes of the module find it by its name.
-            sys.modules[module.__name__] = module
-            exec(compile(program, module.__file__, "exec"), module.__dict__)
-            return module.__dict__["load"]()
+        # The weights are read here, so the package safetensors is not needed.
+        program = program.replace("import safetensors.torch\n", "")
+        module = types.ModuleType("gatescan_model_pytorch")
+        module.__file__ = "model_pytorch.py"
+        exec(compile(program, module.__file__, "exec"), module.__dict__)
+        network = module.__dict__["Network"]()
+        arrays = _read_safetensors(weights)
+        network.load_state_dict({name: torch.from_numpy(each) for name, each in arrays.items()})
+        return network.eval()
 
     def to_onnx(
         self, path: str | os.PathLike[str] | None = None, *, lengths: bool = False
@@ -498,3 +498,16 @@ def _safetensors(arrays: Mapping[str, Array]) -> bytes:
     text += b" " * (-len(text) % 8)
     body = b"".join(array.astype("<f4").tobytes() for array in arrays.values())
     return len(text).to_bytes(8, "little") + text + body
+
+
+def _read_safetensors(file: bytes) -> dict[str, Array]:
+    """Return the arrays of float32 of a safetensors file."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    header: dict[str, Any] = json.loads(file[8:start])
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, tensor in header.items():
+        begin, end = tensor["data_offsets"]
+        values = np.frombuffer(file[start + begin : start + end], "<f4")
+        arrays[name] = values.astype(np.float32).reshape(tensor["shape"])
+    return arrays

@@ -146,8 +146,18 @@ class Run:
         """The metrics of each epoch."""
         lines = [json.loads(line) for line in self._core.metrics.splitlines()]
         # A resumed run may repeat an epoch: the last line counts.
-        by_epoch = {line["epoch"]: line for line in lines if "epoch" in line}
-        return list(by_epoch.values())
+        epochs = [line for line in lines if "epoch" in line and "split" not in line]
+        return list({line["epoch"]: line for line in epochs}.values())
+
+    @property
+    def test(self) -> dict[str, Any] | None:
+        """The metrics of the model on the test split, where a validation split has chosen it.
+
+        Without a validation split they are in each epoch's, and this is None.
+        """
+        lines = [json.loads(line) for line in self._core.metrics.splitlines()]
+        tested = [line for line in lines if line.get("split") == "test"]
+        return tested[-1] if tested else None
 
     @property
     def history(self) -> Any:
@@ -478,7 +488,9 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._tqdm: Any = None
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError), warnings.catch_warnings():
+            # In a notebook without widgets it warns, and writes text.
+            warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
 
             self._tqdm = tqdm

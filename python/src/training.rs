@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gatescan::report;
 use gatescan::run::{ResumePoint, RunEvent, RunOptions, TrainingRun, details};
-use gatescan::train::{BaselineComparison, Progress};
+use gatescan::train::{BaselineComparison, EpochMetrics, Progress};
 use gatescan::{Ending, Error, Event, Model, Recipe, Result, Splits, Trainer};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
@@ -276,8 +276,19 @@ impl Request {
             add_lines(&mut metrics, event);
             Ok(self.tell(trainer, event, report))
         })?;
+        let tested = match ending {
+            Ending::Interrupted => None,
+            _ => trainer.test(&mut |trainer, event| Ok(self.tell(trainer, event, report)))?,
+        };
+        if let Some(tested) = &tested {
+            metrics += &format!("{}\n", json!(tested));
+        }
         let kept = trainer.best().or(trainer.position().last.as_ref());
-        let comparison = BaselineComparison::of_run(&self.recipe.data, &self.splits, kept)?;
+        let scores = match &tested {
+            Some(tested) => Some(tested.scores()),
+            None => kept.and_then(EpochMetrics::test_scores),
+        };
+        let comparison = BaselineComparison::of_run(&self.recipe, &self.splits, scores)?;
         Ok(Trained {
             step: trainer.position().step,
             model: trainer.model()?,

@@ -225,6 +225,8 @@ def test_frames_and_archives_are_read(tmp_path):
         proposal.recipe, arrays, device=CPU, progress=False, settings={"epochs": 1}
     )
     assert sorted(run.model.classes) == ["fast", "slow"]
+    # The arrays' file is gone, and the report has the predictions all the same.
+    assert "confusion" in run.report().html.lower()
     assert set(run.model.predict(X, device=CPU)) <= {"fast", "slow"}
     with pytest.raises(gatescan.UsageError, match='must be "npy"'):
         gatescan.train(recipe(), arrays, device=CPU)

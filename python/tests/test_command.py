@@ -1,7 +1,10 @@
 """The program, devices, checks and measurements."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from common import CPU
@@ -30,6 +33,24 @@ def test_the_program_is_the_command_line_of_the_library(tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert "python" not in trained.stdout
     assert command("eval", "run", "--device", "cpu", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has other signals")
+def test_ctrl_c_stops_the_program_and_saves_the_run(tmp_path):
+    settings = ["--set", "data.windows=2000", "--epochs", "100000", "--device", "cpu"]
+    arguments = ["train", "series", "--out", "run", *settings]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "gatescan", *arguments], cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    for _ in range(600):
+        if (tmp_path / "run" / "model.safetensors").exists():
+            break
+        time.sleep(0.1)
+    program.send_signal(signal.SIGINT)
+    _, text = program.communicate(timeout=60)
+    assert b"--resume run" in text
+    assert b"Traceback" not in text
+    assert gatescan.Model.load(tmp_path / "run").recipe["epochs"] == 100000
 
 
 def test_the_script_is_on_the_path():

@@ -21,7 +21,7 @@ alias Weights = array<vec4<f32>, GATES>;
 fn load_weights(from_gate: u32, to_gate: u32, first: u32, is_cached: bool) -> Weights {
     var factors: Weights;
     for (var gate = from_gate; gate < to_gate; gate++) {
-        factors[gate] = load_weight(first + gate * u.hidden_size, is_cached);
+        factors[gate] = load_weight(first + gate * hidden_size(), is_cached);
     }
     return factors;
 }
@@ -52,7 +52,7 @@ fn load_bias(gate: u32, j: u32) -> Quad {
     if u.has_bias == 0u {
         return Quad(0.0);
     }
-    return Quad(bias[u.bias + gate * u.hidden_size + j]);
+    return Quad(bias[u.bias + gate * hidden_size() + j]);
 }
 
 // Stores the slots and c of a unit, zero in padded steps, and c after the last valid step.

@@ -4,6 +4,8 @@
 //
 // Consecutive invocations are neighbours in a subgroup: src/backend/gpu/neighbours.rs tests it.
 
+alias Quad = vec4<f32>;  // a value of each of four sequences
+
 const FINISHERS = min(LANES, 4u);  // lanes that finish the four sequences of an element
 const PARTS = 4u / FINISHERS;      // sequences of a group for each of them
 const SPLIT = clamp(LANES / 4u, 1u, EACH);

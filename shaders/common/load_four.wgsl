@@ -24,7 +24,7 @@ fn load_mask(t: u32, first: u32, p: u32) -> Rows {
     if !DROPS_STATE {
         return Rows(1.0);
     }
-    let at = u.row_size - u.output_size + p;
+    let at = u.row_size - output_size() + p;
     return Rows(
         gates[slot_at(t, sequence_of(first, 0u), 0u, at)],
         gates[slot_at(t, sequence_of(first, 1u), 0u, at)],

@@ -14,7 +14,7 @@ fn load_mask(t: u32, first: u32, p: u32) -> Rows {
     if !DROPS_STATE {
         return 1.0;
     }
-    return gates[slot_at(t, sequence_of(first, 0u), 0u, u.row_size - u.output_size + p)];
+    return gates[slot_at(t, sequence_of(first, 0u), 0u, u.row_size - output_size() + p)];
 }
 
 fn load_c(t: u32, first: u32, j: u32) -> Rows {

@@ -1,7 +1,6 @@
 // An invocation computes the activations of one sequence at a time: Rows is f32.
 
 const ROWS = 1u;
-alias Quad = vec4<f32>;  // a value of each of four sequences
 alias Ints = i32;
 alias Counts = u32;
 alias Flags = bool;

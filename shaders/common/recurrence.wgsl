@@ -35,7 +35,7 @@ fn present(first: u32) -> u32 {
 }
 
 fn slot_at(t: u32, sequence: u32, slot: u32, j: u32) -> u32 {
-    return u.gates + (t * u.batch + sequence) * u.row_size + slot * u.hidden_size + j;
+    return u.gates + (t * u.batch + sequence) * u.row_size + slot * hidden_size() + j;
 }
 
 fn load_slots(t: u32, first: u32, j: u32) -> array<Rows, SLOTS> {
@@ -60,11 +60,11 @@ fn store_slots(t: u32, first: u32, j: u32, slots: array<Rows, SLOTS>) {
 }
 
 fn h_at(t: u32, sequence: u32, p: u32) -> u32 {
-    return (t * u.batch + sequence) * u.output_size + p;
+    return (t * u.batch + sequence) * output_size() + p;
 }
 
 fn c_at(t: u32, sequence: u32, j: u32) -> u32 {
-    return (t * u.batch + sequence) * u.hidden_size + j;
+    return (t * u.batch + sequence) * hidden_size() + j;
 }
 
 // Indexes a tensor of h [B, P], then c [B, H].
@@ -72,7 +72,7 @@ fn state_at(state: u32, sequence: u32, j: u32) -> u32 {
     if state == 0u {
         return h_at(0u, sequence, j);
     }
-    return u.batch * u.output_size + c_at(0u, sequence, j);
+    return u.batch * output_size() + c_at(0u, sequence, j);
 }
 
 // Returns the valid steps of a sequence; 0 past the end of the batch.
@@ -95,5 +95,5 @@ fn load_peephole(j: u32) -> vec3<f32> {
         return vec3<f32>(0.0);
     }
     let at = u.peephole + j;
-    return vec3<f32>(peephole[at], peephole[at + u.hidden_size], peephole[at + 2u * u.hidden_size]);
+    return vec3<f32>(peephole[at], peephole[at + hidden_size()], peephole[at + 2u * hidden_size()]);
 }

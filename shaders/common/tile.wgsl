@@ -1,10 +1,20 @@
-// The tile of a workgroup of a scan: GROUPS groups of four sequences, which all use a weight that
-// an invocation loads. The host chooses the tile for the device. In workgroup memory the vectors of
-// the groups are interleaved.
+// The tile of a workgroup of a scan: GROUPS groups of SEQUENCES sequences (1, 2 or 4), which all
+// use a weight that an invocation loads. The host chooses the tile for the device. In workgroup
+// memory the vectors of the groups are interleaved. A `Quad` has a value of each sequence of a
+// group.
 
 override WIDTH: u32 = 64;  // invocations
 override UNITS: u32 = 64;  // H
 override OUTPUTS: u32 = 64;  // P
+
+// The sizes of the layer, which a step reads from its uniform.
+fn hidden_size() -> u32 {
+    return UNITS;
+}
+
+fn output_size() -> u32 {
+    return OUTPUTS;
+}
 
 // Workers of LANES invocations each. A worker computes one element, or EACH, at a time.
 override WORKERS: u32 = WIDTH / LANES;
@@ -25,9 +35,9 @@ fn own_element(start: u32, worker: u32, count: u32) -> OwnElement {
 // Returns the first sequence of a group. Batches may be sorted by length, and some drivers give
 // each thread a run of workgroups: so tiles are taken from both ends in turn.
 fn first_of(workgroup: u32, group: u32) -> u32 {
-    let last = (u.batch - 1u) / (4u * GROUPS);
+    let last = (u.batch - 1u) / (SEQUENCES * GROUPS);
     let tile = select(workgroup / 2u, last - workgroup / 2u, workgroup % 2u == 1u);
-    return (tile * GROUPS + group) * 4u;
+    return (tile * GROUPS + group) * SEQUENCES;
 }
 
 // Returns the first of the sequences that a lane finishes at once; there are none from B on.
@@ -39,7 +49,7 @@ fn own_sequence(workgroup: u32, group: u32, share: u32, part: u32) -> u32 {
 fn longest_of(workgroup: u32) -> u32 {
     let first = first_of(workgroup, 0u);
     var longest = 0u;
-    for (var i = 0u; i < 4u * GROUPS; i++) {
+    for (var i = 0u; i < SEQUENCES * GROUPS; i++) {
         longest = max(longest, length_of(first + i));
     }
     return longest;

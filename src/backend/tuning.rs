@@ -97,7 +97,7 @@ struct Setting {
 }
 
 /// Every setting.
-const SETTINGS: [Setting; 14] = [
+const SETTINGS: [Setting; 16] = [
     Setting {
         name: "route",
         allowed: "scan, steps or auto",
@@ -121,7 +121,7 @@ const SETTINGS: [Setting; 14] = [
     },
     Setting {
         name: "scan_tile",
-        allowed: "1, 2 or 4 groups of four sequences",
+        allowed: "1, 2 or 4 groups of sequences",
         set: |tuning, value| assign(&mut tuning.tile.groups, one_of(value, &[1, 2, 4])),
         get: |tuning| Some(tuning.tile.groups.to_string()),
     },
@@ -163,6 +163,21 @@ const SETTINGS: [Setting; 14] = [
             assign(&mut tuning.tile.memory, bytes)
         },
         get: |tuning| Some((tuning.tile.memory >> 10).to_string()),
+    },
+    Setting {
+        name: "scan_registers",
+        allowed: "0 to 256 recurrent weights that an invocation keeps in registers",
+        set: |tuning, value| {
+            let registers = value.parse().ok().filter(|&registers| registers <= 256);
+            assign(&mut tuning.tile.registers, registers)
+        },
+        get: |tuning| Some(tuning.tile.registers.to_string()),
+    },
+    Setting {
+        name: "scan_sequences",
+        allowed: "1, 2 or 4 sequences of a group at least, fewer than 4 while cores are idle",
+        set: |tuning, value| assign(&mut tuning.tile.sequences, one_of(value, &[1, 2, 4])),
+        get: |tuning| Some(tuning.tile.sequences.to_string()),
     },
     Setting {
         name: "gemm_side",
@@ -410,7 +425,9 @@ impl Tuning {
     }
 
     /// Returns the tile of a layer's scans: the largest that fits and leaves enough workgroups and
-    /// invocations. Lanes share sums while those are few; free memory caches weights.
+    /// invocations. Lanes share sums while those are few; free memory caches weights. With
+    /// registers for weights, as many lanes share sums as an invocation can have, so that they hold
+    /// the most.
     pub(crate) fn tile(&self, layer: &Recurrence) -> Tile {
         let fits = |groups: &usize| {
             layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
@@ -423,10 +440,12 @@ impl Tuning {
             all.filter(move |&size| size <= largest)
         };
         let groups = sizes(self.tile.groups).find(fits).unwrap_or(1);
-        let workgroups = layer.batch.div_ceil(4 * groups);
+        let sequences = self.sequences(layer, groups);
+        let workgroups = layer.batch.div_ceil(sequences * groups);
+        let needs_lanes = self.tile.registers > 0 || sequences < 4;
         // The fewer the workgroups, the more invocations each must have.
         let pays = |lanes: &usize| {
-            workgroups * lanes <= self.workgroups
+            (needs_lanes || workgroups * lanes <= self.workgroups)
                 && layer.hidden_size * lanes <= self.tile.invocations
         };
         let lanes = sizes(self.tile.lanes).find(pays).unwrap_or(1);
@@ -439,12 +458,24 @@ impl Tuning {
         let residents = workgroups.div_ceil(self.cores).max(1);
         Tile {
             groups,
+            sequences,
             each,
             lanes,
             back_lanes: (lanes * each).min(self.tile.back_lanes),
             memory: self.tile.memory / residents,
             ..self.tile
         }
+    }
+
+    /// Returns the sequences of a group: the fewest allowed with which each workgroup has a core of
+    /// its own, or four.
+    fn sequences(&self, layer: &Recurrence, groups: usize) -> usize {
+        let is_alone = |sequences: &usize| layer.batch.div_ceil(*sequences) <= self.cores;
+        let fewest = self.tile.sequences;
+        let mut few = [1, 2]
+            .into_iter()
+            .filter(|&few| few >= fewest && groups == 1);
+        few.find(is_alone).unwrap_or(4)
     }
 
     /// Returns the route of a layer.
@@ -488,6 +519,8 @@ mod tests {
             "scan_lanes=4",
             "scan_back_lanes=2",
             "scan_memory=12",
+            "scan_registers=64",
+            "scan_sequences=1",
             "gemm_side=16",
             "gemm_rows=4",
             "workgroups=3",
@@ -504,6 +537,8 @@ mod tests {
             route: Some(Route::Step),
             tile: Tile {
                 groups: 4,
+                sequences: 1,
+                registers: 64,
                 each: 2,
                 lanes: 4,
                 back_lanes: 2,
@@ -571,6 +606,8 @@ mod tests {
             "scan_tile=3",
             "scan_each=0",
             "scan_memory=17",
+            "scan_registers=257",
+            "scan_sequences=3",
             "workgroups=-1",
             "scan_work=",
             "largest_scan=x",

@@ -242,6 +242,7 @@ impl BenchShape {
                 per_step: false,
             },
             lengths: None,
+            weights: None,
         };
         if self.ragged {
             data = data.with_lengths(&self.lengths().repeat(self.batches()))?;

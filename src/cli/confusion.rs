@@ -76,6 +76,7 @@ mod tests {
 
     fn evaluation() -> Evaluation {
         Evaluation {
+            metrics: None,
             loss: 0.0,
             accuracy: None,
             last_step_loss: None,

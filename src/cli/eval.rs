@@ -7,14 +7,18 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gatescan::data::MISSING;
+use gatescan::infer::intervals::Calibration;
 use gatescan::low_level::kernels::Tally;
 use gatescan::low_level::messages::shown_path;
-use gatescan::train::{BaselineComparison, EvaluationData, evaluate_on};
-use gatescan::{Error, Evaluation, Loss, Model, Network, Result, Split, Targets};
+use gatescan::train::{BaselineComparison, EvaluationData, evaluate_beside};
+use gatescan::{Error, Evaluation, Model, Network, Result, Split, Targets};
 use serde_json::{Map, Value, json};
 
 use super::console::Console;
-use super::{Tune, check_data_path, choose_device, comparison, confusion, load_model, open};
+use super::{
+    Tune, calibration, check_data_path, choose_device, comparison, confusion, load_model, metrics,
+    open,
+};
 
 /// The splits that a model can be evaluated on.
 const SPLITS: [Split; 3] = [Split::Test, Split::Train, Split::Validation];
@@ -52,6 +56,9 @@ pub struct Eval {
     /// Also print the confusion matrix and the recall of each class.
     #[arg(long)]
     confusion: bool,
+    /// Also print precision, recall, F1, ROC AUC and average precision of each class.
+    #[arg(long)]
+    per_class: bool,
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -87,6 +94,7 @@ struct Evaluated<'a> {
     model: &'a Model,
     data: &'a EvaluationData,
     evaluation: Evaluation,
+    calibration: Calibration,
 }
 
 impl Eval {
@@ -106,25 +114,29 @@ impl Eval {
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
 
         let device = open(&device, &self.tune)?;
-        let evaluation = evaluate_on(&model, &data.data, batch_size, &device)?;
+        let train = data.train.as_deref();
+        let evaluation = evaluate_beside(&model, &data.data, train, batch_size, &device)?;
         let compared = BaselineComparison::new(
             &model.recipe.data,
+            model.network.head.loss,
             &model.preparation,
             data.train.as_deref(),
             &data.data,
             &evaluation.scores(),
         )?;
+        let calibration = Calibration::of(&model, &data.data, batch_size, &device)?;
         let evaluated = Evaluated {
             model: &model,
             data: &data,
             evaluation,
+            calibration,
         };
         let _ = if self.json {
             let mut object = self.object(&evaluated);
             comparison::add_to(&compared, &mut object);
             console.print_json(object)?
         } else {
-            console.print(self.lines(&evaluated) + &comparison::lines(&compared))?
+            console.print(self.lines(&evaluated, &comparison::lines(&compared)))?
         };
         Ok(())
     }
@@ -155,12 +167,14 @@ impl Eval {
     /// Returns an error for counts of classes that the model does not have.
     fn check_classes(&self, network: &Network) -> Result<()> {
         let classes = network.head.size;
-        let flag = if self.confusion {
-            "--confusion"
-        } else {
-            "--top-k"
-        };
-        if network.head.loss != Loss::CrossEntropy && (self.confusion || !self.top_k.is_empty()) {
+        let flags = [
+            (self.confusion, "--confusion"),
+            (self.per_class, "--per-class"),
+            (!self.top_k.is_empty(), "--top-k"),
+        ];
+        if let Some((_, flag)) = flags.iter().find(|(is_set, _)| *is_set)
+            && !network.head.loss.takes_classes()
+        {
             return Err(Error::usage(format!(
                 "{flag}: the model predicts values; only a model that classifies has this"
             )));
@@ -170,10 +184,14 @@ impl Eval {
                 "--top-k {k}: the model has {classes} classes, so K must be 1 to {classes}"
             )));
         }
-        if self.confusion && classes > Tally::LARGEST_CONFUSION {
+        if (self.confusion || self.per_class) && classes > Tally::LARGEST_CONFUSION {
+            let flag = if self.confusion {
+                "--confusion"
+            } else {
+                "--per-class"
+            };
             return Err(Error::usage(format!(
-                "--confusion: the model has {classes} classes; the confusion matrix is counted for \
-                 at most {}",
+                "{flag}: the model has {classes} classes; they are counted for at most {}",
                 Tally::LARGEST_CONFUSION
             )));
         }
@@ -194,6 +212,7 @@ impl Eval {
             model,
             data,
             evaluation,
+            calibration,
         } = evaluated;
         // All of a file takes the place of a test split.
         let split = split_name(data.split);
@@ -214,6 +233,10 @@ impl Eval {
         if let Some(missing) = missing_targets(data) {
             object["missing_targets"] = missing.into();
         }
+        object["split"] = data.split.map_or(Value::Null, |split| split.name().into());
+        if let Some(found) = &evaluation.metrics {
+            object["metrics"] = metrics::object(found, model);
+        }
         if !self.top_k.is_empty() {
             let shares = self.top_k(evaluation);
             let shares: Map<_, _> = shares
@@ -227,14 +250,17 @@ impl Eval {
             object["confusion"] = rows.map(|row| row.to_vec()).collect();
             object["recall"] = json!(evaluation.recalls());
         }
+        calibration::add_to(calibration, split, &mut object);
         object
     }
 
-    fn lines(&self, evaluated: &Evaluated) -> String {
+    /// The scores and, after `compared`, the metrics and the confusion matrix.
+    fn lines(&self, evaluated: &Evaluated, compared: &str) -> String {
         let Evaluated {
             model,
             data,
             evaluation,
+            calibration,
         } = evaluated;
         let Evaluation {
             sequences,
@@ -256,11 +282,16 @@ impl Eval {
         if self.data.is_some() {
             text += &format!("\n{}", self.contents(data, *sequences));
         }
+        text += compared;
+        if let Some(found) = &evaluation.metrics {
+            text += &metrics::lines(found, model, self.per_class);
+        }
         if self.confusion
             && let Some(table) = confusion::table(evaluation, &class_names(model))
         {
             text += &format!("\n\n{table}");
         }
+        text += &calibration::lines(calibration);
         text
     }
 

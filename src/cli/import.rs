@@ -68,9 +68,18 @@ fn reads_parser() -> impl TypedValueParser<Value = Reads> {
 }
 
 fn loss_parser() -> impl TypedValueParser<Value = Loss> {
-    PossibleValuesParser::new(["cross-entropy", "mean-squared-error"]).map(|name| match &name[..] {
-        "cross-entropy" => Loss::CrossEntropy,
-        _ => Loss::MeanSquaredError,
+    let losses = [
+        Loss::CrossEntropy,
+        Loss::MeanSquaredError,
+        Loss::MeanAbsoluteError,
+        Loss::GaussianNll,
+        Loss::BinaryCrossEntropy,
+    ];
+    PossibleValuesParser::new(losses.map(|loss| loss.name())).try_map(move |name| {
+        let mut losses = losses.into_iter();
+        losses
+            .find(|loss| loss.name() == name)
+            .ok_or("unknown loss")
     })
 }
 

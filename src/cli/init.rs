@@ -141,12 +141,13 @@ impl Init {
         let gap = if found.is_empty() { "" } else { "\n" };
         let Dataset { count, steps, .. } = *proposal.splits.train;
         format!(
-            "{}: {}\n\n{table}\n\n{found}{gap}{}: {count} sequences of {} steps to train on, {} to \
+            "{}: {}\n\n{table}\n\n{found}{gap}{}: {count} sequences of {} steps to train on,{} {} to \
              test on\nwrote {}; train it with: gatescan train {}",
             shown_path(&self.data),
             proposal.summary,
             printable(&proposal.task),
             lengths(proposal, steps),
+            validation_count(proposal),
             test_count(proposal),
             shown_path(path),
             shell_word(path)
@@ -198,6 +199,12 @@ fn short(text: &str) -> String {
     let end = text.char_indices().nth(LONGEST_CELL).map(|(end, _)| end);
     let start = printable(&text[..end.unwrap_or(text.len())]).into_owned();
     if end.is_some() { start + "..." } else { start }
+}
+
+/// The number of validation sequences with a phrase; empty if there are none.
+fn validation_count(proposal: &Proposal) -> String {
+    let count = proposal.splits.validation.as_ref().map(|data| data.count);
+    count.map_or(String::new(), |count| format!(" {count} to validate on,"))
 }
 
 fn test_count(proposal: &Proposal) -> usize {

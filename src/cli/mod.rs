@@ -2,6 +2,7 @@
 //! [`run_arguments`] is the program `gatescan`, for packages that bring it along.
 
 mod bench;
+mod calibration;
 mod comparison;
 mod confusion;
 mod console;
@@ -13,6 +14,7 @@ mod import;
 mod init;
 #[cfg_attr(not(feature = "gpu"), path = "no_interpret.rs")]
 mod interpret;
+mod metrics;
 mod output;
 mod predict;
 mod profile;

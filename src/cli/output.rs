@@ -20,8 +20,14 @@ impl Overwrite {
     /// For files that gatescan itself names in a run directory.
     pub const OWN: Overwrite = Overwrite { force: true };
 
-    /// Refuses a file that exists, before anything is computed.
+    /// Refuses a file that exists, and `-`, before anything is computed.
     pub fn check(self, path: &Path) -> Result<()> {
+        if path.as_os_str() == "-" {
+            return Err(Error::usage(
+                "the output is `-`, which is not standard output here; give the path of a file, \
+                 or `./-` for a file of that name",
+            ));
+        }
         let is_there = PendingFile::is_taken(path);
         if is_there && !self.force {
             return Err(exists(path));

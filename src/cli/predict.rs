@@ -10,10 +10,11 @@ use gatescan::data::preparation::Preparation;
 use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::lines::{LinePrediction, LinePredictor};
+use gatescan::infer::outputs::output_names;
 use gatescan::infer::requests::load_inputs;
 use gatescan::low_level::io::disk::PendingFile;
 use gatescan::low_level::messages::shown_path;
-use gatescan::{Dataset, Error, Loss, Model, OpenDevice, Reads, Result, Split};
+use gatescan::{Dataset, Error, Model, OpenDevice, Reads, Result, Split};
 use ndarray::{Array3, Axis};
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Map, Value, json};
@@ -327,13 +328,16 @@ struct OutputColumns<'a> {
     preparation: &'a Preparation,
     /// The names of the classes, where there are classes.
     classes: Option<Vec<String>>,
-    /// The names of the values, where there are values.
+    /// The names of the columns of values, where there are values.
     values: Vec<String>,
+    /// The names of the labels, where there are several labels.
+    labels: Option<Vec<String>>,
 }
 
 impl OutputColumns<'_> {
     fn new(model: &Model) -> OutputColumns<'_> {
-        let width = model.network.head.size;
+        let head = &model.network.head;
+        let width = head.targets();
         let names = (0..width).map(|class| model.preparation.class(class));
         let values = match model.recipe.data.source().target_names() {
             names if names.len() == width => names.to_vec(),
@@ -342,15 +346,22 @@ impl OutputColumns<'_> {
         };
         OutputColumns {
             preparation: &model.preparation,
-            classes: (model.network.head.loss == Loss::CrossEntropy).then(|| names.collect()),
-            values,
+            classes: head.loss.takes_classes().then(|| names.collect()),
+            values: if head.loss.takes_labels() {
+                values.iter().map(|name| format!("p_{name}")).collect()
+            } else {
+                output_names(head, &values)
+            },
+            labels: head.loss.takes_labels().then_some(values),
         }
     }
 
     /// The values as they are printed.
     fn significant(&self, values: &[f64]) -> impl Iterator<Item = f64> {
+        // Each output of a target has the digits of the target.
+        let width = self.preparation.targets.len().max(1);
         let values = values.iter().enumerate();
-        values.map(|(k, &value)| self.preparation.significant_output(k, value))
+        values.map(move |(k, &value)| self.preparation.significant_output(k % width, value))
     }
 
     fn headings(&self) -> Vec<String> {
@@ -388,6 +399,8 @@ impl OutputColumns<'_> {
         if let Some(classes) = &self.classes {
             object.insert("class".into(), likeliest(classes, values).into());
             object.insert("probabilities".into(), named(classes));
+        } else if let Some(labels) = &self.labels {
+            object.insert("probabilities".into(), named(labels));
         } else {
             object.insert("values".into(), named(&self.values));
         }

@@ -135,7 +135,8 @@ impl Report {
 fn with_baselines(console: &Console, run: &Run, data: &Splits) -> Option<BaselineComparison> {
     let scores = run.kept()?.test_scores()?;
     let test = data.test.as_ref()?;
-    let (recipe, preparation) = (&run.recipe.data, &data.preparation);
-    let comparison = BaselineComparison::new(recipe, preparation, Some(&data.train), test, &scores);
+    let (recipe, loss) = (&run.recipe.data, run.recipe.network.head.loss);
+    let (preparation, train) = (&data.preparation, Some(&*data.train));
+    let comparison = BaselineComparison::new(recipe, loss, preparation, train, test, &scores);
     comparison.inspect_err(|error| console.note(error)).ok()
 }

@@ -8,6 +8,7 @@ use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::Result;
 use crate::kernels::MISSING;
+use crate::network::Loss;
 
 /// The relation of target values to inputs in a forecast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,8 @@ pub struct Forecast {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
     pub name: String,
-    /// Mean squared error in the units of the network's outputs; `None` if windows are too short.
+    /// The mean loss, which is the squared error unless the network has another one, in the units of
+    /// the network's outputs; `None` if windows are too short.
     pub loss: Option<f64>,
 }
 
@@ -70,9 +72,31 @@ pub fn of_values(
     forecast: Option<&Forecast>,
     preparation: &Preparation,
 ) -> Result<Vec<Baseline>> {
+    of_values_by(Loss::MeanSquaredError, train, data, forecast, preparation)
+}
+
+/// Returns the baselines of [`of_values`] by another loss: that of a network whose outputs for a
+/// target are all the baseline's prediction. Labels have the mean alone, as their probability, and
+/// the likelihood of a normal distribution has none.
+///
+/// # Errors
+/// Those of [`of_values`].
+pub fn of_values_by(
+    loss: Loss,
+    train: &Dataset,
+    data: &Dataset,
+    forecast: Option<&Forecast>,
+    preparation: &Preparation,
+) -> Result<Vec<Baseline>> {
     // Differences follow from the other inputs.
     let differences = preparation.differences.len();
-    let windows = |data| ValueWindows::of(data, differences);
+    let windows = |data| {
+        let windows = ValueWindows::of(data, differences)?;
+        Some(ValueWindows { loss, ..windows })
+    };
+    if loss == Loss::GaussianNll {
+        return Ok(vec![]);
+    }
     let (Some(train), Some(data)) = (windows(train), windows(data)) else {
         return Ok(vec![]);
     };
@@ -89,8 +113,38 @@ pub fn of_values(
         }
         None => vec![mean(&train, &data)],
     };
-    baselines.extend(regression(&train, &data)?);
+    if !loss.takes_labels() {
+        baselines.extend(regression(&train, &data)?);
+    }
     Ok(baselines)
+}
+
+/// Returns the mean absolute error of the naive forecast on the training split for each target, in
+/// the units of the data: the difference from the value one season before, or one step before
+/// without `season` (the scale of MASE; Hyndman & Koehler 2006). `None` if windows are too short or
+/// inputs are no numbers in memory.
+pub(crate) fn naive_errors(
+    train: &Dataset,
+    forecast: &Forecast,
+    preparation: &Preparation,
+) -> Vec<Option<f64>> {
+    let back = forecast.season.unwrap_or(1);
+    let of_target = |&feature: &usize| {
+        let difference = |n: usize| {
+            let length = train.lengths.as_ref().map(|all| all[n] as usize);
+            let last = length.unwrap_or(train.steps).checked_sub(1)?;
+            let value = |step: usize| {
+                let row = train.input_rows(n, step..step + 1);
+                let prepared = row.get(feature)?;
+                Some(preparation.restore_input(feature, *prepared))
+            };
+            Some((value(last)? - value(last.checked_sub(back)?)?).abs())
+        };
+        let differences: Vec<f64> = (0..train.count).filter_map(difference).collect();
+        let count = differences.len() as f64;
+        (count > 0.0).then(|| differences.iter().sum::<f64>() / count)
+    };
+    forecast.inputs.iter().map(of_target).collect()
 }
 
 /// Predictions that are an earlier value of the target's column.
@@ -268,6 +322,48 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
     }))
 }
 
+/// Returns the mean squared error on `data`, in squares of `units` `[K]`, of a linear regression on
+/// the inputs `columns` of the last step of a sequence that is fitted to `train`; `None` where
+/// there is nothing to fit, or to judge.
+pub(crate) fn of_last_step(
+    train: &Dataset,
+    data: &Dataset,
+    columns: &[usize],
+    units: &[f64],
+) -> Option<f64> {
+    let (train, data) = (ValueWindows::of(train, 0)?, ValueWindows::of(data, 0)?);
+    let known: Vec<usize> = (0..train.data.count)
+        .filter(|&n| train.is_known(n) && train.last_input(n).is_some())
+        .collect();
+    let input = |row: Option<&[f32]>, column: usize| match (column.checked_sub(1), row) {
+        (None, _) => 1.0,
+        (Some(column), row) => row.map_or(0.0, |row| f64::from(row[columns[column]])),
+    };
+    let coefficients = 1 + columns.len();
+    let system = System {
+        rows: known.len(),
+        coefficients,
+        outputs: train.width,
+        input: |row: usize, column| input(train.last_input(known[row]), column),
+        output: |row: usize, k| train.target(known[row], k).unwrap_or_default(),
+    };
+    if known.is_empty() {
+        return None;
+    }
+    let weights = least_squares(&system).ok()?;
+    data.squared_error(units, |n, k| {
+        let row = data.last_input(n);
+        let terms = (0..coefficients).map(|column| input(row, column) * weights[(column, k)]);
+        terms.sum()
+    })
+}
+
+/// Returns the mean squared error on `data`, in squares of `units` `[K]`, of these constants `[K]`.
+pub(crate) fn of_constant(data: &Dataset, constants: &[f64], units: &[f64]) -> Option<f64> {
+    let data = ValueWindows::of(data, 0)?;
+    data.squared_error(units, |_, k| constants.get(k).copied().unwrap_or_default())
+}
+
 /// Sequences of features with target values.
 struct ValueWindows<'a> {
     data: &'a Dataset,
@@ -279,6 +375,7 @@ struct ValueWindows<'a> {
     /// K.
     width: usize,
     per_step: bool,
+    loss: Loss,
 }
 
 impl ValueWindows<'_> {
@@ -304,6 +401,7 @@ impl ValueWindows<'_> {
             values,
             width: *width,
             per_step: *per_step,
+            loss: Loss::MeanSquaredError,
         })
     }
 
@@ -318,6 +416,11 @@ impl ValueWindows<'_> {
         let features = self.data.features;
         let first = (n * self.data.steps + step) * features;
         self.inputs.get(first..first + features)
+    }
+
+    /// Returns the inputs `[I]` of the last step of sequence n.
+    fn last_input(&self, n: usize) -> Option<&[f32]> {
+        self.input_row(n, self.length(n).checked_sub(1)?)
     }
 
     /// Returns a column of window n as a row of a regression: 1, then its values.
@@ -345,18 +448,29 @@ impl ValueWindows<'_> {
         (value != MISSING).then_some(f64::from(value))
     }
 
-    /// Returns the mean over sequences of the mean squared error of `predict(n, k)`, as the loss
-    /// has it; `None` if it is `None` for some sequence, or no target is known.
+    /// Returns the mean of the squared errors of `predict(n, k)` in squares of `units` `[K]`, over
+    /// all known targets; `None` if there is none.
+    fn squared_error(&self, units: &[f64], predict: impl Fn(usize, usize) -> f64) -> Option<f64> {
+        let rows = (0..self.data.count).flat_map(|n| (0..self.width).map(move |k| (n, k)));
+        let known = rows.filter_map(|(n, k)| Some((n, k, self.target(n, k)?)));
+        let squares: Vec<f64> = known
+            .map(|(n, k, target)| ((predict(n, k) - target) * units[k]).powi(2))
+            .collect();
+        (!squares.is_empty()).then(|| squares.iter().sum::<f64>() / squares.len() as f64)
+    }
+
+    /// Returns the mean over sequences of the mean loss of `predict(n, k)`, as training has it;
+    /// `None` if it is `None` for some sequence, or no target is known.
     fn error(&self, predict: impl Fn(usize, usize) -> Option<f64>) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0);
         for n in 0..self.data.count {
             let known = (0..self.width).filter_map(|k| Some((k, self.target(n, k)?)));
             let known: Vec<(usize, f64)> = known.collect();
-            let mut squares = 0.0;
+            let mut losses = 0.0;
             for &(k, target) in &known {
-                squares += (predict(n, k)? - target).powi(2);
+                losses += self.loss.of_point(predict(n, k)?, target);
             }
-            sum += squares / known.len().max(1) as f64;
+            sum += losses / known.len().max(1) as f64;
             count += usize::from(!known.is_empty());
         }
         (count > 0).then(|| sum / count as f64)

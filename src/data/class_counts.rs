@@ -9,7 +9,7 @@ use crate::messages::excerpt;
 const MOST_NAMED: usize = 10;
 
 /// Returns the number of labels of each class, `[K]`; `None` for target values.
-pub(super) fn class_counts(data: &Dataset) -> Option<Vec<u64>> {
+pub(crate) fn class_counts(data: &Dataset) -> Option<Vec<u64>> {
     let Targets::Classes { classes, .. } = data.targets else {
         return None;
     };

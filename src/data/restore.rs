@@ -2,8 +2,36 @@
 //! them. The only place that knows of differences from the last value.
 
 use super::preparation::{InputDifference, Normal, Preparation};
+use crate::network::{Head, Loss};
 
 impl Preparation {
+    /// Returns the preparation with an entry for each output of a network in place of each target,
+    /// where a loss needs several outputs for a target. The logarithm of a variance is restored by
+    /// adding that of the square of the target's deviation.
+    pub fn of_outputs(&self, head: &Head) -> Preparation {
+        let (each, width) = (head.loss.outputs_per_target(), head.targets());
+        let mut expanded = self.clone();
+        match head.loss {
+            Loss::Quantile { .. } => {
+                expanded.targets = self.targets.repeat(each);
+                expanded.residuals = self.residuals.repeat(each);
+                expanded.linear = self.linear.repeat(each);
+            }
+            // Only the means are differences from inputs.
+            Loss::GaussianNll if !(self.targets.is_empty() && self.residuals.is_empty()) => {
+                expanded.targets.resize(width, Normal::IDENTITY);
+                let variance = |normal: &Normal| Normal {
+                    mean: 2.0 * normal.deviation.ln(),
+                    deviation: 1.0,
+                };
+                let variances: Vec<Normal> = expanded.targets.iter().map(variance).collect();
+                expanded.targets.extend(variances);
+            }
+            _ => {}
+        }
+        expanded
+    }
+
     /// Returns outputs `[R, K]` of a network in the units of the data. `inputs` `[R, I]` are the
     /// prepared inputs of the same steps; without [`Preparation::residuals`] they are not read and
     /// may be empty.

@@ -14,14 +14,14 @@ use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastOrigin, ForecastRequest, ForecastStart,
-    InputRequest, LineFormat, PredictionInputs, SequenceSizes,
+    InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind,
 };
 use super::{Dataset, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::files;
 use crate::messages::excerpt;
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 use crate::rng::{Philox, Stream};
 
 /// The largest file of a series, in bytes.
@@ -61,7 +61,7 @@ pub struct Series {
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
     /// Whether the network predicts what a linear regression on the last value and its differences
-    /// leaves of that difference.
+    /// leaves of that difference. It is fitted to the training and validation splits.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_linear: bool,
     /// The differences of a file's values from those N steps before, or from the first of the
@@ -72,8 +72,8 @@ pub struct Series {
     /// nor scored: they only give context.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub context: usize,
-    /// The last part of the training split of a file's series that is the validation split. Early
-    /// stopping is decided by it.
+    /// The last part of the training split of a file's series that is the validation split; of a
+    /// generated series, so many more windows. Early stopping is decided by it.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub validation_fraction: f64,
     /// How to treat missing values among the inputs. A missing target is neither learnt nor scored.
@@ -212,7 +212,6 @@ impl DataSource for Series {
             ("residual_on_linear", self.residual_on_linear),
             ("differences", !self.differences.is_empty()),
             ("context", self.context > 0),
-            ("validation_fraction", self.validation_fraction > 0.0),
         ];
         let mut set = of_files.iter().filter(|_| self.path.is_none());
         if let Some((field, _)) = set.find(|(_, is_set)| *is_set) {
@@ -224,7 +223,7 @@ impl DataSource for Series {
         self.validate_range()?;
         usage.require_head(
             "data of kind series have a target value at every step",
-            Loss::MeanSquaredError,
+            TargetKind::Quantities,
             Reads::Every,
         )
     }
@@ -240,9 +239,11 @@ impl DataSource for Series {
         }
         let windows = self.generated();
         let test = windows.draw(self.windows.div_ceil(100), seed, Stream::Windows(1));
+        let validated = (self.windows as f64 * self.validation_fraction).ceil() as usize;
+        let validation = || windows.draw(validated, seed, Stream::Windows(2)).into();
         Ok(Splits {
             train: windows.draw(self.windows, seed, Stream::Windows(0)).into(),
-            validation: None,
+            validation: (validated > 0).then(validation),
             test: Some(test.into()),
             preparation: Preparation::default(),
             notes: vec![],
@@ -383,6 +384,7 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
             per_step: true,
         },
         lengths: None,
+        weights: None,
     }
 }
 

@@ -128,6 +128,12 @@ pub trait DataSource: Debug {
         false
     }
 
+    /// Returns the time of the last target of each sequence of the test split, as
+    /// [`DataSource::load`] returns it; `None` where the data have no times.
+    fn test_times(&self, _seed: u64, _known: Option<&Preparation>) -> Option<SequenceTimes> {
+        None
+    }
+
     /// Returns the names of the target values; empty if they have none.
     fn target_names(&self) -> &[String] {
         &[]
@@ -152,38 +158,54 @@ pub struct DataUse {
 impl DataUse {
     /// Refuses a head with another loss, or one that reads other states; `data` is a clause that
     /// says why these are needed.
-    pub(super) fn require_head(&self, data: &str, loss: Loss, reads: Reads) -> Result<()> {
-        if (self.loss, self.reads) == (loss, reads) {
+    pub(super) fn require_head(&self, data: &str, kind: TargetKind, reads: Reads) -> Result<()> {
+        self.require_targets(data, kind)?;
+        self.require_reads(data, reads)
+    }
+
+    /// Refuses a head that reads other states; `data` is a clause that says why these are needed.
+    fn require_reads(&self, data: &str, reads: Reads) -> Result<()> {
+        if self.reads == reads {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "{data}, so network.head must have loss = \"{}\" and reads = \"{}\"; \
-             it has loss = \"{}\" and reads = \"{}\"",
-            loss_name(loss),
+            "{data}, so network.head must have reads = \"{}\"; it has reads = \"{}\"",
             reads_name(reads),
-            loss_name(self.loss),
             reads_name(self.reads),
         )))
     }
 
-    /// Refuses a head with another loss; see [`DataUse::require_head`].
-    pub(super) fn require_loss(&self, data: &str, loss: Loss) -> Result<()> {
-        if self.loss == loss {
+    /// Refuses a head whose loss takes other targets; `data` is a clause that says why these are
+    /// needed.
+    pub(super) fn require_targets(&self, data: &str, kind: TargetKind) -> Result<()> {
+        let loss = &self.loss;
+        let (fits, allowed) = match kind {
+            TargetKind::Classes => (loss.takes_classes(), "loss = \"cross-entropy\""),
+            TargetKind::Labels => (loss.takes_labels(), "loss = \"binary-cross-entropy\""),
+            TargetKind::Quantities => (
+                loss.takes_quantities(),
+                "loss = \"mean-squared-error\", \"mean-absolute-error\", \"gaussian-nll\", \
+                 { huber = { delta = ... } } or { quantile = { levels = [...] } }",
+            ),
+        };
+        if fits {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "{data}, so network.head must have loss = \"{}\"; it has loss = \"{}\"",
-            loss_name(loss),
-            loss_name(self.loss),
+            "{data}, so network.head must have {allowed}; it has loss = \"{}\"",
+            loss.name(),
         )))
     }
 }
 
-fn loss_name(loss: Loss) -> &'static str {
-    match loss {
-        Loss::CrossEntropy => "cross-entropy",
-        Loss::MeanSquaredError => "mean-squared-error",
-    }
+/// The kind of targets that a loss takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetKind {
+    Classes,
+    /// Several labels that are each 0 or 1.
+    Labels,
+    /// Values of any size.
+    Quantities,
 }
 
 fn reads_name(reads: Reads) -> &'static str {
@@ -257,6 +279,15 @@ impl From<Dataset> for PredictionInputs {
             notes: vec![],
         }
     }
+}
+
+/// The time of the last target of each sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceTimes {
+    /// Whether the values are seconds since 1970; else numbers of the data, such as years.
+    pub are_dates: bool,
+    /// `[N]`
+    pub values: Vec<f64>,
 }
 
 /// The rows of a table, or values of a series, that sequences are windows of.

@@ -1,4 +1,4 @@
-//! Training and test splits.
+//! Training, validation and test splits.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub struct Splits {
     /// Early stopping, the best epoch and plateaus are decided by it.
     pub validation: Option<Arc<Dataset>>,
     pub test: Option<Arc<Dataset>>,
-    /// How both were prepared; saved with the model.
+    /// How all were prepared; saved with the model.
     pub preparation: Preparation,
     /// Sentences on rows left out and values filled.
     pub notes: Vec<String>,

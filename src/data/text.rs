@@ -1,7 +1,7 @@
 //! A text as streams of tokens; the target of each step is the next token.
 //!
-//! The last part of the file is the test split; the strings of the first part make the
-//! [`Vocabulary`], which is saved with the model. Each part is cut into contiguous streams of the
+//! The last part of the file is the test split, and the part before it the validation split, if
+//! there is one; the strings of the first part make the [`Vocabulary`], which is saved with the model. Each part is cut into contiguous streams of the
 //! same length. A batch reads them in parallel, in chunks of `bptt_steps`, and carries the states
 //! from chunk to chunk (Karpathy's char-rnn). Fewer tokens than there are streams are left over at
 //! the end of each part.
@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::Preparation;
 use super::source::{
-    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
+    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes, TargetKind,
 };
 pub use super::vocabulary::{Unit, Vocabulary};
-use super::{Dataset, Inputs, Splits, Targets};
+use super::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::{files, memory_limit};
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 
 /// The largest file, in bytes.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -48,6 +48,10 @@ pub struct Text {
     /// The last part of the text that is the test split.
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
+    /// The last part of the training split that is the validation split, which decides early
+    /// stopping, the best epoch and plateaus.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub validation_fraction: f64,
     /// Strings that occur less often in the training part are unknown; 1 keeps all.
     #[serde(default = "default_min_count")]
     pub min_count: usize,
@@ -80,6 +84,7 @@ impl DataSource for Text {
 
     fn validate(&self, usage: &DataUse) -> Result<()> {
         fields::fraction("data.test_fraction", self.test_fraction)?;
+        fields::fraction("data.validation_fraction", self.validation_fraction)?;
         fields::count("data.min_count", self.min_count)?;
         let (streams, batch_size) = (self.streams, usage.batch_size);
         fields::require(
@@ -102,7 +107,7 @@ impl DataSource for Text {
         }
         usage.require_head(
             "data of kind text have a target token at every step",
-            Loss::CrossEntropy,
+            TargetKind::Classes,
             Reads::Every,
         )
     }
@@ -158,12 +163,19 @@ impl DataSource for Text {
 struct EncodedText {
     vocabulary: Vocabulary,
     tokens: Vec<u32>,
-    /// Where the test part begins.
-    cut: usize,
+    cuts: Cuts,
+}
+
+/// Where the parts of a text begin, in tokens.
+#[derive(Debug, Clone, Copy)]
+struct Cuts {
+    /// The validation part; that of the test part without one.
+    validation: usize,
+    test: usize,
 }
 
 impl Text {
-    /// Returns both splits of a file's bytes; errors name `path`. The text is encoded with the
+    /// Returns the splits of a file's bytes; errors name `path`. The text is encoded with the
     /// vocabulary of `known`, if there is one.
     ///
     /// # Errors
@@ -174,25 +186,26 @@ impl Text {
         let EncodedText {
             vocabulary,
             tokens,
-            cut,
+            cuts,
         } = self.encode(bytes, known).map_err(refuse)?;
-        let (train, test) = tokens.split_at(cut.min(tokens.len()));
-        let size = vocabulary.size();
-        let test_streams = test_streams(test.len(), self.streams);
-        let short = |tokens: &[u32], purpose, streams| {
-            refuse(self.too_short(tokens.len(), purpose, streams))
+        let (before, test) = tokens.split_at(cuts.test.min(tokens.len()));
+        let (train, validation) = before.split_at(cuts.validation.min(before.len()));
+        let cut = |tokens: &[u32], split: Split| {
+            let streams = match split {
+                Split::Train => self.streams,
+                Split::Validation | Split::Test => evaluated_streams(tokens.len(), self.streams),
+            };
+            let cut = cut_streams(tokens, streams, vocabulary.size());
+            cut.ok_or_else(|| refuse(self.too_short(tokens.len(), split, streams)))
         };
-        let train = cut_streams(train, self.streams, size)
-            .ok_or_else(|| short(train, "train on", self.streams))?;
-        let test = if self.test_fraction > 0.0 {
-            let streams = cut_streams(test, test_streams, size);
-            Some(streams.ok_or_else(|| short(test, "test on", test_streams))?)
-        } else {
-            None
-        };
+        let train = cut(train, Split::Train)?;
+        let validation =
+            (self.validation_fraction > 0.0).then(|| cut(validation, Split::Validation));
+        let test = (self.test_fraction > 0.0).then(|| cut(test, Split::Test));
+        let (validation, test) = (validation.transpose()?, test.transpose()?);
         Ok(Splits {
             train: train.into(),
-            validation: None,
+            validation: validation.map(Dataset::into),
             test: test.map(Dataset::into),
             preparation: Preparation {
                 vocabulary: Some(vocabulary),
@@ -211,13 +224,13 @@ impl Text {
             return Ok(EncodedText {
                 vocabulary: Vocabulary::of_bytes(),
                 tokens: bytes.iter().copied().map(u32::from).collect(),
-                cut: self.cut(bytes.len()),
+                cuts: self.cuts(bytes.len()),
             });
         }
         let text = utf8(bytes)?;
-        let cut = self.cut(self.unit.tokenize(text).count());
+        let cuts = self.cuts(self.unit.tokenize(text).count());
         let vocabulary = known.cloned().unwrap_or_else(|| {
-            let first_part = self.unit.tokenize(text).take(cut);
+            let first_part = self.unit.tokenize(text).take(cuts.validation);
             Vocabulary::of(self.unit, first_part, self.min_count)
         });
         let size = vocabulary.size();
@@ -229,10 +242,10 @@ impl Text {
             ));
         }
         Ok(EncodedText {
-            // A known vocabulary of another unit may encode the text as fewer tokens than `cut`.
+            // A known vocabulary of another unit may encode the text as fewer tokens than a cut.
             tokens: vocabulary.encode(text),
             vocabulary,
-            cut,
+            cuts,
         })
     }
 
@@ -259,7 +272,7 @@ impl Text {
                 vocabulary.entries.len()
             ));
         }
-        let streams = test_streams(count, self.streams);
+        let streams = evaluated_streams(count, self.streams);
         let mut labelled = LabelledData::from(ragged_streams(&tokens, streams, vocabulary.size()));
         labelled.extent = Some(Extent {
             count,
@@ -278,19 +291,29 @@ impl Text {
         Ok(labelled)
     }
 
-    fn too_short(&self, tokens: usize, purpose: &str, streams: usize) -> String {
+    fn too_short(&self, tokens: usize, split: Split, streams: usize) -> String {
+        let (purpose, field) = match split {
+            Split::Train => ("train on", "data.test_fraction"),
+            Split::Validation => ("validate on", "data.validation_fraction"),
+            Split::Test => ("test on", "data.test_fraction"),
+        };
         format!(
             "it has {tokens} {}s to {purpose}, but {streams} streams need at least {}: one each, \
              and the one after the last; use a longer text, fewer data.streams with a smaller \
-             batch_size, or another data.test_fraction",
+             batch_size, or another {field}",
             self.unit.name(),
             streams + 1
         )
     }
 
-    /// Returns where the test part of a text of this many tokens begins.
-    fn cut(&self, tokens: usize) -> usize {
-        tokens - (tokens as f64 * self.test_fraction).round() as usize
+    /// Returns where the parts of a text of this many tokens begin.
+    fn cuts(&self, tokens: usize) -> Cuts {
+        let before = |end: usize, fraction: f64| end - (end as f64 * fraction).round() as usize;
+        let test = before(tokens, self.test_fraction);
+        Cuts {
+            validation: before(test, self.validation_fraction),
+            test,
+        }
     }
 }
 
@@ -319,7 +342,7 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
 }
 
 /// Returns how many streams a text of this many tokens is evaluated in, at most `most`.
-fn test_streams(tokens: usize, most: usize) -> usize {
+fn evaluated_streams(tokens: usize, most: usize) -> usize {
     (tokens.saturating_sub(1) / SHORTEST_TEST_STREAM).clamp(1, most)
 }
 
@@ -349,6 +372,7 @@ fn ragged_streams(tokens: &[u32], streams: usize, vocabulary: usize) -> Dataset 
             per_step: true,
         },
         lengths: (count * steps > predicted).then(|| (0..count).map(length).collect()),
+        weights: None,
     }
 }
 
@@ -377,6 +401,7 @@ fn cut_streams(tokens: &[u32], streams: usize, vocabulary: usize) -> Option<Data
             per_step: true,
         },
         lengths: None,
+        weights: None,
     })
 }
 
@@ -390,8 +415,48 @@ mod tests {
             unit,
             streams,
             test_fraction,
+            validation_fraction: 0.0,
             min_count: 1,
         }
+    }
+
+    #[test]
+    fn the_validation_split_is_before_the_test_split() {
+        let text = Text {
+            validation_fraction: 0.25,
+            ..text(Unit::Byte, 1, 0.2)
+        };
+        let bytes: Vec<u8> = (0..100).collect();
+        let splits = split(&text, &bytes).expect("it is long enough");
+        let ends = |data: &Dataset| {
+            let Inputs::Tokens { values, .. } = &data.inputs else {
+                panic!("tokens were expected");
+            };
+            (values[0], *values.last().expect("there are some"))
+        };
+        assert_eq!(ends(&splits.train), (0, 58));
+        assert_eq!(ends(&splits.validation.expect("there is one")), (60, 78));
+        assert_eq!(ends(&splits.test.expect("there is one")), (80, 98));
+        // Its strings are not in the vocabulary.
+        let text = Text {
+            unit: Unit::Char,
+            ..text
+        };
+        let splits = split(&text, b"aaaaaaaaaaaaaaabcccc").expect("it is long enough");
+        let vocabulary = splits.preparation.vocabulary.expect("there is one");
+        assert_eq!(vocabulary.entries, ["a"]);
+        let short = Text {
+            validation_fraction: 0.01,
+            ..text
+        };
+        let message = split(&short, &bytes[..20])
+            .expect_err("it is too short")
+            .to_string();
+        assert!(message.contains("0 characters to validate on"), "{message}");
+        assert!(
+            message.contains("another data.validation_fraction"),
+            "{message}"
+        );
     }
 
     fn split(text: &Text, bytes: &[u8]) -> Result<Splits> {

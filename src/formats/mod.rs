@@ -14,7 +14,8 @@ pub mod pytorch;
 mod weights;
 
 use crate::error::{Error, Result};
-use crate::network::{Layer, Network};
+use crate::model::Model;
+use crate::network::{Head, Layer, Loss, Network};
 
 pub use hints::{ImportHints, Imported};
 
@@ -25,6 +26,49 @@ pub struct Export {
     pub weights: Vec<u8>,
     /// A Python module.
     pub python: String,
+}
+
+/// Returns the model with a preparation that has an entry for each output.
+///
+/// # Errors
+/// [`Error::Usage`] for means that are differences from inputs beside variances that are not.
+fn with_output_preparation(model: &Model, format: &str) -> Result<Model> {
+    let head = &model.network.head;
+    if head.loss == Loss::GaussianNll && !model.preparation.residuals.is_empty() {
+        return Err(Error::usage(format!(
+            "the model predicts normal distributions of differences from the last value \
+             (data.residual_on_last); these are not exported to {format}: train without \
+             data.residual_on_last, or use another loss"
+        )));
+    }
+    Ok(Model {
+        preparation: model.preparation.of_outputs(head),
+        ..model.clone()
+    })
+}
+
+/// Returns a sentence on what several outputs of a target, or logits of labels, are; `None` for
+/// other outputs.
+fn outputs_note(head: &Head) -> Option<String> {
+    let width = head.targets();
+    match head.loss {
+        Loss::Quantile { levels } => {
+            let levels: Vec<String> = levels.levels().iter().map(f32::to_string).collect();
+            Some(format!(
+                "outputs are the quantiles {} of {width} targets, not sorted, those of one level \
+                 side by side",
+                levels.join(", ")
+            ))
+        }
+        Loss::GaussianNll => Some(format!(
+            "outputs are the means of {width} targets, then the logarithms of their variances"
+        )),
+        Loss::BinaryCrossEntropy => Some(
+            "outputs are the logits of labels, each of its own: their sigmoid is the probability"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 /// Checks that a framework has all layers of a network; `lacks` returns the first option of a layer

@@ -2,12 +2,13 @@
 
 use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix3, ShapeError, s};
 
+use super::outputs::interpret;
 use super::predict::{Prediction, Predictor, Sequences};
 use crate::backend::OpenDevice;
 use crate::data::{Dataset, Inputs};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 
 /// The steps of a sequence that are predicted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub enum PredictedSteps {
 }
 
 /// Predicts for every sequence of `data`, in batches. Returns `[N, T or 1, K]`: probabilities of a
-/// model that classifies, else values in the data's own units. Padded steps are zeros before they
+/// model that classifies or has labels, else values in the data's own units, of which quantiles are
+/// sorted and logarithms of variances are standard deviations. Padded steps are zeros before they
 /// are converted to these units.
 ///
 /// # Errors
@@ -42,6 +44,8 @@ pub fn predict_dataset(
     let batch = batch.min(data.count).max(1);
     let mut predictor = Predictor::load(model, data.steps, batch, device)?;
     let rows = if every { data.steps } else { 1 };
+    let head = &model.network.head;
+    let preparation = model.preparation.of_outputs(head);
     let mut outputs = Array3::zeros((data.count, rows, model.network.head.size));
     // Batch by batch, since a prediction has all hidden values too.
     for first in (0..data.count).step_by(batch) {
@@ -60,7 +64,8 @@ pub fn predict_dataset(
                 predicted.slice(s![n, .., ..])
             };
             let own: Vec<f32> = own.iter().copied().collect();
-            let restored = model.preparation.restore(&own, part.input_rows(n, steps));
+            let mut restored = preparation.restore(&own, part.input_rows(n, steps));
+            interpret(head, &mut restored);
             let mut rows = outputs.slice_mut(s![first + n, .., ..]);
             let rows = rows.iter_mut().zip(restored);
             rows.for_each(|(output, value)| *output = value);
@@ -106,9 +111,10 @@ fn values_of(values: &[f32], shape: (usize, usize, usize)) -> Result<Sequences<'
     Ok(Sequences::Values(values))
 }
 
-/// The probabilities of a model that classifies, else the values.
+/// The probabilities of a model that classifies or has labels, else the values.
 pub(super) fn probabilities_or_values(model: &Model, prediction: &Prediction) -> ArrayD<f32> {
-    if model.network.head.loss == Loss::CrossEntropy {
+    let loss = &model.network.head.loss;
+    if loss.takes_classes() || loss.takes_labels() {
         prediction.probabilities()
     } else {
         prediction.outputs.clone()

@@ -6,7 +6,7 @@ use crate::data::MAX_VALUES;
 use crate::error::{Error, Result};
 use crate::io::memory_limit;
 use crate::model::Model;
-use crate::network::{Network, Reads};
+use crate::network::{Loss, Network, Reads};
 
 /// What the network reads for each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +53,16 @@ pub fn generate(
     let (preparation, steps) = (&model.preparation, context.steps());
     let differences = preparation.differences.len();
     let width = check(&model.network, differences, seed, known_width, context)?;
-    let (predicted, inputs) = (model.network.head.size, model.network.input_size);
+    let (outputs_size, inputs) = (model.network.head.size, model.network.input_size);
+    let predicted = model.network.head.targets();
+    // The mean or the median of each target is the next value.
+    let point = model.network.head.loss.point_output() * predicted;
     let mut stepper = match context {
         Context::CarriedState => Stepper::carrying_states(model, 1, device)?,
         Context::SlidingWindow(steps) => Stepper::of_window(model, steps, device)?,
     };
-    let newest = (stepper.network.head.outputs).part((steps - 1) * predicted, [predicted]);
+    let first = (steps - 1) * outputs_size + point;
+    let newest = (stepper.network.head.outputs).part(first, [predicted]);
     let mut series = seed.to_vec();
     // The first prediction that is used follows the seed.
     let first_used = seed.len() / width - steps;
@@ -115,12 +119,22 @@ fn check(
     context: Context,
 ) -> Result<usize> {
     let width = network.input_size.saturating_sub(differences);
-    if network.head.reads != Reads::Every || network.head.size + known != width {
+    let predicted = network.head.targets();
+    if network.head.reads != Reads::Every || predicted + known != width {
         return Err(Error::data(format!(
             "this network reads {} values at each step, of which {known} are known ahead and \
-             {differences} follow from others, and predicts {}; to continue a series it must \
+             {differences} follow from others, and predicts {predicted}; to continue a series it must \
              predict, at every step, what it reads next (train the recipe `series`)",
-            network.input_size, network.head.size
+            network.input_size
+        )));
+    }
+    if let Loss::Quantile { levels } = network.head.loss
+        && levels.levels()[levels.middle()] != 0.5
+    {
+        return Err(Error::data(format!(
+            "this network predicts the quantiles {:?}; to continue a series it must predict the \
+             median too: add the level 0.5 and train again",
+            levels.levels()
         )));
     }
     if network.layers.iter().any(|layer| layer.bidirectional) {
@@ -173,7 +187,7 @@ pub fn diverges_at(seed: &[f32], continuation: &[f32]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::cells::Cell;
-    use crate::network::{Head, Init, Input, Layer, Loss};
+    use crate::network::{Head, Init, Input, Layer};
 
     fn network() -> Network {
         Network {

@@ -6,6 +6,7 @@ use std::path::Path;
 use ndarray::{ArrayView2, ArrayView3};
 
 use super::dataset::{probabilities_or_values, wrong_shape};
+use super::outputs::interpret;
 use super::predict::{Prediction, Predictor, Sequences, State};
 use crate::backend::OpenDevice;
 use crate::data::csv::calendar_inputs;
@@ -21,6 +22,8 @@ use crate::model::Model;
 pub struct LinePredictor<'a> {
     model: &'a Model,
     predictor: Predictor,
+    /// The preparation with an entry for each output.
+    outputs: Preparation,
     /// The sequences so far since the last empty line, by group.
     sequences: HashMap<String, LineSequence>,
     /// Empty lines with lines before them: each began another sequence.
@@ -75,7 +78,8 @@ pub struct LinePrediction {
     /// The row (of its group or sequence) that is predicted, from 1: for a forecast, one after the
     /// line. `None` for a model of data that are not rows of a table or series.
     pub row: Option<usize>,
-    /// `[K]`: probabilities of a model that classifies, else values in the data's own units.
+    /// `[K]`: probabilities of a model that classifies or has labels, else values in the data's
+    /// own units, as [`predict_dataset`](super::dataset::predict_dataset) has them.
     pub values: Vec<f64>,
 }
 
@@ -94,6 +98,7 @@ impl<'a> LinePredictor<'a> {
         Ok(LinePredictor {
             model,
             predictor: Predictor::load(model, 1, 1, device)?,
+            outputs: model.preparation.of_outputs(&model.network.head),
             sequences: HashMap::new(),
             breaks: 0,
             reader: LineReader::new(model),
@@ -142,7 +147,8 @@ impl<'a> LinePredictor<'a> {
         let outputs = probabilities_or_values(self.model, &prediction);
         own.states = Some(prediction.states);
         let outputs: Vec<f32> = outputs.iter().copied().collect();
-        let restored = preparation.restore(&outputs, &values);
+        let mut restored = self.outputs.restore(&outputs, &values);
+        interpret(&self.model.network.head, &mut restored);
         let step = own.count;
         own.count += 1;
         let horizon = self.reader.format.horizon;

@@ -2,7 +2,9 @@
 
 pub mod dataset;
 pub mod generate;
+pub mod intervals;
 pub mod lines;
+pub mod outputs;
 pub mod predict;
 pub mod requests;
 pub mod sample;

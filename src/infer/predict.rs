@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use ndarray::{Array2, Array3, ArrayD, ArrayView1, ArrayViewMut1, Axis, aview1, s};
 
+use super::outputs::{interpret, sigmoid};
 pub use super::sequences::Sequences;
 use super::sequences::{NetworkInputs, check_finite};
 use crate::backend::OpenDevice;
@@ -15,7 +16,7 @@ use crate::data::{check_lengths, check_tokens};
 use crate::error::{Error, Result};
 use crate::kernels::Recurrence;
 use crate::model::Model;
-use crate::network::{Direction, Network, Reads};
+use crate::network::{Direction, Head, Network, Reads};
 use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::Tensor;
@@ -53,7 +54,7 @@ use crate::tensor::Tensor;
 pub struct Predictor {
     recorded: RecordedNetwork,
     executor: Box<dyn Executor>,
-    /// That of the model.
+    /// That of the model, with an entry for each output.
     preparation: Preparation,
 }
 
@@ -62,8 +63,9 @@ pub struct Predictor {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// `[N, K]`, or `[N, T, K]` for a head that reads every step: logits of a network that
-    /// classifies, else values in the units of the training data. At padded steps, the network's
-    /// outputs are zeros.
+    /// classifies or has labels, else values in the units of the training data: quantiles as the
+    /// network has them, or means, followed by the logarithms of variances. At padded steps, the
+    /// network's outputs are zeros.
     pub outputs: ArrayD<f32>,
     /// `[N, T, P]`: the outputs of the last layer, those of two directions side by side. Padded
     /// steps are zeros.
@@ -73,6 +75,7 @@ pub struct Prediction {
     pub states: Vec<State>,
     /// The outputs of a model whose target values were prepared, in f64.
     restored: Option<ArrayD<f64>>,
+    head: Head,
 }
 
 /// The states of one direction of a layer.
@@ -118,7 +121,7 @@ impl Predictor {
         let network = &model.network;
         let fits = model
             .preparation
-            .check(network.input_size, network.head.size);
+            .check(network.input_size, network.head.targets());
         fits.map_err(|problem| Error::usage(format!("the model's preparation: {problem}")))?;
         let tuning = device.tuning();
         let mut recorded = RecordedNetwork::new(network, steps, batch, Gradients::None, tuning)?;
@@ -129,7 +132,7 @@ impl Predictor {
         Ok(Predictor {
             recorded,
             executor,
-            preparation: model.preparation.clone(),
+            preparation: model.preparation.of_outputs(&network.head),
         })
     }
 
@@ -227,6 +230,7 @@ impl Predictor {
             hidden,
             states,
             restored: None,
+            head: self.recorded.network.head,
         })
     }
 
@@ -451,19 +455,31 @@ impl Prediction {
     }
 
     /// `[N, K]` or `[N, T, K]`: the outputs in f64, for values that differ less than f32 can tell
-    /// apart.
+    /// apart. The quantiles of each target are sorted, and logarithms of variances are standard
+    /// deviations.
     pub fn values(&self) -> ArrayD<f64> {
-        match &self.restored {
+        let mut values = match &self.restored {
             Some(restored) => restored.clone(),
             None => self.outputs.mapv(f64::from),
+        };
+        for mut row in values.rows_mut() {
+            let mut interpreted = row.to_vec();
+            interpret(&self.head, &mut interpreted);
+            row.assign(&aview1(&interpreted));
         }
+        values
     }
 
-    /// `[N, K]` or `[N, T, K]`: the softmax of the outputs, the probabilities of a network that
-    /// classifies.
+    /// `[N, K]` or `[N, T, K]`: the probabilities of a network that classifies, the softmax of the
+    /// outputs; or of each label of a network of labels, their sigmoid.
     pub fn probabilities(&self) -> ArrayD<f32> {
+        let of_row = if self.head.loss.takes_labels() {
+            sigmoid
+        } else {
+            softmax
+        };
         let mut probabilities = self.outputs.clone();
-        probabilities.rows_mut().into_iter().for_each(softmax);
+        probabilities.rows_mut().into_iter().for_each(of_row);
         probabilities
     }
 

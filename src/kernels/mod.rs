@@ -8,6 +8,7 @@
 
 mod adam;
 mod arrange;
+mod average;
 mod carry_state;
 mod clip_factor;
 mod column_sum;
@@ -15,6 +16,7 @@ mod descent;
 mod dropout_mask;
 mod gather;
 mod gemm;
+mod label_smoothing;
 mod label_weight;
 mod lookup;
 mod lookup_gradient;
@@ -31,7 +33,10 @@ mod squared_norm;
 mod step_backward;
 mod step_forward;
 mod tally;
+mod target_weight;
 mod together;
+mod value_loss;
+mod weigh_outputs;
 mod words;
 
 pub use arrange::{Columns, Order, Side};
@@ -46,6 +51,7 @@ pub use recurrence::{
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
+pub use value_loss::ValueLossKind;
 pub use words::{IGNORE, MISSING, control, history};
 
 use std::borrow::Cow;
@@ -99,12 +105,14 @@ macro_rules! calls {
 calls! {
     adam::Adam,
     arrange::Arrange,
+    average::Average,
     carry_state::CarryState,
     clip_factor::ClipFactor,
     column_sum::ColumnSum,
     dropout_mask::DropoutMask,
     gather::Gather,
     gemm::Gemm,
+    label_smoothing::LabelSmoothing,
     label_weight::LabelWeight,
     lookup::Lookup,
     lookup_gradient::LookupGradient,
@@ -120,6 +128,9 @@ calls! {
     step_backward::StepBackward,
     step_forward::StepForward,
     tally::Tally,
+    target_weight::TargetWeight,
+    value_loss::ValueLoss,
+    weigh_outputs::WeighOutputs,
 }
 
 /// The framework whose definition of an optimizer is used, where the frameworks differ.

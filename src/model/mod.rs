@@ -145,7 +145,7 @@ pub(crate) fn check_preparation(
     preparation: &Preparation,
     network: &Network,
 ) -> Result<(), String> {
-    let mut checked = preparation.check(network.input_size, network.head.size);
+    let mut checked = preparation.check(network.input_size, network.head.targets());
     if !preparation.residuals.is_empty() && !network.input.is_values() {
         checked = Err("targets are differences from inputs, but the inputs are tokens".into());
     }

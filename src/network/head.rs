@@ -1,15 +1,16 @@
-//! The head: the linear layer over the hidden states, and its loss.
+//! The head: the linear layer over the hidden states.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Init, at_least_one};
-use crate::error::Result;
+use super::{Init, Loss, at_least_one};
+use crate::error::{Error, Result};
 
 /// The linear head: `y = h @ weight^T + bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// K: classes or output values.
+    /// The outputs: K classes, or those of K target values, which a loss may need several of for
+    /// each.
     pub size: usize,
     /// The hidden states that it reads.
     #[serde(default)]
@@ -24,7 +25,23 @@ pub struct Head {
 impl Head {
     /// Checks the size; `path` is the field's.
     pub(super) fn validate(&self, path: &str) -> Result<()> {
-        at_least_one(&format!("{path}.size"), self.size)
+        at_least_one(&format!("{path}.size"), self.size)?;
+        self.loss.validate(&format!("{path}.loss"))?;
+        let each = self.loss.outputs_per_target();
+        if self.size.is_multiple_of(each) {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{path}.size is {}; the loss {} has {each} outputs for each target, so it must be a \
+             multiple of {each}",
+            self.size,
+            self.loss.name()
+        )))
+    }
+
+    /// Returns K: classes, or values of a target.
+    pub fn targets(&self) -> usize {
+        self.size / self.loss.outputs_per_target()
     }
 }
 
@@ -38,15 +55,4 @@ pub enum Reads {
     Last,
     /// The states of every step: one output per step.
     Every,
-}
-
-/// The loss that training minimises; both are means, as in TensorFlow and PyTorch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Loss {
-    /// Softmax cross-entropy in nats, mean over the labelled outputs.
-    CrossEntropy,
-    /// Squared error, mean over all outputs and their K values.
-    MeanSquaredError,
 }

@@ -9,16 +9,18 @@ mod head;
 mod init;
 mod input;
 mod layer;
+mod loss;
 mod parameters;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 pub use dropout::{Dropout, MaskSharing};
-pub use head::{Head, Loss, Reads};
+pub use head::{Head, Reads};
 pub use init::Init;
 pub use input::Input;
 pub use layer::{Bias, Layer, Padding};
+pub use loss::{Loss, Quantiles};
 pub use parameters::{Entry, Parameter, ParameterRole};
 
 /// A stack of recurrent layers and a linear head over the last one.

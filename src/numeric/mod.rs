@@ -1,7 +1,8 @@
-//! Arithmetic of the CPU executor: element types, vector instructions, matrix multiplication; and
-//! statistics of samples.
+//! Arithmetic of the CPU executor: element types, vector instructions, matrix multiplication;
+//! statistics of samples, and dates.
 
 pub(crate) mod aligned;
+pub(crate) mod civil;
 pub(crate) mod gemm;
 pub(crate) mod real;
 pub mod statistics;

@@ -158,7 +158,8 @@ pub(super) fn explain(message: &str) -> String {
                 .replace("expected f32", "expected a number")
                 .replace(
                     "invalid type: unit variant, expected struct variant",
-                    "this value needs options, as in { truncated-normal = { stddev = 0.1 } }",
+                    "this value needs options, as in { truncated-normal = { stddev = 0.1 } } or \
+                     { huber = { delta = 1.0 } }",
                 );
         }
     };

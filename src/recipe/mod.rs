@@ -2,6 +2,7 @@
 
 mod builtin;
 mod checkpoint;
+mod class_weights;
 mod data;
 mod edit;
 mod network;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub use builtin::{BUILTINS, Builtin};
 pub use checkpoint::CheckpointRecipe;
+pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 use serde::{Deserialize, Serialize};
@@ -63,13 +65,19 @@ pub struct Recipe {
     /// Each element of a gradient is clamped to ± this; excludes `clip_norm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
+    /// The decay of an exponential moving average of the parameters, which is what is evaluated and
+    /// saved as the model (Polyak and Juditsky 1992; `use_ema` of Keras, which also begins with the
+    /// initial parameters). Training goes on with the parameters themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Truncated back-propagation through time: sequences are read in chunks of this many steps,
     /// with an update for each chunk. States are carried from chunk to chunk, gradients are not.
     /// Without it, an update reads whole sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bptt_steps: Option<usize>,
-    /// Early stopping: the run ends after this many consecutive epochs without a lower loss, on the
-    /// test split or, if there is none, in training.
+    /// Early stopping: the run ends after this many consecutive epochs without a lower loss on the
+    /// validation split; without one, on the test split, which a warning says; without both, in
+    /// training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Whether the model is that of the epoch with the lowest such loss, or else of the last epoch.
@@ -125,6 +133,7 @@ impl Recipe {
             keep_best: false,
             data: DataRecipe::Arrays(Arrays {}),
             report_every: None,
+            ema: None,
             bptt_steps: None,
             network: NetworkRecipe {
                 input: Input::Values,
@@ -217,12 +226,26 @@ impl Recipe {
         Ok(text)
     }
 
-    /// Returns the network for inputs of `input_size` features and `outputs` classes or values.
+    /// Returns the network for inputs of `input_size` features and `outputs` classes or target
+    /// values.
     ///
     /// # Errors
     /// Those of [`Network::validate`].
     pub fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
         self.network.network(input_size, outputs)
+    }
+
+    /// Returns the fields that choose among epochs by a loss: `patience`, `keep_best` and the
+    /// schedule `plateau`, as far as they are set.
+    pub fn choosing_fields(&self) -> Vec<&'static str> {
+        let plateau = matches!(self.schedule, Schedule::Plateau { .. });
+        let fields = [
+            (self.patience.is_some(), "patience"),
+            (self.keep_best, "keep_best"),
+            (plateau, "schedule plateau"),
+        ];
+        let set = fields.into_iter().filter(|(is_set, _)| *is_set);
+        set.map(|(_, name)| name).collect()
     }
 
     /// Checks every field that can be checked without the data.
@@ -240,6 +263,15 @@ impl Recipe {
         fields::optional_count("patience", self.patience)?;
         fields::optional_count("report_every", self.report_every)?;
         self.validate_clipping()?;
+        if let Some(decay) = self.ema {
+            let is_allowed = (0.0..1.0).contains(&decay);
+            fields::require(
+                is_allowed,
+                "ema",
+                decay,
+                "at least 0 and below 1, or left out",
+            )?;
+        }
         self.checkpoint.validate()?;
         self.validate_bptt()?;
         let head = &self.network.head;

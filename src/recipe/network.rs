@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ClassWeights;
 use crate::cells::Cell;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fields;
 use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
 
@@ -32,6 +33,13 @@ pub struct HeadRecipe {
     /// The initial weights and bias.
     #[serde(default)]
     pub init: Init,
+    /// The part of each target of classes that is spread over all classes in training (Szegedy et
+    /// al. 2016; `label_smoothing` of PyTorch). Evaluations have the plain cross-entropy.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub label_smoothing: f32,
+    /// The weights of the classes in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
 }
 
 impl HeadRecipe {
@@ -41,12 +49,37 @@ impl HeadRecipe {
             reads,
             loss,
             init: Init::default(),
+            label_smoothing: 0.0,
+            class_weights: None,
+        }
+    }
+
+    /// Checks what training adds to the loss.
+    fn validate_training(&self) -> Result<()> {
+        let smoothing = f64::from(self.label_smoothing);
+        fields::fraction("network.head.label_smoothing", smoothing)?;
+        let field = "network.head.class_weights";
+        if let Some(weights) = &self.class_weights {
+            weights.validate(field)?;
+        }
+        let set = [
+            ("network.head.label_smoothing", smoothing > 0.0),
+            (field, self.class_weights.is_some()),
+        ];
+        match set.iter().find(|(_, is_set)| *is_set) {
+            Some((field, _)) if !self.loss.takes_classes() => Err(Error::usage(format!(
+                "{field} is set, and network.head.loss is \"{}\"; only the loss \"cross-entropy\" \
+                 has classes: leave out {field}",
+                self.loss.name()
+            ))),
+            _ => Ok(()),
         }
     }
 }
 
 impl NetworkRecipe {
-    /// Returns the network for inputs of `input_size` features and `outputs` classes or values.
+    /// Returns the network for inputs of `input_size` features and `outputs` classes or target
+    /// values, each of which may have several outputs.
     pub(super) fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
         let head = &self.head;
         let network = Network {
@@ -54,7 +87,7 @@ impl NetworkRecipe {
             input: self.input,
             layers: self.layers.clone(),
             head: Head {
-                size: outputs,
+                size: outputs * head.loss.outputs_per_target(),
                 reads: head.reads,
                 loss: head.loss,
                 init: head.init,
@@ -67,6 +100,7 @@ impl NetworkRecipe {
     /// Checks the fields, as a network of an input size that suits them.
     pub(super) fn validate(&self, outputs: usize) -> Result<()> {
         self.validate_inits()?;
+        self.head.validate_training()?;
         let residual = self.layers.first().filter(|layer| layer.residual);
         let input_size = match (self.input, residual) {
             (Input::Embedding { tied: true, .. }, _) => outputs,

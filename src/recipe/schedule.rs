@@ -157,7 +157,9 @@ impl Schedule {
             _ => (usize::MAX, 0.0),
         };
         let lowest = plateaus.lowest.unwrap_or(f64::INFINITY);
-        if loss < lowest * (1.0 - threshold) {
+        // A log-likelihood may be below 0, where lower is farther from 0.
+        let part = if lowest < 0.0 { -threshold } else { threshold };
+        if loss < lowest * (1.0 - part) {
             (plateaus.lowest, plateaus.waited) = (Some(loss), 0);
         } else if patience < usize::MAX {
             plateaus.waited += 1;

@@ -11,7 +11,7 @@ use crate::kernels::{
     CellOptions, LayerStates, Pack, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
     TimeDirection, packed_matrices,
 };
-use crate::network::{Direction, Entry, Input, Layer, Loss, Network, Padding, Reads};
+use crate::network::{Direction, Entry, Input, Layer, Network, Padding, Reads};
 use crate::program::Program;
 use crate::tensor::{Element, Kind, Shape, Tensor};
 
@@ -163,14 +163,16 @@ impl<'a> Layout<'a> {
         let doutputs = self.activation("doutputs", [rows, k]);
         let label_weight = self.activation("weight", [2]);
         let scores = self.activation("scores", [2, rows]);
-        let has_targets = self.network.head.loss == Loss::MeanSquaredError;
-        let targets = has_targets.then(|| self.activation("targets", [rows, k]));
+        let has_targets = !self.network.head.loss.takes_classes();
+        let width = self.network.head.targets();
+        let targets = has_targets.then(|| self.activation("targets", [rows, width]));
         let inputs = self.inputs();
         let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
         let head = HeadTensors {
             outputs,
             labels: self.index("labels", [rows]),
             targets,
+            weights: None,
             label_weight,
             scores,
             doutputs,

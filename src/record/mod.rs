@@ -24,6 +24,7 @@ use crate::kernels::{Call, Columns, Matrix, Recurrence, Tokens};
 use crate::network::{Entry, Input, Network, ParameterRole, Reads};
 use crate::program::{Phase, Program};
 use crate::tensor::Tensor;
+pub use loss::TrainingLoss;
 pub use masks::{Mask, MaskOf};
 use parameters::{DirectionParameters, HeadParameters, find};
 
@@ -73,9 +74,11 @@ pub struct HeadTensors {
     /// `[rows]`: classes, or 0 where there is a target; [`IGNORE`](crate::kernels::IGNORE) where
     /// there is none.
     pub labels: Tensor,
-    /// `[rows, K]`, for the squared error.
+    /// `[rows, K]` values, for a loss of values.
     pub targets: Option<Tensor>,
-    /// `[2]`: one over the number of labels, and the number of labels.
+    /// `[rows]`: the weight of each output in training, if they differ.
+    pub weights: Option<Tensor>,
+    /// `[2]`: one over the number of labels, or over the sum of their weights, and their number.
     pub label_weight: Tensor,
     /// `[2, rows]`: loss of each output, and whether its class is right.
     pub scores: Tensor,

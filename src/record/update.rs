@@ -20,6 +20,9 @@ pub struct RecordedUpdate {
     pub moments: Vec<Moment>,
 }
 
+/// The name of the moving average among the moments.
+const AVERAGE: &str = "average";
+
 /// An optimizer's value per parameter, updated at every step.
 #[derive(Debug, Clone)]
 pub struct Moment {
@@ -43,7 +46,35 @@ impl RecordedUpdate {
     }
 }
 
+impl RecordedUpdate {
+    /// The exponential moving average of the parameters, if it is recorded.
+    pub fn average(&self) -> Option<Tensor> {
+        let mut moments = self.moments.iter();
+        let average = moments.find(|moment| moment.name == AVERAGE);
+        average.map(|moment| moment.tensor)
+    }
+}
+
 impl RecordedNetwork {
+    /// Records, in [`Phase::Update`], the exponential moving average of the parameters with this
+    /// decay, as a moment of the update. The host sets its initial value to the initial parameters.
+    pub fn record_average(&mut self, update: &mut RecordedUpdate, decay: f64) {
+        let (kind, element) = (Kind::Moments, Element::Real);
+        let len = [self.parameters.len()];
+        let average = self.program.buffer(AVERAGE, kind, element, len);
+        update.moments.push(Moment {
+            name: AVERAGE,
+            tensor: average,
+            initial: 0.0,
+        });
+        let call = kernels::Average {
+            parameters: self.parameters,
+            average,
+            decay,
+        };
+        self.program.push(Phase::Update, call);
+    }
+
     /// Records, in [`Phase::Update`], the gradient's norm, its clipping and the optimizer's update.
     /// The loop counts its steps in `control` and writes up to `rows` learning rates at a time.
     ///

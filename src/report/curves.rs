@@ -1,9 +1,10 @@
 //! The curves of one or several runs: loss, accuracy and throughput.
 
 use super::Run;
+use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::html::chart::{self, Chart, ChartKind, ChartSeries, ChartSize};
-use crate::train::EpochMetrics;
+use crate::train::{EpochMetrics, SplitMetrics};
 
 /// A value of an epoch that may be absent.
 type Metric = fn(&EpochMetrics) -> Option<f64>;
@@ -14,7 +15,11 @@ type Metric = fn(&EpochMetrics) -> Option<f64>;
 /// [`Error::Failed`] if no run has an epoch.
 pub fn svg(runs: &[Run]) -> Result<String> {
     let problem = || Error::Failed("nothing to plot: no epoch of these runs is complete".into());
-    chart::paper(&[loss(runs), accuracy(runs)]).ok_or_else(problem)
+    let small = |chart: Chart| Chart {
+        size: ChartSize::Small,
+        ..chart
+    };
+    chart::paper(&[loss(runs), accuracy(runs)].map(small)).ok_or_else(problem)
 }
 
 /// The charts of these runs as HTML, with a legend.
@@ -24,35 +29,125 @@ pub(super) fn html(runs: &[Run]) -> String {
         loss(runs),
         accuracy(runs),
         last_step_loss(runs),
+        further(runs, "balanced accuracy", |metrics| {
+            metrics.balanced_accuracy
+        }),
+        further(runs, "macro F1", |metrics| metrics.macro_f1),
+        further(runs, "RMSE in the units of the data", |metrics| {
+            metrics.rmse
+        }),
+        further(runs, "bits for each token", |metrics| metrics.bits),
         recent_loss(runs),
         throughput(runs),
     ];
     let Some(first) = charts.iter().find(|chart| !chart.series.is_empty()) else {
         return html + "<p>No epoch is complete yet.</p>\n";
     };
-    html += &chart::legend(&first.series);
     let figures: String = charts.iter().map(Chart::figure).collect();
-    html + &format!("<div class=\"charts\">\n{figures}</div>\n")
+    if runs.len() == 1 {
+        html += &chart::legend(&first.series);
+        return html + &format!("<div class=\"charts\">\n{figures}</div>\n");
+    }
+    html += &format!("<p>{}</p>\n", lines_of_several(runs));
+    // One entry for each run: the dashed line of training has its colour.
+    let names = runs.iter().enumerate().map(|(n, run)| ChartSeries {
+        name: run.name.clone(),
+        ..line(n, false, vec![])
+    });
+    html + &chart::legend(&names.collect::<Vec<_>>()) + &figures
 }
 
+/// A sentence on the lines in the charts of several runs.
+fn lines_of_several(runs: &[Run]) -> String {
+    let is_split = |wanted: Split| runs.iter().any(|run| evaluated_split(run) == wanted);
+    let splits = [Split::Validation, Split::Test, Split::Train];
+    let splits: Vec<&str> = splits
+        .into_iter()
+        .filter(|&split| is_split(split))
+        .map(Split::name)
+        .collect();
+    let each = if splits.len() > 1 {
+        ", each as the run has it"
+    } else {
+        ""
+    };
+    let train = if draws_training(runs) && splits != ["train"] {
+        "; dashed: the training split"
+    } else {
+        ""
+    };
+    format!(
+        "Solid: the {} split{each}{train}.",
+        splits.join(", or the ")
+    )
+}
+
+/// The split that the curves of a run's evaluations are of.
+fn evaluated_split(run: &Run) -> Split {
+    run.epochs
+        .last()
+        .map_or(Split::Train, EpochMetrics::monitored_split)
+}
+
+/// Whether the charts have a line of training besides that of an evaluation: not of many runs.
+fn draws_training(runs: &[Run]) -> bool {
+    runs.len() <= MOST_WITH_TRAINING
+}
+
+/// The most runs whose charts have two lines for each.
+const MOST_WITH_TRAINING: usize = 4;
+
 fn loss(runs: &[Run]) -> Chart {
-    let series = both_splits(runs, |each| Some(each.train_loss), |each| each.test_loss);
-    chart_of("loss", "epoch", ChartKind::LogLines, series)
+    let series = both_splits(
+        runs,
+        |each| Some(each.train_loss),
+        |each| each.validation_loss.or(each.test_loss),
+    );
+    chart_of(runs, "loss", "epoch", ChartKind::LogLines, series)
 }
 
 fn accuracy(runs: &[Run]) -> Chart {
-    let series = both_splits(runs, |each| each.train_accuracy, |each| each.test_accuracy);
-    chart_of("accuracy", "epoch", ChartKind::Lines, series)
+    let series = both_splits(
+        runs,
+        |each| each.train_accuracy,
+        |each| each.validation_accuracy.or(each.test_accuracy),
+    );
+    chart_of(runs, "accuracy", "epoch", ChartKind::Lines, series)
 }
 
 fn last_step_loss(runs: &[Run]) -> Chart {
     let series = both_splits(
         runs,
         |each| each.train_last_step_loss,
-        |each| each.test_last_step_loss,
+        |each| each.validation_last_step_loss.or(each.test_last_step_loss),
     );
     let title = "loss at the last step of each sequence";
-    chart_of(title, "epoch", ChartKind::LogLines, series)
+    chart_of(runs, title, "epoch", ChartKind::LogLines, series)
+}
+
+/// A metric of the evaluated split alone.
+fn further(runs: &[Run], title: &str, metric: fn(&SplitMetrics) -> Option<f64>) -> Chart {
+    let series = |(n, run): (usize, &Run)| {
+        let points = run.epochs.iter().filter_map(|each| {
+            let metrics = each.validation_metrics.or(each.test_metrics)?;
+            Some((each.epoch as f64, metric(&metrics)?))
+        });
+        ChartSeries {
+            name: series_name(runs, run, evaluated_split(run).name()),
+            ..line(if runs.len() == 1 { 1 } else { n }, false, points.collect())
+        }
+    };
+    let series = runs.iter().enumerate().map(series).collect();
+    chart_of(runs, title, "epoch", ChartKind::Lines, series)
+}
+
+fn line(colour: usize, dashed: bool, points: Vec<(f64, f64)>) -> ChartSeries {
+    ChartSeries {
+        name: String::new(),
+        colour,
+        dashed,
+        points,
+    }
 }
 
 fn recent_loss(runs: &[Run]) -> Chart {
@@ -64,47 +159,59 @@ fn recent_loss(runs: &[Run]) -> Chart {
     };
     let series = training_alone(runs, points);
     let title = "mean loss of the most recent updates";
-    chart_of(title, "update", ChartKind::LogLines, series)
+    chart_of(runs, title, "update", ChartKind::LogLines, series)
 }
 
 fn throughput(runs: &[Run]) -> Chart {
     let speed: Metric = |each| Some(each.sequences_per_second).filter(|speed| *speed > 0.0);
     let series = training_alone(runs, |run| over_epochs(run, speed));
     let title = "training throughput, sequences per second";
-    chart_of(title, "epoch", ChartKind::Lines, series)
+    chart_of(runs, title, "epoch", ChartKind::Lines, series)
 }
 
-fn chart_of(title: &str, x: &'static str, kind: ChartKind, series: Vec<ChartSeries>) -> Chart {
+/// Small charts of a single run, large ones of several.
+fn chart_of(
+    runs: &[Run],
+    title: &str,
+    x: &'static str,
+    kind: ChartKind,
+    series: Vec<ChartSeries>,
+) -> Chart {
     let not_empty = |series: &ChartSeries| !series.points.is_empty();
     Chart {
         title: title.into(),
         x,
         kind,
-        size: ChartSize::Small,
+        size: if runs.len() == 1 {
+            ChartSize::Small
+        } else {
+            ChartSize::Large
+        },
         series: series.into_iter().filter(not_empty).collect(),
     }
 }
 
-/// The training split, dashed, and the test split of each run. The splits of a single run have
-/// different colours; of several runs each run has its colour.
-fn both_splits(runs: &[Run], train: Metric, test: Metric) -> Vec<ChartSeries> {
+/// The training split, dashed, and the validation or test split of each run. The splits of a single
+/// run have different colours; of several runs each run has its colour.
+fn both_splits(runs: &[Run], train: Metric, evaluated: Metric) -> Vec<ChartSeries> {
     let splits_of = |(n, run): (usize, &Run)| {
-        let train_colour = if runs.len() == 1 { 0 } else { n };
-        let test_colour = if runs.len() == 1 { 1 } else { n };
-        [
-            ChartSeries {
-                name: series_name(runs, run, "train"),
-                colour: train_colour,
-                dashed: true,
-                points: over_epochs(run, train),
-            },
-            ChartSeries {
-                name: series_name(runs, run, "test"),
-                colour: test_colour,
-                dashed: false,
-                points: over_epochs(run, test),
-            },
-        ]
+        let colours = if runs.len() == 1 { [0, 1] } else { [n, n] };
+        let evaluated_points = over_epochs(run, evaluated);
+        let is_alone = evaluated_points.is_empty();
+        let training = ChartSeries {
+            name: series_name(runs, run, "train"),
+            ..line(
+                colours[0],
+                runs.len() == 1 || !is_alone,
+                over_epochs(run, train),
+            )
+        };
+        let evaluated = ChartSeries {
+            name: series_name(runs, run, evaluated_split(run).name()),
+            ..line(colours[1], false, evaluated_points)
+        };
+        let draws = is_alone || draws_training(runs);
+        draws.then_some(training).into_iter().chain([evaluated])
     };
     runs.iter().enumerate().flat_map(splits_of).collect()
 }

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::data::Split;
 use crate::recipe::Recipe;
-use crate::train::EpochMetrics;
+use crate::train::{EpochMetrics, Scores, SplitMetrics, TestMetrics};
 
 pub use curves::svg;
 pub use page::{comparison, page};
@@ -28,6 +29,8 @@ pub struct Run {
     pub devices: Vec<String>,
     /// The metrics of each epoch, in order.
     pub epochs: Vec<EpochMetrics>,
+    /// The scores of the finished model on the test split, where a validation split has chosen it.
+    pub tested: Option<TestMetrics>,
     /// With `report_every` in the recipe: the number of updates, and the mean loss of those since
     /// the previous entry.
     pub reports: Vec<(usize, f64)>,
@@ -67,9 +70,12 @@ impl Run {
     pub fn new(name: &str, recipe: Recipe, devices: Vec<String>, metrics: &str) -> Run {
         // A resumed run may repeat an epoch: the last line counts.
         let (mut epochs, mut reports) = (BTreeMap::new(), BTreeMap::new());
+        let mut tested = None;
         for line in metrics.lines() {
             if let Ok(metrics) = serde_json::from_str::<EpochMetrics>(line) {
                 epochs.insert(metrics.epoch, metrics);
+            } else if let Ok(metrics) = serde_json::from_str::<TestMetrics>(line) {
+                tested = Some(metrics);
             } else if let Ok(line) = serde_json::from_str::<Value>(line)
                 && let (Some(step), Some(loss)) = (line["step"].as_u64(), line["loss"].as_f64())
             {
@@ -81,6 +87,7 @@ impl Run {
             recipe,
             devices,
             epochs: epochs.into_values().collect(),
+            tested,
             reports: reports.into_iter().collect(),
         }
     }
@@ -95,6 +102,27 @@ impl Run {
             a.monitored_loss().total_cmp(&b.monitored_loss())
         };
         self.epochs.iter().min_by(by_loss)
+    }
+
+    /// The scores of the model on the test split, and its further metrics: those of the end of the
+    /// run where a validation split has chosen the model, else those of its epoch.
+    pub fn test_scores(&self) -> Option<(Scores, Option<SplitMetrics>)> {
+        let kept = self.kept()?;
+        match &self.tested {
+            Some(tested) => {
+                let is_own = tested.epoch == kept.epoch;
+                is_own.then(|| (tested.scores(), tested.test_metrics))
+            }
+            None => Some((kept.test_scores()?, kept.test_metrics)),
+        }
+    }
+
+    /// The split that early stopping, the best epoch or plateaus were decided by; `None` if the
+    /// recipe has none of them.
+    pub fn chosen_by(&self) -> Option<Split> {
+        let chooses = !self.recipe.choosing_fields().is_empty();
+        let kept = self.kept().filter(|_| chooses);
+        kept.map(EpochMetrics::monitored_split)
     }
 
     /// The median over the epochs for which the throughput is known, in sequences per second.

@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::recipe::Recipe;
 use crate::train::checkpoint::{Checkpoint, MetricsMark};
 use crate::train::checkpoints::Checkpoints;
-use crate::train::{EpochMetrics, LossReport};
+use crate::train::{EpochMetrics, LossReport, SplitMetrics, TestMetrics};
 
 /// The model's file.
 pub const MODEL: &str = "model.safetensors";
@@ -242,6 +242,11 @@ impl RunDirectory {
         }
     }
 
+    /// Adds the line of the finished model's scores on the test split.
+    pub fn record_test(&mut self, metrics: &TestMetrics) {
+        self.metrics.record(metrics);
+    }
+
     /// Appends the scalars that have a value.
     fn record_events(&mut self, step: usize, values: &[(&str, Option<f64>)]) {
         if let Some(events) = &mut self.events {
@@ -273,7 +278,12 @@ impl RunDirectory {
 }
 
 /// The scalars of an epoch for TensorBoard.
-fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 11] {
+fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 15] {
+    let further = |metrics: &Option<SplitMetrics>| metrics.unwrap_or_default();
+    let (validation, test) = (
+        further(&metrics.validation_metrics),
+        further(&metrics.test_metrics),
+    );
     [
         ("loss/train", Some(metrics.train_loss)),
         ("loss/validation", metrics.validation_loss),
@@ -287,6 +297,10 @@ fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 11] {
             metrics.validation_last_step_loss,
         ),
         ("last_step_loss/test", metrics.test_last_step_loss),
+        ("balanced_accuracy/validation", validation.balanced_accuracy),
+        ("balanced_accuracy/test", test.balanced_accuracy),
+        ("macro_f1/validation", validation.macro_f1),
+        ("macro_f1/test", test.macro_f1),
         ("bits/test", metrics.test_bits),
         ("sequences_per_second", Some(metrics.sequences_per_second)),
     ]

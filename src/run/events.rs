@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::backend::OpenDevice;
 use crate::error::{Error, Result};
-use crate::train::{Event, Trainer};
+use crate::train::{Event, TestMetrics, Trainer};
 
 /// An event of a run.
 #[non_exhaustive]
@@ -16,6 +16,8 @@ pub enum RunEvent<'a> {
         event: Event<'a>,
         device: &'a OpenDevice,
     },
+    /// The scores of the finished model on the test split, where a validation split has chosen it.
+    Tested(&'a TestMetrics),
     /// A problem that does not end the run, or the end of such a problem.
     Warning(RunWarning),
 }

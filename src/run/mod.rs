@@ -39,7 +39,10 @@ use crate::profile::Machine;
 use crate::recipe::Recipe;
 #[cfg(feature = "report")]
 use crate::report;
-use crate::train::{BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, Position, Trainer};
+use crate::train::{
+    BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, Position, Scores, TestMetrics,
+    Trainer,
+};
 use saver::Saver;
 
 /// Restarts in a row from the same checkpoint before a run gives up.
@@ -97,6 +100,8 @@ pub struct TrainingRun {
     /// `None` after an error for which the device could not be loaded again.
     trainer: Option<Trainer>,
     saver: Saver,
+    /// The scores of the finished model on the test split, where a validation split has chosen it.
+    tested: Option<TestMetrics>,
 }
 
 impl TrainingRun {
@@ -121,6 +126,7 @@ impl TrainingRun {
             options,
             trainer: Some(trainer),
             saver,
+            tested: None,
         })
     }
 
@@ -155,10 +161,12 @@ impl TrainingRun {
             options,
             trainer: Some(trainer),
             saver,
+            tested: None,
         })
     }
 
-    /// Trains to the end, saves checkpoints when they are due, and finally the model. After the
+    /// Trains to the end, saves checkpoints when they are due, and finally the model. With a
+    /// validation split, the finished model is then scored once on the test split. After the
     /// driver has dropped work, and after a lost device that can be opened again, it continues from
     /// the newest checkpoint.
     ///
@@ -235,8 +243,34 @@ impl TrainingRun {
             self.saver.model_is_due();
         }
         self.saver.finish(trainer, stop, observer)?;
+        if ending != Ending::Interrupted {
+            self.test(observer)?;
+        }
         self.saver.check_saved()?;
         Ok(ending)
+    }
+
+    /// Scores the finished model on the test split, where a validation split has chosen it.
+    fn test(&mut self, observer: &mut RunObserver) -> Result<()> {
+        let (saver, device, stop) = (&mut self.saver, &self.device, &self.options.stop);
+        let trainer = self.trainer.as_mut().ok_or_else(no_trainer)?;
+        let tested = trainer.test(&mut |trainer, event| {
+            let flow = observer(RunEvent::Training {
+                trainer,
+                event,
+                device,
+            })?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(flow)
+        })?;
+        if let Some(tested) = &tested {
+            saver.record_test(tested, stop, observer)?;
+            let _ = observer(RunEvent::Tested(tested))?;
+        }
+        self.tested = tested;
+        Ok(())
     }
 
     /// Whether the run can continue from its newest checkpoint after `error`.
@@ -287,7 +321,7 @@ impl TrainingRun {
     /// # Errors
     /// [`Error::Failed`] where a linear regression cannot be computed.
     pub fn compare(&self) -> Result<Option<BaselineComparison>> {
-        BaselineComparison::of_run(&self.recipe.data, &self.data, self.kept_epoch())
+        BaselineComparison::of_run(&self.recipe, &self.data, self.test_scores())
     }
 
     /// Writes the report page and frees the device. Returns the page's path.
@@ -306,10 +340,22 @@ impl TrainingRun {
         directory.write_report(&report::page(&run, &details))
     }
 
+    /// The scores of the model on the test split: at the end of the run where a validation split has
+    /// chosen it, else those of its epoch.
+    pub fn test_scores(&self) -> Option<Scores> {
+        let tested = self.tested.as_ref().map(TestMetrics::scores);
+        tested.or_else(|| self.kept_epoch()?.test_scores())
+    }
+
     /// The epoch that the model comes from: the best one where the recipe keeps it, else the last.
     pub fn kept_epoch(&self) -> Option<&EpochMetrics> {
         let trainer = self.trainer.as_ref()?;
         trainer.best().or(trainer.position().last.as_ref())
+    }
+
+    /// The recipe that is trained.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// The current position of the run.

@@ -23,8 +23,7 @@ pub fn details(
         Some(test) => (Split::Test, test),
         None => (Split::Train, &data.train),
     };
-    let in_time = model.recipe.data.source().is_in_time_order();
-    let predictions = SplitPredictions::new(model, tested, split, in_time, device);
+    let predictions = SplitPredictions::new(model, tested, &data.fitted(), split, device);
     let remarks = comparison.map(BaselineComparison::remarks);
     let notes = data.class_notes().into_iter().chain(data.notes.clone());
     RunDetails {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{CheckpointRecipe, Recipe};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::checkpoints::Checkpoints;
-use crate::train::{Event, Trainer};
+use crate::train::{Event, TestMetrics, Trainer};
 
 /// Writes metrics, checkpoints and model of a run when they are due. While the disk cannot be
 /// written, the run continues and the saver tries again.
@@ -184,18 +184,46 @@ impl Saver {
         Ok(())
     }
 
-    /// Writes what is not written yet, at the end of a run. Waits for a disk that cannot be
-    /// written, unless the run was stopped or its directory is gone.
+    /// Writes what is not written yet, at the end of a run; see [`Saver::until_written`].
     pub(super) fn finish(
         &mut self,
         trainer: &mut Trainer,
         stop: &AtomicBool,
         observer: &mut RunObserver,
     ) -> Result<()> {
+        if self.model_is_due || self.is_failing {
+            self.until_written(stop, observer, |saver| saver.write(trainer))?;
+        }
+        Ok(())
+    }
+
+    /// Appends the scores of the finished model, after the last checkpoint: a run that is resumed
+    /// scores its own end.
+    pub(super) fn record_test(
+        &mut self,
+        metrics: &TestMetrics,
+        stop: &AtomicBool,
+        observer: &mut RunObserver,
+    ) -> Result<()> {
+        self.directory.record_test(metrics);
+        self.until_written(stop, observer, |saver| saver.directory.sync())
+    }
+
+    /// Calls `write` until it succeeds. Waits for a disk that cannot be written, unless the run was
+    /// stopped or its directory is gone.
+    fn until_written(
+        &mut self,
+        stop: &AtomicBool,
+        observer: &mut RunObserver,
+        mut write: impl FnMut(&mut Saver) -> Result<()>,
+    ) -> Result<()> {
         let start = Instant::now();
-        while self.model_is_due || self.is_failing {
-            match self.write(trainer) {
-                Ok(()) => self.is_failing = false,
+        loop {
+            match write(self) {
+                Ok(()) => {
+                    self.is_failing = false;
+                    return Ok(());
+                }
                 Err(error)
                     if stop.load(Ordering::Relaxed)
                         || start.elapsed() > Self::PATIENCE
@@ -210,6 +238,5 @@ impl Saver {
                 }
             }
         }
-        Ok(())
     }
 }

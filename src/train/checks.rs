@@ -1,6 +1,6 @@
 //! Checks of data against the network.
 
-use crate::data::{Dataset, Inputs, Targets};
+use crate::data::{Dataset, Inputs, MISSING, Targets};
 use crate::error::{Error, Result};
 use crate::network::{Loss, Network, Reads};
 
@@ -40,25 +40,43 @@ fn check_inputs(network: &Network, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
+/// Returns an error for a loss that does not take these targets.
+fn check_loss(loss: Loss, targets: &Targets) -> Result<()> {
+    let (has_classes, values) = match targets {
+        Targets::Classes { .. } => (true, &[][..]),
+        Targets::Values { values, .. } => (false, &values[..]),
+    };
+    if has_classes != loss.takes_classes() {
+        let (has, needs) = if has_classes {
+            ("classes", "\"cross-entropy\"")
+        } else {
+            ("values", "one of values, such as \"mean-squared-error\"")
+        };
+        return Err(Error::data(format!(
+            "the targets are {has}, so the head's loss must be {needs}; it is \"{}\"",
+            loss.name()
+        )));
+    }
+    let is_label = |value: &f32| (0.0..=1.0).contains(value) || *value == MISSING;
+    match values.iter().find(|value| !is_label(value)) {
+        Some(value) if loss.takes_labels() => Err(Error::data(format!(
+            "a target is {value}, and the head's loss is \"binary-cross-entropy\", so targets must \
+             be 0 or 1 (or a probability between them)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
     let head = &network.head;
     let outputs = data.targets.outputs();
-    if outputs != head.size {
+    if outputs != head.targets() {
         return Err(Error::data(format!(
-            "the data have {outputs} classes or target values, but the network has {} outputs",
-            head.size
+            "the data have {outputs} classes or target values, but the network has outputs for {}",
+            head.targets()
         )));
     }
-    let fitting = match &data.targets {
-        Targets::Classes { .. } => Loss::CrossEntropy,
-        Targets::Values { .. } => Loss::MeanSquaredError,
-    };
-    if head.loss != fitting {
-        return Err(Error::data(format!(
-            "the network's loss is {:?}, but these targets need {fitting:?}",
-            head.loss
-        )));
-    }
+    check_loss(head.loss, &data.targets)?;
     let per_step = data.targets.per_step();
     if per_step != (head.reads == Reads::Every) {
         let (has, reads) = if per_step {

@@ -89,6 +89,10 @@ fn checksums(data: &Dataset) -> Result<[u32; 2]> {
     }
     sum.update(targets);
     sum.update(bytemuck::cast_slice(lengths));
+    // Nothing without weights, as in earlier files.
+    sum.update(bytemuck::cast_slice(
+        data.weights.as_deref().unwrap_or_default(),
+    ));
     let contents = sum.sum();
     for size in [
         data.count,

@@ -1,12 +1,12 @@
 //! A model's error compared with baselines, which need no network.
 
-use super::EpochMetrics;
 use super::scores::{Scores, loss_text};
 use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Splits};
 use crate::error::Result;
-use crate::recipe::DataRecipe;
+use crate::network::Loss;
+use crate::recipe::{DataRecipe, Recipe};
 
 /// The most frequent class of the training split as the answer for every sequence.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,19 +31,22 @@ pub struct BaselineComparison {
 }
 
 impl BaselineComparison {
-    /// Compares a model that has these `scores` on `data` with baselines that are fitted to
-    /// `train`, the model's own training split. Without it there are no baselines.
+    /// Compares a model of this loss that has these `scores` on `data` with baselines that are fitted
+    /// to `train`, the model's own training split. Without it there are no baselines.
     ///
     /// # Errors
     /// [`Error::Failed`](crate::error::Error::Failed) where a linear regression cannot be computed.
     pub fn new(
         recipe: &DataRecipe,
+        loss: Loss,
         preparation: &Preparation,
         train: Option<&Dataset>,
         data: &Dataset,
         scores: &Scores,
     ) -> Result<BaselineComparison> {
         let unit = match (&preparation.targets[..], data.targets.outputs()) {
+            // Only a squared error has a root in these units.
+            _ if loss != Loss::MeanSquaredError => None,
             (&[normal], _) => Some(normal.deviation),
             ([], 1) => Some(1.0),
             _ => None,
@@ -51,7 +54,7 @@ impl BaselineComparison {
         let baselines = match train {
             Some(train) => {
                 let forecast = recipe.source().forecast();
-                baselines::of_values(train, data, forecast.as_ref(), preparation)?
+                baselines::of_values_by(loss, train, data, forecast.as_ref(), preparation)?
             }
             None => vec![],
         };
@@ -68,24 +71,23 @@ impl BaselineComparison {
         })
     }
 
-    /// Compares the model of a run, which is that of the epoch `kept`, on the test split; `None`
-    /// without a test split, and before an epoch is done.
+    /// Compares the model of a run, which has these scores on the test split; `None` without a test
+    /// split, and before it is scored.
     ///
     /// # Errors
     /// Those of [`BaselineComparison::new`].
     pub fn of_run(
-        recipe: &DataRecipe,
+        recipe: &Recipe,
         data: &Splits,
-        kept: Option<&EpochMetrics>,
+        scores: Option<Scores>,
     ) -> Result<Option<BaselineComparison>> {
-        let Some(scores) = kept.and_then(EpochMetrics::test_scores) else {
+        let (Some(scores), Some(test)) = (scores, &data.test) else {
             return Ok(None);
         };
-        let Some(test) = &data.test else {
-            return Ok(None);
-        };
-        let train = data.fitted();
-        BaselineComparison::new(recipe, &data.preparation, Some(&train), test, &scores).map(Some)
+        let (loss, preparation, train) =
+            (recipe.network.head.loss, &data.preparation, data.fitted());
+        BaselineComparison::new(&recipe.data, loss, preparation, Some(&train), test, &scores)
+            .map(Some)
     }
 
     /// The root of a mean squared error in the data's own units; where there is one target.

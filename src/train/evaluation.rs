@@ -8,6 +8,7 @@ use ndarray::Array2;
 
 use super::checks::check_data;
 use super::feed::{Feed, StepRunner};
+use super::output_metrics::OutputCollector;
 use super::position::Totals;
 use super::recording::{check_fits, load_or_stream, record_evaluation};
 use super::scores::Scores;
@@ -19,8 +20,9 @@ use crate::data::{Dataset, Split, Splits, Targets, absent_classes};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::messages::shown_path;
+use crate::metrics::{OutputMetrics, TextMetrics};
 use crate::model::Model;
-use crate::network::{Loss, Network};
+use crate::network::Network;
 use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind};
@@ -39,6 +41,8 @@ pub struct Evaluation {
     /// `[K, K]`: labelled outputs by true class (row) and predicted class (column), where there are
     /// at most [`Tally::LARGEST_CONFUSION`] classes.
     pub confusion: Option<Array2<u32>>,
+    /// Metrics of the outputs; `None` for more than [`Tally::LARGEST_CONFUSION`] classes.
+    pub metrics: Option<OutputMetrics>,
     pub sequences: usize,
     pub sequences_per_second: f64,
     pub seconds: f64,
@@ -141,7 +145,7 @@ impl EvaluationData {
             path,
             split,
             preparation,
-            outputs: model.network.head.size,
+            outputs: model.network.head.targets(),
         })?;
         let (data, mut notes) = (labelled.data, labelled.notes);
         let name = match labelled.split {
@@ -217,12 +221,27 @@ pub fn evaluate_on(
     batch_size: usize,
     device: &OpenDevice,
 ) -> Result<Evaluation> {
+    evaluate_beside(model, data, None, batch_size, device)
+}
+
+/// [`evaluate_on`] for a model whose training split is `train`: then a forecast has MASE too.
+///
+/// # Errors
+/// Those of [`evaluate`].
+pub fn evaluate_beside(
+    model: &Model,
+    data: &Dataset,
+    train: Option<&Dataset>,
+    batch_size: usize,
+    device: &OpenDevice,
+) -> Result<Evaluation> {
     check_data(&model.network, data)?;
     let batch_size = batch_size.min(data.count);
+    let mut collector = OutputCollector::new(model, data, train);
     let mut evaluator = Evaluator::load(model, data, batch_size, device)?;
     evaluator.write(model, data)?;
     let start = Instant::now();
-    let totals = evaluator.play(data)?;
+    let totals = evaluator.play(data, collector.as_mut())?;
     if totals.is_empty() {
         return Err(Error::data(
             "no output of the data has a target: every label is negative or every target value is \
@@ -238,7 +257,12 @@ pub fn evaluate_on(
              training data"
         )));
     }
+    let metrics = match &model.preparation.vocabulary {
+        Some(_) => Some(OutputMetrics::Text(TextMetrics::of(totals.loss()))),
+        None => collector.and_then(OutputCollector::finish),
+    };
     Ok(Evaluation {
+        metrics,
         loss: totals.loss(),
         accuracy: matches!(data.targets, Targets::Classes { .. }).then(|| totals.accuracy()),
         last_step_loss: totals.last_step_loss(&model.network, &evaluator.feed),
@@ -263,7 +287,7 @@ fn first_not_finite(
         let half = data.select(&(start..middle).collect::<Vec<_>>());
         let mut evaluator = Evaluator::load(model, &half, batch_size.min(half.count), device)?;
         evaluator.write(model, &half)?;
-        if evaluator.play(&half)?.loss().is_finite() {
+        if evaluator.play(&half, None)?.loss().is_finite() {
             start = middle;
         } else {
             end = middle;
@@ -298,7 +322,7 @@ impl Evaluator {
                 RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
             let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
             record_evaluation(&mut network, Phase::Evaluate);
-            let tally = record_tally(&mut network);
+            let tally = record_tally(&mut network, Phase::Evaluate);
             feed.record_end(&mut network, Phase::Evaluate, None);
             check_fits(&network.program, device)?;
             Ok(Evaluator {
@@ -323,17 +347,57 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Evaluates all the data.
-    fn play(&mut self, data: &Dataset) -> Result<Totals> {
-        let mut runner = StepRunner {
+    /// Evaluates all the data. With a collector, the outputs of each step are read.
+    fn play(
+        &mut self,
+        data: &Dataset,
+        mut collector: Option<&mut OutputCollector>,
+    ) -> Result<Totals> {
+        let most_steps = if collector.is_some() { 1 } else { usize::MAX };
+        let labels = collector.as_ref().map_or(vec![], |_| data.labels());
+        let mut progress = EvaluationProgress::begin(&mut self.runner(data))?;
+        loop {
+            let at = self.feed.done();
+            let advanced = progress.advance(&mut self.runner(data), most_steps)?;
+            if advanced.is_none() {
+                return Ok(progress.totals);
+            }
+            if let Some(collector) = &mut collector {
+                self.collect(data, &labels, at, collector)?;
+            }
+        }
+    }
+
+    fn runner<'a>(&'a mut self, data: &'a Dataset) -> StepRunner<'a> {
+        StepRunner {
             feed: &mut self.feed,
             data,
             executor: self.executor.as_mut(),
             phases: &[Phase::Evaluate],
-        };
-        let mut progress = EvaluationProgress::begin(&mut runner)?;
-        while progress.advance(&mut runner)?.is_some() {}
-        Ok(progress.totals)
+        }
+    }
+
+    /// Reads the outputs of step `at` of the pass and adds them to the collector.
+    fn collect(
+        &mut self,
+        data: &Dataset,
+        labels: &[u32],
+        at: usize,
+        collector: &mut OutputCollector,
+    ) -> Result<()> {
+        let outputs = self.executor.read(&self.network.head.outputs)?;
+        let (batch, chunks) = (self.network.batch, self.feed.chunks());
+        let classes = self.network.network.head.size;
+        let first_sequence = at / chunks * batch;
+        let first_step = at % chunks * self.network.steps;
+        // Rows are [T, B], or [B] where the head reads the last step.
+        for (row, outputs) in outputs.chunks_exact(classes).enumerate() {
+            let (n, t) = (first_sequence + row % batch, first_step + row / batch);
+            if n < data.count && t < data.steps {
+                collector.add(data, labels, (n, t), outputs.iter().copied());
+            }
+        }
+        Ok(())
     }
 
     /// The ranks `[K]`, where they are counted.
@@ -355,11 +419,11 @@ impl Evaluator {
     }
 }
 
-/// Records, in [`Phase::Evaluate`], the counts of ranks and of the confusion matrix, where the
-/// network classifies.
-fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
+/// Records, in `phase`, the counts of ranks and of the confusion matrix, where the network
+/// classifies.
+pub(super) fn record_tally(network: &mut RecordedNetwork, phase: Phase) -> Option<Tally> {
     let Network { head, .. } = &network.network;
-    if head.loss != Loss::CrossEntropy {
+    if !head.loss.takes_classes() {
         return None;
     }
     let classes = head.size;
@@ -378,7 +442,7 @@ fn record_tally(network: &mut RecordedNetwork) -> Option<Tally> {
         ranks: counts("ranks", [classes, 1]),
         classes,
     };
-    program.push(Phase::Evaluate, tally.clone());
+    program.push(phase, tally.clone());
     Some(tally)
 }
 
@@ -396,13 +460,17 @@ impl EvaluationProgress {
         })
     }
 
-    /// Plays the next steps. Returns the sequences that are done, or `None` where all of them were
-    /// done before.
-    pub(super) fn advance(&mut self, runner: &mut StepRunner) -> Result<Option<usize>> {
+    /// Plays the next steps, at most `most`. Returns the sequences that are done, or `None` where
+    /// all of them were done before.
+    pub(super) fn advance(
+        &mut self,
+        runner: &mut StepRunner,
+        most: usize,
+    ) -> Result<Option<usize>> {
         if runner.feed.done() == runner.feed.steps() {
             return Ok(None);
         }
-        let count = runner.next_count(usize::MAX);
+        let count = runner.next_count(most);
         let records = runner.play(count)?;
         records.iter().for_each(|record| self.totals.add(record));
         Ok(Some(runner.feed.finished(runner.feed.done())))

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use super::Trainer;
-use super::scores::Scores;
+use super::scores::{Scores, SplitMetrics};
+use crate::data::Split;
 use crate::error::Result;
 
 /// An event of training.
@@ -79,6 +80,8 @@ pub struct EpochMetrics {
     /// Mean over the outputs at the last step of each sequence, where the head reads every step. A
     /// forecast is judged by it.
     pub train_last_step_loss: Option<f64>,
+    /// On the test split, where there is one and no validation split: with a validation split, the
+    /// test split is scored once, at the end of the run, as [`TestMetrics`].
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
     pub test_last_step_loss: Option<f64>,
@@ -92,6 +95,12 @@ pub struct EpochMetrics {
     /// The test loss in bits for each character, byte or word of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_bits: Option<f64>,
+    /// Further metrics on the validation split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_metrics: Option<SplitMetrics>,
+    /// Further metrics on the test split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_metrics: Option<SplitMetrics>,
     /// In training; 0 for an epoch before a resume.
     pub sequences_per_second: f64,
     /// Training and evaluation together; 0 for an epoch before a resume.
@@ -104,6 +113,23 @@ impl EpochMetrics {
     pub fn monitored_loss(&self) -> f64 {
         let evaluated = self.validation_loss.or(self.test_loss);
         evaluated.unwrap_or(self.train_loss)
+    }
+
+    /// The split that [`EpochMetrics::monitored_loss`] is of.
+    pub fn monitored_split(&self) -> Split {
+        if self.validation_loss.is_some() {
+            Split::Validation
+        } else if self.test_loss.is_some() {
+            Split::Test
+        } else {
+            Split::Train
+        }
+    }
+
+    /// The scores on the split that the loss is monitored on.
+    pub fn monitored_scores(&self) -> Scores {
+        let evaluated = self.validation_scores().or_else(|| self.test_scores());
+        evaluated.unwrap_or_else(|| self.train_scores())
     }
 
     /// The scores on the validation split, where there is one.
@@ -131,6 +157,42 @@ impl EpochMetrics {
             accuracy: self.test_accuracy,
             last_step_loss: self.test_last_step_loss,
         })
+    }
+}
+
+/// The scores of the finished model on the test split, where a validation split has chosen it: one
+/// line of `metrics.jsonl`, after those of the epochs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestMetrics {
+    /// Always `test`.
+    pub split: TestSplitName,
+    /// The epoch whose parameters are the model, from 1.
+    pub epoch: usize,
+    pub test_loss: f64,
+    pub test_accuracy: Option<f64>,
+    pub test_last_step_loss: Option<f64>,
+    /// The test loss in bits for each character, byte or word of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_bits: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_metrics: Option<SplitMetrics>,
+}
+
+/// The name of the split in a line of [`TestMetrics`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TestSplitName {
+    Test,
+}
+
+impl TestMetrics {
+    /// Loss and accuracy.
+    pub fn scores(&self) -> Scores {
+        Scores {
+            loss: self.test_loss,
+            accuracy: self.test_accuracy,
+            last_step_loss: self.test_last_step_loss,
+        }
     }
 }
 

@@ -13,18 +13,22 @@ mod diagnose;
 mod evaluation;
 mod events;
 pub(crate) mod feed;
+pub(crate) mod output_metrics;
 mod position;
 mod recording;
 mod scores;
 mod trainer;
+mod weights;
 
 pub use checksums::{DataChecksums, SplitChecksums};
 pub use comparison::{BaselineComparison, MajorityBaseline};
 pub use diagnose::{Diagnosis, Finding, NotFiniteValues};
-pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_on};
-pub use events::{Ending, EpochMetrics, Event, LossReport, Observer, Progress};
+pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_beside, evaluate_on};
+pub use events::{
+    Ending, EpochMetrics, Event, LossReport, Observer, Progress, TestMetrics, TestSplitName,
+};
 pub use position::Position;
-pub use scores::{Scores, loss_text};
+pub use scores::{Scores, SplitMetrics, loss_text};
 pub use trainer::Trainer;
 
 use std::ops::ControlFlow;

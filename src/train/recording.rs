@@ -5,21 +5,31 @@ use crate::backend::executor::Executor;
 use crate::backend::tuning::Tuning;
 use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
+use crate::kernels::Tally;
 use crate::network::Network;
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
 use crate::record::update::RecordedUpdate;
-use crate::record::{Gradients, RecordedNetwork};
+use crate::record::{Gradients, RecordedNetwork, TrainingLoss};
 use crate::tensor::Kind;
+use crate::train::evaluation::record_tally;
 use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
+use crate::train::weights::TargetWeights;
 
 /// A recipe's training step and evaluation, recorded.
 pub(super) struct Recording {
     pub(super) network: RecordedNetwork,
     pub(super) update: RecordedUpdate,
     pub(super) train: Feed,
-    pub(super) test: Option<Feed>,
-    pub(super) validation: Option<Feed>,
+    pub(super) test: Option<RecordedSplit>,
+    pub(super) validation: Option<RecordedSplit>,
+}
+
+/// A split's evaluation, recorded.
+pub(super) struct RecordedSplit {
+    pub(super) feed: Feed,
+    /// Counts of classes, where there are classes and at most [`Tally::LARGEST_CONFUSION`].
+    pub(super) tally: Option<Tally>,
 }
 
 impl Recording {
@@ -42,11 +52,17 @@ impl Recording {
         let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
         let batch = recipe.batch_size.min(train.count);
         let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
+        let weights = TargetWeights::of(recipe, data)?;
+        if weights.is_some() {
+            network.add_weights();
+        }
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
+        let feed = feed.with_weights(weights);
         let update = record_step(&mut network, recipe, &feed);
+        let has_counts = data.preparation.vocabulary.is_none();
         let mut record = |data: Option<&Dataset>, phase, bytes| {
             let data = data?;
-            Some(record_split(&mut network, phase, data, bytes))
+            Some(record_split(&mut network, phase, data, bytes, has_counts))
         };
         let [test, validation] = evaluated;
         let test = record(test, Phase::Evaluate, test_bytes).transpose()?;
@@ -102,25 +118,37 @@ impl Recording {
 fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> RecordedUpdate {
     network.draw_masks(recipe.seed, feed.control());
     network.forward(Phase::Forward);
-    network.loss(Phase::Forward);
+    network.training_loss(TrainingLoss {
+        label_smoothing: recipe.network.head.label_smoothing,
+    });
     network.backward();
     let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
-    let update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
+    let mut update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
+    if let Some(decay) = recipe.ema {
+        network.record_average(&mut update, decay);
+    }
     feed.record_end(network, Phase::Update, Some(update.norm));
     update
 }
 
-/// Records the evaluation of a split.
+/// Records the evaluation of a split, and the counts of its classes if they are wanted.
 fn record_split(
     network: &mut RecordedNetwork,
     phase: Phase,
     data: &Dataset,
     bytes: Option<u64>,
-) -> Result<Feed> {
+    has_counts: bool,
+) -> Result<RecordedSplit> {
     let feed = Feed::record(network, phase, data, bytes)?;
     record_evaluation(network, phase);
+    let is_small = network.network.head.size <= Tally::LARGEST_CONFUSION;
+    let tally = if has_counts && is_small {
+        record_tally(network, phase)
+    } else {
+        None
+    };
     feed.record_end(network, phase, None);
-    Ok(feed)
+    Ok(RecordedSplit { feed, tally })
 }
 
 /// Records outputs and loss of an evaluation.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Loss and accuracy on a split. Displayed as `loss 0.1234 accuracy 0.9512 last step 2.345e-4`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
@@ -25,9 +27,38 @@ impl fmt::Display for Scores {
     }
 }
 
-/// A loss with four digits; a loss below 0.01, as squared errors often are, in scientific notation.
+/// Further metrics on a split that need no second pass over it; those that do not apply are absent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SplitMetrics {
+    /// The mean recall of the classes that occur.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balanced_accuracy: Option<f64>,
+    /// The mean F1 of the classes that occur or are predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<f64>,
+    /// The root of the mean squared error in the units of the data, at the last step of each
+    /// sequence where there is a target at every step; of one target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rmse: Option<f64>,
+    /// Of a text: e to the power of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
+    /// Of a text: the loss in bits for each character, byte or word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<f64>,
+}
+
+impl SplitMetrics {
+    /// The metrics, if there is any.
+    pub(super) fn non_empty(self) -> Option<SplitMetrics> {
+        (self != SplitMetrics::default()).then_some(self)
+    }
+}
+
+/// A loss with four digits; one between -0.01 and 0.01, as squared errors often are, in scientific
+/// notation.
 pub fn loss_text(loss: f64) -> String {
-    if loss < 0.01 {
+    if loss.abs() < 0.01 {
         format!("{loss:.3e}")
     } else {
         format!("{loss:.4}")

@@ -3,7 +3,7 @@
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::kernels::{Gather, GatherKind, Record, Tally, control, history};
 use gatescan::low_level::program::{Phase, Program};
-use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::tensor::{Element, Kind};
 use gatescan::recipe::optimizer::{Clip, Form};
 use gatescan::{Loss, Network, Optimizer};
@@ -34,6 +34,10 @@ pub fn recorded(
     model.draw_masks(0, words);
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
+    model.add_weights();
+    model.training_loss(TrainingLoss {
+        label_smoothing: 0.1,
+    });
     let program = &mut model.program;
     if network.head.loss == Loss::CrossEntropy {
         let classes = network.head.size;
@@ -56,7 +60,9 @@ pub fn recorded(
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
     for optimizer in optimizers {
         let clip = Clip::Value(1.0);
-        let norm = model.record_update(optimizer, clip, words, 2).norm;
+        let mut update = model.record_update(optimizer, clip, words, 2);
+        model.record_average(&mut update, 0.9);
+        let norm = update.norm;
         for norm in [None, Some(norm)] {
             let (scores, weight, batch) = (model.head.scores, model.head.label_weight, model.batch);
             let record = Record {

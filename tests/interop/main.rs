@@ -203,6 +203,19 @@ fn cases() -> Vec<Case> {
         case.network.head.loss = Loss::MeanSquaredError;
         cases.push(case);
     }
+    for (name, loss, reads) in [
+        (
+            "quantiles",
+            Loss::quantiles(&[0.1, 0.9]).expect("they are levels"),
+            every,
+        ),
+        ("normal-distributions", Loss::GaussianNll, last),
+        ("labels", Loss::BinaryCrossEntropy, last),
+    ] {
+        let mut case = case(name, vec![layer(Gru, 6)], reads, &[]);
+        case.network.head.loss = loss;
+        cases.push(case);
+    }
     cases.extend([one_hot, embedded, tied]);
     cases
 }
@@ -224,7 +237,7 @@ impl Case {
         let optimizer = Optimizer::adam(0.01);
         let normalised = Preparation {
             inputs: normals(self.network.input_size),
-            targets: normals(self.network.head.size),
+            targets: normals(self.network.head.targets()),
             ..Preparation::default()
         };
         let mut recipe = Recipe::new(self.name, layers, HeadRecipe::new(reads, loss), optimizer);
@@ -236,7 +249,7 @@ impl Case {
             network: self.network.clone(),
             recipe,
             preparation: match self.name {
-                "normalised" => normalised,
+                "normalised" | "quantiles" | "normal-distributions" => normalised,
                 "differences" => Preparation {
                     residuals: vec![2, 0, 1, 2],
                     ..normalised
@@ -489,8 +502,9 @@ fn write_cases() {
             "cell": hints.cell.map(Cell::name),
             "reads": if network.head.reads == Reads::Every { "every" } else { "last" },
             "loss": match network.head.loss {
-                Loss::CrossEntropy => "cross-entropy",
-                _ => "mean-squared-error",
+                // The program's flag has no losses with options.
+                Loss::Quantile { .. } => "mean-squared-error",
+                loss => loss.name(),
             },
             "one_hot": hints.one_hot,
             // The layers that compute differences are no weights, and are refused by name.

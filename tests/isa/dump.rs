@@ -143,14 +143,17 @@ fn variants(kernel: &str, source: &str) -> Vec<String> {
         }
     }
     let sizes: &[&str] = match kernel {
-        "scan_forward" | "scan_backward" => &["GROUPS", "EACH", "LANES"],
+        "scan_forward" | "scan_backward" => &["SEQUENCES", "GROUPS", "EACH", "LANES", "REGISTERS"],
         _ => &[],
     };
     for size in sizes {
         let declaration = format!("const {size} = ");
         if let Some((_, rest)) = source.split_once(&declaration) {
             let value = rest.split(['u', ';']).next().unwrap_or_default();
-            names.push(format!("{size}={value}"));
+            // The usual ones are not named.
+            if !matches!((*size, value), ("SEQUENCES", "4") | ("REGISTERS", "0")) {
+                names.push(format!("{size}={value}"));
+            }
         }
     }
     names

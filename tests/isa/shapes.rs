@@ -1,7 +1,7 @@
 //! The shapes whose shaders are compiled: the built-in recipes, and layers of every cell.
 
 use gatescan::low_level::backend::tuning::{Route, Tuning};
-use gatescan::low_level::kernels::RowsEach;
+use gatescan::low_level::kernels::{RowsEach, Tile};
 use gatescan::low_level::program::Program;
 use gatescan::low_level::record::Gradients;
 use gatescan::network::{Bias, Init};
@@ -12,6 +12,10 @@ use crate::recorded::{BatchSizes, loading, optimizers, recorded};
 
 /// T of shapes that are no recipe.
 const STEPS: usize = 28;
+
+/// Sequences of a workgroup, and recurrent weights that an invocation keeps in registers, of the
+/// scans that `gatescan tune-device` tries.
+const REGISTERS: [(usize, usize); 2] = [(1, 64), (1, 128)];
 
 /// A network with the sizes of its batches and its optimizers.
 struct Shape {
@@ -37,6 +41,21 @@ pub fn programs(tuning: Tuning) -> Vec<Program> {
             ..tuning
         };
         programs.push(shape.recorded(tuning));
+    }
+    for (sequences, registers) in REGISTERS {
+        let tuning = Tuning {
+            cores: usize::MAX,
+            tile: Tile {
+                sequences,
+                registers,
+                ..tuning.tile
+            },
+            ..tuning
+        };
+        programs.extend(recipes().map(|shape| shape.recorded(tuning)));
+        let cells = Cell::ALL.into_iter();
+        let recurrent = cells.filter(|cell| cell.spec().recurrent_gates > 0);
+        programs.extend(recurrent.map(|cell| layer(cell, 128, 128).recorded(tuning)));
     }
     // The sizes of a GEMM's blocks among which a device's is chosen.
     for gemm_rows in RowsEach::ALL {
@@ -71,26 +90,28 @@ fn recipes() -> impl Iterator<Item = Shape> {
     })
 }
 
+/// Returns a layer of a cell.
+fn layer(cell: Cell, hidden_size: usize, batch: usize) -> Shape {
+    let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
+    let layers = vec![Layer {
+        bias: Bias::largest(cell),
+        ..Layer::new(cell, hidden_size)
+    }];
+    let recipe = Recipe::new("shape", layers, head, Optimizer::adam(1e-3));
+    Shape {
+        network: recipe.network(28, 10).expect("the sizes are valid"),
+        sizes: BatchSizes {
+            steps: STEPS,
+            batch,
+        },
+        optimizers: vec![recipe.optimizer.clone()],
+        route: None,
+    }
+}
+
 /// Returns layers of every cell, with B and H as in most recipes; batches that fill every core;
 /// both routes; wide layers; and the options of a layer that change a shader.
 fn layers() -> impl Iterator<Item = Shape> {
-    let layer = |cell, hidden_size, batch| {
-        let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
-        let layers = vec![Layer {
-            bias: Bias::largest(cell),
-            ..Layer::new(cell, hidden_size)
-        }];
-        let recipe = Recipe::new("shape", layers, head, Optimizer::adam(1e-3));
-        Shape {
-            network: recipe.network(28, 10).expect("the sizes are valid"),
-            sizes: BatchSizes {
-                steps: STEPS,
-                batch,
-            },
-            optimizers: vec![recipe.optimizer.clone()],
-            route: None,
-        }
-    };
     let cells = Cell::ALL.into_iter();
     let scans = cells.clone().map(move |cell| layer(cell, 128, 128));
     let steps = cells.clone().map(move |cell| Shape {

@@ -588,6 +588,7 @@ fn any_dataset(input: &mut Bytes) -> Dataset {
         inputs,
         targets,
         lengths: is_ragged.then(|| (0..lengths).map(|_| input.index()).collect()),
+        weights: None,
     }
 }
 

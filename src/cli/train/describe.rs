@@ -1,6 +1,7 @@
 //! The lines that describe a run.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gatescan::data::text::Unit;
@@ -44,18 +45,32 @@ pub fn data_line(data: &Splits) -> String {
         features,
         ..
     } = &*data.train;
-    let test = data.test.as_ref().map_or(0, |test| test.count);
+    let counts = |data: &Option<Arc<Dataset>>| {
+        data.as_ref()
+            .map_or((0, 0), |data| (data.count, data.count * data.steps))
+    };
+    let ((test, tested), (validation, validated)) = (counts(&data.test), counts(&data.validation));
     if let Some(vocabulary) = &data.preparation.vocabulary {
         let unit = vocabulary.unit.name();
-        let tested = data.test.as_ref().map_or(0, |test| test.count * test.steps);
+        let validation = match validation {
+            0 => String::new(),
+            _ => format!(" {validated} to validate on in {validation},"),
+        };
         return format!(
-            "{} {unit}s to train on in {count} streams of {steps}, {tested} to test on in {test}, \
+            "{} {unit}s to train on in {count} streams of {steps},{validation} {tested} to test on in {test}, \
              a vocabulary of {}",
             count * steps,
             vocabulary.size()
         );
     }
-    format!("{count} training and {test} test sequences of {steps} steps with {features} features")
+    let validation = match validation {
+        0 => String::new(),
+        _ => format!(", {validation} validation"),
+    };
+    format!(
+        "{count} training{validation} and {test} test sequences of {steps} steps with {features} \
+         features"
+    )
 }
 
 /// The times since the process began at which the start-up was done.

@@ -83,6 +83,11 @@ impl TrainDisplay {
                 event,
                 device,
             } => self.show_training(trainer, event, device),
+            RunEvent::Tested(metrics) if self.json => {
+                self.clear();
+                self.console.print(serde_json::json!(metrics))
+            }
+            RunEvent::Tested(_) => Ok(ControlFlow::Continue(())),
             RunEvent::Warning(warning) => {
                 self.suspended(|console| console.note(warning));
                 Ok(ControlFlow::Continue(()))
@@ -199,7 +204,8 @@ impl TrainDisplay {
         if let Some(test) = metrics.test_scores() {
             line += &format!("  test {test}");
         }
-        if let (Some(bits), Some((unit, _))) = (metrics.test_bits, self.tokens) {
+        let validated = metrics.validation_metrics.and_then(|metrics| metrics.bits);
+        if let (Some(bits), Some((unit, _))) = (validated.or(metrics.test_bits), self.tokens) {
             line += &format!(" bits/{} {bits:.4}", unit.name());
         }
         let speed = speed(self.tokens, metrics.sequences_per_second);

@@ -17,7 +17,7 @@ use gatescan::run::{
     self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun, read_run,
 };
 use gatescan::train::BaselineComparison;
-use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Splits};
+use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Split, Splits};
 
 use super::console::Console;
 use super::tui::{Screen, ScreenState};
@@ -179,6 +179,7 @@ impl Train {
         };
         describe(console, &recipe, &data, &chosen.line, &run);
         note_problems(console, &data);
+        note_choice(console, &recipe, &data);
         stop_on_signals(console, &stop)?;
         let mut display =
             TrainDisplay::new(console, self.json, &recipe, &data).with_start(start, times);
@@ -380,11 +381,19 @@ impl Train {
         let mut lines = vec![];
         if let Some(compared) = compared
             && let Some(metrics) = run.kept_epoch()
-            && let Some(scores) = metrics.test_scores()
+            && let Some(scores) = run.test_scores()
         {
             let compared = comparison::lines(compared);
+            let chooses = !run.recipe().choosing_fields().is_empty();
+            let chosen = match metrics.monitored_split() {
+                Split::Validation if chooses => ", chosen by the validation split",
+                Split::Test if chooses => {
+                    ", chosen by the test split itself: better than on new data"
+                }
+                _ => "",
+            };
             lines.push(format!(
-                "test {scores} after epoch {}{compared}",
+                "test {scores} after epoch {}{chosen}{compared}",
                 metrics.epoch
             ));
         }
@@ -414,6 +423,19 @@ fn note_problems(console: &Console, data: &Splits) {
     for note in data.notes.iter().chain(&data.class_notes()) {
         console.note(format!("warning: {note}"));
     }
+}
+
+/// Warns of a run whose test data choose among its epochs.
+fn note_choice(console: &Console, recipe: &Recipe, data: &Splits) {
+    let fields = recipe.choosing_fields();
+    if fields.is_empty() || data.validation.is_some() || data.test.is_none() {
+        return;
+    }
+    console.note(format!(
+        "warning: {} would choose by the test split, as there is no validation split: the test \
+         scores are then better than on new data; set data.validation_fraction, as in 0.1",
+        fields.join(" and ")
+    ));
 }
 
 /// Says why a run ended before its last update.

@@ -129,11 +129,13 @@ fn draw_charts(frame: &mut Frame, state: &ScreenState, area: Rect) {
 
 fn draw_chart(frame: &mut Frame, state: &ScreenState, curves: &Curves, area: Rect) {
     let train = finite(&curves.train);
-    let test = curves.test.as_deref().map(finite).unwrap_or_default();
+    let evaluated = curves.evaluated.as_ref();
+    let test = evaluated.map_or(vec![], |(_, points)| finite(points));
     let mut title = vec![Span::from(format!("{} ", curves.title)).bold()];
-    if !test.is_empty() {
+    if let (Some((split, _)), false) = (evaluated, test.is_empty()) {
         title.push(Span::from("⠒ train "));
-        title.push(Span::from("• test ").style(colored(state, Color::Magenta)));
+        let name = format!("• {} ", split.name());
+        title.push(Span::from(name).style(colored(state, Color::Magenta)));
     }
     let block = Block::new().borders(Borders::TOP).title(Line::from(title));
     if train.is_empty() && test.is_empty() {

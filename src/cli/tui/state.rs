@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use gatescan::Event;
 use gatescan::train::{EpochMetrics, Position, Progress, Scores, loss_text};
+use gatescan::{Event, Split};
 
 use super::drawing::time_text;
 use crate::cli::console::OutputStream;
@@ -32,7 +32,7 @@ pub struct ScreenState {
 #[derive(Clone, Default)]
 pub(super) struct RunProgress {
     epoch: Option<Progress>,
-    /// Sequences of the test split that are evaluated, and all of them.
+    /// Sequences of a split that are evaluated, and all of them.
     evaluating: Option<(usize, usize)>,
     step: usize,
     last_step: usize,
@@ -49,8 +49,8 @@ pub(super) struct RunProgress {
 pub(super) struct Curves {
     pub(super) title: &'static str,
     pub(super) train: Vec<(f64, f64)>,
-    /// Of the test split, in a chart that has it.
-    pub(super) test: Option<Vec<(f64, f64)>>,
+    /// Of the validation or, without one, the test split, with its name, in a chart that has it.
+    pub(super) evaluated: Option<(Split, Vec<(f64, f64)>)>,
     /// Formats a y.
     pub(super) text: fn(f64) -> String,
 }
@@ -181,11 +181,11 @@ impl RunProgress {
         };
         let best = self.epochs.iter().min_by(by_loss)?;
         let scores = Scores {
-            loss: best.monitored_loss(),
-            accuracy: best.test_accuracy.or(best.train_accuracy),
             last_step_loss: None,
+            ..best.monitored_scores()
         };
-        Some(format!("best epoch {}: {scores}", best.epoch))
+        let split = best.monitored_split().name();
+        Some(format!("best epoch {}: {split} {scores}", best.epoch))
     }
 
     /// The charts that there are data for.
@@ -198,17 +198,29 @@ impl RunProgress {
             let points = epochs.filter_map(|epoch| Some((epoch.epoch as f64, value(epoch)?)));
             points.collect::<Vec<_>>()
         };
+        let is_validated = self
+            .epochs
+            .iter()
+            .any(|epoch| epoch.validation_loss.is_some());
+        let split = if is_validated {
+            Split::Validation
+        } else {
+            Split::Test
+        };
         let mut curves = vec![
             Curves {
                 title: "loss, latest updates",
                 train: updates.collect(),
-                test: None,
+                evaluated: None,
                 text: loss_text,
             },
             Curves {
                 title: "loss, epochs",
                 train: each(|epoch| Some(epoch.train_loss)),
-                test: Some(each(|epoch| epoch.test_loss)),
+                evaluated: Some((
+                    split,
+                    each(|epoch| epoch.validation_loss.or(epoch.test_loss)),
+                )),
                 text: loss_text,
             },
         ];
@@ -217,7 +229,10 @@ impl RunProgress {
             curves.push(Curves {
                 title: "accuracy, epochs",
                 train: accuracy,
-                test: Some(each(|epoch| epoch.test_accuracy)),
+                evaluated: Some((
+                    split,
+                    each(|epoch| epoch.validation_accuracy.or(epoch.test_accuracy)),
+                )),
                 text: |accuracy| format!("{accuracy:.4}"),
             });
         }

@@ -55,6 +55,8 @@ fn metrics(epoch: usize) -> EpochMetrics {
         validation_accuracy: None,
         validation_last_step_loss: None,
         test_bits: None,
+        validation_metrics: None,
+        test_metrics: None,
         sequences_per_second: 1234.4,
         seconds: 3.0,
     }
@@ -161,7 +163,7 @@ fn small_terminals_show_less() {
         "47 s left",
         "loss 0.4321 accuracy 0.8765",
         "1234 sequences/s",
-        "best epoch 3: loss 0.2500 accuracy 0.8750",
+        "best epoch 3: test loss 0.2500 accuracy 0.8750",
         "loss, latest updates",
         "loss, epochs ⠒ train • test",
         "accuracy, epochs",

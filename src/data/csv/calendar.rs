@@ -5,11 +5,11 @@ use std::f64::consts::TAU;
 
 use serde::{Deserialize, Serialize};
 
-use super::civil::CivilTime;
 use super::splits::read;
 use super::{Csv, TableSeries};
 use crate::error::{Error, Result};
 use crate::messages::excerpt;
+use crate::numeric::civil::CivilTime;
 
 /// A cycle of the calendar that rows have a position in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,9 @@ impl Csv {
     pub(super) fn labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
         request.require_no_split()?;
         let (path, known) = (request.path, request.preparation);
-        let rows = self.parse(&read(path)?, path, &known.classes)?;
+        let rows = self
+            .unweighted()
+            .parse(&read(path)?, path, &known.classes)?;
         let extent = Extent {
             count: rows.series.iter().map(TableSeries::rows).sum(),
             unit: "rows",

@@ -3,7 +3,6 @@
 
 mod calendar;
 pub(crate) mod cells;
-mod civil;
 pub(crate) mod decode;
 mod forecast;
 mod labelled;
@@ -30,13 +29,13 @@ use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
-    PredictionInputs,
+    PredictionInputs, SequenceTimes, TargetKind,
 };
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 pub(crate) use calendar::calendar_inputs;
 pub use calendar::{CalendarContinuation, CalendarCycle};
 pub(crate) use cells::CellFormat;
@@ -66,6 +65,10 @@ pub struct Csv {
     pub targets: Vec<String>,
     #[serde(default)]
     pub task: TableTask,
+    /// The column of the weight of each target in training, at least 0. Evaluations are not
+    /// weighted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// The column that assigns rows to series; without it, all rows are one series. Windows do not
     /// cross series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,8 +111,8 @@ pub struct Csv {
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_last: bool,
     /// Whether the network predicts what a linear regression on the inputs of a row, with their
-    /// differences, leaves of these differences. It is fitted to the training split, and added
-    /// again in all predictions.
+    /// differences, leaves of these differences. It is fitted to the training and validation
+    /// splits, and added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_linear: bool,
     /// The differences of the targets' columns, which must be inputs, from their values N
@@ -147,6 +150,8 @@ pub enum TableTask {
     Regression,
     /// Names or numbers of classes.
     Classification,
+    /// Several columns of labels, each 0 or 1; they are not normalized.
+    MultiLabel,
 }
 
 fn default_delimiter() -> char {
@@ -189,12 +194,16 @@ pub(crate) struct TableSeries<V = f64> {
     pub last_time: Option<String>,
     /// `[R]`: the time of each row, if there is a column of times; of dates, seconds since 1970.
     pub times: Vec<f64>,
+    /// Whether `times` are those of dates.
+    pub has_dates: bool,
     /// `[R, I]`
     pub inputs: Vec<V>,
     /// `[R, K]`, for a regression.
     pub values: Vec<V>,
     /// `[R]`, for a classification; [`IGNORE`](crate::kernels::IGNORE) for a row without a class.
     pub labels: Vec<u32>,
+    /// `[R]`: the weight of the row's target, if there is a column of weights.
+    pub weights: Vec<f32>,
 }
 
 impl<V> TableSeries<V> {
@@ -240,6 +249,7 @@ impl Csv {
             inputs: owned(inputs),
             targets: owned(targets),
             task: TableTask::default(),
+            weights: None,
             group: None,
             time: None,
             steps: None,
@@ -338,7 +348,7 @@ impl Csv {
                  set it to the column of groups",
             )),
             SplitBy::Class if self.task != TableTask::Classification => Err(Error::usage(
-                "data.split_by is \"class\", but data.task is \"regression\"; \
+                "data.split_by is \"class\", but data.task is not \"classification\"; \
                  set data.split_by to \"order\", or \"group\" if data.group is set",
             )),
             SplitBy::Class if self.steps.is_none() && self.every_step => Err(Error::usage(
@@ -350,9 +360,10 @@ impl Csv {
     }
 
     fn validate_task(&self, usage: &DataUse) -> Result<()> {
-        let (task, loss) = match self.task {
-            TableTask::Regression => ("regression", Loss::MeanSquaredError),
-            TableTask::Classification => ("classification", Loss::CrossEntropy),
+        let (task, kind) = match self.task {
+            TableTask::Regression => ("regression", TargetKind::Quantities),
+            TableTask::Classification => ("classification", TargetKind::Classes),
+            TableTask::MultiLabel => ("multi-label", TargetKind::Labels),
         };
         if self.task == TableTask::Classification && self.targets.len() > 1 {
             return Err(Error::usage(format!(
@@ -369,7 +380,7 @@ impl Csv {
             "data.task is \"{task}\" and data.every_step is {}",
             self.every_step
         );
-        usage.require_head(&data, loss, reads)
+        usage.require_head(&data, kind, reads)
     }
 }
 
@@ -404,7 +415,7 @@ impl DataSource for Csv {
 
     fn outputs(&self) -> usize {
         match self.task {
-            TableTask::Regression => self.targets.len(),
+            TableTask::Regression | TableTask::MultiLabel => self.targets.len(),
             TableTask::Classification => 2,
         }
     }
@@ -442,6 +453,11 @@ impl DataSource for Csv {
 
     fn is_in_time_order(&self) -> bool {
         self.steps.is_some() && self.split_by == SplitBy::Order
+    }
+
+    fn test_times(&self, seed: u64, known: Option<&Preparation>) -> Option<SequenceTimes> {
+        self.time.as_ref()?;
+        self.load_with_times(seed, known).ok()?.1
     }
 
     fn target_names(&self) -> &[String] {

@@ -24,7 +24,8 @@ pub(super) fn sort(
     let cells: Vec<&str> = read.times.iter().map(String::as_str).collect();
     let TimeColumn { form, times, .. } = TimeColumn::read(|row| cells.get(row).copied())
         .map_err(|problem| Error::file(path, format!("the column `{name}`: {problem}")))?;
-    if needs_dates && !matches!(form, TimeForm::Dates | TimeForm::Instants) {
+    let has_dates = matches!(form, TimeForm::Dates | TimeForm::Instants);
+    if needs_dates && !has_dates {
         let problem = format!(
             "the column `{name}` has no dates, which data.calendar needs; name a column of dates \
              in data.time, or remove data.calendar"
@@ -54,6 +55,7 @@ pub(super) fn sort(
         series.reorder(&order);
         series.last_time = order.last().map(|&row| cells[row].to_string());
         series.times = order.iter().map(|&row| times[row]).collect();
+        series.has_dates = has_dates;
     }
     Ok((moved > 0).then(|| format!("{moved} rows of {} were sorted by `{name}`", times.len())))
 }
@@ -66,6 +68,7 @@ impl TableSeries {
         self.inputs = reordered(&self.inputs, rows, order);
         self.values = reordered(&self.values, rows, order);
         self.labels = reordered(&self.labels, rows, order);
+        self.weights = reordered(&self.weights, rows, order);
     }
 }
 

@@ -125,13 +125,19 @@ impl Csv {
         let bytes = with_blank_rows(bytes, self.delimiter);
         let records = Records::new(&bytes, self.delimiter, path)?;
         let targets = columns(&records.header, &self.targets, "data.targets", path)?;
+        let weights = self.weights.as_slice();
+        let weights = columns(&records.header, weights, "data.weights", path)?;
         let mut classes = ClassNumbers::new(known);
         let mut rows = self.read_series(records, path, |cells, series| {
             for &column in &targets {
                 match self.task {
                     TableTask::Regression => series.values.push(cells.number(column)?),
+                    TableTask::MultiLabel => series.values.push(cells.zero_or_one(column)?),
                     TableTask::Classification => series.labels.push(classes.label(cells, column)?),
                 }
+            }
+            for &column in &weights {
+                series.weights.push(cells.weight(column)?);
             }
             Ok(())
         })?;
@@ -280,6 +286,26 @@ impl Cells<'_> {
             };
             self.error(column, remedy)
         })
+    }
+
+    /// Returns the label of a cell, 0 or 1; NaN for a missing one.
+    fn zero_or_one(&self, column: usize) -> Result<f64> {
+        let value = self.number(column)?;
+        if value == 0.0 || value == 1.0 || value.is_nan() {
+            return Ok(value);
+        }
+        let remedy = "; data.task is \"multi-label\", so it must hold 0 or 1";
+        Err(self.error(column, remedy))
+    }
+
+    /// Returns the weight of a cell.
+    fn weight(&self, column: usize) -> Result<f32> {
+        let weight = self.number(column)? as f32;
+        if weight.is_finite() && weight >= 0.0 {
+            return Ok(weight);
+        }
+        let remedy = "; data.weights names it, so it must hold finite numbers of at least 0";
+        Err(self.error(column, remedy))
     }
 
     /// An error for the cell of a column; `problem` follows its text.

@@ -18,9 +18,9 @@ impl Csv {
             (false, true) => return Ok(()),
         };
         validate_lags(&self.differences)?;
-        if self.task == TableTask::Classification {
+        if self.task != TableTask::Regression {
             return Err(Error::usage(format!(
-                "{field} is set, but classes have no differences; remove it, or set data.task to \
+                "{field} is set, but classes and labels have no differences; remove it, or set data.task to \
                  \"regression\""
             )));
         }
@@ -128,8 +128,9 @@ impl Csv {
     }
 
     /// Learns the linear regression of the targets, which are differences, on the prepared inputs
-    /// of their step. It is fitted to the rows of the training split that have all differences and
-    /// known targets.
+    /// of their step. It is fitted to the rows before the test split, of training and validation,
+    /// that have all differences and known targets: nothing about it is chosen by the validation
+    /// split, and the newest rows are often those most like the next.
     ///
     /// # Errors
     /// [`Error::Data`] if there is no such row; [`Error::Failed`] if the regression fails.
@@ -145,7 +146,7 @@ impl Csv {
         let (width, targets) = (self.features(), self.targets.len());
         let longest = self.longest_lag();
         let (mut inputs, mut values): (Vec<f32>, Vec<f64>) = (vec![], vec![]);
-        for piece in pieces.iter().filter(|piece| piece.split == Split::Train) {
+        for piece in pieces.iter().filter(|piece| piece.split != Split::Test) {
             let own = &series[piece.series];
             let prepared = own.prepared_inputs(piece.rows.clone(), preparation);
             for step in longest..piece.rows.len().saturating_sub(self.horizon) {
@@ -159,7 +160,7 @@ impl Csv {
         }
         if values.is_empty() {
             return Err(Error::data(format!(
-                "{}: no row of the training split has a target and differences from {longest} rows \
+                "{}: no row before the test split has a target and differences from {longest} rows \
                  before, so data.residual_on_linear has nothing to fit; use a longer file, or \
                  shorter data.differences",
                 self.path.display()

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::preparation::{Missing, Normal, Preparation};
+use super::super::source::SequenceTimes;
 use super::super::{Dataset, Split, Splits};
 use super::decode::decode;
 use super::pieces::Piece;
@@ -28,13 +29,33 @@ impl Csv {
     ///
     /// [`DataSource::load`]: super::super::source::DataSource::load
     pub(super) fn load_files(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
+        self.load_with_times(seed, known).map(|(splits, _)| splits)
+    }
+
+    /// [`Csv::load_files`], with the times of the sequences of the test split.
+    pub(super) fn load_with_times(
+        &self,
+        seed: u64,
+        known: Option<&Preparation>,
+    ) -> Result<(Splits, Option<SequenceTimes>)> {
         let known_classes = known.map_or(&[][..], |known| &known.classes);
         let table = self.parse(&read(&self.path)?, &self.path, known_classes)?;
         let test = match &self.test_path {
             None => None,
-            Some(path) => Some(self.parse(&read(path)?, path, &table.classes)?),
+            Some(path) => Some(
+                self.unweighted()
+                    .parse(&read(path)?, path, &table.classes)?,
+            ),
         };
-        self.prepare(table, test, seed, known)
+        self.prepare_with_times(table, test, seed, known)
+    }
+
+    /// Returns the configuration without weights, for files that are only evaluated.
+    pub(super) fn unweighted(&self) -> Csv {
+        Csv {
+            weights: None,
+            ..self.clone()
+        }
     }
 
     /// Returns both splits of the contents of a file; see [`Csv`].
@@ -85,6 +106,18 @@ impl Csv {
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<Splits> {
+        self.prepare_with_times(table, test, seed, known)
+            .map(|(splits, _)| splits)
+    }
+
+    /// [`Csv::prepare`], with the times of the sequences of the test split.
+    fn prepare_with_times(
+        &self,
+        table: TableRows,
+        test: Option<TableRows>,
+        seed: u64,
+        known: Option<&Preparation>,
+    ) -> Result<(Splits, Option<SequenceTimes>)> {
         let TableRows {
             mut series,
             classes,
@@ -136,14 +169,14 @@ impl Csv {
         self.cut(&series, &pieces, preparation, notes)
     }
 
-    /// Cuts the windows of both splits.
+    /// Cuts the windows of all splits.
     fn cut(
         &self,
         series: &[TableSeries],
         pieces: &[Piece],
         preparation: Preparation,
         mut notes: Vec<String>,
-    ) -> Result<Splits> {
+    ) -> Result<(Splits, Option<SequenceTimes>)> {
         let targets = self.targets.len();
         let of_split = |split: Split| -> Vec<TableSeries<f32>> {
             let own = pieces.iter().filter(|piece| piece.split == split);
@@ -161,23 +194,24 @@ impl Csv {
                 .try_for_each(|series| series.check_range(path))?;
             let windows = self.windows(series, Some(split), &preparation)?;
             notes.extend(windows.notes);
-            Ok::<Arc<Dataset>, Error>(windows.data.into())
+            Ok::<(Arc<Dataset>, Option<SequenceTimes>), Error>((windows.data.into(), windows.times))
         };
-        let train_windows = windows(&train, Split::Train)?;
+        let (train_windows, _) = windows(&train, Split::Train)?;
         let mut evaluated = |series: &[TableSeries<f32>], split: Split| {
             let windows = (!series.is_empty()).then(|| windows(series, split));
             windows.transpose()
         };
         let validation = evaluated(&of_split(Split::Validation), Split::Validation)?;
-        let test_windows = evaluated(&test, Split::Test)?;
+        let (test_windows, times) = evaluated(&test, Split::Test)?.unzip();
         notes.extend(self.series_without_windows(series, &train, &test));
-        Ok(Splits {
+        let splits = Splits {
             train: train_windows,
-            validation,
+            validation: validation.map(|(data, _)| data),
             test: test_windows,
             preparation,
             notes,
-        })
+        };
+        Ok((splits, times.flatten()))
     }
 
     /// Returns sentences on the series that are in no split and on those of a single split, where
@@ -352,9 +386,11 @@ impl TableSeries {
             lines: self.lines[rows.clone()].to_vec(),
             last_time: self.last_time.clone(),
             times: self.times.get(rows.clone()).unwrap_or_default().to_vec(),
+            has_dates: self.has_dates,
             inputs: Normal::prepare_all(&preparation.inputs, &self.inputs[part(inputs)]),
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),
+            weights: self.weights.get(rows).unwrap_or_default().to_vec(),
         }
     }
 }

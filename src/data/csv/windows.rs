@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::super::preparation::Preparation;
-use super::super::source::{PredictionInputs, WindowRows};
+use super::super::source::{PredictionInputs, SequenceTimes, WindowRows};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ struct TableWindow<'a> {
 pub(super) struct SplitWindows {
     pub data: Dataset,
     pub notes: Vec<String>,
+    /// Where the rows have times.
+    pub times: Option<SequenceTimes>,
 }
 
 impl Csv {
@@ -60,8 +62,11 @@ impl Csv {
             features: self.features(),
             inputs: self.window_values(&windows, steps, preparation),
             lengths: is_ragged.then(|| lengths.collect()),
+            weights: (split == Some(Split::Train))
+                .then(|| self.target_weights(&windows, steps))
+                .flatten(),
             targets: match self.task {
-                TableTask::Regression => Targets::Values {
+                TableTask::Regression | TableTask::MultiLabel => Targets::Values {
                     values: self.target_values(&windows, steps),
                     width: self.targets.len(),
                     per_step: self.every_step,
@@ -73,7 +78,20 @@ impl Csv {
                 },
             },
         };
-        Ok(SplitWindows { data, notes })
+        let times = self.times_of(&windows);
+        Ok(SplitWindows { data, notes, times })
+    }
+
+    /// Returns the time of the last target of each window; `None` where rows have no times.
+    fn times_of(&self, windows: &[TableWindow]) -> Option<SequenceTimes> {
+        let time = |window: &TableWindow| {
+            let last = self.target_rows(window).end.checked_sub(1)?;
+            window.series.times.get(last).copied()
+        };
+        Some(SequenceTimes {
+            are_dates: windows.iter().all(|window| window.series.has_dates),
+            values: windows.iter().map(time).collect::<Option<_>>()?,
+        })
     }
 
     /// Returns whether a target of the window has a value.
@@ -86,7 +104,7 @@ impl Csv {
         let (series, mut rows) = (window.series, self.target_rows(window));
         rows.start = (rows.start + self.context).min(rows.end);
         match self.task {
-            TableTask::Regression => {
+            TableTask::Regression | TableTask::MultiLabel => {
                 let width = self.targets.len();
                 let values = &series.values[rows.start * width..rows.end * width];
                 let present = values.iter().filter(|&&value| value != MISSING).count();
@@ -220,6 +238,17 @@ impl Csv {
         labels
     }
 
+    /// `[N]`, or `[N, T]` padded with zeros, if there is a column of weights.
+    fn target_weights(&self, windows: &[TableWindow], steps: usize) -> Option<Vec<f32>> {
+        self.weights.as_ref()?;
+        let mut weights = vec![];
+        for window in windows {
+            weights.extend(&window.series.weights[self.target_rows(window)]);
+            weights.resize(weights.len() + self.padding(window, steps), 0.0);
+        }
+        Some(weights)
+    }
+
     fn target_rows(&self, TableWindow { rows, .. }: &TableWindow) -> Range<usize> {
         let last = rows.end + self.horizon;
         if self.every_step {
@@ -291,6 +320,7 @@ impl Csv {
                 inputs: self.window_values(&windows, steps, preparation),
                 targets: Targets::placeholders(count),
                 lengths: is_ragged.then_some(lengths),
+                weights: None,
             },
             windows: Some(WindowRows {
                 group: self.group.clone(),

@@ -24,6 +24,7 @@ impl Dataset {
             let lengths = lengths.iter().map(|&length| length as usize);
             check_lengths(lengths, count, steps)?;
         }
+        self.check_weights()?;
         let mut shape = vec![count];
         if self.targets.per_step() {
             shape.push(steps);
@@ -33,6 +34,28 @@ impl Dataset {
                 labels, classes, ..
             } => self.check_labels(labels, *classes, &shape),
             Targets::Values { values, width, .. } => check_target_values(values, *width, shape),
+        }
+    }
+
+    /// Checks that there is a weight for each target, finite and at least 0.
+    pub(super) fn check_weights(&self) -> Result<()> {
+        let Some(weights) = &self.weights else {
+            return Ok(());
+        };
+        let shape = if self.targets.per_step() {
+            vec![self.count, self.steps]
+        } else {
+            vec![self.count]
+        };
+        check_len("weights", weights.len(), &shape)?;
+        let is_allowed = |weight: &f32| weight.is_finite() && *weight >= 0.0;
+        match weights.iter().position(|weight| !is_allowed(weight)) {
+            None => Ok(()),
+            Some(at) => Err(Error::usage(format!(
+                "the weight at {:?} is {}; weights must be finite and at least 0",
+                element_index(at, &shape),
+                weights[at]
+            ))),
         }
     }
 

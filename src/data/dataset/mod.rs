@@ -26,6 +26,9 @@ pub struct Dataset {
     pub targets: Targets,
     /// Valid steps of each sequence, at most T; `None` if all have T.
     pub lengths: Option<Vec<u32>>,
+    /// The weight of each target in training, at least 0: `[N]`, or `[N, T]` for targets at every
+    /// step; `None` if all are 1. Evaluations are not weighted.
+    pub weights: Option<Vec<f32>>,
 }
 
 /// Inputs `[N, T, I]`.
@@ -144,6 +147,7 @@ impl Dataset {
             inputs: Inputs::Floats(inputs.iter().copied().collect()),
             targets,
             lengths: None,
+            weights: None,
         };
         data.check()?;
         Ok(data)
@@ -165,6 +169,7 @@ impl Dataset {
             },
             targets,
             lengths: None,
+            weights: None,
         };
         data.check()?;
         Ok(data)
@@ -179,6 +184,25 @@ impl Dataset {
         check_lengths(lengths.iter().copied(), self.count, self.steps)?;
         self.lengths = Some(lengths.iter().map(|&length| length as u32).collect());
         Ok(self)
+    }
+
+    /// Sets the weight of each target in training: `[N]`, or `[N, T]` for targets at every step.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a wrong number of weights, and for one that is not finite or below 0.
+    pub fn with_weights(mut self, weights: &[f32]) -> Result<Dataset> {
+        self.weights = Some(weights.to_vec());
+        self.check_weights()?;
+        Ok(self)
+    }
+
+    /// Targets of a sequence: T, or 1.
+    fn target_rows(&self) -> usize {
+        if self.targets.per_step() {
+            self.steps
+        } else {
+            1
+        }
     }
 
     /// I, or V for tokens: the `input_size` of a network for these data.
@@ -219,7 +243,7 @@ impl Dataset {
 
     /// Returns the sequences with these indices, each below N.
     pub(crate) fn select(&self, sequences: &[usize]) -> Dataset {
-        let lengths = self.lengths.as_ref();
+        let (lengths, weights) = (self.lengths.as_ref(), self.weights.as_ref());
         Dataset {
             count: sequences.len(),
             steps: self.steps,
@@ -227,6 +251,7 @@ impl Dataset {
             inputs: self.inputs.select(sequences, self.steps * self.features),
             targets: self.targets.select(sequences, self.steps),
             lengths: lengths.map(|lengths| select_rows(lengths, 1, sequences)),
+            weights: weights.map(|weights| select_rows(weights, self.target_rows(), sequences)),
         }
     }
 
@@ -253,6 +278,8 @@ impl Dataset {
         {
             inputs.extend(more);
             values.extend(more_values);
+            // Only training has weights.
+            joined.weights = None;
             joined.count += other.count;
         }
         joined

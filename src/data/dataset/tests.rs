@@ -11,6 +11,7 @@ fn three(inputs: Inputs, targets: Targets) -> Dataset {
         inputs,
         targets,
         lengths: Some(vec![2, 0, 1]),
+        weights: None,
     }
 }
 

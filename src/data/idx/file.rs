@@ -39,13 +39,9 @@ pub(super) fn find_file<const N: usize>(
     format: &IdxFormat<N>,
 ) -> Result<PathBuf> {
     let prefix = match split {
-        Split::Train => "train",
+        // A validation split is a part of the training files.
+        Split::Train | Split::Validation => "train",
         Split::Test => "t10k",
-        Split::Validation => {
-            return Err(Error::data(
-                "a directory of IDX files has no validation split; use the split `train` or `test`",
-            ));
-        }
     };
     let stem = format!("{prefix}-{}", format.contents);
     // Some unpackers replace the dash by a dot.

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::Preparation;
 use super::source::{
-    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes,
+    DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes, TargetKind,
 };
 use super::{Dataset, Inputs, MAX_VALUES, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::shown_path;
-use crate::network::{Loss, Reads};
+use crate::network::Reads;
 use crate::rng::{Philox, Stream};
 
 /// `[T, I]` of MNIST's images.
@@ -37,6 +37,14 @@ pub struct Idx {
     /// Factor of the pixels, which are 0 to 1 before.
     #[serde(default = "default_scale")]
     pub scale: f32,
+    /// The first images of the training files that are the validation split, as TensorFlow's loader
+    /// of MNIST takes 5000; excludes `validation_fraction`. Early stopping, the best epoch and
+    /// plateaus are decided by it.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub validation_size: usize,
+    /// The same as a part of the training files.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub validation_fraction: f64,
 }
 
 fn default_scale() -> f32 {
@@ -44,12 +52,82 @@ fn default_scale() -> f32 {
 }
 
 impl Idx {
+    /// Returns a configuration for a directory, with defaults for everything else.
+    pub fn new(path: &Path, classes: usize) -> Idx {
+        Idx {
+            path: path.to_path_buf(),
+            classes,
+            scale: default_scale(),
+            validation_size: 0,
+            validation_fraction: 0.0,
+        }
+    }
+
+    /// Divides the images of the training files of `directory` into training and validation split.
+    fn divide(&self, all: Dataset, directory: &Path) -> Result<(Dataset, Option<Dataset>)> {
+        let count = all.count;
+        let (field, taken) = if self.validation_size > 0 {
+            let value = self.validation_size.to_string();
+            (
+                format!("data.validation_size = {value}"),
+                self.validation_size,
+            )
+        } else {
+            let fraction = self.validation_fraction;
+            let least = usize::from(fraction > 0.0);
+            let taken = (count as f64 * fraction).round() as usize;
+            (
+                format!("data.validation_fraction = {fraction}"),
+                taken.max(least),
+            )
+        };
+        if taken == 0 {
+            return Ok((all, None));
+        }
+        if taken >= count {
+            return Err(Error::file(
+                directory,
+                format!(
+                    "{field} of {count} training images leaves none to train on; reduce it, or set \
+                     it to 0 for no validation split"
+                ),
+            ));
+        }
+        Ok((all.slice(taken..count)?, Some(all.slice(0..taken)?)))
+    }
+
+    /// Reads one split of a directory and scales its pixels.
+    fn split_of(&self, directory: &Path, split: Split) -> Result<Dataset> {
+        let directory = locate(directory)?;
+        let mut data = match split {
+            Split::Test => load_split(&directory, split, self.classes)?,
+            Split::Train | Split::Validation => {
+                let all = load_split(&directory, Split::Train, self.classes)?;
+                let (train, validation) = self.divide(all, &directory)?;
+                match split {
+                    Split::Validation => validation.ok_or_else(no_validation)?,
+                    Split::Train | Split::Test => train,
+                }
+            }
+        };
+        self.rescale(&mut data);
+        Ok(data)
+    }
+
     /// Multiplies the pixels by `scale`.
     fn rescale(&self, data: &mut Dataset) {
         if let Inputs::Bytes { scale, .. } = &mut data.inputs {
             *scale *= self.scale;
         }
     }
+}
+
+fn no_validation() -> Error {
+    Error::data(
+        "the images have no validation split because data.validation_size and \
+         data.validation_fraction are 0 or absent; set one of them, or use the split `train` or \
+         `test`",
+    )
 }
 
 impl DataSource for Idx {
@@ -71,6 +149,13 @@ impl DataSource for Idx {
 
     fn validate(&self, usage: &DataUse) -> Result<()> {
         fields::positive("data.scale", self.scale.into())?;
+        fields::fraction("data.validation_fraction", self.validation_fraction)?;
+        if self.validation_size > 0 && self.validation_fraction > 0.0 {
+            return Err(Error::usage(
+                "data.validation_size and data.validation_fraction are both set; the validation \
+                 split is taken by one of them, so leave out the other",
+            ));
+        }
         fields::require(
             (2..=256).contains(&self.classes),
             "data.classes",
@@ -79,7 +164,7 @@ impl DataSource for Idx {
         )?;
         usage.require_head(
             "data of kind idx have one class for each sequence",
-            Loss::CrossEntropy,
+            TargetKind::Classes,
             Reads::Last,
         )
     }
@@ -89,11 +174,20 @@ impl DataSource for Idx {
     }
 
     fn load(&self, _seed: u64, _known: Option<&Preparation>) -> Result<Splits> {
-        let mut splits = load(&locate(&self.path)?, self.classes)?;
-        for data in [&mut splits.train].into_iter().chain(&mut splits.test) {
-            self.rescale(Arc::make_mut(data));
-        }
-        Ok(splits)
+        let directory = locate(&self.path)?;
+        let splits = load(&directory, self.classes)?;
+        let (train, validation) = self.divide(Arc::unwrap_or_clone(splits.train), &directory)?;
+        let scaled = |mut data: Dataset| {
+            self.rescale(&mut data);
+            Arc::new(data)
+        };
+        Ok(Splits {
+            train: scaled(train),
+            validation: validation.map(scaled),
+            test: splits.test.map(|test| scaled(Arc::unwrap_or_clone(test))),
+            preparation: splits.preparation,
+            notes: splits.notes,
+        })
     }
 
     /// Reads one split; the files of the other need not exist.
@@ -103,27 +197,21 @@ impl DataSource for Idx {
         _seed: u64,
         _known: Option<&Preparation>,
     ) -> Result<Arc<Dataset>> {
-        let mut data = load_split(&locate(&self.path)?, split, self.classes)?;
-        self.rescale(&mut data);
-        Ok(data.into())
+        Ok(self.split_of(&self.path, split)?.into())
     }
 
     /// Reads the test split of the directory, or the one of the request; the files of the other
     /// need not exist.
     fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {
         let split = request.split.unwrap_or(Split::Test);
-        let mut data = load_split(&locate(request.path)?, split, self.classes)?;
-        self.rescale(&mut data);
         Ok(LabelledData {
             split: Some(split),
-            ..data.into()
+            ..self.split_of(request.path, split)?.into()
         })
     }
 
     fn load_inputs(&self, request: &InputRequest) -> Result<PredictionInputs> {
-        let mut data = load_split(&locate(request.path)?, request.split, self.classes)?;
-        self.rescale(&mut data);
-        Ok(data.into())
+        Ok(self.split_of(request.path, request.split)?.into())
     }
 
     fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
@@ -145,6 +233,7 @@ impl DataSource for Idx {
                 per_step: false,
             },
             lengths: None,
+            weights: None,
         };
         Some(data.into())
     }
@@ -249,6 +338,7 @@ pub fn read_split<R: BufRead>(
             per_step: false,
         },
         lengths: None,
+        weights: None,
     })
 }
 

@@ -39,7 +39,7 @@ impl Npy {
         }
         let found = names.read(&mut files)?;
         check_features(found.sequences.features, request)?;
-        let classes = names.classes_of(&found, None, Some(request.preparation))?;
+        let classes = names.classes_of(&found, &[], Some(request.preparation))?;
         let targets = found.prepared_targets(classes.as_ref(), request.preparation)?;
         let data = found.prepared(&names, &targets, &found.all(), request.preparation)?;
         Ok(LabelledData {
@@ -56,6 +56,7 @@ impl Npy {
             path: request.path.to_path_buf(),
             // Groups only divide sequences into splits.
             groups: None,
+            weights: None,
             test_path: None,
             ..self.clone()
         };
@@ -68,9 +69,19 @@ impl Npy {
                 names,
                 split: Some(Split::Train),
             }),
-            (Some(_), Some(Split::Validation)) => Err(Error::usage(
-                "arrays have no validation split; request the training or the test split",
-            )),
+            (_, Some(Split::Validation)) => {
+                let names = names.of_validation_names(present).ok_or_else(|| {
+                    Error::usage(format!(
+                        "{} has no arrays of a validation split (names in _val); request the \
+                         training or the test split",
+                        shown_path(request.path)
+                    ))
+                })?;
+                Ok(ChosenArrays {
+                    names,
+                    split: Some(Split::Validation),
+                })
+            }
             (None, _) => {
                 request.require_no_split()?;
                 Ok(ChosenArrays { names, split: None })

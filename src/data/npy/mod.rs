@@ -15,6 +15,7 @@ mod targets;
 mod tests;
 #[cfg(feature = "tables")]
 mod texts;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -23,16 +24,16 @@ pub use array::{Array, Elements};
 pub(crate) use files::read_array;
 pub use files::{ArrayFiles, parse};
 use serde::{Deserialize, Serialize};
+pub(crate) use splits::VALIDATION_SUFFIXES;
 
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
-    DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs,
+    DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs, TargetKind,
 };
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::network::Loss;
 
 /// The most classes, and the largest vocabulary.
 const MOST_CLASSES: usize = 1 << 24;
@@ -60,6 +61,13 @@ pub struct Npy {
     /// each step. NaN is a missing target, which is neither learnt nor scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
+    /// Whether targets are K labels that are each 0 or 1 (NaN is missing); they are not normalized.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub multi_label: bool,
+    /// The weight of each sequence in training: `[N]`, or `[N, T]` (or `[R]`) for one at each step
+    /// if targets are at each step. Evaluations are not weighted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// `[N]`: valid steps of each sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lengths: Option<String>,
@@ -81,7 +89,12 @@ pub struct Npy {
     pub test_path: Option<PathBuf>,
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
-    /// How the test split is taken from `path`.
+    /// The part of the training split that is the validation split, taken like the test split.
+    /// Without it: if all names end in `_train` and `path` has the same names with `_val`, `_valid`
+    /// or `_validation`, those. Early stopping, the best epoch and plateaus are decided by it.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub validation_fraction: f64,
+    /// How the splits are taken from `path`.
     #[serde(default = "default_split_by")]
     pub split_by: SplitBy,
     /// Whether inputs and target values are normalized by mean and deviation of the training split.
@@ -114,12 +127,15 @@ impl Npy {
             labels: None,
             one_hot: None,
             targets: None,
+            multi_label: false,
+            weights: None,
             lengths: None,
             groups: None,
             classes: None,
             vocabulary: None,
             test_path: None,
             test_fraction: default_test_fraction(),
+            validation_fraction: 0.0,
             split_by: default_split_by(),
             normalise: default_normalise(),
             missing: Missing::default(),
@@ -128,10 +144,21 @@ impl Npy {
 
     fn validate_targets(&self, usage: &DataUse) -> Result<()> {
         match (&self.labels, &self.targets) {
-            (Some(_), None) => usage.require_loss("data.labels are classes", Loss::CrossEntropy),
-            (None, Some(_)) => {
-                usage.require_loss("data.targets are values", Loss::MeanSquaredError)
+            (Some(_), None) if self.multi_label => Err(Error::usage(
+                "data.multi_label is set, and data.labels are classes; name the array of zeros and \
+                 ones in data.targets, or remove data.multi_label",
+            )),
+            (Some(_), None) => {
+                usage.require_targets("data.labels are classes", TargetKind::Classes)
             }
+            (None, Some(_)) if self.multi_label => {
+                usage.require_targets("data.multi_label is set", TargetKind::Labels)
+            }
+            (None, Some(_)) => usage.require_targets(
+                "data.targets are values (data.multi_label = true says that they are labels 0 and \
+                 1)",
+                TargetKind::Quantities,
+            ),
             (labels, _) => Err(Error::usage(format!(
                 "data.labels and data.targets are {}; data of kind npy must have one of them: \
                  data.labels, an array of classes, or data.targets, an array of values",
@@ -171,6 +198,7 @@ impl DataSource for Npy {
             fields::require(allowed, field, size.unwrap_or_default(), &range)?;
         }
         fields::fraction("data.test_fraction", self.test_fraction)?;
+        fields::fraction("data.validation_fraction", self.validation_fraction)?;
         if self.split_by == SplitBy::Group && self.groups.is_none() {
             return Err(Error::usage(
                 "data.split_by is \"group\", but data.groups is not set; \

@@ -83,7 +83,7 @@ impl Npy {
                 preparation.inputs = normals;
             }
         }
-        if self.normalise {
+        if self.normalise && !self.multi_label {
             preparation.targets = target_normals(found, targets, train);
         }
         Ok(preparation)
@@ -112,6 +112,7 @@ impl Npy {
             inputs: self.prepared_inputs(found, sequences, preparation)?,
             targets: targets.select(sequences, found.steps),
             lengths,
+            weights: None,
         })
     }
 
@@ -159,6 +160,15 @@ impl Npy {
 }
 
 impl FoundTargets {
+    /// Whether each step has a target.
+    pub(super) fn per_step(&self) -> bool {
+        match self {
+            FoundTargets::Labels(labels) => labels.per_step,
+            FoundTargets::Values(values) => values.per_step,
+            FoundTargets::Nothing => false,
+        }
+    }
+
     /// Returns the targets of all sequences as a network learns them. `classes` are those of the
     /// labels.
     ///

@@ -1,4 +1,4 @@
-//! From arrays to prepared training and test splits.
+//! From arrays to prepared training, validation and test splits.
 
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,24 @@ use super::sequences::{FoundSequences, FoundTargets, rounding_note};
 use super::targets::{FoundValues, InputSizes};
 use super::{ArrayFiles, Npy, files};
 use crate::error::{Error, Result};
+use crate::messages::shown_path;
+
+/// The ends of the names of arrays of a validation split.
+pub(crate) const VALIDATION_SUFFIXES: [&str; 3] = ["_val", "_valid", "_validation"];
+
+/// The indices of the sequences of each split.
+struct DividedSequences {
+    train: Vec<usize>,
+    validation: Vec<usize>,
+    test: Vec<usize>,
+}
 
 /// The arrays of a file or directory.
 pub(super) struct SplitArrays {
     pub sequences: FoundSequences,
     targets: FoundTargets,
+    /// `[N]`, or `[N, T]`: the weight of each target, if the recipe names them.
+    weights: Option<Vec<f32>>,
     /// `[N]`: the group of each sequence.
     groups: Vec<i64>,
     /// The path of the inputs, in messages.
@@ -47,6 +60,18 @@ impl SplitArrays {
         targets.map_err(|problem| Error::file(&self.targets_path, problem))
     }
 
+    /// Returns the weights of the targets of these sequences.
+    fn weights_of(&self, sequences: &[usize]) -> Option<Vec<f32>> {
+        let weights = self.weights.as_ref()?;
+        let each = weights.len() / self.sequences.count.max(1);
+        let own = sequences.iter();
+        Some(
+            own.flat_map(|&n| &weights[n * each..(n + 1) * each])
+                .copied()
+                .collect(),
+        )
+    }
+
     /// Returns some of the sequences as a network reads them.
     pub(super) fn prepared(
         &self,
@@ -61,7 +86,7 @@ impl SplitArrays {
 }
 
 impl Npy {
-    /// Returns both splits of opened arrays; `test` are those of `test_path`. See
+    /// Returns the splits of opened arrays; `test` are those of `test_path`. See
     /// [`DataSource::load`](super::DataSource::load).
     ///
     /// # Errors
@@ -80,52 +105,79 @@ impl Npy {
             (None, Some(of_test)) => Some(of_test.read(files)?),
             (None, None) => None,
         };
-        let classes = self.classes_of(&found, test.as_ref(), known)?;
+        let validation = self.validation_arrays(files)?;
+        let others: Vec<&SplitArrays> = test.iter().chain(&validation).collect();
+        let classes = self.classes_of(&found, &others, known)?;
         // Labels need no preparation.
         let labels = match found.labels() {
             Some(_) => Some(found.prepared_targets(classes.as_ref(), &Preparation::default())?),
             None => None,
         };
-        let (train_sequences, test_sequences) = match &test {
-            Some(_) => (found.all(), vec![]),
-            None => self.divided(&found, labels.as_ref(), seed)?,
-        };
+        let parts = self.divided(&found, labels.as_ref(), test.is_some(), seed)?;
         let preparation = match known {
             Some(known) => known.clone(),
             None => Preparation {
                 classes: classes.as_ref().map_or(vec![], Classes::names),
-                ..self.learn(&found.sequences, &found.targets, &train_sequences)?
+                ..self.learn(&found.sequences, &found.targets, &parts.train)?
             },
         };
         let targets = match labels {
             Some(labels) => labels,
             None => found.prepared_targets(None, &preparation)?,
         };
-        let train = found.prepared(self, &targets, &train_sequences, &preparation)?;
-        let test = match &test {
-            Some(test) => {
-                let targets = test.prepared_targets(classes.as_ref(), &preparation)?;
-                Some(test.prepared(self, &targets, &test.all(), &preparation)?)
+        let mut train = found.prepared(self, &targets, &parts.train, &preparation)?;
+        train.weights = found.weights_of(&parts.train);
+        let evaluated = |own: Option<&SplitArrays>, part: &[usize]| match own {
+            Some(own) => {
+                let targets = own.prepared_targets(classes.as_ref(), &preparation)?;
+                (own.prepared(self, &targets, &own.all(), &preparation)).map(Some)
             }
-            None if test_sequences.is_empty() => None,
-            None => Some(found.prepared(self, &targets, &test_sequences, &preparation)?),
+            None if part.is_empty() => Ok(None),
+            None => (found.prepared(self, &targets, part, &preparation)).map(Some),
         };
+        let validation = evaluated(validation.as_ref(), &parts.validation)?;
+        let test = evaluated(test.as_ref(), &parts.test)?;
         Ok(Splits {
             train: train.into(),
-            validation: None,
+            validation: validation.map(Dataset::into),
             test: test.map(Dataset::into),
             preparation,
             notes: self.notes(&found, classes.as_ref()),
         })
     }
 
-    /// Returns the training and the test sequences of one file.
+    /// Reads the arrays of the validation split, if the file has any.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the recipe also takes a part of the training split.
+    fn validation_arrays<R: Read + Seek>(
+        &self,
+        files: &mut ArrayFiles<R>,
+    ) -> Result<Option<SplitArrays>> {
+        let Some(names) = self.of_validation_names(&files.names()) else {
+            return Ok(None);
+        };
+        if self.validation_fraction > 0.0 {
+            return Err(Error::usage(format!(
+                "data.validation_fraction is {}, but {} has the array {} of a validation split; \
+                 remove data.validation_fraction to use that",
+                self.validation_fraction,
+                shown_path(&self.path),
+                names.inputs
+            )));
+        }
+        names.read(files).map(Some)
+    }
+
+    /// Divides the sequences of one file; none are taken for the test split if it `has_test`
+    /// sequences of its own.
     fn divided(
         &self,
         found: &SplitArrays,
         labels: Option<&Targets>,
+        has_test: bool,
         seed: u64,
-    ) -> Result<(Vec<usize>, Vec<usize>)> {
+    ) -> Result<DividedSequences> {
         let classes = match labels {
             Some(Targets::Classes {
                 labels,
@@ -134,27 +186,45 @@ impl Npy {
             }) => &labels[..],
             _ => &[],
         };
-        let divided = Divided {
-            groups: &found.groups,
-            classes,
+        let take = |sequences: Vec<usize>, share: Share| {
+            if share.fraction == 0.0 {
+                return Ok((sequences, vec![]));
+            }
+            let of = |all: &[i64]| sequences.iter().map(|&n| all[n]).collect::<Vec<_>>();
+            let own = sequences.iter().filter_map(|&n| classes.get(n).copied());
+            let divided = Divided {
+                groups: &of(&found.groups),
+                classes: &own.collect::<Vec<_>>(),
+            };
+            let (kept, taken) = divide(divided, self.split_by, share, seed)
+                .map_err(|problem| Error::file(&self.path, problem))?;
+            let named = |part: Vec<usize>| part.into_iter().map(|n| sequences[n]).collect();
+            Ok::<(Vec<usize>, Vec<usize>), Error>((named(kept), named(taken)))
         };
-        let share = Share {
-            field: "data.test_fraction",
-            fraction: self.test_fraction,
+        let share = |field, fraction| Share { field, fraction };
+        let (train, test) = if has_test {
+            (found.all(), vec![])
+        } else {
+            take(found.all(), share("data.test_fraction", self.test_fraction))?
         };
-        divide(divided, self.split_by, share, seed)
-            .map_err(|problem| Error::file(&self.path, problem))
+        let validated = share("data.validation_fraction", self.validation_fraction);
+        let (train, validation) = take(train, validated)?;
+        Ok(DividedSequences {
+            train,
+            validation,
+            test,
+        })
     }
 
-    /// Returns the classes of the labels in both splits; `None` without labels. Those of a model
+    /// Returns the classes of the labels in all splits; `None` without labels. Those of a model
     /// are `known`.
     pub(super) fn classes_of(
         &self,
         found: &SplitArrays,
-        test: Option<&SplitArrays>,
+        others: &[&SplitArrays],
         known: Option<&Preparation>,
     ) -> Result<Option<Classes>> {
-        let labels = [Some(found), test].into_iter().flatten();
+        let labels = [found].into_iter().chain(others.iter().copied());
         let labels: Vec<&FoundLabels> = labels.filter_map(SplitArrays::labels).collect();
         let Some(first) = labels.first() else {
             return Ok(None);
@@ -187,6 +257,18 @@ impl Npy {
     /// Returns the configuration of `x_test` and `y_test` for one of `x_train` and `y_train`, if
     /// these arrays exist.
     pub(super) fn of_test_names(&self, names: &[String]) -> Option<Npy> {
+        self.with_suffix("_test", names)
+    }
+
+    /// Returns the configuration of `x_val` and `y_val` (or `_valid`, or `_validation`) for one of
+    /// `x_train` and `y_train`, if these arrays exist.
+    pub(super) fn of_validation_names(&self, names: &[String]) -> Option<Npy> {
+        let mut suffixes = VALIDATION_SUFFIXES.iter();
+        suffixes.find_map(|suffix| self.with_suffix(suffix, names))
+    }
+
+    /// Returns the configuration of arrays that end in `suffix` in place of `_train`, if they exist.
+    fn with_suffix(&self, suffix: &str, names: &[String]) -> Option<Npy> {
         let mut of_test = self.clone();
         let named = [
             &mut of_test.labels,
@@ -195,11 +277,12 @@ impl Npy {
         ];
         let named = named.into_iter().flatten();
         for name in named.chain([&mut of_test.inputs]) {
-            *name = format!("{}_test", name.strip_suffix("_train")?);
+            *name = format!("{}{suffix}", name.strip_suffix("_train")?);
             names.contains(name).then_some(())?;
         }
         // Groups only divide sequences into splits.
         of_test.groups = None;
+        of_test.weights = None;
         Some(of_test)
     }
 
@@ -236,11 +319,18 @@ impl Npy {
         let lengths = self.read_lengths(files)?;
         let sequences = self.inputs(files, lengths)?;
         let (targets, targets_path) = self.read_targets(files, &sequences)?;
+        let sizes = InputSizes {
+            count: sequences.count,
+            steps: sequences.steps,
+            lengths: sequences.lengths.as_deref(),
+        };
+        let weights = self.read_weights(files, &sizes, targets.per_step())?;
         let groups = self.read_groups(files, sequences.count)?;
         Ok(SplitArrays {
             inputs_path: files.path_of(&self.inputs),
             sequences,
             targets,
+            weights,
             groups,
             targets_path,
         })
@@ -265,7 +355,10 @@ impl Npy {
         let targets = if self.labels.is_some() {
             FoundLabels::read(&array, &sizes, self.one_hot).map(FoundTargets::Labels)
         } else {
-            FoundValues::read(array, &sizes).map(FoundTargets::Values)
+            let found = FoundValues::read(array, &sizes);
+            found
+                .and_then(|found| self.checked_labels(found))
+                .map(FoundTargets::Values)
         };
         let targets = targets.map_err(|problem| Error::file(&path, problem))?;
         Ok((targets, path))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 
-use super::super::MAX_VALUES;
+use super::super::{MAX_VALUES, MISSING};
 use super::array::Numbers;
 use super::{Array, ArrayFiles, Elements, Npy};
 use crate::error::{Error, Result};
@@ -101,6 +101,23 @@ impl FoundValues {
 }
 
 impl Npy {
+    /// Returns the values, which must be 0 or 1 for several labels.
+    ///
+    /// # Errors
+    /// A message for the first label that is neither.
+    pub(super) fn checked_labels(&self, found: FoundValues) -> Result<FoundValues, String> {
+        let values = found.values.prepared_targets(0..found.values.len(), &[]);
+        let is_label = |value: &f32| [0.0, 1.0, MISSING].contains(value);
+        match values.iter().position(|value| !is_label(value)) {
+            Some(at) if self.multi_label => Err(format!(
+                "element {at} is {}; data.multi_label is set, so each must be 0 or 1, or NaN where \
+                 it is missing",
+                values[at]
+            )),
+            _ => Ok(found),
+        }
+    }
+
     /// Returns the lengths `[N]`, if the recipe names them.
     pub(super) fn read_lengths<R: Read + Seek>(
         &self,

@@ -1,7 +1,7 @@
 //! Writing a model as a `.weights.h5`.
 
 use super::super::weights::{LayerWeights, parameter, reorder_blocks, transposed};
-use super::super::{Export, check_support};
+use super::super::{Export, check_support, with_output_preparation};
 use super::hdf5::{self, StoredLayer};
 use super::{array, keras_layer, python};
 use crate::cells::Cell;
@@ -14,11 +14,12 @@ use crate::network::{Direction, Input, Layer, Parameter};
 /// recurrent matmul, for which Keras has both.
 ///
 /// # Errors
-/// [`Error::Usage`] for options that Keras's layers do not have: peepholes, projections, clipping,
+/// [`Error::Usage`] for normal distributions of differences, and for options that Keras's layers do not have: peepholes, projections, clipping,
 /// and directions of different sizes.
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
+    let model = &with_output_preparation(model, "Keras")?;
     check_support(network, "Keras", lacking_option)?;
     let mut layers = vec![];
     layers.extend(embedding(model)?);

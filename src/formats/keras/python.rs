@@ -1,5 +1,6 @@
 //! The program that builds the model in Keras and loads its weights.
 
+use super::super::outputs_note;
 use super::super::weights::{columns, linear_weights};
 use crate::cells::Cell;
 use crate::data::preparation::InputDifference;
@@ -16,6 +17,7 @@ pub(super) fn program(model: &Model, weights: &str) -> String {
         text += &recurrent_layer(level, layer, every_step);
     }
     text += &head(model);
+    let note = outputs_note(&network.head).map_or(String::new(), |note| format!("; {note}"));
     format!(
         r#"# Written by `gatescan export --to keras`.
 from pathlib import Path
@@ -25,7 +27,7 @@ import numpy
 
 
 def build(masked=False):
-    """Returns the model; if masked, of [inputs, mask]: mask [batch, time] marks valid steps."""
+    """Returns the model; if masked, of [inputs, mask]: mask [batch, time] marks valid steps{note}."""
 {text}    return keras.Model([inputs, mask] if masked else inputs, outputs)
 
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::outputs_note;
 use super::proto::StringStringEntryProto;
 use crate::model::Model;
 
@@ -31,6 +32,7 @@ pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
         }
     }
     entries.push(entry("units", units(model)));
+    entries.extend(outputs_note(head).map(|note| entry("outputs", note)));
     entries
 }
 

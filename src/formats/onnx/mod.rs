@@ -12,10 +12,11 @@ mod scan;
 use prost::Message;
 
 use super::weights::{columns, linear_weights, parameter};
+use super::with_output_preparation;
 use crate::data::preparation::InputDifference;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Direction, Input, Layer, Loss, Reads};
+use crate::network::{Direction, Input, Layer, Reads};
 use graph::{AxisSize, value};
 use proto::{AttributeProto, FLOAT, GraphProto, INT32, INT64, ModelProto, OperatorSetIdProto};
 
@@ -38,14 +39,16 @@ struct LayerOutput {
 /// `tokens` `[batch, time]` (int64), and with `lengths` also `lengths` `[batch]` (int32), the
 /// number of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time,
 /// K]` for a head that reads every step; padded steps are undefined. A network that classifies also
-/// has the output `probabilities`, the softmax of `outputs`. Batch and time may have any size. The
-/// metadata of the file name the columns of inputs and targets, the classes and the tokens.
+/// has the output `probabilities`, the softmax of `outputs`, and one of labels their sigmoid. Batch
+/// and time may have any size. The metadata of the file name the columns of inputs and targets, the
+/// classes and the tokens, and say what several outputs of a target are.
 ///
 /// # Errors
-/// [`Error::Usage`] if the file would be larger than 2 GiB, or if the model's parameters are not
-/// those of its network.
+/// [`Error::Usage`] if the file would be larger than 2 GiB, if the model's parameters are not those
+/// of its network, and for normal distributions of differences.
 pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
     model.network.from_parameters(&model.parameters)?;
+    let model = &with_output_preparation(model, "ONNX")?;
     let mut graph = GraphProto::default();
     let inputs = graph.inputs(model)?;
     if lengths {
@@ -244,10 +247,14 @@ impl GraphProto {
             self.node("Add", &["outputs.differences", &last], "outputs");
         }
         self.output.push(value("outputs", FLOAT, &shape));
-        if head.loss == Loss::CrossEntropy {
+        let inputs = ["outputs".to_string()];
+        if head.loss.takes_classes() {
             let axis = AttributeProto::int("axis", -1);
-            let inputs = ["outputs".to_string()];
             self.push("Softmax", &inputs, &["probabilities"], vec![axis]);
+            self.output.push(value("probabilities", FLOAT, &shape));
+        }
+        if head.loss.takes_labels() {
+            self.push("Sigmoid", &inputs, &["probabilities"], vec![]);
             self.output.push(value("probabilities", FLOAT, &shape));
         }
         Ok(())

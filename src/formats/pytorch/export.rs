@@ -3,7 +3,7 @@
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
-use super::super::{Export, check_support};
+use super::super::{Export, check_support, with_output_preparation};
 use super::{python, split_name};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -23,12 +23,13 @@ pub(super) struct Stack {
 /// layers that differ are several modules.
 ///
 /// # Errors
-/// [`Error::Usage`] for options that PyTorch's modules do not have: peepholes, the reset gate
+/// [`Error::Usage`] for normal distributions of differences, and for options that PyTorch's modules do not have: peepholes, the reset gate
 /// before the recurrent matmul, clipping, projections that are not smaller than the layer, and
 /// directions of different sizes.
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
+    let model = &with_output_preparation(model, "PyTorch")?;
     check_support(network, "PyTorch", lacking_option)?;
     let stacks = stacks(network);
     let file = state_dict(model, &stacks);

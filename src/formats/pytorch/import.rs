@@ -429,7 +429,7 @@ fn assumptions(model: &Model, modules: usize, hints: &ImportHints) -> Vec<String
     if hints.loss.is_none() && hints.recipe.is_none() {
         assumed.push(match head.loss {
             Loss::CrossEntropy => "the outputs are logits of classes".into(),
-            Loss::MeanSquaredError => "the output is a value, not the logit of a class".into(),
+            _ => "the output is a value, not the logit of a class".into(),
         });
     }
     let head = "a state_dict does not say what forward computes; assumed:";

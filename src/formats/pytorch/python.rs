@@ -1,5 +1,6 @@
 //! The module that has a model's network in PyTorch and loads its weights.
 
+use super::super::outputs_note;
 use super::super::weights::{columns, linear_weights};
 use super::export::Stack;
 use crate::cells::Cell;
@@ -49,6 +50,7 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
         Reads::Last => ("last", format!("[batch, {}]", head.size)),
         Reads::Every => ("x", format!("[batch, time, {}]", head.size)),
     };
+    let note = outputs_note(&head).map_or(String::new(), |note| format!("; {note}"));
     let imports = if normalises || denormalises || has_differences || !last_values.is_empty() {
         "import torch\n"
     } else {
@@ -68,7 +70,7 @@ import safetensors.torch
 
 
 class Network(nn.Module):
-    """Takes {takes}, and lengths [batch] of padded sequences; returns {outputs}."""
+    """Takes {takes}, and lengths [batch] of padded sequences; returns {outputs}{note}."""
 
     def __init__(self):
         super().__init__()

@@ -1,6 +1,6 @@
 //! The axes of a chart: range of values, ticks, and the coordinates of values in the drawing.
 
-use crate::html::trimmed;
+use super::dates::DateStep;
 
 /// The ratio of the largest to the smallest value from which a logarithmic scale is used.
 const LOG_RATIO: f64 = 30.0;
@@ -22,6 +22,8 @@ pub(crate) struct Axis {
     high: f64,
     scale: Scale,
     ticks: Vec<f64>,
+    /// Of an axis of dates.
+    dates: Option<DateStep>,
     start: f64,
     end: f64,
 }
@@ -42,6 +44,16 @@ impl Axis {
     pub fn whole(bounds: (f64, f64), most_ticks: f64) -> Axis {
         let (low, high) = with_margin(bounds);
         Axis::with_step(low, high, tick_step(high - low, most_ticks).max(1.0))
+    }
+
+    /// An axis of dates, in seconds since 1970, with round dates as ticks.
+    pub fn dates(bounds: (f64, f64), most_ticks: f64) -> Axis {
+        let (low, high) = with_margin(bounds);
+        let step = DateStep::fitting(low, high, most_ticks);
+        Axis {
+            dates: Some(step),
+            ..Axis::new(low, high, Scale::Linear, step.ticks(low, high))
+        }
     }
 
     /// A logarithmic axis where the values span a ratio of at least 30, else a linear one.
@@ -75,6 +87,7 @@ impl Axis {
             high,
             scale,
             ticks,
+            dates: None,
             start: 0.0,
             end: 1.0,
         }
@@ -92,6 +105,39 @@ impl Axis {
             Scale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
         };
         self.start + fraction * (self.end - self.start)
+    }
+
+    /// The text beside a tick: as many digits as tell the ticks apart.
+    pub fn tick_text(&self, tick: f64) -> String {
+        if let Some(step) = self.dates {
+            return step.text(tick);
+        }
+        let (Scale::Linear, [first, second, ..]) = (self.scale, &self.ticks[..]) else {
+            return value_label(tick);
+        };
+        let step = second - first;
+        let decimals = (-step.log10().floor() as i32).max(0);
+        let largest = self.low.abs().max(self.high.abs());
+        if decimals > MOST_DECIMALS || largest >= PLAIN.end {
+            return if tick == 0.0 {
+                "0".into()
+            } else {
+                scientific_by(tick, step)
+            };
+        }
+        let text = format!("{tick:.*}", decimals as usize);
+        match without_zeros(text) {
+            text if text == "-0" => "0".into(),
+            text => text,
+        }
+    }
+
+    /// A value of this axis as text; of dates, the date.
+    pub fn value_text(&self, value: f64) -> String {
+        match self.dates {
+            Some(step) => step.text(value),
+            None => value_label(value),
+        }
     }
 
     /// The least value.
@@ -146,13 +192,64 @@ pub(crate) fn is_drawable(value: f64) -> bool {
     value.abs() < LARGEST_MAGNITUDE
 }
 
-/// The text beside a tick: at most four digits after the point, or an exponent.
-pub(crate) fn tick_label(value: f64) -> String {
+/// A value as text: four significant digits without trailing zeros; a very small or large one times
+/// a power of ten.
+pub(crate) fn value_label(value: f64) -> String {
     let size = value.abs();
-    if size != 0.0 && !(1e-3..1e6).contains(&size) {
-        return format!("{value:.1e}").replace(".0e", "e");
+    if size == 0.0 {
+        return "0".into();
     }
-    trimmed(value)
+    if !PLAIN.contains(&size) {
+        return scientific(value);
+    }
+    let decimals = (3 - size.log10().floor() as i32).max(0) as usize;
+    without_zeros(format!("{value:.decimals$}"))
+}
+
+/// The sizes of values that are written without a power of ten.
+const PLAIN: std::ops::Range<f64> = 1e-4..1e7;
+/// The digits after the point of a tick from which on ticks are written with a power of ten.
+const MOST_DECIMALS: i32 = 5;
+
+/// A tick times a power of ten, with as many digits as tell ticks at this distance apart.
+fn scientific_by(tick: f64, step: f64) -> String {
+    let digits = (tick.abs().log10().floor() - step.log10().floor()).clamp(1.0, 9.0) as usize;
+    let text = format!("{tick:.digits$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let power = scientific(format!("1e{exponent}").parse().unwrap_or(1.0));
+    match without_zeros(mantissa.to_string()).as_str() {
+        "1" => power,
+        "-1" => format!("-{power}"),
+        mantissa => format!("{mantissa}·{power}"),
+    }
+}
+
+/// A value with two digits, times a power of ten.
+fn scientific(value: f64) -> String {
+    let text = format!("{value:.1e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let raised: String = (exponent.chars())
+        .map(|digit| match digit.to_digit(10) {
+            Some(digit) => SUPERSCRIPTS[digit as usize],
+            None => '⁻',
+        })
+        .collect();
+    match digits.trim_end_matches(".0") {
+        "1" => format!("10{raised}"),
+        "-1" => format!("-10{raised}"),
+        digits => format!("{digits}·10{raised}"),
+    }
+}
+
+const SUPERSCRIPTS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+
+/// A number without the zeros at the end of its fraction.
+fn without_zeros(text: String) -> String {
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    } else {
+        text
+    }
 }
 
 /// The step of 1, 2 or 5 times a power of ten that divides `range` into at most `most` parts.
@@ -264,15 +361,42 @@ mod tests {
     }
 
     #[test]
-    fn tick_labels_are_short() {
+    fn values_are_written_plainly() {
         for (value, text) in [
             (0.25, "0.25"),
             (3.0, "3"),
-            (1e-5, "1e-5"),
-            (2.5e7, "2.5e7"),
+            (0.063, "0.063"),
+            (0.00025, "0.00025"),
+            (123_456.0, "123456"),
+            (-0.5, "-0.5"),
+            (1e-5, "10⁻⁵"),
+            (-1e-5, "-10⁻⁵"),
+            (2.5e7, "2.5·10⁷"),
             (0.0, "0"),
         ] {
-            assert_eq!(tick_label(value), text);
+            assert_eq!(value_label(value), text);
         }
+    }
+
+    #[test]
+    fn ticks_are_told_apart() {
+        let texts = |low: f64, high: f64| -> Vec<String> {
+            let axis = Axis::exact(low, high, 4.0);
+            axis.ticks
+                .iter()
+                .map(|&tick| axis.tick_text(tick))
+                .collect()
+        };
+        assert_eq!(texts(0.0, 0.001), ["0", "0.0005", "0.001"]);
+        assert_eq!(
+            texts(1000.001, 1000.004),
+            ["1000.001", "1000.002", "1000.003", "1000.004"]
+        );
+        assert_eq!(texts(-1.0, 1.0), ["-1", "-0.5", "0", "0.5", "1"]);
+        assert_eq!(texts(0.0, 2e7), ["0", "5·10⁶", "10⁷", "1.5·10⁷", "2·10⁷"]);
+        assert_eq!(
+            texts(0.0, 2e-7),
+            ["0", "5·10⁻⁸", "10⁻⁷", "1.5·10⁻⁷", "2·10⁻⁷"]
+        );
     }
 }

@@ -2,9 +2,10 @@
 //! style sheet of the page, or of the SVG file, gives them colours.
 
 mod axis;
+mod dates;
 mod paper;
 
-pub(crate) use axis::{Axis, bounds, is_drawable, tick_label};
+pub(crate) use axis::{Axis, bounds, is_drawable, value_label};
 pub(crate) use paper::paper;
 
 use super::escape;
@@ -13,6 +14,7 @@ use super::escape;
 const COLOURS: usize = 8;
 
 /// A chart of one or several series over common axes.
+#[derive(Clone)]
 pub(crate) struct Chart {
     pub title: String,
     /// The name of the horizontal axis.
@@ -27,6 +29,10 @@ pub(crate) struct Chart {
 pub(crate) enum ChartKind {
     /// Lines over whole steps or epochs, on a linear axis.
     Lines,
+    /// Lines over numbers that are times.
+    TimeLines,
+    /// Lines over seconds since 1970, whose axis has dates.
+    DateLines,
     /// Lines over whole steps or epochs, on a logarithmic axis where the values span a wide ratio.
     LogLines,
     /// Points, and the diagonal on which both coordinates are equal.
@@ -38,8 +44,10 @@ pub(crate) enum ChartKind {
 pub(crate) enum ChartSize {
     /// A half or a third of the page's width.
     Small,
-    /// The whole width.
+    /// The whole width. On a narrow page it is drawn as a small chart.
     Wide,
+    /// The whole width, and higher, for many curves. On a narrow page it is drawn as a small chart.
+    Large,
 }
 
 impl ChartSize {
@@ -48,6 +56,7 @@ impl ChartSize {
         match self {
             ChartSize::Small => (440.0, 270.0),
             ChartSize::Wide => (1120.0, 300.0),
+            ChartSize::Large => (1120.0, 460.0),
         }
     }
 
@@ -56,16 +65,20 @@ impl ChartSize {
         match self {
             ChartSize::Small => 40,
             ChartSize::Wide => 1,
+            ChartSize::Large => 60,
         }
     }
 
     fn class(self) -> &'static str {
         match self {
             ChartSize::Small => "chart",
-            ChartSize::Wide => "chart-wide",
+            ChartSize::Wide | ChartSize::Large => "chart-wide",
         }
     }
 }
+
+/// Width of a date below an axis and of the gap to the next.
+const DATE_WIDTH: f64 = 100.0;
 
 /// One curve, or one set of points.
 #[derive(Debug, Clone)]
@@ -102,24 +115,38 @@ struct PlotArea {
 }
 
 impl Chart {
-    /// The chart below its title as HTML; empty if no point is finite.
+    /// The chart below its title as HTML; empty if no point is finite. A wide chart is drawn twice:
+    /// the style sheet shows the small drawing on a narrow page.
     pub fn figure(&self) -> String {
-        let (width, height) = self.size.extents();
+        let Some(drawing) = self.drawing(self.size, self.size.class()) else {
+            return String::new();
+        };
+        let narrow = match self.size {
+            ChartSize::Small => None,
+            ChartSize::Wide | ChartSize::Large => self.drawing(ChartSize::Small, "chart-narrow"),
+        };
+        format!(
+            "<figure><figcaption>{}</figcaption><div class=\"wide\">{drawing}{}</div></figure>\n",
+            escape(&self.title),
+            narrow.unwrap_or_default()
+        )
+    }
+
+    /// The drawing of this size as an SVG element of this class.
+    fn drawing(&self, size: ChartSize, class: &str) -> Option<String> {
+        let (width, height) = size.extents();
         let area = PlotArea {
-            left: 52.0,
-            right: width - 10.0,
+            left: 64.0,
+            right: width - 14.0,
             top: 8.0,
             bottom: height - 36.0,
         };
-        let Some(drawing) = self.draw(area, self.size.most_marks()) else {
-            return String::new();
-        };
-        let (title, class) = (escape(&self.title), self.size.class());
-        format!(
-            "<figure><figcaption>{title}</figcaption><div class=\"wide\"><svg class=\"{class}\" \
-             viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n\
-             {drawing}</svg></div></figure>\n"
-        )
+        let drawing = self.draw(area, size.most_marks())?;
+        let title = escape(&self.title);
+        Some(format!(
+            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             aria-label=\"{title}\">\n{drawing}</svg>"
+        ))
     }
 
     /// The elements of the drawing; `None` if no point is finite. Lines of at most `most_marks`
@@ -132,7 +159,8 @@ impl Chart {
             top,
             bottom,
         } = area;
-        let mut svg = x.x_grid(top, bottom, tick_label) + &y.y_grid(left, right, tick_label);
+        let mut svg = x.x_grid(top, bottom, |tick| x.tick_text(tick))
+            + &y.y_grid(left, right, |tick| y.tick_text(tick));
         svg += &format!(
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
             (left + right) / 2.0,
@@ -165,6 +193,14 @@ impl Chart {
                 Axis::whole(x_bounds, most_x),
                 Axis::linear(y_bounds, most_y),
             ),
+            ChartKind::TimeLines => (
+                Axis::linear(x_bounds, most_x),
+                Axis::linear(y_bounds, most_y),
+            ),
+            ChartKind::DateLines => (
+                Axis::dates(x_bounds, (area.right - area.left) / DATE_WIDTH),
+                Axis::linear(y_bounds, most_y),
+            ),
             ChartKind::LogLines => (
                 Axis::whole(x_bounds, most_x),
                 Axis::log_or_linear(y_bounds, most_y),
@@ -188,9 +224,9 @@ impl Chart {
                  <title>{name}: {} at {} {}</title></circle>\n",
                 x.at(point.0),
                 y.at(point.1),
-                tick_label(point.1),
+                value_label(point.1),
                 self.x,
-                tick_label(point.0)
+                x.value_text(point.0)
             )
         };
         series.drawable().map(mark).collect()

@@ -23,7 +23,7 @@ pub(crate) fn paper(charts: &[Chart]) -> Option<String> {
     let count = drawn.len() as f64;
     let (width, rows) = match drawn.first()?.size {
         ChartSize::Small => (480.0 * count, 1.0),
-        ChartSize::Wide => (900.0, count),
+        ChartSize::Wide | ChartSize::Large => (900.0, count),
     };
     let (legend, top) = legend(&drawn, width);
     let height = top + PANEL_HEIGHT * rows;
@@ -32,7 +32,9 @@ pub(crate) fn paper(charts: &[Chart]) -> Option<String> {
         let n = n as f64;
         match chart.size {
             ChartSize::Small => panel(chart, panel_width * n, top, panel_width),
-            ChartSize::Wide => panel(chart, 0.0, top + PANEL_HEIGHT * n, panel_width),
+            ChartSize::Wide | ChartSize::Large => {
+                panel(chart, 0.0, top + PANEL_HEIGHT * n, panel_width)
+            }
         }
     });
     Some(format!(

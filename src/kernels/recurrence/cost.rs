@@ -23,9 +23,10 @@ pub struct ScanWork {
 impl Recurrence {
     /// Returns the work of a workgroup in a time step.
     pub fn scan_work(&self, direction: TimeDirection) -> ScanWork {
-        let (h, p, groups) = (self.hidden_size, self.output_size, self.tile.groups);
+        let (h, p) = (self.hidden_size, self.output_size);
         let weights = 4.0 * self.weights_len() as f64;
         let cached = (16 * self.cached_weights(direction)) as f64;
+        let held = (16 * self.held_weights(direction).vec4s()) as f64;
         let gates = self.cell.spec().recurrent_gates;
         let projection = if self.projects() { h * p } else { 0 };
         // Values of four sequences that are loaded for the gates of a unit at once, or for the
@@ -34,7 +35,7 @@ impl Recurrence {
             TimeDirection::Forward => h * p * usize::from(gates > 0) + projection,
             TimeDirection::Backward => gates * h * p / self.tile.each + projection,
         };
-        let sequences = 4 * groups;
+        let sequences = self.tile.all_sequences();
         let per_sequence = match direction {
             TimeDirection::Forward => 2 * self.row_size() + 2 * (h + p),
             TimeDirection::Backward => 2 * self.row_size() + 5 * (h + p),
@@ -43,9 +44,9 @@ impl Recurrence {
         ScanWork {
             workgroups: self.batch.div_ceil(sequences),
             multiply_adds: (sequences * self.weights_len()) as f64,
-            vector_bytes: (16 * groups * vectors) as f64,
+            vector_bytes: (4 * sequences * vectors) as f64,
             cached_bytes: cached,
-            loaded_bytes: weights - cached,
+            loaded_bytes: weights - cached - held,
             state_bytes: (4 * sequences * per_sequence) as f64,
             barriers: self.stages() + backward * usize::from(gates > 0),
         }
@@ -58,7 +59,7 @@ impl Recurrence {
             .max(self.cell.spec().gates * self.hidden_size)
     }
 
-    /// Returns the bytes of workgroup memory that the scans need for each group of four sequences.
+    /// Returns the bytes of workgroup memory that the scans need for a group of four sequences.
     pub fn scan_memory(&self) -> u128 {
         16 * self.vectors().into_iter().fold(0, u128::max)
     }
@@ -74,7 +75,7 @@ impl Recurrence {
     }
 
     /// Returns the number of vec4s of recurrent weights that a scan caches in workgroup memory
-    /// (whole rows only).
+    /// (whole rows only): the first that invocations do not keep in registers.
     pub(super) fn cached_weights(&self, direction: TimeDirection) -> usize {
         let (gates, h) = (self.cell.spec().recurrent_gates, self.hidden_size);
         let [forward, backward] = self.vectors();
@@ -82,8 +83,9 @@ impl Recurrence {
             TimeDirection::Forward => (forward, self.output_size / 4, gates * h),
             TimeDirection::Backward => (backward, gates * h.div_ceil(4), self.output_size),
         };
-        let used = vectors * self.tile.groups as u128;
+        let used = (vectors * self.tile.all_sequences() as u128).div_ceil(4);
         let free = (self.tile.memory as u128 / 16).saturating_sub(used) as usize;
+        let rows = rows - self.held_weights(direction).rows();
         free.checked_div(columns).unwrap_or(0).min(rows) * columns
     }
 
@@ -121,7 +123,7 @@ impl Recurrence {
 
     /// Returns the workgroups of a scan.
     pub(in crate::kernels) fn scan_grid(&self) -> [u32; 3] {
-        [self.batch.div_ceil(4 * self.tile.groups) as u32, 1, 1]
+        [self.batch.div_ceil(self.tile.all_sequences()) as u32, 1, 1]
     }
 
     /// Returns the workgroups of a step: units or outputs, and sequences.

@@ -9,6 +9,7 @@ mod backward;
 mod cost;
 mod cpu;
 mod forward;
+mod held;
 mod shader;
 mod tile;
 

@@ -113,6 +113,7 @@ impl Recurrence {
     /// Returns the WGSL of a step, except for its own file.
     pub(in crate::kernels) fn step_shader(&self) -> Shader {
         (self.shader().with(self.weights_shader(0)))
+            .with(include_str!("../../../shaders/common/step_sizes.wgsl"))
             .with(include_str!("../../../shaders/common/four.wgsl"))
             .with(include_str!("../../../shaders/common/load_four.wgsl"))
     }
@@ -120,7 +121,7 @@ impl Recurrence {
     /// Returns the part of a backward scan that loads the gradients of the sequences which an
     /// invocation finishes at once.
     pub(in crate::kernels) fn gradient_loads(&self) -> &'static str {
-        if self.tile.lanes_of(TimeDirection::Backward) == 1 {
+        if self.tile.finishes_four(TimeDirection::Backward) {
             include_str!("../../../shaders/common/load_four_back.wgsl")
         } else {
             include_str!("../../../shaders/common/load_one_back.wgsl")
@@ -139,12 +140,11 @@ impl Recurrence {
             constants.push(("CACHED", cached as f64));
         }
         let mut shader = self.shader();
-        if self.tile.lanes_of(direction) > 1 {
-            shader.types.push(("Rows", "f32"));
-        }
+        shader.types.extend(self.tile.types(direction));
         (self.tile.parts(direction).into_iter())
             .fold(shader, Shader::with)
             .with(self.weights_shader(cached))
+            .with(self.held_weights(direction).wgsl())
             .with(include_str!("../../../shaders/common/tile.wgsl"))
             .with_constants(constants)
     }

@@ -8,8 +8,10 @@ use crate::kernels::words::wgsl_constants;
 /// tiles load fewer weights for each multiply-add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile {
-    /// Groups of four sequences in a workgroup: 1, 2 or 4.
+    /// Groups of sequences in a workgroup: 1, 2 or 4.
     pub groups: usize,
+    /// Sequences of a group: 1, 2 or 4.
+    pub sequences: usize,
     /// Elements of the state gradient that an invocation, or the lanes of a worker, compute at a
     /// time: 1, 2 or 4.
     pub each: usize,
@@ -25,17 +27,22 @@ pub struct Tile {
     /// Bytes of workgroup memory that a scan may use. What remains beside its vectors caches the
     /// first rows of the weights.
     pub memory: usize,
+    /// Values of the recurrent weights that an invocation keeps in registers for all time steps, at
+    /// most. 0 keeps none.
+    pub registers: usize,
 }
 
 impl Tile {
     /// The smallest tile, with the number of invocations that WebGPU guarantees.
     pub const SMALLEST: Tile = Tile {
         groups: 1,
+        sequences: 4,
         each: 1,
         lanes: 1,
         back_lanes: 1,
         invocations: 256,
         memory: 0,
+        registers: 0,
     };
 
     /// Returns the lanes that share a sum.
@@ -46,25 +53,55 @@ impl Tile {
         }
     }
 
+    /// Returns the number of sequences of a workgroup.
+    pub(super) fn all_sequences(self) -> usize {
+        self.sequences * self.groups
+    }
+
+    /// Whether an invocation finishes four sequences at once; else one.
+    pub(super) fn finishes_four(self, direction: TimeDirection) -> bool {
+        self.sequences == 4 && self.lanes_of(direction) == 1
+    }
+
+    /// Returns the names that stand for types in the WGSL of the tile.
+    pub(super) fn types(self, direction: TimeDirection) -> Vec<(&'static str, &'static str)> {
+        let mut types = vec![];
+        if !self.finishes_four(direction) {
+            types.push(("Rows", "f32"));
+        }
+        match self.sequences {
+            1 => types.push(("Quad", "f32")),
+            2 => types.push(("Quad", "vec2<f32>")),
+            _ => {}
+        }
+        types
+    }
+
     /// Returns the tile's WGSL: its array sizes, as constants since WGSL allows no `override` as
     /// the size of a function's array; the sums over lanes; and the sequences that an invocation
-    /// finishes at once, four or, with lanes, one.
+    /// finishes at once, four or one.
     pub(super) fn parts(self, direction: TimeDirection) -> [Cow<'static, str>; 4] {
         let lanes = self.lanes_of(direction);
         let sizes = wgsl_constants(&[
+            ("SEQUENCES", self.sequences),
             ("GROUPS", self.groups),
             ("EACH", self.each),
             ("LANES", lanes),
         ]);
-        let [sums, rows, loads] = if lanes == 1 {
+        let sums = match (self.sequences, lanes) {
+            (2, 1) => include_str!("../../../shaders/common/one_lane_two_sequences.wgsl"),
+            (_, 1) => include_str!("../../../shaders/common/one_lane.wgsl"),
+            (1, _) => include_str!("../../../shaders/common/lanes_one_sequence.wgsl"),
+            (2, _) => include_str!("../../../shaders/common/lanes_two_sequences.wgsl"),
+            _ => include_str!("../../../shaders/common/lanes.wgsl"),
+        };
+        let [rows, loads] = if self.finishes_four(direction) {
             [
-                include_str!("../../../shaders/common/one_lane.wgsl"),
                 include_str!("../../../shaders/common/four.wgsl"),
                 include_str!("../../../shaders/common/load_four.wgsl"),
             ]
         } else {
             [
-                include_str!("../../../shaders/common/lanes.wgsl"),
                 include_str!("../../../shaders/common/one.wgsl"),
                 include_str!("../../../shaders/common/load_one.wgsl"),
             ]

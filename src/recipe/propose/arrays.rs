@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::{DataPart, ProposedData, Role};
-use crate::data::npy::{Array, ArrayFiles, Elements, Npy};
+use crate::data::npy::{Array, ArrayFiles, Elements, Npy, VALIDATION_SUFFIXES};
 use crate::data::preparation::Missing;
 use crate::data::{DataSource, SplitBy, Splits};
 use crate::error::{Error, Result};
@@ -278,8 +278,12 @@ impl FoundArrays {
             Role::Class
         } else if is(&npy.targets) {
             Role::Target
-        } else if name.ends_with("_test") && self.has_test_split(npy) {
+        } else if name.ends_with("_test") && self.has_split(npy, "_test") {
             Role::TestSplit
+        } else if (VALIDATION_SUFFIXES.iter())
+            .any(|suffix| name.ends_with(suffix) && self.has_split(npy, suffix))
+        {
+            Role::ValidationSplit
         } else if is(&npy.lengths) {
             Role::Lengths
         } else if is(&npy.groups) {
@@ -289,15 +293,15 @@ impl FoundArrays {
         }
     }
 
-    /// Returns whether inputs and targets called `_train` have counterparts called `_test`.
-    fn has_test_split(&self, npy: &Npy) -> bool {
+    /// Returns whether inputs and targets called `_train` have counterparts that end in `suffix`.
+    fn has_split(&self, npy: &Npy, suffix: &str) -> bool {
         let targets = npy.labels.as_ref().or(npy.targets.as_ref());
         [Some(&npy.inputs), targets]
             .into_iter()
             .flatten()
             .all(|name| {
                 let stem = name.strip_suffix("_train");
-                stem.is_some_and(|stem| self.by_name.contains_key(&format!("{stem}_test")))
+                stem.is_some_and(|stem| self.by_name.contains_key(&format!("{stem}{suffix}")))
             })
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn set(recipe: &mut Recipe, splits: &Splits) {
     }
     recipe.keep_best = true;
     recipe.patience = Some(PATIENT_UPDATES.div_ceil(updates).max(LEAST_PATIENCE));
-    if count >= MANY || is_seasonal || is_linear {
+    let is_forecast = recipe.data.source().forecast().is_some();
+    if count >= MANY || is_seasonal || is_linear || !is_forecast {
         return;
     }
     for layer in &mut recipe.network.layers {

@@ -2,10 +2,9 @@
 //! the network predicts what a linear regression leaves. They are made on the validation split.
 
 use crate::data::csv::Csv;
-use crate::data::preparation::Normal;
+use crate::data::preparation::{Normal, Preparation};
 use crate::data::series::Series;
-use crate::data::{DataSource, Dataset, Splits, Targets, baselines};
-use crate::kernels::MISSING;
+use crate::data::{DataSource, Splits, baselines};
 use crate::messages::named;
 
 /// The numbers of consecutive lags, besides those of a whole window, of which the regression with
@@ -116,48 +115,6 @@ fn longest(lags: &[usize]) -> usize {
     lags.iter().copied().max().unwrap_or(0)
 }
 
-/// Returns the mean squared error at the last steps of the windows of the validation split, in
-/// deviations of the inputs that the targets are later values of: of the regression, or of the
-/// last value.
-fn error(data: &impl Forecasting, lags: &[usize], linear: bool, seed: u64) -> Option<f64> {
-    let mut tried = data.clone();
-    tried.set_differences(lags.to_vec(), longest(lags), linear);
-    let splits = tried.load(seed, None).ok()?;
-    let (validation, preparation) = (splits.validation?, splits.preparation);
-    let normal = |normals: &[Normal], k: usize| normals.get(k).copied().unwrap_or(Normal::IDENTITY);
-    let squares: Vec<f64> = last_targets(&validation)?
-        .filter(|(_, value)| *value != MISSING)
-        .map(|(k, value)| {
-            let Normal { mean, deviation } = normal(&preparation.targets, k);
-            // The mean is the constant of the regression.
-            let mean = if linear { 0.0 } else { mean };
-            let input = normal(&preparation.inputs, preparation.residuals[k]);
-            let error = f64::from(value) * deviation + mean;
-            (error / input.deviation).powi(2)
-        })
-        .collect();
-    let sum: f64 = squares.iter().sum();
-    (!squares.is_empty()).then(|| sum / squares.len() as f64)
-}
-
-/// The targets of the last step of each sequence, with the index of their column.
-fn last_targets(data: &Dataset) -> Option<impl Iterator<Item = (usize, f32)>> {
-    let Targets::Values {
-        values,
-        width,
-        per_step,
-    } = &data.targets
-    else {
-        return None;
-    };
-    let rows = if *per_step { data.steps } else { 1 };
-    let sequences = values.chunks(rows * width);
-    Some(
-        sequences
-            .flat_map(move |values| values[values.len() - width..].iter().copied().enumerate()),
-    )
-}
-
 fn season_sentence(season: usize) -> String {
     format!(
         "the values repeat after {season} steps: on the validation split, the value one season \
@@ -189,9 +146,7 @@ fn linear(
     seed: u64,
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
-    let mut data = data.clone();
-    data.thin(windows.div_ceil(COMPARED_WINDOWS).max(1));
-    let data = &data;
+    let compared = Compared::load(data, steps, windows, seed)?;
     let mut best: Option<(Vec<usize>, f64)> = None;
     let counts = || CONSECUTIVE.into_iter().chain(steps.checked_sub(1));
     let consecutive = counts().map(|count| sorted(vec![], 1..=count));
@@ -201,7 +156,7 @@ fn linear(
         if longest(&lags) >= steps {
             continue;
         }
-        let Some(error) = error(data, &lags, true, seed) else {
+        let Some(error) = compared.regression(&lags) else {
             continue;
         };
         if best
@@ -212,6 +167,55 @@ fn linear(
         }
     }
     let (lags, lowest) = best?;
-    let last_value = error(data, &[], false, seed)?;
+    let last_value = compared.last_value()?;
     (lowest < last_value * CLEARLY_LOWER).then_some((lags, lowest, last_value))
+}
+
+/// Windows of the training and validation splits, whose targets are differences from the last
+/// value, with the differences of all lags as inputs.
+struct Compared {
+    splits: Splits,
+    /// `[K]`: the deviation of a target's difference, in deviations of the value.
+    units: Vec<f64>,
+}
+
+impl Compared {
+    /// Loads about [`COMPARED_WINDOWS`] of the `windows` of the training split.
+    fn load(data: &impl Forecasting, steps: usize, windows: usize, seed: u64) -> Option<Compared> {
+        let mut data = data.clone();
+        data.thin(windows.div_ceil(COMPARED_WINDOWS).max(1));
+        data.set_differences((1..steps).collect(), 0, false);
+        let splits = data.load(seed, None).ok()?;
+        let Preparation {
+            inputs,
+            targets,
+            residuals,
+            ..
+        } = &splits.preparation;
+        let deviation = |normals: &[Normal], k: usize| normals.get(k).map_or(1.0, |n| n.deviation);
+        let pairs = residuals.iter().enumerate();
+        let units = pairs.map(|(k, &input)| deviation(targets, k) / deviation(inputs, input));
+        let units = units.collect();
+        Some(Compared { splits, units })
+    }
+
+    /// Returns the error on the validation split of a regression on the inputs of the last step
+    /// and the differences of these lags, which is fitted to the training split.
+    fn regression(&self, lags: &[usize]) -> Option<f64> {
+        let differences = &self.splits.preparation.differences;
+        let values = self.splits.train.features - differences.len();
+        let of_lags = |at: &usize| lags.contains(&differences[*at].lag);
+        let columns = (0..differences.len()).filter(of_lags).map(|at| values + at);
+        let columns: Vec<usize> = (0..values).chain(columns).collect();
+        let (train, validation) = (&self.splits.train, self.splits.validation.as_deref()?);
+        baselines::of_last_step(train, validation, &columns, &self.units)
+    }
+
+    /// Returns the error on the validation split of the last value.
+    fn last_value(&self) -> Option<f64> {
+        // A change of 0, as a network would output it.
+        let changes = self.splits.preparation.targets.iter();
+        let unchanged: Vec<f64> = changes.map(|n| -n.mean / n.deviation).collect();
+        baselines::of_constant(self.splits.validation.as_deref()?, &unchanged, &self.units)
+    }
 }

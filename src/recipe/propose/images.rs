@@ -11,11 +11,7 @@ use crate::recipe::DataRecipe;
 
 /// Proposes to classify the images of a directory.
 pub(super) fn propose(path: &Path) -> Result<ProposedData> {
-    let mut idx = Idx {
-        path: path.to_path_buf(),
-        classes: 256,
-        scale: 1.0,
-    };
+    let mut idx = Idx::new(path, 256);
     let splits = idx.load(0, None)?;
     let test_classes = splits.test.as_deref().map_or(0, classes);
     idx.classes = classes(&splits.train).max(test_classes).max(2);

@@ -12,6 +12,7 @@ mod split;
 mod table;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -151,6 +152,8 @@ pub enum Role {
     Lengths,
     /// An array of the test split.
     TestSplit,
+    /// An array of the validation split.
+    ValidationSplit,
     /// Not used, for the given reason if there is one.
     LeftOut(&'static str),
 }
@@ -166,6 +169,7 @@ impl Display for Role {
             Role::Time => write!(f, "time, sorts the rows"),
             Role::Lengths => write!(f, "lengths"),
             Role::TestSplit => write!(f, "test split"),
+            Role::ValidationSplit => write!(f, "validation split"),
             Role::LeftOut("") => write!(f, "left out"),
             Role::LeftOut(reason) => write!(f, "left out: {reason}"),
         }
@@ -218,6 +222,7 @@ pub fn propose(path: &Path, hints: &Hints) -> Result<Proposal> {
     let sentences = forecast::choose(&mut recipe, &mut parts);
     findings.extend(sentences.into_iter().map(DataFinding::new));
     let splits = split::load(&mut recipe, hints, &mut findings)?;
+    let splits = validation::choose(&mut recipe, splits, &mut findings);
     budget::set(&mut recipe, &splits);
     recipe.validate()?;
     Ok(Proposal {

@@ -19,8 +19,8 @@ const RECALL_WIDTH: f64 = 62.0;
 const SLANTED_FROM: usize = 5;
 /// Number of grey levels of a picture.
 const SHADES: usize = 16;
-/// The largest number of points of a picture's curve.
-const MOST_CURVE_POINTS: usize = 200;
+/// The largest number of points of a picture's line.
+const MOST_LINE_POINTS: usize = 200;
 
 impl ClassPredictions {
     /// The matrix and the worst sequences as HTML; `sequences` names the sequences that were
@@ -38,25 +38,40 @@ impl ClassPredictions {
         };
         let mut html = format!("<h2>Confusion matrix</h2>\n<p>Over {sequences}. {confusions}");
         if !self.worst.is_empty() {
-            html += "<h2>Worst mistakes</h2>\n<p>The misclassified sequences with the largest \
-                     loss: true class, predicted class and its probability.</p>\n\
-                     <div class=\"mistakes\">\n";
+            html += &self.mistakes_heading();
             html.extend(self.worst.iter().map(|each| self.misclassified(each)));
             html += "</div>\n";
         }
         html
     }
 
+    /// The heading of the mistakes, and the beginning of their element.
+    fn mistakes_heading(&self) -> String {
+        let is_text = |each: &Misclassified| matches!(each.picture, Some(SequencePicture::Text(_)));
+        let (what, class) = if self.worst.iter().any(is_text) {
+            ("The wrong predictions of the next token", "mistakes long")
+        } else if self.worst.iter().any(|each| each.step.is_some()) {
+            ("The worst step of each misclassified sequence", "mistakes")
+        } else {
+            ("The misclassified sequences", "mistakes")
+        };
+        format!(
+            "<h2>Worst mistakes</h2>\n<p>{what} with the largest loss: true class, predicted class \
+             and its probability.</p>\n<div class=\"{class}\">\n"
+        )
+    }
+
     fn misclassified(&self, sequence: &Misclassified) -> String {
         let picture = sequence.picture.as_ref();
         format!(
             "<figure>{}<figcaption><b>{}</b> predicted as <b>{}</b><br>\
-             <small>{:.1}%, no. {}</small></figcaption></figure>\n",
-            picture.map(SequencePicture::svg).unwrap_or_default(),
+             <small>{:.1}%, no. {}{}</small></figcaption></figure>\n",
+            picture.map(SequencePicture::html).unwrap_or_default(),
             escape(&self.names[sequence.class]),
             escape(&self.names[sequence.predicted]),
             sequence.probability * 100.0,
-            sequence.sequence
+            sequence.sequence,
+            (sequence.step).map_or(String::new(), |step| format!(", step {}", step + 1))
         )
     }
 
@@ -222,10 +237,11 @@ fn shortened(name: &str) -> String {
 }
 
 impl SequencePicture {
-    fn svg(&self) -> String {
+    fn html(&self) -> String {
         match self {
             SequencePicture::Image { columns, values } => image(*columns, values),
-            SequencePicture::Curve(values) => curve(values),
+            SequencePicture::Lines(lines) => line_plot(lines),
+            SequencePicture::Text(text) => format!("<blockquote>{}</blockquote>", escape(text)),
         }
     }
 }
@@ -254,24 +270,26 @@ fn image(columns: usize, values: &[f32]) -> String {
     )
 }
 
-fn curve(values: &[f32]) -> String {
-    let least = values.iter().copied().fold(f32::MAX, f32::min);
-    let most = values.iter().copied().fold(f32::MIN, f32::max);
+/// The lines of a sequence's features over time, on a common axis.
+fn line_plot(lines: &[Vec<f32>]) -> String {
+    let all = || lines.iter().flatten().copied();
+    let least = all().fold(f32::MAX, f32::min);
+    let most = all().fold(f32::MIN, f32::max);
     let range = (most - least).max(f32::MIN_POSITIVE);
-    let last = (values.len() - 1).max(1) as f32;
-    let every = values.len().div_ceil(MOST_CURVE_POINTS);
-    let points = values.iter().enumerate().step_by(every);
-    let points: Vec<String> = points
-        .map(|(t, value)| {
-            let y = 36.0 - 32.0 * (value - least) / range;
-            format!("{:.1},{y:.1}", 2.0 + 96.0 * t as f32 / last)
-        })
-        .collect();
-    format!(
-        "<svg class=\"picture\" viewBox=\"0 0 100 40\">\
-         <polyline class=\"c0\" points=\"{}\"/></svg>",
-        points.join(" ")
-    )
+    let line = |(k, values): (usize, &Vec<f32>)| {
+        let last = (values.len() - 1).max(1) as f32;
+        let every = values.len().div_ceil(MOST_LINE_POINTS);
+        let points = values.iter().enumerate().step_by(every);
+        let points: Vec<String> = points
+            .map(|(t, value)| {
+                let y = 56.0 - 52.0 * (value - least) / range;
+                format!("{:.1},{y:.1}", 2.0 + 96.0 * t as f32 / last)
+            })
+            .collect();
+        format!("<polyline class=\"c{k}\" points=\"{}\"/>", points.join(" "))
+    };
+    let lines: String = lines.iter().enumerate().map(line).collect();
+    format!("<svg class=\"picture\" viewBox=\"0 0 100 60\">{lines}</svg>")
 }
 
 #[cfg(test)]
@@ -285,6 +303,7 @@ mod tests {
             counts: [((0, 0), 6), ((0, 1), 2), ((1, 1), 4)].into(),
             worst: vec![Misclassified {
                 sequence: 4,
+                step: None,
                 class: 0,
                 predicted: 1,
                 probability: 0.75,
@@ -307,6 +326,26 @@ mod tests {
             "&lt;0&gt; predicted as &lt;1&gt;: 2",
             "M1 0h1v1h-1zM0 1h2v1h-2z",
             "predicted as <b>&lt;1&gt;</b>",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+    }
+
+    #[test]
+    fn sensors_are_lines_and_texts_are_text() {
+        let mut two = classes(3);
+        two.worst[0].picture = Some(SequencePicture::Lines(vec![vec![0.0, 1.0], vec![1.0; 2]]));
+        let html = two.html("all");
+        assert_whole(&html);
+        assert_eq!(html.matches("<polyline class=\"c").count(), 2);
+        two.worst[0].picture = Some(SequencePicture::Text("a <b>".into()));
+        two.worst[0].step = Some(6);
+        let html = two.html("all");
+        assert_whole(&html);
+        for part in [
+            "<blockquote>a &lt;b&gt;</blockquote>",
+            "no. 4, step 7",
+            "next token",
         ] {
             assert!(html.contains(part), "{part} in {html}");
         }

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::super::{Run, curves};
 use super::{score, table};
+use crate::data::Split;
 use crate::html;
 use crate::numeric::statistics::figure;
-use crate::train::EpochMetrics;
+use crate::train::SplitMetrics;
 
 /// The text of an absent value.
 const ABSENT: &str = "-";
@@ -26,40 +27,85 @@ pub fn comparison(runs: &[Run]) -> String {
     html::page(&names.join(", "), &body)
 }
 
-/// The table of scores and times.
+/// A column of the table of results: its heading, and the text of a run.
+type Column = (&'static str, fn(&Run) -> Option<String>);
+
+/// The columns of the table of results. Those that no run has are left out.
+const COLUMNS: [Column; 16] = [
+    ("epoch", |run| Some(run.kept()?.epoch.to_string())),
+    ("train loss", |run| Some(score(run.kept()?.train_loss))),
+    ("validation loss", |run| {
+        run.kept()?.validation_loss.map(score)
+    }),
+    ("validation accuracy", |run| {
+        run.kept()?.validation_accuracy.map(score)
+    }),
+    ("test loss", |run| Some(score(run.test_scores()?.0.loss))),
+    ("test loss, last step", |run| {
+        run.test_scores()?.0.last_step_loss.map(score)
+    }),
+    ("test accuracy", |run| {
+        run.test_scores()?.0.accuracy.map(score)
+    }),
+    ("balanced accuracy", |run| {
+        test_metrics(run)?.balanced_accuracy.map(score)
+    }),
+    ("macro F1", |run| test_metrics(run)?.macro_f1.map(score)),
+    ("RMSE", |run| test_metrics(run)?.rmse.map(score)),
+    ("bits", |run| test_metrics(run)?.bits.map(score)),
+    ("perplexity", |run| test_metrics(run)?.perplexity.map(score)),
+    ("chosen by", |run| Some(run.chosen_by()?.name().into())),
+    ("sequences/s", |run| run.median_throughput().map(figure)),
+    ("seconds", |run| Some(figure(run.seconds()))),
+    ("device", |run| {
+        (!run.devices.is_empty()).then(|| run.devices.join("; "))
+    }),
+];
+
+fn test_metrics(run: &Run) -> Option<SplitMetrics> {
+    run.test_scores()?.1
+}
+
+/// The table of scores and times, the run with the lowest loss first: on the validation split, or
+/// else on the test split, or else in training.
 fn results(runs: &[Run]) -> String {
-    let heads = [
-        "run",
-        "epoch",
-        "train loss",
-        "test loss",
-        "test accuracy",
-        "sequences/s",
-        "seconds",
-        "device",
-    ];
-    let rows: Vec<_> = runs.iter().map(result).collect();
+    let split = [Split::Validation, Split::Test].into_iter().find(|&split| {
+        let has = |run: &Run| sorting_loss(run, split).is_some();
+        runs.iter().all(has)
+    });
+    let split = split.unwrap_or(Split::Train);
+    let loss = |run: &Run| sorting_loss(run, split).unwrap_or(f64::INFINITY);
+    let mut sorted: Vec<&Run> = runs.iter().collect();
+    sorted.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
+    let columns = COLUMNS
+        .iter()
+        .filter(|(_, text)| runs.iter().any(|run| text(run).is_some()));
+    let columns: Vec<&Column> = columns.collect();
+    let heads: Vec<String> = std::iter::once("run")
+        .chain(columns.iter().map(|(head, _)| *head))
+        .map(String::from)
+        .collect();
+    let row = |run: &&Run| -> Vec<String> {
+        let cells = columns.iter();
+        let cells = cells.map(|(_, text)| text(run).unwrap_or_else(|| ABSENT.into()));
+        std::iter::once(run.name.clone()).chain(cells).collect()
+    };
+    let rows: Vec<Vec<String>> = sorted.iter().map(row).collect();
     format!(
-        "<h2>Results</h2>\n<p>At the epoch whose parameters are the model.</p>\n{}",
-        table(&heads.map(String::from), &rows)
+        "<h2>Results</h2>\n<p>At the epoch whose parameters are the model; the lowest {} loss \
+         first. Metrics without a split are of the test split.</p>\n{}",
+        split.name(),
+        table(&heads, &rows)
     )
 }
 
-fn result(run: &Run) -> [String; 8] {
-    let kept = run.kept();
-    let or_absent = |text: Option<String>| text.unwrap_or_else(|| ABSENT.into());
-    let metric =
-        |value: fn(&EpochMetrics) -> Option<f64>| or_absent(kept.and_then(value).map(score));
-    [
-        run.name.clone(),
-        or_absent(kept.map(|kept| kept.epoch.to_string())),
-        metric(|kept| Some(kept.train_loss)),
-        metric(|kept| kept.test_loss),
-        metric(|kept| kept.test_accuracy),
-        or_absent(run.median_throughput().map(figure)),
-        figure(run.seconds()),
-        run.devices.join("; "),
-    ]
+/// The loss on a split at the epoch whose parameters are the model.
+fn sorting_loss(run: &Run, split: Split) -> Option<f64> {
+    match split {
+        Split::Validation => run.kept()?.validation_loss,
+        Split::Test => Some(run.test_scores()?.0.loss),
+        Split::Train => Some(run.kept()?.train_loss),
+    }
 }
 
 /// The table of recipe fields whose values differ.
@@ -137,9 +183,20 @@ mod tests {
     fn runs_are_compared_and_names_escaped() {
         let html = comparison(&[run("<b>&", 3, 8, true), run("c", 5, 9, true)]);
         assert_whole(&html);
-        // Loss and accuracy of two splits, and the throughput.
-        assert_eq!(html.matches("<polyline").count(), 2 * 5);
+        // Loss and accuracy of two splits, and the throughput, each for a wide and a narrow page.
+        assert_eq!(html.matches("<polyline").count(), 2 * 2 * 5);
         assert!(html.contains("&lt;b&gt;&amp;, test") && !html.contains("<b>&"));
+        // The legend has an entry for each run, and the best run is the first of the table.
+        assert_eq!(html.matches("class=\"key\"").count(), 2);
+        let first = html
+            .find("<td class=\"text\">c</td>")
+            .expect("it has a row");
+        assert!(
+            first
+                < html
+                    .find("<td class=\"text\">&lt;b&gt;&amp;</td>")
+                    .expect("a row")
+        );
         let row = "<td class=\"text\">network.layer.0.hidden_size</td><td>8</td><td>9</td>";
         assert!(html.contains(row), "{html}");
         assert!(!html.contains("network.layer.0.cell"));

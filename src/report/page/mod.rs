@@ -2,10 +2,12 @@
 
 mod classes;
 mod comparison;
+mod metrics;
 mod values;
 
 use super::predictions::{Predictions, SplitPredictions};
 use super::{Run, RunDetails, curves};
+use crate::data::Split;
 use crate::html::{self, escape};
 use crate::numeric::statistics::figure;
 
@@ -14,7 +16,7 @@ pub use comparison::comparison;
 /// The page of a single run.
 pub fn page(run: &Run, details: &RunDetails) -> String {
     let mut body = header(run) + &key_figures(run, details);
-    for remark in &details.remarks {
+    for remark in choice_remark(run).iter().chain(&details.remarks) {
         body += &format!("<p class=\"remark\">{}</p>\n", escape(remark));
     }
     body += &curves::html(std::slice::from_ref(run));
@@ -41,6 +43,21 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
         );
     }
     html::page(&run.name, &body)
+}
+
+/// A sentence on the split that chose the model's epoch.
+fn choice_remark(run: &Run) -> Option<String> {
+    let fields = run.recipe.choosing_fields().join(" and ");
+    match run.chosen_by()? {
+        Split::Validation => Some(format!(
+            "{fields} chose by the validation split; the test split was scored once, at the end"
+        )),
+        Split::Test => Some(format!(
+            "{fields} chose by the test split itself, as there was no validation split: the test \
+             scores are better than on new data"
+        )),
+        Split::Train => None,
+    }
 }
 
 /// The name of the run and what it trained.
@@ -70,10 +87,21 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
     };
     if let Some(kept) = run.kept() {
         let epoch = format!("epoch {}", kept.epoch);
+        let tested = run.test_scores();
+        let (scores, further) = tested.map_or((None, None), |(a, b)| (Some(a), b));
+        let further = further.unwrap_or_default();
         let scores = [
-            ("test accuracy", kept.test_accuracy),
-            ("test loss", kept.test_loss),
-            ("test loss at the last step", kept.test_last_step_loss),
+            ("test accuracy", scores.and_then(|scores| scores.accuracy)),
+            ("test balanced accuracy", further.balanced_accuracy),
+            ("test macro F1", further.macro_f1),
+            ("test RMSE", further.rmse),
+            ("test bits for each token", further.bits),
+            ("test perplexity", further.perplexity),
+            ("test loss", scores.map(|scores| scores.loss)),
+            (
+                "test loss at the last step",
+                scores.and_then(|scores| scores.last_step_loss),
+            ),
             ("validation accuracy", kept.validation_accuracy),
             ("validation loss", kept.validation_loss),
             ("training loss", Some(kept.train_loss)),
@@ -123,10 +151,21 @@ impl SplitPredictions {
                 self.predicted, self.of
             )
         };
-        match &self.predictions {
+        let metrics = self.metrics_html(&sequences);
+        let predictions = match &self.predictions {
             Predictions::Classes(classes) => classes.html(&sequences),
             Predictions::Values(values) => values.html(&sequences),
+        };
+        metrics + &predictions
+    }
+
+    /// The name of a class; its number where the predictions have no names.
+    fn class_name(&self, class: usize) -> String {
+        match &self.predictions {
+            Predictions::Classes(classes) => classes.names.get(class).cloned(),
+            Predictions::Values(_) => None,
         }
+        .unwrap_or_else(|| class.to_string())
     }
 }
 
@@ -168,6 +207,8 @@ mod tests {
             validation_accuracy: None,
             validation_last_step_loss: None,
             test_bits: None,
+            validation_metrics: None,
+            test_metrics: None,
             // Unknown for epochs before a resume.
             sequences_per_second: if epoch == 1 { 0.0 } else { 100.0 },
             seconds: if epoch == 1 { 0.0 } else { 2.0 },
@@ -177,6 +218,7 @@ mod tests {
             recipe,
             devices: vec!["a <device>".into()],
             epochs: (1..=epochs).map(metrics).collect(),
+            tested: None,
             reports: vec![],
         }
     }

@@ -59,12 +59,25 @@ impl ValuePredictions {
     fn over_time(&self, k: usize, pairs: &[(f32, f32)]) -> Chart {
         let first = pairs.len().saturating_sub(MOST_IN_TIME);
         let count = pairs.len() - first;
+        let times = self
+            .times
+            .as_ref()
+            .filter(|times| times.values.len() == pairs.len());
+        let at = |n: usize| times.map_or(n as f64, |times| times.values[n]);
         let last = pairs.iter().enumerate().skip(first);
-        let (targets, predictions) = last.map(|(n, pair)| at_step(n as f64, pair)).unzip();
+        let (targets, predictions) = last.map(|(n, pair)| at_step(at(n), pair)).unzip();
         Chart {
             title: format!("{}the last {count} predictions, in time", self.column(k)),
-            x: "step",
-            kind: ChartKind::Lines,
+            x: match times {
+                None => "step",
+                Some(times) if times.are_dates => "",
+                Some(_) => "time",
+            },
+            kind: match times {
+                None => ChartKind::Lines,
+                Some(times) if times.are_dates => ChartKind::DateLines,
+                Some(_) => ChartKind::TimeLines,
+            },
             size: ChartSize::Wide,
             series: targets_and_predictions(targets, predictions).into(),
         }
@@ -215,6 +228,7 @@ mod tests {
             names: vec!["<level>".into()],
             last: vec![vec![(1.0, 1.1), (2.0, 1.9)]],
             in_time: true,
+            times: None,
             examples: vec![ExampleSequence {
                 sequence: 3,
                 name: "the largest error",
@@ -223,7 +237,8 @@ mod tests {
         };
         let html = values.html("all");
         assert_whole(&html);
-        assert_eq!(html.matches("<polyline").count(), 4);
+        // The chart in time is drawn for a wide and for a narrow page.
+        assert_eq!(html.matches("<polyline").count(), 6);
         assert_eq!(html.matches("<figure>").count(), 3);
         // Each chart's title names the target.
         let named = "<figcaption>&lt;level&gt;: ";
@@ -237,8 +252,8 @@ mod tests {
         assert_whole(&html);
         assert!(html.contains("1 of the targets are missing"), "{html}");
         // The target's line has a gap; the prediction's has none.
-        assert_eq!(html.matches("<polyline").count(), 3);
-        assert_eq!(html.matches("<circle").count(), 3);
+        assert_eq!(html.matches("<polyline").count(), 2 * 3);
+        assert_eq!(html.matches("<circle").count(), 3 + 7);
         let continuation = Continuation {
             origin: "<a>, row 3".into(),
             history: vec![1.0, 2.0, 1.0],
@@ -250,6 +265,6 @@ mod tests {
         assert_whole(&html);
         assert!(html.contains("From step 2 on they diverge") && html.contains("&lt;x&gt;"));
         assert!(html.contains("after &lt;a&gt;, row 3 that"));
-        assert_eq!(html.matches("<polyline").count(), 2);
+        assert_eq!(html.matches("<polyline").count(), 2 * 2);
     }
 }

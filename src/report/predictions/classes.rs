@@ -1,6 +1,6 @@
 //! Predicted classes: how often each is predicted for each, and the worst misclassified sequences.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use ndarray::ArrayView1;
@@ -22,8 +22,8 @@ pub struct ClassPredictions {
     pub names: Vec<String>,
     /// Number of labelled outputs by true and by predicted class; pairs without any are absent.
     pub counts: BTreeMap<(usize, usize), u32>,
-    /// The misclassified sequences with the largest loss, the largest first; empty if every step
-    /// has a class.
+    /// The misclassified sequences with the largest loss, the largest first; where every step has a
+    /// class, steps of different sequences, or of a text.
     pub worst: Vec<Misclassified>,
 }
 
@@ -32,6 +32,8 @@ pub struct ClassPredictions {
 pub struct Misclassified {
     /// The index in its split.
     pub sequence: usize,
+    /// The step, from 0, where every step has a class.
+    pub step: Option<usize>,
     /// The true class.
     pub class: usize,
     /// The predicted class.
@@ -63,13 +65,22 @@ impl ClassPredictions {
 }
 
 /// The predictions of the batches so far.
-#[derive(Default)]
 pub(super) struct ClassCollector {
     counts: BTreeMap<(usize, usize), u32>,
     worst: Vec<Misclassified>,
+    /// Whether mistakes are steps of long texts, of which one sequence may have several.
+    is_text: bool,
 }
 
 impl ClassCollector {
+    pub fn new(is_text: bool) -> ClassCollector {
+        ClassCollector {
+            counts: BTreeMap::new(),
+            worst: vec![],
+            is_text,
+        }
+    }
+
     pub fn add(&mut self, batch: &PredictedBatch) {
         let targets = &batch.data.targets;
         let labels = batch.data.labels();
@@ -77,29 +88,42 @@ impl ClassCollector {
         let outputs = batch.outputs.outer_iter();
         let each = outputs.zip(batch.sequences).zip(sequence_labels);
         for ((logits, &sequence), labels) in each {
-            for (logits, &label) in logits.rows().into_iter().zip(labels) {
+            let first = self.worst.len();
+            for (t, (logits, &label)) in logits.rows().into_iter().zip(labels).enumerate() {
                 if label == IGNORE {
                     continue;
                 }
                 let (class, predicted) = (label as usize, largest(logits));
                 *self.counts.entry((class, predicted)).or_default() += 1;
-                if class != predicted && !targets.per_step() {
+                if class != predicted {
+                    let step = targets.per_step().then_some(t);
                     self.worst
-                        .push(misclassified(sequence, class, predicted, logits));
+                        .push(misclassified((sequence, step), class, predicted, logits));
                 }
             }
+            if targets.per_step() && !self.is_text {
+                self.keep_worst_step(first);
+            }
         }
-        // The loss is the negative logarithm of the true class's probability.
-        self.worst.sort_by(|a, b| {
-            let by_loss = a.class_probability.total_cmp(&b.class_probability);
-            by_loss.then(a.sequence.cmp(&b.sequence))
-        });
+        self.worst.sort_by(by_loss);
         self.worst.truncate(MOST_MISCLASSIFIED);
+    }
+
+    /// Keeps the worst of the mistakes from `first` on, which are those of one sequence.
+    fn keep_worst_step(&mut self, first: usize) {
+        self.worst[first..].sort_by(by_loss);
+        self.worst.truncate(first + 1);
     }
 
     pub fn finish(mut self, data: &Dataset, preparation: &Preparation) -> ClassPredictions {
         for each in &mut self.worst {
-            each.picture = SequencePicture::new(data, each.sequence);
+            each.picture = match &preparation.vocabulary {
+                Some(vocabulary) => {
+                    let at = (each.sequence, each.step.unwrap_or(0));
+                    SequencePicture::of_text(data, vocabulary, at)
+                }
+                None => SequencePicture::new(data, each.sequence),
+            };
         }
         ClassPredictions {
             names: (0..data.targets.outputs())
@@ -111,8 +135,15 @@ impl ClassCollector {
     }
 }
 
+/// Orders mistakes by their loss, the largest first: the negative logarithm of the true class's
+/// probability.
+fn by_loss(a: &Misclassified, b: &Misclassified) -> Ordering {
+    let by_loss = a.class_probability.total_cmp(&b.class_probability);
+    by_loss.then((a.sequence, a.step).cmp(&(b.sequence, b.step)))
+}
+
 fn misclassified(
-    sequence: usize,
+    (sequence, step): (usize, Option<usize>),
     class: usize,
     predicted: usize,
     logits: ArrayView1<f32>,
@@ -121,6 +152,7 @@ fn misclassified(
     softmax(probabilities.view_mut());
     Misclassified {
         sequence,
+        step,
         class,
         predicted,
         probability: probabilities[predicted],
@@ -148,7 +180,7 @@ mod tests {
             [0.0, 1.0, 0.0],
         ]);
         let outputs = outputs.insert_axis(Axis(1));
-        let mut collector = ClassCollector::default();
+        let mut collector = ClassCollector::new(false);
         collector.add(&PredictedBatch {
             data: data.clone(),
             sequences: &[0, 1, 2, 3],
@@ -160,10 +192,9 @@ mod tests {
         assert_eq!(predictions.confusions(), [((1, 0), 1), ((2, 0), 1)]);
         let order: Vec<usize> = predictions.worst.iter().map(|each| each.sequence).collect();
         assert_eq!(order, [2, 1]);
-        let Some(SequencePicture::Image { columns, values }) = &predictions.worst[0].picture else {
-            panic!("an image was expected");
+        let Some(SequencePicture::Lines(lines)) = &predictions.worst[0].picture else {
+            panic!("lines were expected");
         };
-        assert_eq!(*columns, 3);
-        assert_eq!(values, &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        assert_eq!(*lines, [[12.0, 15.0], [13.0, 16.0], [14.0, 17.0]]);
     }
 }

@@ -9,11 +9,14 @@ use std::borrow::Cow;
 use ndarray::{Array3, ArrayView2, ArrayView3, Axis, Ix3, ShapeError};
 
 use crate::backend::OpenDevice;
+use crate::data::source::SequenceTimes;
 use crate::data::{Dataset, Inputs, Split, Targets};
 use crate::error::{Error, Result};
 use crate::infer::predict::Predictor;
+use crate::metrics::OutputMetrics;
 use crate::model::Model;
 use crate::network::Reads;
+use crate::train::output_metrics::OutputCollector;
 
 use classes::ClassCollector;
 pub use classes::{ClassPredictions, Misclassified};
@@ -37,6 +40,10 @@ pub struct SplitPredictions {
     /// Number of sequences in the split.
     pub of: usize,
     pub predictions: Predictions,
+    /// Of the predicted sequences; `None` for texts and for very many classes.
+    pub metrics: Option<OutputMetrics>,
+    /// The metrics that are not defined, and why, one clause each.
+    pub undefined: Vec<String>,
 }
 
 /// Predicted classes or values.
@@ -58,18 +65,21 @@ struct PredictedBatch<'a> {
 
 impl SplitPredictions {
     /// Predicts the sequences of `data`; of very many, as many as take a few seconds: the last ones
-    /// if one sequence follows another `in_time`, else sequences at equal distances.
+    /// if one sequence follows another `in_time`, else sequences at equal distances. `train` is the
+    /// training split, by which a forecast is scaled.
     ///
     /// # Errors
     /// [`Error::Data`] if the shapes of the data are not those of the model; errors of the device.
     pub fn new(
         model: &Model,
         data: &Dataset,
+        train: &Dataset,
         split: Split,
-        in_time: bool,
         device: &OpenDevice,
     ) -> Result<SplitPredictions> {
         check_shapes(model, data)?;
+        let in_time = model.recipe.data.source().is_in_time_order();
+        let mut metrics = OutputCollector::new(model, data, Some(train));
         let count = (MOST_STEPS / data.steps)
             .clamp(1, MOST_SEQUENCES)
             .min(data.count);
@@ -84,6 +94,9 @@ impl SplitPredictions {
             for sequences in sequences.chunks(batch) {
                 let data = data.read(sequences)?;
                 let outputs = predict(&mut predictor, &data, sequences)?;
+                if let Some(metrics) = &mut metrics {
+                    collect(metrics, &data, &outputs);
+                }
                 add(&PredictedBatch {
                     data,
                     sequences,
@@ -95,18 +108,31 @@ impl SplitPredictions {
         let preparation = &model.preparation;
         let predictions = match data.targets {
             Targets::Classes { .. } => {
-                let mut collector = ClassCollector::default();
+                let mut collector = ClassCollector::new(preparation.vocabulary.is_some());
                 each_batch(&mut |batch| collector.add(batch))?;
                 Predictions::Classes(collector.finish(data, preparation))
             }
             Targets::Values { width, .. } => {
                 let names = model.recipe.data.source().target_names();
-                let mut collector = ValueCollector::new(width, preparation, names);
+                let mut collector =
+                    ValueCollector::new(width, &model.network.head, preparation, names);
                 each_batch(&mut |batch| collector.add(batch))?;
-                Predictions::Values(collector.finish(in_time))
+                let values = collector.finish(in_time);
+                let times = if split == Split::Test && in_time {
+                    times_of(model, data, &sequences)
+                } else {
+                    None
+                };
+                Predictions::Values(ValuePredictions { times, ..values })
             }
         };
+        let metrics = metrics.and_then(OutputCollector::finish);
+        let undefined = metrics
+            .as_ref()
+            .map(|metrics| metrics.undefined(preparation));
         Ok(SplitPredictions {
+            undefined: undefined.unwrap_or_default(),
+            metrics,
             split,
             predicted: count,
             of: data.count,
@@ -115,10 +141,31 @@ impl SplitPredictions {
     }
 }
 
+/// Returns the times of these sequences of the test split, if the data have times and these ascend.
+fn times_of(model: &Model, data: &Dataset, sequences: &[usize]) -> Option<SequenceTimes> {
+    let source = model.recipe.data.source();
+    let times = source.test_times(model.recipe.seed, Some(&model.preparation))?;
+    let values: Vec<f64> = (times.values.len() == data.count)
+        .then(|| sequences.iter().map(|&n| times.values[n]).collect())?;
+    values
+        .is_sorted()
+        .then_some(SequenceTimes { values, ..times })
+}
+
+/// Adds the outputs `[N, T, K]` of some sequences.
+fn collect(metrics: &mut OutputCollector, data: &Dataset, outputs: &Array3<f32>) {
+    let labels = data.labels();
+    for (n, outputs) in outputs.outer_iter().enumerate() {
+        for (t, outputs) in outputs.outer_iter().enumerate() {
+            metrics.add(data, &labels, (n, t), outputs.iter().copied());
+        }
+    }
+}
+
 fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
     let network = &model.network;
     let fits = data.input_size() == network.input_size
-        && data.targets.outputs() == network.head.size
+        && data.targets.outputs() == network.head.targets()
         && data.targets.per_step() == (network.head.reads == Reads::Every);
     if fits {
         Ok(())

@@ -2,7 +2,9 @@
 
 use super::PredictedBatch;
 use crate::data::preparation::Preparation;
+use crate::data::source::SequenceTimes;
 use crate::data::{MISSING, Targets};
+use crate::network::{Head, Loss};
 
 /// A target and the prediction for it.
 type Pair = (f32, f32);
@@ -17,6 +19,8 @@ pub struct ValuePredictions {
     pub last: Vec<Vec<(f32, f32)>>,
     /// Whether one sequence follows another in time.
     pub in_time: bool,
+    /// `[N]`: the time of each of `last`, ascending; `None` where the data have no times.
+    pub times: Option<SequenceTimes>,
     /// Sequences with a prediction at every step: the one of median error, and the one of the
     /// largest.
     pub examples: Vec<ExampleSequence>,
@@ -35,6 +39,7 @@ pub struct ExampleSequence {
 /// The predictions of the batches so far.
 pub(super) struct ValueCollector<'a> {
     preparation: &'a Preparation,
+    loss: Loss,
     names: &'a [String],
     last: Vec<Vec<Pair>>,
     /// The sequences of several steps.
@@ -52,11 +57,13 @@ impl<'a> ValueCollector<'a> {
     /// `names` are those of the `width` target values, or empty.
     pub fn new(
         width: usize,
+        head: &Head,
         preparation: &'a Preparation,
         names: &'a [String],
     ) -> ValueCollector<'a> {
         ValueCollector {
             preparation,
+            loss: head.loss,
             names: if names.len() == width { names } else { &[] },
             last: vec![vec![]; width],
             sequences: vec![],
@@ -92,7 +99,11 @@ impl<'a> ValueCollector<'a> {
                 } else {
                     value(target)
                 };
-                (known, value(outputs[[t, k]]))
+                let output = outputs[[t, self.loss.point_output() * width + k]];
+                if self.loss.takes_labels() {
+                    return (known, 1.0 / (1.0 + (-output).exp()));
+                }
+                (known, value(output))
             };
             let last: Vec<Pair> = match valid.checked_sub(1) {
                 Some(last) => (0..*width).map(|k| pair(last, k)).collect(),
@@ -137,6 +148,7 @@ impl<'a> ValueCollector<'a> {
             examples,
             last: self.last,
             in_time,
+            times: None,
         }
     }
 }
@@ -156,6 +168,16 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::data::preparation::Normal;
+    use crate::network::{Init, Reads};
+
+    fn head() -> Head {
+        Head {
+            size: 1,
+            reads: Reads::Last,
+            loss: Loss::MeanSquaredError,
+            init: Init::default(),
+        }
+    }
 
     #[test]
     fn values_are_in_the_units_of_the_data() {
@@ -171,7 +193,7 @@ mod tests {
             }],
             ..Preparation::default()
         };
-        let mut collector = ValueCollector::new(1, &preparation, &[]);
+        let mut collector = ValueCollector::new(1, &head(), &preparation, &[]);
         let outputs = Array3::<f32>::zeros((2, 3, 1));
         collector.add(&PredictedBatch {
             data: data.clone(),
@@ -193,7 +215,7 @@ mod tests {
             residuals: vec![0],
             ..Preparation::default()
         };
-        let mut collector = ValueCollector::new(1, &preparation, &[]);
+        let mut collector = ValueCollector::new(1, &head(), &preparation, &[]);
         collector.add(&PredictedBatch {
             data: data.with_lengths(&[2]).unwrap(),
             sequences: &[0],

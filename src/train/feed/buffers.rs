@@ -9,6 +9,7 @@ use crate::network::Reads;
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::tensor::{Element, Kind, Tensor};
+use crate::train::weights::TargetWeights;
 
 /// The buffers of a data set, or of a window over it, and of the loop.
 #[derive(Debug, Clone)]
@@ -19,6 +20,10 @@ pub(super) struct FeedBuffers {
     labels: Tensor,
     targets: Option<Tensor>,
     lengths: Tensor,
+    /// The weights of the targets, in training by such.
+    weights: Option<Tensor>,
+    /// What they are computed from when data are uploaded.
+    pub(super) target_weights: Option<TargetWeights>,
     /// The slot of each sequence of the pass.
     pub(super) order: Tensor,
     pub(super) control: Tensor,
@@ -43,6 +48,20 @@ pub(super) fn bytes_each(data: &Dataset) -> u64 {
     inputs
         .saturating_mul(input_bytes(&data.inputs))
         .saturating_add(targets.saturating_mul(4))
+}
+
+/// The part of `bytes` for sequences without weights, where each output has a weight too.
+pub(super) fn without_weights(data: &Dataset, bytes: u64, is_weighted: bool) -> u64 {
+    if !is_weighted {
+        return bytes;
+    }
+    let rows = if data.targets.per_step() {
+        data.steps
+    } else {
+        1
+    };
+    let (each, weights) = (u128::from(bytes_each(data)), 4 * rows as u128);
+    (u128::from(bytes) * each / (each + weights)) as u64
 }
 
 /// The bytes of all of `data` in device memory.
@@ -94,6 +113,7 @@ impl FeedBuffers {
         data: &Dataset,
         held: usize,
         is_window: bool,
+        is_weighted: bool,
     ) -> FeedBuffers {
         let rows = output_rows(network, data.steps);
         let program = &mut network.program;
@@ -117,6 +137,7 @@ impl FeedBuffers {
             }
         };
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
+        let weights = is_weighted.then(|| buffer("weights", Kind::Data, real, [held, rows]));
         // The order of a window goes around the ring twice, so that a batch may cross its end.
         let slots = if is_window { 2 * held } else { held };
         let order = buffer("order", Kind::Data, index, [slots, 1]);
@@ -129,6 +150,8 @@ impl FeedBuffers {
             labels,
             targets,
             lengths,
+            weights,
+            target_weights: None,
             order,
             control,
             history,
@@ -175,8 +198,11 @@ impl FeedBuffers {
             gather(ignored, self.labels, network.head.labels, rows, 1),
         ];
         if let (Some(source), Some(out)) = (self.targets, network.head.targets) {
-            let width = network.network.head.size;
+            let width = network.network.head.targets();
             gathers.push(gather(GatherKind::Reals, source, out, rows, width));
+        }
+        if let (Some(source), Some(out)) = (self.weights, network.head.weights) {
+            gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
         }
         for gather in gathers {
             network.program.push(phase, gather);
@@ -222,6 +248,9 @@ impl FeedBuffers {
             executor.write(&part(targets), values)?;
         }
         executor.write_index(&part(&self.labels), &data.labels())?;
+        if let (Some(weights), Some(target_weights)) = (&self.weights, &self.target_weights) {
+            executor.write(&part(weights), &target_weights.of_targets(data))?;
+        }
         let full = vec![data.steps as u32; data.count];
         let lengths = data.lengths.as_ref().unwrap_or(&full);
         executor.write_index(&part(&self.lengths), lengths)

@@ -16,11 +16,12 @@ use crate::kernels::{Record, control};
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::tensor::Tensor;
+use crate::train::weights::TargetWeights;
 
 pub(crate) use buffers::shares;
 pub(crate) use runner::{StepPace, StepRecord, StepRunner};
 
-use buffers::{FeedBuffers, bytes_each, check_elements};
+use buffers::{FeedBuffers, bytes_each, check_elements, without_weights};
 use window::Window;
 
 /// Rows of the history: the most steps between two readbacks.
@@ -68,10 +69,12 @@ impl Feed {
         data: &Dataset,
         bytes: Option<u64>,
     ) -> Result<Feed> {
+        let is_weighted = phase == Phase::Forward && network.head.weights.is_some();
+        let bytes = bytes.map(|bytes| without_weights(data, bytes, is_weighted));
         let window = Window::fitting(data, network.batch, bytes);
         let held = window.as_ref().map_or(data.count, Window::held);
         check_elements(network, data, held)?;
-        let buffers = FeedBuffers::new(network, phase, data, held, window.is_some());
+        let buffers = FeedBuffers::new(network, phase, data, held, window.is_some(), is_weighted);
         buffers.record_gathers(network, phase, data);
         let chunks = data.steps.div_ceil(network.steps);
         if chunks > 1 {
@@ -86,6 +89,12 @@ impl Feed {
             done: 0,
             submission: 1,
         })
+    }
+
+    /// Sets the weights of the targets, for a network that has them when it is recorded.
+    pub(crate) fn with_weights(mut self, weights: Option<TargetWeights>) -> Feed {
+        self.buffers.target_weights = weights;
+        self
     }
 
     /// Records, in `phase`, the end of a step: its row of the history.

@@ -95,6 +95,7 @@ fn data_set(count: usize, steps: usize, inputs: Inputs, targets: Targets) -> Dat
         inputs,
         targets,
         lengths: Some(lengths),
+        weights: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The training loop.
 
 mod saving;
+mod testing;
 mod timing;
 
 use std::ops::ControlFlow;
@@ -13,13 +14,14 @@ use super::evaluation::EvaluationProgress;
 use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
 use super::feed::{Feed, StepRecord, StepRunner};
 use super::position::{Position, Totals};
-use super::recording::Recording;
-use super::scores::Scores;
+use super::recording::{RecordedSplit, Recording};
+use super::scores::{Scores, SplitMetrics};
 use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
 use crate::data::{Split, Splits, Targets};
 use crate::error::{Error, Result};
+use crate::metrics::bits;
 use crate::program::Phase;
 use crate::recipe::Recipe;
 use crate::recipe::schedule::RunProgress;
@@ -61,13 +63,22 @@ pub struct Trainer {
     executor: Box<dyn Executor>,
     update: RecordedUpdate,
     train: Feed,
-    test: Option<Feed>,
-    validation: Option<Feed>,
+    test: Option<RecordedSplit>,
+    validation: Option<RecordedSplit>,
     splits: Splits,
     checksums: DataChecksums,
     position: Position,
     /// The flat parameters after the best epoch, where the recipe keeps them.
     best: Option<Vec<f32>>,
+    /// The parameters in training, while their average is on the device in their place.
+    trained: Option<Vec<f32>>,
+}
+
+/// What an evaluation of a split finds.
+#[derive(Debug, Clone, Copy)]
+struct SplitScores {
+    scores: Scores,
+    metrics: Option<SplitMetrics>,
 }
 
 /// A pass over the training split, or the part of it that the recipe's `steps` leave.
@@ -123,15 +134,19 @@ impl Trainer {
         }
         let (recording, mut executor) = Recording::load(recipe, &network, data, device)?;
         let parameters = &recording.network.parameters;
-        executor.write(parameters, &network.initial(recipe.seed))?;
+        let initial = network.initial(recipe.seed);
+        executor.write(parameters, &initial)?;
         recording.update.initialise(executor.as_mut())?;
+        if let Some(average) = recording.update.average() {
+            executor.write(&average, &initial)?;
+        }
         recording.train.upload(executor.as_mut(), train)?;
         for (feed, data) in [
             (&recording.test, &data.test),
             (&recording.validation, &data.validation),
         ] {
-            if let (Some(feed), Some(data)) = (feed, data) {
-                feed.upload(executor.as_mut(), data)?;
+            if let (Some(split), Some(data)) = (feed, data) {
+                split.feed.upload(executor.as_mut(), data)?;
             }
         }
         Ok(Trainer {
@@ -146,6 +161,7 @@ impl Trainer {
             checksums: DataChecksums::of(data)?,
             position: Position::default(),
             best: None,
+            trained: None,
         })
     }
 
@@ -170,13 +186,22 @@ impl Trainer {
             let Some(sequences_per_second) = self.train_epoch(last, observe)? else {
                 return Ok(Ending::Interrupted);
             };
-            let mut scores = [None; 2];
-            for (scores, split) in scores.iter_mut().zip([Split::Test, Split::Validation]) {
-                let ControlFlow::Continue(evaluated) = self.evaluate_split(split, observe)? else {
-                    return Ok(Ending::Interrupted);
-                };
-                *scores = evaluated;
-            }
+            // With a validation split, test data are scored once, by `Trainer::test`.
+            let split = if self.validation.is_some() {
+                Split::Validation
+            } else {
+                Split::Test
+            };
+            self.show_average()?;
+            let evaluated = self.evaluate_split(split, observe);
+            self.show_trained()?;
+            let ControlFlow::Continue(scores) = evaluated? else {
+                return Ok(Ending::Interrupted);
+            };
+            let scores = match split {
+                Split::Validation => [None, scores],
+                Split::Train | Split::Test => [scores, None],
+            };
             let metrics = EpochMetrics {
                 sequences_per_second,
                 seconds: start.elapsed().as_secs_f64(),
@@ -305,21 +330,54 @@ impl Trainer {
         }
     }
 
+    /// Puts the average of the parameters in their place, if the recipe has one.
+    fn show_average(&mut self) -> Result<()> {
+        match self.update.average() {
+            Some(average) => {
+                let average = self.executor.read(&average)?;
+                self.show(&average)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts `parameters` in the place of those in training, for an evaluation.
+    fn show(&mut self, parameters: &[f32]) -> Result<()> {
+        self.trained = Some(self.executor.read(&self.network.parameters)?);
+        self.executor.write(&self.network.parameters, parameters)
+    }
+
+    /// Puts the parameters in training back in their place.
+    fn show_trained(&mut self) -> Result<()> {
+        match self.trained.take() {
+            Some(trained) => self.executor.write(&self.network.parameters, &trained),
+            None => Ok(()),
+        }
+    }
+
+    /// The parameters of the model at the current position: those in training, or their average.
+    fn model_parameters(&mut self) -> Result<Vec<f32>> {
+        let tensor = self.update.average().unwrap_or(self.network.parameters);
+        self.executor.read(&tensor)
+    }
+
     /// Evaluates the test or validation split, if there is one. Breaks where the observer does.
     fn evaluate_split(
         &mut self,
         split: Split,
         observe: &mut Observer,
-    ) -> Result<ControlFlow<(), Option<Scores>>> {
-        let feed = match split {
+    ) -> Result<ControlFlow<(), Option<SplitScores>>> {
+        let recorded = match split {
             Split::Validation => &self.validation,
             Split::Train | Split::Test => &self.test,
         };
-        let Some(total) = feed.as_ref().map(Feed::count) else {
+        let Some(RecordedSplit { feed, tally }) = recorded else {
             return Ok(ControlFlow::Continue(None));
         };
+        let (total, tally) = (feed.count(), tally.clone());
+        self.clear_counts(tally.as_ref())?;
         let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
-        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?)? {
+        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, usize::MAX)? {
             let event = Event::Evaluating { sequences, total };
             if observe(self, event)?.is_break() && sequences < total {
                 return Ok(ControlFlow::Break(()));
@@ -327,18 +385,22 @@ impl Trainer {
         }
         let totals = evaluation.totals;
         let feed = self.runner(split)?.feed.clone();
-        Ok(ControlFlow::Continue(Some(Scores {
+        let scores = Scores {
             loss: totals.loss(),
             accuracy: self.accuracy(&totals),
             last_step_loss: totals.last_step_loss(&self.network.network, &feed),
-        })))
+        };
+        let metrics = self.split_metrics(&scores, tally.as_ref())?;
+        Ok(ControlFlow::Continue(Some(SplitScores { scores, metrics })))
     }
 
     /// The metrics of the epoch that is over, without its times, where test and validation split
     /// have these scores.
-    fn epoch_metrics(&self, [tested, validated]: [Option<Scores>; 2]) -> EpochMetrics {
+    fn epoch_metrics(&self, evaluated: [Option<SplitScores>; 2]) -> EpochMetrics {
+        let [test_metrics, validation_metrics] =
+            evaluated.map(|split| split.and_then(|split| split.metrics));
+        let [tested, validated] = evaluated.map(|split| split.map(|split| split.scores));
         let (network, trained) = (&self.network.network, &self.position.totals);
-        let is_text = self.splits.preparation.vocabulary.is_some();
         let test_loss = tested.map(|scores| scores.loss);
         EpochMetrics {
             epoch: self.position.epochs + 1,
@@ -351,9 +413,9 @@ impl Trainer {
             validation_loss: validated.map(|scores| scores.loss),
             validation_accuracy: validated.and_then(|scores| scores.accuracy),
             validation_last_step_loss: validated.and_then(|scores| scores.last_step_loss),
-            test_bits: test_loss
-                .filter(|_| is_text)
-                .map(|loss| loss / std::f64::consts::LN_2),
+            test_bits: test_loss.filter(|_| self.is_text()).map(bits),
+            validation_metrics,
+            test_metrics,
             sequences_per_second: 0.0,
             seconds: 0.0,
         }
@@ -376,7 +438,7 @@ impl Trainer {
         if self.position.count_epoch(metrics, &self.recipe.schedule) {
             self.position.best_step = Some(self.position.step);
             if self.recipe.keep_best {
-                self.best = Some(self.executor.read(&self.network.parameters)?);
+                self.best = Some(self.model_parameters()?);
             }
         }
         Ok(())
@@ -490,20 +552,20 @@ impl Trainer {
             Split::Train => Ok(self.train_runner()),
             Split::Test => {
                 let test = self.test.as_mut().zip(self.splits.test.as_deref());
-                let (feed, data) = test.ok_or_else(|| Error::usage("there is no test split"))?;
+                let (split, data) = test.ok_or_else(|| Error::usage("there is no test split"))?;
                 Ok(StepRunner {
-                    feed,
+                    feed: &mut split.feed,
                     data,
                     executor: self.executor.as_mut(),
                     phases: &[Phase::Evaluate],
                 })
             }
             Split::Validation => {
-                let (feed, data) = (self.validation.as_mut())
+                let (split, data) = (self.validation.as_mut())
                     .zip(self.splits.validation.as_deref())
                     .ok_or_else(|| Error::usage("there is no validation split"))?;
                 Ok(StepRunner {
-                    feed,
+                    feed: &mut split.feed,
                     data,
                     executor: self.executor.as_mut(),
                     phases: &[Phase::Validate],

@@ -17,7 +17,11 @@ impl Trainer {
         let mut position = self.position.clone();
         position.forget_times();
         let moments = self.read_moments()?;
-        let parameters = self.executor.read(&self.network.parameters)?;
+        // An observer of an evaluation sees the average in the place of the parameters.
+        let parameters = match &self.trained {
+            Some(trained) => trained.clone(),
+            None => self.executor.read(&self.network.parameters)?,
+        };
         for (name, values) in &moments {
             check_finite(position.step, name, values)?;
         }
@@ -151,7 +155,7 @@ impl Trainer {
         states.chain(moments).chain([parameters]).collect()
     }
 
-    /// The model with the current parameters, or with those after the best epoch where the recipe
+    /// The model with the current parameters, or their average where the recipe has one, or with those after the best epoch where the recipe
     /// keeps these.
     ///
     /// # Errors
@@ -159,7 +163,7 @@ impl Trainer {
     pub fn model(&mut self) -> Result<Model> {
         let flat = match &self.best {
             Some(flat) => flat.clone(),
-            None => self.executor.read(&self.network.parameters)?,
+            None => self.model_parameters()?,
         };
         let network = self.network.network.clone();
         Ok(Model {

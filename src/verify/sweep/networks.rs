@@ -27,6 +27,7 @@ pub(super) fn cases(effort: Effort) -> Vec<NetworkCase> {
             full_tiles(cell, effort),
             empty_batches(cell),
             kept_weights(cell, effort),
+            weights_in_registers(cell, effort),
         ];
         let each_call = compared_call_by_call.into_iter().flatten();
         cases.extend(each_call.map(with_optimizer_by_name));
@@ -276,6 +277,45 @@ fn kept_weights(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         case.lengths = Lengths::EmptyTiles;
         case.plan.tiles = tiles;
         cases.push(case);
+    }
+    cases
+}
+
+/// Scans of one or two sequences for a workgroup, whose invocations keep some or all of the
+/// recurrent weights in registers, whatever the device would choose.
+fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
+    // With H 33 and 4 lanes, an invocation of an LSTM has 32 weights of the forward pass.
+    let variant = |name, sequences, registers, kib| {
+        let tiles = Tiles::Registers {
+            sequences,
+            registers,
+            kib,
+        };
+        (name, tiles)
+    };
+    let some = variant("registers some", 1, 20, 8);
+    let pairs = variant("registers pairs", 2, 20, 0);
+    let all = variant("registers all", 1, 256, 0);
+    let variants = match (effort, cell) {
+        (_, cell) if cell.spec().recurrent_gates == 0 => vec![],
+        (Effort::Full, _) => vec![some, pairs, all],
+        (_, Cell::Lstm) => vec![some],
+        (_, Cell::GruResetBefore) => vec![pairs],
+        (_, Cell::RnnTanh) => vec![all],
+        _ => vec![],
+    };
+    let mut cases = vec![];
+    for (name, tiles) in variants {
+        for (batch, lengths) in [(9, Lengths::Mixed), (16, Lengths::EmptyTiles)] {
+            if batch == 16 && !effort.is_full() {
+                continue;
+            }
+            let mut case = cut(one_layer(cell, 33, 3, batch), 2);
+            case.name += &format!(" {name}");
+            case.lengths = lengths;
+            case.plan.tiles = tiles;
+            cases.push(case);
+        }
     }
     cases
 }

@@ -98,7 +98,8 @@ fn embedding(case: &mut NetworkCase) {
         init: Init::Torch,
         tied: false,
     };
-    case.network.head.loss = Loss::MeanSquaredError;
+    case.network.head.loss = Loss::GaussianNll;
+    case.network.head.size = 4;
 }
 
 fn tied_embedding(case: &mut NetworkCase) {

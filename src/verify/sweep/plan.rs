@@ -26,6 +26,13 @@ pub(super) enum Tiles {
     KeepWeights { groups: usize, kib: usize },
     /// The same with one group, and with lanes that share sums where the device has subgroups.
     ShareSums { kib: usize },
+    /// Tiles of one or two sequences whose invocations keep this many recurrent weights in
+    /// registers, and the rows after them in this many KiB of workgroup memory.
+    Registers {
+        sequences: usize,
+        registers: usize,
+        kib: usize,
+    },
 }
 
 impl Plan {
@@ -73,6 +80,21 @@ impl Tiles {
                 workgroups: batch.div_ceil(4 * groups),
                 cores: batch,
                 tile: tile(groups, kib),
+                ..tuning
+            },
+            Tiles::Registers {
+                sequences,
+                registers,
+                kib,
+            } => Tuning {
+                workgroups: 4 * batch,
+                cores: batch,
+                tile: Tile {
+                    sequences,
+                    registers,
+                    lanes: tuning.shared_lanes.min(4),
+                    ..tile(1, kib)
+                },
                 ..tuning
             },
             Tiles::ShareSums { kib } => Tuning {

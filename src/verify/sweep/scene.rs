@@ -6,7 +6,7 @@ use super::{ValueKind, hash};
 use crate::backend::tuning::{Route, Tuning};
 use crate::error::Result;
 use crate::kernels::{IGNORE, Record, Tally, control, history};
-use crate::network::{Loss, Network};
+use crate::network::Network;
 use crate::program::Phase;
 use crate::recipe::optimizer::{Clip, Optimizer};
 use crate::record::update::RecordedUpdate;
@@ -188,7 +188,7 @@ impl NetworkCase {
 
     /// Records the confusion matrix and ranks of a classifier.
     fn record_counts(&self, model: &mut RecordedNetwork) -> Vec<Tensor> {
-        if self.network.head.loss != Loss::CrossEntropy {
+        if !self.network.head.loss.takes_classes() {
             return vec![];
         }
         let classes = self.network.head.size;

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 
 use naga::valid::{FunctionInfo, ModuleInfo};
 use naga::{
-    AddressSpace, Binding, BuiltIn, Expression, Function, Handle, Literal, Module, ScalarKind,
-    Span, StorageAccess, TypeInner,
+    AddressSpace, Binding, BuiltIn, Expression, Function, GlobalVariable, Handle, Literal, Module,
+    ScalarKind, Span, StorageAccess, TypeInner,
 };
 
 use super::code::{self, Block, Code, Input, Instruction, Kind, Operation, Register};
@@ -45,6 +45,7 @@ pub(super) fn lower(
         },
         next: 0,
         constants: HashMap::new(),
+        privates: HashMap::new(),
         at: Span::default(),
     };
     let invocations: u64 = entry
@@ -57,10 +58,12 @@ pub(super) fn lower(
         return Err(lowering.refused(&format!("{invocations} invocations in a workgroup")));
     }
     lowering.declare_globals()?;
+    let privates = lowering.declare_privates()?;
     let arguments = lowering.declare_inputs(&entry.function)?;
     let bounds = vec![None; arguments.len()];
     let mut frame = Frame::new(&entry.function, info.get_entry_point(0), arguments, bounds);
-    lowering.code.body = lowering.function_body(&mut frame)?;
+    let body = lowering.function_body(&mut frame)?;
+    lowering.code.body = privates.into_iter().chain(body).collect();
     Ok(lowering.code)
 }
 
@@ -119,6 +122,8 @@ struct Lowering<'a> {
     /// The next free temporary register.
     next: u32,
     constants: HashMap<u32, u32>,
+    /// First registers of the private variables.
+    privates: HashMap<Handle<GlobalVariable>, u32>,
     /// The position of what is being lowered.
     at: Span,
 }
@@ -217,10 +222,32 @@ impl<'a> Lowering<'a> {
                     self.code.variables.push(variable);
                     first += words;
                 }
+                // `declare_privates` declares them.
+                AddressSpace::Private => {}
                 space => return Err(self.refused(&format!("variables in {space:?}"))),
             }
         }
         Ok(())
+    }
+
+    /// Declares the private variables, and returns the code that sets their first values.
+    fn declare_privates(&mut self) -> Result<Block> {
+        let mut out = vec![];
+        let all = self.module.global_variables.iter();
+        for (handle, variable) in all.filter(|(_, each)| each.space == AddressSpace::Private) {
+            self.at = self.module.global_variables.get_span(handle);
+            let words = match variable.init {
+                Some(init) => self.global_words(init)?,
+                None => self.zeros(&self.module.types[variable.ty].inner)?,
+            };
+            let registers = self.allocate_all(words.len());
+            for (&to, from) in registers.iter().zip(words) {
+                self.emit(Operation::Copy { from, to }, &mut out);
+            }
+            let first = registers.first().copied().unwrap_or(self.next);
+            self.privates.insert(handle, first);
+        }
+        Ok(out)
     }
 
     /// Declares the built-in inputs of the entry point.

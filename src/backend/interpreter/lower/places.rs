@@ -21,7 +21,7 @@ pub(super) enum Layout {
 /// A variable that pointers refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Root {
-    /// A local variable, whose registers begin here.
+    /// A local or private variable, whose registers begin here.
     Local(u32),
     Uniform,
     Memory(Memory),
@@ -177,6 +177,7 @@ impl<'a> Lowering<'a> {
         let variable = &self.module.global_variables[handle];
         let root = match variable.space {
             AddressSpace::Uniform => Root::Uniform,
+            AddressSpace::Private => Root::Local(self.privates[&handle]),
             AddressSpace::Storage { .. } => {
                 let binding = variable
                     .binding

@@ -259,6 +259,7 @@ fn proposed(choice: &Choice, csv: Csv, findings: Vec<DataFinding>) -> ProposedDa
         loss: match csv.task {
             TableTask::Classification => Loss::CrossEntropy,
             TableTask::Regression => Loss::MeanSquaredError,
+            TableTask::MultiLabel => Loss::BinaryCrossEntropy,
         },
         data: DataRecipe::Csv(csv),
     }

@@ -1,10 +1,12 @@
 //! Losses, metrics, the gradient's norm and the record of a step.
 
-use super::{KernelProgram, edges};
+use super::{KernelProgram, edges, narrow_edges};
 use crate::kernels::{
-    ClipFactor, Form, IGNORE, LabelWeight, MeanSquaredError, Record, SoftmaxCrossEntropy,
-    SquaredNorm, Tally, history,
+    ClipFactor, Form, IGNORE, LabelSmoothing, LabelWeight, MeanSquaredError, Record,
+    SoftmaxCrossEntropy, SquaredNorm, Tally, TargetWeight, ValueLoss, ValueLossKind, WeighOutputs,
+    history,
 };
+use crate::network::Quantiles;
 use crate::tensor::Tensor;
 use crate::verify::Effort;
 
@@ -66,6 +68,89 @@ pub(super) fn squared_error(program: &mut KernelProgram, effort: Effort) {
                 width,
             });
         }
+    }
+}
+
+pub(super) fn value_loss(program: &mut KernelProgram, effort: Effort) {
+    let levels = [0.1, 0.5, 0.9];
+    let levels = Quantiles::new(&levels).expect("they are levels");
+    let kinds = [
+        (ValueLossKind::Absolute, 1),
+        (ValueLossKind::Huber { delta: 0.3 }, 1),
+        (ValueLossKind::Quantile(levels), 3),
+        (ValueLossKind::Gaussian, 2),
+        (ValueLossKind::BinaryCrossEntropy, 1),
+    ];
+    for (kind, outputs) in kinds {
+        for width in narrow_edges(effort) {
+            for rows in [1, 65] {
+                let predictions = program.reals(rows, outputs * width);
+                let targets = program.targets(rows, width);
+                let labels = program.labels(rows, 1);
+                let weight = program.reals(1, 2);
+                let dpredictions = program.reals(rows, outputs * width);
+                let scores = program.reals(2, rows);
+                program.push(ValueLoss {
+                    kind,
+                    predictions,
+                    targets,
+                    labels,
+                    weight,
+                    dpredictions,
+                    scores,
+                    width,
+                });
+            }
+        }
+    }
+}
+
+pub(super) fn label_smoothing(program: &mut KernelProgram, effort: Effort) {
+    for &classes in edges(effort) {
+        let rows = 7;
+        let logits = program.reals(rows, classes);
+        let labels = program.labels(rows, classes as u32);
+        let weight = program.reals(1, 2);
+        let dlogits = program.reals(rows, classes);
+        let scores = program.reals(2, rows);
+        program.push(LabelSmoothing {
+            logits,
+            labels,
+            weight,
+            dlogits,
+            scores,
+            classes,
+            smoothing: 0.1,
+        });
+    }
+}
+
+pub(super) fn target_weight(program: &mut KernelProgram, effort: Effort) {
+    for &rows in edges(effort) {
+        for labels in [program.labels(rows, 3), program.indices(rows, |_| IGNORE)] {
+            let weights = program.positives_below(rows, 3.0);
+            let weight = program.reals(1, 2);
+            program.push(TargetWeight {
+                labels,
+                weights,
+                weight,
+            });
+        }
+    }
+}
+
+pub(super) fn weigh_outputs(program: &mut KernelProgram, effort: Effort) {
+    for width in narrow_edges(effort) {
+        let rows = 9;
+        let weights = program.positives_below(rows, 3.0);
+        let gradient = program.reals(rows, width);
+        let scores = program.reals(2, rows);
+        program.push(WeighOutputs {
+            weights,
+            gradient,
+            scores,
+            width,
+        });
     }
 }
 

@@ -17,13 +17,17 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 16] = [
+const KERNELS: [(&str, RecordCalls); 21] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
     ("softmax", loss::softmax),
     ("squared-error", loss::squared_error),
+    ("value-loss", loss::value_loss),
+    ("label-smoothing", loss::label_smoothing),
     ("label-weight", loss::label_weight),
+    ("target-weight", loss::target_weight),
+    ("weigh-outputs", loss::weigh_outputs),
     ("tally", loss::tally),
     ("pack", matmul::pack),
     ("arrange", data::arrange),
@@ -31,6 +35,7 @@ const KERNELS: [(&str, RecordCalls); 16] = [
     ("gather", data::gather),
     ("lookup", data::lookup),
     ("record", loss::record),
+    ("average", updates::average),
     ("adam", updates::adam),
     ("rmsprop", updates::rmsprop),
     ("sgd", updates::sgd),

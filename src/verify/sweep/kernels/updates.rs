@@ -2,7 +2,7 @@
 //! and with every way of clipping and decaying.
 
 use super::KernelProgram;
-use crate::kernels::{Adam, Descent, Form, Rmsprop, Sgd};
+use crate::kernels::{Adam, Average, Descent, Form, Rmsprop, Sgd};
 use crate::tensor::Tensor;
 use crate::verify::Effort;
 use crate::verify::sweep::scene::UPDATES;
@@ -64,6 +64,19 @@ pub(super) fn adam(program: &mut KernelProgram, effort: Effort) {
                 };
                 program.push(adam);
             }
+        }
+    }
+}
+
+pub(super) fn average(program: &mut KernelProgram, effort: Effort) {
+    for &count in counts(effort) {
+        for decay in [0.0, 0.9, 0.999] {
+            let average = Average {
+                parameters: program.reals_below(count, 1.0),
+                average: program.reals_below(count, 1.0),
+                decay,
+            };
+            program.push(average);
         }
     }
 }

@@ -9,7 +9,7 @@ const DAYS_OF_AN_ERA: i64 = 146_097;
 
 /// A date and a time of day of the Gregorian calendar, without a time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CivilTime {
+pub(crate) struct CivilTime {
     pub year: i64,
     /// From 1.
     pub month: u32,
@@ -49,6 +49,12 @@ impl CivilTime {
             weekday: (days + 3).rem_euclid(7) as u32,
             second_of_day: (seconds - days as f64 * SECONDS_OF_A_DAY) as u32,
         }
+    }
+
+    /// Returns the beginning of a month, counted from the year 0, in seconds since 1970.
+    pub fn start_of_month(number: i64) -> f64 {
+        let days = days_since_1970(number.div_euclid(12), number.rem_euclid(12) + 1, 1);
+        days as f64 * SECONDS_OF_A_DAY
     }
 
     /// Returns the months since the year 0.

@@ -1,0 +1,109 @@
+//! The test of a finished model, and metrics that need no second pass over a split.
+
+use std::ops::ControlFlow;
+
+use ndarray::ArrayView2;
+
+use super::{SplitScores, Trainer};
+use crate::data::Split;
+use crate::error::Result;
+use crate::kernels::Tally;
+use crate::metrics::{ClassCounts, bits, perplexity};
+use crate::network::Loss;
+use crate::train::events::{Observer, TestMetrics, TestSplitName};
+use crate::train::scores::{Scores, SplitMetrics};
+
+impl Trainer {
+    /// Scores the model of [`Trainer::model`] on the test split, where a validation split has
+    /// chosen it. Call it once, at the end of a run. `None` without a test or a validation split,
+    /// before the first epoch is over, and where `observe` breaks.
+    ///
+    /// # Errors
+    /// Those of the device and of `observe`.
+    pub fn test(&mut self, observe: &mut Observer) -> Result<Option<TestMetrics>> {
+        let kept = self.best().or(self.position.last.as_ref());
+        let Some(epoch) = kept.map(|epoch| epoch.epoch) else {
+            return Ok(None);
+        };
+        if self.validation.is_none() {
+            return Ok(None);
+        }
+        let shown = match self.best.clone() {
+            Some(best) => best,
+            None => self.model_parameters()?,
+        };
+        self.show(&shown)?;
+        let tested = self.test_current(epoch, observe);
+        self.show_trained()?;
+        tested
+    }
+
+    /// Scores the current parameters on the test split.
+    fn test_current(
+        &mut self,
+        epoch: usize,
+        observe: &mut Observer,
+    ) -> Result<Option<TestMetrics>> {
+        let ControlFlow::Continue(Some(SplitScores { scores, metrics })) =
+            self.evaluate_split(Split::Test, observe)?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(TestMetrics {
+            split: TestSplitName::Test,
+            epoch,
+            test_loss: scores.loss,
+            test_accuracy: scores.accuracy,
+            test_last_step_loss: scores.last_step_loss,
+            test_bits: self.is_text().then(|| bits(scores.loss)),
+            test_metrics: metrics,
+        }))
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.splits.preparation.vocabulary.is_some()
+    }
+
+    /// Sets the counts of an evaluation to zero.
+    pub(super) fn clear_counts(&mut self, tally: Option<&Tally>) -> Result<()> {
+        for counts in tally
+            .iter()
+            .flat_map(|tally| [tally.confusion, tally.ranks])
+        {
+            self.executor.write_index(&counts, &vec![0; counts.len()])?;
+        }
+        Ok(())
+    }
+
+    /// The metrics of a split with these scores and counts.
+    pub(super) fn split_metrics(
+        &mut self,
+        scores: &Scores,
+        tally: Option<&Tally>,
+    ) -> Result<Option<SplitMetrics>> {
+        let mut metrics = SplitMetrics::default();
+        if let Some(Tally {
+            confusion, classes, ..
+        }) = tally
+        {
+            let counts = self.executor.read_index(confusion)?;
+            if let Ok(confusion) = ArrayView2::from_shape([*classes; 2], &counts) {
+                let counts = ClassCounts::of(confusion);
+                metrics.balanced_accuracy = counts.balanced_accuracy();
+                metrics.macro_f1 = counts.macro_mean(ClassCounts::f1);
+            }
+        }
+        let head = &self.network.network.head;
+        if head.loss == Loss::MeanSquaredError && head.size == 1 {
+            let unit = self.splits.preparation.targets.first();
+            let unit = unit.map_or(1.0, |normal| normal.deviation);
+            let loss = scores.last_step_loss.unwrap_or(scores.loss);
+            metrics.rmse = Some(loss.sqrt() * unit);
+        }
+        if self.is_text() {
+            metrics.perplexity = Some(perplexity(scores.loss));
+            metrics.bits = Some(bits(scores.loss));
+        }
+        Ok(metrics.non_empty())
+    }
+}
