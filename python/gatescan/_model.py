@@ -30,9 +30,11 @@ class Prediction:
         ``[N, K]``, or ``[N, T, K]`` for a head that reads every step: logits of a network that
         classifies, else values in the units of the training data.
     values : ndarray
-        The outputs in float64.
+        The outputs in float64: the quantiles of each target are sorted, and logarithms of variances
+        are standard deviations. Output j of target k is column ``j * K + k``.
     probabilities : ndarray or None
-        The softmax of the outputs of a network that classifies.
+        The softmax of the outputs of a network that classifies; of one that has several labels,
+        the probability of each.
     hidden : ndarray
         ``[N, T, P]``: the outputs of the last layer; zeros at padded steps.
     states : list
@@ -234,7 +236,7 @@ class Model:
         return Prediction(
             logits,
             values,
-            probabilities if self._core.classifies else None,
+            probabilities if self._core.classifies or self._core.has_labels else None,
             hidden,
             final_states,
         )
@@ -252,10 +254,13 @@ class Model:
         Returns
         -------
         ndarray
-            Classes ``[N]`` or ``[N, T]``: their names where the model has names, else numbers. Of a
-            model that does not classify, values ``[N, K]`` or ``[N, T, K]`` in float64.
+            Classes ``[N]`` or ``[N, T]``: their names where the model has names, else numbers.
+            Labels 0 and 1, ``[N, K]`` or ``[N, T, K]``, of a model of several labels. Else values
+            of that shape in float64, with the columns of `Prediction.values`.
         """
         prediction = self.outputs(x, lengths, device=device)
+        if self._core.has_labels:
+            return (prediction.outputs > 0).astype(np.int64)
         if not self._core.classifies:
             return prediction.values
         found: Array = prediction.outputs.argmax(axis=-1)

@@ -149,7 +149,8 @@ class _Sequences(BaseEstimator):  # type: ignore[misc]
                 "path": "arrays.npz",
                 "inputs": "inputs",
                 "lengths": "lengths" if padded else None,
-                "test_fraction": self.validation_fraction,
+                "test_fraction": 0.0,
+                "validation_fraction": self.validation_fraction,
                 "normalise": self.normalise,
                 **targets,
             },
@@ -518,7 +519,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         y : array, Series or DataFrame, optional
             Another series to continue; that of `fit` by default.
         quantiles : None
-            Not supported: the library's networks predict means.
+            Not supported: the library continues a series by means, not by quantiles.
 
         Returns
         -------
@@ -528,8 +529,8 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         if quantiles is not None:
             raise UsageError(
-                f"quantiles is {quantiles!r}, and the network predicts means, not quantiles; leave "
-                "it out"
+                f"quantiles is {quantiles!r}, and a network that continues a series predicts "
+                "means, not quantiles; leave it out"
             )
         series, columns = (self._series, self.columns_) if y is None else _series(y)
         if len(columns) != len(self.columns_):

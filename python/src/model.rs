@@ -110,7 +110,13 @@ impl PyModel {
     /// Whether the outputs are logits of classes.
     #[getter]
     fn classifies(&self) -> bool {
-        self.model.network.head.loss == Loss::CrossEntropy
+        self.model.network.head.loss.takes_classes()
+    }
+
+    /// Whether the outputs are logits of several labels, each 0 or 1.
+    #[getter]
+    fn has_labels(&self) -> bool {
+        self.model.network.head.loss.takes_labels()
     }
 
     /// Whether the head reads every time step.

@@ -109,14 +109,14 @@ def test_the_best_epoch_is_kept():
     options = {"epochs": 60, "hidden_size": 8, "validation_fraction": 0.25, "patience": 3}
     model = SequenceClassifier(random_state=1, learning_rate=0.3, **options).fit(X, Y)
     assert model.n_iter_ < 60
-    assert model.run_.epochs[0]["test_loss"] is not None
+    assert model.run_.epochs[0]["validation_loss"] is not None
 
 
 def test_wrong_parameters_are_refused():
     for wrong, text in [
         ({"cell": "nonesuch"}, "unknown value `nonesuch`"),
         ({"hidden_size": 0}, "hidden_size"),
-        ({"validation_fraction": 1.5}, "test_fraction is 1.5"),
+        ({"validation_fraction": 1.5}, "validation_fraction is 1.5"),
         ({"dropout": 1.5}, "output_keep_prob"),
     ]:
         with pytest.raises(gatescan.UsageError, match=text):

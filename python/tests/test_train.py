@@ -326,3 +326,36 @@ def test_memory_stays_flat():
     # After a warm-up, 10,000 steps and 300 predictions; a leaked batch a step would be 15 MB.
     assert growth["steps"] == 10_000
     assert growth["bytes"] < 4 << 20, growth
+
+
+def test_losses_of_labels_and_of_quantiles():
+    x, y = waves(60)
+    labels = np.stack([y, 1 - y], axis=1)
+    run = gatescan.train(
+        recipe("binary-cross-entropy", epochs=15), (x, labels), device=CPU, progress=False
+    )
+    found = run.model.predict(x, device=CPU)
+    assert found.dtype == np.int64
+    assert (found == labels).mean() > 0.9
+    shares = run.model.predict_proba(x, device=CPU)
+    assert ((shares > 0.5) == found).all()
+    quantiles = {"quantile": {"levels": [0.1, 0.5, 0.9]}}
+    run = gatescan.train(recipe(quantiles, epochs=5), (x, x[:, -1]), device=CPU, progress=False)
+    low, middle, high = run.model.predict(x, device=CPU).T
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+
+
+def test_a_validation_split_decides_and_the_test_split_is_scored_once():
+    run = gatescan.train(
+        recipe(keep_best=True),
+        waves(80),
+        validation=waves(40, seed=1),
+        test=waves(40, seed=2),
+        device=CPU,
+        progress=False,
+    )
+    assert len(run.epochs) == 3
+    assert run.epochs[-1]["validation_loss"] is not None
+    assert run.test is not None
+    assert 0 <= run.test["test_accuracy"] <= 1
