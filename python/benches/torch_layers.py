@@ -1,8 +1,9 @@
 """Times layers of gatescan.torch against torch.nn's, in turn.
 
-``python python/benches/torch_layers.py [rounds]`` prints, for each layer, the medians of forward and
-backward pass in milliseconds and their ratio. The two libraries take turns within one process, so
-that other load of the machine falls on both. Run it by default and with ``OMP_WAIT_POLICY=PASSIVE``.
+``python python/benches/torch_layers.py [rounds]`` prints, for each layer, the medians of forward
+and backward pass in milliseconds and their ratio. The two libraries take turns within one process,
+so that other load of the machine falls on both. Run it by default and with
+``OMP_WAIT_POLICY=PASSIVE``.
 """
 
 import os

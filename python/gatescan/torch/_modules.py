@@ -145,7 +145,7 @@ class RecurrentBase(nn.Module):
     def _has_c(self) -> bool:
         return self.cell in CELLS_WITH_C
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:  # noqa: A002 (PyTorch's)
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """Run the layers.
 
         Parameters
