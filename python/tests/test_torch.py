@@ -400,6 +400,16 @@ def test_strides():
     torch.testing.assert_close(flat(layer(dense)), flat(expected(dense)))
 
 
+def test_odd_addresses():
+    """Tensors over a file's bytes may begin at any byte."""
+    expected, layer = twins(torch.nn.GRU, gt.GRU, 3, 4)
+    values = torch.randn(5, 2, 3)
+    memory = bytearray(b"x" + values.numpy().tobytes())
+    odd = torch.frombuffer(memory, dtype=torch.float32, offset=1).view(5, 2, 3)
+    assert odd.data_ptr() % 4 != 0
+    torch.testing.assert_close(flat(layer(odd)), flat(expected(values)))
+
+
 def test_not_a_number_stays_where_it_is():
     expected, layer = twins(torch.nn.GRU, gt.GRU, 3, 4)
     values = torch.randn(5, 3, 3)

@@ -203,7 +203,8 @@ class RecurrentBase(nn.Module):
     def _forward_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         states = self._pair(hx)
-        batch = int(batch_sizes[0])
+        # A number that torch.compile knows without reading a tensor, where there is one.
+        batch = int(batch_sizes[0]) if sorted_indices is None else sorted_indices.size(0)
         if data.dim() != 2:
             raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
         self._check_input(data)

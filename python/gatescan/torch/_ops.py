@@ -64,7 +64,9 @@ def _dense(tensor: Tensor | None) -> Tensor | None:
         tensor = tensor.cpu()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
-    return tensor.contiguous()
+    tensor = tensor.contiguous()
+    is_aligned = tensor.data_ptr() % tensor.element_size() == 0
+    return tensor if is_aligned else tensor.clone()
 
 
 def _address(tensor: Tensor | None) -> tuple[int, int] | None:
