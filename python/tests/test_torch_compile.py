@@ -92,6 +92,21 @@ def test_compile(theirs, ours, dynamic):
         torch.testing.assert_close(ours_results, results(reference, (values,)))
 
 
+@pytest.mark.parametrize("enforce_sorted", [False, True])
+def test_compile_packed_sequences(enforce_sorted):
+    """Sorted ones need the setting of PyTorch that reads the batch size in a graph."""
+    torch._dynamo.reset()
+    layer = gt.LSTM(3, 4)
+    lengths = [5, 3] if enforce_sorted else [3, 5]
+    packed = pack_padded_sequence(torch.randn(5, 2, 3), lengths, enforce_sorted=enforce_sorted)
+    with torch._dynamo.config.patch(capture_scalar_outputs=enforce_sorted):
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        output, states = compiled(packed)
+    expected, expected_states = layer(packed)
+    torch.testing.assert_close(output.data, expected.data)
+    torch.testing.assert_close(states, expected_states)
+
+
 class Wrapped:
     """A compiled model that has the parameters of its model."""
 

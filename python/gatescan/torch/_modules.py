@@ -166,29 +166,33 @@ class RecurrentBase(nn.Module):
         """
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
-        if input.dim() not in (2, 3):
+        return self._forward_batch(input, hx)
+
+    def _forward_batch(self, values: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        if values.dim() not in (2, 3):
             raise ValueError(
-                f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead"
+                f"{type(self).__name__}: Expected input to be 2D or 3D, got {values.dim()}D instead"
             )
-        is_batched = input.dim() == 3
+        is_batched = values.dim() == 3
         batch_dim = 0 if self.batch_first else 1
         states = self._pair(hx)
         for name, state in zip(("hx", "cx"), states, strict=True):
-            if state is not None and state.dim() != input.dim():
+            if state is not None and state.dim() != values.dim():
+                kind = "batched" if is_batched else "unbatched"
                 raise RuntimeError(
-                    f"For {'batched' if is_batched else 'unbatched'} {input.dim()}-D input, {name} "
-                    f"should also be {input.dim()}-D but got {state.dim()}-D tensor"
+                    f"For {kind} {values.dim()}-D input, {name} "
+                    f"should also be {values.dim()}-D but got {state.dim()}-D tensor"
                 )
         if not is_batched:
-            input = input.unsqueeze(batch_dim)
+            values = values.unsqueeze(batch_dim)
             states = [None if state is None else state.unsqueeze(1) for state in states]
-        batch = input.size(batch_dim)
-        self._check_input(input)
+        batch = values.size(batch_dim)
+        self._check_input(values)
         self._check_states(states, batch)
-        values = input.transpose(0, 1) if self.batch_first else input
-        if values.size(0) == 0:
+        time_major = values.transpose(0, 1) if self.batch_first else values
+        if time_major.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        output, h, c = self._run(values, states, None, batch)
+        output, h, c = self._run(time_major, states, None, batch)
         if self.batch_first:
             output = output.transpose(0, 1)
         if not is_batched:
@@ -199,7 +203,8 @@ class RecurrentBase(nn.Module):
     def _forward_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         states = self._pair(hx)
-        batch = int(batch_sizes[0])
+        # A number that torch.compile knows without reading a tensor, where there is one.
+        batch = int(batch_sizes[0]) if sorted_indices is None else sorted_indices.size(0)
         if data.dim() != 2:
             raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
         self._check_input(data)
@@ -219,18 +224,18 @@ class RecurrentBase(nn.Module):
         h, c = hx
         return [h, c]
 
-    def _check_input(self, input: Tensor) -> None:
+    def _check_input(self, values: Tensor) -> None:
         weight = self.weight_ih_l0
-        if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+        if values.dtype != weight.dtype and not torch.is_autocast_enabled(values.device.type):
             raise ValueError(
-                f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
+                f"RNN input dtype ({values.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: "
-                f"model.to({input.dtype})"
+                f"model.to({values.dtype})"
             )
-        if input.size(-1) != self.input_size:
+        if values.size(-1) != self.input_size:
             raise RuntimeError(
                 "input.size(-1) must be equal to input_size. Expected "
-                f"{self.input_size}, got {input.size(-1)}"
+                f"{self.input_size}, got {values.size(-1)}"
             )
 
     def _check_states(self, states: list[Tensor | None], batch: int) -> None:

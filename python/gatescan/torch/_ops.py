@@ -64,7 +64,9 @@ def _dense(tensor: Tensor | None) -> Tensor | None:
         tensor = tensor.cpu()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
-    return tensor.contiguous()
+    tensor = tensor.contiguous()
+    is_aligned = tensor.data_ptr() % tensor.element_size() == 0
+    return tensor if is_aligned else tensor.clone()
 
 
 def _address(tensor: Tensor | None) -> tuple[int, int] | None:
@@ -72,15 +74,15 @@ def _address(tensor: Tensor | None) -> tuple[int, int] | None:
 
 
 def _check(
-    input: Tensor,
+    values: Tensor,
     states: Sequence[Tensor | None],
     weights: Sequence[Tensor],
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
 ) -> None:
     """Check dtypes, devices and shapes, on which the library's memory accesses depend."""
-    if input.dtype not in DTYPES:
+    if values.dtype not in DTYPES:
         raise TypeError(
-            f"input is {input.dtype}; layers of gatescan.torch compute torch.float32, and "
+            f"the input is {values.dtype}; layers of gatescan.torch compute torch.float32, and "
             "torch.float64 on the CPU; convert the model and its input"
         )
     if len(weights) != len(shapes):
@@ -91,10 +93,11 @@ def _check(
     named = [("weight", weight) for weight in weights]
     named += [("hx", state) for state in states if state is not None]
     for name, tensor in named:
-        if tensor.dtype != input.dtype:
-            raise RuntimeError(f"input is {input.dtype} and a {name} is {tensor.dtype}")
-        if tensor.device != input.device:
-            raise RuntimeError(f"input is on {input.device} and a {name} is on {tensor.device}")
+        if tensor.dtype != values.dtype:
+            raise RuntimeError(f"the input is {values.dtype} and a {name} is {tensor.dtype}")
+        if tensor.device != values.device:
+            where = f"the input is on {values.device} and a {name} on {tensor.device}"
+            raise RuntimeError(f"{where}; move the model or its input")
         if tensor.layout != torch.strided:
             raise RuntimeError(f"a {name} is {tensor.layout}; only dense tensors are allowed")
 
@@ -108,14 +111,14 @@ def _given(
 ) -> tuple[Any, ...]:
     """Return what a pass reads, as the library takes it; `dense` must live until it has run."""
     steps, batch, sizes = rows
-    input, h, c, *weights = [_address(tensor) for tensor in dense]
+    values, h, c, *weights = [_address(tensor) for tensor in dense]
     number = 0 if seed is None else int(seed.item()) & 0xFFFFFFFF
-    return (double, steps, batch, sizes, gradients, number, input, [h, c], weights)
+    return (double, steps, batch, sizes, gradients, number, values, [h, c], weights)
 
 
-def _rows(input: Tensor, batch_sizes: Tensor | None, batch: int) -> tuple[int, int, Any]:
+def _rows(values: Tensor, batch_sizes: Tensor | None, batch: int) -> tuple[int, int, Any]:
     if batch_sizes is None:
-        return input.shape[0], batch, None
+        return values.shape[0], batch, None
     sizes = batch_sizes.tolist()
     return len(sizes), batch, sizes
 
@@ -136,7 +139,7 @@ def _state_shapes(
 
 @torch.library.custom_op("gatescan::layers", mutates_args=())
 def layers(
-    input: Tensor,
+    values: Tensor,
     hx: Tensor | None,
     cx: Tensor | None,
     weights: list[Tensor],
@@ -156,7 +159,7 @@ def layers(
 
     Parameters
     ----------
-    input
+    values
         ``[T, B, I]``, or packed rows ``[rows, I]`` where `batch_sizes` is given.
     hx, cx
         ``[D, B, size]``: initial states, or None for zeros.
@@ -165,25 +168,25 @@ def layers(
     seed
         ``[1]``: the dropout masks depend on it.
     gradients
-        0 if nothing needs a gradient, 1 if the input needs none, else 2.
+        0 if nothing needs a gradient, 1 if `values` needs none, else 2.
     """
     options = (hidden_size, proj_size, num_layers, bidirectional, bias, dropout)
-    described, shapes = stack(cell, input.shape[-1], *options)
-    _check(input, (hx, cx), weights, shapes)
-    device = input.device
+    described, shapes = stack(cell, values.shape[-1], *options)
+    _check(values, (hx, cx), weights, shapes)
+    device = values.device
     if device.type != "cpu":
         _note_copies(device)
-    double = input.dtype == torch.float64
+    double = values.dtype == torch.float64
     output_size = (proj_size or hidden_size) * (2 if bidirectional else 1)
-    output = torch.empty((*input.shape[:-1], output_size), dtype=input.dtype)
+    output = torch.empty((*values.shape[:-1], output_size), dtype=values.dtype)
     states = _state_shapes(cell, (hidden_size, proj_size, num_layers), bidirectional, batch)
-    h, c = (torch.empty(shape, dtype=input.dtype) for shape in states)
+    h, c = (torch.empty(shape, dtype=values.dtype) for shape in states)
     reserve = None
     if batch > 0:
-        dense = [_dense(tensor) for tensor in (input, hx, cx, *weights)]
+        dense = [_dense(tensor) for tensor in (values, hx, cx, *weights)]
         # A forward pass with dropout is recorded as one for gradients.
         recorded_for = max(gradients, 1 if dropout > 0 else 0)
-        rows = _rows(input, batch_sizes, batch)
+        rows = _rows(values, batch_sizes, batch)
         given = _given(double, rows, recorded_for, seed, dense)
         last = [_address(h), _address(c) if c.numel() else None]
         reserve = described.forward(given, (_address(output), last), gradients > 0)
@@ -193,7 +196,7 @@ def layers(
 
 @layers.register_fake
 def _layers_fake(
-    input: Tensor,
+    values: Tensor,
     hx: Tensor | None,
     cx: Tensor | None,
     weights: list[Tensor],
@@ -212,9 +215,9 @@ def _layers_fake(
     output_size = (proj_size or hidden_size) * (2 if bidirectional else 1)
     h, c = _state_shapes(cell, (hidden_size, proj_size, num_layers), bidirectional, batch)
     return (
-        input.new_empty((*input.shape[:-1], output_size)),
-        input.new_empty(h),
-        input.new_empty(c),
+        values.new_empty((*values.shape[:-1], output_size)),
+        values.new_empty(h),
+        values.new_empty(c),
         torch.empty((1,), dtype=torch.uint8, device="cpu"),
     )
 
@@ -224,7 +227,7 @@ def layers_backward(
     doutput: Tensor | None,
     dh: Tensor | None,
     dc: Tensor | None,
-    input: Tensor,
+    values: Tensor,
     hx: Tensor | None,
     cx: Tensor | None,
     weights: list[Tensor],
@@ -246,24 +249,24 @@ def layers_backward(
     A gradient that is not wanted, or has no tensor, is empty.
     """
     options = (hidden_size, proj_size, num_layers, bidirectional, bias, dropout)
-    described, shapes = stack(cell, input.shape[-1], *options)
-    _check(input, (hx, cx, doutput, dh, dc), weights, shapes)
-    device = input.device
+    described, shapes = stack(cell, values.shape[-1], *options)
+    _check(values, (hx, cx, doutput, dh, dc), weights, shapes)
+    device = values.device
     results = [
-        torch.empty(shape, dtype=input.dtype)
-        for shape in _gradient_shapes(input, (hx, cx), weights, gradients)
+        torch.empty(shape, dtype=values.dtype)
+        for shape in _gradient_shapes(values, (hx, cx), weights, gradients)
     ]
     if batch > 0:
-        dense = [_dense(tensor) for tensor in (input, hx, cx, *weights)]
+        dense = [_dense(tensor) for tensor in (values, hx, cx, *weights)]
         upstream = [_dense(tensor) for tensor in (doutput, dh, dc)]
-        rows = _rows(input, batch_sizes, batch)
-        given = _given(input.dtype == torch.float64, rows, gradients, seed, dense)
-        values, h, c = (_address(tensor) for tensor in upstream)
+        rows = _rows(values, batch_sizes, batch)
+        given = _given(values.dtype == torch.float64, rows, gradients, seed, dense)
+        doutput_address, h, c = (_address(tensor) for tensor in upstream)
         into = [_address(result) if result.numel() else None for result in results]
         # A state without elements has no gradient to write; c is not there in all cells.
         c = c if cell in CELLS_WITH_C else None
         described.backward(
-            given, reserve.data_ptr(), (values, [h, c]), (into[0], into[1:3], into[3:])
+            given, reserve.data_ptr(), (doutput_address, [h, c]), (into[0], into[1:3], into[3:])
         )
     else:
         for result in results:
@@ -272,10 +275,10 @@ def layers_backward(
 
 
 def _gradient_shapes(
-    input: Tensor, states: Sequence[Tensor | None], weights: Sequence[Tensor], gradients: int
+    values: Tensor, states: Sequence[Tensor | None], weights: Sequence[Tensor], gradients: int
 ) -> list[Sequence[int]]:
     nothing: Sequence[int] = (0,)
-    shapes: list[Sequence[int]] = [input.shape if gradients > 1 else nothing]
+    shapes: list[Sequence[int]] = [values.shape if gradients > 1 else nothing]
     shapes += [nothing if state is None else state.shape for state in states]
     return shapes + [weight.shape for weight in weights]
 
@@ -285,7 +288,7 @@ def _layers_backward_fake(
     doutput: Tensor | None,
     dh: Tensor | None,
     dc: Tensor | None,
-    input: Tensor,
+    values: Tensor,
     hx: Tensor | None,
     cx: Tensor | None,
     weights: list[Tensor],
@@ -302,8 +305,8 @@ def _layers_backward_fake(
     dropout: float,
     gradients: int,
 ) -> list[Tensor]:
-    shapes = _gradient_shapes(input, (hx, cx), weights, gradients)
-    return [input.new_empty(shape) for shape in shapes]
+    shapes = _gradient_shapes(values, (hx, cx), weights, gradients)
+    return [values.new_empty(shape) for shape in shapes]
 
 
 #: The arguments of `layers` before its options: tensors, or lists of them.
@@ -311,14 +314,14 @@ _TENSORS = 6
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    input, hx, cx, weights, batch_sizes, seed = inputs[:_TENSORS]
+    values, hx, cx, weights, batch_sizes, seed = inputs[:_TENSORS]
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(input, hx, cx, batch_sizes, seed, output[3], *weights)
+    ctx.save_for_backward(values, hx, cx, batch_sizes, seed, output[3], *weights)
     ctx.options = inputs[_TENSORS:]
 
 
 def _differentiate(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
-    input, hx, cx, batch_sizes, seed, reserve, *weights = ctx.saved_tensors
+    values, hx, cx, batch_sizes, seed, reserve, *weights = ctx.saved_tensors
     doutput, dh, dc = upstream[:3]
     cell = ctx.options[1]
     if cell not in CELLS_WITH_C:
@@ -328,7 +331,7 @@ def _differentiate(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
         doutput,
         dh,
         dc,
-        input,
+        values,
         hx,
         cx,
         weights,

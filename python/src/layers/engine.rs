@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gatescan::layers::{LayerElement, RecordedLayers, RecordingPool};
 use gatescan::{Device, Error, OpenDevice, Result};
 
-use crate::devices;
+use crate::{devices, pool};
 
 /// A recording of any element type.
 pub enum Recording {
@@ -146,7 +146,7 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Returns the engine of this process.
 ///
 /// # Errors
-/// [`Error::Usage`] if the system refuses to start threads.
+/// Those of [`pool::new`].
 pub fn engine() -> Result<&'static Engine> {
     let process = std::process::id();
     let current = ENGINE.load(Ordering::Acquire);
@@ -156,18 +156,9 @@ pub fn engine() -> Result<&'static Engine> {
     if let Some(engine) = found.filter(|engine| engine.process == process) {
         return Ok(engine);
     }
-    let threads = rayon::ThreadPoolBuilder::new()
-        .thread_name(|n| format!("gatescan-{n}"))
-        .build()
-        .map_err(|error| {
-            Error::usage(format!(
-                "the threads of gatescan could not be started: {error}; raise the limit of \
-                 threads, or set RAYON_NUM_THREADS to fewer"
-            ))
-        })?;
     let made = Box::leak(Box::new(Engine {
         process,
-        threads,
+        threads: pool::new()?,
         place: Mutex::new(None),
         waiting: Mutex::new(HashMap::new()),
     }));

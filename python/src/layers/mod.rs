@@ -15,7 +15,8 @@ use gatescan::{Cell, Error, Layer, Result};
 use numpy::{PyArray1, ndarray};
 use pyo3::prelude::*;
 
-use crate::errors::{computed, exception};
+use crate::errors::exception;
+use crate::pool;
 use engine::{Engine, Pooled, Waiting, engine, locked};
 use slices::Address;
 
@@ -122,7 +123,7 @@ impl LayerStack {
     ) -> PyResult<Option<Bound<'py, PyArray1<u8>>>> {
         let engine = engine().map_err(|error| exception(&error))?;
         let place = engine.place().map_err(|error| exception(&error))?;
-        let waiting = computed(py, || {
+        let waiting = detached(py, || {
             let mut emitted = emitted;
             if given.0 {
                 self.run_forward::<f64>(engine, &place, &given, &mut emitted, keeps)
@@ -147,7 +148,7 @@ impl LayerStack {
     ) -> PyResult<()> {
         let engine = engine().map_err(|error| exception(&error))?;
         let place = engine.place().map_err(|error| exception(&error))?;
-        computed(py, || {
+        detached(py, || {
             let waiting = match engine.waiting(reserve) {
                 Some(waiting) => waiting,
                 None => Arc::new(self.forward_again(engine, &place, &given)?),
@@ -162,6 +163,12 @@ impl LayerStack {
             result
         })
     }
+}
+
+/// Computes without the interpreter's lock, and raises what fails.
+fn detached<T: Send>(py: Python<'_>, compute: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    py.detach(|| pool::guarded(compute))
+        .map_err(|error| exception(&error))
 }
 
 /// Puts a recording that nobody waits for back into its pool.
