@@ -14,7 +14,7 @@ pub(crate) struct OutputCollector<'a> {
 }
 
 enum OutputSums {
-    Classes(ClassSums),
+    Classes(Box<ClassSums>),
     /// `[K]`
     Values(Vec<TargetSums>),
 }
@@ -43,7 +43,7 @@ impl<'a> OutputCollector<'a> {
             Targets::Classes { classes, .. } => {
                 let counts =
                     preparation.vocabulary.is_none() && *classes <= Tally::LARGEST_CONFUSION;
-                counts.then(|| OutputSums::Classes(ClassSums::new(*classes)))?
+                counts.then(|| OutputSums::Classes(Box::new(ClassSums::new(*classes))))?
             }
             Targets::Values { width, .. } => {
                 OutputSums::Values(target_sums(model, *width, data, train))

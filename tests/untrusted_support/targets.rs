@@ -326,12 +326,14 @@ pub fn text(input: &[u8]) -> bool {
         unit: [Unit::Char, Unit::Byte, Unit::Word][usize::from(unit % 3)],
         streams: usize::from(streams).max(1),
         test_fraction: f64::from(fraction) / 256.0,
+        validation_fraction: f64::from(fraction % 64) / 256.0,
         min_count: usize::from(min_count).max(1),
     };
     let Ok(splits) = text.split(input.0, &text.path, None) else {
         return false;
     };
-    for data in [&splits.train].into_iter().chain(&splits.test) {
+    let evaluated = splits.validation.iter().chain(&splits.test);
+    for data in [&splits.train].into_iter().chain(evaluated) {
         data.check().expect("data that are read are valid");
     }
     let known = &splits.preparation;
