@@ -14,7 +14,7 @@ pub(crate) struct OutputCollector<'a> {
 }
 
 enum OutputSums {
-    Classes(ClassSums),
+    Classes(Box<ClassSums>),
     /// `[K]`
     Values(Vec<TargetSums>),
 }
@@ -43,7 +43,7 @@ impl<'a> OutputCollector<'a> {
             Targets::Classes { classes, .. } => {
                 let counts =
                     preparation.vocabulary.is_none() && *classes <= Tally::LARGEST_CONFUSION;
-                counts.then(|| OutputSums::Classes(ClassSums::new(*classes)))?
+                counts.then(|| OutputSums::Classes(Box::new(ClassSums::new(*classes))))?
             }
             Targets::Values { width, .. } => {
                 OutputSums::Values(target_sums(model, *width, data, train))
@@ -95,7 +95,7 @@ impl<'a> OutputCollector<'a> {
     /// The metrics; `None` if no output has a target.
     pub(crate) fn finish(self) -> Option<OutputMetrics> {
         match self.sums {
-            OutputSums::Classes(sums) => sums.finish().map(OutputMetrics::Classes),
+            OutputSums::Classes(sums) => (*sums).finish().map(OutputMetrics::Classes),
             OutputSums::Values(sums) => {
                 let metrics = |sums: TargetSums| {
                     let finish = |values: &ValueSums| values.finish(sums.naive_error);
