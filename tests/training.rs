@@ -403,11 +403,20 @@ fn the_best_epoch_is_that_of_the_validation_split() {
     let best = trainer.best().expect("it is kept").clone();
     assert_eq!(best.epoch, lowest.expect("there are epochs").epoch);
     let model = trainer.model().expect("it reads");
+    // Test data are scored once, with the model that is kept; the run's parameters stay.
+    assert!(found.iter().all(|each| each.test_loss.is_none()));
+    let before = trainer.checkpoint().expect("it reads");
+    let tested = trainer.test(&mut |_, _| Ok(ControlFlow::Continue(())));
+    let tested = tested
+        .expect("it evaluates")
+        .expect("there is a test split");
+    assert_eq!(tested.epoch, best.epoch);
+    assert!(trainer.checkpoint().expect("it reads") == before);
     for (data, loss) in [
         (&validation, best.validation_loss),
         (
             &**splits.test.as_ref().expect("there is one"),
-            best.test_loss,
+            Some(tested.test_loss),
         ),
     ] {
         let evaluation = evaluate(&model, data, 32, &Device::Cpu).expect("it evaluates");
@@ -415,11 +424,11 @@ fn the_best_epoch_is_that_of_the_validation_split() {
     }
     // The validation split changes nothing else.
     let (_, plain) = epochs(&without);
-    let of_training = |epochs: &[EpochMetrics]| -> Vec<(f64, Option<f64>)> {
-        let losses = epochs.iter().map(|each| (each.train_loss, each.test_loss));
-        losses.collect()
+    let of_training = |epochs: &[EpochMetrics]| -> Vec<f64> {
+        epochs.iter().map(|each| each.train_loss).collect()
     };
     assert_eq!(of_training(&plain), of_training(&found));
+    assert!(plain.iter().all(|each| each.test_loss.is_some()));
     assert!(plain.iter().all(|each| each.validation_loss.is_none()));
 }
 

@@ -95,7 +95,7 @@ impl<'a> OutputCollector<'a> {
     /// The metrics; `None` if no output has a target.
     pub(crate) fn finish(self) -> Option<OutputMetrics> {
         match self.sums {
-            OutputSums::Classes(sums) => sums.finish().map(OutputMetrics::Classes),
+            OutputSums::Classes(sums) => (*sums).finish().map(OutputMetrics::Classes),
             OutputSums::Values(sums) => {
                 let metrics = |sums: TargetSums| {
                     let finish = |values: &ValueSums| values.finish(sums.naive_error);
