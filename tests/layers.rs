@@ -516,7 +516,25 @@ fn wrong_slices_are_refused_by_name() {
         ..good
     };
     assert!(message(swapped, len).contains("rnn.weight_ih_l0 has 16 elements"));
+}
 
+#[test]
+fn backward_passes_without_what_they_need_are_refused() {
+    let layers = stack(Cell::Lstm, 1, |layer| layer);
+    let record = |wanted| {
+        let recorded = layers.record::<f32>(&cpu(), STEPS, BATCH, wanted);
+        recorded.expect("it records")
+    };
+    let values: Values<f32> = Random::new(7).pass(&layers, STEPS * BATCH, BATCH);
+    let parameters: Vec<&[f32]> = values.parameters.iter().map(Vec::as_slice).collect();
+    let good = LayerInputs {
+        values: &values.inputs,
+        rows: RowLayout::Full { steps: STEPS },
+        initial: [None, None],
+        parameters: &parameters,
+        dropout_seed: 0,
+    };
+    let mut outputs = vec![0.0; STEPS * BATCH * layers.output_size()];
     let nothing = LayerUpstream {
         values: None,
         last: [None, None],

@@ -151,8 +151,8 @@ impl Layers {
     /// `device`.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) for f64 on a device other than the CPU, and for no step
-    /// or no sequence; those of [`OpenDevice::load`].
+    /// [`Error::Usage`](crate::Error::Usage) for f64 on a device other than the CPU, and for no
+    /// step or no sequence; those of [`OpenDevice::load`].
     pub fn record<R: LayerElement>(
         &self,
         device: &OpenDevice,

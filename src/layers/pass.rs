@@ -109,8 +109,8 @@ impl<R: LayerElement> RecordedLayers<R> {
     /// then run again before it, since the backward pass overwrites what it reads.
     ///
     /// # Errors
-    /// [`Error::Usage`] before a forward pass, for a gradient that was not recorded, and for a slice
-    /// whose length does not fit; those of
+    /// [`Error::Usage`] before a forward pass, for a gradient that was not recorded, and for a
+    /// slice whose length does not fit; those of
     /// [`Executor`](crate::low_level::backend::executor::Executor).
     pub fn backward_into(
         &mut self,

@@ -88,8 +88,8 @@ fn check_batch_sizes(sizes: &[usize], batch: usize) -> Result<()> {
     let increases = sizes.windows(2).any(|pair| pair[0] < pair[1]);
     if sizes[0] != batch || ends_at_zero || increases {
         return Err(Error::usage(format!(
-            "rows.batch_sizes must start with {batch}, the number of sequences, never increase, and \
-             stay above 0; sort the sequences by length, the longest first"
+            "rows.batch_sizes must start with {batch}, the number of sequences, never increase, \
+             and stay above 0; sort the sequences by length, the longest first"
         )));
     }
     Ok(())
