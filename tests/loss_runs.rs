@@ -272,7 +272,7 @@ fn class_weights_find_a_rare_class() {
         ),
         (
             "network.head.class_weights=even",
-            ["`even`", "\"balanced\""],
+            ["\"even\"", "\"balanced\""],
         ),
         (
             "network.head.label_smoothing=1.0",
