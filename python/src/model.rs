@@ -388,6 +388,7 @@ fn state_of((h, c): &ReadStates) -> State {
 /// Makes a model of a `state_dict` of PyTorch as safetensors. Returns notes on what was assumed.
 #[pyfunction]
 #[pyo3(signature = (file, name, cell, reads_every, classifies, one_hot, order))]
+#[allow(clippy::too_many_arguments)]
 fn import_state_dict(
     py: Python<'_>,
     file: &[u8],

@@ -52,6 +52,7 @@ impl CivilTime {
     }
 
     /// Returns the beginning of a month, counted from the year 0, in seconds since 1970.
+    #[cfg(any(test, feature = "report"))]
     pub fn start_of_month(number: i64) -> f64 {
         let days = days_since_1970(number.div_euclid(12), number.rem_euclid(12) + 1, 1);
         days as f64 * SECONDS_OF_A_DAY
