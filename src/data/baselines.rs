@@ -322,15 +322,15 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
     }))
 }
 
-/// Returns the mean squared error on `data`, in squares of `units` `[K]`, of a linear regression on
-/// the inputs `columns` of the last step of a sequence that is fitted to `train`; `None` where
-/// there is nothing to fit, or to judge.
+/// Returns the squared errors of all known targets of `data`, in squares of `units` `[K]`, of a
+/// linear regression on the inputs `columns` of the last step of a sequence that is fitted to
+/// `train`; `None` where there is nothing to fit, or to judge.
 pub(crate) fn of_last_step(
     train: &Dataset,
     data: &Dataset,
     columns: &[usize],
     units: &[f64],
-) -> Option<f64> {
+) -> Option<Vec<f64>> {
     let (train, data) = (ValueWindows::of(train, 0)?, ValueWindows::of(data, 0)?);
     let known: Vec<usize> = (0..train.data.count)
         .filter(|&n| train.is_known(n) && train.last_input(n).is_some())
@@ -351,17 +351,18 @@ pub(crate) fn of_last_step(
         return None;
     }
     let weights = least_squares(&system).ok()?;
-    data.squared_error(units, |n, k| {
+    data.squared_errors(units, |n, k| {
         let row = data.last_input(n);
         let terms = (0..coefficients).map(|column| input(row, column) * weights[(column, k)]);
         terms.sum()
     })
 }
 
-/// Returns the mean squared error on `data`, in squares of `units` `[K]`, of these constants `[K]`.
-pub(crate) fn of_constant(data: &Dataset, constants: &[f64], units: &[f64]) -> Option<f64> {
+/// Returns the squared errors of all known targets of `data`, in squares of `units` `[K]`, of these
+/// constants `[K]`.
+pub(crate) fn of_constant(data: &Dataset, constants: &[f64], units: &[f64]) -> Option<Vec<f64>> {
     let data = ValueWindows::of(data, 0)?;
-    data.squared_error(units, |_, k| constants.get(k).copied().unwrap_or_default())
+    data.squared_errors(units, |_, k| constants.get(k).copied().unwrap_or_default())
 }
 
 /// Sequences of features with target values.
@@ -448,15 +449,19 @@ impl ValueWindows<'_> {
         (value != MISSING).then_some(f64::from(value))
     }
 
-    /// Returns the mean of the squared errors of `predict(n, k)` in squares of `units` `[K]`, over
-    /// all known targets; `None` if there is none.
-    fn squared_error(&self, units: &[f64], predict: impl Fn(usize, usize) -> f64) -> Option<f64> {
+    /// Returns the squared errors of `predict(n, k)` in squares of `units` `[K]`, of all known
+    /// targets; `None` if there is none.
+    fn squared_errors(
+        &self,
+        units: &[f64],
+        predict: impl Fn(usize, usize) -> f64,
+    ) -> Option<Vec<f64>> {
         let rows = (0..self.data.count).flat_map(|n| (0..self.width).map(move |k| (n, k)));
         let known = rows.filter_map(|(n, k)| Some((n, k, self.target(n, k)?)));
         let squares: Vec<f64> = known
             .map(|(n, k, target)| ((predict(n, k) - target) * units[k]).powi(2))
             .collect();
-        (!squares.is_empty()).then(|| squares.iter().sum::<f64>() / squares.len() as f64)
+        (!squares.is_empty()).then_some(squares)
     }
 
     /// Returns the mean over sequences of the mean loss of `predict(n, k)`, as training has it;

@@ -6,6 +6,7 @@ use crate::data::{Dataset, MISSING, Targets};
 use crate::kernels::{IGNORE, Tally};
 use crate::metrics::{ClassSums, OutputMetrics, TargetMetrics, ValueMetrics, ValueSums};
 use crate::model::Model;
+use crate::network::Loss;
 
 /// The sums of the outputs so far.
 pub(crate) struct OutputCollector<'a> {
@@ -16,7 +17,48 @@ pub(crate) struct OutputCollector<'a> {
 enum OutputSums {
     Classes(Box<ClassSums>),
     /// `[K]`
-    Values(Vec<TargetSums>),
+    Values(PointOutputs, Vec<TargetSums>),
+}
+
+/// Which of the outputs `[J * K]` are point forecasts of the targets.
+#[derive(Clone, Copy)]
+struct PointOutputs {
+    /// J: outputs of each target.
+    each: usize,
+    /// Of a target's outputs in ascending order if they are quantiles, else of its outputs.
+    index: usize,
+}
+
+impl PointOutputs {
+    /// Returns the point forecasts of a head: values, means or medians; `None` for labels, and for
+    /// quantiles without the median.
+    fn of(loss: &Loss) -> Option<PointOutputs> {
+        match loss {
+            Loss::BinaryCrossEntropy => None,
+            Loss::Quantile { levels } => {
+                let index = levels.middle();
+                let has_median = (levels.levels()[index] - 0.5).abs() < 1e-6;
+                let each = levels.levels().len();
+                has_median.then_some(PointOutputs { each, index })
+            }
+            _ => Some(PointOutputs { each: 1, index: 0 }),
+        }
+    }
+
+    /// Returns the point forecast of target k of `width`. A network may let quantiles cross.
+    fn forecast(
+        self,
+        mut outputs: impl Iterator<Item = f32>,
+        k: usize,
+        width: usize,
+    ) -> Option<f32> {
+        if self.each == 1 {
+            return outputs.nth(k);
+        }
+        let mut quantiles: Vec<f32> = outputs.skip(k).step_by(width).take(self.each).collect();
+        quantiles.sort_by(f32::total_cmp);
+        quantiles.get(self.index).copied()
+    }
 }
 
 /// The sums of one target value.
@@ -31,7 +73,8 @@ struct TargetSums {
 
 impl<'a> OutputCollector<'a> {
     /// Returns the collector for outputs of a model on data like `data`; `None` for texts, whose
-    /// metrics follow from the loss, and for very many classes. `train` is the model's training
+    /// metrics follow from the loss, for very many classes, and for outputs that are no point
+    /// forecasts. `train` is the model's training
     /// split, if it is known.
     pub(crate) fn new(
         model: &'a Model,
@@ -46,13 +89,14 @@ impl<'a> OutputCollector<'a> {
                 counts.then(|| OutputSums::Classes(Box::new(ClassSums::new(*classes))))?
             }
             Targets::Values { width, .. } => {
-                OutputSums::Values(target_sums(model, *width, data, train))
+                let points = PointOutputs::of(&model.network.head.loss)?;
+                OutputSums::Values(points, target_sums(model, *width, data, train))
             }
         };
         Some(OutputCollector { preparation, sums })
     }
 
-    /// Adds the outputs `[K]` of sequence `n` of `data`: those of step `t`, or the only ones.
+    /// Adds the outputs of sequence `n` of `data`: those of step `t`, or the only ones.
     /// `labels` are those of `data`, as [`Dataset::labels`] returns them.
     pub(crate) fn add(
         &mut self,
@@ -69,14 +113,16 @@ impl<'a> OutputCollector<'a> {
         }
         match (&mut self.sums, &data.targets) {
             (OutputSums::Classes(sums), _) => sums.add(outputs, label as usize),
-            (OutputSums::Values(sums), Targets::Values { values, width, .. }) => {
+            (OutputSums::Values(points, sums), Targets::Values { values, width, .. }) => {
                 let length = data.lengths.as_ref().map(|all| all[n] as usize);
                 let last = length.unwrap_or(data.steps).max(1) - 1;
                 let step = if per_step { t } else { last };
                 let input = data.input_rows(n, step..step + 1);
                 let targets = &values[row * width..(row + 1) * width];
-                let each = sums.iter_mut().zip(targets).zip(outputs).enumerate();
-                for (k, ((sums, &target), output)) in each {
+                for (k, (sums, &target)) in sums.iter_mut().zip(targets).enumerate() {
+                    let Some(output) = points.forecast(outputs.clone(), k, *width) else {
+                        continue;
+                    };
                     if target == MISSING {
                         continue;
                     }
@@ -88,7 +134,7 @@ impl<'a> OutputCollector<'a> {
                     }
                 }
             }
-            (OutputSums::Values(_), Targets::Classes { .. }) => {}
+            (OutputSums::Values(..), Targets::Classes { .. }) => {}
         }
     }
 
@@ -96,7 +142,7 @@ impl<'a> OutputCollector<'a> {
     pub(crate) fn finish(self) -> Option<OutputMetrics> {
         match self.sums {
             OutputSums::Classes(sums) => (*sums).finish().map(OutputMetrics::Classes),
-            OutputSums::Values(sums) => {
+            OutputSums::Values(_, sums) => {
                 let metrics = |sums: TargetSums| {
                     let finish = |values: &ValueSums| values.finish(sums.naive_error);
                     Some(TargetMetrics {
@@ -159,5 +205,30 @@ impl TargetMetrics {
     /// is a target at every step.
     pub fn judged(&self) -> &ValueMetrics {
         self.last_step.as_ref().unwrap_or(&self.all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn point_forecasts_are_means_and_medians() {
+        let forecast = |loss: &Loss, outputs: &[f32], k: usize| {
+            PointOutputs::of(loss)?.forecast(outputs.iter().copied(), k, 2)
+        };
+        // Two targets: the mean of each, then the logarithm of its variance.
+        assert_eq!(
+            forecast(&Loss::GaussianNll, &[1.0, 2.0, 8.0, 9.0], 1),
+            Some(2.0)
+        );
+        let quantiles = Loss::quantiles(&[0.1, 0.5, 0.9]).expect("they ascend");
+        // The quantiles of the second target cross.
+        let outputs = [1.0, 30.0, 2.0, 10.0, 3.0, 20.0];
+        assert_eq!(forecast(&quantiles, &outputs, 0), Some(2.0));
+        assert_eq!(forecast(&quantiles, &outputs, 1), Some(20.0));
+        let without_median = Loss::quantiles(&[0.1, 0.9]).expect("they ascend");
+        assert!(PointOutputs::of(&without_median).is_none());
+        assert!(PointOutputs::of(&Loss::BinaryCrossEntropy).is_none());
     }
 }

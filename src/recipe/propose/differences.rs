@@ -8,12 +8,12 @@ use crate::data::{DataSource, Splits, baselines};
 use crate::messages::named;
 
 /// The numbers of consecutive lags, besides those of a whole window, of which the regression with
-/// the smallest error is chosen.
+/// one with about the smallest error is chosen.
 const CONSECUTIVE: [usize; 11] = [0, 1, 2, 3, 5, 8, 12, 17, 24, 35, 48];
 
 /// The most windows, about, of each split by which regressions are compared.
 const COMPARED_WINDOWS: usize = 4000;
-/// More lags, or a regression, are chosen if the squared error falls below this share.
+/// A squared error is clearly lower below this share of another.
 const CLEARLY_LOWER: f64 = 0.99;
 
 /// Data whose targets are later values of inputs.
@@ -136,9 +136,9 @@ fn differences_phrase(lags: &[usize]) -> String {
     format!(" and its differences from {names} rows before")
 }
 
-/// Returns the lags of the linear regression with the smallest mean squared error on the validation
-/// split, that error and the last value's, in squared deviations; `None` if the last value is about
-/// as good. `windows` are those of the training split.
+/// Returns the fewest lags of which the linear regression has about the smallest mean squared error
+/// on the validation split, that error and the last value's, in squared deviations; `None` if the
+/// last value is about as good. `windows` are those of the training split.
 fn linear(
     data: &impl Forecasting,
     windows: usize,
@@ -147,28 +147,38 @@ fn linear(
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
     let compared = Compared::load(data, steps, windows, seed)?;
-    let mut best: Option<(Vec<usize>, f64)> = None;
     let counts = || CONSECUTIVE.into_iter().chain(steps.checked_sub(1));
     let consecutive = counts().map(|count| sorted(vec![], 1..=count));
     let with_season = counts().map(|count| sorted(of_season.to_vec(), 1..=count));
     let with_season = with_season.filter(|_| !of_season.is_empty());
-    for lags in consecutive.chain(with_season) {
-        if longest(&lags) >= steps {
-            continue;
-        }
-        let Some(error) = compared.regression(&lags) else {
-            continue;
-        };
-        if best
-            .as_ref()
-            .is_none_or(|(_, lowest)| error < lowest * CLEARLY_LOWER)
-        {
-            best = Some((lags, error));
-        }
-    }
-    let (lags, lowest) = best?;
-    let last_value = compared.last_value()?;
-    (lowest < last_value * CLEARLY_LOWER).then_some((lags, lowest, last_value))
+    let mut sets: Vec<Vec<usize>> = consecutive.chain(with_season).collect();
+    sets.retain(|lags| longest(lags) < steps);
+    sets.sort_by_key(Vec::len);
+    let regression = |lags: Vec<usize>| Some((compared.regression(&lags)?, lags));
+    let regressions: Vec<(Vec<f64>, Vec<usize>)> =
+        sets.into_iter().filter_map(regression).collect();
+    let best = regressions
+        .iter()
+        .min_by(|a, b| mean(&a.0).total_cmp(&mean(&b.0)))?;
+    let mut about_best = regressions.iter().filter(|each| is_about(&each.0, &best.0));
+    let (squares, lags) = about_best.next()?;
+    let (error, last_value) = (mean(squares), mean(&compared.last_value()?));
+    (error < last_value * CLEARLY_LOWER).then(|| (lags.clone(), error, last_value))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Returns whether the mean of squared errors is above that of the best ones of the same targets by
+/// at most a hundredth, or by at most the standard error of the difference (the rule of one
+/// standard error of Breiman et al. 1984).
+fn is_about(squares: &[f64], best: &[f64]) -> bool {
+    let differences: Vec<f64> = squares.iter().zip(best).map(|(a, b)| a - b).collect();
+    let (count, above) = (differences.len() as f64, mean(&differences));
+    let variance = differences.iter().map(|each| (each - above).powi(2));
+    let standard_error = (variance.sum::<f64>() / (count * (count - 1.0).max(1.0))).sqrt();
+    above <= standard_error.max(mean(best) * (1.0 - CLEARLY_LOWER))
 }
 
 /// Windows of the training and validation splits, whose targets are differences from the last
@@ -199,9 +209,9 @@ impl Compared {
         Some(Compared { splits, units })
     }
 
-    /// Returns the error on the validation split of a regression on the inputs of the last step
-    /// and the differences of these lags, which is fitted to the training split.
-    fn regression(&self, lags: &[usize]) -> Option<f64> {
+    /// Returns the squared errors on the validation split of a regression on the inputs of the last
+    /// step and the differences of these lags, which is fitted to the training split.
+    fn regression(&self, lags: &[usize]) -> Option<Vec<f64>> {
         let differences = &self.splits.preparation.differences;
         let values = self.splits.train.features - differences.len();
         let of_lags = |at: &usize| lags.contains(&differences[*at].lag);
@@ -211,8 +221,8 @@ impl Compared {
         baselines::of_last_step(train, validation, &columns, &self.units)
     }
 
-    /// Returns the error on the validation split of the last value.
-    fn last_value(&self) -> Option<f64> {
+    /// Returns the squared errors on the validation split of the last value.
+    fn last_value(&self) -> Option<Vec<f64>> {
         // A change of 0, as a network would output it.
         let changes = self.splits.preparation.targets.iter();
         let unchanged: Vec<f64> = changes.map(|n| -n.mean / n.deviation).collect();
