@@ -322,49 +322,6 @@ fn regression(train: &ValueWindows, data: &ValueWindows) -> Result<Option<Baseli
     }))
 }
 
-/// Returns the squared errors of all known targets of `data`, in squares of `units` `[K]`, of a
-/// linear regression on the inputs `columns` of the last step of a sequence that is fitted to
-/// `train`; `None` where there is nothing to fit, or to judge.
-pub(crate) fn of_last_step(
-    train: &Dataset,
-    data: &Dataset,
-    columns: &[usize],
-    units: &[f64],
-) -> Option<Vec<f64>> {
-    let (train, data) = (ValueWindows::of(train, 0)?, ValueWindows::of(data, 0)?);
-    let known: Vec<usize> = (0..train.data.count)
-        .filter(|&n| train.is_known(n) && train.last_input(n).is_some())
-        .collect();
-    let input = |row: Option<&[f32]>, column: usize| match (column.checked_sub(1), row) {
-        (None, _) => 1.0,
-        (Some(column), row) => row.map_or(0.0, |row| f64::from(row[columns[column]])),
-    };
-    let coefficients = 1 + columns.len();
-    let system = System {
-        rows: known.len(),
-        coefficients,
-        outputs: train.width,
-        input: |row: usize, column| input(train.last_input(known[row]), column),
-        output: |row: usize, k| train.target(known[row], k).unwrap_or_default(),
-    };
-    if known.is_empty() {
-        return None;
-    }
-    let weights = least_squares(&system).ok()?;
-    data.squared_errors(units, |n, k| {
-        let row = data.last_input(n);
-        let terms = (0..coefficients).map(|column| input(row, column) * weights[(column, k)]);
-        terms.sum()
-    })
-}
-
-/// Returns the squared errors of all known targets of `data`, in squares of `units` `[K]`, of these
-/// constants `[K]`.
-pub(crate) fn of_constant(data: &Dataset, constants: &[f64], units: &[f64]) -> Option<Vec<f64>> {
-    let data = ValueWindows::of(data, 0)?;
-    data.squared_errors(units, |_, k| constants.get(k).copied().unwrap_or_default())
-}
-
 /// Sequences of features with target values.
 struct ValueWindows<'a> {
     data: &'a Dataset,
@@ -419,11 +376,6 @@ impl ValueWindows<'_> {
         self.inputs.get(first..first + features)
     }
 
-    /// Returns the inputs `[I]` of the last step of sequence n.
-    fn last_input(&self, n: usize) -> Option<&[f32]> {
-        self.input_row(n, self.length(n).checked_sub(1)?)
-    }
-
     /// Returns a column of window n as a row of a regression: 1, then its values.
     fn row(&self, n: usize, column: usize) -> f64 {
         let Some(value) = column.checked_sub(1) else {
@@ -447,21 +399,6 @@ impl ValueWindows<'_> {
         };
         let value = self.values[row * self.width + k];
         (value != MISSING).then_some(f64::from(value))
-    }
-
-    /// Returns the squared errors of `predict(n, k)` in squares of `units` `[K]`, of all known
-    /// targets; `None` if there is none.
-    fn squared_errors(
-        &self,
-        units: &[f64],
-        predict: impl Fn(usize, usize) -> f64,
-    ) -> Option<Vec<f64>> {
-        let rows = (0..self.data.count).flat_map(|n| (0..self.width).map(move |k| (n, k)));
-        let known = rows.filter_map(|(n, k)| Some((n, k, self.target(n, k)?)));
-        let squares: Vec<f64> = known
-            .map(|(n, k, target)| ((predict(n, k) - target) * units[k]).powi(2))
-            .collect();
-        (!squares.is_empty()).then_some(squares)
     }
 
     /// Returns the mean over sequences of the mean loss of `predict(n, k)`, as training has it;

@@ -64,6 +64,10 @@ pub struct Series {
     /// leaves of that difference. It is fitted to the training and validation splits.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_linear: bool,
+    /// Whether that regression is fitted to the training split alone, to be judged on the
+    /// validation split. It is in no recipe.
+    #[serde(skip)]
+    pub linear_of_training: bool,
     /// The differences of a file's values from those N steps before, or from the first of the
     /// window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -124,6 +128,7 @@ impl Series {
             test_fraction: self.test_fraction,
             residual_on_last: self.residual_on_last,
             residual_on_linear: self.residual_on_linear,
+            linear_of_training: self.linear_of_training,
             differences: self.differences.clone(),
             context: self.context,
             validation_fraction: self.validation_fraction,
@@ -458,6 +463,7 @@ mod tests {
             normalise: false,
             residual_on_last: false,
             residual_on_linear: false,
+            linear_of_training: false,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

@@ -115,6 +115,10 @@ pub struct Csv {
     /// splits, and added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub residual_on_linear: bool,
+    /// Whether that regression is fitted to the training split alone, to be judged on the
+    /// validation split. It is in no recipe.
+    #[serde(skip)]
+    pub linear_of_training: bool,
     /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -265,6 +269,7 @@ impl Csv {
             calendar: vec![],
             residual_on_last: false,
             residual_on_linear: false,
+            linear_of_training: false,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

@@ -146,7 +146,12 @@ impl Csv {
         let (width, targets) = (self.features(), self.targets.len());
         let longest = self.longest_lag();
         let (mut inputs, mut values): (Vec<f32>, Vec<f64>) = (vec![], vec![]);
-        for piece in pieces.iter().filter(|piece| piece.split != Split::Test) {
+        let is_fitted = |piece: &&Piece| match piece.split {
+            Split::Train => true,
+            Split::Validation => !self.linear_of_training,
+            Split::Test => false,
+        };
+        for piece in pieces.iter().filter(is_fitted) {
             let own = &series[piece.series];
             let prepared = own.prepared_inputs(piece.rows.clone(), preparation);
             for step in longest..piece.rows.len().saturating_sub(self.horizon) {

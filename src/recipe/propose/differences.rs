@@ -2,18 +2,19 @@
 //! the network predicts what a linear regression leaves. They are made on the validation split.
 
 use crate::data::csv::Csv;
-use crate::data::preparation::{Normal, Preparation};
+use crate::data::preparation::Normal;
 use crate::data::series::Series;
-use crate::data::{DataSource, Splits, baselines};
+use crate::data::{DataSource, Dataset, Splits, Targets, baselines};
+use crate::kernels::MISSING;
 use crate::messages::named;
 
 /// The numbers of consecutive lags, besides those of a whole window, of which the regression with
-/// one with about the smallest error is chosen.
+/// the smallest error is chosen.
 const CONSECUTIVE: [usize; 11] = [0, 1, 2, 3, 5, 8, 12, 17, 24, 35, 48];
 
 /// The most windows, about, of each split by which regressions are compared.
 const COMPARED_WINDOWS: usize = 4000;
-/// A squared error is clearly lower below this share of another.
+/// More lags, or a regression, are chosen if the squared error falls below this share.
 const CLEARLY_LOWER: f64 = 0.99;
 
 /// Data whose targets are later values of inputs.
@@ -27,6 +28,8 @@ pub(super) trait Forecasting: DataSource + Clone {
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool);
     /// Takes one window in `stride`, where data can.
     fn thin(&mut self, stride: usize);
+    /// Fits a regression to the training split alone, so that validation data can judge it.
+    fn hide_validation(&mut self);
 }
 
 impl Forecasting for Series {
@@ -43,6 +46,10 @@ impl Forecasting for Series {
     }
 
     fn thin(&mut self, _stride: usize) {}
+
+    fn hide_validation(&mut self) {
+        self.linear_of_training = true;
+    }
 }
 
 impl Forecasting for Csv {
@@ -61,6 +68,10 @@ impl Forecasting for Csv {
 
     fn thin(&mut self, stride: usize) {
         self.stride *= stride;
+    }
+
+    fn hide_validation(&mut self) {
+        self.linear_of_training = true;
     }
 }
 
@@ -115,6 +126,49 @@ fn longest(lags: &[usize]) -> usize {
     lags.iter().copied().max().unwrap_or(0)
 }
 
+/// Returns the mean squared error at the last steps of the windows of the validation split, in
+/// deviations of the inputs that the targets are later values of: of the regression, or of the
+/// last value.
+fn error(data: &impl Forecasting, lags: &[usize], linear: bool, seed: u64) -> Option<f64> {
+    let mut tried = data.clone();
+    tried.set_differences(lags.to_vec(), longest(lags), linear);
+    tried.hide_validation();
+    let splits = tried.load(seed, None).ok()?;
+    let (validation, preparation) = (splits.validation?, splits.preparation);
+    let normal = |normals: &[Normal], k: usize| normals.get(k).copied().unwrap_or(Normal::IDENTITY);
+    let squares: Vec<f64> = last_targets(&validation)?
+        .filter(|(_, value)| *value != MISSING)
+        .map(|(k, value)| {
+            let Normal { mean, deviation } = normal(&preparation.targets, k);
+            // The mean is the constant of the regression.
+            let mean = if linear { 0.0 } else { mean };
+            let input = normal(&preparation.inputs, preparation.residuals[k]);
+            let error = f64::from(value) * deviation + mean;
+            (error / input.deviation).powi(2)
+        })
+        .collect();
+    let sum: f64 = squares.iter().sum();
+    (!squares.is_empty()).then(|| sum / squares.len() as f64)
+}
+
+/// The targets of the last step of each sequence, with the index of their column.
+fn last_targets(data: &Dataset) -> Option<impl Iterator<Item = (usize, f32)>> {
+    let Targets::Values {
+        values,
+        width,
+        per_step,
+    } = &data.targets
+    else {
+        return None;
+    };
+    let rows = if *per_step { data.steps } else { 1 };
+    let sequences = values.chunks(rows * width);
+    Some(
+        sequences
+            .flat_map(move |values| values[values.len() - width..].iter().copied().enumerate()),
+    )
+}
+
 fn season_sentence(season: usize) -> String {
     format!(
         "the values repeat after {season} steps: on the validation split, the value one season \
@@ -136,9 +190,9 @@ fn differences_phrase(lags: &[usize]) -> String {
     format!(" and its differences from {names} rows before")
 }
 
-/// Returns the fewest lags of which the linear regression has about the smallest mean squared error
-/// on the validation split, that error and the last value's, in squared deviations; `None` if the
-/// last value is about as good. `windows` are those of the training split.
+/// Returns the lags of the linear regression with the smallest mean squared error on the validation
+/// split, that error and the last value's, in squared deviations; `None` if the last value is about
+/// as good. `windows` are those of the training split.
 fn linear(
     data: &impl Forecasting,
     windows: usize,
@@ -146,86 +200,29 @@ fn linear(
     seed: u64,
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
-    let compared = Compared::load(data, steps, windows, seed)?;
+    let mut data = data.clone();
+    data.thin(windows.div_ceil(COMPARED_WINDOWS).max(1));
+    let data = &data;
+    let mut best: Option<(Vec<usize>, f64)> = None;
     let counts = || CONSECUTIVE.into_iter().chain(steps.checked_sub(1));
     let consecutive = counts().map(|count| sorted(vec![], 1..=count));
     let with_season = counts().map(|count| sorted(of_season.to_vec(), 1..=count));
     let with_season = with_season.filter(|_| !of_season.is_empty());
-    let mut sets: Vec<Vec<usize>> = consecutive.chain(with_season).collect();
-    sets.retain(|lags| longest(lags) < steps);
-    sets.sort_by_key(Vec::len);
-    let regression = |lags: Vec<usize>| Some((compared.regression(&lags)?, lags));
-    let regressions: Vec<(Vec<f64>, Vec<usize>)> =
-        sets.into_iter().filter_map(regression).collect();
-    let best = regressions
-        .iter()
-        .min_by(|a, b| mean(&a.0).total_cmp(&mean(&b.0)))?;
-    let mut about_best = regressions.iter().filter(|each| is_about(&each.0, &best.0));
-    let (squares, lags) = about_best.next()?;
-    let (error, last_value) = (mean(squares), mean(&compared.last_value()?));
-    (error < last_value * CLEARLY_LOWER).then(|| (lags.clone(), error, last_value))
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Returns whether the mean of squared errors is above that of the best ones of the same targets by
-/// at most a hundredth, or by at most the standard error of the difference (the rule of one
-/// standard error of Breiman et al. 1984).
-fn is_about(squares: &[f64], best: &[f64]) -> bool {
-    let differences: Vec<f64> = squares.iter().zip(best).map(|(a, b)| a - b).collect();
-    let (count, above) = (differences.len() as f64, mean(&differences));
-    let variance = differences.iter().map(|each| (each - above).powi(2));
-    let standard_error = (variance.sum::<f64>() / (count * (count - 1.0).max(1.0))).sqrt();
-    above <= standard_error.max(mean(best) * (1.0 - CLEARLY_LOWER))
-}
-
-/// Windows of the training and validation splits, whose targets are differences from the last
-/// value, with the differences of all lags as inputs.
-struct Compared {
-    splits: Splits,
-    /// `[K]`: the deviation of a target's difference, in deviations of the value.
-    units: Vec<f64>,
-}
-
-impl Compared {
-    /// Loads about [`COMPARED_WINDOWS`] of the `windows` of the training split.
-    fn load(data: &impl Forecasting, steps: usize, windows: usize, seed: u64) -> Option<Compared> {
-        let mut data = data.clone();
-        data.thin(windows.div_ceil(COMPARED_WINDOWS).max(1));
-        data.set_differences((1..steps).collect(), 0, false);
-        let splits = data.load(seed, None).ok()?;
-        let Preparation {
-            inputs,
-            targets,
-            residuals,
-            ..
-        } = &splits.preparation;
-        let deviation = |normals: &[Normal], k: usize| normals.get(k).map_or(1.0, |n| n.deviation);
-        let pairs = residuals.iter().enumerate();
-        let units = pairs.map(|(k, &input)| deviation(targets, k) / deviation(inputs, input));
-        let units = units.collect();
-        Some(Compared { splits, units })
+    for lags in consecutive.chain(with_season) {
+        if longest(&lags) >= steps {
+            continue;
+        }
+        let Some(error) = error(data, &lags, true, seed) else {
+            continue;
+        };
+        if best
+            .as_ref()
+            .is_none_or(|(_, lowest)| error < lowest * CLEARLY_LOWER)
+        {
+            best = Some((lags, error));
+        }
     }
-
-    /// Returns the squared errors on the validation split of a regression on the inputs of the last
-    /// step and the differences of these lags, which is fitted to the training split.
-    fn regression(&self, lags: &[usize]) -> Option<Vec<f64>> {
-        let differences = &self.splits.preparation.differences;
-        let values = self.splits.train.features - differences.len();
-        let of_lags = |at: &usize| lags.contains(&differences[*at].lag);
-        let columns = (0..differences.len()).filter(of_lags).map(|at| values + at);
-        let columns: Vec<usize> = (0..values).chain(columns).collect();
-        let (train, validation) = (&self.splits.train, self.splits.validation.as_deref()?);
-        baselines::of_last_step(train, validation, &columns, &self.units)
-    }
-
-    /// Returns the squared errors on the validation split of the last value.
-    fn last_value(&self) -> Option<Vec<f64>> {
-        // A change of 0, as a network would output it.
-        let changes = self.splits.preparation.targets.iter();
-        let unchanged: Vec<f64> = changes.map(|n| -n.mean / n.deviation).collect();
-        baselines::of_constant(self.splits.validation.as_deref()?, &unchanged, &self.units)
-    }
+    let (lags, lowest) = best?;
+    let last_value = error(data, &[], false, seed)?;
+    (lowest < last_value * CLEARLY_LOWER).then_some((lags, lowest, last_value))
 }
