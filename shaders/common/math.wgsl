@@ -50,7 +50,8 @@ fn is_clipped(x: Rows, limit: f32) -> Flags {
 // ln x for x >= 1: x = 2^n m with m in [sqrt(1/2), sqrt(2)], and ln m = 2 artanh((m - 1) / (m + 1))
 // by its series, whose first omitted term is 1e-10 of the sum.
 fn ln_of(x: f32) -> f32 {
-    let bits = bitcast<u32>(x) - 0x3f3504f3u;
+    // Below 1 only for logits that are not finite, and then neither is the score.
+    let bits = bitcast<u32>(x) - 0x3f3504f3u; // wraps
     let n = f32(bits >> 23u);
     let m = bitcast<f32>((bits & 0x7fffffu) + 0x3f3504f3u);
     let s = (m - 1.0) / (m + 1.0);
