@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import _gatescan
@@ -30,7 +30,7 @@ class Verification:
 
     passed: bool
     cases: int
-    kernels: dict[str, Any]
+    kernels: dict[str, Any] = field(repr=False)
     failures: list[dict[str, Any]]
 
 
