@@ -7,9 +7,10 @@ use super::config::{
 };
 use super::hdf5::{self, FoundLayer};
 use super::layer_reader::{ArrayGroup, LayerReader, group};
+use crate::data::preparation::{Normal, Preparation};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Bias, Layer, Loss, Network, Reads};
+use crate::network::{Bias, Head, Layer, Loss, Network, Reads};
 
 /// Makes the model of a description and of its file of weights.
 ///
@@ -327,9 +328,37 @@ fn prepare(
     let inputs = config::of_inputs(&described.input_scaling, *input_size, statistics)?;
     let targets = config::of_targets(&described.target_scaling, head.size, statistics)?;
     model.preparation.inputs = inputs;
-    model.preparation.targets = targets;
-    let fits = model.preparation.check(*input_size, head.size);
+    model.preparation.targets = of_head(targets, head)?;
+    let fits = model.preparation.check(*input_size, head.targets());
     fits.map_err(|problem| Error::usage(format!("config.json: {problem}")))
+}
+
+/// Returns the normalisation of the targets `[K]` that explains that of the outputs `[J * K]`.
+///
+/// # Errors
+/// [`Error::Usage`] if none does: the outputs are then not those of the loss.
+fn of_head(outputs: Vec<Normal>, head: &Head) -> Result<Vec<Normal>> {
+    if outputs.is_empty() || head.targets() == head.size {
+        return Ok(outputs);
+    }
+    let preparation = Preparation {
+        targets: outputs[..head.targets()].to_vec(),
+        ..Preparation::default()
+    };
+    // The file has them in f32.
+    let is_close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
+    let expected = preparation.of_outputs(head).targets;
+    let mut pairs = outputs.iter().zip(&expected);
+    let fits =
+        |(a, b): (&Normal, &Normal)| is_close(a.mean, b.mean) && is_close(a.deviation, b.deviation);
+    if pairs.all(fits) {
+        return Ok(preparation.targets);
+    }
+    Err(Error::usage(format!(
+        "config.json: the outputs are not scaled as those of the loss {} are, so they are something \
+         else; import the model with the loss that it was trained with",
+        head.loss.name()
+    )))
 }
 
 #[cfg(test)]
@@ -506,5 +535,35 @@ mod tests {
                 .to_string();
             assert!(error.contains(expected), "{expected}: {error}");
         }
+    }
+
+    #[test]
+    fn the_scaling_of_several_outputs_is_that_of_their_targets() {
+        let head = |loss| Head {
+            size: 4,
+            reads: Reads::Last,
+            loss,
+            init: Default::default(),
+        };
+        let normal = |mean, deviation| Normal { mean, deviation };
+        let targets = vec![normal(3.0, 2.0), normal(-1.0, 0.5)];
+        let preparation = Preparation {
+            targets: targets.clone(),
+            ..Preparation::default()
+        };
+        let quantiles = Loss::quantiles(&[0.1, 0.9]).expect("they ascend");
+        for loss in [Loss::GaussianNll, quantiles] {
+            let head = head(loss);
+            let outputs = preparation.of_outputs(&head).targets;
+            assert_eq!(of_head(outputs, &head).expect("it fits"), targets);
+        }
+        let error = of_head(
+            [targets.clone(), targets].concat(),
+            &head(Loss::GaussianNll),
+        );
+        let error = error
+            .expect_err("variances are scaled otherwise")
+            .to_string();
+        assert!(error.contains("loss gaussian-nll"), "{error}");
     }
 }
