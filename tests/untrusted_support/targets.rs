@@ -302,6 +302,7 @@ pub fn series(input: &[u8]) -> bool {
         normalise: true,
         residual_on_last: fraction > 0.5,
         residual_on_linear: fraction > 0.7,
+        linear_of_training: false,
         differences: if fraction > 0.25 { vec![1, 3] } else { vec![] },
         context: 0,
         validation_fraction: if fraction > 0.5 { 0.2 } else { 0.0 },
