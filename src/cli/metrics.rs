@@ -98,37 +98,14 @@ fn class_lines(metrics: &ClassMetrics, model: &Model, per_class: bool) -> String
 fn value_lines(targets: &[TargetMetrics]) -> String {
     let heads = ["", "MAE", "RMSE", "MAPE", "SMAPE", "MASE", "R2"].map(String::from);
     let mut rows = vec![heads];
-    for target in targets.iter().take(MOST_TARGETS) {
-        let name = |steps: &str| match target.name.as_str() {
-            "" => steps.to_string(),
-            name => format!("{name}, {steps}"),
-        };
-        rows.extend((target.last_step.as_ref()).map(|last| value_row(name("last step"), last)));
-        let steps = if target.last_step.is_some() {
-            "all steps"
-        } else {
-            "all sequences"
-        };
-        rows.push(value_row(name(steps), &target.all));
-    }
+    let shown = targets.iter().take(MOST_TARGETS);
+    rows.extend(shown.flat_map(|target| target.rows(value)));
     let mut text = format!("\n\n{}", aligned(&rows, 1));
     if targets.len() > MOST_TARGETS {
         let more = targets.len() - MOST_TARGETS;
         text += &format!("\n--json has the metrics of {more} more target values");
     }
     text
-}
-
-fn value_row(name: String, metrics: &ValueMetrics) -> [String; 7] {
-    [
-        name,
-        value(Some(metrics.mae)),
-        value(Some(metrics.rmse)),
-        value(metrics.mape),
-        value(Some(metrics.smape)),
-        value(metrics.mase),
-        value(metrics.r2),
-    ]
 }
 
 /// A value with four digits after the point; a small or large one with an exponent.

@@ -37,3 +37,29 @@ pub struct TargetMetrics {
     /// At the last step of each sequence, where there is a target at every step.
     pub last_step: Option<ValueMetrics>,
 }
+
+impl TargetMetrics {
+    /// Returns rows of a table, for the last step and for all steps or sequences: a name, MAE, RMSE,
+    /// MAPE, sMAPE, MASE and R², each as `text` writes it.
+    pub fn rows(&self, text: impl Fn(Option<f64>) -> String) -> Vec<[String; 7]> {
+        let name = |steps: &str| match self.name.as_str() {
+            "" => steps.to_string(),
+            name => format!("{name}, {steps}"),
+        };
+        let row = |steps: &str, metrics: &ValueMetrics| {
+            [
+                name(steps),
+                text(Some(metrics.mae)),
+                text(Some(metrics.rmse)),
+                text(metrics.mape),
+                text(Some(metrics.smape)),
+                text(metrics.mase),
+                text(metrics.r2),
+            ]
+        };
+        match &self.last_step {
+            Some(last) => vec![row("last step", last), row("all steps", &self.all)],
+            None => vec![row("all sequences", &self.all)],
+        }
+    }
+}

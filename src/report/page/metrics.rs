@@ -4,7 +4,7 @@ use super::super::SplitPredictions;
 use super::table;
 use crate::html::chart::{Chart, ChartKind, ChartSeries, ChartSize, value_label};
 use crate::html::escape;
-use crate::metrics::{ClassCounts, ClassMetrics, OutputMetrics, TargetMetrics, ValueMetrics};
+use crate::metrics::{ClassCounts, ClassMetrics, OutputMetrics, TargetMetrics};
 
 /// The largest number of classes or target values in a table.
 const MOST_ROWS: usize = 40;
@@ -111,33 +111,9 @@ fn calibration(metrics: &ClassMetrics) -> String {
 
 fn value_table(targets: &[TargetMetrics]) -> String {
     let heads = ["", "MAE", "RMSE", "MAPE", "sMAPE", "MASE", "R\u{b2}"].map(String::from);
-    let mut rows = vec![];
-    for target in targets.iter().take(MOST_ROWS) {
-        let name = |steps: &str| match target.name.as_str() {
-            "" => steps.to_string(),
-            name => format!("{name}, {steps}"),
-        };
-        rows.extend((target.last_step.as_ref()).map(|last| value_row(name("last step"), last)));
-        let steps = if target.last_step.is_some() {
-            "all steps"
-        } else {
-            "all sequences"
-        };
-        rows.push(value_row(name(steps), &target.all));
-    }
+    let shown = targets.iter().take(MOST_ROWS);
+    let rows: Vec<_> = shown.flat_map(|target| target.rows(text)).collect();
     table(&heads, &rows)
-}
-
-fn value_row(name: String, metrics: &ValueMetrics) -> [String; 7] {
-    [
-        name,
-        text(Some(metrics.mae)),
-        text(Some(metrics.rmse)),
-        text(metrics.mape),
-        text(Some(metrics.smape)),
-        text(metrics.mase),
-        text(metrics.r2),
-    ]
 }
 
 fn text(value: Option<f64>) -> String {
