@@ -39,8 +39,8 @@ pub struct TargetMetrics {
 }
 
 impl TargetMetrics {
-    /// Returns rows of a table, for the last step and for all steps or sequences: a name, MAE, RMSE,
-    /// MAPE, sMAPE, MASE and R², each as `text` writes it.
+    /// Returns rows of a table, for the last step and for all steps or sequences: a name, MAE,
+    /// RMSE, MAPE, sMAPE, MASE and R², each as `text` writes it.
     pub fn rows(&self, text: impl Fn(Option<f64>) -> String) -> Vec<[String; 7]> {
         let name = |steps: &str| match self.name.as_str() {
             "" => steps.to_string(),
