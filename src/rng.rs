@@ -20,6 +20,8 @@ pub enum Stream {
     Dropout(u32),
     /// The assignment of sequences to the test split.
     Split,
+    /// The hyperparameters of the trial at index n of a search.
+    Tune(u32),
     /// Tokens sampled for the sequence at index n.
     Sample(u32),
 }
@@ -35,6 +37,7 @@ impl Stream {
             Stream::Dropout(n) => [4, n],
             Stream::Split => [6, 0],
             Stream::Sample(n) => [7, n],
+            Stream::Tune(n) => [20, n],
         }
     }
 }

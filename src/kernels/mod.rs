@@ -6,6 +6,7 @@
 //! names. Group 1 is one uniform struct: the element offset of each argument, under the argument's
 //! name, then the scalars of [`Kernel::uniform`].
 
+mod accumulate;
 mod adam;
 mod arrange;
 mod average;
@@ -14,6 +15,7 @@ mod clip_factor;
 mod column_sum;
 mod descent;
 mod dropout_mask;
+mod error_sums;
 mod gather;
 mod gemm;
 mod label_smoothing;
@@ -28,6 +30,7 @@ mod rmsprop;
 mod scan_backward;
 mod scan_forward;
 mod sgd;
+mod share_of_update;
 mod softmax_cross_entropy;
 mod squared_norm;
 mod step_backward;
@@ -103,6 +106,7 @@ macro_rules! calls {
 // The list of kernels. (The modules above are declared outside the macro so that rustfmt finds
 // their files.)
 calls! {
+    accumulate::Accumulate,
     adam::Adam,
     arrange::Arrange,
     average::Average,
@@ -110,6 +114,7 @@ calls! {
     clip_factor::ClipFactor,
     column_sum::ColumnSum,
     dropout_mask::DropoutMask,
+    error_sums::ErrorSums,
     gather::Gather,
     gemm::Gemm,
     label_smoothing::LabelSmoothing,
@@ -123,6 +128,7 @@ calls! {
     scan_backward::ScanBackward,
     scan_forward::ScanForward,
     sgd::Sgd,
+    share_of_update::ShareOfUpdate,
     softmax_cross_entropy::SoftmaxCrossEntropy,
     squared_norm::SquaredNorm,
     step_backward::StepBackward,

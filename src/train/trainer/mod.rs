@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod range;
 mod saving;
 mod testing;
 mod timing;
@@ -371,11 +372,16 @@ impl Trainer {
             Split::Validation => &self.validation,
             Split::Train | Split::Test => &self.test,
         };
-        let Some(RecordedSplit { feed, tally }) = recorded else {
+        let Some(RecordedSplit {
+            feed,
+            tally,
+            errors,
+        }) = recorded
+        else {
             return Ok(ControlFlow::Continue(None));
         };
-        let (total, tally) = (feed.count(), tally.clone());
-        self.clear_counts(tally.as_ref())?;
+        let (total, tally, errors) = (feed.count(), tally.clone(), errors.clone());
+        self.clear_counts(tally.as_ref(), errors.as_ref())?;
         let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
         while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, usize::MAX)? {
             let event = Event::Evaluating { sequences, total };
@@ -390,7 +396,7 @@ impl Trainer {
             accuracy: self.accuracy(&totals),
             last_step_loss: totals.last_step_loss(&self.network.network, &feed),
         };
-        let metrics = self.split_metrics(&scores, tally.as_ref())?;
+        let metrics = self.split_metrics(&scores, tally.as_ref(), errors.as_ref())?;
         Ok(ControlFlow::Continue(Some(SplitScores { scores, metrics })))
     }
 
@@ -478,8 +484,10 @@ impl Trainer {
         self.write_rates(1)?;
         let (step, program) = (self.position.step + 1, self.network.program.clone());
         let mut finding = None;
-        let records = self.train_runner().play_by(1, |executor, phases| {
-            finding = run_call_by_call(executor, &program, phases, step)?;
+        let records = self.train_runner().play_by(1, |executor, phases, _| {
+            if finding.is_none() {
+                finding = run_call_by_call(executor, &program, phases, step)?;
+            }
             Ok(())
         })?;
         for record in &records {
@@ -513,9 +521,14 @@ impl Trainer {
 
     /// Writes the learning rates of the next `count` updates.
     fn write_rates(&mut self, count: usize) -> Result<()> {
-        let rates = self.rates(count);
-        self.executor
-            .write(&self.update.rates.part(0, [count]), &rates)
+        self.write_rates_of_steps(&self.rates(count))
+    }
+
+    /// Writes these learning rates of the next updates.
+    fn write_rates_of_steps(&mut self, rates: &[f32]) -> Result<()> {
+        let rates = self.train.by_batch(rates);
+        let rows = self.update.rates.part(0, [rates.len()]);
+        self.executor.write(&rows, &rates)
     }
 
     /// The learning rates of the next `count` updates.

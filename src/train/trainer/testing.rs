@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::kernels::Tally;
 use crate::metrics::{ClassCounts, bits, perplexity};
 use crate::network::Loss;
+use crate::train::errors::RecordedErrors;
 use crate::train::events::{Observer, TestMetrics, TestSplitName};
 use crate::train::scores::{Scores, SplitMetrics};
 
@@ -65,7 +66,14 @@ impl Trainer {
     }
 
     /// Sets the counts of an evaluation to zero.
-    pub(super) fn clear_counts(&mut self, tally: Option<&Tally>) -> Result<()> {
+    pub(super) fn clear_counts(
+        &mut self,
+        tally: Option<&Tally>,
+        errors: Option<&RecordedErrors>,
+    ) -> Result<()> {
+        if let Some(errors) = errors {
+            errors.clear(self.executor.as_mut())?;
+        }
         for counts in tally
             .iter()
             .flat_map(|tally| [tally.confusion, tally.ranks])
@@ -80,6 +88,7 @@ impl Trainer {
         &mut self,
         scores: &Scores,
         tally: Option<&Tally>,
+        errors: Option<&RecordedErrors>,
     ) -> Result<Option<SplitMetrics>> {
         let mut metrics = SplitMetrics::default();
         if let Some(Tally {
@@ -99,6 +108,9 @@ impl Trainer {
             let unit = unit.map_or(1.0, |normal| normal.deviation);
             let loss = scores.last_step_loss.unwrap_or(scores.loss);
             metrics.rmse = Some(loss.sqrt() * unit);
+        }
+        if let Some(errors) = errors {
+            errors.add_metrics(self.executor.as_mut(), &mut metrics)?;
         }
         if self.is_text() {
             metrics.perplexity = Some(perplexity(scores.loss));
