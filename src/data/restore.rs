@@ -260,7 +260,7 @@ mod tests {
         let printed = |k, value| preparation.significant_output(k, value).to_string();
         assert_eq!(printed(0, 1_700_000_000.25), "1700000000.25");
         assert_eq!(printed(1, 21.300_000_001), "21.3");
-        // Without a normalization, as the f32 is printed.
+        // An output that is not normalized is printed as f32.
         assert_eq!(printed(2, f64::from(3.4f32)), "3.4");
     }
 }

@@ -326,7 +326,7 @@ pub struct ForecastStart {
     pub columns: Vec<String>,
     /// The calendar of the rows after the series, if it is an input.
     pub calendar: Option<CalendarContinuation>,
-    /// Where `values` end.
+    /// The last row of `values`.
     pub origin: ForecastOrigin,
     /// Groups of the data; 0 without groups.
     pub groups: usize,

@@ -36,18 +36,18 @@ pub struct Coverage {
 /// threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LabelAccuracy {
-    /// Of all known labels.
+    /// Fraction of all known labels that are right.
     pub labels: f64,
-    /// Of the outputs of which all known labels are right.
+    /// Fraction of outputs of which all known labels are right.
     pub exact: f64,
 }
 
 /// How a model's predictions compare with the targets of a data set, besides its loss.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Calibration {
-    /// For a model of quantiles or of normal distributions; else empty.
+    /// Coverage of each interval; empty without quantiles or normal distributions.
     pub coverage: Vec<Coverage>,
-    /// For a model of labels that are 0 or 1.
+    /// Accuracy of labels that are 0 or 1.
     pub labels: Option<LabelAccuracy>,
 }
 

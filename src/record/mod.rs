@@ -33,7 +33,7 @@ use parameters::{DirectionParameters, HeadParameters, find};
 pub enum Gradients {
     /// None: outputs and loss only.
     None,
-    /// Of the loss, with respect to the parameters.
+    /// The gradients of the loss with respect to the parameters.
     OfLoss,
     /// Of a scalar whose gradients with respect to the last layer's outputs and every layer's last
     /// states are written by the host; with respect to parameters, inputs and initial states. The
@@ -282,7 +282,7 @@ impl RecordedNetwork {
 /// A part of what the head reads: the columns `columns` of its input.
 struct HeadPart {
     values: Matrix,
-    /// As the values.
+    /// The gradient of the loss with respect to the values, of their shape.
     gradient: Option<Tensor>,
     columns: std::ops::Range<usize>,
 }

@@ -47,7 +47,7 @@ impl DataChecksums {
         }))
     }
 
-    /// Of the training split, without its sizes.
+    /// Returns the checksum of the training split, without its sizes.
     fn train(&self) -> u32 {
         match self {
             DataChecksums::Splits(splits) => splits.train,

@@ -65,7 +65,7 @@ impl PointOutputs {
 struct TargetSums {
     name: String,
     all: ValueSums,
-    /// Where there is a target at every step.
+    /// The last step of each sequence, if there is a target at every step.
     last_step: Option<ValueSums>,
     /// The mean absolute error of the naive forecast on the training split.
     naive_error: Option<f64>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
     pub loss: f64,
-    /// Where there are classes.
+    /// Fraction of correct classes; none for targets that are values.
     pub accuracy: Option<f64>,
     /// Mean over the outputs at the last step of each sequence, where the head reads every step.
     pub last_step_loss: Option<f64>,
@@ -40,7 +40,7 @@ pub struct SplitMetrics {
     /// sequence where there is a target at every step; of one target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rmse: Option<f64>,
-    /// Of a text: e to the power of the loss.
+    /// e to the power of the loss, for a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,
     /// Of a text: the loss in bits for each character, byte or word.

@@ -22,7 +22,7 @@ struct TableWindow<'a> {
 pub(super) struct SplitWindows {
     pub data: Dataset,
     pub notes: Vec<String>,
-    /// Where the rows have times.
+    /// Times of the windows' rows, if the rows have times.
     pub times: Option<SequenceTimes>,
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Feed {
     /// Chunks of a batch's sequences; each is a step.
     chunks: usize,
     buffers: FeedBuffers,
-    /// For data that are streamed.
+    /// The part of the data that is on the device, if they are streamed.
     window: Option<Window>,
     /// Steps of the current pass that are done.
     done: usize,
