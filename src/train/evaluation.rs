@@ -387,17 +387,16 @@ impl Evaluator {
         collector: &mut OutputCollector,
     ) -> Result<()> {
         let outputs = self.executor.read(&self.network.head.outputs)?;
-        let (batch, chunks) = (self.network.batch, self.feed.chunks());
-        let classes = self.network.network.head.size;
-        let first_sequence = at / chunks * batch;
-        let first_step = at % chunks * self.network.steps;
-        // Rows are [T, B], or [B] where the head reads the last step.
-        for (row, outputs) in outputs.chunks_exact(classes).enumerate() {
-            let (n, t) = (first_sequence + row % batch, first_step + row / batch);
-            if let Some(&n) = order.get(n).filter(|_| t < data.steps) {
-                collector.add(data, labels, (n as usize, t), outputs.iter().copied());
-            }
-        }
+        let rows = (&outputs[..], order, at);
+        each_output(
+            &self.network,
+            &self.feed,
+            rows,
+            data.steps,
+            |place, outputs| {
+                collector.add(data, labels, place, outputs.iter().copied());
+            },
+        );
         Ok(())
     }
 
@@ -417,6 +416,27 @@ impl Evaluator {
         let counts = self.executor.read_index(&tally.confusion)?;
         // The shape does not fit where there are too many classes to count.
         Ok(Array2::from_shape_vec([tally.classes; 2], counts).ok())
+    }
+}
+
+/// Calls `each` with sequence and step of every output that step `at` of a pass has computed, and
+/// with the output. The sequences of the pass are in this order, and have `steps` steps.
+pub(super) fn each_output(
+    network: &RecordedNetwork,
+    feed: &Feed,
+    (outputs, order, at): (&[f32], &[u32], usize),
+    steps: usize,
+    mut each: impl FnMut((usize, usize), &[f32]),
+) {
+    let (batch, chunks) = (network.batch, feed.chunks());
+    let first_sequence = at / chunks * batch;
+    let first_step = at % chunks * network.steps;
+    // Rows are [T, B], or [B] where the head reads the last step.
+    for (row, outputs) in outputs.chunks_exact(network.network.head.size).enumerate() {
+        let (n, t) = (first_sequence + row % batch, first_step + row / batch);
+        if let Some(&n) = order.get(n).filter(|_| t < steps) {
+            each((n as usize, t), outputs);
+        }
     }
 }
 

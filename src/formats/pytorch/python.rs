@@ -50,7 +50,7 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
         Reads::Last => ("last", format!("[batch, {}]", head.size)),
         Reads::Every => ("x", format!("[batch, time, {}]", head.size)),
     };
-    let note = outputs_note(&head).map_or(String::new(), |note| format!("; {note}"));
+    let note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
     let imports = if normalises || denormalises || has_differences || !last_values.is_empty() {
         "import torch\n"
     } else {
