@@ -125,10 +125,10 @@ pub enum Error {
     #[error("{what} needs {needed}, and {device} allows {limit}; {remedy}")]
     LimitExceeded {
         what: String,
-        /// With its unit.
+        /// The quantity needed, with its unit.
         needed: String,
         device: String,
-        /// With its unit.
+        /// The device's limit, with its unit.
         limit: String,
         /// A clause on what to do.
         remedy: String,

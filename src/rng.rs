@@ -24,6 +24,8 @@ pub enum Stream {
     Tune(u32),
     /// Tokens sampled for the sequence at index n.
     Sample(u32),
+    /// Strings of images, in the split at index n.
+    Strings(u32),
 }
 
 impl Stream {
@@ -38,6 +40,7 @@ impl Stream {
             Stream::Split => [6, 0],
             Stream::Sample(n) => [7, n],
             Stream::Tune(n) => [20, n],
+            Stream::Strings(n) => [11, n],
         }
     }
 }

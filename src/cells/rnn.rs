@@ -74,7 +74,7 @@ impl Formulas for Relu {
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
         let sum = unit.slots[0] + unit.product[0];
         let zero = sum.constant(0.0);
-        // In this form a NaN stays a NaN.
+        // This form of max(sum, 0) passes NaN on.
         unit.h = R::where_larger(zero, sum, zero, sum);
     }
 

@@ -99,7 +99,7 @@ pub struct Frameworks {
 }
 
 impl Frameworks {
-    /// In no other framework.
+    /// The cell exists in no other framework.
     pub const NONE: Frameworks = Frameworks {
         pytorch: None,
         keras: None,

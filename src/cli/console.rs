@@ -18,7 +18,7 @@ pub struct Console {
     screen: ScreenHandle,
 }
 
-/// Where a line goes.
+/// The stream that a line is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputStream {
     Out,

@@ -14,6 +14,9 @@ use super::aligned;
 /// The most target values in the text; JSON has all.
 const MOST_TARGETS: usize = 12;
 
+/// The most steps ahead in the text.
+const MOST_AHEAD: usize = 8;
+
 /// The text of a value that is not defined.
 const UNDEFINED: &str = "-";
 
@@ -22,6 +25,13 @@ pub fn lines(metrics: &OutputMetrics, model: &Model, per_class: bool) -> String 
     let mut text = match metrics {
         OutputMetrics::Classes(metrics) => class_lines(metrics, model, per_class),
         OutputMetrics::Values(targets) => value_lines(targets),
+        OutputMetrics::Lists(metrics) => format!(
+            "\nlabel error rate {} ({} errors in {} labels), sequence accuracy {:.4}",
+            value(metrics.label_error_rate),
+            metrics.sums.errors,
+            metrics.sums.labels,
+            metrics.sequence_accuracy,
+        ),
         OutputMetrics::Text(TextMetrics { bits, perplexity }) => {
             format!(
                 "\nbits per {} {bits:.4}, perplexity {perplexity:.4}",
@@ -99,7 +109,7 @@ fn value_lines(targets: &[TargetMetrics]) -> String {
     let heads = ["", "MAE", "RMSE", "MAPE", "SMAPE", "MASE", "R2"].map(String::from);
     let mut rows = vec![heads];
     let shown = targets.iter().take(MOST_TARGETS);
-    rows.extend(shown.flat_map(|target| target.rows(value)));
+    rows.extend(shown.flat_map(|target| target.rows(MOST_AHEAD, value)));
     let mut text = format!("\n\n{}", aligned(&rows, 1));
     if targets.len() > MOST_TARGETS {
         let more = targets.len() - MOST_TARGETS;
@@ -129,6 +139,12 @@ pub fn object(metrics: &OutputMetrics, model: &Model) -> Value {
             let targets: Vec<Value> = targets.iter().map(target_object).collect();
             json!({ "targets": targets })
         }
+        OutputMetrics::Lists(metrics) => json!({
+            "label_error_rate": metrics.label_error_rate,
+            "sequence_accuracy": metrics.sequence_accuracy,
+            "errors": metrics.sums.errors,
+            "labels": metrics.sums.labels,
+        }),
         OutputMetrics::Text(TextMetrics { bits, perplexity }) => {
             json!({ "bits": bits, "perplexity": perplexity, "unit": unit(model) })
         }
@@ -185,6 +201,14 @@ fn target_object(target: &TargetMetrics) -> Value {
     }
     if let Some(last) = &target.last_step {
         object["last_step"] = values(last);
+    }
+    if !target.ahead.is_empty() {
+        let steps = target.ahead.iter().map(|step| {
+            let mut object = values(&step.metrics);
+            object["ahead"] = step.ahead.into();
+            object
+        });
+        object["ahead"] = steps.collect();
     }
     object
 }

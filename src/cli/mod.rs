@@ -199,18 +199,21 @@ fn csv_line(cells: &[String]) -> String {
 }
 
 /// Rows in columns: the first `left` columns are aligned to the left, the others to the right.
-fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
-    let rows = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| printable(cell)));
-    let rows: Vec<[Cow<str>; N]> = rows.collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0)
+fn aligned<Row: AsRef<[String]>>(rows: &[Row], left: usize) -> String {
+    let rows = rows.iter().map(|row| {
+        let cells = row.as_ref().iter();
+        cells.map(|cell| printable(cell)).collect()
     });
-    let line = |row: &[Cow<str>; N]| {
-        let cells = row.iter().zip(widths).enumerate();
-        let padded = cells.map(|(column, (cell, width))| {
+    let rows: Vec<Vec<Cow<str>>> = rows.collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<Cow<str>>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let padded = cells.map(|(column, (cell, &width))| {
             if column < left {
                 format!("{cell}{}", padding(cell, width))
             } else {

@@ -31,6 +31,11 @@ pub struct Preparation {
     /// `[D]`: the last D inputs, which are differences of other inputs from earlier steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<InputDifference>,
+    /// `[J * K]`: what is added to each output of the network, in the units of the data, so that
+    /// intervals cover their nominal share of the validation split; to the logarithm of a variance,
+    /// that of its factor. Empty if nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interval_adjustment: Vec<f64>,
     /// `[I - D]`: the value of a missing input, for [`Missing::Mean`] and, at the beginning of a
     /// sequence, for [`Missing::Forward`]; else empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -271,6 +276,15 @@ impl Preparation {
             ));
         }
         self.check_linear(inputs)?;
+        let adjusted = &self.interval_adjustment;
+        if !adjusted.len().is_multiple_of(outputs.max(1)) || adjusted.iter().any(|x| !x.is_finite())
+        {
+            return Err(format!(
+                "it adjusts {} outputs of intervals, but the network has them for {outputs} \
+                 targets, and each must be finite",
+                adjusted.len()
+            ));
+        }
         if let Some(vocabulary) = &self.vocabulary {
             vocabulary.check(inputs, outputs)?;
         }

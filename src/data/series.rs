@@ -17,7 +17,7 @@ use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastOrigin, ForecastRequest, ForecastStart,
     InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind,
 };
-use super::{Dataset, Inputs, MAX_VALUES, Splits, Targets};
+use super::{Dataset, Horizon, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::files;
@@ -41,6 +41,10 @@ pub struct Series {
     /// The last part of a file's series that is the test split.
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
+    /// Values from an input to its target; a range for targets at each of these steps ahead of a
+    /// file's series, which the network predicts at once.
+    #[serde(default = "default_horizon", skip_serializing_if = "is_next")]
+    pub horizon: Horizon,
     /// Time between two values of the generated series.
     #[serde(default = "default_resolution")]
     pub resolution: f64,
@@ -86,6 +90,14 @@ pub struct Series {
     pub missing: Missing,
 }
 
+fn default_horizon() -> Horizon {
+    1.into()
+}
+
+fn is_next(horizon: &Horizon) -> bool {
+    *horizon == default_horizon()
+}
+
 fn default_normalise() -> bool {
     true
 }
@@ -124,7 +136,7 @@ impl Series {
     fn table(&self, path: &Path) -> Csv {
         Csv {
             steps: Some(self.steps),
-            horizon: 1,
+            horizon: self.horizon,
             every_step: true,
             test_fraction: self.test_fraction,
             residual_on_last: self.residual_on_last,
@@ -155,6 +167,16 @@ impl Series {
         let mut rows = read(path)?;
         rows.values.clear();
         self.table(path).prepare_inputs(rows.into(), path, known)
+    }
+
+    fn validate_horizon(&self) -> Result<()> {
+        self.horizon.validate()?;
+        fields::require(
+            self.horizon.first() > 0,
+            "data.horizon",
+            self.horizon,
+            "at least 1: the value itself is an input",
+        )
     }
 
     fn validate_windows(&self) -> Result<()> {
@@ -227,12 +249,14 @@ impl DataSource for Series {
     fn validate(&self, usage: &DataUse) -> Result<()> {
         fields::optional_count("data.season", self.season)?;
         fields::count("data.steps", self.steps)?;
+        self.validate_horizon()?;
         self.validate_windows()?;
         fields::fraction("data.test_fraction", self.test_fraction)?;
         fields::fraction("data.validation_fraction", self.validation_fraction)?;
         validate_lags(&self.differences)?;
         validate_context(self.context, Some(self.steps), true)?;
         let of_files = [
+            ("horizon", !is_next(&self.horizon)),
             ("residual_on_last", self.residual_on_last),
             ("residual_on_linear", self.residual_on_linear),
             ("differences", !self.differences.is_empty()),
@@ -254,7 +278,7 @@ impl DataSource for Series {
     }
 
     fn outputs(&self) -> usize {
-        1
+        self.horizon.steps()
     }
 
     fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
@@ -293,6 +317,13 @@ impl DataSource for Series {
 
     /// Returns the last values of the file, or the first window of the generated series.
     fn forecast_start(&self, request: &ForecastRequest) -> Result<ForecastStart> {
+        if self.horizon.first() > 1 {
+            return Err(Error::data(format!(
+                "the model predicts {} values ahead; to continue a series, data.horizon must be 1 \
+                 or begin with 1",
+                self.horizon
+            )));
+        }
         if let Some(path) = request.file.or(self.path.as_deref()) {
             let rows = self.prepared(path, request.preparation)?;
             return self.table(path).end_of(rows, path, request.group);
@@ -304,8 +335,11 @@ impl DataSource for Series {
         Ok(ForecastStart {
             history: values.clone(),
             values,
+            width: 1,
             steps: self.steps,
             columns: vec!["value".into()],
+            column_inputs: Some(vec![0]),
+            times: None,
             origin: ForecastOrigin {
                 row: self.steps,
                 ..ForecastOrigin::default()
@@ -328,14 +362,18 @@ impl DataSource for Series {
         Ok(SequenceSizes {
             steps: self.steps,
             inputs: 1 + self.differences.len(),
-            outputs: 1,
+            outputs: self.horizon.steps(),
         })
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        Some(self.horizon)
     }
 
     fn forecast(&self) -> Option<Forecast> {
         Some(Forecast {
             inputs: vec![0],
-            horizon: 1,
+            horizon: self.horizon,
             season: self.season,
         })
     }
@@ -347,7 +385,7 @@ impl DataSource for Series {
     fn line_format(&self) -> LineFormat<'_> {
         LineFormat {
             missing: self.missing,
-            horizon: Some(1),
+            horizon: Some(self.horizon),
             ..LineFormat::default()
         }
     }
@@ -475,6 +513,7 @@ mod tests {
             path: None,
             steps,
             test_fraction,
+            horizon: default_horizon(),
             resolution: default_resolution(),
             range: default_range(),
             windows: default_windows(),

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::baselines::Forecast;
-use super::csv::{CalendarContinuation, CalendarCycle, CellFormat};
+use super::csv::{CalendarContinuation, CalendarCycle, CellFormat, later_times};
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
-use super::{Dataset, Split, Splits};
+use super::{Dataset, Horizon, Split, Splits};
 use crate::error::{Error, Result};
 use crate::messages::{excerpt, shown_path};
 use crate::network::{Input, Loss, Reads};
+use crate::numeric::civil::CivilTime;
 
 /// A kind of data, as the `[data]` table of a recipe configures it.
 pub trait DataSource: Debug {
@@ -139,6 +140,25 @@ pub trait DataSource: Debug {
         &[]
     }
 
+    /// Returns the rows from an input to its targets; `None` for data that are not rows of a table
+    /// or series.
+    fn horizon(&self) -> Option<Horizon> {
+        None
+    }
+
+    /// S: the steps ahead that are predicted at once; 1 for anything but a forecast of several.
+    fn steps_ahead(&self) -> usize {
+        self.horizon().map_or(1, Horizon::steps)
+    }
+
+    /// Returns the names of all target values of the network: [`DataSource::target_names`], with
+    /// the rows ahead where it predicts several; empty if they have none.
+    fn output_names(&self) -> Vec<String> {
+        let names = self.target_names();
+        let horizon = self.horizon().filter(|horizon| horizon.is_several());
+        horizon.map_or(names.to_vec(), |horizon| horizon.output_names(names))
+    }
+
     /// Returns how a line of text holds the inputs of one time step.
     fn line_format(&self) -> LineFormat<'_> {
         LineFormat::default()
@@ -156,22 +176,27 @@ pub struct DataUse {
 }
 
 impl DataUse {
-    /// Refuses a head with another loss, or one that reads other states; `data` is a clause that
-    /// says why these are needed.
+    /// Refuses a head with another loss, or with outputs for each step where `reads` has one for a
+    /// sequence, or the reverse; `data` is a clause that says why these are needed.
     pub(super) fn require_head(&self, data: &str, kind: TargetKind, reads: Reads) -> Result<()> {
         self.require_targets(data, kind)?;
         self.require_reads(data, reads)
     }
 
-    /// Refuses a head that reads other states; `data` is a clause that says why these are needed.
+    /// Refuses a head with outputs for each step where `reads` has one for a sequence, or the
+    /// reverse; `data` is a clause that says why these are needed.
     fn require_reads(&self, data: &str, reads: Reads) -> Result<()> {
-        if self.reads == reads {
+        if self.reads.is_per_step() == reads.is_per_step() {
             return Ok(());
         }
+        let allowed = if reads.is_per_step() {
+            "reads = \"every\""
+        } else {
+            "reads = \"last\", \"mean\", \"max\" or \"attention\""
+        };
         Err(Error::usage(format!(
-            "{data}, so network.head must have reads = \"{}\"; it has reads = \"{}\"",
-            reads_name(reads),
-            reads_name(self.reads),
+            "{data}, so network.head must have {allowed}; it has reads = \"{}\"",
+            self.reads.name(),
         )))
     }
 
@@ -182,6 +207,7 @@ impl DataUse {
         let (fits, allowed) = match kind {
             TargetKind::Classes => (loss.takes_classes(), "loss = \"cross-entropy\""),
             TargetKind::Labels => (loss.takes_labels(), "loss = \"binary-cross-entropy\""),
+            TargetKind::Lists => (loss.takes_lists(), "loss = \"ctc\""),
             TargetKind::Quantities => (
                 loss.takes_quantities(),
                 "loss = \"mean-squared-error\", \"mean-absolute-error\", \"gaussian-nll\", \
@@ -204,15 +230,10 @@ pub(super) enum TargetKind {
     Classes,
     /// Several labels that are each 0 or 1.
     Labels,
+    /// A list of labels for each sequence.
+    Lists,
     /// Values of any size.
     Quantities,
-}
-
-fn reads_name(reads: Reads) -> &'static str {
-    match reads {
-        Reads::Last => "last",
-        Reads::Every => "every",
-    }
 }
 
 /// What a path to data must name, with what it must contain.
@@ -288,17 +309,50 @@ pub struct SequenceTimes {
     pub are_dates: bool,
     /// `[N]`
     pub values: Vec<f64>,
+    /// `[N, S]`: the time of the target at each step ahead.
+    pub ahead: Vec<f64>,
 }
 
 /// The rows of a table, or values of a series, that sequences are windows of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WindowRows {
     /// The name of the column of groups, if there is one.
     pub group: Option<String>,
     /// `[N]`: the group of each window, and its first row (from 0) within the group.
     pub starts: Vec<(String, usize)>,
-    /// Rows from an input to its target.
-    pub horizon: usize,
+    /// Rows from an input to its targets.
+    pub horizon: Horizon,
+    /// The times of the rows, where the table has a column of times.
+    pub times: Option<WindowTimes>,
+}
+
+/// The times of the rows that windows are cut from, and of those that they predict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowTimes {
+    /// The name of the column of times.
+    pub column: String,
+    /// Whether they are dates, in seconds since 1970; else numbers of the data, such as years.
+    pub are_dates: bool,
+    /// `[N]`: the series of each window.
+    pub series: Vec<usize>,
+    /// The times of the rows of each series, and of those after its end, if they are regular.
+    pub of_series: Vec<Vec<f64>>,
+}
+
+impl WindowTimes {
+    /// Returns the time of a row of window n's series as text: a date, with the time of day unless
+    /// all times are at midnight, or a number; empty if it is not known.
+    pub fn text(&self, n: usize, row: usize) -> String {
+        let Some(&time) = self.of_series[self.series[n]].get(row) else {
+            return String::new();
+        };
+        if !self.are_dates {
+            return time.to_string();
+        }
+        const DAY: f64 = 86_400.0;
+        let mut all = self.of_series.iter().flatten();
+        CivilTime::of(time).text(all.any(|time| time.rem_euclid(DAY) != 0.0))
+    }
 }
 
 /// A request for the values that a forecast continues.
@@ -320,13 +374,19 @@ pub struct ForecastStart {
     pub values: Vec<f32>,
     /// `[R, I - D]`: `values` and those before them, to show beside the forecast.
     pub history: Vec<f32>,
+    /// I - D: inputs of a row, without differences.
+    pub width: usize,
     /// T: the window of the model.
     pub steps: usize,
-    /// The names of the columns that the model predicts: the first ones of each row.
+    /// The names of the columns that the model predicts.
     pub columns: Vec<String>,
+    /// The input that each of these columns is; `None` if one of them is no input.
+    pub column_inputs: Option<Vec<usize>>,
+    /// The times of the rows of `history`; `None` where rows have no times.
+    pub times: Option<HistoryTimes>,
     /// The calendar of the rows after the series, if it is an input.
     pub calendar: Option<CalendarContinuation>,
-    /// Where `values` end.
+    /// The last row of `values`.
     pub origin: ForecastOrigin,
     /// Groups of the data; 0 without groups.
     pub groups: usize,
@@ -334,7 +394,31 @@ pub struct ForecastStart {
     pub notes: Vec<String>,
 }
 
+/// The times of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryTimes {
+    /// Whether the values are seconds since 1970; else numbers of the data, such as years.
+    pub are_dates: bool,
+    /// `[R]`
+    pub values: Vec<f64>,
+}
+
+impl HistoryTimes {
+    /// Returns these times, followed by those of the next `count` rows; `None` where the rows are
+    /// not at regular times.
+    pub fn continued(&self, count: usize) -> Option<Vec<f64>> {
+        let later = later_times(&self.values, count)?;
+        Some([&self.values[..], &later].concat())
+    }
+}
+
 impl ForecastStart {
+    /// Returns the rows of the window: T, or fewer.
+    pub fn rows(&self) -> usize {
+        let rows = self.history.len().checked_div(self.width).unwrap_or(0);
+        rows.min(self.steps)
+    }
+
     /// Returns the inputs of the next `count` steps that are known ahead, `[count, C]`; nothing if
     /// there are none.
     ///
@@ -418,8 +502,8 @@ pub struct LineFormat<'a> {
     pub missing: Missing,
     /// The name of the column of groups, if there is one.
     pub group: Option<&'a str>,
-    /// Rows from an input to its target; `None` for data that are not rows of a table or series.
-    pub horizon: Option<usize>,
+    /// Rows from an input to its targets; `None` for data that are not rows of a table or series.
+    pub horizon: Option<Horizon>,
 }
 
 impl Default for LineFormat<'_> {

@@ -39,7 +39,7 @@ impl StoredArray {
 pub(super) struct StoredElement {
     /// NumPy's letter for it: `f`, `i`, `u` or `b`.
     pub kind: char,
-    /// In bytes.
+    /// Size in bytes.
     pub size: usize,
     pub big_endian: bool,
 }
@@ -82,7 +82,7 @@ pub struct StoredSequences {
     preparation: Arc<Preparation>,
 }
 
-/// Where a sequence is in the file.
+/// The place of a sequence in the file.
 #[derive(Debug, Clone, Copy)]
 struct SequenceSpan {
     /// Its first row of I values.

@@ -166,7 +166,7 @@ struct EncodedText {
     cuts: Cuts,
 }
 
-/// Where the parts of a text begin, in tokens.
+/// Offsets of the parts of a text, in tokens.
 #[derive(Debug, Clone, Copy)]
 struct Cuts {
     /// The validation part; that of the test part without one.

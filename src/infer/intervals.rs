@@ -7,7 +7,7 @@ use crate::backend::OpenDevice;
 use crate::data::{Dataset, MISSING, Targets};
 use crate::error::Result;
 use crate::model::Model;
-use crate::network::{Loss, Reads};
+use crate::network::{Head, Loss, Reads};
 
 /// The factors of the standard deviation of a normal distribution for central intervals of 50, 80,
 /// 90 and 95 per cent.
@@ -17,6 +17,68 @@ const GAUSSIAN: [(f64, f64); 4] = [
     (0.9, 1.644_853_626_951_472_2),
     (0.95, 1.959_963_984_540_054),
 ];
+
+/// The central interval that predictions are drawn with: the outputs that bound it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    /// The share of the targets that it covers if the model is calibrated.
+    pub nominal: f64,
+    ends: BandEnds,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum BandEnds {
+    /// The indices of two quantiles.
+    Quantiles(usize, usize),
+    /// Standard deviations on both sides of the mean.
+    Deviations(f64),
+}
+
+/// The nominal coverage of the interval that is drawn, or the one nearest to it.
+const DRAWN: f64 = 0.8;
+
+impl Band {
+    /// Returns the interval of a head that is nearest to 80 per cent; `None` for a head without
+    /// intervals.
+    pub fn of(head: &Head) -> Option<Band> {
+        match head.loss {
+            Loss::Quantile { levels } => {
+                let nominal = |&(low, high): &(usize, usize)| {
+                    decimal(levels.levels()[high]) - decimal(levels.levels()[low])
+                };
+                let distance = |ends: &(usize, usize)| (nominal(ends) - DRAWN).abs();
+                let intervals = levels.intervals().into_iter();
+                let ends = intervals.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+                Some(Band {
+                    nominal: nominal(&ends),
+                    ends: BandEnds::Quantiles(ends.0, ends.1),
+                })
+            }
+            Loss::GaussianNll => Some(Band {
+                nominal: GAUSSIAN[1].0,
+                ends: BandEnds::Deviations(GAUSSIAN[1].1),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Returns the lower and the upper end for target value `k`; `outputs` `[J, W]` are in the
+    /// units of the data: sorted quantiles, or means and deviations.
+    pub fn ends(&self, outputs: &[f64], k: usize, width: usize) -> (f64, f64) {
+        match self.ends {
+            BandEnds::Quantiles(low, high) => (outputs[low * width + k], outputs[high * width + k]),
+            BandEnds::Deviations(factor) => {
+                let (mean, spread) = (outputs[k], factor * outputs[width + k]);
+                (mean - spread, mean + spread)
+            }
+        }
+    }
+
+    /// Returns its name in a legend: `80 % interval`.
+    pub fn name(&self) -> String {
+        format!("{:.0} % interval", 100.0 * self.nominal)
+    }
+}
 
 /// The share of the targets of a data set that a predicted interval or quantile covers.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,18 +98,18 @@ pub struct Coverage {
 /// threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LabelAccuracy {
-    /// Of all known labels.
+    /// Fraction of all known labels that are right.
     pub labels: f64,
-    /// Of the outputs of which all known labels are right.
+    /// Fraction of outputs of which all known labels are right.
     pub exact: f64,
 }
 
 /// How a model's predictions compare with the targets of a data set, besides its loss.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Calibration {
-    /// For a model of quantiles or of normal distributions; else empty.
+    /// Coverage of each interval; empty without quantiles or normal distributions.
     pub coverage: Vec<Coverage>,
-    /// For a model of labels that are 0 or 1.
+    /// Accuracy of labels that are 0 or 1.
     pub labels: Option<LabelAccuracy>,
 }
 
@@ -218,6 +280,25 @@ mod tests {
         assert_eq!(shares, [0.6, 0.4, 0.6, 0.8]);
         assert_eq!((coverage[0].nominal, coverage[0].width), (0.8, Some(2.0)));
         assert_eq!(coverage[0].name, "interval 0.1 to 0.9");
+    }
+
+    #[test]
+    fn the_drawn_interval_is_the_one_nearest_to_80_per_cent() {
+        let head = |loss| Head {
+            size: 10,
+            reads: Reads::Last,
+            loss,
+            init: Default::default(),
+        };
+        let levels = [0.05, 0.1, 0.5, 0.9, 0.95];
+        let band = Band::of(&head(Loss::quantiles(&levels).unwrap())).expect("there is one");
+        assert_eq!(band.name(), "80 % interval");
+        let outputs: Vec<f64> = (0..10).map(f64::from).collect();
+        assert_eq!(band.ends(&outputs, 1, 2), (3.0, 7.0));
+        let band = Band::of(&head(Loss::GaussianNll)).expect("there is one");
+        let (low, high) = band.ends(&[5.0, 2.0], 0, 1);
+        assert!((high - 5.0 - 2.0 * 1.2815515655).abs() < 1e-9 && (low + high - 10.0).abs() < 1e-9);
+        assert_eq!(Band::of(&head(Loss::MeanSquaredError)), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ndarray::{ArrayView2, ArrayView3};
 
 use super::dataset::{probabilities_or_values, wrong_shape};
 use super::outputs::interpret;
-use super::predict::{Prediction, Predictor, Sequences, State};
+use super::predict::{Prediction, Predictor, Sequences, State, check_whole_sequences};
 use crate::backend::OpenDevice;
 use crate::data::csv::calendar_inputs;
 use crate::data::csv::parse::{date_of, split_line};
@@ -76,10 +76,12 @@ pub struct LinePrediction {
     /// The line's time step in its group or sequence, from 0.
     pub step: usize,
     /// The row (of its group or sequence) that is predicted, from 1: for a forecast, one after the
-    /// line. `None` for a model of data that are not rows of a table or series.
+    /// line, the first of several steps ahead. `None` for a model of data that are not
+    /// rows of a table or series.
     pub row: Option<usize>,
     /// `[K]`: probabilities of a model that classifies or has labels, else values in the data's
-    /// own units, as [`predict_dataset`](super::dataset::predict_dataset) has them.
+    /// own units, those of all steps ahead, as
+    /// [`predict_dataset`](super::dataset::predict_dataset) has them.
     pub values: Vec<f64>,
 }
 
@@ -95,6 +97,7 @@ impl<'a> LinePredictor<'a> {
                  predict for whole sequences",
             ));
         }
+        check_whole_sequences(&model.network)?;
         Ok(LinePredictor {
             model,
             predictor: Predictor::load(model, 1, 1, device)?,
@@ -156,7 +159,7 @@ impl<'a> LinePredictor<'a> {
             group,
             sequence: self.breaks,
             step,
-            row: horizon.map(|horizon| step + 1 + horizon),
+            row: horizon.map(|horizon| step + 1 + horizon.first()),
             values: restored,
         }))
     }

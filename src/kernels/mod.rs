@@ -9,10 +9,15 @@
 mod accumulate;
 mod adam;
 mod arrange;
+mod attention;
+mod attention_backward;
 mod average;
 mod carry_state;
 mod clip_factor;
 mod column_sum;
+mod ctc;
+mod ctc_gradient;
+mod ctc_paths;
 mod descent;
 mod dropout_mask;
 mod error_sums;
@@ -20,10 +25,13 @@ mod gather;
 mod gemm;
 mod label_smoothing;
 mod label_weight;
+mod log_sum_exp;
 mod lookup;
 mod lookup_gradient;
 mod mean_squared_error;
 mod pack;
+mod pool;
+mod pool_backward;
 mod record;
 mod recurrence;
 mod rmsprop;
@@ -43,10 +51,13 @@ mod weigh_outputs;
 mod words;
 
 pub use arrange::{Columns, Order, Side};
+pub use ctc::BLANK;
 pub use descent::Descent;
 pub use gather::GatherKind;
 pub use gemm::{Matrix, Ragged, RowsEach};
 pub use lookup::{Table, Tokens};
+pub use pool::PoolKind;
+pub use pool_backward::PoolBackwardKind;
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
     CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
@@ -109,20 +120,27 @@ calls! {
     accumulate::Accumulate,
     adam::Adam,
     arrange::Arrange,
+    attention::Attention,
+    attention_backward::AttentionBackward,
     average::Average,
     carry_state::CarryState,
     clip_factor::ClipFactor,
     column_sum::ColumnSum,
+    ctc_gradient::CtcGradient,
+    ctc_paths::CtcPaths,
     dropout_mask::DropoutMask,
     error_sums::ErrorSums,
     gather::Gather,
     gemm::Gemm,
     label_smoothing::LabelSmoothing,
     label_weight::LabelWeight,
+    log_sum_exp::LogSumExp,
     lookup::Lookup,
     lookup_gradient::LookupGradient,
     mean_squared_error::MeanSquaredError,
     pack::Pack,
+    pool::Pool,
+    pool_backward::PoolBackward,
     record::Record,
     rmsprop::Rmsprop,
     scan_backward::ScanBackward,

@@ -14,6 +14,7 @@ mod loss;
 mod masks;
 mod moves;
 mod parameters;
+mod pooling;
 mod state;
 mod step_sums;
 #[cfg(test)]
@@ -36,7 +37,7 @@ use parameters::{DirectionParameters, HeadParameters, find};
 pub enum Gradients {
     /// None: outputs and loss only.
     None,
-    /// Of the loss, with respect to the parameters.
+    /// The gradients of the loss with respect to the parameters.
     OfLoss,
     /// Of a scalar whose gradients with respect to the last layer's outputs and every layer's last
     /// states are written by the host; with respect to parameters, inputs and initial states. The
@@ -73,7 +74,8 @@ pub struct RecordedNetwork {
 }
 
 /// The tensors of the head and the loss. The number of rows is B, or T*B where the head reads every
-/// step.
+/// step. Where the target of a sequence is a list, there are T*B outputs, and a label, a weight and
+/// scores for each of B sequences.
 #[derive(Debug, Clone)]
 pub struct HeadTensors {
     /// `[rows, K]`.
@@ -83,6 +85,8 @@ pub struct HeadTensors {
     pub labels: Tensor,
     /// `[rows, K]` values, for a loss of values.
     pub targets: Option<Tensor>,
+    /// What the loss of lists of labels reads, once [`RecordedNetwork::add_lists`] has added it.
+    pub lists: Option<ListTensors>,
     /// `[rows]`: the weight of each output in training, if they differ.
     pub weights: Option<Tensor>,
     /// `[2]`: one over the number of labels, or over the sum of their weights, and their number.
@@ -94,6 +98,49 @@ pub struct HeadTensors {
     parameters: HeadParameters,
     /// The gradients of the parameters, where the backward pass includes the head.
     gradients: Option<HeadParameters>,
+    /// What the head reads, where that is reduced over time.
+    pooled: Option<Pooled>,
+}
+
+/// The last layer's outputs, reduced over time.
+#[derive(Debug, Clone, Copy)]
+struct Pooled {
+    /// `[B, features]`.
+    values: Tensor,
+    /// `[B, features]`, where the backward pass includes the head.
+    gradient: Option<Tensor>,
+    kind: PooledKind,
+}
+
+/// How the outputs are reduced, and the tensors of it.
+#[derive(Debug, Clone, Copy)]
+enum PooledKind {
+    Mean,
+    Max {
+        /// `[B, features]`: the step of each maximum.
+        picked: Tensor,
+    },
+    Attention {
+        /// `[features]`.
+        query: Tensor,
+        /// `[T, B]`: the products of outputs and query.
+        scores: Tensor,
+        /// `[T, B]`: their softmax over time.
+        weights: Tensor,
+        /// `[T, B]`: the gradient of the scores, where the backward pass includes the head.
+        dscores: Option<Tensor>,
+    },
+}
+
+/// The tensors of a loss of lists of labels.
+#[derive(Debug, Clone, Copy)]
+pub struct ListTensors {
+    /// `[L, B]`: the labels of each sequence, then [`IGNORE`](crate::kernels::IGNORE).
+    pub labels: Tensor,
+    /// `[2, T*B]`: see [`LogSumExp`](crate::kernels::LogSumExp).
+    norms: Tensor,
+    /// `[2, B, T, 2 L + 1]`: see [`CtcPaths`](crate::kernels::CtcPaths).
+    paths: Tensor,
 }
 
 /// A layer of the network: its directions, and the tensors between it and its neighbours.
@@ -248,10 +295,14 @@ impl RecordedNetwork {
             first_column += columns;
             part
         };
+        let features = self.network.head_inputs();
         if self.network.head.reads == Reads::Every {
-            let features = self.network.head_inputs();
             let tensors = [Some(layer.outputs()), layer.upstream()];
             return vec![part(self.rows(), features, tensors)];
+        }
+        if let Some(pooled) = self.head.pooled {
+            let tensors = [Some(pooled.values), pooled.gradient];
+            return vec![part(self.batch, features, tensors)];
         }
         let directions = layer.directions.iter();
         directions
@@ -289,7 +340,7 @@ impl RecordedNetwork {
 /// A part of what the head reads: the columns `columns` of its input.
 struct HeadPart {
     values: Matrix,
-    /// As the values.
+    /// The gradient of the loss with respect to the values, of their shape.
     gradient: Option<Tensor>,
     columns: std::ops::Range<usize>,
 }

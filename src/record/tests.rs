@@ -120,7 +120,7 @@ fn registers_hold_the_first_weights_and_workgroup_memory_the_next() {
     };
     // A vec4 for each gate of 4 of the 8 rows that a lane has.
     assert_eq!(held(tuning, 128), 16);
-    // With 2 lanes each.
+    // Two lanes share a unit.
     assert_eq!(held(tuning, 129), 16);
     // Some workers have two units.
     let mut narrow = tuning;

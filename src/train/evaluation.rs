@@ -320,6 +320,7 @@ impl Evaluator {
             let (gradients, tuning) = (Gradients::None, device.tuning());
             let mut network =
                 RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
+            network.add_lists(data.targets.longest_list())?;
             let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
             record_evaluation(&mut network, Phase::Evaluate);
             let tally = record_tally(&mut network, Phase::Evaluate);
@@ -387,17 +388,10 @@ impl Evaluator {
         collector: &mut OutputCollector,
     ) -> Result<()> {
         let outputs = self.executor.read(&self.network.head.outputs)?;
-        let (batch, chunks) = (self.network.batch, self.feed.chunks());
-        let classes = self.network.network.head.size;
-        let first_sequence = at / chunks * batch;
-        let first_step = at % chunks * self.network.steps;
-        // Rows are [T, B], or [B] where the head reads the last step.
-        for (row, outputs) in outputs.chunks_exact(classes).enumerate() {
-            let (n, t) = (first_sequence + row % batch, first_step + row / batch);
-            if let Some(&n) = order.get(n).filter(|_| t < data.steps) {
-                collector.add(data, labels, (n as usize, t), outputs.iter().copied());
-            }
-        }
+        let at = (at, self.feed.chunks());
+        each_output(&self.network, &outputs, data, order, at, |n_t, outputs| {
+            collector.add(data, labels, n_t, outputs.iter().copied());
+        });
         Ok(())
     }
 
@@ -417,6 +411,29 @@ impl Evaluator {
         let counts = self.executor.read_index(&tally.confusion)?;
         // The shape does not fit where there are too many classes to count.
         Ok(Array2::from_shape_vec([tally.classes; 2], counts).ok())
+    }
+}
+
+/// Visits the outputs `[K]` of step `at` of a pass over `data` in this order, of so many chunks a
+/// batch: those of each sequence and time step.
+pub(super) fn each_output(
+    network: &RecordedNetwork,
+    outputs: &[f32],
+    data: &Dataset,
+    order: &[u32],
+    (at, chunks): (usize, usize),
+    mut visit: impl FnMut((usize, usize), &[f32]),
+) {
+    let batch = network.batch;
+    let first_sequence = at / chunks * batch;
+    let first_step = at % chunks * network.steps;
+    // Rows are [T, B], or [B] where the head reads the last step.
+    let rows = outputs.chunks_exact(network.network.head.size);
+    for (row, outputs) in rows.enumerate() {
+        let (n, t) = (first_sequence + row % batch, first_step + row / batch);
+        if let Some(&n) = order.get(n).filter(|_| t < data.steps) {
+            visit((n as usize, t), outputs);
+        }
     }
 }
 

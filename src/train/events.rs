@@ -101,7 +101,7 @@ pub struct EpochMetrics {
     /// Further metrics on the test split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_metrics: Option<SplitMetrics>,
-    /// In training; 0 for an epoch before a resume.
+    /// Speed of training without evaluation; 0 for an epoch before a resume.
     pub sequences_per_second: f64,
     /// Training and evaluation together; 0 for an epoch before a resume.
     pub seconds: f64,

@@ -15,6 +15,7 @@ mod evaluation;
 mod events;
 pub(crate) mod feed;
 mod fine_tuning;
+mod list_collector;
 pub(crate) mod output_metrics;
 mod position;
 mod range_test;
@@ -34,7 +35,7 @@ pub use fine_tuning::FineTuning;
 pub use position::Position;
 pub use range_test::{RangeFinding, RangePoint, RangeTest};
 pub use scores::{Scores, SplitMetrics, loss_text};
-pub use trainer::Trainer;
+pub use trainer::{IntervalAdjustment, Trainer};
 
 use std::ops::ControlFlow;
 

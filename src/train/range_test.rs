@@ -85,6 +85,7 @@ impl RangeTest {
             steps: None,
             patience: None,
             keep_best: false,
+            conformal: false,
             schedule: Schedule::default(),
             ..recipe.clone()
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
     pub loss: f64,
-    /// Where there are classes.
+    /// Fraction of correct classes; none for targets that are values.
     pub accuracy: Option<f64>,
     /// Mean over the outputs at the last step of each sequence, where the head reads every step.
     pub last_step_loss: Option<f64>,
@@ -36,6 +36,12 @@ pub struct SplitMetrics {
     /// The mean F1 of the classes that occur or are predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
+    /// Errors for each label of lists of labels, by the likeliest class at each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_error_rate: Option<f64>,
+    /// The share of the lists of labels without an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_accuracy: Option<f64>,
     /// The root of the mean squared error in the units of the data, at the last step of each
     /// sequence where there is a target at every step; of one target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +52,7 @@ pub struct SplitMetrics {
     /// The coefficient of determination, of the same values; absent where all targets are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r2: Option<f64>,
-    /// Of a text: e to the power of the loss.
+    /// e to the power of the loss, for a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,
     /// Of a text: the loss in bits for each character, byte or word.

@@ -30,7 +30,7 @@ pub struct TrainDisplay {
     /// Of a text: the unit of its tokens, and tokens in a sequence.
     tokens: Option<(Unit, usize)>,
     bar: Option<ProgressBar>,
-    /// With `--tui`, in place of the bar.
+    /// The screen of `--tui`, in place of the bar.
     screen: Option<Screen>,
     last_line: Instant,
     /// When the process began, and its start-up; until the first step is done.

@@ -223,12 +223,26 @@ impl CalendarContinuation {
 
     /// Returns the time from row to row, if it is always the same.
     fn interval(&self) -> Option<RowInterval> {
-        let (&first, &second) = (self.times.first()?, self.times.get(1)?);
+        RowInterval::of(&self.times)
+    }
+}
+
+/// Returns the times of the `count` rows after these, if they are at regular times.
+pub(in super::super) fn later_times(times: &[f64], count: usize) -> Option<Vec<f64>> {
+    let (interval, first) = (RowInterval::of(times)?, times[0]);
+    let later = times.len()..times.len() + count;
+    Some(later.map(|n| interval.after(first, n)).collect())
+}
+
+impl RowInterval {
+    /// Returns the time from row to row, if it is always the same.
+    fn of(times: &[f64]) -> Option<RowInterval> {
+        let (&first, &second) = (times.first()?, times.get(1)?);
         let month = |time: f64| CivilTime::of(time).month_number();
         let count = month(second) - month(first);
         let months = [false, true].map(|at_ends| RowInterval::Months { count, at_ends });
         let fits = |interval: &RowInterval| {
-            let mut rows = self.times.iter().enumerate();
+            let mut rows = times.iter().enumerate();
             rows.all(|(n, &time)| interval.after(first, n) == time)
         };
         let is_later = second > first;

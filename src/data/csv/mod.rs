@@ -1,6 +1,7 @@
 //! Tables: CSV files with a header. A row is one time step of a series; a column of groups, if
 //! there is one, assigns rows to series.
 
+mod ahead;
 mod calendar;
 pub(crate) mod cells;
 pub(crate) mod decode;
@@ -31,12 +32,13 @@ use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
     PredictionInputs, SequenceTimes, TargetKind,
 };
-use super::{SplitBy, Splits};
+use super::{Horizon, SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
 use crate::network::Reads;
 pub(crate) use calendar::calendar_inputs;
+pub(super) use calendar::later_times;
 pub use calendar::{CalendarContinuation, CalendarCycle};
 pub(crate) use cells::CellFormat;
 pub(super) use forecast::no_groups;
@@ -83,9 +85,10 @@ pub struct Csv {
     /// Rows from the start of a window to the start of the next.
     #[serde(default = "default_stride")]
     pub stride: usize,
-    /// Rows from an input to its target; 0 for targets in the same row.
+    /// Rows from an input to its target: 0 for targets in the same row; a range for targets at
+    /// each of these steps ahead, which the network predicts at once.
     #[serde(default)]
-    pub horizon: usize,
+    pub horizon: Horizon,
     /// Whether each row of a window has a target, or only the last one.
     #[serde(default)]
     pub every_step: bool,
@@ -259,7 +262,7 @@ impl Csv {
             time: None,
             steps: None,
             stride: default_stride(),
-            horizon: 0,
+            horizon: Horizon::default(),
             every_step: false,
             test_path: None,
             test_fraction: default_test_fraction(),
@@ -332,7 +335,7 @@ impl Csv {
         }
         let inputs: HashSet<&String> = self.inputs.iter().collect();
         match self.targets.iter().find(|target| inputs.contains(target)) {
-            Some(target) if self.horizon == 0 => Err(Error::usage(format!(
+            Some(target) if self.horizon.first() == 0 => Err(Error::usage(format!(
                 "the column `{}` is in data.inputs and in data.targets, so data.horizon = 0 leaks \
                  the target; for a forecast, set data.horizon to at least 1",
                 excerpt(target)
@@ -409,6 +412,7 @@ impl DataSource for Csv {
         self.validate_delimiter()?;
         self.validate_numbers()?;
         self.validate_columns()?;
+        self.validate_horizon()?;
         fields::optional_count("data.steps", self.steps)?;
         fields::count("data.stride", self.stride)?;
         fields::optional_count("data.season", self.season)?;
@@ -421,7 +425,7 @@ impl DataSource for Csv {
 
     fn outputs(&self) -> usize {
         match self.task {
-            TableTask::Regression | TableTask::MultiLabel => self.targets.len(),
+            TableTask::Regression | TableTask::MultiLabel => self.target_width(),
             TableTask::Classification => 2,
         }
     }
@@ -468,6 +472,10 @@ impl DataSource for Csv {
 
     fn target_names(&self) -> &[String] {
         &self.targets
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        Some(self.horizon)
     }
 
     fn line_format(&self) -> LineFormat<'_> {

@@ -53,9 +53,12 @@ impl Csv {
         let part = TakenPart { share, split };
         match (self.steps, self.split_by) {
             (Some(_), SplitBy::Order) => Ok(divide_in_time(pieces, part)),
-            (Some(steps), SplitBy::Class) => {
-                Ok(divide_runs(series, pieces, part, steps + self.horizon))
-            }
+            (Some(steps), SplitBy::Class) => Ok(divide_runs(
+                series,
+                pieces,
+                part,
+                steps + self.horizon.last(),
+            )),
             _ => self.divide_series(series, pieces, part, seed),
         }
     }

@@ -166,6 +166,7 @@ impl Csv {
             }));
             series.extend(of_test);
         }
+        self.spread_targets(&mut series)?;
         self.subtract_last_values(&mut series);
         if known.is_none() {
             self.learn_differences(&series, &pieces, &mut preparation);
@@ -186,7 +187,7 @@ impl Csv {
         preparation: Preparation,
         mut notes: Vec<String>,
     ) -> Result<(Splits, Option<SequenceTimes>)> {
-        let targets = self.targets.len();
+        let targets = self.target_width();
         let of_split = |split: Split| -> Vec<TableSeries<f32>> {
             let own = pieces.iter().filter(|piece| piece.split == split);
             let prepared = |piece: &Piece| {
@@ -235,7 +236,7 @@ impl Csv {
             return vec![];
         };
         let group = excerpt(group);
-        let least = steps + self.horizon;
+        let least = steps + self.horizon.last();
         let mut names: Vec<&str> = train
             .iter()
             .chain(test)

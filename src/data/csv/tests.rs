@@ -39,7 +39,7 @@ fn rows(count: usize) -> String {
 #[test]
 fn targets_are_the_horizon_ahead() {
     let mut csv = table(&["b", "a"], &["a"]);
-    (csv.steps, csv.horizon, csv.stride) = (Some(3), 2, 2);
+    (csv.steps, csv.horizon, csv.stride) = (Some(3), 2.into(), 2);
     let data = csv.split(rows(8).as_bytes(), 0).expect("it is valid").train;
     assert_eq!((data.count, data.steps, data.features), (2, 3, 2));
     assert_eq!(floats(&data)[..6], [0.0, 0.0, 10.0, 1.0, 20.0, 2.0]);
@@ -54,7 +54,7 @@ fn targets_are_the_horizon_ahead() {
 #[test]
 fn a_forecast_is_split_in_time_and_normalized_by_the_training_split() {
     let mut csv = table(&["a"], &["a"]);
-    (csv.steps, csv.horizon) = (Some(2), 1);
+    (csv.steps, csv.horizon) = (Some(2), 1.into());
     (csv.test_fraction, csv.normalise, csv.every_step) = (0.4, true, true);
     let splits = csv.split(rows(10).as_bytes(), 0).expect("it is valid");
     let (train, test) = (splits.train, splits.test.expect("there is one"));
@@ -89,7 +89,7 @@ fn differences_are_from_the_last_known_value() {
     // The value of row 2 is missing; its input is the value before.
     let text = "a,b\n1000001,1\n1000003,1\n,2\n1000004,3\n1000010,5\n1000011,8\n";
     let mut csv = table(&["b", "a"], &["a", "b"]);
-    (csv.steps, csv.horizon, csv.every_step) = (Some(2), 1, true);
+    (csv.steps, csv.horizon, csv.every_step) = (Some(2), 1.into(), true);
     (csv.missing, csv.residual_on_last) = (Missing::Forward, true);
     let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
     assert_eq!(splits.preparation.residuals, [1, 0]);
@@ -123,7 +123,7 @@ fn differences_are_from_the_last_known_value() {
 #[test]
 fn the_validation_split_is_the_last_part_of_the_training_split() {
     let mut csv = table(&["a"], &["a"]);
-    (csv.steps, csv.horizon) = (Some(2), 1);
+    (csv.steps, csv.horizon) = (Some(2), 1.into());
     (csv.test_fraction, csv.validation_fraction) = (0.4, 0.25);
     let splits = csv.split(rows(20).as_bytes(), 0).expect("it is valid");
     let first_and_last = |data: &Dataset| (floats(data)[0], values(data)[data.count - 1]);
@@ -187,7 +187,7 @@ fn whole_series_are_divided_into_three_splits() {
 fn calendars_are_inputs() {
     let text = "date,v\n2024-03-31 06:00,1\n2024-02-01 18:00,2\n2024-04-01 00:00,3\n";
     let mut csv = table(&["v"], &["v"]);
-    (csv.time, csv.horizon, csv.steps) = (Some("date".into()), 1, Some(1));
+    (csv.time, csv.horizon, csv.steps) = (Some("date".into()), 1.into(), Some(1));
     csv.calendar = vec![
         CalendarCycle::Hour,
         CalendarCycle::Weekday,
@@ -294,7 +294,7 @@ fn a_large_level_is_normalized_in_f64() {
     };
     let split = |level: i64| {
         let mut csv = table(&["v"], &["v"]);
-        (csv.steps, csv.horizon) = (Some(4), 1);
+        (csv.steps, csv.horizon) = (Some(4), 1.into());
         (csv.normalise, csv.test_fraction) = (true, 0.2);
         csv.split(text(level).as_bytes(), 0).expect("it is valid")
     };
@@ -434,7 +434,7 @@ fn series_that_are_too_short_and_rows_without_a_group_are_named() {
         (0..count).for_each(|t| text += &format!("{name},{t}\n"));
     }
     let mut csv = table(&["v"], &["v"]);
-    (csv.steps, csv.horizon, csv.test_fraction) = (Some(4), 1, 0.2);
+    (csv.steps, csv.horizon, csv.test_fraction) = (Some(4), 1.into(), 0.2);
     csv.group = Some("g".into());
     let notes = csv.split(text.as_bytes(), 0).expect("it is valid").notes;
     assert_eq!(
@@ -451,7 +451,7 @@ fn series_that_are_too_short_and_rows_without_a_group_are_named() {
 fn rows_are_sorted_by_their_time() {
     let text = "g,t,v\nx,3,30\ny,1,1\nx,1,10\ny,2,2\nx,2,20\n";
     let mut csv = table(&["v"], &["v"]);
-    (csv.time, csv.group, csv.horizon) = (Some("t".into()), Some("g".into()), 1);
+    (csv.time, csv.group, csv.horizon) = (Some("t".into()), Some("g".into()), 1.into());
     csv.every_step = true;
     let splits = csv.split(text.as_bytes(), 0).expect("it is valid");
     assert_eq!(floats(&splits.train), [10.0, 20.0, 1.0, 0.0]);
@@ -482,7 +482,7 @@ fn numbers_have_the_format_of_the_recipe() {
     assert!(message.contains("data.decimal"), "{message}");
     // A blank line of a table of one column is a row.
     let mut csv = table(&["v"], &["v"]);
-    (csv.horizon, csv.every_step, csv.missing) = (1, true, Missing::Forward);
+    (csv.horizon, csv.every_step, csv.missing) = (1.into(), true, Missing::Forward);
     let splits = csv.split(b"v\n1\n\n3\n\n", 0).expect("it is valid");
     assert_eq!(floats(&splits.train), [1.0, 1.0]);
     assert_eq!(values(&splits.train), [MISSING, 3.0]);
@@ -538,7 +538,7 @@ fn errors_name_file_line_and_column() {
 fn invalid_fields_are_refused_before_a_file_is_read() {
     let good = Csv {
         steps: Some(3),
-        horizon: 1,
+        horizon: 1.into(),
         ..table(&["a"], &["a"])
     };
     let usage = DataUse {
@@ -557,7 +557,7 @@ fn invalid_fields_are_refused_before_a_file_is_read() {
     };
     refused(|csv| csv.inputs.clear(), "data.inputs is empty");
     refused(|csv| csv.targets.push("a".into()), "`a` twice");
-    refused(|csv| csv.horizon = 0, "leaks the target");
+    refused(|csv| csv.horizon = 0.into(), "leaks the target");
     refused(|csv| csv.stride = 0, "data.stride is 0");
     refused(|csv| csv.delimiter = '\n', "data.delimiter");
     refused(|csv| csv.split_by = SplitBy::Random, "windows overlap");
@@ -573,7 +573,7 @@ fn invalid_fields_are_refused_before_a_file_is_read() {
 #[test]
 fn a_number_beyond_f32_is_refused_with_its_line() {
     let mut csv = table(&["v"], &["v"]);
-    (csv.steps, csv.horizon, csv.normalise) = (Some(2), 1, true);
+    (csv.steps, csv.horizon, csv.normalise) = (Some(2), 1.into(), true);
     csv.test_fraction = 0.4;
     let message = csv.split(b"v\n1\n2\n1\n2\n1\n2\n1\n1e85\n2\n1\n", 0);
     let message = message.expect_err("it is too large").to_string();
@@ -597,7 +597,7 @@ fn a_linear_regression_leaves_what_it_does_not_predict() {
         writeln!(text, "{},{}", a[row], b(row)).expect("memory");
     }
     let mut csv = table(&["a", "b"], &["a"]);
-    (csv.steps, csv.horizon, csv.every_step) = (Some(4), 1, true);
+    (csv.steps, csv.horizon, csv.every_step) = (Some(4), 1.into(), true);
     (csv.residual_on_last, csv.residual_on_linear) = (true, true);
     (csv.differences, csv.context) = (vec![1, 2], 2);
     (csv.normalise, csv.test_fraction) = (true, 0.2);
@@ -630,7 +630,7 @@ fn a_linear_regression_leaves_what_it_does_not_predict() {
 #[test]
 fn a_window_knows_the_rows_of_its_regression() {
     let mut csv = table(&["a"], &["a"]);
-    (csv.steps, csv.horizon, csv.every_step) = (Some(4), 1, true);
+    (csv.steps, csv.horizon, csv.every_step) = (Some(4), 1.into(), true);
     csv.residual_on_linear = true;
     let refused = |csv: &Csv, expected: &str| {
         let problem = csv.validate_residuals().expect_err(expected).to_string();
@@ -643,4 +643,89 @@ fn a_window_knows_the_rows_of_its_regression() {
     assert!(csv.validate_residuals().is_ok());
     (csv.every_step, csv.differences) = (false, vec![4]);
     refused(&csv, "data.steps must be above 4; it is 4");
+}
+
+#[test]
+fn several_steps_ahead_are_one_target() {
+    let mut csv = table(&["b", "a"], &["a", "b"]);
+    (csv.steps, csv.horizon) = (Some(3), Horizon::range(1, 3));
+    let data = csv.split(rows(8).as_bytes(), 0).expect("it is valid").train;
+    assert_eq!((data.count, data.targets.outputs()), (3, 6));
+    assert_eq!(values(&data)[..6], [3.0, 30.0, 4.0, 40.0, 5.0, 50.0]);
+    assert_eq!(values(&data)[12..], [5.0, 50.0, 6.0, 60.0, 7.0, 70.0]);
+    csv.every_step = true;
+    let data = csv.split(rows(8).as_bytes(), 0).expect("it is valid").train;
+    // The targets of the first step of the first window.
+    assert_eq!(values(&data)[..6], [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
+    data.check().expect("it is valid");
+
+    // The value of row 4 is missing where it is a target, at each step ahead.
+    let missing = rows(8).replace("4,4,40", "4,,40");
+    csv.every_step = false;
+    csv.missing = Missing::Forward;
+    let data = csv.split(missing.as_bytes(), 0).expect("it is valid").train;
+    assert_eq!(values(&data)[..4], [3.0, 30.0, MISSING, 40.0]);
+    assert_eq!(values(&data)[6..8], [MISSING, 40.0]);
+}
+
+#[test]
+fn several_steps_ahead_are_differences_from_the_same_value() {
+    let mut csv = table(&["a"], &["a"]);
+    (csv.steps, csv.horizon) = (Some(2), Horizon::range(2, 3));
+    (csv.residual_on_last, csv.normalise) = (true, true);
+    let splits = csv.split(rows(12).as_bytes(), 0).expect("it is valid");
+    let preparation = &splits.preparation;
+    assert_eq!(preparation.residuals, [0, 0]);
+    // Each step ahead has a mean of its own: the differences are 2 and 3.
+    let means: Vec<f64> = preparation
+        .targets
+        .iter()
+        .map(|normal| normal.mean)
+        .collect();
+    assert_eq!(means, [2.0, 3.0]);
+    let data = &splits.train;
+    let restored = preparation.restore(&values(data)[..2], data.input_rows(0, 1..2));
+    assert!((restored[0] - 3.0).abs() < 1e-5 && (restored[1] - 4.0).abs() < 1e-5);
+
+    // A linear regression predicts each step ahead exactly.
+    csv.residual_on_linear = true;
+    csv.differences = vec![1];
+    let splits = csv.split(rows(12).as_bytes(), 0).expect("it is valid");
+    assert_eq!(splits.preparation.linear.len(), 2 * 2);
+    let (preparation, data) = (&splits.preparation, &splits.train);
+    let restored = preparation.restore(&[0.0, 0.0], data.input_rows(0, 1..2));
+    assert!((restored[0] - 3.0).abs() < 1e-5 && (restored[1] - 4.0).abs() < 1e-5);
+
+    // Without differences, all steps are normalised like the input.
+    (csv.residual_on_linear, csv.residual_on_last) = (false, false);
+    let splits = csv.split(rows(12).as_bytes(), 0).expect("it is valid");
+    let preparation = splits.preparation;
+    assert_eq!(preparation.targets, [preparation.inputs[0]; 2]);
+}
+
+#[test]
+fn several_steps_ahead_are_for_values_only() {
+    let refused = |change: &dyn Fn(&mut Csv), expected: &str| {
+        let mut csv = table(&["a"], &["b"]);
+        csv.horizon = Horizon::range(1, 4);
+        change(&mut csv);
+        let message = csv.validate_horizon().expect_err(expected).to_string();
+        assert!(message.contains(expected), "{message}");
+    };
+    refused(
+        &|csv| csv.task = TableTask::Classification,
+        "classes and labels are predicted at one",
+    );
+    refused(
+        &|csv| csv.task = TableTask::MultiLabel,
+        "classes and labels are predicted at one",
+    );
+    refused(
+        &|csv| csv.weights = Some("w".into()),
+        "data.weights has one weight",
+    );
+    refused(
+        &|csv| csv.horizon = Horizon::range(0, 4),
+        "FIRST at least 1",
+    );
 }

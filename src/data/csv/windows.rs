@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::super::preparation::Preparation;
-use super::super::source::{PredictionInputs, SequenceTimes, WindowRows};
+use super::super::source::{PredictionInputs, SequenceTimes, WindowRows, WindowTimes};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
+use super::calendar::later_times;
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::memory_limit;
@@ -22,7 +23,7 @@ struct TableWindow<'a> {
 pub(super) struct SplitWindows {
     pub data: Dataset,
     pub notes: Vec<String>,
-    /// Where the rows have times.
+    /// Times of the windows' rows, if the rows have times.
     pub times: Option<SequenceTimes>,
 }
 
@@ -41,7 +42,9 @@ impl Csv {
             Some(split) => split.name(),
         };
         let longest = longest(series);
-        let steps = self.steps.unwrap_or(longest.saturating_sub(self.horizon));
+        let steps = self
+            .steps
+            .unwrap_or(longest.saturating_sub(self.horizon.last()));
         let mut windows = self.windows_of_series(series);
         self.check_windows(windows.len(), steps, longest, split)?;
         let all = windows.len();
@@ -68,7 +71,7 @@ impl Csv {
             targets: match self.task {
                 TableTask::Regression | TableTask::MultiLabel => Targets::Values {
                     values: self.target_values(&windows, steps),
-                    width: self.targets.len(),
+                    width: self.target_width(),
                     per_step: self.every_step,
                 },
                 TableTask::Classification => Targets::Classes {
@@ -82,15 +85,20 @@ impl Csv {
         Ok(SplitWindows { data, notes, times })
     }
 
-    /// Returns the time of the last target of each window; `None` where rows have no times.
+    /// Returns the times of the last targets of each window; `None` where rows have no times.
     fn times_of(&self, windows: &[TableWindow]) -> Option<SequenceTimes> {
-        let time = |window: &TableWindow| {
-            let last = self.target_rows(window).end.checked_sub(1)?;
-            window.series.times.get(last).copied()
-        };
+        let last = |window: &TableWindow| self.target_rows(window).end.checked_sub(1);
+        let time = |window: &TableWindow| window.series.times.get(last(window)?).copied();
+        let steps = self.horizon.steps();
+        let ahead = windows.iter().map(|window| {
+            let end = last(window)? + 1;
+            window.series.times.get(end.checked_sub(steps)?..end)
+        });
+        let ahead: Option<Vec<&[f64]>> = ahead.collect();
         Some(SequenceTimes {
             are_dates: windows.iter().all(|window| window.series.has_dates),
             values: windows.iter().map(time).collect::<Option<_>>()?,
+            ahead: ahead?.concat(),
         })
     }
 
@@ -105,7 +113,7 @@ impl Csv {
         rows.start = (rows.start + self.context).min(rows.end);
         match self.task {
             TableTask::Regression | TableTask::MultiLabel => {
-                let width = self.targets.len();
+                let width = self.target_width();
                 let values = &series.values[rows.start * width..rows.end * width];
                 let present = values.iter().filter(|&&value| value != MISSING).count();
                 (present, values.len())
@@ -142,7 +150,7 @@ impl Csv {
 
     fn windows_of_series<'a>(&self, series: &'a [TableSeries<f32>]) -> Vec<TableWindow<'a>> {
         let of_series = |series: &'a TableSeries<f32>| {
-            let rows = series.rows().saturating_sub(self.horizon);
+            let rows = series.rows().saturating_sub(self.horizon.last());
             let (length, stride) = match self.steps {
                 Some(steps) => (steps, self.stride),
                 None => (rows.max(1), usize::MAX),
@@ -164,7 +172,7 @@ impl Csv {
         longest: usize,
         split: Option<Split>,
     ) -> Result<()> {
-        let (features, width) = (self.features(), self.targets.len());
+        let (features, width) = (self.features(), self.target_width());
         let (name, fraction) = match split {
             None => ("evaluated", "data.steps"),
             Some(Split::Train) => ("training", "data.test_fraction"),
@@ -178,7 +186,7 @@ impl Csv {
                  of {steps} rows with its target {} rows ahead needs {}; \
                  reduce data.steps, use a longer file, or change {fraction}",
                 self.horizon,
-                (steps as u128).max(1) + self.horizon as u128
+                (steps as u128).max(1) + self.horizon.last() as u128
             )));
         }
         let values = count as u128 * steps as u128 * features.max(width) as u128;
@@ -212,7 +220,7 @@ impl Csv {
 
     /// `[N, K]`, or `[N, T, K]` padded with zeros.
     fn target_values(&self, windows: &[TableWindow], steps: usize) -> Vec<f32> {
-        let width = self.targets.len();
+        let width = self.target_width();
         let mut values = vec![];
         for window in windows {
             let rows = self.target_rows(window);
@@ -249,10 +257,12 @@ impl Csv {
         Some(weights)
     }
 
+    /// Returns the row of each target of a window: of several steps ahead, that of the last.
     fn target_rows(&self, TableWindow { rows, .. }: &TableWindow) -> Range<usize> {
-        let last = rows.end + self.horizon;
+        let ahead = self.horizon.last();
+        let last = rows.end + ahead;
         if self.every_step {
-            rows.start + self.horizon..last
+            rows.start + ahead..last
         } else {
             last - 1..last
         }
@@ -326,8 +336,36 @@ impl Csv {
                 group: self.group.clone(),
                 starts: starts.collect(),
                 horizon: self.horizon,
+                times: self.window_times(series, &windows),
             }),
             notes,
+        })
+    }
+
+    /// Returns the times of the rows of these series, and of those that windows at their ends
+    /// predict; `None` where rows have no times.
+    fn window_times(
+        &self,
+        series: &[TableSeries<f32>],
+        windows: &[TableWindow],
+    ) -> Option<WindowTimes> {
+        let column = self.time.clone()?;
+        let index = |window: &TableWindow| {
+            let mut all = series.iter();
+            all.position(|each| std::ptr::eq(each, window.series))
+        };
+        let times = |series: &TableSeries<f32>| {
+            let mut times = series.times.clone();
+            let steps = self.steps.unwrap_or(times.len()).min(times.len());
+            let last = &times[times.len() - steps..];
+            times.extend(later_times(last, self.horizon.last()).unwrap_or_default());
+            times
+        };
+        Some(WindowTimes {
+            column,
+            are_dates: series.iter().all(|series| series.has_dates),
+            series: windows.iter().map(index).collect::<Option<_>>()?,
+            of_series: series.iter().map(times).collect(),
         })
     }
 

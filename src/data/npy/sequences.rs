@@ -233,7 +233,7 @@ fn target_normals(found: &FoundSequences, targets: &FoundTargets, train: &[usize
 
 /// Returns a sentence on features that f32 cannot tell apart, if they are not normalized.
 pub(super) fn rounding_note(found: &FoundSequences, array: &str) -> Option<String> {
-    // Where f32 has two or three digits left.
+    // At this ratio, f32 has two or three digits left.
     const LARGEST_RATIO: f64 = 1e5;
     let FoundInputs::Numbers(numbers @ Numbers::Doubles(_)) = &found.inputs else {
         return None;

@@ -471,7 +471,7 @@ fn one_hot_labels_are_recognised() {
     let hot = Array3::from_shape_fn((4, 3, 2), |(n, t, k)| u8::from(t > 0 && k == n % 2));
     let (labels, _, _) = classes_of(bytes(&hot), npy(true));
     assert_eq!(labels[..6], [IGNORE, 0, 0, IGNORE, 1, 1]);
-    // As many classes as steps may be either.
+    // An array of as many classes as steps could be one-hot classes or labels of steps.
     let square = bytes(&Array2::from_shape_fn((4, 3), |(n, k)| {
         u8::from(k == n % 3)
     }));
@@ -575,7 +575,7 @@ fn a_large_level_is_subtracted_in_f64() {
     // Integers beyond those of f32 too.
     let integers = load(bytes(&x.mapv(|value| value as i64)), bytes(&y));
     agree(floats(&integers.train), floats(&low.train));
-    // Without normalisation it is said.
+    // A note says so if features are not normalised.
     let plain = Npy {
         test_fraction: 0.0,
         ..npy(false)

@@ -13,7 +13,7 @@ use crate::network::Direction;
 struct StepConstants {
     recurrent: String,
     projection: Option<String>,
-    /// Of i, f, o.
+    /// The peephole weights of the gates i, f, o.
     peepholes: Option<[String; PEEPHOLES]>,
     cell_clip: Option<ClipLimits>,
     projection_clip: Option<ClipLimits>,

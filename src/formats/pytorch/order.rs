@@ -25,9 +25,9 @@ pub(super) enum OrderReason {
     Single,
     /// The caller gave it.
     Given,
-    /// By the numbers in names that are otherwise equal.
+    /// The numbers in names that are otherwise equal.
     Numbers,
-    /// By sizes: no other order fits.
+    /// The sizes: no other order fits.
     Sizes,
 }
 

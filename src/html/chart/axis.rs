@@ -22,7 +22,7 @@ pub(crate) struct Axis {
     high: f64,
     scale: Scale,
     ticks: Vec<f64>,
-    /// Of an axis of dates.
+    /// The distance between ticks, if the axis has dates.
     dates: Option<DateStep>,
     start: f64,
     end: f64,

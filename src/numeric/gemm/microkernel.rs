@@ -66,7 +66,7 @@ impl ReadA for PackedA {
     }
 }
 
-/// Where the sums of a tile are written.
+/// The part of the result that a tile's sums are written to.
 #[derive(Clone, Copy)]
 pub(super) struct TileOutput<'a> {
     /// Columns of C, at most NR.

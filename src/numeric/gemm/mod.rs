@@ -159,7 +159,7 @@ impl<'a, R: Matmul> PackedB<'a, R> {
 pub enum Addend<'a, R> {
     /// The contents of `c`.
     C,
-    /// In every row of `c` the same `[N]` values.
+    /// The same `[N]` values in every row of `c`.
     Bias(&'a [R]),
     Zero,
 }

@@ -56,7 +56,7 @@ pub fn comparison(runs: &[Run], baselines: &[BaselineScores]) -> String {
 type Column = (&'static str, fn(&Run) -> Option<String>);
 
 /// The columns of the table of results. Those that no run has are left out.
-const COLUMNS: [Column; 18] = [
+const COLUMNS: [Column; 19] = [
     ("epoch", |run| Some(run.kept()?.epoch.to_string())),
     ("train loss", |run| Some(score(run.kept()?.train_loss))),
     ("validation loss", |run| {
@@ -76,6 +76,9 @@ const COLUMNS: [Column; 18] = [
         test_metrics(run)?.balanced_accuracy.map(score)
     }),
     ("macro F1", |run| test_metrics(run)?.macro_f1.map(score)),
+    ("label error rate", |run| {
+        test_metrics(run)?.label_error_rate.map(score)
+    }),
     ("RMSE", |run| test_metrics(run)?.rmse.map(score)),
     ("MAE", |run| test_metrics(run)?.mae.map(score)),
     ("R²", |run| test_metrics(run)?.r2.map(score)),

@@ -2,6 +2,7 @@
 
 mod classes;
 mod comparison;
+mod lists;
 mod metrics;
 mod values;
 
@@ -40,6 +41,13 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
             .map(|row| row.each_ref().map(|cell| plain(cell)))
             .collect();
         body += &format!("<h2>Baselines</h2>\n{}", table(heads, &rows));
+    }
+    if let [heads, rows @ ..] = &details.ahead[..] {
+        body += &format!(
+            "<h2>Errors by the steps ahead</h2>\n<p>At the last step of each sequence, in the units \
+             of the data.</p>\n{}",
+            table(heads, rows)
+        );
     }
     if let Ok(recipe) = run.recipe.to_toml() {
         body += &format!(
@@ -99,6 +107,8 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
             ("test accuracy", scores.and_then(|scores| scores.accuracy)),
             ("test balanced accuracy", further.balanced_accuracy),
             ("test macro F1", further.macro_f1),
+            ("test label error rate", further.label_error_rate),
+            ("test sequence accuracy", further.sequence_accuracy),
             ("test RMSE", further.rmse),
             ("test MAE", further.mae),
             ("test R²", further.r2),
@@ -168,6 +178,7 @@ impl SplitPredictions {
         let predictions = match &self.predictions {
             Predictions::Classes(classes) => classes.html(&sequences),
             Predictions::Values(values) => values.html(&sequences),
+            Predictions::Lists(lists) => lists.html(),
         };
         metrics + &predictions
     }
@@ -176,7 +187,7 @@ impl SplitPredictions {
     fn class_name(&self, class: usize) -> String {
         match &self.predictions {
             Predictions::Classes(classes) => classes.names.get(class).cloned(),
-            Predictions::Values(_) => None,
+            Predictions::Values(_) | Predictions::Lists(_) => None,
         }
         .unwrap_or_else(|| class.to_string())
     }
@@ -241,6 +252,7 @@ mod tests {
             parameters: Some(7),
             predictions: Ok(None),
             baselines: vec![],
+            ahead: vec![],
             remarks: vec!["it does not beat <anything>".into()],
             continuation: None,
         }

@@ -1,6 +1,7 @@
 //! The predictions of a model for a split of its data, sequence by sequence.
 
 mod classes;
+mod lists;
 mod picture;
 mod values;
 
@@ -15,14 +16,15 @@ use crate::error::{Error, Result};
 use crate::infer::predict::Predictor;
 use crate::metrics::OutputMetrics;
 use crate::model::Model;
-use crate::network::Reads;
 use crate::train::output_metrics::OutputCollector;
 
 use classes::ClassCollector;
 pub use classes::{ClassPredictions, Misclassified};
+use lists::ListExamples;
+pub use lists::{ListPredictions, PredictedList};
 pub use picture::SequencePicture;
 use values::ValueCollector;
-pub use values::{ExampleSequence, ValuePredictions};
+pub use values::{ExampleSequence, PredictedBand, ValuePredictions};
 
 /// The largest number of time steps, and of sequences, that are predicted.
 const MOST_STEPS: usize = 1 << 20;
@@ -52,6 +54,7 @@ pub struct SplitPredictions {
 pub enum Predictions {
     Classes(ClassPredictions),
     Values(ValuePredictions),
+    Lists(ListPredictions),
 }
 
 /// Some sequences of a split, and the predictions for them.
@@ -113,9 +116,11 @@ impl SplitPredictions {
                 Predictions::Classes(collector.finish(data, preparation))
             }
             Targets::Values { width, .. } => {
-                let names = model.recipe.data.source().target_names();
+                let source = model.recipe.data.source();
+                let names = &source.output_names();
+                let several = source.horizon().filter(|horizon| horizon.is_several());
                 let mut collector =
-                    ValueCollector::new(width, &model.network.head, preparation, names);
+                    ValueCollector::new(width, &model.network.head, preparation, names, several);
                 each_batch(&mut |batch| collector.add(batch))?;
                 let values = collector.finish(in_time);
                 let times = if split == Split::Test && in_time {
@@ -124,6 +129,11 @@ impl SplitPredictions {
                     None
                 };
                 Predictions::Values(ValuePredictions { times, ..values })
+            }
+            Targets::Lists { .. } => {
+                let mut examples = ListExamples::default();
+                each_batch(&mut |batch| examples.add(batch))?;
+                Predictions::Lists(examples.finish(data, preparation))
             }
         };
         let metrics = metrics.and_then(OutputCollector::finish);
@@ -147,9 +157,16 @@ fn times_of(model: &Model, data: &Dataset, sequences: &[usize]) -> Option<Sequen
     let times = source.test_times(model.recipe.seed, Some(&model.preparation))?;
     let values: Vec<f64> = (times.values.len() == data.count)
         .then(|| sequences.iter().map(|&n| times.values[n]).collect())?;
-    values
-        .is_sorted()
-        .then_some(SequenceTimes { values, ..times })
+    let steps = times.ahead.len() / data.count.max(1);
+    let ahead = sequences
+        .iter()
+        .flat_map(|&n| &times.ahead[n * steps..(n + 1) * steps]);
+    let ahead = ahead.copied().collect();
+    values.is_sorted().then_some(SequenceTimes {
+        values,
+        ahead,
+        ..times
+    })
 }
 
 /// Adds the outputs `[N, T, K]` of some sequences.
@@ -166,7 +183,7 @@ fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
     let network = &model.network;
     let fits = data.input_size() == network.input_size
         && data.targets.outputs() == network.head.targets()
-        && data.targets.per_step() == (network.head.reads == Reads::Every);
+        && data.targets.per_step() == network.head.has_target_per_step();
     if fits {
         Ok(())
     } else {

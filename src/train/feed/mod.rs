@@ -50,7 +50,7 @@ pub(crate) struct Feed {
     /// Chunks of a batch's sequences; each is a step.
     chunks: usize,
     buffers: FeedBuffers,
-    /// For data that are streamed.
+    /// The part of the data that is on the device, if they are streamed.
     window: Option<Window>,
     /// For updates of several batches.
     accumulation: Option<Accumulation>,

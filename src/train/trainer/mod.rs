@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod intervals;
 mod range;
 mod saving;
 mod testing;
@@ -7,6 +8,8 @@ mod timing;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
+
+pub use intervals::IntervalAdjustment;
 
 use super::checks::check_data;
 use super::checksums::DataChecksums;
@@ -73,6 +76,8 @@ pub struct Trainer {
     best: Option<Vec<f32>>,
     /// The parameters in training, while their average is on the device in their place.
     trained: Option<Vec<f32>>,
+    /// How the intervals of the finished model are adjusted, where the recipe has `conformal`.
+    intervals: Option<IntervalAdjustment>,
 }
 
 /// What an evaluation of a split finds.
@@ -124,6 +129,12 @@ impl Trainer {
     /// Those of [`Trainer::new`].
     pub fn load(recipe: &Recipe, data: &Splits, device: &OpenDevice) -> Result<Trainer> {
         recipe.validate()?;
+        if recipe.conformal && data.validation.is_none() {
+            return Err(Error::usage(
+                "conformal is set, but there is no validation split to adjust intervals to; set \
+                 data.validation_fraction, as in 0.2, or leave out conformal",
+            ));
+        }
         let train = &data.train;
         let network = recipe.network(train.input_size(), train.targets.outputs())?;
         check_data(&network, train)?;
@@ -163,6 +174,7 @@ impl Trainer {
             position: Position::default(),
             best: None,
             trained: None,
+            intervals: None,
         })
     }
 
@@ -174,7 +186,11 @@ impl Trainer {
     /// Those of the device and of `observe`; [`Error::NotFinite`] where a loss or a gradient's norm
     /// is not finite.
     pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
-        self.run_until(usize::MAX, observe)
+        let ending = self.run_until(usize::MAX, observe)?;
+        if ending != Ending::Interrupted {
+            self.adjust_intervals()?;
+        }
+        Ok(ending)
     }
 
     /// [`Trainer::run`] up to update `last`. Stops after it as interrupted.
@@ -382,8 +398,14 @@ impl Trainer {
         };
         let (total, tally, errors) = (feed.count(), tally.clone(), errors.clone());
         self.clear_counts(tally.as_ref(), errors.as_ref())?;
+        let mut lists = self.list_collector();
+        // Lists are decoded from the outputs of each step.
+        let most = if lists.is_some() { 1 } else { usize::MAX };
         let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
-        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, usize::MAX)? {
+        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, most)? {
+            if let Some(lists) = &mut lists {
+                self.collect_lists(split, lists)?;
+            }
             let event = Event::Evaluating { sequences, total };
             if observe(self, event)?.is_break() && sequences < total {
                 return Ok(ControlFlow::Break(()));
@@ -396,7 +418,9 @@ impl Trainer {
             accuracy: self.accuracy(&totals),
             last_step_loss: totals.last_step_loss(&self.network.network, &feed),
         };
-        let metrics = self.split_metrics(&scores, tally.as_ref(), errors.as_ref())?;
+        let lists = lists.and_then(|lists| lists.finish());
+        let evaluated = (tally.as_ref(), errors.as_ref(), lists);
+        let metrics = self.split_metrics(&scores, evaluated)?;
         Ok(ControlFlow::Continue(Some(SplitScores { scores, metrics })))
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Dispatch<'a> {
     pub(super) code: &'a Code,
     pub(super) kernel: &'a str,
     pub(super) uniforms: &'a [u32],
-    /// By binding.
+    /// The argument of each binding.
     pub(super) arguments: &'a [Argument],
     pub(super) grid: [u32; 3],
     pub(super) subgroups: Subgroups,

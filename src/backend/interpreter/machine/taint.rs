@@ -56,7 +56,7 @@ impl BitAnd<Mask> for Taint {
 /// The taints of a dispatch: none until it loads an unwritten word, which makes it slower.
 #[derive(Debug, Default)]
 pub(super) struct Taints {
-    /// By temporary register.
+    /// The taint of each temporary register.
     of: Vec<Taint>,
     /// Loads of unwritten words: position and the first word.
     loads: Vec<(u32, Element)>,

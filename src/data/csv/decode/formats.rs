@@ -11,7 +11,7 @@ const MOST_BYTES: usize = 1 << 16;
 struct Magic {
     offset: usize,
     bytes: &'static [u8],
-    /// With its article.
+    /// The format's name with its article.
     name: &'static str,
     remedy: FormatRemedy,
 }
