@@ -291,9 +291,9 @@ fn class_weights_find_a_rare_class() {
     }
 }
 
-/// Twelve payments of each of 4000 cards, of which 2% end in a fraud: two small payments that test
-/// the card and then a large one, often at night. Fair cards have small and large payments too, in
-/// any order.
+/// Twelve payments of each of 4000 cards, of which one in 64 has a fraud: two small payments that
+/// test the card and then a large one, six of seven times at night. Fair cards have small and large
+/// payments too, in any order.
 fn card_payments() -> String {
     let mut state = 7u64;
     let mut uniform = move || {
@@ -304,7 +304,7 @@ fn card_payments() -> String {
     };
     let mut table = "card,amount,hour,kind\n".to_string();
     for card in 0..4000 {
-        let is_fraud = card % 50 == 0;
+        let is_fraud = card % 64 == 0;
         // About normal: the sum of twelve uniform values.
         let mut normal = |mean: f64, deviation: f64| {
             let sum: f64 = (0..12).map(|_| uniform()).sum();
@@ -324,11 +324,11 @@ fn card_payments() -> String {
             })
             .collect();
         if is_fraud {
-            let at = 4 + (card / 50) % 5;
+            let at = 4 + (card / 64) % 5;
             payments[at][0] = normal(0.7, 0.3);
             payments[at + 1][0] = normal(0.7, 0.3);
             payments[at + 2][0] = normal(5.8, 0.4);
-            if card % 150 != 0 {
+            if card % 448 != 0 {
                 payments[at + 2][1] = normal(3.0, 1.0);
             }
         }
@@ -383,10 +383,10 @@ fn class_weights_raise_macro_f1_where_a_class_is_rare() {
             .map(|more| macro_f1(&place, &[&["--seed", seed], more].concat()));
         println!("seed {seed}: validation and test without {plain:.3?}, balanced {balanced:.3?}");
         assert!(
-            balanced[0] > plain[0] + 0.1,
+            balanced[0] > plain[0] + 0.2,
             "validation: {plain:?} {balanced:?}"
         );
-        assert!(balanced[1] > plain[1] + 0.1, "test: {plain:?} {balanced:?}");
+        assert!(balanced[1] > plain[1] + 0.2, "test: {plain:?} {balanced:?}");
     }
 }
 

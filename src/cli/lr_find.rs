@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gatescan::low_level::messages::shown_path;
-use gatescan::train::{FineTuning, RangeFinding, RangeTest};
+use gatescan::train::{FineTuning, RangeFinding, RangeTest, rate_text};
 use gatescan::{Recipe, Result, report};
 use serde_json::json;
 
@@ -130,15 +130,15 @@ impl LrFind {
 fn summary(finding: &RangeFinding) -> String {
     let mut lines = vec![];
     if let Some(rate) = finding.diverges_at {
-        lines.push(format!("the loss diverges at {rate:.1e}"));
+        lines.push(format!("the loss diverges at {}", rate_text(rate)));
     }
     lines.push(match finding.suggestion {
-        Some(rate) => format!("suggested learning rate: {rate:.1e}"),
+        Some(rate) => format!("suggested learning rate: {}", rate_text(rate)),
         None => "no learning rate is suggested".into(),
     });
     lines.push(finding.reason.clone());
     if let Some(rate) = finding.suggestion {
-        lines.push(format!("train with it: --lr {rate:.1e}"));
+        lines.push(format!("train with it: --lr {}", rate_text(rate)));
     }
     lines.join("\n")
 }

@@ -33,7 +33,7 @@ pub use events::{
 };
 pub use fine_tuning::FineTuning;
 pub use position::Position;
-pub use range_test::{RangeFinding, RangePoint, RangeTest};
+pub use range_test::{RangeFinding, RangePoint, RangeTest, rate_text};
 pub use scores::{Scores, SplitMetrics, loss_text};
 pub use trainer::{IntervalAdjustment, Trainer};
 

@@ -145,39 +145,90 @@ impl RangeTest {
             return (None, "the first loss is not finite".into());
         };
         let reach = (self.steps / 20).max(1);
+        let before: Vec<f64> = points[..=end].iter().map(|point| point.loss).collect();
+        // Batches differ: up to the minimum the loss is taken as one that only falls.
+        let fit = falling_fit(&before);
         let slope = |n: usize| {
-            let (a, b) = (
-                points[n.saturating_sub(reach)],
-                points[(n + reach).min(end)],
-            );
-            (b.smoothed - a.smoothed) / (b.rate / a.rate).log10().max(f64::MIN_POSITIVE)
+            let (a, b) = (n.saturating_sub(reach), (n + reach).min(end));
+            let decades = (points[b].rate / points[a].rate).log10();
+            (fit[b] - fit[a]) / decades.max(f64::MIN_POSITIVE)
         };
         let steepest = (reach..end).min_by(|&a, &b| slope(a).total_cmp(&slope(b)));
-        let start = points[0].smoothed;
-        let has_fallen = start - lowest.smoothed > 0.02 * start.abs().max(f64::MIN_POSITIVE);
+        let start = fit[0];
+        // Several times what the mean of a window differs by chance.
+        let noise = spread(points) / (2.0 * reach as f64 + 1.0).sqrt();
+        let needed = (0.02 * start.abs()).max(4.0 * noise);
+        let has_fallen = start - fit[end] > needed.max(f64::MIN_POSITIVE);
         match steepest.filter(|&n| slope(n) < 0.0 && has_fallen) {
             Some(n) => (
-                Some(points[n].rate),
+                Some(two_digits(points[n].rate)),
                 format!(
-                    "the loss falls fastest near {:.1e}, by {:.3} for each tenfold rate; it is \
-                     lowest, {:.3}, at {:.1e}",
-                    points[n].rate,
+                    "the loss falls fastest near {}, by {:.3} for each tenfold rate; it is lowest, \
+                     {:.3}, at {}",
+                    rate_text(points[n].rate),
                     -slope(n),
                     lowest.smoothed,
-                    lowest.rate
+                    rate_text(lowest.rate)
                 ),
             ),
             None => (
                 None,
                 format!(
-                    "the loss does not fall by 2% at any rate from {:.1e} to {:.1e}; try other \
-                     rates or more updates",
-                    self.from,
-                    points.last().map_or(self.to, |last| last.rate)
+                    "the loss does not fall by 2% and by more than batches differ, at any rate \
+                     from {} to {}; try other rates or more updates",
+                    rate_text(self.from),
+                    rate_text(points.last().map_or(self.to, |last| last.rate))
                 ),
             ),
         }
     }
+}
+
+/// A rate rounded to two digits.
+fn two_digits(rate: f64) -> f64 {
+    format!("{rate:.1e}").parse().unwrap_or(rate)
+}
+
+/// A rate with two digits; a very small one with a power of ten.
+pub fn rate_text(rate: f64) -> String {
+    let rounded = two_digits(rate);
+    if rounded < 1e-4 {
+        format!("{rate:.1e}")
+    } else {
+        rounded.to_string()
+    }
+}
+
+/// The non-increasing values with the least squared differences from these (the algorithm of pooled
+/// adjacent violators, Ayer et al. 1955).
+fn falling_fit(values: &[f64]) -> Vec<f64> {
+    let mut blocks: Vec<(f64, usize)> = vec![];
+    for &value in values {
+        blocks.push((value, 1));
+        while let [.., (before, count), (last, more)] = blocks[..]
+            && before < last
+        {
+            let all = count + more;
+            let pooled = (before * count as f64 + last * more as f64) / all as f64;
+            blocks.truncate(blocks.len() - 2);
+            blocks.push((pooled, all));
+        }
+    }
+    let expanded = blocks.iter();
+    expanded
+        .flat_map(|&(value, count)| std::iter::repeat_n(value, count))
+        .collect()
+}
+
+/// The standard deviation of the losses around their smoothed values, of the first half of the
+/// updates.
+fn spread(points: &[RangePoint]) -> f64 {
+    let first = &points[..points.len().div_ceil(2)];
+    let squares: Vec<f64> = first
+        .iter()
+        .map(|point| (point.loss - point.smoothed).powi(2))
+        .collect();
+    mean(&squares).sqrt()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -229,6 +280,21 @@ mod tests {
                 finding.reason
             );
         }
+    }
+
+    #[test]
+    fn batches_that_differ_show_no_fall_before_the_loss_falls() {
+        let test = RangeTest::default();
+        for seed in 0..20u32 {
+            let noisy = losses(&test).into_iter().enumerate().map(|(n, loss)| {
+                let drawn = (n as u32 * 7919 + seed * 104_729).wrapping_mul(2_654_435_761) >> 16;
+                loss + 0.3 * (f64::from(drawn) / 65_536.0 - 0.5)
+            });
+            let finding = test.finding(&noisy.collect::<Vec<_>>(), false);
+            let rate = finding.suggestion.unwrap();
+            assert!((1e-4..1e-2).contains(&rate), "{seed}: {rate}");
+        }
+        assert_eq!(falling_fit(&[3.0, 1.0, 2.0, 0.5]), [3.0, 1.5, 1.5, 0.5]);
     }
 
     #[test]
