@@ -118,7 +118,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // The skip rule, repeated labels, the ends and the length of CTC.
     (
         "ctc_paths",
-        "class_of(b, other) != class",
+        "class_of(b, other) != k",
         "class_of(b, other) != IGNORE",
         "ctc",
     ),
