@@ -22,6 +22,8 @@ pub enum Stream {
     Split,
     /// Tokens sampled for the sequence at index n.
     Sample(u32),
+    /// Strings of images, in the split at index n.
+    Strings(u32),
 }
 
 impl Stream {
@@ -35,6 +37,7 @@ impl Stream {
             Stream::Dropout(n) => [4, n],
             Stream::Split => [6, 0],
             Stream::Sample(n) => [7, n],
+            Stream::Strings(n) => [11, n],
         }
     }
 }

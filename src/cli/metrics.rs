@@ -22,6 +22,13 @@ pub fn lines(metrics: &OutputMetrics, model: &Model, per_class: bool) -> String 
     let mut text = match metrics {
         OutputMetrics::Classes(metrics) => class_lines(metrics, model, per_class),
         OutputMetrics::Values(targets) => value_lines(targets),
+        OutputMetrics::Lists(metrics) => format!(
+            "\nlabel error rate {} ({} errors in {} labels), sequence accuracy {:.4}",
+            value(metrics.label_error_rate),
+            metrics.sums.errors,
+            metrics.sums.labels,
+            metrics.sequence_accuracy,
+        ),
         OutputMetrics::Text(TextMetrics { bits, perplexity }) => {
             format!(
                 "\nbits per {} {bits:.4}, perplexity {perplexity:.4}",
@@ -129,6 +136,12 @@ pub fn object(metrics: &OutputMetrics, model: &Model) -> Value {
             let targets: Vec<Value> = targets.iter().map(target_object).collect();
             json!({ "targets": targets })
         }
+        OutputMetrics::Lists(metrics) => json!({
+            "label_error_rate": metrics.label_error_rate,
+            "sequence_accuracy": metrics.sequence_accuracy,
+            "errors": metrics.sums.errors,
+            "labels": metrics.sums.labels,
+        }),
         OutputMetrics::Text(TextMetrics { bits, perplexity }) => {
             json!({ "bits": bits, "perplexity": perplexity, "unit": unit(model) })
         }

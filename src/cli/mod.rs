@@ -17,6 +17,7 @@ mod interpret;
 mod metrics;
 mod output;
 mod predict;
+mod predict_lists;
 mod profile;
 mod recipes;
 mod report;

@@ -19,8 +19,8 @@ pub mod stored;
 pub mod text;
 pub mod vocabulary;
 
-pub use class_counts::absent_classes;
 pub(crate) use class_counts::class_counts;
+pub use class_counts::{absent_classes, short_sequences};
 pub use dataset::{Dataset, Inputs, Targets};
 pub(crate) use dataset::{check_lengths, check_tokens};
 pub use source::DataSource;

@@ -182,6 +182,7 @@ impl DataUse {
         let (fits, allowed) = match kind {
             TargetKind::Classes => (loss.takes_classes(), "loss = \"cross-entropy\""),
             TargetKind::Labels => (loss.takes_labels(), "loss = \"binary-cross-entropy\""),
+            TargetKind::Lists => (loss.takes_lists(), "loss = \"ctc\""),
             TargetKind::Quantities => (
                 loss.takes_quantities(),
                 "loss = \"mean-squared-error\", \"mean-absolute-error\", \"gaussian-nll\", \
@@ -204,6 +205,8 @@ pub(super) enum TargetKind {
     Classes,
     /// Several labels that are each 0 or 1.
     Labels,
+    /// A list of labels for each sequence.
+    Lists,
     /// Values of any size.
     Quantities,
 }

@@ -12,12 +12,16 @@ mod average;
 mod carry_state;
 mod clip_factor;
 mod column_sum;
+mod ctc;
+mod ctc_gradient;
+mod ctc_paths;
 mod descent;
 mod dropout_mask;
 mod gather;
 mod gemm;
 mod label_smoothing;
 mod label_weight;
+mod log_sum_exp;
 mod lookup;
 mod lookup_gradient;
 mod mean_squared_error;
@@ -40,6 +44,7 @@ mod weigh_outputs;
 mod words;
 
 pub use arrange::{Columns, Order, Side};
+pub use ctc::BLANK;
 pub use descent::Descent;
 pub use gather::GatherKind;
 pub use gemm::{Matrix, Ragged, RowsEach};
@@ -109,11 +114,14 @@ calls! {
     carry_state::CarryState,
     clip_factor::ClipFactor,
     column_sum::ColumnSum,
+    ctc_gradient::CtcGradient,
+    ctc_paths::CtcPaths,
     dropout_mask::DropoutMask,
     gather::Gather,
     gemm::Gemm,
     label_smoothing::LabelSmoothing,
     label_weight::LabelWeight,
+    log_sum_exp::LogSumExp,
     lookup::Lookup,
     lookup_gradient::LookupGradient,
     mean_squared_error::MeanSquaredError,

@@ -3,12 +3,13 @@ use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
-/// Multiplies the losses and the gradients of outputs by the outputs' weights.
+/// Multiplies the losses and the gradients of outputs by the outputs' weights. Outputs beyond the
+/// first `rows` have these weights again: `[T, B, width]` gradients with weights `[B]`.
 #[derive(Debug, Clone)]
 pub struct WeighOutputs {
     /// `[rows]`.
     pub weights: Tensor,
-    /// `[rows, width]`: the gradient of the outputs.
+    /// `[rows, width]`, or a multiple of it: the gradient of the outputs.
     pub gradient: Tensor,
     /// `[2, rows]`: the loss of each row, which is changed; then what is not.
     pub scores: Tensor,
@@ -33,6 +34,7 @@ impl Kernel for WeighOutputs {
         vec![
             ("rows", Scalar::count(self.weights.len())),
             ("width", Scalar::count(self.width)),
+            ("outputs", Scalar::count(self.gradient.len() / self.width)),
         ]
     }
 
@@ -57,10 +59,11 @@ impl WeighOutputs {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let weights = memory.read(&self.weights);
         let (mut gradient, mut scores) = (memory.write(&self.gradient), memory.write(&self.scores));
-        let rows = gradient.chunks_exact_mut(self.width).zip(scores.iter_mut());
-        for ((gradient, loss), &weight) in rows.zip(weights.iter()) {
+        let rows = gradient.chunks_exact_mut(self.width);
+        for (gradient, &weight) in rows.zip(weights.iter().cycle()) {
             gradient.iter_mut().for_each(|each| *each *= weight);
-            *loss *= weight;
         }
+        let losses = scores.iter_mut().zip(weights.iter());
+        losses.for_each(|(loss, &weight)| *loss *= weight);
     }
 }

@@ -4,6 +4,7 @@
 //! method `undefined` of a result says which values these are, and why.
 
 mod classes;
+mod lists;
 mod probabilities;
 mod ranking;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod text;
 mod values;
 
 pub use classes::{ClassCounts, ClassMetrics, ClassSums};
+pub use lists::{BLANK, BestPath, ListMetrics, ListSums, edit_distance};
 pub use probabilities::{CALIBRATION_BINS, CalibrationBin, ProbabilitySums};
 pub use ranking::{RankingScores, average_precision, roc_auc};
 pub use text::{TextMetrics, bits, perplexity};
@@ -25,6 +27,7 @@ pub enum OutputMetrics {
     /// `[K]`: one for each target value.
     Values(Vec<TargetMetrics>),
     Text(TextMetrics),
+    Lists(ListMetrics),
 }
 
 /// The metrics of one target value, in the units of the data.

@@ -27,6 +27,12 @@ impl Head {
     pub(super) fn validate(&self, path: &str) -> Result<()> {
         at_least_one(&format!("{path}.size"), self.size)?;
         self.loss.validate(&format!("{path}.loss"))?;
+        if self.loss.takes_lists() && (self.reads != Reads::Every || self.size < 2) {
+            return Err(Error::usage(format!(
+                "{path}.loss is \"ctc\", which aligns labels with steps, so {path}.reads must be \
+                 \"every\", and {path}.size at least 2: the blank and one label"
+            )));
+        }
         let each = self.loss.outputs_per_target();
         if self.size.is_multiple_of(each) {
             return Ok(());
@@ -37,6 +43,11 @@ impl Head {
             self.size,
             self.loss.name()
         )))
+    }
+
+    /// Returns whether each step has a target, or else each sequence has one.
+    pub fn has_target_per_step(&self) -> bool {
+        self.reads == Reads::Every && !self.loss.takes_lists()
     }
 
     /// Returns K: classes, or values of a target.

@@ -1,6 +1,8 @@
 //! The loss that training minimises, and the outputs that it needs.
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Result;
 use crate::fields;
@@ -9,7 +11,7 @@ use crate::fields;
 /// and PyTorch. A loss of values needs [`Loss::outputs_per_target`] outputs for each of K targets:
 /// output j of target k is column `j * K + k` of the network's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 #[non_exhaustive]
 pub enum Loss {
     /// Softmax cross-entropy in nats, mean over the labelled outputs.
@@ -37,6 +39,57 @@ pub enum Loss {
     /// Binary cross-entropy in nats of a logit for each of K labels that are 0 or 1
     /// (`nn.BCEWithLogitsLoss` of PyTorch), mean over the labels.
     BinaryCrossEntropy,
+    /// Connectionist temporal classification (Graves et al. 2006; `nn.CTCLoss` of PyTorch): minus
+    /// ln of the probability of all alignments of a sequence's labels with its steps, divided by
+    /// the number of labels, mean over the sequences. Class 0 is the blank.
+    Ctc {
+        /// Whether a sequence of too few steps for its labels counts as loss 0, with gradient 0.
+        /// Otherwise such a sequence is refused; the kernels' loss is infinite.
+        #[serde(default = "yes")]
+        zero_infinity: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `"ctc"` stands for the loss with its defaults; all else is as derived.
+impl Serialize for Loss {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if *self == Loss::CTC {
+            return serializer.serialize_str(self.name());
+        }
+        Loss::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Loss {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Loss, D::Error> {
+        deserializer.deserialize_any(LossVisitor)
+    }
+}
+
+/// Reads a loss: its name, or a table of one loss with its fields.
+struct LossVisitor;
+
+impl<'de> Visitor<'de> for LossVisitor {
+    type Value = Loss;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("a loss: its name, or a table with its name and fields")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Loss, E> {
+        if name == Loss::CTC.name() {
+            return Ok(Loss::CTC);
+        }
+        Loss::deserialize(StrDeserializer::new(name))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Loss, A::Error> {
+        Loss::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 /// The levels of quantiles: strictly increasing, between 0 and 1.
@@ -127,6 +180,11 @@ impl From<Quantiles> for Vec<f32> {
 }
 
 impl Loss {
+    /// Connectionist temporal classification, where a sequence of too few steps has loss 0.
+    pub const CTC: Loss = Loss::Ctc {
+        zero_infinity: true,
+    };
+
     /// Returns the loss of these quantiles.
     ///
     /// # Errors
@@ -153,7 +211,12 @@ impl Loss {
 
     /// Returns whether the targets are values of any size, or else classes, or labels 0 and 1.
     pub fn takes_quantities(&self) -> bool {
-        !self.takes_classes() && !self.takes_labels()
+        !self.takes_classes() && !self.takes_labels() && !self.takes_lists()
+    }
+
+    /// Returns whether the target of a sequence is a list of labels.
+    pub fn takes_lists(&self) -> bool {
+        matches!(self, Loss::Ctc { .. })
     }
 
     /// Returns whether the targets are several labels that are each 0 or 1.
@@ -171,6 +234,7 @@ impl Loss {
             Loss::Quantile { .. } => "quantile",
             Loss::GaussianNll => "gaussian-nll",
             Loss::BinaryCrossEntropy => "binary-cross-entropy",
+            Loss::Ctc { .. } => "ctc",
         }
     }
 
@@ -188,7 +252,7 @@ impl Loss {
     pub fn of_point(&self, prediction: f64, target: f64) -> f64 {
         let error = prediction - target;
         match self {
-            Loss::CrossEntropy | Loss::MeanSquaredError => error.powi(2),
+            Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Ctc { .. } => error.powi(2),
             Loss::MeanAbsoluteError => error.abs(),
             Loss::Huber { delta } => {
                 let slope = error.clamp(-f64::from(*delta), f64::from(*delta));
@@ -225,6 +289,28 @@ impl Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ctc_is_a_name_or_a_table() {
+        let strict = Loss::Ctc {
+            zero_infinity: false,
+        };
+        for (loss, json) in [
+            (Loss::CTC, "\"ctc\""),
+            (strict, r#"{"ctc":{"zero_infinity":false}}"#),
+            (Loss::CrossEntropy, "\"cross-entropy\""),
+            (Loss::Huber { delta: 0.5 }, r#"{"huber":{"delta":0.5}}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&loss).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Loss>(json).unwrap(), loss);
+        }
+        let table = serde_json::from_str::<Loss>(r#"{"ctc":{}}"#);
+        assert_eq!(table.unwrap(), Loss::CTC);
+        let unknown = serde_json::from_str::<Loss>("\"ctx\"").unwrap_err();
+        assert!(unknown.to_string().contains("unknown variant `ctx`"));
+        let number = serde_json::from_str::<Loss>("3").unwrap_err();
+        assert!(number.to_string().contains("a loss: its name"), "{number}");
+    }
 
     #[test]
     fn levels_must_increase_between_0_and_1() {

@@ -89,6 +89,15 @@ pub trait Real: Number + Matmul + Default + PartialOrd + Send + Sync {
         Self::of(1.0)
     }
 
+    /// The logarithm of the sum of e^x over `terms`, which are finite.
+    #[inline]
+    fn log_sum(terms: [Self; 3]) -> Self {
+        let [first, second, third] = terms;
+        let largest = first.or_larger(second.or_larger(third));
+        let exponentials = terms.map(|term| Number::exp(term - largest));
+        largest + Real::ln(exponentials[0] + exponentials[1] + exponentials[2])
+    }
+
     /// 1 - e^x for x < 0, without cancellation.
     fn one_minus_exp(x: f64) -> Self {
         Self::of(-x.exp_m1())

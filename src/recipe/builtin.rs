@@ -22,12 +22,13 @@ macro_rules! builtins {
 }
 
 /// The built-in recipes.
-pub const BUILTINS: [Builtin; 7] = builtins![
+pub const BUILTINS: [Builtin; 8] = builtins![
     "mnist",
     "mnist-rnn",
     "mnist-gru",
     "mnist-lstm",
     "mnist-scan",
+    "mnist-ctc",
     "series",
     "text",
 ];
@@ -84,7 +85,8 @@ mod tests {
         assert!(message.contains("did you mean `mnist`?"), "{message}");
         assert!(
             message.contains(
-                "`mnist`, `mnist-rnn`, `mnist-gru`, `mnist-lstm`, `mnist-scan`, `series` or `text`"
+                "`mnist`, `mnist-rnn`, `mnist-gru`, `mnist-lstm`, `mnist-scan`, `mnist-ctc`, `series` \
+                 or `text`"
             ),
             "{message}"
         );

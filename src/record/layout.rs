@@ -158,20 +158,23 @@ impl<'a> Layout<'a> {
         gradients: Option<Tensor>,
     ) -> (HeadTensors, Tensor) {
         let (rows, k) = (self.head_rows(), self.network.head.size);
+        let loss = &self.network.head.loss;
+        let targets_of = if loss.takes_lists() { self.batch } else { rows };
+        let has_targets = !loss.takes_classes() && !loss.takes_lists();
         let role = self.network.head_role();
         let outputs = self.activation("outputs", [rows, k]);
         let doutputs = self.activation("doutputs", [rows, k]);
         let label_weight = self.activation("weight", [2]);
-        let scores = self.activation("scores", [2, rows]);
-        let has_targets = !self.network.head.loss.takes_classes();
+        let scores = self.activation("scores", [2, targets_of]);
         let width = self.network.head.targets();
         let targets = has_targets.then(|| self.activation("targets", [rows, width]));
         let inputs = self.inputs();
         let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
         let head = HeadTensors {
             outputs,
-            labels: self.index("labels", [rows]),
+            labels: self.index("labels", [targets_of]),
             targets,
+            lists: None,
             weights: None,
             label_weight,
             scores,

@@ -1,9 +1,10 @@
 //! The loss and its gradient, recorded.
 
-use super::RecordedNetwork;
+use super::{ListTensors, RecordedNetwork};
+use crate::error::{Error, Result};
 use crate::kernels::{
-    Call, LabelSmoothing, LabelWeight, MeanSquaredError, SoftmaxCrossEntropy, TargetWeight,
-    ValueLoss, ValueLossKind, WeighOutputs,
+    Call, CtcGradient, CtcPaths, LabelSmoothing, LabelWeight, LogSumExp, MeanSquaredError,
+    SoftmaxCrossEntropy, TargetWeight, ValueLoss, ValueLossKind, WeighOutputs,
 };
 use crate::network::Loss;
 use crate::program::Phase;
@@ -21,8 +22,9 @@ impl RecordedNetwork {
     /// labels and targets.
     pub fn loss(&mut self, phase: Phase) {
         let (labels, weight) = (self.head.labels, self.head.label_weight);
-        let loss = self.loss_call();
-        self.push(phase, vec![LabelWeight { labels, weight }.into(), loss]);
+        let mut calls = vec![LabelWeight { labels, weight }.into()];
+        calls.extend(self.loss_calls());
+        self.push(phase, calls);
     }
 
     /// [`RecordedNetwork::loss`] in [`Phase::Forward`] with what training adds, and with the
@@ -39,7 +41,7 @@ impl RecordedNetwork {
             }
             .into(),
         }];
-        calls.push(self.loss_call());
+        calls.extend(self.loss_calls());
         if options.label_smoothing > 0.0 && self.network.head.loss.takes_classes() {
             let smoothing = LabelSmoothing {
                 logits: head.outputs,
@@ -73,7 +75,86 @@ impl RecordedNetwork {
         weights
     }
 
-    /// The call that computes the loss of each output and its gradient.
+    /// Adds the buffers of lists of at most `longest` labels for each sequence, which the loss
+    /// `ctc` reads; call it before the loss is recorded. Does nothing for other losses.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] for 2^32 elements or more in one buffer.
+    pub fn add_lists(&mut self, longest: usize) -> Result<()> {
+        if !self.network.head.loss.takes_lists() {
+            return Ok(());
+        }
+        let (steps, batch, longest) = (self.steps, self.batch, longest.max(1));
+        let states = 2 * longest + 1;
+        let size = 2 * (steps as u128) * (batch as u128) * states as u128;
+        if size > u128::from(u32::MAX) {
+            return Err(Error::LimitExceeded {
+                what: format!("a batch of {batch} sequences of {steps} steps, {longest} labels"),
+                needed: format!("{size} elements in one buffer"),
+                device: "a kernel".into(),
+                limit: u32::MAX.to_string(),
+                remedy: "reduce the batch size".into(),
+            });
+        }
+        let kind = Kind::Activations;
+        let program = &mut self.program;
+        let labels = program.buffer("lists", kind, Element::Index, [longest, batch]);
+        let mut real = |name, shape| program.buffer(name, kind, Element::Real, shape);
+        self.head.lists = Some(ListTensors {
+            labels,
+            norms: real("norms", [2, steps * batch]),
+            paths: real("paths", [2 * batch, steps * states]),
+        });
+        Ok(())
+    }
+
+    /// The calls that compute the loss of each output and its gradient.
+    fn loss_calls(&self) -> Vec<Call> {
+        match self.network.head.loss {
+            Loss::Ctc { zero_infinity } => self.ctc_calls(zero_infinity),
+            _ => vec![self.loss_call()],
+        }
+    }
+
+    fn ctc_calls(&self, zero_infinity: bool) -> Vec<Call> {
+        let (head, classes) = (&self.head, self.network.head.size);
+        let lists = head.lists.expect("lists are added before the loss");
+        let (logits, labels, lengths) = (head.outputs, head.labels, self.lengths);
+        let (norms, paths) = (lists.norms, lists.paths);
+        let paths_call = CtcPaths {
+            logits,
+            norms,
+            lists: lists.labels,
+            labels,
+            lengths,
+            paths,
+            scores: head.scores,
+            steps: self.steps,
+            classes,
+            zero_infinity,
+        };
+        let gradient = CtcGradient {
+            logits,
+            norms,
+            lists: lists.labels,
+            labels,
+            lengths,
+            paths,
+            weight: head.label_weight,
+            dlogits: head.doutputs,
+            steps: self.steps,
+            classes,
+            zero_infinity,
+        };
+        let norms = LogSumExp {
+            values: logits,
+            norms,
+            width: classes,
+        };
+        vec![norms.into(), paths_call.into(), gradient.into()]
+    }
+
+    /// The call that computes the loss of each output and its gradient, of a loss with one call.
     fn loss_call(&self) -> Call {
         let (head, size) = (&self.head, self.network.head.size);
         let (labels, weight, scores) = (head.labels, head.label_weight, head.scores);
@@ -117,7 +198,7 @@ impl RecordedNetwork {
 /// The kind of a [`ValueLoss`]; `None` for losses with a kernel of their own.
 fn value_loss_kind(loss: &Loss) -> Option<ValueLossKind> {
     match *loss {
-        Loss::CrossEntropy | Loss::MeanSquaredError => None,
+        Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Ctc { .. } => None,
         Loss::MeanAbsoluteError => Some(ValueLossKind::Absolute),
         Loss::Huber { delta } => Some(ValueLossKind::Huber { delta }),
         Loss::Quantile { levels } => Some(ValueLossKind::Quantile(levels)),

@@ -66,7 +66,8 @@ pub struct RecordedNetwork {
 }
 
 /// The tensors of the head and the loss. The number of rows is B, or T*B where the head reads every
-/// step.
+/// step. Where the target of a sequence is a list, there are T*B outputs, and a label, a weight and
+/// scores for each of B sequences.
 #[derive(Debug, Clone)]
 pub struct HeadTensors {
     /// `[rows, K]`.
@@ -76,6 +77,8 @@ pub struct HeadTensors {
     pub labels: Tensor,
     /// `[rows, K]` values, for a loss of values.
     pub targets: Option<Tensor>,
+    /// What the loss of lists of labels reads, once [`RecordedNetwork::add_lists`] has added it.
+    pub lists: Option<ListTensors>,
     /// `[rows]`: the weight of each output in training, if they differ.
     pub weights: Option<Tensor>,
     /// `[2]`: one over the number of labels, or over the sum of their weights, and their number.
@@ -87,6 +90,17 @@ pub struct HeadTensors {
     parameters: HeadParameters,
     /// The gradients of the parameters, where the backward pass includes the head.
     gradients: Option<HeadParameters>,
+}
+
+/// The tensors of a loss of lists of labels.
+#[derive(Debug, Clone, Copy)]
+pub struct ListTensors {
+    /// `[L, B]`: the labels of each sequence, then [`IGNORE`](crate::kernels::IGNORE).
+    pub labels: Tensor,
+    /// `[2, T*B]`: see [`LogSumExp`](crate::kernels::LogSumExp).
+    norms: Tensor,
+    /// `[2, B, T, 2 L + 1]`: see [`CtcPaths`](crate::kernels::CtcPaths).
+    paths: Tensor,
 }
 
 /// A layer of the network: its directions, and the tensors between it and its neighbours.

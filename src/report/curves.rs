@@ -33,6 +33,10 @@ pub(super) fn html(runs: &[Run]) -> String {
             metrics.balanced_accuracy
         }),
         further(runs, "macro F1", |metrics| metrics.macro_f1),
+        further(runs, "label error rate", |metrics| metrics.label_error_rate),
+        further(runs, "sequence accuracy", |metrics| {
+            metrics.sequence_accuracy
+        }),
         further(runs, "RMSE in the units of the data", |metrics| {
             metrics.rmse
         }),

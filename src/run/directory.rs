@@ -278,7 +278,7 @@ impl RunDirectory {
 }
 
 /// The scalars of an epoch for TensorBoard.
-fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 15] {
+fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 19] {
     let further = |metrics: &Option<SplitMetrics>| metrics.unwrap_or_default();
     let (validation, test) = (
         further(&metrics.validation_metrics),
@@ -301,6 +301,10 @@ fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 15] {
         ("balanced_accuracy/test", test.balanced_accuracy),
         ("macro_f1/validation", validation.macro_f1),
         ("macro_f1/test", test.macro_f1),
+        ("label_error_rate/validation", validation.label_error_rate),
+        ("label_error_rate/test", test.label_error_rate),
+        ("sequence_accuracy/validation", validation.sequence_accuracy),
+        ("sequence_accuracy/test", test.sequence_accuracy),
         ("bits/test", metrics.test_bits),
         ("sequences_per_second", Some(metrics.sequences_per_second)),
     ]

@@ -2,13 +2,44 @@
 
 use crate::data::{Dataset, Inputs, MISSING, Targets};
 use crate::error::{Error, Result};
-use crate::network::{Loss, Network, Reads};
+use crate::network::{Loss, Network};
 
 /// Returns an error for data that are not valid or do not fit the network.
 pub(super) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
     data.check()?;
     check_inputs(network, data)?;
-    check_targets(network, data)
+    check_targets(network, data)?;
+    check_steps(network, data)
+}
+
+/// Returns an error for sequences that have too few steps for their labels, if the loss does not
+/// let them count as 0, or if all are such.
+fn check_steps(network: &Network, data: &Dataset) -> Result<()> {
+    let Loss::Ctc { zero_infinity } = network.head.loss else {
+        return Ok(());
+    };
+    let mut short = data.too_short_for_labels();
+    let Some(first) = short.next() else {
+        return Ok(());
+    };
+    let count = 1 + short.count();
+    if zero_infinity && count < data.count {
+        return Ok(());
+    }
+    let labels = data.targets.list(first).len();
+    let steps = data.lengths.as_ref();
+    let steps = steps.map_or(data.steps, |lengths| lengths[first] as usize);
+    Err(Error::data(format!(
+        "{count} of {} sequences have too few steps for their labels, the first of them sequence \
+         {first} with {steps} steps and {labels} labels: the loss \"ctc\" needs a step for each \
+         label and one between two equal labels; leave these sequences out, give them more steps{}",
+        data.count,
+        if zero_infinity {
+            ""
+        } else {
+            ", or let them count as 0 with zero_infinity = true"
+        }
+    )))
 }
 
 fn check_inputs(network: &Network, data: &Dataset) -> Result<()> {
@@ -42,15 +73,18 @@ fn check_inputs(network: &Network, data: &Dataset) -> Result<()> {
 
 /// Returns an error for a loss that does not take these targets.
 fn check_loss(loss: Loss, targets: &Targets) -> Result<()> {
-    let (has_classes, values) = match targets {
-        Targets::Classes { .. } => (true, &[][..]),
-        Targets::Values { values, .. } => (false, &values[..]),
+    let (fits, values) = match targets {
+        Targets::Classes { .. } => (loss.takes_classes(), &[][..]),
+        Targets::Values { values, .. } => {
+            (loss.takes_quantities() || loss.takes_labels(), &values[..])
+        }
+        Targets::Lists { .. } => (loss.takes_lists(), &[][..]),
     };
-    if has_classes != loss.takes_classes() {
-        let (has, needs) = if has_classes {
-            ("classes", "\"cross-entropy\"")
-        } else {
-            ("values", "one of values, such as \"mean-squared-error\"")
+    if !fits {
+        let (has, needs) = match targets {
+            Targets::Classes { .. } => ("classes", "\"cross-entropy\""),
+            Targets::Values { .. } => ("values", "one of values, such as \"mean-squared-error\""),
+            Targets::Lists { .. } => ("lists of labels", "\"ctc\""),
         };
         return Err(Error::data(format!(
             "the targets are {has}, so the head's loss must be {needs}; it is \"{}\"",
@@ -78,7 +112,7 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
     }
     check_loss(head.loss, &data.targets)?;
     let per_step = data.targets.per_step();
-    if per_step != (head.reads == Reads::Every) {
+    if per_step != head.has_target_per_step() {
         let (has, reads) = if per_step {
             ("every step", "\"every\"")
         } else {

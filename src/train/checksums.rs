@@ -76,7 +76,9 @@ impl DataChecksums {
 /// The CRC-32 of inputs, targets and lengths; and that of these and of the sizes.
 fn checksums(data: &Dataset) -> Result<[u32; 2]> {
     let targets: &[u8] = match &data.targets {
-        Targets::Classes { labels, .. } => bytemuck::cast_slice(labels),
+        Targets::Classes { labels, .. } | Targets::Lists { labels, .. } => {
+            bytemuck::cast_slice(labels)
+        }
         Targets::Values { values, .. } => bytemuck::cast_slice(values),
     };
     let lengths = data.lengths.as_deref().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
 use crate::data::labelled::{Extent, LabelledRequest};
-use crate::data::{Dataset, Split, Splits, Targets, absent_classes};
+use crate::data::{Dataset, Split, Splits, Targets, absent_classes, short_sequences};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::messages::shown_path;
@@ -121,8 +121,9 @@ impl EvaluationData {
             Split::Train | Split::Validation => splits.train.clone(),
         };
         let data = splits.take(split)?;
+        let name = format!("the {} split", split.name());
+        notes.extend(short_sequences(&data, &name));
         if split != Split::Train {
-            let name = format!("the {} split", split.name());
             notes.extend(absent_classes(&train, &data, &name, preparation));
         }
         Ok(EvaluationData {
@@ -152,6 +153,7 @@ impl EvaluationData {
             Some(split) => format!("the {} split of {}", split.name(), shown_path(path)),
             None => shown_path(path),
         };
+        notes.extend(short_sequences(&data, &name));
         let train = match own_splits(model) {
             Ok(splits) => {
                 notes.extend(absent_classes(&splits.train, &data, &name, preparation));
@@ -320,6 +322,7 @@ impl Evaluator {
             let (gradients, tuning) = (Gradients::None, device.tuning());
             let mut network =
                 RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
+            network.add_lists(data.targets.longest_list())?;
             let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
             record_evaluation(&mut network, Phase::Evaluate);
             let tally = record_tally(&mut network, Phase::Evaluate);
@@ -387,17 +390,10 @@ impl Evaluator {
         collector: &mut OutputCollector,
     ) -> Result<()> {
         let outputs = self.executor.read(&self.network.head.outputs)?;
-        let (batch, chunks) = (self.network.batch, self.feed.chunks());
-        let classes = self.network.network.head.size;
-        let first_sequence = at / chunks * batch;
-        let first_step = at % chunks * self.network.steps;
-        // Rows are [T, B], or [B] where the head reads the last step.
-        for (row, outputs) in outputs.chunks_exact(classes).enumerate() {
-            let (n, t) = (first_sequence + row % batch, first_step + row / batch);
-            if let Some(&n) = order.get(n).filter(|_| t < data.steps) {
-                collector.add(data, labels, (n as usize, t), outputs.iter().copied());
-            }
-        }
+        let at = (at, self.feed.chunks());
+        each_output(&self.network, &outputs, data, order, at, |n_t, outputs| {
+            collector.add(data, labels, n_t, outputs.iter().copied());
+        });
         Ok(())
     }
 
@@ -417,6 +413,29 @@ impl Evaluator {
         let counts = self.executor.read_index(&tally.confusion)?;
         // The shape does not fit where there are too many classes to count.
         Ok(Array2::from_shape_vec([tally.classes; 2], counts).ok())
+    }
+}
+
+/// Visits the outputs `[K]` of step `at` of a pass over `data` in this order, of so many chunks a
+/// batch: those of each sequence and time step.
+pub(super) fn each_output(
+    network: &RecordedNetwork,
+    outputs: &[f32],
+    data: &Dataset,
+    order: &[u32],
+    (at, chunks): (usize, usize),
+    mut visit: impl FnMut((usize, usize), &[f32]),
+) {
+    let batch = network.batch;
+    let first_sequence = at / chunks * batch;
+    let first_step = at % chunks * network.steps;
+    // Rows are [T, B], or [B] where the head reads the last step.
+    let rows = outputs.chunks_exact(network.network.head.size);
+    for (row, outputs) in rows.enumerate() {
+        let (n, t) = (first_sequence + row % batch, first_step + row / batch);
+        if let Some(&n) = order.get(n).filter(|_| t < data.steps) {
+            visit((n as usize, t), outputs);
+        }
     }
 }
 

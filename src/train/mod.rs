@@ -13,6 +13,7 @@ mod diagnose;
 mod evaluation;
 mod events;
 pub(crate) mod feed;
+mod list_collector;
 pub(crate) mod output_metrics;
 mod position;
 mod recording;

@@ -7,6 +7,7 @@ use crate::kernels::{IGNORE, Tally};
 use crate::metrics::{ClassSums, OutputMetrics, TargetMetrics, ValueMetrics, ValueSums};
 use crate::model::Model;
 use crate::network::Loss;
+use crate::train::list_collector::ListCollector;
 
 /// The sums of the outputs so far.
 pub(crate) struct OutputCollector<'a> {
@@ -18,6 +19,7 @@ enum OutputSums {
     Classes(Box<ClassSums>),
     /// `[K]`
     Values(PointOutputs, Vec<TargetSums>),
+    Lists(ListCollector),
 }
 
 /// Which of the outputs `[J * K]` are point forecasts of the targets.
@@ -92,6 +94,7 @@ impl<'a> OutputCollector<'a> {
                 let points = PointOutputs::of(&model.network.head.loss)?;
                 OutputSums::Values(points, target_sums(model, *width, data, train))
             }
+            Targets::Lists { .. } => OutputSums::Lists(ListCollector::default()),
         };
         Some(OutputCollector { preparation, sums })
     }
@@ -134,7 +137,8 @@ impl<'a> OutputCollector<'a> {
                     }
                 }
             }
-            (OutputSums::Values(..), Targets::Classes { .. }) => {}
+            (OutputSums::Lists(lists), _) => lists.add(data, (n, t), outputs),
+            (OutputSums::Values(..), _) => {}
         }
     }
 
@@ -142,6 +146,7 @@ impl<'a> OutputCollector<'a> {
     pub(crate) fn finish(self) -> Option<OutputMetrics> {
         match self.sums {
             OutputSums::Classes(sums) => (*sums).finish().map(OutputMetrics::Classes),
+            OutputSums::Lists(lists) => lists.finish().map(OutputMetrics::Lists),
             OutputSums::Values(_, sums) => {
                 let metrics = |sums: TargetSums| {
                     let finish = |values: &ValueSums| values.finish(sums.naive_error);
@@ -196,6 +201,7 @@ impl OutputMetrics {
                 targets.iter().flat_map(of_target).collect()
             }
             OutputMetrics::Text(_) => vec![],
+            OutputMetrics::Lists(metrics) => metrics.undefined(),
         }
     }
 }

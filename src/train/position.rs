@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::{EpochMetrics, LossReport};
 use super::feed::{Feed, StepRecord};
-use crate::network::{Network, Reads};
+use crate::network::Network;
 use crate::recipe::schedule::{Plateaus, Schedule};
 
 /// The position of a run between two updates, as a checkpoint stores it. Its size does not depend
@@ -109,7 +109,7 @@ impl Totals {
     /// Mean over the outputs at the last step of each sequence. `None` for a head that has no other
     /// outputs, and for sequences in chunks, where the last step is not recorded.
     pub(super) fn last_step_loss(&self, network: &Network, feed: &Feed) -> Option<f64> {
-        let reads_every = network.head.reads == Reads::Every && feed.chunks() == 1;
+        let reads_every = network.head.has_target_per_step() && feed.chunks() == 1;
         reads_every.then(|| self.last_loss / self.last_labelled.max(1.0))
     }
 }

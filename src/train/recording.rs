@@ -52,6 +52,11 @@ impl Recording {
         let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
         let batch = recipe.batch_size.min(train.count);
         let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
+        let longest = evaluated
+            .iter()
+            .flatten()
+            .map(|data| data.targets.longest_list());
+        network.add_lists(longest.fold(train.targets.longest_list(), usize::max))?;
         let weights = TargetWeights::of(recipe, data)?;
         if weights.is_some() {
             network.add_weights();

@@ -36,6 +36,12 @@ pub struct SplitMetrics {
     /// The mean F1 of the classes that occur or are predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
+    /// Errors for each label of lists of labels, by the likeliest class at each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_error_rate: Option<f64>,
+    /// The share of the lists of labels without an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_accuracy: Option<f64>,
     /// The root of the mean squared error in the units of the data, at the last step of each
     /// sequence where there is a target at every step; of one target.
     #[serde(default, skip_serializing_if = "Option::is_none")]

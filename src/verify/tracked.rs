@@ -251,6 +251,20 @@ impl Real for Tracked {
         Self::rounded(value, error, 9.0)
     }
 
+    /// No more than the largest error of a term, since the function's slopes are at most 1 in sum.
+    /// Differences from the largest term change their e^x by at most 0.4 roundings each, e^x has 3
+    /// and their sum 2, relative to a sum of at least 1; its logarithm has 13 of itself.
+    fn log_sum(terms: [Self; 3]) -> Self {
+        let terms = terms.map(Tracked::closed);
+        let largest = terms
+            .iter()
+            .fold(f64::NEG_INFINITY, |all, term| all.max(term.0));
+        let error = terms.iter().fold(0.0f64, |all, term| all.max(term.1));
+        let sum: f64 = terms.iter().map(|term| (term.0 - largest).exp()).sum();
+        let added = ROUNDING * (6.0 + 13.0 * sum.ln());
+        Self::rounded(largest + sum.ln(), error + added, 1.0)
+    }
+
     /// On a GPU x has 2 relative roundings, which change e^x by 2 |x| e^x roundings. The reduction
     /// by n ln 2 and e^r - 1 add at most 10 of these (see `correction` in shaders/adam.wgsl).
     fn one_minus_exp(x: f64) -> Self {

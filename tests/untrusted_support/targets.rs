@@ -275,6 +275,7 @@ pub fn recipe(input: &[u8]) -> bool {
     }
     let mut model = RecordedNetwork::new(&network, 2, 2, Gradients::OfLoss, Tuning::cpu())
         .expect("it is small");
+    model.add_lists(2).expect("they are small");
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
     model.backward();

@@ -3,7 +3,7 @@
 use super::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::kernels::IGNORE;
+use crate::kernels::{BLANK, IGNORE};
 use crate::messages::element_index;
 
 impl Dataset {
@@ -34,6 +34,11 @@ impl Dataset {
                 labels, classes, ..
             } => self.check_labels(labels, *classes, &shape),
             Targets::Values { values, width, .. } => check_target_values(values, *width, shape),
+            Targets::Lists {
+                labels,
+                longest,
+                classes,
+            } => check_lists(labels, *classes, [count, *longest]),
         }
     }
 
@@ -102,6 +107,26 @@ impl Dataset {
                 if per_step { ", or IGNORE" } else { "" }
             ))),
         }
+    }
+}
+
+/// Checks lists of labels `[N, L]`: 1 to K - 1, then [`IGNORE`].
+fn check_lists(labels: &[u32], classes: usize, shape: [usize; 2]) -> Result<()> {
+    check_len("labels", labels.len(), &shape)?;
+    let is_wrong = |at: usize| {
+        let label = labels[at];
+        let follows_end = at % shape[1] > 0 && labels[at - 1] == IGNORE;
+        label != IGNORE && (follows_end || label == BLANK || label as usize >= classes)
+    };
+    match (0..labels.len()).find(|&at| is_wrong(at)) {
+        None => Ok(()),
+        Some(at) => Err(Error::usage(format!(
+            "the label at {:?} is {}; with {classes} classes, of which class {BLANK} is the blank, \
+             the labels of a list must be 1 to {}, and only IGNORE may follow IGNORE",
+            element_index(at, &shape),
+            labels[at],
+            classes.saturating_sub(1)
+        ))),
     }
 }
 

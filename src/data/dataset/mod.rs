@@ -68,6 +68,15 @@ pub enum Targets {
         width: usize,
         per_step: bool,
     },
+    /// A list of labels for each sequence, `[N, L]`: each 1 to `classes` - 1, then [`IGNORE`] up to
+    /// L. Class 0 is the blank.
+    Lists {
+        labels: Vec<u32>,
+        /// L: labels of the longest list, at least 1.
+        longest: usize,
+        /// K: labels and the blank.
+        classes: usize,
+    },
 }
 
 impl Targets {
@@ -108,6 +117,45 @@ impl Targets {
         }
     }
 
+    /// Returns a list of labels for each sequence, each 1 to `classes` - 1; class 0 is the blank.
+    pub fn lists<'a>(
+        lists: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>,
+        classes: usize,
+    ) -> Targets {
+        let lists = lists.into_iter();
+        let longest = lists.clone().map(<[u32]>::len).max().unwrap_or(0).max(1);
+        let padded = |list: &'a [u32]| {
+            let padding = std::iter::repeat_n(IGNORE, longest - list.len());
+            list.iter().copied().chain(padding)
+        };
+        Targets::Lists {
+            labels: lists.flat_map(padded).collect(),
+            longest,
+            classes,
+        }
+    }
+
+    /// Returns the list of labels of sequence `n`; empty for other targets.
+    pub fn list(&self, n: usize) -> &[u32] {
+        let Targets::Lists {
+            labels, longest, ..
+        } = self
+        else {
+            return &[];
+        };
+        let own = &labels[n * longest..(n + 1) * longest];
+        let count = own.iter().position(|&label| label == IGNORE);
+        &own[..count.unwrap_or(*longest)]
+    }
+
+    /// Returns the labels of the longest list; 0 for other targets.
+    pub(crate) fn longest_list(&self) -> usize {
+        match self {
+            Targets::Lists { longest, .. } => *longest,
+            _ => 0,
+        }
+    }
+
     /// Returns class 0 for each of N sequences, where targets are not used.
     pub(super) fn placeholders(count: usize) -> Targets {
         Targets::Classes {
@@ -117,10 +165,10 @@ impl Targets {
         }
     }
 
-    /// K: classes, or values of a target.
+    /// K: classes with the blank if there is one, or values of a target.
     pub fn outputs(&self) -> usize {
         match self {
-            Targets::Classes { classes, .. } => *classes,
+            Targets::Classes { classes, .. } | Targets::Lists { classes, .. } => *classes,
             Targets::Values { width, .. } => *width,
         }
     }
@@ -129,6 +177,7 @@ impl Targets {
     pub fn per_step(&self) -> bool {
         match self {
             Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,
+            Targets::Lists { .. } => false,
         }
     }
 }
@@ -295,8 +344,24 @@ impl Dataset {
         &values[row(steps.start)..row(steps.end)]
     }
 
+    /// Returns the sequences that have too few steps for their list of labels, which needs a step
+    /// for each label and one between two equal ones; none for other targets.
+    pub fn too_short_for_labels(&self) -> impl Iterator<Item = usize> {
+        let steps = |n: usize| match &self.lengths {
+            Some(lengths) => lengths[n] as usize,
+            None => self.steps,
+        };
+        let needed = |n: usize| {
+            let list = self.targets.list(n);
+            let equal = list.windows(2).filter(|pair| pair[0] == pair[1]);
+            list.len() + equal.count()
+        };
+        (0..self.count).filter(move |&n| needed(n) > steps(n))
+    }
+
     /// Returns the labels to learn, `[N]`, or `[N, T]` for targets at every step: classes, or 0 for
-    /// values; [`IGNORE`] at padded steps and where all values are [`MISSING`].
+    /// values and lists; [`IGNORE`] at padded steps, where all values are [`MISSING`], and for a
+    /// list without steps.
     pub(crate) fn labels(&self) -> Vec<u32> {
         let (mut labels, per_step) = match &self.targets {
             Targets::Classes {
@@ -307,6 +372,12 @@ impl Dataset {
                 width,
                 per_step,
             } => (value_labels(values, *width), *per_step),
+            // No alignment has no step.
+            Targets::Lists { .. } => {
+                let length = |n: usize| self.lengths.as_ref().map_or(1, |lengths| lengths[n]);
+                let label = |n| if length(n) == 0 { IGNORE } else { 0 };
+                ((0..self.count).map(label).collect(), false)
+            }
         };
         if let Some(lengths) = self.lengths.as_ref().filter(|_| per_step) {
             for (labels, &length) in labels.chunks_mut(self.steps).zip(lengths) {
@@ -352,6 +423,15 @@ impl Targets {
                 values: select_rows(values, count * width, sequences),
                 width: *width,
                 per_step,
+            },
+            Targets::Lists {
+                labels,
+                longest,
+                classes,
+            } => Targets::Lists {
+                labels: select_rows(labels, *longest, sequences),
+                longest: *longest,
+                classes: *classes,
             },
         }
     }

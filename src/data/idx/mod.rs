@@ -1,8 +1,10 @@
 //! IDX files, gzipped or plain: the format of MNIST, Fashion-MNIST and KMNIST.
 //!
-//! An image is one sequence: T is its rows, I its columns, and each time step is one row.
+//! An image is one sequence: T is its rows, I its columns, and each time step is one row. Or
+//! several images side by side are one sequence, which is read column by column.
 
 mod file;
+mod strings;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +14,7 @@ use std::sync::Arc;
 
 use file::{IMAGES, LABELS, find_file, open, read};
 use serde::{Deserialize, Serialize};
+pub use strings::{BLANK_NAME, ImageStrings};
 
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::Preparation;
@@ -45,6 +48,9 @@ pub struct Idx {
     /// The same as a part of the training files.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub validation_fraction: f64,
+    /// Makes sequences of several images, whose targets are lists of labels for the loss `ctc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strings: Option<ImageStrings>,
 }
 
 fn default_scale() -> f32 {
@@ -60,6 +66,7 @@ impl Idx {
             scale: default_scale(),
             validation_size: 0,
             validation_fraction: 0.0,
+            strings: None,
         }
     }
 
@@ -99,7 +106,7 @@ impl Idx {
     /// Reads one split of a directory and scales its pixels.
     fn split_of(&self, directory: &Path, split: Split) -> Result<Dataset> {
         let directory = locate(directory)?;
-        let mut data = match split {
+        let data = match split {
             Split::Test => load_split(&directory, split, self.classes)?,
             Split::Train | Split::Validation => {
                 let all = load_split(&directory, Split::Train, self.classes)?;
@@ -109,6 +116,16 @@ impl Idx {
                     Split::Train | Split::Test => train,
                 }
             }
+        };
+        self.finished(data, split)
+    }
+
+    /// Returns the images of a split as a network reads them: strings if these are wanted, with
+    /// scaled pixels.
+    fn finished(&self, images: Dataset, split: Split) -> Result<Dataset> {
+        let mut data = match &self.strings {
+            Some(strings) => strings.of(&images, split)?,
+            None => images,
         };
         self.rescale(&mut data);
         Ok(data)
@@ -162,6 +179,11 @@ impl DataSource for Idx {
             self.classes,
             "2 to 256, because the labels of IDX files are bytes",
         )?;
+        if let Some(strings) = &self.strings {
+            strings.validate()?;
+            let data = "data.strings makes lists of labels";
+            return usage.require_head(data, TargetKind::Lists, Reads::Every);
+        }
         usage.require_head(
             "data of kind idx have one class for each sequence",
             TargetKind::Classes,
@@ -169,23 +191,29 @@ impl DataSource for Idx {
         )
     }
 
+    /// With the blank, if there are strings.
     fn outputs(&self) -> usize {
-        self.classes
+        self.classes + usize::from(self.strings.is_some())
     }
 
     fn load(&self, _seed: u64, _known: Option<&Preparation>) -> Result<Splits> {
         let directory = locate(&self.path)?;
         let splits = load(&directory, self.classes)?;
         let (train, validation) = self.divide(Arc::unwrap_or_clone(splits.train), &directory)?;
-        let scaled = |mut data: Dataset| {
-            self.rescale(&mut data);
-            Arc::new(data)
-        };
+        let finished = |images, split| self.finished(images, split).map(Arc::new);
+        let validation = validation.map(|images| finished(images, Split::Validation));
+        let test = splits.test.map(Arc::unwrap_or_clone);
+        let test = test.map(|images| finished(images, Split::Test));
+        let names = self.strings.as_ref();
+        let names = names.map(|_| ImageStrings::class_names(self.classes));
         Ok(Splits {
-            train: scaled(train),
-            validation: validation.map(scaled),
-            test: splits.test.map(|test| scaled(Arc::unwrap_or_clone(test))),
-            preparation: splits.preparation,
+            train: finished(train, Split::Train)?,
+            validation: validation.transpose()?,
+            test: test.transpose()?,
+            preparation: Preparation {
+                classes: names.unwrap_or_default(),
+                ..splits.preparation
+            },
             notes: splits.notes,
         })
     }
@@ -216,7 +244,8 @@ impl DataSource for Idx {
 
     fn made_up(&self, count: usize, seed: u64) -> Option<Splits> {
         let [steps, features] = MNIST_SIZES;
-        let count = count.min(MAX_VALUES as usize / (steps * features));
+        let longest = self.strings.as_ref().map_or(1, |strings| strings.longest);
+        let count = (count * longest).min(MAX_VALUES as usize / (steps * features));
         let mut random = Philox::new(seed, Stream::Images);
         let bytes = (0..count * steps * features).map(|_| random.next_u32() as u8);
         let data = Dataset {
@@ -225,7 +254,7 @@ impl DataSource for Idx {
             features,
             inputs: Inputs::Bytes {
                 values: bytes.collect(),
-                scale: self.scale / 255.0,
+                scale: 1.0 / 255.0,
             },
             targets: Targets::Classes {
                 labels: (0..count).map(|n| (n % self.classes) as u32).collect(),
@@ -235,17 +264,23 @@ impl DataSource for Idx {
             lengths: None,
             weights: None,
         };
+        let data = self.finished(data, Split::Train).ok()?;
         Some(data.into())
     }
 
-    /// Returns the sizes of the images, or those of MNIST if the files do not exist.
+    /// Returns the sizes of the images, or those of MNIST if the files do not exist; or those of
+    /// strings of them.
     fn sizes(&self, seed: u64) -> Result<SequenceSizes> {
         let loaded = self.load_split(Split::Test, seed, None);
-        let [steps, inputs] = loaded.map_or(MNIST_SIZES, |data| [data.steps, data.features]);
+        let [steps, inputs] = match (loaded, &self.strings) {
+            (Ok(data), _) => [data.steps, data.features],
+            (Err(_), None) => MNIST_SIZES,
+            (Err(_), Some(strings)) => strings.sizes(MNIST_SIZES)?,
+        };
         Ok(SequenceSizes {
             steps,
             inputs,
-            outputs: self.classes,
+            outputs: self.outputs(),
         })
     }
 }

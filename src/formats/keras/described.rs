@@ -285,6 +285,7 @@ fn loss_note(
 ) -> Option<String> {
     let trains = match loss {
         Loss::CrossEntropy => "the cross-entropy",
+        Loss::Ctc { .. } => "the loss ctc",
         _ => "the mean squared error",
     };
     let was = match compiled {

@@ -237,7 +237,7 @@ fn shortened(name: &str) -> String {
 }
 
 impl SequencePicture {
-    fn html(&self) -> String {
+    pub(super) fn html(&self) -> String {
         match self {
             SequencePicture::Image { columns, values } => image(*columns, values),
             SequencePicture::Lines(lines) => line_plot(lines),

@@ -31,7 +31,7 @@ pub fn comparison(runs: &[Run]) -> String {
 type Column = (&'static str, fn(&Run) -> Option<String>);
 
 /// The columns of the table of results. Those that no run has are left out.
-const COLUMNS: [Column; 16] = [
+const COLUMNS: [Column; 17] = [
     ("epoch", |run| Some(run.kept()?.epoch.to_string())),
     ("train loss", |run| Some(score(run.kept()?.train_loss))),
     ("validation loss", |run| {
@@ -51,6 +51,9 @@ const COLUMNS: [Column; 16] = [
         test_metrics(run)?.balanced_accuracy.map(score)
     }),
     ("macro F1", |run| test_metrics(run)?.macro_f1.map(score)),
+    ("label error rate", |run| {
+        test_metrics(run)?.label_error_rate.map(score)
+    }),
     ("RMSE", |run| test_metrics(run)?.rmse.map(score)),
     ("bits", |run| test_metrics(run)?.bits.map(score)),
     ("perplexity", |run| test_metrics(run)?.perplexity.map(score)),

@@ -4,7 +4,9 @@ use super::super::SplitPredictions;
 use super::table;
 use crate::html::chart::{Chart, ChartKind, ChartSeries, ChartSize, value_label};
 use crate::html::escape;
-use crate::metrics::{ClassCounts, ClassMetrics, OutputMetrics, TargetMetrics};
+use crate::metrics::{
+    ClassCounts, ClassMetrics, ListMetrics, ListSums, OutputMetrics, TargetMetrics,
+};
 
 /// The largest number of classes or target values in a table.
 const MOST_ROWS: usize = 40;
@@ -17,6 +19,7 @@ impl SplitPredictions {
         let tables = match &self.metrics {
             Some(OutputMetrics::Classes(metrics)) => self.class_tables(metrics),
             Some(OutputMetrics::Values(targets)) => value_table(targets),
+            Some(OutputMetrics::Lists(metrics)) => list_table(metrics),
             Some(OutputMetrics::Text(_)) | None => return String::new(),
         };
         let notes = self.undefined.iter();
@@ -114,6 +117,30 @@ fn value_table(targets: &[TargetMetrics]) -> String {
     let shown = targets.iter().take(MOST_ROWS);
     let rows: Vec<_> = shown.flat_map(|target| target.rows(text)).collect();
     table(&heads, &rows)
+}
+
+fn list_table(metrics: &ListMetrics) -> String {
+    let heads = [
+        "label error rate",
+        "errors",
+        "labels",
+        "sequence accuracy",
+        "sequences",
+    ];
+    let ListSums {
+        lists,
+        labels,
+        errors,
+        ..
+    } = metrics.sums;
+    let row = [
+        text(metrics.label_error_rate),
+        errors.to_string(),
+        labels.to_string(),
+        text(Some(metrics.sequence_accuracy)),
+        lists.to_string(),
+    ];
+    table(&heads.map(String::from), &[row])
 }
 
 fn text(value: Option<f64>) -> String {

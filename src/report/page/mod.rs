@@ -2,6 +2,7 @@
 
 mod classes;
 mod comparison;
+mod lists;
 mod metrics;
 mod values;
 
@@ -94,6 +95,8 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
             ("test accuracy", scores.and_then(|scores| scores.accuracy)),
             ("test balanced accuracy", further.balanced_accuracy),
             ("test macro F1", further.macro_f1),
+            ("test label error rate", further.label_error_rate),
+            ("test sequence accuracy", further.sequence_accuracy),
             ("test RMSE", further.rmse),
             ("test bits for each token", further.bits),
             ("test perplexity", further.perplexity),
@@ -155,6 +158,7 @@ impl SplitPredictions {
         let predictions = match &self.predictions {
             Predictions::Classes(classes) => classes.html(&sequences),
             Predictions::Values(values) => values.html(&sequences),
+            Predictions::Lists(lists) => lists.html(),
         };
         metrics + &predictions
     }
@@ -163,7 +167,7 @@ impl SplitPredictions {
     fn class_name(&self, class: usize) -> String {
         match &self.predictions {
             Predictions::Classes(classes) => classes.names.get(class).cloned(),
-            Predictions::Values(_) => None,
+            Predictions::Values(_) | Predictions::Lists(_) => None,
         }
         .unwrap_or_else(|| class.to_string())
     }

@@ -1,6 +1,7 @@
 //! The predictions of a model for a split of its data, sequence by sequence.
 
 mod classes;
+mod lists;
 mod picture;
 mod values;
 
@@ -15,11 +16,12 @@ use crate::error::{Error, Result};
 use crate::infer::predict::Predictor;
 use crate::metrics::OutputMetrics;
 use crate::model::Model;
-use crate::network::Reads;
 use crate::train::output_metrics::OutputCollector;
 
 use classes::ClassCollector;
 pub use classes::{ClassPredictions, Misclassified};
+use lists::ListExamples;
+pub use lists::{ListPredictions, PredictedList};
 pub use picture::SequencePicture;
 use values::ValueCollector;
 pub use values::{ExampleSequence, ValuePredictions};
@@ -52,6 +54,7 @@ pub struct SplitPredictions {
 pub enum Predictions {
     Classes(ClassPredictions),
     Values(ValuePredictions),
+    Lists(ListPredictions),
 }
 
 /// Some sequences of a split, and the predictions for them.
@@ -125,6 +128,11 @@ impl SplitPredictions {
                 };
                 Predictions::Values(ValuePredictions { times, ..values })
             }
+            Targets::Lists { .. } => {
+                let mut examples = ListExamples::default();
+                each_batch(&mut |batch| examples.add(batch))?;
+                Predictions::Lists(examples.finish(data, preparation))
+            }
         };
         let metrics = metrics.and_then(OutputCollector::finish);
         let undefined = metrics
@@ -166,7 +174,7 @@ fn check_shapes(model: &Model, data: &Dataset) -> Result<()> {
     let network = &model.network;
     let fits = data.input_size() == network.input_size
         && data.targets.outputs() == network.head.targets()
-        && data.targets.per_step() == (network.head.reads == Reads::Every);
+        && data.targets.per_step() == network.head.has_target_per_step();
     if fits {
         Ok(())
     } else {

@@ -53,6 +53,21 @@ impl SequencePicture {
 }
 
 impl SequencePicture {
+    /// The picture with time from left to right.
+    pub(super) fn with_time_across(self) -> SequencePicture {
+        let SequencePicture::Image { columns, values } = self else {
+            return self;
+        };
+        let rows = values.len() / columns;
+        let across = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
+        SequencePicture::Image {
+            columns: rows,
+            values: across
+                .map(|(row, column)| values[row * columns + column])
+                .collect(),
+        }
+    }
+
     /// The text up to and including a step of a sequence of tokens.
     pub(super) fn of_text(
         data: &Dataset,

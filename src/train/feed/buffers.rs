@@ -5,7 +5,6 @@ use crate::backend::executor::Executor;
 use crate::data::{Dataset, Inputs, Targets};
 use crate::error::{Error, Result};
 use crate::kernels::{Gather, GatherKind, IGNORE, control, history};
-use crate::network::Reads;
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::tensor::{Element, Kind, Tensor};
@@ -19,6 +18,8 @@ pub(super) struct FeedBuffers {
     inputs: Tensor,
     labels: Tensor,
     targets: Option<Tensor>,
+    /// `[held, L]`
+    lists: Option<Tensor>,
     lengths: Tensor,
     /// The weights of the targets, in training by such.
     weights: Option<Tensor>,
@@ -41,9 +42,11 @@ pub(super) fn bytes_each(data: &Dataset) -> u64 {
     let values = match data.targets {
         Targets::Classes { .. } => 0,
         Targets::Values { width, .. } => width as u64,
+        Targets::Lists { longest, .. } => longest as u64,
     };
     let inputs = (data.steps as u64).saturating_mul(data.features as u64);
-    // A label and values for each output, a length, and two elements of a window's order.
+    // A label and values or a list for each output, a length, and two elements of the order of a
+    // window.
     let targets = rows.saturating_mul(1 + values).saturating_add(3);
     inputs
         .saturating_mul(input_bytes(&data.inputs))
@@ -131,11 +134,13 @@ impl FeedBuffers {
         let inputs = buffer("data", Kind::Data, element, [words, 1]);
         let labels = buffer("labels", Kind::Data, index, [held, rows]);
         let targets = match &data.targets {
-            Targets::Classes { .. } => None,
+            Targets::Classes { .. } | Targets::Lists { .. } => None,
             Targets::Values { width, .. } => {
                 Some(buffer("targets", Kind::Data, real, [held, rows * width]))
             }
         };
+        let longest = data.targets.longest_list();
+        let lists = (longest > 0).then(|| buffer("lists", Kind::Data, index, [held, longest]));
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
         let weights = is_weighted.then(|| buffer("weights", Kind::Data, real, [held, rows]));
         // The order of a window goes around the ring twice, so that a batch may cross its end.
@@ -149,6 +154,7 @@ impl FeedBuffers {
             inputs,
             labels,
             targets,
+            lists,
             lengths,
             weights,
             target_weights: None,
@@ -201,6 +207,13 @@ impl FeedBuffers {
             let width = network.network.head.targets();
             gathers.push(gather(GatherKind::Reals, source, out, rows, width));
         }
+        if let (Some(source), Some(lists)) = (self.lists, network.head.lists) {
+            let longest = [
+                lists.labels.len() / network.batch,
+                data.targets.longest_list(),
+            ];
+            gathers.push(gather(ignored, source, lists.labels, longest, 1));
+        }
         if let (Some(source), Some(out)) = (self.weights, network.head.weights) {
             gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
         }
@@ -209,13 +222,13 @@ impl FeedBuffers {
         }
     }
 
-    /// Inputs, labels, targets and lengths.
+    /// Inputs, labels, targets or lists, and lengths.
     #[cfg(test)]
     pub(super) fn contents(&self) -> [Option<Tensor>; 4] {
         [
             Some(self.inputs),
             Some(self.labels),
-            self.targets,
+            self.targets.or(self.lists),
             Some(self.lengths),
         ]
     }
@@ -248,6 +261,9 @@ impl FeedBuffers {
             executor.write(&part(targets), values)?;
         }
         executor.write_index(&part(&self.labels), &data.labels())?;
+        if let (Targets::Lists { labels, .. }, Some(lists)) = (&data.targets, &self.lists) {
+            executor.write_index(&part(lists), labels)?;
+        }
         if let (Some(weights), Some(target_weights)) = (&self.weights, &self.target_weights) {
             executor.write(&part(weights), &target_weights.of_targets(data))?;
         }
@@ -259,7 +275,7 @@ impl FeedBuffers {
 
 /// Outputs of a sequence of `steps` steps.
 fn output_rows(network: &RecordedNetwork, steps: usize) -> usize {
-    if network.network.head.reads == Reads::Every {
+    if network.network.head.has_target_per_step() {
         steps
     } else {
         1

@@ -376,8 +376,14 @@ impl Trainer {
         };
         let (total, tally) = (feed.count(), tally.clone());
         self.clear_counts(tally.as_ref())?;
+        let mut lists = self.list_collector();
+        // Lists are decoded from the outputs of each step.
+        let most = if lists.is_some() { 1 } else { usize::MAX };
         let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
-        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, usize::MAX)? {
+        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, most)? {
+            if let Some(lists) = &mut lists {
+                self.collect_lists(split, lists)?;
+            }
             let event = Event::Evaluating { sequences, total };
             if observe(self, event)?.is_break() && sequences < total {
                 return Ok(ControlFlow::Break(()));
@@ -390,7 +396,8 @@ impl Trainer {
             accuracy: self.accuracy(&totals),
             last_step_loss: totals.last_step_loss(&self.network.network, &feed),
         };
-        let metrics = self.split_metrics(&scores, tally.as_ref())?;
+        let lists = lists.and_then(|lists| lists.finish());
+        let metrics = self.split_metrics(&scores, tally.as_ref(), lists)?;
         Ok(ControlFlow::Continue(Some(SplitScores { scores, metrics })))
     }
 

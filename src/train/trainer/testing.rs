@@ -8,9 +8,11 @@ use super::{SplitScores, Trainer};
 use crate::data::Split;
 use crate::error::Result;
 use crate::kernels::Tally;
-use crate::metrics::{ClassCounts, bits, perplexity};
+use crate::metrics::{ClassCounts, ListMetrics, bits, perplexity};
 use crate::network::Loss;
+use crate::train::evaluation::each_output;
 use crate::train::events::{Observer, TestMetrics, TestSplitName};
+use crate::train::list_collector::ListCollector;
 use crate::train::scores::{Scores, SplitMetrics};
 
 impl Trainer {
@@ -64,6 +66,31 @@ impl Trainer {
         self.splits.preparation.vocabulary.is_some()
     }
 
+    /// A collector of lists of labels, for a network that predicts such.
+    pub(super) fn list_collector(&self) -> Option<ListCollector> {
+        let takes_lists = self.network.network.head.loss.takes_lists();
+        takes_lists.then(ListCollector::default)
+    }
+
+    /// Adds the outputs of the last step of an evaluation.
+    pub(super) fn collect_lists(&mut self, split: Split, lists: &mut ListCollector) -> Result<()> {
+        let runner = self.runner(split)?;
+        let (feed, data) = (runner.feed.clone(), runner.data);
+        let order = feed.own_order(data);
+        let outputs = self.executor.read(&self.network.head.outputs)?;
+        let at = (feed.done() - 1, feed.chunks());
+        let data = match split {
+            Split::Validation => self.splits.validation.as_deref(),
+            Split::Train | Split::Test => self.splits.test.as_deref(),
+        };
+        if let Some(data) = data {
+            each_output(&self.network, &outputs, data, &order, at, |n_t, outputs| {
+                lists.add(data, n_t, outputs.iter().copied());
+            });
+        }
+        Ok(())
+    }
+
     /// Sets the counts of an evaluation to zero.
     pub(super) fn clear_counts(&mut self, tally: Option<&Tally>) -> Result<()> {
         for counts in tally
@@ -75,13 +102,18 @@ impl Trainer {
         Ok(())
     }
 
-    /// The metrics of a split with these scores and counts.
+    /// The metrics of a split with these scores, counts and lists.
     pub(super) fn split_metrics(
         &mut self,
         scores: &Scores,
         tally: Option<&Tally>,
+        lists: Option<ListMetrics>,
     ) -> Result<Option<SplitMetrics>> {
-        let mut metrics = SplitMetrics::default();
+        let mut metrics = SplitMetrics {
+            label_error_rate: lists.and_then(|lists| lists.label_error_rate),
+            sequence_accuracy: lists.map(|lists| lists.sequence_accuracy),
+            ..SplitMetrics::default()
+        };
         if let Some(Tally {
             confusion, classes, ..
         }) = tally

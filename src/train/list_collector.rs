@@ -1,0 +1,44 @@
+//! Lists of labels, decoded while the outputs of a network are read.
+
+use std::collections::HashMap;
+
+use crate::data::Dataset;
+use crate::metrics::{BestPath, ListMetrics, ListSums};
+
+/// The best paths of the sequences whose outputs are being read, and the sums of those that are
+/// complete.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListCollector {
+    paths: HashMap<usize, BestPath>,
+    sums: ListSums,
+}
+
+impl ListCollector {
+    /// Adds the outputs `[K]` of step `t` of sequence `n` of `data`; the steps of a sequence come
+    /// in order of time. Padded steps are skipped.
+    pub(crate) fn add(
+        &mut self,
+        data: &Dataset,
+        (n, t): (usize, usize),
+        outputs: impl Iterator<Item = f32>,
+    ) {
+        let length = data
+            .lengths
+            .as_ref()
+            .map_or(data.steps, |all| all[n] as usize);
+        if t >= length {
+            return;
+        }
+        let path = self.paths.entry(n).or_default();
+        path.push(outputs);
+        if t + 1 == length {
+            self.sums.add(path.labels(), data.targets.list(n));
+            self.paths.remove(&n);
+        }
+    }
+
+    /// The metrics of the sequences so far; `None` without any.
+    pub(crate) fn finish(&self) -> Option<ListMetrics> {
+        self.sums.finish()
+    }
+}
