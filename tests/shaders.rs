@@ -226,6 +226,10 @@ fn programs() -> Vec<Program> {
                     }
                 }
             }
+            for reads in Reads::ALL {
+                let network = network(cell, 7, Loss::CrossEntropy, reads);
+                programs.push(recorded(&network, Gradients::OfLoss, tuning));
+            }
             for loss in other_losses() {
                 let mut network = network(cell, 7, loss, Reads::Last);
                 network.head.size = 6;

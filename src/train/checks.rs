@@ -2,7 +2,7 @@
 
 use crate::data::{Dataset, Inputs, MISSING, Targets};
 use crate::error::{Error, Result};
-use crate::network::{Loss, Network, Reads};
+use crate::network::{Loss, Network};
 
 /// Returns an error for data that are not valid or do not fit the network.
 pub(super) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
@@ -78,11 +78,14 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
     }
     check_loss(head.loss, &data.targets)?;
     let per_step = data.targets.per_step();
-    if per_step != (head.reads == Reads::Every) {
+    if per_step != head.reads.is_per_step() {
         let (has, reads) = if per_step {
             ("every step", "\"every\"")
         } else {
-            ("each sequence", "\"last\"")
+            (
+                "each sequence",
+                "\"last\", \"mean\", \"max\" or \"attention\"",
+            )
         };
         return Err(Error::data(format!(
             "the data have a target for {has}, so the head's `reads` must be {reads}"

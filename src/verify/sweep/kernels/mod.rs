@@ -3,6 +3,7 @@
 mod data;
 mod loss;
 mod matmul;
+mod pooling;
 mod updates;
 
 use super::fill::BufferFiller;
@@ -17,7 +18,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 21] = [
+const KERNELS: [(&str, RecordCalls); 23] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -31,6 +32,8 @@ const KERNELS: [(&str, RecordCalls); 21] = [
     ("tally", loss::tally),
     ("pack", matmul::pack),
     ("arrange", data::arrange),
+    ("pool", pooling::pool),
+    ("attention", pooling::attention),
     ("carry-state", data::carry_state),
     ("gather", data::gather),
     ("lookup", data::lookup),
