@@ -19,17 +19,6 @@ var<workgroup> largest: atomic<u32>;
 // K minus the lowest class that has the largest output.
 var<workgroup> from_end: atomic<u32>;
 
-// Maps x to an integer in the same order, with NaN as the largest. Uses the bits, since a compiler
-// may assume that x is not NaN.
-fn key(x: f32) -> u32 {
-    let bits = bitcast<u32>(x);
-    let size = bits & 0x7fffffffu;
-    if size > 0x7f800000u {
-        return 0xffffffffu;
-    }
-    return select(0x80000000u + size, 0x80000000u - size, bits != size);
-}
-
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,

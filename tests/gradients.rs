@@ -9,7 +9,7 @@ use gatescan::low_level::kernels::{IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Bias, Init};
+use gatescan::network::{Bias, Init, Padding};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 /// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
@@ -353,6 +353,57 @@ fn every_loss_and_what_training_adds() {
                 };
                 check_with(&case, Some((training, weighted)));
             }
+        }
+    }
+}
+
+/// Heads that read the mean, the maximum or by attention, after layers with every option.
+#[test]
+fn reductions_over_time() {
+    // It emits as many features as it reads.
+    let residual = Layer {
+        residual: true,
+        projection_size: Some(3),
+        ..plain(Cell::Lstm, Bias::Single)
+    };
+    let repeated = |layer: Layer| Layer {
+        padding: Padding::Repeat,
+        ..layer
+    };
+    for reads in [Reads::Mean, Reads::Max, Reads::Attention] {
+        for layer in variants(Cell::Lstm, Bias::Single) {
+            for (route, ragged, repeats) in [
+                (Route::Scan, false, false),
+                (Route::Scan, true, true),
+                (Route::Step, true, false),
+            ] {
+                let layer = if repeats {
+                    repeated(layer.clone())
+                } else {
+                    layer.clone()
+                };
+                check(&Case {
+                    layers: vec![layer],
+                    reads,
+                    loss: Loss::CrossEntropy,
+                    route,
+                    ragged,
+                    tied: false,
+                });
+            }
+        }
+        for (layers, tied) in [
+            (vec![plain(Cell::Gru, Bias::Double); 2], true),
+            (vec![residual.clone()], false),
+        ] {
+            check(&Case {
+                layers,
+                reads,
+                loss: Loss::MeanSquaredError,
+                route: Route::Scan,
+                ragged: true,
+                tied,
+            });
         }
     }
 }

@@ -11,7 +11,9 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 22] = [
+const CASES: [&str; 24] = [
+    "pool-sizes-ordinary",
+    "attention-sizes-ordinary",
     "tally-sizes-ordinary",
     "column-sum-sizes-ordinary",
     "record-sizes-ordinary",

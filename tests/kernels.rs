@@ -1601,6 +1601,223 @@ fn tally() {
     }
 }
 
+// ---- reductions over time -----------------------------------------------------------------------
+
+/// Sizes `[T, B, width]` of reductions.
+const REDUCED: [[usize; 3]; 4] = [[1, 1, 1], [5, 4, 7], [9, 3, 65], [130, 2, 3]];
+
+/// Lengths of 0 to more than T.
+fn reduced_lengths(steps: usize, batch: usize) -> Vec<u32> {
+    let steps = steps as u32;
+    (0..batch)
+        .map(|b| [steps, 0, steps + 3, 1][b % 4])
+        .collect()
+}
+
+#[test]
+fn pool() {
+    let mut checker = Checker::new("pool");
+    for [steps, batch, width] in REDUCED {
+        let lengths = reduced_lengths(steps, batch);
+        let valid = |at: usize| 0..steps.min(lengths[at / width] as usize);
+        let row = batch * width;
+        for name in ["mean", "max", "weighted"] {
+            let mut bench = Bench::new(steps + width);
+            // Multiples of 0.5, which often tie.
+            let mut values = bench.uniform(steps * row, 1.5);
+            if name == "max" {
+                values
+                    .iter_mut()
+                    .for_each(|v| *v = (*v * 2.0).round() / 2.0);
+            }
+            let source = bench.reads(&values);
+            let weights = bench.random(steps * batch);
+            let lengths = bench.indices(&lengths);
+            let (picked, out) = (bench.indices(&vec![7; row]), bench.writes(&vec![NAN; row]));
+            let call = Pool {
+                kind: match name {
+                    "mean" => PoolKind::Mean,
+                    "max" => PoolKind::Max { picked },
+                    _ => PoolKind::Weighted { weights },
+                },
+                source,
+                lengths,
+                out,
+                steps,
+                batch,
+                width,
+            };
+            let case = format!("{name} {steps}x{batch}x{width}");
+            checker.call(&case, bench, call, |before| {
+                let (source, weights) = (before.of(&source), before.of(&weights));
+                let step = |at: usize, t: usize| exact(source[t * row + at]);
+                let reduced = |at: usize| match name {
+                    "mean" => {
+                        let count = valid(at).len().max(1);
+                        let steps = valid(at).map(|t| step(at, t));
+                        sum(steps, count).over(exact(count as f64))
+                    }
+                    "max" => exact(
+                        valid(at)
+                            .map(|t| source[t * row + at])
+                            .reduce(f64::max)
+                            .unwrap_or(0.0),
+                    ),
+                    _ => {
+                        let weight = |t: usize| exact(weights[t * batch + at / width]);
+                        sum(valid(at).map(|t| weight(t) * step(at, t)), steps + 1)
+                    }
+                };
+                let reduced: Vec<Num> = (0..row).map(reduced).collect();
+                if name != "max" {
+                    return vec![(out, reduced)];
+                }
+                let first = |at: usize| {
+                    let has = |t: &usize| source[t * row + at] == reduced[at].value;
+                    let first = valid(at).find(has);
+                    exact(first.map_or(f64::from(IGNORE), |t| t as f64))
+                };
+                let first = (0..row).map(first).collect();
+                vec![(out, reduced), (picked, first)]
+            });
+        }
+    }
+}
+
+#[test]
+fn pool_backward() {
+    let mut checker = Checker::new("pool_backward");
+    for [steps, batch, width] in REDUCED {
+        let lengths = reduced_lengths(steps, batch);
+        let row = batch * width;
+        for name in ["mean", "max", "weighted"] {
+            let mut bench = Bench::new(steps + width);
+            let dout = bench.random(row);
+            let (weights, dscores) = (bench.random(steps * batch), bench.random(steps * batch));
+            let query = bench.random(width);
+            let steps_of: Vec<u32> = (0..row).map(|at| (at % steps) as u32).collect();
+            let picked = bench.indices(&steps_of);
+            let length_tensor = bench.indices(&lengths);
+            let dsource = bench.writes(&vec![NAN; steps * row]);
+            let call = PoolBackward {
+                kind: match name {
+                    "mean" => PoolBackwardKind::Mean,
+                    "max" => PoolBackwardKind::Max { picked },
+                    _ => PoolBackwardKind::Weighted {
+                        weights,
+                        dscores,
+                        query,
+                    },
+                },
+                dout,
+                lengths: length_tensor,
+                dsource,
+                steps,
+                batch,
+                width,
+            };
+            let case = format!("{name} {steps}x{batch}x{width}");
+            checker.call(&case, bench, call, |before| {
+                let of = |tensor: &Tensor, at: usize| exact(before.of(tensor)[at]);
+                let gradient = |at: usize| {
+                    let (t, b, i) = (at / row, at / width % batch, at % width);
+                    let length = steps.min(lengths[b] as usize);
+                    let d = of(&dout, b * width + i);
+                    match name {
+                        _ if t >= length => ZERO,
+                        "mean" => d.over(exact(length as f64)),
+                        "max" if steps_of[b * width + i] as usize == t => d,
+                        "max" => ZERO,
+                        _ => {
+                            let by_weight = of(&weights, t * batch + b) * d;
+                            by_weight + of(&dscores, t * batch + b) * of(&query, i)
+                        }
+                    }
+                };
+                vec![(dsource, (0..steps * row).map(gradient).collect())]
+            });
+        }
+    }
+}
+
+#[test]
+fn attention() {
+    let mut checker = Checker::new("attention");
+    for [steps, batch, _] in REDUCED {
+        for limit in [2.0, 60.0] {
+            let lengths = reduced_lengths(steps, batch);
+            let mut bench = Bench::new(steps);
+            let values = bench.uniform(steps * batch, limit);
+            let scores = bench.reads(&values);
+            let length_tensor = bench.indices(&lengths);
+            let weights = bench.writes(&vec![NAN; steps * batch]);
+            let call = Attention {
+                scores,
+                lengths: length_tensor,
+                weights,
+                steps,
+                batch,
+            };
+            let case = format!("{steps}x{batch} in ±{limit}");
+            checker.call(&case, bench, call, |before| {
+                let scores = before.of(&scores);
+                let weight = |at: usize| {
+                    let (t, b) = (at / batch, at % batch);
+                    let length = steps.min(lengths[b] as usize);
+                    if t >= length {
+                        return ZERO;
+                    }
+                    let own: Vec<f64> = (0..length).map(|t| scores[t * batch + b]).collect();
+                    let largest = own.iter().copied().fold(f64::MIN, f64::max);
+                    let power = |score: f64| (exact(score) - exact(largest)).exp();
+                    let total = sum(own.iter().map(|&score| power(score)), length);
+                    power(own[t]).over(total)
+                };
+                vec![(weights, (0..steps * batch).map(weight).collect())]
+            });
+        }
+    }
+}
+
+#[test]
+fn attention_backward() {
+    let mut checker = Checker::new("attention_backward");
+    for [steps, batch, width] in REDUCED {
+        let lengths = reduced_lengths(steps, batch);
+        let mut bench = Bench::new(steps + width);
+        let source = bench.random(steps * batch * width);
+        let weights = bench.random(steps * batch);
+        let (pooled, dout) = (bench.random(batch * width), bench.random(batch * width));
+        let length_tensor = bench.indices(&lengths);
+        let dscores = bench.writes(&vec![NAN; steps * batch]);
+        let call = AttentionBackward {
+            source,
+            weights,
+            pooled,
+            dout,
+            lengths: length_tensor,
+            dscores,
+            steps,
+            batch,
+            width,
+        };
+        let case = format!("{steps}x{batch}x{width}");
+        checker.call(&case, bench, call, |before| {
+            let of = |tensor: &Tensor, at: usize| exact(before.of(tensor)[at]);
+            let gradient = |row: usize| {
+                let b = row % batch;
+                if row / batch >= lengths[b] as usize {
+                    return ZERO;
+                }
+                let distance = |i: usize| of(&source, row * width + i) - of(&pooled, b * width + i);
+                let terms = (0..width).map(|i| of(&dout, b * width + i) * distance(i));
+                of(&weights, row) * sum(terms, width + 1)
+            };
+            vec![(dscores, (0..steps * batch).map(gradient).collect())]
+        });
+    }
+}
+
 // ---- step record and gradient clipping ----------------------------------------------------------
 
 #[test]

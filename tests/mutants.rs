@@ -165,6 +165,63 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "(own - largest)",
         "softmax",
     ),
+    ("pool", "f32(max(length, 1u))", "f32(u.steps)", "pool"),
+    (
+        "pool",
+        "key(value) > key(largest)",
+        "key(value) >= key(largest)",
+        "pool-sizes-zeros",
+    ),
+    ("pool", "step = t;", "step = t + 1u;", "pool"),
+    (
+        "pool",
+        "weights[u.weights + t * u.batch + b] *",
+        "weights[u.weights + b] *",
+        "pool",
+    ),
+    (
+        "pool_backward",
+        "d / f32(length)",
+        "d / f32(u.steps)",
+        "pool",
+    ),
+    (
+        "pool_backward",
+        "u.width + i] == t",
+        "u.width + i] >= t",
+        "pool",
+    ),
+    (
+        "pool_backward",
+        "+ dscores[u.dscores + row] * query",
+        "- dscores[u.dscores + row] * query",
+        "pool",
+    ),
+    ("pool_backward", "t < length", "t <= length", "pool"),
+    (
+        "attention",
+        "weight = exp_of(Rows(score(t, b) - largest)).x / sum",
+        "weight = exp_of(Rows(score(t, b) - largest)).x",
+        "attention",
+    ),
+    (
+        "attention",
+        "t < length; t += LANES) {\n        sum",
+        "t < u.steps; t += LANES) {\n        sum",
+        "attention",
+    ),
+    (
+        "attention_backward",
+        "- pooled[u.pooled + at]",
+        "",
+        "attention",
+    ),
+    (
+        "attention_backward",
+        "weights[u.weights + row] * sum",
+        "sum",
+        "attention",
+    ),
     // Swapped or wrong gates.
     (
         "scan_forward",

@@ -226,6 +226,10 @@ fn programs() -> Vec<Program> {
                     }
                 }
             }
+            for reads in Reads::ALL {
+                let network = network(cell, 7, Loss::CrossEntropy, reads);
+                programs.push(recorded(&network, Gradients::OfLoss, tuning));
+            }
             for loss in other_losses() {
                 let reads = if loss.takes_lists() {
                     Reads::Every

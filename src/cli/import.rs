@@ -61,9 +61,14 @@ pub struct Import {
 }
 
 fn reads_parser() -> impl TypedValueParser<Value = Reads> {
-    PossibleValuesParser::new(["last", "every"]).map(|name| match &name[..] {
-        "every" => Reads::Every,
-        _ => Reads::Last,
+    // Files of other frameworks do not name the query of attention.
+    let all = Reads::ALL
+        .into_iter()
+        .filter(|reads| *reads != Reads::Attention);
+    let named = PossibleValuesParser::new(all.map(Reads::name));
+    named.map(|name| {
+        let mut all = Reads::ALL.into_iter();
+        all.find(|reads| reads.name() == name).unwrap_or_default()
     })
 }
 

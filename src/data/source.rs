@@ -156,22 +156,27 @@ pub struct DataUse {
 }
 
 impl DataUse {
-    /// Refuses a head with another loss, or one that reads other states; `data` is a clause that
-    /// says why these are needed.
+    /// Refuses a head with another loss, or with outputs for each step where `reads` has one for a
+    /// sequence, or the reverse; `data` is a clause that says why these are needed.
     pub(super) fn require_head(&self, data: &str, kind: TargetKind, reads: Reads) -> Result<()> {
         self.require_targets(data, kind)?;
         self.require_reads(data, reads)
     }
 
-    /// Refuses a head that reads other states; `data` is a clause that says why these are needed.
+    /// Refuses a head with outputs for each step where `reads` has one for a sequence, or the
+    /// reverse; `data` is a clause that says why these are needed.
     fn require_reads(&self, data: &str, reads: Reads) -> Result<()> {
-        if self.reads == reads {
+        if self.reads.is_per_step() == reads.is_per_step() {
             return Ok(());
         }
+        let allowed = if reads.is_per_step() {
+            "reads = \"every\""
+        } else {
+            "reads = \"last\", \"mean\", \"max\" or \"attention\""
+        };
         Err(Error::usage(format!(
-            "{data}, so network.head must have reads = \"{}\"; it has reads = \"{}\"",
-            reads_name(reads),
-            reads_name(self.reads),
+            "{data}, so network.head must have {allowed}; it has reads = \"{}\"",
+            self.reads.name(),
         )))
     }
 
@@ -209,13 +214,6 @@ pub(super) enum TargetKind {
     Lists,
     /// Values of any size.
     Quantities,
-}
-
-fn reads_name(reads: Reads) -> &'static str {
-    match reads {
-        Reads::Last => "last",
-        Reads::Every => "every",
-    }
 }
 
 /// What a path to data must name, with what it must contain.

@@ -57,6 +57,13 @@ impl ImportHints {
         self.check_cell(&imported.layers)?;
         imported.tie();
         let head = self.head(imported.outputs);
+        if head.reads == Reads::Attention {
+            return Err(Error::usage(
+                "the head reads by attention, and files of other frameworks do not name the query \
+                 of that; the head of an imported model may read \"last\", \"every\", \"mean\" or \
+                 \"max\"",
+            ));
+        }
         let recipe = self.recipe(name, &imported, head);
         let network = Network {
             input_size: imported.input_size,

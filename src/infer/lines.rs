@@ -7,7 +7,7 @@ use ndarray::{ArrayView2, ArrayView3};
 
 use super::dataset::{probabilities_or_values, wrong_shape};
 use super::outputs::interpret;
-use super::predict::{Prediction, Predictor, Sequences, State};
+use super::predict::{Prediction, Predictor, Sequences, State, check_whole_sequences};
 use crate::backend::OpenDevice;
 use crate::data::csv::calendar_inputs;
 use crate::data::csv::parse::{date_of, split_line};
@@ -95,6 +95,7 @@ impl<'a> LinePredictor<'a> {
                  predict for whole sequences",
             ));
         }
+        check_whole_sequences(&model.network)?;
         Ok(LinePredictor {
             model,
             predictor: Predictor::load(model, 1, 1, device)?,

@@ -197,6 +197,7 @@ impl Predictor {
             check_finite(values.view(), lengths, number)?;
         }
         if let Some(initial) = initial {
+            check_whole_sequences(&self.recorded.network)?;
             check_states(&self.recorded.network, initial, count)?;
         }
         let mut arrays = self.arrays(count, steps, initial);
@@ -528,6 +529,21 @@ fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateSh
         ((count, layer.output_size()), c)
     };
     network.directions().into_iter().map(shape)
+}
+
+/// Returns an error for a network that reduces all steps of a sequence to one output, which the
+/// steps after given states do not suffice for.
+pub(super) fn check_whole_sequences(network: &Network) -> Result<()> {
+    let reads = network.head.reads;
+    if reads.pools() {
+        return Err(Error::usage(format!(
+            "the head has reads = \"{}\", which needs all steps of a sequence at once; predict \
+             whole sequences, without states to continue from, or train a head with reads = \
+             \"last\" or \"every\"",
+            reads.name()
+        )));
+    }
+    Ok(())
 }
 
 /// Returns an error for initial states whose number or shapes are not the network's, or whose

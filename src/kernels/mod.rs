@@ -8,6 +8,8 @@
 
 mod adam;
 mod arrange;
+mod attention;
+mod attention_backward;
 mod average;
 mod carry_state;
 mod clip_factor;
@@ -26,6 +28,8 @@ mod lookup;
 mod lookup_gradient;
 mod mean_squared_error;
 mod pack;
+mod pool;
+mod pool_backward;
 mod record;
 mod recurrence;
 mod rmsprop;
@@ -49,6 +53,8 @@ pub use descent::Descent;
 pub use gather::GatherKind;
 pub use gemm::{Matrix, Ragged, RowsEach};
 pub use lookup::{Table, Tokens};
+pub use pool::PoolKind;
+pub use pool_backward::PoolBackwardKind;
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
     CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
@@ -110,6 +116,8 @@ macro_rules! calls {
 calls! {
     adam::Adam,
     arrange::Arrange,
+    attention::Attention,
+    attention_backward::AttentionBackward,
     average::Average,
     carry_state::CarryState,
     clip_factor::ClipFactor,
@@ -126,6 +134,8 @@ calls! {
     lookup_gradient::LookupGradient,
     mean_squared_error::MeanSquaredError,
     pack::Pack,
+    pool::Pool,
+    pool_backward::PoolBackward,
     record::Record,
     rmsprop::Rmsprop,
     scan_backward::ScanBackward,

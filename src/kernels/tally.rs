@@ -52,7 +52,11 @@ impl Kernel for Tally {
     }
 
     fn shader(&self) -> Shader {
-        Shader::new([include_str!("../../shaders/tally.wgsl")]).with(ignore_wgsl())
+        Shader::new([
+            include_str!("../../shaders/tally.wgsl"),
+            include_str!("../../shaders/common/key.wgsl"),
+        ])
+        .with(ignore_wgsl())
     }
 
     fn grid(&self) -> [u32; 3] {

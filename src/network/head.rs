@@ -47,7 +47,7 @@ impl Head {
 
     /// Returns whether each step has a target, or else each sequence has one.
     pub fn has_target_per_step(&self) -> bool {
-        self.reads == Reads::Every && !self.loss.takes_lists()
+        self.reads.is_per_step() && !self.loss.takes_lists()
     }
 
     /// Returns K: classes, or values of a target.
@@ -66,4 +66,46 @@ pub enum Reads {
     Last,
     /// The states of every step: one output per step.
     Every,
+    /// The mean of the outputs of the valid steps: one output per sequence.
+    Mean,
+    /// The maximum of each feature over the valid steps: one output per sequence. The first step
+    /// that has it gets the gradient (`torch.max(dim)`, `nn.MaxPool1d`).
+    Max,
+    /// The sum of the outputs `h_t` of the valid steps, each times the softmax over the steps of
+    /// `h_t . q`, which is not scaled: one output per sequence. The parameter `head.query` is q
+    /// (attention with one learnt query; Luong et al. 2015 have the product, Yang et al. 2016 the
+    /// learnt vector).
+    Attention,
+}
+
+impl Reads {
+    /// Every kind.
+    pub const ALL: [Reads; 5] = [
+        Reads::Last,
+        Reads::Every,
+        Reads::Mean,
+        Reads::Max,
+        Reads::Attention,
+    ];
+
+    /// Returns the name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reads::Last => "last",
+            Reads::Every => "every",
+            Reads::Mean => "mean",
+            Reads::Max => "max",
+            Reads::Attention => "attention",
+        }
+    }
+
+    /// Returns whether there is one output per step, or else one per sequence.
+    pub fn is_per_step(self) -> bool {
+        self == Reads::Every
+    }
+
+    /// Returns whether the steps of a sequence are reduced to one vector, which needs all of them.
+    pub fn pools(self) -> bool {
+        matches!(self, Reads::Mean | Reads::Max | Reads::Attention)
+    }
 }

@@ -76,7 +76,7 @@ impl Network {
         }
     }
 
-    /// Fills the head's weights or its bias.
+    /// Fills the head's weights, its bias or its query, which counts as H rows and one column.
     fn fill_head(&self, values: &mut [f32], role: ParameterRole, random: &mut Philox) {
         let inputs = self.head_inputs();
         match self.head.init {
@@ -85,6 +85,9 @@ impl Network {
             Init::TruncatedNormal { stddev } => fill_truncated_normal(values, stddev, random),
             Init::Glorot | Init::Orthogonal if role == ParameterRole::HeadWeights => {
                 fill_uniform(values, glorot(inputs, self.head.size), random);
+            }
+            Init::Glorot | Init::Orthogonal if role == ParameterRole::HeadQuery => {
+                fill_uniform(values, glorot(inputs, 1), random);
             }
             Init::Glorot | Init::Orthogonal => {}
         }

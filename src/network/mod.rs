@@ -21,6 +21,7 @@ pub use init::Init;
 pub use input::Input;
 pub use layer::{Bias, Layer, Padding};
 pub use loss::{Loss, Quantiles};
+pub(crate) use parameters::HEAD_QUERY;
 pub use parameters::{Entry, Parameter, ParameterRole};
 
 /// A stack of recurrent layers and a linear head over the last one.

@@ -4,13 +4,15 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::{Bias, Direction, Input, Network};
+use super::{Bias, Direction, Input, Network, Reads};
 use crate::error::{Error, Result};
 use crate::messages::element_index;
 use crate::tensor::Shape;
 
 const EMBEDDING: &str = "embedding.weight";
 const HEAD_WEIGHT: &str = "head.weight";
+/// The query of a head that reads by attention.
+pub(crate) const HEAD_QUERY: &str = "head.query";
 
 /// Parameters start at multiples of this many elements.
 const ALIGNMENT: usize = 4;
@@ -79,6 +81,8 @@ pub enum ParameterRole {
     HeadWeights,
     /// `[K]`.
     HeadBias,
+    /// `[features that the last layer emits]`, of a head that reads by attention.
+    HeadQuery,
 }
 
 impl ParameterRole {
@@ -94,6 +98,7 @@ impl ParameterRole {
             ParameterRole::RecurrentBias => format!("rnn.bias_hh_{suffix}"),
             ParameterRole::HeadWeights => HEAD_WEIGHT.into(),
             ParameterRole::HeadBias => "head.bias".into(),
+            ParameterRole::HeadQuery => HEAD_QUERY.into(),
         }
     }
 }
@@ -175,6 +180,10 @@ impl Network {
             declarations.push(single(ParameterRole::HeadWeights, extents));
         }
         declarations.push(single(ParameterRole::HeadBias, vec![self.head.size]));
+        if self.head.reads == Reads::Attention {
+            let extents = vec![self.head_inputs()];
+            declarations.push(single(ParameterRole::HeadQuery, extents));
+        }
         declarations
     }
 

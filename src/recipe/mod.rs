@@ -318,8 +318,9 @@ impl Recipe {
         if self.bptt_steps.is_some() && (!reads_every_step || is_bidirectional) {
             return Err(Error::usage(
                 "bptt_steps is set, and sequences are read in chunks from their beginning; so \
-                 network.head must have reads = \"every\" and a loss of each step (not ctc), and no \
-                 layer may be bidirectional",
+                 network.head must have reads = \"every\" (\"mean\", \"max\" and \"attention\" need \
+                 all steps of a sequence at once) and a loss of each step (not ctc), and no layer may \
+                 be bidirectional",
             ));
         }
         Ok(())

@@ -83,6 +83,7 @@ impl RecordedNetwork {
                 calls.push(gemm.into());
             }
         }
+        calls.extend(self.pool_backward(partials));
         calls.extend(self.last_states_backward());
         calls
     }

@@ -20,6 +20,7 @@ impl RecordedNetwork {
         if training {
             calls.extend(self.drop_last_states());
         }
+        calls.extend(self.pool());
         calls.extend(self.head_forward(training));
         self.push(phase, calls);
     }

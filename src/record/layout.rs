@@ -2,8 +2,8 @@
 //! verification list buffers in it.
 
 use super::{
-    DirectionParameters, Dropped, Emission, Gradients, HeadParameters, HeadTensors,
-    RecordedDirection, RecordedLayer, RecordedNetwork, Reversed,
+    DirectionParameters, Dropped, Emission, Gradients, HeadParameters, HeadTensors, Pooled,
+    PooledKind, RecordedDirection, RecordedLayer, RecordedNetwork, Reversed,
 };
 use crate::backend::tuning::Tuning;
 use crate::error::{Error, Result};
@@ -144,10 +144,36 @@ impl<'a> Layout<'a> {
 
     /// Outputs of a batch: B, or T*B where the head reads every step.
     fn head_rows(&self) -> usize {
-        match self.network.head.reads {
-            Reads::Last => self.batch,
-            Reads::Every => self.steps * self.batch,
+        if self.network.head.reads.is_per_step() {
+            self.steps * self.batch
+        } else {
+            self.batch
         }
+    }
+
+    /// The tensors of a reduction over time, where the head reads one.
+    fn pooled(&mut self, query: Option<Tensor>) -> Option<Pooled> {
+        let backward = self.gradients == Gradients::OfLoss;
+        let shape = [self.batch, self.network.head_inputs()];
+        let steps = [self.steps, self.batch];
+        let kind = match (self.network.head.reads, query) {
+            (Reads::Mean, _) => PooledKind::Mean,
+            (Reads::Max, _) => PooledKind::Max {
+                picked: self.index("picked", shape),
+            },
+            (Reads::Attention, Some(query)) => PooledKind::Attention {
+                query,
+                scores: self.activation("attention.scores", steps),
+                weights: self.activation("attention.weights", steps),
+                dscores: backward.then(|| self.activation("attention.dscores", steps)),
+            },
+            _ => return None,
+        };
+        Some(Pooled {
+            values: self.activation("pooled", shape),
+            gradient: backward.then(|| self.activation("dpooled", shape)),
+            kind,
+        })
     }
 
     /// The tensors of head and loss, and the inputs, which come between them.
@@ -170,6 +196,7 @@ impl<'a> Layout<'a> {
         let targets = has_targets.then(|| self.activation("targets", [rows, width]));
         let inputs = self.inputs();
         let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
+        let parameters = HeadParameters::new(entries, parameters, role);
         let head = HeadTensors {
             outputs,
             labels: self.index("labels", [targets_of]),
@@ -179,8 +206,9 @@ impl<'a> Layout<'a> {
             label_weight,
             scores,
             doutputs,
-            parameters: HeadParameters::new(entries, parameters, role),
+            parameters,
             gradients: gradients.map(|flat| HeadParameters::new(entries, flat, role)),
+            pooled: self.pooled(parameters.query),
         };
         (head, inputs)
     }

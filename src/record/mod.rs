@@ -12,6 +12,7 @@ mod loss;
 mod masks;
 mod moves;
 mod parameters;
+mod pooling;
 mod state;
 mod step_sums;
 #[cfg(test)]
@@ -90,6 +91,38 @@ pub struct HeadTensors {
     parameters: HeadParameters,
     /// The gradients of the parameters, where the backward pass includes the head.
     gradients: Option<HeadParameters>,
+    /// What the head reads, where that is reduced over time.
+    pooled: Option<Pooled>,
+}
+
+/// The last layer's outputs, reduced over time.
+#[derive(Debug, Clone, Copy)]
+struct Pooled {
+    /// `[B, features]`.
+    values: Tensor,
+    /// `[B, features]`, where the backward pass includes the head.
+    gradient: Option<Tensor>,
+    kind: PooledKind,
+}
+
+/// How the outputs are reduced, and the tensors of it.
+#[derive(Debug, Clone, Copy)]
+enum PooledKind {
+    Mean,
+    Max {
+        /// `[B, features]`: the step of each maximum.
+        picked: Tensor,
+    },
+    Attention {
+        /// `[features]`.
+        query: Tensor,
+        /// `[T, B]`: the products of outputs and query.
+        scores: Tensor,
+        /// `[T, B]`: their softmax over time.
+        weights: Tensor,
+        /// `[T, B]`: the gradient of the scores, where the backward pass includes the head.
+        dscores: Option<Tensor>,
+    },
 }
 
 /// The tensors of a loss of lists of labels.
@@ -255,10 +288,14 @@ impl RecordedNetwork {
             first_column += columns;
             part
         };
+        let features = self.network.head_inputs();
         if self.network.head.reads == Reads::Every {
-            let features = self.network.head_inputs();
             let tensors = [Some(layer.outputs()), layer.upstream()];
             return vec![part(self.rows(), features, tensors)];
+        }
+        if let Some(pooled) = self.head.pooled {
+            let tensors = [Some(pooled.values), pooled.gradient];
+            return vec![part(self.batch, features, tensors)];
         }
         let directions = layer.directions.iter();
         directions

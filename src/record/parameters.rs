@@ -66,15 +66,18 @@ pub(super) struct HeadParameters {
     pub weight: Tensor,
     /// `[K]`.
     pub bias: Tensor,
+    /// `[features]`, of a head that reads by attention.
+    pub query: Option<Tensor>,
 }
 
 impl HeadParameters {
     /// The head's parameters in `flat`; `weight` is the role of its weights.
     pub fn new(entries: &[Entry], flat: Tensor, weight: ParameterRole) -> Self {
-        let find = |role| find(entries, flat, role, None).expect("every network has a head");
+        let find = |role| find(entries, flat, role, None);
         HeadParameters {
-            weight: find(weight),
-            bias: find(ParameterRole::HeadBias),
+            weight: find(weight).expect("every network has a head"),
+            bias: find(ParameterRole::HeadBias).expect("every head has a bias"),
+            query: find(ParameterRole::HeadQuery),
         }
     }
 }

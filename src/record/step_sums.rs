@@ -30,7 +30,7 @@ impl RecordedNetwork {
     fn step_sums(&self) -> Vec<StepSum> {
         let parts = self.head_parts(true);
         let head = parts.iter().filter_map(|part| self.head_weight_sum(part));
-        let mut sums: Vec<StepSum> = head.collect();
+        let mut sums: Vec<StepSum> = head.chain(self.query_sum()).collect();
         for layer in &self.layers {
             for direction in &layer.directions {
                 sums.extend(self.input_weight_sum(layer, direction));

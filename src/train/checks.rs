@@ -116,7 +116,10 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
         let (has, reads) = if per_step {
             ("every step", "\"every\"")
         } else {
-            ("each sequence", "\"last\"")
+            (
+                "each sequence",
+                "\"last\", \"mean\", \"max\" or \"attention\"",
+            )
         };
         return Err(Error::data(format!(
             "the data have a target for {has}, so the head's `reads` must be {reads}"

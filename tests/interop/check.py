@@ -165,7 +165,11 @@ def check_keras(case, about):
     masked = program.load(masked=True)
     mask = numpy.arange(inputs.shape[1])[None] < lengths[:, None]
     outputs = keras.ops.convert_to_numpy(masked([inputs, mask]))
-    differ("Keras, mask", case.name, numpy.load(case / "outputs_ragged.npy"), outputs, lengths)
+    ours = numpy.load(case / "outputs_ragged.npy")
+    if about["reads"] in ("mean", "max"):
+        some = lengths > 0  # Keras's mean of no steps is NaN.
+        ours, outputs, lengths = ours[some], outputs[some], lengths[some]
+    differ("Keras, mask", case.name, ours, outputs, lengths)
     # Weights that Keras saved are imported bit for bit.
     masked.save(case / "model.keras")
     model = keras.models.load_model(case / "model.keras")

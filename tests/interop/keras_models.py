@@ -151,8 +151,8 @@ def layers_after_last(width):
 def layers_to_last(steps):
     """Layers that make one step of every step, which gatescan does not have."""
     return [
-        ([L.GlobalAveragePooling1D()], "(GlobalAveragePooling1D) is not"),
-        ([L.GlobalMaxPooling1D()], "(GlobalMaxPooling1D) is not"),
+        ([L.AveragePooling1D(steps), L.Flatten()], "(AveragePooling1D) is not"),
+        ([L.GlobalMaxPooling1D(keepdims=True), L.Flatten()], "keepdims is true"),
         ([L.Flatten()], "(Flatten) is not"),
         ([L.Reshape((-1,))], "(Reshape) is not"),
         ([L.Lambda(lambda x: x[:, -1])], "(Lambda) is not"),
@@ -273,7 +273,7 @@ class Draw:
         kind = pick(self.random, CLASSES)
         units = int(self.random.integers(1, 7))
         to_last = self.place == "to_last"
-        every = not last or to_last or self.every
+        every = not last or to_last or self.every or self.pooling is not None
         both = self.place == "both" or self.has(0.3)
         options = self.options(kind, every, both)
         if both:
@@ -328,9 +328,15 @@ class Draw:
         self.every = self.has(0.4)
         if self.place in ("after_last", "to_last"):
             self.every = False
+        self.pooling = None
+        if not self.every and self.place is None and self.has(0.4):
+            self.pooling = pick(self.random, ["mean", "max"])
         depth = int(self.random.integers(2 if self.place == "between" else 1, 4))
         for level in range(depth):
             self.recurrent(level == depth - 1)
+        if self.pooling is not None:
+            pools = {"mean": L.GlobalAveragePooling1D, "max": L.GlobalMaxPooling1D}
+            self.add(pools[self.pooling]())
         if not self.every:
             self.add(*self.trouble("to_last", layers_to_last(self.steps)) or [])
             self.add(*self.trouble("after_last", layers_after_last(self.width)) or [])
@@ -355,7 +361,7 @@ class Draw:
         """What a file of weights does not say."""
         classes = self.softmax or self.logits
         return [
-            *("--reads", "every" if self.every else "last"),
+            *("--reads", self.pooling or ("every" if self.every else "last")),
             *("--loss", "cross-entropy" if classes else "mean-squared-error"),
             *(["--cell", "rnn-relu"] if "relu" in self.cells else []),
         ]

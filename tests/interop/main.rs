@@ -217,6 +217,25 @@ fn cases() -> Vec<Case> {
         cases.push(case);
     }
     cases.extend([one_hot, embedded, tied]);
+    for (name, layers, reads, lacks) in [
+        ("mean", vec![layer(Gru, 6)], Reads::Mean, &[][..]),
+        (
+            "mean-residual-both",
+            vec![layer(Lstm, 6), residual(both(layer(Lstm, 3)))],
+            Reads::Mean,
+            &[],
+        ),
+        ("max", vec![layer(Lstm, 6)], Reads::Max, &[]),
+        ("max-both", vec![both(layer(Gru, 4))], Reads::Max, &[]),
+        (
+            "attention",
+            vec![both(layer(Lstm, 4))],
+            Reads::Attention,
+            &["keras"],
+        ),
+    ] {
+        cases.push(case(name, layers, reads, lacks));
+    }
     cases
 }
 
@@ -310,14 +329,18 @@ fn bits(model: &Model) -> Vec<(String, Vec<usize>, Vec<u32>)> {
 fn is_determined(case: &Case) -> bool {
     let relu = |layer: &&Layer| layer.cell == Cell::RnnRelu;
     let layers = &case.network.layers;
+    let has_query = case.network.head.reads == Reads::Attention;
     layers.iter().all(|layer| !layer.residual)
+        && !has_query
         && (layers.len() == 1 || layers.iter().find(relu).is_none())
 }
 
 #[test]
 fn pytorch_weights_are_imported_bit_for_bit() {
+    let named_query = |case: &&Case| case.network.head.reads != Reads::Attention;
     for case in cases()
         .iter()
+        .filter(named_query)
         .filter(|case| !case.lacks.contains(&"pytorch"))
     {
         let model = case.model();
@@ -435,7 +458,8 @@ fn options_that_a_format_lacks_are_refused_by_name() {
             );
             if let Some(error) = error {
                 assert!(
-                    error.starts_with("layer ") && error.ends_with("use the ONNX format"),
+                    (error.starts_with("layer ") || error.starts_with("the head "))
+                        && error.ends_with("use the ONNX format"),
                     "{error}"
                 );
             }
@@ -500,7 +524,7 @@ fn write_cases() {
         let about = json!({
             "lacks": case.lacks,
             "cell": hints.cell.map(Cell::name),
-            "reads": if network.head.reads == Reads::Every { "every" } else { "last" },
+            "reads": network.head.reads.name(),
             "loss": match network.head.loss {
                 // The program's flag has no losses with options.
                 Loss::Quantile { .. } => "mean-squared-error",
@@ -508,7 +532,10 @@ fn write_cases() {
             },
             "one_hot": hints.one_hot,
             // The layers that compute differences are no weights, and are refused by name.
-            "told": is_determined(&case) && !case.name.starts_with("differences"),
+            // So is the choice of valid steps by `where`.
+            "told": is_determined(&case)
+                && !case.name.starts_with("differences")
+                && case.name != "max-both",
         });
         fs::write(write("case.json"), about.to_string()).expect("it can be written");
     }

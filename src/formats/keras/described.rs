@@ -229,7 +229,10 @@ fn decided_hints(
 fn reads_name(reads: Reads) -> &'static str {
     match reads {
         Reads::Every => "every step",
-        _ => "the last step",
+        Reads::Last => "the last step",
+        Reads::Mean => "the mean over the steps",
+        Reads::Max => "the maximum over the steps",
+        Reads::Attention => "the steps by attention",
     }
 }
 

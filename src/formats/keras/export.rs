@@ -7,7 +7,7 @@ use super::{array, keras_layer, python};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Direction, Input, Layer, Parameter};
+use crate::network::{Direction, Input, Layer, Parameter, Reads};
 
 /// Returns the model as a `.weights.h5`, and the program that builds the model and loads the file
 /// named `weights`. Two biases become their sum, except in a GRU with the reset gate after the
@@ -21,6 +21,12 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
     network.from_parameters(&model.parameters)?;
     let model = &with_output_preparation(model, "Keras")?;
     check_support(network, "Keras", lacking_option)?;
+    if network.head.reads == Reads::Attention {
+        return Err(Error::usage(
+            "the head reads by attention: Keras has no layer of attention with one learnt query; \
+             use the ONNX format",
+        ));
+    }
     let mut layers = vec![];
     layers.extend(embedding(model)?);
     layers.extend(recurrent_layers(model)?);

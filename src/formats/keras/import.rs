@@ -66,10 +66,34 @@ fn import_weights(weights: StoredWeights, name: &str, hints: &ImportHints) -> Re
             sources.push(path);
         }
     }
+    let is_told = hints.reads.is_some() || hints.recipe.is_some();
+    let listed = only_pooling(&weights.others).filter(|_| !is_told);
+    let hints = &ImportHints {
+        reads: hints.reads.or(listed),
+        ..hints.clone()
+    };
     let model = hints.model(name, reader.finish(embedding)?)?;
+    let mut others = weights.others;
+    others.retain(|other| pooling(other) != Some(model.network.head.reads));
     let mut notes = layer_notes(&model.network, &sources, &head_source);
-    notes.extend(assumptions(&model, hints, &weights.others));
+    notes.extend(assumptions(&model, hints, &others));
     Ok(Imported { model, notes })
+}
+
+/// The steps that the layer of this path reduces to one, if it is a pooling over all steps.
+fn pooling(path: &str) -> Option<Reads> {
+    match path.rsplit('/').next().unwrap_or_default() {
+        class if class.starts_with("global_average_pooling1d") => Some(Reads::Mean),
+        class if class.starts_with("global_max_pooling1d") => Some(Reads::Max),
+        _ => None,
+    }
+}
+
+/// The steps that the head reads, where the file lists one layer of pooling.
+fn only_pooling(others: &[String]) -> Option<Reads> {
+    let mut listed = others.iter().filter_map(|path| pooling(path));
+    let only = listed.next();
+    only.filter(|_| listed.next().is_none())
 }
 
 /// What weights alone do not say, and what is assumed instead. `others` are layers of the file

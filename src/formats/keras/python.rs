@@ -13,9 +13,10 @@ pub(super) fn program(model: &Model, weights: &str) -> String {
     let mut text = inputs(model);
     let last = network.layers.len() - 1;
     for (level, layer) in network.layers.iter().enumerate() {
-        let every_step = level < last || network.head.reads == Reads::Every;
+        let every_step = level < last || network.head.reads != Reads::Last;
         text += &recurrent_layer(level, layer, every_step);
     }
+    text += pooling(model);
     text += &head(model);
     let note = outputs_note(&network.head).map_or(String::new(), |note| format!("; {note}"));
     format!(
@@ -145,6 +146,26 @@ fn last_values(model: &Model) -> String {
         outputs = outputs + last_values[:, -1]
 "#
     )
+}
+
+/// The reduction of the last layer's outputs over time.
+fn pooling(model: &Model) -> &'static str {
+    let last = model.network.layers.last();
+    // Outputs of masked steps repeat the last valid one, except in these layers.
+    let changes_maximum = last.is_some_and(|layer| layer.bidirectional || layer.residual);
+    match model.network.head.reads {
+        Reads::Mean => {
+            "    x = keras.layers.GlobalAveragePooling1D(name=\"pooling\")(x, mask=mask)\n"
+        }
+        Reads::Max if changes_maximum => {
+            r#"    if masked:
+        x = keras.ops.where(mask[:, :, None], x, -numpy.inf)
+    x = keras.layers.GlobalMaxPooling1D(name="pooling")(x)
+"#
+        }
+        Reads::Max => "    x = keras.layers.GlobalMaxPooling1D(name=\"pooling\")(x)\n",
+        _ => "",
+    }
 }
 
 /// The head, and its outputs in the units of the data.

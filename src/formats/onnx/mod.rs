@@ -6,6 +6,7 @@
 mod graph;
 mod metadata;
 mod operator;
+mod pooling;
 mod proto;
 mod scan;
 
@@ -235,7 +236,7 @@ impl GraphProto {
             (false, true) => ["outputs.differences", ""],
             (true, true) => ["head.outputs", "outputs.differences"],
         };
-        self.linear(model, layers, linear)?;
+        self.linear(model, layers, lengths, linear)?;
         if let Some([means, deviations]) = normal {
             let means = self.floats("outputs.mean", &[head.size], &means);
             let deviations = self.floats("outputs.deviation", &[head.size], &deviations);
@@ -304,7 +305,13 @@ impl GraphProto {
     }
 
     /// Adds the linear head.
-    fn linear(&mut self, model: &Model, layers: &LayerOutput, output: &str) -> Result<()> {
+    fn linear(
+        &mut self,
+        model: &Model,
+        layers: &LayerOutput,
+        lengths: bool,
+        output: &str,
+    ) -> Result<()> {
         let (network, head) = (&model.network, model.network.head);
         let weight = if network.is_tied() {
             // The embedding is in the file once.
@@ -314,16 +321,18 @@ impl GraphProto {
             self.transposed("head.weight", weight, head.size, network.head_inputs())
         };
         let bias = self.floats("head.bias", &[head.size], parameter(model, "head.bias")?);
-        match head.reads {
-            Reads::Last => {
-                self.node("Gemm", &[&layers.last, &weight, &bias], output);
-            }
-            Reads::Every => {
-                let read = self.transpose(&layers.every, "head.inputs", &[1, 0, 2]);
-                let product = self.node("MatMul", &[&read, &weight], "head.product");
-                self.node("Add", &[&product, &bias], output);
-            }
+        if head.reads == Reads::Every {
+            let read = self.transpose(&layers.every, "head.inputs", &[1, 0, 2]);
+            let product = self.node("MatMul", &[&read, &weight], "head.product");
+            self.node("Add", &[&product, &bias], output);
+            return Ok(());
         }
+        let read = if head.reads.pools() {
+            self.pooled(model, &layers.every, lengths)?
+        } else {
+            layers.last.clone()
+        };
+        self.node("Gemm", &[&read, &weight, &bias], output);
         Ok(())
     }
 }

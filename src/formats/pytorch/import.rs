@@ -404,7 +404,11 @@ fn assumptions(model: &Model, modules: usize, hints: &ImportHints) -> Vec<String
         (Reads::Every, true) => "the head reads every step (out), the forward direction's values \
              first"
             .into(),
-        _ => "the head reads every step (out)".into(),
+        (Reads::Every, false) => "the head reads every step (out)".into(),
+        (reads, _) => format!(
+            "the head reads the {} of out over the valid steps, both directions side by side",
+            reads.name()
+        ),
     }];
     assumed.push(
         "inputs reach the first layer as they are, in time order; sequences with lengths are packed"

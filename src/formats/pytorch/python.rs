@@ -46,21 +46,36 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
         Input::Values => format!("inputs [batch, time, {input_size}]"),
         _ => format!("tokens [batch, time] below {input_size}"),
     };
-    let (read, outputs) = match head.reads {
-        Reads::Last => ("last", format!("[batch, {}]", head.size)),
-        Reads::Every => ("x", format!("[batch, time, {}]", head.size)),
+    let read = match head.reads {
+        Reads::Last => "last",
+        Reads::Every => "x",
+        Reads::Mean => "mean(x, lengths)",
+        Reads::Max => "maximum(x, lengths)",
+        Reads::Attention => "attention(x, self.head.query, lengths)",
+    };
+    let outputs = if head.reads.is_per_step() {
+        format!("[batch, time, {}]", head.size)
+    } else {
+        format!("[batch, {}]", head.size)
     };
     let note = outputs_note(&head).map_or(String::new(), |note| format!("; {note}"));
-    let imports = if normalises || denormalises || has_differences || !last_values.is_empty() {
+    let pooling = pooling(head.reads);
+    let uses_torch = normalises || denormalises || has_differences || head.reads.pools();
+    let imports = if uses_torch || !last_values.is_empty() {
         "import torch\n"
     } else {
         ""
     };
-    let tie = if network.is_tied() {
-        "        self.head.weight = self.embedding.weight\n"
-    } else {
-        ""
-    };
+    let mut tie = String::new();
+    if network.is_tied() {
+        tie += "        self.head.weight = self.embedding.weight\n";
+    }
+    if head.reads == Reads::Attention {
+        tie += &format!(
+            "        self.head.query = nn.Parameter(torch.zeros({}))\n",
+            network.head_inputs()
+        );
+    }
     format!(
         r#"# Written by `gatescan export --to pytorch`.
 from pathlib import Path
@@ -92,7 +107,7 @@ def run(rnn, x, lengths):
     sides = 2 if rnn.bidirectional else 1
     return y, h[-sides:].transpose(0, 1).flatten(1)
 
-
+{pooling}
 def load(weights=Path(__file__).with_name("{weights}")):
     network = Network()
     network.load_state_dict(safetensors.torch.load_file(weights))
@@ -100,6 +115,49 @@ def load(weights=Path(__file__).with_name("{weights}")):
 "#,
         network.head_inputs(),
         head.size
+    )
+}
+
+/// The functions that reduce the outputs of all steps to one vector for each sequence.
+fn pooling(reads: Reads) -> String {
+    let function = match reads {
+        Reads::Last | Reads::Every => return String::new(),
+        Reads::Mean => {
+            r#"def mean(x, lengths):
+    """Returns the mean over the valid steps; zeros for a sequence without steps."""
+    padded = padding(x, lengths)
+    return x.masked_fill(padded, 0).sum(1) / (~padded).sum(1).clamp(min=1)
+"#
+        }
+        Reads::Max => {
+            r#"def maximum(x, lengths):
+    """Returns the maxima over the valid steps; zeros for a sequence without steps."""
+    padded = padding(x, lengths)
+    largest = x.masked_fill(padded, -torch.inf).max(1).values
+    return largest.masked_fill(padded.all(1), 0)
+"#
+        }
+        Reads::Attention => {
+            r#"def attention(x, query, lengths):
+    """Returns the sum of the valid steps, weighted by the softmax over them of x . query."""
+    padded = padding(x, lengths)
+    scores = (x @ query)[..., None].masked_fill(padded, torch.finfo(x.dtype).min)
+    return (x.masked_fill(padded, 0) * scores.softmax(1)).sum(1)
+"#
+        }
+    };
+    format!(
+        r#"
+def padding(x, lengths):
+    """Returns [batch, time, 1]: whether each step is after its sequence's end."""
+    if lengths is None:
+        return torch.zeros_like(x[..., :1], dtype=torch.bool)
+    lengths = torch.as_tensor(lengths, device=x.device)
+    return (torch.arange(x.shape[1], device=x.device) >= lengths[:, None])[..., None]
+
+
+{function}
+"#
     )
 }
 
@@ -141,7 +199,8 @@ impl ModuleBody {
             );
             self.forward += "        last_values = last_values + x @ self.linear.T\n";
         }
-        if !model.preparation.residuals.is_empty() && model.network.head.reads == Reads::Last {
+        let is_per_step = model.network.head.reads.is_per_step();
+        if !model.preparation.residuals.is_empty() && !is_per_step {
             self.forward += "        steps = torch.full([len(x)], x.shape[1]) if lengths is None else \
                              torch.as_tensor(lengths)\n        \
                              last_values = last_values[torch.arange(len(x)), steps - 1]\n";

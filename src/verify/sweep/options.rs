@@ -28,6 +28,13 @@ const CLIP_AND_PROJECTION: [Change; 3] = [
     ("projection clip dropout", projection_clip_dropout),
 ];
 
+/// What the head reads of all steps, which is the same for every cell.
+const POOLING: [Change; 3] = [
+    ("mean residual dropout", pooled_mean),
+    ("max both-ways", pooled_max),
+    ("attention both-ways", pooled_by_attention),
+];
+
 /// Returns `cell` with each of its options in turn, at small sizes. The batch has one sequence more
 /// than the four that a scan computes together.
 pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
@@ -40,7 +47,32 @@ pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
         change(&mut case);
         case
     };
-    ALL_CELLS.iter().chain(more).map(changed).collect()
+    let pooling = POOLING.iter().filter(|_| cell == Cell::Gru);
+    ALL_CELLS
+        .iter()
+        .chain(more)
+        .chain(pooling)
+        .map(changed)
+        .collect()
+}
+
+fn pooled_mean(case: &mut NetworkCase) {
+    let layer = &mut case.network.layers[1];
+    layer.residual = true;
+    layer.dropout.output_keep_prob = 0.7;
+    case.network.head.reads = Reads::Mean;
+}
+
+fn pooled_max(case: &mut NetworkCase) {
+    case.network.layers[1].bidirectional = true;
+    case.network.layers[1].padding = Padding::Repeat;
+    case.network.head.reads = Reads::Max;
+    case.network.head.loss = Loss::MeanSquaredError;
+}
+
+fn pooled_by_attention(case: &mut NetworkCase) {
+    case.network.layers[1].bidirectional = true;
+    case.network.head.reads = Reads::Attention;
 }
 
 fn no_bias(case: &mut NetworkCase) {

@@ -48,6 +48,10 @@ pub(super) struct Chain {
     before: TensorContents,
     /// Recurrent layers with a mask that the model's user gives.
     masked: usize,
+    /// Whether the last recurrent layer has zeros at masked steps.
+    zeros_masked: bool,
+    /// What the tensor after a pooling layer holds, instead of the last step.
+    pooled: Option<Reads>,
     /// Labels of layers that drop values or add noise in training.
     only_training: Vec<String>,
 }
@@ -65,6 +69,8 @@ impl Chain {
             last: ChainTensor { contents, stage: 0 },
             before: contents,
             masked: 0,
+            zeros_masked: false,
+            pooled: None,
             only_training: vec![],
         }
     }
@@ -82,7 +88,7 @@ impl Chain {
         if call.is_masked
             && !matches!(
                 entry.class,
-                "SimpleRNN" | "LSTM" | "GRU" | "RNN" | "Bidirectional"
+                "SimpleRNN" | "LSTM" | "GRU" | "RNN" | "Bidirectional" | "GlobalAveragePooling1D"
             )
         {
             return Err(entry.misplaced("is called with a mask", "masks of recurrent layers"));
@@ -101,6 +107,8 @@ impl Chain {
                 let (forward, backward) = layers::bidirectional(entry)?;
                 self.recurrent(entry, call, forward, Some(backward))
             }
+            "GlobalAveragePooling1D" => self.pool(entry, call, Reads::Mean),
+            "GlobalMaxPooling1D" => self.pool(entry, call, Reads::Max),
             "Dense" | "TimeDistributed" => self.dense(entry, call),
             "Embedding" | "OneHot" => self.tokens(entry, call),
             "Add" if call.tensors().count() == 2 => self.residual(entry, call),
@@ -152,6 +160,7 @@ impl Chain {
         }
         let read = self.recurrent_input(entry, call)?;
         self.masked += usize::from(call.is_masked);
+        self.zeros_masked = sequence.zeros_masked;
         self.note_state(entry, &recurrence);
         let is_bidirectional = backward.is_some();
         self.model.layers.push(DescribedLayer {
@@ -206,13 +215,52 @@ impl Chain {
         }
     }
 
+    /// The mean or the maximum over the steps of the last recurrent layer, of which gatescan takes
+    /// the valid ones.
+    fn pool(
+        &mut self,
+        entry: &LayerEntry,
+        call: &LayerCall,
+        reads: Reads,
+    ) -> Result<Vec<ChainTensor>> {
+        let tensor = self.input(entry, call)?;
+        let mut options = LayerOptions::new(&entry.label, entry.options)?;
+        options.only("data_format", json!("channels_last"), "`channels_last`")?;
+        options.only("keepdims", json!(false), "`false`")?;
+        options.finish()?;
+        let layer = self.model.layers.last();
+        let Some(layer) = layer.filter(|_| tensor.contents == TensorContents::EveryStep) else {
+            let has = "a mean or maximum over the steps of the last recurrent layer";
+            return Err(entry.misplaced("does not read every step of a recurrent layer", has));
+        };
+        // Without a mask, outputs at masked steps repeat the last valid one, which changes no
+        // maximum; a backward direction and a sum have others there.
+        let repeats = layer.backward.is_none() && !layer.residual && !self.zeros_masked;
+        let is_exact = match reads {
+            Reads::Max => !layer.is_masked || repeats,
+            _ => call.is_masked == layer.is_masked,
+        };
+        if !is_exact {
+            let problem = "reads steps that the mask of the recurrent layer leaves out";
+            let has = "a mean or maximum over valid steps: call GlobalAveragePooling1D with the \
+                       mask too, and GlobalMaxPooling1D after a layer of one direction";
+            return Err(entry.misplaced(problem, has));
+        }
+        self.pooled = Some(reads);
+        Ok(vec![
+            self.advance(tensor.contents, TensorContents::LastStep),
+        ])
+    }
+
     fn dense(&mut self, entry: &LayerEntry, call: &LayerCall) -> Result<Vec<ChainTensor>> {
         let dense = layers::dense(entry)?;
         let tensor = self.input(entry, call)?;
         let has = "one Dense, after the recurrent layers";
         let reads = match tensor.contents {
             TensorContents::EveryStep => Reads::Every,
-            TensorContents::LastStep if entry.class == "Dense" => Reads::Last,
+            TensorContents::LastStep if entry.class == "Dense" => {
+                self.pooled.unwrap_or(Reads::Last)
+            }
             TensorContents::LastStep => {
                 return Err(entry.misplaced("reads one step", "TimeDistributed of every step"));
             }
@@ -373,7 +421,7 @@ impl Chain {
         let reads = self.head.as_ref().map(|head| head.reads);
         match tensor.contents {
             TensorContents::LastStep => true,
-            TensorContents::Outputs => reads == Some(Reads::Last),
+            TensorContents::Outputs => reads.is_some_and(|reads| !reads.is_per_step()),
             _ => false,
         }
     }

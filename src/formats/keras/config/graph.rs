@@ -362,7 +362,15 @@ fn tensor_of(value: &Value) -> Option<TensorReference<'_>> {
 fn check_arguments(entry: &LayerEntry, call: &NamedCall) -> Result<()> {
     let reads_one = matches!(
         entry.class,
-        "SimpleRNN" | "LSTM" | "GRU" | "RNN" | "Bidirectional" | "Dense" | "TimeDistributed"
+        "SimpleRNN"
+            | "LSTM"
+            | "GRU"
+            | "RNN"
+            | "Bidirectional"
+            | "GlobalAveragePooling1D"
+            | "GlobalMaxPooling1D"
+            | "Dense"
+            | "TimeDistributed"
     );
     let count = call.arguments.len();
     if reads_one && count != 1 {

@@ -122,7 +122,10 @@ impl<'a> LayerEntry<'a> {
             }
             "Sequential" | "Functional" | "Model" => "no models within models",
             "Lambda" => "no code of other programs",
-            class if class.contains("Pooling") => "a head that reads every step or the last one",
+            class if class.contains("Pooling") => {
+                "a head that reads every step, the last one, or the mean or maximum over all \
+                 (GlobalAveragePooling1D, GlobalMaxPooling1D)"
+            }
             _ => {
                 "SimpleRNN, LSTM, GRU, Bidirectional, a Dense after them, an Embedding before \
                  them, Normalization, Rescaling, and layers that only training uses"

@@ -311,8 +311,19 @@ fn layers_that_gatescan_does_not_have_are_refused_by_name() {
             "`it` (Embedding): mask_zero is true",
         ),
         (
-            between(&[every(), one("GlobalAveragePooling1D", json!({}))]),
+            between(&[every(), one("MaxPooling1D", json!({}))]),
             "Pooling1D) is not",
+        ),
+        (
+            between(&[
+                every(),
+                one("GlobalMaxPooling1D", json!({"keepdims": true})),
+            ]),
+            "keepdims is true",
+        ),
+        (
+            between(&[lstm(json!({})), one("GlobalMaxPooling1D", json!({}))]),
+            "does not read every step",
         ),
         (
             between(&[every(), one("Flatten", json!({}))]),
@@ -372,6 +383,82 @@ fn layers_that_gatescan_does_not_have_are_refused_by_name() {
     for (description, expected) in cases {
         let error = refusal(&description);
         assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+/// The mean and the maximum of every step, where they read the steps that gatescan reads.
+#[test]
+fn pooling_is_taken_with_the_mask_of_the_layers() {
+    let mask = || {
+        let mut mask = input(json!([null, null]), "bool");
+        mask["config"]["name"] = "mask".into();
+        mask
+    };
+    let masked = |is_masked: bool| {
+        if is_masked {
+            json!({"mask": tensor("mask", 0)})
+        } else {
+            json!({})
+        }
+    };
+    let graph = |class: &str, layer_masked, pool_masked, both: bool| {
+        let recurrent = if both {
+            let mut both = bidirectional(json!({}));
+            both["config"]["layer"]["config"]["return_sequences"] = true.into();
+            both["config"]["name"] = "rnn".into();
+            both
+        } else {
+            recurrent("LSTM", "rnn", json!({"return_sequences": true}))
+        };
+        let layers = [
+            values(),
+            mask(),
+            called(recurrent, &[tensor("inputs", 0)], masked(layer_masked)),
+            called(
+                layer(class, "pool", json!({"data_format": "channels_last"})),
+                &[tensor("rnn", 0)],
+                masked(pool_masked),
+            ),
+            called(dense(json!({})), &[tensor("pool", 0)], json!({})),
+        ];
+        functional(&layers, "head")
+    };
+    let (mean, max) = ("GlobalAveragePooling1D", "GlobalMaxPooling1D");
+    for (class, layer, pool, both, reads) in [
+        (mean, false, false, true, Reads::Mean),
+        (mean, true, true, true, Reads::Mean),
+        (max, false, false, true, Reads::Max),
+        (max, true, false, false, Reads::Max),
+    ] {
+        let model = described(&graph(class, layer, pool, both));
+        assert_eq!(model.head.reads, reads, "{class} {layer} {pool} {both}");
+    }
+    for (class, layer, pool, both, expected) in [
+        (
+            mean,
+            true,
+            false,
+            false,
+            "mask of the recurrent layer leaves out",
+        ),
+        (
+            mean,
+            false,
+            true,
+            false,
+            "mask of the recurrent layer leaves out",
+        ),
+        (
+            max,
+            true,
+            false,
+            true,
+            "mask of the recurrent layer leaves out",
+        ),
+        (max, true, true, false, "is called with a mask"),
+    ] {
+        let error = refusal(&graph(class, layer, pool, both));
+        assert!(error.contains(expected), "{class}: {error}");
     }
 }
 

@@ -4,6 +4,7 @@ mod ctc;
 mod data;
 mod loss;
 mod matmul;
+mod pooling;
 mod updates;
 
 use super::fill::BufferFiller;
@@ -18,7 +19,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 22] = [
+const KERNELS: [(&str, RecordCalls); 24] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -33,6 +34,8 @@ const KERNELS: [(&str, RecordCalls); 22] = [
     ("tally", loss::tally),
     ("pack", matmul::pack),
     ("arrange", data::arrange),
+    ("pool", pooling::pool),
+    ("attention", pooling::attention),
     ("carry-state", data::carry_state),
     ("gather", data::gather),
     ("lookup", data::lookup),

@@ -1,0 +1,130 @@
+"""Writes networks.json: outputs, losses and gradients of small networks in PyTorch, in float64.
+
+Each case is an LSTM or GRU with packed sequences and a head that reads a reduction of the outputs
+over the valid steps. tests/networks.rs reads the file:
+    python tests/interop/networks.py
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+STEPS, FEATURES, HIDDEN, CLASSES = 6, 3, 4, 5
+LENGTHS = [6, 2, 1, 5]
+
+
+def single(values):
+    """Rounds to float32, so that every executor reads the same values."""
+    return values.detach().to(torch.float32).to(torch.float64)
+
+
+def padding():
+    return (torch.arange(STEPS) >= torch.tensor(LENGTHS)[:, None])[..., None]
+
+
+def last(steps, state, _):
+    return state.transpose(0, 1).flatten(1)
+
+
+def mean(steps, state, _):
+    return steps.masked_fill(padding(), 0).sum(1) / torch.tensor(LENGTHS)[:, None]
+
+
+def maximum(steps, state, _):
+    return steps.masked_fill(padding(), -torch.inf).max(1).values
+
+
+def attention(steps, state, query):
+    scores = (steps @ query)[..., None].masked_fill(padding(), -torch.inf)
+    return (steps * scores.softmax(1)).sum(1)
+
+
+def recurrent(kind, both, random):
+    module = getattr(nn, kind)(FEATURES, HIDDEN, batch_first=True, bidirectional=both).double()
+    for parameter in module.parameters():
+        parameter.data = single(torch.randn(parameter.shape, generator=random) * 0.5)
+    return module
+
+
+def run(module, inputs):
+    lengths = torch.tensor(LENGTHS)
+    packed = nn.utils.rnn.pack_padded_sequence(
+        inputs, lengths, batch_first=True, enforce_sorted=False
+    )
+    steps, state = module(packed)
+    steps, _ = nn.utils.rnn.pad_packed_sequence(steps, batch_first=True, total_length=STEPS)
+    state = state[0] if isinstance(state, tuple) else state
+    return steps, state
+
+
+def layer(kind, both):
+    return {
+        "cell": {"LSTM": "lstm", "GRU": "gru"}[kind],
+        "hidden_size": HIDDEN,
+        "bias": "double",
+        "bidirectional": both,
+    }
+
+
+def parameter(name, tensor):
+    return {
+        "name": name,
+        "shape": list(tensor.shape),
+        "values": tensor.detach().flatten().tolist(),
+        "gradient": tensor.grad.flatten().tolist(),
+    }
+
+
+def case(kind, both, reads, read, seed):
+    random = torch.Generator().manual_seed(seed)
+    module = recurrent(kind, both, random)
+    emitted = HIDDEN * (2 if both else 1)
+
+    def drawn(*shape):
+        return single(torch.randn(shape, generator=random)).requires_grad_()
+
+    weight, bias, query = drawn(CLASSES, emitted), drawn(CLASSES), drawn(emitted)
+    inputs = single(torch.randn(len(LENGTHS), STEPS, FEATURES, generator=random))
+    labels = torch.randint(0, CLASSES, (len(LENGTHS),), generator=random)
+    steps, state = run(module, inputs)
+    outputs = functional.linear(read(steps, state, query), weight, bias)
+    loss = functional.cross_entropy(outputs, labels)
+    loss.backward()
+    named = [(f"rnn.{name}", tensor) for name, tensor in module.named_parameters()]
+    named += [("head.weight", weight), ("head.bias", bias)]
+    named += [("head.query", query)] if reads == "attention" else []
+    return {
+        "name": f"{kind.lower()} {'both ' if both else ''}{reads}",
+        "network": {
+            "input_size": FEATURES,
+            "layer": [layer(kind, both)],
+            "head": {"size": CLASSES, "reads": reads, "loss": "cross-entropy"},
+        },
+        "parameters": [parameter(*each) for each in named],
+        "inputs": inputs.tolist(),
+        "lengths": LENGTHS,
+        "labels": labels.tolist(),
+        "outputs": outputs.tolist(),
+        "expected": loss.item(),
+    }
+
+
+def main():
+    cases = []
+    for reads, read in [
+        ("last", last),
+        ("mean", mean),
+        ("max", maximum),
+        ("attention", attention),
+    ]:
+        for kind, both in [("LSTM", True), ("GRU", False)]:
+            cases.append(case(kind, both, reads, read, seed=len(cases)))
+    path = Path(__file__).with_name("networks.json")
+    path.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

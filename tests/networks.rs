@@ -1,0 +1,182 @@
+//! Heads that read a reduction over time, against PyTorch in float64: tests/interop/networks.py
+//! writes the expected values.
+
+mod common;
+
+use std::path::Path;
+
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::executor::Executor;
+use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::tensor::Tensor;
+use gatescan::{Device, Network, OpenDevice};
+use serde::Deserialize;
+
+/// Values are of order 1, and a gradient is a sum of some hundred roundings of 2^-53.
+const EXACT: f64 = 1e-13;
+
+/// The same with roundings of 2^-24.
+const SINGLE: f64 = 4e-6;
+
+#[derive(Deserialize)]
+struct Cases {
+    cases: Vec<Case>,
+}
+
+/// A network and a batch as networks.py writes them.
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    network: Network,
+    parameters: Vec<NamedValues>,
+    /// `[B, T, I]`.
+    inputs: Vec<Vec<Vec<f64>>>,
+    lengths: Vec<u32>,
+    labels: Vec<u32>,
+    /// `[B, K]`.
+    outputs: Vec<Vec<f64>>,
+    /// The mean loss.
+    expected: f64,
+}
+
+#[derive(Deserialize)]
+struct NamedValues {
+    name: String,
+    shape: Vec<usize>,
+    values: Vec<f64>,
+    gradient: Vec<f64>,
+}
+
+fn cases() -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/networks.json");
+    let text = std::fs::read_to_string(path).expect("networks.py has written it");
+    let cases: Cases = serde_json::from_str(&text).expect("it is what networks.py writes");
+    cases.cases
+}
+
+impl Case {
+    fn recorded(&self, tuning: Tuning) -> RecordedNetwork {
+        let [batch, steps] = [self.inputs.len(), self.inputs[0].len()];
+        let gradients = Gradients::OfLoss;
+        let mut model = RecordedNetwork::new(&self.network, steps, batch, gradients, tuning)
+            .expect("the network is valid");
+        model.forward(Phase::Forward);
+        model.loss(Phase::Forward);
+        model.backward();
+        model
+    }
+
+    /// `[T, B, I]`.
+    fn time_major(&self) -> Vec<f64> {
+        let steps = 0..self.inputs[0].len();
+        let rows = steps.flat_map(|t| self.inputs.iter().map(move |sequence| &sequence[t]));
+        rows.flatten().copied().collect()
+    }
+
+    /// The flat vector of all parameters.
+    fn flat(&self, model: &RecordedNetwork) -> Vec<f64> {
+        let mut flat = vec![0.0; model.parameters.len()];
+        assert_eq!(self.parameters.len(), model.entries.len(), "{}", self.name);
+        for entry in &model.entries {
+            let own = self.named(&entry.name);
+            assert_eq!(own.shape, entry.shape.extents(), "{}", entry.name);
+            flat[entry.range()].copy_from_slice(&own.values);
+        }
+        flat
+    }
+
+    fn named(&self, name: &str) -> &NamedValues {
+        let mut parameters = self.parameters.iter();
+        let found = parameters.find(|parameter| parameter.name == name);
+        found.unwrap_or_else(|| panic!("{}: no {name}", self.name))
+    }
+
+    /// Checks outputs, loss and gradients; `read` returns a tensor's values after both passes.
+    fn check(
+        &self,
+        model: &RecordedNetwork,
+        bound: f64,
+        read: &mut dyn FnMut(&Tensor) -> Vec<f64>,
+    ) {
+        let compare = |what: &str, found: &[f64], expected: &[f64]| {
+            assert_eq!(found.len(), expected.len());
+            for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let error = (found - expected).abs();
+                let name = &self.name;
+                assert!(
+                    error <= bound,
+                    "{name}, {what} [{at}]: {found} against {expected}"
+                );
+            }
+        };
+        compare(
+            "outputs",
+            &read(&model.head.outputs),
+            &self.outputs.concat(),
+        );
+        let scores = read(&model.head.scores);
+        let weight = read(&model.head.label_weight)[0];
+        let loss = scores[..scores.len() / 2].iter().sum::<f64>() * weight;
+        compare("loss", &[loss], &[self.expected]);
+        let gradients = read(&model.gradients.expect("it was requested"));
+        for entry in &model.entries {
+            let own = self.named(&entry.name);
+            compare(&entry.name, &gradients[entry.range()], &own.gradient);
+        }
+    }
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_pytorch() {
+    for case in cases() {
+        let model = case.recorded(Tuning::default());
+        let mut cpu = Cpu::<f64>::new(model.program.clone()).expect("it fits");
+        cpu.write_exact(&model.parameters, &case.flat(&model));
+        cpu.write_exact(&model.inputs, &case.time_major());
+        for (tensor, values) in [
+            (&model.lengths, &case.lengths),
+            (&model.head.labels, &case.labels),
+        ] {
+            cpu.write_index(tensor, values).expect("sizes agree");
+        }
+        cpu.run(&[Phase::Forward, Phase::Backward], 1)
+            .expect("it runs");
+        case.check(&model, EXACT, &mut |tensor| cpu.read_exact(tensor));
+    }
+}
+
+#[test]
+fn they_are_the_same_in_f32_on_both_executors() {
+    let cpu = OpenDevice::open(&Device::Cpu).expect("there is a CPU");
+    let gpu = common::gpu().map(|device| OpenDevice::Gpu(Box::new(device)));
+    for device in [Some(cpu), gpu].into_iter().flatten() {
+        for case in cases() {
+            let model = case.recorded(device.tuning());
+            let mut executor = device.load(&model.program).expect("it loads");
+            let single = |values: Vec<f64>| -> Vec<f32> {
+                values.into_iter().map(|value| value as f32).collect()
+            };
+            for (tensor, values) in [
+                (&model.parameters, single(case.flat(&model))),
+                (&model.inputs, single(case.time_major())),
+            ] {
+                executor.write(tensor, &values).expect("sizes agree");
+            }
+            for (tensor, values) in [
+                (&model.lengths, &case.lengths),
+                (&model.head.labels, &case.labels),
+            ] {
+                executor.write_index(tensor, values).expect("sizes agree");
+            }
+            executor
+                .run(&[Phase::Forward, Phase::Backward], 1)
+                .expect("it runs");
+            case.check(&model, SINGLE, &mut |tensor| {
+                let values = executor.read(tensor).expect("it can be read");
+                values.into_iter().map(f64::from).collect()
+            });
+        }
+    }
+}
