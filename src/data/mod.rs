@@ -26,7 +26,7 @@ pub use dataset::{Dataset, Inputs, Targets};
 pub(crate) use dataset::{check_lengths, check_tokens};
 pub use horizon::Horizon;
 pub use source::DataSource;
-pub use splits::{Split, SplitBy, Splits};
+pub use splits::{Fold, Split, SplitBy, Splits};
 
 /// A target value that is missing, in [`Targets::Values`]: it is neither learnt nor scored.
 pub use crate::kernels::MISSING;

@@ -292,6 +292,8 @@ pub fn series(input: &[u8]) -> bool {
     let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
     let text = String::from_utf8_lossy(input.0);
     let series = Series {
+        fold: None,
+        horizon: 1.into(),
         path: None,
         steps: steps.max(1),
         test_fraction: fraction,
