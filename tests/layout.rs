@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 16] = [
     &["main", "cli"],
     &["lib"],
-    &["bench", "run"],
+    &["backtest", "bench", "run"],
     &["profile", "verify", "report", "formats"],
     &["train", "infer", "layers"],
     &["model"],

@@ -155,7 +155,7 @@ def propose(
     group: str | bool | None = None,
     time: str | None = None,
     steps: int | None = None,
-    horizon: int = 1,
+    horizon: int | tuple[int, int] = 1,
 ) -> Proposal:
     """Look at data and propose a recipe for them, as `gatescan init` does.
 
@@ -171,8 +171,9 @@ def propose(
         The column of times.
     steps : int, optional
         Rows of a window.
-    horizon : int, default 1
-        Rows from an input to the target of a forecast.
+    horizon : int or (int, int), default 1
+        Rows from an input to the target of a forecast; (1, 24) for each of these steps ahead,
+        which one network predicts at once.
 
     Returns
     -------
@@ -186,9 +187,10 @@ def propose(
     if group is True:
         raise UsageError("group is True; it must be the name of a column, or False for one series")
     column = group if isinstance(group, str) else None
+    ahead = (horizon, horizon) if isinstance(horizon, int) else (horizon[0], horizon[1])
     with _file_of(data) as path:
         text, _, task, findings = _gatescan.propose_recipe(
-            path, target, column, group is False, time, steps, horizon
+            path, target, column, group is False, time, steps, ahead
         )
     proposed = json.loads(text)
     if not isinstance(data, (str, os.PathLike)):

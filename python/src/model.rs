@@ -6,7 +6,8 @@ use std::sync::Arc;
 use gatescan::data::source::ForecastRequest;
 use gatescan::formats::{ImportHints, onnx, pytorch};
 use gatescan::infer::decoding::{Decoding, decode};
-use gatescan::infer::generate::{Context, diverges_at, generate};
+use gatescan::infer::forecast::forecast;
+use gatescan::infer::generate::Context;
 use gatescan::infer::predict::{Prediction, Sequences, State};
 use gatescan::low_level::kernels::Tally;
 use gatescan::metrics::OutputMetrics;
@@ -414,14 +415,9 @@ impl PyModel {
         } else {
             Context::CarriedState
         };
-        let known = start.known(steps)?;
         let device = open(device)?;
-        let values = generate(model, &start.values, &known, steps, context, &device)?;
-        let inputs = self.input_size();
-        let diverges = diverges_at(&start.values, &values).map(|value| value / inputs);
-        let width = start.columns.len();
-        let restored = model.preparation.restore_inputs(&values, inputs, width);
-        Ok((start.columns, restored, diverges, start.notes))
+        let found = forecast(model, &start, steps, context, &device)?;
+        Ok((found.columns, found.values, found.diverges_at, start.notes))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gatescan::data::Horizon;
 use gatescan::recipe::propose::{GroupHint, Hints, propose};
 use gatescan::{Cell, Error, Recipe, Result};
 use pyo3::prelude::*;
@@ -83,7 +84,7 @@ fn propose_recipe(
     single_series: bool,
     time: Option<String>,
     steps: Option<usize>,
-    horizon: usize,
+    horizon: (usize, usize),
 ) -> PyResult<(String, Data, String, Vec<String>)> {
     let group = match group {
         Some(column) => GroupHint::Column(column),
@@ -95,7 +96,7 @@ fn propose_recipe(
         group,
         time,
         steps,
-        horizon,
+        horizon: Horizon::range(horizon.0, horizon.1),
     };
     computed(py, || {
         let proposal = propose(&path, &hints)?;

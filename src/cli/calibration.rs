@@ -1,12 +1,13 @@
 //! Printing what predicted intervals cover, and how many labels are right.
 
+use gatescan::Model;
 use gatescan::infer::intervals::{Calibration, Coverage};
 use serde_json::{Value, json};
 
 use super::aligned;
 
 /// A few lines, each with a newline before it; empty where there is nothing to say.
-pub fn lines(calibration: &Calibration) -> String {
+pub fn lines(calibration: &Calibration, model: &Model) -> String {
     let mut text = String::new();
     if let Some(labels) = calibration.labels {
         text += &format!(
@@ -44,7 +45,12 @@ pub fn lines(calibration: &Calibration) -> String {
             .map(|[name, nominal, share, _]| [name, nominal, share]);
         aligned(&rows.collect::<Vec<_>>(), 1)
     };
-    text + &format!("\n\n{table}")
+    let adjusted = if model.preparation.interval_adjustment.is_empty() {
+        ""
+    } else {
+        "\nthe intervals are adjusted to the validation split of training (conformal)"
+    };
+    text + &format!("\n\n{table}{adjusted}")
 }
 
 /// Adds the same to a JSON object, under names that begin with `split`.

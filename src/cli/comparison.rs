@@ -1,14 +1,19 @@
 //! Printing how a model compares with baselines.
 
-use gatescan::data::baselines::Baseline;
+use gatescan::data::baselines::{Baseline, PointErrors};
 use gatescan::low_level::messages::printable;
+use gatescan::metrics::OutputMetrics;
 use gatescan::train::BaselineComparison;
 use serde_json::{Map, Value, json};
 
 use super::aligned;
 
+/// The most steps ahead in the text.
+const MOST_AHEAD: usize = 8;
+
 /// A few lines, each with a newline before it; empty where there is nothing to compare with.
-pub fn lines(comparison: &BaselineComparison) -> String {
+/// `metrics` are the model's, if they are known.
+pub fn lines(comparison: &BaselineComparison, metrics: Option<&OutputMetrics>) -> String {
     let mut text = String::new();
     if let Some(line) = comparison.majority_remark() {
         text += &format!("\n{}", printable(&line));
@@ -16,6 +21,10 @@ pub fn lines(comparison: &BaselineComparison) -> String {
     let rows = comparison.rows();
     if !rows.is_empty() {
         text += &format!("\n\n{}", aligned(&rows, 1));
+    }
+    let ahead = comparison.ahead_rows(metrics, MOST_AHEAD);
+    if !ahead.is_empty() {
+        text += &format!("\n\n{}", aligned(&ahead, 1));
     }
     if let Some(verdict) = comparison.verdict() {
         text += &format!("\n{}", printable(&verdict));
@@ -33,9 +42,16 @@ pub fn add_to(comparison: &BaselineComparison, object: &mut Value) {
         let rmse = loss.and_then(|loss| comparison.rmse(loss));
         json!({ "loss": loss, "rmse": rmse })
     };
+    let points = |errors: &Option<PointErrors>| {
+        errors.map(|errors| json!({ "mae": errors.mae, "rmse": errors.rmse }))
+    };
     let baselines = &comparison.baselines;
     if !baselines.is_empty() {
-        let each = |baseline: &Baseline| (baseline.name.clone(), errors(baseline.loss));
+        let each = |baseline: &Baseline| {
+            let mut object = errors(baseline.loss);
+            object["targets"] = baseline.errors.iter().map(points).collect();
+            (baseline.name.clone(), object)
+        };
         object["model"] = errors(Some(comparison.loss));
         let baselines: Map<_, _> = baselines.iter().map(each).collect();
         object["baselines"] = baselines.into();

@@ -136,7 +136,8 @@ impl Eval {
             comparison::add_to(&compared, &mut object);
             console.print_json(object)?
         } else {
-            console.print(self.lines(&evaluated, &comparison::lines(&compared)))?
+            let metrics = evaluated.evaluation.metrics.as_ref();
+            console.print(self.lines(&evaluated, &comparison::lines(&compared, metrics)))?
         };
         Ok(())
     }
@@ -251,6 +252,9 @@ impl Eval {
             object["recall"] = json!(evaluation.recalls());
         }
         calibration::add_to(calibration, split, &mut object);
+        if !model.preparation.interval_adjustment.is_empty() {
+            object["intervals_adjusted"] = true.into();
+        }
         object
     }
 
@@ -291,7 +295,7 @@ impl Eval {
         {
             text += &format!("\n\n{table}");
         }
-        text += &calibration::lines(calibration);
+        text += &calibration::lines(calibration, model);
         text
     }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use gatescan::data::source::{ForecastRequest, ForecastStart};
-use gatescan::infer::generate::{Context, diverges_at, generate};
+use gatescan::infer::forecast::{SeriesForecast, forecast};
+use gatescan::infer::generate::Context;
 use gatescan::low_level::messages::shown_path;
 use gatescan::report::Continuation;
 use gatescan::{Error, Model, OpenDevice, Result};
@@ -32,14 +33,13 @@ Examples:
 pub struct Generate {
     /// A model.safetensors, or the run directory that holds one.
     model: PathBuf,
-    /// Values to generate.
+    /// Values to generate [default: 300, or all steps ahead that the model predicts at once].
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 300,
         value_parser = RangedU64ValueParser::<usize>::new().range(..=1 << 30)
     )]
-    steps: usize,
+    steps: Option<usize>,
     /// The series to continue: a text file with one number per line, or a table for a model of a
     /// table [default: the data that the model was trained on].
     #[arg(long, value_name = "FILE")]
@@ -59,10 +59,34 @@ pub struct Generate {
     /// auto, gpu, cpu, an index or a part of a name (see `gatescan devices`).
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
-    /// Print one JSON object with `columns`, `seed` (the last window of the data), `values` and
-    /// `runs_away_at` (a step, or null).
+    /// Print one JSON object with `columns`, `seed` (the last window of the data), `values`,
+    /// `runs_away_at` (a step, or null) and `band` (the intervals of the first steps, or null).
     #[arg(long)]
     json: bool,
+}
+
+/// The steps of a continuation by default.
+const STEPS: usize = 300;
+
+/// Leaves out the digits that the network does not resolve.
+fn round(model: &Model, seed: &ForecastStart, found: &mut SeriesForecast) {
+    let (columns, preparation) = (seed.columns.len(), &model.preparation);
+    let significant = |at: usize, value: f64| match &seed.column_inputs {
+        Some(inputs) => preparation.significant_input(inputs[at % columns], value),
+        None => preparation.significant_output(at % columns, value),
+    };
+    for values in [&mut found.values, &mut found.history] {
+        let each = values.iter_mut().enumerate();
+        each.for_each(|(at, value)| *value = significant(at, *value));
+    }
+    for (at, ends) in found
+        .band
+        .iter_mut()
+        .flat_map(|band| &mut band.ends)
+        .enumerate()
+    {
+        *ends = (significant(at, ends.0), significant(at, ends.1));
+    }
 }
 
 impl Generate {
@@ -82,17 +106,17 @@ impl Generate {
             Context::CarriedState
         };
         let device = OpenDevice::open(&device)?;
-        let known = seed.known(self.steps)?;
-        let prepared = generate(&model, &seed.values, &known, self.steps, context, &device)?;
+        let ahead = model.recipe.data.source().steps_ahead();
+        let is_recursive = ahead == 1 && seed.is_continued;
+        let steps = self
+            .steps
+            .unwrap_or(if is_recursive { STEPS } else { ahead });
+        let mut found = forecast(&model, &seed, steps, context, &device)?;
         let width = seed.columns.len();
-        let inputs = model.network.input_size - model.preparation.differences.len();
-        let diverges_at = diverges_at(&seed.values, &prepared).map(|value| value / inputs);
-        let [values, history, own] = [&prepared, &seed.history, &seed.values].map(|rows| {
-            let restored = model.preparation.restore_inputs(rows, inputs, width);
-            let restored = restored.into_iter().enumerate();
-            let significant = |(at, value)| model.preparation.significant_input(at % width, value);
-            restored.map(significant).collect::<Vec<f64>>()
-        });
+        round(&model, &seed, &mut found);
+        let own = found.history[found.history.len().saturating_sub(seed.steps * width)..].to_vec();
+        let (values, band) = (found.values.clone(), found.band.clone());
+        let diverges_at = found.diverges_at;
         if let Some(step) = diverges_at {
             let row = joined(&values[step * width..(step + 1) * width]);
             console.note(format!(
@@ -101,14 +125,19 @@ impl Generate {
                 step + 1
             ));
         }
+        if let Some(band) = band.as_ref().filter(|band| band.ends.len() < values.len()) {
+            console.note(format!(
+                "the {} is known for the first {} steps, which the model predicts from known values; \
+                 later steps read predictions",
+                band.name,
+                band.ends.len() / width
+            ));
+        }
+        let continuation = Continuation {
+            diverges_at: None,
+            ..Continuation::new(&seed, found)
+        };
         for (path, format) in self.output.iter().zip(formats) {
-            let continuation = Continuation {
-                origin: seed.origin.to_string(),
-                history: history.clone(),
-                values: values.clone(),
-                columns: seed.columns.clone(),
-                diverges_at: None,
-            };
             let bytes = format.bytes(path, &continuation)?;
             self.overwrite.write_bytes(path, &bytes)?;
             console.say(format!("wrote {}", shown_path(path)));
@@ -121,6 +150,7 @@ impl Generate {
                 "seed": own,
                 "values": values,
                 "runs_away_at": step,
+                "band": band.map(|band| json!({ "name": band.name, "ends": band.ends })),
             });
             let _ = console.print_json(object)?;
             return Ok(());
@@ -168,7 +198,7 @@ impl Generate {
         for note in &seed.notes {
             console.note(format!("warning: {note}"));
         }
-        let (rows, steps) = (seed.values.len() / seed.columns.len(), seed.steps);
+        let (rows, steps) = (seed.rows(), seed.steps);
         if rows < steps && !self.window {
             console.note(format!(
                 "warning: the seed has {rows} steps, and the model was trained on windows of \
@@ -181,6 +211,35 @@ impl Generate {
 fn joined(values: &[f64]) -> String {
     let values: Vec<String> = values.iter().map(f64::to_string).collect();
     values.join(",")
+}
+
+/// A line for each step: its number, the values, and the ends of their intervals, which are empty
+/// where they are not known.
+fn continuation_csv(continuation: &Continuation) -> String {
+    let Continuation {
+        values,
+        columns,
+        band,
+        ..
+    } = continuation;
+    let width = columns.len();
+    let ends = band.as_ref().map(|(_, ends)| ends);
+    let names = columns.iter().cloned();
+    let of_ends = columns.iter().filter(|_| ends.is_some());
+    let of_ends = of_ends.flat_map(|name| ["low", "high"].map(|end| format!("{name}_{end}")));
+    let head: Vec<String> = names.chain(of_ends).collect();
+    let mut text = format!("step,{}\n", csv_line(&head));
+    for (step, row) in values.chunks(width).enumerate() {
+        text += &format!("{},{}", step + 1, joined(row));
+        for k in (0..width).filter(|_| ends.is_some()) {
+            match ends.and_then(|ends| ends.get(step * width + k)) {
+                Some((low, high)) => text += &format!(",{low},{high}"),
+                None => text += ",,",
+            }
+        }
+        text += "\n";
+    }
+    text
 }
 
 /// The format of an output file.
@@ -225,12 +284,7 @@ impl Format {
                 written.map_err(|error| unwritable(&error))?;
                 Ok(bytes)
             }
-            Format::Csv => {
-                let rows = values.chunks(columns.len()).enumerate();
-                let lines = rows.map(|(step, row)| format!("{},{}\n", step + 1, joined(row)));
-                let head = csv_line(columns);
-                Ok(format!("step,{head}\n{}", lines.collect::<String>()).into_bytes())
-            }
+            Format::Csv => Ok(continuation_csv(continuation).into_bytes()),
             Format::Svg => Ok(continuation.svg()?.into_bytes()),
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gatescan::data::Horizon;
 use gatescan::data::Inputs;
 use gatescan::low_level::messages::{printable, shown_path};
 use gatescan::recipe::propose::{GroupHint, Hints, Proposal, propose, recipe_name};
@@ -59,19 +60,33 @@ pub struct Init {
     /// Rows of a window.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     steps: Option<u64>,
-    /// Rows from an input to the target of a forecast.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 20)
-    )]
-    horizon: u64,
+    /// Rows from an input to the target of a forecast; A..B for each of these steps ahead, which
+    /// one network predicts at once.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_horizon)]
+    horizon: Horizon,
     #[command(flatten)]
     overwrite: Overwrite,
     /// Print the findings as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// Reads `3` or `1..24`.
+fn parse_horizon(text: &str) -> Result<Horizon, String> {
+    const MOST: usize = 1 << 20;
+    let number = |text: &str| text.parse().ok().filter(|ahead| (1..=MOST).contains(ahead));
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let horizon = number(first).zip(number(last));
+    horizon
+        .filter(|(first, last)| first <= last && last - first < Horizon::MOST_STEPS)
+        .map(|(first, last)| Horizon::range(first, last))
+        .ok_or_else(|| {
+            format!(
+                "expected rows ahead, such as 1, or a range such as 1..24 of at most {} steps up to \
+                 {MOST}",
+                Horizon::MOST_STEPS
+            )
+        })
 }
 
 impl Init {
@@ -111,7 +126,7 @@ impl Init {
             },
             time: self.time.clone(),
             steps: self.steps.map(|steps| steps as usize),
-            horizon: self.horizon as usize,
+            horizon: self.horizon,
         }
     }
 

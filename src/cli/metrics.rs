@@ -14,6 +14,9 @@ use super::aligned;
 /// The most target values in the text; JSON has all.
 const MOST_TARGETS: usize = 12;
 
+/// The most steps ahead in the text.
+const MOST_AHEAD: usize = 8;
+
 /// The text of a value that is not defined.
 const UNDEFINED: &str = "-";
 
@@ -106,7 +109,7 @@ fn value_lines(targets: &[TargetMetrics]) -> String {
     let heads = ["", "MAE", "RMSE", "MAPE", "SMAPE", "MASE", "R2"].map(String::from);
     let mut rows = vec![heads];
     let shown = targets.iter().take(MOST_TARGETS);
-    rows.extend(shown.flat_map(|target| target.rows(value)));
+    rows.extend(shown.flat_map(|target| target.rows(MOST_AHEAD, value)));
     let mut text = format!("\n\n{}", aligned(&rows, 1));
     if targets.len() > MOST_TARGETS {
         let more = targets.len() - MOST_TARGETS;
@@ -198,6 +201,14 @@ fn target_object(target: &TargetMetrics) -> Value {
     }
     if let Some(last) = &target.last_step {
         object["last_step"] = values(last);
+    }
+    if !target.ahead.is_empty() {
+        let steps = target.ahead.iter().map(|step| {
+            let mut object = values(&step.metrics);
+            object["ahead"] = step.ahead.into();
+            object
+        });
+        object["ahead"] = steps.collect();
     }
     object
 }

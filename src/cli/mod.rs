@@ -1,6 +1,7 @@
 //! The command line: arguments and printing, one file for each subcommand; nothing else prints.
 //! [`run_arguments`] is the program `gatescan`, for packages that bring it along.
 
+mod backtest;
 mod bench;
 mod calibration;
 mod comparison;
@@ -61,6 +62,7 @@ Examples:
   gatescan predict runs/mine-... new.csv    predict with a model
   gatescan report runs/mnist-...        draw the curves and predictions of a run
   gatescan generate runs/series-...     continue a series with the model's predictions
+  gatescan backtest runs/mine-...       judge a forecast on parts of its test split
   gatescan sample runs/text-...         write text with a language model
   gatescan export runs/mnist-... --to onnx    convert a model to ONNX, PyTorch or Keras
   gatescan verify                       check every kernel against the CPU in f64
@@ -87,6 +89,7 @@ enum Command {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Generate(generate::Generate),
+    Backtest(backtest::Backtest),
     Sample(sample::Sample),
     Init(init::Init),
     Export(export::Export),
@@ -163,6 +166,7 @@ fn run_command(command: &Command, console: &Console, start: Instant) -> Result<(
         Command::Eval(eval) => eval.run(console),
         Command::Predict(predict) => predict.run(console),
         Command::Generate(generate) => generate.run(console),
+        Command::Backtest(backtest) => backtest.run(console),
         Command::Sample(sample) => sample.run(console),
         Command::Init(init) => init.run(console),
         Command::Export(export) => export.run(console),
@@ -192,18 +196,21 @@ fn csv_line(cells: &[String]) -> String {
 }
 
 /// Rows in columns: the first `left` columns are aligned to the left, the others to the right.
-fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
-    let rows = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| printable(cell)));
-    let rows: Vec<[Cow<str>; N]> = rows.collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0)
+fn aligned<Row: AsRef<[String]>>(rows: &[Row], left: usize) -> String {
+    let rows = rows.iter().map(|row| {
+        let cells = row.as_ref().iter();
+        cells.map(|cell| printable(cell)).collect()
     });
-    let line = |row: &[Cow<str>; N]| {
-        let cells = row.iter().zip(widths).enumerate();
-        let padded = cells.map(|(column, (cell, width))| {
+    let rows: Vec<Vec<Cow<str>>> = rows.collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<Cow<str>>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let padded = cells.map(|(column, (cell, &width))| {
             if column < left {
                 format!("{cell}{}", padding(cell, width))
             } else {

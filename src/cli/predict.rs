@@ -6,17 +6,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use gatescan::data::Horizon;
 use gatescan::data::preparation::Preparation;
 use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::decoding::{Decoding, decode_dataset};
 use gatescan::infer::lines::{LinePrediction, LinePredictor};
-use gatescan::infer::outputs::output_names;
+use gatescan::infer::outputs::{of_step, output_names};
 use gatescan::infer::requests::load_inputs;
 use gatescan::low_level::io::disk::PendingFile;
 use gatescan::low_level::messages::shown_path;
-use gatescan::{Dataset, Error, Model, OpenDevice, Reads, Result, Split};
-use ndarray::{Array3, Axis};
+use gatescan::{Dataset, Error, Head, Model, OpenDevice, Reads, Result, Split};
+use ndarray::{Array3, ArrayD, Axis};
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Map, Value, json};
 
@@ -33,10 +34,12 @@ A classifier predicts the class and the probability of each class; a model with 
 predicts a list of labels for each sequence, and with --every-step the probability of each class \
 at each step; other models predict values in the units of the data. For each window of a table \
 there is a prediction at its last row; `row` is the row (of its group) that is predicted, counted \
-from 1 without the header, and for a forecast it may be after the last row. With `-` for DATA, \
-there is a prediction for each line of standard input as it arrives, and the state is carried \
-from line to line. `row` means the same; if the header has the column of groups, the lines of \
-each group are a sequence of their own, and an empty line begins new sequences.
+from 1 without the header, and for a forecast it may be after the last row. A model of several \
+steps ahead has a line for each of them, `ahead` of the last row that it read. Where the table has \
+a column of times, the time of the row follows. With `-` for DATA, there is a prediction for each \
+line of standard input as it arrives, and the state is carried from line to line. `row` means the \
+same; if the header has the column of groups, the lines of each group are a sequence of their own, \
+and an empty line begins new sequences.
 
 Examples:
   gatescan predict runs/sunspots sunspots.csv
@@ -118,6 +121,7 @@ impl Predict {
             rows: position_rows(windows, &data, self.steps()),
             columns,
             outputs,
+            head: model.network.head,
         };
         if let (Some(path), Some(format)) = (&self.output, format) {
             self.overwrite
@@ -129,9 +133,10 @@ impl Predict {
         if !self.json && console.print_data(csv_line(&table.headings))?.is_break() {
             return Ok(());
         }
-        for (n, (position, _)) in table.rows.iter().enumerate() {
+        for row in &table.rows {
             let (headings, columns) = (&table.headings, &table.columns);
-            let flow = self.print(console, headings, position, columns, table.values(n))?;
+            let values = table.values(row);
+            let flow = self.print(console, headings, &row.position, columns, &values)?;
             if flow.is_break() {
                 break;
             }
@@ -259,11 +264,15 @@ impl Predict {
                 headings = Some(first);
             }
             let headings = headings.as_deref().unwrap_or_default();
-            let position = line_position(&prediction);
-            let values = &prediction.values;
-            let flow = self.print(console, headings, &position, columns, values)?;
-            if flow.is_break() {
-                return Ok(());
+            let (head, horizon) = (&model.network.head, model.recipe.data.source().horizon());
+            let steps = horizon.map_or(1, Horizon::steps);
+            for s in 0..steps {
+                let position = line_position(&prediction, horizon, s);
+                let values = of_step(head, &prediction.values, steps, s);
+                let flow = self.print(console, headings, &position, columns, &values)?;
+                if flow.is_break() {
+                    return Ok(());
+                }
             }
         }
         if headings.is_none() && !self.json {
@@ -290,19 +299,22 @@ fn line_headings(model: &Model, predictor: &LinePredictor) -> Vec<String> {
     let format = model.recipe.data.source().line_format();
     let group = format.group.filter(|_| predictor.has_groups());
     let position = match format.horizon {
-        Some(_) => &["row"][..],
+        Some(horizon) if horizon.is_several() => &["row", "ahead"][..],
+        Some(_) => &["row"],
         None => &["sequence", "step"],
     };
     let headings = group.iter().chain(position);
     headings.map(|heading| heading.to_string()).collect()
 }
 
-/// The cells that say where the prediction for a line belongs.
-fn line_position(prediction: &LinePrediction) -> Vec<Value> {
+/// The cells that say where the prediction for a line belongs, of step `s` of those ahead.
+fn line_position(prediction: &LinePrediction, horizon: Option<Horizon>, s: usize) -> Vec<Value> {
     match prediction.row {
         Some(row) => {
             let group = prediction.group.iter().map(|group| group.as_str().into());
-            group.chain([row.into()]).collect()
+            let several = horizon.filter(|horizon| horizon.is_several());
+            let ahead = several.map(|horizon| (horizon.first() + s).into());
+            group.chain([(row + s).into()]).chain(ahead).collect()
         }
         None => vec![prediction.sequence.into(), prediction.step.into()],
     }
@@ -329,6 +341,8 @@ fn position_headings(windows: Option<&WindowRows>, steps: PredictedSteps) -> Vec
         headings.extend(windows.group.clone());
         headings.extend(every.then(|| "window".into()));
         headings.push("row".into());
+        headings.extend(windows.horizon.is_several().then(|| "ahead".into()));
+        headings.extend(windows.times.as_ref().map(|times| times.column.clone()));
     } else {
         headings.push("sequence".into());
         headings.extend(every.then(|| "step".into()));
@@ -336,12 +350,23 @@ fn position_headings(windows: Option<&WindowRows>, steps: PredictedSteps) -> Vec
     headings
 }
 
-/// The position cells of each prediction, and its row among the outputs `[N * (T or 1), K]`.
+/// A prediction, and where it belongs.
+struct PredictedRow {
+    /// The cells that say where it belongs.
+    position: Vec<Value>,
+    /// Its row among the outputs `[N * (T or 1), J * S * K]`.
+    row: usize,
+    /// Of the S steps ahead.
+    step: usize,
+}
+
+/// The position cells of each prediction, and where it is among the outputs.
 fn position_rows(
     windows: Option<&WindowRows>,
     data: &Dataset,
     steps: PredictedSteps,
-) -> Vec<(Vec<Value>, usize)> {
+) -> Vec<PredictedRow> {
+    let ahead = windows.map_or(1, |windows| windows.horizon.steps());
     let every = steps == PredictedSteps::Every;
     let mut rows = vec![];
     for n in 0..data.count {
@@ -353,25 +378,38 @@ fn position_rows(
         };
         for step in predicted {
             let row = if every { n * data.steps + step } else { n };
-            rows.push((position_cells(windows, n, step, every), row));
+            rows.extend((0..ahead).map(|s| PredictedRow {
+                position: position_cells(windows, (n, step, s), every),
+                row,
+                step: s,
+            }));
         }
     }
     rows
 }
 
-/// The cells that say where the prediction of sequence `n` at `step` belongs.
-fn position_cells(windows: Option<&WindowRows>, n: usize, step: usize, every: bool) -> Vec<Value> {
+/// The cells that say where the prediction of sequence `n` at `step`, of step `s` of those ahead,
+/// belongs.
+fn position_cells(
+    windows: Option<&WindowRows>,
+    (n, step, s): (usize, usize, usize),
+    every: bool,
+) -> Vec<Value> {
     let mut cells: Vec<Value> = vec![];
     if let Some(WindowRows {
         group,
         starts,
         horizon,
+        times,
     }) = windows
     {
         let (name, first) = &starts[n];
         cells.extend(group.iter().map(|_| Value::from(name.as_str())));
         cells.extend(every.then(|| n.into()));
-        cells.push((first + step + horizon + 1).into());
+        let row = first + step + horizon.first() + s;
+        cells.push((row + 1).into());
+        cells.extend(horizon.is_several().then(|| (horizon.first() + s).into()));
+        cells.extend(times.as_ref().map(|times| times.text(n, row).into()));
     } else {
         cells.push(n.into());
         cells.extend(every.then(|| step.into()));
@@ -382,6 +420,10 @@ fn position_cells(windows: Option<&WindowRows>, n: usize, step: usize, every: bo
 /// The columns of a prediction: class and probabilities, or values.
 struct OutputColumns<'a> {
     preparation: &'a Preparation,
+    /// K: target values at each step ahead.
+    width: usize,
+    /// S: steps ahead.
+    steps: usize,
     /// The names of the classes, where there are classes.
     classes: Option<Vec<String>>,
     /// The names of the columns of values, where there are values.
@@ -393,7 +435,8 @@ struct OutputColumns<'a> {
 impl OutputColumns<'_> {
     fn new(model: &Model) -> OutputColumns<'_> {
         let head = &model.network.head;
-        let width = head.targets();
+        let steps = model.recipe.data.source().steps_ahead();
+        let width = head.targets() / steps;
         let names = (0..width).map(|class| model.preparation.class(class));
         let values = match model.recipe.data.source().target_names() {
             names if names.len() == width => names.to_vec(),
@@ -402,6 +445,8 @@ impl OutputColumns<'_> {
         };
         OutputColumns {
             preparation: &model.preparation,
+            width,
+            steps,
             classes: (head.loss.takes_classes() || head.loss.takes_lists())
                 .then(|| names.collect()),
             values: if head.loss.takes_labels() {
@@ -416,9 +461,8 @@ impl OutputColumns<'_> {
     /// The values as they are printed.
     fn significant(&self, values: &[f64]) -> impl Iterator<Item = f64> {
         // Each output of a target has the digits of the target.
-        let width = self.preparation.targets.len().max(1);
         let values = values.iter().enumerate();
-        values.map(move |(k, &value)| self.preparation.significant_output(k % width, value))
+        values.map(|(k, &value)| self.preparation.significant_output(k % self.width, value))
     }
 
     fn headings(&self) -> Vec<String> {
@@ -474,30 +518,46 @@ fn likeliest<'a>(classes: &'a [String], values: &[f64]) -> &'a str {
 /// The predictions for a data set, with the cells that say where each belongs.
 struct PredictionTable<'a> {
     headings: Vec<String>,
-    /// The position cells of each prediction, and its row among the outputs.
-    rows: Vec<(Vec<Value>, usize)>,
+    rows: Vec<PredictedRow>,
     columns: OutputColumns<'a>,
-    /// `[N, T or 1, K]`
+    /// `[N, T or 1, J * S * K]`
     outputs: Array3<f64>,
+    head: Head,
 }
 
 impl PredictionTable<'_> {
-    /// `[K]`: probabilities or values of prediction `n`.
-    fn values(&self, n: usize) -> &[f64] {
+    /// `[J * K]`: probabilities or values of a prediction.
+    fn values(&self, row: &PredictedRow) -> Vec<f64> {
         let width = self.outputs.dim().2;
         let all = self.outputs.as_slice().unwrap_or_default();
-        &all[self.rows[n].1 * width..][..width]
+        let own = &all[row.row * width..][..width];
+        of_step(&self.head, own, self.columns.steps, row.step)
+    }
+
+    /// `[N, T or 1, S, J * K]`: the outputs by steps ahead.
+    fn by_steps(&self) -> io::Result<ArrayD<f64>> {
+        let (count, rows, width) = self.outputs.dim();
+        let steps = self.columns.steps;
+        let all = self.outputs.as_slice().unwrap_or_default();
+        let each = all.chunks(width.max(1));
+        let values = each.flat_map(|row| (0..steps).map(move |s| (row, s)));
+        let values = values.flat_map(|(row, s)| of_step(&self.head, row, steps, s));
+        let shape = [count, rows, steps, width / steps];
+        ArrayD::from_shape_vec(&shape[..], values.collect()).map_err(io::Error::other)
     }
 
     /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each
-    /// sequence: float64 for values in the units of normalized data, else float32.
+    /// sequence, and several steps ahead before K: float64 for values in the units of normalized
+    /// data, else float32.
     fn write(&self, file: &mut PendingFile, format: Format) -> io::Result<()> {
         if let Format::Npy = format {
-            let outputs = self.outputs.view();
-            let outputs = match outputs.dim().1 {
-                1 => outputs.index_axis_move(Axis(1), 0).into_dyn(),
-                _ => outputs.into_dyn(),
-            };
+            let mut outputs = self.by_steps()?;
+            if self.columns.steps == 1 {
+                outputs = outputs.index_axis_move(Axis(2), 0);
+            }
+            if self.outputs.dim().1 == 1 {
+                outputs = outputs.index_axis_move(Axis(1), 0);
+            }
             // Normalized values may need more digits than f32 has.
             let written = if self.columns.preparation.targets.is_empty() {
                 outputs.mapv(|value| value as f32).write_npy(file)
@@ -514,18 +574,19 @@ impl PredictionTable<'_> {
 
     fn write_csv(&self, file: &mut impl Write) -> io::Result<()> {
         writeln!(file, "{}", csv_line(&self.headings))?;
-        for (n, (position, _)) in self.rows.iter().enumerate() {
-            writeln!(file, "{}", self.columns.line(position, self.values(n)))?;
+        for row in &self.rows {
+            let line = self.columns.line(&row.position, &self.values(row));
+            writeln!(file, "{line}")?;
         }
         Ok(())
     }
 
     fn write_json(&self, file: &mut impl Write) -> io::Result<()> {
-        let object = |(n, (position, _)): (usize, &(Vec<Value>, usize))| {
-            self.columns
-                .object(&self.headings, position, self.values(n))
+        let object = |row: &PredictedRow| {
+            let values = self.values(row);
+            self.columns.object(&self.headings, &row.position, &values)
         };
-        let objects: Vec<Value> = self.rows.iter().enumerate().map(object).collect();
+        let objects: Vec<Value> = self.rows.iter().map(object).collect();
         serde_json::to_writer_pretty(file, &objects).map_err(io::Error::from)
     }
 }

@@ -110,6 +110,7 @@ impl Report {
                 parameters: None,
                 predictions: Err(error.to_string()),
                 baselines: vec![],
+                ahead: vec![],
                 remarks: vec![],
                 continuation: None,
             }

@@ -6,6 +6,7 @@ pub mod baselines;
 mod class_counts;
 pub mod csv;
 mod dataset;
+mod horizon;
 pub mod idx;
 pub mod labelled;
 mod least_squares;
@@ -23,8 +24,9 @@ pub(crate) use class_counts::class_counts;
 pub use class_counts::{absent_classes, short_sequences};
 pub use dataset::{Dataset, Inputs, Targets};
 pub(crate) use dataset::{check_lengths, check_tokens};
+pub use horizon::Horizon;
 pub use source::DataSource;
-pub use splits::{Split, SplitBy, Splits};
+pub use splits::{Fold, Split, SplitBy, Splits};
 
 /// A target value that is missing, in [`Targets::Values`]: it is neither learnt nor scored.
 pub use crate::kernels::MISSING;

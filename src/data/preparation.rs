@@ -31,6 +31,17 @@ pub struct Preparation {
     /// `[D]`: the last D inputs, which are differences of other inputs from earlier steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<InputDifference>,
+    /// `[Q]`: the categories of each column of them, each of which is an input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<Vec<String>>,
+    /// Inputs before the differences that are known ahead: values of later rows, and categories.
+    #[serde(skip_serializing_if = "crate::fields::is_default")]
+    pub known_ahead: usize,
+    /// `[J * K]`: what is added to each output of the network, in the units of the data, so that
+    /// intervals cover their nominal share of the validation split; to the logarithm of a variance,
+    /// that of its factor. Empty if nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interval_adjustment: Vec<f64>,
     /// `[I - D]`: the value of a missing input, for [`Missing::Mean`] and, at the beginning of a
     /// sequence, for [`Missing::Forward`]; else empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -271,6 +282,23 @@ impl Preparation {
             ));
         }
         self.check_linear(inputs)?;
+        let categories: usize = self.categories.iter().map(Vec::len).sum();
+        if self.known_ahead > columns || categories > self.known_ahead {
+            return Err(format!(
+                "it has {} inputs that are known ahead and {categories} categories among them, but \
+                 the network has {columns} inputs",
+                self.known_ahead
+            ));
+        }
+        let adjusted = &self.interval_adjustment;
+        if !adjusted.len().is_multiple_of(outputs.max(1)) || adjusted.iter().any(|x| !x.is_finite())
+        {
+            return Err(format!(
+                "it adjusts {} outputs of intervals, but the network has them for {outputs} \
+                 targets, and each must be finite",
+                adjusted.len()
+            ));
+        }
         if let Some(vocabulary) = &self.vocabulary {
             vocabulary.check(inputs, outputs)?;
         }

@@ -29,7 +29,19 @@ impl Preparation {
             }
             _ => {}
         }
+        expanded.add_adjustment(head.size);
         expanded
+    }
+
+    /// Makes the adjustment of intervals part of the means of the outputs.
+    fn add_adjustment(&mut self, outputs: usize) {
+        let added = std::mem::take(&mut self.interval_adjustment);
+        if added.is_empty() {
+            return;
+        }
+        self.targets.resize(outputs, Normal::IDENTITY);
+        let normals = self.targets.iter_mut().zip(added);
+        normals.for_each(|(normal, added)| normal.mean += added);
     }
 
     /// Returns outputs `[R, K]` of a network in the units of the data. `inputs` `[R, I]` are the
@@ -167,6 +179,7 @@ fn significant(normal: Option<&Normal>, value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::{Init, Reads};
 
     /// Two inputs and one target, the difference from the second input.
     fn preparation() -> Preparation {
@@ -202,6 +215,33 @@ mod tests {
         // 0.5 * 4 - 2 * 3 = -4 is added to the last value.
         assert_eq!(preparation.restore(&[2.0], &[0.5, 3.0]), [1_000_027.0]);
         assert_eq!(preparation.as_output(0, 1_000_027.0, &[0.5, 3.0]), 2.0);
+    }
+
+    #[test]
+    fn intervals_are_adjusted_in_the_units_of_the_data() {
+        let head = Head {
+            size: 3,
+            reads: Reads::Last,
+            loss: Loss::quantiles(&[0.1, 0.5, 0.9]).expect("they ascend"),
+            init: Init::default(),
+        };
+        let mut adjusted = preparation();
+        adjusted.interval_adjustment = vec![-2.0, 0.0, 2.0];
+        let outputs = adjusted.of_outputs(&head);
+        assert!(outputs.interval_adjustment.is_empty());
+        // The last value is 1,000,005; an output of 2 adds 1.
+        let restored = outputs.restore(&[2.0; 3], &[3.0, 0.5]);
+        assert_eq!(restored, [1_000_004.0, 1_000_006.0, 1_000_008.0]);
+        // Without a normalization too.
+        let plain = Preparation {
+            interval_adjustment: vec![-1.0, 0.0, 1.0],
+            ..Preparation::default()
+        };
+        assert_eq!(
+            plain.of_outputs(&head).restore(&[5.0; 3], &[]),
+            [4.0, 5.0, 6.0]
+        );
+        assert!(plain.check(2, 2).is_err() && plain.check(2, 3).is_ok());
     }
 
     #[test]

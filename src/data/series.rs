@@ -14,9 +14,9 @@ use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastOrigin, ForecastRequest, ForecastStart,
-    InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind,
+    InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind, not_in_time,
 };
-use super::{Dataset, Inputs, MAX_VALUES, Splits, Targets};
+use super::{Dataset, Fold, Horizon, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::files;
@@ -40,6 +40,10 @@ pub struct Series {
     /// The last part of a file's series that is the test split.
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
+    /// Values from an input to its target; a range for targets at each of these steps ahead of a
+    /// file's series, which the network predicts at once.
+    #[serde(default = "default_horizon", skip_serializing_if = "is_next")]
+    pub horizon: Horizon,
     /// Time between two values of the generated series.
     #[serde(default = "default_resolution")]
     pub resolution: f64,
@@ -68,6 +72,9 @@ pub struct Series {
     /// validation split. It is in no recipe.
     #[serde(skip)]
     pub linear_of_training: bool,
+    /// The part of the test split that a backtest judges. It is in no recipe.
+    #[serde(skip)]
+    pub fold: Option<Fold>,
     /// The differences of a file's values from those N steps before, or from the first of the
     /// window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -83,6 +90,14 @@ pub struct Series {
     /// How to treat missing values among the inputs. A missing target is neither learnt nor scored.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub missing: Missing,
+}
+
+fn default_horizon() -> Horizon {
+    1.into()
+}
+
+fn is_next(horizon: &Horizon) -> bool {
+    *horizon == default_horizon()
 }
 
 fn default_normalise() -> bool {
@@ -123,12 +138,13 @@ impl Series {
     fn table(&self, path: &Path) -> Csv {
         Csv {
             steps: Some(self.steps),
-            horizon: 1,
+            horizon: self.horizon,
             every_step: true,
             test_fraction: self.test_fraction,
             residual_on_last: self.residual_on_last,
             residual_on_linear: self.residual_on_linear,
             linear_of_training: self.linear_of_training,
+            fold: self.fold,
             differences: self.differences.clone(),
             context: self.context,
             validation_fraction: self.validation_fraction,
@@ -154,6 +170,16 @@ impl Series {
         let mut rows = read(path)?;
         rows.values.clear();
         self.table(path).prepare_inputs(rows.into(), path, known)
+    }
+
+    fn validate_horizon(&self) -> Result<()> {
+        self.horizon.validate()?;
+        fields::require(
+            self.horizon.first() > 0,
+            "data.horizon",
+            self.horizon,
+            "at least 1: the value itself is an input",
+        )
     }
 
     fn validate_windows(&self) -> Result<()> {
@@ -207,12 +233,14 @@ impl DataSource for Series {
     fn validate(&self, usage: &DataUse) -> Result<()> {
         fields::optional_count("data.season", self.season)?;
         fields::count("data.steps", self.steps)?;
+        self.validate_horizon()?;
         self.validate_windows()?;
         fields::fraction("data.test_fraction", self.test_fraction)?;
         fields::fraction("data.validation_fraction", self.validation_fraction)?;
         validate_lags(&self.differences)?;
         validate_context(self.context, Some(self.steps), true)?;
         let of_files = [
+            ("horizon", !is_next(&self.horizon)),
             ("residual_on_last", self.residual_on_last),
             ("residual_on_linear", self.residual_on_linear),
             ("differences", !self.differences.is_empty()),
@@ -234,7 +262,7 @@ impl DataSource for Series {
     }
 
     fn outputs(&self) -> usize {
-        1
+        self.horizon.steps()
     }
 
     fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
@@ -274,6 +302,13 @@ impl DataSource for Series {
 
     /// Returns the last values of the file, or the first window of the generated series.
     fn forecast_start(&self, request: &ForecastRequest) -> Result<ForecastStart> {
+        if self.horizon.first() > 1 {
+            return Err(Error::data(format!(
+                "the model predicts {} values ahead; to continue a series, data.horizon must be 1 \
+                 or begin with 1",
+                self.horizon
+            )));
+        }
         if let Some(path) = request.file.or(self.path.as_deref()) {
             let rows = self.prepared(path, request.preparation)?;
             return self.table(path).end_of(rows, path, request.group);
@@ -285,8 +320,12 @@ impl DataSource for Series {
         Ok(ForecastStart {
             history: values.clone(),
             values,
+            width: 1,
+            is_continued: true,
             steps: self.steps,
             columns: vec!["value".into()],
+            column_inputs: Some(vec![0]),
+            times: None,
             origin: ForecastOrigin {
                 row: self.steps,
                 ..ForecastOrigin::default()
@@ -309,14 +348,26 @@ impl DataSource for Series {
         Ok(SequenceSizes {
             steps: self.steps,
             inputs: 1 + self.differences.len(),
-            outputs: 1,
+            outputs: self.horizon.steps(),
         })
+    }
+
+    fn set_fold(&mut self, fold: Fold) -> Result<()> {
+        if self.path.is_none() || self.test_fraction == 0.0 {
+            return Err(not_in_time());
+        }
+        self.fold = Some(fold);
+        Ok(())
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        Some(self.horizon)
     }
 
     fn forecast(&self) -> Option<Forecast> {
         Some(Forecast {
             inputs: vec![0],
-            horizon: 1,
+            horizon: self.horizon,
             season: self.season,
         })
     }
@@ -328,7 +379,7 @@ impl DataSource for Series {
     fn line_format(&self) -> LineFormat<'_> {
         LineFormat {
             missing: self.missing,
-            horizon: Some(1),
+            horizon: Some(self.horizon),
             ..LineFormat::default()
         }
     }
@@ -456,6 +507,7 @@ mod tests {
             path: None,
             steps,
             test_fraction,
+            horizon: default_horizon(),
             resolution: default_resolution(),
             range: default_range(),
             windows: default_windows(),
@@ -464,6 +516,7 @@ mod tests {
             residual_on_last: false,
             residual_on_linear: false,
             linear_of_training: false,
+            fold: None,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

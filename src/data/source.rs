@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::baselines::Forecast;
-use super::csv::{CalendarContinuation, CalendarCycle, CellFormat};
+use super::csv::{CalendarContinuation, CalendarCycle, CellFormat, later_times};
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
-use super::{Dataset, Split, Splits};
+use super::{Dataset, Fold, Horizon, Split, Splits};
 use crate::error::{Error, Result};
 use crate::messages::{excerpt, shown_path};
 use crate::network::{Input, Loss, Reads};
+use crate::numeric::civil::CivilTime;
 
 /// A kind of data, as the `[data]` table of a recipe configures it.
 pub trait DataSource: Debug {
@@ -128,6 +129,15 @@ pub trait DataSource: Debug {
         false
     }
 
+    /// Makes one part of the test split the whole of it, for a backtest. Its windows may begin with
+    /// rows before it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for data that are not split in time.
+    fn set_fold(&mut self, _fold: Fold) -> Result<()> {
+        Err(not_in_time())
+    }
+
     /// Returns the time of the last target of each sequence of the test split, as
     /// [`DataSource::load`] returns it; `None` where the data have no times.
     fn test_times(&self, _seed: u64, _known: Option<&Preparation>) -> Option<SequenceTimes> {
@@ -139,10 +149,38 @@ pub trait DataSource: Debug {
         &[]
     }
 
+    /// Returns the rows from an input to its targets; `None` for data that are not rows of a table
+    /// or series.
+    fn horizon(&self) -> Option<Horizon> {
+        None
+    }
+
+    /// S: the steps ahead that are predicted at once; 1 for anything but a forecast of several.
+    fn steps_ahead(&self) -> usize {
+        self.horizon().map_or(1, Horizon::steps)
+    }
+
+    /// Returns the names of all target values of the network: [`DataSource::target_names`], with
+    /// the rows ahead where it predicts several; empty if they have none.
+    fn output_names(&self) -> Vec<String> {
+        let names = self.target_names();
+        let horizon = self.horizon().filter(|horizon| horizon.is_several());
+        horizon.map_or(names.to_vec(), |horizon| horizon.output_names(names))
+    }
+
     /// Returns how a line of text holds the inputs of one time step.
     fn line_format(&self) -> LineFormat<'_> {
         LineFormat::default()
     }
+}
+
+/// An error for a backtest of data that are not split in time.
+pub(super) fn not_in_time() -> Error {
+    Error::usage(
+        "a backtest needs a table or a series of a file whose test split is its last part (windows \
+         with data.steps, data.split_by = \"order\", data.test_fraction above 0 and no \
+         data.test_path); these data have no such split",
+    )
 }
 
 /// The parts of a recipe that must agree with its data.
@@ -289,17 +327,50 @@ pub struct SequenceTimes {
     pub are_dates: bool,
     /// `[N]`
     pub values: Vec<f64>,
+    /// `[N, S]`: the time of the target at each step ahead.
+    pub ahead: Vec<f64>,
 }
 
 /// The rows of a table, or values of a series, that sequences are windows of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WindowRows {
     /// The name of the column of groups, if there is one.
     pub group: Option<String>,
     /// `[N]`: the group of each window, and its first row (from 0) within the group.
     pub starts: Vec<(String, usize)>,
-    /// Rows from an input to its target.
-    pub horizon: usize,
+    /// Rows from an input to its targets.
+    pub horizon: Horizon,
+    /// The times of the rows, where the table has a column of times.
+    pub times: Option<WindowTimes>,
+}
+
+/// The times of the rows that windows are cut from, and of those that they predict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowTimes {
+    /// The name of the column of times.
+    pub column: String,
+    /// Whether they are dates, in seconds since 1970; else numbers of the data, such as years.
+    pub are_dates: bool,
+    /// `[N]`: the series of each window.
+    pub series: Vec<usize>,
+    /// The times of the rows of each series, and of those after its end, if they are regular.
+    pub of_series: Vec<Vec<f64>>,
+}
+
+impl WindowTimes {
+    /// Returns the time of a row of window n's series as text: a date, with the time of day unless
+    /// all times are at midnight, or a number; empty if it is not known.
+    pub fn text(&self, n: usize, row: usize) -> String {
+        let Some(&time) = self.of_series[self.series[n]].get(row) else {
+            return String::new();
+        };
+        if !self.are_dates {
+            return time.to_string();
+        }
+        const DAY: f64 = 86_400.0;
+        let mut all = self.of_series.iter().flatten();
+        CivilTime::of(time).text(all.any(|time| time.rem_euclid(DAY) != 0.0))
+    }
 }
 
 /// A request for the values that a forecast continues.
@@ -321,10 +392,19 @@ pub struct ForecastStart {
     pub values: Vec<f32>,
     /// `[R, I - D]`: `values` and those before them, to show beside the forecast.
     pub history: Vec<f32>,
+    /// I - D: inputs of a row, without differences.
+    pub width: usize,
+    /// Whether the inputs of later rows follow from predictions and the calendar, so that a
+    /// network can read its own predictions.
+    pub is_continued: bool,
     /// T: the window of the model.
     pub steps: usize,
-    /// The names of the columns that the model predicts: the first ones of each row.
+    /// The names of the columns that the model predicts.
     pub columns: Vec<String>,
+    /// The input that each of these columns is; `None` if one of them is no input.
+    pub column_inputs: Option<Vec<usize>>,
+    /// The times of the rows of `history`; `None` where rows have no times.
+    pub times: Option<HistoryTimes>,
     /// The calendar of the rows after the series, if it is an input.
     pub calendar: Option<CalendarContinuation>,
     /// The last row of `values`.
@@ -335,7 +415,31 @@ pub struct ForecastStart {
     pub notes: Vec<String>,
 }
 
+/// The times of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryTimes {
+    /// Whether the values are seconds since 1970; else numbers of the data, such as years.
+    pub are_dates: bool,
+    /// `[R]`
+    pub values: Vec<f64>,
+}
+
+impl HistoryTimes {
+    /// Returns these times, followed by those of the next `count` rows; `None` where the rows are
+    /// not at regular times.
+    pub fn continued(&self, count: usize) -> Option<Vec<f64>> {
+        let later = later_times(&self.values, count)?;
+        Some([&self.values[..], &later].concat())
+    }
+}
+
 impl ForecastStart {
+    /// Returns the rows of the window: T, or fewer.
+    pub fn rows(&self) -> usize {
+        let rows = self.history.len().checked_div(self.width).unwrap_or(0);
+        rows.min(self.steps)
+    }
+
     /// Returns the inputs of the next `count` steps that are known ahead, `[count, C]`; nothing if
     /// there are none.
     ///
@@ -419,8 +523,8 @@ pub struct LineFormat<'a> {
     pub missing: Missing,
     /// The name of the column of groups, if there is one.
     pub group: Option<&'a str>,
-    /// Rows from an input to its target; `None` for data that are not rows of a table or series.
-    pub horizon: Option<usize>,
+    /// Rows from an input to its targets; `None` for data that are not rows of a table or series.
+    pub horizon: Option<Horizon>,
 }
 
 impl Default for LineFormat<'_> {

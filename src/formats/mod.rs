@@ -47,9 +47,26 @@ fn with_output_preparation(model: &Model, format: &str) -> Result<Model> {
     })
 }
 
-/// Returns a sentence on what several outputs of a target, or logits of labels, are; `None` for
-/// other outputs.
-fn outputs_note(head: &Head) -> Option<String> {
+/// Returns sentences on the steps ahead, and on what several outputs of a target, or logits of
+/// labels, are; `None` for other outputs.
+fn outputs_note(model: &Model) -> Option<String> {
+    let source = model.recipe.data.source();
+    let several = source.horizon().filter(|horizon| horizon.is_several());
+    let ahead = several.map(|horizon| {
+        format!(
+            "targets are those of each step from {} to {} ahead, those of one step side by side",
+            horizon.first(),
+            horizon.last()
+        )
+    });
+    let notes: Vec<String> = ahead
+        .into_iter()
+        .chain(head_note(&model.network.head))
+        .collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+fn head_note(head: &Head) -> Option<String> {
     let width = head.targets();
     match head.loss {
         Loss::Quantile { levels } => {

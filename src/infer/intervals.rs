@@ -7,7 +7,7 @@ use crate::backend::OpenDevice;
 use crate::data::{Dataset, MISSING, Targets};
 use crate::error::Result;
 use crate::model::Model;
-use crate::network::{Loss, Reads};
+use crate::network::{Head, Loss, Reads};
 
 /// The factors of the standard deviation of a normal distribution for central intervals of 50, 80,
 /// 90 and 95 per cent.
@@ -17,6 +17,68 @@ const GAUSSIAN: [(f64, f64); 4] = [
     (0.9, 1.644_853_626_951_472_2),
     (0.95, 1.959_963_984_540_054),
 ];
+
+/// The central interval that predictions are drawn with: the outputs that bound it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    /// The share of the targets that it covers if the model is calibrated.
+    pub nominal: f64,
+    ends: BandEnds,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum BandEnds {
+    /// The indices of two quantiles.
+    Quantiles(usize, usize),
+    /// Standard deviations on both sides of the mean.
+    Deviations(f64),
+}
+
+/// The nominal coverage of the interval that is drawn, or the one nearest to it.
+const DRAWN: f64 = 0.8;
+
+impl Band {
+    /// Returns the interval of a head that is nearest to 80 per cent; `None` for a head without
+    /// intervals.
+    pub fn of(head: &Head) -> Option<Band> {
+        match head.loss {
+            Loss::Quantile { levels } => {
+                let nominal = |&(low, high): &(usize, usize)| {
+                    decimal(levels.levels()[high]) - decimal(levels.levels()[low])
+                };
+                let distance = |ends: &(usize, usize)| (nominal(ends) - DRAWN).abs();
+                let intervals = levels.intervals().into_iter();
+                let ends = intervals.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+                Some(Band {
+                    nominal: nominal(&ends),
+                    ends: BandEnds::Quantiles(ends.0, ends.1),
+                })
+            }
+            Loss::GaussianNll => Some(Band {
+                nominal: GAUSSIAN[1].0,
+                ends: BandEnds::Deviations(GAUSSIAN[1].1),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Returns the lower and the upper end for target value `k`; `outputs` `[J, W]` are in the
+    /// units of the data: sorted quantiles, or means and deviations.
+    pub fn ends(&self, outputs: &[f64], k: usize, width: usize) -> (f64, f64) {
+        match self.ends {
+            BandEnds::Quantiles(low, high) => (outputs[low * width + k], outputs[high * width + k]),
+            BandEnds::Deviations(factor) => {
+                let (mean, spread) = (outputs[k], factor * outputs[width + k]);
+                (mean - spread, mean + spread)
+            }
+        }
+    }
+
+    /// Returns its name in a legend: `80 % interval`.
+    pub fn name(&self) -> String {
+        format!("{:.0} % interval", 100.0 * self.nominal)
+    }
+}
 
 /// The share of the targets of a data set that a predicted interval or quantile covers.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +92,13 @@ pub struct Coverage {
     /// The mean width of the interval in the units of the data; where it is an interval of one
     /// target.
     pub width: Option<f64>,
+}
+
+impl Coverage {
+    /// Returns whether an interval covers, or else a quantile.
+    pub fn is_interval(&self) -> bool {
+        self.name.starts_with("interval")
+    }
 }
 
 /// The shares of the labels of a data set that are predicted right, with the probability 0.5 as the
@@ -70,6 +139,25 @@ impl Calibration {
         batch: usize,
         device: &OpenDevice,
     ) -> Result<Calibration> {
+        let steps = if model.network.head.reads == Reads::Every {
+            PredictedSteps::Every
+        } else {
+            PredictedSteps::Last
+        };
+        Calibration::of_steps(model, data, steps, batch, device)
+    }
+
+    /// [`Calibration::of`] at these steps.
+    ///
+    /// # Errors
+    /// Those of [`predict_dataset`].
+    pub fn of_steps(
+        model: &Model,
+        data: &Dataset,
+        steps: PredictedSteps,
+        batch: usize,
+        device: &OpenDevice,
+    ) -> Result<Calibration> {
         let head = &model.network.head;
         let is_calibrated = matches!(
             head.loss,
@@ -78,11 +166,6 @@ impl Calibration {
         if !is_calibrated {
             return Ok(Calibration::default());
         }
-        let steps = if head.reads == Reads::Every {
-            PredictedSteps::Every
-        } else {
-            PredictedSteps::Last
-        };
         let outputs = predict_dataset(model, data, steps, batch, device)?;
         let known = known_targets(model, data, &outputs);
         let one_target = head.targets() == 1;
@@ -118,7 +201,11 @@ fn known_targets(model: &Model, data: &Dataset, outputs: &Array3<f64>) -> Vec<Kn
         let length = length.map_or(data.steps, |lengths| lengths[n] as usize);
         for t in 0..if rows > 1 { length } else { rows } {
             let step = if rows > 1 { t } else { length.max(1) - 1 };
-            let row = n * rows + t;
+            let row = if data.targets.per_step() {
+                n * data.steps + step
+            } else {
+                n
+            };
             for k in 0..*width {
                 let target = values[row * width + k];
                 if target == MISSING {
@@ -218,6 +305,25 @@ mod tests {
         assert_eq!(shares, [0.6, 0.4, 0.6, 0.8]);
         assert_eq!((coverage[0].nominal, coverage[0].width), (0.8, Some(2.0)));
         assert_eq!(coverage[0].name, "interval 0.1 to 0.9");
+    }
+
+    #[test]
+    fn the_drawn_interval_is_the_one_nearest_to_80_per_cent() {
+        let head = |loss| Head {
+            size: 10,
+            reads: Reads::Last,
+            loss,
+            init: Default::default(),
+        };
+        let levels = [0.05, 0.1, 0.5, 0.9, 0.95];
+        let band = Band::of(&head(Loss::quantiles(&levels).unwrap())).expect("there is one");
+        assert_eq!(band.name(), "80 % interval");
+        let outputs: Vec<f64> = (0..10).map(f64::from).collect();
+        assert_eq!(band.ends(&outputs, 1, 2), (3.0, 7.0));
+        let band = Band::of(&head(Loss::GaussianNll)).expect("there is one");
+        let (low, high) = band.ends(&[5.0, 2.0], 0, 1);
+        assert!((high - 5.0 - 2.0 * 1.2815515655).abs() < 1e-9 && (low + high - 10.0).abs() < 1e-9);
+        assert_eq!(Band::of(&head(Loss::MeanSquaredError)), None);
     }
 
     #[test]

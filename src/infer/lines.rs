@@ -76,10 +76,12 @@ pub struct LinePrediction {
     /// The line's time step in its group or sequence, from 0.
     pub step: usize,
     /// The row (of its group or sequence) that is predicted, from 1: for a forecast, one after the
-    /// line. `None` for a model of data that are not rows of a table or series.
+    /// line, the first of several steps ahead. `None` for a model of data that are not
+    /// rows of a table or series.
     pub row: Option<usize>,
     /// `[K]`: probabilities of a model that classifies or has labels, else values in the data's
-    /// own units, as [`predict_dataset`](super::dataset::predict_dataset) has them.
+    /// own units, those of all steps ahead, as
+    /// [`predict_dataset`](super::dataset::predict_dataset) has them.
     pub values: Vec<f64>,
 }
 
@@ -96,6 +98,12 @@ impl<'a> LinePredictor<'a> {
             ));
         }
         check_whole_sequences(&model.network)?;
+        if model.preparation.known_ahead > 0 {
+            return Err(Error::data(
+                "the model reads data.future, data.future_calendar or data.categories, which lines \
+                 do not have; predict from a file",
+            ));
+        }
         Ok(LinePredictor {
             model,
             predictor: Predictor::load(model, 1, 1, device)?,
@@ -157,7 +165,7 @@ impl<'a> LinePredictor<'a> {
             group,
             sequence: self.breaks,
             step,
-            row: horizon.map(|horizon| step + 1 + horizon),
+            row: horizon.map(|horizon| step + 1 + horizon.first()),
             values: restored,
         }))
     }

@@ -2,6 +2,7 @@
 
 pub mod dataset;
 pub mod decoding;
+pub mod forecast;
 pub mod generate;
 pub mod intervals;
 pub mod lines;

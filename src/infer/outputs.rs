@@ -51,6 +51,19 @@ pub fn output_names(head: &Head, targets: &[String]) -> Vec<String> {
     }
 }
 
+/// Returns the outputs of step `s` of the `steps` ahead that a network predicts at once: `[J, K]`
+/// of `[J, S, K]`. All outputs are those of a network that predicts one step.
+pub fn of_step(head: &Head, outputs: &[f64], steps: usize, s: usize) -> Vec<f64> {
+    let width = head.targets();
+    let columns = width / steps.max(1);
+    let own = s * columns..(s + 1) * columns;
+    let of_target = outputs.chunks(width.max(1));
+    of_target
+        .flat_map(|row| &row[own.clone()])
+        .copied()
+        .collect()
+}
+
 /// Converts logits of labels to probabilities.
 pub(crate) fn sigmoid(mut row: ArrayViewMut1<f32>) {
     row.mapv_inplace(|logit| 1.0 / (1.0 + (-logit).exp()));
@@ -78,6 +91,16 @@ mod tests {
         assert_eq!(outputs, [1.0, 9.0, 2.0, 10.0, 3.0, 11.0]);
         let names = output_names(&head, &["a".into(), "b".into()]);
         assert_eq!(names[..3], ["a_q0.1", "b_q0.1", "a_q0.5"]);
+    }
+
+    #[test]
+    fn outputs_of_a_step_ahead_are_those_of_each_target() {
+        // Two targets, two steps ahead: quantiles of both steps.
+        let head = head(8, Loss::quantiles(&[0.1, 0.9]).unwrap());
+        let outputs: Vec<f64> = (0..8).map(f64::from).collect();
+        assert_eq!(of_step(&head, &outputs, 2, 0), [0.0, 1.0, 4.0, 5.0]);
+        assert_eq!(of_step(&head, &outputs, 2, 1), [2.0, 3.0, 6.0, 7.0]);
+        assert_eq!(of_step(&head, &outputs, 1, 0), outputs);
     }
 
     #[test]

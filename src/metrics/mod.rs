@@ -4,6 +4,7 @@
 //! method `undefined` of a result says which values these are, and why.
 
 mod classes;
+mod conformal;
 mod lists;
 mod probabilities;
 mod ranking;
@@ -13,6 +14,7 @@ mod text;
 mod values;
 
 pub use classes::{ClassCounts, ClassMetrics, ClassSums};
+pub use conformal::{conformal_quantile, interval_margin};
 pub use lists::{BLANK, BestPath, ListMetrics, ListSums, edit_distance};
 pub use probabilities::{CALIBRATION_BINS, CalibrationBin, ProbabilitySums};
 pub use ranking::{RankingScores, average_precision, roc_auc};
@@ -39,12 +41,28 @@ pub struct TargetMetrics {
     pub all: ValueMetrics,
     /// At the last step of each sequence, where there is a target at every step.
     pub last_step: Option<ValueMetrics>,
+    /// By the steps ahead, where the network predicts several at once; at the last step of each
+    /// sequence.
+    pub ahead: Vec<StepAheadMetrics>,
+}
+
+/// The metrics of one target value at one of several steps ahead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepAheadMetrics {
+    /// Rows from the last input to the target.
+    pub ahead: usize,
+    pub metrics: ValueMetrics,
 }
 
 impl TargetMetrics {
-    /// Returns rows of a table, for the last step and for all steps or sequences: a name, MAE,
-    /// RMSE, MAPE, sMAPE, MASE and R², each as `text` writes it.
-    pub fn rows(&self, text: impl Fn(Option<f64>) -> String) -> Vec<[String; 7]> {
+    /// Returns rows of a table, for the last step, for all steps or sequences and for at most
+    /// `most_ahead` of the steps ahead: a name, MAE, RMSE, MAPE, sMAPE, MASE and R², each as `text`
+    /// writes it.
+    pub fn rows(
+        &self,
+        most_ahead: usize,
+        text: impl Fn(Option<f64>) -> String,
+    ) -> Vec<[String; 7]> {
         let name = |steps: &str| match self.name.as_str() {
             "" => steps.to_string(),
             name => format!("{name}, {steps}"),
@@ -60,9 +78,25 @@ impl TargetMetrics {
                 text(metrics.r2),
             ]
         };
-        match &self.last_step {
+        let mut rows = match &self.last_step {
             Some(last) => vec![row("last step", last), row("all steps", &self.all)],
             None => vec![row("all sequences", &self.all)],
-        }
+        };
+        let chosen = evenly(self.ahead.len(), most_ahead).into_iter();
+        rows.extend(chosen.map(|n| {
+            let StepAheadMetrics { ahead, metrics } = &self.ahead[n];
+            row(&format!("{ahead} ahead"), metrics)
+        }));
+        rows
     }
+}
+
+/// Returns at most `most` indices below `count` at about equal distances, the first and the last
+/// among them.
+pub fn evenly(count: usize, most: usize) -> Vec<usize> {
+    if count <= most.max(1) {
+        return (0..count).collect();
+    }
+    let most = most.max(2);
+    (0..most).map(|n| n * (count - 1) / (most - 1)).collect()
 }

@@ -51,6 +51,18 @@ impl CivilTime {
         }
     }
 
+    /// Returns `2024-02-29`, or with the time of day `2024-02-29 12:30:00`.
+    pub fn text(&self, has_time: bool) -> String {
+        let (year, month, day) = (self.year, self.month, self.day);
+        let date = format!("{year:04}-{month:02}-{day:02}");
+        if !has_time {
+            return date;
+        }
+        let second = self.second_of_day;
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        format!("{date} {hour:02}:{minute:02}:{:02}", second % 60)
+    }
+
     /// Returns the beginning of a month, counted from the year 0, in seconds since 1970.
     #[cfg(any(test, feature = "report"))]
     pub fn start_of_month(number: i64) -> f64 {
@@ -113,9 +125,15 @@ mod tests {
             let found = (time.year, time.month, time.day);
             assert_eq!(found, (year, month, day), "{seconds}");
             assert_eq!((time.weekday, time.second_of_day), (weekday, second_of_day));
+            let text = format!("{year:04}-{month:02}-{day:02}");
+            assert_eq!(time.text(false), text);
             let days = days_since_1970(year, i64::from(month), i64::from(day));
             assert_eq!(days as f64, (seconds / SECONDS_OF_A_DAY).floor());
         }
+        assert_eq!(
+            CivilTime::of(1_709_251_199.0).text(true),
+            "2024-02-29 23:59:59"
+        );
         let lengths = [(2023, 2), (2024, 2), (1900, 2), (2000, 2), (2024, 12)];
         let lengths = lengths.map(|(year, month)| days_in_month(year, month));
         assert_eq!(lengths, [28, 29, 28, 29, 31]);

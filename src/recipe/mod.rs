@@ -29,7 +29,7 @@ use crate::error::{Decision, Error, Result};
 use crate::fields;
 use crate::io::files;
 use crate::messages::{listed, shown_path};
-use crate::network::{Input, Layer, Network};
+use crate::network::{Input, Layer, Loss, Network};
 use crate::recipe::optimizer::{Clip, Form, Optimizer};
 use crate::recipe::schedule::Schedule;
 
@@ -83,6 +83,11 @@ pub struct Recipe {
     /// Whether the model is that of the epoch with the lowest such loss, or else of the last epoch.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub keep_best: bool,
+    /// Whether the intervals of the finished model are adjusted so that they cover their nominal
+    /// share of the validation split: between opposite quantiles by conformalized quantile
+    /// regression (Romano et al. 2019), of normal distributions by one factor of the deviations.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub conformal: bool,
     pub data: DataRecipe,
     pub network: NetworkRecipe,
     pub optimizer: Optimizer,
@@ -131,6 +136,7 @@ impl Recipe {
             clip_value: None,
             patience: None,
             keep_best: false,
+            conformal: false,
             data: DataRecipe::Arrays(Arrays {}),
             report_every: None,
             ema: None,
@@ -284,6 +290,7 @@ impl Recipe {
             bptt_steps: self.bptt_steps,
         })?;
         self.network.validate(data.outputs())?;
+        self.validate_conformal()?;
         self.optimizer.validate()?;
         self.schedule.validate()
     }
@@ -309,6 +316,21 @@ impl Recipe {
             ));
         }
         Ok(())
+    }
+
+    fn validate_conformal(&self) -> Result<()> {
+        let has_intervals = match self.network.head.loss {
+            Loss::Quantile { levels } => !levels.intervals().is_empty(),
+            Loss::GaussianNll => true,
+            _ => false,
+        };
+        if !self.conformal || has_intervals {
+            return Ok(());
+        }
+        Err(Error::usage(
+            "conformal is set, but the network predicts no interval; network.head.loss must be \
+             \"gaussian-nll\", or quantiles with opposite levels such as 0.1 and 0.9",
+        ))
     }
 
     fn validate_bptt(&self) -> Result<()> {

@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::data::Split;
+use crate::data::source::{ForecastStart, HistoryTimes};
+use crate::infer::forecast::SeriesForecast;
 use crate::recipe::Recipe;
 use crate::train::{EpochMetrics, Scores, SplitMetrics, TestMetrics};
 
 pub use curves::svg;
 pub use page::{comparison, page};
 pub use predictions::{
-    ClassPredictions, ExampleSequence, Misclassified, Predictions, SequencePicture,
+    ClassPredictions, ExampleSequence, Misclassified, PredictedBand, Predictions, SequencePicture,
     SplitPredictions, ValuePredictions,
 };
 
@@ -45,6 +47,8 @@ pub struct RunDetails {
     pub predictions: Result<Option<SplitPredictions>, String>,
     /// A table of the model's scores and those of the baselines; the first row has the headings.
     pub baselines: Vec<[String; 3]>,
+    /// A table of the errors by the steps ahead, where the network predicts several.
+    pub ahead: Vec<Vec<String>>,
     /// Conclusions from that table, one sentence each.
     pub remarks: Vec<String>,
     pub continuation: Option<Continuation>,
@@ -60,8 +64,35 @@ pub struct Continuation {
     /// `[steps, columns]`
     pub values: Vec<f64>,
     pub columns: Vec<String>,
+    /// The name and the intervals, `[S, columns]`, of the first S steps; where they are known.
+    pub band: Option<(String, Vec<(f64, f64)>)>,
+    /// The times of the steps of `history` and `values`; where they are known.
+    pub times: Option<HistoryTimes>,
     /// The step of `values` from which they diverge, if they do.
     pub diverges_at: Option<usize>,
+}
+
+impl Continuation {
+    /// Returns the continuation that `forecast` found of the series that ends at `start`.
+    pub fn new(start: &ForecastStart, forecast: SeriesForecast) -> Continuation {
+        let columns = forecast.columns.len();
+        let count = forecast.values.len() / columns.max(1);
+        let times = start.times.as_ref().and_then(|times| {
+            Some(HistoryTimes {
+                are_dates: times.are_dates,
+                values: times.continued(count)?,
+            })
+        });
+        Continuation {
+            origin: start.origin.to_string(),
+            times: times.filter(|_| !forecast.history.is_empty()),
+            history: forecast.history,
+            values: forecast.values,
+            band: forecast.band.map(|band| (band.name, band.ends)),
+            diverges_at: forecast.diverges_at,
+            columns: forecast.columns,
+        }
+    }
 }
 
 impl Run {

@@ -40,8 +40,8 @@ use crate::recipe::Recipe;
 #[cfg(feature = "report")]
 use crate::report;
 use crate::train::{
-    BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, Position, Scores, TestMetrics,
-    Trainer,
+    BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, IntervalAdjustment, Position,
+    Scores, TestMetrics, Trainer,
 };
 use saver::Saver;
 
@@ -351,6 +351,11 @@ impl TrainingRun {
     pub fn kept_epoch(&self) -> Option<&EpochMetrics> {
         let trainer = self.trainer.as_ref()?;
         trainer.best().or(trainer.position().last.as_ref())
+    }
+
+    /// How the intervals of the finished model are adjusted, if they are.
+    pub fn interval_adjustment(&self) -> Option<&IntervalAdjustment> {
+        self.trainer.as_ref()?.interval_adjustment()
     }
 
     /// The recipe that is trained.

@@ -3,13 +3,17 @@
 use crate::backend::OpenDevice;
 use crate::data::source::ForecastRequest;
 use crate::data::{Split, Splits};
-use crate::infer::generate::{Context, diverges_at, generate};
+use crate::infer::forecast::forecast;
+use crate::infer::generate::Context;
 use crate::model::Model;
 use crate::report::{Continuation, RunDetails, SplitPredictions};
 use crate::train::BaselineComparison;
 
 /// Steps by which a page continues a series.
 const CONTINUED: usize = 200;
+
+/// The most steps ahead in a table.
+const MOST_AHEAD: usize = 12;
 
 /// Plays a model on the test split of its data, or on the training split without one, for its
 /// report page. A problem is reported on the page.
@@ -26,13 +30,30 @@ pub fn details(
     let predictions = SplitPredictions::new(model, tested, &data.fitted(), split, device);
     let remarks = comparison.map(BaselineComparison::remarks);
     let notes = data.class_notes().into_iter().chain(data.notes.clone());
+    // Errors over a part of the split have no equal among the baselines.
+    let metrics = predictions
+        .as_ref()
+        .ok()
+        .filter(|found| found.predicted == found.of);
+    let metrics = metrics.and_then(|found| found.metrics.as_ref());
+    let ahead = comparison.map(|comparison| comparison.ahead_rows(metrics, MOST_AHEAD));
     RunDetails {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
         predictions: predictions.map(Some).map_err(|error| error.to_string()),
         baselines: comparison.map(BaselineComparison::rows).unwrap_or_default(),
-        remarks: remarks.into_iter().flatten().chain(notes).collect(),
+        ahead: ahead.unwrap_or_default(),
+        remarks: (remarks.into_iter().flatten())
+            .chain(adjusted_remark(model))
+            .chain(notes)
+            .collect(),
         continuation: continuation(model, device),
     }
+}
+
+/// A sentence on intervals that were adjusted.
+fn adjusted_remark(model: &Model) -> Option<String> {
+    let is_adjusted = !model.preparation.interval_adjustment.is_empty();
+    is_adjusted.then(|| "the intervals are adjusted to the validation split (conformal)".into())
 }
 
 /// The model's own series continued, if the model can continue one.
@@ -44,20 +65,14 @@ fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
         preparation: &model.preparation,
     };
     let seed = data.forecast_start(&request).ok()?;
-    let inputs = model.network.input_size - model.preparation.differences.len();
-    let steps = CONTINUED.min(seed.history.len() / inputs * 4);
-    let known = seed.known(steps).ok()?;
-    let context = Context::CarriedState;
-    let values = generate(model, &seed.values, &known, steps, context, device).ok()?;
-    let in_units = |rows: &[f32]| {
-        let preparation = &model.preparation;
-        preparation.restore_inputs(rows, inputs, seed.columns.len())
+    let (inputs, source) = (model.network.input_size, model.recipe.data.source());
+    let inputs = inputs - model.preparation.differences.len();
+    let most = CONTINUED.min(seed.history.len() / inputs * 4);
+    // Several steps ahead are those that the model was trained for.
+    let steps = match source.steps_ahead() {
+        1 if seed.is_continued => most,
+        ahead => ahead,
     };
-    Some(Continuation {
-        origin: seed.origin.to_string(),
-        history: in_units(&seed.history),
-        values: in_units(&values),
-        diverges_at: diverges_at(&seed.values, &values).map(|value| value / inputs),
-        columns: seed.columns,
-    })
+    let found = forecast(model, &seed, steps, Context::CarriedState, device).ok()?;
+    Some(Continuation::new(&seed, found))
 }

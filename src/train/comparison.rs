@@ -5,6 +5,7 @@ use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Splits};
 use crate::error::Result;
+use crate::metrics::{OutputMetrics, evenly};
 use crate::network::Loss;
 use crate::recipe::{DataRecipe, Recipe};
 
@@ -95,6 +96,50 @@ impl BaselineComparison {
         self.unit.map(|unit| loss.sqrt() * unit)
     }
 
+    /// A table of the root mean squared errors of each target in its own units by the steps ahead,
+    /// at most `most` of them, with a row of headings; empty where the network predicts one step.
+    /// `metrics` are the model's.
+    pub fn ahead_rows(&self, metrics: Option<&OutputMetrics>, most: usize) -> Vec<Vec<String>> {
+        let targets = match metrics {
+            Some(OutputMetrics::Values(targets)) => &targets[..],
+            _ => &[],
+        };
+        let mut rows = vec![];
+        for (k, target) in targets
+            .iter()
+            .enumerate()
+            .filter(|(_, each)| !each.ahead.is_empty())
+        {
+            let steps = evenly(target.ahead.len(), most);
+            let row = |name: &str, errors: &dyn Fn(usize) -> Option<f64>| -> Vec<String> {
+                let text = |error: Option<f64>| error.map_or("-".into(), error_text);
+                let cells = steps.iter().map(|&n| text(errors(n)));
+                let squares = (0..target.ahead.len()).map(|n| Some(errors(n)?.powi(2)));
+                let squares: Option<Vec<f64>> = squares.collect();
+                let all = squares.map(|all| (all.iter().sum::<f64>() / all.len() as f64).sqrt());
+                std::iter::once(name.to_string())
+                    .chain(cells)
+                    .chain([text(all)])
+                    .collect()
+            };
+            let ahead = steps
+                .iter()
+                .map(|&n| format!("{} AHEAD", target.ahead[n].ahead));
+            let title = match target.name.as_str() {
+                "" => "RMSE".to_string(),
+                name => format!("RMSE, {name}"),
+            };
+            rows.push([vec![title], ahead.collect(), vec!["ALL".into()]].concat());
+            rows.push(row("this model", &|n| Some(target.ahead[n].metrics.rmse)));
+            for baseline in &self.baselines {
+                let errors =
+                    |n: usize| Some(baseline.errors.get(n * targets.len() + k)?.as_ref()?.rmse);
+                rows.push(row(&baseline.name, &errors));
+            }
+        }
+        rows
+    }
+
     /// The names of the baselines that the model does not beat.
     pub fn unbeaten(&self) -> Vec<&str> {
         let baselines = self.baselines.iter();
@@ -151,4 +196,12 @@ impl BaselineComparison {
         let majority = self.majority_remark().into_iter();
         majority.chain(self.verdict()).collect()
     }
+}
+
+/// An error with four digits.
+fn error_text(error: f64) -> String {
+    if error != 0.0 && !(1e-3..1e7).contains(&error) {
+        return format!("{error:.3e}");
+    }
+    format!("{error:.4}")
 }

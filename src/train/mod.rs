@@ -30,7 +30,7 @@ pub use events::{
 };
 pub use position::Position;
 pub use scores::{Scores, SplitMetrics, loss_text};
-pub use trainer::Trainer;
+pub use trainer::{IntervalAdjustment, Trainer};
 
 use std::ops::ControlFlow;
 

@@ -4,7 +4,9 @@ use crate::data::baselines::naive_errors;
 use crate::data::preparation::Preparation;
 use crate::data::{Dataset, MISSING, Targets};
 use crate::kernels::{IGNORE, Tally};
-use crate::metrics::{ClassSums, OutputMetrics, TargetMetrics, ValueMetrics, ValueSums};
+use crate::metrics::{
+    ClassSums, OutputMetrics, StepAheadMetrics, TargetMetrics, ValueMetrics, ValueSums,
+};
 use crate::model::Model;
 use crate::network::Loss;
 use crate::train::list_collector::ListCollector;
@@ -12,6 +14,8 @@ use crate::train::list_collector::ListCollector;
 /// The sums of the outputs so far.
 pub(crate) struct OutputCollector<'a> {
     preparation: &'a Preparation,
+    /// With an entry for each output.
+    of_outputs: Preparation,
     sums: OutputSums,
 }
 
@@ -47,18 +51,20 @@ impl PointOutputs {
         }
     }
 
-    /// Returns the point forecast of target k of `width`. A network may let quantiles cross.
+    /// Returns the point forecast of target k of `width`; `restore(j, output)` returns output j in
+    /// the units of the data. A network may let quantiles cross.
     fn forecast(
         self,
         mut outputs: impl Iterator<Item = f32>,
-        k: usize,
-        width: usize,
-    ) -> Option<f32> {
+        (k, width): (usize, usize),
+        restore: impl Fn(usize, f32) -> f64,
+    ) -> Option<f64> {
         if self.each == 1 {
-            return outputs.nth(k);
+            return Some(restore(k, outputs.nth(k)?));
         }
-        let mut quantiles: Vec<f32> = outputs.skip(k).step_by(width).take(self.each).collect();
-        quantiles.sort_by(f32::total_cmp);
+        let of_target = outputs.enumerate().skip(k).step_by(width).take(self.each);
+        let mut quantiles: Vec<f64> = of_target.map(|(j, output)| restore(j, output)).collect();
+        quantiles.sort_by(f64::total_cmp);
         quantiles.get(self.index).copied()
     }
 }
@@ -69,8 +75,41 @@ struct TargetSums {
     all: ValueSums,
     /// The last step of each sequence, if there is a target at every step.
     last_step: Option<ValueSums>,
+    /// Where several steps ahead are predicted: the rows ahead, and the sums at the last step.
+    ahead: Vec<(usize, ValueSums)>,
     /// The mean absolute error of the naive forecast on the training split.
     naive_error: Option<f64>,
+}
+
+impl TargetSums {
+    /// Adds a target and its prediction, of step `s` of those ahead.
+    fn add(&mut self, s: usize, is_last: bool, target: f64, prediction: f64) {
+        self.all.add(target, prediction);
+        if !is_last {
+            return;
+        }
+        let ahead = self.ahead.get_mut(s).map(|(_, sums)| sums);
+        for sums in self.last_step.iter_mut().chain(ahead) {
+            sums.add(target, prediction);
+        }
+    }
+
+    /// The metrics; `None` without a target.
+    fn finish(&self) -> Option<TargetMetrics> {
+        let finish = |values: &ValueSums| values.finish(self.naive_error);
+        let ahead = self.ahead.iter().filter_map(|(ahead, sums)| {
+            Some(StepAheadMetrics {
+                ahead: *ahead,
+                metrics: finish(sums)?,
+            })
+        });
+        Some(TargetMetrics {
+            name: self.name.clone(),
+            all: finish(&self.all)?,
+            last_step: self.last_step.as_ref().and_then(finish),
+            ahead: ahead.collect(),
+        })
+    }
 }
 
 impl<'a> OutputCollector<'a> {
@@ -96,7 +135,11 @@ impl<'a> OutputCollector<'a> {
             }
             Targets::Lists { .. } => OutputSums::Lists(ListCollector::default()),
         };
-        Some(OutputCollector { preparation, sums })
+        Some(OutputCollector {
+            preparation,
+            of_outputs: preparation.of_outputs(&model.network.head),
+            sums,
+        })
     }
 
     /// Adds the outputs of sequence `n` of `data`: those of step `t`, or the only ones.
@@ -122,19 +165,17 @@ impl<'a> OutputCollector<'a> {
                 let step = if per_step { t } else { last };
                 let input = data.input_rows(n, step..step + 1);
                 let targets = &values[row * width..(row + 1) * width];
-                for (k, (sums, &target)) in sums.iter_mut().zip(targets).enumerate() {
-                    let Some(output) = points.forecast(outputs.clone(), k, *width) else {
+                // Those of one step ahead are side by side.
+                let columns = sums.len();
+                for (k, &target) in targets.iter().enumerate() {
+                    let value = |j, output| self.of_outputs.restore_value(j, output, input);
+                    let prediction = points.forecast(outputs.clone(), (k, *width), value);
+                    let Some(prediction) = prediction.filter(|_| target != MISSING) else {
                         continue;
                     };
-                    if target == MISSING {
-                        continue;
-                    }
-                    let value = |output| self.preparation.restore_value(k, output, input);
-                    let (target, prediction) = (value(target), value(output));
-                    sums.all.add(target, prediction);
-                    if let Some(sums) = sums.last_step.as_mut().filter(|_| t == last) {
-                        sums.add(target, prediction);
-                    }
+                    let target = self.preparation.restore_value(k, target, input);
+                    let is_last = !per_step || t == last;
+                    sums[k % columns].add(k / columns, is_last, target, prediction);
                 }
             }
             (OutputSums::Lists(lists), _) => lists.add(data, (n, t), outputs),
@@ -148,15 +189,8 @@ impl<'a> OutputCollector<'a> {
             OutputSums::Classes(sums) => (*sums).finish().map(OutputMetrics::Classes),
             OutputSums::Lists(lists) => lists.finish().map(OutputMetrics::Lists),
             OutputSums::Values(_, sums) => {
-                let metrics = |sums: TargetSums| {
-                    let finish = |values: &ValueSums| values.finish(sums.naive_error);
-                    Some(TargetMetrics {
-                        all: finish(&sums.all)?,
-                        last_step: sums.last_step.as_ref().and_then(finish),
-                        name: sums.name,
-                    })
-                };
-                let metrics: Vec<TargetMetrics> = sums.into_iter().filter_map(metrics).collect();
+                let metrics: Vec<TargetMetrics> =
+                    sums.iter().filter_map(TargetSums::finish).collect();
                 (!metrics.is_empty()).then_some(OutputMetrics::Values(metrics))
             }
         }
@@ -175,13 +209,17 @@ fn target_sums(
         (Some(train), Some(forecast)) => naive_errors(train, &forecast, &model.preparation),
         _ => vec![],
     };
+    let horizon = source.horizon().filter(|horizon| horizon.is_several());
+    let columns = (width / source.steps_ahead()).max(1);
+    let of_step = |ahead: usize| (ahead, ValueSums::default());
     let sums = |k: usize| TargetSums {
         name: names.get(k).cloned().unwrap_or_default(),
         all: ValueSums::default(),
         last_step: data.targets.per_step().then(ValueSums::default),
+        ahead: horizon.map_or(vec![], |horizon| horizon.ahead().map(of_step).collect()),
         naive_error: naive.get(k).copied().flatten(),
     };
-    (0..width).map(sums).collect()
+    (0..columns).map(sums).collect()
 }
 
 impl OutputMetrics {
@@ -221,7 +259,8 @@ mod tests {
     #[test]
     fn point_forecasts_are_means_and_medians() {
         let forecast = |loss: &Loss, outputs: &[f32], k: usize| {
-            PointOutputs::of(loss)?.forecast(outputs.iter().copied(), k, 2)
+            let outputs = outputs.iter().copied();
+            PointOutputs::of(loss)?.forecast(outputs, (k, 2), |_, output| f64::from(output))
         };
         // Two targets: the mean of each, then the logarithm of its variance.
         assert_eq!(

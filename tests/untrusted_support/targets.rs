@@ -12,7 +12,7 @@ use gatescan::data::preparation::Missing;
 use gatescan::data::series::Series;
 use gatescan::data::source::DataUse;
 use gatescan::data::text::{Text, Unit};
-use gatescan::data::{DataSource, Inputs, SplitBy, idx, npy};
+use gatescan::data::{DataSource, Horizon, Inputs, SplitBy, idx, npy};
 use gatescan::formats::{self, ImportHints, Imported};
 use gatescan::infer::predict::Sequences;
 use gatescan::low_level::backend::tuning::Tuning;
@@ -293,6 +293,8 @@ pub fn series(input: &[u8]) -> bool {
     let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
     let text = String::from_utf8_lossy(input.0);
     let series = Series {
+        fold: None,
+        horizon: 1.into(),
         path: None,
         steps: steps.max(1),
         test_fraction: fraction,
@@ -368,7 +370,8 @@ pub fn csv(input: &[u8]) -> bool {
     csv.every_step = is(1);
     csv.group = is(2).then(|| "g".into());
     csv.steps = is(3).then_some(usize::from(steps));
-    csv.horizon = usize::from(horizon % 8);
+    let ahead = usize::from(horizon % 8);
+    csv.horizon = Horizon::range(ahead, ahead + usize::from(horizon / 64));
     csv.normalise = is(4);
     csv.delimiter = if is(5) { ';' } else { ',' };
     csv.test_fraction = if is(6) { 0.25 } else { 0.0 };

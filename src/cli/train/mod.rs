@@ -383,7 +383,7 @@ impl Train {
             && let Some(metrics) = run.kept_epoch()
             && let Some(scores) = run.test_scores()
         {
-            let compared = comparison::lines(compared);
+            let compared = comparison::lines(compared, None);
             let chooses = !run.recipe().choosing_fields().is_empty();
             let chosen = match metrics.monitored_split() {
                 Split::Validation if chooses => ", chosen by the validation split",
@@ -397,6 +397,10 @@ impl Train {
                 metrics.epoch
             ));
         }
+        lines.extend(
+            run.interval_adjustment()
+                .map(|adjustment| adjustment.note()),
+        );
         let model = run.path().join(MODEL);
         lines.push(format!("model saved as {}", shown_path(&model)));
         let path = shell_word(run.path());

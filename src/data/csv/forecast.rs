@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::super::source::{ForecastOrigin, ForecastRequest, ForecastStart};
+use super::super::source::{
+    DataSource, ForecastOrigin, ForecastRequest, ForecastStart, HistoryTimes,
+};
 use super::splits::PreparedRows;
-use super::{Csv, TableSeries};
+use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::messages::{did_you_mean, excerpt, listed, named, shown_path};
 
@@ -20,11 +22,15 @@ struct ChosenSeries<'a> {
 impl Csv {
     /// Returns the last window of the requested series of a table.
     pub(super) fn table_end(&self, request: &ForecastRequest) -> Result<ForecastStart> {
-        if self.inputs != self.targets || self.horizon != 1 {
+        let is_next = self.inputs == self.targets && self.horizon == 1.into();
+        let is_direct = self.horizon.is_several()
+            && self.horizon.first() == 1
+            && self.task == TableTask::Regression;
+        if !is_next && !is_direct {
             return Err(Error::data(format!(
                 "the model reads {} and predicts {}, {} rows ahead; to continue a table, a model \
                  must predict its own next inputs: data.targets the same as data.inputs, and \
-                 data.horizon = 1. Its predictions for known rows are those of `predict`.",
+                 data.horizon = 1, or all next rows: data.horizon = [1, N]. Its predictions for known rows are those of `predict`.",
                 self.inputs.join(", "),
                 self.targets.join(", "),
                 self.horizon
@@ -47,16 +53,31 @@ impl Csv {
         notes.extend(chosen.notes);
         let groups = self.group.as_ref().map_or(0, |_| series.len());
         let series = chosen.series;
+        let width = series.inputs.len() / series.rows().max(1);
         let last_rows = |rows: usize| {
             let rows = rows.min(series.rows());
-            series.inputs[series.inputs.len() - rows * self.columns()..].to_vec()
+            series.inputs[series.inputs.len() - rows * width..].to_vec()
         };
+        let known = series.known_rows.unwrap_or(series.rows());
+        if known < series.rows() {
+            return Err(self.missing_future(path, series.rows(), known));
+        }
         let steps = self.steps.unwrap_or(series.rows());
         Ok(ForecastStart {
             values: last_rows(steps),
             history: last_rows(steps.saturating_mul(4)),
+            width,
+            is_continued: !self.knows_ahead(),
             steps,
-            columns: self.inputs.clone(),
+            columns: self.targets.clone(),
+            column_inputs: self.forecast().map(|forecast| forecast.inputs),
+            times: self.time.as_ref().map(|_| HistoryTimes {
+                are_dates: series.has_dates,
+                values: {
+                    let rows = steps.saturating_mul(4).min(series.rows());
+                    series.times[series.rows() - rows..].to_vec()
+                },
+            }),
             calendar: self.calendar_after(series, steps),
             origin: ForecastOrigin {
                 path: Some(path.to_path_buf()),

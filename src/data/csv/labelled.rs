@@ -41,12 +41,15 @@ impl Csv {
         let TableRows {
             mut series,
             mut notes,
+            categories,
             ..
         } = rows;
         notes.extend(own.fill(&mut series, path, known)?);
+        notes.extend(own.add_known(&mut series, known, &categories, path));
+        own.spread_targets(&mut series)?;
         own.subtract_last_values(&mut series);
         own.subtract_linear(&mut series, known);
-        let targets = own.targets.len();
+        let targets = own.target_width();
         let prepared = series.iter();
         let prepared: Vec<TableSeries<f32>> = prepared
             .map(|series| series.prepared(0..series.rows(), known, targets))
@@ -67,7 +70,7 @@ impl Csv {
     fn check_longest(&self, series: &[TableSeries<f32>]) -> Result<()> {
         let longest = series.iter().map(TableSeries::rows).max().unwrap_or(0);
         let steps = self.steps.unwrap_or(1);
-        let least = steps + self.horizon;
+        let least = steps + self.horizon.last();
         if longest >= least {
             return Ok(());
         }
@@ -83,7 +86,7 @@ impl Csv {
     /// Returns a sentence on the series that are too short for a window, if there are any.
     fn too_short(&self, series: &[TableSeries<f32>]) -> Option<String> {
         let steps = self.steps?;
-        let least = steps + self.horizon;
+        let least = steps + self.horizon.last();
         let short = series.iter().filter(|series| series.rows() < least);
         let short: Vec<String> = short.map(TableSeries::named_rows).collect();
         (!short.is_empty()).then(|| {

@@ -1,10 +1,12 @@
 //! Tables: CSV files with a header. A row is one time step of a series; a column of groups, if
 //! there is one, assigns rows to series.
 
+mod ahead;
 mod calendar;
 pub(crate) mod cells;
 pub(crate) mod decode;
 mod forecast;
+mod known;
 mod labelled;
 #[cfg(feature = "tables")]
 mod order;
@@ -29,14 +31,15 @@ use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
-    PredictionInputs, SequenceTimes, TargetKind,
+    PredictionInputs, SequenceTimes, TargetKind, not_in_time,
 };
-use super::{SplitBy, Splits};
+use super::{Fold, Horizon, SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
 use crate::network::Reads;
 pub(crate) use calendar::calendar_inputs;
+pub(super) use calendar::later_times;
 pub use calendar::{CalendarContinuation, CalendarCycle};
 pub(crate) use cells::CellFormat;
 pub(super) use forecast::no_groups;
@@ -83,9 +86,10 @@ pub struct Csv {
     /// Rows from the start of a window to the start of the next.
     #[serde(default = "default_stride")]
     pub stride: usize,
-    /// Rows from an input to its target; 0 for targets in the same row.
+    /// Rows from an input to its target: 0 for targets in the same row; a range for targets at
+    /// each of these steps ahead, which the network predicts at once.
     #[serde(default)]
-    pub horizon: usize,
+    pub horizon: Horizon,
     /// Whether each row of a window has a target, or only the last one.
     #[serde(default)]
     pub every_step: bool,
@@ -106,6 +110,17 @@ pub struct Csv {
     /// position in each of these cycles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calendar: Vec<CalendarCycle>,
+    /// Columns whose values at the steps that are forecast are known and inputs, such as holidays.
+    /// Rows at the end of a series may have these alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub future: Vec<String>,
+    /// The cycles whose sine and cosine at the steps that are forecast are inputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub future_calendar: Vec<CalendarCycle>,
+    /// Columns of names, such as a store. Each category of the training split is an input that is 1
+    /// where a row has it, so that the first layer has learnt weights for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
     /// Whether the network predicts differences of the targets from the last known values of the
     /// same columns, which must be inputs. They are added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
@@ -119,6 +134,9 @@ pub struct Csv {
     /// validation split. It is in no recipe.
     #[serde(skip)]
     pub linear_of_training: bool,
+    /// The part of the test split that a backtest judges. It is in no recipe.
+    #[serde(skip)]
+    pub fold: Option<Fold>,
     /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -202,6 +220,14 @@ pub(crate) struct TableSeries<V = f64> {
     pub has_dates: bool,
     /// `[R, I]`
     pub inputs: Vec<V>,
+    /// `[R + E, F]`: the columns of `data.future`, also of E rows after those of inputs.
+    pub future: Vec<V>,
+    /// `[E]`: the times of the rows after those of inputs.
+    pub later_times: Vec<f64>,
+    /// `[R, Q]`: the index of each category among those of the file.
+    pub categories: Vec<u32>,
+    /// The rows whose inputs of later rows are all known, if there are any such inputs.
+    pub known_rows: Option<usize>,
     /// `[R, K]`, for a regression.
     pub values: Vec<V>,
     /// `[R]`, for a classification; [`IGNORE`](crate::kernels::IGNORE) for a row without a class.
@@ -226,6 +252,8 @@ impl<V> TableSeries<V> {
 pub(crate) struct TableRows {
     pub series: Vec<TableSeries>,
     pub classes: Vec<String>,
+    /// `[Q]`: the categories of each column of them.
+    pub categories: Vec<Vec<String>>,
     /// Sentences on what was left out or changed.
     pub notes: Vec<String>,
 }
@@ -235,6 +263,7 @@ impl From<TableSeries> for TableRows {
         TableRows {
             series: vec![series],
             classes: vec![],
+            categories: vec![],
             notes: vec![],
         }
     }
@@ -258,7 +287,7 @@ impl Csv {
             time: None,
             steps: None,
             stride: default_stride(),
-            horizon: 0,
+            horizon: Horizon::default(),
             every_step: false,
             test_path: None,
             test_fraction: default_test_fraction(),
@@ -267,9 +296,13 @@ impl Csv {
             missing: Missing::default(),
             missing_marks: None,
             calendar: vec![],
+            future: vec![],
+            future_calendar: vec![],
+            categories: vec![],
             residual_on_last: false,
             residual_on_linear: false,
             linear_of_training: false,
+            fold: None,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,
@@ -331,7 +364,7 @@ impl Csv {
         }
         let inputs: HashSet<&String> = self.inputs.iter().collect();
         match self.targets.iter().find(|target| inputs.contains(target)) {
-            Some(target) if self.horizon == 0 => Err(Error::usage(format!(
+            Some(target) if self.horizon.first() == 0 => Err(Error::usage(format!(
                 "the column `{}` is in data.inputs and in data.targets, so data.horizon = 0 leaks \
                  the target; for a forecast, set data.horizon to at least 1",
                 excerpt(target)
@@ -408,6 +441,8 @@ impl DataSource for Csv {
         self.validate_delimiter()?;
         self.validate_numbers()?;
         self.validate_columns()?;
+        self.validate_horizon()?;
+        self.validate_known()?;
         fields::optional_count("data.steps", self.steps)?;
         fields::count("data.stride", self.stride)?;
         fields::optional_count("data.season", self.season)?;
@@ -420,7 +455,7 @@ impl DataSource for Csv {
 
     fn outputs(&self) -> usize {
         match self.task {
-            TableTask::Regression | TableTask::MultiLabel => self.targets.len(),
+            TableTask::Regression | TableTask::MultiLabel => self.target_width(),
             TableTask::Classification => 2,
         }
     }
@@ -467,6 +502,19 @@ impl DataSource for Csv {
 
     fn target_names(&self) -> &[String] {
         &self.targets
+    }
+
+    fn set_fold(&mut self, fold: Fold) -> Result<()> {
+        let is_cut = self.is_in_time_order() && self.test_path.is_none();
+        if !is_cut || self.test_fraction == 0.0 {
+            return Err(not_in_time());
+        }
+        self.fold = Some(fold);
+        Ok(())
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        Some(self.horizon)
     }
 
     fn line_format(&self) -> LineFormat<'_> {

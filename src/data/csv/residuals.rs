@@ -67,11 +67,11 @@ impl Csv {
         )))
     }
 
-    /// Returns `[K]`: the input that each target is a difference from; nothing if targets are
+    /// Returns `[W]`: the input that each target is a difference from; nothing if targets are
     /// values.
     pub(super) fn residual_inputs(&self) -> Vec<usize> {
         if self.residual_on_last {
-            self.target_inputs()
+            self.target_inputs().repeat(self.horizon.steps())
         } else {
             vec![]
         }
@@ -83,14 +83,15 @@ impl Csv {
         self.targets.iter().filter_map(position).collect()
     }
 
-    /// Replaces the target of each row by its difference from the input `horizon` rows before,
-    /// which must be filled. The first rows have none.
+    /// Replaces the target of each row by its difference from the input at the last step of its
+    /// window, which must be filled. The first rows have none.
     pub(super) fn subtract_last_values(&self, series: &mut [TableSeries]) {
-        let (targets, features) = (self.targets.len(), self.columns());
+        let targets = self.target_width();
         let residuals = self.residual_inputs();
         for series in series.iter_mut().filter(|_| !residuals.is_empty()) {
+            let features = series.width();
             for (row, values) in series.values.chunks_mut(targets).enumerate() {
-                let last = row.checked_sub(self.horizon);
+                let last = row.checked_sub(self.horizon.last());
                 for (value, input) in values.iter_mut().zip(&residuals) {
                     *value -= last.map_or(f64::NAN, |last| series.inputs[last * features + input]);
                 }
@@ -105,14 +106,15 @@ impl Csv {
         pieces: &[Piece],
         preparation: &mut Preparation,
     ) {
-        let features = self.columns();
         let lags = self.differences.iter();
         let inputs = lags.flat_map(|&lag| self.target_inputs().into_iter().map(move |k| (lag, k)));
         for (lag, input) in inputs {
             let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
             let changes: Vec<f64> = of_train
                 .flat_map(|piece| {
-                    let value = |row: usize| series[piece.series].inputs[row * features + input];
+                    let own = &series[piece.series];
+                    let features = own.width();
+                    let value = move |row: usize| own.inputs[row * features + input];
                     let later = piece.rows.clone().skip(lag);
                     later.map(move |row| value(row) - value(row - lag))
                 })
@@ -143,7 +145,7 @@ impl Csv {
         if !self.residual_on_linear {
             return Ok(());
         }
-        let (width, targets) = (self.features(), self.targets.len());
+        let (width, targets) = (self.features(preparation), self.target_width());
         let longest = self.longest_lag();
         let (mut inputs, mut values): (Vec<f32>, Vec<f64>) = (vec![], vec![]);
         let is_fitted = |piece: &&Piece| match piece.split {
@@ -154,8 +156,8 @@ impl Csv {
         for piece in pieces.iter().filter(is_fitted) {
             let own = &series[piece.series];
             let prepared = own.prepared_inputs(piece.rows.clone(), preparation);
-            for step in longest..piece.rows.len().saturating_sub(self.horizon) {
-                let target = (piece.rows.start + step + self.horizon) * targets;
+            for step in longest..piece.rows.len().saturating_sub(self.horizon.last()) {
+                let target = (piece.rows.start + step + self.horizon.last()) * targets;
                 let target = &own.values[target..target + targets];
                 if target.iter().all(|value| value.is_finite()) {
                     inputs.extend(&prepared[step * width..(step + 1) * width]);
@@ -191,7 +193,7 @@ impl Csv {
     /// data that are cut into windows, rows without the differences of all lags are in no window's
     /// targets, and become unknown.
     pub(super) fn subtract_linear(&self, series: &mut [TableSeries], preparation: &Preparation) {
-        let (width, targets) = (self.features(), self.targets.len());
+        let (width, targets) = (self.features(preparation), self.target_width());
         if preparation.linear.is_empty() {
             return;
         }
@@ -199,7 +201,7 @@ impl Csv {
         for series in series {
             let prepared = series.prepared_inputs(0..series.rows(), preparation);
             for (row, values) in series.values.chunks_mut(targets).enumerate() {
-                let Some(step) = row.checked_sub(self.horizon) else {
+                let Some(step) = row.checked_sub(self.horizon.last()) else {
                     continue;
                 };
                 let input = &prepared[step * width..(step + 1) * width];
@@ -221,7 +223,7 @@ impl Csv {
 
     /// Learns how target values are normalized, and which inputs they are differences from. A
     /// column that is input and target is normalized in the same way as both, unless it is a
-    /// difference.
+    /// difference, whose size depends on the steps ahead.
     pub(super) fn learn_targets(
         &self,
         series: &[TableSeries],
@@ -232,13 +234,20 @@ impl Csv {
         if !self.normalise || self.task != TableTask::Regression {
             return;
         }
-        let targets = self.targets.len();
+        let width = self.target_width();
         let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
         let rows = of_train.flat_map(|piece| {
-            let (first, end) = (piece.rows.start * targets, piece.rows.end * targets);
-            series[piece.series].values[first..end].chunks(targets)
+            let (first, end) = (piece.rows.start * width, piece.rows.end * width);
+            series[piece.series].values[first..end].chunks(width)
         });
-        preparation.targets = Normal::of(rows, targets);
+        preparation.targets = if self.residual_on_last {
+            Normal::of(rows, width)
+        } else {
+            // The values of a column are the same at each step ahead.
+            let targets = self.targets.len();
+            let own = rows.map(|row| &row[width - targets..]);
+            Normal::of(own, targets).repeat(self.horizon.steps())
+        };
     }
 }
 

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::super::preparation::Preparation;
-use super::super::source::{PredictionInputs, SequenceTimes, WindowRows};
+use super::super::source::{PredictionInputs, SequenceTimes, WindowRows, WindowTimes};
 use super::super::{Dataset, Inputs, MAX_VALUES, Split, Targets};
+use super::calendar::later_times;
 use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::memory_limit;
 use crate::kernels::{IGNORE, MISSING};
-use crate::messages::{named, shown_path};
+use crate::messages::{excerpt, named, shown_path};
 
 /// Consecutive rows of a series.
 struct TableWindow<'a> {
@@ -41,9 +42,12 @@ impl Csv {
             Some(split) => split.name(),
         };
         let longest = longest(series);
-        let steps = self.steps.unwrap_or(longest.saturating_sub(self.horizon));
+        let steps = self
+            .steps
+            .unwrap_or(longest.saturating_sub(self.horizon.last()));
         let mut windows = self.windows_of_series(series);
-        self.check_windows(windows.len(), steps, longest, split)?;
+        let features = self.features(preparation);
+        self.check_windows((windows.len(), features), steps, longest, split)?;
         let all = windows.len();
         windows.retain(|window| self.has_target(window));
         let notes = self.notes_on_targets(&windows, all, name);
@@ -59,7 +63,7 @@ impl Csv {
         let data = Dataset {
             count: windows.len(),
             steps,
-            features: self.features(),
+            features: self.features(preparation),
             inputs: self.window_values(&windows, steps, preparation),
             lengths: is_ragged.then(|| lengths.collect()),
             weights: (split == Some(Split::Train))
@@ -68,7 +72,7 @@ impl Csv {
             targets: match self.task {
                 TableTask::Regression | TableTask::MultiLabel => Targets::Values {
                     values: self.target_values(&windows, steps),
-                    width: self.targets.len(),
+                    width: self.target_width(),
                     per_step: self.every_step,
                 },
                 TableTask::Classification => Targets::Classes {
@@ -82,15 +86,20 @@ impl Csv {
         Ok(SplitWindows { data, notes, times })
     }
 
-    /// Returns the time of the last target of each window; `None` where rows have no times.
+    /// Returns the times of the last targets of each window; `None` where rows have no times.
     fn times_of(&self, windows: &[TableWindow]) -> Option<SequenceTimes> {
-        let time = |window: &TableWindow| {
-            let last = self.target_rows(window).end.checked_sub(1)?;
-            window.series.times.get(last).copied()
-        };
+        let last = |window: &TableWindow| self.target_rows(window).end.checked_sub(1);
+        let time = |window: &TableWindow| window.series.times.get(last(window)?).copied();
+        let steps = self.horizon.steps();
+        let ahead = windows.iter().map(|window| {
+            let end = last(window)? + 1;
+            window.series.times.get(end.checked_sub(steps)?..end)
+        });
+        let ahead: Option<Vec<&[f64]>> = ahead.collect();
         Some(SequenceTimes {
             are_dates: windows.iter().all(|window| window.series.has_dates),
             values: windows.iter().map(time).collect::<Option<_>>()?,
+            ahead: ahead?.concat(),
         })
     }
 
@@ -105,7 +114,7 @@ impl Csv {
         rows.start = (rows.start + self.context).min(rows.end);
         match self.task {
             TableTask::Regression | TableTask::MultiLabel => {
-                let width = self.targets.len();
+                let width = self.target_width();
                 let values = &series.values[rows.start * width..rows.end * width];
                 let present = values.iter().filter(|&&value| value != MISSING).count();
                 (present, values.len())
@@ -142,7 +151,7 @@ impl Csv {
 
     fn windows_of_series<'a>(&self, series: &'a [TableSeries<f32>]) -> Vec<TableWindow<'a>> {
         let of_series = |series: &'a TableSeries<f32>| {
-            let rows = series.rows().saturating_sub(self.horizon);
+            let rows = series.rows().saturating_sub(self.horizon.last());
             let (length, stride) = match self.steps {
                 Some(steps) => (steps, self.stride),
                 None => (rows.max(1), usize::MAX),
@@ -159,12 +168,12 @@ impl Csv {
     /// Refuses splits without a window, and windows of too many values.
     fn check_windows(
         &self,
-        count: usize,
+        (count, features): (usize, usize),
         steps: usize,
         longest: usize,
         split: Option<Split>,
     ) -> Result<()> {
-        let (features, width) = (self.features(), self.targets.len());
+        let width = self.target_width();
         let (name, fraction) = match split {
             None => ("evaluated", "data.steps"),
             Some(Split::Train) => ("training", "data.test_fraction"),
@@ -178,7 +187,7 @@ impl Csv {
                  of {steps} rows with its target {} rows ahead needs {}; \
                  reduce data.steps, use a longer file, or change {fraction}",
                 self.horizon,
-                (steps as u128).max(1) + self.horizon as u128
+                (steps as u128).max(1) + self.horizon.last() as u128
             )));
         }
         let values = count as u128 * steps as u128 * features.max(width) as u128;
@@ -200,7 +209,7 @@ impl Csv {
         steps: usize,
         preparation: &Preparation,
     ) -> Inputs {
-        let (columns, features) = (self.columns(), self.features());
+        let (columns, features) = (self.columns(preparation), self.features(preparation));
         let mut inputs = Vec::with_capacity(windows.len() * steps * features);
         for TableWindow { series, rows } in windows {
             let own = &series.inputs[rows.start * columns..rows.end * columns];
@@ -212,7 +221,7 @@ impl Csv {
 
     /// `[N, K]`, or `[N, T, K]` padded with zeros.
     fn target_values(&self, windows: &[TableWindow], steps: usize) -> Vec<f32> {
-        let width = self.targets.len();
+        let width = self.target_width();
         let mut values = vec![];
         for window in windows {
             let rows = self.target_rows(window);
@@ -249,10 +258,12 @@ impl Csv {
         Some(weights)
     }
 
+    /// Returns the row of each target of a window: of several steps ahead, that of the last.
     fn target_rows(&self, TableWindow { rows, .. }: &TableWindow) -> Range<usize> {
-        let last = rows.end + self.horizon;
+        let ahead = self.horizon.last();
+        let last = rows.end + ahead;
         if self.every_step {
-            rows.start + self.horizon..last
+            rows.start + ahead..last
         } else {
             last - 1..last
         }
@@ -278,7 +289,7 @@ impl Csv {
         preparation: &Preparation,
         mut notes: Vec<String>,
     ) -> Result<PredictionInputs> {
-        let features = self.features();
+        let features = self.features(preparation);
         let longest = longest(series);
         let steps = self.steps.unwrap_or(longest);
         let of_series = |series| self.windows_of(series, steps);
@@ -307,6 +318,7 @@ impl Csv {
                 named(&short)
             ));
         }
+        notes.extend(self.without_future(series, steps));
         let lengths: Vec<u32> = windows.iter().map(|w| w.rows.len() as u32).collect();
         let is_ragged = lengths.iter().any(|&length| (length as usize) < steps);
         let starts = windows
@@ -326,8 +338,63 @@ impl Csv {
                 group: self.group.clone(),
                 starts: starts.collect(),
                 horizon: self.horizon,
+                times: self.window_times(series, &windows),
             }),
             notes,
+        })
+    }
+
+    /// Returns a sentence on the windows without a prediction, because inputs of later rows are not
+    /// known.
+    fn without_future(&self, series: &[TableSeries<f32>], steps: usize) -> Option<String> {
+        let starts = |rows: usize| match self.steps {
+            Some(steps) => (rows + 1).saturating_sub(steps),
+            None => usize::from(rows > 0),
+        };
+        let missing = series.iter().map(|series| {
+            let known = series.known_rows.unwrap_or(series.rows());
+            starts(series.rows()) - starts(known)
+        });
+        let missing: usize = missing.sum();
+        let named: Vec<String> = self.future.iter().map(|name| excerpt(name)).collect();
+        (missing > 0).then(|| {
+            format!(
+                "the last {missing} windows of {steps} rows have no prediction, because the inputs \
+                 of the rows ahead ({}) are not in the file; append rows that have them and empty \
+                 inputs",
+                if named.is_empty() {
+                    "their times".into()
+                } else {
+                    named.join(", ")
+                }
+            )
+        })
+    }
+
+    /// Returns the times of the rows of these series, and of those that windows at their ends
+    /// predict; `None` where rows have no times.
+    fn window_times(
+        &self,
+        series: &[TableSeries<f32>],
+        windows: &[TableWindow],
+    ) -> Option<WindowTimes> {
+        let column = self.time.clone()?;
+        let index = |window: &TableWindow| {
+            let mut all = series.iter();
+            all.position(|each| std::ptr::eq(each, window.series))
+        };
+        let times = |series: &TableSeries<f32>| {
+            let mut times = [&series.times[..], &series.later_times].concat();
+            let steps = self.steps.unwrap_or(times.len()).min(times.len());
+            let last = &times[times.len() - steps..];
+            times.extend(later_times(last, self.horizon.last()).unwrap_or_default());
+            times
+        };
+        Some(WindowTimes {
+            column,
+            are_dates: series.iter().all(|series| series.has_dates),
+            series: windows.iter().map(index).collect::<Option<_>>()?,
+            of_series: series.iter().map(times).collect(),
         })
     }
 
@@ -337,9 +404,10 @@ impl Csv {
         series: &'a TableSeries<f32>,
         steps: usize,
     ) -> impl Iterator<Item = TableWindow<'a>> + use<'a> {
+        let rows = series.known_rows.unwrap_or(series.rows());
         let starts = match self.steps {
-            Some(steps) => (series.rows() + 1).saturating_sub(steps),
-            None => 1,
+            Some(steps) => (rows + 1).saturating_sub(steps),
+            None => usize::from(rows == series.rows()),
         };
         (0..starts).map(move |start| TableWindow {
             series,

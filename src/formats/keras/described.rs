@@ -332,31 +332,39 @@ fn prepare(
     let inputs = config::of_inputs(&described.input_scaling, *input_size, statistics)?;
     let targets = config::of_targets(&described.target_scaling, head.size, statistics)?;
     model.preparation.inputs = inputs;
-    model.preparation.targets = of_head(targets, head)?;
+    (
+        model.preparation.targets,
+        model.preparation.interval_adjustment,
+    ) = of_head(targets, head)?;
     let fits = model.preparation.check(*input_size, head.targets());
     fits.map_err(|problem| Error::usage(format!("config.json: {problem}")))
 }
 
-/// Returns the normalisation of the targets `[K]` that explains that of the outputs `[J * K]`.
+/// Returns the normalisation of the targets `[K]` that explains that of the outputs `[J * K]`, and
+/// what it adds to outputs to adjust intervals, if it does.
 ///
 /// # Errors
 /// [`Error::Usage`] if none does: the outputs are then not those of the loss.
-fn of_head(outputs: Vec<Normal>, head: &Head) -> Result<Vec<Normal>> {
-    if outputs.is_empty() || head.targets() == head.size {
-        return Ok(outputs);
+fn of_head(outputs: Vec<Normal>, head: &Head) -> Result<(Vec<Normal>, Vec<f64>)> {
+    let width = head.targets();
+    if outputs.is_empty() || width == head.size {
+        return Ok((outputs, vec![]));
     }
+    // Point forecasts are not adjusted.
+    let point = head.loss.point_output() * width;
     let preparation = Preparation {
-        targets: outputs[..head.targets()].to_vec(),
+        targets: outputs[point..point + width].to_vec(),
         ..Preparation::default()
     };
     // The file has them in f32.
     let is_close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
     let expected = preparation.of_outputs(head).targets;
     let mut pairs = outputs.iter().zip(&expected);
-    let fits =
-        |(a, b): (&Normal, &Normal)| is_close(a.mean, b.mean) && is_close(a.deviation, b.deviation);
-    if pairs.all(fits) {
-        return Ok(preparation.targets);
+    if pairs.all(|(a, b)| is_close(a.deviation, b.deviation)) {
+        let pairs = outputs.iter().zip(&expected);
+        let is_adjusted = pairs.clone().any(|(a, b)| !is_close(a.mean, b.mean));
+        let added = pairs.map(|(a, b)| a.mean - b.mean).filter(|_| is_adjusted);
+        return Ok((preparation.targets, added.collect()));
     }
     Err(Error::usage(format!(
         "config.json: the outputs are not scaled as those of the loss {} are, so they are something \
@@ -559,7 +567,8 @@ mod tests {
         for loss in [Loss::GaussianNll, quantiles] {
             let head = head(loss);
             let outputs = preparation.of_outputs(&head).targets;
-            assert_eq!(of_head(outputs, &head).expect("it fits"), targets);
+            let found = of_head(outputs, &head).expect("it fits");
+            assert_eq!(found, (targets.clone(), vec![]));
         }
         let error = of_head(
             [targets.clone(), targets].concat(),

@@ -18,7 +18,7 @@ pub(super) fn program(model: &Model, weights: &str) -> String {
     }
     text += pooling(model);
     text += &head(model);
-    let note = outputs_note(&network.head).map_or(String::new(), |note| format!("; {note}"));
+    let note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
     format!(
         r#"# Written by `gatescan export --to keras`.
 from pathlib import Path

@@ -18,9 +18,10 @@ pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
     let unknown = (!strings.is_empty()).then(String::new);
     let tokens: Vec<String> = unknown.into_iter().chain(strings.to_vec()).collect();
     let inputs = source.line_format().inputs;
+    let targets = source.output_names();
     let lists = [
         ("input_columns", inputs, network.input_size),
-        ("target_columns", source.target_names(), 0),
+        ("target_columns", &targets[..], 0),
         ("classes", &preparation.classes[..], head.size),
         ("tokens", &tokens[..], head.size),
     ];
@@ -32,7 +33,7 @@ pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
         }
     }
     entries.push(entry("units", units(model)));
-    entries.extend(outputs_note(head).map(|note| entry("outputs", note)));
+    entries.extend(outputs_note(model).map(|note| entry("outputs", note)));
     entries
 }
 

@@ -58,7 +58,7 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
     } else {
         format!("[batch, {}]", head.size)
     };
-    let note = outputs_note(&head).map_or(String::new(), |note| format!("; {note}"));
+    let note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
     let pooling = pooling(head.reads);
     let uses_torch = normalises || denormalises || has_differences || head.reads.pools();
     let imports = if uses_torch || !last_values.is_empty() {

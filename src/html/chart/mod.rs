@@ -6,7 +6,7 @@ mod dates;
 mod paper;
 
 pub(crate) use axis::{Axis, bounds, is_drawable, value_label};
-pub(crate) use paper::paper;
+pub(crate) use paper::{paper, paper_with_bands};
 
 use super::escape;
 
@@ -92,6 +92,43 @@ pub(crate) struct ChartSeries {
     pub points: Vec<(f64, f64)>,
 }
 
+/// An area between two curves, below the lines of a chart.
+#[derive(Debug, Clone)]
+pub(crate) struct ChartBand {
+    pub name: String,
+    /// Index of the colour.
+    pub colour: usize,
+    /// Horizontal value, lower and upper end. There is a gap where one of them is not finite.
+    pub points: Vec<(f64, f64, f64)>,
+}
+
+impl ChartBand {
+    fn parts(&self) -> impl Iterator<Item = &[(f64, f64, f64)]> {
+        let is_gap = |&(x, low, high): &(f64, f64, f64)| {
+            !(is_drawable(x) && is_drawable(low) && is_drawable(high))
+        };
+        let parts = self.points.split(is_gap);
+        parts.filter(|part| !part.is_empty())
+    }
+
+    /// The area as SVG elements.
+    fn area(&self, x: &Axis, y: &Axis) -> String {
+        let polygon = |part: &[(f64, f64, f64)]| {
+            let lower = part.iter().map(|&(at, low, _)| (at, low));
+            let upper = part.iter().rev().map(|&(at, _, high)| (at, high));
+            let points = lower.chain(upper);
+            let points = points.map(|point| format!("{:.1},{:.1}", x.at(point.0), y.at(point.1)));
+            format!(
+                "<polygon class=\"band c{}\" points=\"{}\"><title>{}</title></polygon>\n",
+                self.colour % COLOURS,
+                points.collect::<Vec<_>>().join(" "),
+                escape(&self.name)
+            )
+        };
+        self.parts().map(polygon).collect()
+    }
+}
+
 impl ChartSeries {
     fn drawable(&self) -> impl Iterator<Item = (f64, f64)> + Clone {
         let points = self.points.iter().copied();
@@ -118,12 +155,19 @@ impl Chart {
     /// The chart below its title as HTML; empty if no point is finite. A wide chart is drawn twice:
     /// the style sheet shows the small drawing on a narrow page.
     pub fn figure(&self) -> String {
-        let Some(drawing) = self.drawing(self.size, self.size.class()) else {
+        self.figure_with(&[])
+    }
+
+    /// [`Chart::figure`] with areas below the lines.
+    pub fn figure_with(&self, bands: &[ChartBand]) -> String {
+        let Some(drawing) = self.drawing(self.size, self.size.class(), bands) else {
             return String::new();
         };
         let narrow = match self.size {
             ChartSize::Small => None,
-            ChartSize::Wide | ChartSize::Large => self.drawing(ChartSize::Small, "chart-narrow"),
+            ChartSize::Wide | ChartSize::Large => {
+                self.drawing(ChartSize::Small, "chart-narrow", bands)
+            }
         };
         format!(
             "<figure><figcaption>{}</figcaption><div class=\"wide\">{drawing}{}</div></figure>\n",
@@ -133,7 +177,7 @@ impl Chart {
     }
 
     /// The drawing of this size as an SVG element of this class.
-    fn drawing(&self, size: ChartSize, class: &str) -> Option<String> {
+    fn drawing(&self, size: ChartSize, class: &str, bands: &[ChartBand]) -> Option<String> {
         let (width, height) = size.extents();
         let area = PlotArea {
             left: 64.0,
@@ -141,7 +185,7 @@ impl Chart {
             top: 8.0,
             bottom: height - 36.0,
         };
-        let drawing = self.draw(area, size.most_marks())?;
+        let drawing = self.draw(area, size.most_marks(), bands)?;
         let title = escape(&self.title);
         Some(format!(
             "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
@@ -151,8 +195,8 @@ impl Chart {
 
     /// The elements of the drawing; `None` if no point is finite. Lines of at most `most_marks`
     /// points have a mark at each: without, a single point would be invisible.
-    fn draw(&self, area: PlotArea, most_marks: usize) -> Option<String> {
-        let (x, y) = self.axes(area)?;
+    fn draw(&self, area: PlotArea, most_marks: usize, bands: &[ChartBand]) -> Option<String> {
+        let (x, y) = self.axes(area, bands)?;
         let PlotArea {
             left,
             right,
@@ -167,6 +211,7 @@ impl Chart {
             bottom + 32.0,
             self.x
         );
+        svg.extend(bands.iter().map(|band| band.area(&x, &y)));
         if self.kind == ChartKind::Scatter {
             svg += &diagonal(&x, &y);
         }
@@ -181,8 +226,19 @@ impl Chart {
         Some(svg)
     }
 
-    fn axes(&self, area: PlotArea) -> Option<(Axis, Axis)> {
-        let points = || self.series.iter().flat_map(ChartSeries::drawable);
+    fn axes(&self, area: PlotArea, bands: &[ChartBand]) -> Option<(Axis, Axis)> {
+        let ends = |&(x, low, high): &(f64, f64, f64)| [(x, low), (x, high)];
+        let of_bands = || {
+            bands
+                .iter()
+                .flat_map(ChartBand::parts)
+                .flatten()
+                .flat_map(ends)
+        };
+        let points = || {
+            let lines = self.series.iter().flat_map(ChartSeries::drawable);
+            lines.chain(of_bands())
+        };
         points().next()?;
         let x_bounds = bounds(points().map(|point| point.0));
         let y_bounds = bounds(points().map(|point| point.1));
@@ -284,6 +340,22 @@ pub(crate) fn legend<'a>(series: impl IntoIterator<Item = &'a ChartSeries>) -> S
     format!("<p class=\"legend\">{keys}</p>\n")
 }
 
+/// The legend of the series and the areas as HTML.
+pub(crate) fn legend_with(series: &[ChartSeries], bands: &[ChartBand]) -> String {
+    let band = |band: &ChartBand| ChartSeries {
+        name: band.name.clone(),
+        colour: band.colour,
+        dashed: false,
+        points: vec![],
+    };
+    let areas: Vec<ChartSeries> = bands.iter().map(band).collect();
+    let lines = legend(series.iter().chain(&areas));
+    areas.iter().fold(lines, |html, area| {
+        let line = format!("<i class=\"{}\"></i>{}", area.class(), escape(&area.name));
+        html.replace(&line, &line.replacen("class=\"", "class=\"band ", 1))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +379,26 @@ mod tests {
     fn a_chart_without_finite_points_is_empty() {
         assert_eq!(chart(vec![]).figure(), "");
         assert_eq!(chart(vec![(1.0, f64::NAN)]).figure(), "");
+    }
+
+    #[test]
+    fn a_band_is_below_the_lines_and_widens_the_axis() {
+        let chart = chart(vec![(1.0, 1.0), (2.0, 2.0)]);
+        let band = ChartBand {
+            name: "80 % <interval>".into(),
+            colour: 1,
+            points: vec![(1.0, 0.5, 20.0), (2.0, f64::NAN, 3.0), (3.0, 1.0, 2.0)],
+        };
+        let html = chart.figure_with(std::slice::from_ref(&band));
+        assert_eq!(html.matches("<polygon class=\"band c1\"").count(), 2);
+        assert!(html.find("<polygon") < html.find("<polyline"));
+        assert!(
+            html.contains(">20<") && html.contains("80 % &lt;interval&gt;"),
+            "{html}"
+        );
+        let legend = legend_with(&chart.series, &[band]);
+        assert!(legend.contains("<i class=\"c1\"></i>test"), "{legend}");
+        assert!(legend.contains("<i class=\"band c1\"></i>80 %"), "{legend}");
     }
 
     #[test]

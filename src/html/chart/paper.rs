@@ -1,6 +1,6 @@
 //! Charts as one SVG file for papers: black on white, with a legend above them.
 
-use super::{Chart, ChartSeries, ChartSize, PlotArea};
+use super::{COLOURS, Chart, ChartBand, ChartSeries, ChartSize, PlotArea};
 use crate::html::escape;
 
 /// Height of a panel with the labels and the name of its horizontal axis.
@@ -18,22 +18,30 @@ const LETTER: f64 = 6.6;
 /// small ones are side by side, wide ones below each other. The title of a chart names its vertical
 /// axis.
 pub(crate) fn paper(charts: &[Chart]) -> Option<String> {
-    let drawn = charts.iter().filter(|chart| has_points(chart));
-    let drawn: Vec<&Chart> = drawn.collect();
+    paper_with_bands(charts, &[])
+}
+
+/// [`paper`] with areas below the lines: those of each chart, or none for the charts beyond them.
+pub(crate) fn paper_with_bands(charts: &[Chart], bands: &[Vec<ChartBand>]) -> Option<String> {
+    let of_chart = |n: usize| bands.get(n).map_or(&[][..], |bands| &bands[..]);
+    let drawn = charts.iter().enumerate();
+    let drawn = drawn.filter(|(_, chart)| has_points(chart));
+    let (drawn, bands): (Vec<&Chart>, Vec<&[ChartBand]>) =
+        drawn.map(|(n, chart)| (chart, of_chart(n))).unzip();
     let count = drawn.len() as f64;
     let (width, rows) = match drawn.first()?.size {
         ChartSize::Small => (480.0 * count, 1.0),
         ChartSize::Wide | ChartSize::Large => (900.0, count),
     };
-    let (legend, top) = legend(&drawn, width);
+    let (legend, top) = legend(&drawn, &bands, width);
     let height = top + PANEL_HEIGHT * rows;
     let panel_width = width * rows / count;
     let panels = drawn.iter().enumerate().filter_map(|(n, chart)| {
-        let n = n as f64;
+        let (bands, n) = (bands[n], n as f64);
         match chart.size {
-            ChartSize::Small => panel(chart, panel_width * n, top, panel_width),
+            ChartSize::Small => panel((chart, bands), panel_width * n, top, panel_width),
             ChartSize::Wide | ChartSize::Large => {
-                panel(chart, 0.0, top + PANEL_HEIGHT * n, panel_width)
+                panel((chart, bands), 0.0, top + PANEL_HEIGHT * n, panel_width)
             }
         }
     });
@@ -52,14 +60,19 @@ fn has_points(chart: &Chart) -> bool {
 }
 
 /// A chart with its axes drawn and the vertical one named.
-fn panel(chart: &Chart, left: f64, top: f64, width: f64) -> Option<String> {
+fn panel(
+    (chart, bands): (&Chart, &[ChartBand]),
+    left: f64,
+    top: f64,
+    width: f64,
+) -> Option<String> {
     let area = PlotArea {
         left: left + 72.0,
         right: left + width - 16.0,
         top: top + 10.0,
         bottom: top + PANEL_HEIGHT - 44.0,
     };
-    let drawing = chart.draw(area, MOST_MARKS)?;
+    let drawing = chart.draw(area, MOST_MARKS, bands)?;
     Some(format!(
         "{drawing}<path class=\"axes\" d=\"M{0} {1}V{2}H{3}\"/>\n\
          <text transform=\"translate({4} {5}) rotate(-90)\" text-anchor=\"middle\">{6}</text>\n",
@@ -74,28 +87,32 @@ fn panel(chart: &Chart, left: f64, top: f64, width: f64) -> Option<String> {
 }
 
 /// The names of all series, each once, in as many rows as they need; and the height of these.
-fn legend(charts: &[&Chart], width: f64) -> (String, f64) {
+fn legend(charts: &[&Chart], bands: &[&[ChartBand]], width: f64) -> (String, f64) {
     let mut svg = String::new();
     let mut names: Vec<&str> = vec![];
     let (mut x, mut y) = (16.0, 8.0);
-    for series in charts.iter().flat_map(|chart| &chart.series) {
-        if names.contains(&series.name.as_str()) {
+    let lines = charts.iter().flat_map(|chart| &chart.series);
+    let lines = lines.map(|series| (&series.name[..], series.class()));
+    let areas = bands.iter().flat_map(|bands| bands.iter());
+    let areas = areas.map(|band| (&band.name[..], format!("band c{}", band.colour % COLOURS)));
+    for (name, class) in lines.chain(areas) {
+        if names.contains(&name) {
             continue;
         }
-        names.push(&series.name);
-        let space = KEY + LETTER * series.name.chars().count() as f64;
+        names.push(name);
+        let space = KEY + LETTER * name.chars().count() as f64;
         if x > 16.0 && x + space > width {
             (x, y) = (16.0, y + ROW);
         }
         svg += &format!(
             "<polyline class=\"{}\" points=\"{x:.1},{1:.1} {2:.1},{1:.1}\"/>\
              <text x=\"{3:.1}\" y=\"{4:.1}\">{5}</text>\n",
-            series.class(),
+            class,
             y + 8.0,
             x + 24.0,
             x + 30.0,
             y + 12.0,
-            escape(&series.name)
+            escape(name)
         );
         x += space;
     }
@@ -164,7 +181,7 @@ mod tests {
         let long = "a name that is as long as names of runs may be";
         let names = [long, &long.to_uppercase(), &long.repeat(2)];
         let charts = [chart("loss", &names, &[(1.0, 1.0)])];
-        let (_, height) = legend(&[&charts[0]], 480.0);
+        let (_, height) = legend(&[&charts[0]], &[&[]], 480.0);
         assert_eq!(height, 8.0 + 3.0 * ROW);
     }
 }

@@ -21,8 +21,8 @@ const CLEARLY_LOWER: f64 = 0.99;
 pub(super) trait Forecasting: DataSource + Clone {
     /// T: rows of a window; `None` for whole series.
     fn window(&self) -> Option<usize>;
-    /// Rows from an input to its target.
-    fn horizon(&self) -> usize;
+    /// Rows from an input to its target, the last of several.
+    fn last_ahead(&self) -> usize;
     /// Makes the differences of these lags inputs. The first `context` rows of a window have no
     /// targets; `linear` is `residual_on_linear`.
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool);
@@ -37,8 +37,8 @@ impl Forecasting for Series {
         Some(self.steps)
     }
 
-    fn horizon(&self) -> usize {
-        1
+    fn last_ahead(&self) -> usize {
+        self.horizon.last()
     }
 
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool) {
@@ -57,8 +57,8 @@ impl Forecasting for Csv {
         self.steps
     }
 
-    fn horizon(&self) -> usize {
-        self.horizon
+    fn last_ahead(&self) -> usize {
+        self.horizon.last()
     }
 
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool) {
@@ -79,7 +79,7 @@ impl Forecasting for Csv {
 pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
     let splits = data.load(seed, None).ok();
     let season = splits.as_ref().and_then(|splits| season(data, splits));
-    let of_season = of_season(season, data.horizon());
+    let of_season = of_season(season, data.last_ahead());
     let mut sentences: Vec<String> = season.map(season_sentence).into_iter().collect();
     let windows = splits.map_or(0, |splits| splits.train.count);
     if let Some((lags, error, last_value)) = linear(data, windows, &of_season, seed) {

@@ -53,7 +53,7 @@ fn fitting_validation(mut fits: impl FnMut(f64) -> bool) -> f64 {
 fn is_forecast(csv: &Csv) -> bool {
     let mut targets = csv.targets.iter();
     csv.task == TableTask::Regression
-        && csv.horizon > 0
+        && csv.horizon.first() > 0
         && targets.all(|target| csv.inputs.contains(target))
 }
 

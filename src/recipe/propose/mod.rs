@@ -20,8 +20,8 @@ use std::path::Path;
 
 use super::{DataRecipe, HeadRecipe, Recipe};
 use crate::cells::Cell;
-use crate::data::Splits;
 use crate::data::csv::decode::{DecodedTable, decode_with_notes};
+use crate::data::{Horizon, Splits};
 use crate::error::{Decision, Error, Result};
 use crate::io::files;
 use crate::network::{Layer, Loss, Reads};
@@ -44,8 +44,8 @@ pub struct Hints {
     pub time: Option<String>,
     /// T: rows of a window.
     pub steps: Option<usize>,
-    /// Rows from an input to the target of a forecast.
-    pub horizon: usize,
+    /// Rows from an input to the targets of a forecast.
+    pub horizon: Horizon,
 }
 
 impl Default for Hints {
@@ -56,7 +56,7 @@ impl Default for Hints {
             group: GroupHint::Guess,
             time: None,
             steps: None,
-            horizon: 1,
+            horizon: 1.into(),
         }
     }
 }
@@ -392,7 +392,7 @@ fn comment(key: &str) -> Option<&'static str> {
         "[data]" => "Relative paths are relative to this file.",
         "steps" => "Rows of a window.",
         "stride" => "Rows from the start of a window to the start of the next.",
-        "horizon" => "Rows from an input to its target.",
+        "horizon" => "Rows from an input to its target; [1, 24]: each of these at once.",
         "every_step" => {
             "Whether each row of a window has a target (then network.head has reads = \"every\"), \
              or only the last."

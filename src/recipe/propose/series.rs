@@ -26,11 +26,17 @@ pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedDat
             missing,
             role: Role::InputAndTarget,
         }],
-        task: format!("a forecast of the next value, from windows of {steps}"),
+        task: match hints.horizon {
+            next if next == 1.into() => {
+                format!("a forecast of the next value, from windows of {steps}")
+            }
+            ahead => format!("a forecast of the value {ahead} ahead, from windows of {steps}"),
+        },
         findings: vec![],
         data: DataRecipe::Series(Series {
             path: Some(path.to_path_buf()),
             steps,
+            horizon: hints.horizon,
             test_fraction: 0.2,
             resolution: 0.1,
             range: [0.0, 0.1 * (steps + 1) as f64],
@@ -45,6 +51,7 @@ pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedDat
             residual_on_last: false,
             residual_on_linear: false,
             linear_of_training: false,
+            fold: None,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

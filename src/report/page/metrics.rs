@@ -10,6 +10,8 @@ use crate::metrics::{
 
 /// The largest number of classes or target values in a table.
 const MOST_ROWS: usize = 40;
+/// The largest number of steps ahead in a table.
+const MOST_AHEAD: usize = 12;
 /// The text of a value that is not defined.
 const UNDEFINED: &str = "-";
 
@@ -115,7 +117,9 @@ fn calibration(metrics: &ClassMetrics) -> String {
 fn value_table(targets: &[TargetMetrics]) -> String {
     let heads = ["", "MAE", "RMSE", "MAPE", "sMAPE", "MASE", "R\u{b2}"].map(String::from);
     let shown = targets.iter().take(MOST_ROWS);
-    let rows: Vec<_> = shown.flat_map(|target| target.rows(text)).collect();
+    let rows: Vec<_> = shown
+        .flat_map(|target| target.rows(MOST_AHEAD, text))
+        .collect();
     table(&heads, &rows)
 }
 

@@ -37,6 +37,13 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
     if let [heads, rows @ ..] = &details.baselines[..] {
         body += &format!("<h2>Baselines</h2>\n{}", table(heads, rows));
     }
+    if let [heads, rows @ ..] = &details.ahead[..] {
+        body += &format!(
+            "<h2>Errors by the steps ahead</h2>\n<p>At the last step of each sequence, in the units \
+             of the data.</p>\n{}",
+            table(heads, rows)
+        );
+    }
     if let Ok(recipe) = run.recipe.to_toml() {
         body += &format!(
             "<h2>Recipe</h2>\n<div class=\"wide\"><pre>{}</pre></div>\n",
@@ -232,6 +239,7 @@ mod tests {
             parameters: Some(7),
             predictions: Ok(None),
             baselines: vec![],
+            ahead: vec![],
             remarks: vec!["it does not beat <anything>".into()],
             continuation: None,
         }

@@ -3,7 +3,7 @@
 use super::super::Continuation;
 use super::super::predictions::{ExampleSequence, ValuePredictions};
 use crate::error::{Error, Result};
-use crate::html::chart::{self, Chart, ChartKind, ChartSeries, ChartSize, bounds};
+use crate::html::chart::{self, Chart, ChartBand, ChartKind, ChartSeries, ChartSize, bounds};
 use crate::html::escape;
 
 /// The largest number of answers in time that are drawn, and of points of a scatter plot.
@@ -15,15 +15,22 @@ const MOST_COLUMNS: usize = 3;
 impl ValuePredictions {
     /// The charts as HTML; `sequences` names the sequences that were predicted.
     pub(super) fn html(&self, sequences: &str) -> String {
-        let legend = chart::legend(&targets_and_predictions(vec![], vec![]));
+        let band = self.band.iter().map(|band| band_of(&band.name, vec![]));
+        let legend = chart::legend_with(
+            &targets_and_predictions(vec![], vec![]),
+            &band.collect::<Vec<_>>(),
+        );
         let mut html = format!(
             "<h2>Predictions and targets</h2>\n\
              <p>At the last step of {sequences}, in the units of the data.{}</p>\n{legend}",
             self.left_out()
         );
-        let columns = || self.last.iter().enumerate().take(MOST_COLUMNS);
+        let columns = || self.drawn().into_iter().map(|k| (k, &self.last[k]));
         if self.in_time {
-            html.extend(columns().map(|(k, pairs)| self.over_time(k, pairs).figure()));
+            html.extend(columns().map(|(k, pairs)| {
+                let (chart, bands) = self.over_time(k, pairs);
+                chart.figure_with(&bands)
+            }));
         }
         html += "<div class=\"charts\">\n";
         html.extend(columns().map(|(k, pairs)| self.scatter(k, pairs).figure()));
@@ -33,15 +40,69 @@ impl ValuePredictions {
             self.column(0)
         };
         let examples = self.examples.iter();
-        html.extend(examples.map(|example| example.chart(&column).figure()));
+        html.extend(examples.map(|example| self.example(example, &column)));
         html + "</div>\n"
+    }
+
+    /// The output columns that are drawn: the first ones, or the first and the last of several
+    /// steps ahead.
+    fn drawn(&self) -> Vec<usize> {
+        let columns = self.last.len();
+        match self.several {
+            Some(horizon) if columns > 0 => {
+                let targets = columns / horizon.steps();
+                let (first, last) = (0..targets, columns - targets..columns);
+                first
+                    .take(MOST_COLUMNS)
+                    .chain(last.take(MOST_COLUMNS))
+                    .collect()
+            }
+            _ => (0..columns.min(MOST_COLUMNS)).collect(),
+        }
+    }
+
+    /// The chart of an example; `column` begins its title.
+    fn example(&self, example: &ExampleSequence, column: &str) -> String {
+        let first = self.several.map_or(1, |horizon| horizon.first());
+        let at = |n: usize| (first + n) as f64;
+        let ends = example.ends.iter().enumerate();
+        let ends = ends.map(|(n, &(low, high))| (at(n), low.into(), high.into()));
+        let bands = self.band.iter().filter(|_| !example.ends.is_empty());
+        let bands = bands.map(|band| band_of(&band.name, ends.clone().collect()));
+        let steps = example.steps.iter().enumerate();
+        let (targets, predictions) = steps.map(|(t, pair)| at_step(at(t), pair)).unzip();
+        let column = match (self.several, column.rsplit_once('+')) {
+            // All steps ahead of the target are drawn.
+            (Some(_), Some((name, _))) => format!("{name}: "),
+            _ => column.to_string(),
+        };
+        let chart = Chart {
+            title: format!("{column}sequence {}, {}", example.sequence, example.name),
+            x: if self.several.is_some() {
+                "steps ahead"
+            } else {
+                "step"
+            },
+            kind: ChartKind::Lines,
+            size: ChartSize::Small,
+            series: targets_and_predictions(targets, predictions).into(),
+        };
+        chart.figure_with(&bands.collect::<Vec<_>>())
     }
 
     /// Sentences on what is not drawn.
     fn left_out(&self) -> String {
         let mut text = String::new();
         let columns = self.last.len();
-        if columns > MOST_COLUMNS {
+        if let Some(horizon) = self.several {
+            text += &format!(
+                " The first and the last of {} steps ahead are drawn.",
+                horizon.steps()
+            );
+            if columns / horizon.steps() > MOST_COLUMNS {
+                text += &format!(" The first {MOST_COLUMNS} target values are drawn.");
+            }
+        } else if columns > MOST_COLUMNS {
             text += &format!(" The first {MOST_COLUMNS} of {columns} target values are drawn.");
         }
         let missing = |pairs: &Vec<(f32, f32)>| {
@@ -55,18 +116,33 @@ impl ValuePredictions {
         text
     }
 
-    /// The last predictions of an output column, one sequence after another.
-    fn over_time(&self, k: usize, pairs: &[(f32, f32)]) -> Chart {
+    /// The last predictions of an output column, one sequence after another, and their intervals.
+    fn over_time(&self, k: usize, pairs: &[(f32, f32)]) -> (Chart, Vec<ChartBand>) {
         let first = pairs.len().saturating_sub(MOST_IN_TIME);
         let count = pairs.len() - first;
         let times = self
             .times
             .as_ref()
             .filter(|times| times.values.len() == pairs.len());
-        let at = |n: usize| times.map_or(n as f64, |times| times.values[n]);
+        let steps = self.several.map_or(1, |horizon| horizon.steps());
+        let step = k * steps / self.last.len();
+        let at = |n: usize| match times {
+            None => n as f64,
+            // The times of `values` are those of the last step ahead.
+            Some(times) => times
+                .ahead
+                .get(n * steps + step)
+                .copied()
+                .unwrap_or(times.values[n]),
+        };
         let last = pairs.iter().enumerate().skip(first);
         let (targets, predictions) = last.map(|(n, pair)| at_step(at(n), pair)).unzip();
-        Chart {
+        let band = self.band.iter().map(|band| {
+            let ends = band.ends[k].iter().enumerate().skip(first);
+            let points = ends.map(|(n, &(low, high))| (at(n), low.into(), high.into()));
+            band_of(&band.name, points.collect())
+        });
+        let chart = Chart {
             title: format!("{}the last {count} predictions, in time", self.column(k)),
             x: match times {
                 None => "step",
@@ -80,7 +156,8 @@ impl ValuePredictions {
             },
             size: ChartSize::Wide,
             series: targets_and_predictions(targets, predictions).into(),
-        }
+        };
+        (chart, band.collect())
     }
 
     fn scatter(&self, k: usize, pairs: &[(f32, f32)]) -> Chart {
@@ -113,21 +190,6 @@ impl ValuePredictions {
     }
 }
 
-impl ExampleSequence {
-    /// The chart of the sequence; `column` begins its title.
-    fn chart(&self, column: &str) -> Chart {
-        let steps = self.steps.iter().enumerate();
-        let (targets, predictions) = steps.map(|(t, pair)| at_step(t as f64 + 1.0, pair)).unzip();
-        Chart {
-            title: format!("{column}sequence {}, {}", self.sequence, self.name),
-            x: "step",
-            kind: ChartKind::Lines,
-            size: ChartSize::Small,
-            series: targets_and_predictions(targets, predictions).into(),
-        }
-    }
-}
-
 impl Continuation {
     /// The charts as HTML.
     pub(super) fn html(&self) -> String {
@@ -140,13 +202,16 @@ impl Continuation {
             )
         });
         let charts = self.charts(MOST_COLUMNS);
-        let legend = charts
-            .first()
-            .map_or(String::new(), |chart| chart::legend(&chart.series));
-        let figures: String = charts.iter().map(Chart::figure).collect();
+        let legend = charts.first().map_or(String::new(), |(chart, bands)| {
+            chart::legend_with(&chart.series, bands)
+        });
+        let figures = charts.iter();
+        let figures: String = figures
+            .map(|(chart, bands)| chart.figure_with(bands))
+            .collect();
         format!(
-            "<h2>Continuation</h2>\n<p>{steps} steps after {} that the network generates from its \
-             own predictions.{diverges}</p>\n{legend}{figures}",
+            "<h2>Continuation</h2>\n<p>{steps} steps after {} that the network predicts from the \
+             last values and from its own predictions.{diverges}</p>\n{legend}{figures}",
             escape(&self.origin)
         )
     }
@@ -157,28 +222,50 @@ impl Continuation {
     /// [`Error::Failed`] if no value is finite.
     pub fn svg(&self) -> Result<String> {
         let problem = || Error::Failed("nothing to plot: no value is finite".into());
-        chart::paper(&self.charts(usize::MAX)).ok_or_else(problem)
+        let (charts, bands): (Vec<_>, Vec<_>) = self.charts(usize::MAX).into_iter().unzip();
+        chart::paper_with_bands(&charts, &bands).ok_or_else(problem)
     }
 
-    fn charts(&self, most: usize) -> Vec<Chart> {
+    fn charts(&self, most: usize) -> Vec<(Chart, Vec<ChartBand>)> {
         let columns = 0..self.columns.len().min(most);
         columns.map(|k| self.chart(k)).collect()
     }
 
+    /// The time of a step of history and continuation, from 0: its number from 1 where times are
+    /// not known.
+    fn at(&self, step: usize) -> f64 {
+        let times = self.times.as_ref().and_then(|times| times.values.get(step));
+        times.copied().unwrap_or((step + 1) as f64)
+    }
+
     /// The history of column `k`, and its continuation up to the first value far outside of the
-    /// history's range.
-    fn chart(&self, k: usize) -> Chart {
+    /// history's range, with the intervals that are known.
+    fn chart(&self, k: usize) -> (Chart, Vec<ChartBand>) {
         let width = self.columns.len();
         let of_column = |values: &[f64], first: usize| -> Vec<(f64, f64)> {
             let rows = values.chunks(width).enumerate();
-            rows.map(|(t, row)| ((first + t + 1) as f64, row[k]))
-                .collect()
+            rows.map(|(t, row)| (self.at(first + t), row[k])).collect()
         };
         let history = of_column(&self.history, 0);
-        let (least, most) = bounds(history.iter().map(|point| point.1));
+        let generated = of_column(&self.values, self.history.len() / width);
+        let shown = if history.is_empty() {
+            &generated
+        } else {
+            &history
+        };
+        let (least, most) = bounds(shown.iter().map(|point| point.1));
         let margin = 2.0 * (most - least).max(1e-6);
         let is_near = |point: &(f64, f64)| (least - margin..=most + margin).contains(&point.1);
-        let generated = of_column(&self.values, self.history.len() / width);
+        let band = self.band.iter().map(|(name, ends)| {
+            let ends = ends.iter().skip(k).step_by(width).enumerate();
+            let first = self.history.len() / width;
+            let last = history.last().map(|&(at, value)| (at, value, value));
+            let steps = ends.map(|(n, &(low, high))| (self.at(first + n), low, high));
+            let near =
+                steps.take_while(|&(at, low, high)| is_near(&(at, low)) && is_near(&(at, high)));
+            band_of(name, last.into_iter().chain(near).collect())
+        });
+        let bands = band.collect();
         // The continuation begins at the last value of the history.
         let last = history.last().copied();
         let points = last
@@ -186,13 +273,19 @@ impl Continuation {
             .chain(generated.into_iter().take_while(is_near))
             .collect();
         let series = [("series", 0, history), ("continuation", 1, points)];
-        Chart {
+        let (x, kind) = match &self.times {
+            None => ("step", ChartKind::Lines),
+            Some(times) if times.are_dates => ("", ChartKind::DateLines),
+            Some(_) => ("time", ChartKind::TimeLines),
+        };
+        let chart = Chart {
             title: self.columns[k].clone(),
-            x: "step",
-            kind: ChartKind::Lines,
+            x,
+            kind,
             size: ChartSize::Wide,
             series: series.map(solid).into(),
-        }
+        };
+        (chart, bands)
     }
 }
 
@@ -208,6 +301,14 @@ fn targets_and_predictions(
     [("target", 0, targets), ("prediction", 1, predictions)].map(solid)
 }
 
+fn band_of(name: &str, points: Vec<(f64, f64, f64)>) -> ChartBand {
+    ChartBand {
+        name: name.into(),
+        colour: 1,
+        points,
+    }
+}
+
 fn solid((name, colour, points): (&str, usize, Vec<(f64, f64)>)) -> ChartSeries {
     ChartSeries {
         name: name.into(),
@@ -221,6 +322,7 @@ fn solid((name, colour, points): (&str, usize, Vec<(f64, f64)>)) -> ChartSeries 
 mod tests {
     use super::super::tests::assert_whole;
     use super::*;
+    use crate::data::source::HistoryTimes;
 
     #[test]
     fn values_and_their_continuation_are_drawn() {
@@ -233,7 +335,10 @@ mod tests {
                 sequence: 3,
                 name: "the largest error",
                 steps: vec![(0.0, 1.0), (1.0, 1.0)],
+                ends: vec![],
             }],
+            band: None,
+            several: None,
         };
         let html = values.html("all");
         assert_whole(&html);
@@ -259,6 +364,8 @@ mod tests {
             history: vec![1.0, 2.0, 1.0],
             values: vec![2.0, 1e30, f64::NAN],
             columns: vec!["<x>".into()],
+            band: Some(("80 %".into(), vec![(1.5, 2.5)])),
+            times: None,
             diverges_at: Some(1),
         };
         let html = continuation.html();
@@ -266,5 +373,15 @@ mod tests {
         assert!(html.contains("From step 2 on they diverge") && html.contains("&lt;x&gt;"));
         assert!(html.contains("after &lt;a&gt;, row 3 that"));
         assert_eq!(html.matches("<polyline").count(), 2 * 2);
+        // From the last known value to the first step, on a wide and on a narrow page.
+        assert_eq!(html.matches("<polygon").count(), 2);
+        let dated = Continuation {
+            times: Some(HistoryTimes {
+                are_dates: true,
+                values: (0..6).map(|day| 86_400.0 * f64::from(day)).collect(),
+            }),
+            ..continuation
+        };
+        assert!(dated.html().contains("1970"), "{}", dated.html());
     }
 }

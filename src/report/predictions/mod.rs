@@ -24,7 +24,7 @@ use lists::ListExamples;
 pub use lists::{ListPredictions, PredictedList};
 pub use picture::SequencePicture;
 use values::ValueCollector;
-pub use values::{ExampleSequence, ValuePredictions};
+pub use values::{ExampleSequence, PredictedBand, ValuePredictions};
 
 /// The largest number of time steps, and of sequences, that are predicted.
 const MOST_STEPS: usize = 1 << 20;
@@ -116,9 +116,11 @@ impl SplitPredictions {
                 Predictions::Classes(collector.finish(data, preparation))
             }
             Targets::Values { width, .. } => {
-                let names = model.recipe.data.source().target_names();
+                let source = model.recipe.data.source();
+                let names = &source.output_names();
+                let several = source.horizon().filter(|horizon| horizon.is_several());
                 let mut collector =
-                    ValueCollector::new(width, &model.network.head, preparation, names);
+                    ValueCollector::new(width, &model.network.head, preparation, names, several);
                 each_batch(&mut |batch| collector.add(batch))?;
                 let values = collector.finish(in_time);
                 let times = if split == Split::Test && in_time {
@@ -155,9 +157,16 @@ fn times_of(model: &Model, data: &Dataset, sequences: &[usize]) -> Option<Sequen
     let times = source.test_times(model.recipe.seed, Some(&model.preparation))?;
     let values: Vec<f64> = (times.values.len() == data.count)
         .then(|| sequences.iter().map(|&n| times.values[n]).collect())?;
-    values
-        .is_sorted()
-        .then_some(SequenceTimes { values, ..times })
+    let steps = times.ahead.len() / data.count.max(1);
+    let ahead = sequences
+        .iter()
+        .flat_map(|&n| &times.ahead[n * steps..(n + 1) * steps]);
+    let ahead = ahead.copied().collect();
+    values.is_sorted().then_some(SequenceTimes {
+        values,
+        ahead,
+        ..times
+    })
 }
 
 /// Adds the outputs `[N, T, K]` of some sequences.

@@ -3,8 +3,10 @@
 use super::PredictedBatch;
 use crate::data::preparation::Preparation;
 use crate::data::source::SequenceTimes;
-use crate::data::{MISSING, Targets};
-use crate::network::{Head, Loss};
+use crate::data::{Horizon, MISSING, Targets};
+use crate::infer::intervals::Band;
+use crate::infer::outputs::interpret;
+use crate::network::Head;
 
 /// A target and the prediction for it.
 type Pair = (f32, f32);
@@ -12,60 +14,95 @@ type Pair = (f32, f32);
 /// The predictions of a network whose outputs are values.
 #[derive(Debug, Clone)]
 pub struct ValuePredictions {
-    /// `[K]`: the names of the target values; empty if they have none.
+    /// `[W]`: the names of the target values; empty if they have none.
     pub names: Vec<String>,
-    /// `[K][N]`: target and prediction at the last valid step of each sequence. A missing target is
+    /// `[W][N]`: target and prediction at the last valid step of each sequence. A missing target is
     /// NaN.
     pub last: Vec<Vec<(f32, f32)>>,
+    /// The interval of each prediction, where the network predicts intervals.
+    pub band: Option<PredictedBand>,
+    /// The steps ahead, of which W has all, where the network predicts several.
+    pub several: Option<Horizon>,
     /// Whether one sequence follows another in time.
     pub in_time: bool,
     /// `[N]`: the time of each of `last`, ascending; `None` where the data have no times.
     pub times: Option<SequenceTimes>,
-    /// Sequences with a prediction at every step: the one of median error, and the one of the
-    /// largest.
+    /// Sequences with several predictions, at every step or for several steps ahead: the one of
+    /// median error, and the one of the largest.
     pub examples: Vec<ExampleSequence>,
 }
 
-/// The first output of a sequence at every step.
+/// The intervals of predictions.
+#[derive(Debug, Clone)]
+pub struct PredictedBand {
+    /// As in a legend: `80 % interval`.
+    pub name: String,
+    /// `[W][N]`: the lower and the upper end, like the predictions.
+    pub ends: Vec<Vec<(f32, f32)>>,
+}
+
+/// The first target of a sequence at every step, or at every step ahead.
 #[derive(Debug, Clone)]
 pub struct ExampleSequence {
     /// The index in its split.
     pub sequence: usize,
     pub name: &'static str,
-    /// `[T]`: target and prediction. A missing target is NaN.
+    /// `[T]` or `[S]`: target and prediction. A missing target is NaN.
     pub steps: Vec<(f32, f32)>,
+    /// The intervals of the predictions; empty without them.
+    pub ends: Vec<(f32, f32)>,
 }
 
 /// The predictions of the batches so far.
 pub(super) struct ValueCollector<'a> {
-    preparation: &'a Preparation,
-    loss: Loss,
+    /// That of the model with an entry for each output.
+    preparation: Preparation,
+    head: Head,
     names: &'a [String],
+    band: Option<Band>,
+    several: Option<Horizon>,
     last: Vec<Vec<Pair>>,
-    /// The sequences of several steps.
+    /// Empty without a band.
+    ends: Vec<Vec<Pair>>,
+    /// The sequences of several predictions.
     sequences: Vec<SequenceError>,
 }
 
-/// The first output of a sequence, and its mean squared error.
+/// The predictions of the first target of a sequence, and their mean squared error.
 struct SequenceError {
     mean_square: f32,
     sequence: usize,
     steps: Vec<Pair>,
+    ends: Vec<Pair>,
+}
+
+/// What is predicted for a step: target and prediction of each target value, and intervals.
+struct PredictedStep {
+    /// `[W]`
+    pairs: Vec<Pair>,
+    /// `[W]`, or empty.
+    ends: Vec<Pair>,
 }
 
 impl<'a> ValueCollector<'a> {
-    /// `names` are those of the `width` target values, or empty.
+    /// `names` are those of the `width` target values, or empty; `several` are the steps ahead
+    /// where there are several.
     pub fn new(
         width: usize,
         head: &Head,
-        preparation: &'a Preparation,
+        preparation: &Preparation,
         names: &'a [String],
+        several: Option<Horizon>,
     ) -> ValueCollector<'a> {
+        let band = Band::of(head);
         ValueCollector {
-            preparation,
-            loss: head.loss,
+            preparation: preparation.of_outputs(head),
+            head: *head,
             names: if names.len() == width { names } else { &[] },
+            band,
+            several,
             last: vec![vec![]; width],
+            ends: vec![vec![]; if band.is_some() { width } else { 0 }],
             sequences: vec![],
         }
     }
@@ -89,38 +126,81 @@ impl<'a> ValueCollector<'a> {
                 .lengths
                 .as_ref()
                 .map_or(data.steps, |all| all[n] as usize);
-            let pair = |t: usize, k: usize| {
-                let target = values[(n * rows + t) * width + k];
+            let predicted = |t: usize| {
                 let step = if *per_step { t } else { length.max(1) - 1 };
+                let row = (n * rows + t) * width;
+                let outputs: Vec<f32> = outputs.row(t).iter().copied().collect();
                 let input = data.input_rows(n, step..step + 1);
-                let value = |output| self.preparation.restore_value(k, output, input) as f32;
-                let known = if target == MISSING {
-                    f32::NAN
-                } else {
-                    value(target)
-                };
-                let output = outputs[[t, self.loss.point_output() * width + k]];
-                if self.loss.takes_labels() {
-                    return (known, 1.0 / (1.0 + (-output).exp()));
-                }
-                (known, value(output))
+                self.predicted(&values[row..row + width], &outputs, input)
             };
-            let last: Vec<Pair> = match valid.checked_sub(1) {
-                Some(last) => (0..*width).map(|k| pair(last, k)).collect(),
-                None => vec![],
+            let steps: Vec<PredictedStep> = (0..valid).map(predicted).collect();
+            let Some(last) = steps.last() else {
+                continue;
             };
-            let steps: Vec<Pair> = (0..valid).map(|t| pair(t, 0)).collect();
-            for (column, pair) in self.last.iter_mut().zip(last) {
-                column.push(pair);
+            let example = self.example(sequence, &steps);
+            for (column, pair) in self.last.iter_mut().zip(&last.pairs) {
+                column.push(*pair);
             }
-            if let (true, Some(mean_square)) = (valid > 1, mean_square_error(&steps)) {
-                self.sequences.push(SequenceError {
-                    mean_square,
-                    sequence,
-                    steps,
-                });
+            for (column, ends) in self.ends.iter_mut().zip(&last.ends) {
+                column.push(*ends);
             }
+            self.sequences.extend(example);
         }
+    }
+
+    /// Target and prediction of each target value `[W]` in the units of the data.
+    fn predicted(&self, targets: &[f32], outputs: &[f32], input: &[f32]) -> PredictedStep {
+        let width = targets.len();
+        let restore =
+            |(k, &output): (usize, &f32)| self.preparation.restore_value(k, output, input);
+        let mut restored: Vec<f64> = outputs.iter().enumerate().map(restore).collect();
+        interpret(&self.head, &mut restored);
+        let point = self.head.loss.point_output() * width;
+        let pair = |k: usize| {
+            let known = match targets[k] {
+                MISSING => f32::NAN,
+                target => self.preparation.restore_value(k, target, input) as f32,
+            };
+            if self.head.loss.takes_labels() {
+                return (known, 1.0 / (1.0 + (-outputs[k]).exp()));
+            }
+            (known, restored[point + k] as f32)
+        };
+        let ends = |band: Band| {
+            let ends = (0..width).map(|k| band.ends(&restored, k, width));
+            let ends = ends.map(|(low, high)| (low as f32, high as f32));
+            ends.collect::<Vec<Pair>>()
+        };
+        PredictedStep {
+            pairs: (0..width).map(pair).collect(),
+            ends: self.band.map_or(vec![], ends),
+        }
+    }
+
+    /// The predictions of the first target of a sequence, if there are several.
+    fn example(&self, sequence: usize, steps: &[PredictedStep]) -> Option<SequenceError> {
+        let (pairs, ends): (Vec<Pair>, Vec<Pair>) = match self.several {
+            Some(horizon) => {
+                let last = steps.last()?;
+                let columns = (last.pairs.len() / horizon.steps()).max(1);
+                let of_first = |pairs: &[Pair]| pairs.iter().step_by(columns).copied().collect();
+                (of_first(&last.pairs), of_first(&last.ends))
+            }
+            None => (
+                steps.iter().map(|step| step.pairs[0]).collect(),
+                steps
+                    .iter()
+                    .filter_map(|step| step.ends.first().copied())
+                    .collect(),
+            ),
+        };
+        let mean_square = mean_square_error(&pairs).filter(|_| pairs.len() > 1)?;
+        Some(SequenceError {
+            mean_square,
+            sequence,
+            steps: pairs,
+            ends,
+        })
     }
 
     pub fn finish(mut self, in_time: bool) -> ValuePredictions {
@@ -139,6 +219,7 @@ impl<'a> ValueCollector<'a> {
                 sequence: found.sequence,
                 name,
                 steps: found.steps.clone(),
+                ends: found.ends.clone(),
             })
         });
         let mut examples: Vec<ExampleSequence> = examples.collect();
@@ -146,6 +227,11 @@ impl<'a> ValueCollector<'a> {
         ValuePredictions {
             names: self.names.to_vec(),
             examples,
+            band: self.band.map(|band| PredictedBand {
+                name: band.name(),
+                ends: self.ends,
+            }),
+            several: self.several,
             last: self.last,
             in_time,
             times: None,
@@ -168,7 +254,7 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::data::preparation::Normal;
-    use crate::network::{Init, Reads};
+    use crate::network::{Init, Loss, Reads};
 
     fn head() -> Head {
         Head {
@@ -193,7 +279,7 @@ mod tests {
             }],
             ..Preparation::default()
         };
-        let mut collector = ValueCollector::new(1, &head(), &preparation, &[]);
+        let mut collector = ValueCollector::new(1, &head(), &preparation, &[], None);
         let outputs = Array3::<f32>::zeros((2, 3, 1));
         collector.add(&PredictedBatch {
             data: data.clone(),
@@ -207,6 +293,33 @@ mod tests {
     }
 
     #[test]
+    fn several_steps_ahead_are_an_example_with_its_interval() {
+        let inputs = Array3::zeros((1, 2, 1));
+        let targets = Targets::values(ndarray::arr2(&[[1.0, 2.0, MISSING]]).view());
+        let data = Dataset::new(inputs.view(), targets).unwrap();
+        let head = Head {
+            size: 9,
+            loss: Loss::quantiles(&[0.1, 0.5, 0.9]).unwrap(),
+            ..head()
+        };
+        let preparation = Preparation::default();
+        let horizon = Horizon::range(1, 3);
+        let mut collector = ValueCollector::new(3, &head, &preparation, &[], Some(horizon));
+        let outputs = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 20.0, 21.0, 22.0];
+        collector.add(&PredictedBatch {
+            data,
+            sequences: &[4],
+            outputs: Array3::from_shape_vec((1, 1, 9), outputs.to_vec()).unwrap(),
+        });
+        let predictions = collector.finish(true);
+        let band = predictions.band.expect("there is one");
+        assert_eq!(band.ends, [[(0.0, 20.0)], [(1.0, 21.0)], [(2.0, 22.0)]]);
+        let example = &predictions.examples[0];
+        assert_eq!(example.steps[..2], [(1.0, 10.0), (2.0, 11.0)]);
+        assert!(example.steps[2].0.is_nan() && example.ends[2] == (2.0, 22.0));
+    }
+
+    #[test]
     fn differences_are_from_the_last_valid_step() {
         let inputs = Array3::from_shape_fn((1, 3, 1), |(_, t, _)| 100.0 * (t + 1) as f32);
         let targets = Targets::values(ndarray::arr2(&[[5.0]]).view());
@@ -215,7 +328,7 @@ mod tests {
             residuals: vec![0],
             ..Preparation::default()
         };
-        let mut collector = ValueCollector::new(1, &head(), &preparation, &[]);
+        let mut collector = ValueCollector::new(1, &head(), &preparation, &[], None);
         collector.add(&PredictedBatch {
             data: data.with_lengths(&[2]).unwrap(),
             sequences: &[0],

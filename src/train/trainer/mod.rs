@@ -1,11 +1,14 @@
 //! The training loop.
 
+mod intervals;
 mod saving;
 mod testing;
 mod timing;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
+
+pub use intervals::IntervalAdjustment;
 
 use super::checks::check_data;
 use super::checksums::DataChecksums;
@@ -72,6 +75,8 @@ pub struct Trainer {
     best: Option<Vec<f32>>,
     /// The parameters in training, while their average is on the device in their place.
     trained: Option<Vec<f32>>,
+    /// How the intervals of the finished model are adjusted, where the recipe has `conformal`.
+    intervals: Option<IntervalAdjustment>,
 }
 
 /// What an evaluation of a split finds.
@@ -123,6 +128,12 @@ impl Trainer {
     /// Those of [`Trainer::new`].
     pub fn load(recipe: &Recipe, data: &Splits, device: &OpenDevice) -> Result<Trainer> {
         recipe.validate()?;
+        if recipe.conformal && data.validation.is_none() {
+            return Err(Error::usage(
+                "conformal is set, but there is no validation split to adjust intervals to; set \
+                 data.validation_fraction, as in 0.2, or leave out conformal",
+            ));
+        }
         let train = &data.train;
         let network = recipe.network(train.input_size(), train.targets.outputs())?;
         check_data(&network, train)?;
@@ -162,6 +173,7 @@ impl Trainer {
             position: Position::default(),
             best: None,
             trained: None,
+            intervals: None,
         })
     }
 
@@ -173,7 +185,11 @@ impl Trainer {
     /// Those of the device and of `observe`; [`Error::NotFinite`] where a loss or a gradient's norm
     /// is not finite.
     pub fn run(&mut self, observe: &mut Observer) -> Result<Ending> {
-        self.run_until(usize::MAX, observe)
+        let ending = self.run_until(usize::MAX, observe)?;
+        if ending != Ending::Interrupted {
+            self.adjust_intervals()?;
+        }
+        Ok(ending)
     }
 
     /// [`Trainer::run`] up to update `last`. Stops after it as interrupted.

@@ -1,6 +1,7 @@
 //! Checkpoints and models of a trainer.
 
 use super::{NOT_FINITE_ADVICE, Trainer};
+use crate::data::preparation::Preparation;
 use crate::error::{Error, Result};
 use crate::kernels::control;
 use crate::model::Model;
@@ -170,8 +171,20 @@ impl Trainer {
             parameters: network.to_parameters(&flat),
             network,
             recipe: self.recipe.clone(),
-            preparation: self.splits.preparation.clone(),
+            preparation: self.model_preparation(),
         })
+    }
+
+    /// The preparation of the data, with the adjustment of the finished model's intervals.
+    fn model_preparation(&self) -> Preparation {
+        let added = self
+            .intervals
+            .as_ref()
+            .map(|intervals| intervals.added.clone());
+        Preparation {
+            interval_adjustment: added.unwrap_or_default(),
+            ..self.splits.preparation.clone()
+        }
     }
 }
 

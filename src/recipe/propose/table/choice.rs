@@ -327,7 +327,7 @@ impl<'a> Choice<'a> {
         let steps = csv.steps.unwrap_or_default();
         match self.kind {
             TableTaskKind::Forecast => {
-                let ahead = if csv.horizon == 1 {
+                let ahead = if csv.horizon == 1.into() {
                     "one row".to_string()
                 } else {
                     format!("{} rows", csv.horizon)

@@ -1,0 +1,240 @@
+//! The adjustment of a finished model's intervals to the validation split.
+
+use super::Trainer;
+use crate::data::preparation::Preparation;
+use crate::data::{MISSING, Split, Targets};
+use crate::error::{Error, Result};
+use crate::metrics::{conformal_quantile, interval_margin};
+use crate::network::{Head, Loss};
+use crate::train::evaluation::{EvaluationProgress, each_output};
+
+/// Standard deviations from the mean within which 80 per cent of a normal distribution are.
+const DEVIATIONS_OF_80: f64 = 1.281_551_565_544_600_4;
+/// The share by which the deviations of normal distributions are adjusted.
+const ADJUSTED_SHARE: f64 = 0.8;
+
+/// How the intervals of a model were adjusted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntervalAdjustment {
+    /// `[J * W]`: what is added to each output, in the units of the data; to the logarithm of a
+    /// variance, twice that of the factor of its deviation.
+    pub added: Vec<f64>,
+    /// The fewest known targets of a target value.
+    pub targets: usize,
+    /// Intervals that have too few targets, and stay as they are.
+    pub left: usize,
+}
+
+/// The known targets of a target value on the validation split, with its outputs `[J]` in the units
+/// of the data.
+type KnownTargets = Vec<(f64, Vec<f64>)>;
+
+impl Trainer {
+    /// Adjusts the intervals of the model to the validation split, if the recipe says so: those
+    /// between opposite quantiles by conformalized quantile regression, and the deviations of
+    /// normal distributions by the factor with which 80 per cent of the targets are covered.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(super) fn adjust_intervals(&mut self) -> Result<()> {
+        if !self.recipe.conformal {
+            return Ok(());
+        }
+        let shown = match self.best.clone() {
+            Some(best) => best,
+            None => self.model_parameters()?,
+        };
+        self.show(&shown)?;
+        let known = self.known_targets();
+        self.show_trained()?;
+        let head = self.network.network.head;
+        self.intervals = Some(IntervalAdjustment::of(&head, &known?));
+        Ok(())
+    }
+
+    /// How the intervals of the finished model are adjusted; `None` for a recipe without
+    /// `conformal`, and before the end of the run.
+    pub fn interval_adjustment(&self) -> Option<&IntervalAdjustment> {
+        self.intervals.as_ref()
+    }
+
+    /// `[W]`: the known targets of the validation split, and the outputs for them.
+    fn known_targets(&mut self) -> Result<Vec<KnownTargets>> {
+        let data = self.splits.validation.clone();
+        let data = data.ok_or_else(|| Error::usage("there is no validation split"))?;
+        let Targets::Values {
+            values,
+            width,
+            per_step,
+        } = &data.targets
+        else {
+            return Ok(vec![]);
+        };
+        let head = self.network.network.head;
+        let preparation = self.splits.preparation.of_outputs(&head);
+        let mut known: Vec<KnownTargets> = vec![vec![]; *width];
+        let order = self.runner(Split::Validation)?.feed.own_order(&data);
+        let mut evaluation = EvaluationProgress::begin(&mut self.runner(Split::Validation)?)?;
+        loop {
+            let mut runner = self.runner(Split::Validation)?;
+            let at = runner.feed.done();
+            if evaluation.advance(&mut runner, 1)?.is_none() {
+                return Ok(known);
+            }
+            let feed = runner.feed.clone();
+            let outputs = self.executor.read(&self.network.head.outputs)?;
+            let at = (at, feed.chunks());
+            each_output(
+                &self.network,
+                &outputs,
+                &data,
+                &order,
+                at,
+                |(n, t), outputs| {
+                    let length = data.lengths.as_ref().map(|all| all[n] as usize);
+                    let length = length.unwrap_or(data.steps);
+                    if *per_step && t >= length {
+                        return;
+                    }
+                    let (row, step) = if *per_step {
+                        (n * data.steps + t, t)
+                    } else {
+                        (n, length.max(1) - 1)
+                    };
+                    let input = data.input_rows(n, step..step + 1);
+                    let targets = &values[row * width..(row + 1) * width];
+                    add_known(&mut known, &preparation, (targets, outputs, input));
+                },
+            );
+        }
+    }
+}
+
+/// Adds the targets of a step with their outputs; those that are missing are left out.
+fn add_known(
+    known: &mut [KnownTargets],
+    preparation: &Preparation,
+    (targets, outputs, input): (&[f32], &[f32], &[f32]),
+) {
+    let width = targets.len();
+    let own = targets.iter().zip(known).enumerate();
+    for (k, (&target, known)) in own.filter(|(_, (target, _))| **target != MISSING) {
+        let of_target = outputs.iter().enumerate().skip(k).step_by(width);
+        let restored = of_target.map(|(j, &output)| preparation.restore_value(j, output, input));
+        let target = preparation.restore_value(k, target, input);
+        known.push((target, restored.collect()));
+    }
+}
+
+impl IntervalAdjustment {
+    /// Computes the adjustment of a head without one, from the known targets `[W]`. The first
+    /// outputs of all targets must be restored like the targets.
+    fn of(head: &Head, known: &[KnownTargets]) -> IntervalAdjustment {
+        let width = known.len();
+        let mut adjustment = IntervalAdjustment {
+            added: vec![0.0; head.size],
+            targets: known.iter().map(Vec::len).min().unwrap_or(0),
+            left: 0,
+        };
+        for (k, known) in known.iter().enumerate() {
+            match head.loss {
+                Loss::Quantile { levels } => {
+                    for (low, high) in levels.intervals() {
+                        let share = f64::from(levels.levels()[high] - levels.levels()[low]);
+                        let ends = known.iter().map(|(target, outputs)| {
+                            // A network may let quantiles cross; predictions have them sorted.
+                            let mut sorted = outputs.clone();
+                            sorted.sort_by(f64::total_cmp);
+                            (*target, sorted[low], sorted[high])
+                        });
+                        match interval_margin(&ends.collect::<Vec<_>>(), rounded(share)) {
+                            Some(margin) => {
+                                adjustment.added[low * width + k] = -margin;
+                                adjustment.added[high * width + k] = margin;
+                            }
+                            None => adjustment.left += 1,
+                        }
+                    }
+                }
+                Loss::GaussianNll => match deviation_factor(known) {
+                    Some(factor) => adjustment.added[width + k] = 2.0 * factor.ln(),
+                    None => adjustment.left += 1,
+                },
+                _ => {}
+            }
+        }
+        adjustment
+    }
+
+    /// Sentences on what was adjusted by how many targets, and on what was not.
+    pub fn note(&self) -> String {
+        let mut text = format!(
+            "intervals are adjusted to the validation split (conformal, {} targets)",
+            self.targets
+        );
+        if self.left > 0 {
+            text += &format!(
+                "; {} of them stay as they are, because it has too few targets for their coverage",
+                self.left
+            );
+        }
+        text
+    }
+}
+
+/// The difference of two levels without the rounding of f32.
+fn rounded(share: f64) -> f64 {
+    (share * 1e6).round() / 1e6
+}
+
+/// The factor of all deviations with which 80 per cent of the targets are within their interval;
+/// `None` for too few targets, and where it would be 0.
+fn deviation_factor(known: &KnownTargets) -> Option<f64> {
+    let scores = known.iter().map(|(target, outputs)| {
+        let deviation = (0.5 * outputs[1]).exp();
+        (target - outputs[0]).abs() / deviation
+    });
+    let factor = conformal_quantile(&scores.collect::<Vec<_>>(), ADJUSTED_SHARE)?;
+    Some(factor / DEVIATIONS_OF_80).filter(|factor| factor.is_finite() && *factor > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Init, Reads};
+
+    fn head(size: usize, loss: Loss) -> Head {
+        Head {
+            size,
+            reads: Reads::Last,
+            loss,
+            init: Init::default(),
+        }
+    }
+
+    #[test]
+    fn quantiles_are_moved_until_their_interval_covers() {
+        let head = head(3, Loss::quantiles(&[0.1, 0.5, 0.9]).expect("they ascend"));
+        // Targets 0 to 9 with the interval 4 to 6; the outputs cross.
+        let known = (0..9).map(|n| (f64::from(n), vec![6.0, 5.0, 4.0]));
+        let adjustment = IntervalAdjustment::of(&head, &[known.collect()]);
+        // The 8th smallest of the scores 4, 3, 2, 1, 0, -1 ... is 3.
+        assert_eq!(adjustment.added, [-3.0, 0.0, 3.0]);
+        assert_eq!((adjustment.targets, adjustment.left), (9, 0));
+        let few = vec![(1.0, vec![0.0, 0.5, 2.0]); 3];
+        let adjustment = IntervalAdjustment::of(&head, &[few]);
+        assert_eq!((adjustment.left, &adjustment.added), (1, &vec![0.0; 3]));
+        assert!(adjustment.note().contains("1 of them stay"));
+    }
+
+    #[test]
+    fn deviations_are_scaled() {
+        let head = head(2, Loss::GaussianNll);
+        // Deviations of 2; the 8th smallest of 9 distances is 8.
+        let known = (1..10).map(|n| (f64::from(n), vec![0.0, 2.0 * 2f64.ln()]));
+        let adjustment = IntervalAdjustment::of(&head, &[known.collect()]);
+        let factor = (8.0 / 2.0) / DEVIATIONS_OF_80;
+        assert!((adjustment.added[1] - 2.0 * factor.ln()).abs() < 1e-12);
+        assert_eq!(adjustment.added[0], 0.0);
+    }
+}
