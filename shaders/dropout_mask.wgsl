@@ -23,11 +23,14 @@ fn main(
     }
     let quad = at % quads;
     let row = at / quads;
+    // The masks of the large batch that the batches of one update are parts of.
+    let sequence = control[u.control + CONTROL_TAKEN] + row % u.batch;
+    let whole = u.batch + control[u.control + CONTROL_FURTHER];
     var drawn_for = 0u;
     if u.sharing == EACH_STEP {
-        drawn_for = row;
+        drawn_for = row / u.batch * whole + sequence;
     } else if u.sharing == EACH_SEQUENCE {
-        drawn_for = row % u.batch;
+        drawn_for = sequence;
     }
     let step = control[u.control + CONTROL_STEP];
     let counter = vec4<u32>(drawn_for * quads + quad, step, u.stream, u.index);

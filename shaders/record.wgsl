@@ -57,6 +57,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         history[at + HISTORY_NOT_FINITE] = select(1.0, 0.0, is_finite(mean) && is_finite(length));
         control[u.control + CONTROL_STEP] += u.updates;
         control[u.control + CONTROL_ROW] = row + 1u;
+        let taken = control[u.control + CONTROL_TAKEN] + u.batch;
+        control[u.control + CONTROL_TAKEN] = select(taken, 0u, u.updates != 0u);
         let chunk = control[u.control + CONTROL_CHUNK] + 1u;
         if chunk == u.chunks {
             control[u.control + CONTROL_CHUNK] = 0u;

@@ -96,6 +96,7 @@ mod rng;
 pub mod run;
 mod tensor;
 pub mod train;
+pub mod tune;
 pub mod verify;
 
 pub use backend::OpenDevice;

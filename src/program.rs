@@ -22,16 +22,19 @@ pub enum Phase {
     Evaluate,
     /// The same on the validation split.
     Validate,
+    /// Ends a batch of an update with accumulated gradients, except for its last one.
+    Accumulate,
 }
 
 impl Phase {
     /// All phases; a training step runs the first three in this order.
-    pub const ALL: [Phase; 5] = [
+    pub const ALL: [Phase; 6] = [
         Phase::Forward,
         Phase::Backward,
         Phase::Update,
         Phase::Evaluate,
         Phase::Validate,
+        Phase::Accumulate,
     ];
     /// The phase in one word.
     pub fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Phase {
             Phase::Update => "update",
             Phase::Evaluate => "evaluate",
             Phase::Validate => "validate",
+            Phase::Accumulate => "accumulate",
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Stream {
     Dropout(u32),
     /// The assignment of sequences to the test split.
     Split,
+    /// The hyperparameters of the trial at index n of a search.
+    Tune(u32),
     /// Tokens sampled for the sequence at index n.
     Sample(u32),
     /// Strings of images, in the split at index n.
@@ -37,6 +39,7 @@ impl Stream {
             Stream::Dropout(n) => [4, n],
             Stream::Split => [6, 0],
             Stream::Sample(n) => [7, n],
+            Stream::Tune(n) => [20, n],
             Stream::Strings(n) => [11, n],
         }
     }

@@ -908,9 +908,11 @@ fn dropout_mask() {
             (MaskSharing::EachSequence, 0.8),
             (MaskSharing::EachBatch, 1e-3),
         ] {
-            for done in [0, 12_345] {
+            for (done, [taken, further]) in [(0, [0; 2]), (12_345, [0; 2]), (7, [batch, 3 * batch])]
+            {
                 let mut bench = Bench::new(0);
-                let control = bench.indices(&[done, 0, 0, 0]);
+                let words = [done, 0, 0, 0, 0, taken as u32, further as u32];
+                let control = bench.indices(&words);
                 let stride = width + 3;
                 let out = bench.writes(&vec![NAN; steps * batch * stride]);
                 let (seed, index) = (0x0123_4567_89ab_cdef, 5);
@@ -933,8 +935,10 @@ fn dropout_mask() {
                 checker.call(&name, bench, call, |_| {
                     let row = |row: usize| {
                         let drawn_for = match sharing {
-                            MaskSharing::EachStep => row,
-                            MaskSharing::EachSequence => row % batch,
+                            MaskSharing::EachStep => {
+                                row / batch * (batch + further) + taken + row % batch
+                            }
+                            MaskSharing::EachSequence => taken + row % batch,
                             MaskSharing::EachBatch => 0,
                             sharing => panic!("{sharing:?} is not written down here"),
                         };
@@ -1847,7 +1851,7 @@ fn record() {
                 .collect();
             let (label_tensor, length_tensor) = (bench.indices(&labels), bench.indices(&lengths));
             let chunk = u32::from(chunks > 1);
-            let control = bench.indices(&[41, 100, 200, 2, chunk]);
+            let control = bench.indices(&[41, 100, 200, 2, chunk, 17, 34]);
             let history = bench.writes(&[NAN; 5 * history::WORDS]);
             let call = Record {
                 scores,
@@ -1891,6 +1895,8 @@ fn record() {
                         200.0,
                         3.0,
                         if chunks < 3 { 0.0 } else { 2.0 },
+                        if updates { 0.0 } else { 17.0 + batch as f64 },
+                        34.0,
                     ];
                     vec![
                         (history.part(2 * history::WORDS, [history::WORDS]), row),

@@ -291,6 +291,105 @@ fn class_weights_find_a_rare_class() {
     }
 }
 
+/// Twelve payments of each of 4000 cards, of which 2% end in a fraud: two small payments that test
+/// the card and then a large one, often at night. Fair cards have small and large payments too, in
+/// any order.
+fn card_payments() -> String {
+    let mut state = 7u64;
+    let mut uniform = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let mut table = "card,amount,hour,kind\n".to_string();
+    for card in 0..4000 {
+        let is_fraud = card % 50 == 0;
+        // About normal: the sum of twelve uniform values.
+        let mut normal = |mean: f64, deviation: f64| {
+            let sum: f64 = (0..12).map(|_| uniform()).sum();
+            mean + deviation * (sum - 6.0)
+        };
+        let level = normal(3.2, 0.3);
+        let mut payments: Vec<[f64; 2]> = (0..12)
+            .map(|_| {
+                let (kind, amount) = (normal(0.0, 1.0), normal(level, 0.6));
+                let hour = 15.0 + 3.0 * normal(0.0, 1.0);
+                let amount = match kind {
+                    kind if kind < -1.4 => normal(0.7, 0.3),
+                    kind if kind > 1.55 => normal(5.8, 0.4),
+                    _ => amount,
+                };
+                [amount, hour]
+            })
+            .collect();
+        if is_fraud {
+            let at = 4 + (card / 50) % 5;
+            payments[at][0] = normal(0.7, 0.3);
+            payments[at + 1][0] = normal(0.7, 0.3);
+            payments[at + 2][0] = normal(5.8, 0.4);
+            if card % 150 != 0 {
+                payments[at + 2][1] = normal(3.0, 1.0);
+            }
+        }
+        let kind = if is_fraud { "fraud" } else { "fair" };
+        for [amount, hour] in payments {
+            writeln!(table, "{card},{amount:.3},{hour:.2},{kind}").unwrap();
+        }
+    }
+    table
+}
+
+const CARDS: &str = "name = \"cards\"\nseed = 1\nepochs = 4\nbatch_size = 64\n\n[data]\n\
+    kind = \"csv\"\npath = \"cards.csv\"\ninputs = [\"amount\", \"hour\"]\n\
+    targets = [\"kind\"]\ntask = \"classification\"\ngroup = \"card\"\n\
+    split_by = \"class\"\ntest_fraction = 0.3\nvalidation_fraction = 0.2\n\n\
+    [[network.layer]]\ncell = \"gru\"\nhidden_size = 12\nbias = \"double\"\n\n\
+    [network.head]\nloss = \"cross-entropy\"\n\n[optimizer]\nkind = \"adam\"\nlr = 0.005\n";
+
+/// Macro F1 on the validation split, and on the test split, of a run with these settings.
+fn macro_f1(place: &Workspace, settings: &[&str]) -> [f64; 2] {
+    let train = [
+        "train",
+        "cards.toml",
+        "--device",
+        "cpu",
+        "--out",
+        "run",
+        "--quiet",
+    ];
+    place.run(&[&train[..], settings].concat()).ok();
+    let lines = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    fs::remove_dir_all(place.path("run")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(json).collect();
+    let [.., epoch, test] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    let of = |line: &Value, split: &str| line[split]["macro_f1"].as_f64().unwrap();
+    [of(epoch, "validation_metrics"), of(test, "test_metrics")]
+}
+
+/// In a few epochs, a network without weights predicts the frequent class throughout, and one with
+/// balanced weights finds the rare class: three seeds, chosen by the validation split and shown on
+/// the test split.
+#[test]
+fn class_weights_raise_macro_f1_where_a_class_is_rare() {
+    let place = Workspace::new();
+    fs::write(place.path("cards.csv"), card_payments()).unwrap();
+    fs::write(place.path("cards.toml"), CARDS).unwrap();
+    for seed in ["1", "2", "3"] {
+        let weights = "network.head.class_weights=balanced";
+        let [plain, balanced] = [&[][..], &["--set", weights]]
+            .map(|more| macro_f1(&place, &[&["--seed", seed], more].concat()));
+        println!("seed {seed}: validation and test without {plain:.3?}, balanced {balanced:.3?}");
+        assert!(
+            balanced[0] > plain[0] + 0.1,
+            "validation: {plain:?} {balanced:?}"
+        );
+        assert!(balanced[1] > plain[1] + 0.1, "test: {plain:?} {balanced:?}");
+    }
+}
+
 #[test]
 fn both_executors_train_alike_and_runs_resume_with_the_same_bits() {
     let place = Workspace::new();

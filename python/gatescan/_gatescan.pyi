@@ -14,7 +14,7 @@ __version__: str
 
 class Data:
     @staticmethod
-    def load(recipe: str) -> Data: ...
+    def load(recipe: str, model: Model | None = None) -> Data: ...
     @staticmethod
     def arrays(
         train: _Part,
@@ -106,6 +106,7 @@ def train(
     device: str,
     out: Path | None,
     observer: Callable[[str, str], bool],
+    start: Model | None = None,
 ) -> Run: ...
 def resume(
     recipe: str,

@@ -216,6 +216,7 @@ def train(
     vocabulary: int | None = None,
     device: str | int | Device | None = None,
     out: str | os.PathLike[str] | None = None,
+    start: Model | Run | str | os.PathLike[str] | None = None,
     callbacks: Iterable[Callback] = (),
     progress: bool = True,
 ) -> Run:
@@ -249,6 +250,11 @@ def train(
         ``"auto"``, ``"cpu"``, ``"gpu"``, an index or a part of a name; see `gatescan.devices`.
     out : str or path, optional
         The run directory, which `gatescan.resume` continues. Without it nothing is written.
+    start : Model, Run, str or path, optional
+        The model that the run begins with, in place of random weights: the recipe's layers must be
+        the model's, and a head of other targets is new. Data of the recipe are prepared as the
+        model's were. With ``{"freeze": ["layer0"]}`` in the settings, layers keep their weights.
+        What comes from the model is said by a warning.
     callbacks : iterable of callable
         Called with each `Progress` and `Epoch`. One that returns `gatescan.STOP` ends the run.
     progress : bool, default True
@@ -269,13 +275,15 @@ def train(
         For rows that were left out, classes that a split lacks, and a disk that is full.
     """
     text = _gatescan.change_recipe(_with_kind(recipe, data), assignments(settings), None)
+    begun = None if start is None else _model_of(start)
     parts = _Parts(validation, test, classes, vocabulary)
-    with _loaded(text, data, parts) as (text, loaded):
+    with _loaded(text, data, parts, begun) as (text, loaded):
         _warn_of_notes(loaded)
         observer = _Observer(callbacks, progress)
         with observer:
             where = None if out is None else Path(out)
-            core = _gatescan.train(text, loaded, device_request(device), where, observer)
+            request = device_request(device)
+            core = _gatescan.train(text, loaded, request, where, observer, begun)
     return _ended(core)
 
 
@@ -316,6 +324,14 @@ def resume(
     return _ended(core)
 
 
+def _model_of(start: Model | Run | str | os.PathLike[str]) -> _gatescan.Model:
+    if isinstance(start, Run):
+        return start.model._core
+    if isinstance(start, Model):
+        return start._core
+    return Model.load(start)._core
+
+
 def _ended(core: _gatescan.Run) -> Run:
     run = Run(core)
     if run.ending == "interrupted":
@@ -350,7 +366,9 @@ def _with_kind(recipe: RecipeLike, data: Any) -> str:
 
 
 @contextlib.contextmanager
-def _loaded(text: str, data: Any, parts: _Parts) -> Iterator[tuple[str, _gatescan.Data]]:
+def _loaded(
+    text: str, data: Any, parts: _Parts, start: _gatescan.Model | None = None
+) -> Iterator[tuple[str, _gatescan.Data]]:
     """Load the data, and give the recipe that names them."""
     kind = json.loads(text)["data"]["kind"]
     if isinstance(data, tuple):
@@ -362,18 +380,18 @@ def _loaded(text: str, data: Any, parts: _Parts) -> Iterator[tuple[str, _gatesca
             "test_fraction, validation_fraction and test_path"
         )
     if data is None:
-        yield text, _gatescan.Data.load(text)
+        yield text, _gatescan.Data.load(text, start)
     elif is_frame(data):
         _require_kind(kind, "csv", "a DataFrame")
         with frame_file(data) as path:
-            yield _named(text, path.name), _gatescan.Data.load(_named(text, path))
+            yield _named(text, path.name), _gatescan.Data.load(_named(text, path), start)
     elif isinstance(data, Mapping):
         _require_kind(kind, "npy", "a dict of arrays")
         with archive(data) as path:
-            yield _named(text, path.name), _gatescan.Data.load(_named(text, path))
+            yield _named(text, path.name), _gatescan.Data.load(_named(text, path), start)
     elif isinstance(data, (str, os.PathLike)):
         named = _named(text, data)
-        yield named, _gatescan.Data.load(named)
+        yield named, _gatescan.Data.load(named, start)
     else:
         raise UsageError(
             f"data is of the type {type(data).__name__}; it must be a tuple (x, y), a dict of "

@@ -1,11 +1,13 @@
 //! Data sets of arrays, and of the files that a recipe names.
 
+use gatescan::train::FineTuning;
 use gatescan::{Dataset, Recipe, Splits, Targets};
 use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::errors::{computed, exception};
+use crate::model::PyModel;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Data>()
@@ -22,13 +24,21 @@ type Part<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Vec<usize>>);
 
 #[pymethods]
 impl Data {
-    /// Reads or generates the data that a recipe names, which is one JSON object.
+    /// Reads or generates the data that a recipe names, which is one JSON object; for a run that
+    /// begins with a model, prepared as the model's.
     #[staticmethod]
-    fn load(py: Python<'_>, recipe: &str) -> PyResult<Data> {
+    #[pyo3(signature = (recipe, model=None))]
+    fn load(py: Python<'_>, recipe: &str, model: Option<&PyModel>) -> PyResult<Data> {
+        let model = model.map(|model| model.model.clone());
         computed(py, || {
             let recipe = Recipe::from_json(recipe, "recipe")?;
             recipe.validate()?;
-            let splits = recipe.data.load(recipe.seed)?;
+            let Some(model) = model else {
+                let splits = recipe.data.load(recipe.seed)?;
+                return Ok(Data { splits });
+            };
+            let (mut splits, tuning) = FineTuning::load_data(&recipe, &model)?;
+            splits.notes.extend(tuning.notes);
             Ok(Data { splits })
         })
     }

@@ -35,7 +35,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// A trained model.
 #[pyclass(frozen, name = "Model", module = "gatescan._gatescan")]
 pub struct PyModel {
-    model: Arc<Model>,
+    pub(crate) model: Arc<Model>,
 }
 
 impl PyModel {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gatescan::report;
 use gatescan::run::{ResumePoint, RunEvent, RunOptions, TrainingRun, details};
-use gatescan::train::{BaselineComparison, EpochMetrics, Progress};
+use gatescan::train::{BaselineComparison, EpochMetrics, FineTuning, Progress};
 use gatescan::{Ending, Error, Event, Model, Recipe, Result, Splits, Trainer};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
@@ -38,6 +38,8 @@ struct Request {
     device: String,
     /// The run directory; without it nothing is written.
     out: Option<PathBuf>,
+    /// The model that the run begins with.
+    start: Option<Arc<Model>>,
     /// Whether `out` has a run that is resumed.
     resumes: bool,
     stop: Arc<AtomicBool>,
@@ -131,7 +133,7 @@ impl Run {
 /// Trains a recipe, which is one JSON object. `observer` is called with the kind and the JSON of
 /// every event; the run stops after the step when it returns true.
 #[pyfunction]
-#[pyo3(signature = (recipe, data, device, out, observer))]
+#[pyo3(signature = (recipe, data, device, out, observer, start=None))]
 fn train(
     py: Python<'_>,
     recipe: &str,
@@ -139,6 +141,7 @@ fn train(
     device: String,
     out: Option<PathBuf>,
     observer: &Bound<'_, PyAny>,
+    start: Option<&PyModel>,
 ) -> PyResult<Run> {
     let recipe = Recipe::from_json(recipe, "recipe").map_err(|error| exception(&error))?;
     let request = Request {
@@ -146,6 +149,7 @@ fn train(
         splits: data.splits.clone(),
         device,
         out,
+        start: start.map(|start| start.model.clone()),
         resumes: false,
         stop: Arc::default(),
     };
@@ -169,6 +173,7 @@ fn resume(
         splits: data.splits.clone(),
         device,
         out: Some(out),
+        start: None,
         resumes: true,
         stop: Arc::default(),
     };
@@ -271,6 +276,9 @@ impl Request {
     /// Trains, and writes nothing.
     fn train_in_memory(&self, report: &mut Report) -> Result<Trained> {
         let mut trainer = Trainer::load(&self.recipe, &self.splits, &open(&self.device)?)?;
+        if let Some(start) = &self.start {
+            tell_notes(&trainer.start_from(start)?, report);
+        }
         let mut metrics = String::new();
         let ending = trainer.run(&mut |trainer, event| {
             add_lines(&mut metrics, event);
@@ -310,7 +318,19 @@ impl Request {
         let mut run = if self.resumes {
             let point = ResumePoint::find(out)?;
             recipe.continues(&point.recipe)?;
+            let newest = point.newest.as_ref();
+            let known = newest.map(|(_, checkpoint)| &checkpoint.preparation);
+            let differs = known.is_some_and(|known| *known != splits.preparation);
+            // A run that began with a model has the model's preparation.
+            let loaded = differs
+                .then(|| FineTuning::load_resumed(recipe, known).ok())
+                .flatten();
+            let splits = loaded.as_ref().unwrap_or(splits);
             TrainingRun::resume(point, recipe, splits, device, options)?
+        } else if let Some(start) = &self.start {
+            let (run, tuning) = TrainingRun::start_from(start, recipe, splits, device, options)?;
+            tell_notes(&tuning, report);
+            run
         } else {
             TrainingRun::start(recipe, splits, device, options)?
         };
@@ -355,6 +375,13 @@ impl Request {
             return ControlFlow::Break(());
         }
         flow
+    }
+}
+
+/// Reports what comes from the model that a run begins with.
+fn tell_notes(tuning: &FineTuning, report: &mut Report) {
+    for note in &tuning.notes {
+        let _ = report(("warning", json!(note).to_string()));
     }
 }
 

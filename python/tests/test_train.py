@@ -398,3 +398,30 @@ def test_lists_of_labels_are_learnt_by_ctc_and_decoded():
     with pytest.raises(gatescan.errors.DataError, match="ends its list"):
         wrong = np.tile([[1, -1, 2]], (120, 1))
         gatescan.train(settings, (x, wrong), device=CPU, progress=False)
+
+
+def test_a_run_begins_with_a_model_and_keeps_frozen_layers():
+    x, y = waves()
+    first = trained()
+    with pytest.warns(gatescan.TrainingWarning, match="layer of the model, its head too"):
+        second = gatescan.train(
+            recipe(),
+            (x, y),
+            start=first,
+            settings={"freeze": ["layer0"], "epochs": 1},
+            device=CPU,
+            progress=False,
+        )
+    old, new = first.model.state_dict(), second.model.state_dict()
+    assert (old["rnn.weight_ih_l0"] == new["rnn.weight_ih_l0"]).all()
+    assert (old["head.weight"] != new["head.weight"]).any()
+    settings = {"network.layer.0.hidden_size": 3}
+    with pytest.raises(gatescan.UsageError, match="rnn.weight_ih_l0 is"):
+        gatescan.train(
+            recipe(),
+            (x, y),
+            start=first.model,
+            settings=settings,
+            device=CPU,
+            progress=False,
+        )

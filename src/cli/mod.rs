@@ -15,6 +15,7 @@ mod import;
 mod init;
 #[cfg_attr(not(feature = "gpu"), path = "no_interpret.rs")]
 mod interpret;
+mod lr_find;
 mod metrics;
 mod output;
 mod predict;
@@ -27,6 +28,7 @@ mod shell;
 mod train;
 #[cfg_attr(not(feature = "tui"), path = "no_tui.rs")]
 mod tui;
+mod tune;
 mod tune_device;
 mod verify;
 
@@ -58,6 +60,8 @@ Examples:
   gatescan init mine.csv                inspect your own data and write a recipe for them
   gatescan train mnist                  train a built-in recipe
   gatescan recipes mnist > mine.toml    copy a recipe, to edit and train it
+  gatescan lr-find mine.toml            find a learning rate
+  gatescan tune mine.toml               search for hyperparameters
   gatescan eval runs/mnist-...          evaluate the model of a run
   gatescan predict runs/mine-... new.csv    predict with a model
   gatescan report runs/mnist-...        draw the curves and predictions of a run
@@ -86,6 +90,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(train::Train),
+    LrFind(lr_find::LrFind),
+    Tune(tune::TuneRecipe),
     Eval(eval::Eval),
     Predict(predict::Predict),
     Generate(generate::Generate),
@@ -163,6 +169,8 @@ fn explained(error: &Error) -> String {
 fn run_command(command: &Command, console: &Console, start: Instant) -> Result<()> {
     match command {
         Command::Train(train) => train.run(console, start),
+        Command::LrFind(find) => find.run(console),
+        Command::Tune(tune) => tune.run(console),
         Command::Eval(eval) => eval.run(console),
         Command::Predict(predict) => predict.run(console),
         Command::Generate(generate) => generate.run(console),

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gatescan::low_level::messages::shown_path;
-use gatescan::report::{self, Run, RunDetails};
+use gatescan::report::{self, BaselineScores, Run, RunDetails};
 use gatescan::run::{self, REPORT, read_run};
 use gatescan::train::BaselineComparison;
-use gatescan::{Error, OpenDevice, Result, Splits};
+use gatescan::{DataRecipe, Error, Loss, OpenDevice, Result, Splits};
 
 use super::console::Console;
 use super::output::Overwrite;
@@ -71,7 +71,7 @@ impl Report {
         };
         let page = match &runs[..] {
             [run] => report::page(run, &self.details(console, run)),
-            runs => report::comparison(runs),
+            runs => report::comparison(runs, &baselines(console, runs)),
         };
         overwrite.write_bytes(&path, page.as_bytes())?;
         console.say(format!("wrote {}", shown_path(&path)));
@@ -130,6 +130,46 @@ impl Report {
         let comparison = with_baselines(console, run, &data);
         Ok(run::details(&model, &data, comparison.as_ref(), &device))
     }
+}
+
+/// The baselines for the data of these runs, each once.
+fn baselines(console: &Console, runs: &[Run]) -> Vec<BaselineScores> {
+    let mut seen: Vec<(&DataRecipe, Loss)> = vec![];
+    let mut all = vec![];
+    for run in runs {
+        let key = (&run.recipe.data, run.recipe.network.head.loss);
+        if seen.contains(&key) || run.test_scores().is_none() {
+            continue;
+        }
+        seen.push(key);
+        let data = match run.recipe.data.load(run.recipe.seed) {
+            Ok(data) => data,
+            Err(error) => {
+                console.note(format!(
+                    "{error}; the page has no baselines for {}",
+                    run.name
+                ));
+                continue;
+            }
+        };
+        let Some(compared) = with_baselines(console, run, &data) else {
+            continue;
+        };
+        for (name, [loss, rmse, accuracy]) in compared.scores() {
+            let name = if seen.len() > 1 {
+                format!("{name}, for the data of {}", run.name)
+            } else {
+                name
+            };
+            all.push(BaselineScores {
+                name,
+                loss,
+                rmse,
+                accuracy,
+            });
+        }
+    }
+    all
 }
 
 /// The scores of the run's model and of the baselines.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::baselines::Forecast;
 use super::csv::decode::decode_with_notes;
 use super::csv::{
-    CellFormat, Csv, PreparedRows, TableSeries, no_groups, validate_context, validate_lags,
+    CellFormat, Csv, PreparedRows, TableRows, TableSeries, no_groups, validate_context,
+    validate_lags,
 };
 use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
@@ -213,6 +214,25 @@ impl Series {
     }
 }
 
+impl Series {
+    /// Reads the values of the file, before they are prepared; `None` for a generated series.
+    pub(crate) fn read_rows(&self) -> Result<Option<TableRows>> {
+        let path = self.path.as_deref();
+        path.map(|path| Ok(read(path)?.into())).transpose()
+    }
+
+    /// Returns the splits of the values of the file.
+    pub(crate) fn prepare_rows(
+        &self,
+        rows: TableRows,
+        seed: u64,
+        known: Option<&Preparation>,
+    ) -> Result<Splits> {
+        let path = self.path.as_deref().unwrap_or(Path::new(""));
+        self.table(path).prepare(rows, None, seed, known)
+    }
+}
+
 impl DataSource for Series {
     fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -266,9 +286,8 @@ impl DataSource for Series {
     }
 
     fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
-        if let Some(path) = &self.path {
-            let rows = read(path)?.into();
-            return self.table(path).prepare(rows, None, seed, known);
+        if let Some(rows) = self.read_rows()? {
+            return self.prepare_rows(rows, seed, known);
         }
         let windows = self.generated();
         let test = windows.draw(self.windows.div_ceil(100), seed, Stream::Windows(1));

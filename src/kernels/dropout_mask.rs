@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 
 /// Draws a dropout mask `[T, B, width]` of 0 or `1 / keep_prob`. The mask depends only on the seed,
 /// the number of updates so far and the mask's index, so it is the same on every executor and after
-/// a resume.
+/// a resume. The batches of one update have the masks of the large batch that they are parts of.
 #[derive(Debug, Clone)]
 pub struct DropoutMask {
     pub control: Tensor,
@@ -100,7 +100,10 @@ impl DropoutMask {
     }
 
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let step = memory.read_index(&self.control)[control::STEP];
+        let control = memory.read_index(&self.control);
+        let [step, taken, further] =
+            [control::STEP, control::TAKEN, control::FURTHER].map(|word| control[word]);
+        let (taken, whole) = (taken as usize, self.batch + further as usize);
         let mut out = memory.write(&self.out.tensor);
         let (scale, keep_below) = (R::of(1.0 / self.keep_prob), self.keep_below());
         let [stream, index] = Stream::Dropout(self.index).words();
@@ -110,8 +113,8 @@ impl DropoutMask {
             .enumerate()
             .for_each(|(row, out)| {
                 let drawn_for = match self.sharing {
-                    MaskSharing::EachStep => row,
-                    MaskSharing::EachSequence => row % self.batch,
+                    MaskSharing::EachStep => row / self.batch * whole + taken + row % self.batch,
+                    MaskSharing::EachSequence => taken + row % self.batch,
                     MaskSharing::EachBatch => 0,
                 };
                 for (quad, out) in out[..self.width].chunks_mut(4).enumerate() {

@@ -6,6 +6,7 @@
 //! names. Group 1 is one uniform struct: the element offset of each argument, under the argument's
 //! name, then the scalars of [`Kernel::uniform`].
 
+mod accumulate;
 mod adam;
 mod arrange;
 mod attention;
@@ -19,6 +20,7 @@ mod ctc_gradient;
 mod ctc_paths;
 mod descent;
 mod dropout_mask;
+mod error_sums;
 mod gather;
 mod gemm;
 mod label_smoothing;
@@ -36,6 +38,7 @@ mod rmsprop;
 mod scan_backward;
 mod scan_forward;
 mod sgd;
+mod share_of_update;
 mod softmax_cross_entropy;
 mod squared_norm;
 mod step_backward;
@@ -114,6 +117,7 @@ macro_rules! calls {
 // The list of kernels. (The modules above are declared outside the macro so that rustfmt finds
 // their files.)
 calls! {
+    accumulate::Accumulate,
     adam::Adam,
     arrange::Arrange,
     attention::Attention,
@@ -125,6 +129,7 @@ calls! {
     ctc_gradient::CtcGradient,
     ctc_paths::CtcPaths,
     dropout_mask::DropoutMask,
+    error_sums::ErrorSums,
     gather::Gather,
     gemm::Gemm,
     label_smoothing::LabelSmoothing,
@@ -141,6 +146,7 @@ calls! {
     scan_backward::ScanBackward,
     scan_forward::ScanForward,
     sgd::Sgd,
+    share_of_update::ShareOfUpdate,
     softmax_cross_entropy::SoftmaxCrossEntropy,
     squared_norm::SquaredNorm,
     step_backward::StepBackward,

@@ -109,6 +109,10 @@ impl Record {
         row[history::LAST_LABELLED] = R::of(last.len() as f64);
         row[history::NOT_FINITE] = R::of(f64::from(finite != [true; 2]));
         control[control::STEP] += u32::from(self.norm.is_some());
+        control[control::TAKEN] = match self.norm {
+            Some(_) => 0,
+            None => control[control::TAKEN] + self.batch as u32,
+        };
         control[control::CHUNK] += 1;
         if control[control::CHUNK] as usize == self.chunks {
             control[control::CHUNK] = 0;

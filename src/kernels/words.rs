@@ -19,7 +19,11 @@ pub mod control {
     pub const ROW: usize = 3;
     /// The index of the chunk of time that this step takes of the batch's sequences.
     pub const CHUNK: usize = 4;
-    pub const WORDS: usize = 5;
+    /// Sequences that earlier batches of the same update have taken: accumulated gradients.
+    pub const TAKEN: usize = 5;
+    /// Sequences of a whole update beyond those of one batch; 0 without accumulated gradients.
+    pub const FURTHER: usize = 6;
+    pub const WORDS: usize = 7;
 
     /// Returns the words as WGSL constants `CONTROL_STEP`, ...
     pub(in crate::kernels) fn wgsl() -> String {
@@ -29,6 +33,8 @@ pub mod control {
             ("CONTROL_COUNT", COUNT),
             ("CONTROL_ROW", ROW),
             ("CONTROL_CHUNK", CHUNK),
+            ("CONTROL_TAKEN", TAKEN),
+            ("CONTROL_FURTHER", FURTHER),
         ])
     }
 }

@@ -11,6 +11,7 @@ pub mod propose;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
+mod tune;
 mod written;
 
 use std::path::Path;
@@ -22,6 +23,8 @@ pub use data::DataRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 use serde::{Deserialize, Serialize};
 use toml::Table;
+
+pub use tune::{TuneInterval, TuneRange, TuneSpace, TuneValues};
 
 use crate::data::arrays::Arrays;
 use crate::data::source::DataUse;
@@ -36,6 +39,9 @@ use crate::recipe::schedule::Schedule;
 /// The largest recipe file, in bytes.
 const LARGEST_FILE: u64 = 1 << 24;
 
+/// The most batches of an update: the rows that a device records between two readbacks.
+pub(crate) const MOST_ACCUMULATED: usize = 256;
+
 /// Everything that a training run depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +54,14 @@ pub struct Recipe {
     pub epochs: usize,
     /// B: sequences of each update of the weights.
     pub batch_size: usize,
+    /// Batches whose gradients an update adds up: it is that of a batch of so many times
+    /// `batch_size` sequences, up to the order of sums. Without it, an update reads one batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<usize>,
+    /// The parts of the network that are not trained: `embedding`, `layer0` (the first layer) and
+    /// so on, `head`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// The number of updates after which the run ends, also within an epoch; without it, the run
     /// ends after the last epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +111,9 @@ pub struct Recipe {
     /// When the run is saved, to be resumed from there.
     #[serde(default)]
     pub checkpoint: CheckpointRecipe,
+    /// The ranges that `gatescan tune` draws from; training ignores them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<TuneSpace>,
 }
 
 /// Returns the error for a file of data in place of a recipe, if it looks like data.
@@ -130,6 +147,8 @@ impl Recipe {
             seed: 0,
             epochs: 10,
             batch_size: 32,
+            accumulate: None,
+            freeze: vec![],
             steps: None,
             clip_norm: None,
             clip_form: Form::default(),
@@ -149,6 +168,7 @@ impl Recipe {
             optimizer,
             schedule: Schedule::default(),
             checkpoint: CheckpointRecipe::default(),
+            tune: None,
         }
     }
 
@@ -280,6 +300,8 @@ impl Recipe {
         }
         self.checkpoint.validate()?;
         self.validate_bptt()?;
+        self.validate_accumulation()?;
+        self.tune.as_ref().map_or(Ok(()), TuneSpace::validate)?;
         let head = &self.network.head;
         let data = self.data.source();
         data.validate(&DataUse {
@@ -348,6 +370,23 @@ impl Recipe {
         Ok(())
     }
 
+    fn validate_accumulation(&self) -> Result<()> {
+        let Some(batches) = self.accumulate else {
+            return Ok(());
+        };
+        let range = format!("at least 1 and at most {MOST_ACCUMULATED}, or left out");
+        let is_allowed = (1..=MOST_ACCUMULATED).contains(&batches);
+        fields::require(is_allowed, "accumulate", batches, &range)?;
+        if batches > 1 && self.bptt_steps.is_some() {
+            return Err(Error::usage(
+                "accumulate and bptt_steps are both set; with bptt_steps each chunk of a batch has \
+                 an update of its own, which changes the states that the next chunk begins with: \
+                 leave out accumulate and set a larger batch_size",
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks that a run that began with `other` can be resumed with this recipe. What may differ
     /// is the length of the run (epochs, steps, patience), the learning rate and its schedule,
     /// reports, checkpoints, and the path of the data.
@@ -362,6 +401,7 @@ impl Recipe {
         other.report_every = self.report_every;
         other.schedule = self.schedule.clone();
         other.checkpoint = self.checkpoint.clone();
+        other.tune.clone_from(&self.tune);
         let rate = self.optimizer.learning_rate();
         other.optimizer.set_learning_rate(rate);
         if let Some(path) = self.data.source().path() {

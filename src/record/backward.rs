@@ -34,22 +34,37 @@ impl RecordedNetwork {
     fn backward_calls(&self, partials: Option<Tensor>) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         calls.extend(self.head_backward(partials));
-        for (index, layer) in self.layers.iter().enumerate().rev() {
+        let lowest = self.frozen.lowest_layer(&self.network);
+        for (index, layer) in self.layers.iter().enumerate().skip(lowest).rev() {
+            let is_trained = !self.frozen.has_layer(index);
             calls.extend(self.emission_backward(index));
             for direction in layer.directions.iter().rev() {
                 calls.extend(self.pack(&direction.recurrence, TimeDirection::Backward));
                 calls.extend(self.scan_backward(direction));
-                calls.extend(self.drop_states(direction));
-                calls.extend(self.input_weight_gradient(layer, direction, partials));
-                calls.extend(self.input_bias_gradient(direction));
-                calls.extend(self.recurrent_gradients(direction, partials));
-                calls.extend(self.projection_gradient(direction, partials));
-                calls.extend(self.peephole_gradients(direction));
+                if is_trained {
+                    calls.extend(self.parameter_gradients(layer, direction, partials));
+                }
                 calls.extend(self.input_gradient(layer, direction));
             }
             calls.extend(self.inputs_backward(index));
         }
         calls.extend(self.embedding_gradient());
+        calls
+    }
+
+    /// The gradients of a direction's parameters.
+    fn parameter_gradients(
+        &self,
+        layer: &RecordedLayer,
+        direction: &RecordedDirection,
+        partials: Option<Tensor>,
+    ) -> Vec<Call> {
+        let mut calls = self.drop_states(direction);
+        calls.extend(self.input_weight_gradient(layer, direction, partials));
+        calls.extend(self.input_bias_gradient(direction));
+        calls.extend(self.recurrent_gradients(direction, partials));
+        calls.extend(self.projection_gradient(direction, partials));
+        calls.extend(self.peephole_gradients(direction));
         calls
     }
 
@@ -65,7 +80,12 @@ impl RecordedNetwork {
             lengths: None,
             ..self.column_sum(self.head.doutputs, gradients.bias, rows, k)
         };
-        let mut calls: Vec<Call> = vec![bias.into()];
+        let is_trained = !self.frozen.has_head();
+        let mut calls: Vec<Call> = if is_trained {
+            vec![bias.into()]
+        } else {
+            vec![]
+        };
         let (weight, dweight) = (
             matrix(self.head.parameters.weight),
             matrix(gradients.weight),
@@ -76,10 +96,15 @@ impl RecordedNetwork {
             let dvalues = Matrix::new(dvalues, rows, columns.len());
             let gemm = Gemm::new(doutputs, weight.columns(columns.clone()), dvalues);
             if let Some(sum) = self.head_weight_sum(&part) {
-                calls.extend(self.sum_steps(&sum, partials));
+                if is_trained {
+                    calls.extend(self.sum_steps(&sum, partials));
+                }
                 calls.push(gemm.ragged_rows(self.lengths).into());
             } else {
-                calls.push(Gemm::new(doutputs.t(), part.values, dweight.columns(columns)).into());
+                if is_trained {
+                    let dweight = dweight.columns(columns);
+                    calls.push(Gemm::new(doutputs.t(), part.values, dweight).into());
+                }
                 calls.push(gemm.into());
             }
         }
@@ -242,7 +267,9 @@ impl RecordedNetwork {
         else {
             return None;
         };
-        let dembedded = self.layers[0].dinputs?;
+        let dembedded = self.layers[0]
+            .dinputs
+            .filter(|_| !self.frozen.has_embedding())?;
         let gradients = self.gradients?;
         let lookup = LookupGradient {
             dout: Columns::all(dembedded),

@@ -2,7 +2,7 @@
 //! verification list buffers in it.
 
 use super::{
-    DirectionParameters, Dropped, Emission, Gradients, HeadParameters, HeadTensors, Pooled,
+    DirectionParameters, Dropped, Emission, Frozen, Gradients, HeadParameters, HeadTensors, Pooled,
     PooledKind, RecordedDirection, RecordedLayer, RecordedNetwork, Reversed,
 };
 use crate::backend::tuning::Tuning;
@@ -75,6 +75,8 @@ impl<'a> Layout<'a> {
             entries: shared.entries,
             parameters,
             gradients,
+            gradient_sums: None,
+            frozen: Frozen::default(),
             inputs,
             lengths: shared.lengths,
             head,

@@ -5,8 +5,10 @@
 //! to one phase: dropout masks and carried states first, then the forward pass, the loss, the
 //! backward pass and the optimizer's update.
 
+mod accumulate;
 mod backward;
 mod forward;
+mod frozen;
 mod layout;
 mod loss;
 mod masks;
@@ -25,6 +27,7 @@ use crate::kernels::{Call, Columns, Matrix, Recurrence, Tokens};
 use crate::network::{Entry, Input, Network, ParameterRole, Reads};
 use crate::program::{Phase, Program};
 use crate::tensor::Tensor;
+pub use frozen::Frozen;
 pub use loss::TrainingLoss;
 pub use masks::{Mask, MaskOf};
 use parameters::{DirectionParameters, HeadParameters, find};
@@ -57,6 +60,10 @@ pub struct RecordedNetwork {
     pub parameters: Tensor,
     /// The gradients of all parameters, at the same offsets.
     pub gradients: Option<Tensor>,
+    /// Their sums over the batches of an update, where they are accumulated.
+    gradient_sums: Option<Tensor>,
+    /// The parts of the network that are not trained.
+    frozen: Frozen,
     /// `[T, B, I]`, or `[T, B]` tokens.
     pub inputs: Tensor,
     /// `[B]`: valid steps of each sequence.

@@ -1,6 +1,8 @@
 //! The optimizer's update, recorded: the gradient's norm, its clipping, and the optimizer's rule
 //! over the flat vector of parameters.
 
+use std::ops::Range;
+
 use super::RecordedNetwork;
 use crate::backend::executor::Executor;
 use crate::error::Result;
@@ -87,7 +89,7 @@ impl RecordedNetwork {
         control: Tensor,
         rows: usize,
     ) -> RecordedUpdate {
-        let gradients = self.gradients;
+        let gradients = self.gradient_sums.or(self.gradients);
         let gradients = gradients.expect("the network was recorded with gradients");
         let buffer = |program: &mut Program, name, len: usize| {
             program.buffer(name, Kind::Control, Element::Real, [len])
@@ -107,14 +109,27 @@ impl RecordedNetwork {
             },
             l2: l2_penalty(optimizer),
         };
+        let ranges = self.trained_ranges();
         let mut moments = Moments {
             program: &mut self.program,
             len: self.parameters.len(),
+            range: 0..self.parameters.len(),
             kept: vec![],
         };
-        let rule = rule(optimizer, descent, &mut moments);
+        let rules = ranges.into_iter().map(|range| {
+            moments.range = range.clone();
+            let descent = Descent {
+                parameters: RecordedNetwork::part_of(self.parameters, &range),
+                gradients: RecordedNetwork::part_of(gradients, &range),
+                ..descent
+            };
+            rule(optimizer, descent, &mut moments)
+        });
+        let rules: Vec<Call> = rules.collect();
         let moments = moments.kept;
-        self.program.push(Phase::Update, rule);
+        rules
+            .into_iter()
+            .for_each(|rule| self.program.push(Phase::Update, rule));
         RecordedUpdate {
             rates,
             norm,
@@ -161,19 +176,29 @@ struct Moments<'a> {
     program: &'a mut Program,
     /// The number of parameters.
     len: usize,
+    /// The parameters of the rule.
+    range: Range<usize>,
     kept: Vec<Moment>,
 }
 
 impl Moments<'_> {
-    /// Creates a moment.
+    /// Returns the part of a moment that belongs to the rule's parameters, and creates the moment
+    /// for the first rule.
     fn create(&mut self, name: &'static str, initial: f32) -> Tensor {
-        let tensor = self.buffer(name, self.len);
-        self.kept.push(Moment {
-            name,
-            tensor,
-            initial,
+        let mut kept = self.kept.iter();
+        let known = kept
+            .find(|moment| moment.name == name)
+            .map(|moment| moment.tensor);
+        let whole = known.unwrap_or_else(|| {
+            let tensor = self.buffer(name, self.len);
+            self.kept.push(Moment {
+                name,
+                tensor,
+                initial,
+            });
+            tensor
         });
-        tensor
+        RecordedNetwork::part_of(whole, &self.range)
     }
 
     /// Creates a moment that starts as zeros if the rule uses it, and an empty tensor otherwise.

@@ -40,6 +40,8 @@ pub(super) fn html(runs: &[Run]) -> String {
         further(runs, "RMSE in the units of the data", |metrics| {
             metrics.rmse
         }),
+        further(runs, "MAE in the units of the data", |metrics| metrics.mae),
+        further(runs, "R²", |metrics| metrics.r2),
         further(runs, "bits for each token", |metrics| metrics.bits),
         recent_loss(runs),
         throughput(runs),

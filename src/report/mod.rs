@@ -4,6 +4,7 @@
 mod curves;
 mod page;
 mod predictions;
+mod range_test;
 
 use std::collections::BTreeMap;
 
@@ -16,11 +17,12 @@ use crate::recipe::Recipe;
 use crate::train::{EpochMetrics, Scores, SplitMetrics, TestMetrics};
 
 pub use curves::svg;
-pub use page::{comparison, page};
+pub use page::{BaselineScores, comparison, page};
 pub use predictions::{
     ClassPredictions, ExampleSequence, Misclassified, PredictedBand, Predictions, SequencePicture,
     SplitPredictions, ValuePredictions,
 };
+pub use range_test::{range_page, range_svg};
 
 /// A training run as its directory records it.
 #[derive(Debug, Clone)]

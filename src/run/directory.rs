@@ -87,15 +87,32 @@ impl RunDirectory {
     /// [`Error::Usage`] where `out` holds an earlier run; [`Error::File`] where the directory
     /// cannot be written or another process has locked it.
     pub fn create(out: Option<&Path>, recipe: &Recipe) -> Result<RunDirectory> {
+        RunDirectory::create_at(out, recipe, None)
+    }
+
+    /// [`RunDirectory::create`] with a first checkpoint: no moment has a run without it.
+    ///
+    /// # Errors
+    /// Those of [`RunDirectory::create`].
+    pub(super) fn create_at(
+        out: Option<&Path>,
+        recipe: &Recipe,
+        first: Option<&mut Checkpoint>,
+    ) -> Result<RunDirectory> {
         let path = match out {
             Some(out) => create_explicit(out)?,
             None => create_new(&recipe.name)?,
         };
         let lock = DirectoryLock::take(&path)?;
-        write_recipe(&path, recipe)?;
         create_checkpoints(&path)?;
+        let metrics = MetricsLog::open(path.join(METRICS))?;
+        if let Some(first) = first {
+            first.metrics = Some(metrics.mark());
+            Checkpoints::new(&path.join(CHECKPOINTS), 1, None).write(first)?;
+        }
+        write_recipe(&path, recipe)?;
         Ok(RunDirectory {
-            metrics: MetricsLog::open(path.join(METRICS))?,
+            metrics,
             path,
             events: None,
             _lock: lock,

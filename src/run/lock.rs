@@ -13,7 +13,7 @@ const LOCK: &str = ".lock";
 /// On Unix the directory itself is locked, so that no second run gets in after the file `.lock` was
 /// removed. Elsewhere, and on file systems that cannot lock a directory, the file is locked; on
 /// Windows it cannot be removed meanwhile.
-pub(super) struct DirectoryLock {
+pub(crate) struct DirectoryLock {
     _directory: Option<File>,
     _file: File,
 }
@@ -23,7 +23,7 @@ impl DirectoryLock {
     ///
     /// # Errors
     /// [`Error::File`] where another process has locked it, or where it cannot be written.
-    pub(super) fn take(directory: &Path) -> Result<DirectoryLock> {
+    pub(crate) fn take(directory: &Path) -> Result<DirectoryLock> {
         let path = directory.join(LOCK);
         let file = open_file(&path).map_err(|error| unwritable(&path, &error))?;
         lock(&file, directory)?;

@@ -7,7 +7,7 @@ mod append_log;
 mod directory;
 mod events;
 mod load;
-mod lock;
+pub(crate) mod lock;
 mod metrics_log;
 #[cfg(feature = "report")]
 mod page;
@@ -35,13 +35,14 @@ use std::ops::ControlFlow;
 use crate::backend::OpenDevice;
 use crate::data::Splits;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::profile::Machine;
 use crate::recipe::Recipe;
 #[cfg(feature = "report")]
 use crate::report;
 use crate::train::{
-    BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, IntervalAdjustment, Position,
-    Scores, TestMetrics, Trainer,
+    BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, FineTuning, IntervalAdjustment,
+    Position, Scores, TestMetrics, Trainer,
 };
 use saver::Saver;
 
@@ -128,6 +129,36 @@ impl TrainingRun {
             saver,
             tested: None,
         })
+    }
+
+    /// [`TrainingRun::start`] with the parameters of a model; see
+    /// [`Trainer::start_from`]. The directory has a checkpoint from the beginning, so that the run
+    /// resumes without the model.
+    ///
+    /// # Errors
+    /// Those of [`TrainingRun::start`] and [`Trainer::start_from`].
+    pub fn start_from(
+        model: &Model,
+        recipe: &Recipe,
+        data: &Splits,
+        device: OpenDevice,
+        options: RunOptions,
+    ) -> Result<(TrainingRun, FineTuning)> {
+        let mut trainer = Trainer::load(recipe, data, &device)?;
+        let tuning = trainer.start_from(model)?;
+        trainer.check_size()?;
+        let mut first = trainer.checkpoint()?;
+        let directory = RunDirectory::create_at(options.out.as_deref(), recipe, Some(&mut first))?;
+        let run = TrainingRun {
+            recipe: recipe.clone(),
+            data: data.clone(),
+            device,
+            options,
+            trainer: Some(trainer),
+            saver: Saver::new(directory, &recipe.checkpoint, Some(&first)),
+            tested: None,
+        };
+        Ok((run, tuning))
     }
 
     /// Loads a run at the point where it is to be resumed. The recipe may differ from the run's in

@@ -174,6 +174,20 @@ impl BaselineComparison {
         rows
     }
 
+    /// The baselines as a name with a loss, an error in the data's own units, and an accuracy; the
+    /// most frequent class is the last.
+    pub fn scores(&self) -> Vec<(String, [Option<f64>; 3])> {
+        let score = |each: &Baseline| {
+            let rmse = each.loss.and_then(|loss| self.rmse(loss));
+            (each.name.clone(), [each.loss, rmse, None])
+        };
+        let majority = self.majority.iter().map(|majority| {
+            let name = format!("the most frequent class, {}", majority.class);
+            (name, [None, None, Some(majority.accuracy)])
+        });
+        self.baselines.iter().map(score).chain(majority).collect()
+    }
+
     /// A sentence on the most frequent class; where there are classes.
     pub fn majority_remark(&self) -> Option<String> {
         let MajorityBaseline { class, accuracy } = self.majority.as_ref()?;

@@ -10,12 +10,15 @@ mod checks;
 mod checksums;
 mod comparison;
 mod diagnose;
+mod errors;
 mod evaluation;
 mod events;
 pub(crate) mod feed;
+mod fine_tuning;
 mod list_collector;
 pub(crate) mod output_metrics;
 mod position;
+mod range_test;
 mod recording;
 mod scores;
 mod trainer;
@@ -28,7 +31,9 @@ pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_beside, eval
 pub use events::{
     Ending, EpochMetrics, Event, LossReport, Observer, Progress, TestMetrics, TestSplitName,
 };
+pub use fine_tuning::FineTuning;
 pub use position::Position;
+pub use range_test::{RangeFinding, RangePoint, RangeTest};
 pub use scores::{Scores, SplitMetrics, loss_text};
 pub use trainer::{IntervalAdjustment, Trainer};
 

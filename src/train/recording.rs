@@ -3,6 +3,7 @@
 use crate::backend::OpenDevice;
 use crate::backend::executor::Executor;
 use crate::backend::tuning::Tuning;
+use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Splits};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
@@ -10,8 +11,9 @@ use crate::network::Network;
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
 use crate::record::update::RecordedUpdate;
-use crate::record::{Gradients, RecordedNetwork, TrainingLoss};
+use crate::record::{Frozen, Gradients, RecordedNetwork, TrainingLoss};
 use crate::tensor::Kind;
+use crate::train::errors::RecordedErrors;
 use crate::train::evaluation::record_tally;
 use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
 use crate::train::weights::TargetWeights;
@@ -30,6 +32,8 @@ pub(super) struct RecordedSplit {
     pub(super) feed: Feed,
     /// Counts of classes, where there are classes and at most [`Tally::LARGEST_CONFUSION`].
     pub(super) tally: Option<Tally>,
+    /// Sums of the errors of values.
+    pub(super) errors: Option<RecordedErrors>,
 }
 
 impl Recording {
@@ -63,11 +67,13 @@ impl Recording {
         }
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
         let feed = feed.with_weights(weights);
-        let update = record_step(&mut network, recipe, &feed);
-        let has_counts = data.preparation.vocabulary.is_none();
+        let (feed, update) = record_step(&mut network, recipe, train, feed)?;
+        let preparation = &data.preparation;
+        let has_counts = preparation.vocabulary.is_none();
         let mut record = |data: Option<&Dataset>, phase, bytes| {
             let data = data?;
-            Some(record_split(&mut network, phase, data, bytes, has_counts))
+            let recorded = record_split(&mut network, phase, data, bytes, has_counts);
+            Some(recorded.map(|split| split.with_errors(&mut network, phase, data, preparation)))
         };
         let [test, validation] = evaluated;
         let test = record(test, Phase::Evaluate, test_bytes).transpose()?;
@@ -119,21 +125,31 @@ impl Recording {
     }
 }
 
-/// Records forward pass, backward pass and update of a step that reads its batch from `feed`.
-fn record_step(network: &mut RecordedNetwork, recipe: &Recipe, feed: &Feed) -> RecordedUpdate {
+/// Records forward pass, backward pass and update of a step that reads its batches from `feed`.
+fn record_step(
+    network: &mut RecordedNetwork,
+    recipe: &Recipe,
+    data: &Dataset,
+    feed: Feed,
+) -> Result<(Feed, RecordedUpdate)> {
+    network.freeze(Frozen::new(&recipe.freeze, &network.network)?);
     network.draw_masks(recipe.seed, feed.control());
     network.forward(Phase::Forward);
     network.training_loss(TrainingLoss {
         label_smoothing: recipe.network.head.label_smoothing,
     });
+    let batches = data.count.div_ceil(network.batch);
+    let batches = recipe.accumulate.unwrap_or(1).min(batches);
+    let feed = feed.accumulating(network, data, batches);
     network.backward();
+    feed.record_accumulation(network);
     let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
     let mut update = network.record_update(optimizer, clip, feed.control(), HISTORY_ROWS);
     if let Some(decay) = recipe.ema {
         network.record_average(&mut update, decay);
     }
     feed.record_end(network, Phase::Update, Some(update.norm));
-    update
+    Ok((feed, update))
 }
 
 /// Records the evaluation of a split, and the counts of its classes if they are wanted.
@@ -153,7 +169,27 @@ fn record_split(
         None
     };
     feed.record_end(network, phase, None);
-    Ok(RecordedSplit { feed, tally })
+    Ok(RecordedSplit {
+        feed,
+        tally,
+        errors: None,
+    })
+}
+
+impl RecordedSplit {
+    /// Records the sums of the errors too, where there are values.
+    fn with_errors(
+        self,
+        network: &mut RecordedNetwork,
+        phase: Phase,
+        data: &Dataset,
+        preparation: &Preparation,
+    ) -> RecordedSplit {
+        RecordedSplit {
+            errors: RecordedErrors::record(network, phase, data, preparation),
+            ..self
+        }
+    }
 }
 
 /// Records outputs and loss of an evaluation.

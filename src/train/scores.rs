@@ -46,6 +46,12 @@ pub struct SplitMetrics {
     /// sequence where there is a target at every step; of one target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rmse: Option<f64>,
+    /// The mean absolute error, as `rmse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mae: Option<f64>,
+    /// The coefficient of determination, of the same values; absent where all targets are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f64>,
     /// e to the power of the loss, for a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,

@@ -526,7 +526,7 @@ pub fn metrics(input: &[u8]) -> bool {
     };
     let text = String::from_utf8_lossy(input);
     let runs = [Run::new("run", recipe, vec![], &text)];
-    let page = report::comparison(&runs);
+    let page = report::comparison(&runs, &[]);
     assert!(!page.contains("NaN"), "{page}");
     report::svg(&runs).is_ok()
 }

@@ -12,6 +12,9 @@ use crate::error::Result;
 use crate::program::Phase;
 use crate::tensor::Tensor;
 
+/// The most phases that the name of a pass lists.
+const MOST_NAMED: usize = 6;
+
 /// A program loaded on a GPU.
 #[derive(Debug)]
 pub struct Gpu {
@@ -114,7 +117,8 @@ impl Executor for Gpu {
     }
 
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()> {
-        let label: Vec<&str> = phases.iter().map(|phase| phase.name()).collect();
+        let names = phases.iter().take(MOST_NAMED).map(|phase| phase.name());
+        let label: Vec<&str> = names.collect();
         let label = label.join(" ");
         let once = phases
             .iter()

@@ -16,12 +16,12 @@ use gatescan::low_level::messages::shown_path;
 use gatescan::run::{
     self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun, read_run,
 };
-use gatescan::train::BaselineComparison;
-use gatescan::{Cell, Device, Ending, Error, OpenDevice, Recipe, Result, Split, Splits};
+use gatescan::train::{BaselineComparison, FineTuning};
+use gatescan::{Cell, Device, Ending, Error, Model, OpenDevice, Recipe, Result, Split, Splits};
 
 use super::console::Console;
 use super::tui::{Screen, ScreenState};
-use super::{Tune, check_data_path, choose_device, comparison, open, set_fields};
+use super::{Tune, check_data_path, choose_device, comparison, load_model, open, set_fields};
 use describe::{
     RunDescription, StartTimes, data_line, program, recipe_line, shell_word, tokens_of,
 };
@@ -42,7 +42,8 @@ Examples:
   gatescan train mine.toml --set optimizer.beta2=0.99 --set network.layer.0.init=torch
   gatescan train mnist --json > metrics.jsonl
   gatescan train --resume runs/mnist-20260102-030405
-  gatescan train --resume runs/mnist-20260102-030405 --epochs 40")]
+  gatescan train --resume runs/mnist-20260102-030405 --epochs 40
+  gatescan train new.toml --from runs/mnist-20260102-030405 --set 'freeze=[\"layer0\"]'")]
 pub struct Train {
     /// A built-in recipe (see `gatescan recipes`), or a path to a TOML file.
     #[arg(required_unless_present = "resume")]
@@ -50,6 +51,10 @@ pub struct Train {
     /// Continue the run in this directory from its newest readable checkpoint.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out"])]
     resume: Option<PathBuf>,
+    /// Begin with the parameters of this model or run: the recipe's layers must be the model's, and
+    /// a head of other targets is new.
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Directory of the data set's files [default: the recipe's].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -155,22 +160,28 @@ impl Train {
             Screen::check(console)?;
         }
         let (recipe, point) = self.recipe(console)?;
+        let model = (self.from.as_deref()).map(|path| load_model(console, path));
+        let model = model.transpose()?;
         // The data are read while the driver starts.
         let (chosen, data) = rayon::join(
             || self.open_device(start),
             || {
-                recipe
-                    .data
-                    .load(recipe.seed)
-                    .map(|data| (data, start.elapsed()))
+                let loaded = load_data(&recipe, model.as_ref(), point.as_ref());
+                loaded.map(|loaded| (loaded, start.elapsed()))
             },
         );
-        let (chosen, (data, data_loaded)) = (chosen?, data?);
+        let (chosen, ((data, mut tuning), data_loaded)) = (chosen?, data?);
         let stop = Arc::new(AtomicBool::new(false));
         let options = self.options(&chosen, stop.clone());
-        let mut run = match point {
-            Some(point) => TrainingRun::resume(point, &recipe, &data, chosen.open, options)?,
-            None => TrainingRun::start(&recipe, &data, chosen.open, options)?,
+        let mut run = match (point, &model) {
+            (Some(point), _) => TrainingRun::resume(point, &recipe, &data, chosen.open, options)?,
+            (None, Some(model)) => {
+                let (run, of_parameters) =
+                    TrainingRun::start_from(model, &recipe, &data, chosen.open, options)?;
+                tuning.notes.extend(of_parameters.notes);
+                run
+            }
+            (None, None) => TrainingRun::start(&recipe, &data, chosen.open, options)?,
         };
         let times = StartTimes {
             device_opened: chosen.opened,
@@ -178,6 +189,8 @@ impl Train {
             program_loaded: start.elapsed(),
         };
         describe(console, &recipe, &data, &chosen.line, &run);
+        let notes = tuning.notes.iter();
+        notes.for_each(|note| console.say(format!("from    {note}")));
         note_problems(console, &data);
         note_choice(console, &recipe, &data);
         stop_on_signals(console, &stop)?;
@@ -409,6 +422,22 @@ impl Train {
     }
 }
 
+/// Loads the data: prepared as those of the model that the run begins with, or as those of the run
+/// that is resumed.
+fn load_data(
+    recipe: &Recipe,
+    model: Option<&Model>,
+    point: Option<&ResumePoint>,
+) -> Result<(Splits, FineTuning)> {
+    if let Some(model) = model {
+        return FineTuning::load_data(recipe, model);
+    }
+    let newest = point.and_then(|point| point.newest.as_ref());
+    let known = newest.map(|(_, checkpoint)| &checkpoint.preparation);
+    let data = FineTuning::load_resumed(recipe, known)?;
+    Ok((data, FineTuning::default()))
+}
+
 /// Says what is trained on what, and where the results go.
 fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run: &TrainingRun) {
     let streamed = if run.streams() {
@@ -473,7 +502,7 @@ fn resume_command(run: &TrainingRun) -> String {
 }
 
 /// Sets `stop` on Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once.
-fn stop_on_signals(console: &Console, stop: &Arc<AtomicBool>) -> Result<()> {
+pub(super) fn stop_on_signals(console: &Console, stop: &Arc<AtomicBool>) -> Result<()> {
     let (console, raised) = (console.clone(), stop.clone());
     ctrlc::set_handler(move || interrupt(&console, &raised))
         .map_err(|error| Error::Failed(format!("Ctrl-C cannot be caught: {error}")))?;

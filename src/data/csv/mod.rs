@@ -249,6 +249,7 @@ impl<V> TableSeries<V> {
 }
 
 /// The rows of a table by series, and the names of its classes in order.
+#[derive(Debug, Clone)]
 pub(crate) struct TableRows {
     pub series: Vec<TableSeries>,
     pub classes: Vec<String>,

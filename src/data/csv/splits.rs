@@ -38,6 +38,15 @@ impl Csv {
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<(Splits, Option<SequenceTimes>)> {
+        let (table, test) = self.read_tables(known)?;
+        self.prepare_with_times(table, test, seed, known)
+    }
+
+    /// Reads the rows of the files, before they are prepared: of both splits, or of each one.
+    pub(crate) fn read_tables(
+        &self,
+        known: Option<&Preparation>,
+    ) -> Result<(TableRows, Option<TableRows>)> {
         let known_classes = known.map_or(&[][..], |known| &known.classes);
         let table = self.parse(&read(&self.path)?, &self.path, known_classes)?;
         let test = match &self.test_path {
@@ -47,7 +56,7 @@ impl Csv {
                     .parse(&read(path)?, path, &table.classes)?,
             ),
         };
-        self.prepare_with_times(table, test, seed, known)
+        Ok((table, test))
     }
 
     /// Returns the configuration without weights, for files that are only evaluated.
@@ -101,7 +110,7 @@ impl Csv {
 
     /// Divides rows into splits, fills missing values, normalizes the rows and cuts windows. `test`
     /// are the rows of the file of the test split, if it is another.
-    pub(in super::super) fn prepare(
+    pub(crate) fn prepare(
         &self,
         table: TableRows,
         test: Option<TableRows>,

@@ -112,6 +112,9 @@ impl Axis {
         if let Some(step) = self.dates {
             return step.text(tick);
         }
+        if self.scale == Scale::Log && self.ticks.iter().any(|tick| !PLAIN.contains(tick)) {
+            return scientific(tick);
+        }
         let (Scale::Linear, [first, second, ..]) = (self.scale, &self.ticks[..]) else {
             return value_label(tick);
         };

@@ -35,6 +35,8 @@ pub(crate) enum ChartKind {
     DateLines,
     /// Lines over whole steps or epochs, on a logarithmic axis where the values span a wide ratio.
     LogLines,
+    /// Lines over positive values on a logarithmic axis.
+    OverDecades,
     /// Points, and the diagonal on which both coordinates are equal.
     Scatter,
 }
@@ -260,6 +262,10 @@ impl Chart {
             ChartKind::LogLines => (
                 Axis::whole(x_bounds, most_x),
                 Axis::log_or_linear(y_bounds, most_y),
+            ),
+            ChartKind::OverDecades => (
+                Axis::log_or_linear(x_bounds, most_x),
+                Axis::linear(y_bounds, most_y),
             ),
             ChartKind::Scatter => (
                 Axis::linear(x_bounds, most_x),

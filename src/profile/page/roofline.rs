@@ -31,6 +31,7 @@ impl Profile {
             .iter()
             .map(|(index, site)| roofline.circle(index + 1, site))
             .collect();
+        let circles = circles + &roofline.numbers(&sites);
         let [width, height] = SIZE;
         format!(
             "<div class=\"wide\"><svg class=\"roofline\" viewBox=\"0 0 {width} {height}\" \
@@ -93,7 +94,7 @@ impl Roofline {
             self.intensity.at(site.intensity()),
             self.gflops.at(site.gflops()),
         );
-        let radius = 3.5 + 22.0 * site.time.share.sqrt();
+        let radius = radius(site);
         let title = format!(
             "{number} {}: {} GFLOP/s, {:.0}% of its roofline",
             escape(&site.label()),
@@ -102,13 +103,94 @@ impl Roofline {
         );
         format!(
             "<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\">\
-             <title>{title}</title></circle>\
-             <text class=\"number\" x=\"{:.1}\" y=\"{:.1}\">{number}</text>\n",
+             <title>{title}</title></circle>\n",
             site.phase.name(),
-            x + radius + 2.0,
-            y + 4.0,
         )
     }
+
+    /// The number of each site beside its circle, where no other number is. One that is farther
+    /// away has a line to its circle.
+    fn numbers(&self, sites: &[(usize, &Site)]) -> String {
+        let mut taken: Vec<[f64; 4]> = vec![];
+        let mut svg = String::new();
+        for (index, site) in sites {
+            let text = (index + 1).to_string();
+            let size = [NUMBER_WIDTH * text.len() as f64, NUMBER_HEIGHT];
+            let center = [
+                self.intensity.at(site.intensity()),
+                self.gflops.at(site.gflops()),
+            ];
+            let (place, is_far) = free_place(center, radius(site), size, &taken);
+            taken.push(place);
+            let [left, top, ..] = place;
+            if is_far {
+                svg += &format!(
+                    "<path class=\"leader\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>",
+                    center[0],
+                    center[1],
+                    left + size[0] / 2.0,
+                    top + size[1] / 2.0
+                );
+            }
+            svg += &format!(
+                "<text class=\"number\" x=\"{left:.1}\" y=\"{:.1}\">{text}</text>\n",
+                top + NUMBER_HEIGHT - 2.0
+            );
+        }
+        svg
+    }
+}
+
+/// Width of a digit and height of a number.
+const NUMBER_WIDTH: f64 = 7.0;
+const NUMBER_HEIGHT: f64 = 11.0;
+/// The distances of a number from its circle that are tried.
+const DISTANCES: [f64; 5] = [2.0, 10.0, 20.0, 32.0, 46.0];
+
+fn radius(site: &Site) -> f64 {
+    3.5 + 22.0 * site.time.share.sqrt()
+}
+
+/// The first place `[left, top, right, bottom]` around a circle that touches none of `taken`, and
+/// whether it is away from the circle: to the right, to the left, above, below, and between these.
+fn free_place(
+    [x, y]: [f64; 2],
+    radius: f64,
+    [width, height]: [f64; 2],
+    taken: &[[f64; 4]],
+) -> ([f64; 4], bool) {
+    let directions = [
+        [1.0, 0.0],
+        [-1.0, 0.0],
+        [0.0, -1.0],
+        [0.0, 1.0],
+        [0.7, -0.7],
+        [0.7, 0.7],
+        [-0.7, -0.7],
+        [-0.7, 0.7],
+    ];
+    let place = |distance: f64, [dx, dy]: [f64; 2]| {
+        let reach = radius + distance;
+        let center = [
+            x + dx * (reach + width / 2.0),
+            y + dy * (reach + height / 2.0),
+        ];
+        let (left, top) = (center[0] - width / 2.0, center[1] - height / 2.0);
+        [left, top, left + width, top + height]
+    };
+    let is_free = |place: &[f64; 4]| {
+        let is_inside = place[0] >= LEFT && place[2] <= SIZE[0] && place[1] >= 0.0;
+        let touches = |other: &[f64; 4]| {
+            place[0] < other[2] && other[0] < place[2] && place[1] < other[3] && other[1] < place[3]
+        };
+        is_inside && place[3] <= BOTTOM && !taken.iter().any(touches)
+    };
+    let places = DISTANCES.into_iter().flat_map(|distance| {
+        directions.map(|direction| (place(distance, direction), distance > DISTANCES[0]))
+    });
+    let mut free = places.filter(|(place, _)| is_free(place));
+    free.next()
+        .unwrap_or((place(DISTANCES[0], directions[0]), false))
 }
 
 fn axis_names() -> String {
@@ -121,4 +203,26 @@ fn axis_names() -> String {
         SIZE[1] - 8.0,
         (TOP + BOTTOM) / 2.0,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_sites_at_the_same_point_do_not_touch() {
+        let mut taken: Vec<[f64; 4]> = vec![];
+        for n in 0..20 {
+            let (place, is_far) = free_place([300.0, 200.0], 8.0, [14.0, 11.0], &taken);
+            for other in &taken {
+                let apart = place[0] >= other[2]
+                    || other[0] >= place[2]
+                    || place[1] >= other[3]
+                    || other[1] >= place[3];
+                assert!(apart, "{place:?} {other:?}");
+            }
+            assert!(n > 0 || !is_far);
+            taken.push(place);
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! The choices of a recipe for a forecast: its season, the differences that are inputs, and whether
 //! the network predicts what a linear regression leaves. They are made on the validation split.
 
-use crate::data::csv::Csv;
+use crate::data::csv::{Csv, TableRows};
 use crate::data::preparation::Normal;
 use crate::data::series::Series;
 use crate::data::{DataSource, Dataset, Splits, Targets, baselines};
+use crate::error::Result;
 use crate::kernels::MISSING;
 use crate::messages::named;
 
@@ -17,6 +18,9 @@ const COMPARED_WINDOWS: usize = 4000;
 /// More lags, or a regression, are chosen if the squared error falls below this share.
 const CLEARLY_LOWER: f64 = 0.99;
 
+/// The rows of the files of data: of both splits, or of each one.
+pub(super) type FileRows = (TableRows, Option<TableRows>);
+
 /// Data whose targets are later values of inputs.
 pub(super) trait Forecasting: DataSource + Clone {
     /// T: rows of a window; `None` for whole series.
@@ -28,6 +32,10 @@ pub(super) trait Forecasting: DataSource + Clone {
     fn set_differences(&mut self, lags: Vec<usize>, context: usize, linear: bool);
     /// Takes one window in `stride`, where data can.
     fn thin(&mut self, stride: usize);
+    /// Reads the rows of the files, which all choices have in common; `None` without files.
+    fn read_once(&self) -> Result<Option<FileRows>>;
+    /// Loads the data of rows that have been read.
+    fn load_read(&self, rows: &FileRows, seed: u64) -> Result<Splits>;
     /// Fits a regression to the training split alone, so that validation data can judge it.
     fn hide_validation(&mut self);
 }
@@ -46,6 +54,14 @@ impl Forecasting for Series {
     }
 
     fn thin(&mut self, _stride: usize) {}
+
+    fn read_once(&self) -> Result<Option<FileRows>> {
+        Ok(self.read_rows()?.map(|rows| (rows, None)))
+    }
+
+    fn load_read(&self, (rows, _): &FileRows, seed: u64) -> Result<Splits> {
+        self.prepare_rows(rows.clone(), seed, None)
+    }
 
     fn hide_validation(&mut self) {
         self.linear_of_training = true;
@@ -70,6 +86,14 @@ impl Forecasting for Csv {
         self.stride *= stride;
     }
 
+    fn read_once(&self) -> Result<Option<FileRows>> {
+        self.read_tables(None).map(Some)
+    }
+
+    fn load_read(&self, (rows, test): &FileRows, seed: u64) -> Result<Splits> {
+        self.prepare(rows.clone(), test.clone(), seed, None)
+    }
+
     fn hide_validation(&mut self) {
         self.linear_of_training = true;
     }
@@ -77,12 +101,17 @@ impl Forecasting for Csv {
 
 /// Sets the differences of data with a validation split. Returns sentences on what was chosen.
 pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
-    let splits = data.load(seed, None).ok();
+    let read = data.read_once().ok().flatten();
+    let source = RowSource {
+        read: read.as_ref(),
+        seed,
+    };
+    let splits = source.load(data);
     let season = splits.as_ref().and_then(|splits| season(data, splits));
     let of_season = of_season(season, data.last_ahead());
     let mut sentences: Vec<String> = season.map(season_sentence).into_iter().collect();
     let windows = splits.map_or(0, |splits| splits.train.count);
-    if let Some((lags, error, last_value)) = linear(data, windows, &of_season, seed) {
+    if let Some((lags, error, last_value)) = linear(data, windows, &of_season, source) {
         sentences.push(format!(
             "on the validation split, a linear regression on the last value{} has the error {:.4}, \
              the last value {:.4} (in deviations): the network predicts what the regression leaves",
@@ -99,6 +128,24 @@ pub(super) fn choose(data: &mut impl Forecasting, seed: u64) -> Vec<String> {
         .and_then(|steps| season.filter(|&season| season < steps));
     data.set_differences(sorted(of_season, [1]), context.unwrap_or(0), false);
     sentences
+}
+
+/// Where the data of all choices come from.
+#[derive(Clone, Copy)]
+struct RowSource<'a> {
+    /// The rows of the files, if there are files.
+    read: Option<&'a FileRows>,
+    seed: u64,
+}
+
+impl RowSource<'_> {
+    fn load(self, data: &impl Forecasting) -> Option<Splits> {
+        let splits = match self.read {
+            Some(rows) => data.load_read(rows, self.seed),
+            None => data.load(self.seed, None),
+        };
+        splits.ok()
+    }
 }
 
 /// Returns the season of a forecast, if on the validation split the value one season before is a
@@ -129,11 +176,11 @@ fn longest(lags: &[usize]) -> usize {
 /// Returns the mean squared error at the last steps of the windows of the validation split, in
 /// deviations of the inputs that the targets are later values of: of the regression, or of the
 /// last value.
-fn error(data: &impl Forecasting, lags: &[usize], linear: bool, seed: u64) -> Option<f64> {
+fn error(data: &impl Forecasting, lags: &[usize], linear: bool, source: RowSource) -> Option<f64> {
     let mut tried = data.clone();
     tried.set_differences(lags.to_vec(), longest(lags), linear);
     tried.hide_validation();
-    let splits = tried.load(seed, None).ok()?;
+    let splits = source.load(&tried)?;
     let (validation, preparation) = (splits.validation?, splits.preparation);
     let normal = |normals: &[Normal], k: usize| normals.get(k).copied().unwrap_or(Normal::IDENTITY);
     let squares: Vec<f64> = last_targets(&validation)?
@@ -197,7 +244,7 @@ fn linear(
     data: &impl Forecasting,
     windows: usize,
     of_season: &[usize],
-    seed: u64,
+    source: RowSource,
 ) -> Option<(Vec<usize>, f64, f64)> {
     let steps = data.window()?;
     let mut data = data.clone();
@@ -212,7 +259,7 @@ fn linear(
         if longest(&lags) >= steps {
             continue;
         }
-        let Some(error) = error(data, &lags, true, seed) else {
+        let Some(error) = error(data, &lags, true, source) else {
             continue;
         };
         if best
@@ -223,6 +270,6 @@ fn linear(
         }
     }
     let (lags, lowest) = best?;
-    let last_value = error(data, &[], false, seed)?;
+    let last_value = error(data, &[], false, source)?;
     (lowest < last_value * CLEARLY_LOWER).then_some((lags, lowest, last_value))
 }

@@ -13,14 +13,39 @@ use crate::train::SplitMetrics;
 /// The text of an absent value.
 const ABSENT: &str = "-";
 
-/// The page of several runs.
-pub fn comparison(runs: &[Run]) -> String {
+/// The scores of a baseline on a test split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaselineScores {
+    pub name: String,
+    pub loss: Option<f64>,
+    /// In the units of the data.
+    pub rmse: Option<f64>,
+    pub accuracy: Option<f64>,
+}
+
+impl BaselineScores {
+    /// The cell in the column with this heading. The loss is that at the last step where runs have
+    /// one.
+    fn cell(&self, head: &str, at_last_step: bool) -> Option<String> {
+        let value = match head {
+            "test loss" if !at_last_step => self.loss,
+            "test loss, last step" => self.loss,
+            "RMSE" => self.rmse,
+            "test accuracy" => self.accuracy,
+            _ => None,
+        };
+        value.map(score)
+    }
+}
+
+/// The page of several runs, and of the baselines for their data.
+pub fn comparison(runs: &[Run], baselines: &[BaselineScores]) -> String {
     let body = format!(
         "<h1>{} runs</h1>\n<p>Written by gatescan {}.</p>\n{}{}{}",
         runs.len(),
         env!("CARGO_PKG_VERSION"),
         curves::html(runs),
-        results(runs),
+        results(runs, baselines),
         recipe_differences(runs)
     );
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
@@ -31,7 +56,7 @@ pub fn comparison(runs: &[Run]) -> String {
 type Column = (&'static str, fn(&Run) -> Option<String>);
 
 /// The columns of the table of results. Those that no run has are left out.
-const COLUMNS: [Column; 17] = [
+const COLUMNS: [Column; 19] = [
     ("epoch", |run| Some(run.kept()?.epoch.to_string())),
     ("train loss", |run| Some(score(run.kept()?.train_loss))),
     ("validation loss", |run| {
@@ -55,6 +80,8 @@ const COLUMNS: [Column; 17] = [
         test_metrics(run)?.label_error_rate.map(score)
     }),
     ("RMSE", |run| test_metrics(run)?.rmse.map(score)),
+    ("MAE", |run| test_metrics(run)?.mae.map(score)),
+    ("R²", |run| test_metrics(run)?.r2.map(score)),
     ("bits", |run| test_metrics(run)?.bits.map(score)),
     ("perplexity", |run| test_metrics(run)?.perplexity.map(score)),
     ("chosen by", |run| Some(run.chosen_by()?.name().into())),
@@ -71,7 +98,7 @@ fn test_metrics(run: &Run) -> Option<SplitMetrics> {
 
 /// The table of scores and times, the run with the lowest loss first: on the validation split, or
 /// else on the test split, or else in training.
-fn results(runs: &[Run]) -> String {
+fn results(runs: &[Run], baselines: &[BaselineScores]) -> String {
     let split = [Split::Validation, Split::Test].into_iter().find(|&split| {
         let has = |run: &Run| sorting_loss(run, split).is_some();
         runs.iter().all(has)
@@ -93,13 +120,35 @@ fn results(runs: &[Run]) -> String {
         let cells = cells.map(|(_, text)| text(run).unwrap_or_else(|| ABSENT.into()));
         std::iter::once(run.name.clone()).chain(cells).collect()
     };
-    let rows: Vec<Vec<String>> = sorted.iter().map(row).collect();
+    let mut rows: Vec<Vec<String>> = sorted.iter().map(row).collect();
+    rows.extend(baseline_rows(baselines, &columns));
     format!(
         "<h2>Results</h2>\n<p>At the epoch whose parameters are the model; the lowest {} loss \
          first. Metrics without a split are of the test split.</p>\n{}",
         split.name(),
         table(&heads, &rows)
     )
+}
+
+/// The rows of the baselines, the lowest loss first.
+fn baseline_rows(baselines: &[BaselineScores], columns: &[&Column]) -> Vec<Vec<String>> {
+    let at_last_step = columns
+        .iter()
+        .any(|(head, _)| *head == "test loss, last step");
+    let mut sorted: Vec<&BaselineScores> = baselines.iter().collect();
+    let loss = |baseline: &BaselineScores| baseline.loss.unwrap_or(f64::INFINITY);
+    sorted.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
+    let row = |baseline: &&BaselineScores| {
+        let cell = |(head, _): &&Column| {
+            let cell = baseline.cell(head, at_last_step);
+            cell.unwrap_or_else(|| ABSENT.into())
+        };
+        let name = format!("baseline: {}", baseline.name);
+        std::iter::once(name)
+            .chain(columns.iter().map(cell))
+            .collect()
+    };
+    sorted.iter().map(row).collect()
 }
 
 /// The loss on a split at the epoch whose parameters are the model.
@@ -184,7 +233,7 @@ mod tests {
 
     #[test]
     fn runs_are_compared_and_names_escaped() {
-        let html = comparison(&[run("<b>&", 3, 8, true), run("c", 5, 9, true)]);
+        let html = comparison(&[run("<b>&", 3, 8, true), run("c", 5, 9, true)], &[]);
         assert_whole(&html);
         // Loss and accuracy of two splits, and the throughput, each for a wide and a narrow page.
         assert_eq!(html.matches("<polyline").count(), 2 * 2 * 5);
@@ -203,7 +252,15 @@ mod tests {
         let row = "<td class=\"text\">network.layer.0.hidden_size</td><td>8</td><td>9</td>";
         assert!(html.contains(row), "{html}");
         assert!(!html.contains("network.layer.0.cell"));
-        let same = comparison(&[run("a", 3, 8, true), run("b", 3, 8, true)]);
+        let baseline = BaselineScores {
+            name: "last value".into(),
+            loss: Some(0.75),
+            rmse: None,
+            accuracy: None,
+        };
+        let same = comparison(&[run("a", 3, 8, true), run("b", 3, 8, true)], &[baseline]);
+        let row = "<td class=\"text\">baseline: last value</td><td>-</td><td>-</td><td>0.7500</td>";
+        assert!(same.contains(row), "{same}");
         assert!(same.contains("<p>None.</p>"));
     }
 }

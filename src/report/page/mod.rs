@@ -9,10 +9,11 @@ mod values;
 use super::predictions::{Predictions, SplitPredictions};
 use super::{Run, RunDetails, curves};
 use crate::data::Split;
+use crate::html::chart::value_label;
 use crate::html::{self, escape};
 use crate::numeric::statistics::figure;
 
-pub use comparison::comparison;
+pub use comparison::{BaselineScores, comparison};
 
 /// The page of a single run.
 pub fn page(run: &Run, details: &RunDetails) -> String {
@@ -35,7 +36,11 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
         body += &continuation.html();
     }
     if let [heads, rows @ ..] = &details.baselines[..] {
-        body += &format!("<h2>Baselines</h2>\n{}", table(heads, rows));
+        let rows: Vec<[String; 3]> = rows
+            .iter()
+            .map(|row| row.each_ref().map(|cell| plain(cell)))
+            .collect();
+        body += &format!("<h2>Baselines</h2>\n{}", table(heads, &rows));
     }
     if let [heads, rows @ ..] = &details.ahead[..] {
         body += &format!(
@@ -105,6 +110,8 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
             ("test label error rate", further.label_error_rate),
             ("test sequence accuracy", further.sequence_accuracy),
             ("test RMSE", further.rmse),
+            ("test MAE", further.mae),
+            ("test R²", further.r2),
             ("test bits for each token", further.bits),
             ("test perplexity", further.perplexity),
             ("test loss", scores.map(|scores| scores.loss)),
@@ -144,10 +151,16 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
 fn score(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && size < 0.01 {
-        format!("{value:.3e}")
+        value_label(value)
     } else {
         format!("{value:.4}")
     }
+}
+
+/// A cell whose number has a power of ten as `e-4`, as a page writes it.
+fn plain(cell: &str) -> String {
+    let number = cell.parse().ok().filter(|_| cell.contains('e'));
+    number.map_or_else(|| cell.to_string(), value_label)
 }
 
 impl SplitPredictions {
@@ -181,7 +194,7 @@ impl SplitPredictions {
 }
 
 /// A table whose first column is text.
-fn table<Row: AsRef<[String]>>(heads: &[String], rows: &[Row]) -> String {
+pub(super) fn table<Row: AsRef<[String]>>(heads: &[String], rows: &[Row]) -> String {
     let row = |tag: &str, cells: &[String]| {
         let cell = |(column, text): (usize, &String)| {
             let class = if column == 0 { " class=\"text\"" } else { "" };

@@ -1,6 +1,7 @@
 //! A data set as a device reads it: all of it in device memory, or a window that moves over it; and
 //! the steps that are played over it.
 
+mod accumulation;
 mod buffers;
 mod runner;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::train::weights::TargetWeights;
 pub(crate) use buffers::shares;
 pub(crate) use runner::{StepPace, StepRecord, StepRunner};
 
+use accumulation::Accumulation;
 use buffers::{FeedBuffers, bytes_each, check_elements, without_weights};
 use window::Window;
 
@@ -50,8 +52,10 @@ pub(crate) struct Feed {
     buffers: FeedBuffers,
     /// The part of the data that is on the device, if they are streamed.
     window: Option<Window>,
-    /// Steps of the current pass that are done.
-    done: usize,
+    /// For updates of several batches.
+    accumulation: Option<Accumulation>,
+    /// Batches, or chunks of them, of the current pass that are done.
+    played: usize,
     /// The most steps of the next submission; adapted so that it takes [`SUBMISSION_TIME`].
     submission: usize,
 }
@@ -86,7 +90,8 @@ impl Feed {
             chunks,
             buffers,
             window,
-            done: 0,
+            accumulation: None,
+            played: 0,
             submission: 1,
         })
     }
@@ -95,6 +100,32 @@ impl Feed {
     pub(crate) fn with_weights(mut self, weights: Option<TargetWeights>) -> Feed {
         self.buffers.target_weights = weights;
         self
+    }
+
+    /// Records, in [`Phase::Forward`] after the loss, that an update adds up the gradients of
+    /// `batches` batches, if there are several.
+    pub(crate) fn accumulating(
+        mut self,
+        network: &mut RecordedNetwork,
+        data: &Dataset,
+        batches: usize,
+    ) -> Feed {
+        if batches > 1 {
+            let weights = self.buffers.target_weights.as_ref();
+            let accumulation = Accumulation::new(network, data, weights, batches);
+            network.share_of_update(accumulation.update_weights, self.control());
+            self.accumulation = Some(accumulation);
+        }
+        self
+    }
+
+    /// Records the sum of the gradients of an update's batches, if there are several. Call it after
+    /// the backward pass and before the update.
+    pub(crate) fn record_accumulation(&self, network: &mut RecordedNetwork) {
+        if self.accumulation.is_some() {
+            network.accumulate_gradients(self.control());
+            self.record_end(network, Phase::Accumulate, None);
+        }
     }
 
     /// Records, in `phase`, the end of a step: its row of the history.
@@ -135,17 +166,51 @@ impl Feed {
 
     /// Steps of a pass over the data.
     pub(crate) fn steps(&self) -> usize {
+        self.all_batches().div_ceil(self.batches_each())
+    }
+
+    /// Batches of a pass over the data, or their chunks.
+    fn all_batches(&self) -> usize {
         self.count.div_ceil(self.batch) * self.chunks
+    }
+
+    /// Batches of a step.
+    fn batches_each(&self) -> usize {
+        self.accumulation
+            .as_ref()
+            .map_or(1, |several| several.batches)
+    }
+
+    /// The number of batches after `steps` steps of a pass.
+    fn batches_after(&self, steps: usize) -> usize {
+        steps
+            .saturating_mul(self.batches_each())
+            .min(self.all_batches())
+    }
+
+    /// The number of batches of the next `count` steps.
+    fn next_batches(&self, count: usize) -> usize {
+        self.batches_after(self.done() + count) - self.played
+    }
+
+    /// Returns a value of each of the next steps as values of their batches, at most as many as the
+    /// history has rows.
+    pub(crate) fn by_batch(&self, values: &[f32]) -> Vec<f32> {
+        let each = values.iter().enumerate().flat_map(|(n, &value)| {
+            let [end, begin] = [n + 1, n].map(|n| self.next_batches(n));
+            std::iter::repeat_n(value, end - begin)
+        });
+        each.take(HISTORY_ROWS).collect()
     }
 
     /// Steps of the current pass that are done.
     pub(crate) fn done(&self) -> usize {
-        self.done
+        self.played.div_ceil(self.batches_each())
     }
 
     /// Sequences that `steps` steps of a pass finish. A batch is finished with its last chunk.
     pub(crate) fn finished(&self, steps: usize) -> usize {
-        (steps * self.batch / self.chunks).min(self.count)
+        (self.batches_after(steps) * self.batch / self.chunks).min(self.count)
     }
 
     /// Whether the device holds only a window of the data.
@@ -153,12 +218,13 @@ impl Feed {
         self.window.is_some()
     }
 
-    /// The position in the order of a pass of the first sequence of the next step's batch.
+    /// The position in the order of a pass of the first sequence of the next batch.
     fn first(&self) -> usize {
-        self.done / self.chunks * self.batch
+        self.played / self.chunks * self.batch
     }
 
-    /// The number of steps that can be played before more data must be uploaded.
+    /// The number of batches, or chunks of them, that can be played before more data must be
+    /// uploaded.
     fn ready(&self) -> usize {
         let Some(window) = &self.window else {
             return usize::MAX;
@@ -166,7 +232,7 @@ impl Feed {
         let first = self.first();
         let end = window.ready_until(first).min(self.count);
         let batches = end.saturating_sub(first).div_ceil(self.batch);
-        (batches * self.chunks).saturating_sub(self.done % self.chunks)
+        (batches * self.chunks).saturating_sub(self.played % self.chunks)
     }
 
     /// Uploads what does not change between passes: all of `data`, or the slot numbers of a window.
@@ -200,13 +266,12 @@ impl Feed {
         Ok(())
     }
 
-    /// Sorts the sequences of each batch by length, the longest first: a scan's workgroup iterates
+    /// Sorts the sequences of each update by length, the longest first: a scan's workgroup iterates
     /// up to its longest sequence.
     fn sort_batches(&self, data: &Dataset, order: &mut [u32]) {
         if let Some(lengths) = &data.lengths {
-            let batches = order.chunks_mut(self.batch);
-            batches
-                .for_each(|batch| batch.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
+            let updates = order.chunks_mut(self.batch * self.batches_each());
+            updates.for_each(|each| each.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
         }
     }
 
@@ -227,7 +292,10 @@ impl Feed {
         done: usize,
     ) -> Result<()> {
         self.sort_batches(data, &mut order);
-        self.done = done;
+        self.played = self.batches_after(done);
+        if let Some(accumulation) = &mut self.accumulation {
+            accumulation.begin(&order, self.batch);
+        }
         let first = self.first();
         if let Some(window) = &mut self.window {
             window.begin(order, first);
@@ -237,7 +305,10 @@ impl Feed {
         }
         self.set_cursor(executor)?;
         let chunk = self.buffers.control.part(control::CHUNK, [1]);
-        executor.write_index(&chunk, &[(done % self.chunks) as u32])
+        executor.write_index(&chunk, &[(done % self.chunks) as u32])?;
+        let whole = (self.batch * self.batches_each()).min(self.count);
+        let words = self.buffers.control.part(control::TAKEN, [2]);
+        executor.write_index(&words, &[0, whole.saturating_sub(self.batch) as u32])
     }
 
     /// Writes the position of the next batch in device memory, and the position where the pass

@@ -12,7 +12,7 @@ use crate::kernels::{control, history};
 use crate::program::Phase;
 
 /// One row of the history: what a step recorded. See [`history`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct StepRecord {
     /// Mean over the labelled outputs.
     pub(crate) loss: f32,
@@ -80,49 +80,75 @@ impl<'a> StepRunner<'a> {
     /// The length of the next submission: at most `limit` steps, at most the steps that are left of
     /// the pass.
     pub(crate) fn next_count(&self, limit: usize) -> usize {
-        let left = self.feed.steps() - self.feed.done;
-        limit
-            .min(left)
-            .min(self.feed.submission)
-            .min(self.feed.ready())
+        let left = self.feed.steps() - self.feed.done();
+        let limit = limit.min(left).min(self.feed.submission);
+        match &self.feed.accumulation {
+            None => limit.min(self.feed.ready()),
+            Some(several) => limit.min((HISTORY_ROWS / several.batches).max(1)),
+        }
     }
 
     /// Plays the next `count` steps, fills a window meanwhile, and waits. Adapts the length of the
     /// next submission.
     pub(crate) fn play(&mut self, count: usize) -> Result<Vec<StepRecord>> {
-        self.play_by(count, |executor, phases| executor.run(phases, count))
+        self.play_by(count, |executor, phases, times| executor.run(phases, times))
     }
 
-    /// [`StepRunner::play`], where `play_steps` has the executor run the steps.
+    /// [`StepRunner::play`], where `play_steps` has the executor run phases so many times.
     pub(crate) fn play_by(
         &mut self,
         count: usize,
-        play_steps: impl FnOnce(&mut dyn Executor, &[Phase]) -> Result<()>,
+        mut play_steps: impl FnMut(&mut dyn Executor, &[Phase], usize) -> Result<()>,
     ) -> Result<Vec<StepRecord>> {
         let start = Instant::now();
         let control = self.feed.buffers.control;
         self.executor
             .write_index(&control.part(control::ROW, [1]), &[0])?;
-        if self.feed.streams() {
-            self.feed.set_cursor(self.executor)?;
+        let (begin, batches) = (self.feed.played, self.feed.next_batches(count));
+        if let Some(several) = &self.feed.accumulation {
+            several.write(self.executor, begin, batches)?;
         }
-        play_steps(self.executor, self.phases)?;
-        // The half of the window that these steps read is not written.
-        let first = self.feed.first();
-        self.feed
-            .fill(self.executor, self.data, |window| first + window.held())?;
-        let rows = self.read_history(count)?;
-        self.feed.done += count;
+        while self.feed.played < begin + batches {
+            if self.feed.streams() {
+                self.feed.set_cursor(self.executor)?;
+            }
+            let (phases, times) = self.next_phases(begin + batches);
+            play_steps(self.executor, &phases, times)?;
+            // The half of the window that these steps read is not written.
+            let first = self.feed.first();
+            self.feed
+                .fill(self.executor, self.data, |window| first + window.held())?;
+            self.feed.played += times * phases.len() / self.phases.len();
+        }
+        let rows = self.read_history(batches)?;
         let step = start.elapsed().as_secs_f64() / count as f64;
         let fitting = (SUBMISSION_TIME.as_secs_f64() / step) as usize;
         self.feed.submission = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
-        Ok(rows
-            .chunks_exact(history::WORDS)
-            .map(StepRecord::new)
-            .collect())
+        let records = rows.chunks_exact(history::WORDS).map(StepRecord::new);
+        let records: Vec<StepRecord> = records.collect();
+        Ok(match &self.feed.accumulation {
+            None => records,
+            Some(several) => several.merged(begin, &records),
+        })
     }
 
-    /// Waits for the device and returns the rows of the last `count` steps.
+    /// The phases to run next and how many times, at most up to batch `end`: all of them, or the
+    /// batches of an update for which there are data.
+    fn next_phases(&self, end: usize) -> (Vec<Phase>, usize) {
+        let played = self.feed.played;
+        let Some(several) = &self.feed.accumulation else {
+            return (self.phases.to_vec(), end - played);
+        };
+        let left = several.left_of_update(played);
+        let count = left.min(self.feed.ready());
+        let mut phases = [Phase::Forward, Phase::Backward, Phase::Accumulate].repeat(count);
+        if let Some(last) = phases.last_mut().filter(|_| count == left) {
+            *last = Phase::Update;
+        }
+        (phases, 1)
+    }
+
+    /// Waits for the device and returns the rows of the last `count` batches.
     fn read_history(&mut self, count: usize) -> Result<Vec<f32>> {
         let rows = [count, history::WORDS];
         self.executor.read(&self.feed.buffers.history.part(0, rows))

@@ -1,6 +1,7 @@
 //! The training loop.
 
 mod intervals;
+mod range;
 mod saving;
 mod testing;
 mod timing;
@@ -387,11 +388,16 @@ impl Trainer {
             Split::Validation => &self.validation,
             Split::Train | Split::Test => &self.test,
         };
-        let Some(RecordedSplit { feed, tally }) = recorded else {
+        let Some(RecordedSplit {
+            feed,
+            tally,
+            errors,
+        }) = recorded
+        else {
             return Ok(ControlFlow::Continue(None));
         };
-        let (total, tally) = (feed.count(), tally.clone());
-        self.clear_counts(tally.as_ref())?;
+        let (total, tally, errors) = (feed.count(), tally.clone(), errors.clone());
+        self.clear_counts(tally.as_ref(), errors.as_ref())?;
         let mut lists = self.list_collector();
         // Lists are decoded from the outputs of each step.
         let most = if lists.is_some() { 1 } else { usize::MAX };
@@ -413,7 +419,8 @@ impl Trainer {
             last_step_loss: totals.last_step_loss(&self.network.network, &feed),
         };
         let lists = lists.and_then(|lists| lists.finish());
-        let metrics = self.split_metrics(&scores, tally.as_ref(), lists)?;
+        let evaluated = (tally.as_ref(), errors.as_ref(), lists);
+        let metrics = self.split_metrics(&scores, evaluated)?;
         Ok(ControlFlow::Continue(Some(SplitScores { scores, metrics })))
     }
 
@@ -501,8 +508,10 @@ impl Trainer {
         self.write_rates(1)?;
         let (step, program) = (self.position.step + 1, self.network.program.clone());
         let mut finding = None;
-        let records = self.train_runner().play_by(1, |executor, phases| {
-            finding = run_call_by_call(executor, &program, phases, step)?;
+        let records = self.train_runner().play_by(1, |executor, phases, _| {
+            if finding.is_none() {
+                finding = run_call_by_call(executor, &program, phases, step)?;
+            }
             Ok(())
         })?;
         for record in &records {
@@ -536,9 +545,14 @@ impl Trainer {
 
     /// Writes the learning rates of the next `count` updates.
     fn write_rates(&mut self, count: usize) -> Result<()> {
-        let rates = self.rates(count);
-        self.executor
-            .write(&self.update.rates.part(0, [count]), &rates)
+        self.write_rates_of_steps(&self.rates(count))
+    }
+
+    /// Writes these learning rates of the next updates.
+    fn write_rates_of_steps(&mut self, rates: &[f32]) -> Result<()> {
+        let rates = self.train.by_batch(rates);
+        let rows = self.update.rates.part(0, [rates.len()]);
+        self.executor.write(&rows, &rates)
     }
 
     /// The learning rates of the next `count` updates.

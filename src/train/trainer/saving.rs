@@ -7,6 +7,7 @@ use crate::kernels::control;
 use crate::model::Model;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::fine_tuning::{FineTuning, StartParameters};
 use crate::train::position::Position;
 
 impl Trainer {
@@ -39,6 +40,31 @@ impl Trainer {
             states: self.read_states()?,
             best: self.best.clone(),
         })
+    }
+
+    /// Begins with the parameters of a model, before the first update: those of embedding and
+    /// recurrent layers, and those of the head where it has the model's shape and targets. Returns
+    /// what is the model's and what is new.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the layers differ, with the tensor that does, and after the first
+    /// update; those of the device.
+    pub fn start_from(&mut self, model: &Model) -> Result<FineTuning> {
+        if self.position.step > 0 {
+            return Err(Error::usage(format!(
+                "the run has made {} updates; a model is what a run begins with",
+                self.position.step
+            )));
+        }
+        let initial = self.executor.read(&self.network.parameters)?;
+        let network = &self.network.network;
+        let preparation = &self.splits.preparation;
+        let start = StartParameters::new(network, &self.recipe, preparation, model, initial)?;
+        self.executor.write(&self.network.parameters, &start.flat)?;
+        if let Some(average) = self.update.average() {
+            self.executor.write(&average, &start.flat)?;
+        }
+        Ok(start.tuning)
     }
 
     /// Checks that a checkpoint of this run can be read back.

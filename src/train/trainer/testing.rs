@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::kernels::Tally;
 use crate::metrics::{ClassCounts, ListMetrics, bits, perplexity};
 use crate::network::Loss;
+use crate::train::errors::RecordedErrors;
 use crate::train::evaluation::each_output;
 use crate::train::events::{Observer, TestMetrics, TestSplitName};
 use crate::train::list_collector::ListCollector;
@@ -92,7 +93,14 @@ impl Trainer {
     }
 
     /// Sets the counts of an evaluation to zero.
-    pub(super) fn clear_counts(&mut self, tally: Option<&Tally>) -> Result<()> {
+    pub(super) fn clear_counts(
+        &mut self,
+        tally: Option<&Tally>,
+        errors: Option<&RecordedErrors>,
+    ) -> Result<()> {
+        if let Some(errors) = errors {
+            errors.clear(self.executor.as_mut())?;
+        }
         for counts in tally
             .iter()
             .flat_map(|tally| [tally.confusion, tally.ranks])
@@ -106,8 +114,7 @@ impl Trainer {
     pub(super) fn split_metrics(
         &mut self,
         scores: &Scores,
-        tally: Option<&Tally>,
-        lists: Option<ListMetrics>,
+        (tally, errors, lists): (Option<&Tally>, Option<&RecordedErrors>, Option<ListMetrics>),
     ) -> Result<Option<SplitMetrics>> {
         let mut metrics = SplitMetrics {
             label_error_rate: lists.and_then(|lists| lists.label_error_rate),
@@ -131,6 +138,9 @@ impl Trainer {
             let unit = unit.map_or(1.0, |normal| normal.deviation);
             let loss = scores.last_step_loss.unwrap_or(scores.loss);
             metrics.rmse = Some(loss.sqrt() * unit);
+        }
+        if let Some(errors) = errors {
+            errors.add_metrics(self.executor.as_mut(), &mut metrics)?;
         }
         if self.is_text() {
             metrics.perplexity = Some(perplexity(scores.loss));

@@ -308,6 +308,9 @@ impl NetworkCase {
             control::STEP => updates,
             control::CHUNK => chunk,
             control::COUNT => 100,
+            // A later batch of an update of several.
+            control::TAKEN => 3 * chunk,
+            control::FURTHER => 5 * chunk,
             _ => 0,
         });
         // Some moments are means of squares, which are at least 0. Large ones would let states grow

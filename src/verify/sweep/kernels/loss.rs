@@ -2,7 +2,7 @@
 
 use super::{KernelProgram, edges, narrow_edges};
 use crate::kernels::{
-    ClipFactor, Form, IGNORE, LabelSmoothing, LabelWeight, MeanSquaredError, Record,
+    ClipFactor, ErrorSums, Form, IGNORE, LabelSmoothing, LabelWeight, MeanSquaredError, Record,
     SoftmaxCrossEntropy, SquaredNorm, Tally, TargetWeight, ValueLoss, ValueLossKind, WeighOutputs,
     history,
 };
@@ -162,6 +162,27 @@ pub(super) fn label_weight(program: &mut KernelProgram, effort: Effort) {
         for labels in [program.labels(rows, 3), program.indices(rows, |_| IGNORE)] {
             let weight = program.reals(1, 2);
             program.push(LabelWeight { labels, weight });
+        }
+    }
+}
+
+pub(super) fn error_sums(program: &mut KernelProgram, effort: Effort) {
+    for &batch in edges(effort) {
+        for (steps, size) in [(1, 2), (3, 1)] {
+            let rows = steps * batch;
+            let outputs = program.reals(rows, size);
+            let targets = program.reals(rows, 1);
+            let labels = program.labels(rows, 1);
+            // Lengths from 0 to beyond the last step.
+            let lengths = program.indices(batch, move |b| b as u32 % (steps as u32 + 2));
+            let sums = program.positives_below(3, 9.0);
+            program.push(ErrorSums {
+                outputs,
+                targets,
+                labels,
+                lengths,
+                sums,
+            });
         }
     }
 }

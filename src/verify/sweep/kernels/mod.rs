@@ -19,7 +19,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 24] = [
+const KERNELS: [(&str, RecordCalls); 27] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -31,6 +31,7 @@ const KERNELS: [(&str, RecordCalls); 24] = [
     ("label-weight", loss::label_weight),
     ("target-weight", loss::target_weight),
     ("weigh-outputs", loss::weigh_outputs),
+    ("error-sums", loss::error_sums),
     ("tally", loss::tally),
     ("pack", matmul::pack),
     ("arrange", data::arrange),
@@ -40,6 +41,8 @@ const KERNELS: [(&str, RecordCalls); 24] = [
     ("gather", data::gather),
     ("lookup", data::lookup),
     ("record", loss::record),
+    ("share-of-update", updates::share_of_update),
+    ("accumulate", updates::accumulate),
     ("average", updates::average),
     ("adam", updates::adam),
     ("rmsprop", updates::rmsprop),

@@ -2,7 +2,9 @@
 //! and with every way of clipping and decaying.
 
 use super::KernelProgram;
-use crate::kernels::{Adam, Average, Descent, Form, Rmsprop, Sgd};
+use crate::kernels::{
+    Accumulate, Adam, Average, Descent, Form, Rmsprop, Sgd, ShareOfUpdate, control,
+};
 use crate::tensor::Tensor;
 use crate::verify::Effort;
 use crate::verify::sweep::scene::UPDATES;
@@ -64,6 +66,39 @@ pub(super) fn adam(program: &mut KernelProgram, effort: Effort) {
                 };
                 program.push(adam);
             }
+        }
+    }
+}
+
+pub(super) fn share_of_update(program: &mut KernelProgram, effort: Effort) {
+    for &count in counts(effort) {
+        // A batch with labels, and one without.
+        for limit in [1.0, 0.0] {
+            let share = ShareOfUpdate {
+                weight: program.positives_below(2, limit),
+                update_weights: program.positives_below(5, 9.0),
+                control: program.control_after(3, 2),
+                gradient: program.reals(1, count),
+            };
+            program.push(share);
+        }
+    }
+}
+
+pub(super) fn accumulate(program: &mut KernelProgram, effort: Effort) {
+    for &count in counts(effort) {
+        // The first batch of an update, and a later one.
+        for taken in [0, 7] {
+            let control = program.indices(control::WORDS, move |word| match word {
+                control::TAKEN => taken,
+                _ => 1,
+            });
+            let accumulate = Accumulate {
+                gradients: program.reals(1, count),
+                control,
+                sums: program.reals(1, count),
+            };
+            program.push(accumulate);
         }
     }
 }

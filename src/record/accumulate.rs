@@ -1,0 +1,42 @@
+//! Gradients that are accumulated over the batches of an update, recorded.
+
+use super::RecordedNetwork;
+use crate::kernels::{Accumulate, ShareOfUpdate};
+use crate::program::Phase;
+use crate::tensor::{Element, Kind, Tensor};
+
+impl RecordedNetwork {
+    /// Records, in [`Phase::Forward`], that the gradient of the outputs is a share of that of all
+    /// batches of the update, whose sums of weights are `update_weights`, one for each row of the
+    /// history. Call it after [`RecordedNetwork::training_loss`].
+    pub fn share_of_update(&mut self, update_weights: Tensor, control: Tensor) {
+        let share = ShareOfUpdate {
+            weight: self.head.label_weight,
+            update_weights,
+            control,
+            gradient: self.head.doutputs,
+        };
+        self.program.push(Phase::Forward, share);
+    }
+
+    /// Records, in [`Phase::Accumulate`] and [`Phase::Update`], the sum of the gradients of an
+    /// update's batches, which [`RecordedNetwork::record_update`] then uses.
+    ///
+    /// # Panics
+    /// Where the network was recorded without gradients.
+    pub fn accumulate_gradients(&mut self, control: Tensor) {
+        let gradients = self.gradients;
+        let gradients = gradients.expect("the network was recorded with gradients");
+        let (kind, element) = (Kind::Gradients, Element::Real);
+        let len = [gradients.len()];
+        let sums = self.program.buffer("gradient_sums", kind, element, len);
+        let accumulate = Accumulate {
+            gradients,
+            control,
+            sums,
+        };
+        self.program.push(Phase::Accumulate, accumulate.clone());
+        self.program.push(Phase::Update, accumulate);
+        self.gradient_sums = Some(sums);
+    }
+}

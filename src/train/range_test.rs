@@ -1,0 +1,254 @@
+//! The learning-rate range test (Smith 2017, <https://arxiv.org/abs/1506.01186>): the rate grows by
+//! the same factor at each update, and the losses show at which rates training learns.
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::fields;
+use crate::recipe::Recipe;
+use crate::recipe::schedule::Schedule;
+
+/// The rates of a range test.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RangeTest {
+    /// The first rate.
+    pub from: f64,
+    /// The last rate.
+    pub to: f64,
+    /// Updates, at least 10.
+    pub steps: usize,
+}
+
+impl Default for RangeTest {
+    /// 100 updates from 1e-6 to 10.
+    fn default() -> Self {
+        RangeTest {
+            from: 1e-6,
+            to: 10.0,
+            steps: 100,
+        }
+    }
+}
+
+/// An update of a range test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RangePoint {
+    pub rate: f64,
+    /// Of the update's batch, before the update.
+    pub loss: f64,
+    /// Mean of the losses of this update and of those around it.
+    pub smoothed: f64,
+}
+
+/// What a range test has found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RangeFinding {
+    pub points: Vec<RangePoint>,
+    /// The rate from which on the loss was too large to go on, if it was.
+    pub diverges_at: Option<f64>,
+    /// A learning rate, where the losses show one.
+    pub suggestion: Option<f64>,
+    /// Why this one, or why none.
+    pub reason: String,
+}
+
+/// The most updates of a range test.
+const MOST_STEPS: usize = 100_000;
+/// The fewest updates.
+const FEWEST_STEPS: usize = 10;
+
+impl RangeTest {
+    /// Checks rates and updates.
+    ///
+    /// # Errors
+    /// [`InvalidValue`](crate::error::Error::InvalidValue) for the first that is not allowed.
+    pub fn validate(&self) -> Result<()> {
+        fields::positive("from", self.from)?;
+        fields::positive("to", self.to)?;
+        let range = format!("above the first rate, {}", self.from);
+        fields::require(self.to > self.from, "to", self.to, &range)?;
+        let range = format!("at least {FEWEST_STEPS} and at most {MOST_STEPS}");
+        let is_allowed = (FEWEST_STEPS..=MOST_STEPS).contains(&self.steps);
+        fields::require(is_allowed, "steps", self.steps, &range)
+    }
+
+    /// The rate of update `n`, from 0.
+    pub(super) fn rate(&self, n: usize) -> f64 {
+        let share = n as f64 / (self.steps - 1) as f64;
+        self.from * (self.to / self.from).powf(share)
+    }
+
+    /// The recipe with enough epochs for the updates, and nothing that ends it before.
+    pub(super) fn recipe(&self, recipe: &Recipe) -> Recipe {
+        Recipe {
+            epochs: self.steps,
+            steps: None,
+            patience: None,
+            keep_best: false,
+            schedule: Schedule::default(),
+            ..recipe.clone()
+        }
+    }
+
+    /// Whether the loss has grown so far that larger rates show nothing more: beyond its fall,
+    /// three times as far as it fell.
+    pub(super) fn diverges(losses: &[f64]) -> bool {
+        let Some(&last) = losses.last().filter(|_| losses.len() > FEWEST_STEPS) else {
+            return false;
+        };
+        let start = mean(&losses[..FEWEST_STEPS / 2]);
+        let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        last > start + 3.0 * (start - least).max(0.1 * start.abs())
+    }
+
+    /// What the losses of the first updates show; `diverges` says that larger rates were not tried.
+    pub(super) fn finding(&self, losses: &[f64], diverges: bool) -> RangeFinding {
+        let smoothed = self.smoothed(losses);
+        let point = |(n, (&loss, &smoothed)): (usize, (&f64, &f64))| RangePoint {
+            rate: self.rate(n),
+            loss,
+            smoothed,
+        };
+        let points: Vec<RangePoint> = losses
+            .iter()
+            .zip(&smoothed)
+            .enumerate()
+            .map(point)
+            .collect();
+        let (suggestion, reason) = self.suggestion(&points);
+        RangeFinding {
+            diverges_at: points.last().filter(|_| diverges).map(|last| last.rate),
+            points,
+            suggestion,
+            reason,
+        }
+    }
+
+    /// Losses averaged over a tenth of the updates. The mean is of both sides, so that it does not
+    /// lag behind the rate.
+    fn smoothed(&self, losses: &[f64]) -> Vec<f64> {
+        let half = (self.steps / 20).max(1);
+        let around = |n: usize| {
+            // As many on both sides: the ends have fewer.
+            let reach = half.min(n).min(losses.len() - 1 - n);
+            mean(&losses[n - reach..=n + reach])
+        };
+        (0..losses.len()).map(around).collect()
+    }
+
+    /// The rate at which the smoothed loss falls fastest, before its minimum.
+    fn suggestion(&self, points: &[RangePoint]) -> (Option<f64>, String) {
+        let lowest =
+            (points.iter().enumerate()).min_by(|a, b| a.1.smoothed.total_cmp(&b.1.smoothed));
+        let Some((end, lowest)) = lowest else {
+            return (None, "the first loss is not finite".into());
+        };
+        let reach = (self.steps / 20).max(1);
+        let slope = |n: usize| {
+            let (a, b) = (
+                points[n.saturating_sub(reach)],
+                points[(n + reach).min(end)],
+            );
+            (b.smoothed - a.smoothed) / (b.rate / a.rate).log10().max(f64::MIN_POSITIVE)
+        };
+        let steepest = (reach..end).min_by(|&a, &b| slope(a).total_cmp(&slope(b)));
+        let start = points[0].smoothed;
+        let has_fallen = start - lowest.smoothed > 0.02 * start.abs().max(f64::MIN_POSITIVE);
+        match steepest.filter(|&n| slope(n) < 0.0 && has_fallen) {
+            Some(n) => (
+                Some(points[n].rate),
+                format!(
+                    "the loss falls fastest near {:.1e}, by {:.3} for each tenfold rate; it is \
+                     lowest, {:.3}, at {:.1e}",
+                    points[n].rate,
+                    -slope(n),
+                    lowest.smoothed,
+                    lowest.rate
+                ),
+            ),
+            None => (
+                None,
+                format!(
+                    "the loss does not fall by 2% at any rate from {:.1e} to {:.1e}; try other \
+                     rates or more updates",
+                    self.from,
+                    points.last().map_or(self.to, |last| last.rate)
+                ),
+            ),
+        }
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Losses that fall around the rate 1e-3 and grow from 1e-1 on.
+    fn losses(test: &RangeTest) -> Vec<f64> {
+        let loss = |n: usize| {
+            let rate = test.rate(n).log10();
+            let noise = 0.02 * f64::from([1, -1, 0, 2, -2][n % 5]);
+            2.0 - 1.5 / (1.0 + (-4.0 * (rate + 3.0)).exp()) + (5.0 * (rate + 0.5)).exp() + noise
+        };
+        (0..test.steps).map(loss).collect()
+    }
+
+    #[test]
+    fn the_suggestion_is_where_the_loss_falls_fastest() {
+        let test = RangeTest::default();
+        let finding = test.finding(&losses(&test), false);
+        let rate = finding.suggestion.unwrap();
+        assert!((3e-4..3e-3).contains(&rate), "{rate}");
+        assert!(
+            finding.reason.contains("falls fastest near"),
+            "{}",
+            finding.reason
+        );
+        assert!(RangeTest::diverges(&losses(&test)));
+        let first: Vec<f64> = losses(&test).into_iter().take(80).collect();
+        assert!(!RangeTest::diverges(&first));
+    }
+
+    #[test]
+    fn losses_that_do_not_fall_give_no_suggestion() {
+        let test = RangeTest::default();
+        for losses in [
+            vec![1.0; 100],
+            (0..100).map(|n| 1.0 + f64::from(n) / 50.0).collect(),
+        ] {
+            let finding = test.finding(&losses, false);
+            assert_eq!(finding.suggestion, None);
+            assert!(
+                finding.reason.contains("does not fall"),
+                "{}",
+                finding.reason
+            );
+        }
+    }
+
+    #[test]
+    fn rates_grow_by_the_same_factor() {
+        let test = RangeTest {
+            from: 1e-4,
+            to: 1e-2,
+            steps: 11,
+        };
+        assert_eq!((test.rate(0), test.rate(10)), (1e-4, 1e-2));
+        assert!((test.rate(5) / 1e-3 - 1.0).abs() < 1e-9);
+        for (from, to, steps, expected) in [
+            (0.0, 1.0, 100, "from is 0"),
+            (1.0, 1.0, 100, "to is 1; it must be above the first rate"),
+            (0.1, 1.0, 3, "steps is 3; it must be at least 10"),
+        ] {
+            let message = RangeTest { from, to, steps }
+                .validate()
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}
