@@ -409,19 +409,17 @@ class Model:
         gatescan.DataError
             For a model that does not predict the next values of its own inputs.
         """
-        if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-            raise UsageError(f"steps is {steps!r}; it must be a whole number of at least 1")
-        request = device_request(device)
+        steps, request = whole_steps(steps), device_request(device)
         if is_frame(data):
             with frame_file(data) as path:
-                found = self._core.forecast(path, group, int(steps), window, request)
+                found = self._core.forecast(path, group, steps, window, request)
         else:
             named = None if data is None else Path(data)
-            found = self._core.forecast(named, group, int(steps), window, request)
+            found = self._core.forecast(named, group, steps, window, request)
         columns, values, diverges_at, notes = found
         for note in notes:
             warnings.warn(note, TrainingWarning, stacklevel=2)
-        return Forecast(columns, values.reshape(int(steps), len(columns)), diverges_at)
+        return Forecast(columns, values.reshape(steps, len(columns)), diverges_at)
 
     def state_dict(self) -> dict[str, Array]:
         """Return the parameters as arrays under PyTorch's names.
@@ -528,6 +526,13 @@ class Model:
         layers = self.recipe["network"]["layer"]
         cells = [f"{layer['cell']} {layer['hidden_size']}" for layer in layers]
         return f"Model({', '.join(cells)}; {self._core.outputs} outputs)"
+
+
+def whole_steps(steps: Any) -> int:
+    """Return a number of steps to predict."""
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UsageError(f"steps is {steps!r}; it must be a whole number of at least 1")
+    return int(steps)
 
 
 def _plain_tensors(state_dict: Mapping[str, Any]) -> dict[str, Array]:
