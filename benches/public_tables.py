@@ -66,6 +66,10 @@ FORECASTS = [
     Table("bokeh_sampledata", "bokeh_sampledata/_data/us_marriages_divorces.csv", ("--target", "Marriages")),
     Table("bokeh_sampledata", "bokeh_sampledata/_data/sea_surface_temperature.csv.gz"),
 ]
+# Tables of quantiles, chosen by their length before anything was measured on them. Those with hourly and daily rows are also predicted several steps
+# ahead.
+INTERVALS = ["co2", "sunspots", "seattle-temps", "seattle-weather", "solar", "sea_surface_temperature"]
+QUANTILES = "network.head.loss={ quantile = { levels = [0.1, 0.5, 0.9] } }"
 CLASSIFICATIONS = [
     Table("aeon", AEON.format(name, "_TRAIN.ts"), (), (AEON.format(name, "_TEST.ts"),))
     for name in ("JapaneseVowels", "GunPoint", "BasicMotions", "ItalyPowerDemand")
@@ -104,15 +108,16 @@ def run(command):
     return done.stdout
 
 
-def measured(options, table, path, seed):
-    """Trains the recipe of `init`; returns what `init` and `eval` found, and the seconds of training."""
+def measured(options, table, path, seed, arguments=(), sets=()):
+    """Trains the recipe of `init` with further arguments and fields; returns what `init` and `eval` found, and the seconds of training."""
     recipe = path.with_name(f"{table.stem}.toml")
     recipe.unlink(missing_ok=True)
-    seen = json.loads(run([options.gatescan, "init", path, *table.arguments, "-o", recipe, "--json"]))
+    seen = json.loads(run([options.gatescan, "init", path, *table.arguments, *arguments, "-o", recipe, "--json"]))
     out = path.with_name(f"{table.stem}-{seed}")
     shutil.rmtree(out, ignore_errors=True)
     start = time.monotonic()
     train = [options.gatescan, "train", recipe, "--device", options.device, "--out", out, "--quiet"]
+    train += [f"--set={field}" for field in sets]
     run([*train, "--seed", seed])
     seconds = time.monotonic() - start
     evaluation = [options.gatescan, "eval", out, "--device", options.device, "--json"]
@@ -156,6 +161,29 @@ def forecasts(options, wheels):
     print("\n" + "; ".join(f"ahead of {name} on {ahead[name]} of {count}" for name in BASELINES))
 
 
+def coverage(evaluation, split):
+    """Coverage and mean width of the interval from 0.1 to 0.9."""
+    found = next(each for each in evaluation[f"{split}_coverage"] if each["name"].startswith("interval"))
+    return found["coverage"], found["mean_width"]
+
+
+def intervals(options, wheels):
+    """Quantiles 0.1, 0.5 and 0.9 of the tables: what their interval covers, as the network has it and adjusted to the validation split."""
+    print("\n| table | steps ahead | coverage | mean width | coverage, `conformal` | mean width |")
+    print("|---|---|---|---|---|---|")
+    for table in (table for table in options.chosen(FORECASTS) if table.stem in INTERVALS):
+        path = extract(wheels, table, options.directory / "tables" / table.stem)
+        for ahead in options.ahead:
+            arguments = () if ahead == 1 else ("--horizon", f"1..{ahead}")
+            cells = [f"`{table.name}`", str(ahead)]
+            for adjusted in ("false", "true"):
+                sets = (QUANTILES, f"conformal={adjusted}")
+                found = [measured(options, table, path, seed, arguments, sets)[1] for seed in range(options.seeds)]
+                found = [coverage(evaluation, options.split) for evaluation in found]
+                cells += [f"{mean([share for share, _ in found]):.3f}", figure(mean([width for _, width in found]))]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
 def classifications(options, wheels):
     print("\n| table | what `init` saw | accuracy | the most frequent class |")
     print("|---|---|---|---|")
@@ -180,11 +208,14 @@ def main():
     parser.add_argument("--split", default="test", choices=["test", "validation"])
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only these tables")
     parser.add_argument("--newest", action="store_true", help="the newest versions of the packages")
+    parser.add_argument("--ahead", default=[1, 12], type=int, nargs="*", help="steps ahead of the tables of intervals")
+    parser.add_argument("--parts", default=["forecasts", "intervals", "classifications"], nargs="*", help="only these tables")
     options = parser.parse_args()
     options.chosen = lambda tables: [t for t in tables if not options.only or t.stem in options.only]
     wheels = fetch(options.directory, versions=not options.newest)
-    forecasts(options, wheels)
-    classifications(options, wheels)
+    for part in (forecasts, intervals, classifications):
+        if part.__name__ in options.parts:
+            part(options, wheels)
 
 
 if __name__ == "__main__":

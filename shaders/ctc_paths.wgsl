@@ -38,7 +38,7 @@ fn main(
         let row = select(step, length - 1u - step, is_backward) * u.batch + b;
         for (var n = lane; n < states; n += LANES) {
             let state = select(n, states - 1u - n, is_backward);
-            let class = class_of(b, state);
+            let k = class_of(b, state);
             var value = select(LOG_ZERO, 0.0, n < 2u);
             if step > 0u {
                 let before = first + (step - 1u) * width + n;
@@ -51,14 +51,14 @@ fn main(
                 if n % 2u == 1u && n > 1u {
                     // A blank may be skipped between two labels that differ.
                     let other = select(n - 2u, states + 1u - n, is_backward);
-                    if class_of(b, other) != class {
+                    if class_of(b, other) != k {
                         skipped = paths[before - 2u];
                     }
                 }
                 value = log_sum(own, last, skipped);
             }
             if value > LOG_ZERO {
-                value += emission(row, class);
+                value += emission(row, k);
             }
             paths[first + step * width + n] = value;
         }

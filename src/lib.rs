@@ -64,6 +64,7 @@
 extern crate self as gatescan;
 
 mod backend;
+pub mod backtest;
 pub mod bench;
 mod cells;
 #[cfg(feature = "cli")]

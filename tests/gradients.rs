@@ -150,6 +150,7 @@ fn set_with(
     };
     let mut model = RecordedNetwork::new(&network, STEPS, BATCH, gradients, tuning)
         .expect("the network is valid");
+    model.add_lists(3).expect("they are small");
     model.forward(Phase::Forward);
     match training {
         Some((training, weighted)) => {
@@ -198,6 +199,16 @@ fn set_with(
         {
             cpu.write_exact(&state.part(0, [size]), &normal(size));
         }
+    }
+    if let Some(lists) = &model.head.lists {
+        // Repeated labels, and lists that are empty or too long for a ragged case.
+        let each: [&[u32]; BATCH] = [&[1, 1, 3], &[], &[2, 2, 3], &[1, 2], &[3, 2]];
+        let label = |at: usize| each[at % BATCH].get(at / BATCH).copied();
+        let labels: Vec<u32> = (0..3 * BATCH)
+            .map(|at| label(at).unwrap_or(IGNORE))
+            .collect();
+        cpu.write_index(&lists.labels, &labels)
+            .expect("sizes agree");
     }
     let rows = model.head.labels.len() as u32;
     // One label in seven is ignored.
@@ -325,8 +336,12 @@ fn every_loss_and_what_training_adds() {
         (Loss::GaussianNll, plain),
         (Loss::BinaryCrossEntropy, plain),
         (Loss::CrossEntropy, smoothed),
+        (Loss::CTC, plain),
     ] {
         for reads in [Reads::Last, Reads::Every] {
+            if loss.takes_lists() && reads == Reads::Last {
+                continue;
+            }
             for weighted in [false, true] {
                 let case = Case {
                     layers: vec![self::plain(Cell::Lstm, Bias::Single)],

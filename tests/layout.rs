@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 17] = [
     &["main", "cli"],
     &["lib"],
     &["tune"],
-    &["bench", "run"],
+    &["backtest", "bench", "run"],
     &["profile", "verify", "report", "formats"],
     &["train", "infer", "layers"],
     &["model"],

@@ -1,7 +1,9 @@
 //! Losses, their gradients and what training adds to them, against PyTorch in float64:
-//! tests/interop/losses.py writes the expected values.
+//! tests/interop/losses.py and tests/interop/ctc.py write the expected values.
 
 mod common;
+#[path = "losses/ctc.rs"]
+mod ctc;
 
 use std::path::Path;
 

@@ -110,6 +110,56 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "weigh-outputs",
     ),
     (
+        "weigh_outputs",
+        "row % u.rows",
+        "min(row, u.rows - 1u)",
+        "weigh-outputs",
+    ),
+    // The skip rule, repeated labels, the ends and the length of CTC.
+    (
+        "ctc_paths",
+        "class_of(b, other) != k",
+        "class_of(b, other) != IGNORE",
+        "ctc",
+    ),
+    ("ctc_paths", "n % 2u == 1u && n > 1u", "n > 1u", "ctc"),
+    (
+        "ctc_paths",
+        "skipped = paths[before - 2u]",
+        "skipped = paths[before - 1u]",
+        "ctc",
+    ),
+    (
+        "ctc_paths",
+        "log_sum(value, paths[ends - 1u], LOG_ZERO)",
+        "value",
+        "ctc",
+    ),
+    ("ctc_paths", "0.0, n < 2u", "0.0, n < 1u", "ctc"),
+    (
+        "ctc_paths",
+        "length - 1u - step",
+        "u.steps - 1u - step",
+        "ctc",
+    ),
+    ("ctc_paths", "const BLANK = 0u", "const BLANK = 1u", "ctc"),
+    ("ctc_paths", "max(count, 1u)", "u.longest", "ctc"),
+    (
+        "ctc_gradient",
+        "+ length - 1u - t)",
+        "+ u.steps - 1u - t)",
+        "ctc",
+    ),
+    (
+        "ctc_gradient",
+        "(exp_of(relative - norm) - shares * part)",
+        "(exp_of(relative) - shares * part)",
+        "ctc",
+    ),
+    ("ctc_gradient", "2u * j + 1u", "2u * j", "ctc"),
+    ("ctc_gradient", "max(count, 1u)", "1u", "ctc"),
+    ("log_sum_exp", "sum += exp_of", "sum = exp_of", "ctc"),
+    (
         "softmax_cross_entropy",
         "(largest - own)",
         "(own - largest)",
@@ -248,6 +298,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "lookup",
     ),
     // Missing barriers.
+    ("ctc_paths", "storageBarrier();", "", "ctc"),
     (
         "scan_forward",
         "workgroupBarrier();\n        if PROJECTED {",

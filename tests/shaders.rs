@@ -231,7 +231,12 @@ fn programs() -> Vec<Program> {
                 programs.push(recorded(&network, Gradients::OfLoss, tuning));
             }
             for loss in other_losses() {
-                let mut network = network(cell, 7, loss, Reads::Last);
+                let reads = if loss.takes_lists() {
+                    Reads::Every
+                } else {
+                    Reads::Last
+                };
+                let mut network = network(cell, 7, loss, reads);
                 network.head.size = 6;
                 programs.push(recorded(&network, Gradients::OfLoss, tuning));
             }
@@ -259,14 +264,15 @@ fn programs() -> Vec<Program> {
     programs
 }
 
-/// Returns the losses that [`ValueLoss`](gatescan::low_level::kernels::ValueLoss) computes.
-fn other_losses() -> [Loss; 5] {
+/// Returns the losses beside the cross-entropy and the squared error.
+fn other_losses() -> [Loss; 6] {
     [
         Loss::MeanAbsoluteError,
         Loss::Huber { delta: 0.5 },
         Loss::quantiles(&[0.1, 0.5, 0.9]).expect("they are levels"),
         Loss::GaussianNll,
         Loss::BinaryCrossEntropy,
+        Loss::CTC,
     ]
 }
 

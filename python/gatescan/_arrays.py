@@ -124,6 +124,31 @@ def labels(value: Any, name: str = "the labels") -> Array:
     return _plain(np.where(ignored, IGNORE, array), np.uint32)
 
 
+def label_lists(value: Any, name: str = "the labels") -> Array:
+    """Return lists of labels as uint32 ``[N, L]``, where `IGNORE` follows the labels of each.
+
+    They are an array of integers ``[N, L]``, padded with negative ones, or N sequences of integers
+    of any lengths. Labels are at least 1; 0 is the blank.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        rows = [row[: int(np.argmax(row < 0)) if (row < 0).any() else None] for row in value]
+        if any((row[len(kept) :] >= 0).any() for row, kept in zip(value, rows, strict=True)):
+            raise DataError(f"{name} have a label after a negative one, which ends its list")
+    else:
+        rows = [_array(each, f"{name}[{n}]") for n, each in enumerate(value)]
+    longest = max([1, *map(len, rows)])
+    together = np.full((len(rows), longest), IGNORE, np.uint32)
+    for n, row in enumerate(rows):
+        if row.size and (row.dtype.kind not in "iu" or row.ndim != 1):
+            raise DataError(
+                f"{name}[{n}] has the dtype {row.dtype} and the shape {list(row.shape)}; a list of "
+                "labels must be integers [L]"
+            )
+        _check_range(row, f"{name}[{n}]", lowest=1)
+        together[n, : len(row)] = row
+    return together
+
+
 def targets(value: Any, name: str = "the targets", *, every_step: bool) -> Array:
     """Return target values as float32: ``[N, K]``, or ``[N, T, K]`` for every step."""
     array = floats(value, name)

@@ -236,10 +236,56 @@ class Model:
         return Prediction(
             logits,
             values,
-            probabilities if self._core.classifies or self._core.has_labels else None,
+            probabilities if self._has_probabilities else None,
             hidden,
             final_states,
         )
+
+    @property
+    def _has_probabilities(self) -> bool:
+        core = self._core
+        return core.classifies or core.has_labels or core.has_lists
+
+    def decode(
+        self,
+        x: Any,
+        lengths: Any = None,
+        *,
+        beam: int | None = None,
+        device: str | int | Device | None = None,
+    ) -> list[list[Any]]:
+        """Predict a list of labels for each sequence, by a model with the loss ``ctc``.
+
+        Parameters
+        ----------
+        x, lengths, device
+            As of `Model.outputs`.
+        beam : int, optional
+            The number of prefixes of a prefix beam search; without it, the labels of the likeliest
+            class at each step.
+
+        Returns
+        -------
+        list of lists
+            The labels: their names where the model has names, else numbers from 1.
+
+        Raises
+        ------
+        gatescan.UsageError
+            For a model with another loss, and for a beam below 1.
+        """
+        if not self._core.has_lists:
+            raise UsageError("the model predicts no lists of labels; use predict")
+        if beam is not None and beam < 1:
+            raise UsageError(f"beam is {beam}; it must be at least 1")
+        prediction = self.outputs(x, lengths, device=device)
+        assert prediction.probabilities is not None
+        counts = _arrays.lengths(lengths)
+        if counts is None and isinstance(x, (list, tuple)) and _arrays.is_ragged(x):
+            counts = [len(each) for each in x]
+        found = self._core.decode(prediction.probabilities, counts, beam)
+        names = self.classes
+        return [[names[label] if names else label for label in each] for each in found]
 
     def predict(
         self, x: Any, lengths: Any = None, *, device: str | int | Device | None = None
@@ -257,7 +303,14 @@ class Model:
             Classes ``[N]`` or ``[N, T]``: their names where the model has names, else numbers.
             Labels 0 and 1, ``[N, K]`` or ``[N, T, K]``, of a model of several labels. Else values
             of that shape in float64, with the columns of `Prediction.values`.
+
+        Raises
+        ------
+        gatescan.UsageError
+            For a model of lists of labels; see `Model.decode`.
         """
+        if self._core.has_lists:
+            raise UsageError("the model predicts lists of labels; use decode")
         prediction = self.outputs(x, lengths, device=device)
         if self._core.has_labels:
             return (prediction.outputs > 0).astype(np.int64)
@@ -306,14 +359,17 @@ class Model:
         Returns
         -------
         dict
-            ``loss``, ``accuracy``, ``last_step_loss`` and ``confusion``; None for what does not
-            apply.
+            ``loss``, ``accuracy``, ``last_step_loss``, ``confusion``, ``label_error_rate`` and
+            ``sequence_accuracy``; None for what does not apply.
         """
         core = self._core
         read = _arrays.tokens(x) if core.reads_tokens else _arrays.inputs(x)
-        goal = (
-            _arrays.labels(y) if core.classifies else _arrays.targets(y, every_step=core.every_step)
-        )
+        if core.has_lists:
+            goal = _arrays.label_lists(y)
+        elif core.classifies:
+            goal = _arrays.labels(y)
+        else:
+            goal = _arrays.targets(y, every_step=core.every_step)
         text = core.evaluate(read, goal, _arrays.lengths(lengths), device_request(device))
         found: dict[str, Any] = json.loads(text)
         found.pop("largest_confusion")
@@ -353,19 +409,17 @@ class Model:
         gatescan.DataError
             For a model that does not predict the next values of its own inputs.
         """
-        if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-            raise UsageError(f"steps is {steps!r}; it must be a whole number of at least 1")
-        request = device_request(device)
+        steps, request = whole_steps(steps), device_request(device)
         if is_frame(data):
             with frame_file(data) as path:
-                found = self._core.forecast(path, group, int(steps), window, request)
+                found = self._core.forecast(path, group, steps, window, request)
         else:
             named = None if data is None else Path(data)
-            found = self._core.forecast(named, group, int(steps), window, request)
+            found = self._core.forecast(named, group, steps, window, request)
         columns, values, diverges_at, notes = found
         for note in notes:
             warnings.warn(note, TrainingWarning, stacklevel=2)
-        return Forecast(columns, values.reshape(int(steps), len(columns)), diverges_at)
+        return Forecast(columns, values.reshape(steps, len(columns)), diverges_at)
 
     def state_dict(self) -> dict[str, Array]:
         """Return the parameters as arrays under PyTorch's names.
@@ -472,6 +526,13 @@ class Model:
         layers = self.recipe["network"]["layer"]
         cells = [f"{layer['cell']} {layer['hidden_size']}" for layer in layers]
         return f"Model({', '.join(cells)}; {self._core.outputs} outputs)"
+
+
+def whole_steps(steps: Any) -> int:
+    """Return a number of steps to predict."""
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UsageError(f"steps is {steps!r}; it must be a whole number of at least 1")
+    return int(steps)
 
 
 def _plain_tensors(state_dict: Mapping[str, Any]) -> dict[str, Array]:

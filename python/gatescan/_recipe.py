@@ -77,9 +77,18 @@ def assignments(settings: Mapping[str, Any] | None) -> list[str]:
     """Return changes such as ``{"optimizer.lr": 0.01}`` in the form of the command line."""
     changes = []
     for key, value in (settings or {}).items():
-        plain = value if isinstance(value, str) else json.dumps(value, default=_plain)
-        changes.append(f"{key}={plain}")
+        changes.append(f"{key}={value if isinstance(value, str) else _toml(value)}")
     return changes
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML has it: a dict is an inline table."""
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(str(key))} = {_toml(own)}" for key, own in value.items())
+        return "{ " + ", ".join(pairs) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, default=_plain)
 
 
 def to_toml(recipe: RecipeLike) -> str:

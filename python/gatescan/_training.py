@@ -235,7 +235,8 @@ def train(
         ``data.kind`` is ``"npy"``; a DataFrame for a recipe whose ``data.kind`` is ``"csv"``; or
         the path of the recipe's kind of data. Without them, the recipe's own data are used.
         `x` is ``[N, T, I]`` (or ``[N, T]`` for one feature, or tokens), or a list of arrays
-        ``[T, I]``. `y` are classes ``[N]`` or ``[N, T]`` for the loss ``cross-entropy``, and else
+        ``[T, I]``. `y` are classes ``[N]`` or ``[N, T]`` for the loss ``cross-entropy``, lists of
+        labels from 1 for the loss ``ctc`` (N lists, or ``[N, L]`` padded with -1), and else
         values ``[N, K]`` or ``[N, T, K]``.
     validation, test : optional
         More of ``(x, y)`` or ``(x, y, lengths)``.
@@ -413,31 +414,32 @@ def _named(text: str, path: Any) -> str:
 def _from_arrays(recipe: dict[str, Any], data: tuple[Any, ...], parts: _Parts) -> _gatescan.Data:
     """Make the splits of a recipe whose data are arrays."""
     network = recipe["network"]
-    classifies = network["head"]["loss"] == "cross-entropy"
+    loss = network["head"]["loss"]
+    classifies, takes_lists = loss == "cross-entropy", "ctc" in loss
     every_step = network["head"].get("reads", "last") == "every"
     reads_tokens = network.get("input", "values") != "values"
     read = [
-        None if part is None else _part(part, name, classifies, every_step, reads_tokens)
+        None if part is None else _part(part, name, (classifies, takes_lists), every_step, reads_tokens)
         for name, part in (("data", data), ("validation", parts.validation), ("test", parts.test))
     ]
     own, validation, test = read
     assert own is not None
     given = [part for part in read if part is not None]
     classes = parts.classes or 1
-    if classifies and parts.classes is None:
+    if (classifies or takes_lists) and parts.classes is None:
         known = [part[1][part[1] != _arrays.IGNORE] for part in given]
         classes = 1 + max((int(each.max()) for each in known if each.size), default=0)
     vocabulary = None
     if reads_tokens:
         highest = max((int(part[0].max()) for part in given if part[0].size), default=0)
         vocabulary = parts.vocabulary or 1 + highest
-    return _gatescan.Data.arrays(own, validation, test, classes, vocabulary)
+    return _gatescan.Data.arrays(own, validation, test, classes, vocabulary, takes_lists)
 
 
 def _part(
-    part: Any, name: str, classifies: bool, every_step: bool, reads_tokens: bool
+    part: Any, name: str, labels: tuple[bool, bool], every_step: bool, reads_tokens: bool
 ) -> tuple[_arrays.Array, _arrays.Array, list[int] | None]:
-    """Return one split as the library reads it."""
+    """Return one split as the library reads it; `labels` says whether y are classes, or lists."""
     if not isinstance(part, tuple) or len(part) not in (2, 3):
         raise UsageError(f"{name} must be a tuple (x, y) or (x, y, lengths)")
     x, y = part[0], part[1]
@@ -450,6 +452,9 @@ def _part(
         read, counts = _arrays.padded(x, f"the inputs of {name}")
     else:
         read = _arrays.inputs(x, f"the inputs of {name}")
+    classifies, takes_lists = labels
+    if takes_lists:
+        return read, _arrays.label_lists(y, f"the labels of {name}"), counts
     if classifies:
         return read, _arrays.labels(y, f"the labels of {name}"), counts
     return read, _arrays.targets(y, f"the targets of {name}", every_step=every_step), counts

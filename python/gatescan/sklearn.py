@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 
 from . import _arrays
 from ._devices import Device
-from ._model import Model
+from ._model import Model, whole_steps
 from ._recipe import propose
 from ._training import Run, train
 from .errors import UsageError
@@ -427,12 +427,17 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         Passes over the windows; by default as `gatescan.propose` finds.
     hidden_size : int, optional
         Hidden units; by default as `gatescan.propose` finds.
+    quantiles : list of float, optional
+        Levels between 0 and 1 that `predict` may be asked for. The network then learns quantiles in
+        place of means (pinball loss, Koenker and Bassett 1978): these levels, and 15 from 0.01 to
+        0.99 from which continuations are drawn.
     settings : dict, optional
         Other keys of the recipe.
     device : str, int or Device, default "cpu"
         As of `gatescan.train`.
     random_state : int, RandomState or None, default None
-        Determines the initial weights and the order of the windows.
+        Determines the initial weights, the order of the windows and the continuations that are
+        drawn.
     verbose : bool, default False
         Whether to show the progress.
 
@@ -441,6 +446,8 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
     model_ : gatescan.Model
     run_ : gatescan.Run
     columns_ : list of str
+    levels_ : list of float
+        The levels of the quantiles that the network predicts; empty without `quantiles`.
     """
 
     def __init__(
@@ -449,6 +456,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         steps: int | None = None,
         epochs: int | None = None,
         hidden_size: int | None = None,
+        quantiles: Sequence[float] | None = None,
         settings: Mapping[str, Any] | None = None,
         device: str | int | Device | None = "cpu",
         random_state: Any = None,
@@ -457,6 +465,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         self.steps = steps
         self.epochs = epochs
         self.hidden_size = hidden_size
+        self.quantiles = quantiles
         self.settings = settings
         self.device = device
         self.random_state = random_state
@@ -481,8 +490,12 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         self._series, self.columns_ = _series(y)
         self._is_flat = np.ndim(y) == 1
         self._index = getattr(y, "index", None)
+        self.levels_ = [] if self.quantiles is None else _levels(self.quantiles)
         random = check_random_state(self.random_state)
-        changes: dict[str, Any] = {"seed": int(random.randint(2**31 - 1))}
+        self._seed = int(random.randint(2**31 - 1))
+        changes: dict[str, Any] = {"seed": self._seed}
+        if self.levels_:
+            changes["network.head.loss"] = {"quantile": {"levels": self.levels_}}
         for key, value in (
             ("epochs", self.epochs),
             ("network.layer.0.hidden_size", self.hidden_size),
@@ -518,30 +531,81 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             Values to predict.
         y : array, Series or DataFrame, optional
             Another series to continue; that of `fit` by default.
-        quantiles : None
-            Not supported: the library continues a series by means, not by quantiles.
+        quantiles : list of float, optional
+            Levels of `Forecaster.quantiles`, for the quantiles of each value in place of one value.
 
         Returns
         -------
         ndarray, Series or DataFrame
-            ``[n]`` or ``[n, D]``, of the type of the series.
+            ``[n]`` or ``[n, D]``, of the type of the series; with `quantiles` ``[n, Q]`` or
+            ``[n, D, Q]``, of pandas a DataFrame whose columns are the levels, or pairs of a column
+            and a level.
+
+        Notes
+        -----
+        Values without `quantiles` are means, or medians of a network that has learnt quantiles; in
+        both cases a later value follows from the earlier ones of the prediction. The quantiles of
+        the first value are those that the network predicts. Those of later values are the quantiles
+        of 1,000 continuations, each of which draws its values from the predicted quantiles (as
+        DeepAR does, Salinas et al. 2020), so they include the uncertainty of the values before. The
+        columns of one step are drawn independently.
         """
         check_is_fitted(self, "model_")
-        if quantiles is not None:
-            raise UsageError(
-                f"quantiles is {quantiles!r}, and a network that continues a series predicts "
-                "means, not quantiles; leave it out"
-            )
         series, columns = (self._series, self.columns_) if y is None else _series(y)
         if len(columns) != len(self.columns_):
             raise UsageError(
                 f"y has {len(columns)} columns and the series of fit has {len(self.columns_)}"
             )
+        index = self._index if y is None else getattr(y, "index", None)
+        if quantiles is not None:
+            chosen = self._chosen(quantiles)
+            found = self._quantiles(whole_steps(n), series)[:, :, chosen]
+            values = found[:, 0] if self._is_flat else found
+            named = [self.levels_[level] for level in chosen]
+            return values if index is None else _with_levels(values, index, self.columns_, named)
         with _series_file(series, self.columns_) as path:
             found = self.model_.forecast(n, path, device=self.device).values
-        index = self._index if y is None else getattr(y, "index", None)
         values = found[:, 0] if self._is_flat else found
         return values if index is None else _with_index(values, index, self.columns_)
+
+    def _chosen(self, quantiles: Any) -> list[int]:
+        """Return the places of levels among those that were learnt."""
+        levels = [float(level) for level in np.atleast_1d(np.asarray(quantiles, np.float64))]
+        if not self.levels_:
+            raise UsageError(
+                f"quantiles is {levels}, and this forecaster has learnt means; make it by "
+                f"Forecaster(quantiles={levels}) and fit it again"
+            )
+        unknown = [level for level in levels if level not in self.levels_]
+        if unknown:
+            raise UsageError(
+                f"quantiles has {unknown[0]}, and this forecaster has learnt {self.levels_}; give "
+                "the level to Forecaster(quantiles=...) and fit it again"
+            )
+        return [self.levels_.index(level) for level in levels]
+
+    def _quantiles(self, n: int, series: Array) -> Array:
+        """Return ``[n, D, Q]``: the quantiles of the next `n` values at all levels."""
+        window = series[-self.model_.recipe["data"]["steps"] :][None]
+        quantiles = self._predicted(window)
+        found = [quantiles[0]]
+        random = np.random.default_rng(self._seed)
+        paths = np.repeat(window, _PATHS, axis=0)
+        quantiles = np.repeat(quantiles, _PATHS, axis=0)
+        for _ in range(1, n):
+            values = _drawn(random, self.levels_, quantiles)
+            paths = np.concatenate([paths[:, 1:], values[:, None]], axis=1)
+            quantiles = self._predicted(paths)
+            values = _drawn(random, self.levels_, quantiles)
+            found.append(np.quantile(values, self.levels_, axis=0).T)
+        return np.stack(found)
+
+    def _predicted(self, windows: Array) -> Array:
+        """Return ``[N, D, Q]``: the quantiles of the value after each window ``[N, T, D]``."""
+        values = self.model_.outputs(windows, device=self.device).values[:, -1]
+        # Output j of target k is column j * D + k.
+        split: Array = values.reshape(len(windows), len(self.levels_), -1).transpose(0, 2, 1)
+        return split
 
     def score(self, y: Any, X: None = None) -> float:  # noqa: N803
         """Return the coefficient of determination of a forecast of the values after the series.
@@ -562,6 +626,38 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         values, _ = _series(y)
         found = np.asarray(self.predict(len(values))).reshape(len(values), -1)
         return float(r2_score(values, found))
+
+
+#: Continuations that are drawn.
+_PATHS = 1000
+
+#: Levels of a network from which continuations are drawn.
+_GRID = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
+
+
+def _levels(quantiles: Any) -> list[float]:
+    """Return the levels that a network learns for these."""
+    given = [float(level) for level in np.atleast_1d(np.asarray(quantiles, np.float64))]
+    wrong = [level for level in given if not 0 < level < 1]
+    if wrong or not given:
+        what = f"has {wrong[0]}" if wrong else "is empty"
+        raise UsageError(f"quantiles {what}; give levels between 0 and 1, such as [0.1, 0.9]")
+    return sorted({*given, *_GRID})
+
+
+def _drawn(random: np.random.Generator, levels: list[float], quantiles: Array) -> Array:
+    """Draw one value ``[P, D]`` of each distribution ``[P, D, Q]``, given by its quantiles.
+
+    Values beyond the outermost levels are their quantiles.
+    """
+    paths, width, _ = quantiles.shape
+    values = np.empty((paths, width))
+    for column in range(width):
+        # One draw in each of `paths` equal parts: quantiles of the draws vary less.
+        drawn = (random.permutation(paths) + random.random(paths)) / paths
+        for path in range(paths):
+            values[path, column] = np.interp(drawn[path], levels, quantiles[path, column])
+    return values
 
 
 def _series(y: Any) -> tuple[Array, list[str]]:
@@ -609,10 +705,26 @@ def _with_index(values: Array, index: Any, columns: list[str]) -> Any:
     """Return values as pandas has them, with the index continued where it has a frequency."""
     import pandas as pd
 
-    frequency = getattr(index, "freq", None) or getattr(index, "inferred_freq", None)
-    later: Any = range(len(index), len(index) + len(values))
-    if isinstance(index, pd.DatetimeIndex) and frequency is not None:
-        later = pd.date_range(index[-1], periods=len(values) + 1, freq=frequency)[1:]
+    later = _later(index, len(values))
     if values.ndim == 1:
         return pd.Series(values, index=later)
     return pd.DataFrame(values, index=later, columns=columns)
+
+
+def _with_levels(values: Array, index: Any, columns: list[str], levels: list[float]) -> Any:
+    """Return quantiles ``[n, Q]`` or ``[n, D, Q]`` as a DataFrame."""
+    import pandas as pd
+
+    named = pd.Index(levels) if values.ndim == 2 else pd.MultiIndex.from_product([columns, levels])
+    flat = values.reshape(len(values), -1)
+    return pd.DataFrame(flat, index=_later(index, len(values)), columns=named)
+
+
+def _later(index: Any, count: int) -> Any:
+    """Return the next entries of an index."""
+    import pandas as pd
+
+    frequency = getattr(index, "freq", None) or getattr(index, "inferred_freq", None)
+    if isinstance(index, pd.DatetimeIndex) and frequency is not None:
+        return pd.date_range(index[-1], periods=count + 1, freq=frequency)[1:]
+    return range(len(index), len(index) + count)

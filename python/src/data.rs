@@ -45,17 +45,18 @@ impl Data {
 
     /// Makes splits of arrays. Inputs are float32 `[N, T, I]` or, with a `vocabulary`, uint32 `[N,
     /// T]`; targets are uint32 labels `[N]` or `[N, T]` below `classes`, or float32 `[N, K]` or
-    /// `[N, T, K]`.
+    /// `[N, T, K]`; with `lists`, uint32 lists of labels `[N, L]`.
     #[staticmethod]
-    #[pyo3(signature = (train, validation, test, classes, vocabulary))]
+    #[pyo3(signature = (train, validation, test, classes, vocabulary, lists))]
     fn arrays(
         train: Part<'_>,
         validation: Option<Part<'_>>,
         test: Option<Part<'_>>,
         classes: usize,
         vocabulary: Option<usize>,
+        lists: bool,
     ) -> PyResult<Data> {
-        let dataset = |part| dataset(part, classes, vocabulary);
+        let dataset = |part| dataset(part, classes, vocabulary, lists);
         let mut splits = Splits::from(dataset(train)?);
         splits.validation = validation.map(dataset).transpose()?.map(Into::into);
         splits.test = test.map(dataset).transpose()?.map(Into::into);
@@ -86,9 +87,24 @@ fn count(data: &std::sync::Arc<Dataset>) -> usize {
 }
 
 /// Makes the data set of one split.
-pub fn dataset(part: Part<'_>, classes: usize, vocabulary: Option<usize>) -> PyResult<Dataset> {
+pub fn dataset(
+    part: Part<'_>,
+    classes: usize,
+    vocabulary: Option<usize>,
+    lists: bool,
+) -> PyResult<Dataset> {
     let (inputs, targets, lengths) = part;
-    let targets = targets_of(&targets, classes)?;
+    let targets = if lists {
+        let labels: PyReadonlyArray2<u32> = targets.extract()?;
+        let labels = labels.as_array();
+        Targets::Lists {
+            longest: labels.ncols(),
+            labels: labels.iter().copied().collect(),
+            classes,
+        }
+    } else {
+        targets_of(&targets, classes)?
+    };
     let made = match vocabulary {
         Some(vocabulary) => {
             let tokens: PyReadonlyArray2<u32> = inputs.extract()?;

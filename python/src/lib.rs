@@ -25,6 +25,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _gatescan(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    pool::loaded();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     for register in [
         checks::register,

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use gatescan::data::source::ForecastRequest;
 use gatescan::formats::{ImportHints, onnx, pytorch};
+use gatescan::infer::decoding::{Decoding, decode};
 use gatescan::infer::forecast::forecast;
 use gatescan::infer::generate::Context;
 use gatescan::infer::predict::{Prediction, Sequences, State};
 use gatescan::low_level::kernels::Tally;
+use gatescan::metrics::OutputMetrics;
 use gatescan::network::Parameter;
 use gatescan::{Loss, Model, Predictor, Reads, Result, train};
+use ndarray::s;
 use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray2, PyReadonlyArray3,
     PyReadonlyArrayDyn,
@@ -120,6 +123,38 @@ impl PyModel {
         self.model.network.head.loss.takes_labels()
     }
 
+    /// Whether the outputs are logits of classes and of the blank, from which lists of labels are
+    /// decoded.
+    #[getter]
+    fn has_lists(&self) -> bool {
+        self.model.network.head.loss.takes_lists()
+    }
+
+    /// Decodes probabilities `[N, T, K]` as lists of labels, by the likeliest path or by a beam.
+    #[pyo3(signature = (probabilities, lengths, beam))]
+    fn decode(
+        &self,
+        py: Python<'_>,
+        probabilities: PyReadonlyArray3<'_, f32>,
+        lengths: Option<Vec<usize>>,
+        beam: Option<usize>,
+    ) -> PyResult<Vec<Vec<u32>>> {
+        let probabilities = probabilities.as_array().to_owned();
+        computed(py, || {
+            let decoding = match beam {
+                Some(width) => Decoding::Beam { width },
+                None => Decoding::BestPath,
+            };
+            let steps = probabilities.dim().1;
+            let each = probabilities.outer_iter().enumerate();
+            let lists = each.map(|(n, rows)| {
+                let length = lengths.as_ref().map_or(steps, |lengths| lengths[n]);
+                decode(rows.slice(s![..length, ..]), decoding).labels
+            });
+            Ok(lists.collect())
+        })
+    }
+
     /// Whether the head reads every time step.
     #[getter]
     fn every_step(&self) -> bool {
@@ -211,14 +246,26 @@ impl PyModel {
     ) -> PyResult<String> {
         let network = &self.model.network;
         let vocabulary = (!network.input.is_values()).then_some(network.input_size);
-        let data = dataset((inputs, targets, lengths), network.head.size, vocabulary)?;
+        let lists = network.head.loss.takes_lists();
+        let data = dataset(
+            (inputs, targets, lengths),
+            network.head.size,
+            vocabulary,
+            lists,
+        )?;
         computed(py, || {
             let batch = self.model.recipe.batch_size;
             let done = train::evaluate_on(&self.model, &data, batch, &open(device)?)?;
             let rows = |matrix: &ndarray::Array2<u32>| -> Vec<Vec<u32>> {
                 matrix.rows().into_iter().map(|row| row.to_vec()).collect()
             };
+            let of_lists = match &done.metrics {
+                Some(OutputMetrics::Lists(metrics)) => Some(*metrics),
+                _ => None,
+            };
             Ok(json!({
+                "label_error_rate": of_lists.and_then(|lists| lists.label_error_rate),
+                "sequence_accuracy": of_lists.map(|lists| lists.sequence_accuracy),
                 "loss": done.loss,
                 "accuracy": done.accuracy,
                 "last_step_loss": done.last_step_loss,

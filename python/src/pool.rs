@@ -2,29 +2,89 @@
 //! worker that loads data, would wait forever for threads that only its parent has.
 
 use std::any::Any;
-use std::mem;
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use gatescan::{Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// The pool of this process.
-static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+/// A value that each process makes for itself, on first use. A forked child does not take over its
+/// parent's: the parent's threads do not exist there, and a lock may be held for ever.
+pub struct PerProcess<T: 'static>(AtomicPtr<Owned<T>>);
+
+struct Owned<T> {
+    process: u32,
+    value: T,
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    pub const fn new() -> Self {
+        PerProcess(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Returns the value of this process; makes it by `make` where there is none.
+    pub fn get(&self, make: impl FnOnce() -> T) -> &'static T {
+        let Ok(value) = self.get_or_try(|| Ok::<T, Infallible>(make()));
+        value
+    }
+
+    /// Returns the value of this process; makes it by `make` where there is none.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get_or_try<E>(
+        &self,
+        make: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<&'static T, E> {
+        let process = process::id();
+        let current = self.0.load(Ordering::Acquire);
+        if let Some(owned) = leaked(current).filter(|owned| owned.process == process) {
+            return Ok(&owned.value);
+        }
+        let value = make()?;
+        let made = Box::into_raw(Box::new(Owned { process, value }));
+        let swapped = self
+            .0
+            .compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire);
+        // Where another thread of this process was first, its value is the one.
+        let owned = leaked(swapped.map_or_else(|found| found, |_| made));
+        Ok(&owned.expect("it is set").value)
+    }
+}
+
+/// Returns what a pointer of [`PerProcess`] refers to.
+fn leaked<T>(owned: *mut Owned<T>) -> Option<&'static Owned<T>> {
+    // SAFETY: it is null or a leaked box. None is freed, one for each process that computes.
+    #[allow(unsafe_code)]
+    unsafe {
+        owned.as_ref()
+    }
+}
+
+/// The process that loaded the module.
+static LOADER: OnceLock<u32> = OnceLock::new();
+
+/// Notes that this process loads the module.
+pub fn loaded() {
+    LOADER.get_or_init(process::id);
+}
+
+/// Whether this process was forked from the one that loaded the module.
+pub fn is_forked() -> bool {
+    *LOADER.get_or_init(process::id) != process::id()
+}
 
 /// Returns the pool of this process, which short computations share.
-fn shared() -> Result<Arc<ThreadPool>> {
-    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*pool {
-        Some((owner, pool)) if *owner == process::id() => Ok(pool.clone()),
-        _ => {
-            let own = Arc::new(new()?);
-            // The threads of a parent's pool are not in this process, so it cannot be dropped.
-            mem::forget(pool.replace((process::id(), own.clone())));
-            Ok(own)
-        }
-    }
+///
+/// # Errors
+/// Those of [`new`].
+pub fn shared() -> Result<&'static ThreadPool> {
+    static POOL: PerProcess<ThreadPool> = PerProcess::new();
+    POOL.get_or_try(new)
 }
 
 /// Returns a pool for one long computation, which no other one shares.

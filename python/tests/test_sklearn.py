@@ -138,7 +138,7 @@ def test_a_forecaster_continues_series():
     assert list(found.columns) == ["a", "b"]
     assert found.index[0] == pandas.Timestamp("2024-10-27")
     np.testing.assert_allclose(found["b"], np.cos(time / 5)[300:305], atol=0.3)
-    with pytest.raises(gatescan.UsageError, match="not quantiles"):
+    with pytest.raises(gatescan.UsageError, match=r"has learnt means; make it by Forecaster\("):
         model.predict(3, quantiles=[0.1])
     with pytest.raises(gatescan.UsageError, match="at least 1"):
         model.predict(0)
@@ -147,3 +147,34 @@ def test_a_forecaster_continues_series():
     # A series that only counts is continued too.
     counted = Forecaster(epochs=1, steps=10, random_state=0).fit(np.arange(200.0)).predict(3)
     np.testing.assert_allclose(counted, [200, 201, 202], atol=1)
+
+
+def test_a_forecaster_of_quantiles():
+    """A random walk whose steps have a deviation of 1: the deviation after n steps is sqrt(n)."""
+    walk = np.random.default_rng(1).normal(size=1500).cumsum()
+    levels = [0.1, 0.5, 0.9]
+    model = Forecaster(epochs=10, steps=4, quantiles=levels, random_state=0).fit(walk)
+    found = model.predict(16, quantiles=levels)
+    assert found.shape == (16, 3)
+    assert (np.diff(found, axis=1) > 0).all()
+    np.testing.assert_array_equal(model.predict(16, quantiles=levels), found)
+    # The distance of the outer quantiles of a normal distribution: 2 * 1.2816 deviations.
+    deviations = (found[:, 2] - found[:, 0]) / 2.5631
+    np.testing.assert_allclose(deviations[[0, 3, 15]], [1, 2, 4], rtol=0.25)
+    # One value is the median; the first one is that of the quantiles.
+    np.testing.assert_allclose(model.predict(1), found[:1, 1])
+    np.testing.assert_array_equal(model.predict(2, quantiles=[0.9])[:, 0], found[:2, 2])
+    with pytest.raises(gatescan.UsageError, match=r"quantiles has 0.33, and this forecaster"):
+        model.predict(3, quantiles=[0.33])
+    with pytest.raises(gatescan.UsageError, match=r"quantiles has 1.5; give levels between"):
+        Forecaster(quantiles=[1.5]).fit(walk)
+    pandas = pytest.importorskip("pandas")
+    index = pandas.date_range("2024-01-01", periods=300, freq="D")
+    frame = pandas.DataFrame({"a": walk[:300], "b": -walk[:300]}, index=index)
+    few = clone(model).set_params(epochs=1)
+    both = few.fit(frame).predict(3, quantiles=[0.1, 0.9])
+    assert list(both.columns) == [("a", 0.1), ("a", 0.9), ("b", 0.1), ("b", 0.9)]
+    assert both.index[0] == pandas.Timestamp("2024-10-27")
+    assert (both["a"][0.1] < both["a"][0.9]).all() and (both["b"][0.1] < both["b"][0.9]).all()
+    one = few.fit(frame["a"]).predict(2, quantiles=[0.5])
+    assert list(one.columns) == [0.5] and len(one) == 2

@@ -142,6 +142,50 @@ def test_compile_with_states_dropout_and_inductor():
     )
 
 
+@pytest.mark.parametrize(("cell", "num_layers", "proj_size"), CASES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_passes_without_the_dispatcher(cell, num_layers, proj_size, packed):
+    """They have the results of the operators, and the operators are used where others look on."""
+    given = operator_arguments(cell, num_layers, proj_size, packed=packed)
+    tensors = _ops.Tensors(*given[:6])
+    options = _ops.Options(*given[6:-1])
+
+    def run(operator):
+        leaves = [leaf for leaf in flat(given[:4]) if leaf.requires_grad]
+        for leaf in leaves:
+            leaf.grad = None
+        outputs = flat(operator()[:3])
+        sum(output.square().sum() for output in outputs).backward()
+        return [output.detach() for output in outputs], [leaf.grad for leaf in leaves]
+
+    assert _ops._is_plain([], tensors)
+    direct = run(lambda: _ops.recur(tensors, options))
+    torch.testing.assert_close(direct, run(lambda: _ops.layers(*given)), rtol=0, atol=0)
+    with torch.no_grad():
+        output = _ops.recur(tensors, options)[0]
+    assert not output.requires_grad
+    torch.testing.assert_close(output, direct[0][0], rtol=0, atol=0)
+
+    names = []
+
+    class Seen(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            names.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    with Seen():
+        _ops.recur(tensors, options)
+    assert "gatescan.layers.default" in names
+
+
+def test_a_default_device_is_not_that_of_results():
+    layer, values = gt.LSTM(3, 4, num_layers=2, dropout=0.5), torch.randn(5, 2, 3)
+    with torch.device("meta"):
+        output = layer(values)[0]
+        output.sum().backward()
+    assert output.device.type == "cpu" and layer.weight_hh_l1.grad.abs().sum() > 0
+
+
 def test_outputs_share_no_memory():
     arguments = operator_arguments("lstm", 2, 0)
     outputs = _ops.layers(*arguments)

@@ -54,7 +54,8 @@ def test_forked_workers_compute():
 def test_a_forked_child_trains():
     """Also the backward pass of a forward pass in the parent, while a thread computes there."""
     context = multiprocessing.get_context("fork")
-    layer = gt.GRU(3, 4)
+    # Large enough for several threads.
+    layer = gt.GRU(3, 48)
     values = torch.randn(20, 32, 3)
     expected = step(layer, values)
     layer.zero_grad()
@@ -115,8 +116,50 @@ def test_a_child_of_a_process_with_a_gpu_says_what_to_do():
         gatescan.set_device("auto")
 
 
+def test_the_number_of_threads_changes_no_bits():
+    """Large passes run on the threads of PyTorch's OpenMP, small ones on the calling thread."""
+    threads = torch.get_num_threads()
+    for hidden_size in (4, 64):
+        layer = gt.LSTM(7, hidden_size, num_layers=2, bidirectional=True)
+        values = torch.randn(30, 40, 7)
+        found = []
+        try:
+            for number in (threads, 1, 3, threads):
+                torch.set_num_threads(number)
+                found.append(step(layer, values))
+        finally:
+            torch.set_num_threads(threads)
+        for gradients in found[1:]:
+            torch.testing.assert_close(gradients, found[0], rtol=0, atol=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there PyTorch's threads are known")
+def test_large_passes_run_on_threads_of_pytorch():
+    """A process that computes layers has no threads beside PyTorch's."""
+    program = """
+import os
+import torch
+import gatescan
+import gatescan.torch as gt
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+gatescan.set_device("cpu")
+torch.set_num_threads(3)
+layer, values = gt.LSTM(7, 64), torch.randn(30, 40, 7)
+torch.ones(1 << 20).exp().sum()
+before = threads()
+for _ in range(3):
+    layer(values)[0].sum().backward()
+assert threads() == before, (before, threads())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)
+
+
 def test_threads_train_at_once():
-    layers = [gt.LSTM(5, 12, num_layers=2), gt.GRU(5, 12, bidirectional=True)]
+    # The second is large enough for several threads.
+    layers = [gt.LSTM(5, 12, num_layers=2), gt.GRU(5, 48, bidirectional=True)]
     values = [torch.randn(20, 32, 5) for _ in layers]
     expected = [step(*pair) for pair in zip(layers, values, strict=True)]
     failures = []

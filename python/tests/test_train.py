@@ -361,6 +361,45 @@ def test_a_validation_split_decides_and_the_test_split_is_scored_once():
     assert 0 <= run.test["test_accuracy"] <= 1
 
 
+def pulses(count, seed):
+    """Sequences with a pulse of one feature for each label, and the lists of labels from 1."""
+    generator = np.random.default_rng(seed)
+    x = np.zeros((count, 12, 3), np.float32)
+    lists = []
+    for row in x:
+        labels = generator.integers(0, 3, generator.integers(0, 5))
+        # A step without a pulse is between any two.
+        steps = 2 * np.sort(generator.choice(6, len(labels), replace=False))
+        row[steps, labels] = 1
+        lists.append([int(label) + 1 for label in labels])
+    return x + generator.normal(0, 0.05, x.shape).astype(np.float32), lists
+
+
+def test_lists_of_labels_are_learnt_by_ctc_and_decoded():
+    settings = recipe(epochs=60)
+    settings["network"]["head"] = {"loss": "ctc", "reads": "every"}
+    x, lists = pulses(120, seed=0)
+    run = gatescan.train(settings, (x, lists), device=CPU, progress=False)
+    unseen, truth = pulses(40, seed=1)
+    scores = run.model.evaluate(unseen, truth, device=CPU)
+    assert scores["label_error_rate"] < 0.2 and scores["sequence_accuracy"] > 0.5
+    for beam in (None, 5):
+        found = run.model.decode(unseen, beam=beam, device=CPU)
+        assert len(found) == 40 and all(set(each) <= {1, 2, 3} for each in found)
+    padded = [each + [-1] * (4 - len(each)) for each in truth]
+    assert run.model.evaluate(unseen, np.array(padded), device=CPU) == scores
+    assert run.model.predict_proba(unseen, device=CPU).shape == (40, 12, 4)
+    with pytest.raises(gatescan.errors.UsageError, match="decode"):
+        run.model.predict(unseen, device=CPU)
+    with pytest.raises(gatescan.errors.UsageError, match="at least 1"):
+        run.model.decode(unseen, beam=0, device=CPU)
+    with pytest.raises(gatescan.errors.DataError, match="at least 1"):
+        gatescan.train(settings, (x, [[0]] * 120), device=CPU, progress=False)
+    with pytest.raises(gatescan.errors.DataError, match="ends its list"):
+        wrong = np.tile([[1, -1, 2]], (120, 1))
+        gatescan.train(settings, (x, wrong), device=CPU, progress=False)
+
+
 def test_a_run_begins_with_a_model_and_keeps_frozen_layers():
     x, y = waves()
     first = trained()

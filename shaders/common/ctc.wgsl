@@ -20,7 +20,7 @@ fn class_of(b: u32, state: u32) -> u32 {
     return lists[u.lists + state / 2u * u.batch + b];
 }
 
-// ln of the probability of a class at row t * B + b, plus the row's ln of the sum.
-fn emission(row: u32, class: u32) -> f32 {
-    return logits[u.logits + row * u.classes + class] - norms[u.norms + row];
+// ln of the probability of class k at row t * B + b, plus the row's ln of the sum.
+fn emission(row: u32, k: u32) -> f32 {
+    return logits[u.logits + row * u.classes + k] - norms[u.norms + row];
 }

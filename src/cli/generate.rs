@@ -107,7 +107,10 @@ impl Generate {
         };
         let device = OpenDevice::open(&device)?;
         let ahead = model.recipe.data.source().steps_ahead();
-        let steps = self.steps.unwrap_or(if ahead > 1 { ahead } else { STEPS });
+        let is_recursive = ahead == 1 && seed.is_continued;
+        let steps = self
+            .steps
+            .unwrap_or(if is_recursive { STEPS } else { ahead });
         let mut found = forecast(&model, &seed, steps, context, &device)?;
         let width = seed.columns.len();
         round(&model, &seed, &mut found);

@@ -79,6 +79,7 @@ fn loss_parser() -> impl TypedValueParser<Value = Loss> {
         Loss::MeanAbsoluteError,
         Loss::GaussianNll,
         Loss::BinaryCrossEntropy,
+        Loss::CTC,
     ];
     PossibleValuesParser::new(losses.map(|loss| loss.name())).try_map(move |name| {
         let mut losses = losses.into_iter();

@@ -1,6 +1,7 @@
 //! The command line: arguments and printing, one file for each subcommand; nothing else prints.
 //! [`run_arguments`] is the program `gatescan`, for packages that bring it along.
 
+mod backtest;
 mod bench;
 mod calibration;
 mod comparison;
@@ -18,6 +19,7 @@ mod lr_find;
 mod metrics;
 mod output;
 mod predict;
+mod predict_lists;
 mod profile;
 mod recipes;
 mod report;
@@ -64,6 +66,7 @@ Examples:
   gatescan predict runs/mine-... new.csv    predict with a model
   gatescan report runs/mnist-...        draw the curves and predictions of a run
   gatescan generate runs/series-...     continue a series with the model's predictions
+  gatescan backtest runs/mine-...       judge a forecast on parts of its test split
   gatescan sample runs/text-...         write text with a language model
   gatescan export runs/mnist-... --to onnx    convert a model to ONNX, PyTorch or Keras
   gatescan verify                       check every kernel against the CPU in f64
@@ -92,6 +95,7 @@ enum Command {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Generate(generate::Generate),
+    Backtest(backtest::Backtest),
     Sample(sample::Sample),
     Init(init::Init),
     Export(export::Export),
@@ -170,6 +174,7 @@ fn run_command(command: &Command, console: &Console, start: Instant) -> Result<(
         Command::Eval(eval) => eval.run(console),
         Command::Predict(predict) => predict.run(console),
         Command::Generate(generate) => generate.run(console),
+        Command::Backtest(backtest) => backtest.run(console),
         Command::Sample(sample) => sample.run(console),
         Command::Init(init) => init.run(console),
         Command::Export(export) => export.run(console),

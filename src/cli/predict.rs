@@ -10,6 +10,7 @@ use gatescan::data::Horizon;
 use gatescan::data::preparation::Preparation;
 use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
+use gatescan::infer::decoding::{Decoding, decode_dataset};
 use gatescan::infer::lines::{LinePrediction, LinePredictor};
 use gatescan::infer::outputs::{of_step, output_names};
 use gatescan::infer::requests::load_inputs;
@@ -23,25 +24,28 @@ use serde_json::{Map, Value, json};
 use super::console::Console;
 use super::eval::split_parser;
 use super::output::Overwrite;
+use super::predict_lists::ListTable;
 use super::{choose_device, csv_line, load_model};
 
 /// Predict with a saved model
 #[derive(Args)]
 #[command(after_help = "\
-A classifier predicts the class and the probability of each class; other models predict values in \
-the units of the data. For each window of a table there is a prediction at its last row; \
-`row` is the row (of its group) that is predicted, counted from 1 without the header, and for a \
-forecast it may be after the last row. A model of several steps ahead has a line for each of them, \
-`ahead` of the last row that it read. Where the table has a column of times, the time of the row \
-follows. With `-` for DATA, there is a prediction for each line of \
-standard input as it arrives, and the state is carried from line to line. `row` means the same; if \
-the header has the column of groups, the lines of each group are a sequence of their own, and an \
-empty line begins new sequences.
+A classifier predicts the class and the probability of each class; a model with the loss ctc \
+predicts a list of labels for each sequence, and with --every-step the probability of each class \
+at each step; other models predict values in the units of the data. For each window of a table \
+there is a prediction at its last row; `row` is the row (of its group) that is predicted, counted \
+from 1 without the header, and for a forecast it may be after the last row. A model of several \
+steps ahead has a line for each of them, `ahead` of the last row that it read. Where the table has \
+a column of times, the time of the row follows. With `-` for DATA, there is a prediction for each \
+line of standard input as it arrives, and the state is carried from line to line. `row` means the \
+same; if the header has the column of groups, the lines of each group are a sequence of their own, \
+and an empty line begins new sequences.
 
 Examples:
   gatescan predict runs/sunspots sunspots.csv
   gatescan predict runs/sunspots newer.csv -o forecast.csv
   gatescan predict model.safetensors unseen.npy -o probabilities.npy
+  gatescan predict runs/mnist-ctc data/mnist --beam 10
   tail -f sensor.csv | gatescan predict runs/sensor - --json")]
 pub struct Predict {
     /// A model.safetensors, or the run directory that holds one.
@@ -60,6 +64,10 @@ pub struct Predict {
     /// every step.
     #[arg(long)]
     every_step: bool,
+    /// For a model with the loss ctc: search for the likeliest list of labels with the N likeliest
+    /// prefixes, instead of taking the likeliest class at each step.
+    #[arg(long, value_name = "N", conflicts_with = "every_step")]
+    beam: Option<NonZeroUsize>,
     /// Split of a directory of IDX files.
     #[arg(long, default_value = "test", value_parser = split_parser([Split::Test, Split::Train]))]
     split: Split,
@@ -100,10 +108,13 @@ impl Predict {
         for note in notes {
             console.note(format!("warning: {note}"));
         }
-        let windows = windows.as_ref();
         let batch = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
+        if model.network.head.loss.takes_lists() && !self.every_step {
+            return self.predict_lists(console, &model, &data, batch, &device);
+        }
+        let windows = windows.as_ref();
         let outputs = predict_dataset(&model, &data, self.steps(), batch, &device)?;
         let table = PredictionTable {
             headings: [position_headings(windows, self.steps()), columns.headings()].concat(),
@@ -133,6 +144,32 @@ impl Predict {
         Ok(())
     }
 
+    /// Predicts a list of labels for each sequence.
+    fn predict_lists(
+        &self,
+        console: &Console,
+        model: &Model,
+        data: &Dataset,
+        batch: usize,
+        device: &OpenDevice,
+    ) -> Result<()> {
+        let decoding = match self.beam {
+            Some(width) => Decoding::Beam { width: width.get() },
+            None => Decoding::BestPath,
+        };
+        let lists = decode_dataset(model, data, decoding, batch, device)?;
+        let table = ListTable { model, lists };
+        let Some(path) = &self.output else {
+            return table.print(console, self.json);
+        };
+        let format = Format::of(path)?;
+        self.overwrite
+            .write(path, |file| table.write(file, format))?;
+        let (count, path) = (table.lists.len(), shown_path(path));
+        console.note(format!("wrote {count} predictions to {path}"));
+        Ok(())
+    }
+
     /// The steps that are predicted for.
     fn steps(&self) -> PredictedSteps {
         if self.every_step {
@@ -147,6 +184,25 @@ impl Predict {
         if self.every_step && model.network.head.reads != Reads::Every {
             return Err(Error::usage(
                 "--every-step: the model predicts once for each sequence, after its last step",
+            ));
+        }
+        let takes_lists = model.network.head.loss.takes_lists();
+        if self.beam.is_some() && (!takes_lists || streams) {
+            return Err(Error::usage(if takes_lists {
+                "--beam: a list of labels is that of a whole sequence; lines from standard input \
+                 are predicted one by one"
+            } else {
+                "--beam: the model predicts no lists of labels; only a model with the loss ctc does"
+            }));
+        }
+        let is_npy = matches!(
+            self.output.as_deref().map(Format::of),
+            Some(Ok(Format::Npy))
+        );
+        if takes_lists && is_npy && !self.every_step {
+            return Err(Error::usage(
+                "--output: lists of labels have different lengths, so they are no array; name a \
+                 .csv or .json file, or write the probabilities of each step with --every-step",
             ));
         }
         if streams && (self.every_step || self.output.is_some()) {
@@ -391,7 +447,8 @@ impl OutputColumns<'_> {
             preparation: &model.preparation,
             width,
             steps,
-            classes: head.loss.takes_classes().then(|| names.collect()),
+            classes: (head.loss.takes_classes() || head.loss.takes_lists())
+                .then(|| names.collect()),
             values: if head.loss.takes_labels() {
                 values.iter().map(|name| format!("p_{name}")).collect()
             } else {
@@ -536,7 +593,7 @@ impl PredictionTable<'_> {
 
 /// The format of an output file.
 #[derive(Clone, Copy)]
-enum Format {
+pub enum Format {
     Npy,
     Csv,
     Json,

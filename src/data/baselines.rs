@@ -107,9 +107,7 @@ pub fn of_values_by(
     forecast: Option<&Forecast>,
     preparation: &Preparation,
 ) -> Result<Vec<Baseline>> {
-    // Differences follow from the other inputs.
-    let differences = preparation.differences.len();
-    let windows = |data| ValueWindows::of(data, differences);
+    let windows = |data| ValueWindows::of(data, preparation);
     let (Some(train), Some(data)) = (windows(train), windows(data)) else {
         return Ok(vec![]);
     };
@@ -235,7 +233,7 @@ pub(crate) fn useful_season(
     forecast: &Forecast,
     preparation: &Preparation,
 ) -> Option<usize> {
-    let windows = |data| ValueWindows::of(data, preparation.differences.len());
+    let windows = |data| ValueWindows::of(data, preparation);
     let (train, data) = (windows(train)?, windows(data)?);
     let past = PastValues {
         forecast,
@@ -360,15 +358,15 @@ fn seasonal(compared: &ComparedWindows, past: &PastValues) -> Baseline {
 /// windows of too many values.
 fn regression(compared: &ComparedWindows) -> Result<Option<Baseline>> {
     let (train, data) = (&compared.train, &compared.data);
-    let sizes = |windows: &ValueWindows| (windows.data.steps, windows.columns);
-    let (steps, inputs) = sizes(train);
-    let coefficients = 1 + steps.saturating_mul(inputs);
+    let sizes = |windows: &ValueWindows| (windows.data.steps, windows.columns, windows.ahead);
+    let (steps, inputs, ahead) = sizes(train);
+    let coefficients = 1 + steps.saturating_mul(inputs) + ahead;
     let is_ragged = train.data.lengths.is_some() || data.data.lengths.is_some();
     let is_streamed = train.inputs.is_empty() || data.inputs.is_empty();
     if is_streamed
         || is_ragged
         || coefficients > MOST_COEFFICIENTS
-        || sizes(data) != (steps, inputs)
+        || sizes(data) != (steps, inputs, ahead)
     {
         return Ok(None);
     }
@@ -408,6 +406,8 @@ struct ValueWindows<'a> {
     inputs: &'a [f32],
     /// Inputs of a regression at each step.
     columns: usize,
+    /// Inputs of a regression at the last step alone, after the others: those that are known ahead.
+    ahead: usize,
     values: &'a [f32],
     /// W: target values.
     width: usize,
@@ -415,8 +415,10 @@ struct ValueWindows<'a> {
 }
 
 impl ValueWindows<'_> {
-    /// The last `differences` inputs of each step are left out of regressions.
-    fn of(data: &Dataset, differences: usize) -> Option<ValueWindows<'_>> {
+    /// The inputs that are differences are left out of regressions, since they follow from the
+    /// others.
+    fn of<'a>(data: &'a Dataset, preparation: &Preparation) -> Option<ValueWindows<'a>> {
+        let ahead = preparation.known_ahead;
         let inputs: &[f32] = match &data.inputs {
             Inputs::Floats(inputs) => inputs,
             Inputs::Stored(_) => &[],
@@ -433,7 +435,8 @@ impl ValueWindows<'_> {
         Some(ValueWindows {
             data,
             inputs,
-            columns: data.features.checked_sub(differences)?,
+            columns: (data.features).checked_sub(preparation.differences.len() + ahead)?,
+            ahead,
             values,
             width: *width,
             per_step: *per_step,
@@ -458,8 +461,12 @@ impl ValueWindows<'_> {
         let Some(value) = column.checked_sub(1) else {
             return 1.0;
         };
-        let row = n * self.data.steps + value / self.columns;
-        f64::from(self.inputs[row * self.data.features + value % self.columns])
+        let (step, column) = match value.checked_sub(self.data.steps * self.columns) {
+            Some(known) => (self.data.steps - 1, self.columns + known),
+            None => (value / self.columns, value % self.columns),
+        };
+        let row = n * self.data.steps + step;
+        f64::from(self.inputs[row * self.data.features + column])
     }
 
     /// Returns whether no value of the target at the last step of sequence n is missing.

@@ -20,6 +20,34 @@ pub(crate) fn class_counts(data: &Dataset) -> Option<Vec<u64>> {
     Some(counts)
 }
 
+/// Returns [`class_counts`], or the number of each label in lists.
+fn label_counts(data: &Dataset) -> Option<Vec<u64>> {
+    let Targets::Lists {
+        labels, classes, ..
+    } = &data.targets
+    else {
+        return class_counts(data);
+    };
+    let mut counts = vec![0; *classes];
+    for &label in labels.iter().filter(|&&label| label != IGNORE) {
+        counts[label as usize] += 1;
+    }
+    Some(counts)
+}
+
+/// Returns a clause on the sequences that have too few steps for their list of labels; `name` is
+/// that of the data, such as "the test split".
+pub fn short_sequences(data: &Dataset, name: &str) -> Option<String> {
+    let mut short = data.too_short_for_labels();
+    let first = short.next()?;
+    let count = 1 + short.count();
+    Some(format!(
+        "{count} of the {} sequences of {name} have too few steps for their labels (the first is \
+         sequence {first}): no alignment exists, so the loss counts each as 0, without a gradient",
+        data.count
+    ))
+}
+
 /// Returns a clause on the classes that `train` has no label of and `other` has, and one on those
 /// that only `other` lacks; `name` is that of `other`, such as "the test split". There are none for
 /// target values and for the tokens of a text.
@@ -29,7 +57,7 @@ pub fn absent_classes(
     name: &str,
     preparation: &Preparation,
 ) -> Vec<String> {
-    let (Some(trained), Some(others)) = (class_counts(train), class_counts(other)) else {
+    let (Some(trained), Some(others)) = (label_counts(train), label_counts(other)) else {
         return vec![];
     };
     if preparation.vocabulary.is_some() {
@@ -65,8 +93,8 @@ pub fn absent_classes(
 }
 
 impl Splits {
-    /// Returns clauses on the classes that one split has and the other lacks; see
-    /// [`absent_classes`].
+    /// Returns clauses on the classes that one split has and the other lacks, see
+    /// [`absent_classes`], and on sequences that are too short for their labels.
     pub fn class_notes(&self) -> Vec<String> {
         let splits = [
             (&self.validation, "the validation split"),
@@ -76,7 +104,12 @@ impl Splits {
         let present = present.filter_map(|(data, name)| Some((data.as_ref()?, *name)));
         let notes = present
             .flat_map(|(data, name)| absent_classes(&self.train, data, name, &self.preparation));
-        notes.collect()
+        let mut notes: Vec<String> = notes.collect();
+        notes.extend(short_sequences(&self.train, "the training split"));
+        for (data, name) in splits {
+            notes.extend(data.as_ref().and_then(|data| short_sequences(data, name)));
+        }
+        notes
     }
 }
 

@@ -20,13 +20,13 @@ pub mod stored;
 pub mod text;
 pub mod vocabulary;
 
-pub use class_counts::absent_classes;
 pub(crate) use class_counts::class_counts;
+pub use class_counts::{absent_classes, short_sequences};
 pub use dataset::{Dataset, Inputs, Targets};
 pub(crate) use dataset::{check_lengths, check_tokens};
 pub use horizon::Horizon;
 pub use source::DataSource;
-pub use splits::{Split, SplitBy, Splits};
+pub use splits::{Fold, Split, SplitBy, Splits};
 
 /// A target value that is missing, in [`Targets::Values`]: it is neither learnt nor scored.
 pub use crate::kernels::MISSING;

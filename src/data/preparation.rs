@@ -31,6 +31,12 @@ pub struct Preparation {
     /// `[D]`: the last D inputs, which are differences of other inputs from earlier steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<InputDifference>,
+    /// `[Q]`: the categories of each column of them, each of which is an input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<Vec<String>>,
+    /// Inputs before the differences that are known ahead: values of later rows, and categories.
+    #[serde(skip_serializing_if = "crate::fields::is_default")]
+    pub known_ahead: usize,
     /// `[J * K]`: what is added to each output of the network, in the units of the data, so that
     /// intervals cover their nominal share of the validation split; to the logarithm of a variance,
     /// that of its factor. Empty if nothing is.
@@ -276,6 +282,14 @@ impl Preparation {
             ));
         }
         self.check_linear(inputs)?;
+        let categories: usize = self.categories.iter().map(Vec::len).sum();
+        if self.known_ahead > columns || categories > self.known_ahead {
+            return Err(format!(
+                "it has {} inputs that are known ahead and {categories} categories among them, but \
+                 the network has {columns} inputs",
+                self.known_ahead
+            ));
+        }
         let adjusted = &self.interval_adjustment;
         if !adjusted.len().is_multiple_of(outputs.max(1)) || adjusted.iter().any(|x| !x.is_finite())
         {

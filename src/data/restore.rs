@@ -228,7 +228,7 @@ mod tests {
         let mut adjusted = preparation();
         adjusted.interval_adjustment = vec![-2.0, 0.0, 2.0];
         let outputs = adjusted.of_outputs(&head);
-        assert_eq!(outputs.interval_adjustment, []);
+        assert!(outputs.interval_adjustment.is_empty());
         // The last value is 1,000,005; an output of 2 adds 1.
         let restored = outputs.restore(&[2.0; 3], &[3.0, 0.5]);
         assert_eq!(restored, [1_000_004.0, 1_000_006.0, 1_000_008.0]);

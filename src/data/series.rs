@@ -15,9 +15,9 @@ use super::labelled::{Extent, LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastOrigin, ForecastRequest, ForecastStart,
-    InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind,
+    InputRequest, LineFormat, PredictionInputs, SequenceSizes, TargetKind, not_in_time,
 };
-use super::{Dataset, Horizon, Inputs, MAX_VALUES, Splits, Targets};
+use super::{Dataset, Fold, Horizon, Inputs, MAX_VALUES, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::files;
@@ -73,6 +73,9 @@ pub struct Series {
     /// validation split. It is in no recipe.
     #[serde(skip)]
     pub linear_of_training: bool,
+    /// The part of the test split that a backtest judges. It is in no recipe.
+    #[serde(skip)]
+    pub fold: Option<Fold>,
     /// The differences of a file's values from those N steps before, or from the first of the
     /// window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -142,6 +145,7 @@ impl Series {
             residual_on_last: self.residual_on_last,
             residual_on_linear: self.residual_on_linear,
             linear_of_training: self.linear_of_training,
+            fold: self.fold,
             differences: self.differences.clone(),
             context: self.context,
             validation_fraction: self.validation_fraction,
@@ -336,6 +340,7 @@ impl DataSource for Series {
             history: values.clone(),
             values,
             width: 1,
+            is_continued: true,
             steps: self.steps,
             columns: vec!["value".into()],
             column_inputs: Some(vec![0]),
@@ -364,6 +369,14 @@ impl DataSource for Series {
             inputs: 1 + self.differences.len(),
             outputs: self.horizon.steps(),
         })
+    }
+
+    fn set_fold(&mut self, fold: Fold) -> Result<()> {
+        if self.path.is_none() || self.test_fraction == 0.0 {
+            return Err(not_in_time());
+        }
+        self.fold = Some(fold);
+        Ok(())
     }
 
     fn horizon(&self) -> Option<Horizon> {
@@ -522,6 +535,7 @@ mod tests {
             residual_on_last: false,
             residual_on_linear: false,
             linear_of_training: false,
+            fold: None,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

@@ -9,7 +9,7 @@ use super::baselines::Forecast;
 use super::csv::{CalendarContinuation, CalendarCycle, CellFormat, later_times};
 use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
-use super::{Dataset, Horizon, Split, Splits};
+use super::{Dataset, Fold, Horizon, Split, Splits};
 use crate::error::{Error, Result};
 use crate::messages::{excerpt, shown_path};
 use crate::network::{Input, Loss, Reads};
@@ -129,6 +129,15 @@ pub trait DataSource: Debug {
         false
     }
 
+    /// Makes one part of the test split the whole of it, for a backtest. Its windows may begin with
+    /// rows before it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for data that are not split in time.
+    fn set_fold(&mut self, _fold: Fold) -> Result<()> {
+        Err(not_in_time())
+    }
+
     /// Returns the time of the last target of each sequence of the test split, as
     /// [`DataSource::load`] returns it; `None` where the data have no times.
     fn test_times(&self, _seed: u64, _known: Option<&Preparation>) -> Option<SequenceTimes> {
@@ -163,6 +172,15 @@ pub trait DataSource: Debug {
     fn line_format(&self) -> LineFormat<'_> {
         LineFormat::default()
     }
+}
+
+/// An error for a backtest of data that are not split in time.
+pub(super) fn not_in_time() -> Error {
+    Error::usage(
+        "a backtest needs a table or a series of a file whose test split is its last part (windows \
+         with data.steps, data.split_by = \"order\", data.test_fraction above 0 and no \
+         data.test_path); these data have no such split",
+    )
 }
 
 /// The parts of a recipe that must agree with its data.
@@ -376,6 +394,9 @@ pub struct ForecastStart {
     pub history: Vec<f32>,
     /// I - D: inputs of a row, without differences.
     pub width: usize,
+    /// Whether the inputs of later rows follow from predictions and the calendar, so that a
+    /// network can read its own predictions.
+    pub is_continued: bool,
     /// T: the window of the model.
     pub steps: usize,
     /// The names of the columns that the model predicts.

@@ -29,6 +29,18 @@ impl Split {
     }
 }
 
+/// One of several consecutive parts of the test split of data in time order. It is the test split
+/// of a backtest; later parts are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fold {
+    /// From 0.
+    pub index: usize,
+    /// The parts of the test split.
+    pub count: usize,
+    /// Whether earlier parts belong to the training split, or else are left out.
+    pub refit: bool,
+}
+
 /// How the test split is taken from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -84,6 +84,11 @@ fn head_note(head: &Head) -> Option<String> {
             "outputs are the logits of labels, each of its own: their sigmoid is the probability"
                 .into(),
         ),
+        Loss::Ctc { .. } => Some(
+            "outputs are the logits of each step: class 0 is the blank, and lists of labels are \
+             decoded from them outside the exported network"
+                .into(),
+        ),
         _ => None,
     }
 }

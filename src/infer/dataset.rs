@@ -20,9 +20,9 @@ pub enum PredictedSteps {
 }
 
 /// Predicts for every sequence of `data`, in batches. Returns `[N, T or 1, K]`: probabilities of a
-/// model that classifies or has labels, else values in the data's own units, of which quantiles are
-/// sorted and logarithms of variances are standard deviations. Padded steps are zeros before they
-/// are converted to these units.
+/// model that classifies, has labels or lists of labels, else values in the units of the data, of
+/// which quantiles are sorted and logarithms of variances are standard deviations. Padded steps are
+/// zeros before they are converted to these units.
 ///
 /// # Errors
 /// [`Error::Usage`] for every step of a model whose head reads the last one; those of
@@ -75,7 +75,7 @@ pub fn predict_dataset(
 }
 
 /// `[n, T or 1, K]`: probabilities or values of a batch that begins with sequence `first`.
-fn predict_batch(
+pub(super) fn predict_batch(
     model: &Model,
     predictor: &mut Predictor,
     batch: &Dataset,
@@ -111,10 +111,10 @@ fn values_of(values: &[f32], shape: (usize, usize, usize)) -> Result<Sequences<'
     Ok(Sequences::Values(values))
 }
 
-/// The probabilities of a model that classifies or has labels, else the values.
+/// The probabilities of a model that classifies, has labels or lists of labels, else the values.
 pub(super) fn probabilities_or_values(model: &Model, prediction: &Prediction) -> ArrayD<f32> {
     let loss = &model.network.head.loss;
-    if loss.takes_classes() || loss.takes_labels() {
+    if loss.takes_classes() || loss.takes_labels() || loss.takes_lists() {
         prediction.probabilities()
     } else {
         prediction.outputs.clone()

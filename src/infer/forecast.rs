@@ -53,14 +53,26 @@ pub fn forecast(
     device: &OpenDevice,
 ) -> Result<SeriesForecast> {
     let steps = model.recipe.data.source().steps_ahead();
-    let known = start.known(count)?;
+    if !start.is_continued && count > steps {
+        return Err(Error::data(format!(
+            "{count} steps are to be predicted, and the model predicts {steps} at once; it also \
+             reads data.future, data.future_calendar or data.categories, which its own predictions \
+             do not have: request at most {steps} steps, or train a model of more steps with \
+             data.horizon"
+        )));
+    }
+    let known = if start.is_continued {
+        start.known(count)?
+    } else {
+        vec![]
+    };
     let direct = Direct {
         model,
         start,
         known: &known,
         count,
     };
-    let (values, diverges, ends) = if steps > 1 {
+    let (values, diverges, ends) = if steps > 1 || !start.is_continued {
         let mut rows = start.values.clone();
         let (values, ends) = direct.values(&mut rows, device)?;
         let generated = rows.split_off(start.values.len().min(rows.len()));

@@ -94,6 +94,13 @@ pub struct Coverage {
     pub width: Option<f64>,
 }
 
+impl Coverage {
+    /// Returns whether an interval covers, or else a quantile.
+    pub fn is_interval(&self) -> bool {
+        self.name.starts_with("interval")
+    }
+}
+
 /// The shares of the labels of a data set that are predicted right, with the probability 0.5 as the
 /// threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,6 +139,25 @@ impl Calibration {
         batch: usize,
         device: &OpenDevice,
     ) -> Result<Calibration> {
+        let steps = if model.network.head.reads == Reads::Every {
+            PredictedSteps::Every
+        } else {
+            PredictedSteps::Last
+        };
+        Calibration::of_steps(model, data, steps, batch, device)
+    }
+
+    /// [`Calibration::of`] at these steps.
+    ///
+    /// # Errors
+    /// Those of [`predict_dataset`].
+    pub fn of_steps(
+        model: &Model,
+        data: &Dataset,
+        steps: PredictedSteps,
+        batch: usize,
+        device: &OpenDevice,
+    ) -> Result<Calibration> {
         let head = &model.network.head;
         let is_calibrated = matches!(
             head.loss,
@@ -140,11 +166,6 @@ impl Calibration {
         if !is_calibrated {
             return Ok(Calibration::default());
         }
-        let steps = if head.reads == Reads::Every {
-            PredictedSteps::Every
-        } else {
-            PredictedSteps::Last
-        };
         let outputs = predict_dataset(model, data, steps, batch, device)?;
         let known = known_targets(model, data, &outputs);
         let one_target = head.targets() == 1;
@@ -180,7 +201,11 @@ fn known_targets(model: &Model, data: &Dataset, outputs: &Array3<f64>) -> Vec<Kn
         let length = length.map_or(data.steps, |lengths| lengths[n] as usize);
         for t in 0..if rows > 1 { length } else { rows } {
             let step = if rows > 1 { t } else { length.max(1) - 1 };
-            let row = n * rows + t;
+            let row = if data.targets.per_step() {
+                n * data.steps + step
+            } else {
+                n
+            };
             for k in 0..*width {
                 let target = values[row * width + k];
                 if target == MISSING {

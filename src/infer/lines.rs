@@ -98,6 +98,12 @@ impl<'a> LinePredictor<'a> {
             ));
         }
         check_whole_sequences(&model.network)?;
+        if model.preparation.known_ahead > 0 {
+            return Err(Error::data(
+                "the model reads data.future, data.future_calendar or data.categories, which lines \
+                 do not have; predict from a file",
+            ));
+        }
         Ok(LinePredictor {
             model,
             predictor: Predictor::load(model, 1, 1, device)?,

@@ -1,6 +1,7 @@
 //! A trained model in use: predictions, continued series, sampled text.
 
 pub mod dataset;
+pub mod decoding;
 pub mod forecast;
 pub mod generate;
 pub mod intervals;

@@ -1,5 +1,7 @@
 //! The arrangement of the rows of inputs and outputs, and their copies to and from `[T, B, row]`.
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 
 /// The arrangement of the rows of inputs and outputs: one row for each sequence and step.
@@ -111,9 +113,9 @@ impl StepCounts {
     }
 
     /// Copies rows of `width` elements from the host's layout to `[steps, B, width]`.
-    pub(super) fn unpack<R: Copy>(&self, from: &[R], to: &mut [R], width: usize) {
+    pub(super) fn unpack<R: Copy + Send + Sync>(&self, from: &[R], to: &mut [R], width: usize) {
         if self.is_dense() {
-            to.copy_from_slice(from);
+            copy(from, to);
             return;
         }
         let mut rest = from;
@@ -125,9 +127,9 @@ impl StepCounts {
     }
 
     /// Copies rows of `width` elements from `[steps, B, width]` to the host's layout.
-    pub(super) fn pack<R: Copy>(&self, from: &[R], to: &mut [R], width: usize) {
+    pub(super) fn pack<R: Copy + Send + Sync>(&self, from: &[R], to: &mut [R], width: usize) {
         if self.is_dense() {
-            to.copy_from_slice(from);
+            copy(from, to);
             return;
         }
         let mut rest = to;
@@ -137,4 +139,17 @@ impl StepCounts {
             rest = others;
         }
     }
+}
+
+/// Elements that a task copies: more take longer than to hand a task over.
+const COPIED: usize = 1 << 14;
+
+/// Copies on several threads where there are many elements.
+fn copy<R: Copy + Send + Sync>(from: &[R], to: &mut [R]) {
+    if from.len() <= COPIED {
+        to.copy_from_slice(from);
+        return;
+    }
+    let pairs = to.par_chunks_mut(COPIED).zip(from.par_chunks(COPIED));
+    pairs.for_each(|(to, from)| to.copy_from_slice(from));
 }

@@ -118,7 +118,7 @@ mod tests {
             }
             path.labels().to_vec()
         };
-        assert_eq!(path(&[0, 0]), []);
+        assert_eq!(path(&[0, 0]), [0; 0]);
         assert_eq!(path(&[1, 1, 0, 1, 2, 2, 3]), [1, 1, 2, 3]);
         assert_eq!(path(&[3, 0, 0, 3]), [3, 3]);
     }

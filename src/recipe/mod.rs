@@ -32,7 +32,7 @@ use crate::error::{Decision, Error, Result};
 use crate::fields;
 use crate::io::files;
 use crate::messages::{listed, shown_path};
-use crate::network::{Input, Layer, Loss, Network, Reads};
+use crate::network::{Input, Layer, Loss, Network};
 use crate::recipe::optimizer::{Clip, Form, Optimizer};
 use crate::recipe::schedule::Schedule;
 
@@ -358,12 +358,13 @@ impl Recipe {
     fn validate_bptt(&self) -> Result<()> {
         fields::optional_count("bptt_steps", self.bptt_steps)?;
         let is_bidirectional = self.network.layers.iter().any(|layer| layer.bidirectional);
-        let reads_every_step = self.network.head.reads == Reads::Every;
+        let reads_every_step = self.network.head.has_target_per_step();
         if self.bptt_steps.is_some() && (!reads_every_step || is_bidirectional) {
             return Err(Error::usage(
                 "bptt_steps is set, and sequences are read in chunks from their beginning; so \
                  network.head must have reads = \"every\" (\"mean\", \"max\" and \"attention\" need \
-                 all steps of a sequence at once), and no layer may be bidirectional",
+                 all steps of a sequence at once) and a loss of each step (not ctc), and no layer \
+                 may be bidirectional",
             ));
         }
         Ok(())

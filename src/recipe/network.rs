@@ -54,6 +54,11 @@ impl HeadRecipe {
         }
     }
 
+    /// Returns whether each step has a target, or else each sequence has one.
+    pub fn has_target_per_step(&self) -> bool {
+        self.reads == Reads::Every && !self.loss.takes_lists()
+    }
+
     /// Checks what training adds to the loss.
     fn validate_training(&self) -> Result<()> {
         let smoothing = f64::from(self.label_smoothing);

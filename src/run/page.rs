@@ -70,7 +70,7 @@ fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
     let most = CONTINUED.min(seed.history.len() / inputs * 4);
     // Several steps ahead are those that the model was trained for.
     let steps = match source.steps_ahead() {
-        1 => most,
+        1 if seed.is_continued => most,
         ahead => ahead,
     };
     let found = forecast(model, &seed, steps, Context::CarriedState, device).ok()?;

@@ -16,7 +16,7 @@ use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
 use crate::data::labelled::{Extent, LabelledRequest};
-use crate::data::{Dataset, Split, Splits, Targets, absent_classes};
+use crate::data::{Dataset, Split, Splits, Targets, absent_classes, short_sequences};
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::messages::shown_path;
@@ -121,8 +121,9 @@ impl EvaluationData {
             Split::Train | Split::Validation => splits.train.clone(),
         };
         let data = splits.take(split)?;
+        let name = format!("the {} split", split.name());
+        notes.extend(short_sequences(&data, &name));
         if split != Split::Train {
-            let name = format!("the {} split", split.name());
             notes.extend(absent_classes(&train, &data, &name, preparation));
         }
         Ok(EvaluationData {
@@ -152,6 +153,7 @@ impl EvaluationData {
             Some(split) => format!("the {} split of {}", split.name(), shown_path(path)),
             None => shown_path(path),
         };
+        notes.extend(short_sequences(&data, &name));
         let train = match own_splits(model) {
             Ok(splits) => {
                 notes.extend(absent_classes(&splits.train, &data, &name, preparation));

@@ -90,10 +90,18 @@ fn merged(
             inputs,
             means,
             differences,
+            categories,
+            known_ahead,
             vocabulary,
             ..
         } = preparation;
-        let sizes = [inputs.len(), means.len(), differences.len()];
+        let sizes = [
+            inputs.len(),
+            means.len(),
+            differences.len(),
+            categories.len(),
+            *known_ahead,
+        ];
         (sizes, vocabulary.as_ref().map(|words| words.unit))
     };
     if counts(old) != counts(own) {
@@ -106,6 +114,7 @@ fn merged(
     known.inputs.clone_from(&old.inputs);
     known.means.clone_from(&old.means);
     known.differences.clone_from(&old.differences);
+    known.categories.clone_from(&old.categories);
     known.vocabulary.clone_from(&old.vocabulary);
     let is_head = has_same_targets(recipe, own, model);
     let is_fitted = !own.linear.is_empty() || !old.linear.is_empty();

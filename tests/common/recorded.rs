@@ -30,6 +30,7 @@ pub fn recorded(
         .expect("the network is valid");
     let program = &mut model.program;
     let words = program.buffer("control", Kind::Control, Element::Index, [control::WORDS]);
+    model.add_lists(2).expect("they are small");
     model.carry_states(Phase::Forward, words);
     model.draw_masks(0, words);
     model.forward(Phase::Forward);

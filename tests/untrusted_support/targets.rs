@@ -275,6 +275,7 @@ pub fn recipe(input: &[u8]) -> bool {
     }
     let mut model = RecordedNetwork::new(&network, 2, 2, Gradients::OfLoss, Tuning::cpu())
         .expect("it is small");
+    model.add_lists(2).expect("they are small");
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
     model.backward();
@@ -292,6 +293,8 @@ pub fn series(input: &[u8]) -> bool {
     let (steps, fraction) = (usize::from(input.byte()), f64::from(input.byte()) / 256.0);
     let text = String::from_utf8_lossy(input.0);
     let series = Series {
+        fold: None,
+        horizon: 1.into(),
         path: None,
         steps: steps.max(1),
         test_fraction: fraction,

@@ -62,9 +62,7 @@ def _is_computable(layer: Any, sequences: Any) -> bool:
 
 
 def _run(layer: Any, cell: str, sequences: Any, initial_state: Any) -> tuple[Any, Any, list[Any]]:
-    from ..torch._modules import _wanted
-    from ..torch._ops import CELLS_WITH_C
-    from ..torch._ops import layers as operator
+    from ..torch._ops import CELLS_WITH_C, Options, Tensors, recur
 
     given = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
     # Keras changes the states of a stateful layer in place after the call.
@@ -75,23 +73,10 @@ def _run(layer: Any, cell: str, sequences: Any, initial_state: Any) -> tuple[Any
     if layer.go_backwards:
         values = values.flip(0)
     has_c = cell in CELLS_WITH_C
-    output, h, c, _ = operator(
-        values,
-        states[0],
-        states[1] if has_c else None,
-        weights,
-        None,
-        None,
-        sequences.shape[0],
-        cell,
-        layer.cell.units,
-        0,
-        1,
-        False,
-        layer.cell.use_bias,
-        0.0,
-        _wanted(values, [*states, *weights]),
-    )
+    initial_c = states[1] if has_c else None
+    units, batch = layer.cell.units, sequences.shape[0]
+    options = Options(batch, cell, units, 0, 1, False, layer.cell.use_bias, 0.0)
+    output, h, c = recur(Tensors(values, states[0], initial_c, weights, None, None), options)
     last = h.squeeze(0)
     outputs = output.transpose(0, 1) if layer.return_sequences else last.unsqueeze(1)
     return last, outputs, [last, c.squeeze(0)] if has_c else [last]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ._ops import CELLS_WITH_C, layers, stack
+from ._ops import CELLS_WITH_C, Options, Tensors, recur, stack
 
 __all__ = [
     "GRU",
@@ -256,13 +256,10 @@ class RecurrentBase(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         weights = [getattr(self, name) for name in self._weight_names]
-        seed = torch.randint(0, 1 << 32, (1,), dtype=torch.int64) if dropout > 0 else None
-        output, h, c, _ = layers(
-            values,
-            *states,
-            weights,
-            batch_sizes,
-            seed,
+        seed = None
+        if dropout > 0:
+            seed = torch.randint(0, 1 << 32, (1,), dtype=torch.int64, device="cpu")
+        options = Options(
             batch,
             self.cell,
             self.hidden_size,
@@ -271,18 +268,9 @@ class RecurrentBase(nn.Module):
             self.bidirectional,
             self.bias,
             dropout,
-            _wanted(values, [*states, *weights]),
         )
-        return output, h, c
-
-
-def _wanted(values: Tensor, others: list[Tensor | None]) -> int:
-    """Return the gradients that a backward pass will need; see `layers`."""
-    if not torch.is_grad_enabled():
-        return 0
-    if values.requires_grad:
-        return 2
-    return 1 if any(other is not None and other.requires_grad for other in others) else 0
+        hx, cx = states
+        return recur(Tensors(values, hx, cx, weights, batch_sizes, seed), options)
 
 
 def _permuted(state: Any, indices: Tensor | None) -> Any:

@@ -4,6 +4,9 @@ Both are functions of their tensors alone. The forward operator also returns a *
 whose memory stands for the library's recording with all that the backward pass reads. The backward
 operator looks the recording up by the address of the reserve; where it is gone (a copy of the
 reserve, another process), it runs the forward pass again.
+
+`recur` is what layers call. Where PyTorch only differentiates, it leaves out PyTorch's dispatcher,
+which takes as long as a small pass.
 """
 
 from __future__ import annotations
@@ -11,10 +14,10 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._gatescan import LayerStack
 
@@ -127,146 +130,132 @@ def _back(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor if device.type == "cpu" else tensor.to(device)
 
 
-def _state_shapes(
-    cell: str, sizes: tuple[int, int, int], bidirectional: bool, batch: int
-) -> list[tuple[int, ...]]:
-    """Return the shapes of h and c; that of c is (0,) where there is none."""
-    hidden_size, proj_size, num_layers = sizes
-    directions = num_layers * (2 if bidirectional else 1)
-    h = (directions, batch, proj_size or hidden_size)
-    return [h, (directions, batch, hidden_size) if cell in CELLS_WITH_C else (0,)]
+class Tensors(NamedTuple):
+    """What a pass reads.
 
-
-@torch.library.custom_op("gatescan::layers", mutates_args=())
-def layers(
-    values: Tensor,
-    hx: Tensor | None,
-    cx: Tensor | None,
-    weights: list[Tensor],
-    batch_sizes: Tensor | None,
-    seed: Tensor | None,
-    batch: int,
-    cell: str,
-    hidden_size: int,
-    proj_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    dropout: float,
-    gradients: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run the forward pass; return outputs, last h, last c and the reserve.
-
-    Parameters
-    ----------
-    values
-        ``[T, B, I]``, or packed rows ``[rows, I]`` where `batch_sizes` is given.
-    hx, cx
-        ``[D, B, size]``: initial states, or None for zeros.
-    weights
-        The parameters in the order of ``LayerStack.parameters()``.
-    seed
-        ``[1]``: the dropout masks depend on it.
-    gradients
-        0 if nothing needs a gradient, 1 if `values` needs none, else 2.
+    `values` are ``[T, B, I]``, or packed rows ``[rows, I]`` where `batch_sizes` is given; `hx` and
+    `cx` initial states ``[D, B, size]``, or None for zeros; `weights` the parameters in the order
+    of ``LayerStack.parameters()``; on `seed` ``[1]`` depend the dropout masks.
     """
-    options = (hidden_size, proj_size, num_layers, bidirectional, bias, dropout)
-    described, shapes = stack(cell, values.shape[-1], *options)
+
+    values: Tensor
+    hx: Tensor | None
+    cx: Tensor | None
+    weights: list[Tensor]
+    batch_sizes: Tensor | None
+    seed: Tensor | None
+
+    def states(self) -> list[Tensor | None]:
+        """Return h and c."""
+        return [self.hx, self.cx]
+
+
+class Options(NamedTuple):
+    """The layers, and the number of sequences (B)."""
+
+    batch: int
+    cell: str
+    hidden_size: int
+    proj_size: int
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    dropout: float
+
+    def output_size(self) -> int:
+        """Return the features of the last layer."""
+        return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
+
+    def state_shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of h and c; that of c is (0,) where there is none."""
+        directions = self.num_layers * (2 if self.bidirectional else 1)
+        h = (directions, self.batch, self.proj_size or self.hidden_size)
+        has_c = self.cell in CELLS_WITH_C
+        return [h, (directions, self.batch, self.hidden_size) if has_c else (0,)]
+
+    def stack(self, values: Tensor) -> tuple[LayerStack, tuple[tuple[str, tuple[int, ...]], ...]]:
+        """Return the description of the layers, and the names and shapes of their parameters."""
+        return stack(self.cell, values.shape[-1], *self[2:])
+
+
+#: The schemas of `Tensors` and `Options`. The last argument of both operators is a number: 0 if
+#: nothing needs a gradient, 1 if `values` needs none, else 2.
+_TENSORS = (
+    "Tensor values, Tensor? hx, Tensor? cx, Tensor[] weights, Tensor? batch_sizes, Tensor? seed"
+)
+_OPTIONS = (
+    "SymInt batch, str cell, SymInt hidden_size, SymInt proj_size, SymInt num_layers, "
+    "bool bidirectional, bool bias, float dropout, SymInt gradients"
+)
+#: The number of arguments of `Tensors`.
+_COUNT = len(Tensors._fields)
+
+_Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _forward(tensors: Tensors, options: Options, gradients: int) -> _Outputs:
+    """Run the forward pass; return outputs, last h, last c and the reserve."""
+    values, hx, cx, weights, batch_sizes, seed = tensors
+    described, shapes = options.stack(values)
     _check(values, (hx, cx), weights, shapes)
     device = values.device
     if device.type != "cpu":
         _note_copies(device)
     double = values.dtype == torch.float64
-    output_size = (proj_size or hidden_size) * (2 if bidirectional else 1)
-    output = torch.empty((*values.shape[:-1], output_size), dtype=values.dtype)
-    states = _state_shapes(cell, (hidden_size, proj_size, num_layers), bidirectional, batch)
-    h, c = (torch.empty(shape, dtype=values.dtype) for shape in states)
+    output = torch.empty(
+        (*values.shape[:-1], options.output_size()), dtype=values.dtype, device="cpu"
+    )
+    h, c = (
+        torch.empty(shape, dtype=values.dtype, device="cpu") for shape in options.state_shapes()
+    )
     reserve = None
-    if batch > 0:
+    if options.batch > 0:
         dense = [_dense(tensor) for tensor in (values, hx, cx, *weights)]
         # A forward pass with dropout is recorded as one for gradients.
-        recorded_for = max(gradients, 1 if dropout > 0 else 0)
-        rows = _rows(values, batch_sizes, batch)
+        recorded_for = max(gradients, 1 if options.dropout > 0 else 0)
+        rows = _rows(values, batch_sizes, options.batch)
         given = _given(double, rows, recorded_for, seed, dense)
         last = [_address(h), _address(c) if c.numel() else None]
         reserve = described.forward(given, (_address(output), last), gradients > 0)
-    kept = torch.zeros(1, dtype=torch.uint8) if reserve is None else torch.from_numpy(reserve)
+    kept = (
+        torch.zeros(1, dtype=torch.uint8, device="cpu")
+        if reserve is None
+        else torch.from_numpy(reserve)
+    )
     return _back(output, device), _back(h, device), _back(c, device), kept
 
 
-@layers.register_fake
-def _layers_fake(
-    values: Tensor,
-    hx: Tensor | None,
-    cx: Tensor | None,
-    weights: list[Tensor],
-    batch_sizes: Tensor | None,
-    seed: Tensor | None,
-    batch: int,
-    cell: str,
-    hidden_size: int,
-    proj_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    dropout: float,
-    gradients: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    output_size = (proj_size or hidden_size) * (2 if bidirectional else 1)
-    h, c = _state_shapes(cell, (hidden_size, proj_size, num_layers), bidirectional, batch)
-    return (
-        values.new_empty((*values.shape[:-1], output_size)),
-        values.new_empty(h),
-        values.new_empty(c),
-        torch.empty((1,), dtype=torch.uint8, device="cpu"),
-    )
-
-
-@torch.library.custom_op("gatescan::layers_backward", mutates_args=())
-def layers_backward(
-    doutput: Tensor | None,
-    dh: Tensor | None,
-    dc: Tensor | None,
-    values: Tensor,
-    hx: Tensor | None,
-    cx: Tensor | None,
-    weights: list[Tensor],
-    batch_sizes: Tensor | None,
-    seed: Tensor | None,
+def _backward(
+    upstream: Sequence[Tensor | None],
+    tensors: Tensors,
     reserve: Tensor,
-    batch: int,
-    cell: str,
-    hidden_size: int,
-    proj_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    dropout: float,
+    options: Options,
     gradients: int,
 ) -> list[Tensor]:
     """Run the backward pass; return the gradients of the input, hx, cx and all weights.
 
-    A gradient that is not wanted, or has no tensor, is empty.
+    `upstream` are the gradients of outputs, last h and last c. A gradient that is not wanted, or
+    has no tensor, is empty.
     """
-    options = (hidden_size, proj_size, num_layers, bidirectional, bias, dropout)
-    described, shapes = stack(cell, values.shape[-1], *options)
-    _check(values, (hx, cx, doutput, dh, dc), weights, shapes)
+    values, hx, cx, weights, batch_sizes, seed = tensors
+    described, shapes = options.stack(values)
+    _check(values, (hx, cx, *upstream), weights, shapes)
     device = values.device
     results = [
-        torch.empty(shape, dtype=values.dtype)
-        for shape in _gradient_shapes(values, (hx, cx), weights, gradients)
+        torch.empty(shape, dtype=values.dtype, device="cpu")
+        for shape in _gradient_shapes(tensors, gradients)
     ]
-    if batch > 0:
+    if options.batch > 0:
         dense = [_dense(tensor) for tensor in (values, hx, cx, *weights)]
-        upstream = [_dense(tensor) for tensor in (doutput, dh, dc)]
-        rows = _rows(values, batch_sizes, batch)
+        dense_upstream = [_dense(tensor) for tensor in upstream]
+        rows = _rows(values, batch_sizes, options.batch)
         given = _given(values.dtype == torch.float64, rows, gradients, seed, dense)
-        doutput_address, h, c = (_address(tensor) for tensor in upstream)
+        output, h, c = (_address(tensor) for tensor in dense_upstream)
         into = [_address(result) if result.numel() else None for result in results]
         # A state without elements has no gradient to write; c is not there in all cells.
-        c = c if cell in CELLS_WITH_C else None
+        c = c if options.cell in CELLS_WITH_C else None
         described.backward(
-            given, reserve.data_ptr(), (doutput_address, [h, c]), (into[0], into[1:3], into[3:])
+            given, reserve.data_ptr(), (output, [h, c]), (into[0], into[1:3], into[3:])
         )
     else:
         for result in results:
@@ -274,79 +263,96 @@ def layers_backward(
     return [_back(result, device) for result in results]
 
 
-def _gradient_shapes(
-    values: Tensor, states: Sequence[Tensor | None], weights: Sequence[Tensor], gradients: int
-) -> list[Sequence[int]]:
+def _gradient_shapes(tensors: Tensors, gradients: int) -> list[Sequence[int]]:
     nothing: Sequence[int] = (0,)
-    shapes: list[Sequence[int]] = [values.shape if gradients > 1 else nothing]
-    shapes += [nothing if state is None else state.shape for state in states]
-    return shapes + [weight.shape for weight in weights]
+    shapes: list[Sequence[int]] = [tensors.values.shape if gradients > 1 else nothing]
+    shapes += [nothing if state is None else state.shape for state in tensors.states()]
+    return shapes + [weight.shape for weight in tensors.weights]
+
+
+@torch.library.custom_op(
+    "gatescan::layers",
+    mutates_args=(),
+    schema=f"({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def layers(*arguments: Any) -> _Outputs:
+    """Run the forward pass of `Tensors` and `Options`; see `_forward`."""
+    *options, gradients = arguments[_COUNT:]
+    return _forward(Tensors(*arguments[:_COUNT]), Options(*options), gradients)
+
+
+@layers.register_fake
+def _layers_fake(*arguments: Any) -> _Outputs:
+    values, options = arguments[0], Options(*arguments[_COUNT:-1])
+    h, c = options.state_shapes()
+    return (
+        values.new_empty((*values.shape[:-1], options.output_size())),
+        values.new_empty(h),
+        values.new_empty(c),
+        torch.empty((1,), dtype=torch.uint8, device="cpu"),
+    )
+
+
+@torch.library.custom_op(
+    "gatescan::layers_backward",
+    mutates_args=(),
+    schema=(
+        f"(Tensor? doutput, Tensor? dh, Tensor? dc, {_TENSORS}, Tensor reserve, {_OPTIONS}) "
+        "-> Tensor[]"
+    ),
+)
+def layers_backward(*arguments: Any) -> list[Tensor]:
+    """Run the backward pass; see `_backward`."""
+    tensors = Tensors(*arguments[3 : 3 + _COUNT])
+    reserve, *options, gradients = arguments[3 + _COUNT :]
+    return _backward(arguments[:3], tensors, reserve, Options(*options), gradients)
 
 
 @layers_backward.register_fake
-def _layers_backward_fake(
-    doutput: Tensor | None,
-    dh: Tensor | None,
-    dc: Tensor | None,
-    values: Tensor,
-    hx: Tensor | None,
-    cx: Tensor | None,
-    weights: list[Tensor],
-    batch_sizes: Tensor | None,
-    seed: Tensor | None,
-    reserve: Tensor,
-    batch: int,
-    cell: str,
-    hidden_size: int,
-    proj_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    dropout: float,
-    gradients: int,
-) -> list[Tensor]:
-    shapes = _gradient_shapes(values, (hx, cx), weights, gradients)
-    return [values.new_empty(shape) for shape in shapes]
-
-
-#: The arguments of `layers` before its options: tensors, or lists of them.
-_TENSORS = 6
+def _layers_backward_fake(*arguments: Any) -> list[Tensor]:
+    tensors = Tensors(*arguments[3 : 3 + _COUNT])
+    shapes = _gradient_shapes(tensors, arguments[-1])
+    return [tensors.values.new_empty(shape) for shape in shapes]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    values, hx, cx, weights, batch_sizes, seed = inputs[:_TENSORS]
+    _keep(ctx, Tensors(*inputs[:_COUNT]), Options(*inputs[_COUNT:-1]), output[3])
+
+
+def _keep(ctx: Any, tensors: Tensors, options: Options, reserve: Tensor) -> None:
+    """Keep what the backward pass reads."""
+    values, hx, cx, weights, batch_sizes, seed = tensors
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(values, hx, cx, batch_sizes, seed, output[3], *weights)
-    ctx.options = inputs[_TENSORS:]
+    ctx.save_for_backward(values, hx, cx, batch_sizes, seed, reserve, *weights)
+    ctx.options = options
+
+
+def _gradients(ctx: Any, needs_values: bool, upstream: tuple[Tensor | None, ...]) -> list[Tensor]:
+    """Return the gradients of the input, hx, cx and all weights."""
+    values, hx, cx, batch_sizes, seed, reserve, *weights = ctx.saved_tensors
+    tensors = Tensors(values, hx, cx, weights, batch_sizes, seed)
+    doutput, dh, dc = upstream[:3]
+    if ctx.options.cell not in CELLS_WITH_C:
+        dc = None
+    given, gradients = (doutput, dh, dc), 2 if needs_values else 1
+    # With `create_graph`, the operator refuses a second derivative.
+    if not torch.is_grad_enabled() and _is_plain([*given, reserve], tensors):
+        return _backward(given, tensors, reserve, ctx.options, gradients)
+    results = layers_backward(*given, *tensors, reserve, *ctx.options, gradients)
+    return list(results)
 
 
 def _differentiate(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
-    values, hx, cx, batch_sizes, seed, reserve, *weights = ctx.saved_tensors
-    doutput, dh, dc = upstream[:3]
-    cell = ctx.options[1]
-    if cell not in CELLS_WITH_C:
-        dc = None
     needs = ctx.needs_input_grad
-    results = layers_backward(
-        doutput,
-        dh,
-        dc,
-        values,
-        hx,
-        cx,
-        weights,
-        batch_sizes,
-        seed,
-        reserve,
-        *ctx.options[:-1],
-        2 if needs[0] else 1,
-    )
+    results = _gradients(ctx, needs[0], upstream)
     wanted = [results[n] if needs[n] else None for n in range(3)]
+    weights = ctx.saved_tensors[6:]
     of_weights = [
         result if weight.requires_grad else None
         for result, weight in zip(results[3:], weights, strict=True)
     ]
-    return (*wanted, of_weights, *(None for _ in range(len(ctx.options) + 2)))
+    # Batch sizes, seed, options, and the number of gradients.
+    return (*wanted, of_weights, *(None for _ in range(len(ctx.options) + 3)))
 
 
 layers.register_autograd(_differentiate, setup_context=_save)
@@ -365,3 +371,89 @@ layers_backward.register_autograd(_refuse)
 for _device_type in ("cpu", "cuda", "mps", "xpu"):
     # Autocast has no lower precision here: its tensors are converted back.
     layers.register_autocast(_device_type, torch.float32)
+
+
+class _Pass(torch.autograd.Function):
+    """The operators without PyTorch's dispatcher."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        options: Options,
+        gradients: int,
+        values: Tensor,
+        hx: Tensor | None,
+        cx: Tensor | None,
+        batch_sizes: Tensor | None,
+        seed: Tensor | None,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tensors = Tensors(values, hx, cx, list(weights), batch_sizes, seed)
+        output, h, c, reserve = _forward(tensors, options, gradients)
+        _keep(ctx, tensors, options, reserve)
+        return output, h, c
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
+        needs = ctx.needs_input_grad[2:]
+        results = _gradients(ctx, needs[0], upstream)
+        needed = [*needs[:3], *needs[5:]]
+        wanted = [result if need else None for result, need in zip(results, needed, strict=True)]
+        return (None, None, *wanted[:3], None, None, *wanted[3:])
+
+
+def _functions(*names: str) -> list[Any] | None:
+    """Return functions of PyTorch's core; None where it lacks one."""
+    found = [getattr(torch._C, name, None) for name in names]
+    return None if None in found else found
+
+
+#: Each says whether something other than autograd must see the operators: transforms such as vmap,
+#: modes such as that of fake tensors, and tracing.
+_OBSERVERS = _functions(
+    "_are_functorch_transforms_active",
+    "_len_torch_dispatch_stack",
+    "_len_torch_function_stack",
+    "_get_tracing_state",
+    "_is_any_autocast_enabled",
+)
+
+
+def _is_plain(others: Sequence[Tensor | None], tensors: Tensors) -> bool:
+    """Whether nothing but autograd needs to see a pass over tensors in the memory of the CPU."""
+    if torch.compiler.is_compiling() or _OBSERVERS is None:
+        return False
+    if tensors.values.device.type != "cpu" or any(observes() for observes in _OBSERVERS):
+        return False
+    if (
+        torch.autograd.profiler._is_profiler_enabled
+        or torch.autograd.forward_ad._current_level >= 0
+    ):
+        return False
+    given = (tensors.values, tensors.hx, tensors.cx, tensors.batch_sizes, tensors.seed)
+    return all(
+        tensor is None or type(tensor) in (Tensor, nn.Parameter)
+        for tensor in (*given, *tensors.weights, *others)
+    )
+
+
+def recur(tensors: Tensors, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+    """Run layers, differentiably; return outputs, last h, and last c (empty in cells without c)."""
+    values, hx, cx, weights, batch_sizes, seed = tensors
+    gradients = _wanted(values, [hx, cx, *weights])
+    if not _is_plain([], tensors):
+        output, h, c, _ = layers(*tensors, *options, gradients)
+    elif gradients == 0:
+        output, h, c, _ = _forward(tensors, options, gradients)
+    else:
+        output, h, c = _Pass.apply(options, gradients, values, hx, cx, batch_sizes, seed, *weights)
+    return output, h, c
+
+
+def _wanted(values: Tensor, others: list[Tensor | None]) -> int:
+    """Return the gradients that a backward pass will need; see `_OPTIONS`."""
+    if not torch.is_grad_enabled():
+        return 0
+    if values.requires_grad:
+        return 2
+    return 1 if any(other is not None and other.requires_grad for other in others) else 0

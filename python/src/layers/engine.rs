@@ -1,16 +1,15 @@
-//! What a process needs to compute layers: threads, the device, and recordings.
+//! What a process needs to compute layers: the device, and recordings.
 //!
-//! All of it belongs to one process. A forked child makes its own: the parent's threads do not
-//! exist there, and a lock may have been held when it forked.
+//! All of it belongs to one process. A forked child makes its own.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gatescan::layers::{LayerElement, RecordedLayers, RecordingPool};
 use gatescan::{Device, Error, OpenDevice, Result};
 
-use crate::{devices, pool};
+use crate::devices;
+use crate::pool::PerProcess;
 
 /// A recording of any element type.
 pub enum Recording {
@@ -124,7 +123,6 @@ struct Choice {
 /// The engine of the process.
 pub struct Engine {
     process: u32,
-    threads: rayon::ThreadPool,
     place: Mutex<Option<Arc<Place>>>,
     /// The recordings that wait for a backward pass, by the addresses of their reserves.
     waiting: Mutex<HashMap<usize, Arc<Waiting>>>,
@@ -136,38 +134,19 @@ pub struct Waiting {
     pub place: Arc<Place>,
 }
 
-static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
-
 /// Locks a mutex whose values stay valid where a thread panicked.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the engine of this process.
-///
-/// # Errors
-/// Those of [`pool::new`].
-pub fn engine() -> Result<&'static Engine> {
-    let process = std::process::id();
-    let current = ENGINE.load(Ordering::Acquire);
-    // SAFETY: engines are leaked and never freed, one for each process that computes.
-    #[allow(unsafe_code)]
-    let found: Option<&'static Engine> = unsafe { current.as_ref() };
-    if let Some(engine) = found.filter(|engine| engine.process == process) {
-        return Ok(engine);
-    }
-    let made = Box::leak(Box::new(Engine {
-        process,
-        threads: pool::new()?,
+pub fn engine() -> &'static Engine {
+    static ENGINE: PerProcess<Engine> = PerProcess::new();
+    ENGINE.get(|| Engine {
+        process: std::process::id(),
         place: Mutex::new(None),
         waiting: Mutex::new(HashMap::new()),
-    }));
-    let swapped = ENGINE.compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire);
-    match swapped {
-        Ok(_) => Ok(made),
-        // Another thread was first.
-        Err(_) => engine(),
-    }
+    })
 }
 
 /// Requests a device for the passes that follow, and returns its name.
@@ -175,7 +154,7 @@ pub fn engine() -> Result<&'static Engine> {
 /// # Errors
 /// Those of [`devices::choose`] and [`OpenDevice::open`].
 pub fn set_device(request: &str) -> Result<String> {
-    let engine = engine()?;
+    let engine = engine();
     let device = devices::choose(request)?;
     let place = Arc::new(Place::open(request, device)?);
     *locked(&CHOICE) = Choice {
@@ -222,11 +201,6 @@ impl Engine {
         let opened = Arc::new(Place::open(&request, device)?);
         *place = Some(opened.clone());
         Ok(opened)
-    }
-
-    /// Runs `compute` on the engine's threads.
-    pub fn compute<T: Send>(&self, compute: impl FnOnce() -> T + Send) -> T {
-        self.threads.install(compute)
     }
 
     /// Whether the engine is of the process that runs.

@@ -3,12 +3,13 @@
 
 mod engine;
 mod slices;
+mod team;
 
 use std::sync::{Arc, Mutex};
 
 use gatescan::layers::{
-    LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, RecordedLayers, RowLayout,
-    WantedGradients,
+    LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, RecordedLayers,
+    RecordingPool, RowLayout, WantedGradients,
 };
 use gatescan::network::{Bias, Dropout};
 use gatescan::{Cell, Error, Layer, Result};
@@ -36,8 +37,7 @@ fn set_layer_device(request: &str) -> PyResult<String> {
 /// Returns the name of the device that computes layers.
 #[pyfunction]
 fn layer_device() -> PyResult<String> {
-    let place = engine().and_then(Engine::place);
-    let place = place.map_err(|error| exception(&error))?;
+    let place = engine().place().map_err(|error| exception(&error))?;
     Ok(place.label())
 }
 
@@ -121,14 +121,14 @@ impl LayerStack {
         emitted: Emitted,
         keeps: bool,
     ) -> PyResult<Option<Bound<'py, PyArray1<u8>>>> {
-        let engine = engine().map_err(|error| exception(&error))?;
+        let engine = engine();
         let place = engine.place().map_err(|error| exception(&error))?;
         let waiting = detached(py, || {
             let mut emitted = emitted;
             if given.0 {
-                self.run_forward::<f64>(engine, &place, &given, &mut emitted, keeps)
+                self.run_forward::<f64>(&place, &given, &mut emitted, keeps)
             } else {
-                self.run_forward::<f32>(engine, &place, &given, &mut emitted, keeps)
+                self.run_forward::<f32>(&place, &given, &mut emitted, keeps)
             }
         })?;
         waiting
@@ -146,18 +146,19 @@ impl LayerStack {
         upstream: Emitted,
         gradients: Gradients,
     ) -> PyResult<()> {
-        let engine = engine().map_err(|error| exception(&error))?;
+        let engine = engine();
         let place = engine.place().map_err(|error| exception(&error))?;
         detached(py, || {
             let waiting = match engine.waiting(reserve) {
                 Some(waiting) => waiting,
-                None => Arc::new(self.forward_again(engine, &place, &given)?),
+                None => Arc::new(self.forward_again(&place, &given)?),
             };
             let mut gradients = gradients;
+            let multiply_adds = 2 * given.multiply_adds();
             let result = if given.0 {
-                run_backward::<f64>(engine, &waiting, &upstream, &mut gradients)
+                run_backward::<f64>(&waiting, multiply_adds, &upstream, &mut gradients)
             } else {
-                run_backward::<f32>(engine, &waiting, &upstream, &mut gradients)
+                run_backward::<f32>(&waiting, multiply_adds, &upstream, &mut gradients)
             };
             put_back(waiting);
             result
@@ -227,6 +228,15 @@ impl Given {
         }
     }
 
+    /// Returns the multiply-adds of a forward pass; a backward pass has twice as many.
+    fn multiply_adds(&self) -> usize {
+        let rows = match &self.3 {
+            Some(batch_sizes) => batch_sizes.iter().sum(),
+            None => self.1 * self.2,
+        };
+        rows * self.8.iter().map(Address::len).sum::<usize>()
+    }
+
     fn wanted(&self) -> WantedGradients {
         match self.4 {
             0 => WantedGradients::None,
@@ -239,7 +249,6 @@ impl Given {
 impl LayerStack {
     fn run_forward<R: Pooled>(
         &self,
-        engine: &Engine,
         place: &Arc<engine::Place>,
         given: &Given,
         emitted: &mut Emitted,
@@ -266,7 +275,8 @@ impl LayerStack {
                 .each_mut()
                 .map(|state| state.as_mut().map(Address::values_mut)),
         };
-        engine.compute(|| recorded.forward_into(&inputs, outputs))?;
+        let run = || recorded.forward_into(&inputs, outputs);
+        compute(pool, given.multiply_adds(), run)?;
         if !keeps {
             pool.put(recorded);
             return Ok(None);
@@ -277,25 +287,20 @@ impl LayerStack {
         }))
     }
 
-    fn forward_again(
-        &self,
-        engine: &Engine,
-        place: &Arc<engine::Place>,
-        given: &Given,
-    ) -> Result<Waiting> {
+    fn forward_again(&self, place: &Arc<engine::Place>, given: &Given) -> Result<Waiting> {
         let mut nothing = Emitted(None, [None, None]);
         let waiting = if given.0 {
-            self.run_forward::<f64>(engine, place, given, &mut nothing, true)
+            self.run_forward::<f64>(place, given, &mut nothing, true)
         } else {
-            self.run_forward::<f32>(engine, place, given, &mut nothing, true)
+            self.run_forward::<f32>(place, given, &mut nothing, true)
         };
         Ok(waiting?.expect("it is kept"))
     }
 }
 
 fn run_backward<R: Pooled>(
-    engine: &Engine,
     waiting: &Waiting,
+    multiply_adds: usize,
     upstream: &Emitted,
     gradients: &mut Gradients,
 ) -> Result<()> {
@@ -324,7 +329,20 @@ fn run_backward<R: Pooled>(
             .map(|gradient| gradient.as_mut().map(Address::values_mut))
             .collect(),
     };
-    engine.compute(|| recorded.backward_into(&from, into))
+    let run = || recorded.backward_into(&from, into);
+    compute(R::pool(&waiting.place)?, multiply_adds, run)
+}
+
+/// Computes a pass of about `multiply_adds` on the device of `recordings`.
+fn compute<R: Pooled, T: Send>(
+    recordings: &RecordingPool<R>,
+    multiply_adds: usize,
+    run: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    if recordings.device().adapter().is_some() {
+        return pool::compute(run);
+    }
+    team::compute(multiply_adds, run)
 }
 
 /// The owner of the memory that stands for a kept recording.

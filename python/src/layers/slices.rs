@@ -11,6 +11,11 @@ use pyo3::prelude::*;
 pub struct Address(usize, usize);
 
 impl Address {
+    /// Returns the number of elements.
+    pub fn len(&self) -> usize {
+        self.1
+    }
+
     /// Returns the elements.
     pub fn values<R: LayerElement>(&self) -> &[R] {
         if self.1 == 0 {

@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::preparation::Preparation;
 use super::splits::read;
 use super::{Csv, TableSeries};
 use crate::error::{Error, Result};
@@ -63,17 +64,19 @@ pub(crate) fn calendar_inputs(cycles: &[CalendarCycle], seconds: f64) -> Vec<f64
 }
 
 impl Csv {
-    /// Returns I - D: the columns of inputs, and two for each cycle of the calendar.
-    pub(super) fn columns(&self) -> usize {
-        self.inputs.len() + 2 * self.calendar.len()
+    /// Returns I - D: the columns of inputs, two for each cycle of the calendar, and the inputs
+    /// that are known ahead.
+    pub(super) fn columns(&self, preparation: &Preparation) -> usize {
+        let categories: usize = preparation.categories.iter().map(Vec::len).sum();
+        self.inputs.len() + 2 * self.calendar.len() + self.future_width() + categories
     }
 
     /// Returns I: the columns, and the D differences of columns that are inputs.
-    pub fn features(&self) -> usize {
-        self.columns() + self.differences.len() * self.targets.len()
+    pub(super) fn features(&self, preparation: &Preparation) -> usize {
+        self.columns(preparation) + self.differences.len() * self.targets.len()
     }
 
-    /// Returns `[I]`: the names of the inputs.
+    /// Returns the names of the inputs, without those that are known ahead and differences.
     pub(super) fn feature_names(&self) -> Vec<String> {
         let calendar = self.calendar.iter().flat_map(|cycle| cycle.inputs());
         self.inputs.iter().cloned().chain(calendar).collect()

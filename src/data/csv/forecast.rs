@@ -53,15 +53,21 @@ impl Csv {
         notes.extend(chosen.notes);
         let groups = self.group.as_ref().map_or(0, |_| series.len());
         let series = chosen.series;
+        let width = series.inputs.len() / series.rows().max(1);
         let last_rows = |rows: usize| {
             let rows = rows.min(series.rows());
-            series.inputs[series.inputs.len() - rows * self.columns()..].to_vec()
+            series.inputs[series.inputs.len() - rows * width..].to_vec()
         };
+        let known = series.known_rows.unwrap_or(series.rows());
+        if known < series.rows() {
+            return Err(self.missing_future(path, series.rows(), known));
+        }
         let steps = self.steps.unwrap_or(series.rows());
         Ok(ForecastStart {
             values: last_rows(steps),
             history: last_rows(steps.saturating_mul(4)),
-            width: self.columns(),
+            width,
+            is_continued: !self.knows_ahead(),
             steps,
             columns: self.targets.clone(),
             column_inputs: self.forecast().map(|forecast| forecast.inputs),

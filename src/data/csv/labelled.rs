@@ -41,9 +41,11 @@ impl Csv {
         let TableRows {
             mut series,
             mut notes,
+            categories,
             ..
         } = rows;
         notes.extend(own.fill(&mut series, path, known)?);
+        notes.extend(own.add_known(&mut series, known, &categories, path));
         own.spread_targets(&mut series)?;
         own.subtract_last_values(&mut series);
         own.subtract_linear(&mut series, known);

@@ -6,6 +6,7 @@ mod calendar;
 pub(crate) mod cells;
 pub(crate) mod decode;
 mod forecast;
+mod known;
 mod labelled;
 #[cfg(feature = "tables")]
 mod order;
@@ -30,9 +31,9 @@ use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
-    PredictionInputs, SequenceTimes, TargetKind,
+    PredictionInputs, SequenceTimes, TargetKind, not_in_time,
 };
-use super::{Horizon, SplitBy, Splits};
+use super::{Fold, Horizon, SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
@@ -109,6 +110,17 @@ pub struct Csv {
     /// position in each of these cycles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calendar: Vec<CalendarCycle>,
+    /// Columns whose values at the steps that are forecast are known and inputs, such as holidays.
+    /// Rows at the end of a series may have these alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub future: Vec<String>,
+    /// The cycles whose sine and cosine at the steps that are forecast are inputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub future_calendar: Vec<CalendarCycle>,
+    /// Columns of names, such as a store. Each category of the training split is an input that is 1
+    /// where a row has it, so that the first layer has learnt weights for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
     /// Whether the network predicts differences of the targets from the last known values of the
     /// same columns, which must be inputs. They are added again in all predictions.
     #[serde(default, skip_serializing_if = "fields::is_default")]
@@ -122,6 +134,9 @@ pub struct Csv {
     /// validation split. It is in no recipe.
     #[serde(skip)]
     pub linear_of_training: bool,
+    /// The part of the test split that a backtest judges. It is in no recipe.
+    #[serde(skip)]
+    pub fold: Option<Fold>,
     /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -205,6 +220,14 @@ pub(crate) struct TableSeries<V = f64> {
     pub has_dates: bool,
     /// `[R, I]`
     pub inputs: Vec<V>,
+    /// `[R + E, F]`: the columns of `data.future`, also of E rows after those of inputs.
+    pub future: Vec<V>,
+    /// `[E]`: the times of the rows after those of inputs.
+    pub later_times: Vec<f64>,
+    /// `[R, Q]`: the index of each category among those of the file.
+    pub categories: Vec<u32>,
+    /// The rows whose inputs of later rows are all known, if there are any such inputs.
+    pub known_rows: Option<usize>,
     /// `[R, K]`, for a regression.
     pub values: Vec<V>,
     /// `[R]`, for a classification; [`IGNORE`](crate::kernels::IGNORE) for a row without a class.
@@ -230,6 +253,8 @@ impl<V> TableSeries<V> {
 pub(crate) struct TableRows {
     pub series: Vec<TableSeries>,
     pub classes: Vec<String>,
+    /// `[Q]`: the categories of each column of them.
+    pub categories: Vec<Vec<String>>,
     /// Sentences on what was left out or changed.
     pub notes: Vec<String>,
 }
@@ -239,6 +264,7 @@ impl From<TableSeries> for TableRows {
         TableRows {
             series: vec![series],
             classes: vec![],
+            categories: vec![],
             notes: vec![],
         }
     }
@@ -271,9 +297,13 @@ impl Csv {
             missing: Missing::default(),
             missing_marks: None,
             calendar: vec![],
+            future: vec![],
+            future_calendar: vec![],
+            categories: vec![],
             residual_on_last: false,
             residual_on_linear: false,
             linear_of_training: false,
+            fold: None,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,
@@ -413,6 +443,7 @@ impl DataSource for Csv {
         self.validate_numbers()?;
         self.validate_columns()?;
         self.validate_horizon()?;
+        self.validate_known()?;
         fields::optional_count("data.steps", self.steps)?;
         fields::count("data.stride", self.stride)?;
         fields::optional_count("data.season", self.season)?;
@@ -472,6 +503,15 @@ impl DataSource for Csv {
 
     fn target_names(&self) -> &[String] {
         &self.targets
+    }
+
+    fn set_fold(&mut self, fold: Fold) -> Result<()> {
+        let is_cut = self.is_in_time_order() && self.test_path.is_none();
+        if !is_cut || self.test_fraction == 0.0 {
+            return Err(not_in_time());
+        }
+        self.fold = Some(fold);
+        Ok(())
     }
 
     fn horizon(&self) -> Option<Horizon> {

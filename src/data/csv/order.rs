@@ -66,6 +66,8 @@ impl TableSeries {
         let rows = self.lines.len();
         self.lines = reordered(&self.lines, rows, order);
         self.inputs = reordered(&self.inputs, rows, order);
+        self.future = reordered(&self.future, rows, order);
+        self.categories = reordered(&self.categories, rows, order);
         self.values = reordered(&self.values, rows, order);
         self.labels = reordered(&self.labels, rows, order);
         self.weights = reordered(&self.weights, rows, order);

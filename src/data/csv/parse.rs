@@ -170,6 +170,9 @@ impl Csv {
         let inputs = columns(&header, &self.inputs, "data.inputs", path)?;
         let group = columns(&header, self.group.as_slice(), "data.group", path)?;
         let time = columns(&header, self.time.as_slice(), "data.time", path)?;
+        let future = columns(&header, &self.future, "data.future", path)?;
+        let of_categories = columns(&header, &self.categories, "data.categories", path)?;
+        let mut categories = vec![CategoryCodes::default(); of_categories.len()];
         let mut read = SeriesReader::default();
         let mut values = 0;
         records.each(|line, record| {
@@ -192,7 +195,13 @@ impl Csv {
             for &column in &inputs {
                 own.inputs.push(cells.number(column)?);
             }
-            values += inputs.len() as u128;
+            for &column in &future {
+                own.future.push(cells.number(column)?);
+            }
+            for (codes, &column) in categories.iter_mut().zip(&of_categories) {
+                own.categories.push(codes.code(&cells, column)?);
+            }
+            values += (inputs.len() + future.len() + of_categories.len()) as u128;
             memory_limit::check_values(values).map_err(|problem| Error::file(path, problem))?;
             read_targets(&cells, own)
         })?;
@@ -205,16 +214,45 @@ impl Csv {
             notes.extend(order::sort(
                 &mut read,
                 column,
-                !self.calendar.is_empty(),
+                !(self.calendar.is_empty() && self.future_calendar.is_empty()),
                 path,
             )?);
         }
+        self.set_future_rows_apart(&mut read.series);
         self.add_calendar(&mut read.series);
         Ok(TableRows {
             series: read.series,
             classes: vec![],
+            categories: categories.into_iter().map(|codes| codes.names).collect(),
             notes,
         })
+    }
+}
+
+/// The categories of a column, in the order in which they occur.
+#[derive(Clone, Default)]
+struct CategoryCodes {
+    codes: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl CategoryCodes {
+    /// Returns the index of a cell's category.
+    fn code(&mut self, cells: &Cells, column: usize) -> Result<u32> {
+        let name = cells.text(column);
+        if name.is_empty() {
+            return Err(cells.error(
+                column,
+                "; data.categories names it, so each row needs a category",
+            ));
+        }
+        if let Some(&code) = self.codes.get(name) {
+            return Ok(code);
+        }
+        let code = self.names.len() as u32;
+        self.codes.insert(name.to_string(), code);
+        self.names.push(name.to_string());
+        Ok(code)
     }
 }
 

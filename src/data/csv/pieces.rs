@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::splits::{Divided, Share, divide};
-use super::super::{Split, SplitBy};
+use super::super::{Fold, Split, SplitBy};
 use super::{Csv, TableSeries};
 use crate::error::{Error, Result};
 use crate::kernels::IGNORE;
@@ -52,7 +52,13 @@ impl Csv {
         }
         let part = TakenPart { share, split };
         match (self.steps, self.split_by) {
-            (Some(_), SplitBy::Order) => Ok(divide_in_time(pieces, part)),
+            (Some(steps), SplitBy::Order) => Ok(match (self.fold, split) {
+                (Some(fold), Split::Test) => {
+                    let before = steps + self.horizon.first().max(1) - 1;
+                    take_fold(pieces, part, fold, before)
+                }
+                _ => divide_in_time(pieces, part),
+            }),
             (Some(steps), SplitBy::Class) => Ok(divide_runs(
                 series,
                 pieces,
@@ -105,6 +111,31 @@ fn divide_in_time(pieces: Vec<Piece>, part: TakenPart) -> Vec<Piece> {
         });
         divided.push(Piece {
             rows: start + kept..end,
+            split: part.split,
+            ..piece
+        });
+    }
+    divided
+}
+
+/// Takes one fold of the last rows of each piece of the training split, with the `before` rows
+/// before it that its first window reads. What is after it is left out, and so are the folds before
+/// it unless they are training data.
+fn take_fold(pieces: Vec<Piece>, part: TakenPart, fold: Fold, before: usize) -> Vec<Piece> {
+    let mut divided = vec![];
+    for piece in pieces {
+        let Range { start, end } = piece.rows;
+        let tested =
+            (end - start) - ((end - start) as f64 * (1.0 - part.share.fraction)).round() as usize;
+        let bound = |n: usize| end - tested + tested * n / fold.count;
+        let trained = if fold.refit { fold.index } else { 0 };
+        divided.push(Piece {
+            rows: start..bound(trained),
+            ..piece.clone()
+        });
+        let first = bound(fold.index).saturating_sub(before).max(start);
+        divided.push(Piece {
+            rows: first..bound(fold.index + 1),
             split: part.split,
             ..piece
         });
@@ -176,6 +207,39 @@ fn runs(labels: &[u32]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folds_follow_each_other_and_read_rows_before_them() {
+        let part = TakenPart {
+            share: Share {
+                field: "data.test_fraction",
+                fraction: 0.3,
+            },
+            split: Split::Test,
+        };
+        let all = || {
+            vec![Piece {
+                series: 0,
+                rows: 0..100,
+                split: Split::Train,
+            }]
+        };
+        let rows = |index, refit| {
+            let fold = Fold {
+                index,
+                count: 3,
+                refit,
+            };
+            let divided = take_fold(all(), part, fold, 5);
+            divided
+                .into_iter()
+                .map(|piece| piece.rows)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rows(0, false), [0..70, 65..80]);
+        assert_eq!(rows(2, false), [0..70, 85..100]);
+        assert_eq!(rows(2, true), [0..90, 85..100]);
+    }
 
     #[test]
     fn rows_without_a_class_belong_to_the_run_before() {

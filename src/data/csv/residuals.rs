@@ -86,9 +86,10 @@ impl Csv {
     /// Replaces the target of each row by its difference from the input at the last step of its
     /// window, which must be filled. The first rows have none.
     pub(super) fn subtract_last_values(&self, series: &mut [TableSeries]) {
-        let (targets, features) = (self.target_width(), self.columns());
+        let targets = self.target_width();
         let residuals = self.residual_inputs();
         for series in series.iter_mut().filter(|_| !residuals.is_empty()) {
+            let features = series.width();
             for (row, values) in series.values.chunks_mut(targets).enumerate() {
                 let last = row.checked_sub(self.horizon.last());
                 for (value, input) in values.iter_mut().zip(&residuals) {
@@ -105,14 +106,15 @@ impl Csv {
         pieces: &[Piece],
         preparation: &mut Preparation,
     ) {
-        let features = self.columns();
         let lags = self.differences.iter();
         let inputs = lags.flat_map(|&lag| self.target_inputs().into_iter().map(move |k| (lag, k)));
         for (lag, input) in inputs {
             let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
             let changes: Vec<f64> = of_train
                 .flat_map(|piece| {
-                    let value = |row: usize| series[piece.series].inputs[row * features + input];
+                    let own = &series[piece.series];
+                    let features = own.width();
+                    let value = move |row: usize| own.inputs[row * features + input];
                     let later = piece.rows.clone().skip(lag);
                     later.map(move |row| value(row) - value(row - lag))
                 })
@@ -143,7 +145,7 @@ impl Csv {
         if !self.residual_on_linear {
             return Ok(());
         }
-        let (width, targets) = (self.features(), self.target_width());
+        let (width, targets) = (self.features(preparation), self.target_width());
         let longest = self.longest_lag();
         let (mut inputs, mut values): (Vec<f32>, Vec<f64>) = (vec![], vec![]);
         let is_fitted = |piece: &&Piece| match piece.split {
@@ -191,7 +193,7 @@ impl Csv {
     /// data that are cut into windows, rows without the differences of all lags are in no window's
     /// targets, and become unknown.
     pub(super) fn subtract_linear(&self, series: &mut [TableSeries], preparation: &Preparation) {
-        let (width, targets) = (self.features(), self.target_width());
+        let (width, targets) = (self.features(preparation), self.target_width());
         if preparation.linear.is_empty() {
             return;
         }

@@ -93,9 +93,11 @@ impl Csv {
         let TableRows {
             mut series,
             mut notes,
+            categories,
             ..
         } = rows;
         notes.extend(self.fill(&mut series, path, known)?);
+        notes.extend(self.add_known(&mut series, known, &categories, path));
         let prepared = series
             .iter()
             .map(|series| series.prepared(0..series.rows(), known, 0));
@@ -130,6 +132,7 @@ impl Csv {
         let TableRows {
             mut series,
             classes,
+            categories,
             mut notes,
         } = table;
         let mut pieces = whole(&series, Split::Train);
@@ -139,7 +142,7 @@ impl Csv {
         pieces = self.divide(&series, pieces, Split::Validation, seed)?;
         let mut preparation = match known {
             Some(known) => known.clone(),
-            None => self.learn(&series, &pieces),
+            None => self.learn(&series, &pieces, &categories)?,
         };
         if self.task == TableTask::Classification {
             preparation.classes = classes;
@@ -147,10 +150,12 @@ impl Csv {
         // Before a series is cut, so that the last value of the training split fills the test
         // split.
         notes.extend(self.fill(&mut series, &self.path, &preparation)?);
+        notes.extend(self.add_known(&mut series, &preparation, &categories, &self.path));
         if let (
             Some(TableRows {
                 series: mut of_test,
                 notes: of_file,
+                categories,
                 ..
             }),
             Some(path),
@@ -158,6 +163,7 @@ impl Csv {
         {
             notes.extend(of_file);
             notes.extend(self.fill(&mut of_test, path, &preparation)?);
+            notes.extend(self.add_known(&mut of_test, &preparation, &categories, path));
             let of_test_pieces = whole(&of_test, Split::Test).into_iter();
             let count = series.len();
             pieces.extend(of_test_pieces.map(|piece| Piece {
@@ -289,8 +295,14 @@ impl Csv {
 
     /// Computes mean and deviation of the inputs of the training split; those of a calendar stay as
     /// they are.
-    fn learn(&self, series: &[TableSeries], pieces: &[Piece]) -> Preparation {
-        let inputs = self.columns();
+    fn learn(
+        &self,
+        series: &[TableSeries],
+        pieces: &[Piece],
+        categories: &[Vec<String>],
+    ) -> Result<Preparation> {
+        let inputs = self.inputs.len() + 2 * self.calendar.len();
+        let categories = self.learn_categories(series, pieces, categories)?;
         let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
         let rows = of_train.flat_map(|piece| {
             let (first, end) = (piece.rows.start * inputs, piece.rows.end * inputs);
@@ -298,14 +310,20 @@ impl Csv {
         });
         let mut normals = Normal::of(rows, inputs);
         normals[self.inputs.len()..].fill(Normal::IDENTITY);
-        let mut preparation = Preparation::default();
+        let known = self.known_normals(series, pieces, &categories);
+        let mut preparation = Preparation {
+            categories,
+            known_ahead: known.len(),
+            ..Preparation::default()
+        };
+        normals.extend(known);
         if matches!(self.missing, Missing::Mean | Missing::Forward) {
             preparation.means = normals.iter().map(|normal| normal.mean).collect();
         }
         if self.normalise {
             preparation.inputs = normals;
         }
-        preparation
+        Ok(preparation)
     }
 
     /// Fills missing inputs of the series of the file `path`. Returns a sentence on them, if there
@@ -318,7 +336,20 @@ impl Csv {
     ) -> Result<Option<String>> {
         let columns = &self.feature_names();
         let mut counts = vec![0usize; columns.len()];
+        let first = columns.len();
+        let of_future = Preparation {
+            means: (preparation.means.iter().skip(first))
+                .take(self.future.len())
+                .copied()
+                .collect(),
+            ..Preparation::default()
+        };
         for series in series {
+            let future = of_future.fill(self.missing, &mut series.future, self.future.len());
+            future.map_err(|(row, column)| {
+                let line = series.lines.get(row).or(series.lines.last()).copied();
+                self.missing_cell(path, line.unwrap_or(1), &self.future[column])
+            })?;
             for (at, value) in series.inputs.iter().enumerate() {
                 counts[at % columns.len()] += usize::from(value.is_nan());
             }
@@ -398,6 +429,10 @@ impl TableSeries {
             times: self.times.get(rows.clone()).unwrap_or_default().to_vec(),
             has_dates: self.has_dates,
             inputs: Normal::prepare_all(&preparation.inputs, &self.inputs[part(inputs)]),
+            future: vec![],
+            later_times: self.later_times.clone(),
+            categories: vec![],
+            known_rows: self.known_rows,
             values: Normal::prepare_targets(&preparation.targets, values),
             labels: self.labels.get(rows.clone()).unwrap_or_default().to_vec(),
             weights: self.weights.get(rows).unwrap_or_default().to_vec(),
@@ -406,6 +441,11 @@ impl TableSeries {
 }
 
 impl TableSeries {
+    /// Returns the inputs of a row.
+    pub(super) fn width(&self) -> usize {
+        self.inputs.len() / self.rows().max(1)
+    }
+
     /// Returns the inputs `[R, I]` of these rows, which must be filled, as a network reads them,
     /// with their differences.
     pub(super) fn prepared_inputs(
@@ -413,7 +453,7 @@ impl TableSeries {
         rows: std::ops::Range<usize>,
         preparation: &Preparation,
     ) -> Vec<f32> {
-        let width = self.inputs.len() / self.rows().max(1);
+        let width = self.width();
         let own = &self.inputs[rows.start * width..rows.end * width];
         let prepared = Normal::prepare_all(&preparation.inputs, own);
         preparation.with_differences(&prepared, width)

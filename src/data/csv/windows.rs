@@ -11,7 +11,7 @@ use super::{Csv, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::memory_limit;
 use crate::kernels::{IGNORE, MISSING};
-use crate::messages::{named, shown_path};
+use crate::messages::{excerpt, named, shown_path};
 
 /// Consecutive rows of a series.
 struct TableWindow<'a> {
@@ -46,7 +46,8 @@ impl Csv {
             .steps
             .unwrap_or(longest.saturating_sub(self.horizon.last()));
         let mut windows = self.windows_of_series(series);
-        self.check_windows(windows.len(), steps, longest, split)?;
+        let features = self.features(preparation);
+        self.check_windows((windows.len(), features), steps, longest, split)?;
         let all = windows.len();
         windows.retain(|window| self.has_target(window));
         let notes = self.notes_on_targets(&windows, all, name);
@@ -62,7 +63,7 @@ impl Csv {
         let data = Dataset {
             count: windows.len(),
             steps,
-            features: self.features(),
+            features: self.features(preparation),
             inputs: self.window_values(&windows, steps, preparation),
             lengths: is_ragged.then(|| lengths.collect()),
             weights: (split == Some(Split::Train))
@@ -167,12 +168,12 @@ impl Csv {
     /// Refuses splits without a window, and windows of too many values.
     fn check_windows(
         &self,
-        count: usize,
+        (count, features): (usize, usize),
         steps: usize,
         longest: usize,
         split: Option<Split>,
     ) -> Result<()> {
-        let (features, width) = (self.features(), self.target_width());
+        let width = self.target_width();
         let (name, fraction) = match split {
             None => ("evaluated", "data.steps"),
             Some(Split::Train) => ("training", "data.test_fraction"),
@@ -208,7 +209,7 @@ impl Csv {
         steps: usize,
         preparation: &Preparation,
     ) -> Inputs {
-        let (columns, features) = (self.columns(), self.features());
+        let (columns, features) = (self.columns(preparation), self.features(preparation));
         let mut inputs = Vec::with_capacity(windows.len() * steps * features);
         for TableWindow { series, rows } in windows {
             let own = &series.inputs[rows.start * columns..rows.end * columns];
@@ -288,7 +289,7 @@ impl Csv {
         preparation: &Preparation,
         mut notes: Vec<String>,
     ) -> Result<PredictionInputs> {
-        let features = self.features();
+        let features = self.features(preparation);
         let longest = longest(series);
         let steps = self.steps.unwrap_or(longest);
         let of_series = |series| self.windows_of(series, steps);
@@ -317,6 +318,7 @@ impl Csv {
                 named(&short)
             ));
         }
+        notes.extend(self.without_future(series, steps));
         let lengths: Vec<u32> = windows.iter().map(|w| w.rows.len() as u32).collect();
         let is_ragged = lengths.iter().any(|&length| (length as usize) < steps);
         let starts = windows
@@ -342,6 +344,33 @@ impl Csv {
         })
     }
 
+    /// Returns a sentence on the windows without a prediction, because inputs of later rows are not
+    /// known.
+    fn without_future(&self, series: &[TableSeries<f32>], steps: usize) -> Option<String> {
+        let starts = |rows: usize| match self.steps {
+            Some(steps) => (rows + 1).saturating_sub(steps),
+            None => usize::from(rows > 0),
+        };
+        let missing = series.iter().map(|series| {
+            let known = series.known_rows.unwrap_or(series.rows());
+            starts(series.rows()) - starts(known)
+        });
+        let missing: usize = missing.sum();
+        let named: Vec<String> = self.future.iter().map(|name| excerpt(name)).collect();
+        (missing > 0).then(|| {
+            format!(
+                "the last {missing} windows of {steps} rows have no prediction, because the inputs \
+                 of the rows ahead ({}) are not in the file; append rows that have them and empty \
+                 inputs",
+                if named.is_empty() {
+                    "their times".into()
+                } else {
+                    named.join(", ")
+                }
+            )
+        })
+    }
+
     /// Returns the times of the rows of these series, and of those that windows at their ends
     /// predict; `None` where rows have no times.
     fn window_times(
@@ -355,7 +384,7 @@ impl Csv {
             all.position(|each| std::ptr::eq(each, window.series))
         };
         let times = |series: &TableSeries<f32>| {
-            let mut times = series.times.clone();
+            let mut times = [&series.times[..], &series.later_times].concat();
             let steps = self.steps.unwrap_or(times.len()).min(times.len());
             let last = &times[times.len() - steps..];
             times.extend(later_times(last, self.horizon.last()).unwrap_or_default());
@@ -375,9 +404,10 @@ impl Csv {
         series: &'a TableSeries<f32>,
         steps: usize,
     ) -> impl Iterator<Item = TableWindow<'a>> + use<'a> {
+        let rows = series.known_rows.unwrap_or(series.rows());
         let starts = match self.steps {
-            Some(steps) => (series.rows() + 1).saturating_sub(steps),
-            None => 1,
+            Some(steps) => (rows + 1).saturating_sub(steps),
+            None => usize::from(rows == series.rows()),
         };
         (0..starts).map(move |start| TableWindow {
             series,

@@ -11,7 +11,7 @@ use crate::kernels::IGNORE;
 use crate::messages::{excerpt, listed};
 
 /// The most classes whose names are kept.
-const MOST_NAMED: usize = 1 << 16;
+pub(super) const MOST_NAMED: usize = 1 << 16;
 /// The longest label, in bytes.
 const LONGEST_LABEL: usize = 1024;
 /// The most classes that a message lists.
@@ -38,7 +38,7 @@ impl LabelValue {
         }
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             LabelValue::Number(number) => number.to_string(),
             LabelValue::Text(text) => text.clone(),
@@ -50,13 +50,15 @@ impl LabelValue {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FoundLabels {
     /// The values that occur.
-    values: Vec<LabelValue>,
+    pub values: Vec<LabelValue>,
     /// `[N]`, or `[N, T]` if `per_step`: an index of `values`; [`IGNORE`] for a step without a
     /// class.
-    indices: Vec<u32>,
+    pub indices: Vec<u32>,
     pub per_step: bool,
-    /// T.
-    steps: usize,
+    /// Whether these are lists `[N, L]`, where [`IGNORE`] follows the labels of each.
+    pub are_lists: bool,
+    /// T, or L.
+    pub steps: usize,
     /// The classes of one-hot labels.
     pub one_hot: Option<usize>,
 }
@@ -109,6 +111,25 @@ impl FoundLabels {
         }
     }
 
+    /// Reads a label for each step of `[N, T]`, or of `[R]` concatenated sequences.
+    ///
+    /// # Errors
+    /// A message for the first element that is no label.
+    pub fn read_steps(
+        array: &Array,
+        inputs: &InputSizes,
+        are_concatenated: bool,
+    ) -> Result<FoundLabels, String> {
+        let layout = if are_concatenated {
+            LabelLayout::Concatenated
+        } else {
+            LabelLayout::Steps
+        };
+        let mut table = LabelTable::default();
+        let indices = table.encode(array, inputs, layout)?;
+        Ok(FoundLabels::arranged(indices, table.values, layout, inputs))
+    }
+
     /// Pads concatenated labels.
     fn arranged(
         mut indices: Vec<u32>,
@@ -123,18 +144,23 @@ impl FoundLabels {
             values,
             indices,
             per_step: layout != LabelLayout::Sequences,
+            are_lists: false,
             steps: inputs.steps,
             one_hot: None,
         }
     }
 
     /// Returns the sequence of the first label with this index of `values`.
-    fn sequence_of(&self, value: usize) -> usize {
+    pub fn sequence_of(&self, value: usize) -> usize {
         let at = self
             .indices
             .iter()
             .position(|&index| index as usize == value);
-        let labels = if self.per_step { self.steps } else { 1 };
+        let labels = if self.per_step || self.are_lists {
+            self.steps
+        } else {
+            1
+        };
         at.unwrap_or(0) / labels.max(1)
     }
 }
@@ -428,12 +454,21 @@ impl Classes {
         let class_of: Vec<u32> =
             (labels.values.iter().enumerate().map(class)).collect::<Result<_, _>>()?;
         let class = |&index: &u32| class_of.get(index as usize).copied().unwrap_or(IGNORE);
+        let classes = match self {
+            Classes::Numbered(count) => *count,
+            Classes::Named(names) => names.len(),
+        };
+        if labels.are_lists {
+            labels.check_no_blank(&class_of)?;
+            return Ok(Targets::Lists {
+                labels: labels.indices.iter().map(class).collect(),
+                longest: labels.steps,
+                classes,
+            });
+        }
         Ok(Targets::Classes {
             labels: labels.indices.iter().map(class).collect(),
-            classes: match self {
-                Classes::Numbered(count) => *count,
-                Classes::Named(names) => names.len(),
-            },
+            classes,
             per_step: labels.per_step,
         })
     }
@@ -477,6 +512,12 @@ impl Classes {
         let Classes::Named(names) = self else {
             return None;
         };
+        if labels.are_lists {
+            let count = names.len() - 1;
+            return Some(format!(
+                "`{array}` has lists of {count} different labels; class 0 is the blank"
+            ));
+        }
         let is_number = |(number, name): (usize, &String)| *name == number.to_string();
         if names.iter().enumerate().all(is_number) {
             return None;

@@ -8,6 +8,7 @@ mod header;
 mod inputs;
 mod labelled;
 mod labels;
+mod lists;
 mod sequences;
 mod splits;
 mod targets;
@@ -34,6 +35,7 @@ use super::source::{
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
+use crate::network::Reads;
 
 /// The most classes, and the largest vocabulary.
 const MOST_CLASSES: usize = 1 << 24;
@@ -57,6 +59,15 @@ pub struct Npy {
     /// labels have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_hot: Option<bool>,
+    /// Whether the targets are lists of labels for the loss `ctc`: labels `[N, L]`, where negative,
+    /// NaN and empty ones follow the labels of a list. Class 0 is the blank: with `classes`, labels
+    /// are 1 to K - 1; without it, each label that occurs is a class after the blank.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub label_lists: bool,
+    /// `[N]`: the number of labels of each list, which may then be concatenated too; they need
+    /// `label_lists`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_lengths: Option<String>,
     /// Target values instead of labels: `[N]` or `[N, K]`, or `[N, T, K]` (or `[R, K]`) for some at
     /// each step. NaN is a missing target, which is neither learnt nor scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +137,8 @@ impl Npy {
             inputs: inputs.to_string(),
             labels: None,
             one_hot: None,
+            label_lists: false,
+            label_lengths: None,
             targets: None,
             multi_label: false,
             weights: None,
@@ -143,11 +156,27 @@ impl Npy {
     }
 
     fn validate_targets(&self, usage: &DataUse) -> Result<()> {
+        if !self.label_lists && self.label_lengths.is_some() {
+            return Err(Error::usage(
+                "data.label_lengths is set, and data.label_lists is not; set data.label_lists = \
+                 true for lists of labels, or remove data.label_lengths",
+            ));
+        }
+        if self.label_lists && (self.labels.is_none() || self.one_hot.is_some()) {
+            return Err(Error::usage(
+                "data.label_lists is set, so data.labels must name the array of lists, and \
+                 data.one_hot must be left out",
+            ));
+        }
         match (&self.labels, &self.targets) {
             (Some(_), None) if self.multi_label => Err(Error::usage(
                 "data.multi_label is set, and data.labels are classes; name the array of zeros and \
                  ones in data.targets, or remove data.multi_label",
             )),
+            (Some(_), None) if self.label_lists => {
+                let data = "data.label_lists is set";
+                usage.require_head(data, TargetKind::Lists, Reads::Every)
+            }
             (Some(_), None) => {
                 usage.require_targets("data.labels are classes", TargetKind::Classes)
             }

@@ -231,6 +231,7 @@ impl Npy {
         };
         let known = known.map(|known| &known.classes);
         let classes = match (self.classes, known) {
+            (None, None) if self.label_lists => Classes::of_lists(&labels),
             (Some(count), _) => Ok(Classes::Numbered(count)),
             (None, Some(names)) if !names.is_empty() => Ok(Classes::Named(names.clone())),
             // The labels of a language model are tokens too.
@@ -275,6 +276,7 @@ impl Npy {
             &mut of_test.labels,
             &mut of_test.targets,
             &mut of_test.lengths,
+            &mut of_test.label_lengths,
         ];
         let named = named.into_iter().flatten();
         for name in named.chain([&mut of_test.inputs]) {
@@ -353,7 +355,11 @@ impl Npy {
         };
         let path = files.path_of(name);
         let array = files.array(name)?;
-        let targets = if self.labels.is_some() {
+        let targets = if self.label_lists {
+            let lengths = self.read_label_lengths(files)?;
+            FoundLabels::read_lists(&array, sizes.count, lengths.as_deref())
+                .map(FoundTargets::Labels)
+        } else if self.labels.is_some() {
             FoundLabels::read(&array, &sizes, self.one_hot).map(FoundTargets::Labels)
         } else {
             let found = FoundValues::read(array, &sizes);

@@ -123,7 +123,22 @@ impl Npy {
         &self,
         files: &mut ArrayFiles<R>,
     ) -> Result<Option<Vec<usize>>> {
-        let Some(name) = &self.lengths else {
+        Npy::whole_lengths(self.lengths.as_ref(), files)
+    }
+
+    /// Returns the numbers of labels of lists `[N]`, if the recipe names them.
+    pub(super) fn read_label_lengths<R: Read + Seek>(
+        &self,
+        files: &mut ArrayFiles<R>,
+    ) -> Result<Option<Vec<usize>>> {
+        Npy::whole_lengths(self.label_lengths.as_ref(), files)
+    }
+
+    fn whole_lengths<R: Read + Seek>(
+        name: Option<&String>,
+        files: &mut ArrayFiles<R>,
+    ) -> Result<Option<Vec<usize>>> {
+        let Some(name) = name else {
             return Ok(None);
         };
         let array = files.array(name)?;

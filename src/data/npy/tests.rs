@@ -607,3 +607,80 @@ fn groups_may_be_texts() {
     let pairs = [[0.0, 2.0], [1.0, 3.0]];
     assert!(pairs.contains(&[floats(&splits.train)[0], floats(&splits.train)[1]]));
 }
+
+/// The lists of labels of an array, with all sequences in the training split.
+fn lists_of(arrays: &[(&str, Vec<u8>)], recipe: Npy) -> Result<(Dataset, Vec<String>), Error> {
+    let x = Array3::<f32>::zeros((4, 7, 2));
+    let mut files = archive(&[&[("x", bytes(&x))], arrays].concat());
+    let recipe = Npy {
+        test_fraction: 0.0,
+        label_lists: true,
+        ..recipe
+    };
+    let splits = recipe.split(&mut files, None, 0, None)?;
+    splits.train.check().expect("it is valid");
+    let train = std::sync::Arc::unwrap_or_clone(splits.train);
+    Ok((train, splits.preparation.classes))
+}
+
+#[test]
+fn labels_can_be_lists() {
+    let lists = |data: &Dataset| -> Vec<Vec<u32>> {
+        let lists = (0..data.count).map(|n| data.targets.list(n).to_vec());
+        lists.collect()
+    };
+    let padded = Array2::from_shape_vec((4, 3), vec![7i64, 3, 7, 5, -1, -1, -1, -1, -1, 3, 3, -1]);
+    let padded = bytes(&padded.unwrap());
+    let (data, names) = lists_of(&[("y", padded.clone())], npy(true)).unwrap();
+    let expected = vec![vec![3, 1, 3], vec![2], vec![], vec![1, 1]];
+    assert_eq!(lists(&data), expected);
+    assert_eq!(names, ["(blank)", "3", "5", "7"]);
+    assert_eq!(data.targets.outputs(), 4);
+    // Texts, and lengths in place of padding.
+    let flat = texts(&["b", "a", "b", "c", "a", "a"]);
+    let lengths = bytes(&Array1::from(vec![3i64, 1, 0, 2]));
+    let with_lengths = Npy {
+        label_lengths: Some("n".into()),
+        ..npy(true)
+    };
+    let arrays = [("y", flat), ("n", lengths)];
+    let (data, names) = lists_of(&arrays, with_lengths).unwrap();
+    assert_eq!(names, ["(blank)", "a", "b", "c"]);
+    assert_eq!(lists(&data), [vec![2, 1, 2], vec![3], vec![], vec![1, 1]]);
+    // Numbers below K, without the blank.
+    let numbered = |classes| Npy {
+        classes: Some(classes),
+        ..npy(true)
+    };
+    let (data, names) = lists_of(&[("y", padded.clone())], numbered(9)).unwrap();
+    assert_eq!(lists(&data)[0], [7, 3, 7]);
+    assert_eq!((names.len(), data.targets.outputs()), (0, 9));
+    let message = |labels: Vec<i64>, recipe: Npy| {
+        let labels = Array2::from_shape_vec((4, 2), labels).unwrap();
+        let found = lists_of(&[("y", bytes(&labels))], recipe);
+        found.unwrap_err().to_string()
+    };
+    for (labels, recipe, expected) in [
+        (
+            vec![1, 0, 2, 2, 3, -1, 1, 1],
+            numbered(9),
+            "sequence 0 is `0`, which is class 0",
+        ),
+        (vec![1, 9, 2, 2, 3, -1, 1, 1], numbered(9), "with 9 classes"),
+        (
+            vec![1, 2, -1, 2, 3, 3, 1, 1],
+            npy(true),
+            "sequence 1 has a label after",
+        ),
+        (vec![-1; 8], npy(true), "every list is empty"),
+    ] {
+        let message = message(labels, recipe);
+        assert!(message.contains(expected), "{message}");
+    }
+    let wrong = lists_of(&[("y", bytes(&Array1::from(vec![1i64; 4])))], npy(true));
+    let message = wrong.unwrap_err().to_string();
+    assert!(
+        message.contains("lists of labels must be [4, L]"),
+        "{message}"
+    );
+}

@@ -249,7 +249,7 @@ impl GraphProto {
         }
         self.output.push(value("outputs", FLOAT, &shape));
         let inputs = ["outputs".to_string()];
-        if head.loss.takes_classes() {
+        if head.loss.takes_classes() || head.loss.takes_lists() {
             let axis = AttributeProto::int("axis", -1);
             self.push("Softmax", &inputs, &["probabilities"], vec![axis]);
             self.output.push(value("probabilities", FLOAT, &shape));

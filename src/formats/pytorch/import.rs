@@ -432,7 +432,7 @@ fn assumptions(model: &Model, modules: usize, hints: &ImportHints) -> Vec<String
     }
     if hints.loss.is_none() && hints.recipe.is_none() {
         assumed.push(match head.loss {
-            Loss::CrossEntropy => "the outputs are logits of classes".into(),
+            Loss::CrossEntropy | Loss::Ctc { .. } => "the outputs are logits of classes".into(),
             _ => "the output is a value, not the logit of a class".into(),
         });
     }

@@ -51,6 +51,7 @@ pub(super) fn propose(path: &Path, values: &[f64], hints: &Hints) -> ProposedDat
             residual_on_last: false,
             residual_on_linear: false,
             linear_of_training: false,
+            fold: None,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

@@ -222,13 +222,13 @@ impl FeedBuffers {
         }
     }
 
-    /// Inputs, labels, targets and lengths.
+    /// Inputs, labels, targets or lists, and lengths.
     #[cfg(test)]
     pub(super) fn contents(&self) -> [Option<Tensor>; 4] {
         [
             Some(self.inputs),
             Some(self.labels),
-            self.targets,
+            self.targets.or(self.lists),
             Some(self.lengths),
         ]
     }

@@ -14,6 +14,7 @@ fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
     let loss = match data.targets {
         Targets::Classes { .. } => Loss::CrossEntropy,
         Targets::Values { .. } => Loss::MeanSquaredError,
+        Targets::Lists { .. } => Loss::CTC,
     };
     let is_tokens = matches!(data.inputs, Inputs::Tokens { .. });
     let network = Network {
@@ -26,7 +27,7 @@ fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
         layers: vec![Layer::new(Cell::RnnTanh, 1)],
         head: Head {
             size: data.targets.outputs(),
-            reads: if data.targets.per_step() {
+            reads: if data.targets.per_step() || loss.takes_lists() {
                 Reads::Every
             } else {
                 Reads::Last
@@ -37,12 +38,13 @@ fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
     };
     let tuning = Tuning::cpu();
     let mut network = RecordedNetwork::new(&network, 1, 1, Gradients::None, tuning).unwrap();
+    network.add_lists(data.targets.longest_list()).unwrap();
     let feed = Feed::record(&mut network, Phase::Forward, data, None).unwrap();
     let executor = Cpu::new(network.program).unwrap();
     (feed, executor)
 }
 
-/// Returns the inputs, as bits of f32 or as words, and labels, targets and lengths.
+/// Returns the inputs, as bits of f32 or as words, and labels, targets or lists, and lengths.
 fn uploaded(feed: &Feed, executor: &mut Cpu<f32>, data: &Dataset) -> [Vec<u32>; 4] {
     let [inputs, labels, targets, lengths] = feed.buffers.contents();
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
@@ -50,7 +52,11 @@ fn uploaded(feed: &Feed, executor: &mut Cpu<f32>, data: &Dataset) -> [Vec<u32>; 
         Inputs::Floats(_) | Inputs::Stored(_) => bits(executor.read(&inputs.unwrap()).unwrap()),
         _ => executor.read_index(&inputs.unwrap()).unwrap(),
     };
-    let targets = targets.map_or(vec![], |targets| bits(executor.read(&targets).unwrap()));
+    let targets = match (targets, &data.targets) {
+        (Some(lists), Targets::Lists { .. }) => executor.read_index(&lists).unwrap(),
+        (Some(targets), _) => bits(executor.read(&targets).unwrap()),
+        (None, _) => vec![],
+    };
     let [labels, lengths] =
         [labels, lengths].map(|tensor| executor.read_index(&tensor.unwrap()).unwrap());
     [inputs, labels, targets, lengths]
@@ -75,6 +81,7 @@ fn contents(data: &Dataset) -> [Vec<u32>; 4] {
     let targets = match &data.targets {
         Targets::Classes { .. } => vec![],
         Targets::Values { values, .. } => bits(values),
+        Targets::Lists { labels, .. } => labels.clone(),
     };
     let full = vec![data.steps as u32; data.count];
     let lengths = data.lengths.clone().unwrap_or(full);
@@ -121,7 +128,11 @@ fn parts_of_every_size_make_the_whole_upload() {
         classes: 7,
         per_step: true,
     };
+    let lists: Vec<Vec<u32>> = (0..count as u32).map(|n| vec![1; n as usize % 4]).collect();
+    let lists = Targets::lists(lists.iter().map(Vec::as_slice), 3);
+    let floats_again = (0..count * steps).map(|at| at as f32);
     let data_sets = [
+        (Inputs::Floats(floats_again.collect()), lists),
         (
             Inputs::Bytes {
                 values: bytes.collect(),

@@ -223,7 +223,7 @@ mod tests {
         assert_eq!((adjustment.targets, adjustment.left), (9, 0));
         let few = vec![(1.0, vec![0.0, 0.5, 2.0]); 3];
         let adjustment = IntervalAdjustment::of(&head, &[few]);
-        assert_eq!((adjustment.left, adjustment.added), (1, vec![0.0; 3]));
+        assert_eq!((adjustment.left, &adjustment.added), (1, &vec![0.0; 3]));
         assert!(adjustment.note().contains("1 of them stay"));
     }
 

@@ -116,6 +116,7 @@ fn dropout_bidirectional(case: &mut NetworkCase) {
         ..Dropout::default()
     };
     case.network.head.reads = Reads::Every;
+    case.network.head.loss = Loss::CTC;
 }
 
 fn one_hot(case: &mut NetworkCase) {

@@ -74,6 +74,9 @@ impl Lengths {
     }
 }
 
+/// The most labels of a sequence, where the target is a list.
+const LONGEST_LIST: usize = 2;
+
 /// Updates before those of a case: the first update has formulas of its own, and the corrections of
 /// Adam are 1 after a long run.
 pub(super) const UPDATES: [u32; 4] = [0, 3, 1_500, 300_000];
@@ -139,6 +142,7 @@ impl NetworkCase {
         let rows = [HISTORY_ROWS, history::WORDS];
         let history = program.buffer("history", Kind::Control, Element::Real, rows);
 
+        model.add_lists(LONGEST_LIST)?;
         model.carry_states(Phase::Forward, control);
         model.draw_masks(7, control);
         model.forward(Phase::Forward);
@@ -275,6 +279,18 @@ impl NetworkCase {
             Some(_) => 1,
             None => network.head.size as u32,
         };
+        if let Some(lists) = &model.head.lists {
+            // Lists of 0 to all labels, with repeated ones.
+            filler.set_indices(&lists.labels, |at| {
+                let (j, b) = (at / self.batch, at % self.batch);
+                let label = 1 + (b + j / 2) as u32 % (classes - 1);
+                if j < b % (LONGEST_LIST + 1) {
+                    label
+                } else {
+                    IGNORE
+                }
+            });
+        }
         filler.fill_below(&model.head.labels, classes);
         filler.set_every(&model.head.labels, 4, IGNORE);
     }

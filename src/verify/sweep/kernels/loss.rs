@@ -143,14 +143,17 @@ pub(super) fn weigh_outputs(program: &mut KernelProgram, effort: Effort) {
     for width in narrow_edges(effort) {
         let rows = 9;
         let weights = program.positives_below(rows, 3.0);
-        let gradient = program.reals(rows, width);
-        let scores = program.reals(2, rows);
-        program.push(WeighOutputs {
-            weights,
-            gradient,
-            scores,
-            width,
-        });
+        // An output for each weight, or several.
+        for steps in [1, 3] {
+            let gradient = program.reals(steps * rows, width);
+            let scores = program.reals(2, rows);
+            program.push(WeighOutputs {
+                weights,
+                gradient,
+                scores,
+                width,
+            });
+        }
     }
 }
 

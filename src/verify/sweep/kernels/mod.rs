@@ -1,5 +1,6 @@
 //! The kernel cases of a sweep: single kernels at many sizes.
 
+mod ctc;
 mod data;
 mod loss;
 mod matmul;
@@ -18,13 +19,14 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 26] = [
+const KERNELS: [(&str, RecordCalls); 27] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
     ("softmax", loss::softmax),
     ("squared-error", loss::squared_error),
     ("value-loss", loss::value_loss),
+    ("ctc", ctc::ctc),
     ("label-smoothing", loss::label_smoothing),
     ("label-weight", loss::label_weight),
     ("target-weight", loss::target_weight),
