@@ -436,6 +436,14 @@ impl Recipe {
         self.data.source_mut().set_batch_size(batch_size);
     }
 
+    /// Returns the batch size as text; with accumulated gradients, times the batches of an update.
+    pub fn batch_text(&self) -> String {
+        match self.accumulate {
+            Some(batches) if batches > 1 => format!("{} x {batches}", self.batch_size),
+            _ => self.batch_size.to_string(),
+        }
+    }
+
     /// Returns how gradients are clipped.
     pub fn clip(&self) -> Clip {
         match (self.clip_norm, self.clip_value) {

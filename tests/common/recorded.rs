@@ -1,7 +1,9 @@
 //! Programs that together use every kernel, recorded as training records them.
 
 use gatescan::low_level::backend::tuning::Tuning;
-use gatescan::low_level::kernels::{Gather, GatherKind, Record, Tally, control, history};
+use gatescan::low_level::kernels::{
+    ErrorSums, Gather, GatherKind, Record, Tally, control, history,
+};
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::tensor::{Element, Kind};
@@ -40,6 +42,19 @@ pub fn recorded(
         label_smoothing: 0.1,
     });
     let program = &mut model.program;
+    let weights = program.buffer("update_weights", Kind::Control, Element::Real, [2]);
+    model.share_of_update(weights, words);
+    let program = &mut model.program;
+    if let Some(targets) = model.head.targets {
+        let errors = ErrorSums {
+            outputs: model.head.outputs,
+            targets: targets.part(0, [model.head.labels.len()]),
+            labels: model.head.labels,
+            lengths: model.lengths,
+            sums: program.buffer("errors", Kind::Control, Element::Real, [3]),
+        };
+        program.push(Phase::Evaluate, errors);
+    }
     if network.head.loss == Loss::CrossEntropy {
         let classes = network.head.size;
         let mut counts =
@@ -57,6 +72,7 @@ pub fn recorded(
         return model.program;
     }
     model.backward();
+    model.accumulate_gradients(words);
     let program = &mut model.program;
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
     for optimizer in optimizers {

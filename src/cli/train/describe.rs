@@ -31,7 +31,7 @@ pub fn recipe_line(recipe: &Recipe) -> String {
         "{}: {}, batch size {}, {} epochs, seed {}",
         recipe.name,
         layers.join(" > "),
-        recipe.batch_size,
+        recipe.batch_text(),
         recipe.epochs,
         recipe.seed
     )

@@ -85,7 +85,7 @@ fn header(run: &Run) -> String {
         escape(&run.name),
         escape(&recipe.name),
         layers.join(" &gt; "),
-        recipe.batch_size,
+        recipe.batch_text(),
         recipe.seed,
         env!("CARGO_PKG_VERSION")
     )
