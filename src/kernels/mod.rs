@@ -265,7 +265,12 @@ impl Shader {
     pub(crate) fn edited_source(&self, edit: impl FnOnce(String) -> String) -> String {
         let source = edit(self.parts.join("\n"));
         let replaced = |source: String, (name, kind): &(&str, &str)| source.replace(name, kind);
-        self.types.iter().fold(source, replaced)
+        let source = self.types.iter().fold(source, replaced);
+        if source.contains("<f16>") {
+            format!("enable f16;\n{source}")
+        } else {
+            source
+        }
     }
 
     /// Returns the WGSL as the standard has it: naga knows subgroups without the directive that the

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Recurrence;
 use super::cpu::{TILE, TimeRows, chunks_or_empty, multiply, row_or_empty};
+use super::{Recurrence, TimeDirection};
 use crate::cells::{BackwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
@@ -69,7 +69,9 @@ impl Recurrence {
         run: impl Fn(&mut BackwardTile<R>) + Sync,
     ) {
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
-        let recurrent = memory.read(&self.weights.recurrent);
+        let exact = memory.read(&self.weights.recurrent);
+        let rounded = self.rounded_weights(&exact, TimeDirection::Backward);
+        let recurrent = rounded.as_deref().unwrap_or(&exact);
         let peepholes = self.weights.peephole.map(|values| memory.read(&values));
         let lengths = memory.read_index(&self.lengths);
         let (states, cells) = (memory.read(&self.states.h), memory.read(&self.states.c));
@@ -80,7 +82,7 @@ impl Recurrence {
             c: &cells,
             upstream: upstream.as_deref(),
             lengths: &lengths,
-            ..BackwardPass::new(self, &recurrent)
+            ..BackwardPass::new(self, recurrent)
         };
 
         let mut gates = memory.write(&self.gates);

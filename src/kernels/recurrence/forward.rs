@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Recurrence;
 use super::cpu::{TILE, TimeRows, chunks_or_empty, multiply, row_or_empty};
+use super::{Recurrence, TimeDirection};
 use crate::cells::{ForwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
@@ -79,7 +79,9 @@ impl Recurrence {
         run: impl Fn(&mut ForwardTile<R>) + Sync,
     ) {
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
-        let recurrent = memory.read(&self.weights.recurrent);
+        let exact = memory.read(&self.weights.recurrent);
+        let rounded = self.rounded_weights(&exact, TimeDirection::Forward);
+        let recurrent = rounded.as_deref().unwrap_or(&exact);
         let bias = self.weights.bias.map(|bias| memory.read(&bias));
         let peepholes = self.weights.peephole.map(|values| memory.read(&values));
         let lengths = memory.read_index(&self.lengths);
@@ -88,7 +90,7 @@ impl Recurrence {
             lengths: &lengths,
             ..ForwardPass::new(
                 self,
-                &recurrent,
+                recurrent,
                 bias.as_deref(),
                 peepholes.as_deref().unwrap_or(&[]),
             )

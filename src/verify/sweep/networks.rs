@@ -290,16 +290,18 @@ fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
             sequences,
             registers,
             kib,
+            halves: name == "registers halves",
         };
         (name, tiles)
     };
     let some = variant("registers some", 1, 36, 8);
     let pairs = variant("registers pairs", 2, 36, 0);
     let all = variant("registers all", 1, 256, 0);
+    let halves = variant("registers halves", 1, 36, 8);
     let variants = match (effort, cell) {
         (_, cell) if cell.spec().recurrent_gates == 0 => vec![],
-        (Effort::Full, _) => vec![some, pairs, all],
-        (_, Cell::Lstm) => vec![some],
+        (Effort::Full, _) => vec![some, pairs, all, halves],
+        (_, Cell::Lstm) => vec![some, halves],
         (_, Cell::GruResetBefore) => vec![pairs],
         (_, Cell::RnnTanh) => vec![all],
         _ => vec![],
