@@ -61,7 +61,7 @@ pub use pool_backward::PoolBackwardKind;
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
     CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
-    Tile, TimeDirection,
+    Tile, TimeDirection, Zoneout,
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;

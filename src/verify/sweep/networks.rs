@@ -115,7 +115,7 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         &[ValueKind::Ordinary]
     };
     let mut cases = vec![];
-    for case in options(cell) {
+    for case in options(cell, effort) {
         for route in ROUTES {
             for &values in value_kinds {
                 cases.push(NetworkCase {
@@ -125,7 +125,9 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
                 });
             }
         }
-        if case.network.layers[0].drops_state() {
+        let first = &case.network.layers[0];
+        let is_masked = first.recurrent_dropout > 0.0 || first.zoneout > 0.0;
+        if first.drops_state() || is_masked && effort.is_full() {
             let longer = NetworkCase {
                 steps: 7,
                 batch: 8,
