@@ -2442,6 +2442,7 @@ impl RecurrenceCase {
                 memory: [0, 16 << 10][h / 2 % 2],
                 // Holds none of the weights, some, or all where each unit has a worker.
                 registers: [0, 24, 256][(batch + h) % 3],
+                halves: false,
             },
         };
         RecurrenceCase { bench, layer }
@@ -2651,11 +2652,9 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
         let (mut h_before, c_before) = (vector(&layer.states.h, p), vector(&layer.states.c, h));
         let mut slots = vec![ZERO; row_size];
         let mask = state_mask(layer, before, t, row);
-        if layer.options.drops_state {
-            if t > 0 {
-                let mask = state_mask(layer, before, t - 1, row);
-                h_before = times(&h_before, &mask);
-            }
+        if layer.options.drops_state && t > 0 {
+            let mask = state_mask(layer, before, t - 1, row);
+            h_before = times(&h_before, &mask);
         }
         let masks = tail(layer, before, t, row);
         slots[row_size - masks.len()..].copy_from_slice(&masks);

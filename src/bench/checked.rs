@@ -87,9 +87,10 @@ impl CheckedTrainer {
     fn unchecked(workload: Workload, device: &OpenDevice) -> Result<CheckedTrainer> {
         let trainer = Trainer::load(&workload.recipe, &workload.data, device)?;
         let tile = device.tuning().tile;
-        let halved = match tile.halves && tile.registers > 0 {
-            true => halves_limit(trainer.recording().steps),
-            false => 0.0,
+        let halved = if tile.halves && tile.registers > 0 {
+            halves_limit(trainer.recording().steps)
+        } else {
+            0.0
         };
         Ok(CheckedTrainer {
             limit: error_limit(workload.roundings) + halved,

@@ -111,9 +111,10 @@ fn check_support<'a>(
     for (l, layer) in network.layers.iter().enumerate() {
         if let Some(option) = lacks(layer) {
             let has_onnx = layer.cell.spec().frameworks.onnx.is_some() && !has_zoneout(layer);
-            let instead = match has_onnx {
-                true => "; use the ONNX format",
-                false => ", and neither has ONNX",
+            let instead = if has_onnx {
+                "; use the ONNX format"
+            } else {
+                ", and neither has ONNX"
             };
             return Err(Error::usage(format!(
                 "layer {l}: {framework} has no {option}{instead}"

@@ -148,9 +148,12 @@ impl<'a, R: Real> ForwardPass<'a, R> {
             (gates, PackedB::new(part.t()))
         };
         let stages = layer.stage_gates().into_iter();
-        let runs = stages.flat_map(|gates| match layer.options.drops_recurrent {
-            true => gates.map(|gate| gate..gate + 1).collect(),
-            false => vec![gates],
+        let runs = stages.flat_map(|gates| {
+            if layer.options.drops_recurrent {
+                gates.map(|gate| gate..gate + 1).collect()
+            } else {
+                vec![gates]
+            }
         });
         ForwardPass {
             layer,
