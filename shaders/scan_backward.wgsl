@@ -229,12 +229,14 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32) {
     }
 }
 
-// Adds to the gradient of h what the gates multiply.
-fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
+// Adds to the gradient of h what gates from_gate..to_gate multiply, in step t.
+fn outputs_stage(
+    t: u32, from_gate: u32, to_gate: u32, workgroup: u32, worker: u32, share: u32,
+) {
     let stride = stride_of(OUTPUTS);
     for (var start = 0u; start < stride; start += WORKERS) {
         let own = own_element(start, worker, stride);
-        var sums = multiply_recurrent_back(0u, FIRST_STAGE, own.index, share, own.exists);
+        var sums = multiply_recurrent_back(from_gate, to_gate, own.index, share, own.exists);
         for (var e = 0u; e < OWN_EACH; e++) {
             let p = own_index(own.index, e, share, stride);
             let takes_part = own.exists && finishes_elements(share) && p < OUTPUTS;
@@ -243,7 +245,11 @@ fn outputs_stage(workgroup: u32, worker: u32, share: u32) {
                     let first = own_sequence(workgroup, group, share, part);
                     if takes_part && first < u.batch {
                         let before = load_dstate(0u, first, p);
-                        store_dstate(0u, first, p, before + sums[group][e][part]);
+                        var sum = sums[group][e][part];
+                        if DROPS_RECURRENT {
+                            sum *= load_gate_mask(t, first, from_gate, p);
+                        }
+                        store_dstate(0u, first, p, before + sum);
                     }
                 }
             }
@@ -322,7 +328,13 @@ fn main(
             barrier();
         }
         if RECURRENT_GATES > 0u {
-            outputs_stage(workgroup.x, worker, share);
+            if DROPS_RECURRENT {
+                for (var gate = 0u; gate < FIRST_GATES; gate++) {
+                    outputs_stage(t, gate, gate + 1u, workgroup.x, worker, share);
+                }
+            } else {
+                outputs_stage(t, 0u, FIRST_STAGE, workgroup.x, worker, share);
+            }
             barrier();
         }
     }

@@ -10,8 +10,10 @@ struct ScanForward {
 @group(1) @binding(0) var<uniform> u: ScanForward;
 
 // In a layer of one stage: h twice, to read one copy while writing the other. In a layer of two
-// stages: h, and the operand of the second stage.
-override VECTOR_SIZE: u32 = (OUTPUTS + UNITS) * GROUPS;
+// stages: h, and the operand of the second stage. Behind them, where gates have masks, h times the
+// mask of each gate of the first stage.
+override MASKED: u32 = OUTPUTS + UNITS;
+override VECTOR_SIZE: u32 = (MASKED + u32(DROPS_RECURRENT) * FIRST_GATES * OUTPUTS) * GROUPS;
 var<workgroup> vectors: array<Quad, VECTOR_SIZE>;
 
 // The products of the sequences that a lane finishes.
@@ -20,6 +22,24 @@ alias OwnProducts = array<array<array<Rows, GATES>, PARTS>, GROUPS>;
 // Adds four terms of the inner dimension, whose values begin at `at`, to the products of all
 // groups.
 fn add_terms(
+    products: ptr<function, Products>, from_gate: u32, to_gate: u32, factors: Weights, at: u32,
+) {
+    if DROPS_RECURRENT {
+        for (var gate = from_gate; gate < to_gate; gate++) {
+            add_terms_of(products, gate, gate + 1u, factors, at + gate_offset(gate));
+        }
+    } else {
+        add_terms_of(products, from_gate, to_gate, factors, at);
+    }
+}
+
+// Returns the offset of the vector of a gate from that of the first, where gates have masks.
+fn gate_offset(gate: u32) -> u32 {
+    return select(0u, gate * OUTPUTS, gate < FIRST_GATES);
+}
+
+// The same for gates that multiply the same vector.
+fn add_terms_of(
     products: ptr<function, Products>, from_gate: u32, to_gate: u32, factors: Weights, at: u32,
 ) {
     for (var group = 0u; group < GROUPS; group++) {
@@ -67,8 +87,15 @@ fn multiply_recurrent(
     for (var k = select(OUTPUTS, OUTPUTS / 4u * 4u, is_last); k < OUTPUTS; k++) {
         let rest = load_weights(from_gate, to_gate, OUTPUTS / 4u * columns + j, false);
         for (var group = 0u; group < GROUPS; group++) {
-            let value = vectors[(base + k) * GROUPS + group];
-            add_one(&products, group, from_gate, to_gate, rest, k % 4u, value);
+            if DROPS_RECURRENT {
+                for (var gate = from_gate; gate < to_gate; gate++) {
+                    let value = vectors[(base + gate_offset(gate) + k) * GROUPS + group];
+                    add_one(&products, group, gate, gate + 1u, rest, k % 4u, value);
+                }
+            } else {
+                let value = vectors[(base + k) * GROUPS + group];
+                add_one(&products, group, from_gate, to_gate, rest, k % 4u, value);
+            }
         }
     }
     for (var group = 0u; group < GROUPS; group++) {
@@ -114,7 +141,11 @@ fn load_kept(at: u32, share: u32) -> OwnRows {
 // operand of the second.
 fn apply_middle(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_before: Rows) -> Rows {
     var slots = load_slots(t, first, j);
-    cell_middle(&slots, product, h_before);
+    var h_read = h_before;
+    if DROPS_RECURRENT {
+        h_read *= load_gate_mask(t, first, FIRST_STAGE, j);
+    }
+    cell_middle(&slots, product, h_read);
     let valid = Counts(t) < load_lengths(first);
     slots[SLOTS - 1u] = select(Rows(0.0), slots[SLOTS - 1u], valid);
     store_slots(t, first, j, slots);
@@ -126,9 +157,10 @@ fn apply_middle(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_befor
 fn apply_cell(t: u32, first: u32, j: u32, product: array<Rows, GATES>, h_before: Rows) -> Rows {
     let length = load_lengths(first);
     var slots = load_slots(t, first, j);
-    var c_now = load_c(t, first, j);
+    let c_before = load_c(t, first, j);
+    var c_now = c_before;
     let h_after = cell_forward(&slots, product, load_peephole(j), h_before, &c_now);
-    store_unit(t, first, j, length, slots, c_now);
+    store_unit(t, first, j, length, slots, keep_cell(t, first, j, c_before, c_now));
     if PROJECTED {
         return store_projected_unit(t, first, j, length, h_after);
     }
@@ -156,6 +188,25 @@ fn project(group: u32, p: u32, share: u32, valid: bool) -> OwnRows {
     return sum_of_lanes(sum, share);
 }
 
+// Returns the beginning of the vectors that the gates of the first stage multiply; h is at `now`.
+fn read_from(now: u32) -> u32 {
+    return select(now, MASKED, DROPS_RECURRENT);
+}
+
+// Multiplies h, which is at `now`, by the masks of the gates for step t.
+fn mask_stage(t: u32, workgroup: u32, now: u32, lane: u32) {
+    for (var p = lane; p < OUTPUTS; p += WIDTH) {
+        for (var group = 0u; group < GROUPS; group++) {
+            let first = first_of(workgroup, group);
+            for (var gate = 0u; gate < FIRST_GATES; gate++) {
+                let mask = load_gate_mask_quad(t, first, gate, p);
+                let at = MASKED + gate * OUTPUTS + p;
+                vectors[at * GROUPS + group] = vectors[(now + p) * GROUPS + group] * mask;
+            }
+        }
+    }
+}
+
 // Computes the first of two stages within the cell, of all units in step t.
 fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
     for (var start = 0u; start < UNITS; start += WORKERS) {
@@ -163,7 +214,7 @@ fn middle_stage(t: u32, workgroup: u32, worker: u32, share: u32, valid: bool) {
         let j = own.index;
         let takes_part = own.exists && finishes(share);
         var products =
-            multiply_recurrent(0u, FIRST_STAGE, 0u, j, share, own.exists && valid);
+            multiply_recurrent(0u, FIRST_STAGE, read_from(0u), j, share, own.exists && valid);
         for (var group = 0u; group < GROUPS; group++) {
             var h_before = load_kept(j * GROUPS + group, share);
             var middles: OwnRows;
@@ -186,7 +237,7 @@ fn units_stage(t: u32, workgroup: u32, worker: u32, share: u32, now: u32, valid:
         let j = own.index;
         let takes_part = own.exists && finishes(share);
         let from_gate = select(0u, FIRST_STAGE, HAS_MIDDLE);
-        let base = select(now, OUTPUTS, HAS_MIDDLE);
+        let base = select(read_from(now), OUTPUTS, HAS_MIDDLE);
         var products =
             multiply_recurrent(from_gate, RECURRENT_GATES, base, j, share, own.exists && valid);
         // The second stage of a cell no longer reads h, so it is overwritten.
@@ -269,6 +320,10 @@ fn main(
     // The first step is never skipped: there an empty sequence stores its initial state.
     let top = clamp(max(longest, 1u), u.begin, u.end);
     for (var t = u.begin; t < top; t++) {
+        if DROPS_RECURRENT {
+            mask_stage(t, workgroup.x, now, lane);
+            workgroupBarrier();
+        }
         if HAS_MIDDLE {
             middle_stage(t, workgroup.x, worker, share, t < longest);
             workgroupBarrier();

@@ -38,6 +38,7 @@ fn main(
         for (var gate = from_gate; gate < to_gate; gate++) {
             let slot = select(product_slot(gate), SLOTS + 1u, gate == RECURRENT_GATES);
             let column = gate * ((u.hidden_size + 3u) / 4u) * u.output_size + j;
+            var own = Rows(0.0);
             for (var start = 0u; start < rows; start += WIDTH) {
                 operand[lane] = load_slot(from_step, first, slot, min(start + lane, rows - 1u));
                 workgroupBarrier();
@@ -49,13 +50,29 @@ fn main(
                     let y = operand[at + 1u];
                     let z = operand[at + 2u];
                     let w = operand[at + 3u];
-                    sum = add_dot4(sum, load_weight(column + k / 4u * count, false), x, y, z, w);
+                    let factors = load_weight(column + k / 4u * count, false);
+                    if DROPS_RECURRENT {
+                        own = add_dot4(own, factors, x, y, z, w);
+                    } else {
+                        sum = add_dot4(sum, factors, x, y, z, w);
+                    }
                 }
                 for (; k < end; k++) {
                     let factors = load_weight(column + k / 4u * count, false);
-                    sum += factors[k % 4u] * operand[k - start];
+                    if DROPS_RECURRENT {
+                        own += factors[k % 4u] * operand[k - start];
+                    } else {
+                        sum += factors[k % 4u] * operand[k - start];
+                    }
                 }
                 workgroupBarrier();
+            }
+            if DROPS_RECURRENT {
+                // The second stage multiplies what is masked already.
+                if !second {
+                    own *= load_gate_mask(from_step, first, gate, j);
+                }
+                sum += own;
             }
         }
     }

@@ -16,7 +16,20 @@ override WIDTH: u32 = 64;  // invocations, units, and elements of the operand lo
 // A constant, so that the gates of a stage, which index arrays of an invocation, are constants too.
 override STAGE: u32 = 0u;
 
-var<workgroup> operand: array<Rows, WIDTH>;
+// Where gates have masks: h, then h times the mask of each gate.
+override OPERAND_SIZE: u32 = (1u + u32(DROPS_RECURRENT) * FIRST_GATES) * WIDTH;
+var<workgroup> operand: array<Rows, OPERAND_SIZE>;
+
+// Adds four terms of the inner dimension, whose values begin at `at`.
+fn add_operand(
+    products: ptr<function, Products>, from_gate: u32, to_gate: u32, factors: Weights, at: u32,
+) {
+    let x = operand[at];
+    let y = operand[at + 1u];
+    let z = operand[at + 2u];
+    let w = operand[at + 3u];
+    add_four(products, 0u, from_gate, to_gate, factors, x, y, z, w);
+}
 
 @compute @workgroup_size(WIDTH)
 fn main(
@@ -49,23 +62,37 @@ fn main(
         if second {
             operand[lane] = load_slot(u.t, first, select(SLOTS - 1u, SLOTS, PROJECTED), k_own);
         } else {
-            operand[lane] = load_h(u.t, first, k_own);
+            let h_own = load_h(u.t, first, k_own);
+            operand[lane] = h_own;
+            for (var gate = 0u; gate < FIRST_GATES && DROPS_RECURRENT; gate++) {
+                let mask = load_gate_mask(u.t, first, gate, k_own);
+                operand[(1u + gate) * WIDTH + lane] = h_own * mask;
+            }
         }
         workgroupBarrier();
         let end = min(start + WIDTH, terms);
         var k = start;
         for (; k + 3u < end; k += 4u) {
             let factors = load_weights(from_gate, to_gate, column + k / 4u * columns, false);
-            let at = k - start;
-            let x = operand[at];
-            let y = operand[at + 1u];
-            let z = operand[at + 2u];
-            let w = operand[at + 3u];
-            add_four(&products, 0u, from_gate, to_gate, factors, x, y, z, w);
+            if DROPS_RECURRENT && !second {
+                for (var gate = from_gate; gate < to_gate; gate++) {
+                    let at = (1u + gate) * WIDTH + k - start;
+                    add_operand(&products, gate, gate + 1u, factors, at);
+                }
+            } else {
+                add_operand(&products, from_gate, to_gate, factors, k - start);
+            }
         }
         for (; k < end; k++) {
             let factors = load_weights(from_gate, to_gate, column + k / 4u * columns, false);
-            add_one(&products, 0u, from_gate, to_gate, factors, k % 4u, operand[k - start]);
+            if DROPS_RECURRENT && !second {
+                for (var gate = from_gate; gate < to_gate; gate++) {
+                    let value = operand[(1u + gate) * WIDTH + k - start];
+                    add_one(&products, 0u, gate, gate + 1u, factors, k % 4u, value);
+                }
+            } else {
+                add_one(&products, 0u, from_gate, to_gate, factors, k % 4u, operand[k - start]);
+            }
         }
         workgroupBarrier();
     }
@@ -84,6 +111,9 @@ fn main(
         h_before = load_h(u.t, first, j);
     }
     if HAS_MIDDLE && !second {
+        if DROPS_RECURRENT {
+            h_before *= load_gate_mask(u.t, first, FIRST_STAGE, j);
+        }
         cell_middle(&slots, products[0], h_before);
         for (var slot = 0u; slot < SLOTS; slot++) {
             slots[slot] = select(Rows(0.0), slots[slot], Counts(u.t) < length);
@@ -91,9 +121,10 @@ fn main(
         store_slots(u.t, first, j, slots);
         return;
     }
-    var c_now = load_c(u.t, first, j);
+    let c_before = load_c(u.t, first, j);
+    var c_now = c_before;
     let h_after = cell_forward(&slots, products[0], load_peephole(j), h_before, &c_now);
-    store_unit(u.t, first, j, length, slots, c_now);
+    store_unit(u.t, first, j, length, slots, keep_cell(u.t, first, j, c_before, c_now));
     if PROJECTED {
         store_projected_unit(u.t, first, j, length, h_after);
     } else {

@@ -5,11 +5,11 @@
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
-use gatescan::low_level::kernels::{IGNORE, MISSING};
+use gatescan::low_level::kernels::{Columns, IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Bias, Init, Padding};
+use gatescan::network::{Activation, Bias, Init, Padding, RecurrentActivation};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 /// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
@@ -95,8 +95,9 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         backward_hidden_size: Some(4),
         ..layer.clone()
     };
+    let functions = [functions(&plain), noises(&plain)].concat();
     if !cell.spec().options.projection {
-        return vec![both(&plain), plain];
+        return [vec![both(&plain), plain], functions].concat();
     }
     let clipped = Layer {
         cell_clip: Some(0.4),
@@ -112,14 +113,57 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         projection_clip: Some(0.2),
         ..clipped.clone()
     };
-    vec![
+    let all = vec![
         both(&plain),
         both(&widened),
         plain,
         clipped,
         projected,
         widened,
-    ]
+    ];
+    [all, functions].concat()
+}
+
+/// Returns the layer with recurrent dropout and with zoneout, alone and with other options.
+fn noises(layer: &Layer) -> Vec<Layer> {
+    let spec = layer.cell.spec();
+    let keeps_c = spec.states > 1 && spec.peepholes.is_empty();
+    let zoneout = Layer {
+        zoneout: 0.4,
+        zoneout_cell: if keeps_c { 0.3 } else { 0.0 },
+        cell_clip: spec.options.cell_clip.then_some(0.4),
+        ..layer.clone()
+    };
+    let recurrent_dropout = if spec.recurrent_gates > 0 { 0.3 } else { 0.0 };
+    let both = Layer {
+        recurrent_dropout,
+        projection_size: spec.options.projection.then_some(3),
+        projection_clip: spec.options.projection.then_some(0.2),
+        ..zoneout.clone()
+    };
+    let dropped = Layer {
+        recurrent_dropout,
+        bidirectional: true,
+        ..layer.clone()
+    };
+    vec![zoneout, both, dropped]
+}
+
+/// Returns the layer with each function of candidates and of gates that its cell may have.
+fn functions(layer: &Layer) -> Vec<Layer> {
+    if !layer.cell.spec().options.activations {
+        return vec![];
+    }
+    let of_candidate = Activation::ALL.map(|activation| Layer {
+        activation,
+        ..layer.clone()
+    });
+    let of_gates = RecurrentActivation::ALL.map(|recurrent_activation| Layer {
+        activation: Activation::Softsign,
+        recurrent_activation,
+        ..layer.clone()
+    });
+    [&of_candidate[1..], &of_gates[1..]].concat()
 }
 
 /// A recorded network with its data and parameters.
@@ -209,6 +253,14 @@ fn set_with(
             .collect();
         cpu.write_index(&lists.labels, &labels)
             .expect("sizes agree");
+    }
+    for mask in model.masks() {
+        let Columns { tensor, stride } = mask.columns;
+        for row in 0..mask.steps * BATCH {
+            let draw = |x: f64| if x > 0.5 { 0.0 } else { 1.0 / mask.keep_prob };
+            let values: Vec<f64> = normal(mask.width).into_iter().map(draw).collect();
+            cpu.write_exact(&tensor.part(row * stride, [mask.width]), &values);
+        }
     }
     let rows = model.head.labels.len() as u32;
     // One label in seven is ignored.

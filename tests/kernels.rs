@@ -16,7 +16,7 @@ use gatescan::low_level::kernels::*;
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::rng::{Philox, Stream, philox};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
-use gatescan::network::MaskSharing;
+use gatescan::network::{Activation, MaskSharing, RecurrentActivation};
 
 // ---- values with error bounds -------------------------------------------------------------------
 
@@ -166,6 +166,70 @@ impl Num {
     fn tanh(self) -> Num {
         let slope = (4.0 * (2.0 * (self.error - self.value.abs())).exp()).min(1.0);
         rounded(self.value.tanh(), slope * self.error, 12.0)
+    }
+
+    /// Applies the function of a candidate.
+    fn activated(self, activation: Activation) -> Num {
+        match activation {
+            Activation::Tanh => self.tanh(),
+            Activation::Relu => Num {
+                value: self.value.max(0.0),
+                ..self
+            },
+            Activation::Sigmoid => self.sigmoid(),
+            Activation::Softsign => {
+                let magnitude = Num {
+                    value: self.value.abs(),
+                    ..self
+                };
+                self.over(exact(1.0) + magnitude)
+            }
+            other => panic!("{other:?} is not written down here"),
+        }
+    }
+
+    /// Returns the slope of the function of a candidate where it is this exact value.
+    fn slope(self, activation: Activation) -> Num {
+        let one = exact(1.0);
+        match activation {
+            Activation::Tanh => one - self * self,
+            Activation::Relu => exact(f64::from(u8::from(self.value > 0.0))),
+            Activation::Sigmoid => self * (one - self),
+            Activation::Softsign => {
+                let rest = one - exact(self.value.abs());
+                rest * rest
+            }
+            other => panic!("{other:?} is not written down here"),
+        }
+    }
+
+    /// Applies the function of a gate.
+    fn gate(self, function: RecurrentActivation) -> Num {
+        let line = |slope: f32| {
+            let line = self * exact(slope.into()) + exact(0.5);
+            Num {
+                value: line.value.clamp(0.0, 1.0),
+                ..line
+            }
+        };
+        match function {
+            RecurrentActivation::Sigmoid => self.sigmoid(),
+            RecurrentActivation::HardSigmoid => line(1.0 / 6.0),
+            RecurrentActivation::HardSigmoidKeras2 => line(0.2),
+            other => panic!("{other:?} is not written down here"),
+        }
+    }
+
+    /// Returns the slope of the function of a gate where it is this exact value.
+    fn gate_slope(self, function: RecurrentActivation) -> Num {
+        let is_inside = self.value > 0.0 && self.value < 1.0;
+        match function {
+            RecurrentActivation::Sigmoid => self * (exact(1.0) - self),
+            _ if !is_inside => ZERO,
+            RecurrentActivation::HardSigmoid => exact((1.0_f32 / 6.0).into()),
+            RecurrentActivation::HardSigmoidKeras2 => exact(0.2_f32.into()),
+            other => panic!("{other:?} is not written down here"),
+        }
     }
 
     /// Clamps the value to ±limit.
@@ -2248,6 +2312,10 @@ struct Options {
     /// Projection size and its clipping limit.
     projection: Option<(usize, Option<f64>)>,
     drops_state: bool,
+    drops_recurrent: bool,
+    zoneout: Zoneout,
+    activation: Activation,
+    recurrent_activation: RecurrentActivation,
     /// Largest absolute value of pre-activations and gradients.
     limit: f32,
 }
@@ -2294,7 +2362,7 @@ impl RecurrenceCase {
             values
         };
         let kept = spec.slots * h + options.projection.map_or(0, |(size, _)| h + size);
-        let masked = kept + if options.drops_state { p } else { 0 };
+        let masked = kept + options.mask_widths().iter().sum::<usize>();
         let mut slots = sequence(
             &mut bench,
             masked,
@@ -2333,6 +2401,10 @@ impl RecurrenceCase {
                 projection: options.projection.map(|(_, clip)| Projection { clip }),
                 cell_clip: options.cell_clip,
                 drops_state: options.drops_state,
+                drops_recurrent: options.drops_recurrent,
+                zoneout: options.zoneout,
+                activation: options.activation,
+                recurrent_activation: options.recurrent_activation,
             },
             weights: RecurrentWeights {
                 recurrent: bench.reads(&values),
@@ -2370,6 +2442,7 @@ impl RecurrenceCase {
                 memory: [0, 16 << 10][h / 2 % 2],
                 // Holds none of the weights, some, or all where each unit has a worker.
                 registers: [0, 24, 256][(batch + h) % 3],
+                halves: false,
             },
         };
         RecurrenceCase { bench, layer }
@@ -2434,6 +2507,10 @@ fn options() -> Vec<Options> {
                 cell_clip,
                 projection,
                 drops_state: index % 3 == 1,
+                drops_recurrent: index % 3 == 0 && spec.recurrent_gates > 0,
+                zoneout: zoneout(cell, index % 3 == 2 || index == 6, index % 2 == 0),
+                activation: function(cell, index),
+                recurrent_activation: gate_function(cell, index),
                 limit,
             });
         }
@@ -2449,6 +2526,10 @@ fn options() -> Vec<Options> {
                     cell_clip: (index % 3 == 0).then_some(CLIP),
                     projection: Some((outputs, (index % 2 == 1).then_some(CLIP))),
                     drops_state: index % 3 == 2,
+                    drops_recurrent: index % 3 == 0,
+                    zoneout: zoneout(cell, index % 3 == 1, index % 2 == 0),
+                    activation: function(cell, index),
+                    recurrent_activation: gate_function(cell, index),
                     limit: 1.0,
                 });
             }
@@ -2468,6 +2549,10 @@ fn options() -> Vec<Options> {
                     cell_clip,
                     projection,
                     drops_state: upstream,
+                    drops_recurrent: !upstream && spec.recurrent_gates > 0,
+                    zoneout: zoneout(cell, !upstream, given_states > 0),
+                    activation: Activation::Tanh,
+                    recurrent_activation: RecurrentActivation::Sigmoid,
                     limit,
                 });
             }
@@ -2476,11 +2561,71 @@ fn options() -> Vec<Options> {
     all
 }
 
+impl Options {
+    /// Returns the widths of the masks at the end of a row: of the recurrent gates, of the state,
+    /// and of zoneout of h and c.
+    fn mask_widths(&self) -> [usize; 4] {
+        let h = self.hidden_size;
+        let p = self.projection.map_or(h, |(size, _)| size);
+        let gates = self.cell.spec().recurrent_gates;
+        let Zoneout {
+            h: of_h,
+            c: of_c,
+            is_drawn,
+        } = self.zoneout;
+        [
+            if self.drops_recurrent { gates * p } else { 0 },
+            if self.drops_state { p } else { 0 },
+            if is_drawn && of_h > 0.0 { p } else { 0 },
+            if is_drawn && of_c > 0.0 { h } else { 0 },
+        ]
+    }
+}
+
+/// Returns zoneout of every state that may have it, or none.
+fn zoneout(cell: Cell, has: bool, is_drawn: bool) -> Zoneout {
+    let spec = cell.spec();
+    let keeps_c = spec.states > 1 && spec.peepholes.is_empty();
+    Zoneout {
+        h: if has { 0.375 } else { 0.0 },
+        c: if has && keeps_c { 0.25 } else { 0.0 },
+        is_drawn,
+    }
+}
+
+/// Returns a function of the candidate that the cell may have, another for each index.
+fn function(cell: Cell, index: usize) -> Activation {
+    let functions = Activation::ALL;
+    let count = if cell.spec().options.activations {
+        functions.len()
+    } else {
+        1
+    };
+    functions[index % count]
+}
+
+/// The same of the gates.
+fn gate_function(cell: Cell, index: usize) -> RecurrentActivation {
+    let functions = RecurrentActivation::ALL;
+    let count = if cell.spec().options.activations {
+        functions.len()
+    } else {
+        1
+    };
+    functions[index % count]
+}
+
 /// Returns whether a scan of this layer fits into 16 KiB of workgroup memory, the WebGPU minimum.
 fn scans(options: &Options) -> bool {
     let (gates, h) = (options.cell.spec().gates, options.hidden_size);
     let outputs = options.projection.map_or(0, |(size, _)| size);
-    (gates.max(2) * h + outputs) * 16 <= 16 << 10
+    let p = options.projection.map_or(h, |(size, _)| size);
+    let masked = if options.drops_recurrent {
+        gates * p
+    } else {
+        0
+    };
+    (gates.max(2) * h + outputs + masked) * 16 <= 16 << 10
 }
 
 /// Returns the expected values of the forward pass of time step `t`.
@@ -2507,13 +2652,12 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
         let (mut h_before, c_before) = (vector(&layer.states.h, p), vector(&layer.states.c, h));
         let mut slots = vec![ZERO; row_size];
         let mask = state_mask(layer, before, t, row);
-        if layer.options.drops_state {
-            if t > 0 {
-                let mask = state_mask(layer, before, t - 1, row);
-                h_before = times(&h_before, &mask);
-            }
-            slots[row_size - p..].copy_from_slice(&mask);
+        if layer.options.drops_state && t > 0 {
+            let mask = state_mask(layer, before, t - 1, row);
+            h_before = times(&h_before, &mask);
         }
+        let masks = tail(layer, before, t, row);
+        slots[row_size - masks.len()..].copy_from_slice(&masks);
         let (mut h_after, mut c_after) = (vec![ZERO; h], vec![ZERO; h]);
         if t < length {
             let inputs = before.of(&gates);
@@ -2531,11 +2675,18 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                 Some(peephole) => exact(before.of(&peephole)[index * h + j]) * c,
                 None => ZERO,
             };
-            let gate = |gate: usize, j: usize| input(gate, j) + product(gate, j, &h_before);
+            // h, or h times the mask of the gate.
+            let operands: Vec<Vec<Num>> = (0..spec.gates)
+                .map(|gate| match layer.options.drops_recurrent {
+                    true => times(&h_before, &masks[gate * p..][..p]),
+                    false => h_before.clone(),
+                })
+                .collect();
+            let gate = |gate: usize, j: usize| input(gate, j) + product(gate, j, &operands[gate]);
+            let open = |sum: Num| sum.gate(layer.options.recurrent_activation);
+            let squash = |sum: Num| sum.activated(layer.options.activation);
             let reset: Vec<Num> = match layer.cell {
-                Cell::GruResetBefore => {
-                    (0..h).map(|j| gate(0, j).sigmoid() * h_before[j]).collect()
-                }
+                Cell::GruResetBefore => (0..h).map(|j| open(gate(0, j)) * operands[2][j]).collect(),
                 _ => vec![],
             };
             for j in 0..h {
@@ -2555,30 +2706,30 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
                         };
                     }
                     Cell::Lstm | Cell::LstmPeephole => {
-                        let i = (gate(0, j) + peep(0, j, c_before[j])).sigmoid();
-                        let f = (gate(1, j) + peep(1, j, c_before[j])).sigmoid();
-                        let g = gate(2, j).tanh();
+                        let i = open(gate(0, j) + peep(0, j, c_before[j]));
+                        let f = open(gate(1, j) + peep(1, j, c_before[j]));
+                        let g = squash(gate(2, j));
                         c_after[j] = f * c_before[j] + i * g;
                         if let Some(clip) = layer.options.cell_clip {
                             c_after[j] = c_after[j].clipped(clip);
                         }
-                        let o = (gate(3, j) + peep(2, j, c_after[j])).sigmoid();
+                        let o = open(gate(3, j) + peep(2, j, c_after[j]));
                         unit = vec![i, f, g, o];
-                        h_after[j] = o * c_after[j].tanh();
+                        h_after[j] = o * squash(c_after[j]);
                     }
                     Cell::Gru => {
                         let (r, z, inner) = (
-                            gate(0, j).sigmoid(),
-                            gate(1, j).sigmoid(),
-                            product(2, j, &h_before),
+                            open(gate(0, j)),
+                            open(gate(1, j)),
+                            product(2, j, &operands[2]),
                         );
-                        let n = (input(2, j) + r * inner).tanh();
+                        let n = squash(input(2, j) + r * inner);
                         unit = vec![r, z, n, inner];
                         h_after[j] = blend(z, n);
                     }
                     Cell::GruResetBefore => {
-                        let (r, z) = (gate(0, j).sigmoid(), gate(1, j).sigmoid());
-                        let n = (input(2, j) + product(2, j, &reset)).tanh();
+                        let (r, z) = (open(gate(0, j)), open(gate(1, j)));
+                        let n = squash(input(2, j) + product(2, j, &reset));
                         unit = vec![r, z, n, reset[j]];
                         h_after[j] = blend(z, n);
                     }
@@ -2619,6 +2770,11 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
             }
         }
         h_after.resize(p, ZERO);
+        if t < length {
+            let [of_h, of_c] = new_shares(layer, &masks);
+            h_after = mixed(&h_before, &h_after, &of_h);
+            c_after = mixed(&c_before, &c_after, &of_c);
+        }
         expected.push((gates, slots));
         let states = [
             (layer.states.h, h_before, h_after),
@@ -2644,6 +2800,60 @@ fn forward(layer: &Recurrence, before: &Snapshot, t: usize) -> Expected {
         }
     }
     expected
+}
+
+/// Returns the masks at the end of a row.
+fn tail(layer: &Recurrence, before: &Snapshot, t: usize, row: usize) -> Vec<Num> {
+    let row_size = layer.row_size();
+    let end = (t * layer.batch + row + 1) * row_size;
+    let len = layer.masks_len();
+    let masks = layer.gates.part(end - len, [len]);
+    before
+        .of(&masks)
+        .iter()
+        .map(|&value| exact(value))
+        .collect()
+}
+
+/// Returns the shares of the new values of h and c under zoneout; none without zoneout.
+fn new_shares(layer: &Recurrence, masks: &[Num]) -> [Vec<Num>; 2] {
+    let Zoneout {
+        h: of_h,
+        c: of_c,
+        is_drawn,
+    } = layer.options.zoneout;
+    let widths = [layer.output_size, layer.hidden_size];
+    let widths = [of_h, of_c]
+        .map(|rate| rate > 0.0)
+        .iter()
+        .zip(widths)
+        .map(|(&has, width)| if has { width } else { 0 })
+        .collect::<Vec<_>>();
+    if !is_drawn {
+        let share = |rate: f64| exact(f64::from((1.0 - rate) as f32));
+        return [vec![share(of_h); widths[0]], vec![share(of_c); widths[1]]];
+    }
+    let drawn = |masks: &[Num]| -> Vec<Num> {
+        let shares = masks
+            .iter()
+            .map(|mask| exact(f64::from(u8::from(mask.value > 0.0))));
+        shares.collect()
+    };
+    let (rest, of_cell) = masks.split_at(masks.len() - widths[1]);
+    [drawn(&rest[rest.len() - widths[0]..]), drawn(of_cell)]
+}
+
+/// Returns the mix of old and new values by the shares of the new ones; the new values without
+/// shares.
+fn mixed(old: &[Num], new: &[Num], shares: &[Num]) -> Vec<Num> {
+    if shares.is_empty() {
+        return new.to_vec();
+    }
+    let one = exact(1.0);
+    let parts = old.iter().zip(new).zip(shares);
+    parts
+        .map(|((&old, &new), &share)| (one - share) * old + share * new)
+        .collect()
 }
 
 /// Returns the state dropout mask of h after step `t` of a sequence.
@@ -2712,11 +2922,20 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                 .map(|&value| exact(value))
                 .collect()
         });
+        let through_first = |t: usize, slots: &[Num], dh: &[Num]| -> Vec<Num> {
+            let masks = tail(layer, before, t, row);
+            let element = |j: usize| {
+                if !layer.options.drops_recurrent {
+                    return through(0..first_stage, slots, dh[j], j);
+                }
+                let parts = (0..first_stage)
+                    .map(|gate| through(gate..gate + 1, slots, ZERO, j) * masks[gate * p + j]);
+                sum(parts.chain([dh[j]]), first_stage + 1)
+            };
+            (0..p).map(element).collect()
+        };
         if let Some(t) = parts.pending {
-            let slots = load(t);
-            dh = (0..p)
-                .map(|j| through(0..first_stage, &slots, dh[j], j))
-                .collect();
+            dh = through_first(t, &load(t), &dh);
         }
         if let Some(t) = parts.units {
             let old = load(t);
@@ -2726,9 +2945,8 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                 slots[slots_h..slots_h + h].copy_from_slice(&old[slots_h..slots_h + h]);
             }
             let mask = state_mask(layer, before, t, row);
-            if layer.options.drops_state {
-                slots[row_size - p..].copy_from_slice(&mask);
-            }
+            let masks = tail(layer, before, t, row);
+            slots[row_size - masks.len()..].copy_from_slice(&masks);
             if t < before.of(&layer.lengths)[row] as usize {
                 let vector = |tensor: &Tensor, t: usize, size: usize| -> Vec<Num> {
                     if tensor.is_empty() {
@@ -2749,6 +2967,19 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                 if let Some(upstream) = layer.gradients.upstream {
                     let added = dh.iter().zip(vector(&upstream, t, p));
                     dh = added.map(|(&dh, upstream)| dh + upstream).collect();
+                }
+                // The gradients of the old values, which pass the step, and of the new ones.
+                let [of_h, of_c] = new_shares(layer, &masks);
+                let old_part = |d: &[Num], shares: &[Num]| -> Vec<Num> {
+                    let parts = d.iter().zip(shares);
+                    parts.map(|(&d, &share)| d * (one - share)).collect()
+                };
+                let (kept_h, kept_c) = (old_part(&dh, &of_h), old_part(&dc, &of_c));
+                if !of_h.is_empty() {
+                    dh = times(&dh, &of_h);
+                }
+                if !of_c.is_empty() {
+                    dc = times(&dc, &of_c);
                 }
                 if let Some(projection) = layer.options.projection {
                     for (index, dh) in dh.iter_mut().enumerate() {
@@ -2771,7 +3002,10 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                 for j in 0..h {
                     let slot = |slot: usize| old[slot * h + j];
                     let d = dh[j];
-                    let d_update = |z: Num, n: Num| d * (h_before[j] - n) * z * (one - z);
+                    let through_gate =
+                        |d: Num, y: Num| d * y.gate_slope(layer.options.recurrent_activation);
+                    let slope = |y: Num| y.slope(layer.options.activation);
+                    let d_update = |z: Num, n: Num| through_gate(d * (h_before[j] - n), z);
                     let unit: Vec<Num>;
                     (unit, dh[j]) = match layer.cell {
                         Cell::RnnTanh => (vec![d * (one - h_after[j] * h_after[j])], ZERO),
@@ -2786,9 +3020,16 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                                     Some(peephole) => exact(before.of(&peephole)[index * h + j]),
                                     None => ZERO,
                                 });
-                            let tanh_c = c_after[j].tanh();
-                            let d_o = d * tanh_c * o * (one - o);
-                            let mut inner = dc[j] + d * o * (one - tanh_c * tanh_c) + d_o * w_o;
+                            let mut c = c_after[j];
+                            if !of_c.is_empty() {
+                                c = f * c_before[j] + i * g;
+                                if let Some(clip) = layer.options.cell_clip {
+                                    c = c.clipped(clip);
+                                }
+                            }
+                            let squashed = c.activated(layer.options.activation);
+                            let d_o = through_gate(d * squashed, o);
+                            let mut inner = dc[j] + d * o * slope(squashed) + d_o * w_o;
                             let unclipped = f * c_before[j] + i * g;
                             if layer
                                 .options
@@ -2797,21 +3038,21 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                             {
                                 inner = ZERO;
                             }
-                            let di = inner * g * i * (one - i);
-                            let df = inner * c_before[j] * f * (one - f);
+                            let di = through_gate(inner * g, i);
+                            let df = through_gate(inner * c_before[j], f);
                             dc[j] = inner * f + (di * w_i + df * w_f);
-                            (vec![di, df, inner * i * (one - g * g), d_o], ZERO)
+                            (vec![di, df, inner * i * slope(g), d_o], ZERO)
                         }
                         Cell::Gru => {
                             let [r, z, n, inner] = [0, 1, 2, 3].map(slot);
-                            let dn = d * (one - z) * (one - n * n);
+                            let dn = d * (one - z) * slope(n);
                             let dz = d_update(z, n);
-                            (vec![dn * inner * r * (one - r), dz, dn, dn * r], d * z)
+                            (vec![through_gate(dn * inner, r), dz, dn, dn * r], d * z)
                         }
                         Cell::GruResetBefore => {
                             let [r, z, n, reset] = [0, 1, 2, 3].map(slot);
                             let dz = d_update(z, n);
-                            (vec![r, dz, d * (one - z) * (one - n * n), reset], d * z)
+                            (vec![r, dz, d * (one - z) * slope(n), reset], d * z)
                         }
                         Cell::MinGru => {
                             let [z, n] = [0, 1].map(slot);
@@ -2837,18 +3078,26 @@ fn backward(layer: &Recurrence, before: &Snapshot, parts: BackwardParts) -> Expe
                     // With a projection, the previous h is used only by the recurrent matmul.
                     dh = vec![ZERO; p];
                 }
+                for (d, kept) in dh.iter_mut().zip(kept_h) {
+                    *d = *d + kept;
+                }
+                for (d, kept) in dc.iter_mut().zip(kept_c) {
+                    *d = *d + kept;
+                }
                 if layer.cell == Cell::GruResetBefore {
                     for j in 0..h {
-                        let (r, dreset) = (old[j], through(2..3, &slots, ZERO, j));
-                        slots[j] = dreset * h_before[j] * r * (one - r);
+                        let (r, mut dreset) = (old[j], through(2..3, &slots, ZERO, j));
+                        if layer.options.drops_recurrent {
+                            dreset = dreset * masks[2 * p + j];
+                        }
+                        let open = r.gate_slope(layer.options.recurrent_activation);
+                        slots[j] = dreset * h_before[j] * open;
                         dh[j] = dh[j] + dreset * r;
                     }
                 }
             }
             if parts.matmul {
-                dh = (0..p)
-                    .map(|j| through(0..first_stage, &slots, dh[j], j))
-                    .collect();
+                dh = through_first(t, &slots, &dh);
             }
             expected.push((gates(t), slots));
         }

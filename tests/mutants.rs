@@ -237,8 +237,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "step_backward",
-        "array(dn * product * r * (1.0 - r), dz, dn, dn * r)",
-        "array(dn * product * r * (1.0 - r), dz, dn, dn)",
+        "array(gate_back(dn * product, r), dz, dn, dn * r)",
+        "array(gate_back(dn * product, r), dz, dn, dn)",
         "gru-5-t",
     ),
     ("scan_backward", "*dc = d * f;", "*dc = d * i;", "lstm-5-t"),
@@ -277,6 +277,74 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "sums[2] += w.z * *c",
         "sums[2] += w.y * *c",
         "lstm-peephole-5-t",
+    ),
+    // Functions of candidates and gates.
+    (
+        "scan_forward",
+        "x * GATE_SLOPE + 0.5",
+        "x * GATE_SLOPE + 0.25",
+        "lstm-5-relu-hard-sigmoid",
+    ),
+    (
+        "scan_backward",
+        "select(Rows(0.0), d, y > Rows(0.0))",
+        "d",
+        "gru-reset-before-5-relu-hard-sigmoid",
+    ),
+    (
+        "step_backward",
+        "d * GATE_SLOPE, (y",
+        "d, (y",
+        "lstm-5-relu-hard-sigmoid",
+    ),
+    (
+        "step_forward",
+        "x / (1.0 + abs(x))",
+        "x / (1.0 - abs(x))",
+        "lstm-peephole-5-softsign",
+    ),
+    (
+        "scan_backward",
+        "d * rest * rest",
+        "d * rest",
+        "lstm-peephole-5-softsign",
+    ),
+    // Recurrent dropout and zoneout.
+    (
+        "scan_forward",
+        "let mask = load_gate_mask_quad(t, first, gate, p);",
+        "let mask = load_gate_mask_quad(t, first, 0u, p);",
+        "lstm-5-recurrent-dropout",
+    ),
+    (
+        "scan_backward",
+        "sum *= load_gate_mask(t, first, from_gate, p);",
+        "sum *= 1.0;",
+        "lstm-5-recurrent-dropout",
+    ),
+    (
+        "step_forward",
+        "operand[(1u + gate) * WIDTH + lane] = h_own * mask;",
+        "operand[(1u + gate) * WIDTH + lane] = h_own;",
+        "gru-5-recurrent-dropout",
+    ),
+    (
+        "step_backward",
+        "own *= load_gate_mask(from_step, first, gate, j);",
+        "own *= load_gate_mask(from_step, first, 0u, j);",
+        "gru-5-recurrent-dropout",
+    ),
+    (
+        "scan_forward",
+        "(1.0 - share) * h_before + share * h_after",
+        "share * h_before + (1.0 - share) * h_after",
+        "gru-reset-before-5-zoneout",
+    ),
+    (
+        "step_backward",
+        "dh += dh_total * (1.0 - load_share(t, first, j));",
+        "dh += dh_total * load_share(t, first, j);",
+        "lstm-peephole-5-zoneout",
     ),
     // A missing bias, or a bias read at the wrong offset.
     (

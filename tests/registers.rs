@@ -124,12 +124,39 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "load_h(t, first, p)",
         PAIRS,
     ),
+    // Weights as f16.
+    (
+        "scan_forward",
+        "kept & vec4<u32>(0xffffe000u)",
+        "kept & vec4<u32>(0xffff0000u)",
+        HALVES,
+    ),
+    (
+        "scan_backward",
+        "bits + vec4<u32>(0xfffu)",
+        "bits + vec4<u32>(0xfffffu)",
+        HALVES,
+    ),
+    (
+        "scan_forward",
+        "nearest, is_inside",
+        "bits, !is_inside",
+        HALVES,
+    ),
+    (
+        "scan_backward",
+        "< vec4<u32>(0x477ff000u)",
+        "< vec4<u32>(0x3c000000u)",
+        HALVES,
+    ),
 ];
 
 /// An LSTM that holds some weights, caches some and loads the others; one sequence a workgroup.
 const SOME: &str = "lstm-45-cut-2-registers-some";
 /// A GRU of two stages, with two sequences a workgroup.
 const PAIRS: &str = "gru-reset-before-45-cut-2-registers-pairs";
+/// The LSTM with weights as f16.
+const HALVES: &str = "lstm-45-cut-2-registers-halves";
 /// An RNN that holds all weights.
 const ALL: &str = "rnn-tanh-45-cut-2-registers-all";
 
@@ -155,11 +182,15 @@ fn verify_detects_mutants_of_weights_in_registers() {
         eprintln!("{} shares no 8 lanes", device.summary.name);
         return;
     }
-    for cases in [SOME, PAIRS, ALL] {
+    for cases in [SOME, PAIRS, ALL, HALVES] {
         assert_eq!(failures(device.clone(), cases), BTreeSet::new(), "{cases}");
     }
     let mut missed = vec![];
     for &(kernel, from, to, cases) in MUTANTS {
+        if cases == HALVES && !device.tuning.halves {
+            eprintln!("{} has no f16", device.summary.name);
+            continue;
+        }
         let edit = ShaderEdit { kernel, from, to };
         let found = failures(device.clone().with_edit(edit), cases);
         if found != BTreeSet::from([kernel]) {

@@ -375,10 +375,11 @@ fn a_search_reads_no_test_data_and_needs_a_validation_split() {
         &message,
         &["validation split", "data.validation_fraction, as in 0.1"],
     );
-    for (setting, parts) in [(
-        "tune.hidden_size=[0]",
-        ["tune.hidden_size is 0", "whole numbers"],
-    )] {
+    {
+        let (setting, parts) = (
+            "tune.hidden_size=[0]",
+            ["tune.hidden_size is 0", "whole numbers"],
+        );
         let command = [
             "tune",
             "tuned.toml",

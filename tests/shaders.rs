@@ -78,7 +78,8 @@ impl Specialisation {
         let name = self.name;
         let module = naga::front::wgsl::parse_str(&self.source)
             .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&self.source)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+        let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
+        let info = Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&self.source)));
         let constants = self.constants.iter();
@@ -176,12 +177,15 @@ fn programs() -> Vec<Program> {
             }
         }
         // Workgroups of one or two sequences, with weights in registers.
-        for (sequences, lanes) in [(1, 1), (1, 4), (2, 1), (2, 4)] {
+        for (sequences, lanes, halves) in
+            [(1, 1, false), (1, 4, true), (2, 1, false), (2, 4, false)]
+        {
             let few = Tuning {
                 cores: usize::MAX,
                 tile: Tile {
                     sequences,
                     registers: 24,
+                    halves,
                     lanes,
                     each: 2,
                     back_lanes: 2 * lanes,

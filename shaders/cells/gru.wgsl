@@ -8,9 +8,9 @@ fn cell_forward(
     h: Rows,
     c: ptr<function, Rows>,
 ) -> Rows {
-    let r = sigmoid_of((*slots)[0] + product[0]);
-    let z = sigmoid_of((*slots)[1] + product[1]);
-    let n = tanh_of((*slots)[2] + r * product[2]);
+    let r = gate_of((*slots)[0] + product[0]);
+    let z = gate_of((*slots)[1] + product[1]);
+    let n = activation_of((*slots)[2] + r * product[2]);
     *slots = array(r, z, n, product[2]);
     return (1.0 - z) * n + z * h;
 }
@@ -26,8 +26,8 @@ fn cell_backward(
     let z = (*slots)[1];
     let n = (*slots)[2];
     let product = (*slots)[3];
-    let dn = *dh * (1.0 - z) * (1.0 - n * n);
-    let dz = *dh * (s.h_before - n) * z * (1.0 - z);
-    *slots = array(dn * product * r * (1.0 - r), dz, dn, dn * r);
+    let dn = activation_back(*dh * (1.0 - z), n);
+    let dz = gate_back(*dh * (s.h_before - n), z);
+    *slots = array(gate_back(dn * product, r), dz, dn, dn * r);
     *dh = *dh * z;
 }

@@ -2,8 +2,8 @@
 // n = tanh(W_n x + b_n + R_n (r h)), h' = (1 - z) n + z h. Slot 3 saves r h.
 
 fn cell_middle(slots: ptr<function, array<Rows, SLOTS>>, product: array<Rows, GATES>, h: Rows) {
-    let r = sigmoid_of((*slots)[0] + product[0]);
-    let z = sigmoid_of((*slots)[1] + product[1]);
+    let r = gate_of((*slots)[0] + product[0]);
+    let z = gate_of((*slots)[1] + product[1]);
     *slots = array(r, z, (*slots)[2], r * h);
 }
 
@@ -14,7 +14,7 @@ fn cell_forward(
     h: Rows,
     c: ptr<function, Rows>,
 ) -> Rows {
-    let n = tanh_of((*slots)[2] + product[2]);
+    let n = activation_of((*slots)[2] + product[2]);
     let z = (*slots)[1];
     (*slots)[2] = n;
     return (1.0 - z) * n + z * h;
@@ -29,8 +29,8 @@ fn cell_backward(
 ) {
     let z = (*slots)[1];
     let n = (*slots)[2];
-    (*slots)[1] = *dh * (s.h_before - n) * z * (1.0 - z);
-    (*slots)[2] = *dh * (1.0 - z) * (1.0 - n * n);
+    (*slots)[1] = gate_back(*dh * (s.h_before - n), z);
+    (*slots)[2] = activation_back(*dh * (1.0 - z), n);
     *dh = *dh * z;
 }
 
@@ -41,6 +41,6 @@ fn cell_middle_backward(
     dh: ptr<function, Rows>,
 ) {
     let r = (*slots)[0];
-    (*slots)[0] = dmiddle * s.h_before * r * (1.0 - r);
+    (*slots)[0] = gate_back(dmiddle * s.h_before, r);
     *dh = *dh + dmiddle * r;
 }

@@ -15,9 +15,9 @@ fn cell_forward(
         sums[0] += w.x * *c;
         sums[1] += w.y * *c;
     }
-    let i = sigmoid_of(sums[0]);
-    let f = sigmoid_of(sums[1]);
-    let g = tanh_of((*slots)[2] + product[2]);
+    let i = gate_of(sums[0]);
+    let f = gate_of(sums[1]);
+    let g = activation_of((*slots)[2] + product[2]);
     *c = f * *c + i * g;
     if CELL_CLIP > 0.0 {
         *c = clipped(*c, CELL_CLIP);
@@ -25,9 +25,9 @@ fn cell_forward(
     if PEEPHOLES {
         sums[2] += w.z * *c;
     }
-    let o = sigmoid_of(sums[2]);
+    let o = gate_of(sums[2]);
     *slots = array(i, f, g, o);
-    return o * tanh_of(*c);
+    return o * activation_of(*c);
 }
 
 fn cell_backward(
@@ -41,9 +41,17 @@ fn cell_backward(
     let f = (*slots)[1];
     let g = (*slots)[2];
     let o = (*slots)[3];
-    let squashed = tanh_of(s.c);
-    let d_o = *dh * squashed * o * (1.0 - o);
-    var d = *dc + *dh * o * (1.0 - squashed * squashed);
+    var c_after = s.c;
+    if ZONEOUT_CELL {
+        // The c that h was made of; s.c may be the old one.
+        c_after = f * s.c_before + i * g;
+        if CELL_CLIP > 0.0 {
+            c_after = clipped(c_after, CELL_CLIP);
+        }
+    }
+    let squashed = activation_of(c_after);
+    let d_o = gate_back(*dh * squashed, o);
+    var d = *dc + activation_back(*dh * o, squashed);
     if PEEPHOLES {
         d += d_o * w.z;
     }
@@ -51,9 +59,9 @@ fn cell_backward(
         // Computes c' again: a c' that equals the limit may or may not have been clipped.
         d = select(d, Rows(0.0), is_clipped(f * s.c_before + i * g, CELL_CLIP));
     }
-    let d_i = d * g * i * (1.0 - i);
-    let d_f = d * s.c_before * f * (1.0 - f);
-    *slots = array(d_i, d_f, d * i * (1.0 - g * g), d_o);
+    let d_i = gate_back(d * g, i);
+    let d_f = gate_back(d * s.c_before, f);
+    *slots = array(d_i, d_f, activation_back(d * i, g), d_o);
     *dh = Rows(0.0);
     *dc = d * f;
     if PEEPHOLES {

@@ -38,14 +38,21 @@ fn add_upstream(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
 // and returns that. In a padded step the gradient of h stays in `dstate`.
 fn projection_backward(t: u32, first: u32, p: u32, dh_after: Rows) -> Rows {
     let valid = Counts(t) < load_lengths(first);
-    var d = add_upstream(t, first, p, dh_after);
+    let d_total = add_upstream(t, first, p, dh_after);
+    var d = d_total;
+    var kept = Rows(0.0);
+    if ZONEOUT {
+        let share = load_share(t, first, p);
+        d = d_total * share;
+        kept = d_total * (1.0 - share);
+    }
     if PROJECTION_CLIP > 0.0 {
         let product = load_slot(t, first, SLOTS + 1u, p);
         d = select(d, Rows(0.0), is_clipped(product, PROJECTION_CLIP));
     }
     d = select(Rows(0.0), d, valid);
     store_slot(t, first, SLOTS + 1u, p, d);
-    store_dstate(0u, first, p, select(dh_after, Rows(0.0), valid));
+    store_dstate(0u, first, p, select(dh_after, kept, valid));
     return d;
 }
 
@@ -63,7 +70,20 @@ fn apply_cell_backward(
         dh = add_upstream(t, first, j, dh_after);
     }
     var dc = dc_after;
+    let dh_total = dh;
+    if ZONEOUT && !PROJECTED {
+        dh *= load_share(t, first, j);
+    }
+    if ZONEOUT_CELL {
+        dc *= load_cell_share(t, first, j);
+    }
     cell_backward(&slots, load_states(t, first, j), load_peephole(j), &dh, &dc);
+    if ZONEOUT && !PROJECTED {
+        dh += dh_total * (1.0 - load_share(t, first, j));
+    }
+    if ZONEOUT_CELL {
+        dc += dc_after * (1.0 - load_cell_share(t, first, j));
+    }
     for (var slot = 0u; slot < SLOTS; slot++) {
         slots[slot] = select(Rows(0.0), slots[slot], valid);
     }
@@ -84,7 +104,11 @@ fn apply_middle_backward(t: u32, first: u32, j: u32, dmiddle: Rows) -> array<Row
     var slots = load_slots(t, first, j);
     let dh_before = load_dstate(0u, first, j);
     var dh = dh_before;
-    cell_middle_backward(&slots, load_states(t, first, j), dmiddle, &dh);
+    var d = dmiddle;
+    if DROPS_RECURRENT {
+        d *= load_gate_mask(t, first, FIRST_STAGE, j);
+    }
+    cell_middle_backward(&slots, load_states(t, first, j), d, &dh);
     slots[0] = select(Rows(0.0), slots[0], valid);
     store_slot(t, first, 0u, j, slots[0]);
     store_dstate(0u, first, j, select(dh_before, dh, valid));

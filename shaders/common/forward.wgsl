@@ -84,7 +84,12 @@ fn store_unit(
 fn finish_output(
     t: u32, first: u32, p: u32, length: Counts, h_before: Rows, h_after: Rows,
 ) -> Rows {
-    let h_out = select(Rows(0.0), h_after, Counts(t) < length);
+    var h_new = h_after;
+    if ZONEOUT {
+        let share = load_share(t, first, p);
+        h_new = (1.0 - share) * h_before + share * h_after;
+    }
+    let h_out = select(Rows(0.0), h_new, Counts(t) < length);
     let h_next = h_out * load_mask(t, first, p);
     for (var i = 0u; i < present(first); i++) {
         h[u.h + h_at(t + 1u, first + i, p)] = row_of(h_out, i);

@@ -115,3 +115,12 @@ fn load_h_quad(t: u32, first: u32, p: u32) -> Quad {
         load_h(t, first + 3u, p),
     );
 }
+
+fn load_gate_mask_quad(t: u32, first: u32, gate: u32, p: u32) -> Quad {
+    return Quad(
+        load_gate_mask(t, first, gate, p),
+        load_gate_mask(t, first + 1u, gate, p),
+        load_gate_mask(t, first + 2u, gate, p),
+        load_gate_mask(t, first + 3u, gate, p),
+    );
+}

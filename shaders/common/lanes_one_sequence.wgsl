@@ -62,3 +62,7 @@ fn quad_of_lanes(values: OwnRows) -> Quad {
 fn load_h_quad(t: u32, first: u32, p: u32) -> Quad {
     return load_h(t, first, p);
 }
+
+fn load_gate_mask_quad(t: u32, first: u32, gate: u32, p: u32) -> Quad {
+    return load_gate_mask(t, first, gate, p);
+}

@@ -75,3 +75,7 @@ fn quad_of_lanes(values: OwnRows) -> Quad {
 fn load_h_quad(t: u32, first: u32, p: u32) -> Quad {
     return Quad(load_h(t, first, p), load_h(t, first + 1u, p));
 }
+
+fn load_gate_mask_quad(t: u32, first: u32, gate: u32, p: u32) -> Quad {
+    return Quad(load_gate_mask(t, first, gate, p), load_gate_mask(t, first + 1u, gate, p));
+}

@@ -4,13 +4,22 @@
 //
 // `gates` is [T, B, row], and a row holds the slots [SLOTS, H]. A PROJECTED layer appends its
 // hidden units m [H] and W_hr m [P], addressed as slots SLOTS and SLOTS + 1, and h' = W_hr m (else
-// P = H). A layer that DROPS_STATE ends each row with a dropout mask [P]: the next step sees h
-// times the mask. States are [T+1, B, P] (h) and [T+1, B, H] (c): index t is the state before step
-// t.
+// P = H). Masks end a row. A layer that DROPS_STATE has a dropout mask [P]: the next step sees h
+// times the mask. One that DROPS_RECURRENT has a mask [P] of each recurrent gate, by which the gate
+// multiplies h. With ZONEOUT, h keeps its old value where a mask [P] is 0, and with ZONEOUT_CELL c
+// where a mask [H] is; where these are not ZONEOUT_DRAWN, states are the expectation.
+//
+// States are [T+1, B, P] (h) and [T+1, B, H] (c): index t is the state before step t.
 
 override PROJECTED: bool = false;
 override PROJECTION_CLIP: f32 = 0.0;  // the limit of |h|; 0 for none
 override DROPS_STATE: bool = false;
+override DROPS_RECURRENT: bool = false;
+override ZONEOUT: bool = false;
+override ZONEOUT_SHARE: f32 = 1.0;       // the expected share of the new h
+override ZONEOUT_CELL: bool = false;
+override ZONEOUT_CELL_SHARE: f32 = 1.0;  // the expected share of the new c
+override ZONEOUT_DRAWN: bool = false;
 
 // Whether the cell has a second recurrent matmul, of the vector that its first gates make.
 const HAS_MIDDLE = FIRST_STAGE < RECURRENT_GATES;
@@ -87,6 +96,48 @@ fn load_h(t: u32, first: u32, p: u32) -> Rows {
         return load_output(t, first, p);
     }
     return load_output(t, first, p) * load_mask(t - 1u, first, p);
+}
+
+// The number of gates that multiply h.
+const FIRST_GATES = min(FIRST_STAGE, RECURRENT_GATES);
+
+// Returns the first column of the masks of zoneout in a row.
+fn zoneout_column() -> u32 {
+    let of_h = u32(ZONEOUT && ZONEOUT_DRAWN) * output_size();
+    return u.row_size - of_h - u32(ZONEOUT_CELL && ZONEOUT_DRAWN) * hidden_size();
+}
+
+// Loads the mask of a gate: of h before step t.
+fn load_gate_mask(t: u32, first: u32, gate: u32, p: u32) -> Rows {
+    let column = zoneout_column() - (RECURRENT_GATES - gate) * output_size();
+    return load_slot(t, first, 0u, column + p);
+}
+
+// Loads the share of the new value of h.
+fn load_share(t: u32, first: u32, p: u32) -> Rows {
+    if !ZONEOUT_DRAWN {
+        return Rows(ZONEOUT_SHARE);
+    }
+    let mask = load_slot(t, first, 0u, zoneout_column() + p);
+    return select(Rows(0.0), Rows(1.0), mask > Rows(0.0));
+}
+
+// Loads the share of the new value of c.
+fn load_cell_share(t: u32, first: u32, j: u32) -> Rows {
+    if !ZONEOUT_DRAWN {
+        return Rows(ZONEOUT_CELL_SHARE);
+    }
+    let mask = load_slot(t, first, 0u, u.row_size - hidden_size() + j);
+    return select(Rows(0.0), Rows(1.0), mask > Rows(0.0));
+}
+
+// Mixes the old value of c into the new one.
+fn keep_cell(t: u32, first: u32, j: u32, before: Rows, after: Rows) -> Rows {
+    if !ZONEOUT_CELL {
+        return after;
+    }
+    let share = load_cell_share(t, first, j);
+    return (1.0 - share) * before + share * after;
 }
 
 // Loads w_i, w_f, w_o of a unit.

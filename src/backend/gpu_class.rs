@@ -32,6 +32,12 @@ pub struct GpuClass {
     /// Invocations of a scan for which a core has registers, by what the compilers give each
     /// (docs/src/development/compilers.md).
     pub scan_invocations: usize,
+    /// Bytes of workgroup memory that a scan takes for each invocation at most: the first of these,
+    /// or a later one with which it caches nearly as many weights. Without any, there is no limit.
+    pub invocation_memory: &'static [usize],
+    /// Whether a scan's largest workgroup takes all invocations for which a core has registers,
+    /// since it leaves no workgroup memory for a second one.
+    pub fills_core: bool,
 }
 
 const GCN: GpuClass = GpuClass {
@@ -46,6 +52,10 @@ const GCN: GpuClass = GpuClass {
     workgroup_latency: 64.0,
     barrier: 50.0,
     scan_invocations: 1024,
+    // 64 KiB for 13 or 20 subgroups of 64 lanes, so that some of the four SIMDs of a core run four
+    // or five.
+    invocation_memory: &[78, 52],
+    fills_core: true,
 };
 const RDNA: GpuClass = GpuClass {
     name: "AMD RDNA",
@@ -59,6 +69,8 @@ const RDNA: GpuClass = GpuClass {
     workgroup_latency: 40.0,
     barrier: 30.0,
     scan_invocations: 1024,
+    invocation_memory: &[],
+    fills_core: false,
 };
 const XE: GpuClass = GpuClass {
     name: "Intel Xe",
@@ -72,6 +84,8 @@ const XE: GpuClass = GpuClass {
     workgroup_latency: 60.0,
     barrier: 60.0,
     scan_invocations: 1024,
+    invocation_memory: &[],
+    fills_core: false,
 };
 const APPLE: GpuClass = GpuClass {
     name: "Apple",
@@ -85,6 +99,8 @@ const APPLE: GpuClass = GpuClass {
     workgroup_latency: 55.0,
     barrier: 40.0,
     scan_invocations: usize::MAX,
+    invocation_memory: &[],
+    fills_core: false,
 };
 /// Turing has half the arithmetic units of the later generations, and a smaller first cache.
 const TURING: GpuClass = GpuClass {
@@ -92,6 +108,8 @@ const TURING: GpuClass = GpuClass {
     flops: 128.0,
     l1_bytes: 64.0,
     l1_size: 32e3,
+    l2_latency: 236.0,
+    workgroup_latency: 23.0,
     ..NVIDIA
 };
 const NVIDIA: GpuClass = GpuClass {
@@ -106,6 +124,8 @@ const NVIDIA: GpuClass = GpuClass {
     workgroup_latency: 29.0,
     barrier: 30.0,
     scan_invocations: 512,
+    invocation_memory: &[],
+    fills_core: false,
 };
 
 /// A part of an adapter's name in lower case, its class, and its number of cores. The first that
@@ -144,9 +164,14 @@ const KNOWN: &[(&str, GpuClass, usize)] = &[
     ("660m", RDNA, 6),
     ("vega 64", GCN, 64),
     ("vega 56", GCN, 56),
+    ("vega 11", GCN, 11),
     ("vega 8", GCN, 8),
+    ("radeon vii", GCN, 60),
+    ("rx 590", GCN, 36),
     ("rx 580", GCN, 36),
     ("rx 570", GCN, 32),
+    ("rx 480", GCN, 36),
+    ("rx 470", GCN, 32),
     ("a770", XE, 32),
     ("a750", XE, 28),
     ("a580", XE, 24),
@@ -203,13 +228,8 @@ pub fn cores(adapter: &AdapterSummary) -> usize {
     }
 }
 
-/// Returns the invocations of scans for which a core of an adapter has registers, without a limit
-/// where its class is not known.
-pub fn scan_invocations(adapter: &AdapterSummary) -> usize {
-    class_of(adapter).map_or(usize::MAX, |class| class.scan_invocations)
-}
-
-/// Returns the class of an adapter; `None` for a software adapter or an unknown vendor.
+/// Returns the class of an adapter; `None` for a software adapter or an unknown vendor. An unknown
+/// model of AMD is of GCN if its subgroups have 64 lanes and no other number.
 pub fn class_of(adapter: &AdapterSummary) -> Option<GpuClass> {
     if adapter.is_software() {
         return None;
@@ -218,8 +238,9 @@ pub fn class_of(adapter: &AdapterSummary) -> Option<GpuClass> {
         return Some(class);
     }
     let name = adapter.name.to_lowercase();
-    let vendor = VENDORS.iter().find(|(part, _)| name.contains(part))?;
-    Some(vendor.1)
+    let &(_, class) = VENDORS.iter().find(|(part, _)| name.contains(part))?;
+    let is_gcn = class == RDNA && adapter.limits.subgroup_sizes == (64, 64);
+    Some(if is_gcn { GCN } else { class })
 }
 
 #[cfg(test)]
@@ -266,6 +287,10 @@ mod tests {
             assert_eq!(cores(&adapter), count, "{name}");
             assert_eq!(class_of(&adapter).unwrap().name, class, "{name}");
         }
+        let mut old = adapter(Integrated, "AMD Radeon Graphics (RADV RENOIR)");
+        assert_eq!(class_of(&old).unwrap().name, "AMD RDNA");
+        old.limits.subgroup_sizes = (64, 64);
+        assert_eq!(class_of(&old).unwrap().name, "AMD GCN");
         let strange = adapter(Discrete, "Strange m1 card");
         assert_eq!((cores(&strange), class_of(&strange)), (32, None));
         assert_eq!(class_of(&adapter(AdapterKind::Software, "llvmpipe")), None);

@@ -3,11 +3,17 @@
 use super::adapter::{AdapterKind, AdapterSummary};
 use super::gpu_class;
 use crate::error::{Error, Result};
-use crate::kernels::{Gemm, Kernel, Recurrence, RowsEach, Tile};
+use crate::kernels::{Gemm, Kernel, Recurrence, RowsEach, Tile, TimeDirection};
 use crate::messages::{did_you_mean, listed};
 
 /// The inner dimension of a matmul that is worth a slice.
 const SLICE: usize = 128;
+
+/// Invocations of a workgroup for which a GPU has enough registers in any case.
+const USUAL_INVOCATIONS: usize = 512;
+
+/// The part of the cached weights that is nearly all of them: a first cache makes up for the rest.
+const NEARLY: f64 = 15.0 / 16.0;
 
 /// The dispatches of a layer's time loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +59,16 @@ pub struct Tuning {
     /// Invocations of scans for which a core has registers. Workgroups beyond them wait, so they do
     /// not share its memory.
     pub core_invocations: usize,
+    /// Bytes of workgroup memory that a scan takes for each invocation at most: the first of these,
+    /// or a later one with which it caches nearly as many weights. Without any, there is no limit.
+    pub invocation_memory: &'static [usize],
     /// Loop iterations after which some drivers that compute on the CPU stop an invocation.
     pub iterations: usize,
     /// Neighbouring lanes of a subgroup that can share sums, a power of two; 1 on a device without
     /// subgroups, or whose subgroups have another layout.
     pub shared_lanes: usize,
+    /// Whether shaders of the device can have f16.
+    pub halves: bool,
     /// Whether recurrent weights are copied to packed buffers, which GPU kernels read.
     pub packs_weights: bool,
     /// Whether shaders check bounds at run time that the host has proved.
@@ -80,8 +91,10 @@ impl Default for Tuning {
             workgroups: 128,
             cores: 8,
             core_invocations: usize::MAX,
+            invocation_memory: &[],
             iterations: usize::MAX,
             shared_lanes: 1,
+            halves: false,
             packs_weights: true,
             checks: false,
             data_memory: None,
@@ -101,7 +114,7 @@ struct Setting {
 }
 
 /// Every setting.
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [Setting; 17] = [
     Setting {
         name: "route",
         allowed: "scan, steps or auto",
@@ -176,6 +189,19 @@ const SETTINGS: [Setting; 16] = [
             assign(&mut tuning.tile.registers, registers)
         },
         get: |tuning| Some(tuning.tile.registers.to_string()),
+    },
+    Setting {
+        name: "scan_halves",
+        allowed: "off, or on for weights in registers as f16, on a device whose shaders have f16",
+        set: |tuning, value| {
+            tuning.tile.halves = match value {
+                "on" if tuning.halves => true,
+                "off" => false,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |tuning| Some(if tuning.tile.halves { "on" } else { "off" }.into()),
     },
     Setting {
         name: "scan_sequences",
@@ -320,11 +346,14 @@ impl Tuning {
     /// For this adapter: its limits, and the choices for its kind.
     pub fn of_adapter(adapter: &AdapterSummary) -> Self {
         let shared_lanes = adapter.shared_lanes();
+        let class = gpu_class::class_of(adapter);
         let tuning = Tuning {
             workgroup_memory: adapter.limits.workgroup_memory_bytes,
             shared_lanes,
+            halves: adapter.features.f16,
             cores: gpu_class::cores(adapter),
-            core_invocations: gpu_class::scan_invocations(adapter),
+            core_invocations: class.map_or(usize::MAX, |class| class.scan_invocations),
+            invocation_memory: class.map_or(&[], |class| class.invocation_memory),
             tile: Tile {
                 each: if shared_lanes > 1 { 4 } else { 1 },
                 lanes: shared_lanes.min(4),
@@ -335,11 +364,15 @@ impl Tuning {
             gemm_rows: gemm_rows(adapter),
             ..Tuning::default()
         };
-        match adapter.kind {
+        let tuning = match adapter.kind {
             AdapterKind::Discrete | AdapterKind::Virtual => {
                 // More invocations would leave each too few registers for a scan. Metal lowers the
                 // limit of a kernel that needs many registers; WebGPU's 256 are guaranteed.
-                let most = if adapter.backend == "metal" { 256 } else { 512 };
+                let most = if adapter.backend == "metal" {
+                    256
+                } else {
+                    USUAL_INVOCATIONS as u32
+                };
                 Tuning {
                     tile: Tile {
                         invocations: adapter.limits.max_workgroup_invocations.min(most) as usize,
@@ -355,6 +388,24 @@ impl Tuning {
                 ..tuning
             },
             AdapterKind::Software => tuning.software(),
+        };
+        if class.is_some_and(|class| class.fills_core) && adapter.backend != "metal" {
+            tuning.filling_cores(adapter.limits.max_workgroup_invocations as usize)
+        } else {
+            tuning
+        }
+    }
+
+    /// Returns the tuning whose scans take all of a core with each workgroup, of at most `most`
+    /// invocations.
+    fn filling_cores(self, most: usize) -> Self {
+        Tuning {
+            tile: Tile {
+                lanes: self.shared_lanes,
+                invocations: self.core_invocations.min(most),
+                ..self.tile
+            },
+            ..self
         }
     }
 
@@ -448,10 +499,11 @@ impl Tuning {
         let sequences = self.sequences(layer, groups);
         let workgroups = layer.batch.div_ceil(sequences * groups);
         let needs_lanes = self.tile.registers > 0 || sequences < 4;
-        // The fewer the workgroups, the more invocations each must have.
+        // The fewer the workgroups, the more invocations each must have, up to its largest number.
+        let most = self.largest_workgroup();
+        let enough = self.workgroups * most.div_ceil(USUAL_INVOCATIONS);
         let pays = |lanes: &usize| {
-            (needs_lanes || workgroups * lanes <= self.workgroups)
-                && layer.hidden_size * lanes <= self.tile.invocations
+            (needs_lanes || workgroups * lanes <= enough) && layer.hidden_size * lanes <= most
         };
         let lanes = sizes(self.tile.lanes).find(pays).unwrap_or(1);
         // In the backward pass each element adds lanes, so that the invocations stay the same.
@@ -459,19 +511,59 @@ impl Tuning {
         let reaches = |each: &usize| !shares || lanes * each <= self.tile.back_lanes;
         let each = sizes(self.tile.each).find(|each| fills(each) && reaches(each));
         let each = each.unwrap_or(1);
-        // The workgroups that a core runs at once share its memory.
-        let invocations = (layer.hidden_size * lanes).min(self.tile.invocations);
-        let fitting = (self.core_invocations / invocations).max(1);
-        let residents = workgroups.div_ceil(self.cores).clamp(1, fitting);
-        Tile {
+        let tile = Tile {
             groups,
             sequences,
             each,
             lanes,
             back_lanes: (lanes * each).min(self.tile.back_lanes),
-            memory: self.tile.memory / residents,
+            invocations: most,
             ..self.tile
+        };
+        Tile {
+            memory: self.scan_memory(layer, tile),
+            ..tile
         }
+    }
+
+    /// Returns the invocations of a scan's largest workgroup. With registers for weights, more than
+    /// the usual number would leave each invocation too few.
+    fn largest_workgroup(&self) -> usize {
+        if self.tile.registers > 0 {
+            self.tile.invocations.min(USUAL_INVOCATIONS)
+        } else {
+            self.tile.invocations
+        }
+    }
+
+    /// Returns the bytes of workgroup memory of a scan with a tile.
+    fn scan_memory(&self, layer: &Recurrence, tile: Tile) -> usize {
+        // The workgroups that a core runs at once share its memory.
+        let invocations = (layer.hidden_size * tile.lanes).min(tile.invocations);
+        let workgroups = layer.batch.div_ceil(tile.sequences * tile.groups);
+        let fitting = (self.core_invocations / invocations).max(1);
+        let residents = workgroups.div_ceil(self.cores).clamp(1, fitting);
+        let free = tile.memory / residents;
+        if tile.registers > 0 {
+            return free;
+        }
+        let with = |memory| Recurrence {
+            tile: Tile { memory, ..tile },
+            ..layer.clone()
+        };
+        let loses_little = |most: usize, less: usize| {
+            let directions = [TimeDirection::Forward, TimeDirection::Backward];
+            directions.into_iter().all(|direction| {
+                let [most, less] =
+                    [most, less].map(|memory| with(memory).scan_work(direction).cached_bytes);
+                less >= NEARLY * most
+            })
+        };
+        let sizes = self.invocation_memory.iter();
+        let sizes = sizes.map(|size| free.min(size * invocations));
+        sizes
+            .reduce(|most, less| if loses_little(most, less) { less } else { most })
+            .unwrap_or(free)
     }
 
     /// Returns the sequences of a group: the fewest allowed with which each workgroup has a core of
@@ -517,6 +609,7 @@ mod tests {
     fn settings_change_their_fields() {
         let mut tuning = Tuning {
             shared_lanes: 4,
+            halves: true,
             ..Tuning::default()
         };
         for setting in [
@@ -527,6 +620,7 @@ mod tests {
             "scan_back_lanes=2",
             "scan_memory=12",
             "scan_registers=64",
+            "scan_halves=on",
             "scan_sequences=1",
             "gemm_side=16",
             "gemm_rows=4",
@@ -546,6 +640,7 @@ mod tests {
                 groups: 4,
                 sequences: 1,
                 registers: 64,
+                halves: true,
                 each: 2,
                 lanes: 4,
                 back_lanes: 2,
@@ -565,6 +660,7 @@ mod tests {
         assert_eq!(settings.len(), SETTINGS.len() - 1, "data_memory is not set");
         let mut other = Tuning {
             shared_lanes: 4,
+            halves: true,
             ..Tuning::default()
         };
         for setting in &settings {
@@ -600,6 +696,24 @@ mod tests {
     }
 
     #[test]
+    fn scans_of_gcn_fill_a_core() {
+        let tile = |backend: &str, subgroup_sizes, kind| {
+            let mut adapter = AdapterSummary::example(0, kind, "AMD Radeon Graphics");
+            adapter.backend = backend.into();
+            adapter.limits.subgroup_sizes = subgroup_sizes;
+            Tuning::of_adapter(&adapter).tile
+        };
+        let sizes = |tile: Tile| (tile.invocations, tile.lanes, tile.back_lanes);
+        for kind in [AdapterKind::Discrete, AdapterKind::Integrated] {
+            assert_eq!(sizes(tile("vulkan", (64, 64), kind)), (1024, 16, 16));
+        }
+        let discrete = AdapterKind::Discrete;
+        assert_eq!(sizes(tile("vulkan", (32, 64), discrete)), (512, 4, 16));
+        // Metal guarantees 256 invocations to a kernel with many registers.
+        assert_eq!(sizes(tile("metal", (64, 64), discrete)), (256, 4, 16));
+    }
+
+    #[test]
     fn unknown_settings_and_values_are_refused() {
         let problem = |setting: &str| {
             let error = Tuning::default().set(setting).unwrap_err();
@@ -614,6 +728,7 @@ mod tests {
             "scan_each=0",
             "scan_memory=17",
             "scan_registers=257",
+            "scan_halves=on",
             "scan_sequences=3",
             "workgroups=-1",
             "scan_work=",

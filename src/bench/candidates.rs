@@ -2,40 +2,65 @@
 
 use std::time::{Duration, Instant};
 
-use super::checked::CheckedTrainer;
+use super::checked::{CheckedTrainer, Expected};
 use super::results::percentiles;
 use super::shape::BenchShape;
 use crate::backend::OpenDevice;
 use crate::data::Split;
 use crate::error::{Error, Result};
 
-/// The settings that are tried, in this order, each with the best values of those before it. The
-/// settings of a value after a space are tried together with it.
+/// The settings that are tried, each with the best values of those before it: the first value of
+/// each, then the second, and so on, so that a short search tries every setting. The settings of a
+/// value after a space are tried together with it.
 pub const CANDIDATES: [(&str, &[&str]); 9] = [
-    ("scan_lanes", &["1", "2", "4", "8"]),
-    ("scan_each", &["1", "2", "4"]),
-    ("scan_back_lanes", &["1", "4", "8", "16"]),
-    ("scan_memory", &["0", "8", "16", "32", "48"]),
+    ("scan_lanes", &["8", "4", "2", "1"]),
+    ("scan_each", &["4", "2", "1"]),
     (
         "scan_registers",
         &[
             "64 scan_sequences=1",
             "128 scan_sequences=1",
+            "128 scan_sequences=1 scan_halves=on",
             "64 scan_sequences=2",
             "64",
         ],
     ),
-    ("workgroups", &["16", "32", "64", "128", "256"]),
-    ("gemm_side", &["8", "16"]),
-    ("scan_tile", &["1", "2", "4"]),
-    ("cores", &["4", "16", "64"]),
+    ("scan_back_lanes", &["16", "8", "4", "1"]),
+    ("scan_memory", &["32", "16", "0", "48", "8"]),
+    ("workgroups", &["64", "128", "256", "32", "16"]),
+    ("gemm_side", &["16", "8"]),
+    ("scan_tile", &["2", "4", "1"]),
+    ("cores", &["16", "64", "4"]),
 ];
 
 /// A candidate is kept if its time is at most this part of the best one's, in most rounds.
 const BETTER: f64 = 0.98;
 
-/// Rounds in which a candidate and the best one are timed in turn.
+/// Rounds in which a candidate and the best one are timed in turn, at most.
 const ROUNDS: usize = 5;
+
+/// A candidate whose first round takes at least this part of the best one's time gets no second.
+const FAR_SLOWER: f64 = 1.2;
+
+/// Returns every candidate as settings, in the order of the search.
+fn candidates() -> impl Iterator<Item = String> {
+    let most = CANDIDATES.map(|(_, values)| values.len());
+    let rounds = 0..most.into_iter().max().unwrap_or(0);
+    rounds.flat_map(|round| {
+        CANDIDATES
+            .iter()
+            .filter_map(move |(name, values)| Some(format!("{name}={}", values.get(round)?)))
+    })
+}
+
+/// Whether further rounds cannot change whether a candidate with these parts is kept.
+fn is_decided(parts: &[f64]) -> bool {
+    let faster = parts.iter().filter(|&&part| part <= BETTER).count();
+    let most = ROUNDS / 2 + 1;
+    faster >= most
+        || parts.len() - faster >= most
+        || parts.first().is_some_and(|&part| part >= FAR_SLOWER)
+}
 
 /// A candidate that was tried.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,14 +96,14 @@ struct Contender {
 
 impl Contender {
     /// Loads all shapes and compares their results with the CPU in f64.
-    fn new(device: &OpenDevice, settings: &[String], shapes: &[BenchShape]) -> Result<Contender> {
+    fn new(device: &OpenDevice, settings: &[String], shapes: &mut [Shape]) -> Result<Contender> {
         let device = device.duplicate().tuned(settings)?;
-        let load = |shape| -> Result<(CheckedTrainer, usize)> {
-            let mut trainer = CheckedTrainer::new(shape, &device)?;
+        let load = |shape: &mut Shape| -> Result<(CheckedTrainer, usize)> {
+            let mut trainer = CheckedTrainer::expecting(shape.shape, &device, &mut shape.expected)?;
             let steps = trainer.steps_per_submission(Split::Train)?;
             Ok((trainer, steps))
         };
-        let trainers = shapes.iter().map(load).collect::<Result<_>>()?;
+        let trainers = shapes.iter_mut().map(load).collect::<Result<_>>()?;
         Ok(Contender { trainers })
     }
 
@@ -91,16 +116,26 @@ impl Contender {
     }
 
     /// Returns the median over rounds of the time as a part of the other's, the geometric mean over
-    /// shapes. Both are played in turn, since the speed of a machine changes.
-    fn part_of(&mut self, other: &mut Contender) -> Result<f64> {
+    /// shapes. Both are played in turn, since the speed of a machine changes. `None` where
+    /// `deadline` passes before it is decided.
+    fn part_of(&mut self, other: &mut Contender, deadline: Instant) -> Result<Option<f64>> {
         let mut parts = vec![];
-        for _ in 0..ROUNDS {
+        while !is_decided(&parts) {
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
             let (own, best) = (self.times()?, other.times()?);
             let logarithms = own.iter().zip(&best).map(|(own, best)| (own / best).ln());
             parts.push((logarithms.sum::<f64>() / own.len() as f64).exp());
         }
-        Ok(percentiles(parts)[1])
+        Ok(Some(percentiles(parts)[1]))
     }
+}
+
+/// A shape with its right results, once they have been computed.
+struct Shape<'a> {
+    shape: &'a BenchShape,
+    expected: Option<Expected>,
 }
 
 /// Tries [`CANDIDATES`] on an opened device for at most about `limit`, and calls `observe` after
@@ -120,44 +155,48 @@ pub fn search(
             "the CPU has no tuning to measure; choose a GPU",
         ));
     }
-    let start = Instant::now();
+    let deadline = Instant::now() + limit;
     let mut found = FoundTuning {
         settings: vec![],
         part: 1.0,
         left_out: 0,
     };
-    let mut best = Contender::new(device, &[], shapes)?;
-    for (name, values) in CANDIDATES {
-        for value in values {
-            let setting = format!("{name}={value}");
-            let settings = with_settings(&found.settings, &setting);
-            let current = device.duplicate().tuned(&found.settings)?.tuning();
-            let Ok(changed) = device.duplicate().tuned(&settings) else {
-                continue;
-            };
-            if changed.tuning() == current {
-                continue;
-            }
-            if start.elapsed() >= limit {
+    let mut shapes: Vec<Shape> = (shapes.iter())
+        .map(|shape| Shape {
+            shape,
+            expected: None,
+        })
+        .collect();
+    let mut best = Contender::new(device, &[], &mut shapes)?;
+    for setting in candidates() {
+        let settings = with_settings(&found.settings, &setting);
+        let current = device.duplicate().tuned(&found.settings)?.tuning();
+        let Ok(changed) = device.duplicate().tuned(&settings) else {
+            continue;
+        };
+        if changed.tuning() == current {
+            continue;
+        }
+        let tried = try_candidate(device, &settings, &mut shapes, &mut best, deadline);
+        let outcome = match tried {
+            Ok(None) => {
                 found.left_out += 1;
                 continue;
             }
-            let outcome = match try_candidate(device, &settings, shapes, &mut best) {
-                Ok((part, contender)) => {
-                    let kept = part <= BETTER;
-                    if kept {
-                        (found.settings, best) = (settings, contender);
-                        found.part *= part;
-                    }
-                    TrialOutcome::Timed { part, kept }
+            Ok(Some((part, contender))) => {
+                let kept = part <= BETTER;
+                if kept {
+                    (found.settings, best) = (settings, contender);
+                    found.part *= part;
                 }
-                Err(error @ (Error::WrongResult(_) | Error::LimitExceeded { .. })) => {
-                    TrialOutcome::Refused(error.to_string())
-                }
-                Err(error) => return Err(error),
-            };
-            observe(&Trial { setting, outcome })?;
-        }
+                TrialOutcome::Timed { part, kept }
+            }
+            Err(error @ (Error::WrongResult(_) | Error::LimitExceeded { .. })) => {
+                TrialOutcome::Refused(error.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        observe(&Trial { setting, outcome })?;
     }
     Ok(found)
 }
@@ -173,16 +212,21 @@ fn with_settings(settings: &[String], candidate: &str) -> Vec<String> {
     settings
 }
 
-/// Loads a candidate, and returns its time as a part of the best one's.
+/// Loads a candidate, and returns it with its time as a part of the best one's; `None` where the
+/// time does not suffice.
 fn try_candidate(
     device: &OpenDevice,
     settings: &[String],
-    shapes: &[BenchShape],
+    shapes: &mut [Shape],
     best: &mut Contender,
-) -> Result<(f64, Contender)> {
+    deadline: Instant,
+) -> Result<Option<(f64, Contender)>> {
+    if Instant::now() >= deadline {
+        return Ok(None);
+    }
     let mut contender = Contender::new(device, settings, shapes)?;
-    let part = contender.part_of(best)?;
-    Ok((part, contender))
+    let part = contender.part_of(best, deadline)?;
+    Ok(part.map(|part| (part, contender)))
 }
 
 #[cfg(test)]
@@ -198,18 +242,39 @@ mod tests {
     }
 
     #[test]
-    fn every_candidate_is_a_setting() {
-        for (name, values) in CANDIDATES {
-            for value in values {
-                let mut tuning = Tuning {
-                    shared_lanes: 16,
-                    workgroup_memory: 64 << 10,
-                    ..Tuning::default()
-                };
-                for setting in with_settings(&[], &format!("{name}={value}")) {
-                    tuning.set(&setting).expect("it is allowed");
-                }
+    fn every_candidate_is_a_setting_and_the_first_of_each_come_first() {
+        let all: Vec<String> = candidates().collect();
+        let values = CANDIDATES.iter().map(|(_, values)| values.len());
+        assert_eq!(all.len(), values.sum::<usize>());
+        for ((name, values), setting) in CANDIDATES.iter().zip(&all) {
+            assert_eq!(*setting, format!("{name}={}", values[0]));
+        }
+        for candidate in all {
+            let mut tuning = Tuning {
+                shared_lanes: 16,
+                halves: true,
+                workgroup_memory: 64 << 10,
+                ..Tuning::default()
+            };
+            for setting in with_settings(&[], &candidate) {
+                tuning.set(&setting).expect("it is allowed");
             }
+        }
+    }
+
+    #[test]
+    fn rounds_end_when_they_are_decided() {
+        for (parts, expected) in [
+            (&[][..], false),
+            (&[1.3], true),
+            (&[1.1, 1.0], false),
+            (&[1.1, 1.0, 0.99], true),
+            (&[0.9, 0.97], false),
+            (&[0.9, 0.97, 0.98], true),
+            (&[0.9, 1.5, 0.97, 1.1], false),
+            (&[0.9, 1.5, 0.97, 1.1, 1.0], true),
+        ] {
+            assert_eq!(is_decided(parts), expected, "{parts:?}");
         }
     }
 }

@@ -28,11 +28,19 @@ pub(super) struct Workload {
     pub roundings: f64,
 }
 
+/// The right losses and gradients of the first batch of a workload, in f64. They are the same for
+/// every tuning of a device.
+pub(super) struct Expected {
+    scores: Vec<f64>,
+    gradients: Vec<Vec<f64>>,
+}
+
 /// A network in training on a device. The losses and gradients of its first batch are right.
 pub struct CheckedTrainer {
     name: String,
     batches: usize,
-    roundings: f64,
+    /// The largest error of losses and gradients that rounding explains.
+    limit: f64,
     pub(super) trainer: Trainer,
 }
 
@@ -45,20 +53,51 @@ impl CheckedTrainer {
         CheckedTrainer::load(shape.workload()?, device)
     }
 
+    /// Loads a shape on a device and checks it against `expected`, which is computed where it is
+    /// `None`.
+    ///
+    /// # Errors
+    /// Those of [`CheckedTrainer::new`].
+    pub(super) fn expecting(
+        shape: &BenchShape,
+        device: &OpenDevice,
+        expected: &mut Option<Expected>,
+    ) -> Result<CheckedTrainer> {
+        let mut loaded = CheckedTrainer::unchecked(shape.workload()?, device)?;
+        if expected.is_none() {
+            *expected = Some(loaded.expected()?);
+        }
+        if let Some(expected) = expected {
+            loaded.check(expected)?;
+        }
+        Ok(loaded)
+    }
+
     /// Loads a workload on a device and checks it.
     ///
     /// # Errors
     /// Those of [`CheckedTrainer::new`].
     pub(super) fn load(workload: Workload, device: &OpenDevice) -> Result<CheckedTrainer> {
-        let mut loaded = CheckedTrainer {
-            trainer: Trainer::load(&workload.recipe, &workload.data, device)?,
+        let mut loaded = CheckedTrainer::unchecked(workload, device)?;
+        let expected = loaded.expected()?;
+        loaded.check(&expected)?;
+        Ok(loaded)
+    }
+
+    fn unchecked(workload: Workload, device: &OpenDevice) -> Result<CheckedTrainer> {
+        let trainer = Trainer::load(&workload.recipe, &workload.data, device)?;
+        let tile = device.tuning().tile;
+        let halved = if tile.halves && tile.registers > 0 {
+            halves_limit(trainer.recording().steps)
+        } else {
+            0.0
+        };
+        Ok(CheckedTrainer {
+            limit: error_limit(workload.roundings) + halved,
+            trainer,
             name: workload.name,
             batches: workload.batches,
-            roundings: workload.roundings,
-        };
-        let mut reference = loaded.reference()?;
-        loaded.check(&mut reference)?;
-        Ok(loaded)
+        })
     }
 
     /// The recorded step.
@@ -110,29 +149,57 @@ impl CheckedTrainer {
         Ok(reference)
     }
 
-    /// Plays a forward and a backward pass on both, and compares losses and gradients.
-    fn check(&mut self, reference: &mut Cpu<f64>) -> Result<()> {
-        let (model, name) = (self.recording().clone(), self.name.clone());
+    /// Returns the losses and gradients of the first batch, by the CPU in f64.
+    fn expected(&mut self) -> Result<Expected> {
+        let mut reference = self.reference()?;
+        reference.run(&[Phase::Forward, Phase::Backward], 1)?;
+        let gradients = self.gradients();
+        Ok(Expected {
+            scores: reference.read_exact(&self.scores()),
+            gradients: gradients
+                .iter()
+                .map(|(_, tensor)| reference.read_exact(tensor))
+                .collect(),
+        })
+    }
+
+    /// Plays a forward and a backward pass, and compares losses and gradients.
+    fn check(&mut self, expected: &Expected) -> Result<()> {
+        let (scores, gradients) = (self.scores(), self.gradients());
+        let (name, limit) = (self.name.clone(), self.limit);
         let (executor, _) = self.trainer.rewind(Split::Train)?;
-        let executors: [&mut dyn Executor; 2] = [reference, &mut *executor];
-        for executor in executors {
-            executor.run(&[Phase::Forward, Phase::Backward], 1)?;
-        }
-        let limit = error_limit(self.roundings);
-        let mut check = |what: &str, tensor: Tensor| {
-            let (found, expected) = (executor.read(&tensor)?, reference.read_exact(&tensor));
-            check_result(&format!("{name}: {what}"), &found, &expected, limit)
+        executor.run(&[Phase::Forward, Phase::Backward], 1)?;
+        let mut check = |what: &str, tensor: Tensor, expected: &[f64]| {
+            let found = executor.read(&tensor)?;
+            check_result(&format!("{name}: {what}"), &found, expected, limit)
         };
-        let rows = model.head.outputs.shape.extents()[0];
-        check("the loss", model.head.scores.part(0, [rows]))?;
-        let Some(gradients) = model.gradients else {
-            return Ok(());
-        };
-        for entry in &model.entries {
-            let gradient = gradients.part(entry.offset, [entry.shape.len()]);
-            check(&format!("the gradient of {}", entry.name), gradient)?;
+        check("the loss", scores, &expected.scores)?;
+        for ((entry, tensor), expected) in gradients.into_iter().zip(&expected.gradients) {
+            check(&format!("the gradient of {entry}"), tensor, expected)?;
         }
         Ok(())
+    }
+
+    /// The losses of the outputs.
+    fn scores(&self) -> Tensor {
+        let outputs = &self.recording().head.outputs;
+        let rows = outputs.shape.extents()[0];
+        self.recording().head.scores.part(0, [rows])
+    }
+
+    /// The gradient of each parameter, with its name.
+    fn gradients(&self) -> Vec<(String, Tensor)> {
+        let model = self.recording();
+        let Some(gradients) = model.gradients else {
+            return vec![];
+        };
+        let entries = model.entries.iter();
+        entries
+            .map(|entry| {
+                let tensor = gradients.part(entry.offset, [entry.shape.len()]);
+                (entry.name.to_string(), tensor)
+            })
+            .collect()
     }
 }
 
@@ -199,6 +266,12 @@ fn error_limit(roundings: f64) -> f64 {
     10.0 * roundings.sqrt() / f64::from(1 << 24)
 }
 
+/// Returns what weights in registers as f16 add to that distance over `steps` time steps: each
+/// step multiplies by weights with an error of at most 2^-11 of their norm.
+fn halves_limit(steps: usize) -> f64 {
+    steps as f64 / f64::from(1 << 11)
+}
+
 /// Returns the Euclidean distance between two vectors relative to the norm of the second.
 fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
     let norm = |squares: &mut dyn Iterator<Item = f64>| squares.sum::<f64>().sqrt();
@@ -231,15 +304,14 @@ mod tests {
             let shape: BenchShape = name.parse().unwrap();
             let device = OpenDevice::open(&Device::Cpu).unwrap();
             let mut loaded = CheckedTrainer::new(&shape, &device).unwrap();
-            let mut reference = loaded.reference().unwrap();
-            loaded.check(&mut reference).unwrap();
+            let expected = loaded.expected().unwrap();
+            loaded.check(&expected).unwrap();
 
-            let mut reference = loaded.reference().unwrap();
             let weight = loaded.recording().parameters.part(0, [1]);
             let (executor, _) = loaded.trainer.rewind(Split::Train).unwrap();
             let value = executor.read(&weight).unwrap()[0];
             executor.write(&weight, &[value + 0.001]).unwrap();
-            let error = loaded.check(&mut reference).unwrap_err();
+            let error = loaded.check(&expected).unwrap_err();
             assert_eq!(error.exit_code(), 1);
             let message = error.to_string();
             assert!(message.starts_with(&format!("{name}: the ")), "{message}");

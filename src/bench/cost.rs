@@ -62,6 +62,8 @@ mod tests {
         workgroup_latency: 30.0,
         barrier: 20.0,
         scan_invocations: 512,
+        invocation_memory: &[],
+        fills_core: false,
     };
 
     #[test]

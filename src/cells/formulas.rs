@@ -1,6 +1,6 @@
 //! The scalar formulas of a cell, over one unit or over a vector of units.
 
-use super::{CellSpec, PEEPHOLES, SLOTS};
+use super::{CellSpec, FormulaOptions, PEEPHOLES, SLOTS};
 use crate::numeric::real::Number;
 
 /// One unit in the forward pass. `h` and `c` come in as the states before the step and leave as
@@ -14,6 +14,7 @@ pub(crate) struct ForwardUnit<R> {
     pub peepholes: [R; PEEPHOLES],
     /// The limit of |c|, in a cell that clips.
     pub clip: R,
+    pub options: FormulaOptions,
     pub h: R,
     pub c: R,
 }
@@ -27,6 +28,7 @@ pub(crate) struct BackwardUnit<R> {
     pub peepholes: [R; PEEPHOLES],
     /// The limit of |c|, in a cell that clips.
     pub clip: R,
+    pub options: FormulaOptions,
     pub h_before: R,
     pub c_before: R,
     pub h: R,
@@ -45,6 +47,10 @@ pub(crate) trait Formulas {
 
     /// The same formulas with |c| clipped; `Self` in a cell that clips nothing.
     type Clipped: Formulas;
+
+    /// The same formulas with the activation functions of the unit's options; `Self` in a cell
+    /// whose functions are given.
+    type Optional: Formulas;
 
     /// Computes one step of one unit.
     fn forward<R: Number>(unit: &mut ForwardUnit<R>);

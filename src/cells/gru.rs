@@ -1,6 +1,7 @@
 //! GRU, gates r, z, n: `h' = (1 - z) n + z h`. Slot 3 saves `R_n h + b_hn` with the reset gate
 //! after the recurrent matmul, and `r h` with the reset gate before it.
 
+use super::activations::functions;
 use super::{
     BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock,
     SupportedOptions,
@@ -27,7 +28,10 @@ const RESET_AFTER: CellSpec = CellSpec {
         },
     ],
     peepholes: &[],
-    options: SupportedOptions::NONE,
+    options: SupportedOptions {
+        activations: true,
+        ..SupportedOptions::NONE
+    },
     frameworks: Frameworks {
         pytorch: Some("GRU"),
         keras: Some(UPDATE_FIRST),
@@ -54,50 +58,57 @@ const RESET_BEFORE: CellSpec = CellSpec {
     ..RESET_AFTER
 };
 
-/// `n = tanh(W_n x + b_n + r (R_n h + b_hn))`.
-pub(super) struct Gru;
+/// `n = tanh(W_n x + b_n + r (R_n h + b_hn))`. With `OPTIONAL`, the activation functions are those
+/// of the unit's options.
+pub(super) struct Gru<const OPTIONAL: bool>;
 
-impl Formulas for Gru {
+impl<const OPTIONAL: bool> Formulas for Gru<OPTIONAL> {
     const SPEC: CellSpec = RESET_AFTER;
     type Clipped = Self;
+    type Optional = Gru<true>;
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
-        let r = (unit.slots[0] + unit.product[0]).sigmoid();
-        let z = (unit.slots[1] + unit.product[1]).sigmoid();
-        let n = Number::tanh(unit.slots[2] + r * unit.product[2]);
+        let (activation, gate) = functions::<OPTIONAL>(unit.options);
+        let r = gate.of(unit.slots[0] + unit.product[0]);
+        let z = gate.of(unit.slots[1] + unit.product[1]);
+        let n = activation.of(unit.slots[2] + r * unit.product[2]);
         unit.h = (z.constant(1.0) - z) * n + z * unit.h;
         unit.slots = [r, z, n, unit.product[2]];
     }
 
     #[inline(always)]
     fn backward<R: Number>(unit: &mut BackwardUnit<R>) {
+        let (activation, gate) = functions::<OPTIONAL>(unit.options);
         let [r, z, n, product] = unit.slots;
-        let one = z.constant(1.0);
-        let dn = unit.dh * (one - z) * (one - n * n);
-        let dz = unit.dh * (unit.h_before - n) * z * (one - z);
-        unit.slots = [dn * product * r * (one - r), dz, dn, dn * r];
+        let dn = activation.back(unit.dh * (z.constant(1.0) - z), n);
+        let dz = gate.back(unit.dh * (unit.h_before - n), z);
+        unit.slots = [gate.back(dn * product, r), dz, dn, dn * r];
         unit.dh *= z;
     }
 }
 
-/// `n = tanh(W_n x + b_n + R_n (r h))`.
-pub(super) struct GruResetBefore;
+/// `n = tanh(W_n x + b_n + R_n (r h))`. With `OPTIONAL`, the activation functions are those of the
+/// unit's options.
+pub(super) struct GruResetBefore<const OPTIONAL: bool>;
 
-impl Formulas for GruResetBefore {
+impl<const OPTIONAL: bool> Formulas for GruResetBefore<OPTIONAL> {
     const SPEC: CellSpec = RESET_BEFORE;
     type Clipped = Self;
+    type Optional = GruResetBefore<true>;
 
     #[inline(always)]
     fn middle<R: Number>(unit: &mut ForwardUnit<R>) {
-        let r = (unit.slots[0] + unit.product[0]).sigmoid();
-        let z = (unit.slots[1] + unit.product[1]).sigmoid();
+        let (_, gate) = functions::<OPTIONAL>(unit.options);
+        let r = gate.of(unit.slots[0] + unit.product[0]);
+        let z = gate.of(unit.slots[1] + unit.product[1]);
         unit.slots = [r, z, unit.slots[2], r * unit.h];
     }
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
-        let n = Number::tanh(unit.slots[2] + unit.product[2]);
+        let (activation, _) = functions::<OPTIONAL>(unit.options);
+        let n = activation.of(unit.slots[2] + unit.product[2]);
         let z = unit.slots[1];
         unit.h = (z.constant(1.0) - z) * n + z * unit.h;
         unit.slots[2] = n;
@@ -105,17 +116,18 @@ impl Formulas for GruResetBefore {
 
     #[inline(always)]
     fn backward<R: Number>(unit: &mut BackwardUnit<R>) {
+        let (activation, gate) = functions::<OPTIONAL>(unit.options);
         let [_, z, n, _] = unit.slots;
-        let one = z.constant(1.0);
-        unit.slots[1] = unit.dh * (unit.h_before - n) * z * (one - z);
-        unit.slots[2] = unit.dh * (one - z) * (one - n * n);
+        unit.slots[1] = gate.back(unit.dh * (unit.h_before - n), z);
+        unit.slots[2] = activation.back(unit.dh * (z.constant(1.0) - z), n);
         unit.dh *= z;
     }
 
     #[inline(always)]
     fn middle_backward<R: Number>(unit: &mut BackwardUnit<R>) {
+        let (_, gate) = functions::<OPTIONAL>(unit.options);
         let r = unit.slots[0];
-        unit.slots[0] = unit.dmiddle * unit.h_before * r * (r.constant(1.0) - r);
+        unit.slots[0] = gate.back(unit.dmiddle * unit.h_before, r);
         unit.dh += unit.dmiddle * r;
     }
 }

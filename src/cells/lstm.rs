@@ -1,6 +1,8 @@
 //! LSTM, gates i, f, g, o: `c' = σ(f) c + σ(i) tanh(g)`, `h' = σ(o) tanh(c')`. With peepholes i and
 //! f also see c, and o sees c' (Gers & Schmidhuber 2000). With clipping, c' is limited to ±clip.
+//! Options replace tanh and σ by other functions.
 
+use super::activations::functions;
 use super::{
     BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock, Peephole,
     PeepholeInput, SupportedOptions,
@@ -24,6 +26,7 @@ const PLAIN: CellSpec = CellSpec {
         forget_gate: Some(1),
         cell_clip: true,
         projection: true,
+        activations: true,
     },
     frameworks: Frameworks {
         pytorch: Some("LSTM"),
@@ -63,14 +66,19 @@ const PEEPHOLE: CellSpec = CellSpec {
     ..PLAIN
 };
 
-pub(super) struct Lstm<const PEEPHOLES: bool, const CLIPS: bool>;
+/// With `OPTIONAL`, the activation functions are those of the unit's options.
+pub(super) struct Lstm<const PEEPHOLES: bool, const CLIPS: bool, const OPTIONAL: bool>;
 
-impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIPS> {
+impl<const PEEPHOLES: bool, const CLIPS: bool, const OPTIONAL: bool> Formulas
+    for Lstm<PEEPHOLES, CLIPS, OPTIONAL>
+{
     const SPEC: CellSpec = if PEEPHOLES { PEEPHOLE } else { PLAIN };
-    type Clipped = Lstm<PEEPHOLES, true>;
+    type Clipped = Lstm<PEEPHOLES, true, OPTIONAL>;
+    type Optional = Lstm<PEEPHOLES, CLIPS, true>;
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
+        let (activation, gate) = functions::<OPTIONAL>(unit.options);
         let ([i, f, g, o], product) = (unit.slots, unit.product);
         let (mut i, mut f) = (i + product[0], f + product[1]);
         let (g, mut o) = (g + product[2], o + product[3]);
@@ -79,7 +87,7 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
             i += w_i * unit.c;
             f += w_f * unit.c;
         }
-        let (i, f, g) = (i.sigmoid(), f.sigmoid(), Number::tanh(g));
+        let (i, f, g) = (gate.of(i), gate.of(f), activation.of(g));
         unit.c = f * unit.c + i * g;
         if CLIPS {
             unit.c = unit.c.clipped(unit.clip);
@@ -87,19 +95,26 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
         if PEEPHOLES {
             o += w_o * unit.c;
         }
-        let o = o.sigmoid();
-        unit.h = o * Number::tanh(unit.c);
+        let o = gate.of(o);
+        unit.h = o * activation.of(unit.c);
         unit.slots = [i, f, g, o];
     }
 
     #[inline(always)]
     fn backward<R: Number>(unit: &mut BackwardUnit<R>) {
+        let (activation, gate) = functions::<OPTIONAL>(unit.options);
         let [i, f, g, o] = unit.slots;
         let [w_i, w_f, w_o] = unit.peepholes;
-        let one = o.constant(1.0);
-        let squashed = Number::tanh(unit.c);
-        let d_o = unit.dh * squashed * o * (one - o);
-        let mut dc = unit.dc + unit.dh * o * (one - squashed * squashed);
+        let mut c = unit.c;
+        if OPTIONAL && unit.options.keeps_c {
+            c = f * unit.c_before + i * g;
+            if CLIPS {
+                c = c.clipped(unit.clip);
+            }
+        }
+        let squashed = activation.of(c);
+        let d_o = gate.back(unit.dh * squashed, o);
+        let mut dc = unit.dc + activation.back(unit.dh * o, squashed);
         if PEEPHOLES {
             dc += d_o * w_o;
         }
@@ -107,8 +122,8 @@ impl<const PEEPHOLES: bool, const CLIPS: bool> Formulas for Lstm<PEEPHOLES, CLIP
         if CLIPS {
             dc = dc.past_clip(f * unit.c_before + i * g, unit.clip);
         }
-        let (di, df) = (dc * g * i * (one - i), dc * unit.c_before * f * (one - f));
-        unit.slots = [di, df, dc * i * (one - g * g), d_o];
+        let (di, df) = (gate.back(dc * g, i), gate.back(dc * unit.c_before, f));
+        unit.slots = [di, df, activation.back(dc * i, g), d_o];
         unit.dh = unit.dh.constant(0.0);
         unit.dc = dc * f;
         if PEEPHOLES {

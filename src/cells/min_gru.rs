@@ -29,6 +29,7 @@ impl Formulas for MinGru {
         shader: include_str!("../../shaders/cells/min_gru.wgsl"),
     };
     type Clipped = Self;
+    type Optional = Self;
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {

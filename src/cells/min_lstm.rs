@@ -33,6 +33,7 @@ impl Formulas for MinLstm {
         shader: include_str!("../../shaders/cells/min_lstm.wgsl"),
     };
     type Clipped = Self;
+    type Optional = Self;
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {

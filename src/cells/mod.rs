@@ -18,6 +18,7 @@
 //! with the same formulas, declare the module, and add a line to the list `cells!` below. The sizes
 //! in WGSL are generated from the description.
 
+mod activations;
 mod formulas;
 mod gru;
 mod lstm;
@@ -30,6 +31,8 @@ mod spec;
 use serde::{Deserialize, Serialize};
 
 use crate::numeric::real::Real;
+pub(crate) use activations::FormulaOptions;
+pub use activations::{Activation, RecurrentActivation};
 use formulas::{BackwardUnit, Formulas, ForwardUnit};
 pub(crate) use rows::{BackwardRow, ForwardRow, Rows};
 pub use spec::{
@@ -61,9 +64,9 @@ macro_rules! cells {
             }
 
             /// Returns the cell's formulas over rows of units; with `clips`, those that clip c.
-            pub(crate) fn rows<R: Real>(self, clips: bool) -> Rows<R> {
+            pub(crate) fn rows<R: Real>(self, clips: bool, options: FormulaOptions) -> Rows<R> {
                 match self {
-                    $(Cell::$cell => Rows::of::<$formulas>(clips),)*
+                    $(Cell::$cell => Rows::of::<$formulas>(clips, options),)*
                 }
             }
         }
@@ -76,16 +79,16 @@ cells! {
     /// `h' = max(0, W x + R h + b)`.
     RnnRelu => rnn::Relu;
     /// Long short-term memory with a forget gate (Gers et al. 2000; `nn.LSTM`, `BasicLSTMCell`).
-    Lstm => lstm::Lstm<false, false>;
+    Lstm => lstm::Lstm<false, false, false>;
     /// LSTM whose gates see the cell state through one weight per unit (Gers & Schmidhuber 2000;
     /// TensorFlow's `LSTMCell(use_peepholes=True)`): i and f see c, o sees c'.
-    LstmPeephole => lstm::Lstm<true, false>;
+    LstmPeephole => lstm::Lstm<true, false, false>;
     /// Gated recurrent unit with the reset gate after the recurrent matmul (cuDNN, `nn.GRU`,
     /// Keras).
-    Gru => gru::Gru;
+    Gru => gru::Gru<false>;
     /// Gated recurrent unit with the reset gate before the recurrent matmul (Cho et al. 2014;
     /// TensorFlow's `GRUCell`).
-    GruResetBefore => gru::GruResetBefore;
+    GruResetBefore => gru::GruResetBefore<false>;
     /// Minimal GRU, whose gates depend on the input alone (Feng et al. 2024).
     MinGru => min_gru::MinGru;
     /// Minimal LSTM, whose gates depend on the input alone (Feng et al. 2024).

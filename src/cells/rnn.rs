@@ -51,6 +51,7 @@ pub(super) struct Tanh;
 impl Formulas for Tanh {
     const SPEC: CellSpec = TANH;
     type Clipped = Self;
+    type Optional = Self;
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {
@@ -69,6 +70,7 @@ pub(super) struct Relu;
 impl Formulas for Relu {
     const SPEC: CellSpec = RELU;
     type Clipped = Self;
+    type Optional = Self;
 
     #[inline(always)]
     fn forward<R: Number>(unit: &mut ForwardUnit<R>) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::{BackwardUnit, Formulas, ForwardUnit, PEEPHOLES, SLOTS};
+use super::{BackwardUnit, FormulaOptions, Formulas, ForwardUnit, PEEPHOLES, SLOTS};
 use crate::numeric::real::{Lanes, Real};
 
 /// One sequence at one time step in the forward pass: H units; vectors are `[H]`, slots
@@ -17,6 +17,7 @@ pub(crate) struct ForwardRow<'a, R> {
     /// `[PEEPHOLES, H]`.
     pub peepholes: &'a [R],
     pub clip: R,
+    pub options: FormulaOptions,
     pub h_before: &'a [R],
     pub c_before: &'a [R],
     pub h: &'a mut [R],
@@ -30,6 +31,7 @@ pub(crate) struct BackwardRow<'a, R> {
     /// `[PEEPHOLES, H]`.
     pub peepholes: &'a [R],
     pub clip: R,
+    pub options: FormulaOptions,
     pub h_before: &'a [R],
     pub c_before: &'a [R],
     pub h: &'a [R],
@@ -48,12 +50,14 @@ pub(crate) struct Rows<R> {
 }
 
 impl<R: Real> Rows<R> {
-    /// The formulas `F`, or those that clip c.
-    pub(super) fn of<F: Formulas>(clips: bool) -> Self {
-        if clips {
-            Self::exactly::<F::Clipped>()
-        } else {
-            Self::exactly::<F>()
+    /// The formulas `F`, those that clip c, or those that look up `options`. A cell without
+    /// options has formulas without branches.
+    pub(super) fn of<F: Formulas>(clips: bool, options: FormulaOptions) -> Self {
+        match (clips, options.is_default()) {
+            (false, true) => Self::exactly::<F>(),
+            (true, true) => Self::exactly::<F::Clipped>(),
+            (false, false) => Self::exactly::<F::Optional>(),
+            (true, false) => Self::exactly::<<F::Clipped as Formulas>::Optional>(),
         }
     }
 
@@ -184,6 +188,7 @@ impl<R: Real> UnitRow for ForwardRow<'_, R> {
             product: units.load_slots(self.product),
             peepholes: units.load_peepholes(self.peepholes),
             clip: R::Vector::<S>::splat(simd, self.clip),
+            options: self.options,
             h: units.load(self.h_before, 0),
             c: units.load(self.c_before, 0),
         };
@@ -208,6 +213,7 @@ impl<R: Real> UnitRow for BackwardRow<'_, R> {
             slots: units.load_slots(self.slots),
             peepholes: units.load_peepholes(self.peepholes),
             clip: R::Vector::<S>::splat(simd, self.clip),
+            options: self.options,
             h_before: units.load(self.h_before, 0),
             c_before: units.load(self.c_before, 0),
             h: units.load(self.h, 0),

@@ -76,6 +76,8 @@ pub struct SupportedOptions {
     /// Whether `projection_size` may project h. The formulas of such a cell do not use h outside
     /// the recurrent matmul.
     pub projection: bool,
+    /// Whether `activation` and `recurrent_activation` may replace tanh and the logistic function.
+    pub activations: bool,
 }
 
 impl SupportedOptions {
@@ -84,6 +86,7 @@ impl SupportedOptions {
         forget_gate: None,
         cell_clip: false,
         projection: false,
+        activations: false,
     };
 }
 

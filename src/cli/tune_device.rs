@@ -113,9 +113,9 @@ fn trial_line(trial: &Trial) -> String {
     match &trial.outcome {
         TrialOutcome::Timed { part, kept } => {
             let kept = if *kept { ", kept" } else { "" };
-            format!("{setting:<20} {part:.3} of the best time{kept}")
+            format!("{setting:<52} {part:.3} of the best time{kept}")
         }
-        TrialOutcome::Refused(problem) => format!("{setting:<20} refused: {problem}"),
+        TrialOutcome::Refused(problem) => format!("{setting:<52} refused: {problem}"),
     }
 }
 

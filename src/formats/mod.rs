@@ -93,6 +93,11 @@ fn head_note(head: &Head) -> Option<String> {
     }
 }
 
+/// Whether states keep old values.
+fn has_zoneout(layer: &Layer) -> bool {
+    layer.zoneout > 0.0 || layer.zoneout_cell > 0.0
+}
+
 /// Checks that a framework has all layers of a network; `lacks` returns the first option of a layer
 /// that the framework does not have.
 ///
@@ -105,9 +110,11 @@ fn check_support<'a>(
 ) -> Result<()> {
     for (l, layer) in network.layers.iter().enumerate() {
         if let Some(option) = lacks(layer) {
-            let instead = match layer.cell.spec().frameworks.onnx {
-                Some(_) => "; use the ONNX format",
-                None => ", and neither has ONNX",
+            let has_onnx = layer.cell.spec().frameworks.onnx.is_some() && !has_zoneout(layer);
+            let instead = if has_onnx {
+                "; use the ONNX format"
+            } else {
+                ", and neither has ONNX"
             };
             return Err(Error::usage(format!(
                 "layer {l}: {framework} has no {option}{instead}"

@@ -61,7 +61,7 @@ pub use pool_backward::PoolBackwardKind;
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
     CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
-    Tile, TimeDirection,
+    Tile, TimeDirection, Zoneout,
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
@@ -265,7 +265,12 @@ impl Shader {
     pub(crate) fn edited_source(&self, edit: impl FnOnce(String) -> String) -> String {
         let source = edit(self.parts.join("\n"));
         let replaced = |source: String, (name, kind): &(&str, &str)| source.replace(name, kind);
-        self.types.iter().fold(source, replaced)
+        let source = self.types.iter().fold(source, replaced);
+        if source.contains("<f16>") {
+            format!("enable f16;\n{source}")
+        } else {
+            source
+        }
     }
 
     /// Returns the WGSL as the standard has it: naga knows subgroups without the directive that the

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Dropout, Init, at_least_one};
-use crate::cells::{Cell, CellSpec};
+use crate::cells::{Activation, Cell, CellSpec, RecurrentActivation};
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::messages::listed;
 
 /// One recurrent layer.
@@ -40,6 +41,25 @@ pub struct Layer {
     /// The limit of |h| after each step (with a projection only; TensorFlow's `proj_clip`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection_clip: Option<f64>,
+    /// The function of the candidate and of an LSTM's c (LSTMs and GRUs only; Keras's
+    /// `activation`).
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub activation: Activation,
+    /// The function of the gates (LSTMs and GRUs only; Keras's `recurrent_activation`).
+    #[serde(default, skip_serializing_if = "RecurrentActivation::is_default")]
+    pub recurrent_activation: RecurrentActivation,
+    /// The probability to drop an element of the h that a gate multiplies, in training (Keras's
+    /// `recurrent_dropout`): each gate and sequence has one mask for all steps. What a GRU keeps of
+    /// h is not dropped. The expected value does not change.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub recurrent_dropout: f64,
+    /// The probability that an element of h keeps its value in a step of training (Krueger et al.
+    /// 2017). Evaluation has the expectation.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub zoneout: f64,
+    /// The same of an LSTM's c.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub zoneout_cell: f64,
     /// Dropout in training.
     #[serde(default, skip_serializing_if = "Dropout::is_none")]
     pub dropout: Dropout,
@@ -130,6 +150,11 @@ impl Layer {
             cell_clip: None,
             projection_size: None,
             projection_clip: None,
+            activation: Activation::Tanh,
+            recurrent_activation: RecurrentActivation::Sigmoid,
+            recurrent_dropout: 0.0,
+            zoneout: 0.0,
+            zoneout_cell: 0.0,
             dropout: Dropout::default(),
             residual: false,
             padding: Padding::Zeros,
@@ -162,13 +187,21 @@ impl Layer {
     }
 
     /// Returns the values saved for the backward pass per sequence and step: slots, the input and
-    /// output of a projection, and the state's dropout mask.
-    pub fn kept_size(&self, drops_state: bool) -> usize {
-        let projected = self
-            .projection_size
-            .map_or(0, |size| self.hidden_size + size);
-        let mask = if drops_state { self.output_size() } else { 0 };
-        self.cell.spec().slots * self.hidden_size + projected + mask
+    /// output of a projection, and with `masks`, in training, the masks of states.
+    pub fn kept_size(&self, masks: bool) -> usize {
+        let (h, p) = (self.hidden_size, self.output_size());
+        let spec = self.cell.spec();
+        let projected = self.projection_size.map_or(0, |size| h + size);
+        let masks = [
+            (self.recurrent_dropout > 0.0, spec.recurrent_gates * p),
+            (self.drops_state(), p),
+            (self.zoneout > 0.0, p),
+            (self.zoneout_cell > 0.0, h),
+        ]
+        .iter()
+        .map(|&(has, width)| if has && masks { width } else { 0 })
+        .sum::<usize>();
+        spec.slots * h + projected + masks
     }
 
     /// Checks every field; `path` is the layer's.
@@ -179,6 +212,8 @@ impl Layer {
         self.validate_forget_bias(path)?;
         self.validate_cell_clip(path)?;
         self.validate_projection(path)?;
+        self.validate_activations(path)?;
+        self.validate_state_noise(path)?;
         self.dropout.validate(&format!("{path}.dropout"))
     }
 
@@ -250,6 +285,51 @@ impl Layer {
         check_limit(&format!("{path}.projection_clip"), limit)
     }
 
+    /// Checks recurrent dropout and zoneout.
+    fn validate_state_noise(&self, path: &str) -> Result<()> {
+        let rates = [
+            ("recurrent_dropout", self.recurrent_dropout),
+            ("zoneout", self.zoneout),
+            ("zoneout_cell", self.zoneout_cell),
+        ];
+        for (name, rate) in rates {
+            let field = format!("{path}.{name}");
+            fields::fraction(&field, rate)?;
+            if rate > 0.0 && name != "zoneout_cell" && self.dropout.state_keep_prob < 1.0 {
+                return Err(Error::usage(format!(
+                    "{field} and {path}.dropout.state_keep_prob both change the h that a step \
+                     reads; leave one of them out"
+                )));
+            }
+        }
+        if self.recurrent_dropout > 0.0 {
+            let field = format!("{path}.recurrent_dropout");
+            self.needs(&field, |spec| spec.recurrent_gates > 0)?;
+        }
+        if self.zoneout_cell > 0.0 {
+            // The gradients of peepholes need the c that the step computed.
+            let field = format!("{path}.zoneout_cell");
+            self.needs(&field, |spec| spec.states > 1 && spec.peepholes.is_empty())?;
+        }
+        Ok(())
+    }
+
+    fn validate_activations(&self, path: &str) -> Result<()> {
+        let set = [
+            ("activation", !self.activation.is_default()),
+            (
+                "recurrent_activation",
+                !self.recurrent_activation.is_default(),
+            ),
+        ];
+        match set.iter().find(|(_, is_set)| *is_set) {
+            Some((field, _)) => {
+                self.needs(&format!("{path}.{field}"), |spec| spec.options.activations)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Checks that the cell takes the option in `field`.
     fn needs(&self, field: &str, takes: impl Fn(&CellSpec) -> bool) -> Result<()> {
         if takes(self.cell.spec()) {
@@ -298,6 +378,22 @@ mod tests {
         let of_lstms = "needs the cell `lstm` or `lstm-peephole`";
         let cases = [
             (clip(&gru, 1.0), "cell_clip", of_lstms),
+            (
+                Layer {
+                    activation: Activation::Relu,
+                    ..Layer::new(Cell::RnnTanh, 4)
+                },
+                "activation",
+                "needs the cell `lstm`, `lstm-peephole`, `gru` or `gru-reset-before`",
+            ),
+            (
+                Layer {
+                    recurrent_activation: RecurrentActivation::HardSigmoid,
+                    ..Layer::new(Cell::MinGru, 4)
+                },
+                "recurrent_activation",
+                "needs the cell `lstm`",
+            ),
             (clip(&lstm, 0.0), "cell_clip is 0", positive),
             (clip(&lstm, f64::NAN), "cell_clip is NaN", positive),
             (clip(&lstm, 1e-46), "cell_clip is", positive),

@@ -14,6 +14,7 @@ mod parameters;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::cells::{Activation, RecurrentActivation};
 use crate::error::{Error, Result};
 pub use dropout::{Dropout, MaskSharing};
 pub use head::{Head, Reads};

@@ -98,6 +98,13 @@ pub trait Real: Number + Matmul + Default + PartialOrd + Send + Sync {
         largest + Real::ln(exponentials[0] + exponentials[1] + exponentials[2])
     }
 
+    /// The value as a device keeps it in f16: with the error of that rounding, where the type has
+    /// an error.
+    #[inline(always)]
+    fn halved(self) -> Self {
+        self
+    }
+
     /// 1 - e^x for x < 0, without cancellation.
     fn one_minus_exp(x: f64) -> Self {
         Self::of(-x.exp_m1())

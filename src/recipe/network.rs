@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ClassWeights;
-use crate::cells::Cell;
+use crate::cells::{Activation, Cell, RecurrentActivation};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
@@ -163,6 +163,16 @@ impl NetworkRecipe {
             }
             if !spec.options.cell_clip {
                 layer.cell_clip = None;
+            }
+            if spec.recurrent_gates == 0 {
+                layer.recurrent_dropout = 0.0;
+            }
+            if spec.states < 2 || !spec.peepholes.is_empty() {
+                layer.zoneout_cell = 0.0;
+            }
+            if !spec.options.activations {
+                layer.activation = Activation::default();
+                layer.recurrent_activation = RecurrentActivation::default();
             }
             if !spec.options.projection {
                 layer.projection_size = None;

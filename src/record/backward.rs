@@ -195,7 +195,10 @@ impl RecordedNetwork {
         let dbias = direction.gradients().bias_hh.filter(|_| !is_shared);
         let sums = self.recurrent_weight_sums(direction).into_iter();
         let mut calls = vec![];
-        for (sum, run) in sums.zip(spec.recurrent_runs()) {
+        for (sum, run) in sums.zip(direction.recurrence.product_runs()) {
+            if direction.recurrence.options.drops_recurrent && run.start < spec.first_stage {
+                calls.extend(self.drop_for_gate(direction, run.start));
+            }
             calls.extend(self.sum_steps(&sum, partials));
             if let Some(dbias) = dbias {
                 let out = dbias.part(run.start * h, [run.len() * h]);

@@ -4,8 +4,8 @@ use super::parameters::matrix;
 use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::backend::tuning::Route;
 use crate::kernels::{
-    Call, CellOptions, Columns, Gemm, Lookup, Matrix, Pack, Recurrence, ScanForward, StepForward,
-    Table, TimeDirection,
+    Call, Columns, Gemm, Lookup, Matrix, Pack, Recurrence, ScanForward, StepForward, Table,
+    TimeDirection,
 };
 use crate::network::Input;
 use crate::program::Phase;
@@ -122,9 +122,10 @@ impl RecordedNetwork {
     fn scan_forward(&self, direction: &RecordedDirection, training: bool) -> Vec<Call> {
         let recurrence = &direction.recurrence;
         let layer = Recurrence {
-            options: CellOptions {
-                drops_state: recurrence.options.drops_state && training,
-                ..recurrence.options
+            options: if training {
+                recurrence.options
+            } else {
+                recurrence.options.without_masks()
             },
             ..recurrence.clone()
         };

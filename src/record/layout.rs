@@ -9,7 +9,7 @@ use crate::backend::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::kernels::{
     CellOptions, LayerStates, Pack, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
-    TimeDirection, packed_matrices,
+    TimeDirection, Zoneout, packed_matrices,
 };
 use crate::network::{Direction, Entry, Input, Layer, Network, Padding, Reads};
 use crate::program::Program;
@@ -319,9 +319,9 @@ impl<'a> Layout<'a> {
     ) -> Result<RecordedDirection> {
         let Direction { suffix, layer, .. } = direction;
         let (steps, batch, p) = (self.steps, self.batch, layer.output_size());
-        let drops_state = self.trains() && layer.drops_state();
-        let dropped_states =
-            drops_state.then(|| self.activation(format!("{suffix}.held"), [steps, batch, p]));
+        let drops_state = layer.drops_state() || layer.recurrent_dropout > 0.0;
+        let dropped_states = (self.trains() && drops_state)
+            .then(|| self.activation(format!("{suffix}.held"), [steps, batch, p]));
         let drops_last = self.gradients == Gradients::OfLoss
             && self.is_read_at_last_step(direction)
             && layer.dropout.output_keep_prob < 1.0;
@@ -354,21 +354,14 @@ impl<'a> Layout<'a> {
     ) -> Recurrence {
         let layer = &direction.layer;
         let (steps, batch, trains) = (self.steps, self.batch, self.trains());
-        let drops_state = trains && layer.drops_state();
-        let row_size = layer.kept_size(drops_state);
+        let row_size = layer.kept_size(trains);
         Recurrence {
             cell: layer.cell,
             steps,
             batch,
             hidden_size: layer.hidden_size,
             output_size: layer.output_size(),
-            options: CellOptions {
-                projection: layer.projection_size.map(|_| Projection {
-                    clip: layer.projection_clip,
-                }),
-                cell_clip: layer.cell_clip,
-                drops_state,
-            },
+            options: cell_options(layer, trains),
             weights: self.weights(direction, parameters),
             gates: self.activation(
                 format!("{}.gates", direction.suffix),
@@ -447,6 +440,25 @@ impl<'a> Layout<'a> {
     }
 }
 
+/// The options of a layer's cell, with masks in training.
+fn cell_options(layer: &Layer, trains: bool) -> CellOptions {
+    CellOptions {
+        projection: layer.projection_size.map(|_| Projection {
+            clip: layer.projection_clip,
+        }),
+        cell_clip: layer.cell_clip,
+        activation: layer.activation,
+        recurrent_activation: layer.recurrent_activation,
+        drops_state: trains && layer.drops_state(),
+        drops_recurrent: trains && layer.recurrent_dropout > 0.0,
+        zoneout: Zoneout {
+            h: layer.zoneout,
+            c: layer.zoneout_cell,
+            is_drawn: trains,
+        },
+    }
+}
+
 /// Refuses sizes whose indices would not fit in the 32 bits that a shader counts with.
 pub(super) fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
     if steps == 0 || batch == 0 {
@@ -458,7 +470,7 @@ pub(super) fn check_sizes(network: &Network, steps: usize, batch: usize) -> Resu
     // outputs.
     let directions = network.directions().into_iter();
     let widest = directions
-        .flat_map(|d| [d.layer.kept_size(d.layer.drops_state()), d.inputs])
+        .flat_map(|d| [d.layer.kept_size(true), d.inputs])
         .chain([network.head_inputs(), network.head.size, 2])
         .max()
         .unwrap_or(1);

@@ -1,8 +1,8 @@
 //! Dropout masks.
 
 use super::{Dropped, RecordedLayer, RecordedNetwork};
-use crate::kernels::{Columns, DropoutMask};
-use crate::network::Dropout;
+use crate::kernels::{Columns, DropoutMask, Recurrence};
+use crate::network::{Dropout, Layer, MaskSharing};
 use crate::program::Phase;
 use crate::tensor::Tensor;
 
@@ -17,6 +17,7 @@ pub struct Mask {
     pub steps: usize,
     pub width: usize,
     pub keep_prob: f64,
+    pub sharing: MaskSharing,
 }
 
 /// The values that a mask is applied to. Directions are indices into
@@ -29,13 +30,24 @@ pub enum MaskOf {
     Output,
     /// The h that each step of a direction reads, in the direction's order of steps.
     State { direction: usize },
+    /// The h that each recurrent gate of a direction multiplies, `[steps, B, G*P]`.
+    Recurrent { direction: usize },
+    /// The h of a direction that takes its new value: where the mask is above 0.
+    Zoneout { direction: usize },
+    /// The same of c.
+    ZoneoutCell { direction: usize },
     /// The last state of a direction, as the head reads it.
     Last { direction: usize },
 }
 
 impl Mask {
     /// A mask that is a tensor `[steps, B, width]`.
-    fn whole(layer_index: usize, of: MaskOf, mask: Tensor, keep_prob: f64) -> Self {
+    fn whole(
+        layer_index: usize,
+        of: MaskOf,
+        mask: Tensor,
+        (keep_prob, sharing): (f64, MaskSharing),
+    ) -> Self {
         let [steps, _, width] = mask.shape.extents()[..] else {
             unreachable!("masks have three extents");
         };
@@ -46,6 +58,7 @@ impl Mask {
             steps,
             width,
             keep_prob,
+            sharing,
         }
     }
 }
@@ -62,20 +75,21 @@ impl RecordedNetwork {
             for (dropped, direction) in directions.clone().map(|(d, n)| (d.dropped_last, n)) {
                 if let Some(Dropped { mask, .. }) = dropped {
                     let of = MaskOf::Last { direction };
-                    masks.push(Mask::whole(index, of, mask, dropout.output_keep_prob));
+                    let drawn = (dropout.output_keep_prob, dropout.mask);
+                    masks.push(Mask::whole(index, of, mask, drawn));
                 }
             }
             for (recurrence, direction) in directions.map(|(d, n)| (&d.recurrence, n)) {
-                if recurrence.options.drops_state {
-                    masks.push(Mask {
-                        layer_index: index,
-                        of: MaskOf::State { direction },
-                        columns: recurrence.state_masks(),
-                        steps: self.steps,
-                        width: recurrence.output_size,
-                        keep_prob: dropout.state_keep_prob,
-                    });
-                }
+                let states = state_masks(recurrence, direction, &self.network.layers[index]);
+                masks.extend(states.map(|(of, columns, width, keep_prob, sharing)| Mask {
+                    layer_index: index,
+                    of,
+                    columns,
+                    steps: self.steps,
+                    width,
+                    keep_prob,
+                    sharing,
+                }));
             }
             first_direction += layer.directions.len();
         }
@@ -93,13 +107,55 @@ impl RecordedNetwork {
                 batch: self.batch,
                 width: mask.width,
                 keep_prob: mask.keep_prob,
-                sharing: self.network.layers[mask.layer_index].dropout.mask,
+                sharing: mask.sharing,
                 seed,
                 index: number as u32,
             };
             self.program.push(Phase::Forward, call);
         }
     }
+}
+
+/// The masks of a direction's states: what they are of, their columns and width, the probability to
+/// keep an element, and who shares one.
+fn state_masks(
+    recurrence: &Recurrence,
+    direction: usize,
+    layer: &Layer,
+) -> impl Iterator<Item = (MaskOf, Columns, usize, f64, MaskSharing)> {
+    let [recurrent, state, zoneout, zoneout_cell] = recurrence.mask_widths();
+    let dropout = layer.dropout;
+    let all = [
+        (
+            MaskOf::State { direction },
+            recurrence.state_masks(),
+            state,
+            dropout.state_keep_prob,
+            dropout.mask,
+        ),
+        (
+            MaskOf::Recurrent { direction },
+            recurrence.recurrent_masks(),
+            recurrent,
+            1.0 - layer.recurrent_dropout,
+            MaskSharing::EachSequence,
+        ),
+        (
+            MaskOf::Zoneout { direction },
+            recurrence.zoneout_masks(0),
+            zoneout,
+            1.0 - layer.zoneout,
+            MaskSharing::EachStep,
+        ),
+        (
+            MaskOf::ZoneoutCell { direction },
+            recurrence.zoneout_masks(1),
+            zoneout_cell,
+            1.0 - layer.zoneout_cell,
+            MaskSharing::EachStep,
+        ),
+    ];
+    all.into_iter().filter(|(_, _, width, ..)| *width > 0)
 }
 
 /// The masks of a layer's inputs and outputs.
@@ -110,7 +166,7 @@ fn layer_masks(index: usize, layer: &RecordedLayer, dropout: Dropout) -> Vec<Mas
             index,
             MaskOf::Input,
             mask,
-            dropout.input_keep_prob,
+            (dropout.input_keep_prob, dropout.mask),
         ));
     }
     if let Some(mask) = layer.emission.and_then(|emission| emission.mask) {
@@ -118,7 +174,7 @@ fn layer_masks(index: usize, layer: &RecordedLayer, dropout: Dropout) -> Vec<Mas
             index,
             MaskOf::Output,
             mask,
-            dropout.output_keep_prob,
+            (dropout.output_keep_prob, dropout.mask),
         ));
     }
     masks

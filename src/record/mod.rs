@@ -396,7 +396,29 @@ impl RecordedDirection {
 impl Recurrence {
     /// Returns `[T, B, P]`: the dropout masks of the states that the next steps read.
     pub fn state_masks(&self) -> Columns {
-        Columns::all(self.gates).from(self.row_size() - self.output_size)
+        self.masks_from(1, 0)
+    }
+
+    /// Returns `[T, B, G*P]`: the masks of the states that each recurrent gate multiplies.
+    pub fn recurrent_masks(&self) -> Columns {
+        self.masks_from(0, 0)
+    }
+
+    /// Returns `[T, B, P]`: the mask of the states that gate `gate` multiplies.
+    fn gate_masks(&self, gate: usize) -> Columns {
+        self.masks_from(0, gate * self.output_size)
+    }
+
+    /// Returns `[T, B, P]` or `[T, B, H]`: the masks of zoneout of h, or of c.
+    pub fn zoneout_masks(&self, state: usize) -> Columns {
+        self.masks_from(2 + state, 0)
+    }
+
+    /// Returns the columns of the gates from column `skip` of a mask on.
+    fn masks_from(&self, index: usize, skip: usize) -> Columns {
+        let widths = self.mask_widths();
+        let first = self.row_size() - widths[index..].iter().sum::<usize>();
+        Columns::all(self.gates).from(first + skip)
     }
 
     /// Returns `[T, B, P]`: the outputs.

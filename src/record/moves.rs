@@ -177,10 +177,13 @@ impl RecordedNetwork {
     /// Computes the states as the steps of a direction read them: the initial one, and the others
     /// after dropout.
     pub(super) fn drop_states(&self, direction: &RecordedDirection) -> Vec<Call> {
-        let Some(dropped_states) = direction.dropped_states else {
+        let recurrence = &direction.recurrence;
+        let Some(dropped_states) = direction
+            .dropped_states
+            .filter(|_| recurrence.options.drops_state)
+        else {
             return vec![];
         };
-        let recurrence = &direction.recurrence;
         let (batch, p) = (self.batch, recurrence.output_size);
         let copy = |first: usize, steps: usize| {
             let steps_of = |tensor: Tensor| tensor.part(first * batch * p, [steps, batch, p]);
@@ -195,6 +198,15 @@ impl RecordedNetwork {
             calls.push(others.masked(recurrence.state_masks()).into());
         }
         calls
+    }
+
+    /// Computes the states as gate `gate` multiplies them: times its mask.
+    pub(super) fn drop_for_gate(&self, direction: &RecordedDirection, gate: usize) -> Option<Call> {
+        let dropped_states = direction.dropped_states?;
+        let recurrence = &direction.recurrence;
+        let shape = [self.steps, self.batch, recurrence.output_size];
+        let copy = self.copy_all(recurrence.states.h.part(0, shape), dropped_states);
+        Some(copy.masked(recurrence.gate_masks(gate)).into())
     }
 }
 

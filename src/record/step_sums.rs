@@ -114,7 +114,7 @@ impl RecordedNetwork {
             recurrence.output_size,
         );
         let states = direction.dropped_states.unwrap_or(recurrence.states.h);
-        let runs = spec.recurrent_runs().into_iter();
+        let runs = recurrence.product_runs().into_iter();
         let sums = runs.map(|run| {
             let (slot, rows) = (spec.product_slots[run.start], run.len() * h);
             let slots = direction.slots_size();

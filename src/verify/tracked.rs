@@ -13,6 +13,13 @@ const ROUNDING: f64 = 1.01 / (1u64 << 24) as f64;
 /// -87.
 const TINY: f64 = 2.0 * f32::MIN_POSITIVE as f64;
 
+/// The relative error of one rounding to f16.
+const HALF_ROUNDING: f64 = 1.0 / (1 << 11) as f64;
+/// 2^-14: the least normal value of f16.
+const LEAST_HALF: f64 = 1.0 / (1 << 14) as f64;
+/// The least value that is rounded to more than f16 holds.
+const NO_HALF: f64 = 65520.0;
+
 /// A value with a bound on the distance of its f32 result (running error analysis; Higham,
 /// "Accuracy and Stability of Numerical Algorithms", section 3.3).
 ///
@@ -224,6 +231,19 @@ impl Real for Tracked {
         self.value
     }
 
+    /// The nearest of 11 binary digits; values below the normal ones may become 0, and what is
+    /// rounded to 2^16 is none.
+    fn halved(self) -> Self {
+        let (value, error) = self.closed();
+        let size = value.abs() + error;
+        let rounding = match size {
+            _ if size < LEAST_HALF => size,
+            _ if size < NO_HALF => (size * HALF_ROUNDING).max(LEAST_HALF * HALF_ROUNDING),
+            _ => f64::INFINITY,
+        };
+        Self::within(value, error + rounding)
+    }
+
     /// For values of at least 1, by shaders/common/math.wgsl. ln m with m in [sqrt(1/2), sqrt(2)]
     /// takes 11 roundings of at most the result: m + 1 (1), the division (5), 2 s * series (1) and
     /// the series (4). Adding n ln 2 takes 2 more.
@@ -350,6 +370,23 @@ mod tests {
             Tracked::of(f64::from(1e-40f32)).bound(),
             f64::from(1e-40f32)
         );
+    }
+
+    #[test]
+    fn weights_in_f16_are_within_their_bound() {
+        for i in -4000..4000 {
+            let value = (i as f32 * 0.37).sin() * (i as f32 * 0.004).exp2();
+            let tracked = Tracked::of(value.into()).halved();
+            let half = half::f16::from_f32(value).to_f32();
+            if half.is_finite() {
+                check_bound(half, tracked);
+                let limit = f64::from(value.abs()) / 2048.0;
+                assert!(tracked.bound() <= limit.max(LEAST_HALF), "{value}");
+            } else {
+                assert_eq!(tracked.bound(), f64::INFINITY, "{value}");
+            }
+        }
+        assert_eq!(Tracked::of(0.0).halved().bound(), 0.0);
     }
 
     #[test]

@@ -408,6 +408,7 @@ impl Session<'_> {
                 MaskOf::State { .. } => "/state",
                 // PyTorch has only one kind of mask.
                 MaskOf::Output | MaskOf::Last { .. } => "",
+                other => panic!("no case has a mask of {other:?}"),
             };
             let kept = case.time_major(&format!("mask/layer{}{of}", mask.layer_index));
             let Columns { tensor, stride } = mask.columns;

@@ -64,7 +64,8 @@ class Model:
 
 def recurrent_troubles(kind, random):
     """Options of a recurrent layer that gatescan does not have, with the text of the error."""
-    odd = random.choice(["sigmoid", "elu", "hard_sigmoid", "linear", "softsign"])
+    names = ["elu", "hard_sigmoid", "linear", "selu"]
+    odd = random.choice(names + (["sigmoid", "softsign"] if kind == "SimpleRNN" else []))
     troubles = [
         ({"activation": str(odd)}, f"({kind}): activation is `{odd}`"),
         ({"activation": None}, f"({kind}): activation is `linear`"),
@@ -75,10 +76,9 @@ def recurrent_troubles(kind, random):
     ]
     if kind != "SimpleRNN":
         troubles += [
-            ({"activation": "relu"}, f"({kind}): activation is `relu`"),
             (
-                {"recurrent_activation": "hard_sigmoid"},
-                f"({kind}): recurrent_activation is `hard_sigmoid`",
+                {"recurrent_activation": "hard_silu"},
+                f"({kind}): recurrent_activation is `hard_silu`",
             ),
         ]
     return troubles
@@ -92,7 +92,7 @@ def both_troubles(kind, units):
         ({"merge_mode": "sum"}, "(Bidirectional): merge_mode is `sum`"),
         ({"merge_mode": "mul"}, "(Bidirectional): merge_mode is `mul`"),
         ({"merge_mode": "ave"}, "(Bidirectional): merge_mode is `ave`"),
-        ({"backward_layer": odd}, f"({kind}): activation is `softsign`"),
+        ({"backward_layer": odd}, "activation"),
     ]
 
 
@@ -255,6 +255,12 @@ class Draw:
         if kind == "SimpleRNN":
             options["activation"] = pick(self.random, ["tanh", "relu"])
             self.cells.add(options["activation"])
+        elif self.has(0.4):
+            options["activation"] = pick(self.random, ["tanh", "relu", "sigmoid", "softsign"])
+            options["recurrent_activation"] = pick(self.random, ["sigmoid", "hard_sigmoid"])
+            # A file of weights does not tell the functions.
+            functions = (options["activation"], options["recurrent_activation"])
+            self.is_plain &= functions == ("tanh", "sigmoid")
         if kind == "GRU":
             options["reset_after"] = self.has(0.5)
             options["implementation"] = pick(self.random, [1, 2])

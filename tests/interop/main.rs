@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use gatescan::data::preparation::{InputDifference, Normal, Preparation};
 use gatescan::formats::{ImportHints, keras, onnx, pytorch};
 use gatescan::infer::predict::Sequences;
-use gatescan::network::{Bias, Init};
+use gatescan::network::{Activation, Bias, Init, RecurrentActivation};
 use gatescan::{
     Cell, Device, Head, HeadRecipe, Input, Layer, Loss, Model, Network, Optimizer, Predictor,
     Reads, Recipe,
@@ -27,6 +27,7 @@ const VOCABULARY: usize = 11;
 
 fn cases() -> Vec<Case> {
     use Cell::*;
+    use RecurrentActivation::*;
     let layer = |cell, size| Layer {
         bias: Bias::Double,
         init: Init::Torch,
@@ -54,6 +55,11 @@ fn cases() -> Vec<Case> {
     };
     let projected = |layer: Layer, size| Layer {
         projection_size: Some(size),
+        ..layer
+    };
+    let functions = |layer: Layer, activation, recurrent_activation| Layer {
+        activation,
+        recurrent_activation,
         ..layer
     };
     let clipped = |layer: Layer| Layer {
@@ -157,6 +163,46 @@ fn cases() -> Vec<Case> {
         ),
         case("wide", vec![projected(single(Lstm, 4), 6)], every, neither),
         case("clipped", vec![clipped(single(Lstm, 6))], every, neither),
+        case(
+            "functions",
+            vec![
+                functions(single(Lstm, 6), Activation::Relu, HardSigmoid),
+                both(functions(layer(Gru, 5), Activation::Softsign, HardSigmoid)),
+                functions(single(GruResetBefore, 4), Activation::Sigmoid, Sigmoid),
+            ],
+            every,
+            torch,
+        ),
+        case(
+            "functions-keras2",
+            vec![
+                both(functions(
+                    layer(LstmPeephole, 5),
+                    Activation::Tanh,
+                    HardSigmoidKeras2,
+                )),
+                functions(layer(Gru, 5), Activation::Relu, HardSigmoidKeras2),
+            ],
+            last,
+            neither,
+        ),
+        case(
+            "functions-projected",
+            vec![
+                functions(
+                    projected(layer(Lstm, 7), 4),
+                    Activation::Softsign,
+                    HardSigmoidKeras2,
+                ),
+                functions(
+                    clipped(layer(LstmPeephole, 6)),
+                    Activation::Relu,
+                    HardSigmoid,
+                ),
+            ],
+            last,
+            neither,
+        ),
         case(
             "all-of-it",
             vec![

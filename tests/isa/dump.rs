@@ -37,7 +37,7 @@ pub struct Specialisation {
 pub fn specialisations() -> Vec<Specialisation> {
     let mut found: BTreeMap<(String, String), Specialisation> = BTreeMap::new();
     for profile in PROFILES {
-        for program in programs(profile.tuning(), profile.registers) {
+        for program in programs(&profile) {
             for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {
                 let each = Specialisation::new(call);
                 let key = (each.name.clone(), each.source.clone());
@@ -143,7 +143,14 @@ fn variants(kernel: &str, source: &str) -> Vec<String> {
         }
     }
     let sizes: &[&str] = match kernel {
-        "scan_forward" | "scan_backward" => &["SEQUENCES", "GROUPS", "EACH", "LANES", "REGISTERS"],
+        "scan_forward" | "scan_backward" => &[
+            "SEQUENCES",
+            "GROUPS",
+            "EACH",
+            "LANES",
+            "REGISTERS",
+            "HALVES",
+        ],
         _ => &[],
     };
     for size in sizes {

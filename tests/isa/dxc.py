@@ -14,6 +14,8 @@ ICOMPILER3 = uuid.UUID("228b4687-5a6a-4730-900c-9702b2203f54")
 IRESULT = uuid.UUID("58346cda-dde7-4497-9461-6f87af5e0659")
 # The arguments of wgpu; subgroups need shader model 6.
 ARGUMENTS = ["-E", "main", "-T", "cs_6_0", "-HV", "2018", "-no-warnings", "-Ges"]
+# For shaders with f16.
+HALVES = [*ARGUMENTS[:3], "cs_6_2", *ARGUMENTS[4:], "-enable-16bit-types"]
 UTF8 = 65001
 # Positions in the tables of methods of dxcapi.h; IUnknown has the first three.
 COMPILE, STATUS, RESULT, ERRORS, POINTER, SIZE = 3, 3, 4, 5, 3, 4
@@ -65,12 +67,13 @@ class Dxc:
     def compile(self, source):
         """Returns the object of a shader, or None, and the messages."""
         buffer = Buffer(source, len(source), UTF8)
-        arguments = (ctypes.c_wchar_p * len(ARGUMENTS))(*ARGUMENTS)
+        arguments = HALVES if b"half" in source else ARGUMENTS
+        arguments = (ctypes.c_wchar_p * len(arguments))(*arguments)
         result = ctypes.c_void_p()
         types = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32] + [ctypes.c_void_p] * 3
         call = method(self.compiler.value, COMPILE, ctypes.c_int32, *types)
         code = call(
-            ctypes.byref(buffer), arguments, len(ARGUMENTS), None, guid(IRESULT),
+            ctypes.byref(buffer), arguments, len(arguments), None, guid(IRESULT),
             ctypes.byref(result),
         )
         if code:

@@ -9,6 +9,8 @@ use gatescan::low_level::backend::tuning::Tuning;
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
     pub name: &'static str,
+    /// The adapter's name, from which the class of the GPU follows.
+    adapter: &'static str,
     kind: AdapterKind,
     backend: &'static str,
     /// KiB.
@@ -18,7 +20,14 @@ pub struct Profile {
     /// Recurrent weights of an invocation with which scans are compiled that keep them in
     /// registers: numbers for which no compiler of this hardware spills.
     pub registers: &'static [usize],
+    /// The same for weights as f16. Polaris has no f16, and GCN is compiled for it too.
+    pub halves: &'static [usize],
+    /// Numbers of cores with which scans are compiled beside those of the adapter.
+    pub cores: &'static [usize],
 }
+
+/// A small GPU, whose scans have several workgroups for each core.
+const FEW_CORES: &[usize] = &[10];
 
 const fn profile(
     name: &'static str,
@@ -29,11 +38,14 @@ const fn profile(
 ) -> Profile {
     Profile {
         name,
+        adapter: name,
         kind,
         backend,
         workgroup_memory,
         subgroups,
         registers: &[64],
+        halves: &[128],
+        cores: FEW_CORES,
     }
 }
 
@@ -43,9 +55,17 @@ const RDNA: Profile = Profile {
     ..profile("rdna", AdapterKind::Discrete, "vulkan", 64, (32, 64))
 };
 
+/// The waves of GCN must not depend on the number of cores.
+const GCN: Profile = Profile {
+    adapter: "AMD Radeon of GCN",
+    halves: &[],
+    cores: &[1, 4, 10, 36, 64],
+    ..profile("gcn", AdapterKind::Discrete, "vulkan", 64, (64, 64))
+};
+
 /// Every kind of hardware.
 pub const PROFILES: [Profile; 9] = [
-    profile("gcn", AdapterKind::Discrete, "vulkan", 64, (64, 64)),
+    GCN,
     RDNA,
     profile("nvidia", AdapterKind::Discrete, "vulkan", 48, (32, 32)),
     profile("arc", AdapterKind::Discrete, "vulkan", 64, (8, 32)),
@@ -64,7 +84,7 @@ impl Profile {
     pub fn tuning(&self) -> Tuning {
         let tuning = Tuning::of_adapter(&AdapterSummary {
             index: 0,
-            name: self.name.to_string(),
+            name: self.adapter.to_string(),
             kind: self.kind,
             backend: self.backend.to_string(),
             driver: String::new(),

@@ -8,14 +8,13 @@ use gatescan::network::{Bias, Init};
 use gatescan::recipe::BUILTINS;
 use gatescan::{Cell, HeadRecipe, Input, Layer, Loss, Network, Optimizer, Reads, Recipe};
 
+use crate::hardware::Profile;
 use crate::recorded::{BatchSizes, loading, optimizers, recorded};
 
 /// T of shapes that are no recipe.
 const STEPS: usize = 28;
 
-/// Cores of a small GPU, whose scans have several workgroups for each, and the invocations for
-/// which each has registers.
-const FEW_CORES: usize = 10;
+/// Invocations of scans for which a core of a class that is not known has registers.
 const CORE_INVOCATIONS: usize = 1024;
 
 /// A network with the sizes of its batches and its optimizers.
@@ -33,9 +32,10 @@ impl Shape {
     }
 }
 
-/// Records the programs of all shapes with a tuning, and the scans that keep these numbers of
-/// recurrent weights in registers.
-pub fn programs(tuning: Tuning, registers: &[usize]) -> Vec<Program> {
+/// Records the programs of all shapes with the tuning of a profile; the scans that keep its numbers
+/// of recurrent weights in registers; and those of its other numbers of cores.
+pub fn programs(profile: &Profile) -> Vec<Program> {
+    let tuning = profile.tuning();
     let mut programs = vec![loading()];
     for shape in recipes().chain(layers()) {
         let tuning = Tuning {
@@ -46,12 +46,18 @@ pub fn programs(tuning: Tuning, registers: &[usize]) -> Vec<Program> {
     }
     let recurrent = Cell::ALL.into_iter();
     let recurrent = recurrent.filter(|cell| cell.spec().recurrent_gates > 0);
-    for &registers in registers {
+    let single = profile
+        .registers
+        .iter()
+        .map(|&registers| (registers, false));
+    let halves = profile.halves.iter().map(|&registers| (registers, true));
+    for (registers, halves) in single.chain(halves) {
         let tuning = Tuning {
             cores: usize::MAX,
             tile: Tile {
                 sequences: 1,
                 registers,
+                halves,
                 ..tuning.tile
             },
             ..tuning
@@ -60,12 +66,16 @@ pub fn programs(tuning: Tuning, registers: &[usize]) -> Vec<Program> {
         let layers = recurrent.clone().map(|cell| layer(cell, 128, 128));
         programs.extend(layers.map(|shape| shape.recorded(tuning)));
     }
-    let few = Tuning {
-        cores: FEW_CORES,
-        core_invocations: CORE_INVOCATIONS,
-        ..tuning
-    };
-    programs.extend(recurrent.map(|cell| layer(cell, 128, 128).recorded(few)));
+    for &cores in profile.cores {
+        let few = Tuning {
+            cores,
+            core_invocations: tuning.core_invocations.min(CORE_INVOCATIONS),
+            ..tuning
+        };
+        programs.extend(recipes().map(|shape| shape.recorded(few)));
+        let layers = recurrent.clone().map(|cell| layer(cell, 128, 128));
+        programs.extend(layers.map(|shape| shape.recorded(few)));
+    }
     // The sizes of a GEMM's blocks among which a device's is chosen.
     for gemm_rows in RowsEach::ALL {
         let tuning = Tuning {

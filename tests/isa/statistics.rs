@@ -67,6 +67,12 @@ impl Driver {
             let extensions = [pipeline_executable_properties::NAME.as_ptr()];
             let mut reported = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default()
                 .pipeline_executable_info(true);
+            let mut small = vk::PhysicalDeviceVulkan12Features::default();
+            let mut supported = vk::PhysicalDeviceFeatures2::default().push_next(&mut small);
+            instance.get_physical_device_features2(physical, &mut supported);
+            let has_halves = small.shader_float16 != 0;
+            let mut small =
+                vk::PhysicalDeviceVulkan12Features::default().shader_float16(has_halves);
             let mut core = vk::PhysicalDeviceVulkan13Features::default()
                 .subgroup_size_control(true)
                 .shader_zero_initialize_workgroup_memory(true);
@@ -74,6 +80,7 @@ impl Driver {
                 .queue_create_infos(&queue)
                 .enabled_extension_names(&extensions)
                 .push_next(&mut reported)
+                .push_next(&mut small)
                 .push_next(&mut core);
             let device = instance.create_device(physical, &info, None);
             let device = device.expect("the driver reports statistics of pipelines");

@@ -37,7 +37,8 @@ fn resolved(each: &Specialisation) -> (Module, ModuleInfo) {
     let (name, source) = (&each.name, &each.source);
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     let constants = each.constants.iter();

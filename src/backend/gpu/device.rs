@@ -141,11 +141,13 @@ fn request(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
             max_compute_workgroup_storage_size: adapter_limits.max_compute_workgroup_storage_size,
             ..wgpu::Limits::downlevel_defaults()
         },
-        // For profiles, for pipelines on disk, and for scans whose lanes share sums.
+        // For profiles, for pipelines on disk, for scans whose lanes share sums, and for their
+        // weights in registers.
         required_features: adapter.features()
             & (wgpu::Features::TIMESTAMP_QUERY
                 | wgpu::Features::PIPELINE_CACHE
-                | wgpu::Features::SUBGROUP),
+                | wgpu::Features::SUBGROUP
+                | wgpu::Features::SHADER_F16),
         ..Default::default()
     }
 }

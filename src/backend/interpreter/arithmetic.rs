@@ -80,6 +80,8 @@ pub(super) enum UnaryFunction {
     SignedOfFloat,
     BoolOfFloat,
     BoolOfInteger,
+    /// Rounds to the nearest f16, which a word holds as f32.
+    HalfOfFloat,
 }
 
 fn map1(a: &[u32], to: &mut [u32], function: impl Fn(u32) -> u32) {
@@ -238,6 +240,7 @@ impl UnaryFunction {
             Sine => floats1(a, to, f32::sin),
             Cosine => floats1(a, to, f32::cos),
             HyperbolicTangent => floats1(a, to, f32::tanh),
+            HalfOfFloat => floats1(a, to, |a| half::f16::from_f32(a).to_f32()),
             _ => self.apply_to_integers(a, to),
         }
     }

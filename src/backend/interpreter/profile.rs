@@ -28,9 +28,10 @@ struct Hardware {
     /// The smallest and the largest size that the driver reports.
     subgroup_sizes: (u32, u32),
     subgroups: Subgroups,
+    f16: bool,
 }
 
-/// The limits are those that the drivers report: RADV for RDNA, Metal for Apple's M1 and later,
+/// The limits are those that the drivers report: RADV for GCN, Metal for Apple's M1 and later,
 /// NVIDIA's driver for Turing and later, ANV for Xe, D3D12's guarantees, and lavapipe. The sizes
 /// and orders of subgroups are chosen so that each order occurs.
 const HARDWARE: [Hardware; 6] = [
@@ -40,11 +41,12 @@ const HARDWARE: [Hardware; 6] = [
         backend: "vulkan",
         workgroup_memory_kib: 64,
         max_workgroup_invocations: 1024,
-        subgroup_sizes: (32, 64),
+        subgroup_sizes: (64, 64),
         subgroups: Subgroups {
             size: 64,
             order: LaneOrder::Linear,
         },
+        f16: true,
     },
     Hardware {
         name: "apple",
@@ -57,6 +59,7 @@ const HARDWARE: [Hardware; 6] = [
             size: 32,
             order: LaneOrder::Linear,
         },
+        f16: true,
     },
     Hardware {
         name: "nvidia",
@@ -69,6 +72,7 @@ const HARDWARE: [Hardware; 6] = [
             size: 32,
             order: LaneOrder::Reversed,
         },
+        f16: true,
     },
     Hardware {
         name: "intel",
@@ -81,6 +85,7 @@ const HARDWARE: [Hardware; 6] = [
             size: 16,
             order: LaneOrder::Linear,
         },
+        f16: true,
     },
     Hardware {
         name: "dx12",
@@ -93,6 +98,7 @@ const HARDWARE: [Hardware; 6] = [
             size: 128,
             order: LaneOrder::Strided,
         },
+        f16: false,
     },
     Hardware {
         name: "software",
@@ -105,6 +111,7 @@ const HARDWARE: [Hardware; 6] = [
             size: 8,
             order: LaneOrder::Linear,
         },
+        f16: true,
     },
 ];
 
@@ -144,7 +151,7 @@ impl Profile {
                 features: AdapterFeatures {
                     timestamps: false,
                     subgroups: true,
-                    f16: false,
+                    f16: hardware.f16,
                 },
             },
             subgroups: hardware.subgroups,
@@ -177,6 +184,8 @@ mod tests {
             let lanes = profile.tuning().tile.lanes;
             let expected = match profile.name {
                 "dx12" | "software" => 1,
+                // Workgroups of GCN fill a core.
+                "amd" => 16,
                 _ => 4,
             };
             assert_eq!(lanes, expected, "{}", profile.name);

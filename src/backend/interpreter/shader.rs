@@ -20,7 +20,10 @@ pub(super) fn compile(kernel: &str, source: &str, constants: &[(&str, f64)]) -> 
     };
     let module = naga::front::wgsl::parse_str(source)
         .map_err(|error| defect(error.emit_to_string(source)))?;
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    let mut validator = Validator::new(
+        ValidationFlags::all(),
+        Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16,
+    );
     let info = validator
         .validate(&module)
         .map_err(|error| defect(error.emit_to_string(source)))?;

@@ -37,8 +37,14 @@ const PROGRAM: Program = Program {
 
 impl Program<'_> {
     fn source(&self) -> String {
+        let directive = if self.globals.contains("f16") {
+            "enable f16;"
+        } else {
+            ""
+        };
         format!(
-            "@group(0) @binding(0) var<storage, read> input: array<u32>;
+            "{directive}
+            @group(0) @binding(0) var<storage, read> input: array<u32>;
             @group(0) @binding(1) var<storage, read_write> out: array<u32>;
             struct U {{ five: u32, half: f32 }}
             @group(1) @binding(0) var<uniform> u: U;
@@ -109,6 +115,61 @@ fn check(globals: &str, body: &str, expected: [u32; LANES]) {
 fn check_value(value: &str, expected: impl Fn(u32) -> u32) {
     let lanes = std::array::from_fn(|lane| expected(lane as u32));
     check("", &format!("out[lane] = {value};"), lanes);
+}
+
+/// Checks a function of f32 to f16, of bits of f32: the results are those of f32 with the value.
+fn check_halves(globals: &str, value: &str, words: [u32; LANES], expected: impl Fn(f32) -> f32) {
+    let list = words.map(|word| format!("{word}u")).join(", ");
+    let body = format!(
+        "let words = array<u32, {LANES}>({list});
+        let x = bitcast<f32>(words[lane]);
+        out[lane] = bitcast<u32>(f32({value}));"
+    );
+    let expected = words.map(|word| expected(f32::from_bits(word)).to_bits());
+    check(globals, &body, expected);
+}
+
+#[test]
+fn halves_are_rounded_to_the_nearest_and_to_even() {
+    let half = |x: f32| half::f16::from_f32(x).to_f32();
+    let bits = |values: [f32; LANES]| values.map(f32::to_bits);
+    let tie = |steps: u32| f32::from_bits(0x3f80_0000 + steps * 0x1000);
+    let values = bits([tie(1), tie(3), tie(5), -tie(7), 65504.0, -0.1, 6e-5, 0.0]);
+    check_halves("alias Half = f16;", "f16(x)", values, half);
+    let values = bits([tie(1), tie(3), -tie(5), 65519.9, -6.2e-5, 1e-30, -0.0, 3.7]);
+    check_halves("alias Half = f16;", "f16(x)", values, half);
+    check_halves("alias Half = f16;", "f16(x) * f16(x) + 1h", values, |x| {
+        half(half(half(x) * half(x)) + 1.0)
+    });
+    // The function of the shaders rounds normal values before the conversion.
+    let halves = include_str!("../../../shaders/common/halves.wgsl");
+    let values = bits([tie(1), tie(3), -tie(5), tie(7), 65519.9, -6.2e-5, 0.0, 0.1]);
+    check_halves(halves, "halved(vec4<f32>(x)).y", values, half);
+    let is_nan = "let y = f32(halved(vec4<f32>(bitcast<f32>(0x477ff000u + lane * 4194304u))).x);
+        out[lane] = select(0u, 1u, y != y);";
+    check(halves, is_nan, [1; LANES]);
+}
+
+#[test]
+fn f16_in_shared_memory_and_its_functions_are_refused() {
+    let refused = |globals, body| {
+        let program = Program {
+            globals,
+            body,
+            ..PROGRAM
+        };
+        let error = compile("test", &program.source(), &[]).unwrap_err();
+        assert!(error.to_string().contains("f16"), "{error}");
+    };
+    refused(
+        "var<workgroup> shared: array<f16, 4>;",
+        "shared[lane % 4u] = 1h;",
+    );
+    refused("alias Half = f16;", "out[lane] = u32(sqrt(f16(lane)));");
+    refused(
+        "alias Half = f16;",
+        "out[lane] = u32(sqrt(f16(f32(lane))));",
+    );
 }
 
 #[test]

@@ -375,7 +375,7 @@ fn a_class_may_be_called_none_and_numbers_are_told_apart_by_value() {
         .expect("it is valid");
     assert_eq!(rows.series[0].labels, [1, 0]);
     let message = csv.parse(b"v,c\n1,3\n", &csv.path, &["1".into(), "2".into()]);
-    let message = message.err().expect("it is unknown").to_string();
+    let message = message.expect_err("it is unknown").to_string();
     assert!(
         message.contains("not a class of the training file (`1` or `2`)"),
         "{message}"
@@ -886,7 +886,7 @@ fn known_inputs_are_checked() {
     let mut csv_without = csv.clone();
     csv_without.group = None;
     let error = csv_without.parse_inputs(empty.as_bytes(), &csv.path);
-    let message = error.err().expect("a category is missing").to_string();
+    let message = error.expect_err("a category is missing").to_string();
     assert!(message.contains("each row needs a category"), "{message}");
     let missing = SALES.replace("2024-01-02,2,1,a", "2024-01-02,2,,a");
     let message = csv

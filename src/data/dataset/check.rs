@@ -115,7 +115,7 @@ fn check_lists(labels: &[u32], classes: usize, shape: [usize; 2]) -> Result<()> 
     check_len("labels", labels.len(), &shape)?;
     let is_wrong = |at: usize| {
         let label = labels[at];
-        let follows_end = at % shape[1] > 0 && labels[at - 1] == IGNORE;
+        let follows_end = !at.is_multiple_of(shape[1]) && labels[at - 1] == IGNORE;
         label != IGNORE && (follows_end || label == BLANK || label as usize >= classes)
     };
     match (0..labels.len()).find(|&at| is_wrong(at)) {

@@ -14,6 +14,7 @@ use crate::network::Parameter;
 /// The members of a `.keras`: its weights, and the description of its layers.
 const WEIGHTS: &str = "model.weights.h5";
 const CONFIG: &str = "config.json";
+const METADATA: &str = "metadata.json";
 /// The largest description of a model in bytes.
 const LARGEST_CONFIG: u64 = 1 << 24;
 /// The largest file of weights in bytes.
@@ -29,6 +30,8 @@ pub(super) enum ArchiveContents {
     Model {
         /// `config.json`.
         description: Value,
+        /// The version of Keras that wrote it; empty if the file does not say.
+        version: String,
         /// A `.weights.h5`.
         weights: Vec<u8>,
     },
@@ -59,7 +62,11 @@ fn read_keras(archive: &mut Archive) -> Result<ArchiveContents, String> {
         files::read_at_most(file, limit).map_err(|error| format!("{name}: {error}"))
     };
     let config = member(CONFIG, LARGEST_CONFIG)?;
+    let metadata = member(METADATA, LARGEST_CONFIG).unwrap_or_default();
+    let metadata: Value = serde_json::from_slice(&metadata).unwrap_or_default();
+    let version = metadata["keras_version"].as_str().unwrap_or_default();
     Ok(ArchiveContents::Model {
+        version: version.into(),
         description: serde_json::from_slice(&config)
             .map_err(|error| format!("{CONFIG}: {error}"))?,
         weights: member(WEIGHTS, LARGEST_WEIGHTS)?,

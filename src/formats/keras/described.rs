@@ -145,6 +145,9 @@ fn read_layer(
     };
     check_layer(layer, read)?;
     read.residual = layer.residual;
+    read.recurrent_dropout = layer.forward.recurrent_dropout;
+    read.activation = layer.forward.activation;
+    read.recurrent_activation = layer.forward.recurrent_activation;
     Ok(())
 }
 

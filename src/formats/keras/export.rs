@@ -1,13 +1,13 @@
 //! Writing a model as a `.weights.h5`.
 
 use super::super::weights::{LayerWeights, parameter, reorder_blocks, transposed};
-use super::super::{Export, check_support, with_output_preparation};
+use super::super::{Export, check_support, has_zoneout, with_output_preparation};
 use super::hdf5::{self, StoredLayer};
 use super::{array, keras_layer, python};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Direction, Input, Layer, Parameter, Reads};
+use crate::network::{Direction, Input, Layer, Parameter, Reads, RecurrentActivation};
 
 /// Returns the model as a `.weights.h5`, and the program that builds the model and loads the file
 /// named `weights`. Two biases become their sum, except in a GRU with the reset gate after the
@@ -45,7 +45,12 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
             layer.cell.name(),
         ),
         (layer.projection_size.is_some(), "LSTM with a projection"),
+        (has_zoneout(layer), "zoneout"),
         (layer.cell_clip.is_some(), "LSTM that clips c"),
+        (
+            layer.recurrent_activation == RecurrentActivation::HardSigmoidKeras2,
+            "`hard-sigmoid-keras2`, which Keras 3 replaced by `hard-sigmoid`",
+        ),
         // `Bidirectional` accepts such layers, but computes the size of its output from one of
         // them.
         (

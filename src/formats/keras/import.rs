@@ -34,9 +34,15 @@ pub fn import(bytes: &[u8], name: &str, hints: &ImportHints) -> Result<Imported>
         ArchiveContents::Arrays(arrays) => import_weights(arrays.into(), name, hints),
         ArchiveContents::Model {
             description,
+            version,
             weights,
         } => match config::read(&description)? {
-            Some(described) => described::import(described, &weights, name, hints),
+            Some(mut described) => {
+                if version.starts_with("2.") {
+                    described.use_keras2_functions();
+                }
+                described::import(described, &weights, name, hints)
+            }
             None => {
                 let weights = hdf5::read(&weights).map_err(Error::Usage)?;
                 let mut imported = import_weights(weights, name, hints)?;

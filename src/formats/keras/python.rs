@@ -5,7 +5,7 @@ use super::super::weights::{columns, linear_weights};
 use crate::cells::Cell;
 use crate::data::preparation::InputDifference;
 use crate::model::Model;
-use crate::network::{Bias, Input, Layer, Reads};
+use crate::network::{Bias, Input, Layer, Reads, RecurrentActivation};
 
 /// Returns the program; `weights` is the name of the file with the weights.
 pub(super) fn program(model: &Model, weights: &str) -> String {
@@ -99,6 +99,16 @@ fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {
         Cell::GruResetBefore => ", reset_after=False",
         _ => "",
     };
+    let mut functions = String::new();
+    if !layer.activation.is_default() {
+        functions += &format!(", activation=\"{}\"", layer.activation.name());
+    }
+    if layer.recurrent_activation == RecurrentActivation::HardSigmoid {
+        functions += ", recurrent_activation=\"hard_sigmoid\"";
+    }
+    if layer.recurrent_dropout > 0.0 {
+        functions += &format!(", recurrent_dropout={}", layer.recurrent_dropout);
+    }
     let sequences = if every_step {
         ", return_sequences=True"
     } else {
@@ -110,7 +120,7 @@ fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {
         ""
     };
     let mut text = format!(
-        "keras.layers.{}({}{sequences}{variant}{bias}, name=\"rnn{level}\")",
+        "keras.layers.{}({}{sequences}{variant}{functions}{bias}, name=\"rnn{level}\")",
         class.unwrap_or_default(),
         layer.hidden_size
     );

@@ -13,11 +13,11 @@ mod scan;
 use prost::Message;
 
 use super::weights::{columns, linear_weights, parameter};
-use super::with_output_preparation;
+use super::{has_zoneout, with_output_preparation};
 use crate::data::preparation::InputDifference;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Direction, Input, Layer, Reads};
+use crate::network::{Direction, Input, Layer, Network, Reads};
 use graph::{AxisSize, value};
 use proto::{AttributeProto, FLOAT, GraphProto, INT32, INT64, ModelProto, OperatorSetIdProto};
 
@@ -46,10 +46,11 @@ struct LayerOutput {
 ///
 /// # Errors
 /// [`Error::Usage`] if the file would be larger than 2 GiB, if the model's parameters are not those
-/// of its network, and for normal distributions of differences.
+/// of its network, and for normal distributions of differences and zoneout.
 pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
     model.network.from_parameters(&model.parameters)?;
     let model = &with_output_preparation(model, "ONNX")?;
+    check_zoneout(&model.network)?;
     let mut graph = GraphProto::default();
     let inputs = graph.inputs(model)?;
     if lengths {
@@ -334,6 +335,17 @@ impl GraphProto {
         };
         self.node("Gemm", &[&read, &weight, &bias], output);
         Ok(())
+    }
+}
+
+/// Refuses layers with zoneout.
+fn check_zoneout(network: &Network) -> Result<()> {
+    match network.layers.iter().position(has_zoneout) {
+        None => Ok(()),
+        Some(l) => Err(Error::usage(format!(
+            "layer {l}: ONNX has no zoneout; train without zoneout and zoneout_cell, or keep the \
+             model in gatescan's own format"
+        ))),
     }
 }
 

@@ -6,7 +6,7 @@ use super::proto::{AttributeProto, GraphProto};
 use crate::cells::{Cell, FrameworkCell, PEEPHOLES};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::Direction;
+use crate::network::{Activation, Direction, Layer, RecurrentActivation};
 
 /// Returns the operator of a cell.
 ///
@@ -112,9 +112,51 @@ fn attributes(directions: &[&Direction]) -> Vec<AttributeProto> {
         AttributeProto::string("direction", direction),
     ];
     match first.layer.cell {
-        Cell::RnnRelu => attributes.push(AttributeProto::strings("activations", "Relu", count)),
+        Cell::RnnRelu => {
+            attributes.push(AttributeProto::strings("activations", &vec!["Relu"; count]));
+        }
         Cell::Gru => attributes.push(AttributeProto::int("linear_before_reset", 1)),
         _ => {}
     }
+    attributes.extend(activations(&first.layer, count));
     attributes
+}
+
+/// The functions of each direction, where they are not the operator's own: those of the gates, of
+/// the candidate and, in an LSTM, of c.
+fn activations(layer: &Layer, count: usize) -> Vec<AttributeProto> {
+    let (activation, gate) = (layer.activation, layer.recurrent_activation);
+    if activation.is_default() && gate.is_default() {
+        return vec![];
+    }
+    let mut names = vec![gate_operator(gate)];
+    names.extend(vec![
+        activation_operator(activation);
+        layer.cell.spec().states
+    ]);
+    let mut attributes = vec![AttributeProto::strings("activations", &names.repeat(count))];
+    if let Some(slope) = gate.slope() {
+        let (alpha, beta) = (vec![slope; count], vec![0.5; count]);
+        attributes.push(AttributeProto::floats("activation_alpha", alpha));
+        attributes.push(AttributeProto::floats("activation_beta", beta));
+    }
+    attributes
+}
+
+/// Returns ONNX's name of a cell's function.
+pub(super) fn activation_operator(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Tanh => "Tanh",
+        Activation::Relu => "Relu",
+        Activation::Sigmoid => "Sigmoid",
+        Activation::Softsign => "Softsign",
+    }
+}
+
+/// Returns ONNX's name of a gate's function.
+pub(super) fn gate_operator(gate: RecurrentActivation) -> &'static str {
+    match gate.slope() {
+        Some(_) => "HardSigmoid",
+        None => "Sigmoid",
+    }
 }

@@ -11,9 +11,11 @@ pub(super) const BOOL: i32 = 9;
 
 /// Values of `AttributeProto.AttributeType`.
 mod attribute_type {
+    pub const FLOAT: i32 = 1;
     pub const INT: i32 = 2;
     pub const STRING: i32 = 3;
     pub const GRAPH: i32 = 5;
+    pub const FLOATS: i32 = 6;
     pub const INTS: i32 = 7;
     pub const STRINGS: i32 = 8;
 }
@@ -88,6 +90,10 @@ pub(super) struct AttributeProto {
     pub s: Option<Vec<u8>>,
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
+    #[prost(float, optional, tag = "2")]
+    pub f: Option<f32>,
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
@@ -134,11 +140,28 @@ impl AttributeProto {
         }
     }
 
-    /// The same string `count` times.
-    pub fn strings(name: &str, value: &str, count: usize) -> AttributeProto {
+    pub fn float(name: &str, value: f32) -> AttributeProto {
         AttributeProto {
             name: name.into(),
-            strings: vec![value.into(); count],
+            f: Some(value),
+            kind: attribute_type::FLOAT,
+            ..AttributeProto::default()
+        }
+    }
+
+    pub fn floats(name: &str, floats: Vec<f32>) -> AttributeProto {
+        AttributeProto {
+            name: name.into(),
+            floats,
+            kind: attribute_type::FLOATS,
+            ..AttributeProto::default()
+        }
+    }
+
+    pub fn strings(name: &str, values: &[&str]) -> AttributeProto {
+        AttributeProto {
+            name: name.into(),
+            strings: values.iter().map(|&value| value.into()).collect(),
             kind: attribute_type::STRINGS,
             ..AttributeProto::default()
         }

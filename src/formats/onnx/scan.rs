@@ -3,11 +3,12 @@
 use super::super::weights::LayerWeights;
 use super::LayerOutput;
 use super::graph::any_shape;
+use super::operator::{activation_operator, gate_operator};
 use super::proto::{AttributeProto, BOOL, FLOAT, GraphProto, INT64};
 use crate::cells::PEEPHOLES;
 use crate::error::Result;
 use crate::model::Model;
-use crate::network::Direction;
+use crate::network::{Activation, Direction, RecurrentActivation};
 
 /// The constants of a step, by their names.
 struct StepConstants {
@@ -17,6 +18,8 @@ struct StepConstants {
     peepholes: Option<[String; PEEPHOLES]>,
     cell_clip: Option<ClipLimits>,
     projection_clip: Option<ClipLimits>,
+    activation: Activation,
+    recurrent_activation: RecurrentActivation,
 }
 
 /// The lower and the upper limit.
@@ -101,6 +104,8 @@ impl GraphProto {
             }),
             cell_clip: self.clip_limits(&named("cell_clip"), layer.cell_clip),
             projection_clip: self.clip_limits(&named("projection_clip"), layer.projection_clip),
+            activation: layer.activation,
+            recurrent_activation: layer.recurrent_activation,
         }
     }
 
@@ -201,9 +206,11 @@ impl GraphProto {
             i = self.peephole(&i, w_i, c_before);
             f = self.peephole(&f, w_f, c_before);
         }
-        let i = self.node("Sigmoid", &[&i], &named("i.open"));
-        let f = self.node("Sigmoid", &[&f], &named("f.open"));
-        let g = self.node("Tanh", &[&g], &named("candidate"));
+        let squash = activation_operator(constants.activation);
+        let gate = constants.recurrent_activation;
+        let i = self.gate(gate, &i, &named("i.open"));
+        let f = self.gate(gate, &f, &named("f.open"));
+        let g = self.node(squash, &[&g], &named("candidate"));
         let kept = self.node("Mul", &[&f, c_before], &named("kept"));
         let added = self.node("Mul", &[&i, &g], &named("added"));
         let c = self.node("Add", &[&kept, &added], &named("c.sum"));
@@ -211,13 +218,26 @@ impl GraphProto {
         if let Some([_, _, w_o]) = &constants.peepholes {
             o = self.peephole(&o, w_o, &c);
         }
-        let o = self.node("Sigmoid", &[&o], &named("o.open"));
-        let squashed = self.node("Tanh", &[&c], &named("squashed"));
+        let o = self.gate(gate, &o, &named("o.open"));
+        let squashed = self.node(squash, &[&c], &named("squashed"));
         let mut h = self.node("Mul", &[&o, &squashed], &named("units"));
         if let Some(projection) = &constants.projection {
             h = self.node("MatMul", &[&h, projection], &named("projected"));
         }
         (self.clip(h, &constants.projection_clip), c)
+    }
+
+    /// Adds a gate's function.
+    fn gate(&mut self, gate: RecurrentActivation, sum: &str, output: &str) -> String {
+        let slope = gate.slope().into_iter();
+        let attributes = slope.flat_map(|slope| {
+            [
+                AttributeProto::float("alpha", slope),
+                AttributeProto::float("beta", 0.5),
+            ]
+        });
+        let operator = gate_operator(gate);
+        self.push(operator, &[sum.into()], &[output], attributes.collect())
     }
 
     /// Adds the weighted cell state to a gate.

@@ -3,7 +3,7 @@
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
-use super::super::{Export, check_support, with_output_preparation};
+use super::super::{Export, check_support, has_zoneout, with_output_preparation};
 use super::{python, split_name};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -46,6 +46,15 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
         (
             layer.cell.spec().frameworks.pytorch.is_none(),
             layer.cell.name(),
+        ),
+        (has_zoneout(layer), "zoneout"),
+        (
+            !layer.activation.is_default(),
+            "other `activation` than tanh in an LSTM or GRU",
+        ),
+        (
+            !layer.recurrent_activation.is_default(),
+            "other `recurrent_activation` than sigmoid in an LSTM or GRU",
         ),
         (layer.cell_clip.is_some(), "LSTM that clips c"),
         (

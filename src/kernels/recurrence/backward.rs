@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Recurrence;
-use super::cpu::{TILE, TimeRows, chunks_or_empty, multiply, row_or_empty};
+use super::cpu::{TILE, TimeRows, add, chunks_or_empty, multiply, row_or_empty};
+use super::{Recurrence, TimeDirection};
 use crate::cells::{BackwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
@@ -57,6 +57,11 @@ struct UnitRows<'a, R: Real> {
     dc: &'a mut [R],
     /// `[sequences, P]`: h before the step, times its mask; empty unless the state is dropped.
     dropped: Vec<R>,
+    /// `[sequences, P]`: the gradient of h times the mask of a gate; empty unless gates have masks.
+    masked: Vec<R>,
+    /// `[H]` and `[H]`, or `[P]` in a projected layer: the gradients of one sequence's h and c that
+    /// pass a step where these keep their values.
+    kept: Vec<R>,
 }
 
 impl Recurrence {
@@ -69,7 +74,9 @@ impl Recurrence {
         run: impl Fn(&mut BackwardTile<R>) + Sync,
     ) {
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
-        let recurrent = memory.read(&self.weights.recurrent);
+        let exact = memory.read(&self.weights.recurrent);
+        let rounded = self.rounded_weights(&exact, TimeDirection::Backward);
+        let recurrent = rounded.as_deref().unwrap_or(&exact);
         let peepholes = self.weights.peephole.map(|values| memory.read(&values));
         let lengths = memory.read_index(&self.lengths);
         let (states, cells) = (memory.read(&self.states.h), memory.read(&self.states.c));
@@ -80,7 +87,7 @@ impl Recurrence {
             c: &cells,
             upstream: upstream.as_deref(),
             lengths: &lengths,
-            ..BackwardPass::new(self, &recurrent)
+            ..BackwardPass::new(self, recurrent)
         };
 
         let mut gates = memory.write(&self.gates);
@@ -112,7 +119,8 @@ impl<'a, R: Real> BackwardPass<'a, R> {
         };
         BackwardPass {
             layer,
-            formulas: layer.cell.rows::<R>(layer.options.cell_clip.is_some()),
+            formulas: (layer.cell)
+                .rows::<R>(layer.options.cell_clip.is_some(), layer.options.formulas()),
             peepholes: &[],
             clip: R::of(layer.options.cell_clip.unwrap_or(0.0)),
             recurrent: layer.product_runs().into_iter().map(packed).collect(),
@@ -168,6 +176,8 @@ impl<'a, R: Real> BackwardTile<'a, R> {
                 gates,
                 dc,
                 dropped: zeros(usize::from(layer.options.drops_state) * layer.output_size),
+                masked: zeros(usize::from(layer.options.drops_recurrent) * layer.output_size),
+                kept: vec![R::zero(); (2 * layer.hidden_size).max(layer.output_size)],
             },
             dh,
             dmiddle: zeros((layer.stages() - 1) * layer.hidden_size),
@@ -234,6 +244,10 @@ impl<'a, R: Real> BackwardTile<'a, R> {
             if t < self.units.longest {
                 self.dmiddle.fill(R::zero());
                 self.units.multiply_back(t, 1, &mut self.dmiddle);
+                if layer.options.drops_recurrent {
+                    let gate = layer.cell.spec().first_stage;
+                    layer.drop_gate(self.units.gates.at(t), gate, &mut self.dmiddle);
+                }
             }
             let formula = pass.formulas.middle_backward;
             self.units.apply(t, formula, self.dh, &self.dmiddle);
@@ -267,22 +281,33 @@ impl<'a, R: Real> BackwardTile<'a, R> {
     /// Overwrites `W_hr m` of step `t` with its gradient, which is zero where h was clipped.
     fn projection_backward(&mut self, t: usize) {
         let UnitRows {
-            pass, first, gates, ..
+            pass,
+            first,
+            gates,
+            kept,
+            ..
         } = &mut self.units;
         let (layer, h, p) = (pass.layer, pass.layer.hidden_size, pass.layer.output_size);
         let skip = (layer.cell.spec().slots + 1) * h;
+        let own_len = layer.row_size() - layer.masks_len();
         let limit = layer.options.projection.and_then(|options| options.clip);
         let limit = limit.map(R::of);
         let rows = gates.at_mut(t).chunks_exact_mut(layer.row_size());
         for (row, (slots, dh)) in rows.zip(self.dh.chunks_exact_mut(p)).enumerate() {
+            let (slots, masks) = slots.split_at_mut(own_len);
             let projected = &mut slots[skip..][..p];
             if t >= pass.length(*first + row) {
                 projected.fill(R::zero());
                 continue;
             }
-            for (value, dh) in projected.iter_mut().zip(dh) {
+            let kept = &mut kept[..p];
+            kept.fill(R::zero());
+            if layer.options.zoneout.h > 0.0 {
+                layer.split_old(0, masks, dh, kept);
+            }
+            for ((value, dh), kept) in projected.iter_mut().zip(dh).zip(kept) {
                 *value = limit.map_or(*dh, |limit| dh.past_clip(*value, limit));
-                *dh = R::zero();
+                *dh = *kept;
             }
         }
     }
@@ -327,7 +352,7 @@ impl<R: Real> UnitRows<'_, R> {
     }
 
     /// Adds to `out` the gradients of a stage's gates at step `t`, times their rows of R.
-    fn multiply_back(&self, t: usize, stage: usize, out: &mut [R]) {
+    fn multiply_back(&mut self, t: usize, stage: usize, out: &mut [R]) {
         let (pass, layer) = (self.pass, self.pass.layer);
         let (spec, h, p) = (layer.cell.spec(), layer.hidden_size, layer.output_size);
         let gates = &layer.stage_gates()[stage];
@@ -335,12 +360,19 @@ impl<R: Real> UnitRows<'_, R> {
         for (run, weights) in runs.filter(|(run, _)| gates.contains(&run.start)) {
             let slots = &self.gates.at(t)[spec.product_slots[run.start] * h..];
             let operand = View::new(slots, self.sequences, run.len() * h, layer.row_size());
-            weights.matmul(operand, Addend::C, out, p);
+            if layer.options.drops_recurrent && stage == 0 {
+                self.masked.fill(R::zero());
+                weights.matmul(operand, Addend::C, &mut self.masked, p);
+                layer.drop_gate(self.gates.at(t), run.start, &mut self.masked);
+                add(out, &self.masked);
+            } else {
+                weights.matmul(operand, Addend::C, out, p);
+            }
         }
     }
 
     /// Applies one of the cell's formulas to the units of step `t`. `dh` is the gradient of what
-    /// the units gave, h or m.
+    /// the units gave, h or m. Without `dmiddle` it begins with the zoneout of the states.
     fn apply(&mut self, t: usize, formula: fn(usize, BackwardRow<R>), dh: &mut [R], dmiddle: &[R]) {
         let (pass, layer, first) = (self.pass, self.pass.layer, self.first);
         let (spec, h, row_size) = (layer.cell.spec(), layer.hidden_size, layer.row_size());
@@ -351,8 +383,11 @@ impl<R: Real> UnitRows<'_, R> {
         } else {
             pass.h(t, first, self.sequences)
         };
+        let own_len = row_size - layer.masks_len();
+        let has_zoneout = dmiddle.is_empty() && !layer.options.zoneout.is_none();
         let (rows, previous) = self.gates.with_previous(t);
         for (row, slots) in rows.chunks_exact_mut(row_size).enumerate() {
+            let (slots, masks) = slots.split_at_mut(own_len);
             let (slots, sequence) = (&mut slots[..slots_h], first + row);
             if let Some(previous) = previous {
                 prefetch(&previous[row * row_size..][..slots_h]);
@@ -365,19 +400,30 @@ impl<R: Real> UnitRows<'_, R> {
             // The formulas of a projected layer read no h.
             let own = row * h..(row + 1) * h;
             let own_h = if layer.projects() { 0..0 } else { own.clone() };
+            let own_c = row_or_empty(pass.c, row, h);
+            if has_zoneout {
+                let [d_h, d_c] = [&mut dh[own_h.clone()], &mut self.dc[own_c.clone()]];
+                layer.split_states(masks, [d_h, d_c], &mut self.kept);
+            }
             let row = BackwardRow {
                 slots,
                 peepholes: pass.peepholes,
                 clip: pass.clip,
+                options: layer.options.formulas(),
                 h_before: &h_before[own_h.clone()],
                 c_before: pass.c(t, sequence),
-                h: &h_after[own_h],
+                h: &h_after[own_h.clone()],
                 c: pass.c(t + 1, sequence),
                 dh: &mut dh[own],
-                dc: &mut self.dc[row_or_empty(pass.c, row, h)],
+                dc: &mut self.dc[own_c.clone()],
                 dmiddle: &dmiddle[row_or_empty(dmiddle, row, h)],
             };
             formula(h, row);
+            if has_zoneout {
+                let (kept_h, kept_c) = self.kept.split_at(h);
+                add(&mut dh[own_h], kept_h);
+                add(&mut self.dc[own_c], kept_c);
+            }
         }
     }
 }

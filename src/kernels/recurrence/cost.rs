@@ -65,13 +65,19 @@ impl Recurrence {
     }
 
     /// Returns the number of vec4s, one element of four sequences each, that a scan keeps in
-    /// workgroup memory: in the forward pass two vectors, in the backward pass the gradients of the
+    /// workgroup memory: in the forward pass two vectors, and h times the mask of each gate where
+    /// gates have masks; in the backward pass the gradients of the
     /// recurrent gates and of the projection (at least one vec4, since WGSL has no empty arrays).
     fn vectors(&self) -> [u128; 2] {
         let (h, p) = (self.hidden_size as u128, self.output_size as u128);
         let projected = if self.projects() { p } else { 0 };
         let gates = self.cell.spec().recurrent_gates as u128;
-        [h + p, (gates * h + projected).max(1)]
+        let masked = if self.options.drops_recurrent {
+            self.first_gates() as u128 * p
+        } else {
+            0
+        };
+        [h + p + masked, (gates * h + projected).max(1)]
     }
 
     /// Returns the number of vec4s of recurrent weights that a scan caches in workgroup memory

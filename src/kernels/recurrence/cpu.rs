@@ -113,12 +113,82 @@ impl Recurrence {
         steps.start - before..steps.end
     }
 
-    /// Returns the dropout masks of h, which end one time step's rows of the gates.
+    /// Returns the dropout masks of h in one time step's rows of the gates.
     pub(super) fn masks<'a, R>(&self, gates: &'a [R]) -> impl Iterator<Item = &'a [R]> {
-        let skip = self.row_size() - self.output_size;
-        gates
-            .chunks_exact(self.row_size())
-            .map(move |row| &row[skip..])
+        let first = self.row_size() - self.masks_len() + self.first_mask(1);
+        let rows = gates.chunks_exact(self.row_size());
+        rows.map(move |row| &row[first..][..self.output_size])
+    }
+
+    /// Returns the first column of a mask among those at the end of a row, by its index in
+    /// [`Recurrence::mask_widths`].
+    fn first_mask(&self, index: usize) -> usize {
+        self.mask_widths()[..index].iter().sum()
+    }
+
+    /// Multiplies `h`, `[sequences, P]`, by the masks of a gate in one time step's rows of the
+    /// gates.
+    pub(super) fn drop_gate<R: Real>(&self, gates: &[R], gate: usize, h: &mut [R]) {
+        let p = self.output_size;
+        let first = self.row_size() - self.masks_len() + gate * p;
+        let rows = gates.chunks_exact(self.row_size());
+        for (h, row) in h.chunks_exact_mut(p).zip(rows) {
+            multiply(h, &row[first..][..p]);
+        }
+    }
+
+    /// Returns the share of an element's new value: of h where `state` is 0, of c where it is 1.
+    /// `masks` are those at the end of the row of the gates.
+    fn new_share<R: Real>(&self, state: usize, masks: &[R], index: usize) -> R {
+        let zoneout = self.options.zoneout;
+        if zoneout.is_drawn {
+            let mask = masks[self.first_mask(2 + state) + index];
+            R::where_larger(mask, R::zero(), R::one(), R::zero())
+        } else {
+            R::of(1.0 - [zoneout.h, zoneout.c][state])
+        }
+    }
+
+    /// Mixes the old values of a state into the new ones, where the layer has zoneout.
+    pub(super) fn keep_old<R: Real>(
+        &self,
+        state: usize,
+        masks: &[R],
+        before: &[R],
+        after: &mut [R],
+    ) {
+        for (index, (after, &before)) in after.iter_mut().zip(before).enumerate() {
+            let share = self.new_share(state, masks, index);
+            *after = (R::one() - share) * before + share * *after;
+        }
+    }
+
+    /// Splits the gradients of h and c of one sequence after zoneout, as far as they have elements.
+    /// `kept`, `[2, H]`, takes the parts of the old values.
+    pub(super) fn split_states<R: Real>(&self, masks: &[R], d: [&mut [R]; 2], kept: &mut [R]) {
+        kept.fill(R::zero());
+        let zoneout = self.options.zoneout;
+        let kept = kept.chunks_exact_mut(self.hidden_size);
+        let states = d.into_iter().zip(kept).zip([zoneout.h, zoneout.c]);
+        for (state, ((d, kept), _)) in states.enumerate().filter(|(_, (_, rate))| *rate > 0.0) {
+            self.split_old(state, masks, d, kept);
+        }
+    }
+
+    /// Splits the gradient of a state after zoneout: leaves the part of the new values in `d`, and
+    /// writes that of the old ones to `kept`.
+    pub(super) fn split_old<R: Real>(
+        &self,
+        state: usize,
+        masks: &[R],
+        d: &mut [R],
+        kept: &mut [R],
+    ) {
+        for (index, (d, kept)) in d.iter_mut().zip(kept).enumerate() {
+            let share = self.new_share(state, masks, index);
+            *kept = (R::one() - share) * *d;
+            *d *= share;
+        }
     }
 
     /// Multiplies h of a tile by the masks of the time step that made it.
@@ -128,6 +198,12 @@ impl Recurrence {
             multiply(h, mask);
         }
     }
+}
+
+/// Adds the elements of `others` to those of `values`.
+pub(super) fn add<R: Real>(values: &mut [R], others: &[R]) {
+    let pairs = values.iter_mut().zip(others);
+    pairs.for_each(|(value, &other)| *value += other);
 }
 
 /// Multiplies the elements of `values` by those of `factors`.

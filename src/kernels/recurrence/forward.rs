@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Recurrence;
 use super::cpu::{TILE, TimeRows, chunks_or_empty, multiply, row_or_empty};
+use super::{Recurrence, TimeDirection};
 use crate::cells::{ForwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
@@ -31,8 +31,8 @@ struct ForwardPass<'a, R: Real> {
     peepholes: &'a [R],
     /// The limit of |c|; read only by a cell that clips.
     clip: R,
-    /// The transposed rows of R of each stage's gates, packed once for all time steps.
-    recurrent: [Option<PackedB<'a, R>>; 2],
+    /// The transposed rows of R of runs of gates of one stage, packed once for all time steps.
+    recurrent: Vec<(Range<usize>, PackedB<'a, R>)>,
     /// b_hh.
     bias: Option<&'a [R]>,
     /// The transpose of W_hr.
@@ -66,6 +66,8 @@ pub(in crate::kernels) struct ForwardTile<'a, R: Real> {
     dropped: Vec<R>,
     /// `[sequences, P]`: `W_hr m`; empty unless the layer projects.
     projected: Vec<R>,
+    /// `[sequences, P]`: h before the step times the mask of a gate; empty unless gates have masks.
+    masked: Vec<R>,
 }
 
 impl Recurrence {
@@ -79,7 +81,9 @@ impl Recurrence {
         run: impl Fn(&mut ForwardTile<R>) + Sync,
     ) {
         let (b, h, p) = (self.batch, self.hidden_size, self.output_size);
-        let recurrent = memory.read(&self.weights.recurrent);
+        let exact = memory.read(&self.weights.recurrent);
+        let rounded = self.rounded_weights(&exact, TimeDirection::Forward);
+        let recurrent = rounded.as_deref().unwrap_or(&exact);
         let bias = self.weights.bias.map(|bias| memory.read(&bias));
         let peepholes = self.weights.peephole.map(|values| memory.read(&values));
         let lengths = memory.read_index(&self.lengths);
@@ -88,7 +92,7 @@ impl Recurrence {
             lengths: &lengths,
             ..ForwardPass::new(
                 self,
-                &recurrent,
+                recurrent,
                 bias.as_deref(),
                 peepholes.as_deref().unwrap_or(&[]),
             )
@@ -141,14 +145,23 @@ impl<'a, R: Real> ForwardPass<'a, R> {
         let (recurrent, projection) = weights.split_at(layer.cell.spec().recurrent_gates * h * p);
         let packed = |gates: Range<usize>| {
             let part = View::new(&recurrent[gates.start * h * p..], gates.len() * h, p, p);
-            (!gates.is_empty()).then(|| PackedB::new(part.t()))
+            (gates, PackedB::new(part.t()))
         };
+        let stages = layer.stage_gates().into_iter();
+        let runs = stages.flat_map(|gates| {
+            if layer.options.drops_recurrent {
+                gates.map(|gate| gate..gate + 1).collect()
+            } else {
+                vec![gates]
+            }
+        });
         ForwardPass {
             layer,
-            formulas: layer.cell.rows::<R>(layer.options.cell_clip.is_some()),
+            formulas: (layer.cell)
+                .rows::<R>(layer.options.cell_clip.is_some(), layer.options.formulas()),
             peepholes,
             clip: R::of(layer.options.cell_clip.unwrap_or(0.0)),
-            recurrent: layer.stage_gates().map(packed),
+            recurrent: runs.filter(|run| !run.is_empty()).map(packed).collect(),
             bias,
             projection: layer
                 .projects()
@@ -181,6 +194,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
             products: zeros(layer.cell.spec().recurrent_gates * layer.hidden_size),
             dropped: zeros(outputs_if(layer.options.drops_state)),
             projected: zeros(outputs_if(layer.projects())),
+            masked: zeros(outputs_if(layer.options.drops_recurrent)),
         }
     }
 
@@ -250,28 +264,43 @@ impl<'a, R: Real> ForwardTile<'a, R> {
     /// Computes `operand @ R^T + b_hh` for the gates of a stage: `operand` is h before the step, or
     /// what the middle left in the last slot.
     fn multiply_recurrent(&mut self, t: usize, stage: usize) {
-        let (pass, layer) = (self.pass, self.pass.layer);
-        let gates = &layer.stage_gates()[stage];
-        if t >= self.longest || gates.is_empty() {
+        if t >= self.longest {
             return;
         }
+        let (pass, layer) = (self.pass, self.pass.layer);
+        let gates = &layer.stage_gates()[stage];
+        let runs = pass.recurrent.iter();
+        for (run, weights) in runs.filter(|(run, _)| gates.contains(&run.start)) {
+            self.multiply_run(t, stage, run, weights);
+        }
+    }
+
+    /// Computes the matmul of a run of gates of a stage.
+    fn multiply_run(&mut self, t: usize, stage: usize, run: &Range<usize>, weights: &PackedB<R>) {
+        let (pass, layer) = (self.pass, self.pass.layer);
         let (spec, h, p) = (layer.cell.spec(), layer.hidden_size, layer.output_size);
         let operand = if stage == 0 {
             let (h_before, _) = self.rows.h.states(t);
-            View::new(seen(&self.dropped, h_before, t), self.sequences, p, p)
+            let mut operand = seen(&self.dropped, h_before, t);
+            if layer.options.drops_recurrent {
+                self.masked.copy_from_slice(operand);
+                layer.drop_gate(self.rows.gates.at(t), run.start, &mut self.masked);
+                operand = &self.masked;
+            }
+            View::new(operand, self.sequences, p, p)
         } else {
             let middle = &self.rows.gates.at(t)[(spec.slots - 1) * h..];
             View::new(middle, self.sequences, h, layer.row_size())
         };
-        let columns = gates.start * h..gates.end * h;
+        let columns = run.start * h..run.end * h;
         let addend = Addend::bias(pass.bias.map(|bias| &bias[columns.clone()]));
         let stride = spec.recurrent_gates * h;
         let products = &mut self.products[columns.start..];
         // Initial states are mostly zero.
-        let is_zero = operand.values.iter().all(|&value| value == R::zero());
-        match &pass.recurrent[stage] {
-            Some(weights) if !is_zero => weights.matmul(operand, addend, products, stride),
-            _ => addend.write(products, columns.len(), stride),
+        if operand.values.iter().all(|&value| value == R::zero()) {
+            addend.write(products, columns.len(), stride);
+        } else {
+            weights.matmul(operand, addend, products, stride);
         }
     }
 
@@ -282,7 +311,13 @@ impl<'a, R: Real> ForwardTile<'a, R> {
         let (spec, h) = (layer.cell.spec(), layer.hidden_size);
         let (gates_h, slots_h) = (spec.recurrent_gates * h, spec.slots * h);
         let (h_before, _) = self.rows.h.states(t);
-        let h_before = seen(&self.dropped, h_before, t);
+        let mut h_before = seen(&self.dropped, h_before, t);
+        if layer.options.drops_recurrent {
+            // The second stage multiplies h times the mask of its gate.
+            self.masked.copy_from_slice(h_before);
+            layer.drop_gate(self.rows.gates.at(t), spec.first_stage, &mut self.masked);
+            h_before = &self.masked;
+        }
         let rows = self.rows.gates.at_mut(t);
         for (r, row) in rows.chunks_exact_mut(layer.row_size()).enumerate() {
             let slots = &mut row[..slots_h];
@@ -295,6 +330,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
                 product: &self.products[r * gates_h..(r + 1) * gates_h],
                 peepholes: pass.peepholes,
                 clip: pass.clip,
+                options: layer.options.formulas(),
                 h_before: &h_before[r * h..(r + 1) * h],
                 c_before: &[],
                 h: &mut [],
@@ -318,6 +354,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
             if let Some(next) = next {
                 prefetch(&next[r * row_size..][..slots_h]);
             }
+            let (row, masks) = row.split_at_mut(row_size - layer.masks_len());
             let (slots, m) = row.split_at_mut(slots_h);
             let (h_before, h_after) = if layer.projects() {
                 (&[][..], &mut m[..h])
@@ -329,6 +366,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
                 product: &self.products[r * gates_h..(r + 1) * gates_h],
                 peepholes: pass.peepholes,
                 clip: pass.clip,
+                options: layer.options.formulas(),
                 h_before,
                 c_before: &c_before[c_own.clone()],
                 h: h_after,
@@ -337,6 +375,10 @@ impl<'a, R: Real> ForwardTile<'a, R> {
             let length = pass.length(self.first + r);
             if t < length {
                 (pass.formulas.forward)(h, row);
+                if layer.options.zoneout.c > 0.0 {
+                    let (before, after) = (&c_before[c_own.clone()], &mut c_after[c_own.clone()]);
+                    layer.keep_old(1, masks, before, after);
+                }
             } else {
                 row.slots.fill(R::zero());
                 row.h.fill(R::zero());
@@ -380,6 +422,17 @@ impl<'a, R: Real> ForwardTile<'a, R> {
         let (pass, layer, p) = (self.pass, self.pass.layer, self.pass.layer.output_size);
         let (h_before, h_after) = self.rows.h.states(t);
         let h_before = seen(&self.dropped, h_before, t);
+        if layer.options.zoneout.h > 0.0 {
+            let rows = self.rows.gates.at(t).chunks_exact(layer.row_size());
+            let rows = rows
+                .enumerate()
+                .filter(|(r, _)| t < pass.length(self.first + r));
+            for (r, row) in rows {
+                let own = r * p..(r + 1) * p;
+                let masks = &row[layer.row_size() - layer.masks_len()..];
+                layer.keep_old(0, masks, &h_before[own.clone()], &mut h_after[own]);
+            }
+        }
         for (r, last) in self.rows.last_h.chunks_exact_mut(p).enumerate() {
             let (own, length) = (r * p..(r + 1) * p, pass.length(self.first + r));
             store_last(t, length, &h_before[own.clone()], &h_after[own], last);

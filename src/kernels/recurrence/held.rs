@@ -4,10 +4,12 @@
 //! An invocation keeps its share of the first rows of the packed weights in variables of its own,
 //! one for each vec4, so that a compiler can put them into registers. Workgroup memory caches the
 //! rows after them; the others are loaded in each step. The order of a sum is the same wherever its
-//! weights are, so registers change no bits.
+//! weights are, so registers change no bits. With [`Tile::halves`](super::Tile) they are rounded to
+//! f16, so that a register holds two; products and sums are f32.
 
 use super::{Recurrence, TimeDirection};
 use crate::kernels::words::wgsl_constants;
+use crate::numeric::real::Real;
 
 /// The rows of the packed weights that the invocations of a scan keep in registers.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(super) struct HeldWeights {
     elements: usize,
     /// Elements of the shader's array of vec4s.
     array: usize,
+    /// Whether the weights are f16.
+    halves: bool,
 }
 
 impl Recurrence {
@@ -52,6 +56,7 @@ impl Recurrence {
                 stride: h,
                 elements: h,
                 array: spec.gates,
+                halves: self.tile.halves,
             },
             TimeDirection::Backward => HeldWeights {
                 direction,
@@ -64,12 +69,42 @@ impl Recurrence {
                 stride: p.div_ceil(each),
                 elements: p.div_ceil(each),
                 array: each,
+                halves: self.tile.halves,
             },
         };
         if held.elements * lanes <= self.invocations(direction) {
             held.fill(self.tile.registers);
         }
         held
+    }
+}
+
+impl Recurrence {
+    /// Returns R as the invocations of a scan read it: a copy whose weights that they keep as f16
+    /// carry the error of that rounding, or `None` where there are none.
+    pub(super) fn rounded_weights<R: Real>(
+        &self,
+        weights: &[R],
+        direction: TimeDirection,
+    ) -> Option<Vec<R>> {
+        let held = self.held_weights(direction);
+        if !held.rounds() {
+            return None;
+        }
+        let (h, p) = (self.hidden_size, self.output_size);
+        let mut weights = weights.to_vec();
+        let rows = self.cell.spec().recurrent_gates * h;
+        for (at, weight) in weights[..rows * p].iter_mut().enumerate() {
+            let (gate, j, k) = (at / p / h, at / p % h, at % p);
+            let packed_row = match direction {
+                TimeDirection::Forward => k / 4,
+                TimeDirection::Backward => gate * h.div_ceil(4) + j / 4,
+            };
+            if held.is_rounded(packed_row) {
+                *weight = weight.halved();
+            }
+        }
+        Some(weights)
     }
 }
 
@@ -100,6 +135,18 @@ impl HeldWeights {
         self.rows() * self.columns
     }
 
+    /// Whether an invocation keeps weights as f16.
+    fn rounds(&self) -> bool {
+        self.halves && self.registers() > 0
+    }
+
+    /// Whether a row of the packed weights is kept in registers, as f16.
+    fn is_rounded(&self, row: usize) -> bool {
+        let (block, row) = (row / self.rows.max(1), row % self.rows.max(1));
+        let slots = self.slots.get(block).copied().unwrap_or(0);
+        self.halves && row < self.whole_rows && row / self.lanes < slots
+    }
+
     /// Returns the number of values that an invocation keeps.
     pub(super) fn registers(&self) -> usize {
         4 * self.parts * self.slots.iter().sum::<usize>()
@@ -116,9 +163,21 @@ impl HeldWeights {
             }
             TimeDirection::Backward => self.slots_function(),
         };
-        let variables = self.each_vec4(|name, _| format!("var<private> {name}: vec4<f32>;\n"));
+        let rounds = self.rounds();
+        let halves = if rounds {
+            wgsl_constants(&[("HALVES", 1)])
+        } else {
+            String::new()
+        };
+        let kind = if rounds { "f16" } else { "f32" };
+        let variables = self.each_vec4(|name, _| format!("var<private> {name}: vec4<{kind}>;\n"));
         let [load, add] = [self.load_function(), self.add_function()];
-        format!("{sizes}{slots}{variables}{load}{add}")
+        let round = if rounds {
+            include_str!("../../../shaders/common/halves.wgsl")
+        } else {
+            ""
+        };
+        format!("{sizes}{halves}{slots}{variables}{load}{add}{round}")
     }
 
     /// Calls `text` for the name and the part of each vec4 that an invocation holds.
@@ -162,11 +221,30 @@ impl HeldWeights {
                 for part in 0..self.parts {
                     let name = name(block, slot, part);
                     let column = self.column(part);
-                    text += &format!("    {name} = load_weight({row} + {column}, false);\n");
+                    let value = self.kept(&format!("load_weight({row} + {column}, false)"));
+                    text += &format!("    {name} = {value};\n");
                 }
             }
         }
         text + "}\n"
+    }
+
+    /// Returns the expression of a vec4 of weights as an invocation keeps it.
+    fn kept(&self, weights: &str) -> String {
+        if self.halves {
+            format!("halved({weights})")
+        } else {
+            weights.to_string()
+        }
+    }
+
+    /// Returns the expression of a vec4 of weights that an invocation has kept.
+    fn used(&self, name: String) -> String {
+        if self.halves {
+            format!("vec4<f32>({name})")
+        } else {
+            name
+        }
     }
 
     /// Returns the column of a part in a row, as an expression of `element`.
@@ -203,7 +281,7 @@ impl HeldWeights {
     /// Returns the statement that adds the terms of a slot, in the lanes that have its row.
     fn add_terms(&self, block: usize, slot: usize) -> String {
         let first = slot * self.lanes;
-        let held = (0..self.parts).map(|part| name(block, slot, part));
+        let held = (0..self.parts).map(|part| self.used(name(block, slot, part)));
         let padding = (self.parts..self.array).map(|_| "vec4<f32>()".to_string());
         let weights = held.chain(padding).collect::<Vec<_>>().join(", ");
         let sums = match self.direction {

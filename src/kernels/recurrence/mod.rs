@@ -20,7 +20,7 @@ pub(super) use forward::InputProjection;
 pub use tile::Tile;
 
 use super::Pack;
-use crate::cells::Cell;
+use crate::cells::{Activation, Cell, FormulaOptions, RecurrentActivation};
 use crate::tensor::Tensor;
 
 /// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps
@@ -42,7 +42,9 @@ pub struct Recurrence {
     pub options: CellOptions,
     pub weights: RecurrentWeights,
     /// `[T, B, row]`. A row holds the cell's slots `[SLOTS, H]`; in a projected layer also m `[H]`
-    /// and `W_hr m` `[P]`; where the state is dropped, its dropout mask `[P]` last.
+    /// and `W_hr m` `[P]`. Masks are last: of the recurrent gates `[G, P]`, of the state `[P]`, and
+    /// those of zoneout for h `[P]` and c `[H]`, as far as the options have them. A mask of zoneout
+    /// is above 0 where an element takes its new value.
     ///
     /// The forward pass reads `W x + b_ih` from the first G slots and leaves in the slots what the
     /// backward pass needs. The backward pass overwrites the slots with the gradients of the gates,
@@ -62,8 +64,36 @@ pub struct CellOptions {
     pub projection: Option<Projection>,
     /// The limit of |c|, in an LSTM that clips it.
     pub cell_clip: Option<f64>,
+    /// The function of the candidate, and of c where it becomes h.
+    pub activation: Activation,
+    /// The function of the gates.
+    pub recurrent_activation: RecurrentActivation,
     /// Whether the next step reads h times the dropout mask at the end of the row of gates.
     pub drops_state: bool,
+    /// Whether each gate multiplies h by a mask of its own (Keras's `recurrent_dropout`), which is
+    /// at the end of the row of gates.
+    pub drops_recurrent: bool,
+    /// Whether states keep their old values.
+    pub zoneout: Zoneout,
+}
+
+/// Elements of states that keep their old values in a step (Krueger et al. 2017).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Zoneout {
+    /// The probability that an element of h keeps its value.
+    pub h: f64,
+    /// The same of c, in a cell with c.
+    pub c: f64,
+    /// Whether masks at the end of the row of gates say which elements do; otherwise the states are
+    /// the expectation.
+    pub is_drawn: bool,
+}
+
+impl Zoneout {
+    /// Whether no state keeps its old values.
+    pub fn is_none(&self) -> bool {
+        self.h == 0.0 && self.c == 0.0
+    }
 }
 
 /// The projection of a layer, except for its weights.
@@ -148,7 +178,59 @@ pub(crate) fn packed_matrices(
     matrices
 }
 
+impl CellOptions {
+    /// Returns the options of an evaluation: nothing is dropped, and states have the expectation
+    /// of zoneout.
+    pub fn without_masks(self) -> CellOptions {
+        CellOptions {
+            drops_state: false,
+            drops_recurrent: false,
+            zoneout: Zoneout {
+                is_drawn: false,
+                ..self.zoneout
+            },
+            ..self
+        }
+    }
+
+    /// Returns what the formulas of the cell look up.
+    fn formulas(&self) -> FormulaOptions {
+        FormulaOptions {
+            activation: self.activation,
+            recurrent_activation: self.recurrent_activation,
+            keeps_c: self.zoneout.c > 0.0,
+        }
+    }
+}
+
 impl Recurrence {
+    /// Returns the number of elements of the masks at the end of a row.
+    pub fn masks_len(&self) -> usize {
+        let [recurrent, state, zoneout_h, zoneout_c] = self.mask_widths();
+        recurrent + state + zoneout_h + zoneout_c
+    }
+
+    /// Returns the widths of the masks at the end of a row, in their order.
+    pub(crate) fn mask_widths(&self) -> [usize; 4] {
+        let options = &self.options;
+        let (h, p) = (self.hidden_size, self.output_size);
+        let recurrent = self.cell.spec().recurrent_gates * p;
+        let Zoneout { is_drawn, .. } = options.zoneout;
+        [
+            (options.drops_recurrent, recurrent),
+            (options.drops_state, p),
+            (is_drawn && options.zoneout.h > 0.0, p),
+            (is_drawn && options.zoneout.c > 0.0, h),
+        ]
+        .map(|(has, width)| if has { width } else { 0 })
+    }
+
+    /// Returns the gates of the first stage.
+    fn first_gates(&self) -> usize {
+        let spec = self.cell.spec();
+        spec.first_stage.min(spec.recurrent_gates)
+    }
+
     /// Returns the packed matrices for one direction of time; see [`packed_matrices`].
     pub(crate) fn packed(&self, direction: TimeDirection) -> Vec<[usize; 3]> {
         let (h, p) = (self.hidden_size, self.output_size);
@@ -186,20 +268,13 @@ impl Recurrence {
     /// Returns runs of recurrent gates of one stage whose gradients are in adjacent slots after the
     /// backward pass. One GEMM takes a whole run.
     pub fn product_runs(&self) -> Vec<Range<usize>> {
-        let spec = self.cell.spec();
-        let mut runs: Vec<Range<usize>> = vec![];
-        for gate in 0..spec.recurrent_gates {
-            match runs.last_mut() {
-                Some(run)
-                    if gate != spec.first_stage
-                        && spec.product_slots[gate] == spec.product_slots[gate - 1] + 1 =>
-                {
-                    run.end += 1;
-                }
-                _ => runs.push(gate..gate + 1),
-            }
+        let runs = self.cell.spec().recurrent_runs().into_iter();
+        if self.options.drops_recurrent {
+            // Each gate multiplies another vector.
+            runs.flatten().map(|gate| gate..gate + 1).collect()
+        } else {
+            runs.collect()
         }
-        runs
     }
 
     /// Returns the number of elements of `gates` for one sequence and step.

@@ -1,7 +1,7 @@
 //! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
 
-use super::{Recurrence, TimeDirection};
-use crate::cells::CellSpec;
+use super::{Recurrence, TimeDirection, Zoneout};
+use crate::cells::{Activation, CellSpec};
 use crate::kernels::words::wgsl_constants;
 use crate::kernels::{Arg, Scalar, Shader, read, write};
 use crate::tensor::Tensor;
@@ -55,7 +55,6 @@ impl Recurrence {
         let spec = self.cell.spec();
         let (t, b, h, p) = (self.steps, self.batch, self.hidden_size, self.output_size);
         let projected = if self.projects() { h + p } else { 0 };
-        let mask = if self.options.drops_state { p } else { 0 };
         let packed_len = self.packed_len(TimeDirection::Forward);
         [t, b, h, p].iter().all(|&size| size > 0)
             && (self.projects() || h == p)
@@ -64,7 +63,7 @@ impl Recurrence {
             && holds(self.weights.packed_forward, packed_len)
             && may_hold(self.weights.bias, spec.recurrent_gates * h)
             && may_hold(self.weights.peephole, 3 * h)
-            && self.row_size() >= spec.slots * h + projected + mask
+            && self.row_size() >= spec.slots * h + projected + self.masks_len()
             && holds(self.gates, t * b * self.row_size())
             && holds(self.states.h, (t + 1) * b * p)
             && (spec.states < 2 || holds(self.states.c, (t + 1) * b * h))
@@ -92,6 +91,11 @@ impl Recurrence {
         ])
         .with(cell_declarations(spec))
         .with_constants(self.option_constants());
+        let shader = if spec.options.activations {
+            shader.with(include_str!("../../../shaders/common/activations.wgsl"))
+        } else {
+            shader
+        };
         if self.has_middle() {
             shader
         } else {
@@ -160,9 +164,38 @@ impl Recurrence {
         if options.drops_state {
             constants.push(("DROPS_STATE", 1.0));
         }
+        if options.drops_recurrent {
+            constants.push(("DROPS_RECURRENT", 1.0));
+        }
+        constants.extend(zoneout_constants(options.zoneout));
         constants.extend(options.cell_clip.map(|clip| ("CELL_CLIP", clip)));
+        if !options.activation.is_default() {
+            let functions = Activation::ALL.iter();
+            let number = functions.take_while(|other| **other != options.activation);
+            constants.push(("ACTIVATION", number.count() as f64));
+        }
+        if let Some(slope) = options.recurrent_activation.slope() {
+            constants.push(("RECURRENT_ACTIVATION", 1.0));
+            constants.push(("GATE_SLOPE", slope.into()));
+        }
         constants
     }
+}
+
+/// Returns the values of the constants of zoneout.
+fn zoneout_constants(zoneout: Zoneout) -> Vec<(&'static str, f64)> {
+    let Zoneout { h, c, is_drawn } = zoneout;
+    let mut constants = vec![];
+    if h > 0.0 {
+        constants.extend([("ZONEOUT", 1.0), ("ZONEOUT_SHARE", 1.0 - h)]);
+    }
+    if c > 0.0 {
+        constants.extend([("ZONEOUT_CELL", 1.0), ("ZONEOUT_CELL_SHARE", 1.0 - c)]);
+    }
+    if is_drawn && !constants.is_empty() {
+        constants.push(("ZONEOUT_DRAWN", 1.0));
+    }
+    constants
 }
 
 /// Returns the WGSL declarations that follow from a cell's description.

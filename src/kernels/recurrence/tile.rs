@@ -30,6 +30,8 @@ pub struct Tile {
     /// Values of the recurrent weights that an invocation keeps in registers for all time steps, at
     /// most. 0 keeps none.
     pub registers: usize,
+    /// Whether these are rounded to f16, so that a register holds two. Sums stay f32.
+    pub halves: bool,
 }
 
 impl Tile {
@@ -43,6 +45,7 @@ impl Tile {
         invocations: 256,
         memory: 0,
         registers: 0,
+        halves: false,
     };
 
     /// Returns the lanes that share a sum.

@@ -115,7 +115,7 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         &[ValueKind::Ordinary]
     };
     let mut cases = vec![];
-    for case in options(cell) {
+    for case in options(cell, effort) {
         for route in ROUTES {
             for &values in value_kinds {
                 cases.push(NetworkCase {
@@ -125,7 +125,9 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
                 });
             }
         }
-        if case.network.layers[0].drops_state() {
+        let first = &case.network.layers[0];
+        let is_masked = first.recurrent_dropout > 0.0 || first.zoneout > 0.0;
+        if first.drops_state() || is_masked && effort.is_full() {
             let longer = NetworkCase {
                 steps: 7,
                 batch: 8,
@@ -290,16 +292,18 @@ fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
             sequences,
             registers,
             kib,
+            halves: name == "registers halves",
         };
         (name, tiles)
     };
     let some = variant("registers some", 1, 36, 8);
     let pairs = variant("registers pairs", 2, 36, 0);
     let all = variant("registers all", 1, 256, 0);
+    let halves = variant("registers halves", 1, 36, 8);
     let variants = match (effort, cell) {
         (_, cell) if cell.spec().recurrent_gates == 0 => vec![],
-        (Effort::Full, _) => vec![some, pairs, all],
-        (_, Cell::Lstm) => vec![some],
+        (Effort::Full, _) => vec![some, pairs, all, halves],
+        (_, Cell::Lstm) => vec![some, halves],
         (_, Cell::GruResetBefore) => vec![pairs],
         (_, Cell::RnnTanh) => vec![all],
         _ => vec![],

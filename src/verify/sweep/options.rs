@@ -1,9 +1,12 @@
 //! Every option of a network and its cell.
 
+use super::Effort;
 use super::networks::two_layers;
 use super::scene::NetworkCase;
 use crate::cells::Cell;
-use crate::network::{Bias, Dropout, Init, Input, Loss, MaskSharing, Padding, Reads};
+use crate::network::{
+    Activation, Bias, Dropout, Init, Input, Loss, MaskSharing, Padding, Reads, RecurrentActivation,
+};
 use crate::record::Gradients;
 
 /// A change of options: the text that it adds to a case's name, and the change.
@@ -35,12 +38,35 @@ const POOLING: [Change; 3] = [
     ("attention both-ways", pooled_by_attention),
 ];
 
+/// Options of cells whose functions can be replaced. A quick sweep has one of them for each cell.
+const ACTIVATIONS: [Change; 3] = [
+    ("softsign both-ways", softsign),
+    ("sigmoid keras2", sigmoid_keras2),
+    ("relu hard-sigmoid", relu_hard_sigmoid),
+];
+
+/// Options that change states at random. A quick sweep has one of them for each cell.
+const STATE_NOISE: [Change; 2] = [
+    ("recurrent-dropout both-ways", recurrent_dropout),
+    ("zoneout", zoneout),
+];
+
 /// Returns `cell` with each of its options in turn, at small sizes. The batch has one sequence more
 /// than the four that a scan computes together.
-pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
+pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let supported = cell.spec().options;
     let clips_and_projects = supported.cell_clip && supported.projection;
     let more = CLIP_AND_PROJECTION.iter().filter(|_| clips_and_projects);
+    let number = Cell::ALL.iter().take_while(|other| **other != cell).count();
+    let functions = ACTIVATIONS.iter().enumerate();
+    let functions = functions
+        .filter(|(n, _)| supported.activations && (effort.is_full() || *n == number % 3))
+        .map(|(_, change)| change);
+    let noise = STATE_NOISE.iter().enumerate();
+    let noise = noise
+        .filter(|(n, _)| effort.is_full() || *n == number % 2)
+        .filter(|(n, _)| *n > 0 || cell.spec().recurrent_gates > 0)
+        .map(|(_, change)| change);
     let changed = |(name, change): &Change| {
         let mut case = two_layers(cell, 5, 4, 5);
         case.name += &format!(" {name}");
@@ -48,12 +74,13 @@ pub(super) fn options(cell: Cell) -> Vec<NetworkCase> {
         case
     };
     let pooling = POOLING.iter().filter(|_| cell == Cell::Gru);
-    ALL_CELLS
+    let all = ALL_CELLS
         .iter()
         .chain(more)
-        .chain(pooling)
-        .map(changed)
-        .collect()
+        .chain(functions)
+        .chain(noise)
+        .chain(pooling);
+    all.map(changed).collect()
 }
 
 fn pooled_mean(case: &mut NetworkCase) {
@@ -153,6 +180,45 @@ fn upstream_gradient(case: &mut NetworkCase) {
 fn cell_clip(case: &mut NetworkCase) {
     for layer in &mut case.network.layers {
         layer.cell_clip = Some(0.05);
+    }
+}
+
+fn relu_hard_sigmoid(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.activation = Activation::Relu;
+        layer.recurrent_activation = RecurrentActivation::HardSigmoid;
+    }
+}
+
+fn softsign(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.activation = Activation::Softsign;
+        layer.bidirectional = true;
+    }
+    case.network.head.reads = Reads::Every;
+}
+
+fn sigmoid_keras2(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.activation = Activation::Sigmoid;
+        layer.recurrent_activation = RecurrentActivation::HardSigmoidKeras2;
+    }
+}
+
+fn recurrent_dropout(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.recurrent_dropout = 0.4;
+    }
+    case.network.layers[1].bidirectional = true;
+}
+
+fn zoneout(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        let spec = layer.cell.spec();
+        layer.zoneout = 0.3;
+        if spec.states > 1 && spec.peepholes.is_empty() {
+            layer.zoneout_cell = 0.2;
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Tiles {
         sequences: usize,
         registers: usize,
         kib: usize,
+        /// Whether those in registers are f16, on a device whose shaders have it.
+        halves: bool,
     },
 }
 
@@ -86,12 +88,14 @@ impl Tiles {
                 sequences,
                 registers,
                 kib,
+                halves,
             } => Tuning {
                 workgroups: 4 * batch,
                 cores: batch,
                 tile: Tile {
                     sequences,
                     registers,
+                    halves: halves && tuning.halves,
                     lanes: tuning.shared_lanes.min(4),
                     back_lanes: tuning.shared_lanes,
                     ..tile(1, kib)

@@ -138,8 +138,30 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// Lowers an operator or a function.
+    /// Lowers an operator or a function. A result of f16 is rounded: f32 has more than twice its
+    /// digits, so that the result of an operator is rounded as if it had been exact.
     fn lower_computed(
+        &mut self,
+        frame: &mut Frame<'a>,
+        handle: Handle<Expression>,
+        out: &mut Block,
+    ) -> Result<Vec<Register>> {
+        let words = self.lower_exactly(frame, handle, out)?;
+        if self.type_of(frame, handle).scalar_width() != Some(2) {
+            return Ok(words);
+        }
+        match &frame.function.expressions[handle] {
+            Expression::Unary { .. } | Expression::Binary { .. } => {}
+            Expression::As { expr, .. } if self.kind_of(frame, *expr)? == ScalarKind::Float => {}
+            Expression::Select { .. } => return Ok(words),
+            _ => return Err(self.refused("this function of f16")),
+        }
+        let round = |word| self.unary(UnaryFunction::HalfOfFloat, word, out);
+        Ok(words.into_iter().map(round).collect())
+    }
+
+    /// The same without the rounding.
+    fn lower_exactly(
         &mut self,
         frame: &mut Frame<'a>,
         handle: Handle<Expression>,
@@ -187,6 +209,10 @@ impl<'a> Lowering<'a> {
             } => {
                 let words = self.words(frame, expr, out)?;
                 let from = self.kind_of(frame, expr)?;
+                let is_half = self.type_of(frame, expr).scalar_width() == Some(2);
+                if is_half && convert.is_none() {
+                    return Err(self.refused("the bits of f16"));
+                }
                 match (convert, self.conversion(from, kind)?) {
                     (Some(_), Some(function)) => words
                         .into_iter()

@@ -196,6 +196,10 @@ impl<'a> Lowering<'a> {
             self.at = self.module.global_variables.get_span(handle);
             let name = variable.name.clone().unwrap_or_default();
             let ty = &self.module.types[variable.ty].inner;
+            let is_private = variable.space == AddressSpace::Private;
+            if has_halves(self.module, ty) && !is_private {
+                return Err(self.refused("f16 in memory that invocations share"));
+            }
             match variable.space {
                 AddressSpace::Storage { access } => {
                     let Some(binding) = &variable.binding else {
@@ -302,6 +306,7 @@ impl<'a> Lowering<'a> {
     fn literal(&mut self, literal: Literal) -> Result<Register> {
         let word = match literal {
             Literal::F32(value) => value.to_bits(),
+            Literal::F16(value) => value.to_f32().to_bits(),
             Literal::U32(value) => value,
             Literal::I32(value) => value.cast_unsigned(),
             Literal::Bool(value) => value.into(),
@@ -313,6 +318,16 @@ impl<'a> Lowering<'a> {
     fn zeros(&mut self, ty: &TypeInner) -> Result<Vec<Register>> {
         let words = self.words_of(ty, Layout::Packed)?.len();
         Ok(vec![self.constant(0); words])
+    }
+}
+
+/// Whether a type has parts of 16 bits. A value of f16 is one word, which has it as f32.
+fn has_halves(module: &Module, ty: &TypeInner) -> bool {
+    let has = |ty: &Handle<naga::Type>| has_halves(module, &module.types[*ty].inner);
+    match ty {
+        TypeInner::Array { base, .. } => has(base),
+        TypeInner::Struct { members, .. } => members.iter().any(|member| has(&member.ty)),
+        _ => ty.scalar_width() == Some(2),
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::options::{LayerOptions, misplaced, refused};
-use crate::cells::Cell;
+use crate::cells::{Activation, Cell, RecurrentActivation};
 use crate::error::{Error, Result};
-use crate::messages::excerpt;
+use crate::messages::{excerpt, listed};
 
 /// A layer as `config.json` lists it.
 pub(super) struct LayerEntry<'a> {
@@ -31,6 +31,10 @@ pub(in super::super) struct DescribedDirection {
     /// H.
     pub units: usize,
     pub has_bias: bool,
+    pub activation: Activation,
+    pub recurrent_activation: RecurrentActivation,
+    /// Between 0 and 1; 0 where Keras drops nothing.
+    pub recurrent_dropout: f64,
 }
 
 /// A recurrent layer without wrapper.
@@ -241,10 +245,7 @@ const CELLS: &str = "one SimpleRNNCell, LSTMCell or GRUCell in each layer";
 
 /// Reads the options of a cell, and whether it has dropout; `None` for a class that is none.
 fn cell_of(class: &str, options: &mut LayerOptions) -> Result<Option<(DescribedDirection, bool)>> {
-    let sigmoid = |options: &mut LayerOptions| {
-        let name = options.activation("recurrent_activation", "sigmoid")?;
-        check_activation(options, "recurrent_activation", name, "sigmoid")
-    };
+    let (mut activation, mut recurrent_activation) = Default::default();
     let cell = match class {
         "SimpleRNN" => match options.activation("activation", "tanh")? {
             "tanh" => Cell::RnnTanh,
@@ -255,9 +256,8 @@ fn cell_of(class: &str, options: &mut LayerOptions) -> Result<Option<(DescribedD
             }
         },
         "LSTM" | "GRU" => {
-            let name = options.activation("activation", "tanh")?;
-            check_activation(options, "activation", name, "tanh")?;
-            sigmoid(options)?;
+            activation = activation_of(options)?;
+            recurrent_activation = recurrent_activation_of(options)?;
             match class {
                 "LSTM" => Cell::Lstm,
                 _ if options.flag("reset_after", true)? => Cell::Gru,
@@ -272,19 +272,39 @@ fn cell_of(class: &str, options: &mut LayerOptions) -> Result<Option<(DescribedD
         cell,
         units: options.size("units")?,
         has_bias: options.flag("use_bias", true)?,
+        activation,
+        recurrent_activation,
+        // Keras drops nothing at a rate of 1.
+        recurrent_dropout: options.number("recurrent_dropout", 0.0)? % 1.0,
     };
-    let dropped = [
-        options.number("dropout", 0.0)?,
-        options.number("recurrent_dropout", 0.0)?,
-    ];
-    Ok(Some((direction, dropped != [0.0; 2])))
+    let has_dropout = options.number("dropout", 0.0)? != 0.0;
+    Ok(Some((direction, has_dropout)))
 }
 
-fn check_activation(options: &LayerOptions, option: &str, name: &str, has: &str) -> Result<()> {
-    if name == has {
-        return Ok(());
+/// Reads the function of the candidate and of c.
+fn activation_of(options: &mut LayerOptions) -> Result<Activation> {
+    let name = options.activation("activation", "tanh")?;
+    let found = Activation::ALL.into_iter().find(|each| each.name() == name);
+    found.ok_or_else(|| {
+        let names = Activation::ALL.map(Activation::name);
+        options.refused(
+            "activation",
+            &json!(name),
+            &format!("{} there", listed(&names)),
+        )
+    })
+}
+
+/// Reads the function of the gates; `hard_sigmoid` is that of Keras 3.
+fn recurrent_activation_of(options: &mut LayerOptions) -> Result<RecurrentActivation> {
+    match options.activation("recurrent_activation", "sigmoid")? {
+        "sigmoid" => Ok(RecurrentActivation::Sigmoid),
+        "hard_sigmoid" => Ok(RecurrentActivation::HardSigmoid),
+        other => {
+            let has = "`sigmoid` and `hard_sigmoid` there";
+            Err(options.refused("recurrent_activation", &json!(other), has))
+        }
     }
-    Err(options.refused(option, &json!(name), &format!("`{has}` there")))
 }
 
 /// The two directions of a `Bidirectional`.
@@ -321,15 +341,44 @@ pub(super) fn bidirectional(entry: &LayerEntry) -> Result<(Recurrence, Described
         let value = forward.sequence.goes_backwards.to_string();
         return Err(refused(&entry.label, "go_backwards of layer", &value, has));
     }
+    check_equal_functions(entry, &forward.direction, &backward.direction)?;
     let merged = Recurrence {
         sequence: SequenceOptions {
             zeros_masked: false,
             ..forward.sequence
         },
-        has_dropout: forward.has_dropout || backward.has_dropout,
+        has_dropout: forward.has_dropout
+            || backward.has_dropout
+            || forward.direction.recurrent_dropout != backward.direction.recurrent_dropout,
         direction: forward.direction,
     };
     Ok((merged, backward.direction))
+}
+
+/// Refuses directions with different functions.
+fn check_equal_functions(
+    entry: &LayerEntry,
+    forward: &DescribedDirection,
+    backward: &DescribedDirection,
+) -> Result<()> {
+    let names = [forward, backward].map(|direction| {
+        [
+            direction.activation.name(),
+            direction.recurrent_activation.name(),
+        ]
+    });
+    for (n, option) in ["activation", "recurrent_activation"].iter().enumerate() {
+        if names[0][n] != names[1][n] {
+            let option = format!("{option} of backward_layer");
+            let has = format!(
+                "the function of layer, `{}`, in both directions",
+                names[0][n]
+            );
+            let value = format!("`{}`", names[1][n]);
+            return Err(refused(&entry.label, &option, &value, &has));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a `Dense`, or the one that a `TimeDistributed` applies to every step.

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::messages::excerpt;
-use crate::network::Reads;
+use crate::network::{Reads, RecurrentActivation};
 
 pub(super) use layers::DescribedDirection;
 use layers::LayerEntry;
@@ -84,6 +84,19 @@ pub(super) struct StoredName {
     pub class: &'static str,
     /// The position among the layers of its class.
     pub number: usize,
+}
+
+impl DescribedModel {
+    /// Takes `hard_sigmoid` as Keras 2 has it.
+    pub fn use_keras2_functions(&mut self) {
+        for layer in &mut self.layers {
+            for direction in [&mut layer.forward].into_iter().chain(&mut layer.backward) {
+                if direction.recurrent_activation == RecurrentActivation::HardSigmoid {
+                    direction.recurrent_activation = RecurrentActivation::HardSigmoidKeras2;
+                }
+            }
+        }
+    }
 }
 
 impl StoredName {

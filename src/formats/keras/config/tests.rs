@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::scaling::{Arithmetic, Operand};
 use super::*;
-use crate::cells::Cell;
+use crate::cells::{Activation, Cell};
 
 /// A layer's entry; the options get its name.
 fn layer(class: &str, name: &str, mut options: Value) -> Value {
@@ -176,8 +176,27 @@ fn tokens_and_heads_of_every_step_are_taken() {
         cell: Cell::Lstm,
         units: 4,
         has_bias: false,
+        activation: Activation::Tanh,
+        recurrent_activation: RecurrentActivation::Sigmoid,
+        recurrent_dropout: 0.0,
     };
     assert_eq!(model.layers[0].forward, expected);
+}
+
+#[test]
+fn functions_of_cells_are_those_of_the_version_of_keras() {
+    let options = json!({"activation": "relu", "recurrent_activation": "hard_sigmoid"});
+    let mut model = described(&between(&[recurrent("GRU", "gru", options)]));
+    let functions = |model: &DescribedModel| {
+        let direction = &model.layers[0].forward;
+        (direction.activation, direction.recurrent_activation)
+    };
+    let relu = Activation::Relu;
+    let hard = RecurrentActivation::HardSigmoid;
+    assert_eq!(functions(&model), (relu, hard));
+    model.use_keras2_functions();
+    let keras2 = RecurrentActivation::HardSigmoidKeras2;
+    assert_eq!(functions(&model), (relu, keras2));
 }
 
 #[test]
@@ -190,8 +209,10 @@ fn what_changes_outputs_is_refused_by_name() {
     let lstm_is = |option: &str| format!("layer `lstm` (LSTM): {option}");
     let cases = [
         (
-            with(json!({"activation": "relu"})),
-            lstm_is("activation is `relu`"),
+            with(json!({"activation": "elu"})),
+            lstm_is(
+                "activation is `elu`, and gatescan has `tanh`, `relu`, `sigmoid` or `softsign`",
+            ),
         ),
         (
             with(json!({"activation": function})),
@@ -202,8 +223,8 @@ fn what_changes_outputs_is_refused_by_name() {
             lstm_is("activation is `linear`"),
         ),
         (
-            with(json!({"recurrent_activation": "hard_sigmoid"})),
-            lstm_is("recurrent_activation is `hard_sigmoid`"),
+            with(json!({"recurrent_activation": "hard_silu"})),
+            lstm_is("recurrent_activation is `hard_silu`"),
         ),
         (
             with(json!({"go_backwards": true})),
@@ -260,8 +281,8 @@ fn what_changes_outputs_is_refused_by_name() {
         ),
         (
             between(&[bidirectional(json!({"backward_layer":
-                recurrent("LSTM", "back", json!({"activation": "relu"}))}))]),
-            "backward_layer `back` (LSTM): activation is `relu`".into(),
+                recurrent("LSTM", "back", json!({"activation": "relu", "go_backwards": true}))}))]),
+            "activation of backward_layer is `relu`, and gatescan has the function of layer".into(),
         ),
         (
             alone(dense(json!({"activation": "sigmoid"}))),

@@ -1,0 +1,203 @@
+//! Layers with options of their cells against Keras and PyTorch in float64: outputs, and the
+//! gradients of inputs and parameters. tests/interop/cells.py writes the expected values.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gatescan::low_level::backend::cpu::Cpu;
+use gatescan::low_level::backend::executor::Executor;
+use gatescan::low_level::backend::tuning::{Route, Tuning};
+use gatescan::low_level::kernels::Columns;
+use gatescan::low_level::program::Phase;
+use gatescan::low_level::record::{Gradients, Mask, MaskOf, RecordedNetwork};
+use gatescan::low_level::tensor::Tensor;
+use gatescan::network::Init;
+use gatescan::{Cell, Device, Head, Input, Layer, Loss, Network, OpenDevice, Reads};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Cases {
+    steps: usize,
+    batch: usize,
+    inputs: usize,
+    cases: Vec<Case>,
+}
+
+/// A layer, as cells.py writes it.
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    layer: Layer,
+    /// Whether the outputs are those of an evaluation, which has no backward pass.
+    #[serde(default)]
+    evaluates: bool,
+    /// `[T, B, I]`.
+    inputs: Vec<f64>,
+    /// `[T, B, H]`: the gradient of the outputs.
+    upstream: Vec<f64>,
+    parameters: BTreeMap<String, Vec<f64>>,
+    /// `recurrent` `[B, G*H]`, `zoneout` and `zoneout_cell` `[T, B, H]`.
+    masks: BTreeMap<String, Vec<f64>>,
+    /// `[T, B, H]`.
+    outputs: Vec<f64>,
+    dinputs: Vec<f64>,
+    gradients: BTreeMap<String, Vec<f64>>,
+}
+
+fn cases() -> Cases {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/cells.json");
+    let text = std::fs::read_to_string(path).expect("cells.py has written it");
+    serde_json::from_str(&text).expect("it is what cells.py writes")
+}
+
+impl Cases {
+    fn recorded(&self, case: &Case, tuning: Tuning) -> RecordedNetwork {
+        let network = Network {
+            input_size: self.inputs,
+            input: Input::Values,
+            layers: vec![case.layer.clone()],
+            head: Head {
+                size: 1,
+                reads: Reads::Every,
+                loss: Loss::MeanSquaredError,
+                init: Init::default(),
+            },
+        };
+        let gradients = Gradients::OfUpstream;
+        let mut model = RecordedNetwork::new(&network, self.steps, self.batch, gradients, tuning)
+            .expect("the network is valid");
+        model.forward_layers(Phase::Forward);
+        model.backward();
+        model.forward_layers(Phase::Evaluate);
+        model
+    }
+
+    /// The values of a mask, row by row: one of a sequence repeats at every step.
+    fn mask_rows<'a>(&self, case: &'a Case, mask: &Mask) -> Vec<&'a [f64]> {
+        let name = match mask.of {
+            MaskOf::Recurrent { .. } => "recurrent",
+            MaskOf::Zoneout { .. } => "zoneout",
+            MaskOf::ZoneoutCell { .. } => "zoneout_cell",
+            other => panic!("no case has a mask of {other:?}"),
+        };
+        let values: Vec<&[f64]> = case.masks[name].chunks(mask.width).collect();
+        let rows = (0..self.steps * self.batch).map(|row| values[row % values.len()]);
+        rows.collect()
+    }
+}
+
+/// Returns the tensors to compare with the case's expectations, in the order of the second.
+fn results<'a>(case: &'a Case, model: &RecordedNetwork) -> Vec<(String, Tensor, &'a [f64])> {
+    let mut all = vec![("outputs".to_string(), model.emitted(0), &case.outputs[..])];
+    if !case.evaluates {
+        let dinputs = model.dinputs().expect("it was requested");
+        all.push(("dinputs".into(), dinputs, &case.dinputs));
+        for (name, expected) in &case.gradients {
+            let gradient = model.gradient(name).expect("the network has it");
+            all.push((name.clone(), gradient, expected));
+        }
+    }
+    all
+}
+
+fn phases(case: &Case) -> &'static [Phase] {
+    if case.evaluates {
+        &[Phase::Evaluate]
+    } else {
+        &[Phase::Forward, Phase::Backward]
+    }
+}
+
+fn parameter(model: &RecordedNetwork, name: &str) -> Tensor {
+    let entry = model.entries.iter().find(|entry| entry.name == name);
+    let entry = entry.expect("the network has it");
+    model.parameters.part(entry.offset, entry.shape)
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_keras_and_pytorch() {
+    let all = cases();
+    for case in &all.cases {
+        for route in [Route::Scan, Route::Step] {
+            let tuning = Tuning {
+                route: Some(route),
+                ..Tuning::default()
+            };
+            let model = all.recorded(case, tuning);
+            let mut cpu = Cpu::<f64>::new(model.program.clone()).expect("it fits");
+            cpu.write_exact(&model.inputs, &case.inputs);
+            cpu.write_exact(&model.upstream(0).expect("it is there"), &case.upstream);
+            for (name, values) in &case.parameters {
+                cpu.write_exact(&parameter(&model, name), values);
+            }
+            for mask in model.masks().iter().filter(|_| !case.evaluates) {
+                let Columns { tensor, stride } = mask.columns;
+                for (row, values) in all.mask_rows(case, mask).into_iter().enumerate() {
+                    cpu.write_exact(&tensor.part(row * stride, [mask.width]), values);
+                }
+            }
+            let lengths = vec![all.steps as u32; all.batch];
+            cpu.write_index(&model.lengths, &lengths).expect("it fits");
+            cpu.run(phases(case), 1).expect("it runs");
+            // The slope of a hard sigmoid is rounded to f32, and Keras rounds a part of a GRU with
+            // the reset gate before the matmul to f32.
+            let is_hard = case.layer.recurrent_activation.slope().is_some();
+            let is_rounded = is_hard || case.layer.cell == Cell::GruResetBefore;
+            let bound = if is_rounded { 1e-6 } else { 1e-12 };
+            for (what, tensor, expected) in results(case, &model) {
+                let found = cpu.read_exact(&tensor);
+                for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    let error = (found - expected).abs() / expected.abs().max(1.0);
+                    let name = &case.name;
+                    assert!(
+                        error <= bound,
+                        "{name} {route:?} {what}[{at}]: {found} against {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn they_are_the_same_in_f32_on_both_executors() {
+    let cpu = OpenDevice::open(&Device::Cpu).expect("there is a CPU");
+    let gpu = common::gpu().map(|device| OpenDevice::Gpu(Box::new(device)));
+    let all = cases();
+    let single = |values: &[f64]| -> Vec<f32> { values.iter().map(|&v| v as f32).collect() };
+    for device in [Some(cpu), gpu].into_iter().flatten() {
+        for case in &all.cases {
+            let model = all.recorded(case, device.tuning());
+            let mut executor = device.load(&model.program).expect("it loads");
+            let mut write = |tensor: &Tensor, values: &[f64]| {
+                executor.write(tensor, &single(values)).expect("it fits");
+            };
+            write(&model.inputs, &case.inputs);
+            write(&model.upstream(0).expect("it is there"), &case.upstream);
+            for (name, values) in &case.parameters {
+                write(&parameter(&model, name), values);
+            }
+            for mask in model.masks().iter().filter(|_| !case.evaluates) {
+                let Columns { tensor, stride } = mask.columns;
+                for (row, values) in all.mask_rows(case, mask).into_iter().enumerate() {
+                    write(&tensor.part(row * stride, [mask.width]), values);
+                }
+            }
+            let lengths = vec![all.steps as u32; all.batch];
+            executor
+                .write_index(&model.lengths, &lengths)
+                .expect("it fits");
+            executor.run(phases(case), 1).expect("it runs");
+            for (what, tensor, expected) in results(case, &model) {
+                let found = executor.read(&tensor).expect("it can be read");
+                let largest = expected.iter().fold(1.0f64, |most, x| most.max(x.abs()));
+                let pairs = found.iter().zip(expected);
+                let worst = pairs.map(|(&a, b)| (f64::from(a) - b).abs() / largest);
+                let worst = worst.fold(0.0, f64::max);
+                assert!(worst <= 1e-5, "{} {what}: {worst:e}", case.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+"""Writes cells.json: outputs and gradients of layers with options, computed in float64.
+
+Activations and recurrent dropout are those of Keras's own layers, whose masks are written here.
+Zoneout is written from the equations of Krueger et al. 2017 (section 3.1) with PyTorch's autograd.
+tests/cell_options.rs reads the file:
+    KERAS_BACKEND=torch python tests/interop/cells.py
+"""
+
+import json
+import os
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import keras
+import torch
+from torch.nn import functional
+
+torch.manual_seed(11)
+keras.backend.set_floatx("float64")
+STEPS, BATCH, INPUTS, UNITS = 5, 3, 2, 4
+
+# Keras's gate n is gate ORDER[n] of gatescan.
+ORDER = {"rnn-tanh": [0], "rnn-relu": [0], "lstm": [0, 1, 2, 3]}
+ORDER |= {"gru": [1, 0, 2], "gru-reset-before": [1, 0, 2]}
+
+
+def single(values):
+    """Rounds to float32, so that every executor reads the same values."""
+    return values.to(torch.float32).to(torch.float64)
+
+
+def drawn(*shape, scale=1.0):
+    return single(torch.randn(*shape, dtype=torch.float64) * scale)
+
+
+def ours(values, order, size):
+    """Columns [rows, G*H] in Keras's order as rows [G*H, rows] in gatescan's."""
+    blocks = values.split(size, dim=-1)
+    found = [None] * len(order)
+    for block, gate in zip(blocks, order, strict=True):
+        found[gate] = block
+    return torch.cat(found, -1).T
+
+
+def keras_layer(cell, options, rate):
+    options = dict(return_sequences=True, recurrent_dropout=rate, **options)
+    if cell.startswith("rnn"):
+        return keras.layers.SimpleRNN(UNITS, activation=cell[4:], **options)
+    if cell == "lstm":
+        return keras.layers.LSTM(UNITS, **options)
+    return keras.layers.GRU(UNITS, reset_after=cell == "gru", **options)
+
+
+def keras_case(name, cell, described, options, rate=0.0):
+    layer = keras_layer(cell, options, rate)
+    layer.build((None, STEPS, INPUTS))
+    layer.set_weights([drawn(*w.shape, scale=0.8).numpy() for w in layer.weights])
+    order = ORDER[cell]
+    masks = {}
+    if rate > 0.0:
+        kept = (torch.rand(len(order), BATCH, UNITS) >= rate).to(torch.float64)
+        kept = kept / (1.0 - rate)
+        value = list(kept) if len(order) > 1 else kept[0]
+        layer.cell.get_recurrent_dropout_mask = lambda _: value
+        placed = [None] * len(order)
+        for mask, gate in zip(kept, order, strict=True):
+            placed[gate] = mask
+        masks["recurrent"] = torch.stack(placed, 1).flatten().tolist()
+    inputs = drawn(STEPS, BATCH, INPUTS, scale=1.5).requires_grad_()
+    outputs = layer(inputs.transpose(0, 1), training=rate > 0.0).transpose(0, 1)
+    upstream = drawn(STEPS, BATCH, UNITS)
+    weights = [w.value for w in layer.weights]
+    gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *weights])
+
+    def named(values):
+        kernel, recurrent, bias = values
+        found = {
+            "rnn.weight_ih_l0": ours(kernel, order, UNITS),
+            "rnn.weight_hh_l0": ours(recurrent, order, UNITS),
+        }
+        rows = bias if bias.ndim == 2 else bias[None]
+        for kind, row in zip(["ih", "hh"], rows, strict=False):
+            found[f"rnn.bias_{kind}_l0"] = ours(row[None], order, UNITS)
+        return {name: value.flatten().tolist() for name, value in found.items()}
+
+    layer_of = dict(cell=cell, hidden_size=UNITS, **described)
+    if cell == "gru":
+        layer_of["bias"] = "double"
+    if rate > 0.0:
+        layer_of["recurrent_dropout"] = rate
+    return dict(
+        name=name,
+        layer=layer_of,
+        inputs=inputs.flatten().tolist(),
+        upstream=upstream.flatten().tolist(),
+        parameters=named(weights),
+        masks=masks,
+        outputs=outputs.flatten().tolist(),
+        dinputs=gradients[0].flatten().tolist(),
+        gradients=named(gradients[1:]),
+    )
+
+
+def lstm_step(x, h, c, w, r, b):
+    i, f, g, o = (x @ w.T + h @ r.T + b).chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def gru_step(x, h, c, w, r, b):
+    (xr, xz, xn), (hr, hz) = (x @ w.T + b).chunk(3, -1), (h @ r[: 2 * UNITS].T).chunk(2, -1)
+    reset, z = (xr + hr).sigmoid(), (xz + hz).sigmoid()
+    n = (xn + (reset * h) @ r[2 * UNITS :].T).tanh()
+    return (1 - z) * n + z * h, c
+
+
+def zoneout_case(name, cell, step, gates, rates, is_drawn):
+    w, r, b = drawn(gates * UNITS, INPUTS), drawn(gates * UNITS, UNITS), drawn(gates * UNITS)
+    parameters = [value.requires_grad_() for value in (w, r, b)]
+    inputs = drawn(STEPS, BATCH, INPUTS).requires_grad_()
+    # The share of the new value: drawn, or its expectation.
+    shares, masks = [], {}
+    for state, rate in rates.items():
+        kept = (torch.rand(STEPS, BATCH, UNITS) >= rate).to(torch.float64)
+        shares.append(kept if is_drawn else torch.full_like(kept, 1.0 - rate))
+        if is_drawn:
+            masks[state] = (kept / (1.0 - rate)).flatten().tolist()
+    h = c = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for t in range(STEPS):
+        h_new, c_new = step(inputs[t], h, c, w, r, b)
+        h = (1 - shares[0][t]) * h + shares[0][t] * h_new
+        c = (1 - shares[1][t]) * c + shares[1][t] * c_new if len(shares) > 1 else c_new
+        outputs.append(h)
+    outputs = torch.stack(outputs)
+    upstream = drawn(STEPS, BATCH, UNITS)
+    gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *parameters])
+    names = ["rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0"]
+
+    def named(values):
+        return {n: v.flatten().tolist() for n, v in zip(names, values, strict=True)}
+
+    return dict(
+        name=name,
+        layer=dict(cell=cell, hidden_size=UNITS, **rates),
+        evaluates=not is_drawn,
+        inputs=inputs.flatten().tolist(),
+        upstream=upstream.flatten().tolist(),
+        parameters=named(parameters),
+        masks=masks,
+        outputs=outputs.flatten().tolist(),
+        dinputs=gradients[0].flatten().tolist(),
+        gradients=named(gradients[1:]),
+    )
+
+
+def cases():
+    gated = ["lstm", "gru", "gru-reset-before"]
+    for cell in gated:
+        for activation in ["tanh", "relu", "sigmoid", "softsign"]:
+            for gate in ["sigmoid", "hard_sigmoid"]:
+                options = dict(activation=activation, recurrent_activation=gate)
+                described = dict(
+                    activation=activation, recurrent_activation=gate.replace("_", "-")
+                )
+                yield keras_case(f"{cell} {activation} {gate}", cell, described, options)
+
+        def keras2(x):
+            return functional.hardtanh(0.2 * x + 0.5, 0.0, 1.0)
+
+        described = dict(recurrent_activation="hard-sigmoid-keras2")
+        options = dict(recurrent_activation=keras2)
+        yield keras_case(f"{cell} hard-sigmoid-keras2", cell, described, options)
+    for cell in ["rnn-tanh", *gated]:
+        yield keras_case(f"{cell} recurrent dropout", cell, {}, {}, rate=0.5)
+    for is_drawn in [True, False]:
+        kind = "drawn" if is_drawn else "expected"
+        both = dict(zoneout=0.5, zoneout_cell=0.25)
+        yield zoneout_case(f"lstm zoneout {kind}", "lstm", lstm_step, 4, both, is_drawn)
+        one = dict(zoneout=0.25)
+        yield zoneout_case(f"gru zoneout {kind}", "gru-reset-before", gru_step, 3, one, is_drawn)
+
+
+written = dict(steps=STEPS, batch=BATCH, inputs=INPUTS, cases=list(cases()))
+path = Path(__file__).with_name("cells.json")
+path.write_text(json.dumps(written) + "\n")
+print(f"{len(written['cases'])} cases")
