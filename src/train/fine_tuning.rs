@@ -272,6 +272,7 @@ fn check_layers(network: &Network, old: &Network) -> Result<()> {
         dropout: crate::network::Dropout::default(),
         init: Init::default(),
         forget_bias: 0.0,
+        recurrent_dropout: 0.0,
         ..layer.clone()
     };
     let pairs = network.layers.iter().zip(&old.layers);

@@ -331,7 +331,6 @@ fn check_validation(data: &Splits) -> Result<()> {
     }
     Err(Error::usage(
         "a search judges its trials by a validation split, never by the test split, and the \
-         recipe's data have none; set data.validation_fraction, as in 0.1, or \
-         data.validation_path",
+         recipe's data have none; set data.validation_fraction, as in 0.1",
     ))
 }
