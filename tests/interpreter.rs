@@ -11,7 +11,7 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 24] = [
+const CASES: [&str; 25] = [
     "pool-sizes-ordinary",
     "attention-sizes-ordinary",
     "tally-sizes-ordinary",
@@ -21,6 +21,7 @@ const CASES: [&str; 24] = [
     "gather-sizes-ordinary",
     "softmax-sizes-ordinary",
     "value-loss-sizes-ordinary",
+    "ctc-sizes-ordinary",
     "label-smoothing-sizes-ordinary",
     "target-weight-sizes-ordinary",
     "weigh-outputs-sizes-ordinary",
@@ -78,7 +79,7 @@ fn kernels_pass_as_every_kind_of_hardware() {
 }
 
 /// A shader's file with a kernel that uses it, and the profiles and cases that show its barriers.
-const BARRIERS: [(&str, &str, &[&str]); 9] = [
+const BARRIERS: [(&str, &str, &[&str]); 10] = [
     (
         "scan_forward",
         "scan_forward",
@@ -97,6 +98,7 @@ const BARRIERS: [(&str, &str, &[&str]); 9] = [
     ("step_forward", "step_forward", &["gru-65"]),
     ("step_backward", "step_backward", &["gru-65"]),
     ("column_sum", "column_sum", &["column-sum"]),
+    ("ctc_paths", "ctc_paths", &["ctc"]),
     ("tally", "tally", &["tally"]),
     ("common/reduce", "softmax_cross_entropy", &["softmax"]),
     ("common/reduce", "record", &["record"]),

@@ -125,7 +125,7 @@ def propose_recipe(
     single_series: bool,
     time: str | None,
     steps: int | None,
-    horizon: int,
+    horizon: tuple[int, int],
 ) -> tuple[str, Data, str, list[str]]: ...
 def import_state_dict(
     file: bytes,

@@ -415,11 +415,11 @@ def _from_arrays(recipe: dict[str, Any], data: tuple[Any, ...], parts: _Parts) -
     """Make the splits of a recipe whose data are arrays."""
     network = recipe["network"]
     loss = network["head"]["loss"]
-    classifies, takes_lists = loss == "cross-entropy", "ctc" in loss
+    classifies, takes_lists = kinds = (loss == "cross-entropy", "ctc" in loss)
     every_step = network["head"].get("reads", "last") == "every"
     reads_tokens = network.get("input", "values") != "values"
     read = [
-        None if part is None else _part(part, name, (classifies, takes_lists), every_step, reads_tokens)
+        None if part is None else _part(part, name, kinds, every_step, reads_tokens)
         for name, part in (("data", data), ("validation", parts.validation), ("test", parts.test))
     ]
     own, validation, test = read

@@ -74,6 +74,7 @@ pub fn loaded() {
 }
 
 /// Whether this process was forked from the one that loaded the module.
+#[cfg(target_os = "linux")]
 pub fn is_forked() -> bool {
     *LOADER.get_or_init(process::id) != process::id()
 }

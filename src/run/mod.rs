@@ -42,7 +42,7 @@ use crate::recipe::Recipe;
 use crate::report;
 use crate::train::{
     BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, FineTuning, IntervalAdjustment,
-    Position, Scores, TestMetrics, Trainer,
+    Position, Scores, SplitMetrics, TestMetrics, Trainer,
 };
 use saver::Saver;
 
@@ -376,6 +376,14 @@ impl TrainingRun {
     pub fn test_scores(&self) -> Option<Scores> {
         let tested = self.tested.as_ref().map(TestMetrics::scores);
         tested.or_else(|| self.kept_epoch()?.test_scores())
+    }
+
+    /// Further metrics of the model on the test split, as [`TrainingRun::test_scores`] has them.
+    pub fn test_metrics(&self) -> Option<SplitMetrics> {
+        match &self.tested {
+            Some(tested) => tested.test_metrics,
+            None => self.kept_epoch()?.test_metrics,
+        }
     }
 
     /// The epoch that the model comes from: the best one where the recipe keeps it, else the last.

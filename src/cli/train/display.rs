@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gatescan::data::text::Unit;
 use gatescan::infer::sample::sample_text;
 use gatescan::run::RunEvent;
-use gatescan::train::{EpochMetrics, LossReport, Progress, loss_text};
+use gatescan::train::{EpochMetrics, LossReport, Progress, SplitMetrics, loss_text};
 use gatescan::{Event, OpenDevice, Recipe, Result, Splits, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -199,10 +199,13 @@ impl TrainDisplay {
         let (epoch, epochs) = (metrics.epoch, self.epochs);
         let mut line = format!("epoch {epoch}/{epochs}  train {}", metrics.train_scores());
         if let Some(validation) = metrics.validation_scores() {
-            line += &format!("  validation {validation}");
+            line += &format!(
+                "  validation {validation}{}",
+                list_text(metrics.validation_metrics)
+            );
         }
         if let Some(test) = metrics.test_scores() {
-            line += &format!("  test {test}");
+            line += &format!("  test {test}{}", list_text(metrics.test_metrics));
         }
         let validated = metrics.validation_metrics.and_then(|metrics| metrics.bits);
         if let (Some(bits), Some((unit, _))) = (validated.or(metrics.test_bits), self.tokens) {
@@ -227,6 +230,12 @@ impl TrainDisplay {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The label error rate of lists of labels, after a space.
+pub fn list_text(metrics: Option<SplitMetrics>) -> String {
+    let rate = metrics.and_then(|metrics| metrics.label_error_rate);
+    rate.map_or(String::new(), |rate| format!(" label error rate {rate:.4}"))
 }
 
 /// A text in lines of its own. Control characters are replaced, since a terminal would execute

@@ -406,7 +406,8 @@ impl Train {
                 _ => "",
             };
             lines.push(format!(
-                "test {scores} after epoch {}{chosen}{compared}",
+                "test {scores}{} after epoch {}{chosen}{compared}",
+                display::list_text(run.test_metrics()),
                 metrics.epoch
             ));
         }

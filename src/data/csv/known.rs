@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 #[cfg(feature = "tables")]
 use crate::kernels::IGNORE;
 use crate::messages::{excerpt, named, shown_path};
+#[cfg(feature = "tables")]
+use crate::numeric::civil::CivilTime;
 
 /// The most categories of a column.
 const MOST_CATEGORIES: usize = 1024;
@@ -97,6 +99,15 @@ impl Csv {
             series.categories.truncate(kept * self.categories.len());
             if !series.times.is_empty() {
                 series.later_times = series.times.split_off(kept);
+            }
+            // The cell of the last row is that of a later one.
+            if let (true, Some(&last)) = (kept < rows, series.times.last()) {
+                let text = if series.has_dates {
+                    CivilTime::of(last).text(last.rem_euclid(86_400.0) != 0.0)
+                } else {
+                    last.to_string()
+                };
+                series.last_time = Some(text);
             }
         }
     }
