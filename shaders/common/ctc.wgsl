@@ -1,8 +1,6 @@
 // The states of CTC: state s of 2 L' + 1 is a blank if s is even, else label s / 2 of the L' labels
 // of a sequence.
 
-const BLANK = 0u;
-
 // L': the labels of sequence b.
 fn label_count(b: u32) -> u32 {
     var count = 0u;
