@@ -28,7 +28,7 @@ impl Data {
         computed(py, || {
             let recipe = Recipe::from_json(recipe, "recipe")?;
             recipe.validate()?;
-            let splits = recipe.data.load(recipe.seed)?;
+            let splits = recipe.load_splits(None)?;
             Ok(Data { splits })
         })
     }

@@ -57,6 +57,9 @@ pub struct Predict {
     /// every step.
     #[arg(long)]
     every_step: bool,
+    /// Predict with this one of several heads only.
+    #[arg(long, value_name = "NAME")]
+    head: Option<String>,
     /// Split of a directory of IDX files.
     #[arg(long, default_value = "test", value_parser = split_parser([Split::Test, Split::Train]))]
     split: Split,
@@ -80,12 +83,19 @@ impl Predict {
         if let Some(path) = &self.output {
             self.overwrite.check(path)?;
         }
-        let model = load_model(console, &self.model)?;
+        let mut model = load_model(console, &self.model)?;
+        if let Some(name) = &self.head {
+            model = model.of_head(model.head_named(name)?);
+        }
         let streams = self.data.as_os_str() == "-";
         self.check(&model, streams)?;
+        self.check_head(&model, streams, format)?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
-        let columns = OutputColumns::new(&model);
+        let heads: Vec<Model> = (0..model.network.each_head().len())
+            .map(|index| model.of_head(index))
+            .collect();
+        let columns = HeadColumns::new(&model, &heads);
         if streams {
             return self.stream(console, &model, &columns, &device);
         }
@@ -101,7 +111,8 @@ impl Predict {
         let batch = self
             .batch_size
             .map_or(model.recipe.batch_size, NonZeroUsize::get);
-        let outputs = predict_dataset(&model, &data, self.steps(), batch, &device)?;
+        let predict = |head| predict_dataset(head, &data, self.steps(), batch, &device);
+        let outputs = heads.iter().map(predict).collect::<Result<_>>()?;
         let table = PredictionTable {
             headings: [position_headings(windows, self.steps()), columns.headings()].concat(),
             rows: position_rows(windows, &data, self.steps()),
@@ -120,7 +131,7 @@ impl Predict {
         }
         for (n, (position, _)) in table.rows.iter().enumerate() {
             let (headings, columns) = (&table.headings, &table.columns);
-            let flow = self.print(console, headings, position, columns, table.values(n))?;
+            let flow = self.print(console, headings, position, columns, &table.values(n))?;
             if flow.is_break() {
                 break;
             }
@@ -159,13 +170,29 @@ impl Predict {
         Ok(())
     }
 
+    /// Returns an error for what is of one head only, where the model has several.
+    fn check_head(&self, model: &Model, streams: bool, format: Option<Format>) -> Result<()> {
+        let names = model.network.heads.iter().map(|head| &head.name[..]);
+        let names: Vec<&str> = names.collect();
+        let problem = match format {
+            _ if names.is_empty() => return Ok(()),
+            _ if streams => "lines from standard input get the output of one head",
+            Some(Format::Npy) => "an .npy file holds the outputs of one head",
+            _ => return Ok(()),
+        };
+        Err(Error::usage(format!(
+            "{problem}, and the model has {}; name one of them with --head",
+            names.join(", ")
+        )))
+    }
+
     fn print(
         &self,
         console: &Console,
         headings: &[String],
         position: &[Value],
-        columns: &OutputColumns,
-        values: &[f64],
+        columns: &HeadColumns,
+        values: &[&[f64]],
     ) -> Result<ControlFlow<()>> {
         if self.json {
             console.print_json(columns.object(headings, position, values))
@@ -179,7 +206,7 @@ impl Predict {
         &self,
         console: &Console,
         model: &Model,
-        columns: &OutputColumns,
+        columns: &HeadColumns,
         device: &OpenDevice,
     ) -> Result<()> {
         let source = Path::new("standard input");
@@ -204,8 +231,8 @@ impl Predict {
             }
             let headings = headings.as_deref().unwrap_or_default();
             let position = line_position(&prediction);
-            let values = &prediction.values;
-            let flow = self.print(console, headings, &position, columns, values)?;
+            let values = &prediction.values[..];
+            let flow = self.print(console, headings, &position, columns, &[values])?;
             if flow.is_break() {
                 return Ok(());
             }
@@ -374,23 +401,17 @@ impl OutputColumns<'_> {
         }
     }
 
-    /// A line of CSV.
-    fn line(&self, position: &[Value], values: &[f64]) -> String {
-        let cells = position.iter().map(|cell| {
-            cell.as_str()
-                .map_or_else(|| cell.to_string(), str::to_string)
-        });
-        let mut cells: Vec<String> = cells.collect();
+    /// The cells of a line of CSV.
+    fn cells(&self, values: &[f64]) -> Vec<String> {
+        let mut cells: Vec<String> = vec![];
         if let Some(classes) = &self.classes {
             cells.push(likeliest(classes, values).to_string());
         }
         cells.extend(self.significant(values).map(|value| value.to_string()));
-        csv_line(&cells)
+        cells
     }
 
-    fn object(&self, headings: &[String], position: &[Value], values: &[f64]) -> Value {
-        let positions = headings.iter().cloned().zip(position.iter().cloned());
-        let mut object: Map<String, Value> = positions.collect();
+    fn add_to(&self, object: &mut Map<String, Value>, values: &[f64]) {
         let named = |names: &[String]| -> Value {
             let values = self.significant(values).map(|value| json!(value));
             let pairs = names.iter().cloned().zip(values);
@@ -403,6 +424,62 @@ impl OutputColumns<'_> {
             object.insert("probabilities".into(), named(labels));
         } else {
             object.insert("values".into(), named(&self.values));
+        }
+    }
+}
+
+/// The columns of a prediction by each head, with the names of several.
+struct HeadColumns<'a>(Vec<(Option<&'a str>, OutputColumns<'a>)>);
+
+impl<'a> HeadColumns<'a> {
+    /// Returns the columns of the heads of `model`, each as a model of its own.
+    fn new(model: &'a Model, heads: &'a [Model]) -> HeadColumns<'a> {
+        let named = &model.network.heads;
+        let each = heads.iter().enumerate().map(|(n, head)| {
+            let name = named.get(n).map(|head| &head.name[..]);
+            (name, OutputColumns::new(head))
+        });
+        HeadColumns(each.collect())
+    }
+
+    fn headings(&self) -> Vec<String> {
+        let each = self.0.iter().flat_map(|(name, columns)| {
+            let headings = columns.headings().into_iter();
+            headings.map(move |heading| match name {
+                Some(name) => format!("{name}.{heading}"),
+                None => heading,
+            })
+        });
+        each.collect()
+    }
+
+    /// A line of CSV.
+    fn line(&self, position: &[Value], values: &[&[f64]]) -> String {
+        let cells = position.iter().map(|cell| {
+            cell.as_str()
+                .map_or_else(|| cell.to_string(), str::to_string)
+        });
+        let each = self.0.iter().zip(values);
+        let outputs = each.flat_map(|((_, columns), values)| columns.cells(values));
+        csv_line(&cells.chain(outputs).collect::<Vec<_>>())
+    }
+
+    fn object(&self, headings: &[String], position: &[Value], values: &[&[f64]]) -> Value {
+        let positions = headings.iter().cloned().zip(position.iter().cloned());
+        let mut object: Map<String, Value> = positions.collect();
+        let mut heads = Map::new();
+        for ((name, columns), values) in self.0.iter().zip(values) {
+            match name {
+                None => columns.add_to(&mut object, values),
+                Some(name) => {
+                    let mut own = Map::new();
+                    columns.add_to(&mut own, values);
+                    heads.insert(name.to_string(), own.into());
+                }
+            }
+        }
+        if !heads.is_empty() {
+            object.insert("heads".into(), heads.into());
         }
         object.into()
     }
@@ -419,30 +496,35 @@ struct PredictionTable<'a> {
     headings: Vec<String>,
     /// The position cells of each prediction, and its row among the outputs.
     rows: Vec<(Vec<Value>, usize)>,
-    columns: OutputColumns<'a>,
-    /// `[N, T or 1, K]`
-    outputs: Array3<f64>,
+    columns: HeadColumns<'a>,
+    /// `[N, T or 1, K]` of each head.
+    outputs: Vec<Array3<f64>>,
 }
 
 impl PredictionTable<'_> {
-    /// `[K]`: probabilities or values of prediction `n`.
-    fn values(&self, n: usize) -> &[f64] {
-        let width = self.outputs.dim().2;
-        let all = self.outputs.as_slice().unwrap_or_default();
-        &all[self.rows[n].1 * width..][..width]
+    /// `[K]` of each head: probabilities or values of prediction `n`.
+    fn values(&self, n: usize) -> Vec<&[f64]> {
+        let each = self.outputs.iter().filter_map(|outputs| {
+            let width = outputs.dim().2;
+            let first = self.rows[n].1 * width;
+            outputs.as_slice()?.get(first..first + width)
+        });
+        each.collect()
     }
 
     /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each
     /// sequence: float64 for values in the units of normalized data, else float32.
     fn write(&self, file: &mut PendingFile, format: Format) -> io::Result<()> {
-        if let Format::Npy = format {
-            let outputs = self.outputs.view();
+        if let (Format::Npy, [(_, columns)], [outputs]) =
+            (format, &self.columns.0[..], &self.outputs[..])
+        {
+            let outputs = outputs.view();
             let outputs = match outputs.dim().1 {
                 1 => outputs.index_axis_move(Axis(1), 0).into_dyn(),
                 _ => outputs.into_dyn(),
             };
             // Normalized values may need more digits than f32 has.
-            let written = if self.columns.preparation.targets.is_empty() {
+            let written = if columns.preparation.targets.is_empty() {
                 outputs.mapv(|value| value as f32).write_npy(file)
             } else {
                 outputs.write_npy(file)
@@ -458,7 +540,7 @@ impl PredictionTable<'_> {
     fn write_csv(&self, file: &mut impl Write) -> io::Result<()> {
         writeln!(file, "{}", csv_line(&self.headings))?;
         for (n, (position, _)) in self.rows.iter().enumerate() {
-            writeln!(file, "{}", self.columns.line(position, self.values(n)))?;
+            writeln!(file, "{}", self.columns.line(position, &self.values(n)))?;
         }
         Ok(())
     }
@@ -466,7 +548,7 @@ impl PredictionTable<'_> {
     fn write_json(&self, file: &mut impl Write) -> io::Result<()> {
         let object = |(n, (position, _)): (usize, &(Vec<Value>, usize))| {
             self.columns
-                .object(&self.headings, position, self.values(n))
+                .object(&self.headings, position, &self.values(n))
         };
         let objects: Vec<Value> = self.rows.iter().enumerate().map(object).collect();
         serde_json::to_writer_pretty(file, &objects).map_err(io::Error::from)

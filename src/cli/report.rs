@@ -112,6 +112,7 @@ impl Report {
                 baselines: vec![],
                 remarks: vec![],
                 continuation: None,
+                heads: vec![],
             }
         })
     }
@@ -122,8 +123,7 @@ impl Report {
             check_data_path(&model.recipe.data, directory)?;
             model.recipe.data.set_path(directory.clone());
         }
-        let source = model.recipe.data.source();
-        let data = source.load(model.recipe.seed, Some(&model.preparation))?;
+        let data = model.recipe.load_splits(Some(&model.preparation))?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
         let comparison = with_baselines(console, run, &data);

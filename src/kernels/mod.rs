@@ -18,6 +18,8 @@ mod descent;
 mod dropout_mask;
 mod gather;
 mod gemm;
+mod head_weight;
+mod join_scores;
 mod label_smoothing;
 mod label_weight;
 mod lookup;
@@ -120,6 +122,8 @@ calls! {
     dropout_mask::DropoutMask,
     gather::Gather,
     gemm::Gemm,
+    head_weight::HeadWeight,
+    join_scores::JoinScores,
     label_smoothing::LabelSmoothing,
     label_weight::LabelWeight,
     lookup::Lookup,

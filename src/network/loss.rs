@@ -8,7 +8,7 @@ use crate::fields;
 /// The loss that training minimises; all are means over the outputs with a target, as in TensorFlow
 /// and PyTorch. A loss of values needs [`Loss::outputs_per_target`] outputs for each of K targets:
 /// output j of target k is column `j * K + k` of the network's outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Loss {
@@ -37,6 +37,9 @@ pub enum Loss {
     /// Binary cross-entropy in nats of a logit for each of K labels that are 0 or 1
     /// (`nn.BCEWithLogitsLoss` of PyTorch), mean over the labels.
     BinaryCrossEntropy,
+    /// The sum of the losses of several heads, each times its weight. A recipe does not name it.
+    #[default]
+    Heads,
 }
 
 /// The levels of quantiles: strictly increasing, between 0 and 1.
@@ -153,7 +156,7 @@ impl Loss {
 
     /// Returns whether the targets are values of any size, or else classes, or labels 0 and 1.
     pub fn takes_quantities(&self) -> bool {
-        !self.takes_classes() && !self.takes_labels()
+        !self.takes_classes() && !self.takes_labels() && *self != Loss::Heads
     }
 
     /// Returns whether the targets are several labels that are each 0 or 1.
@@ -171,6 +174,7 @@ impl Loss {
             Loss::Quantile { .. } => "quantile",
             Loss::GaussianNll => "gaussian-nll",
             Loss::BinaryCrossEntropy => "binary-cross-entropy",
+            Loss::Heads => "heads",
         }
     }
 
@@ -188,7 +192,7 @@ impl Loss {
     pub fn of_point(&self, prediction: f64, target: f64) -> f64 {
         let error = prediction - target;
         match self {
-            Loss::CrossEntropy | Loss::MeanSquaredError => error.powi(2),
+            Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Heads => error.powi(2),
             Loss::MeanAbsoluteError => error.abs(),
             Loss::Huber { delta } => {
                 let slope = error.clamp(-f64::from(*delta), f64::from(*delta));

@@ -5,6 +5,7 @@ mod checkpoint;
 mod class_weights;
 mod data;
 mod edit;
+mod heads;
 mod network;
 pub mod optimizer;
 pub mod propose;
@@ -19,17 +20,19 @@ pub use builtin::{BUILTINS, Builtin};
 pub use checkpoint::CheckpointRecipe;
 pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
+pub use heads::NamedHeadRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::data::arrays::Arrays;
 use crate::data::source::DataUse;
+use crate::data::{Dataset, Targets};
 use crate::error::{Decision, Error, Result};
 use crate::fields;
 use crate::io::files;
 use crate::messages::{listed, shown_path};
-use crate::network::{Input, Layer, Network, Reads};
+use crate::network::{Input, Layer, Loss, Network, Reads};
 use crate::recipe::optimizer::{Clip, Form, Optimizer};
 use crate::recipe::schedule::Schedule;
 
@@ -139,6 +142,7 @@ impl Recipe {
                 input: Input::Values,
                 layers,
                 head,
+                heads: vec![],
             },
             optimizer,
             schedule: Schedule::default(),
@@ -235,6 +239,33 @@ impl Recipe {
         self.network.network(input_size, outputs)
     }
 
+    /// Returns the network for these data, with outputs for the targets of every head.
+    ///
+    /// # Errors
+    /// Those of [`Network::validate`]; [`Error::Data`] for targets of another number of heads.
+    pub fn network_for(&self, data: &Dataset) -> Result<Network> {
+        let input_size = data.input_size();
+        let Targets::Heads(targets) = &data.targets else {
+            if self.network.heads.is_empty() {
+                return self.network(input_size, data.targets.outputs());
+            }
+            return Err(Error::data(format!(
+                "the data have one target, and the recipe has {} heads; give the targets of each \
+                 head (Targets::Heads)",
+                self.network.heads.len()
+            )));
+        };
+        if targets.len() != self.network.heads.len() {
+            return Err(Error::data(format!(
+                "the data have the targets of {} heads, and the recipe has {} of [[network.heads]]",
+                targets.len(),
+                self.network.heads.len()
+            )));
+        }
+        let outputs: Vec<usize> = targets.iter().map(Targets::outputs).collect();
+        self.network.network_of_heads(input_size, &outputs)
+    }
+
     /// Returns the fields that choose among epochs by a loss: `patience`, `keep_best` and the
     /// schedule `plateau`, as far as they are set.
     pub fn choosing_fields(&self) -> Vec<&'static str> {
@@ -274,7 +305,18 @@ impl Recipe {
         }
         self.checkpoint.validate()?;
         self.validate_bptt()?;
+        if !self.network.heads.is_empty() {
+            self.validate_heads()?;
+            self.optimizer.validate()?;
+            return self.schedule.validate();
+        }
         let head = &self.network.head;
+        if head.loss == Loss::Heads {
+            return Err(Error::usage(
+                "network.head has no loss; set network.head.loss, such as \"cross-entropy\", or \
+                 add a [[network.heads]] for each target",
+            ));
+        }
         let data = self.data.source();
         data.validate(&DataUse {
             input: self.network.input,

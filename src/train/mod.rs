@@ -13,6 +13,7 @@ mod diagnose;
 mod evaluation;
 mod events;
 pub(crate) mod feed;
+mod heads;
 pub(crate) mod output_metrics;
 mod position;
 mod recording;
@@ -27,6 +28,7 @@ pub use evaluation::{Evaluation, EvaluationData, evaluate, evaluate_beside, eval
 pub use events::{
     Ending, EpochMetrics, Event, LossReport, Observer, Progress, TestMetrics, TestSplitName,
 };
+pub use heads::{HeadEvaluation, HeadMetrics, HeadScores, heads_text};
 pub use position::Position;
 pub use scores::{Scores, SplitMetrics, loss_text};
 pub use trainer::Trainer;

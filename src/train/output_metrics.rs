@@ -34,7 +34,7 @@ impl PointOutputs {
     /// quantiles without the median.
     fn of(loss: &Loss) -> Option<PointOutputs> {
         match loss {
-            Loss::BinaryCrossEntropy => None,
+            Loss::BinaryCrossEntropy | Loss::Heads => None,
             Loss::Quantile { levels } => {
                 let index = levels.middle();
                 let has_median = (levels.levels()[index] - 0.5).abs() < 1e-6;
@@ -92,6 +92,7 @@ impl<'a> OutputCollector<'a> {
                 let points = PointOutputs::of(&model.network.head.loss)?;
                 OutputSums::Values(points, target_sums(model, *width, data, train))
             }
+            Targets::Heads(_) => return None,
         };
         Some(OutputCollector { preparation, sums })
     }
@@ -134,7 +135,7 @@ impl<'a> OutputCollector<'a> {
                     }
                 }
             }
-            (OutputSums::Values(..), Targets::Classes { .. }) => {}
+            (OutputSums::Values(..), _) => {}
         }
     }
 

@@ -159,10 +159,8 @@ impl Train {
         let (chosen, data) = rayon::join(
             || self.open_device(start),
             || {
-                recipe
-                    .data
-                    .load(recipe.seed)
-                    .map(|data| (data, start.elapsed()))
+                let data = recipe.load_splits(None);
+                data.map(|data| (data, start.elapsed()))
             },
         );
         let (chosen, (data, data_loaded)) = (chosen?, data?);

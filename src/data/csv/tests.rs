@@ -26,7 +26,7 @@ fn floats(data: &Dataset) -> &[f32] {
 fn values(data: &Dataset) -> &[f32] {
     match &data.targets {
         Targets::Values { values, .. } => values,
-        Targets::Classes { .. } => panic!("values expected"),
+        _ => panic!("values expected"),
     }
 }
 

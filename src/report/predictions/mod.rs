@@ -125,6 +125,11 @@ impl SplitPredictions {
                 };
                 Predictions::Values(ValuePredictions { times, ..values })
             }
+            Targets::Heads(_) => {
+                return Err(Error::data(
+                    "predictions are of one head (Dataset::of_head)",
+                ));
+            }
         };
         let metrics = metrics.and_then(OutputCollector::finish);
         let undefined = metrics

@@ -13,7 +13,7 @@ use crate::record::Gradients;
 fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
     let loss = match data.targets {
         Targets::Classes { .. } => Loss::CrossEntropy,
-        Targets::Values { .. } => Loss::MeanSquaredError,
+        _ => Loss::MeanSquaredError,
     };
     let is_tokens = matches!(data.inputs, Inputs::Tokens { .. });
     let network = Network {
@@ -34,6 +34,7 @@ fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
             loss,
             init: Init::Glorot,
         },
+        heads: vec![],
     };
     let tuning = Tuning::cpu();
     let mut network = RecordedNetwork::new(&network, 1, 1, Gradients::None, tuning).unwrap();
@@ -73,8 +74,8 @@ fn contents(data: &Dataset) -> [Vec<u32>; 4] {
         Inputs::Stored(_) => unreachable!("no data of these tests are stored"),
     };
     let targets = match &data.targets {
-        Targets::Classes { .. } => vec![],
         Targets::Values { values, .. } => bits(values),
+        _ => vec![],
     };
     let full = vec![data.steps as u32; data.count];
     let lengths = data.lengths.clone().unwrap_or(full);

@@ -11,6 +11,7 @@ use crate::kernels::Tally;
 use crate::metrics::{ClassCounts, bits, perplexity};
 use crate::network::Loss;
 use crate::train::events::{Observer, TestMetrics, TestSplitName};
+use crate::train::heads::HeadMetrics;
 use crate::train::scores::{Scores, SplitMetrics};
 
 impl Trainer {
@@ -44,8 +45,11 @@ impl Trainer {
         epoch: usize,
         observe: &mut Observer,
     ) -> Result<Option<TestMetrics>> {
-        let ControlFlow::Continue(Some(SplitScores { scores, metrics })) =
-            self.evaluate_split(Split::Test, observe)?
+        let ControlFlow::Continue(Some(SplitScores {
+            scores,
+            metrics,
+            heads,
+        })) = self.evaluate_split(Split::Test, observe)?
         else {
             return Ok(None);
         };
@@ -57,6 +61,7 @@ impl Trainer {
             test_last_step_loss: scores.last_step_loss,
             test_bits: self.is_text().then(|| bits(scores.loss)),
             test_metrics: metrics,
+            heads: HeadMetrics::of(&self.network.network, [&[], &[], &heads]),
         }))
     }
 

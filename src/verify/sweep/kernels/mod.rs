@@ -18,7 +18,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 23] = [
+const KERNELS: [(&str, RecordCalls); 24] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -29,6 +29,7 @@ const KERNELS: [(&str, RecordCalls); 23] = [
     ("label-weight", loss::label_weight),
     ("target-weight", loss::target_weight),
     ("weigh-outputs", loss::weigh_outputs),
+    ("join-scores", loss::join_scores),
     ("tally", loss::tally),
     ("pack", matmul::pack),
     ("arrange", data::arrange),
