@@ -9,7 +9,7 @@ use gatescan::low_level::kernels::{Columns, IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Activation, Bias, Init, Padding, RecurrentActivation};
+use gatescan::network::{Activation, Bias, Init, NamedHead, Padding, RecurrentActivation};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 /// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
@@ -64,6 +64,7 @@ impl Case {
                 loss: self.loss,
                 init: Init::Torch,
             },
+            heads: vec![],
         }
     }
 }
@@ -187,7 +188,17 @@ fn set_with(
     seed: u64,
     training: Option<(TrainingLoss, bool)>,
 ) -> Prepared {
-    let network = case.network();
+    prepare(case.network(), case, gradients, seed, training)
+}
+
+/// [`set_with`] of a network in the place of the case's own.
+fn prepare(
+    network: Network,
+    case: &Case,
+    gradients: Gradients,
+    seed: u64,
+    training: Option<(TrainingLoss, bool)>,
+) -> Prepared {
     let tuning = Tuning {
         route: Some(case.route),
         ..Tuning::default()
@@ -219,7 +230,7 @@ fn set_with(
     } else {
         cpu.write_exact(&model.inputs, &inputs);
     }
-    if let Some(targets) = &model.head.targets {
+    for targets in model.each_head().iter().filter_map(|head| head.targets) {
         // One target in five is missing.
         let missing = |(at, value)| {
             if at % 5 == 2 {
@@ -229,7 +240,7 @@ fn set_with(
             }
         };
         let values = normal(targets.len()).into_iter().enumerate();
-        cpu.write_exact(targets, &values.map(missing).collect::<Vec<_>>());
+        cpu.write_exact(&targets, &values.map(missing).collect::<Vec<_>>());
     }
     if let Some(weights) = &model.head.weights {
         let values = normal(weights.len());
@@ -269,6 +280,15 @@ fn set_with(
         .collect();
     cpu.write_index(&model.head.labels, &labels)
         .expect("sizes agree");
+    for (n, head) in model.heads.iter().enumerate() {
+        // Other rows are ignored by each head.
+        let label = |(row, &label): (usize, &u32)| match row % 5 == n {
+            true => IGNORE,
+            false => label,
+        };
+        let own: Vec<u32> = labels.iter().enumerate().map(label).collect();
+        cpu.write_index(&head.labels, &own).expect("sizes agree");
+    }
     let lengths: Vec<u32> = (0..BATCH as u32)
         .map(|b| {
             if case.ragged {
@@ -309,7 +329,11 @@ fn check(case: &Case) {
 }
 
 fn check_with(case: &Case, training: Option<(TrainingLoss, bool)>) {
-    let mut prepared = set_with(case, Gradients::OfLoss, 11, training);
+    compare_with_differences(case, &mut set_with(case, Gradients::OfLoss, 11, training));
+}
+
+/// Compares the gradient of every parameter with differences of the loss.
+fn compare_with_differences(case: &Case, prepared: &mut Prepared) {
     prepared
         .cpu
         .write_exact(&prepared.model.parameters, &prepared.parameters);
@@ -456,6 +480,39 @@ fn reductions_over_time() {
                 ragged: true,
                 tied,
             });
+        }
+    }
+}
+
+/// Several heads with a loss and a weight each, one of which has no target in some rows.
+#[test]
+fn several_heads() {
+    let head = |name: &str, size, loss, weight| NamedHead {
+        name: name.into(),
+        size,
+        loss,
+        weight,
+    };
+    for reads in [Reads::Last, Reads::Every, Reads::Attention] {
+        for layer in variants(Cell::Lstm, Bias::Single) {
+            let case = Case {
+                layers: vec![layer],
+                reads,
+                loss: Loss::CrossEntropy,
+                route: Route::Scan,
+                ragged: true,
+                tied: false,
+            };
+            let mut network = case.network();
+            network.heads = vec![
+                head("class", 4, Loss::CrossEntropy, 0.5),
+                head("value", 2, Loss::MeanSquaredError, 3.0),
+                head("spread", 2, Loss::GaussianNll, 0.7),
+            ];
+            network.head.size = 8;
+            network.head.loss = Loss::Heads;
+            let mut prepared = prepare(network, &case, Gradients::OfLoss, 11, None);
+            compare_with_differences(&case, &mut prepared);
         }
     }
 }

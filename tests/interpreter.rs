@@ -11,7 +11,8 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 25] = [
+const CASES: [&str; 26] = [
+    "gru-5-heads",
     "pool-sizes-ordinary",
     "attention-sizes-ordinary",
     "tally-sizes-ordinary",

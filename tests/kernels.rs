@@ -1669,6 +1669,59 @@ fn tally() {
     }
 }
 
+// ---- several heads ------------------------------------------------------------------------------
+
+#[test]
+fn head_weight() {
+    let mut checker = Checker::new("head_weight");
+    for factor in [0.3f32, 1.0, 4.0] {
+        let mut bench = Bench::new(3);
+        let weight = bench.writes(&[0.125, 8.0]);
+        let call = HeadWeight { weight, factor };
+        checker.call(&format!("{factor}"), bench, call, |before| {
+            let [own, count] = [0, 1].map(|n| exact(before.of(&weight)[n]));
+            vec![(weight, vec![own * exact(f64::from(factor)), count])]
+        });
+    }
+}
+
+#[test]
+fn join_scores() {
+    let mut checker = Checker::new("join_scores");
+    for rows in [1, 63, 64, 65, 300] {
+        for (accumulate, count) in [(false, 7.0), (true, 7.0), (true, 0.0)] {
+            let mut bench = Bench::new(rows);
+            let scores = bench.random(2 * rows);
+            let (head_weight, weight) = (bench.reads(&[0.37, 5.0]), bench.reads(&[1.0, count]));
+            let values = bench.uniform(2 * rows, 1.0);
+            let out = bench.writes(&values);
+            let call = JoinScores {
+                scores,
+                head_weight,
+                weight,
+                out,
+                accumulate,
+            };
+            checker.call(
+                &format!("{rows} {accumulate} {count}"),
+                bench,
+                call,
+                |before| {
+                    let share =
+                        exact(before.of(&head_weight)[0]) * exact(f64::from(count.max(1.0)));
+                    let loss = |row: usize| {
+                        let own = exact(before.of(&scores)[row]) * share;
+                        let given = exact(before.of(&out)[row]);
+                        if accumulate { own + given } else { own }
+                    };
+                    let losses = (0..rows).map(loss);
+                    vec![(out, losses.chain(vec![ZERO; rows]).collect())]
+                },
+            );
+        }
+    }
+}
+
 // ---- reductions over time -----------------------------------------------------------------------
 
 /// Sizes `[T, B, width]` of reductions.

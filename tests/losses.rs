@@ -75,6 +75,7 @@ impl Case {
                 loss: self.loss,
                 init: Init::default(),
             },
+            heads: vec![],
         };
         let rows = self.outputs.len();
         let mut network = RecordedNetwork::new(&network, 1, rows, Gradients::OfLoss, tuning)

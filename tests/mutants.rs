@@ -165,6 +165,30 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "(own - largest)",
         "softmax",
     ),
+    (
+        "head_weight",
+        "weight[u.weight] *= u.factor",
+        "weight[u.weight] /= u.factor",
+        "join-scores",
+    ),
+    (
+        "join_scores",
+        "max(weight[u.weight + 1u], 1.0)",
+        "weight[u.weight + 1u]",
+        "join-scores",
+    ),
+    (
+        "join_scores",
+        "if u.accumulate != 0u",
+        "if u.accumulate == 0u",
+        "gru-5-heads",
+    ),
+    (
+        "join_scores",
+        "out[u.out + u.rows + row] = 0.0",
+        "out[u.out + u.rows + row] = loss",
+        "join-scores",
+    ),
     ("pool", "f32(max(length, 1u))", "f32(u.steps)", "pool"),
     (
         "pool",

@@ -1,5 +1,5 @@
-//! Heads that read a reduction over time, against PyTorch in float64: tests/interop/networks.py
-//! writes the expected values.
+//! Heads that read a reduction over time, and several heads with a loss each, against PyTorch in
+//! float64: tests/interop/networks.py writes the expected values.
 
 mod common;
 
@@ -8,8 +8,9 @@ use std::path::Path;
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::tuning::Tuning;
+use gatescan::low_level::kernels::IGNORE;
 use gatescan::low_level::program::Phase;
-use gatescan::low_level::record::{Gradients, RecordedNetwork};
+use gatescan::low_level::record::{Gradients, HeadTensors, RecordedNetwork};
 use gatescan::low_level::tensor::Tensor;
 use gatescan::{Device, Network, OpenDevice};
 use serde::Deserialize;
@@ -34,11 +35,36 @@ struct Case {
     /// `[B, T, I]`.
     inputs: Vec<Vec<Vec<f64>>>,
     lengths: Vec<u32>,
+    #[serde(default)]
     labels: Vec<u32>,
     /// `[B, K]`.
+    #[serde(default)]
     outputs: Vec<Vec<f64>>,
-    /// The mean loss.
+    /// The mean loss, or the weighted sum of those of several heads.
     expected: f64,
+    #[serde(default)]
+    heads: Vec<HeadCase>,
+}
+
+/// The targets of one of several heads, `[B]` or `[B, T]` of them, and what is expected.
+#[derive(Deserialize)]
+struct HeadCase {
+    name: String,
+    weight: f64,
+    known: serde_json::Value,
+    targets: serde_json::Value,
+    outputs: serde_json::Value,
+    /// The mean loss without the weight.
+    expected: f64,
+}
+
+/// The numbers of nested arrays in order; booleans are 0 and 1.
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    match value {
+        serde_json::Value::Array(parts) => parts.iter().flat_map(numbers).collect(),
+        serde_json::Value::Bool(flag) => vec![f64::from(u8::from(*flag))],
+        number => vec![number.as_f64().expect("it is a number")],
+    }
 }
 
 #[derive(Deserialize)]
@@ -93,6 +119,74 @@ impl Case {
         found.unwrap_or_else(|| panic!("{}: no {name}", self.name))
     }
 
+    /// Rows `[B, T]` of `width` values in the order of the rows of a network, `[T, B]`.
+    fn rows(&self, values: &[f64], width: usize) -> Vec<f64> {
+        let batch = self.inputs.len();
+        let steps = values.len() / width / batch;
+        let row = |t: usize, b: usize| &values[(b * steps + t) * width..][..width];
+        let rows = (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b)));
+        rows.flat_map(|(t, b)| row(t, b)).copied().collect()
+    }
+
+    /// The labels and the targets of each head with its tensors.
+    fn targets<'a>(
+        &'a self,
+        model: &'a RecordedNetwork,
+    ) -> impl Iterator<Item = (&'a HeadTensors, Vec<u32>, Vec<f64>)> + 'a {
+        model.heads.iter().zip(&self.heads).map(|(tensors, case)| {
+            let values = numbers(&case.targets);
+            let known = numbers(&case.known);
+            let width = values.len() / known.len();
+            let (known, values) = (self.rows(&known, 1), self.rows(&values, width));
+            let has_classes = tensors.targets.is_none();
+            let label = |(row, &known): (usize, &f64)| match (known > 0.0, has_classes) {
+                (false, _) => IGNORE,
+                (true, true) => values[row] as u32,
+                (true, false) => 0,
+            };
+            let labels = known.iter().enumerate().map(label).collect();
+            (tensors, labels, values.clone())
+        })
+    }
+
+    /// The labels of the only head, or of the sum of several: 0 where one of them has a label.
+    fn labels(&self, model: &RecordedNetwork) -> Vec<u32> {
+        if self.heads.is_empty() {
+            return self.labels.clone();
+        }
+        let each: Vec<Vec<u32>> = self.targets(model).map(|(_, labels, _)| labels).collect();
+        let has_label = |row: usize| each.iter().any(|labels| labels[row] != IGNORE);
+        let rows = 0..each[0].len();
+        rows.map(|row| if has_label(row) { 0 } else { IGNORE })
+            .collect()
+    }
+
+    /// Checks the outputs and the losses of several heads.
+    fn check_heads(
+        &self,
+        model: &RecordedNetwork,
+        compare: &impl Fn(&str, &[f64], &[f64]),
+        read: &mut dyn FnMut(&Tensor) -> Vec<f64>,
+    ) {
+        for (tensors, case) in model.heads.iter().zip(&self.heads) {
+            let known = self.rows(&numbers(&case.known), 1);
+            let expected = numbers(&case.outputs);
+            let width = expected.len() / known.len();
+            let (found, expected) = (read(&tensors.outputs), self.rows(&expected, width));
+            // Padded steps have no outputs.
+            let of_known = |values: &[f64]| -> Vec<f64> {
+                let rows = values.chunks(width).zip(&known);
+                let rows = rows.filter(|(_, known)| **known > 0.0);
+                rows.flat_map(|(row, _)| row).copied().collect()
+            };
+            compare(&case.name, &of_known(&found), &of_known(&expected));
+            let scores = read(&tensors.scores);
+            let weight = read(&tensors.label_weight)[0] / case.weight;
+            let loss = scores[..scores.len() / 2].iter().sum::<f64>() * weight;
+            compare(&case.name, &[loss], &[case.expected]);
+        }
+    }
+
     /// Checks outputs, loss and gradients; `read` returns a tensor's values after both passes.
     fn check(
         &self,
@@ -111,11 +205,11 @@ impl Case {
                 );
             }
         };
-        compare(
-            "outputs",
-            &read(&model.head.outputs),
-            &self.outputs.concat(),
-        );
+        if self.heads.is_empty() {
+            let expected = self.outputs.concat();
+            compare("outputs", &read(&model.head.outputs), &expected);
+        }
+        self.check_heads(model, &compare, read);
         let scores = read(&model.head.scores);
         let weight = read(&model.head.label_weight)[0];
         let loss = scores[..scores.len() / 2].iter().sum::<f64>() * weight;
@@ -137,9 +231,16 @@ fn outputs_and_gradients_are_those_of_pytorch() {
         cpu.write_exact(&model.inputs, &case.time_major());
         for (tensor, values) in [
             (&model.lengths, &case.lengths),
-            (&model.head.labels, &case.labels),
+            (&model.head.labels, &case.labels(&model)),
         ] {
             cpu.write_index(tensor, values).expect("sizes agree");
+        }
+        for (tensors, labels, values) in case.targets(&model) {
+            cpu.write_index(&tensors.labels, &labels)
+                .expect("sizes agree");
+            if let Some(targets) = &tensors.targets {
+                cpu.write_exact(targets, &values);
+            }
         }
         cpu.run(&[Phase::Forward, Phase::Backward], 1)
             .expect("it runs");
@@ -166,9 +267,18 @@ fn they_are_the_same_in_f32_on_both_executors() {
             }
             for (tensor, values) in [
                 (&model.lengths, &case.lengths),
-                (&model.head.labels, &case.labels),
+                (&model.head.labels, &case.labels(&model)),
             ] {
                 executor.write_index(tensor, values).expect("sizes agree");
+            }
+            for (tensors, labels, values) in case.targets(&model) {
+                let written = executor.write_index(&tensors.labels, &labels);
+                written.expect("sizes agree");
+                if let Some(targets) = &tensors.targets {
+                    executor
+                        .write(targets, &single(values))
+                        .expect("sizes agree");
+                }
             }
             executor
                 .run(&[Phase::Forward, Phase::Backward], 1)

@@ -334,6 +334,7 @@ fn a_timed_run_has_the_results_of_a_plain_run() {
             size: 4,
             init: Default::default(),
         },
+        heads: vec![],
     };
     for device in devices() {
         let opened = OpenDevice::open(&device).expect("the device opens");

@@ -547,6 +547,7 @@ fn gpus_refuse_programs_that_they_cannot_load() {
                 loss: Loss::CrossEntropy,
                 init: Init::Glorot,
             },
+            heads: vec![],
         };
         let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
         let mut model = model.expect("it is valid");

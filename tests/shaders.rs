@@ -18,7 +18,7 @@ use gatescan::low_level::kernels::{
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
-use gatescan::network::{Bias, Dropout, Init};
+use gatescan::network::{Bias, Dropout, Init, NamedHead};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
@@ -234,6 +234,19 @@ fn programs() -> Vec<Program> {
                 let network = network(cell, 7, Loss::CrossEntropy, reads);
                 programs.push(recorded(&network, Gradients::OfLoss, tuning));
             }
+            let mut several = network(cell, 7, Loss::Heads, Reads::Every);
+            let head = |name: &str, size, loss| NamedHead {
+                name: name.into(),
+                size,
+                loss,
+                weight: 0.5,
+            };
+            several.heads = vec![
+                head("class", 3, Loss::CrossEntropy),
+                head("value", 2, Loss::MeanSquaredError),
+            ];
+            several.head.size = 5;
+            programs.push(recorded(&several, Gradients::OfLoss, tuning));
             for loss in other_losses() {
                 let reads = if loss.takes_lists() {
                     Reads::Every
@@ -296,6 +309,7 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
             loss,
             init: Init::Glorot,
         },
+        heads: vec![],
     }
 }
 

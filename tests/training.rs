@@ -534,6 +534,7 @@ fn untrained(loss: Loss, size: usize) -> Model {
             loss,
             init: Init::Glorot,
         },
+        heads: vec![],
     };
     Model {
         recipe: recipe(Cell::Lstm),

@@ -133,7 +133,7 @@ class Model:
             The name of the model's recipe.
         cell : str, optional
             The cell where the weights fit several, such as ``"rnn-relu"``.
-        reads : {"last", "every"}, optional
+        reads : {"last", "every", "mean", "max"}, optional
             The hidden states that the linear layer reads; the last by default.
         loss : {"cross-entropy", "mean-squared-error"}, optional
             The loss; by default the mean squared error for one output.
@@ -150,7 +150,10 @@ class Model:
         -----
         `Model.notes` of the result says what was assumed.
         """
-        allowed = {"reads": ("last", "every"), "loss": ("cross-entropy", "mean-squared-error")}
+        allowed = {
+            "reads": ("last", "every", "mean", "max"),
+            "loss": ("cross-entropy", "mean-squared-error"),
+        }
         for key, value in (("reads", reads), ("loss", loss)):
             if value is not None and value not in allowed[key]:
                 names = " or ".join(repr(each) for each in allowed[key])
@@ -159,7 +162,7 @@ class Model:
             _safetensors(_plain_tensors(state_dict)),
             name,
             cell,
-            None if reads is None else reads == "every",
+            reads,
             None if loss is None else loss == "cross-entropy",
             one_hot,
             list(order),
@@ -187,6 +190,30 @@ class Model:
     def classes(self) -> list[str]:
         """The names of the classes; empty where they are numbers, or there are none."""
         return self._core.classes
+
+    @property
+    def heads(self) -> list[str]:
+        """The names of the heads; empty where there is one."""
+        return self._core.heads
+
+    def head(self, name: str) -> Model:
+        """Return the model with one of several heads as its only one.
+
+        Parameters
+        ----------
+        name : str
+            One of `Model.heads`.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        gatescan.UsageError
+            For a name that is not among them.
+        """
+        return Model(self._core.head(name))
 
     def outputs(
         self,

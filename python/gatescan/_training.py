@@ -414,6 +414,11 @@ def _named(text: str, path: Any) -> str:
 def _from_arrays(recipe: dict[str, Any], data: tuple[Any, ...], parts: _Parts) -> _gatescan.Data:
     """Make the splits of a recipe whose data are arrays."""
     network = recipe["network"]
+    if network.get("heads"):
+        raise UsageError(
+            "the recipe has several heads, and arrays have one target; give each head its targets "
+            'by data.kind = "csv" or "npy"'
+        )
     loss = network["head"]["loss"]
     classifies, takes_lists = kinds = (loss == "cross-entropy", "ctc" in loss)
     every_step = network["head"].get("reads", "last") == "every"

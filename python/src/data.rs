@@ -34,7 +34,7 @@ impl Data {
             let recipe = Recipe::from_json(recipe, "recipe")?;
             recipe.validate()?;
             let Some(model) = model else {
-                let splits = recipe.data.load(recipe.seed)?;
+                let splits = recipe.load_splits(None)?;
                 return Ok(Data { splits });
             };
             let (mut splits, tuning) = FineTuning::load_data(&recipe, &model)?;

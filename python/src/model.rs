@@ -111,6 +111,21 @@ impl PyModel {
         computed(py, || self.model.save(&path))
     }
 
+    /// The names of several heads; empty for one.
+    #[getter]
+    fn heads(&self) -> Vec<String> {
+        let heads = self.model.network.heads.iter();
+        heads.map(|head| head.name.clone()).collect()
+    }
+
+    /// The model with one of several heads as its only one.
+    fn head(&self, py: Python<'_>, name: &str) -> PyResult<PyModel> {
+        computed(py, || {
+            let index = self.model.head_named(name)?;
+            Ok(PyModel::new(self.model.of_head(index)))
+        })
+    }
+
     /// Whether the outputs are logits of classes.
     #[getter]
     fn classifies(&self) -> bool {
@@ -430,21 +445,21 @@ fn state_of((h, c): &ReadStates) -> State {
 
 /// Makes a model of a `state_dict` of PyTorch as safetensors. Returns notes on what was assumed.
 #[pyfunction]
-#[pyo3(signature = (file, name, cell, reads_every, classifies, one_hot, order))]
+#[pyo3(signature = (file, name, cell, reads, classifies, one_hot, order))]
 #[allow(clippy::too_many_arguments)]
 fn import_state_dict(
     py: Python<'_>,
     file: &[u8],
     name: &str,
     cell: Option<String>,
-    reads_every: Option<bool>,
+    reads: Option<String>,
     classifies: Option<bool>,
     one_hot: bool,
     order: Vec<String>,
 ) -> PyResult<(PyModel, Vec<String>)> {
     computed(py, || {
         let cell = cell.map(|cell| crate::recipes::cell(&cell)).transpose()?;
-        let reads = |every| if every { Reads::Every } else { Reads::Last };
+        let named = |name: String| Reads::ALL.into_iter().find(|reads| reads.name() == name);
         let loss = |classes| {
             if classes {
                 Loss::CrossEntropy
@@ -454,7 +469,7 @@ fn import_state_dict(
         };
         let hints = ImportHints {
             cell,
-            reads: reads_every.map(reads),
+            reads: reads.and_then(named),
             loss: classifies.map(loss),
             one_hot,
             order,

@@ -76,6 +76,7 @@ mod tests {
 
     fn evaluation() -> Evaluation {
         Evaluation {
+            heads: vec![],
             metrics: None,
             loss: 0.0,
             accuracy: None,

@@ -11,7 +11,7 @@ use gatescan::infer::intervals::Calibration;
 use gatescan::low_level::kernels::Tally;
 use gatescan::low_level::messages::shown_path;
 use gatescan::train::{BaselineComparison, EvaluationData, evaluate_beside};
-use gatescan::{Error, Evaluation, Model, Network, Result, Split, Targets};
+use gatescan::{Error, Evaluation, Head, Model, OpenDevice, Result, Split, Targets};
 use serde_json::{Map, Value, json};
 
 use super::console::Console;
@@ -100,7 +100,12 @@ struct Evaluated<'a> {
 impl Eval {
     pub fn run(&self, console: &Console) -> Result<()> {
         let model = load_model(console, &self.model)?;
-        self.check_classes(&model.network)?;
+        let heads = model.network.each_head();
+        let checked = (0..heads.len()).map(|index| self.check_classes(&heads[index]));
+        let (fits, problems): (Vec<_>, Vec<_>) = checked.partition(Result::is_ok);
+        if let (true, Some(problem)) = (fits.is_empty(), problems.into_iter().next()) {
+            return problem;
+        }
         let (device, _) = choose_device(&self.device)?;
         let mut data = self.load(&model)?;
         if let Some(range) = &self.range {
@@ -116,6 +121,9 @@ impl Eval {
         let device = open(&device, &self.tune)?;
         let train = data.train.as_deref();
         let evaluation = evaluate_beside(&model, &data.data, train, batch_size, &device)?;
+        if !evaluation.heads.is_empty() {
+            return self.print_heads(console, (&model, &data), &evaluation, &device);
+        }
         let compared = BaselineComparison::new(
             &model.recipe.data,
             model.network.head.loss,
@@ -138,6 +146,67 @@ impl Eval {
         } else {
             let metrics = evaluated.evaluation.metrics.as_ref();
             console.print(self.lines(&evaluated, &comparison::lines(&compared, metrics)))?
+        };
+        Ok(())
+    }
+
+    /// Prints the sum of the losses of several heads, and the evaluation of each of them.
+    fn print_heads(
+        &self,
+        console: &Console,
+        (model, data): (&Model, &EvaluationData),
+        evaluation: &Evaluation,
+        device: &OpenDevice,
+    ) -> Result<()> {
+        let split = split_name(data.split);
+        let batch_size = self
+            .batch_size
+            .map_or(model.recipe.batch_size, NonZeroUsize::get);
+        let (mut text, mut objects) = (String::new(), Map::new());
+        for (index, head) in evaluation.heads.iter().enumerate() {
+            let model = model.of_head(index);
+            let data = EvaluationData {
+                data: data.data.of_head(index).into(),
+                train: (data.train.as_ref()).map(|train| train.of_head(index).into()),
+                ..data.clone()
+            };
+            let own = &head.evaluation;
+            let compared = BaselineComparison::new(
+                &model.recipe.data,
+                model.network.head.loss,
+                &model.preparation,
+                data.train.as_deref(),
+                &data.data,
+                &own.scores(),
+            )?;
+            let evaluated = Evaluated {
+                calibration: Calibration::of(&model, &data.data, batch_size, device)?,
+                model: &model,
+                data: &data,
+                evaluation: own.clone(),
+            };
+            let mut object = self.object(&evaluated);
+            comparison::add_to(&compared, &mut object);
+            object["weight"] = head.weight.into();
+            objects.insert(head.name.clone(), object);
+            let metrics = own.metrics.as_ref();
+            let lines = self.lines(&evaluated, &comparison::lines(&compared, metrics));
+            text += &format!("\n\nhead {}, weight {}\n{lines}", head.name, head.weight);
+        }
+        let _ = if self.json {
+            console.print_json(json!({
+                (format!("{split}_loss")): evaluation.loss,
+                "sequences": evaluation.sequences,
+                "sequences_per_second": evaluation.sequences_per_second,
+                "seconds": evaluation.seconds,
+                "split": data.split.map_or(Value::Null, |split| split.name().into()),
+                "heads": objects,
+            }))?
+        } else {
+            let of_all = evaluation.scores();
+            console.print(format!(
+                "{split} {of_all}, the weighted sum of the heads{text}"
+            ))?
         };
         Ok(())
     }
@@ -166,15 +235,15 @@ impl Eval {
     }
 
     /// Returns an error for counts of classes that the model does not have.
-    fn check_classes(&self, network: &Network) -> Result<()> {
-        let classes = network.head.size;
+    fn check_classes(&self, head: &Head) -> Result<()> {
+        let classes = head.size;
         let flags = [
             (self.confusion, "--confusion"),
             (self.per_class, "--per-class"),
             (!self.top_k.is_empty(), "--top-k"),
         ];
         if let Some((_, flag)) = flags.iter().find(|(is_set, _)| *is_set)
-            && !network.head.loss.takes_classes()
+            && !head.loss.takes_classes()
         {
             return Err(Error::usage(format!(
                 "{flag}: the model predicts values; only a model that classifies has this"

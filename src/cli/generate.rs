@@ -167,6 +167,14 @@ impl Generate {
 impl Generate {
     /// The values to continue.
     fn seed(&self, model: &Model) -> Result<ForecastStart> {
+        if !model.network.heads.is_empty() {
+            let names = model.network.heads.iter().map(|head| &head.name[..]);
+            return Err(Error::usage(format!(
+                "the model has several heads ({}), and a series is continued by one; train a model \
+                 with one head, [network.head]",
+                names.collect::<Vec<_>>().join(", ")
+            )));
+        }
         let request = ForecastRequest {
             file: self.seed_sequence.as_deref(),
             group: self.group.as_deref(),

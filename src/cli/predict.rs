@@ -68,6 +68,9 @@ pub struct Predict {
     /// prefixes, instead of taking the likeliest class at each step.
     #[arg(long, value_name = "N", conflicts_with = "every_step")]
     beam: Option<NonZeroUsize>,
+    /// Predict with this one of several heads only.
+    #[arg(long, value_name = "NAME")]
+    head: Option<String>,
     /// Split of a directory of IDX files.
     #[arg(long, default_value = "test", value_parser = split_parser([Split::Test, Split::Train]))]
     split: Split,
@@ -91,12 +94,19 @@ impl Predict {
         if let Some(path) = &self.output {
             self.overwrite.check(path)?;
         }
-        let model = load_model(console, &self.model)?;
+        let mut model = load_model(console, &self.model)?;
+        if let Some(name) = &self.head {
+            model = model.of_head(model.head_named(name)?);
+        }
         let streams = self.data.as_os_str() == "-";
         self.check(&model, streams)?;
+        self.check_head(&model, streams, format)?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
-        let columns = OutputColumns::new(&model);
+        let heads: Vec<Model> = (0..model.network.each_head().len())
+            .map(|index| model.of_head(index))
+            .collect();
+        let columns = HeadColumns::new(&model, &heads);
         if streams {
             return self.stream(console, &model, &columns, &device);
         }
@@ -115,13 +125,13 @@ impl Predict {
             return self.predict_lists(console, &model, &data, batch, &device);
         }
         let windows = windows.as_ref();
-        let outputs = predict_dataset(&model, &data, self.steps(), batch, &device)?;
+        let predict = |head| predict_dataset(head, &data, self.steps(), batch, &device);
+        let outputs = heads.iter().map(predict).collect::<Result<_>>()?;
         let table = PredictionTable {
             headings: [position_headings(windows, self.steps()), columns.headings()].concat(),
             rows: position_rows(windows, &data, self.steps()),
             columns,
             outputs,
-            head: model.network.head,
         };
         if let (Some(path), Some(format)) = (&self.output, format) {
             self.overwrite
@@ -220,13 +230,29 @@ impl Predict {
         Ok(())
     }
 
+    /// Returns an error for what is of one head only, where the model has several.
+    fn check_head(&self, model: &Model, streams: bool, format: Option<Format>) -> Result<()> {
+        let names = model.network.heads.iter().map(|head| &head.name[..]);
+        let names: Vec<&str> = names.collect();
+        let problem = match format {
+            _ if names.is_empty() => return Ok(()),
+            _ if streams => "lines from standard input get the output of one head",
+            Some(Format::Npy) => "an .npy file holds the outputs of one head",
+            _ => return Ok(()),
+        };
+        Err(Error::usage(format!(
+            "{problem}, and the model has {}; name one of them with --head",
+            names.join(", ")
+        )))
+    }
+
     fn print(
         &self,
         console: &Console,
         headings: &[String],
         position: &[Value],
-        columns: &OutputColumns,
-        values: &[f64],
+        columns: &HeadColumns,
+        values: &[Vec<f64>],
     ) -> Result<ControlFlow<()>> {
         if self.json {
             console.print_json(columns.object(headings, position, values))
@@ -240,7 +266,7 @@ impl Predict {
         &self,
         console: &Console,
         model: &Model,
-        columns: &OutputColumns,
+        columns: &HeadColumns,
         device: &OpenDevice,
     ) -> Result<()> {
         let source = Path::new("standard input");
@@ -269,7 +295,7 @@ impl Predict {
             for s in 0..steps {
                 let position = line_position(&prediction, horizon, s);
                 let values = of_step(head, &prediction.values, steps, s);
-                let flow = self.print(console, headings, &position, columns, &values)?;
+                let flow = self.print(console, headings, &position, columns, &[values])?;
                 if flow.is_break() {
                     return Ok(());
                 }
@@ -420,6 +446,7 @@ fn position_cells(
 /// The columns of a prediction: class and probabilities, or values.
 struct OutputColumns<'a> {
     preparation: &'a Preparation,
+    head: Head,
     /// K: target values at each step ahead.
     width: usize,
     /// S: steps ahead.
@@ -445,6 +472,7 @@ impl OutputColumns<'_> {
         };
         OutputColumns {
             preparation: &model.preparation,
+            head: *head,
             width,
             steps,
             classes: (head.loss.takes_classes() || head.loss.takes_lists())
@@ -475,23 +503,17 @@ impl OutputColumns<'_> {
         }
     }
 
-    /// A line of CSV.
-    fn line(&self, position: &[Value], values: &[f64]) -> String {
-        let cells = position.iter().map(|cell| {
-            cell.as_str()
-                .map_or_else(|| cell.to_string(), str::to_string)
-        });
-        let mut cells: Vec<String> = cells.collect();
+    /// The cells of a line of CSV.
+    fn cells(&self, values: &[f64]) -> Vec<String> {
+        let mut cells: Vec<String> = vec![];
         if let Some(classes) = &self.classes {
             cells.push(likeliest(classes, values).to_string());
         }
         cells.extend(self.significant(values).map(|value| value.to_string()));
-        csv_line(&cells)
+        cells
     }
 
-    fn object(&self, headings: &[String], position: &[Value], values: &[f64]) -> Value {
-        let positions = headings.iter().cloned().zip(position.iter().cloned());
-        let mut object: Map<String, Value> = positions.collect();
+    fn add_to(&self, object: &mut Map<String, Value>, values: &[f64]) {
         let named = |names: &[String]| -> Value {
             let values = self.significant(values).map(|value| json!(value));
             let pairs = names.iter().cloned().zip(values);
@@ -504,6 +526,101 @@ impl OutputColumns<'_> {
             object.insert("probabilities".into(), named(labels));
         } else {
             object.insert("values".into(), named(&self.values));
+        }
+    }
+
+    /// Returns `[J * K]`, probabilities or values of a prediction, from the outputs
+    /// `[N, T or 1, J * S * K]`.
+    fn of_row(&self, outputs: &Array3<f64>, row: &PredictedRow) -> Vec<f64> {
+        let width = outputs.dim().2;
+        let all = outputs.as_slice().unwrap_or_default();
+        let own = &all[row.row * width..][..width];
+        of_step(&self.head, own, self.steps, row.step)
+    }
+
+    /// Returns outputs `[N, T or 1, J * S * K]` by steps ahead, `[N, T or 1, S, J * K]`.
+    fn by_steps(&self, outputs: &Array3<f64>) -> io::Result<ArrayD<f64>> {
+        let (count, rows, width) = outputs.dim();
+        let steps = self.steps;
+        let all = outputs.as_slice().unwrap_or_default();
+        let each = all.chunks(width.max(1));
+        let values = each.flat_map(|row| (0..steps).map(move |s| (row, s)));
+        let values = values.flat_map(|(row, s)| of_step(&self.head, row, steps, s));
+        let shape = [count, rows, steps, width / steps];
+        ArrayD::from_shape_vec(&shape[..], values.collect()).map_err(io::Error::other)
+    }
+
+    /// Writes outputs as an .npy file.
+    fn write_npy(&self, outputs: &Array3<f64>, file: &mut PendingFile) -> io::Result<()> {
+        let mut values = self.by_steps(outputs)?;
+        if self.steps == 1 {
+            values = values.index_axis_move(Axis(2), 0);
+        }
+        if outputs.dim().1 == 1 {
+            values = values.index_axis_move(Axis(1), 0);
+        }
+        // Normalized values may need more digits than f32 has.
+        let written = if self.preparation.targets.is_empty() {
+            values.mapv(|value| value as f32).write_npy(file)
+        } else {
+            values.write_npy(file)
+        };
+        written.map_err(io::Error::other)
+    }
+}
+
+/// The columns of a prediction by each head, with the names of several.
+struct HeadColumns<'a>(Vec<(Option<&'a str>, OutputColumns<'a>)>);
+
+impl<'a> HeadColumns<'a> {
+    /// Returns the columns of the heads of `model`, each as a model of its own.
+    fn new(model: &'a Model, heads: &'a [Model]) -> HeadColumns<'a> {
+        let named = &model.network.heads;
+        let each = heads.iter().enumerate().map(|(n, head)| {
+            let name = named.get(n).map(|head| &head.name[..]);
+            (name, OutputColumns::new(head))
+        });
+        HeadColumns(each.collect())
+    }
+
+    fn headings(&self) -> Vec<String> {
+        let each = self.0.iter().flat_map(|(name, columns)| {
+            let headings = columns.headings().into_iter();
+            headings.map(move |heading| match name {
+                Some(name) => format!("{name}.{heading}"),
+                None => heading,
+            })
+        });
+        each.collect()
+    }
+
+    /// A line of CSV.
+    fn line(&self, position: &[Value], values: &[Vec<f64>]) -> String {
+        let cells = position.iter().map(|cell| {
+            cell.as_str()
+                .map_or_else(|| cell.to_string(), str::to_string)
+        });
+        let each = self.0.iter().zip(values);
+        let outputs = each.flat_map(|((_, columns), values)| columns.cells(values));
+        csv_line(&cells.chain(outputs).collect::<Vec<_>>())
+    }
+
+    fn object(&self, headings: &[String], position: &[Value], values: &[Vec<f64>]) -> Value {
+        let positions = headings.iter().cloned().zip(position.iter().cloned());
+        let mut object: Map<String, Value> = positions.collect();
+        let mut heads = Map::new();
+        for ((name, columns), values) in self.0.iter().zip(values) {
+            match name {
+                None => columns.add_to(&mut object, values),
+                Some(name) => {
+                    let mut own = Map::new();
+                    columns.add_to(&mut own, values);
+                    heads.insert(name.to_string(), own.into());
+                }
+            }
+        }
+        if !heads.is_empty() {
+            object.insert("heads".into(), heads.into());
         }
         object.into()
     }
@@ -519,56 +636,27 @@ fn likeliest<'a>(classes: &'a [String], values: &[f64]) -> &'a str {
 struct PredictionTable<'a> {
     headings: Vec<String>,
     rows: Vec<PredictedRow>,
-    columns: OutputColumns<'a>,
-    /// `[N, T or 1, J * S * K]`
-    outputs: Array3<f64>,
-    head: Head,
+    columns: HeadColumns<'a>,
+    /// `[N, T or 1, J * S * K]` of each head.
+    outputs: Vec<Array3<f64>>,
 }
 
 impl PredictionTable<'_> {
-    /// `[J * K]`: probabilities or values of a prediction.
-    fn values(&self, row: &PredictedRow) -> Vec<f64> {
-        let width = self.outputs.dim().2;
-        let all = self.outputs.as_slice().unwrap_or_default();
-        let own = &all[row.row * width..][..width];
-        of_step(&self.head, own, self.columns.steps, row.step)
-    }
-
-    /// `[N, T or 1, S, J * K]`: the outputs by steps ahead.
-    fn by_steps(&self) -> io::Result<ArrayD<f64>> {
-        let (count, rows, width) = self.outputs.dim();
-        let steps = self.columns.steps;
-        let all = self.outputs.as_slice().unwrap_or_default();
-        let each = all.chunks(width.max(1));
-        let values = each.flat_map(|row| (0..steps).map(move |s| (row, s)));
-        let values = values.flat_map(|(row, s)| of_step(&self.head, row, steps, s));
-        let shape = [count, rows, steps, width / steps];
-        ArrayD::from_shape_vec(&shape[..], values.collect()).map_err(io::Error::other)
+    /// `[J * K]` of each head: probabilities or values of a prediction.
+    fn values(&self, row: &PredictedRow) -> Vec<Vec<f64>> {
+        let each = self.columns.0.iter().zip(&self.outputs);
+        each.map(|((_, columns), outputs)| columns.of_row(outputs, row))
+            .collect()
     }
 
     /// Writes a file. An .npy file has `[N, T, K]`, or `[N, K]` for one prediction for each
     /// sequence, and several steps ahead before K: float64 for values in the units of normalized
     /// data, else float32.
     fn write(&self, file: &mut PendingFile, format: Format) -> io::Result<()> {
-        if let Format::Npy = format {
-            let mut outputs = self.by_steps()?;
-            if self.columns.steps == 1 {
-                outputs = outputs.index_axis_move(Axis(2), 0);
-            }
-            if self.outputs.dim().1 == 1 {
-                outputs = outputs.index_axis_move(Axis(1), 0);
-            }
-            // Normalized values may need more digits than f32 has.
-            let written = if self.columns.preparation.targets.is_empty() {
-                outputs.mapv(|value| value as f32).write_npy(file)
-            } else {
-                outputs.write_npy(file)
-            };
-            return written.map_err(io::Error::other);
-        }
-        match format {
-            Format::Json => self.write_json(file),
-            Format::Csv | Format::Npy => self.write_csv(file),
+        match (format, &self.columns.0[..], &self.outputs[..]) {
+            (Format::Npy, [(_, columns)], [outputs]) => columns.write_npy(outputs, file),
+            (Format::Json, ..) => self.write_json(file),
+            (Format::Csv | Format::Npy, ..) => self.write_csv(file),
         }
     }
 

@@ -148,7 +148,7 @@ fn load_data(console: &Console, recipe: &Recipe) -> Result<Splits> {
             return Ok(data);
         }
     }
-    recipe.data.load(recipe.seed)
+    recipe.load_splits(None)
 }
 
 /// The largest profile that is read, in bytes; enough for thousands of call sites.

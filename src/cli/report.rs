@@ -113,6 +113,7 @@ impl Report {
                 ahead: vec![],
                 remarks: vec![],
                 continuation: None,
+                heads: vec![],
             }
         })
     }
@@ -123,8 +124,7 @@ impl Report {
             check_data_path(&model.recipe.data, directory)?;
             model.recipe.data.set_path(directory.clone());
         }
-        let source = model.recipe.data.source();
-        let data = source.load(model.recipe.seed, Some(&model.preparation))?;
+        let data = model.recipe.load_splits(Some(&model.preparation))?;
         let (device, _) = choose_device(&self.device)?;
         let device = OpenDevice::open(&device)?;
         let comparison = with_baselines(console, run, &data);

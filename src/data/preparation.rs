@@ -52,6 +52,20 @@ pub struct Preparation {
     /// The strings of the tokens, for text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Vocabulary>,
+    /// How the targets of each of several heads were prepared; `targets` and `classes` are empty
+    /// then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadPreparation>,
+}
+
+/// How the targets of one of several heads were prepared: the fields of [`Preparation`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeadPreparation {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Normal>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
 }
 
 /// An input that is the difference of another input from its value `lag` steps before, or at the
@@ -231,6 +245,17 @@ impl Missing {
 }
 
 impl Preparation {
+    /// Returns the preparation for head `index` of several alone.
+    pub fn of_head(&self, index: usize) -> Preparation {
+        let own = self.heads.get(index).cloned().unwrap_or_default();
+        Preparation {
+            targets: own.targets,
+            classes: own.classes,
+            heads: vec![],
+            ..self.clone()
+        }
+    }
+
     /// Returns whether nothing is changed.
     pub fn is_plain(&self) -> bool {
         *self == Preparation::default()

@@ -75,6 +75,7 @@ impl ImportHints {
                 loss: recipe.network.head.loss,
                 init: recipe.network.head.init,
             },
+            heads: vec![],
         };
         network.validate()?;
         let mut parameters = imported.parameters;

@@ -33,6 +33,10 @@ pub struct Export {
 /// # Errors
 /// [`Error::Usage`] for means that are differences from inputs beside variances that are not.
 fn with_output_preparation(model: &Model, format: &str) -> Result<Model> {
+    if !model.network.heads.is_empty() {
+        // Each head is prepared for itself.
+        return Ok(model.clone());
+    }
     let head = &model.network.head;
     if head.loss == Loss::GaussianNll && !model.preparation.residuals.is_empty() {
         return Err(Error::usage(format!(

@@ -48,6 +48,7 @@ pub fn generate(
     if count == 0 {
         return Ok(vec![]);
     }
+    model.require_one_head("a series is continued by one")?;
     check_count(count, model.network.input_size)?;
     let known_width = known.len() / count;
     let (preparation, steps) = (&model.preparation, context.steps());
@@ -120,7 +121,8 @@ fn check(
 ) -> Result<usize> {
     let width = network.input_size.saturating_sub(differences);
     let predicted = network.head.targets();
-    if network.head.reads != Reads::Every || predicted + known != width {
+    let is_one = network.heads.is_empty();
+    if !is_one || network.head.reads != Reads::Every || predicted + known != width {
         return Err(Error::data(format!(
             "this network reads {} values at each step, of which {known} are known ahead and \
              {differences} follow from others, and predicts {predicted}; to continue a series it \
@@ -200,6 +202,7 @@ mod tests {
                 loss: Loss::MeanSquaredError,
                 init: Init::Glorot,
             },
+            heads: vec![],
         }
     }
 

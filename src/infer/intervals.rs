@@ -158,6 +158,7 @@ impl Calibration {
         batch: usize,
         device: &OpenDevice,
     ) -> Result<Calibration> {
+        model.require_one_head("intervals are of one")?;
         let head = &model.network.head;
         let is_calibrated = matches!(
             head.loss,

@@ -118,6 +118,7 @@ impl Predictor {
         batch: usize,
         device: &OpenDevice,
     ) -> Result<Predictor> {
+        model.require_one_head("a prediction is of one")?;
         let network = &model.network;
         let fits = model
             .preparation

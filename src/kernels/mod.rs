@@ -23,6 +23,8 @@ mod dropout_mask;
 mod error_sums;
 mod gather;
 mod gemm;
+mod head_weight;
+mod join_scores;
 mod label_smoothing;
 mod label_weight;
 mod log_sum_exp;
@@ -132,6 +134,8 @@ calls! {
     error_sums::ErrorSums,
     gather::Gather,
     gemm::Gemm,
+    head_weight::HeadWeight,
+    join_scores::JoinScores,
     label_smoothing::LabelSmoothing,
     label_weight::LabelWeight,
     log_sum_exp::LogSumExp,

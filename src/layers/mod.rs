@@ -114,6 +114,7 @@ impl Layers {
                 loss: Loss::MeanSquaredError,
                 init: Init::Torch,
             },
+            heads: vec![],
         };
         network.validate()?;
         Ok(Layers { network })

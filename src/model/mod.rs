@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::preparation::Preparation;
 use crate::error::{Error, Result};
 use crate::io::{disk, files};
+use crate::messages::{excerpt, listed};
 use crate::network::{Network, Parameter};
 use crate::recipe::Recipe;
 use file::{
@@ -65,6 +66,75 @@ struct Description {
 }
 
 impl Model {
+    /// Returns the model with head `index` of several as its only one; the model itself where there
+    /// is one head.
+    ///
+    /// # Panics
+    /// For an index that is not below the number of heads.
+    pub fn of_head(&self, index: usize) -> Model {
+        if self.network.heads.is_empty() {
+            assert_eq!(index, 0, "the model has one head");
+            return self.clone();
+        }
+        let rows = self.network.head_rows(index);
+        let own = |parameter: &Parameter| match &parameter.name[..] {
+            "head.weight" | "head.bias" => {
+                let each: usize = parameter.shape[1..].iter().product();
+                let range = rows.start * each..rows.end * each;
+                let mut shape = parameter.shape.clone();
+                shape[0] = rows.len();
+                Parameter {
+                    name: parameter.name.clone(),
+                    values: parameter.values.get(range).unwrap_or_default().to_vec(),
+                    shape,
+                }
+            }
+            _ => parameter.clone(),
+        };
+        Model {
+            network: self.network.of_head(index),
+            recipe: self.recipe.of_head(index),
+            preparation: self.preparation.of_head(index),
+            parameters: self.parameters.iter().map(own).collect(),
+        }
+    }
+
+    /// Returns the index of the head of that name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the names of the heads, where there is none of that name.
+    pub fn head_named(&self, name: &str) -> Result<usize> {
+        let mut heads = self.network.heads.iter();
+        heads.position(|head| head.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.network.heads.iter().map(|h| &h.name[..]).collect();
+            Error::usage(if names.is_empty() {
+                format!(
+                    "the model has one head without a name, and none `{}`",
+                    excerpt(name)
+                )
+            } else {
+                format!(
+                    "the model has no head `{}`; its heads are {}",
+                    excerpt(name),
+                    listed(&names)
+                )
+            })
+        })
+    }
+
+    /// Returns an error where the model has several heads; `does` completes "the model has several
+    /// heads, and this".
+    pub(crate) fn require_one_head(&self, does: &str) -> Result<()> {
+        if self.network.heads.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.network.heads.iter().map(|h| &h.name[..]).collect();
+        Err(Error::usage(format!(
+            "the model has several heads ({}), and {does}; take one of them (Model::of_head)",
+            listed(&names)
+        )))
+    }
+
     /// Writes the model to `path`. A crash leaves the old file or the new one. The same model gives
     /// the same bytes.
     ///
@@ -145,11 +215,38 @@ pub(crate) fn check_preparation(
     preparation: &Preparation,
     network: &Network,
 ) -> Result<(), String> {
-    let mut checked = preparation.check(network.input_size, network.head.targets());
+    let mut checked = check_preparation_of_heads(preparation, network);
     if !preparation.residuals.is_empty() && !network.input.is_values() {
         checked = Err("targets are differences from inputs, but the inputs are tokens".into());
     }
     checked.map_err(|problem| format!("its metadata are not valid: {problem}"))
+}
+
+/// Checks a preparation against every head of a network.
+///
+/// # Errors
+/// A clause on the first field that does not fit.
+pub(crate) fn check_preparation_of_heads(
+    preparation: &Preparation,
+    network: &Network,
+) -> Result<(), String> {
+    let (has, needed) = (preparation.heads.len(), network.heads.len());
+    if has != 0 && has != needed {
+        return Err(format!(
+            "it has the targets of {has} heads, but the network has {needed} of them"
+        ));
+    }
+    if network.heads.is_empty() {
+        return preparation.check(network.input_size, network.head.targets());
+    }
+    if !preparation.targets.is_empty() || !preparation.classes.is_empty() {
+        return Err("it has targets that are of none of the network's heads".into());
+    }
+    let mut heads = network.each_head().into_iter().enumerate();
+    heads.try_for_each(|(index, head)| {
+        let own = preparation.of_head(index);
+        own.check(network.input_size, head.targets())
+    })
 }
 
 /// The message for metadata that are not valid.

@@ -84,7 +84,12 @@ impl Network {
             Init::Torch => fill_uniform(values, 1.0 / (inputs as f32).sqrt(), random),
             Init::TruncatedNormal { stddev } => fill_truncated_normal(values, stddev, random),
             Init::Glorot | Init::Orthogonal if role == ParameterRole::HeadWeights => {
-                fill_uniform(values, glorot(inputs, self.head.size), random);
+                let mut rest = values;
+                for head in self.each_head() {
+                    let (own, after) = rest.split_at_mut(head.size * inputs);
+                    fill_uniform(own, glorot(inputs, head.size), random);
+                    rest = after;
+                }
             }
             Init::Glorot | Init::Orthogonal if role == ParameterRole::HeadQuery => {
                 fill_uniform(values, glorot(inputs, 1), random);
@@ -273,6 +278,7 @@ mod tests {
                 loss: Loss::CrossEntropy,
                 init: Init::Glorot,
             },
+            heads: vec![],
         }
     }
 

@@ -10,7 +10,7 @@ use crate::fields;
 /// The loss that training minimises; all are means over the outputs with a target, as in TensorFlow
 /// and PyTorch. A loss of values needs [`Loss::outputs_per_target`] outputs for each of K targets:
 /// output j of target k is column `j * K + k` of the network's outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 #[non_exhaustive]
 pub enum Loss {
@@ -48,6 +48,9 @@ pub enum Loss {
         #[serde(default = "yes")]
         zero_infinity: bool,
     },
+    /// The sum of the losses of several heads, each times its weight. A recipe does not name it.
+    #[default]
+    Heads,
 }
 
 fn yes() -> bool {
@@ -211,7 +214,7 @@ impl Loss {
 
     /// Returns whether the targets are values of any size, or else classes, or labels 0 and 1.
     pub fn takes_quantities(&self) -> bool {
-        !self.takes_classes() && !self.takes_labels() && !self.takes_lists()
+        !self.takes_classes() && !self.takes_labels() && !self.takes_lists() && *self != Loss::Heads
     }
 
     /// Returns whether the target of a sequence is a list of labels.
@@ -235,6 +238,7 @@ impl Loss {
             Loss::GaussianNll => "gaussian-nll",
             Loss::BinaryCrossEntropy => "binary-cross-entropy",
             Loss::Ctc { .. } => "ctc",
+            Loss::Heads => "heads",
         }
     }
 
@@ -252,7 +256,9 @@ impl Loss {
     pub fn of_point(&self, prediction: f64, target: f64) -> f64 {
         let error = prediction - target;
         match self {
-            Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Ctc { .. } => error.powi(2),
+            Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Ctc { .. } | Loss::Heads => {
+                error.powi(2)
+            }
             Loss::MeanAbsoluteError => error.abs(),
             Loss::Huber { delta } => {
                 let slope = error.clamp(-f64::from(*delta), f64::from(*delta));

@@ -6,6 +6,7 @@
 
 mod dropout;
 mod head;
+mod heads;
 mod init;
 mod input;
 mod layer;
@@ -18,6 +19,8 @@ pub use crate::cells::{Activation, RecurrentActivation};
 use crate::error::{Error, Result};
 pub use dropout::{Dropout, MaskSharing};
 pub use head::{Head, Reads};
+pub use heads::NamedHead;
+pub(crate) use heads::check_names;
 pub use init::Init;
 pub use input::Input;
 pub use layer::{Bias, Layer, Padding};
@@ -37,8 +40,12 @@ pub struct Network {
     /// The recurrent layers, first the one that reads the input; each has its own cell and size.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
-    /// The linear layer that turns hidden states into outputs.
+    /// The linear layer that turns hidden states into outputs; of several heads, all of them: its
+    /// size is the sum of theirs, and its loss [`Loss::Heads`].
     pub head: Head,
+    /// The heads, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<NamedHead>,
 }
 
 /// One direction of a layer: a recurrence with its own parameters.
@@ -70,6 +77,7 @@ impl Network {
     pub fn validate(&self) -> Result<()> {
         at_least_one("network.input_size", self.input_size)?;
         self.head.validate("network.head")?;
+        self.validate_heads()?;
         self.validate_depth()?;
         self.input.validate("network.input", self.input_size)?;
         for (index, layer) in self.layers.iter().enumerate() {

@@ -5,6 +5,7 @@ mod checkpoint;
 mod class_weights;
 mod data;
 mod edit;
+mod heads;
 mod network;
 pub mod optimizer;
 pub mod propose;
@@ -20,6 +21,7 @@ pub use builtin::{BUILTINS, Builtin};
 pub use checkpoint::CheckpointRecipe;
 pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
+pub use heads::NamedHeadRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -28,6 +30,7 @@ pub use tune::{TuneInterval, TuneRange, TuneSpace, TuneValues};
 
 use crate::data::arrays::Arrays;
 use crate::data::source::DataUse;
+use crate::data::{Dataset, Targets};
 use crate::error::{Decision, Error, Result};
 use crate::fields;
 use crate::io::files;
@@ -164,6 +167,7 @@ impl Recipe {
                 input: Input::Values,
                 layers,
                 head,
+                heads: vec![],
             },
             optimizer,
             schedule: Schedule::default(),
@@ -261,6 +265,33 @@ impl Recipe {
         self.network.network(input_size, outputs)
     }
 
+    /// Returns the network for these data, with outputs for the targets of every head.
+    ///
+    /// # Errors
+    /// Those of [`Network::validate`]; [`Error::Data`] for targets of another number of heads.
+    pub fn network_for(&self, data: &Dataset) -> Result<Network> {
+        let input_size = data.input_size();
+        let Targets::Heads(targets) = &data.targets else {
+            if self.network.heads.is_empty() {
+                return self.network(input_size, data.targets.outputs());
+            }
+            return Err(Error::data(format!(
+                "the data have one target, and the recipe has {} heads; give the targets of each \
+                 head (Targets::Heads)",
+                self.network.heads.len()
+            )));
+        };
+        if targets.len() != self.network.heads.len() {
+            return Err(Error::data(format!(
+                "the data have the targets of {} heads, and the recipe has {} of [[network.heads]]",
+                targets.len(),
+                self.network.heads.len()
+            )));
+        }
+        let outputs: Vec<usize> = targets.iter().map(Targets::outputs).collect();
+        self.network.network_of_heads(input_size, &outputs)
+    }
+
     /// Returns the fields that choose among epochs by a loss: `patience`, `keep_best` and the
     /// schedule `plateau`, as far as they are set.
     pub fn choosing_fields(&self) -> Vec<&'static str> {
@@ -302,7 +333,18 @@ impl Recipe {
         self.validate_bptt()?;
         self.validate_accumulation()?;
         self.tune.as_ref().map_or(Ok(()), TuneSpace::validate)?;
+        if !self.network.heads.is_empty() {
+            self.validate_heads()?;
+            self.optimizer.validate()?;
+            return self.schedule.validate();
+        }
         let head = &self.network.head;
+        if head.loss == Loss::Heads {
+            return Err(Error::usage(
+                "network.head has no loss; set network.head.loss, such as \"cross-entropy\", or \
+                 add a [[network.heads]] for each target",
+            ));
+        }
         let data = self.data.source();
         data.validate(&DataUse {
             input: self.network.input,

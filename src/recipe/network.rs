@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ClassWeights;
+use super::{ClassWeights, NamedHeadRecipe};
 use crate::cells::{Activation, Cell, RecurrentActivation};
 use crate::error::{Error, Result};
 use crate::fields;
@@ -18,17 +18,23 @@ pub struct NetworkRecipe {
     /// The recurrent layers, from the input up.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
+    /// The head; of several, what they share.
+    #[serde(default)]
     pub head: HeadRecipe,
+    /// The heads, where there are several: each with its own targets and loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<NamedHeadRecipe>,
 }
 
 /// A [`Head`] without its size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadRecipe {
     /// The hidden states that it reads.
     #[serde(default)]
     pub reads: Reads,
-    /// The loss to minimize.
+    /// The loss to minimize; left out where there are several heads.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
     pub loss: Loss,
     /// The initial weights and bias.
     #[serde(default)]
@@ -97,9 +103,48 @@ impl NetworkRecipe {
                 loss: head.loss,
                 init: head.init,
             },
+            heads: vec![],
         };
         network.validate()?;
         Ok(network)
+    }
+
+    /// Returns the network of several heads for inputs of `input_size` features, where `targets`
+    /// holds the classes or target values of each head.
+    pub(super) fn network_of_heads(&self, input_size: usize, targets: &[usize]) -> Result<Network> {
+        let heads = self.heads.iter().zip(targets);
+        let heads: Vec<_> = heads.map(|(head, &targets)| head.head(targets)).collect();
+        let network = Network {
+            head: Head {
+                size: heads.iter().map(|head| head.size).sum(),
+                reads: self.head.reads,
+                loss: Loss::Heads,
+                init: self.head.init,
+            },
+            heads,
+            input_size,
+            input: self.input,
+            layers: self.layers.clone(),
+        };
+        network.validate()?;
+        Ok(network)
+    }
+
+    /// [`NetworkRecipe::validate`] of several heads with these classes or target values.
+    pub(super) fn validate_several(&self, outputs: &[usize]) -> Result<()> {
+        self.validate_inits()?;
+        for (head, &outputs) in self.heads.iter().zip(outputs) {
+            let mut own = self.clone();
+            own.heads = vec![];
+            own.head.loss = head.loss;
+            own.validate(outputs)?;
+        }
+        let residual = self.layers.first().filter(|layer| layer.residual);
+        let input_size = residual.map_or(1, Layer::emitted_size);
+        if self.input.is_values() {
+            self.network_of_heads(input_size, outputs)?;
+        }
+        Ok(())
     }
 
     /// Checks the fields, as a network of an input size that suits them.

@@ -2,7 +2,7 @@
 //! forward pass.
 
 use super::parameters::{DirectionParameters, matrix};
-use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
+use super::{HeadPart, HeadTensors, RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::backend::tuning::Route;
 use crate::cells::PeepholeInput;
 use crate::kernels::{
@@ -68,49 +68,76 @@ impl RecordedNetwork {
         calls
     }
 
-    /// The gradients of the head's parameters and of what it reads, where the backward pass
+    /// The gradients of the heads' parameters and of what they read, where the backward pass
     /// includes the head.
     fn head_backward(&self, partials: Option<Tensor>) -> Vec<Call> {
-        let Some(gradients) = self.head.gradients else {
+        if self.head.gradients.is_none() {
             return vec![];
-        };
-        let doutputs = matrix(self.head.doutputs);
-        let [rows, k] = [0, 1].map(|n| self.head.doutputs.shape.extents()[n]);
-        let bias = ColumnSum {
-            lengths: None,
-            ..self.column_sum(self.head.doutputs, gradients.bias, rows, k)
-        };
-        let is_trained = !self.frozen.has_head();
-        let mut calls: Vec<Call> = if is_trained {
-            vec![bias.into()]
-        } else {
-            vec![]
-        };
-        let (weight, dweight) = (
-            matrix(self.head.parameters.weight),
-            matrix(gradients.weight),
-        );
+        }
+        let heads = self.each_head();
+        let mut calls: Vec<Call> = vec![];
+        // The gradient of what is read may replace its values, so it comes last.
+        let (last, others) = heads.split_last().expect("a network has a head");
+        for head in others {
+            for part in self.head_parts(true) {
+                calls.extend(self.head_weight_gradient(head, &part, partials));
+            }
+            calls.extend(self.head_bias_gradient(head));
+        }
+        calls.extend(self.head_bias_gradient(last));
         for part in self.head_parts(true) {
-            let columns = part.columns.clone();
-            let dvalues = part.gradient.expect("what the head reads has a gradient");
-            let dvalues = Matrix::new(dvalues, rows, columns.len());
-            let gemm = Gemm::new(doutputs, weight.columns(columns.clone()), dvalues);
-            if let Some(sum) = self.head_weight_sum(&part) {
-                if is_trained {
-                    calls.extend(self.sum_steps(&sum, partials));
-                }
-                calls.push(gemm.ragged_rows(self.lengths).into());
-            } else {
-                if is_trained {
-                    let dweight = dweight.columns(columns);
-                    calls.push(Gemm::new(doutputs.t(), part.values, dweight).into());
-                }
-                calls.push(gemm.into());
+            calls.extend(self.head_weight_gradient(last, &part, partials));
+            for (n, head) in heads.iter().enumerate() {
+                calls.push(self.head_input_gradient(head, &part, n > 0));
             }
         }
         calls.extend(self.pool_backward(partials));
         calls.extend(self.last_states_backward());
         calls
+    }
+
+    fn head_bias_gradient(&self, head: &HeadTensors) -> Option<Call> {
+        let gradients = head.gradients.filter(|_| !self.frozen.has_head())?;
+        let [rows, k] = [0, 1].map(|n| head.doutputs.shape.extents()[n]);
+        let bias = ColumnSum {
+            lengths: None,
+            ..self.column_sum(head.doutputs, gradients.bias, rows, k)
+        };
+        Some(bias.into())
+    }
+
+    /// The gradient of the columns of a head's weights that a part belongs to.
+    fn head_weight_gradient(
+        &self,
+        head: &HeadTensors,
+        part: &HeadPart,
+        partials: Option<Tensor>,
+    ) -> Vec<Call> {
+        let Some(gradients) = head.gradients.filter(|_| !self.frozen.has_head()) else {
+            return vec![];
+        };
+        if let Some(sum) = self.head_weight_sum(head, part) {
+            return self.sum_steps(&sum, partials);
+        }
+        let dweight = matrix(gradients.weight).columns(part.columns.clone());
+        vec![Gemm::new(matrix(head.doutputs).t(), part.values, dweight).into()]
+    }
+
+    /// The gradient of a part of what the heads read, or its sum with that of other heads.
+    fn head_input_gradient(&self, head: &HeadTensors, part: &HeadPart, accumulate: bool) -> Call {
+        let doutputs = matrix(head.doutputs);
+        let rows = head.doutputs.shape.extents()[0];
+        let dvalues = part.gradient.expect("what the head reads has a gradient");
+        let dvalues = Matrix::new(dvalues, rows, part.columns.len());
+        let weight = matrix(head.parameters.weight).columns(part.columns.clone());
+        let mut gemm = Gemm::new(doutputs, weight, dvalues);
+        if accumulate {
+            gemm = gemm.accumulate();
+        }
+        if self.head_skips_padding() {
+            gemm = gemm.ragged_rows(self.lengths);
+        }
+        gemm.into()
     }
 
     /// Computes all time steps of a direction backward: the gradients of its gates and of its

@@ -170,22 +170,25 @@ impl RecordedNetwork {
         chunks.map(move |n| (n * size, (n * size).saturating_add(size).min(steps)))
     }
 
-    /// Computes the outputs: `y = h @ weight^T + bias`, summed over the parts that the head reads.
+    /// Computes the outputs of every head: `y = h @ weight^T + bias`, summed over the parts that
+    /// the head reads.
     fn head_forward(&self, training: bool) -> Vec<Call> {
-        let weight = matrix(self.head.parameters.weight);
-        let outputs = matrix(self.head.outputs);
-        let parts = self.head_parts(training).into_iter().enumerate();
-        let gemms = parts.map(|(n, part)| {
-            let mut gemm = Gemm::new(part.values, weight.columns(part.columns).t(), outputs);
-            if self.head_skips_padding() {
-                gemm = gemm.ragged_rows(self.lengths);
+        let mut calls = vec![];
+        for head in self.each_head() {
+            let weight = matrix(head.parameters.weight);
+            let outputs = matrix(head.outputs);
+            for (n, part) in self.head_parts(training).into_iter().enumerate() {
+                let mut gemm = Gemm::new(part.values, weight.columns(part.columns).t(), outputs);
+                if self.head_skips_padding() {
+                    gemm = gemm.ragged_rows(self.lengths);
+                }
+                calls.push(if n == 0 {
+                    gemm.bias(Some(head.parameters.bias)).into()
+                } else {
+                    gemm.accumulate().into()
+                });
             }
-            if n == 0 {
-                gemm.bias(Some(self.head.parameters.bias)).into()
-            } else {
-                gemm.accumulate().into()
-            }
-        });
-        gemms.collect()
+        }
+        calls
     }
 }

@@ -60,6 +60,7 @@ impl<'a> Layout<'a> {
         let (entries, parameters, gradients) = self.flat_vectors();
         let (embedded, dinputs) = self.first_layer();
         let (head, inputs) = self.head_and_inputs(&entries, parameters, gradients);
+        let heads = self.heads(&head);
         let shared = Shared {
             entries,
             parameters,
@@ -80,6 +81,7 @@ impl<'a> Layout<'a> {
             inputs,
             lengths: shared.lengths,
             head,
+            heads,
             layers,
             tuning: self.tuning,
         })
@@ -185,19 +187,23 @@ impl<'a> Layout<'a> {
         parameters: Tensor,
         gradients: Option<Tensor>,
     ) -> (HeadTensors, Tensor) {
-        let (rows, k) = (self.head_rows(), self.network.head.size);
-        let loss = &self.network.head.loss;
-        let targets_of = if loss.takes_lists() { self.batch } else { rows };
-        let has_targets = !loss.takes_classes() && !loss.takes_lists();
         let role = self.network.head_role();
-        let outputs = self.activation("outputs", [rows, k]);
-        let doutputs = self.activation("doutputs", [rows, k]);
+        let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
+        let of_several = !self.network.heads.is_empty();
+        let (rows, head) = (self.head_rows(), self.network.head);
+        // The sum of several heads has no outputs of its own.
+        let k = if of_several { 1 } else { head.size };
+        let mut tensor = |name: &str, shape: [usize; 2]| self.activation(name, shape);
+        let outputs = tensor("outputs", [if of_several { 1 } else { rows }, k]);
+        let doutputs = tensor("doutputs", [if of_several { 1 } else { rows }, k]);
         let label_weight = self.activation("weight", [2]);
+        let is_list = head.loss.takes_lists();
+        let targets_of = if is_list { self.batch } else { rows };
         let scores = self.activation("scores", [2, targets_of]);
-        let width = self.network.head.targets();
+        let has_targets = !head.loss.takes_classes() && !is_list && !of_several;
+        let width = head.targets();
         let targets = has_targets.then(|| self.activation("targets", [rows, width]));
         let inputs = self.inputs();
-        let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
         let parameters = HeadParameters::new(entries, parameters, role);
         let head = HeadTensors {
             outputs,
@@ -213,6 +219,34 @@ impl<'a> Layout<'a> {
             pooled: self.pooled(parameters.query),
         };
         (head, inputs)
+    }
+
+    /// The tensors of each of several heads; `whole` are those of their sum.
+    fn heads(&mut self, whole: &HeadTensors) -> Vec<HeadTensors> {
+        let rows = self.head_rows();
+        let heads = self.network.heads.iter().zip(self.network.each_head());
+        let heads = heads.enumerate();
+        heads
+            .map(|(index, (named, head))| {
+                let own = self.network.head_rows(index);
+                let name = |part: &str| format!("{}.{part}", named.name);
+                let has_targets = !head.loss.takes_classes();
+                HeadTensors {
+                    outputs: self.activation(name("outputs"), [rows, head.size]),
+                    doutputs: self.activation(name("doutputs"), [rows, head.size]),
+                    label_weight: self.activation(name("weight"), [2]),
+                    scores: self.activation(name("scores"), [2, rows]),
+                    targets: has_targets
+                        .then(|| self.activation(name("targets"), [rows, head.targets()])),
+                    labels: self.index(&name("labels"), [rows]),
+                    lists: None,
+                    weights: None,
+                    parameters: whole.parameters.part(own.clone()),
+                    gradients: whole.gradients.map(|whole| whole.part(own)),
+                    pooled: whole.pooled,
+                }
+            })
+            .collect()
     }
 
     /// The layers, of which the first reads `inputs` with the gradient `dinputs`.

@@ -1,12 +1,12 @@
 //! The loss and its gradient, recorded.
 
-use super::{ListTensors, RecordedNetwork};
+use super::{HeadTensors, ListTensors, RecordedNetwork};
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Call, CtcGradient, CtcPaths, LabelSmoothing, LabelWeight, LogSumExp, MeanSquaredError,
-    SoftmaxCrossEntropy, TargetWeight, ValueLoss, ValueLossKind, WeighOutputs,
+    Call, CtcGradient, CtcPaths, HeadWeight, JoinScores, LabelSmoothing, LabelWeight, LogSumExp,
+    MeanSquaredError, SoftmaxCrossEntropy, TargetWeight, ValueLoss, ValueLossKind, WeighOutputs,
 };
-use crate::network::Loss;
+use crate::network::{Head, Loss};
 use crate::program::Phase;
 use crate::tensor::{Element, Kind, Tensor};
 
@@ -22,14 +22,44 @@ impl RecordedNetwork {
     /// labels and targets.
     pub fn loss(&mut self, phase: Phase) {
         let (labels, weight) = (self.head.labels, self.head.label_weight);
-        let mut calls = vec![LabelWeight { labels, weight }.into()];
-        calls.extend(self.loss_calls());
+        let mut calls: Vec<Call> = vec![LabelWeight { labels, weight }.into()];
+        if self.heads.is_empty() {
+            calls.extend(self.loss_calls());
+        } else {
+            calls.extend(self.losses_of_heads());
+        }
         self.push(phase, calls);
+    }
+
+    /// The losses of several heads, and their sum, each times its weight.
+    fn losses_of_heads(&self) -> Vec<Call> {
+        let mut calls: Vec<Call> = vec![];
+        let heads = self.heads.iter().zip(self.network.each_head());
+        for ((tensors, head), named) in heads.zip(&self.network.heads) {
+            let (labels, weight) = (tensors.labels, tensors.label_weight);
+            let factor = named.weight;
+            calls.push(LabelWeight { labels, weight }.into());
+            calls.push(HeadWeight { weight, factor }.into());
+            calls.push(loss_call(tensors, &head));
+            let join = JoinScores {
+                scores: tensors.scores,
+                head_weight: weight,
+                weight: self.head.label_weight,
+                out: self.head.scores,
+                accumulate: calls.len() > 3,
+            };
+            calls.push(join.into());
+        }
+        calls
     }
 
     /// [`RecordedNetwork::loss`] in [`Phase::Forward`] with what training adds, and with the
     /// weights of the outputs, if [`RecordedNetwork::add_weights`] has added them.
     pub fn training_loss(&mut self, options: TrainingLoss) {
+        if !self.heads.is_empty() {
+            // Recipes of several heads have neither weights nor smoothing.
+            return self.loss(Phase::Forward);
+        }
         let head = &self.head;
         let (labels, weight) = (head.labels, head.label_weight);
         let mut calls: Vec<Call> = vec![match head.weights {
@@ -112,7 +142,7 @@ impl RecordedNetwork {
     fn loss_calls(&self) -> Vec<Call> {
         match self.network.head.loss {
             Loss::Ctc { zero_infinity } => self.ctc_calls(zero_infinity),
-            _ => vec![self.loss_call()],
+            _ => vec![loss_call(&self.head, &self.network.head)],
         }
     }
 
@@ -153,52 +183,51 @@ impl RecordedNetwork {
         };
         vec![norms.into(), paths_call.into(), gradient.into()]
     }
+}
 
-    /// The call that computes the loss of each output and its gradient, of a loss with one call.
-    fn loss_call(&self) -> Call {
-        let (head, size) = (&self.head, self.network.head.size);
-        let (labels, weight, scores) = (head.labels, head.label_weight, head.scores);
-        let Some(targets) = head.targets else {
-            return SoftmaxCrossEntropy {
-                logits: head.outputs,
-                labels,
-                weight,
-                dlogits: head.doutputs,
-                scores,
-                classes: size,
-            }
-            .into();
-        };
-        let Some(kind) = value_loss_kind(&self.network.head.loss) else {
-            return MeanSquaredError {
-                predictions: head.outputs,
-                targets,
-                labels,
-                weight,
-                dpredictions: head.doutputs,
-                scores,
-                width: size,
-            }
-            .into();
-        };
-        ValueLoss {
-            kind,
-            predictions: head.outputs,
+/// The call that computes the loss of each output of a head, and its gradient.
+fn loss_call(tensors: &HeadTensors, head: &Head) -> Call {
+    let (labels, weight, scores) = (tensors.labels, tensors.label_weight, tensors.scores);
+    let Some(targets) = tensors.targets else {
+        return SoftmaxCrossEntropy {
+            logits: tensors.outputs,
+            labels,
+            weight,
+            dlogits: tensors.doutputs,
+            scores,
+            classes: head.size,
+        }
+        .into();
+    };
+    let Some(kind) = value_loss_kind(&head.loss) else {
+        return MeanSquaredError {
+            predictions: tensors.outputs,
             targets,
             labels,
             weight,
-            dpredictions: head.doutputs,
+            dpredictions: tensors.doutputs,
             scores,
-            width: self.network.head.targets(),
+            width: head.size,
         }
-        .into()
+        .into();
+    };
+    ValueLoss {
+        kind,
+        predictions: tensors.outputs,
+        targets,
+        labels,
+        weight,
+        dpredictions: tensors.doutputs,
+        scores,
+        width: head.targets(),
     }
+    .into()
 }
 
 /// The kind of a [`ValueLoss`]; `None` for losses with a kernel of their own.
 fn value_loss_kind(loss: &Loss) -> Option<ValueLossKind> {
     match *loss {
-        Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Ctc { .. } => None,
+        Loss::CrossEntropy | Loss::MeanSquaredError | Loss::Ctc { .. } | Loss::Heads => None,
         Loss::MeanAbsoluteError => Some(ValueLossKind::Absolute),
         Loss::Huber { delta } => Some(ValueLossKind::Huber { delta }),
         Loss::Quantile { levels } => Some(ValueLossKind::Quantile(levels)),

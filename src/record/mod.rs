@@ -68,7 +68,10 @@ pub struct RecordedNetwork {
     pub inputs: Tensor,
     /// `[B]`: valid steps of each sequence.
     pub lengths: Tensor,
+    /// The head; of several, the sum of their losses.
     pub head: HeadTensors,
+    /// The heads, where there are several.
+    pub heads: Vec<HeadTensors>,
     layers: Vec<RecordedLayer>,
     tuning: Tuning,
 }
@@ -78,7 +81,7 @@ pub struct RecordedNetwork {
 /// scores for each of B sequences.
 #[derive(Debug, Clone)]
 pub struct HeadTensors {
-    /// `[rows, K]`.
+    /// `[rows, K]`; of the sum of several heads, unused.
     pub outputs: Tensor,
     /// `[rows]`: classes, or 0 where there is a target; [`IGNORE`](crate::kernels::IGNORE) where
     /// there is none.
@@ -250,6 +253,15 @@ impl RecordedNetwork {
     /// Returns the gradient of [`RecordedNetwork::emitted`], where it is not all zero.
     pub fn upstream(&self, layer: usize) -> Option<Tensor> {
         self.layers[layer].upstream()
+    }
+
+    /// Returns the tensors of each head that has outputs: the only one, or each of several.
+    pub fn each_head(&self) -> &[HeadTensors] {
+        if self.heads.is_empty() {
+            std::slice::from_ref(&self.head)
+        } else {
+            &self.heads
+        }
     }
 
     fn last_layer(&self) -> &RecordedLayer {

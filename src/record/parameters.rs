@@ -71,6 +71,17 @@ pub(super) struct HeadParameters {
 }
 
 impl HeadParameters {
+    /// The rows `rows` of the weights, and these elements of the bias: those of one of several
+    /// heads.
+    pub fn part(&self, rows: std::ops::Range<usize>) -> Self {
+        let features = self.weight.shape.extents()[1];
+        HeadParameters {
+            weight: (self.weight).part(rows.start * features, [rows.len(), features]),
+            bias: self.bias.part(rows.start, [rows.len()]),
+            query: self.query,
+        }
+    }
+
     /// The head's parameters in `flat`; `weight` is the role of its weights.
     pub fn new(entries: &[Entry], flat: Tensor, weight: ParameterRole) -> Self {
         let find = |role| find(entries, flat, role, None);

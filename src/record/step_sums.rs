@@ -1,7 +1,7 @@
 //! Gradients of weights: sums over the time steps of all sequences. On a GPU a long sum is cut into
 //! slices, whose partial sums are added afterwards.
 
-use super::{HeadPart, RecordedDirection, RecordedLayer, RecordedNetwork};
+use super::{HeadPart, HeadTensors, RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::kernels::{Call, ColumnSum, Gemm, Matrix};
 use crate::tensor::{Element, Kind, Tensor};
 
@@ -29,8 +29,12 @@ impl RecordedNetwork {
     /// Every sum over steps in the backward pass.
     fn step_sums(&self) -> Vec<StepSum> {
         let parts = self.head_parts(true);
-        let head = parts.iter().filter_map(|part| self.head_weight_sum(part));
-        let mut sums: Vec<StepSum> = head.chain(self.query_sum()).collect();
+        let of_head = |head| {
+            let parts = parts.iter();
+            parts.filter_map(move |part| self.head_weight_sum(head, part))
+        };
+        let heads = self.each_head().iter().flat_map(of_head);
+        let mut sums: Vec<StepSum> = heads.chain(self.query_sum()).collect();
         for layer in &self.layers {
             for direction in &layer.directions {
                 sums.extend(self.input_weight_sum(layer, direction));
@@ -72,12 +76,12 @@ impl RecordedNetwork {
         vec![self.gemm(sum).sliced(slices, partials).into(), total.into()]
     }
 
-    /// The gradient of the columns of the head's weights that a part belongs to, where it is a sum
+    /// The gradient of the columns of a head's weights that a part belongs to, where it is a sum
     /// over the valid steps.
-    pub(super) fn head_weight_sum(&self, part: &HeadPart) -> Option<StepSum> {
-        let gradients = self.head.gradients.filter(|_| self.head_skips_padding())?;
+    pub(super) fn head_weight_sum(&self, head: &HeadTensors, part: &HeadPart) -> Option<StepSum> {
+        let gradients = head.gradients.filter(|_| self.head_skips_padding())?;
         Some(StepSum {
-            of: super::parameters::matrix(self.head.doutputs),
+            of: super::parameters::matrix(head.doutputs),
             by: part.values,
             out: super::parameters::matrix(gradients.weight).columns(part.columns.clone()),
         })

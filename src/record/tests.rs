@@ -33,6 +33,7 @@ fn scan_with(tuning: Tuning, hidden_size: usize, batch: usize) -> ScanForward {
             loss: Loss::CrossEntropy,
             init: Init::Glorot,
         },
+        heads: vec![],
     };
     let mut recorded = RecordedNetwork::new(&network, 3, batch, Gradients::OfLoss, tuning).unwrap();
     recorded.forward(Phase::Forward);

@@ -54,6 +54,8 @@ pub struct RunDetails {
     /// Conclusions from that table, one sentence each.
     pub remarks: Vec<String>,
     pub continuation: Option<Continuation>,
+    /// The predictions by each of several heads, after its name, or why there are none.
+    pub heads: Vec<(String, Result<SplitPredictions, String>)>,
 }
 
 /// A series and its continuation by the network's own predictions, in the units of the data.

@@ -27,19 +27,35 @@ pub fn details(
         Some(test) => (Split::Test, test),
         None => (Split::Train, &data.train),
     };
-    let predictions = SplitPredictions::new(model, tested, &data.fitted(), split, device);
+    let of_heads = model.network.heads.iter().enumerate().map(|(index, head)| {
+        let (own, tested) = (model.of_head(index), tested.of_head(index));
+        let fitted = data.fitted().of_head(index);
+        let predictions = SplitPredictions::new(&own, &tested, &fitted, split, device);
+        (
+            head.name.clone(),
+            predictions.map_err(|error| error.to_string()),
+        )
+    });
+    let heads: Vec<_> = of_heads.collect();
+    let predictions = if heads.is_empty() {
+        SplitPredictions::new(model, tested, &data.fitted(), split, device).map(Some)
+    } else {
+        Ok(None)
+    };
     let remarks = comparison.map(BaselineComparison::remarks);
     let notes = data.class_notes().into_iter().chain(data.notes.clone());
     // Errors over a part of the split have no equal among the baselines.
     let metrics = predictions
         .as_ref()
         .ok()
+        .and_then(Option::as_ref)
         .filter(|found| found.predicted == found.of);
     let metrics = metrics.and_then(|found| found.metrics.as_ref());
     let ahead = comparison.map(|comparison| comparison.ahead_rows(metrics, MOST_AHEAD));
     RunDetails {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
-        predictions: predictions.map(Some).map_err(|error| error.to_string()),
+        predictions: predictions.map_err(|error| error.to_string()),
+        heads,
         baselines: comparison.map(BaselineComparison::rows).unwrap_or_default(),
         ahead: ahead.unwrap_or_default(),
         remarks: (remarks.into_iter().flatten())

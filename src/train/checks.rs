@@ -2,7 +2,7 @@
 
 use crate::data::{Dataset, Inputs, MISSING, Targets};
 use crate::error::{Error, Result};
-use crate::network::{Loss, Network};
+use crate::network::{Head, Loss, Network};
 
 /// Returns an error for data that are not valid or do not fit the network.
 pub(super) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
@@ -79,12 +79,14 @@ fn check_loss(loss: Loss, targets: &Targets) -> Result<()> {
             (loss.takes_quantities() || loss.takes_labels(), &values[..])
         }
         Targets::Lists { .. } => (loss.takes_lists(), &[][..]),
+        Targets::Heads(_) => (false, &[][..]),
     };
     if !fits {
         let (has, needs) = match targets {
             Targets::Classes { .. } => ("classes", "\"cross-entropy\""),
             Targets::Values { .. } => ("values", "one of values, such as \"mean-squared-error\""),
             Targets::Lists { .. } => ("lists of labels", "\"ctc\""),
+            Targets::Heads(_) => ("those of several heads", "that of one of them"),
         };
         return Err(Error::data(format!(
             "the targets are {has}, so the head's loss must be {needs}; it is \"{}\"",
@@ -102,16 +104,44 @@ fn check_loss(loss: Loss, targets: &Targets) -> Result<()> {
 }
 
 fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
-    let head = &network.head;
-    let outputs = data.targets.outputs();
+    let (heads, targets) = (network.each_head(), data.targets.each_head());
+    let has_several = matches!(data.targets, Targets::Heads(_));
+    if heads.len() != targets.len() || has_several == network.heads.is_empty() {
+        return Err(Error::data(format!(
+            "the data have targets for {} heads, and the network has {}",
+            targets.len(),
+            heads.len()
+        )));
+    }
+    for (index, (head, targets)) in heads.iter().zip(targets).enumerate() {
+        let checked = check_head(head, targets);
+        match network.heads.get(index) {
+            None => checked?,
+            Some(named) => checked.map_err(|error| match error {
+                Error::Data(problem) => Error::Data(format!("head `{}`: {problem}", named.name)),
+                other => other,
+            })?,
+        }
+    }
+    if has_several && data.weights.is_some() {
+        return Err(Error::data(
+            "the data have weights, and the network has several heads; leave out the weights, or \
+             train a model for each head",
+        ));
+    }
+    Ok(())
+}
+
+fn check_head(head: &Head, targets: &Targets) -> Result<()> {
+    let outputs = targets.outputs();
     if outputs != head.targets() {
         return Err(Error::data(format!(
             "the data have {outputs} classes or target values, but the network has outputs for {}",
             head.targets()
         )));
     }
-    check_loss(head.loss, &data.targets)?;
-    let per_step = data.targets.per_step();
+    check_loss(head.loss, targets)?;
+    let per_step = targets.per_step();
     if per_step != head.has_target_per_step() {
         let (has, reads) = if per_step {
             ("every step", "\"every\"")

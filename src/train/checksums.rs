@@ -75,11 +75,25 @@ impl DataChecksums {
 
 /// The CRC-32 of inputs, targets and lengths; and that of these and of the sizes.
 fn checksums(data: &Dataset) -> Result<[u32; 2]> {
+    let bytes = |targets: &Targets| -> Vec<u8> {
+        match targets {
+            Targets::Classes { labels, .. } | Targets::Lists { labels, .. } => {
+                bytemuck::cast_slice(labels).to_vec()
+            }
+            Targets::Values { values, .. } => bytemuck::cast_slice(values).to_vec(),
+            Targets::Heads(_) => vec![],
+        }
+    };
+    let joined: Vec<u8>;
     let targets: &[u8] = match &data.targets {
         Targets::Classes { labels, .. } | Targets::Lists { labels, .. } => {
             bytemuck::cast_slice(labels)
         }
         Targets::Values { values, .. } => bytemuck::cast_slice(values),
+        Targets::Heads(heads) => {
+            joined = heads.iter().flat_map(bytes).collect();
+            &joined
+        }
     };
     let lengths = data.lengths.as_deref().unwrap_or_default();
     let mut sum = Crc::new();

@@ -3,7 +3,7 @@
 use super::scores::{Scores, loss_text};
 use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
-use crate::data::{Dataset, Splits};
+use crate::data::{Dataset, Splits, Targets};
 use crate::error::Result;
 use crate::metrics::{OutputMetrics, evenly};
 use crate::network::Loss;
@@ -45,6 +45,8 @@ impl BaselineComparison {
         data: &Dataset,
         scores: &Scores,
     ) -> Result<BaselineComparison> {
+        // Several heads have no common unit and no baseline of all.
+        let train = train.filter(|_| !matches!(data.targets, Targets::Heads(_)));
         let unit = match (&preparation.targets[..], data.targets.outputs()) {
             // Only a squared error has a root in these units.
             _ if loss != Loss::MeanSquaredError => None,

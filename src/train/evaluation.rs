@@ -8,6 +8,7 @@ use ndarray::Array2;
 
 use super::checks::check_data;
 use super::feed::{Feed, StepRunner};
+use super::heads::{HeadEvaluation, evaluate_heads, load_labelled};
 use super::output_metrics::OutputCollector;
 use super::position::Totals;
 use super::recording::{check_fits, load_or_stream, record_evaluation};
@@ -46,6 +47,8 @@ pub struct Evaluation {
     pub sequences: usize,
     pub sequences_per_second: f64,
     pub seconds: f64,
+    /// The evaluations of several heads; `loss` is then the sum of theirs, each times its weight.
+    pub heads: Vec<HeadEvaluation>,
 }
 
 impl Evaluation {
@@ -101,13 +104,13 @@ impl EvaluationData {
     /// # Errors
     /// Those of data that cannot be read; [`Error::Data`] if there is no such split.
     pub fn load(model: &Model, split: Split) -> Result<EvaluationData> {
-        let (source, preparation) = (model.recipe.data.source(), &model.preparation);
-        let splits = match source.load(model.recipe.seed, Some(preparation)) {
+        let (recipe, preparation) = (&model.recipe, &model.preparation);
+        let splits = match recipe.load_splits(Some(preparation)) {
             Ok(splits) => splits,
             // The files of the other split may be missing.
             Err(error) => {
                 return Ok(EvaluationData {
-                    data: source.load_split(split, model.recipe.seed, Some(preparation))?,
+                    data: recipe.load_split(split, Some(preparation))?,
                     split: Some(split),
                     extent: None,
                     train: None,
@@ -141,13 +144,14 @@ impl EvaluationData {
     /// # Errors
     /// Those of [`DataSource::load_labelled`](crate::data::DataSource::load_labelled).
     pub fn of_file(model: &Model, path: &Path, split: Option<Split>) -> Result<EvaluationData> {
-        let (source, preparation) = (model.recipe.data.source(), &model.preparation);
-        let labelled = source.load_labelled(&LabelledRequest {
+        let preparation = &model.preparation;
+        let request = LabelledRequest {
             path,
             split,
             preparation,
-            outputs: model.network.head.targets(),
-        })?;
+            outputs: model.network.targets(),
+        };
+        let labelled = load_labelled(model, &request)?;
         let (data, mut notes) = (labelled.data, labelled.notes);
         let name = match labelled.split {
             Some(split) => format!("the {} split of {}", split.name(), shown_path(path)),
@@ -176,10 +180,9 @@ impl EvaluationData {
 
 /// The splits that the model was trained on; the training split alone if the others cannot be read.
 fn own_splits(model: &Model) -> Result<Splits> {
-    let (source, seed) = (model.recipe.data.source(), model.recipe.seed);
-    let preparation = &model.preparation;
-    source.load(seed, Some(preparation)).or_else(|error| {
-        let train = source.load_split(Split::Train, seed, Some(preparation));
+    let (recipe, preparation) = (&model.recipe, &model.preparation);
+    recipe.load_splits(Some(preparation)).or_else(|error| {
+        let train = recipe.load_split(Split::Train, Some(preparation));
         let train = train.map_err(|_| error)?;
         Ok(Splits {
             train,
@@ -238,6 +241,9 @@ pub fn evaluate_beside(
     device: &OpenDevice,
 ) -> Result<Evaluation> {
     check_data(&model.network, data)?;
+    if !model.network.heads.is_empty() {
+        return evaluate_heads(model, data, train, batch_size, device);
+    }
     let batch_size = batch_size.min(data.count);
     let mut collector = OutputCollector::new(model, data, train);
     let mut evaluator = Evaluator::load(model, data, batch_size, device)?;
@@ -273,6 +279,7 @@ pub fn evaluate_beside(
         sequences: data.count,
         sequences_per_second: data.count as f64 / seconds,
         seconds,
+        heads: vec![],
     })
 }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use super::Trainer;
+use super::heads::{HeadMetrics, HeadScores};
 use super::scores::{Scores, SplitMetrics};
 use crate::data::Split;
 use crate::error::Result;
@@ -45,6 +46,8 @@ pub struct Progress {
     pub step_losses: Vec<f32>,
     /// The reports since the last progress event, where the recipe has `report_every`.
     pub reports: Vec<LossReport>,
+    /// The scores of each of several heads over the epoch so far.
+    pub heads: Vec<HeadScores>,
 }
 
 impl Progress {
@@ -101,6 +104,10 @@ pub struct EpochMetrics {
     /// Further metrics on the test split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_metrics: Option<SplitMetrics>,
+    /// The metrics of each of several heads. The losses above are the sums of theirs, each times
+    /// the head's weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadMetrics>,
     /// Speed of training without evaluation; 0 for an epoch before a resume.
     pub sequences_per_second: f64,
     /// Training and evaluation together; 0 for an epoch before a resume.
@@ -176,6 +183,9 @@ pub struct TestMetrics {
     pub test_bits: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_metrics: Option<SplitMetrics>,
+    /// The metrics of each of several heads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadMetrics>,
 }
 
 /// The name of the split in a line of [`TestMetrics`].

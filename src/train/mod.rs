@@ -15,6 +15,7 @@ mod evaluation;
 mod events;
 pub(crate) mod feed;
 mod fine_tuning;
+mod heads;
 mod list_collector;
 pub(crate) mod output_metrics;
 mod position;
@@ -32,6 +33,7 @@ pub use events::{
     Ending, EpochMetrics, Event, LossReport, Observer, Progress, TestMetrics, TestSplitName,
 };
 pub use fine_tuning::FineTuning;
+pub use heads::{HeadEvaluation, HeadMetrics, HeadScores, heads_text};
 pub use position::Position;
 pub use range_test::{RangeFinding, RangePoint, RangeTest, rate_text};
 pub use scores::{Scores, SplitMetrics, loss_text};

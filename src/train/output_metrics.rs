@@ -40,7 +40,7 @@ impl PointOutputs {
     /// quantiles without the median.
     fn of(loss: &Loss) -> Option<PointOutputs> {
         match loss {
-            Loss::BinaryCrossEntropy => None,
+            Loss::BinaryCrossEntropy | Loss::Heads => None,
             Loss::Quantile { levels } => {
                 let index = levels.middle();
                 let has_median = (levels.levels()[index] - 0.5).abs() < 1e-6;
@@ -134,6 +134,7 @@ impl<'a> OutputCollector<'a> {
                 OutputSums::Values(points, target_sums(model, *width, data, train))
             }
             Targets::Lists { .. } => OutputSums::Lists(ListCollector::default()),
+            Targets::Heads(_) => return None,
         };
         Some(OutputCollector {
             preparation,

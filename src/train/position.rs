@@ -79,10 +79,16 @@ pub(super) struct Totals {
     labelled: f64,
     last_loss: f64,
     last_labelled: f64,
+    /// The totals of each of several heads, whose losses are times its weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heads: Vec<Totals>,
 }
 
 impl Totals {
     pub(super) fn add(&mut self, record: &StepRecord) {
+        self.heads.resize(record.heads.len(), Totals::default());
+        let heads = self.heads.iter_mut().zip(&record.heads);
+        heads.for_each(|(totals, record)| totals.add(record));
         let labelled = f64::from(record.labelled);
         self.loss += f64::from(record.loss) * labelled;
         self.hits += f64::from(record.hits);
@@ -97,9 +103,18 @@ impl Totals {
         self.labelled == 0.0
     }
 
-    /// Mean over the labelled outputs.
+    /// The totals of each of several heads.
+    pub(super) fn heads(&self) -> &[Totals] {
+        &self.heads
+    }
+
+    /// Mean over the labelled outputs; of several heads, the sum of their means.
     pub(super) fn loss(&self) -> f64 {
-        self.loss / self.labelled.max(1.0)
+        if self.heads.is_empty() {
+            self.loss / self.labelled.max(1.0)
+        } else {
+            self.heads.iter().map(Totals::loss).sum()
+        }
     }
 
     pub(super) fn accuracy(&self) -> f64 {
@@ -110,7 +125,8 @@ impl Totals {
     /// outputs, and for sequences in chunks, where the last step is not recorded.
     pub(super) fn last_step_loss(&self, network: &Network, feed: &Feed) -> Option<f64> {
         let reads_every = network.head.has_target_per_step() && feed.chunks() == 1;
-        reads_every.then(|| self.last_loss / self.last_labelled.max(1.0))
+        (reads_every && network.heads.is_empty())
+            .then(|| self.last_loss / self.last_labelled.max(1.0))
     }
 }
 

@@ -326,6 +326,7 @@ impl Parameters {
                 },
                 init: Init::Zeros,
             },
+            heads: vec![],
         };
 
         let (entries, len) = network.table();

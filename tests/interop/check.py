@@ -181,6 +181,48 @@ def check_keras(case, about):
         assert first.read_bytes() == second.read_bytes(), f"{case.name} {saved.name}"
 
 
+def check_heads(case, about):
+    """Compares the outputs of several heads of one network."""
+    _, inputs, lengths = sequences(case)
+    masked = numpy.arange(inputs.shape[1])[None] < lengths[:, None]
+    some = lengths > 0
+    network = module(case / "model_pytorch.py").load()
+    program = module(case / "model_keras.py")
+    session = {
+        ragged: onnxruntime.InferenceSession(case / file, providers=["CPUExecutionProvider"])
+        for file, ragged in (("model.onnx", False), ("lengths.onnx", True))
+    }
+    for ragged in (False, True):
+        feed = {"inputs": inputs}
+        if ragged:
+            feed["lengths"] = lengths.astype(numpy.int32)
+        names = [each.name for each in session[ragged].get_outputs()]
+        graph = dict(zip(names, session[ragged].run(None, feed)))
+        with torch.no_grad():
+            if ragged:
+                theirs = network(torch.tensor(inputs[some]), torch.tensor(lengths[some]))
+                of_keras = program.load(masked=True)([inputs, masked])
+            else:
+                theirs, of_keras = network(torch.tensor(inputs)), program.load()(inputs)
+        valid = lengths if ragged else None
+        for name in about["heads"]:
+            file = "outputs_ragged" if ragged else "outputs"
+            ours = numpy.load(case / f"{file}_{name}.npy")
+            what = ", heads and lengths" if ragged else ", heads"
+            differ("ONNX Runtime" + what, case.name, ours, graph[f"outputs.{name}"], valid)
+            rows = some if ragged else slice(None)
+            own = lengths[some] if ragged else None
+            differ("PyTorch" + what, case.name, ours[rows], theirs[name], own)
+            keras_outputs = keras.ops.convert_to_numpy(of_keras[name])[rows]
+            differ("Keras" + what, case.name, ours[rows], keras_outputs, own)
+        powers = numpy.exp(numpy.load(case / f"{file}_state.npy"))
+        states = powers / powers.sum(-1, keepdims=True)
+        alarms = 1 / (1 + numpy.exp(-numpy.load(case / f"{file}_alarms.npy")))
+        for name, expected in (("state", states), ("alarms", alarms)):
+            found = graph[f"probabilities.{name}"]
+            differ("ONNX Runtime, heads, probabilities", case.name, expected, found, valid)
+
+
 def save_keras(model, stem):
     """Saves the model in every form that gatescan reads; returns the files."""
     model.save_weights(f"{stem}.weights.h5")
@@ -382,6 +424,9 @@ def check(place):
     rust("answer_cases", place)
     for case in cases:
         about = abouts[case]
+        if about["heads"]:
+            check_heads(case, about)
+            continue
         check_onnx(case)
         if "pytorch" not in about["lacks"]:
             check_pytorch(case, about)

@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gatescan::data::preparation::{InputDifference, Normal, Preparation};
+use gatescan::data::preparation::{HeadPreparation, InputDifference, Normal, Preparation};
 use gatescan::formats::{ImportHints, keras, onnx, pytorch};
 use gatescan::infer::predict::Sequences;
-use gatescan::network::{Activation, Bias, Init, RecurrentActivation};
+use gatescan::network::{Activation, Bias, Init, NamedHead, RecurrentActivation};
+use gatescan::recipe::NamedHeadRecipe;
 use gatescan::{
     Cell, Device, Head, HeadRecipe, Input, Layer, Loss, Model, Network, Optimizer, Predictor,
     Reads, Recipe,
@@ -78,6 +79,7 @@ fn cases() -> Vec<Case> {
                 loss: Loss::CrossEntropy,
                 init: Init::Torch,
             },
+            heads: vec![],
         },
         lacks,
     };
@@ -307,6 +309,23 @@ impl Case {
         };
         let mut recipe = Recipe::new(self.name, layers, HeadRecipe::new(reads, loss), optimizer);
         recipe.network.input = self.network.input;
+        let heads = self.network.heads.iter();
+        recipe.network.heads = heads
+            .map(|head| NamedHeadRecipe::new(&head.name, &[], head.loss))
+            .collect();
+        let of_heads = self.network.heads.iter().zip(self.network.each_head());
+        let of_heads = of_heads.map(|(named, head)| HeadPreparation {
+            targets: match named.loss.takes_quantities() {
+                true => normals(head.targets()),
+                false => vec![],
+            },
+            classes: vec![],
+        });
+        let of_heads = Preparation {
+            inputs: normals(self.network.input_size),
+            heads: of_heads.collect(),
+            ..Preparation::default()
+        };
         let flat = self.network.initial(7);
         let mut parameters = self.network.to_parameters(&flat);
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
@@ -340,6 +359,7 @@ impl Case {
                     }],
                     ..normalised
                 },
+                _ if !self.network.heads.is_empty() => of_heads,
                 _ => Preparation::default(),
             },
             parameters,
@@ -542,11 +562,48 @@ fn noise(n: usize, t: usize, i: usize) -> f32 {
     (1.0 + 7.1 * n as f32 + 3.3 * t as f32 + 1.7 * i as f32).sin()
 }
 
+/// Networks with several heads: outputs of values in the units of the data, classes and labels.
+fn cases_of_heads() -> Vec<Case> {
+    let cases = cases();
+    let named = [
+        ("heads-last", "lstm-both", Reads::Last),
+        ("heads-every", "lstm-both", Reads::Every),
+        ("heads-mean", "gru", Reads::Mean),
+    ];
+    named
+        .into_iter()
+        .map(|(name, of, reads)| {
+            let case = cases.iter().find(|case| case.name == of);
+            let mut network = case.expect("it is a case").network.clone();
+            network.head.reads = reads;
+            let head = |name: &str, size, loss| NamedHead {
+                name: name.into(),
+                size,
+                loss,
+                weight: 1.0,
+            };
+            network.heads = vec![
+                head("values", 2, Loss::MeanSquaredError),
+                head("state", 3, Loss::CrossEntropy),
+                head("spread", 2, Loss::GaussianNll),
+                head("alarms", 2, Loss::BinaryCrossEntropy),
+            ];
+            network.head.size = 9;
+            network.head.loss = Loss::Heads;
+            Case {
+                name,
+                network,
+                lacks: &[],
+            }
+        })
+        .collect()
+}
+
 /// Writes the model and the sequences of each case.
 #[test]
 #[ignore = "part of tests/interop/run"]
 fn write_cases() {
-    for case in cases() {
+    for case in cases().into_iter().chain(cases_of_heads()) {
         let directory = directory().join(case.name);
         fs::create_dir_all(&directory).expect("it can be made");
         let write = |name: &str| directory.join(name);
@@ -567,7 +624,9 @@ fn write_cases() {
         let lengths: Array1<i64> = Array1::from(vec![9, 1, 0, 7, 3]);
         ndarray_npy::write_npy(write("lengths.npy"), &lengths).expect("it can be written");
         let hints = case.hints();
+        let heads = network.heads.iter().map(|head| &head.name[..]);
         let about = json!({
+            "heads": heads.collect::<Vec<_>>(),
             "lacks": case.lacks,
             "cell": hints.cell.map(Cell::name),
             "reads": network.head.reads.name(),
@@ -607,15 +666,18 @@ fn answer(directory: &Path) {
     let lengths: Array1<i64> = ndarray_npy::read_npy(path("lengths.npy")).expect("lengths");
     let lengths: Vec<usize> = lengths.iter().map(|&length| length as usize).collect();
     let answer = |sequences: Sequences, steps: usize| {
-        let mut predictor = Predictor::new(&model, steps, 4, &Device::Cpu).expect("it loads");
-        for (name, lengths) in [
-            ("outputs.npy", None),
-            ("outputs_ragged.npy", Some(&lengths[..])),
-        ] {
-            let prediction = predictor
-                .predict(sequences, lengths, None)
-                .expect("it answers");
-            ndarray_npy::write_npy(path(name), &prediction.outputs).expect("it can be written");
+        for index in 0..model.network.each_head().len() {
+            let head = model.network.heads.get(index);
+            let of_head = head.map_or(String::new(), |head| format!("_{}", head.name));
+            let own = model.of_head(index);
+            let mut predictor = Predictor::new(&own, steps, 4, &Device::Cpu).expect("it loads");
+            for (name, lengths) in [("outputs", None), ("outputs_ragged", Some(&lengths[..]))] {
+                let prediction = predictor
+                    .predict(sequences, lengths, None)
+                    .expect("it answers");
+                let file = path(&format!("{name}{of_head}.npy"));
+                ndarray_npy::write_npy(file, &prediction.outputs).expect("it can be written");
+            }
         }
     };
     if model.network.input.is_values() {

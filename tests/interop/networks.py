@@ -1,7 +1,7 @@
 """Writes networks.json: outputs, losses and gradients of small networks in PyTorch, in float64.
 
 Each case is an LSTM or GRU with packed sequences and a head that reads a reduction of the outputs
-over the valid steps. tests/networks.rs reads the file:
+over the valid steps, or several heads with a loss each. tests/networks.rs reads the file:
     python tests/interop/networks.py
 """
 
@@ -112,6 +112,80 @@ def case(kind, both, reads, read, seed):
     }
 
 
+def several(kind, both, reads, read, seed):
+    """A case of three heads, whose loss is the sum of theirs, each times its weight."""
+    random = torch.Generator().manual_seed(seed)
+    module = recurrent(kind, both, random)
+    emitted = HIDDEN * (2 if both else 1)
+    per_step = reads == "every"
+    shape = (len(LENGTHS), STEPS) if per_step else (len(LENGTHS),)
+    valid = ~padding()[..., 0] if per_step else torch.ones(shape, dtype=torch.bool)
+
+    def drawn(*extents):
+        return single(torch.randn(extents, generator=random))
+
+    def known():
+        return valid & (torch.rand(shape, generator=random) > 0.2)
+
+    inputs = drawn(len(LENGTHS), STEPS, FEATURES)
+    steps, state = run(module, inputs)
+    features = steps if per_step else read(steps, state, None)
+    heads, losses, weights = [], [], []
+    for name, size, loss, factor in [
+        ("state", CLASSES, "cross-entropy", 0.5),
+        ("load", 2, "mean-squared-error", 2.0),
+        ("spread", 2, "gaussian-nll", 1.25),
+    ]:
+        weight, bias = drawn(size, emitted).requires_grad_(), drawn(size).requires_grad_()
+        outputs = functional.linear(features, weight, bias)
+        has_target = known()
+        if loss == "cross-entropy":
+            targets = torch.randint(0, size, shape, generator=random)
+            rows = functional.cross_entropy(outputs[has_target], targets[has_target])
+        elif loss == "mean-squared-error":
+            targets = drawn(*shape, size)
+            rows = functional.mse_loss(outputs[has_target], targets[has_target])
+        else:
+            targets = drawn(*shape, 1)
+            mean, log_variance = outputs[has_target].unbind(-1)
+            wanted = targets[has_target][..., 0]
+            rows = functional.gaussian_nll_loss(mean, wanted, log_variance.exp())
+        losses.append(factor * rows)
+        weights.append((weight, bias))
+        heads.append({
+            "name": name,
+            "size": size,
+            "loss": loss,
+            "weight": factor,
+            "known": has_target.tolist(),
+            "targets": targets.tolist(),
+            "outputs": outputs.tolist(),
+            "expected": rows.item(),
+        })
+    sum(losses).backward()
+    joined = [torch.cat([pair[n] for pair in weights]) for n in range(2)]
+    for n, tensor in enumerate(joined):
+        tensor.grad = torch.cat([pair[n].grad for pair in weights])
+    named = [(f"rnn.{name}", tensor) for name, tensor in module.named_parameters()]
+    named += [("head.weight", joined[0]), ("head.bias", joined[1])]
+    return {
+        "name": f"{kind.lower()} {'both ' if both else ''}{reads} of several heads",
+        "network": {
+            "input_size": FEATURES,
+            "layer": [layer(kind, both)],
+            "head": {"size": CLASSES + 4, "reads": reads, "loss": "heads"},
+            "heads": [
+                {key: head[key] for key in ("name", "size", "loss", "weight")} for head in heads
+            ],
+        },
+        "parameters": [parameter(*each) for each in named],
+        "inputs": inputs.tolist(),
+        "lengths": LENGTHS,
+        "heads": heads,
+        "expected": sum(losses).item(),
+    }
+
+
 def main():
     cases = []
     for reads, read in [
@@ -122,6 +196,13 @@ def main():
     ]:
         for kind, both in [("LSTM", True), ("GRU", False)]:
             cases.append(case(kind, both, reads, read, seed=len(cases)))
+    for kind, both, reads, read in [
+        ("LSTM", True, "last", last),
+        ("GRU", False, "every", None),
+        ("GRU", True, "every", None),
+        ("LSTM", True, "max", maximum),
+    ]:
+        cases.append(several(kind, both, reads, read, seed=len(cases)))
     path = Path(__file__).with_name("networks.json")
     path.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")
 

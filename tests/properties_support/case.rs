@@ -67,6 +67,7 @@ pub fn networks() -> impl Strategy<Value = Network> {
                 input,
                 layers,
                 head,
+                heads: vec![],
             };
             match &mut network.input {
                 Input::Values => {}

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use gatescan::data::text::Unit;
 use gatescan::infer::sample::sample_text;
 use gatescan::run::RunEvent;
-use gatescan::train::{EpochMetrics, LossReport, Progress, SplitMetrics, loss_text};
+use gatescan::train::{
+    EpochMetrics, HeadMetrics, LossReport, Progress, SplitMetrics, heads_text, loss_text,
+};
 use gatescan::{Event, OpenDevice, Recipe, Result, Splits, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -159,7 +161,8 @@ impl TrainDisplay {
             String::new()
         };
         let speed = speed(self.tokens, per_second);
-        let state = format!("{} {speed}{left}", progress.scores());
+        let heads = heads_text(progress.heads.clone());
+        let state = format!("{}{heads} {speed}{left}", progress.scores());
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 ProgressBar::new(total as u64)
@@ -197,15 +200,20 @@ impl TrainDisplay {
             return Ok(ControlFlow::Continue(()));
         }
         let (epoch, epochs) = (metrics.epoch, self.epochs);
-        let mut line = format!("epoch {epoch}/{epochs}  train {}", metrics.train_scores());
+        let heads = metrics.heads.iter();
+        let trained = heads_text(heads.clone().filter_map(HeadMetrics::train_scores));
+        let mut line = format!(
+            "epoch {epoch}/{epochs}  train {}{trained}",
+            metrics.train_scores()
+        );
         if let Some(validation) = metrics.validation_scores() {
-            line += &format!(
-                "  validation {validation}{}",
-                list_text(metrics.validation_metrics)
-            );
+            let of_heads = heads_text(heads.clone().filter_map(HeadMetrics::validation_scores));
+            let lists = list_text(metrics.validation_metrics);
+            line += &format!("  validation {validation}{lists}{of_heads}");
         }
         if let Some(test) = metrics.test_scores() {
-            line += &format!("  test {test}{}", list_text(metrics.test_metrics));
+            let of_heads = heads_text(heads.filter_map(HeadMetrics::test_scores));
+            line += &format!("  test {test}{}{of_heads}", list_text(metrics.test_metrics));
         }
         let validated = metrics.validation_metrics.and_then(|metrics| metrics.bits);
         if let (Some(bits), Some((unit, _))) = (validated.or(metrics.test_bits), self.tokens) {

@@ -43,6 +43,7 @@ fn state(color: bool) -> ScreenState {
 
 fn metrics(epoch: usize) -> EpochMetrics {
     EpochMetrics {
+        heads: vec![],
         epoch,
         train_loss: 1.0 / epoch as f64,
         train_accuracy: Some(1.0 - 0.5 / epoch as f64),
@@ -64,6 +65,7 @@ fn metrics(epoch: usize) -> EpochMetrics {
 
 fn progress(losses: usize) -> Progress {
     Progress {
+        heads: vec![],
         epoch: 5,
         epochs: 9,
         sequences: 300,

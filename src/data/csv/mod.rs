@@ -64,7 +64,9 @@ pub struct Csv {
     pub thousands: Option<char>,
     /// The columns of inputs, which hold numbers.
     pub inputs: Vec<String>,
-    /// The columns of targets: one or more of values, or one of classes.
+    /// The columns of targets: one or more of values, or one of classes; none where the network
+    /// has several heads, each with its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
     #[serde(default)]
     pub task: TableTask,
@@ -137,6 +139,10 @@ pub struct Csv {
     /// The part of the test split that a backtest judges. It is in no recipe.
     #[serde(skip)]
     pub fold: Option<Fold>,
+    /// Whether windows without a target are kept, for another head that has one. It is in no
+    /// recipe.
+    #[serde(skip)]
+    pub keeps_windows: bool,
     /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -304,6 +310,7 @@ impl Csv {
             residual_on_linear: false,
             linear_of_training: false,
             fold: None,
+            keeps_windows: false,
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,
@@ -484,7 +491,8 @@ impl DataSource for Csv {
         let positions: HashMap<&String, usize> = self.inputs.iter().zip(0..).collect();
         let position = |target| positions.get(target).copied();
         let inputs: Option<Vec<usize>> = self.targets.iter().map(position).collect();
-        let inputs = inputs.filter(|_| self.task == TableTask::Regression)?;
+        let is_one = self.task == TableTask::Regression && !self.targets.is_empty();
+        let inputs = inputs.filter(|_| is_one)?;
         Some(Forecast {
             inputs,
             horizon: self.horizon,

@@ -49,9 +49,10 @@ impl Csv {
         let features = self.features(preparation);
         self.check_windows((windows.len(), features), steps, longest, split)?;
         let all = windows.len();
-        windows.retain(|window| self.has_target(window));
+        let has_targets = windows.iter().any(|window| self.has_target(window));
+        windows.retain(|window| self.keeps_windows || self.has_target(window));
         let notes = self.notes_on_targets(&windows, all, name);
-        if windows.is_empty() {
+        if !has_targets {
             return Err(Error::data(format!(
                 "{}: no target of the {name} split has a value; a model needs some to learn from \
                  or to be scored by",

@@ -29,16 +29,40 @@ impl Dataset {
         if self.targets.per_step() {
             shape.push(steps);
         }
-        match &self.targets {
+        self.check_targets(&self.targets, shape, false)
+    }
+
+    /// Checks targets of sequences or steps of `shape`. One of several heads may have none in any
+    /// of them.
+    fn check_targets(
+        &self,
+        targets: &Targets,
+        shape: Vec<usize>,
+        is_one_of_several: bool,
+    ) -> Result<()> {
+        match targets {
             Targets::Classes {
                 labels, classes, ..
-            } => self.check_labels(labels, *classes, &shape),
+            } => self.check_labels(labels, *classes, &shape, is_one_of_several),
             Targets::Values { values, width, .. } => check_target_values(values, *width, shape),
             Targets::Lists {
                 labels,
                 longest,
                 classes,
-            } => check_lists(labels, *classes, [count, *longest]),
+            } => check_lists(labels, *classes, [self.count, *longest]),
+            Targets::Heads(heads) => {
+                let per_step = self.targets.per_step();
+                let is_nested = |head: &Targets| matches!(head, Targets::Heads(_));
+                let fits = |head: &Targets| !is_nested(head) && head.per_step() == per_step;
+                if heads.is_empty() || !heads.iter().all(fits) {
+                    return Err(Error::usage(
+                        "the targets of several heads must be classes or values, for all of them \
+                         one for each sequence, or one for each step",
+                    ));
+                }
+                let mut heads = heads.iter();
+                heads.try_for_each(|head| self.check_targets(head, shape.clone(), true))
+            }
         }
     }
 
@@ -88,11 +112,19 @@ impl Dataset {
         }
     }
 
-    /// Checks labels of `shape` `[N]` or `[N, T]`. Labels at padded steps are not checked.
-    fn check_labels(&self, labels: &[u32], classes: usize, shape: &[usize]) -> Result<()> {
+    /// Checks labels of `shape` `[N]` or `[N, T]`, of which sequences have none only if
+    /// `may_be_missing`. Labels at padded steps are not checked.
+    fn check_labels(
+        &self,
+        labels: &[u32],
+        classes: usize,
+        shape: &[usize],
+        may_be_missing: bool,
+    ) -> Result<()> {
         check_len("labels", labels.len(), shape)?;
         let per_step = shape.len() > 1;
-        let is_wrong = |label: u32| label as usize >= classes && !(per_step && label == IGNORE);
+        let may_ignore = per_step || may_be_missing;
+        let is_wrong = |label: u32| label as usize >= classes && !(may_ignore && label == IGNORE);
         let is_padding = |at: usize| {
             let lengths = self.lengths.as_ref().filter(|_| per_step);
             lengths.is_some_and(|all| at % self.steps >= all[at / self.steps] as usize)
@@ -104,7 +136,7 @@ impl Dataset {
                 "the label at {:?} is {label}; \
                  with {classes} classes labels must be below {classes}{}",
                 element_index(at, shape),
-                if per_step { ", or IGNORE" } else { "" }
+                if may_ignore { ", or IGNORE" } else { "" }
             ))),
         }
     }

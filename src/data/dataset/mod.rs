@@ -77,6 +77,8 @@ pub enum Targets {
         /// K: labels and the blank.
         classes: usize,
     },
+    /// The targets of each of several heads: of each sequence, or of each step, for all of them.
+    Heads(Vec<Targets>),
 }
 
 impl Targets {
@@ -170,6 +172,7 @@ impl Targets {
         match self {
             Targets::Classes { classes, .. } | Targets::Lists { classes, .. } => *classes,
             Targets::Values { width, .. } => *width,
+            Targets::Heads(heads) => heads.iter().map(Targets::outputs).sum(),
         }
     }
 
@@ -178,6 +181,15 @@ impl Targets {
         match self {
             Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,
             Targets::Lists { .. } => false,
+            Targets::Heads(heads) => heads.first().is_some_and(Targets::per_step),
+        }
+    }
+
+    /// Returns the targets of each head: these, or those of several.
+    pub fn each_head(&self) -> &[Targets] {
+        match self {
+            Targets::Heads(heads) => heads,
+            _ => std::slice::from_ref(self),
         }
     }
 }
@@ -334,6 +346,50 @@ impl Dataset {
         joined
     }
 
+    /// Returns the data set with the targets of head `index` of several alone, without the
+    /// sequences that have no class for it.
+    ///
+    /// # Panics
+    /// For an index that is not below the number of heads.
+    pub fn of_head(&self, index: usize) -> Dataset {
+        let of_head = Dataset {
+            targets: self.targets.each_head()[index].clone(),
+            ..self.clone()
+        };
+        let Targets::Classes {
+            labels,
+            per_step: false,
+            ..
+        } = &of_head.targets
+        else {
+            return of_head;
+        };
+        let has_class = |n: &usize| labels[*n] != IGNORE;
+        let sequences: Vec<usize> = (0..self.count).filter(has_class).collect();
+        if sequences.len() == self.count {
+            return of_head;
+        }
+        of_head.select(&sequences)
+    }
+
+    /// Returns whether both have the same inputs and lengths, as far as these are in memory.
+    pub(crate) fn has_inputs_of(&self, other: &Dataset) -> bool {
+        let sizes = |data: &Dataset| (data.count, data.steps, data.features);
+        let same_values = match (&self.inputs, &other.inputs) {
+            (Inputs::Floats(own), Inputs::Floats(others)) => own == others,
+            (Inputs::Tokens { values: own, .. }, Inputs::Tokens { values: others, .. }) => {
+                own == others
+            }
+            (Inputs::Bytes { values: own, .. }, Inputs::Bytes { values: others, .. }) => {
+                own == others
+            }
+            // Arrays on the disk are divided by the seed, whatever the targets are.
+            (Inputs::Stored(_), Inputs::Stored(_)) => true,
+            _ => false,
+        };
+        sizes(self) == sizes(other) && self.lengths == other.lengths && same_values
+    }
+
     /// Returns the inputs `[R, I]` of sequence `n` at these steps, if they are numbers in memory;
     /// nothing otherwise.
     pub(crate) fn input_rows(&self, n: usize, steps: Range<usize>) -> &[f32] {
@@ -363,7 +419,13 @@ impl Dataset {
     /// values and lists; [`IGNORE`] at padded steps, where all values are [`MISSING`], and for a
     /// list without steps.
     pub(crate) fn labels(&self) -> Vec<u32> {
-        let (mut labels, per_step) = match &self.targets {
+        self.labels_of(&self.targets)
+    }
+
+    /// [`Dataset::labels`] of these targets, which are those of the data set or of one of its
+    /// heads. Of several heads: 0 where one of them has a target.
+    pub(crate) fn labels_of(&self, targets: &Targets) -> Vec<u32> {
+        let (mut labels, per_step) = match targets {
             Targets::Classes {
                 labels, per_step, ..
             } => (labels.clone(), *per_step),
@@ -377,6 +439,13 @@ impl Dataset {
                 let length = |n: usize| self.lengths.as_ref().map_or(1, |lengths| lengths[n]);
                 let label = |n| if length(n) == 0 { IGNORE } else { 0 };
                 ((0..self.count).map(label).collect(), false)
+            }
+            Targets::Heads(heads) => {
+                let each: Vec<Vec<u32>> = heads.iter().map(|head| self.labels_of(head)).collect();
+                let rows = 0..each.first().map_or(0, Vec::len);
+                let has_target = |row: usize| each.iter().any(|labels| labels[row] != IGNORE);
+                let label = |row| if has_target(row) { 0 } else { IGNORE };
+                (rows.map(label).collect(), targets.per_step())
             }
         };
         if let Some(lengths) = self.lengths.as_ref().filter(|_| per_step) {
@@ -433,6 +502,10 @@ impl Targets {
                 longest: *longest,
                 classes: *classes,
             },
+            Targets::Heads(heads) => {
+                let own = heads.iter().map(|head| head.select(sequences, steps));
+                Targets::Heads(own.collect())
+            }
         }
     }
 }

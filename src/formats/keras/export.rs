@@ -30,7 +30,11 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let mut layers = vec![];
     layers.extend(embedding(model)?);
     layers.extend(recurrent_layers(model)?);
-    layers.push(head(model)?);
+    for index in 0..network.each_head().len() {
+        let named = network.heads.get(index);
+        let name = named.map_or("head".into(), |named| format!("head_{}", named.name));
+        layers.push(head(&model.of_head(index), &name)?);
+    }
     Ok(Export {
         weights: hdf5::write(&layers).map_err(Error::Usage)?,
         python: python::program(model, weights),
@@ -151,7 +155,7 @@ fn bias(cell: Cell, first: Vec<f32>, second: Option<Vec<f32>>) -> Parameter {
     array("bias", &[columns], sum)
 }
 
-fn head(model: &Model) -> Result<StoredLayer> {
+fn head(model: &Model, name: &str) -> Result<StoredLayer> {
     let network = &model.network;
     let (inputs, outputs) = (network.head_inputs(), network.head.size);
     // `Dense` has a kernel of its own, so tied weights are written twice.
@@ -159,7 +163,7 @@ fn head(model: &Model) -> Result<StoredLayer> {
     let bias = parameter(model, "head.bias")?.to_vec();
     Ok(StoredLayer {
         class: "dense",
-        name: "head".into(),
+        name: name.into(),
         arrays: vec![(
             "",
             vec![

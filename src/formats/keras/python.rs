@@ -17,8 +17,21 @@ pub(super) fn program(model: &Model, weights: &str) -> String {
         text += &recurrent_layer(level, layer, every_step);
     }
     text += pooling(model);
-    text += &head(model);
-    let note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
+    let mut note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
+    if network.heads.is_empty() {
+        text += &head(model, "head");
+    } else {
+        text += "    heads = {}\n";
+        for (index, named) in network.heads.iter().enumerate() {
+            let own = of_head(model, index);
+            text += &head(&own, &format!("head_{}", named.name));
+            text += &format!("    heads[\"{}\"] = outputs\n", named.name);
+            if let Some(own_note) = outputs_note(&own) {
+                note += &format!("; {}: {own_note}", named.name);
+            }
+        }
+        text += "    outputs = heads\n";
+    }
     format!(
         r#"# Written by `gatescan export --to keras`.
 from pathlib import Path
@@ -178,10 +191,19 @@ fn pooling(model: &Model) -> &'static str {
     }
 }
 
-/// The head, and its outputs in the units of the data.
-fn head(model: &Model) -> String {
+/// One of several heads as a model of its own, with an entry of its preparation for each output.
+fn of_head(model: &Model, index: usize) -> Model {
+    let own = model.of_head(index);
+    Model {
+        preparation: own.preparation.of_outputs(&own.network.head),
+        ..own
+    }
+}
+
+/// The head of this name, and its outputs in the units of the data.
+fn head(model: &Model, name: &str) -> String {
     let size = model.network.head.size;
-    let mut text = format!("    outputs = keras.layers.Dense({size}, name=\"head\")(x)\n");
+    let mut text = format!("    outputs = keras.layers.Dense({size}, name=\"{name}\")(x)\n");
     if let Some([means, deviations]) = columns(&model.preparation.targets) {
         text += &format!(
             "    outputs = outputs * numpy.float32({deviations:?}) + numpy.float32({means:?})\n"

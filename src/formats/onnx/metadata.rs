@@ -1,6 +1,6 @@
 //! The metadata of a file: names that the graph's tensors do not have.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::super::outputs_note;
 use super::proto::StringStringEntryProto;
@@ -34,7 +34,32 @@ pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
     }
     entries.push(entry("units", units(model)));
     entries.extend(outputs_note(model).map(|note| entry("outputs", note)));
+    if !network.heads.is_empty() {
+        entries.push(entry("heads", heads(model)));
+    }
     entries
+}
+
+/// The target columns, the classes and what the outputs are of each of several heads, as a JSON
+/// object by their names.
+fn heads(model: &Model) -> String {
+    let mut objects = Map::new();
+    for (index, named) in model.network.heads.iter().enumerate() {
+        let own = model.of_head(index);
+        let mut object = Map::new();
+        let columns = own.recipe.data.source().target_names();
+        let classes = &own.preparation.classes;
+        for (key, names) in [("target_columns", columns), ("classes", &classes[..])] {
+            if !names.is_empty() {
+                object.insert(key.into(), json!(names));
+            }
+        }
+        if let Some(note) = outputs_note(&own) {
+            object.insert("outputs".into(), note.into());
+        }
+        objects.insert(named.name.clone(), object.into());
+    }
+    Value::from(objects).to_string()
 }
 
 /// A sentence on the units of inputs and outputs.

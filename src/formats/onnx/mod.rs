@@ -41,7 +41,8 @@ struct LayerOutput {
 /// number of valid steps of each sequence. Its output is `outputs` `[batch, K]`, or `[batch, time,
 /// K]` for a head that reads every step; padded steps are undefined. A network that classifies also
 /// has the output `probabilities`, the softmax of `outputs`, and one of labels their sigmoid. Batch
-/// and time may have any size. The metadata of the file name the columns of inputs and targets, the
+/// and time may have any size. The outputs of several heads are `outputs.NAME` and
+/// `probabilities.NAME`. The metadata of the file name the columns of inputs and targets, the
 /// classes and the tokens, and say what several outputs of a target are.
 ///
 /// # Errors
@@ -58,7 +59,7 @@ pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
         graph.input.push(lengths);
     }
     let output = graph.layers(model, inputs.clone(), lengths)?;
-    graph.head(model, &inputs, &output, lengths)?;
+    graph.heads(model, &inputs, &output, lengths)?;
     graph.name = model.recipe.name.clone();
     let file = ModelProto {
         ir_version: IR_VERSION,
@@ -215,14 +216,36 @@ impl GraphProto {
         })
     }
 
-    /// Adds the outputs, in the units of the data, and the probabilities of a network that
-    /// classifies. `inputs` are the first layer's.
-    fn head(
+    /// Adds the outputs of every head, in the units of the data, and the probabilities of one that
+    /// classifies. `inputs` are the first layer's. Of several heads, the outputs have their names.
+    fn heads(
         &mut self,
         model: &Model,
         inputs: &str,
         layers: &LayerOutput,
         lengths: bool,
+    ) -> Result<()> {
+        let read = self.head_inputs(model, layers, lengths)?;
+        if model.network.heads.is_empty() {
+            let names = HeadNames::only();
+            return self.head(model, inputs, &read, lengths, &names);
+        }
+        for (index, named) in model.network.heads.iter().enumerate() {
+            let own = with_output_preparation(&model.of_head(index), "ONNX")?;
+            let names = HeadNames::of(&named.name);
+            self.head(&own, inputs, &read, lengths, &names)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the outputs of a head, the only one of `model`, that reads `read`.
+    fn head(
+        &mut self,
+        model: &Model,
+        inputs: &str,
+        read: &str,
+        lengths: bool,
+        names: &HeadNames,
     ) -> Result<()> {
         let head = model.network.head;
         let mut shape = vec![AxisSize::Batch, AxisSize::Fixed(head.size)];
@@ -231,33 +254,39 @@ impl GraphProto {
         }
         let normal = columns(&model.preparation.targets);
         let is_residual = !model.preparation.residuals.is_empty();
+        let HeadNames {
+            outputs, prefix, ..
+        } = names;
+        let linear_name = format!("{prefix}head.outputs");
         let [linear, restored] = match (normal.is_some(), is_residual) {
-            (false, false) => ["outputs", ""],
-            (true, false) => ["head.outputs", "outputs"],
+            (false, false) => [&outputs[..], ""],
+            (true, false) => [&linear_name[..], &outputs[..]],
             (false, true) => ["outputs.differences", ""],
-            (true, true) => ["head.outputs", "outputs.differences"],
+            (true, true) => [&linear_name[..], "outputs.differences"],
         };
-        self.linear(model, layers, lengths, linear)?;
+        self.linear(model, read, prefix, linear)?;
         if let Some([means, deviations]) = normal {
-            let means = self.floats("outputs.mean", &[head.size], &means);
-            let deviations = self.floats("outputs.deviation", &[head.size], &deviations);
-            let scaled = self.node("Mul", &[linear, &deviations], "outputs.scaled");
+            let name = |part: &str| format!("{prefix}outputs.{part}");
+            let means = self.floats(&name("mean"), &[head.size], &means);
+            let deviations = self.floats(&name("deviation"), &[head.size], &deviations);
+            let scaled = self.node("Mul", &[linear, &deviations], &name("scaled"));
             self.node("Add", &[&scaled, &means], restored);
         }
         if is_residual {
             let last = self.last_values(model, inputs, lengths);
-            self.node("Add", &["outputs.differences", &last], "outputs");
+            self.node("Add", &["outputs.differences", &last], outputs);
         }
-        self.output.push(value("outputs", FLOAT, &shape));
-        let inputs = ["outputs".to_string()];
+        self.output.push(value(outputs, FLOAT, &shape));
+        let inputs = [outputs.clone()];
+        let probabilities = &names.probabilities[..];
         if head.loss.takes_classes() || head.loss.takes_lists() {
             let axis = AttributeProto::int("axis", -1);
-            self.push("Softmax", &inputs, &["probabilities"], vec![axis]);
-            self.output.push(value("probabilities", FLOAT, &shape));
+            self.push("Softmax", &inputs, &[probabilities], vec![axis]);
+            self.output.push(value(probabilities, FLOAT, &shape));
         }
         if head.loss.takes_labels() {
-            self.push("Sigmoid", &inputs, &["probabilities"], vec![]);
-            self.output.push(value("probabilities", FLOAT, &shape));
+            self.push("Sigmoid", &inputs, &[probabilities], vec![]);
+            self.output.push(value(probabilities, FLOAT, &shape));
         }
         Ok(())
     }
@@ -305,35 +334,42 @@ impl GraphProto {
         self.node("Add", &[&last_values, &change], "residuals.linear")
     }
 
-    /// Adds the linear head.
-    fn linear(
+    /// Adds what the heads read: `[B, T, features]`, or `[B, features]`.
+    fn head_inputs(
         &mut self,
         model: &Model,
         layers: &LayerOutput,
         lengths: bool,
-        output: &str,
-    ) -> Result<()> {
+    ) -> Result<String> {
+        let reads = model.network.head.reads;
+        if reads == Reads::Every {
+            Ok(self.transpose(&layers.every, "head.inputs", &[1, 0, 2]))
+        } else if reads.pools() {
+            self.pooled(model, &layers.every, lengths)
+        } else {
+            Ok(layers.last.clone())
+        }
+    }
+
+    /// Adds the linear layer of a head.
+    fn linear(&mut self, model: &Model, read: &str, prefix: &str, output: &str) -> Result<()> {
         let (network, head) = (&model.network, model.network.head);
+        let name = |part: &str| format!("{prefix}head.{part}");
         let weight = if network.is_tied() {
             // The embedding is in the file once.
             self.transpose("embedding.weight", "head.weight", &[1, 0])
         } else {
             let weight = parameter(model, "head.weight")?;
-            self.transposed("head.weight", weight, head.size, network.head_inputs())
+            self.transposed(&name("weight"), weight, head.size, network.head_inputs())
         };
-        let bias = self.floats("head.bias", &[head.size], parameter(model, "head.bias")?);
+        let bias = parameter(model, "head.bias")?;
+        let bias = self.floats(&name("bias"), &[head.size], bias);
         if head.reads == Reads::Every {
-            let read = self.transpose(&layers.every, "head.inputs", &[1, 0, 2]);
-            let product = self.node("MatMul", &[&read, &weight], "head.product");
+            let product = self.node("MatMul", &[read, &weight], &name("product"));
             self.node("Add", &[&product, &bias], output);
-            return Ok(());
-        }
-        let read = if head.reads.pools() {
-            self.pooled(model, &layers.every, lengths)?
         } else {
-            layers.last.clone()
-        };
-        self.node("Gemm", &[&read, &weight, &bias], output);
+            self.node("Gemm", &[read, &weight, &bias], output);
+        }
         Ok(())
     }
 }
@@ -346,6 +382,33 @@ fn check_zoneout(network: &Network) -> Result<()> {
             "layer {l}: ONNX has no zoneout; train without zoneout and zoneout_cell, or keep the \
              model in gatescan's own format"
         ))),
+    }
+}
+
+/// The names of a head's outputs, and what the names of its tensors begin with.
+struct HeadNames {
+    outputs: String,
+    probabilities: String,
+    prefix: String,
+}
+
+impl HeadNames {
+    /// The names of the only head.
+    fn only() -> HeadNames {
+        HeadNames {
+            outputs: "outputs".into(),
+            probabilities: "probabilities".into(),
+            prefix: String::new(),
+        }
+    }
+
+    /// The names of one of several heads.
+    fn of(name: &str) -> HeadNames {
+        HeadNames {
+            outputs: format!("outputs.{name}"),
+            probabilities: format!("probabilities.{name}"),
+            prefix: format!("heads.{name}."),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::{Export, check_support, has_zoneout, with_output_preparation};
 use super::{python, split_name};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Bias, Layer, Network};
+use crate::network::{Bias, Layer, Network, Parameter};
 
 /// Layers of one `nn.RNN`, `nn.LSTM` or `nn.GRU`.
 pub(super) struct Stack {
@@ -75,16 +75,20 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
 }
 
 fn state_dict(model: &Model, stacks: &[Stack]) -> Result<Vec<u8>, SafeTensorError> {
-    let mut tensors = vec![];
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = vec![];
     for parameter in &model.parameters {
+        if !model.network.heads.is_empty() && is_of_heads(&parameter.name) {
+            tensors.extend(of_heads(model, parameter));
+            continue;
+        }
         let name = module_name(stacks, &parameter.name);
         let values = parameter.values.iter();
         let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
         // A `state_dict` has tied weights under both names.
         if model.network.is_tied() && name == "embedding.weight" {
-            tensors.push(("head.weight".into(), &parameter.shape, bytes.clone()));
+            tensors.push(("head.weight".into(), parameter.shape.clone(), bytes.clone()));
         }
-        tensors.push((name, &parameter.shape, bytes));
+        tensors.push((name, parameter.shape.clone(), bytes));
     }
     let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes)?;
@@ -93,6 +97,29 @@ fn state_dict(model: &Model, stacks: &[Stack]) -> Result<Vec<u8>, SafeTensorErro
     let views = views.collect::<Result<Vec<_>, SafeTensorError>>()?;
     let metadata = [("format".to_string(), "pt".to_string())].into();
     safetensors::serialize(views, Some(metadata))
+}
+
+/// Whether a parameter has rows of several heads.
+fn is_of_heads(name: &str) -> bool {
+    matches!(name, "head.weight" | "head.bias")
+}
+
+/// The rows of each of several heads, under the name of its module.
+fn of_heads<'a>(
+    model: &'a Model,
+    parameter: &'a Parameter,
+) -> impl Iterator<Item = (String, Vec<usize>, Vec<u8>)> + 'a {
+    let kind = parameter.name.trim_start_matches("head.");
+    let heads = model.network.heads.iter().enumerate();
+    heads.map(move |(index, _)| {
+        let rows = model.network.head_rows(index);
+        let each: usize = parameter.shape[1..].iter().product();
+        let mut shape = parameter.shape.clone();
+        shape[0] = rows.len();
+        let values = &parameter.values[rows.start * each..rows.end * each];
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        (format!("heads.{index}.{kind}"), shape, bytes.collect())
+    })
 }
 
 /// Groups the layers of a network into modules.

@@ -23,14 +23,13 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
     let head = network.head;
     let mut body = ModuleBody::default();
     let last_values = body.add_last_values(model);
-    let normalises = body.add_buffers("inputs", &model.preparation.inputs);
-    if normalises {
+    if body.add_buffers("inputs", &model.preparation.inputs) {
         body.forward += "        x = (x - self.inputs_mean) / self.inputs_deviation\n";
     }
-    let has_differences = body.add_differences(&model.preparation);
+    body.add_differences(&model.preparation);
     body.complete_last_values(model);
-    let denormalises = body.add_buffers("outputs", &model.preparation.targets);
-    let denormalised = if denormalises {
+    let heads = body.add_heads(model);
+    let denormalised = if body.add_buffers("outputs", &model.preparation.targets) {
         " * self.outputs_deviation + self.outputs_mean"
     } else {
         ""
@@ -46,36 +45,19 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
         Input::Values => format!("inputs [batch, time, {input_size}]"),
         _ => format!("tokens [batch, time] below {input_size}"),
     };
-    let read = match head.reads {
-        Reads::Last => "last",
-        Reads::Every => "x",
-        Reads::Mean => "mean(x, lengths)",
-        Reads::Max => "maximum(x, lengths)",
-        Reads::Attention => "attention(x, self.head.query, lengths)",
-    };
-    let outputs = if head.reads.is_per_step() {
-        format!("[batch, time, {}]", head.size)
-    } else {
-        format!("[batch, {}]", head.size)
-    };
-    let note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
+    let HeadLines {
+        build: build_head,
+        forward: result,
+        returns,
+    } = head_lines(model, heads.as_deref(), &denormalised);
     let pooling = pooling(head.reads);
-    let uses_torch = normalises || denormalises || has_differences || head.reads.pools();
-    let imports = if uses_torch || !last_values.is_empty() {
+    let tie = tied_lines(network);
+    let parts = [&build, &forward, &tie, &pooling];
+    let imports = if parts.iter().any(|part| part.contains("torch.")) {
         "import torch\n"
     } else {
         ""
     };
-    let mut tie = String::new();
-    if network.is_tied() {
-        tie += "        self.head.weight = self.embedding.weight\n";
-    }
-    if head.reads == Reads::Attention {
-        tie += &format!(
-            "        self.head.query = nn.Parameter(torch.zeros({}))\n",
-            network.head_inputs()
-        );
-    }
     format!(
         r#"# Written by `gatescan export --to pytorch`.
 from pathlib import Path
@@ -85,14 +67,13 @@ import safetensors.torch
 
 
 class Network(nn.Module):
-    """Takes {takes}, and lengths [batch] of padded sequences; returns {outputs}{note}."""
+    """Takes {takes}, and lengths [batch] of padded sequences; returns {returns}."""
 
     def __init__(self):
         super().__init__()
-{build}        self.head = nn.Linear({}, {})
-{tie}
+{build}{build_head}{tie}
     def forward(self, x, lengths=None):
-{forward}        return self.head({read}){denormalised}
+{forward}{result}
 
 
 def run(rnn, x, lengths):
@@ -112,10 +93,78 @@ def load(weights=Path(__file__).with_name("{weights}")):
     network = Network()
     network.load_state_dict(safetensors.torch.load_file(weights))
     return network.eval()
-"#,
-        network.head_inputs(),
-        head.size
+"#
     )
+}
+
+/// The lines of the module for its head or heads.
+struct HeadLines {
+    /// The lines of `__init__`.
+    build: String,
+    /// The end of `forward`.
+    forward: String,
+    /// What `forward` returns, for people.
+    returns: String,
+}
+
+/// The lines of the only head, or of the dictionary `heads` of several.
+fn head_lines(model: &Model, heads: Option<&str>, denormalised: &str) -> HeadLines {
+    let (network, head) = (&model.network, model.network.head);
+    let read = match head.reads {
+        Reads::Last => "last",
+        Reads::Every => "x",
+        Reads::Mean => "mean(x, lengths)",
+        Reads::Max => "maximum(x, lengths)",
+        Reads::Attention => "attention(x, self.head.query, lengths)",
+    };
+    if let Some(heads) = heads {
+        let notes = notes_of_heads(model);
+        return HeadLines {
+            build: String::new(),
+            forward: format!("        x = {read}\n        return {heads}"),
+            returns: format!("a dictionary of the outputs of each head{notes}"),
+        };
+    }
+    let time = if head.reads.is_per_step() {
+        "time, "
+    } else {
+        ""
+    };
+    let note = outputs_note(model).map_or(String::new(), |note| format!("; {note}"));
+    let (inputs, size) = (network.head_inputs(), head.size);
+    HeadLines {
+        build: format!("        self.head = nn.Linear({inputs}, {size})\n"),
+        forward: format!("        return self.head({read}){denormalised}"),
+        returns: format!("[batch, {time}{size}]{note}"),
+    }
+}
+
+/// The lines of weights that are the embedding's, and of the query of attention.
+fn tied_lines(network: &Network) -> String {
+    let mut lines = String::new();
+    if network.is_tied() {
+        lines += "        self.head.weight = self.embedding.weight\n";
+    }
+    if network.head.reads == Reads::Attention {
+        if !network.heads.is_empty() {
+            lines += "        self.head = nn.Module()\n";
+        }
+        lines += &format!(
+            "        self.head.query = nn.Parameter(torch.zeros({}))\n",
+            network.head_inputs()
+        );
+    }
+    lines
+}
+
+/// Sentences on the outputs of each of several heads.
+fn notes_of_heads(model: &Model) -> String {
+    let notes = (0..model.network.heads.len()).filter_map(|index| {
+        let name = &model.network.heads[index].name;
+        let note = outputs_note(&model.of_head(index))?;
+        Some(format!("; {name}: {note}"))
+    });
+    notes.collect()
 }
 
 /// The functions that reduce the outputs of all steps to one vector for each sequence.
@@ -177,6 +226,33 @@ impl ModuleBody {
         true
     }
 
+    /// Adds the linear layer of each of several heads; returns the dictionary of their outputs of
+    /// what they read, `x`.
+    fn add_heads(&mut self, model: &Model) -> Option<String> {
+        let network = &model.network;
+        if network.heads.is_empty() {
+            return None;
+        }
+        self.build += "        self.heads = nn.ModuleList()\n";
+        let mut outputs = vec![];
+        for (index, named) in network.heads.iter().enumerate() {
+            let (own, name) = (model.of_head(index), &named.name);
+            self.build += &format!(
+                "        self.heads.append(nn.Linear({}, {}))\n",
+                network.head_inputs(),
+                named.size
+            );
+            let normals = own.preparation.of_outputs(&own.network.head).targets;
+            let restored = if self.add_buffers(&format!("head{index}"), &normals) {
+                format!(" * self.head{index}_deviation + self.head{index}_mean")
+            } else {
+                String::new()
+            };
+            outputs.push(format!("\"{name}\": self.heads[{index}](x){restored}"));
+        }
+        Some(format!("{{{}}}", outputs.join(", ")))
+    }
+
     /// Adds the values that the outputs are differences from; returns the term that adds them to
     /// the outputs.
     fn add_last_values(&mut self, model: &Model) -> &'static str {
@@ -207,11 +283,11 @@ impl ModuleBody {
         }
     }
 
-    /// Adds the inputs that are differences from earlier steps; returns whether there are any.
-    fn add_differences(&mut self, preparation: &Preparation) -> bool {
+    /// Adds the inputs that are differences from earlier steps.
+    fn add_differences(&mut self, preparation: &Preparation) {
         let differences = &preparation.differences;
         if differences.is_empty() {
-            return false;
+            return;
         }
         // The first step is repeated before the sequence.
         self.forward += "        parts = [x]\n";
@@ -224,7 +300,6 @@ impl ModuleBody {
             );
         }
         self.forward += "        x = torch.cat(parts, -1)\n";
-        true
     }
 
     fn add_input(&mut self, network: &Network) {

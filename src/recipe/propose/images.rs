@@ -47,6 +47,6 @@ pub(super) fn propose(path: &Path) -> Result<ProposedData> {
 fn classes(data: &Dataset) -> usize {
     match &data.targets {
         Targets::Classes { labels, .. } => labels.iter().copied().max().unwrap_or(0) as usize + 1,
-        Targets::Values { .. } | Targets::Lists { .. } => 0,
+        Targets::Values { .. } | Targets::Lists { .. } | Targets::Heads(_) => 0,
     }
 }

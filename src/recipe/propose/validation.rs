@@ -68,7 +68,7 @@ fn is_enough(before: &Splits, divided: &Splits) -> bool {
             labels.for_each(|label| present[label as usize] = true);
             present
         }
-        Targets::Values { .. } | Targets::Lists { .. } => vec![],
+        Targets::Values { .. } | Targets::Lists { .. } | Targets::Heads(_) => vec![],
     };
     validation.is_some_and(|data| data.count >= FEWEST)
         && classes(&before.train) == classes(&divided.train)

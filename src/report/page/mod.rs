@@ -32,6 +32,13 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
             );
         }
     }
+    for (name, predictions) in &details.heads {
+        let shown = match predictions {
+            Ok(predictions) => predictions.html(),
+            Err(problem) => format!("<p>Not available: {}</p>\n", escape(problem)),
+        };
+        body += &format!("<h2>Head {}</h2>\n{shown}", escape(name));
+    }
     if let Some(continuation) = &details.continuation {
         body += &continuation.html();
     }
@@ -128,6 +135,22 @@ fn key_figures(run: &Run, details: &RunDetails) -> String {
                 add(name, score(value), &epoch);
             }
         }
+        let tested = run.tested.as_ref().map(|tested| &tested.heads);
+        for head in tested.unwrap_or(&kept.heads) {
+            let values = [
+                ("test accuracy", head.test_accuracy),
+                ("test loss", head.test_loss),
+                ("validation accuracy", head.validation_accuracy),
+                ("validation loss", head.validation_loss),
+                ("training loss", head.train_loss),
+            ];
+            for (name, value) in values {
+                if let Some(value) = value {
+                    let name = format!("{name}, head {}", escape(&head.name));
+                    add(&name, score(value), &epoch);
+                }
+            }
+        }
     }
     let epochs = format!("{} of {}", run.epochs.len(), run.recipe.epochs);
     add("epochs", epochs, "");
@@ -220,6 +243,7 @@ mod tests {
         let mut recipe = Recipe::load("mnist").unwrap();
         recipe.network.set_hidden_size(hidden_size);
         let metrics = |epoch: usize| EpochMetrics {
+            heads: vec![],
             epoch,
             train_loss: 1.0 / epoch as f64,
             train_accuracy: Some(0.5),
@@ -249,6 +273,7 @@ mod tests {
 
     fn details() -> RunDetails {
         RunDetails {
+            heads: vec![],
             parameters: Some(7),
             predictions: Ok(None),
             baselines: vec![],

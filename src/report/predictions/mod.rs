@@ -135,6 +135,11 @@ impl SplitPredictions {
                 each_batch(&mut |batch| examples.add(batch))?;
                 Predictions::Lists(examples.finish(data, preparation))
             }
+            Targets::Heads(_) => {
+                return Err(Error::data(
+                    "predictions are of one head (Dataset::of_head)",
+                ));
+            }
         };
         let metrics = metrics.and_then(OutputCollector::finish);
         let undefined = metrics

@@ -125,5 +125,7 @@ fn merged(records: &[StepRecord], weights: &[f64]) -> StepRecord {
         last_loss: mean(&mut records.iter().map(last)),
         last_labelled: sum(|record| record.last_labelled),
         is_finite: records.iter().all(|record| record.is_finite),
+        // Recipes of several heads do not accumulate.
+        heads: vec![],
     }
 }

@@ -30,6 +30,19 @@ pub(super) struct FeedBuffers {
     pub(super) control: Tensor,
     /// `[HISTORY_ROWS, history::WORDS]`
     pub(super) history: Tensor,
+    /// The buffers of each of several heads.
+    pub(super) heads: Vec<HeadBuffers>,
+}
+
+/// The targets of one of several heads, and what its steps record.
+#[derive(Debug, Clone)]
+pub(super) struct HeadBuffers {
+    labels: Tensor,
+    targets: Option<Tensor>,
+    /// Advanced with those of the loop, of which only the row of the history is read.
+    pub(super) control: Tensor,
+    /// `[HISTORY_ROWS, history::WORDS]`
+    pub(super) history: Tensor,
 }
 
 /// The bytes of a sequence in device memory, with its targets.
@@ -39,11 +52,19 @@ pub(super) fn bytes_each(data: &Dataset) -> u64 {
     } else {
         1
     };
-    let values = match data.targets {
-        Targets::Classes { .. } => 0,
-        Targets::Values { width, .. } => width as u64,
-        Targets::Lists { longest, .. } => longest as u64,
-    };
+    // Each of several heads has a label too.
+    let several = matches!(data.targets, Targets::Heads(_));
+    let each = data.targets.each_head().iter();
+    let values: u64 = each
+        .map(|targets| {
+            let width = match targets {
+                Targets::Values { width, .. } => *width as u64,
+                Targets::Lists { longest, .. } => *longest as u64,
+                _ => 0,
+            };
+            width + u64::from(several)
+        })
+        .sum();
     let inputs = (data.steps as u64).saturating_mul(data.features as u64);
     // A label and values or a list for each output, a length, and two elements of the order of a
     // window.
@@ -134,10 +155,10 @@ impl FeedBuffers {
         let inputs = buffer("data", Kind::Data, element, [words, 1]);
         let labels = buffer("labels", Kind::Data, index, [held, rows]);
         let targets = match &data.targets {
-            Targets::Classes { .. } | Targets::Lists { .. } => None,
             Targets::Values { width, .. } => {
                 Some(buffer("targets", Kind::Data, real, [held, rows * width]))
             }
+            _ => None,
         };
         let longest = data.targets.longest_list();
         let lists = (longest > 0).then(|| buffer("lists", Kind::Data, index, [held, longest]));
@@ -147,8 +168,29 @@ impl FeedBuffers {
         let slots = if is_window { 2 * held } else { held };
         let order = buffer("order", Kind::Data, index, [slots, 1]);
         let control = buffer("control", Kind::Control, index, [control::WORDS, 1]);
-        let history = [HISTORY_ROWS, history::WORDS];
-        let history = buffer("history", Kind::Control, real, history);
+        let recorded = [HISTORY_ROWS, history::WORDS];
+        let history = buffer("history", Kind::Control, real, recorded);
+        let of_heads = match &data.targets {
+            Targets::Heads(heads) => &heads[..],
+            _ => &[],
+        };
+        let of_head = |(n, targets): (usize, &Targets)| {
+            let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
+                buffer(&format!("heads.{n}.{name}"), kind, element, extents)
+            };
+            HeadBuffers {
+                labels: buffer("labels", Kind::Data, index, [held, rows]),
+                targets: match targets {
+                    Targets::Values { width, .. } => {
+                        Some(buffer("targets", Kind::Data, real, [held, rows * width]))
+                    }
+                    _ => None,
+                },
+                control: buffer("control", Kind::Control, index, [control::WORDS, 1]),
+                history: buffer("history", Kind::Control, real, recorded),
+            }
+        };
+        let heads = of_heads.iter().enumerate().map(of_head).collect();
         FeedBuffers {
             held,
             inputs,
@@ -161,7 +203,14 @@ impl FeedBuffers {
             order,
             control,
             history,
+            heads,
         }
+    }
+
+    /// Returns the control words of the loop and of each of several heads.
+    pub(super) fn controls(&self) -> Vec<Tensor> {
+        let heads = self.heads.iter().map(|head| head.control);
+        std::iter::once(self.control).chain(heads).collect()
     }
 
     /// Records, in `phase`, the gathering of a batch of inputs, lengths, labels and targets.
@@ -217,6 +266,14 @@ impl FeedBuffers {
         if let (Some(source), Some(out)) = (self.weights, network.head.weights) {
             gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
         }
+        let heads = network.heads.iter().zip(network.network.each_head());
+        for (own, (tensors, head)) in self.heads.iter().zip(heads) {
+            gathers.push(gather(ignored, own.labels, tensors.labels, rows, 1));
+            if let (Some(source), Some(out)) = (own.targets, tensors.targets) {
+                let width = head.targets();
+                gathers.push(gather(GatherKind::Reals, source, out, rows, width));
+            }
+        }
         for gather in gathers {
             network.program.push(phase, gather);
         }
@@ -263,6 +320,12 @@ impl FeedBuffers {
         executor.write_index(&part(&self.labels), &data.labels())?;
         if let (Targets::Lists { labels, .. }, Some(lists)) = (&data.targets, &self.lists) {
             executor.write_index(&part(lists), labels)?;
+        }
+        for (own, targets) in self.heads.iter().zip(data.targets.each_head()) {
+            executor.write_index(&part(&own.labels), &data.labels_of(targets))?;
+            if let (Targets::Values { values, .. }, Some(tensor)) = (targets, &own.targets) {
+                executor.write(&part(tensor), values)?;
+            }
         }
         if let (Some(weights), Some(target_weights)) = (&self.weights, &self.target_weights) {
             executor.write(&part(weights), &target_weights.of_targets(data))?;

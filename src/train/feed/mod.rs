@@ -135,6 +135,20 @@ impl Feed {
         phase: Phase,
         norm: Option<Tensor>,
     ) {
+        for (head, buffers) in network.heads.iter().zip(&self.buffers.heads) {
+            let end = Record {
+                scores: head.scores,
+                labels: head.labels,
+                lengths: network.lengths,
+                weight: head.label_weight,
+                norm: None,
+                control: buffers.control,
+                history: buffers.history,
+                batch: self.batch,
+                chunks: self.chunks,
+            };
+            network.program.push(phase, end);
+        }
         let end = Record {
             scores: network.head.scores,
             labels: network.head.labels,

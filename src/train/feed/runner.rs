@@ -12,7 +12,7 @@ use crate::kernels::{control, history};
 use crate::program::Phase;
 
 /// One row of the history: what a step recorded. See [`history`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepRecord {
     /// Mean over the labelled outputs.
     pub(crate) loss: f32,
@@ -28,6 +28,8 @@ pub(crate) struct StepRecord {
     pub(crate) last_labelled: f32,
     /// Whether loss and norm are finite, on the device and as read.
     pub(crate) is_finite: bool,
+    /// The records of each of several heads, whose losses are times its weight.
+    pub(crate) heads: Vec<StepRecord>,
 }
 
 impl StepRecord {
@@ -41,6 +43,7 @@ impl StepRecord {
             last_loss: row[history::LAST_LOSS],
             last_labelled: row[history::LAST_LABELLED],
             is_finite: row[history::NOT_FINITE] == 0.0 && loss.is_finite() && norm.is_finite(),
+            heads: vec![],
         }
     }
 }
@@ -101,9 +104,10 @@ impl<'a> StepRunner<'a> {
         mut play_steps: impl FnMut(&mut dyn Executor, &[Phase], usize) -> Result<()>,
     ) -> Result<Vec<StepRecord>> {
         let start = Instant::now();
-        let control = self.feed.buffers.control;
-        self.executor
-            .write_index(&control.part(control::ROW, [1]), &[0])?;
+        for control in self.feed.buffers.controls() {
+            self.executor
+                .write_index(&control.part(control::ROW, [1]), &[0])?;
+        }
         let (begin, batches) = (self.feed.played, self.feed.next_batches(count));
         if let Some(several) = &self.feed.accumulation {
             several.write(self.executor, begin, batches)?;
@@ -120,16 +124,33 @@ impl<'a> StepRunner<'a> {
                 .fill(self.executor, self.data, |window| first + window.held())?;
             self.feed.played += times * phases.len() / self.phases.len();
         }
-        let rows = self.read_history(batches)?;
+        let records = self.read_records(batches)?;
         let step = start.elapsed().as_secs_f64() / count as f64;
         let fitting = (SUBMISSION_TIME.as_secs_f64() / step) as usize;
         self.feed.submission = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
-        let records = rows.chunks_exact(history::WORDS).map(StepRecord::new);
-        let records: Vec<StepRecord> = records.collect();
         Ok(match &self.feed.accumulation {
             None => records,
             Some(several) => several.merged(begin, &records),
         })
+    }
+
+    /// Waits for the device and returns the records of the last `count` batches.
+    fn read_records(&mut self, count: usize) -> Result<Vec<StepRecord>> {
+        let of_rows = |rows: &[f32]| -> Vec<StepRecord> {
+            let rows = rows.chunks_exact(history::WORDS);
+            rows.map(StepRecord::new).collect()
+        };
+        let mut records = of_rows(&self.read_history(count)?);
+        for n in 0..self.feed.buffers.heads.len() {
+            let history = self.feed.buffers.heads[n].history;
+            let rows = self
+                .executor
+                .read(&history.part(0, [count, history::WORDS]))?;
+            for (record, head) in records.iter_mut().zip(of_rows(&rows)) {
+                record.heads.push(head);
+            }
+        }
+        Ok(records)
     }
 
     /// The phases to run next and how many times, at most up to batch `end`: all of them, or the
@@ -159,7 +180,10 @@ impl<'a> StepRunner<'a> {
     pub(crate) fn rewind(&mut self) -> Result<usize> {
         self.begin_in_order()?;
         let row = self.feed.buffers.control.part(control::ROW, [1]);
-        self.executor.write_index(&row, &[0])?;
+        for control in self.feed.buffers.controls() {
+            self.executor
+                .write_index(&control.part(control::ROW, [1]), &[0])?;
+        }
         self.executor.read_index(&row)?;
         Ok(self.feed.steps().min(HISTORY_ROWS).min(self.feed.ready()))
     }

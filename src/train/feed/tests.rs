@@ -13,8 +13,8 @@ use crate::record::Gradients;
 fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
     let loss = match data.targets {
         Targets::Classes { .. } => Loss::CrossEntropy,
-        Targets::Values { .. } => Loss::MeanSquaredError,
         Targets::Lists { .. } => Loss::CTC,
+        _ => Loss::MeanSquaredError,
     };
     let is_tokens = matches!(data.inputs, Inputs::Tokens { .. });
     let network = Network {
@@ -35,6 +35,7 @@ fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
             loss,
             init: Init::Glorot,
         },
+        heads: vec![],
     };
     let tuning = Tuning::cpu();
     let mut network = RecordedNetwork::new(&network, 1, 1, Gradients::None, tuning).unwrap();
@@ -79,9 +80,9 @@ fn contents(data: &Dataset) -> [Vec<u32>; 4] {
         Inputs::Stored(_) => unreachable!("no data of these tests are stored"),
     };
     let targets = match &data.targets {
-        Targets::Classes { .. } => vec![],
         Targets::Values { values, .. } => bits(values),
         Targets::Lists { labels, .. } => labels.clone(),
+        _ => vec![],
     };
     let full = vec![data.steps as u32; data.count];
     let lengths = data.lengths.clone().unwrap_or(full);

@@ -17,6 +17,7 @@ use super::diagnose::{Diagnosis, Finding, run_call_by_call};
 use super::evaluation::EvaluationProgress;
 use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
 use super::feed::{Feed, StepRecord, StepRunner};
+use super::heads::{HeadMetrics, HeadScores, head_scores};
 use super::position::{Position, Totals};
 use super::recording::{RecordedSplit, Recording};
 use super::scores::{Scores, SplitMetrics};
@@ -81,10 +82,12 @@ pub struct Trainer {
 }
 
 /// What an evaluation of a split finds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct SplitScores {
     scores: Scores,
     metrics: Option<SplitMetrics>,
+    /// The scores of each of several heads.
+    heads: Vec<HeadScores>,
 }
 
 /// A pass over the training split, or the part of it that the recipe's `steps` leave.
@@ -136,7 +139,7 @@ impl Trainer {
             ));
         }
         let train = &data.train;
-        let network = recipe.network(train.input_size(), train.targets.outputs())?;
+        let network = recipe.network_for(train)?;
         check_data(&network, train)?;
         if let Some(validation) = &data.validation {
             check_data(&network, validation)?;
@@ -344,6 +347,7 @@ impl Trainer {
             sequences_per_second: pass.sequences_per_second(&self.train),
             step_losses,
             reports,
+            heads: head_scores(&self.network, totals),
         }
     }
 
@@ -421,16 +425,24 @@ impl Trainer {
         let lists = lists.and_then(|lists| lists.finish());
         let evaluated = (tally.as_ref(), errors.as_ref(), lists);
         let metrics = self.split_metrics(&scores, evaluated)?;
-        Ok(ControlFlow::Continue(Some(SplitScores { scores, metrics })))
+        Ok(ControlFlow::Continue(Some(SplitScores {
+            scores,
+            metrics,
+            heads: head_scores(&self.network, &totals),
+        })))
     }
 
     /// The metrics of the epoch that is over, without its times, where test and validation split
     /// have these scores.
     fn epoch_metrics(&self, evaluated: [Option<SplitScores>; 2]) -> EpochMetrics {
         let [test_metrics, validation_metrics] =
-            evaluated.map(|split| split.and_then(|split| split.metrics));
-        let [tested, validated] = evaluated.map(|split| split.map(|split| split.scores));
+            [0, 1].map(|n| evaluated[n].as_ref().and_then(|split| split.metrics));
+        let [tested, validated] = [0, 1].map(|n| evaluated[n].as_ref().map(|split| split.scores));
         let (network, trained) = (&self.network.network, &self.position.totals);
+        let [tested_heads, validated_heads] =
+            evaluated.map(|split| split.map_or(vec![], |split| split.heads));
+        let trained_heads = head_scores(&self.network, trained);
+        let heads = [&trained_heads[..], &validated_heads, &tested_heads];
         let test_loss = tested.map(|scores| scores.loss);
         EpochMetrics {
             epoch: self.position.epochs + 1,
@@ -446,6 +458,7 @@ impl Trainer {
             test_bits: test_loss.filter(|_| self.is_text()).map(bits),
             validation_metrics,
             test_metrics,
+            heads: HeadMetrics::of(network, heads),
             sequences_per_second: 0.0,
             seconds: 0.0,
         }

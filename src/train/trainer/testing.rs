@@ -13,6 +13,7 @@ use crate::network::Loss;
 use crate::train::errors::RecordedErrors;
 use crate::train::evaluation::each_output;
 use crate::train::events::{Observer, TestMetrics, TestSplitName};
+use crate::train::heads::HeadMetrics;
 use crate::train::list_collector::ListCollector;
 use crate::train::scores::{Scores, SplitMetrics};
 
@@ -47,8 +48,11 @@ impl Trainer {
         epoch: usize,
         observe: &mut Observer,
     ) -> Result<Option<TestMetrics>> {
-        let ControlFlow::Continue(Some(SplitScores { scores, metrics })) =
-            self.evaluate_split(Split::Test, observe)?
+        let ControlFlow::Continue(Some(SplitScores {
+            scores,
+            metrics,
+            heads,
+        })) = self.evaluate_split(Split::Test, observe)?
         else {
             return Ok(None);
         };
@@ -60,6 +64,7 @@ impl Trainer {
             test_last_step_loss: scores.last_step_loss,
             test_bits: self.is_text().then(|| bits(scores.loss)),
             test_metrics: metrics,
+            heads: HeadMetrics::of(&self.network.network, [&[], &[], &heads]),
         }))
     }
 

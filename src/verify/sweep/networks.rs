@@ -58,6 +58,7 @@ pub(super) fn two_layers(
                 loss: Loss::CrossEntropy,
                 init: Init::Glorot,
             },
+            heads: vec![],
         },
         steps,
         batch,

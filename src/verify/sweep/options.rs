@@ -5,7 +5,8 @@ use super::networks::two_layers;
 use super::scene::NetworkCase;
 use crate::cells::Cell;
 use crate::network::{
-    Activation, Bias, Dropout, Init, Input, Loss, MaskSharing, Padding, Reads, RecurrentActivation,
+    Activation, Bias, Dropout, Init, Input, Loss, MaskSharing, NamedHead, Padding, Reads,
+    RecurrentActivation,
 };
 use crate::record::Gradients;
 
@@ -31,11 +32,13 @@ const CLIP_AND_PROJECTION: [Change; 3] = [
     ("projection clip dropout", projection_clip_dropout),
 ];
 
-/// What the head reads of all steps, which is the same for every cell.
-const POOLING: [Change; 3] = [
+/// What the head reads of all steps, and several heads, which are the same for every cell.
+const HEADS: [Change; 5] = [
     ("mean residual dropout", pooled_mean),
     ("max both-ways", pooled_max),
     ("attention both-ways", pooled_by_attention),
+    ("heads every", several_heads),
+    ("heads dropout both-ways", several_heads_of_states),
 ];
 
 /// Options of cells whose functions can be replaced. A quick sweep has one of them for each cell.
@@ -73,14 +76,37 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         change(&mut case);
         case
     };
-    let pooling = POOLING.iter().filter(|_| cell == Cell::Gru);
+    let heads = HEADS.iter().filter(|_| cell == Cell::Gru);
     let all = ALL_CELLS
         .iter()
         .chain(more)
         .chain(functions)
         .chain(noise)
-        .chain(pooling);
+        .chain(heads);
     all.map(changed).collect()
+}
+
+fn several_heads(case: &mut NetworkCase) {
+    let head = |name: &str, size, loss, weight| NamedHead {
+        name: name.into(),
+        size,
+        loss,
+        weight,
+    };
+    case.network.heads = vec![
+        head("class", 5, Loss::CrossEntropy, 0.5),
+        head("value", 2, Loss::GaussianNll, 2.0),
+        head("labels", 3, Loss::BinaryCrossEntropy, 1.0),
+    ];
+    case.network.head.size = 10;
+    case.network.head.loss = Loss::Heads;
+    case.network.head.reads = Reads::Every;
+}
+
+fn several_heads_of_states(case: &mut NetworkCase) {
+    several_heads(case);
+    dropout_bidirectional(case);
+    case.network.head.reads = Reads::Last;
 }
 
 fn pooled_mean(case: &mut NetworkCase) {

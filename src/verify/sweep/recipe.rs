@@ -3,7 +3,6 @@
 use super::ValueKind;
 use super::plan::Plan;
 use super::scene::{Lengths, NetworkCase};
-use crate::data::source::SequenceSizes;
 use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::record::Gradients;
@@ -17,14 +16,16 @@ use crate::verify::{Case, CompareAfter};
 /// recipe does not say.
 pub fn recipe_cases(recipe: &Recipe) -> Result<Vec<Case>> {
     recipe.validate()?;
-    let SequenceSizes {
-        steps,
-        inputs,
-        outputs,
-    } = recipe.data.source().sizes(recipe.seed)?;
+    let (steps, network) = if recipe.network.heads.is_empty() {
+        let sizes = recipe.data.source().sizes(recipe.seed)?;
+        (sizes.steps, recipe.network(sizes.inputs, sizes.outputs)?)
+    } else {
+        let data = recipe.load_splits(None)?.train;
+        (data.steps, recipe.network_for(&data)?)
+    };
     let case = |values| -> Result<Case> {
         let case = NetworkCase {
-            network: recipe.network(inputs, outputs)?,
+            network: network.clone(),
             steps: recipe.bptt_steps.unwrap_or(steps).min(steps),
             batch: recipe.batch_size,
             gradients: Gradients::OfLoss,

@@ -233,11 +233,9 @@ impl NetworkCase {
                 .iter()
                 .for_each(|upstream| filler.keep(upstream));
         }
-        model
-            .head
-            .targets
-            .iter()
-            .for_each(|targets| filler.keep(targets));
+        for head in model.each_head() {
+            head.targets.iter().for_each(|targets| filler.keep(targets));
+        }
         // Gradients begin at multiples of four elements; between them are zeros.
         let gradients = model.entries.iter();
         let gradients = gradients.filter_map(|entry| model.gradient(&entry.name));
@@ -275,24 +273,29 @@ impl NetworkCase {
         }
         let length = |b| self.lengths.of(b, self.steps) as u32;
         filler.set_indices(&model.lengths, length);
-        let classes = match model.head.targets {
-            Some(_) => 1,
-            None => network.head.size as u32,
-        };
-        if let Some(lists) = &model.head.lists {
-            // Lists of 0 to all labels, with repeated ones.
-            filler.set_indices(&lists.labels, |at| {
-                let (j, b) = (at / self.batch, at % self.batch);
-                let label = 1 + (b + j / 2) as u32 % (classes - 1);
-                if j < b % (LONGEST_LIST + 1) {
-                    label
-                } else {
-                    IGNORE
-                }
-            });
+        for (tensors, head) in model.each_head().iter().zip(network.each_head()) {
+            let classes = match tensors.targets {
+                Some(_) => 1,
+                None => head.size as u32,
+            };
+            if let Some(lists) = &tensors.lists {
+                // Lists of 0 to all labels, with repeated ones.
+                filler.set_indices(&lists.labels, |at| {
+                    let (j, b) = (at / self.batch, at % self.batch);
+                    let label = 1 + (b + j / 2) as u32 % (classes - 1);
+                    if j < b % (LONGEST_LIST + 1) {
+                        label
+                    } else {
+                        IGNORE
+                    }
+                });
+            }
+            filler.fill_below(&tensors.labels, classes);
+            filler.set_every(&tensors.labels, 4, IGNORE);
         }
-        filler.fill_below(&model.head.labels, classes);
-        filler.set_every(&model.head.labels, 4, IGNORE);
+        if !model.heads.is_empty() {
+            filler.fill_below(&model.head.labels, 1);
+        }
     }
 
     /// Fills the buffers of the training loop and the optimizer's moments.

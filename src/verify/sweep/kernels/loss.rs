@@ -2,9 +2,9 @@
 
 use super::{KernelProgram, edges, narrow_edges};
 use crate::kernels::{
-    ClipFactor, ErrorSums, Form, IGNORE, LabelSmoothing, LabelWeight, MeanSquaredError, Record,
-    SoftmaxCrossEntropy, SquaredNorm, Tally, TargetWeight, ValueLoss, ValueLossKind, WeighOutputs,
-    history,
+    ClipFactor, ErrorSums, Form, HeadWeight, IGNORE, JoinScores, LabelSmoothing, LabelWeight,
+    MeanSquaredError, Record, SoftmaxCrossEntropy, SquaredNorm, Tally, TargetWeight, ValueLoss,
+    ValueLossKind, WeighOutputs, history,
 };
 use crate::network::Quantiles;
 use crate::tensor::Tensor;
@@ -152,6 +152,26 @@ pub(super) fn weigh_outputs(program: &mut KernelProgram, effort: Effort) {
                 gradient,
                 scores,
                 width,
+            });
+        }
+    }
+}
+
+pub(super) fn join_scores(program: &mut KernelProgram, effort: Effort) {
+    for &rows in edges(effort) {
+        for accumulate in [false, true] {
+            let (scores, out) = (program.reals(2, rows), program.reals(2, rows));
+            let (head_weight, weight) = (program.reals(1, 2), program.positives_below(2, 9.0));
+            program.push(HeadWeight {
+                weight: head_weight,
+                factor: 1.7,
+            });
+            program.push(JoinScores {
+                scores,
+                head_weight,
+                weight,
+                out,
+                accumulate,
             });
         }
     }

@@ -19,7 +19,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 27] = [
+const KERNELS: [(&str, RecordCalls); 28] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -32,6 +32,7 @@ const KERNELS: [(&str, RecordCalls); 27] = [
     ("target-weight", loss::target_weight),
     ("weigh-outputs", loss::weigh_outputs),
     ("error-sums", loss::error_sums),
+    ("join-scores", loss::join_scores),
     ("tally", loss::tally),
     ("pack", matmul::pack),
     ("arrange", data::arrange),
