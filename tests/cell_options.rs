@@ -14,7 +14,7 @@ use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, Mask, MaskOf, RecordedNetwork};
 use gatescan::low_level::tensor::Tensor;
 use gatescan::network::Init;
-use gatescan::{Cell, Device, Head, Input, Layer, Loss, Network, OpenDevice, Reads};
+use gatescan::{Device, Head, Input, Layer, Loss, Network, OpenDevice, Reads};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -141,11 +141,9 @@ fn outputs_and_gradients_are_those_of_keras_and_pytorch() {
             let lengths = vec![all.steps as u32; all.batch];
             cpu.write_index(&model.lengths, &lengths).expect("it fits");
             cpu.run(phases(case), 1).expect("it runs");
-            // The slope of a hard sigmoid is rounded to f32, and Keras rounds a part of a GRU with
-            // the reset gate before the matmul to f32.
+            // The slope of a hard sigmoid is rounded to f32.
             let is_hard = case.layer.recurrent_activation.slope().is_some();
-            let is_rounded = is_hard || case.layer.cell == Cell::GruResetBefore;
-            let bound = if is_rounded { 1e-6 } else { 1e-12 };
+            let bound = if is_hard { 1e-6 } else { 1e-12 };
             for (what, tensor, expected) in results(case, &model) {
                 let found = cpu.read_exact(&tensor);
                 for (at, (found, expected)) in found.iter().zip(expected).enumerate() {

@@ -338,37 +338,37 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "scan_forward",
         "let mask = load_gate_mask_quad(t, first, gate, p);",
         "let mask = load_gate_mask_quad(t, first, 0u, p);",
-        "lstm-5-recurrent-dropout",
+        "lstm-5-relu-hard-sigmoid",
     ),
     (
         "scan_backward",
         "sum *= load_gate_mask(t, first, from_gate, p);",
         "sum *= 1.0;",
-        "lstm-5-recurrent-dropout",
+        "lstm-5-relu-hard-sigmoid",
     ),
     (
         "step_forward",
         "operand[(1u + gate) * WIDTH + lane] = h_own * mask;",
         "operand[(1u + gate) * WIDTH + lane] = h_own;",
-        "gru-5-recurrent-dropout",
+        "gru-5-sigmoid-keras2",
     ),
     (
         "step_backward",
         "own *= load_gate_mask(from_step, first, gate, j);",
         "own *= load_gate_mask(from_step, first, 0u, j);",
-        "gru-5-recurrent-dropout",
+        "gru-5-sigmoid-keras2",
     ),
     (
         "scan_forward",
         "(1.0 - share) * h_before + share * h_after",
         "share * h_before + (1.0 - share) * h_after",
-        "gru-reset-before-5-zoneout",
+        "gru-reset-before-5-relu",
     ),
     (
         "step_backward",
         "dh += dh_total * (1.0 - load_share(t, first, j));",
         "dh += dh_total * load_share(t, first, j);",
-        "lstm-peephole-5-zoneout",
+        "lstm-peephole-5-softsign",
     ),
     // A missing bias, or a bias read at the wrong offset.
     (

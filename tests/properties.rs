@@ -428,7 +428,7 @@ fn drawn(player: &mut Player, case: &Case) -> Vec<Vec<f64>> {
             .map(|row| &row[..mask.width])
             .take(mask.steps * batch)
             .collect();
-        let count = match case.network.layers[mask.layer_index].dropout.mask {
+        let count = match mask.sharing {
             MaskSharing::EachStep => rows.len(),
             MaskSharing::EachSequence => batch,
             MaskSharing::EachBatch => 1,

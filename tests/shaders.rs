@@ -265,6 +265,12 @@ fn programs() -> Vec<Program> {
                 ..Dropout::default()
             };
             programs.push(recorded(&drops, Gradients::OfLoss, tuning));
+            let mut noise = network(cell, 7, Loss::CrossEntropy, Reads::Last);
+            noise.layers[1].zoneout = 0.5;
+            if cell.spec().recurrent_gates > 0 {
+                noise.layers[1].recurrent_dropout = 0.5;
+            }
+            programs.push(recorded(&noise, Gradients::OfLoss, tuning));
             if projects {
                 drops.layers[1].projection_size = Some(3);
                 programs.push(recorded(&drops, Gradients::OfLoss, tuning));
@@ -650,7 +656,7 @@ fn bounds_of_inconsistent_sizes_are_not_proved() {
     let layer = model.recurrences().next().expect("it has layers");
     let shrink = |tensor: &mut Tensor| *tensor = tensor.part(0, [tensor.len() - 1]);
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Recurrence));
-    let edits: [Edit; 14] = [
+    let edits: [Edit; 16] = [
         ("steps", &|layer| layer.steps += 1),
         ("batch", &|layer| layer.batch += 1),
         ("hidden_size", &|layer| layer.hidden_size += 1),
@@ -667,6 +673,10 @@ fn bounds_of_inconsistent_sizes_are_not_proved() {
         ("dstate", &|layer| shrink(&mut layer.gradients.dstate)),
         ("lengths", &|layer| shrink(&mut layer.lengths)),
         ("drops_state", &|layer| layer.options.drops_state = true),
+        ("drops_recurrent", &|layer| {
+            layer.options.drops_recurrent = true;
+        }),
+        ("zoneout", &|layer| layer.options.zoneout.h = 0.5),
     ];
     let proved = |layer: Recurrence, t: usize| {
         let (begin, end, stage) = (0, t, 0);

@@ -52,6 +52,22 @@ def keras_layer(cell, options, rate):
     return keras.layers.GRU(UNITS, reset_after=cell == "gru", **options)
 
 
+def reset_before(cell, inputs, weights, masks):
+    """The steps of Keras's GRUCell with reset_after=False."""
+    kernel, recurrent, bias = weights
+    of_z, of_r, of_h = recurrent.split(UNITS, dim=1)
+    h = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for x in inputs @ kernel + bias:
+        x_z, x_r, x_h = x.split(UNITS, dim=1)
+        z = cell.recurrent_activation(x_z + (h * masks[0]) @ of_z)
+        r = cell.recurrent_activation(x_r + (h * masks[1]) @ of_r)
+        candidate = cell.activation(x_h + (r * (h * masks[2])) @ of_h)
+        h = z * h + (1 - z) * candidate
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
 def keras_case(name, cell, described, options, rate=0.0):
     layer = keras_layer(cell, options, rate)
     layer.build((None, STEPS, INPUTS))
@@ -71,6 +87,12 @@ def keras_case(name, cell, described, options, rate=0.0):
     outputs = layer(inputs.transpose(0, 1), training=rate > 0.0).transpose(0, 1)
     upstream = drawn(STEPS, BATCH, UNITS)
     weights = [w.value for w in layer.weights]
+    if cell == "gru-reset-before":
+        # Keras rounds a part of this cell to float32, so its equations are written again.
+        read = list(kept) if rate > 0.0 else [1.0] * 3
+        again = reset_before(layer.cell, inputs, weights, read)
+        assert (again - outputs).abs().max() < 1e-6
+        outputs = again
     gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *weights])
 
     def named(values):

@@ -390,13 +390,17 @@ fn bits(model: &Model) -> Vec<(String, Vec<usize>, Vec<u32>)> {
     bits.collect()
 }
 
-/// Whether weights and hints determine the network: residuals and mixed cells of one gate do not
-/// follow from them.
+/// Whether weights and hints determine the network: residuals, functions of cells and mixed cells
+/// of one gate do not follow from them.
 fn is_determined(case: &Case) -> bool {
     let relu = |layer: &&Layer| layer.cell == Cell::RnnRelu;
     let layers = &case.network.layers;
+    let plain = |layer: &Layer| {
+        let functions = (layer.activation, layer.recurrent_activation);
+        !layer.residual && functions == Default::default()
+    };
     let has_query = case.network.head.reads == Reads::Attention;
-    layers.iter().all(|layer| !layer.residual)
+    layers.iter().all(plain)
         && !has_query
         && (layers.len() == 1 || layers.iter().find(relu).is_none())
 }

@@ -77,6 +77,7 @@ impl Case {
                 loss: self.loss,
                 init: Init::default(),
             },
+            heads: vec![],
         };
         let (steps, batch, of_loss) = (self.steps, self.batch(), Gradients::OfLoss);
         let mut network = RecordedNetwork::new(&network, steps, batch, of_loss, tuning)

@@ -41,49 +41,51 @@ const HEADS: [Change; 5] = [
     ("heads dropout both-ways", several_heads_of_states),
 ];
 
-/// Options of cells whose functions can be replaced. A quick sweep has one of them for each cell.
+/// Options of cells whose functions can be replaced.
 const ACTIVATIONS: [Change; 3] = [
     ("softsign both-ways", softsign),
     ("sigmoid keras2", sigmoid_keras2),
     ("relu hard-sigmoid", relu_hard_sigmoid),
 ];
 
-/// Options that change states at random. A quick sweep has one of them for each cell.
+/// Options that change states at random; the first needs recurrent gates.
 const STATE_NOISE: [Change; 2] = [
     ("recurrent-dropout both-ways", recurrent_dropout),
     ("zoneout", zoneout),
 ];
 
 /// Returns `cell` with each of its options in turn, at small sizes. The batch has one sequence more
-/// than the four that a scan computes together.
+/// than the four that a scan computes together. A quick sweep has functions and noise in one case
+/// of each cell whose functions can be replaced, since every pipeline takes time to compile.
 pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let supported = cell.spec().options;
     let clips_and_projects = supported.cell_clip && supported.projection;
     let more = CLIP_AND_PROJECTION.iter().filter(|_| clips_and_projects);
-    let number = Cell::ALL.iter().take_while(|other| **other != cell).count();
-    let functions = ACTIVATIONS.iter().enumerate();
-    let functions = functions
-        .filter(|(n, _)| supported.activations && (effort.is_full() || *n == number % 3))
-        .map(|(_, change)| change);
-    let noise = STATE_NOISE.iter().enumerate();
-    let noise = noise
-        .filter(|(n, _)| effort.is_full() || *n == number % 2)
-        .filter(|(n, _)| *n > 0 || cell.spec().recurrent_gates > 0)
-        .map(|(_, change)| change);
-    let changed = |(name, change): &Change| {
+    let changed = |changes: &[Change]| {
         let mut case = two_layers(cell, 5, 4, 5);
-        case.name += &format!(" {name}");
-        change(&mut case);
+        for (name, change) in changes {
+            case.name += &format!(" {name}");
+            change(&mut case);
+        }
         case
     };
+    let number = Cell::ALL.iter().take_while(|other| **other != cell).count();
+    let both = [
+        ACTIVATIONS[number % ACTIVATIONS.len()],
+        STATE_NOISE[number % STATE_NOISE.len()],
+    ];
+    let functions = ACTIVATIONS.iter().filter(|_| supported.activations);
+    let has_recurrent = cell.spec().recurrent_gates > 0;
+    let noise = STATE_NOISE.iter().skip(usize::from(!has_recurrent));
     let heads = HEADS.iter().filter(|_| cell == Cell::Gru);
-    let all = ALL_CELLS
-        .iter()
-        .chain(more)
-        .chain(functions)
-        .chain(noise)
-        .chain(heads);
-    all.map(changed).collect()
+    let alone = ALL_CELLS.iter().chain(more).chain(heads);
+    let mut cases: Vec<NetworkCase> = alone.map(|change| changed(&[*change])).collect();
+    if effort.is_full() {
+        cases.extend(functions.chain(noise).map(|change| changed(&[*change])));
+    } else if supported.activations {
+        cases.push(changed(&both));
+    }
+    cases
 }
 
 fn several_heads(case: &mut NetworkCase) {
