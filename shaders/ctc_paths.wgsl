@@ -48,8 +48,8 @@ fn main(
                 if n > 0u {
                     last = paths[before - 1u];
                 }
-                if n % 2u == 1u && n > 1u {
-                    // A blank may be skipped between two labels that differ.
+                if n > 1u {
+                    // A blank may be skipped between two labels that differ; all blanks are equal.
                     let other = select(n - 2u, states + 1u - n, is_backward);
                     if class_of(b, other) != k {
                         skipped = paths[before - 2u];

@@ -122,7 +122,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "class_of(b, other) != IGNORE",
         "ctc",
     ),
-    ("ctc_paths", "n % 2u == 1u && n > 1u", "n > 1u", "ctc"),
+    ("ctc_paths", "if n > 1u {", "if n > 3u {", "ctc"),
     (
         "ctc_paths",
         "skipped = paths[before - 2u]",

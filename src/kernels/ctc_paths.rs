@@ -173,8 +173,8 @@ impl CtcPaths {
                     if n < 2 { R::zero() } else { log_zero() }
                 } else {
                     let last = if n > 0 { before[n - 1] } else { log_zero() };
-                    // A blank may be skipped between two labels that differ.
-                    let skips = n % 2 == 1 && n > 1 && class(n) != class(n - 2);
+                    // A blank may be skipped between two labels that differ; all blanks are equal.
+                    let skips = n > 1 && class(n) != class(n - 2);
                     let skipped = if skips { before[n - 2] } else { log_zero() };
                     log_sum([before[n], last, skipped])
                 };

@@ -30,7 +30,7 @@ fn push_ctc(program: &mut KernelProgram, [steps, batch, classes, longest]: [usiz
     });
     let lists = program.indices(longest * batch, move |at| {
         let (j, b) = (at / batch, at % batch);
-        let label = 1 + (3 * j / 2 + b) % (classes - 1);
+        let label = 1 + (2 * j / 3 + b) % (classes - 1);
         if j + b % (longest + 1) < longest {
             label as u32
         } else {
