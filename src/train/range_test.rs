@@ -145,7 +145,7 @@ impl RangeTest {
             return (None, "the first loss is not finite".into());
         };
         let reach = (self.steps / 20).max(1);
-        let before: Vec<f64> = points[..=end].iter().map(|point| point.loss).collect();
+        let before: Vec<f64> = points[..=end].iter().map(|point| point.smoothed).collect();
         // Batches differ: up to the minimum the loss is taken as one that only falls.
         let fit = falling_fit(&before);
         let slope = |n: usize| {
@@ -157,7 +157,7 @@ impl RangeTest {
         let start = fit[0];
         // Several times what the mean of a window differs by chance.
         let noise = spread(points) / (2.0 * reach as f64 + 1.0).sqrt();
-        let needed = (0.02 * start.abs()).max(4.0 * noise);
+        let needed = (0.02 * start.abs()).max(6.0 * noise);
         let has_fallen = start - fit[end] > needed.max(f64::MIN_POSITIVE);
         match steepest.filter(|&n| slope(n) < 0.0 && has_fallen) {
             Some(n) => (
