@@ -64,6 +64,7 @@ impl Cases {
                 loss: Loss::MeanSquaredError,
                 init: Init::default(),
             },
+            heads: vec![],
         };
         let gradients = Gradients::OfUpstream;
         let mut model = RecordedNetwork::new(&network, self.steps, self.batch, gradients, tuning)
