@@ -555,7 +555,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // Missing masks and lengths.
     (
         "scan_forward",
-        "select(Rows(0.0), h_after, Counts(t) < length)",
+        "select(Rows(0.0), h_new, Counts(t) < length)",
         "h_after",
         "rnn-tanh-5-t",
     ),
