@@ -61,7 +61,7 @@ residual_on_last = true
 validation_fraction = 0.25
 
 [[network.layer]]
-cell = "gru"
+cell = "lstm"
 hidden_size = 12
 
 [network.head]
