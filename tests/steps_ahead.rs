@@ -183,7 +183,7 @@ fn several_steps_ahead_are_evaluated_predicted_and_continued() {
         &refused.fails(1),
         &["predicts 3 at once", "data.categories"],
     );
-    let lines = place.stream("1\n", &[]);
+    let lines = place.run(&["predict", "run", "-", "--device", "cpu"]);
     assert_has(&lines.fails(1), &["predict from a file"]);
 }
 
