@@ -61,7 +61,7 @@ residual_on_last = true
 validation_fraction = 0.25
 
 [[network.layer]]
-cell = "gru"
+cell = "lstm"
 hidden_size = 12
 
 [network.head]
@@ -183,7 +183,7 @@ fn several_steps_ahead_are_evaluated_predicted_and_continued() {
         &refused.fails(1),
         &["predicts 3 at once", "data.categories"],
     );
-    let lines = place.stream("1\n", &[]);
+    let lines = place.run(&["predict", "run", "-", "--device", "cpu"]);
     assert_has(&lines.fails(1), &["predict from a file"]);
 }
 

@@ -270,7 +270,8 @@ impl TrainingRun {
             }
             Ok(flow)
         })?;
-        if ending == Ending::Interrupted {
+        // The model of the last epoch was saved before its intervals were adjusted.
+        if ending == Ending::Interrupted || trainer.interval_adjustment().is_some() {
             self.saver.model_is_due();
         }
         self.saver.finish(trainer, stop, observer)?;
