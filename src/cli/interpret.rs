@@ -17,8 +17,9 @@ pub(super) const DEVICE: &str = "interpreter";
 /// The hardware that the interpreter stands for.
 #[derive(Args)]
 pub(super) struct Hardware {
-    /// Interpret as one kind of hardware: amd, apple, nvidia, intel, dx12 or software; without it
-    /// as all six in turn, single kernels as the first alone. Needs `--device interpreter`.
+    /// Interpret as one kind of hardware: amd, apple, nvidia, intel, dx12, software or amd-gcn;
+    /// without it as the first six in turn, single kernels as the first alone. Needs `--device
+    /// interpreter`.
     #[arg(long = "as", value_name = "HARDWARE")]
     profile: Option<String>,
     /// Lanes of a subgroup and their order, as in 16-strided: 1, 4, 8, 16, 32, 64 or 128, and
@@ -41,7 +42,7 @@ impl Hardware {
 
     fn profiles(&self) -> Result<Vec<Profile>> {
         let mut profiles = match &self.profile {
-            None => Profile::all(),
+            None => Profile::usual(),
             Some(name) => vec![Profile::named(name).ok_or_else(|| {
                 Error::usage(format!(
                     "--as {name}: no such hardware; use one of {}",

@@ -20,7 +20,7 @@ pub struct Profile {
     /// Recurrent weights of an invocation with which scans are compiled that keep them in
     /// registers: numbers for which no compiler of this hardware spills.
     pub registers: &'static [usize],
-    /// The same for weights as f16. Polaris has no f16, and GCN is compiled for it too.
+    /// The same for weights as f16: all recurrent weights of 128 units.
     pub halves: &'static [usize],
     /// Numbers of cores with which scans are compiled beside those of the adapter.
     pub cores: &'static [usize],
@@ -44,7 +44,7 @@ const fn profile(
         workgroup_memory,
         subgroups,
         registers: &[64],
-        halves: &[128],
+        halves: &[],
         cores: FEW_CORES,
     }
 }
@@ -52,13 +52,13 @@ const fn profile(
 /// The registers of RDNA hold all recurrent weights of 128 units.
 const RDNA: Profile = Profile {
     registers: &[64, 128],
+    halves: &[128],
     ..profile("rdna", AdapterKind::Discrete, "vulkan", 64, (32, 64))
 };
 
 /// The waves of GCN must not depend on the number of cores.
 const GCN: Profile = Profile {
     adapter: "AMD Radeon of GCN",
-    halves: &[],
     cores: &[1, 4, 10, 36, 64],
     ..profile("gcn", AdapterKind::Discrete, "vulkan", 64, (64, 64))
 };

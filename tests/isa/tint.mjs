@@ -20,7 +20,8 @@ if (!adapter) {
   console.error('Dawn has no adapter with the backend null');
   process.exit(2);
 }
-const device = await adapter.requestDevice({ requiredFeatures: ['subgroups'] });
+const requiredFeatures = ['subgroups', 'shader-f16'];
+const device = await adapter.requestDevice({ requiredFeatures });
 
 // Returns what Tint or Dawn says against a shader, or null.
 async function problem(each, code) {
