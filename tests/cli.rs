@@ -671,8 +671,11 @@ fn models_are_exported_and_imported() {
     }
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 16] = [
     "train",
+    "lr-find",
+    "tune",
+    "backtest",
     "eval",
     "generate",
     "sample",
@@ -706,7 +709,7 @@ fn shells_and_manuals_know_every_command() {
     let page = place.run(&["man", "train"]).ok();
     assert!(!page.contains("inject"), "{page}");
     let message = place.run(&["man", "fly"]).fails(2);
-    assert_has(&message, &["there is no command `fly`", "train, eval"]);
+    assert_has(&message, &["there is no command `fly`", "train, lr-find"]);
     // bash can parse the script.
     let script = place.path("complete.bash");
     fs::write(&script, place.run(&["completions", "bash"]).ok()).unwrap();

@@ -68,6 +68,21 @@ def reset_before(cell, inputs, weights, masks):
     return torch.stack(outputs)
 
 
+def simple(cell, inputs, weights, masks):
+    """The steps of Keras's SimpleRNNCell."""
+    kernel, recurrent, bias = weights
+    h = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for x in inputs @ kernel + bias:
+        h = cell.activation(x + (h * masks[0]) @ recurrent)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+#: Keras rounds a part of these cells to float32, so their equations are written again.
+AGAIN = {"rnn-tanh": simple, "gru-reset-before": reset_before}
+
+
 def keras_case(name, cell, described, options, rate=0.0):
     layer = keras_layer(cell, options, rate)
     layer.build((None, STEPS, INPUTS))
@@ -87,10 +102,9 @@ def keras_case(name, cell, described, options, rate=0.0):
     outputs = layer(inputs.transpose(0, 1), training=rate > 0.0).transpose(0, 1)
     upstream = drawn(STEPS, BATCH, UNITS)
     weights = [w.value for w in layer.weights]
-    if cell == "gru-reset-before":
-        # Keras rounds a part of this cell to float32, so its equations are written again.
-        read = list(kept) if rate > 0.0 else [1.0] * 3
-        again = reset_before(layer.cell, inputs, weights, read)
+    if cell in AGAIN:
+        read = list(kept) if rate > 0.0 else [1.0] * len(order)
+        again = AGAIN[cell](layer.cell, inputs, weights, read)
         assert (again - outputs).abs().max() < 1e-6
         outputs = again
     gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *weights])

@@ -106,8 +106,8 @@ fn several_heads(case: &mut NetworkCase) {
 }
 
 fn several_heads_of_states(case: &mut NetworkCase) {
-    several_heads(case);
     dropout_bidirectional(case);
+    several_heads(case);
     case.network.head.reads = Reads::Last;
 }
 
