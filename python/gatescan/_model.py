@@ -16,7 +16,7 @@ import numpy as np
 from . import _arrays, _gatescan
 from ._arrays import Array
 from ._devices import Device, device_request
-from ._recipe import frame_file, is_frame
+from ._recipe import data_file, frame_file, is_frame
 from .errors import TrainingWarning, UsageError
 
 
@@ -316,28 +316,36 @@ class Model:
 
     def predict(
         self, x: Any, lengths: Any = None, *, device: str | int | Device | None = None
-    ) -> Array:
+    ) -> Any:
         """Predict classes or values.
 
         Parameters
         ----------
         x, lengths, device
-            As of `Model.outputs`.
+            As of `Model.outputs`. For a model that was trained on a table, `x` may also be a
+            DataFrame with the columns of its inputs, or the path of such a file.
 
         Returns
         -------
-        ndarray
+        ndarray or DataFrame
             Classes ``[N]`` or ``[N, T]``: their names where the model has names, else numbers.
             Labels 0 and 1, ``[N, K]`` or ``[N, T, K]``, of a model of several labels. Else values
             of that shape in float64, with the columns of `Prediction.values`.
 
+            Of a DataFrame, a DataFrame with a row for each window: the group, if the table has
+            groups; `row`, the row of the group that is predicted, from 1; and the ``class``, or a
+            column for each value or label.
+
         Raises
         ------
         gatescan.UsageError
-            For a model of lists of labels; see `Model.decode`.
+            For a model of lists of labels; see `Model.decode`. For a table and a model of several
+            steps ahead; see `Model.forecast`.
         """
         if self._core.has_lists:
             raise UsageError("the model predicts lists of labels; use decode")
+        if _is_table(x):
+            return self._predict_table(x, lengths, device, probabilities=False)
         prediction = self.outputs(x, lengths, device=device)
         if self._core.has_labels:
             return (prediction.outputs > 0).astype(np.int64)
@@ -348,38 +356,72 @@ class Model:
 
     def predict_proba(
         self, x: Any, lengths: Any = None, *, device: str | int | Device | None = None
-    ) -> Array:
+    ) -> Any:
         """Predict the probability of each class.
 
         Parameters
         ----------
         x, lengths, device
-            As of `Model.outputs`.
+            As of `Model.predict`.
 
         Returns
         -------
-        ndarray
-            ``[N, K]`` or ``[N, T, K]``, float32.
+        ndarray or DataFrame
+            ``[N, K]`` or ``[N, T, K]``, float32. Of a DataFrame, as `Model.predict` with a column
+            for each class.
 
         Raises
         ------
         gatescan.UsageError
             For a model that does not classify.
         """
-        probabilities = self.outputs(x, lengths, device=device).probabilities
-        if probabilities is None:
+        if not self._has_probabilities:
             raise UsageError("the model predicts values and not classes; use predict")
-        return probabilities
+        if _is_table(x):
+            return self._predict_table(x, lengths, device, probabilities=True)
+        return self.outputs(x, lengths, device=device).probabilities
+
+    def _predict_table(
+        self, x: Any, lengths: Any, device: str | int | Device | None, *, probabilities: bool
+    ) -> Any:
+        """Return a DataFrame of the predictions for the windows of a table."""
+        import pandas as pd
+
+        _refuse_lengths(lengths)
+        with data_file(x) as path:
+            group, groups, rows, names, outputs, notes = self._core.predict_file(
+                path, device_request(device)
+            )
+        for note in notes:
+            warnings.warn(note, TrainingWarning, stacklevel=3)
+        # A forecast is of later rows than the last one that it reads.
+        horizon = self.recipe["data"].get("horizon", 0)
+        ahead = horizon if isinstance(horizon, int) else 0
+        places: dict[str, Any] = {} if group is None else {group: groups}
+        places["row"] = np.asarray(rows, np.int64) + ahead
+        found = pd.DataFrame(places)
+        if self._core.classifies and not probabilities:
+            return found.assign(**{"class": np.asarray(names)[outputs.argmax(axis=1)]})
+        if self._core.has_labels and not probabilities:
+            outputs = (outputs > 0.5).astype(np.int64)
+        return found.join(pd.DataFrame(outputs, columns=names))
 
     def evaluate(
-        self, x: Any, y: Any, lengths: Any = None, *, device: str | int | Device | None = None
+        self,
+        x: Any,
+        y: Any = None,
+        lengths: Any = None,
+        *,
+        device: str | int | Device | None = None,
     ) -> dict[str, Any]:
         """Measure the model on data.
 
         Parameters
         ----------
         x, y, lengths
-            As of `gatescan.train`, in the units that the network reads.
+            As of `gatescan.train`, in the units that the network reads. For a model that was
+            trained on a table, `x` alone: a DataFrame with the columns of its inputs and targets,
+            or the path of such a file, all of which is evaluated.
         device : str, int or Device, optional
             As of `gatescan.train`.
 
@@ -390,6 +432,19 @@ class Model:
             ``sequence_accuracy``; None for what does not apply.
         """
         core = self._core
+        if _is_table(x):
+            _refuse_lengths(lengths)
+            if y is not None:
+                raise UsageError(
+                    "y is not allowed beside a table, which has the targets as columns"
+                )
+            with data_file(x) as path:
+                text, notes = core.evaluate_file(path, device_request(device))
+            for note in notes:
+                warnings.warn(note, TrainingWarning, stacklevel=2)
+            return _evaluation(text)
+        if y is None:
+            raise UsageError("y is missing; pass the targets of the sequences")
         read = _arrays.tokens(x) if core.reads_tokens else _arrays.inputs(x)
         if core.has_lists:
             goal = _arrays.label_lists(y)
@@ -397,10 +452,9 @@ class Model:
             goal = _arrays.labels(y)
         else:
             goal = _arrays.targets(y, every_step=core.every_step)
-        text = core.evaluate(read, goal, _arrays.lengths(lengths), device_request(device))
-        found: dict[str, Any] = json.loads(text)
-        found.pop("largest_confusion")
-        return found
+        return _evaluation(
+            core.evaluate(read, goal, _arrays.lengths(lengths), device_request(device))
+        )
 
     def forecast(
         self,
@@ -553,6 +607,22 @@ class Model:
         layers = self.recipe["network"]["layer"]
         cells = [f"{layer['cell']} {layer['hidden_size']}" for layer in layers]
         return f"Model({', '.join(cells)}; {self._core.outputs} outputs)"
+
+
+def _is_table(x: Any) -> bool:
+    """Return whether data are a DataFrame or a path, and no array."""
+    return is_frame(x) or isinstance(x, (str, os.PathLike))
+
+
+def _refuse_lengths(lengths: Any) -> None:
+    if lengths is not None:
+        raise UsageError("lengths are not allowed beside a table, whose groups have their own")
+
+
+def _evaluation(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    found.pop("largest_confusion")
+    return found
 
 
 def whole_steps(steps: Any) -> int:

@@ -197,7 +197,7 @@ def propose(
         raise UsageError("group is True; it must be the name of a column, or False for one series")
     column = group if isinstance(group, str) else None
     ahead = (horizon, horizon) if isinstance(horizon, int) else (horizon[0], horizon[1])
-    with _file_of(data) as path:
+    with data_file(data) as path:
         text, _, task, findings = _gatescan.propose_recipe(
             path, target, column, group is False, time, steps, ahead
         )
@@ -209,7 +209,8 @@ def propose(
 
 
 @contextlib.contextmanager
-def _file_of(data: Any) -> Iterator[Path]:
+def data_file(data: Any) -> Iterator[Path]:
+    """Return the path of data, which are written to a file for as long as the context."""
     if isinstance(data, (str, os.PathLike)):
         yield Path(data)
     elif is_frame(data):

@@ -328,7 +328,7 @@ class SequenceClassifier(ClassifierMixin, _Sequences):  # type: ignore[misc]
         """
         check_is_fitted(self)
         values, lengths = self._sequences(X, fitting=False)
-        shares = self.model_.predict_proba(values, lengths, device=self.device)
+        shares: Array = self.model_.predict_proba(values, lengths, device=self.device)
         shares = shares.astype(np.float64)
         total: Array = shares / shares.sum(axis=1, keepdims=True)
         return total
@@ -408,7 +408,7 @@ class SequenceRegressor(RegressorMixin, _Sequences):  # type: ignore[misc]
         """
         check_is_fitted(self)
         values, lengths = self._sequences(X, fitting=False)
-        outputs = self.model_.predict(values, lengths, device=self.device)
+        outputs: Array = self.model_.predict(values, lengths, device=self.device)
         return outputs[:, 0] if self._is_flat else outputs
 
 

@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gatescan::data::source::ForecastRequest;
+use gatescan::data::source::{ForecastRequest, PredictionInputs};
 use gatescan::formats::{ImportHints, onnx, pytorch};
+use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
 use gatescan::infer::decoding::{Decoding, decode};
 use gatescan::infer::forecast::forecast;
 use gatescan::infer::generate::Context;
+use gatescan::infer::outputs::output_names;
 use gatescan::infer::predict::{Prediction, Sequences, State};
+use gatescan::infer::requests::load_inputs;
 use gatescan::low_level::kernels::Tally;
 use gatescan::metrics::OutputMetrics;
 use gatescan::network::Parameter;
-use gatescan::{Loss, Model, Predictor, Reads, Result, train};
-use ndarray::s;
+use gatescan::train::{Evaluation, EvaluationData};
+use gatescan::{Error, Loss, Model, Predictor, Reads, Result, Split, train};
+use ndarray::{Array2, Axis, s};
 use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray2, PyReadonlyArray3,
     PyReadonlyArrayDyn,
@@ -249,6 +253,42 @@ impl PyModel {
         ))
     }
 
+    /// Predicts for the windows of a table or series. Returns the name of the column of groups and
+    /// the group of each window, the last row of its group that each reads (from 1), the names of
+    /// the outputs, the outputs `[N, K]` (probabilities of classes), and notes.
+    #[allow(clippy::type_complexity)]
+    fn predict_file<'py>(
+        &self,
+        py: Python<'py>,
+        file: PathBuf,
+        device: &str,
+    ) -> PyResult<(
+        Option<String>,
+        Vec<String>,
+        Vec<usize>,
+        Vec<String>,
+        Bound<'py, PyArray2<f64>>,
+        Vec<String>,
+    )> {
+        let (inputs, outputs) = computed(py, || self.play_file(&file, device))?;
+        let PredictionInputs {
+            data,
+            windows,
+            notes,
+        } = inputs;
+        let windows = windows.expect("it was checked");
+        let length = |n: usize| {
+            let lengths = data.lengths.as_ref();
+            lengths.map_or(data.steps, |lengths| lengths[n] as usize)
+        };
+        let starts = windows.starts.into_iter().enumerate();
+        let (groups, rows) = starts
+            .map(|(n, (group, first))| (group, first + length(n)))
+            .unzip();
+        let outputs = outputs.into_pyarray(py);
+        Ok((windows.group, groups, rows, self.names(), outputs, notes))
+    }
+
     /// Evaluates the model on one split, as one JSON object.
     #[pyo3(signature = (inputs, targets, lengths, device))]
     fn evaluate(
@@ -271,23 +311,27 @@ impl PyModel {
         computed(py, || {
             let batch = self.model.recipe.batch_size;
             let done = train::evaluate_on(&self.model, &data, batch, &open(device)?)?;
-            let rows = |matrix: &ndarray::Array2<u32>| -> Vec<Vec<u32>> {
-                matrix.rows().into_iter().map(|row| row.to_vec()).collect()
-            };
-            let of_lists = match &done.metrics {
-                Some(OutputMetrics::Lists(metrics)) => Some(*metrics),
-                _ => None,
-            };
-            Ok(json!({
-                "label_error_rate": of_lists.and_then(|lists| lists.label_error_rate),
-                "sequence_accuracy": of_lists.map(|lists| lists.sequence_accuracy),
-                "loss": done.loss,
-                "accuracy": done.accuracy,
-                "last_step_loss": done.last_step_loss,
-                "confusion": done.confusion.as_ref().map(rows),
-                "largest_confusion": Tally::LARGEST_CONFUSION,
-            })
-            .to_string())
+            Ok(evaluated(&done))
+        })
+    }
+
+    /// Evaluates the model on a file of the kind that it was trained on, as one JSON object. Also
+    /// returns notes.
+    fn evaluate_file(
+        &self,
+        py: Python<'_>,
+        file: PathBuf,
+        device: &str,
+    ) -> PyResult<(String, Vec<String>)> {
+        computed(py, || {
+            let mut given = EvaluationData::of_file(&self.model, &file, None)?;
+            if given.train.is_none() {
+                // It says that there are no baselines, of which nothing is returned.
+                given.notes.pop();
+            }
+            let batch = self.model.recipe.batch_size;
+            let done = train::evaluate_on(&self.model, &given.data, batch, &open(device)?)?;
+            Ok((evaluated(&done), given.notes))
         })
     }
 
@@ -409,6 +453,41 @@ impl PyModel {
         predictor.predict(inputs.view(), lengths, initial)
     }
 
+    /// Predicts for a file; returns what was read and the outputs `[N, K]`.
+    fn play_file(&self, file: &Path, device: &str) -> Result<(PredictionInputs, Array2<f64>)> {
+        let model = &*self.model;
+        let inputs = load_inputs(model, file, Split::Test)?;
+        if inputs.windows.is_none() {
+            return Err(Error::usage(
+                "the model was not trained on a table or a series, so it cannot predict for one; \
+                 pass arrays",
+            ));
+        }
+        if model.recipe.data.source().steps_ahead() > 1 {
+            return Err(Error::usage(
+                "the model predicts several steps ahead of each window; continue a table with \
+                 Model.forecast, or predict with `gatescan predict`",
+            ));
+        }
+        let (last, batch) = (PredictedSteps::Last, model.recipe.batch_size);
+        let outputs = predict_dataset(model, &inputs.data, last, batch, &open(device)?)?;
+        Ok((inputs, outputs.index_axis_move(Axis(1), 0)))
+    }
+
+    /// The names of the outputs of a model of a table.
+    fn names(&self) -> Vec<String> {
+        let head = &self.model.network.head;
+        if head.loss.takes_classes() {
+            let classes = 0..head.targets();
+            return classes.map(|k| self.model.preparation.class(k)).collect();
+        }
+        let named = self.model.recipe.data.source().target_names();
+        if named.len() == head.targets() {
+            return output_names(head, named);
+        }
+        (0..head.size).map(|k| format!("value_{k}")).collect()
+    }
+
     #[allow(clippy::type_complexity)]
     fn continued(
         &self,
@@ -434,6 +513,27 @@ impl PyModel {
         let found = forecast(model, &start, steps, context, &device)?;
         Ok((found.columns, found.values, found.diverges_at, start.notes))
     }
+}
+
+/// An evaluation as one JSON object.
+fn evaluated(done: &Evaluation) -> String {
+    let rows = |matrix: &Array2<u32>| -> Vec<Vec<u32>> {
+        matrix.rows().into_iter().map(|row| row.to_vec()).collect()
+    };
+    let of_lists = match &done.metrics {
+        Some(OutputMetrics::Lists(metrics)) => Some(*metrics),
+        _ => None,
+    };
+    json!({
+        "label_error_rate": of_lists.and_then(|lists| lists.label_error_rate),
+        "sequence_accuracy": of_lists.map(|lists| lists.sequence_accuracy),
+        "loss": done.loss,
+        "accuracy": done.accuracy,
+        "last_step_loss": done.last_step_loss,
+        "confusion": done.confusion.as_ref().map(rows),
+        "largest_confusion": Tally::LARGEST_CONFUSION,
+    })
+    .to_string()
 }
 
 fn state_of((h, c): &ReadStates) -> State {

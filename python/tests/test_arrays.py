@@ -1,5 +1,9 @@
 """Arrays of every type and layout: the right result, or a clear exception."""
 
+import io
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from common import CPU, recipe, waves
@@ -243,3 +247,52 @@ def test_a_series_is_forecast():
     for wrong in (0, -1, 2.5, True):
         with pytest.raises(gatescan.UsageError, match="at least 1"):
             run.model.forecast(wrong, frame, device=CPU)
+
+
+def test_a_model_of_a_table_takes_frames(tmp_path):
+    """The predictions are those of the command line."""
+    pandas = pytest.importorskip("pandas")
+    time = np.arange(300)
+    noise = np.random.default_rng(0).normal(0, 0.1, 300)
+    frame = pandas.DataFrame({"t": time, "a": np.cos(time / 9), "y": np.sin(time / 9) + noise})
+    proposal = gatescan.propose(frame, target="y", time="t", steps=12)
+    settings = {"epochs": 2}
+    run = gatescan.train(proposal.recipe, frame, device=CPU, progress=False, settings=settings)
+    newer = frame.iloc[:60]
+    found = run.model.predict(newer, device=CPU)
+    newer.to_csv(tmp_path / "newer.csv", index=False)
+    run.model.save(tmp_path / "model.safetensors")
+    program = [sys.executable, "-m", "gatescan", "predict", "model.safetensors", "newer.csv"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True)
+    printed = pandas.read_csv(io.StringIO(done.stdout))
+    assert list(found.columns) == ["row", "y"]
+    np.testing.assert_array_equal(found["row"], printed["row"])
+    np.testing.assert_allclose(found["y"], printed["y"], rtol=1e-5, atol=1e-5)
+    pandas.testing.assert_frame_equal(run.model.predict(tmp_path / "newer.csv", device=CPU), found)
+    measured = run.model.evaluate(newer, device=CPU)
+    assert 0 < measured["loss"] < 10 and measured["accuracy"] is None
+    with pytest.raises(gatescan.UsageError, match="predicts values and not classes"):
+        run.model.predict_proba(newer)
+    with pytest.raises(gatescan.UsageError, match="y is not allowed"):
+        run.model.evaluate(newer, newer["y"])
+    with pytest.raises(gatescan.UsageError, match="y is missing"):
+        run.model.evaluate(X)
+    with pytest.raises(gatescan.UsageError, match="not trained on a table"):
+        gatescan.train(recipe(), (X, Y), device=CPU, progress=False).model.predict(newer)
+
+    groups = np.repeat(np.arange(40), 10)
+    fast = np.repeat(np.arange(40) % 2, 10)
+    step = np.tile(np.arange(10), 40)
+    named = np.where(fast == 1, "fast", "slow")
+    table = pandas.DataFrame({"id": groups, "x": np.sin((1 + fast) * step), "kind": named})
+    proposal = gatescan.propose(table, target="kind", group="id")
+    settings = {"epochs": 15}
+    run = gatescan.train(proposal.recipe, table, device=CPU, progress=False, settings=settings)
+    kinds = run.model.predict(table[["id", "x"]], device=CPU)
+    assert list(kinds.columns) == ["id", "row", "class"] and len(kinds) == 40
+    truth = np.where(kinds["id"].astype(int) % 2, "fast", "slow")
+    assert (kinds["class"] == truth).mean() > 0.9
+    shares = run.model.predict_proba(table[["id", "x"]], device=CPU)
+    assert list(shares.columns) == ["id", "row", *run.model.classes]
+    np.testing.assert_allclose(shares[run.model.classes].sum(axis=1), 1, rtol=1e-5)
+    assert run.model.evaluate(table, device=CPU)["accuracy"] > 0.9
