@@ -11,7 +11,7 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 26] = [
+const CASES: [&str; 28] = [
     "gru-5-heads",
     "pool-sizes-ordinary",
     "attention-sizes-ordinary",
@@ -31,6 +31,8 @@ const CASES: [&str; 26] = [
     "lstm-5-dropout-residual",
     "lstm-5-projection-clip-dropout",
     "lstm-65-projection-40",
+    "lstm-5-relu-hard-sigmoid",
+    "gru-reset-before-5-relu",
     "gru-65",
     "gru-reset-before-5-both-ways",
     "gru-reset-before-65",
@@ -84,7 +86,12 @@ const BARRIERS: [(&str, &str, &[&str]); 10] = [
     (
         "scan_forward",
         "scan_forward",
-        &["gru-65", "gru-reset-before-65", "lstm-65-projection"],
+        &[
+            "gru-65",
+            "gru-reset-before-65",
+            "lstm-65-projection",
+            "lstm-5-relu-hard-sigmoid",
+        ],
     ),
     (
         "scan_backward",
@@ -263,7 +270,7 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "step_forward",
-        "operand[lane] = load_h(u.t, first, k_own);",
+        "operand[lane] = h_own;",
         "",
         "gru-65",
         FindingKind::Unwritten,

@@ -30,6 +30,7 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ("label_smoothing", "label-smoothing", "common/reduce"),
     ("clip_factor", "squared-norm", "common/reduce"),
     ("softmax_cross_entropy", "softmax", "common/reduce"),
+    ("log_sum_exp", "ctc", "common/reduce"),
     ("attention", "attention", "common/reduce"),
     ("attention_backward", "attention", "common/reduce"),
 ];
