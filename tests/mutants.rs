@@ -503,8 +503,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "step_backward",
-        "[k % 4u] * operand",
-        "[3u] * operand",
+        "sum += factors[k % 4u] * operand",
+        "sum += factors[3u] * operand",
         "rnn-tanh-65",
     ),
     (

@@ -21,7 +21,7 @@ impl Horizon {
     /// The most steps ahead that one network predicts.
     pub const MOST_STEPS: usize = 4096;
 
-    /// Returns all steps from `first` to `last`, which [`Horizon::validate`] checks.
+    /// Returns all steps from `first` to `last`, which `validate` checks.
     pub fn range(first: usize, last: usize) -> Horizon {
         Horizon { first, last }
     }

@@ -25,6 +25,7 @@ pub use init::Init;
 pub use input::Input;
 pub use layer::{Bias, Layer, Padding};
 pub use loss::{Loss, Quantiles};
+#[cfg(feature = "formats")]
 pub(crate) use parameters::HEAD_QUERY;
 pub use parameters::{Entry, Parameter, ParameterRole};
 

@@ -136,7 +136,8 @@ impl Player {
 
     /// Sets the number of past updates: each update has its own dropout masks.
     pub fn set_updates(&mut self, updates: u32) {
-        let words = [updates, 0, 0, 0, 0];
+        let mut words = [0; control::WORDS];
+        words[control::STEP] = updates;
         let control = self.control;
         self.put_index(&control, &words);
     }

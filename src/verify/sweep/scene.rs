@@ -6,7 +6,7 @@ use super::{ValueKind, hash};
 use crate::backend::tuning::{Route, Tuning};
 use crate::error::Result;
 use crate::kernels::{IGNORE, Record, Tally, control, history};
-use crate::network::Network;
+use crate::network::{Dropout, Network};
 use crate::program::Phase;
 use crate::recipe::optimizer::{Clip, Optimizer};
 use crate::record::update::RecordedUpdate;
@@ -307,13 +307,19 @@ impl NetworkCase {
         let drawn = hash(&self.name) >> 32;
         let updates = UPDATES[drawn as usize % UPDATES.len()];
         let chunk = u32::from(drawn >> 8 & 1 == 1);
+        // Masks depend on the place of a batch in its update.
+        let layers = &self.network.layers;
+        let draws_masks = layers
+            .iter()
+            .any(|layer| layer.dropout != Dropout::default());
+        let is_later = chunk.max(u32::from(draws_masks));
         filler.set_indices(&recording.control, |word| match word {
             control::STEP => updates,
             control::CHUNK => chunk,
             control::COUNT => 100,
             // A later batch of an update of several.
-            control::TAKEN => 3 * chunk,
-            control::FURTHER => 5 * chunk,
+            control::TAKEN => 3 * is_later,
+            control::FURTHER => 5 * is_later,
             _ => 0,
         });
         // Some moments are means of squares, which are at least 0. Large ones would let states grow
