@@ -76,6 +76,12 @@ pub fn backtest(
             options.folds
         )));
     }
+    if !recipe.network.heads.is_empty() {
+        return Err(Error::usage(
+            "a backtest judges the forecast of one head, and the recipe has several; backtest a \
+             recipe for each of them",
+        ));
+    }
     let mut model = model.filter(|_| !options.refit);
     let mut scores = vec![];
     for index in 0..options.folds {

@@ -31,6 +31,9 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ("clip_factor", "squared-norm", "common/reduce"),
     ("softmax_cross_entropy", "softmax", "common/reduce"),
     ("log_sum_exp", "ctc", "common/reduce"),
+    ("ctc_paths", "ctc", "common/reduce"),
+    ("ctc_gradient", "ctc", "common/reduce"),
+    ("error_sums", "error-sums", "common/reduce"),
     ("attention", "attention", "common/reduce"),
     ("attention_backward", "attention", "common/reduce"),
 ];

@@ -119,7 +119,7 @@ impl LrFind {
         let model = model.transpose()?;
         let data = match &model {
             Some(model) => FineTuning::load_data(recipe, model)?.0,
-            None => recipe.data.load(recipe.seed)?,
+            None => recipe.load_splits(None)?,
         };
         test.run_from(model.as_ref(), recipe, &data, &device, &mut |_| {
             ControlFlow::Continue(())

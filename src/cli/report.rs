@@ -142,7 +142,7 @@ fn baselines(console: &Console, runs: &[Run]) -> Vec<BaselineScores> {
             continue;
         }
         seen.push(key);
-        let data = match run.recipe.data.load(run.recipe.seed) {
+        let data = match run.recipe.load_splits(None) {
             Ok(data) => data,
             Err(error) => {
                 console.note(format!(

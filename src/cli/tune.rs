@@ -117,7 +117,7 @@ impl TuneRecipe {
                 .clone(),
             (None, None) => return Err(Error::usage("name a recipe, or a search with --resume")),
         };
-        let data = recipe.data.load(recipe.seed)?;
+        let data = recipe.load_splits(None)?;
         let (device, line) = choose_device(&self.device)?;
         let opened = open(&device, &self.device_settings)?;
         let mut search = match (plan, &self.resume) {

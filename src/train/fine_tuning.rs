@@ -33,15 +33,14 @@ impl FineTuning {
     /// the model's.
     pub fn load_data(recipe: &Recipe, model: &Model) -> Result<(Splits, FineTuning)> {
         check_inputs(recipe, model)?;
-        let source = recipe.data.source();
-        let own = source.load(recipe.seed, None)?;
+        let own = recipe.load_splits(None)?;
         let (known, note) = merged(recipe, model, &own.preparation);
         let notes = note.into_iter().map(Into::into).collect();
         let tuning = FineTuning { notes };
         if known == own.preparation {
             return Ok((own, tuning));
         }
-        Ok((source.load(recipe.seed, Some(&known))?, tuning))
+        Ok((recipe.load_splits(Some(&known))?, tuning))
     }
 
     /// Loads the data of a recipe, prepared as those of a run that is resumed.
@@ -49,13 +48,10 @@ impl FineTuning {
     /// # Errors
     /// Those of data that cannot be read.
     pub fn load_resumed(recipe: &Recipe, known: Option<&Preparation>) -> Result<Splits> {
-        let own = recipe.data.load(recipe.seed)?;
+        let own = recipe.load_splits(None)?;
         match known {
             // A run that began with a model has the model's means, deviations or vocabulary.
-            Some(known) if *known != own.preparation => {
-                let source = recipe.data.source();
-                source.load(recipe.seed, Some(known)).or(Ok(own))
-            }
+            Some(known) if *known != own.preparation => recipe.load_splits(Some(known)).or(Ok(own)),
             _ => Ok(own),
         }
     }

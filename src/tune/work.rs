@@ -207,7 +207,7 @@ fn data_of(recipe: &Recipe, setting: &SearchSetting) -> Result<Splits> {
     let mut data = if recipe.data == setting.base.data {
         setting.data.clone()
     } else {
-        recipe.data.load(recipe.seed)?
+        recipe.load_splits(None)?
     };
     data.test = None;
     super::check_validation(&data)?;

@@ -79,8 +79,49 @@ def simple(cell, inputs, weights, masks):
     return torch.stack(outputs)
 
 
-#: Keras rounds a part of these cells to float32, so their equations are written again.
-AGAIN = {"rnn-tanh": simple, "gru-reset-before": reset_before}
+def lstm(cell, inputs, weights, masks):
+    """The steps of Keras's LSTMCell."""
+    kernel, recurrent, bias = weights
+    gates = recurrent.split(UNITS, dim=1)
+    h = c = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for x in inputs @ kernel + bias:
+        read = x.split(UNITS, dim=1)
+        i, f, g, o = (
+            x_n + (h * mask) @ of_n for x_n, mask, of_n in zip(read, masks, gates, strict=True)
+        )
+        kept, new = cell.recurrent_activation(f) * c, cell.recurrent_activation(i)
+        c = kept + new * cell.activation(g)
+        h = cell.recurrent_activation(o) * cell.activation(c)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+def reset_after(cell, inputs, weights, masks):
+    """The steps of Keras's GRUCell with reset_after=True."""
+    kernel, recurrent, (bias, recurrent_bias) = weights
+    gates = list(zip(recurrent.split(UNITS, dim=1), recurrent_bias.split(UNITS), strict=True))
+    h = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for x in inputs @ kernel + bias:
+        x_z, x_r, x_h = x.split(UNITS, dim=1)
+        h_z, h_r, h_h = (
+            (h * mask) @ of_n + b for mask, (of_n, b) in zip(masks, gates, strict=True)
+        )
+        z = cell.recurrent_activation(x_z + h_z)
+        r = cell.recurrent_activation(x_r + h_r)
+        h = z * h + (1 - z) * cell.activation(x_h + r * h_h)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+#: Keras rounds parts of its cells to float32, so their equations are written again.
+AGAIN = {
+    "rnn-tanh": simple,
+    "lstm": lstm,
+    "gru": reset_after,
+    "gru-reset-before": reset_before,
+}
 
 
 def keras_case(name, cell, described, options, rate=0.0):
@@ -102,11 +143,10 @@ def keras_case(name, cell, described, options, rate=0.0):
     outputs = layer(inputs.transpose(0, 1), training=rate > 0.0).transpose(0, 1)
     upstream = drawn(STEPS, BATCH, UNITS)
     weights = [w.value for w in layer.weights]
-    if cell in AGAIN:
-        read = list(kept) if rate > 0.0 else [1.0] * len(order)
-        again = AGAIN[cell](layer.cell, inputs, weights, read)
-        assert (again - outputs).abs().max() < 1e-6
-        outputs = again
+    read = list(kept) if rate > 0.0 else [1.0] * len(order)
+    again = AGAIN[cell](layer.cell, inputs, weights, read)
+    assert (again - outputs).abs().max() < 1e-6
+    outputs = again
     gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *weights])
 
     def named(values):

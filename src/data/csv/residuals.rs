@@ -231,11 +231,10 @@ impl Csv {
         preparation: &mut Preparation,
     ) {
         preparation.residuals = self.residual_inputs();
-        let width = self.target_width();
-        // Those of several heads are learnt by head.
-        if !self.normalise || self.task != TableTask::Regression || width == 0 {
+        if !self.normalise || self.task != TableTask::Regression {
             return;
         }
+        let width = self.target_width();
         let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
         let rows = of_train.flat_map(|piece| {
             let (first, end) = (piece.rows.start * width, piece.rows.end * width);
