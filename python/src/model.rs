@@ -16,7 +16,7 @@ use gatescan::low_level::kernels::Tally;
 use gatescan::metrics::OutputMetrics;
 use gatescan::network::Parameter;
 use gatescan::train::{Evaluation, EvaluationData};
-use gatescan::{Error, Loss, Model, Predictor, Reads, Result, Split, train};
+use gatescan::{DataRecipe, Error, Loss, Model, Predictor, Reads, Result, Split, train};
 use ndarray::{Array2, Axis, s};
 use numpy::{
     IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray2, PyReadonlyArray3,
@@ -456,8 +456,10 @@ impl PyModel {
     /// Predicts for a file; returns what was read and the outputs `[N, K]`.
     fn play_file(&self, file: &Path, device: &str) -> Result<(PredictionInputs, Array2<f64>)> {
         let model = &*self.model;
-        let inputs = load_inputs(model, file, Split::Test)?;
-        if inputs.windows.is_none() {
+        if !matches!(
+            model.recipe.data,
+            DataRecipe::Csv(_) | DataRecipe::Series(_)
+        ) {
             return Err(Error::usage(
                 "the model was not trained on a table or a series, so it cannot predict for one; \
                  pass arrays",
@@ -469,6 +471,7 @@ impl PyModel {
                  Model.forecast, or predict with `gatescan predict`",
             ));
         }
+        let inputs = load_inputs(model, file, Split::Test)?;
         let (last, batch) = (PredictedSteps::Last, model.recipe.batch_size);
         let outputs = predict_dataset(model, &inputs.data, last, batch, &open(device)?)?;
         Ok((inputs, outputs.index_axis_move(Axis(1), 0)))

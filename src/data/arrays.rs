@@ -42,7 +42,8 @@ impl DataSource for Arrays {
     }
 
     fn outputs(&self) -> usize {
-        1
+        // The arrays determine them; ctc needs at least 2.
+        2
     }
 
     fn load(&self, _seed: u64, _known: Option<&Preparation>) -> Result<Splits> {
