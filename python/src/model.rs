@@ -456,14 +456,17 @@ impl PyModel {
     /// Predicts for a file; returns what was read and the outputs `[N, K]`.
     fn play_file(&self, file: &Path, device: &str) -> Result<(PredictionInputs, Array2<f64>)> {
         let model = &*self.model;
+        let no_table = || {
+            Error::usage(
+                "the model was not trained on a table or a series, so it cannot predict for one; \
+                 pass arrays",
+            )
+        };
         if !matches!(
             model.recipe.data,
             DataRecipe::Csv(_) | DataRecipe::Series(_)
         ) {
-            return Err(Error::usage(
-                "the model was not trained on a table or a series, so it cannot predict for one; \
-                 pass arrays",
-            ));
+            return Err(no_table());
         }
         if model.recipe.data.source().steps_ahead() > 1 {
             return Err(Error::usage(
@@ -472,6 +475,9 @@ impl PyModel {
             ));
         }
         let inputs = load_inputs(model, file, Split::Test)?;
+        if inputs.windows.is_none() {
+            return Err(no_table());
+        }
         let (last, batch) = (PredictedSteps::Last, model.recipe.batch_size);
         let outputs = predict_dataset(model, &inputs.data, last, batch, &open(device)?)?;
         Ok((inputs, outputs.index_axis_move(Axis(1), 0)))
