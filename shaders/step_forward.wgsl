@@ -16,7 +16,7 @@ override WIDTH: u32 = 64;  // invocations, units, and elements of the operand lo
 // A constant, so that the gates of a stage, which index arrays of an invocation, are constants too.
 override STAGE: u32 = 0u;
 
-// Where gates have masks: h, then h times the mask of each gate.
+// With masks of the gates: h, then h times the mask of each gate.
 override OPERAND_SIZE: u32 = (1u + u32(DROPS_RECURRENT) * FIRST_GATES) * WIDTH;
 var<workgroup> operand: array<Rows, OPERAND_SIZE>;
 

@@ -50,7 +50,7 @@ impl<T: Send + Sync> PerProcess<T> {
         let swapped = self
             .0
             .compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire);
-        // Where another thread of this process was first, its value is the one.
+        // If another thread of this process has set a value first, that one is used.
         let owned = leaked(swapped.map_or_else(|found| found, |_| made));
         Ok(&owned.expect("it is set").value)
     }

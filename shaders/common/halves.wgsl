@@ -1,7 +1,7 @@
 // Weights that invocations keep in registers as f16.
 
 // Rounds to the nearest f16, between two to the even one: a conversion alone may round either way.
-// What f16 cannot hold becomes NaN, so that the loss shows it.
+// A value that f16 cannot hold becomes NaN, so that the loss shows it.
 fn halved(value: vec4<f32>) -> vec4<f16> {
     let bits = bitcast<vec4<u32>>(value);
     let is_inside = (bits & vec4<u32>(0x7fffffffu)) < vec4<u32>(0x477ff000u);

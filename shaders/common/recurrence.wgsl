@@ -7,7 +7,7 @@
 // P = H). Masks end a row. A layer that DROPS_STATE has a dropout mask [P]: the next step sees h
 // times the mask. One that DROPS_RECURRENT has a mask [P] of each recurrent gate, by which the gate
 // multiplies h. With ZONEOUT, h keeps its old value where a mask [P] is 0, and with ZONEOUT_CELL c
-// where a mask [H] is; where these are not ZONEOUT_DRAWN, states are the expectation.
+// where a mask [H] is 0. Without ZONEOUT_DRAWN there are no masks: states are the expectation.
 //
 // States are [T+1, B, P] (h) and [T+1, B, H] (c): index t is the state before step t.
 

@@ -149,7 +149,7 @@ impl RecurrentActivation {
     }
 }
 
-/// What the formulas of a cell look up, where they are not those of a cell without options.
+/// The parts of a cell's formulas that options can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FormulaOptions {
     pub activation: Activation,

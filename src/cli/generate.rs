@@ -221,8 +221,8 @@ fn joined(values: &[f64]) -> String {
     values.join(",")
 }
 
-/// A line for each step: its number, the values, and the ends of their intervals, which are empty
-/// where they are not known.
+/// A line for each step: its number, the values, and the ends of their intervals. Unknown ends are
+/// empty.
 fn continuation_csv(continuation: &Continuation) -> String {
     let Continuation {
         values,

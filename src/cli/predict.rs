@@ -382,7 +382,7 @@ struct PredictedRow {
     position: Vec<Value>,
     /// Its row among the outputs `[N * (T or 1), J * S * K]`.
     row: usize,
-    /// Of the S steps ahead.
+    /// Its index among the S steps ahead.
     step: usize,
 }
 

@@ -1,7 +1,7 @@
 //! What the kernels of CTC share: the states of a sequence, and their emissions.
 
-use super::IGNORE;
-use super::words::wgsl_constants;
+use super::words::{ignore_wgsl, wgsl_constants};
+use super::{IGNORE, Scalar, Shader};
 use crate::numeric::real::Real;
 
 pub use crate::metrics::BLANK;
@@ -9,9 +9,28 @@ pub use crate::metrics::BLANK;
 /// Stands for the logarithm of 0: below every logarithm of a probability, and exact in f32.
 pub(super) const LOG_ZERO: f32 = -1e30;
 
-/// Returns the constants of CTC in WGSL.
-pub(super) fn ctc_wgsl() -> String {
-    wgsl_constants(&[("BLANK", BLANK as usize)]) + &format!("const LOG_ZERO = {LOG_ZERO:?};\n")
+/// Returns the shader of a kernel whose own part is `own`.
+pub(super) fn ctc_shader(own: &'static str) -> Shader {
+    let constants = wgsl_constants(&[("BLANK", BLANK as usize)]);
+    Shader::new([
+        own,
+        include_str!("../../shaders/common/ctc.wgsl"),
+        include_str!("../../shaders/common/reduce.wgsl"),
+        include_str!("../../shaders/common/math.wgsl"),
+        include_str!("../../shaders/common/one.wgsl"),
+    ])
+    .with("alias Rows = f32;\n")
+    .with(ignore_wgsl())
+    .with(constants + &format!("const LOG_ZERO = {LOG_ZERO:?};\n"))
+}
+
+/// Returns the uniform of a kernel, from T, B, K, L and the value where no alignment exists.
+pub(super) fn ctc_uniform(sizes: [usize; 4], infeasible: f32) -> Vec<(&'static str, Scalar)> {
+    let names = ["steps", "batch", "classes", "longest"];
+    let sizes = names.into_iter().zip(sizes.map(Scalar::count));
+    sizes
+        .chain([("infeasible", Scalar::F32(infeasible))])
+        .collect()
 }
 
 /// The states of one sequence: blank, label, blank, ..., label, blank.

@@ -1,7 +1,6 @@
 use rayon::prelude::*;
 
-use super::ctc::{CtcStates, Emissions, ctc_wgsl, is_log_zero, log_zero};
-use super::words::ignore_wgsl;
+use super::ctc::{CtcStates, Emissions, ctc_shader, ctc_uniform, is_log_zero, log_zero};
 use super::{Arg, Cost, IGNORE, Kernel, Scalar, Shader, linear_grid, read, write};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
@@ -78,26 +77,12 @@ impl Kernel for CtcPaths {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        vec![
-            ("steps", Scalar::count(self.steps)),
-            ("batch", Scalar::count(self.batch())),
-            ("classes", Scalar::count(self.classes)),
-            ("longest", Scalar::count(self.longest())),
-            ("infeasible", Scalar::F32(self.infeasible())),
-        ]
+        let sizes = [self.steps, self.batch(), self.classes, self.longest()];
+        ctc_uniform(sizes, self.infeasible())
     }
 
     fn shader(&self) -> Shader {
-        Shader::new([
-            include_str!("../../shaders/ctc_paths.wgsl"),
-            include_str!("../../shaders/common/ctc.wgsl"),
-            include_str!("../../shaders/common/reduce.wgsl"),
-            include_str!("../../shaders/common/math.wgsl"),
-            include_str!("../../shaders/common/one.wgsl"),
-        ])
-        .with("alias Rows = f32;\n")
-        .with(ignore_wgsl())
-        .with(ctc_wgsl())
+        ctc_shader(include_str!("../../shaders/ctc_paths.wgsl"))
     }
 
     fn grid(&self) -> [u32; 3] {

@@ -1,4 +1,4 @@
-//! What a process needs to compute layers: the device, and recordings.
+//! The device and the recordings with which a process computes layers.
 //!
 //! All of it belongs to one process. A forked child makes its own.
 

@@ -153,7 +153,8 @@ mod openmp {
         }
     }
 
-    /// What each thread of the region runs. The region may have fewer threads than workers.
+    /// Runs a worker of the pool on a thread of the region. The region may have fewer threads than
+    /// workers.
     extern "C" fn work(workers: *mut c_void) {
         // SAFETY: `OpenMp::run` passes this mutex, which outlives the region.
         #[allow(unsafe_code)]

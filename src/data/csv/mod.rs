@@ -119,8 +119,8 @@ pub struct Csv {
     /// The cycles whose sine and cosine at the steps that are forecast are inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub future_calendar: Vec<CalendarCycle>,
-    /// Columns of names, such as a store. Each category of the training split is an input that is 1
-    /// where a row has it, so that the first layer has learnt weights for it.
+    /// Columns of names, such as a store. Each category of the training split is an input: 1 in
+    /// rows of the category, else 0. So the first layer learns weights for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
     /// Whether the network predicts differences of the targets from the last known values of the

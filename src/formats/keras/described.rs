@@ -344,7 +344,7 @@ fn prepare(
 }
 
 /// Returns the normalisation of the targets `[K]` that explains that of the outputs `[J * K]`, and
-/// what it adds to outputs to adjust intervals, if it does.
+/// the amounts added to outputs to adjust intervals, if there are any.
 ///
 /// # Errors
 /// [`Error::Usage`] if none does: the outputs are then not those of the loss.

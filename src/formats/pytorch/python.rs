@@ -226,8 +226,8 @@ impl ModuleBody {
         true
     }
 
-    /// Adds the linear layer of each of several heads; returns the dictionary of their outputs of
-    /// what they read, `x`.
+    /// Adds the linear layer of each of several heads; returns the dictionary of their outputs, as
+    /// an expression in `x`.
     fn add_heads(&mut self, model: &Model) -> Option<String> {
         let network = &model.network;
         if network.heads.is_empty() {

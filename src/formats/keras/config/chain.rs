@@ -50,7 +50,7 @@ pub(super) struct Chain {
     masked: usize,
     /// Whether the last recurrent layer has zeros at masked steps.
     zeros_masked: bool,
-    /// What the tensor after a pooling layer holds, instead of the last step.
+    /// The reduction that the tensor after a pooling layer holds, in place of the last step.
     pooled: Option<Reads>,
     /// Labels of layers that drop values or add noise in training.
     only_training: Vec<String>,
