@@ -100,6 +100,62 @@ fn a_named_file_is_judged_and_no_other() {
     }
 }
 
+/// Asserts that the splits of a trained run have the scores of these files; returns their losses.
+fn splits_are_files(place: &Workspace, files: [(&str, &str); 2]) -> Vec<f64> {
+    let loss = |(split, file): (&str, &str)| {
+        let of_split = eval_json(place, &["--split", split]);
+        let of_file = eval_json(place, &["--data", file]);
+        assert_close(&of_split[format!("{split}_loss")], &of_file["test_loss"]);
+        of_file["test_loss"].as_f64().unwrap()
+    };
+    files.map(loss).to_vec()
+}
+
+#[test]
+fn a_validation_split_may_be_a_file() {
+    let place = Workspace::new();
+    let files = [("validation", "valid.csv"), ("test", "test.csv")];
+    fs::write(place.path("train.csv"), slopes(0, 240, ["up", "down"])).unwrap();
+    fs::write(place.path("valid.csv"), slopes(300, 60, ["down", "up"])).unwrap();
+    fs::write(place.path("test.csv"), slopes(300, 120, ["up", "down"])).unwrap();
+    let own = "validation_path = \"valid.csv\"\ntest_path = \"test.csv\"";
+    train(&place, &recipe(&format!("{SLOPES}\n{own}"), CLASSES));
+    let losses = splits_are_files(&place, files);
+    assert!(losses[0] > losses[1], "{losses:?}");
+    let log = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    assert_has(&log, &["validation_loss"]);
+
+    let both = recipe(
+        &format!("{SLOPES}\n{own}\nvalidation_fraction = 0.1"),
+        CLASSES,
+    );
+    fs::write(place.path("both.toml"), both).unwrap();
+    let usage = place
+        .run(&["train", "both.toml", "--device", "cpu"])
+        .fails(2);
+    assert_has(&usage, &["data.validation_path is", "remove one of them"]);
+}
+
+#[test]
+fn a_corpus_in_three_files_has_their_splits() {
+    let place = Workspace::new();
+    let text = |words: &str| words.repeat(40);
+    fs::write(place.path("c.train.txt"), text("the cat sat on the mat. ")).unwrap();
+    fs::write(place.path("c.valid.txt"), text("the cat sat, cat sat! ")).unwrap();
+    fs::write(place.path("c.test.txt"), text("on the mat the cat sat. ")).unwrap();
+    let data = "kind = \"text\"\npath = \"c.train.txt\"\nstreams = 8\n\
+                validation_path = \"c.valid.txt\"\ntest_path = \"c.test.txt\"";
+    let recipe = recipe(data, "loss = \"cross-entropy\"\nreads = \"every\"")
+        .replace("batch_size", "bptt_steps = 20\nbatch_size")
+        .replace("[[network", "[network]\ninput = \"one-hot\"\n[[network");
+    let said = train(&place, &recipe);
+    assert_has(&said, &["c.valid.txt: 80 of the 880 characters are not in"]);
+    splits_are_files(
+        &place,
+        [("validation", "c.valid.txt"), ("test", "c.test.txt")],
+    );
+}
+
 #[test]
 fn a_file_of_the_test_rows_has_the_scores_of_the_test_split() {
     let place = Workspace::new();
@@ -193,6 +249,7 @@ fn other_arrays_are_judged() {
     };
     write("all.npz", &[("", 0..100)]);
     write("rest.npz", &[("", 80..100)]);
+    write("some.npz", &[("", 60..80)]);
     let data = "kind = \"npy\"\npath = \"all.npz\"\ninputs = \"x\"\nlabels = \"y\"\n\
                 split_by = \"order\"";
     train(&place, &recipe(data, CLASSES));
@@ -204,6 +261,14 @@ fn other_arrays_are_judged() {
     assert_close(&own["test_loss"], &judged["test_loss"]);
     let usage = eval(&place, &["--data", "rest.npz", "--split", "train"]).fails(2);
     assert_has(&usage, &["rest.npz holds no splits"]);
+
+    let own = format!(
+        "{}\nvalidation_path = \"some.npz\"\ntest_path = \"rest.npz\"",
+        data
+    );
+    fs::remove_dir_all(place.path("run")).unwrap();
+    train(&place, &recipe(&own, CLASSES));
+    splits_are_files(&place, [("validation", "some.npz"), ("test", "rest.npz")]);
 
     // A class and a number of features that the model does not have.
     fs::create_dir(place.path("arrays")).unwrap();

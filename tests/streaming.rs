@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use gatescan::data::npy::{ArrayFiles, Npy};
+use gatescan::data::npy::{ArrayFiles, Npy, OwnFiles};
 use gatescan::data::preparation::Missing;
 use gatescan::data::{Inputs, SplitBy};
 use gatescan::train::evaluate_on;
@@ -354,7 +354,7 @@ fn streamed_arrays_have_the_same_values_as_loaded_arrays() {
                 path: directory.path().into(),
                 largest_in_memory: most,
             };
-            npy.split(&mut source, None, 3, None)
+            npy.split(&mut source, OwnFiles::NONE, 3, None)
                 .expect("it is accepted")
         });
         assert!(matches!(memory.train.inputs, Inputs::Floats(_)), "{case}");
@@ -373,7 +373,7 @@ fn streamed_arrays_have_the_same_values_as_loaded_arrays() {
             path: directory.path().into(),
             largest_in_memory: 0,
         };
-        npy.split(&mut source, None, 3, None)
+        npy.split(&mut source, OwnFiles::NONE, 3, None)
     };
     let refused = |npy: &Npy| {
         let cpu = places(None).remove(0);

@@ -377,7 +377,7 @@ def _loaded(
     if parts.validation is not None or parts.test is not None:
         raise UsageError(
             "validation and test go with data that are a tuple of arrays; the recipe's data have "
-            "test_fraction, validation_fraction and test_path"
+            "test_fraction, validation_fraction, test_path and validation_path"
         )
     if data is None:
         yield text, _gatescan.Data.load(text, start)

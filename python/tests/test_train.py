@@ -416,7 +416,7 @@ def test_a_run_begins_with_a_model_and_keeps_frozen_layers():
     assert (old["rnn.weight_ih_l0"] == new["rnn.weight_ih_l0"]).all()
     assert (old["head.weight"] != new["head.weight"]).any()
     settings = {"network.layer.0.hidden_size": 3}
-    with pytest.raises(gatescan.UsageError, match="rnn.weight_ih_l0 is"):
+    with pytest.raises(gatescan.UsageError, match=r"rnn\.weight_ih_l0 is"):
         gatescan.train(
             recipe(),
             (x, y),

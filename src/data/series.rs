@@ -162,8 +162,9 @@ impl Series {
     /// [`Error::File`], with the line, for a line that is not a finite number; [`Error::Data`] for
     /// a split without a window.
     pub fn split(&self, text: &str, path: &Path) -> Result<Splits> {
-        let rows = parse(text, path)?.into();
-        self.table(path).prepare(rows, None, 0, None)
+        let rows = parse(text, path)?;
+        self.table(path)
+            .prepare(TableRows::from(rows).into(), 0, None)
     }
 
     /// Returns the values of a file, prepared as in `known`.
@@ -229,7 +230,7 @@ impl Series {
         known: Option<&Preparation>,
     ) -> Result<Splits> {
         let path = self.path.as_deref().unwrap_or(Path::new(""));
-        self.table(path).prepare(rows, None, seed, known)
+        self.table(path).prepare(rows.into(), seed, known)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Training, validation and test splits.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::preparation::Preparation;
 use crate::error::{Error, Result};
+use crate::messages::shown_path;
 use crate::rng::{Philox, Stream};
 
 /// A part of the data.
@@ -104,7 +106,8 @@ impl Splits {
             Split::Validation => self.validation.ok_or_else(|| {
                 Error::data(
                     "the data have no validation split because data.validation_fraction is 0 or \
-                     absent; set it above 0, or use the split `train` or `test`",
+                     absent, and no file is one; set it above 0, set data.validation_path, or use \
+                     the split `train` or `test`",
                 )
             }),
             Split::Test => self.test.ok_or_else(|| {
@@ -114,6 +117,21 @@ impl Splits {
                 )
             }),
         }
+    }
+}
+
+/// Refuses a validation split that is both a file and a part of the training split.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(super) fn one_validation_split(path: Option<&Path>, fraction: f64) -> Result<()> {
+    match path {
+        Some(path) if fraction > 0.0 => Err(Error::usage(format!(
+            "data.validation_path is {} and data.validation_fraction is {fraction}; the validation \
+             split is a file or a part of the training split: remove one of them",
+            shown_path(path)
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -16,11 +16,13 @@ use super::preparation::Preparation;
 use super::source::{
     DataSource, DataUse, ExpectedPath, InputRequest, PredictionInputs, SequenceSizes, TargetKind,
 };
+use super::splits::one_validation_split;
 pub use super::vocabulary::{Unit, Vocabulary};
 use super::{Dataset, Inputs, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::io::{files, memory_limit};
+use crate::messages::shown_path;
 use crate::network::Reads;
 
 /// The largest file, in bytes.
@@ -45,6 +47,12 @@ pub struct Text {
     /// Contiguous streams of the training part: `batch_size` or a multiple of it.
     #[serde(default = "default_streams")]
     pub streams: usize,
+    /// The text of the validation split; without it, that is `validation_fraction` of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_path: Option<PathBuf>,
+    /// The text of the test split; without it, that is `test_fraction` of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_path: Option<PathBuf>,
     /// The last part of the text that is the test split.
     #[serde(default = "default_test_fraction")]
     pub test_fraction: f64,
@@ -75,7 +83,10 @@ impl DataSource for Text {
     }
 
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.path]
+        std::iter::once(&mut self.path)
+            .chain(&mut self.validation_path)
+            .chain(&mut self.test_path)
+            .collect()
     }
 
     fn expected_path(&self) -> ExpectedPath {
@@ -85,6 +96,7 @@ impl DataSource for Text {
     fn validate(&self, usage: &DataUse) -> Result<()> {
         fields::fraction("data.test_fraction", self.test_fraction)?;
         fields::fraction("data.validation_fraction", self.validation_fraction)?;
+        one_validation_split(self.validation_path.as_deref(), self.validation_fraction)?;
         fields::count("data.min_count", self.min_count)?;
         let (streams, batch_size) = (self.streams, usage.batch_size);
         fields::require(
@@ -121,9 +133,30 @@ impl DataSource for Text {
         self.streams = batch_size;
     }
 
-    /// Reads the file; encodes it with the vocabulary of `known`, if there is one.
+    /// Reads the files; encodes them with the vocabulary of `known`, if there is one.
     fn load(&self, _seed: u64, known: Option<&Preparation>) -> Result<Splits> {
-        self.split(&read(&self.path)?, &self.path, known)
+        let of_path = Text {
+            test_fraction: match self.test_path {
+                Some(_) => 0.0,
+                None => self.test_fraction,
+            },
+            ..self.clone()
+        };
+        let mut splits = of_path.split(&read(&self.path)?, &self.path, known)?;
+        for (path, split) in [
+            (&self.validation_path, &mut splits.validation),
+            (&self.test_path, &mut splits.test),
+        ] {
+            let Some(path) = path else {
+                continue;
+            };
+            let labelled = self.labelled(&read(path)?, &splits.preparation);
+            let labelled = labelled.map_err(|problem| Error::file(path, problem))?;
+            let notes = labelled.notes.into_iter();
+            (splits.notes).extend(notes.map(|note| format!("{}: {note}", shown_path(path))));
+            *split = Some(labelled.data.into());
+        }
+        Ok(splits)
     }
 
     /// Cuts all of the file into streams, the last of which may be shorter.
@@ -417,6 +450,8 @@ mod tests {
             test_fraction,
             validation_fraction: 0.0,
             min_count: 1,
+            validation_path: None,
+            test_path: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::Crc;
 use gatescan::data::baselines;
 use gatescan::data::csv::{Csv, TableTask};
-use gatescan::data::npy::{ArrayFiles, Npy};
+use gatescan::data::npy::{ArrayFiles, Npy, OwnFiles};
 use gatescan::data::preparation::Missing;
 use gatescan::data::series::Series;
 use gatescan::data::source::DataUse;
@@ -329,6 +329,8 @@ pub fn text(input: &[u8]) -> bool {
         path: "text.txt".into(),
         unit: [Unit::Char, Unit::Byte, Unit::Word][usize::from(unit % 3)],
         streams: usize::from(streams).max(1),
+        validation_path: None,
+        test_path: None,
         test_fraction: f64::from(fraction) / 256.0,
         validation_fraction: f64::from(fraction % 64) / 256.0,
         min_count: usize::from(min_count).max(1),
@@ -498,7 +500,7 @@ pub fn npy(input: &[u8]) -> bool {
         },
         ..Npy::new(Path::new("data.npz"), "x")
     };
-    let Ok(splits) = recipe.split(&mut files, None, 1, None) else {
+    let Ok(splits) = recipe.split(&mut files, OwnFiles::NONE, 1, None) else {
         return false;
     };
     for data in [&splits.train].into_iter().chain(&splits.test) {

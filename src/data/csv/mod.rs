@@ -33,7 +33,8 @@ use super::source::{
     DataSource, DataUse, ExpectedPath, ForecastRequest, ForecastStart, InputRequest, LineFormat,
     PredictionInputs, SequenceTimes, TargetKind, not_in_time,
 };
-use super::{Fold, Horizon, SplitBy, Splits};
+use super::splits::one_validation_split;
+use super::{Fold, Horizon, Split, SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
@@ -95,6 +96,9 @@ pub struct Csv {
     /// Whether each row of a window has a target, or only the last one.
     #[serde(default)]
     pub every_step: bool,
+    /// The file of the validation split; without it, that is `validation_fraction` of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_path: Option<PathBuf>,
     /// The file of the test split; without it, the test split is a part of `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
@@ -265,6 +269,24 @@ pub(crate) struct TableRows {
     pub notes: Vec<String>,
 }
 
+/// The rows of a recipe's files, before they are prepared.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRows {
+    pub table: TableRows,
+    /// Those of splits that are in files of their own.
+    pub evaluated: Vec<(Split, TableRows)>,
+}
+
+impl From<TableRows> for FileRows {
+    /// The rows of one file.
+    fn from(table: TableRows) -> FileRows {
+        FileRows {
+            table,
+            evaluated: vec![],
+        }
+    }
+}
+
 impl From<TableSeries> for TableRows {
     fn from(series: TableSeries) -> TableRows {
         TableRows {
@@ -296,6 +318,7 @@ impl Csv {
             stride: default_stride(),
             horizon: Horizon::default(),
             every_step: false,
+            validation_path: None,
             test_path: None,
             test_fraction: default_test_fraction(),
             split_by: SplitBy::default(),
@@ -384,6 +407,7 @@ impl Csv {
     fn validate_split(&self) -> Result<()> {
         fields::fraction("data.test_fraction", self.test_fraction)?;
         fields::fraction("data.validation_fraction", self.validation_fraction)?;
+        one_validation_split(self.validation_path.as_deref(), self.validation_fraction)?;
         match self.split_by {
             SplitBy::Random if self.steps.is_some() => Err(Error::usage(
                 "data.split_by is \"random\", but windows overlap, so training would see rows of \
@@ -437,6 +461,7 @@ impl DataSource for Csv {
 
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         std::iter::once(&mut self.path)
+            .chain(&mut self.validation_path)
             .chain(&mut self.test_path)
             .collect()
     }

@@ -9,7 +9,7 @@ use super::super::source::SequenceTimes;
 use super::super::{Dataset, Split, Splits};
 use super::decode::decode;
 use super::pieces::Piece;
-use super::{Csv, TableRows, TableSeries, TableTask};
+use super::{Csv, FileRows, TableRows, TableSeries, TableTask};
 use crate::error::{Error, Result};
 use crate::io::files;
 use crate::messages::{excerpt, named, shown_path};
@@ -25,7 +25,7 @@ pub(in super::super) struct PreparedRows {
 }
 
 impl Csv {
-    /// Reads the file, and that of the test split if it is another; see [`DataSource::load`].
+    /// Reads the file, and those of splits in files of their own; see [`DataSource::load`].
     ///
     /// [`DataSource::load`]: super::super::source::DataSource::load
     pub(super) fn load_files(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
@@ -38,25 +38,35 @@ impl Csv {
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<(Splits, Option<SequenceTimes>)> {
-        let (table, test) = self.read_tables(known)?;
-        self.prepare_with_times(table, test, seed, known)
+        self.prepare_with_times(self.read_tables(known)?, seed, known)
     }
 
-    /// Reads the rows of the files, before they are prepared: of both splits, or of each one.
-    pub(crate) fn read_tables(
-        &self,
-        known: Option<&Preparation>,
-    ) -> Result<(TableRows, Option<TableRows>)> {
+    /// Reads the rows of all files, before they are prepared.
+    pub(crate) fn read_tables(&self, known: Option<&Preparation>) -> Result<FileRows> {
         let known_classes = known.map_or(&[][..], |known| &known.classes);
         let table = self.parse(&read(&self.path)?, &self.path, known_classes)?;
-        let test = match &self.test_path {
-            None => None,
-            Some(path) => Some(
-                self.unweighted()
-                    .parse(&read(path)?, path, &table.classes)?,
-            ),
+        let mut rows = FileRows {
+            evaluated: vec![],
+            ..table.into()
         };
-        Ok((table, test))
+        for split in [Split::Validation, Split::Test] {
+            let Some(path) = self.own_path(split) else {
+                continue;
+            };
+            let evaluated = self.unweighted();
+            let own = evaluated.parse(&read(path)?, path, &rows.table.classes)?;
+            rows.evaluated.push((split, own));
+        }
+        Ok(rows)
+    }
+
+    /// Returns the file of a split that has one of its own.
+    fn own_path(&self, split: Split) -> Option<&Path> {
+        match split {
+            Split::Train => None,
+            Split::Validation => self.validation_path.as_deref(),
+            Split::Test => self.test_path.as_deref(),
+        }
     }
 
     /// Returns the configuration without weights, for files that are only evaluated.
@@ -74,7 +84,7 @@ impl Csv {
     /// split without a window.
     pub fn split(&self, bytes: &[u8], seed: u64) -> Result<Splits> {
         let table = self.parse(bytes, &self.path, &[])?;
-        self.prepare(table, None, seed, None)
+        self.prepare(table.into(), seed, None)
     }
 
     /// Returns the series of a file, prepared as in `known`. Targets are not read and may be
@@ -108,27 +118,25 @@ impl Csv {
         Ok(PreparedRows { series, notes })
     }
 
-    /// Divides rows into splits, fills missing values, normalizes the rows and cuts windows. `test`
-    /// are the rows of the file of the test split, if it is another.
+    /// Divides rows into splits, fills missing values, normalizes the rows and cuts windows.
     pub(crate) fn prepare(
         &self,
-        table: TableRows,
-        test: Option<TableRows>,
+        rows: FileRows,
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<Splits> {
-        self.prepare_with_times(table, test, seed, known)
+        self.prepare_with_times(rows, seed, known)
             .map(|(splits, _)| splits)
     }
 
     /// [`Csv::prepare`], with the times of the sequences of the test split.
     fn prepare_with_times(
         &self,
-        table: TableRows,
-        test: Option<TableRows>,
+        rows: FileRows,
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<(Splits, Option<SequenceTimes>)> {
+        let FileRows { table, evaluated } = rows;
         let TableRows {
             mut series,
             classes,
@@ -136,10 +144,11 @@ impl Csv {
             mut notes,
         } = table;
         let mut pieces = whole(&series, Split::Train);
-        if test.is_none() {
-            pieces = self.divide(&series, pieces, Split::Test, seed)?;
+        for split in [Split::Test, Split::Validation] {
+            if self.own_path(split).is_none() {
+                pieces = self.divide(&series, pieces, split, seed)?;
+            }
         }
-        pieces = self.divide(&series, pieces, Split::Validation, seed)?;
         let mut preparation = match known {
             Some(known) => known.clone(),
             None => self.learn(&series, &pieces, &categories)?,
@@ -151,26 +160,19 @@ impl Csv {
         // split.
         notes.extend(self.fill(&mut series, &self.path, &preparation)?);
         notes.extend(self.add_known(&mut series, &preparation, &categories, &self.path));
-        if let (
-            Some(TableRows {
-                series: mut of_test,
-                notes: of_file,
-                categories,
-                ..
-            }),
-            Some(path),
-        ) = (test, &self.test_path)
-        {
-            notes.extend(of_file);
-            notes.extend(self.fill(&mut of_test, path, &preparation)?);
-            notes.extend(self.add_known(&mut of_test, &preparation, &categories, path));
-            let of_test_pieces = whole(&of_test, Split::Test).into_iter();
+        for (split, own) in evaluated {
+            let path = self.own_path(split).unwrap_or(&self.path);
+            let mut of_split = own.series;
+            notes.extend(own.notes);
+            notes.extend(self.fill(&mut of_split, path, &preparation)?);
+            notes.extend(self.add_known(&mut of_split, &preparation, &own.categories, path));
             let count = series.len();
-            pieces.extend(of_test_pieces.map(|piece| Piece {
+            let of_split_pieces = whole(&of_split, split).into_iter();
+            pieces.extend(of_split_pieces.map(|piece| Piece {
                 series: piece.series + count,
                 ..piece
             }));
-            series.extend(of_test);
+            series.extend(of_split);
         }
         self.spread_targets(&mut series)?;
         self.subtract_last_values(&mut series);
@@ -203,8 +205,7 @@ impl Csv {
         };
         let (train, test) = (of_split(Split::Train), of_split(Split::Test));
         let mut windows = |series: &[TableSeries<f32>], split: Split| {
-            let of_test = self.test_path.as_ref().filter(|_| split == Split::Test);
-            let path = of_test.unwrap_or(&self.path);
+            let path = self.own_path(split).unwrap_or(&self.path);
             series
                 .iter()
                 .try_for_each(|series| series.check_range(path))?;

@@ -81,7 +81,7 @@ fn a_forecast_is_split_in_time_and_normalized_by_the_training_split() {
         ..Preparation::default()
     };
     let splits = csv
-        .prepare(table, None, 0, Some(&known))
+        .prepare(table.into(), 0, Some(&known))
         .expect("it is valid");
     assert_eq!(floats(&splits.train)[1], 0.5);
 }
@@ -118,7 +118,7 @@ fn differences_are_from_the_last_known_value() {
     let rows = csv
         .parse(text.as_bytes(), &csv.path, &[])
         .expect("it is valid");
-    let again = csv.prepare(rows, None, 0, Some(preparation));
+    let again = csv.prepare(rows.into(), 0, Some(preparation));
     assert_eq!(values(&again.expect("it is valid").train), values(data));
 }
 

@@ -57,6 +57,7 @@ impl Npy {
             // Groups only divide sequences into splits.
             groups: None,
             weights: None,
+            validation_path: None,
             test_path: None,
             ..self.clone()
         };

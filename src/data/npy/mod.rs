@@ -25,6 +25,7 @@ pub use array::{Array, Elements};
 pub(crate) use files::read_array;
 pub use files::{ArrayFiles, parse};
 use serde::{Deserialize, Serialize};
+pub use splits::OwnFiles;
 pub(crate) use splits::VALIDATION_SUFFIXES;
 
 use super::labelled::{LabelledData, LabelledRequest};
@@ -32,6 +33,7 @@ use super::preparation::{Missing, Preparation};
 use super::source::{
     DataSource, DataUse, ExpectedPath, InputRequest, LineFormat, PredictionInputs, TargetKind,
 };
+use super::splits::one_validation_split;
 use super::{SplitBy, Splits};
 use crate::error::{Error, Result};
 use crate::fields;
@@ -94,6 +96,9 @@ pub struct Npy {
     /// V: if set, the inputs are `[N, T]` tokens, each below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
+    /// The arrays of the validation split, with the same names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_path: Option<PathBuf>,
     /// The arrays of the test split, with the same names. Without it: if all names end in `_train`
     /// and `path` has the same names with `_test`, those; else a part of the arrays in `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +151,7 @@ impl Npy {
             groups: None,
             classes: None,
             vocabulary: None,
+            validation_path: None,
             test_path: None,
             test_fraction: default_test_fraction(),
             validation_fraction: 0.0,
@@ -208,6 +214,7 @@ impl DataSource for Npy {
 
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         std::iter::once(&mut self.path)
+            .chain(&mut self.validation_path)
             .chain(&mut self.test_path)
             .collect()
     }
@@ -228,6 +235,7 @@ impl DataSource for Npy {
         }
         fields::fraction("data.test_fraction", self.test_fraction)?;
         fields::fraction("data.validation_fraction", self.validation_fraction)?;
+        one_validation_split(self.validation_path.as_deref(), self.validation_fraction)?;
         if self.split_by == SplitBy::Group && self.groups.is_none() {
             return Err(Error::usage(
                 "data.split_by is \"group\", but data.groups is not set; \
@@ -242,9 +250,14 @@ impl DataSource for Npy {
     }
 
     fn load(&self, seed: u64, known: Option<&Preparation>) -> Result<Splits> {
-        let test = self.test_path.as_ref().map(|path| ArrayFiles::open(path));
-        let mut files = ArrayFiles::open(&self.path)?;
-        self.split(&mut files, test.transpose()?.as_mut(), seed, known)
+        let open = |path: &Option<PathBuf>| path.as_deref().map(ArrayFiles::open).transpose();
+        let mut test = open(&self.test_path)?;
+        let mut validation = open(&self.validation_path)?;
+        let own = OwnFiles {
+            validation: validation.as_mut(),
+            test: test.as_mut(),
+        };
+        self.split(&mut ArrayFiles::open(&self.path)?, own, seed, known)
     }
 
     fn load_labelled(&self, request: &LabelledRequest) -> Result<LabelledData> {

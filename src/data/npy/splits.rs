@@ -23,6 +23,20 @@ struct DividedSequences {
     test: Vec<usize>,
 }
 
+/// The opened arrays of splits that are in files of their own.
+pub struct OwnFiles<'a, R> {
+    pub validation: Option<&'a mut ArrayFiles<R>>,
+    pub test: Option<&'a mut ArrayFiles<R>>,
+}
+
+impl<R> OwnFiles<'_, R> {
+    /// All splits are in one file.
+    pub const NONE: Self = OwnFiles {
+        validation: None,
+        test: None,
+    };
+}
+
 /// The arrays of a file or directory.
 pub(super) struct SplitArrays {
     pub sequences: FoundSequences,
@@ -86,8 +100,7 @@ impl SplitArrays {
 }
 
 impl Npy {
-    /// Returns the splits of opened arrays; `test` are those of `test_path`. See
-    /// [`DataSource::load`](super::DataSource::load).
+    /// Returns the splits of opened arrays; see [`DataSource::load`](super::DataSource::load).
     ///
     /// # Errors
     /// [`Error::File`], with the name of the array, for one that cannot be read or does not match
@@ -95,17 +108,20 @@ impl Npy {
     pub fn split<R: Read + Seek>(
         &self,
         files: &mut ArrayFiles<R>,
-        test: Option<&mut ArrayFiles<R>>,
+        own: OwnFiles<R>,
         seed: u64,
         known: Option<&Preparation>,
     ) -> Result<Splits> {
         let found = self.read(files)?;
-        let test = match (test, self.of_test_names(&files.names())) {
-            (Some(test), _) => Some(self.read(test)?),
+        let test = match (own.test, self.of_test_names(&files.names())) {
+            (Some(test), _) => Some(self.evaluated().read(test)?),
             (None, Some(of_test)) => Some(of_test.read(files)?),
             (None, None) => None,
         };
-        let validation = self.validation_arrays(files)?;
+        let validation = match own.validation {
+            Some(validation) => Some(self.evaluated().read(validation)?),
+            None => self.validation_arrays(files)?,
+        };
         let others: Vec<&SplitArrays> = test.iter().chain(&validation).collect();
         let classes = self.classes_of(&found, &others, known)?;
         // Labels need no preparation.
@@ -283,10 +299,17 @@ impl Npy {
             *name = format!("{}{suffix}", name.strip_suffix("_train")?);
             names.contains(name).then_some(())?;
         }
-        // Groups only divide sequences into splits.
-        of_test.groups = None;
-        of_test.weights = None;
-        Some(of_test)
+        Some(of_test.evaluated())
+    }
+
+    /// Returns the configuration for arrays that are only evaluated.
+    fn evaluated(&self) -> Npy {
+        Npy {
+            // Groups only divide sequences into splits.
+            groups: None,
+            weights: None,
+            ..self.clone()
+        }
     }
 
     /// Returns the sequences of another file or directory, prepared as in `known`. Targets are

@@ -191,7 +191,7 @@ fn arrays_become_sequences_and_are_split() {
     let y = Array1::from(vec![0i64, 1, 2, 1]);
     let mut files = archive(&[("x", bytes(&x)), ("y", bytes(&y))]);
     let splits = npy(true)
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect("it is valid");
     let test = splits.test.expect("there is one");
     assert_eq!(
@@ -221,7 +221,7 @@ fn arrays_become_sequences_and_are_split() {
             SplitBy::Random
         };
         let test = recipe
-            .split(&mut files, None, seed, None)
+            .split(&mut files, OwnFiles::NONE, seed, None)
             .expect("it is valid")
             .test;
         floats(&test.expect("there is one")).to_vec()
@@ -248,13 +248,13 @@ fn arrays_called_test_are_the_test_split() {
     ];
     let mut recipe = npy(true);
     (recipe.inputs, recipe.labels) = ("x_train".into(), Some("y_train".into()));
-    let splits = recipe.split(&mut archive(&members), None, 0, None);
+    let splits = recipe.split(&mut archive(&members), OwnFiles::NONE, 0, None);
     let Splits { train, test, .. } = splits.expect("it is valid");
     let test = test.expect("there is one");
     assert_eq!((train.count, test.count, test.targets.outputs()), (4, 2, 3));
     assert_eq!(floats(&test), [9.0; 12]);
     // Without the labels, the other arrays are no test split.
-    let splits = recipe.split(&mut archive(&members[..3]), None, 0, None);
+    let splits = recipe.split(&mut archive(&members[..3]), OwnFiles::NONE, 0, None);
     assert_eq!(splits.expect("it is valid").train.count, 3);
 }
 
@@ -271,7 +271,7 @@ fn sequences_of_different_lengths_are_padded_or_concatenated() {
         ("n", bytes(&lengths)),
     ]);
     let data = recipe
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect("it is valid")
         .train;
     assert_eq!(floats(&data), [1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0]);
@@ -295,7 +295,7 @@ fn sequences_of_different_lengths_are_padded_or_concatenated() {
         ("n", bytes(&lengths)),
     ]);
     let splits = recipe
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect("it is valid");
     splits.train.check().expect("it is valid");
     // The mean of 0, 1, 1, 2, 3 and 2.
@@ -309,7 +309,9 @@ fn arrays_of_disagreeing_sizes_are_refused() {
     let x = Array3::<f32>::zeros((4, 3, 2));
     let refused = |recipe: &Npy, y: Vec<u8>, expected: &str| {
         let mut files = archive(&[("x", bytes(&x)), ("y", y)]);
-        let error = recipe.split(&mut files, None, 0, None).expect_err(expected);
+        let error = recipe
+            .split(&mut files, OwnFiles::NONE, 0, None)
+            .expect_err(expected);
         assert_eq!(error.exit_code(), 1);
         assert!(error.to_string().contains(expected), "{error}");
     };
@@ -394,7 +396,7 @@ fn arrays_of_disagreeing_sizes_are_refused() {
         ("y", bytes(&Array1::from(vec![0i32, 1, 0, 1]))),
     ]);
     let message = labels
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect_err("NaN")
         .to_string();
     assert!(
@@ -417,7 +419,7 @@ fn classes_of(labels: Vec<u8>, recipe: Npy) -> (Vec<u32>, Vec<String>, Vec<Strin
         notes,
         ..
     } = recipe
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect("it is valid");
     train.check().expect("it is valid");
     let Targets::Classes { labels, .. } = &train.targets else {
@@ -478,7 +480,7 @@ fn one_hot_labels_are_recognised() {
     let x = Array3::<f32>::zeros((4, 3, 2));
     let mut files = archive(&[("x", bytes(&x)), ("y", square.clone())]);
     let message = npy(true)
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect_err("open")
         .to_string();
     assert!(message.contains("set data.one_hot"), "{message}");
@@ -503,7 +505,7 @@ fn classes_are_those_of_both_splits_and_of_a_known_model() {
     ];
     let mut recipe = npy(true);
     (recipe.inputs, recipe.labels) = ("x_train".into(), Some("y_train".into()));
-    let splits = recipe.split(&mut archive(&members), None, 0, None);
+    let splits = recipe.split(&mut archive(&members), OwnFiles::NONE, 0, None);
     let Splits {
         train,
         test,
@@ -521,7 +523,7 @@ fn classes_are_those_of_both_splits_and_of_a_known_model() {
         ("y", bytes(&Array1::from(vec![4i8, 4, 1]))),
     ]);
     let known = npy(true)
-        .split(&mut files, None, 0, Some(&preparation))
+        .split(&mut files, OwnFiles::NONE, 0, Some(&preparation))
         .expect("it is valid");
     assert_eq!(
         (known.train.labels(), known.train.targets.outputs()),
@@ -531,7 +533,7 @@ fn classes_are_those_of_both_splits_and_of_a_known_model() {
         ("x", bytes(&x)),
         ("y", bytes(&Array1::from(vec![4i8, 4, 2]))),
     ]);
-    let message = npy(true).split(&mut files, None, 0, Some(&preparation));
+    let message = npy(true).split(&mut files, OwnFiles::NONE, 0, Some(&preparation));
     let message = message.expect_err("2 is none").to_string();
     assert!(
         message.contains("the label of sequence 2 is `2`, which is none of the 3 classes"),
@@ -554,7 +556,7 @@ fn a_large_level_is_subtracted_in_f64() {
         };
         let mut files = archive(&[("x", x), ("y", y)]);
         recipe
-            .split(&mut files, None, 0, None)
+            .split(&mut files, OwnFiles::NONE, 0, None)
             .expect("it is valid")
     };
     let high = load(bytes(&x), bytes(&y));
@@ -582,7 +584,7 @@ fn a_large_level_is_subtracted_in_f64() {
     };
     let mut files = archive(&[("x", bytes(&x)), ("y", bytes(&same_y))]);
     let notes = plain
-        .split(&mut files, None, 0, None)
+        .split(&mut files, OwnFiles::NONE, 0, None)
         .expect("it is valid")
         .notes;
     assert!(notes[0].contains("set data.normalise to true"), "{notes:?}");
@@ -602,7 +604,7 @@ fn groups_may_be_texts() {
         ..npy(true)
     };
     let splits = recipe
-        .split(&mut archive(&members), None, 1, None)
+        .split(&mut archive(&members), OwnFiles::NONE, 1, None)
         .expect("it is valid");
     let pairs = [[0.0, 2.0], [1.0, 3.0]];
     assert!(pairs.contains(&[floats(&splits.train)[0], floats(&splits.train)[1]]));
@@ -617,7 +619,7 @@ fn lists_of(arrays: &[(&str, Vec<u8>)], recipe: Npy) -> Result<(Dataset, Vec<Str
         label_lists: true,
         ..recipe
     };
-    let splits = recipe.split(&mut files, None, 0, None)?;
+    let splits = recipe.split(&mut files, OwnFiles::NONE, 0, None)?;
     splits.train.check().expect("it is valid");
     let train = std::sync::Arc::unwrap_or_clone(splits.train);
     Ok((train, splits.preparation.classes))

@@ -1,7 +1,7 @@
 //! The choices of a recipe for a forecast: its season, the differences that are inputs, and whether
 //! the network predicts what a linear regression leaves. They are made on the validation split.
 
-use crate::data::csv::{Csv, TableRows};
+use crate::data::csv::{Csv, FileRows};
 use crate::data::preparation::Normal;
 use crate::data::series::Series;
 use crate::data::{DataSource, Dataset, Splits, Targets, baselines};
@@ -17,9 +17,6 @@ const CONSECUTIVE: [usize; 11] = [0, 1, 2, 3, 5, 8, 12, 17, 24, 35, 48];
 const COMPARED_WINDOWS: usize = 4000;
 /// More lags, or a regression, are chosen if the squared error falls below this share.
 const CLEARLY_LOWER: f64 = 0.99;
-
-/// The rows of the files of data: of both splits, or of each one.
-pub(super) type FileRows = (TableRows, Option<TableRows>);
 
 /// Data whose targets are later values of inputs.
 pub(super) trait Forecasting: DataSource + Clone {
@@ -56,11 +53,11 @@ impl Forecasting for Series {
     fn thin(&mut self, _stride: usize) {}
 
     fn read_once(&self) -> Result<Option<FileRows>> {
-        Ok(self.read_rows()?.map(|rows| (rows, None)))
+        Ok(self.read_rows()?.map(FileRows::from))
     }
 
-    fn load_read(&self, (rows, _): &FileRows, seed: u64) -> Result<Splits> {
-        self.prepare_rows(rows.clone(), seed, None)
+    fn load_read(&self, rows: &FileRows, seed: u64) -> Result<Splits> {
+        self.prepare_rows(rows.table.clone(), seed, None)
     }
 
     fn hide_validation(&mut self) {
@@ -90,8 +87,8 @@ impl Forecasting for Csv {
         self.read_tables(None).map(Some)
     }
 
-    fn load_read(&self, (rows, test): &FileRows, seed: u64) -> Result<Splits> {
-        self.prepare(rows.clone(), test.clone(), seed, None)
+    fn load_read(&self, rows: &FileRows, seed: u64) -> Result<Splits> {
+        self.prepare(rows.clone(), seed, None)
     }
 
     fn hide_validation(&mut self) {
