@@ -109,6 +109,14 @@ fn a_table_trains_heads_whose_losses_add_up() {
     let place = place();
     let printed = train_plant(&place, &[]);
     assert_has(&printed, &["(load loss", "state loss", "alarms loss"]);
+    // Each head is compared with its own baselines.
+    assert_has(
+        &printed,
+        &[
+            "head load",
+            "head state\nthe most frequent class alone has accuracy",
+        ],
+    );
     let lines = metrics(&place);
     let (weights, last) = ([0.5, 1.0, 2.0], &lines[3]);
     for split in ["train", "validation"] {
@@ -174,6 +182,9 @@ fn a_table_trains_heads_whose_losses_add_up() {
             "Head state",
             "Head alarms",
             "test loss, head load",
+            "loss of the head load",
+            "accuracy of the head state",
+            "head state: the most frequent class alone",
         ],
     );
 }

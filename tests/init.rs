@@ -179,6 +179,19 @@ fn what_was_found_is_said_with_the_flag_that_decides_otherwise() {
 }
 
 #[test]
+fn the_season_is_that_of_the_lowest_error_and_not_one_beside_it() {
+    let place = Workspace::new();
+    // A day of 24 steps: the value 23 steps before is nearly as good.
+    let row = |n: usize| {
+        let noise = (n * 7919 % 101) as f64 / 100.0;
+        format!("{:.3}", (n as f64 * 0.2618).sin() * 10.0 + 3.0 * noise)
+    };
+    fs::write(place.path("day.csv"), rows("v", 900, row)).unwrap();
+    let said = place.run(&["init", "day.csv", "--horizon", "1..24"]).ok();
+    assert_has(&said, &["the values repeat after 24 steps"]);
+}
+
+#[test]
 fn rows_that_are_not_in_order_are_sorted() {
     let table = rows("date,close", 28, |n| {
         format!("2024-02-{:02},{}", 28 - n, wave(n))

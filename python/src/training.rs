@@ -292,11 +292,14 @@ impl Request {
             metrics += &format!("{}\n", json!(tested));
         }
         let kept = trainer.best().or(trainer.position().last.as_ref());
-        let scores = match &tested {
-            Some(tested) => Some(tested.scores()),
-            None => kept.and_then(EpochMetrics::test_scores),
+        let (scores, heads) = match &tested {
+            Some(tested) => (Some(tested.scores()), &tested.heads[..]),
+            None => (
+                kept.and_then(EpochMetrics::test_scores),
+                kept.map_or(&[][..], |kept| &kept.heads),
+            ),
         };
-        let comparison = BaselineComparison::of_run(&self.recipe, &self.splits, scores)?;
+        let comparison = BaselineComparison::of_run(&self.recipe, &self.splits, scores, heads)?;
         Ok(Trained {
             step: trainer.position().step,
             model: trainer.model()?,

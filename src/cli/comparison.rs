@@ -29,6 +29,9 @@ pub fn lines(comparison: &BaselineComparison, metrics: Option<&OutputMetrics>) -
     if let Some(verdict) = comparison.verdict() {
         text += &format!("\n{}", printable(&verdict));
     }
+    for (name, head) in &comparison.heads {
+        text += &format!("\nhead {}{}", printable(name), lines(head, None));
+    }
     text
 }
 

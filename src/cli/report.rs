@@ -175,6 +175,6 @@ fn baselines(console: &Console, runs: &[Run]) -> Vec<BaselineScores> {
 /// The scores of the run's model and of the baselines.
 fn with_baselines(console: &Console, run: &Run, data: &Splits) -> Option<BaselineComparison> {
     let (scores, _) = run.test_scores()?;
-    let comparison = BaselineComparison::of_run(&run.recipe, data, Some(scores));
+    let comparison = BaselineComparison::of_run(&run.recipe, data, Some(scores), run.test_heads());
     comparison.inspect_err(|error| console.note(error)).ok()?
 }

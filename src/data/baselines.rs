@@ -243,12 +243,14 @@ pub(crate) fn useful_season(
         Some(season) => season,
         None => {
             let seasons = past.seasons(&train, train.data.steps);
-            let least = seasons
-                .iter()
-                .map(|each| each.0)
-                .fold(f64::INFINITY, f64::min);
-            let mut seasons = seasons.into_iter();
-            seasons.find(|(error, _)| *error <= least * SAME_SEASON)?.1
+            let errors = seasons.iter().map(|each| each.0);
+            let least = errors.fold(f64::INFINITY, f64::min);
+            let error = |n: usize| seasons.get(n).map_or(f64::INFINITY, |each| each.0);
+            let is_near = |n: usize| error(n) <= least * SAME_SEASON;
+            // The seasons beside one are nearly as good as it.
+            let is_lowest = |n: usize| error(n) <= error(n.wrapping_sub(1)).min(error(n + 1));
+            let found = (0..seasons.len()).find(|&n| is_near(n) && is_lowest(n));
+            seasons[found?].1
         }
     };
     let seasonal = past.seasonal_error(&data, season, 1)?;

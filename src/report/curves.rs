@@ -4,10 +4,10 @@ use super::Run;
 use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::html::chart::{self, Chart, ChartKind, ChartSeries, ChartSize};
-use crate::train::{EpochMetrics, SplitMetrics};
+use crate::train::{EpochMetrics, HeadMetrics, SplitMetrics};
 
 /// A value of an epoch that may be absent.
-type Metric = fn(&EpochMetrics) -> Option<f64>;
+type Metric<'a> = &'a dyn Fn(&EpochMetrics) -> Option<f64>;
 
 /// Draws loss and accuracy over the epochs as one SVG file for papers; training is dashed.
 ///
@@ -43,9 +43,11 @@ pub(super) fn html(runs: &[Run]) -> String {
         further(runs, "MAE in the units of the data", |metrics| metrics.mae),
         further(runs, "R²", |metrics| metrics.r2),
         further(runs, "bits for each token", |metrics| metrics.bits),
-        recent_loss(runs),
-        throughput(runs),
     ];
+    let of_heads = head_names(runs).into_iter();
+    let of_heads = of_heads.flat_map(|name| of_head(runs, name));
+    let last = [recent_loss(runs), throughput(runs)];
+    let charts: Vec<Chart> = charts.into_iter().chain(of_heads).chain(last).collect();
     let Some(first) = charts.iter().find(|chart| !chart.series.is_empty()) else {
         return html + "<p>No epoch is complete yet.</p>\n";
     };
@@ -104,31 +106,66 @@ fn draws_training(runs: &[Run]) -> bool {
 const MOST_WITH_TRAINING: usize = 4;
 
 fn loss(runs: &[Run]) -> Chart {
-    let series = both_splits(
-        runs,
-        |each| Some(each.train_loss),
-        |each| each.validation_loss.or(each.test_loss),
-    );
+    let series = both_splits(runs, &|each| Some(each.train_loss), &|each| {
+        each.validation_loss.or(each.test_loss)
+    });
     chart_of(runs, "loss", "epoch", ChartKind::LogLines, series)
 }
 
 fn accuracy(runs: &[Run]) -> Chart {
-    let series = both_splits(
-        runs,
-        |each| each.train_accuracy,
-        |each| each.validation_accuracy.or(each.test_accuracy),
-    );
+    let series = both_splits(runs, &|each| each.train_accuracy, &|each| {
+        each.validation_accuracy.or(each.test_accuracy)
+    });
     chart_of(runs, "accuracy", "epoch", ChartKind::Lines, series)
 }
 
 fn last_step_loss(runs: &[Run]) -> Chart {
-    let series = both_splits(
-        runs,
-        |each| each.train_last_step_loss,
-        |each| each.validation_last_step_loss.or(each.test_last_step_loss),
-    );
+    let series = both_splits(runs, &|each| each.train_last_step_loss, &|each| {
+        each.validation_last_step_loss.or(each.test_last_step_loss)
+    });
     let title = "loss at the last step of each sequence";
     chart_of(runs, title, "epoch", ChartKind::LogLines, series)
+}
+
+/// The names of the heads of these runs, in the order of the first epochs that have them.
+fn head_names(runs: &[Run]) -> Vec<&str> {
+    let mut names: Vec<&str> = vec![];
+    let epochs = runs.iter().flat_map(|run| &run.epochs);
+    for head in epochs.flat_map(|epoch| &epoch.heads) {
+        if !names.contains(&&head.name[..]) {
+            names.push(&head.name);
+        }
+    }
+    names
+}
+
+/// Loss and accuracy of the head of this name.
+fn of_head(runs: &[Run], name: &str) -> [Chart; 2] {
+    fn value(epoch: &EpochMetrics, name: &str, of: fn(&HeadMetrics) -> Option<f64>) -> Option<f64> {
+        of(epoch.heads.iter().find(|head| head.name == name)?)
+    }
+    let losses = both_splits(
+        runs,
+        &|each| value(each, name, |head| head.train_loss),
+        &|each| value(each, name, |head| head.validation_loss.or(head.test_loss)),
+    );
+    let accuracies = both_splits(
+        runs,
+        &|each| value(each, name, |head| head.train_accuracy),
+        &|each| {
+            value(each, name, |head| {
+                head.validation_accuracy.or(head.test_accuracy)
+            })
+        },
+    );
+    let of_both = [
+        ("loss", ChartKind::LogLines, losses),
+        ("accuracy", ChartKind::Lines, accuracies),
+    ];
+    of_both.map(|(metric, kind, series)| {
+        let title = format!("{metric} of the head {name}");
+        chart_of(runs, &title, "epoch", kind, series)
+    })
 }
 
 /// A metric of the evaluated split alone.
@@ -169,7 +206,7 @@ fn recent_loss(runs: &[Run]) -> Chart {
 }
 
 fn throughput(runs: &[Run]) -> Chart {
-    let speed: Metric = |each| Some(each.sequences_per_second).filter(|speed| *speed > 0.0);
+    let speed: Metric = &|each| Some(each.sequences_per_second).filter(|speed| *speed > 0.0);
     let series = training_alone(runs, |run| over_epochs(run, speed));
     let title = "training throughput, sequences per second";
     chart_of(runs, title, "epoch", ChartKind::Lines, series)

@@ -14,7 +14,7 @@ use crate::data::Split;
 use crate::data::source::{ForecastStart, HistoryTimes};
 use crate::infer::forecast::SeriesForecast;
 use crate::recipe::Recipe;
-use crate::train::{EpochMetrics, Scores, SplitMetrics, TestMetrics};
+use crate::train::{EpochMetrics, HeadMetrics, Scores, SplitMetrics, TestMetrics};
 
 pub use curves::svg;
 pub use page::{BaselineScores, comparison, page};
@@ -54,8 +54,18 @@ pub struct RunDetails {
     /// Conclusions from that table, one sentence each.
     pub remarks: Vec<String>,
     pub continuation: Option<Continuation>,
-    /// The predictions by each of several heads, after its name, or why there are none.
-    pub heads: Vec<(String, Result<SplitPredictions, String>)>,
+    /// Those of each of several heads.
+    pub heads: Vec<HeadDetails>,
+}
+
+/// The parts of a page that one of several heads has.
+#[derive(Debug, Clone)]
+pub struct HeadDetails {
+    pub name: String,
+    /// Predictions by the head, or the reason why there are none.
+    pub predictions: Result<SplitPredictions, String>,
+    /// A table as [`RunDetails::baselines`].
+    pub baselines: Vec<[String; 3]>,
 }
 
 /// A series and its continuation by the network's own predictions, in the units of the data.
@@ -149,6 +159,15 @@ impl Run {
                 is_own.then(|| (tested.scores(), tested.test_metrics))
             }
             None => Some((kept.test_scores()?, kept.test_metrics)),
+        }
+    }
+
+    /// The metrics of each of several heads, as [`Run::test_scores`] has them.
+    pub fn test_heads(&self) -> &[HeadMetrics] {
+        match (&self.tested, self.kept()) {
+            (Some(tested), _) => &tested.heads,
+            (None, Some(kept)) => &kept.heads,
+            (None, None) => &[],
         }
     }
 

@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::recipe::Recipe;
 use crate::train::checkpoint::{Checkpoint, MetricsMark};
 use crate::train::checkpoints::Checkpoints;
-use crate::train::{EpochMetrics, LossReport, SplitMetrics, TestMetrics};
+use crate::train::{EpochMetrics, HeadMetrics, LossReport, SplitMetrics, TestMetrics};
 
 /// The model's file.
 pub const MODEL: &str = "model.safetensors";
@@ -227,6 +227,13 @@ impl RunDirectory {
     pub fn record_epoch(&mut self, step: usize, metrics: &EpochMetrics) {
         self.metrics.record(metrics);
         self.record_events(step, &scalars(metrics));
+        for head in &metrics.heads {
+            let tags = head_scalars(head);
+            self.record_events(
+                step,
+                &tags.each_ref().map(|(tag, value)| (&tag[..], *value)),
+            );
+        }
     }
 
     /// Appends a report to metrics and events. [`RunDirectory::flush`] writes it.
@@ -325,6 +332,19 @@ fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 19] {
         ("bits/test", metrics.test_bits),
         ("sequences_per_second", Some(metrics.sequences_per_second)),
     ]
+}
+
+/// The scalars of one of several heads for TensorBoard.
+fn head_scalars(head: &HeadMetrics) -> [(String, Option<f64>); 6] {
+    [
+        ("loss", "train", head.train_loss),
+        ("loss", "validation", head.validation_loss),
+        ("loss", "test", head.test_loss),
+        ("accuracy", "train", head.train_accuracy),
+        ("accuracy", "validation", head.validation_accuracy),
+        ("accuracy", "test", head.test_accuracy),
+    ]
+    .map(|(metric, split, value)| (format!("{metric}_{}/{split}", head.name), value))
 }
 
 /// Returns an error for a directory without a run.

@@ -353,7 +353,12 @@ impl TrainingRun {
     /// # Errors
     /// [`Error::Failed`] where a linear regression cannot be computed.
     pub fn compare(&self) -> Result<Option<BaselineComparison>> {
-        BaselineComparison::of_run(&self.recipe, &self.data, self.test_scores())
+        let heads = match &self.tested {
+            Some(tested) => Some(&tested.heads),
+            None => self.kept_epoch().map(|kept| &kept.heads),
+        };
+        let heads = heads.map_or(&[][..], |heads| heads);
+        BaselineComparison::of_run(&self.recipe, &self.data, self.test_scores(), heads)
     }
 
     /// Writes the report page and frees the device. Returns the page's path.

@@ -6,7 +6,7 @@ use crate::data::{Split, Splits};
 use crate::infer::forecast::forecast;
 use crate::infer::generate::Context;
 use crate::model::Model;
-use crate::report::{Continuation, RunDetails, SplitPredictions};
+use crate::report::{Continuation, HeadDetails, RunDetails, SplitPredictions};
 use crate::train::BaselineComparison;
 
 /// Steps by which a page continues a series.
@@ -31,10 +31,13 @@ pub fn details(
         let (own, tested) = (model.of_head(index), tested.of_head(index));
         let fitted = data.fitted().of_head(index);
         let predictions = SplitPredictions::new(&own, &tested, &fitted, split, device);
-        (
-            head.name.clone(),
-            predictions.map_err(|error| error.to_string()),
-        )
+        let mut compared = comparison.iter().flat_map(|comparison| &comparison.heads);
+        let compared = compared.find(|(name, _)| *name == head.name);
+        HeadDetails {
+            name: head.name.clone(),
+            predictions: predictions.map_err(|error| error.to_string()),
+            baselines: compared.map(|(_, own)| own.rows()).unwrap_or_default(),
+        }
     });
     let heads: Vec<_> = of_heads.collect();
     let predictions = if heads.is_empty() {

@@ -1,12 +1,13 @@
 //! A model's error compared with baselines, which need no network.
 
+use super::heads::{HeadMetrics, HeadScores};
 use super::scores::{Scores, loss_text};
 use crate::data::baselines::{self, Baseline};
 use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Splits, Targets};
 use crate::error::Result;
 use crate::metrics::{OutputMetrics, evenly};
-use crate::network::Loss;
+use crate::network::{Loss, Reads};
 use crate::recipe::{DataRecipe, Recipe};
 
 /// The most frequent class of the training split as the answer for every sequence.
@@ -29,6 +30,8 @@ pub struct BaselineComparison {
     pub baselines: Vec<Baseline>,
     /// What an error of 1 is in the data's own units; where there is one target.
     unit: Option<f64>,
+    /// Those of each of several heads, after its name.
+    pub heads: Vec<(String, BaselineComparison)>,
 }
 
 impl BaselineComparison {
@@ -71,11 +74,12 @@ impl BaselineComparison {
             loss: scores.last_step_loss.unwrap_or(scores.loss),
             baselines,
             unit,
+            heads: vec![],
         })
     }
 
-    /// Compares the model of a run, which has these scores on the test split; `None` without a test
-    /// split, and before it is scored.
+    /// Compares the model of a run, which has these scores on the test split, and each of several
+    /// heads; `None` without a test split, and before it is scored.
     ///
     /// # Errors
     /// Those of [`BaselineComparison::new`].
@@ -83,14 +87,38 @@ impl BaselineComparison {
         recipe: &Recipe,
         data: &Splits,
         scores: Option<Scores>,
+        heads: &[HeadMetrics],
     ) -> Result<Option<BaselineComparison>> {
         let (Some(scores), Some(test)) = (scores, &data.test) else {
             return Ok(None);
         };
-        let (loss, preparation, train) =
-            (recipe.network.head.loss, &data.preparation, data.fitted());
-        BaselineComparison::new(&recipe.data, loss, preparation, Some(&train), test, &scores)
-            .map(Some)
+        let train = data.fitted();
+        let mut compared = BaselineComparison::new(
+            &recipe.data,
+            recipe.network.head.loss,
+            &data.preparation,
+            Some(&train),
+            test,
+            &scores,
+        )?;
+        // Baselines predict the last step, whose own loss is not recorded for each head.
+        let heads = heads.iter().enumerate();
+        for (index, head) in heads.filter(|_| recipe.network.head.reads != Reads::Every) {
+            let Some(HeadScores { name, scores }) = head.test_scores() else {
+                continue;
+            };
+            let of_head = recipe.of_head(index);
+            let own = BaselineComparison::new(
+                &of_head.data,
+                of_head.network.head.loss,
+                &data.preparation.of_head(index),
+                Some(&train.of_head(index)),
+                &test.of_head(index),
+                &scores,
+            )?;
+            compared.heads.push((name, own));
+        }
+        Ok(Some(compared))
     }
 
     /// The root of a mean squared error in the data's own units; where there is one target.
@@ -207,10 +235,14 @@ impl BaselineComparison {
     }
 
     /// The sentences of [`BaselineComparison::majority_remark`] and
-    /// [`BaselineComparison::verdict`].
+    /// [`BaselineComparison::verdict`], and those of each head.
     pub fn remarks(&self) -> Vec<String> {
+        let of_heads = self.heads.iter().flat_map(|(name, head)| {
+            let remarks = head.remarks().into_iter();
+            remarks.map(move |remark| format!("head {name}: {remark}"))
+        });
         let majority = self.majority_remark().into_iter();
-        majority.chain(self.verdict()).collect()
+        majority.chain(self.verdict()).chain(of_heads).collect()
     }
 }
 

@@ -32,22 +32,19 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
             );
         }
     }
-    for (name, predictions) in &details.heads {
-        let shown = match predictions {
+    for head in &details.heads {
+        let shown = match &head.predictions {
             Ok(predictions) => predictions.html(),
             Err(problem) => format!("<p>Not available: {}</p>\n", escape(problem)),
         };
-        body += &format!("<h2>Head {}</h2>\n{shown}", escape(name));
+        let baselines = baseline_table(&head.baselines);
+        body += &format!("<h2>Head {}</h2>\n{shown}{baselines}", escape(&head.name));
     }
     if let Some(continuation) = &details.continuation {
         body += &continuation.html();
     }
-    if let [heads, rows @ ..] = &details.baselines[..] {
-        let rows: Vec<[String; 3]> = rows
-            .iter()
-            .map(|row| row.each_ref().map(|cell| plain(cell)))
-            .collect();
-        body += &format!("<h2>Baselines</h2>\n{}", table(heads, &rows));
+    if !details.baselines.is_empty() {
+        body += &format!("<h2>Baselines</h2>\n{}", baseline_table(&details.baselines));
     }
     if let [heads, rows @ ..] = &details.ahead[..] {
         body += &format!(
@@ -63,6 +60,15 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
         );
     }
     html::page(&run.name, &body)
+}
+
+/// The table of a model's scores beside those of baselines, whose first row has the headings.
+fn baseline_table(rows: &[[String; 3]]) -> String {
+    let [heads, rows @ ..] = rows else {
+        return String::new();
+    };
+    let plain = |row: &[String; 3]| row.each_ref().map(|cell| plain(cell));
+    table(heads, &rows.iter().map(plain).collect::<Vec<_>>())
 }
 
 /// A sentence on the split that chose the model's epoch.
