@@ -145,8 +145,8 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// Returns the column that a recipe sorts the rows by, if they are not in order or a hint names
-    /// it.
+    /// Returns the column that a recipe sorts the rows by, if it has dates, the rows are not in
+    /// order, or a hint names it.
     ///
     /// # Errors
     /// [`Error::Undecided`] for times in several columns that are not in order; [`Error::File`] for
@@ -156,10 +156,13 @@ impl<'a> Choice<'a> {
             return Ok(None);
         };
         let columns = self.structure.time_columns();
-        if time.order.is_ascending() && hints.time.is_none()
-            || time.order.rises + time.order.falls.count == 0
-        {
+        if time.order.rises + time.order.falls.count == 0 {
             return Ok(None);
+        }
+        if time.order.is_ascending() && hints.time.is_none() {
+            // Plots have dates, where each row has one.
+            let has_dates = self.structure.has_dates() && time.order.missing.count == 0;
+            return Ok(columns.first().copied().filter(|_| has_dates));
         }
         let names: Vec<String> = columns
             .iter()

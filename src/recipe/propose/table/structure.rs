@@ -80,6 +80,14 @@ impl Structure {
         self.time.as_ref().map_or(&[], columns)
     }
 
+    /// Whether the time is dates in one column.
+    pub fn has_dates(&self) -> bool {
+        self.time.as_ref().is_some_and(|time| {
+            let cells = &self.rows.times[time.position];
+            cells.columns.len() == 1 && cells.form != TimeForm::Numbers
+        })
+    }
+
     /// Returns the rows of each group in order of size; all rows if there is no group.
     pub fn group_sizes(&self) -> Vec<usize> {
         let Some(ids) = self.group_ids() else {
