@@ -9,12 +9,15 @@ use std::path::Path;
 use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
-use gatescan::low_level::kernels::Columns;
+use gatescan::low_level::kernels::{Columns, control};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, Mask, MaskOf, RecordedNetwork};
-use gatescan::low_level::tensor::Tensor;
-use gatescan::network::Init;
-use gatescan::{Device, Head, Input, Layer, Loss, Network, OpenDevice, Reads};
+use gatescan::low_level::tensor::{Element, Kind, Tensor};
+use gatescan::network::{Bias, Init};
+use gatescan::{
+    Cell, Dataset, Device, Head, HeadRecipe, Input, Layer, Loss, Model, Network, OpenDevice,
+    Optimizer, Reads, Recipe, Targets, train,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -199,4 +202,99 @@ fn they_are_the_same_in_f32_on_both_executors() {
             }
         }
     }
+}
+
+/// With states carried over chunks of time, the learnt states begin the first chunk alone, and have
+/// a gradient from there alone.
+#[test]
+fn learnt_states_begin_the_first_chunk() {
+    let layer = Layer {
+        learn_initial_state: true,
+        ..Layer::new(Cell::Lstm, 4)
+    };
+    let network = Network {
+        input_size: 2,
+        input: Input::Values,
+        layers: vec![layer],
+        head: Head {
+            size: 3,
+            reads: Reads::Every,
+            loss: Loss::CrossEntropy,
+            init: Init::Torch,
+        },
+        heads: vec![],
+    };
+    let (steps, batch) = (3, 5);
+    let tuning = Tuning::default();
+    let mut model = RecordedNetwork::new(&network, steps, batch, Gradients::OfLoss, tuning)
+        .expect("the network is valid");
+    let words = [control::WORDS];
+    let program = &mut model.program;
+    let control = program.buffer("control", Kind::Control, Element::Index, words);
+    model.carry_states(Phase::Forward, control);
+    model.forward(Phase::Forward);
+    model.loss(Phase::Forward);
+    model.backward();
+    let mut cpu = Cpu::<f64>::new(model.program.clone()).expect("it fits");
+    let values: Vec<f64> = (0..model.parameters.len())
+        .map(|n| (n as f64).sin())
+        .collect();
+    cpu.write_exact(&model.parameters, &values);
+    let lengths = vec![steps as u32; batch];
+    cpu.write_index(&model.lengths, &lengths).expect("it fits");
+    let layer = model.recurrences().next().expect("it has one");
+    let learnt = cpu.read_exact(&parameter(&model, "rnn.c0_l0"));
+    let gradient = model.gradient("rnn.c0_l0").expect("it is learnt");
+    let chunk = control.part(control::CHUNK, [1]);
+    let mut play = |number: u32| {
+        cpu.write_index(&chunk, &[number]).expect("it fits");
+        let played = cpu.run(&[Phase::Forward, Phase::Backward], 1);
+        played.expect("it runs");
+        let begin = cpu.read_exact(&layer.states.c.part(0, [batch * 4]));
+        let last = cpu.read_exact(&layer.states.last.part(batch * 4, [batch * 4]));
+        (begin, last, cpu.read_exact(&gradient))
+    };
+    let (begin, last, gradient) = play(0);
+    assert_eq!(begin, learnt.repeat(batch));
+    assert!(gradient.iter().any(|value| value.abs() > 1e-4));
+    let (begin, _, gradient) = play(1);
+    assert_eq!(begin, last);
+    assert_eq!(gradient, [0.0; 4]);
+}
+
+/// A constant offset at the first step is learnt by the initial state alone, is saved with the
+/// model, and continues texts and series from there.
+#[test]
+fn learnt_states_are_trained_and_saved() {
+    let layer = |learn_initial_state| Layer {
+        learn_initial_state,
+        bias: Bias::None,
+        ..Layer::new(Cell::RnnTanh, 4)
+    };
+    // Inputs of zeros: without an initial state and biases, all states are zeros.
+    let inputs = ndarray::Array3::<f32>::zeros((6, 3, 1));
+    let targets = ndarray::Array2::<f32>::from_shape_fn((6, 1), |_| 0.5);
+    let data = Dataset::new(inputs.view(), Targets::values(targets.view())).expect("it is valid");
+    let trained = |learns: bool| {
+        let head = HeadRecipe {
+            init: Init::Torch,
+            ..HeadRecipe::new(Reads::Last, Loss::MeanSquaredError)
+        };
+        let mut recipe = Recipe::new("test", vec![layer(learns)], head, Optimizer::adam(0.05));
+        recipe.epochs = 8;
+        recipe.freeze = vec!["head".into()];
+        let data = data.clone().into();
+        train::train(&recipe, &data, &Device::Cpu).expect("it trains")
+    };
+    let h0 = |model: &Model| {
+        let found = model.parameters.iter().find(|p| p.name == "rnn.h0_l0");
+        found.map(|parameter| parameter.values.clone())
+    };
+    let model = trained(true);
+    let learnt = h0(&model).expect("it is learnt");
+    assert!(learnt.iter().all(|value| value.abs() > 0.01), "{learnt:?}");
+    assert_eq!(h0(&trained(false)), None);
+    let bytes = model.to_bytes().expect("it fits");
+    let loaded = Model::from_bytes(&bytes).expect("it was saved");
+    assert_eq!(h0(&loaded), h0(&model));
 }

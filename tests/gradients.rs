@@ -96,7 +96,7 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         backward_hidden_size: Some(4),
         ..layer.clone()
     };
-    let functions = [functions(&plain), noises(&plain)].concat();
+    let functions = [functions(&plain), noises(&plain), learns(&plain)].concat();
     if !cell.spec().options.projection {
         return [vec![both(&plain), plain], functions].concat();
     }
@@ -123,6 +123,23 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         widened,
     ];
     [all, functions].concat()
+}
+
+/// Returns the layer with learnt initial states, alone and with other options.
+fn learns(layer: &Layer) -> Vec<Layer> {
+    let learns = Layer {
+        learn_initial_state: true,
+        ..layer.clone()
+    };
+    let projects = layer.cell.spec().options.projection;
+    let noise = Layer {
+        bidirectional: true,
+        backward_hidden_size: Some(4),
+        projection_size: projects.then_some(3),
+        zoneout: 0.4,
+        ..learns.clone()
+    };
+    vec![learns, noise]
 }
 
 /// Returns the layer with recurrent dropout and with zoneout, alone and with other options.
@@ -206,6 +223,10 @@ fn prepare(
     let mut model = RecordedNetwork::new(&network, STEPS, BATCH, gradients, tuning)
         .expect("the network is valid");
     model.add_lists(3).expect("they are small");
+    if gradients == Gradients::OfUpstream {
+        // The test of initial states writes them, learnt or not.
+        model.take_states_from_host(Phase::Forward);
+    }
     model.forward(Phase::Forward);
     match training {
         Some((training, weighted)) => {

@@ -11,9 +11,11 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 28] = [
+const CASES: [&str; 30] = [
     "gru-5-heads",
     "pool-sizes-ordinary",
+    "initial-state-sizes-ordinary",
+    "lstm-5-learnt-states",
     "attention-sizes-ordinary",
     "tally-sizes-ordinary",
     "column-sum-sizes-ordinary",

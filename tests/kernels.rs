@@ -1246,6 +1246,63 @@ fn carry_state() {
     }
 }
 
+#[test]
+fn initial_state() {
+    let mut checker = Checker::new("initial_state");
+    for (batch, width) in [(1, 1), (3, 5), (64, 1), (65, 3), (9, 131)] {
+        for chunk in [None, Some(0), Some(3)] {
+            let mut bench = Bench::new(batch * width);
+            let learnt = bench.random(width);
+            let control = chunk.map(|chunk| bench.indices(&[DEAD, DEAD, DEAD, DEAD, chunk]));
+            let carried = vec![0.25; batch * width];
+            let initial = bench.writes(&carried);
+            let call = InitialState {
+                learnt,
+                control,
+                initial,
+            };
+            let name = format!("{batch}x{width}, chunk {chunk:?}");
+            checker.call(&name, bench, call, |before| {
+                let learnt = before.of(&learnt);
+                let value = |at: usize| match chunk {
+                    Some(1..) => exact(0.25),
+                    _ => exact(learnt[at % width]),
+                };
+                vec![(initial, (0..batch * width).map(value).collect())]
+            });
+        }
+    }
+}
+
+#[test]
+fn initial_state_gradient() {
+    let mut checker = Checker::new("initial_state_gradient");
+    for (batch, width) in [(1, 1), (3, 5), (64, 1), (65, 3), (9, 131), (257, 2)] {
+        for chunk in [None, Some(0), Some(3)] {
+            let mut bench = Bench::new(batch + width);
+            let dstate = bench.random(batch * width);
+            let control = chunk.map(|chunk| bench.indices(&[DEAD, DEAD, DEAD, DEAD, chunk]));
+            let out = bench.writes(&vec![NAN; width]);
+            let call = InitialStateGradient {
+                dstate,
+                control,
+                out,
+            };
+            let name = format!("{batch}x{width}, chunk {chunk:?}");
+            checker.call(&name, bench, call, |before| {
+                let dstate = before.of(&dstate);
+                let own = |n: usize| (0..batch).map(move |b| exact(dstate[b * width + n]));
+                let depth = batch.min(64) + batch.div_ceil(64);
+                let sums = (0..width).map(|n| match chunk {
+                    Some(1..) => ZERO,
+                    _ => sum(own(n), depth),
+                });
+                vec![(out, sums.collect())]
+            });
+        }
+    }
+}
+
 // ---- tokens -------------------------------------------------------------------------------------
 
 /// A test case of the lookup kernels: a batch of tokens and the size and layout of their table.

@@ -179,6 +179,11 @@ fn stacks() -> Vec<Layers> {
         projection_size: Some(2),
         ..both(layer)
     }));
+    // The states that the tests give replace them.
+    stacks.push(stack(Cell::Lstm, 2, |layer| Layer {
+        learn_initial_state: true,
+        ..both(layer)
+    }));
     stacks.push(stack(Cell::RnnTanh, 2, |layer| Layer {
         bias: Bias::None,
         ..layer
@@ -227,6 +232,76 @@ fn gradients_are_those_of_finite_differences() {
 }
 
 /// Packed rows have the bits of ragged ones, whose padding is neither read nor written.
+/// Learnt initial states are those of every sequence, and have the sum of the gradients.
+#[test]
+fn learnt_states_are_read_where_no_others_are_given() {
+    let plain = stack(Cell::Lstm, 2, |layer| layer);
+    let learns = stack(Cell::Lstm, 2, |layer| Layer {
+        learn_initial_state: true,
+        ..layer
+    });
+    let rows = RowLayout::Full { steps: STEPS };
+    let mut random = Random::new(9);
+    let values: Values<f64> = random.pass(&learns, STEPS * BATCH, BATCH);
+    let names: Vec<String> = learns
+        .parameters()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let is_learnt = |name: &String| name.starts_with("h0") || name.starts_with("c0");
+    // The same states, given to layers that have no others.
+    let mut given = values.clone();
+    let own = names.iter().zip(&values.parameters);
+    given.parameters = (own.filter(|(name, _)| !is_learnt(name)))
+        .map(|(_, values)| values.clone())
+        .collect();
+    let initial = ["h0", "c0"].map(|state| {
+        let own = names.iter().zip(&values.parameters);
+        let own = own.filter(|(name, _)| name.starts_with(state));
+        own.flat_map(|(_, values)| values.repeat(BATCH)).collect()
+    });
+    given.initial = initial;
+    let upstream = random.upstream(&learns, STEPS * BATCH, BATCH);
+    let record = |layers: &Layers| {
+        let recorded = layers.record::<f64>(&cpu(), STEPS, BATCH, WantedGradients::All);
+        recorded.expect("it records")
+    };
+    let mut expected = record(&plain);
+    let results = forward(&mut expected, &plain, &given, rows, 0);
+    let expected = backward(&mut expected, &given, &upstream);
+
+    let mut found = record(&learns);
+    let parameters: Vec<&[f64]> = values.parameters.iter().map(Vec::as_slice).collect();
+    let inputs = LayerInputs {
+        values: &values.inputs,
+        rows,
+        initial: [None, None],
+        parameters: &parameters,
+        dropout_seed: 0,
+    };
+    let mut outputs = vec![0.0; results.values.len()];
+    let written = found.forward_into(&inputs, LayerOutputs::of(&mut outputs));
+    written.expect("it runs");
+    assert_eq!(outputs, results.values);
+    let found = backward(&mut found, &values, &upstream);
+    assert_eq!(found.initial, expected.initial);
+    let own = names.iter().zip(&found.parameters);
+    let learnt: Vec<(&String, &Vec<f64>)> = own.filter(|(name, _)| is_learnt(name)).collect();
+    assert_eq!(learnt.len(), 4);
+    let mut ends = [0, 0];
+    for (name, gradient) in learnt {
+        let state = usize::from(name.starts_with("c0"));
+        let len = gradient.len() * BATCH;
+        let of_sequences = &expected.initial[state][ends[state]..ends[state] + len];
+        ends[state] += len;
+        for (n, gradient) in gradient.iter().enumerate() {
+            let own = of_sequences.iter().skip(n).step_by(len / BATCH);
+            let sum: f64 = own.sum();
+            assert!((gradient - sum).abs() < 1e-14, "{name}[{n}]");
+        }
+    }
+}
+
 #[test]
 fn packed_rows_are_ragged_rows_without_padding() {
     let batch_sizes = [3, 2, 2, 1];

@@ -534,6 +534,20 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     // Values of the previous step, or missing values.
     ("carry_state", "> 0u", "> 2u", "carry-state"),
     (
+        "initial_state",
+        "at % u.width",
+        "at / u.width",
+        "initial-state",
+    ),
+    ("initial_state", "> 0u", "> 2u", "initial-state"),
+    (
+        "initial_state_gradient",
+        "b < min(start + 64u, end)",
+        "b < min(start + 63u, end)",
+        "initial-state",
+    ),
+    ("initial_state_gradient", "> 0u", "> 2u", "initial-state"),
+    (
         "scan_forward",
         "now = OUTPUTS - now;",
         "now = 0u;",

@@ -74,6 +74,72 @@ fn states_differ(a: &[State], b: &[State]) -> f32 {
     a.iter().zip(b).map(differ).fold(0.0, f32::max)
 }
 
+/// Predictions begin with the learnt states, unless others are given.
+#[test]
+fn learnt_states_begin_sequences() {
+    let learns = |layer: Layer| Layer {
+        learn_initial_state: true,
+        ..layer
+    };
+    let mut saved = model(every_cell().into_iter().map(learns).collect(), Reads::Every);
+    let mut plain = model(every_cell(), Reads::Every);
+    let is_learnt = |name: &str| name.starts_with("rnn.h0_") || name.starts_with("rnn.c0_");
+    for parameter in saved.parameters.iter_mut().filter(|p| is_learnt(&p.name)) {
+        let values = parameter.values.iter_mut().enumerate();
+        values.for_each(|(n, value)| *value = (2.0 + n as f32).sin());
+    }
+    let own = saved.parameters.iter().filter(|p| !is_learnt(&p.name));
+    plain.parameters = own.cloned().collect();
+    let inputs = noise((3, 4, 3));
+    let lengths = [4, 0, 2];
+    for device in devices() {
+        let load = |model| Predictor::new(model, 4, 2, &device).expect("it loads");
+        let (mut saved, mut plain) = (load(&saved), load(&plain));
+        let predict = |predictor: &mut Predictor, initial: Option<&[State]>| {
+            let prediction = predictor.predict(inputs.view(), Some(&lengths), initial);
+            prediction.expect("it predicts")
+        };
+        let learnt = predict(&mut saved, None);
+        let zeros = predict(&mut plain, None);
+        assert!(largest_difference(&learnt.hidden, &zeros.hidden) > 1e-3);
+        // A sequence of no steps keeps the learnt state.
+        let start: Vec<State> = (learnt.states.iter())
+            .map(|state| {
+                let repeat = |values: &Array2<f32>| {
+                    concatenate![
+                        Axis(0),
+                        values.slice(s![1..2, ..]),
+                        values.slice(s![1..2, ..]),
+                        values.slice(s![1..2, ..])
+                    ]
+                };
+                State {
+                    h: repeat(&state.h),
+                    c: state.c.as_ref().map(repeat),
+                }
+            })
+            .collect();
+        assert!(
+            start
+                .iter()
+                .all(|state| (state.h[[0, 0]] - 2f32.sin()).abs() < 1e-6)
+        );
+        let given = predict(&mut plain, Some(&start));
+        assert_eq!(given.hidden, learnt.hidden);
+        // Given states replace the learnt ones.
+        let replaced = predict(&mut saved, Some(&zeroed(&start)));
+        assert_eq!(replaced.hidden, zeros.hidden);
+    }
+}
+
+fn zeroed(states: &[State]) -> Vec<State> {
+    let zero = |state: &State| State {
+        h: Array2::zeros(state.h.dim()),
+        c: state.c.as_ref().map(|c| Array2::zeros(c.dim())),
+    };
+    states.iter().map(zero).collect()
+}
+
 /// A sequence that is split, with its states carried over, gives the same predictions as the whole.
 #[test]
 fn two_halves_equal_the_whole() {

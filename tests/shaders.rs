@@ -270,6 +270,7 @@ fn programs() -> Vec<Program> {
             if cell.spec().recurrent_gates > 0 {
                 noise.layers[1].recurrent_dropout = 0.5;
             }
+            noise.layers[0].learn_initial_state = true;
             programs.push(recorded(&noise, Gradients::OfLoss, tuning));
             if projects {
                 drops.layers[1].projection_size = Some(3);

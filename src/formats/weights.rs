@@ -19,6 +19,8 @@ pub(super) struct LayerWeights<'a> {
     pub input_bias: Option<&'a [f32]>,
     /// `[G*H]`; zeros or absent if one bias is trained.
     pub recurrent_bias: Option<&'a [f32]>,
+    /// `[P]` and `[H]`: h and c before the first step, where they are learnt.
+    pub initial: [Option<&'a [f32]>; 2],
 }
 
 impl<'a> LayerWeights<'a> {
@@ -31,6 +33,7 @@ impl<'a> LayerWeights<'a> {
             peepholes: find("weight_peephole").ok(),
             input_bias: find("bias_ih").ok(),
             recurrent_bias: find("bias_hh").ok(),
+            initial: ["h0", "c0"].map(|kind| find(kind).ok()),
         })
     }
 }

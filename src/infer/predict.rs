@@ -56,6 +56,8 @@ pub struct Predictor {
     executor: Box<dyn Executor>,
     /// That of the model, with an entry for each output.
     preparation: Preparation,
+    /// The initial states of one sequence, zeros where they are not learnt.
+    start: Vec<State>,
 }
 
 /// The predictions of a network. They are finite: [`Predictor::predict`] refuses outputs that are
@@ -126,11 +128,13 @@ impl Predictor {
         fits.map_err(|problem| Error::usage(format!("the model's preparation: {problem}")))?;
         let tuning = device.tuning();
         let mut recorded = RecordedNetwork::new(network, steps, batch, Gradients::None, tuning)?;
+        recorded.take_states_from_host(Phase::Evaluate);
         recorded.forward(Phase::Evaluate);
         let mut executor = device.load(&recorded.program)?;
         let parameters = network.from_parameters(&model.parameters)?;
         executor.write(&recorded.parameters, &parameters)?;
         Ok(Predictor {
+            start: start_states(&recorded, &parameters),
             recorded,
             executor,
             preparation: model.preparation.of_outputs(&network.head),
@@ -139,7 +143,8 @@ impl Predictor {
 
     /// Predicts from sequences `[N, T, I]` in the units of the training data, or `[N, T]` tokens.
     /// The first `lengths` `[N]` steps of each are valid, or all of them. The sequences begin with
-    /// the states `initial`, or with zeros; the states of a [`Prediction`] continue its sequences.
+    /// the states `initial`, or with zeros or the learnt states; the states of a [`Prediction`]
+    /// continue its sequences.
     /// (The backward direction of a layer begins at a sequence's end, and so does its initial
     /// state.)
     ///
@@ -249,7 +254,7 @@ impl Predictor {
             hidden: Array3::zeros((count, steps, network.head_inputs())),
             states: match initial {
                 Some(initial) => initial.to_vec(),
-                None => state_shapes(network, count).map(State::zeros).collect(),
+                None => self.start.iter().map(|of| of.repeated(count)).collect(),
             },
         }
     }
@@ -382,8 +387,8 @@ impl PredictionArrays {
 }
 
 impl Model {
-    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens, with zero initial states, in
-    /// batches of the size of training. Inputs, and the outputs of a model that predicts values,
+    /// Predicts from sequences `[N, T, I]`, or `[N, T]` tokens, with zero or learnt initial states,
+    /// in batches of the size of training. Inputs, and the outputs of a model that predicts values,
     /// are in the units of the data that the model was trained on: a model of normalised data
     /// normalises its inputs and restores its outputs ([`Model::preparation`]).
     ///
@@ -514,6 +519,18 @@ impl State {
         }
     }
 
+    /// The states of one sequence for `count` of them.
+    fn repeated(&self, count: usize) -> State {
+        let repeat = |of_one: &Array2<f32>| {
+            let width = of_one.ncols();
+            Array2::from_shape_fn((count, width), |(_, unit)| of_one[[0, unit]])
+        };
+        State {
+            h: repeat(&self.h),
+            c: self.c.as_ref().map(repeat),
+        }
+    }
+
     /// h, then c where there is one.
     fn parts(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
         iter::once(&mut self.h).chain(&mut self.c)
@@ -530,6 +547,25 @@ fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateSh
         ((count, layer.output_size()), c)
     };
     network.directions().into_iter().map(shape)
+}
+
+/// Returns the initial states of one sequence for every direction: the learnt ones, else zeros.
+/// `flat` holds the parameters.
+fn start_states(recorded: &RecordedNetwork, flat: &[f32]) -> Vec<State> {
+    let mut states: Vec<State> = state_shapes(&recorded.network, 1)
+        .map(State::zeros)
+        .collect();
+    let learnt = recorded.entries.iter().filter_map(|entry| {
+        let state = entry.role.initial_state()?;
+        Some((entry, entry.direction?, state))
+    });
+    for (entry, direction, state) in learnt {
+        let values = aview1(&flat[entry.range()]);
+        let mut parts = states[direction].parts();
+        let part = parts.nth(state).expect("a learnt state is of the cell");
+        part.row_mut(0).assign(&values);
+    }
+    states
 }
 
 /// Returns an error for a network that reduces all steps of a sequence to one output, which the

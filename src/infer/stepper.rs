@@ -7,17 +7,19 @@ use crate::kernels::control;
 use crate::model::Model;
 use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
-use crate::tensor::{Element, Kind};
+use crate::tensor::{Element, Kind, Tensor};
 
 /// A model loaded on a device for sequences of a fixed number of time steps.
 pub(super) struct Stepper {
     pub(super) network: RecordedNetwork,
     pub(super) executor: Box<dyn Executor>,
+    /// The word that says which chunk of time is next, until it says that it is not the first one.
+    first_chunk: Option<Tensor>,
 }
 
 impl Stepper {
     /// Loads a network that reads one time step of `batch` sequences at a time. It starts with zero
-    /// states and carries its states from step to step.
+    /// or learnt states and carries its states from step to step.
     pub(super) fn carrying_states(
         model: &Model,
         batch: usize,
@@ -30,14 +32,12 @@ impl Stepper {
         network.carry_states(Phase::Evaluate, control);
         network.forward(Phase::Evaluate);
         let mut stepper = Stepper::load(model, network, device)?;
-        // Any chunk but the first begins with the last states; these are zeros before the first
-        // run.
-        let chunk = control.part(control::CHUNK, [1]);
-        stepper.executor.write_index(&chunk, &[1])?;
+        stepper.first_chunk = Some(control.part(control::CHUNK, [1]));
         Ok(stepper)
     }
 
-    /// Loads a network that reads a window of `steps` time steps of one sequence, from zero states.
+    /// Loads a network that reads a window of `steps` time steps of one sequence, from zero or
+    /// learnt states.
     pub(super) fn of_window(model: &Model, steps: usize, device: &OpenDevice) -> Result<Stepper> {
         let mut network = record(model, steps, 1, device)?;
         network.forward(Phase::Evaluate);
@@ -51,12 +51,21 @@ impl Stepper {
         executor.write(&network.parameters, &parameters)?;
         let lengths = vec![network.steps as u32; network.batch];
         executor.write_index(&network.lengths, &lengths)?;
-        Ok(Stepper { network, executor })
+        Ok(Stepper {
+            network,
+            executor,
+            first_chunk: None,
+        })
     }
 
     /// Runs the forward pass over the inputs.
     pub(super) fn run(&mut self) -> Result<()> {
-        self.executor.run(&[Phase::Evaluate], 1)
+        self.executor.run(&[Phase::Evaluate], 1)?;
+        // Any chunk but the first begins with the last states.
+        if let Some(chunk) = self.first_chunk.take() {
+            self.executor.write_index(&chunk, &[1])?;
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,8 @@ mod error_sums;
 mod gather;
 mod gemm;
 mod head_weight;
+mod initial_state;
+mod initial_state_gradient;
 mod join_scores;
 mod label_smoothing;
 mod label_weight;
@@ -135,6 +137,8 @@ calls! {
     gather::Gather,
     gemm::Gemm,
     head_weight::HeadWeight,
+    initial_state::InitialState,
+    initial_state_gradient::InitialStateGradient,
     join_scores::JoinScores,
     label_smoothing::LabelSmoothing,
     label_weight::LabelWeight,

@@ -86,6 +86,8 @@ pub struct RecordedLayers<R> {
     bytes: u64,
     state: PassState,
     rows: rows::StepCounts,
+    /// Whether the last forward pass was given h and c, in place of zeros or learnt states.
+    given_states: PerState<bool>,
 }
 
 /// The passes that a recording has run since its inputs were written.
@@ -172,6 +174,7 @@ impl Layers {
             .program
             .buffer("control", kind, Element::Index, words);
         network.draw_masks(0, control);
+        network.take_states_from_host(Phase::Forward);
         network.forward_layers(Phase::Forward);
         if wanted == WantedGradients::Parameters {
             network.leave_out_input_gradient();
@@ -189,6 +192,7 @@ impl Layers {
             control,
             state: PassState::Empty,
             rows: rows::StepCounts::default(),
+            given_states: [false; 2],
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::{LayerElement, PassState, PerState, RecordedLayers, RowLayout};
 use crate::error::{Error, Result};
 use crate::kernels::control;
+use crate::network::Entry;
 use crate::program::Phase;
 use crate::tensor::Tensor;
 
@@ -14,7 +15,8 @@ pub struct LayerInputs<'a, R> {
     /// The arrangement of the rows of inputs and outputs.
     pub rows: RowLayout<'a>,
     /// h, then c: `[D, B, size]` for the D directions of all layers from the first layer on, the
-    /// forward direction first (PyTorch's order); `None` for zeros.
+    /// forward direction first (PyTorch's order); `None` for zeros, or for the learnt states of a
+    /// layer that has them.
     pub initial: PerState<Option<&'a [R]>>,
     /// Each parameter, in the order of [`Layers::parameters`](super::Layers::parameters).
     pub parameters: &'a [&'a [R]],
@@ -64,7 +66,7 @@ pub struct LayerGradients<'a, R> {
     /// Zero at padded steps.
     pub inputs: Option<&'a mut [R]>,
     pub initial: PerState<Option<&'a mut [R]>>,
-    /// Empty, or one for each parameter.
+    /// Empty, or one for each parameter. Learnt initial states that others replaced have zeros.
     pub parameters: Vec<Option<&'a mut [R]>>,
 }
 
@@ -217,9 +219,19 @@ impl<R: LayerElement> RecordedLayers<R> {
         self.player.write_index(&self.network.lengths, lengths)?;
         let seed = self.control.part(control::STEP, [1]);
         self.player.write_index(&seed, &[inputs.dropout_seed])?;
+        self.given_states = inputs.initial.map(|values| values.is_some());
         for part in self.state_parts() {
             let values = inputs.initial[part.state].map(|values| &values[part.range.clone()]);
-            self.player.write(&part.initial, values)?;
+            match part.learnt.filter(|_| values.is_none()) {
+                Some(learnt) => {
+                    let learnt = inputs.parameters[learnt];
+                    self.player.fill(&part.initial, |to| {
+                        let rows = to.chunks_exact_mut(learnt.len());
+                        rows.for_each(|row| row.copy_from_slice(learnt));
+                    })?;
+                }
+                None => self.player.write(&part.initial, values)?,
+            }
         }
         Ok(())
     }
@@ -275,7 +287,13 @@ impl<R: LayerElement> RecordedLayers<R> {
         }
         let flat = self.network.gradients.expect("it was checked");
         for (entry, values) in self.entries.iter().zip(gradients.parameters) {
+            let state = entry.role.initial_state();
+            let is_replaced = state.is_some_and(|state| self.given_states[state]);
             if let Some(values) = values {
+                if is_replaced {
+                    values.fill(R::zero());
+                    continue;
+                }
                 let tensor = flat.part(entry.offset, entry.shape);
                 self.player
                     .read(&tensor, |from| values.copy_from_slice(from))?;
@@ -296,16 +314,20 @@ impl<R: LayerElement> RecordedLayers<R> {
         let mut ends = [0, 0];
         let mut parts = vec![];
         let has_gradients = self.network.gradients.is_some();
-        for recurrence in self.network.recurrences() {
+        for (direction, recurrence) in self.network.recurrences().enumerate() {
             let states = [recurrence.states.h, recurrence.states.c];
             let mut offset = 0;
             for (state, len) in recurrence.state_sizes().into_iter().enumerate() {
                 let dstate = recurrence.gradients.dstate;
                 let last = recurrence.states.last.part(offset, [len]);
+                let is_learnt = |entry: &Entry| {
+                    entry.direction == Some(direction) && entry.role.initial_state() == Some(state)
+                };
                 parts.push(StatePart {
                     state,
                     range: ends[state]..ends[state] + len,
                     initial: states[state].part(0, [len]),
+                    learnt: self.entries.iter().position(is_learnt),
                     last,
                     gradient: if has_gradients {
                         dstate.part(offset, [len])
@@ -328,6 +350,8 @@ struct StatePart {
     /// Its elements in the host's slice.
     range: std::ops::Range<usize>,
     initial: Tensor,
+    /// The index of the parameter that it begins with, if it is learnt.
+    learnt: Option<usize>,
     last: Tensor,
     /// The gradient of `last` before the backward pass, and of `initial` after it; `last` where
     /// there is none.

@@ -103,6 +103,7 @@ impl Network {
 fn fill_recurrent(values: &mut [f32], entry: &Entry, direction: &Direction, random: &mut Philox) {
     let layer = &direction.layer;
     match layer.init {
+        _ if entry.role.initial_state().is_some() => {}
         Init::Zeros => {}
         Init::Torch => fill_uniform(values, 1.0 / (layer.hidden_size as f32).sqrt(), random),
         Init::TruncatedNormal { stddev } => fill_truncated_normal(values, stddev, random),

@@ -60,6 +60,10 @@ pub struct Layer {
     /// The same of an LSTM's c.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub zoneout_cell: f64,
+    /// Whether h and, in an LSTM, c before the first step are parameters, which start with zeros;
+    /// all sequences have the same ones. Otherwise they are zeros.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub learn_initial_state: bool,
     /// Dropout in training.
     #[serde(default, skip_serializing_if = "Dropout::is_none")]
     pub dropout: Dropout,
@@ -155,6 +159,7 @@ impl Layer {
             recurrent_dropout: 0.0,
             zoneout: 0.0,
             zoneout_cell: 0.0,
+            learn_initial_state: false,
             dropout: Dropout::default(),
             residual: false,
             padding: Padding::Zeros,

@@ -77,6 +77,10 @@ pub enum ParameterRole {
     InputBias,
     /// b_hh `[G*H]`.
     RecurrentBias,
+    /// `[P]`: h before the first step, where it is learnt.
+    InitialHidden,
+    /// `[H]`: c before the first step, where it is learnt.
+    InitialCell,
     /// `[K, features that the last layer emits]`.
     HeadWeights,
     /// `[K]`.
@@ -96,9 +100,22 @@ impl ParameterRole {
             ParameterRole::Peepholes => format!("rnn.weight_peephole_{suffix}"),
             ParameterRole::InputBias => format!("rnn.bias_ih_{suffix}"),
             ParameterRole::RecurrentBias => format!("rnn.bias_hh_{suffix}"),
+            ParameterRole::InitialHidden => format!("rnn.h0_{suffix}"),
+            ParameterRole::InitialCell => format!("rnn.c0_{suffix}"),
             ParameterRole::HeadWeights => HEAD_WEIGHT.into(),
             ParameterRole::HeadBias => "head.bias".into(),
             ParameterRole::HeadQuery => HEAD_QUERY.into(),
+        }
+    }
+}
+
+impl ParameterRole {
+    /// Returns the state of which a parameter is the initial value: 0 for h, 1 for c.
+    pub(crate) fn initial_state(self) -> Option<usize> {
+        match self {
+            ParameterRole::InitialHidden => Some(0),
+            ParameterRole::InitialCell => Some(1),
+            _ => None,
         }
     }
 }
@@ -142,6 +159,13 @@ impl Direction {
         }
         if layer.bias == Bias::Double {
             parameters.push((ParameterRole::RecurrentBias, vec![recurrent_rows]));
+        }
+        if layer.learn_initial_state {
+            let states = [
+                (ParameterRole::InitialHidden, vec![p]),
+                (ParameterRole::InitialCell, vec![h]),
+            ];
+            parameters.extend(states.into_iter().take(spec.states));
         }
         parameters
     }

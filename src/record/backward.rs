@@ -65,6 +65,7 @@ impl RecordedNetwork {
         calls.extend(self.recurrent_gradients(direction, partials));
         calls.extend(self.projection_gradient(direction, partials));
         calls.extend(self.peephole_gradients(direction));
+        calls.extend(self.initial_state_gradients(direction));
         calls
     }
 
@@ -338,7 +339,7 @@ impl RecordedDirection {
     ///
     /// # Panics
     /// Where the network was recorded without gradients.
-    fn gradients(&self) -> &DirectionParameters {
+    pub(super) fn gradients(&self) -> &DirectionParameters {
         let gradients = self.gradients.as_ref();
         gradients.expect("the network was recorded with gradients")
     }

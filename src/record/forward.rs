@@ -40,6 +40,9 @@ impl RecordedNetwork {
                 }
                 calls.extend(self.pack(&direction.recurrence, TimeDirection::Forward));
                 calls.push(self.project_inputs(layer, direction, training));
+                if self.start_of(phase).is_none() {
+                    calls.extend(direction.learnt_states(None));
+                }
                 calls.extend(self.scan_forward(direction, training));
             }
             self.emit(index, training, &mut calls);

@@ -83,6 +83,7 @@ impl<'a> Layout<'a> {
             head,
             heads,
             layers,
+            starts: vec![],
             tuning: self.tuning,
         })
     }

@@ -73,7 +73,18 @@ pub struct RecordedNetwork {
     /// The heads, where there are several.
     pub heads: Vec<HeadTensors>,
     layers: Vec<RecordedLayer>,
+    /// The phases whose initial states are not just zeros or the learnt ones.
+    starts: Vec<(Phase, Start)>,
     tuning: Tuning,
+}
+
+/// Where the initial states of a phase come from.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// The host writes them.
+    Given,
+    /// They are the last states, in all chunks but the first; the control words have the chunk.
+    Carried(Tensor),
 }
 
 /// The tensors of the head and the loss. The number of rows is B, or T*B where the head reads every

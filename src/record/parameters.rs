@@ -20,6 +20,8 @@ pub(super) struct DirectionParameters {
     pub bias_ih: Option<Tensor>,
     /// `[G*H]`.
     pub bias_hh: Option<Tensor>,
+    /// `[P]` and `[H]`: h and c before the first step, where they are learnt.
+    pub initial: [Option<Tensor>; 2],
 }
 
 impl DirectionParameters {
@@ -33,6 +35,7 @@ impl DirectionParameters {
             peephole: find(ParameterRole::Peepholes),
             bias_ih: find(ParameterRole::InputBias),
             bias_hh: find(ParameterRole::RecurrentBias),
+            initial: [ParameterRole::InitialHidden, ParameterRole::InitialCell].map(find),
         }
     }
 

@@ -1,7 +1,8 @@
 """Writes cells.json: outputs and gradients of layers with options, computed in float64.
 
 Activations and recurrent dropout are those of Keras's own layers, whose masks are written here.
-Zoneout is written from the equations of Krueger et al. 2017 (section 3.1) with PyTorch's autograd.
+Zoneout is written from the equations of Krueger et al. 2017 (section 3.1) with PyTorch's autograd,
+and learnt initial states are parameters of it.
 tests/cell_options.rs reads the file:
     KERAS_BACKEND=torch python tests/interop/cells.py
 """
@@ -231,6 +232,38 @@ def zoneout_case(name, cell, step, gates, rates, is_drawn):
     )
 
 
+def learnt_case(name, cell, step, gates):
+    """Initial states that are parameters, the same for all sequences."""
+    names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "h0_l0", "c0_l0"]
+    names = [f"rnn.{name}" for name in (names if cell == "lstm" else names[:-1])]
+    shapes = [(gates * UNITS, INPUTS), (gates * UNITS, UNITS), (gates * UNITS,), (UNITS,), (UNITS,)]
+    parameters = [drawn(*shape).requires_grad_() for shape in shapes[: len(names)]]
+    inputs = drawn(STEPS, BATCH, INPUTS).requires_grad_()
+    h, c = (state.expand(BATCH, UNITS) for state in (parameters[3], parameters[-1]))
+    outputs = []
+    for x in inputs:
+        h, c = step(x, h, c, *parameters[:3])
+        outputs.append(h)
+    outputs = torch.stack(outputs)
+    upstream = drawn(STEPS, BATCH, UNITS)
+    gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *parameters])
+
+    def named(values):
+        return {n: v.flatten().tolist() for n, v in zip(names, values, strict=True)}
+
+    return dict(
+        name=name,
+        layer=dict(cell=cell, hidden_size=UNITS, learn_initial_state=True),
+        inputs=inputs.flatten().tolist(),
+        upstream=upstream.flatten().tolist(),
+        parameters=named(parameters),
+        masks={},
+        outputs=outputs.flatten().tolist(),
+        dinputs=gradients[0].flatten().tolist(),
+        gradients=named(gradients[1:]),
+    )
+
+
 def cases():
     gated = ["lstm", "gru", "gru-reset-before"]
     for cell in gated:
@@ -256,6 +289,8 @@ def cases():
         yield zoneout_case(f"lstm zoneout {kind}", "lstm", lstm_step, 4, both, is_drawn)
         one = dict(zoneout=0.25)
         yield zoneout_case(f"gru zoneout {kind}", "gru-reset-before", gru_step, 3, one, is_drawn)
+    yield learnt_case("lstm learnt states", "lstm", lstm_step, 4)
+    yield learnt_case("gru learnt states", "gru-reset-before", gru_step, 3)
 
 
 written = dict(steps=STEPS, batch=BATCH, inputs=INPUTS, cases=list(cases()))

@@ -67,6 +67,10 @@ fn cases() -> Vec<Case> {
         cell_clip: Some(0.15),
         ..layer
     };
+    let learns = |layer: Layer| Layer {
+        learn_initial_state: true,
+        ..layer
+    };
     let case = |name, layers: Vec<Layer>, reads, lacks| Case {
         name,
         network: Network {
@@ -206,6 +210,18 @@ fn cases() -> Vec<Case> {
             neither,
         ),
         case(
+            "learnt-states",
+            vec![
+                learns(both(layer(Lstm, 5))),
+                learns(uneven(layer(Gru, 4))),
+                learns(single(LstmPeephole, 4)),
+                learns(projected(layer(Lstm, 7), 4)),
+                learns(layer(RnnRelu, 6)),
+            ],
+            last,
+            neither,
+        ),
+        case(
             "all-of-it",
             vec![
                 both(layer(Gru, 4)),
@@ -329,6 +345,14 @@ impl Case {
         let flat = self.network.initial(7);
         let mut parameters = self.network.to_parameters(&flat);
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        let learnt = ["rnn.h0_", "rnn.c0_"];
+        for parameter in &mut parameters {
+            if learnt.iter().any(|start| parameter.name.starts_with(start)) {
+                // They begin with zeros.
+                let values = parameter.values.iter_mut().enumerate();
+                values.for_each(|(n, value)| *value = (1.0 + 1.7 * n as f32).sin());
+            }
+        }
         Model {
             network: self.network.clone(),
             recipe,

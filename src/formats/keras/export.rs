@@ -50,6 +50,10 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
         ),
         (layer.projection_size.is_some(), "LSTM with a projection"),
         (has_zoneout(layer), "zoneout"),
+        (
+            layer.learn_initial_state,
+            "learnt initial state in its layers",
+        ),
         (layer.cell_clip.is_some(), "LSTM that clips c"),
         (
             layer.recurrent_activation == RecurrentActivation::HardSigmoidKeras2,

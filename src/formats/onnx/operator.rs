@@ -32,6 +32,8 @@ struct OperatorWeights {
     biases: Vec<f32>,
     /// Empty without peepholes.
     peepholes: Vec<f32>,
+    /// h and c before the first step; empty where they are zeros.
+    initial: [Vec<f32>; 2],
 }
 
 impl OperatorWeights {
@@ -49,6 +51,9 @@ impl OperatorWeights {
             for bias in [weights.input_bias, weights.recurrent_bias] {
                 all.biases
                     .extend(reorder_blocks(bias.unwrap_or(&zeros), order));
+            }
+            for (all, own) in all.initial.iter_mut().zip(weights.initial) {
+                all.extend(own.unwrap_or_default());
             }
             if let Some(peepholes) = weights.peepholes {
                 let order = peephole_order(cell, operator);
@@ -80,12 +85,19 @@ impl GraphProto {
         let b = self.floats(&named("b"), &[count, 2 * rows], &weights.biases);
         let ends = if lengths { "lengths" } else { "" };
         let mut inputs = vec![input.to_string(), w, r, b, ends.to_string()];
+        for (values, name) in weights.initial.iter().zip(["h_0", "c_0"]) {
+            // Initial states that are zeros are left out.
+            inputs.push(match &values[..] {
+                [] => String::new(),
+                values => self.expanded(input, &named(name), &[count, h], values),
+            });
+        }
         if !weights.peepholes.is_empty() {
             let shape = [count, PEEPHOLES * h];
-            let p = self.floats(&named("p"), &shape, &weights.peepholes);
-            // The initial states, which are zeros, are left out.
-            inputs.extend([String::new(), String::new(), p]);
+            inputs.push(self.floats(&named("p"), &shape, &weights.peepholes));
         }
+        let used = inputs.iter().rposition(|name| !name.is_empty());
+        inputs.truncate(used.map_or(0, |last| last + 1).max(5));
         let (y, y_h) = (named("y"), named("y_h"));
         self.push(operator.name, &inputs, &[&y, &y_h], attributes(directions));
         // From [T, D, B, H] and [D, B, H].

@@ -44,8 +44,18 @@ impl GraphProto {
         let body = step(suffix, &constants, lengths);
         let layer = &direction.layer;
         let mut inputs = vec![
-            self.zeros(input, &format!("{suffix}.h_0"), layer.output_size()),
-            self.zeros(input, &format!("{suffix}.c_0"), layer.hidden_size),
+            self.start(
+                input,
+                suffix,
+                "h_0",
+                (layer.output_size(), weights.initial[0]),
+            ),
+            self.start(
+                input,
+                suffix,
+                "c_0",
+                (layer.hidden_size, weights.initial[1]),
+            ),
         ];
         let count = scanned.len();
         inputs.extend(scanned);
@@ -135,6 +145,50 @@ impl GraphProto {
         let ends = self.push("Cast", &["lengths".into()], &["ends"], vec![to]);
         let ends = self.node("Unsqueeze", &[&ends, &around], "ends.row");
         self.node("Less", &[&times, &ends], &name)
+    }
+
+    /// An initial state `[B, width]` for the batch of `input` `[T, B, I]`: the learnt one, or
+    /// zeros.
+    fn start(
+        &mut self,
+        input: &str,
+        suffix: &str,
+        name: &str,
+        (width, learnt): (usize, Option<&[f32]>),
+    ) -> String {
+        let name = format!("{suffix}.{name}");
+        match learnt {
+            Some(values) => self.expanded(input, &name, &[width], values),
+            None => self.zeros(input, &name, width),
+        }
+    }
+
+    /// Values `[.., width]` for each sequence of the batch of `input` `[T, B, I]`:
+    /// `[.., B, width]`.
+    pub(super) fn expanded(
+        &mut self,
+        input: &str,
+        name: &str,
+        extents: &[usize],
+        values: &[f32],
+    ) -> String {
+        let (width, outer) = extents.split_last().expect("there are extents");
+        let mut one_each = outer.to_vec();
+        one_each.extend([1, *width]);
+        let learnt = self.floats(&format!("{name}.learnt"), &one_each, values);
+        let shape = self.node("Shape", &[input], &format!("{name}.read"));
+        let one = self.ints(&format!("{name}.one"), &[1]);
+        let batch = self.node("Gather", &[&shape, &one], &format!("{name}.batch"));
+        let to_i64 = |extents: &[usize]| extents.iter().map(|&n| n as i64).collect::<Vec<_>>();
+        let mut parts = vec![];
+        if !outer.is_empty() {
+            parts.push(self.ints(&format!("{name}.outer"), &to_i64(outer)));
+        }
+        parts.push(batch);
+        parts.push(self.ints(&format!("{name}.width"), &to_i64(&[*width])));
+        let axis = AttributeProto::int("axis", 0);
+        let shape = self.push("Concat", &parts, &[&format!("{name}.shape")], vec![axis]);
+        self.node("Expand", &[&learnt, &shape], name)
     }
 
     /// Zeros `[B, width]` for the batch of `input` `[T, B, I]`.

@@ -24,8 +24,8 @@ pub(super) struct Stack {
 ///
 /// # Errors
 /// [`Error::Usage`] for normal distributions of differences, and for options that PyTorch's modules
-/// do not have: peepholes, the reset gate before the recurrent matmul, clipping, projections that
-/// are not smaller than the layer, and directions of different sizes.
+/// do not have: peepholes, learnt initial states, the reset gate before the recurrent matmul,
+/// clipping, projections that are not smaller than the layer, and directions of different sizes.
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
     network.from_parameters(&model.parameters)?;
@@ -48,6 +48,10 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
             layer.cell.name(),
         ),
         (has_zoneout(layer), "zoneout"),
+        (
+            layer.learn_initial_state,
+            "learnt initial state in its modules",
+        ),
         (
             !layer.activation.is_default(),
             "other `activation` than tanh in an LSTM or GRU",

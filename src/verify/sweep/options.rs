@@ -32,6 +32,9 @@ const CLIP_AND_PROJECTION: [Change; 3] = [
     ("projection clip dropout", projection_clip_dropout),
 ];
 
+/// Learnt initial states, whose kernels are the same for every cell.
+const LEARNT_STATES: Change = ("learnt-states both-ways", learnt_states);
+
 /// What the head reads of all steps, and several heads, which are the same for every cell.
 const HEADS: [Change; 5] = [
     ("mean residual dropout", pooled_mean),
@@ -78,8 +81,11 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let has_recurrent = cell.spec().recurrent_gates > 0;
     let noise = STATE_NOISE.iter().skip(usize::from(!has_recurrent));
     let heads = HEADS.iter().filter(|_| cell == Cell::Gru);
+    let learns = effort.is_full() || cell == Cell::Lstm;
+    let learnt = [LEARNT_STATES].into_iter().filter(|_| learns);
     let alone = ALL_CELLS.iter().chain(more).chain(heads);
     let mut cases: Vec<NetworkCase> = alone.map(|change| changed(&[*change])).collect();
+    cases.extend(learnt.map(|change| changed(&[change])));
     if effort.is_full() {
         cases.extend(functions.chain(noise).map(|change| changed(&[*change])));
     } else if supported.activations {
@@ -247,6 +253,13 @@ fn zoneout(case: &mut NetworkCase) {
         if spec.states > 1 && spec.peepholes.is_empty() {
             layer.zoneout_cell = 0.2;
         }
+    }
+}
+
+fn learnt_states(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.learn_initial_state = true;
+        layer.bidirectional = true;
     }
 }
 

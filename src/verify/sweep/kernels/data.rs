@@ -2,8 +2,8 @@
 
 use super::{KernelProgram, edges, narrow_edges};
 use crate::kernels::{
-    Arrange, CarryState, Columns, Gather, GatherKind, IGNORE, Lookup, LookupGradient, Order, Side,
-    Table, Tokens,
+    Arrange, CarryState, Columns, Gather, GatherKind, IGNORE, InitialState, InitialStateGradient,
+    Lookup, LookupGradient, Order, Side, Table, Tokens,
 };
 use crate::tensor::Tensor;
 use crate::verify::Effort;
@@ -51,6 +51,27 @@ pub(super) fn carry_state(program: &mut KernelProgram, effort: Effort) {
                 last,
                 control,
                 initial,
+            });
+        }
+    }
+}
+
+/// Learnt initial states and their gradients, carried over chunks or not.
+pub(super) fn initial_state(program: &mut KernelProgram, effort: Effort) {
+    for &width in edges(effort) {
+        for (batch, chunk) in [(3, None), (65, Some(0)), (2, Some(2))] {
+            let (learnt, out) = (program.reals(1, width), program.reals(1, width));
+            let (initial, dstate) = (program.reals(batch, width), program.reals(batch, width));
+            let control = chunk.map(|chunk| program.control(0, 0, chunk));
+            program.push(InitialState {
+                learnt,
+                control,
+                initial,
+            });
+            program.push(InitialStateGradient {
+                dstate,
+                control,
+                out,
             });
         }
     }
