@@ -292,6 +292,14 @@ async function kernels(browser) {
   await page.waitForSelector('#copy:not([hidden])', { timeout: 400_000 });
   const verdict = await page.textContent('#check-result');
   check(verdict.startsWith('This GPU computes right'), `kernels: ${verdict}`);
+  await page.click('#time');
+  await page.waitForSelector('#timing-table table');
+  const timed = await page.locator('#timing-table tbody td:first-child').allTextContents();
+  const hasKernels = ['scan_forward', 'scan_backward', 'gemm', 'adam'];
+  check(
+    hasKernels.every((name) => timed.includes(name)),
+    `kernels: ${await page.textContent('#timing-result')}`,
+  );
   await looks(page, 'cases');
   check(errors.length === 0, `kernels: no errors on the console ${errors}`);
   await context.close();

@@ -8,8 +8,34 @@ import { Parts, Program, floats, load, unpacked } from './player.js';
 /** @typedef {import('./player.js').Device} Device */
 /** @typedef {import('./player.js').Pipeline} Pipeline */
 /** @typedef {import('./player.js').Shaders} Shaders */
-/** @typedef {{kernel: string, case: string, call: string, argument: string, index: number, found: number, expected: number, units: number}} Deviation */
-/** @typedef {{cases: number, calls: number, elements: number, units: number, failure: Deviation | null}} Row */
+/**
+ * @typedef {object} Deviation
+ * @property {string} kernel
+ * @property {string} case
+ * @property {string} call
+ * @property {string} argument
+ * @property {number} index
+ * @property {number} found
+ * @property {number} expected
+ * @property {number} units
+ */
+/**
+ * @typedef {object} Row
+ * @property {number} cases
+ * @property {number} calls
+ * @property {number} elements
+ * @property {number} units
+ * @property {Deviation | null} failure
+ */
+
+/**
+ * @typedef {object} Written
+ * @property {Check} check
+ * @property {string} argument
+ * @property {number} buffer
+ * @property {Uint32Array<ArrayBuffer>} expected
+ * @property {Uint32Array | null} distances
+ */
 
 const ANY = 0xffffffff;
 const TRAINING = 'training steps';
@@ -112,7 +138,7 @@ async function checkCase(device, pipelines, each, words, result) {
 /**
  * @param {Case} each
  * @param {Program} program
- * @param {{check: Check, argument: string, buffer: number, expected: Uint32Array<ArrayBuffer>, distances: Uint32Array | null}[]} written
+ * @param {Written[]} written
  * @param {Uint32Array<ArrayBuffer>} found
  * @param {{rows: Map<string, Row>, failures: Deviation[]}} result
  */

@@ -10,6 +10,7 @@ import { Tried, drawToken, rasterised, softmax } from './trial.js';
 /** @typedef {import('./player.js').Draw} Draw */
 /** @typedef {import('./player.js').Epoch} Epoch */
 /** @typedef {import('./player.js').Sample} Sample */
+/** @typedef {import('./player.js').Scores} Scores */
 /** @typedef {import('./player.js').Site} Site */
 
 /**
@@ -47,6 +48,9 @@ function svg(tag, attributes = {}, ...children) {
 /** @param {number} value */
 const short = (value) =>
   Math.abs(value) >= 100 ? value.toFixed(0) : Number(value.toPrecision(4)).toString();
+/** @param {Scores} scores */
+const told = ({ loss, accuracy }) =>
+  `loss ${short(loss)}${accuracy === null ? '' : `, accuracy ${percent(accuracy)}`}`;
 /** @param {number} value */
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
@@ -79,7 +83,13 @@ function save(file, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** @typedef {{name: string, class: string, points: [x: number, y: number][], dots?: boolean}} Series */
+/**
+ * @typedef {object} Series
+ * @property {string} name
+ * @property {string} class
+ * @property {[x: number, y: number][]} points
+ * @property {boolean} [dots]
+ */
 
 /**
  * Draws series over the updates into a box of the page.
@@ -183,6 +193,8 @@ export class Page {
     this.wasHidden = false;
     /** @type {[number, number][][]} */
     this.strokes = [];
+    /** Paints what the drawing area shows, in the colours of the page. */
+    this.repaint = () => {};
     this.report = '';
   }
 
@@ -342,9 +354,8 @@ export class Page {
     this.kept = await this.#turn(() => run.snapshot());
     const { epochs, history } = run.position;
     const last = history[history.length - 1]?.evaluated ?? null;
-    const scores = last
-      ? `: loss ${short(last.loss)}${last.accuracy === null ? '' : `, accuracy ${percent(last.accuracy)}`} on the ${this.site.run.validation ? 'validation' : 'test'} split`
-      : '';
+    const split = this.site.run.validation ? 'validation' : 'test';
+    const scores = last ? `: ${told(last)} on the ${split} split` : '';
     const ending = {
       complete: 'Training is complete',
       stalled: 'Training has ended, since the loss no longer falls',
@@ -352,10 +363,7 @@ export class Page {
     this.say(run.ending ? `${ending[run.ending]} after ${epochs} epochs${scores}.` : 'Stopped.');
     if (run.ending && this.site.run.validation && this.site.run.test) {
       const test = await this.#turn(() => run.evaluate('test'));
-      if (test)
-        this.say(
-          `${element('status').textContent} Test loss ${short(test.loss)}${test.accuracy === null ? '' : `, accuracy ${percent(test.accuracy)}`}.`,
-        );
+      if (test) this.say(`${element('status').textContent} Test split: ${told(test)}.`);
     }
     this.draw();
   }
@@ -576,7 +584,9 @@ export class Page {
       this.#paint(canvas, pen);
       if (event.shiftKey) this.guarded(() => this.classify());
     });
-    canvas.addEventListener('blur', () => this.#paint(canvas, null));
+    canvas.addEventListener('blur', () => this.repaint());
+    this.repaint = () => this.#paint(canvas, null);
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.repaint());
     element('clear').addEventListener('click', () =>
       this.guarded(() => this.classify((this.strokes = []))),
     );
@@ -618,7 +628,8 @@ export class Page {
   /** Classifies the drawing. */
   async classify(strokes = this.strokes) {
     const canvas = /** @type {HTMLCanvasElement} */ (element('canvas'));
-    this.#paint(canvas, null);
+    this.repaint = () => this.#paint(canvas, null);
+    this.repaint();
     const { trial } = this.site;
     if (strokes.length === 0 || trial.kind !== 'draw') {
       element('drawing-result').textContent = 'Nothing is drawn.';
@@ -690,27 +701,31 @@ export class Page {
       (byte) => byte / 255,
     );
     this.strokes = [];
-    const canvas = /** @type {HTMLCanvasElement} */ (element('canvas'));
-    this.#paint(canvas, null);
-    const context = canvas.getContext('2d');
-    const [width, height] = [canvas.width / trial.columns, canvas.height / trial.rows];
-    image.forEach((value, pixel) => {
-      if (!context) return;
-      context.globalAlpha = value;
-      context.fillStyle = getComputedStyle(canvas).color;
-      context.fillRect(
-        (pixel % trial.columns) * width,
-        Math.floor(pixel / trial.columns) * height,
-        width,
-        height,
-      );
-    });
-    if (context) context.globalAlpha = 1;
+    this.repaint = () => this.#paintImage(image, trial);
+    this.repaint();
     await this.classifyImage(
       image,
       trial,
       `Image ${index + 1} of the evaluated ones, a ${trial.classes[label[0]]}. `,
     );
+  }
+
+  /**
+   * @param {Float32Array} image
+   * @param {Draw} trial
+   */
+  #paintImage(image, { rows, columns }) {
+    const canvas = /** @type {HTMLCanvasElement} */ (element('canvas'));
+    this.#paint(canvas, null);
+    const context = canvas.getContext('2d');
+    if (!context) return;
+    const [width, height] = [canvas.width / columns, canvas.height / rows];
+    image.forEach((value, pixel) => {
+      const [x, y] = [(pixel % columns) * width, Math.floor(pixel / columns) * height];
+      context.globalAlpha = value;
+      context.fillRect(x, y, width, height);
+    });
+    context.globalAlpha = 1;
   }
 
   // ----- Sampling

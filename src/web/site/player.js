@@ -1,14 +1,28 @@
 // @ts-check
 /**
- * Plays a run that `gatescan web` has recorded: WGSL, uniforms, grids and buffers are data, and this
- * module is the host around them. It is written by hand and needs no build step.
+ * Plays a run that `gatescan web` has recorded: WGSL, uniforms, grids and buffers are data, and
+ * this module is the host around them. It is written by hand and needs no build step.
  */
 
 /** @typedef {[buffer: number, offset: number, words: number]} Tensor */
 /** @typedef {{offset: number, bytes: number, words: number}} Segment */
-/** @typedef {[pipeline: number, buffers: number[], uniform: number[], grid: number[], work: number]} Call */
-/** @typedef {{buffers: [name: string, words: number][], phases: Record<string, Call[]>}} ProgramText */
-/** @typedef {{kernel: string, source: number, constants: Record<string, number>, writes: boolean[]}} PipelineText */
+/**
+ * @typedef {[
+ *   pipeline: number, buffers: number[], uniform: number[], grid: number[], work: number
+ * ]} Call
+ */
+/**
+ * @typedef {object} ProgramText
+ * @property {[name: string, words: number][]} buffers
+ * @property {Record<string, Call[]>} phases
+ */
+/**
+ * @typedef {object} PipelineText
+ * @property {string} kernel
+ * @property {number} source
+ * @property {Record<string, number>} constants
+ * @property {boolean[]} writes
+ */
 /** @typedef {{sources: string[], pipelines: PipelineText[]}} Shaders */
 /**
  * @typedef {object} Split
@@ -20,6 +34,9 @@
  * @property {[control: Tensor, history: Tensor][]} loops
  * @property {Segment | null} lengths
  */
+/** @typedef {'step' | 'cursor' | 'row' | 'chunk' | 'taken'} ControlWord */
+/** @typedef {'loss' | 'hits' | 'labelled' | 'norm' | 'notFinite' | 'history'} HistoryWord */
+/** @typedef {ControlWord | HistoryWord} Word */
 /**
  * @typedef {object} RunText
  * @property {[low: number, high: number]} seed
@@ -31,7 +48,7 @@
  * @property {'validation' | 'test' | 'train'} monitored
  * @property {[count: number, rate: number][]} ratesOfSteps
  * @property {number} rows
- * @property {Record<'step' | 'cursor' | 'row' | 'chunk' | 'taken' | 'loss' | 'hits' | 'labelled' | 'norm' | 'notFinite' | 'history', number>} words
+ * @property {Record<Word, number>} words
  * @property {Tensor} parameters
  * @property {Tensor} rates
  * @property {Tensor | null} average
@@ -44,8 +61,24 @@
  * @property {number[]} losses
  * @property {[buffer: number, words: Segment][]} contents
  */
-/** @typedef {{program: ProgramText, parameters: Tensor, inputs: Tensor, outputs: Tensor, states: Tensor[], contents: [number, Segment][]}} TriedText */
-/** @typedef {{kind: 'draw', network: TriedText, rows: number, columns: number, scale: number, classes: string[]}} Draw */
+/**
+ * @typedef {object} TriedText
+ * @property {ProgramText} program
+ * @property {Tensor} parameters
+ * @property {Tensor} inputs
+ * @property {Tensor} outputs
+ * @property {Tensor[]} states
+ * @property {[number, Segment][]} contents
+ */
+/**
+ * @typedef {object} Draw
+ * @property {'draw'} kind
+ * @property {TriedText} network
+ * @property {number} rows
+ * @property {number} columns
+ * @property {number} scale
+ * @property {string[]} classes
+ */
 /** @typedef {{kind: 'sample', network: TriedText, unit: string, entries: string[]}} Sample */
 /**
  * @typedef {object} Site
@@ -63,7 +96,11 @@
  * @property {{kind: 'none'} | Draw | Sample} trial
  * @property {number} cases
  */
-/** @typedef {{calls: [phase: string, first: number, count: number][], written: [argument: string, buffer: number, real: boolean][]}} Check */
+/**
+ * @typedef {object} Check
+ * @property {[phase: string, first: number, count: number][]} calls
+ * @property {[argument: string, buffer: number, real: boolean][]} written
+ */
 /** @typedef {{id: string, program: ProgramText, values: Segment, checks: Check[]}} Case */
 /** @typedef {{loss: number, accuracy: number | null}} Scores */
 /** @typedef {{epoch: number, step: number, train: Scores, evaluated: Scores | null}} Epoch */
@@ -390,7 +427,15 @@ const BROWSERS = [
 ];
 
 /** @typedef {Awaited<ReturnType<Device['pipelines']>>[number]} Pipeline */
-/** @typedef {{kernel: string, pipeline: GPUComputePipeline, group: GPUBindGroup, offset: number, grid: number[], work: number}} Dispatch */
+/**
+ * @typedef {object} Dispatch
+ * @property {string} kernel
+ * @property {GPUComputePipeline} pipeline
+ * @property {GPUBindGroup} group
+ * @property {number} offset
+ * @property {number[]} grid
+ * @property {number} work
+ */
 
 /** A program on the GPU: its buffers, and its calls ready to be encoded. */
 export class Program {
