@@ -98,6 +98,8 @@ mod tensor;
 pub mod train;
 pub mod tune;
 pub mod verify;
+#[cfg(feature = "report")]
+pub mod web;
 
 pub use backend::OpenDevice;
 pub use backend::device::Device;

@@ -685,6 +685,7 @@ const COMMANDS: [&str; 16] = [
     "bench",
     "recipes",
     "verify",
+    "web",
     "devices",
     "completions",
     "man",

@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 17] = [
     &["main", "cli"],
     &["lib"],
     &["tune"],
-    &["backtest", "bench", "run"],
+    &["backtest", "bench", "run", "web"],
     &["profile", "verify", "report", "formats"],
     &["train", "infer", "layers"],
     &["model"],

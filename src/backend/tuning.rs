@@ -83,7 +83,8 @@ impl Default for Tuning {
         Tuning {
             workgroup_memory: 16 << 10,
             largest_scan: 512,
-            scan_work: 1 << 32,
+            // Where a usize has 32 bits, the largest power of two.
+            scan_work: 1 << if usize::BITS > 32 { 32 } else { 31 },
             route: None,
             tile: Tile::SMALLEST,
             gemm_side: Gemm::SIDE,

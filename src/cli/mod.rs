@@ -31,6 +31,7 @@ mod tui;
 mod tune;
 mod tune_device;
 mod verify;
+mod web;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -70,6 +71,7 @@ Examples:
   gatescan sample runs/text-...         write text with a language model
   gatescan export runs/mnist-... --to onnx    convert a model to ONNX, PyTorch or Keras
   gatescan verify                       check every kernel against the CPU in f64
+  gatescan web --serve                  train MNIST in a browser through WebGPU
   gatescan profile mnist                time each kernel call of a training step
   gatescan bench                        measure training steps, kernels and scans
   gatescan devices                      list the values of --device
@@ -105,6 +107,7 @@ enum Command {
     Report(report::Report),
     Recipes(recipes::Recipes),
     Verify(verify::Verify),
+    Web(web::Web),
     Devices(devices::Devices),
     TuneDevice(tune_device::TuneDevice),
     Completions(shell::Completions),
@@ -184,6 +187,7 @@ fn run_command(command: &Command, console: &Console, start: Instant) -> Result<(
         Command::Report(report) => report.run(console),
         Command::Recipes(recipes) => recipes.run(console),
         Command::Verify(verify) => verify.run(console),
+        Command::Web(web) => web.run(console),
         Command::Devices(devices) => devices.run(console),
         Command::TuneDevice(tuner) => tuner.run(console),
         Command::Completions(completions) => completions.run(console),

@@ -318,6 +318,15 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+impl Cost {
+    /// Returns the estimated work, by which calls are divided into submissions: floating-point
+    /// operations, ten for each byte, and a constant for the dispatch; weights that suit devices
+    /// slow enough to need a limit.
+    pub(crate) fn work(self) -> f64 {
+        self.flops + 10.0 * self.bytes + 1e5
+    }
+}
+
 /// One kernel call, except for its CPU implementation.
 pub trait Kernel {
     /// Returns the stem of the kernel's files.
@@ -343,6 +352,16 @@ pub trait Kernel {
     fn bounds_are_proved(&self) -> bool {
         false
     }
+}
+
+/// Returns the uniform of a kernel call: an element offset for each argument, then its scalars.
+pub(crate) fn uniform_words(kernel: &dyn Kernel) -> Vec<u32> {
+    let args = kernel.args().into_iter();
+    let offsets = args.map(|arg| arg.tensor.offset as u32);
+    let scalars = kernel.uniform().into_iter();
+    offsets
+        .chain(scalars.map(|(_, scalar)| scalar.bits()))
+        .collect()
 }
 
 /// Whether row `t * B + b` of a `[T, B]` tensor is a valid step of sequence b.

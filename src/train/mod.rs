@@ -38,6 +38,8 @@ pub use position::Position;
 pub use range_test::{RangeFinding, RangePoint, RangeTest, rate_text};
 pub use scores::{Scores, SplitMetrics, loss_text};
 pub use trainer::{IntervalAdjustment, Trainer};
+#[cfg(feature = "report")]
+pub(crate) use trainer::{PlayedRun, PlayedSplit};
 
 use std::ops::ControlFlow;
 

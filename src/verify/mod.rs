@@ -25,6 +25,8 @@ mod case_run;
 #[cfg_attr(not(feature = "tables"), path = "no_dump.rs")]
 mod dump;
 mod parallel;
+#[cfg(feature = "report")]
+pub(crate) mod recorded;
 mod report;
 mod sweep;
 mod tracked;

@@ -40,7 +40,7 @@ pub(super) struct Dispatch {
     /// Byte offset of its uniform.
     pub(super) uniform: u32,
     pub(super) grid: [u32; 3],
-    /// Estimated work; see [`work`](super::submission::work).
+    /// Estimated work; see [`Cost::work`](crate::kernels::Cost::work).
     pub(super) work: f64,
 }
 

@@ -11,9 +11,9 @@ use super::executor::{Dispatch, Gpu};
 use super::limits::check_limits;
 use super::pipelines::{Pipeline, PipelineKey, UNIFORM_STRIDE, uniform_layout};
 use super::readback::staging_buffer;
-use super::submission::{Submissions, work};
+use super::submission::Submissions;
 use crate::error::Result;
-use crate::kernels::{Call, Kernel};
+use crate::kernels::{Call, Kernel, uniform_words};
 use crate::program::{Phase, Program};
 
 /// Bytes of the staging buffer at first.
@@ -75,16 +75,6 @@ fn load(device: &GpuDevice, program: &Program) -> Result<Gpu, wgpu::Error> {
     })
 }
 
-/// Returns the uniform of a kernel call: an element offset for each argument, then its scalars.
-pub(in crate::backend) fn uniform_words(kernel: &dyn Kernel) -> Vec<u32> {
-    let args = kernel.args().into_iter();
-    let offsets = args.map(|arg| arg.tensor.offset as u32);
-    let scalars = kernel.uniform().into_iter();
-    offsets
-        .chain(scalars.map(|(_, scalar)| scalar.bits()))
-        .collect()
-}
-
 fn create_buffers(device: &wgpu::Device, program: &Program) -> Vec<wgpu::Buffer> {
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -123,7 +113,7 @@ impl Loader<'_> {
             pipeline,
             uniform: self.push_uniform(kernel),
             grid: kernel.grid(),
-            work: work(kernel.cost()),
+            work: kernel.cost().work(),
         }
     }
 

@@ -21,7 +21,6 @@ use std::sync::OnceLock;
 
 use super::adapter::{AdapterFeatures, AdapterKind, AdapterLimits, AdapterSummary};
 pub use device::GpuDevice;
-pub(in crate::backend) use load::uniform_words;
 #[doc(hidden)]
 pub use pipelines::ShaderEdit;
 pub(in crate::backend) use pipelines::source_of;

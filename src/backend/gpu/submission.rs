@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::GpuDevice;
 use crate::backend::fault::{Fault, FaultKind};
 use crate::error::{Error, Result};
-use crate::kernels::Cost;
 
 /// Target duration of a submission on a GPU. Watchdogs (2 s on Windows, some 100 ms on macOS) act
 /// on a submission, and a desktop waits for it. Delays are noticed from about 50 ms on; the target
@@ -13,12 +12,6 @@ use crate::kernels::Cost;
 const SUBMISSION: Duration = Duration::from_millis(20);
 /// Target duration on a software driver, which has no watchdog and no desktop.
 const SOFTWARE_SUBMISSION: Duration = Duration::from_secs(1);
-
-/// Estimated work of a kernel call: its floating-point operations, ten for each byte, and a
-/// constant for the dispatch; weights that suit devices slow enough to need a limit.
-pub(super) fn work(cost: Cost) -> f64 {
-    cost.flops + 10.0 * cost.bytes + 1e5
-}
 
 /// Running estimate of a device's speed, updated at each wait.
 #[derive(Debug, Clone)]

@@ -9,10 +9,9 @@ use super::machine::{self, Argument, Dispatch};
 use super::memory::Region;
 use super::{InterpreterDevice, lock};
 use crate::backend::executor::{Executor, Span, Timing, check_length};
-use crate::backend::gpu::uniform_words;
 use crate::backend::host;
 use crate::error::{Error, Result};
-use crate::kernels::{Arg, Kernel};
+use crate::kernels::{Arg, Kernel, uniform_words};
 use crate::program::{Phase, Program};
 use crate::tensor::{Element, Tensor};
 

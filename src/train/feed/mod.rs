@@ -163,6 +163,20 @@ impl Feed {
         network.program.push(phase, end);
     }
 
+    /// The order of the sequences of a pass, for data that are not streamed.
+    pub(crate) fn order(&self) -> Tensor {
+        self.buffers.order
+    }
+
+    /// The control words and the history of the loop, then those of each of several heads.
+    pub(crate) fn loops(&self) -> Vec<[Tensor; 2]> {
+        let heads = self.buffers.heads.iter();
+        let heads = heads.map(|head| [head.control, head.history]);
+        std::iter::once([self.buffers.control, self.buffers.history])
+            .chain(heads)
+            .collect()
+    }
+
     /// N: sequences of the data set.
     pub(crate) fn count(&self) -> usize {
         self.count
@@ -282,7 +296,7 @@ impl Feed {
 
     /// Sorts the sequences of each update by length, the longest first: a scan's workgroup iterates
     /// up to its longest sequence.
-    fn sort_batches(&self, data: &Dataset, order: &mut [u32]) {
+    pub(crate) fn sort_batches(&self, data: &Dataset, order: &mut [u32]) {
         if let Some(lengths) = &data.lengths {
             let updates = order.chunks_mut(self.batch * self.batches_each());
             updates.for_each(|each| each.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));

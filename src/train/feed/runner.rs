@@ -1,8 +1,6 @@
 //! The runner of recorded steps, shared by training, evaluation, profile and benchmark.
 
-use std::time::Instant;
-
-use cpu_time::ThreadTime;
+use std::time::{Duration, Instant};
 
 use super::{Feed, HISTORY_ROWS, SUBMISSION_TIME};
 use crate::backend::executor::Executor;
@@ -56,6 +54,18 @@ pub(crate) struct StepPace {
     /// Seconds that a host thread works for a step, to encode and submit it, where a device
     /// computes it.
     pub(crate) host: Option<f64>,
+}
+
+/// The time that the calling thread has worked.
+#[cfg(not(target_family = "wasm"))]
+fn thread_time() -> Duration {
+    cpu_time::ThreadTime::now().as_duration()
+}
+
+/// WebAssembly has no clock of a thread.
+#[cfg(target_family = "wasm")]
+fn thread_time() -> Duration {
+    Duration::ZERO
 }
 
 /// Plays the steps of one split.
@@ -193,9 +203,9 @@ impl<'a> StepRunner<'a> {
     pub(crate) fn time(&mut self, count: usize) -> Result<StepPace> {
         // The thread's own time: a software driver works on the same cores, and a queue may be
         // full.
-        let (start, work) = (Instant::now(), ThreadTime::now());
+        let (start, work) = (Instant::now(), thread_time());
         self.executor.run(self.phases, count)?;
-        let submitted = work.elapsed().as_secs_f64();
+        let submitted = thread_time().saturating_sub(work).as_secs_f64();
         self.read_history(count)?;
         Ok(StepPace {
             step: start.elapsed().as_secs_f64() / count as f64,

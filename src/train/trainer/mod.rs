@@ -1,6 +1,8 @@
 //! The training loop.
 
 mod intervals;
+#[cfg(feature = "report")]
+mod played;
 mod range;
 mod saving;
 mod testing;
@@ -10,6 +12,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 pub use intervals::IntervalAdjustment;
+#[cfg(feature = "report")]
+pub(crate) use played::{PlayedRun, PlayedSplit};
 
 use super::checks::check_data;
 use super::checksums::DataChecksums;
@@ -570,17 +574,20 @@ impl Trainer {
 
     /// The learning rates of the next `count` updates.
     fn rates(&self, count: usize) -> Vec<f32> {
-        let (lr, steps) = (self.recipe.optimizer.learning_rate(), self.last_step());
-        let rate = |n: usize| {
-            let progress = RunProgress {
-                step: self.position.step + n,
-                steps,
-                epochs: self.position.epochs,
-                plateaus: self.position.plateaus.count(),
-            };
-            (f64::from(lr) * self.recipe.schedule.factor(&progress)) as f32
-        };
+        let rate = |n: usize| self.rate_at(self.position.step + n, self.position.epochs);
         (0..count).map(rate).collect()
+    }
+
+    /// The learning rate of the update after `step` updates and `epochs` epochs.
+    fn rate_at(&self, step: usize, epochs: usize) -> f32 {
+        let progress = RunProgress {
+            step,
+            steps: self.last_step(),
+            epochs,
+            plateaus: self.position.plateaus.count(),
+        };
+        let factor = self.recipe.schedule.factor(&progress);
+        (f64::from(self.recipe.optimizer.learning_rate()) * factor) as f32
     }
 
     /// The runner of training steps.
