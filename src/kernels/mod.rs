@@ -318,6 +318,7 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+#[cfg(any(feature = "gpu", feature = "report"))]
 impl Cost {
     /// Returns the estimated work, by which calls are divided into submissions: floating-point
     /// operations, ten for each byte, and a constant for the dispatch; weights that suit devices
@@ -355,6 +356,7 @@ pub trait Kernel {
 }
 
 /// Returns the uniform of a kernel call: an element offset for each argument, then its scalars.
+#[cfg(any(feature = "gpu", feature = "report"))]
 pub(crate) fn uniform_words(kernel: &dyn Kernel) -> Vec<u32> {
     let args = kernel.args().into_iter();
     let offsets = args.map(|arg| arg.tensor.offset as u32);

@@ -193,7 +193,8 @@ fn value_at(rank: i64) -> f64 {
 /// always allowed.
 fn distances(expected: f64, bound: f64) -> (u32, u32) {
     // As a verification on this machine has it: f32 cannot hold every value within the bound.
-    if !(expected.abs() + bound <= f64::from(f32::MAX)) {
+    let is_bounded = expected.abs() + bound <= f64::from(f32::MAX);
+    if !is_bounded {
         return (ANY, ANY);
     }
     let is_within = |rank: i64| (value_at(rank) - expected).abs() <= bound;

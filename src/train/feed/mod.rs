@@ -164,11 +164,13 @@ impl Feed {
     }
 
     /// The order of the sequences of a pass, for data that are not streamed.
+    #[cfg(feature = "report")]
     pub(crate) fn order(&self) -> Tensor {
         self.buffers.order
     }
 
     /// The control words and the history of the loop, then those of each of several heads.
+    #[cfg(feature = "report")]
     pub(crate) fn loops(&self) -> Vec<[Tensor; 2]> {
         let heads = self.buffers.heads.iter();
         let heads = heads.map(|head| [head.control, head.history]);
