@@ -249,7 +249,7 @@ impl Predictor {
             hidden: Array3::zeros((count, steps, network.head_inputs())),
             states: match initial {
                 Some(initial) => initial.to_vec(),
-                None => state_shapes(network, count).map(State::zeros).collect(),
+                None => State::of_network(network, count),
             },
         }
     }
@@ -514,8 +514,13 @@ impl State {
         }
     }
 
+    /// Zeros for `count` sequences, for every direction of every layer.
+    pub(super) fn of_network(network: &Network, count: usize) -> Vec<State> {
+        state_shapes(network, count).map(State::zeros).collect()
+    }
+
     /// h, then c where there is one.
-    fn parts(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
+    pub(super) fn parts(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
         iter::once(&mut self.h).chain(&mut self.c)
     }
 }
@@ -549,7 +554,7 @@ pub(super) fn check_whole_sequences(network: &Network) -> Result<()> {
 
 /// Returns an error for initial states whose number or shapes are not the network's, or whose
 /// values are not finite.
-fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
+pub(super) fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
     let (given, needed) = (initial.len(), network.directions().len());
     if given != needed {
         return Err(Error::usage(format!(
@@ -589,7 +594,7 @@ fn shape_text(((n, p), c): StateShape) -> String {
 
 /// The tensors of a layer's states before the first step and after the last valid one: h `[B, P]`,
 /// then c `[B, H]`.
-fn state_tensors(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
+pub(super) fn state_tensors(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
     let mut offset = 0;
     [layer.states.h, layer.states.c]
         .into_iter()
