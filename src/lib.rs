@@ -108,6 +108,7 @@ pub use data::{Dataset, Split, Splits, Targets};
 pub use error::{Decision, Error, Result};
 pub use infer::predict::Predictor;
 pub use infer::sample::Sampler;
+pub use infer::step_predictor::StepPredictor;
 pub use model::Model;
 pub use network::{Head, Input, Layer, Loss, Network, Quantiles, Reads};
 pub use recipe::optimizer::Optimizer;

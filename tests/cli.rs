@@ -671,7 +671,7 @@ fn models_are_exported_and_imported() {
     }
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "train",
     "lr-find",
     "tune",

@@ -53,6 +53,11 @@ pub trait Executor: Send {
         self.write_index(tensor, values)
     }
 
+    /// Prepares `phase` to be run alone and many times with the same values of `constant`. This
+    /// changes no result, and lasts until these values are written or another phase runs. Only
+    /// the CPU makes use of it.
+    fn prepare(&mut self, _phase: Phase, _constant: &Tensor) {}
+
     /// Runs `phases` in order, and the whole list `times` times.
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()>;
 
@@ -71,6 +76,16 @@ pub trait Executor: Send {
 
     /// Waits, and returns a copy of a tensor of real elements.
     fn read(&mut self, tensor: &Tensor) -> Result<Vec<f32>>;
+
+    /// Waits, and copies a tensor of real elements into `to`. The CPU allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `to` and `tensor` differ in length.
+    fn read_into(&mut self, tensor: &Tensor, to: &mut [f32]) -> Result<()> {
+        check_length(tensor, to.len())?;
+        to.copy_from_slice(&self.read(tensor)?);
+        Ok(())
+    }
 
     /// Waits, and returns a copy of a tensor of integers.
     fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>>;

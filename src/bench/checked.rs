@@ -262,7 +262,7 @@ impl CheckedGemm {
 /// Returns the largest distance between results in f32 and f64, relative to the Euclidean norm,
 /// that a chain of n roundings explains. Their errors add up to about √n roundings, and to more
 /// than λ √n with a probability of at most 2n exp(-λ²/2) (Higham and Mary, 2019); here λ is 10.
-fn error_limit(roundings: f64) -> f64 {
+pub(super) fn error_limit(roundings: f64) -> f64 {
     10.0 * roundings.sqrt() / f64::from(1 << 24)
 }
 
@@ -281,7 +281,7 @@ fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
 }
 
 /// Refuses a result that differs by more than `limit`, or that is NaN.
-fn check_result(what: &str, found: &[f32], expected: &[f64], limit: f64) -> Result<()> {
+pub(super) fn check_result(what: &str, found: &[f32], expected: &[f64], limit: f64) -> Result<()> {
     let error = relative_error(found, expected);
     if error <= limit {
         return Ok(());

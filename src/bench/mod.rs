@@ -1,10 +1,12 @@
-//! Benchmarks of training at named shapes: whole steps, each kernel call alone, and the scans.
+//! Benchmarks at named shapes: whole training steps, each kernel call alone, the scans, and the
+//! latency of a stream.
 //!
 //! Every result is compared with the CPU in f64 before it is timed; wrong results are not timed.
 
 mod candidates;
 mod checked;
 mod cost;
+mod latency;
 mod results;
 mod shape;
 mod text;
@@ -26,8 +28,11 @@ use crate::train::feed::SUBMISSION_TIME;
 pub use candidates::{CANDIDATES, FoundTuning, Trial, TrialOutcome, search};
 pub use checked::{CheckedGemm, CheckedTrainer};
 pub use cost::time_step_us;
+pub use latency::{LATENCIES, latency_shapes};
 use results::percentiles;
-pub use results::{KernelResult, ScanResult, StepResult, StepSpeed, StepTime, TextResult};
+pub use results::{
+    KernelResult, LatencyResult, ScanResult, StepResult, StepSpeed, StepTime, TextResult,
+};
 pub use shape::{BenchShape, SCANS, SHAPES, SIDES, scan_shapes, shapes, sides};
 pub use text::{TEXT_LAYERS, TEXT_SIZES};
 

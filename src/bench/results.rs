@@ -105,6 +105,21 @@ pub struct ScanResult {
     pub predicted_backward_us: Option<f64>,
 }
 
+/// The latency of one time step of one sequence: percentiles over all timed steps, in microseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LatencyResult {
+    pub shape: String,
+    pub device: String,
+    /// The median.
+    pub us: f64,
+    pub us_p90: f64,
+    pub us_p99: f64,
+    pub us_p999: f64,
+    pub us_largest: f64,
+    /// The number of timed steps.
+    pub steps: usize,
+}
+
 /// Returns the 10th percentile, the median and the 90th percentile.
 pub(super) fn percentiles(mut samples: Vec<f64>) -> [f64; 3] {
     samples.sort_by(f64::total_cmp);

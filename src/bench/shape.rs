@@ -256,7 +256,7 @@ impl BenchShape {
     /// Returns the length of the longest chain of roundings behind an element of the gradient: the
     /// matmuls with W and R and the gates in all time steps, those of the backward pass, and the
     /// sum over all time steps of a batch.
-    fn roundings(&self) -> f64 {
+    pub(super) fn roundings(&self) -> f64 {
         let (gates, steps) = (self.cell.spec().gates, self.steps);
         let layers = self.layers * (gates + 1) * self.hidden;
         (steps * (self.inputs + layers) + steps * self.batch) as f64

@@ -42,6 +42,7 @@ pub(crate) struct BackwardRow<'a, R> {
 }
 
 /// The formulas of one cell over a row; the first argument is H.
+#[derive(Debug)]
 pub(crate) struct Rows<R> {
     pub forward: fn(usize, ForwardRow<R>),
     pub middle: fn(usize, ForwardRow<R>),
@@ -63,17 +64,12 @@ impl<R: Real> Rows<R> {
 
     fn exactly<F: Formulas>() -> Self {
         Rows {
-            forward: |units, row| apply(RowFormula::<_, F, false>::new(units, row)),
-            middle: |units, row| apply(RowFormula::<_, F, true>::new(units, row)),
-            backward: |units, row| apply(RowFormula::<_, F, false>::new(units, row)),
-            middle_backward: |units, row| apply(RowFormula::<_, F, true>::new(units, row)),
+            forward: |units, row| R::vectorize(RowFormula::<_, F, false>::new(units, row)),
+            middle: |units, row| R::vectorize(RowFormula::<_, F, true>::new(units, row)),
+            backward: |units, row| R::vectorize(RowFormula::<_, F, false>::new(units, row)),
+            middle_backward: |units, row| R::vectorize(RowFormula::<_, F, true>::new(units, row)),
         }
     }
-}
-
-/// Applies a formula with the widest vector instructions available.
-fn apply(formula: impl pulp::WithSimd<Output = ()>) {
-    pulp::Arch::new().dispatch(formula);
 }
 
 /// A row and the formula to apply to it: the middle's, or the unit's own. The formula is a type

@@ -1,4 +1,4 @@
-//! `gatescan bench`: measures the speed of training.
+//! `gatescan bench`: measures the speed of training, and the latency of a stream.
 
 use std::iter;
 use std::num::NonZeroUsize;
@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 
 use clap::{Args, ValueEnum};
 use gatescan::bench::{
-    self, BenchShape, KernelResult, ScanResult, StepResult, TEXT_LAYERS, TEXT_SIZES, TextResult,
+    self, BenchShape, KernelResult, LatencyResult, ScanResult, StepResult, TEXT_LAYERS, TEXT_SIZES,
+    TextResult,
 };
 use gatescan::low_level::numeric::statistics::figure;
 use gatescan::profile::Clock;
@@ -17,7 +18,7 @@ use serde_json::json;
 use super::console::Console;
 use super::{Tune, choose_device, open};
 
-/// Measure training steps, kernels and scans at named shapes.
+/// Measure training steps, kernels, scans and latencies at named shapes.
 #[derive(Args)]
 #[command(after_help = "\
 A shape is CELL-B-T-I-H (batch, time steps, inputs, hidden units), for example \
@@ -26,14 +27,16 @@ lstm-128-28-28-128; lstm2-... has two layers, and in lstm-ragged-... the lengths
 optimizer Adam. Losses and gradients are compared with the CPU in f64 before anything is timed; if \
 a difference is larger than rounding explains, nothing is timed and the exit code is 1. TRAIN and \
 FORWARD are medians, P10 and P90 the 10th and 90th percentile, HOST the time to encode and submit \
-a step; * marks a time by the host's clock.
+a step; * marks a time by the host's clock. `latency` times each of many steps of one sequence \
+through a loaded model, whose states are carried.
 
 Examples:
   gatescan bench                                        training steps at all shapes
   gatescan bench step --shape lstm-128-28-28-128,gru-128-28-28-128 --json
   gatescan bench kernels --device gpu                   each call of a step, and square matmuls
   gatescan bench scan                                   microseconds per time step, H from 64 to 512
-  gatescan bench text --layers 2 --sizes 128,256        a character-level language model")]
+  gatescan bench text --layers 2 --sizes 128,256        a character-level language model
+  gatescan bench latency --device cpu                   microseconds for one step of a stream")]
 pub struct Bench {
     /// What to measure.
     #[arg(value_enum, default_value = "step")]
@@ -74,6 +77,8 @@ enum What {
     /// Training steps of a character-level language model: batch 50, 50 characters, sizes of
     /// torch-rnn's benchmark.
     Text,
+    /// One time step of one sequence through a loaded model: shapes CELL-1-1-I-H.
+    Latency,
     /// Steps, kernels and scans.
     All,
 }
@@ -209,6 +214,31 @@ impl TableRow for TextResult {
     }
 }
 
+impl TableRow for LatencyResult {
+    const HEADER: &'static [&'static str] = &[
+        "SHAPE",
+        "MEDIAN µs",
+        "P90",
+        "P99",
+        "P99.9",
+        "LARGEST",
+        "STEPS",
+    ];
+    const TEXT_WIDTHS: &'static [usize] = &[SHAPE];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.shape.clone(),
+            figure(self.us),
+            figure(self.us_p90),
+            figure(self.us_p99),
+            figure(self.us_p999),
+            figure(self.us_largest),
+            self.steps.to_string(),
+        ]
+    }
+}
+
 impl Bench {
     pub fn run(&self, console: &Console) -> Result<()> {
         let (device, why) = choose_device(&self.device)?;
@@ -228,6 +258,7 @@ impl Bench {
             What::Kernels => &[Session::kernels],
             What::Scan => &[Session::scans],
             What::Text => &[Session::text],
+            What::Latency => &[Session::latencies],
             What::All => &[Session::steps, Session::kernels, Session::scans],
         };
         for table in tables {
@@ -285,6 +316,11 @@ impl Session<'_> {
     fn scans(&self) -> Result<ControlFlow<()>> {
         let shapes = self.options.shapes_or(bench::scan_shapes);
         self.print_table(shapes.iter().map(|shape| self.bench.scan(shape)))
+    }
+
+    fn latencies(&self) -> Result<ControlFlow<()>> {
+        let shapes = self.options.shapes_or(bench::latency_shapes);
+        self.print_table(shapes.iter().map(|shape| self.bench.latency(shape)))
     }
 
     fn text(&self) -> Result<ControlFlow<()>> {

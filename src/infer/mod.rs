@@ -11,4 +11,5 @@ pub mod predict;
 pub mod requests;
 pub mod sample;
 mod sequences;
+pub mod step_predictor;
 mod stepper;

@@ -531,8 +531,13 @@ impl State {
         }
     }
 
+    /// Zeros for `count` sequences, for every direction of every layer.
+    pub(super) fn of_network(network: &Network, count: usize) -> Vec<State> {
+        state_shapes(network, count).map(State::zeros).collect()
+    }
+
     /// h, then c where there is one.
-    fn parts(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
+    pub(super) fn parts(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
         iter::once(&mut self.h).chain(&mut self.c)
     }
 }
@@ -551,10 +556,8 @@ fn state_shapes(network: &Network, count: usize) -> impl Iterator<Item = StateSh
 
 /// Returns the initial states of one sequence for every direction: the learnt ones, else zeros.
 /// `flat` holds the parameters.
-fn start_states(recorded: &RecordedNetwork, flat: &[f32]) -> Vec<State> {
-    let mut states: Vec<State> = state_shapes(&recorded.network, 1)
-        .map(State::zeros)
-        .collect();
+pub(super) fn start_states(recorded: &RecordedNetwork, flat: &[f32]) -> Vec<State> {
+    let mut states = State::of_network(&recorded.network, 1);
     let learnt = recorded.entries.iter().filter_map(|entry| {
         let state = entry.role.initial_state()?;
         Some((entry, entry.direction?, state))
@@ -585,7 +588,7 @@ pub(super) fn check_whole_sequences(network: &Network) -> Result<()> {
 
 /// Returns an error for initial states whose number or shapes are not the network's, or whose
 /// values are not finite.
-fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
+pub(super) fn check_states(network: &Network, initial: &[State], count: usize) -> Result<()> {
     let (given, needed) = (initial.len(), network.directions().len());
     if given != needed {
         return Err(Error::usage(format!(
@@ -625,7 +628,7 @@ fn shape_text(((n, p), c): StateShape) -> String {
 
 /// The tensors of a layer's states before the first step and after the last valid one: h `[B, P]`,
 /// then c `[B, H]`.
-fn state_tensors(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
+pub(super) fn state_tensors(layer: &Recurrence) -> Vec<(Tensor, Tensor)> {
     let mut offset = 0;
     [layer.states.h, layer.states.c]
         .into_iter()

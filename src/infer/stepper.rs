@@ -61,11 +61,15 @@ impl Stepper {
     /// Runs the forward pass over the inputs.
     pub(super) fn run(&mut self) -> Result<()> {
         self.executor.run(&[Phase::Evaluate], 1)?;
-        // Any chunk but the first begins with the last states.
-        if let Some(chunk) = self.first_chunk.take() {
-            self.executor.write_index(&chunk, &[1])?;
+        self.begin_with_last_states()
+    }
+
+    /// Begins the next run with the last states: any chunk but the first does so.
+    pub(super) fn begin_with_last_states(&mut self) -> Result<()> {
+        match self.first_chunk.take() {
+            Some(chunk) => self.executor.write_index(&chunk, &[1]),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

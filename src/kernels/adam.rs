@@ -1,7 +1,9 @@
-use super::descent::Descent;
+use pulp::Simd;
+
+use super::descent::{Descent, UpdateRule};
 use super::{Arg, Cost, Form, Kernel, Scalar, Shader, linear_grid, write};
 use crate::memory::Memory;
-use crate::numeric::real::Real;
+use crate::numeric::real::{Lanes, Number, Real};
 use crate::tensor::Tensor;
 
 /// Adam (Kingma & Ba 2015) with bias correction:
@@ -98,24 +100,70 @@ impl Adam {
             Form::Torch => R::of(self.epsilon),
             Form::Tensorflow => R::of(self.epsilon) / root,
         };
-        let decay = R::one() - rate * R::of(self.weight_decay);
-        let rate = rate / correction(self.beta1);
+        let rule = AdamRule {
+            betas: [beta1, beta2],
+            rests: [rest1, rest2],
+            decay: R::one() - rate * R::of(self.weight_decay),
+            rate: rate / correction(self.beta1),
+            root,
+            epsilon,
+            has_largest: !self.largest_moment.is_empty(),
+        };
         let moments = [
             &self.first_moment,
             &self.second_moment,
             &self.largest_moment,
         ];
-        let has_largest = !self.largest_moment.is_empty();
-        self.descent
-            .update(memory, moments, |p, g, [m, v, largest]| {
-                *m = beta1 * *m + rest1 * g;
-                *v = beta2 * *v + rest2 * g * g;
-                let mut scale = *v;
-                if has_largest {
-                    scale = largest.or_larger(scale);
-                    *largest = scale;
-                }
-                p * decay - rate * *m / (scale.sqrt() / root + epsilon)
-            });
+        self.descent.update(memory, moments, rule);
+    }
+}
+
+/// The rule with this step's factors.
+struct AdamRule<R> {
+    betas: [R; 2],
+    /// 1 - beta.
+    rests: [R; 2],
+    decay: R,
+    /// The learning rate over the correction of the first moment.
+    rate: R,
+    /// The root of the correction of the second moment.
+    root: R,
+    epsilon: R,
+    has_largest: bool,
+}
+
+impl<R: Real> UpdateRule<R, 3> for AdamRule<R> {
+    #[inline(always)]
+    fn apply<S: Simd>(
+        &self,
+        simd: S,
+        p: R::Vector<S>,
+        g: R::Vector<S>,
+        [m, v, largest]: &mut [R::Vector<S>; 3],
+    ) -> R::Vector<S> {
+        let [beta1, beta2] = [
+            R::Vector::<S>::splat(simd, self.betas[0]),
+            R::Vector::<S>::splat(simd, self.betas[1]),
+        ];
+        let [rest1, rest2] = [
+            R::Vector::<S>::splat(simd, self.rests[0]),
+            R::Vector::<S>::splat(simd, self.rests[1]),
+        ];
+        *m = beta1 * *m + rest1 * g;
+        *v = beta2 * *v + rest2 * g * g;
+        let mut scale = *v;
+        if self.has_largest {
+            scale = largest.or_larger(scale);
+            *largest = scale;
+        }
+        let [decay, rate] = [
+            R::Vector::<S>::splat(simd, self.decay),
+            R::Vector::<S>::splat(simd, self.rate),
+        ];
+        let [root, epsilon] = [
+            R::Vector::<S>::splat(simd, self.root),
+            R::Vector::<S>::splat(simd, self.epsilon),
+        ];
+        p * decay - rate * *m / (scale.sqrt() / root + epsilon)
     }
 }

@@ -148,7 +148,8 @@ impl Arrange {
             (values, mask.stride, side)
         });
         let mut out = memory.write(&self.out.tensor);
-        let mut moved = vec![R::zero(); self.width];
+        let is_plain = mask.is_none() && self.order != Order::Collect;
+        let mut moved = vec![R::zero(); if is_plain { 0 } else { self.width }];
         for (row, out) in out
             .chunks_mut(self.out.stride)
             .take(self.steps * self.batch)
@@ -163,6 +164,14 @@ impl Arrange {
                 Order::Repeat if t >= length && length > 0 => length - 1,
                 _ => t,
             };
+            if is_plain && from < length {
+                self.put(at(from).iter().copied(), out);
+                continue;
+            }
+            if is_plain {
+                self.put(std::iter::repeat_n(R::zero(), self.width), out);
+                continue;
+            }
             if from < length {
                 moved.copy_from_slice(at(from));
                 if self.order == Order::Collect && t + 1 == length {
@@ -181,11 +190,17 @@ impl Arrange {
             } else {
                 moved.fill(R::zero());
             }
-            if self.accumulate {
-                add(out, &moved);
-            } else {
-                out.copy_from_slice(&moved);
-            }
+            self.put(moved.iter().copied(), out);
+        }
+    }
+
+    /// Writes moved values to `out`, or adds them.
+    fn put<R: Real>(&self, moved: impl Iterator<Item = R>, out: &mut [R]) {
+        let pairs = out.iter_mut().zip(moved);
+        if self.accumulate {
+            pairs.for_each(|(out, value)| *out += value);
+        } else {
+            pairs.for_each(|(out, value)| *out = value);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The common part of the optimizers: [`Sgd`](super::Sgd), [`Adam`](super::Adam),
 //! [`Rmsprop`](super::Rmsprop).
 
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Arg, Scalar, Shader, control, read, write};
 use crate::memory::Memory;
-use crate::numeric::real::Real;
+use crate::numeric::real::{Lanes, Number, Real};
 use crate::tensor::Tensor;
 
 /// The tensors and settings that every optimizer uses.
@@ -65,14 +68,13 @@ impl Descent {
         (control[control::STEP], rate)
     }
 
-    /// Replaces each parameter by `rule(parameter, gradient, its moments)`, with the gradient
-    /// clipped and decayed. The rule changes the moments; where one is not kept, 0 stands in its
-    /// place.
+    /// Replaces each parameter by what `rule` returns for its gradient, clipped and decayed. The
+    /// rule changes the moments; where one is not kept, 0 stands in its place.
     pub(super) fn update<R: Real, const N: usize>(
         &self,
         memory: &Memory<R>,
         moments: [&Tensor; N],
-        rule: impl Fn(R, R, &mut [R; N]) -> R + Sync,
+        rule: impl UpdateRule<R, N>,
     ) {
         let factor = memory.read(&self.norm)[1];
         let (l2, limit) = (R::of(self.l2), R::of(self.limit()));
@@ -108,13 +110,14 @@ impl Descent {
                     .collect();
                 let moments: &mut [&mut [R]; N] =
                     (&mut slices[..]).try_into().expect("one for each moment");
-                pulp::Arch::new().dispatch(Task {
+                R::vectorize(Task {
                     parameters,
                     gradients,
                     moments,
-                    change: |p: R, g: R, own: &mut [R; N]| {
-                        rule(p, (g * factor).clipped(limit) + l2 * p, own)
-                    },
+                    rule: &rule,
+                    factor,
+                    limit,
+                    l2,
                 });
             });
     }
@@ -124,52 +127,77 @@ impl Descent {
     }
 }
 
+/// The rule of an optimizer, over a vector of parameters.
+///
+/// It is a trait and not a closure: only code that is always inlined takes on the instruction set
+/// of its caller.
+pub(super) trait UpdateRule<R: Real, const N: usize>: Sync {
+    /// Returns the new values of the parameters `p` with the gradients `g`, and replaces their
+    /// moments.
+    fn apply<S: Simd>(
+        &self,
+        simd: S,
+        p: R::Vector<S>,
+        g: R::Vector<S>,
+        moments: &mut [R::Vector<S>; N],
+    ) -> R::Vector<S>;
+}
+
 /// Some of the parameters, and what belongs to them.
-struct Task<'a, R, F, const N: usize> {
+struct Task<'a, R, U, const N: usize> {
     parameters: &'a mut [R],
     gradients: &'a [R],
     moments: &'a mut [&'a mut [R]; N],
-    change: F,
+    rule: &'a U,
+    /// Multiplies the gradients.
+    factor: R,
+    /// To which they are then clipped.
+    limit: R,
+    /// Times the parameter, is then added to them.
+    l2: R,
 }
 
-/// A loop over numbers, which the compiler makes vector code of: here with the widest instructions
-/// that there are.
-impl<R: Real, F: Fn(R, R, &mut [R; N]) -> R, const N: usize> pulp::WithSimd for Task<'_, R, F, N> {
+impl<R: Real, U: UpdateRule<R, N>, const N: usize> WithSimd for Task<'_, R, U, N> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        let blocks = self.parameters.chunks_mut(BLOCK);
-        for (number, (parameters, gradients)) in
-            blocks.zip(self.gradients.chunks(BLOCK)).enumerate()
-        {
-            // Copies of what nothing else can be: the compiler then need not ask which slices are
-            // the same memory.
-            let (mut p, mut g) = ([R::zero(); BLOCK], [R::zero(); BLOCK]);
-            let mut moments_of = [[R::zero(); BLOCK]; N];
-            let own = number * BLOCK..number * BLOCK + parameters.len();
-            p[..own.len()].copy_from_slice(parameters);
-            g[..own.len()].copy_from_slice(gradients);
-            for (copy, moment) in moments_of.iter_mut().zip(&*self.moments) {
-                copy[..own.len()].copy_from_slice(&moment[own.clone()]);
-            }
-            for at in 0..BLOCK {
-                let mut own: [R; N] = std::array::from_fn(|n| moments_of[n][at]);
-                p[at] = (self.change)(p[at], g[at], &mut own);
-                for n in 0..N {
-                    moments_of[n][at] = own[n];
-                }
-            }
-            parameters.copy_from_slice(&p[..own.len()]);
-            for (copy, moment) in moments_of.iter().zip(&mut *self.moments) {
-                moment[own.clone()].copy_from_slice(&copy[..own.len()]);
-            }
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = <R::Vector<S> as Lanes<S, R>>::LANES;
+        let (all, mut first) = (self.parameters.len(), 0);
+        // A loop of its own for whole vectors, whose length is then a constant where it is loaded.
+        while first + lanes <= all {
+            self.update(simd, first..first + lanes);
+            first += lanes;
+        }
+        if first < all {
+            self.update(simd, first..all);
+        }
+    }
+}
+
+impl<R: Real, U: UpdateRule<R, N>, const N: usize> Task<'_, R, U, N> {
+    /// Updates at most a vector of parameters.
+    #[inline(always)]
+    fn update<S: Simd>(&mut self, simd: S, own: Range<usize>) {
+        let [factor, limit, l2] = [
+            R::Vector::<S>::splat(simd, self.factor),
+            R::Vector::<S>::splat(simd, self.limit),
+            R::Vector::<S>::splat(simd, self.l2),
+        ];
+        let p = R::Vector::<S>::load(simd, &self.parameters[own.clone()]);
+        let g = R::Vector::<S>::load(simd, &self.gradients[own.clone()]);
+        let g = (g * factor).clipped(limit) + l2 * p;
+        let mut moments = [R::Vector::<S>::splat(simd, R::zero()); N];
+        for (loaded, moment) in moments.iter_mut().zip(&*self.moments) {
+            *loaded = R::Vector::<S>::load(simd, &moment[own.clone()]);
+        }
+        let p = self.rule.apply(simd, p, g, &mut moments);
+        p.store(&mut self.parameters[own.clone()]);
+        for (changed, moment) in moments.into_iter().zip(&mut *self.moments) {
+            changed.store(&mut moment[own.clone()]);
         }
     }
 }
 
 /// Parameters that a thread updates at a time.
 const TASK: usize = 4096;
-
-/// Parameters that are copied and updated together.
-const BLOCK: usize = 64;

@@ -36,6 +36,7 @@ mod mean_squared_error;
 mod pack;
 mod pool;
 mod pool_backward;
+mod prepared;
 mod record;
 mod recurrence;
 mod rmsprop;
@@ -62,6 +63,7 @@ pub use gemm::{Matrix, Ragged, RowsEach};
 pub use lookup::{Table, Tokens};
 pub use pool::PoolKind;
 pub use pool_backward::PoolBackwardKind;
+pub(crate) use prepared::{PreparedCalls, RunCalls};
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
     CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,

@@ -1,7 +1,9 @@
-use super::descent::Descent;
+use pulp::Simd;
+
+use super::descent::{Descent, UpdateRule};
 use super::{Arg, Cost, Form, Kernel, Scalar, Shader, linear_grid, write};
 use crate::memory::Memory;
-use crate::numeric::real::Real;
+use crate::numeric::real::{Lanes, Number, Real};
 use crate::tensor::Tensor;
 
 /// RMSProp (Tieleman & Hinton 2012): `s = rho * s + (1 - rho) * g^2`, then, with or without
@@ -75,29 +77,70 @@ impl Kernel for Rmsprop {
 impl Rmsprop {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (_, rate) = self.descent.updates_and_rate(memory);
-        let [rho, rest, momentum, epsilon] =
-            [self.rho, 1.0 - self.rho, self.momentum, self.epsilon].map(R::of);
         let moments = [&self.mean_square, &self.mean_gradient, &self.velocity];
         let [_, centered, has_velocity] = moments.map(|moment| !moment.is_empty());
-        self.descent.update(memory, moments, |p, g, [s, mean, v]| {
-            *s = rho * *s + rest * g * g;
-            let mut square = *s;
-            if centered {
-                *mean = rho * *mean + rest * g;
-                square = (square - *mean * *mean).or_larger(R::zero());
-            }
-            let mut step = match self.form {
-                Form::Torch => g / (square.sqrt() + epsilon),
-                Form::Tensorflow => rate * g / (square + epsilon).sqrt(),
-            };
-            if has_velocity {
-                step += momentum * *v;
-                *v = step;
-            }
-            match self.form {
-                Form::Torch => p - rate * step,
-                Form::Tensorflow => p - step,
-            }
-        });
+        let rule = RmspropRule {
+            rho: R::of(self.rho),
+            rest: R::of(1.0 - self.rho),
+            momentum: R::of(self.momentum),
+            epsilon: R::of(self.epsilon),
+            rate,
+            centered,
+            has_velocity,
+            form: self.form,
+        };
+        self.descent.update(memory, moments, rule);
+    }
+}
+
+/// The rule with this step's factors.
+struct RmspropRule<R> {
+    rho: R,
+    /// 1 - rho.
+    rest: R,
+    momentum: R,
+    epsilon: R,
+    rate: R,
+    centered: bool,
+    has_velocity: bool,
+    form: Form,
+}
+
+impl<R: Real> UpdateRule<R, 3> for RmspropRule<R> {
+    #[inline(always)]
+    fn apply<S: Simd>(
+        &self,
+        simd: S,
+        p: R::Vector<S>,
+        g: R::Vector<S>,
+        [s, mean, v]: &mut [R::Vector<S>; 3],
+    ) -> R::Vector<S> {
+        let [rho, rest] = [
+            R::Vector::<S>::splat(simd, self.rho),
+            R::Vector::<S>::splat(simd, self.rest),
+        ];
+        let [momentum, epsilon, rate] = [
+            R::Vector::<S>::splat(simd, self.momentum),
+            R::Vector::<S>::splat(simd, self.epsilon),
+            R::Vector::<S>::splat(simd, self.rate),
+        ];
+        *s = rho * *s + rest * g * g;
+        let mut square = *s;
+        if self.centered {
+            *mean = rho * *mean + rest * g;
+            square = (square - *mean * *mean).or_larger(g.constant(0.0));
+        }
+        let mut step = match self.form {
+            Form::Torch => g / (square.sqrt() + epsilon),
+            Form::Tensorflow => rate * g / (square + epsilon).sqrt(),
+        };
+        if self.has_velocity {
+            step += momentum * *v;
+            *v = step;
+        }
+        match self.form {
+            Form::Torch => p - rate * step,
+            Form::Tensorflow => p - step,
+        }
     }
 }

@@ -1,7 +1,9 @@
-use super::descent::Descent;
+use pulp::Simd;
+
+use super::descent::{Descent, UpdateRule};
 use super::{Arg, Cost, Kernel, Scalar, Shader, linear_grid, write};
 use crate::memory::Memory;
-use crate::numeric::real::Real;
+use crate::numeric::real::{Lanes, Real};
 use crate::tensor::Tensor;
 
 /// Stochastic gradient descent with momentum: `v = momentum * v + (1 - dampening) * g`, and `v = g`
@@ -62,18 +64,51 @@ impl Kernel for Sgd {
 impl Sgd {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let (updates, rate) = self.descent.updates_and_rate(memory);
-        let [momentum, rest] = [self.momentum, 1.0 - self.dampening].map(R::of);
-        let has_velocity = !self.velocity.is_empty();
-        self.descent.update(memory, [&self.velocity], |p, g, [v]| {
-            if !has_velocity {
-                return p - rate * g;
-            }
-            *v = if updates == 0 {
-                g
-            } else {
-                momentum * *v + rest * g
-            };
-            p - rate * if self.nesterov { g + momentum * *v } else { *v }
-        });
+        let rule = SgdRule {
+            momentum: R::of(self.momentum),
+            rest: R::of(1.0 - self.dampening),
+            rate,
+            has_velocity: !self.velocity.is_empty(),
+            is_first: updates == 0,
+            nesterov: self.nesterov,
+        };
+        self.descent.update(memory, [&self.velocity], rule);
+    }
+}
+
+/// The rule with this step's factors.
+struct SgdRule<R> {
+    momentum: R,
+    /// 1 - dampening.
+    rest: R,
+    rate: R,
+    has_velocity: bool,
+    is_first: bool,
+    nesterov: bool,
+}
+
+impl<R: Real> UpdateRule<R, 1> for SgdRule<R> {
+    #[inline(always)]
+    fn apply<S: Simd>(
+        &self,
+        simd: S,
+        p: R::Vector<S>,
+        g: R::Vector<S>,
+        [v]: &mut [R::Vector<S>; 1],
+    ) -> R::Vector<S> {
+        let [rate, momentum, rest] = [
+            R::Vector::<S>::splat(simd, self.rate),
+            R::Vector::<S>::splat(simd, self.momentum),
+            R::Vector::<S>::splat(simd, self.rest),
+        ];
+        if !self.has_velocity {
+            return p - rate * g;
+        }
+        *v = if self.is_first {
+            g
+        } else {
+            momentum * *v + rest * g
+        };
+        p - rate * if self.nesterov { g + momentum * *v } else { *v }
     }
 }

@@ -1,6 +1,8 @@
+use pulp::{Simd, WithSimd};
+
 use super::{Arg, Cost, Kernel, Scalar, Shader, read, write};
 use crate::memory::Memory;
-use crate::numeric::real::Real;
+use crate::numeric::real::{Lanes, Real};
 use crate::tensor::Tensor;
 
 /// Computes the sum of squares of the elements of each of 64 workgroups.
@@ -69,12 +71,39 @@ impl SquaredNorm {
         for block in source.chunks(Self::PARTIALS * Self::PARTIALS) {
             for (partial, values) in partials.iter_mut().zip(block.chunks(Self::PARTIALS)) {
                 let mut sums = [R::zero(); LANES];
-                for values in values.chunks(LANES) {
-                    let sums = sums.iter_mut().zip(values);
-                    sums.for_each(|(sum, &value)| *sum += value * value);
-                }
+                R::vectorize(SumOfSquares {
+                    values,
+                    sums: &mut sums,
+                });
                 *partial += sums.into_iter().fold(R::zero(), R::add);
             }
+        }
+    }
+}
+
+/// Adds the squares of values to sums: that of value n to sum `n % LANES`.
+struct SumOfSquares<'a, R> {
+    values: &'a [R],
+    sums: &'a mut [R; LANES],
+}
+
+impl<R: Real> WithSimd for SumOfSquares<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (rows, rest) = self.values.as_chunks::<LANES>();
+        let lanes = <R::Vector<S> as Lanes<S, R>>::LANES;
+        for first in (0..LANES).step_by(lanes) {
+            let mut sum = R::Vector::<S>::splat(simd, R::zero());
+            for row in rows {
+                let values = R::Vector::<S>::load(simd, &row[first..first + lanes]);
+                sum += values * values;
+            }
+            sum.store(&mut self.sums[first..first + lanes]);
+        }
+        for (sum, &value) in self.sums.iter_mut().zip(rest) {
+            *sum += value * value;
         }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod aligned;
 pub(crate) mod civil;
 pub(crate) mod gemm;
+pub(crate) mod householder;
 pub(crate) mod real;
 pub mod statistics;
 pub(crate) mod vector;

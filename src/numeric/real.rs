@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use crate::numeric::gemm::Matmul;
 use crate::numeric::vector::Vector;
@@ -33,6 +33,7 @@ pub trait Number:
     fn constant(self, value: f32) -> Self;
     fn exp(self) -> Self;
     fn tanh(self) -> Self;
+    fn sqrt(self) -> Self;
 
     /// `then` if `left > right`, else `otherwise`, also if `left` or `right` is NaN; lane by lane.
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self;
@@ -69,15 +70,21 @@ pub trait Number:
 
 /// An element type of programs: f32 for training, f64 as the reference, and `Tracked` of
 /// src/verify/tracked.rs, which carries a bound of the error of f32.
-pub trait Real: Number + Matmul + Default + PartialOrd + Send + Sync {
+pub trait Real: Number + Matmul + Default + PartialOrd + Send + Sync + 'static {
     /// The elements that one instruction of `S` processes.
     type Vector<S: Simd>: Lanes<S, Self>;
+
+    /// Runs `task` with the instruction set for [`Real::Vector`]. A type of one lane has one for
+    /// all machines, so that the task is compiled once.
+    #[inline(always)]
+    fn vectorize<T: WithSimd>(task: T) -> T::Output {
+        pulp::Scalar.vectorize(task)
+    }
 
     /// `value`, rounded.
     fn of(value: f64) -> Self;
     fn f64(self) -> f64;
     fn ln(self) -> Self;
-    fn sqrt(self) -> Self;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -158,6 +165,10 @@ impl Number for f64 {
         f64::tanh(self)
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
+    #[inline(always)]
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
         if left > right { then } else { otherwise }
     }
@@ -177,9 +188,6 @@ impl Real for f64 {
     fn ln(self) -> Self {
         f64::ln(self)
     }
-    fn sqrt(self) -> Self {
-        f64::sqrt(self)
-    }
 }
 
 impl Number for f32 {
@@ -194,6 +202,10 @@ impl Number for f32 {
     #[inline(always)]
     fn tanh(self) -> Self {
         apply_to_one(self, Vector::tanh)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
     }
     #[inline(always)]
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
@@ -213,6 +225,11 @@ impl Real for f32 {
     type Vector<S: Simd> = Vector<S>;
 
     #[inline(always)]
+    fn vectorize<T: WithSimd>(task: T) -> T::Output {
+        pulp::Arch::new().dispatch(task)
+    }
+
+    #[inline(always)]
     fn of(value: f64) -> Self {
         value as f32
     }
@@ -222,10 +239,6 @@ impl Real for f32 {
     }
     fn ln(self) -> Self {
         f32::ln(self)
-    }
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        f32::sqrt(self)
     }
 }
 

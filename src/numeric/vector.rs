@@ -1,4 +1,4 @@
-//! Vectors of f32 in the widest registers of the machine, chosen at run time.
+//! Vectors of f32 and f64 in the widest registers of the machine, chosen at run time.
 
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
@@ -103,6 +103,12 @@ impl<S: Simd> Number for Vector<S> {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        let value = self.simd.sqrt_f32s(self.value);
+        Vector { value, ..self }
+    }
+
+    #[inline(always)]
     fn where_larger(left: Self, right: Self, then: Self, otherwise: Self) -> Self {
         let simd = left.simd;
         let larger = simd.greater_than_f32s(left.value, right.value);
@@ -170,6 +176,71 @@ impl<S: Simd> MulAssign for Vector<S> {
     #[inline(always)]
     fn mul_assign(&mut self, other: Self) {
         *self = *self * other;
+    }
+}
+
+/// The f64 elements that one instruction of `S` processes. A product is rounded before it is added,
+/// so that results have the same bits with every instruction set.
+#[derive(Debug, Clone, Copy)]
+pub struct Doubles<S: Simd> {
+    simd: S,
+    value: S::f64s,
+}
+
+impl<S: Simd> Doubles<S> {
+    pub const LANES: usize = S::F64_LANES;
+
+    #[inline(always)]
+    pub fn splat(simd: S, value: f64) -> Self {
+        let value = simd.splat_f64s(value);
+        Doubles { simd, value }
+    }
+
+    /// Loads a slice of at most [`LANES`](Doubles::LANES) elements; the other lanes are 0.
+    #[inline(always)]
+    pub fn load(simd: S, values: &[f64]) -> Self {
+        let value = match S::as_simd_f64s(values).0 {
+            [whole] => *whole,
+            _ => simd.partial_load_f64s(values),
+        };
+        Doubles { simd, value }
+    }
+
+    /// Stores the first lanes, as many as `to` has elements.
+    #[inline(always)]
+    pub fn store(self, to: &mut [f64]) {
+        if let [whole] = S::as_mut_simd_f64s(to).0 {
+            *whole = self.value;
+        } else {
+            self.simd.partial_store_f64s(to, self.value);
+        }
+    }
+}
+
+impl<S: Simd> Add for Doubles<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let value = self.simd.add_f64s(self.value, other.value);
+        Doubles { value, ..self }
+    }
+}
+
+impl<S: Simd> Sub for Doubles<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        let value = self.simd.sub_f64s(self.value, other.value);
+        Doubles { value, ..self }
+    }
+}
+
+impl<S: Simd> Mul for Doubles<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        let value = self.simd.mul_f64s(self.value, other.value);
+        Doubles { value, ..self }
     }
 }
 

@@ -37,6 +37,23 @@ pub(super) struct RecordedSplit {
 }
 
 impl Recording {
+    /// Uploads what does not change between passes over the splits.
+    ///
+    /// # Errors
+    /// Those of the device, and of data that can no longer be read.
+    pub(super) fn upload(&self, executor: &mut dyn Executor, data: &Splits) -> Result<()> {
+        self.train.upload(executor, &data.train)?;
+        for (split, data) in [
+            (&self.test, &data.test),
+            (&self.validation, &data.validation),
+        ] {
+            if let (Some(split), Some(data)) = (split, data) {
+                split.feed.upload(executor, data)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Records the step for the recipe's batch size. With `bytes`, data that take more are streamed
     /// through windows of about that size.
     fn new(

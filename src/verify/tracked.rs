@@ -172,6 +172,20 @@ impl MulAssign for Tracked {
 }
 
 impl Number for Tracked {
+    /// WGSL allows sqrt the error of 1 / inverseSqrt: 2 ulp and 2.5 ulp.
+    fn sqrt(self) -> Self {
+        let (x, error) = self.closed();
+        let value = x.sqrt();
+        let error = if error == 0.0 {
+            0.0
+        } else {
+            error / (value + (x - error).max(0.0).sqrt())
+        };
+        // 0 / 0 in the quotient above.
+        let error = if error.is_nan() { 0.0 } else { error };
+        Self::rounded(value, error, 9.0)
+    }
+
     fn constant(self, value: f32) -> Self {
         Self::of(value.into())
     }
@@ -255,20 +269,6 @@ impl Real for Tracked {
             f64::INFINITY
         };
         Self::rounded(x.ln(), error, 13.0)
-    }
-
-    /// WGSL allows sqrt the error of 1 / inverseSqrt: 2 ulp and 2.5 ulp.
-    fn sqrt(self) -> Self {
-        let (x, error) = self.closed();
-        let value = x.sqrt();
-        let error = if error == 0.0 {
-            0.0
-        } else {
-            error / (value + (x - error).max(0.0).sqrt())
-        };
-        // 0 / 0 in the quotient above.
-        let error = if error.is_nan() { 0.0 } else { error };
-        Self::rounded(value, error, 9.0)
     }
 
     /// No more than the largest error of a term, since the function's slopes are at most 1 in sum.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::executor::{Executor, Span, Timing, check_length};
 use super::host;
 use crate::error::Result;
-use crate::kernels::{self, Call};
+use crate::kernels::{self, Call, PreparedCalls, RunCalls};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 use crate::program::{Phase, Program};
@@ -20,6 +20,16 @@ use crate::tensor::Tensor;
 pub struct Cpu<R> {
     program: Program,
     memory: Memory<R>,
+    prepared: Option<PreparedPhase<R>>,
+}
+
+/// A phase whose calls are prepared.
+#[derive(Debug)]
+struct PreparedPhase<R> {
+    phase: Phase,
+    calls: Box<dyn RunCalls<R>>,
+    /// What the calls were prepared from.
+    constant: Tensor,
 }
 
 impl<R: Real> Cpu<R> {
@@ -31,12 +41,23 @@ impl<R: Real> Cpu<R> {
     pub fn new(program: Program) -> Result<Self> {
         host::check_memory(&program, size_of::<R>())?;
         let memory = Memory::new(program.buffers());
-        Ok(Cpu { program, memory })
+        Ok(Cpu {
+            program,
+            memory,
+            prepared: None,
+        })
+    }
+
+    /// Borrows the values of a tensor mutably.
+    fn change(&mut self, tensor: &Tensor) -> RefMut<'_, [R]> {
+        let is_read = |prepared: &mut PreparedPhase<R>| prepared.constant.buffer == tensor.buffer;
+        self.prepared.take_if(is_read);
+        self.memory.write(tensor)
     }
 
     /// Copies `values` into a tensor without rounding them to f32.
     pub fn write_exact(&mut self, tensor: &Tensor, values: &[R]) {
-        self.memory.write(tensor).copy_from_slice(values);
+        self.change(tensor).copy_from_slice(values);
     }
 
     /// Borrows the values of a tensor.
@@ -46,7 +67,7 @@ impl<R: Real> Cpu<R> {
 
     /// Borrows the values of a tensor mutably.
     pub(crate) fn values_mut(&mut self, tensor: &Tensor) -> RefMut<'_, [R]> {
-        self.memory.write(tensor)
+        self.change(tensor)
     }
 
     /// Returns a copy of a tensor without rounding it to f32.
@@ -58,7 +79,7 @@ impl<R: Real> Cpu<R> {
 impl<R: Real> Executor for Cpu<R> {
     fn write(&mut self, tensor: &Tensor, values: &[f32]) -> Result<()> {
         check_length(tensor, values.len())?;
-        let mut out = self.memory.write(tensor);
+        let mut out = self.change(tensor);
         out.iter_mut()
             .zip(values)
             .for_each(|(out, &value)| *out = R::of(f64::from(value)));
@@ -71,8 +92,26 @@ impl<R: Real> Executor for Cpu<R> {
         Ok(())
     }
 
+    fn prepare(&mut self, phase: Phase, constant: &Tensor) {
+        let calls = self.program.calls(phase);
+        self.prepared = Some(PreparedPhase {
+            phase,
+            calls: Box::new(PreparedCalls::new(calls, &self.memory, constant)),
+            constant: *constant,
+        });
+    }
+
     fn run(&mut self, phases: &[Phase], times: usize) -> Result<()> {
-        let Cpu { program, memory } = self;
+        // Other phases may write what the calls were prepared from.
+        self.prepared
+            .take_if(|prepared| *phases != [prepared.phase]);
+        if self.prepared.is_some() {
+            self.run_prepared(times);
+            return Ok(());
+        }
+        let Cpu {
+            program, memory, ..
+        } = self;
         // Run inside the thread pool: from outside, each kernel call would block this thread and
         // wake it again.
         rayon::scope(move |_| {
@@ -84,7 +123,10 @@ impl<R: Real> Executor for Cpu<R> {
     fn time(&mut self, phases: &[Phase]) -> Result<Timing> {
         let start = Instant::now();
         let now = || start.elapsed().as_secs_f64();
-        let Cpu { program, memory } = self;
+        self.prepared = None;
+        let Cpu {
+            program, memory, ..
+        } = self;
         let calls = rayon::scope(move |_| {
             let (mut calls, mut begin) = (vec![], now());
             run_phases(program, memory, phases, |fused| {
@@ -102,6 +144,7 @@ impl<R: Real> Executor for Cpu<R> {
 
     fn time_call(&mut self, phase: Phase, call: usize) -> Result<f64> {
         let start = Instant::now();
+        self.prepared = None;
         self.program.calls(phase)[call].cpu(&self.memory);
         Ok(start.elapsed().as_secs_f64())
     }
@@ -115,8 +158,34 @@ impl<R: Real> Executor for Cpu<R> {
             .collect())
     }
 
+    fn read_into(&mut self, tensor: &Tensor, to: &mut [f32]) -> Result<()> {
+        check_length(tensor, to.len())?;
+        let values = self.memory.read(tensor);
+        to.iter_mut()
+            .zip(&*values)
+            .for_each(|(to, value)| *to = value.f64() as f32);
+        Ok(())
+    }
+
     fn read_index(&mut self, tensor: &Tensor) -> Result<Vec<u32>> {
         Ok(self.memory.read_index(tensor).to_vec())
+    }
+}
+
+impl<R: Real> Cpu<R> {
+    /// Runs the prepared phase. Calls of one thread stay on this one: to wake another takes longer
+    /// than a small step.
+    fn run_prepared(&mut self, times: usize) {
+        let Some(PreparedPhase { phase, calls, .. }) = &mut self.prepared else {
+            return;
+        };
+        let recorded = self.program.calls(*phase);
+        if calls.stay_on_one_thread() {
+            (0..times).for_each(|_| calls.run(recorded, &self.memory));
+        } else {
+            let memory = &mut self.memory;
+            rayon::scope(move |_| (0..times).for_each(|_| calls.run(recorded, memory)));
+        }
     }
 }
 

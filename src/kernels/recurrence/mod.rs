@@ -11,12 +11,14 @@ mod cpu;
 mod forward;
 mod held;
 mod shader;
+mod single_step;
 mod tile;
 
 use std::ops::Range;
 
 pub use cost::ScanWork;
 pub(super) use forward::InputProjection;
+pub(super) use single_step::SingleStep;
 pub use tile::Tile;
 
 use super::Pack;

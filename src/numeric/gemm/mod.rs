@@ -1,15 +1,15 @@
 //! Matrix multiplication on the CPU.
 //!
-//! Products over all time steps are faer's. Two kinds are computed here, in f32, with the blocking
-//! and the names of BLIS (Van Zee & van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
-//! Functionality", ACM TOMS 41, 2015):
+//! Three kinds are computed, with the blocking and the names of BLIS (Van Zee & van de Geijn,
+//! "BLIS: A Framework for Rapidly Instantiating BLAS Functionality", ACM TOMS 41, 2015):
 //!
-//! - A recurrence multiplies a few rows (A, the states of a tile of sequences) with the same matrix
-//!   (B, the recurrent weights) at every time step. [`PackedB`] packs B into [`panel`]s once, and
-//!   the [`macrokernel`] multiplies with them. A is small and not packed.
+//! - Products of many rows (A, the inputs of all time steps, or the states of a tile of sequences)
+//!   with the same matrix (B, the weights). [`PackedB`] packs B into [`panel`]s once, and the
+//!   [`macrokernel`] multiplies with them, in f32 with fused multiply-adds. A is not packed.
 //! - The gradients of weights are sums over time steps, `c = a^T b`, of which padded steps are left
 //!   out. [`time_sums`] computes the sums that share `a` together, since to read it costs as much
 //!   as a small product.
+//! - Products of f64, and of f32 on machines without a fused multiply-add, are [`portable`].
 //!
 //! | name | meaning |
 //! |---|---|
@@ -24,23 +24,21 @@
 mod macrokernel;
 mod microkernel;
 mod panel;
+mod portable;
 #[cfg(test)]
 mod tests;
 mod time_sums;
 mod view;
 
-use faer::linalg::matmul::matmul;
-use faer::traits::ComplexField;
-use faer::{Accum, MatMut, Par};
-
 pub use panel::{KC, Panels};
+pub use portable::PortablePanels;
 pub use time_sums::{TimeSum, TimeSums};
 pub use view::View;
 
 /// Matrix multiplication of an element type.
 pub trait Matmul: Copy + Default {
     /// B packed into panels; [`NoPanels`] for types that are never packed.
-    type Panels: MultiplyPanels<Self> + Send + Sync;
+    type Panels: MultiplyPanels<Self> + std::fmt::Debug + Send + Sync;
 
     /// Computes `c = a @ b`, or `c += a @ b` if `accumulate`, on this thread. The rows of `c`,
     /// `[M, N]`, are stored `stride` apart.
@@ -74,7 +72,7 @@ impl Matmul for f32 {
     type Panels = Panels;
 
     fn matmul(a: View<f32>, b: View<f32>, c: &mut [f32], stride: usize, accumulate: bool) {
-        faer_matmul(a, b, c, stride, accumulate);
+        portable::matmul(a, b, c, stride, accumulate);
     }
 
     fn pack(b: View<f32>) -> Option<Panels> {
@@ -87,37 +85,19 @@ impl Matmul for f32 {
 }
 
 impl Matmul for f64 {
-    type Panels = NoPanels;
+    type Panels = PortablePanels<f64>;
 
     fn matmul(a: View<f64>, b: View<f64>, c: &mut [f64], stride: usize, accumulate: bool) {
-        faer_matmul(a, b, c, stride, accumulate);
+        portable::matmul(a, b, c, stride, accumulate);
     }
 
-    fn pack(_: View<f64>) -> Option<NoPanels> {
-        None
+    fn pack(b: View<f64>) -> Option<PortablePanels<f64>> {
+        Some(PortablePanels::pack(b))
     }
 
     fn try_time_sums(_: TimeSums<f64>) -> bool {
         false
     }
-}
-
-fn faer_matmul<R: ComplexField>(
-    a: View<R>,
-    b: View<R>,
-    c: &mut [R],
-    stride: usize,
-    accumulate: bool,
-) {
-    // faer 0.24 swaps the strides in its constructor for a mutable row-major matrix with a stride.
-    let c = MatMut::from_column_major_slice_with_stride_mut(c, b.columns, a.rows, stride)
-        .transpose_mut();
-    let accumulate = if accumulate {
-        Accum::Add
-    } else {
-        Accum::Replace
-    };
-    matmul(c, accumulate, a.faer(), b.faer(), R::one_impl(), Par::Seq);
 }
 
 /// The right-hand matrix B, `[K, N]`, of many products; packed if that pays.

@@ -49,17 +49,21 @@ impl Panels {
     ) -> Self {
         let across = columns.div_ceil(width);
         let panels_per_task = (TASK / (KC.min(rows.max(1)) * width)).max(1);
-        let panels = (0..rows.div_ceil(KC) * across)
-            .into_par_iter()
-            .with_min_len(panels_per_task)
-            .map(|index| {
-                let (first, left) = (index / across * KC, index % across * width);
-                let mut panel = Aligned::zeros((rows - first).min(KC) * width);
-                fill(&mut panel, first, left..(left + width).min(columns));
-                panel
-            });
+        let panel = |index: usize| {
+            let (first, left) = (index / across * KC, index % across * width);
+            let mut panel = Aligned::zeros((rows - first).min(KC) * width);
+            fill(&mut panel, first, left..(left + width).min(columns));
+            panel
+        };
+        let all = 0..rows.div_ceil(KC) * across;
+        let panels = if all.len() <= panels_per_task {
+            all.map(panel).collect()
+        } else {
+            let tasks = all.into_par_iter().with_min_len(panels_per_task);
+            tasks.map(panel).collect()
+        };
         Panels {
-            panels: panels.collect(),
+            panels,
             columns,
             width,
         }
@@ -80,7 +84,8 @@ impl Panels {
     }
 }
 
-/// NR on this machine; `None` without fused multiply-add, where faer is faster.
+/// NR on this machine; `None` without fused multiply-add, where products are those of
+/// [`portable`](super::portable).
 pub(super) fn nr() -> Option<usize> {
     let nr = 2 * pulp::Arch::new().dispatch(LaneCount);
     // An x86 CPU without AVX2 has no fused multiply-add, and pulp then uses no vectors.

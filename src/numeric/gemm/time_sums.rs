@@ -147,8 +147,7 @@ impl Tasks {
         factors: &[Factor],
         column_sums: bool,
     ) -> Vec<Aligned<f32>> {
-        let tasks = (0..self.column_blocks * self.tasks_per_block).into_par_iter();
-        let blocks = tasks.map(|task| {
+        let compute = |task: usize| {
             let (left, part) = (
                 task / self.tasks_per_block * NC,
                 task % self.tasks_per_block,
@@ -161,8 +160,12 @@ impl Tasks {
                 panels: first..(first + self.panels_per_task).min(self.panels),
                 column_sums: part == 0 && column_sums,
             })
-        });
-        blocks.collect()
+        };
+        let tasks = 0..self.column_blocks * self.tasks_per_block;
+        if tasks.len() == 1 {
+            return vec![compute(0)];
+        }
+        tasks.into_par_iter().map(compute).collect()
     }
 
     /// Writes `addend + sums` to `c`; `first` is the index of the product's first panel.

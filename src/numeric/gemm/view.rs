@@ -1,7 +1,5 @@
 //! Matrices in memory.
 
-use faer::MatRef;
-
 /// A matrix in a slice: stored rows of elements, `stride` apart, or their transpose.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, R> {
@@ -68,17 +66,5 @@ impl<R: Copy> View<'_, R> {
         } else {
             to.copy_from_slice(&self.values[i * self.stride..][..to.len()]);
         }
-    }
-}
-
-impl<'a, R> View<'a, R> {
-    /// The matrix as faer's type.
-    pub(super) fn faer(self) -> MatRef<'a, R> {
-        let new = if self.transposed {
-            MatRef::from_column_major_slice_with_stride
-        } else {
-            MatRef::from_row_major_slice_with_stride
-        };
-        new(self.values, self.rows, self.columns, self.stride)
     }
 }

@@ -1,5 +1,7 @@
 //! The buffers of a data set in device memory.
 
+use std::borrow::Cow;
+
 use super::{HISTORY_ROWS, input_bytes};
 use crate::backend::executor::Executor;
 use crate::data::{Dataset, Inputs, Targets};
@@ -346,7 +348,13 @@ fn output_rows(network: &RecordedNetwork, steps: usize) -> usize {
 }
 
 /// Four bytes to a word, lowest first; the last word is padded with zeros.
-fn words_of(bytes: &[u8]) -> Vec<u32> {
+fn words_of(bytes: &[u8]) -> Cow<'_, [u32]> {
+    // On most machines, bytes in memory are such words.
+    if cfg!(target_endian = "little")
+        && let Ok(words) = bytemuck::try_cast_slice(bytes)
+    {
+        return Cow::Borrowed(words);
+    }
     let word = |bytes: &[u8]| {
         let mut word = [0; 4];
         word[..bytes.len()].copy_from_slice(bytes);

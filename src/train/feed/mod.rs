@@ -286,6 +286,10 @@ impl Feed {
             .max(4);
         for first in (0..data.count).step_by(part) {
             let sequences: Vec<usize> = (first..data.count.min(first + part)).collect();
+            // All of the data need no copy, which for large ones takes as long as the upload.
+            if sequences.len() == data.count {
+                return self.buffers.upload(executor, 0, data);
+            }
             self.buffers
                 .upload(executor, first, &data.read(&sequences)?)?;
             if first + part < data.count {

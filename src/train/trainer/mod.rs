@@ -159,15 +159,13 @@ impl Trainer {
         if let Some(average) = recording.update.average() {
             executor.write(&average, &initial)?;
         }
-        recording.train.upload(executor.as_mut(), train)?;
-        for (feed, data) in [
-            (&recording.test, &data.test),
-            (&recording.validation, &data.validation),
-        ] {
-            if let (Some(split), Some(data)) = (feed, data) {
-                split.feed.upload(executor.as_mut(), data)?;
-            }
-        }
+        // Both read all of the data, which for large ones is what the first step waits for.
+        let device = executor.as_mut();
+        let (uploaded, checksums) = rayon::join(
+            || recording.upload(device, data),
+            || DataChecksums::of(data),
+        );
+        uploaded?;
         Ok(Trainer {
             recipe: recipe.clone(),
             network: recording.network,
@@ -177,7 +175,7 @@ impl Trainer {
             test: recording.test,
             validation: recording.validation,
             splits: data.clone(),
-            checksums: DataChecksums::of(data)?,
+            checksums: checksums?,
             position: Position::default(),
             best: None,
             trained: None,
