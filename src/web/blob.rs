@@ -22,6 +22,9 @@ pub(super) struct Segment {
     /// Compressed bytes.
     bytes: usize,
     words: usize,
+    /// Whether the lowest bytes of all words come first, then the second ones, and so on: floats
+    /// and small integers are compressed better so.
+    planes: bool,
 }
 
 impl Blob {
@@ -31,12 +34,20 @@ impl Blob {
     /// [`Error::Usage`] where they cannot be compressed.
     pub(super) fn add(&mut self, words: &[u32]) -> Result<Segment> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let planes = (0..4).flat_map(|plane| bytes.iter().skip(plane).step_by(4).copied());
+        let [whole, planes] = [
+            compressed(&bytes)?,
+            compressed(&planes.collect::<Vec<_>>())?,
+        ];
+        let is_smaller = planes.len() < whole.len();
+        let packed = if is_smaller { planes } else { whole };
         let offset = self.bytes.len();
-        self.bytes.extend(compressed(&bytes)?);
+        self.bytes.extend(&packed);
         Ok(Segment {
             offset,
-            bytes: self.bytes.len() - offset,
+            bytes: packed.len(),
             words: words.len(),
+            planes: is_smaller,
         })
     }
 

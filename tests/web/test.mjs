@@ -33,6 +33,9 @@ function fromSource(output) {
   );
 }
 
+/** Settings of a site smaller than the default one, for the time that SwiftShader takes. */
+const SMALLER = ['--set', 'batch_size=32', '--set', 'network.layer.0.hidden_size=64'];
+
 /** Writes a site and serves it. */
 async function site(name, args, changes = {}) {
   const output = join(folder, name);
@@ -101,7 +104,7 @@ async function trainedModel(browser) {
   const server = await site('small', [
     'mnist',
     '--train',
-    '4000',
+    '6000',
     '--test',
     '10000',
     '--cases',
@@ -111,7 +114,7 @@ async function trainedModel(browser) {
     '--set',
     'optimizer.lr=0.01',
     '--set',
-    'epochs=2',
+    'epochs=1',
     '--checked-steps',
     '4',
   ]);
@@ -442,7 +445,7 @@ const step = async (name, act) => {
 };
 const browser = await launch();
 await step('mnist', async () => {
-  const server = await site('mnist', ['--cases', 'none', '--set', 'batch_size=32']);
+  const server = await site('mnist', ['--cases', 'none', ...SMALLER]);
   await compareLosses(browser, server, 'mnist', 30);
   server.close();
 });

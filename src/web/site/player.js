@@ -5,7 +5,7 @@
  */
 
 /** @typedef {[buffer: number, offset: number, words: number]} Tensor */
-/** @typedef {{offset: number, bytes: number, words: number}} Segment */
+/** @typedef {{offset: number, bytes: number, words: number, planes: boolean}} Segment */
 /**
  * @typedef {[
  *   pipeline: number, buffers: number[], uniform: number[], grid: number[], work: number
@@ -249,7 +249,14 @@ export class Parts {
   /** @param {Segment} segment */
   async words(segment) {
     const end = segment.offset + segment.bytes;
-    return new Uint32Array(await unpacked(this.bytes.subarray(segment.offset, end)));
+    const packed = await unpacked(this.bytes.subarray(segment.offset, end));
+    if (!segment.planes) return new Uint32Array(packed);
+    // The lowest bytes of all words come first, then the second ones, and so on.
+    const [bytes, words] = [new Uint8Array(packed), new Uint32Array(segment.words)];
+    return words.map((_, at) => {
+      const byte = (/** @type {number} */ plane) => bytes[plane * words.length + at];
+      return byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24);
+    });
   }
 }
 
