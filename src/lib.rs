@@ -70,6 +70,7 @@ mod cells;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
+pub mod distributed;
 mod error;
 mod fields;
 #[cfg(feature = "formats")]

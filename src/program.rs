@@ -24,17 +24,20 @@ pub enum Phase {
     Validate,
     /// Ends a batch of an update with accumulated gradients, except for its last one.
     Accumulate,
+    /// Sums the gradients of a process, before those of all processes are summed.
+    Reduce,
 }
 
 impl Phase {
     /// All phases; a training step runs the first three in this order.
-    pub const ALL: [Phase; 6] = [
+    pub const ALL: [Phase; 7] = [
         Phase::Forward,
         Phase::Backward,
         Phase::Update,
         Phase::Evaluate,
         Phase::Validate,
         Phase::Accumulate,
+        Phase::Reduce,
     ];
     /// The phase in one word.
     pub fn name(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Phase {
             Phase::Evaluate => "evaluate",
             Phase::Validate => "validate",
             Phase::Accumulate => "accumulate",
+            Phase::Reduce => "reduce",
         }
     }
 

@@ -1322,3 +1322,19 @@ fn a_run_prints_its_startup_times() {
         &["first step after ", "device and data", "program", "step"],
     );
 }
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn without_mpi_distributed_says_how_to_get_it() {
+    let place = Workspace::new();
+    let message = place.train(&["--distributed"]).fails(2);
+    assert_has(
+        &message,
+        &[
+            "--distributed: this gatescan was built without MPI",
+            "--features mpi",
+        ],
+    );
+    let message = place.train(&["--reduce", "mpi"]).fails(2);
+    assert_has(&message, &["--distributed"]);
+}

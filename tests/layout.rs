@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 17] = [
     &["record"],
     &["recipe", "backend"],
     &["data"],
-    &["program"],
+    &["program", "distributed"],
     &["kernels"],
     &["network"],
     &["cells", "memory", "fields"],

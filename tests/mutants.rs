@@ -623,6 +623,25 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "accumulate",
     ),
     (
+        "tree_sum",
+        "(leaf >> level) % 2u == 1u",
+        "(leaf >> level) % 2u == 0u",
+        "tree-sum",
+    ),
+    ("tree_sum", "/ u.batch", "/ 1u", "tree-sum"),
+    (
+        "tree_sum",
+        "partials[partial] + value",
+        "partials[partial] - value",
+        "tree-sum",
+    ),
+    (
+        "tree_sum",
+        "else if u.ends == 0u",
+        "else if u.ends == 1u",
+        "tree-sum",
+    ),
+    (
         "share_of_update",
         "weight[u.weight] * update_weights",
         "weight[u.weight] / update_weights",

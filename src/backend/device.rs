@@ -65,6 +65,27 @@ pub fn choose(request: &str, adapters: &[AdapterSummary]) -> Result<(Device, Str
     }
 }
 
+/// Returns the adapter for process `local_rank` of a machine, where the processes take its GPUs in
+/// turn: for `auto` and `gpu`, where the first of them is a hardware GPU. The others are those of
+/// its kind and backend.
+pub fn in_turn<'a>(
+    request: &str,
+    first: Device,
+    adapters: &'a [AdapterSummary],
+    local_rank: usize,
+) -> Option<&'a AdapterSummary> {
+    let is_open = ["auto", "gpu"].contains(&request.to_lowercase().as_str());
+    let Device::Gpu(index) = first else {
+        return None;
+    };
+    let first = adapters.iter().find(|adapter| adapter.index == index)?;
+    let is_alike =
+        |adapter: &&AdapterSummary| adapter.kind == first.kind && adapter.backend == first.backend;
+    let alike: Vec<&AdapterSummary> = adapters.iter().filter(is_alike).collect();
+    let is_divided = is_open && !first.is_software() && local_rank > 0 && alike.len() > 1;
+    is_divided.then(|| alike[local_rank % alike.len()])
+}
+
 /// The error for a GPU that is requested from a build without GPU support.
 fn no_gpu_support() -> Option<Error> {
     (!cfg!(feature = "gpu")).then_some(Error::NoGpuSupport)
@@ -177,6 +198,21 @@ mod tests {
     fn cpu_ignores_the_adapters() {
         assert_eq!(device("cpu", &all()), Device::Cpu);
         assert_eq!(device("CPU", &[]), Device::Cpu);
+    }
+
+    #[test]
+    fn processes_take_the_gpus_of_one_kind_in_turn() {
+        let all = all();
+        let turn = |request: &str, rank| {
+            let first = device(request, &all);
+            in_turn(request, first, &all, rank).map(|adapter| adapter.index)
+        };
+        let turns = [0, 1, 2, 3].map(|rank| turn("auto", rank));
+        assert_eq!(turns, [None, Some(4), Some(5), Some(3)]);
+        assert_eq!(turn("gpu", 1), Some(4));
+        // A device that is named is every process's.
+        assert_eq!([turn("cpu", 1), turn("arc a770", 1)], [None, None]);
+        assert_eq!(in_turn("gpu", Device::Gpu(0), &all[..1], 1), None);
     }
 
     #[test]

@@ -27,6 +27,17 @@ pub(crate) fn resident_memory() -> Option<u64> {
     system.process(process).map(|process| process.memory())
 }
 
+/// The cores of this machine, also those that this process may not use; 0 if the system does not
+/// report them.
+#[cfg(feature = "mpi")]
+pub fn cores() -> usize {
+    let system = sysinfo::System::new();
+    system.map_or(0, |mut system| {
+        system.refresh_cpu_all();
+        system.cpus().len()
+    })
+}
+
 /// The CPU's brand name; `CPU` if the system does not report it.
 pub(crate) fn cpu_name() -> String {
     let Ok(mut system) = sysinfo::System::new() else {

@@ -21,6 +21,8 @@ pub mod tuning;
 pub use fault::Fault;
 #[cfg(feature = "gpu")]
 pub use gpu::adapters;
+#[cfg(feature = "mpi")]
+pub use host::cores;
 pub use open_device::OpenDevice;
 
 /// Returns an empty list: this build has no GPU support.

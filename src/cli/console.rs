@@ -15,6 +15,7 @@ use super::tui::ScreenHandle;
 #[derive(Clone)]
 pub struct Console {
     quiet: bool,
+    silent: bool,
     screen: ScreenHandle,
 }
 
@@ -30,7 +31,17 @@ impl Console {
     pub fn new(quiet: bool) -> Console {
         Console {
             quiet,
+            silent: false,
             screen: ScreenHandle::default(),
+        }
+    }
+
+    /// A console that writes nothing, of a process whose lines another process writes.
+    #[cfg(feature = "mpi")]
+    pub fn silent() -> Console {
+        Console {
+            silent: true,
+            ..Console::new(true)
         }
     }
 
@@ -84,7 +95,7 @@ impl Console {
     }
 
     fn write(&self, stream: OutputStream, line: &impl Display) -> io::Result<()> {
-        if self.screen.hold(stream, line) {
+        if self.silent || self.screen.hold(stream, line) {
             return Ok(());
         }
         write_line(stream, line)

@@ -254,13 +254,28 @@ fn load_model(console: &Console, path: &Path) -> Result<Model> {
 
 /// The device that `--device` requests, and a line on which it is and why.
 fn choose_device(request: &str) -> Result<(Device, String)> {
+    choose_device_of(request, 0)
+}
+
+/// [`choose_device`] for one of several processes of a machine: for `auto` and `gpu`, they take its
+/// GPUs of one kind in turn.
+fn choose_device_of(request: &str, local_rank: usize) -> Result<(Device, String)> {
     // The search for adapters starts drivers, which the CPU does not need.
     let adapters = if request.eq_ignore_ascii_case("cpu") {
         Vec::new()
     } else {
         adapters()
     };
-    let (device, why) = device::choose(request, &adapters).map_err(|error| {
+    let chosen = device::choose(request, &adapters).map(|(device, why)| {
+        match device::in_turn(request, device, &adapters, local_rank) {
+            Some(adapter) => {
+                let why = format!("{} is the turn of local rank {local_rank}", adapter.label());
+                (Device::Gpu(adapter.index), why)
+            }
+            None => (device, why),
+        }
+    });
+    let (device, why) = chosen.map_err(|error| {
         if error.is_usage() {
             Error::usage(format!(
                 "--device {request}: {error} (see `gatescan devices`)"

@@ -51,6 +51,7 @@ mod step_forward;
 mod tally;
 mod target_weight;
 mod together;
+mod tree_sum;
 mod value_loss;
 mod weigh_outputs;
 mod words;
@@ -71,6 +72,7 @@ pub use recurrence::{
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
+pub(crate) use tree_sum::flushed;
 pub use value_loss::ValueLossKind;
 pub use words::{IGNORE, MISSING, control, history};
 
@@ -163,6 +165,7 @@ calls! {
     step_forward::StepForward,
     tally::Tally,
     target_weight::TargetWeight,
+    tree_sum::TreeSum,
     value_loss::ValueLoss,
     weigh_outputs::WeighOutputs,
 }

@@ -223,6 +223,7 @@ impl Recipe {
             (head.label_smoothing > 0.0, "network.head.label_smoothing"),
             (head.class_weights.is_some(), "network.head.class_weights"),
             (self.accumulate.is_some_and(|n| n > 1), "accumulate"),
+            (self.parallel.micro_batches > 1, "parallel.micro_batches"),
             (self.conformal, "conformal"),
         ];
         match &self.data {

@@ -8,6 +8,7 @@ mod edit;
 mod heads;
 mod network;
 pub mod optimizer;
+mod parallel;
 pub mod propose;
 pub mod schedule;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
 pub use heads::NamedHeadRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
+pub use parallel::ParallelRecipe;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -114,6 +116,9 @@ pub struct Recipe {
     /// When the run is saved, to be resumed from there.
     #[serde(default)]
     pub checkpoint: CheckpointRecipe,
+    /// How a batch is divided, so that several processes can share it.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub parallel: ParallelRecipe,
     /// The ranges that `gatescan tune` draws from; training ignores them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tune: Option<TuneSpace>,
@@ -172,6 +177,7 @@ impl Recipe {
             optimizer,
             schedule: Schedule::default(),
             checkpoint: CheckpointRecipe::default(),
+            parallel: ParallelRecipe::default(),
             tune: None,
         }
     }
@@ -332,6 +338,7 @@ impl Recipe {
         self.checkpoint.validate()?;
         self.validate_bptt()?;
         self.validate_accumulation()?;
+        self.validate_parallel()?;
         self.tune.as_ref().map_or(Ok(()), TuneSpace::validate)?;
         if !self.network.heads.is_empty() {
             self.validate_heads()?;

@@ -1,7 +1,7 @@
 //! Gradients that are accumulated over the batches of an update, recorded.
 
 use super::RecordedNetwork;
-use crate::kernels::{Accumulate, ShareOfUpdate};
+use crate::kernels::{Accumulate, ShareOfUpdate, TreeSum};
 use crate::program::Phase;
 use crate::tensor::{Element, Kind, Tensor};
 
@@ -38,5 +38,33 @@ impl RecordedNetwork {
         self.program.push(Phase::Accumulate, accumulate.clone());
         self.program.push(Phase::Update, accumulate);
         self.gradient_sums = Some(sums);
+    }
+
+    /// Records, in [`Phase::Accumulate`] and in `last` for the last batch of an update, the sum of
+    /// the gradients of an update's `leaves` batches in a binary tree, which
+    /// [`RecordedNetwork::record_update`] then uses. Returns the sums.
+    ///
+    /// # Panics
+    /// Where the network was recorded without gradients.
+    pub fn sum_in_tree(&mut self, control: Tensor, leaves: usize, last: Phase) -> Tensor {
+        let gradients = self.gradients;
+        let gradients = gradients.expect("the network was recorded with gradients");
+        let (kind, element, count) = (Kind::Gradients, Element::Real, gradients.len());
+        let sums = (self.program).buffer("gradient_sums", kind, element, [count]);
+        let levels = leaves.ilog2().max(1) as usize;
+        let partials = (self.program).buffer("partial_sums", kind, element, [levels, count]);
+        let sum = TreeSum {
+            gradients,
+            control,
+            partials,
+            sums,
+            batch: self.batch,
+            leaves,
+            ends: false,
+        };
+        self.program.push(Phase::Accumulate, sum.clone());
+        self.program.push(last, TreeSum { ends: true, ..sum });
+        self.gradient_sums = Some(sums);
+        sums
     }
 }

@@ -6,6 +6,7 @@
 mod append_log;
 mod directory;
 mod events;
+mod follow;
 mod load;
 pub(crate) mod lock;
 mod metrics_log;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use directory::{CHECKPOINTS, MODEL, REPORT, ResumePoint, RunDirectory};
 pub use events::{RunEvent, RunObserver, RunWarning};
+pub use follow::{FollowingRun, receive_start, send_start};
 pub use load::load_model;
 #[cfg(feature = "report")]
 pub use page::details;
@@ -34,6 +36,7 @@ use std::ops::ControlFlow;
 
 use crate::backend::OpenDevice;
 use crate::data::Splits;
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::profile::Machine;
@@ -60,6 +63,9 @@ pub struct RunOptions {
     pub reopen_device: Option<Box<dyn Fn() -> Result<OpenDevice>>>,
     /// Once this is true, the run stops after the current step and saves its position.
     pub stop: Arc<AtomicBool>,
+    /// The processes that train together, of which this one is rank 0; see
+    /// [`Trainer::load_shared`]. The others have a [`FollowingRun`].
+    pub ranks: Option<Arc<dyn Ranks>>,
 }
 
 /// A training run that keeps its results in a directory.
@@ -116,7 +122,7 @@ impl TrainingRun {
         device: OpenDevice,
         options: RunOptions,
     ) -> Result<TrainingRun> {
-        let trainer = Trainer::load(recipe, data, &device)?;
+        let trainer = Trainer::load_shared(recipe, data, &device, options.ranks.clone())?;
         trainer.check_size()?;
         let directory = RunDirectory::create(options.out.as_deref(), recipe)?;
         let saver = Saver::new(directory, &recipe.checkpoint, None);
@@ -144,7 +150,8 @@ impl TrainingRun {
         device: OpenDevice,
         options: RunOptions,
     ) -> Result<(TrainingRun, FineTuning)> {
-        let mut trainer = Trainer::load(recipe, data, &device)?;
+        let ranks = options.ranks.clone();
+        let mut trainer = Trainer::load_shared(recipe, data, &device, ranks)?;
         let tuning = trainer.start_from(model)?;
         trainer.check_size()?;
         let mut first = trainer.checkpoint()?;
@@ -174,7 +181,8 @@ impl TrainingRun {
         device: OpenDevice,
         options: RunOptions,
     ) -> Result<TrainingRun> {
-        let mut trainer = Trainer::load(recipe, data, &device)?;
+        let ranks = options.ranks.clone();
+        let mut trainer = Trainer::load_shared(recipe, data, &device, ranks)?;
         let ResumePoint {
             mut directory,
             newest,
@@ -307,6 +315,10 @@ impl TrainingRun {
 
     /// Whether the run can continue from its newest checkpoint after `error`.
     fn can_continue_after(&self, error: &Error) -> bool {
+        // The other processes would be ahead.
+        if self.options.ranks.is_some() {
+            return false;
+        }
         match error {
             Error::WorkLost { .. } => true,
             Error::DeviceLost { .. } => self.options.reopen_device.is_some(),

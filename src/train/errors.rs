@@ -65,14 +65,27 @@ impl RecordedErrors {
         executor.write(&self.sums.sums, &[0.0; 3])
     }
 
-    /// Adds the metrics of the sums.
+    /// Returns the sums and sets them to zero.
+    pub(super) fn take(&self, executor: &mut dyn Executor) -> Result<[f32; 3]> {
+        let sums = executor.read(&self.sums.sums)?;
+        self.clear(executor)?;
+        Ok([0, 1, 2].map(|n| sums[n]))
+    }
+
+    /// Adds the metrics of these sums, or else of those on the device.
     pub(super) fn add_metrics(
         &self,
         executor: &mut dyn Executor,
+        sums: Option<[f64; 3]>,
         metrics: &mut SplitMetrics,
     ) -> Result<()> {
-        let sums = executor.read(&self.sums.sums)?;
-        let [absolute, squared, count] = [0, 1, 2].map(|n| f64::from(sums[n]));
+        let [absolute, squared, count] = match sums {
+            Some(sums) => sums,
+            None => {
+                let sums = executor.read(&self.sums.sums)?;
+                [0, 1, 2].map(|n| f64::from(sums[n]))
+            }
+        };
         if count > 0.0 {
             let squared = squared * self.unit * self.unit;
             metrics.mae = Some(absolute / count * self.unit);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ndarray::Array2;
 
 use super::checks::check_data;
-use super::feed::{Feed, StepRunner};
+use super::feed::{Feed, StepRecord, StepRunner};
 use super::heads::{HeadEvaluation, evaluate_heads, load_labelled};
 use super::output_metrics::OutputCollector;
 use super::position::Totals;
@@ -487,19 +487,19 @@ impl EvaluationProgress {
         })
     }
 
-    /// Plays the next steps, at most `most`. Returns the sequences that are done, or `None` where
-    /// all of them were done before.
+    /// Plays the next steps, at most `most`. Returns the sequences that are done and the records of
+    /// these steps, or `None` where all steps were done before.
     pub(super) fn advance(
         &mut self,
         runner: &mut StepRunner,
         most: usize,
-    ) -> Result<Option<usize>> {
+    ) -> Result<Option<(usize, Vec<StepRecord>)>> {
         if runner.feed.done() == runner.feed.steps() {
             return Ok(None);
         }
         let count = runner.next_count(most);
         let records = runner.play(count)?;
         records.iter().for_each(|record| self.totals.add(record));
-        Ok(Some(runner.feed.finished(runner.feed.done())))
+        Ok(Some((runner.feed.finished(runner.feed.done()), records)))
     }
 }

@@ -37,6 +37,11 @@ impl ListCollector {
         }
     }
 
+    /// The sums over the sequences so far.
+    pub(crate) fn sums(&self) -> ListSums {
+        self.sums
+    }
+
     /// The metrics of the sequences so far; `None` without any.
     pub(crate) fn finish(&self) -> Option<ListMetrics> {
         self.sums.finish()

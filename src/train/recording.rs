@@ -1,10 +1,13 @@
 //! The recording of a recipe's training step and evaluation, sized to the device.
 
+use std::sync::Arc;
+
 use crate::backend::OpenDevice;
 use crate::backend::executor::Executor;
 use crate::backend::tuning::Tuning;
 use crate::data::preparation::Preparation;
 use crate::data::{Dataset, Splits};
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::network::Network;
@@ -15,7 +18,7 @@ use crate::record::{Frozen, Gradients, RecordedNetwork, TrainingLoss};
 use crate::tensor::Kind;
 use crate::train::errors::RecordedErrors;
 use crate::train::evaluation::record_tally;
-use crate::train::feed::{Feed, HISTORY_ROWS, WINDOW, shares};
+use crate::train::feed::{Feed, HISTORY_ROWS, Summing, WINDOW, shares};
 use crate::train::weights::TargetWeights;
 
 /// A recipe's training step and evaluation, recorded.
@@ -60,8 +63,8 @@ impl Recording {
         recipe: &Recipe,
         network: &Network,
         data: &Splits,
-        tuning: Tuning,
-        bytes: Option<u64>,
+        (tuning, bytes): (Tuning, Option<u64>),
+        ranks: Option<&Arc<dyn Ranks>>,
     ) -> Result<Recording> {
         let train = &data.train;
         let evaluated = [&data.test, &data.validation].map(Option::as_deref);
@@ -71,7 +74,10 @@ impl Recording {
         let longest = evaluated.iter().flatten().map(|data| data.steps);
         let longest = longest.fold(train.steps, usize::max);
         let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
-        let batch = recipe.batch_size.min(train.count);
+        let batch = match recipe.parallel.micro_batches {
+            1 => recipe.batch_size.min(train.count),
+            parts => (recipe.batch_size / parts).max(1),
+        };
         let mut network = RecordedNetwork::new(network, steps, batch, Gradients::OfLoss, tuning)?;
         let longest = evaluated
             .iter()
@@ -84,13 +90,19 @@ impl Recording {
         }
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
         let feed = feed.with_weights(weights);
-        let (feed, update) = record_step(&mut network, recipe, train, feed)?;
+        let (feed, update) = record_step(&mut network, recipe, train, (feed, ranks))?;
         let preparation = &data.preparation;
         let has_counts = preparation.vocabulary.is_none();
         let mut record = |data: Option<&Dataset>, phase, bytes| {
             let data = data?;
             let recorded = record_split(&mut network, phase, data, bytes, has_counts);
-            Some(recorded.map(|split| split.with_errors(&mut network, phase, data, preparation)))
+            Some(recorded.map(|split| {
+                let split = split.with_errors(&mut network, phase, data, preparation);
+                match ranks {
+                    Some(ranks) => split.shared(ranks.as_ref()),
+                    None => split,
+                }
+            }))
         };
         let [test, validation] = evaluated;
         let test = record(test, Phase::Evaluate, test_bytes).transpose()?;
@@ -113,18 +125,22 @@ impl Recording {
         recipe: &Recipe,
         network: &Network,
         data: &Splits,
-        device: &OpenDevice,
+        (device, ranks): (&OpenDevice, Option<&Arc<dyn Ranks>>),
     ) -> Result<(Recording, Box<dyn Executor>)> {
         let record = |batch_size: usize, bytes: Option<u64>| {
             let recipe = Recipe {
                 batch_size,
                 ..recipe.clone()
             };
-            let recording = Recording::new(&recipe, network, data, device.tuning(), bytes)?;
+            let size = (device.tuning(), bytes);
+            let recording = Recording::new(&recipe, network, data, size, ranks)?;
             check_fits(&recording.network.program, device)?;
             Ok(recording)
         };
-        let batch_size = recipe.batch_size.min(data.train.count);
+        let batch_size = match recipe.parallel.micro_batches {
+            1 => recipe.batch_size.min(data.train.count),
+            _ => recipe.batch_size,
+        };
         load_or_stream(device, |bytes| {
             let recording = record(batch_size, bytes).map_err(|error: Error| {
                 // Without a window the data may be what is too large.
@@ -147,7 +163,7 @@ fn record_step(
     network: &mut RecordedNetwork,
     recipe: &Recipe,
     data: &Dataset,
-    feed: Feed,
+    (feed, ranks): (Feed, Option<&Arc<dyn Ranks>>),
 ) -> Result<(Feed, RecordedUpdate)> {
     network.freeze(Frozen::new(&recipe.freeze, &network.network)?);
     network.draw_masks(recipe.seed, feed.control());
@@ -156,8 +172,14 @@ fn record_step(
         label_smoothing: recipe.network.head.label_smoothing,
     });
     let batches = data.count.div_ceil(network.batch);
-    let batches = recipe.accumulate.unwrap_or(1).min(batches);
-    let feed = feed.accumulating(network, data, batches);
+    let summing = match recipe.parallel.micro_batches {
+        1 => (
+            recipe.accumulate.unwrap_or(1).min(batches),
+            Summing::InOrder,
+        ),
+        parts => (parts, Summing::InTree(ranks.cloned())),
+    };
+    let mut feed = feed.accumulating(network, data, summing)?;
     network.backward();
     feed.record_accumulation(network);
     let (optimizer, clip) = (&recipe.optimizer, recipe.clip());
@@ -194,6 +216,14 @@ fn record_split(
 }
 
 impl RecordedSplit {
+    /// Has each process evaluate every N-th batch of the split.
+    fn shared(self, ranks: &dyn Ranks) -> RecordedSplit {
+        RecordedSplit {
+            feed: self.feed.shared(ranks.rank(), ranks.count()),
+            ..self
+        }
+    }
+
     /// Records the sums of the errors too, where there are values.
     fn with_errors(
         self,

@@ -227,6 +227,13 @@ fn check_recipe(recipe: &Recipe) -> Result<()> {
             "leave it out",
         );
     }
+    if recipe.parallel.micro_batches > 1 {
+        return refused(
+            "parallel.micro_batches",
+            "does not divide its batches",
+            "leave it out",
+        );
+    }
     if let Schedule::Plateau { .. } = recipe.schedule {
         return refused(
             "schedule.kind = \"plateau\"",
@@ -307,6 +314,8 @@ mod tests {
             error.to_string()
         };
         assert!(refused(|recipe| recipe.accumulate = Some(2)).starts_with("accumulate"));
+        let divided = refused(|recipe| recipe.parallel.micro_batches = 2);
+        assert!(divided.starts_with("parallel.micro_batches"));
         assert!(refused(|recipe| recipe.conformal = true).starts_with("conformal"));
         let plateau = "{ kind = \"plateau\" }";
         let set = format!("schedule={plateau}");

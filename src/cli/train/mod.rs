@@ -2,7 +2,9 @@
 
 pub(super) mod describe;
 mod display;
+mod distributed;
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,19 +15,24 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use clap::{Args, ValueEnum};
 use gatescan::low_level::backend::Fault;
 use gatescan::low_level::messages::shown_path;
+#[cfg(feature = "mpi")]
+use gatescan::run::FollowingRun;
 use gatescan::run::{
     self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun, read_run,
 };
 use gatescan::train::{BaselineComparison, FineTuning};
-use gatescan::{Cell, Device, Ending, Error, Model, OpenDevice, Recipe, Result, Split, Splits};
+use gatescan::{
+    Cell, Checkpoint, Device, Ending, Error, Model, OpenDevice, Recipe, Result, Split, Splits,
+};
 
 use super::console::Console;
 use super::tui::{Screen, ScreenState};
-use super::{Tune, check_data_path, choose_device, comparison, load_model, open, set_fields};
+use super::{Tune, check_data_path, choose_device_of, comparison, load_model, open, set_fields};
 use describe::{
     RunDescription, StartTimes, data_line, program, recipe_line, shell_word, tokens_of,
 };
 use display::TrainDisplay;
+use distributed::RunRanks;
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -125,6 +132,29 @@ pub struct Train {
     /// wrote such a value.
     #[arg(long)]
     diagnose: bool,
+    /// Train as one of the processes that mpirun or srun has started; each takes its share of every
+    /// batch (needs the feature `mpi`).
+    #[arg(long, conflicts_with_all = ["tui", "diagnose"])]
+    distributed: bool,
+    /// How the gradients of the processes are added: in a fixed tree, with the same bits whatever
+    /// their number, or by MPI's own Allreduce.
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t = Reduce::Tree,
+        requires = "distributed"
+    )]
+    reduce: Reduce,
+    /// The longest that a process waits for the others before it ends the run with an error.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        requires = "distributed",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    rank_patience: u64,
     /// A fault of the driver to simulate, for tests.
     #[arg(long, value_name = "FAULT", hide = true)]
     inject_fault: Option<Fault>,
@@ -134,6 +164,12 @@ pub struct Train {
 enum OnDeviceLost {
     Stop,
     Retry,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reduce {
+    Tree,
+    Mpi,
 }
 
 /// An opened device, and the line that describes it.
@@ -159,30 +195,46 @@ impl Train {
         if self.tui {
             Screen::check(console)?;
         }
-        let (recipe, point) = self.recipe(console)?;
-        let model = (self.from.as_deref()).map(|path| load_model(console, path));
-        let model = model.transpose()?;
-        // The data are read while the driver starts.
-        let (chosen, data) = rayon::join(
-            || self.open_device(start),
-            || {
-                let loaded = load_data(&recipe, model.as_ref(), point.as_ref());
-                loaded.map(|loaded| (loaded, start.elapsed()))
-            },
-        );
-        let (chosen, ((data, mut tuning), data_loaded)) = (chosen?, data?);
+        if self.distributed {
+            return distributed::run(self, console, start);
+        }
+        self.train(console, start, &RunRanks::default(), &RefCell::new(None))
+    }
+
+    /// Trains in the only process of the run, or in rank 0. Writes the path of the run to
+    /// `directory` once it trains.
+    fn train(
+        &self,
+        console: &Console,
+        start: Instant,
+        ranks: &RunRanks,
+        directory: &RefCell<Option<String>>,
+    ) -> Result<()> {
+        let (recipe, point) = ranks.agreed(self.recipe(console, ranks))?;
+        let newest = point.as_ref().and_then(|point| point.newest.as_ref());
+        let newest = newest.map(|(_, checkpoint)| checkpoint);
+        if let Some(ranks) = &ranks.all {
+            run::send_start(ranks.as_ref(), &recipe, newest)?;
+        }
+        let model = ranks.agreed(self.model(console))?;
+        let (chosen, (data, mut tuning), data_loaded) =
+            ranks.agreed(self.prepare(start, ranks, (&recipe, model.as_ref(), newest)))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let options = self.options(&chosen, stop.clone());
-        let mut run = match (point, &model) {
-            (Some(point), _) => TrainingRun::resume(point, &recipe, &data, chosen.open, options)?,
+        let options = self.options(&chosen, stop.clone(), ranks);
+        let started = match (point, &model) {
+            (Some(point), _) => TrainingRun::resume(point, &recipe, &data, chosen.open, options),
             (None, Some(model)) => {
-                let (run, of_parameters) =
-                    TrainingRun::start_from(model, &recipe, &data, chosen.open, options)?;
-                tuning.notes.extend(of_parameters.notes);
-                run
+                TrainingRun::start_from(model, &recipe, &data, chosen.open, options).map(
+                    |(run, of_parameters)| {
+                        tuning.notes.extend(of_parameters.notes);
+                        run
+                    },
+                )
             }
-            (None, None) => TrainingRun::start(&recipe, &data, chosen.open, options)?,
+            (None, None) => TrainingRun::start(&recipe, &data, chosen.open, options),
         };
+        let mut run = ranks.agreed(started)?;
+        directory.replace(Some(ranks.share_path(shown_path(run.path()))?));
         let times = StartTimes {
             device_opened: chosen.opened,
             data_loaded,
@@ -223,15 +275,68 @@ impl Train {
         }
     }
 
+    /// Trains in a process of the run that is not rank 0.
+    #[cfg(feature = "mpi")]
+    fn follow(
+        &self,
+        console: &Console,
+        start: Instant,
+        ranks: &RunRanks,
+        directory: &RefCell<Option<String>>,
+    ) -> Result<()> {
+        ranks.agreed(Ok(()))?;
+        let (recipe, checkpoint) = match &ranks.all {
+            Some(ranks) => run::receive_start(ranks.as_ref())?,
+            None => return Ok(()),
+        };
+        let model = ranks.agreed(self.model(console))?;
+        let from = (checkpoint.as_ref(), model.as_ref());
+        let (chosen, (data, _), _) =
+            ranks.agreed(self.prepare(start, ranks, (&recipe, from.1, from.0)))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let options = self.options(&chosen, stop.clone(), ranks);
+        let loaded = FollowingRun::new(&recipe, &data, &chosen.open, options, from);
+        let mut run = ranks.agreed(loaded)?;
+        directory.replace(Some(ranks.share_path(String::new())?));
+        stop_on_signals(console, &stop)?;
+        run.train().map(|_| ())
+    }
+
+    /// The model that the run begins with.
+    fn model(&self, console: &Console) -> Result<Option<Model>> {
+        let model = (self.from.as_deref()).map(|path| load_model(console, path));
+        model.transpose()
+    }
+
+    /// Opens the device, and loads the data while the driver starts. Returns also when the data
+    /// were loaded.
+    fn prepare(
+        &self,
+        start: Instant,
+        ranks: &RunRanks,
+        (recipe, model, newest): (&Recipe, Option<&Model>, Option<&Checkpoint>),
+    ) -> Result<(ChosenDevice, (Splits, FineTuning), Duration)> {
+        let (chosen, data) = rayon::join(
+            || self.open_device(start, ranks.local_rank),
+            || {
+                let loaded = load_data(recipe, model, newest);
+                loaded.map(|loaded| (loaded, start.elapsed()))
+            },
+        );
+        let (data, loaded) = data?;
+        Ok((chosen?, data, loaded))
+    }
+
     /// The recipe with every change that was requested, and the point where the run resumes.
-    fn recipe(&self, console: &Console) -> Result<(Recipe, Option<ResumePoint>)> {
+    fn recipe(&self, console: &Console, ranks: &RunRanks) -> Result<(Recipe, Option<ResumePoint>)> {
         if let Some(run) = &self.resume {
             let point = ResumePoint::find(run)?;
             let recipe = self.resume_recipe(console, run, &point)?;
             return Ok((recipe, Some(point)));
         }
         let name = self.recipe.as_deref().unwrap_or_default();
-        let recipe = self.changed(Recipe::load(name)?)?;
+        let mut recipe = self.changed(Recipe::load(name)?)?;
+        ranks.divide(console, &mut recipe)?;
         if let Some(out) = &self.out
             && let Some(name) = RunDirectory::earlier_run(out)
         {
@@ -308,8 +413,8 @@ impl Train {
     }
 
     /// Opens the requested device in a process that began at `start`.
-    fn open_device(&self, start: Instant) -> Result<ChosenDevice> {
-        let (device, line) = choose_device(&self.device)?;
+    fn open_device(&self, start: Instant, local_rank: usize) -> Result<ChosenDevice> {
+        let (device, line) = choose_device_of(&self.device, local_rank)?;
         let mut open = open(&device, &self.tune)?;
         // A run is resumed with the settings that it began with, so with the same bits.
         let recorded = self.resume.as_ref();
@@ -327,12 +432,18 @@ impl Train {
         })
     }
 
-    fn options(&self, chosen: &ChosenDevice, stop: Arc<AtomicBool>) -> RunOptions {
+    fn options(
+        &self,
+        chosen: &ChosenDevice,
+        stop: Arc<AtomicBool>,
+        ranks: &RunRanks,
+    ) -> RunOptions {
         let mut options = RunOptions {
             out: self.out.clone(),
             tensorboard: self.tensorboard,
             reopen_device: None,
             stop,
+            ranks: ranks.all.clone(),
         };
         if self.on_device_lost == OnDeviceLost::Retry {
             let (device, settings) = (chosen.device, chosen.open.tuning().settings());
@@ -428,13 +539,12 @@ impl Train {
 fn load_data(
     recipe: &Recipe,
     model: Option<&Model>,
-    point: Option<&ResumePoint>,
+    newest: Option<&Checkpoint>,
 ) -> Result<(Splits, FineTuning)> {
     if let Some(model) = model {
         return FineTuning::load_data(recipe, model);
     }
-    let newest = point.and_then(|point| point.newest.as_ref());
-    let known = newest.map(|(_, checkpoint)| &checkpoint.preparation);
+    let known = newest.map(|checkpoint| &checkpoint.preparation);
     let data = FineTuning::load_resumed(recipe, known)?;
     Ok((data, FineTuning::default()))
 }

@@ -4,26 +4,32 @@
 mod accumulation;
 mod buffers;
 mod runner;
+mod share;
+mod states;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod window;
 
 use std::time::Duration;
 
 use crate::backend::executor::Executor;
 use crate::data::{Dataset, Inputs};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::{Record, control};
 use crate::program::Phase;
 use crate::record::RecordedNetwork;
 use crate::tensor::Tensor;
 use crate::train::weights::TargetWeights;
 
+pub(crate) use accumulation::Summing;
 pub(crate) use buffers::shares;
 pub(crate) use runner::{StepPace, StepRecord, StepRunner};
+pub(crate) use tree::{StopVote, gather_records};
 
 use accumulation::Accumulation;
 use buffers::{FeedBuffers, bytes_each, check_elements, without_weights};
+use share::Share;
 use window::Window;
 
 /// Rows of the history: the most steps between two readbacks.
@@ -54,8 +60,14 @@ pub(crate) struct Feed {
     window: Option<Window>,
     /// For updates of several batches.
     accumulation: Option<Accumulation>,
-    /// Batches, or chunks of them, of the current pass that are done.
+    /// The sequences that this process takes of a pass of several.
+    share: Share,
+    /// Batches, or chunks of them, of the current pass that this process has played.
     played: usize,
+    /// Steps of the current pass that are done.
+    done: usize,
+    /// Whether the processes of a distributed run stop.
+    stop: StopVote,
     /// The most steps of the next submission; adapted so that it takes [`SUBMISSION_TIME`].
     submission: usize,
 }
@@ -91,7 +103,10 @@ impl Feed {
             buffers,
             window,
             accumulation: None,
+            share: Share::default(),
             played: 0,
+            done: 0,
+            stop: StopVote::default(),
             submission: 1,
         })
     }
@@ -102,30 +117,63 @@ impl Feed {
         self
     }
 
+    /// Takes the share of process `rank` of `count` of each step.
+    pub(crate) fn shared(mut self, rank: usize, count: usize) -> Feed {
+        self.share = Share { rank, count };
+        self
+    }
+
     /// Records, in [`Phase::Forward`] after the loss, that an update adds up the gradients of
     /// `batches` batches, if there are several.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::error::Error::Usage) for long sequences that are streamed in several
+    /// batches.
     pub(crate) fn accumulating(
         mut self,
         network: &mut RecordedNetwork,
         data: &Dataset,
-        batches: usize,
-    ) -> Feed {
+        (batches, summing): (usize, Summing),
+    ) -> Result<Feed> {
         if batches > 1 {
+            if self.chunks > 1 && self.streams() {
+                return Err(Error::usage(
+                    "the data do not fit into the device's memory, so they are streamed, and \
+                     bptt_steps with parallel.micro_batches needs all of a batch there; leave out \
+                     one of the two, or use a device with more memory",
+                ));
+            }
             let weights = self.buffers.target_weights.as_ref();
-            let accumulation = Accumulation::new(network, data, weights, batches);
+            let accumulation = Accumulation::new(network, data, weights, (batches, summing));
             network.share_of_update(accumulation.update_weights, self.control());
+            if let Some(ranks) = accumulation.ranks() {
+                let (rank, count) = (ranks.rank(), ranks.count());
+                self = self.shared(rank, count);
+            }
             self.accumulation = Some(accumulation);
         }
-        self
+        Ok(self)
     }
 
     /// Records the sum of the gradients of an update's batches, if there are several. Call it after
     /// the backward pass and before the update.
-    pub(crate) fn record_accumulation(&self, network: &mut RecordedNetwork) {
-        if self.accumulation.is_some() {
-            network.accumulate_gradients(self.control());
-            self.record_end(network, Phase::Accumulate, None);
+    pub(crate) fn record_accumulation(&mut self, network: &mut RecordedNetwork) {
+        let control = self.control();
+        let Some(several) = &mut self.accumulation else {
+            return;
+        };
+        match &several.summing {
+            Summing::InOrder => network.accumulate_gradients(control),
+            Summing::InTree(ranks) => {
+                // Between processes, the host adds their sums before the update.
+                let last = match ranks {
+                    Some(_) => Phase::Reduce,
+                    None => Phase::Update,
+                };
+                several.sums = Some(network.sum_in_tree(control, several.batches, last));
+            }
         }
+        self.record_end(network, Phase::Accumulate, None);
     }
 
     /// Records, in `phase`, the end of a step: its row of the history.
@@ -196,26 +244,44 @@ impl Feed {
 
     /// Steps of a pass over the data.
     pub(crate) fn steps(&self) -> usize {
-        self.all_batches().div_ceil(self.batches_each())
+        self.count.div_ceil(self.each_step()) * self.chunks
     }
 
-    /// Batches of a pass over the data, or their chunks.
-    fn all_batches(&self) -> usize {
-        self.count.div_ceil(self.batch) * self.chunks
+    /// Sequences of a step, of all processes.
+    fn each_step(&self) -> usize {
+        self.batch * self.batches_each() * self.share.count
     }
 
-    /// Batches of a step.
+    /// Batches of a pass that this process plays, each with all of its chunks.
+    fn own_batches(&self) -> usize {
+        self.own_count().div_ceil(self.batch)
+    }
+
+    /// Sequences of a pass that this process takes.
+    fn own_count(&self) -> usize {
+        self.share.of_count(self.count, self.each_step())
+    }
+
+    /// Batches of a step that this process plays.
     fn batches_each(&self) -> usize {
         self.accumulation
             .as_ref()
             .map_or(1, |several| several.batches)
     }
 
-    /// The number of batches after `steps` steps of a pass.
+    /// The number of batches that this process plays of the update that begins with batch `first`.
+    fn batches_from(&self, first: usize) -> usize {
+        let left = self.own_batches().saturating_sub(first);
+        self.batches_each().min(left)
+    }
+
+    /// The number of batches, or chunks of them, after `steps` steps of a pass.
     fn batches_after(&self, steps: usize) -> usize {
-        steps
+        let (updates, chunk) = (steps / self.chunks, steps % self.chunks);
+        let first = updates
             .saturating_mul(self.batches_each())
-            .min(self.all_batches())
+            .min(self.own_batches());
+        first * self.chunks + self.batches_from(first) * chunk
     }
 
     /// The number of batches of the next `count` steps.
@@ -228,19 +294,21 @@ impl Feed {
     pub(crate) fn by_batch(&self, values: &[f32]) -> Vec<f32> {
         let each = values.iter().enumerate().flat_map(|(n, &value)| {
             let [end, begin] = [n + 1, n].map(|n| self.next_batches(n));
-            std::iter::repeat_n(value, end - begin)
+            // A process without a batch makes the update too.
+            std::iter::repeat_n(value, (end - begin).max(1))
         });
         each.take(HISTORY_ROWS).collect()
     }
 
     /// Steps of the current pass that are done.
     pub(crate) fn done(&self) -> usize {
-        self.played.div_ceil(self.batches_each())
+        self.done
     }
 
-    /// Sequences that `steps` steps of a pass finish. A batch is finished with its last chunk.
+    /// Sequences that `steps` steps of a pass finish, of all processes. A batch is finished with
+    /// its last chunk.
     pub(crate) fn finished(&self, steps: usize) -> usize {
-        (self.batches_after(steps) * self.batch / self.chunks).min(self.count)
+        (steps.saturating_mul(self.each_step()) / self.chunks).min(self.count)
     }
 
     /// Whether the device holds only a window of the data.
@@ -250,7 +318,17 @@ impl Feed {
 
     /// The position in the order of a pass of the first sequence of the next batch.
     fn first(&self) -> usize {
-        self.played / self.chunks * self.batch
+        self.place().0 * self.batch
+    }
+
+    /// The next batch of the pass, and its chunk. The batches of an update play one chunk each
+    /// before the next chunk.
+    fn place(&self) -> (usize, usize) {
+        let whole = self.batches_each() * self.chunks;
+        let (update, within) = (self.played / whole, self.played % whole);
+        let first = update * self.batches_each();
+        let each = self.batches_from(first).max(1);
+        (first + within % each, within / each)
     }
 
     /// The number of batches, or chunks of them, that can be played before more data must be
@@ -260,9 +338,9 @@ impl Feed {
             return usize::MAX;
         };
         let first = self.first();
-        let end = window.ready_until(first).min(self.count);
+        let end = window.ready_until(first).min(self.own_count());
         let batches = end.saturating_sub(first).div_ceil(self.batch);
-        (batches * self.chunks).saturating_sub(self.played % self.chunks)
+        (batches * self.chunks).saturating_sub(self.place().1)
     }
 
     /// Uploads what does not change between passes: all of `data`, or the slot numbers of a window.
@@ -301,20 +379,31 @@ impl Feed {
     }
 
     /// Sorts the sequences of each update by length, the longest first: a scan's workgroup iterates
-    /// up to its longest sequence.
+    /// up to its longest sequence. Deals those of a whole update to the batches of a tree in turn,
+    /// so that the processes have as much to do.
     pub(crate) fn sort_batches(&self, data: &Dataset, order: &mut [u32]) {
-        if let Some(lengths) = &data.lengths {
-            let updates = order.chunks_mut(self.batch * self.batches_each());
-            updates.for_each(|each| each.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize])));
+        let Some(lengths) = &data.lengths else {
+            return;
+        };
+        let several = self.accumulation.as_ref();
+        let all = several.map_or(1, |several| several.all);
+        for each in order.chunks_mut(self.batch * all) {
+            each.sort_by_key(|&n| std::cmp::Reverse(lengths[n as usize]));
+            let is_tree = several.is_some_and(Accumulation::is_tree);
+            if is_tree && each.len() == self.batch * all {
+                let dealt = (0..all).flat_map(|n| each.iter().skip(n).step_by(all).copied());
+                let dealt: Vec<u32> = dealt.collect();
+                each.copy_from_slice(&dealt);
+            }
         }
     }
 
-    /// Returns the order of the sequences in a pass over the data in their own order: batches are
-    /// in order, and within one the longest sequence is the first.
+    /// Returns the order of this process's sequences in a pass over the data in their own order:
+    /// batches are in order, and within one the longest sequence is the first.
     pub(crate) fn own_order(&self, data: &Dataset) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.count as u32).collect();
         self.sort_batches(data, &mut order);
-        order
+        self.share.of_order(order, self.each_step())
     }
 
     /// Starts a pass over the data in this order, or resumes it after `done` steps.
@@ -326,21 +415,23 @@ impl Feed {
         done: usize,
     ) -> Result<()> {
         self.sort_batches(data, &mut order);
-        self.played = self.batches_after(done);
+        (self.done, self.played) = (done, self.batches_after(done));
         if let Some(accumulation) = &mut self.accumulation {
             accumulation.begin(&order, self.batch);
         }
+        let order = self.share.of_order(order, self.each_step());
         let first = self.first();
         if let Some(window) = &mut self.window {
             window.begin(order, first);
             self.fill(executor, data, |window| first + window.held() / 2)?;
-        } else {
-            executor.write_index(&self.buffers.order, &order)?;
+        } else if !order.is_empty() {
+            let own = self.buffers.order.part(0, [order.len()]);
+            executor.write_index(&own, &order)?;
         }
         self.set_cursor(executor)?;
         let chunk = self.buffers.control.part(control::CHUNK, [1]);
         executor.write_index(&chunk, &[(done % self.chunks) as u32])?;
-        let whole = (self.batch * self.batches_each()).min(self.count);
+        let whole = self.each_step().min(self.count);
         let words = self.buffers.control.part(control::TAKEN, [2]);
         executor.write_index(&words, &[0, whole.saturating_sub(self.batch) as u32])
     }
@@ -350,9 +441,19 @@ impl Feed {
     fn set_cursor(&self, executor: &mut dyn Executor) -> Result<()> {
         let first = self.first();
         let slot = first % self.buffers.held;
-        let end = slot + self.count.saturating_sub(first);
+        let end = slot + self.own_count().saturating_sub(first);
         let words = self.buffers.control.part(control::CURSOR, [2]);
         executor.write_index(&words, &[slot as u32, end as u32])
+    }
+
+    /// Writes, for the batches of a tree, the position of the next batch, its chunk, and the
+    /// sequences of its update before it.
+    fn set_place(&self, executor: &mut dyn Executor) -> Result<()> {
+        self.set_cursor(executor)?;
+        let ((batch, chunk), each) = (self.place(), self.batches_each());
+        let taken = (self.share.rank * each + batch % each) * self.batch;
+        let words = self.buffers.control.part(control::CHUNK, [2]);
+        executor.write_index(&words, &[chunk as u32, taken as u32])
     }
 
     /// Uploads the sequences of the pass up to position `until` for which a window has room.

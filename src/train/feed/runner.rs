@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::accumulation::Accumulation;
 use super::{Feed, HISTORY_ROWS, SUBMISSION_TIME};
 use crate::backend::executor::Executor;
 use crate::data::Dataset;
@@ -44,6 +45,19 @@ impl StepRecord {
             heads: vec![],
         }
     }
+
+    /// The row of the history that [`StepRecord::new`] reads, without heads.
+    pub(super) fn row(&self) -> [f32; history::WORDS] {
+        let mut row = [0.0; history::WORDS];
+        row[history::LOSS] = self.loss;
+        row[history::HITS] = self.hits;
+        row[history::LABELLED] = self.labelled;
+        row[history::NORM] = self.norm;
+        row[history::LAST_LOSS] = self.last_loss;
+        row[history::LAST_LABELLED] = self.last_labelled;
+        row[history::NOT_FINITE] = f32::from(u8::from(!self.is_finite));
+        row
+    }
 }
 
 /// The speed at which steps are played.
@@ -67,6 +81,9 @@ fn thread_time() -> Duration {
 fn thread_time() -> Duration {
     Duration::ZERO
 }
+
+/// Runs phases on an executor so many times.
+pub(super) type PlaySteps<'a> = dyn FnMut(&mut dyn Executor, &[Phase], usize) -> Result<()> + 'a;
 
 /// Plays the steps of one split.
 pub(crate) struct StepRunner<'a> {
@@ -96,7 +113,11 @@ impl<'a> StepRunner<'a> {
         let left = self.feed.steps() - self.feed.done();
         let limit = limit.min(left).min(self.feed.submission);
         match &self.feed.accumulation {
+            // Of several processes, one may have no batch of the last step.
+            None if self.feed.next_batches(1) == 0 => limit.min(1),
             None => limit.min(self.feed.ready()),
+            // Processes exchange their gradients after each update.
+            Some(several) if several.ranks().is_some() => limit.min(1),
             Some(several) => limit.min((HISTORY_ROWS / several.batches).max(1)),
         }
     }
@@ -118,34 +139,74 @@ impl<'a> StepRunner<'a> {
             self.executor
                 .write_index(&control.part(control::ROW, [1]), &[0])?;
         }
-        let (begin, batches) = (self.feed.played, self.feed.next_batches(count));
-        if let Some(several) = &self.feed.accumulation {
-            several.write(self.executor, begin, batches)?;
-        }
-        while self.feed.played < begin + batches {
-            if self.feed.streams() {
-                self.feed.set_cursor(self.executor)?;
+        let first = self.feed.done();
+        let batches = self.write_weights(count)?;
+        if self
+            .feed
+            .accumulation
+            .as_ref()
+            .is_some_and(Accumulation::is_tree)
+        {
+            for _ in 0..count {
+                self.play_tree(&mut play_steps)?;
             }
-            let (phases, times) = self.next_phases(begin + batches);
-            play_steps(self.executor, &phases, times)?;
-            // The half of the window that these steps read is not written.
-            let first = self.feed.first();
-            self.feed
-                .fill(self.executor, self.data, |window| first + window.held())?;
-            self.feed.played += times * phases.len() / self.phases.len();
+        } else {
+            self.play_in_order(batches, &mut play_steps)?;
+            self.feed.done += count;
         }
-        let records = self.read_records(batches)?;
+        let records = self.all_records(batches)?;
         let step = start.elapsed().as_secs_f64() / count as f64;
         let fitting = (SUBMISSION_TIME.as_secs_f64() / step) as usize;
         self.feed.submission = fitting.clamp(1, HISTORY_ROWS).min(2 * count);
         Ok(match &self.feed.accumulation {
             None => records,
-            Some(several) => several.merged(begin, &records),
+            Some(several) => several.merged(first, &records),
         })
     }
 
+    /// Writes the weights of the next `count` steps, where they have several batches. Returns the
+    /// number of their batches.
+    fn write_weights(&mut self, count: usize) -> Result<usize> {
+        let batches = self.feed.next_batches(count);
+        if let Some(several) = &self.feed.accumulation {
+            let each = (0..count).map(|n| {
+                let [begin, end] = [n, n + 1].map(|n| self.feed.next_batches(n));
+                end - begin
+            });
+            let each: Vec<usize> = each.collect();
+            several.write(self.executor, self.feed.done(), &each)?;
+        }
+        Ok(batches)
+    }
+
+    /// Plays the next `batches` batches, of whole steps.
+    fn play_in_order(&mut self, batches: usize, play_steps: &mut PlaySteps) -> Result<()> {
+        let end = self.feed.played + batches;
+        while self.feed.played < end {
+            if self.feed.streams() {
+                self.feed.set_cursor(self.executor)?;
+            }
+            let (phases, times) = self.next_phases(end);
+            play_steps(self.executor, &phases, times)?;
+            self.fill_window()?;
+            self.feed.played += times * phases.len() / self.phases.len();
+        }
+        Ok(())
+    }
+
+    /// Uploads what a window has room for. The half of it that the steps in progress read is not
+    /// written.
+    pub(super) fn fill_window(&mut self) -> Result<()> {
+        let first = self.feed.first();
+        self.feed
+            .fill(self.executor, self.data, |window| first + window.held())
+    }
+
     /// Waits for the device and returns the records of the last `count` batches.
-    fn read_records(&mut self, count: usize) -> Result<Vec<StepRecord>> {
+    pub(super) fn read_records(&mut self, count: usize) -> Result<Vec<StepRecord>> {
+        if count == 0 {
+            return Ok(vec![]);
+        }
         let of_rows = |rows: &[f32]| -> Vec<StepRecord> {
             let rows = rows.chunks_exact(history::WORDS);
             rows.map(StepRecord::new).collect()
@@ -170,7 +231,8 @@ impl<'a> StepRunner<'a> {
         let Some(several) = &self.feed.accumulation else {
             return (self.phases.to_vec(), end - played);
         };
-        let left = several.left_of_update(played);
+        let first = played / several.batches * several.batches;
+        let left = self.feed.batches_from(first) - (played - first);
         let count = left.min(self.feed.ready());
         let mut phases = [Phase::Forward, Phase::Backward, Phase::Accumulate].repeat(count);
         if let Some(last) = phases.last_mut().filter(|_| count == left) {

@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod evaluating;
 mod intervals;
 #[cfg(feature = "report")]
 mod played;
@@ -9,8 +10,10 @@ mod testing;
 mod timing;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
+use evaluating::check_shared;
 pub use intervals::IntervalAdjustment;
 #[cfg(feature = "report")]
 pub(crate) use played::{PlayedRun, PlayedSplit};
@@ -18,7 +21,6 @@ pub(crate) use played::{PlayedRun, PlayedSplit};
 use super::checks::check_data;
 use super::checksums::DataChecksums;
 use super::diagnose::{Diagnosis, Finding, run_call_by_call};
-use super::evaluation::EvaluationProgress;
 use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
 use super::feed::{Feed, StepRecord, StepRunner};
 use super::heads::{HeadMetrics, HeadScores, head_scores};
@@ -29,6 +31,7 @@ use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
 use crate::data::{Split, Splits, Targets};
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::metrics::bits;
 use crate::program::Phase;
@@ -83,6 +86,8 @@ pub struct Trainer {
     trained: Option<Vec<f32>>,
     /// How the intervals of the finished model are adjusted, where the recipe has `conformal`.
     intervals: Option<IntervalAdjustment>,
+    /// The processes that train together, where there are several.
+    ranks: Option<Arc<dyn Ranks>>,
 }
 
 /// What an evaluation of a split finds.
@@ -135,7 +140,28 @@ impl Trainer {
     /// # Errors
     /// Those of [`Trainer::new`].
     pub fn load(recipe: &Recipe, data: &Splits, device: &OpenDevice) -> Result<Trainer> {
+        Trainer::load_shared(recipe, data, device, None)
+    }
+
+    /// [`Trainer::load`] as one of several processes that train together. Each takes its share of
+    /// every batch, so the recipe must have `parallel.micro_batches` that their number divides.
+    /// [`Trainer::run`] and [`Trainer::test`] then wait for the other processes, and a break of one
+    /// of them stops all after the same update.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::load`]; [`Error::Usage`] for a recipe or data that processes cannot
+    /// share, or that differ between them.
+    pub fn load_shared(
+        recipe: &Recipe,
+        data: &Splits,
+        device: &OpenDevice,
+        ranks: Option<Arc<dyn Ranks>>,
+    ) -> Result<Trainer> {
         recipe.validate()?;
+        let ranks = ranks.filter(|ranks| ranks.count() > 1);
+        if let Some(ranks) = &ranks {
+            check_shared(recipe, ranks.as_ref())?;
+        }
         if recipe.conformal && data.validation.is_none() {
             return Err(Error::usage(
                 "conformal is set, but there is no validation split to adjust intervals to; set \
@@ -151,7 +177,8 @@ impl Trainer {
         if let Some(test) = &data.test {
             check_data(&network, test)?;
         }
-        let (recording, mut executor) = Recording::load(recipe, &network, data, device)?;
+        let of_ranks = (device, ranks.as_ref());
+        let (recording, mut executor) = Recording::load(recipe, &network, data, of_ranks)?;
         let parameters = &recording.network.parameters;
         let initial = network.initial(recipe.seed);
         executor.write(parameters, &initial)?;
@@ -180,6 +207,7 @@ impl Trainer {
             best: None,
             trained: None,
             intervals: None,
+            ranks,
         })
     }
 
@@ -231,7 +259,7 @@ impl Trainer {
             };
             self.end_epoch(&metrics)?;
             let flow = observe(self, Event::Epoch(&metrics))?;
-            if flow.is_break() && self.ending().is_none() {
+            if self.stops(flow) && self.ending().is_none() {
                 return Ok(Ending::Interrupted);
             }
         }
@@ -264,10 +292,11 @@ impl Trainer {
             let progress = self.count_steps(&pass, &records);
             let flow = observe(self, Event::Progress(&progress))?;
             // After the epoch's last step there is nothing to stop.
-            if flow.is_break() && self.train.done() < pass.steps {
+            if self.stops(flow) && self.train.done() < pass.steps {
                 return Ok(None);
             }
         }
+        self.check_equal_parameters()?;
         Ok(Some(pass.sequences_per_second(&self.train)))
     }
 
@@ -382,56 +411,6 @@ impl Trainer {
     fn model_parameters(&mut self) -> Result<Vec<f32>> {
         let tensor = self.update.average().unwrap_or(self.network.parameters);
         self.executor.read(&tensor)
-    }
-
-    /// Evaluates the test or validation split, if there is one. Breaks where the observer does.
-    fn evaluate_split(
-        &mut self,
-        split: Split,
-        observe: &mut Observer,
-    ) -> Result<ControlFlow<(), Option<SplitScores>>> {
-        let recorded = match split {
-            Split::Validation => &self.validation,
-            Split::Train | Split::Test => &self.test,
-        };
-        let Some(RecordedSplit {
-            feed,
-            tally,
-            errors,
-        }) = recorded
-        else {
-            return Ok(ControlFlow::Continue(None));
-        };
-        let (total, tally, errors) = (feed.count(), tally.clone(), errors.clone());
-        self.clear_counts(tally.as_ref(), errors.as_ref())?;
-        let mut lists = self.list_collector();
-        // Lists are decoded from the outputs of each step.
-        let most = if lists.is_some() { 1 } else { usize::MAX };
-        let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
-        while let Some(sequences) = evaluation.advance(&mut self.runner(split)?, most)? {
-            if let Some(lists) = &mut lists {
-                self.collect_lists(split, lists)?;
-            }
-            let event = Event::Evaluating { sequences, total };
-            if observe(self, event)?.is_break() && sequences < total {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        let totals = evaluation.totals;
-        let feed = self.runner(split)?.feed.clone();
-        let scores = Scores {
-            loss: totals.loss(),
-            accuracy: self.accuracy(&totals),
-            last_step_loss: totals.last_step_loss(&self.network.network, &feed),
-        };
-        let lists = lists.and_then(|lists| lists.finish());
-        let evaluated = (tally.as_ref(), errors.as_ref(), lists);
-        let metrics = self.split_metrics(&scores, evaluated)?;
-        Ok(ControlFlow::Continue(Some(SplitScores {
-            scores,
-            metrics,
-            heads: head_scores(&self.network, &totals),
-        })))
     }
 
     /// The metrics of the epoch that is over, without its times, where test and validation split

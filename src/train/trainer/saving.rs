@@ -92,6 +92,9 @@ impl Trainer {
         if self.position.step.is_multiple_of(self.train.chunks()) {
             return Ok(vec![]);
         }
+        if let Some(states) = self.train.states() {
+            return Ok(states);
+        }
         let layers = self.network.recurrences();
         layers
             .map(|layer| self.executor.read(&layer.states.last))
@@ -108,7 +111,8 @@ impl Trainer {
     /// [`Recipe::continues`]: crate::recipe::Recipe::continues
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.check_resumes(checkpoint)?;
-        for (tensor, values) in self.restored_tensors(checkpoint) {
+        let has_states = self.train.restore_states(&checkpoint.states)?;
+        for (tensor, values) in self.restored_tensors(checkpoint, has_states) {
             if tensor.len() != values.len() {
                 return Err(Error::usage(format!(
                     "the checkpoint has {} values for a tensor of the network or its optimizer \
@@ -167,7 +171,11 @@ impl Trainer {
     }
 
     /// The tensors that a checkpoint restores, with its values.
-    fn restored_tensors<'a>(&self, checkpoint: &'a Checkpoint) -> Vec<(Tensor, &'a [f32])> {
+    fn restored_tensors<'a>(
+        &self,
+        checkpoint: &'a Checkpoint,
+        has_states: bool,
+    ) -> Vec<(Tensor, &'a [f32])> {
         let moment = |name: &str| {
             let mut moments = checkpoint.moments.iter();
             moments
@@ -177,7 +185,12 @@ impl Trainer {
         let moments = self.update.moments.iter();
         let moments = moments.map(|each| (each.tensor, moment(each.name)));
         let layers = self.network.recurrences().map(|layer| layer.states.last);
-        let states = layers.zip(checkpoint.states.iter().map(Vec::as_slice));
+        let states = if has_states {
+            &[][..]
+        } else {
+            &checkpoint.states
+        };
+        let states = layers.zip(states.iter().map(Vec::as_slice));
         let parameters = (self.network.parameters, checkpoint.parameters.as_slice());
         states.chain(moments).chain([parameters]).collect()
     }

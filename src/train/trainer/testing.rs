@@ -17,6 +17,9 @@ use crate::train::heads::HeadMetrics;
 use crate::train::list_collector::ListCollector;
 use crate::train::scores::{Scores, SplitMetrics};
 
+/// The errors of a split, with their sums where the host has added them.
+type GatheredErrors<'a> = (&'a RecordedErrors, Option<[f64; 3]>);
+
 impl Trainer {
     /// Scores the model of [`Trainer::model`] on the test split, where a validation split has
     /// chosen it. Call it once, at the end of a run. `None` without a test or a validation split,
@@ -119,7 +122,7 @@ impl Trainer {
     pub(super) fn split_metrics(
         &mut self,
         scores: &Scores,
-        (tally, errors, lists): (Option<&Tally>, Option<&RecordedErrors>, Option<ListMetrics>),
+        (tally, errors, lists): (Option<&Tally>, Option<GatheredErrors>, Option<ListMetrics>),
     ) -> Result<Option<SplitMetrics>> {
         let mut metrics = SplitMetrics {
             label_error_rate: lists.and_then(|lists| lists.label_error_rate),
@@ -130,7 +133,8 @@ impl Trainer {
             confusion, classes, ..
         }) = tally
         {
-            let counts = self.executor.read_index(confusion)?;
+            let mut counts = self.executor.read_index(confusion)?;
+            self.gathered_counts(&mut counts)?;
             if let Ok(confusion) = ArrayView2::from_shape([*classes; 2], &counts) {
                 let counts = ClassCounts::of(confusion);
                 metrics.balanced_accuracy = counts.balanced_accuracy();
@@ -144,8 +148,8 @@ impl Trainer {
             let loss = scores.last_step_loss.unwrap_or(scores.loss);
             metrics.rmse = Some(loss.sqrt() * unit);
         }
-        if let Some(errors) = errors {
-            errors.add_metrics(self.executor.as_mut(), &mut metrics)?;
+        if let Some((errors, sums)) = errors {
+            errors.add_metrics(self.executor.as_mut(), sums, &mut metrics)?;
         }
         if self.is_text() {
             metrics.perplexity = Some(perplexity(scores.loss));

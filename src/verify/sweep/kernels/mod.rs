@@ -19,7 +19,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 29] = [
+const KERNELS: [(&str, RecordCalls); 30] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -45,6 +45,7 @@ const KERNELS: [(&str, RecordCalls); 29] = [
     ("record", loss::record),
     ("share-of-update", updates::share_of_update),
     ("accumulate", updates::accumulate),
+    ("tree-sum", updates::tree_sum),
     ("average", updates::average),
     ("adam", updates::adam),
     ("rmsprop", updates::rmsprop),

@@ -3,7 +3,7 @@
 
 use super::KernelProgram;
 use crate::kernels::{
-    Accumulate, Adam, Average, Descent, Form, Rmsprop, Sgd, ShareOfUpdate, control,
+    Accumulate, Adam, Average, Descent, Form, Rmsprop, Sgd, ShareOfUpdate, TreeSum, control,
 };
 use crate::tensor::Tensor;
 use crate::verify::Effort;
@@ -99,6 +99,29 @@ pub(super) fn accumulate(program: &mut KernelProgram, effort: Effort) {
                 sums: program.reals(1, count),
             };
             program.push(accumulate);
+        }
+    }
+}
+
+pub(super) fn tree_sum(program: &mut KernelProgram, effort: Effort) {
+    for &count in counts(effort) {
+        // A part that waits, one that completes two levels, and the last one of 5 and of 8 parts.
+        for (part, ends) in [(4, false), (3, false), (4, true), (7, true)] {
+            let control = program.indices(control::WORDS, move |word| match word {
+                // A later process of two, which have 8 parts each.
+                control::TAKEN => 3 * (8 + part),
+                _ => 1,
+            });
+            let sum = TreeSum {
+                gradients: program.reals(1, count),
+                control,
+                partials: program.reals(3, count),
+                sums: program.reals(1, count),
+                batch: 3,
+                leaves: 8,
+                ends,
+            };
+            program.push(sum);
         }
     }
 }
