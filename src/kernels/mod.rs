@@ -41,6 +41,8 @@ mod recurrence;
 mod rmsprop;
 mod scan_backward;
 mod scan_forward;
+mod scan_norm_backward;
+mod scan_norm_forward;
 mod sgd;
 mod share_of_update;
 mod softmax_cross_entropy;
@@ -64,8 +66,8 @@ pub use pool::PoolKind;
 pub use pool_backward::PoolBackwardKind;
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
-    CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
-    Tile, TimeDirection, Zoneout,
+    CellOptions, LayerNorm, LayerStates, NormWeights, Projection, Recurrence, RecurrentWeights,
+    ScanWork, StateGradients, Tile, TimeDirection, Zoneout,
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
@@ -153,6 +155,8 @@ calls! {
     rmsprop::Rmsprop,
     scan_backward::ScanBackward,
     scan_forward::ScanForward,
+    scan_norm_backward::ScanNormBackward,
+    scan_norm_forward::ScanNormForward,
     sgd::Sgd,
     share_of_update::ShareOfUpdate,
     softmax_cross_entropy::SoftmaxCrossEntropy,
