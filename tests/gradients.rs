@@ -9,7 +9,7 @@ use gatescan::low_level::kernels::{Columns, IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Activation, Bias, Init, NamedHead, Padding, RecurrentActivation};
+use gatescan::network::{Activation, Bias, Dropout, Init, NamedHead, Padding, RecurrentActivation};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 /// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
@@ -96,7 +96,8 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         backward_hidden_size: Some(4),
         ..layer.clone()
     };
-    let functions = [functions(&plain), noises(&plain), learns(&plain)].concat();
+    let more = [noises(&plain), learns(&plain), norms(&plain)].concat();
+    let functions = [functions(&plain), more].concat();
     if !cell.spec().options.projection {
         return [vec![both(&plain), plain], functions].concat();
     }
@@ -123,6 +124,32 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
         widened,
     ];
     [all, functions].concat()
+}
+
+/// Returns the layer with layer normalisation, if its cell may have it, alone and with other
+/// options.
+fn norms(layer: &Layer) -> Vec<Layer> {
+    if !layer.cell.spec().options.layer_norm {
+        return vec![];
+    }
+    let normalised = Layer {
+        layer_norm: true,
+        layer_norm_epsilon: Some(1e-3),
+        ..layer.clone()
+    };
+    let more = Layer {
+        bidirectional: true,
+        backward_hidden_size: Some(4),
+        learn_initial_state: true,
+        activation: Activation::Softsign,
+        recurrent_activation: RecurrentActivation::HardSigmoid,
+        dropout: Dropout {
+            state_keep_prob: 0.7,
+            ..Dropout::default()
+        },
+        ..normalised.clone()
+    };
+    vec![normalised, more]
 }
 
 /// Returns the layer with learnt initial states, alone and with other options.
@@ -216,8 +243,10 @@ fn prepare(
     seed: u64,
     training: Option<(TrainingLoss, bool)>,
 ) -> Prepared {
+    // Steps of a normalised layer depend on all units, so that it has only scans.
+    let is_normalised = network.layers.iter().any(|layer| layer.layer_norm);
     let tuning = Tuning {
-        route: Some(case.route),
+        route: Some(case.route).filter(|_| !is_normalised),
         ..Tuning::default()
     };
     let mut model = RecordedNetwork::new(&network, STEPS, BATCH, gradients, tuning)

@@ -11,11 +11,13 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 30] = [
+const CASES: [&str; 32] = [
     "gru-5-heads",
     "pool-sizes-ordinary",
     "initial-state-sizes-ordinary",
     "lstm-5-learnt-states",
+    "lstm-5-layer-norm",
+    "lstm-65-layer-norm",
     "attention-sizes-ordinary",
     "tally-sizes-ordinary",
     "column-sum-sizes-ordinary",
@@ -84,7 +86,7 @@ fn kernels_pass_as_every_kind_of_hardware() {
 }
 
 /// A shader's file with a kernel that uses it, and the profiles and cases that show its barriers.
-const BARRIERS: [(&str, &str, &[&str]); 10] = [
+const BARRIERS: [(&str, &str, &[&str]); 13] = [
     (
         "scan_forward",
         "scan_forward",
@@ -106,6 +108,21 @@ const BARRIERS: [(&str, &str, &[&str]); 10] = [
         ],
     ),
     ("step_forward", "step_forward", &["gru-65"]),
+    (
+        "scan_norm_forward",
+        "scan_norm_forward",
+        &["lstm-65-layer-norm"],
+    ),
+    (
+        "scan_norm_backward",
+        "scan_norm_backward",
+        &["lstm-65-layer-norm"],
+    ),
+    (
+        "common/layer_norm",
+        "scan_norm_forward",
+        &["lstm-65-layer-norm"],
+    ),
     ("step_backward", "step_backward", &["gru-65"]),
     ("column_sum", "column_sum", &["column-sum"]),
     ("ctc_paths", "ctc_paths", &["ctc"]),

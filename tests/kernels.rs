@@ -2515,6 +2515,7 @@ impl RecurrenceCase {
                 zoneout: options.zoneout,
                 activation: options.activation,
                 recurrent_activation: options.recurrent_activation,
+                layer_norm: None,
             },
             weights: RecurrentWeights {
                 recurrent: bench.reads(&values),
@@ -2522,6 +2523,7 @@ impl RecurrenceCase {
                 packed_backward: bench.reads_vec4s(&packed_backward),
                 bias: (options.bias && spec.recurrent_gates > 0).then(|| bench.reads(&bias)),
                 peephole: (!spec.peepholes.is_empty()).then(|| bench.reads(&peephole)),
+                norm: None,
             },
             gates: bench.writes(&slots),
             states: LayerStates {

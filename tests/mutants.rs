@@ -370,6 +370,61 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "dh += dh_total * load_share(t, first, j);",
         "lstm-peephole-5-softsign",
     ),
+    // Layer normalisation.
+    (
+        "scan_norm_forward",
+        "apart * apart",
+        "apart",
+        "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "own[k] + u.epsilon",
+        "own[k]",
+        "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "gain(OF_C, j) * normed + shift(OF_C, j)",
+        "gain(OF_C, j) * normed",
+        "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "scales_of(t, first, lane, OF_C, 1u",
+        "scales_of(t, first, lane, 0u, 1u",
+        "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "j += WIDTH) {\n            clear_unit",
+        "j += 2u * WIDTH) {\n            clear_unit",
+        "lstm-65-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "d_gained - means[0] - normed * means[1]",
+        "d_gained - means[0]",
+        "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "normed * product_means[k]",
+        "normed * d_means[k]",
+        "lstm-65-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "select(Rows(0.0), d * normed, valid)",
+        "select(Rows(0.0), d, valid)",
+        "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "peephole[u.peephole + k * UNITS + j]",
+        "peephole[u.peephole + j]",
+        "lstm-5-layer-norm",
+    ),
     // A missing bias, or a bias read at the wrong offset.
     (
         "step_forward",

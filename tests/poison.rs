@@ -19,6 +19,16 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ("scan_backward", "lstm-5", ""),
     ("scan_backward", "gru-reset-before-65", ""),
     ("scan_backward", "gru-65", "common/cached_weights"),
+    (
+        "scan_norm_forward",
+        "lstm-65-layer-norm",
+        "common/layer_norm",
+    ),
+    (
+        "scan_norm_backward",
+        "lstm-65-layer-norm",
+        "common/layer_norm",
+    ),
     ("step_forward", "gru-reset-before-65", ""),
     ("step_backward", "gru-reset-before-65", ""),
     ("column_sum", "column-sum", ""),
@@ -180,7 +190,7 @@ fn every_kernel_with_workgroup_memory_is_listed() {
         let name = name.to_string_lossy();
         let own = text(&name);
         let uses = !declared(&own).is_empty()
-            || ["sum_of_all(", "largest_of_all("]
+            || ["sum_of_all(", "largest_of_all(", "mean_of_units("]
                 .iter()
                 .any(|call| own.contains(call));
         assert_eq!(listed.contains(&*name), uses, "{name}");

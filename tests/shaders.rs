@@ -18,7 +18,7 @@ use gatescan::low_level::kernels::{
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
-use gatescan::network::{Bias, Dropout, Init, NamedHead};
+use gatescan::network::{Activation, Bias, Dropout, Init, NamedHead};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
@@ -271,6 +271,12 @@ fn programs() -> Vec<Program> {
                 noise.layers[1].recurrent_dropout = 0.5;
             }
             noise.layers[0].learn_initial_state = true;
+            if cell.spec().options.layer_norm && route == Route::Scan {
+                let mut norms = network(cell, 70, Loss::CrossEntropy, Reads::Last);
+                norms.layers[0].layer_norm = true;
+                norms.layers[0].activation = Activation::Softsign;
+                programs.push(recorded(&norms, Gradients::OfLoss, tuning));
+            }
             programs.push(recorded(&noise, Gradients::OfLoss, tuning));
             if projects {
                 drops.layers[1].projection_size = Some(3);
@@ -517,8 +523,9 @@ fn bindings_and_uniforms_of_every_specialisation_match_rust() {
         }
         let uniform = groups.remove(&(1, 0)).expect("a uniform");
         assert!(each.args.len() <= STORAGE_BINDINGS);
-        // A layer without recurrent weights never reads them.
-        let unused = |arg: &str| arg == "weights";
+        // A layer without recurrent weights never reads them, and the backward pass of one with
+        // layer normalisation no h.
+        let unused = |arg: &str| arg == "weights" || arg == "h" && name == "scan_norm_backward";
         for (index, (arg, access, element)) in each.args.iter().enumerate() {
             let Some(global) = groups.remove(&(0, index as u32)) else {
                 assert!(unused(arg), "{name} has no binding {index}, {arg}");
@@ -635,6 +642,8 @@ fn host_proves_bounds_of_matmul_and_recurrence_kernels() {
         "gemm",
         "scan_forward",
         "scan_backward",
+        "scan_norm_forward",
+        "scan_norm_backward",
         "step_forward",
         "step_backward",
     ];

@@ -486,6 +486,10 @@ impl Tuning {
     /// registers for weights, as many lanes share sums as an invocation can have, so that they hold
     /// the most.
     pub(crate) fn tile(&self, layer: &Recurrence) -> Tile {
+        if layer.options.layer_norm.is_some() {
+            // Its scans have one tile.
+            return Tile::SMALLEST;
+        }
         let fits = |groups: &usize| {
             layer.scan_memory() * *groups as u128 <= u128::from(self.workgroup_memory)
                 && layer.batch.div_ceil(4 * groups) >= self.workgroups
@@ -587,6 +591,9 @@ impl Tuning {
         let needed = layer.scan_memory();
         let widest = layer.hidden_size.max(layer.output_size);
         let fits = needed <= u128::from(self.workgroup_memory);
+        if layer.options.layer_norm.is_some() {
+            return self.route_of_norm(layer, needed);
+        }
         match self.route {
             Some(Route::Scan) if !fits => Err(Error::LimitExceeded {
                 what: format!("a scan over {} hidden units", layer.hidden_size),
@@ -599,6 +606,28 @@ impl Tuning {
             None if fits && widest <= self.largest_scan => Ok(Route::Scan),
             None => Ok(Route::Step),
         }
+    }
+
+    /// The route of a layer with layer normalisation, whose steps depend on all units.
+    fn route_of_norm(&self, layer: &Recurrence, needed: u128) -> Result<Route> {
+        if self.route == Some(Route::Step) {
+            return Err(Error::usage(
+                "a layer with layer_norm has no route `steps`; use the route `scan` or `auto`",
+            ));
+        }
+        if needed > u128::from(self.workgroup_memory) {
+            return Err(Error::LimitExceeded {
+                what: format!(
+                    "a scan over {} hidden units with layer_norm",
+                    layer.hidden_size
+                ),
+                needed: format!("{needed} bytes of workgroup memory"),
+                device: "the device".into(),
+                limit: self.workgroup_memory.to_string(),
+                remedy: "reduce hidden_size, or use the device `cpu`".into(),
+            });
+        }
+        Ok(Route::Scan)
     }
 }
 

@@ -61,7 +61,7 @@ impl Activation {
 
     /// Applies the function.
     #[inline(always)]
-    pub(super) fn of<R: Number>(self, x: R) -> R {
+    pub(crate) fn of<R: Number>(self, x: R) -> R {
         let zero = x.constant(0.0);
         match self {
             Activation::Tanh => Number::tanh(x),
@@ -74,7 +74,7 @@ impl Activation {
 
     /// Returns the gradient `d` of the function's result `y` taken back to its argument.
     #[inline(always)]
-    pub(super) fn back<R: Number>(self, d: R, y: R) -> R {
+    pub(crate) fn back<R: Number>(self, d: R, y: R) -> R {
         let (zero, one) = (y.constant(0.0), y.constant(1.0));
         match self {
             Activation::Tanh => d * (one - y * y),
@@ -127,7 +127,7 @@ impl RecurrentActivation {
 
     /// Applies the function.
     #[inline(always)]
-    pub(super) fn of<R: Number>(self, x: R) -> R {
+    pub(crate) fn of<R: Number>(self, x: R) -> R {
         let Some(slope) = self.slope() else {
             return x.sigmoid();
         };
@@ -139,7 +139,7 @@ impl RecurrentActivation {
 
     /// Returns the gradient `d` of the function's result `y` taken back to its argument.
     #[inline(always)]
-    pub(super) fn back<R: Number>(self, d: R, y: R) -> R {
+    pub(crate) fn back<R: Number>(self, d: R, y: R) -> R {
         let (zero, one) = (y.constant(0.0), y.constant(1.0));
         let Some(slope) = self.slope() else {
             return d * y * (one - y);

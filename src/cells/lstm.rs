@@ -27,6 +27,7 @@ const PLAIN: CellSpec = CellSpec {
         cell_clip: true,
         projection: true,
         activations: true,
+        layer_norm: true,
     },
     frameworks: Frameworks {
         pytorch: Some("LSTM"),
@@ -58,6 +59,10 @@ const PEEPHOLE: CellSpec = CellSpec {
             sees: PeepholeInput::CAfter,
         },
     ],
+    options: SupportedOptions {
+        layer_norm: false,
+        ..PLAIN.options
+    },
     frameworks: Frameworks {
         pytorch: None,
         keras: None,

@@ -39,6 +39,7 @@ pub use spec::{
     CellSpec, FrameworkCell, Frameworks, GateBlock, PEEPHOLES, Peephole, PeepholeInput, SLOTS,
     SupportedOptions,
 };
+pub(crate) use spec::{NORMS, norm_row_size};
 
 /// Declares [`Cell`] and dispatches to each cell's formulas: a macro, since the formulas are
 /// generic functions, of which no value can be put into an array.

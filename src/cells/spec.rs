@@ -8,6 +8,16 @@ pub const SLOTS: usize = 4;
 /// Gates with a peephole weight, in a cell with peepholes.
 pub const PEEPHOLES: usize = 3;
 
+/// What layer normalisation normalises in an LSTM: the gates and c.
+pub(crate) const NORMS: usize = 5;
+
+/// Returns the values that a layer with normalisation saves per sequence and step beside the slots;
+/// `shaders/common/layer_norm.wgsl` describes them.
+pub(crate) fn norm_row_size(hidden_size: usize) -> usize {
+    let of_units = (2 * NORMS).saturating_mul(hidden_size);
+    of_units.saturating_add(NORMS)
+}
+
 /// The description of a cell on which networks, recordings, kernels and formats depend.
 #[derive(Debug, Clone, Copy)]
 pub struct CellSpec {
@@ -78,6 +88,8 @@ pub struct SupportedOptions {
     pub projection: bool,
     /// Whether `activation` and `recurrent_activation` may replace tanh and the logistic function.
     pub activations: bool,
+    /// Whether `layer_norm` may normalise the gates and c.
+    pub layer_norm: bool,
 }
 
 impl SupportedOptions {
@@ -87,6 +99,7 @@ impl SupportedOptions {
         cell_clip: false,
         projection: false,
         activations: false,
+        layer_norm: false,
     };
 }
 

@@ -114,7 +114,8 @@ fn check_support<'a>(
 ) -> Result<()> {
     for (l, layer) in network.layers.iter().enumerate() {
         if let Some(option) = lacks(layer) {
-            let has_onnx = layer.cell.spec().frameworks.onnx.is_some() && !has_zoneout(layer);
+            let is_in_onnx = layer.cell.spec().frameworks.onnx.is_some();
+            let has_onnx = is_in_onnx && !has_zoneout(layer) && !layer.layer_norm;
             let instead = if has_onnx {
                 "; use the ONNX format"
             } else {

@@ -42,6 +42,8 @@ mod recurrence;
 mod rmsprop;
 mod scan_backward;
 mod scan_forward;
+mod scan_norm_backward;
+mod scan_norm_forward;
 mod sgd;
 mod share_of_update;
 mod softmax_cross_entropy;
@@ -67,8 +69,8 @@ pub use pool_backward::PoolBackwardKind;
 pub(crate) use prepared::{PreparedCalls, RunCalls};
 pub(crate) use recurrence::packed_matrices;
 pub use recurrence::{
-    CellOptions, LayerStates, Projection, Recurrence, RecurrentWeights, ScanWork, StateGradients,
-    Tile, TimeDirection, Zoneout,
+    CellOptions, LayerNorm, LayerStates, NormWeights, Projection, Recurrence, RecurrentWeights,
+    ScanWork, StateGradients, Tile, TimeDirection, Zoneout,
 };
 pub use step_backward::BackwardStage;
 pub(crate) use together::play;
@@ -157,6 +159,8 @@ calls! {
     rmsprop::Rmsprop,
     scan_backward::ScanBackward,
     scan_forward::ScanForward,
+    scan_norm_backward::ScanNormBackward,
+    scan_norm_forward::ScanNormForward,
     sgd::Sgd,
     share_of_update::ShareOfUpdate,
     softmax_cross_entropy::SoftmaxCrossEntropy,

@@ -104,6 +104,8 @@ fn fill_recurrent(values: &mut [f32], entry: &Entry, direction: &Direction, rand
     let layer = &direction.layer;
     match layer.init {
         _ if entry.role.initial_state().is_some() => {}
+        _ if entry.role == ParameterRole::NormGains => values.fill(1.0),
+        _ if entry.role == ParameterRole::NormShifts => {}
         Init::Zeros => {}
         Init::Torch => fill_uniform(values, 1.0 / (layer.hidden_size as f32).sqrt(), random),
         Init::TruncatedNormal { stddev } => fill_truncated_normal(values, stddev, random),
@@ -114,7 +116,7 @@ fn fill_recurrent(values: &mut [f32], entry: &Entry, direction: &Direction, rand
         Init::Orthogonal => fill_as_tensorflow(values, entry, direction, random),
     }
     if let Some(gate) = layer.cell.spec().options.forget_gate
-        && entry.role == ParameterRole::InputBias
+        && entry.role == layer.forget_bias_role()
     {
         let biases = values[gate * layer.hidden_size..][..layer.hidden_size].iter_mut();
         biases.for_each(|bias| *bias += layer.forget_bias);

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dropout, Init, at_least_one};
-use crate::cells::{Activation, Cell, CellSpec, RecurrentActivation};
+use super::{Dropout, Init, ParameterRole, at_least_one};
+use crate::cells::{Activation, Cell, CellSpec, RecurrentActivation, norm_row_size};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::listed;
@@ -60,6 +60,14 @@ pub struct Layer {
     /// The same of an LSTM's c.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub zoneout_cell: f64,
+    /// Whether each gate is normalised over the hidden units before its function, and c after each
+    /// step, with gains and shifts that are trained (LSTMs without peepholes only; TensorFlow 1's
+    /// `LayerNormBasicLSTMCell`, after Ba et al. 2016).
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub layer_norm: bool,
+    /// What is added to the variances; 1e-12 (TensorFlow's) where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_norm_epsilon: Option<f64>,
     /// Whether h and, in an LSTM, c before the first step are parameters, which start with zeros;
     /// all sequences have the same ones. Otherwise they are zeros.
     #[serde(default, skip_serializing_if = "fields::is_default")]
@@ -159,6 +167,8 @@ impl Layer {
             recurrent_dropout: 0.0,
             zoneout: 0.0,
             zoneout_cell: 0.0,
+            layer_norm: false,
+            layer_norm_epsilon: None,
             learn_initial_state: false,
             dropout: Dropout::default(),
             residual: false,
@@ -206,7 +216,23 @@ impl Layer {
         .iter()
         .map(|&(has, width)| if has && masks { width } else { 0 })
         .sum::<usize>();
-        spec.slots * h + projected + masks
+        let norm = if self.layer_norm { norm_row_size(h) } else { 0 };
+        spec.slots * h + projected + norm + masks
+    }
+
+    /// Returns what layer normalisation adds to the variances.
+    pub fn norm_epsilon(&self) -> f64 {
+        self.layer_norm_epsilon.unwrap_or(1e-12)
+    }
+
+    /// Returns the parameter to which `forget_bias` is added: a bias before the normalisation would
+    /// change the variance.
+    pub(super) fn forget_bias_role(&self) -> ParameterRole {
+        if self.layer_norm {
+            ParameterRole::NormShifts
+        } else {
+            ParameterRole::InputBias
+        }
     }
 
     /// Checks every field; `path` is the layer's.
@@ -219,6 +245,7 @@ impl Layer {
         self.validate_projection(path)?;
         self.validate_activations(path)?;
         self.validate_state_noise(path)?;
+        self.validate_layer_norm(path)?;
         self.dropout.validate(&format!("{path}.dropout"))
     }
 
@@ -256,7 +283,7 @@ impl Layer {
             return Ok(());
         }
         self.needs(&field, |spec| spec.options.forget_gate.is_some())?;
-        if self.bias == Bias::None {
+        if self.bias == Bias::None && !self.layer_norm {
             return Err(Error::usage(format!(
                 "{field} needs a bias; set {path}.bias, or leave {field} out"
             )));
@@ -317,6 +344,42 @@ impl Layer {
             self.needs(&field, |spec| spec.states > 1 && spec.peepholes.is_empty())?;
         }
         Ok(())
+    }
+
+    /// Checks layer normalisation, which the scans of few options have.
+    fn validate_layer_norm(&self, path: &str) -> Result<()> {
+        let field = format!("{path}.layer_norm_epsilon");
+        match self.layer_norm_epsilon {
+            Some(_) if !self.layer_norm => {
+                return Err(Error::usage(format!(
+                    "{field} needs layer_norm = true; set it, or leave {field} out"
+                )));
+            }
+            Some(epsilon) if !(epsilon > 0.0 && (epsilon as f32).is_normal()) => {
+                let allowed = "a finite number above 0, in f32 too";
+                return Err(Error::invalid(field, epsilon, allowed));
+            }
+            _ => {}
+        }
+        if !self.layer_norm {
+            return Ok(());
+        }
+        let field = format!("{path}.layer_norm");
+        self.needs(&field, |spec| spec.options.layer_norm)?;
+        let others = [
+            ("cell_clip", self.cell_clip.is_some()),
+            ("projection_size", self.projection_size.is_some()),
+            ("recurrent_dropout", self.recurrent_dropout > 0.0),
+            ("zoneout", self.zoneout > 0.0),
+            ("zoneout_cell", self.zoneout_cell > 0.0),
+        ];
+        match others.iter().find(|(_, is_set)| *is_set) {
+            None => Ok(()),
+            Some((other, _)) => Err(Error::usage(format!(
+                "{field} and {path}.{other} are both set; a normalised layer has no {other}: leave \
+                 one of them out"
+            ))),
+        }
     }
 
     fn validate_activations(&self, path: &str) -> Result<()> {
@@ -438,6 +501,39 @@ mod tests {
                 },
                 "forget_bias",
                 "needs a bias",
+            ),
+            (
+                Layer {
+                    layer_norm: true,
+                    ..gru.clone()
+                },
+                "layer_norm",
+                "needs the cell `lstm`; leave it out for `gru-reset-before`",
+            ),
+            (
+                Layer {
+                    layer_norm: true,
+                    ..project(Some(2), None)
+                },
+                "layer_norm and network.layer.3.projection_size are both set",
+                "leave one of them out",
+            ),
+            (
+                Layer {
+                    layer_norm_epsilon: Some(1e-3),
+                    ..lstm.clone()
+                },
+                "layer_norm_epsilon",
+                "needs layer_norm = true",
+            ),
+            (
+                Layer {
+                    layer_norm: true,
+                    layer_norm_epsilon: Some(0.0),
+                    ..lstm.clone()
+                },
+                "layer_norm_epsilon is 0",
+                positive,
             ),
             (
                 Layer {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::{Bias, Direction, Input, Network, Reads};
+use crate::cells::NORMS;
 use crate::error::{Error, Result};
 use crate::messages::element_index;
 use crate::tensor::Shape;
@@ -77,6 +78,10 @@ pub enum ParameterRole {
     InputBias,
     /// b_hh `[G*H]`.
     RecurrentBias,
+    /// `[5*H]`: gains of layer normalisation, of the gates and then of c.
+    NormGains,
+    /// `[5*H]`: its shifts.
+    NormShifts,
     /// `[P]`: h before the first step, where it is learnt.
     InitialHidden,
     /// `[H]`: c before the first step, where it is learnt.
@@ -100,6 +105,8 @@ impl ParameterRole {
             ParameterRole::Peepholes => format!("rnn.weight_peephole_{suffix}"),
             ParameterRole::InputBias => format!("rnn.bias_ih_{suffix}"),
             ParameterRole::RecurrentBias => format!("rnn.bias_hh_{suffix}"),
+            ParameterRole::NormGains => format!("rnn.norm_weight_{suffix}"),
+            ParameterRole::NormShifts => format!("rnn.norm_bias_{suffix}"),
             ParameterRole::InitialHidden => format!("rnn.h0_{suffix}"),
             ParameterRole::InitialCell => format!("rnn.c0_{suffix}"),
             ParameterRole::HeadWeights => HEAD_WEIGHT.into(),
@@ -159,6 +166,11 @@ impl Direction {
         }
         if layer.bias == Bias::Double {
             parameters.push((ParameterRole::RecurrentBias, vec![recurrent_rows]));
+        }
+        if layer.layer_norm {
+            let norms = NORMS.saturating_mul(h);
+            parameters.push((ParameterRole::NormGains, vec![norms]));
+            parameters.push((ParameterRole::NormShifts, vec![norms]));
         }
         if layer.learn_initial_state {
             let states = [

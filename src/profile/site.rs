@@ -260,6 +260,11 @@ impl SiteCalls<'_> {
 fn is_recurrent(call: &Call) -> bool {
     matches!(
         call,
-        Call::ScanForward(_) | Call::ScanBackward(_) | Call::StepForward(_) | Call::StepBackward(_)
+        Call::ScanForward(_)
+            | Call::ScanBackward(_)
+            | Call::ScanNormForward(_)
+            | Call::ScanNormBackward(_)
+            | Call::StepForward(_)
+            | Call::StepBackward(_)
     )
 }

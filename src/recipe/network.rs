@@ -219,6 +219,10 @@ impl NetworkRecipe {
                 layer.activation = Activation::default();
                 layer.recurrent_activation = RecurrentActivation::default();
             }
+            if !spec.options.layer_norm {
+                layer.layer_norm = false;
+                layer.layer_norm_epsilon = None;
+            }
             if !spec.options.projection {
                 layer.projection_size = None;
                 layer.projection_clip = None;

@@ -4,10 +4,10 @@
 use super::parameters::{DirectionParameters, matrix};
 use super::{HeadPart, HeadTensors, RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::backend::tuning::Route;
-use crate::cells::PeepholeInput;
+use crate::cells::{NORMS, PeepholeInput};
 use crate::kernels::{
     BackwardStage, Call, ColumnSum, Columns, Gemm, LookupGradient, Matrix, ScanBackward,
-    StepBackward, Table, TimeDirection,
+    ScanNormBackward, StepBackward, Table, TimeDirection,
 };
 use crate::network::Input;
 use crate::program::Phase;
@@ -65,6 +65,7 @@ impl RecordedNetwork {
         calls.extend(self.recurrent_gradients(direction, partials));
         calls.extend(self.projection_gradient(direction, partials));
         calls.extend(self.peephole_gradients(direction));
+        calls.extend(self.norm_gradients(direction));
         calls.extend(self.initial_state_gradients(direction));
         calls
     }
@@ -146,6 +147,17 @@ impl RecordedNetwork {
     fn scan_backward(&self, direction: &RecordedDirection) -> Vec<Call> {
         let layer = &direction.recurrence;
         match direction.route {
+            Route::Scan if layer.options.layer_norm.is_some() => {
+                let scan = |(begin, end)| {
+                    ScanNormBackward {
+                        layer: layer.clone(),
+                        begin,
+                        end,
+                    }
+                    .into()
+                };
+                self.time_chunks(layer).rev().map(scan).collect()
+            }
             Route::Scan => {
                 let scan = |(begin, end)| {
                     ScanBackward {
@@ -268,6 +280,16 @@ impl RecordedNetwork {
             }
             .into()
         });
+        sums.collect()
+    }
+
+    /// The gradients of gains and shifts, whose terms the scan leaves behind the slots.
+    fn norm_gradients(&self, direction: &RecordedDirection) -> Vec<Call> {
+        let slots = direction.recurrence.cell.spec().slots;
+        let gradients = direction.gradients().norm.into_iter().flatten();
+        let sums = gradients
+            .enumerate()
+            .map(|(number, out)| self.gate_sum(direction, slots + number * NORMS, out).into());
         sums.collect()
     }
 

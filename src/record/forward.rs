@@ -4,8 +4,8 @@ use super::parameters::matrix;
 use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::backend::tuning::Route;
 use crate::kernels::{
-    Call, Columns, Gemm, Lookup, Matrix, Pack, Recurrence, ScanForward, StepForward, Table,
-    TimeDirection,
+    Call, Columns, Gemm, Lookup, Matrix, Pack, Recurrence, ScanForward, ScanNormForward,
+    StepForward, Table, TimeDirection,
 };
 use crate::network::Input;
 use crate::program::Phase;
@@ -39,10 +39,10 @@ impl RecordedNetwork {
                     calls.extend(self.reverse_inputs(layer, training));
                 }
                 calls.extend(self.pack(&direction.recurrence, TimeDirection::Forward));
-                calls.push(self.project_inputs(layer, direction, training));
                 if self.start_of(phase).is_none() {
                     calls.extend(direction.learnt_states(None));
                 }
+                calls.push(self.project_inputs(layer, direction, training));
                 calls.extend(self.scan_forward(direction, training));
             }
             self.emit(index, training, &mut calls);
@@ -133,6 +133,17 @@ impl RecordedNetwork {
             ..recurrence.clone()
         };
         match direction.route {
+            Route::Scan if layer.options.layer_norm.is_some() => {
+                let scan = |(begin, end)| {
+                    ScanNormForward {
+                        layer: layer.clone(),
+                        begin,
+                        end,
+                    }
+                    .into()
+                };
+                self.time_chunks(&layer).map(scan).collect()
+            }
             Route::Scan => {
                 let scan = |(begin, end)| {
                     ScanForward {

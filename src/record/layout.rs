@@ -8,8 +8,8 @@ use super::{
 use crate::backend::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::kernels::{
-    CellOptions, LayerStates, Pack, Projection, Recurrence, RecurrentWeights, StateGradients, Tile,
-    TimeDirection, Zoneout, packed_matrices,
+    CellOptions, LayerNorm, LayerStates, Pack, Projection, Recurrence, RecurrentWeights,
+    StateGradients, Tile, TimeDirection, Zoneout, packed_matrices,
 };
 use crate::network::{Direction, Entry, Input, Layer, Network, Padding, Reads};
 use crate::program::Program;
@@ -423,6 +423,7 @@ impl<'a> Layout<'a> {
             packed_backward: self.activation(format!("{suffix}.backward_weights"), [back]),
             bias: parameters.bias_hh,
             peephole: parameters.peephole,
+            norm: parameters.norm_weights(),
         }
     }
 
@@ -491,6 +492,9 @@ fn cell_options(layer: &Layer, trains: bool) -> CellOptions {
             c: layer.zoneout_cell,
             is_drawn: trains,
         },
+        layer_norm: layer.layer_norm.then(|| LayerNorm {
+            epsilon: layer.norm_epsilon(),
+        }),
     }
 }
 

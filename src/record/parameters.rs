@@ -1,6 +1,6 @@
 //! The parameters of a network, resolved to tensors with named fields.
 
-use crate::kernels::Matrix;
+use crate::kernels::{Matrix, NormWeights};
 use crate::network::{Entry, ParameterRole};
 use crate::tensor::Tensor;
 
@@ -20,6 +20,8 @@ pub(super) struct DirectionParameters {
     pub bias_ih: Option<Tensor>,
     /// `[G*H]`.
     pub bias_hh: Option<Tensor>,
+    /// `[5*H]` and `[5*H]`: gains and shifts of layer normalisation, of the gates and then of c.
+    pub norm: Option<[Tensor; 2]>,
     /// `[P]` and `[H]`: h and c before the first step, where they are learnt.
     pub initial: [Option<Tensor>; 2],
 }
@@ -35,6 +37,9 @@ impl DirectionParameters {
             peephole: find(ParameterRole::Peepholes),
             bias_ih: find(ParameterRole::InputBias),
             bias_hh: find(ParameterRole::RecurrentBias),
+            norm: find(ParameterRole::NormGains)
+                .zip(find(ParameterRole::NormShifts))
+                .map(<[_; 2]>::from),
             initial: [ParameterRole::InitialHidden, ParameterRole::InitialCell].map(find),
         }
     }
@@ -49,6 +54,18 @@ impl DirectionParameters {
             shape: [len].into(),
             ..first.unwrap_or(self.weight_ih)
         }
+    }
+
+    /// Gains and shifts as one tensor, which kernels bind.
+    pub fn norm_weights(&self) -> Option<NormWeights> {
+        let [gains, shifts] = self.norm?;
+        Some(NormWeights {
+            tensor: Tensor {
+                shape: [shifts.range().end - gains.offset].into(),
+                ..gains
+            },
+            skip: shifts.offset - gains.offset,
+        })
     }
 
     /// Both biases `[2, G*H]`, where they are adjacent.

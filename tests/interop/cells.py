@@ -2,7 +2,7 @@
 
 Activations and recurrent dropout are those of Keras's own layers, whose masks are written here.
 Zoneout is written from the equations of Krueger et al. 2017 (section 3.1) with PyTorch's autograd,
-and learnt initial states are parameters of it.
+learnt initial states are parameters of it, and layer normalisation is `layer_norm` of it.
 tests/cell_options.rs reads the file:
     KERAS_BACKEND=torch python tests/interop/cells.py
 """
@@ -264,6 +264,47 @@ def learnt_case(name, cell, step, gates):
     )
 
 
+def norm_lstm_case(name, epsilon, squash, options):
+    """TensorFlow 1's LayerNormBasicLSTMCell: contrib/rnn/python/ops/rnn_cell.py."""
+    names = ["weight_ih_l0", "weight_hh_l0", "norm_weight_l0", "norm_bias_l0"]
+    names = [f"rnn.{name}" for name in names]
+    shapes = [(4 * UNITS, INPUTS), (4 * UNITS, UNITS), (5 * UNITS,), (5 * UNITS,)]
+    parameters = [drawn(*shape).requires_grad_() for shape in shapes]
+    inputs = drawn(STEPS, BATCH, INPUTS).requires_grad_()
+    w, r, gains, shifts = parameters
+
+    def norm(values, n):
+        own = slice(n * UNITS, (n + 1) * UNITS)
+        return functional.layer_norm(values, (UNITS,), gains[own], shifts[own], epsilon)
+
+    h = c = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for x in inputs:
+        gates = (x @ w.T + h @ r.T).chunk(4, -1)
+        i, f, g, o = (norm(gate, n) for n, gate in enumerate(gates))
+        c = norm(f.sigmoid() * c + i.sigmoid() * squash(g), 4)
+        h = o.sigmoid() * squash(c)
+        outputs.append(h)
+    outputs = torch.stack(outputs)
+    upstream = drawn(STEPS, BATCH, UNITS)
+    gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *parameters])
+
+    def named(values):
+        return {n: v.flatten().tolist() for n, v in zip(names, values, strict=True)}
+
+    return dict(
+        name=name,
+        layer=dict(cell="lstm", hidden_size=UNITS, bias="none", layer_norm=True, **options),
+        inputs=inputs.flatten().tolist(),
+        upstream=upstream.flatten().tolist(),
+        parameters=named(parameters),
+        masks={},
+        outputs=outputs.flatten().tolist(),
+        dinputs=gradients[0].flatten().tolist(),
+        gradients=named(gradients[1:]),
+    )
+
+
 def cases():
     gated = ["lstm", "gru", "gru-reset-before"]
     for cell in gated:
@@ -291,6 +332,9 @@ def cases():
         yield zoneout_case(f"gru zoneout {kind}", "gru-reset-before", gru_step, 3, one, is_drawn)
     yield learnt_case("lstm learnt states", "lstm", lstm_step, 4)
     yield learnt_case("gru learnt states", "gru-reset-before", gru_step, 3)
+    yield norm_lstm_case("lstm layer norm", 1e-12, torch.tanh, {})
+    options = dict(layer_norm_epsilon=0.125, activation="softsign")
+    yield norm_lstm_case("lstm layer norm softsign", 0.125, functional.softsign, options)
 
 
 written = dict(steps=STEPS, batch=BATCH, inputs=INPUTS, cases=list(cases()))

@@ -47,11 +47,11 @@ struct LayerOutput {
 ///
 /// # Errors
 /// [`Error::Usage`] if the file would be larger than 2 GiB, if the model's parameters are not those
-/// of its network, and for normal distributions of differences and zoneout.
+/// of its network, and for normal distributions of differences, zoneout and layer normalisation.
 pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
     model.network.from_parameters(&model.parameters)?;
     let model = &with_output_preparation(model, "ONNX")?;
-    check_zoneout(&model.network)?;
+    check_layers(&model.network)?;
     let mut graph = GraphProto::default();
     let inputs = graph.inputs(model)?;
     if lengths {
@@ -374,15 +374,20 @@ impl GraphProto {
     }
 }
 
-/// Refuses layers with zoneout.
-fn check_zoneout(network: &Network) -> Result<()> {
-    match network.layers.iter().position(has_zoneout) {
-        None => Ok(()),
-        Some(l) => Err(Error::usage(format!(
-            "layer {l}: ONNX has no zoneout; train without zoneout and zoneout_cell, or keep the \
-             model in gatescan's own format"
-        ))),
+/// Refuses layers with zoneout and with layer normalisation.
+fn check_layers(network: &Network) -> Result<()> {
+    let zoneout = ("zoneout", "zoneout and zoneout_cell");
+    let norm = ("LSTM with layer normalisation", "layer_norm");
+    for (l, layer) in network.layers.iter().enumerate() {
+        let lacking = [(has_zoneout(layer), zoneout), (layer.layer_norm, norm)];
+        if let Some((_, (option, keys))) = lacking.into_iter().find(|(has, _)| *has) {
+            return Err(Error::usage(format!(
+                "layer {l}: ONNX has no {option}; train without {keys}, or keep the model in \
+                 gatescan's own format"
+            )));
+        }
     }
+    Ok(())
 }
 
 /// The names of a head's outputs, and what the names of its tensors begin with.

@@ -61,6 +61,10 @@ impl Recurrence {
 
     /// Returns the bytes of workgroup memory that the scans need for a group of four sequences.
     pub fn scan_memory(&self) -> u128 {
+        if self.options.layer_norm.is_some() {
+            // h or a gate's gradients, and sums of 64 invocations and of blocks of 8.
+            return 16 * (self.hidden_size as u128 + 4 * (64 + 8));
+        }
         16 * self.vectors().into_iter().fold(0, u128::max)
     }
 
@@ -99,6 +103,10 @@ impl Recurrence {
     /// [`Kernel::iterations`](crate::kernels::Kernel::iterations), in either direction: the loops
     /// over the inner dimensions of its matmuls, and over the sequences that it loads and stores.
     pub fn scan_iterations(&self) -> usize {
+        if self.options.layer_norm.is_some() {
+            let units = self.hidden_size.div_ceil(64);
+            return units * (4 * self.hidden_size + 256) + 256;
+        }
         let iterations = |direction| {
             let lanes = self.tile.lanes_of(direction);
             let widest = self.hidden_size.max(self.output_size);

@@ -450,7 +450,7 @@ impl<'a, R: Real> ForwardTile<'a, R> {
 /// Returns h as step `t` sees it: times its mask, if states are dropped. The initial state is never
 /// dropped.
 #[inline]
-fn seen<'a, R>(dropped: &'a [R], h_before: &'a [R], t: usize) -> &'a [R] {
+pub(super) fn seen<'a, R>(dropped: &'a [R], h_before: &'a [R], t: usize) -> &'a [R] {
     if dropped.is_empty() || t == 0 {
         h_before
     } else {
@@ -460,7 +460,13 @@ fn seen<'a, R>(dropped: &'a [R], h_before: &'a [R], t: usize) -> &'a [R] {
 
 /// Stores the state after a sequence's last valid step, or the initial state of an empty sequence.
 #[inline]
-fn store_last<R: Copy>(t: usize, length: usize, before: &[R], after: &[R], last: &mut [R]) {
+pub(super) fn store_last<R: Copy>(
+    t: usize,
+    length: usize,
+    before: &[R],
+    after: &[R],
+    last: &mut [R],
+) {
     if t + 1 == length {
         last.copy_from_slice(after);
     } else if t == 0 && length == 0 {

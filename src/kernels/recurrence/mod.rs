@@ -10,6 +10,7 @@ mod cost;
 mod cpu;
 mod forward;
 mod held;
+mod norm;
 mod shader;
 mod single_step;
 mod tile;
@@ -44,7 +45,8 @@ pub struct Recurrence {
     pub options: CellOptions,
     pub weights: RecurrentWeights,
     /// `[T, B, row]`. A row holds the cell's slots `[SLOTS, H]`; in a projected layer also m `[H]`
-    /// and `W_hr m` `[P]`. Masks are last: of the recurrent gates `[G, P]`, of the state `[P]`, and
+    /// and `W_hr m` `[P]`, or in one with layer normalisation what `shaders/common/layer_norm.wgsl`
+    /// describes. Masks are last: of the recurrent gates `[G, P]`, of the state `[P]`, and
     /// those of zoneout for h `[P]` and c `[H]`, as far as the options have them. A mask of zoneout
     /// is above 0 where an element takes its new value.
     ///
@@ -77,6 +79,15 @@ pub struct CellOptions {
     pub drops_recurrent: bool,
     /// Whether states keep their old values.
     pub zoneout: Zoneout,
+    /// The normalisation of the gates and of c, in an LSTM that has it.
+    pub layer_norm: Option<LayerNorm>,
+}
+
+/// Layer normalisation, except for its gains and shifts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerNorm {
+    /// What is added to a variance.
+    pub epsilon: f64,
 }
 
 /// Elements of states that keep their old values in a step (Krueger et al. 2017).
@@ -122,6 +133,17 @@ pub struct RecurrentWeights {
     pub bias: Option<Tensor>,
     /// `[3, H]`: the peepholes w_i, w_f, w_o, in a cell that has them.
     pub peephole: Option<Tensor>,
+    /// The gains and shifts of a layer that is normalised.
+    pub norm: Option<NormWeights>,
+}
+
+/// The gains and shifts of layer normalisation, of the gates and then of c.
+#[derive(Debug, Clone, Copy)]
+pub struct NormWeights {
+    /// The gains `[5, H]`, and somewhere behind them the shifts `[5, H]`.
+    pub tensor: Tensor,
+    /// Elements of the tensor before the shifts.
+    pub skip: usize,
 }
 
 /// The states of a layer.

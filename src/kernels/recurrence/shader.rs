@@ -1,7 +1,7 @@
 //! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
 
-use super::{Recurrence, TimeDirection, Zoneout};
-use crate::cells::{Activation, CellSpec};
+use super::{Recurrence, RecurrentWeights, TimeDirection, Zoneout};
+use crate::cells::{Activation, CellSpec, NORMS};
 use crate::kernels::words::wgsl_constants;
 use crate::kernels::{Arg, Scalar, Shader, read, write};
 use crate::tensor::Tensor;
@@ -18,7 +18,7 @@ impl Recurrence {
             write("c", self.states.c),
             write("last", self.states.last),
             read("lengths", self.lengths),
-            read("peephole", weights.peephole.unwrap_or(weights.recurrent)),
+            read("peephole", weights.of_units()),
         ]
     }
 
@@ -33,7 +33,7 @@ impl Recurrence {
             read("upstream", self.gradients.upstream.unwrap_or(self.states.h)),
             write("dstate", self.gradients.dstate),
             read("lengths", self.lengths),
-            read("peephole", weights.peephole.unwrap_or(weights.recurrent)),
+            read("peephole", weights.of_units()),
         ]
     }
 
@@ -63,12 +63,23 @@ impl Recurrence {
             && holds(self.weights.packed_forward, packed_len)
             && may_hold(self.weights.bias, spec.recurrent_gates * h)
             && may_hold(self.weights.peephole, 3 * h)
-            && self.row_size() >= spec.slots * h + projected + self.masks_len()
+            && self.norm_is_inside()
+            && self.row_size() >= spec.slots * h + projected + self.norm_len() + self.masks_len()
             && holds(self.gates, t * b * self.row_size())
             && holds(self.states.h, (t + 1) * b * p)
             && (spec.states < 2 || holds(self.states.c, (t + 1) * b * h))
             && holds(self.states.last, self.state_sizes().iter().sum())
             && holds(self.lengths, b)
+    }
+
+    /// Whether gains and shifts are as large as a layer with normalisation reads them.
+    fn norm_is_inside(&self) -> bool {
+        let len = NORMS * self.hidden_size;
+        match (self.options.layer_norm, self.weights.norm) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(_), Some(norm)) => norm.skip >= len && holds(norm.tensor, norm.skip + len),
+        }
     }
 
     /// The same for the backward pass.
@@ -179,6 +190,14 @@ impl Recurrence {
             constants.push(("GATE_SLOPE", slope.into()));
         }
         constants
+    }
+}
+
+impl RecurrentWeights {
+    /// Returns the weights of single units that kernels bind: peepholes, or gains and shifts.
+    fn of_units(&self) -> Tensor {
+        let norm = self.norm.map(|norm| norm.tensor);
+        self.peephole.or(norm).unwrap_or(self.recurrent)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The network cases of a sweep: each cell on each route, with each option and at many sizes.
 
 use super::optimizers::optimizers;
-use super::options::options;
+use super::options::{normalise, options};
 use super::plan::{Plan, Tiles};
 use super::scene::{Lengths, NetworkCase};
 use super::{Effort, ValueKind, hash};
@@ -23,6 +23,7 @@ pub(super) fn cases(effort: Effort) -> Vec<NetworkCase> {
             options_on_routes(cell, effort),
             sizes(cell, effort),
             projections(cell, effort),
+            normalised(cell, effort),
             long_sequences(cell, effort),
             full_tiles(cell, effort),
             empty_batches(cell),
@@ -117,7 +118,12 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     };
     let mut cases = vec![];
     for case in options(cell, effort) {
+        let is_normalised = case.network.layers[0].layer_norm;
         for route in ROUTES {
+            // Steps of a normalised layer depend on all units.
+            if is_normalised && route == Route::Step {
+                continue;
+            }
             for &values in value_kinds {
                 cases.push(NetworkCase {
                     plan: on_route(route),
@@ -345,6 +351,23 @@ fn projections(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         }
     }
     cases
+}
+
+/// Scans of layers with layer normalisation, whose invocations compute one or several units, over
+/// chunks of time.
+fn normalised(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
+    let sizes: &[(usize, usize)] = match effort {
+        _ if !cell.spec().options.layer_norm => &[],
+        Effort::Quick => &[(65, 6)],
+        Effort::Full => &[(65, 6), (2, 1), (33, 9), (64, 4), (128, 5), (200, 3)],
+    };
+    let case = |&(hidden_size, batch): &(usize, usize)| {
+        let mut case = one_layer(cell, hidden_size, 3, batch);
+        normalise(&mut case);
+        case.name += " layer-norm";
+        cut(case, 2)
+    };
+    sizes.iter().map(case).collect()
 }
 
 /// Long sequences: in chunks, which keep the bounds tight, and in one scan.

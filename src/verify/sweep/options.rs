@@ -32,6 +32,12 @@ const CLIP_AND_PROJECTION: [Change; 3] = [
     ("projection clip dropout", projection_clip_dropout),
 ];
 
+/// Layer normalisation, which has scans of its own.
+const LAYER_NORM: [Change; 2] = [
+    ("layer-norm both-ways", layer_norm),
+    ("layer-norm dropout", layer_norm_dropout),
+];
+
 /// Learnt initial states, whose kernels are the same for every cell.
 const LEARNT_STATES: Change = ("learnt-states both-ways", learnt_states);
 
@@ -83,7 +89,8 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let heads = HEADS.iter().filter(|_| cell == Cell::Gru);
     let learns = effort.is_full() || cell == Cell::Lstm;
     let learnt = [LEARNT_STATES].into_iter().filter(|_| learns);
-    let alone = ALL_CELLS.iter().chain(more).chain(heads);
+    let norms = LAYER_NORM.iter().filter(|_| supported.layer_norm);
+    let alone = ALL_CELLS.iter().chain(more).chain(heads).chain(norms);
     let mut cases: Vec<NetworkCase> = alone.map(|change| changed(&[*change])).collect();
     cases.extend(learnt.map(|change| changed(&[change])));
     if effort.is_full() {
@@ -253,6 +260,34 @@ fn zoneout(case: &mut NetworkCase) {
         if spec.states > 1 && spec.peepholes.is_empty() {
             layer.zoneout_cell = 0.2;
         }
+    }
+}
+
+/// The smallest variance that keeps the bounds of errors tight.
+const EPSILON: f64 = 1e-2;
+
+fn layer_norm(case: &mut NetworkCase) {
+    normalise(case);
+    for layer in &mut case.network.layers {
+        layer.bidirectional = true;
+    }
+    case.network.head.reads = Reads::Every;
+}
+
+fn layer_norm_dropout(case: &mut NetworkCase) {
+    normalise(case);
+    for layer in &mut case.network.layers {
+        layer.activation = Activation::Softsign;
+        layer.bias = Bias::None;
+        layer.dropout.state_keep_prob = 0.7;
+    }
+}
+
+/// Normalises every layer.
+pub(super) fn normalise(case: &mut NetworkCase) {
+    for layer in &mut case.network.layers {
+        layer.layer_norm = true;
+        layer.layer_norm_epsilon = Some(EPSILON);
     }
 }
 
