@@ -249,7 +249,7 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "column_sum",
-        "sums[lane.y * COLUMNS + lane.x] = sum;",
+        "sums[lane.y * COLUMNS + lane.x] = own;",
         "",
         "column-sum",
         FindingKind::Unwritten,
@@ -292,8 +292,8 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "column_sum",
-        "+ column] = sum",
-        "] = sum",
+        "+ column] = total",
+        "] = total",
         "column-sum",
         FindingKind::Race,
     ),
@@ -308,7 +308,7 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     (
         "column_sum",
         "if LANES > 1u {",
-        "if column < u.columns {",
+        "if lane.x < 1u {",
         "column-sum",
         FindingKind::NonUniform,
     ),
@@ -351,8 +351,8 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "lookup_gradient",
-        "row < u.steps * u.batch; row++",
-        "row <= u.steps * u.batch; row++",
+        "row < end; row++",
+        "row <= end; row++",
         "lookup",
         FindingKind::OutOfBounds,
     ),

@@ -14,6 +14,9 @@ impl RecordedNetwork {
     /// Records, in `phase`, the computation of the outputs from `inputs` and `lengths`. Dropout is
     /// applied in [`Phase::Forward`] only.
     pub fn forward(&mut self, phase: Phase) {
+        if self.recompute.is_some() {
+            return self.forward_by_chunks(phase);
+        }
         self.forward_layers(phase);
         let training = phase == Phase::Forward;
         let mut calls: Vec<Call> = vec![];
@@ -27,7 +30,12 @@ impl RecordedNetwork {
 
     /// Records, in `phase`, the forward pass without the head.
     pub fn forward_layers(&mut self, phase: Phase) {
-        let training = phase == Phase::Forward;
+        let calls = self.layers_forward(phase == Phase::Forward);
+        self.push(phase, calls);
+    }
+
+    /// The forward pass without the head.
+    pub(super) fn layers_forward(&self, training: bool) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         calls.extend(self.embed());
         for (index, layer) in self.layers.iter().enumerate() {
@@ -44,7 +52,7 @@ impl RecordedNetwork {
             }
             self.emit(index, training, &mut calls);
         }
-        self.push(phase, calls);
+        calls
     }
 
     /// Looks up the tokens' embeddings, which the first layer reads.
@@ -172,7 +180,7 @@ impl RecordedNetwork {
 
     /// Computes the outputs of every head: `y = h @ weight^T + bias`, summed over the parts that
     /// the head reads.
-    fn head_forward(&self, training: bool) -> Vec<Call> {
+    pub(super) fn head_forward(&self, training: bool) -> Vec<Call> {
         let mut calls = vec![];
         for head in self.each_head() {
             let weight = matrix(head.parameters.weight);

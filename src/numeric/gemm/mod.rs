@@ -34,7 +34,7 @@ use faer::traits::ComplexField;
 use faer::{Accum, MatMut, Par};
 
 pub use panel::{KC, Panels};
-pub use time_sums::{TimeSum, TimeSums};
+pub use time_sums::{ColumnSums, RowBlocks, TimeSum, TimeSums};
 pub use view::View;
 
 /// Matrix multiplication of an element type.

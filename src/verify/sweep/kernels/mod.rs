@@ -19,7 +19,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 28] = [
+const KERNELS: [(&str, RecordCalls); 30] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -39,6 +39,8 @@ const KERNELS: [(&str, RecordCalls); 28] = [
     ("pool", pooling::pool),
     ("attention", pooling::attention),
     ("carry-state", data::carry_state),
+    ("copy-state", data::copy_state),
+    ("chunk-lengths", data::chunk_lengths),
     ("gather", data::gather),
     ("lookup", data::lookup),
     ("record", loss::record),
