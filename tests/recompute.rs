@@ -422,7 +422,7 @@ fn activations_of_long_sequences_take_less_than_a_tenth() {
 #[test]
 fn networks_that_need_all_steps_at_once_are_refused_by_name() {
     let refused = |edit: fn(&mut Network)| {
-        let plain = vec![Layer::new(Cell::Gru, 4), Layer::new(Cell::Gru, 4)];
+        let plain = vec![Layer::new(Cell::Lstm, 4), Layer::new(Cell::Lstm, 4)];
         let every = head(7, Reads::Every, Loss::CrossEntropy);
         let mut network = network(plain, Input::Values, every);
         edit(&mut network);
@@ -465,7 +465,7 @@ fn networks_that_need_all_steps_at_once_are_refused_by_name() {
 
 /// Two steps of training, as a recipe says it.
 fn trained(recompute: Option<Recomputation>, data: &Splits) -> Vec<u32> {
-    let layers = vec![Layer::new(Cell::Lstm, 8), Layer::new(Cell::Gru, 8)];
+    let layers = vec![Layer::new(Cell::Lstm, 8), Layer::new(Cell::RnnTanh, 8)];
     let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
     let mut recipe = Recipe::new("long", layers, head, Optimizer::sgd(0.1));
     recipe.batch_size = 3;
@@ -500,7 +500,7 @@ fn what_does_not_fit_is_computed_again_unless_the_recipe_says_otherwise() {
     // More elements in the gates of all steps than a kernel can index.
     let data = data(16, 100_000);
     let head = HeadRecipe::new(Reads::Last, Loss::CrossEntropy);
-    let layer = Layer::new(Cell::Lstm, 600);
+    let layer = Layer::new(Cell::Lstm, 900);
     let mut recipe = Recipe::new("long", vec![layer], head, Optimizer::sgd(0.1));
     recipe.batch_size = 16;
     let trainer = Trainer::new(&recipe, &data, &Device::Cpu).expect("it fits in chunks");
