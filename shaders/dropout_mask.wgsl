@@ -2,7 +2,8 @@
 
 struct DropoutMask {
     control: u32, out: u32,
-    steps: u32, batch: u32, width: u32, stride: u32, sharing: u32, stream: u32, index: u32,
+    steps: u32, first_step: u32, batch: u32, width: u32, stride: u32, sharing: u32, stream: u32,
+    index: u32,
     seed_low: u32, seed_high: u32, keep_below: u32, scale: f32,
 }
 
@@ -28,7 +29,7 @@ fn main(
     let whole = u.batch + control[u.control + CONTROL_FURTHER];
     var drawn_for = 0u;
     if u.sharing == EACH_STEP {
-        drawn_for = row / u.batch * whole + sequence;
+        drawn_for = (u.first_step + row / u.batch) * whole + sequence;
     } else if u.sharing == EACH_SEQUENCE {
         drawn_for = sequence;
     }

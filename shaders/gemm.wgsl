@@ -73,7 +73,8 @@ fn store(slice: u32, row: u32, column: u32, sums: vec4<f32>) {
             if u.has_bias != 0u {
                 value += bias[u.bias + column + i];
             }
-            if u.accumulate != 0u {
+            // Sums over ragged terms begin with c.
+            if !RAGGED_TERMS && u.accumulate != 0u {
                 value += c[at];
             }
             c[at] = value;
@@ -86,6 +87,26 @@ fn store_block(slice: u32, row: u32, column: u32, sums: mat4x4<f32>) {
     store(slice, row + 1u, column, sums[1]);
     store(slice, row + 2u, column, sums[2]);
     store(slice, row + 3u, column, sums[3]);
+}
+
+// Loads what a sum begins with; zeros past the last row or column.
+fn load(slice: u32, row: u32, column: u32) -> vec4<f32> {
+    var values = vec4<f32>();
+    for (var i = 0u; i < 4u; i++) {
+        if row < u.rows && column + i < u.columns {
+            values[i] = c[u.c + (slice * u.rows + row) * u.c_row + column + i];
+        }
+    }
+    return values;
+}
+
+fn load_block(slice: u32, row: u32, column: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        load(slice, row, column),
+        load(slice, row + 1u, column),
+        load(slice, row + 2u, column),
+        load(slice, row + 3u, column),
+    );
 }
 
 @compute @workgroup_size(WIDE, HIGH)
@@ -108,37 +129,53 @@ fn main(
     let left = columns_of_b(column);
     let right = columns_of_b(column + 4u);
     var sums: Sums;
+    if RAGGED_TERMS && u.accumulate != 0u {
+        sums.top_left = load_block(workgroup.z, row, column);
+        sums.top_right = load_block(workgroup.z, row, column + 4u);
+        if ROWS > 4u {
+            sums.bottom_left = load_block(workgroup.z, row + 4u, column);
+            sums.bottom_right = load_block(workgroup.z, row + 4u, column + 4u);
+        }
+    }
     // Ragged terms are ordered by step, then sequence. A slice takes the sequences b, b + slices,
-    // ...
+    // ... Blocks of steps are summed from the last to the first, as chunks of a backward pass are.
     let series = select(1u, u.batch, RAGGED_TERMS);
-    for (var b = select(series, workgroup.z, any_is_valid(row)); b < series; b += u.slices) {
-        var length = u.inner / series;
-        if RAGGED_TERMS {
-            length = min(length, lengths[u.lengths + b]);
-        }
-        var k = b;
-        for (var rest = length % 4u; rest > 0u; rest--) {
-            var a_bottom = vec4<f32>();
-            if ROWS > 4u {
-                a_bottom = load_a(bottom, k);
+    let first = select(series, workgroup.z, any_is_valid(row));
+    var end = u.inner / series;
+    let size = select(end, BLOCK_STEPS, RAGGED_TERMS);
+    while end > 0u {
+        let begin = (end - 1u) / size * size;
+        for (var b = first; b < series; b += u.slices) {
+            var length = end;
+            if RAGGED_TERMS {
+                length = min(length, lengths[u.lengths + b]);
             }
-            add(&sums, load_a(top, k), a_bottom, load_b(left, k), load_b(right, k));
-            k += series;
-        }
-        for (var fours = length / 4u; fours > 0u; fours--) {
-            let a_top = load_a_four(top, k, series);
-            var a_bottom = mat4x4<f32>();
-            if ROWS > 4u {
-                a_bottom = load_a_four(bottom, k, series);
+            length -= min(length, begin);
+            var k = begin * series + b;
+            for (var rest = length % 4u; rest > 0u; rest--) {
+                var a_bottom = vec4<f32>();
+                if ROWS > 4u {
+                    a_bottom = load_a(bottom, k);
+                }
+                add(&sums, load_a(top, k), a_bottom, load_b(left, k), load_b(right, k));
+                k += series;
             }
-            let b_left = load_b_four(left, k, series);
-            let b_right = load_b_four(right, k, series);
-            add(&sums, a_top[0], a_bottom[0], b_left[0], b_right[0]);
-            add(&sums, a_top[1], a_bottom[1], b_left[1], b_right[1]);
-            add(&sums, a_top[2], a_bottom[2], b_left[2], b_right[2]);
-            add(&sums, a_top[3], a_bottom[3], b_left[3], b_right[3]);
-            k += 4u * series;
+            for (var fours = length / 4u; fours > 0u; fours--) {
+                let a_top = load_a_four(top, k, series);
+                var a_bottom = mat4x4<f32>();
+                if ROWS > 4u {
+                    a_bottom = load_a_four(bottom, k, series);
+                }
+                let b_left = load_b_four(left, k, series);
+                let b_right = load_b_four(right, k, series);
+                add(&sums, a_top[0], a_bottom[0], b_left[0], b_right[0]);
+                add(&sums, a_top[1], a_bottom[1], b_left[1], b_right[1]);
+                add(&sums, a_top[2], a_bottom[2], b_left[2], b_right[2]);
+                add(&sums, a_top[3], a_bottom[3], b_left[3], b_right[3]);
+                k += 4u * series;
+            }
         }
+        end = begin;
     }
     store_block(workgroup.z, row, column, sums.top_left);
     store_block(workgroup.z, row, column + 4u, sums.top_right);

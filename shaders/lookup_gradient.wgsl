@@ -26,17 +26,24 @@ fn main(
     if token >= u.vocabulary || i >= u.width {
         return;
     }
-    var sum = 0.0;
-    if token != u.padding {
-        for (var row = 0u; row < u.steps * u.batch; row++) {
-            if token_of(row) == token {
-                sum += dout[u.dout + row * u.out_stride + i];
-            }
-        }
-    }
     let at = u.dtable + token * u.token_stride + i * u.table_stride;
+    var sum = 0.0;
     if u.accumulate != 0u {
-        sum += dtable[at];
+        sum = dtable[at];
+    }
+    if token != u.padding {
+        // Blocks of steps from the last to the first, as chunks of a backward pass add them.
+        let size = BLOCK_STEPS * u.batch;
+        var end = u.steps * u.batch;
+        while end > 0u {
+            let begin = (end - 1u) / size * size;
+            for (var row = begin; row < end; row++) {
+                if token_of(row) == token {
+                    sum += dout[u.dout + row * u.out_stride + i];
+                }
+            }
+            end = begin;
+        }
     }
     dtable[at] = sum;
 }

@@ -268,7 +268,7 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "column_sum",
-        "sums[lane.y * COLUMNS + lane.x] = sum;",
+        "sums[lane.y * COLUMNS + lane.x] = own;",
         "",
         "column-sum",
         FindingKind::Unwritten,
@@ -311,8 +311,8 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "column_sum",
-        "+ column] = sum",
-        "] = sum",
+        "+ column] = total",
+        "] = total",
         "column-sum",
         FindingKind::Race,
     ),
@@ -327,7 +327,7 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     (
         "column_sum",
         "if LANES > 1u {",
-        "if column < u.columns {",
+        "if lane.x < 1u {",
         "column-sum",
         FindingKind::NonUniform,
     ),
@@ -370,8 +370,8 @@ const MUTANTS: &[(&str, &str, &str, &str, FindingKind)] = &[
     ),
     (
         "lookup_gradient",
-        "row < u.steps * u.batch; row++",
-        "row <= u.steps * u.batch; row++",
+        "row < end; row++",
+        "row <= end; row++",
         "lookup",
         FindingKind::OutOfBounds,
     ),

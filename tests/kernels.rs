@@ -980,6 +980,8 @@ fn dropout_mask() {
                 let stride = width + 3;
                 let out = bench.writes(&vec![NAN; steps * batch * stride]);
                 let (seed, index) = (0x0123_4567_89ab_cdef, 5);
+                // Some masks are of a chunk of time.
+                let first_step = if done == 7 { 3 } else { 0 };
                 let call = DropoutMask {
                     control,
                     out: Columns {
@@ -988,6 +990,7 @@ fn dropout_mask() {
                     }
                     .from(2),
                     steps,
+                    first_step,
                     batch,
                     width,
                     keep_prob,
@@ -1000,7 +1003,8 @@ fn dropout_mask() {
                     let row = |row: usize| {
                         let drawn_for = match sharing {
                             MaskSharing::EachStep => {
-                                row / batch * (batch + further) + taken + row % batch
+                                let t = first_step + row / batch;
+                                t * (batch + further) + taken + row % batch
                             }
                             MaskSharing::EachSequence => taken + row % batch,
                             MaskSharing::EachBatch => 0,
@@ -1047,7 +1051,12 @@ fn column_sum() {
             let factor = factors.then(|| bench.random(rows * columns));
             let lengths = ragged.then(|| bench.indices(&valid_steps));
             let copies = 1 + rows % 2;
-            let out = bench.writes(&vec![NAN; copies * columns]);
+            let accumulate = columns % 2 == 0;
+            let held = bench.uniform(copies * columns, 1.0);
+            let out = bench.writes(&match accumulate {
+                true => held,
+                false => vec![NAN; copies * columns],
+            });
             checker.call(
                 &format!("{rows}x{columns}, {copies} copies, factors {factors}, ragged {ragged}"),
                 bench,
@@ -1059,6 +1068,7 @@ fn column_sum() {
                     copies,
                     rows,
                     stride,
+                    accumulate,
                 },
                 |before| {
                     // Sums within a block of 64 rows, then over the blocks.
@@ -1073,7 +1083,9 @@ fn column_sum() {
                         })
                     };
                     let rows = || (0..rows).filter(|&i| is_valid(i));
-                    let column = |j: usize| sum(rows().map(|i| term(i, j)), depth);
+                    let held = |j: usize| accumulate.then(|| exact(before.of(&out)[j]));
+                    let column =
+                        |j: usize| sum(rows().map(|i| term(i, j)).chain(held(j)), depth + 1);
                     let sums: Vec<_> = (0..columns).map(column).collect();
                     vec![(out, sums.repeat(copies))]
                 },
@@ -1298,6 +1310,53 @@ fn initial_state_gradient() {
                     _ => sum(own(n), depth),
                 });
                 vec![(out, sums.collect())]
+            });
+        }
+    }
+}
+
+#[test]
+fn copy_state() {
+    let mut checker = Checker::new("copy_state");
+    for count in COUNTS {
+        let mut bench = Bench::new(count);
+        let source = bench.random(count);
+        let out = bench.writes(&vec![NAN; count]);
+        checker.call(
+            &count.to_string(),
+            bench,
+            CopyState { source, out },
+            |before| {
+                let values = before.of(&source).iter().map(|&value| exact(value));
+                vec![(out, values.collect())]
+            },
+        );
+    }
+}
+
+#[test]
+fn chunk_lengths() {
+    let mut checker = Checker::new("chunk_lengths");
+    for batch in COUNTS {
+        for (chunk_steps, chunks) in [(1, 3), (5, 2), (64, 1)] {
+            let mut bench = Bench::new(batch);
+            let values: Vec<u32> = (0..batch).map(|b| (b * 7 % 71) as u32).collect();
+            let lengths = bench.indices(&values);
+            let out = bench.indices(&vec![DEAD; chunks * batch]);
+            let call = ChunkLengths {
+                lengths,
+                out,
+                chunk_steps,
+            };
+            let name = format!("{batch}, {chunks} chunks of {chunk_steps}");
+            checker.call(&name, bench, call, |_| {
+                let length = |at: usize| {
+                    let begin = at / batch * chunk_steps;
+                    let steps = begin..begin + chunk_steps;
+                    let valid = steps.filter(|&t| t < values[at % batch] as usize);
+                    exact(valid.count() as f64)
+                };
+                vec![(out, (0..chunks * batch).map(length).collect())]
             });
         }
     }

@@ -511,6 +511,34 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "length = max(length, lengths[u.lengths + b])",
         "gemm",
     ),
+    // Blocks of steps: one that is left out, one that reaches into the next, sums that begin anew.
+    (
+        "gemm",
+        "min(length, begin)",
+        "min(length, begin + 1u)",
+        "gemm",
+    ),
+    ("gemm", "var k = begin * series + b;", "var k = b;", "gemm"),
+    (
+        "gemm",
+        "if RAGGED_TERMS && u.accumulate != 0u {\n        sums",
+        "if false {\n        sums",
+        "gemm",
+    ),
+    ("gemm", "!RAGGED_TERMS && u.acc", "u.acc", "gemm"),
+    ("column_sum", "var t = begin", "var t = 0u", "column-sum"),
+    (
+        "column_sum",
+        "total = out[u.out + n]",
+        "total = 0.0",
+        "column-sum",
+    ),
+    (
+        "lookup_gradient",
+        "var row = begin;",
+        "var row = 0u;",
+        "lookup",
+    ),
     ("gemm", "select(0.0, sums[i], valid)", "sums[i]", "gemm"),
     (
         "gemm",
@@ -574,12 +602,7 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "k + 1u < UNITS; k++",
         "rnn-tanh-65",
     ),
-    (
-        "lookup_gradient",
-        "row < u.steps * u.batch",
-        "row < u.steps * u.batch - 1u",
-        "lookup",
-    ),
+    ("lookup_gradient", "row < end", "row + 1u < end", "lookup"),
     (
         "arrange",
         "padded < u.steps",
@@ -642,9 +665,34 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "dropout_mask",
-        "row / u.batch * whole",
-        "row / u.batch * u.batch",
+        "u.batch) * whole",
+        "u.batch) * u.batch",
         "rnn-tanh-5-dropout",
+    ),
+    // Masks of a chunk of time that begin again, and chunks of time that are not.
+    (
+        "dropout_mask",
+        "(u.first_step + row / u.batch)",
+        "(row / u.batch)",
+        "lstm-5-recompute-dropout",
+    ),
+    (
+        "chunk_lengths",
+        "length - min(length, begin)",
+        "length",
+        "chunk-lengths",
+    ),
+    (
+        "chunk_lengths",
+        ", u.chunk_steps)",
+        ", u.chunk_steps + 1u)",
+        "chunk-lengths",
+    ),
+    (
+        "copy_state",
+        "at < u.count",
+        "at + 1u < u.count",
+        "copy-state",
     ),
     (
         "dropout_mask",
@@ -971,8 +1019,8 @@ fn verify_detects_a_mutant_in_whole_training_steps() {
     };
     let edit = ShaderEdit {
         kernel: "column_sum",
-        from: "column] = sum",
-        to: "column] = 1.001 * sum",
+        from: "column] = total",
+        to: "column] = 1.001 * total",
     };
     let opened = OpenDevice::Gpu(Box::new(device.with_edit(edit)));
     let mut report = Report::default();

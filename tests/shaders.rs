@@ -234,6 +234,12 @@ fn programs() -> Vec<Program> {
                 let network = network(cell, 7, Loss::CrossEntropy, reads);
                 programs.push(recorded(&network, Gradients::OfLoss, tuning));
             }
+            let chunks = Tuning {
+                recompute: Some(1),
+                ..tuning
+            };
+            let plain = network(cell, 7, Loss::CrossEntropy, Reads::Last);
+            programs.push(recorded(&plain, Gradients::OfLoss, chunks));
             let mut several = network(cell, 7, Loss::Heads, Reads::Every);
             let head = |name: &str, size, loss| NamedHead {
                 name: name.into(),

@@ -94,6 +94,7 @@ pub fn shared() -> Result<&'static ThreadPool> {
 /// [`Error::Failed`] where the system gives no more threads.
 pub fn new() -> Result<ThreadPool> {
     ThreadPoolBuilder::new()
+        .num_threads(gatescan::low_level::backend::cpu::threads())
         .build()
         .map_err(|error| Error::Failed(format!("the threads that compute do not start: {error}")))
 }

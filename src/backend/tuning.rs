@@ -75,6 +75,9 @@ pub struct Tuning {
     pub checks: bool,
     /// Bytes for data on the device; larger data are streamed. `None`: as many as the device has.
     pub data_memory: Option<u64>,
+    /// Steps of the chunks of time of which only the states before them are kept for the backward
+    /// pass, which computes the rest again. `None`: everything is kept.
+    pub recompute: Option<usize>,
 }
 
 impl Default for Tuning {
@@ -99,6 +102,7 @@ impl Default for Tuning {
             packs_weights: true,
             checks: false,
             data_memory: None,
+            recompute: None,
         }
     }
 }

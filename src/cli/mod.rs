@@ -129,7 +129,13 @@ where
     let program = arguments.next().unwrap_or_else(|| "gatescan".into());
     let program = PROGRAM.get_or_init(|| program).clone();
     match Cli::try_parse_from([program].into_iter().chain(arguments)) {
-        Ok(cli) => run(&cli, start),
+        Ok(cli) => {
+            // Fails where a program that brings the command line along has started its own threads.
+            let threads = gatescan::low_level::backend::cpu::threads();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let _ = pool.build_global();
+            run(&cli, start)
+        }
         Err(error) => {
             // Help and the version are errors too, which are printed to standard output.
             let _ = error.print();

@@ -1,8 +1,11 @@
 use rayon::prelude::*;
 
-use super::{Arg, Cost, Kernel, Scalar, Shader, linear_grid, read, valid_rows, write};
+use super::words::wgsl_constants;
+use super::{
+    Arg, BLOCK_STEPS, Cost, Kernel, Scalar, Shader, linear_grid, read, time_blocks, write,
+};
 use crate::memory::Memory;
-use crate::numeric::gemm::KC;
+use crate::numeric::gemm::RowBlocks;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -22,6 +25,8 @@ pub struct ColumnSum {
     pub copies: usize,
     pub rows: usize,
     pub stride: usize,
+    /// Whether the sums are added to the first row of `out`.
+    pub accumulate: bool,
 }
 
 /// Columns of one CPU task.
@@ -52,6 +57,7 @@ impl Kernel for ColumnSum {
             ("copies", Scalar::count(self.copies)),
             ("stride", Scalar::count(self.stride)),
             ("batch", Scalar::count(self.batch())),
+            ("accumulate", Scalar::from(self.accumulate)),
         ]
     }
 
@@ -59,7 +65,9 @@ impl Kernel for ColumnSum {
         let mut constants = vec![("COLUMNS", COLUMNS as f64), ("LANES", self.lanes() as f64)];
         constants.extend(self.factor.map(|_| ("FACTORS", 1.0)));
         constants.extend(self.lengths.map(|_| ("RAGGED", 1.0)));
-        Shader::new([include_str!("../../shaders/column_sum.wgsl")]).with_constants(constants)
+        Shader::new([include_str!("../../shaders/column_sum.wgsl")])
+            .with_constants(constants)
+            .with(wgsl_constants(&[("BLOCK_STEPS", BLOCK_STEPS)]))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -68,7 +76,9 @@ impl Kernel for ColumnSum {
 
     fn iterations(&self) -> usize {
         let sequences = self.batch().div_ceil(self.lanes());
-        sequences * (1 + self.rows.div_ceil(self.batch())) + LANES + self.copies
+        let steps = self.rows.div_ceil(self.batch());
+        let blocks = steps.div_ceil(BLOCK_STEPS);
+        sequences * (blocks + steps) + blocks * (1 + LANES) + self.copies
     }
 
     fn cost(&self) -> Cost {
@@ -103,8 +113,8 @@ impl ColumnSum {
         let factor = self.factor.map(|factor| memory.read(&factor));
         let factor = factor.as_deref();
         let rows = match self.lengths {
-            Some(lengths) => valid_rows(self.rows, &memory.read_index(&lengths)),
-            None => (0..self.rows).collect(),
+            Some(lengths) => time_blocks(self.rows, &memory.read_index(&lengths), |_| true),
+            None => RowBlocks::all(self.rows),
         };
         let mut out = memory.write(&self.out);
         out[..columns]
@@ -112,8 +122,10 @@ impl ColumnSum {
             .enumerate()
             .for_each(|(number, out)| {
                 let first = number * TASK_COLUMNS;
-                out.fill(R::zero());
-                for rows in rows.chunks(KC) {
+                if !self.accumulate {
+                    out.fill(R::zero());
+                }
+                for rows in rows.iter() {
                     let mut block = [R::zero(); TASK_COLUMNS];
                     for &row in rows {
                         let values = &source[row * self.stride + first..][..out.len()];

@@ -16,6 +16,9 @@ pub struct DropoutMask {
     pub control: Tensor,
     pub out: Columns,
     pub steps: usize,
+    /// The step of whole sequences that the first row is of: masks of a chunk of time are a part of
+    /// the masks of all steps.
+    pub first_step: usize,
     pub batch: usize,
     pub width: usize,
     /// Above 0 and below 1.
@@ -40,6 +43,7 @@ impl Kernel for DropoutMask {
         let [stream, index] = Stream::Dropout(self.index).words();
         vec![
             ("steps", Scalar::count(self.steps)),
+            ("first_step", Scalar::count(self.first_step)),
             ("batch", Scalar::count(self.batch)),
             ("width", Scalar::count(self.width)),
             ("stride", Scalar::count(self.out.stride)),
@@ -113,7 +117,9 @@ impl DropoutMask {
             .enumerate()
             .for_each(|(row, out)| {
                 let drawn_for = match self.sharing {
-                    MaskSharing::EachStep => row / self.batch * whole + taken + row % self.batch,
+                    MaskSharing::EachStep => {
+                        (self.first_step + row / self.batch) * whole + taken + row % self.batch
+                    }
                     MaskSharing::EachSequence => taken + row % self.batch,
                     MaskSharing::EachBatch => 0,
                 };

@@ -2,9 +2,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Arg, Cost, Kernel, Scalar, Shader, is_valid_row, read, write};
+use super::words::wgsl_constants;
+use super::{
+    Arg, BLOCK_STEPS, Cost, Kernel, Scalar, Shader, is_valid_row, read, time_blocks, write,
+};
 use crate::memory::Memory;
-use crate::numeric::gemm::{Addend, PackedB, TimeSum, TimeSums, View};
+use crate::numeric::gemm::{Addend, PackedB, RowBlocks, TimeSum, TimeSums, View};
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -205,6 +208,14 @@ impl Gemm {
         self.a.columns
     }
 
+    /// Returns the call with another inner dimension, to plan the slices of a sum of which this
+    /// call computes a part. It is not to be recorded.
+    pub(crate) fn with_inner(&self, inner: usize) -> Gemm {
+        let mut gemm = self.clone();
+        (gemm.a.columns, gemm.b.rows) = (inner, inner);
+        gemm
+    }
+
     /// Leaves out the rows of `a` that are padded steps of the B sequences.
     ///
     /// # Panics
@@ -332,6 +343,7 @@ impl Kernel for Gemm {
             .with_constants([("WIDE", side), ("HIGH", side)])
             .with_constants(rows)
             .with_constants(ragged)
+            .with(wgsl_constants(&[("BLOCK_STEPS", BLOCK_STEPS)]))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -347,8 +359,13 @@ impl Kernel for Gemm {
             Some(Ragged::Terms(lengths)) => lengths.len().div_ceil(self.slices),
             _ => 1,
         };
-        // Four terms an iteration; each sequence may leave a rest of up to three.
-        8 + self.a.columns.div_ceil(4 * self.slices) + 4 * sequences
+        let blocks = match self.lengths() {
+            Some(lengths) => (self.a.columns / lengths.len()).div_ceil(BLOCK_STEPS),
+            None => 1,
+        };
+        // Four terms an iteration; each sequence may leave a rest of up to three in each block of
+        // steps.
+        8 + self.a.columns.div_ceil(4 * self.slices) + (1 + 4 * sequences) * blocks
     }
 
     fn bounds_are_proved(&self) -> bool {
@@ -461,8 +478,10 @@ impl Gemm {
         let stride = self.c.stride;
         for (slice, c) in c.chunks_mut(a.rows * stride).enumerate() {
             let is_of_slice = |b: usize| b % self.slices == slice;
-            let runs: Vec<_> = valid_runs(0..a.columns, operands.lengths, is_of_slice).collect();
-            let terms: Vec<usize> = runs.iter().cloned().flatten().collect();
+            let terms = match operands.lengths {
+                Some(lengths) => time_blocks(a.columns, lengths, is_of_slice),
+                None => RowBlocks::all(a.columns),
+            };
             let product = TimeSum {
                 b,
                 addend,
@@ -473,11 +492,12 @@ impl Gemm {
                 a: a.t(),
                 rows: &terms,
                 products: vec![product],
-                column_sums: None,
+                columns: None,
             };
             if R::try_time_sums(sums) {
                 continue;
             }
+            let runs: Vec<_> = valid_runs(0..a.columns, operands.lengths, is_of_slice).collect();
             addend.write(c, self.c.columns, stride);
             let tasks = c.par_chunks_mut(TASK_ROWS * stride).enumerate();
             tasks.for_each(|(task, c)| {

@@ -1,11 +1,16 @@
 use rayon::prelude::*;
 
-use super::{Arg, Columns, Cost, Kernel, Scalar, Shader, Table, Tokens, linear_grid, read, write};
+use super::words::wgsl_constants;
+use super::{
+    Arg, BLOCK_STEPS, Columns, Cost, Kernel, Scalar, Shader, Table, Tokens, blocks_of_steps,
+    linear_grid, read, write,
+};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// The backward pass of [`Lookup`](super::Lookup): the gradient of a token's vector is the sum, in
-/// the order of rows, of the gradients of the rows with that token.
+/// The backward pass of [`Lookup`](super::Lookup): the gradient of a token's vector is the sum of
+/// the gradients of the rows with that token, in blocks of [`BLOCK_STEPS`] steps from the last to
+/// the first, within a block in the order of rows.
 #[derive(Debug, Clone)]
 pub struct LookupGradient {
     /// `[T, B, stride]`: the first columns are read. Padded steps are zero.
@@ -48,6 +53,7 @@ impl Kernel for LookupGradient {
             include_str!("../../shaders/lookup_gradient.wgsl"),
             include_str!("../../shaders/common/tokens.wgsl"),
         ])
+        .with(wgsl_constants(&[("BLOCK_STEPS", BLOCK_STEPS)]))
     }
 
     fn grid(&self) -> [u32; 3] {
@@ -55,7 +61,7 @@ impl Kernel for LookupGradient {
     }
 
     fn iterations(&self) -> usize {
-        self.tokens.steps * self.tokens.batch
+        self.tokens.steps * self.tokens.batch + self.tokens.steps.div_ceil(BLOCK_STEPS)
     }
 
     fn cost(&self) -> Cost {
@@ -77,11 +83,19 @@ impl LookupGradient {
         let dout = &*dout;
         let (width, count) = (self.dtable.width, self.dtable.count());
         let mut rows_of = vec![vec![]; count];
-        for (row, token) in self.tokens.cpu(memory).into_iter().enumerate() {
-            rows_of[token].push(row);
+        let tokens = self.tokens.cpu(memory);
+        for row in blocks_of_steps(tokens.len(), self.tokens.batch) {
+            rows_of[tokens[row]].push(row);
         }
+        let mut dtable = memory.write(&self.dtable.tensor);
+        let old = &*dtable;
         let vector = |(token, rows): (usize, &Vec<usize>)| {
             let mut sum = vec![R::zero(); width];
+            if self.accumulate {
+                let old = &old[token * self.dtable.token_stride..];
+                let old = old.iter().step_by(self.dtable.stride);
+                sum.iter_mut().zip(old).for_each(|(sum, &old)| *sum = old);
+            }
             if self.padding != Some(token as u32) {
                 for row in rows {
                     let gradient = &dout[row * self.dout.stride..][..width];
@@ -91,15 +105,10 @@ impl LookupGradient {
             sum
         };
         let vectors: Vec<Vec<R>> = rows_of.par_iter().enumerate().map(vector).collect();
-        let mut dtable = memory.write(&self.dtable.tensor);
         for (token, vector) in vectors.iter().enumerate() {
             let elements = dtable[token * self.dtable.token_stride..].iter_mut();
             let elements = elements.step_by(self.dtable.stride).zip(vector);
-            if self.accumulate {
-                elements.for_each(|(element, &value)| *element += value);
-            } else {
-                elements.for_each(|(element, &value)| *element = value);
-            }
+            elements.for_each(|(element, &value)| *element = value);
         }
     }
 }

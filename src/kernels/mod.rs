@@ -13,8 +13,10 @@ mod attention;
 mod attention_backward;
 mod average;
 mod carry_state;
+mod chunk_lengths;
 mod clip_factor;
 mod column_sum;
+mod copy_state;
 mod ctc;
 mod ctc_gradient;
 mod ctc_paths;
@@ -83,6 +85,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::memory::Memory;
+use crate::numeric::gemm::{KC, RowBlocks};
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -134,8 +137,10 @@ calls! {
     attention_backward::AttentionBackward,
     average::Average,
     carry_state::CarryState,
+    chunk_lengths::ChunkLengths,
     clip_factor::ClipFactor,
     column_sum::ColumnSum,
+    copy_state::CopyState,
     ctc_gradient::CtcGradient,
     ctc_paths::CtcPaths,
     dropout_mask::DropoutMask,
@@ -380,10 +385,35 @@ pub(crate) fn is_valid_row(row: usize, lengths: &[u32]) -> bool {
     row / lengths.len() < lengths[row % lengths.len()] as usize
 }
 
-/// Returns the rows below `rows` that are valid steps of their sequence.
-pub(crate) fn valid_rows(rows: usize, lengths: &[u32]) -> Vec<usize> {
-    let rows = 0..rows;
-    rows.filter(|&row| is_valid_row(row, lengths)).collect()
+/// Time steps of a block of a sum over time steps. Blocks are summed from the last to the first, so
+/// that a backward pass over chunks of whole blocks adds in the order of one over all steps.
+pub const BLOCK_STEPS: usize = 64;
+
+/// Returns the rows `t * B + b` below `rows` that are valid steps of a sequence b for which
+/// `is_taken` holds, in the order of a sum on the CPU: blocks of at most [`BLOCK_STEPS`] steps from
+/// the last to the first, each small enough to stay in a cache.
+pub(crate) fn time_blocks(
+    rows: usize,
+    lengths: &[u32],
+    is_taken: impl Fn(usize) -> bool,
+) -> RowBlocks {
+    let batch = lengths.len();
+    let fitting = (KC / batch).clamp(1, BLOCK_STEPS);
+    let size = batch << fitting.ilog2();
+    let blocks = (0..rows.div_ceil(size)).rev();
+    let is_taken = &is_taken;
+    RowBlocks::new(blocks.map(|block| {
+        let block = block * size..((block + 1) * size).min(rows);
+        block.filter(move |&row| is_valid_row(row, lengths) && is_taken(row % batch))
+    }))
+}
+
+/// Returns the rows of a sum over `count` rows in blocks of [`BLOCK_STEPS`] steps of `batch`
+/// sequences, from the last block to the first.
+pub(crate) fn blocks_of_steps(count: usize, batch: usize) -> impl Iterator<Item = usize> {
+    let size = BLOCK_STEPS * batch;
+    let blocks = (0..count.div_ceil(size)).rev();
+    blocks.flat_map(move |block| block * size..((block + 1) * size).min(count))
 }
 
 /// Returns the grid for `items` items, `per_workgroup` in each workgroup, in two dimensions: WebGPU

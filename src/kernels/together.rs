@@ -4,9 +4,9 @@
 //! are computed together. The bits are those of the separate calls.
 
 use super::recurrence::InputProjection;
-use super::{Call, ColumnSum, Gemm, Ragged, ScanForward, valid_rows};
+use super::{Call, ColumnSum, Gemm, Ragged, ScanForward, time_blocks};
 use crate::memory::Memory;
-use crate::numeric::gemm::{PackedB, TimeSum, TimeSums, View};
+use crate::numeric::gemm::{ColumnSums, PackedB, TimeSum, TimeSums, View};
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -104,8 +104,8 @@ struct StepSum<'a> {
 enum Summand<'a> {
     /// The outer product with the same row of the GEMM's other operand.
     OuterProduct(&'a Gemm),
-    /// The row itself.
-    Row,
+    /// The row itself; the sum may be added to the values of `out`.
+    Row { accumulate: bool },
 }
 
 impl<'a> StepSum<'a> {
@@ -143,7 +143,9 @@ impl<'a> StepSum<'a> {
             stride: sum.stride,
             lengths: sum.lengths?,
             out: sum.out,
-            summand: Summand::Row,
+            summand: Summand::Row {
+                accumulate: sum.accumulate,
+            },
         })
     }
 
@@ -153,7 +155,7 @@ impl<'a> StepSum<'a> {
         let reads_other_buffers = self.rows.buffer != self.out.buffer
             && match self.summand {
                 Summand::OuterProduct(gemm) => gemm.b.tensor.buffer != self.out.buffer,
-                Summand::Row => true,
+                Summand::Row { .. } => true,
             };
         let is_compatible = |other: &StepSum| {
             self.has_same_rows(other)
@@ -175,7 +177,7 @@ impl<'a> StepSum<'a> {
     }
 
     fn sums_rows(&self) -> bool {
-        matches!(self.summand, Summand::Row)
+        matches!(self.summand, Summand::Row { .. })
     }
 }
 
@@ -186,12 +188,12 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
     let first = sums[0];
     let [steps, columns] = first.size;
     let a = memory.read(&first.rows);
-    let terms = valid_rows(steps, &memory.read_index(&first.lengths));
+    let terms = time_blocks(steps, &memory.read_index(&first.lengths), |_| true);
     let operands: Vec<_> = sums
         .iter()
         .filter_map(|sum| match sum.summand {
             Summand::OuterProduct(gemm) => Some(memory.read(&gemm.b.tensor)),
-            Summand::Row => None,
+            Summand::Row { .. } => None,
         })
         .collect();
     // The results are split off the buffer that they share, from left to right.
@@ -216,16 +218,19 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
                     stride: gemm.c.stride,
                 });
             }
-            Summand::Row => row_sums = Some(own),
+            Summand::Row { accumulate } => row_sums = Some((own, accumulate)),
         }
     }
     let done = R::try_time_sums(TimeSums {
         a: View::new(&a, steps, columns, first.stride),
         rows: &terms,
         products,
-        column_sums: row_sums.as_deref_mut().map(|sums| &mut sums[..columns]),
+        columns: row_sums.as_mut().map(|(sums, accumulate)| ColumnSums {
+            sums: &mut sums[..columns],
+            accumulate: *accumulate,
+        }),
     });
-    if let Some(sums) = row_sums.filter(|_| done) {
+    if let Some((sums, _)) = row_sums.filter(|_| done) {
         for copy in (columns..sums.len()).step_by(columns) {
             sums.copy_within(..columns, copy);
         }

@@ -10,6 +10,7 @@ mod network;
 pub mod optimizer;
 mod parallel;
 pub mod propose;
+mod recomputation;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use data::DataRecipe;
 pub use heads::NamedHeadRecipe;
 pub use network::{HeadRecipe, NetworkRecipe};
 pub use parallel::ParallelRecipe;
+pub use recomputation::Recomputation;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -94,6 +96,10 @@ pub struct Recipe {
     /// Without it, an update reads whole sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bptt_steps: Option<usize>,
+    /// What the backward pass computes again, to keep less in memory; without it, nothing where the
+    /// device has the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<Recomputation>,
     /// Early stopping: the run ends after this many consecutive epochs without a lower loss on the
     /// validation split; without one, on the test split, which a warning says; without both, in
     /// training.
@@ -168,6 +174,7 @@ impl Recipe {
             report_every: None,
             ema: None,
             bptt_steps: None,
+            recompute: None,
             network: NetworkRecipe {
                 input: Input::Values,
                 layers,
@@ -438,7 +445,7 @@ impl Recipe {
 
     /// Checks that a run that began with `other` can be resumed with this recipe. What may differ
     /// is the length of the run (epochs, steps, patience), the learning rate and its schedule,
-    /// reports, checkpoints, and the path of the data.
+    /// reports, checkpoints, what is computed again, and the path of the data.
     ///
     /// # Errors
     /// [`Error::Usage`] with the keys that differ.
@@ -450,6 +457,7 @@ impl Recipe {
         other.report_every = self.report_every;
         other.schedule = self.schedule.clone();
         other.checkpoint = self.checkpoint.clone();
+        other.recompute = self.recompute;
         other.tune.clone_from(&self.tune);
         let rate = self.optimizer.learning_rate();
         other.optimizer.set_learning_rate(rate);
@@ -474,7 +482,8 @@ impl Recipe {
             .collect();
         Err(Error::usage(format!(
             "a resumed run must have the {} that it began with; it may change epochs, steps, \
-             patience, report_every, optimizer.lr, schedule, checkpoint and the path of the data",
+             patience, report_every, recompute, optimizer.lr, schedule, checkpoint and the path of \
+             the data",
             listed(&changed)
         )))
     }

@@ -19,8 +19,12 @@ impl RecordedNetwork {
     /// # Panics
     /// Where the network was recorded without gradients.
     pub fn backward(&mut self) {
+        if self.recompute.is_some() {
+            return self.backward_by_chunks();
+        }
         let partials = self.create_partials();
-        let calls = self.backward_calls(partials);
+        let mut calls = self.head_backward(partials);
+        calls.extend(self.layers_backward(partials));
         self.push(Phase::Backward, calls);
     }
 
@@ -31,9 +35,9 @@ impl RecordedNetwork {
         }
     }
 
-    fn backward_calls(&self, partials: Option<Tensor>) -> Vec<Call> {
+    /// The backward pass without the head.
+    pub(super) fn layers_backward(&self, partials: Option<Tensor>) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
-        calls.extend(self.head_backward(partials));
         let lowest = self.frozen.lowest_layer(&self.network);
         for (index, layer) in self.layers.iter().enumerate().skip(lowest).rev() {
             let is_trained = !self.frozen.has_layer(index);
@@ -72,7 +76,7 @@ impl RecordedNetwork {
 
     /// The gradients of the heads' parameters and of what they read, where the backward pass
     /// includes the head.
-    fn head_backward(&self, partials: Option<Tensor>) -> Vec<Call> {
+    pub(super) fn head_backward(&self, partials: Option<Tensor>) -> Vec<Call> {
         if self.head.gradients.is_none() {
             return vec![];
         }
@@ -98,7 +102,11 @@ impl RecordedNetwork {
         calls
     }
 
-    fn head_bias_gradient(&self, head: &HeadTensors) -> Option<Call> {
+    /// The gradient of a head's bias; of all steps at once, whose gradients are all kept.
+    pub(super) fn head_bias_gradient(&self, head: &HeadTensors) -> Option<Call> {
+        if self.chunk.is_some() {
+            return None;
+        }
         let gradients = head.gradients.filter(|_| !self.frozen.has_head())?;
         let [rows, k] = [0, 1].map(|n| head.doutputs.shape.extents()[n]);
         let bias = ColumnSum {
@@ -201,7 +209,7 @@ impl RecordedNetwork {
             tokens: self.tokens(direction.reversed),
             dtable: Table::columns(direction.gradients().weight_ih),
             padding: None,
-            accumulate: false,
+            accumulate: self.accumulates(),
         };
         vec![lookup.into()]
     }
@@ -329,7 +337,7 @@ impl RecordedNetwork {
             tokens: self.tokens(false),
             dtable: Table::rows(self.embedding_table(gradients)),
             padding: padding_idx,
-            accumulate: tied && self.head.gradients.is_some(),
+            accumulate: self.accumulates() || tied && self.head.gradients.is_some(),
         };
         Some(lookup.into())
     }
@@ -352,6 +360,7 @@ impl RecordedNetwork {
             copies: 1,
             rows,
             stride,
+            accumulate: self.accumulates(),
         }
     }
 }

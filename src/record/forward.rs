@@ -14,6 +14,9 @@ impl RecordedNetwork {
     /// Records, in `phase`, the computation of the outputs from `inputs` and `lengths`. Dropout is
     /// applied in [`Phase::Forward`] only.
     pub fn forward(&mut self, phase: Phase) {
+        if self.recompute.is_some() {
+            return self.forward_by_chunks(phase);
+        }
         self.forward_layers(phase);
         let training = phase == Phase::Forward;
         let mut calls: Vec<Call> = vec![];
@@ -27,7 +30,14 @@ impl RecordedNetwork {
 
     /// Records, in `phase`, the forward pass without the head.
     pub fn forward_layers(&mut self, phase: Phase) {
-        let training = phase == Phase::Forward;
+        let begins = self.start_of(phase).is_none();
+        let calls = self.layers_forward(phase == Phase::Forward, begins);
+        self.push(phase, calls);
+    }
+
+    /// The forward pass without the head; `begins` says whether learnt initial states are set
+    /// before it.
+    pub(super) fn layers_forward(&self, training: bool, begins: bool) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         calls.extend(self.embed());
         for (index, layer) in self.layers.iter().enumerate() {
@@ -39,7 +49,7 @@ impl RecordedNetwork {
                     calls.extend(self.reverse_inputs(layer, training));
                 }
                 calls.extend(self.pack(&direction.recurrence, TimeDirection::Forward));
-                if self.start_of(phase).is_none() {
+                if begins {
                     calls.extend(direction.learnt_states(None));
                 }
                 calls.push(self.project_inputs(layer, direction, training));
@@ -47,7 +57,7 @@ impl RecordedNetwork {
             }
             self.emit(index, training, &mut calls);
         }
-        self.push(phase, calls);
+        calls
     }
 
     /// Looks up the tokens' embeddings, which the first layer reads.
@@ -186,7 +196,7 @@ impl RecordedNetwork {
 
     /// Computes the outputs of every head: `y = h @ weight^T + bias`, summed over the parts that
     /// the head reads.
-    fn head_forward(&self, training: bool) -> Vec<Call> {
+    pub(super) fn head_forward(&self, training: bool) -> Vec<Call> {
         let mut calls = vec![];
         for head in self.each_head() {
             let weight = matrix(head.parameters.weight);

@@ -1,6 +1,7 @@
 //! The buffers of a recorded network. Their order is part of the recording: dumps, profiles and
 //! verification list buffers in it.
 
+use super::recompute::Recompute;
 use super::{
     DirectionParameters, Dropped, Emission, Frozen, Gradients, HeadParameters, HeadTensors, Pooled,
     PooledKind, RecordedDirection, RecordedLayer, RecordedNetwork, Reversed,
@@ -19,6 +20,8 @@ use crate::tensor::{Element, Kind, Shape, Tensor};
 pub(super) struct Layout<'a> {
     network: &'a Network,
     steps: usize,
+    /// Steps of the layers' tensors: T, or those of a chunk of time.
+    layer_steps: usize,
     batch: usize,
     gradients: Gradients,
     tuning: Tuning,
@@ -44,6 +47,7 @@ impl<'a> Layout<'a> {
         Layout {
             network,
             steps,
+            layer_steps: tuning.recompute.map_or(steps, |chunk| chunk.min(steps)),
             batch,
             gradients,
             tuning,
@@ -68,6 +72,7 @@ impl<'a> Layout<'a> {
             lengths: self.index("lengths", [self.batch]),
         };
         let layers = self.layers(&shared, embedded.unwrap_or(inputs), dinputs)?;
+        let recompute = self.recompute(&layers);
         Ok(RecordedNetwork {
             network: network.clone(),
             steps: self.steps,
@@ -84,7 +89,31 @@ impl<'a> Layout<'a> {
             heads,
             layers,
             starts: vec![],
+            recompute,
+            chunk: None,
             tuning: self.tuning,
+        })
+    }
+
+    /// The tensors that the chunks of time need, where there are several.
+    fn recompute(&mut self, layers: &[RecordedLayer]) -> Option<Recompute> {
+        if self.layer_steps == self.steps {
+            return None;
+        }
+        let chunks = self.steps.div_ceil(self.layer_steps);
+        let directions = layers.iter().flat_map(|layer| &layer.directions);
+        let states = directions.enumerate().map(|(index, direction)| {
+            // The states of each chunk begin at a multiple of four elements.
+            let len = direction.recurrence.states.last.len().next_multiple_of(4);
+            self.activation(format!("l{index}.kept"), [chunks, len])
+        });
+        let states = states.collect();
+        Some(Recompute {
+            chunk_steps: self.layer_steps,
+            lengths: self.index("chunk_lengths", [chunks, self.batch]),
+            states,
+            masks: None,
+            partials: vec![],
         })
     }
 
@@ -122,7 +151,7 @@ impl<'a> Layout<'a> {
     /// The tokens' embeddings, if the network has an embedding, and the gradient of what the first
     /// layer reads, if something needs it.
     fn first_layer(&mut self) -> (Option<Tensor>, Option<Tensor>) {
-        let shape = [self.steps, self.batch, self.network.features()];
+        let shape = [self.layer_steps, self.batch, self.network.features()];
         match self.network.input {
             Input::Values => {
                 let wanted = self.gradients == Gradients::OfUpstream;
@@ -300,7 +329,7 @@ impl<'a> Layout<'a> {
         dinputs: Option<Tensor>,
     ) -> RecordedLayer {
         let Direction { suffix, layer, .. } = direction;
-        let read = [self.steps, self.batch, direction.inputs];
+        let read = [self.layer_steps, self.batch, direction.inputs];
         let drops_inputs = self.trains() && layer.dropout.input_keep_prob < 1.0;
         let dropped = drops_inputs.then(|| Dropped {
             mask: self.activation(format!("{suffix}.input_mask"), read),
@@ -325,7 +354,7 @@ impl<'a> Layout<'a> {
         if !is_changed {
             return None;
         }
-        let shape = [self.steps, self.batch, layer.emitted_size()];
+        let shape = [self.layer_steps, self.batch, layer.emitted_size()];
         let upstream = self.has_upstream(direction);
         let mut tensor = |name: &str| self.activation(format!("{suffix}.{name}"), shape);
         Some(Emission {
@@ -353,7 +382,7 @@ impl<'a> Layout<'a> {
         direction: &Direction,
     ) -> Result<RecordedDirection> {
         let Direction { suffix, layer, .. } = direction;
-        let (steps, batch, p) = (self.steps, self.batch, layer.output_size());
+        let (steps, batch, p) = (self.layer_steps, self.batch, layer.output_size());
         let drops_state = layer.drops_state() || layer.recurrent_dropout > 0.0;
         let dropped_states = (self.trains() && drops_state)
             .then(|| self.activation(format!("{suffix}.held"), [steps, batch, p]));
@@ -388,7 +417,7 @@ impl<'a> Layout<'a> {
         lengths: Tensor,
     ) -> Recurrence {
         let layer = &direction.layer;
-        let (steps, batch, trains) = (self.steps, self.batch, self.trains());
+        let (steps, batch, trains) = (self.layer_steps, self.batch, self.trains());
         let row_size = layer.kept_size(trains);
         Recurrence {
             cell: layer.cell,
@@ -439,7 +468,7 @@ impl<'a> Layout<'a> {
 
     fn states(&mut self, direction: &Direction) -> LayerStates {
         let Direction { suffix, layer, .. } = direction;
-        let (steps, batch) = (self.steps, self.batch);
+        let (steps, batch) = (self.layer_steps, self.batch);
         let (h, p) = (layer.hidden_size, layer.output_size());
         let has_c = layer.cell.spec().states > 1;
         let c_steps = if has_c { steps + 1 } else { 0 };
@@ -452,7 +481,7 @@ impl<'a> Layout<'a> {
 
     fn state_gradients(&mut self, direction: &Direction) -> StateGradients {
         let Direction { suffix, layer, .. } = direction;
-        let shape = [self.steps, self.batch, layer.output_size()];
+        let shape = [self.layer_steps, self.batch, layer.output_size()];
         let has_upstream = self.has_upstream(direction);
         let size = if self.trains() {
             self.states_size(layer)
@@ -499,7 +528,12 @@ fn cell_options(layer: &Layer, trains: bool) -> CellOptions {
 }
 
 /// Refuses sizes whose indices would not fit in the 32 bits that a shader counts with.
-pub(super) fn check_sizes(network: &Network, steps: usize, batch: usize) -> Result<()> {
+pub(super) fn check_sizes(
+    network: &Network,
+    steps: usize,
+    batch: usize,
+    recompute: Option<usize>,
+) -> Result<()> {
     if steps == 0 || batch == 0 {
         return Err(Error::usage(
             "a batch needs at least one sequence of at least one step",
@@ -508,12 +542,20 @@ pub(super) fn check_sizes(network: &Network, steps: usize, batch: usize) -> Resu
     // The widest row: saved values and inputs of a direction, which may be both directions'
     // outputs.
     let directions = network.directions().into_iter();
-    let widest = directions
-        .flat_map(|d| [d.layer.kept_size(true), d.inputs])
-        .chain([network.head_inputs(), network.head.size, 2])
-        .max()
-        .unwrap_or(1);
-    let largest = ((steps as u128 + 1) * batch as u128).saturating_mul(widest as u128);
+    let of_layers = directions.flat_map(|d| [d.layer.kept_size(true), d.inputs]);
+    let of_layers = of_layers.chain([network.head_inputs()]).max().unwrap_or(1);
+    // With chunks of time, the tensors of the layers have the steps of one chunk.
+    let layer_steps = recompute.map_or(steps, |chunk| chunk.min(steps));
+    let (outer, all) = ([network.head.size, network.features(), 2], [of_layers]);
+    let widest = if layer_steps < steps {
+        outer.into_iter().max()
+    } else {
+        outer.into_iter().chain(all).max()
+    };
+    let widest = widest.unwrap_or(1);
+    let rows = |steps: usize| (steps as u128 + 1) * batch as u128;
+    let largest = rows(steps).saturating_mul(widest as u128);
+    let largest = largest.max(rows(layer_steps).saturating_mul(of_layers as u128));
     if largest > u128::from(u32::MAX) {
         return Err(Error::LimitExceeded {
             what: format!("a batch of {batch} sequences of {steps} steps"),

@@ -99,11 +99,31 @@ impl RecordedNetwork {
     /// Records, in [`Phase::Forward`], the drawing of every dropout mask. Call it before
     /// [`RecordedNetwork::forward`].
     pub fn draw_masks(&mut self, seed: u64, control: Tensor) {
-        for (number, mask) in self.masks().into_iter().enumerate() {
+        if let Some(plan) = &mut self.recompute {
+            plan.masks = Some((seed, control));
+        }
+        for (of, call) in self.mask_calls(seed, control, 0) {
+            // Those over time are drawn chunk by chunk.
+            if self.recompute.is_none() || matches!(of, MaskOf::Last { .. }) {
+                self.program.push(Phase::Forward, call);
+            }
+        }
+    }
+
+    /// The drawing of every dropout mask, of steps from `first_step` on.
+    pub(super) fn mask_calls(
+        &self,
+        seed: u64,
+        control: Tensor,
+        first_step: usize,
+    ) -> Vec<(MaskOf, DropoutMask)> {
+        let masks = self.masks().into_iter().enumerate();
+        let call = |(number, mask): (usize, Mask)| {
             let call = DropoutMask {
                 control,
                 out: mask.columns,
                 steps: mask.steps,
+                first_step,
                 batch: self.batch,
                 width: mask.width,
                 keep_prob: mask.keep_prob,
@@ -111,8 +131,9 @@ impl RecordedNetwork {
                 seed,
                 index: number as u32,
             };
-            self.program.push(Phase::Forward, call);
-        }
+            (mask.of, call)
+        };
+        masks.map(call).collect()
     }
 }
 

@@ -15,6 +15,7 @@ mod masks;
 mod moves;
 mod parameters;
 mod pooling;
+mod recompute;
 mod state;
 mod step_sums;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub use frozen::Frozen;
 pub use loss::TrainingLoss;
 pub use masks::{Mask, MaskOf};
 use parameters::{DirectionParameters, HeadParameters, find};
+use recompute::{Chunk, Recompute};
+pub use recompute::{check_recompute, chunk_steps};
 
 /// The gradients that a network is recorded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,10 @@ pub struct RecordedNetwork {
     layers: Vec<RecordedLayer>,
     /// The phases whose initial states are not just zeros or the learnt ones.
     starts: Vec<(Phase, Start)>,
+    /// Where only the states before every chunk of time are kept.
+    recompute: Option<Recompute>,
+    /// The chunk of time that the tensors are of; `None` for all steps.
+    chunk: Option<Chunk>,
     tuning: Tuning,
 }
 
@@ -219,8 +226,9 @@ impl RecordedNetwork {
     /// Creates the buffers of `network` for `batch` sequences of up to `steps` steps.
     ///
     /// # Errors
-    /// Those of [`Network::validate`]; [`LimitExceeded`](crate::error::Error::LimitExceeded) for
-    /// 2^32 elements or more in one buffer.
+    /// Those of [`Network::validate`], and of [`check_recompute`] with [`Tuning::recompute`];
+    /// [`LimitExceeded`](crate::error::Error::LimitExceeded) for 2^32 elements or more in one
+    /// buffer.
     pub fn new(
         network: &Network,
         steps: usize,
@@ -229,7 +237,11 @@ impl RecordedNetwork {
         tuning: Tuning,
     ) -> Result<RecordedNetwork> {
         network.validate()?;
-        layout::check_sizes(network, steps, batch)?;
+        layout::check_sizes(network, steps, batch, tuning.recompute)?;
+        if tuning.recompute.is_some_and(|chunk| chunk < steps) {
+            check_recompute(network)?;
+            recompute::check_gradients(gradients)?;
+        }
         layout::Layout::new(network, [steps, batch], gradients, tuning).recorded()
     }
 

@@ -11,6 +11,19 @@ impl RecordedNetwork {
     /// zeros or the learnt states where the control words say that this is the first chunk of its
     /// sequences. Call it before [`RecordedNetwork::forward`].
     pub fn carry_states(&mut self, phase: Phase, control: Tensor) {
+        if self.recompute.is_some() {
+            let states = self.initial_states().into_iter();
+            let calls = states.map(|(initial, recurrence)| CarryState {
+                last: recurrence.states.last,
+                control,
+                initial,
+            });
+            let calls: Vec<CarryState> = calls.collect();
+            calls
+                .into_iter()
+                .for_each(|call| self.program.push(phase, call));
+            return;
+        }
         for layer in &self.layers {
             for direction in &layer.directions {
                 let recurrence = &direction.recurrence;

@@ -20,10 +20,19 @@ impl RecordedNetwork {
     /// Creates the buffer of partial sums, large enough for the largest of the backward pass; none
     /// where no sum is cut.
     pub(super) fn create_partials(&mut self) -> Option<Tensor> {
-        let sliced = |sum: &StepSum| self.slices(sum).map(|(slices, out)| slices * out.len());
-        let len = self.step_sums().iter().filter_map(sliced).max()?;
+        let sums = self.sliced_sums().into_iter();
+        let len = sums.map(|(_, len)| len).max()?;
         let kind = Kind::Activations;
         Some(self.program.buffer("partials", kind, Element::Real, [len]))
+    }
+
+    /// The sums that are cut into slices: their results, and the elements of all slices.
+    pub(super) fn sliced_sums(&self) -> Vec<(Tensor, usize)> {
+        let sums = self.step_sums().into_iter();
+        let sliced = sums.filter_map(|sum| self.slices(&sum));
+        sliced
+            .map(|(slices, out)| (out, slices * out.len()))
+            .collect()
     }
 
     /// Every sum over steps in the backward pass.
@@ -47,7 +56,9 @@ impl RecordedNetwork {
 
     /// The slices that a sum is cut into, and its result; `None` where it is not cut.
     fn slices(&self, sum: &StepSum) -> Option<(usize, Tensor)> {
-        let slices = self.tuning.slices(&self.gemm(sum), self.batch);
+        // All chunks of time have the slices of the whole sum.
+        let whole = self.gemm(sum).with_inner(self.all_rows());
+        let slices = self.tuning.slices(&whole, self.batch);
         sum.out
             .whole()
             .filter(|_| slices > 1)
@@ -55,7 +66,12 @@ impl RecordedNetwork {
     }
 
     fn gemm(&self, sum: &StepSum) -> Gemm {
-        Gemm::new(sum.of.t(), sum.by, sum.out).ragged_terms(self.lengths)
+        let gemm = Gemm::new(sum.of.t(), sum.by, sum.out).ragged_terms(self.lengths);
+        if self.accumulates() {
+            gemm.accumulate()
+        } else {
+            gemm
+        }
     }
 
     /// Computes a sum, in slices where `partials` is used.
@@ -63,7 +79,12 @@ impl RecordedNetwork {
         let Some((slices, out)) = self.slices(sum) else {
             return vec![self.gemm(sum).into()];
         };
+        let partials = self.chunk_partials(out).or(partials);
         let partials = partials.expect("it is large enough for every sliced sum");
+        let sliced = self.gemm(sum).sliced(slices, partials).into();
+        if self.is_incomplete() {
+            return vec![sliced];
+        }
         let total = ColumnSum {
             source: partials,
             out,
@@ -72,8 +93,9 @@ impl RecordedNetwork {
             lengths: None,
             rows: slices,
             stride: out.len(),
+            accumulate: false,
         };
-        vec![self.gemm(sum).sliced(slices, partials).into(), total.into()]
+        vec![sliced, total.into()]
     }
 
     /// The gradient of the columns of a head's weights that a part belongs to, where it is a sum

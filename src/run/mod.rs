@@ -434,6 +434,12 @@ impl TrainingRun {
         self.trainer.as_ref().is_some_and(Trainer::streams)
     }
 
+    /// The steps of the chunks of time of which only the states before them are kept for the
+    /// backward pass; `None` where everything is kept.
+    pub fn chunk_steps(&self) -> Option<usize> {
+        self.trainer.as_ref().and_then(Trainer::chunk_steps)
+    }
+
     /// The step of the newest checkpoint that can be read from the disk now.
     pub fn saved_step(&self) -> Option<usize> {
         self.saver.step_on_disk()

@@ -11,11 +11,12 @@ use super::feed::{Feed, StepRecord, StepRunner};
 use super::heads::{HeadEvaluation, evaluate_heads, load_labelled};
 use super::output_metrics::OutputCollector;
 use super::position::Totals;
-use super::recording::{check_fits, load_or_stream, record_evaluation};
+use super::recording::{check_fits, load_or_recompute, load_or_stream, record_evaluation};
 use super::scores::Scores;
 use crate::backend::OpenDevice;
 use crate::backend::device::Device;
 use crate::backend::executor::Executor;
+use crate::backend::tuning::Tuning;
 use crate::data::labelled::{Extent, LabelledRequest};
 use crate::data::{Dataset, Split, Splits, Targets, absent_classes, short_sequences};
 use crate::error::{Error, Result};
@@ -325,22 +326,39 @@ impl Evaluator {
         // In the chunks of training. The states are carried, so the results do not depend on them.
         let steps = model.recipe.bptt_steps.unwrap_or(data.steps);
         let steps = steps.min(data.steps);
-        load_or_stream(device, |bytes| {
-            let (gradients, tuning) = (Gradients::None, device.tuning());
-            let mut network =
-                RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
-            network.add_lists(data.targets.longest_list())?;
-            let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
-            record_evaluation(&mut network, Phase::Evaluate);
-            let tally = record_tally(&mut network, Phase::Evaluate);
-            feed.record_end(&mut network, Phase::Evaluate, None);
-            check_fits(&network.program, device)?;
-            Ok(Evaluator {
-                executor: device.load(&network.program)?,
-                network,
-                feed,
-                tally,
+        load_or_recompute(model.recipe.recompute, &model.network, steps, |recompute| {
+            let tuning = Tuning {
+                recompute,
+                ..device.tuning()
+            };
+            load_or_stream(device, |bytes| {
+                let sizes = [steps, batch_size];
+                Evaluator::load_with(model, data, sizes, (device, tuning, bytes))
             })
+        })
+    }
+
+    /// [`Evaluator::load`] of T and B `sizes`, with this tuning and memory for the data.
+    fn load_with(
+        model: &Model,
+        data: &Dataset,
+        [steps, batch_size]: [usize; 2],
+        (device, tuning, bytes): (&OpenDevice, Tuning, Option<u64>),
+    ) -> Result<Evaluator> {
+        let gradients = Gradients::None;
+        let mut network =
+            RecordedNetwork::new(&model.network, steps, batch_size, gradients, tuning)?;
+        network.add_lists(data.targets.longest_list())?;
+        let feed = Feed::record(&mut network, Phase::Evaluate, data, bytes)?;
+        record_evaluation(&mut network, Phase::Evaluate);
+        let tally = record_tally(&mut network, Phase::Evaluate);
+        feed.record_end(&mut network, Phase::Evaluate, None);
+        check_fits(&network.program, device)?;
+        Ok(Evaluator {
+            executor: device.load(&network.program)?,
+            network,
+            feed,
+            tally,
         })
     }
 

@@ -12,9 +12,11 @@ use crate::error::{Error, Result};
 use crate::kernels::Tally;
 use crate::network::Network;
 use crate::program::{Phase, Program};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Recomputation};
 use crate::record::update::RecordedUpdate;
-use crate::record::{Frozen, Gradients, RecordedNetwork, TrainingLoss};
+use crate::record::{
+    Frozen, Gradients, RecordedNetwork, TrainingLoss, check_recompute, chunk_steps,
+};
 use crate::tensor::Kind;
 use crate::train::errors::RecordedErrors;
 use crate::train::evaluation::record_tally;
@@ -71,9 +73,7 @@ impl Recording {
         let shares = bytes.map(|bytes| shares(train, evaluated, bytes));
         let [train_bytes, test_bytes, validation_bytes] =
             [0, 1, 2].map(|split| shares.map(|shares| shares[split]));
-        let longest = evaluated.iter().flatten().map(|data| data.steps);
-        let longest = longest.fold(train.steps, usize::max);
-        let steps = recipe.bptt_steps.unwrap_or(longest).min(longest);
+        let steps = steps_of(recipe, data);
         let batch = match recipe.parallel.micro_batches {
             1 => recipe.batch_size.min(train.count),
             parts => (recipe.batch_size / parts).max(1),
@@ -117,23 +117,42 @@ impl Recording {
     }
 
     /// Records the step and loads it on the device, with all the data or, where the device cannot
-    /// hold them, with windows over them.
+    /// hold them, with windows over them. What it still cannot hold is computed again in the
+    /// backward pass, unless the recipe says otherwise.
     ///
     /// # Errors
-    /// [`Error::BatchTooLarge`] where it does not fit. Nothing has been allocated then.
+    /// Those of [`check_recompute`]; [`Error::BatchTooLarge`] where it does not fit. Nothing has
+    /// been allocated then.
     pub(super) fn load(
         recipe: &Recipe,
         network: &Network,
         data: &Splits,
         (device, ranks): (&OpenDevice, Option<&Arc<dyn Ranks>>),
     ) -> Result<(Recording, Box<dyn Executor>)> {
+        let steps = steps_of(recipe, data);
+        load_or_recompute(recipe.recompute, network, steps, |chunk| {
+            let tuning = Tuning {
+                recompute: chunk,
+                ..device.tuning()
+            };
+            Recording::load_with(recipe, network, data, (device, tuning), ranks)
+        })
+    }
+
+    /// [`Recording::load`] with this tuning.
+    fn load_with(
+        recipe: &Recipe,
+        network: &Network,
+        data: &Splits,
+        (device, tuning): (&OpenDevice, Tuning),
+        ranks: Option<&Arc<dyn Ranks>>,
+    ) -> Result<(Recording, Box<dyn Executor>)> {
         let record = |batch_size: usize, bytes: Option<u64>| {
             let recipe = Recipe {
                 batch_size,
                 ..recipe.clone()
             };
-            let size = (device.tuning(), bytes);
-            let recording = Recording::new(&recipe, network, data, size, ranks)?;
+            let recording = Recording::new(&recipe, network, data, (tuning, bytes), ranks)?;
             check_fits(&recording.network.program, device)?;
             Ok(recording)
         };
@@ -155,6 +174,43 @@ impl Recording {
             let executor = device.load(&recording.network.program)?;
             Ok((recording, executor))
         })
+    }
+}
+
+/// The steps of a batch: the longest sequences of all splits, or chunks of them.
+fn steps_of(recipe: &Recipe, data: &Splits) -> usize {
+    let evaluated = [&data.test, &data.validation].map(Option::as_deref);
+    let longest = evaluated.iter().flatten().map(|data| data.steps);
+    let longest = longest.fold(data.train.steps, usize::max);
+    recipe.bptt_steps.unwrap_or(longest).min(longest)
+}
+
+/// Calls `load` with the steps of the chunks of time of which only the states before them are kept:
+/// as the recipe says, or else where the device cannot hold everything and the network can be
+/// computed by chunks.
+///
+/// # Errors
+/// Those of `load`; those of [`check_recompute`] where the recipe asks for it.
+pub(super) fn load_or_recompute<T>(
+    wanted: Option<Recomputation>,
+    network: &Network,
+    steps: usize,
+    load: impl Fn(Option<usize>) -> Result<T>,
+) -> Result<T> {
+    let chunk = chunk_steps(steps);
+    match wanted {
+        Some(Recomputation::Sqrt) => {
+            check_recompute(network)?;
+            load(chunk)
+        }
+        Some(Recomputation::Off) => load(None),
+        None => load(None).or_else(|error| {
+            let helps = error.is_lack_of_room() && check_recompute(network).is_ok();
+            match chunk.filter(|_| helps) {
+                Some(chunk) => load(Some(chunk)),
+                None => Err(error),
+            }
+        }),
     }
 }
 

@@ -15,6 +15,22 @@ use crate::numeric::real::Real;
 use crate::program::{Phase, Program};
 use crate::tensor::Tensor;
 
+/// Returns the number of threads that compute: `RAYON_NUM_THREADS`, or one for each core, and never
+/// more than there are cores for this process. More would take turns on the cores, and those that
+/// wait for work would take time from those that have it. Results do not depend on the number.
+pub fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    wanted_threads(std::env::var("RAYON_NUM_THREADS").ok().as_deref(), cores)
+}
+
+/// Returns the threads for a value of `RAYON_NUM_THREADS`; 0 stands for all cores, as for rayon.
+fn wanted_threads(variable: Option<&str>, cores: usize) -> usize {
+    let wanted = variable.and_then(|value| value.trim().parse().ok());
+    wanted
+        .filter(|&threads| threads > 0)
+        .map_or(cores, |threads: usize| threads.min(cores))
+}
+
 /// A program loaded on the CPU, with real elements of type `R`.
 #[derive(Debug)]
 pub struct Cpu<R> {
@@ -222,5 +238,25 @@ fn divide_by_flops(time: Range<f64>, calls: &[Call], spans: &mut Vec<Option<Span
         let end = begin + share * (time.end - time.start);
         spans.push(Some(Span { begin, end }));
         begin = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_at_most_as_many_threads_as_cores() {
+        let cases = [
+            (None, 8, 8),
+            (Some("2"), 8, 2),
+            (Some("16"), 2, 2),
+            (Some(" 4 "), 64, 4),
+            (Some("0"), 3, 3),
+            (Some("many"), 3, 3),
+        ];
+        for (variable, cores, expected) in cases {
+            assert_eq!(wanted_threads(variable, cores), expected, "{variable:?}");
+        }
     }
 }

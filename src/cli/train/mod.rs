@@ -559,6 +559,12 @@ fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run
     console.say(format!("recipe  {}", recipe_line(recipe)));
     console.say(format!("data    {}{streamed}", data_line(data)));
     console.say(format!("device  {device}"));
+    if let Some(steps) = run.chunk_steps() {
+        console.say(format!(
+            "memory  keeps the states before every {steps} steps and computes the rest again in \
+             the backward pass (turn it off with --set recompute=off)"
+        ));
+    }
     console.say(format!("out     {}", shown_path(run.path())));
 }
 

@@ -44,7 +44,7 @@ impl WithSimd for Macrokernel<'_> {
         } = self;
         for first in (0..a.columns).step_by(KC) {
             let columns = KC.min(a.columns - first);
-            for (left, panel) in b.block(first) {
+            for (left, panel) in b.block(first / KC) {
                 let output = TileOutput {
                     width: b.width.min(b.columns - left),
                     addend: addend.of_block(first, left),

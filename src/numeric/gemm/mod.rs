@@ -32,7 +32,7 @@ mod view;
 
 pub use panel::{KC, Panels};
 pub use portable::PortablePanels;
-pub use time_sums::{TimeSum, TimeSums};
+pub use time_sums::{ColumnSums, RowBlocks, TimeSum, TimeSums};
 pub use view::View;
 
 /// Matrix multiplication of an element type.

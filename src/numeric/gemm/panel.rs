@@ -17,7 +17,8 @@ const LINE: usize = 16;
 /// Elements whose packing is worth a task of its own.
 const TASK: usize = 1 << 15;
 
-/// A matrix `[K, N]`, packed: in blocks of [`KC`] rows, each block in panels of `width` columns.
+/// A matrix `[K, N]`, packed: in blocks of at most [`KC`] rows, each block in panels of `width`
+/// columns.
 #[derive(Debug)]
 pub struct Panels {
     /// Block by block, within a block from left to right: `[rows of the block, width]`, with zeros
@@ -33,29 +34,34 @@ impl Panels {
     /// Packs `b`; `None` if this machine has no fused multiply-add, which the microkernel needs.
     pub(super) fn pack_b(b: View<f32>) -> Option<Panels> {
         let width = nr()?;
-        let panels = Panels::new(b.rows, b.columns, width, |panel, first, columns| {
-            copy_panel(panel, width, b, first, columns);
+        let firsts = (0..b.rows).step_by(KC);
+        let blocks: Vec<_> = firsts
+            .map(|first| first..(first + KC).min(b.rows))
+            .collect();
+        let panels = Panels::new(&blocks, b.columns, width, |panel, rows, columns| {
+            copy_panel(panel, width, b, rows.start, columns);
         });
         Some(panels)
     }
 
-    /// Packs a matrix of `rows` rows and `columns` columns. `fill` copies the columns in its range,
-    /// from the row at its index on, to a panel.
+    /// Packs a matrix of `columns` columns, in blocks of these rows. `fill` copies the columns in
+    /// its second range of the rows in its first to a panel.
     pub(super) fn new(
-        rows: usize,
+        blocks: &[Range<usize>],
         columns: usize,
         width: usize,
-        fill: impl Fn(&mut [f32], usize, Range<usize>) + Sync,
+        fill: impl Fn(&mut [f32], Range<usize>, Range<usize>) + Sync,
     ) -> Self {
         let across = columns.div_ceil(width);
-        let panels_per_task = (TASK / (KC.min(rows.max(1)) * width)).max(1);
+        let rows = blocks.first().map_or(1, |block| block.len().max(1));
+        let panels_per_task = (TASK / (rows * width)).max(1);
         let panel = |index: usize| {
-            let (first, left) = (index / across * KC, index % across * width);
-            let mut panel = Aligned::zeros((rows - first).min(KC) * width);
-            fill(&mut panel, first, left..(left + width).min(columns));
+            let (rows, left) = (&blocks[index / across], index % across * width);
+            let mut panel = Aligned::zeros(rows.len() * width);
+            fill(&mut panel, rows.clone(), left..(left + width).min(columns));
             panel
         };
-        let all = 0..rows.div_ceil(KC) * across;
+        let all = 0..blocks.len() * across;
         let panels = if all.len() <= panels_per_task {
             all.map(panel).collect()
         } else {
@@ -74,11 +80,11 @@ impl Panels {
         self.columns.div_ceil(self.width)
     }
 
-    /// The panels of the block that begins with row `first`, from left to right, each with the
-    /// index of its first column.
-    pub(super) fn block(&self, first: usize) -> impl Iterator<Item = (usize, &[f32])> {
+    /// The panels of a block by its number, from left to right, each with the index of its first
+    /// column.
+    pub(super) fn block(&self, number: usize) -> impl Iterator<Item = (usize, &[f32])> {
         let across = self.across();
-        let panels = &self.panels[first / KC * across..][..across];
+        let panels = &self.panels[number * across..][..across];
         let lefts = (0..self.columns).step_by(self.width);
         lefts.zip(panels.iter().map(|panel| &**panel))
     }

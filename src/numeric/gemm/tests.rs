@@ -1,5 +1,5 @@
 use super::panel::nr;
-use super::{Addend, Matmul, PackedB, TimeSum, TimeSums, View};
+use super::{Addend, ColumnSums, Matmul, PackedB, RowBlocks, TimeSum, TimeSums, View};
 use crate::rng::{Philox, Stream};
 
 #[test]
@@ -67,9 +67,12 @@ fn time_sums_are_right_for_many_sizes() {
         });
         let done = f32::try_time_sums(TimeSums {
             a: View::new(&a, rows, m, a_stride),
-            rows: &summed,
+            rows: &RowBlocks::new([summed.iter().copied()]),
             products: products.collect(),
-            column_sums: Some(&mut sums),
+            columns: Some(ColumnSums {
+                sums: &mut sums,
+                accumulate: false,
+            }),
         });
         if !done {
             assert!(nr().is_none());

@@ -22,11 +22,61 @@ use crate::numeric::vector::Vector;
 pub struct TimeSums<'a, R> {
     /// `[K, M]`, not transposed.
     pub a: View<'a, R>,
-    /// Indices of the rows that are summed; the others are padding.
-    pub rows: &'a [usize],
+    /// The rows that are summed; the others are padding.
+    pub rows: &'a RowBlocks,
     pub products: Vec<TimeSum<'a, R>>,
-    /// `[M]`: if given, also receives the sums of the columns of `a`.
-    pub column_sums: Option<&'a mut [R]>,
+    /// The sums of the columns of `a`, if they are wanted too.
+    pub columns: Option<ColumnSums<'a, R>>,
+}
+
+/// The sums of the columns of a matrix.
+pub struct ColumnSums<'a, R> {
+    /// `[M]`.
+    pub sums: &'a mut [R],
+    /// Whether they are added to the values of `sums`.
+    pub accumulate: bool,
+}
+
+/// Indices of the rows that are summed, in blocks: the sum of the rows of each block is added to
+/// those of the blocks before it.
+#[derive(Debug, Default)]
+pub struct RowBlocks {
+    rows: Vec<usize>,
+    /// The range of each block in `rows`.
+    blocks: Vec<Range<usize>>,
+}
+
+impl RowBlocks {
+    /// Returns the blocks in this order, without the empty ones; those of more than [`KC`] rows are
+    /// cut.
+    pub fn new<Rows: IntoIterator<Item = usize>>(blocks: impl IntoIterator<Item = Rows>) -> Self {
+        let mut all = RowBlocks::default();
+        for block in blocks {
+            let first = all.rows.len();
+            all.rows.extend(block);
+            let end = all.rows.len();
+            let begins = (first..end).step_by(KC);
+            let cut = begins.map(|begin| begin..(begin + KC).min(end));
+            all.blocks.extend(cut);
+        }
+        all
+    }
+
+    /// Returns the rows `0..count` in blocks of [`KC`].
+    pub fn all(count: usize) -> Self {
+        RowBlocks::new([0..count])
+    }
+
+    /// Returns the rows of each block, in the order in which they are summed.
+    pub fn iter(&self) -> impl Iterator<Item = &[usize]> {
+        self.blocks.iter().map(|block| &self.rows[block.clone()])
+    }
+
+    /// Returns the rows of a block by its number; none past the last block.
+    fn get(&self, number: usize) -> &[usize] {
+        let block = self.blocks.get(number).cloned();
+        &self.rows[block.unwrap_or(0..0)]
+    }
 }
 
 /// One sum, `c = addend + a^T b`.
@@ -49,13 +99,14 @@ const MULTIPLY_ADDS_PER_TASK: usize = 1 << 20;
 static ONES: [[f32; MR]; KC] = [[1.0; MR]; KC];
 
 /// [`Matmul::try_time_sums`](super::Matmul::try_time_sums). The order of additions depends on the
-/// number of rows alone: sums of blocks of [`KC`] rows are added in turn.
+/// blocks alone: their sums are added in turn. A sum that is added to the contents of `c` begins
+/// with these, so that sums over parts of the blocks, in turn, have the bits of the whole sum.
 pub(super) fn try_time_sums(sums: TimeSums<f32>) -> bool {
     let TimeSums {
         a,
         rows,
         products,
-        column_sums,
+        columns,
     } = sums;
     let transposed = a.transposed || products.iter().any(|product| product.b.transposed);
     if transposed || nr().is_none() {
@@ -65,15 +116,15 @@ pub(super) fn try_time_sums(sums: TimeSums<f32>) -> bool {
         .iter()
         .map(|product| Factor::pack(product.b, rows))
         .collect();
-    let tasks = Tasks::new(a.columns, rows.len(), &factors);
-    let blocks = tasks.compute(a, rows, &factors, column_sums.is_some());
+    let tasks = Tasks::new(a.columns, rows.rows.len(), &factors);
+    let blocks = tasks.compute(a, rows, &factors, &products, columns.as_ref());
     let mut first = 0;
     for (product, factor) in products.into_iter().zip(&factors) {
         tasks.add_product(product, first, &blocks);
         first += factor.panels.across();
     }
-    if let Some(column_sums) = column_sums {
-        tasks.copy_column_sums(column_sums, &blocks);
+    if let Some(columns) = columns {
+        tasks.copy_column_sums(columns.sums, &blocks);
     }
     true
 }
@@ -81,23 +132,26 @@ pub(super) fn try_time_sums(sums: TimeSums<f32>) -> bool {
 /// One `b`, packed into panels of MR columns.
 struct Factor {
     panels: Panels,
-    /// Rows at the beginning that are zero, as those of initial states are.
-    leading_zeros: usize,
+    /// Rows at the beginning of each block that are zero, as those of initial states are.
+    leading_zeros: Vec<usize>,
 }
 
 impl Factor {
     /// Packs the given rows of `b`.
-    fn pack(b: View<f32>, rows: &[usize]) -> Factor {
+    fn pack(b: View<f32>, rows: &RowBlocks) -> Factor {
         let row = |k: usize| &b.values[k * b.stride..][..b.columns];
         let is_zero = |k: &&usize| row(**k).iter().all(|&value| value == 0.0);
-        let panels = Panels::new(rows.len(), b.columns, MR, |panel, first, columns| {
-            for (to, &k) in panel.chunks_exact_mut(MR).zip(&rows[first..]) {
+        let panels = Panels::new(&rows.blocks, b.columns, MR, |panel, block, columns| {
+            for (to, &k) in panel.chunks_exact_mut(MR).zip(&rows.rows[block]) {
                 copy_most::<MR>(&row(k)[columns.clone()], to);
             }
         });
         Factor {
             panels,
-            leading_zeros: rows.iter().take_while(is_zero).count(),
+            leading_zeros: rows
+                .iter()
+                .map(|rows| rows.iter().take_while(is_zero).count())
+                .collect(),
         }
     }
 }
@@ -143,9 +197,10 @@ impl Tasks {
     fn compute(
         &self,
         a: View<f32>,
-        rows: &[usize],
+        rows: &RowBlocks,
         factors: &[Factor],
-        column_sums: bool,
+        outputs: &[TimeSum<f32>],
+        columns: Option<&ColumnSums<f32>>,
     ) -> Vec<Aligned<f32>> {
         let compute = |task: usize| {
             let (left, part) = (
@@ -153,13 +208,21 @@ impl Tasks {
                 task % self.tasks_per_block,
             );
             let first = part * self.panels_per_task;
-            pulp::Arch::new().dispatch(TimeSumTask {
-                a: a.columns(left..(left + NC).min(a.columns)),
+            let width = left..(left + NC).min(a.columns);
+            let task = TimeSumTask {
+                a: a.columns(width.clone()),
                 rows,
                 factors,
                 panels: first..(first + self.panels_per_task).min(self.panels),
-                column_sums: part == 0 && column_sums,
-            })
+                column_sums: part == 0 && columns.is_some(),
+            };
+            let mut sums = task.zeros();
+            task.begin_with_outputs(outputs, left, &mut sums);
+            if let Some(columns) = columns.filter(|columns| part == 0 && columns.accumulate) {
+                let values = &columns.sums[width];
+                sums[task.panels.len() * MR * NC..][..values.len()].copy_from_slice(values);
+            }
+            pulp::Arch::new().dispatch(Summation { task, sums })
         };
         let tasks = 0..self.column_blocks * self.tasks_per_block;
         if tasks.len() == 1 {
@@ -168,7 +231,8 @@ impl Tasks {
         tasks.into_par_iter().map(compute).collect()
     }
 
-    /// Writes `addend + sums` to `c`; `first` is the index of the product's first panel.
+    /// Writes `addend + sums` to `c`, or the sums where they began with `c`; `first` is the index
+    /// of the product's first panel.
     fn add_product(&self, product: TimeSum<f32>, first: usize, blocks: &[Aligned<f32>]) {
         let TimeSum {
             b,
@@ -178,6 +242,11 @@ impl Tasks {
         } = product;
         let row_blocks = c.par_chunks_mut(NC * stride);
         let blocks = blocks.par_chunks(self.tasks_per_block);
+        // The sums of a task include the former contents of c.
+        let addend = match addend {
+            Addend::C => Addend::Zero,
+            other => other,
+        };
         row_blocks.zip(blocks).for_each(|(c, blocks)| {
             addend.write(c, b.columns, stride);
             for (panel, left) in (first..).zip((0..b.columns).step_by(MR)) {
@@ -209,52 +278,88 @@ impl Tasks {
 struct TimeSumTask<'a> {
     /// At most NC columns.
     a: View<'a, f32>,
-    rows: &'a [usize],
+    rows: &'a RowBlocks,
     factors: &'a [Factor],
     /// Indices among the panels of all factors.
     panels: Range<usize>,
     column_sums: bool,
 }
 
-impl WithSimd for TimeSumTask<'_> {
+/// A task with the sums that it begins with.
+struct Summation<'a> {
+    task: TimeSumTask<'a>,
+    sums: Aligned<f32>,
+}
+
+impl WithSimd for Summation<'_> {
     type Output = Aligned<f32>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Aligned<f32> {
-        let products = self.panels.len() * MR;
-        let mut block = Aligned::zeros((products + usize::from(self.column_sums)) * NC);
-        let (products, column_sums) = block.split_at_mut(products * NC);
+        let Summation { task, mut sums } = self;
+        let (a, products) = (task.a, task.panels.len() * MR);
+        let (products, column_sums) = sums.split_at_mut(products * NC);
         // The rows of `a` are far apart in memory and slow to load one by one, so they are packed.
-        let mut packed = Aligned::zeros(self.rows.len().min(KC) * NC);
-        for (index, rows) in self.rows.chunks(KC).enumerate() {
+        let longest = task.rows.iter().map(<[usize]>::len).max();
+        let mut packed = Aligned::zeros(longest.unwrap_or(0) * NC);
+        for (number, rows) in task.rows.iter().enumerate() {
             let packed = &mut packed[..rows.len() * NC];
             for (row, &k) in packed.chunks_exact_mut(NC).zip(rows) {
-                copy_most::<NC>(&self.a.values[k * self.a.stride..][..self.a.columns], row);
+                copy_most::<NC>(&a.values[k * a.stride..][..a.columns], row);
             }
-            self.add_block(simd, index * KC, packed, products);
+            task.add_block(simd, number, packed, products);
             if !column_sums.is_empty() {
-                for strip in Strip::all(simd, packed, self.a.columns) {
+                for strip in Strip::all(simd, packed, a.columns) {
                     strip.multiply::<Mr1<S, _>>(0, &ONES, &mut column_sums[strip.left..]);
                 }
             }
         }
-        block
+        sums
     }
 }
 
 impl TimeSumTask<'_> {
-    /// Adds the products of the block of rows from index `first` on, packed.
+    /// Returns zeros for all sums of the task.
+    fn zeros(&self) -> Aligned<f32> {
+        let rows = self.panels.len() * MR + usize::from(self.column_sums);
+        Aligned::zeros(rows * NC)
+    }
+
+    /// Copies the contents of the outputs that are added to, from row `top` on, to `sums`.
+    fn begin_with_outputs(&self, outputs: &[TimeSum<f32>], top: usize, sums: &mut [f32]) {
+        let mut first = 0;
+        for (output, factor) in outputs.iter().zip(self.factors) {
+            let panels = first..first + factor.panels.across();
+            first = panels.end;
+            if !matches!(output.addend, Addend::C) {
+                continue;
+            }
+            let own = panels.start.max(self.panels.start)..panels.end.min(self.panels.end);
+            for panel in own {
+                let left = (panel - panels.start) * MR;
+                let width = MR.min(output.b.columns - left);
+                let sums = &mut sums[(panel - self.panels.start) * MR * NC..];
+                let rows = output.c.chunks(output.stride).skip(top);
+                for (m, row) in rows.take(self.a.columns).enumerate() {
+                    let sums = sums[m..].iter_mut().step_by(NC);
+                    let values = &row[left..left + width];
+                    sums.zip(values).for_each(|(sum, &value)| *sum = value);
+                }
+            }
+        }
+    }
+
+    /// Adds the products of a block of rows, packed.
     #[inline(always)]
-    fn add_block<S: Simd>(&self, simd: S, first: usize, packed: &[f32], products: &mut [f32]) {
+    fn add_block<S: Simd>(&self, simd: S, number: usize, packed: &[f32], products: &mut [f32]) {
         let a = self.a;
-        let rows = packed.len() / NC;
         // While panels are multiplied, the rows of the next block are prefetched, a few per strip.
-        let next = self.rows[first + rows..].chunks(KC).next().unwrap_or(&[]);
+        let next = self.rows.get(number + 1);
         let strips = self.panels.len() * a.columns.div_ceil(2 * S::F32_LANES);
         let mut prefetched = next.chunks(next.len().div_ceil(strips).max(1));
         let panels = self.factors.iter().flat_map(|factor| {
-            let skip = factor.leading_zeros.saturating_sub(first).min(rows);
-            let panels = factor.panels.block(first);
+            let skip = factor.leading_zeros[number];
+            let panels = factor.panels.block(number);
             panels.map(move |(left, panel)| (factor.panels.columns - left, skip, panel))
         });
         let panels = panels.skip(self.panels.start).take(self.panels.len());

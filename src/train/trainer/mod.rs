@@ -527,6 +527,12 @@ impl Trainer {
         self.train.streams()
     }
 
+    /// The steps of the chunks of time of which only the states before them are kept for the
+    /// backward pass; `None` where everything is kept.
+    pub fn chunk_steps(&self) -> Option<usize> {
+        self.network.chunk_steps()
+    }
+
     /// The current position of the run.
     pub fn position(&self) -> &Position {
         &self.position

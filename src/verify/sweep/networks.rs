@@ -126,7 +126,10 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
             }
             for &values in value_kinds {
                 cases.push(NetworkCase {
-                    plan: on_route(route),
+                    plan: Plan {
+                        route: Some(route),
+                        ..case.plan
+                    },
                     values,
                     ..case.clone()
                 });
@@ -134,7 +137,8 @@ fn options_on_routes(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         }
         let first = &case.network.layers[0];
         let is_masked = first.recurrent_dropout > 0.0 || first.zoneout > 0.0;
-        if first.drops_state() || is_masked && effort.is_full() {
+        let is_whole = case.plan.recompute.is_none();
+        if is_whole && (first.drops_state() || is_masked && effort.is_full()) {
             let longer = NetworkCase {
                 steps: 7,
                 batch: 8,

@@ -57,6 +57,12 @@ const ACTIVATIONS: [Change; 3] = [
     ("relu hard-sigmoid", relu_hard_sigmoid),
 ];
 
+/// Networks that keep the states before chunks of time.
+const RECOMPUTE: [Change; 2] = [
+    ("recompute dropout", recompute_dropout),
+    ("recompute embedding every", recompute_embedding),
+];
+
 /// Options that change states at random; the first needs recurrent gates.
 const STATE_NOISE: [Change; 2] = [
     ("recurrent-dropout both-ways", recurrent_dropout),
@@ -87,10 +93,16 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let has_recurrent = cell.spec().recurrent_gates > 0;
     let noise = STATE_NOISE.iter().skip(usize::from(!has_recurrent));
     let heads = HEADS.iter().filter(|_| cell == Cell::Gru);
-    let learns = effort.is_full() || cell == Cell::Lstm;
-    let learnt = [LEARNT_STATES].into_iter().filter(|_| learns);
+    let is_sampled = effort.is_full() || cell == Cell::Lstm;
+    let learnt = [LEARNT_STATES].into_iter().filter(|_| is_sampled);
+    let recompute = RECOMPUTE.iter().filter(|_| is_sampled);
     let norms = LAYER_NORM.iter().filter(|_| supported.layer_norm);
-    let alone = ALL_CELLS.iter().chain(more).chain(heads).chain(norms);
+    let alone = ALL_CELLS
+        .iter()
+        .chain(more)
+        .chain(heads)
+        .chain(norms)
+        .chain(recompute);
     let mut cases: Vec<NetworkCase> = alone.map(|change| changed(&[*change])).collect();
     cases.extend(learnt.map(|change| changed(&[change])));
     if effort.is_full() {
@@ -99,6 +111,19 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         cases.push(changed(&both));
     }
     cases
+}
+
+fn recompute_dropout(case: &mut NetworkCase) {
+    dropout_residual(case);
+    case.steps = 5;
+    case.plan.recompute = Some(2);
+}
+
+fn recompute_embedding(case: &mut NetworkCase) {
+    embedding(case);
+    case.network.head.reads = Reads::Every;
+    case.steps = 5;
+    case.plan.recompute = Some(2);
 }
 
 fn several_heads(case: &mut NetworkCase) {

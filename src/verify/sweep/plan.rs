@@ -11,6 +11,8 @@ pub(super) struct Plan {
     pub route: Option<Route>,
     /// The largest number of time steps that one call of a scan takes.
     pub chunk_steps: usize,
+    /// Time steps of the chunks of which only the states before them are kept.
+    pub recompute: Option<usize>,
     pub tiles: Tiles,
 }
 
@@ -42,6 +44,7 @@ impl Plan {
     pub(super) const OF_DEVICE: Plan = Plan {
         route: None,
         chunk_steps: usize::MAX,
+        recompute: None,
         tiles: Tiles::OfDevice,
     };
 
@@ -56,6 +59,7 @@ impl Plan {
             scan_work: chunk_work
                 .saturating_mul(self.chunk_steps)
                 .min(tuning.scan_work),
+            recompute: self.recompute,
             ..tuning
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{KernelProgram, edges, narrow_edges};
 use crate::kernels::{
-    Arrange, CarryState, Columns, Gather, GatherKind, IGNORE, InitialState, InitialStateGradient,
-    Lookup, LookupGradient, Order, Side, Table, Tokens,
+    Arrange, CarryState, ChunkLengths, Columns, CopyState, Gather, GatherKind, IGNORE,
+    InitialState, InitialStateGradient, Lookup, LookupGradient, Order, Side, Table, Tokens,
 };
 use crate::tensor::Tensor;
 use crate::verify::Effort;
@@ -72,6 +72,27 @@ pub(super) fn initial_state(program: &mut KernelProgram, effort: Effort) {
                 dstate,
                 control,
                 out,
+            });
+        }
+    }
+}
+
+pub(super) fn copy_state(program: &mut KernelProgram, effort: Effort) {
+    for &count in edges(effort) {
+        let (source, out) = (program.reals(1, count), program.reals(1, count));
+        program.push(CopyState { source, out });
+    }
+}
+
+pub(super) fn chunk_lengths(program: &mut KernelProgram, effort: Effort) {
+    for &batch in edges(effort) {
+        for (chunk_steps, chunks) in [(1, 1), (4, 3)] {
+            let lengths = program.indices(batch, |b| (b * 5 % 17) as u32);
+            let out = program.indices(chunks * batch, |_| 99);
+            program.push(ChunkLengths {
+                lengths,
+                out,
+                chunk_steps,
             });
         }
     }
@@ -155,7 +176,8 @@ pub(super) fn lookup(program: &mut KernelProgram, effort: Effort) {
         for vocabulary in [1, 9] {
             for [reversed, columns] in [[false, false], [true, false], [false, true], [true, true]]
             {
-                let tokens = tokens(program, vocabulary, reversed);
+                let steps = if vocabulary == 9 && width < 6 { 70 } else { 5 };
+                let tokens = tokens(program, steps, vocabulary, reversed);
                 let mut table = || {
                     if columns {
                         Table::columns(program.reals(width, vocabulary))
@@ -188,11 +210,11 @@ pub(super) fn lookup(program: &mut KernelProgram, effort: Effort) {
     }
 }
 
-fn tokens(program: &mut KernelProgram, vocabulary: usize, reversed: bool) -> Tokens {
-    let (steps, batch) = (5, 4);
+fn tokens(program: &mut KernelProgram, steps: usize, vocabulary: usize, reversed: bool) -> Tokens {
+    let batch = 4;
     Tokens {
         tensor: program.indices_below(steps * batch, vocabulary as u32),
-        lengths: program.indices(batch, |b| [3, 0, 9, 5][b]),
+        lengths: program.indices(batch, move |b| [3, 0, 2 * steps - 1, steps][b] as u32),
         steps,
         batch,
         reversed,

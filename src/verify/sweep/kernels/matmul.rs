@@ -103,7 +103,15 @@ fn push_gemm(program: &mut KernelProgram, gemm: Gemm, variant: usize, columns: u
 /// Matmuls that skip padded time steps: in the inner dimension, whole or in slices, and in the
 /// rows.
 fn ragged_gemms(program: &mut KernelProgram) {
-    let sizes = [(1, 1, 4, 4), (5, 6, 9, 8), (7, 12, 68, 20), (9, 33, 8, 65)];
+    // The last ones have several blocks of time steps.
+    let sizes = [
+        (1, 1, 4, 4),
+        (5, 6, 9, 8),
+        (7, 12, 68, 20),
+        (9, 33, 8, 65),
+        (130, 3, 4, 8),
+        (65, 4, 9, 5),
+    ];
     for (number, (steps, batch, m, n)) in sizes.into_iter().enumerate() {
         let rows_each = rows_each(number);
         for slices in [1, 3].into_iter().filter(|&slices| slices <= batch) {
@@ -114,7 +122,12 @@ fn ragged_gemms(program: &mut KernelProgram) {
             let dweight = matrix(program, m, n, false);
             let partials = program.reals(slices * m, n);
             let sums = Gemm::new(inputs.t(), dgates, dweight).ragged_terms(lengths);
-            program.push(Gemm { rows_each, ..sums }.sliced(slices, partials));
+            let sums = Gemm { rows_each, ..sums }.sliced(slices, partials);
+            program.push(if number % 2 == 1 {
+                sums.accumulate()
+            } else {
+                sums
+            });
             let weight = matrix(program, n, m, false);
             let gates = matrix(program, rows, n, false);
             let product = Gemm::new(inputs, weight.t(), gates).ragged_rows(lengths);
@@ -127,6 +140,7 @@ fn ragged_gemms(program: &mut KernelProgram) {
 }
 
 pub(super) fn column_sum(program: &mut KernelProgram, effort: Effort) {
+    column_sums_of_blocks(program);
     for &rows in edges(effort).iter().chain(&[511, 1025]) {
         for columns in [1, 64, 65] {
             for (with_factor, ragged) in [(false, false), (true, false), (false, true)] {
@@ -151,9 +165,30 @@ pub(super) fn column_sum(program: &mut KernelProgram, effort: Effort) {
                     copies,
                     rows,
                     stride,
+                    accumulate: copies == 2 && ragged,
                 });
             }
         }
+    }
+}
+
+/// Column sums over several blocks of time steps, of which the sequences have different numbers.
+fn column_sums_of_blocks(program: &mut KernelProgram) {
+    let (steps, batch, columns) = (130, 3, 5);
+    for accumulate in [false, true] {
+        let source = program.reals(steps * batch, columns);
+        let lengths = program.indices(batch, |b| [130, 70, 3][b]);
+        let out = program.reals(1, columns);
+        program.push(ColumnSum {
+            source,
+            factor: None,
+            lengths: Some(lengths),
+            out,
+            copies: 1,
+            rows: steps * batch,
+            stride: columns,
+            accumulate,
+        });
     }
 }
 

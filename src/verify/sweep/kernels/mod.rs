@@ -19,7 +19,7 @@ type RecordCalls = fn(&mut KernelProgram, Effort);
 
 /// The kernels by their names in cases. All calls of a kernel are in one program, so that it is
 /// compiled once.
-const KERNELS: [(&str, RecordCalls); 30] = [
+const KERNELS: [(&str, RecordCalls); 32] = [
     ("gemm", matmul::gemm),
     ("column-sum", matmul::column_sum),
     ("squared-norm", loss::squared_norm),
@@ -40,6 +40,8 @@ const KERNELS: [(&str, RecordCalls); 30] = [
     ("attention", pooling::attention),
     ("carry-state", data::carry_state),
     ("initial-state", data::initial_state),
+    ("copy-state", data::copy_state),
+    ("chunk-lengths", data::chunk_lengths),
     ("gather", data::gather),
     ("lookup", data::lookup),
     ("record", loss::record),
