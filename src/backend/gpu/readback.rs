@@ -1,7 +1,7 @@
 //! Copying results from the device to the host.
 
 use std::sync::mpsc::{self, Receiver};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::executor::Gpu;
 use crate::error::Result;
@@ -72,13 +72,17 @@ impl Gpu {
         self.device.wait()?;
         self.submissions.pace.completed(Instant::now());
         let failed = |problem: String| Err(self.device.driver_error(problem));
-        match mapped.try_recv() {
+        // Where several threads wait for one device, another one may yet pass the result on.
+        match mapped.recv_timeout(PASSED_ON) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => failed(format!("results cannot be read: {error}")),
             Err(_) => failed("the driver did not return the results".into()),
         }
     }
 }
+
+/// The longest time in which a result of finished work is passed on.
+const PASSED_ON: Duration = Duration::from_secs(10);
 
 pub(super) fn staging_buffer(device: &wgpu::Device, bytes: u64) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
