@@ -53,7 +53,7 @@ fn predictions(place: &Workspace, file: &str, position: usize) -> (Vec<String>, 
 #[test]
 fn quantiles_are_values_of_the_table_and_cover_it() {
     let place = forecaster("{quantile={levels=[0.1,0.5,0.9]}}", &[]);
-    let (headings, rows) = predictions(&place, "level.csv", 1);
+    let (headings, rows) = predictions(&place, "level.csv", 2);
     assert_eq!(headings, ["level_q0.1", "level_q0.5", "level_q0.9"]);
     assert!(rows.len() > 200);
     for row in &rows {
@@ -102,7 +102,7 @@ fn quantiles_are_values_of_the_table_and_cover_it() {
 #[test]
 fn normal_distributions_have_means_and_deviations_of_the_table() {
     let place = forecaster("gaussian-nll", &[]);
-    let (headings, rows) = predictions(&place, "level.csv", 1);
+    let (headings, rows) = predictions(&place, "level.csv", 2);
     assert_eq!(headings, ["level_mean", "level_std"]);
     for row in &rows {
         assert!((290.0..330.0).contains(&row[0]), "{row:?}");
@@ -128,7 +128,7 @@ fn normal_distributions_have_means_and_deviations_of_the_table() {
 fn absolute_and_huber_errors_are_trained_and_compared() {
     for loss in ["mean-absolute-error", "{huber={delta=0.5}}"] {
         let place = forecaster(loss, &["--epochs", "3"]);
-        let (headings, rows) = predictions(&place, "level.csv", 1);
+        let (headings, rows) = predictions(&place, "level.csv", 2);
         assert_eq!(headings, ["level"]);
         assert!(rows.iter().all(|row| (290.0..330.0).contains(&row[0])));
         let evaluation = json(&place.run(&EVAL).ok());

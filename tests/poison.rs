@@ -96,19 +96,27 @@ fn edit(kernel: &'static str, memory: &str, removed: &str) -> ShaderEdit {
     assert!(!declarations.is_empty(), "{kernel} has no workgroup memory");
     let start = own.find("@compute").expect("a kernel has an entry point");
     let header = start + own[start..].find(") {\n").expect("main has a body") + 4;
-    let end = own[header..].find(removed).expect("the text is there");
-    let from = &own[start..header + end + removed.len()];
+    let at = if removed.is_empty() {
+        header
+    } else {
+        own.find(removed).expect("the text is there")
+    };
+    let edited = start.min(at)..header.max(at + removed.len());
     let fills = declarations.iter().map(|(name, kind)| poison(name, kind));
-    let fills: String = fills.collect();
-    let rest = &own[header..header + end];
-    let to = format!(
-        "{}{fills}\nworkgroupBarrier();\n{rest}",
-        &own[start..header]
-    );
+    let fills: String = fills.chain(["\nworkgroupBarrier();\n".into()]).collect();
+    let parts = if at < header {
+        [
+            &own[edited.start..at],
+            &own[at + removed.len()..header],
+            &fills,
+        ]
+    } else {
+        [&own[edited.start..header], &fills, &own[header..at]]
+    };
     ShaderEdit {
         kernel,
-        from: from.to_string().leak(),
-        to: to.leak(),
+        from: own[edited].to_string().leak(),
+        to: parts.concat().leak(),
     }
 }
 
@@ -163,7 +171,7 @@ fn memory_that_a_kernel_forgets_to_write_is_found() {
             "column_sum",
             "column-sum",
             "",
-            "        sums[lane.y * COLUMNS + lane.x] = sum;\n",
+            "        sums[lane.y * COLUMNS + lane.x] = own;\n",
         ),
         (
             "scan_forward",

@@ -363,7 +363,7 @@ fn every_kernel_has_source_files_and_every_source_file_is_used() {
     let kernels: BTreeSet<String> = all.iter().map(|each| each.name.to_string()).collect();
     assert_eq!(kernels, stems("shaders", "wgsl"));
     let mut rust = stems("src/kernels", "rs");
-    for shared in ["mod", "ctc", "descent", "together", "words"] {
+    for shared in ["mod", "ctc", "descent", "prepared", "together", "words"] {
         assert!(rust.remove(shared), "{shared}.rs");
     }
     assert_eq!(kernels, rust);
