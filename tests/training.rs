@@ -18,7 +18,7 @@ use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Dropout, Init, MaskSharing, Parameter};
 use gatescan::recipe::optimizer::Form;
 use gatescan::recipe::schedule::Schedule;
-use gatescan::recipe::{BUILTINS, Builtin};
+use gatescan::recipe::{BUILTINS, Builtin, Recomputation};
 use gatescan::train::{EpochMetrics, LossReport, evaluate};
 use gatescan::{
     Cell, DataRecipe, Dataset, Device, Ending, Error, Evaluation, Event, Head, HeadRecipe, Input,
@@ -774,6 +774,7 @@ fn an_oversize_batch_is_refused_with_the_largest_that_fits() {
     recipe.data = DataRecipe::Arrays(Arrays {});
     recipe.network.set_hidden_size(512);
     recipe.batch_size = 4096;
+    recipe.recompute = Some(Recomputation::Off);
     let gpu = common::gpu().map(|gpu| OpenDevice::Gpu(Box::new(gpu)));
     let cpu = OpenDevice::open(&Device::Cpu).expect("it is there");
     for place in [Some(cpu), gpu].into_iter().flatten() {

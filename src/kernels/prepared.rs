@@ -29,8 +29,8 @@ pub(crate) trait RunCalls<R>: Debug + Send {
 /// A call with its weights packed.
 #[derive(Debug)]
 enum PreparedCall<R: Real> {
-    Product(Gemm, R::Panels),
-    Step(SingleStep<R>),
+    Product(Box<(Gemm, R::Panels)>),
+    Step(Box<SingleStep<R>>),
     /// Nothing to prepare.
     Plain,
 }
@@ -59,7 +59,7 @@ impl<R: Real> RunCalls<R> for PreparedCalls<R> {
     fn run(&mut self, calls: &[Call], memory: &Memory<R>) {
         for (prepared, call) in self.calls.iter_mut().zip(calls) {
             let is_done = match prepared {
-                PreparedCall::Product(gemm, weights) => gemm.multiply_row(weights, memory),
+                PreparedCall::Product(product) => product.0.multiply_row(&product.1, memory),
                 PreparedCall::Step(step) => step.run(memory),
                 PreparedCall::Plain => false,
             };
@@ -75,12 +75,13 @@ impl<R: Real> PreparedCall<R> {
         let prepared = match call {
             Call::Gemm(gemm) if gemm.b.tensor.buffer == constant.buffer => gemm
                 .pack_for_rows(memory)
-                .map(|weights| PreparedCall::Product(gemm.clone(), weights)),
+                .map(|weights| PreparedCall::Product(Box::new((gemm.clone(), weights)))),
             Call::ScanForward(scan)
                 if scan.layer.weights.recurrent.buffer == constant.buffer
                     && (scan.begin, scan.end) == (0, 1) =>
             {
-                SingleStep::new(&scan.layer, memory).map(PreparedCall::Step)
+                let step = SingleStep::new(&scan.layer, memory);
+                step.map(|step| PreparedCall::Step(Box::new(step)))
             }
             _ => None,
         };

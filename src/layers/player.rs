@@ -30,7 +30,7 @@ mod sealed {
 
 /// A program loaded on a device.
 pub(super) enum Player<R> {
-    Cpu(Cpu<R>),
+    Cpu(Box<Cpu<R>>),
     Device(Box<dyn Executor>),
 }
 
@@ -38,7 +38,8 @@ impl<R: LayerElement> Player<R> {
     /// Loads `program` on `device`.
     pub(super) fn load(device: &OpenDevice, program: &Program) -> Result<Player<R>> {
         if matches!(device, OpenDevice::Cpu(_)) {
-            return Cpu::new(program.clone()).map(Player::Cpu);
+            let cpu = Cpu::new(program.clone())?;
+            return Ok(Player::Cpu(Box::new(cpu)));
         }
         if !R::IS_ON_ANY_DEVICE {
             return Err(Error::usage(

@@ -328,9 +328,12 @@ impl RecordedNetwork {
         let chunk = self.chunk.expect("it is a chunk");
         let plan = self.recompute.as_ref().expect("it has chunks");
         let first = |tensor| part_of_time(tensor, 0, self.steps);
-        let with_initial = |tensor: Tensor| match tensor.is_empty() {
-            true => tensor,
-            false => part_of_time(tensor, 0, self.steps + 1),
+        let with_initial = |tensor: Tensor| {
+            if tensor.is_empty() {
+                tensor
+            } else {
+                part_of_time(tensor, 0, self.steps + 1)
+            }
         };
         let recurrence = &direction.recurrence;
         let states = recurrence.states;

@@ -28,7 +28,9 @@ pub enum OpenDevice<'a> {
 impl OpenDevice<'_> {
     fn load(&self, program: &Program) -> Player {
         match self {
-            OpenDevice::CpuF64 => Player::F64(Cpu::new(program.clone()).expect("it fits")),
+            OpenDevice::CpuF64 => {
+                Player::F64(Box::new(Cpu::new(program.clone()).expect("it fits")))
+            }
             OpenDevice::CpuF32 => {
                 Player::F32(Box::new(Cpu::<f32>::new(program.clone()).expect("it fits")))
             }
@@ -41,14 +43,14 @@ impl OpenDevice<'_> {
 
 /// An executor that reads and writes f64, as exactly as it can.
 enum Player {
-    F64(Cpu<f64>),
+    F64(Box<Cpu<f64>>),
     F32(Box<dyn Executor>),
 }
 
 impl Player {
     fn executor(&mut self) -> &mut dyn Executor {
         match self {
-            Player::F64(cpu) => cpu,
+            Player::F64(cpu) => &mut **cpu,
             Player::F32(executor) => executor.as_mut(),
         }
     }

@@ -64,7 +64,7 @@ impl RowBlocks {
 
     /// Returns the rows `0..count` in blocks of [`KC`].
     pub fn all(count: usize) -> Self {
-        RowBlocks::new([0..count])
+        RowBlocks::new(std::iter::once(0..count))
     }
 
     /// Returns the rows of each block, in the order in which they are summed.
