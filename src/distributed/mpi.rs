@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// How long a process waits until MPI has ended the others.
 const ABORT: Duration = Duration::from_secs(5);
 
+/// The most bytes that all processes together send in one collective call.
+const ROUND: usize = 1 << 28;
+
 /// The place of this process among those of the run.
 #[derive(Debug, Clone)]
 struct Place {
@@ -249,25 +252,38 @@ fn serve(world: &SimpleCommunicator, requests: &Receiver<Request>, replies: &Sen
     }
 }
 
-/// Returns the bytes of every process.
+/// Returns the bytes of every process, in rounds of at most [`ROUND`] bytes, as MPI counts them in
+/// an `i32`.
 fn gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
-    let mut counts: Vec<Count> = vec![0; world.size() as usize];
-    world.all_gather_into(&(own.len() as Count), &mut counts[..]);
-    let starts = counts.iter().scan(0, |end, &count| {
-        let start = *end;
-        *end += count;
-        Some(start)
-    });
-    let starts: Vec<Count> = starts.collect();
-    let mut all = vec![0u8; counts.iter().sum::<Count>() as usize];
-    {
-        let mut parts = PartitionMut::new(&mut all[..], &counts[..], &starts[..]);
-        world.all_gather_varcount_into(own, &mut parts);
+    let mut lens = vec![0u64; world.size() as usize];
+    world.all_gather_into(&(own.len() as u64), &mut lens[..]);
+    let lens: Vec<usize> = lens.into_iter().map(|len| len as usize).collect();
+    let most = (ROUND / lens.len()).max(1);
+    let longest = lens.iter().copied().max().unwrap_or_default();
+    let mut all: Vec<Vec<u8>> = lens.iter().map(|&len| Vec::with_capacity(len)).collect();
+    for start in (0..longest).step_by(most) {
+        let part = |len: usize| start.min(len)..(start + most).min(len);
+        // Of each process one byte more: an empty slice has the address 1, which is `MPI_IN_PLACE`
+        // in Open MPI.
+        let counts: Vec<Count> = (lens.iter())
+            .map(|&len| part(len).len() as Count + 1)
+            .collect();
+        let starts = counts.iter().scan(0, |end, &count| {
+            *end += count;
+            Some(*end - count)
+        });
+        let starts: Vec<Count> = starts.collect();
+        let mut received = vec![0u8; counts.iter().sum::<Count>() as usize];
+        {
+            let mut parts = PartitionMut::new(&mut received[..], &counts[..], &starts[..]);
+            let sent = [&own[part(own.len())], &[0]].concat();
+            world.all_gather_varcount_into(&sent[..], &mut parts);
+        }
+        for ((bytes, &count), &start) in all.iter_mut().zip(&counts).zip(&starts) {
+            bytes.extend(&received[start as usize..(start + count) as usize - 1]);
+        }
     }
-    let parts = counts.iter().zip(&starts);
-    parts
-        .map(|(&count, &start)| all[start as usize..(start + count) as usize].to_vec())
-        .collect()
+    all
 }
 
 /// Waits for the other processes and ends MPI.

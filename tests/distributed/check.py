@@ -98,7 +98,8 @@ def ragged(place):
     write_npy(data / "lengths.npy", (count,), lengths, "i")
     return (
         'name = "ragged"\nseed = 1\nepochs = 4\nbatch_size = 16\nclip_norm = 0.2\n'
-        '[data]\nkind = "npy"\npath = "arrays"\nclasses = 3\ntest_fraction = 0.3\n'
+        '[data]\nkind = "npy"\npath = "arrays"\ninputs = "inputs"\nlabels = "labels"\n'
+        'lengths = "lengths"\nclasses = 3\ntest_fraction = 0.3\n'
         + LAYER.format(hidden=12) + END.format(reads="every")
     )
 
@@ -188,7 +189,9 @@ def check_signal(place, expected):
 def check_refusals(place):
     message = train(place, 3, "recipe.toml", "--out", place / "three", code=2)
     assert message.count("3 processes cannot share a batch") == 1, message
-    message = train(place, 2, "none.toml", "--out", place / "none", code=2)
+    message = train(place, 2, "none.toml", "--out", place / "none", code=1)
+    assert message.count("error: ") == 1, message
+    message = train(place, 2, "recipe.toml", "--set", "network.layer.0.cell=none", code=2)
     assert message.count("error: ") == 1, message
     (place / "file").write_text("")
     message = train(place, 2, "recipe.toml", "--out", place / "file" / "run", code=1)
