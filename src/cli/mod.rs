@@ -128,9 +128,13 @@ where
     let mut arguments = arguments.into_iter().map(Into::<OsString>::into);
     let program = arguments.next().unwrap_or_else(|| "gatescan".into());
     let program = PROGRAM.get_or_init(|| program).clone();
-    match Cli::try_parse_from([program].into_iter().chain(arguments)) {
+    let arguments: Vec<OsString> = arguments.collect();
+    match Cli::try_parse_from([&program].into_iter().chain(&arguments)) {
         Ok(cli) => run(&cli, start),
         Err(error) => {
+            if arguments.iter().any(|argument| argument == "--distributed") {
+                train::wait_for_first_rank();
+            }
             // Help and the version are errors too, which are printed to standard output.
             let _ = error.print();
             if error.use_stderr() { 2 } else { 0 }

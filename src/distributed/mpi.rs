@@ -1,6 +1,7 @@
 //! The processes that mpirun or srun has started, over MPI. Only this file calls MPI.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -64,6 +65,8 @@ pub struct MpiRanks {
     replies: Mutex<Receiver<Reply>>,
     thread: Option<JoinHandle<()>>,
     patience: Duration,
+    /// Whether MPI waits for a message that has not come.
+    is_stuck: AtomicBool,
     /// Whether gradients are added by MPI itself.
     sums_by_mpi: bool,
 }
@@ -99,6 +102,7 @@ impl MpiRanks {
             replies: Mutex::new(replies),
             thread: Some(thread),
             patience: PATIENCE,
+            is_stuck: AtomicBool::new(false),
             sums_by_mpi,
         })
     }
@@ -130,8 +134,16 @@ impl MpiRanks {
         &self.place.library
     }
 
+    /// Whether this process has waited for the others for too long. It cannot end MPI then.
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
     /// Ends all processes of the run with this exit code.
     pub fn abort(&self, code: u8) -> ! {
+        if self.is_stuck() {
+            std::process::exit(code.into());
+        }
         abort(&self.requests, code.into())
     }
 
@@ -143,14 +155,14 @@ impl MpiRanks {
             .recv_timeout(self.patience)
             .map_err(|error| match error {
                 RecvTimeoutError::Disconnected => gone(),
-                RecvTimeoutError::Timeout => Error::Failed(format!(
-                    "rank {} of {} on {} has waited for the other processes for {} s; a process, a \
-                 machine or the network may be gone",
-                    self.place.rank,
-                    self.place.count,
-                    self.place.host,
-                    self.patience.as_secs()
-                )),
+                RecvTimeoutError::Timeout => {
+                    self.is_stuck.store(true, Ordering::Relaxed);
+                    let seconds = self.patience.as_secs();
+                    Error::Failed(format!(
+                        "the other processes have not answered for {seconds} s; a process, a \
+                         machine or the network may be gone"
+                    ))
+                }
             })
     }
 
@@ -196,7 +208,9 @@ impl Drop for MpiRanks {
     /// Waits for the other processes and ends MPI.
     fn drop(&mut self) {
         let _ = self.requests.send(Request::Finish);
-        if let Some(thread) = self.thread.take() {
+        if !self.is_stuck()
+            && let Some(thread) = self.thread.take()
+        {
             let _ = thread.join();
         }
     }

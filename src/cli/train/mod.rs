@@ -33,6 +33,7 @@ use describe::{
 };
 use display::TrainDisplay;
 use distributed::RunRanks;
+pub(super) use distributed::wait_for_first_rank;
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -196,7 +197,11 @@ impl Train {
             Screen::check(console)?;
         }
         if self.distributed {
-            return distributed::run(self, console, start);
+            let trained = distributed::run(self, console, start);
+            if trained.is_err() {
+                wait_for_first_rank();
+            }
+            return trained;
         }
         self.train(console, start, &RunRanks::default(), &RefCell::new(None))
     }
@@ -475,6 +480,8 @@ impl Train {
                     Ok(ControlFlow::Continue(()))
                 })?;
                 console.note(format!("diagnosis: {diagnosis}"));
+            } else if self.distributed {
+                console.note("in one process, --diagnose names the first call that went wrong");
             } else {
                 console.note("with --diagnose it also names the first call that went wrong");
             }
