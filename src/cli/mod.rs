@@ -128,20 +128,32 @@ where
     let mut arguments = arguments.into_iter().map(Into::<OsString>::into);
     let program = arguments.next().unwrap_or_else(|| "gatescan".into());
     let program = PROGRAM.get_or_init(|| program).clone();
-    match Cli::try_parse_from([program].into_iter().chain(arguments)) {
+    let arguments: Vec<OsString> = arguments.collect();
+    match Cli::try_parse_from([&program].into_iter().chain(&arguments)) {
         Ok(cli) => {
-            // Fails where a program that brings the command line along has started its own threads.
-            let threads = gatescan::low_level::backend::cpu::threads();
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            let _ = pool.build_global();
+            // The processes of a distributed run divide the cores among them.
+            if !matches!(&cli.command, Command::Train(train) if train.is_distributed()) {
+                start_threads();
+            }
             run(&cli, start)
         }
         Err(error) => {
+            if arguments.iter().any(|argument| argument == "--distributed") {
+                train::wait_for_first_rank();
+            }
             // Help and the version are errors too, which are printed to standard output.
             let _ = error.print();
             if error.use_stderr() { 2 } else { 0 }
         }
     }
+}
+
+/// Starts the threads that compute. Fails, and leaves the threads as they are, where a program that
+/// brings the command line along has started its own.
+fn start_threads() {
+    let threads = gatescan::low_level::backend::cpu::threads();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let _ = pool.build_global();
 }
 
 /// Runs the command of a process that began at `start`, and prints its error if it has one.

@@ -1,6 +1,7 @@
 //! The processes that mpirun or srun has started, over MPI. Only this file calls MPI.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long a process waits until MPI has ended the others.
 const ABORT: Duration = Duration::from_secs(5);
+
+/// The most bytes that all processes together send in one collective call.
+const ROUND: usize = 1 << 28;
 
 /// The place of this process among those of the run.
 #[derive(Debug, Clone)]
@@ -61,6 +65,8 @@ pub struct MpiRanks {
     replies: Mutex<Receiver<Reply>>,
     thread: Option<JoinHandle<()>>,
     patience: Duration,
+    /// Whether MPI waits for a message that has not come.
+    is_stuck: AtomicBool,
     /// Whether gradients are added by MPI itself.
     sums_by_mpi: bool,
 }
@@ -96,6 +102,7 @@ impl MpiRanks {
             replies: Mutex::new(replies),
             thread: Some(thread),
             patience: PATIENCE,
+            is_stuck: AtomicBool::new(false),
             sums_by_mpi,
         })
     }
@@ -127,8 +134,16 @@ impl MpiRanks {
         &self.place.library
     }
 
+    /// Whether this process has waited for the others for too long. It cannot end MPI then.
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
     /// Ends all processes of the run with this exit code.
     pub fn abort(&self, code: u8) -> ! {
+        if self.is_stuck() {
+            std::process::exit(code.into());
+        }
         abort(&self.requests, code.into())
     }
 
@@ -140,14 +155,14 @@ impl MpiRanks {
             .recv_timeout(self.patience)
             .map_err(|error| match error {
                 RecvTimeoutError::Disconnected => gone(),
-                RecvTimeoutError::Timeout => Error::Failed(format!(
-                    "rank {} of {} on {} has waited for the other processes for {} s; a process, a \
-                 machine or the network may be gone",
-                    self.place.rank,
-                    self.place.count,
-                    self.place.host,
-                    self.patience.as_secs()
-                )),
+                RecvTimeoutError::Timeout => {
+                    self.is_stuck.store(true, Ordering::Relaxed);
+                    let seconds = self.patience.as_secs();
+                    Error::Failed(format!(
+                        "the other processes have not answered for {seconds} s; a process, a \
+                         machine or the network may be gone"
+                    ))
+                }
             })
     }
 
@@ -193,7 +208,9 @@ impl Drop for MpiRanks {
     /// Waits for the other processes and ends MPI.
     fn drop(&mut self) {
         let _ = self.requests.send(Request::Finish);
-        if let Some(thread) = self.thread.take() {
+        if !self.is_stuck()
+            && let Some(thread) = self.thread.take()
+        {
             let _ = thread.join();
         }
     }
@@ -249,25 +266,38 @@ fn serve(world: &SimpleCommunicator, requests: &Receiver<Request>, replies: &Sen
     }
 }
 
-/// Returns the bytes of every process.
+/// Returns the bytes of every process, in rounds of at most [`ROUND`] bytes, as MPI counts them in
+/// an `i32`.
 fn gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
-    let mut counts: Vec<Count> = vec![0; world.size() as usize];
-    world.all_gather_into(&(own.len() as Count), &mut counts[..]);
-    let starts = counts.iter().scan(0, |end, &count| {
-        let start = *end;
-        *end += count;
-        Some(start)
-    });
-    let starts: Vec<Count> = starts.collect();
-    let mut all = vec![0u8; counts.iter().sum::<Count>() as usize];
-    {
-        let mut parts = PartitionMut::new(&mut all[..], &counts[..], &starts[..]);
-        world.all_gather_varcount_into(own, &mut parts);
+    let mut lens = vec![0u64; world.size() as usize];
+    world.all_gather_into(&(own.len() as u64), &mut lens[..]);
+    let lens: Vec<usize> = lens.into_iter().map(|len| len as usize).collect();
+    let most = (ROUND / lens.len()).max(1);
+    let longest = lens.iter().copied().max().unwrap_or_default();
+    let mut all: Vec<Vec<u8>> = lens.iter().map(|&len| Vec::with_capacity(len)).collect();
+    for start in (0..longest).step_by(most) {
+        let part = |len: usize| start.min(len)..(start + most).min(len);
+        // Of each process one byte more: an empty slice has the address 1, which is `MPI_IN_PLACE`
+        // in Open MPI.
+        let counts: Vec<Count> = (lens.iter())
+            .map(|&len| part(len).len() as Count + 1)
+            .collect();
+        let starts = counts.iter().scan(0, |end, &count| {
+            *end += count;
+            Some(*end - count)
+        });
+        let starts: Vec<Count> = starts.collect();
+        let mut received = vec![0u8; counts.iter().sum::<Count>() as usize];
+        {
+            let mut parts = PartitionMut::new(&mut received[..], &counts[..], &starts[..]);
+            let sent = [&own[part(own.len())], &[0]].concat();
+            world.all_gather_varcount_into(&sent[..], &mut parts);
+        }
+        for ((bytes, &count), &start) in all.iter_mut().zip(&counts).zip(&starts) {
+            bytes.extend(&received[start as usize..(start + count) as usize - 1]);
+        }
     }
-    let parts = counts.iter().zip(&starts);
-    parts
-        .map(|(&count, &start)| all[start as usize..(start + count) as usize].to_vec())
-        .collect()
+    all
 }
 
 /// Waits for the other processes and ends MPI.

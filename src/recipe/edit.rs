@@ -36,7 +36,7 @@ impl Recipe {
     /// [`Error::Usage`] that begins with the first assignment that is wrong, for a key or value
     /// that a recipe does not have.
     pub fn set<S: AsRef<str>>(&mut self, assignments: &[S]) -> Result<()> {
-        let mut table = Table::try_from(&*self).map_err(|error| {
+        let mut table = self.editable().map_err(|error| {
             Error::usage(format!("the recipe cannot be edited as TOML: {error}"))
         })?;
         // Some fields are only valid together, so an invalid one may be corrected by a later one.
@@ -56,6 +56,18 @@ impl Recipe {
             }
         }
         invalid.map_or(Ok(()), Err)
+    }
+
+    /// The recipe as TOML, with the tables that files leave out while they hold their defaults.
+    fn editable(&self) -> Result<Table, toml::ser::Error> {
+        let mut table = Table::try_from(self)?;
+        for (key, value) in [
+            ("parallel", Value::try_from(&self.parallel)?),
+            ("schedule", Value::try_from(&self.schedule)?),
+        ] {
+            table.entry(key).or_insert(value);
+        }
+        Ok(table)
     }
 }
 
@@ -180,7 +192,7 @@ mod tests {
     use super::*;
     use crate::cells::Cell;
     use crate::network::Bias;
-    use crate::recipe::BUILTINS;
+    use crate::recipe::{BUILTINS, Schedule};
 
     fn mnist() -> Recipe {
         Recipe::load("mnist").unwrap()
@@ -282,6 +294,16 @@ mod tests {
         assert_eq!(recipe.optimizer.learning_rate(), 1.0);
         let path = recipe.data.source().path();
         assert_eq!(path, Some(Path::new("some/where")));
+    }
+
+    #[test]
+    fn a_table_that_is_left_out_has_fields_to_set() {
+        let mut recipe = mnist();
+        (recipe.set(&["parallel.micro_batches=8", "schedule.kind=cosine"])).unwrap();
+        assert_eq!(recipe.parallel.micro_batches, 8);
+        assert!(matches!(recipe.schedule, Schedule::Cosine { .. }));
+        let message = recipe.set(&["parallel.parts=2"]).unwrap_err().to_string();
+        assert!(message.contains("unknown key `parts`"), "{message}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 Needs Python 3.11 or newer and nothing else.
 """
 
+import json
 import os
 import pathlib
 import random
@@ -20,6 +21,8 @@ PROGRAM, MPIRUN = str(pathlib.Path(sys.argv[1]).resolve()), sys.argv[2]
 IS_OPEN_MPI = "openmpi" in MPIRUN
 # A run that takes longer hangs.
 TIMEOUT = 120
+# Of a run in which signals come: about 3 s with 4 ranks on two cores.
+LONG_EPOCHS = 100
 KILLS = int(os.environ.get("GATESCAN_KILLS", "2"))
 
 LAYER = """
@@ -98,7 +101,8 @@ def ragged(place):
     write_npy(data / "lengths.npy", (count,), lengths, "i")
     return (
         'name = "ragged"\nseed = 1\nepochs = 4\nbatch_size = 16\nclip_norm = 0.2\n'
-        '[data]\nkind = "npy"\npath = "arrays"\nclasses = 3\ntest_fraction = 0.3\n'
+        '[data]\nkind = "npy"\npath = "arrays"\ninputs = "inputs"\nlabels = "labels"\n'
+        'lengths = "lengths"\nclasses = 3\ntest_fraction = 0.3\n'
         + LAYER.format(hidden=12) + END.format(reads="every")
     )
 
@@ -112,13 +116,53 @@ def command(ranks, *arguments):
     return [MPIRUN, *options, "-n", str(ranks), *train, "--distributed"]
 
 
+def own_processes(place):
+    """The ids of the trained processes whose directory is `place`."""
+    own = []
+    for pid in os.listdir("/proc"):
+        try:
+            is_own = os.readlink(f"/proc/{pid}/exe") == PROGRAM
+            if is_own and os.readlink(f"/proc/{pid}/cwd") == str(place):
+                own.append(int(pid))
+        except OSError:
+            continue
+    return own
+
+
+def start(place, ranks, *arguments):
+    """Starts the processes in the background; their messages go to a file."""
+    with open(place / "messages", "w") as messages:
+        return subprocess.Popen(
+            command(ranks, *arguments), cwd=place, stdout=subprocess.DEVNULL, stderr=messages
+        )
+
+
+def ended(process, place, what, timeout=20):
+    """The exit code of processes that must end in time, and their messages."""
+    try:
+        code = process.wait(timeout=timeout)
+        # Some end a moment later than mpirun.
+        deadline = time.time() + 5
+        while own_processes(place) and time.time() < deadline:
+            time.sleep(0.02)
+        left = own_processes(place)
+    except subprocess.TimeoutExpired:
+        left = [process.pid, *own_processes(place)]
+    messages = (place / "messages").read_text()
+    if left:
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        sys.exit(f"{what}: {len(left)} processes are left\n{messages}")
+    return code, messages
+
+
 def train(place, ranks, *arguments, code=0):
-    done = subprocess.run(
-        command(ranks, *arguments), cwd=place, timeout=TIMEOUT, capture_output=True, text=True
-    )
-    if done.returncode != code:
-        sys.exit(f"{ranks} ranks, {arguments}: exit code {done.returncode}\n{done.stderr}")
-    return done.stderr
+    """Trains with an exit code that must be `code`, and returns the messages."""
+    what = f"{ranks} ranks, {arguments}"
+    found, messages = ended(start(place, ranks, *arguments), place, what, TIMEOUT)
+    if found != code:
+        sys.exit(f"{what}: exit code {found}\n{messages}")
+    return messages
 
 
 def checkpoint(run, step=None):
@@ -136,60 +180,71 @@ def check_equal(run, expected, what):
     print(f"ok    {what}", flush=True)
 
 
-def kill_one(place, ranks, *arguments):
-    """Kills one rank at a random moment with SIGKILL. All must end within seconds."""
-    process = subprocess.Popen(
-        command(ranks, *arguments), cwd=place, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(random.uniform(0.2, 3.0))
-    pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit()]
-    own = []
-    for pid in pids:
-        try:
-            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if line[0].decode() == PROGRAM and str(arguments[-1]).encode() in line:
-            own.append(pid)
-    if own:
-        os.kill(random.choice(own), signal.SIGKILL)
-    try:
-        process.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        sys.exit("a rank was killed, and the others hang")
+def wait_for_step(run, process):
+    """Waits until the run has saved a step in training."""
+    while not list((run / "checkpoints").glob("*.safetensors")) and process.poll() is None:
+        time.sleep(0.02)
 
 
 def check_kills(place, expected):
+    """Kills one of 4 ranks at random moments with SIGKILL. All must end within seconds."""
+    in_training = 0
     for n in range(KILLS):
         run = place / f"killed-{n}"
-        kill_one(place, 4, "recipe.toml", "--out", run)
+        process = start(place, 4, "recipe.toml", "--out", run)
+        # Every second one while the processes start, the others in training.
+        if n % 2 == 0:
+            wait_for_step(run, process)
+        time.sleep(random.uniform(0.0, 1.5))
+        own = own_processes(place)
+        if own:
+            os.kill(random.choice(own), signal.SIGKILL)
+            code, messages = ended(process, place, "a rank was killed")
+            assert code != 0, "a rank was killed, and mpirun returns 0"
+            assert re.search("signal 9|signal: 9|KILLED", messages), messages
+            assert "panicked" not in messages, messages
+            in_training += (run / "recipe.toml").exists()
+        else:
+            ended(process, place, "no rank was there to be killed")
         if not (run / "recipe.toml").exists():
             train(place, 4, "recipe.toml", "--out", run)
         else:
             train(place, 4, "--resume", run)
         check_equal(run, expected, f"killed and resumed, {n + 1} of {KILLS}")
+    assert KILLS == 0 or in_training > 0, "no rank was killed in training"
 
 
 def check_signal(place, expected):
     """SIGTERM to mpirun saves the run."""
     run = place / "stopped"
-    process = subprocess.Popen(
-        command(2, "recipe.toml", "--out", run), cwd=place, stderr=subprocess.PIPE, text=True
-    )
-    while not list((run / "checkpoints").glob("*.safetensors")) and process.poll() is None:
-        time.sleep(0.02)
+    process = start(place, 2, "recipe.toml", "--out", run)
+    wait_for_step(run, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    _, messages = ended(process, place, "SIGTERM")
+    stopped = re.findall(r"at step (\d+) and saved the model as it is", messages)
+    assert len(stopped) == 1, f"SIGTERM did not stop the run after an update:\n{messages}"
+    checkpoint(run, int(stopped[0]))
     train(place, 2, "--resume", run)
-    check_equal(run, expected, "stopped by SIGTERM and resumed")
+    check_equal(run, expected, f"stopped by SIGTERM at step {stopped[0]} and resumed")
+
+
+def check_failure(place):
+    """A loss that is not finite ends all, and the message says what is saved."""
+    run = place / "failed"
+    message = train(place, 2, "recipe.toml", "--lr", "1e38", "--out", run, code=1)
+    assert message.count("error: ") == 1, message
+    assert message.count("nothing is saved yet") == message.count("all processes end") == 1, message
+    print("ok    a loss that is not finite, with one message", flush=True)
 
 
 def check_refusals(place):
     message = train(place, 3, "recipe.toml", "--out", place / "three", code=2)
     assert message.count("3 processes cannot share a batch") == 1, message
-    message = train(place, 2, "none.toml", "--out", place / "none", code=2)
+    message = train(place, 2, "none.toml", "--out", place / "none", code=1)
     assert message.count("error: ") == 1, message
+    for wrong in ["--bogus", "--set=network.layer.0.cell=none", "--on-device-lost=retry"]:
+        message = train(place, 2, "recipe.toml", wrong, code=2)
+        assert message.count("error: ") == 1, message
     (place / "file").write_text("")
     message = train(place, 2, "recipe.toml", "--out", place / "file" / "run", code=1)
     assert message.count("error: ") == 1, message
@@ -213,10 +268,22 @@ def check(recipe):
             resumed(place, expected, name)
         if name == "ragged":
             check_refusals(place)
-            check_signal(place, expected)
-            check_kills(place, expected)
+            check_failure(place)
+            check_ends(place)
         # Allreduce adds in another order, so the loss is equal up to rounding.
-        train(place, 2, "recipe.toml", "--out", place / "mpi", "--reduce", "mpi")
+        if name != "ragged":
+            train(place, 2, "recipe.toml", "--out", place / "mpi", "--reduce", "mpi")
+            check_close(place / "mpi", place / "alone", name)
+
+
+def check_ends(place):
+    """Signals in a run of some seconds."""
+    recipe = place / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("epochs = 4", f"epochs = {LONG_EPOCHS}"))
+    train(place, 0, "recipe.toml", "--out", place / "long")
+    expected = checkpoint(place / "long")
+    check_signal(place, expected)
+    check_kills(place, expected)
 
 
 def resumed(place, expected, name):
@@ -229,6 +296,19 @@ def resumed(place, expected, name):
                 file.unlink()
         train(place, ranks, "--resume", run)
         check_equal(run, expected, f"{name} resumed on {ranks} ranks from step {step}")
+
+
+def check_close(run, expected, name):
+    """Compares the loss of each epoch."""
+    losses = []
+    for place in [run, expected]:
+        lines = (place / "metrics.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        losses.append([entry["train_loss"] for entry in records if "train_loss" in entry])
+    assert losses[0] and len(losses[0]) == len(losses[1]), losses
+    for value, reference in zip(*losses):
+        assert abs(value - reference) <= 1e-4 * abs(reference), losses
+    print(f"ok    {name} with Allreduce", flush=True)
 
 
 def main():

@@ -50,7 +50,7 @@ enum Player {
 impl Player {
     fn executor(&mut self) -> &mut dyn Executor {
         match self {
-            Player::F64(cpu) => &mut **cpu,
+            Player::F64(cpu) => cpu.as_mut(),
             Player::F32(executor) => executor.as_mut(),
         }
     }

@@ -22,7 +22,7 @@ pub enum OpenDevice<'a> {
 
 /// An executor that reads and writes f64, as exactly as it can.
 enum Loaded {
-    F64(Cpu<f64>),
+    F64(Box<Cpu<f64>>),
     F32(Box<dyn Executor>),
 }
 
@@ -60,7 +60,9 @@ impl Player {
         }
         let program = &model.program;
         let executor = match place {
-            OpenDevice::CpuF64 => Loaded::F64(Cpu::new(program.clone()).expect("it fits")),
+            OpenDevice::CpuF64 => {
+                Loaded::F64(Box::new(Cpu::new(program.clone()).expect("it fits")))
+            }
             OpenDevice::CpuF32 => {
                 Loaded::F32(Box::new(Cpu::<f32>::new(program.clone()).expect("it fits")))
             }
@@ -100,7 +102,7 @@ impl Player {
 
     fn executor(&mut self) -> &mut dyn Executor {
         match &mut self.executor {
-            Loaded::F64(cpu) => cpu,
+            Loaded::F64(cpu) => cpu.as_mut(),
             Loaded::F32(executor) => executor.as_mut(),
         }
     }

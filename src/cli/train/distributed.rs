@@ -1,13 +1,26 @@
 //! `gatescan train --distributed`: one of the processes that mpirun or srun has started.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use gatescan::distributed::{Ranks, agreed};
 use gatescan::{Error, Recipe, Result};
 
 use super::Train;
 use crate::cli::console::Console;
+
+/// How long rank 0 has to report an error that all processes have, and a launcher to end the
+/// others.
+const FIRST_SPEAKER: Duration = Duration::from_secs(3);
+
+/// Where launchers say the rank of a process: Open MPI; MPICH and Intel MPI; PMIx; Slurm.
+const RANK_VARIABLES: [&str; 4] = [
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "SLURM_PROCID",
+];
 
 /// The micro-batches of a recipe that has none.
 const MICRO_BATCHES: usize = 8;
@@ -55,6 +68,15 @@ impl RunRanks {
     }
 }
 
+/// Waits before an error that is found without MPI, unless this is the first process: all have it,
+/// and a launcher ends the others once the first one has reported it.
+pub(in crate::cli) fn wait_for_first_rank() {
+    let rank = RANK_VARIABLES.iter().find_map(std::env::var_os);
+    if rank.is_some_and(|rank| rank != "0") {
+        thread::sleep(FIRST_SPEAKER);
+    }
+}
+
 /// Trains as one of several processes.
 #[cfg(not(feature = "mpi"))]
 pub(super) fn run(_: &Train, _: &Console, _: Instant) -> Result<()> {
@@ -74,17 +96,12 @@ pub(super) fn run(train: &Train, console: &Console, start: Instant) -> Result<()
 #[cfg(feature = "mpi")]
 mod over_mpi {
     use std::cell::RefCell;
-    use std::thread;
-    use std::time::Duration;
 
     use gatescan::distributed::MpiRanks;
 
     use super::*;
     use crate::cli::explained;
     use crate::cli::train::{OnDeviceLost, Reduce};
-
-    /// How long rank 0 has to report an error that all processes have.
-    const FIRST_SPEAKER: Duration = Duration::from_secs(1);
 
     /// Trains and ends the process: with the error's code, and all processes with it, where there
     /// is an error.
@@ -114,9 +131,9 @@ mod over_mpi {
             return Ok(());
         };
         let code = error.exit_code();
-        // Before training, all processes have the same error.
+        // Before training, all processes have the same error, unless one is gone.
         let Some(directory) = directory.take() else {
-            if is_first {
+            if is_first || mpi.is_stuck() {
                 console.note(format!("error: {}", explained(&error)));
             } else {
                 thread::sleep(FIRST_SPEAKER);
@@ -124,15 +141,21 @@ mod over_mpi {
             drop((ranks, mpi));
             std::process::exit(code.into());
         };
-        if !is_first {
-            thread::sleep(FIRST_SPEAKER);
-        }
         let (rank, count, host) = (mpi.rank(), mpi.count(), mpi.host());
-        console.note(format!(
-            "error: rank {rank} of {count} on {host}: {}; all processes end; what is saved is in \
-             {directory}, continue from there with --resume",
+        let problem = format!(
+            "error: rank {rank} of {count} on {host}: {}",
             explained(&error)
-        ));
+        );
+        if is_first {
+            // What is saved was said before.
+            console.note(format!("{problem}\nall processes end"));
+        } else {
+            thread::sleep(FIRST_SPEAKER);
+            console.note(format!(
+                "{problem}\nall processes end; what is saved is in {directory}, continue from \
+                 there with --resume"
+            ));
+        }
         mpi.abort(code);
     }
 

@@ -33,6 +33,7 @@ use describe::{
 };
 use display::TrainDisplay;
 use distributed::RunRanks;
+pub(super) use distributed::wait_for_first_rank;
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -190,13 +191,22 @@ pub(super) fn cell_parser() -> impl TypedValueParser<Value = Cell> {
 }
 
 impl Train {
+    /// Whether the run is one of several processes.
+    pub(super) fn is_distributed(&self) -> bool {
+        self.distributed
+    }
+
     /// Trains in a process that began at `start`.
     pub fn run(&self, console: &Console, start: Instant) -> Result<()> {
         if self.tui {
             Screen::check(console)?;
         }
         if self.distributed {
-            return distributed::run(self, console, start);
+            let trained = distributed::run(self, console, start);
+            if trained.is_err() {
+                wait_for_first_rank();
+            }
+            return trained;
         }
         self.train(console, start, &RunRanks::default(), &RefCell::new(None))
     }
@@ -475,6 +485,8 @@ impl Train {
                     Ok(ControlFlow::Continue(()))
                 })?;
                 console.note(format!("diagnosis: {diagnosis}"));
+            } else if self.distributed {
+                console.note("in one process, --diagnose names the first call that went wrong");
             } else {
                 console.note("with --diagnose it also names the first call that went wrong");
             }
