@@ -130,10 +130,11 @@ def own_processes(place):
 
 
 def start(place, ranks, *arguments):
-    """Starts the processes in the background; their messages go to a file."""
+    """Starts the processes in the background. Their messages go to a file, and so does their
+    output, where MPICH reports a process that was killed."""
     with open(place / "messages", "w") as messages:
         return subprocess.Popen(
-            command(ranks, *arguments), cwd=place, stdout=subprocess.DEVNULL, stderr=messages
+            command(ranks, *arguments), cwd=place, stdout=messages, stderr=messages
         )
 
 
@@ -244,7 +245,9 @@ def check_refusals(place):
     assert message.count("error: ") == 1, message
     for wrong in ["--bogus", "--set=network.layer.0.cell=none", "--on-device-lost=retry"]:
         message = train(place, 2, "recipe.toml", wrong, code=2)
-        assert message.count("error: ") == 1, message
+        # MPICH does not end the others for an error that is found before MPI is started.
+        most = 1 if IS_OPEN_MPI or "network" in wrong else 2
+        assert 1 <= message.count("error: ") <= most, message
     (place / "file").write_text("")
     message = train(place, 2, "recipe.toml", "--out", place / "file" / "run", code=1)
     assert message.count("error: ") == 1, message
