@@ -72,6 +72,8 @@ pub fn recorded(
         return model.program;
     }
     model.backward();
+    // The update uses the last of both sums.
+    model.sum_in_tree(words, 4, Phase::Update);
     model.accumulate_gradients(words);
     let program = &mut model.program;
     let rows = program.buffer("history", Kind::Control, Element::Real, [2, history::WORDS]);
