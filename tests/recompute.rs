@@ -447,6 +447,10 @@ fn networks_that_need_all_steps_at_once_are_refused_by_name() {
         network.layers[0].padding = gatescan::network::Padding::Repeat;
     });
     assert!(repeats.contains("network.layer.0 repeats"), "{repeats}");
+    let learns = refused(|network| network.layers[0].learn_initial_state = true);
+    assert!(learns.contains("network.layer.0 learns"), "{learns}");
+    let norms = refused(|network| network.layers[1].layer_norm = true);
+    assert!(norms.contains("network.layer.1 has layer_norm"), "{norms}");
     let residual = refused(|network| network.layers[1].residual = true);
     assert!(residual.contains("residual"), "{residual}");
     let pooled = refused(|network| network.head.reads = Reads::Mean);
