@@ -360,7 +360,8 @@ export class Page {
       complete: 'Training is complete',
       stalled: 'Training has ended, since the loss no longer falls',
     };
-    this.say(run.ending ? `${ending[run.ending]} after ${epochs} epochs${scores}.` : 'Stopped.');
+    const count = epochs === 1 ? 'one epoch' : `${epochs} epochs`;
+    this.say(run.ending ? `${ending[run.ending]} after ${count}${scores}.` : 'Stopped.');
     if (run.ending && this.site.run.validation && this.site.run.test) {
       const test = await this.#turn(() => run.evaluate('test'));
       if (test) this.say(`${element('status').textContent} Test split: ${told(test)}.`);
