@@ -21,8 +21,8 @@ PROGRAM, MPIRUN = str(pathlib.Path(sys.argv[1]).resolve()), sys.argv[2]
 IS_OPEN_MPI = "openmpi" in MPIRUN
 # A run that takes longer hangs.
 TIMEOUT = 120
-# Of a run in which signals come: about 3 s with 4 ranks on two cores.
-LONG_EPOCHS = 100
+# Of a run in which signals come: some seconds.
+LONG_EPOCHS = 1500
 KILLS = int(os.environ.get("GATESCAN_KILLS", "2"))
 
 LAYER = """
