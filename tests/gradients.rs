@@ -259,10 +259,13 @@ fn prepare(
     model.forward(Phase::Forward);
     match training {
         Some((training, weighted)) => {
+            let heads = model.each_head().len();
             if weighted {
-                model.add_weights();
+                for head in 0..heads {
+                    model.add_weights(head);
+                }
             }
-            model.training_loss(training);
+            model.training_loss(&vec![training; heads]);
         }
         None if gradients == Gradients::OfLoss => model.loss(Phase::Forward),
         None => {}
@@ -292,11 +295,6 @@ fn prepare(
         let values = normal(targets.len()).into_iter().enumerate();
         cpu.write_exact(&targets, &values.map(missing).collect::<Vec<_>>());
     }
-    if let Some(weights) = &model.head.weights {
-        let values = normal(weights.len());
-        let weight = |value: &f64| value.abs();
-        cpu.write_exact(weights, &values.iter().map(weight).collect::<Vec<_>>());
-    }
     for layer in model.recurrences() {
         for (state, size) in [layer.states.h, layer.states.c]
             .iter()
@@ -322,6 +320,11 @@ fn prepare(
             let values: Vec<f64> = normal(mask.width).into_iter().map(draw).collect();
             cpu.write_exact(&tensor.part(row * stride, [mask.width]), &values);
         }
+    }
+    for weights in model.each_head().iter().filter_map(|head| head.weights) {
+        let values = normal(weights.len());
+        let weight = |value: &f64| value.abs();
+        cpu.write_exact(&weights, &values.iter().map(weight).collect::<Vec<_>>());
     }
     let rows = model.head.labels.len() as u32;
     // One label in seven is ignored.
@@ -534,9 +537,13 @@ fn reductions_over_time() {
     }
 }
 
-/// Several heads with a loss and a weight each, one of which has no target in some rows.
+/// Several heads with a loss and a weight each, one of which has no target in some rows, without
+/// and with what training adds.
 #[test]
 fn several_heads() {
+    let smoothed = TrainingLoss {
+        label_smoothing: 0.2,
+    };
     let head = |name: &str, size, loss, weight| NamedHead {
         name: name.into(),
         size,
@@ -561,10 +568,69 @@ fn several_heads() {
             ];
             network.head.size = 8;
             network.head.loss = Loss::Heads;
-            let mut prepared = prepare(network, &case, Gradients::OfLoss, 11, None);
-            compare_with_differences(&case, &mut prepared);
+            for training in [None, Some((smoothed, true))] {
+                let network = network.clone();
+                let mut prepared = prepare(network, &case, Gradients::OfLoss, 11, training);
+                compare_with_differences(&case, &mut prepared);
+            }
         }
     }
+}
+
+/// Two heads with the parameters, labels and weights of one have its loss, times their weights.
+#[test]
+fn heads_have_the_weighted_and_smoothed_loss_of_one() {
+    let case = Case {
+        layers: vec![plain(Cell::Gru, Bias::Double)],
+        reads: Reads::Every,
+        loss: Loss::CrossEntropy,
+        route: Route::Scan,
+        ragged: true,
+        tied: false,
+    };
+    let smoothed = TrainingLoss {
+        label_smoothing: 0.2,
+    };
+    let mut one = set_with(&case, Gradients::OfLoss, 11, Some((smoothed, true)));
+    let mut network = case.network();
+    network.heads = [("a", 0.5), ("b", 2.0)]
+        .map(|(name, weight)| NamedHead {
+            name: name.into(),
+            size: 4,
+            loss: Loss::CrossEntropy,
+            weight,
+        })
+        .to_vec();
+    network.head.size = 8;
+    network.head.loss = Loss::Heads;
+    let mut two = prepare(
+        network,
+        &case,
+        Gradients::OfLoss,
+        11,
+        Some((smoothed, true)),
+    );
+    for (entry, of_two) in one.model.entries.iter().zip(&two.model.entries) {
+        let own = &one.parameters[entry.range()];
+        let copies = two.parameters[of_two.range()].chunks_exact_mut(own.len());
+        copies.for_each(|copy| copy.copy_from_slice(own));
+    }
+    let head = &one.model.head;
+    let labels = one.cpu.read_index(&head.labels).expect("it is there");
+    let weights = one.cpu.read_exact(&head.weights.expect("it has weights"));
+    for head in &two.model.heads {
+        two.cpu
+            .write_index(&head.labels, &labels)
+            .expect("sizes agree");
+        two.cpu
+            .write_exact(&head.weights.expect("it has weights"), &weights);
+    }
+    let expected = 2.5 * one.loss(0, 0.0);
+    let loss = two.loss(0, 0.0);
+    assert!(
+        (loss - expected).abs() < 1e-12 * expected,
+        "{loss}, {expected}"
+    );
 }
 
 #[test]

@@ -190,6 +190,67 @@ fn a_table_trains_heads_whose_losses_add_up() {
 }
 
 #[test]
+fn a_head_has_class_weights_smoothing_and_weights_of_sequences() {
+    let place = place();
+    // The row's number is its weight.
+    let rows = table(400);
+    let mut lines = rows.lines();
+    let mut weighed = format!("{},weight\n", lines.next().unwrap());
+    for (row, line) in lines.enumerate() {
+        writeln!(weighed, "{line},{row}").unwrap();
+    }
+    fs::write(place.path("plant.csv"), weighed).unwrap();
+    let losses = |changes: &[&str]| {
+        let _ = fs::remove_dir_all(place.path("run"));
+        let mut more = vec!["--quiet"];
+        changes
+            .iter()
+            .for_each(|change| more.extend(["--set", change]));
+        train_plant(&place, &more);
+        let first = metrics(&place).remove(0);
+        let loss = |head: usize| first["heads"][head]["train_loss"].as_f64().unwrap();
+        [0, 1, 2].map(loss)
+    };
+    // The first weights, so that only the losses differ.
+    let still = ["epochs=1", "optimizer.lr=1e-12"];
+    let losses_of = |change: &str| losses(&[&still[..], &[change]].concat());
+    let plain = losses(&still);
+    for change in [
+        "network.heads.1.label_smoothing=0.3",
+        "network.heads.1.class_weights=balanced",
+        "network.heads.1.class_weights={ high = 7.0 }",
+    ] {
+        let own = losses_of(change);
+        assert!(
+            (own[1] - plain[1]).abs() > 1e-4,
+            "{change}: {own:?} {plain:?}"
+        );
+        assert_eq!([own[0], own[2]], [plain[0], plain[2]], "{change}");
+    }
+    let own = losses_of("data.weights=weight");
+    for head in 0..3 {
+        assert!((own[head] - plain[head]).abs() > 1e-4, "{own:?} {plain:?}");
+    }
+    // A head that one class alone counts for learns to predict it everywhere.
+    losses(&[
+        "epochs=8",
+        "network.heads.1.class_weights={ low = 0.0, middle = 0.0 }",
+    ]);
+    let text = place
+        .run(&["predict", "run", "plant.csv", "--device", "cpu"])
+        .ok();
+    let mut lines = text.lines();
+    let headings: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let class = headings.iter().position(|&name| name == "state.class");
+    let class = class.unwrap();
+    let classes: Vec<&str> = lines
+        .map(|line| line.split(',').nth(class).unwrap())
+        .collect();
+    let high = classes.iter().filter(|&&name| name == "high").count();
+    assert!(4 * high > 3 * classes.len(), "{high} of {}", classes.len());
+}
+
+#[test]
 fn predictions_and_exports_have_every_head() {
     let place = place();
     train_plant(&place, &["--quiet"]);
@@ -320,7 +381,14 @@ fn what_is_not_defined_for_several_heads_is_refused_by_name() {
             "data.targets=[\"load\"]",
             ["data.targets is set", "leave out"],
         ),
-        ("data.weights=a", ["data.weights is set", "leave out"]),
+        (
+            "network.heads.2.class_weights=balanced",
+            ["network.heads.2.class_weights is set", "cross-entropy"],
+        ),
+        (
+            "network.heads.1.label_smoothing=1",
+            ["network.heads.1.label_smoothing", "below 1"],
+        ),
         (
             "data.residual_on_last=true",
             ["data.residual_on_last is set", "leave out"],

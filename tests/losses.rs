@@ -81,11 +81,11 @@ impl Case {
         let mut network = RecordedNetwork::new(&network, 1, rows, Gradients::OfLoss, tuning)
             .expect("the network is valid");
         if self.weights.is_some() {
-            network.add_weights();
+            network.add_weights(0);
         }
-        network.training_loss(TrainingLoss {
+        network.training_loss(&[TrainingLoss {
             label_smoothing: self.smoothing,
-        });
+        }]);
         let mut buffers = network.program.buffers().iter();
         let gradient = buffers.position(|buffer| buffer.name == "doutputs");
         let gradient = network.program.whole(gradient.expect("there is one"));

@@ -65,7 +65,8 @@ pub struct Majority {
 /// Returns the most frequent class among the labels of `train`, and the accuracy on `data` of
 /// always predicting it; `None` for target values.
 pub fn majority(train: &Dataset, data: &Dataset) -> Option<Majority> {
-    let (trained, counts) = (class_counts(train)?, class_counts(data)?);
+    let counts = |data: &Dataset| class_counts(data, &data.targets);
+    let (trained, counts) = (counts(train)?, counts(data)?);
     // The first of equal counts.
     let class = (0..trained.len())
         .rev()

@@ -8,13 +8,18 @@ use crate::messages::excerpt;
 /// The most classes that a note names.
 const MOST_NAMED: usize = 10;
 
-/// Returns the number of labels of each class, `[K]`; `None` for target values.
-pub(crate) fn class_counts(data: &Dataset) -> Option<Vec<u64>> {
-    let Targets::Classes { classes, .. } = data.targets else {
+/// Returns the number of labels of each class, `[K]`, in `targets`, which are those of a head in
+/// `data`; `None` for target values.
+pub(crate) fn class_counts(data: &Dataset, targets: &Targets) -> Option<Vec<u64>> {
+    let Targets::Classes { classes, .. } = targets else {
         return None;
     };
-    let mut counts = vec![0; classes];
-    for &label in data.labels().iter().filter(|&&label| label != IGNORE) {
+    let mut counts = vec![0; *classes];
+    for &label in data
+        .labels_of(targets)
+        .iter()
+        .filter(|&&label| label != IGNORE)
+    {
         counts[label as usize] += 1;
     }
     Some(counts)
@@ -26,7 +31,7 @@ fn label_counts(data: &Dataset) -> Option<Vec<u64>> {
         labels, classes, ..
     } = &data.targets
     else {
-        return class_counts(data);
+        return class_counts(data, &data.targets);
     };
     let mut counts = vec![0; *classes];
     for &label in labels.iter().filter(|&&label| label != IGNORE) {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataRecipe, HeadRecipe, Recipe};
+use super::{ClassWeights, DataRecipe, HeadRecipe, Recipe};
 use crate::data::csv::TableTask;
 use crate::data::preparation::{HeadPreparation, Preparation};
 use crate::data::source::DataUse;
 use crate::data::{Dataset, Split, Splits, Targets};
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::network::{Loss, NamedHead, check_names};
 
 /// One of several heads: a [`NamedHead`] without its size, and its targets in the data.
@@ -26,6 +27,12 @@ pub struct NamedHeadRecipe {
     /// The factor of its loss in the sum of the losses.
     #[serde(default = "default_weight")]
     pub weight: f32,
+    /// As [`HeadRecipe::label_smoothing`].
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub label_smoothing: f32,
+    /// As [`HeadRecipe::class_weights`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
 }
 
 fn default_weight() -> f32 {
@@ -40,6 +47,8 @@ impl NamedHeadRecipe {
             targets: targets.iter().map(|target| target.to_string()).collect(),
             loss,
             weight: default_weight(),
+            label_smoothing: 0.0,
+            class_weights: None,
         }
     }
 
@@ -68,6 +77,8 @@ impl Recipe {
         recipe.network.heads = vec![];
         recipe.network.head = HeadRecipe {
             loss: named.loss,
+            label_smoothing: named.label_smoothing,
+            class_weights: named.class_weights.clone(),
             ..self.network.head.clone()
         };
         let (classes, labels) = (named.loss.takes_classes(), named.loss.takes_labels());
@@ -198,6 +209,8 @@ impl Recipe {
         for (index, head) in heads.iter().enumerate() {
             self.validate_head_targets(index, head)?;
             let recipe = self.of_head(index);
+            let path = format!("network.heads.{index}");
+            recipe.network.head.validate_training(&path)?;
             let data = recipe.data.source();
             let usage = DataUse {
                 input: self.network.input,
@@ -230,7 +243,6 @@ impl Recipe {
             DataRecipe::Csv(csv) => set.extend([
                 (!csv.targets.is_empty(), "data.targets"),
                 (csv.task != TableTask::default(), "data.task"),
-                (csv.weights.is_some(), "data.weights"),
                 (csv.residual_on_last, "data.residual_on_last"),
                 (csv.residual_on_linear, "data.residual_on_linear"),
                 (!csv.differences.is_empty(), "data.differences"),
@@ -244,7 +256,6 @@ impl Recipe {
                 (npy.labels.is_some(), "data.labels"),
                 (npy.targets.is_some(), "data.targets"),
                 (npy.multi_label, "data.multi_label"),
-                (npy.weights.is_some(), "data.weights"),
                 (npy.classes.is_some(), "data.classes"),
                 (
                     npy.split_by == crate::data::SplitBy::Class,

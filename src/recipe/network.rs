@@ -65,22 +65,23 @@ impl HeadRecipe {
         self.reads == Reads::Every && !self.loss.takes_lists()
     }
 
-    /// Checks what training adds to the loss.
-    fn validate_training(&self) -> Result<()> {
+    /// Checks what training adds to the loss; `path` is the head's.
+    pub(super) fn validate_training(&self, path: &str) -> Result<()> {
         let smoothing = f64::from(self.label_smoothing);
-        fields::fraction("network.head.label_smoothing", smoothing)?;
-        let field = "network.head.class_weights";
+        let smoothing_field = format!("{path}.label_smoothing");
+        fields::fraction(&smoothing_field, smoothing)?;
+        let field = format!("{path}.class_weights");
         if let Some(weights) = &self.class_weights {
-            weights.validate(field)?;
+            weights.validate(&field)?;
         }
         let set = [
-            ("network.head.label_smoothing", smoothing > 0.0),
+            (smoothing_field, smoothing > 0.0),
             (field, self.class_weights.is_some()),
         ];
         match set.iter().find(|(_, is_set)| *is_set) {
             Some((field, _)) if !self.loss.takes_classes() => Err(Error::usage(format!(
-                "{field} is set, and network.head.loss is \"{}\"; only the loss \"cross-entropy\" \
-                 has classes: leave out {field}",
+                "{field} is set, and {path}.loss is \"{}\"; only the loss \"cross-entropy\" has \
+                 classes: leave out {field}",
                 self.loss.name()
             ))),
             _ => Ok(()),
@@ -150,7 +151,7 @@ impl NetworkRecipe {
     /// Checks the fields, as a network of an input size that suits them.
     pub(super) fn validate(&self, outputs: usize) -> Result<()> {
         self.validate_inits()?;
-        self.head.validate_training()?;
+        self.head.validate_training("network.head")?;
         let residual = self.layers.first().filter(|layer| layer.residual);
         let input_size = match (self.input, residual) {
             (Input::Embedding { tied: true, .. }, _) => outputs,

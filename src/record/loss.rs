@@ -26,82 +26,66 @@ impl RecordedNetwork {
         if self.heads.is_empty() {
             calls.extend(self.loss_calls());
         } else {
-            calls.extend(self.losses_of_heads());
+            calls.extend(self.losses_of_heads(None));
         }
         self.push(phase, calls);
     }
 
-    /// The losses of several heads, and their sum, each times its weight.
-    fn losses_of_heads(&self) -> Vec<Call> {
+    /// The losses of several heads, with what training adds to each, and their sum, each times its
+    /// weight.
+    fn losses_of_heads(&self, training: Option<&[TrainingLoss]>) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         let heads = self.heads.iter().zip(self.network.each_head());
-        for ((tensors, head), named) in heads.zip(&self.network.heads) {
-            let (labels, weight) = (tensors.labels, tensors.label_weight);
-            let factor = named.weight;
-            calls.push(LabelWeight { labels, weight }.into());
+        for (index, (tensors, head)) in heads.enumerate() {
+            let (weight, factor) = (tensors.label_weight, self.network.heads[index].weight);
+            let options = training.map(|options| &options[index]);
+            calls.push(weight_call(tensors, options.is_some()));
             calls.push(HeadWeight { weight, factor }.into());
             calls.push(loss_call(tensors, &head));
+            if let Some(options) = options {
+                calls.extend(training_calls(tensors, &head, options));
+            }
             let join = JoinScores {
                 scores: tensors.scores,
                 head_weight: weight,
                 weight: self.head.label_weight,
                 out: self.head.scores,
-                accumulate: calls.len() > 3,
+                accumulate: index > 0,
             };
             calls.push(join.into());
         }
         calls
     }
 
-    /// [`RecordedNetwork::loss`] in [`Phase::Forward`] with what training adds, and with the
-    /// weights of the outputs, if [`RecordedNetwork::add_weights`] has added them.
-    pub fn training_loss(&mut self, options: TrainingLoss) {
-        if !self.heads.is_empty() {
-            // Recipes of several heads have neither weights nor smoothing.
-            return self.loss(Phase::Forward);
-        }
-        let head = &self.head;
-        let (labels, weight) = (head.labels, head.label_weight);
-        let mut calls: Vec<Call> = vec![match head.weights {
-            None => LabelWeight { labels, weight }.into(),
-            Some(weights) => TargetWeight {
-                labels,
-                weights,
-                weight,
-            }
-            .into(),
-        }];
-        calls.extend(self.loss_calls());
-        if options.label_smoothing > 0.0 && self.network.head.loss.takes_classes() {
-            let smoothing = LabelSmoothing {
-                logits: head.outputs,
-                labels,
-                weight,
-                dlogits: head.doutputs,
-                scores: head.scores,
-                classes: self.network.head.size,
-                smoothing: options.label_smoothing,
-            };
-            calls.push(smoothing.into());
-        }
-        if let Some(weights) = head.weights {
-            let weigh = WeighOutputs {
-                weights,
-                gradient: head.doutputs,
-                scores: head.scores,
-                width: self.network.head.size,
-            };
-            calls.push(weigh.into());
+    /// [`RecordedNetwork::loss`] in [`Phase::Forward`] with what training adds to each head, and
+    /// with the weights of the outputs, if [`RecordedNetwork::add_weights`] has added them.
+    ///
+    /// # Panics
+    /// Where `options` has not one element for each head.
+    pub fn training_loss(&mut self, options: &[TrainingLoss]) {
+        assert_eq!(options.len(), self.heads.len().max(1), "one for each head");
+        let mut calls = vec![weight_call(&self.head, true)];
+        if self.heads.is_empty() {
+            calls.extend(self.loss_calls());
+            calls.extend(training_calls(&self.head, &self.network.head, &options[0]));
+        } else {
+            calls.extend(self.losses_of_heads(Some(options)));
         }
         self.push(Phase::Forward, calls);
     }
 
-    /// Adds the buffer of the outputs' weights `[rows]`, which training reads.
-    pub fn add_weights(&mut self) -> Tensor {
+    /// Adds the buffer of the weights `[rows]` of the outputs of head `index`, which training
+    /// reads; a network with one head has index 0.
+    pub fn add_weights(&mut self, index: usize) -> Tensor {
         let rows = self.head.labels.len();
         let (kind, element) = (Kind::Activations, Element::Real);
-        let weights = self.program.buffer("weights", kind, element, [rows]);
-        self.head.weights = Some(weights);
+        let name = match self.heads.len() {
+            0 => "weights".to_string(),
+            _ => format!("heads.{index}.weights"),
+        };
+        let weights = self.program.buffer(name, kind, element, [rows]);
+        let head = self.heads.get_mut(index).unwrap_or(&mut self.head);
+        head.weights = Some(weights);
         weights
     }
 
@@ -183,6 +167,48 @@ impl RecordedNetwork {
         };
         vec![norms.into(), paths_call.into(), gradient.into()]
     }
+}
+
+/// The call that computes the factor of the mean over a head's outputs, which have weights in
+/// training.
+fn weight_call(tensors: &HeadTensors, is_training: bool) -> Call {
+    let (labels, weight) = (tensors.labels, tensors.label_weight);
+    match tensors.weights.filter(|_| is_training) {
+        None => LabelWeight { labels, weight }.into(),
+        Some(weights) => TargetWeight {
+            labels,
+            weights,
+            weight,
+        }
+        .into(),
+    }
+}
+
+/// The calls that change the losses of a head and their gradients for training.
+fn training_calls(tensors: &HeadTensors, head: &Head, options: &TrainingLoss) -> Vec<Call> {
+    let mut calls: Vec<Call> = vec![];
+    if options.label_smoothing > 0.0 && head.loss.takes_classes() {
+        let smoothing = LabelSmoothing {
+            logits: tensors.outputs,
+            labels: tensors.labels,
+            weight: tensors.label_weight,
+            dlogits: tensors.doutputs,
+            scores: tensors.scores,
+            classes: head.size,
+            smoothing: options.label_smoothing,
+        };
+        calls.push(smoothing.into());
+    }
+    if let Some(weights) = tensors.weights {
+        let weigh = WeighOutputs {
+            weights,
+            gradient: tensors.doutputs,
+            scores: tensors.scores,
+            width: head.size,
+        };
+        calls.push(weigh.into());
+    }
+    calls
 }
 
 /// The call that computes the loss of each output of a head, and its gradient.

@@ -123,12 +123,6 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
             })?,
         }
     }
-    if has_several && data.weights.is_some() {
-        return Err(Error::data(
-            "the data have weights, and the network has several heads; leave out the weights, or \
-             train a model for each head",
-        ));
-    }
     Ok(())
 }
 

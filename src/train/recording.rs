@@ -84,9 +84,9 @@ impl Recording {
             .flatten()
             .map(|data| data.targets.longest_list());
         network.add_lists(longest.fold(train.targets.longest_list(), usize::max))?;
-        let weights = TargetWeights::of(recipe, data)?;
-        if weights.is_some() {
-            network.add_weights();
+        let weights = TargetWeights::of_heads(recipe, data)?;
+        for (index, _) in weights.iter().enumerate().filter(|(_, own)| own.is_some()) {
+            network.add_weights(index);
         }
         let feed = Feed::record(&mut network, Phase::Forward, train, train_bytes)?;
         let feed = feed.with_weights(weights);
@@ -224,9 +224,7 @@ fn record_step(
     network.freeze(Frozen::new(&recipe.freeze, &network.network)?);
     network.draw_masks(recipe.seed, feed.control());
     network.forward(Phase::Forward);
-    network.training_loss(TrainingLoss {
-        label_smoothing: recipe.network.head.label_smoothing,
-    });
+    network.training_loss(&training_losses(recipe));
     let batches = data.count.div_ceil(network.batch);
     let summing = match recipe.parallel.micro_batches {
         1 => (
@@ -245,6 +243,18 @@ fn record_step(
     }
     feed.record_end(network, Phase::Update, Some(update.norm));
     Ok((feed, update))
+}
+
+/// What training adds to the loss of each head.
+fn training_losses(recipe: &Recipe) -> Vec<TrainingLoss> {
+    let loss = |label_smoothing| TrainingLoss { label_smoothing };
+    match &recipe.network.heads[..] {
+        [] => vec![loss(recipe.network.head.label_smoothing)],
+        heads => heads
+            .iter()
+            .map(|head| loss(head.label_smoothing))
+            .collect(),
+    }
 }
 
 /// Records the evaluation of a split, and the counts of its classes if they are wanted.

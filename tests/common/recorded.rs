@@ -37,10 +37,14 @@ pub fn recorded(
     model.draw_masks(0, words);
     model.forward(Phase::Forward);
     model.loss(Phase::Forward);
-    model.add_weights();
-    model.training_loss(TrainingLoss {
+    let heads = model.each_head().len();
+    for head in 0..heads {
+        model.add_weights(head);
+    }
+    let smoothed = TrainingLoss {
         label_smoothing: 0.1,
-    });
+    };
+    model.training_loss(&vec![smoothed; heads]);
     let program = &mut model.program;
     let weights = program.buffer("update_weights", Kind::Control, Element::Real, [2]);
     model.share_of_update(weights, words);

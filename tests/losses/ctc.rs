@@ -85,9 +85,9 @@ impl Case {
         // One label more than the longest list has.
         network.add_lists(self.longest() + 1).expect("it is small");
         if self.weights.is_some() {
-            network.add_weights();
+            network.add_weights(0);
         }
-        network.training_loss(TrainingLoss::default());
+        network.training_loss(&[TrainingLoss::default()]);
         let mut buffers = network.program.buffers().iter();
         let gradient = buffers.position(|buffer| buffer.name == "doutputs");
         Recorded {

@@ -159,7 +159,7 @@ fn sequence_weights(
     let labels = data.labels();
     let one = |label: &u32| f32::from(u8::from(*label != IGNORE));
     let each = match weights {
-        Some(weights) => weights.of_targets(data),
+        Some(weights) => weights.of_targets(data, &data.targets),
         None => labels.iter().map(one).collect(),
     };
     let sum = |row: &[f32]| row.iter().map(|&weight| f64::from(weight)).sum();

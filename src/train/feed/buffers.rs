@@ -23,10 +23,10 @@ pub(super) struct FeedBuffers {
     /// `[held, L]`
     lists: Option<Tensor>,
     lengths: Tensor,
-    /// The weights of the targets, in training by such.
-    weights: Option<Tensor>,
+    /// The weights of the targets of each head, in training by such.
+    weights: Vec<Option<Tensor>>,
     /// What they are computed from when data are uploaded.
-    pub(super) target_weights: Option<TargetWeights>,
+    pub(super) target_weights: Vec<Option<TargetWeights>>,
     /// The slot of each sequence of the pass.
     pub(super) order: Tensor,
     pub(super) control: Tensor,
@@ -76,17 +76,14 @@ pub(super) fn bytes_each(data: &Dataset) -> u64 {
         .saturating_add(targets.saturating_mul(4))
 }
 
-/// The part of `bytes` for sequences without weights, where each output has a weight too.
-pub(super) fn without_weights(data: &Dataset, bytes: u64, is_weighted: bool) -> u64 {
-    if !is_weighted {
-        return bytes;
-    }
+/// The part of `bytes` for sequences without weights, where each output has `count` weights too.
+pub(super) fn without_weights(data: &Dataset, bytes: u64, count: usize) -> u64 {
     let rows = if data.targets.per_step() {
         data.steps
     } else {
         1
     };
-    let (each, weights) = (u128::from(bytes_each(data)), 4 * rows as u128);
+    let (each, weights) = (u128::from(bytes_each(data)), 4 * (count * rows) as u128);
     (u128::from(bytes) * each / (each + weights)) as u64
 }
 
@@ -139,9 +136,11 @@ impl FeedBuffers {
         data: &Dataset,
         held: usize,
         is_window: bool,
-        is_weighted: bool,
     ) -> FeedBuffers {
         let rows = output_rows(network, data.steps);
+        let weighted = network.each_head().iter();
+        let weighted = weighted.map(|head| phase == Phase::Forward && head.weights.is_some());
+        let weighted: Vec<bool> = weighted.collect();
         let program = &mut network.program;
         let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
             let name = format!("{phase:?}.{name}").to_lowercase();
@@ -165,7 +164,15 @@ impl FeedBuffers {
         let longest = data.targets.longest_list();
         let lists = (longest > 0).then(|| buffer("lists", Kind::Data, index, [held, longest]));
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
-        let weights = is_weighted.then(|| buffer("weights", Kind::Data, real, [held, rows]));
+        let mut weights_of = |(n, is_weighted): (usize, bool)| {
+            let name = match weighted.len() {
+                1 => "weights".to_string(),
+                _ => format!("heads.{n}.weights"),
+            };
+            is_weighted.then(|| buffer(&name, Kind::Data, real, [held, rows]))
+        };
+        let weights = weighted.iter().copied().enumerate();
+        let weights = weights.map(&mut weights_of).collect();
         // The order of a window goes around the ring twice, so that a batch may cross its end.
         let slots = if is_window { 2 * held } else { held };
         let order = buffer("order", Kind::Data, index, [slots, 1]);
@@ -201,7 +208,7 @@ impl FeedBuffers {
             lists,
             lengths,
             weights,
-            target_weights: None,
+            target_weights: vec![],
             order,
             control,
             history,
@@ -265,8 +272,10 @@ impl FeedBuffers {
             ];
             gathers.push(gather(ignored, source, lists.labels, longest, 1));
         }
-        if let (Some(source), Some(out)) = (self.weights, network.head.weights) {
-            gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
+        for (source, head) in self.weights.iter().zip(network.each_head()) {
+            if let (&Some(source), Some(out)) = (source, head.weights) {
+                gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
+            }
         }
         let heads = network.heads.iter().zip(network.network.each_head());
         for (own, (tensors, head)) in self.heads.iter().zip(heads) {
@@ -329,8 +338,11 @@ impl FeedBuffers {
                 executor.write(&part(tensor), values)?;
             }
         }
-        if let (Some(weights), Some(target_weights)) = (&self.weights, &self.target_weights) {
-            executor.write(&part(weights), &target_weights.of_targets(data))?;
+        let weights = self.weights.iter().zip(&self.target_weights);
+        for ((weights, of), targets) in weights.zip(data.targets.each_head()) {
+            if let (Some(weights), Some(of)) = (weights, of) {
+                executor.write(&part(weights), &of.of_targets(data, targets))?;
+            }
         }
         let full = vec![data.steps as u32; data.count];
         let lengths = data.lengths.as_ref().unwrap_or(&full);

@@ -85,12 +85,16 @@ impl Feed {
         data: &Dataset,
         bytes: Option<u64>,
     ) -> Result<Feed> {
-        let is_weighted = phase == Phase::Forward && network.head.weights.is_some();
-        let bytes = bytes.map(|bytes| without_weights(data, bytes, is_weighted));
+        let heads = network.each_head().iter();
+        let weights = match phase {
+            Phase::Forward => heads.filter(|head| head.weights.is_some()).count(),
+            _ => 0,
+        };
+        let bytes = bytes.map(|bytes| without_weights(data, bytes, weights));
         let window = Window::fitting(data, network.batch, bytes);
         let held = window.as_ref().map_or(data.count, Window::held);
         check_elements(network, data, held)?;
-        let buffers = FeedBuffers::new(network, phase, data, held, window.is_some(), is_weighted);
+        let buffers = FeedBuffers::new(network, phase, data, held, window.is_some());
         buffers.record_gathers(network, phase, data);
         let chunks = data.steps.div_ceil(network.steps);
         if chunks > 1 {
@@ -111,8 +115,9 @@ impl Feed {
         })
     }
 
-    /// Sets the weights of the targets, for a network that has them when it is recorded.
-    pub(crate) fn with_weights(mut self, weights: Option<TargetWeights>) -> Feed {
+    /// Sets the weights of the targets of each head, for a network that has them when it is
+    /// recorded.
+    pub(crate) fn with_weights(mut self, weights: Vec<Option<TargetWeights>>) -> Feed {
         self.buffers.target_weights = weights;
         self
     }
@@ -143,7 +148,9 @@ impl Feed {
                      one of the two, or use a device with more memory",
                 ));
             }
-            let weights = self.buffers.target_weights.as_ref();
+            // Recipes of several heads do not accumulate.
+            let weights = self.buffers.target_weights.first();
+            let weights = weights.and_then(Option::as_ref);
             let accumulation = Accumulation::new(network, data, weights, (batches, summing));
             network.share_of_update(accumulation.update_weights, self.control());
             if let Some(ranks) = accumulation.ranks() {
