@@ -3,7 +3,7 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes the backward pass of time steps `begin..end` of an LSTM with layer normalisation in one
+/// Computes the backward pass of time steps `begin..end` of a layer with layer normalisation in one
 /// dispatch, as [`ScanBackward`](super::ScanBackward) does of other layers. It also leaves, for
 /// each step, the terms of the gradients of gains and shifts.
 #[derive(Debug, Clone)]
@@ -30,16 +30,13 @@ impl Kernel for ScanNormBackward {
             ("end", Scalar::count(self.end)),
             ("has_upstream", Scalar::from(has_upstream)),
             ("given_states", Scalar::count(self.given_states())),
-            ("shift", Scalar::count(self.layer.norm_weights().skip)),
         ]);
         scalars
     }
 
     fn shader(&self) -> Shader {
         self.layer
-            .norm_shader()
-            .with(include_str!("../../shaders/common/backward.wgsl"))
-            .with(include_str!("../../shaders/common/load_four_back.wgsl"))
+            .norm_backward_shader()
             .with(include_str!("../../shaders/scan_norm_backward.wgsl"))
     }
 

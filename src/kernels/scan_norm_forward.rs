@@ -3,7 +3,7 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes time steps `begin..end` of an LSTM with layer normalisation in one dispatch: recurrent
+/// Computes time steps `begin..end` of a layer with layer normalisation in one dispatch: recurrent
 /// matmul, means and variances over the units, activations and state update.
 #[derive(Debug, Clone)]
 pub struct ScanNormForward {
@@ -36,8 +36,7 @@ impl Kernel for ScanNormForward {
 
     fn shader(&self) -> Shader {
         self.layer
-            .norm_shader()
-            .with(include_str!("../../shaders/common/forward.wgsl"))
+            .norm_forward_shader()
             .with(include_str!("../../shaders/scan_norm_forward.wgsl"))
     }
 

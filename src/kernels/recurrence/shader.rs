@@ -1,7 +1,7 @@
 //! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
 
-use super::{Recurrence, RecurrentWeights, TimeDirection, Zoneout};
-use crate::cells::{Activation, CellSpec, NORMS};
+use super::{NormWeights, Recurrence, RecurrentWeights, TimeDirection, Zoneout};
+use crate::cells::{Activation, CellSpec};
 use crate::kernels::words::wgsl_constants;
 use crate::kernels::{Arg, Scalar, Shader, read, write};
 use crate::tensor::Tensor;
@@ -74,12 +74,19 @@ impl Recurrence {
 
     /// Whether gains and shifts are as large as a layer with normalisation reads them.
     fn norm_is_inside(&self) -> bool {
-        let len = NORMS * self.hidden_size;
-        match (self.options.layer_norm, self.weights.norm) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(_), Some(norm)) => norm.skip >= len && holds(norm.tensor, norm.skip + len),
-        }
+        let Some(norm) = self.norm() else {
+            return self.options.layer_norm.is_none();
+        };
+        let h = self.hidden_size;
+        let shifts = match (norm.shifts_are_biases, self.weights.bias) {
+            (false, _) => norm.vectors * h,
+            (true, Some(_)) => self.cell.spec().gates * h,
+            (true, None) => 0,
+        };
+        let inside = |weights: NormWeights| {
+            weights.skip >= norm.vectors * h && holds(weights.tensor, weights.skip + shifts)
+        };
+        self.weights.norm.is_some_and(inside)
     }
 
     /// The same for the backward pass.
