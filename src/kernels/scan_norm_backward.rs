@@ -23,15 +23,7 @@ impl Kernel for ScanNormBackward {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let has_upstream = self.layer.gradients.upstream.is_some();
-        let mut scalars = self.layer.sizes();
-        scalars.extend([
-            ("begin", Scalar::count(self.begin)),
-            ("end", Scalar::count(self.end)),
-            ("has_upstream", Scalar::from(has_upstream)),
-            ("given_states", Scalar::count(self.given_states())),
-        ]);
-        scalars
+        self.layer.backward_uniform(self.begin..self.end)
     }
 
     fn shader(&self) -> Shader {
@@ -45,7 +37,7 @@ impl Kernel for ScanNormBackward {
     }
 
     fn iterations(&self) -> usize {
-        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+        self.layer.chunk_iterations(self.begin..self.end)
     }
 
     fn cost(&self) -> Cost {
@@ -59,17 +51,6 @@ impl Kernel for ScanNormBackward {
 
 impl ScanNormBackward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let given = self.given_states();
-        self.layer
-            .norm_backward(memory, self.begin..self.end, given);
-    }
-
-    /// Returns the number of states whose gradient `dstate` holds before this chunk.
-    fn given_states(&self) -> usize {
-        if self.end == self.layer.steps {
-            self.layer.gradients.given_states
-        } else {
-            self.layer.cell.spec().states
-        }
+        self.layer.norm_backward(memory, self.begin..self.end);
     }
 }

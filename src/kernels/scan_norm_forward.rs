@@ -23,11 +23,8 @@ impl Kernel for ScanNormForward {
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         let norm = self.layer.layer_norm();
-        let mut scalars = self.layer.sizes();
+        let mut scalars = self.layer.forward_uniform(self.begin..self.end);
         scalars.extend([
-            ("begin", Scalar::count(self.begin)),
-            ("end", Scalar::count(self.end)),
-            ("has_bias", Scalar::from(self.layer.weights.bias.is_some())),
             ("shift", Scalar::count(self.layer.norm_weights().skip)),
             ("epsilon", Scalar::F32(norm.epsilon as f32)),
         ]);
@@ -45,7 +42,7 @@ impl Kernel for ScanNormForward {
     }
 
     fn iterations(&self) -> usize {
-        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+        self.layer.chunk_iterations(self.begin..self.end)
     }
 
     fn cost(&self) -> Cost {

@@ -331,6 +331,16 @@ impl Recurrence {
         sizes[..self.cell.spec().states].to_vec()
     }
 
+    /// Returns the number of states whose gradient `dstate` holds before the backward pass of a
+    /// chunk of time that ends at step `end`: those given, or all that a later chunk left.
+    fn given_states_before(&self, end: usize) -> usize {
+        if end == self.steps {
+            self.gradients.given_states
+        } else {
+            self.cell.spec().states
+        }
+    }
+
     /// Returns the number of elements of R and W_hr.
     fn weights_len(&self) -> usize {
         let gates = self.cell.spec().recurrent_gates;

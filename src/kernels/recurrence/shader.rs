@@ -1,5 +1,7 @@
 //! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
 
+use std::ops::Range;
+
 use super::{NormWeights, Recurrence, RecurrentWeights, TimeDirection, Zoneout};
 use crate::cells::{Activation, CellSpec};
 use crate::kernels::words::wgsl_constants;
@@ -46,6 +48,37 @@ impl Recurrence {
             ("output_size", Scalar::count(self.output_size)),
             ("row_size", Scalar::count(self.row_size())),
         ]
+    }
+
+    /// Returns the scalars of the uniform of a forward scan over `steps`.
+    pub(in crate::kernels) fn forward_uniform(
+        &self,
+        steps: Range<usize>,
+    ) -> Vec<(&'static str, Scalar)> {
+        let mut scalars = self.sizes();
+        scalars.extend([
+            ("begin", Scalar::count(steps.start)),
+            ("end", Scalar::count(steps.end)),
+            ("has_bias", Scalar::from(self.weights.bias.is_some())),
+        ]);
+        scalars
+    }
+
+    /// The same of a backward scan.
+    pub(in crate::kernels) fn backward_uniform(
+        &self,
+        steps: Range<usize>,
+    ) -> Vec<(&'static str, Scalar)> {
+        let has_upstream = self.gradients.upstream.is_some();
+        let given_states = self.given_states_before(steps.end);
+        let mut scalars = self.sizes();
+        scalars.extend([
+            ("begin", Scalar::count(steps.start)),
+            ("end", Scalar::count(steps.end)),
+            ("has_upstream", Scalar::from(has_upstream)),
+            ("given_states", Scalar::count(given_states)),
+        ]);
+        scalars
     }
 
     /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All

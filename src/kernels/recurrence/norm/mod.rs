@@ -225,13 +225,11 @@ impl Recurrence {
             });
     }
 
-    /// Computes the backward pass of time steps `steps`. `given` states have gradients, if the last
-    /// step is one of them.
+    /// Computes the backward pass of time steps `steps`.
     pub(in crate::kernels) fn norm_backward<R: Real>(
         &self,
         memory: &Memory<R>,
         steps: Range<usize>,
-        given: usize,
     ) {
         let (b, h, row_size) = (self.batch, self.hidden_size, self.row_size());
         let rows = self.cell.spec().gates * h;
@@ -258,6 +256,7 @@ impl Recurrence {
         let dstates = dh.chunks_mut(TILE * h);
         let dstates: Vec<_> = dstates.zip(chunks_or_empty(dc, TILE * h)).collect();
         (gates.into_par_iter().zip(dstates).enumerate()).for_each(|(tile, (gates, (dh, dc)))| {
+            let given = self.given_states_before(steps.end);
             let not_given = [&mut *dh, &mut *dc].into_iter().skip(given);
             not_given.for_each(|d| d.fill(R::zero()));
             let mut rows = NormBackwardRows {
