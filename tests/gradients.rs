@@ -129,7 +129,7 @@ fn variants(cell: Cell, bias: Bias) -> Vec<Layer> {
 /// Returns the layer with layer normalisation, if its cell may have it, alone and with other
 /// options.
 fn norms(layer: &Layer) -> Vec<Layer> {
-    if !layer.cell.spec().options.layer_norm {
+    if layer.cell.spec().options.layer_norm.is_none() {
         return vec![];
     }
     let normalised = Layer {
@@ -149,7 +149,12 @@ fn norms(layer: &Layer) -> Vec<Layer> {
         },
         ..normalised.clone()
     };
-    vec![normalised, more]
+    // The biases of a GRU are its shifts.
+    let unshifted = Layer {
+        bias: Bias::None,
+        ..normalised.clone()
+    };
+    vec![normalised, more, unshifted]
 }
 
 /// Returns the layer with learnt initial states, alone and with other options.

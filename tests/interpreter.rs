@@ -11,13 +11,14 @@ use gatescan::low_level::backend::interpreter::{FindingKind, InterpreterDevice, 
 use gatescan::verify::{Case, Effort, Report, sweep};
 
 /// Id prefixes of cases that together use every kernel, route and option of the shaders.
-const CASES: [&str; 32] = [
+const CASES: [&str; 33] = [
     "gru-5-heads",
     "pool-sizes-ordinary",
     "initial-state-sizes-ordinary",
     "lstm-5-learnt-states",
     "lstm-5-layer-norm",
     "lstm-65-layer-norm",
+    "gru-5-layer-norm",
     "attention-sizes-ordinary",
     "tally-sizes-ordinary",
     "column-sum-sizes-ordinary",
@@ -111,17 +112,17 @@ const BARRIERS: [(&str, &str, &[&str]); 13] = [
     (
         "scan_norm_forward",
         "scan_norm_forward",
-        &["lstm-65-layer-norm"],
+        &["lstm-65-layer-norm", "gru-65-layer-norm"],
     ),
     (
         "scan_norm_backward",
         "scan_norm_backward",
-        &["lstm-65-layer-norm"],
+        &["lstm-65-layer-norm", "gru-65-layer-norm"],
     ),
     (
         "common/layer_norm",
         "scan_norm_forward",
-        &["lstm-65-layer-norm"],
+        &["lstm-65-layer-norm", "gru-65-layer-norm"],
     ),
     ("step_backward", "step_backward", &["gru-65"]),
     ("column_sum", "column_sum", &["column-sum"]),

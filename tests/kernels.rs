@@ -3,6 +3,8 @@
 //! derived from its formula; there are no hand-picked tolerances.
 
 mod common;
+#[path = "kernels/norm.rs"]
+mod norm;
 
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::OnceLock;
@@ -1331,6 +1333,98 @@ fn copy_state() {
                 vec![(out, values.collect())]
             },
         );
+    }
+}
+
+/// Returns the sum of the leaves `first..first + count` of the binary tree, as far as they exist;
+/// values below the least normal number are 0.
+fn tree(leaves: &[Num], first: usize, count: usize) -> Option<Num> {
+    let flushed = |sum: Num| {
+        if sum.value.abs() < f64::from(f32::MIN_POSITIVE) {
+            ZERO
+        } else {
+            sum
+        }
+    };
+    if count == 1 {
+        return leaves.get(first).copied().map(flushed);
+    }
+    let half = count / 2;
+    let left = tree(leaves, first, half)?;
+    match tree(leaves, first + half, half) {
+        Some(right) => Some(flushed(left + right)),
+        None => Some(left),
+    }
+}
+
+#[test]
+fn tree_sum() {
+    let mut checker = Checker::new("tree_sum");
+    // Parts of a whole update, parts of this one, and the process that plays them.
+    let updates = [
+        (1, 1, 0),
+        (2, 2, 0),
+        (2, 1, 3),
+        (8, 8, 1),
+        (8, 5, 0),
+        (8, 6, 2),
+        (4, 3, 1),
+    ];
+    for (leaves, parts, process) in updates {
+        for count in COUNTS {
+            let mut bench = Bench::new(count + parts);
+            let batch = 3;
+            let levels = (leaves as usize).ilog2().max(1) as usize;
+            let partials = bench.writes(&vec![NAN; levels * count]);
+            let sums = bench.writes(&vec![NAN; count]);
+            let mut gradients = vec![];
+            for part in 0..parts {
+                let mut values = bench.uniform(count, 1.0);
+                // A subnormal value, a subnormal sum of normal ones, and one that is not finite.
+                let special = [f32::MIN_POSITIVE / 4.0, f32::MIN_POSITIVE * 1.5, NAN];
+                for (value, special) in values.iter_mut().skip(7).zip(special) {
+                    let sign = if part % 2 == 0 { 1.0 } else { -0.875 };
+                    *value = sign * special;
+                }
+                let taken = (batch * (leaves * process + part)) as u32;
+                let mut control = [DEAD; control::WORDS];
+                control[control::TAKEN] = taken;
+                let call = TreeSum {
+                    gradients: bench.reads(&values),
+                    control: bench.indices(&control),
+                    partials,
+                    sums,
+                    batch,
+                    leaves,
+                    ends: part + 1 == parts,
+                };
+                gradients.push(call.gradients);
+                bench.program.push(Phase::Forward, call);
+            }
+            let expected = |before: &Snapshot| {
+                let of = |n: usize| -> Vec<Num> {
+                    let each = gradients.iter().map(|tensor| exact(before.of(tensor)[n]));
+                    each.collect()
+                };
+                let total = |n: usize| tree(&of(n), 0, leaves).expect("there is a part");
+                let mut expected = vec![(sums, (0..count).map(total).collect())];
+                // The newest sum that waited on each level: a left subtree that was complete before
+                // the last part.
+                for level in 0..levels {
+                    let width = 1 << level;
+                    let waited = |first: &usize| first % (2 * width) == 0;
+                    let firsts = (0..parts.saturating_sub(width)).filter(waited);
+                    if let Some(first) = firsts.last() {
+                        let partial = |n: usize| tree(&of(n), first, width).expect("it has parts");
+                        let tensor = partials.part(level * count, [count]);
+                        expected.push((tensor, (0..count).map(partial).collect()));
+                    }
+                }
+                expected
+            };
+            let case = format!("{count}, {parts} of {leaves} parts, process {process}");
+            checker.phases(&case, &bench, &[&expected]);
+        }
     }
 }
 

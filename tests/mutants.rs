@@ -403,14 +403,14 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "scan_norm_backward",
-        "d_gained - means[0] - normed * means[1]",
-        "d_gained - means[0]",
+        "scale * (d - d_mean - normed * product_mean)",
+        "scale * (d - d_mean)",
         "lstm-5-layer-norm",
     ),
     (
         "scan_norm_backward",
-        "normed * product_means[k]",
-        "normed * d_means[k]",
+        "d_means[k], product_means[k], scale)",
+        "d_means[k], d_means[k], scale)",
         "lstm-65-layer-norm",
     ),
     (
@@ -424,6 +424,60 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "peephole[u.peephole + k * UNITS + j]",
         "peephole[u.peephole + j]",
         "lstm-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "of_x * of_x",
+        "of_x",
+        "gru-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "f32(JOINT * UNITS)",
+        "f32(UNITS)",
+        "gru-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "x[gate] += shift(gate, j);",
+        "x[gate] += shift(0u, j);",
+        "gru-65-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "activation_of(x[2] + r * y[2])",
+        "activation_of(x[2] + y[2])",
+        "gru-5-layer-norm",
+    ),
+    (
+        "scan_norm_forward",
+        "array(r, z, n, y[2])",
+        "array(r, z, n, x[2])",
+        "gru-65-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "select(gate, 3u, gate == 2u)",
+        "gate",
+        "gru-5-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "means[2u + statistic]",
+        "means[statistic]",
+        "gru-65-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "select(dh_after, dh * z, valid)",
+        "select(dh_after, dh, valid)",
+        "gru-5-layer-norm",
+    ),
+    (
+        "scan_norm_backward",
+        "load_slot(t, first, PRODUCTS + gate, j)",
+        "load_slot(t, first, gate, j)",
+        "gru-65-layer-norm",
     ),
     // A missing bias, or a bias read at the wrong offset.
     (

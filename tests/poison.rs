@@ -29,6 +29,16 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "lstm-65-layer-norm",
         "common/layer_norm",
     ),
+    (
+        "scan_norm_forward",
+        "gru-65-layer-norm",
+        "common/layer_norm",
+    ),
+    (
+        "scan_norm_backward",
+        "gru-65-layer-norm",
+        "common/layer_norm",
+    ),
     ("step_forward", "gru-reset-before-65", ""),
     ("step_backward", "gru-reset-before-65", ""),
     ("column_sum", "column-sum", ""),

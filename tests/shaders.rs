@@ -277,7 +277,7 @@ fn programs() -> Vec<Program> {
                 noise.layers[1].recurrent_dropout = 0.5;
             }
             noise.layers[0].learn_initial_state = true;
-            if cell.spec().options.layer_norm && route == Route::Scan {
+            if cell.spec().options.layer_norm.is_some() && route == Route::Scan {
                 let mut norms = network(cell, 70, Loss::CrossEntropy, Reads::Last);
                 norms.layers[0].layer_norm = true;
                 norms.layers[0].activation = Activation::Softsign;
@@ -530,8 +530,10 @@ fn bindings_and_uniforms_of_every_specialisation_match_rust() {
         let uniform = groups.remove(&(1, 0)).expect("a uniform");
         assert!(each.args.len() <= STORAGE_BINDINGS);
         // A layer without recurrent weights never reads them, and the backward pass of one with
-        // layer normalisation no h.
-        let unused = |arg: &str| arg == "weights" || arg == "h" && name == "scan_norm_backward";
+        // layer normalisation no h or, in a GRU, no c.
+        let unused = |arg: &str| {
+            arg == "weights" || ["h", "c"].contains(&arg) && name == "scan_norm_backward"
+        };
         for (index, (arg, access, element)) in each.args.iter().enumerate() {
             let Some(global) = groups.remove(&(0, index as u32)) else {
                 assert!(unused(arg), "{name} has no binding {index}, {arg}");

@@ -1,36 +1,35 @@
-// Shared by both directions of an LSTM with layer normalisation. A workgroup takes four sequences,
+// Shared by both directions of a layer with layer normalisation. A workgroup takes four sequences,
 // and an invocation the units lane, lane + WIDTH, ...: it is the only one that reads what it has
 // stored of them. Sums over all units pass through workgroup memory, in a fixed order.
 //
-// Behind its slots a row of `gates` holds, for the gates and then c, the normalised values [5, H],
-// which the backward pass multiplies by their gradients: the gradients of the gains; then the
-// gradients of the normalised values after gain and shift [5, H]: those of the shifts; and the
-// reciprocals of the deviations [5].
+// Behind its slots a row of `gates` holds, addressed as further slots, the normalised values
+// [NORMS, H] from NORMED on, which the backward pass multiplies by their gradients: the gradients
+// of the gains; then, from GRADIENTS on, the gradients of the values after gain and shift: those of
+// the shifts; and from SCALES on the reciprocals of the deviations [STATISTICS]. JOINT vectors over
+// the units have one of these together. After the backward pass the slots from PRODUCTS on hold the
+// gradients of the recurrent matmul. The cell's file says which values are normalised.
 
 const GROUPS = 1u;     // groups of four sequences in a workgroup
 const WIDTH = 64u;     // invocations
 const BLOCKS = 8u;     // of a sum over the invocations
-const NORMS = 5u;      // the gates and c
-const OF_C = 4u;
+const SUMS = 4u;       // sums over the units that are computed at once
 override UNITS: u32 = 64;  // H
 
-const GRADIENTS = SLOTS + NORMS;
-const SCALES = SLOTS + 2u * NORMS;
-
-// A value for each gate.
-alias Each = array<Rows, GATES>;
+// A value for each sum.
+alias Each = array<Rows, SUMS>;
 
 var<workgroup> operand: array<Rows, UNITS>;
-var<workgroup> partials: array<Rows, GATES * WIDTH>;
-var<workgroup> block_sums: array<Rows, GATES * BLOCKS>;
+var<workgroup> partials: array<Rows, SUMS * WIDTH>;
+var<workgroup> block_sums: array<Rows, SUMS * BLOCKS>;
 
+// Returns the means over the units of JOINT vectors, given the sums of this invocation's units.
 fn mean_of_units(lane: u32, values: Each) -> Each {
     var own = values;
-    for (var k = 0u; k < GATES; k++) {
+    for (var k = 0u; k < SUMS; k++) {
         partials[k * WIDTH + lane] = own[k];
     }
     workgroupBarrier();
-    if lane < GATES * BLOCKS {
+    if lane < SUMS * BLOCKS {
         let first = lane * (WIDTH / BLOCKS);
         var sum = partials[first];
         for (var i = 1u; i < WIDTH / BLOCKS; i++) {
@@ -40,22 +39,18 @@ fn mean_of_units(lane: u32, values: Each) -> Each {
     }
     workgroupBarrier();
     var means: Each;
-    for (var k = 0u; k < GATES; k++) {
+    for (var k = 0u; k < SUMS; k++) {
         var sum = block_sums[k * BLOCKS];
         for (var i = 1u; i < BLOCKS; i++) {
             sum += block_sums[k * BLOCKS + i];
         }
-        means[k] = sum / f32(UNITS);
+        means[k] = sum / f32(JOINT * UNITS);
     }
     return means;
 }
 
 fn gain(k: u32, j: u32) -> f32 {
     return peephole[u.peephole + k * UNITS + j];
-}
-
-fn shift(k: u32, j: u32) -> f32 {
-    return peephole[u.peephole + u.shift + k * UNITS + j];
 }
 
 // Returns the first of the four sequences of a workgroup.

@@ -3,7 +3,7 @@
 
 use super::activations::functions;
 use super::{
-    BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock,
+    BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock, NormSpec,
     SupportedOptions,
 };
 use crate::numeric::real::Number;
@@ -29,8 +29,8 @@ const RESET_AFTER: CellSpec = CellSpec {
     ],
     peepholes: &[],
     options: SupportedOptions {
-        activations: true,
-        ..SupportedOptions::NONE
+        layer_norm: Some(&NORM),
+        ..ACTIVATIONS
     },
     frameworks: Frameworks {
         pytorch: Some("GRU"),
@@ -38,6 +38,26 @@ const RESET_AFTER: CellSpec = CellSpec {
         onnx: Some(UPDATE_FIRST),
     },
     shader: include_str!("../../shaders/cells/gru.wgsl"),
+};
+
+/// The options of both cells.
+const ACTIVATIONS: SupportedOptions = SupportedOptions {
+    activations: true,
+    ..SupportedOptions::NONE
+};
+
+/// Normalises W x, all gates together, and R h (`LayerNormGRU` of haste). Slots 3 to 5 take the
+/// gradients of the recurrent matmul, which differ from those of the input projection.
+const NORM: NormSpec = NormSpec {
+    vectors: 6,
+    joint: 3,
+    normed_slot: 6,
+    gradients: 4,
+    product_slot: 3,
+    shifts_are_biases: true,
+    epsilon: 1e-5,
+    forward_shader: include_str!("../../shaders/cells/gru_norm_forward.wgsl"),
+    backward_shader: include_str!("../../shaders/cells/gru_norm_backward.wgsl"),
 };
 
 /// Keras and ONNX have the update gate z before the reset gate r.
@@ -54,6 +74,7 @@ const RESET_BEFORE: CellSpec = CellSpec {
         pytorch: None,
         ..RESET_AFTER.frameworks
     },
+    options: ACTIVATIONS,
     shader: include_str!("../../shaders/cells/gru_reset_before.wgsl"),
     ..RESET_AFTER
 };

@@ -4,8 +4,8 @@
 
 use super::activations::functions;
 use super::{
-    BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock, Peephole,
-    PeepholeInput, SupportedOptions,
+    BackwardUnit, CellSpec, Formulas, ForwardUnit, FrameworkCell, Frameworks, GateBlock, NormSpec,
+    Peephole, PeepholeInput, SupportedOptions,
 };
 use crate::numeric::real::Number;
 
@@ -27,7 +27,7 @@ const PLAIN: CellSpec = CellSpec {
         cell_clip: true,
         projection: true,
         activations: true,
-        layer_norm: true,
+        layer_norm: Some(&NORM),
     },
     frameworks: Frameworks {
         pytorch: Some("LSTM"),
@@ -41,6 +41,19 @@ const PLAIN: CellSpec = CellSpec {
         }),
     },
     shader: include_str!("../../shaders/cells/lstm.wgsl"),
+};
+
+/// Normalises the gates and then c (`LayerNormBasicLSTMCell` of TensorFlow 1).
+const NORM: NormSpec = NormSpec {
+    vectors: 5,
+    joint: 1,
+    normed_slot: 4,
+    gradients: 5,
+    product_slot: 0,
+    shifts_are_biases: false,
+    epsilon: 1e-12,
+    forward_shader: include_str!("../../shaders/cells/lstm_norm_forward.wgsl"),
+    backward_shader: include_str!("../../shaders/cells/lstm_norm_backward.wgsl"),
 };
 
 const PEEPHOLE: CellSpec = CellSpec {
@@ -60,7 +73,7 @@ const PEEPHOLE: CellSpec = CellSpec {
         },
     ],
     options: SupportedOptions {
-        layer_norm: false,
+        layer_norm: None,
         ..PLAIN.options
     },
     frameworks: Frameworks {

@@ -36,10 +36,9 @@ pub use activations::{Activation, RecurrentActivation};
 use formulas::{BackwardUnit, Formulas, ForwardUnit};
 pub(crate) use rows::{BackwardRow, ForwardRow, Rows};
 pub use spec::{
-    CellSpec, FrameworkCell, Frameworks, GateBlock, PEEPHOLES, Peephole, PeepholeInput, SLOTS,
-    SupportedOptions,
+    CellSpec, FrameworkCell, Frameworks, GateBlock, NormSpec, PEEPHOLES, Peephole, PeepholeInput,
+    SLOTS, SupportedOptions,
 };
-pub(crate) use spec::{NORMS, norm_row_size};
 
 /// Declares [`Cell`] and dispatches to each cell's formulas: a macro, since the formulas are
 /// generic functions, of which no value can be put into an array.
@@ -126,6 +125,13 @@ mod tests {
             );
             assert!([1, 2].contains(&spec.states), "{name}");
             assert!([0, PEEPHOLES].contains(&spec.peepholes.len()), "{name}");
+            if let Some(norm) = spec.options.layer_norm {
+                assert!(norm.vectors % norm.joint == 0, "{name}");
+                assert!(norm.normed_slot >= spec.slots, "{name}");
+                let last_product = norm.product_slot + spec.recurrent_gates;
+                assert!(last_product <= norm.normed_slot, "{name}");
+                assert!(norm.epsilon > 0.0, "{name}");
+            }
             let frameworks = [spec.frameworks.keras, spec.frameworks.onnx];
             for framework in frameworks.into_iter().flatten() {
                 let mut order = framework.gate_order.to_vec();

@@ -8,16 +8,6 @@ pub const SLOTS: usize = 4;
 /// Gates with a peephole weight, in a cell with peepholes.
 pub const PEEPHOLES: usize = 3;
 
-/// What layer normalisation normalises in an LSTM: the gates and c.
-pub(crate) const NORMS: usize = 5;
-
-/// Returns the values that a layer with normalisation saves per sequence and step beside the slots;
-/// `shaders/common/layer_norm.wgsl` describes them.
-pub(crate) fn norm_row_size(hidden_size: usize) -> usize {
-    let of_units = (2 * NORMS).saturating_mul(hidden_size);
-    of_units.saturating_add(NORMS)
-}
-
 /// The description of a cell on which networks, recordings, kernels and formats depend.
 #[derive(Debug, Clone, Copy)]
 pub struct CellSpec {
@@ -88,8 +78,8 @@ pub struct SupportedOptions {
     pub projection: bool,
     /// Whether `activation` and `recurrent_activation` may replace tanh and the logistic function.
     pub activations: bool,
-    /// Whether `layer_norm` may normalise the gates and c.
-    pub layer_norm: bool,
+    /// How `layer_norm` normalises, in a cell that takes it.
+    pub layer_norm: Option<&'static NormSpec>,
 }
 
 impl SupportedOptions {
@@ -99,8 +89,59 @@ impl SupportedOptions {
         cell_clip: false,
         projection: false,
         activations: false,
-        layer_norm: false,
+        layer_norm: None,
     };
+}
+
+/// Layer normalisation inside a cell. It normalises vectors over the units, one or several of them
+/// together, with gains and shifts. A row of the gates holds behind the slots, each for all units
+/// and addressed as further slots, what `shaders/common/layer_norm.wgsl` describes.
+#[derive(Debug, Clone, Copy)]
+pub struct NormSpec {
+    /// Vectors over the units that are normalised; each element has a gain.
+    pub vectors: usize,
+    /// Adjacent vectors that have one mean and one variance.
+    pub joint: usize,
+    /// The slot of the first normalised vector; those behind it are the others.
+    pub normed_slot: usize,
+    /// Vectors behind them that the backward pass fills with the terms of the gradients of the
+    /// shifts.
+    pub gradients: usize,
+    /// The slot that holds, after the backward pass, the gradient of the recurrent matmul of the
+    /// first gate; those behind it are the other gates'.
+    pub product_slot: usize,
+    /// Whether the biases are the shifts: b_ih of the first half of the vectors, b_hh of the
+    /// second. Otherwise shifts are parameters of their own, and biases are normalised too.
+    pub shifts_are_biases: bool,
+    /// What is added to variances where the layer does not say it.
+    pub epsilon: f64,
+    /// A time step of the forward pass in WGSL.
+    pub forward_shader: &'static str,
+    /// The same of the backward pass.
+    pub backward_shader: &'static str,
+}
+
+impl NormSpec {
+    /// Returns the number of means and of variances of a sequence and step.
+    pub fn statistics(&self) -> usize {
+        self.vectors / self.joint
+    }
+
+    /// Returns the slot of the first term of the gradients of the shifts.
+    pub fn gradient_slot(&self) -> usize {
+        self.normed_slot + self.vectors
+    }
+
+    /// Returns the slot whose first elements are the reciprocals of the deviations.
+    pub fn scale_slot(&self) -> usize {
+        self.gradient_slot() + self.gradients
+    }
+
+    /// Returns the values that a layer saves per sequence and step behind the `slots` of its cell.
+    pub(crate) fn row_size(&self, slots: usize, hidden_size: usize) -> usize {
+        let of_units = (self.scale_slot() - slots).saturating_mul(hidden_size);
+        of_units.saturating_add(self.statistics())
+    }
 }
 
 /// The cell in other frameworks, where they have it.

@@ -24,15 +24,7 @@ impl Kernel for ScanBackward {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let has_upstream = self.layer.gradients.upstream.is_some();
-        let mut scalars = self.layer.sizes();
-        scalars.extend([
-            ("begin", Scalar::count(self.begin)),
-            ("end", Scalar::count(self.end)),
-            ("has_upstream", Scalar::from(has_upstream)),
-            ("given_states", Scalar::count(self.given_states())),
-        ]);
-        scalars
+        self.layer.backward_uniform(self.begin..self.end)
     }
 
     fn shader(&self) -> Shader {
@@ -48,7 +40,7 @@ impl Kernel for ScanBackward {
     }
 
     fn iterations(&self) -> usize {
-        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+        self.layer.chunk_iterations(self.begin..self.end)
     }
 
     fn cost(&self) -> Cost {
@@ -64,7 +56,7 @@ impl ScanBackward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
         let steps = self.begin..self.end;
         self.layer.backward(memory, steps.clone(), |tile| {
-            if self.is_latest() {
+            if self.end == self.layer.steps {
                 tile.begin_h();
                 tile.begin_c();
             }
@@ -72,19 +64,5 @@ impl ScanBackward {
                 tile.time_step(t);
             }
         });
-    }
-
-    /// Whether the backward pass begins with this chunk.
-    fn is_latest(&self) -> bool {
-        self.end == self.layer.steps
-    }
-
-    /// Returns the number of states whose gradient `dstate` holds before this chunk.
-    fn given_states(&self) -> usize {
-        if self.is_latest() {
-            self.layer.gradients.given_states
-        } else {
-            self.layer.cell.spec().states
-        }
     }
 }

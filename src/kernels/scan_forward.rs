@@ -22,13 +22,7 @@ impl Kernel for ScanForward {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let mut scalars = self.layer.sizes();
-        scalars.extend([
-            ("begin", Scalar::count(self.begin)),
-            ("end", Scalar::count(self.end)),
-            ("has_bias", Scalar::from(self.layer.weights.bias.is_some())),
-        ]);
-        scalars
+        self.layer.forward_uniform(self.begin..self.end)
     }
 
     fn shader(&self) -> Shader {
@@ -43,7 +37,7 @@ impl Kernel for ScanForward {
     }
 
     fn iterations(&self) -> usize {
-        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+        self.layer.chunk_iterations(self.begin..self.end)
     }
 
     fn cost(&self) -> Cost {

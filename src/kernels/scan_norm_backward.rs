@@ -3,7 +3,7 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes the backward pass of time steps `begin..end` of an LSTM with layer normalisation in one
+/// Computes the backward pass of time steps `begin..end` of a layer with layer normalisation in one
 /// dispatch, as [`ScanBackward`](super::ScanBackward) does of other layers. It also leaves, for
 /// each step, the terms of the gradients of gains and shifts.
 #[derive(Debug, Clone)]
@@ -23,23 +23,12 @@ impl Kernel for ScanNormBackward {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        let has_upstream = self.layer.gradients.upstream.is_some();
-        let mut scalars = self.layer.sizes();
-        scalars.extend([
-            ("begin", Scalar::count(self.begin)),
-            ("end", Scalar::count(self.end)),
-            ("has_upstream", Scalar::from(has_upstream)),
-            ("given_states", Scalar::count(self.given_states())),
-            ("shift", Scalar::count(self.layer.norm_weights().skip)),
-        ]);
-        scalars
+        self.layer.backward_uniform(self.begin..self.end)
     }
 
     fn shader(&self) -> Shader {
         self.layer
-            .norm_shader()
-            .with(include_str!("../../shaders/common/backward.wgsl"))
-            .with(include_str!("../../shaders/common/load_four_back.wgsl"))
+            .norm_backward_shader()
             .with(include_str!("../../shaders/scan_norm_backward.wgsl"))
     }
 
@@ -48,7 +37,7 @@ impl Kernel for ScanNormBackward {
     }
 
     fn iterations(&self) -> usize {
-        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+        self.layer.chunk_iterations(self.begin..self.end)
     }
 
     fn cost(&self) -> Cost {
@@ -62,17 +51,6 @@ impl Kernel for ScanNormBackward {
 
 impl ScanNormBackward {
     pub(super) fn cpu<R: Real>(&self, memory: &Memory<R>) {
-        let given = self.given_states();
-        self.layer
-            .norm_backward(memory, self.begin..self.end, given);
-    }
-
-    /// Returns the number of states whose gradient `dstate` holds before this chunk.
-    fn given_states(&self) -> usize {
-        if self.end == self.layer.steps {
-            self.layer.gradients.given_states
-        } else {
-            self.layer.cell.spec().states
-        }
+        self.layer.norm_backward(memory, self.begin..self.end);
     }
 }

@@ -3,7 +3,7 @@ use super::{Arg, Cost, Kernel, Scalar, Shader};
 use crate::memory::Memory;
 use crate::numeric::real::Real;
 
-/// Computes time steps `begin..end` of an LSTM with layer normalisation in one dispatch: recurrent
+/// Computes time steps `begin..end` of a layer with layer normalisation in one dispatch: recurrent
 /// matmul, means and variances over the units, activations and state update.
 #[derive(Debug, Clone)]
 pub struct ScanNormForward {
@@ -23,11 +23,8 @@ impl Kernel for ScanNormForward {
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         let norm = self.layer.layer_norm();
-        let mut scalars = self.layer.sizes();
+        let mut scalars = self.layer.forward_uniform(self.begin..self.end);
         scalars.extend([
-            ("begin", Scalar::count(self.begin)),
-            ("end", Scalar::count(self.end)),
-            ("has_bias", Scalar::from(self.layer.weights.bias.is_some())),
             ("shift", Scalar::count(self.layer.norm_weights().skip)),
             ("epsilon", Scalar::F32(norm.epsilon as f32)),
         ]);
@@ -36,8 +33,7 @@ impl Kernel for ScanNormForward {
 
     fn shader(&self) -> Shader {
         self.layer
-            .norm_shader()
-            .with(include_str!("../../shaders/common/forward.wgsl"))
+            .norm_forward_shader()
             .with(include_str!("../../shaders/scan_norm_forward.wgsl"))
     }
 
@@ -46,7 +42,7 @@ impl Kernel for ScanNormForward {
     }
 
     fn iterations(&self) -> usize {
-        (self.end - self.begin).saturating_mul(self.layer.scan_iterations())
+        self.layer.chunk_iterations(self.begin..self.end)
     }
 
     fn cost(&self) -> Cost {

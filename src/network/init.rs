@@ -105,7 +105,7 @@ fn fill_recurrent(values: &mut [f32], entry: &Entry, direction: &Direction, rand
     match layer.init {
         _ if entry.role.initial_state().is_some() => {}
         _ if entry.role == ParameterRole::NormGains => values.fill(1.0),
-        _ if entry.role == ParameterRole::NormShifts => {}
+        _ if layer.is_shift(entry.role) => {}
         Init::Zeros => {}
         Init::Torch => fill_uniform(values, 1.0 / (layer.hidden_size as f32).sqrt(), random),
         Init::TruncatedNormal { stddev } => fill_truncated_normal(values, stddev, random),

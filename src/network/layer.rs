@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Dropout, Init, ParameterRole, at_least_one};
-use crate::cells::{Activation, Cell, CellSpec, RecurrentActivation, norm_row_size};
+use crate::cells::{Activation, Cell, CellSpec, NormSpec, RecurrentActivation};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::listed;
@@ -60,12 +60,15 @@ pub struct Layer {
     /// The same of an LSTM's c.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub zoneout_cell: f64,
-    /// Whether each gate is normalised over the hidden units before its function, and c after each
-    /// step, with gains and shifts that are trained (LSTMs without peepholes only; TensorFlow 1's
-    /// `LayerNormBasicLSTMCell`, after Ba et al. 2016).
+    /// Whether values are normalised over the hidden units (after Ba et al. 2016), with gains that
+    /// are trained. In an LSTM without peepholes each gate before its function, and c after each
+    /// step, with shifts of their own (TensorFlow 1's `LayerNormBasicLSTMCell`). In the cell `gru`
+    /// W x and R h, each over all gates together; the biases are the shifts (haste's
+    /// `LayerNormGRU`). Not in other cells.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub layer_norm: bool,
-    /// What is added to the variances; 1e-12 (TensorFlow's) where it is left out.
+    /// What is added to the variances; where it is left out, 1e-12 in an LSTM (TensorFlow's) and
+    /// 1e-5 in a GRU (haste's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_norm_epsilon: Option<f64>,
     /// Whether h and, in an LSTM, c before the first step are parameters, which start with zeros;
@@ -216,13 +219,20 @@ impl Layer {
         .iter()
         .map(|&(has, width)| if has && masks { width } else { 0 })
         .sum::<usize>();
-        let norm = if self.layer_norm { norm_row_size(h) } else { 0 };
+        let norm = self.norm().map_or(0, |norm| norm.row_size(spec.slots, h));
         spec.slots * h + projected + norm + masks
     }
 
-    /// Returns what layer normalisation adds to the variances.
-    pub fn norm_epsilon(&self) -> f64 {
-        self.layer_norm_epsilon.unwrap_or(1e-12)
+    /// Returns how the layer is normalised, if it is.
+    pub fn norm(&self) -> Option<&'static NormSpec> {
+        let norm = self.cell.spec().options.layer_norm;
+        norm.filter(|_| self.layer_norm)
+    }
+
+    /// Returns what layer normalisation adds to the variances; `None` without normalisation.
+    pub fn norm_epsilon(&self) -> Option<f64> {
+        let default = self.norm()?.epsilon;
+        Some(self.layer_norm_epsilon.unwrap_or(default))
     }
 
     /// Returns the parameter to which `forget_bias` is added: a bias before the normalisation would
@@ -232,6 +242,17 @@ impl Layer {
             ParameterRole::NormShifts
         } else {
             ParameterRole::InputBias
+        }
+    }
+
+    /// Whether a parameter is a shift of layer normalisation. It begins with zeros.
+    pub(super) fn is_shift(&self, role: ParameterRole) -> bool {
+        match role {
+            ParameterRole::NormShifts => true,
+            ParameterRole::InputBias | ParameterRole::RecurrentBias => {
+                self.norm().is_some_and(|norm| norm.shifts_are_biases)
+            }
+            _ => false,
         }
     }
 
@@ -365,7 +386,7 @@ impl Layer {
             return Ok(());
         }
         let field = format!("{path}.layer_norm");
-        self.needs(&field, |spec| spec.options.layer_norm)?;
+        self.needs(&field, |spec| spec.options.layer_norm.is_some())?;
         let others = [
             ("cell_clip", self.cell_clip.is_some()),
             ("projection_size", self.projection_size.is_some()),
@@ -508,7 +529,7 @@ mod tests {
                     ..gru.clone()
                 },
                 "layer_norm",
-                "needs the cell `lstm`; leave it out for `gru-reset-before`",
+                "needs the cell `lstm` or `gru`; leave it out for `gru-reset-before`",
             ),
             (
                 Layer {

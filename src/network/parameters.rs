@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::{Bias, Direction, Input, Network, Reads};
-use crate::cells::NORMS;
 use crate::error::{Error, Result};
 use crate::messages::element_index;
 use crate::tensor::Shape;
@@ -78,9 +77,10 @@ pub enum ParameterRole {
     InputBias,
     /// b_hh `[G*H]`.
     RecurrentBias,
-    /// `[5*H]`: gains of layer normalisation, of the gates and then of c.
+    /// Gains of layer normalisation: of the gates and then of c in an LSTM `[5*H]`, of the gates
+    /// of W x and then of R h in a GRU `[6*H]`.
     NormGains,
-    /// `[5*H]`: its shifts.
+    /// `[5*H]`: its shifts in an LSTM; those of a GRU are its biases.
     NormShifts,
     /// `[P]`: h before the first step, where it is learnt.
     InitialHidden,
@@ -161,16 +161,22 @@ impl Direction {
         if peepholes > 0 {
             parameters.push((ParameterRole::Peepholes, vec![peepholes]));
         }
+        let norm = layer.norm();
+        let gains = norm.map_or(0, |norm| norm.vectors.saturating_mul(h));
+        let shifts_are_biases = norm.is_some_and(|norm| norm.shifts_are_biases);
+        if shifts_are_biases {
+            // Before the biases: kernels bind gains and shifts as one tensor.
+            parameters.push((ParameterRole::NormGains, vec![gains]));
+        }
         if layer.bias != Bias::None {
             parameters.push((ParameterRole::InputBias, vec![rows]));
         }
         if layer.bias == Bias::Double {
             parameters.push((ParameterRole::RecurrentBias, vec![recurrent_rows]));
         }
-        if layer.layer_norm {
-            let norms = NORMS.saturating_mul(h);
-            parameters.push((ParameterRole::NormGains, vec![norms]));
-            parameters.push((ParameterRole::NormShifts, vec![norms]));
+        if norm.is_some() && !shifts_are_biases {
+            parameters.push((ParameterRole::NormGains, vec![gains]));
+            parameters.push((ParameterRole::NormShifts, vec![gains]));
         }
         if layer.learn_initial_state {
             let states = [

@@ -220,7 +220,7 @@ impl NetworkRecipe {
                 layer.activation = Activation::default();
                 layer.recurrent_activation = RecurrentActivation::default();
             }
-            if !spec.options.layer_norm {
+            if spec.options.layer_norm.is_none() {
                 layer.layer_norm = false;
                 layer.layer_norm_epsilon = None;
             }

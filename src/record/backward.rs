@@ -4,7 +4,7 @@
 use super::parameters::{DirectionParameters, matrix};
 use super::{HeadPart, HeadTensors, RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::backend::tuning::Route;
-use crate::cells::{NORMS, PeepholeInput};
+use crate::cells::PeepholeInput;
 use crate::kernels::{
     BackwardStage, Call, ColumnSum, Columns, Gemm, LookupGradient, Matrix, ScanBackward,
     ScanNormBackward, StepBackward, Table, TimeDirection,
@@ -216,7 +216,8 @@ impl RecordedNetwork {
 
     /// The gradient of b_ih, and of b_hh where both are equal and adjacent: one sum for two biases.
     fn input_bias_gradient(&self, direction: &RecordedDirection) -> Option<Call> {
-        let dbias = direction.gradients().bias_ih?;
+        let dbias =
+            (direction.gradients().bias_ih).filter(|_| !direction.has_biases_as_shifts())?;
         let shared = direction.shared_bias_gradients();
         let copies = if shared.is_some() { 2 } else { 1 };
         let dbiases = shared.unwrap_or(dbias);
@@ -240,7 +241,8 @@ impl RecordedNetwork {
             direction.recurrence.hidden_size,
         );
         let is_shared = direction.shared_bias_gradients().is_some();
-        let dbias = direction.gradients().bias_hh.filter(|_| !is_shared);
+        let is_summed = !is_shared && !direction.has_biases_as_shifts();
+        let dbias = direction.gradients().bias_hh.filter(|_| is_summed);
         let sums = self.recurrent_weight_sums(direction).into_iter();
         let mut calls = vec![];
         for (sum, run) in sums.zip(direction.recurrence.product_runs()) {
@@ -293,12 +295,31 @@ impl RecordedNetwork {
 
     /// The gradients of gains and shifts, whose terms the scan leaves behind the slots.
     fn norm_gradients(&self, direction: &RecordedDirection) -> Vec<Call> {
-        let slots = direction.recurrence.cell.spec().slots;
-        let gradients = direction.gradients().norm.into_iter().flatten();
-        let sums = gradients
-            .enumerate()
-            .map(|(number, out)| self.gate_sum(direction, slots + number * NORMS, out).into());
-        sums.collect()
+        let (recurrence, gradients) = (&direction.recurrence, direction.gradients());
+        let Some(norm) = recurrence.norm() else {
+            return vec![];
+        };
+        let (spec, h, first) = (
+            recurrence.cell.spec(),
+            recurrence.hidden_size,
+            norm.gradient_slot(),
+        );
+        let gains = gradients.norm_gains.map(|out| (norm.normed_slot, out));
+        let shifts = gradients.norm_shifts.map(|out| (first, out));
+        let mut sums: Vec<(usize, Tensor)> = gains.into_iter().chain(shifts).collect();
+        if norm.shifts_are_biases {
+            sums.extend(gradients.bias_ih.map(|out| (first, out)));
+            sums.extend(gradients.bias_hh.iter().flat_map(|out| {
+                let runs = spec.recurrent_runs().into_iter();
+                runs.map(|run| {
+                    let slot = first + spec.product_slots[run.start];
+                    (slot, out.part(run.start * h, [run.len() * h]))
+                })
+            }));
+        }
+        let sums = sums.into_iter();
+        sums.map(|(slot, out)| self.gate_sum(direction, slot, out).into())
+            .collect()
     }
 
     /// The gradient of what a direction reads, where something needs it. The gradient of dropped
@@ -373,6 +394,12 @@ impl RecordedDirection {
     pub(super) fn gradients(&self) -> &DirectionParameters {
         let gradients = self.gradients.as_ref();
         gradients.expect("the network was recorded with gradients")
+    }
+
+    /// Whether the biases are shifts of layer normalisation.
+    fn has_biases_as_shifts(&self) -> bool {
+        let norm = self.recurrence.norm();
+        norm.is_some_and(|norm| norm.shifts_are_biases)
     }
 
     /// The gradients of both biases `[2, G*H]`, where they are equal, because each gate's recurrent

@@ -105,14 +105,17 @@ impl RecordedNetwork {
         matrices.map(pack).collect()
     }
 
-    /// Computes the input projection `W x + b_ih` of all steps, into the first slots of the gates.
+    /// Computes the input projection `W x + b_ih` of all steps, into the first slots of the gates;
+    /// without the bias where that is added after a normalisation.
     fn project_inputs(
         &self,
         layer: &RecordedLayer,
         direction: &RecordedDirection,
         training: bool,
     ) -> Call {
-        let (parameters, bias) = (&direction.parameters, direction.parameters.bias_ih);
+        let (parameters, norm) = (&direction.parameters, direction.recurrence.norm());
+        let is_shift = norm.is_some_and(|norm| norm.shifts_are_biases);
+        let bias = parameters.bias_ih.filter(|_| !is_shift);
         if self.reads_one_hot(layer) {
             return Lookup {
                 table: Table::columns(parameters.weight_ih),

@@ -521,9 +521,7 @@ fn cell_options(layer: &Layer, trains: bool) -> CellOptions {
             c: layer.zoneout_cell,
             is_drawn: trains,
         },
-        layer_norm: layer.layer_norm.then(|| LayerNorm {
-            epsilon: layer.norm_epsilon(),
-        }),
+        layer_norm: (layer.norm_epsilon()).map(|epsilon| LayerNorm { epsilon }),
     }
 }
 

@@ -20,8 +20,10 @@ pub(super) struct DirectionParameters {
     pub bias_ih: Option<Tensor>,
     /// `[G*H]`.
     pub bias_hh: Option<Tensor>,
-    /// `[5*H]` and `[5*H]`: gains and shifts of layer normalisation, of the gates and then of c.
-    pub norm: Option<[Tensor; 2]>,
+    /// `[vectors*H]`: gains of layer normalisation.
+    pub norm_gains: Option<Tensor>,
+    /// Its shifts, where the biases are not these.
+    pub norm_shifts: Option<Tensor>,
     /// `[P]` and `[H]`: h and c before the first step, where they are learnt.
     pub initial: [Option<Tensor>; 2],
 }
@@ -37,9 +39,8 @@ impl DirectionParameters {
             peephole: find(ParameterRole::Peepholes),
             bias_ih: find(ParameterRole::InputBias),
             bias_hh: find(ParameterRole::RecurrentBias),
-            norm: find(ParameterRole::NormGains)
-                .zip(find(ParameterRole::NormShifts))
-                .map(<[_; 2]>::from),
+            norm_gains: find(ParameterRole::NormGains),
+            norm_shifts: find(ParameterRole::NormShifts),
             initial: [ParameterRole::InitialHidden, ParameterRole::InitialCell].map(find),
         }
     }
@@ -56,15 +57,18 @@ impl DirectionParameters {
         }
     }
 
-    /// Gains and shifts as one tensor, which kernels bind.
+    /// Gains and shifts (of W x, where they are biases) as one tensor, which kernels bind.
     pub fn norm_weights(&self) -> Option<NormWeights> {
-        let [gains, shifts] = self.norm?;
+        let gains = self.norm_gains?;
+        let range = gains.range();
+        let shifts = self.norm_shifts.or(self.bias_ih);
+        let shifts = shifts.map_or(range.end..range.end, |shifts| shifts.range());
         Some(NormWeights {
             tensor: Tensor {
-                shape: [shifts.range().end - gains.offset].into(),
+                shape: [shifts.end - gains.offset].into(),
                 ..gains
             },
-            skip: shifts.offset - gains.offset,
+            skip: shifts.start - gains.offset,
         })
     }
 

@@ -142,7 +142,7 @@ impl RecordedNetwork {
         let states = direction.dropped_states.unwrap_or(recurrence.states.h);
         let runs = recurrence.product_runs().into_iter();
         let sums = runs.map(|run| {
-            let (slot, rows) = (spec.product_slots[run.start], run.len() * h);
+            let (slot, rows) = (recurrence.product_slot(run.start), run.len() * h);
             let slots = direction.slots_size();
             StepSum {
                 of: direction.gate_columns(slot * h..slot * h + rows),

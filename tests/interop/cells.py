@@ -2,7 +2,8 @@
 
 Activations and recurrent dropout are those of Keras's own layers, whose masks are written here.
 Zoneout is written from the equations of Krueger et al. 2017 (section 3.1) with PyTorch's autograd,
-learnt initial states are parameters of it, and layer normalisation is `layer_norm` of it.
+learnt initial states are parameters of it, and layer normalisation is `layer_norm` of it, in a GRU
+with the formulas, gate order and shapes of haste's LayerNormGRU.
 tests/cell_options.rs reads the file:
     KERAS_BACKEND=torch python tests/interop/cells.py
 """
@@ -305,6 +306,57 @@ def norm_lstm_case(name, epsilon, squash, options):
     )
 
 
+def norm_gru_case(name, epsilon, squash, options, has_bias):
+    """haste's LayerNormGRU: frameworks/pytorch/layer_norm_gru.py."""
+    inputs = drawn(STEPS, BATCH, INPUTS).requires_grad_()
+    shapes = [(INPUTS, 3 * UNITS), (UNITS, 3 * UNITS), (2, 3 * UNITS), (3 * UNITS,), (3 * UNITS,)]
+    parameters = [drawn(*shape).requires_grad_() for shape in shapes]
+    kernel, recurrent, gammas = parameters[:3]
+    if has_bias:
+        of_x, of_h = parameters[3:]
+    else:
+        del parameters[3:]
+        of_x = of_h = torch.zeros(3 * UNITS, dtype=torch.float64)
+
+    def norm(values, gamma):
+        return functional.layer_norm(values, (3 * UNITS,), weight=gamma, eps=epsilon)
+
+    h = torch.zeros(BATCH, UNITS, dtype=torch.float64)
+    outputs = []
+    for x in norm(inputs @ kernel, gammas[0]) + of_x:
+        x_z, x_r, x_g = x.chunk(3, -1)
+        h_z, h_r, h_g = (norm(h @ recurrent, gammas[1]) + of_h).chunk(3, -1)
+        z = (x_z + h_z).sigmoid()
+        r = (x_r + h_r).sigmoid()
+        g = squash(x_g + r * h_g)
+        h = z * h + (1 - z) * g
+        outputs.append(h)
+    outputs = torch.stack(outputs)
+    upstream = drawn(STEPS, BATCH, UNITS)
+    gradients = torch.autograd.grad((outputs * upstream).sum(), [inputs, *parameters])
+    names = ["weight_ih_l0", "weight_hh_l0", "norm_weight_l0", "bias_ih_l0", "bias_hh_l0"]
+
+    def named(values):
+        # A gamma of x and one of h, each of all gates, are the gains of six gates.
+        values = [ours(torch.atleast_2d(v), ORDER["gru"], UNITS) for v in values]
+        values[2] = values[2].T
+        pairs = zip(names, values, strict=False)
+        return {f"rnn.{name}": value.flatten().tolist() for name, value in pairs}
+
+    bias = "double" if has_bias else "none"
+    return dict(
+        name=name,
+        layer=dict(cell="gru", hidden_size=UNITS, bias=bias, layer_norm=True, **options),
+        inputs=inputs.flatten().tolist(),
+        upstream=upstream.flatten().tolist(),
+        parameters=named(parameters),
+        masks={},
+        outputs=outputs.flatten().tolist(),
+        dinputs=gradients[0].flatten().tolist(),
+        gradients=named(gradients[1:]),
+    )
+
+
 def cases():
     gated = ["lstm", "gru", "gru-reset-before"]
     for cell in gated:
@@ -335,6 +387,8 @@ def cases():
     yield norm_lstm_case("lstm layer norm", 1e-12, torch.tanh, {})
     options = dict(layer_norm_epsilon=0.125, activation="softsign")
     yield norm_lstm_case("lstm layer norm softsign", 0.125, functional.softsign, options)
+    yield norm_gru_case("gru layer norm", 1e-5, torch.tanh, {}, True)
+    yield norm_gru_case("gru layer norm softsign", 0.125, functional.softsign, options, False)
 
 
 written = dict(steps=STEPS, batch=BATCH, inputs=INPUTS, cases=list(cases()))

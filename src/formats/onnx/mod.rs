@@ -377,7 +377,7 @@ impl GraphProto {
 /// Refuses layers with zoneout and with layer normalisation.
 fn check_layers(network: &Network) -> Result<()> {
     let zoneout = ("zoneout", "zoneout and zoneout_cell");
-    let norm = ("LSTM with layer normalisation", "layer_norm");
+    let norm = ("layer normalisation in an LSTM or GRU", "layer_norm");
     for (l, layer) in network.layers.iter().enumerate() {
         let lacking = [(has_zoneout(layer), zoneout), (layer.layer_norm, norm)];
         if let Some((_, (option, keys))) = lacking.into_iter().find(|(has, _)| *has) {

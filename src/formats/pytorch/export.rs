@@ -48,7 +48,7 @@ fn lacking_option(layer: &Layer) -> Option<&'static str> {
             layer.cell.name(),
         ),
         (has_zoneout(layer), "zoneout"),
-        (layer.layer_norm, "layer normalisation in an LSTM"),
+        (layer.layer_norm, "layer normalisation in an LSTM or GRU"),
         (
             layer.learn_initial_state,
             "learnt initial state in its modules",

@@ -1,5 +1,7 @@
 //! Sizes of dispatches, workgroup memory, loop iterations and costs.
 
+use std::ops::Range;
+
 use super::{Recurrence, TimeDirection};
 use crate::kernels::Cost;
 
@@ -116,6 +118,12 @@ impl Recurrence {
                 * (inner.div_ceil(lanes) + 64 * self.tile.groups)
         };
         iterations(TimeDirection::Forward).max(iterations(TimeDirection::Backward))
+    }
+
+    /// Returns the [`Kernel::iterations`](crate::kernels::Kernel::iterations) of a scan over
+    /// `steps`.
+    pub(in crate::kernels) fn chunk_iterations(&self, steps: Range<usize>) -> usize {
+        steps.len().saturating_mul(self.scan_iterations())
     }
 
     /// Returns the [`Kernel::iterations`](crate::kernels::Kernel::iterations) of a step.

@@ -23,7 +23,7 @@ pub(super) use single_step::SingleStep;
 pub use tile::Tile;
 
 use super::Pack;
-use crate::cells::{Activation, Cell, FormulaOptions, RecurrentActivation};
+use crate::cells::{Activation, Cell, FormulaOptions, NormSpec, RecurrentActivation};
 use crate::tensor::Tensor;
 
 /// One recurrent layer over time, in one direction: the tensors and sizes that its scans and steps
@@ -79,7 +79,7 @@ pub struct CellOptions {
     pub drops_recurrent: bool,
     /// Whether states keep their old values.
     pub zoneout: Zoneout,
-    /// The normalisation of the gates and of c, in an LSTM that has it.
+    /// The normalisation, in a layer that has it.
     pub layer_norm: Option<LayerNorm>,
 }
 
@@ -137,10 +137,11 @@ pub struct RecurrentWeights {
     pub norm: Option<NormWeights>,
 }
 
-/// The gains and shifts of layer normalisation, of the gates and then of c.
+/// The gains and shifts of layer normalisation.
 #[derive(Debug, Clone, Copy)]
 pub struct NormWeights {
-    /// The gains `[5, H]`, and somewhere behind them the shifts `[5, H]`.
+    /// The gains `[vectors, H]`, and somewhere behind them the shifts `[vectors, H]`; where those
+    /// are the biases, b_ih `[G*H]`, if there is one.
     pub tensor: Tensor,
     /// Elements of the tensor before the shifts.
     pub skip: usize,
@@ -292,13 +293,31 @@ impl Recurrence {
     /// Returns runs of recurrent gates of one stage whose gradients are in adjacent slots after the
     /// backward pass. One GEMM takes a whole run.
     pub fn product_runs(&self) -> Vec<Range<usize>> {
-        let runs = self.cell.spec().recurrent_runs().into_iter();
-        if self.options.drops_recurrent {
+        let spec = self.cell.spec();
+        let runs = spec.recurrent_runs().into_iter();
+        if self.norm().is_some() {
+            std::iter::once(0..spec.recurrent_gates).collect()
+        } else if self.options.drops_recurrent {
             // Each gate multiplies another vector.
             runs.flatten().map(|gate| gate..gate + 1).collect()
         } else {
             runs.collect()
         }
+    }
+
+    /// Returns the slot that holds, after the backward pass, the gradient of a gate's recurrent
+    /// matmul.
+    pub fn product_slot(&self, gate: usize) -> usize {
+        match self.norm() {
+            Some(norm) => norm.product_slot + gate,
+            None => self.cell.spec().product_slots[gate],
+        }
+    }
+
+    /// Returns how the layer is normalised, if it is.
+    pub fn norm(&self) -> Option<&'static NormSpec> {
+        let norm = self.cell.spec().options.layer_norm;
+        norm.filter(|_| self.options.layer_norm.is_some())
     }
 
     /// Returns the number of elements of `gates` for one sequence and step.
@@ -310,6 +329,16 @@ impl Recurrence {
     pub fn state_sizes(&self) -> Vec<usize> {
         let sizes = [self.batch * self.output_size, self.batch * self.hidden_size];
         sizes[..self.cell.spec().states].to_vec()
+    }
+
+    /// Returns the number of states whose gradient `dstate` holds before the backward pass of a
+    /// chunk of time that ends at step `end`: those given, or all that a later chunk left.
+    fn given_states_before(&self, end: usize) -> usize {
+        if end == self.steps {
+            self.gradients.given_states
+        } else {
+            self.cell.spec().states
+        }
     }
 
     /// Returns the number of elements of R and W_hr.

@@ -1,7 +1,9 @@
 //! The bindings, uniform, WGSL and bounds proof that the scans and steps of a layer share.
 
-use super::{Recurrence, RecurrentWeights, TimeDirection, Zoneout};
-use crate::cells::{Activation, CellSpec, NORMS};
+use std::ops::Range;
+
+use super::{NormWeights, Recurrence, RecurrentWeights, TimeDirection, Zoneout};
+use crate::cells::{Activation, CellSpec};
 use crate::kernels::words::wgsl_constants;
 use crate::kernels::{Arg, Scalar, Shader, read, write};
 use crate::tensor::Tensor;
@@ -48,6 +50,37 @@ impl Recurrence {
         ]
     }
 
+    /// Returns the scalars of the uniform of a forward scan over `steps`.
+    pub(in crate::kernels) fn forward_uniform(
+        &self,
+        steps: Range<usize>,
+    ) -> Vec<(&'static str, Scalar)> {
+        let mut scalars = self.sizes();
+        scalars.extend([
+            ("begin", Scalar::count(steps.start)),
+            ("end", Scalar::count(steps.end)),
+            ("has_bias", Scalar::from(self.weights.bias.is_some())),
+        ]);
+        scalars
+    }
+
+    /// The same of a backward scan.
+    pub(in crate::kernels) fn backward_uniform(
+        &self,
+        steps: Range<usize>,
+    ) -> Vec<(&'static str, Scalar)> {
+        let has_upstream = self.gradients.upstream.is_some();
+        let given_states = self.given_states_before(steps.end);
+        let mut scalars = self.sizes();
+        scalars.extend([
+            ("begin", Scalar::count(steps.start)),
+            ("end", Scalar::count(steps.end)),
+            ("has_upstream", Scalar::from(has_upstream)),
+            ("given_states", Scalar::count(given_states)),
+        ]);
+        scalars
+    }
+
     /// Whether the tensors of the forward pass are as large as the shapes of the fields say. All
     /// indices of the scans and steps follow from steps, batch, units and outputs alone (a length
     /// above T counts as T), so they are then inside.
@@ -74,12 +107,19 @@ impl Recurrence {
 
     /// Whether gains and shifts are as large as a layer with normalisation reads them.
     fn norm_is_inside(&self) -> bool {
-        let len = NORMS * self.hidden_size;
-        match (self.options.layer_norm, self.weights.norm) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(_), Some(norm)) => norm.skip >= len && holds(norm.tensor, norm.skip + len),
-        }
+        let Some(norm) = self.norm() else {
+            return self.options.layer_norm.is_none();
+        };
+        let h = self.hidden_size;
+        let shifts = match (norm.shifts_are_biases, self.weights.bias) {
+            (false, _) => norm.vectors * h,
+            (true, Some(_)) => self.cell.spec().gates * h,
+            (true, None) => 0,
+        };
+        let inside = |weights: NormWeights| {
+            weights.skip >= norm.vectors * h && holds(weights.tensor, weights.skip + shifts)
+        };
+        self.weights.norm.is_some_and(inside)
     }
 
     /// The same for the backward pass.

@@ -361,7 +361,7 @@ fn projections(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
 /// chunks of time.
 fn normalised(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let sizes: &[(usize, usize)] = match effort {
-        _ if !cell.spec().options.layer_norm => &[],
+        _ if cell.spec().options.layer_norm.is_none() => &[],
         Effort::Quick => &[(65, 6)],
         Effort::Full => &[(65, 6), (2, 1), (33, 9), (64, 4), (128, 5), (200, 3)],
     };

@@ -96,7 +96,7 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let is_sampled = effort.is_full() || cell == Cell::Lstm;
     let learnt = [LEARNT_STATES].into_iter().filter(|_| is_sampled);
     let recompute = RECOMPUTE.iter().filter(|_| is_sampled);
-    let norms = LAYER_NORM.iter().filter(|_| supported.layer_norm);
+    let norms = LAYER_NORM.iter().filter(|_| supported.layer_norm.is_some());
     let alone = ALL_CELLS
         .iter()
         .chain(more)

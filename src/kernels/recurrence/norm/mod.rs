@@ -1,54 +1,46 @@
-//! An LSTM with layer normalisation on the CPU, the twin of `shaders/scan_norm_forward.wgsl` and
-//! `shaders/scan_norm_backward.wgsl`, and what both calls share.
-//!
-//! Each gate's pre-activation is normalised over the units, and so is the new c, which is both
-//! carried on and squashed (`LayerNormBasicLSTMCell` of TensorFlow 1; Ba et al. 2016 normalise):
-//!
-//! ```text
-//! y_k = gain_k (a_k - mean(a_k)) / sqrt(var(a_k) + epsilon) + shift_k,  a = W x + R h + b
-//! c' = norm(σ(y_f) c + σ(y_i) tanh(y_g)),  h' = σ(y_o) tanh(c')
-//! ```
+//! Layers with layer normalisation on the CPU, the twin of `shaders/scan_norm_forward.wgsl` and
+//! `shaders/scan_norm_backward.wgsl`, and what both calls share. The cells' steps are in the
+//! modules below.
+
+mod gru;
+mod lstm;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::cpu::{TILE, TimeRows, multiply};
+use super::cpu::{TILE, TimeRows, add, chunks_or_empty, multiply, row_or_empty};
 use super::forward::{seen, store_last};
 use super::{LayerNorm, NormWeights, Recurrence};
-use crate::cells::{NORMS, norm_row_size};
+use crate::cells::{Cell, NormSpec};
 use crate::kernels::Shader;
+use crate::kernels::words::wgsl_constants;
 use crate::memory::Memory;
 use crate::numeric::gemm::{Addend, PackedB, View};
 use crate::numeric::real::Real;
 
-/// The gates of an LSTM.
-const GATES: usize = 4;
-/// The index of c among the values that are normalised.
-const OF_C: usize = GATES;
-
-/// What a row of the gates has behind the slots: see `shaders/common/layer_norm.wgsl`.
+/// A row of the gates: see `shaders/common/layer_norm.wgsl`.
 struct NormRow<'a, R> {
-    /// `[GATES, H]`.
+    /// `[slots, H]`: up to the first normalised value.
     slots: &'a mut [R],
-    /// `[NORMS, H]`.
+    /// `[vectors, H]`.
     normed: &'a mut [R],
-    /// `[NORMS, H]`.
+    /// `[gradients, H]`.
     gradients: &'a mut [R],
-    /// `[NORMS]`.
+    /// `[statistics]`.
     scales: &'a mut [R],
 }
 
 impl<'a, R> NormRow<'a, R> {
-    fn new(row: &'a mut [R], h: usize) -> Self {
-        let (slots, rest) = row.split_at_mut(GATES * h);
-        let (normed, rest) = rest.split_at_mut(NORMS * h);
-        let (gradients, rest) = rest.split_at_mut(NORMS * h);
+    fn new(row: &'a mut [R], norm: &NormSpec, h: usize) -> Self {
+        let (slots, rest) = row.split_at_mut(norm.normed_slot * h);
+        let (normed, rest) = rest.split_at_mut(norm.vectors * h);
+        let (gradients, rest) = rest.split_at_mut(norm.gradients * h);
         NormRow {
             slots,
             normed,
             gradients,
-            scales: &mut rest[..NORMS],
+            scales: &mut rest[..norm.statistics()],
         }
     }
 }
@@ -56,12 +48,14 @@ impl<'a, R> NormRow<'a, R> {
 /// The operands that all tiles read.
 struct NormPass<'a, R: Real> {
     layer: &'a Recurrence,
+    norm: &'static NormSpec,
     /// The matrix that the rows of a step are multiplied with.
     recurrent: PackedB<'a, R>,
+    /// b_hh.
     bias: Option<&'a [R]>,
-    /// `[NORMS, H]`.
+    /// `[vectors, H]`.
     gains: &'a [R],
-    /// `[NORMS, H]`.
+    /// `[vectors, H]`; b_ih `[G*H]` where the biases are the shifts, empty without biases.
     shifts: &'a [R],
     lengths: &'a [u32],
 }
@@ -71,15 +65,8 @@ impl<R: Real> NormPass<'_, R> {
         (self.lengths[sequence] as usize).min(self.layer.steps)
     }
 
-    fn gain(&self, k: usize) -> &[R] {
-        let h = self.layer.hidden_size;
-        &self.gains[k * h..][..h]
-    }
-
-    /// Applies gain and shift to a normalised value.
-    fn gained(&self, k: usize, j: usize, normed: R) -> R {
-        let at = k * self.layer.hidden_size + j;
-        self.gains[at] * normed + self.shifts[at]
+    fn epsilon(&self) -> R {
+        R::of(self.layer.layer_norm().epsilon)
     }
 }
 
@@ -96,22 +83,22 @@ struct NormForwardRows<'a, R> {
 
 /// Vectors of a tile that steps use in turn.
 struct NormScratch<R> {
-    /// `[sequences, GATES*H]`.
+    /// `[sequences, G*H]`; empty in the backward pass.
     products: Vec<R>,
     /// `[sequences, H]`: h times its mask; empty unless the state is dropped.
     dropped: Vec<R>,
-    /// `[H]`.
+    /// `[joint, H]`: the values of one statistic.
     values: Vec<R>,
 }
 
 impl<R: Real> NormScratch<R> {
-    fn new(layer: &Recurrence, sequences: usize) -> Self {
-        let h = layer.hidden_size;
+    fn new(pass: &NormPass<R>, sequences: usize) -> Self {
+        let (layer, h) = (pass.layer, pass.layer.hidden_size);
         let dropped = usize::from(layer.options.drops_state) * sequences * h;
         NormScratch {
-            products: vec![R::zero(); sequences * GATES * h],
+            products: vec![],
             dropped: vec![R::zero(); dropped],
-            values: vec![R::zero(); h],
+            values: vec![R::zero(); pass.norm.joint * h],
         }
     }
 }
@@ -134,19 +121,53 @@ impl Recurrence {
         self.weights.norm.expect("the layer is normalised")
     }
 
+    /// Returns how the layer is normalised.
+    ///
+    /// # Panics
+    /// In a layer without layer normalisation.
+    fn norm_spec(&self) -> &'static NormSpec {
+        self.norm().expect("the layer is normalised")
+    }
+
     /// Returns the WGSL of both calls, except for the direction's own.
-    pub(in crate::kernels) fn norm_shader(&self) -> Shader {
+    fn norm_shader(&self) -> Shader {
+        let norm = self.norm_spec();
         self.step_shader()
-            .with(include_str!("../../../shaders/common/layer_norm.wgsl"))
+            .with(include_str!("../../../../shaders/common/layer_norm.wgsl"))
+            .with(wgsl_constants(&[
+                ("NORMS", norm.vectors),
+                ("JOINT", norm.joint),
+                ("STATISTICS", norm.statistics()),
+                ("NORMED", norm.normed_slot),
+                ("GRADIENTS", norm.gradient_slot()),
+                ("SCALES", norm.scale_slot()),
+                ("PRODUCTS", norm.product_slot),
+            ]))
             .with_constants([("UNITS", self.hidden_size as f64)])
+    }
+
+    /// Returns the WGSL of the forward pass, except for the scan's own file.
+    pub(in crate::kernels) fn norm_forward_shader(&self) -> Shader {
+        self.norm_shader()
+            .with(include_str!("../../../../shaders/common/forward.wgsl"))
+            .with(self.norm_spec().forward_shader)
+    }
+
+    /// Returns the WGSL of the backward pass, except for the scan's own file.
+    pub(in crate::kernels) fn norm_backward_shader(&self) -> Shader {
+        self.norm_shader()
+            .with(include_str!("../../../../shaders/common/backward.wgsl"))
+            .with(include_str!(
+                "../../../../shaders/common/load_four_back.wgsl"
+            ))
+            .with(self.norm_spec().backward_shader)
     }
 
     /// Returns the elements that a row has behind the slots.
     pub(super) fn norm_len(&self) -> usize {
-        match self.options.layer_norm {
-            Some(_) => norm_row_size(self.hidden_size),
-            None => 0,
-        }
+        let slots = self.cell.spec().slots;
+        self.norm()
+            .map_or(0, |norm| norm.row_size(slots, self.hidden_size))
     }
 
     /// Computes time steps `steps`.
@@ -156,13 +177,15 @@ impl Recurrence {
         steps: Range<usize>,
     ) {
         let (b, h, row_size) = (self.batch, self.hidden_size, self.row_size());
+        let columns = self.cell.spec().gates * h;
         let weights = memory.read(&self.weights.recurrent);
         let bias = self.weights.bias.map(|bias| memory.read(&bias));
         let norm = self.norm_weights();
         let (gains, lengths) = (memory.read(&norm.tensor), memory.read_index(&self.lengths));
         let pass = NormPass {
             layer: self,
-            recurrent: PackedB::new(View::new(&weights, GATES * h, h, h).t()),
+            norm: self.norm_spec(),
+            recurrent: PackedB::new(View::new(&weights, columns, h, h).t()),
             bias: bias.as_deref(),
             gains: &gains,
             shifts: &gains[norm.skip..],
@@ -178,8 +201,8 @@ impl Recurrence {
         let gates = TimeRows::by_tile(&mut gates, b * row_size, row_size, held);
         let states = TimeRows::by_tile(&mut states, b * h, h, with_initial.clone());
         let cells = TimeRows::by_tile(&mut cells, b * h, h, with_initial);
-        let lasts = last_h.chunks_mut(TILE * h).zip(last_c.chunks_mut(TILE * h));
-        let lasts: Vec<_> = lasts.collect();
+        let lasts = last_h.chunks_mut(TILE * h);
+        let lasts: Vec<_> = lasts.zip(chunks_or_empty(last_c, TILE * h)).collect();
         (gates.into_par_iter().zip(states).zip(cells).zip(lasts))
             .enumerate()
             .for_each(|(tile, (((gates, h), c), (last_h, last_c)))| {
@@ -192,31 +215,34 @@ impl Recurrence {
                     last_c,
                 };
                 let sequences = rows.last_h.len() / self.hidden_size;
-                let mut scratch = NormScratch::new(self, sequences);
+                let mut scratch = NormScratch {
+                    products: vec![R::zero(); sequences * columns],
+                    ..NormScratch::new(&pass, sequences)
+                };
                 for t in steps.clone() {
                     pass.forward_step(t, &mut rows, &mut scratch);
                 }
             });
     }
 
-    /// Computes the backward pass of time steps `steps`. `given` states have gradients, if the last
-    /// step is one of them.
+    /// Computes the backward pass of time steps `steps`.
     pub(in crate::kernels) fn norm_backward<R: Real>(
         &self,
         memory: &Memory<R>,
         steps: Range<usize>,
-        given: usize,
     ) {
         let (b, h, row_size) = (self.batch, self.hidden_size, self.row_size());
+        let rows = self.cell.spec().gates * h;
         let weights = memory.read(&self.weights.recurrent);
         let norm = self.norm_weights();
         let (gains, lengths) = (memory.read(&norm.tensor), memory.read_index(&self.lengths));
-        let cells = memory.read(&self.states.c);
+        let (states, cells) = (memory.read(&self.states.h), memory.read(&self.states.c));
         let upstream = self.gradients.upstream.map(|values| memory.read(&values));
-        let (cells, upstream) = (&*cells, upstream.as_deref());
+        let (states, cells, upstream) = (&*states, &*cells, upstream.as_deref());
         let pass = NormPass {
             layer: self,
-            recurrent: PackedB::new(View::new(&weights, GATES * h, h, h)),
+            norm: self.norm_spec(),
+            recurrent: PackedB::new(View::new(&weights, rows, h, h)),
             bias: None,
             gains: &gains,
             shifts: &[],
@@ -225,23 +251,24 @@ impl Recurrence {
         let mut gates = memory.write(&self.gates);
         let mut dstate = memory.write(&self.gradients.dstate);
         let (dh, dc) = dstate.split_at_mut(b * h);
-        let gates = TimeRows::by_tile(&mut gates, b * row_size, row_size, steps.clone());
-        let dstates: Vec<_> = dh
-            .chunks_mut(TILE * h)
-            .zip(dc.chunks_mut(TILE * h))
-            .collect();
+        let held = self.steps_with_mask(steps.clone());
+        let gates = TimeRows::by_tile(&mut gates, b * row_size, row_size, held);
+        let dstates = dh.chunks_mut(TILE * h);
+        let dstates: Vec<_> = dstates.zip(chunks_or_empty(dc, TILE * h)).collect();
         (gates.into_par_iter().zip(dstates).enumerate()).for_each(|(tile, (gates, (dh, dc)))| {
-            let states = [&mut *dh, &mut *dc].into_iter().skip(given);
-            states.for_each(|d| d.fill(R::zero()));
+            let given = self.given_states_before(steps.end);
+            let not_given = [&mut *dh, &mut *dc].into_iter().skip(given);
+            not_given.for_each(|d| d.fill(R::zero()));
             let mut rows = NormBackwardRows {
                 first: tile * TILE,
                 gates,
                 dh,
                 dc,
+                h: states,
                 c: cells,
                 upstream,
             };
-            let mut scratch = NormScratch::new(self, 0);
+            let mut scratch = NormScratch::new(&pass, rows.dh.len() / h);
             for t in steps.clone().rev() {
                 pass.backward_step(t, &mut rows, &mut scratch);
             }
@@ -257,6 +284,8 @@ struct NormBackwardRows<'a, R> {
     dh: &'a mut [R],
     dc: &'a mut [R],
     /// `[T+1, B, H]`.
+    h: &'a [R],
+    /// `[T+1, B, H]`; empty in a cell without c.
     c: &'a [R],
     /// `[T, B, H]`.
     upstream: Option<&'a [R]>,
@@ -274,20 +303,21 @@ impl<R: Real> NormPass<'_, R> {
         let (h_before, h_after) = rows.h.states(t);
         let h_before = seen(&scratch.dropped, h_before, t);
         let operand = View::new(h_before, sequences, h, h);
-        let addend = Addend::bias(self.bias);
-        let products = &mut scratch.products;
-        self.recurrent.matmul(operand, addend, products, GATES * h);
+        let addend = Addend::bias(self.bias.filter(|_| !self.norm.shifts_are_biases));
+        let (products, columns) = (&mut scratch.products, layer.cell.spec().gates * h);
+        self.recurrent.matmul(operand, addend, products, columns);
         let (c_before, c_after) = rows.c.states(t);
         let gates = rows.gates.at_mut(t).chunks_exact_mut(row_size);
         for (r, gates) in gates.enumerate() {
             let own = r * h..(r + 1) * h;
-            let (h_after, c_after) = (&mut h_after[own.clone()], &mut c_after[own.clone()]);
+            let of_c = row_or_empty(c_before, r, h);
+            let (h_after, c_after) = (&mut h_after[own.clone()], &mut c_after[of_c.clone()]);
             let length = self.length(rows.first + r);
-            let row = NormRow::new(gates, h);
+            let row = NormRow::new(gates, self.norm, h);
             if t < length {
-                let products = &scratch.products[r * GATES * h..][..GATES * h];
-                let states = [&c_before[own.clone()], products];
-                self.forward_row(row, states, h_after, c_after);
+                let products = &scratch.products[r * columns..][..columns];
+                let before = [&h_before[own], &c_before[of_c]];
+                self.forward_row(row, products, before, [h_after, c_after]);
             } else {
                 for values in [row.slots, row.normed, row.scales, h_after, c_after] {
                     values.fill(R::zero());
@@ -297,41 +327,18 @@ impl<R: Real> NormPass<'_, R> {
         self.store_lasts(t, rows, scratch);
     }
 
-    /// Computes a step of one sequence from c before it and the recurrent products.
+    /// Computes a step of one sequence from the products `R h`, and h and c before it.
     fn forward_row(
         &self,
         row: NormRow<R>,
-        [c_before, products]: [&[R]; 2],
-        h_after: &mut [R],
-        c_after: &mut [R],
+        products: &[R],
+        [h_before, c_before]: [&[R]; 2],
+        [h_after, c_after]: [&mut [R]; 2],
     ) {
-        let (layer, h) = (self.layer, self.layer.hidden_size);
-        let (activation, gate_function) =
-            (layer.options.activation, layer.options.recurrent_activation);
-        let epsilon = R::of(layer.layer_norm().epsilon);
-        for gate in 0..GATES {
-            let values = &mut row.slots[gate * h..][..h];
-            let sums = values.iter_mut().zip(&products[gate * h..][..h]);
-            sums.for_each(|(value, &product)| *value += product);
-            let normed = &mut row.normed[gate * h..][..h];
-            row.scales[gate] = normalise(values, epsilon, normed);
-            for (j, (value, &normed)) in values.iter_mut().zip(&*normed).enumerate() {
-                let gained = self.gained(gate, j, normed);
-                *value = match gate {
-                    2 => activation.of(gained),
-                    _ => gate_function.of(gained),
-                };
-            }
-        }
-        for j in 0..h {
-            let [i, f, g] = [0, 1, 2].map(|gate| row.slots[gate * h + j]);
-            c_after[j] = f * c_before[j] + i * g;
-        }
-        let normed = &mut row.normed[OF_C * h..][..h];
-        row.scales[OF_C] = normalise(c_after, epsilon, normed);
-        for j in 0..h {
-            c_after[j] = self.gained(OF_C, j, normed[j]);
-            h_after[j] = row.slots[3 * h + j] * activation.of(c_after[j]);
+        match self.layer.cell {
+            Cell::Lstm => self.lstm_forward(row, products, c_before, [h_after, c_after]),
+            Cell::Gru => self.gru_forward(row, products, h_before, h_after),
+            other => unreachable!("{} has no layer normalisation", other.name()),
         }
     }
 
@@ -343,17 +350,14 @@ impl<R: Real> NormPass<'_, R> {
         let h_before = seen(&scratch.dropped, h_before, t);
         let (c_before, c_after) = rows.c.states(t);
         let lasts = rows.last_h.chunks_exact_mut(h);
-        let lasts = lasts.zip(rows.last_c.chunks_exact_mut(h));
+        let lasts = lasts.zip(chunks_or_empty(rows.last_c, h));
         for (r, (last_h, last_c)) in lasts.enumerate() {
             let (own, length) = (r * h..(r + 1) * h, self.length(rows.first + r));
-            store_last(
-                t,
-                length,
-                &h_before[own.clone()],
-                &h_after[own.clone()],
-                last_h,
-            );
-            store_last(t, length, &c_before[own.clone()], &c_after[own], last_c);
+            let of_c = row_or_empty(c_before, r, h);
+            let (before, after) = (&h_before[own.clone()], &h_after[own]);
+            store_last(t, length, before, after, last_h);
+            let (before, after) = (&c_before[of_c.clone()], &c_after[of_c]);
+            store_last(t, length, before, after, last_c);
         }
         if layer.options.drops_state {
             let masks = layer.masks(rows.gates.at(t));
@@ -372,88 +376,71 @@ impl<R: Real> NormPass<'_, R> {
         scratch: &mut NormScratch<R>,
     ) {
         let (layer, h, row_size) = (self.layer, self.layer.hidden_size, self.layer.row_size());
-        let mut is_padding = true;
+        let (mut is_padding, sequences) = (true, rows.dh.len() / h);
+        let row_of = |t: usize| t * layer.batch + rows.first;
+        let h_before = &rows.h[row_of(t) * h..][..sequences * h];
+        if layer.options.drops_state && t > 0 {
+            scratch.dropped.copy_from_slice(h_before);
+            layer.drop_state(rows.gates.at(t - 1), &mut scratch.dropped);
+        }
+        let h_before = seen(&scratch.dropped, h_before, t);
         let gates = rows.gates.at_mut(t).chunks_exact_mut(row_size);
         for (r, gates) in gates.enumerate() {
-            let (own, sequence) = (r * h..(r + 1) * h, rows.first + r);
+            let own = r * h..(r + 1) * h;
             let (gates, masks) = gates.split_at_mut(row_size - layer.masks_len());
-            let row = NormRow::new(gates, h);
-            if t >= self.length(sequence) {
+            let row = NormRow::new(gates, self.norm, h);
+            if t >= self.length(rows.first + r) {
                 for values in [row.slots, row.normed, row.gradients] {
                     values.fill(R::zero());
                 }
                 continue;
             }
             is_padding = false;
-            let (dh, dc) = (&mut rows.dh[own.clone()], &mut rows.dc[own]);
+            let of_c = row_or_empty(rows.dc, r, h);
+            let (dh, dc) = (&mut rows.dh[own.clone()], &mut rows.dc[of_c]);
             if layer.options.drops_state {
                 multiply(dh, masks);
             }
-            let step =
-                |t: usize| (t * layer.batch + sequence) * h..(t * layer.batch + sequence + 1) * h;
             if let Some(upstream) = rows.upstream {
-                let pairs = dh.iter_mut().zip(&upstream[step(t)]);
-                pairs.for_each(|(dh, &du)| *dh += du);
+                add(dh, &upstream[(row_of(t) + r) * h..][..h]);
             }
-            let c = [&rows.c[step(t)], &rows.c[step(t + 1)]];
-            self.backward_row(row, c, [dh, dc], &mut scratch.values);
+            let c = [t, t + 1].map(|t| &rows.c[row_or_empty(rows.c, row_of(t) + r, h)]);
+            self.backward_row(row, &h_before[own], c, [dh, dc], &mut scratch.values);
         }
         // The gates of padded steps have no gradient.
         if !is_padding {
-            let sequences = rows.dh.len() / h;
-            let operand = View::new(rows.gates.at(t), sequences, GATES * h, row_size);
+            let gradients = &rows.gates.at(t)[self.norm.product_slot * h..];
+            let gates = layer.cell.spec().gates * h;
+            let operand = View::new(gradients, sequences, gates, row_size);
             self.recurrent.matmul(operand, Addend::C, rows.dh, h);
         }
     }
 
-    /// Computes the gradients of a step of one sequence from c before and after it.
+    /// Computes the gradients of a step of one sequence from h before it, and c before and after.
     fn backward_row(
         &self,
         row: NormRow<R>,
-        [c_before, c_after]: [&[R]; 2],
+        h_before: &[R],
+        c: [&[R]; 2],
         [dh, dc]: [&mut [R]; 2],
         values: &mut [R],
     ) {
-        let (layer, h) = (self.layer, self.layer.hidden_size);
-        let (activation, gate_function) =
-            (layer.options.activation, layer.options.recurrent_activation);
-        for j in 0..h {
-            let (o, squashed) = (row.slots[3 * h + j], activation.of(c_after[j]));
-            row.gradients[3 * h + j] = gate_function.back(dh[j] * squashed, o);
-            row.gradients[OF_C * h + j] = dc[j] + activation.back(dh[j] * o, squashed);
+        match self.layer.cell {
+            Cell::Lstm => self.lstm_backward(row, c, [dh, dc], values),
+            Cell::Gru => self.gru_backward(row, h_before, dh, values),
+            other => unreachable!("{} has no layer normalisation", other.name()),
         }
-        self.normalise_back(OF_C, &row, values);
-        for j in 0..h {
-            let [i, f, g] = [0, 1, 2].map(|gate| row.slots[gate * h + j]);
-            let d = values[j];
-            row.gradients[j] = gate_function.back(d * g, i);
-            row.gradients[h + j] = gate_function.back(d * c_before[j], f);
-            row.gradients[2 * h + j] = activation.back(d * i, g);
-            dc[j] = d * f;
-            dh[j] = R::zero();
-        }
-        for gate in 0..GATES {
-            self.normalise_back(gate, &row, values);
-            row.slots[gate * h..][..h].copy_from_slice(values);
-        }
-        multiply(row.normed, row.gradients);
     }
+}
 
-    /// Writes the gradient of the values that [`normalise`] normalised to `out`.
-    fn normalise_back(&self, k: usize, row: &NormRow<R>, out: &mut [R]) {
-        let h = self.layer.hidden_size;
-        let normed = &row.normed[k * h..][..h];
-        let gradients = row.gradients[k * h..][..h].iter().zip(self.gain(k));
-        for (out, (&d, &gain)) in out.iter_mut().zip(gradients) {
-            *out = d * gain;
-        }
-        let count = R::of(h as f64);
-        let mean = sum(out.iter().copied()) / count;
-        let products = out.iter().zip(normed).map(|(&d, &normed)| d * normed);
-        let product_mean = sum(products) / count;
-        for (out, &normed) in out.iter_mut().zip(normed) {
-            *out = row.scales[k] * (*out - mean - normed * product_mean);
-        }
+/// Replaces the gradient `d` of the values that [`normalise`] made by that of its argument.
+fn normalise_back<R: Real>(d: &mut [R], normed: &[R], scale: R) {
+    let count = R::of(d.len() as f64);
+    let mean = sum(d.iter().copied()) / count;
+    let products = d.iter().zip(normed).map(|(&d, &normed)| d * normed);
+    let product_mean = sum(products) / count;
+    for (d, &normed) in d.iter_mut().zip(normed) {
+        *d = scale * (*d - mean - normed * product_mean);
     }
 }
 
