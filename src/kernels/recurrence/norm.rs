@@ -162,7 +162,7 @@ impl Recurrence {
         let (gains, lengths) = (memory.read(&norm.tensor), memory.read_index(&self.lengths));
         let pass = NormPass {
             layer: self,
-            recurrent: PackedB::new(View::new(&weights, GATES * h, h, h).t()),
+            recurrent: PackedB::new(View::new(&weights, GATES * h, h, h).t(), memory.precision()),
             bias: bias.as_deref(),
             gains: &gains,
             shifts: &gains[norm.skip..],
@@ -216,7 +216,7 @@ impl Recurrence {
         let (cells, upstream) = (&*cells, upstream.as_deref());
         let pass = NormPass {
             layer: self,
-            recurrent: PackedB::new(View::new(&weights, GATES * h, h, h)),
+            recurrent: PackedB::new(View::new(&weights, GATES * h, h, h), memory.precision()),
             bias: None,
             gains: &gains,
             shifts: &[],
