@@ -284,7 +284,7 @@ fn halves_limit(steps: usize) -> f64 {
 /// Returns what operands in bf16 add to that distance over `steps` time steps. The operands of a
 /// matmul have independent errors of at most 2^-8, and together those of the forward and of the
 /// backward pass at most 2^-6 of the norm in each step; errors of several steps are independent.
-fn rounding_limit(device: &OpenDevice, steps: usize) -> f64 {
+pub(super) fn rounding_limit(device: &OpenDevice, steps: usize) -> f64 {
     match device.tuning().precision {
         Precision::Bf16 => (steps as f64).sqrt() / f64::from(1 << 6),
         _ => 0.0,

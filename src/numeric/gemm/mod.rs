@@ -39,7 +39,7 @@ pub use time_sums::{ColumnSums, RowBlocks, TimeSum, TimeSums};
 pub use view::View;
 
 use crate::numeric::precision::Precision;
-use bf16::Pair;
+use bf16::Bf16Pair;
 use panel::Panels;
 
 /// Matrix multiplication of an element type.
@@ -75,7 +75,7 @@ pub trait MultiplyPanels<R> {
 #[derive(Debug)]
 pub enum SinglePanels {
     F32(Panels<f32>),
-    Bf16(Panels<Pair>),
+    Bf16(Panels<Bf16Pair>),
 }
 
 impl MultiplyPanels<f32> for SinglePanels {
@@ -101,7 +101,7 @@ impl Matmul for f32 {
     fn pack(b: View<f32>, precision: Precision) -> Option<SinglePanels> {
         match precision {
             Precision::F32 => Panels::<f32>::pack_b(b).map(SinglePanels::F32),
-            Precision::Bf16 => Some(SinglePanels::Bf16(Panels::<Pair>::pack_b(b))),
+            Precision::Bf16 => Some(SinglePanels::Bf16(Panels::<Bf16Pair>::pack_b(b))),
         }
     }
 

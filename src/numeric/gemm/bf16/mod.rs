@@ -1,6 +1,6 @@
 //! Products of operands that are rounded to bf16, with sums in f32.
 //!
-//! Two neighbours along the inner dimension are packed into one [`Pair`], which an instruction
+//! Two neighbours along the inner dimension are packed into one [`Bf16Pair`], which an instruction
 //! multiplies with another pair: AVX512-BF16 adds both products to a sum in f32 (Intel,
 //! "Intel Architecture Instruction Set Extensions Programming Reference", VDPBF16PS). Blocking and
 //! names are those of [`super`]; a missing last row of a pair is 0.
@@ -22,7 +22,7 @@ use super::panel::{KC, PackedElement, Panels};
 use super::time_sums::{NC, SummedElement, TimeSumTask, time_sums as packed_time_sums};
 use super::{Addend, MultiplyPanels, TimeSum, TimeSums, View};
 use crate::numeric::aligned::{Aligned, prefetch};
-use x86::Unit;
+use x86::Bf16Unit;
 
 /// NR: two vectors of 16 sums.
 const NR: usize = 32;
@@ -30,23 +30,23 @@ const NR: usize = 32;
 /// Elements of rows k and k+1, in the lower and the upper half, as bf16.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Pair(u32);
+pub struct Bf16Pair(u32);
 
-impl PackedElement for Pair {
+impl PackedElement for Bf16Pair {
     const ROWS: usize = 2;
 }
 
 /// Whether this machine's processor multiplies in bf16.
 pub fn has_bf16() -> bool {
-    Unit::detect().is_some()
+    Bf16Unit::detect().is_some()
 }
 
 /// Returns the processor's unit for bf16.
 ///
 /// # Panics
 /// If there is none. Executors refuse the precision then, before anything is computed.
-fn unit() -> Unit {
-    Unit::detect().expect("executors refuse bf16 on a processor without it")
+fn unit() -> Bf16Unit {
+    Bf16Unit::detect().expect("executors refuse bf16 on a processor without it")
 }
 
 /// How the rows of a packed A are stored.
@@ -61,11 +61,11 @@ enum RowsOfA {
 /// The pairs of some rows of A.
 #[derive(Debug, Clone, Copy)]
 struct PairsOfA<'a> {
-    pairs: &'a [Pair],
+    pairs: &'a [Bf16Pair],
     stored: RowsOfA,
 }
 
-impl Panels<Pair> {
+impl Panels<Bf16Pair> {
     /// Packs `b`, rounded.
     pub(super) fn pack_b(b: View<f32>) -> Self {
         let unit = unit();
@@ -74,7 +74,7 @@ impl Panels<Pair> {
                 copy_stored_columns(unit, b, rows, columns, panel);
             } else {
                 let rows: Vec<usize> = rows.collect();
-                Pair::copy_rows::<NR>(b, &rows, columns, panel);
+                Bf16Pair::copy_rows::<NR>(b, &rows, columns, panel);
             }
         })
     }
@@ -83,13 +83,13 @@ impl Panels<Pair> {
 /// Copies the given rows of the `columns` of a transposed matrix, whose columns are contiguous, to
 /// a panel `[pairs, NR]`.
 fn copy_stored_columns(
-    unit: Unit,
+    unit: Bf16Unit,
     from: View<f32>,
     rows: Range<usize>,
     columns: Range<usize>,
-    panel: &mut [Pair],
+    panel: &mut [Bf16Pair],
 ) {
-    let mut pairs = [Pair::default(); KC];
+    let mut pairs = [Bf16Pair::default(); KC];
     let pairs = &mut pairs[..panel.len() / NR];
     for (column, j) in columns.enumerate() {
         unit.pair_up(&from.values[j * from.stride..][rows.clone()], pairs);
@@ -98,7 +98,7 @@ fn copy_stored_columns(
     }
 }
 
-impl MultiplyPanels<f32> for Panels<Pair> {
+impl MultiplyPanels<f32> for Panels<Bf16Pair> {
     /// Computes the products block by block along the inner dimension, panel by panel of B, with up
     /// to MR rows of A. The bits of a row do not depend on the other rows.
     fn matmul(&self, a: View<f32>, addend: Addend<f32>, c: &mut [f32], stride: usize) {
@@ -146,7 +146,7 @@ pub(super) fn time_sums(sums: TimeSums<f32>) -> bool {
     let a_copy = copy(sums.a);
     let b_copies: Vec<_> = sums.products.iter().map(|sum| copy(sum.b)).collect();
     let products = sums.products.into_iter().zip(&b_copies);
-    packed_time_sums::<Pair>(TimeSums {
+    packed_time_sums::<Bf16Pair>(TimeSums {
         a: not_transposed(sums.a, a_copy.as_deref()),
         rows: sums.rows,
         products: products
@@ -171,17 +171,17 @@ fn not_transposed<'a>(view: View<'a, f32>, copy: Option<&'a [f32]>) -> View<'a, 
     }
 }
 
-impl SummedElement for Pair {
+impl SummedElement for Bf16Pair {
     fn copy_rows<const WIDTH: usize>(
         from: View<f32>,
         rows: &[usize],
         columns: Range<usize>,
-        panel: &mut [Pair],
+        panel: &mut [Bf16Pair],
     ) {
         unit().copy_rows::<WIDTH>(from, rows, columns, panel);
     }
 
-    fn run(task: TimeSumTask<Pair>, mut sums: Aligned<f32>) -> Aligned<f32> {
+    fn run(task: TimeSumTask<Bf16Pair>, mut sums: Aligned<f32>) -> Aligned<f32> {
         let a = task.a;
         let (products, column_sums) = task.split(&mut sums);
         let mut packed = Aligned::zeros(task.rows.longest().div_ceil(2) * NC);
@@ -190,7 +190,7 @@ impl SummedElement for Pair {
             let strips = strips.zip((0..a.columns).step_by(NR));
             for (strip, left) in strips {
                 let columns = left..(left + NR).min(a.columns);
-                Pair::copy_rows::<NR>(a, rows, columns, strip);
+                Bf16Pair::copy_rows::<NR>(a, rows, columns, strip);
             }
             add_block(&task, (number, rows.len()), &packed, products);
             if !column_sums.is_empty() {
@@ -204,9 +204,9 @@ impl SummedElement for Pair {
 /// Adds the products of a block by its number, of so many rows, whose strips of NR columns of `a`
 /// are packed one after another.
 fn add_block(
-    task: &TimeSumTask<Pair>,
+    task: &TimeSumTask<Bf16Pair>,
     (number, rows): (usize, usize),
-    packed: &[Pair],
+    packed: &[Bf16Pair],
     products: &mut [f32],
 ) {
     let unit = unit();

@@ -2,21 +2,21 @@
 
 use std::ops::Range;
 
-use super::{Pair, PairsOfA};
+use super::{Bf16Pair, PairsOfA};
 use crate::numeric::gemm::View;
 use crate::numeric::gemm::microkernel::TileOutput;
 
 /// The unit for bf16, of which there is none.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Unit {}
+pub(super) enum Bf16Unit {}
 
-impl Unit {
+impl Bf16Unit {
     /// Returns `None`.
-    pub fn detect() -> Option<Unit> {
+    pub fn detect() -> Option<Bf16Unit> {
         None
     }
 
-    pub fn pair_up(self, _: &[f32], _: &mut [Pair]) {
+    pub fn pair_up(self, _: &[f32], _: &mut [Bf16Pair]) {
         match self {}
     }
 
@@ -25,12 +25,12 @@ impl Unit {
         _: View<f32>,
         _: &[usize],
         _: Range<usize>,
-        _: &mut [Pair],
+        _: &mut [Bf16Pair],
     ) {
         match self {}
     }
 
-    pub fn multiply(self, _: usize, _: PairsOfA, _: &[Pair], _: TileOutput, _: &mut [f32]) {
+    pub fn multiply(self, _: usize, _: PairsOfA, _: &[Bf16Pair], _: TileOutput, _: &mut [f32]) {
         match self {}
     }
 }

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 use std::ops::Range;
 
-use super::{MR, NR, Pair, PairsOfA, RowsOfA};
+use super::{Bf16Pair, MR, NR, PairsOfA, RowsOfA};
 use crate::numeric::gemm::microkernel::TileOutput;
 use crate::numeric::gemm::{Addend, View};
 
@@ -21,21 +21,21 @@ const LANES: usize = 16;
 
 /// The unit for bf16; a value of it proves that the processor has one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unit(());
+pub(super) struct Bf16Unit(());
 
-impl Unit {
+impl Bf16Unit {
     /// Returns the unit, if this processor has one.
     #[inline]
-    pub fn detect() -> Option<Unit> {
+    pub fn detect() -> Option<Bf16Unit> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512bf16");
-        has.then_some(Unit(()))
+        has.then_some(Bf16Unit(()))
     }
 
     /// Rounds a row and packs its neighbours: `to` has half as many pairs, rounded up.
-    pub fn pair_up(self, row: &[f32], to: &mut [Pair]) {
+    pub fn pair_up(self, row: &[f32], to: &mut [Bf16Pair]) {
         assert_eq!(to.len(), row.len().div_ceil(2));
         // SAFETY: `self` proves that the processor has the instructions.
         #[allow(unsafe_code)]
@@ -52,7 +52,7 @@ impl Unit {
         from: View<f32>,
         rows: &[usize],
         columns: Range<usize>,
-        panel: &mut [Pair],
+        panel: &mut [Bf16Pair],
     ) {
         // SAFETY: `self` proves that the processor has the instructions.
         #[allow(unsafe_code)]
@@ -67,7 +67,7 @@ impl Unit {
         self,
         count: usize,
         a: PairsOfA,
-        panel: &[Pair],
+        panel: &[Bf16Pair],
         output: TileOutput,
         c: &mut [f32],
     ) {
@@ -111,7 +111,7 @@ fn load(values: &[f32]) -> __m512 {
 /// Stores as many pairs as `to` has, at most 16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn store(to: &mut [Pair], pairs: __m512i) {
+fn store(to: &mut [Bf16Pair], pairs: __m512i) {
     // SAFETY: lanes without an element are masked, and masked lanes are not written. A pair is a
     // transparent u32.
     #[allow(unsafe_code)]
@@ -132,7 +132,7 @@ fn as_bf16(pairs: __m512i) -> __m512bh {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pair_up(row: &[f32], to: &mut [Pair]) {
+fn pair_up(row: &[f32], to: &mut [Bf16Pair]) {
     for (from, to) in row.chunks(2 * LANES).zip(to.chunks_mut(LANES)) {
         let (lower, upper) = from.split_at(from.len().min(LANES));
         let rounded = _mm512_cvtne2ps_pbh(load(upper), load(lower));
@@ -148,7 +148,7 @@ fn copy_rows<const WIDTH: usize>(
     from: View<f32>,
     rows: &[usize],
     columns: Range<usize>,
-    panel: &mut [Pair],
+    panel: &mut [Bf16Pair],
 ) {
     let row = |k: usize| &from.values[k * from.stride..][columns.clone()];
     for (to, rows) in panel.chunks_exact_mut(WIDTH).zip(rows.chunks(2)) {
@@ -167,7 +167,7 @@ fn copy_rows<const WIDTH: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn interleave(lower: &[f32], upper: &[f32], to: &mut [Pair]) {
+fn interleave(lower: &[f32], upper: &[f32], to: &mut [Bf16Pair]) {
     for (number, to) in to.chunks_mut(LANES).enumerate() {
         let [lower, upper] = [lower, upper].map(|row| {
             let row = row.get(number * LANES..).unwrap_or(&[]);
@@ -181,11 +181,12 @@ fn interleave(lower: &[f32], upper: &[f32], to: &mut [Pair]) {
     }
 }
 
-/// [`Unit::multiply`] of ROWS rows. The sums stay in registers: all loops over rows are unrolled.
+/// [`Bf16Unit::multiply`] of ROWS rows. The sums stay in registers, since all loops over rows are
+/// unrolled.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn multiply<const ROWS: usize, const PANEL: bool>(
     a: PairsOfA,
-    panel: &[Pair],
+    panel: &[Bf16Pair],
     output: TileOutput,
     c: &mut [f32],
 ) {
