@@ -3,6 +3,7 @@
 use std::cell::{Ref, RefCell, RefMut};
 
 use crate::numeric::aligned::Aligned;
+use crate::numeric::precision::Precision;
 use crate::numeric::real::Real;
 use crate::tensor::{Buffer, Element, Tensor};
 
@@ -13,6 +14,8 @@ use crate::tensor::{Buffer, Element, Tensor};
 #[derive(Debug)]
 pub struct Memory<R> {
     cells: Vec<MemoryCell<R>>,
+    /// To what the operands of matmuls are rounded.
+    precision: Precision,
 }
 
 #[derive(Debug)]
@@ -22,15 +25,21 @@ enum MemoryCell<R> {
 }
 
 impl<R: Real> Memory<R> {
-    /// Allocates `buffers`, zeroed.
-    pub fn new(buffers: &[Buffer]) -> Self {
+    /// Allocates `buffers`, zeroed, for matmuls of this precision.
+    pub fn new(buffers: &[Buffer], precision: Precision) -> Self {
         let cell = |buffer: &Buffer| match buffer.element {
             Element::Real => MemoryCell::Real(RefCell::new(Aligned::zeros(buffer.len))),
             Element::Index => MemoryCell::Index(RefCell::new(vec![0; buffer.len])),
         };
         Memory {
             cells: buffers.iter().map(cell).collect(),
+            precision,
         }
+    }
+
+    /// Returns the precision of matmuls.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Borrows a tensor of real elements.

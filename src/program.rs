@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Call};
 use crate::messages::mebibytes;
+use crate::numeric::precision::Precision;
 use crate::tensor::{Buffer, BufferId, Element, Kind, Shape, Tensor};
 
 /// A part of a program that is run as a whole.
@@ -63,12 +64,24 @@ pub struct Program {
     phases: [Vec<Call>; Phase::ALL.len()],
     /// Names of parts of buffers.
     parts: Vec<(Tensor, String)>,
+    /// To what the CPU rounds the operands of matmuls.
+    precision: Precision,
 }
 
 impl Program {
     /// An empty program.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Has the CPU round the operands of matmuls. Other devices refuse such a program.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// Returns the precision of matmuls.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Adds a buffer, and returns a tensor of all its elements.

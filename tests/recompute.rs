@@ -8,6 +8,7 @@ use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::gpu::executor::Gpu;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::control;
+use gatescan::low_level::numeric::precision::Precision;
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Frozen, Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
@@ -293,8 +294,12 @@ impl Case {
         Ok(())
     }
 
-    fn check_on_cpu(&self) -> Result<(), TestCaseError> {
-        self.check(Tuning::cpu(), |program| {
+    fn check_on_cpu(&self, precision: Precision) -> Result<(), TestCaseError> {
+        let tuning = Tuning {
+            precision,
+            ..Tuning::cpu()
+        };
+        self.check(tuning, |program| {
             Box::new(Cpu::<f32>::new(program.clone()).expect("it fits"))
         })
     }
@@ -315,7 +320,7 @@ fn random_networks_have_the_same_bits_on_the_cpu() {
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]);
     let mut runner = TestRunner::new_with_rng(config, random);
     runner
-        .run(&cases(), |case| case.check_on_cpu())
+        .run(&cases(), |case| case.check_on_cpu(Precision::F32))
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -373,9 +378,15 @@ fn examples() -> Vec<Case> {
 
 #[test]
 fn examples_have_the_same_bits_on_every_device() {
-    for case in examples() {
-        case.check_on_cpu()
-            .unwrap_or_else(|error| panic!("{error}"));
+    for precision in Precision::ALL {
+        if !precision.is_supported() {
+            eprintln!("not run in {}, which the processor lacks", precision.name());
+            continue;
+        }
+        for case in examples() {
+            case.check_on_cpu(precision)
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
     }
     let Some(gpu) = common::gpu() else { return };
     for case in examples() {

@@ -1,7 +1,8 @@
 //! Memory and CPU of the host machine, as the operating system reports them.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::memory_limit;
+use crate::numeric::precision::Precision;
 use crate::program::Program;
 
 /// Programs below this size are loaded without asking the system for its free memory.
@@ -17,6 +18,41 @@ pub(crate) fn check_memory(program: &Program, real_bytes: usize) -> Result<()> {
     }
     let available = memory_limit::available().unwrap_or(u64::MAX);
     program.check_fits(real_bytes, available, "this machine")
+}
+
+/// Fails if the CPU does not compute with `precision`, as `supports` says.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(crate) fn check_precision(
+    precision: Precision,
+    supports: impl Fn(Precision) -> bool,
+) -> Result<()> {
+    if supports(precision) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "precision is {}, and this machine's processor ({}) lacks the instructions AVX512-BF16, \
+         which it takes; use precision f32",
+        precision.name(),
+        cpu_name()
+    )))
+}
+
+/// Fails for a precision that only the CPU computes with, on another `device`.
+///
+/// # Errors
+/// [`Error::Usage`].
+#[cfg(feature = "gpu")]
+pub(crate) fn check_gpu_precision(precision: Precision, device: &str) -> Result<()> {
+    if precision == Precision::F32 {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "precision is {}, which only the CPU computes with, and the device is {device}; use \
+         precision f32, or the device `cpu`",
+        precision.name()
+    )))
 }
 
 /// Bytes of resident memory of this process; `None` if the system does not report them.

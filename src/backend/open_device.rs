@@ -12,6 +12,7 @@ use super::host;
 use super::interpreter::{Interpreter, InterpreterDevice};
 use super::tuning::Tuning;
 use crate::error::Result;
+use crate::numeric::precision::Precision;
 use crate::program::Program;
 
 /// An opened device, on which programs can be loaded.
@@ -86,6 +87,28 @@ impl OpenDevice {
         Ok(self)
     }
 
+    /// Returns the device with matmuls of this precision, where no recipe decides it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::error::Error::Usage) for a precision that the device lacks.
+    pub fn with_precision(mut self, precision: Precision) -> Result<OpenDevice> {
+        match &mut self {
+            OpenDevice::Cpu(tuning) => {
+                host::check_precision(precision, Precision::is_supported)?;
+                tuning.precision = precision;
+            }
+            #[cfg(feature = "gpu")]
+            OpenDevice::Gpu(device) => {
+                host::check_gpu_precision(precision, &device.summary.name)?;
+            }
+            #[cfg(feature = "gpu")]
+            OpenDevice::Interpreter(_) => {
+                host::check_gpu_precision(precision, "the interpreter")?;
+            }
+        }
+        Ok(self)
+    }
+
     /// Returns another handle of the device.
     pub(crate) fn duplicate(&self) -> OpenDevice {
         match self {
@@ -145,10 +168,14 @@ impl OpenDevice {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) or
-    /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded).
+    /// [`Error::LimitExceeded`](crate::error::Error::LimitExceeded);
+    /// [`Error::Usage`](crate::error::Error::Usage) for a precision that the device lacks.
     pub fn check(&self, program: &Program) -> Result<()> {
         match self {
-            OpenDevice::Cpu(_) => host::check_memory(program, size_of::<f32>()),
+            OpenDevice::Cpu(_) => {
+                host::check_precision(program.precision(), Precision::is_supported)?;
+                host::check_memory(program, size_of::<f32>())
+            }
             #[cfg(feature = "gpu")]
             OpenDevice::Gpu(device) => check_limits(device, program),
             #[cfg(feature = "gpu")]

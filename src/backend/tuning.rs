@@ -5,6 +5,7 @@ use super::gpu_class;
 use crate::error::{Error, Result};
 use crate::kernels::{Gemm, Kernel, Recurrence, RowsEach, Tile, TimeDirection};
 use crate::messages::{did_you_mean, listed};
+use crate::numeric::precision::Precision;
 
 /// The inner dimension of a matmul that is worth a slice.
 const SLICE: usize = 128;
@@ -78,6 +79,10 @@ pub struct Tuning {
     /// Steps of the chunks of time of which only the states before them are kept for the backward
     /// pass, which computes the rest again. `None`: everything is kept.
     pub recompute: Option<usize>,
+    /// To what the operands of matmuls are rounded. A recipe decides it for its training.
+    pub precision: Precision,
+    /// Whether the device is a CPU whose processor multiplies in bf16.
+    pub bf16: bool,
 }
 
 impl Default for Tuning {
@@ -103,6 +108,8 @@ impl Default for Tuning {
             checks: false,
             data_memory: None,
             recompute: None,
+            precision: Precision::F32,
+            bf16: false,
         }
     }
 }
@@ -327,6 +334,7 @@ impl Tuning {
             scan_work: usize::MAX,
             workgroups: 1,
             packs_weights: false,
+            bf16: Precision::Bf16.is_supported(),
             ..Tuning::default()
         }
     }

@@ -9,6 +9,7 @@ use crate::backend::executor::Executor;
 use crate::data::{Split, Splits};
 use crate::error::{Error, Result};
 use crate::kernels::{Call, Cost, Gemm, Matrix};
+use crate::numeric::precision::Precision;
 use crate::program::{Phase, Program};
 use crate::recipe::Recipe;
 use crate::record::RecordedNetwork;
@@ -84,7 +85,8 @@ impl CheckedTrainer {
         Ok(loaded)
     }
 
-    fn unchecked(workload: Workload, device: &OpenDevice) -> Result<CheckedTrainer> {
+    fn unchecked(mut workload: Workload, device: &OpenDevice) -> Result<CheckedTrainer> {
+        workload.recipe.precision = device.tuning().precision;
         let trainer = Trainer::load(&workload.recipe, &workload.data, device)?;
         let tile = device.tuning().tile;
         let halved = if tile.halves && tile.registers > 0 {
@@ -92,8 +94,9 @@ impl CheckedTrainer {
         } else {
             0.0
         };
+        let rounded = rounding_limit(device, trainer.recording().steps);
         Ok(CheckedTrainer {
-            limit: error_limit(workload.roundings) + halved,
+            limit: error_limit(workload.roundings) + halved + rounded,
             trainer,
             name: workload.name,
             batches: workload.batches,
@@ -224,6 +227,7 @@ impl CheckedGemm {
         let call = Call::from(device.tuning().tiled(Gemm::new(left, right, out)));
         let cost = call.kernel().cost();
         program.push(Phase::Forward, call);
+        program.set_precision(device.tuning().precision);
         let mut executor = device.load(&program)?;
         let mut reference = Cpu::<f64>::new(program)?;
         let executors: [&mut dyn Executor; 2] = [&mut reference, executor.as_mut()];
@@ -234,7 +238,12 @@ impl CheckedGemm {
         }
         let (found, expected) = (executor.read(&c)?, reference.read_exact(&c));
         let what = format!("gemm-{side}: the result");
-        check_result(&what, &found, &expected, error_limit(side as f64))?;
+        check_result(
+            &what,
+            &found,
+            &expected,
+            error_limit(side as f64) + rounding_limit(device, 1),
+        )?;
         Ok(CheckedGemm {
             executor,
             first: c.part(0, [1]),
@@ -270,6 +279,16 @@ pub(super) fn error_limit(roundings: f64) -> f64 {
 /// step multiplies by weights with an error of at most 2^-11 of their norm.
 fn halves_limit(steps: usize) -> f64 {
     steps as f64 / f64::from(1 << 11)
+}
+
+/// Returns what operands in bf16 add to that distance over `steps` time steps. The operands of a
+/// matmul have independent errors of at most 2^-8, and together those of the forward and of the
+/// backward pass at most 2^-6 of the norm in each step; errors of several steps are independent.
+pub(super) fn rounding_limit(device: &OpenDevice, steps: usize) -> f64 {
+    match device.tuning().precision {
+        Precision::Bf16 => (steps as f64).sqrt() / f64::from(1 << 6),
+        _ => 0.0,
+    }
 }
 
 /// Returns the Euclidean distance between two vectors relative to the norm of the second.

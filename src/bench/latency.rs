@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::Bench;
-use super::checked::{check_result, error_limit};
+use super::checked::{check_result, error_limit, rounding_limit};
 use super::results::LatencyResult;
 use super::shape::{BenchShape, uniform};
+use crate::backend::OpenDevice;
 use crate::backend::cpu::Cpu;
 use crate::backend::executor::Executor;
 use crate::backend::tuning::Tuning;
@@ -56,7 +57,7 @@ impl Bench {
         let workload = shape.workload()?;
         let model = Trainer::load(&workload.recipe, &workload.data, &self.device)?.model()?;
         let mut stream = StepPredictor::load(&model, &self.device)?;
-        check(shape, &model, &mut stream)?;
+        check(shape, &model, &self.device, &mut stream)?;
         let mut us = self.times(shape, &mut stream)?;
         us.sort_by(f64::total_cmp);
         let percentile = |part| quantile(&us, part);
@@ -96,7 +97,12 @@ impl Bench {
 
 /// Compares the outputs of the first steps with those of the whole sequence on the CPU in f64, and
 /// leaves zero states.
-fn check(shape: &BenchShape, model: &Model, stream: &mut StepPredictor) -> Result<()> {
+fn check(
+    shape: &BenchShape,
+    model: &Model,
+    device: &OpenDevice,
+    stream: &mut StepPredictor,
+) -> Result<()> {
     let inputs = uniform(CHECKED * shape.inputs, 1);
     let network = &model.network;
     let mut recorded = RecordedNetwork::new(network, CHECKED, 1, Gradients::None, Tuning::cpu())?;
@@ -116,15 +122,15 @@ fn check(shape: &BenchShape, model: &Model, stream: &mut StepPredictor) -> Resul
         steps: CHECKED,
         ..*shape
     };
+    let limit = error_limit(whole.roundings()) + rounding_limit(device, CHECKED);
     let what = format!("{shape}: the output after {CHECKED} steps");
-    check_result(&what, &found, &expected, error_limit(whole.roundings()))?;
+    check_result(&what, &found, &expected, limit)?;
     stream.reset()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::OpenDevice;
     use crate::backend::device::Device;
 
     #[test]
@@ -155,9 +161,9 @@ mod tests {
         let mut trainer = Trainer::load(&workload.recipe, &workload.data, &device).unwrap();
         let mut model = trainer.model().unwrap();
         let mut stream = StepPredictor::load(&model, &device).unwrap();
-        check(&shape, &model, &mut stream).unwrap();
+        check(&shape, &model, &device, &mut stream).unwrap();
         model.parameters[0].values[0] += 0.1;
-        let error = check(&shape, &model, &mut stream).unwrap_err();
+        let error = check(&shape, &model, &device, &mut stream).unwrap_err();
         assert!(error.to_string().contains("rounding explains"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::console::Console;
-use super::{Tune, choose_device, open};
+use super::{MatmulPrecision, Tune, choose_device, open};
 
 /// Measure training steps, kernels, scans and latencies at named shapes.
 #[derive(Args)]
@@ -46,6 +46,8 @@ pub struct Bench {
     device: String,
     #[command(flatten)]
     tune: Tune,
+    #[command(flatten)]
+    rounding: MatmulPrecision,
     /// The shapes, instead of the default ones.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     shape: Vec<BenchShape>,
@@ -248,10 +250,11 @@ impl Bench {
                 "--shape does not apply to `bench text`; use --layers and --sizes",
             ));
         }
+        let opened = open(&device, &self.tune)?.with_precision(self.rounding.precision)?;
         let session = Session {
             options: self,
             console,
-            bench: bench::Bench::new(open(&device, &self.tune)?, self.seconds)?,
+            bench: bench::Bench::new(opened, self.seconds)?,
         };
         let tables: &[PrintTable<'_>] = match self.what {
             What::Step => &[Session::steps],

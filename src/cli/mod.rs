@@ -39,12 +39,14 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use gatescan::low_level::backend::adapters;
 use gatescan::low_level::backend::device;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::io::memory_limit;
 use gatescan::low_level::messages::{printable, shown_path};
+use gatescan::low_level::numeric::precision::Precision;
 use gatescan::run;
 use gatescan::{DataRecipe, Device, Error, Model, OpenDevice, Recipe, Result};
 
@@ -322,6 +324,37 @@ impl Tune {
         let tuned = device.tuned(&self.settings);
         tuned.map_err(|error| Error::usage(format!("--tune {error}")))
     }
+}
+
+/// The precision of matmuls, where no recipe decides it.
+#[derive(Args)]
+struct MatmulPrecision {
+    /// To what the CPU rounds the operands of matmuls: f32 (not at all) or bf16.
+    #[arg(long, value_name = "PRECISION", default_value = "f32", value_parser = precision_parser())]
+    precision: Precision,
+}
+
+impl MatmulPrecision {
+    /// Refuses another precision than f32 for `device`.
+    fn check_default(&self, device: &str) -> Result<()> {
+        if self.precision == Precision::F32 {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "--precision {}: only the CPU computes with it, and the device is {device}; use \
+             --device cpu",
+            self.precision.name()
+        )))
+    }
+}
+
+fn precision_parser() -> impl TypedValueParser<Value = Precision> {
+    let names = Precision::ALL.map(Precision::name);
+    PossibleValuesParser::new(names).map(|chosen| {
+        let mut all = Precision::ALL.into_iter();
+        let found = all.find(|precision| precision.name() == chosen);
+        found.unwrap_or_default()
+    })
 }
 
 /// Opens a device with the settings that `gatescan tune-device` has remembered for it, then those

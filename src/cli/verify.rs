@@ -6,13 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::messages::shown_path;
+use gatescan::low_level::numeric::precision::Precision;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use gatescan::{Device, Error, OpenDevice, Recipe, Result};
 use serde_json::json;
 
 use super::console::Console;
 use super::interpret::{self, Hardware};
-use super::{Tune, choose_device, open};
+use super::{MatmulPrecision, Tune, choose_device, open};
 
 /// Check every kernel on a device against the CPU in f64.
 #[derive(Args)]
@@ -41,8 +42,10 @@ pub struct Verify {
     hardware: Hardware,
     #[command(flatten)]
     tune: Tune,
+    #[command(flatten)]
+    rounding: MatmulPrecision,
     /// Check the network of a built-in recipe or a recipe file, instead of the sweep.
-    #[arg(long, value_name = "RECIPE", conflicts_with_all = ["quick", "full"])]
+    #[arg(long, value_name = "RECIPE", conflicts_with_all = ["quick", "full", "precision"])]
     recipe: Option<String>,
     /// Check every kernel, cell, option and route, in less than a minute (the default).
     #[arg(long, conflicts_with = "full")]
@@ -83,6 +86,7 @@ impl Verify {
             check_empty(directory)?;
         }
         if self.device.eq_ignore_ascii_case(interpret::DEVICE) {
+            self.rounding.check_default(interpret::DEVICE)?;
             let dump = self.dump.as_deref();
             let outcome = interpret::run(&self.hardware, &self.tune, cases, dump)?;
             let text = if self.json {
@@ -119,7 +123,8 @@ impl Verify {
     /// Opens the device, and an adapter that computes on the CPU once for each of up to four
     /// threads: each device compiles on one.
     fn open(&self, device: &Device, cases: usize) -> Result<Vec<OpenDevice>> {
-        let mut devices = vec![open(device, &self.tune)?];
+        let opened = open(device, &self.tune)?;
+        let mut devices = vec![opened.with_precision(self.rounding.precision)?];
         if devices[0]
             .adapter()
             .is_some_and(AdapterSummary::is_software)
@@ -188,8 +193,12 @@ impl Verify {
         let recipe = recipe.map_or(String::new(), |recipe| format!(" --recipe {recipe}"));
         let tune = self.tune.settings.iter();
         let tune: String = tune.map(|setting| format!(" --tune {setting}")).collect();
+        let precision = match self.rounding.precision {
+            Precision::F32 => String::new(),
+            other => format!(" --precision {}", other.name()),
+        };
         format!(
-            "gatescan verify --device '{}'{recipe}{tune} --case {case}",
+            "gatescan verify --device '{}'{recipe}{tune}{precision} --case {case}",
             self.device
         )
     }

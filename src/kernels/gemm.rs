@@ -8,6 +8,7 @@ use super::{
 };
 use crate::memory::Memory;
 use crate::numeric::gemm::{Addend, PackedB, RowBlocks, TimeSum, TimeSums, View};
+use crate::numeric::precision::Precision;
 use crate::numeric::real::Real;
 use crate::tensor::Tensor;
 
@@ -410,6 +411,7 @@ impl Gemm {
             b: self.b.view(&b),
             lengths: lengths.as_deref(),
             addend: self.addend(bias.as_deref()),
+            precision: memory.precision(),
         };
         let mut c = memory.write(&self.c.tensor);
         match self.ragged {
@@ -432,7 +434,7 @@ impl Gemm {
     fn multiply_rows<R: Real>(&self, operands: Operands<R>, c: &mut [R]) {
         let Operands { a, addend, .. } = operands;
         let stride = self.c.stride;
-        let b = PackedB::new(operands.b);
+        let b = PackedB::new(operands.b, operands.precision);
         // Tasks depend on the sizes alone, so that the bits do not depend on the number of threads.
         let work = (self.a.columns * self.c.columns).max(1);
         let task_rows = (2_000_000 / work).max(32).next_multiple_of(BLOCK);
@@ -493,6 +495,7 @@ impl Gemm {
                 rows: &terms,
                 products: vec![product],
                 columns: None,
+                precision: operands.precision,
             };
             if R::try_time_sums(sums) {
                 continue;
@@ -517,6 +520,7 @@ struct Operands<'a, R> {
     b: View<'a, R>,
     lengths: Option<&'a [u32]>,
     addend: Addend<'a, R>,
+    precision: Precision,
 }
 
 /// Returns the longest runs within `range` of rows `t * B + b` that are valid steps of a sequence b

@@ -98,7 +98,8 @@ impl Gemm {
             None => true,
         };
         let is_row = is_row && self.c.rows == 1 && !self.a.transposed;
-        is_row.then(|| R::pack(self.b.view(&memory.read(&self.b.tensor))))?
+        let b = memory.read(&self.b.tensor);
+        is_row.then(|| R::pack(self.b.view(&b), memory.precision()))?
     }
 
     /// Computes the product of one row. Returns false, with nothing written, if it is padding.

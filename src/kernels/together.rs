@@ -76,7 +76,7 @@ fn scan_with_input<R: Real>(gemm: &Gemm, scan: &ScanForward, memory: &Memory<R>)
     let bias = gemm.bias.map(|bias| memory.read(&bias));
     let input = InputProjection {
         rows: gemm.a.view(&a),
-        weights: PackedB::new(gemm.b.view(&b)),
+        weights: PackedB::new(gemm.b.view(&b), memory.precision()),
         addend: gemm.addend(bias.as_deref()),
     };
     // With other weights the bits of a row may depend on the rows multiplied with it.
@@ -229,6 +229,7 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
             sums: &mut sums[..columns],
             accumulate: *accumulate,
         }),
+        precision: memory.precision(),
     });
     if let Some((sums, _)) = row_sums.filter(|_| done) {
         for copy in (columns..sums.len()).step_by(columns) {

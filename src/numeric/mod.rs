@@ -5,6 +5,7 @@ pub(crate) mod aligned;
 pub(crate) mod civil;
 pub(crate) mod gemm;
 pub(crate) mod householder;
+pub mod precision;
 pub(crate) mod real;
 pub mod statistics;
 pub(crate) mod vector;

@@ -40,6 +40,7 @@ use crate::fields;
 use crate::io::files;
 use crate::messages::{listed, shown_path};
 use crate::network::{Input, Layer, Loss, Network};
+use crate::numeric::precision::Precision;
 use crate::recipe::optimizer::{Clip, Form, Optimizer};
 use crate::recipe::schedule::Schedule;
 
@@ -100,6 +101,10 @@ pub struct Recipe {
     /// device has the memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recompute: Option<Recomputation>,
+    /// To what the CPU rounds the operands of matmuls in training and in the evaluations of
+    /// training. The trained parameters are in f32, and a model computes in f32.
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub precision: Precision,
     /// Early stopping: the run ends after this many consecutive epochs without a lower loss on the
     /// validation split; without one, on the test split, which a warning says; without both, in
     /// training.
@@ -175,6 +180,7 @@ impl Recipe {
             ema: None,
             bptt_steps: None,
             recompute: None,
+            precision: Precision::default(),
             network: NetworkRecipe {
                 input: Input::Values,
                 layers,

@@ -44,6 +44,8 @@ impl<'a> Layout<'a> {
         gradients: Gradients,
         tuning: Tuning,
     ) -> Self {
+        let mut program = Program::new();
+        program.set_precision(tuning.precision);
         Layout {
             network,
             steps,
@@ -51,7 +53,7 @@ impl<'a> Layout<'a> {
             batch,
             gradients,
             tuning,
-            program: Program::new(),
+            program,
         }
     }
 

@@ -133,6 +133,7 @@ impl Recording {
         load_or_recompute(recipe.recompute, network, steps, |chunk| {
             let tuning = Tuning {
                 recompute: chunk,
+                precision: recipe.precision,
                 ..device.tuning()
             };
             Recording::load_with(recipe, network, data, (device, tuning), ranks)

@@ -21,6 +21,8 @@
 //! # Ok::<(), gatescan::Error>(())
 //! ```
 
+#[cfg(test)]
+mod bf16_mistakes;
 mod case_run;
 #[cfg_attr(not(feature = "tables"), path = "no_dump.rs")]
 mod dump;
@@ -138,7 +140,11 @@ impl Case {
         device: &OpenDevice,
         dump: Option<&Path>,
     ) -> Result<BTreeMap<&'static str, Row>> {
-        let scene = (self.make)(device.tuning())?;
+        let mut scene = (self.make)(device.tuning())?;
+        if self.is_kernel {
+            // A network's program has the precision that it was recorded with.
+            scene.program.set_precision(device.tuning().precision);
+        }
         let mut run = CaseRun::load(&self.id, scene, device, dump)?;
         match self.compare_after {
             CompareAfter::EachCall => run.play_calls()?,

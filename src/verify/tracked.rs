@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::numeric::gemm::{Matmul, NoPanels, TimeSums, View};
+use crate::numeric::gemm::{Addend, Matmul, MultiplyPanels, TimeSum, TimeSums, View};
+use crate::numeric::precision::Precision;
 use crate::numeric::real::{Number, Real};
 
 /// The relative error of one rounding to f32: half an ulp at 1, plus 1% for the second-order terms
@@ -294,15 +295,113 @@ impl Real for Tracked {
     }
 }
 
-impl Matmul for Tracked {
-    type Panels = NoPanels;
+impl Tracked {
+    /// The value as an operand of matmuls in bf16. The result is rounded exactly where every f32
+    /// within the bound is rounded to the same value, and else the bound covers both ends, since
+    /// rounding keeps the order of values.
+    fn to_bf16(self) -> Self {
+        let (value, error) = self.closed();
+        let [least, greatest] = [value - error, value + error].map(nearest_bf16);
+        Self::within(least.midpoint(greatest), (greatest - least) / 2.0)
+    }
+}
 
-    fn pack(_: View<Self>) -> Option<NoPanels> {
-        None
+/// Returns the nearest value with 8 binary digits, of two the even one; 0 below 2^-126, and
+/// infinity from 2^128 - 2^119 on.
+fn nearest_bf16(value: f64) -> f64 {
+    if !value.is_finite() {
+        return value;
+    }
+    if value.abs() < f64::from(f32::MIN_POSITIVE) {
+        return 0.0;
+    }
+    // 45 of the 53 digits of an f64 are left out.
+    let (bits, half) = (value.to_bits(), 1 << 44);
+    let odd = (bits >> 45) & 1;
+    let rounded = f64::from_bits((bits + half - 1 + odd) >> 45 << 45);
+    if rounded.abs() > f64::from(f32::MAX) {
+        f64::INFINITY.copysign(value)
+    } else {
+        rounded
+    }
+}
+
+/// Returns copies of the given rows as operands in bf16.
+fn rounded_rows(from: View<Tracked>, rows: impl IntoIterator<Item = usize>) -> Vec<Tracked> {
+    let mut values = vec![];
+    let mut row = vec![Tracked::default(); from.columns];
+    for k in rows {
+        from.copy_row(k, &mut row);
+        values.extend(row.iter().map(|value| value.to_bf16()));
+    }
+    values
+}
+
+/// A right-hand matrix B, `[K, N]`, whose elements are rounded to bf16, as those of A are.
+#[derive(Debug)]
+pub struct RoundedB {
+    values: Vec<Tracked>,
+    size: [usize; 2],
+}
+
+impl MultiplyPanels<Tracked> for RoundedB {
+    fn matmul(&self, a: View<Tracked>, addend: Addend<Tracked>, c: &mut [Tracked], stride: usize) {
+        let [rows, columns] = self.size;
+        addend.write(c, columns, stride);
+        let rounded = rounded_rows(a, 0..a.rows);
+        let a = View::new(&rounded, a.rows, a.columns, a.columns);
+        let b = View::new(&self.values, rows, columns, columns);
+        Tracked::matmul(a, b, c, stride, true);
+    }
+}
+
+impl Matmul for Tracked {
+    type Panels = RoundedB;
+
+    /// Nothing is packed, but a matrix that is rounded is copied.
+    fn pack(b: View<Self>, precision: Precision) -> Option<RoundedB> {
+        match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(RoundedB {
+                values: rounded_rows(b, 0..b.rows),
+                size: [b.rows, b.columns],
+            }),
+        }
     }
 
-    fn try_time_sums(_: TimeSums<Self>) -> bool {
-        false
+    fn try_time_sums(sums: TimeSums<Self>) -> bool {
+        if sums.precision == Precision::F32 {
+            return false;
+        }
+        let TimeSums { a, rows, .. } = sums;
+        let rows: Vec<usize> = rows.iter().flatten().copied().collect();
+        let count = rows.len();
+        let rounded = rounded_rows(a, rows.iter().copied());
+        let rounded = View::new(&rounded, count, a.columns, a.columns).t();
+        for sum in sums.products {
+            let TimeSum {
+                b,
+                addend,
+                c,
+                stride,
+            } = sum;
+            addend.write(c, b.columns, stride);
+            let b_rows = rounded_rows(b, rows.iter().copied());
+            let b = View::new(&b_rows, count, b.columns, b.columns);
+            Self::matmul(rounded, b, c, stride, true);
+        }
+        if let Some(columns) = sums.columns {
+            if !columns.accumulate {
+                columns.sums.fill(Tracked::default());
+            }
+            let mut row = vec![Tracked::default(); a.columns];
+            for k in rows {
+                a.copy_row(k, &mut row);
+                let sums = columns.sums.iter_mut().zip(&row);
+                sums.for_each(|(sum, &value)| *sum += value);
+            }
+        }
+        true
     }
 
     fn matmul(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool) {
@@ -387,6 +486,35 @@ mod tests {
             }
         }
         assert_eq!(Tracked::of(0.0).halved().bound(), 0.0);
+    }
+
+    #[test]
+    fn operands_in_bf16_are_exact_but_where_the_error_reaches_a_tie() {
+        for value in [1.0, -0.25, 0.0, 1.5 * 2f64.powi(-126)] {
+            assert_eq!(Tracked::of(value).to_bf16().closed(), (value, 0.0));
+        }
+        // A tie between 1 and the next value, 1 + 2^-7, is rounded to 1, which is even.
+        let (tie, next) = (1.0 + 2f64.powi(-8), 1.0 + 2f64.powi(-7));
+        assert_eq!(Tracked::of(tie).to_bf16().closed(), (1.0, 0.0));
+        assert_eq!(Tracked::of(tie + 1e-6).to_bf16().value, next);
+        let near = Tracked::within(tie, 1e-9).to_bf16();
+        assert_eq!((near.value, near.error), (tie, 2f64.powi(-8)));
+        let far = Tracked::within(1.001, 1e-9).to_bf16();
+        assert_eq!((far.value, far.error), (1.0, 0.0));
+        assert_eq!(Tracked::of(1e-39).to_bf16().bound(), 0.0);
+        assert_eq!(Tracked::of(3.4e38).to_bf16().bound(), f64::INFINITY);
+        assert_eq!(
+            Tracked::within(1.0, f64::INFINITY).to_bf16().bound(),
+            f64::INFINITY
+        );
+        for i in -4000..4000 {
+            let value = (f64::from(i) * 0.37).sin() * (f64::from(i) * 0.004).exp2();
+            let rounded = Tracked::of(f64::from(value as f32)).to_bf16();
+            assert!(
+                (rounded.value - value).abs() <= value.abs() / 255.9,
+                "{value}"
+            );
+        }
     }
 
     #[test]

@@ -53,10 +53,12 @@ impl<R: Real> Cpu<R> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::error::Error::OutOfMemory) if the machine lacks the memory,
-    /// before anything is allocated.
+    /// before anything is allocated; [`Error::Usage`](crate::error::Error::Usage) for a precision
+    /// that the processor lacks.
     pub fn new(program: Program) -> Result<Self> {
+        host::check_precision(program.precision(), R::supports)?;
         host::check_memory(&program, size_of::<R>())?;
-        let memory = Memory::new(program.buffers());
+        let memory = Memory::new(program.buffers(), program.precision());
         Ok(Cpu {
             program,
             memory,

@@ -11,8 +11,9 @@ use crate::program::{Phase, Program};
 /// Fails if `program` exceeds the device's limits, or the host's memory if the device uses that.
 ///
 /// # Errors
-/// [`Error::LimitExceeded`] or [`Error::OutOfMemory`].
+/// [`Error::LimitExceeded`] or [`Error::OutOfMemory`]; [`Error::Usage`] for a precision of the CPU.
 pub(in crate::backend) fn check_limits(device: &GpuDevice, program: &Program) -> Result<()> {
+    host::check_gpu_precision(program.precision(), &device.summary.name)?;
     let limits = device.device.limits();
     check_buffers(device, &limits, program)?;
     for call in Phase::ALL.iter().flat_map(|&phase| program.calls(phase)) {

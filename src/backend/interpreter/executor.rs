@@ -54,8 +54,9 @@ impl Interpreter {
     /// Fails if the machine lacks the memory for a program.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`].
+    /// [`Error::OutOfMemory`]; [`Error::Usage`] for a precision of the CPU.
     pub(in crate::backend) fn check_memory(program: &Program) -> Result<()> {
+        host::check_gpu_precision(program.precision(), "the interpreter")?;
         host::check_memory(program, WORD_BYTES)
     }
 

@@ -11,6 +11,7 @@ use crate::cells::{BackwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
 use crate::numeric::gemm::{Addend, PackedB, View};
+use crate::numeric::precision::Precision;
 use crate::numeric::real::Real;
 
 /// The operands that all tiles read.
@@ -87,7 +88,7 @@ impl Recurrence {
             c: &cells,
             upstream: upstream.as_deref(),
             lengths: &lengths,
-            ..BackwardPass::new(self, recurrent)
+            ..BackwardPass::new(self, recurrent, memory.precision())
         };
 
         let mut gates = memory.write(&self.gates);
@@ -110,12 +111,12 @@ impl Recurrence {
 }
 
 impl<'a, R: Real> BackwardPass<'a, R> {
-    fn new(layer: &'a Recurrence, weights: &'a [R]) -> Self {
+    fn new(layer: &'a Recurrence, weights: &'a [R], precision: Precision) -> Self {
         let (h, p) = (layer.hidden_size, layer.output_size);
         let (recurrent, projection) = weights.split_at(layer.cell.spec().recurrent_gates * h * p);
         let packed = |run: Range<usize>| {
             let part = View::new(&recurrent[run.start * h * p..], run.len() * h, p, p);
-            (run, PackedB::new(part))
+            (run, PackedB::new(part, precision))
         };
         BackwardPass {
             layer,
@@ -126,7 +127,7 @@ impl<'a, R: Real> BackwardPass<'a, R> {
             recurrent: layer.product_runs().into_iter().map(packed).collect(),
             projection: layer
                 .projects()
-                .then(|| PackedB::new(View::new(projection, p, h, h))),
+                .then(|| PackedB::new(View::new(projection, p, h, h), precision)),
             h: &[],
             c: &[],
             upstream: None,

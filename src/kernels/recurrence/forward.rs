@@ -11,6 +11,7 @@ use crate::cells::{ForwardRow, Rows};
 use crate::memory::Memory;
 use crate::numeric::aligned::prefetch;
 use crate::numeric::gemm::{Addend, PackedB, View};
+use crate::numeric::precision::Precision;
 use crate::numeric::real::Real;
 
 /// The input projection of a layer, `rows @ weights + addend`, for a scan that computes it step by
@@ -95,6 +96,7 @@ impl Recurrence {
                 recurrent,
                 bias.as_deref(),
                 peepholes.as_deref().unwrap_or(&[]),
+                memory.precision(),
             )
         };
 
@@ -140,12 +142,13 @@ impl<'a, R: Real> ForwardPass<'a, R> {
         weights: &'a [R],
         bias: Option<&'a [R]>,
         peepholes: &'a [R],
+        precision: Precision,
     ) -> Self {
         let (h, p) = (layer.hidden_size, layer.output_size);
         let (recurrent, projection) = weights.split_at(layer.cell.spec().recurrent_gates * h * p);
         let packed = |gates: Range<usize>| {
             let part = View::new(&recurrent[gates.start * h * p..], gates.len() * h, p, p);
-            (gates, PackedB::new(part.t()))
+            (gates, PackedB::new(part.t(), precision))
         };
         let stages = layer.stage_gates().into_iter();
         let runs = stages.flat_map(|gates| {
@@ -165,7 +168,7 @@ impl<'a, R: Real> ForwardPass<'a, R> {
             bias,
             projection: layer
                 .projects()
-                .then(|| PackedB::new(View::new(projection, p, h, h).t())),
+                .then(|| PackedB::new(View::new(projection, p, h, h).t(), precision)),
             input: None,
             lengths: &[],
         }

@@ -41,11 +41,14 @@ impl<R: Real> SingleStep<R> {
         for (stage, gates) in stages.iter_mut().zip(layer.stage_gates()) {
             if !gates.is_empty() {
                 let rows = View::new(&recurrent[gates.start * h * p..], gates.len() * h, p, p);
-                *stage = Some(R::pack(rows.t())?);
+                *stage = Some(R::pack(rows.t(), memory.precision())?);
             }
         }
         let projection = if layer.projects() {
-            Some(R::pack(View::new(projection, p, h, h).t())?)
+            Some(R::pack(
+                View::new(projection, p, h, h).t(),
+                memory.precision(),
+            )?)
         } else {
             None
         };

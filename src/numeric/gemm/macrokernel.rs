@@ -8,7 +8,7 @@ use super::{Addend, MultiplyPanels, View};
 use crate::numeric::real::Lanes;
 use crate::numeric::vector::Vector;
 
-impl MultiplyPanels<f32> for Panels {
+impl MultiplyPanels<f32> for Panels<f32> {
     fn matmul(&self, a: View<f32>, addend: Addend<f32>, c: &mut [f32], stride: usize) {
         pulp::Arch::new().dispatch(Macrokernel {
             a,
@@ -76,7 +76,7 @@ impl WithSimd for Macrokernel<'_> {
 impl Addend<'_, f32> {
     /// The addend of the block of the inner dimension that begins at `first`, for the columns from
     /// `left` on: later blocks are added to the first.
-    fn of_block(self, first: usize, left: usize) -> Self {
+    pub(super) fn of_block(self, first: usize, left: usize) -> Self {
         match self {
             _ if first > 0 => Addend::C,
             Addend::Bias(bias) => Addend::Bias(&bias[left..]),

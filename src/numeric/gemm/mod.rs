@@ -9,6 +9,7 @@
 //! - The gradients of weights are sums over time steps, `c = a^T b`, of which padded steps are left
 //!   out. [`time_sums`] computes the sums that share `a` together, since to read it costs as much
 //!   as a small product.
+//! - With [`Precision::Bf16`] both kinds round their operands to bf16 and sum in f32: [`bf16`].
 //! - Products of f64, and of f32 on machines without a fused multiply-add, are [`portable`].
 //!
 //! | name | meaning |
@@ -21,6 +22,7 @@
 //! The order of additions depends on the sizes alone and never on the number of threads, so results
 //! have the same bits on any number of cores.
 
+mod bf16;
 mod macrokernel;
 mod microkernel;
 mod panel;
@@ -30,22 +32,33 @@ mod tests;
 mod time_sums;
 mod view;
 
-pub use panel::{KC, Panels};
+pub use bf16::has_bf16;
+pub use panel::KC;
 pub use portable::PortablePanels;
 pub use time_sums::{ColumnSums, RowBlocks, TimeSum, TimeSums};
 pub use view::View;
 
+use crate::numeric::precision::Precision;
+use bf16::Bf16Pair;
+use panel::Panels;
+
 /// Matrix multiplication of an element type.
 pub trait Matmul: Copy + Default {
-    /// B packed into panels; [`NoPanels`] for types that are never packed.
+    /// B packed into panels.
     type Panels: MultiplyPanels<Self> + std::fmt::Debug + Send + Sync;
 
     /// Computes `c = a @ b`, or `c += a @ b` if `accumulate`, on this thread. The rows of `c`,
     /// `[M, N]`, are stored `stride` apart.
     fn matmul(a: View<Self>, b: View<Self>, c: &mut [Self], stride: usize, accumulate: bool);
 
-    /// Packs `b` into panels; `None` if that does not pay for this type or on this machine.
-    fn pack(b: View<Self>) -> Option<Self::Panels>;
+    /// Whether this machine computes with the precision.
+    fn supports(_: Precision) -> bool {
+        true
+    }
+
+    /// Packs `b` into panels; `None` if that does not pay for this type or on this machine. A type
+    /// that rounds operands to `precision` always packs.
+    fn pack(b: View<Self>, precision: Precision) -> Option<Self::Panels>;
 
     /// Computes `sums` together on several threads and returns true; or returns false, with nothing
     /// written, if that does not pay for this type or on this machine.
@@ -58,29 +71,45 @@ pub trait MultiplyPanels<R> {
     fn matmul(&self, a: View<R>, addend: Addend<R>, c: &mut [R], stride: usize);
 }
 
-/// [`Matmul::Panels`] of types that are never packed; it has no values.
+/// B of f32 products, packed.
 #[derive(Debug)]
-pub enum NoPanels {}
+pub enum SinglePanels {
+    F32(Panels<f32>),
+    Bf16(Panels<Bf16Pair>),
+}
 
-impl<R> MultiplyPanels<R> for NoPanels {
-    fn matmul(&self, _: View<R>, _: Addend<R>, _: &mut [R], _: usize) {
-        match *self {}
+impl MultiplyPanels<f32> for SinglePanels {
+    fn matmul(&self, a: View<f32>, addend: Addend<f32>, c: &mut [f32], stride: usize) {
+        match self {
+            SinglePanels::F32(panels) => panels.matmul(a, addend, c, stride),
+            SinglePanels::Bf16(panels) => panels.matmul(a, addend, c, stride),
+        }
     }
 }
 
 impl Matmul for f32 {
-    type Panels = Panels;
+    type Panels = SinglePanels;
+
+    fn supports(precision: Precision) -> bool {
+        precision.is_supported()
+    }
 
     fn matmul(a: View<f32>, b: View<f32>, c: &mut [f32], stride: usize, accumulate: bool) {
         portable::matmul(a, b, c, stride, accumulate);
     }
 
-    fn pack(b: View<f32>) -> Option<Panels> {
-        Panels::pack_b(b)
+    fn pack(b: View<f32>, precision: Precision) -> Option<SinglePanels> {
+        match precision {
+            Precision::F32 => Panels::<f32>::pack_b(b).map(SinglePanels::F32),
+            Precision::Bf16 => Some(SinglePanels::Bf16(Panels::<Bf16Pair>::pack_b(b))),
+        }
     }
 
     fn try_time_sums(sums: TimeSums<f32>) -> bool {
-        time_sums::try_time_sums(sums)
+        match sums.precision {
+            Precision::F32 => time_sums::try_time_sums(sums),
+            Precision::Bf16 => bf16::time_sums(sums),
+        }
     }
 }
 
@@ -91,7 +120,7 @@ impl Matmul for f64 {
         portable::matmul(a, b, c, stride, accumulate);
     }
 
-    fn pack(b: View<f64>) -> Option<PortablePanels<f64>> {
+    fn pack(b: View<f64>, _: Precision) -> Option<PortablePanels<f64>> {
         Some(PortablePanels::pack(b))
     }
 
@@ -104,15 +133,17 @@ impl Matmul for f64 {
 #[derive(Debug)]
 pub struct PackedB<'a, R: Matmul> {
     matrix: View<'a, R>,
+    precision: Precision,
     panels: Option<R::Panels>,
 }
 
 impl<'a, R: Matmul> PackedB<'a, R> {
-    /// Packs `matrix` if that pays.
-    pub fn new(matrix: View<'a, R>) -> Self {
+    /// Packs `matrix` if that pays, for products of this precision.
+    pub fn new(matrix: View<'a, R>, precision: Precision) -> Self {
         PackedB {
             matrix,
-            panels: R::pack(matrix),
+            precision,
+            panels: R::pack(matrix, precision),
         }
     }
 
@@ -126,6 +157,12 @@ impl<'a, R: Matmul> PackedB<'a, R> {
     pub fn matmul(&self, a: View<R>, addend: Addend<R>, c: &mut [R], stride: usize) {
         match &self.panels {
             Some(panels) if !a.transposed => panels.matmul(a, addend, c, stride),
+            // Panels of such a precision round the other operand too.
+            Some(panels) if self.precision != Precision::F32 => {
+                let copy = a.to_rows();
+                let rows = View::new(&copy, a.rows, a.columns, a.columns);
+                panels.matmul(rows, addend, c, stride);
+            }
             _ => {
                 addend.write(c, self.matrix.columns, stride);
                 R::matmul(a, self.matrix, c, stride, true);

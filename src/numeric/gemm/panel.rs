@@ -17,31 +17,53 @@ const LINE: usize = 16;
 /// Elements whose packing is worth a task of its own.
 const TASK: usize = 1 << 15;
 
-/// A matrix `[K, N]`, packed: in blocks of at most [`KC`] rows, each block in panels of `width`
-/// columns.
+/// An element of packed panels: of one row of the matrix, or of several that are multiplied
+/// together.
+pub trait PackedElement: Copy + Default + Send + Sync {
+    /// Rows of the matrix in an element.
+    const ROWS: usize;
+}
+
+impl PackedElement for f32 {
+    const ROWS: usize = 1;
+}
+
+/// A matrix `[K, N]`, packed: in blocks of rows, each block in panels of `width` columns.
 #[derive(Debug)]
-pub struct Panels {
-    /// Block by block, within a block from left to right: `[rows of the block, width]`, with zeros
-    /// beyond the last column.
-    panels: Vec<Aligned<f32>>,
+pub struct Panels<E = f32> {
+    /// Block by block, within a block from left to right: `[elements of the block, width]`, with
+    /// zeros beyond the last column and the last row.
+    panels: Vec<Aligned<E>>,
     /// N.
     pub(super) columns: usize,
     /// Columns of a panel: NR for a packed B, MR for a packed A.
     pub(super) width: usize,
 }
 
-impl Panels {
+impl Panels<f32> {
     /// Packs `b`; `None` if this machine has no fused multiply-add, which the microkernel needs.
     pub(super) fn pack_b(b: View<f32>) -> Option<Panels> {
         let width = nr()?;
-        let firsts = (0..b.rows).step_by(KC);
-        let blocks: Vec<_> = firsts
-            .map(|first| first..(first + KC).min(b.rows))
-            .collect();
-        let panels = Panels::new(&blocks, b.columns, width, |panel, rows, columns| {
+        let panels = Panels::in_blocks(b, width, |panel, rows, columns| {
             copy_panel(panel, width, b, rows.start, columns);
         });
         Some(panels)
+    }
+}
+
+impl<E: PackedElement> Panels<E> {
+    /// Packs `b` in blocks of [`KC`] elements; see [`Panels::new`].
+    pub(super) fn in_blocks(
+        b: View<f32>,
+        width: usize,
+        fill: impl Fn(&mut [E], Range<usize>, Range<usize>) + Sync,
+    ) -> Self {
+        let rows = KC * E::ROWS;
+        let firsts = (0..b.rows).step_by(rows);
+        let blocks: Vec<_> = firsts
+            .map(|first| first..(first + rows).min(b.rows))
+            .collect();
+        Panels::new(&blocks, b.columns, width, fill)
     }
 
     /// Packs a matrix of `columns` columns, in blocks of these rows. `fill` copies the columns in
@@ -50,14 +72,14 @@ impl Panels {
         blocks: &[Range<usize>],
         columns: usize,
         width: usize,
-        fill: impl Fn(&mut [f32], Range<usize>, Range<usize>) + Sync,
+        fill: impl Fn(&mut [E], Range<usize>, Range<usize>) + Sync,
     ) -> Self {
         let across = columns.div_ceil(width);
         let rows = blocks.first().map_or(1, |block| block.len().max(1));
         let panels_per_task = (TASK / (rows * width)).max(1);
         let panel = |index: usize| {
             let (rows, left) = (&blocks[index / across], index % across * width);
-            let mut panel = Aligned::zeros(rows.len() * width);
+            let mut panel = Aligned::zeros(rows.len().div_ceil(E::ROWS) * width);
             fill(&mut panel, rows.clone(), left..(left + width).min(columns));
             panel
         };
@@ -82,7 +104,7 @@ impl Panels {
 
     /// The panels of a block by its number, from left to right, each with the index of its first
     /// column.
-    pub(super) fn block(&self, number: usize) -> impl Iterator<Item = (usize, &[f32])> {
+    pub(super) fn block(&self, number: usize) -> impl Iterator<Item = (usize, &[E])> {
         let across = self.across();
         let panels = &self.panels[number * across..][..across];
         let lefts = (0..self.columns).step_by(self.width);

@@ -1,5 +1,6 @@
 use super::panel::nr;
 use super::{Addend, ColumnSums, Matmul, PackedB, RowBlocks, TimeSum, TimeSums, View};
+use crate::numeric::precision::Precision;
 use crate::rng::{Philox, Stream};
 
 #[test]
@@ -18,7 +19,7 @@ fn packed_products_are_right_for_many_sizes() {
         let (a, b) = (uniform(m * a_stride), uniform(k * b_stride));
         let before = uniform(m * c_stride);
         let mut c = before.clone();
-        let packed = PackedB::new(View::new(&b, k, n, b_stride));
+        let packed = PackedB::new(View::new(&b, k, n, b_stride), Precision::F32);
         packed.matmul(View::new(&a, m, k, a_stride), Addend::C, &mut c, c_stride);
         for (at, (&c, &before)) in c.iter().zip(&before).enumerate() {
             let (i, j) = (at / c_stride, at % c_stride);
@@ -73,6 +74,7 @@ fn time_sums_are_right_for_many_sizes() {
                 sums: &mut sums,
                 accumulate: false,
             }),
+            precision: Precision::F32,
         });
         if !done {
             assert!(nr().is_none());

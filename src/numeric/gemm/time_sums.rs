@@ -12,9 +12,10 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::microkernel::{MR, Microtile, Mr1, Mr4, Mr8, PackedA, TileOutput};
-use super::panel::{KC, Panels, nr};
+use super::panel::{KC, PackedElement, Panels, nr};
 use super::{Addend, View};
 use crate::numeric::aligned::{Aligned, prefetch};
+use crate::numeric::precision::Precision;
 use crate::numeric::real::Lanes;
 use crate::numeric::vector::Vector;
 
@@ -25,8 +26,10 @@ pub struct TimeSums<'a, R> {
     /// The rows that are summed; the others are padding.
     pub rows: &'a RowBlocks,
     pub products: Vec<TimeSum<'a, R>>,
-    /// The sums of the columns of `a`, if they are wanted too.
+    /// The sums of the columns of `a`, if they are wanted too; their elements are not rounded.
     pub columns: Option<ColumnSums<'a, R>>,
+    /// To what the operands of the products are rounded.
+    pub precision: Precision,
 }
 
 /// The sums of the columns of a matrix.
@@ -72,6 +75,11 @@ impl RowBlocks {
         self.blocks.iter().map(|block| &self.rows[block.clone()])
     }
 
+    /// The number of rows of the longest block.
+    pub(super) fn longest(&self) -> usize {
+        self.iter().map(<[usize]>::len).max().unwrap_or(0)
+    }
+
     /// Returns the rows of a block by its number; none past the last block.
     fn get(&self, number: usize) -> &[usize] {
         let block = self.blocks.get(number).cloned();
@@ -90,7 +98,7 @@ pub struct TimeSum<'a, R> {
 }
 
 /// Columns of `a` that a task takes.
-const NC: usize = 64;
+pub(super) const NC: usize = 64;
 /// Tasks that keep all threads busy.
 const TASKS: usize = 8;
 /// Multiply-adds that are worth a task of their own.
@@ -102,17 +110,39 @@ static ONES: [[f32; MR]; KC] = [[1.0; MR]; KC];
 /// blocks alone: their sums are added in turn. A sum that is added to the contents of `c` begins
 /// with these, so that sums over parts of the blocks, in turn, have the bits of the whole sum.
 pub(super) fn try_time_sums(sums: TimeSums<f32>) -> bool {
+    let mut products = sums.products.iter();
+    let transposed = sums.a.transposed || products.any(|product| product.b.transposed);
+    if transposed || nr().is_none() {
+        return false;
+    }
+    time_sums::<f32>(sums);
+    true
+}
+
+/// An element of the packed operands of sums.
+pub(super) trait SummedElement: PackedElement {
+    /// Copies `columns`, at most WIDTH, of some rows to a panel `[elements, WIDTH]`.
+    fn copy_rows<const WIDTH: usize>(
+        from: View<f32>,
+        rows: &[usize],
+        columns: Range<usize>,
+        panel: &mut [Self],
+    );
+
+    /// Adds the task's sums to `sums`, laid out as those that [`TimeSumTask`] describes.
+    fn run(task: TimeSumTask<Self>, sums: Aligned<f32>) -> Aligned<f32>;
+}
+
+/// Computes the sums with operands that are not transposed, packed into elements of type E.
+pub(super) fn time_sums<E: SummedElement>(sums: TimeSums<f32>) {
     let TimeSums {
         a,
         rows,
         products,
         columns,
+        ..
     } = sums;
-    let transposed = a.transposed || products.iter().any(|product| product.b.transposed);
-    if transposed || nr().is_none() {
-        return false;
-    }
-    let factors: Vec<Factor> = products
+    let factors: Vec<Factor<E>> = products
         .iter()
         .map(|product| Factor::pack(product.b, rows))
         .collect();
@@ -126,25 +156,40 @@ pub(super) fn try_time_sums(sums: TimeSums<f32>) -> bool {
     if let Some(columns) = columns {
         tasks.copy_column_sums(columns.sums, &blocks);
     }
-    true
+}
+
+impl SummedElement for f32 {
+    #[inline(always)]
+    fn copy_rows<const WIDTH: usize>(
+        from: View<f32>,
+        rows: &[usize],
+        columns: Range<usize>,
+        panel: &mut [f32],
+    ) {
+        for (to, &k) in panel.chunks_exact_mut(WIDTH).zip(rows) {
+            copy_most::<WIDTH>(&from.values[k * from.stride..][columns.clone()], to);
+        }
+    }
+
+    fn run(task: TimeSumTask<f32>, sums: Aligned<f32>) -> Aligned<f32> {
+        pulp::Arch::new().dispatch(Summation { task, sums })
+    }
 }
 
 /// One `b`, packed into panels of MR columns.
-struct Factor {
-    panels: Panels,
+pub(super) struct Factor<E> {
+    panels: Panels<E>,
     /// Rows at the beginning of each block that are zero, as those of initial states are.
     leading_zeros: Vec<usize>,
 }
 
-impl Factor {
+impl<E: SummedElement> Factor<E> {
     /// Packs the given rows of `b`.
-    fn pack(b: View<f32>, rows: &RowBlocks) -> Factor {
+    fn pack(b: View<f32>, rows: &RowBlocks) -> Self {
         let row = |k: usize| &b.values[k * b.stride..][..b.columns];
         let is_zero = |k: &&usize| row(**k).iter().all(|&value| value == 0.0);
         let panels = Panels::new(&rows.blocks, b.columns, MR, |panel, block, columns| {
-            for (to, &k) in panel.chunks_exact_mut(MR).zip(&rows.rows[block]) {
-                copy_most::<MR>(&row(k)[columns.clone()], to);
-            }
+            E::copy_rows::<MR>(b, &rows.rows[block], columns, panel);
         });
         Factor {
             panels,
@@ -179,7 +224,7 @@ struct Tasks {
 impl Tasks {
     /// Divides the panels so that there are at most about [`TASKS`] tasks, each with at least
     /// [`MULTIPLY_ADDS_PER_TASK`].
-    fn new(columns: usize, rows: usize, factors: &[Factor]) -> Tasks {
+    fn new<E: SummedElement>(columns: usize, rows: usize, factors: &[Factor<E>]) -> Tasks {
         let column_blocks = columns.div_ceil(NC);
         let panels: usize = factors.iter().map(|factor| factor.panels.across()).sum();
         let worthwhile = rows * NC * panels * MR / MULTIPLY_ADDS_PER_TASK;
@@ -194,11 +239,11 @@ impl Tasks {
     }
 
     /// Runs all tasks; returns their sums as [`TimeSumTask`] does, block by block.
-    fn compute(
+    fn compute<E: SummedElement>(
         &self,
         a: View<f32>,
         rows: &RowBlocks,
-        factors: &[Factor],
+        factors: &[Factor<E>],
         outputs: &[TimeSum<f32>],
         columns: Option<&ColumnSums<f32>>,
     ) -> Vec<Aligned<f32>> {
@@ -222,7 +267,7 @@ impl Tasks {
                 let values = &columns.sums[width];
                 sums[task.panels.len() * MR * NC..][..values.len()].copy_from_slice(values);
             }
-            pulp::Arch::new().dispatch(Summation { task, sums })
+            E::run(task, sums)
         };
         let tasks = 0..self.column_blocks * self.tasks_per_block;
         if tasks.len() == 1 {
@@ -275,19 +320,19 @@ impl Tasks {
 
 /// Computes `[panels * MR, NC]`: the sums of the outer products of the columns of some panels with
 /// those of `a`, and behind them, if wanted, the sums of the columns of `a`.
-struct TimeSumTask<'a> {
+pub(super) struct TimeSumTask<'a, E> {
     /// At most NC columns.
-    a: View<'a, f32>,
-    rows: &'a RowBlocks,
-    factors: &'a [Factor],
+    pub a: View<'a, f32>,
+    pub rows: &'a RowBlocks,
+    factors: &'a [Factor<E>],
     /// Indices among the panels of all factors.
-    panels: Range<usize>,
+    pub panels: Range<usize>,
     column_sums: bool,
 }
 
 /// A task with the sums that it begins with.
 struct Summation<'a> {
-    task: TimeSumTask<'a>,
+    task: TimeSumTask<'a, f32>,
     sums: Aligned<f32>,
 }
 
@@ -297,16 +342,13 @@ impl WithSimd for Summation<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Aligned<f32> {
         let Summation { task, mut sums } = self;
-        let (a, products) = (task.a, task.panels.len() * MR);
-        let (products, column_sums) = sums.split_at_mut(products * NC);
+        let a = task.a;
+        let (products, column_sums) = task.split(&mut sums);
         // The rows of `a` are far apart in memory and slow to load one by one, so they are packed.
-        let longest = task.rows.iter().map(<[usize]>::len).max();
-        let mut packed = Aligned::zeros(longest.unwrap_or(0) * NC);
+        let mut packed = Aligned::zeros(task.rows.longest() * NC);
         for (number, rows) in task.rows.iter().enumerate() {
             let packed = &mut packed[..rows.len() * NC];
-            for (row, &k) in packed.chunks_exact_mut(NC).zip(rows) {
-                copy_most::<NC>(&a.values[k * a.stride..][..a.columns], row);
-            }
+            f32::copy_rows::<NC>(a, rows, 0..a.columns, packed);
             task.add_block(simd, number, packed, products);
             if !column_sums.is_empty() {
                 for strip in Strip::all(simd, packed, a.columns) {
@@ -318,7 +360,33 @@ impl WithSimd for Summation<'_> {
     }
 }
 
-impl TimeSumTask<'_> {
+impl<E: SummedElement> TimeSumTask<'_, E> {
+    /// Returns the sums of products and, if they are wanted, those of the columns of `a`.
+    #[inline(always)]
+    pub(super) fn split<'s>(&self, sums: &'s mut [f32]) -> (&'s mut [f32], &'s mut [f32]) {
+        sums.split_at_mut(self.panels.len() * MR * NC)
+    }
+
+    /// Returns the task's panels of a block of rows by its number: the columns of the factor from
+    /// the panel's first on, the leading rows of zeros, and the panel.
+    #[inline(always)]
+    pub(super) fn panels_of(&self, number: usize) -> impl Iterator<Item = (usize, usize, &[E])> {
+        let panels = self.factors.iter().flat_map(move |factor| {
+            let skip = factor.leading_zeros[number];
+            let panels = factor.panels.block(number);
+            panels.map(move |(left, panel)| (factor.panels.columns - left, skip, panel))
+        });
+        panels.skip(self.panels.start).take(self.panels.len())
+    }
+
+    /// Returns the rows of the block after this one, in parts, one for each of `strips` strips, for
+    /// prefetching.
+    #[inline(always)]
+    pub(super) fn next_rows(&self, number: usize, strips: usize) -> std::slice::Chunks<'_, usize> {
+        let next = self.rows.get(number + 1);
+        next.chunks(next.len().div_ceil(self.panels.len() * strips).max(1))
+    }
+
     /// Returns zeros for all sums of the task.
     fn zeros(&self) -> Aligned<f32> {
         let rows = self.panels.len() * MR + usize::from(self.column_sums);
@@ -348,23 +416,18 @@ impl TimeSumTask<'_> {
             }
         }
     }
+}
 
+impl TimeSumTask<'_, f32> {
     /// Adds the products of a block of rows, packed.
     #[inline(always)]
     fn add_block<S: Simd>(&self, simd: S, number: usize, packed: &[f32], products: &mut [f32]) {
         let a = self.a;
         // While panels are multiplied, the rows of the next block are prefetched, a few per strip.
-        let next = self.rows.get(number + 1);
-        let strips = self.panels.len() * a.columns.div_ceil(2 * S::F32_LANES);
-        let mut prefetched = next.chunks(next.len().div_ceil(strips).max(1));
-        let panels = self.factors.iter().flat_map(|factor| {
-            let skip = factor.leading_zeros[number];
-            let panels = factor.panels.block(number);
-            panels.map(move |(left, panel)| (factor.panels.columns - left, skip, panel))
-        });
-        let panels = panels.skip(self.panels.start).take(self.panels.len());
+        let mut prefetched = self.next_rows(number, a.columns.div_ceil(2 * S::F32_LANES));
         let half = MR / 2;
-        for (sums, (columns, skip, panel)) in products.chunks_exact_mut(MR * NC).zip(panels) {
+        let sums = products.chunks_exact_mut(MR * NC);
+        for (sums, (columns, skip, panel)) in sums.zip(self.panels_of(number)) {
             let panel = &panel.as_chunks().0[skip..];
             for strip in Strip::all(simd, packed, a.columns) {
                 for &k in prefetched.next().unwrap_or(&[]) {

@@ -67,4 +67,16 @@ impl<R: Copy> View<'_, R> {
             to.copy_from_slice(&self.values[i * self.stride..][..to.len()]);
         }
     }
+
+    /// Copies the matrix, row by row.
+    pub fn to_rows(self) -> Vec<R>
+    where
+        R: Default,
+    {
+        let mut copy = vec![R::default(); self.rows * self.columns];
+        for (i, row) in copy.chunks_exact_mut(self.columns.max(1)).enumerate() {
+            self.copy_row(i, row);
+        }
+        copy
+    }
 }

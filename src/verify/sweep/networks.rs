@@ -2,7 +2,7 @@
 
 use super::optimizers::optimizers;
 use super::options::{normalise, options};
-use super::plan::{Plan, Tiles};
+use super::plan::{Plan, Rounding, Tiles};
 use super::scene::{Lengths, NetworkCase};
 use super::{Effort, ValueKind, hash};
 use crate::backend::tuning::Route;
@@ -29,6 +29,7 @@ pub(super) fn cases(effort: Effort) -> Vec<NetworkCase> {
             empty_batches(cell),
             kept_weights(cell, effort),
             weights_in_registers(cell, effort),
+            rounded_operands(cell, effort),
         ];
         let each_call = compared_call_by_call.into_iter().flatten();
         cases.extend(each_call.map(with_optimizer_by_name));
@@ -333,6 +334,24 @@ fn weights_in_registers(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
         }
     }
     cases
+}
+
+/// Matmuls of operands that are rounded to bf16, where the device has it: with odd inner
+/// dimensions, also of more than a block, and a batch of a full tile and another.
+fn rounded_operands(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
+    let sizes: &[_] = match (effort, cell) {
+        (Effort::Full, _) => &[(33, 5, 4), (65, 2, 9), (7, 3, 33), (513, 2, 1)],
+        (_, Cell::Lstm | Cell::GruResetBefore) => &[(33, 5, 4)],
+        _ => &[],
+    };
+    let case = |&(hidden_size, steps, batch): &(usize, usize, usize)| {
+        let mut case = one_layer(cell, hidden_size, steps, batch);
+        case.name += " bf16";
+        case.plan.chunk_steps = 2;
+        case.plan.rounding = Rounding::Bf16WhereItIs;
+        case
+    };
+    sizes.iter().map(case).collect()
 }
 
 /// Projections smaller and larger than the hidden size, of cells that can project h.

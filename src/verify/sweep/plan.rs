@@ -3,6 +3,7 @@
 use crate::backend::tuning::{Route, Tuning};
 use crate::kernels::Tile;
 use crate::network::{Direction, Network};
+use crate::numeric::precision::Precision;
 
 /// How a case's layers are computed, where the device's own tuning does not decide.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +14,29 @@ pub(super) struct Plan {
     pub chunk_steps: usize,
     /// Time steps of the chunks of which only the states before them are kept.
     pub recompute: Option<usize>,
+    pub rounding: Rounding,
     pub tiles: Tiles,
+}
+
+/// What decides the precision of matmuls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rounding {
+    /// The device's tuning.
+    OfDevice,
+    /// bf16 on a device that has it, and the tuning on others.
+    Bf16WhereItIs,
+    /// A recipe.
+    OfRecipe(Precision),
+}
+
+impl Rounding {
+    fn precision(self, tuning: Tuning) -> Precision {
+        match self {
+            Rounding::Bf16WhereItIs if tuning.bf16 => Precision::Bf16,
+            Rounding::OfRecipe(precision) => precision,
+            Rounding::OfDevice | Rounding::Bf16WhereItIs => tuning.precision,
+        }
+    }
 }
 
 /// The tiles of scans.
@@ -45,6 +68,7 @@ impl Plan {
         route: None,
         chunk_steps: usize::MAX,
         recompute: None,
+        rounding: Rounding::OfDevice,
         tiles: Tiles::OfDevice,
     };
 
@@ -60,6 +84,7 @@ impl Plan {
                 .saturating_mul(self.chunk_steps)
                 .min(tuning.scan_work),
             recompute: self.recompute,
+            precision: self.rounding.precision(tuning),
             ..tuning
         }
     }

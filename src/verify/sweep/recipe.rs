@@ -1,7 +1,7 @@
 //! Cases of a recipe's own network.
 
 use super::ValueKind;
-use super::plan::Plan;
+use super::plan::{Plan, Rounding};
 use super::scene::{Lengths, NetworkCase};
 use crate::error::Result;
 use crate::recipe::Recipe;
@@ -34,6 +34,7 @@ pub fn recipe_cases(recipe: &Recipe) -> Result<Vec<Case>> {
             plan: Plan {
                 // Bounds grow with every step; short chunks keep them close to the real errors.
                 chunk_steps: 4,
+                rounding: Rounding::OfRecipe(recipe.precision),
                 ..Plan::OF_DEVICE
             },
             values,

@@ -185,7 +185,7 @@ impl Recurrence {
         let pass = NormPass {
             layer: self,
             norm: self.norm_spec(),
-            recurrent: PackedB::new(View::new(&weights, columns, h, h).t()),
+            recurrent: PackedB::new(View::new(&weights, columns, h, h).t(), memory.precision()),
             bias: bias.as_deref(),
             gains: &gains,
             shifts: &gains[norm.skip..],
@@ -242,7 +242,7 @@ impl Recurrence {
         let pass = NormPass {
             layer: self,
             norm: self.norm_spec(),
-            recurrent: PackedB::new(View::new(&weights, rows, h, h)),
+            recurrent: PackedB::new(View::new(&weights, rows, h, h), memory.precision()),
             bias: None,
             gains: &gains,
             shifts: &[],
