@@ -746,6 +746,53 @@ fn a_second_run_in_the_directory_is_refused_and_sigterm_saves() {
     assert_same(&place.path("run"), &place.path("whole"));
 }
 
+/// As the `mpirun` of Open MPI does: it reads nothing while it ends its processes.
+#[cfg(unix)]
+#[test]
+fn sigterm_saves_a_run_whose_output_nobody_reads() {
+    let place = Workspace::new();
+    let own = ["--out", "run", "--device", "cpu", "--epochs", "100000"];
+    let often = ["--report-every", "1"];
+    let mut child = place
+        .command(&[&["train", "mnist"], &SMALL[2..], &own, &often].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // A pipe holds 64 KiB; the lines of these updates take more.
+    let (start, file) = (Instant::now(), place.path("run/metrics.jsonl"));
+    let updates = || fs::read_to_string(&file).map_or(0, |text| text.lines().count());
+    while updates() < 3000 {
+        assert!(
+            start.elapsed() < Duration::from_mins(2),
+            "it waits for its reader"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(&child, "TERM");
+    let stopped = Instant::now();
+    let ended = loop {
+        if let Some(ended) = child.try_wait().expect("it is ours") {
+            break ended;
+        }
+        let limit = Duration::from_secs(20);
+        assert!(stopped.elapsed() < limit, "it waits for its reader");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let run = Run::from(child.wait_with_output().expect("it has ended"));
+    assert!(ended.success(), "{}", run.stderr);
+    assert_has(
+        &run.stderr,
+        &["saved the model as it is", "nobody reads standard output"],
+    );
+    let newest = checkpoints(&place.path("run")).pop().expect("it was saved");
+    let step = Checkpoint::load(&newest)
+        .expect("it is whole")
+        .position
+        .step;
+    assert_has(&run.stderr, &[&format!("at step {step} ")]);
+}
+
 /// A run on its own disk of 16 MiB; `None` where only root can mount one.
 #[cfg(target_os = "linux")]
 fn on_a_small_disk(place: &Workspace, epochs: &str) -> Option<(Child, PathBuf)> {

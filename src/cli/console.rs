@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use gatescan::low_level::messages::{is_unprintable, printable, printable_lines, printable_text};
 use gatescan::{Error, Result};
 
+use super::line_threads::LineThreads;
 use super::tui::ScreenHandle;
 
 /// Standard output and standard error of a command. While `--tui` has the terminal, its screen
@@ -17,6 +20,8 @@ pub struct Console {
     quiet: bool,
     silent: bool,
     screen: ScreenHandle,
+    /// Of a command that a signal stops.
+    threads: Arc<OnceLock<LineThreads>>,
 }
 
 /// The stream that a line is written to.
@@ -33,6 +38,30 @@ impl Console {
             quiet,
             silent: false,
             screen: ScreenHandle::default(),
+            threads: Arc::default(),
+        }
+    }
+
+    /// From now on, a reader that does not read delays a line by a moment at most; once `stop` is
+    /// true, it does not keep the command from its end. Holds for all copies of the console.
+    pub fn wait_for_no_reader(&self, stop: &Arc<AtomicBool>) -> Result<()> {
+        let failed = |error| Error::Failed(format!("no thread for messages: {error}"));
+        let threads = LineThreads::start(stop).map_err(failed)?;
+        let _ = self.threads.set(threads);
+        Ok(())
+    }
+
+    /// Waits until all lines are written, before the process ends. Says what is lost because a
+    /// stopped command has no reader.
+    pub fn finish(&self) {
+        let Some(threads) = self.threads.get() else {
+            return;
+        };
+        let [bytes, of_errors] = threads.finish();
+        if bytes > 0 && of_errors == 0 {
+            self.note(format!(
+                "warning: nobody reads standard output, so its last {bytes} bytes are lost"
+            ));
         }
     }
 
@@ -98,7 +127,10 @@ impl Console {
         if self.silent || self.screen.hold(stream, line) {
             return Ok(());
         }
-        write_line(stream, line)
+        match self.threads.get() {
+            Some(threads) => threads.write(stream, line.to_string()),
+            None => write_line(stream, line),
+        }
     }
 }
 

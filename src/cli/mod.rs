@@ -15,6 +15,7 @@ mod import;
 mod init;
 #[cfg_attr(not(feature = "gpu"), path = "no_interpret.rs")]
 mod interpret;
+mod line_threads;
 mod lr_find;
 mod metrics;
 mod output;
@@ -164,13 +165,15 @@ fn run(cli: &Cli, start: Instant) -> u8 {
     if let Some(bytes) = cli.max_memory {
         memory_limit::set_limit(bytes);
     }
-    match run_command(&cli.command, &console, start) {
+    let code = match run_command(&cli.command, &console, start) {
         Ok(()) => 0,
         Err(error) => {
             console.note(format!("error: {}", explained(&error)));
             error.exit_code()
         }
-    }
+    };
+    console.finish();
+    code
 }
 
 /// The text of an error, with flags in place of the fields of the library.

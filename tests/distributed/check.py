@@ -222,11 +222,51 @@ def check_signal(place, expected):
     wait_for_step(run, process)
     process.send_signal(signal.SIGTERM)
     _, messages = ended(process, place, "SIGTERM")
-    stopped = re.findall(r"at step (\d+) and saved the model as it is", messages)
-    assert len(stopped) == 1, f"SIGTERM did not stop the run after an update:\n{messages}"
-    checkpoint(run, int(stopped[0]))
+    step = stopped_step(run, messages)
     train(place, 2, "--resume", run)
-    check_equal(run, expected, f"stopped by SIGTERM at step {stopped[0]} and resumed")
+    check_equal(run, expected, f"stopped by SIGTERM at step {step} and resumed")
+
+
+def stopped_step(run, messages):
+    """The step of the checkpoint of a run that was stopped after an update."""
+    stopped = re.findall(r"at step (\d+) and saved the model as it is", messages)
+    assert len(stopped) == 1, f"the run did not stop after an update:\n{messages}"
+    step = int(stopped[0])
+    checkpoint(run, step)
+    model = (run / "model.safetensors").stat().st_mtime_ns
+    newest = max(file.stat().st_mtime_ns for file in (run / "checkpoints").iterdir())
+    assert newest - model < 10**9, "the model is older than the checkpoint"
+    return step
+
+
+def check_unread_output(place):
+    """Open MPI's mpirun reads nothing while it ends its processes, and what stands between it and
+    them holds some KiB: a run with more lines is saved too."""
+    memory = pathlib.Path("/dev/shm")
+    # Without a disk to wait for, there are more lines.
+    place_of_run = memory if os.access(memory, os.W_OK) else place
+    with tempfile.TemporaryDirectory(prefix="gatescan-mpi-", dir=place_of_run) as directory:
+        for n in range(3):
+            run = pathlib.Path(directory) / f"run-{n}"
+            often = ["--report-every", 1, "--set", "checkpoint.keep=1"]
+            process = start(place, 2, "recipe.toml", "--out", run, *often)
+            wait_for_step(run, process)
+            process.send_signal(signal.SIGTERM)
+            _, messages = ended(process, place, "SIGTERM with much output")
+            stopped_step(run, messages)
+    print("ok    stopped by SIGTERM while nobody reads its output", flush=True)
+
+
+def check_preemption(place):
+    """A SIGTERM that a scheduler sends to the processes themselves ends all with exit code 0."""
+    run = place / "preempted"
+    process = start(place, 4, "recipe.toml", "--out", run)
+    wait_for_step(run, process)
+    for pid in own_processes(place):
+        os.kill(pid, signal.SIGTERM)
+    code, messages = ended(process, place, "SIGTERM to the processes")
+    assert code == 0, f"exit code {code}\n{messages}"
+    print(f"ok    preempted at step {stopped_step(run, messages)}, with exit code 0", flush=True)
 
 
 def check_failure(place):
@@ -286,6 +326,8 @@ def check_ends(place):
     train(place, 0, "recipe.toml", "--out", place / "long")
     expected = checkpoint(place / "long")
     check_signal(place, expected)
+    check_unread_output(place)
+    check_preemption(place)
     check_kills(place, expected)
 
 
@@ -321,4 +363,5 @@ def main():
     print(f"distributed: passed in {time.time() - start:.0f} s")
 
 
-main()
+if __name__ == "__main__":
+    main()

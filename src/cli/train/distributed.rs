@@ -139,6 +139,7 @@ mod over_mpi {
                 thread::sleep(FIRST_SPEAKER);
             }
             drop((ranks, mpi));
+            console.finish();
             std::process::exit(code.into());
         };
         let (rank, count, host) = (mpi.rank(), mpi.count(), mpi.host());
@@ -156,6 +157,7 @@ mod over_mpi {
                  there with --resume"
             ));
         }
+        console.finish();
         mpi.abort(code);
     }
 

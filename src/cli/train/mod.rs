@@ -630,8 +630,10 @@ fn resume_command(run: &TrainingRun) -> String {
     format!("{} train --resume {}", program(), shell_word(run.path()))
 }
 
-/// Sets `stop` on Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once.
+/// Sets `stop` on Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once. A command that is
+/// to stop does not wait for a reader of its lines.
 pub(super) fn stop_on_signals(console: &Console, stop: &Arc<AtomicBool>) -> Result<()> {
+    console.wait_for_no_reader(stop)?;
     let (console, raised) = (console.clone(), stop.clone());
     ctrlc::set_handler(move || interrupt(&console, &raised))
         .map_err(|error| Error::Failed(format!("Ctrl-C cannot be caught: {error}")))?;
