@@ -207,6 +207,91 @@ fn they_are_the_same_in_f32_on_both_executors() {
     }
 }
 
+/// Gains begin with ones and shifts with zeros, also where the biases are the shifts.
+#[test]
+fn normalised_layers_begin_without_gain_and_shift() {
+    let inits = [
+        Init::Zeros,
+        Init::Glorot,
+        Init::Orthogonal,
+        Init::Torch,
+        Init::TruncatedNormal { stddev: 0.5 },
+    ];
+    let layers = [
+        (Cell::Lstm, Bias::None, &["rnn.norm_bias_l0"][..]),
+        (
+            Cell::Gru,
+            Bias::Double,
+            &["rnn.bias_ih_l0", "rnn.bias_hh_l0"],
+        ),
+        (Cell::Gru, Bias::None, &[]),
+    ];
+    for (init, (cell, bias, shifts)) in inits.iter().flat_map(|&init| layers.map(|l| (init, l))) {
+        let layer = Layer {
+            layer_norm: true,
+            bias,
+            init,
+            ..Layer::new(cell, 4)
+        };
+        let head = HeadRecipe::new(Reads::Last, Loss::MeanSquaredError);
+        let recipe = Recipe::new("test", vec![layer], head, Optimizer::adam(0.1));
+        let network = recipe.network(2, 1).expect("it is accepted");
+        let parameters = network.to_parameters(&network.initial(3));
+        let of_direction = parameters
+            .iter()
+            .filter(|each| each.name.starts_with("rnn."));
+        let mut expected = vec!["rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.norm_weight_l0"];
+        expected.extend(shifts);
+        let names: Vec<&str> = of_direction.map(|each| each.name.as_str()).collect();
+        assert_eq!(names, expected, "{cell:?}");
+        for parameter in &parameters {
+            let name = parameter.name.as_str();
+            let start = match name {
+                "rnn.norm_weight_l0" => 1.0,
+                _ if shifts.contains(&name) => 0.0,
+                _ => continue,
+            };
+            assert!(
+                parameter.values.iter().all(|&value| value == start),
+                "{cell:?} {init:?} {name}"
+            );
+        }
+    }
+}
+
+/// A normalised GRU learns, and its model predicts the same after it was saved.
+#[test]
+fn normalised_grus_are_trained_and_saved() {
+    let layer = Layer {
+        layer_norm: true,
+        bias: Bias::Double,
+        bidirectional: true,
+        ..Layer::new(Cell::Gru, 6)
+    };
+    let inputs = ndarray::Array3::<f32>::from_shape_fn((32, 5, 2), |(b, t, i)| {
+        (1.0 + 7.1 * b as f32 + 3.3 * t as f32 + 1.7 * i as f32).sin()
+    });
+    let targets = ndarray::Array2::from_shape_fn((32, 1), |(b, _)| inputs[[b, 2, 1]]);
+    let data = Dataset::new(inputs.view(), Targets::values(targets.view())).expect("it is valid");
+    let head = HeadRecipe::new(Reads::Last, Loss::MeanSquaredError);
+    let mut recipe = Recipe::new("test", vec![layer; 2], head, Optimizer::adam(0.02));
+    recipe.epochs = 60;
+    recipe.batch_size = 8;
+    let model = train::train(&recipe, &data.into(), &Device::Cpu).expect("it trains");
+    let bytes = model.to_bytes().expect("it fits");
+    let loaded = Model::from_bytes(&bytes).expect("it was saved");
+    let predict = |model: &Model| {
+        let predictions = model.predict(inputs.view(), &Device::Cpu);
+        predictions.expect("it predicts").outputs
+    };
+    let (predicted, again) = (predict(&model), predict(&loaded));
+    assert_eq!(predicted, again);
+    let errors = predicted.iter().zip(&targets).map(|(a, b)| (a - b).powi(2));
+    let error: f32 = errors.sum::<f32>() / 32.0;
+    // The variance of the targets is about 0.5.
+    assert!(error < 0.02, "{error}");
+}
+
 /// With states carried over chunks of time, the learnt states begin the first chunk alone, and have
 /// a gradient from there alone.
 #[test]

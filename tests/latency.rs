@@ -87,6 +87,15 @@ fn models() -> Vec<(String, Model)> {
         ("large", vec![layer(Cell::Lstm, 300)]),
         ("projection", lstm(&|layer| layer.projection_size = Some(6))),
         ("clip", lstm(&|layer| layer.cell_clip = Some(0.05))),
+        (
+            "layer norm",
+            [Cell::Lstm, Cell::Gru]
+                .map(|cell| Layer {
+                    layer_norm: true,
+                    ..layer(cell, 20)
+                })
+                .to_vec(),
+        ),
         ("relu", lstm(&|layer| layer.activation = Activation::Relu)),
         (
             "zoneout",

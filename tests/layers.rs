@@ -188,6 +188,13 @@ fn stacks() -> Vec<Layers> {
         bias: Bias::None,
         ..layer
     }));
+    for cell in [Cell::Lstm, Cell::Gru] {
+        stacks.push(stack(cell, 2, |layer| Layer {
+            layer_norm: true,
+            layer_norm_epsilon: Some(1e-2),
+            ..both(layer)
+        }));
+    }
     stacks
 }
 

@@ -12,8 +12,9 @@ use std::process::Command;
 
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::{
-    Access, Arg, BackwardStage, Call, Gemm, Kernel, Matrix, Recurrence, RowsEach, Scalar,
-    ScanBackward, ScanForward, StepBackward, StepForward, Tile,
+    Access, Arg, BackwardStage, Call, Gemm, Kernel, Matrix, NormWeights, Recurrence, RowsEach,
+    Scalar, ScanBackward, ScanForward, ScanNormBackward, ScanNormForward, StepBackward,
+    StepForward, Tile,
 };
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
@@ -756,6 +757,51 @@ fn bounds_of_inconsistent_sizes_are_not_proved() {
         Matrix::new(c, 3, 4),
     );
     assert!(transposed.bounds_are_proved());
+}
+
+/// Gains and shifts that are missing or too short could be read out of bounds.
+#[test]
+fn bounds_of_missing_gains_and_shifts_are_not_proved() {
+    let proved = |layer: &Recurrence| {
+        let (begin, end) = (0, 5);
+        let forward = ScanNormForward {
+            layer: layer.clone(),
+            begin,
+            end,
+        };
+        let backward = ScanNormBackward {
+            layer: layer.clone(),
+            begin,
+            end,
+        };
+        [Call::from(forward), backward.into()].map(|call| call.kernel().bounds_are_proved())
+    };
+    for cell in [Cell::Lstm, Cell::Gru] {
+        let mut network = network(cell, 24, Loss::CrossEntropy, Reads::Last);
+        network.layers[0].layer_norm = true;
+        let model = RecordedNetwork::new(&network, 5, 6, Gradients::OfLoss, Tuning::default())
+            .expect("the network is valid");
+        let layer = model.recurrences().next().expect("it has layers");
+        let norm = layer.weights.norm.expect("it is normalised");
+        assert_eq!(proved(layer), [true; 2], "{cell:?}");
+        let shorter = norm.tensor.part(0, [norm.tensor.len() - 1]);
+        let edits = [
+            None,
+            Some(NormWeights {
+                tensor: shorter,
+                ..norm
+            }),
+            Some(NormWeights {
+                skip: norm.skip + 1,
+                ..norm
+            }),
+        ];
+        for weights in edits {
+            let mut edited = layer.clone();
+            edited.weights.norm = weights;
+            assert_eq!(proved(&edited), [false; 2], "{cell:?} {weights:?}");
+        }
+    }
 }
 
 /// The standard asks for a directive where a shader uses subgroups; naga refuses it.
