@@ -7,12 +7,12 @@ use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::interpreter::{InterpreterDevice, Profile};
 use gatescan::low_level::backend::tuning::Tuning;
-use gatescan::low_level::numeric::precision::Precision;
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::low_level::tensor::Element;
 use gatescan::network::{Bias, Init};
+use gatescan::recipe::Precision;
 use gatescan::train::evaluate;
 use gatescan::verify::{Effort, Report, sweep};
 use gatescan::{
