@@ -7,12 +7,12 @@ use gatescan::low_level::backend::cpu::Cpu;
 use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::interpreter::{InterpreterDevice, Profile};
 use gatescan::low_level::backend::tuning::Tuning;
-use gatescan::low_level::numeric::precision::Precision;
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::low_level::tensor::Element;
-use gatescan::network::Init;
+use gatescan::network::{Bias, Init};
+use gatescan::recipe::Precision;
 use gatescan::train::evaluate;
 use gatescan::verify::{Effort, Report, sweep};
 use gatescan::{
@@ -42,10 +42,14 @@ fn tuning(precision: Precision) -> Tuning {
 /// An evaluation and a training step of two layers, with odd sizes and more than one tile of
 /// sequences.
 fn recorded(cell: Cell, precision: Precision) -> RecordedNetwork {
+    let layer = |hidden_size| Layer {
+        bias: Bias::largest(cell),
+        ..Layer::new(cell, hidden_size)
+    };
     let network = Network {
         input_size: 7,
         input: Input::Values,
-        layers: vec![Layer::new(cell, 19), Layer::new(cell, 5)],
+        layers: vec![layer(19), layer(5)],
         head: Head {
             size: 3,
             reads: Reads::Last,
@@ -255,7 +259,7 @@ fn a_run_resumes_with_its_own_precision_only() {
     rounded.continues(&rounded).expect("it is the same");
     for (new, old) in [(&plain, &rounded), (&rounded, &plain)] {
         let message = new.continues(old).expect_err("it differs").to_string();
-        assert!(message.contains("the precision that"), "{message}");
+        assert!(message.contains("the `precision` that"), "{message}");
     }
     let text = rounded.to_toml().expect("it is TOML");
     assert!(text.contains("precision = \"bf16\""), "{text}");

@@ -8,13 +8,12 @@ use gatescan::low_level::backend::executor::Executor;
 use gatescan::low_level::backend::gpu::executor::Gpu;
 use gatescan::low_level::backend::tuning::{Route, Tuning};
 use gatescan::low_level::kernels::control;
-use gatescan::low_level::numeric::precision::Precision;
 use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Frozen, Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
 use gatescan::network::{Bias, Dropout, Init, MaskSharing, NamedHead};
-use gatescan::recipe::Recomputation;
+use gatescan::recipe::{Precision, Recomputation};
 use gatescan::{
     Cell, Dataset, Device, Error, Head, HeadRecipe, Input, Layer, Loss, Network, Optimizer, Reads,
     Recipe, Splits, Targets, Trainer,

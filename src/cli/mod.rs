@@ -47,7 +47,7 @@ use gatescan::low_level::backend::device;
 use gatescan::low_level::backend::tuning::Tuning;
 use gatescan::low_level::io::memory_limit;
 use gatescan::low_level::messages::{printable, shown_path};
-use gatescan::low_level::numeric::precision::Precision;
+use gatescan::recipe::Precision;
 use gatescan::run;
 use gatescan::{DataRecipe, Device, Error, Model, OpenDevice, Recipe, Result};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use gatescan::low_level::backend::adapter::AdapterSummary;
 use gatescan::low_level::messages::shown_path;
-use gatescan::low_level::numeric::precision::Precision;
+use gatescan::recipe::Precision;
 use gatescan::verify::{self, Case, Deviation, Effort, Report, Row};
 use gatescan::{Device, Error, OpenDevice, Recipe, Result};
 use serde_json::json;

@@ -30,6 +30,7 @@ pub use recomputation::Recomputation;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use crate::numeric::precision::Precision;
 pub use tune::{TuneInterval, TuneRange, TuneSpace, TuneValues};
 
 use crate::data::arrays::Arrays;
@@ -40,7 +41,6 @@ use crate::fields;
 use crate::io::files;
 use crate::messages::{listed, shown_path};
 use crate::network::{Input, Layer, Loss, Network};
-use crate::numeric::precision::Precision;
 use crate::recipe::optimizer::{Clip, Form, Optimizer};
 use crate::recipe::schedule::Schedule;
 

@@ -51,6 +51,7 @@ fn unit() -> Bf16Unit {
 
 /// How the rows of a packed A are stored.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 enum RowsOfA {
     /// Row by row, with this number of pairs from one row to the next.
     Rows { stride: usize },
@@ -60,6 +61,7 @@ enum RowsOfA {
 
 /// The pairs of some rows of A.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct PairsOfA<'a> {
     pairs: &'a [Bf16Pair],
     stored: RowsOfA,

@@ -4,10 +4,10 @@
 //! whatever the mode of the thread is.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
-    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mask_storeu_epi32,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_set1_epi32,
-    _mm512_setzero_ps, _mm512_slli_epi32,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_epi32, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512,
+    _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32,
 };
 use std::mem::transmute;
 use std::ops::Range;
@@ -173,7 +173,7 @@ fn interleave(lower: &[f32], upper: &[f32], to: &mut [Bf16Pair]) {
             let row = row.get(number * LANES..).unwrap_or(&[]);
             // SAFETY: both are 256 bits, of which all are allowed.
             #[allow(unsafe_code)]
-            let rounded = unsafe { transmute(_mm512_cvtneps_pbh(load(row))) };
+            let rounded = unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(load(row))) };
             _mm512_cvtepu16_epi32(rounded)
         });
         let pairs = _mm512_or_si512(lower, _mm512_slli_epi32::<16>(upper));
