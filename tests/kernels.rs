@@ -1361,7 +1361,7 @@ fn tree(leaves: &[Num], first: usize, count: usize) -> Option<Num> {
 fn tree_sum() {
     let mut checker = Checker::new("tree_sum");
     // Parts of a whole update, parts of this one, and the process that plays them.
-    let updates = [
+    let updates: [(usize, usize, usize); 7] = [
         (1, 1, 0),
         (2, 2, 0),
         (2, 1, 3),
@@ -1374,7 +1374,7 @@ fn tree_sum() {
         for count in COUNTS {
             let mut bench = Bench::new(count + parts);
             let batch = 3;
-            let levels = (leaves as usize).ilog2().max(1) as usize;
+            let levels = leaves.ilog2().max(1) as usize;
             let partials = bench.writes(&vec![NAN; levels * count]);
             let sums = bench.writes(&vec![NAN; count]);
             let mut gradients = vec![];
@@ -1412,9 +1412,9 @@ fn tree_sum() {
                 // the last part.
                 for level in 0..levels {
                     let width = 1 << level;
-                    let waited = |first: &usize| first % (2 * width) == 0;
-                    let firsts = (0..parts.saturating_sub(width)).filter(waited);
-                    if let Some(first) = firsts.last() {
+                    let waited = |first: &usize| first.is_multiple_of(2 * width);
+                    let mut firsts = (0..parts.saturating_sub(width)).rev().filter(waited);
+                    if let Some(first) = firsts.next() {
                         let partial = |n: usize| tree(&of(n), first, width).expect("it has parts");
                         let tensor = partials.part(level * count, [count]);
                         expected.push((tensor, (0..count).map(partial).collect()));

@@ -457,8 +457,8 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "scan_norm_backward",
-        "select(gate, 3u, gate == 2u)",
-        "gate",
+        "gradients[recurrent_gradient(gate)]",
+        "gradients[gate]",
         "gru-5-layer-norm",
     ),
     (
