@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gatescan::low_level::messages::shown_path;
-use gatescan::web::{FILES, SiteCases, SiteFile, SiteOptions, site};
+use gatescan::web::{SiteCases, SiteFile, SiteOptions, file_names, site};
 use gatescan::{Error, Recipe, Result};
 
 use super::console::Console;
@@ -92,7 +92,7 @@ enum CaseChoice {
 
 impl Web {
     pub fn run(&self, console: &Console) -> Result<()> {
-        for name in FILES {
+        for name in file_names() {
             self.overwrite.check(&self.output.join(name))?;
         }
         let mut recipe = Recipe::load(&self.recipe)?;

@@ -81,18 +81,37 @@ pub struct SiteFile {
     pub bytes: Vec<u8>,
 }
 
-/// The names of the files of a site, in the order of [`site`].
-pub const FILES: [&str; 9] = [
-    "index.html",
+/// The modules of the page: the name of each with its text.
+macro_rules! modules {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("site/", $name)))),*]
+    };
+}
+
+/// The modules of the page, each after those that import it.
+const MODULES: [(&str, &str); 11] = modules![
     "page.js",
+    "drawing.js",
+    "sampling.js",
     "trial.js",
+    "chart.js",
+    "dom.js",
     "check.js",
     "player.js",
-    "program.json",
-    "data.bin",
-    "cases.bin",
-    "values.bin",
+    "device.js",
+    "files.js",
+    "random.js",
 ];
+
+/// The page, and what is recorded for it.
+const PAGE: &str = "index.html";
+const RECORDED: [&str; 4] = ["program.json", "data.bin", "cases.bin", "values.bin"];
+
+/// Returns the names of the files of a site, in the order of [`site`].
+pub fn file_names() -> impl Iterator<Item = &'static str> {
+    let modules = MODULES.into_iter().map(|(name, _)| name);
+    std::iter::once(PAGE).chain(modules).chain(RECORDED)
+}
 
 /// Everything of `program.json`.
 #[derive(Serialize)]
@@ -166,18 +185,12 @@ pub fn site(recipe: &Recipe, data: &Splits, options: &SiteOptions) -> Result<Vec
     };
     let json = serde_json::to_vec(&description)
         .map_err(|error| Error::usage(format!("the program is not valid JSON: {error}")))?;
-    let contents = [
-        page().into_bytes(),
-        include_bytes!("site/page.js").to_vec(),
-        include_bytes!("site/trial.js").to_vec(),
-        include_bytes!("site/check.js").to_vec(),
-        include_bytes!("site/player.js").to_vec(),
-        json,
-        blob.into_bytes(),
-        cases.description,
-        cases.values,
-    ];
-    let files = FILES.into_iter().zip(contents);
+    let modules = MODULES.map(|(_, text)| text.as_bytes().to_vec());
+    let recorded = [json, blob.into_bytes(), cases.description, cases.values];
+    let contents = std::iter::once(page().into_bytes())
+        .chain(modules)
+        .chain(recorded);
+    let files = file_names().zip(contents);
     Ok(files
         .map(|(name, bytes)| SiteFile { name, bytes })
         .collect())
@@ -323,6 +336,17 @@ mod tests {
         recipe.set(&[set]).expect("it is a schedule");
         let error = check_recipe(&recipe).expect_err("it is refused");
         assert!(error.to_string().contains("plateau"), "{error}");
+    }
+
+    #[test]
+    fn a_site_has_all_modules_that_a_module_imports() {
+        let names: Vec<_> = file_names().collect();
+        for (module, text) in MODULES {
+            let imports = text.split("'./").skip(1);
+            for name in imports.map(|import| import.split('\'').next().unwrap_or_default()) {
+                assert!(names.contains(&name), "{module} imports {name}");
+            }
+        }
     }
 
     #[test]

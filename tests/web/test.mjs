@@ -3,7 +3,8 @@
 //
 //     node test.mjs GATESCAN FOLDER [STEP...]
 //
-// GATESCAN is the program, FOLDER is where sites and screenshots go; STEPs are those to run. With
+// GATESCAN is the program, FOLDER is where sites and screenshots go; STEPs are those to run (`quick`
+// plays all cases of the quick sweep, and runs only if it is named). With
 // GATESCAN_WEB_SOURCE=1 the page is that of the source, without a build.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -81,13 +82,13 @@ async function compareLosses(browser, server, name, count) {
 /** The orders of all epochs, against those of the program. */
 async function compareOrders(page, name) {
   const wrong = await page.evaluate(async () => {
-    const player = await import('./player.js');
+    const random = await import('./random.js');
     const shown = await (await import('./page.js')).page;
     const { train, orders, seed } = shown.site.run;
     const lengths = shown.run.lengths.get(train) ?? null;
     const order = (epoch) =>
-      player.sortBatches(player.permutation(seed, epoch, train.count), train.batch, lengths);
-    return orders.filter((expected, epoch) => player.checksum(order(epoch)) !== expected).length;
+      random.sortBatches(random.permutation(seed, epoch, train.count), train.batch, lengths);
+    return orders.filter((expected, epoch) => random.checksum(order(epoch)) !== expected).length;
   });
   check(wrong === 0, `${name}: the orders of all epochs are the program's`);
 }
@@ -309,6 +310,22 @@ async function kernels(browser) {
   server.close();
 }
 
+/** All cases of the quick sweep: only where this step is named, since it takes long. */
+async function quickSweep(browser) {
+  const small = ['--set', 'epochs=1', '--train', '32', '--test', '16', '--checked-steps', '1'];
+  const server = await site('quick', ['series', ...small, '--cases', 'quick']);
+  const { page, context, errors } = await ready(browser, server);
+  const begin = performance.now();
+  await page.click('#check');
+  await page.waitForSelector('#copy:not([hidden])', { timeout: 3_600_000 });
+  const seconds = ((performance.now() - begin) / 1000).toFixed(0);
+  const verdict = await page.textContent('#check-result');
+  check(verdict.startsWith('This GPU computes right'), `quick, ${seconds} s: ${verdict}`);
+  check(errors.length === 0, `quick: no errors on the console ${errors}`);
+  await context.close();
+  server.close();
+}
+
 /** The description of cases with only the pipelines that they use: the others take long to compile. */
 function withUsedPipelines({ sources, pipelines }, cases) {
   const calls = cases.flatMap((each) => Object.values(each.program.phases).flat());
@@ -452,6 +469,7 @@ await step('mnist', async () => {
 await step('model', () => trainedModel(browser));
 await step('text', () => text(browser));
 await step('kernels', () => kernels(browser));
+if (only.includes('quick')) await step('quick', () => quickSweep(browser));
 await step('mutant', () => mutant(browser, 'adam', 'sqrt(', '1.001 * sqrt('));
 await step('problems', () => problems(browser));
 await step('lost', () => lost(browser));

@@ -1,13 +1,20 @@
 // @ts-check
 /** Plays recorded kernel calls and compares every element that they write. */
 
-import { Parts, Program, floats, load, unpacked } from './player.js';
+import { Program, floats } from './device.js';
+import { Parts, load, unpacked } from './files.js';
 
-/** @typedef {import('./player.js').Case} Case */
-/** @typedef {import('./player.js').Check} Check */
-/** @typedef {import('./player.js').Device} Device */
-/** @typedef {import('./player.js').Pipeline} Pipeline */
-/** @typedef {import('./player.js').Shaders} Shaders */
+/** @typedef {import('./device.js').Device} Device */
+/** @typedef {import('./device.js').Pipeline} Pipeline */
+/** @typedef {import('./device.js').ProgramText} ProgramText */
+/** @typedef {import('./device.js').Shaders} Shaders */
+/** @typedef {import('./files.js').Segment} Segment */
+/**
+ * @typedef {object} Check
+ * @property {[phase: string, first: number, count: number][]} calls
+ * @property {[argument: string, buffer: number, real: boolean][]} written
+ */
+/** @typedef {{id: string, program: ProgramText, values: Segment, checks: Check[]}} Case */
 /**
  * @typedef {object} Deviation
  * @property {string} kernel

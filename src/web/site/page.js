@@ -1,169 +1,20 @@
 // @ts-check
-/** The page of a run: its controls, curves, files, trial and check. */
+/** The page of a run: its controls, curves and files. */
 
+import { drawChart, smoothed } from './chart.js';
 import { checkDevice } from './check.js';
-import { Device, Parts, Problem, Run, START, VERSION, load, randomWords } from './player.js';
-import { Tried, drawToken, rasterised, softmax } from './trial.js';
+import { Device } from './device.js';
+import { button, element, html, input, percent, save, short, table, told } from './dom.js';
+import { Drawing } from './drawing.js';
+import { Parts, Problem, load } from './files.js';
+import { Run, START, VERSION } from './player.js';
+import { sample } from './sampling.js';
+import { Tried } from './trial.js';
 
 /** @typedef {import('./check.js').Deviation} Deviation */
 /** @typedef {import('./check.js').Row} Row */
-/** @typedef {import('./player.js').Draw} Draw */
 /** @typedef {import('./player.js').Epoch} Epoch */
-/** @typedef {import('./player.js').Sample} Sample */
-/** @typedef {import('./player.js').Scores} Scores */
 /** @typedef {import('./player.js').Site} Site */
-
-/**
- * @template {HTMLElement} [E=HTMLElement]
- * @param {string} id
- */
-const element = (id) => /** @type {E} */ (document.getElementById(id));
-const button = (/** @type {string} */ id) => /** @type {HTMLButtonElement} */ (element(id));
-const input = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (element(id));
-
-/**
- * @param {string} tag
- * @param {Record<string, string>} attributes
- * @param {(Node | string)[]} children
- */
-function html(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-/**
- * @param {string} tag
- * @param {Record<string, string | number>} attributes
- * @param {(Node | string)[]} children
- */
-function svg(tag, attributes = {}, ...children) {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
-  made.append(...children);
-  return made;
-}
-
-/** @param {number} value */
-const short = (value) =>
-  Math.abs(value) >= 100 ? value.toFixed(0) : Number(value.toPrecision(4)).toString();
-/** @param {Scores} scores */
-const told = ({ loss, accuracy }) =>
-  `loss ${short(loss)}${accuracy === null ? '' : `, accuracy ${percent(accuracy)}`}`;
-/** @param {number} value */
-const percent = (value) => `${(100 * value).toFixed(1)} %`;
-
-/**
- * A table; the first column is text.
- * @param {string[]} names
- * @param {string[][]} rows
- */
-function table(names, rows) {
-  const kind = (/** @type {number} */ column) => (column === 0 ? { class: 'text' } : undefined);
-  const head = html(
-    'tr',
-    {},
-    ...names.map((name, column) => html('th', { scope: 'col', ...kind(column) }, name)),
-  );
-  const body = rows.map((row) =>
-    html('tr', {}, ...row.map((cell, column) => html('td', kind(column), cell))),
-  );
-  return html('table', {}, html('thead', {}, head), html('tbody', {}, ...body));
-}
-
-/**
- * Saves a file on the visitor's disk.
- * @param {Blob} file
- * @param {string} name
- */
-function save(file, name) {
-  const url = URL.createObjectURL(file);
-  html('a', { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
-
-/**
- * @typedef {object} Series
- * @property {string} name
- * @property {string} class
- * @property {[x: number, y: number][]} points
- * @property {boolean} [dots]
- */
-
-/**
- * Draws series over the updates into a box of the page.
- * @param {HTMLElement} box
- * @param {string} name
- * @param {Series[]} series
- * @param {{steps: number, top: number | null}} limits
- */
-function drawChart(box, name, series, { steps, top }) {
-  const [width, height] = [Math.max(box.clientWidth, 240), 224];
-  const values = series.flatMap(({ points }) => points.map(([, y]) => y));
-  const highest = top ?? (Math.max(...values, 0) * 1.05 || 1);
-  const area = { left: 44, right: width - 12, top: 12, bottom: height - 26 };
-  const x = (/** @type {number} */ step) =>
-    area.left + (step / Math.max(steps, 1)) * (area.right - area.left);
-  const y = (/** @type {number} */ value) =>
-    area.bottom - (Math.min(value, highest) / highest) * (area.bottom - area.top);
-  const lines = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => {
-    const at = y(share * highest);
-    return [
-      svg('line', { class: 'grid', x1: area.left, x2: area.right, y1: at, y2: at }),
-      svg(
-        'text',
-        { x: area.left - 6, y: at + 4, 'text-anchor': 'end' },
-        short(Number((share * highest).toPrecision(2))),
-      ),
-    ];
-  });
-  const labels = [0, 0.5, 1].map((share) =>
-    svg(
-      'text',
-      { x: x(share * steps), y: height - 6, 'text-anchor': ['start', 'middle', 'end'][share * 2] },
-      String(Math.round(share * steps)),
-    ),
-  );
-  const drawn = series.flatMap(({ class: kind, points, dots }) => [
-    svg('polyline', {
-      class: kind,
-      points: points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(' '),
-    }),
-    ...(dots
-      ? points.map(([a, b]) => svg('circle', { class: kind, cx: x(a), cy: y(b), r: 4 }))
-      : []),
-  ]);
-  const last = series
-    .filter(({ points }) => points.length)
-    .map((each) => `${each.name} ${short(each.points[each.points.length - 1][1])}`);
-  const label = `${name} over ${steps} updates: ${last.join(', ') || 'nothing yet'}`;
-  box.replaceChildren(
-    svg(
-      'svg',
-      { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label },
-      ...lines,
-      ...labels,
-      ...drawn,
-    ),
-  );
-}
-
-/**
- * At most `most` means of consecutive values, at the number of the last of each.
- * @param {number[]} values
- * @param {number} most
- * @returns {[number, number][]}
- */
-function smoothed(values, most) {
-  const size = Math.max(1, Math.ceil(values.length / most));
-  const means = /** @type {[number, number][]} */ ([]);
-  for (let first = 0; first < values.length; first += size) {
-    const some = values.slice(first, first + size);
-    means.push([first + some.length, some.reduce((sum, value) => sum + value, 0) / some.length]);
-  }
-  return means;
-}
 
 /** How often the state of a run is kept in case the device is lost, in seconds. */
 const KEPT_EVERY = 10;
@@ -191,10 +42,6 @@ export class Page {
     /** @type {Awaited<ReturnType<Run['snapshot']>> | null} */
     this.kept = null;
     this.wasHidden = false;
-    /** @type {[number, number][][]} */
-    this.strokes = [];
-    /** Paints what the drawing area shows, in the colours of the page. */
-    this.repaint = () => {};
     this.report = '';
   }
 
@@ -233,16 +80,17 @@ export class Page {
       element(id).addEventListener('click', () => this.guarded(act));
     on('start', () => (this.isTraining ? this.stop() : this.train()));
     on('restart', () => this.#restart());
-    on('model', async () => save(await this.#alone((run) => run.modelFile()), 'model.safetensors'));
-    on('state', async () => save(await this.#alone((run) => run.stateFile()), 'state.safetensors'));
+    on('model', async () => save(await this.alone((run) => run.modelFile()), 'model.safetensors'));
+    on('state', async () => save(await this.alone((run) => run.stateFile()), 'state.safetensors'));
     on('check', () => this.check());
     on('copy', () => this.#copy());
     on('time', () => this.#time());
     input('resume').addEventListener('change', () => this.guarded(() => this.#resume()));
     document.addEventListener('visibilitychange', () => this.#visibility());
     new ResizeObserver(() => this.draw()).observe(element('loss-chart'));
-    if (this.site.trial.kind === 'draw') this.#connectDrawing(this.site.trial);
-    if (this.site.trial.kind === 'sample') on('sample', () => this.sample());
+    const { trial } = this.site;
+    if (trial.kind === 'draw') new Drawing(this, trial).connect();
+    if (trial.kind === 'sample') on('sample', () => sample(this, trial));
   }
 
   /**
@@ -333,10 +181,10 @@ export class Page {
     this.say('Training.');
     let [kept, drawn] = [performance.now(), 0];
     while (this.isTraining && run === this.run && !run.ending) {
-      await this.#turn(() => run.advance());
+      await this.turn(() => run.advance());
       const now = performance.now();
       if (now - kept > KEPT_EVERY * 1000) {
-        this.kept = await this.#turn(() => run.snapshot());
+        this.kept = await this.turn(() => run.snapshot());
         kept = now;
       }
       // A drawing takes a few milliseconds, which training would miss.
@@ -351,7 +199,7 @@ export class Page {
   /** @param {Run} run */
   async #pause(run) {
     this.isTraining = false;
-    this.kept = await this.#turn(() => run.snapshot());
+    this.kept = await this.turn(() => run.snapshot());
     const { epochs, history } = run.position;
     const last = history[history.length - 1]?.evaluated ?? null;
     const split = this.site.run.validation ? 'validation' : 'test';
@@ -363,7 +211,7 @@ export class Page {
     const count = epochs === 1 ? 'one epoch' : `${epochs} epochs`;
     this.say(run.ending ? `${ending[run.ending]} after ${count}${scores}.` : 'Stopped.');
     if (run.ending && this.site.run.validation && this.site.run.test) {
-      const test = await this.#turn(() => run.evaluate('test'));
+      const test = await this.turn(() => run.evaluate('test'));
       if (test) this.say(`${element('status').textContent} Test split: ${told(test)}.`);
     }
     this.draw();
@@ -377,7 +225,7 @@ export class Page {
 
   async #restart() {
     this.isTraining = false;
-    await this.#turn(async () => {});
+    await this.turn(async () => {});
     this.kept = null;
     this.run?.device.device.destroy();
     this.run = null;
@@ -390,18 +238,19 @@ export class Page {
    * @param {() => Promise<T>} act
    * @returns {Promise<T>}
    */
-  #turn(act) {
+  turn(act) {
     const turn = this.last.then(act, act);
     this.last = turn.catch(() => {});
     return turn;
   }
 
   /**
+   * Acts on the run in its turn.
    * @template T
    * @param {(run: Run) => Promise<T>} act
    */
-  #alone(act) {
-    return this.#turn(() => act(/** @type {Run} */ (this.run)));
+  alone(act) {
+    return this.turn(() => act(/** @type {Run} */ (this.run)));
   }
 
   /**
@@ -446,9 +295,9 @@ export class Page {
     const file = input('resume').files?.[0];
     if (!file) return;
     const bytes = await file.arrayBuffer();
-    await this.#alone(async (run) => run.restoreFile(bytes));
+    await this.alone(async (run) => run.restoreFile(bytes));
     input('resume').value = '';
-    this.kept = await this.#alone((run) => run.snapshot());
+    this.kept = await this.alone((run) => run.snapshot());
     this.say(`Continued from update ${this.run?.position.step}.`);
     this.draw();
   }
@@ -539,269 +388,6 @@ export class Page {
       `${worst === 0 ? 'equal' : `±${worst.toExponential(1)}`} in ${count} updates`;
   }
 
-  // ----- Drawing
-
-  /** @param {Draw} trial */
-  #connectDrawing(trial) {
-    const canvas = /** @type {HTMLCanvasElement} */ (element('canvas'));
-    const pen = { x: 0.5, y: 0.3, isDown: false };
-    const at = (/** @type {PointerEvent} */ event) => {
-      const box = canvas.getBoundingClientRect();
-      return /** @type {[number, number]} */ ([
-        (event.clientX - box.left) / box.width,
-        (event.clientY - box.top) / box.height,
-      ]);
-    };
-    canvas.addEventListener('pointerdown', (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      pen.isDown = true;
-      this.strokes.push([at(event)]);
-      this.#paint(canvas, null);
-    });
-    canvas.addEventListener('pointermove', (event) => {
-      if (!pen.isDown) return;
-      this.strokes[this.strokes.length - 1].push(at(event));
-      this.#paint(canvas, null);
-    });
-    canvas.addEventListener('pointerup', () => {
-      pen.isDown = false;
-      this.guarded(() => this.classify());
-    });
-    canvas.addEventListener('keydown', (event) => {
-      const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
-        event.key
-      ];
-      if (!move) return;
-      event.preventDefault();
-      const [x, y] = [pen.x + move[0] / 28, pen.y + move[1] / 28].map((value) =>
-        Math.min(1, Math.max(0, value)),
-      );
-      if (event.shiftKey)
-        this.strokes.push([
-          [pen.x, pen.y],
-          [x, y],
-        ]);
-      Object.assign(pen, { x, y });
-      this.#paint(canvas, pen);
-      if (event.shiftKey) this.guarded(() => this.classify());
-    });
-    canvas.addEventListener('blur', () => this.repaint());
-    this.repaint = () => this.#paint(canvas, null);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.repaint());
-    element('clear').addEventListener('click', () =>
-      this.guarded(() => this.classify((this.strokes = []))),
-    );
-    element('example').addEventListener('click', () => this.guarded(() => this.#example(trial)));
-  }
-
-  /**
-   * @param {HTMLCanvasElement} canvas
-   * @param {{x: number, y: number} | null} pen
-   */
-  #paint(canvas, pen) {
-    const context = canvas.getContext('2d');
-    if (!context) return;
-    const side = canvas.width;
-    context.clearRect(0, 0, side, side);
-    const ink = getComputedStyle(canvas).color;
-    Object.assign(context, {
-      lineWidth: side / 14,
-      lineCap: 'round',
-      lineJoin: 'round',
-      strokeStyle: ink,
-      fillStyle: ink,
-    });
-    for (const stroke of this.strokes) {
-      context.beginPath();
-      stroke.forEach(([x, y], index) =>
-        index ? context.lineTo(x * side, y * side) : context.moveTo(x * side, y * side),
-      );
-      if (stroke.length === 1) context.lineTo(stroke[0][0] * side, stroke[0][1] * side + 0.1);
-      context.stroke();
-    }
-    if (pen) {
-      context.beginPath();
-      context.arc(pen.x * side, pen.y * side, 4, 0, 7);
-      context.fill();
-    }
-  }
-
-  /** Classifies the drawing. */
-  async classify(strokes = this.strokes) {
-    const canvas = /** @type {HTMLCanvasElement} */ (element('canvas'));
-    this.repaint = () => this.#paint(canvas, null);
-    this.repaint();
-    const { trial } = this.site;
-    if (strokes.length === 0 || trial.kind !== 'draw') {
-      element('drawing-result').textContent = 'Nothing is drawn.';
-      element('classes').replaceChildren();
-      return null;
-    }
-    return this.classifyImage(rasterised(strokes, trial.rows, trial.columns), trial);
-  }
-
-  /**
-   * Classifies an image of values in 0..1.
-   * @param {Float32Array} image
-   * @param {Draw} trial
-   */
-  async classifyImage(image, trial, label = '') {
-    const inputs = image.map((value) => Math.round(value * 255) * trial.scale);
-    const outputs = await this.#alone(async (run) => {
-      const tried = /** @type {Tried} */ (this.tried);
-      await tried.follow(run);
-      return tried.outputs(inputs);
-    });
-    const probabilities = softmax(outputs);
-    const best = probabilities.indexOf(Math.max(...probabilities));
-    const trained = this.run?.position.step ? '' : ' The network is not trained yet.';
-    element('drawing-result').textContent =
-      `${label}Read as ${trial.classes[best]}, with the probability ${percent(probabilities[best])}.${trained}`;
-    const row = (/** @type {number} */ probability, /** @type {number} */ index) =>
-      html(
-        'div',
-        { class: 'row' },
-        html('span', {}, trial.classes[index]),
-        html('i', { style: `width: ${(100 * probability).toFixed(1)}%` }),
-        html('span', {}, percent(probability)),
-      );
-    element('classes').replaceChildren(...probabilities.map(row));
-    return { class: best, probabilities };
-  }
-
-  /**
-   * Shows and classifies an image of the evaluated split.
-   * @param {Draw} trial
-   */
-  async #example(trial) {
-    const split = this.site.run.validation
-      ? 'validate'
-      : this.site.run.test
-        ? 'evaluate'
-        : 'forward';
-    const names = this.site.train.buffers.map(([name]) => name);
-    const [pixels, labels] = ['data', 'labels'].map((name) => names.indexOf(`${split}.${name}`));
-    const count =
-      {
-        validate: this.site.run.validation,
-        evaluate: this.site.run.test,
-        forward: this.site.run.train,
-      }[split]?.count ?? 1;
-    const index = Math.floor(Math.random() * count);
-    const size = trial.rows * trial.columns;
-    const first = index * size;
-    const words = Math.ceil((first + size) / 4) - Math.floor(first / 4);
-    const [bytes, label] = await this.#alone((run) =>
-      run.program.read([
-        [pixels, Math.floor(first / 4), words],
-        [labels, index, 1],
-      ]),
-    );
-    const image = Float32Array.from(
-      new Uint8Array(bytes.buffer, bytes.byteOffset + (first % 4), size),
-      (byte) => byte / 255,
-    );
-    this.strokes = [];
-    this.repaint = () => this.#paintImage(image, trial);
-    this.repaint();
-    await this.classifyImage(
-      image,
-      trial,
-      `Image ${index + 1} of the evaluated ones, a ${trial.classes[label[0]]}. `,
-    );
-  }
-
-  /**
-   * @param {Float32Array} image
-   * @param {Draw} trial
-   */
-  #paintImage(image, { rows, columns }) {
-    const canvas = /** @type {HTMLCanvasElement} */ (element('canvas'));
-    this.#paint(canvas, null);
-    const context = canvas.getContext('2d');
-    if (!context) return;
-    const [width, height] = [canvas.width / columns, canvas.height / rows];
-    image.forEach((value, pixel) => {
-      const [x, y] = [(pixel % columns) * width, Math.floor(pixel / columns) * height];
-      context.globalAlpha = value;
-      context.fillRect(x, y, width, height);
-    });
-    context.globalAlpha = 1;
-  }
-
-  // ----- Sampling
-
-  /** Samples a text from the prompt on. */
-  async sample() {
-    const { trial } = this.site;
-    const { run, tried } = this;
-    if (trial.kind !== 'sample' || !run || !tried) return;
-    const tokens = this.tokens(input('prompt').value, trial);
-    const [length, temperature] = [
-      Number(input('length').value),
-      Number(input('temperature').value),
-    ];
-    if (!(length >= 1 && length <= 5000))
-      throw new Problem(`The length is ${input('length').value}; it must be from 1 to 5000.`);
-    if (!(temperature >= 0))
-      throw new Problem(`The temperature is ${input('temperature').value}; it must be 0 or more.`);
-    const words = randomWords([run.position.step, 0], [7, 0]);
-    const uniform = () => {
-      const word = /** @type {number} */ (words.next().value);
-      return (word >>> 8) / 2 ** 24;
-    };
-    const bytes = /** @type {number[]} */ ([]);
-    const names =
-      trial.unit === 'byte'
-        ? null
-        : ['', ...trial.entries].map((name) => new TextEncoder().encode(name));
-    element('sample-status').textContent = 'Sampling.';
-    await this.#turn(async () => {
-      await tried.follow(run);
-      let logits = /** @type {Float32Array<ArrayBufferLike>} */ (
-        new Float32Array(tried.text.outputs[2])
-      );
-      for (const token of tokens) logits = await tried.outputs(Uint32Array.of(token));
-      for (let made = 0; made < length && run === this.run; made += 1) {
-        // The unknown token stands for no text.
-        if (names) logits[0] = -Infinity;
-        const token = drawToken(logits, made || tokens.length ? temperature : 1, uniform());
-        bytes.push(...(names ? names[token] : [token]));
-        if (made % 16 === 0) this.#showText(bytes);
-        logits = await tried.outputs(Uint32Array.of(token));
-      }
-    });
-    this.#showText(bytes);
-    element('sample-status').textContent = `${length} tokens after ${run.position.step} updates.`;
-  }
-
-  /** @param {number[]} bytes */
-  #showText(bytes) {
-    element('text').textContent =
-      input('prompt').value + new TextDecoder().decode(Uint8Array.from(bytes));
-  }
-
-  /**
-   * The tokens of a prompt; unknown ones are refused.
-   * @param {string} prompt
-   * @param {Sample} trial
-   */
-  tokens(prompt, { unit, entries }) {
-    if (unit === 'byte') return [...new TextEncoder().encode(prompt)];
-    const strings =
-      unit === 'word' ? (prompt.match(/ ?[\p{Alphabetic}\p{N}]+|[^]/gu) ?? []) : [...prompt];
-    return strings.map((string) => {
-      const index = entries.indexOf(string);
-      if (index < 0)
-        throw new Problem(
-          `The text that the network was trained on has no “${string}”; begin with something else.`,
-        );
-      return index + 1;
-    });
-  }
-
-  // ----- Checking and timing
-
   /** Plays the recorded cases on this GPU. */
   async check() {
     const device = /** @type {Run} */ (this.run).device;
@@ -883,7 +469,7 @@ export class Page {
     const all = new Map();
     try {
       for (let update = 0; update < updates && !this.run?.ending; update += 1) {
-        for (const [kernel, { calls, seconds }] of await this.#alone((run) => run.timeUpdate())) {
+        for (const [kernel, { calls, seconds }] of await this.alone((run) => run.timeUpdate())) {
           const each = all.get(kernel) ?? { calls: 0, seconds: 0 };
           all.set(kernel, { calls: each.calls + calls, seconds: each.seconds + seconds });
         }

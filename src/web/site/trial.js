@@ -1,11 +1,11 @@
 // @ts-check
 /** A network in training, tried on one sequence: a drawing to classify, or text to sample. */
 
-import { Program, floats } from './player.js';
+import { Program, floats } from './device.js';
 
-/** @typedef {import('./player.js').Device} Device */
-/** @typedef {import('./player.js').Parts} Parts */
-/** @typedef {import('./player.js').Pipeline} Pipeline */
+/** @typedef {import('./device.js').Device} Device */
+/** @typedef {import('./device.js').Pipeline} Pipeline */
+/** @typedef {import('./files.js').Parts} Parts */
 /** @typedef {import('./player.js').Run} Run */
 /** @typedef {import('./player.js').TriedText} TriedText */
 
