@@ -3,8 +3,8 @@
 //
 //     node test.mjs GATESCAN FOLDER [STEP...]
 //
-// GATESCAN is the program, FOLDER is where sites and screenshots go; STEPs are those to run (`quick`
-// plays all cases of the quick sweep, and runs only if it is named). With
+// GATESCAN is the program, FOLDER is where sites and screenshots go; STEPs are those to run. The
+// step `quick` plays all cases of the quick sweep, and runs only if it is named. With
 // GATESCAN_WEB_SOURCE=1 the page is that of the source, without a build.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
