@@ -257,6 +257,32 @@ def check_unread_output(place):
     print("ok    stopped by SIGTERM while nobody reads its output", flush=True)
 
 
+def check_full_disk(place):
+    """A run on a full disk says so once, continues, and ends once there is room. Only root can
+    mount a small disk."""
+    disk, recipe = place / "disk", place / "short.toml"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        print("skip  a full disk, as no disk can be mounted", flush=True)
+        return
+    try:
+        text = (place / "recipe.toml").read_text()
+        recipe.write_text(text.replace(f"epochs = {LONG_EPOCHS}", "epochs = 60"))
+        process = start(place, 2, "short.toml", "--out", disk / "run")
+        deadline = time.time() + TIMEOUT
+        while "No space left" not in (place / "messages").read_text() and time.time() < deadline:
+            time.sleep(0.1)
+        for file in sorted((disk / "run" / "checkpoints").glob("*.safetensors"))[:30]:
+            file.unlink()
+        code, messages = ended(process, place, "a full disk", TIMEOUT)
+        assert code == 0 and messages.count("No space left") == 1, messages
+        assert "the run continues and tries again" in messages, messages
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    print("ok    a full disk, with one message", flush=True)
+
+
 def check_preemption(place):
     """A SIGTERM that a scheduler sends to the processes themselves ends all with exit code 0."""
     run = place / "preempted"
@@ -328,6 +354,7 @@ def check_ends(place):
     check_signal(place, expected)
     check_unread_output(place)
     check_preemption(place)
+    check_full_disk(place)
     check_kills(place, expected)
 
 
