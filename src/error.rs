@@ -167,6 +167,10 @@ pub enum Error {
         submitted: u32,
         completed: u32,
     },
+    /// The device of another process of a distributed run has failed, and that process goes on from
+    /// the newest checkpoint.
+    #[error("the device of rank {rank} has failed; all processes go back to the newest checkpoint")]
+    RankFailed { rank: usize },
     /// A loss, a gradient's norm, a parameter or a moment is not finite.
     #[error("{problem}")]
     NotFinite {

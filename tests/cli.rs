@@ -1262,6 +1262,8 @@ fn mistakes_in_a_bench_are_explained() {
         ("--seconds=-1", ["--seconds", "at least 0"]),
         ("--seconds=nan", ["--seconds", "at least 0"]),
         ("steps", ["steps", "step"]),
+        ("--ranks=2", ["--ranks", "bench distributed"]),
+        ("--ranks=0", ["--ranks", "zero"]),
     ] {
         assert_has(&Workspace::new().run(&["bench", argument]).fails(2), &parts);
     }
@@ -1334,6 +1336,11 @@ fn without_mpi_distributed_says_how_to_get_it() {
             "--distributed: this gatescan was built without MPI",
             "--features mpi",
         ],
+    );
+    let message = bench(&["distributed"]).fails(2);
+    assert_has(
+        &message,
+        &["bench distributed: this gatescan was built without MPI"],
     );
     let message = place.train(&["--reduce", "mpi"]).fails(2);
     assert_has(&message, &["--distributed"]);

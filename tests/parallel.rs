@@ -4,6 +4,7 @@
 mod common;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -13,6 +14,7 @@ use gatescan::distributed::{Ranks, ThreadRanks};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Dropout, MaskSharing};
 use gatescan::recipe::ClassWeights;
+use gatescan::run::{FollowingRun, RunEvent, RunOptions, TrainingRun};
 use gatescan::{
     Cell, Checkpoint, Dataset, Device, Ending, Event, HeadRecipe, Layer, Loss, OpenDevice,
     Optimizer, Reads, Recipe, Splits, Targets, Trainer,
@@ -123,6 +125,14 @@ fn values() -> (Recipe, Splits) {
     (recipe, splits)
 }
 
+/// Quantiles of a target value, whose intervals are adjusted to the validation split.
+fn intervals() -> (Recipe, Splits) {
+    let (mut recipe, data) = values();
+    recipe.network.head = HeadRecipe::new(Reads::Last, Loss::quantiles(&[0.1, 0.9]).unwrap());
+    recipe.conformal = true;
+    (recipe, data)
+}
+
 fn devices() -> Vec<OpenDevice> {
     let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
     let devices = [Device::Cpu].into_iter().chain(gpu);
@@ -162,7 +172,8 @@ fn shared(
         };
         let mut checkpoint = trainer.checkpoint().unwrap();
         checkpoint.metrics = None;
-        (checkpoint, format!("{tested:?}"))
+        let adjusted = trainer.interval_adjustment();
+        (checkpoint, format!("{tested:?} {adjusted:?}"))
     };
     let one = &one;
     thread::scope(|scope| {
@@ -185,10 +196,16 @@ fn alone((recipe, data): &(Recipe, Splits), device: &OpenDevice) -> Checkpoint {
 #[test]
 fn any_number_of_ranks_makes_the_same_checkpoint() {
     for (index, device) in devices().iter().enumerate() {
-        for run in [ragged(), chunks(), values()] {
+        for run in [ragged(), chunks(), values(), intervals()] {
             let expected = alone(&run, device);
             let one = shared(1, &run, device, (None, usize::MAX));
             assert_eq!(one[0].0, expected);
+            assert_eq!(
+                one[0].1.contains("targets: 13"),
+                run.0.conformal,
+                "{}",
+                one[0].1
+            );
             // A software GPU is slow.
             for count in if index == 0 { vec![2, 4, 8] } else { vec![2] } {
                 for ended in shared(count, &run, device, (None, usize::MAX)) {
@@ -216,6 +233,75 @@ fn a_run_resumes_with_another_number_of_ranks() {
         }
         let ended = shared(1, &run, &device, (from.as_ref(), usize::MAX));
         assert_eq!(ended[0].0, expected);
+    }
+}
+
+/// One of two processes, which trains in `out` where it is rank 0. Returns its warnings.
+fn process(
+    (recipe, data): &(Recipe, Splits),
+    (device, fault): (&Device, Option<&str>),
+    (out, ranks): (&Path, Arc<dyn Ranks>),
+) -> gatescan::Result<Vec<String>> {
+    let mut open = OpenDevice::open(device)?;
+    if let Some(fault) = fault {
+        open = open.with_fault(fault.parse().unwrap());
+    }
+    let (is_first, again) = (ranks.rank() == 0, *device);
+    let options = RunOptions {
+        out: Some(out.to_path_buf()),
+        ranks: Some(ranks),
+        reopen_device: Some(Box::new(move || OpenDevice::open(&again))),
+        ..RunOptions::default()
+    };
+    if !is_first {
+        FollowingRun::new(recipe, data, open, options, (None, None))?.train()?;
+        return Ok(vec![]);
+    }
+    let mut warnings = vec![];
+    TrainingRun::start(recipe, data, open, options)?.train(&mut |event| {
+        if let RunEvent::Warning(warning) = event {
+            warnings.push(warning.to_string());
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(warnings)
+}
+
+#[test]
+fn all_processes_go_back_where_the_device_of_one_has_failed() {
+    let Some(gpu) = common::gpu() else { return };
+    let device = Device::Gpu(gpu.summary.index);
+    let mut run = ragged();
+    run.0.checkpoint.every_steps = Some(2);
+    let expected = alone(&run, &OpenDevice::open(&device).unwrap());
+    let faults = [
+        [Some("destroy:14:1"), None],
+        [None, Some("destroy:9:1")],
+        [None, Some("drop:14:1")],
+    ];
+    for faults in faults {
+        let place = tempfile::tempdir().unwrap();
+        let (out, run, device) = (&place.path().join("run"), &run, &device);
+        let warnings: Vec<Vec<String>> = thread::scope(|scope| {
+            let group = ThreadRanks::group(2).into_iter().zip(faults);
+            let threads = group.map(|(ranks, fault)| {
+                scope.spawn(move || process(run, (device, fault), (out, ranks)).unwrap())
+            });
+            let threads: Vec<_> = threads.collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.collect()
+        });
+        let [warning] = &warnings[0][..] else {
+            panic!("{warnings:?}");
+        };
+        let rank = faults.iter().position(Option::is_some).unwrap();
+        assert!(warning.starts_with(&format!("rank {rank}: ")), "{warning}");
+        assert!(warning.contains("the run continues from"), "{warning}");
+        let newest = std::fs::read_dir(out.join("checkpoints")).unwrap();
+        let newest = newest.map(|file| file.unwrap().path()).max().unwrap();
+        let mut checkpoint = Checkpoint::load(&newest).unwrap();
+        checkpoint.metrics = None;
+        assert_eq!(checkpoint, expected, "{faults:?}");
     }
 }
 

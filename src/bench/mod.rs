@@ -1,5 +1,5 @@
-//! Benchmarks at named shapes: whole training steps, each kernel call alone, the scans, and the
-//! latency of a stream.
+//! Benchmarks at named shapes: whole training steps, each kernel call alone, the scans, the latency
+//! of a stream, and updates by several processes.
 //!
 //! Every result is compared with the CPU in f64 before it is timed; wrong results are not timed.
 
@@ -8,6 +8,7 @@ mod checked;
 mod cost;
 mod latency;
 mod results;
+mod scaling;
 mod shape;
 mod text;
 
@@ -33,6 +34,7 @@ use results::percentiles;
 pub use results::{
     KernelResult, LatencyResult, ScanResult, StepResult, StepSpeed, StepTime, TextResult,
 };
+pub use scaling::{MessageResult, SCALING_SHAPES, Scaling, ScalingBench, ScalingResult};
 pub use shape::{BenchShape, SCANS, SHAPES, SIDES, scan_shapes, shapes, sides};
 pub use text::{TEXT_LAYERS, TEXT_SIZES};
 

@@ -211,7 +211,8 @@ impl BenchShape {
         })
     }
 
-    fn recipe(&self) -> Recipe {
+    /// Returns the recipe of [`BenchShape::workload`].
+    pub(super) fn recipe(&self) -> Recipe {
         let layer = Layer {
             bias: Bias::Double,
             init: Init::Torch,
@@ -229,7 +230,7 @@ impl BenchShape {
     }
 
     /// Returns uniform inputs in ±1, with classes that do not depend on them.
-    fn data(&self) -> Result<Splits> {
+    pub(super) fn data(&self) -> Result<Splits> {
         let count = self.batches() * self.batch;
         let mut data = Dataset {
             count,

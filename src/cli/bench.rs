@@ -11,12 +11,14 @@ use gatescan::bench::{
 };
 use gatescan::low_level::numeric::statistics::figure;
 use gatescan::profile::Clock;
+use gatescan::recipe::Precision;
 use gatescan::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
 use super::console::Console;
-use super::{MatmulPrecision, Tune, choose_device, open};
+use super::ranks::wait_for_first_rank;
+use super::{MatmulPrecision, Tune, bench_distributed, choose_device, open};
 
 /// Measure training steps, kernels, scans and latencies at named shapes.
 #[derive(Args)]
@@ -28,7 +30,11 @@ optimizer Adam. Losses and gradients are compared with the CPU in f64 before any
 a difference is larger than rounding explains, nothing is timed and the exit code is 1. TRAIN and \
 FORWARD are medians, P10 and P90 the 10th and 90th percentile, HOST the time to encode and submit \
 a step; * marks a time by the host's clock. `latency` times each of many steps of one sequence \
-through a loaded model, whose states are carried.
+through a loaded model, whose states are carried. `distributed` times updates by the processes \
+that mpirun or srun has started and by some of them, with one batch for all (strong scaling) and \
+with a batch for each (weak): RANKS processes take COMPUTE, TRANSFER of gradients between device \
+and host, and REDUCE, the messages; EFFICIENCY is the speed as a part of RANKS times that of one. \
+Their parameters are compared with those of one process, bit for bit, before anything is timed.
 
 Examples:
   gatescan bench                                        training steps at all shapes
@@ -36,7 +42,8 @@ Examples:
   gatescan bench kernels --device gpu                   each call of a step, and square matmuls
   gatescan bench scan                                   microseconds per time step, H from 64 to 512
   gatescan bench text --layers 2 --sizes 128,256        a character-level language model
-  gatescan bench latency --device cpu                   microseconds for one step of a stream")]
+  gatescan bench latency --device cpu                   microseconds for one step of a stream
+  mpirun -n 4 gatescan bench distributed                how 1, 2 and 4 processes share an update")]
 pub struct Bench {
     /// What to measure.
     #[arg(value_enum, default_value = "step")]
@@ -60,6 +67,10 @@ pub struct Bench {
     /// For `text`: hidden units of each layer, instead of 64, 128, 256 and 512.
     #[arg(long, value_name = "H", value_delimiter = ',')]
     sizes: Vec<NonZeroUsize>,
+    /// For `distributed`: the numbers of processes to measure, beside one [default: every power of
+    /// two up to those that were started].
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    ranks: Vec<NonZeroUsize>,
     /// Seconds for each measurement; slow ones take longer.
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     seconds: f64,
@@ -81,12 +92,14 @@ enum What {
     Text,
     /// One time step of one sequence through a loaded model: shapes CELL-1-1-I-H.
     Latency,
+    /// Updates by several processes, which mpirun or srun has started (needs the feature `mpi`).
+    Distributed,
     /// Steps, kernels and scans.
     All,
 }
 
 /// A row of one of the tables, and an object in JSON.
-trait TableRow: Serialize {
+pub trait TableRow: Serialize {
     const HEADER: &'static [&'static str];
     /// The widths of the columns of text, which come before the figures.
     const TEXT_WIDTHS: &'static [usize];
@@ -95,7 +108,7 @@ trait TableRow: Serialize {
 }
 
 /// The width of a shape's name.
-const SHAPE: usize = 26;
+pub const SHAPE: usize = 26;
 
 impl TableRow for StepResult {
     const HEADER: &'static [&'static str] = &[
@@ -243,13 +256,16 @@ impl TableRow for LatencyResult {
 
 impl Bench {
     pub fn run(&self, console: &Console) -> Result<()> {
+        self.check_flags()?;
+        if self.is_distributed() {
+            let measured = bench_distributed::run(self, console);
+            if measured.is_err() {
+                wait_for_first_rank();
+            }
+            return measured;
+        }
         let (device, why) = choose_device(&self.device)?;
         console.say(format!("device  {why}"));
-        if !self.shape.is_empty() && self.what == What::Text {
-            return Err(Error::usage(
-                "--shape does not apply to `bench text`; use --layers and --sizes",
-            ));
-        }
         let opened = open(&device, &self.tune)?.with_precision(self.rounding.precision)?;
         let session = Session {
             options: self,
@@ -262,6 +278,7 @@ impl Bench {
             What::Scan => &[Session::scans],
             What::Text => &[Session::text],
             What::Latency => &[Session::latencies],
+            What::Distributed => &[],
             What::All => &[Session::steps, Session::kernels, Session::scans],
         };
         for table in tables {
@@ -272,7 +289,71 @@ impl Bench {
         Ok(())
     }
 
-    fn shapes_or(&self, default: impl Fn() -> Vec<BenchShape>) -> Vec<BenchShape> {
+    /// Refuses flags of another benchmark.
+    fn check_flags(&self) -> Result<()> {
+        if !self.shape.is_empty() && self.what == What::Text {
+            return Err(Error::usage(
+                "--shape does not apply to `bench text`; use --layers and --sizes",
+            ));
+        }
+        if self.is_distributed() && self.rounding.precision != Precision::F32 {
+            return Err(Error::usage(
+                "--precision does not apply to `bench distributed`, which measures in f32; leave \
+                 it out",
+            ));
+        }
+        if !self.ranks.is_empty() && !self.is_distributed() {
+            return Err(Error::usage(
+                "--ranks applies to `bench distributed` only; leave it out",
+            ));
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "mpi")]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    #[cfg(feature = "mpi")]
+    pub fn tune(&self) -> &Tune {
+        &self.tune
+    }
+
+    /// The numbers of processes to measure; empty for all.
+    #[cfg(feature = "mpi")]
+    pub fn ranks(&self) -> Vec<usize> {
+        self.ranks.iter().map(|count| count.get()).collect()
+    }
+
+    #[cfg(feature = "mpi")]
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// Whether the process is one of several.
+    pub fn is_distributed(&self) -> bool {
+        self.what == What::Distributed
+    }
+
+    /// Prints a row as it is measured, with the header before the first one.
+    pub fn print_row<R: TableRow>(
+        &self,
+        console: &Console,
+        is_first: bool,
+        row: &R,
+    ) -> Result<ControlFlow<()>> {
+        if self.json {
+            return console.print(json!(row));
+        }
+        if is_first {
+            let header: Vec<String> = R::HEADER.iter().map(ToString::to_string).collect();
+            let _ = console.print(line(R::TEXT_WIDTHS, &header))?;
+        }
+        console.print(line(R::TEXT_WIDTHS, &row.cells()))
+    }
+
+    pub fn shapes_or(&self, default: impl Fn() -> Vec<BenchShape>) -> Vec<BenchShape> {
         if self.shape.is_empty() {
             default()
         } else {
@@ -342,17 +423,8 @@ impl Session<'_> {
         rows: impl Iterator<Item = Result<R>>,
     ) -> Result<ControlFlow<()>> {
         for (index, row) in rows.enumerate() {
-            let row = row?;
-            let text = if self.options.json {
-                json!(row).to_string()
-            } else {
-                if index == 0 {
-                    let header: Vec<String> = R::HEADER.iter().map(ToString::to_string).collect();
-                    let _ = self.console.print(line(R::TEXT_WIDTHS, &header))?;
-                }
-                line(R::TEXT_WIDTHS, &row.cells())
-            };
-            if self.console.print(text)?.is_break() {
+            let flow = self.options.print_row(self.console, index == 0, &row?)?;
+            if flow.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -390,6 +462,6 @@ fn line(text_widths: &[usize], cells: &[String]) -> String {
     padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
 }
 
-fn percent(part: f64) -> String {
+pub fn percent(part: f64) -> String {
     format!("{part:.1}%")
 }

@@ -3,6 +3,7 @@
 
 mod backtest;
 mod bench;
+mod bench_distributed;
 mod calibration;
 mod comparison;
 mod confusion;
@@ -22,6 +23,7 @@ mod output;
 mod predict;
 mod predict_lists;
 mod profile;
+mod ranks;
 mod recipes;
 mod report;
 mod sample;
@@ -135,14 +137,21 @@ where
     match Cli::try_parse_from([&program].into_iter().chain(&arguments)) {
         Ok(cli) => {
             // The processes of a distributed run divide the cores among them.
-            if !matches!(&cli.command, Command::Train(train) if train.is_distributed()) {
+            let is_distributed = match &cli.command {
+                Command::Train(train) => train.is_distributed(),
+                Command::Bench(bench) => bench.is_distributed(),
+                _ => false,
+            };
+            if !is_distributed {
                 start_threads();
             }
             run(&cli, start)
         }
         Err(error) => {
-            if arguments.iter().any(|argument| argument == "--distributed") {
-                train::wait_for_first_rank();
+            let names = ["--distributed", "distributed"];
+            let is_distributed = |argument| names.iter().any(|name| argument == name);
+            if arguments.iter().any(is_distributed) {
+                ranks::wait_for_first_rank();
             }
             // Help and the version are errors too, which are printed to standard output.
             let _ = error.print();

@@ -10,6 +10,7 @@ mod threads;
 mod tree;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 #[cfg(feature = "mpi")]
 pub use self::mpi::MpiRanks;
@@ -35,14 +36,36 @@ pub trait Ranks: Debug + Send + Sync {
     /// Returns the bytes of every process, in the order of ranks.
     ///
     /// # Errors
-    /// [`Error::Failed`] where a process has ended.
+    /// [`Error::Failed`] where a process has ended; [`Error::RankFailed`] after [`Ranks::fail`].
     fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>>;
+
+    /// Has the call in which the others wait for this process, or the next one, fail in all of them
+    /// with [`Error::RankFailed`], because its device has failed. Call it in place of the next
+    /// method.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where a process has ended.
+    fn fail(&self) -> Result<()>;
+
+    /// Returns the first `count` processes as a group of their own, and `None` in the others.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where a process has ended.
+    fn first(&self, count: usize) -> Result<Option<Arc<dyn Ranks>>>;
+
+    /// Waits until all processes wait here, and uses no core meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where a process has ended.
+    fn rest(&self) -> Result<()> {
+        self.gather(vec![]).map(|_| ())
+    }
 
     /// Adds the values of all processes in place. The default is [`tree_sum`], whose bits do not
     /// depend on the number of processes.
     ///
     /// # Errors
-    /// [`Error::Failed`] where a process has ended.
+    /// Those of [`Ranks::gather`].
     fn sum(&self, values: &mut [f32]) -> Result<()> {
         tree_sum(self, values)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::point_to_point::send_receive_into;
-use mpi::topology::SimpleCommunicator;
+use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::{Communicator, CommunicatorCollectives};
 use mpi::{Count, Threading};
 
@@ -25,8 +25,14 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// How long a process waits until MPI has ended the others.
 const ABORT: Duration = Duration::from_secs(5);
 
+/// How often a process that rests looks for the others.
+const REST: Duration = Duration::from_millis(2);
+
 /// The most bytes that all processes together send in one collective call.
 const ROUND: usize = 1 << 28;
+
+/// The length of the bytes of a process whose device has failed.
+const FAILED: u64 = u64::MAX;
 
 /// The place of this process among those of the run.
 #[derive(Debug, Clone)]
@@ -40,10 +46,21 @@ struct Place {
 }
 
 /// What the thread that calls MPI is asked to do.
-enum Request {
+struct Request {
+    /// The group of processes: 0 is all of them.
+    group: usize,
+    task: Task,
+}
+
+enum Task {
     Exchange(usize, Vec<f32>, usize),
     Gather(Vec<u8>),
+    /// Tells the others that the device of this process has failed.
+    Fail,
     Sum(Vec<f32>),
+    /// Makes a group of the first processes.
+    First(usize),
+    Rest,
     /// Ends all processes with this exit code.
     Abort(i32),
     Finish,
@@ -53,6 +70,28 @@ enum Request {
 enum Reply {
     Values(Vec<f32>),
     Bytes(Vec<Vec<u8>>),
+    /// The first process whose device has failed.
+    Failed(usize),
+    /// The new group, where this process is in it.
+    Group(Option<usize>),
+    Done,
+}
+
+/// The way to the thread that calls MPI, for one group of processes.
+#[derive(Clone)]
+struct Connection {
+    requests: Sender<Request>,
+    replies: Arc<Mutex<Receiver<Reply>>>,
+    patience: Duration,
+    /// Whether MPI waits for a message that has not come.
+    is_stuck: Arc<AtomicBool>,
+    /// Whether gradients are added by MPI itself.
+    sums_by_mpi: bool,
+    /// Whether a sum first finds out whether the device of a process has failed.
+    survives_devices: bool,
+    group: usize,
+    rank: usize,
+    count: usize,
 }
 
 /// The processes that mpirun or srun has started.
@@ -61,14 +100,8 @@ enum Reply {
 /// it, and an [`Executor`](crate::low_level::backend::executor::Executor) may move between threads.
 pub struct MpiRanks {
     place: Place,
-    requests: Sender<Request>,
-    replies: Mutex<Receiver<Reply>>,
+    connection: Connection,
     thread: Option<JoinHandle<()>>,
-    patience: Duration,
-    /// Whether MPI waits for a message that has not come.
-    is_stuck: AtomicBool,
-    /// Whether gradients are added by MPI itself.
-    sums_by_mpi: bool,
 }
 
 impl MpiRanks {
@@ -86,7 +119,7 @@ impl MpiRanks {
             if let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) {
                 let world = universe.world();
                 let _ = placed.send(Place::of(&world));
-                serve(&world, &inbox, &outbox);
+                serve(world, &inbox, &outbox);
                 finish(universe);
             }
         });
@@ -96,22 +129,40 @@ impl MpiRanks {
             Error::Failed("MPI cannot be initialised; start the program by mpirun or srun".into())
         })?;
         abort_on_panic(requests.clone());
+        let connection = Connection {
+            requests,
+            replies: Arc::new(Mutex::new(replies)),
+            patience: PATIENCE,
+            is_stuck: Arc::default(),
+            sums_by_mpi,
+            survives_devices: false,
+            group: 0,
+            rank: place.rank,
+            count: place.count,
+        };
         Ok(MpiRanks {
             place,
-            requests,
-            replies: Mutex::new(replies),
+            connection,
             thread: Some(thread),
-            patience: PATIENCE,
-            is_stuck: AtomicBool::new(false),
-            sums_by_mpi,
         })
     }
 
     /// Returns the processes with another time to wait for them before an error.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> MpiRanks {
-        self.patience = patience;
+        self.connection.patience = patience;
         self
+    }
+
+    /// Returns processes for which [`Ranks::fail`] can be called, at the cost of a short message
+    /// more in each sum, where one of them asks for that. All of them call it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where a process has ended.
+    pub fn surviving_devices(mut self, is_wanted: bool) -> Result<MpiRanks> {
+        let all = self.gather(vec![u8::from(is_wanted)])?;
+        self.connection.survives_devices = all.iter().any(|wanted| *wanted == [1]);
+        Ok(self)
     }
 
     /// The index of this process among those of its machine.
@@ -136,7 +187,7 @@ impl MpiRanks {
 
     /// Whether this process has waited for the others for too long. It cannot end MPI then.
     pub fn is_stuck(&self) -> bool {
-        self.is_stuck.load(Ordering::Relaxed)
+        self.connection.is_stuck.load(Ordering::Relaxed)
     }
 
     /// Ends all processes of the run with this exit code.
@@ -144,13 +195,17 @@ impl MpiRanks {
         if self.is_stuck() {
             std::process::exit(code.into());
         }
-        abort(&self.requests, code.into())
+        abort(&self.connection.requests, code.into())
     }
+}
 
-    fn ask(&self, request: Request) -> Result<Reply> {
+impl Connection {
+    fn ask(&self, task: Task) -> Result<Reply> {
         let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || Error::Failed("MPI has ended in this process".into());
-        self.requests.send(request).map_err(|_| gone())?;
+        let group = self.group;
+        let sent = self.requests.send(Request { group, task });
+        sent.map_err(|_| gone())?;
         replies
             .recv_timeout(self.patience)
             .map_err(|error| match error {
@@ -166,11 +221,69 @@ impl MpiRanks {
             })
     }
 
-    fn values(&self, request: Request) -> Result<Vec<f32>> {
-        match self.ask(request)? {
+    fn values(&self, task: Task) -> Result<Vec<f32>> {
+        match self.ask(task)? {
             Reply::Values(values) => Ok(values),
-            Reply::Bytes(_) => Err(Error::Failed("MPI has answered another request".into())),
+            _ => Err(another_answer()),
         }
+    }
+}
+
+fn another_answer() -> Error {
+    Error::Failed("MPI has answered another request".into())
+}
+
+impl Ranks for Connection {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn exchange(&self, other: usize, values: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
+        self.values(Task::Exchange(other, values, expected))
+    }
+
+    fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        match self.ask(Task::Gather(own))? {
+            Reply::Bytes(bytes) => Ok(bytes),
+            Reply::Failed(rank) => Err(Error::RankFailed { rank }),
+            _ => Err(another_answer()),
+        }
+    }
+
+    fn fail(&self) -> Result<()> {
+        self.ask(Task::Fail).map(|_| ())
+    }
+
+    fn first(&self, count: usize) -> Result<Option<Arc<dyn Ranks>>> {
+        let Reply::Group(group) = self.ask(Task::First(count))? else {
+            return Err(another_answer());
+        };
+        let of_group = |group| Connection {
+            group,
+            count,
+            ..self.clone()
+        };
+        Ok(group.map(|group| Arc::new(of_group(group)) as Arc<dyn Ranks>))
+    }
+
+    fn rest(&self) -> Result<()> {
+        self.ask(Task::Rest).map(|_| ())
+    }
+
+    fn sum(&self, values: &mut [f32]) -> Result<()> {
+        if self.survives_devices {
+            self.gather(vec![])?;
+        }
+        if !self.sums_by_mpi {
+            return tree_sum(self, values);
+        }
+        let sums = self.values(Task::Sum(values.to_vec()))?;
+        values.copy_from_slice(&sums);
+        Ok(())
     }
 }
 
@@ -184,30 +297,34 @@ impl Ranks for MpiRanks {
     }
 
     fn exchange(&self, other: usize, values: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
-        self.values(Request::Exchange(other, values, expected))
+        self.connection.exchange(other, values, expected)
     }
 
     fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
-        match self.ask(Request::Gather(own))? {
-            Reply::Bytes(bytes) => Ok(bytes),
-            Reply::Values(_) => Err(Error::Failed("MPI has answered another request".into())),
-        }
+        self.connection.gather(own)
+    }
+
+    fn fail(&self) -> Result<()> {
+        self.connection.fail()
+    }
+
+    fn first(&self, count: usize) -> Result<Option<Arc<dyn Ranks>>> {
+        self.connection.first(count)
+    }
+
+    fn rest(&self) -> Result<()> {
+        self.connection.rest()
     }
 
     fn sum(&self, values: &mut [f32]) -> Result<()> {
-        if !self.sums_by_mpi {
-            return tree_sum(self, values);
-        }
-        let sums = self.values(Request::Sum(values.to_vec()))?;
-        values.copy_from_slice(&sums);
-        Ok(())
+        self.connection.sum(values)
     }
 }
 
 impl Drop for MpiRanks {
     /// Waits for the other processes and ends MPI.
     fn drop(&mut self) {
-        let _ = self.requests.send(Request::Finish);
+        send(&self.connection.requests, Task::Finish);
         if !self.is_stuck()
             && let Some(thread) = self.thread.take()
         {
@@ -218,7 +335,13 @@ impl Drop for MpiRanks {
 
 impl fmt::Debug for MpiRanks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rank {} of {}", self.place.rank, self.place.count)
+        self.connection.fmt(f)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {}", self.rank, self.count)
     }
 }
 
@@ -241,24 +364,43 @@ impl Place {
 }
 
 /// Carries out requests until the last one.
-fn serve(world: &SimpleCommunicator, requests: &Receiver<Request>, replies: &Sender<Reply>) {
-    for request in requests {
-        let reply = match request {
-            Request::Exchange(other, values, expected) => {
-                let other = world.process_at_rank(other as i32);
+fn serve(world: SimpleCommunicator, requests: &Receiver<Request>, replies: &Sender<Reply>) {
+    let mut groups = vec![world];
+    for Request { group, task } in requests {
+        let all = &groups[group];
+        let reply = match task {
+            Task::Exchange(other, values, expected) => {
+                let other = all.process_at_rank(other as i32);
                 let mut received = vec![0.0f32; expected];
                 send_receive_into(&values[..], &other, &mut received[..], &other);
                 Reply::Values(received)
             }
-            Request::Gather(own) => Reply::Bytes(gather(world, &own)),
-            Request::Sum(values) => {
+            Task::Gather(own) => gather(all, Some(&own)),
+            Task::Fail => gather(all, None),
+            Task::Sum(values) => {
                 let mut sums = vec![0.0f32; values.len()];
                 let add = SystemOperation::sum();
-                world.all_reduce_into(&values[..], &mut sums[..], add);
+                all.all_reduce_into(&values[..], &mut sums[..], add);
                 Reply::Values(sums)
             }
-            Request::Abort(code) => world.abort(code),
-            Request::Finish => return,
+            Task::First(count) => {
+                let color = if (all.rank() as usize) < count {
+                    Color::with_value(0)
+                } else {
+                    Color::undefined()
+                };
+                let first = all.split_by_color(color);
+                let index = groups.len();
+                let is_in = first.is_some();
+                groups.extend(first);
+                Reply::Group(is_in.then_some(index))
+            }
+            Task::Rest => {
+                rest(all);
+                Reply::Done
+            }
+            Task::Abort(code) => all.abort(code),
+            Task::Finish => return,
         };
         if replies.send(reply).is_err() {
             return;
@@ -266,11 +408,25 @@ fn serve(world: &SimpleCommunicator, requests: &Receiver<Request>, replies: &Sen
     }
 }
 
+/// Waits for all processes. MPI's own barrier would keep a core at work.
+fn rest(all: &SimpleCommunicator) {
+    let mut barrier = all.immediate_barrier();
+    while let Err(pending) = barrier.test() {
+        barrier = pending;
+        thread::sleep(REST);
+    }
+}
+
 /// Returns the bytes of every process, in rounds of at most [`ROUND`] bytes, as MPI counts them in
-/// an `i32`.
-fn gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
+/// an `i32`. The device of a process without bytes has failed.
+fn gather(world: &SimpleCommunicator, own: Option<&[u8]>) -> Reply {
     let mut lens = vec![0u64; world.size() as usize];
-    world.all_gather_into(&(own.len() as u64), &mut lens[..]);
+    let own_len = own.map_or(FAILED, |own| own.len() as u64);
+    world.all_gather_into(&own_len, &mut lens[..]);
+    if let Some(rank) = lens.iter().position(|&len| len == FAILED) {
+        return Reply::Failed(rank);
+    }
+    let own = own.unwrap_or_default();
     let lens: Vec<usize> = lens.into_iter().map(|len| len as usize).collect();
     let most = (ROUND / lens.len()).max(1);
     let longest = lens.iter().copied().max().unwrap_or_default();
@@ -297,7 +453,7 @@ fn gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
             bytes.extend(&received[start as usize..(start + count) as usize - 1]);
         }
     }
-    all
+    Reply::Bytes(all)
 }
 
 /// Waits for the other processes and ends MPI.
@@ -305,9 +461,14 @@ fn finish(universe: Universe) {
     drop(universe);
 }
 
+/// Sends a task of all processes.
+fn send(requests: &Sender<Request>, task: Task) {
+    let _ = requests.send(Request { group: 0, task });
+}
+
 /// Ends all processes.
 fn abort(requests: &Sender<Request>, code: i32) -> ! {
-    let _ = requests.send(Request::Abort(code));
+    send(requests, Task::Abort(code));
     thread::sleep(ABORT);
     // MPI waits for a message; mpirun ends the others when this process is gone.
     std::process::exit(code)

@@ -4,17 +4,20 @@ use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Ranks;
+use super::{Ranks, tree_sum};
 use crate::error::{Error, Result};
 
 /// One of several threads that train together as processes do.
 pub struct ThreadRanks {
     rank: usize,
     /// To each thread.
-    senders: Vec<Sender<Vec<u8>>>,
+    senders: Vec<Sender<Message>>,
     /// From each thread.
-    receivers: Vec<Mutex<Receiver<Vec<u8>>>>,
+    receivers: Vec<Arc<Mutex<Receiver<Message>>>>,
 }
+
+/// Bytes; `None` from a thread whose device has failed.
+type Message = Option<Vec<u8>>;
 
 impl ThreadRanks {
     /// Returns the ranks of `count` threads.
@@ -30,18 +33,18 @@ impl ThreadRanks {
             for to in 0..count {
                 let (sender, receiver) = channel();
                 group[from].senders.push(sender);
-                group[to].receivers.push(Mutex::new(receiver));
+                group[to].receivers.push(Arc::new(Mutex::new(receiver)));
             }
         }
         let shared = |ranks| Arc::new(ranks) as Arc<dyn Ranks>;
         group.into_iter().map(shared).collect()
     }
 
-    fn send(&self, to: usize, bytes: Vec<u8>) -> Result<()> {
-        self.senders[to].send(bytes).map_err(|_| ended(to))
+    fn send(&self, to: usize, message: Message) -> Result<()> {
+        self.senders[to].send(message).map_err(|_| ended(to))
     }
 
-    fn receive(&self, from: usize) -> Result<Vec<u8>> {
+    fn receive(&self, from: usize) -> Result<Message> {
         let receiver = self.receivers[from].lock();
         let receiver = receiver.unwrap_or_else(PoisonError::into_inner);
         receiver.recv().map_err(|_| ended(from))
@@ -68,14 +71,42 @@ impl Ranks for ThreadRanks {
     }
 
     fn exchange(&self, other: usize, values: Vec<f32>, expected: usize) -> Result<Vec<f32>> {
-        self.send(other, super::to_bytes(&values))?;
-        let received = super::from_bytes(&self.receive(other)?);
+        self.send(other, Some(super::to_bytes(&values)))?;
+        let bytes = self.receive(other)?;
+        let bytes = bytes.ok_or(Error::RankFailed { rank: other })?;
+        let received = super::from_bytes(&bytes);
         assert_eq!(received.len(), expected);
         Ok(received)
     }
 
     fn gather(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
-        (0..self.count()).try_for_each(|to| self.send(to, own.clone()))?;
-        (0..self.count()).map(|from| self.receive(from)).collect()
+        (0..self.count()).try_for_each(|to| self.send(to, Some(own.clone())))?;
+        let all: Vec<Message> = (0..self.count())
+            .map(|from| self.receive(from))
+            .collect::<Result<_>>()?;
+        let failed = all.iter().position(Option::is_none);
+        match failed {
+            Some(rank) => Err(Error::RankFailed { rank }),
+            None => Ok(all.into_iter().flatten().collect()),
+        }
+    }
+
+    fn fail(&self) -> Result<()> {
+        (0..self.count()).try_for_each(|to| self.send(to, None))?;
+        (0..self.count()).try_for_each(|from| self.receive(from).map(|_| ()))
+    }
+
+    fn sum(&self, values: &mut [f32]) -> Result<()> {
+        // Finds a thread whose device has failed.
+        self.gather(vec![])?;
+        tree_sum(self, values)
+    }
+    fn first(&self, count: usize) -> Result<Option<Arc<dyn Ranks>>> {
+        let group = (self.rank < count).then(|| ThreadRanks {
+            rank: self.rank,
+            senders: self.senders[..count].to_vec(),
+            receivers: self.receivers[..count].to_vec(),
+        });
+        Ok(group.map(|group| Arc::new(group) as Arc<dyn Ranks>))
     }
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::RunOptions;
+use super::{RunOptions, no_trainer};
 use crate::backend::OpenDevice;
 use crate::data::Splits;
 use crate::distributed::Ranks;
@@ -53,7 +53,11 @@ pub fn receive_start(ranks: &dyn Ranks) -> Result<(Recipe, Option<Checkpoint>)> 
 
 /// A process of a distributed run that computes its share and writes nothing.
 pub struct FollowingRun {
-    trainer: Trainer,
+    recipe: Recipe,
+    data: Splits,
+    device: OpenDevice,
+    /// `None` after an error.
+    trainer: Option<Trainer>,
     options: RunOptions,
 }
 
@@ -66,19 +70,25 @@ impl FollowingRun {
     pub fn new(
         recipe: &Recipe,
         data: &Splits,
-        device: &OpenDevice,
+        device: OpenDevice,
         options: RunOptions,
         (checkpoint, model): (Option<&Checkpoint>, Option<&Model>),
     ) -> Result<FollowingRun> {
         let ranks: Option<Arc<dyn Ranks>> = options.ranks.clone();
-        let mut trainer = Trainer::load_shared(recipe, data, device, ranks)?;
+        let mut trainer = Trainer::load_shared(recipe, data, &device, ranks)?;
         if let Some(checkpoint) = checkpoint {
             trainer.restore(checkpoint)?;
         }
         if let Some(model) = model {
             trainer.start_from(model)?;
         }
-        Ok(FollowingRun { trainer, options })
+        Ok(FollowingRun {
+            recipe: recipe.clone(),
+            data: data.clone(),
+            device,
+            trainer: Some(trainer),
+            options,
+        })
     }
 
     /// Trains as [`TrainingRun::train`](super::TrainingRun::train) does, without its files.
@@ -86,6 +96,39 @@ impl FollowingRun {
     /// # Errors
     /// Those of [`Trainer::run`].
     pub fn train(&mut self) -> Result<Ending> {
+        loop {
+            let error = match self.train_once() {
+                Ok(ending) => return Ok(ending),
+                Err(error) => error,
+            };
+            // Rank 0 ends all where the device fails again and again.
+            if !self.options.can_continue_after(&error) {
+                return Err(error);
+            }
+            self.restart_after(error)?;
+        }
+    }
+
+    /// Opens the device again where it was lost, and loads the checkpoint that rank 0 goes back to.
+    fn restart_after(&mut self, error: Error) -> Result<()> {
+        // Frees the device memory before the next trainer allocates its own.
+        self.trainer = None;
+        self.options.reopen_after(error, &mut self.device)?;
+        let ranks = self.options.ranks.clone();
+        let checkpoint = match &ranks {
+            Some(ranks) => receive_start(ranks.as_ref())?.1,
+            None => None,
+        };
+        let mut trainer = Trainer::load_shared(&self.recipe, &self.data, &self.device, ranks)?;
+        if let Some(checkpoint) = &checkpoint {
+            trainer.restore(checkpoint)?;
+        }
+        self.trainer = Some(trainer);
+        Ok(())
+    }
+
+    fn train_once(&mut self) -> Result<Ending> {
+        let trainer = self.trainer.as_mut().ok_or_else(no_trainer)?;
         let stop = &self.options.stop;
         let flow = || {
             if stop.load(Ordering::Relaxed) {
@@ -94,9 +137,9 @@ impl FollowingRun {
                 ControlFlow::Continue(())
             }
         };
-        let ending = self.trainer.run(&mut |_, _| Ok(flow()))?;
+        let ending = trainer.run(&mut |_, _| Ok(flow()))?;
         if ending != Ending::Interrupted {
-            self.trainer.test(&mut |_, _| Ok(flow()))?;
+            trainer.test(&mut |_, _| Ok(flow()))?;
         }
         Ok(ending)
     }

@@ -36,7 +36,7 @@ use std::ops::ControlFlow;
 
 use crate::backend::OpenDevice;
 use crate::data::Splits;
-use crate::distributed::Ranks;
+use crate::distributed::{Ranks, agreed};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::profile::Machine;
@@ -59,13 +59,60 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
     /// Whether to write an event file for TensorBoard into the run directory.
     pub tensorboard: bool,
-    /// Opens the device again after it was lost. Without it, a lost device ends the run.
+    /// Opens the device again after it was lost. Without it, a lost device ends the run. Of several
+    /// processes, all must have it; they then go back to the newest checkpoint together.
     pub reopen_device: Option<Box<dyn Fn() -> Result<OpenDevice>>>,
     /// Once this is true, the run stops after the current step and saves its position.
     pub stop: Arc<AtomicBool>,
     /// The processes that train together, of which this one is rank 0; see
     /// [`Trainer::load_shared`]. The others have a [`FollowingRun`].
     pub ranks: Option<Arc<dyn Ranks>>,
+}
+
+impl RunOptions {
+    /// Whether a run can continue from its newest checkpoint after `error`.
+    fn can_continue_after(&self, error: &Error) -> bool {
+        match error {
+            // The other processes wait where they know of failed devices only.
+            Error::WorkLost { .. } => self.ranks.is_none() || self.reopen_device.is_some(),
+            Error::DeviceLost { .. } | Error::RankFailed { .. } => self.reopen_device.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Opens the device again where `error` says that it was lost, in all processes of the run.
+    /// Returns the error of the process whose device has failed.
+    fn reopen_after(&self, error: Error, device: &mut OpenDevice) -> Result<Error> {
+        let is_own = !matches!(error, Error::RankFailed { .. });
+        if let Some(ranks) = self.ranks.as_ref().filter(|_| is_own) {
+            ranks.fail()?;
+        }
+        let opened = match (&error, &self.reopen_device) {
+            (Error::DeviceLost { .. }, Some(reopen)) => {
+                // A driver needs a moment after a reset.
+                std::thread::sleep(Duration::from_secs(1));
+                reopen().map(|opened| *device = opened)
+            }
+            _ => Ok(()),
+        };
+        let Some(ranks) = &self.ranks else {
+            return opened.map(|()| error);
+        };
+        agreed(ranks.as_ref(), opened)?;
+        let own = if is_own {
+            error.to_string()
+        } else {
+            String::new()
+        };
+        let problems = ranks.gather(own.into_bytes())?;
+        let first = problems
+            .iter()
+            .enumerate()
+            .find(|(_, text)| !text.is_empty());
+        Ok(first.map_or(error, |(rank, text)| {
+            Error::Failed(format!("rank {rank}: {}", String::from_utf8_lossy(text)))
+        }))
+    }
 }
 
 /// A training run that keeps its results in a directory.
@@ -230,10 +277,10 @@ impl TrainingRun {
             } else {
                 1
             };
-            if !self.can_continue_after(&error) || restarts > MOST_RESTARTS {
+            if !self.options.can_continue_after(&error) || restarts > MOST_RESTARTS {
                 return Err(error);
             }
-            self.restart_after(&error, observer)?;
+            let error = self.restart_after(error, observer)?;
             let step = self.saver.saved_step();
             warn(observer, RunWarning::Restarted { error, step })?;
         }
@@ -313,35 +360,24 @@ impl TrainingRun {
         Ok(())
     }
 
-    /// Whether the run can continue from its newest checkpoint after `error`.
-    fn can_continue_after(&self, error: &Error) -> bool {
-        // The other processes would be ahead.
-        if self.options.ranks.is_some() {
-            return false;
-        }
-        match error {
-            Error::WorkLost { .. } => true,
-            Error::DeviceLost { .. } => self.options.reopen_device.is_some(),
-            _ => false,
-        }
-    }
-
-    /// Opens the device again where it was lost, and loads the newest checkpoint.
-    fn restart_after(&mut self, error: &Error, observer: &mut RunObserver) -> Result<()> {
+    /// Opens the device again where it was lost, and loads the newest checkpoint. Returns the
+    /// error, of several processes that of the one whose device has failed.
+    fn restart_after(&mut self, error: Error, observer: &mut RunObserver) -> Result<Error> {
         // Frees the device memory before the next trainer allocates its own.
         self.trainer = None;
-        if let (Error::DeviceLost { .. }, Some(reopen)) = (error, &self.options.reopen_device) {
-            // A driver needs a moment after a reset.
-            std::thread::sleep(Duration::from_secs(1));
-            self.device = reopen()?;
+        let error = self.options.reopen_after(error, &mut self.device)?;
+        if let Some(ranks) = &self.options.ranks {
+            let newest = self.saver.newest()?;
+            send_start(ranks.as_ref(), &self.recipe, newest.as_ref())?;
         }
         self.trainer = Some(self.load_newest(observer)?);
-        Ok(())
+        Ok(error)
     }
 
     /// Loads a trainer at the newest checkpoint, and removes the metrics of later steps.
     fn load_newest(&mut self, observer: &mut RunObserver) -> Result<Trainer> {
-        let mut trainer = Trainer::load(&self.recipe, &self.data, &self.device)?;
+        let ranks = self.options.ranks.clone();
+        let mut trainer = Trainer::load_shared(&self.recipe, &self.data, &self.device, ranks)?;
         for error in self.saver.go_back(&self.recipe, &mut trainer)? {
             warn(observer, RunWarning::DamagedCheckpoint(error))?;
         }

@@ -92,6 +92,15 @@ impl Saver {
         self.model_is_due = true;
     }
 
+    /// The newest checkpoint that can be read.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the directory cannot be read.
+    pub(super) fn newest(&self) -> Result<Option<Checkpoint>> {
+        let found = Checkpoints::find(&self.directory.path().join(CHECKPOINTS))?;
+        Ok(found.newest.map(|(_, checkpoint)| checkpoint))
+    }
+
     /// Restores the newest checkpoint, if there is one, in a trainer at the beginning, and removes
     /// the metrics of later steps. Returns the problems of checkpoints that cannot be read.
     pub(super) fn go_back(&mut self, recipe: &Recipe, trainer: &mut Trainer) -> Result<Vec<Error>> {

@@ -37,6 +37,7 @@ pub use heads::{HeadEvaluation, HeadMetrics, HeadScores, heads_text};
 pub use position::Position;
 pub use range_test::{RangeFinding, RangePoint, RangeTest, rate_text};
 pub use scores::{Scores, SplitMetrics, loss_text};
+pub(crate) use trainer::UpdateTime;
 pub use trainer::{IntervalAdjustment, Trainer};
 #[cfg(feature = "report")]
 pub(crate) use trainer::{PlayedRun, PlayedSplit};

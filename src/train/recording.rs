@@ -6,7 +6,7 @@ use crate::backend::OpenDevice;
 use crate::backend::executor::Executor;
 use crate::backend::tuning::Tuning;
 use crate::data::preparation::Preparation;
-use crate::data::{Dataset, Splits};
+use crate::data::{Dataset, Inputs, Splits};
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::kernels::Tally;
@@ -161,7 +161,7 @@ impl Recording {
             1 => recipe.batch_size.min(data.train.count),
             _ => recipe.batch_size,
         };
-        load_or_stream(device, |bytes| {
+        let load = |bytes| {
             let recording = record(batch_size, bytes).map_err(|error: Error| {
                 // Without a window the data may be what is too large.
                 if bytes.is_none() || !error.is_lack_of_room() {
@@ -174,8 +174,20 @@ impl Recording {
             })?;
             let executor = device.load(&recording.network.program)?;
             Ok((recording, executor))
-        })
+        };
+        if ranks.is_some() && holds_a_copy(recipe, data, device) {
+            return load(Some(WINDOW));
+        }
+        load_or_stream(device, load)
     }
+}
+
+/// Whether each of several processes of a machine would hold a copy of data that all of them can
+/// read from disk, of which the system keeps one copy in memory.
+fn holds_a_copy(recipe: &Recipe, data: &Splits, device: &OpenDevice) -> bool {
+    let is_on_disk = matches!(data.train.inputs, Inputs::Stored(_));
+    let is_asked = device.tuning().data_memory.is_some();
+    is_on_disk && !is_asked && device.adapter().is_none() && recipe.bptt_steps.is_none()
 }
 
 /// The steps of a batch: the longest sequences of all splits, or chunks of them.

@@ -257,6 +257,32 @@ def check_unread_output(place):
     print("ok    stopped by SIGTERM while nobody reads its output", flush=True)
 
 
+def check_full_disk(place):
+    """A run on a full disk says so once, continues, and ends once there is room. Only root can
+    mount a small disk."""
+    disk, recipe = place / "disk", place / "short.toml"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        print("skip  a full disk, as no disk can be mounted", flush=True)
+        return
+    try:
+        text = (place / "recipe.toml").read_text()
+        recipe.write_text(text.replace(f"epochs = {LONG_EPOCHS}", "epochs = 60"))
+        process = start(place, 2, "short.toml", "--out", disk / "run")
+        deadline = time.time() + TIMEOUT
+        while "No space left" not in (place / "messages").read_text() and time.time() < deadline:
+            time.sleep(0.1)
+        for file in sorted((disk / "run" / "checkpoints").glob("*.safetensors"))[:30]:
+            file.unlink()
+        code, messages = ended(process, place, "a full disk", TIMEOUT)
+        assert code == 0 and messages.count("No space left") == 1, messages
+        assert "the run continues and tries again" in messages, messages
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    print("ok    a full disk, with one message", flush=True)
+
+
 def check_preemption(place):
     """A SIGTERM that a scheduler sends to the processes themselves ends all with exit code 0."""
     run = place / "preempted"
@@ -283,7 +309,7 @@ def check_refusals(place):
     assert message.count("3 processes cannot share a batch") == 1, message
     message = train(place, 2, "none.toml", "--out", place / "none", code=1)
     assert message.count("error: ") == 1, message
-    for wrong in ["--bogus", "--set=network.layer.0.cell=none", "--on-device-lost=retry"]:
+    for wrong in ["--bogus", "--set=network.layer.0.cell=none"]:
         message = train(place, 2, "recipe.toml", wrong, code=2)
         # MPICH does not end the others for an error that is found before MPI is started.
         most = 1 if IS_OPEN_MPI or "network" in wrong else 2
@@ -311,6 +337,7 @@ def check(recipe):
             resumed(place, expected, name)
         if name == "ragged":
             check_refusals(place)
+            check_bench(place)
             check_failure(place)
             check_ends(place)
         # Allreduce adds in another order, so the loss is equal up to rounding.
@@ -328,7 +355,39 @@ def check_ends(place):
     check_signal(place, expected)
     check_unread_output(place)
     check_preemption(place)
+    check_full_disk(place)
     check_kills(place, expected)
+
+
+def check_bench(place):
+    """Rows of the processes that were started and of some of them, as JSON, once each."""
+    bench = [PROGRAM, "bench", "distributed", "--device", "cpu", "--seconds", "0", "--json"]
+
+    def run(ranks, *arguments, shape="gru-16-5-3-6", code=0):
+        launcher = command(ranks)[: -len([PROGRAM, "train", "--device", "cpu", "--distributed"])]
+        ended = subprocess.run(
+            [*launcher, *bench, "--shape", shape, *arguments],
+            cwd=place, capture_output=True, text=True, timeout=TIMEOUT,
+        )
+        assert ended.returncode == code, ended
+        return ended
+
+    rows = [json.loads(line) for line in run(4).stdout.splitlines()]
+    sizes = [(row["scaling"], row["ranks"], row["batch"]) for row in rows if "ranks" in row]
+    strong = [("strong", ranks, 16) for ranks in [1, 2, 4]]
+    weak = [("weak", ranks, 16 * ranks) for ranks in [1, 2, 4]]
+    assert sizes == strong + weak, sizes
+    assert rows[-1]["latency_us"] > 0 and rows[-1]["gbytes_per_s"] > 0, rows[-1]
+    rows = [json.loads(line) for line in run(4, "--ranks", "2").stdout.splitlines()]
+    assert [row["ranks"] for row in rows if "ranks" in row] == [1, 2, 1, 2], rows
+    for ranks, more, shape, part in [
+        (1, [], "gru-16-5-3-6", "there is only one process"),
+        (2, ["--ranks", "4"], "gru-16-5-3-6", "4 is not a number of processes that can be"),
+        (2, [], "gru-6-5-3-6", "batch_size is 6"),
+    ]:
+        message = run(ranks, *more, shape=shape, code=2).stderr
+        assert message.count(part) == message.count("error: ") == 1, message
+    print("ok    bench distributed", flush=True)
 
 
 def resumed(place, expected, name):

@@ -1,26 +1,15 @@
 //! `gatescan train --distributed`: one of the processes that mpirun or srun has started.
 
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gatescan::distributed::{Ranks, agreed};
-use gatescan::{Error, Recipe, Result};
+use gatescan::{Recipe, Result};
 
 use super::Train;
 use crate::cli::console::Console;
-
-/// How long rank 0 has to report an error that all processes have, and a launcher to end the
-/// others.
-const FIRST_SPEAKER: Duration = Duration::from_secs(3);
-
-/// Where launchers say the rank of a process: Open MPI; MPICH and Intel MPI; PMIx; Slurm.
-const RANK_VARIABLES: [&str; 4] = [
-    "OMPI_COMM_WORLD_RANK",
-    "PMI_RANK",
-    "PMIX_RANK",
-    "SLURM_PROCID",
-];
+#[cfg(not(feature = "mpi"))]
+use crate::cli::ranks::no_mpi;
 
 /// The micro-batches of a recipe that has none.
 const MICRO_BATCHES: usize = 8;
@@ -68,23 +57,10 @@ impl RunRanks {
     }
 }
 
-/// Waits before an error that is found without MPI, unless this is the first process: all have it,
-/// and a launcher ends the others once the first one has reported it.
-pub(in crate::cli) fn wait_for_first_rank() {
-    let rank = RANK_VARIABLES.iter().find_map(std::env::var_os);
-    if rank.is_some_and(|rank| rank != "0") {
-        thread::sleep(FIRST_SPEAKER);
-    }
-}
-
 /// Trains as one of several processes.
 #[cfg(not(feature = "mpi"))]
 pub(super) fn run(_: &Train, _: &Console, _: Instant) -> Result<()> {
-    Err(Error::usage(
-        "--distributed: this gatescan was built without MPI; install an MPI with its header files \
-         and libclang (on Debian: libopenmpi-dev openmpi-bin libclang-dev), then build it again \
-         with: cargo install gatescan --features mpi",
-    ))
+    Err(no_mpi("--distributed"))
 }
 
 /// Trains as one of several processes.
@@ -96,24 +72,23 @@ pub(super) fn run(train: &Train, console: &Console, start: Instant) -> Result<()
 #[cfg(feature = "mpi")]
 mod over_mpi {
     use std::cell::RefCell;
+    use std::thread;
+    use std::time::Duration;
 
     use gatescan::distributed::MpiRanks;
 
     use super::*;
     use crate::cli::explained;
+    use crate::cli::ranks::{FIRST_SPEAKER, share_cores};
     use crate::cli::train::{OnDeviceLost, Reduce};
 
     /// Trains and ends the process: with the error's code, and all processes with it, where there
     /// is an error.
     pub(super) fn run(train: &Train, console: &Console, start: Instant) -> Result<()> {
-        if train.on_device_lost == OnDeviceLost::Retry {
-            return Err(Error::usage(
-                "--on-device-lost retry: not with --distributed, where the other processes would \
-                 be ahead; leave it out, and continue a run that has ended with --resume",
-            ));
-        }
         let mpi = MpiRanks::start(train.reduce == Reduce::Mpi)?;
-        let mpi = Arc::new(mpi.with_patience(Duration::from_secs(train.rank_patience)));
+        let mpi = mpi.with_patience(Duration::from_secs(train.rank_patience));
+        let mpi = mpi.surviving_devices(train.on_device_lost == OnDeviceLost::Retry)?;
+        let mpi = Arc::new(mpi);
         share_cores(&mpi)?;
         let ranks = RunRanks {
             local_rank: mpi.local_rank(),
@@ -159,22 +134,6 @@ mod over_mpi {
         }
         console.finish();
         mpi.abort(code);
-    }
-
-    /// Divides the cores of this machine among its processes, unless mpirun has done so.
-    fn share_cores(mpi: &MpiRanks) -> Result<()> {
-        if std::env::var_os("RAYON_NUM_THREADS").is_some() {
-            return Ok(());
-        }
-        let allowed = thread::available_parallelism().map_or(1, usize::from);
-        let threads = if allowed < gatescan::low_level::backend::cores() {
-            allowed
-        } else {
-            (allowed / mpi.local_count()).max(1)
-        };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        let built = pool.build_global();
-        built.map_err(|error| Error::Failed(format!("the threads cannot be started: {error}")))
     }
 
     /// Says what trains together.

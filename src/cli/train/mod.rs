@@ -26,6 +26,7 @@ use gatescan::{
 };
 
 use super::console::Console;
+use super::ranks::wait_for_first_rank;
 use super::tui::{Screen, ScreenState};
 use super::{Tune, check_data_path, choose_device_of, comparison, load_model, open, set_fields};
 use describe::{
@@ -33,7 +34,6 @@ use describe::{
 };
 use display::TrainDisplay;
 use distributed::RunRanks;
-pub(super) use distributed::wait_for_first_rank;
 
 /// Train a recipe and save the model.
 #[derive(Args)]
@@ -305,7 +305,7 @@ impl Train {
             ranks.agreed(self.prepare(start, ranks, (&recipe, from.1, from.0)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let options = self.options(&chosen, stop.clone(), ranks);
-        let loaded = FollowingRun::new(&recipe, &data, &chosen.open, options, from);
+        let loaded = FollowingRun::new(&recipe, &data, chosen.open, options, from);
         let mut run = ranks.agreed(loaded)?;
         directory.replace(Some(ranks.share_path(String::new())?));
         stop_on_signals(console, &stop)?;

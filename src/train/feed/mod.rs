@@ -25,7 +25,7 @@ use crate::train::weights::TargetWeights;
 pub(crate) use accumulation::Summing;
 pub(crate) use buffers::shares;
 pub(crate) use runner::{StepPace, StepRecord, StepRunner};
-pub(crate) use tree::{StopVote, gather_records};
+pub(crate) use tree::{StopVote, UpdateParts, gather_records};
 
 use accumulation::Accumulation;
 use buffers::{FeedBuffers, bytes_each, check_elements, without_weights};
@@ -68,6 +68,8 @@ pub(crate) struct Feed {
     done: usize,
     /// Whether the processes of a distributed run stop.
     stop: StopVote,
+    /// The time of the parts of updates, where it is measured.
+    parts: Option<UpdateParts>,
     /// The most steps of the next submission; adapted so that it takes [`SUBMISSION_TIME`].
     submission: usize,
 }
@@ -111,6 +113,7 @@ impl Feed {
             played: 0,
             done: 0,
             stop: StopVote::default(),
+            parts: None,
             submission: 1,
         })
     }

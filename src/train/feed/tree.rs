@@ -1,13 +1,14 @@
 //! Updates whose gradients are added in a tree, in one process or several.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::accumulation::Accumulation;
 use super::runner::PlaySteps;
 use super::{StepRecord, StepRunner};
 use crate::distributed::{Ranks, from_bytes, to_bytes};
 use crate::error::{Error, Result};
-use crate::kernels::history;
+use crate::kernels::{control, history};
 use crate::program::Phase;
 
 /// Whether processes stop, which all of them do after the same update.
@@ -17,6 +18,15 @@ pub(crate) struct StopVote {
     pub(crate) wanted: bool,
     /// Whether all of them do.
     pub(crate) agreed: bool,
+}
+
+/// The time of the parts of updates that only several processes have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct UpdateParts {
+    /// Gradients from the device to the host, and their sum back.
+    pub(crate) transfer: Duration,
+    /// Messages, and waiting for the other processes.
+    pub(crate) messages: Duration,
 }
 
 impl StepRunner<'_> {
@@ -69,13 +79,32 @@ impl StepRunner<'_> {
         // A process without a batch of this update adds zeros.
         let done = self.feed.done();
         let has_batches = self.feed.batches_after(done + 1) > self.feed.batches_after(done);
+        self.wait_where_measured()?;
+        let start = Instant::now();
         let mut values = if has_batches {
             self.executor.read(&sums)?
         } else {
             vec![0.0; sums.len()]
         };
+        let read = start.elapsed();
         ranks.sum(&mut values)?;
-        self.executor.write(&sums, &values)
+        let summed = start.elapsed();
+        self.executor.write(&sums, &values)?;
+        self.wait_where_measured()?;
+        if let Some(parts) = &mut self.feed.parts {
+            parts.messages += summed - read;
+            parts.transfer += start.elapsed() - (summed - read);
+        }
+        Ok(())
+    }
+
+    /// Waits for the device where the parts of updates are measured.
+    fn wait_where_measured(&mut self) -> Result<()> {
+        if self.feed.parts.is_some() {
+            let row = self.feed.buffers.control.part(control::ROW, [1]);
+            self.executor.read_index(&row)?;
+        }
+        Ok(())
     }
 
     /// Writes the states that the next chunk of batch `batch` of an update begins with. The first
@@ -108,8 +137,11 @@ impl StepRunner<'_> {
         let norm = self.read_records(count.max(1))?[count.max(1) - 1].norm;
         let own = self.read_records(count)?;
         let states = self.own_states();
-        let vote = &mut self.feed.stop;
+        let (vote, start) = (&mut self.feed.stop, Instant::now());
         let gathered = gather_records(ranks.as_ref(), vote, (&own, &states))?;
+        if let Some(parts) = &mut self.feed.parts {
+            parts.messages += start.elapsed();
+        }
         let states: Vec<Vec<f32>> = gathered.iter().map(|(_, states)| states.clone()).collect();
         if let Some(several) = &mut self.feed.accumulation {
             several.all_states = several.states.joined(&states);
@@ -192,6 +224,18 @@ impl super::Feed {
             several.states.restore(states, first)?;
         }
         Ok(true)
+    }
+
+    /// Starts to measure the parts of updates, and returns those of the updates before.
+    pub(crate) fn measure_parts(&mut self) -> UpdateParts {
+        self.parts
+            .replace(UpdateParts::default())
+            .unwrap_or_default()
+    }
+
+    /// Measures the parts of updates no more.
+    pub(crate) fn stop_measuring(&mut self) {
+        self.parts = None;
     }
 
     /// Whether the processes stop.

@@ -6,7 +6,6 @@ use super::{SplitScores, Trainer};
 use crate::data::Split;
 use crate::distributed::{Ranks, check_count, from_bytes, sum_counts, to_bytes};
 use crate::error::{Error, Result};
-use crate::io::crc32;
 use crate::metrics::ListSums;
 use crate::recipe::Recipe;
 use crate::train::errors::RecordedErrors;
@@ -179,8 +178,8 @@ impl Trainer {
         let Some(ranks) = self.ranks.clone() else {
             return Ok(());
         };
-        let parameters = to_bytes(&self.executor.read(&self.network.parameters)?);
-        let all = ranks.gather(crc32(&[&parameters]).to_le_bytes().to_vec())?;
+        let checksum = self.parameter_checksum()?;
+        let all = ranks.gather(checksum.to_le_bytes().to_vec())?;
         match all.iter().position(|other| *other != all[0]) {
             None => Ok(()),
             Some(rank) => Err(Error::Failed(format!(
@@ -204,12 +203,6 @@ fn in_turn<T>(all: &[Vec<T>], chunks: usize) -> impl Iterator<Item = &T> {
 /// Checks that processes can train a recipe together.
 pub(super) fn check_shared(recipe: &Recipe, ranks: &dyn Ranks) -> Result<()> {
     check_count(ranks, recipe.parallel.micro_batches)?;
-    if recipe.conformal {
-        return Err(Error::usage(
-            "conformal is set, and the outputs that it needs are on several processes; train \
-             without it, or in one process",
-        ));
-    }
     let text = recipe.to_toml()?;
     let all = ranks.gather(text.into_bytes())?;
     match all.iter().position(|other| *other != all[0]) {

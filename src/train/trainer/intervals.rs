@@ -47,8 +47,9 @@ impl Trainer {
         self.show(&shown)?;
         let known = self.known_targets();
         self.show_trained()?;
+        let known = self.gathered_targets(known?)?;
         let head = self.network.network.head;
-        self.intervals = Some(IntervalAdjustment::of(&head, &known?));
+        self.intervals = Some(IntervalAdjustment::of(&head, &known));
         Ok(())
     }
 
@@ -108,6 +109,58 @@ impl Trainer {
             );
         }
     }
+}
+
+impl Trainer {
+    /// The known targets of all processes. Their order does not matter to an adjustment.
+    fn gathered_targets(&self, own: Vec<KnownTargets>) -> Result<Vec<KnownTargets>> {
+        let Some(ranks) = &self.ranks else {
+            return Ok(own);
+        };
+        let mut known: Vec<KnownTargets> = vec![vec![]; own.len()];
+        for bytes in ranks.gather(targets_to_bytes(&own))? {
+            let read = targets_from_bytes(&bytes).filter(|all| all.len() == known.len());
+            let read = read.ok_or_else(|| {
+                Error::Failed("a process sent targets that are not understood".into())
+            })?;
+            (known.iter_mut().zip(read)).for_each(|(known, read)| known.extend(read));
+        }
+        Ok(known)
+    }
+}
+
+/// For each target value the number of its targets and of outputs; then of each the target and its
+/// outputs. All are f64, which has every number of targets.
+fn targets_to_bytes(known: &[KnownTargets]) -> Vec<u8> {
+    let mut values = vec![];
+    for known in known {
+        let outputs = known.first().map_or(0, |(_, outputs)| outputs.len());
+        values.extend([known.len() as f64, outputs as f64]);
+        for (target, outputs) in known {
+            values.push(*target);
+            values.extend(outputs);
+        }
+    }
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+/// Returns what [`targets_to_bytes`] has made; `None` for other bytes.
+fn targets_from_bytes(bytes: &[u8]) -> Option<Vec<KnownTargets>> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let values: Vec<f64> = words.iter().map(|&word| f64::from_le_bytes(word)).collect();
+    let (mut rest, mut known) = (rest.is_empty().then_some(&values[..])?, vec![]);
+    while !rest.is_empty() {
+        let (&[count, outputs], values) = rest.split_first_chunk()?;
+        let each = (outputs as usize).saturating_add(1);
+        let (own, later) = values.split_at_checked((count as usize).checked_mul(each)?)?;
+        let targets = own.chunks_exact(each);
+        known.push(targets.map(|one| (one[0], one[1..].to_vec())).collect());
+        rest = later;
+    }
+    Some(known)
 }
 
 /// Adds the targets of a step with their outputs; those that are missing are left out.
@@ -209,6 +262,22 @@ mod tests {
             reads: Reads::Last,
             loss,
             init: Init::default(),
+        }
+    }
+
+    #[test]
+    fn targets_of_other_processes_are_read() {
+        let known: Vec<KnownTargets> = vec![
+            vec![(1.0, vec![0.1, -0.0]), (-2.5, vec![3.0, f64::NAN])],
+            vec![],
+            vec![(7.0, vec![1e300, 2.0])],
+        ];
+        let bytes = targets_to_bytes(&known);
+        let read = targets_from_bytes(&bytes).expect("it is whole");
+        assert_eq!(format!("{read:?}"), format!("{known:?}"));
+        assert_eq!(targets_from_bytes(&[]), Some(vec![]));
+        for len in [1, 8, bytes.len() - 8, bytes.len() - 1] {
+            assert_eq!(targets_from_bytes(&bytes[..len]), None, "{len}");
         }
     }
 

@@ -17,6 +17,7 @@ use evaluating::check_shared;
 pub use intervals::IntervalAdjustment;
 #[cfg(feature = "report")]
 pub(crate) use played::{PlayedRun, PlayedSplit};
+pub(crate) use timing::UpdateTime;
 
 use super::checks::check_data;
 use super::checksums::DataChecksums;
