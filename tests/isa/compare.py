@@ -22,8 +22,9 @@ GCN = ["polaris10", "vega10"]
 FIRST_WAVES = {"UNITS=100": 3}
 GEMMS = ["gemm, 8 rows", "gemm, 4 rows"]
 SCANS = ["scan_forward", "scan_backward"]
+NORM_SCANS = ["scan_norm_forward", "scan_norm_backward"]
 # Scans with weights in registers are off unless a GPU measures that they are faster.
-KERNELS = [*GEMMS, *SCANS, *[f"{scan}, registers" for scan in SCANS], "step_forward",
+KERNELS = [*GEMMS, *SCANS, *[f"{scan}, registers" for scan in SCANS], *NORM_SCANS, "step_forward",
            "step_backward"]
 NAMES = {
     "polaris10": "GCN 4, Polaris 10 (RADV)",
@@ -123,7 +124,7 @@ def too_few_waves(rows):
     """Yields each scan on GCN with fewer than twice the waves of the first table."""
     for (target, name), values in sorted(rows.items()):
         words = name.split()
-        if target in GCN and words[0].startswith("scan") and "REGISTERS=" not in name:
+        if target in GCN and words[0] in SCANS and "REGISTERS=" not in name:
             least = 2 * max(FIRST_WAVES.get(word, 2) for word in words)
             if values["waves"] < least:
                 yield f"{target} {name}: {values['waves']} waves, fewer than {least}"

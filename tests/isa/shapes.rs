@@ -153,6 +153,12 @@ fn layers() -> impl Iterator<Item = Shape> {
     dropping.network.layers[0].dropout.state_keep_prob = 0.5;
     let mut updated = layer(Cell::RnnTanh, 32, 32);
     updated.optimizers = optimizers().to_vec();
+    let normalised = [Cell::Lstm, Cell::Gru].map(move |cell| {
+        let mut shape = layer(cell, 128, 128);
+        shape.network.layers[0].layer_norm = true;
+        shape
+    });
     let options = [projected, embedded, dropping, updated];
+    let options = options.into_iter().chain(normalised);
     scans.chain(steps).chain(busy).chain(wide).chain(options)
 }
