@@ -273,8 +273,8 @@ def check_full_disk(place):
         deadline = time.time() + TIMEOUT
         while "No space left" not in (place / "messages").read_text() and time.time() < deadline:
             time.sleep(0.1)
-        for file in sorted((disk / "run" / "checkpoints").glob("*.safetensors"))[:30]:
-            file.unlink()
+        # For good: the run goes on while room is made.
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         code, messages = ended(process, place, "a full disk", TIMEOUT)
         assert code == 0 and messages.count("No space left") == 1, messages
         assert "the run continues and tries again" in messages, messages

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use gatescan::Cell;
 use gatescan::low_level::kernels::{
-    Access, Call, ScanBackward, ScanForward, StepBackward, StepForward,
+    Access, Call, ScanBackward, ScanForward, ScanNormBackward, ScanNormForward, StepBackward,
+    StepForward,
 };
 use gatescan::low_level::program::Phase;
 use serde_json::{Value, json};
@@ -109,6 +110,8 @@ fn cell(call: &Call) -> Option<Cell> {
     match call {
         Call::ScanForward(ScanForward { layer, .. })
         | Call::ScanBackward(ScanBackward { layer, .. })
+        | Call::ScanNormForward(ScanNormForward { layer, .. })
+        | Call::ScanNormBackward(ScanNormBackward { layer, .. })
         | Call::StepForward(StepForward { layer, .. })
         | Call::StepBackward(StepBackward { layer, .. }) => Some(layer.cell),
         _ => None,
