@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM, MPIRUN = str(pathlib.Path(sys.argv[1]).resolve()), sys.argv[2]
 IS_OPEN_MPI = "openmpi" in MPIRUN
 # A run that takes longer hangs.
-TIMEOUT = 120
+TIMEOUT = 300
 # Of a run in which signals come: some seconds.
 LONG_EPOCHS = 1500
 KILLS = int(os.environ.get("GATESCAN_KILLS", "2"))
