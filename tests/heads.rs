@@ -315,6 +315,11 @@ fn predictions_and_exports_have_every_head() {
         &program,
         &["\"load\": self.heads[0](x)", "\"alarms\": self.heads[2](x)"],
     );
+    // The order in which Keras stores the weights: the load is scaled.
+    let program = fs::read_to_string(place.path("run/model_keras.py")).unwrap();
+    let names = ["head_load", "head_alarms", "head_state"];
+    let places = names.map(|name| program.find(name).expect(name));
+    assert!(places.is_sorted(), "{program}");
     assert_has(
         &place.run(&["generate", "run", "--device", "cpu"]).fails(2),
         &["several heads (load, state, alarms)", "train a model"],

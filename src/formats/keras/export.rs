@@ -3,7 +3,7 @@
 use super::super::weights::{LayerWeights, parameter, reorder_blocks, transposed};
 use super::super::{Export, check_support, has_zoneout, with_output_preparation};
 use super::hdf5::{self, StoredLayer};
-use super::{array, keras_layer, python};
+use super::{array, heads_in_order, keras_layer, python};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -30,9 +30,11 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let mut layers = vec![];
     layers.extend(embedding(model)?);
     layers.extend(recurrent_layers(model)?);
-    for index in 0..network.each_head().len() {
-        let named = network.heads.get(index);
-        let name = named.map_or("head".into(), |named| format!("head_{}", named.name));
+    if network.heads.is_empty() {
+        layers.push(head(model, "head")?);
+    }
+    for index in heads_in_order(model) {
+        let name = format!("head_{}", network.heads[index].name);
         layers.push(head(&model.of_head(index), &name)?);
     }
     Ok(Export {

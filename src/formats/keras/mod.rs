@@ -12,8 +12,10 @@ mod import;
 mod layer_reader;
 mod python;
 
+use super::weights::columns;
 use crate::cells::{Cell, FrameworkCell};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::network::Parameter;
 
 pub use export::export;
@@ -26,6 +28,19 @@ pub use import::import;
 fn keras_layer(cell: Cell) -> Result<FrameworkCell> {
     let layer = cell.spec().frameworks.keras;
     layer.ok_or_else(|| Error::usage(format!("Keras has no {}", cell.name())))
+}
+
+/// The indices of several heads in the order in which Keras stores their weights: its layers are
+/// ordered by the layers that follow them, of which there are some where outputs are scaled, and
+/// then by the keys of the dictionary of outputs.
+fn heads_in_order(model: &Model) -> Vec<usize> {
+    let heads = &model.network.heads;
+    let mut indices: Vec<usize> = (0..heads.len()).collect();
+    indices.sort_by_cached_key(|&index| {
+        let is_scaled = columns(&model.of_head(index).preparation.targets).is_some();
+        (!is_scaled, heads[index].name.clone())
+    });
+    indices
 }
 
 fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Parameter {

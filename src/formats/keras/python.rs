@@ -2,6 +2,7 @@
 
 use super::super::outputs_note;
 use super::super::weights::{columns, linear_weights};
+use super::heads_in_order;
 use crate::cells::Cell;
 use crate::data::preparation::InputDifference;
 use crate::model::Model;
@@ -22,7 +23,8 @@ pub(super) fn program(model: &Model, weights: &str) -> String {
         text += &head(model, "head");
     } else {
         text += "    heads = {}\n";
-        for (index, named) in network.heads.iter().enumerate() {
+        for index in heads_in_order(model) {
+            let named = &network.heads[index];
             let own = of_head(model, index);
             text += &head(&own, &format!("head_{}", named.name));
             text += &format!("    heads[\"{}\"] = outputs\n", named.name);

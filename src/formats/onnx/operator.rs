@@ -2,7 +2,7 @@
 
 use super::super::weights::{LayerWeights, reorder_blocks};
 use super::LayerOutput;
-use super::proto::{AttributeProto, GraphProto};
+use super::proto::{AttributeProto, GraphProto, INT64};
 use crate::cells::{Cell, FrameworkCell, PEEPHOLES};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -100,6 +100,10 @@ impl GraphProto {
         inputs.truncate(used.map_or(0, |last| last + 1).max(5));
         let (y, y_h) = (named("y"), named("y_h"));
         self.push(operator.name, &inputs, &[&y, &y_h], attributes(directions));
+        let y_h = match inputs.get(5) {
+            Some(h_0) if lengths && !h_0.is_empty() => self.or_initial(&y_h, h_0, &first.suffix),
+            _ => y_h,
+        };
         // From [T, D, B, H] and [D, B, H].
         let y = self.transpose(&y, &named("y.sides"), &[0, 2, 1, 3]);
         let y_h = self.transpose(&y_h, &named("y_h.sides"), &[1, 0, 2]);
@@ -108,6 +112,19 @@ impl GraphProto {
             every: self.reshape(&y, &named("emitted"), &[0, 0, width]),
             last: self.reshape(&y_h, &named("last"), &[0, width]),
         })
+    }
+
+    /// The last states `[D, B, H]`, which are the initial ones `h_0` in sequences without steps:
+    /// ONNX Runtime has zeros there.
+    fn or_initial(&mut self, y_h: &str, h_0: &str, suffix: &str) -> String {
+        let named = |what: &str| format!("{suffix}.{what}");
+        let to = AttributeProto::int("to", INT64.into());
+        let ends = self.push("Cast", &["lengths".into()], &[&named("ends")], vec![to]);
+        let axis = self.ints(&named("behind_batch"), &[1]);
+        let ends = self.node("Unsqueeze", &[&ends, &axis], &named("ends.column"));
+        let zero = self.scalar(&named("no_steps"), 0);
+        let has_steps = self.node("Greater", &[&ends, &zero], &named("has_steps"));
+        self.node("Where", &[&has_steps, y_h, h_0], &named("y_h.or_initial"))
     }
 }
 
