@@ -27,7 +27,7 @@ const CHECKED: usize = 3;
 /// The values of a long message, 4 MB.
 const LONG: usize = 1 << 20;
 
-/// What stays the same as processes are added.
+/// Whether the batch of all processes or that of each one is fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scaling {
@@ -95,7 +95,7 @@ pub struct ScalingBench {
     seconds: f64,
 }
 
-/// The updates of a row: a recipe for so many processes.
+/// What a row of the table measures: updates of a recipe by a number of processes.
 struct Workload {
     recipe: Recipe,
     shape: BenchShape,

@@ -113,7 +113,7 @@ pub struct NormSpec {
     /// Whether the biases are the shifts: b_ih of the first half of the vectors, b_hh of the
     /// second. Otherwise shifts are parameters of their own, and biases are normalised too.
     pub shifts_are_biases: bool,
-    /// What is added to variances where the layer does not say it.
+    /// The epsilon of a layer that sets none.
     pub epsilon: f64,
     /// A time step of the forward pass in WGSL.
     pub forward_shader: &'static str,

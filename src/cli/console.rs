@@ -20,7 +20,7 @@ pub struct Console {
     quiet: bool,
     silent: bool,
     screen: ScreenHandle,
-    /// Of a command that a signal stops.
+    /// The threads that write lines, in a command that signals stop.
     threads: Arc<OnceLock<LineThreads>>,
 }
 

@@ -56,7 +56,7 @@ impl LineThreads {
 #[derive(Default)]
 struct Backlog {
     bytes: usize,
-    /// Of a line that was written later than its caller has waited.
+    /// The error of a line whose caller did not wait for it any more.
     error: Option<io::Error>,
     /// Whether a line has waited in vain since the last time that all were written.
     is_late: bool,

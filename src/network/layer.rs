@@ -67,7 +67,7 @@ pub struct Layer {
     /// `LayerNormGRU`). Not in other cells.
     #[serde(default, skip_serializing_if = "fields::is_default")]
     pub layer_norm: bool,
-    /// What is added to the variances; where it is left out, 1e-12 in an LSTM (TensorFlow's) and
+    /// The epsilon that is added to variances; the default is 1e-12 in an LSTM (TensorFlow's) and
     /// 1e-5 in a GRU (haste's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_norm_epsilon: Option<f64>,

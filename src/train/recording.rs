@@ -258,7 +258,7 @@ fn record_step(
     Ok((feed, update))
 }
 
-/// What training adds to the loss of each head.
+/// The options of each head's loss in training.
 fn training_losses(recipe: &Recipe) -> Vec<TrainingLoss> {
     let loss = |label_smoothing| TrainingLoss { label_smoothing };
     match &recipe.network.heads[..] {

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// What is added to variances, exact in f32.
+/// The epsilon of the normalisation, exact in f32.
 const EPSILON: f64 = 1.0 / 128.0;
 /// Elements between the gains and the shifts.
 const GAP: usize = 3;

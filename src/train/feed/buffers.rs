@@ -138,9 +138,7 @@ impl FeedBuffers {
         is_window: bool,
     ) -> FeedBuffers {
         let rows = output_rows(network, data.steps);
-        let weighted = network.each_head().iter();
-        let weighted = weighted.map(|head| phase == Phase::Forward && head.weights.is_some());
-        let weighted: Vec<bool> = weighted.collect();
+        let weighted = weighted_heads(network, phase);
         let program = &mut network.program;
         let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
             let name = format!("{phase:?}.{name}").to_lowercase();
@@ -164,15 +162,9 @@ impl FeedBuffers {
         let longest = data.targets.longest_list();
         let lists = (longest > 0).then(|| buffer("lists", Kind::Data, index, [held, longest]));
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
-        let mut weights_of = |(n, is_weighted): (usize, bool)| {
-            let name = match weighted.len() {
-                1 => "weights".to_string(),
-                _ => format!("heads.{n}.weights"),
-            };
-            is_weighted.then(|| buffer(&name, Kind::Data, real, [held, rows]))
-        };
-        let weights = weighted.iter().copied().enumerate();
-        let weights = weights.map(&mut weights_of).collect();
+        let weights = weight_names(&weighted)
+            .map(|name| name.map(|name| buffer(&name, Kind::Data, real, [held, rows])))
+            .collect();
         // The order of a window goes around the ring twice, so that a batch may cross its end.
         let slots = if is_window { 2 * held } else { held };
         let order = buffer("order", Kind::Data, index, [slots, 1]);
@@ -348,6 +340,25 @@ impl FeedBuffers {
         let lengths = data.lengths.as_ref().unwrap_or(&full);
         executor.write_index(&part(&self.lengths), lengths)
     }
+}
+
+/// Whether the outputs of each head have weights in `phase`: in training by such.
+pub(super) fn weighted_heads(network: &RecordedNetwork, phase: Phase) -> Vec<bool> {
+    let heads = network.each_head().iter();
+    heads
+        .map(|head| phase == Phase::Forward && head.weights.is_some())
+        .collect()
+}
+
+/// The names of the buffers of weights, of the heads that have some.
+fn weight_names(weighted: &[bool]) -> impl Iterator<Item = Option<String>> {
+    let heads = weighted.iter().enumerate();
+    heads.map(|(n, is_weighted)| {
+        is_weighted.then(|| match weighted.len() {
+            1 => "weights".to_string(),
+            _ => format!("heads.{n}.weights"),
+        })
+    })
 }
 
 /// Outputs of a sequence of `steps` steps.

@@ -28,7 +28,7 @@ pub(crate) use runner::{StepPace, StepRecord, StepRunner};
 pub(crate) use tree::{StopVote, UpdateParts, gather_records};
 
 use accumulation::Accumulation;
-use buffers::{FeedBuffers, bytes_each, check_elements, without_weights};
+use buffers::{FeedBuffers, bytes_each, check_elements, weighted_heads, without_weights};
 use share::Share;
 use window::Window;
 
@@ -87,11 +87,8 @@ impl Feed {
         data: &Dataset,
         bytes: Option<u64>,
     ) -> Result<Feed> {
-        let heads = network.each_head().iter();
-        let weights = match phase {
-            Phase::Forward => heads.filter(|head| head.weights.is_some()).count(),
-            _ => 0,
-        };
+        let weighted = weighted_heads(network, phase).into_iter();
+        let weights = weighted.filter(|&is_weighted| is_weighted).count();
         let bytes = bytes.map(|bytes| without_weights(data, bytes, weights));
         let window = Window::fitting(data, network.batch, bytes);
         let held = window.as_ref().map_or(data.count, Window::held);

@@ -18,7 +18,7 @@ pub(super) struct Plan {
     pub tiles: Tiles,
 }
 
-/// What decides the precision of matmuls.
+/// Where the precision of matmuls comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rounding {
     /// The device's tuning.
