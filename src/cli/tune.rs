@@ -157,8 +157,8 @@ impl TuneRecipe {
         if recipe.tune.is_none() {
             let space = TuneSpace::around(&recipe);
             console.note("note: the recipe has no [tune] table; these ranges are searched:");
-            let lines = toml::to_string(&space).unwrap_or_default();
-            lines
+            space
+                .to_string()
                 .lines()
                 .for_each(|line| console.note(format!("  {line}")));
             recipe.tune = Some(space);
@@ -234,7 +234,8 @@ fn describe(console: &Console, search: &HyperparameterSearch, device: &str) {
 fn tell(console: &Console, event: &SearchEvent) {
     match event {
         SearchEvent::Rung { trials, epochs } => {
-            console.say(format!("{trials} trials up to epoch {epochs}"));
+            let noun = if *trials == 1 { "trial" } else { "trials" };
+            console.say(format!("{trials} {noun} up to epoch {epochs}"));
         }
         SearchEvent::Trial(trial) => {
             let result = match (&trial.failure, trial.loss()) {
@@ -254,11 +255,13 @@ fn tell(console: &Console, event: &SearchEvent) {
 /// The values of a trial in a line.
 fn values(trial: &SearchTrial) -> String {
     let value = |(name, value): (&String, &f64)| {
-        if value.fract() == 0.0 {
-            format!("{name} {value}")
+        let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(*value);
+        let shown = if value.fract() == 0.0 {
+            *value
         } else {
-            format!("{name} {value:.3e}")
-        }
+            rounded
+        };
+        format!("{name} {shown}")
     };
     trial
         .values

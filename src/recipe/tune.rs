@@ -1,6 +1,7 @@
 //! The ranges of a search for hyperparameters, the `[tune]` table of a recipe.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +164,38 @@ impl TuneRange {
     }
 }
 
+impl fmt::Display for TuneRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TuneRange::Values(values) => {
+                let values: Vec<String> = values.iter().map(f64::to_string).collect();
+                write!(f, "[{}]", values.join(", "))
+            }
+            TuneRange::Between(TuneInterval { from, to, log }) => {
+                let log = if *log { ", log = true" } else { "" };
+                write!(f, "{{ from = {from}, to = {to}{log} }}")
+            }
+        }
+    }
+}
+
+/// The lines of a `[tune]` table, without its heading.
+impl fmt::Display for TuneSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for parameter in &HYPERPARAMETERS {
+            if let Some(range) = (parameter.range)(self) {
+                writeln!(f, "{} = {range}", parameter.name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number whose decimal digits are those that `value` is printed with.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(value.into())
+}
+
 impl TuneSpace {
     /// Reads the lines of a file: those of a `[tune]` table, with or without its heading.
     ///
@@ -189,7 +222,7 @@ impl TuneSpace {
     /// Ranges around the values of a recipe, for one that has none: those with which the recipe
     /// stays valid.
     pub fn around(recipe: &Recipe) -> TuneSpace {
-        let rate = f64::from(recipe.optimizer.learning_rate());
+        let rate = decimal(recipe.optimizer.learning_rate());
         let hidden = recipe
             .network
             .layers
@@ -201,8 +234,8 @@ impl TuneSpace {
         };
         let whole = TuneSpace {
             learning_rate: Some(TuneRange::Between(TuneInterval {
-                from: rate / 10.0,
-                to: rate * 10.0,
+                from: decimal((rate / 10.0) as f32),
+                to: decimal((rate * 10.0) as f32),
                 log: true,
             })),
             hidden_size: halved(hidden),
@@ -378,6 +411,13 @@ mod tests {
         let recipe = Recipe::load("series").unwrap();
         let space = TuneSpace::around(&recipe);
         space.validate().unwrap();
+        let text = space.to_string();
+        assert!(text.contains("hidden_size = [50, 100, 200]\n"), "{text}");
+        assert!(
+            text.contains("{ from = 0.0001, to = 0.01, log = true }"),
+            "{text}"
+        );
+        assert_eq!(TuneSpace::parse(&text, "printed").unwrap(), space);
         let values = [
             ("layers", 2.0),
             ("hidden_size", 7.0),

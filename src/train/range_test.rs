@@ -56,6 +56,8 @@ pub struct RangeFinding {
 const MOST_STEPS: usize = 100_000;
 /// The fewest updates.
 const FEWEST_STEPS: usize = 10;
+/// Updates whose mean loss tells whether training diverges.
+const MEAN_OF: usize = FEWEST_STEPS / 2;
 
 impl RangeTest {
     /// Checks rates and updates.
@@ -92,14 +94,21 @@ impl RangeTest {
     }
 
     /// Whether the loss has grown so far that larger rates show nothing more: beyond its fall,
-    /// three times as far as it fell.
+    /// three times as far as it fell, and by more than batches differ. Each loss is the mean of
+    /// some updates, for the same reason.
     pub(super) fn diverges(losses: &[f64]) -> bool {
-        let Some(&last) = losses.last().filter(|_| losses.len() > FEWEST_STEPS) else {
+        if losses.len() <= FEWEST_STEPS {
             return false;
-        };
-        let start = mean(&losses[..FEWEST_STEPS / 2]);
-        let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
-        last > start + 3.0 * (start - least).max(0.1 * start.abs())
+        }
+        let means: Vec<f64> = losses.windows(MEAN_OF).map(mean).collect();
+        let (start, last) = (means[0], means[means.len() - 1]);
+        let least = means.iter().copied().fold(f64::INFINITY, f64::min);
+        let noise =
+            spread_of_neighbours(&losses[..losses.len() - MEAN_OF]) / (MEAN_OF as f64).sqrt();
+        let grown = (3.0 * (start - least))
+            .max(0.3 * start.abs())
+            .max(6.0 * noise);
+        last > start + grown
     }
 
     /// What the losses of the first updates show; `diverges` says that larger rates were not tried.
@@ -231,6 +240,16 @@ fn spread(points: &[RangePoint]) -> f64 {
     mean(&squares).sqrt()
 }
 
+/// The standard deviation of losses that follow a slow change, by the differences from one to the
+/// next (von Neumann 1941).
+fn spread_of_neighbours(losses: &[f64]) -> f64 {
+    let squares: Vec<f64> = losses
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).powi(2) / 2.0)
+        .collect();
+    mean(&squares).sqrt()
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
@@ -263,6 +282,30 @@ mod tests {
         assert!(RangeTest::diverges(&losses(&test)));
         let first: Vec<f64> = losses(&test).into_iter().take(80).collect();
         assert!(!RangeTest::diverges(&first));
+    }
+
+    #[test]
+    fn batches_that_differ_do_not_diverge() {
+        for seed in 0..50u32 {
+            let loss = |n: u32| {
+                let drawn = (n * 7919 + seed * 104_729).wrapping_mul(2_654_435_761) >> 16;
+                1.0 + 1.5 * (f64::from(drawn) / 65_536.0 - 0.5)
+            };
+            let losses: Vec<f64> = (0..100).map(loss).collect();
+            for n in 1..=100 {
+                assert!(
+                    !RangeTest::diverges(&losses[..n]),
+                    "seed {seed}, update {n}"
+                );
+            }
+            let growing = (0..100).map(|n| loss(n) + (0.5 * (f64::from(n) - 80.0)).exp());
+            let growing: Vec<f64> = growing.collect();
+            let end = (1..=100).find(|&n| RangeTest::diverges(&growing[..n]));
+            assert!(
+                end.is_some_and(|n| (78..90).contains(&n)),
+                "{seed}: {end:?}"
+            );
+        }
     }
 
     #[test]
