@@ -4,8 +4,8 @@
 mod common;
 
 use gatescan::layers::{
-    LayerElement, LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, RecordedLayers,
-    RecordingPool, RowLayout, WantedGradients, steps_bound,
+    LayerElement, LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, OutputRows,
+    RecordedLayers, RecordingPool, RowLayout, WantedGradients, steps_bound,
 };
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Bias, Dropout};
@@ -73,24 +73,43 @@ impl Random {
     }
 }
 
+/// The rows of a pass and its seed.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    rows: RowLayout<'a>,
+    dropout_seed: u32,
+}
+
+impl<'a> Given<'a> {
+    fn of(rows: RowLayout<'a>) -> Self {
+        Given {
+            rows,
+            dropout_seed: 0,
+        }
+    }
+
+    fn inputs<R>(self, values: &'a Values<R>, parameters: &'a [&'a [R]]) -> LayerInputs<'a, R> {
+        LayerInputs {
+            values: &values.inputs,
+            rows: self.rows,
+            initial: values
+                .initial
+                .each_ref()
+                .map(|state| Some(state.as_slice())),
+            parameters,
+            dropout_seed: self.dropout_seed,
+        }
+    }
+}
+
 fn forward<R: LayerElement>(
     recorded: &mut RecordedLayers<R>,
     layers: &Layers,
     values: &Values<R>,
-    rows: RowLayout,
-    dropout_seed: u32,
+    given: Given,
 ) -> Results<R> {
     let parameters: Vec<&[R]> = values.parameters.iter().map(Vec::as_slice).collect();
-    let inputs = LayerInputs {
-        values: &values.inputs,
-        rows,
-        initial: values
-            .initial
-            .each_ref()
-            .map(|state| Some(state.as_slice())),
-        parameters: &parameters,
-        dropout_seed,
-    };
+    let inputs = given.inputs(values, &parameters);
     let count = values.inputs.len() / FEATURES;
     let mut results = Results {
         values: vec![R::of(7.0); count * layers.output_size()],
@@ -100,7 +119,7 @@ fn forward<R: LayerElement>(
             .map(|state| vec![R::of(7.0); state.len()]),
     };
     let outputs = LayerOutputs {
-        values: Some(&mut results.values),
+        values: Some(OutputRows::Rows(&mut results.values)),
         last: results
             .last
             .each_mut()
@@ -113,8 +132,11 @@ fn forward<R: LayerElement>(
 fn backward<R: LayerElement>(
     recorded: &mut RecordedLayers<R>,
     values: &Values<R>,
+    given: Given,
     upstream: &Results<R>,
 ) -> Values<R> {
+    let parameters: Vec<&[R]> = values.parameters.iter().map(Vec::as_slice).collect();
+    let inputs = given.inputs(values, &parameters);
     let mut gradients = values.clone();
     let upstream = LayerUpstream {
         values: Some(&upstream.values),
@@ -132,7 +154,9 @@ fn backward<R: LayerElement>(
             .map(|p| Some(p.as_mut_slice()))
             .collect(),
     };
-    recorded.backward_into(&upstream, into).expect("it runs");
+    recorded
+        .backward_into(&inputs, None, &upstream, into)
+        .expect("it runs");
     gradients
 }
 
@@ -205,17 +229,17 @@ fn gradients_are_those_of_finite_differences() {
     for (n, layers) in stacks().iter().enumerate() {
         let mut random = Random::new(n as u64);
         let lengths = [5, 2, 0];
-        let rows = RowLayout::Ragged {
+        let rows = Given::of(RowLayout::Ragged {
             steps: STEPS,
             lengths: &lengths,
-        };
+        });
         let mut values: Values<f64> = random.pass(layers, STEPS * BATCH, BATCH);
         let upstream = random.upstream(layers, STEPS * BATCH, BATCH);
         let mut recorded = layers
             .record::<f64>(&cpu(), STEPS + 2, BATCH, WantedGradients::All)
             .expect("it records");
-        forward(&mut recorded, layers, &values, rows, 0);
-        let mut gradients = backward(&mut recorded, &values, &upstream);
+        forward(&mut recorded, layers, &values, rows);
+        let mut gradients = backward(&mut recorded, &values, rows, &upstream);
         let gradients: Vec<f64> = gradients.each().into_iter().map(|g| *g).collect();
         let largest = gradients
             .iter()
@@ -224,7 +248,7 @@ fn gradients_are_those_of_finite_differences() {
         for (at, &gradient) in gradients.iter().enumerate() {
             let mut loss = |by: f64| {
                 *values.each()[at] += by;
-                let loss = forward(&mut recorded, layers, &values, rows, 0).dot(&upstream);
+                let loss = forward(&mut recorded, layers, &values, rows).dot(&upstream);
                 *values.each()[at] -= by;
                 loss
             };
@@ -274,8 +298,8 @@ fn learnt_states_are_read_where_no_others_are_given() {
         recorded.expect("it records")
     };
     let mut expected = record(&plain);
-    let results = forward(&mut expected, &plain, &given, rows, 0);
-    let expected = backward(&mut expected, &given, &upstream);
+    let results = forward(&mut expected, &plain, &given, Given::of(rows));
+    let expected = backward(&mut expected, &given, Given::of(rows), &upstream);
 
     let mut found = record(&learns);
     let parameters: Vec<&[f64]> = values.parameters.iter().map(Vec::as_slice).collect();
@@ -290,7 +314,7 @@ fn learnt_states_are_read_where_no_others_are_given() {
     let written = found.forward_into(&inputs, LayerOutputs::of(&mut outputs));
     written.expect("it runs");
     assert_eq!(outputs, results.values);
-    let found = backward(&mut found, &values, &upstream);
+    let found = backward(&mut found, &values, Given::of(rows), &upstream);
     assert_eq!(found.initial, expected.initial);
     let own = names.iter().zip(&found.parameters);
     let learnt: Vec<(&String, &Vec<f64>)> = own.filter(|(name, _)| is_learnt(name)).collect();
@@ -354,18 +378,18 @@ fn packed_rows_are_ragged_rows_without_padding() {
         };
         let record = || layers.record::<f32>(&cpu(), 4, BATCH, WantedGradients::All);
         let mut recorded = record().expect("it records");
-        let steps = RowLayout::Ragged {
+        let steps = Given::of(RowLayout::Ragged {
             steps: 4,
             lengths: &lengths,
-        };
-        let ragged = forward(&mut recorded, &layers, &padded, steps, 0);
-        let ragged_gradients = backward(&mut recorded, &padded, &upstream);
+        });
+        let ragged = forward(&mut recorded, &layers, &padded, steps);
+        let ragged_gradients = backward(&mut recorded, &padded, steps, &upstream);
         let mut recorded = record().expect("it records");
-        let rows = RowLayout::Packed {
+        let rows = Given::of(RowLayout::Packed {
             batch_sizes: &batch_sizes,
-        };
-        let results = forward(&mut recorded, &layers, &packed, rows, 0);
-        let gradients = backward(&mut recorded, &packed, &packed_upstream);
+        });
+        let results = forward(&mut recorded, &layers, &packed, rows);
+        let gradients = backward(&mut recorded, &packed, rows, &packed_upstream);
         assert_eq!(results.values, valid(&ragged.values, width), "{layers:?}");
         assert_eq!(results.last, ragged.last);
         let padding = ragged.values.chunks(width).enumerate();
@@ -392,14 +416,15 @@ fn a_recording_takes_fewer_steps() {
             recorded.expect("it records")
         };
         let mut own = of_bound(5);
-        let results = forward(&mut own, &layers, &short, RowLayout::Full { steps: 5 }, 0);
-        let gradients = backward(&mut own, &short, &upstream);
+        let steps = Given::of(RowLayout::Full { steps: 5 });
+        let results = forward(&mut own, &layers, &short, steps);
+        let gradients = backward(&mut own, &short, steps, &upstream);
         let mut shared = of_bound(7);
-        forward(&mut shared, &layers, &long, RowLayout::Full { steps: 7 }, 0);
-        let steps = RowLayout::Full { steps: 5 };
-        assert_eq!(forward(&mut shared, &layers, &short, steps, 0), results);
+        let more = Given::of(RowLayout::Full { steps: 7 });
+        forward(&mut shared, &layers, &long, more);
+        assert_eq!(forward(&mut shared, &layers, &short, steps), results);
         assert_eq!(
-            backward(&mut shared, &short, &upstream),
+            backward(&mut shared, &short, steps, &upstream),
             gradients,
             "{layers:?}"
         );
@@ -419,17 +444,28 @@ fn a_second_backward_pass_has_the_same_result_and_dropout_that_of_its_seed() {
     let mut random = Random::new(5);
     let values: Values<f32> = random.pass(&layers, STEPS * BATCH, BATCH);
     let upstream = random.upstream(&layers, STEPS * BATCH, BATCH);
-    let steps = RowLayout::Full { steps: STEPS };
+    let with_seed = |dropout_seed| Given {
+        rows: RowLayout::Full { steps: STEPS },
+        dropout_seed,
+    };
+    let (nine, ten) = (with_seed(9), with_seed(10));
     let mut recorded = layers
         .record(&cpu(), STEPS, BATCH, WantedGradients::All)
         .expect("it records");
-    let first = forward(&mut recorded, &layers, &values, steps, 9);
-    let gradients = backward(&mut recorded, &values, &upstream);
-    assert_eq!(backward(&mut recorded, &values, &upstream), gradients);
-    assert_ne!(forward(&mut recorded, &layers, &values, steps, 10), first);
-    assert_ne!(backward(&mut recorded, &values, &upstream), gradients);
-    assert_eq!(forward(&mut recorded, &layers, &values, steps, 9), first);
-    assert_eq!(backward(&mut recorded, &values, &upstream), gradients);
+    let mut run = |given| {
+        let results = forward(&mut recorded, &layers, &values, given);
+        let gradients = backward(&mut recorded, &values, given, &upstream);
+        assert_eq!(
+            backward(&mut recorded, &values, given, &upstream),
+            gradients
+        );
+        (results, gradients)
+    };
+    let (first, gradients) = run(nine);
+    let (others, other_gradients) = run(ten);
+    assert_ne!(others, first);
+    assert_ne!(other_gradients, gradients);
+    assert_eq!(run(nine), (first, gradients));
 }
 
 #[test]
@@ -437,7 +473,7 @@ fn recordings_in_use_at_once_do_not_share_values() {
     let layers = stack(Cell::Gru, 2, |layer| layer);
     let pool = RecordingPool::<f64>::new(cpu());
     let mut random = Random::new(6);
-    let steps = RowLayout::Full { steps: STEPS };
+    let steps = Given::of(RowLayout::Full { steps: STEPS });
     let passes: Vec<(Values<f64>, Results<f64>)> = (0..3)
         .map(|_| {
             let values = random.pass(&layers, STEPS * BATCH, BATCH);
@@ -452,8 +488,8 @@ fn recordings_in_use_at_once_do_not_share_values() {
         .iter()
         .map(|(values, upstream)| {
             let mut recorded = take();
-            forward(&mut recorded, &layers, values, steps, 0);
-            let gradients = backward(&mut recorded, values, upstream);
+            forward(&mut recorded, &layers, values, steps);
+            let gradients = backward(&mut recorded, values, steps, upstream);
             pool.put(recorded);
             gradients
         })
@@ -462,12 +498,13 @@ fn recordings_in_use_at_once_do_not_share_values() {
         .iter()
         .map(|(values, _)| {
             let mut recorded = take();
-            forward(&mut recorded, &layers, values, steps, 0);
+            forward(&mut recorded, &layers, values, steps);
             recorded
         })
         .collect();
     for (n, (values, upstream)) in passes.iter().enumerate() {
-        assert_eq!(backward(&mut outstanding[n], values, upstream), alone[n]);
+        let gradients = backward(&mut outstanding[n], values, steps, upstream);
+        assert_eq!(gradients, alone[n]);
     }
 }
 
@@ -513,20 +550,20 @@ fn a_gpu_has_the_results_of_the_cpu() {
             last: upstream.last.each_ref().map(|state| single(state)),
         };
         let lengths = [5, 2, 4];
-        let rows = RowLayout::Ragged {
+        let rows = Given::of(RowLayout::Ragged {
             steps: STEPS,
             lengths: &lengths,
-        };
+        });
         let mut expected = layers
             .record(&cpu(), STEPS, BATCH, WantedGradients::All)
             .expect("it records");
         let mut recorded = layers
             .record(&device, STEPS + 1, BATCH, WantedGradients::All)
             .expect("it records");
-        let results = forward(&mut expected, &layers, &values, rows, 0);
-        let gpu_results = forward(&mut recorded, &layers, &on_gpu, rows, 0);
-        let mut gradients = backward(&mut expected, &values, &upstream);
-        let mut gpu_gradients = backward(&mut recorded, &on_gpu, &gpu_upstream);
+        let results = forward(&mut expected, &layers, &values, rows);
+        let gpu_results = forward(&mut recorded, &layers, &on_gpu, rows);
+        let mut gradients = backward(&mut expected, &values, rows, &upstream);
+        let mut gpu_gradients = backward(&mut recorded, &on_gpu, rows, &gpu_upstream);
         let close = |a: f64, b: f32| (a - f64::from(b)).abs() < 1e-5 * (1.0 + a.abs());
         let outputs = results.values.iter().zip(&gpu_results.values);
         assert!(outputs.into_iter().all(|(&a, &b)| close(a, b)));
@@ -622,7 +659,7 @@ fn backward_passes_without_what_they_need_are_refused() {
         last: [None, None],
     };
     let error = |recorded: &mut RecordedLayers<f32>| {
-        let error = recorded.backward_into(&nothing, LayerGradients::default());
+        let error = recorded.backward_into(&good, None, &nothing, LayerGradients::default());
         error.expect_err("it is wrong").to_string()
     };
     let mut untrained = record(WantedGradients::None);
@@ -638,11 +675,15 @@ fn backward_passes_without_what_they_need_are_refused() {
         inputs: Some(&mut dinputs),
         ..Default::default()
     };
-    let refused = without_inputs.backward_into(&nothing, gradients);
-    assert!(
-        refused
-            .expect_err("it is wrong")
-            .to_string()
-            .contains("gradients.inputs")
-    );
+    let refused = without_inputs.backward_into(&good, None, &nothing, gradients);
+    let message = refused.expect_err("it is wrong").to_string();
+    assert!(message.contains("gradients.inputs"), "{message}");
+    let others = LayerInputs {
+        values: &values.inputs[..BATCH * FEATURES],
+        rows: RowLayout::Full { steps: 1 },
+        ..good
+    };
+    let refused = without_inputs.backward_into(&others, None, &nothing, LayerGradients::default());
+    let message = refused.expect_err("it is wrong").to_string();
+    assert!(message.contains("inputs.rows differs"), "{message}");
 }

@@ -153,13 +153,15 @@ _Given = tuple[bool, int, int, list[int] | None, int, int, _Address, _States, li
 class LayerStack:
     def __init__(self, options: tuple[str, int, int, int, int, bool, bool, float], /) -> None: ...
     def parameters(self) -> list[tuple[str, list[int]]]: ...
+    def shares_outputs(self, steps: int) -> bool: ...
     def forward(
-        self, given: _Given, emitted: tuple[_Address | None, _States], keeps: bool
+        self, given: _Given, written: tuple[_Address | None, bool, _States], keeps: bool
     ) -> npt.NDArray[np.uint8] | None: ...
     def backward(
         self,
         given: _Given,
         reserve: int,
+        shared: _Address | None,
         upstream: tuple[_Address | None, _States],
         gradients: tuple[_Address | None, _States, list[_Address | None]],
     ) -> None: ...

@@ -96,6 +96,13 @@ impl ColumnSum {
         self.out.len() / self.copies
     }
 
+    /// Returns the rows of `out`, which the CPU borrows one by one.
+    pub(super) fn each_copy(&self) -> Vec<Tensor> {
+        let columns = self.columns();
+        let copy = |n| self.out.part(n * columns, [columns]);
+        (0..self.copies).map(copy).collect()
+    }
+
     /// Returns the number of invocations that share the rows of a column.
     fn lanes(&self) -> usize {
         if self.rows < 8 * LANES { 1 } else { LANES }
@@ -116,9 +123,9 @@ impl ColumnSum {
             Some(lengths) => time_blocks(self.rows, &memory.read_index(&lengths), |_| true),
             None => RowBlocks::all(self.rows),
         };
-        let mut out = memory.write(&self.out);
-        out[..columns]
-            .par_chunks_mut(TASK_COLUMNS)
+        let mut copies = memory.write_each(&self.each_copy());
+        let (out, others) = copies.split_first_mut().expect("there is at least one");
+        out.par_chunks_mut(TASK_COLUMNS)
             .enumerate()
             .for_each(|(number, out)| {
                 let first = number * TASK_COLUMNS;
@@ -144,6 +151,6 @@ impl ColumnSum {
                         .for_each(|(out, &sum)| *out += sum);
                 }
             });
-        (1..self.copies).for_each(|copy| out.copy_within(..columns, copy * columns));
+        others.iter_mut().for_each(|copy| copy.copy_from_slice(out));
     }
 }

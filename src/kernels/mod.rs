@@ -127,6 +127,20 @@ macro_rules! calls {
     };
 }
 
+impl Call {
+    /// Returns the tensors that the CPU borrows, each as a whole.
+    pub(crate) fn borrowed(&self) -> Vec<Tensor> {
+        let tensors = self.kernel().args().into_iter().map(|arg| arg.tensor);
+        match self {
+            Call::ColumnSum(sum) => {
+                let others = tensors.filter(|tensor| *tensor != sum.out);
+                others.chain(sum.each_copy()).collect()
+            }
+            _ => tensors.collect(),
+        }
+    }
+}
+
 // The list of kernels. (The modules above are declared outside the macro so that rustfmt finds
 // their files.)
 calls! {

@@ -104,8 +104,8 @@ struct StepSum<'a> {
 enum Summand<'a> {
     /// The outer product with the same row of the GEMM's other operand.
     OuterProduct(&'a Gemm),
-    /// The row itself; the sum may be added to the values of `out`.
-    Row { accumulate: bool },
+    /// The row itself.
+    Row(&'a ColumnSum),
 }
 
 impl<'a> StepSum<'a> {
@@ -133,7 +133,7 @@ impl<'a> StepSum<'a> {
         })
     }
 
-    fn of_column_sum(sum: &ColumnSum) -> Option<Self> {
+    fn of_column_sum(sum: &'a ColumnSum) -> Option<Self> {
         if sum.factor.is_some() {
             return None;
         }
@@ -143,9 +143,7 @@ impl<'a> StepSum<'a> {
             stride: sum.stride,
             lengths: sum.lengths?,
             out: sum.out,
-            summand: Summand::Row {
-                accumulate: sum.accumulate,
-            },
+            summand: Summand::Row(sum),
         })
     }
 
@@ -155,7 +153,7 @@ impl<'a> StepSum<'a> {
         let reads_other_buffers = self.rows.buffer != self.out.buffer
             && match self.summand {
                 Summand::OuterProduct(gemm) => gemm.b.tensor.buffer != self.out.buffer,
-                Summand::Row { .. } => true,
+                Summand::Row(_) => true,
             };
         let is_compatible = |other: &StepSum| {
             self.has_same_rows(other)
@@ -177,7 +175,15 @@ impl<'a> StepSum<'a> {
     }
 
     fn sums_rows(&self) -> bool {
-        matches!(self.summand, Summand::Row { .. })
+        matches!(self.summand, Summand::Row(_))
+    }
+
+    /// The parts of `out`, which are borrowed one by one.
+    fn parts(&self) -> Vec<Tensor> {
+        match self.summand {
+            Summand::OuterProduct(_) => vec![self.out],
+            Summand::Row(sum) => sum.each_copy(),
+        }
     }
 }
 
@@ -193,32 +199,29 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
         .iter()
         .filter_map(|sum| match sum.summand {
             Summand::OuterProduct(gemm) => Some(memory.read(&gemm.b.tensor)),
-            Summand::Row { .. } => None,
+            Summand::Row(_) => None,
         })
         .collect();
-    // The results are split off the buffer that they share, from left to right.
-    let end = sums.last().map_or(0, |last| last.out.range().end);
-    let mut out = memory.write(&Tensor {
-        shape: [end - first.out.offset].into(),
-        ..first.out
-    });
-    let (mut rest, mut at) = (&mut *out, first.out.offset);
-    let (mut products, mut row_sums, mut operands) = (vec![], None, operands.iter());
+    let parts: Vec<Tensor> = sums.iter().flat_map(StepSum::parts).collect();
+    let mut parts = memory.write_each(&parts);
+    let (mut parts, mut operands) = (parts.iter_mut(), operands.iter());
+    let (mut products, mut row_sums, mut copies) = (vec![], None, vec![]);
     for sum in &sums {
-        let (_, behind) = rest.split_at_mut(sum.out.offset - at);
-        let (own, behind) = behind.split_at_mut(sum.out.len());
-        (rest, at) = (behind, sum.out.range().end);
+        let out = parts.next().expect("each sum has a part");
         match sum.summand {
             Summand::OuterProduct(gemm) => {
                 let values = operands.next().expect("each outer product has its operand");
                 products.push(TimeSum {
                     b: gemm.b.view(values),
                     addend: gemm.addend(None),
-                    c: own,
+                    c: &mut **out,
                     stride: gemm.c.stride,
                 });
             }
-            Summand::Row { accumulate } => row_sums = Some((own, accumulate)),
+            Summand::Row(row) => {
+                row_sums = Some((&mut **out, row.accumulate));
+                copies.extend(parts.by_ref().take(row.copies - 1));
+            }
         }
     }
     let done = R::try_time_sums(TimeSums {
@@ -226,15 +229,15 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
         rows: &terms,
         products,
         columns: row_sums.as_mut().map(|(sums, accumulate)| ColumnSums {
-            sums: &mut sums[..columns],
+            sums,
             accumulate: *accumulate,
         }),
         precision: memory.precision(),
     });
     if let Some((sums, _)) = row_sums.filter(|_| done) {
-        for copy in (columns..sums.len()).step_by(columns) {
-            sums.copy_within(..columns, copy);
-        }
+        copies
+            .into_iter()
+            .for_each(|copy| copy.copy_from_slice(sums));
     }
     done
 }

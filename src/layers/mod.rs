@@ -5,6 +5,19 @@
 //! batches of one size. [`RecordedLayers::forward_into`] and [`RecordedLayers::backward_into`] read
 //! and write slices of the host. A [`RecordingPool`] keeps recordings that are not in use.
 //!
+//! # Memory of the host
+//!
+//! On the CPU, a pass computes in the host's memory where it can, and copies the rest. A slice is
+//! used without a copy if it has all rows of the recording (as many steps as it was recorded for,
+//! of a layout without gaps) and begins at a multiple of 64 bytes. This holds for inputs,
+//! parameters, the upstream gradient of the outputs, the gradients of inputs and parameters, and
+//! outputs as [`OutputRows::AfterInitial`] or of layers that emit other values than their states
+//! (bidirectional ones). States before the first and after the last step are always copied, and so
+//! are parameters that a kernel reads as one (recurrent weights and projection, the vectors of
+//! layer normalisation). The bits of the results are the same. [`RecordedLayers::copied`] counts
+//! the elements that a pass has copied. A recording keeps no slice after a pass, so the backward
+//! pass is given what the forward pass read and wrote.
+//!
 //! ```
 //! use gatescan::layers::{LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers};
 //! use gatescan::layers::{RowLayout, WantedGradients};
@@ -29,11 +42,13 @@
 //!
 //! let mut dinputs = [0.0; 2];
 //! let gradients = LayerGradients { inputs: Some(&mut dinputs), ..Default::default() };
-//! recorded.backward_into(&LayerUpstream::of(&[0.0, 1.0]), gradients)?;
+//! recorded.backward_into(&inputs, None, &LayerUpstream::of(&[0.0, 1.0]), gradients)?;
 //! assert!((dinputs[1] - 0.5 * (1.0 - 1f64.tanh().powi(2))).abs() < 1e-15);
 //! # Ok::<(), gatescan::Error>(())
 //! ```
 
+mod checks;
+mod lendable;
 mod pass;
 mod player;
 mod pool;
@@ -46,7 +61,8 @@ use crate::network::{Entry, Head, Init, Input, Layer, Loss, Network, Reads};
 use crate::program::Phase;
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind, Tensor};
-pub use pass::{LayerGradients, LayerInputs, LayerOutputs, LayerUpstream};
+use lendable::Lendable;
+pub use pass::{LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, OutputRows};
 pub use player::LayerElement;
 use player::Player;
 pub use pool::RecordingPool;
@@ -74,7 +90,7 @@ pub enum WantedGradients {
 }
 
 /// Layers recorded for batches of one size, and loaded on a device.
-pub struct RecordedLayers<R> {
+pub struct RecordedLayers<R: 'static> {
     layers: Layers,
     wanted: WantedGradients,
     network: RecordedNetwork,
@@ -83,11 +99,25 @@ pub struct RecordedLayers<R> {
     /// The words that select the dropout masks.
     control: Tensor,
     player: Player<R>,
+    /// On the CPU.
+    lendable: Option<Lendable>,
     bytes: u64,
     state: PassState,
     rows: rows::StepCounts,
+    held: HeldByHost,
+    copied: usize,
     /// Whether the last forward pass was given h and c, in place of zeros or learnt states.
     given_states: PerState<bool>,
+}
+
+/// What the last forward pass read or wrote in the host's memory alone. The recording has the rest.
+#[derive(Debug, Clone, Default)]
+struct HeldByHost {
+    inputs: bool,
+    /// In the order of the entries.
+    parameters: Vec<bool>,
+    /// h of the last layer.
+    states: bool,
 }
 
 /// The passes that a recording has run since its inputs were written.
@@ -182,16 +212,24 @@ impl Layers {
         if wanted != WantedGradients::None {
             network.backward();
         }
+        let entries: Vec<Entry> = layer_entries(&self.network).collect();
+        let is_cpu = matches!(device, OpenDevice::Cpu(_));
+        let lendable = is_cpu.then(|| Lendable::new(&network, &entries));
+        let buffers = lendable.as_ref().map_or(vec![], Lendable::buffers);
+        let player = Player::load(device, &network.program, &buffers)?;
         Ok(RecordedLayers {
             layers: self.clone(),
             wanted,
-            player: Player::load(device, &network.program)?,
-            bytes: network.program.bytes(size_of::<R>()),
-            entries: layer_entries(&self.network).collect(),
+            bytes: player.bytes(&network.program),
+            player,
+            lendable,
+            entries,
             network,
             control,
             state: PassState::Empty,
             rows: rows::StepCounts::default(),
+            held: HeldByHost::default(),
+            copied: 0,
             given_states: [false; 2],
         })
     }
@@ -223,9 +261,15 @@ impl<R: LayerElement> RecordedLayers<R> {
         self.network.batch
     }
 
-    /// Returns the bytes of its buffers on the device.
+    /// Returns the bytes of its buffers on the device. On the CPU, a buffer for which the host has
+    /// always lent memory has none.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Returns the elements that the last pass has copied from the host's memory or to it.
+    pub fn copied(&self) -> usize {
+        self.copied
     }
 
     /// Whether it is a recording of `layers` for batches of `batch` sequences of up to `steps`

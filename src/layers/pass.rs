@@ -1,8 +1,10 @@
 //! The forward and the backward pass over slices of the host.
 
+use super::lendable::{Outputs, lend, lend_mut};
 use super::{LayerElement, PassState, PerState, RecordedLayers, RowLayout};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::control;
+use crate::memory::{HostValues, LentTensor};
 use crate::network::Entry;
 use crate::program::Phase;
 use crate::tensor::Tensor;
@@ -28,16 +30,26 @@ pub struct LayerInputs<'a, R> {
 #[derive(Debug)]
 pub struct LayerOutputs<'a, R> {
     /// Rows of the last layer's outputs, where they are wanted.
-    pub values: Option<&'a mut [R]>,
+    pub values: Option<OutputRows<'a, R>>,
     /// The states after each sequence's last valid step, as [`LayerInputs::initial`].
     pub last: PerState<Option<&'a mut [R]>>,
+}
+
+/// The rows of the outputs.
+#[derive(Debug)]
+pub enum OutputRows<'a, R> {
+    /// The outputs.
+    Rows(&'a mut [R]),
+    /// B rows, and then the outputs. The pass may write h before the first step to those B rows,
+    /// and compute in the slice without a copy. [`RecordedLayers::backward_into`] then reads it.
+    AfterInitial(&'a mut [R]),
 }
 
 impl<'a, R> LayerOutputs<'a, R> {
     /// The outputs alone.
     pub fn of(values: &'a mut [R]) -> Self {
         LayerOutputs {
-            values: Some(values),
+            values: Some(OutputRows::Rows(values)),
             last: [None, None],
         }
     }
@@ -70,194 +82,308 @@ pub struct LayerGradients<'a, R> {
     pub parameters: Vec<Option<&'a mut [R]>>,
 }
 
+/// Values that a pass copies to a slice after it has run.
+struct CopiedAfter<'a, R> {
+    tensor: Tensor,
+    values: &'a mut [R],
+}
+
 impl<R: LayerElement> RecordedLayers<R> {
     /// Runs the forward pass.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a slice whose length does not fit the recording, or a layout that does
-    /// not; those of [`Executor`](crate::low_level::backend::executor::Executor).
+    /// [`Error::Usage`](crate::Error::Usage) for a slice whose length does not fit the recording,
+    /// or a layout that does not; those of
+    /// [`Executor`](crate::low_level::backend::executor::Executor).
     pub fn forward_into(
         &mut self,
         inputs: &LayerInputs<R>,
         outputs: LayerOutputs<R>,
     ) -> Result<()> {
-        let (counts, lengths) = inputs.rows.check(self.steps(), self.batch())?;
-        let features = self.layers.network.features();
-        let width = self.layers.output_size();
-        check_len(
-            "inputs.values",
-            inputs.values.len(),
-            counts.total() * features,
-        )?;
-        if let Some(values) = &outputs.values {
-            check_len("outputs.values", values.len(), counts.total() * width)?;
-        }
-        self.check_states("inputs.initial", &inputs.initial.map(|s| s.map(<[R]>::len)))?;
-        let last = outputs.last.each_ref();
-        self.check_states("outputs.last", &last.map(|s| s.as_deref().map(<[R]>::len)))?;
-        self.check_parameters(
-            "inputs.parameters",
-            inputs.parameters.iter().map(|p| p.len()),
-        )?;
-        self.rows = counts;
+        let (rows, lengths) = self.check_forward(inputs, &outputs)?;
+        self.rows = rows;
         self.state = PassState::Empty;
-        self.write_inputs(inputs, &lengths)?;
-        self.player.run(Phase::Forward)?;
-        self.state = PassState::Forward;
-        self.read_outputs(outputs)
-    }
-
-    /// Runs the backward pass of the last forward pass. It may be run again; the forward pass is
-    /// then run again before it, since the backward pass overwrites what it reads.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] before a forward pass, for a gradient that was not recorded, and for a
-    /// slice whose length does not fit; those of
-    /// [`Executor`](crate::low_level::backend::executor::Executor).
-    pub fn backward_into(
-        &mut self,
-        upstream: &LayerUpstream<R>,
-        gradients: LayerGradients<R>,
-    ) -> Result<()> {
-        self.check_backward(upstream, &gradients)?;
-        if self.state == PassState::Backward {
-            self.player.run(Phase::Forward)?;
-        }
-        self.write_upstream(upstream)?;
-        self.state = PassState::Backward;
-        self.player.run(Phase::Backward)?;
-        self.read_gradients(gradients)
-    }
-
-    fn check_backward(
-        &self,
-        upstream: &LayerUpstream<R>,
-        gradients: &LayerGradients<R>,
-    ) -> Result<()> {
-        if self.state == PassState::Empty {
-            return Err(Error::usage(
-                "backward_into needs a forward pass; call forward_into first",
-            ));
-        }
-        if self.network.gradients.is_none() {
-            return Err(Error::usage(
-                "the layers were recorded without gradients; record them with \
-                 WantedGradients::All",
-            ));
-        }
-        let rows = self.rows.total();
-        if let Some(values) = upstream.values {
-            check_len(
-                "upstream.values",
-                values.len(),
-                rows * self.layers.output_size(),
-            )?;
-        }
-        self.check_states("upstream.last", &upstream.last.map(|s| s.map(<[R]>::len)))?;
-        let initial = gradients.initial.each_ref();
-        let lens = initial.map(|s| s.as_deref().map(<[R]>::len));
-        self.check_states("gradients.initial", &lens)?;
-        if let Some(inputs) = &gradients.inputs {
-            if self.network.dinputs().is_none() {
-                return Err(Error::usage(
-                    "gradients.inputs was given to layers recorded for the gradients of \
-                     parameters; record them with WantedGradients::All",
-                ));
-            }
-            let features = self.layers.network.features();
-            check_len("gradients.inputs", inputs.len(), rows * features)?;
-        }
-        if gradients.parameters.is_empty() {
-            return Ok(());
-        }
-        let entries = self.entries.iter().zip(&gradients.parameters);
-        let lens = entries.map(|(entry, gradient)| {
-            gradient
-                .as_ref()
-                .map_or(entry.shape.len(), |values| values.len())
-        });
-        self.check_parameters("gradients.parameters", lens)
-    }
-
-    /// Checks the lengths of the states that are given.
-    fn check_states(&self, field: &str, lens: &PerState<Option<usize>>) -> Result<()> {
-        let sizes = self.layers.state_sizes();
-        for (state, len) in lens.iter().enumerate() {
-            if let Some(len) = len {
-                check_len(
-                    &format!("{field}[{state}]"),
-                    *len,
-                    sizes[state] * self.batch(),
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_parameters(&self, field: &str, lens: impl Iterator<Item = usize>) -> Result<()> {
-        let lens: Vec<usize> = lens.collect();
-        check_len(field, lens.len(), self.entries.len())?;
-        for (entry, len) in self.entries.iter().zip(lens) {
-            check_len(&format!("{field}, {}", entry.name), len, entry.shape.len())?;
-        }
-        Ok(())
-    }
-
-    fn write_inputs(&mut self, inputs: &LayerInputs<R>, lengths: &[u32]) -> Result<()> {
-        let features = self.layers.network.features();
-        let given = self
-            .network
-            .inputs
-            .part(0, [self.rows.covered() * features]);
-        let rows = &self.rows;
-        self.player
-            .fill(&given, |to| rows.unpack(inputs.values, to, features))?;
-        for (entry, values) in self.entries.iter().zip(inputs.parameters) {
-            let tensor = self.network.parameters.part(entry.offset, entry.shape);
-            self.player.write(&tensor, Some(values))?;
-        }
-        self.player.write_index(&self.network.lengths, lengths)?;
+        self.copied = 0;
+        self.player.write_index(&self.network.lengths, &lengths)?;
         let seed = self.control.part(control::STEP, [1]);
         self.player.write_index(&seed, &[inputs.dropout_seed])?;
         self.given_states = inputs.initial.map(|values| values.is_some());
+
+        let LayerOutputs { values, last } = outputs;
+        let mut lent = vec![];
+        self.give_inputs(inputs, &mut lent)?;
+        let copied_rows = self.lend_outputs(values, &mut lent);
+        self.write_initial(inputs, &mut lent)?;
+        self.player.run(Phase::Forward, lent)?;
+        self.state = PassState::Forward;
+        if let Some(values) = copied_rows {
+            self.read_outputs(values)?;
+        }
+        self.read_last(last)?;
+        self.bytes = self.player.bytes(&self.network.program);
+        Ok(())
+    }
+
+    /// Runs the backward pass of the last forward pass.
+    ///
+    /// `inputs` are those of the forward pass, with the same values, at any address. `outputs` is
+    /// the slice of [`OutputRows::AfterInitial`], as the forward pass has left it; without it,
+    /// and in a second backward pass, the forward pass is run again before. Other values give
+    /// gradients of neither.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) before a forward pass, for a gradient that was not
+    /// recorded, and for a slice whose length does not fit; those of
+    /// [`Executor`](crate::low_level::backend::executor::Executor).
+    pub fn backward_into(
+        &mut self,
+        inputs: &LayerInputs<R>,
+        outputs: Option<&[R]>,
+        upstream: &LayerUpstream<R>,
+        gradients: LayerGradients<R>,
+    ) -> Result<()> {
+        self.check_backward(inputs, outputs, upstream, &gradients)?;
+        self.copied = 0;
+        let is_overwritten = self.state == PassState::Backward;
+        if is_overwritten || self.held.states && outputs.is_none() {
+            self.forward_again(inputs)?;
+        }
+        let mut lent = vec![];
+        self.give_held(inputs, &mut lent)?;
+        if let Some(values) = outputs.filter(|_| self.held.states) {
+            self.give_states(values, &mut lent)?;
+        }
+        self.write_upstream(upstream, &mut lent)?;
+        let LayerGradients {
+            inputs: dinputs,
+            mut initial,
+            parameters,
+        } = gradients;
+        let copied_rows = dinputs.and_then(|values| {
+            let dinputs = self.lendable.as_ref().and_then(|own| own.dinputs);
+            lend_or_return(dinputs, values, &mut lent)
+        });
+        let copied = self.lend_gradients(parameters, &mut lent);
+        self.state = PassState::Backward;
+        self.player.run(Phase::Backward, lent)?;
+        if let Some(values) = copied_rows {
+            self.read_input_gradient(values)?;
+        }
+        for CopiedAfter { tensor, values } in copied {
+            self.read(&tensor, values)?;
+        }
+        self.read_initial_gradients(&mut initial)?;
+        self.bytes = self.player.bytes(&self.network.program);
+        Ok(())
+    }
+
+    /// Runs the forward pass again, with h of the last layer in memory of the recording.
+    fn forward_again(&mut self, inputs: &LayerInputs<R>) -> Result<()> {
+        self.held.states = false;
+        let mut lent = vec![];
+        self.give_held(inputs, &mut lent)?;
+        self.write_initial(inputs, &mut lent)?;
+        self.player.run(Phase::Forward, lent)?;
+        self.state = PassState::Forward;
+        Ok(())
+    }
+
+    /// Lends inputs and parameters, or copies them, and notes which.
+    fn give_inputs<'h>(
+        &mut self,
+        inputs: &LayerInputs<'h, R>,
+        lent: &mut Vec<LentTensor<'h, R>>,
+    ) -> Result<()> {
+        self.held.inputs = true;
+        self.held.parameters = vec![true; self.entries.len()];
+        self.held.states = false;
+        self.give_held(inputs, lent)
+    }
+
+    /// Lends the inputs and parameters that the recording does not have, or copies those that
+    /// cannot be lent, which it then has.
+    fn give_held<'h>(
+        &mut self,
+        inputs: &LayerInputs<'h, R>,
+        lent: &mut Vec<LentTensor<'h, R>>,
+    ) -> Result<()> {
+        if self.held.inputs {
+            let lendable = self.lendable.as_ref().map(|own| own.inputs);
+            match lend(lendable, inputs.values) {
+                Some(part) => lent.push(part),
+                None => {
+                    self.write_inputs(inputs.values)?;
+                    self.held.inputs = false;
+                }
+            }
+        }
+        for index in 0..self.entries.len() {
+            if !self.held.parameters[index] {
+                continue;
+            }
+            let lendable = self.lendable.as_ref();
+            let values = inputs.parameters[index];
+            match lend(lendable.and_then(|own| own.parameters[index]), values) {
+                Some(part) => lent.push(part),
+                None => {
+                    let entry = &self.entries[index];
+                    let tensor = self.network.parameters.part(entry.offset, entry.shape);
+                    self.write(&tensor, Some(values))?;
+                    self.held.parameters[index] = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lends h of the last layer, which the forward pass has left in the host's memory; copies it
+    /// where it cannot be lent.
+    fn give_states<'h>(
+        &mut self,
+        values: &'h [R],
+        lent: &mut Vec<LentTensor<'h, R>>,
+    ) -> Result<()> {
+        let Some(outputs) = self.lendable.as_ref().map(|own| own.outputs.tensor()) else {
+            return Ok(());
+        };
+        match lend(Some(outputs), values) {
+            Some(part) => lent.push(part),
+            None => {
+                self.write(&outputs, Some(values))?;
+                self.held.states = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lends the slice of the outputs, or returns the rows that must be copied to it.
+    fn lend_outputs<'h>(
+        &mut self,
+        values: Option<OutputRows<'h, R>>,
+        lent: &mut Vec<LentTensor<'h, R>>,
+    ) -> Option<&'h mut [R]> {
+        let initial = self.batch() * self.layers.output_size();
+        let outputs = self.lendable.as_ref().map(|own| own.outputs);
+        match (values?, outputs) {
+            (OutputRows::AfterInitial(values), Some(Outputs::States(tensor))) => {
+                let rest = lend_or_return(Some(tensor), values, lent);
+                self.held.states = rest.is_none();
+                rest.map(|values| &mut values[initial..])
+            }
+            (OutputRows::AfterInitial(values), Some(Outputs::Emitted(tensor))) => {
+                lend_or_return(Some(tensor), &mut values[initial..], lent)
+            }
+            (OutputRows::Rows(values), Some(Outputs::Emitted(tensor))) => {
+                lend_or_return(Some(tensor), values, lent)
+            }
+            (OutputRows::AfterInitial(values), None) => Some(&mut values[initial..]),
+            (OutputRows::Rows(values), _) => Some(values),
+        }
+    }
+
+    /// Lends the slices of the parameters' gradients, and returns those that must be copied.
+    fn lend_gradients<'h>(
+        &self,
+        parameters: Vec<Option<&'h mut [R]>>,
+        lent: &mut Vec<LentTensor<'h, R>>,
+    ) -> Vec<CopiedAfter<'h, R>> {
+        let flat = self.network.gradients.expect("it was checked");
+        let mut copied = vec![];
+        for (index, values) in parameters.into_iter().enumerate() {
+            let (entry, Some(values)) = (&self.entries[index], values) else {
+                continue;
+            };
+            let state = entry.role.initial_state();
+            if state.is_some_and(|state| self.given_states[state]) {
+                // Others replaced them.
+                values.fill(R::zero());
+                continue;
+            }
+            let lendable = self.lendable.as_ref();
+            let lendable = lendable.and_then(|own| own.gradients[index]);
+            if let Some(values) = lend_or_return(lendable, values, lent) {
+                let tensor = flat.part(entry.offset, entry.shape);
+                copied.push(CopiedAfter { tensor, values });
+            }
+        }
+        copied
+    }
+
+    fn write_inputs(&mut self, values: &[R]) -> Result<()> {
+        let features = self.layers.network.features();
+        let covered = self.rows.covered() * features;
+        let tensor = self.network.inputs.part(0, [covered]);
+        self.copied += values.len();
+        let rows = &self.rows;
+        self.player
+            .fill(&tensor, |to| rows.unpack(values, to, features))
+    }
+
+    /// Writes the initial states, to lent memory where h of the last layer is there.
+    fn write_initial(&mut self, inputs: &LayerInputs<R>, lent: &mut [LentTensor<R>]) -> Result<()> {
         for part in self.state_parts() {
             let values = inputs.initial[part.state].map(|values| &values[part.range.clone()]);
-            match part.learnt.filter(|_| values.is_none()) {
-                Some(learnt) => {
-                    let learnt = inputs.parameters[learnt];
-                    self.player.fill(&part.initial, |to| {
-                        let rows = to.chunks_exact_mut(learnt.len());
-                        rows.for_each(|row| row.copy_from_slice(learnt));
-                    })?;
+            let learnt = part.learnt.map(|learnt| inputs.parameters[learnt]);
+            let fill = |to: &mut [R]| match (values, learnt) {
+                (Some(values), _) => to.copy_from_slice(values),
+                (None, Some(learnt)) => {
+                    let rows = to.chunks_exact_mut(learnt.len());
+                    rows.for_each(|row| row.copy_from_slice(learnt));
                 }
-                None => self.player.write(&part.initial, values)?,
+                (None, None) => to.fill(R::zero()),
+            };
+            if values.is_some() || learnt.is_some() {
+                self.copied += part.initial.len();
+            }
+            let buffer = part.initial.buffer;
+            let lent = lent.iter_mut().find(|lent| lent.tensor.buffer == buffer);
+            match lent.map(|lent| &mut lent.values) {
+                Some(HostValues::Written(to)) => fill(&mut to[part.initial.range()]),
+                _ => self.player.fill(&part.initial, fill)?,
             }
         }
         Ok(())
     }
 
-    fn read_outputs(&mut self, outputs: LayerOutputs<R>) -> Result<()> {
-        if let Some(values) = outputs.values {
-            let width = self.layers.output_size();
-            let last_layer = self.layers.network.layers.len() - 1;
-            let emitted = self.network.emitted(last_layer);
-            let emitted = emitted.part(0, [self.rows.covered() * width]);
-            let rows = &self.rows;
-            self.player
-                .read(&emitted, |from| rows.pack(from, values, width))?;
-        }
-        let mut last = outputs.last;
+    fn read_outputs(&mut self, values: &mut [R]) -> Result<()> {
+        let width = self.layers.output_size();
+        let last_layer = self.layers.network.layers.len() - 1;
+        let emitted = self.network.emitted(last_layer);
+        let emitted = emitted.part(0, [self.rows.covered() * width]);
+        self.copied += values.len();
+        let rows = &self.rows;
+        self.player
+            .read(&emitted, |from| rows.pack(from, values, width))
+    }
+
+    fn read_last(&mut self, mut last: PerState<Option<&mut [R]>>) -> Result<()> {
         for part in self.state_parts() {
             if let Some(values) = &mut last[part.state] {
-                let to = &mut values[part.range.clone()];
-                self.player
-                    .read(&part.last, |from| to.copy_from_slice(from))?;
+                self.read(&part.last, &mut values[part.range])?;
             }
         }
         Ok(())
     }
 
-    fn write_upstream(&mut self, upstream: &LayerUpstream<R>) -> Result<()> {
+    /// Lends the gradient of the outputs, or copies it, and copies those of the last states.
+    fn write_upstream<'h>(
+        &mut self,
+        upstream: &LayerUpstream<'h, R>,
+        lent: &mut Vec<LentTensor<'h, R>>,
+    ) -> Result<()> {
+        let lendable = self.lendable.as_ref().and_then(|own| own.upstream);
+        match upstream.values.and_then(|values| lend(lendable, values)) {
+            Some(part) => lent.push(part),
+            None => self.write_output_gradient(upstream.values)?,
+        }
+        for part in self.state_parts() {
+            let values = upstream.last[part.state].map(|values| &values[part.range.clone()]);
+            self.write(&part.gradient, values)?;
+        }
+        Ok(())
+    }
+
+    fn write_output_gradient(&mut self, values: Option<&[R]>) -> Result<()> {
         let width = self.layers.output_size();
         let last_layer = self.layers.network.layers.len() - 1;
         let tensor = self
@@ -265,48 +391,44 @@ impl<R: LayerElement> RecordedLayers<R> {
             .upstream(last_layer)
             .expect("it is recorded with the gradient of the outputs");
         let tensor = tensor.part(0, [self.rows.covered() * width]);
+        self.copied += values.map_or(0, <[R]>::len);
         let rows = &self.rows;
-        self.player.fill(&tensor, |to| match upstream.values {
+        self.player.fill(&tensor, |to| match values {
             Some(values) => rows.unpack(values, to, width),
             None => to.fill(R::zero()),
-        })?;
+        })
+    }
+
+    fn read_input_gradient(&mut self, values: &mut [R]) -> Result<()> {
+        let dinputs = self.network.dinputs().expect("it was checked");
+        let features = self.layers.network.features();
+        let dinputs = dinputs.part(0, [self.rows.covered() * features]);
+        self.copied += values.len();
+        let rows = &self.rows;
+        self.player
+            .read(&dinputs, |from| rows.pack(from, values, features))
+    }
+
+    fn read_initial_gradients(&mut self, initial: &mut PerState<Option<&mut [R]>>) -> Result<()> {
         for part in self.state_parts() {
-            let values = upstream.last[part.state].map(|values| &values[part.range.clone()]);
-            self.player.write(&part.gradient, values)?;
+            if let Some(values) = &mut initial[part.state] {
+                self.read(&part.gradient, &mut values[part.range])?;
+            }
         }
         Ok(())
     }
 
-    fn read_gradients(&mut self, mut gradients: LayerGradients<R>) -> Result<()> {
-        if let (Some(values), Some(dinputs)) = (gradients.inputs, self.network.dinputs()) {
-            let features = self.layers.network.features();
-            let dinputs = dinputs.part(0, [self.rows.covered() * features]);
-            let rows = &self.rows;
-            self.player
-                .read(&dinputs, |from| rows.pack(from, values, features))?;
-        }
-        let flat = self.network.gradients.expect("it was checked");
-        for (entry, values) in self.entries.iter().zip(gradients.parameters) {
-            let state = entry.role.initial_state();
-            let is_replaced = state.is_some_and(|state| self.given_states[state]);
-            if let Some(values) = values {
-                if is_replaced {
-                    values.fill(R::zero());
-                    continue;
-                }
-                let tensor = flat.part(entry.offset, entry.shape);
-                self.player
-                    .read(&tensor, |from| values.copy_from_slice(from))?;
-            }
-        }
-        for part in self.state_parts() {
-            if let Some(values) = &mut gradients.initial[part.state] {
-                let to = &mut values[part.range.clone()];
-                self.player
-                    .read(&part.gradient, |from| to.copy_from_slice(from))?;
-            }
-        }
-        Ok(())
+    /// Copies values to a tensor; zeros for `None`.
+    fn write(&mut self, tensor: &Tensor, values: Option<&[R]>) -> Result<()> {
+        self.copied += values.map_or(0, <[R]>::len);
+        self.player.write(tensor, values)
+    }
+
+    /// Copies a tensor.
+    fn read(&mut self, tensor: &Tensor, values: &mut [R]) -> Result<()> {
+        self.copied += values.len();
+        self.player
+            .read(tensor, |from| values.copy_from_slice(from))
     }
 
     /// Each state of each direction.
@@ -358,11 +480,17 @@ struct StatePart {
     gradient: Tensor,
 }
 
-fn check_len(field: &str, len: usize, needed: usize) -> Result<()> {
-    if len == needed {
-        return Ok(());
+/// Lends values to be written if they can stand for the tensor, or returns them.
+fn lend_or_return<'h, R>(
+    tensor: Option<Tensor>,
+    values: &'h mut [R],
+    lent: &mut Vec<LentTensor<'h, R>>,
+) -> Option<&'h mut [R]> {
+    match lend_mut(tensor, values) {
+        Ok(part) => {
+            lent.push(part);
+            None
+        }
+        Err(values) => Some(values),
     }
-    Err(Error::usage(format!(
-        "{field} has {len} elements; the recording takes {needed}"
-    )))
 }

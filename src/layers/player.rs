@@ -4,9 +4,10 @@ use crate::backend::OpenDevice;
 use crate::backend::cpu::Cpu;
 use crate::backend::executor::Executor;
 use crate::error::{Error, Result};
+use crate::memory::LentTensor;
 use crate::numeric::real::Real;
 use crate::program::{Phase, Program};
-use crate::tensor::Tensor;
+use crate::tensor::{BufferId, Tensor};
 
 /// An element type of layers: f32 on any device, f64 on the CPU.
 pub trait LayerElement: Real + sealed::Sealed {
@@ -29,16 +30,20 @@ mod sealed {
 }
 
 /// A program loaded on a device.
-pub(super) enum Player<R> {
+pub(super) enum Player<R: 'static> {
     Cpu(Box<Cpu<R>>),
     Device(Box<dyn Executor>),
 }
 
 impl<R: LayerElement> Player<R> {
-    /// Loads `program` on `device`.
-    pub(super) fn load(device: &OpenDevice, program: &Program) -> Result<Player<R>> {
+    /// Loads `program` on `device`. Memory may be lent for the buffers in `lendable`, on the CPU.
+    pub(super) fn load(
+        device: &OpenDevice,
+        program: &Program,
+        lendable: &[BufferId],
+    ) -> Result<Player<R>> {
         if matches!(device, OpenDevice::Cpu(_)) {
-            let cpu = Cpu::new(program.clone())?;
+            let cpu = Cpu::with_lendable(program.clone(), lendable)?;
             return Ok(Player::Cpu(Box::new(cpu)));
         }
         if !R::IS_ON_ANY_DEVICE {
@@ -78,10 +83,24 @@ impl<R: LayerElement> Player<R> {
         }
     }
 
-    pub(super) fn run(&mut self, phase: Phase) -> Result<()> {
+    /// Runs a phase with memory of the host in the place of some tensors; of none on a device other
+    /// than the CPU.
+    pub(super) fn run(&mut self, phase: Phase, lent: Vec<LentTensor<R>>) -> Result<()> {
         match self {
-            Player::Cpu(cpu) => cpu.run(&[phase], 1),
-            Player::Device(executor) => executor.run(&[phase], 1),
+            Player::Cpu(cpu) => cpu.run_lent(phase, lent),
+            Player::Device(executor) => {
+                assert!(lent.is_empty(), "a device has memory of its own");
+                executor.run(&[phase], 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes of the buffers of `program` that are allocated.
+    pub(super) fn bytes(&self, program: &Program) -> u64 {
+        match self {
+            Player::Cpu(cpu) => cpu.bytes(),
+            Player::Device(_) => program.bytes(size_of::<R>()),
         }
     }
 

@@ -11,7 +11,7 @@ const KEPT_BYTES: u64 = 256 << 20;
 
 /// Recordings that are not in use, for any layers and sizes, on one device. Those used longest ago
 /// are dropped where all take more than 256 MiB.
-pub struct RecordingPool<R> {
+pub struct RecordingPool<R: 'static> {
     device: OpenDevice,
     idle: Mutex<Vec<RecordedLayers<R>>>,
 }

@@ -18,7 +18,7 @@ pub enum RowLayout<'a> {
 }
 
 /// The checked layout of a pass.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct StepCounts {
     /// Rows of each step in the host's slices.
     counts: Vec<usize>,

@@ -22,6 +22,11 @@ pub(crate) fn prefetch<R>(values: &[R]) {
     let _ = values;
 }
 
+/// Whether the first value is at the beginning of a cache line.
+pub(crate) fn is_aligned<R>(values: &[R]) -> bool {
+    values.as_ptr().addr().is_multiple_of(LINE)
+}
+
 /// A vector of fixed length whose first element is aligned to a cache line. Vector accesses at
 /// multiples of the vector's size then stay within one line; a store across two lines takes at
 /// least twice as long.

@@ -6,7 +6,8 @@ operator looks the recording up by the address of the reserve; where it is gone 
 reserve, another process), it runs the forward pass again.
 
 `recur` is what layers call. Where PyTorch only differentiates, it leaves out PyTorch's dispatcher,
-which takes as long as a small pass.
+which takes as long as a small pass. Large passes then also compute in the memory of the outputs,
+which begins with a step for the initial state.
 """
 
 from __future__ import annotations
@@ -192,9 +193,36 @@ _COUNT = len(Tensors._fields)
 
 _Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
+#: Elements of outputs from which on to copy them takes longer than to share their memory.
+_SHARED_FROM = 1 << 14
+#: A multiple of the bytes of a cache line, at which the library's memory begins.
+_ALIGNMENT = 64
 
-def _forward(tensors: Tensors, options: Options, gradients: int) -> _Outputs:
-    """Run the forward pass; return outputs, last h, last c and the reserve."""
+
+def _shared_outputs(tensors: Tensors, options: Options) -> Tensor | None:
+    """Return memory for outputs ``[T + 1, B, features]`` in which a pass computes, if it can."""
+    values = tensors.values
+    if options.bidirectional or tensors.batch_sizes is not None or options.batch == 0:
+        return None
+    steps, row = values.shape[0], options.batch * options.output_size()
+    is_large = steps * row >= _SHARED_FROM and steps > 1
+    if not is_large or row * values.element_size() % _ALIGNMENT != 0:
+        return None
+    described, _ = options.stack(values)
+    if not described.shares_outputs(steps):
+        return None
+    shape = (steps + 1, options.batch, options.output_size())
+    shared = torch.empty(shape, dtype=values.dtype, device="cpu")
+    return shared if shared.data_ptr() % _ALIGNMENT == 0 else None
+
+
+def _forward(
+    tensors: Tensors, options: Options, gradients: int, shared: Tensor | None = None
+) -> _Outputs:
+    """Run the forward pass; return outputs, last h, last c and the reserve.
+
+    The outputs are all but the first step of `shared`, where that is given.
+    """
     values, hx, cx, weights, batch_sizes, seed = tensors
     described, shapes = options.stack(values)
     _check(values, (hx, cx), weights, shapes)
@@ -202,9 +230,12 @@ def _forward(tensors: Tensors, options: Options, gradients: int) -> _Outputs:
     if device.type != "cpu":
         _note_copies(device)
     double = values.dtype == torch.float64
-    output = torch.empty(
-        (*values.shape[:-1], options.output_size()), dtype=values.dtype, device="cpu"
-    )
+    if shared is None:
+        shape = (*values.shape[:-1], options.output_size())
+        output = written = torch.empty(shape, dtype=values.dtype, device="cpu")
+    else:
+        # PyTorch refuses some changes in place of a view.
+        output, written = shared[1:].detach(), shared
     h, c = (
         torch.empty(shape, dtype=values.dtype, device="cpu") for shape in options.state_shapes()
     )
@@ -216,7 +247,8 @@ def _forward(tensors: Tensors, options: Options, gradients: int) -> _Outputs:
         rows = _rows(values, batch_sizes, options.batch)
         given = _given(double, rows, recorded_for, seed, dense)
         last = [_address(h), _address(c) if c.numel() else None]
-        reserve = described.forward(given, (_address(output), last), gradients > 0)
+        into = (_address(written), shared is not None, last)
+        reserve = described.forward(given, into, gradients > 0)
     kept = (
         torch.zeros(1, dtype=torch.uint8, device="cpu")
         if reserve is None
@@ -231,11 +263,12 @@ def _backward(
     reserve: Tensor,
     options: Options,
     gradients: int,
+    shared: Tensor | None = None,
 ) -> list[Tensor]:
     """Run the backward pass; return the gradients of the input, hx, cx and all weights.
 
     `upstream` are the gradients of outputs, last h and last c. A gradient that is not wanted, or
-    has no tensor, is empty.
+    has no tensor, is empty. `shared` is that of the forward pass, if its values are the same.
     """
     values, hx, cx, weights, batch_sizes, seed = tensors
     described, shapes = options.stack(values)
@@ -248,15 +281,17 @@ def _backward(
     if options.batch > 0:
         dense = [_dense(tensor) for tensor in (values, hx, cx, *weights)]
         dense_upstream = [_dense(tensor) for tensor in upstream]
+        # A hook for saved tensors may have converted it.
+        is_same = shared is not None and shared.dtype == values.dtype
+        dense_shared = _dense(shared) if is_same else None
         rows = _rows(values, batch_sizes, options.batch)
         given = _given(values.dtype == torch.float64, rows, gradients, seed, dense)
         output, h, c = (_address(tensor) for tensor in dense_upstream)
         into = [_address(result) if result.numel() else None for result in results]
         # A state without elements has no gradient to write; c is not there in all cells.
         c = c if options.cell in CELLS_WITH_C else None
-        described.backward(
-            given, reserve.data_ptr(), (output, [h, c]), (into[0], into[1:3], into[3:])
-        )
+        emitted, wanted = (output, [h, c]), (into[0], into[1:3], into[3:])
+        described.backward(given, reserve.data_ptr(), _address(dense_shared), emitted, wanted)
     else:
         for result in results:
             result.zero_()
@@ -315,21 +350,45 @@ def _layers_backward_fake(*arguments: Any) -> list[Tensor]:
     return [tensors.values.new_empty(shape) for shape in shapes]
 
 
+class _Changes:
+    """Tells whether a tensor, or another one with its memory, is changed in place.
+
+    `torch.autograd` refuses a backward pass after such a change of a tensor that it has saved. A
+    change of outputs is allowed here: the forward pass is run again.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        # It shares the count of changes, and has no memory.
+        self._tensor = tensor.detach()
+        self._tensor.data = tensor.new_empty(0)
+        self._version = self._tensor._version
+
+    def __bool__(self) -> bool:
+        return self._tensor._version != self._version
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _keep(ctx, Tensors(*inputs[:_COUNT]), Options(*inputs[_COUNT:-1]), output[3])
+    _keep(ctx, Tensors(*inputs[:_COUNT]), Options(*inputs[_COUNT:-1]), output[3], None)
 
 
-def _keep(ctx: Any, tensors: Tensors, options: Options, reserve: Tensor) -> None:
+def _keep(
+    ctx: Any, tensors: Tensors, options: Options, reserve: Tensor, shared: Tensor | None
+) -> None:
     """Keep what the backward pass reads."""
     values, hx, cx, weights, batch_sizes, seed = tensors
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(values, hx, cx, batch_sizes, seed, reserve, *weights)
+    ctx.changes = None if shared is None else _Changes(shared)
+    # `data` has a count of changes of its own.
+    own = None if shared is None else shared.data
+    ctx.save_for_backward(values, hx, cx, batch_sizes, seed, reserve, own, *weights)
     ctx.options = options
 
 
 def _gradients(ctx: Any, needs_values: bool, upstream: tuple[Tensor | None, ...]) -> list[Tensor]:
     """Return the gradients of the input, hx, cx and all weights."""
-    values, hx, cx, batch_sizes, seed, reserve, *weights = ctx.saved_tensors
+    values, hx, cx, batch_sizes, seed, reserve, shared, *weights = ctx.saved_tensors
+    if ctx.changes:
+        shared = None
     tensors = Tensors(values, hx, cx, weights, batch_sizes, seed)
     doutput, dh, dc = upstream[:3]
     if ctx.options.cell not in CELLS_WITH_C:
@@ -337,7 +396,7 @@ def _gradients(ctx: Any, needs_values: bool, upstream: tuple[Tensor | None, ...]
     given, gradients = (doutput, dh, dc), 2 if needs_values else 1
     # With `create_graph`, the operator refuses a second derivative.
     if not torch.is_grad_enabled() and _is_plain([*given, reserve], tensors):
-        return _backward(given, tensors, reserve, ctx.options, gradients)
+        return _backward(given, tensors, reserve, ctx.options, gradients, shared)
     results = layers_backward(*given, *tensors, reserve, *ctx.options, gradients)
     return list(results)
 
@@ -346,7 +405,7 @@ def _differentiate(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
     needs = ctx.needs_input_grad
     results = _gradients(ctx, needs[0], upstream)
     wanted = [results[n] if needs[n] else None for n in range(3)]
-    weights = ctx.saved_tensors[6:]
+    weights = ctx.saved_tensors[7:]
     of_weights = [
         result if weight.requires_grad else None
         for result, weight in zip(results[3:], weights, strict=True)
@@ -389,8 +448,9 @@ class _Pass(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tensors = Tensors(values, hx, cx, list(weights), batch_sizes, seed)
-        output, h, c, reserve = _forward(tensors, options, gradients)
-        _keep(ctx, tensors, options, reserve)
+        shared = _shared_outputs(tensors, options)
+        output, h, c, reserve = _forward(tensors, options, gradients, shared)
+        _keep(ctx, tensors, options, reserve, shared)
         return output, h, c
 
     @staticmethod
@@ -444,7 +504,8 @@ def recur(tensors: Tensors, options: Options) -> tuple[Tensor, Tensor, Tensor]:
     if not _is_plain([], tensors):
         output, h, c, _ = layers(*tensors, *options, gradients)
     elif gradients == 0:
-        output, h, c, _ = _forward(tensors, options, gradients)
+        shared = _shared_outputs(tensors, options)
+        output, h, c, _ = _forward(tensors, options, gradients, shared)
     else:
         output, h, c = _Pass.apply(options, gradients, values, hx, cx, batch_sizes, seed, *weights)
     return output, h, c

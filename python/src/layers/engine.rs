@@ -97,6 +97,11 @@ impl Place {
         adapter.map_or_else(|| "cpu".to_string(), |adapter| adapter.label())
     }
 
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.device == Device::Cpu
+    }
+
     /// Puts a recording back.
     pub fn put(&self, recording: Recording) {
         match recording {

@@ -8,8 +8,8 @@ mod team;
 use std::sync::{Arc, Mutex};
 
 use gatescan::layers::{
-    LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, RecordedLayers,
-    RecordingPool, RowLayout, WantedGradients,
+    LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, OutputRows, RecordedLayers,
+    RecordingPool, RowLayout, WantedGradients, steps_bound,
 };
 use gatescan::network::{Bias, Dropout};
 use gatescan::{Cell, Error, Layer, Result};
@@ -95,6 +95,17 @@ struct Given(
 #[derive(FromPyObject)]
 struct Emitted(Option<Address>, [Option<Address>; 2]);
 
+/// What a forward pass writes, in the order of the tuple.
+#[derive(FromPyObject)]
+struct Written(
+    /// The outputs.
+    Option<Address>,
+    /// Whether B rows for the initial state precede the outputs.
+    bool,
+    /// The last states.
+    [Option<Address>; 2],
+);
+
 /// The gradients of inputs, initial states and parameters.
 #[derive(FromPyObject)]
 struct Gradients(Option<Address>, [Option<Address>; 2], Vec<Option<Address>>);
@@ -112,23 +123,30 @@ impl LayerStack {
         self.layers.parameters()
     }
 
+    /// Whether a forward pass of `steps` steps computes in the memory of the outputs, if B rows
+    /// precede them, and a backward pass reads it.
+    fn shares_outputs(&self, steps: usize) -> PyResult<bool> {
+        let place = engine().place().map_err(|error| exception(&error))?;
+        Ok(place.is_cpu() && steps_bound(steps) == steps)
+    }
+
     /// Runs the forward pass. With `keeps`, returns an array whose memory stands for the recording
     /// that a backward pass needs: the recording is kept as long as the array.
     fn forward<'py>(
         &self,
         py: Python<'py>,
         given: Given,
-        emitted: Emitted,
+        written: Written,
         keeps: bool,
     ) -> PyResult<Option<Bound<'py, PyArray1<u8>>>> {
         let engine = engine();
         let place = engine.place().map_err(|error| exception(&error))?;
         let waiting = detached(py, || {
-            let mut emitted = emitted;
+            let mut written = written;
             if given.0 {
-                self.run_forward::<f64>(&place, &given, &mut emitted, keeps)
+                self.run_forward::<f64>(&place, &given, &mut written, keeps)
             } else {
-                self.run_forward::<f32>(&place, &given, &mut emitted, keeps)
+                self.run_forward::<f32>(&place, &given, &mut written, keeps)
             }
         })?;
         waiting
@@ -137,12 +155,14 @@ impl LayerStack {
     }
 
     /// Runs the backward pass of the forward pass with the reserve at address `reserve`, or of a
-    /// forward pass that is run again, if that recording is gone.
+    /// forward pass that is run again, if that recording is gone. `shared` are the outputs with the
+    /// rows before them, if the forward pass computed there and they are unchanged.
     fn backward(
         &self,
         py: Python<'_>,
         given: Given,
         reserve: usize,
+        shared: Option<Address>,
         upstream: Emitted,
         gradients: Gradients,
     ) -> PyResult<()> {
@@ -154,11 +174,11 @@ impl LayerStack {
                 None => Arc::new(self.forward_again(&place, &given)?),
             };
             let mut gradients = gradients;
-            let multiply_adds = 2 * given.multiply_adds();
+            let read = (&given, shared.as_ref(), &upstream);
             let result = if given.0 {
-                run_backward::<f64>(&waiting, multiply_adds, &upstream, &mut gradients)
+                run_backward::<f64>(&waiting, read, &mut gradients)
             } else {
-                run_backward::<f32>(&waiting, multiply_adds, &upstream, &mut gradients)
+                run_backward::<f32>(&waiting, read, &mut gradients)
             };
             put_back(waiting);
             result
@@ -228,6 +248,22 @@ impl Given {
         }
     }
 
+    /// Returns the parameters' values.
+    fn parameters<R: Pooled>(&self) -> Vec<&[R]> {
+        self.8.iter().map(Address::values).collect()
+    }
+
+    /// Returns what a pass reads; `parameters` are those of [`Given::parameters`].
+    fn inputs<'a, R: Pooled>(&'a self, parameters: &'a [&'a [R]]) -> LayerInputs<'a, R> {
+        LayerInputs {
+            values: self.6.values(),
+            rows: self.rows(),
+            initial: values_of(&self.7),
+            parameters,
+            dropout_seed: self.5,
+        }
+    }
+
     /// Returns the multiply-adds of a forward pass; a backward pass has twice as many.
     fn multiply_adds(&self) -> usize {
         let rows = match &self.3 {
@@ -251,26 +287,22 @@ impl LayerStack {
         &self,
         place: &Arc<engine::Place>,
         given: &Given,
-        emitted: &mut Emitted,
+        written: &mut Written,
         keeps: bool,
     ) -> Result<Option<Waiting>> {
         let pool = R::pool(place)?;
         let mut recorded: RecordedLayers<R> =
             pool.take(&self.layers, given.1, given.2, given.wanted())?;
-        let parameters: Vec<&[R]> = given.8.iter().map(Address::values).collect();
-        let inputs = LayerInputs {
-            values: given.6.values(),
-            rows: given.rows(),
-            initial: given
-                .7
-                .each_ref()
-                .map(|state| state.as_ref().map(Address::values)),
-            parameters: &parameters,
-            dropout_seed: given.5,
+        let parameters = given.parameters();
+        let inputs = given.inputs(&parameters);
+        let Written(values, after_initial, last) = written;
+        let rows = if *after_initial {
+            OutputRows::AfterInitial
+        } else {
+            OutputRows::Rows
         };
-        let Emitted(values, last) = emitted;
         let outputs = LayerOutputs {
-            values: values.as_mut().map(Address::values_mut),
+            values: values.as_mut().map(|values| rows(values.values_mut())),
             last: last
                 .each_mut()
                 .map(|state| state.as_mut().map(Address::values_mut)),
@@ -288,7 +320,7 @@ impl LayerStack {
     }
 
     fn forward_again(&self, place: &Arc<engine::Place>, given: &Given) -> Result<Waiting> {
-        let mut nothing = Emitted(None, [None, None]);
+        let mut nothing = Written(None, false, [None, None]);
         let waiting = if given.0 {
             self.run_forward::<f64>(place, given, &mut nothing, true)
         } else {
@@ -298,10 +330,18 @@ impl LayerStack {
     }
 }
 
+/// Returns the values of the states that are given.
+fn values_of<R: Pooled>(states: &[Option<Address>; 2]) -> [Option<&[R]>; 2] {
+    states
+        .each_ref()
+        .map(|state| state.as_ref().map(Address::values))
+}
+
+/// Runs the backward pass; it reads what the forward pass was given, the outputs that are shared,
+/// and the upstream gradients.
 fn run_backward<R: Pooled>(
     waiting: &Waiting,
-    multiply_adds: usize,
-    upstream: &Emitted,
+    (given, shared, upstream): (&Given, Option<&Address>, &Emitted),
     gradients: &mut Gradients,
 ) -> Result<()> {
     let mut recording = locked(&waiting.recording);
@@ -311,26 +351,26 @@ fn run_backward<R: Pooled>(
              forward pass returned",
         ));
     };
+    let parameters = given.parameters();
+    let inputs = given.inputs(&parameters);
+    let outputs = shared.map(Address::values);
     let from = LayerUpstream {
         values: upstream.0.as_ref().map(Address::values),
-        last: upstream
-            .1
-            .each_ref()
-            .map(|state| state.as_ref().map(Address::values)),
+        last: values_of(&upstream.1),
     };
-    let Gradients(inputs, initial, parameters) = gradients;
+    let Gradients(dinputs, dinitial, dparameters) = gradients;
     let into = LayerGradients {
-        inputs: inputs.as_mut().map(Address::values_mut),
-        initial: initial
+        inputs: dinputs.as_mut().map(Address::values_mut),
+        initial: dinitial
             .each_mut()
             .map(|state| state.as_mut().map(Address::values_mut)),
-        parameters: parameters
+        parameters: dparameters
             .iter_mut()
             .map(|gradient| gradient.as_mut().map(Address::values_mut))
             .collect(),
     };
-    let run = || recorded.backward_into(&from, into);
-    compute(R::pool(&waiting.place)?, multiply_adds, run)
+    let run = || recorded.backward_into(&inputs, outputs, &from, into);
+    compute(R::pool(&waiting.place)?, 2 * given.multiply_adds(), run)
 }
 
 /// Computes a pass of about `multiply_adds` on the device of `recordings`.

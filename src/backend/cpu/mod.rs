@@ -10,10 +10,10 @@ use super::executor::{Executor, Span, Timing, check_length};
 use super::host;
 use crate::error::Result;
 use crate::kernels::{self, Call, PreparedCalls, RunCalls};
-use crate::memory::Memory;
+use crate::memory::{LentTensor, Memory};
 use crate::numeric::real::Real;
 use crate::program::{Phase, Program};
-use crate::tensor::Tensor;
+use crate::tensor::{BufferId, Tensor};
 
 /// Returns the number of threads that compute: `RAYON_NUM_THREADS`, or one for each core, and never
 /// more than there are cores for this process. More would take turns on the cores, and those that
@@ -33,9 +33,9 @@ fn wanted_threads(variable: Option<&str>, cores: usize) -> usize {
 
 /// A program loaded on the CPU, with real elements of type `R`.
 #[derive(Debug)]
-pub struct Cpu<R> {
+pub struct Cpu<R: 'static> {
     program: Program,
-    memory: Memory<R>,
+    memory: Memory<'static, R>,
     prepared: Option<PreparedPhase<R>>,
 }
 
@@ -56,9 +56,18 @@ impl<R: Real> Cpu<R> {
     /// before anything is allocated; [`Error::Usage`](crate::error::Error::Usage) for a precision
     /// that the processor lacks.
     pub fn new(program: Program) -> Result<Self> {
+        Cpu::with_lendable(program, &[])
+    }
+
+    /// Loads `program`. The buffers in `lendable`, for which the host may lend memory, are
+    /// allocated when they are first written.
+    ///
+    /// # Errors
+    /// Those of [`Cpu::new`].
+    pub(crate) fn with_lendable(program: Program, lendable: &[BufferId]) -> Result<Self> {
         host::check_precision(program.precision(), R::supports)?;
         host::check_memory(&program, size_of::<R>())?;
-        let memory = Memory::new(program.buffers(), program.precision());
+        let memory = Memory::new(program.buffers(), program.precision(), lendable);
         Ok(Cpu {
             program,
             memory,
@@ -86,6 +95,22 @@ impl<R: Real> Cpu<R> {
     /// Borrows the values of a tensor mutably.
     pub(crate) fn values_mut(&mut self, tensor: &Tensor) -> RefMut<'_, [R]> {
         self.change(tensor)
+    }
+
+    /// Runs a phase with memory of the host in the place of some tensors.
+    pub(crate) fn run_lent(&mut self, phase: Phase, lent: Vec<LentTensor<R>>) {
+        self.prepared = None;
+        let Cpu {
+            program, memory, ..
+        } = self;
+        memory.lend(lent, |memory| {
+            rayon::scope(move |_| run_phases(program, memory, &[phase], |_| ()));
+        });
+    }
+
+    /// Returns the bytes that are allocated for buffers.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory.bytes()
     }
 
     /// Returns a copy of a tensor without rounding it to f32.
