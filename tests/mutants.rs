@@ -811,6 +811,12 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "share-of-update",
     ),
     (
+        "share_of_update",
+        "share = u.factor / ratio",
+        "share = 1.0 / ratio",
+        "share-of-update",
+    ),
+    (
         "dropout_mask",
         "k += vec2<u32>(0x9e3779b9u, 0xbb67ae85u)",
         "k += vec2<u32>(0xbb67ae85u, 0x9e3779b9u)",

@@ -11,9 +11,10 @@ use std::thread;
 use common::train_until;
 use gatescan::data::Inputs;
 use gatescan::distributed::{Ranks, ThreadRanks};
+use gatescan::low_level::kernels::MISSING;
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Dropout, MaskSharing};
-use gatescan::recipe::ClassWeights;
+use gatescan::recipe::{ClassWeights, NamedHeadRecipe};
 use gatescan::run::{FollowingRun, RunEvent, RunOptions, TrainingRun};
 use gatescan::{
     Cell, Checkpoint, Dataset, Device, Ending, Event, HeadRecipe, Layer, Loss, OpenDevice,
@@ -133,6 +134,54 @@ fn intervals() -> (Recipe, Splits) {
     (recipe, data)
 }
 
+/// Three heads at every step of ragged sequences: a class with weights, a value and two labels.
+/// The first eight sequences have no class, every third step no value.
+fn heads() -> (Recipe, Splits) {
+    let data = |count: usize, steps: usize| {
+        let mut data = labelled(count, steps, true);
+        let all = count * steps;
+        let mut random = Philox::new(count as u64, Stream::Shuffle(2));
+        let mut numbers = reals(&mut random, all);
+        numbers.iter_mut().step_by(3).for_each(|v| *v = MISSING);
+        let two = (0..2 * all).map(|_| random.below(2) as f32).collect();
+        let of_values = |values, width| Targets::Values {
+            values,
+            width,
+            per_step: true,
+        };
+        if let Targets::Classes { labels, .. } = &mut data.targets {
+            labels[..8 * steps].fill(u32::MAX);
+        }
+        let classes = data.targets.clone();
+        data.targets = Targets::Heads(vec![classes, of_values(numbers, 1), of_values(two, 2)]);
+        data
+    };
+    let mut recipe = recipe();
+    recipe.network.head = HeadRecipe {
+        reads: Reads::Every,
+        ..HeadRecipe::default()
+    };
+    let head = |name, loss, weight| NamedHeadRecipe {
+        weight,
+        ..NamedHeadRecipe::new(name, &[], loss)
+    };
+    recipe.network.heads = vec![
+        head("class", Loss::CrossEntropy, 0.3),
+        head("value", Loss::MeanSquaredError, 1.0),
+        head("labels", Loss::BinaryCrossEntropy, 1.7),
+    ];
+    recipe.network.heads[0].class_weights = Some(ClassWeights::Balanced);
+    recipe.network.heads[0].label_smoothing = 0.1;
+    (recipe, splits(data(37, 7), data(11, 9)))
+}
+
+/// The heads of sequences in chunks of 3 steps, of which the head is frozen.
+fn heads_in_chunks() -> (Recipe, Splits) {
+    let (mut recipe, data) = heads();
+    (recipe.bptt_steps, recipe.freeze) = (Some(3), vec!["head".into()]);
+    (recipe, data)
+}
+
 fn devices() -> Vec<OpenDevice> {
     let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
     let devices = [Device::Cpu].into_iter().chain(gpu);
@@ -172,7 +221,7 @@ fn shared(
         };
         let mut checkpoint = trainer.checkpoint().unwrap();
         checkpoint.metrics = None;
-        let adjusted = trainer.interval_adjustment();
+        let adjusted = trainer.interval_adjustments();
         (checkpoint, format!("{tested:?} {adjusted:?}"))
     };
     let one = &one;
@@ -196,7 +245,7 @@ fn alone((recipe, data): &(Recipe, Splits), device: &OpenDevice) -> Checkpoint {
 #[test]
 fn any_number_of_ranks_makes_the_same_checkpoint() {
     for (index, device) in devices().iter().enumerate() {
-        for run in [ragged(), chunks(), values(), intervals()] {
+        for run in [ragged(), chunks(), values(), intervals(), heads()] {
             let expected = alone(&run, device);
             let one = shared(1, &run, device, (None, usize::MAX));
             assert_eq!(one[0].0, expected);
@@ -220,7 +269,13 @@ fn any_number_of_ranks_makes_the_same_checkpoint() {
 #[test]
 fn a_run_resumes_with_another_number_of_ranks() {
     let device = OpenDevice::open(&Device::Cpu).unwrap();
-    for (run, steps) in [(ragged(), [2, 5]), (chunks(), [3, 11]), (values(), [5, 8])] {
+    for (run, steps) in [
+        (ragged(), [2, 5]),
+        (chunks(), [3, 11]),
+        (values(), [5, 8]),
+        (heads(), [2, 5]),
+        (heads_in_chunks(), [4, 12]),
+    ] {
         let expected = alone(&run, &device);
         let mut from: Option<Checkpoint> = None;
         for (count, until) in [(4, steps[0]), (2, steps[1])] {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClassWeights, DataRecipe, HeadRecipe, Recipe};
 use crate::data::csv::TableTask;
-use crate::data::preparation::{HeadPreparation, Preparation};
+use crate::data::preparation::Preparation;
 use crate::data::source::DataUse;
 use crate::data::{Dataset, Split, Splits, Targets};
 use crate::error::{Error, Result};
@@ -141,16 +141,8 @@ impl Recipe {
             let own: Vec<&Arc<Dataset>> = splits.iter().filter_map(of).collect();
             self.joined_split(&own)
         };
-        let heads = splits.iter().map(|each| HeadPreparation {
-            targets: each.preparation.targets.clone(),
-            classes: each.preparation.classes.clone(),
-        });
-        let preparation = Preparation {
-            targets: vec![],
-            classes: vec![],
-            heads: heads.collect(),
-            ..splits[0].preparation.clone()
-        };
+        let preparations = splits.iter().map(|each| each.preparation.clone());
+        let preparation = Preparation::of_heads(preparations.collect());
         let mut notes: Vec<String> = vec![];
         for (head, each) in self.network.heads.iter().zip(&splits) {
             for note in &each.notes {
@@ -235,9 +227,6 @@ impl Recipe {
             (head.loss != Loss::Heads, "network.head.loss"),
             (head.label_smoothing > 0.0, "network.head.label_smoothing"),
             (head.class_weights.is_some(), "network.head.class_weights"),
-            (self.accumulate.is_some_and(|n| n > 1), "accumulate"),
-            (self.parallel.micro_batches > 1, "parallel.micro_batches"),
-            (self.conformal, "conformal"),
         ];
         match &self.data {
             DataRecipe::Csv(csv) => set.extend([
@@ -246,7 +235,6 @@ impl Recipe {
                 (csv.residual_on_last, "data.residual_on_last"),
                 (csv.residual_on_linear, "data.residual_on_linear"),
                 (!csv.differences.is_empty(), "data.differences"),
-                (csv.horizon.is_several(), "data.horizon of several steps"),
                 (
                     csv.split_by == crate::data::SplitBy::Class,
                     "data.split_by = \"class\"",

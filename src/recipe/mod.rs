@@ -403,18 +403,19 @@ impl Recipe {
     }
 
     fn validate_conformal(&self) -> Result<()> {
-        let has_intervals = match self.network.head.loss {
-            Loss::Quantile { levels } => !levels.intervals().is_empty(),
-            Loss::GaussianNll => true,
-            _ => false,
-        };
-        if !self.conformal || has_intervals {
+        let heads = self.network.heads.iter().map(|head| head.loss);
+        let mut losses = heads.chain([self.network.head.loss]);
+        if !self.conformal || losses.any(|loss| loss.has_intervals()) {
             return Ok(());
         }
-        Err(Error::usage(
-            "conformal is set, but the network predicts no interval; network.head.loss must be \
+        let field = match self.network.heads.len() {
+            0 => "network.head.loss",
+            _ => "the loss of one of network.heads",
+        };
+        Err(Error::usage(format!(
+            "conformal is set, but the network predicts no interval; {field} must be \
              \"gaussian-nll\", or quantiles with opposite levels such as 0.1 and 0.9",
-        ))
+        )))
     }
 
     fn validate_bptt(&self) -> Result<()> {

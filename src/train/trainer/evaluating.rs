@@ -114,8 +114,8 @@ impl Trainer {
     fn gathered_totals(&mut self, feed: &Feed, records: &[StepRecord]) -> Result<Totals> {
         let mut totals = Totals::default();
         if let Some(ranks) = self.ranks.clone() {
-            let vote = self.train.stop();
-            let all = gather_records(ranks.as_ref(), vote, (records, &[]))?;
+            let (vote, heads) = (self.train.stop(), feed.head_count());
+            let all = gather_records(ranks.as_ref(), vote, (records, heads), &[])?;
             let all: Vec<Vec<StepRecord>> = all.into_iter().map(|(records, _)| records).collect();
             for record in in_turn(&all, feed.chunks()) {
                 totals.add(record);

@@ -93,7 +93,8 @@ impl Trainer {
             Split::Train | Split::Test => self.splits.test.as_deref(),
         };
         if let Some(data) = data {
-            each_output(&self.network, &outputs, data, &order, at, |n_t, outputs| {
+            let outputs = (&outputs[..], self.network.network.head.size);
+            each_output(&self.network, outputs, data, &order, at, |n_t, outputs| {
                 lists.add(data, n_t, outputs.iter().copied());
             });
         }
