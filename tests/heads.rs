@@ -2,6 +2,8 @@
 //! predictions, exports, resuming, and what is refused.
 
 mod common;
+#[path = "heads/kinds.rs"]
+mod kinds;
 
 use std::fmt::Write;
 use std::fs;
@@ -338,138 +340,6 @@ fn alone_of(name: &str) -> [&str; 7] {
     ]
 }
 
-/// A forecast of two columns three rows ahead: quantiles of one, normal distributions of both.
-const FORECAST: &str = r#"
-name = "ahead"
-seed = 5
-epochs = 6
-batch_size = 32
-conformal = true
-
-[data]
-kind = "csv"
-path = "plant.csv"
-inputs = ["a", "b"]
-steps = 8
-horizon = [1, 3]
-validation_fraction = 0.25
-
-[[network.layer]]
-cell = "gru"
-hidden_size = 8
-bias = "double"
-
-[[network.heads]]
-name = "band"
-targets = ["b"]
-loss = { quantile = { levels = [0.1, 0.5, 0.9] } }
-
-[[network.heads]]
-name = "both"
-targets = ["a", "b"]
-loss = "gaussian-nll"
-weight = 0.2
-
-[optimizer]
-kind = "adam"
-lr = 0.01
-"#;
-
-#[test]
-fn heads_forecast_several_steps_with_adjusted_intervals() {
-    let place = place();
-    fs::write(place.path("ahead.toml"), FORECAST).unwrap();
-    let train = ["train", "ahead.toml", "--device", "cpu", "--out", "run"];
-    let printed = place.run(&train).ok();
-    let note = "intervals are adjusted to the validation split (conformal, ";
-    let notes = ["band", "both"].map(|head| format!("head {head}: {note}"));
-    assert_has(&printed, &notes.each_ref().map(String::as_str));
-    let text = place
-        .run(&["predict", "run", "plant.csv", "--device", "cpu"])
-        .ok();
-    let headings: Vec<&str> = text.lines().next().unwrap().split(',').collect();
-    assert_eq!(
-        headings[..4],
-        ["row", "ahead", "band.b_q0.1", "band.b_q0.5"]
-    );
-    assert_eq!(headings.len(), 2 + 3 + 4, "{headings:?}");
-    // 393 windows of 8 rows, at each of 3 rows ahead.
-    assert_eq!(text.lines().count(), 1 + 393 * 3);
-    let alone = place
-        .run(&[
-            "predict",
-            "run",
-            "plant.csv",
-            "--device",
-            "cpu",
-            "--head",
-            "both",
-        ])
-        .ok();
-    let columns =
-        |line: &str, from: usize| line.split(',').skip(from).collect::<Vec<_>>().join(",");
-    for (all, own) in text.lines().zip(alone.lines()).skip(1) {
-        assert_eq!(columns(all, 5), columns(own, 2));
-    }
-    // The adjustment covers its share of the split that it was made by.
-    let evaluation = [
-        "eval",
-        "run",
-        "--device",
-        "cpu",
-        "--json",
-        "--split",
-        "validation",
-    ];
-    let evaluation = json(&place.run(&evaluation).ok());
-    for (head, interval) in [
-        ("band", "interval 0.1 to 0.9"),
-        ("both", "interval of 80 %"),
-    ] {
-        let own = &evaluation["heads"][head];
-        let coverage = own["validation_coverage"].as_array().unwrap();
-        let of = coverage.iter().find(|each| each["name"] == interval);
-        let share = of.unwrap()["coverage"].as_f64().unwrap();
-        assert!((0.8..0.9).contains(&share), "{head}: {coverage:?}");
-        let targets = own["metrics"]["targets"].as_array().unwrap();
-        assert_eq!(targets.len(), if head == "both" { 2 } else { 1 });
-        assert_eq!(targets[0]["ahead"].as_array().unwrap().len(), 3);
-    }
-    // The end of the table is continued by one head, with its band.
-    let generate = [
-        "generate", "run", "--device", "cpu", "--json", "--head", "band",
-    ];
-    let continued = json(&place.run(&generate).ok());
-    assert_eq!(continued["values"].as_array().unwrap().len(), 3);
-    assert_eq!(continued["band"]["ends"].as_array().unwrap().len(), 3);
-    let last = text.lines().skip(1 + 392 * 3).map(|line| columns(line, 3));
-    for (value, line) in continued["values"].as_array().unwrap().iter().zip(last) {
-        let median: f64 = line.split(',').next().unwrap().parse().unwrap();
-        assert!((value.as_f64().unwrap() - median).abs() < 1e-5, "{line}");
-    }
-    let backtest = ["backtest", "run", "--device", "cpu", "--folds", "2"];
-    let judged = json(&place.run(&[&backtest[..], &["--json"]].concat()).ok());
-    for head in ["band", "both"] {
-        let own = &judged["heads"][head];
-        assert_eq!(own["folds"].as_array().unwrap().len(), 2, "{judged}");
-        let errors = &own["all"][0]["rmse"];
-        assert!(errors["this model"].as_f64().unwrap() > 0.0, "{judged}");
-        assert!(errors["last value"].is_number(), "{judged}");
-        assert!(own["folds"][1]["coverage"][0]["coverage"].is_number());
-    }
-    let printed = place.run(&backtest).ok();
-    assert_has(&printed, &["head band", "head both", "COVERAGE OF 80 %"]);
-    let page = fs::read_to_string(place.path("run/report.html")).unwrap();
-    assert_eq!(page.matches("Errors by the steps ahead").count(), 2);
-    assert_has(&page, &["80 % interval", "intervals are adjusted"]);
-    let class = "network.heads.0.loss=cross-entropy";
-    let refused = [&train[..5], &["run2", "--set", class]].concat();
-    assert_has(
-        &place.run(&refused).fails(2),
-        &["head `band`", "data.horizon is [1, 3]", "predict values"],
-    );
-}
-
 #[test]
 fn a_run_of_several_heads_is_resumed_bit_for_bit() {
     let whole = place();
@@ -528,7 +398,10 @@ fn what_is_not_defined_for_several_heads_is_refused_by_name() {
         ),
         (
             "data.residual_on_last=true",
-            ["data.residual_on_last is set", "leave out"],
+            [
+                "head `load`: data.residual_on_last is set",
+                "not in data.inputs",
+            ],
         ),
         (
             "network.heads.0.weight=0",

@@ -185,8 +185,14 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "join_scores",
-        "out[u.out + u.rows + row] = 0.0",
-        "out[u.out + u.rows + row] = loss",
+        "out[u.out + u.all + row] = 0.0",
+        "out[u.out + u.all + row] = loss",
+        "join-scores",
+    ),
+    (
+        "join_scores",
+        "if row < u.rows {",
+        "if row < u.all {",
         "join-scores",
     ),
     ("pool", "f32(max(length, 1u))", "f32(u.steps)", "pool"),

@@ -175,6 +175,41 @@ fn heads() -> (Recipe, Splits) {
     (recipe, splits(data(37, 7), data(11, 9)))
 }
 
+/// Lists of labels at every step beside a class and values of each sequence.
+fn heads_with_lists() -> (Recipe, Splits) {
+    let data = |count: usize, steps: usize| {
+        let mut data = labelled(count, steps, true);
+        data.lengths = (data.lengths).map(|all| all.into_iter().map(|n| n.max(4)).collect());
+        let mut random = Philox::new(count as u64, Stream::Shuffle(3));
+        let lists: Vec<Vec<u32>> = (0..count)
+            .map(|n| (0..n % 3).map(|_| 1 + random.below(2)).collect())
+            .collect();
+        let classes = (0..count).map(|n| if n < 8 { u32::MAX } else { n as u32 % 3 });
+        let values = reals(&mut random, 2 * count);
+        data.weights = None;
+        data.targets = Targets::Heads(vec![
+            Targets::lists(lists.iter().map(|list| &list[..]), 3),
+            Targets::Classes {
+                labels: classes.collect(),
+                classes: 3,
+                per_step: false,
+            },
+            Targets::Values {
+                values,
+                width: 2,
+                per_step: false,
+            },
+        ]);
+        data
+    };
+    let (mut recipe, _) = heads();
+    recipe.network.head.reads = Reads::Mean;
+    let lists = NamedHeadRecipe::new("words", &[], Loss::CTC);
+    recipe.network.heads.remove(2);
+    recipe.network.heads.insert(0, lists);
+    (recipe, splits(data(37, 7), data(11, 9)))
+}
+
 /// The heads of sequences in chunks of 3 steps, of which the head is frozen.
 fn heads_in_chunks() -> (Recipe, Splits) {
     let (mut recipe, data) = heads();
@@ -245,7 +280,15 @@ fn alone((recipe, data): &(Recipe, Splits), device: &OpenDevice) -> Checkpoint {
 #[test]
 fn any_number_of_ranks_makes_the_same_checkpoint() {
     for (index, device) in devices().iter().enumerate() {
-        for run in [ragged(), chunks(), values(), intervals(), heads()] {
+        let runs = [
+            ragged(),
+            chunks(),
+            values(),
+            intervals(),
+            heads(),
+            heads_with_lists(),
+        ];
+        for run in runs {
             let expected = alone(&run, device);
             let one = shared(1, &run, device, (None, usize::MAX));
             assert_eq!(one[0].0, expected);
@@ -394,6 +437,35 @@ fn micro_batches_make_the_update_of_the_whole_batch() {
                 assert!(difference < 1e-5, "{parts} parts differ by {difference}");
             }
             // The test would not see a difference that is none.
+            assert!(worst(&initial, &whole) > 1e-2);
+        }
+    }
+}
+
+/// Each head's mean is over the targets that it has in the whole batch, of which the first parts
+/// have none of some heads.
+#[test]
+fn micro_batches_of_several_heads_make_the_update_of_the_whole_batch() {
+    for device in devices() {
+        for (mut recipe, data) in [heads(), heads_with_lists()] {
+            // Masks would be those of another order of the sequences.
+            for layer in &mut recipe.network.layers {
+                layer.dropout = Dropout::default();
+            }
+            (recipe.optimizer, recipe.epochs) = (Optimizer::sgd(1.0), 1);
+            let trained = |parts: usize| {
+                let mut recipe = recipe.clone();
+                recipe.parallel.micro_batches = parts;
+                let mut trainer = Trainer::load(&recipe, &data, &device).unwrap();
+                let before = flat(&mut trainer);
+                train_until(&mut trainer, usize::MAX);
+                (before, flat(&mut trainer))
+            };
+            let (initial, whole) = trained(1);
+            for parts in [2, 8] {
+                let difference = worst(&trained(parts).1, &whole);
+                assert!(difference < 1e-5, "{parts} parts differ by {difference}");
+            }
             assert!(worst(&initial, &whole) > 1e-2);
         }
     }

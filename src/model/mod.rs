@@ -91,11 +91,15 @@ impl Model {
             }
             _ => parameter.clone(),
         };
+        let network = self.network.of_head(index);
+        // A head of lists of labels does not read by attention, as others may.
+        let (entries, _) = network.table();
+        let is_read = |each: &&Parameter| entries.iter().any(|entry| entry.name == each.name);
         Model {
-            network: self.network.of_head(index),
             recipe: self.recipe.of_head(index),
             preparation: self.preparation.of_head(index),
-            parameters: self.parameters.iter().map(own).collect(),
+            parameters: self.parameters.iter().filter(is_read).map(own).collect(),
+            network,
         }
     }
 

@@ -421,7 +421,9 @@ impl Recipe {
     fn validate_bptt(&self) -> Result<()> {
         fields::optional_count("bptt_steps", self.bptt_steps)?;
         let is_bidirectional = self.network.layers.iter().any(|layer| layer.bidirectional);
-        let reads_every_step = self.network.head.has_target_per_step();
+        let heads = &self.network.heads;
+        let reads_every_step = self.network.head.has_target_per_step()
+            && !heads.iter().any(|head| head.loss.takes_lists());
         if self.bptt_steps.is_some() && (!reads_every_step || is_bidirectional) {
             return Err(Error::usage(
                 "bptt_steps is set, and sequences are read in chunks from their beginning; so \
