@@ -1,7 +1,10 @@
 // Multiplies the gradient of a batch's mean loss by the batch's sum of weights over that of all
 // batches of the update; an invocation takes one element.
 
-struct ShareOfUpdate { weight: u32, update_weights: u32, control: u32, gradient: u32, count: u32 }
+struct ShareOfUpdate {
+    weight: u32, update_weights: u32, control: u32, gradient: u32,
+    factor: f32, count: u32,
+}
 
 @group(0) @binding(0) var<storage, read> weight: array<f32>;          // [2]
 @group(0) @binding(1) var<storage, read> update_weights: array<f32>;  // [rows of the history]
@@ -24,7 +27,7 @@ fn main(
     // Without a weight above 0, the batch has no gradient.
     var share = 0.0;
     if ratio > 0.0 {
-        share = 1.0 / ratio;
+        share = u.factor / ratio;
     }
     gradient[u.gradient + at] *= share;
 }

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use crate::backend::OpenDevice;
-use crate::data::{Fold, Splits};
+use crate::data::{Dataset, Fold, Splits};
 use crate::error::{Error, Result};
 use crate::infer::dataset::PredictedSteps;
 use crate::infer::intervals::{Calibration, Coverage};
@@ -12,7 +12,9 @@ use crate::metrics::{OutputMetrics, TargetMetrics};
 use crate::model::Model;
 use crate::numeric::civil::CivilTime;
 use crate::recipe::Recipe;
-use crate::train::{BaselineComparison, Ending, Event, Progress, Scores, Trainer, evaluate_beside};
+use crate::train::{
+    BaselineComparison, Ending, Evaluation, Event, Progress, Scores, Trainer, evaluate_beside,
+};
 
 /// How a backtest is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,9 @@ pub struct FoldScores {
     pub comparison: BaselineComparison,
     /// For a model of quantiles or normal distributions.
     pub coverage: Vec<Coverage>,
+    /// The scores of each of several heads, after its name; `targets` and `coverage` are empty
+    /// then, and the loss is the sum of theirs, each times its weight.
+    pub heads: Vec<(String, FoldScores)>,
 }
 
 /// An event of a backtest, for fold n, from 0.
@@ -75,12 +80,6 @@ pub fn backtest(
             "a backtest has {} folds; it must have at least 2",
             options.folds
         )));
-    }
-    if !recipe.network.heads.is_empty() {
-        return Err(Error::usage(
-            "a backtest judges the forecast of one head, and the recipe has several; backtest a \
-             recipe for each of them",
-        ));
     }
     let mut model = model.filter(|_| !options.refit);
     let mut scores = vec![];
@@ -121,9 +120,8 @@ fn judge(
     device: &OpenDevice,
     observe: &mut BacktestObserver,
 ) -> Result<Judged> {
-    let source = recipe.data.source();
     let known = model.map(|model| &model.preparation);
-    let splits = source.load(recipe.seed, known)?;
+    let splits = recipe.load_splits(known)?;
     let Some(test) = splits.test.clone() else {
         return Err(Error::usage(
             "data.test_fraction is 0, so there is no test split whose parts are folds; set it above \
@@ -158,35 +156,78 @@ fn judge(
         }
     };
     let evaluation = evaluate_beside(&model, &test, Some(&fitted), recipe.batch_size, device)?;
-    let scores: Scores = evaluation.scores();
-    let (data, loss, preparation) = (&recipe.data, recipe.network.head.loss, &model.preparation);
-    let comparison =
-        BaselineComparison::new(data, loss, preparation, Some(&fitted), &test, &scores)?;
-    let steps = PredictedSteps::Last;
-    let calibration = Calibration::of_steps(&model, &test, steps, recipe.batch_size, device)?;
-    let (from, to) = span(recipe, &model);
-    let targets = match evaluation.metrics {
-        Some(OutputMetrics::Values(targets)) => targets,
-        _ => vec![],
+    let fold = JudgedFold {
+        span: span(recipe, &model),
+        epochs,
+        device,
     };
+    let mut scores = fold.scores(&model, &evaluation, [&fitted, &test])?;
+    for (index, own) in evaluation.heads.iter().enumerate() {
+        let [fitted, test] = [&fitted, &test].map(|data| data.of_head(index));
+        let of_head = fold.scores(&model.of_head(index), &own.evaluation, [&fitted, &test])?;
+        scores.heads.push((own.name.clone(), of_head));
+    }
     Ok(Judged {
-        scores: FoldScores {
-            from,
-            to,
-            windows: test.count,
-            epochs,
-            targets,
-            comparison,
-            coverage: calibration.coverage,
-        },
+        scores,
         model: Some(model),
     })
 }
 
+/// A fold that is judged.
+struct JudgedFold<'a> {
+    /// The times of the first and the last target.
+    span: (String, String),
+    epochs: Option<usize>,
+    device: &'a OpenDevice,
+}
+
+impl JudgedFold<'_> {
+    /// The scores of a model, or of one of its heads as a model of its own, that was evaluated on
+    /// `test`.
+    fn scores(
+        &self,
+        model: &Model,
+        evaluation: &Evaluation,
+        [fitted, test]: [&Dataset; 2],
+    ) -> Result<FoldScores> {
+        let (recipe, loss) = (&model.recipe, model.network.head.loss);
+        let (data, preparation) = (&recipe.data, &model.preparation);
+        let scores: Scores = evaluation.scores();
+        let comparison =
+            BaselineComparison::new(data, loss, preparation, Some(fitted), test, &scores)?;
+        let calibration = if model.network.heads.is_empty() {
+            let (steps, batch) = (PredictedSteps::Last, recipe.batch_size);
+            Calibration::of_steps(model, test, steps, batch, self.device)?
+        } else {
+            Calibration::default()
+        };
+        let targets = match &evaluation.metrics {
+            Some(OutputMetrics::Values(targets)) => targets.clone(),
+            _ => vec![],
+        };
+        let (from, to) = self.span.clone();
+        Ok(FoldScores {
+            from,
+            to,
+            windows: test.count,
+            epochs: self.epochs,
+            targets,
+            comparison,
+            coverage: calibration.coverage,
+            heads: vec![],
+        })
+    }
+}
+
 /// The times of the first and the last target of the fold; empty where rows have no times.
 fn span(recipe: &Recipe, model: &Model) -> (String, String) {
+    // All heads have the same windows.
+    let (recipe, preparation) = match recipe.network.heads.len() {
+        0 => (recipe.clone(), model.preparation.clone()),
+        _ => (recipe.of_head(0), model.preparation.of_head(0)),
+    };
     let source = recipe.data.source();
-    let Some(times) = source.test_times(recipe.seed, Some(&model.preparation)) else {
+    let Some(times) = source.test_times(recipe.seed, Some(&preparation)) else {
         return Default::default();
     };
     let all = || times.ahead.iter().copied();

@@ -308,7 +308,7 @@ fn prepare(
             cpu.write_exact(&state.part(0, [size]), &normal(size));
         }
     }
-    if let Some(lists) = &model.head.lists {
+    for lists in model.each_head().iter().filter_map(|head| head.lists) {
         // Repeated labels, and lists that are empty or too long for a ragged case.
         let each: [&[u32]; BATCH] = [&[1, 1, 3], &[], &[2, 2, 3], &[1, 2], &[3, 2]];
         let label = |at: usize| each[at % BATCH].get(at / BATCH).copied();
@@ -344,7 +344,8 @@ fn prepare(
             true => IGNORE,
             false => label,
         };
-        let own: Vec<u32> = labels.iter().enumerate().map(label).collect();
+        let own = labels.iter().enumerate().map(label);
+        let own: Vec<u32> = own.take(head.labels.len()).collect();
         cpu.write_index(&head.labels, &own).expect("sizes agree");
     }
     let lengths: Vec<u32> = (0..BATCH as u32)
@@ -555,7 +556,25 @@ fn several_heads() {
         loss,
         weight,
     };
-    for reads in [Reads::Last, Reads::Every, Reads::Attention] {
+    let values = [
+        head("class", 4, Loss::CrossEntropy, 0.5),
+        head("value", 2, Loss::MeanSquaredError, 3.0),
+        head("spread", 2, Loss::GaussianNll, 0.7),
+    ];
+    // Lists of labels are read at every step, whatever the others read.
+    let lists = [
+        head("list", 4, Loss::CTC, 1.3),
+        head("value", 2, Loss::MeanSquaredError, 3.0),
+        head("spread", 2, Loss::GaussianNll, 0.7),
+    ];
+    for (reads, heads) in [
+        (Reads::Last, &values),
+        (Reads::Every, &values),
+        (Reads::Attention, &values),
+        (Reads::Last, &lists),
+        (Reads::Every, &lists),
+        (Reads::Mean, &lists),
+    ] {
         for layer in variants(Cell::Lstm, Bias::Single) {
             let case = Case {
                 layers: vec![layer],
@@ -566,11 +585,7 @@ fn several_heads() {
                 tied: false,
             };
             let mut network = case.network();
-            network.heads = vec![
-                head("class", 4, Loss::CrossEntropy, 0.5),
-                head("value", 2, Loss::MeanSquaredError, 3.0),
-                head("spread", 2, Loss::GaussianNll, 0.7),
-            ];
+            network.heads = heads.to_vec();
             network.head.size = 8;
             network.head.loss = Loss::Heads;
             for training in [None, Some((smoothed, true))] {

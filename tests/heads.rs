@@ -2,6 +2,8 @@
 //! predictions, exports, resuming, and what is refused.
 
 mod common;
+#[path = "heads/kinds.rs"]
+mod kinds;
 
 use std::fmt::Write;
 use std::fs;
@@ -322,7 +324,7 @@ fn predictions_and_exports_have_every_head() {
     assert!(places.is_sorted(), "{program}");
     assert_has(
         &place.run(&["generate", "run", "--device", "cpu"]).fails(2),
-        &["several heads (load, state, alarms)", "train a model"],
+        &["several heads (load, state, alarms)", "--head"],
     );
 }
 
@@ -396,7 +398,10 @@ fn what_is_not_defined_for_several_heads_is_refused_by_name() {
         ),
         (
             "data.residual_on_last=true",
-            ["data.residual_on_last is set", "leave out"],
+            [
+                "head `load`: data.residual_on_last is set",
+                "not in data.inputs",
+            ],
         ),
         (
             "network.heads.0.weight=0",

@@ -1899,11 +1899,19 @@ fn head_weight() {
 fn join_scores() {
     let mut checker = Checker::new("join_scores");
     for rows in [1, 63, 64, 65, 300] {
-        for (accumulate, count) in [(false, 7.0), (true, 7.0), (true, 0.0)] {
+        // The last ones have more rows than the head.
+        for (accumulate, count, more) in [
+            (false, 7.0, 0),
+            (true, 7.0, 0),
+            (true, 0.0, 0),
+            (false, 7.0, 3),
+            (true, 7.0, 65),
+        ] {
             let mut bench = Bench::new(rows);
             let scores = bench.random(2 * rows);
             let (head_weight, weight) = (bench.reads(&[0.37, 5.0]), bench.reads(&[1.0, count]));
-            let values = bench.uniform(2 * rows, 1.0);
+            let all = rows + more;
+            let values = bench.uniform(2 * all, 1.0);
             let out = bench.writes(&values);
             let call = JoinScores {
                 scores,
@@ -1913,19 +1921,22 @@ fn join_scores() {
                 accumulate,
             };
             checker.call(
-                &format!("{rows} {accumulate} {count}"),
+                &format!("{rows} {more} {accumulate} {count}"),
                 bench,
                 call,
                 |before| {
                     let share =
                         exact(before.of(&head_weight)[0]) * exact(f64::from(count.max(1.0)));
                     let loss = |row: usize| {
-                        let own = exact(before.of(&scores)[row]) * share;
+                        let own = match row < rows {
+                            true => exact(before.of(&scores)[row]) * share,
+                            false => ZERO,
+                        };
                         let given = exact(before.of(&out)[row]);
                         if accumulate { own + given } else { own }
                     };
-                    let losses = (0..rows).map(loss);
-                    vec![(out, losses.chain(vec![ZERO; rows]).collect())]
+                    let losses = (0..all).map(loss);
+                    vec![(out, losses.chain(vec![ZERO; all]).collect())]
                 },
             );
         }

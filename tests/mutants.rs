@@ -185,8 +185,14 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "join_scores",
-        "out[u.out + u.rows + row] = 0.0",
-        "out[u.out + u.rows + row] = loss",
+        "out[u.out + u.all + row] = 0.0",
+        "out[u.out + u.all + row] = loss",
+        "join-scores",
+    ),
+    (
+        "join_scores",
+        "if row < u.rows {",
+        "if row < u.all {",
         "join-scores",
     ),
     ("pool", "f32(max(length, 1u))", "f32(u.steps)", "pool"),
@@ -808,6 +814,12 @@ const MUTANTS: &[(&str, &str, &str, &str)] = &[
         "share_of_update",
         "update_weights[u.update_weights + row]",
         "update_weights[u.update_weights]",
+        "share-of-update",
+    ),
+    (
+        "share_of_update",
+        "share = u.factor / ratio",
+        "share = 1.0 / ratio",
         "share-of-update",
     ),
     (

@@ -18,6 +18,9 @@ use serde::Deserialize;
 /// Values are of order 1, and a gradient is a sum of some hundred roundings of 2^-53.
 const EXACT: f64 = 1e-13;
 
+/// Labels of the longest list that networks.py writes.
+const LONGEST_LIST: usize = 3;
+
 /// The same with roundings of 2^-24.
 const SINGLE: f64 = 4e-6;
 
@@ -50,6 +53,7 @@ struct Case {
 #[derive(Deserialize)]
 struct HeadCase {
     name: String,
+    size: usize,
     weight: f64,
     known: serde_json::Value,
     targets: serde_json::Value,
@@ -88,6 +92,7 @@ impl Case {
         let gradients = Gradients::OfLoss;
         let mut model = RecordedNetwork::new(&self.network, steps, batch, gradients, tuning)
             .expect("the network is valid");
+        model.add_lists(LONGEST_LIST).expect("they are small");
         model.forward(Phase::Forward);
         model.loss(Phase::Forward);
         model.backward();
@@ -141,7 +146,8 @@ impl Case {
             let has_classes = tensors.targets.is_none();
             let label = |(row, &known): (usize, &f64)| match (known > 0.0, has_classes) {
                 (false, _) => IGNORE,
-                (true, true) => values[row] as u32,
+                (true, true) if tensors.lists.is_none() => values[row] as u32,
+                (true, true) => 0,
                 (true, false) => 0,
             };
             let labels = known.iter().enumerate().map(label).collect();
@@ -155,9 +161,22 @@ impl Case {
             return self.labels.clone();
         }
         let each: Vec<Vec<u32>> = self.targets(model).map(|(_, labels, _)| labels).collect();
-        let has_label = |row: usize| each.iter().any(|labels| labels[row] != IGNORE);
-        let rows = 0..each[0].len();
+        // A list is that of the first step.
+        let is_label = |label: Option<&u32>| label.is_some_and(|&label| label != IGNORE);
+        let has_label = |row: usize| each.iter().any(|labels| is_label(labels.get(row)));
+        let rows = 0..model.head.labels.len();
         rows.map(|row| if has_label(row) { 0 } else { IGNORE })
+            .collect()
+    }
+
+    /// `[L, B]`: lists of `values` `[B, L]`, which are below 0 after the end of a list.
+    fn lists(&self, values: &[f64]) -> Vec<u32> {
+        let batch = self.inputs.len();
+        let longest = values.len() / batch;
+        let label = |at: usize| values[at % batch * longest + at / batch];
+        let labels = (0..values.len()).map(label);
+        labels
+            .map(|label| if label < 0.0 { IGNORE } else { label as u32 })
             .collect()
     }
 
@@ -169,9 +188,16 @@ impl Case {
         read: &mut dyn FnMut(&Tensor) -> Vec<f64>,
     ) {
         for (tensors, case) in model.heads.iter().zip(&self.heads) {
-            let known = self.rows(&numbers(&case.known), 1);
-            let expected = numbers(&case.outputs);
-            let width = expected.len() / known.len();
+            let (expected, width) = (numbers(&case.outputs), case.size);
+            let batch = self.inputs.len();
+            let known = match tensors.lists {
+                None => self.rows(&numbers(&case.known), 1),
+                Some(_) => {
+                    let rows = 0..expected.len() / width;
+                    let is_valid = |row: usize| ((row / batch) as u32) < self.lengths[row % batch];
+                    rows.map(|row| f64::from(u8::from(is_valid(row)))).collect()
+                }
+            };
             let (found, expected) = (read(&tensors.outputs), self.rows(&expected, width));
             // Padded steps have no outputs.
             let of_known = |values: &[f64]| -> Vec<f64> {
@@ -241,6 +267,10 @@ fn outputs_and_gradients_are_those_of_pytorch() {
             if let Some(targets) = &tensors.targets {
                 cpu.write_exact(targets, &values);
             }
+            if let Some(lists) = &tensors.lists {
+                let written = cpu.write_index(&lists.labels, &case.lists(&values));
+                written.expect("sizes agree");
+            }
         }
         cpu.run(&[Phase::Forward, Phase::Backward], 1)
             .expect("it runs");
@@ -274,6 +304,10 @@ fn they_are_the_same_in_f32_on_both_executors() {
             for (tensors, labels, values) in case.targets(&model) {
                 let written = executor.write_index(&tensors.labels, &labels);
                 written.expect("sizes agree");
+                if let Some(lists) = &tensors.lists {
+                    let written = executor.write_index(&lists.labels, &case.lists(&values));
+                    written.expect("sizes agree");
+                }
                 if let Some(targets) = &tensors.targets {
                     executor
                         .write(targets, &single(values))

@@ -11,9 +11,10 @@ use std::thread;
 use common::train_until;
 use gatescan::data::Inputs;
 use gatescan::distributed::{Ranks, ThreadRanks};
+use gatescan::low_level::kernels::MISSING;
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::network::{Dropout, MaskSharing};
-use gatescan::recipe::ClassWeights;
+use gatescan::recipe::{ClassWeights, NamedHeadRecipe};
 use gatescan::run::{FollowingRun, RunEvent, RunOptions, TrainingRun};
 use gatescan::{
     Cell, Checkpoint, Dataset, Device, Ending, Event, HeadRecipe, Layer, Loss, OpenDevice,
@@ -133,6 +134,89 @@ fn intervals() -> (Recipe, Splits) {
     (recipe, data)
 }
 
+/// Three heads at every step of ragged sequences: a class with weights, a value and two labels.
+/// The first eight sequences have no class, every third step no value.
+fn heads() -> (Recipe, Splits) {
+    let data = |count: usize, steps: usize| {
+        let mut data = labelled(count, steps, true);
+        let all = count * steps;
+        let mut random = Philox::new(count as u64, Stream::Shuffle(2));
+        let mut numbers = reals(&mut random, all);
+        numbers.iter_mut().step_by(3).for_each(|v| *v = MISSING);
+        let two = (0..2 * all).map(|_| random.below(2) as f32).collect();
+        let of_values = |values, width| Targets::Values {
+            values,
+            width,
+            per_step: true,
+        };
+        if let Targets::Classes { labels, .. } = &mut data.targets {
+            labels[..8 * steps].fill(u32::MAX);
+        }
+        let classes = data.targets.clone();
+        data.targets = Targets::Heads(vec![classes, of_values(numbers, 1), of_values(two, 2)]);
+        data
+    };
+    let mut recipe = recipe();
+    recipe.network.head = HeadRecipe {
+        reads: Reads::Every,
+        ..HeadRecipe::default()
+    };
+    let head = |name, loss, weight| NamedHeadRecipe {
+        weight,
+        ..NamedHeadRecipe::new(name, &[], loss)
+    };
+    recipe.network.heads = vec![
+        head("class", Loss::CrossEntropy, 0.3),
+        head("value", Loss::MeanSquaredError, 1.0),
+        head("labels", Loss::BinaryCrossEntropy, 1.7),
+    ];
+    recipe.network.heads[0].class_weights = Some(ClassWeights::Balanced);
+    recipe.network.heads[0].label_smoothing = 0.1;
+    (recipe, splits(data(37, 7), data(11, 9)))
+}
+
+/// Lists of labels at every step beside a class and values of each sequence.
+fn heads_with_lists() -> (Recipe, Splits) {
+    let data = |count: usize, steps: usize| {
+        let mut data = labelled(count, steps, true);
+        data.lengths = (data.lengths).map(|all| all.into_iter().map(|n| n.max(4)).collect());
+        let mut random = Philox::new(count as u64, Stream::Shuffle(3));
+        let lists: Vec<Vec<u32>> = (0..count)
+            .map(|n| (0..n % 3).map(|_| 1 + random.below(2)).collect())
+            .collect();
+        let classes = (0..count).map(|n| if n < 8 { u32::MAX } else { n as u32 % 3 });
+        let values = reals(&mut random, 2 * count);
+        data.weights = None;
+        data.targets = Targets::Heads(vec![
+            Targets::lists(lists.iter().map(|list| &list[..]), 3),
+            Targets::Classes {
+                labels: classes.collect(),
+                classes: 3,
+                per_step: false,
+            },
+            Targets::Values {
+                values,
+                width: 2,
+                per_step: false,
+            },
+        ]);
+        data
+    };
+    let (mut recipe, _) = heads();
+    recipe.network.head.reads = Reads::Mean;
+    let lists = NamedHeadRecipe::new("words", &[], Loss::CTC);
+    recipe.network.heads.remove(2);
+    recipe.network.heads.insert(0, lists);
+    (recipe, splits(data(37, 7), data(11, 9)))
+}
+
+/// The heads of sequences in chunks of 3 steps, of which the head is frozen.
+fn heads_in_chunks() -> (Recipe, Splits) {
+    let (mut recipe, data) = heads();
+    (recipe.bptt_steps, recipe.freeze) = (Some(3), vec!["head".into()]);
+    (recipe, data)
+}
+
 fn devices() -> Vec<OpenDevice> {
     let gpu = common::gpu().map(|gpu| Device::Gpu(gpu.summary.index));
     let devices = [Device::Cpu].into_iter().chain(gpu);
@@ -172,7 +256,7 @@ fn shared(
         };
         let mut checkpoint = trainer.checkpoint().unwrap();
         checkpoint.metrics = None;
-        let adjusted = trainer.interval_adjustment();
+        let adjusted = trainer.interval_adjustments();
         (checkpoint, format!("{tested:?} {adjusted:?}"))
     };
     let one = &one;
@@ -196,7 +280,15 @@ fn alone((recipe, data): &(Recipe, Splits), device: &OpenDevice) -> Checkpoint {
 #[test]
 fn any_number_of_ranks_makes_the_same_checkpoint() {
     for (index, device) in devices().iter().enumerate() {
-        for run in [ragged(), chunks(), values(), intervals()] {
+        let runs = [
+            ragged(),
+            chunks(),
+            values(),
+            intervals(),
+            heads(),
+            heads_with_lists(),
+        ];
+        for run in runs {
             let expected = alone(&run, device);
             let one = shared(1, &run, device, (None, usize::MAX));
             assert_eq!(one[0].0, expected);
@@ -220,7 +312,13 @@ fn any_number_of_ranks_makes_the_same_checkpoint() {
 #[test]
 fn a_run_resumes_with_another_number_of_ranks() {
     let device = OpenDevice::open(&Device::Cpu).unwrap();
-    for (run, steps) in [(ragged(), [2, 5]), (chunks(), [3, 11]), (values(), [5, 8])] {
+    for (run, steps) in [
+        (ragged(), [2, 5]),
+        (chunks(), [3, 11]),
+        (values(), [5, 8]),
+        (heads(), [2, 5]),
+        (heads_in_chunks(), [4, 12]),
+    ] {
         let expected = alone(&run, &device);
         let mut from: Option<Checkpoint> = None;
         for (count, until) in [(4, steps[0]), (2, steps[1])] {
@@ -339,6 +437,35 @@ fn micro_batches_make_the_update_of_the_whole_batch() {
                 assert!(difference < 1e-5, "{parts} parts differ by {difference}");
             }
             // The test would not see a difference that is none.
+            assert!(worst(&initial, &whole) > 1e-2);
+        }
+    }
+}
+
+/// Each head's mean is over the targets that it has in the whole batch, of which the first parts
+/// have none of some heads.
+#[test]
+fn micro_batches_of_several_heads_make_the_update_of_the_whole_batch() {
+    for device in devices() {
+        for (mut recipe, data) in [heads(), heads_with_lists()] {
+            // Masks would be those of another order of the sequences.
+            for layer in &mut recipe.network.layers {
+                layer.dropout = Dropout::default();
+            }
+            (recipe.optimizer, recipe.epochs) = (Optimizer::sgd(1.0), 1);
+            let trained = |parts: usize| {
+                let mut recipe = recipe.clone();
+                recipe.parallel.micro_batches = parts;
+                let mut trainer = Trainer::load(&recipe, &data, &device).unwrap();
+                let before = flat(&mut trainer);
+                train_until(&mut trainer, usize::MAX);
+                (before, flat(&mut trainer))
+            };
+            let (initial, whole) = trained(1);
+            for parts in [2, 8] {
+                let difference = worst(&trained(parts).1, &whole);
+                assert!(difference < 1e-5, "{parts} parts differ by {difference}");
+            }
             assert!(worst(&initial, &whole) > 1e-2);
         }
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use gatescan::backtest::{BacktestEvent, BacktestOptions, FoldScores, backtest, pooled_rmse};
+use gatescan::low_level::messages::printable;
 use gatescan::{Model, Recipe, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::console::Console;
 use super::{Tune, aligned, choose_device, load_model, open, set_fields};
@@ -129,54 +130,79 @@ impl Backtest {
     }
 
     fn object(&self, folds: &[FoldScores]) -> Value {
-        let targets = folds
-            .iter()
-            .map(|fold| fold.targets.len())
-            .max()
-            .unwrap_or(0);
-        let errors = |fold: &FoldScores, k: usize| -> Value {
-            let errors = fold.rmse(k).into_iter();
-            errors
-                .map(|(name, rmse)| (name, json!(rmse)))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        };
-        let each = |fold: &FoldScores| {
-            let of_target = |k: usize| {
-                let metrics = fold.targets[k].judged();
-                json!({
-                    "target": fold.targets[k].name,
-                    "rmse": errors(fold, k),
-                    "mae": metrics.mae,
-                    "mase": metrics.mase,
-                    "smape": metrics.smape,
-                    "r2": metrics.r2,
-                })
-            };
-            let coverage = fold.coverage.iter().map(|each| {
-                json!({ "name": each.name, "nominal": each.nominal, "coverage": each.share })
-            });
-            json!({
-                "from": fold.from,
-                "to": fold.to,
-                "windows": fold.windows,
-                "epochs": fold.epochs,
-                "loss": fold.comparison.loss,
-                "targets": (0..fold.targets.len()).map(of_target).collect::<Value>(),
-                "coverage": coverage.collect::<Value>(),
-            })
-        };
-        let all = |k: usize| {
-            let pooled = pooled(folds, k).into_iter();
-            let pooled = pooled.map(|(name, rmse)| (name, json!(rmse)));
-            json!({ "rmse": pooled.collect::<serde_json::Map<_, _>>() })
-        };
-        json!({
-            "refit": self.refit,
-            "folds": folds.iter().map(each).collect::<Value>(),
-            "all": (0..targets).map(all).collect::<Value>(),
-        })
+        let mut object = folds_object(folds);
+        object["refit"] = self.refit.into();
+        let heads = head_folds(folds).into_iter();
+        let heads: Map<String, Value> = heads
+            .map(|(name, own)| (name, folds_object(&own)))
+            .collect();
+        if !heads.is_empty() {
+            object["heads"] = heads.into();
+        }
+        object
     }
+}
+
+/// The folds of each of several heads, after its name.
+fn head_folds(folds: &[FoldScores]) -> Vec<(String, Vec<FoldScores>)> {
+    let first = folds.first().map_or(&[][..], |fold| &fold.heads);
+    let of_head = |n: usize| {
+        folds
+            .iter()
+            .filter_map(move |fold| Some(fold.heads.get(n)?.1.clone()))
+    };
+    let heads = first.iter().enumerate();
+    heads
+        .map(|(n, (name, _))| (name.clone(), of_head(n).collect()))
+        .collect()
+}
+
+/// The folds of a model, or of one of several heads, and their errors together.
+fn folds_object(folds: &[FoldScores]) -> Value {
+    let targets = folds.iter().map(|fold| fold.targets.len()).max();
+    let all = |k: usize| {
+        let pooled = pooled(folds, k).into_iter();
+        let pooled = pooled.map(|(name, rmse)| (name, json!(rmse)));
+        json!({ "rmse": pooled.collect::<Map<_, _>>() })
+    };
+    json!({
+        "folds": folds.iter().map(fold_object).collect::<Value>(),
+        "all": (0..targets.unwrap_or(0)).map(all).collect::<Value>(),
+    })
+}
+
+fn fold_object(fold: &FoldScores) -> Value {
+    let errors = |k: usize| -> Value {
+        let errors = fold.rmse(k).into_iter();
+        errors
+            .map(|(name, rmse)| (name, json!(rmse)))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    let of_target = |k: usize| {
+        let metrics = fold.targets[k].judged();
+        json!({
+            "target": fold.targets[k].name,
+            "rmse": errors(k),
+            "mae": metrics.mae,
+            "mase": metrics.mase,
+            "smape": metrics.smape,
+            "r2": metrics.r2,
+        })
+    };
+    let coverage = fold
+        .coverage
+        .iter()
+        .map(|each| json!({ "name": each.name, "nominal": each.nominal, "coverage": each.share }));
+    json!({
+        "from": fold.from,
+        "to": fold.to,
+        "windows": fold.windows,
+        "epochs": fold.epochs,
+        "loss": fold.comparison.loss,
+        "targets": (0..fold.targets.len()).map(of_target).collect::<Value>(),
+        "coverage": coverage.collect::<Value>(),
+    })
 }
 
 /// The errors of model and baselines for target k over all folds. The name of a season that is
@@ -193,11 +219,28 @@ fn pooled(folds: &[FoldScores], k: usize) -> Vec<(String, Option<f64>)> {
     first.into_iter().enumerate().map(of_column).collect()
 }
 
-/// A table for each target, with the folds and all of them together.
+/// The tables of a model, or of each of several heads.
 fn lines(folds: &[FoldScores]) -> String {
+    let heads = head_folds(folds);
+    if heads.is_empty() {
+        return head_lines(folds);
+    }
+    let each = heads.iter().map(|(name, own)| {
+        let lines = head_lines(own);
+        format!("head {}\n{lines}", printable(name))
+    });
+    each.collect::<Vec<_>>().join("\n\n")
+}
+
+/// A table for each target, with the folds and all of them together; one of losses where no values
+/// are predicted.
+fn head_lines(folds: &[FoldScores]) -> String {
     let Some(first) = folds.first() else {
         return String::new();
     };
+    if first.targets.is_empty() {
+        return aligned(&loss_table(folds), 3);
+    }
     let mut text = String::new();
     for k in 0..first.targets.len() {
         if k > 0 {
@@ -209,6 +252,23 @@ fn lines(folds: &[FoldScores]) -> String {
         text += &aligned(&table(folds, k), 3);
     }
     text + &verdict(folds)
+}
+
+fn loss_table(folds: &[FoldScores]) -> Vec<Vec<String>> {
+    let heads = ["FOLD", "FROM", "TO", "WINDOWS", "LOSS"].map(String::from);
+    let row = |(n, fold): (usize, &FoldScores)| {
+        let number = (n + 1).to_string();
+        let loss = format!("{:.4}", fold.comparison.loss);
+        vec![
+            number,
+            fold.from.clone(),
+            fold.to.clone(),
+            fold.windows.to_string(),
+            loss,
+        ]
+    };
+    let rows = folds.iter().enumerate().map(row);
+    std::iter::once(heads.to_vec()).chain(rows).collect()
 }
 
 fn table(folds: &[FoldScores], k: usize) -> Vec<Vec<String>> {

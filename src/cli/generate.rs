@@ -48,6 +48,9 @@ pub struct Generate {
     /// file with enough rows for a window].
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
+    /// Continue the series by this one of several heads.
+    #[arg(long, value_name = "NAME")]
+    head: Option<String>,
     /// Read the whole last window for every value, instead of carrying the state from step to step.
     #[arg(long)]
     window: bool,
@@ -96,7 +99,10 @@ impl Generate {
         for path in &self.output {
             self.overwrite.check(path)?;
         }
-        let model = load_model(console, &self.model)?;
+        let mut model = load_model(console, &self.model)?;
+        if let Some(name) = &self.head {
+            model = model.of_head(model.head_named(name)?);
+        }
         let seed = self.seed(&model)?;
         self.describe(console, &seed);
         let (device, _) = choose_device(&self.device)?;
@@ -170,8 +176,8 @@ impl Generate {
         if !model.network.heads.is_empty() {
             let names = model.network.heads.iter().map(|head| &head.name[..]);
             return Err(Error::usage(format!(
-                "the model has several heads ({}), and a series is continued by one; train a model \
-                 with one head, [network.head]",
+                "the model has several heads ({}), and a series is continued by one; name one of \
+                 them with --head",
                 names.collect::<Vec<_>>().join(", ")
             )));
         }

@@ -10,7 +10,7 @@ use gatescan::data::Horizon;
 use gatescan::data::preparation::Preparation;
 use gatescan::data::source::{PredictionInputs, WindowRows};
 use gatescan::infer::dataset::{PredictedSteps, predict_dataset};
-use gatescan::infer::decoding::{Decoding, decode_dataset};
+use gatescan::infer::decoding::{DecodedList, Decoding, decode_dataset};
 use gatescan::infer::lines::{LinePrediction, LinePredictor};
 use gatescan::infer::outputs::{of_step, output_names};
 use gatescan::infer::requests::load_inputs;
@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use super::console::Console;
 use super::eval::split_parser;
 use super::output::Overwrite;
-use super::predict_lists::ListTable;
+use super::predict_lists::{LIST_HEADINGS, ListTable, add_list, list_cells};
 use super::{choose_device, csv_line, load_model};
 
 /// Predict with a saved model
@@ -106,7 +106,9 @@ impl Predict {
         let heads: Vec<Model> = (0..model.network.each_head().len())
             .map(|index| model.of_head(index))
             .collect();
-        let columns = HeadColumns::new(&model, &heads);
+        // Lists of labels are those of whole sequences.
+        let decodes = !streams && !self.every_step;
+        let columns = HeadColumns::new(&model, &heads, decodes);
         if streams {
             return self.stream(console, &model, &columns, &device);
         }
@@ -125,7 +127,14 @@ impl Predict {
             return self.predict_lists(console, &model, &data, batch, &device);
         }
         let windows = windows.as_ref();
-        let predict = |head| predict_dataset(head, &data, self.steps(), batch, &device);
+        let predict = |head: &Model| -> Result<HeadOutputs> {
+            if decodes && head.network.head.loss.takes_lists() {
+                let lists = decode_dataset(head, &data, self.decoding(), batch, &device)?;
+                return Ok(HeadOutputs::Lists(lists));
+            }
+            let values = predict_dataset(head, &data, self.steps(), batch, &device)?;
+            Ok(HeadOutputs::Values(values))
+        };
         let outputs = heads.iter().map(predict).collect::<Result<_>>()?;
         let table = PredictionTable {
             headings: [position_headings(windows, self.steps()), columns.headings()].concat(),
@@ -163,11 +172,7 @@ impl Predict {
         batch: usize,
         device: &OpenDevice,
     ) -> Result<()> {
-        let decoding = match self.beam {
-            Some(width) => Decoding::Beam { width: width.get() },
-            None => Decoding::BestPath,
-        };
-        let lists = decode_dataset(model, data, decoding, batch, device)?;
+        let lists = decode_dataset(model, data, self.decoding(), batch, device)?;
         let table = ListTable { model, lists };
         let Some(path) = &self.output else {
             return table.print(console, self.json);
@@ -178,6 +183,14 @@ impl Predict {
         let (count, path) = (table.lists.len(), shown_path(path));
         console.note(format!("wrote {count} predictions to {path}"));
         Ok(())
+    }
+
+    /// How lists of labels are decoded.
+    fn decoding(&self) -> Decoding {
+        match self.beam {
+            Some(width) => Decoding::Beam { width: width.get() },
+            None => Decoding::BestPath,
+        }
     }
 
     /// The steps that are predicted for.
@@ -192,11 +205,15 @@ impl Predict {
     /// Returns an error for arguments that the model does not allow, and for missing data.
     fn check(&self, model: &Model, streams: bool) -> Result<()> {
         if self.every_step && model.network.head.reads != Reads::Every {
-            return Err(Error::usage(
-                "--every-step: the model predicts once for each sequence, after its last step",
-            ));
+            return Err(Error::usage(if model.network.has_mixed_reads() {
+                "--every-step: some heads of the model predict once for each sequence; name one \
+                 that predicts at every step with --head"
+            } else {
+                "--every-step: the model predicts once for each sequence, after its last step"
+            }));
         }
-        let takes_lists = model.network.head.loss.takes_lists();
+        let heads = model.network.each_head();
+        let takes_lists = heads.iter().any(|head| head.loss.takes_lists());
         if self.beam.is_some() && (!takes_lists || streams) {
             return Err(Error::usage(if takes_lists {
                 "--beam: a list of labels is that of a whole sequence; lines from standard input \
@@ -252,7 +269,7 @@ impl Predict {
         headings: &[String],
         position: &[Value],
         columns: &HeadColumns,
-        values: &[Vec<f64>],
+        values: &[RowOutput],
     ) -> Result<ControlFlow<()>> {
         if self.json {
             console.print_json(columns.object(headings, position, values))
@@ -294,7 +311,7 @@ impl Predict {
             let steps = horizon.map_or(1, Horizon::steps);
             for s in 0..steps {
                 let position = line_position(&prediction, horizon, s);
-                let values = of_step(head, &prediction.values, steps, s);
+                let values = RowOutput::Values(of_step(head, &prediction.values, steps, s));
                 let flow = self.print(console, headings, &position, columns, &[values])?;
                 if flow.is_break() {
                     return Ok(());
@@ -443,7 +460,22 @@ fn position_cells(
     cells
 }
 
-/// The columns of a prediction: class and probabilities, or values.
+/// The outputs of a head for all sequences.
+enum HeadOutputs {
+    /// `[N, T or 1, J * S * K]`
+    Values(Array3<f64>),
+    /// `[N]`
+    Lists(Vec<DecodedList>),
+}
+
+/// The outputs of a head for one prediction.
+enum RowOutput<'a> {
+    /// `[J * K]`: probabilities or values.
+    Values(Vec<f64>),
+    List(&'a DecodedList),
+}
+
+/// The columns of a prediction: class and probabilities, values, or a list of labels.
 struct OutputColumns<'a> {
     preparation: &'a Preparation,
     head: Head,
@@ -457,10 +489,14 @@ struct OutputColumns<'a> {
     values: Vec<String>,
     /// The names of the labels, where there are several labels.
     labels: Option<Vec<String>>,
+    /// Whether there are lists of labels.
+    has_lists: bool,
 }
 
 impl OutputColumns<'_> {
-    fn new(model: &Model) -> OutputColumns<'_> {
+    /// Returns the columns of the only head of `model`, whose lists of labels are decoded if
+    /// `decodes`.
+    fn new(model: &Model, decodes: bool) -> OutputColumns<'_> {
         let head = &model.network.head;
         let steps = model.recipe.data.source().steps_ahead();
         let width = head.targets() / steps;
@@ -483,6 +519,7 @@ impl OutputColumns<'_> {
                 output_names(head, &values)
             },
             labels: head.loss.takes_labels().then_some(values),
+            has_lists: decodes && head.loss.takes_lists(),
         }
     }
 
@@ -495,6 +532,7 @@ impl OutputColumns<'_> {
 
     fn headings(&self) -> Vec<String> {
         match &self.classes {
+            _ if self.has_lists => LIST_HEADINGS.map(String::from).to_vec(),
             None => self.values.clone(),
             Some(classes) => {
                 let each = classes.iter().map(|class| format!("p_{class}"));
@@ -504,7 +542,11 @@ impl OutputColumns<'_> {
     }
 
     /// The cells of a line of CSV.
-    fn cells(&self, values: &[f64]) -> Vec<String> {
+    fn cells(&self, output: &RowOutput) -> Vec<String> {
+        let values = match output {
+            RowOutput::Values(values) => values,
+            RowOutput::List(list) => return list_cells(list, self.preparation),
+        };
         let mut cells: Vec<String> = vec![];
         if let Some(classes) = &self.classes {
             cells.push(likeliest(classes, values).to_string());
@@ -513,7 +555,11 @@ impl OutputColumns<'_> {
         cells
     }
 
-    fn add_to(&self, object: &mut Map<String, Value>, values: &[f64]) {
+    fn add_to(&self, object: &mut Map<String, Value>, output: &RowOutput) {
+        let values = match output {
+            RowOutput::Values(values) => values,
+            RowOutput::List(list) => return add_list(list, self.preparation, object),
+        };
         let named = |names: &[String]| -> Value {
             let values = self.significant(values).map(|value| json!(value));
             let pairs = names.iter().cloned().zip(values);
@@ -529,13 +575,16 @@ impl OutputColumns<'_> {
         }
     }
 
-    /// Returns `[J * K]`, probabilities or values of a prediction, from the outputs
-    /// `[N, T or 1, J * S * K]`.
-    fn of_row(&self, outputs: &Array3<f64>, row: &PredictedRow) -> Vec<f64> {
-        let width = outputs.dim().2;
-        let all = outputs.as_slice().unwrap_or_default();
+    /// Returns the outputs of a prediction.
+    fn of_row<'a>(&self, outputs: &'a HeadOutputs, row: &PredictedRow) -> RowOutput<'a> {
+        let values = match outputs {
+            HeadOutputs::Values(values) => values,
+            HeadOutputs::Lists(lists) => return RowOutput::List(&lists[row.row]),
+        };
+        let width = values.dim().2;
+        let all = values.as_slice().unwrap_or_default();
         let own = &all[row.row * width..][..width];
-        of_step(&self.head, own, self.steps, row.step)
+        RowOutput::Values(of_step(&self.head, own, self.steps, row.step))
     }
 
     /// Returns outputs `[N, T or 1, J * S * K]` by steps ahead, `[N, T or 1, S, J * K]`.
@@ -574,11 +623,11 @@ struct HeadColumns<'a>(Vec<(Option<&'a str>, OutputColumns<'a>)>);
 
 impl<'a> HeadColumns<'a> {
     /// Returns the columns of the heads of `model`, each as a model of its own.
-    fn new(model: &'a Model, heads: &'a [Model]) -> HeadColumns<'a> {
+    fn new(model: &'a Model, heads: &'a [Model], decodes: bool) -> HeadColumns<'a> {
         let named = &model.network.heads;
         let each = heads.iter().enumerate().map(|(n, head)| {
             let name = named.get(n).map(|head| &head.name[..]);
-            (name, OutputColumns::new(head))
+            (name, OutputColumns::new(head, decodes))
         });
         HeadColumns(each.collect())
     }
@@ -595,7 +644,7 @@ impl<'a> HeadColumns<'a> {
     }
 
     /// A line of CSV.
-    fn line(&self, position: &[Value], values: &[Vec<f64>]) -> String {
+    fn line(&self, position: &[Value], values: &[RowOutput]) -> String {
         let cells = position.iter().map(|cell| {
             cell.as_str()
                 .map_or_else(|| cell.to_string(), str::to_string)
@@ -605,7 +654,7 @@ impl<'a> HeadColumns<'a> {
         csv_line(&cells.chain(outputs).collect::<Vec<_>>())
     }
 
-    fn object(&self, headings: &[String], position: &[Value], values: &[Vec<f64>]) -> Value {
+    fn object(&self, headings: &[String], position: &[Value], values: &[RowOutput]) -> Value {
         let positions = headings.iter().cloned().zip(position.iter().cloned());
         let mut object: Map<String, Value> = positions.collect();
         let mut heads = Map::new();
@@ -637,13 +686,13 @@ struct PredictionTable<'a> {
     headings: Vec<String>,
     rows: Vec<PredictedRow>,
     columns: HeadColumns<'a>,
-    /// `[N, T or 1, J * S * K]` of each head.
-    outputs: Vec<Array3<f64>>,
+    /// Those of each head.
+    outputs: Vec<HeadOutputs>,
 }
 
 impl PredictionTable<'_> {
-    /// `[J * K]` of each head: probabilities or values of a prediction.
-    fn values(&self, row: &PredictedRow) -> Vec<Vec<f64>> {
+    /// The outputs of each head for a prediction.
+    fn values(&self, row: &PredictedRow) -> Vec<RowOutput<'_>> {
         let each = self.columns.0.iter().zip(&self.outputs);
         each.map(|((_, columns), outputs)| columns.of_row(outputs, row))
             .collect()
@@ -654,7 +703,9 @@ impl PredictionTable<'_> {
     /// data, else float32.
     fn write(&self, file: &mut PendingFile, format: Format) -> io::Result<()> {
         match (format, &self.columns.0[..], &self.outputs[..]) {
-            (Format::Npy, [(_, columns)], [outputs]) => columns.write_npy(outputs, file),
+            (Format::Npy, [(_, columns)], [HeadOutputs::Values(values)]) => {
+                columns.write_npy(values, file)
+            }
             (Format::Json, ..) => self.write_json(file),
             (Format::Csv | Format::Npy, ..) => self.write_csv(file),
         }

@@ -2,16 +2,37 @@
 
 use std::io::{self, Write};
 
+use gatescan::data::preparation::Preparation;
 use gatescan::infer::decoding::DecodedList;
 use gatescan::{Model, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::console::Console;
 use super::csv_line;
 use super::predict::Format;
 
 /// The columns of a list.
-const HEADINGS: [&str; 3] = ["sequence", "labels", "log_probability"];
+pub const LIST_HEADINGS: [&str; 2] = ["labels", "log_probability"];
+
+/// The names of the labels of a list.
+fn names(list: &DecodedList, preparation: &Preparation) -> Vec<String> {
+    let labels = list.labels.iter();
+    labels
+        .map(|&label| preparation.class(label as usize))
+        .collect()
+}
+
+/// The cells of a list in a line of CSV.
+pub fn list_cells(list: &DecodedList, preparation: &Preparation) -> Vec<String> {
+    let probability = format!("{:.4}", list.log_probability);
+    vec![names(list, preparation).join(" "), probability]
+}
+
+/// Adds a list to a JSON object.
+pub fn add_list(list: &DecodedList, preparation: &Preparation, object: &mut Map<String, Value>) {
+    object.insert("labels".into(), names(list, preparation).into());
+    object.insert("log_probability".into(), list.log_probability.into());
+}
 
 /// The decoded lists of a data set.
 pub struct ListTable<'a> {
@@ -22,11 +43,7 @@ pub struct ListTable<'a> {
 impl ListTable<'_> {
     /// Prints a line for each list, or a JSON object.
     pub fn print(&self, console: &Console, as_json: bool) -> Result<()> {
-        if !as_json
-            && console
-                .print_data(csv_line(&HEADINGS.map(String::from)))?
-                .is_break()
-        {
+        if !as_json && console.print_data(headings())?.is_break() {
             return Ok(());
         }
         for n in 0..self.lists.len() {
@@ -48,29 +65,27 @@ impl ListTable<'_> {
             let objects: Vec<Value> = (0..self.lists.len()).map(|n| self.object(n)).collect();
             return serde_json::to_writer_pretty(file, &objects).map_err(io::Error::from);
         }
-        writeln!(file, "{}", csv_line(&HEADINGS.map(String::from)))?;
+        writeln!(file, "{}", headings())?;
         for n in 0..self.lists.len() {
             writeln!(file, "{}", self.line(n))?;
         }
         Ok(())
     }
 
-    fn names(&self, n: usize) -> Vec<String> {
-        let labels = self.lists[n].labels.iter();
-        let names = labels.map(|&label| self.model.preparation.class(label as usize));
-        names.collect()
-    }
-
     fn line(&self, n: usize) -> String {
-        let probability = format!("{:.4}", self.lists[n].log_probability);
-        csv_line(&[n.to_string(), self.names(n).join(" "), probability])
+        let list = list_cells(&self.lists[n], &self.model.preparation);
+        csv_line(&[vec![n.to_string()], list].concat())
     }
 
     fn object(&self, n: usize) -> Value {
-        json!({
-            "sequence": n,
-            "labels": self.names(n),
-            "log_probability": self.lists[n].log_probability,
-        })
+        let mut object = Map::new();
+        object.insert("sequence".into(), n.into());
+        add_list(&self.lists[n], &self.model.preparation, &mut object);
+        object.into()
     }
+}
+
+fn headings() -> String {
+    let [labels, probability] = LIST_HEADINGS;
+    csv_line(&["sequence", labels, probability].map(String::from))
 }

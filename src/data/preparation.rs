@@ -52,8 +52,8 @@ pub struct Preparation {
     /// The strings of the tokens, for text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Vocabulary>,
-    /// How the targets of each of several heads were prepared; `targets` and `classes` are empty
-    /// then.
+    /// How the targets of each of several heads were prepared; `targets`, `residuals`, `linear`,
+    /// `interval_adjustment` and `classes` are empty then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub heads: Vec<HeadPreparation>,
 }
@@ -66,6 +66,12 @@ pub struct HeadPreparation {
     pub targets: Vec<Normal>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub residuals: Vec<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub linear: Vec<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interval_adjustment: Vec<f64>,
 }
 
 /// An input that is the difference of another input from its value `lag` steps before, or at the
@@ -251,9 +257,46 @@ impl Preparation {
         Preparation {
             targets: own.targets,
             classes: own.classes,
+            residuals: own.residuals,
+            linear: own.linear,
+            interval_adjustment: own.interval_adjustment,
             heads: vec![],
             ..self.clone()
         }
+    }
+
+    /// Returns the preparation of several heads, each of which alone has one of these, with the
+    /// same inputs.
+    pub(crate) fn of_heads(each: Vec<Preparation>) -> Preparation {
+        let inputs = each.first().cloned().unwrap_or_default();
+        let heads = each.into_iter().map(|own| HeadPreparation {
+            targets: own.targets,
+            classes: own.classes,
+            residuals: own.residuals,
+            linear: own.linear,
+            interval_adjustment: own.interval_adjustment,
+        });
+        Preparation {
+            heads: heads.collect(),
+            ..inputs.without_targets()
+        }
+    }
+
+    /// Returns the preparation of the inputs alone.
+    fn without_targets(self) -> Preparation {
+        Preparation {
+            targets: vec![],
+            classes: vec![],
+            residuals: vec![],
+            linear: vec![],
+            interval_adjustment: vec![],
+            ..self
+        }
+    }
+
+    /// Returns whether there is something about targets, outside of `heads`.
+    pub(crate) fn has_targets(&self) -> bool {
+        *self != self.clone().without_targets()
     }
 
     /// Returns whether nothing is changed.

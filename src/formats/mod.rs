@@ -35,6 +35,9 @@ pub struct Export {
 fn with_output_preparation(model: &Model, format: &str) -> Result<Model> {
     if !model.network.heads.is_empty() {
         // Each head is prepared for itself.
+        for index in 0..model.network.heads.len() {
+            with_output_preparation(&model.of_head(index), format)?;
+        }
         return Ok(model.clone());
     }
     let head = &model.network.head;

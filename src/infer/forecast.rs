@@ -43,7 +43,8 @@ pub struct ForecastBand {
 /// whatever `context` is, and then the next ones from a window that has its predictions.
 ///
 /// # Errors
-/// Those of [`generate`] and of [`ForecastStart::known`]; [`Error::Data`] for more steps than a
+/// Those of [`generate`] and of [`ForecastStart::known`]; [`Error::Usage`] for a model of several
+/// heads; [`Error::Data`] for more steps than a
 /// network of several steps ahead predicts at once, unless it predicts all of its own next inputs.
 pub fn forecast(
     model: &Model,
@@ -52,6 +53,7 @@ pub fn forecast(
     context: Context,
     device: &OpenDevice,
 ) -> Result<SeriesForecast> {
+    model.require_one_head("a series is continued by one")?;
     let steps = model.recipe.data.source().steps_ahead();
     if !start.is_continued && count > steps {
         return Err(Error::data(format!(

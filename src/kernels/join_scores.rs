@@ -13,7 +13,7 @@ pub struct JoinScores {
     pub head_weight: Tensor,
     /// `[2]`: one over the number of outputs with any label, and their number.
     pub weight: Tensor,
-    /// `[2, rows]`: the losses of all, and zeros.
+    /// `[2, all]`: the losses of all, and zeros; at least the rows of the head.
     pub out: Tensor,
     /// Whether the losses are added to those of the heads before.
     pub accumulate: bool,
@@ -36,6 +36,7 @@ impl Kernel for JoinScores {
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
         vec![
             ("rows", Scalar::count(self.scores.len() / 2)),
+            ("all", Scalar::count(self.out.len() / 2)),
             ("accumulate", Scalar::from(self.accumulate)),
         ]
     }
@@ -45,11 +46,11 @@ impl Kernel for JoinScores {
     }
 
     fn grid(&self) -> [u32; 3] {
-        linear_grid(self.scores.len() / 2, 64)
+        linear_grid(self.out.len() / 2, 64)
     }
 
     fn cost(&self) -> Cost {
-        let elements = self.scores.len() as f64;
+        let elements = self.out.len() as f64;
         Cost {
             flops: 2.0 * elements,
             bytes: 8.0 * elements,
@@ -63,9 +64,14 @@ impl JoinScores {
         let count = memory.read(&self.weight)[1];
         let share = memory.read(&self.head_weight)[0] * count.or_larger(R::one());
         let mut out = memory.write(&self.out);
-        let (losses, rest) = out.split_at_mut(scores.len() / 2);
+        let rows = scores.len() / 2;
+        let all = out.len() / 2;
+        let (losses, rest) = out.split_at_mut(all);
         rest.fill(R::zero());
-        for (sum, &loss) in losses.iter_mut().zip(scores.iter()) {
+        if !self.accumulate {
+            losses[rows..].fill(R::zero());
+        }
+        for (sum, &loss) in losses.iter_mut().zip(&scores[..rows]) {
             if self.accumulate {
                 *sum += loss * share;
             } else {

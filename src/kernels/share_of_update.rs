@@ -7,8 +7,10 @@ use crate::tensor::Tensor;
 /// over all batches of an update: multiplies it by the batch's sum of weights over the update's.
 #[derive(Debug, Clone)]
 pub struct ShareOfUpdate {
-    /// `[2]`: one over the batch's sum of weights, and what is not read.
+    /// `[2]`: `factor` over the batch's sum of weights, and what is not read.
     pub weight: Tensor,
+    /// The weight of the head, of one of several; else 1.
+    pub factor: f32,
     /// `[rows of the history]`: the sum of weights of the update of each row; not 0.
     pub update_weights: Tensor,
     pub control: Tensor,
@@ -31,7 +33,10 @@ impl Kernel for ShareOfUpdate {
     }
 
     fn uniform(&self) -> Vec<(&'static str, Scalar)> {
-        vec![("count", Scalar::count(self.gradient.len()))]
+        vec![
+            ("factor", Scalar::F32(self.factor)),
+            ("count", Scalar::count(self.gradient.len())),
+        ]
     }
 
     fn shader(&self) -> Shader {
@@ -57,7 +62,8 @@ impl ShareOfUpdate {
         let weight = memory.read(&self.weight)[0];
         let ratio = weight * memory.read(&self.update_weights)[row];
         // Without a weight above 0, the batch has no gradient.
-        let share = R::where_larger(ratio, R::zero(), R::one() / ratio, R::zero());
+        let factor = R::of(self.factor.into());
+        let share = R::where_larger(ratio, R::zero(), factor / ratio, R::zero());
         let mut gradient = memory.write(&self.gradient);
         gradient.iter_mut().for_each(|value| *value *= share);
     }

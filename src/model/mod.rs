@@ -91,11 +91,15 @@ impl Model {
             }
             _ => parameter.clone(),
         };
+        let network = self.network.of_head(index);
+        // A head of lists of labels does not read by attention, as others may.
+        let (entries, _) = network.table();
+        let is_read = |each: &&Parameter| entries.iter().any(|entry| entry.name == each.name);
         Model {
-            network: self.network.of_head(index),
             recipe: self.recipe.of_head(index),
             preparation: self.preparation.of_head(index),
-            parameters: self.parameters.iter().map(own).collect(),
+            parameters: self.parameters.iter().filter(is_read).map(own).collect(),
+            network,
         }
     }
 
@@ -216,7 +220,9 @@ pub(crate) fn check_preparation(
     network: &Network,
 ) -> Result<(), String> {
     let mut checked = check_preparation_of_heads(preparation, network);
-    if !preparation.residuals.is_empty() && !network.input.is_values() {
+    let heads = preparation.heads.iter().map(|head| &head.residuals);
+    let mut residuals = heads.chain([&preparation.residuals]);
+    if residuals.any(|own| !own.is_empty()) && !network.input.is_values() {
         checked = Err("targets are differences from inputs, but the inputs are tokens".into());
     }
     checked.map_err(|problem| format!("its metadata are not valid: {problem}"))
@@ -239,7 +245,7 @@ pub(crate) fn check_preparation_of_heads(
     if network.heads.is_empty() {
         return preparation.check(network.input_size, network.head.targets());
     }
-    if !preparation.targets.is_empty() || !preparation.classes.is_empty() {
+    if preparation.has_targets() {
         return Err("it has targets that are of none of the network's heads".into());
     }
     let mut heads = network.each_head().into_iter().enumerate();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Loss, Network};
+use super::{Head, Loss, Network, Reads};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::messages::excerpt;
@@ -38,9 +38,22 @@ impl Network {
             .map(|head| Head {
                 size: head.size,
                 loss: head.loss,
+                reads: reads_by(&head.loss, self.head.reads),
                 ..self.head
             })
             .collect()
+    }
+
+    /// Returns whether any head has a target for each step.
+    pub fn has_target_per_step(&self) -> bool {
+        self.each_head().iter().any(Head::has_target_per_step)
+    }
+
+    /// Returns whether a head of lists of labels reads every step, and others read one vector of a
+    /// sequence.
+    pub fn has_mixed_reads(&self) -> bool {
+        let mut heads = self.each_head().into_iter();
+        heads.any(|head| head.reads != self.head.reads)
     }
 
     /// Returns the network with head `index` of several as its only one.
@@ -95,6 +108,17 @@ impl Network {
             fields::positive(&format!("{path}.weight"), named.weight.into())?;
             head.validate(&path)?;
         }
+        if self
+            .each_head()
+            .iter()
+            .all(|head| head.reads != self.head.reads)
+        {
+            return Err(Error::usage(format!(
+                "all of [[network.heads]] have the loss \"ctc\", so they read every step, and \
+                 network.head.reads is \"{}\"; set network.head.reads = \"every\"",
+                self.head.reads.name()
+            )));
+        }
         let sum: u128 = self.heads.iter().map(|head| head.size as u128).sum();
         if sum != self.head.size as u128 {
             return Err(Error::usage(format!(
@@ -103,6 +127,16 @@ impl Network {
             )));
         }
         Ok(())
+    }
+}
+
+/// What one of several heads reads, where `reads` is what the heads share: one of lists of labels
+/// reads every step.
+pub(crate) fn reads_by(loss: &Loss, reads: Reads) -> Reads {
+    if loss.takes_lists() {
+        Reads::Every
+    } else {
+        reads
     }
 }
 

@@ -217,6 +217,15 @@ impl Loss {
         !self.takes_classes() && !self.takes_labels() && !self.takes_lists() && *self != Loss::Heads
     }
 
+    /// Returns whether the outputs bound intervals: opposite quantiles or normal distributions.
+    pub fn has_intervals(&self) -> bool {
+        match self {
+            Loss::Quantile { levels } => !levels.intervals().is_empty(),
+            Loss::GaussianNll => true,
+            _ => false,
+        }
+    }
+
     /// Returns whether the target of a sequence is a list of labels.
     pub fn takes_lists(&self) -> bool {
         matches!(self, Loss::Ctc { .. })

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub use dropout::{Dropout, MaskSharing};
 pub use head::{Head, Reads};
 pub use heads::NamedHead;
-pub(crate) use heads::check_names;
+pub(crate) use heads::{check_names, reads_by};
 pub use init::Init;
 pub use input::Input;
 pub use layer::{Bias, Layer, Padding};

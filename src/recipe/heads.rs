@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClassWeights, DataRecipe, HeadRecipe, Recipe};
 use crate::data::csv::TableTask;
-use crate::data::preparation::{HeadPreparation, Preparation};
+use crate::data::preparation::Preparation;
 use crate::data::source::DataUse;
 use crate::data::{Dataset, Split, Splits, Targets};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::network::{Loss, NamedHead, check_names};
+use crate::network::{Loss, NamedHead, check_names, reads_by};
 
 /// One of several heads: a [`NamedHead`] without its size, and its targets in the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,15 +77,22 @@ impl Recipe {
         recipe.network.heads = vec![];
         recipe.network.head = HeadRecipe {
             loss: named.loss,
+            reads: reads_by(&named.loss, self.network.head.reads),
             label_smoothing: named.label_smoothing,
             class_weights: named.class_weights.clone(),
             ..self.network.head.clone()
         };
+        let lists = named.loss.takes_lists();
         let (classes, labels) = (named.loss.takes_classes(), named.loss.takes_labels());
         match &mut recipe.data {
             DataRecipe::Csv(csv) => {
                 csv.targets.clone_from(&named.targets);
                 csv.keeps_windows = true;
+                csv.difference_columns = self.value_columns();
+                // Classes and labels have no differences.
+                let has_values = named.loss.takes_quantities();
+                csv.residual_on_last &= has_values;
+                csv.residual_on_linear &= has_values;
                 csv.task = match (classes, labels) {
                     (true, _) => TableTask::Classification,
                     (_, true) => TableTask::MultiLabel,
@@ -94,8 +101,17 @@ impl Recipe {
             }
             DataRecipe::Npy(npy) => {
                 let array = named.targets.first().cloned();
-                npy.multi_label = labels;
-                (npy.labels, npy.targets) = if classes {
+                (npy.multi_label, npy.label_lists) = (labels, lists);
+                if !lists
+                    && self
+                        .network
+                        .heads
+                        .iter()
+                        .any(|head| head.loss.takes_lists())
+                {
+                    npy.label_lengths = None;
+                }
+                (npy.labels, npy.targets) = if classes || lists {
                     (array, None)
                 } else {
                     (None, array)
@@ -104,6 +120,19 @@ impl Recipe {
             _ => {}
         }
         recipe
+    }
+
+    /// Returns the columns of the heads of values, each once.
+    fn value_columns(&self) -> Vec<String> {
+        let heads = self.network.heads.iter();
+        let heads = heads.filter(|head| head.loss.takes_quantities());
+        let mut columns: Vec<String> = vec![];
+        for column in heads.flat_map(|head| &head.targets) {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+        columns
     }
 
     /// Reads or generates the splits, with the targets of every head. Values are prepared as in
@@ -141,16 +170,8 @@ impl Recipe {
             let own: Vec<&Arc<Dataset>> = splits.iter().filter_map(of).collect();
             self.joined_split(&own)
         };
-        let heads = splits.iter().map(|each| HeadPreparation {
-            targets: each.preparation.targets.clone(),
-            classes: each.preparation.classes.clone(),
-        });
-        let preparation = Preparation {
-            targets: vec![],
-            classes: vec![],
-            heads: heads.collect(),
-            ..splits[0].preparation.clone()
-        };
+        let preparations = splits.iter().map(|each| each.preparation.clone());
+        let preparation = Preparation::of_heads(preparations.collect());
         let mut notes: Vec<String> = vec![];
         for (head, each) in self.network.heads.iter().zip(&splits) {
             for note in &each.notes {
@@ -215,7 +236,7 @@ impl Recipe {
             let usage = DataUse {
                 input: self.network.input,
                 loss: head.loss,
-                reads: self.network.head.reads,
+                reads: recipe.network.head.reads,
                 batch_size: self.batch_size,
                 bptt_steps: self.bptt_steps,
             };
@@ -235,18 +256,11 @@ impl Recipe {
             (head.loss != Loss::Heads, "network.head.loss"),
             (head.label_smoothing > 0.0, "network.head.label_smoothing"),
             (head.class_weights.is_some(), "network.head.class_weights"),
-            (self.accumulate.is_some_and(|n| n > 1), "accumulate"),
-            (self.parallel.micro_batches > 1, "parallel.micro_batches"),
-            (self.conformal, "conformal"),
         ];
         match &self.data {
             DataRecipe::Csv(csv) => set.extend([
                 (!csv.targets.is_empty(), "data.targets"),
                 (csv.task != TableTask::default(), "data.task"),
-                (csv.residual_on_last, "data.residual_on_last"),
-                (csv.residual_on_linear, "data.residual_on_linear"),
-                (!csv.differences.is_empty(), "data.differences"),
-                (csv.horizon.is_several(), "data.horizon of several steps"),
                 (
                     csv.split_by == crate::data::SplitBy::Class,
                     "data.split_by = \"class\"",
@@ -256,6 +270,7 @@ impl Recipe {
                 (npy.labels.is_some(), "data.labels"),
                 (npy.targets.is_some(), "data.targets"),
                 (npy.multi_label, "data.multi_label"),
+                (npy.label_lists, "data.label_lists"),
                 (npy.classes.is_some(), "data.classes"),
                 (
                     npy.split_by == crate::data::SplitBy::Class,
@@ -270,6 +285,15 @@ impl Recipe {
                 ));
             }
         }
+        if let DataRecipe::Csv(csv) = &self.data
+            && (csv.residual_on_last || csv.residual_on_linear)
+            && self.value_columns().is_empty()
+        {
+            return Err(Error::usage(
+                "data.residual_on_last or data.residual_on_linear is set, and no head predicts \
+                 values; leave it out",
+            ));
+        }
         match set.into_iter().find(|(is_set, _)| *is_set) {
             Some((_, field)) => Err(Error::usage(format!(
                 "{field} is set, and there are [[network.heads]], each with a loss and targets of \
@@ -280,12 +304,11 @@ impl Recipe {
     }
 
     fn validate_head_targets(&self, index: usize, head: &NamedHeadRecipe) -> Result<()> {
-        if head.loss.takes_lists() {
+        if head.loss.takes_lists() && matches!(self.data, DataRecipe::Csv(_)) {
             return Err(Error::usage(format!(
-                "network.heads.{index}.loss (head `{}`) is \"{}\", which several heads do not \
-                 have; use [network.head] with this loss alone",
-                head.name,
-                head.loss.name()
+                "network.heads.{index}.loss (head `{}`) is \"ctc\", and a table has no lists of \
+                 labels; use data of kind npy",
+                head.name
             )));
         }
         let (allowed, must) = match self.data {

@@ -403,24 +403,27 @@ impl Recipe {
     }
 
     fn validate_conformal(&self) -> Result<()> {
-        let has_intervals = match self.network.head.loss {
-            Loss::Quantile { levels } => !levels.intervals().is_empty(),
-            Loss::GaussianNll => true,
-            _ => false,
-        };
-        if !self.conformal || has_intervals {
+        let heads = self.network.heads.iter().map(|head| head.loss);
+        let mut losses = heads.chain([self.network.head.loss]);
+        if !self.conformal || losses.any(|loss| loss.has_intervals()) {
             return Ok(());
         }
-        Err(Error::usage(
-            "conformal is set, but the network predicts no interval; network.head.loss must be \
+        let field = match self.network.heads.len() {
+            0 => "network.head.loss",
+            _ => "the loss of one of network.heads",
+        };
+        Err(Error::usage(format!(
+            "conformal is set, but the network predicts no interval; {field} must be \
              \"gaussian-nll\", or quantiles with opposite levels such as 0.1 and 0.9",
-        ))
+        )))
     }
 
     fn validate_bptt(&self) -> Result<()> {
         fields::optional_count("bptt_steps", self.bptt_steps)?;
         let is_bidirectional = self.network.layers.iter().any(|layer| layer.bidirectional);
-        let reads_every_step = self.network.head.has_target_per_step();
+        let heads = &self.network.heads;
+        let reads_every_step = self.network.head.has_target_per_step()
+            && !heads.iter().any(|head| head.loss.takes_lists());
         if self.bptt_steps.is_some() && (!reads_every_step || is_bidirectional) {
             return Err(Error::usage(
                 "bptt_steps is set, and sequences are read in chunks from their beginning; so \

@@ -6,7 +6,7 @@ use super::{ClassWeights, NamedHeadRecipe};
 use crate::cells::{Activation, Cell, RecurrentActivation};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads};
+use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads, reads_by};
 
 /// A [`Network`] without the sizes that the data determine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,6 +138,7 @@ impl NetworkRecipe {
             let mut own = self.clone();
             own.heads = vec![];
             own.head.loss = head.loss;
+            own.head.reads = reads_by(&head.loss, self.head.reads);
             own.validate(outputs)?;
         }
         let residual = self.layers.first().filter(|layer| layer.residual);

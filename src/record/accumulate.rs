@@ -6,17 +6,25 @@ use crate::program::Phase;
 use crate::tensor::{Element, Kind, Tensor};
 
 impl RecordedNetwork {
-    /// Records, in [`Phase::Forward`], that the gradient of the outputs is a share of that of all
-    /// batches of the update, whose sums of weights are `update_weights`, one for each row of the
-    /// history. Call it after [`RecordedNetwork::training_loss`].
-    pub fn share_of_update(&mut self, update_weights: Tensor, control: Tensor) {
-        let share = ShareOfUpdate {
-            weight: self.head.label_weight,
+    /// Records, in [`Phase::Forward`], that the gradient of the outputs of each head is a share of
+    /// that of all batches of the update. `update_weights` has, for each head, the update's sum of
+    /// weights for each row of the history. Call it after [`RecordedNetwork::training_loss`].
+    ///
+    /// # Panics
+    /// Where `update_weights` has not one element for each head.
+    pub fn share_of_update(&mut self, update_weights: &[Tensor], control: Tensor) {
+        assert_eq!(update_weights.len(), self.each_head().len(), "one for each");
+        let heads = self.each_head().iter().zip(update_weights).enumerate();
+        let shares = heads.map(|(index, (head, &update_weights))| ShareOfUpdate {
+            weight: head.label_weight,
+            factor: self.network.heads.get(index).map_or(1.0, |own| own.weight),
             update_weights,
             control,
-            gradient: self.head.doutputs,
-        };
-        self.program.push(Phase::Forward, share);
+            gradient: head.doutputs,
+        });
+        let shares: Vec<ShareOfUpdate> = shares.collect();
+        let push = |share| self.program.push(Phase::Forward, share);
+        shares.into_iter().for_each(push);
     }
 
     /// Records, in [`Phase::Accumulate`] and [`Phase::Update`], the sum of the gradients of an

@@ -80,25 +80,44 @@ impl RecordedNetwork {
         if self.head.gradients.is_none() {
             return vec![];
         }
-        let heads = self.each_head();
+        let heads = self.each_head().iter();
+        let (own, others): (Vec<_>, Vec<_>) =
+            heads.partition(|head| head.reads == self.network.head.reads);
+        let mut calls = self.read_backward(&own, false, partials);
+        calls.extend(self.pool_backward(partials));
+        calls.extend(self.last_states_backward());
+        // The outputs of every step may have the gradient of the reduction already.
+        let is_added = self.head.pooled.is_some();
+        calls.extend(self.read_backward(&others, is_added, partials));
+        calls
+    }
+
+    /// The gradients of the parameters of heads that read the same, and of what they read, which
+    /// may be added to what is there.
+    fn read_backward(
+        &self,
+        heads: &[&HeadTensors],
+        is_added: bool,
+        partials: Option<Tensor>,
+    ) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         // The gradient of what is read may replace its values, so it comes last.
-        let (last, others) = heads.split_last().expect("a network has a head");
+        let Some((last, others)) = heads.split_last() else {
+            return calls;
+        };
         for head in others {
-            for part in self.head_parts(true) {
+            for part in self.head_parts(head.reads, true) {
                 calls.extend(self.head_weight_gradient(head, &part, partials));
             }
             calls.extend(self.head_bias_gradient(head));
         }
         calls.extend(self.head_bias_gradient(last));
-        for part in self.head_parts(true) {
+        for part in self.head_parts(last.reads, true) {
             calls.extend(self.head_weight_gradient(last, &part, partials));
             for (n, head) in heads.iter().enumerate() {
-                calls.push(self.head_input_gradient(head, &part, n > 0));
+                calls.push(self.head_input_gradient(head, &part, is_added || n > 0));
             }
         }
-        calls.extend(self.pool_backward(partials));
-        calls.extend(self.last_states_backward());
         calls
     }
 
@@ -144,7 +163,7 @@ impl RecordedNetwork {
         if accumulate {
             gemm = gemm.accumulate();
         }
-        if self.head_skips_padding() {
+        if self.head_skips_padding(head.reads) {
             gemm = gemm.ragged_rows(self.lengths);
         }
         gemm.into()

@@ -204,9 +204,13 @@ impl RecordedNetwork {
         for head in self.each_head() {
             let weight = matrix(head.parameters.weight);
             let outputs = matrix(head.outputs);
-            for (n, part) in self.head_parts(training).into_iter().enumerate() {
+            for (n, part) in self
+                .head_parts(head.reads, training)
+                .into_iter()
+                .enumerate()
+            {
                 let mut gemm = Gemm::new(part.values, weight.columns(part.columns).t(), outputs);
-                if self.head_skips_padding() {
+                if self.head_skips_padding(head.reads) {
                     gemm = gemm.ragged_rows(self.lengths);
                 }
                 calls.push(if n == 0 {

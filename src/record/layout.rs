@@ -178,9 +178,9 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Outputs of a batch: B, or T*B where the head reads every step.
-    fn head_rows(&self) -> usize {
-        if self.network.head.reads.is_per_step() {
+    /// Outputs or targets of a batch: B, or T*B where there is one for each step.
+    fn rows(&self, is_per_step: bool) -> usize {
+        if is_per_step {
             self.steps * self.batch
         } else {
             self.batch
@@ -222,7 +222,8 @@ impl<'a> Layout<'a> {
         let role = self.network.head_role();
         let gradients = gradients.filter(|_| self.gradients == Gradients::OfLoss);
         let of_several = !self.network.heads.is_empty();
-        let (rows, head) = (self.head_rows(), self.network.head);
+        let head = self.network.head;
+        let rows = self.rows(head.reads.is_per_step());
         // The sum of several heads has no outputs of its own.
         let k = if of_several { 1 } else { head.size };
         let mut tensor = |name: &str, shape: [usize; 2]| self.activation(name, shape);
@@ -230,7 +231,7 @@ impl<'a> Layout<'a> {
         let doutputs = tensor("doutputs", [if of_several { 1 } else { rows }, k]);
         let label_weight = self.activation("weight", [2]);
         let is_list = head.loss.takes_lists();
-        let targets_of = if is_list { self.batch } else { rows };
+        let targets_of = self.rows(self.network.has_target_per_step());
         let scores = self.activation("scores", [2, targets_of]);
         let has_targets = !head.loss.takes_classes() && !is_list && !of_several;
         let width = head.targets();
@@ -238,6 +239,7 @@ impl<'a> Layout<'a> {
         let inputs = self.inputs();
         let parameters = HeadParameters::new(entries, parameters, role);
         let head = HeadTensors {
+            reads: self.network.head.reads,
             outputs,
             labels: self.index("labels", [targets_of]),
             targets,
@@ -255,22 +257,24 @@ impl<'a> Layout<'a> {
 
     /// The tensors of each of several heads; `whole` are those of their sum.
     fn heads(&mut self, whole: &HeadTensors) -> Vec<HeadTensors> {
-        let rows = self.head_rows();
         let heads = self.network.heads.iter().zip(self.network.each_head());
         let heads = heads.enumerate();
         heads
             .map(|(index, (named, head))| {
                 let own = self.network.head_rows(index);
                 let name = |part: &str| format!("{}.{part}", named.name);
-                let has_targets = !head.loss.takes_classes();
+                let has_targets = !head.loss.takes_classes() && !head.loss.takes_lists();
+                let rows = self.rows(head.reads.is_per_step());
+                let targets_of = self.rows(head.has_target_per_step());
                 HeadTensors {
+                    reads: head.reads,
                     outputs: self.activation(name("outputs"), [rows, head.size]),
                     doutputs: self.activation(name("doutputs"), [rows, head.size]),
                     label_weight: self.activation(name("weight"), [2]),
-                    scores: self.activation(name("scores"), [2, rows]),
+                    scores: self.activation(name("scores"), [2, targets_of]),
                     targets: has_targets
                         .then(|| self.activation(name("targets"), [rows, head.targets()])),
-                    labels: self.index(&name("labels"), [rows]),
+                    labels: self.index(&name("labels"), [targets_of]),
                     lists: None,
                     weights: None,
                     parameters: whole.parameters.part(own.clone()),
@@ -312,7 +316,9 @@ impl<'a> Layout<'a> {
     fn has_upstream(&self, direction: &Direction) -> bool {
         match self.gradients {
             Gradients::None => false,
-            Gradients::OfLoss => !self.is_read_at_last_step(direction),
+            Gradients::OfLoss => {
+                !self.is_read_at_last_step(direction) || self.network.has_mixed_reads()
+            }
             Gradients::OfUpstream => true,
         }
     }

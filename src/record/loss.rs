@@ -24,7 +24,7 @@ impl RecordedNetwork {
         let (labels, weight) = (self.head.labels, self.head.label_weight);
         let mut calls: Vec<Call> = vec![LabelWeight { labels, weight }.into()];
         if self.heads.is_empty() {
-            calls.extend(self.loss_calls());
+            calls.extend(self.loss_calls(&self.head, &self.network.head));
         } else {
             calls.extend(self.losses_of_heads(None));
         }
@@ -41,7 +41,7 @@ impl RecordedNetwork {
             let options = training.map(|options| &options[index]);
             calls.push(weight_call(tensors, options.is_some()));
             calls.push(HeadWeight { weight, factor }.into());
-            calls.push(loss_call(tensors, &head));
+            calls.extend(self.loss_calls(tensors, &head));
             if let Some(options) = options {
                 calls.extend(training_calls(tensors, &head, options));
             }
@@ -66,7 +66,7 @@ impl RecordedNetwork {
         assert_eq!(options.len(), self.heads.len().max(1), "one for each head");
         let mut calls = vec![weight_call(&self.head, true)];
         if self.heads.is_empty() {
-            calls.extend(self.loss_calls());
+            calls.extend(self.loss_calls(&self.head, &self.network.head));
             calls.extend(training_calls(&self.head, &self.network.head, &options[0]));
         } else {
             calls.extend(self.losses_of_heads(Some(options)));
@@ -77,7 +77,7 @@ impl RecordedNetwork {
     /// Adds the buffer of the weights `[rows]` of the outputs of head `index`, which training
     /// reads; a network with one head has index 0.
     pub fn add_weights(&mut self, index: usize) -> Tensor {
-        let rows = self.head.labels.len();
+        let rows = self.each_head()[index].labels.len();
         let (kind, element) = (Kind::Activations, Element::Real);
         let name = match self.heads.len() {
             0 => "weights".to_string(),
@@ -90,15 +90,24 @@ impl RecordedNetwork {
     }
 
     /// Adds the buffers of lists of at most `longest` labels for each sequence, which the loss
-    /// `ctc` reads; call it before the loss is recorded. Does nothing for other losses.
+    /// `ctc` reads, of each head that has it; call it before the loss is recorded. Does nothing for
+    /// other losses.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] for 2^32 elements or more in one buffer.
     pub fn add_lists(&mut self, longest: usize) -> Result<()> {
-        if !self.network.head.loss.takes_lists() {
-            return Ok(());
+        let heads = self.network.each_head().into_iter().enumerate();
+        for (index, _) in heads.filter(|(_, head)| head.loss.takes_lists()) {
+            let lists = self.create_lists(index, longest.max(1))?;
+            let head = self.heads.get_mut(index).unwrap_or(&mut self.head);
+            head.lists = Some(lists);
         }
-        let (steps, batch, longest) = (self.steps, self.batch, longest.max(1));
+        Ok(())
+    }
+
+    /// Creates the buffers of lists of head `index`.
+    fn create_lists(&mut self, index: usize, longest: usize) -> Result<ListTensors> {
+        let (steps, batch) = (self.steps, self.batch);
         let states = 2 * longest + 1;
         let size = 2 * (steps as u128) * (batch as u128) * states as u128;
         if size > u128::from(u32::MAX) {
@@ -110,28 +119,30 @@ impl RecordedNetwork {
                 remedy: "reduce the batch size".into(),
             });
         }
-        let kind = Kind::Activations;
-        let program = &mut self.program;
-        let labels = program.buffer("lists", kind, Element::Index, [longest, batch]);
-        let mut real = |name, shape| program.buffer(name, kind, Element::Real, shape);
-        self.head.lists = Some(ListTensors {
+        let prefix = match self.network.heads.get(index) {
+            Some(named) => format!("{}.", named.name),
+            None => String::new(),
+        };
+        let (kind, program) = (Kind::Activations, &mut self.program);
+        let name = |part: &str| format!("{prefix}{part}");
+        let labels = program.buffer(name("lists"), kind, Element::Index, [longest, batch]);
+        let mut real = |part, shape| program.buffer(name(part), kind, Element::Real, shape);
+        Ok(ListTensors {
             labels,
             norms: real("norms", [2, steps * batch]),
             paths: real("paths", [2 * batch, steps * states]),
-        });
-        Ok(())
+        })
     }
 
-    /// The calls that compute the loss of each output and its gradient.
-    fn loss_calls(&self) -> Vec<Call> {
-        match self.network.head.loss {
-            Loss::Ctc { zero_infinity } => self.ctc_calls(zero_infinity),
-            _ => vec![loss_call(&self.head, &self.network.head)],
+    /// The calls that compute the loss of each output of a head and its gradient.
+    fn loss_calls(&self, tensors: &HeadTensors, head: &Head) -> Vec<Call> {
+        match head.loss {
+            Loss::Ctc { zero_infinity } => self.ctc_calls(tensors, head.size, zero_infinity),
+            _ => vec![loss_call(tensors, head)],
         }
     }
 
-    fn ctc_calls(&self, zero_infinity: bool) -> Vec<Call> {
-        let (head, classes) = (&self.head, self.network.head.size);
+    fn ctc_calls(&self, head: &HeadTensors, classes: usize, zero_infinity: bool) -> Vec<Call> {
         let lists = head.lists.expect("lists are added before the loss");
         let (logits, labels, lengths) = (head.outputs, head.labels, self.lengths);
         let (norms, paths) = (lists.norms, lists.paths);

@@ -99,6 +99,8 @@ enum Start {
 /// scores for each of B sequences.
 #[derive(Debug, Clone)]
 pub struct HeadTensors {
+    /// What it reads of the last layer.
+    pub reads: Reads,
     /// `[rows, K]`; of the sum of several heads, unused.
     pub outputs: Tensor,
     /// `[rows]`: classes, or 0 where there is a target; [`IGNORE`](crate::kernels::IGNORE) where
@@ -316,8 +318,8 @@ impl RecordedNetwork {
         find(&self.entries, flat, ParameterRole::Embedding, None).expect("it has an embedding")
     }
 
-    /// The parts of what the head reads, in training or not.
-    fn head_parts(&self, training: bool) -> Vec<HeadPart> {
+    /// The parts of what a head reads, in training or not.
+    fn head_parts(&self, reads: Reads, training: bool) -> Vec<HeadPart> {
         let layer = self.last_layer();
         let mut first_column = 0;
         let mut part = |rows: usize, columns: usize, [values, gradient]: [Option<Tensor>; 2]| {
@@ -331,7 +333,7 @@ impl RecordedNetwork {
             part
         };
         let features = self.network.head_inputs();
-        if self.network.head.reads == Reads::Every {
+        if reads == Reads::Every {
             let tensors = [Some(layer.outputs()), layer.upstream()];
             return vec![part(self.rows(), features, tensors)];
         }
@@ -353,11 +355,11 @@ impl RecordedNetwork {
             .collect()
     }
 
-    /// Whether the head reads every step, and zeros at padded steps.
-    fn head_skips_padding(&self) -> bool {
+    /// Whether a head reads every step, and zeros at padded steps.
+    fn head_skips_padding(&self, reads: Reads) -> bool {
         let layer = self.network.layers.last().expect("a network has layers");
         let pads_zeros = !layer.residual && layer.padding == crate::network::Padding::Zeros;
-        self.network.head.reads == Reads::Every && pads_zeros
+        reads == Reads::Every && pads_zeros
     }
 
     /// Appends calls to a phase, with GEMM tiles chosen for the device.

@@ -87,6 +87,9 @@ pub fn check_recompute(network: &Network) -> Result<()> {
         }
     }
     match (network.head.reads, network.layers.last()) {
+        _ if network.has_mixed_reads() => {
+            refused("a head with the loss \"ctc\" reads every step, and others do not".into())
+        }
         (Reads::Every, Some(last)) if last.residual => {
             refused("the head reads every step of a last layer that is residual".into())
         }

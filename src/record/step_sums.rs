@@ -37,10 +37,10 @@ impl RecordedNetwork {
 
     /// Every sum over steps in the backward pass.
     fn step_sums(&self) -> Vec<StepSum> {
-        let parts = self.head_parts(true);
-        let of_head = |head| {
-            let parts = parts.iter();
-            parts.filter_map(move |part| self.head_weight_sum(head, part))
+        let of_head = |head: &'_ HeadTensors| {
+            let parts = self.head_parts(head.reads, true).into_iter();
+            let sums = parts.filter_map(|part| self.head_weight_sum(head, &part));
+            sums.collect::<Vec<_>>()
         };
         let heads = self.each_head().iter().flat_map(of_head);
         let mut sums: Vec<StepSum> = heads.chain(self.query_sum()).collect();
@@ -101,7 +101,9 @@ impl RecordedNetwork {
     /// The gradient of the columns of a head's weights that a part belongs to, where it is a sum
     /// over the valid steps.
     pub(super) fn head_weight_sum(&self, head: &HeadTensors, part: &HeadPart) -> Option<StepSum> {
-        let gradients = head.gradients.filter(|_| self.head_skips_padding())?;
+        let gradients = head
+            .gradients
+            .filter(|_| self.head_skips_padding(head.reads))?;
         Some(StepSum {
             of: super::parameters::matrix(head.doutputs),
             by: part.values,

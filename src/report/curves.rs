@@ -139,8 +139,8 @@ fn head_names(runs: &[Run]) -> Vec<&str> {
     names
 }
 
-/// Loss and accuracy of the head of this name.
-fn of_head(runs: &[Run], name: &str) -> [Chart; 2] {
+/// Loss, accuracy and label error rate of the head of this name.
+fn of_head(runs: &[Run], name: &str) -> [Chart; 3] {
     fn value(epoch: &EpochMetrics, name: &str, of: fn(&HeadMetrics) -> Option<f64>) -> Option<f64> {
         of(epoch.heads.iter().find(|head| head.name == name)?)
     }
@@ -162,19 +162,33 @@ fn of_head(runs: &[Run], name: &str) -> [Chart; 2] {
         ("loss", ChartKind::LogLines, losses),
         ("accuracy", ChartKind::Lines, accuracies),
     ];
-    of_both.map(|(metric, kind, series)| {
+    let [losses, accuracies] = of_both.map(|(metric, kind, series)| {
         let title = format!("{metric} of the head {name}");
         chart_of(runs, &title, "epoch", kind, series)
-    })
+    });
+    let title = format!("label error rate of the head {name}");
+    let errors = further_of(runs, &title, &|each| {
+        value(each, name, |head| {
+            head.validation_metrics
+                .or(head.test_metrics)?
+                .label_error_rate
+        })
+    });
+    [losses, accuracies, errors]
 }
 
 /// A metric of the evaluated split alone.
 fn further(runs: &[Run], title: &str, metric: fn(&SplitMetrics) -> Option<f64>) -> Chart {
+    further_of(runs, title, &|each| {
+        metric(&each.validation_metrics.or(each.test_metrics)?)
+    })
+}
+
+/// A value of the evaluated split alone.
+fn further_of(runs: &[Run], title: &str, value: &dyn Fn(&EpochMetrics) -> Option<f64>) -> Chart {
     let series = |(n, run): (usize, &Run)| {
-        let points = run.epochs.iter().filter_map(|each| {
-            let metrics = each.validation_metrics.or(each.test_metrics)?;
-            Some((each.epoch as f64, metric(&metrics)?))
-        });
+        let epochs = run.epochs.iter();
+        let points = epochs.filter_map(|each| Some((each.epoch as f64, value(each)?)));
         ChartSeries {
             name: series_name(runs, run, evaluated_split(run).name()),
             ..line(if runs.len() == 1 { 1 } else { n }, false, points.collect())

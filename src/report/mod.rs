@@ -66,6 +66,9 @@ pub struct HeadDetails {
     pub predictions: Result<SplitPredictions, String>,
     /// A table as [`RunDetails::baselines`].
     pub baselines: Vec<[String; 3]>,
+    /// A table as [`RunDetails::ahead`].
+    pub ahead: Vec<Vec<String>>,
+    pub continuation: Option<Continuation>,
 }
 
 /// A series and its continuation by the network's own predictions, in the units of the data.

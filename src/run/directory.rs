@@ -335,7 +335,8 @@ fn scalars(metrics: &EpochMetrics) -> [(&'static str, Option<f64>); 19] {
 }
 
 /// The scalars of one of several heads for TensorBoard.
-fn head_scalars(head: &HeadMetrics) -> [(String, Option<f64>); 6] {
+fn head_scalars(head: &HeadMetrics) -> [(String, Option<f64>); 8] {
+    let rate = |metrics: Option<SplitMetrics>| metrics?.label_error_rate;
     [
         ("loss", "train", head.train_loss),
         ("loss", "validation", head.validation_loss),
@@ -343,6 +344,12 @@ fn head_scalars(head: &HeadMetrics) -> [(String, Option<f64>); 6] {
         ("accuracy", "train", head.train_accuracy),
         ("accuracy", "validation", head.validation_accuracy),
         ("accuracy", "test", head.test_accuracy),
+        (
+            "label_error_rate",
+            "validation",
+            rate(head.validation_metrics),
+        ),
+        ("label_error_rate", "test", rate(head.test_metrics)),
     ]
     .map(|(metric, split, value)| (format!("{metric}_{}/{split}", head.name), value))
 }

@@ -326,7 +326,7 @@ impl TrainingRun {
             Ok(flow)
         })?;
         // The model of the last epoch was saved before its intervals were adjusted.
-        if ending == Ending::Interrupted || trainer.interval_adjustment().is_some() {
+        if ending == Ending::Interrupted || !trainer.interval_adjustments().is_empty() {
             self.saver.model_is_due();
         }
         self.saver.finish(trainer, stop, observer)?;
@@ -446,9 +446,10 @@ impl TrainingRun {
         trainer.best().or(trainer.position().last.as_ref())
     }
 
-    /// How the intervals of the finished model are adjusted, if they are.
-    pub fn interval_adjustment(&self) -> Option<&IntervalAdjustment> {
-        self.trainer.as_ref()?.interval_adjustment()
+    /// How the intervals of each head of the finished model are adjusted, if they are.
+    pub fn interval_adjustments(&self) -> &[IntervalAdjustment] {
+        let trainer = self.trainer.as_ref();
+        trainer.map_or(&[], |trainer| trainer.interval_adjustments())
     }
 
     /// The recipe that is trained.

@@ -33,10 +33,13 @@ pub fn details(
         let predictions = SplitPredictions::new(&own, &tested, &fitted, split, device);
         let mut compared = comparison.iter().flat_map(|comparison| &comparison.heads);
         let compared = compared.find(|(name, _)| *name == head.name);
+        let compared = compared.map(|(_, own)| own);
         HeadDetails {
             name: head.name.clone(),
+            ahead: ahead_rows(compared, predictions.as_ref().ok()),
             predictions: predictions.map_err(|error| error.to_string()),
-            baselines: compared.map(|(_, own)| own.rows()).unwrap_or_default(),
+            baselines: compared.map(|own| own.rows()).unwrap_or_default(),
+            continuation: continuation(&own, device),
         }
     });
     let heads: Vec<_> = of_heads.collect();
@@ -47,20 +50,14 @@ pub fn details(
     };
     let remarks = comparison.map(BaselineComparison::remarks);
     let notes = data.class_notes().into_iter().chain(data.notes.clone());
-    // Errors over a part of the split have no equal among the baselines.
-    let metrics = predictions
-        .as_ref()
-        .ok()
-        .and_then(Option::as_ref)
-        .filter(|found| found.predicted == found.of);
-    let metrics = metrics.and_then(|found| found.metrics.as_ref());
-    let ahead = comparison.map(|comparison| comparison.ahead_rows(metrics, MOST_AHEAD));
+    let found = predictions.as_ref().ok().and_then(Option::as_ref);
+    let ahead = ahead_rows(comparison, found);
     RunDetails {
         parameters: Some(model.parameters.iter().map(|each| each.values.len()).sum()),
         predictions: predictions.map_err(|error| error.to_string()),
         heads,
         baselines: comparison.map(BaselineComparison::rows).unwrap_or_default(),
-        ahead: ahead.unwrap_or_default(),
+        ahead,
         remarks: (remarks.into_iter().flatten())
             .chain(adjusted_remark(model))
             .chain(notes)
@@ -69,14 +66,35 @@ pub fn details(
     }
 }
 
+/// A table of the errors of the model, or of one of its heads, by the steps ahead.
+fn ahead_rows(
+    comparison: Option<&BaselineComparison>,
+    found: Option<&SplitPredictions>,
+) -> Vec<Vec<String>> {
+    // Errors over a part of the split have no equal among the baselines.
+    let found = found.filter(|found| found.predicted == found.of);
+    let metrics = found.and_then(|found| found.metrics.as_ref());
+    let rows = comparison.map(|comparison| comparison.ahead_rows(metrics, MOST_AHEAD));
+    rows.unwrap_or_default()
+}
+
 /// A sentence on intervals that were adjusted.
 fn adjusted_remark(model: &Model) -> Option<String> {
-    let is_adjusted = !model.preparation.interval_adjustment.is_empty();
+    let heads = model
+        .preparation
+        .heads
+        .iter()
+        .map(|own| &own.interval_adjustment);
+    let mut adjusted = heads.chain([&model.preparation.interval_adjustment]);
+    let is_adjusted = adjusted.any(|own| !own.is_empty());
     is_adjusted.then(|| "the intervals are adjusted to the validation split (conformal)".into())
 }
 
 /// The model's own series continued, if the model can continue one.
 fn continuation(model: &Model, device: &OpenDevice) -> Option<Continuation> {
+    model
+        .require_one_head("a series is continued by one")
+        .ok()?;
     let data = model.recipe.data.source();
     let request = ForecastRequest {
         file: None,

@@ -15,10 +15,22 @@ pub(super) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
 /// Returns an error for sequences that have too few steps for their labels, if the loss does not
 /// let them count as 0, or if all are such.
 fn check_steps(network: &Network, data: &Dataset) -> Result<()> {
-    let Loss::Ctc { zero_infinity } = network.head.loss else {
+    let heads = network
+        .each_head()
+        .into_iter()
+        .zip(data.targets.each_head());
+    for (index, (head, targets)) in heads.enumerate() {
+        of_named(network, index, check_list_steps(&head, data, targets))?;
+    }
+    Ok(())
+}
+
+/// [`check_steps`] for the targets of a head.
+fn check_list_steps(head: &Head, data: &Dataset, targets: &Targets) -> Result<()> {
+    let Loss::Ctc { zero_infinity } = head.loss else {
         return Ok(());
     };
-    let mut short = data.too_short_for_labels();
+    let mut short = data.too_short_for(targets);
     let Some(first) = short.next() else {
         return Ok(());
     };
@@ -26,7 +38,7 @@ fn check_steps(network: &Network, data: &Dataset) -> Result<()> {
     if zero_infinity && count < data.count {
         return Ok(());
     }
-    let labels = data.targets.list(first).len();
+    let labels = targets.list(first).len();
     let steps = data.lengths.as_ref();
     let steps = steps.map_or(data.steps, |lengths| lengths[first] as usize);
     Err(Error::data(format!(
@@ -114,16 +126,20 @@ fn check_targets(network: &Network, data: &Dataset) -> Result<()> {
         )));
     }
     for (index, (head, targets)) in heads.iter().zip(targets).enumerate() {
-        let checked = check_head(head, targets);
-        match network.heads.get(index) {
-            None => checked?,
-            Some(named) => checked.map_err(|error| match error {
-                Error::Data(problem) => Error::Data(format!("head `{}`: {problem}", named.name)),
-                other => other,
-            })?,
-        }
+        of_named(network, index, check_head(head, targets))?;
     }
     Ok(())
+}
+
+/// Adds the name of head `index` of several to a problem with its data.
+fn of_named(network: &Network, index: usize, checked: Result<()>) -> Result<()> {
+    let Some(named) = network.heads.get(index) else {
+        return checked;
+    };
+    checked.map_err(|error| match error {
+        Error::Data(problem) => Error::Data(format!("head `{}`: {problem}", named.name)),
+        other => other,
+    })
 }
 
 fn check_head(head: &Head, targets: &Targets) -> Result<()> {

@@ -104,7 +104,7 @@ impl BaselineComparison {
         // Baselines predict the last step, whose own loss is not recorded for each head.
         let heads = heads.iter().enumerate();
         for (index, head) in heads.filter(|_| recipe.network.head.reads != Reads::Every) {
-            let Some(HeadScores { name, scores }) = head.test_scores() else {
+            let Some(HeadScores { name, scores, .. }) = head.test_scores() else {
                 continue;
             };
             let of_head = recipe.of_head(index);

@@ -416,7 +416,8 @@ impl Evaluator {
     ) -> Result<()> {
         let outputs = self.executor.read(&self.network.head.outputs)?;
         let at = (at, self.feed.chunks());
-        each_output(&self.network, &outputs, data, order, at, |n_t, outputs| {
+        let outputs = (&outputs[..], self.network.network.head.size);
+        each_output(&self.network, outputs, data, order, at, |n_t, outputs| {
             collector.add(data, labels, n_t, outputs.iter().copied());
         });
         Ok(())
@@ -442,10 +443,10 @@ impl Evaluator {
 }
 
 /// Visits the outputs `[K]` of step `at` of a pass over `data` in this order, of so many chunks a
-/// batch: those of each sequence and time step.
+/// batch: those of each sequence and time step, of all outputs of a head and K.
 pub(super) fn each_output(
     network: &RecordedNetwork,
-    outputs: &[f32],
+    (outputs, width): (&[f32], usize),
     data: &Dataset,
     order: &[u32],
     (at, chunks): (usize, usize),
@@ -455,7 +456,7 @@ pub(super) fn each_output(
     let first_sequence = at / chunks * batch;
     let first_step = at % chunks * network.steps;
     // Rows are [T, B], or [B] where the head reads the last step.
-    let rows = outputs.chunks_exact(network.network.head.size);
+    let rows = outputs.chunks_exact(width);
     for (row, outputs) in rows.enumerate() {
         let (n, t) = (first_sequence + row % batch, first_step + row / batch);
         if let Some(&n) = order.get(n).filter(|_| t < data.steps) {

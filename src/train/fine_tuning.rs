@@ -5,7 +5,7 @@ use crate::data::preparation::Preparation;
 use crate::error::{Error, Result};
 use crate::messages::{counted, excerpt};
 use crate::model::Model;
-use crate::network::{Entry, Init, Layer, Network, ParameterRole};
+use crate::network::{Entry, Init, Layer, Loss, Network, ParameterRole};
 use crate::recipe::Recipe;
 
 /// How a run begins with a model, in sentences for its user.
@@ -113,11 +113,16 @@ fn merged(
     known.categories.clone_from(&old.categories);
     known.vocabulary.clone_from(&old.vocabulary);
     let is_head = has_same_targets(recipe, own, model);
-    let is_fitted = !own.linear.is_empty() || !old.linear.is_empty();
+    let has_linear = |of: &Preparation| {
+        let heads = of.heads.iter().map(|head| &head.linear);
+        heads.chain([&of.linear]).any(|weights| !weights.is_empty())
+    };
+    let is_fitted = has_linear(own) || has_linear(old);
     if is_head {
         known.targets.clone_from(&old.targets);
         known.residuals.clone_from(&old.residuals);
         known.linear.clone_from(&old.linear);
+        known.heads.clone_from(&old.heads);
     } else if is_fitted {
         return (
             own.clone(),
@@ -142,7 +147,18 @@ fn merged(
 fn has_same_targets(recipe: &Recipe, preparation: &Preparation, model: &Model) -> bool {
     let (new, old) = (&recipe.network.head, &model.network.head);
     let names = |recipe: &Recipe| recipe.data.source().target_names().to_vec();
+    let heads = |recipe: &Recipe| -> Vec<(String, Vec<String>, Loss)> {
+        let heads = recipe.network.heads.iter();
+        heads
+            .map(|head| (head.name.clone(), head.targets.clone(), head.loss))
+            .collect()
+    };
+    let classes = |of: &Preparation| -> Vec<Vec<String>> {
+        of.heads.iter().map(|head| head.classes.clone()).collect()
+    };
     (new.loss, new.reads) == (old.loss, old.reads)
+        && heads(recipe) == heads(&model.recipe)
+        && classes(preparation) == classes(&model.preparation)
         && preparation.classes == model.preparation.classes
         && names(recipe) == names(&model.recipe)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluation::{Evaluation, evaluate_beside};
 use super::position::Totals;
-use super::scores::Scores;
+use super::scores::{Scores, SplitMetrics};
 use crate::backend::OpenDevice;
 use crate::data::Dataset;
 use crate::data::labelled::{LabelledData, LabelledRequest};
@@ -21,6 +21,8 @@ pub struct HeadScores {
     pub name: String,
     /// The scores, with a loss that is not times the head's weight.
     pub scores: Scores,
+    /// Further metrics of a head of lists of labels.
+    pub metrics: Option<SplitMetrics>,
 }
 
 /// The metrics of one of several heads in an epoch.
@@ -41,6 +43,11 @@ pub struct HeadMetrics {
     pub test_loss: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_accuracy: Option<f64>,
+    /// Of a head of lists of labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_metrics: Option<SplitMetrics>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_metrics: Option<SplitMetrics>,
 }
 
 impl HeadMetrics {
@@ -52,6 +59,7 @@ impl HeadMetrics {
         let heads = network.heads.iter().enumerate();
         let loss = |of: &[HeadScores], n: usize| of.get(n).map(|head| head.scores.loss);
         let accuracy = |of: &[HeadScores], n: usize| of.get(n)?.scores.accuracy;
+        let metrics = |of: &[HeadScores], n: usize| of.get(n)?.metrics;
         heads
             .map(|(n, head)| HeadMetrics {
                 name: head.name.clone(),
@@ -61,26 +69,34 @@ impl HeadMetrics {
                 validation_accuracy: accuracy(validation, n),
                 test_loss: loss(test, n),
                 test_accuracy: accuracy(test, n),
+                validation_metrics: metrics(validation, n),
+                test_metrics: metrics(test, n),
             })
             .collect()
     }
 
     /// The scores on the training split.
     pub fn train_scores(&self) -> Option<HeadScores> {
-        self.scores(self.train_loss, self.train_accuracy)
+        self.scores(self.train_loss, self.train_accuracy, None)
     }
 
     /// The scores on the validation split.
     pub fn validation_scores(&self) -> Option<HeadScores> {
-        self.scores(self.validation_loss, self.validation_accuracy)
+        let (loss, accuracy) = (self.validation_loss, self.validation_accuracy);
+        self.scores(loss, accuracy, self.validation_metrics)
     }
 
     /// The scores on the test split.
     pub fn test_scores(&self) -> Option<HeadScores> {
-        self.scores(self.test_loss, self.test_accuracy)
+        self.scores(self.test_loss, self.test_accuracy, self.test_metrics)
     }
 
-    fn scores(&self, loss: Option<f64>, accuracy: Option<f64>) -> Option<HeadScores> {
+    fn scores(
+        &self,
+        loss: Option<f64>,
+        accuracy: Option<f64>,
+        metrics: Option<SplitMetrics>,
+    ) -> Option<HeadScores> {
         Some(HeadScores {
             name: self.name.clone(),
             scores: Scores {
@@ -88,6 +104,7 @@ impl HeadMetrics {
                 accuracy,
                 last_step_loss: None,
             },
+            metrics,
         })
     }
 }
@@ -96,7 +113,11 @@ impl HeadMetrics {
 pub fn heads_text(heads: impl IntoIterator<Item = HeadScores>) -> String {
     let heads = heads.into_iter();
     let each: Vec<String> = heads
-        .map(|HeadScores { name, scores }| format!("{name} {scores}"))
+        .map(|head| {
+            let rate = head.metrics.and_then(|metrics| metrics.label_error_rate);
+            let rate = rate.map(|rate| format!(" label error rate {rate:.4}"));
+            format!("{} {}{}", head.name, head.scores, rate.unwrap_or_default())
+        })
         .collect();
     if each.is_empty() {
         String::new()
@@ -117,6 +138,7 @@ pub(super) fn head_scores(network: &RecordedNetwork, totals: &Totals) -> Vec<Hea
                 accuracy: head.loss.takes_classes().then(|| totals.accuracy()),
                 last_step_loss: None,
             },
+            metrics: None,
         })
         .collect()
 }

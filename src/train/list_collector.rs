@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Targets};
 use crate::metrics::{BestPath, ListMetrics, ListSums};
 
 /// The best paths of the sequences whose outputs are being read, and the sums of those that are
@@ -14,11 +14,12 @@ pub(crate) struct ListCollector {
 }
 
 impl ListCollector {
-    /// Adds the outputs `[K]` of step `t` of sequence `n` of `data`; the steps of a sequence come
-    /// in order of time. Padded steps are skipped.
+    /// Adds the outputs `[K]` of step `t` of sequence `n` of `data`, whose targets, or those of one
+    /// of its heads, are `targets`; the steps of a sequence come in order of time. Padded steps are
+    /// skipped.
     pub(crate) fn add(
         &mut self,
-        data: &Dataset,
+        (data, targets): (&Dataset, &Targets),
         (n, t): (usize, usize),
         outputs: impl Iterator<Item = f32>,
     ) {
@@ -32,7 +33,7 @@ impl ListCollector {
         let path = self.paths.entry(n).or_default();
         path.push(outputs);
         if t + 1 == length {
-            self.sums.add(path.labels(), data.targets.list(n));
+            self.sums.add(path.labels(), targets.list(n));
             self.paths.remove(&n);
         }
     }

@@ -179,7 +179,7 @@ impl<'a> OutputCollector<'a> {
                     sums[k % columns].add(k / columns, is_last, target, prediction);
                 }
             }
-            (OutputSums::Lists(lists), _) => lists.add(data, (n, t), outputs),
+            (OutputSums::Lists(lists), _) => lists.add((data, &data.targets), (n, t), outputs),
             (OutputSums::Values(..), _) => {}
         }
     }

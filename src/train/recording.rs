@@ -365,3 +365,6 @@ pub(super) fn check_fits(program: &Program, device: &OpenDevice) -> Result<()> {
         _ => device.check(program),
     }
 }
+
+#[cfg(test)]
+mod tests;

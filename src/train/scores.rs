@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::ListMetrics;
+
 /// Loss and accuracy on a split. Displayed as `loss 0.1234 accuracy 0.9512 last step 2.345e-4`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
@@ -61,6 +63,15 @@ pub struct SplitMetrics {
 }
 
 impl SplitMetrics {
+    /// The metrics of lists of labels alone.
+    pub(super) fn of_lists(lists: Option<ListMetrics>) -> SplitMetrics {
+        SplitMetrics {
+            label_error_rate: lists.and_then(|lists| lists.label_error_rate),
+            sequence_accuracy: lists.map(|lists| lists.sequence_accuracy),
+            ..SplitMetrics::default()
+        }
+    }
+
     /// The metrics, if there is any.
     pub(super) fn non_empty(self) -> Option<SplitMetrics> {
         (self != SplitMetrics::default()).then_some(self)

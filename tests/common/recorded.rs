@@ -47,7 +47,7 @@ pub fn recorded(
     model.training_loss(&vec![smoothed; heads]);
     let program = &mut model.program;
     let weights = program.buffer("update_weights", Kind::Control, Element::Real, [2]);
-    model.share_of_update(weights, words);
+    model.share_of_update(&vec![weights; heads], words);
     let program = &mut model.program;
     if let Some(targets) = model.head.targets {
         let errors = ErrorSums {

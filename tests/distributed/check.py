@@ -107,6 +107,22 @@ def ragged(place):
     )
 
 
+def heads(place):
+    """Ragged sequences with a class and a value at each step."""
+    recipe = ragged(place)
+    draw = random.Random(7)
+    values = [draw.uniform(-1, 1) for _ in range(117 * 20)]
+    write_npy(place / "arrays" / "values.npy", (117, 20, 1), values, "f")
+    for line in ['labels = "labels"\n', "classes = 3\n", 'loss = "cross-entropy"\n']:
+        assert line in recipe, line
+        recipe = recipe.replace(line, "")
+    for name, loss, weight in [("labels", "cross-entropy", 0.5), ("values", "huber", 2.0)]:
+        loss = "{ huber = { delta = 0.5 } }" if loss == "huber" else f'"{loss}"'
+        recipe += f'[[network.heads]]\nname = "{name}"\ntargets = ["{name}"]\n'
+        recipe += f"loss = {loss}\nweight = {weight}\n"
+    return recipe
+
+
 def command(ranks, *arguments):
     """The command that trains on so many ranks, or in one process without MPI for 0."""
     train = [PROGRAM, "train", *map(str, arguments), "--device", "cpu"]
@@ -417,7 +433,7 @@ def check_close(run, expected, name):
 
 def main():
     start = time.time()
-    for recipe in [mnist, text, ragged]:
+    for recipe in [mnist, text, ragged, heads]:
         check(recipe)
     print(f"distributed: passed in {time.time() - start:.0f} s")
 

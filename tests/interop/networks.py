@@ -1,7 +1,8 @@
 """Writes networks.json: outputs, losses and gradients of small networks in PyTorch, in float64.
 
 Each case is an LSTM or GRU with packed sequences and a head that reads a reduction of the outputs
-over the valid steps, or several heads with a loss each. tests/networks.rs reads the file:
+over the valid steps, or several heads with a loss each, one of which may have lists of labels (CTC)
+and read every step. tests/networks.rs reads the file:
     python tests/interop/networks.py
 """
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 STEPS, FEATURES, HIDDEN, CLASSES = 6, 3, 4, 5
 LENGTHS = [6, 2, 1, 5]
+LISTS = [[1, 1, 2], [3], [], [2, 4, 2]]
 
 
 def single(values):
@@ -112,8 +114,24 @@ def case(kind, both, reads, read, seed):
     }
 
 
-def several(kind, both, reads, read, seed):
-    """A case of three heads, whose loss is the sum of theirs, each times its weight."""
+def of_lists(steps, weight, bias, known):
+    """The outputs of a head of lists of labels, and its mean loss over the known lists."""
+    outputs = functional.linear(steps, weight, bias)
+    lists = torch.tensor([label for labels in LISTS for label in labels])
+    counts = torch.tensor([len(labels) for labels in LISTS])
+    losses = functional.ctc_loss(
+        outputs.log_softmax(-1).transpose(0, 1),
+        lists,
+        torch.tensor(LENGTHS),
+        counts,
+        reduction="none",
+    )
+    # As in the mean of PyTorch, a list counts by its number of labels.
+    return outputs, (losses / counts.clamp(min=1))[known].mean()
+
+
+def several(kind, both, reads, read, seed, has_lists=False):
+    """A case of heads, whose loss is the sum of theirs, each times its weight."""
     random = torch.Generator().manual_seed(seed)
     module = recurrent(kind, both, random)
     emitted = HIDDEN * (2 if both else 1)
@@ -131,15 +149,24 @@ def several(kind, both, reads, read, seed):
     steps, state = run(module, inputs)
     features = steps if per_step else read(steps, state, None)
     heads, losses, weights = [], [], []
-    for name, size, loss, factor in [
+    kinds = [
         ("state", CLASSES, "cross-entropy", 0.5),
         ("load", 2, "mean-squared-error", 2.0),
         ("spread", 2, "gaussian-nll", 1.25),
-    ]:
+    ]
+    if has_lists:
+        kinds.insert(1, ("words", CLASSES, "ctc", 0.75))
+    for name, size, loss, factor in kinds:
         weight, bias = drawn(size, emitted).requires_grad_(), drawn(size).requires_grad_()
         outputs = functional.linear(features, weight, bias)
         has_target = known()
-        if loss == "cross-entropy":
+        if loss == "ctc":
+            has_target = torch.ones(len(LENGTHS), dtype=torch.bool)
+            outputs, rows = of_lists(steps, weight, bias, has_target)
+            longest = max(len(labels) for labels in LISTS)
+            padded = [labels + [-1] * (longest - len(labels)) for labels in LISTS]
+            targets = torch.tensor(padded)
+        elif loss == "cross-entropy":
             targets = torch.randint(0, size, shape, generator=random)
             rows = functional.cross_entropy(outputs[has_target], targets[has_target])
         elif loss == "mean-squared-error":
@@ -169,11 +196,12 @@ def several(kind, both, reads, read, seed):
     named = [(f"rnn.{name}", tensor) for name, tensor in module.named_parameters()]
     named += [("head.weight", joined[0]), ("head.bias", joined[1])]
     return {
-        "name": f"{kind.lower()} {'both ' if both else ''}{reads} of several heads",
+        "name": f"{kind.lower()} {'both ' if both else ''}{reads} of several heads"
+        + (" with lists" if has_lists else ""),
         "network": {
             "input_size": FEATURES,
             "layer": [layer(kind, both)],
-            "head": {"size": CLASSES + 4, "reads": reads, "loss": "heads"},
+            "head": {"size": sum(kind[1] for kind in kinds), "reads": reads, "loss": "heads"},
             "heads": [
                 {key: head[key] for key in ("name", "size", "loss", "weight")} for head in heads
             ],
@@ -203,6 +231,12 @@ def main():
         ("LSTM", True, "max", maximum),
     ]:
         cases.append(several(kind, both, reads, read, seed=len(cases)))
+    for kind, both, reads, read in [
+        ("LSTM", True, "last", last),
+        ("GRU", False, "mean", mean),
+        ("GRU", True, "every", None),
+    ]:
+        cases.append(several(kind, both, reads, read, seed=len(cases), has_lists=True))
     path = Path(__file__).with_name("networks.json")
     path.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")
 

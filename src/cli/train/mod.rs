@@ -534,10 +534,8 @@ impl Train {
                 metrics.epoch
             ));
         }
-        lines.extend(
-            run.interval_adjustment()
-                .map(|adjustment| adjustment.note()),
-        );
+        let adjusted = run.interval_adjustments().iter();
+        lines.extend(adjusted.map(|adjustment| adjustment.note()));
         let model = run.path().join(MODEL);
         lines.push(format!("model saved as {}", shown_path(&model)));
         let path = shell_word(run.path());

@@ -26,7 +26,7 @@ impl Csv {
             }
             (TableTask::Classification | TableTask::MultiLabel, _) => {
                 "classes and labels are predicted at one step ahead: set it to one number, or \
-                 data.task to \"regression\""
+                 predict values"
             }
         };
         Err(Error::usage(format!(

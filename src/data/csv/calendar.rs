@@ -71,9 +71,10 @@ impl Csv {
         self.inputs.len() + 2 * self.calendar.len() + self.future_width() + categories
     }
 
-    /// Returns I: the columns, and the D differences of columns that are inputs.
+    /// Returns I: the columns, and the D differences of columns that are inputs, which must be
+    /// learnt.
     pub(super) fn features(&self, preparation: &Preparation) -> usize {
-        self.columns(preparation) + self.differences.len() * self.targets.len()
+        self.columns(preparation) + preparation.differences.len()
     }
 
     /// Returns the names of the inputs, without those that are known ahead and differences.

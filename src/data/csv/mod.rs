@@ -147,6 +147,10 @@ pub struct Csv {
     /// recipe.
     #[serde(skip)]
     pub keeps_windows: bool,
+    /// The columns whose differences are inputs, where they are those of several heads; without
+    /// them, the targets. They are in no recipe.
+    #[serde(skip)]
+    pub difference_columns: Vec<String>,
     /// The differences of the targets' columns, which must be inputs, from their values N
     /// rows before, or at the beginning of the window, are inputs too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -334,6 +338,7 @@ impl Csv {
             linear_of_training: false,
             fold: None,
             keeps_windows: false,
+            difference_columns: vec![],
             differences: vec![],
             context: 0,
             validation_fraction: 0.0,

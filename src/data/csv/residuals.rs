@@ -18,14 +18,22 @@ impl Csv {
             (false, true) => return Ok(()),
         };
         validate_lags(&self.differences)?;
-        if self.task != TableTask::Regression {
+        let columns = self.difference_columns();
+        // A head of classes reads the differences of the columns of others.
+        let has_values = self.task == TableTask::Regression
+            || !self.residual_on_last && !self.difference_columns.is_empty();
+        if !has_values {
             return Err(Error::usage(format!(
                 "{field} is set, but classes and labels have no differences; remove it, or set data.task to \
                  \"regression\""
             )));
         }
-        let mut targets = self.targets.iter();
-        match targets.find(|target| !self.inputs.contains(target)) {
+        let targets = self.targets.iter().filter(|_| self.residual_on_last);
+        let columns = columns.iter().filter(|_| !self.differences.is_empty());
+        match targets
+            .chain(columns)
+            .find(|target| !self.inputs.contains(target))
+        {
             Some(target) => Err(Error::usage(format!(
                 "{field} is set, but the target `{}` is not in data.inputs, so its last value is \
                  unknown; add it to data.inputs (with data.horizon at least 1), or remove {field}",
@@ -71,16 +79,25 @@ impl Csv {
     /// values.
     pub(super) fn residual_inputs(&self) -> Vec<usize> {
         if self.residual_on_last {
-            self.target_inputs().repeat(self.horizon.steps())
+            self.positions(&self.targets).repeat(self.horizon.steps())
         } else {
             vec![]
         }
     }
 
-    /// Returns `[K]`: the input that each target is a later value of.
-    fn target_inputs(&self) -> Vec<usize> {
-        let position = |target| self.inputs.iter().position(|input| input == target);
-        self.targets.iter().filter_map(position).collect()
+    /// Returns the inputs that these columns are.
+    fn positions(&self, columns: &[String]) -> Vec<usize> {
+        let position = |column| self.inputs.iter().position(|input| input == column);
+        columns.iter().filter_map(position).collect()
+    }
+
+    /// Returns the columns whose differences are inputs.
+    fn difference_columns(&self) -> &[String] {
+        if self.difference_columns.is_empty() {
+            &self.targets
+        } else {
+            &self.difference_columns
+        }
     }
 
     /// Replaces the target of each row by its difference from the input at the last step of its
@@ -107,7 +124,8 @@ impl Csv {
         preparation: &mut Preparation,
     ) {
         let lags = self.differences.iter();
-        let inputs = lags.flat_map(|&lag| self.target_inputs().into_iter().map(move |k| (lag, k)));
+        let columns = self.positions(self.difference_columns());
+        let inputs = lags.flat_map(|&lag| columns.iter().map(move |&k| (lag, k)));
         for (lag, input) in inputs {
             let of_train = pieces.iter().filter(|piece| piece.split == Split::Train);
             let changes: Vec<f64> = of_train

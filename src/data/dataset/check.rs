@@ -52,12 +52,23 @@ impl Dataset {
             } => check_lists(labels, *classes, [self.count, *longest]),
             Targets::Heads(heads) => {
                 let per_step = self.targets.per_step();
-                let is_nested = |head: &Targets| matches!(head, Targets::Heads(_));
-                let fits = |head: &Targets| !is_nested(head) && head.per_step() == per_step;
+                let fits = |head: &Targets| match head {
+                    Targets::Heads(_) => false,
+                    Targets::Lists { .. } => true,
+                    _ => head.per_step() == per_step,
+                };
                 if heads.is_empty() || !heads.iter().all(fits) {
                     return Err(Error::usage(
                         "the targets of several heads must be classes or values, for all of them \
-                         one for each sequence, or one for each step",
+                         one for each sequence, or one for each step; or lists of labels",
+                    ));
+                }
+                let has_lists = targets.longest_list() > 0;
+                if per_step && has_lists && self.weights.is_some() {
+                    return Err(Error::usage(
+                        "there is a weight for each step, and one of several heads has a list of \
+                         labels for each sequence, which no step's weight belongs to; leave out \
+                         the weights, or train a model for each head",
                     ));
                 }
                 let mut heads = heads.iter();

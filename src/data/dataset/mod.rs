@@ -77,7 +77,8 @@ pub enum Targets {
         /// K: labels and the blank.
         classes: usize,
     },
-    /// The targets of each of several heads: of each sequence, or of each step, for all of them.
+    /// The targets of each of several heads: of each sequence, or of each step, for all of them
+    /// except lists.
     Heads(Vec<Targets>),
 }
 
@@ -154,6 +155,10 @@ impl Targets {
     pub(crate) fn longest_list(&self) -> usize {
         match self {
             Targets::Lists { longest, .. } => *longest,
+            Targets::Heads(heads) => {
+                let each = heads.iter().map(Targets::longest_list);
+                each.max().unwrap_or(0)
+            }
             _ => 0,
         }
     }
@@ -181,7 +186,7 @@ impl Targets {
         match self {
             Targets::Classes { per_step, .. } | Targets::Values { per_step, .. } => *per_step,
             Targets::Lists { .. } => false,
-            Targets::Heads(heads) => heads.first().is_some_and(Targets::per_step),
+            Targets::Heads(heads) => heads.iter().any(Targets::per_step),
         }
     }
 
@@ -403,12 +408,18 @@ impl Dataset {
     /// Returns the sequences that have too few steps for their list of labels, which needs a step
     /// for each label and one between two equal ones; none for other targets.
     pub fn too_short_for_labels(&self) -> impl Iterator<Item = usize> {
+        self.too_short_for(&self.targets)
+    }
+
+    /// [`Dataset::too_short_for_labels`] for these targets, which are those of the data set or of
+    /// one of its heads.
+    pub(crate) fn too_short_for(&self, targets: &Targets) -> impl Iterator<Item = usize> {
         let steps = |n: usize| match &self.lengths {
             Some(lengths) => lengths[n] as usize,
             None => self.steps,
         };
         let needed = |n: usize| {
-            let list = self.targets.list(n);
+            let list = targets.list(n);
             let equal = list.windows(2).filter(|pair| pair[0] == pair[1]);
             list.len() + equal.count()
         };
@@ -441,11 +452,17 @@ impl Dataset {
                 ((0..self.count).map(label).collect(), false)
             }
             Targets::Heads(heads) => {
-                let each: Vec<Vec<u32>> = heads.iter().map(|head| self.labels_of(head)).collect();
-                let rows = 0..each.first().map_or(0, Vec::len);
-                let has_target = |row: usize| each.iter().any(|labels| labels[row] != IGNORE);
-                let label = |row| if has_target(row) { 0 } else { IGNORE };
-                (rows.map(label).collect(), targets.per_step())
+                let per_step = targets.per_step();
+                let steps = if per_step { self.steps } else { 1 };
+                let mut labels = vec![IGNORE; self.count * steps];
+                for head in heads {
+                    // A list is that of the first step.
+                    let stride = if head.per_step() { 1 } else { steps };
+                    let own = labels.iter_mut().step_by(stride).zip(self.labels_of(head));
+                    own.filter(|(_, own)| *own != IGNORE)
+                        .for_each(|(all, _)| *all = 0);
+                }
+                (labels, per_step)
             }
         };
         if let Some(lengths) = self.lengths.as_ref().filter(|_| per_step) {

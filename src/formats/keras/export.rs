@@ -14,7 +14,8 @@ use crate::network::{Direction, Input, Layer, Parameter, Reads, RecurrentActivat
 /// recurrent matmul, for which Keras has both.
 ///
 /// # Errors
-/// [`Error::Usage`] for normal distributions of differences, and for options that Keras's layers do
+/// [`Error::Usage`] for normal distributions of differences, for heads that read every step beside
+/// others that do not, and for options that Keras's layers do
 /// not have: peepholes, projections, clipping, and directions of different sizes.
 pub fn export(model: &Model, weights: &str) -> Result<Export> {
     let network = &model.network;
@@ -25,6 +26,21 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
         return Err(Error::usage(
             "the head reads by attention: Keras has no layer of attention with one learnt query; \
              use the ONNX format",
+        ));
+    }
+    if network.has_mixed_reads() {
+        return Err(Error::usage(
+            "a head with the loss \"ctc\" reads every step, and other heads read one vector of a \
+             sequence; the Keras export has heads that read the same: use ONNX or PyTorch, or set \
+             network.head.reads = \"every\"",
+        ));
+    }
+    let heads = model.preparation.heads.iter();
+    if heads.flat_map(|head| &head.residuals).next().is_some() {
+        return Err(Error::usage(
+            "several heads predict differences from the last value (data.residual_on_last), whose \
+             layers Keras stores in another order; use ONNX or PyTorch, or train without \
+             data.residual_on_last",
         ));
     }
     let mut layers = vec![];

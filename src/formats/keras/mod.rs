@@ -37,7 +37,8 @@ fn heads_in_order(model: &Model) -> Vec<usize> {
     let heads = &model.network.heads;
     let mut indices: Vec<usize> = (0..heads.len()).collect();
     indices.sort_by_cached_key(|&index| {
-        let is_scaled = columns(&model.of_head(index).preparation.targets).is_some();
+        let own = model.of_head(index);
+        let is_scaled = columns(&own.preparation.of_outputs(&own.network.head).targets).is_some();
         (!is_scaled, heads[index].name.clone())
     });
     indices

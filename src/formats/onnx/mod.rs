@@ -230,10 +230,14 @@ impl GraphProto {
             let names = HeadNames::only();
             return self.head(model, inputs, &read, lengths, &names);
         }
+        let reads = model.network.head.reads;
+        let every = (model.network.has_mixed_reads())
+            .then(|| self.transpose(&layers.every, "head.every", &[1, 0, 2]));
         for (index, named) in model.network.heads.iter().enumerate() {
             let own = with_output_preparation(&model.of_head(index), "ONNX")?;
             let names = HeadNames::of(&named.name);
-            self.head(&own, inputs, &read, lengths, &names)?;
+            let reads_every = every.as_ref().filter(|_| own.network.head.reads != reads);
+            self.head(&own, inputs, reads_every.unwrap_or(&read), lengths, &names)?;
         }
         Ok(())
     }
@@ -258,11 +262,12 @@ impl GraphProto {
             outputs, prefix, ..
         } = names;
         let linear_name = format!("{prefix}head.outputs");
+        let differences = format!("{prefix}outputs.differences");
         let [linear, restored] = match (normal.is_some(), is_residual) {
             (false, false) => [&outputs[..], ""],
             (true, false) => [&linear_name[..], &outputs[..]],
-            (false, true) => ["outputs.differences", ""],
-            (true, true) => [&linear_name[..], "outputs.differences"],
+            (false, true) => [&differences[..], ""],
+            (true, true) => [&linear_name[..], &differences[..]],
         };
         self.linear(model, read, prefix, linear)?;
         if let Some([means, deviations]) = normal {
@@ -273,8 +278,8 @@ impl GraphProto {
             self.node("Add", &[&scaled, &means], restored);
         }
         if is_residual {
-            let last = self.last_values(model, inputs, lengths);
-            self.node("Add", &["outputs.differences", &last], outputs);
+            let last = self.last_values(model, inputs, lengths, prefix);
+            self.node("Add", &[&differences, &last], outputs);
         }
         self.output.push(value(outputs, FLOAT, &shape));
         let inputs = [outputs.clone()];
@@ -293,45 +298,53 @@ impl GraphProto {
 
     /// Adds the values that the outputs are differences from, in the units of the data: `[B, T,
     /// K]`, or `[B, K]` at the last valid steps for a head that reads these.
-    fn last_values(&mut self, model: &Model, inputs: &str, lengths: bool) -> String {
+    fn last_values(&mut self, model: &Model, inputs: &str, lengths: bool, prefix: &str) -> String {
+        let name = |part: &str| format!("{prefix}residuals.{part}");
         let columns = model.preparation.residuals.iter();
         let columns: Vec<i64> = columns.map(|&column| column as i64).collect();
-        let columns = self.ints("residuals.columns", &columns);
+        let columns = self.ints(&name("columns"), &columns);
         let axis = AttributeProto::int("axis", 2);
         let gathered = ["inputs".to_string(), columns];
-        let mut every = self.push("Gather", &gathered, &["residuals.every"], vec![axis]);
+        let mut every = self.push("Gather", &gathered, &[&name("every")], vec![axis]);
         if !model.preparation.linear.is_empty() {
-            every = self.with_linear_change(model, inputs, every);
+            every = self.with_linear_change(model, inputs, every, prefix);
         }
         if model.network.head.reads == Reads::Every {
             return every;
         }
         if !lengths {
-            let step = self.scalar("residuals.step", -1);
+            let step = self.scalar(&name("step"), -1);
             let axis = AttributeProto::int("axis", 1);
-            return self.push("Gather", &[every, step], &["residuals.last"], vec![axis]);
+            return self.push("Gather", &[every, step], &[&name("last")], vec![axis]);
         }
         let to = AttributeProto::int("to", i64::from(INT64));
         let lengths = ["lengths".to_string()];
-        let lengths = self.push("Cast", &lengths, &["residuals.lengths"], vec![to]);
-        let [zero, one] = [0, 1].map(|n| self.scalar(&format!("residuals.{n}"), n));
+        let lengths = self.push("Cast", &lengths, &[&name("lengths")], vec![to]);
+        let [zero, one] = [0, 1].map(|n| self.scalar(&name(&n.to_string()), n));
         // A sequence of no steps reads its first, padded one.
-        let step = self.node("Sub", &[&lengths, &one], "residuals.before");
-        let step = self.node("Max", &[&step, &zero], "residuals.steps");
-        let axes = self.ints("residuals.axes", &[1]);
-        let step = self.node("Unsqueeze", &[&step, &axes], "residuals.indices");
+        let step = self.node("Sub", &[&lengths, &one], &name("before"));
+        let step = self.node("Max", &[&step, &zero], &name("steps"));
+        let axes = self.ints(&name("axes"), &[1]);
+        let step = self.node("Unsqueeze", &[&step, &axes], &name("indices"));
         let batch = AttributeProto::int("batch_dims", 1);
-        self.push("GatherND", &[every, step], &["residuals.last"], vec![batch])
+        self.push("GatherND", &[every, step], &[&name("last")], vec![batch])
     }
 
     /// Adds to the last values `[B, T, K]` what a linear regression on the prepared inputs adds.
-    fn with_linear_change(&mut self, model: &Model, inputs: &str, last_values: String) -> String {
+    fn with_linear_change(
+        &mut self,
+        model: &Model,
+        inputs: &str,
+        last_values: String,
+        prefix: &str,
+    ) -> String {
+        let name = |part: &str| format!("{prefix}residuals.{part}");
         let [outputs, features] = [model.network.head.size, model.network.input_size];
         let weights = linear_weights(model).concat();
-        let weights = self.transposed("residuals.weights", &weights, outputs, features);
-        let read = self.transpose(inputs, "residuals.inputs", &[1, 0, 2]);
-        let change = self.node("MatMul", &[&read, &weights], "residuals.change");
-        self.node("Add", &[&last_values, &change], "residuals.linear")
+        let weights = self.transposed(&name("weights"), &weights, outputs, features);
+        let read = self.transpose(inputs, &name("inputs"), &[1, 0, 2]);
+        let change = self.node("MatMul", &[&read, &weights], &name("change"));
+        self.node("Add", &[&last_values, &change], &name("linear"))
     }
 
     /// Adds what the heads read: `[B, T, features]`, or `[B, features]`.

@@ -22,12 +22,19 @@ pub(super) fn program(model: &Model, stacks: &[Stack], weights: &str) -> String 
     let network = &model.network;
     let head = network.head;
     let mut body = ModuleBody::default();
-    let last_values = body.add_last_values(model);
+    let last_values = body.add_last_values(model, "");
+    let own = prepared_heads(model);
+    for (index, head) in own.iter().enumerate() {
+        body.add_last_values(head, &index.to_string());
+    }
     if body.add_buffers("inputs", &model.preparation.inputs) {
         body.forward += "        x = (x - self.inputs_mean) / self.inputs_deviation\n";
     }
     body.add_differences(&model.preparation);
-    body.complete_last_values(model);
+    body.complete_last_values(model, "");
+    for (index, head) in own.iter().enumerate() {
+        body.complete_last_values(head, &index.to_string());
+    }
     let heads = body.add_heads(model);
     let denormalised = if body.add_buffers("outputs", &model.preparation.targets) {
         " * self.outputs_deviation + self.outputs_mean"
@@ -97,6 +104,17 @@ def load(weights=Path(__file__).with_name("{weights}")):
     )
 }
 
+/// Several heads, each as a model of its own, with an entry of its preparation for each output.
+fn prepared_heads(model: &Model) -> Vec<Model> {
+    let heads = (0..model.network.heads.len()).map(|index| model.of_head(index));
+    heads
+        .map(|own| Model {
+            preparation: own.preparation.of_outputs(&own.network.head),
+            ..own
+        })
+        .collect()
+}
+
 /// The lines of the module for its head or heads.
 struct HeadLines {
     /// The lines of `__init__`.
@@ -121,7 +139,11 @@ fn head_lines(model: &Model, heads: Option<&str>, denormalised: &str) -> HeadLin
         let notes = notes_of_heads(model);
         return HeadLines {
             build: String::new(),
-            forward: format!("        x = {read}\n        return {heads}"),
+            forward: if network.has_mixed_reads() {
+                format!("        every, x = x, {read}\n        return {heads}")
+            } else {
+                format!("        x = {read}\n        return {heads}")
+            },
             returns: format!("a dictionary of the outputs of each head{notes}"),
         };
     }
@@ -248,38 +270,51 @@ impl ModuleBody {
             } else {
                 String::new()
             };
-            outputs.push(format!("\"{name}\": self.heads[{index}](x){restored}"));
+            // A head of lists of labels reads every step, where others read one vector.
+            let is_own = own.network.head.reads != network.head.reads;
+            let read = if is_own { "every" } else { "x" };
+            let last = match own.preparation.residuals.is_empty() {
+                true => String::new(),
+                false => format!(" + last_values{index}"),
+            };
+            outputs.push(format!(
+                "\"{name}\": self.heads[{index}]({read}){restored}{last}"
+            ));
         }
         Some(format!("{{{}}}", outputs.join(", ")))
     }
 
     /// Adds the values that the outputs are differences from; returns the term that adds them to
-    /// the outputs.
-    fn add_last_values(&mut self, model: &Model) -> &'static str {
+    /// the outputs. `head` is the number of one of several heads.
+    fn add_last_values(&mut self, model: &Model, head: &str) -> &'static str {
         let columns = &model.preparation.residuals;
         if columns.is_empty() {
             return "";
         }
-        self.forward += &format!("        last_values = x[..., {columns:?}]\n");
+        self.forward += &format!("        last_values{head} = x[..., {columns:?}]\n");
         " + last_values"
     }
 
     /// Adds to them what a linear regression on the prepared inputs adds, and takes those of the
     /// steps that the head reads.
-    fn complete_last_values(&mut self, model: &Model) {
+    fn complete_last_values(&mut self, model: &Model, head: &str) {
         let weights = linear_weights(model);
         if !weights.is_empty() {
             self.build += &format!(
-                "        self.register_buffer(\"linear\", torch.tensor({weights:?}), \
+                "        self.register_buffer(\"linear{head}\", torch.tensor({weights:?}), \
                  persistent=False)\n"
             );
-            self.forward += "        last_values = last_values + x @ self.linear.T\n";
+            self.forward += &format!(
+                "        last_values{head} = last_values{head} + x @ self.linear{head}.T\n"
+            );
         }
         let is_per_step = model.network.head.reads.is_per_step();
         if !model.preparation.residuals.is_empty() && !is_per_step {
-            self.forward += "        steps = torch.full([len(x)], x.shape[1]) if lengths is None else \
-                             torch.as_tensor(lengths)\n        \
-                             last_values = last_values[torch.arange(len(x)), steps - 1]\n";
+            self.forward += &format!(
+                "        steps = torch.full([len(x)], x.shape[1]) if lengths is None else \
+                 torch.as_tensor(lengths)\n        \
+                 last_values{head} = last_values{head}[torch.arange(len(x)), steps - 1]\n"
+            );
         }
     }
 

@@ -7,7 +7,7 @@ mod metrics;
 mod values;
 
 use super::predictions::{Predictions, SplitPredictions};
-use super::{Run, RunDetails, curves};
+use super::{Continuation, Run, RunDetails, curves};
 use crate::data::Split;
 use crate::html::chart::value_label;
 use crate::html::{self, escape};
@@ -38,7 +38,13 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
             Err(problem) => format!("<p>Not available: {}</p>\n", escape(problem)),
         };
         let baselines = baseline_table(&head.baselines);
-        body += &format!("<h2>Head {}</h2>\n{shown}{baselines}", escape(&head.name));
+        let continuation = head.continuation.as_ref().map(Continuation::html);
+        body += &format!(
+            "<h2>Head {}</h2>\n{shown}{}{baselines}{}",
+            escape(&head.name),
+            continuation.unwrap_or_default(),
+            ahead_table(&head.ahead)
+        );
     }
     if let Some(continuation) = &details.continuation {
         body += &continuation.html();
@@ -46,13 +52,7 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
     if !details.baselines.is_empty() {
         body += &format!("<h2>Baselines</h2>\n{}", baseline_table(&details.baselines));
     }
-    if let [heads, rows @ ..] = &details.ahead[..] {
-        body += &format!(
-            "<h2>Errors by the steps ahead</h2>\n<p>At the last step of each sequence, in the units \
-             of the data.</p>\n{}",
-            table(heads, rows)
-        );
-    }
+    body += &ahead_table(&details.ahead);
     if let Ok(recipe) = run.recipe.to_toml() {
         body += &format!(
             "<h2>Recipe</h2>\n<div class=\"wide\"><pre>{}</pre></div>\n",
@@ -60,6 +60,18 @@ pub fn page(run: &Run, details: &RunDetails) -> String {
         );
     }
     html::page(&run.name, &body)
+}
+
+/// The table of the errors by the steps ahead, whose first row has the headings.
+fn ahead_table(rows: &[Vec<String>]) -> String {
+    let [heads, rows @ ..] = rows else {
+        return String::new();
+    };
+    format!(
+        "<h2>Errors by the steps ahead</h2>\n<p>At the last step of each sequence, in the units \
+         of the data.</p>\n{}",
+        table(heads, rows)
+    )
 }
 
 /// The table of a model's scores beside those of baselines, whose first row has the headings.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::states::KeptStates;
 use super::{HISTORY_ROWS, StepRecord};
 use crate::backend::executor::Executor;
-use crate::data::Dataset;
+use crate::data::{Dataset, Targets};
 use crate::distributed::Ranks;
 use crate::error::Result;
 use crate::kernels::IGNORE;
@@ -39,29 +39,50 @@ pub(super) struct Accumulation {
     pub(super) states: KeptStates,
     /// Those of all processes, of each direction.
     pub(super) all_states: Vec<Vec<f32>>,
-    /// `[HISTORY_ROWS]`: the sum of the weights of the update that each row belongs to.
-    pub(super) update_weights: Tensor,
     /// Chunks of a batch's sequences; each is a step.
     chunks: usize,
-    /// `[N, chunks]`: the sum of the weights of each sequence's targets.
-    sequences: Vec<f64>,
-    /// `[batches, chunks]`: the sum of the weights of each batch of the current pass, of all
-    /// processes.
-    pass: Vec<f64>,
+    /// The weights of each head's targets.
+    heads: Vec<HeadWeights>,
+}
+
+/// The sums of the weights of the targets of one head.
+#[derive(Debug, Clone)]
+struct HeadWeights {
+    /// `[HISTORY_ROWS]`: that of the update that each row belongs to.
+    of_updates: Tensor,
+    /// `[N, chunks]`: that of each sequence.
+    of_sequences: Vec<f64>,
+    /// `[batches, chunks]`: that of each batch of the current pass, of all processes.
+    of_batches: Vec<f64>,
 }
 
 impl Accumulation {
-    /// Adds the buffer of the weights of updates of `all` batches.
+    /// Adds the buffers of the weights of updates of `all` batches; `weights` are those of the
+    /// targets of each head.
     pub(super) fn new(
         network: &mut RecordedNetwork,
         data: &Dataset,
-        weights: Option<&TargetWeights>,
+        weights: &[Option<TargetWeights>],
         (all, summing): (usize, Summing),
     ) -> Accumulation {
-        let (kind, element) = (Kind::Control, Element::Real);
-        let program = &mut network.program;
-        let update_weights = program.buffer("update_weights", kind, element, [HISTORY_ROWS]);
         let chunks = data.steps.div_ceil(network.steps);
+        let sizes = (chunks, network.steps);
+        let heads = data.targets.each_head().iter().enumerate();
+        let heads = heads.map(|(index, targets)| {
+            let name = match network.heads.get(index) {
+                None => "update_weights".to_string(),
+                Some(_) => format!("heads.{index}.update_weights"),
+            };
+            let (kind, element) = (Kind::Control, Element::Real);
+            let program = &mut network.program;
+            let weights = weights.get(index).and_then(Option::as_ref);
+            HeadWeights {
+                of_updates: program.buffer(name, kind, element, [HISTORY_ROWS]),
+                of_sequences: sequence_weights((data, targets), weights, sizes),
+                of_batches: vec![],
+            }
+        });
+        let heads = heads.collect();
         let count = match &summing {
             Summing::InTree(Some(ranks)) => ranks.count(),
             _ => 1,
@@ -73,11 +94,15 @@ impl Accumulation {
             sums: None,
             states: KeptStates::new(network, chunks, all / count),
             all_states: vec![],
-            update_weights,
             chunks,
-            sequences: sequence_weights(data, weights, (chunks, network.steps)),
-            pass: vec![],
+            heads,
         }
+    }
+
+    /// `[HISTORY_ROWS]` of each head: the sum of the weights of the update that each row belongs
+    /// to.
+    pub(super) fn update_weights(&self) -> Vec<Tensor> {
+        self.heads.iter().map(|head| head.of_updates).collect()
     }
 
     /// The processes that share the batches, where there are several.
@@ -95,21 +120,24 @@ impl Accumulation {
 
     /// Starts a pass of all processes in this order, in batches of `batch` sequences.
     pub(super) fn begin(&mut self, order: &[u32], batch: usize) {
-        let (chunks, sequences) = (self.chunks, &self.sequences);
-        let batches = order.chunks(batch);
-        let weights = batches.flat_map(|batch| {
-            (0..chunks).map(move |chunk| {
-                let weight = |&n: &u32| sequences[n as usize * chunks + chunk];
-                batch.iter().map(weight).sum::<f64>()
-            })
-        });
-        self.pass = weights.collect();
+        let chunks = self.chunks;
+        for head in &mut self.heads {
+            let sequences = &head.of_sequences;
+            let batches = order.chunks(batch);
+            let weights = batches.flat_map(|batch| {
+                (0..chunks).map(move |chunk| {
+                    let weight = |&n: &u32| sequences[n as usize * chunks + chunk];
+                    batch.iter().map(weight).sum::<f64>()
+                })
+            });
+            head.of_batches = weights.collect();
+        }
     }
 
-    /// The weights of the batches of step `step` of the pass.
-    fn of_step(&self, step: usize) -> Vec<f64> {
+    /// The weights of the batches of step `step` of the pass, for the targets of a head.
+    fn of_step(&self, head: &HeadWeights, step: usize) -> Vec<f64> {
         let (update, chunk) = (step / self.chunks, step % self.chunks);
-        let batches = self.pass.chunks(self.chunks);
+        let batches = head.of_batches.chunks(self.chunks);
         let own = batches.skip(update * self.all).take(self.all);
         own.map(|weights| weights[chunk]).collect()
     }
@@ -122,44 +150,48 @@ impl Accumulation {
         first: usize,
         batches: &[usize],
     ) -> Result<()> {
-        let steps = batches.iter().zip(first..);
-        let weights = steps.flat_map(|(&batches, step)| {
-            let sum: f64 = self.of_step(step).iter().sum();
-            std::iter::repeat_n(sum as f32, batches)
-        });
-        let weights: Vec<f32> = weights.collect();
-        executor.write(&self.update_weights.part(0, [weights.len()]), &weights)
+        for head in &self.heads {
+            let steps = batches.iter().zip(first..);
+            let weights = steps.flat_map(|(&batches, step)| {
+                let sum: f64 = self.of_step(head, step).iter().sum();
+                std::iter::repeat_n(sum as f32, batches)
+            });
+            let weights: Vec<f32> = weights.collect();
+            executor.write(&head.of_updates.part(0, [weights.len()]), &weights)?;
+        }
+        Ok(())
     }
 
     /// The records of the steps from `first` on, of the records of their batches.
     pub(super) fn merged(&self, first: usize, records: &[StepRecord]) -> Vec<StepRecord> {
         let (mut rest, mut step, mut steps) = (records, first, vec![]);
         while !rest.is_empty() {
-            let weights = self.of_step(step);
-            let (own, later) = rest.split_at(weights.len().min(rest.len()));
-            steps.push(merged(own, &weights));
+            let heads = self.heads.iter().map(|head| self.of_step(head, step));
+            let heads: Vec<Vec<f64>> = heads.collect();
+            let (own, later) = rest.split_at(heads[0].len().min(rest.len()));
+            steps.push(merged_heads(own, &heads));
             (rest, step) = (later, step + 1);
         }
         steps
     }
 }
 
-/// The sum of the weights of the targets of each chunk of each sequence: without weights, their
-/// number.
+/// The sum of the weights of `targets`, those of a head, of each chunk of each sequence: without
+/// weights, their number.
 fn sequence_weights(
-    data: &Dataset,
+    (data, targets): (&Dataset, &Targets),
     weights: Option<&TargetWeights>,
     (chunks, chunk_steps): (usize, usize),
 ) -> Vec<f64> {
-    let (rows, each_chunk) = if data.targets.per_step() {
+    let (rows, each_chunk) = if targets.per_step() {
         (data.steps, chunk_steps)
     } else {
         (1, 1)
     };
-    let labels = data.labels();
+    let labels = data.labels_of(targets);
     let one = |label: &u32| f32::from(u8::from(*label != IGNORE));
     let each = match weights {
-        Some(weights) => weights.of_targets(data, &data.targets),
+        Some(weights) => weights.of_targets(data, targets),
         None => labels.iter().map(one).collect(),
     };
     let sum = |row: &[f32]| row.iter().map(|&weight| f64::from(weight)).sum();
@@ -171,7 +203,29 @@ fn sequence_weights(
     each.chunks(rows).flat_map(of_sequence).collect()
 }
 
-/// The record of an update of these batches: means over all of them.
+/// The record of an update of these batches, whose targets have such weights for each head: of
+/// several heads, the loss is the sum of theirs.
+fn merged_heads(records: &[StepRecord], weights: &[Vec<f64>]) -> StepRecord {
+    let of_head = |(n, own): (usize, &Vec<f64>)| {
+        let records = records.iter().map(|record| record.heads[n].clone());
+        merged(&records.collect::<Vec<_>>(), own)
+    };
+    match weights {
+        [own] => merged(records, own),
+        _ => {
+            let heads: Vec<StepRecord> = weights.iter().enumerate().map(of_head).collect();
+            // The losses are times the weights of their heads.
+            let loss = heads.iter().map(|head| f64::from(head.loss)).sum::<f64>();
+            StepRecord {
+                loss: loss as f32,
+                heads,
+                ..merged(records, &weights[0])
+            }
+        }
+    }
+}
+
+/// The record of these batches of such weights: means over all of them.
 fn merged(records: &[StepRecord], weights: &[f64]) -> StepRecord {
     let mean = |terms: &mut dyn Iterator<Item = (f32, f64)>| {
         let (sum, weight) = terms.fold((0.0, 0.0), |(sum, all), (value, weight)| {
@@ -194,7 +248,6 @@ fn merged(records: &[StepRecord], weights: &[f64]) -> StepRecord {
         last_loss: mean(&mut records.iter().map(last)),
         last_labelled: sum(|record| record.last_labelled),
         is_finite: records.iter().all(|record| record.is_finite),
-        // Recipes of several heads do not accumulate.
         heads: vec![],
     }
 }

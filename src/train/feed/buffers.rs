@@ -41,6 +41,8 @@ pub(super) struct FeedBuffers {
 pub(super) struct HeadBuffers {
     labels: Tensor,
     targets: Option<Tensor>,
+    /// `[held, L]`
+    lists: Option<Tensor>,
     /// Advanced with those of the loop, of which only the row of the history is read.
     pub(super) control: Tensor,
     /// `[HISTORY_ROWS, history::WORDS]`
@@ -49,28 +51,31 @@ pub(super) struct HeadBuffers {
 
 /// The bytes of a sequence in device memory, with its targets.
 pub(super) fn bytes_each(data: &Dataset) -> u64 {
-    let rows = if data.targets.per_step() {
-        data.steps as u64
-    } else {
-        1
+    let rows_of = |targets: &Targets| {
+        if targets.per_step() {
+            data.steps as u64
+        } else {
+            1
+        }
     };
     // Each of several heads has a label too.
     let several = matches!(data.targets, Targets::Heads(_));
     let each = data.targets.each_head().iter();
-    let values: u64 = each
-        .map(|targets| {
-            let width = match targets {
-                Targets::Values { width, .. } => *width as u64,
-                Targets::Lists { longest, .. } => *longest as u64,
-                _ => 0,
-            };
-            width + u64::from(several)
-        })
-        .sum();
+    let values = each.map(|targets| {
+        let width = match targets {
+            Targets::Values { width, .. } => *width as u64,
+            Targets::Lists { longest, .. } => *longest as u64,
+            _ => 0,
+        };
+        rows_of(targets).saturating_mul(width + u64::from(several))
+    });
+    let values = values.fold(0, u64::saturating_add);
     let inputs = (data.steps as u64).saturating_mul(data.features as u64);
     // A label and values or a list for each output, a length, and two elements of the order of a
     // window.
-    let targets = rows.saturating_mul(1 + values).saturating_add(3);
+    let targets = rows_of(&data.targets)
+        .saturating_add(values)
+        .saturating_add(3);
     inputs
         .saturating_mul(input_bytes(&data.inputs))
         .saturating_add(targets.saturating_mul(4))
@@ -137,7 +142,9 @@ impl FeedBuffers {
         held: usize,
         is_window: bool,
     ) -> FeedBuffers {
-        let rows = output_rows(network, data.steps);
+        let rows = target_rows(network.network.has_target_per_step(), data.steps);
+        let heads = network.network.each_head();
+        let rows_of = |index: usize| target_rows(heads[index].has_target_per_step(), data.steps);
         let weighted = weighted_heads(network, phase);
         let program = &mut network.program;
         let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
@@ -159,11 +166,16 @@ impl FeedBuffers {
             }
             _ => None,
         };
-        let longest = data.targets.longest_list();
-        let lists = (longest > 0).then(|| buffer("lists", Kind::Data, index, [held, longest]));
+        let lists = match &data.targets {
+            Targets::Lists { longest, .. } => {
+                Some(buffer("lists", Kind::Data, index, [held, *longest]))
+            }
+            _ => None,
+        };
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
         let weights = weight_names(&weighted)
-            .map(|name| name.map(|name| buffer(&name, Kind::Data, real, [held, rows])))
+            .enumerate()
+            .map(|(n, name)| name.map(|name| buffer(&name, Kind::Data, real, [held, rows_of(n)])))
             .collect();
         // The order of a window goes around the ring twice, so that a batch may cross its end.
         let slots = if is_window { 2 * held } else { held };
@@ -179,7 +191,14 @@ impl FeedBuffers {
             let mut buffer = |name: &str, kind, element, extents: [usize; 2]| {
                 buffer(&format!("heads.{n}.{name}"), kind, element, extents)
             };
+            let rows = rows_of(n);
             HeadBuffers {
+                lists: match targets {
+                    Targets::Lists { longest, .. } => {
+                        Some(buffer("lists", Kind::Data, index, [held, *longest]))
+                    }
+                    _ => None,
+                },
                 labels: buffer("labels", Kind::Data, index, [held, rows]),
                 targets: match targets {
                     Targets::Values { width, .. } => {
@@ -240,7 +259,8 @@ impl FeedBuffers {
             Inputs::Tokens { .. } => GatherKind::Indices { absent: 0 },
         };
         let steps = [chunk_steps, data.steps];
-        let rows = steps.map(|steps| output_rows(network, steps));
+        let rows_of = |is_per_step| steps.map(|steps| target_rows(is_per_step, steps));
+        let rows = rows_of(network.network.has_target_per_step());
         let ignored = GatherKind::Indices { absent: IGNORE };
         let mut gathers = vec![
             gather(inputs, self.inputs, network.inputs, steps, data.features),
@@ -257,21 +277,27 @@ impl FeedBuffers {
             let width = network.network.head.targets();
             gathers.push(gather(GatherKind::Reals, source, out, rows, width));
         }
+        let gather_lists = |source: Tensor, out: Tensor| {
+            let longest = [out.len() / network.batch, source.len() / self.held];
+            gather(ignored, source, out, longest, 1)
+        };
         if let (Some(source), Some(lists)) = (self.lists, network.head.lists) {
-            let longest = [
-                lists.labels.len() / network.batch,
-                data.targets.longest_list(),
-            ];
-            gathers.push(gather(ignored, source, lists.labels, longest, 1));
+            gathers.push(gather_lists(source, lists.labels));
         }
-        for (source, head) in self.weights.iter().zip(network.each_head()) {
-            if let (&Some(source), Some(out)) = (source, head.weights) {
+        let heads = network.each_head().iter().zip(network.network.each_head());
+        for (source, (tensors, head)) in self.weights.iter().zip(heads) {
+            if let (&Some(source), Some(out)) = (source, tensors.weights) {
+                let rows = rows_of(head.has_target_per_step());
                 gathers.push(gather(GatherKind::Reals, source, out, rows, 1));
             }
         }
         let heads = network.heads.iter().zip(network.network.each_head());
         for (own, (tensors, head)) in self.heads.iter().zip(heads) {
+            let rows = rows_of(head.has_target_per_step());
             gathers.push(gather(ignored, own.labels, tensors.labels, rows, 1));
+            if let (Some(source), Some(lists)) = (own.lists, tensors.lists) {
+                gathers.push(gather_lists(source, lists.labels));
+            }
             if let (Some(source), Some(out)) = (own.targets, tensors.targets) {
                 let width = head.targets();
                 gathers.push(gather(GatherKind::Reals, source, out, rows, width));
@@ -329,6 +355,9 @@ impl FeedBuffers {
             if let (Targets::Values { values, .. }, Some(tensor)) = (targets, &own.targets) {
                 executor.write(&part(tensor), values)?;
             }
+            if let (Targets::Lists { labels, .. }, Some(lists)) = (targets, &own.lists) {
+                executor.write_index(&part(lists), labels)?;
+            }
         }
         let weights = self.weights.iter().zip(&self.target_weights);
         for ((weights, of), targets) in weights.zip(data.targets.each_head()) {
@@ -361,13 +390,9 @@ fn weight_names(weighted: &[bool]) -> impl Iterator<Item = Option<String>> {
     })
 }
 
-/// Outputs of a sequence of `steps` steps.
-fn output_rows(network: &RecordedNetwork, steps: usize) -> usize {
-    if network.network.head.has_target_per_step() {
-        steps
-    } else {
-        1
-    }
+/// Targets of a sequence of `steps` steps.
+fn target_rows(is_per_step: bool, steps: usize) -> usize {
+    if is_per_step { steps } else { 1 }
 }
 
 /// Four bytes to a word, lowest first; the last word is padded with zeros.

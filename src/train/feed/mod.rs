@@ -148,11 +148,9 @@ impl Feed {
                      one of the two, or use a device with more memory",
                 ));
             }
-            // Recipes of several heads do not accumulate.
-            let weights = self.buffers.target_weights.first();
-            let weights = weights.and_then(Option::as_ref);
+            let weights = &self.buffers.target_weights;
             let accumulation = Accumulation::new(network, data, weights, (batches, summing));
-            network.share_of_update(accumulation.update_weights, self.control());
+            network.share_of_update(&accumulation.update_weights(), self.control());
             if let Some(ranks) = accumulation.ranks() {
                 let (rank, count) = (ranks.rank(), ranks.count());
                 self = self.shared(rank, count);
@@ -232,6 +230,11 @@ impl Feed {
         std::iter::once([self.buffers.control, self.buffers.history])
             .chain(heads)
             .collect()
+    }
+
+    /// The number of several heads, each of which has records of its own; 0 for one.
+    pub(crate) fn head_count(&self) -> usize {
+        self.buffers.heads.len()
     }
 
     /// N: sequences of the data set.

@@ -46,8 +46,24 @@ impl StepRecord {
         }
     }
 
+    /// Reads the row of a step, and those of each of several heads after it.
+    pub(super) fn of_rows(rows: &[f32]) -> Option<StepRecord> {
+        let mut rows = rows.chunks_exact(history::WORDS).map(StepRecord::new);
+        let own = rows.next()?;
+        Some(StepRecord {
+            heads: rows.collect(),
+            ..own
+        })
+    }
+
+    /// The rows that [`StepRecord::of_rows`] reads.
+    pub(super) fn rows(&self) -> impl Iterator<Item = f32> {
+        let each = std::iter::once(self).chain(&self.heads);
+        each.flat_map(StepRecord::row)
+    }
+
     /// The row of the history that [`StepRecord::new`] reads, without heads.
-    pub(super) fn row(&self) -> [f32; history::WORDS] {
+    fn row(&self) -> [f32; history::WORDS] {
         let mut row = [0.0; history::WORDS];
         row[history::LOSS] = self.loss;
         row[history::HITS] = self.hits;

@@ -137,8 +137,9 @@ impl StepRunner<'_> {
         let norm = self.read_records(count.max(1))?[count.max(1) - 1].norm;
         let own = self.read_records(count)?;
         let states = self.own_states();
+        let heads = self.feed.head_count();
         let (vote, start) = (&mut self.feed.stop, Instant::now());
-        let gathered = gather_records(ranks.as_ref(), vote, (&own, &states))?;
+        let gathered = gather_records(ranks.as_ref(), vote, (&own, heads), &states)?;
         if let Some(parts) = &mut self.feed.parts {
             parts.messages += start.elapsed();
         }
@@ -164,26 +165,30 @@ impl StepRunner<'_> {
     }
 }
 
-/// Sends the records, states and the vote of this process to all, and returns those of all.
+/// Sends the records, states and the vote of this process to all, and returns those of all. Each
+/// record has those of `heads` heads.
 pub(crate) fn gather_records(
     ranks: &dyn Ranks,
     vote: &mut StopVote,
-    (own, states): (&[StepRecord], &[f32]),
+    (own, heads): (&[StepRecord], usize),
+    states: &[f32],
 ) -> Result<Vec<(Vec<StepRecord>, Vec<f32>)>> {
     let mut bytes = vec![u8::from(vote.wanted)];
     bytes.extend((own.len() as u32).to_le_bytes());
-    let rows: Vec<f32> = own.iter().flat_map(StepRecord::row).collect();
+    let rows: Vec<f32> = own.iter().flat_map(StepRecord::rows).collect();
     bytes.extend(to_bytes(&rows));
     bytes.extend(to_bytes(states));
     let all = ranks.gather(bytes)?;
     vote.agreed = all.iter().any(|bytes| bytes.first() == Some(&1));
+    let each = (1 + heads) * history::WORDS;
     let read = |bytes: &Vec<u8>| {
         let (count, rest) = bytes.get(1..)?.split_first_chunk::<4>()?;
-        let rows = u32::from_le_bytes(*count) as usize * history::WORDS * size_of::<f32>();
+        let rows = u32::from_le_bytes(*count) as usize * each * size_of::<f32>();
         let (rows, states) = rest.split_at_checked(rows)?;
         let rows = from_bytes(rows);
-        let rows = rows.chunks_exact(history::WORDS);
-        Some((rows.map(StepRecord::new).collect(), from_bytes(states)))
+        let rows = rows.chunks_exact(each);
+        let records: Option<Vec<_>> = rows.map(StepRecord::of_rows).collect();
+        Some((records?, from_bytes(states)))
     };
     let read = all.iter().map(read).collect::<Option<_>>();
     read.ok_or_else(|| Error::Failed("a process sent a message that is not understood".into()))

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use super::testing::HeadLists;
 use super::{SplitScores, Trainer};
 use crate::data::Split;
 use crate::distributed::{Ranks, check_count, from_bytes, sum_counts, to_bytes};
 use crate::error::{Error, Result};
-use crate::metrics::ListSums;
+use crate::metrics::{ListMetrics, ListSums};
 use crate::recipe::Recipe;
 use crate::train::errors::RecordedErrors;
 use crate::train::evaluation::EvaluationProgress;
@@ -15,7 +16,7 @@ use crate::train::feed::{Feed, StepRecord, gather_records};
 use crate::train::heads::head_scores;
 use crate::train::position::Totals;
 use crate::train::recording::RecordedSplit;
-use crate::train::scores::Scores;
+use crate::train::scores::{Scores, SplitMetrics};
 
 /// The sums of the errors of each batch: see [`RecordedErrors`].
 type BatchSums = Vec<[f32; 3]>;
@@ -41,10 +42,10 @@ impl Trainer {
         };
         let (total, tally, errors) = (feed.count(), tally.clone(), errors.clone());
         self.clear_counts(tally.as_ref(), errors.as_ref())?;
-        let mut lists = self.list_collector();
+        let mut lists = self.list_collectors();
         let mut sums = self.error_collector(errors.as_ref());
         // Lists are decoded from the outputs of each step.
-        let most = if lists.is_some() || sums.is_some() {
+        let most = if !lists.is_empty() || sums.is_some() {
             1
         } else {
             usize::MAX
@@ -52,8 +53,8 @@ impl Trainer {
         let mut evaluation = EvaluationProgress::begin(&mut self.runner(split)?)?;
         let mut records = self.ranks.is_some().then(Vec::new);
         while let Some((sequences, played)) = evaluation.advance(&mut self.runner(split)?, most)? {
-            if let Some(lists) = lists.as_mut().filter(|_| !played.is_empty()) {
-                self.collect_lists(split, lists)?;
+            if !played.is_empty() {
+                self.collect_lists(split, &mut lists)?;
             }
             if let Some((sums, errors)) = sums.as_mut().zip(errors.as_ref()) {
                 sums.push(errors.take(self.executor.as_mut())?);
@@ -75,19 +76,26 @@ impl Trainer {
             None => evaluation.totals,
         };
         let sums = self.gathered_sums(&feed, sums)?;
-        let lists = self.gathered_lists(lists.map(|lists| lists.sums()))?;
+        let lists = self.gathered_lists(&lists)?;
         let scores = Scores {
             loss: totals.loss(),
             accuracy: self.accuracy(&totals),
             last_step_loss: totals.last_step_loss(&self.network.network, &feed),
         };
-        let lists = lists.and_then(|lists| lists.finish());
-        let evaluated = (tally.as_ref(), errors.as_ref().zip(Some(sums)), lists);
+        let mut heads = head_scores(&self.network, &totals);
+        for (index, of_head) in &lists {
+            if let Some(head) = heads.get_mut(*index) {
+                head.metrics = SplitMetrics::of_lists(*of_head).non_empty();
+            }
+        }
+        let of_all = lists.first().filter(|_| heads.is_empty());
+        let of_all = of_all.and_then(|(_, lists)| *lists);
+        let evaluated = (tally.as_ref(), errors.as_ref().zip(Some(sums)), of_all);
         let metrics = self.split_metrics(&scores, evaluated)?;
         Ok(ControlFlow::Continue(Some(SplitScores {
             scores,
             metrics,
-            heads: head_scores(&self.network, &totals),
+            heads,
         })))
     }
 
@@ -114,8 +122,8 @@ impl Trainer {
     fn gathered_totals(&mut self, feed: &Feed, records: &[StepRecord]) -> Result<Totals> {
         let mut totals = Totals::default();
         if let Some(ranks) = self.ranks.clone() {
-            let vote = self.train.stop();
-            let all = gather_records(ranks.as_ref(), vote, (records, &[]))?;
+            let (vote, heads) = (self.train.stop(), feed.head_count());
+            let all = gather_records(ranks.as_ref(), vote, (records, heads), &[])?;
             let all: Vec<Vec<StepRecord>> = all.into_iter().map(|(records, _)| records).collect();
             for record in in_turn(&all, feed.chunks()) {
                 totals.add(record);
@@ -149,20 +157,28 @@ impl Trainer {
         Ok(Some(total))
     }
 
-    /// The sums of the lists of all processes.
-    fn gathered_lists(&self, own: Option<ListSums>) -> Result<Option<ListSums>> {
-        let (Some(ranks), Some(own)) = (&self.ranks, own) else {
+    /// The metrics of the lists of all processes, of each head that predicts lists.
+    fn gathered_lists(&self, own: &[HeadLists]) -> Result<Vec<(usize, Option<ListMetrics>)>> {
+        let gathered = own.iter().map(|(index, lists)| {
+            let sums = self.gathered_list(lists.sums())?;
+            Ok((*index, sums.finish()))
+        });
+        gathered.collect()
+    }
+
+    fn gathered_list(&self, own: ListSums) -> Result<ListSums> {
+        let Some(ranks) = &self.ranks else {
             return Ok(own);
         };
         let mut counts = [own.lists, own.exact, own.labels, own.errors].map(|count| count as u32);
         sum_counts(ranks.as_ref(), &mut counts)?;
         let [lists, exact, labels, errors] = counts.map(|count| count as usize);
-        Ok(Some(ListSums {
+        Ok(ListSums {
             lists,
             exact,
             labels,
             errors,
-        }))
+        })
     }
 
     /// Adds the counts of all processes.

@@ -2,8 +2,9 @@
 
 use super::Trainer;
 use crate::data::preparation::Preparation;
-use crate::data::{MISSING, Split, Targets};
+use crate::data::{Dataset, MISSING, Split, Targets};
 use crate::error::{Error, Result};
+use crate::messages::printable;
 use crate::metrics::{conformal_quantile, interval_margin};
 use crate::network::{Head, Loss};
 use crate::train::evaluation::{EvaluationProgress, each_output};
@@ -16,6 +17,10 @@ const ADJUSTED_SHARE: f64 = 0.8;
 /// How the intervals of a model were adjusted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntervalAdjustment {
+    /// The name of the head, of one of several.
+    pub head: Option<String>,
+    /// Its index among the heads.
+    pub(super) index: usize,
     /// `[J * W]`: what is added to each output, in the units of the data; to the logarithm of a
     /// variance, twice that of the factor of its deviation.
     pub added: Vec<f64>,
@@ -45,35 +50,55 @@ impl Trainer {
             None => self.model_parameters()?,
         };
         self.show(&shown)?;
-        let known = self.known_targets();
+        let heads = self.adjusted_heads();
+        let known = self.known_targets(&heads);
         self.show_trained()?;
         let known = self.gathered_targets(known?)?;
-        let head = self.network.network.head;
-        self.intervals = Some(IntervalAdjustment::of(&head, &known));
+        let adjust = |(own, known): (&AdjustedHead, &Vec<KnownTargets>)| IntervalAdjustment {
+            head: self
+                .network
+                .network
+                .heads
+                .get(own.index)
+                .map(|head| head.name.clone()),
+            index: own.index,
+            ..IntervalAdjustment::of(&own.head, known)
+        };
+        self.intervals = heads.iter().zip(&known).map(adjust).collect();
         Ok(())
     }
 
-    /// How the intervals of the finished model are adjusted; `None` for a recipe without
-    /// `conformal`, and before the end of the run.
-    pub fn interval_adjustment(&self) -> Option<&IntervalAdjustment> {
-        self.intervals.as_ref()
+    /// How the intervals of each head of the finished model are adjusted that has some; nothing for
+    /// a recipe without `conformal`, and before the end of the run.
+    pub fn interval_adjustments(&self) -> &[IntervalAdjustment] {
+        &self.intervals
     }
 
-    /// `[W]`: the known targets of the validation split, and the outputs for them.
-    fn known_targets(&mut self) -> Result<Vec<KnownTargets>> {
+    /// The heads with intervals.
+    fn adjusted_heads(&self) -> Vec<AdjustedHead> {
+        let heads = self.network.network.each_head().into_iter().enumerate();
+        let heads = heads.filter(|(_, head)| head.loss.has_intervals());
+        let is_one = self.network.heads.is_empty();
+        let preparation = &self.splits.preparation;
+        heads
+            .map(|(index, head)| AdjustedHead {
+                index,
+                head,
+                preparation: match is_one {
+                    true => preparation.of_outputs(&head),
+                    false => preparation.of_head(index).of_outputs(&head),
+                },
+            })
+            .collect()
+    }
+
+    /// `[W]` of each of these heads: the known targets of the validation split, and the outputs for
+    /// them.
+    fn known_targets(&mut self, heads: &[AdjustedHead]) -> Result<Vec<Vec<KnownTargets>>> {
         let data = self.splits.validation.clone();
         let data = data.ok_or_else(|| Error::usage("there is no validation split"))?;
-        let Targets::Values {
-            values,
-            width,
-            per_step,
-        } = &data.targets
-        else {
-            return Ok(vec![]);
-        };
-        let head = self.network.network.head;
-        let preparation = self.splits.preparation.of_outputs(&head);
-        let mut known: Vec<KnownTargets> = vec![vec![]; *width];
+        let none = |own: &AdjustedHead| vec![vec![]; own.head.targets()];
+        let mut known: Vec<Vec<KnownTargets>> = heads.iter().map(none).collect();
         let order = self.runner(Split::Validation)?.feed.own_order(&data);
         let mut evaluation = EvaluationProgress::begin(&mut self.runner(Split::Validation)?)?;
         loop {
@@ -82,48 +107,76 @@ impl Trainer {
             if evaluation.advance(&mut runner, 1)?.is_none() {
                 return Ok(known);
             }
-            let feed = runner.feed.clone();
-            let outputs = self.executor.read(&self.network.head.outputs)?;
-            let at = (at, feed.chunks());
-            each_output(
-                &self.network,
-                &outputs,
-                &data,
-                &order,
-                at,
-                |(n, t), outputs| {
-                    let length = data.lengths.as_ref().map(|all| all[n] as usize);
-                    let length = length.unwrap_or(data.steps);
-                    if *per_step && t >= length {
-                        return;
-                    }
-                    let (row, step) = if *per_step {
-                        (n * data.steps + t, t)
-                    } else {
-                        (n, length.max(1) - 1)
-                    };
-                    let input = data.input_rows(n, step..step + 1);
-                    let targets = &values[row * width..(row + 1) * width];
-                    add_known(&mut known, &preparation, (targets, outputs, input));
-                },
-            );
+            let at = (at, runner.feed.chunks());
+            for (own, known) in heads.iter().zip(&mut known) {
+                let tensor = self.network.each_head()[own.index].outputs;
+                let outputs = self.executor.read(&tensor)?;
+                let outputs = (&outputs[..], own.head.size);
+                each_output(&self.network, outputs, &data, &order, at, |n_t, outputs| {
+                    own.add(known, &data, n_t, outputs);
+                });
+            }
         }
+    }
+}
+
+/// A head whose intervals are adjusted.
+struct AdjustedHead {
+    index: usize,
+    head: Head,
+    /// With an entry for each output.
+    preparation: Preparation,
+}
+
+impl AdjustedHead {
+    /// Adds the targets of the head in sequence `n` at step `t`, with these outputs.
+    fn add(
+        &self,
+        known: &mut [KnownTargets],
+        data: &Dataset,
+        (n, t): (usize, usize),
+        outputs: &[f32],
+    ) {
+        let Targets::Values {
+            values,
+            width,
+            per_step,
+        } = &data.targets.each_head()[self.index]
+        else {
+            return;
+        };
+        let length = data.lengths.as_ref().map(|all| all[n] as usize);
+        let length = length.unwrap_or(data.steps);
+        if *per_step && t >= length {
+            return;
+        }
+        let (row, step) = if *per_step {
+            (n * data.steps + t, t)
+        } else {
+            (n, length.max(1) - 1)
+        };
+        let input = data.input_rows(n, step..step + 1);
+        let targets = &values[row * width..(row + 1) * width];
+        add_known(known, &self.preparation, (targets, outputs, input));
     }
 }
 
 impl Trainer {
     /// The known targets of all processes. Their order does not matter to an adjustment.
-    fn gathered_targets(&self, own: Vec<KnownTargets>) -> Result<Vec<KnownTargets>> {
+    fn gathered_targets(&self, own: Vec<Vec<KnownTargets>>) -> Result<Vec<Vec<KnownTargets>>> {
         let Some(ranks) = &self.ranks else {
             return Ok(own);
         };
-        let mut known: Vec<KnownTargets> = vec![vec![]; own.len()];
-        for bytes in ranks.gather(targets_to_bytes(&own))? {
-            let read = targets_from_bytes(&bytes).filter(|all| all.len() == known.len());
+        let none = |own: &Vec<KnownTargets>| vec![vec![]; own.len()];
+        let mut known: Vec<Vec<KnownTargets>> = own.iter().map(none).collect();
+        let count: usize = known.iter().map(Vec::len).sum();
+        for bytes in ranks.gather(targets_to_bytes(&own.concat()))? {
+            let read = targets_from_bytes(&bytes).filter(|all| all.len() == count);
             let read = read.ok_or_else(|| {
                 Error::Failed("a process sent targets that are not understood".into())
             })?;
-            (known.iter_mut().zip(read)).for_each(|(known, read)| known.extend(read));
+            let each = known.iter_mut().flatten().zip(read);
+            each.for_each(|(known, read)| known.extend(read));
         }
         Ok(known)
     }
@@ -185,6 +238,8 @@ impl IntervalAdjustment {
     fn of(head: &Head, known: &[KnownTargets]) -> IntervalAdjustment {
         let width = known.len();
         let mut adjustment = IntervalAdjustment {
+            head: None,
+            index: 0,
             added: vec![0.0; head.size],
             targets: known.iter().map(Vec::len).min().unwrap_or(0),
             left: 0,
@@ -221,8 +276,10 @@ impl IntervalAdjustment {
 
     /// Sentences on what was adjusted by how many targets, and on what was not.
     pub fn note(&self) -> String {
+        let head = self.head.as_ref();
+        let head = head.map_or(String::new(), |name| format!("head {}: ", printable(name)));
         let mut text = format!(
-            "intervals are adjusted to the validation split (conformal, {} targets)",
+            "{head}intervals are adjusted to the validation split (conformal, {} targets)",
             self.targets
         );
         if self.left > 0 {

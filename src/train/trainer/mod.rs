@@ -86,7 +86,7 @@ pub struct Trainer {
     /// The parameters in training, while their average is on the device in their place.
     trained: Option<Vec<f32>>,
     /// How the intervals of the finished model are adjusted, where the recipe has `conformal`.
-    intervals: Option<IntervalAdjustment>,
+    intervals: Vec<IntervalAdjustment>,
     /// The processes that train together, where there are several.
     ranks: Option<Arc<dyn Ranks>>,
 }
@@ -207,7 +207,7 @@ impl Trainer {
             position: Position::default(),
             best: None,
             trained: None,
-            intervals: None,
+            intervals: vec![],
             ranks,
         })
     }

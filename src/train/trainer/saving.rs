@@ -1,7 +1,7 @@
 //! Checkpoints and models of a trainer.
 
 use super::{NOT_FINITE_ADVICE, Trainer};
-use crate::data::preparation::Preparation;
+use crate::data::preparation::{HeadPreparation, Preparation};
 use crate::error::{Error, Result};
 use crate::kernels::control;
 use crate::model::Model;
@@ -216,14 +216,18 @@ impl Trainer {
 
     /// The preparation of the data, with the adjustment of the finished model's intervals.
     fn model_preparation(&self) -> Preparation {
-        let added = self
-            .intervals
-            .as_ref()
-            .map(|intervals| intervals.added.clone());
-        Preparation {
-            interval_adjustment: added.unwrap_or_default(),
-            ..self.splits.preparation.clone()
+        let mut preparation = self.splits.preparation.clone();
+        let heads = self.network.network.heads.len();
+        for adjusted in &self.intervals {
+            // Data sets of a program have no preparation of heads.
+            preparation.heads.resize(heads, HeadPreparation::default());
+            let own = match preparation.heads.get_mut(adjusted.index) {
+                Some(head) => &mut head.interval_adjustment,
+                None => &mut preparation.interval_adjustment,
+            };
+            own.clone_from(&adjusted.added);
         }
+        preparation
     }
 }
 

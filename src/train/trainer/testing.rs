@@ -17,6 +17,9 @@ use crate::train::heads::HeadMetrics;
 use crate::train::list_collector::ListCollector;
 use crate::train::scores::{Scores, SplitMetrics};
 
+/// The lists of labels that a head predicts, after its index.
+pub(super) type HeadLists = (usize, ListCollector);
+
 /// The errors of a split, with their sums where the host has added them.
 type GatheredErrors<'a> = (&'a RecordedErrors, Option<[f64; 3]>);
 
@@ -75,26 +78,38 @@ impl Trainer {
         self.splits.preparation.vocabulary.is_some()
     }
 
-    /// A collector of lists of labels, for a network that predicts such.
-    pub(super) fn list_collector(&self) -> Option<ListCollector> {
-        let takes_lists = self.network.network.head.loss.takes_lists();
-        takes_lists.then(ListCollector::default)
+    /// A collector of lists of labels for each head that predicts such.
+    pub(super) fn list_collectors(&self) -> Vec<HeadLists> {
+        let heads = self.network.network.each_head().into_iter().enumerate();
+        let heads = heads.filter(|(_, head)| head.loss.takes_lists());
+        heads
+            .map(|(index, _)| (index, ListCollector::default()))
+            .collect()
     }
 
     /// Adds the outputs of the last step of an evaluation.
-    pub(super) fn collect_lists(&mut self, split: Split, lists: &mut ListCollector) -> Result<()> {
+    pub(super) fn collect_lists(&mut self, split: Split, lists: &mut [HeadLists]) -> Result<()> {
+        if lists.is_empty() {
+            return Ok(());
+        }
         let runner = self.runner(split)?;
         let (feed, data) = (runner.feed.clone(), runner.data);
         let order = feed.own_order(data);
-        let outputs = self.executor.read(&self.network.head.outputs)?;
         let at = (feed.done() - 1, feed.chunks());
         let data = match split {
             Split::Validation => self.splits.validation.as_deref(),
             Split::Train | Split::Test => self.splits.test.as_deref(),
         };
-        if let Some(data) = data {
-            each_output(&self.network, &outputs, data, &order, at, |n_t, outputs| {
-                lists.add(data, n_t, outputs.iter().copied());
+        let (Some(data), heads) = (data, self.network.network.each_head()) else {
+            return Ok(());
+        };
+        for (index, lists) in lists {
+            let outputs = self.network.each_head()[*index].outputs;
+            let outputs = self.executor.read(&outputs)?;
+            let (outputs, targets) = (&outputs[..], &data.targets.each_head()[*index]);
+            let outputs = (outputs, heads[*index].size);
+            each_output(&self.network, outputs, data, &order, at, |n_t, outputs| {
+                lists.add((data, targets), n_t, outputs.iter().copied());
             });
         }
         Ok(())
@@ -124,11 +139,7 @@ impl Trainer {
         scores: &Scores,
         (tally, errors, lists): (Option<&Tally>, Option<GatheredErrors>, Option<ListMetrics>),
     ) -> Result<Option<SplitMetrics>> {
-        let mut metrics = SplitMetrics {
-            label_error_rate: lists.and_then(|lists| lists.label_error_rate),
-            sequence_accuracy: lists.map(|lists| lists.sequence_accuracy),
-            ..SplitMetrics::default()
-        };
+        let mut metrics = SplitMetrics::of_lists(lists);
         if let Some(Tally {
             confusion, classes, ..
         }) = tally

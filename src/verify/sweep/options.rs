@@ -50,6 +50,13 @@ const HEADS: [Change; 5] = [
     ("heads dropout both-ways", several_heads_of_states),
 ];
 
+/// Heads of lists of labels, which read every step, beside heads that read the last states or a
+/// reduction over time.
+const LISTS_BESIDE: [Change; 2] = [
+    ("lists dropout both-ways", lists_beside_states),
+    ("lists mean residual dropout", lists_beside_mean),
+];
+
 /// Options of cells whose functions can be replaced.
 const ACTIVATIONS: [Change; 3] = [
     ("softsign both-ways", softsign),
@@ -106,6 +113,8 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let mut cases: Vec<NetworkCase> = alone.map(|change| changed(&[*change])).collect();
     cases.extend(learnt.map(|change| changed(&[change])));
     if effort.is_full() {
+        let lists = LISTS_BESIDE.iter().filter(|_| cell == Cell::Gru);
+        cases.extend(lists.map(|change| changed(&[*change])));
         cases.extend(functions.chain(noise).map(|change| changed(&[*change])));
     } else if supported.activations {
         cases.push(changed(&both));
@@ -147,6 +156,21 @@ fn several_heads_of_states(case: &mut NetworkCase) {
     dropout_bidirectional(case);
     several_heads(case);
     case.network.head.reads = Reads::Last;
+}
+
+fn lists_beside_states(case: &mut NetworkCase) {
+    several_heads_of_states(case);
+    case.network.heads[0].loss = Loss::CTC;
+}
+
+fn lists_beside_mean(case: &mut NetworkCase) {
+    pooled_mean(case);
+    several_heads(case);
+    case.network.head.reads = Reads::Mean;
+    case.network.heads[1] = NamedHead {
+        loss: Loss::CTC,
+        ..case.network.heads[1].clone()
+    };
 }
 
 fn pooled_mean(case: &mut NetworkCase) {

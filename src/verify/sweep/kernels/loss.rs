@@ -159,8 +159,14 @@ pub(super) fn weigh_outputs(program: &mut KernelProgram, effort: Effort) {
 
 pub(super) fn join_scores(program: &mut KernelProgram, effort: Effort) {
     for &rows in edges(effort) {
-        for accumulate in [false, true] {
-            let (scores, out) = (program.reals(2, rows), program.reals(2, rows));
+        // The second head has as many rows, or fewer.
+        for (accumulate, all) in [
+            (false, rows),
+            (true, rows),
+            (false, rows + 3),
+            (true, 2 * rows),
+        ] {
+            let (scores, out) = (program.reals(2, rows), program.reals(2, all));
             let (head_weight, weight) = (program.reals(1, 2), program.positives_below(2, 9.0));
             program.push(HeadWeight {
                 weight: head_weight,

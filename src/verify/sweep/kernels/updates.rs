@@ -73,9 +73,10 @@ pub(super) fn adam(program: &mut KernelProgram, effort: Effort) {
 pub(super) fn share_of_update(program: &mut KernelProgram, effort: Effort) {
     for &count in counts(effort) {
         // A batch with labels, and one without.
-        for limit in [1.0, 0.0] {
+        for (limit, factor) in [(1.0, 2.5), (0.0, 1.0)] {
             let share = ShareOfUpdate {
                 weight: program.positives_below(2, limit),
+                factor,
                 update_weights: program.positives_below(5, 9.0),
                 control: program.control_after(3, 2),
                 gradient: program.reals(1, count),
