@@ -117,6 +117,7 @@ impl Layers {
                 init: Init::Torch,
             },
             heads: vec![],
+            categories: vec![],
         };
         network.validate()?;
         Ok(Layers { network })
